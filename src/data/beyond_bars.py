@@ -31,6 +31,8 @@ class BeyondBars:
         start_date: When = None,
         end_date: When = None,
         force_refresh: bool = False,
+        *,
+        timeout: float | None = None,
     ) -> pd.DataFrame:
         """Return the rates that were paid: column ``fundingRate``, at every funding time.
 
@@ -39,6 +41,7 @@ class BeyondBars:
             start_date, end_date: inclusive; datetimes are UTC instants (naive means UTC), dates
                 and ``YYYY-MM-DD`` texts whole UTC days. Default: from 29 days ago, until now.
             force_refresh: ask for all of it again.
+            timeout: seconds after which nothing is waited for any more, as for ``get_ohlcv``.
 
         Raises:
             QueryError: an argument cannot be understood, or the symbol is no crypto pair.
@@ -52,7 +55,7 @@ class BeyondBars:
         bounds = (start_date, end_date)
         with self._services.observer.call_beside(symbol, FUNDING_PERIOD):
             return self._services.figures.get(
-                FUNDING, symbol, FUNDING_PERIOD, bounds, force_refresh
+                FUNDING, symbol, FUNDING_PERIOD, bounds, force_refresh, timeout
             )
 
     def get_open_interest(
@@ -62,13 +65,15 @@ class BeyondBars:
         start_date: When = None,
         end_date: When = None,
         force_refresh: bool = False,
+        *,
+        timeout: float | None = None,
     ) -> pd.DataFrame:
         """Return open contracts: columns ``sumOpenInterest``, ``sumOpenInterestValue``.
 
         The exchange keeps the last 30 days; what was fetched stays in the cache.
 
         Args:
-            symbol, start_date, end_date, force_refresh: as for :meth:`get_funding_rate`.
+            symbol, start_date, end_date, force_refresh, timeout: as for :meth:`get_funding_rate`.
             period: time between two rows: 5m 15m 30m 1h 2h 4h 6h 12h 1d.
 
         Raises:
@@ -78,7 +83,9 @@ class BeyondBars:
 
         bounds = (start_date, end_date)
         with self._services.observer.call_beside(symbol, period):
-            return self._services.figures.get(OPEN_INTEREST, symbol, period, bounds, force_refresh)
+            return self._services.figures.get(
+                OPEN_INTEREST, symbol, period, bounds, force_refresh, timeout
+            )
 
     def get_long_short_ratio(
         self,
@@ -87,6 +94,8 @@ class BeyondBars:
         start_date: When = None,
         end_date: When = None,
         force_refresh: bool = False,
+        *,
+        timeout: float | None = None,
     ) -> pd.DataFrame:
         """Return accounts: columns ``longShortRatio``, ``longAccount``, ``shortAccount``.
 
@@ -96,7 +105,9 @@ class BeyondBars:
 
         bounds = (start_date, end_date)
         with self._services.observer.call_beside(symbol, period):
-            return self._services.figures.get(LONG_SHORT, symbol, period, bounds, force_refresh)
+            return self._services.figures.get(
+                LONG_SHORT, symbol, period, bounds, force_refresh, timeout
+            )
 
     def get_fundamentals(
         self,
@@ -108,6 +119,7 @@ class BeyondBars:
         max_age_days: float | None = None,
         *,
         as_of: When = None,
+        timeout: float | None = None,
     ) -> dict[str, Any]:
         """Return what vendors tell of a company or coin, as one record; {} where nobody knows.
 
@@ -124,10 +136,14 @@ class BeyondBars:
             data_type: ``general``, ``profile``, ``ratios``, ``statements`` or one of their aliases.
             max_age_days: how old what is cached may be; by default the type's own age.
             as_of: only what was public by this date; of an instant, by the day before.
+            timeout: seconds after which no vendor and no other caller is waited for any more, in
+                place of ``time_budget_seconds`` of the fundamentals file (20).
         """
         from .fundamentals.request import Wish
 
-        wish = Wish(providers, force_refresh, combination_strategy, data_type, max_age_days, as_of)
+        wish = Wish(
+            providers, force_refresh, combination_strategy, data_type, max_age_days, as_of, timeout
+        )
         return self._services.fundamentals.get(symbol, wish)
 
     def _normalize_symbol(self, symbol: Any) -> str:

@@ -91,6 +91,7 @@ class DataManager(BeyondBars):
         strict: bool = False,
         version: int | None = None,
         columns: Sequence[str] = (),
+        timeout: float | None = None,
     ) -> pd.DataFrame:
         """Return closed bars of ``symbol``, from the cache where held.
 
@@ -129,6 +130,9 @@ class DataManager(BeyondBars):
             columns: what to tell beside each bar, in this order: ``source`` (its vendor), ``state``
                 (``final``, ``provisional``, ``suspect``, ``forming``), ``is_final``, ``fetched_at``
                 (naive UTC: when the stretch around it was last fetched).
+            timeout: seconds after which no vendor, limit or other caller is waited for any more;
+                what is cached by then is the answer. None: 30 s without a page of any vendor.
+                Reading the cache is not cut.
 
         Raises:
             QueryError: an argument cannot be understood (a ``ValueError``).
@@ -153,6 +157,7 @@ class DataManager(BeyondBars):
             closed_by,
             columns,
             version,
+            timeout,
         )
         client = self._services.client
         return client.get(client.query(symbol, timeframe, start_date, end_date, bars, wishes))
@@ -173,8 +178,11 @@ class DataManager(BeyondBars):
         offline: bool = False,
         strict: bool = False,
         columns: Sequence[str] = (),
+        timeout: float | None = None,
     ) -> dict[str, pd.DataFrame]:
         """Return symbol to frame for many symbols; arguments as :meth:`get_ohlcv`.
+
+        ``timeout`` is for all of them together.
 
         Every symbol is in the answer. One that failed has an empty frame, and its error stands
         in ``attrs["onetape"]["error"]``.
@@ -191,6 +199,7 @@ class DataManager(BeyondBars):
             force_refresh,
             closed_by,
             columns,
+            timeout=timeout,
         )
         bounds = (start_date, end_date, bars)
         return self._services.client.get_by_symbol(symbols, timeframe, bounds, wishes)
@@ -247,7 +256,14 @@ class DataManager(BeyondBars):
         with running(subject_of(symbol, timeframe)):
             return client.explain(client.query(symbol, timeframe, wishes=wishes))
 
-    def get_actions(self, symbol: str, start: When = None, end: When = None) -> pd.DataFrame:
+    def get_actions(
+        self,
+        symbol: str,
+        start: When = None,
+        end: When = None,
+        *,
+        timeout: float | None = None,
+    ) -> pd.DataFrame:
         """Return splits and dividends of a share, asked for where they are missing or due.
 
         One row for each that counts, ascending by ex-date. Index ``ex_date``: session dates of the
@@ -268,6 +284,7 @@ class DataManager(BeyondBars):
             symbol: such as ``AAPL``, ``BRK.B``, ``VOD.L``.
             start, end: ex-dates, both inclusive; of a datetime its session date at the venue.
                 Without a start: all there are; without an end: those announced already, too.
+            timeout: seconds after which nothing is waited for any more, as for :meth:`get_ohlcv`.
 
         Raises:
             QueryError: an argument cannot be understood (a ``ValueError``).
@@ -280,7 +297,7 @@ class DataManager(BeyondBars):
         from .calendars.ranges import resolve_days
 
         days = resolve_days(self._services.selector.instrument(symbol), start, end)
-        return self._services.client.get_actions(symbol, *days).frame()
+        return self._services.client.get_actions(symbol, *days, timeout).frame()
 
     def coverage(self, symbol: str, timeframe: str) -> pd.DataFrame:
         """Return what is known of the stored bars of a series; no vendor is asked.

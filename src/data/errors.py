@@ -159,7 +159,14 @@ class TransientError(ProviderError):
 
 
 class ProviderTimeoutError(TransientError):
-    """The vendor did not answer in time."""
+    """The vendor did not answer in time, or the time of the call was over before it could.
+
+    Attributes:
+        by_caller: whether the call left less time than vendors usually take: this says nothing of
+            the vendor.
+    """
+
+    by_caller: bool = False
 
 
 class UnavailableError(TransientError):

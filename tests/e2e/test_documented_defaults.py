@@ -130,7 +130,7 @@ def test_waits_between_attempts_are_spread(clock: ManualClock) -> None:
             raise UnavailableError("down")
 
     limits = downloader_class("binance").limits
-    policy = RetryPolicy(attempts=3, first_s=2.0, cap_s=60.0, budget_s=60.0)
+    policy = RetryPolicy(attempts=3, first_s=2.0, cap_s=60.0)
     sender = Sender(Down(), Limiter("x", limits, State(None, clock)), spread, policy)  # type: ignore[arg-type]
     with pytest.raises(UnavailableError):
         sender.send(HttpRequest("https://x.test/"), vendor="x")

@@ -101,7 +101,8 @@ def test_a_child_forked_during_a_fetch_can_ask_for_the_same_series(
             code = 1
             signal.alarm(20)  # a child that waits for ever is a failure, not a hanging suite
             try:
-                code = 0 if len(manager.get_ohlcv(*DAY)) == 24 else 2
+                # Longer than the lease of the parent, which gets no page.
+                code = 0 if len(manager.get_ohlcv(*DAY, timeout=100)) == 24 else 2
             finally:
                 os._exit(code)
         _, status = os.waitpid(child, 0)

@@ -154,13 +154,14 @@ def test_a_glitch_of_the_vendor_is_not_remembered_for_long(
 @pytest.mark.parametrize("fault", [Fault.status(429), Fault.status(503), Fault.lie("html")],
                          ids=lambda f: f.name)  # fmt: skip
 def test_a_failure_is_never_remembered_as_nothing(
-    manager: DataManager, vendors: VendorServer, fault: Fault
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, fault: Fault
 ) -> None:
     vendors.fault("binance", fault)
     vendors.fault("yahoo", fault)
     with pytest.raises(AllProvidersFailedError):
         manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
     vendors.heal()
+    clock.advance(60)  # longer than any pause that it asked for
     assert len(manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01", strict=True)) == 24
 
 

@@ -315,9 +315,12 @@ def test_waits_are_told_by_the_limits_as_they_stand(
     manager.get_ohlcv(*SHARE)
     manager.get_ohlcv("NVDA", *SHARE[1:])
     clock.advance(20)
+    stuck = manager.plan("MSFT", *SHARE[1:]).segments[0].offers[0]
+    assert stuck.trouble == "its limit is used up for 40 seconds then", "longer than a call waits"
+    clock.advance(25)
     plan = manager.plan("MSFT", *SHARE[1:])
-    assert plan.wait_s == pytest.approx(40, abs=1)
-    assert "about 40 seconds of waiting" in plan.title
+    assert plan.wait_s == pytest.approx(15, abs=1)
+    assert "about 15 seconds of waiting" in plan.title
     before = clock.monotonic()
     manager.get_ohlcv("MSFT", *SHARE[1:])
     assert clock.monotonic() - before == pytest.approx(plan.wait_s, abs=1)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from src.data.bars.client import BarsClient
+from src.data.clock import ManualClock
 from src.data.errors import (
     AllProvidersFailedError,
     BadRangeError,
@@ -40,6 +41,7 @@ class Client(BarsClient):
     def __init__(self, answer: Callable[[str, str], Any] = lambda *_: frame()) -> None:
         self.asked: list[tuple[Any, ...]] = []
         self._answer = answer
+        self._clock = ManualClock(0)
 
     def query(self, *words: Any) -> Any:  # type: ignore[override]
         return words

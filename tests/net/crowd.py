@@ -14,7 +14,9 @@ import json
 import sys
 import threading
 import time
+from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from src.data.errors import DataError, RateLimitedError
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.net.account import Account
+from src.data.net.deadline import run_call
 from src.data.net.http import HttpTransport
 from src.data.net.limiter import Limiter
 from src.data.net.retry import RetryPolicy
@@ -36,13 +39,8 @@ THREADS = 4
 KEY = "canary-key-of-the-crowd"
 
 
-class Stamps(threading.local):
-    """When this thread looked at the book last: before, what others wrote may not have counted."""
-
-    looked = 0.0
-
-
-stamps = Stamps()
+# When the calling thread looked at the limit; what carries its request sees it too.
+looked: ContextVar[float] = ContextVar("looked")
 pauses: list[float] = []
 
 
@@ -51,14 +49,14 @@ class StampingClock(SystemClock):
 
     def sleep(self, seconds: float) -> None:
         super().sleep(seconds)
-        stamps.looked = time.monotonic()
+        looked.set(time.monotonic())
 
 
 class StampingLimiter(Limiter):
     """Notes when it is asked, and when a pause stands in the book."""
 
     def acquire(self, cost: int, budget_s: float) -> str:
-        stamps.looked = time.monotonic()
+        looked.set(time.monotonic())
         return super().acquire(cost, budget_s)
 
     def pause(self, seconds: float | None) -> float:
@@ -71,14 +69,14 @@ class StampingTransport(HttpTransport):
     """Tells the vendor when its limit was looked at."""
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        return super().send(replace(request, headers={"X-Looked": repr(stamps.looked)}))
+        return super().send(replace(request, headers={"X-Looked": repr(looked.get())}))
 
 
 def make_sender(folder: Path) -> Sender:
     """Return what every thread sends by: one account, the book of all processes."""
     clock = StampingClock()
     limiter = StampingLimiter("acme", LIMITS, State(folder, clock), Account("acme", (KEY,)))
-    return Sender(StampingTransport(), limiter, clock, RetryPolicy(attempts=50, budget_s=8.0))
+    return Sender(StampingTransport(), limiter, clock, RetryPolicy(attempts=50))
 
 
 def run(sender: Sender, base: str, seconds: float) -> dict[str, Any]:
@@ -89,7 +87,8 @@ def run(sender: Sender, base: str, seconds: float) -> dict[str, Any]:
         request = HttpRequest(f"{base}/bars")
         while time.monotonic() < ends:
             try:
-                sender.send(request, vendor="acme")
+                ask_one = partial(sender.send, request, vendor="acme")
+                run_call(SystemClock(), 8.0, ask_one)
                 outcomes.append("ok")
             except RateLimitedError as error:
                 outcomes.append("sent away")

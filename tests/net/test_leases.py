@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from src.data.clock import ManualClock, SystemClock
+from src.data.net.deadline import QUIET_S, Deadline
 from src.data.net.leases import Leases
 from src.data.net.machine import process_space
 from src.data.net.state import State
@@ -55,7 +56,7 @@ def test_the_first_has_it_at_once(make: Make, clock: ManualClock) -> None:
 
 
 def test_who_waits_for_too_long_goes_on_without(make: Make, clock: ManualClock) -> None:
-    with make().hold(NAME), make().hold(NAME, budget_s=10) as late:
+    with make().hold(NAME), make().hold(NAME, deadline=Deadline(clock, 10)) as late:
         assert not late.is_held
         assert late.has_waited
         assert clock.monotonic() == pytest.approx(10)
@@ -63,11 +64,42 @@ def test_who_waits_for_too_long_goes_on_without(make: Make, clock: ManualClock) 
         assert next_one.is_held
 
 
-def test_who_went_on_without_gives_nothing_back(make: Make) -> None:
+def test_a_page_of_the_holder_is_progress_of_the_one_that_waits(
+    make: Make, state: State, clock: ManualClock
+) -> None:
+    holder, pages, deadline = make(), 0, Deadline(clock)
+    with holder.hold(NAME, ttl_s=500) as lease:
+        sleep = clock.sleep
+
+        def page_now_and_then(seconds: float) -> None:
+            nonlocal pages
+            sleep(seconds)
+            if clock.monotonic() < 100 and clock.monotonic() > 20 * (pages + 1):
+                pages += 1
+                holder.renew(lease, 500, pages)
+
+        clock.sleep = page_now_and_then  # type: ignore[method-assign]
+        with make().hold(NAME, deadline=deadline) as late:
+            assert not late.is_held
+    assert pages == 4
+    assert clock.monotonic() == pytest.approx(80 + QUIET_S, abs=2)
+    assert "meanwhile" in str(deadline.over("acme"))
+
+
+def test_a_page_prolongs_no_time_that_the_caller_gave(make: Make, clock: ManualClock) -> None:
+    holder, deadline = make(), Deadline(clock, 5)
+    with holder.hold(NAME) as lease:
+        holder.renew(lease, pages=1)
+        with make().hold(NAME, deadline=deadline) as late:
+            assert not late.is_held
+    assert clock.monotonic() == pytest.approx(5)
+
+
+def test_who_went_on_without_gives_nothing_back(make: Make, clock: ManualClock) -> None:
     with make().hold(NAME):
-        with make().hold(NAME, budget_s=1):
+        with make().hold(NAME, deadline=Deadline(clock, 1)):
             pass
-        with make().hold(NAME, budget_s=1) as third:
+        with make().hold(NAME, deadline=Deadline(clock, 1)) as third:
             assert not third.is_held
 
 
@@ -75,7 +107,7 @@ def test_a_holder_that_takes_longer_than_it_said_is_overtaken(
     make: Make, clock: ManualClock
 ) -> None:
     one = make()
-    with one.hold(NAME, ttl_s=5) as slow, make().hold(NAME, budget_s=30) as late:
+    with one.hold(NAME, ttl_s=5) as slow, make().hold(NAME, deadline=Deadline(clock, 30)) as late:
         assert late.is_held
         assert late.has_waited
         assert 5 <= clock.monotonic() < 6
@@ -89,7 +121,7 @@ def test_a_lease_can_be_prolonged(make: Make, clock: ManualClock) -> None:
     with one.hold(NAME, ttl_s=5) as lease:
         clock.advance(4)
         assert one.renew(lease, ttl_s=20)
-        with make().hold(NAME, budget_s=10) as late:
+        with make().hold(NAME, deadline=Deadline(clock, 10)) as late:
             assert not late.is_held
     clock.advance(60)
     assert one.renew(lease), "nobody else wanted it meanwhile"
@@ -132,14 +164,14 @@ class TestGoneProcesses:
         assert clock.monotonic() >= 5
 
     def test_a_process_of_somebody_else_is_there(
-        self, make: Make, state: State, monkeypatch: pytest.MonkeyPatch
+        self, make: Make, state: State, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def forbidden(pid: int, signal: int) -> None:
             raise PermissionError
 
         held_by(state, 1)
         monkeypatch.setattr(os, "kill", forbidden)
-        with make().hold(NAME, budget_s=1) as lease:
+        with make().hold(NAME, deadline=Deadline(clock, 1)) as lease:
             assert not lease.is_held
 
 
@@ -147,7 +179,7 @@ def test_waits_are_spread_and_short(
     make: Make, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clock, "jitter", lambda: 0.5)
-    with make().hold(NAME), make().hold(NAME, budget_s=10):
+    with make().hold(NAME), make().hold(NAME, deadline=Deadline(clock, 10)):
         pass
     assert clock.slept[0] == pytest.approx(0.03)
     assert max(clock.slept) <= 0.75
@@ -158,7 +190,7 @@ def test_of_many_threads_one_holds_it_at_a_time(tmp_path: Path) -> None:
     inside, most, entered = list[int](), list[int](), list[int]()
 
     def work(number: int) -> None:
-        with processes[number % 2].hold(NAME, budget_s=20) as lease:
+        with processes[number % 2].hold(NAME) as lease:
             assert lease.is_held
             inside.append(number)
             most.append(len(inside))
@@ -184,6 +216,6 @@ def test_a_forked_child_does_not_give_back_what_its_parent_holds(tmp_path: Path)
         hold.__exit__(None, None, None)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
-    with leases.hold(NAME, budget_s=0) as other:
+    with leases.hold(NAME, deadline=Deadline(SystemClock(), 0)) as other:
         assert not other.is_held
     hold.__exit__(None, None, None)

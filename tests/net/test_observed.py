@@ -12,8 +12,8 @@ from src.data.errors import EntitlementError, RateLimitedError, UnavailableError
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest
 from src.data.net.circuit import CircuitChange
+from src.data.net.deadline import run_call
 from src.data.net.limiter import Limiter
-from src.data.net.retry import RetryPolicy
 from src.data.net.send_record import SendRecord
 from src.data.net.state import State
 from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
@@ -31,7 +31,7 @@ def test_a_record_tells_what_of_its_time_was_a_wait_for_the_limit() -> None:
 
     sender = sender_over(
         ScriptedTransport(slow, UnavailableError("gone"), slow), clock=clock,  # type: ignore[arg-type]
-        limits=Limits(per_second=0.1, burst=1), retry=RetryPolicy(budget_s=100),
+        limits=Limits(per_second=0.1, burst=1),
         on_attempt=told.append,
     )  # fmt: skip
     sender.send(REQUEST, vendor="acme")
@@ -54,14 +54,15 @@ def test_an_attempt_that_never_got_past_the_limit_has_waited_for_nothing() -> No
 
 def test_the_wait_of_one_attempt_is_not_that_of_the_next() -> None:
     told: list[SendRecord] = []
+    clock = ManualClock(NOW_MS)
     sender = sender_over(
         ScriptedTransport(answer([1]), UnavailableError("gone")),
-        limits=Limits(per_second=0.1, burst=1), retry=RetryPolicy(budget_s=15),
+        limits=Limits(per_second=0.1, burst=1), clock=clock,
         on_attempt=told.append,
     )  # fmt: skip
     sender.send(REQUEST, vendor="acme")
     with pytest.raises(RateLimitedError):
-        sender.send(REQUEST, vendor="acme")
+        run_call(clock, 15, lambda: sender.send(REQUEST, vendor="acme"))
     assert [r.waited_s for r in told] == [0.0, 10.0, 0.0]
 
 

@@ -103,7 +103,7 @@ def test_every_error_has_its_line() -> None:
 
 @of_the_table
 def test_whether_the_same_vendor_is_asked_again(kind: type[DataError], row: Row) -> None:
-    wait = RetryPolicy().next_wait(kind("x"), 1, 0.0, 0.0)
+    wait = RetryPolicy().next_wait(kind("x"), 1, 30.0, 0.0)
     assert (wait is not None) is row.again
 
 

@@ -13,46 +13,43 @@ from src.data.errors import (
 )
 from src.data.net.retry import RetryPolicy
 
-POLICY = RetryPolicy(attempts=4, budget_s=30, first_s=1, cap_s=5)
+POLICY = RetryPolicy(attempts=4, first_s=1, cap_s=5)
 
 
 @pytest.mark.parametrize("attempt, wait", [(1, 1.0), (2, 2.0), (3, 4.0)])
 def test_waits_double(attempt: int, wait: float) -> None:
-    assert POLICY.next_wait(UnavailableError("x"), attempt, 0, 0) == wait
+    assert POLICY.next_wait(UnavailableError("x"), attempt, 30, 0) == wait
 
 
 def test_waits_stop_growing_at_the_cap() -> None:
-    assert (
-        RetryPolicy(attempts=99, cap_s=5, budget_s=99).next_wait(UnavailableError("x"), 50, 0, 0)
-        == 5
-    )
+    assert RetryPolicy(attempts=99, cap_s=5).next_wait(UnavailableError("x"), 50, 30, 0) == 5
     assert POLICY.backoff(5000, 0) == 5
 
 
 def test_jitter_only_lengthens() -> None:
-    assert POLICY.next_wait(UnavailableError("x"), 1, 0, 0.5) == 1.5
+    assert POLICY.next_wait(UnavailableError("x"), 1, 30, 0.5) == 1.5
 
 
 def test_the_last_attempt_is_the_last() -> None:
-    assert POLICY.next_wait(UnavailableError("x"), 4, 0, 0) is None
+    assert POLICY.next_wait(UnavailableError("x"), 4, 30, 0) is None
 
 
-def test_a_wait_that_ends_behind_the_budget_is_not_begun() -> None:
-    assert POLICY.next_wait(UnavailableError("x"), 1, 29.0, 0) == 1.0
-    assert POLICY.next_wait(UnavailableError("x"), 1, 29.1, 0) is None
+def test_a_wait_that_leaves_no_time_to_ask_is_not_begun() -> None:
+    assert POLICY.next_wait(UnavailableError("x"), 1, 1.1, 0) == 1.0
+    assert POLICY.next_wait(UnavailableError("x"), 1, 1.0, 0) is None
 
 
 def test_retry_after_rules_where_it_is_longer() -> None:
-    assert POLICY.next_wait(RateLimitedError("x", 12.0), 1, 0, 0) == 12.0
-    assert POLICY.next_wait(RateLimitedError("x", 0.2), 1, 0, 0) == 1.0
-    assert POLICY.next_wait(RateLimitedError("x", 31.0), 1, 0, 0) is None
-    assert POLICY.next_wait(RateLimitedError("x"), 1, 0, 0) == 1.0
+    assert POLICY.next_wait(RateLimitedError("x", 12.0), 1, 30, 0) == 12.0
+    assert POLICY.next_wait(RateLimitedError("x", 0.2), 1, 30, 0) == 1.0
+    assert POLICY.next_wait(RateLimitedError("x", 31.0), 1, 30, 0) is None
+    assert POLICY.next_wait(RateLimitedError("x"), 1, 30, 0) == 1.0
 
 
 @pytest.mark.parametrize("kind", [AuthenticationError, NoDataError, SymbolNotFoundError])
 def test_what_will_not_change_is_not_asked_again(kind: Any) -> None:
-    assert POLICY.next_wait(kind("x"), 1, 0, 0) is None
+    assert POLICY.next_wait(kind("x"), 1, 30, 0) is None
 
 
 def test_foreign_errors_are_not_retried() -> None:
-    assert POLICY.next_wait(KeyError("x"), 1, 0, 0) is None
+    assert POLICY.next_wait(KeyError("x"), 1, 30, 0) is None

@@ -14,6 +14,7 @@ from src.data.errors import (
 )
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest, HttpResponse
+from src.data.net.deadline import run_call
 from src.data.net.one_call import one_call
 from src.data.net.retry import RetryPolicy
 from src.data.net.send_record import SendRecord
@@ -77,11 +78,10 @@ def test_retry_after_beyond_the_budget_ends_it_and_holds_back_the_next_request()
     assert sender.send(REQUEST, vendor="acme").status == 200
 
 
-def test_the_budget_covers_waiting_for_the_limit_too() -> None:
+def test_the_time_of_a_call_covers_waiting_for_the_limit_too() -> None:
     clock = ManualClock(NOW_MS)
     sender = sender_over(
-        ScriptedTransport(OK, OK), clock=clock, limits=Limits(per_minute=1),
-        retry=RetryPolicy(budget_s=30),
+        ScriptedTransport(OK, OK), clock=clock, limits=Limits(per_minute=1)
     )  # fmt: skip
     sender.send(REQUEST, vendor="acme")
     with pytest.raises(RateLimitedError):
@@ -93,9 +93,9 @@ def test_the_cost_of_a_request_is_spent_each_time() -> None:
     clock = ManualClock(NOW_MS)
     sender = sender_over(
         ScriptedTransport(answer(status=500), OK), clock=clock, limits=Limits(per_minute=4),
-        retry=RetryPolicy(budget_s=100),
     )  # fmt: skip
-    sender.send(HttpRequest("https://vendor.example/path", cost=4), vendor="acme")
+    request = HttpRequest("https://vendor.example/path", cost=4)
+    run_call(clock, 100, lambda: sender.send(request, vendor="acme"))
     assert sum(clock.slept) == pytest.approx(60)
 
 

@@ -10,6 +10,7 @@ from src.data.clock import ManualClock
 from src.data.errors import RateLimitedError, UnavailableError
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest, HttpResponse
+from src.data.net.deadline import run_call
 from src.data.net.limiter import Limiter
 from src.data.net.sender import Sender
 from src.data.net.state import State
@@ -229,8 +230,10 @@ class TestSending:
         with pytest.raises(RateLimitedError):
             sender.send(REQUEST, vendor="acme")
         assert (len(transport.asked), clock.monotonic()) == (2, pytest.approx(15))
-        with pytest.raises(RateLimitedError):
+        with pytest.raises(RateLimitedError, match="again in 40"):
             sender.send(REQUEST, vendor="acme")
+        with pytest.raises(RateLimitedError):
+            run_call(clock, 45, lambda: sender.send(REQUEST, vendor="acme"))
         assert (len(transport.asked), clock.monotonic()) == (3, pytest.approx(55))
         late, untouched = script()
         with pytest.raises(RateLimitedError, match=r"60\.0 s"):

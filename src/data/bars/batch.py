@@ -13,6 +13,7 @@ from ..errors import DataError, QueryError
 from ..model.frame import empty_frame
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.query import BarsQuery
+from ..net.deadline import run_call
 from ..observability.logs import carried, running, subject_of
 from .request import RequestParser, Wishes
 from .service import BarsService
@@ -31,7 +32,11 @@ def get_batch(bars: BarsService, queries: Sequence[BarsQuery]) -> list[pd.DataFr
     """
     found = [_by(bars.held, query) for query in queries]
     others = [query for query, frame in zip(queries, found, strict=True) if frame is None]
-    fetched = iter(_in_threads(partial(_by, bars.get), others))
+    # All of them are one call; a question with a time of its own ends by it, too.
+    times = [query.timeout_s for query in others]
+    longest = None if None in times else max(filter(None, times), default=None)
+    get = partial(_by, bars.get)
+    fetched = iter(run_call(bars.clock, longest, _in_threads, get, others))
     return [next(fetched) if frame is None else frame for frame in found]
 
 

@@ -18,6 +18,7 @@ from ..clock import Clock
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, subtract
+from ..net.deadline import run_call, seconds_of
 from .locks import FindLeases
 from .observer import Enrolled, Observer
 from .request import RequestParser, Wishes
@@ -102,6 +103,11 @@ class BarsClient:
         self._parser = RequestParser(selector, clock)
         self._observer, self._leases = observer, leases
         self._terms = expiry, checks
+
+    @property
+    def clock(self) -> Clock:
+        """The time of all calls."""
+        return self._clock
 
     # --- questions -------------------------------------------------------------------------
 
@@ -401,16 +407,22 @@ class BarsClient:
         return self._action_service.stored(self._selector.instrument(symbol))
 
     def get_actions(
-        self, symbol: str, first: date | None = None, last: date | None = None
+        self,
+        symbol: str,
+        first: date | None = None,
+        last: date | None = None,
+        timeout: float | None = None,
     ) -> FoundActions:
         """Return splits and dividends, asked for where they are missing or due.
 
         Args:
             symbol: as the user types it.
             first, last: ex-dates, both included; None: all there are.
+            timeout: seconds after which no vendor and no other caller is waited for any more;
+                None: 30 s without an answer of any vendor.
 
         Raises:
-            QueryError: the symbol cannot be understood.
+            QueryError: the symbol cannot be understood, or ``timeout`` is no time.
             NoProviderError: no vendor of the rules tells any, and none was ever asked.
             AllProvidersFailedError: no vendor answered, and none ever has.
 
@@ -419,7 +431,8 @@ class BarsClient:
         """
         instrument = self._selector.instrument(symbol)
         with self._observer.call_beside(symbol, "1d"):
-            found = self._action_service.get(instrument, first, last)
+            seconds, get = seconds_of(timeout, symbol), self._action_service.get
+            found = run_call(self._clock, seconds, get, instrument, first, last)
         if found.lacking:
             from ..errors import IncompleteDataWarning
             from ..model.frame import warn_user

@@ -24,6 +24,7 @@ from ..model.series import SeriesKey
 from ..model.span import Span, subtract
 from ..model.stored import KnownAction, actions_frame
 from ..model.timeframe import Timeframe
+from ..net.locks import SeriesLocks
 from ..net.one_call import one_call
 from .answer.disputes import dissent_of
 from .answer.reader import told
@@ -32,7 +33,7 @@ from .fetch.lane import TOLD_LATE_MS
 from .fetch.state import FetchState
 from .fetch.trading_days import TradingDays
 from .ingest.writer import StoreWriter
-from .locks import FindLeases, SeriesLocks, Turns
+from .locks import FindLeases, Turns
 from .selection.candidates import LaneRoute, Selector, candidates_of
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class ActionService:
         self._writer = StoreWriter(store)
         self._fetcher = ActionFetcher(self._writer, clock)
         self._days = TradingDays(clock)
-        self._locks, self._turns = SeriesLocks(), Turns(store.root, leases)
+        self._locks, self._turns = SeriesLocks(), Turns(store.root, clock, leases)
 
     def stored(self, instrument: Instrument) -> tuple[KnownAction, ...]:
         """Return what is stored; of what is no share there is nothing.
@@ -131,7 +132,7 @@ class ActionService:
         if book.lacking(wanted, today.news_ms):
             work = self._work(instrument)
             turn = SeriesKey(instrument.symbol, _DAY, ("actions",))
-            with one_call(), self._locks.of(turn), self._turns.take(turn):
+            with one_call(), self._locks.hold(turn, self._clock), self._turns.take(turn):
                 lacking = self._writer.book(work).lacking(wanted, today.news_ms)
                 if lacking:  # by one question: the parts lie at the ends nearly always
                     late = lacking[-1].end - TOLD_LATE_MS

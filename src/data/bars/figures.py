@@ -28,10 +28,12 @@ from ..model.provenance import ATTRS_KEY, freeze
 from ..model.series import SeriesKey
 from ..model.span import Span, subtract
 from ..model.timeframe import Timeframe
+from ..net.deadline import run_call, run_part, seconds_of
+from ..net.locks import SeriesLocks
 from ..vendors.figures import fetch_figures_of, served_by
 from ..vendors.pool import own_sender, supplied
 from .answer.reader import told
-from .locks import FindLeases, SeriesLocks, Turns
+from .locks import FindLeases, Turns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,12 +102,20 @@ class FiguresService:
         self._selector = selector
         self._clock = clock
         self._locks = SeriesLocks()
-        self._turns = Turns(cache.cache_dir, leases)
+        self._turns = Turns(cache.cache_dir, clock, leases)
 
     def get(
-        self, measure: Measure, symbol: Any, period: Any, bounds: tuple[Any, Any], refresh: bool
+        self,
+        measure: Measure,
+        symbol: Any,
+        period: Any,
+        bounds: tuple[Any, Any],
+        refresh: bool,
+        timeout: Any = None,
     ) -> pd.DataFrame:
         """Return the rows of ``measure`` in the bounds; empty where there are none.
+
+        Within ``timeout`` seconds, or as long as pages come.
 
         Raises:
             QueryError: an argument cannot be understood, or the symbol is no crypto pair.
@@ -116,11 +126,16 @@ class FiguresService:
             IncompleteDataWarning: part of it could not be had.
         """
         query = self._query(measure, symbol, period, bounds, refresh)
+        seconds = seconds_of(timeout, query.instrument.symbol)
+        return run_call(self._clock, seconds, self._got, query)
+
+    def _got(self, query: FigureQuery) -> pd.DataFrame:
+        measure = query.measure
         key = SeriesKey(query.instrument.symbol, query.period)
         table, done = self._cache.tables(measure.name), _Done()
         if self._missing(query, table, key):
             turn = replace(key, lane=(measure.name,))
-            with self._locks.of(turn), self._turns.take(turn):
+            with self._locks.hold(turn, self._clock), self._turns.take(turn):
                 for part in self._missing(query, table, key):
                     self._fill(replace(query, span=part), table, key, done)
         return _answer(query, table.read(key, query.span), done)
@@ -160,11 +175,12 @@ class FiguresService:
                 hint="binance serves it; name it in the rule for crypto",
             )
         reasons: list[str] = []
-        for vendor in vendors:
+        for place, vendor in enumerate(vendors, 1):
             name, days = vendor.name, vendor.served.depth_days
             oldest = query.now_ms - days * DAY_MS + _GRACE_MS if days else query.span.start
             reach = query.span.clip(Span(oldest, query.span.end))
-            fetched = self._ask(vendor, replace(query, span=reach), done)
+            asked, has_others = replace(query, span=reach), place < len(vendors)
+            fetched = run_part(self._clock, has_others, self._ask, vendor, asked, done)
             if isinstance(fetched, DataError):
                 reasons.append(f"{name}: {fetched}")
                 continue

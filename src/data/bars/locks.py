@@ -2,65 +2,70 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..clock import Clock
 from ..model.series import SeriesKey
-from ..net.forks import renew_after_fork
+from ..net.deadline import Deadline, current_deadline
 
 if TYPE_CHECKING:
-    from ..net.leases import Leases
+    from ..net.leases import Lease, Leases
 
 FindLeases = Callable[[], "Leases | None"]
-
-
-class SeriesLocks:
-    """Hands out one lock for each series. Thread-safe and fork-aware."""
-
-    def __init__(self) -> None:
-        # Guards the table: two threads must not make two locks for one series.
-        self._guard = threading.Lock()
-        self._locks: dict[SeriesKey, threading.RLock] = {}
-        renew_after_fork(self)
-
-    def of(self, key: SeriesKey) -> threading.RLock:
-        """Return the lock of a series."""
-        with self._guard:
-            return self._locks.setdefault(key, threading.RLock())
-
-    def after_fork(self) -> None:
-        """Forget the parent's locks: threads that the child does not have may hold them."""
-        self._guard = threading.Lock()
-        self._locks = {}
+# Whoever waits looks for a page within its own time without one, which is far longer.
+_TOLD_EVERY_S = 1.0
 
 
 class Turns:
     """Lets the processes that share a cache fetch a series one after another. Thread-safe.
 
-    It is advice: who has waited for too long fetches all the same, and at worst something is
-    asked twice.
+    It is advice: after a lease has run out, or been taken over, something is at worst asked twice.
 
     Args:
         root: the cache folder.
+        clock: measures the waits.
         leases: gives where the processes find each other, when it is needed; None lets everybody
             go on at once.
     """
 
-    def __init__(self, root: Path, leases: FindLeases | None) -> None:
+    def __init__(self, root: Path, clock: Clock, leases: FindLeases | None) -> None:
         self._root = root.absolute()
+        self._clock = clock
         self._leases = leases or (lambda: None)
 
     @contextmanager
-    def take(self, key: SeriesKey) -> Iterator[tuple[bool, Callable[[], object]]]:
-        """Wait for our turn; tell whether we waited, and what says that we are still at it."""
+    def take(self, key: SeriesKey) -> Iterator[bool]:
+        """Wait for our turn, as long as the call may; tell whether we waited.
+
+        Pages that come while the block runs are told to those that wait for it.
+        """
         leases = self._leases()
         if leases is None:
-            yield False, lambda: None
+            yield False
             return
         name = sha256(f"{self._root}|{key.symbol}|{key.folder}".encode()).hexdigest()[:32]
-        with leases.hold(f"bars {name}") as lease:
-            yield lease.has_waited, lambda: lease.is_held and leases.renew(lease)
+        deadline = current_deadline(self._clock)
+        with (
+            leases.hold(f"bars {name}", deadline=deadline) as lease,
+            deadline.telling(_Teller(leases, lease, deadline, self._clock)),
+        ):
+            yield lease.has_waited
+
+
+class _Teller:
+    """Tells other processes of the pages that the holder of a lease takes, now and then."""
+
+    def __init__(self, leases: Leases, lease: Lease, deadline: Deadline, clock: Clock) -> None:
+        self._leases, self._lease = leases, lease
+        self._deadline, self._clock = deadline, clock
+        self._told_s = clock.monotonic()
+
+    def __call__(self) -> None:
+        now = self._clock.monotonic()
+        if self._lease.is_held and now - self._told_s >= _TOLD_EVERY_S:
+            self._told_s = now
+            self._leases.renew(self._lease, pages=self._deadline.pages)

@@ -15,6 +15,7 @@ from ..model.instrument import Instrument
 from ..model.kind import ADJUSTMENTS
 from ..model.query import EXTRA_COLUMNS, BarsQuery
 from ..model.timeframe import Timeframe
+from ..net.deadline import seconds_of
 
 if TYPE_CHECKING:
     from ..provider_selector import ProviderSelector
@@ -33,6 +34,7 @@ class Wishes:
     closed_by: Any = None
     columns: Sequence[str] = ()
     version: int | None = None
+    timeout: Any = None
 
 
 # What is in a frame anyway, where it is known at all.
@@ -91,6 +93,7 @@ class RequestParser:
             closed_by_ms=closed_by,
             columns=tuple(wishes.columns),
             version=wishes.version,
+            timeout_s=seconds_of(wishes.timeout, instrument.symbol),
         )
 
     def check_shared(self, timeframe: Any, bounds: tuple[Any, Any, Any], wishes: Wishes) -> None:
@@ -104,6 +107,7 @@ class RequestParser:
         closed_by = closing_time(_ANY, wishes.closed_by, now)
         resolve_range(_ANY, Timeframe.parse(timeframe), start, end, now, bars, closed_by)
         _check(wishes, "a batch")
+        seconds_of(wishes.timeout, "a batch")
         self._pinned(wishes.provider)
 
     def _pinned(self, provider: str | None) -> str | None:

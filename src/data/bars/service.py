@@ -10,10 +10,11 @@ from ..clock import Clock
 from ..model.query import BarsQuery
 from ..model.rules import ValidationRules
 from ..model.series import SeriesKey
+from ..net.locks import SeriesLocks
 from .answer.answer import Answer, frame_of
 from .answer.reader import Reader
 from .ingest.commit import Expiry
-from .locks import FindLeases, SeriesLocks, Turns
+from .locks import FindLeases, Turns
 from .lookup.answer_cache import AnswerCache
 from .lookup.cache_lookup import CacheLookup
 from .observer import Call, Observer
@@ -62,9 +63,14 @@ class BarsService:
         self._reader = Reader(store, clock)
         self._recent = AnswerCache(store, self._reader.days)
         self._lookup = CacheLookup(store, self._reader, clock)
-        self._locks, self._turns = SeriesLocks(), Turns(store.root, leases)
+        self._locks, self._turns = SeriesLocks(), Turns(store.root, clock, leases)
         self._watcher = watcher or Observer(clock)
         self._miss_handler: MissHandler | None = None
+
+    @property
+    def clock(self) -> Clock:
+        """The time of all calls."""
+        return self._clock
 
     def get(self, query: BarsQuery) -> pd.DataFrame:
         """Return the frame for ``query``.

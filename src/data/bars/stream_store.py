@@ -20,7 +20,7 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from .locks import SeriesLocks
+from ..net.locks import SeriesLocks
 from .selection.candidates import Selector, candidates_of, route
 
 log = logging.getLogger("onetape.routing")
@@ -111,7 +111,7 @@ class StreamKeeper:
         """Store closed bars, ascending; return how many were stored."""
         key = SeriesKey(instrument.symbol, grid.timeframe)
         try:
-            with self._locks.of(key):
+            with self._locks.hold(key, self._clock):
                 return self._keep(key, grid, origin, bars)
         except (CacheError, DataError, ValueError) as error:
             log.warning("%s: streamed bars were not stored: %s", key, error)

@@ -6,7 +6,7 @@ import argparse
 
 from . import FAILED, OK
 from .answers import show_attempts
-from .arguments import add_output, add_places
+from .arguments import add_output, add_places, add_timeout
 from .fetch import dated, records
 from .output import asking, console, note, print_json
 from .tables import TextTable, counted, styled
@@ -21,6 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("symbol", help="such as AAPL, BRK.B, VOD.L")
     parser.add_argument("--start", help="first ex-date; default: all there are")
     parser.add_argument("--end", help="last ex-date; default: those announced already, too")
+    add_timeout(parser)
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
     manager = DataManager(args.cache_dir, args.config)
     with asking(args) as notes:
-        frame = manager.get_actions(args.symbol, args.start, args.end)
+        frame = manager.get_actions(args.symbol, args.start, args.end, timeout=args.timeout)
     told = frame.attrs["onetape"]
     rows = records(dated(frame))
     if args.json:

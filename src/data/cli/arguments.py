@@ -82,6 +82,16 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_timeout(parser: argparse.ArgumentParser) -> None:
+    """Add how long vendors and other callers are waited for."""
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        metavar="SECONDS",
+        help="wait for no vendor any longer; default: 30 s without an answer",
+    )
+
+
 def listed(text: str) -> list[str]:
     """Split ``A,B C`` into its parts.
 

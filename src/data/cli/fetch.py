@@ -13,7 +13,7 @@ from ..model.query import EXTRA_COLUMNS
 from ..model.texts import by_reason
 from . import FAILED, OK
 from .answers import Told, headline, show_attempts, show_bars, show_gaps
-from .arguments import add_output, add_places, add_question, listed, positive
+from .arguments import add_output, add_places, add_question, add_timeout, listed, positive
 from .output import asking, console, note, print_json
 from .tables import styled
 
@@ -26,6 +26,7 @@ _SCREEN = "-"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_question(parser)
+    add_timeout(parser)
     parser.add_argument("--strict", action="store_true", help="fail if anything is lacking")
     parser.add_argument(
         "--version",
@@ -75,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
             closed_by=args.closed_by,
             columns=args.columns,
             version=args.version,
+            timeout=args.timeout,
         )
     seconds = time.perf_counter() - started
     told: Told = frame.attrs["onetape"]

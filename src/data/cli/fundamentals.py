@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ConfigError, DataError, QueryError
 from . import FAILED, OK
-from .arguments import add_output, add_places, listed
+from .arguments import add_output, add_places, add_timeout, listed
 from .output import busy, complain, console, print_json
 from .tables import TextTable, styled
 
@@ -34,6 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--as-of", metavar="DATE", help="only what was public by then")
     parser.add_argument("--refresh", action="store_true", help="ask again though it is fresh")
+    add_timeout(parser)
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
             args.strategy,
             args.data_type,
             as_of=args.as_of,
+            timeout=args.timeout,
         )
     if mistakes:
         raise mistakes[0]

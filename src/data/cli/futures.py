@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import FAILED, OK
 from .answers import bars_table, show_attempts
-from .arguments import add_output, add_places, positive
+from .arguments import add_output, add_places, add_timeout, positive
 from .fetch import records
 from .output import asking, console, note, print_json
 from .tables import counted, milliseconds, styled
@@ -35,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", help="date or UTC time, included; default: 29 days ago")
     parser.add_argument("--end", help="date or UTC time, included; default: now")
     parser.add_argument("--refresh", action="store_true", help="ask for all of it again")
+    add_timeout(parser)
     parser.add_argument("--rows", type=positive, default=10, help="rows to show (default 10)")
     add_output(parser)
     add_places(parser)
@@ -59,12 +60,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _asked(manager: DataManager, args: argparse.Namespace) -> pd.DataFrame:
-    bounds = (args.start, args.end, args.refresh)
+    bounds, seconds = (args.start, args.end, args.refresh), args.timeout
     if args.what == "funding":
-        return manager.get_funding_rate(args.symbol, *bounds)
+        return manager.get_funding_rate(args.symbol, *bounds, timeout=seconds)
     if args.what == "open-interest":
-        return manager.get_open_interest(args.symbol, args.timeframe, *bounds)
-    return manager.get_long_short_ratio(args.symbol, args.timeframe, *bounds)
+        return manager.get_open_interest(args.symbol, args.timeframe, *bounds, timeout=seconds)
+    return manager.get_long_short_ratio(args.symbol, args.timeframe, *bounds, timeout=seconds)
 
 
 def _show(frame: pd.DataFrame, told: Any, rows: int, seconds: float) -> None:

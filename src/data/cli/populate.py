@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from . import FAILED, OK, Parser, guarded
-from .arguments import add_output, add_places, listed
+from .arguments import add_output, add_places, listed, seconds
 from .output import console, note, print_json
 from .tables import TextTable, counted, styled
 
@@ -41,6 +41,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--start-date", "--start", metavar="DATE", help="first session; default: 2020-01-01"
     )
     parser.add_argument("--end-date", "--end", metavar="DATE", help="last session; default: today")
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        metavar="SECONDS",
+        help="a request goes on for so long without a page; default: jobs.timeout_s of the rules",
+    )
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
@@ -92,6 +98,7 @@ def _populated(args: argparse.Namespace) -> dict[str, Any]:
             args.cache_dir,
             config_path=args.config,
             progress=listener,
+            timeout=args.timeout,
         )
     if not told["results"]:
         raise QueryError(
@@ -122,7 +129,11 @@ def _progress(args: argparse.Namespace) -> Iterator[Listener]:
         def listen(now: Progress) -> None:
             name = f"{now.result.symbol} {now.result.timeframe}"
             held = f"{name} {counted(now.result.rows, 'bar')}" if now.result.rows else name
+            if now.waiting:
+                held = f"{name} {now.waiting}"
             bar.update(task, total=now.total, completed=now.done, description=held)
+            if now.waiting and not args.json and not shown:
+                screen.print(held, soft_wrap=True)
             if now.is_over and not args.json and not shown:
                 screen.print(f"{now.done}/{now.total} {held}", soft_wrap=True)
 

@@ -11,6 +11,7 @@ from .arguments import (
     add_places,
     add_range,
     add_series,
+    add_timeout,
     positive,
 )
 from .live_table import follow
@@ -30,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--provider", help="bars of this vendor only")
     add_adjustment(parser)
     add_freshness(parser)
+    add_timeout(parser)
     parser.add_argument("--rows", type=positive, default=10, help="bars to show (default 10)")
     add_output(parser)
     add_places(parser)
@@ -55,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
             adjustment=args.adjustment,
             offline=args.offline,
             force_refresh=args.refresh,
+            timeout=args.timeout,
         )
     for said in notes:
         note(said)

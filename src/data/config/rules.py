@@ -18,6 +18,7 @@ from ..model.rules import (
     STOCK_RULES,
     CacheRules,
     Failover,
+    JobRules,
     ProviderRules,
     Rule,
     Rules,
@@ -28,7 +29,7 @@ from ..vendors.registry import canonical_vendor, family_of
 
 _SWITCHES = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
 
-Section = TypeVar("Section", Failover, CacheRules, ValidationRules)
+Section = TypeVar("Section", Failover, JobRules, CacheRules, ValidationRules)
 
 
 def overlay(base: Mapping[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,6 +57,7 @@ def parse(mapping: Mapping[str, Any]) -> Rules:
         classification=_classification(plain.get("symbol_classification") or {}),
         live_feeds={n: dict(f or {}) for n, f in (plain.get("live_feeds") or {}).items()},
         failover=_section(Failover, plain.get("failover")),
+        jobs=_section(JobRules, plain.get("jobs")),
         cache=_section(CacheRules, plain.get("cache")),
         validation=_section(ValidationRules, plain.get("validation")),
         plain=plain,

@@ -217,6 +217,7 @@ _file = record(
                 "exponential_backoff": switch,
             }
         ),
+        "jobs": record({"timeout_s": number(0.1, 86_400)}),
         "cache": record(
             {
                 "enabled": switch,

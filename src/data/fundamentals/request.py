@@ -35,6 +35,7 @@ class Wish:
     data_type: Any = "general"
     max_age_days: Any = None
     as_of: When = None
+    timeout: Any = None
 
 
 def normalized(symbol: Any) -> str:

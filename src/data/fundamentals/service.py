@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -19,7 +18,8 @@ from ..model.fundamentals import Snapshot
 from ..model.fundamentals_plain import copied
 from ..model.instant import DAY_MS, MINUTE_MS
 from ..model.settings import Settings
-from ..net.forks import renew_after_fork
+from ..net.deadline import run_call, seconds_of
+from ..net.locks import SeriesLocks
 from ..observability.logs import Subject as LogSubject
 from ..observability.logs import running
 from .announced import last_turn_ms
@@ -93,21 +93,13 @@ class FundamentalsService:
         self._selector = selector
         self._clock = clock
         self._on_failure = on_failure
-        # Guards the table of locks: two threads must not make two for one symbol.
-        self._guard = threading.Lock()
-        self._locks: dict[tuple[str, str], threading.RLock] = {}
+        self._locks = SeriesLocks()
         # Vendor, symbol and type to when it failed last, and how; entries are replaced whole.
         self._quiet: dict[tuple[str, str, str], tuple[int, str]] = {}
         # Symbol, type and strategy to what was merged last, and out of what.
         self._combinations: dict[
             Any, tuple[RecordContext, tuple[Snapshot, ...], dict[str, Any]]
         ] = {}
-        renew_after_fork(self)
-
-    def after_fork(self) -> None:
-        """Forget the parent's locks: threads that the child does not have may hold them."""
-        self._guard = threading.Lock()
-        self._locks = {}
 
     @cached_property
     def combiner(self) -> FundamentalsCombiner:
@@ -133,7 +125,7 @@ class FundamentalsService:
     def _supply(self) -> FundamentalsSupply:
         from .supply import FundamentalsSupply
 
-        return FundamentalsSupply(self._selector, self.cache, self.combiner.rules)
+        return FundamentalsSupply(self._selector, self.cache, self.combiner.rules, self._clock)
 
     def get(self, symbol: Any, wish: Wish) -> dict[str, Any]:
         """Return one record about ``symbol``, empty where nobody knows; it never raises.
@@ -142,7 +134,9 @@ class FundamentalsService:
         """
         with running(LogSubject(symbol if isinstance(symbol, str) else "")):
             try:
-                return self._answer(self._lookup(symbol, wish))
+                seconds = seconds_of(wish.timeout, symbol)
+                lookup = self._lookup(symbol, wish)
+                return run_call(self._clock, seconds, self._answer, lookup)
             except DataError as exc:
                 log.warning("no fundamentals of %r: %s", symbol, exc)
                 self._on_failure(exc)
@@ -176,7 +170,7 @@ class FundamentalsService:
     def _answer(self, lookup: _Lookup) -> dict[str, Any]:
         self._look(lookup)
         if lookup.unanswered:
-            with self._lock_of(lookup):
+            with self._locks.hold((lookup.symbol, lookup.about.data_type), self._clock):
                 self._look(lookup)  # whoever was before us may have asked the same
                 if lookup.unanswered:
                     self._fetch(lookup)
@@ -228,6 +222,8 @@ class FundamentalsService:
         why = f"{type(error).__name__}: {error}"
         log.warning("%s told nothing about %s: %s", vendor, lookup.symbol, why)
         lookup.failed[vendor] = why
+        if getattr(error, "by_caller", False):
+            return  # the call had no time: the next one may have more
         if len(self._quiet) >= _MOST_QUIET:
             self._quiet = {}
         key = (vendor, lookup.symbol, lookup.about.data_type)
@@ -312,11 +308,6 @@ class FundamentalsService:
             if facts and lookup.now_ms - one.fetched_at_ms <= self.combiner.rules.stale_ms:
                 mine = said.get(vendor, replace(one, facts={}, statements=(), blocks={}))
                 said[vendor] = replace(mine, facts=facts | dict(mine.facts))
-
-    def _lock_of(self, lookup: _Lookup) -> threading.RLock:
-        with self._guard:
-            key = (lookup.symbol, lookup.about.data_type)
-            return self._locks.setdefault(key, threading.RLock())
 
 
 def _are_same(ones: tuple[Snapshot, ...], others: tuple[Snapshot, ...]) -> bool:

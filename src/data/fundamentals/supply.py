@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from ..cache.fundamentals_cache import FundamentalsCache
+from ..clock import Clock
 from ..errors import CacheError, MissingCredentialsError
 from ..model.fundamentals import Snapshot
 from ..model.fundamentals_rules import FundamentalsRules
@@ -29,16 +30,18 @@ class FundamentalsSupply:
         selector: makes downloaders; duck-typed, users patch its ``downloaders``.
         cache: keeps what they say, late answers too.
         rules: how long a lookup may take, and how many copies are kept.
+        clock: measures what is left of the call's time.
     """
 
     selector: Any
     cache: FundamentalsCache
     rules: FundamentalsRules
+    clock: Clock
 
     def ask(self, vendors: Iterable[str], asked: TableQuestion) -> Mapping[str, Outcome]:
         """Ask ``vendors`` at once; what each said, or the error that kept it from answering."""
         jobs = {vendor: partial(self._asked_and_kept, vendor, asked) for vendor in vendors}
-        return ask_all(jobs, self.rules.budget_s)
+        return ask_all(jobs, self.clock, self.rules.budget_s)
 
     def _asked_and_kept(self, vendor: str, asked: TableQuestion) -> Snapshot:
         snapshot = self._job(vendor, asked)()

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..calendars.ranges import resolve_range
@@ -21,7 +22,9 @@ from ..errors import (
 from ..model.instant import DAY_MS, from_ms
 from ..model.instrument import Instrument
 from ..model.provenance import ATTRS_KEY
+from ..model.rules import JobRules
 from ..model.timeframe import Timeframe
+from ..net.deadline import run_heard, run_job
 from ..observability.logs import running, subject_of
 
 if TYPE_CHECKING:
@@ -53,12 +56,15 @@ class Job:
         series: symbol and timeframe, in the order of the work, each once.
         start, end: session dates or instants, both included.
         now_ms: the time of asking in UTC milliseconds.
+        timeout_s: seconds that one request goes on without a page of any vendor, waits for their
+            limits included.
     """
 
     series: tuple[tuple[str, str], ...]
     start: When
     end: When
     now_ms: int
+    timeout_s: float = JobRules().timeout_s
 
     @classmethod
     def of(
@@ -187,12 +193,14 @@ class Progress:
         result: of the series at work, so far.
         done, total: parts, over the whole job.
         is_over: whether the series is at its end.
+        waiting: for whom, how long and why nothing goes on just now; empty while it does.
     """
 
     result: SeriesResult
     done: int
     total: int
     is_over: bool = False
+    waiting: str = ""
 
 
 Listener = Callable[[Progress], None]
@@ -244,7 +252,7 @@ class _Run:
     def __init__(self, client: BarsClient, job: Job, listener: Listener | None) -> None:
         self.stopped = ""
         self._client = client
-        self._listener = listener
+        self._listener, self._timeout_s = listener, job.timeout_s
         self._parts = {label: job.parts(label) for _, label in job.series}
         self._total = sum(len(self._parts[label]) for _, label in job.series)
         self._done = 0
@@ -288,8 +296,14 @@ class _Run:
             # The report says the same, series by series.
             warnings.simplefilter("ignore", IncompleteDataWarning)
             query = self._client.query(result.symbol, result.timeframe, start, end)
-            return self._client.get(query)
+            heard, clock = partial(self._heard, result), self._client.clock
+            get = partial(run_job, clock, self._timeout_s, self._client.get, query)
+            return run_heard(heard, get)
 
-    def _tell(self, result: SeriesResult, *, is_over: bool = False) -> None:
+    def _heard(self, result: SeriesResult, waiting: str) -> None:
+        log.info("%s %s %s", result.symbol, result.timeframe, waiting)
+        self._tell(result, waiting=waiting)
+
+    def _tell(self, result: SeriesResult, *, is_over: bool = False, waiting: str = "") -> None:
         if self._listener is not None:
-            self._listener(Progress(result, self._done, self._total, is_over))
+            self._listener(Progress(result, self._done, self._total, is_over, waiting))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ..model.instant import date_of, year_of, year_start
 from ..model.printable import printable
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps
+from ..net.deadline import seconds_of
 from ..wiring import Services, build
 from .backfill import Job, Listener, When, fill
 
@@ -38,6 +40,7 @@ def populate_cache(
     end: When | None = None,
     config_path: str | Path | None = None,
     progress: Listener | None = None,
+    timeout: float | None = None,
 ) -> dict[str, Any]:
     """Fill the cache and return a statistics dict.
 
@@ -48,7 +51,9 @@ def populate_cache(
             (UTC). ``start`` and ``end`` are the same under shorter names.
         cache_dir: folder of the cache, as for the data manager.
         config_path: rules file, as for the data manager.
-        progress: told of each part of a series that has arrived.
+        progress: told of each part of a series that has arrived, and of longer waits.
+        timeout: seconds that a request goes on without a page of any vendor, waits for limits
+            included; by default ``jobs.timeout_s`` of the rules (600).
 
     Returns:
         ``success`` and ``failed`` (lists of ``SYMBOL_timeframe``), ``cache_stats``,
@@ -56,12 +61,14 @@ def populate_cache(
         (series to reason), ``interrupted``, and ``results`` with all of it by series.
 
     Raises:
-        QueryError: a timeframe or the range is wrong; nothing was asked. A symbol that is wrong
-            only fails its own series.
+        QueryError: a timeframe, the range or ``timeout`` is wrong; nothing was asked. A symbol that
+            is wrong only fails its own series.
         ConfigError: the configuration is wrong.
     """
+    seconds = seconds_of(timeout, "a job")
     services = build(cache_dir, config_path)
     job = _job(services, symbols, intervals, start_date or start, end_date or end)
+    job = job if seconds is None else replace(job, timeout_s=seconds)
     report = fill(services.client, job, progress)
     services.cache.look_after()
     return report.statistics(dict(services.cache.get_stats()))
@@ -82,7 +89,8 @@ def _job(
     names = services.cache.list_symbols() if symbols is None else list(symbols)
     steps = DEFAULT_TIMEFRAMES if timeframes is None else list(timeframes)
     bounds = (start or DEFAULT_START, end or date_of(now_ms))
-    return Job.of(names, steps, bounds, now_ms)
+    job = Job.of(names, steps, bounds, now_ms)
+    return replace(job, timeout_s=services.selector.parsed_rules.jobs.timeout_s)
 
 
 class CachePopulator:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Whoever watches waits: one more try, and soon.
-_RETRY = RetryPolicy(attempts=2, budget_s=6.0, first_s=0.3)
+_RETRY = RetryPolicy(attempts=2, first_s=0.3)
 _DAYS = 30
 LIVE = (("BTCUSDT", "1h"), ("AAPL", "1d"))
 SAMPLE = "demo"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .instrument import Instrument
 from .kind import Adjustment
@@ -36,6 +36,8 @@ class BarsQuery:
             where all is known that is known now.
         columns: what is told beside each bar, of ``EXTRA_COLUMNS``, in the order asked for.
         version: answer as the series stood right after this commit to it; None: as it is.
+        timeout_s: seconds after which nothing is waited for any more; None: as long as pages come.
+            It changes nothing of what is asked.
     """
 
     instrument: Instrument
@@ -52,6 +54,7 @@ class BarsQuery:
     closed_by_ms: int | None = None
     columns: tuple[str, ...] = ()
     version: int | None = None
+    timeout_s: float | None = field(default=None, compare=False)
 
     @property
     def is_of_whole_weeks(self) -> bool:

@@ -81,6 +81,13 @@ class Failover:
 
 
 @dataclass(frozen=True)
+class JobRules:
+    """How long a request of a job goes on without a page of any vendor, in seconds."""
+
+    timeout_s: float = 600.0
+
+
+@dataclass(frozen=True)
 class CacheRules:
     """What is kept, and how; ``max_size_gb`` 0 means no limit.
 
@@ -134,6 +141,7 @@ class Rules:
     classification: Classification
     live_feeds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     failover: Failover = Failover()
+    jobs: JobRules = JobRules()
     cache: CacheRules = CacheRules()
     validation: ValidationRules = ValidationRules()
     plain: Mapping[str, Any] = field(default_factory=dict, repr=False)

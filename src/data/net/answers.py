@@ -63,7 +63,7 @@ class Answers:
         """
         if error is self._counted or not isinstance(error, ProviderError):
             return
-        if isinstance(error, _NO_FAULT):
+        if isinstance(error, _NO_FAULT) or getattr(error, "by_caller", False):
             return
         self._counted = error
         count = len(self._pending)

@@ -47,6 +47,8 @@ def outcome_of(error: BaseException | None) -> Outcome:
     """Return what the end of a call says about the vendor's health."""
     if error is None:
         return "answered"
+    if getattr(error, "by_caller", False):
+        return "says nothing"
     return next((said for kind, said in _OUTCOMES if isinstance(error, kind)), "says nothing")
 
 

@@ -1,25 +1,243 @@
-"""How much time a request has left, for everything that is sent on its behalf.
+"""How much time is left: for a call of a user as a whole, and for one request on its behalf.
 
-A carrier may send several requests for one, and a request may be redirected: the time is one for
-all of them. It is kept in a context of its own, so that the transport below needs no argument for
-it, and so that nothing of it is left when Ctrl-C strikes anywhere: what is set in a context that is
-run ends with it, whatever happens.
+Both are kept in the context that a call runs in, so that what waits below needs no argument for
+them, and so that nothing of them is left when Ctrl-C strikes anywhere: what is set in a context
+that is run ends with it, whatever happens.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
+from numbers import Real
 from typing import TypeVar
 
-from ..clock import SystemClock
+from ..clock import Clock, SystemClock
+from ..errors import ProviderTimeoutError, QueryError
 
 R = TypeVar("R")
 
+# A call without a time of its own ends so long after its last page.
+QUIET_S = 30.0
+# Of what is left, one vendor may use this share while another one can still be asked.
+_SHARE = 2 / 3
+_OF_JOBS = "jobs: {timeout_s: ...} in the rules gives jobs more"
+# Shorter waits are not told.
+_LONG_WAIT_S = 5.0
 # Sockets wait in real time, whatever clock the limits are kept by.
 _CLOCK = SystemClock()
+
+
+class Deadline:
+    """When a call ends. Thread-safe; the threads that work for one call share it.
+
+    Args:
+        clock: measures; requests, retries, limits and leases wait on the same one.
+        timeout_s: seconds from now at which the call ends, whatever comes; None: it ends
+            ``quiet_s`` seconds after its last page.
+        quiet_s: seconds without a page.
+        outer: the deadline of the call inside of which this one runs; it ends no later.
+        hint: what gives more time, for errors.
+
+    Attributes:
+        pages: answers of vendors taken so far.
+        waited_for: what the call waited for last in vain, for its errors; empty for nothing.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        timeout_s: float | None = None,
+        *,
+        quiet_s: float = QUIET_S,
+        outer: Deadline | None = None,
+        hint: str = "timeout= in seconds gives a call more",
+    ) -> None:
+        self.pages = 0
+        self.waited_for = ""
+        self._clock = clock
+        self._outer = outer
+        self._hint = hint
+        self._timeout_s, self._quiet_s = timeout_s, quiet_s
+        self._end = clock.monotonic() + (quiet_s if timeout_s is None else timeout_s)
+        self._listeners: tuple[Callable[[], object], ...] = ()
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the caller said when it ends; else a page prolongs it."""
+        return self._timeout_s is not None
+
+    def left_s(self) -> float:
+        """Return the seconds left, 0 when the call is over."""
+        left = max(0.0, self._end - self._clock.monotonic())
+        return left if self._outer is None else min(left, self._outer.left_s())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing may be waited for any more."""
+        return self.left_s() <= 0
+
+    @property
+    def what(self) -> str:
+        """The time that the call has, for its errors."""
+        if self._timeout_s is not None:
+            return f"the {self._timeout_s:g} s of this call"
+        return f"the {self._quiet_s:g} s that a call goes on without a page"
+
+    def progress(self) -> None:
+        """Note that a page was taken: by this call, or by whoever fetches what it waits for."""
+        self.pages += 1
+        if self._outer is not None:
+            self._outer.progress()
+        if self._timeout_s is None:
+            self._end = self._clock.monotonic() + self._quiet_s
+        for listener in self._listeners:
+            listener()
+
+    @contextmanager
+    def telling(self, listener: Callable[[], object]) -> Iterator[None]:
+        """Have ``listener`` called at every page while the block runs."""
+        self._listeners += (listener,)
+        try:
+            yield
+        finally:
+            self._listeners = tuple(one for one in self._listeners if one is not listener)
+
+    def part(self) -> Deadline:
+        """Return the deadline of one vendor where another can still be asked after it.
+
+        It has two thirds of what is left, and of what is left after each page that it brings.
+        """
+        return _Part(self._clock, self)
+
+    def over(self, vendor: str) -> ProviderTimeoutError:
+        """Return the error for a vendor that is not asked because the time is over."""
+        waited = f"; {self.waited_for}" if self.waited_for else ""
+        error = ProviderTimeoutError(
+            f"{vendor} was not asked: {self.what} are over{waited}",
+            provider=vendor,
+            hint=self._hint,
+        )
+        error.by_caller = True
+        return error
+
+
+class _Part(Deadline):
+    """The time of one vendor: a share of what the call has left."""
+
+    def __init__(self, clock: Clock, call: Deadline) -> None:
+        super().__init__(clock, quiet_s=_SHARE * call.left_s(), outer=call)
+        self._whole = call
+
+    def progress(self) -> None:
+        super().progress()
+        self._end = self._clock.monotonic() + _SHARE * self._whole.left_s()
+
+    def over(self, vendor: str) -> ProviderTimeoutError:
+        return self._whole.over(vendor)
+
+
+_call: ContextVar[Deadline | None] = ContextVar("call_deadline", default=None)
+_listener: ContextVar[Callable[[str], object] | None] = ContextVar("wait_listener", default=None)
 _due: ContextVar[float] = ContextVar("due", default=math.inf)
+
+
+def current_deadline(clock: Clock) -> Deadline:
+    """Return the deadline of the call that this is part of; outside of one, a new one."""
+    return _call.get() or Deadline(clock)
+
+
+def run_call(
+    clock: Clock, timeout_s: float | None, function: Callable[..., R], *arguments: object
+) -> R:
+    """Return what ``function`` does as one call, or as part of the one that is running.
+
+    Args:
+        clock: measures.
+        timeout_s: seconds that it has at most; None: it ends by the time without a page. Inside
+            of another call it has no more than is left of that one.
+        function, arguments: what is called.
+    """
+    outer = _call.get()
+    if outer is not None and timeout_s is None:
+        return function(*arguments)
+    made = Deadline(clock, timeout_s, outer=outer)
+    return copy_context().run(_with_deadline, made, function, arguments)
+
+
+def run_job(clock: Clock, quiet_s: float, function: Callable[..., R], *arguments: object) -> R:
+    """Return what ``function`` does as a part of a job: it ends ``quiet_s`` after its last page."""
+    made = Deadline(clock, quiet_s=quiet_s, hint=_OF_JOBS)
+    return copy_context().run(_with_deadline, made, function, arguments)
+
+
+def run_heard(
+    listener: Callable[[str], object], function: Callable[..., R], *arguments: object
+) -> R:
+    """Return what ``function`` does, with ``listener`` called before each longer wait in it.
+
+    It is given whom the wait is for, how long it lasts, and why, as one sentence.
+    """
+    return copy_context().run(_with_listener, listener, function, arguments)
+
+
+def note_wait(vendor: str, seconds: float, why: str) -> None:
+    """Tell whoever listens that a vendor is waited for, where that takes a while."""
+    listener = _listener.get()
+    if listener is not None and seconds >= _LONG_WAIT_S:
+        listener(f"waits {seconds:.0f} s for {vendor}: {why}")
+
+
+def run_part(clock: Clock, has_others: bool, function: Callable[..., R], *arguments: object) -> R:
+    """Return what ``function`` does, which asks one vendor.
+
+    Args:
+        clock: measures.
+        has_others: whether another vendor can be asked after it: some time is left for that.
+        function, arguments: what is called.
+    """
+    if not has_others:
+        return function(*arguments)
+    part = current_deadline(clock).part()
+    return copy_context().run(_with_deadline, part, function, arguments)
+
+
+def _with_deadline(
+    deadline: Deadline, function: Callable[..., R], arguments: tuple[object, ...]
+) -> R:
+    _call.set(deadline)
+    return function(*arguments)
+
+
+def seconds_of(timeout: object, symbol: object) -> float | None:
+    """Return what a caller passes as ``timeout=``, checked: seconds, or None for none.
+
+    Raises:
+        QueryError: it is no number, or not a finite one above 0.
+    """
+    if timeout is None:
+        return None
+    is_number = isinstance(timeout, Real) and not isinstance(timeout, bool)
+    seconds = float(timeout) if is_number else 0.0  # type: ignore[arg-type]
+    if not 0 < seconds < math.inf:
+        raise QueryError(
+            f"timeout {timeout!r:.40} for {symbol!s:.40} is no number of seconds above 0",
+            symbol=symbol if isinstance(symbol, str) else None,
+            hint="leave it out to go on as long as pages come",
+        )
+    return seconds
+
+
+def _with_listener(
+    listener: Callable[[str], object], function: Callable[..., R], arguments: tuple[object, ...]
+) -> R:
+    _listener.set(listener)
+    return function(*arguments)
+
+
+# --- one request, in real time -----------------------------------------------------------------
 
 
 def within(seconds: float, function: Callable[..., R], *arguments: object) -> R:
@@ -33,8 +251,13 @@ def _limited(due: float, function: Callable[..., R], arguments: tuple[object, ..
     return function(*arguments)
 
 
+def allowed_s(seconds: float) -> float:
+    """Return the seconds that ``within(seconds, ...)`` would have now."""
+    return max(0.0, min(seconds, _due.get() - _CLOCK.monotonic()))
+
+
 def left_s() -> float:
-    """Return the seconds left.
+    """Return the seconds left of a request.
 
     Raises:
         TimeoutError: there are none.

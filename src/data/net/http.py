@@ -24,7 +24,7 @@ from ..config.certificates import certificate_bundle
 from ..errors import DataError, ProviderTimeoutError, ResponseFormatError, UnavailableError
 from ..model.http import HttpRequest, HttpResponse, address_on
 from .content_coding import ACCEPTED, decoder_of
-from .deadline import left_s, within
+from .deadline import allowed_s, left_s, within
 from .faults import LIBRARY_ERRORS, check_address, is_loopback, worded
 from .forks import renew_after_fork
 from .redact import guard_library_logs, sending, where
@@ -128,7 +128,7 @@ class HttpTransport:
     def _try(self, request: HttpRequest) -> HttpResponse | DataError:
         """Return the answer or our error; nothing of the library's errors survives this frame."""
         session = self._take()
-        started = _CLOCK.monotonic()
+        started, allowed = _CLOCK.monotonic(), allowed_s(self._total_s)
         try:
             response = within(self._total_s, self._unheard, session, request)
         except DataError as exc:
@@ -136,7 +136,7 @@ class HttpTransport:
             return exc.with_traceback(None)
         except (*LIBRARY_ERRORS, zlib.error) as exc:
             session.close()
-            return self._worded(exc, request.url, started)
+            return self._worded(exc, request.url, started, allowed)
         with self._lock:
             self._idle.append(session)
         return response
@@ -146,11 +146,11 @@ class HttpTransport:
         sending.set(True)
         return self._exchange(session, request)
 
-    def _worded(self, exc: Exception, url: str, started: float) -> DataError:
+    def _worded(self, exc: Exception, url: str, started: float, allowed: float) -> DataError:
         error = worded(exc, url)
-        is_late = _CLOCK.monotonic() - started >= self._total_s
+        is_late = _CLOCK.monotonic() - started >= allowed
         if is_late and isinstance(error, ProviderTimeoutError):
-            said = f"{where(url)} took more than {self._total_s:g} s to answer"
+            said = f"{where(url)} took more than {allowed:.3g} s to answer"
             return ProviderTimeoutError(said)
         return error
 

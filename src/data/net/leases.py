@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from .deadline import QUIET_S, Deadline, current_deadline
 from .machine import is_gone, process_space
 from .state import State
 from .state_tables import LeaseRow, StateTables
@@ -26,7 +27,7 @@ class Lease:
 
     Attributes:
         name: what it is about.
-        is_held: whether it is ours; False when the holder took longer than we could wait.
+        is_held: whether it is ours; False when the call's time was over before the holder's was.
         has_waited: whether somebody else had it first: what was missing may be there now.
         holder: our name in the book.
     """
@@ -40,8 +41,9 @@ class Lease:
 class Leases:
     """Leases in the book of all processes. Thread-safe and fork-aware.
 
-    A lease is advice, not a lock: who waited for too long, or was overtaken because it took
-    longer than it said, goes on all the same, and at worst something is fetched twice.
+    A lease is advice, not a lock: a caller that was overtaken because it took longer than it said
+    goes on all the same, and at worst something is fetched twice. One that waits does so within the
+    time of its call, and a page that the holder takes is progress of that call.
 
     Args:
         state: the book; waiting is done on its clock.
@@ -51,7 +53,9 @@ class Leases:
         self._state = state
 
     @contextmanager
-    def hold(self, name: str, ttl_s: float = 60.0, budget_s: float = 45.0) -> Iterator[Lease]:
+    def hold(
+        self, name: str, ttl_s: float = QUIET_S, deadline: Deadline | None = None
+    ) -> Iterator[Lease]:
         """Hold ``name`` while the block runs, after waiting for whoever holds it.
 
         A holder whose process is gone is overtaken at once where that can be seen, else when its
@@ -59,13 +63,16 @@ class Leases:
 
         Args:
             name: of what is about to be fetched.
-            ttl_s: seconds after which others may overtake us, unless we :meth:`renew`.
-            budget_s: seconds to wait at most; then the block runs without the lease.
+            ttl_s: seconds after which others may overtake us, unless we :meth:`renew`; by default
+                what a call goes on without a page.
+            deadline: of the wait, the call's by default; when it is over the block runs without
+                the lease.
         """
+        deadline = deadline or current_deadline(self._state.clock)
         holder, pid = os.urandom(8).hex(), os.getpid()
         try:
             _running.add(holder)
-            yield self._acquire(name, holder, ttl_s, budget_s)
+            yield self._acquire(name, holder, ttl_s, deadline)
         finally:
             try:
                 _running.discard(holder)
@@ -79,37 +86,50 @@ class Leases:
         if os.getpid() == pid:  # a forked child has not got it
             self._state.run(lambda book: book.give_back(name, holder))
 
-    def renew(self, lease: Lease, ttl_s: float = 60.0) -> bool:
-        """Prolong ``lease`` to ``ttl_s`` seconds from now; False when somebody has overtaken us."""
-        return self._state.run(partial(self._renew, lease=lease, ttl_s=ttl_s))
+    def renew(self, lease: Lease, ttl_s: float = QUIET_S, pages: int = 0) -> bool:
+        """Prolong ``lease`` to ``ttl_s`` seconds from now; False when somebody has overtaken us.
 
-    def _acquire(self, name: str, holder: str, ttl_s: float, budget_s: float) -> Lease:
-        clock = self._state.clock
-        deadline, poll, has_waited = clock.monotonic() + budget_s, _FIRST_POLL_S, False
+        Args:
+            lease: ours.
+            ttl_s: see :meth:`hold`.
+            pages: how many pages we have taken: who waits for us sees whether there are more.
+        """
+        return self._state.run(partial(self._renew, lease=lease, ttl_s=ttl_s, pages=pages))
+
+    def _acquire(self, name: str, holder: str, ttl_s: float, deadline: Deadline) -> Lease:
+        clock, poll = self._state.clock, _FIRST_POLL_S
         take = partial(self._take, name=name, holder=holder, ttl_s=ttl_s)
-        while not self._state.run(take):
-            has_waited = True
-            left = deadline - clock.monotonic()
-            if left <= 0:
+        seen: tuple[str, int] | None = None
+        while (other := self._state.run(take)) is not None:
+            # A new holder has made no progress yet that we have waited for.
+            if seen is not None and seen[0] == other[0] and seen[1] < other[1]:
+                deadline.progress()
+            seen = other
+            if (left := deadline.left_s()) <= 0:
+                deadline.waited_for = "another process fetches the series meanwhile"
                 return Lease(name, False, True, holder)
             clock.sleep(min(left, poll * (1 + clock.jitter())))
             poll = min(_LONGEST_POLL_S, poll * _GROWTH)
-        return Lease(name, True, has_waited, holder)
+        return Lease(name, True, seen is not None, holder)
 
-    def _take(self, book: StateTables, name: str, holder: str, ttl_s: float) -> bool:
+    def _take(
+        self, book: StateTables, name: str, holder: str, ttl_s: float
+    ) -> tuple[str, int] | None:
+        """Take the lease and return None, or return its holder and the pages of that one."""
         held = book.lease(name)
         if held is not None and not _is_dead(held):
-            return False
+            return held.holder, book.pages(name, held.holder)
         book.grant(name, LeaseRow(holder, process_space(), os.getpid(), book.now_s + ttl_s))
-        return True
+        return None
 
-    def _renew(self, book: StateTables, lease: Lease, ttl_s: float) -> bool:
+    def _renew(self, book: StateTables, lease: Lease, ttl_s: float, pages: int) -> bool:
         held = book.lease(lease.name)
         if held is not None and held.holder != lease.holder:
             return False
         book.grant(
             lease.name, LeaseRow(lease.holder, process_space(), os.getpid(), book.now_s + ttl_s)
         )
+        book.keep_pages(lease.name, lease.holder, pages)
         return True
 
 

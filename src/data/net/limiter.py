@@ -13,6 +13,7 @@ from ..model.capabilities import Limits
 from ..model.http import HttpResponse
 from .account import Account
 from .circuit import CircuitHook, Circuits, CircuitVisit
+from .deadline import note_wait
 from .quota import QuotaReport, Window, windows_of
 from .reported import reports_of
 from .state import State
@@ -84,6 +85,11 @@ class Limiter:
         """How often it may be asked."""
         return self._limits
 
+    @property
+    def is_local(self) -> bool:
+        """Whether what is asked is on this machine."""
+        return self._is_local
+
     def acquire(self, cost: int, budget_s: float) -> str:
         """Wait until ``cost`` units may be spent, and spend them.
 
@@ -108,6 +114,7 @@ class Limiter:
                     provider=self._vendor,
                     hint=self._hint(setting),
                 )
+            note_wait(self._vendor, wait, why)
             clock.sleep(wait)
 
     def settle(self, ticket: str, response: HttpResponse | None) -> None:

@@ -16,7 +16,7 @@ from ..model.capabilities import Limits
 # Three days are the longest ban on record (2019); who says more is asked again after a week.
 LONGEST_PAUSE_S = 7 * 86_400.0
 # Where the vendor says "too much" and not for how long: the first time one caller waits and tries
-# again, the second time the next caller does, and then all go elsewhere without waiting.
+# again; then only those wait that have the time, and all others go elsewhere at once.
 COOL_DOWNS_S = (15.0, 40.0, 60.0)
 _FORGIVEN_S = 600.0
 

@@ -9,18 +9,18 @@ from ..model.rules import Failover
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Attempts and time allowed for one request; a decision only, it never sleeps.
+    """Attempts and waits allowed for one request; a decision only, it never sleeps.
+
+    The time that all of it may take is the call's (:class:`.Deadline`).
 
     Attributes:
         attempts: how often a request is sent at most, the first time included.
-        budget_s: seconds from the first attempt after which nothing is sent again.
         first_s: wait before the second attempt; it doubles from there.
         cap_s: longest wait of our own choosing; a vendor's ``Retry-After`` may be longer.
         doubling: whether waits double; else all are as the first.
     """
 
     attempts: int = 3
-    budget_s: float = 45.0
     first_s: float = 0.5
     cap_s: float = 20.0
     doubling: bool = True
@@ -35,20 +35,21 @@ class RetryPolicy:
         )
 
     def next_wait(
-        self, error: BaseException, attempt: int, elapsed_s: float, jitter: float
+        self, error: BaseException, attempt: int, left_s: float, jitter: float
     ) -> float | None:
         """Return the seconds to wait before asking again, or ``None`` to give up.
 
         Args:
             error: what the last attempt ended with; only errors marked ``retry`` are retried.
             attempt: how many attempts were made, at least 1.
-            elapsed_s: seconds since the first attempt began.
+            left_s: seconds that another attempt has, its wait included; one that would take as
+                long or longer to begin is not begun.
             jitter: a random number in [0, 1) that spreads many callers; 0 waits shortest.
         """
         if not getattr(error, "retry", False) or attempt >= self.attempts:
             return None
         wait = max(self.backoff(attempt, jitter), getattr(error, "retry_after", None) or 0.0)
-        return wait if elapsed_s + wait <= self.budget_s else None
+        return wait if wait < left_s else None
 
     def backoff(self, attempt: int, jitter: float) -> float:
         """Return the doubling wait after ``attempt`` attempts, in seconds."""

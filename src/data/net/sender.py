@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 from tenacity import RetryCallState, Retrying
 
@@ -18,7 +19,9 @@ from ..model.instant import SECOND_MS
 from ..observability.logs import asking
 from .answers import report
 from .audit import note_use
+from .background import BackgroundCall
 from .circuit import CircuitVisit
+from .deadline import Deadline, current_deadline, note_wait, within
 from .forks import renew_after_fork
 from .http import Transport
 from .limiter import Limiter
@@ -31,6 +34,10 @@ from .unknown import UnknownSymbols
 from .vendor_status import VendorStatus
 
 Classify = Callable[[HttpResponse], DataError | None]
+# A transport may be so late with its own end before it is left behind.
+_GRACE_S = 0.2
+# A vendor that did not answer in less than this has not failed.
+_USUAL_S = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -117,7 +124,7 @@ class Sender:
     def look(self, door: str, url: str) -> VendorStatus:
         """Return how the vendor stands for what :meth:`guard` would guard; nothing is made."""
         found = self._limiter.look(f"{door} at {place(url)}")
-        found.budget_s = self._retry.budget_s
+        found.budget_s = current_deadline(self._clock).left_s()
         return found
 
     def symbols(self, url: str) -> UnknownSymbols | None:
@@ -144,21 +151,23 @@ class Sender:
                 f"{vendor} did not answer in time, and is asked for nothing else in this call",
                 provider=vendor,
             )
-        call = _Call(request, vendor, classify, self._clock.monotonic())
+        call = _Call(request, vendor, classify, current_deadline(self._clock))
         loop = Retrying(
             retry=lambda state: self._again(call, state),
             wait=lambda _: call.wait_s or 0.0,
-            sleep=self._clock.sleep,
+            sleep=partial(self._wait, call),
             reraise=True,
         )
         try:
             with asking(vendor):
                 response = loop(self._attempt, call)
         except ProviderTimeoutError:
-            whole.late.add(asked)
+            if call.requests:  # else there was no time left to ask it
+                whole.late.add(asked)
             raise
         finally:
             whole.requests += call.requests
+        call.deadline.progress()
         return replace(response, requests=call.requests)
 
     def after_fork(self) -> None:
@@ -167,6 +176,9 @@ class Sender:
 
     def _attempt(self, call: _Call) -> HttpResponse:
         """Make one attempt; tell the hook how it ended."""
+        if call.deadline.is_over:
+            call.wait_s = None
+            raise call.deadline.over(call.vendor)
         call.begin(self._clock.monotonic())
         try:
             response = self._answer(call)
@@ -187,13 +199,13 @@ class Sender:
 
     def _carried(self, call: _Call) -> HttpResponse:
         """Send once, when the vendor's limit lets us, and count what it took."""
-        ticket = self._limiter.acquire(call.request.cost, self._retry.budget_s - call.elapsed_s)
+        ticket = self._limiter.acquire(call.request.cost, call.deadline.left_s())
         call.waited_s = self._clock.monotonic() - call.begun
         response = None
         try:
             self._count(call, 1)
             call.is_sent, sent = True, self._clock.monotonic()
-            response = redacted(self._transport.send(call.request), call.request)
+            response = redacted(self._transported(call), call.request)
             response = replace(response, took_ms=round(1000 * (self._clock.monotonic() - sent)))
         finally:
             self._limiter.settle(ticket, response)
@@ -201,6 +213,23 @@ class Sender:
             self._count(call, hidden)
             self._limiter.charge(hidden)
         return response
+
+    def _transported(self, call: _Call) -> HttpResponse:
+        """Let the transport carry the request, within what is left of the call's time.
+
+        What is on this machine is read here: that takes as long as it takes.
+        """
+        if self._limiter.is_local:
+            return self._transport.send(call.request)
+        seconds = call.deadline.left_s()
+        carry = partial(within, seconds, self._transport.send, call.request)
+        late = ProviderTimeoutError(f"{call.vendor} did not answer within {seconds:.3g} s")
+        try:
+            # A transport that can be ended by its time words its error better: it may be first.
+            return BackgroundCall(call.vendor, carry).result(seconds + _GRACE_S, late)
+        except ProviderTimeoutError as exc:
+            exc.by_caller = seconds < _USUAL_S
+            raise
 
     def _slow_down(self, error: RateLimitedError, response: HttpResponse) -> float:
         """Pause, not this request alone but everybody who asks this vendor; return for how long."""
@@ -224,9 +253,15 @@ class Sender:
             self._count(call, error.hidden_requests)
             self._limiter.charge(error.hidden_requests)
             error.hidden_requests = 0
-        elapsed = self._clock.monotonic() - call.started
-        call.wait_s = self._retry.next_wait(error, call.attempt, elapsed, self._clock.jitter())
+        left_s = call.deadline.left_s()
+        if isinstance(error, ProviderTimeoutError):
+            left_s -= self._clock.monotonic() - call.begun  # with less it would only end so again
+        call.wait_s = self._retry.next_wait(error, call.attempt, left_s, self._clock.jitter())
         self._record(call, type(error).__name__, call.wait_s)
+
+    def _wait(self, call: _Call, seconds: float) -> None:
+        note_wait(call.vendor, seconds, "it did not answer")
+        self._clock.sleep(seconds)
 
     def _again(self, call: _Call, state: RetryCallState) -> bool:
         return state.outcome is not None and state.outcome.failed and call.wait_s is not None
@@ -265,7 +300,7 @@ class _Call:
     request: HttpRequest
     vendor: str
     classify: Classify
-    started: float
+    deadline: Deadline
     attempt: int = 0
     begun: float = 0.0
     requests: int = 0
@@ -284,8 +319,3 @@ class _Call:
         self.is_sent = False
         self.wait_s = self.pause_s = None
         self.waited_s = 0.0
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds from the first attempt to the start of this one."""
-        return self.begun - self.started

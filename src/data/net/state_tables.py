@@ -33,6 +33,8 @@ TABLES = (
 LATER = (
     "CREATE TABLE IF NOT EXISTS unknown (who TEXT, place TEXT, symbol TEXT, said_s REAL,"
     " until_s REAL, times INT, PRIMARY KEY (who, place, symbol)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS progress (name TEXT PRIMARY KEY, holder TEXT, pages INT)"
+    " WITHOUT ROWID",
 )
 # What is believed for the shortest time is forgotten where there are more.
 _MOST_UNKNOWN = 10_000
@@ -190,10 +192,29 @@ class StateTables:
         self._rows.execute("DELETE FROM leases WHERE until_s <= ?", (self.now_s,))
         values = (name, *astuple(lease))
         self._rows.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?)", values)
+        self._rows.execute(
+            "DELETE FROM progress WHERE name = ? AND holder <> ?", (name, lease.holder)
+        )
 
     def give_back(self, name: str, holder: str) -> None:
         """End the lease of ``holder``, where it still has it."""
-        self._rows.execute("DELETE FROM leases WHERE name = ? AND holder = ?", (name, holder))
+        for table in ("leases", "progress"):
+            self._rows.execute(
+                f"DELETE FROM {table} WHERE name = ? AND holder = ?",  # noqa: S608 - our own names
+                (name, holder),
+            )
+
+    def keep_pages(self, name: str, holder: str, pages: int) -> None:
+        """Remember how many pages the holder of ``name`` has taken."""
+        values = (name, holder, pages)
+        self._rows.execute("INSERT OR REPLACE INTO progress VALUES (?, ?, ?)", values)
+
+    def pages(self, name: str, holder: str) -> int:
+        """Return how many pages the holder of ``name`` has taken."""
+        row = self._rows.execute(
+            "SELECT pages FROM progress WHERE name = ? AND holder = ?", (name, holder)
+        ).fetchone()
+        return int(row[0]) if row else 0
 
     # --- unknown symbols -------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from ...model.actions import Action
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis
 from ...model.span import Span
+from ...net.deadline import run_part
 from ...net.one_call import current_call
 from ...prices.adjustment import BasisPart, needed_actions
 from ..ingest.writer import StoreWriter
@@ -51,7 +52,8 @@ class ActionFetcher:
             sent, started = current_call().requests, self._clock.monotonic()
             error: DataError | None = None
             try:
-                actions = candidate.downloader.fetch_actions(work.query.instrument, asked, latest)
+                fetch = candidate.downloader.fetch_actions
+                actions = run_part(self._clock, True, fetch, work.query.instrument, asked, latest)
                 until = self._until(work, actions)
             except FAILOVER_ERRORS as failure:
                 error = failure

@@ -27,6 +27,7 @@ from ...model.kind import Basis
 from ...model.rules import ValidationRules
 from ...model.span import Span, coalesce, subtract
 from ...net.answers import judged
+from ...net.deadline import run_part
 from ...net.one_call import current_call
 from ...prices.quality import check
 from ...vendors.archives import chunk_end
@@ -147,7 +148,7 @@ class Fetcher:
             ProviderError, ConfigError: it did not answer bars.
         """
         self._action_fetcher.check(work, candidate, asked.span)
-        return candidate.fetch(asked)
+        return run_part(self._clock, work.has_others(candidate), candidate.fetch, asked)
 
     def _ask(
         self,
@@ -195,7 +196,6 @@ class Fetcher:
             here = parts.within(chunk)
             if not here.spans:
                 continue
-            work.still_here()
             outcome, lacking, between = self._try(work, candidate, here, outcomes)
             said = (*outcomes, outcome)
             for hole in between:

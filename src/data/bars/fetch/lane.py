@@ -115,7 +115,7 @@ class LaneRunner:
 
     def _fill(self, query: BarsQuery, plan: FetchPlan, work: FetchState) -> FetchPlan:
         """Fetch what the plan says, when no other process is at it; return the plan as done."""
-        with self._turns.take(work.key) as (has_waited, work.still_here):
+        with self._turns.take(work.key) as has_waited:
             if has_waited and not query.refresh:
                 plan = self._planner.lacking(query, plan.wanted, work)
             self._fetcher.fill(work, plan.segments)

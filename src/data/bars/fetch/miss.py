@@ -25,6 +25,8 @@ from ...model.rules import ValidationRules
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
+from ...net.deadline import run_call
+from ...net.locks import SeriesLocks
 from ...net.one_call import one_call
 from ..answer.adjust import ClosesMissingError
 from ..answer.answer import Answer
@@ -33,7 +35,7 @@ from ..derive.derive import NOBODY, Deriver
 from ..derive.sources import SourceTimeframes
 from ..ingest.commit import Expiry
 from ..ingest.writer import actions_known
-from ..locks import SeriesLocks, Turns
+from ..locks import Turns
 from ..lookup.cache_lookup import CacheLookup
 from ..selection.candidates import LaneRoute, Route, Selector, candidates_of, route, unknown_symbol
 from ..selection.exclusions import left_out
@@ -134,6 +136,9 @@ class MissHandler:
         Raises:
             NoProviderError, AllProvidersFailedError: as ``BarsService.get``.
         """
+        return run_call(self._clock, query.timeout_s, self._answered, query, days)
+
+    def _answered(self, query: BarsQuery, days: Timeframe | None) -> Answer:
         with one_call():
             if days is not None:
                 return self._deriver.of_days(query, days)
@@ -319,7 +324,8 @@ class MissHandler:
         grid = BarGrid(
             calendar_for(query.instrument), query.timeframe, lane.kind.anchor or "session"
         )
-        work = FetchState(query, key, lane, grid, out=dict(before.out))
+        is_last = lane is way.lanes[-1]
+        work = FetchState(query, key, lane, grid, out=dict(before.out), is_last_lane=is_last)
         name = lane.candidates[0].name
         try:
             answer = self._run(query, work)
@@ -336,13 +342,13 @@ class MissHandler:
     def _run(self, query: BarsQuery, work: FetchState) -> Answer:
         """Run a lane; where dividends need daily closes that are not stored, fetch them first."""
         try:
-            with self._locks.of(work.key):
+            with self._locks.hold(work.key, self._clock):
                 return self.runner.answer(query, work)
         except ClosesMissingError as needed:
             if query.offline:
                 raise
             work.beside += self._fetch_days(query, needed.span)
-        with self._locks.of(work.key):
+        with self._locks.hold(work.key, self._clock):
             return self.runner.answer(query, work)
 
     def _fetch_days(self, query: BarsQuery, days: Span) -> Sequence[Attempt]:

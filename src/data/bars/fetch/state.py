@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from ...errors import (
     EntitlementError,
     KindMismatchError,
     NoDataError,
+    ProviderTimeoutError,
     QualityError,
     RegionError,
     SpliceConflictError,
@@ -28,6 +29,7 @@ from ...model.kind import Basis, Kind
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
+from ..selection.candidate import Candidate
 from ..selection.candidates import LaneRoute
 
 # What says something about a stretch, and nothing about the vendor.
@@ -77,8 +79,8 @@ class FetchState:
         scores: of the answers, 0 to 1.
         out: vendors not to be asked again by this request, with the reason.
         untold: vendors that failed to tell splits and dividends, and why.
+        is_last_lane: whether no other lane is tried after this one.
         beside: attempts at splits, dividends and daily closes, which the bars are adjusted by.
-        still_here: tells the other processes that this request goes on fetching.
     """
 
     query: BarsQuery
@@ -96,8 +98,8 @@ class FetchState:
     scores: list[float] = field(default_factory=list)
     out: dict[str, DataError] = field(default_factory=dict)
     untold: dict[str, DataError] = field(default_factory=dict)
+    is_last_lane: bool = False
     beside: list[Attempt] = field(default_factory=list)
-    still_here: Callable[[], object] = bool
 
     @property
     def settle_ms(self) -> int:
@@ -110,6 +112,11 @@ class FetchState:
         """How many bars vendors have sent."""
         return sum(attempt.rows for attempt in self.attempts)
 
+    def has_others(self, candidate: Candidate) -> bool:
+        """Tell whether another vendor can still be asked after ``candidate``."""
+        left = [c.name for c in self.lane.candidates if c.name not in self.out]
+        return not self.is_last_lane or left[-1:] != [candidate.name]
+
     def note(self, attempt: Attempt) -> None:
         """Remember an attempt; a vendor that is down or refuses is not asked again."""
         self.attempts.append(attempt)
@@ -121,6 +128,8 @@ def is_down(error: DataError) -> bool:
     """Tell whether a vendor failed in a way that another question would not change."""
     if isinstance(error, RegionError):
         return True  # no other question is served from here either
+    if isinstance(error, ProviderTimeoutError) and error.by_caller:
+        return False
     return not isinstance(error, (*_OF_THE_QUESTION, NoDataError))
 
 

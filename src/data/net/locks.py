@@ -1,0 +1,89 @@
+"""One fetch at a time for a key, among the threads of a process, within the time of the call."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+
+from ..clock import Clock
+from .deadline import Deadline, current_deadline
+from .forks import renew_after_fork
+
+# So often a thread that waits looks whether the holder has taken a page.
+_POLL_S = 0.5
+
+
+class _SeriesLock:
+    """Which call of this process fetches a series."""
+
+    def __init__(self) -> None:
+        self.freed = threading.Condition()
+        self.token: object | None = None
+        self.thread = 0
+        self.deadline: Deadline | None = None
+
+    def take(self, token: object, deadline: Deadline) -> None:
+        """Take the lock, or return without it when the call's time is over.
+
+        A page that the holder takes is progress of the call that waits for it.
+        """
+        with self.freed:
+            while self.token is not None:
+                holder, pages = self.deadline, self._pages
+                if deadline.is_over:
+                    deadline.waited_for = "another thread fetches the series meanwhile"
+                    return
+                self.freed.wait(min(_POLL_S, deadline.left_s()))
+                if self.deadline is holder is not deadline and self._pages > pages:
+                    deadline.progress()
+            self.token, self.thread, self.deadline = token, threading.get_ident(), deadline
+
+    def leave(self, token: object) -> None:
+        """Free the lock, where ``token`` has it."""
+        with self.freed:
+            if self.token is token:
+                self.token, self.thread, self.deadline = None, 0, None
+                self.freed.notify()
+
+    @property
+    def _pages(self) -> int:
+        return self.deadline.pages if self.deadline is not None else 0
+
+
+class SeriesLocks:
+    """One call at a time for each series, among the threads of a process. Thread- and fork-safe."""
+
+    def __init__(self) -> None:
+        # Guards the table: two threads must not make two locks for one series.
+        self._guard = threading.Lock()
+        self._locks: dict[Hashable, _SeriesLock] = {}
+        renew_after_fork(self)
+
+    @contextmanager
+    def hold(self, key: Hashable, clock: Clock) -> Iterator[None]:
+        """Hold the lock of ``key`` while the block runs, after waiting as long as the call may.
+
+        When its time is over the block runs without the lock: nothing is asked any more then, and
+        what is stored can be read. The thread that holds it already goes on at once.
+        """
+        with self._guard:
+            lock = self._locks.setdefault(key, _SeriesLock())
+        if lock.thread == threading.get_ident():
+            yield
+            return
+        token = object()
+        try:
+            lock.take(token, current_deadline(clock))
+            yield
+        finally:
+            try:
+                lock.leave(token)
+            except KeyboardInterrupt:
+                lock.leave(token)
+                raise
+
+    def after_fork(self) -> None:
+        """Forget the parent's locks: threads that the child does not have may hold them."""
+        self._guard = threading.Lock()
+        self._locks = {}

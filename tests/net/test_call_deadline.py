@@ -1,0 +1,179 @@
+"""When a call ends, by a clock that stands still."""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.errors import ProviderTimeoutError, QueryError, RateLimitedError
+from src.data.model.capabilities import Limits
+from src.data.model.http import HttpRequest, HttpResponse
+from src.data.net.circuit_breaker import outcome_of
+from src.data.net.deadline import (
+    QUIET_S,
+    Deadline,
+    current_deadline,
+    run_call,
+    run_heard,
+    run_job,
+    run_part,
+    seconds_of,
+)
+from src.data.net.retry import RetryPolicy
+from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
+
+REQUEST = HttpRequest("https://vendor.example/path")
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW_MS)
+
+
+def test_a_call_goes_on_as_long_as_pages_come(clock: ManualClock) -> None:
+    deadline = Deadline(clock)
+    for _ in range(10):
+        clock.advance(QUIET_S - 1)
+        deadline.progress()
+    assert deadline.left_s() == QUIET_S
+    clock.advance(QUIET_S)
+    assert deadline.is_over
+
+
+def test_no_page_prolongs_the_time_that_the_caller_gave(clock: ManualClock) -> None:
+    deadline = Deadline(clock, 5)
+    clock.advance(4)
+    deadline.progress()
+    assert deadline.left_s() == 1
+    clock.advance(9)
+    assert deadline.left_s() == 0
+
+
+def test_one_of_many_vendors_leaves_time_for_the_next(clock: ManualClock) -> None:
+    def asked() -> list[float]:
+        part = current_deadline(clock)
+        first = part.left_s()
+        clock.advance(12)
+        part.progress()
+        later = part.left_s()
+        clock.advance(later)
+        return [first, later, part.left_s()]
+
+    def call() -> tuple[list[float], float, float]:
+        several = run_part(clock, True, asked)
+        left = current_deadline(clock).left_s()
+        return several, left, run_part(clock, False, lambda: current_deadline(clock).left_s())
+
+    assert run_call(clock, 30, call) == ([20, 12, 0], 6, 6)
+
+
+def test_a_call_in_a_call_has_no_more_than_is_left(clock: ManualClock) -> None:
+    def inner() -> float:
+        return current_deadline(clock).left_s()
+
+    def outer() -> list[float]:
+        clock.advance(4)
+        return [run_call(clock, seconds, inner) for seconds in (None, 2, 100)]
+
+    assert run_call(clock, 10, outer) == [6, 2, 6]
+    assert run_job(clock, 600, inner) == 600
+    assert current_deadline(clock).left_s() == QUIET_S, "outside each request has its own"
+
+
+@pytest.mark.parametrize("bad", [0, -1, 0.0, math.nan, math.inf, -math.inf, "x", "5", True, [3]])
+def test_what_is_no_time_is_a_query_error(bad: Any) -> None:
+    with pytest.raises(QueryError, match="no number of seconds above 0") as caught:
+        seconds_of(bad, "AAPL")
+    assert caught.value.symbol == "AAPL"
+
+
+@pytest.mark.parametrize("good", [1, 0.25, np.float64(3), np.int64(3)])
+def test_any_number_is_a_time(good: Any) -> None:
+    assert seconds_of(good, "AAPL") == float(good)
+    assert seconds_of(None, "AAPL") is None
+
+
+class TestSending:
+    def test_what_the_time_is_over_for_is_not_asked(self, clock: ManualClock) -> None:
+        transport = ScriptedTransport(answer([1]))
+        sender = sender_over(transport, clock=clock)
+
+        def late() -> None:
+            clock.advance(3)
+            sender.send(REQUEST, vendor="acme")
+
+        with pytest.raises(ProviderTimeoutError, match="the 3 s of this call are over") as caught:
+            run_call(clock, 3, late)
+        assert transport.asked == []
+        assert outcome_of(caught.value) == "says nothing"
+
+    def test_a_wait_that_is_longer_than_what_is_left_is_not_begun(self, clock: ManualClock) -> None:
+        sender = sender_over(
+            ScriptedTransport(answer(status=429, retry_after="8"), answer([1])), clock=clock
+        )
+        with pytest.raises(RateLimitedError):
+            run_call(clock, 8, lambda: sender.send(REQUEST, vendor="acme"))
+        assert clock.slept == []
+        assert run_call(clock, 9, lambda: sender.send(REQUEST, vendor="acme")).status == 200
+
+    def test_a_page_is_progress(self, clock: ManualClock) -> None:
+        def slow(_: HttpRequest) -> HttpResponse:
+            clock.advance(20)
+            return answer([1])
+
+        sender = sender_over(ScriptedTransport(*[slow] * 4), clock=clock)
+
+        def call() -> int:
+            for _ in range(4):
+                sender.send(REQUEST, vendor="acme")
+            return current_deadline(clock).pages
+
+        assert run_call(clock, None, call) == 4
+
+    def test_what_took_long_in_vain_is_not_tried_with_less(self, clock: ManualClock) -> None:
+        def silent(_: HttpRequest) -> HttpResponse:
+            clock.advance(16)
+            raise ProviderTimeoutError("silence")
+
+        transport = ScriptedTransport(silent, silent)
+        with pytest.raises(ProviderTimeoutError, match="silence"):
+            sender_over(transport, clock=clock).send(REQUEST, vendor="acme")
+        assert len(transport.asked) == 1
+
+    def test_what_cannot_be_interrupted_is_left_behind(self, clock: ManualClock) -> None:
+        over = threading.Event()
+
+        def stuck(_: HttpRequest) -> HttpResponse:
+            over.wait(20)
+            return answer([1])
+
+        sender = sender_over(ScriptedTransport(stuck), clock=clock)
+        with pytest.raises(ProviderTimeoutError, match=r"acme did not answer within") as caught:
+            run_call(clock, 0.01, lambda: sender.send(REQUEST, vendor="acme"))
+        over.set()
+        assert outcome_of(caught.value) == "says nothing", "it had less than vendors usually take"
+
+    def test_a_vendor_that_had_its_time_has_failed(self, clock: ManualClock) -> None:
+        error = ProviderTimeoutError("silence")
+        retry = RetryPolicy(attempts=1)
+        sender = sender_over(ScriptedTransport(error), clock=clock, retry=retry)
+        with pytest.raises(ProviderTimeoutError):
+            run_call(clock, 10, lambda: sender.send(REQUEST, vendor="acme"))
+        assert outcome_of(error) == "failing"
+
+    def test_longer_waits_are_told(self, clock: ManualClock) -> None:
+        told: list[str] = []
+        transport = ScriptedTransport(answer([1]), answer([1]))
+        sender = sender_over(transport, clock=clock, limits=Limits(per_minute=1))
+
+        def job() -> None:
+            for _ in range(2):
+                run_job(clock, 100, lambda: sender.send(REQUEST, vendor="acme"))
+
+        run_heard(told.append, job)
+        assert told == ["waits 60 s for acme: its limit of 1 a minute is used up"]
