@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -158,6 +159,16 @@ def test_of_what_is_not_stored_nothing_is_known(manager: DataManager) -> None:
     with pytest.raises(BadTimeframeError):
         manager.coverage("ETHUSDT", "1x")
     assert not list((manager.cache.cache_dir / "ohlcv").glob("ETH*")), "who looks makes no folder"
+
+
+def test_what_an_older_tool_left_is_known_too(manager: DataManager) -> None:
+    folder = manager.cache.cache_dir / "ETHUSDT" / "1h"
+    folder.mkdir(parents=True)
+    rows = [f"2024-06-01 0{hour}:00:00,1,1,1,1,1" for hour in range(4)]
+    text = "\n".join(["timestamp,open,high,low,close,volume", *rows, ""])
+    (folder / "2024.csv.gz").write_bytes(gzip.compress(text.encode()))
+    frame = manager.coverage("ETHUSDT", "1h")
+    assert frame["start"].tolist() == [pd.Timestamp("2024-06-01")]
 
 
 # --- sessions ------------------------------------------------------------------------------

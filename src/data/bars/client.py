@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         SessionHours,
         StoredColumns,
     )
+    from ..model.timeframe import Timeframe
     from ..provider_selector import ProviderSelector
     from .corporate_actions import ActionService, FoundActions
     from .dry_run.planner import RequestPlanner
@@ -258,14 +259,17 @@ class BarsClient:
         view = self._store.view(series)
         return tuple(_spans(view, view.coverage))
 
-    def lanes(self, symbol: str, timeframe: Any) -> list[SeriesKey]:
-        """Return the stored series of a symbol and timeframe, the default kind first.
+    def lanes(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
+        """Return the stored series of a symbol and timeframe in all their lanes, the default first.
 
         Args:
             symbol: canonical, as ``query().instrument.symbol`` has it.
-            timeframe: a :class:`~..model.timeframe.Timeframe`.
+            timeframe: length of the bars.
+
+        Raises:
+            CacheError: the store cannot be read.
         """
-        return [key for key in self._store.keys_of(symbol) if key.timeframe == timeframe]
+        return self._store.lanes(symbol, timeframe)
 
     def columns(self, series: SeriesKey, span: Span) -> StoredColumns:
         """Return the stored bars whose open stamps lie in ``span``, as columns, with the generation.
@@ -287,6 +291,8 @@ class BarsClient:
 
     def series(self, pattern: str = "*") -> list[SeriesKey]:
         """Return the stored series that match, by symbol, timeframe and lane.
+
+        What older tools left is among them once it has been taken over.
 
         Args:
             pattern: a shell pattern (``*``, ``?``, ``[...]``) of a symbol (``BTC*``), or of a symbol,

@@ -350,12 +350,15 @@ class BarStore:
         """Return every series that has something stored, in the order of their folders."""
         return self._layout.series(self._disk.list)
 
-    def keys_of(self, symbol: str) -> list[SeriesKey]:
-        """Return the series of one symbol that have something stored, the default lanes first."""
+    def lanes(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
+        """Return the stored series of a symbol and timeframe, the default lane first.
+
+        What older tools left of it is in the default lane, wherever it lies. Raises as :meth:`view`.
+        """
         names = self._disk.list(self._layout.symbol(symbol))
-        keys = (decode_lane(symbol, name) for name in names)
-        found = (key for key in keys if key is not None and self.view(key).exists)
-        return sorted(found, key=lambda key: (str(key.timeframe), key.lane))
+        keys = {key for name in names if (key := decode_lane(symbol, name)) is not None}
+        same = {key for key in keys if key.timeframe == timeframe} | {SeriesKey(symbol, timeframe)}
+        return sorted((key for key in same if self.view(key).exists), key=lambda key: key.lane)
 
     def years(self, key: SeriesKey) -> list[int]:
         """Return the years of which bars are stored, ascending; raises as :meth:`view`."""
