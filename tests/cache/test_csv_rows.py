@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.cache.format import csv_rows, deflate
-from src.data.cache.format.deflate import Inflating
+from src.data.cache.format import csv_rows
 from src.data.model.bars import BarTable
 from src.data.model.instant import SECOND_MS, year_start
 from tests.cache.bars import same
@@ -34,14 +33,9 @@ def table_of(values: list[float], *, adj: bool) -> BarTable:
     return BarTable(stamps, *column[:5], column[5] if adj else None)
 
 
-def deflated(text: bytes) -> Inflating:
-    """Return the text as it lies in a member."""
-    return Inflating(memoryview(deflate.deflated(text)), len(text))
-
-
 def round_trip(table: BarTable) -> BarTable:
     text = csv_rows.encode_rows(table, table.columns)
-    return csv_rows.decode_rows(deflated(text), table.columns, len(table))
+    return csv_rows.decode_rows(memoryview(text), table.columns, len(table))
 
 
 @pytest.mark.parametrize("adj", [False, True])
@@ -77,7 +71,7 @@ def test_a_column_that_bars_lack_is_empty() -> None:
     table = table_of([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], adj=False)
     text = csv_rows.encode_rows(table, csv_rows.ALL_COLUMNS)
     assert all(line.endswith(b",") for line in text.splitlines())
-    adj = csv_rows.decode_rows(deflated(text), csv_rows.ALL_COLUMNS, 6).adj_close
+    adj = csv_rows.decode_rows(memoryview(text), csv_rows.ALL_COLUMNS, 6).adj_close
     assert adj is not None
     assert np.isnan(adj).all()
 
@@ -103,7 +97,7 @@ def test_long_tables(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_rows() -> None:
     assert csv_rows.encode_rows(BarTable.empty(), csv_rows.BASE_COLUMNS) == b""
-    assert len(csv_rows.decode_rows(deflated(b""), csv_rows.BASE_COLUMNS, 0)) == 0
+    assert len(csv_rows.decode_rows(memoryview(b""), csv_rows.BASE_COLUMNS, 0)) == 0
 
 
 def test_what_cannot_be_written() -> None:
@@ -145,7 +139,7 @@ def test_text_that_is_not_ours(
         pytest.importorskip("pyarrow")
         monkeypatch.setattr(csv_rows, "_ROWS_WORTH_AN_IMPORT", 0)
     with pytest.raises(ValueError):
-        csv_rows.decode_rows(deflated(text), csv_rows.BASE_COLUMNS, rows)
+        csv_rows.decode_rows(memoryview(text), csv_rows.BASE_COLUMNS, rows)
 
 
 def test_without_pyarrow_long_tables_are_read_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,5 +214,5 @@ def test_blocks_of_market_numbers_are_written_as_each_by_itself(seed: int) -> No
     rows = of_columns([*map(np.ndarray.tolist, prices), volumes.tolist()])
     text = csv_rows.encode_rows(rows, csv_rows.BASE_COLUMNS)
     assert text == plainly(rows)
-    back = csv_rows.decode_rows(deflated(text), csv_rows.BASE_COLUMNS, 400)
+    back = csv_rows.decode_rows(memoryview(text), csv_rows.BASE_COLUMNS, 400)
     assert [c.tobytes() for c in back.values()[:1]] == [c.tobytes() for c in rows.values()[:1]]

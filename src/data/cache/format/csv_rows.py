@@ -15,7 +15,6 @@ import numpy as np
 
 from ...model.bars import NAN, BarTable, Floats, Stamps, concat
 from .csv_blocks import block_text
-from .deflate import Inflating
 
 BASE_COLUMNS = ("open", "high", "low", "close", "volume")
 ALL_COLUMNS = (*BASE_COLUMNS, "adj_close")
@@ -23,7 +22,7 @@ _STAMP_BYTES = 19
 # Importing pyarrow costs as much as parsing this many rows by hand.
 _ROWS_WORTH_AN_IMPORT = 200_000
 _BLOCK_ROWS = 50_000
-# Bytes that a thread of pyarrow's parses while the next ones are inflated.
+# Bytes that a thread of pyarrow's parses at once.
 _PARSED = 1 << 21
 # Written so many at a time, the numbers of a block stay in the processor's cache.
 _ROWS_A_BLOCK = 16_384
@@ -85,28 +84,30 @@ def _texts(values: Floats | None, rows: int) -> list[str]:
     return [repr(value) if value == value else "" for value in values.tolist()]
 
 
-def decode_rows(source: Inflating, columns: Sequence[str], rows: int) -> BarTable:
+def decode_rows(text: memoryview, columns: Sequence[str], rows: int) -> BarTable:
     """Read text written by :func:`encode_rows`.
 
     Args:
-        source: it, from where the rows begin; a long one is parsed while it is still inflated.
+        text: all of it.
         columns: of the rows.
         rows: how many.
 
     Raises:
         ValueError: it does not hold exactly ``rows`` rows of these columns.
     """
-    if rows >= _ROWS_WORTH_AN_IMPORT and find_spec("pyarrow"):
-        table = _by_arrow(source, columns)
-        if len(table) != rows or source.last != b"\n":
-            raise ValueError(f"the text does not hold {rows} lines")
-        return table
-    text = source.read()
     if not rows and not text:
         return BarTable.empty()
-    if text.count(b"\n") != rows or not text.endswith(b"\n"):
+    if bytes(text[-1:]) != b"\n":
         raise ValueError(f"the text does not hold {rows} lines")
-    return concat(_block(part, columns) for part in _blocks(text, rows))
+    if rows >= _ROWS_WORTH_AN_IMPORT and find_spec("pyarrow"):
+        table = _by_arrow(text, columns)
+        if len(table) != rows:
+            raise ValueError(f"the text does not hold {rows} lines")
+        return table
+    lines = bytes(text)
+    if lines.count(b"\n") != rows:
+        raise ValueError(f"the text does not hold {rows} lines")
+    return concat(_block(part, columns) for part in _blocks(lines, rows))
 
 
 def _blocks(text: bytes, rows: int) -> list[bytes]:
@@ -139,14 +140,14 @@ def _floats(cells: list[bytes]) -> Floats:
     return np.array(list(map(float, cells)), dtype=np.float64)
 
 
-def _by_arrow(source: Inflating, columns: Sequence[str]) -> BarTable:
+def _by_arrow(text: memoryview, columns: Sequence[str]) -> BarTable:
     import pyarrow as pa
     from pyarrow import csv
 
     names = ["timestamp", *columns]
     types: dict[str, Any] = {name: pa.float64() for name in columns}
     read = csv.read_csv(  # what it refuses is a ValueError
-        source,
+        pa.BufferReader(text),
         read_options=csv.ReadOptions(column_names=names, block_size=_PARSED),
         parse_options=csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
         convert_options=csv.ConvertOptions(

@@ -6,7 +6,6 @@ is a tenth larger, which is worth it for long ones only.
 
 from __future__ import annotations
 
-import io
 import sys
 import zlib
 from collections.abc import Callable
@@ -17,8 +16,6 @@ from types import ModuleType
 # Higher ones take several times as long for files that are hardly smaller.
 LEVEL = 6
 _LONG = 1 << 20
-# Of a stream that is read bit by bit so much at a time: what is not used yet of it is copied.
-_PIECE = 1 << 17
 _FAST_LEVEL = 1
 # A year of minutes is 31 MiB of text; nothing honest inflates to ten times that.
 _MOST_TEXT = 320 * 1024 * 1024
@@ -54,71 +51,25 @@ def inflated(packed: bytes) -> bytes:
     return b"".join(parts)
 
 
-class Inflating(io.RawIOBase):
-    """The text in a raw deflate stream, to be read once, all of it or piece by piece.
-
-    Never more than ``size`` bytes are inflated, and one to see that there are no more.
+def inflated_stream(stream: memoryview, size: int) -> bytes:
+    """Return the text in a raw deflate stream; never more is inflated than it is meant to have.
 
     Args:
         stream: all of it.
         size: bytes of the text.
 
-    Attributes:
-        last: the last byte that was read.
+    Raises:
+        ValueError: the stream is damaged, or its text not as long as it is meant to be.
     """
-
-    def __init__(self, stream: memoryview, size: int) -> None:
-        super().__init__()
-        library = _fast() if _is_worth_it(4 * len(stream)) else zlib
-        self._inflater = library.decompressobj(-zlib.MAX_WBITS)
-        self._errors = zlib.error, library.error
-        self._stream, self._size, self._left = stream, size, size
-        self.last = b""
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """Return so many bytes, fewer only at the end of the text.
-
-        Raises:
-            ValueError: the stream is damaged, or its text not as long as it is meant to be.
-        """
-        wanted = min(size, self._left) if size >= 0 else self._left
-        piece = _PIECE if wanted < self._left else len(self._stream)
-        parts: list[bytes] = []
-        while wanted:
-            part = self._part(wanted, piece)
-            wanted, self._left = wanted - len(part), self._left - len(part)
-            parts.append(part)
-        if not self._left:
-            self._check_end()
-        text = parts[0] if len(parts) == 1 else b"".join(parts)
-        self.last = text[-1:] or self.last
-        return text
-
-    def _check_end(self) -> None:
-        while not self._inflater.eof:
-            if self._part(1, _PIECE):
-                raise self._mismatch()
-
-    def _part(self, most: int, piece: int) -> bytes:
-        """Return what comes next, at most so much; it may be nothing as yet."""
-        waiting = self._inflater.unconsumed_tail
-        if not waiting:
-            waiting, self._stream = self._stream[:piece], self._stream[piece:]
-        try:
-            part: bytes = self._inflater.decompress(waiting, most)
-        except self._errors as exc:
-            raise ValueError(f"the bars do not inflate: {exc}") from exc
-        # What went in last may come out later, a little at a time.
-        if not part and not waiting:
-            raise self._mismatch()
-        return part
-
-    def _mismatch(self) -> ValueError:
-        return ValueError(f"the bars do not inflate to the {self._size} bytes claimed")
+    library = _fast() if _is_worth_it(4 * len(stream)) else zlib
+    inflater = library.decompressobj(-zlib.MAX_WBITS)
+    try:
+        text: bytes = inflater.decompress(stream, size + 1)
+    except (zlib.error, library.error) as exc:
+        raise ValueError(f"the bars do not inflate: {exc}") from exc
+    if len(text) != size or not inflater.eof:
+        raise ValueError(f"the bars do not inflate to the {size} bytes claimed")
+    return text
 
 
 def checksum(text: bytes) -> int:

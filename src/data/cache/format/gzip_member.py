@@ -20,7 +20,7 @@ from ...model.bars import BarTable
 from ...model.kind import Basis, Kind
 from ...model.series import SeriesKey
 from ...model.span import Span
-from .deflate import Inflating, checksum, deflated
+from .deflate import checksum, deflated, inflated_stream
 
 VERSION = 1
 MOST_JSON = 4096
@@ -194,20 +194,16 @@ class Member:
         return tuple(self.header.spelled.get("columns", ()))
 
     def text(self) -> bytes:
-        """Return the text inside; raises as :meth:`opened`, and where it is damaged in spite of all."""
-        return self.opened().read()
-
-    def opened(self) -> Inflating:
-        """Return the text inside to be read, bounded by what its rows may take.
+        """Return the text inside.
 
         Raises:
-            ValueError: it inflates to more.
+            ValueError: it inflates to more than its rows may take, or is damaged in spite of all.
         """
         most = (self.header.rows + 1) * MOST_ROW_BYTES
         (told,) = struct.unpack("<I", self.raw[-4:])
         if told > most:
             raise ValueError(f"{self.header.rows} bars inflate to more than {most} bytes")
-        return Inflating(memoryview(self.raw)[self.body_at : -8], told)
+        return inflated_stream(memoryview(self.raw)[self.body_at : -8], told)
 
     def with_header(self, header: Header) -> Member:
         """Return the same bars under another header."""

@@ -67,10 +67,10 @@ def rows_of(member: Member, columns: tuple[str, ...], *, first: bool) -> BarTabl
     if member.decoded:
         return member.decoded[0]
     try:
-        text, line = member.opened(), header_line(columns) if first else b""
-        if text.read(len(line)) != line:
+        text, line = member.text(), header_line(columns) if first else b""
+        if not text.startswith(line):
             raise ValueError(f"the columns are not {', '.join(columns)}")
-        table = decode_rows(text, columns, member.header.rows)
+        table = decode_rows(memoryview(text)[len(line) :], columns, member.header.rows)
     except ValueError as exc:
         raise MismatchError(str(exc)) from exc
     member.decoded.append(table)
