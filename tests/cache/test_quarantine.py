@@ -15,6 +15,7 @@ from src.data.model.bars import NAN, Bar
 from src.data.model.instant import iso
 from tests.cache.bars import DAILY, NOW, at, days, piece, store_in
 from tests.cache.disks import CountingDisk
+from tests.effort import calls_of
 
 BAD = Suspect(Bar(at(1), 1.0, 0.5, 2.0, NAN, 1.0, NAN), "high < low")
 LATER = Suspect(Bar(at(2) + 5, 1.0, 0.5, 2.0, 1.0, 1.0, NAN), "odd")
@@ -106,6 +107,7 @@ def test_new_rubbish_at_each_call_does_not_grow_for_ever(
     assert sum(row.bar.stamp_ms == BAD.bar.stamp_ms for row in kept) <= 4
 
 
+HEADER = b"timestamp,open,high,low,close,volume,adj_close,reason\n"
 LONG = b"timestamp\n" + b"x" * 200_000 + b"\n"
 
 
@@ -118,8 +120,21 @@ LONG = b"timestamp\n" + b"x" * 200_000 + b"\n"
         gzip.compress(b"timestamp\n\xff\n"),
         gzip.compress(b""),
         gzip.compress(LONG),
+        gzip.compress(HEADER + b"2024-01-03 00:00:00,1,x,1,1,1,,odd\n"),
+        gzip.compress(HEADER + b"2024-13-03 00:00:00,1,1,1,1,1,,odd\n"),
+        gzip.compress(HEADER + b"2024-01-03 00:00:00,1,1,1,1,odd\n"),
     ],
-    ids=["no gzip", "cut", "no deflate", "no text", "empty", "a giant field"],
+    ids=[
+        "no gzip",
+        "cut",
+        "no deflate",
+        "no text",
+        "empty",
+        "a giant field",
+        "no number",
+        "no day",
+        "few cells",
+    ],
 )
 def test_a_damaged_file_of_rows_is_kept_and_begun_anew(lane: SeriesFiles, content: bytes) -> None:
     quarantine.keep_rows(lane, 2024, [BAD])
@@ -148,3 +163,11 @@ def test_only_rows_of_the_years_asked_for_are_read(tmp_path: Path, lane: SeriesF
     assert [row.reason for row in found] == ["high < low"]
     opened = {step.path.name for step in disk.steps if step.name == "open"}
     assert "2023.rows.csv.gz" not in opened
+
+
+def test_rows_kept_before_cost_a_later_one_little(lane: SeriesFiles) -> None:
+    """Of 2,000 rows a call more is not made into numbers and texts again."""
+    many = [BAD._replace(bar=BAD.bar._replace(stamp_ms=n * 60_000)) for n in range(2_000)]
+    quarantine.keep_rows(lane, 2024, many)
+    assert calls_of(lambda: quarantine.keep_rows(lane, 2024, [LATER])) < 12 * len(many)
+    assert len(quarantine.rows_kept(lane, 2024)) == 2_001

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,27 @@ from src.data.cache.format.csv_rows import encode_rows
 from src.data.cache.store import Commit
 from src.data.cache.write import compose, segments
 from src.data.model.bars import BarTable
-from tests.cache.bars import DAILY, EVER, MINUTES, lane_folder, minutes, piece, same, store_in
+from src.data.model.coverage import Coverage, Covered
+from src.data.model.instant import MINUTE_MS
+from src.data.model.span import Span
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    MINUTES,
+    START,
+    lane_folder,
+    minutes,
+    piece,
+    same,
+    store_in,
+)
 from tests.effort import calls_of
 
 FIRST, MIDDLE, LAST = (0, 1), (100, 103), (199, 200)
+
+
+def stretch(first: int, end: int) -> Span:
+    return Span(START + first * MINUTE_MS, START + end * MINUTE_MS)
 
 
 def written(root: Path, commits: Sequence[Commit]) -> tuple[bytes, BarTable]:
@@ -96,3 +114,10 @@ def test_many_short_stretches_are_not_compared_each_with_each(tmp_path: Path) ->
         return calls_of(lambda: store.commit(MINUTES, Commit((minutes(0, 50),))))
 
     assert calls(400) < 5 * calls(100)
+
+
+def test_many_holes_in_a_day_cost_each_stretch_of_it_little() -> None:
+    holes = tuple(stretch(n, n + 1) for n in range(2, 1440, 12))
+    day = segments.of_piece(replace(minutes(0, 1440), holes=holes), "id", 1)
+    known = Coverage(Covered(stretch(n, n + 12), "final", f"v{n}") for n in range(0, 1440, 12))
+    assert calls_of(lambda: segments.settled([day], known)) < 60 * len(holes)

@@ -13,7 +13,9 @@ import logging
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from ...disk.atomic import write_atomically
 from ...model.bars import NAN, Bar, BarTable
@@ -33,6 +35,7 @@ log = logging.getLogger(__name__)
 _MOST_OF_A_STAMP, _MOST_ROWS = 3, 10_000
 WITHDRAWN = "withdrawn by "
 _HEADER = ("timestamp", *ALL_COLUMNS, "reason")
+T = TypeVar("T")
 
 
 def keep_file(lane: SeriesFiles, source: Path, content: bytes, reason: str) -> None:
@@ -64,11 +67,11 @@ def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
     if not rows:
         return
     content = lane.disk.read_if_exists(lane.paths.rows(year))
-    held = _parse(content)
+    held = _held_cells(content)
     if held is None:
         assert content is not None
         keep_bytes(lane, lane.paths.rows(year).name, content, "the file of bad rows is damaged")
-    cells = dict.fromkeys(map(_cells, held or ()))
+    cells = dict.fromkeys(held or ())
     known = len(cells)
     cells |= dict.fromkeys(map(_cells, rows))
     if len(cells) == known:
@@ -123,14 +126,28 @@ def rows_kept(lane: SeriesFiles, year: int) -> list[Suspect]:
 
 def _parse(content: bytes | None, span: Span | None = None) -> list[Suspect] | None:
     """Return the rows in the bytes of such a file, None when it is damaged."""
+    first, end = (_stamp_text(ms) for ms in span) if span is not None else ("", "~")
+    return _each(content, lambda cells: _suspect(cells) if first <= cells[0] < end else None)
+
+
+def _held_cells(content: bytes | None) -> list[tuple[str, ...]] | None:
+    """Return the rows in the bytes of such a file as the texts they are, None when it is damaged.
+
+    What is kept along is written as it was read: made a number and a text again, each row of a year
+    would cost every later call.
+    """
+    return _each(content, _checked)
+
+
+def _each(content: bytes | None, read: Callable[[list[str]], T | None]) -> list[T] | None:
+    """Return what ``read`` makes of each row, without None; None when the bytes are damaged."""
     if content is None:
         return []
-    first, end = (_stamp_text(ms) for ms in span) if span is not None else ("", "~")
     try:
         text = inflated(content).decode("utf-8")
         table = csv.reader(io.StringIO(text, newline=""))
         next(table)
-        return [_suspect(cells) for cells in table if first <= cells[0] < end]
+        return [found for cells in table if (found := read(cells)) is not None]
     except (
         OSError,
         EOFError,
@@ -142,6 +159,26 @@ def _parse(content: bytes | None, span: Span | None = None) -> list[Suspect] | N
     ) as exc:
         log.warning("a file of bad rows is damaged: %s", exc)
         return None
+
+
+def _checked(cells: list[str]) -> tuple[str, ...]:
+    """Return the texts of a row that can be read.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    _check_width(cells)
+    stamp, *values, _ = cells
+    datetime.fromisoformat(stamp)
+    for value in values:
+        if value:
+            float(value)
+    return tuple(cells)
+
+
+def _check_width(cells: Sequence[str]) -> None:
+    if len(cells) != len(_HEADER):
+        raise ValueError(f"a row of {len(cells)} cells")
 
 
 def years_with_rows(lane: SeriesFiles) -> list[int]:
@@ -173,6 +210,7 @@ def _stamp_text(stamp: int) -> str:
 
 
 def _suspect(cells: Sequence[str]) -> Suspect:
+    _check_width(cells)
     stamp, *values, reason = cells
     numbers = [float(v) if v else float("nan") for v in values]
     return Suspect(Bar(parse_iso(stamp), *numbers), reason)

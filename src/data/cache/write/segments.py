@@ -6,9 +6,11 @@ of a stored member or rows still to be written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from operator import attrgetter
 
 import numpy as np
 
@@ -26,6 +28,7 @@ from ..values import CommitPiece
 FEW_ROWS = 1_024
 # Of fewer bars the text is written anew before it is inflated.
 _WORTH_FINDING = 10_000
+_END = attrgetter("end")
 
 
 @dataclass(frozen=True)
@@ -218,10 +221,11 @@ def _settled(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
     header = segment.header
     extent = Span(header.first or 0, (header.last or 0) + 1)
     # Where a member has no bar, it is not about its bars.
+    shown = subtract([extent], header.holes)
     known = [
         part
         for part in coverage.within(extent)
-        if part.state != "empty" and subtract([part.span], header.holes)
+        if part.state != "empty" and _overlaps_any(part.span, shown)
     ]
     states = {_stored_state(c.state) for c in known}
     if not known or states == {header.state}:
@@ -232,6 +236,12 @@ def _settled(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
     edges = [header.span.start, *(c.span.start for c in known[1:]), header.span.end]
     parts = (segment.part(Span(a, b)) for a, b in pairwise(edges))
     return [done for part in parts if part is not None for done in _settled(part, coverage)]
+
+
+def _overlaps_any(span: Span, ascending: Sequence[Span]) -> bool:
+    """Tell whether a span shares a stamp with one of disjoint, ascending ones."""
+    at = bisect_right(ascending, span.start, key=_END)
+    return at < len(ascending) and ascending[at].start < span.end
 
 
 def _stored_state(state: str) -> str:
