@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from src.data.model.instant import parse_iso
+from src.data.model.instant import DAY_MS, parse_iso
 from tests.vendor_server import Fault
 
 from .fakes import contradicted, off_grid
@@ -134,3 +134,36 @@ def test_a_split_of_before_a_clock_ahead_is_not_said_to_be_known() -> None:
         sim.split("AAPL", 2)
         seen = sim.ask(Question("AAPL", "1d", "2024-06-04", "2024-06-04"))
     assert seen is not None and seen.facts["as_of"] == "2024-06-04"
+
+
+@pytest.mark.parametrize("vendor", ["alpaca", "eodhd", "fmp", "polygon", "tiingo", "yahoo"])
+def test_before_a_session_opens_its_split_is_not_said_to_be_known(vendor: str) -> None:
+    question = Question("AAPL", "1d", "2024-02-28", "2024-02-28")
+    with simulated(shares(vendor), "2024-03-10T06:30") as sim:
+        sim.split("AAPL", 2)
+        sim.advance(86_400)
+        before = sim.ask(question)
+        sim.advance(86_400)
+        after = sim.ask(question)
+    assert before is not None and after is not None
+    (old,), (new,) = before.rows.values(), after.rows.values()
+    assert new[3] == pytest.approx(old[3] / 2)
+
+
+def test_rows_of_another_year_do_not_say_that_a_split_is_known() -> None:
+    with simulated(shares("tiingo"), "2024-06-05T13:45") as sim:
+        sim.split("AAPL", 2)
+        sim.advance(86_400)
+        sim.fault("tiingo", Fault.stray(1, 1, 400 * DAY_MS), times=3)
+        seen = sim.ask(Question("AAPL", "1d", "2024-06-04", "2024-06-05"))
+    assert seen is not None and seen.facts["as_of"] == "2024-06-05"
+
+
+def test_hours_before_a_week_begins_come_with_it_also_where_one_of_them_is_held() -> None:
+    with simulated(CURRENCIES, "2024-06-09T20:30") as sim:
+        hour = Question("NZDUSD=X", "1h", "2024-06-09T20:00", "2024-06-09T20:00")
+        sim.ask(hour)
+        sim.advance(25_200)
+        sim.ask(hour)
+        seen = sim.ask(Question("NZDUSD=X", "1h", "2024-06-09T17:00", "2024-06-09T22:00"))
+    assert seen is not None and parse_iso("2024-06-09T18:00") in seen.rows

@@ -88,7 +88,8 @@ def missing(wanted: Span, held: Sequence[Span], due: Sequence[Span], grid: BarGr
         grid: where bars are expected.
 
     A segment's end is moved up to the next expected bar, so that coverage has no seams in the
-    hours when the market is closed.
+    hours when the market is closed. Such hours right before a segment belong to it, also where a
+    part of them is held: vendors send bars there that no calendar expects.
     """
     trusted = subtract(held, due)
     again = intersect([wanted], due)
@@ -100,7 +101,15 @@ def missing(wanted: Span, held: Sequence[Span], due: Sequence[Span], grid: BarGr
             segments += (s for s in subtract([reach], trusted) if s.overlaps(part))
         else:
             closed.append(part)
-    return Missing(coalesce(segments), closed)
+    segments, apart = coalesce(segments), []
+    for part in closed:
+        opens = grid.next_open(part.start)
+        after = next((s for s in segments if part.end <= s.start <= opens), None)
+        if after is None:
+            apart.append(part)
+        else:
+            segments.append(Span(part.start, after.end))
+    return Missing(coalesce(segments), apart)
 
 
 def due_spans(coverage: Coverage, grid: BarGrid, settle_ms: int, now_ms: int) -> list[Span]:

@@ -41,9 +41,13 @@ class ActionFetcher:
         A vendor that failed to is not asked again by the same request, nor is one that has just
         refused the account or did not answer in time.
         """
-        now = self._clock.now_ms()
-        latest = max(now, self._newest_basis(work))
-        asked = Span(span.start, min(span.end, latest + DAY_MS))
+        now, newest = self._clock.now_ms(), self._newest_basis(work)
+        latest = max(now, newest)
+        # Of a session that has not opened nothing is known yet.
+        end = max(self._days.current(work.query.instrument).end, newest + DAY_MS)
+        asked = Span(span.start, min(span.end, end))
+        if asked.is_empty:
+            return False
         for candidate in work.lane.tellers:
             shut = (AuthenticationError, ProviderTimeoutError)
             is_shut_out = isinstance(work.out.get(candidate.name), shut)
@@ -73,7 +77,7 @@ class ActionFetcher:
                     work.out[candidate.name] = error
                 work.problems.append(f"{candidate.name} did not tell the actions: {error}")
                 continue
-            self._writer.add_actions(work, actions, Asked(span, candidate.name, now, until))
+            self._writer.add_actions(work, actions, Asked(asked, candidate.name, now, until))
             return True
         return False
 
@@ -107,10 +111,11 @@ class ActionFetcher:
             return
         if candidate.is_shut(work.query.instrument, work.grid.timeframe):
             return  # no bars will come that would need them
-        today = Basis(candidate.adjustment, date_of(self._clock.now_ms()))
+        day = self._days.current(work.query.instrument)
+        today = Basis(candidate.adjustment, day.day)
         spans = needed_actions(span, [BasisPart(span, today)], "split", today.as_of)
-        book, news_ms = self._writer.book(work), self._days.current(work.query.instrument).news_ms
-        lacking = [needed for needed in spans if not book.covers(needed, news_ms)]
+        book = self._writer.book(work)
+        lacking = [needed for needed in spans if not book.covers(needed, day.news_ms)]
         if lacking and not self.ask(work, Span(lacking[0].start, lacking[-1].end)):
             why = "; ".join(f"{name}: {error}" for name, error in work.untold.items())
             raise CapabilityError(

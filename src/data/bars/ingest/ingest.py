@@ -460,6 +460,7 @@ def _told(
         return None
     until = None
     if caps.actions_by_bar and is_latest and near.opened is not None:
-        behind = int(fetched.table.stamps.max(initial=days.start - DAY_MS)) + DAY_MS
+        sent = fetched.table.stamps[inside(fetched.table.stamps, [days])]
+        behind = int(sent.max(initial=days.start - DAY_MS)) + DAY_MS
         until = first_session(work.grid.calendar, behind, date_of(near.opened))
     return Asked(days, fetched.vendor, fetched.server_now_ms, until)

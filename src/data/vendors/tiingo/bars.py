@@ -217,7 +217,8 @@ class TiingoDataDownloader(BaseDataDownloader):
 
         def read(body: Any) -> tuple[Sequence[Action], HttpRequest | None]:
             rows = list_of(body)
-            days.extend(day_ms(date.fromisoformat(row["date"][:10])) for row in rows)
+            sent = (day_ms(date.fromisoformat(row["date"][:10])) for row in rows)
+            days.extend(day for day in sent if day in span)
             return read_actions(rows), None
 
         found = ActionList(ask_actions(self, self.bars_request(query, None), read, span, now_ms))
