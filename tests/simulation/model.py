@@ -200,6 +200,8 @@ class Model:
         truth: what truly traded.
         memory: what vendors told.
         same: symbol to all listings that are that thing.
+        may_be_denied: whether two vendors have said at once that there is nothing: together they prove
+            a listing that is none.
         acknowledged: series (symbol, timeframe, pin, adjustment) to the stamps of final bars that
             a user was given.
         heard: symbol, timeframe and pin to the closed bars that vendors told for answers that arrived.
@@ -208,6 +210,7 @@ class Model:
     truth: Truth
     memory: Memory
     same: Mapping[str, tuple[str, ...]]
+    may_be_denied: bool = False
     acknowledged: dict[tuple[Any, ...], set[int]] = field(default_factory=lambda: defaultdict(set))
     heard: dict[tuple[Any, ...], set[int]] = field(default_factory=lambda: defaultdict(set))
 
@@ -394,6 +397,10 @@ class Model:
         self, question: Question, seen: Seen, expected: set[int], span: Span
     ) -> None:
         absent = sorted(expected - set(seen.rows))
+        if self.may_be_denied:
+            denied = [gap for gap in seen.facts["gaps"] if gap["reason"] == "before the first bar"]
+            spans = [Span(parse_iso(gap["start"]), parse_iso(gap["end"])) for gap in denied]
+            absent = [s for s in absent if not any(s in span for span in spans)]
         if seen.is_complete:
             assert not absent, f"{question}: complete without {_some(absent)}"
         gaps = seen.gaps

@@ -150,6 +150,7 @@ class Simulation:
     memory: Memory = field(default_factory=Memory)
     disks: Disks = field(default_factory=Disks)
     was_well: bool = True
+    denying: set[str] = field(default_factory=set)
     clock_was_right: bool = True
     was_split: bool = False
     was_damaged: bool = False
@@ -246,11 +247,19 @@ class Simulation:
         else:
             self.vendors.fault(vendor, fault, times=times)
         self.was_well = False
+        if fault.name == Fault.empty().name:
+            self._denies_history(vendor)
+
+    def _denies_history(self, vendor: str) -> None:
+        """Note who says that there is nothing: what two vendors say of a listing is believed."""
+        self.denying.add(vendor)
+        self.model.may_be_denied |= len(self.denying) > 1
 
     def shorten(self, vendor: str, first: str) -> None:
         """Let a vendor forget what lies before."""
         self.vendors.first_ms[vendor] = parse_iso(first)
         self.was_well = False
+        self._denies_history(vendor)
 
     def date(self, skew_s: float | None) -> None:
         """Let the ``Date`` of answers be wrong by so much, or absent."""
@@ -262,6 +271,7 @@ class Simulation:
         self.vendors.heal()
         self.vendors.skew_date(0)
         self.vendors.first_ms.clear()
+        self.denying.clear()
         self.own.faults.clear()
 
     def revise(self, symbol: str, timeframe: str) -> None:

@@ -167,3 +167,24 @@ def test_hours_before_a_week_begins_come_with_it_also_where_one_of_them_is_held(
         sim.ask(hour)
         seen = sim.ask(Question("NZDUSD=X", "1h", "2024-06-09T17:00", "2024-06-09T22:00"))
     assert seen is not None and parse_iso("2024-06-09T18:00") in seen.rows
+
+
+@pytest.mark.parametrize("vendor", ["alpaca", "eodhd", "fmp", "polygon", "tiingo", "yahoo"])
+def test_what_a_vendor_tells_is_of_its_own_time_where_the_clock_is_ahead(vendor: str) -> None:
+    question = Question("AAPL", "1d", "2024-03-01", "2024-03-06")
+    with simulated(shares(vendor), "2024-03-10T06:30") as sim:
+        sim.set_clock(40 * 86_400)
+        sim.split("AAPL", 2)
+        sim.advance(86_400)
+        sim.ask(question)
+        sim.advance(86_400)
+        sim.ask(question)
+
+
+def test_an_answer_whose_end_is_cut_off_does_not_tell_its_splits() -> None:
+    with simulated(shares("tiingo"), "2024-06-05T13:45") as sim:
+        sim.split("AAPL", 2)
+        sim.advance(2 * 86_400 + 25_200)
+        sim.ask(Question("AAPL", "1d", "2024-06-07", "2024-06-07"))
+        sim.fault("tiingo", Fault.cap(9), times=1)
+        sim.ask(Question("AAPL", "1d", "2024-05-13", "2024-06-07"))

@@ -14,10 +14,12 @@ class OneCall:
 
     Attributes:
         requests: HTTP requests sent so far.
+        answered_ms: the vendor's time at the last answer, in UTC milliseconds; None where it told none.
         late: vendors that did not answer in time, each with the host that was asked.
     """
 
     requests: int = 0
+    answered_ms: int | None = None
     late: set[tuple[str, str]] = field(default_factory=set)
 
 

@@ -168,6 +168,7 @@ class Sender:
         finally:
             whole.requests += call.requests
         call.deadline.progress()
+        whole.answered_ms = server_time_ms(response)
         return replace(response, requests=call.requests)
 
     def after_fork(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from ...cache.actions import Asked
 from ...clock import Clock
@@ -25,6 +26,8 @@ from ..ingest.writer import StoreWriter
 from ..selection.candidate import Candidate
 from .state import FetchState
 from .trading_days import TradingDays, first_session
+
+_NEAR = timedelta(days=14)
 
 
 class ActionFetcher:
@@ -53,12 +56,14 @@ class ActionFetcher:
             is_shut_out = isinstance(work.out.get(candidate.name), shut)
             if candidate.name in work.untold or is_shut_out:
                 continue
-            sent, started = current_call().requests, self._clock.monotonic()
+            call = current_call()
+            sent, started, call.answered_ms = call.requests, self._clock.monotonic(), None
             error: DataError | None = None
             try:
                 fetch = candidate.downloader.fetch_actions
                 actions = run_part(self._clock, True, fetch, work.query.instrument, asked, latest)
                 until = self._until(work, actions)
+                told = asked if until is not None else self._told(work, asked)
             except FAILOVER_ERRORS as failure:
                 error = failure
             attempt = Attempt(
@@ -77,9 +82,19 @@ class ActionFetcher:
                     work.out[candidate.name] = error
                 work.problems.append(f"{candidate.name} did not tell the actions: {error}")
                 continue
-            self._writer.add_actions(work, actions, Asked(asked, candidate.name, now, until))
+            self._writer.add_actions(work, actions, Asked(told, candidate.name, now, until))
             return True
         return False
+
+    def _told(self, work: FetchState, asked: Span) -> Span:
+        """Return the ex-dates that an answer tells of: by the vendor's time, if ours is ahead of it."""
+        answered_ms = current_call().answered_ms
+        if answered_ms is None or answered_ms >= self._clock.now_ms() - DAY_MS:
+            return asked
+        today = date_of(answered_ms)
+        near = work.grid.calendar.sessions(today, today + _NEAR)
+        coming = next((day_ms(s.day) for s in near if s.open_ms > answered_ms), asked.end)
+        return Span(asked.start, max(asked.start, min(asked.end, coming)))
 
     def _until(self, work: FetchState, actions: Sequence[Action]) -> int | None:
         """Return the first session that has opened and of which the vendor cannot tell yet."""

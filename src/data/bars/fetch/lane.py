@@ -158,12 +158,14 @@ class LaneRunner:
 
     def _read(self, query: BarsQuery, wanted: Span, work: FetchState, cap: int) -> Answer:
         """Read the answer; ask for the actions that it needs, or do with an older basis."""
+        asked: Span | None = None
         for _ in range(2):
             try:
                 return self._reader.answer(query, work.key, wanted, Outcome.of(work, cap))
             except ActionsMissingError as needed:
-                if query.offline:
+                if query.offline or needed.span == asked:  # no vendor knows more by its own time
                     break
+                asked = needed.span
                 # Some are told days late: one more look at the last days costs nothing.
                 span = Span(min(needed.span.start, needed.span.end - TOLD_LATE_MS), needed.span.end)
                 if self._action_fetcher.ask(work, span):

@@ -459,8 +459,9 @@ def _told(
     if days.is_empty:
         return None
     until = None
-    if caps.actions_by_bar and is_latest and near.opened is not None:
+    if caps.actions_by_bar and near.opened is not None:
         sent = fetched.table.stamps[inside(fetched.table.stamps, [days])]
         behind = int(sent.max(initial=days.start - DAY_MS)) + DAY_MS
-        until = first_session(work.grid.calendar, behind, date_of(near.opened))
+        last = min(near.opened, days.end - DAY_MS)
+        until = first_session(work.grid.calendar, behind, date_of(last))
     return Asked(days, fetched.vendor, fetched.server_now_ms, until)
