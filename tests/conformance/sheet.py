@@ -15,6 +15,7 @@ from src.data.errors import (
     EntitlementError,
     NoDataError,
     RateLimitedError,
+    RegionError,
     ResponseFormatError,
     SymbolNotFoundError,
     UnavailableError,
@@ -40,7 +41,7 @@ Situation = Literal[
 USUAL: Mapping[Situation, type[DataError]] = {
     "unauthorized": AuthenticationError,
     "forbidden": EntitlementError,
-    "restricted": EntitlementError,
+    "restricted": RegionError,
     "unknown_symbol": SymbolNotFoundError,
     "throttled": RateLimitedError,
     "banned": RateLimitedError,
