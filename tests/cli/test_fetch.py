@@ -203,3 +203,12 @@ def test_missing_numbers_are_null(run: Run, vendors: VendorServer) -> None:
     bars = run("fetch", "AAPL", "1d", "--start", "2024-06-03", "--end", "2024-06-05", "--json").out
     assert "NaN" not in bars
     json.loads(bars)
+
+
+def test_a_time_is_given_to_the_call(run: Run, vendors: VendorServer) -> None:
+    assert run("fetch", "BTCUSDT", "1h", *DAYS, "--timeout", "20").code == 0
+    for bad in ("0", "-1", "nan", "x"):
+        ran = run("fetch", "BTCUSDT", "1h", *DAYS, "--timeout", bad)
+        assert ran.code == 2
+        assert "no number of seconds" in ran.err
+    assert vendors.count() == 1

@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,14 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, DataError, IncompleteDataWarning, QueryError
+from src.data.jobs import populate
+from src.data.jobs.backfill import Job, fill
+from src.data.jobs.populate import populate_cache
+from src.data.model.rules import JobRules
 from src.data.net import background
+from src.data.wiring import build
 from tests.net.misbehaving import BEHAVIOURS, endless
-from tests.vendor_server import VendorServer
+from tests.vendor_server import Fault, VendorServer
 
 BUDGET_S = 0.3
 # Half a second after its time a call is over; a busy machine may be late.
@@ -229,6 +235,18 @@ class TestWithCachedBars:
         assert len(held.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-01", timeout=1e-9)) == 24
 
 
+def test_what_came_in_time_is_kept(make: Callable[[], DataManager], vendors: VendorServer) -> None:
+    """A caller with little time gets there in the end, a few pages a call."""
+    vendors.fault("binance", Fault.hang(), skip=5)
+    days = ("2024-05-01", "2024-05-06")  # 8,640 minutes, 9 pages
+    with pytest.warns(IncompleteDataWarning):
+        first = make().get_ohlcv("BTCUSDT", "1m", *days, timeout=0.6)
+    assert len(first) >= 4000
+    vendors.heal()
+    assert len(make().get_ohlcv("BTCUSDT", "1m", *days)) == 8640
+    assert vendors.count("binance") <= 6 + 9 - 4
+
+
 class Late:
     """A downloader that fails after its caller's time."""
 
@@ -255,3 +273,34 @@ def test_what_is_no_time_is_refused_before_anybody_is_asked(
             ask()
     assert manager.get_fundamentals("AAPL", timeout=bad) == {}, "it never raises"
     assert vendors.count("binance") == vendors.count("yahoo") == 0
+
+
+def test_a_job_waits_longer_than_a_call_and_says_for_whom(
+    make: Callable[[], DataManager],
+    rules: Path,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PROVIDER_RATE_LIMITS", '{"binance": {"requests_per_minute": 2}}')
+    symbols, day = ["BTCUSDT", "ETHUSDT", "SOLUSDT"], ("2024-05-01", "2024-05-01")
+    job = Job.of(symbols[:2], ["1h"], day, clock.now_ms())
+    heard: list[str] = []
+    report = fill(make()._services.client, job, lambda now: heard.append(now.waiting))
+    assert [result.rows for result in report.results] == [24, 24]
+    assert "waits 60 s for binance: its limit of 2 a minute is used up" in heard
+    with pytest.raises(AllProvidersFailedError, match=r"may be asked again in 60\.0 s"):
+        make().get_ohlcv("SOLUSDT", "1h", *day, provider="binance")
+    impatient = replace(Job.of(symbols[2:], ["1h"], day, clock.now_ms()), timeout_s=10)
+    assert "may be asked again in" in fill(make()._services.client, impatient).results[0].error
+
+
+def test_the_rules_say_how_long_jobs_go_on(
+    tmp_path: Path, rules: Path, vendors: VendorServer
+) -> None:
+    rules.write_text(rules.read_text() + "jobs: {timeout_s: 7}\n")
+    services = build(tmp_path / "cache", rules)
+    assert populate._job(services, ["BTCUSDT"], ["1h"], *RANGE).timeout_s == 7
+    assert JobRules().timeout_s == 600
+    for bad in (0, True, "x"):
+        with pytest.raises(QueryError, match="no number of seconds above 0"):
+            populate_cache(["BTCUSDT"], ["1h"], *RANGE, tmp_path / "cache", timeout=bad)  # type: ignore[arg-type]

@@ -54,6 +54,8 @@ from .state import FetchState, Unfilled, is_outage
 log = logging.getLogger("onetape.routing")
 
 _PAGES_A_COMMIT = 20
+# Of a call with a time of its own: at its end what came since the last commit is lost.
+_PAGES_IN_A_TIME = 4
 
 
 class _Parts(NamedTuple):
@@ -480,7 +482,8 @@ def _chunks(span: Span, candidate: Candidate, work: FetchState) -> Iterator[Span
     few requests.
     """
     caps, step = candidate.capabilities, work.grid.timeframe.step_ms
-    size = caps.page_bars * _PAGES_A_COMMIT * step if caps and caps.page_bars and step else 0
+    pages = _PAGES_A_COMMIT if work.query.timeout_s is None else _PAGES_IN_A_TIME
+    size = caps.page_bars * pages * step if caps and caps.page_bars and step else 0
     cursor, usual = span.start, size
     while cursor < span.end:
         rows_before = work.rows
