@@ -21,8 +21,8 @@ from .wiring import MANAGER, build
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .feed.live_feeds import LiveFeeds
     from .feed.selection import AnyFeed
-    from .feed.streams.registry import LiveFeeds
     from .model.explanation import Explanation
     from .model.plan import Plan
     from .observability.events import Event
@@ -377,7 +377,7 @@ class DataManager(BeyondBars):
 
     @cached_property
     def _feeds(self) -> LiveFeeds:
-        from .feed.streams.registry import LiveFeeds
+        from .feed.live_feeds import LiveFeeds
 
         return LiveFeeds(self, self._services)
 

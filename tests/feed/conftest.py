@@ -12,11 +12,11 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.feed.live_feed import LiveFeed
+from src.data.feed.live_feeds import FeedTimings
 from src.data.feed.queue import Mailbox
 from src.data.feed.selection import plain_feed
 from src.data.feed.sources.stream import StreamTimings
 from src.data.feed.streams.connection import ConnectionTimings
-from src.data.feed.streams.registry import FeedTimings
 from src.data.model.capabilities import Limits
 from src.data.model.instant import MINUTE_MS, SECOND_MS, parse_iso
 from src.data.model.stream import LiveBar, StreamState, StreamStatus, Topic

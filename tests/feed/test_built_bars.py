@@ -13,16 +13,16 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.feed.live_feed import LiveFeed
+from src.data.feed.live_feeds import FeedTimings
 from src.data.feed.selection import live_feed, plain_feed
 from src.data.feed.sourced_live_data_feed import StreamedLiveDataFeed
-from src.data.feed.streams.registry import FeedTimings
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.stream import LiveBar, Revision, StreamState, Topic
 from tests.vendor_server import VendorServer
 from tests.vendor_server.streams import StreamServer
 
 from .conftest import PATIENCE, PULSE, bars_in, emptied, ours, wait_until
-from .test_registry import KEYS
+from .test_live_feeds import KEYS
 
 APPLE = Topic("AAPL", "1m")
 FIVE = 5 * MINUTE_MS

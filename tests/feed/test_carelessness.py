@@ -13,10 +13,10 @@ import pytest
 
 from src.data.disk.files import Disk
 from src.data.errors import FeedLagError
+from src.data.feed import live_feeds
 from src.data.feed.live_feed import LiveFeed, _wake
 from src.data.feed.queue import Mailbox
 from src.data.feed.sources.stream_source import Continued
-from src.data.feed.streams import registry
 from src.data.model.stream import LiveBar, StreamState
 from tests.cache.test_write_guard import RefusingDisk
 from tests.vendor_server.faults import Fault
@@ -190,7 +190,7 @@ def test_one_bar_is_enough_to_begin_with(stage: Stage, timeframe: str) -> None:
 def test_history_longer_than_a_listener_may_lag_is_no_lag(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "CAPACITY", 10)
+    monkeypatch.setattr(live_feeds, "CAPACITY", 10)
     feed = stage.feed(lookback=100)
     box, short = feed.subscribe(), feed.subscribe(capacity=10)
     with feed:

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from src.data.feed.streams.registry import FeedTimings
+from src.data.feed.live_feeds import FeedTimings
 from src.data.model.instant import MINUTE_MS, from_ms
 from tests.feed.conftest import BITCOIN, PATIENCE, PULSE, Stage, wait_until
 

@@ -11,9 +11,9 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.feed import live_feeds
 from src.data.feed.live_feed import LiveFeed
-from src.data.feed.streams import registry
-from src.data.feed.streams.registry import FeedTimings
+from src.data.feed.live_feeds import FeedTimings
 from src.data.model.http import HttpRequest
 from src.data.model.instant import parse_iso
 from src.data.model.stream import StreamRefusal, StreamState
@@ -26,7 +26,7 @@ from tests.vendor_server import VendorServer
 from tests.vendor_server.streams import StreamServer, refusing
 
 from .conftest import PATIENCE, PULSE, wait_until
-from .test_registry import KEYS, OfTruth
+from .test_live_feeds import KEYS, OfTruth
 
 Make = Callable[..., tuple[DataManager, LiveFeed]]
 OWN = {"alpaca": ("ALPACA_API_KEY", "ALPACA_SECRET_KEY"), "polygon": ("POLYGON_API_KEY",),
@@ -45,7 +45,7 @@ def make(
     tmp_path: Path, vendors: VendorServer, streams: StreamServer, monkeypatch: pytest.MonkeyPatch
 ) -> Make:
     """Return a maker of a manager and a feed of one vendor."""
-    monkeypatch.setattr(registry, "ManagerHistory", lambda *_, **__: OfTruth(vendors))
+    monkeypatch.setattr(live_feeds, "ManagerHistory", lambda *_, **__: OfTruth(vendors))
 
     def made(vendor: str, keys: dict[str, str] = KEYS) -> tuple[DataManager, LiveFeed]:
         for name, key in keys.items():

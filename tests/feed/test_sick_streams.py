@@ -11,10 +11,10 @@ from collections.abc import Callable
 import pytest
 
 from src.data.errors import AuthenticationError, UnavailableError
+from src.data.feed import live_feeds
+from src.data.feed.live_feeds import FeedTimings
 from src.data.feed.selection import plain_feed
-from src.data.feed.streams import registry
 from src.data.feed.streams.connection import ConnectionTimings
-from src.data.feed.streams.registry import FeedTimings
 from src.data.model.instant import MINUTE_MS
 from src.data.model.stream import StreamState, Topic
 from src.data.net.retry import RetryPolicy
@@ -389,7 +389,7 @@ def test_it_stops_at_once_while_nobody_answers(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, deafness: int
 ) -> None:
     """A socket cannot be cut before there is one; some can never be."""
-    monkeypatch.setattr(registry, "Dialer", DeafDialer)
+    monkeypatch.setattr(live_feeds, "Dialer", DeafDialer)
     monkeypatch.setattr(DeafDialer, "deafness", deafness)
     feed = stage.feed(lookback=3)
     feed.start()

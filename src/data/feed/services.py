@@ -17,7 +17,7 @@ from ..config.settings import load_settings
 from ..errors import QueryError
 from ..provider_selector import ProviderSelector
 from ..wiring import MANAGER, Services
-from .streams.registry import LiveFeeds
+from .live_feeds import LiveFeeds
 
 if TYPE_CHECKING:
     import pandas as pd

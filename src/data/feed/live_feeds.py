@@ -8,40 +8,40 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from ...bars.client import Wishes
-from ...bars.stream_store import Origin, StreamKeeper, namesakes_of
-from ...calendars.calendar import calendar_for
-from ...calendars.gaps import BarGrid
-from ...calendars.minutes import MinuteBars
-from ...calendars.ticks import TradeBars
-from ...config.credentials import vendor_credentials
-from ...errors import (
+from ..bars.client import Wishes
+from ..bars.stream_store import Origin, StreamKeeper, namesakes_of
+from ..calendars.calendar import calendar_for
+from ..calendars.gaps import BarGrid
+from ..calendars.minutes import MinuteBars
+from ..calendars.ticks import TradeBars
+from ..config.credentials import vendor_credentials
+from ..errors import (
     ConfigError,
     DataError,
     MissingCredentialsError,
     NoProviderError,
 )
-from ...model.instant import SECOND_MS
-from ...model.instrument import Instrument
-from ...model.kind import Basis
-from ...model.stream import LiveBar, Topic
-from ...model.timeframe import Timeframe
-from ...net.socket import Dialer, library
-from ...observability.logs import running, subject_of
-from ...vendors.registry import key_names, load, row_of
-from ...vendors.stream_protocol import StreamProtocol
-from ..live_feed import LiveFeed
-from ..queue import CAPACITY
-from ..sources.base import Sink
-from ..sources.history import Manager, ManagerHistory
-from ..sources.stream_source import Continued, Start, StreamTimings
-from .built_bars import MINUTE, hindrance
-from .connection import Connection, ConnectionTimings
-from .listeners import BarListener, Listener, MinuteListener, TradeListener
-from .pool import Hub, Subscription
+from ..model.instant import SECOND_MS
+from ..model.instrument import Instrument
+from ..model.kind import Basis
+from ..model.stream import LiveBar, Topic
+from ..model.timeframe import Timeframe
+from ..net.socket import Dialer, library
+from ..observability.logs import running, subject_of
+from ..vendors.registry import key_names, load, row_of
+from ..vendors.stream_protocol import StreamProtocol
+from .live_feed import LiveFeed
+from .queue import CAPACITY
+from .sources.base import Sink
+from .sources.history import Manager, ManagerHistory
+from .sources.stream_source import Continued, Start, StreamTimings
+from .streams.built_bars import MINUTE, hindrance
+from .streams.connection import Connection, ConnectionTimings
+from .streams.listeners import BarListener, Listener, MinuteListener, TradeListener
+from .streams.pool import Hub, Subscription
 
 if TYPE_CHECKING:
-    from ...wiring import Services
+    from ..wiring import Services
 
 log = logging.getLogger("onetape.feed")
 

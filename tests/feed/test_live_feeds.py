@@ -10,10 +10,10 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.feed import live_feeds
+from src.data.feed.live_feeds import FeedTimings
 from src.data.feed.sources.history import Filled
 from src.data.feed.sources.stream_source import Continued
-from src.data.feed.streams import registry
-from src.data.feed.streams.registry import FeedTimings
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.span import Span
 from src.data.model.stream import LiveBar, StreamState, Topic
@@ -61,7 +61,7 @@ def test_a_stream_of_another_thing_is_not_listened_to(
     """History of METAUSDT would be Binance's, and its stream that of Polygon's coin."""
     monkeypatch.setenv("POLYGON_API_KEY", "p-key")
     silent = {"binance": VendorRow()}
-    monkeypatch.setattr(registry, "row_of", lambda name: silent.get(name) or row_of(name))
+    monkeypatch.setattr(live_feeds, "row_of", lambda name: silent.get(name) or row_of(name))
     selector = manager.provider_selector
     monkeypatch.setattr(selector, "get_provider_with_failover", lambda *_: ["binance", "polygon"])
     assert manager._feeds.find("METAUSDT", "1m") is None
@@ -129,7 +129,7 @@ def test_other_vendors_streams_speak_over_real_sockets(
     clock.set(parse_iso("2024-07-10T14:00:01Z"))
     for name, key in KEYS.items():
         monkeypatch.setenv(name, key)
-    monkeypatch.setattr(registry, "ManagerHistory", lambda *_, **__: OfTruth(vendors))
+    monkeypatch.setattr(live_feeds, "ManagerHistory", lambda *_, **__: OfTruth(vendors))
     with StreamServer(clock, vendors.truth) as streams:
         path = tmp_path / "rules.yaml"
         path.write_text(json.dumps({"providers": {vendor: {"ws_url": streams.url(vendor)}}}))
