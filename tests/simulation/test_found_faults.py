@@ -188,3 +188,12 @@ def test_an_answer_whose_end_is_cut_off_does_not_tell_its_splits() -> None:
         sim.ask(Question("AAPL", "1d", "2024-06-07", "2024-06-07"))
         sim.fault("tiingo", Fault.cap(9), times=1)
         sim.ask(Question("AAPL", "1d", "2024-05-13", "2024-06-07"))
+
+
+def test_a_split_of_a_session_that_has_opened_only_by_the_vendors_time_is_awaited() -> None:
+    with simulated(shares("tiingo"), "2024-06-05T13:45") as sim:
+        sim.set_clock(-7200)
+        sim.split("AAPL", 2)
+        sim.advance(86_400)
+        seen = sim.ask(Question("AAPL", "1d", "2024-06-05", "2024-06-05"))
+    assert seen is not None and seen.facts["as_of"] == "2024-06-05"

@@ -127,9 +127,10 @@ class Rebaser:
         self, table: BarTable, parts: Sequence[BasisPart], own: date, book: ActionBook
     ) -> Rebased:
         """Return the rows in the asked adjustment, by the actions of ``book``."""
-        awaited = self._awaited_from(book, parts)
+        awaited = self._awaited_from(book, parts, own)
         if self.today is not None and awaited is not None:
-            as_of = min(self.today.previous, awaited - _A_DAY)
+            is_today = awaited == self.today.day
+            as_of = self.today.previous if is_today else awaited - _A_DAY
             done = self._brought_to(as_of, None, table, parts, own, book)
             return done._replace(unknown_since=awaited, is_awaited=True)
         as_of = self._target(book, own)
@@ -174,16 +175,17 @@ class Rebaser:
         is_alone = self.is_alone and adjustments <= {"raw", "all"}
         return is_one and (is_alone or self.key.lane[-1:] in _OWN_LANES)
 
-    def _awaited_from(self, book: ActionBook, parts: Sequence[BasisPart]) -> date | None:
+    def _awaited_from(self, book: ActionBook, parts: Sequence[BasisPart], own: date) -> date | None:
         """Return from when on what counts today will be told with the bars of those days.
 
-        Only prices as traded can be brought to an earlier basis than that of their fetch.
+        By a clock that is behind it may be later already where the bars were fetched. Only prices
+        as traded can be brought to an earlier basis than that of their fetch.
         """
         if self.today is None or self.query.adjustment == "raw" or not book.awaited:
             return None
         if any(part.basis.adjustment != "raw" for part in parts):
             return None
-        return book.awaited_from(self.today.day, self.today.news_ms)
+        return book.awaited_from(max(self.today.day, own), self.today.news_ms)
 
     def _unknown_since(self, book: ActionBook, as_of: date) -> date | None:
         """Return the first ex-date behind a basis that counts today and was not asked for."""

@@ -62,7 +62,7 @@ class ActionFetcher:
             try:
                 fetch = candidate.downloader.fetch_actions
                 actions = run_part(self._clock, True, fetch, work.query.instrument, asked, latest)
-                until = self._until(work, actions)
+                until = self._until(work, actions, asked)
                 told = asked if until is not None else self._told(work, asked)
             except FAILOVER_ERRORS as failure:
                 error = failure
@@ -96,13 +96,12 @@ class ActionFetcher:
         coming = next((day_ms(s.day) for s in near if s.open_ms > answered_ms), asked.end)
         return Span(asked.start, max(asked.start, min(asked.end, coming)))
 
-    def _until(self, work: FetchState, actions: Sequence[Action]) -> int | None:
-        """Return the first session that has opened and of which the vendor cannot tell yet."""
+    def _until(self, work: FetchState, actions: Sequence[Action], asked: Span) -> int | None:
+        """Return the first session that was asked for and of which the vendor cannot tell yet."""
         until: int | None = getattr(actions, "until", None)
         if until is None:
             return None
-        latest = self._days.current(work.query.instrument).day
-        return first_session(work.grid.calendar, until, latest)
+        return first_session(work.grid.calendar, until, date_of(asked.end - 1))
 
     def _newest_basis(self, work: FetchState) -> int:
         """Return the last session that had opened at a fetch: it is no earlier than that now.
