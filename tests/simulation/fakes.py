@@ -202,9 +202,12 @@ class Vendors(VendorServer):
             quotes = quotes_of(frame, page, sent, now_ms, adjustment)
             lead = max(0, min(self.wrong_ms, self._skew_ms or 0))
             late = self.wrong_ms < 0 and self._skew_ms is None
-            if lead or late:
+            skew = self._skew_ms or 0
+            if lead or late or skew:
                 quotes = {
-                    stamp: [replace(q, lead_ms=lead, by_a_late_clock=late) for q in told]
+                    stamp: [
+                        replace(q, lead_ms=lead, by_a_late_clock=late, skew_ms=skew) for q in told
+                    ]
                     for stamp, told in quotes.items()
                 }
             self.memory.hear(
@@ -250,8 +253,9 @@ def quotes_of(
 
 def left_out(page: Page, sent: Page) -> set[int]:
     """Return the stamps of bars that should be sent and are not, though later ones are."""
-    stamps = {row.stamp_ms for row in sent.rows}
-    last = max(stamps, default=0)
+    last = max((row.stamp_ms for row in sent.rows), default=0)
+    # A row without any price is no bar.
+    stamps = {row.stamp_ms for row in sent.rows if any(v is not None for v in row[1:5])}
     return {row.stamp_ms for row in page.rows if row.stamp_ms < last} - stamps
 
 

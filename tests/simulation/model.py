@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isclose, isnan
+from math import isclose, isnan, nan
 from typing import Any
 
 import pandas as pd
@@ -35,6 +35,7 @@ class Quote:
         spoilt: why it cannot be believed; empty where it can.
         lead_ms: how far ahead both clocks were then, the machine's and the vendor's.
         by_a_late_clock: whether the machine's clock was behind, and the vendor told no date.
+        skew_ms: by how much the vendor's date was wrong: it says which splits are in its prices.
     """
 
     at_ms: int
@@ -44,6 +45,7 @@ class Quote:
     spoilt: str = ""
     lead_ms: int = 0
     by_a_late_clock: bool = False
+    skew_ms: int = 0
 
     @property
     def was_closed(self) -> bool:
@@ -332,7 +334,9 @@ class Model:
     ) -> bool:
         """Tell whether values are those of a quote, in the adjustment and basis of the answer."""
         if None in quote.values[:4]:
-            return False
+            sent = (nan if value is None else value for value in quote.values)
+            pairs = zip(values, sent, strict=False)
+            return stamp in seen.flagged and all(a == b or (isnan(a) and isnan(b)) for a, b in pairs)
         name = self.same.get(question.symbol, (question.symbol,))[0]
         if not self._is_share(question):
             told = [v for v in quote.values[:4] if v is not None]
@@ -340,6 +344,8 @@ class Model:
                 isclose(a or 0.0, b, rel_tol=1e-9) for a, b in zip(values, told, strict=False)
             )
         known = {self._factor(name, seen, stamp, quote, now)}
+        if quote.skew_ms:
+            known.add(self._factor(name, seen, stamp, quote, now, quote.at_ms + quote.skew_ms))
         if quote.by_a_late_clock:
             known.add(1.0)  # of splits since then nothing is known, but in what was told
         return any(
@@ -348,15 +354,27 @@ class Model:
             for factor in known
         )  # fmt: skip
 
-    def _factor(self, name: str, seen: Seen, stamp: int, quote: Quote, now: int) -> float:
-        """Return what a told price is multiplied by to stand in the basis of the answer."""
+    def _factor(
+        self,
+        name: str,
+        seen: Seen,
+        stamp: int,
+        quote: Quote,
+        now: int,
+        at_ms: int | None = None,
+    ) -> float:
+        """Return what a told price is multiplied by to stand in the basis of the answer.
+
+        ``at_ms`` is when it was told by the vendor's own time.
+        """
+        at_ms = quote.at_ms if at_ms is None else at_ms
         as_of = parse_iso(seen.facts["as_of"]) if seen.facts["as_of"] else now
         if seen.is_complete and not seen.facts["problems"]:
             as_of = max(as_of, now - DAY_MS)  # a session has opened since
         latest = max(now, as_of + DAY_MS)
         wanted = set() if seen.facts["adjustment"] == "raw" else self._splits(name, stamp, latest)
         wanted = {s for s in wanted if s[0] <= as_of}
-        done = set() if quote.adjustment == "raw" else self._splits(name, stamp, quote.at_ms)
+        done = set() if quote.adjustment == "raw" else self._splits(name, stamp, at_ms)
         factor = 1.0
         for split in wanted - done:
             factor /= split[1]
