@@ -17,6 +17,7 @@ from . import (
     covered,
     feed,
     hit,
+    library,
     memory,
     nights,
     read,
@@ -32,7 +33,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 SCRIPTS: dict[str, Callable[[], Report]] = {
     module.__name__.rpartition(".")[2]: module.measure
     for module in (
-        hit, route, start, covered, read, batch, write, size, memory, nights, workload, company, feed,
+        hit, route, start, covered, read, batch, write, size, memory, library, nights, workload,
+        company, feed,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -173,12 +173,12 @@ def test_the_remedy_says_how_many_bars_are_lost(folder: Path) -> None:
 def test_a_commit_on_its_way_is_no_damage(folder: Path) -> None:
     _metadata_of_before(folder)
     assert found(folder) == [], "whoever writes has not finished"
-    assert waiting(store_of(folder).workshop, [DAILY]) == []
+    assert waiting(store_of(folder).workshop, [(DAILY, None)]) == []
     aged(folder)
-    assert waiting(store_of(folder).workshop, [DAILY]) == [(DAILY, 2024)]
+    assert waiting(store_of(folder).workshop, [(DAILY, None)]) == [(DAILY, 2024)]
     _, left = repaired(folder)
     assert left == []
-    assert waiting(store_of(folder).workshop, [DAILY]) == []
+    assert waiting(store_of(folder).workshop, [(DAILY, None)]) == []
 
 
 def test_repair_takes_in_what_is_young_too(folder: Path) -> None:
@@ -247,12 +247,12 @@ def test_a_newer_document_of_the_series_is_told_and_left_alone(folder: Path) -> 
 def test_only_what_is_sure_to_wait_is_said_to(
     folder: Path, name: str, edit: Callable[[bytes], bytes] | None
 ) -> None:
-    assert waiting(store_of(folder).workshop, [DAILY]) == []
+    assert waiting(store_of(folder).workshop, [(DAILY, None)]) == []
     if edit is None:
         (folder / name).unlink()
     else:
         change(folder / name, edit)
-    assert waiting(store_of(aged(folder)).workshop, [DAILY]) == []
+    assert waiting(store_of(aged(folder)).workshop, [(DAILY, None)]) == []
 
 
 def test_the_longer_one_of_two_files_waits_for_nobody(folder: Path) -> None:
@@ -261,9 +261,9 @@ def test_the_longer_one_of_two_files_waits_for_nobody(folder: Path) -> None:
     assert meta is not None
     shorter = replace(meta.state, size=100)
     lane.write_meta(2024, replace(meta, state=shorter, pending=meta.state), durable=True)
-    assert waiting(store_of(aged(folder)).workshop, [DAILY]) == []
+    assert waiting(store_of(aged(folder)).workshop, [(DAILY, None)]) == []
     lane.write_meta(2024, replace(meta, state=replace(shorter, size=0)), durable=True)
-    assert waiting(store_of(aged(folder)).workshop, [DAILY]) == []
+    assert waiting(store_of(aged(folder)).workshop, [(DAILY, None)]) == []
 
 
 def _resealed(data: bytes, **more: object) -> bytes:

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.data.cache.format.year_document import YearMeta
-from src.data.cache.retention import eviction, manager
+from src.data.cache.retention import eviction, manager, usage
 from src.data.cache.retention.clear import evict_year
 from src.data.cache.retention.eviction import Holding, choose, keep_all
+from src.data.cache.retention.inventory import Inventory
+from src.data.cache.retention.last_uses import LastUses
 from src.data.cache.retention.manager import RetentionLimits, RetentionManager
-from src.data.cache.retention.usage import Usage
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
 from src.data.errors import ProviderError, StorageError
-from src.data.model.coverage import Coverage, Covered, Splice
+from src.data.model.coverage import Covered, Splice
 from src.data.model.instant import DAY_MS, year_start
 from src.data.model.kind import Basis, Kind
 from src.data.model.series import SeriesKey
@@ -82,7 +82,7 @@ class Cache:
 
     def shrink(self, by: int) -> int:
         """Enforce, this once, a limit that is so many bytes below what there is."""
-        self.limit = max(1, eviction.measure(self.store.root).bytes - by)
+        self.limit = max(1, self.steward.inventory.look().size.bytes - by)
         dropped = self.steward.enforce()
         self.limit = 0
         return dropped
@@ -122,56 +122,31 @@ def test_the_longest_unused_goes_first_and_no_more_than_need_be() -> None:
     assert [one.year for one in choose(held, 10**9)] == [2021, 2023, 2020]
 
 
-def test_links_are_measured_once_and_what_vanishes_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, size in (("one", 10), ("other", 7), ("outside", 1000)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "2024.csv.gz").write_bytes(bytes(size))
-    root = tmp_path / "one"
-    (root / "2023.csv.gz").hardlink_to(root / "2024.csv.gz")
-    (root / "2022.csv.gz").hardlink_to(tmp_path / "other" / "2024.csv.gz")
-    (root / "2021.csv.gz").symlink_to(tmp_path / "outside" / "2024.csv.gz")
-    (root / "all").symlink_to(tmp_path / "outside")
-    assert eviction.measure(root) == eviction.Size(17, 2)
-    found = list(eviction.walk(root))
-    (root / "2022.csv.gz").unlink()
-    monkeypatch.setattr(eviction, "walk", lambda root: found)
-    assert eviction.measure(root) == eviction.Size(10, 1)
-
-
-def test_only_year_files_that_count_are_counted(tmp_path: Path) -> None:
-    for name in ("1d/2024.csv.gz", "1d/2024.log", "1d/_versions/2024.csv.gz"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"12345")
-    assert eviction.measure(tmp_path) == eviction.Size(15, 1)
-
-
 def test_what_was_read_stays_longer_than_what_was_not(cache: Cache) -> None:
     cache.commit(days_of(LAST_YEAR, THIS_YEAR)).commit(days_of(LAST_YEAR, THIS_YEAR), OTHER)
     cache.store.read(DAILY, Span(at(400), at(500)))  # of 2025 alone
     cache.rest()
     assert cache.shrink(1) == 1
-    assert (cache.years(), cache.years(OTHER)) == ([2025], [2025, 2026])
+    assert (cache.years(), cache.years(OTHER)) == ([2025, 2026], [2026])
     assert cache.shrink(1) == 1
-    assert (cache.years(), cache.years(OTHER)) == ([2025], [2026])
+    assert (cache.years(), cache.years(OTHER)) == ([2025, 2026], [])
 
 
 def test_what_another_process_used_counts_too(tmp_path: Path) -> None:
     mine, theirs = Cache(tmp_path), Cache(tmp_path)
-    mine.commit(days_of(LAST_YEAR)).commit(days_of(THIS_YEAR)).commit(days_of(THIS_YEAR), OTHER)
+    mine.commit(days_of(LAST_YEAR)).commit(days_of(LAST_YEAR, THIS_YEAR), OTHER)
     theirs.clock.advance(5 * 3600)
     theirs.store.read(DAILY, Span(at(400), at(401)))
     theirs.rest()
     mine.clock.advance(5 * 3600)
     assert mine.shrink(1) == 1
-    assert mine.years() == [2025]
+    assert (mine.years(), mine.years(OTHER)) == ([2025], [2026])
 
 
 def test_without_the_uses_the_commits_count(cache: Cache, tmp_path: Path) -> None:
     cache.commit(days_of(THIS_YEAR)).commit(days_of(THIS_YEAR), OTHER)
     cache.steward.write_uses()
-    (tmp_path / "ohlcv/_metadata/usage.json").write_text("{ not ours")
+    (tmp_path / "ohlcv/_metadata/index.sqlite").write_text("{ not ours")
     another = Cache(tmp_path)
     another.clock.advance(6 * 3600)
     assert another.shrink(1) == 1
@@ -262,19 +237,15 @@ def test_an_answer_without_a_bar_vouches_for_nothing(cache: Cache) -> None:
 
 
 def test_the_reasons_to_stay(cache: Cache) -> None:
-    meta = cache.commit(days_of(THIS_YEAR)).store.workshop.lane(DAILY).meta(2026)
-    assert meta is not None
+    (lane,) = cache.commit(days_of(THIS_YEAR)).steward.inventory.look().lanes
 
-    def why(told: str, newest: int, meta: YearMeta | None = meta) -> str:
-        judge = eviction._Judge(lambda *_: told, {"acme": newest}, NOW, NOW)
-        return judge.kept(DAILY, meta, 0)
+    def why(told: str, newest: int) -> str:
+        judge = eviction._Judge(lambda *_: told, {"acme": newest}, NOW + DAY_MS, NOW)
+        return next(judge.holdings(lane, usage.Use())).kept
 
     just = NOW - eviction.ALIVE_MS
     assert (why("", just), why("", just - 1)) == ("", eviction.MAYBE_DELISTED)
     assert why("gone out of business", just - 1) == "gone out of business"
-    assert why("", just, replace(meta, pending=meta.state)) == eviction.UNREADABLE
-    bare = replace(meta, state=replace(meta.state, coverage=Coverage()))
-    assert why("", just, bare) == eviction.NOBODY_SAYS
 
 
 def test_a_year_whose_bars_somebody_took_away_is_nothing_to_evict(cache: Cache) -> None:
@@ -296,7 +267,7 @@ def test_the_word_of_the_vendors_is_taken(tmp_path: Path) -> None:
     cache.commit(days_of(LAST_YEAR)).commit(days_of(THIS_YEAR))
     cache.commit(Commit((piece(884, 885, vendor="rare"),)))  # one bar of many
     assert list(cache.kept()) == ["gone out of business"]
-    assert (DAILY, "acme", Span(at(366), at(731))) in asked
+    assert (DAILY, "acme", Span(at(366), at(884))) in asked
     assert cache.shrink(10**9) == 1
     assert cache.years() == [2026]
 
@@ -335,7 +306,7 @@ def test_what_is_in_use_stays_for_now_and_nobody_complains(
     assert cache.shrink(1) == 0
     assert list(cache.kept()) == [eviction.IN_USE]
     assert "limit" not in caplog.text
-    cache.clock.advance(eviction.IN_USE_MS / 1000)
+    cache.clock.advance(usage.IN_USE_MS / 1000)
     assert cache.shrink(1) == 1
     assert cache.years() == [2026]
 
@@ -371,10 +342,33 @@ def test_whatever_goes_wrong_here_costs_no_commit(
         raise StorageError("made to fail")
 
     if fails == "uses":
-        monkeypatch.setattr(Usage, "write", refusing)
+        monkeypatch.setattr(LastUses, "write", refusing)
     cache.clock.advance(3600)
     cache.commit(days_of(THIS_YEAR))
     assert cache.years() == [2025, 2026]
+
+
+def test_a_folder_is_measured_seldom_while_it_is_within_its_limit(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    look = Inventory.look
+
+    def counted(self: Inventory, part: Any = "") -> Any:
+        looks.append(cache.clock.monotonic())
+        return look(self, part)
+
+    monkeypatch.setattr(Inventory, "look", counted)
+    cache.limit = 10**6
+    for day in range(731, 751):  # each takes more of the limit than a look is begun after
+        cache.commit(days_of(range(day, day + 1)), later_s=1)
+    assert len(looks) == 1
+    cache.clock.advance(3600)
+    cache.commit(days_of(range(751, 752)))
+    assert len(looks) == 2
+    cache.limit = 1
+    cache.commit(days_of(range(752, 753)), later_s=1)
+    assert len(looks) == 3
 
 
 # --- others at the same time ---------------------------------------------------------------------

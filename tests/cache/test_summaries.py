@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -61,6 +62,23 @@ def test_what_is_in_them(cache: UnifiedCache) -> None:
     assert (providers["binance"]["files"], providers["binance"]["rows"]) == (2, 8)
     score = read(cache, "quality_scores.json")["AAPL"]["1d"]["2025"]
     assert (score["score"], score["gaps"], score["duplicates"]) == (1.0, 0, 0)
+
+
+def test_they_are_written_again_only_where_a_lane_has_changed(cache: UnifiedCache) -> None:
+    cache.put(bars("2025-01-06", 3, "1D"), "AAPL", "1d", None, None, provider="yahoo")
+    lane = cache.ohlcv_dir / "AAPL" / "1d"
+    os.utime(lane, (1e9, 1e9))
+    cache.get_stats()
+    place = cache.metadata_dir / "symbols.json"
+    place.write_text("{}")
+    cache.get_stats()
+    assert place.read_text() == "{}"
+    place.unlink()
+    cache.get_stats()
+    assert read(cache, "symbols.json")["AAPL"]["1d"]["2025"]["rows"] == 3
+    cache.put(bars("2025-01-09", 3, "1D"), "AAPL", "1d", None, None, provider="yahoo")
+    cache.get_stats()
+    assert read(cache, "symbols.json")["AAPL"]["1d"]["2025"]["rows"] == 6
 
 
 def test_documents_that_say_little_are_no_error() -> None:
@@ -143,7 +161,7 @@ if sys.argv[2] == "put":
 """
 
 
-@pytest.mark.parametrize(("deed", "written"), [("put", [*FILES, "usage.json"]), ("nothing", [])])
+@pytest.mark.parametrize(("deed", "written"), [("put", FILES), ("nothing", [])])
 def test_they_are_written_when_the_process_ends(
     tmp_path: Path, deed: str, written: list[str]
 ) -> None:

@@ -55,6 +55,23 @@ def test_every_series_is_listed_with_its_range(filled: Run) -> None:
     assert ["BTCUSDT", "1h", "-", "744", "binance"] in [row[:5] for row in rows]
 
 
+def test_only_with_check_every_file_is_read(filled: Run, cache: Path) -> None:
+    folder = cache / "ohlcv" / "BTCUSDT" / "1h"
+    os.utime(folder, (1e9, 1e9))
+    plain = filled("cache", "list", "--json").json
+    data = bytearray((folder / "2024.csv.gz").read_bytes())
+    data[-20] ^= 1
+    (folder / "2024.csv.gz").write_bytes(data)
+    assert filled("cache", "list", "--json").json == plain
+    checked = {
+        e["symbol"] + e["lane"]: e["problem"]
+        for e in filled("cache", "list", "--check", "--json").json
+    }
+    assert checked.pop("BTCUSDT").startswith("2024: the data are damaged")
+    assert set(checked.values()) == {""}
+    assert filled("cache", "list", "--check").code == 1
+
+
 def test_a_series_of_one_lane_alone_is_one_series(run: Run, clock: ManualClock) -> None:
     assert run("fetch", "AAPL", "1d", *MAY, "--provider", "mock").code == 0
     assert [e["lane"] for e in run("cache", "list", "--json").json] == ["mock"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from src.data.bars import refetchable
 from src.data.cache.retention import eviction, free_space
 from src.data.cache.retention import manager as steward
+from src.data.cache.retention.inventory import Inventory, Size
 from src.data.cache.store import BarStore
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
@@ -147,7 +147,9 @@ def test_the_managers_own_commits_keep_the_limit(
 ) -> None:
     manager.get_ohlcv(*BTC)
     rest(manager, clock)
-    limit(manager, eviction.measure(manager.cache.ohlcv_dir / "BTCUSDT").bytes + 2000)
+    folder = Size()
+    folder.add_folder(str(manager.cache.ohlcv_dir / "BTCUSDT"))
+    limit(manager, folder.bytes + 2000)
     frame = manager.get_ohlcv(*ETH)
     assert manager.cache.list_symbols() == ["ETHUSDT"]
     assert_true(frame, vendors, clock, "ETHUSDT", "1h", "2024-06-01", "2024-06-12")
@@ -166,7 +168,7 @@ def test_hits_look_at_no_size(
     def never(root: Path) -> None:
         raise AssertionError("measured for a hit")
 
-    monkeypatch.setattr(eviction, "measure", never)
+    monkeypatch.setattr(Inventory, "look", never)
     monkeypatch.setattr(Disk, "space", never)
     manager.get_ohlcv(*BTC)
 
@@ -192,12 +194,10 @@ def test_who_used_what_is_written_by_jobs_and_read_by_others(
     for _ in range(5):
         manager.get_ohlcv(*BTC)
     manager.cache.look_after()
-    plain = json.loads((manager.cache.metadata_dir / "usage.json").read_text())
-    last, reads, commits = plain["series"]["BTCUSDT/1h"]["2024"]
-    assert last == clock.now_ms()
-    assert reads >= 6
-    assert commits >= 1
-    assert make().cache.last_used_ms(SeriesKey("BTCUSDT", HOURS)) == last
+    key = SeriesKey("BTCUSDT", HOURS)
+    assert make().cache.last_used_ms(key) == clock.now_ms()
+    (manager.cache.metadata_dir / "index.sqlite").unlink()
+    assert make().cache.last_used_ms(key) == 0
 
 
 # --- what stays ----------------------------------------------------------------------------------

@@ -42,8 +42,8 @@ FILES = [
     *(f"cache/funding_rates/BTCUSDT/8h/{name}" for name in (
         ".lock", "2024.csv.gz", "2024.metadata.json", "2024.log")),
     *(f"cache/ohlcv/_metadata/{name}" for name in (
-        ".eviction.lock", ".lock", "cache_stats.json", "providers.json", "quality_scores.json",
-        "symbols.json", "usage.json")),
+        ".eviction.lock", ".index.lock", ".lock", "cache_stats.json", "index.sqlite",
+        "providers.json", "quality_scores.json", "symbols.json")),
     "state/salt", "state/state.sqlite",
 ]  # fmt: skip
 PASSING = {"state/state.sqlite-shm", "state/state.sqlite-wal"}  # there while somebody is at it

@@ -23,7 +23,7 @@ from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
 
 BARS = "ohlcv"
-QUARANTINE, LEGACY, SERIES = "_quarantine", "_legacy", "series.json"
+QUARANTINE, LEGACY, VERSIONS, SERIES = "_quarantine", "_legacy", "_versions", "series.json"
 _MOST_CHARACTERS = 64
 # A file name may have 255 bytes nearly everywhere.
 _MOST_BYTES = 240
@@ -130,7 +130,7 @@ class LanePaths:
     @property
     def versions(self) -> Path:
         """Where year files lie that a rewrite replaced."""
-        return self.folder / "_versions"
+        return self.folder / VERSIONS
 
     @property
     def legacy(self) -> Path:

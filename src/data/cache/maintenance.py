@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..clock import Clock
 from ..errors import DataError, QueryError
@@ -19,7 +19,7 @@ from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
 from .compact import Compacted, compact_series
 from .facade.catalog import Catalogue
-from .history import commits_of, log_of
+from .history import commits_of
 from .layout import decode_lane
 from .legacy.migrate import OldFile, migrate_series
 from .legacy.prune import Pruned, prune_series
@@ -31,11 +31,16 @@ from .recovery.check import (
     Inspection,
     check_actions,
     check_series,
+    file_count,
     inspect,
     waiting,
 )
 from .recovery.repair import repair_series
 from .retention.drop import drop_file
+
+if TYPE_CHECKING:
+    from .format.lane_entry import LaneEntry
+    from .retention.inventory import Holdings
 
 T = TypeVar("T")
 Problem = tuple[SeriesKey, str]
@@ -96,6 +101,10 @@ class Maintenance:
         found = [k for k in keys if k is not None and timeframe in (None, k.timeframe)]
         return [key for key in found if self._shop.lane(key).logged_years()]
 
+    def listing(self) -> list[tuple[SeriesKey, LaneEntry | None]]:
+        """Return every stored series with what the index knows; see :meth:`.Catalogue.listing`."""
+        return self._catalogue.listing()
+
     # --- sound or not ----------------------------------------------------------------------
 
     def check(self, keys: Sequence[SeriesKey]) -> tuple[list[Finding], list[Problem]]:
@@ -110,13 +119,20 @@ class Maintenance:
         """Return the tables and fundamentals that are stored, each to be checked and repaired."""
         return self._others.parts(symbol, timeframe)
 
-    def inspect(self, seconds: float | None) -> Inspection:
+    def inspect(self, seconds: float | None, held: Holdings | None = None) -> Inspection:
         """Read as much as can be read in that time (None: all of it), and say what is damaged.
+
+        ``held``: what lies in the folder, where that is known already.
 
         It begins at another series each time, and every other second at tables and fundamentals:
         what is looked at often is all looked at some day.
         """
-        clock, keys, turn = self._clock, self.series(), self._clock.now_ms()
+        clock, turn, listed = self._clock, self._clock.now_ms(), self._catalogue.listing(held)
+        keys = [key for key, _ in listed]
+        files = sum(
+            entry.years_count if entry else file_count(self._shop.lane(key))
+            for key, entry in listed
+        )
         first = turn % len(keys) if keys else 0
         until = None if seconds is None else clock.monotonic() + seconds
 
@@ -124,7 +140,7 @@ class Maintenance:
             return until is None or clock.monotonic() < until
 
         def bars() -> Inspection:
-            return inspect(self._shop, [*keys[first:], *keys[:first]], has_time)
+            return inspect(self._shop, [*keys[first:], *keys[:first]], has_time, files)
 
         def others() -> Inspection:
             return self._others.inspect(turn, has_time)
@@ -146,7 +162,7 @@ class Maintenance:
 
     def waiting(self) -> list[tuple[SeriesKey, int]]:
         """Return the years with bars that no metadata know of, by the sizes of files alone."""
-        return waiting(self._shop, self._catalogue.store.keys())
+        return waiting(self._shop, self._catalogue.listing())
 
     # --- smaller ---------------------------------------------------------------------------
 
@@ -212,21 +228,20 @@ class Maintenance:
         """Return what was done to tables and fundamentals; see :meth:`.other_data.OtherData.logs`."""
         return self._others.logs(symbol, timeframe)
 
-    def growth(self) -> list[dict[str, Any]]:
+    def growth(self, held: Holdings) -> list[dict[str, Any]]:
         """Return by how many bars, and bytes of their files, the cache grew on each day, in order.
 
         Each has ``date`` (UTC), ``bars`` and ``bytes``. It is what the logs of commits say: commits
         that a long log has folded into one count for the day of the last of them.
+
+        Args:
+            held: what lies in the folder, with the growth of its lanes.
         """
         days: dict[str, list[int]] = {}
-        logs, _ = _each(self.series(), lambda key: log_of(self._shop.lane(key)))
-        for log in logs:
-            sizes: dict[int, int] = {}
-            for entry in log:
-                day = days.setdefault(str(entry["time"])[:10], [0, 0])
-                day[0] += entry["added"] - entry["removed"]
-                day[1] += entry["size"] - sizes.get(entry["year"], 0)
-                sizes[entry["year"]] = entry["size"]
+        for lane in held.lanes:
+            for date, bars, size in lane.growth or ():
+                day = days.setdefault(date, [0, 0])
+                day[0], day[1] = day[0] + bars, day[1] + size
         return [
             {"date": d, "bars": bars, "bytes": size} for d, (bars, size) in sorted(days.items())
         ]

@@ -37,7 +37,7 @@ from .recovery import quarantine
 from .recovery.quarantine_folder import KeptFile
 from .retention.clear import clear_lane, clear_symbol, clear_years
 from .retention.listener import StoreListener
-from .retention.usage import Tally
+from .retention.usage import LaneUse
 from .values import Commit, CommitPiece, Seal, SeriesView, Stretch, Suspect
 from .write.series import SeriesFiles
 from .write.write_guard import WriteGuard
@@ -145,7 +145,7 @@ class BarStore:
         could not be kept is missing from both. Raises as :meth:`view`.
         """
         lane = self._lane(key)
-        lane.uses.read(span)
+        lane.use.read(span.start)
         return self._assembler.read(lane, span)
 
     def stretch(self, key: SeriesKey, span: Span, since: SeriesView | None = None) -> Stretch:
@@ -156,7 +156,7 @@ class BarStore:
         ``since`` is a view got a moment ago, from which to start.
         """
         lane = self._lane(key)
-        lane.uses.read(span)
+        lane.use.read(span.start)
         known = self._viewer.known(lane, since)
         for _ in range(_REREADS):
             table, coverage = self._assembler.read(lane, span, known)
@@ -194,11 +194,11 @@ class BarStore:
             if self._disk.stat(folder) is not None:
                 return None
             files[folder] = None
-        return Seal(files, lane.uses, span)
+        return Seal(files, lane.use, span)
 
     def holds(self, seal: Seal) -> bool:
         """Tell whether a seal holds, which counts as a read."""
-        seal.uses.read(seal.span)
+        seal.use.read(seal.span.start)
         return self._disk.are_unchanged(seal.files)
 
     def is_at_hand(self, key: SeriesKey) -> bool:
@@ -436,7 +436,7 @@ class BarStore:
             vendor_facts=self._vendor_facts,
             tainted=self._tainted,
             retention=self._retention,
-            uses=Tally() if self._is_preview else self.steward.tally(key),
+            use=LaneUse() if self._is_preview else self.steward.use_of(key),
             previews={} if self._is_preview else None,
         )
         if self._layout.knows(key):

@@ -17,7 +17,7 @@ from ..model.lifetime import Lifetime
 from ..model.series import SeriesKey
 from ..model.span import Span
 from .recovery.faults import Fault
-from .retention.usage import Tally
+from .retention.usage import LaneUse
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,12 @@ class Seal(NamedTuple):
     Attributes:
         files: path to the state it was in: folders, data files, splits and dividends; None for what
             did not exist.
-        uses: counts who reads the series.
+        use: notes the reads of the series.
         span: the stretch.
     """
 
     files: Mapping[str, FileState | None]
-    uses: Tally
+    use: LaneUse
     span: Span
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import FAILED, OK, cache_clean, cache_export, cache_maintenance
 from .arguments import add_output, add_places
-from .cached import chosen, entries, frame_of, manager_of, meant
+from .cached import chosen, entries, frame_of, listed, manager_of, meant
 from .output import console, print_json
 from .tables import TextTable, counted, moment, size, styled
 
@@ -28,6 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     cache_maintenance.configure(actions)
     cache_clean.configure(actions)
     clear = actions.add_parser("clear", help="delete bars")
+    shown.add_argument(
+        "--check",
+        action="store_true",
+        help="read every file, and say of each series what is damaged",
+    )
     info.add_argument("symbol")
     info.add_argument("timeframe")
     clear.add_argument("symbol", nargs="?")
@@ -42,12 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _stats(args: argparse.Namespace) -> int:
     cache = manager_of(args).cache
-    told = {
-        "cache_dir": str(cache.cache_dir),
-        **cache.get_stats(),
-        "freeable": cache_clean.freeable(cache),
-        "growth": cache.maintenance.growth(),
-    }
+    told = {"cache_dir": str(cache.cache_dir), **cache.overview()}
     if args.json:
         print_json(told)
         return OK
@@ -91,7 +91,7 @@ def _day(one: dict[str, Any]) -> list[str]:
 
 def _list(args: argparse.Namespace) -> int:
     manager = manager_of(args)
-    told = entries(manager, chosen(manager, None))
+    told = listed(manager, check=args.check)
     if args.json:
         print_json(told)
         return OK

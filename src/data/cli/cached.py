@@ -13,6 +13,7 @@ from .output import console
 from .tables import styled
 
 if TYPE_CHECKING:
+    from ..cache.format.lane_entry import LaneEntry
     from ..cache.other_data import OtherPart
     from ..cache.store import SeriesView
     from ..cache.unified_cache import UnifiedCache
@@ -123,43 +124,70 @@ def name_of(key: SeriesKey, *, symbol: bool = True) -> str:
     return f"{key.symbol} {lane}" if symbol else lane
 
 
-def entries(manager: Holds, keys: Sequence[SeriesKey]) -> list[dict[str, Any]]:
-    """Return one plain entry for each series; one that cannot be read says why."""
-    from ..errors import DataError
+def listed(manager: Holds, *, check: bool = False) -> list[dict[str, Any]]:
+    """Return one plain entry for each stored series.
 
+    By what the index knows, or else the documents say; with ``check`` every file is read, and an
+    entry tells what is damaged.
+    """
+    upkeep = manager.cache.maintenance
+    if not check:
+        return [_entry(manager, key, known) for key, known in upkeep.listing()]
     found = []
-    for key in keys:
-        entry = {
-            "symbol": key.symbol,
-            "timeframe": key.timeframe.label,
-            "lane": key.lane_label,
-            "rows": 0,
-            "first": None,
-            "last": None,
-            "vendors": [],
-            "updated": None,
-            "problem": "",
-        }
-        try:
-            entry |= _facts(manager.cache.store.view(key))
-        except DataError as error:
-            entry["problem"] = str(error)
-        found.append(entry)
+    for key in upkeep.series():
+        damage, problems = upkeep.check([key])
+        said = [f"{one.where}: {one.what}" for one in damage] + [why for _, why in problems]
+        # First: reading the documents repairs what is damaged.
+        entry = _entry(manager, key)
+        found.append(entry | {"problem": "; ".join(said) or entry["problem"]})
     return found
 
 
-def _facts(view: SeriesView) -> dict[str, Any]:
-    from ..model.instant import iso
+def entries(manager: Holds, keys: Sequence[SeriesKey]) -> list[dict[str, Any]]:
+    """Return one plain entry for each series; one that cannot be read says why."""
+    return [_entry(manager, key) for key in keys]
 
+
+def _entry(manager: Holds, key: SeriesKey, known: LaneEntry | None = None) -> dict[str, Any]:
+    from ..errors import DataError
+
+    entry = {
+        "symbol": key.symbol,
+        "timeframe": key.timeframe.label,
+        "lane": key.lane_label,
+        "rows": 0,
+        "first": None,
+        "last": None,
+        "vendors": [],
+        "updated": None,
+        "problem": "",
+    }
+    try:
+        return entry | (_facts(manager.cache.store.view(key)) if known is None else _told(known))
+    except DataError as error:
+        return entry | {"problem": str(error)}
+
+
+def _facts(view: SeriesView) -> dict[str, Any]:
     with_bars = [part for part in view.coverage.opened() if part.state != "empty"]
     updated = max((part.fetched_at for part in view.coverage), default=0)
-    return {
-        "rows": view.rows,
-        "first": None if view.first is None else iso(view.first),
-        "last": None if view.last is None else iso(view.last),
-        "vendors": sorted({part.vendor for part in with_bars if part.vendor}),
-        "updated": iso(updated // 1000 * 1000) if updated else None,
-    }
+    vendors = sorted({part.vendor for part in with_bars if part.vendor})
+    return _plain(view.rows, (view.first, view.last), vendors, updated)
+
+
+def _told(known: LaneEntry) -> dict[str, Any]:
+    ends = known.first, known.last
+    return _plain(known.rows, ends, known.vendors, known.answered_ms)
+
+
+def _plain(
+    rows: int, ends: tuple[int | None, int | None], vendors: list[str], updated: int
+) -> dict[str, Any]:
+    from ..model.instant import iso
+
+    first, last = (None if stamp is None else iso(stamp) for stamp in ends)
+    told = iso(updated // 1000 * 1000) if updated else None
+    return {"rows": rows, "first": first, "last": last, "vendors": vendors, "updated": told}
 
 
 def problems_json(problems: Sequence[tuple[SeriesKey, str]]) -> list[dict[str, str]]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..cache.retention.disk_usage import Fill, Gauge
 from ..cache.retention.eviction import BYTES_IN_GB
 from ..clock import SystemClock
 from ..config.survey import Survey, Where, survey
@@ -29,7 +28,7 @@ from ..network import Network
 from ..provider_selector import ProviderSelector
 from ..vendors.registry import VENDORS
 from .eviction_report import freeable_of, in_words
-from .health import Check, health
+from .health import Check, catalogue_of, health
 from .vendors import describe_vendors, lack, selector_of
 
 __all__ = ["Check", "checkup"]
@@ -73,14 +72,12 @@ def checkup(
     except ConfigError as error:
         return [*_installation(), Check("places", "home", False, *_words(error))]
     selector = selector_of(found.settings)
+    catalogue = catalogue_of(found.settings.cache_dir, selector)
+    held = catalogue.holdings()
     return [
         *_installation(),
-        *_places(
-            found,
-            selector,
-            fill := Gauge(found.settings.cache_dir, SystemClock(), most_new=0).read(),
-        ),
-        *health(found.settings.cache_dir, selector, fill, full=full),
+        *_places(found, selector, held.size.bytes),
+        *health(catalogue, selector, held, full=full),
         *_configuration(found, selector),
         *_keys(selector),
         *_vendors(selector, network=network),
@@ -130,13 +127,13 @@ def _installation() -> Iterator[Check]:
 # --- places ----------------------------------------------------------------------------------
 
 
-def _places(found: Survey, selector: ProviderSelector, fill: Fill) -> Iterator[Check]:
+def _places(found: Survey, selector: ProviderSelector, size: int) -> Iterator[Check]:
     settings = found.settings
     source = settings.cache_dir_from
     yield _folder("cache", settings.cache_dir, f"from {_SOURCES.get(source, source)}")
     yield from _odd_name(settings.cache_dir)
     yield from _far_away(settings.cache_dir)
-    yield from _size(settings, selector, fill.bytes / BYTES_IN_GB)
+    yield from _size(settings, selector, size / BYTES_IN_GB)
     yield from _privacy(settings, is_wanted=selector.parsed_rules.cache.private)
     yield _folder("state", settings.state_dir, "ONETAPE_STATE_DIR sets it")
 

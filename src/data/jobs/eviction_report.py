@@ -26,7 +26,7 @@ def freeable_of(folder: Path, selector: ProviderSelector, clock: Clock) -> Freea
     disk = Disk(root=folder, private=selector.parsed_rules.cache.private)
     store = BarStore(folder, disk, clock)
     house = RetentionLimits(limit=lambda: 0, must_keep=Refetchability(selector))
-    return RetentionManager(store, clock, house).freeable()
+    return RetentionManager(store, clock, house, keeps=False).freeable()
 
 
 def in_words(found: Freeable) -> str:

@@ -11,17 +11,18 @@ from ..cache.facade.arguments import configured_instrument
 from ..cache.facade.catalog import Catalogue
 from ..cache.maintenance import Maintenance
 from ..cache.recovery.check import Inspection, waiting
-from ..cache.retention.disk_usage import Fill
+from ..cache.retention.inventory import Holdings, Size
 from ..cache.store import BarStore
 from ..clock import SystemClock
 from ..disk.files import Disk
+from ..model.series import SeriesKey
 from ..provider_selector import ProviderSelector
 from ..resources import memory
 from .freshness import SeriesHealth, SeriesWatch
 
 LITTLE_MEMORY = 200e6
 # How long files are read for digests, unless all of them are to be read.
-GLANCE_S = 3.0
+GLANCE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -48,21 +49,25 @@ class Check:
         return asdict(self)
 
 
+def catalogue_of(folder: Path, selector: ProviderSelector) -> Catalogue:
+    """Return what lists a cache folder; nothing is changed by it."""
+    disk = Disk(root=folder, private=selector.parsed_rules.cache.private)
+    return Catalogue(folder, BarStore(folder, disk), disk)
+
+
 def health(
-    folder: Path, selector: ProviderSelector, fill: Fill, *, full: bool = False
+    catalogue: Catalogue, selector: ProviderSelector, held: Holdings, *, full: bool = False
 ) -> Iterator[Check]:
     """Look at what changes from day to day: age of the bars, damage, lost commits, memory.
 
     Files are read for ``GLANCE_S``, with ``full`` all of them.
     """
-    clock = SystemClock()
-    disk = Disk(root=folder, private=selector.parsed_rules.cache.private)
-    store = BarStore(folder, disk)
+    clock, store = SystemClock(), catalogue.store
+    folder = store.root
     yield _fresh(SeriesWatch(folder, selector, clock).look())
-    catalogue = Catalogue(folder, store, disk)
     upkeep = Maintenance(store.workshop, catalogue, configured_instrument, clock)
-    yield _integrity(fill, upkeep.inspect(None if full else GLANCE_S))
-    yield from _commits(store)
+    yield _integrity(held.size, upkeep.inspect(None if full else GLANCE_S, held))
+    yield from _commits(waiting(store.workshop, catalogue.listing(held)))
     told = memory()
     used = "" if told.used is None else f"{told.used / 1e6:,.0f} MB used by this process"
     left = "" if told.free is None else f"{told.free / 1e9:,.1f} GB left on this machine"
@@ -86,7 +91,7 @@ def _fresh(series: SeriesHealth) -> Check:
     return Check("health", "freshness", None, f"{said}; {worst.key} lacks {bars}", advice)
 
 
-def _integrity(fill: Fill, found: Inspection) -> Check:
+def _integrity(size: Size, found: Inspection) -> Check:
     """Say what reading the files found; without damage it is good only if all of them were read."""
     bars = found.total - found.others
     said = f"{bars:,} file{'' if bars == 1 else 's'} of bars"
@@ -95,23 +100,22 @@ def _integrity(fill: Fill, found: Inspection) -> Check:
         said += ", all read" if found.total else ""
     else:
         said += f", {found.files:,} of them read in {GLANCE_S:g} s"
-    said += f"; {fill.without_metadata:,} without metadata" if fill.without_metadata else ""
-    aside = f"{fill.quarantined:,} file{'' if fill.quarantined == 1 else 's'} in quarantine"
-    said += f", {aside if fill.quarantined else 'nothing in quarantine'}"
+    said += f"; {size.without_metadata:,} without metadata" if size.without_metadata else ""
+    aside = f"{size.quarantined:,} file{'' if size.quarantined == 1 else 's'} in quarantine"
+    said += f", {aside if size.quarantined else 'nothing in quarantine'}"
     if damage := found.damage:
         more = f" and {len(damage) - 1:,} more" if len(damage) > 1 else ""
         advice = "`onetape cache verify` lists it, `onetape cache repair` mends what can be mended"
         return Check("health", "integrity", False, f"{said}; damaged: {damage[0]}{more}", advice)
-    if fill.quarantined:
+    if size.quarantined:
         advice = "they lie in the folders `_quarantine`, each with its reason beside it"
         return Check("health", "integrity", None, said, advice)
     advice = "" if found.is_whole else "`onetape doctor --full` reads all of them"
     return Check("health", "integrity", found.ok, said, advice)
 
 
-def _commits(store: BarStore) -> Iterator[Check]:
-    """Find bars that a power loss parted from their metadata: nobody reads them until a repair."""
-    years = waiting(store.workshop, store.keys())
+def _commits(years: list[tuple[SeriesKey, int]]) -> Iterator[Check]:
+    """Say of which years a power loss parted bars from their metadata: a repair takes them in."""
     if years:
         (key, year), more = years[0], f" and {len(years) - 1:,} more" if len(years) > 1 else ""
         said = f"{key} {year}{more}: bars that were committed are not in the metadata"

@@ -9,21 +9,19 @@ Nothing but SQLite may open the file: closing a second descriptor would drop SQL
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
 import os
-import stat
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..clock import Clock, SystemClock
-from ..disk.atomic import NO_LINKS, discard, stage, write_atomically
-from ..disk.calls import mode_of
-from ..disk.files import Disk, errno_of
-from ..errors import CorruptEntryError, DataError, FormatVersionError, StorageError
+from ..disk.atomic import write_atomically
+from ..disk.database import check_places, make_empty
+from ..disk.files import Disk
+from ..errors import CorruptEntryError, DataError, FormatVersionError
 from .forks import close_before_fork
 from .machine import boot
 from .state_tables import (
@@ -193,9 +191,9 @@ class State:
             self._open_in_memory()
             return
         self._disk.make_folders(self._path.parent)
-        self._check_places()
+        check_places(self._path)
         try:
-            self._make_file()
+            make_empty(self._disk, self._path)
             self._inode = self._inode_now()
             self._db = _connect(str(self._path))
             self._set_up(self._db)
@@ -205,37 +203,6 @@ class State:
         except KeyboardInterrupt:  # half of it would be taken for all of it
             self._close_quietly()
             raise
-
-    def _make_file(self) -> None:
-        """Make the file, empty, where there is none: SQLite would leave its mode to the umask.
-
-        It gets its name when it is closed, for by then nobody can hold a lock on it. SQLite's own
-        files beside it take their modes from it.
-        """
-        if self._inode_now() is not None:
-            return
-        empty = stage(self._disk, self._path, b"", durable=False)
-        try:
-            self._disk.link(empty, self._path)
-        except StorageError as exc:
-            # Somebody was faster, or there are no links: such file systems have no modes either.
-            if errno_of(exc) not in (errno.EEXIST, *NO_LINKS):
-                raise
-        finally:
-            discard(self._disk, empty)
-
-    def _check_places(self) -> None:
-        """Refuse what is no ordinary file in the place of one: SQLite would wait for it, or follow.
-
-        They are not opened: closing one would drop the locks of this process's other connections.
-        """
-        for suffix in ("", "-wal", "-shm", "-journal"):
-            mode = mode_of(f"{self._path}{suffix}")
-            if mode and not stat.S_ISREG(mode):
-                raise StorageError(
-                    f"{FILE}{suffix} in {self._path.parent} is no ordinary file",
-                    hint="remove what lies there",
-                )
 
     def _is_set_up(self, db: sqlite3.Connection) -> bool:
         version = _version(db)

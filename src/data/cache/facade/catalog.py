@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...disk.files import Disk
 from ...errors import CorruptEntryError
@@ -24,28 +24,43 @@ from ..legacy.reader import (
     legacy_years,
     read_legacy,
 )
-from ..retention.eviction import BYTES_IN_GB, measure
-from ..store import BarStore, SeriesView
+from ..retention.eviction import BYTES_IN_GB
+from ..store import BarStore
 from ..write.coverage_update import year_span
 from .summaries import YearInfo
 
+if TYPE_CHECKING:
+    from ..format.lane_entry import LaneEntry
+    from ..retention.inventory import Holdings, Inventory, StoredLane
+
 _NOT_TABLES = frozenset({"ohlcv", "fundamentals"})
+# The lanes that answer where none is named: sample data only where there is nothing else.
+_ANSWERING = ((), SAMPLE_LANE)
+_NONE = object()
 
 
 class Catalogue:
-    """Lists of one cache, older tools' files among them. Thread-safe; nothing is remembered.
+    """Lists of one cache, older tools' files among them. Thread-safe.
 
     Args:
         root: the cache folder.
         store: the store of bars in it.
         disk: the file system.
+        inventory: gives the walk through the folder; by default one that keeps nothing.
 
     Attributes:
         store: as given.
     """
 
-    def __init__(self, root: Path, store: BarStore, disk: Disk) -> None:
+    def __init__(
+        self,
+        root: Path,
+        store: BarStore,
+        disk: Disk,
+        inventory: Callable[[], Inventory] | None = None,
+    ) -> None:
         self._root = root
+        self._inventory = inventory or self._of_its_own
         self.store = store
         self._disk = disk
         self._layout = Layout(root)
@@ -81,15 +96,59 @@ class Catalogue:
         """Return the years of which bars are stored, ascending."""
         return self.store.years(key)
 
-    def all_years(self) -> Iterator[YearInfo]:
-        """Yield what is recorded of every year of every default lane."""
-        for symbol in self.symbols():
+    def _of_its_own(self) -> Inventory:
+        from ..retention.inventory import Inventory
+
+        return Inventory(self.store.workshop, keeps=False)
+
+    def holdings(self) -> Holdings:
+        """Return what lies in the folder; raises ``StorageError``."""
+        return self._inventory().look()
+
+    def listing(self, found: Holdings | None = None) -> list[tuple[SeriesKey, LaneEntry | None]]:
+        """Return every series in every lane, older tools' among them, with what is known of it.
+
+        None where its documents are damaged, or bars of older tools may belong to it: the store
+        tells of these.
+        """
+        found = found or self.holdings()
+        keys = {
+            lane.key: lane.entry
+            if lane.entry.is_sound and not found.has_foreign(lane.key.symbol)
+            else None
+            for lane in found.lanes
+        }
+        for name in sorted(found.foreign):
+            symbol = decode_symbol(name) or name
             for frame in self.timeframes(symbol):
-                key = self.lane_of(SeriesKey(symbol, frame))
-                for year in self.years(key):
-                    document = self.document(key, year)
-                    if document is not None:
-                        yield YearInfo(symbol, frame.label, year, document)
+                key = SeriesKey(symbol, frame)
+                if key not in keys and self.older_files(key):
+                    keys[key] = None
+        return list(keys.items())
+
+    def stored_keys(self) -> list[SeriesKey]:
+        """Return every series in every lane, older tools' among them."""
+        return [key for key, _ in self.listing()]
+
+    def all_years(self) -> Iterator[YearInfo]:
+        """Yield what is recorded of every year of every series that answers where no lane is named."""
+        found = self._inventory().look("outer_keys")
+        lanes = {lane.key: lane for lane in found.lanes}
+        listed = {key: entry for key, entry in self.listing(found) if key.lane in _ANSWERING}
+        pairs = dict.fromkeys((key.symbol, key.timeframe) for key in sorted(listed, key=_in_order))
+        for symbol, frame in pairs:
+            own, sample = (SeriesKey(symbol, frame, lane) for lane in _ANSWERING)
+            key = own if own in listed else sample
+            if listed.get(own, _NONE) is None or listed.get(sample, _NONE) is None:
+                yield from self._years_read(self.lane_of(own))
+            else:
+                yield from _years_told(lanes[key])
+
+    def _years_read(self, key: SeriesKey) -> Iterator[YearInfo]:
+        for year in self.years(key):
+            document = self.document(key, year)
+            if document is not None:
+                yield YearInfo(key.symbol, key.timeframe.label, year, document)
 
     def data_types(self) -> list[str]:
         """Return the folders of other tables than bars."""
@@ -193,30 +252,30 @@ class Catalogue:
         except (KeyError, TypeError, ValueError):
             return None
 
-    def stats(self, years: list[YearInfo], max_size_gb: float) -> dict[str, Any]:
+    def stats(self, max_size_gb: float, found: Holdings | None = None) -> dict[str, Any]:
         """Return the statistics of the whole folder, all lanes counted."""
-        size, beside = measure(self._root), self._beside()
-        updates = [
-            str(info.document["last_updated"])
-            for info in years
-            if info.document.get("last_updated")
-        ]
+        found = found or self.holdings()
+        listed = dict(self.listing(found))
+        rows = {
+            key: entry.rows if entry else self.store.view(key).rows for key, entry in listed.items()
+        }
+        stored = [key for key, count in rows.items() if count]
+        answering = (key for key in stored if key.lane in _ANSWERING)
+        updated = max((self._updated(key, listed[key]) for key in answering), default=0)
         return {
-            "total_size_gb": size.bytes / BYTES_IN_GB,
-            "files_count": size.data_files,
-            "last_updated": max(updates, default=None),
+            "total_size_gb": found.size.bytes / BYTES_IN_GB,
+            "files_count": found.size.data_files,
+            "last_updated": from_ms(updated).isoformat(timespec="seconds") if updated else None,
             "max_size_gb": max_size_gb,
-            "symbols_count": len({i.symbol for i in years} | {v.key.symbol for v in beside}),
-            "series_count": len({info[:2] for info in years}) + len(beside),
-            "bars_count": sum(int(info.document["file_info"]["rows"]) for info in years)
-            + sum(view.rows for view in beside),
+            "symbols_count": len({key.symbol for key in stored}),
+            "series_count": len(stored),
+            "bars_count": sum(rows.values()),
         }
 
-    def _beside(self) -> list[SeriesView]:
-        """Return what is held in other lanes than those that answer when none is named."""
-        lanes = [key for key in self.store.keys() if key.lane]
-        lanes = [k for k in lanes if self.lane_of(SeriesKey(k.symbol, k.timeframe)) != k]
-        return [view for view in map(self.store.view, lanes) if view.rows]
+    def _updated(self, key: SeriesKey, entry: LaneEntry | None) -> int:
+        if entry is not None:
+            return entry.updated_ms
+        return max((self.updated_ms(key, year) or 0 for year in self.years(key)), default=0)
 
     # --- what may go -----------------------------------------------------------------------
 
@@ -240,12 +299,6 @@ class Catalogue:
         """Return the year files that may be another tool's, by year."""
         return legacy_years(self._root, key, encode_symbol(key.symbol))
 
-    def stored_keys(self) -> list[SeriesKey]:
-        """Return every series in every lane, older tools' among them."""
-        listed = [SeriesKey(s, frame) for s in self.symbols() for frame in self.timeframes(s)]
-        older = [key for key in listed if self.older_files(key)]
-        return list(dict.fromkeys([*self.store.keys(), *older]))
-
     def unchanged_since(self, oldest_ms: int) -> Iterator[tuple[SeriesKey, list[int]]]:
         """Yield the years that were last updated before ``oldest_ms``, by series."""
         for key in self.stored_keys():
@@ -253,3 +306,15 @@ class Catalogue:
             old = [year for year, ms in updates.items() if ms is not None and ms < oldest_ms]
             if old:
                 yield key, old
+
+
+def _in_order(key: SeriesKey) -> tuple[str, bool, int]:
+    frame = key.timeframe
+    return key.symbol, frame.unit == "M", frame.step_ms or frame.count
+
+
+def _years_told(lane: StoredLane) -> Iterator[YearInfo]:
+    for year, outer in sorted((lane.outer or {}).items()):
+        if outer.file_info.rows:
+            frame = lane.key.timeframe.label
+            yield YearInfo(lane.key.symbol, frame, year, outer.to_json())

@@ -33,13 +33,16 @@ from .catalog import Catalogue
 if TYPE_CHECKING:
     from ..maintenance import Maintenance
     from ..retention.age import Aged, AgeRetention
+    from ..retention.inventory import Holdings
     from ..tables import TableStore
 
 log = logging.getLogger(__name__)
 
 _MOST_SERIES_AT_EXIT = 500
 # How long statistics look for damage.
-_GLANCE_S = 0.5
+_GLANCE_S = 0.1
+# Under which name the index keeps of which state of the folder the summaries are.
+_TOLD = "summaries"
 
 
 class CacheFolder:
@@ -87,7 +90,9 @@ class CacheFolder:
         self.max_age = max_age
         house = RetentionLimits(self._limit, min_free_mb, must_keep, self._retain)
         self.store.steward = self._steward = RetentionManager(self.store, self._clock, house)
-        self._catalogue = Catalogue(self.cache_dir, self.store, self._disk)
+        self._catalogue = Catalogue(
+            self.cache_dir, self.store, self._disk, lambda: self._steward.inventory
+        )
         summaries.finish_at_exit(self)
 
     def __repr__(self) -> str:
@@ -125,24 +130,41 @@ class CacheFolder:
     def get_stats(self) -> dict[str, Any]:
         """Return ``total_size_gb``, ``files_count``, ``last_updated`` (naive UTC text) and more.
 
-        ``health`` says what reading files for half a second found: ``ok`` is False over damage,
+        ``health`` says what reading files for a tenth of a second found: ``ok`` is False over damage,
         None where not all of them were read; :attr:`maintenance` reads all. The summaries for other
         programs are brought up to date with it.
         """
+        return self._stats(self._catalogue.holdings())
+
+    def overview(self) -> dict[str, Any]:
+        """Return :meth:`get_stats` with ``freeable`` (see :meth:`freeable`) and ``growth`` by day."""
+        found = self._steward.inventory.look("growth")
+        freeable = self._steward.freeable(found).to_json()
+        growth = self.maintenance.growth(found)
+        return self._stats(found) | {"freeable": freeable, "growth": growth}
+
+    def _stats(self, found: Holdings) -> dict[str, Any]:
         # First: reading documents repairs what is damaged.
-        health = self.maintenance.inspect(_GLANCE_S).to_json()
-        years = list(self._catalogue.all_years())
-        stats = self._catalogue.stats(years, self.max_size_gb)
-        self._summarise(years, stats)
+        health = self.maintenance.inspect(_GLANCE_S, found).to_json()
+        stats = self._catalogue.stats(self.max_size_gb, found)
+        if not self._are_told(found):
+            self._summarise(stats, found)
         return stats | {"health": health}
+
+    def _are_told(self, found: Holdings) -> bool:
+        """Tell whether the summaries are those of the folder as it is."""
+        state = found.state
+        if not state or state != self._steward.inventory.index.fact(_TOLD):
+            return False
+        return all(self._disk.stat(self.metadata_dir / name) for name in summaries.FILES)
 
     def write_summaries(self) -> bool:
         """Bring ``_metadata/*.json`` up to date; return whether that was possible."""
         if not self.ohlcv_dir.is_dir():  # removed meanwhile, and not for us to make again
             return False
         try:
-            years = list(self._catalogue.all_years())
-            return self._summarise(years, self._catalogue.stats(years, self.max_size_gb))
+            found = self._catalogue.holdings()
+            return self._summarise(self._catalogue.stats(self.max_size_gb, found), found)
         except CacheError as exc:
             log.debug("summaries were not made: %s", exc)
             return False
@@ -280,7 +302,7 @@ class CacheFolder:
 
     def last_used_ms(self, key: SeriesKey) -> int:
         """Return when a series was read or changed last; 0 where nothing tells."""
-        return self._steward.last_ms(key)
+        return self._steward.last_uses()(key).last_ms
 
     # --- inside ----------------------------------------------------------------------------
 
@@ -288,7 +310,7 @@ class CacheFolder:
         from ..retention.age import AgeRetention
 
         return AgeRetention(
-            self.store, self._catalogue, self._disk, self.tables, self._steward.last_used
+            self.store, self._catalogue, self._disk, self.tables, self._steward.last_uses
         )
 
     def _retain(self) -> None:
@@ -330,11 +352,13 @@ class CacheFolder:
     def _lane(self, symbol: str, timeframe: str) -> SeriesKey:
         return self._catalogue.lane_of(SeriesKey(symbol, Timeframe.parse(timeframe)))
 
-    def _summarise(self, years: list[summaries.YearInfo], stats: dict[str, Any]) -> bool:
-        contents = summaries.summaries(years, stats)
+    def _summarise(self, stats: dict[str, Any], found: Holdings) -> bool:
+        contents = summaries.summaries(self._catalogue.all_years(), stats)
         written = summaries.write_summaries(self._disk, self.ohlcv_dir, contents)
         if written:
             self.store.changed = False
+            if found.state:
+                self._steward.inventory.index.keep_fact(_TOLD, found.state)
         return written
 
 

@@ -21,6 +21,7 @@ from ...errors import CacheError
 log = logging.getLogger(__name__)
 
 FOLDER = "_metadata"
+FILES = ("symbols.json", "providers.json", "quality_scores.json", "cache_stats.json")
 _LOCK_TIMEOUT_S = 5.0
 
 
@@ -50,14 +51,8 @@ def summaries(years: Iterable[YearInfo], stats: Mapping[str, Any]) -> dict[str, 
         quality = dict(info.document.get("data_quality") or {})
         scores.setdefault(place[0], {}).setdefault(place[1], {})[str(info.year)] = quality
         _add_provider(providers, info, entry)
-    return {
-        "symbols.json": symbols,
-        "providers.json": providers,
-        "quality_scores.json": scores,
-        "cache_stats.json": {
-            k: stats.get(k) for k in ("total_size_gb", "files_count", "last_updated")
-        },
-    }
+    told = {k: stats.get(k) for k in ("total_size_gb", "files_count", "last_updated")}
+    return dict(zip(FILES, (symbols, providers, scores, told), strict=True))
 
 
 def _entry(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ...model.series import SeriesKey
 from ..actions import load_book
 from ..format.gzip_member import file_id
 from ..format.json_document import DamagedError
+from ..format.lane_entry import LaneEntry
 from ..format.year_document import YearState
 from ..parts import StoreParts
 from ..read.columnar_reader import ColumnarFile, DamagedColumnsError, open_columns
@@ -113,9 +114,12 @@ class Inspection:
 
 
 def inspect(
-    shop: StoreParts, keys: Sequence[SeriesKey], has_time: Callable[[], bool]
+    shop: StoreParts, keys: Sequence[SeriesKey], has_time: Callable[[], bool], total: int
 ) -> Inspection:
-    """Read series after series while there is time, at least one file; nothing is changed."""
+    """Read series after series while there is time, at least one file; nothing is changed.
+
+    ``total``: how many files there are.
+    """
     findings: list[Finding] = []
     problems: list[tuple[SeriesKey, str]] = []
     files, is_whole = 0, True
@@ -125,7 +129,6 @@ def inspect(
         findings += found
         files += count
         is_whole = has_time() or not files
-    total = sum(_file_count(shop.lane(key)) for key in keys)
     return Inspection(tuple(findings), tuple(problems), files, total, is_whole)
 
 
@@ -145,7 +148,8 @@ def _inspected(
             problems.append((key, str(error)))
 
 
-def _file_count(lane: SeriesFiles) -> int:
+def file_count(lane: SeriesFiles) -> int:
+    """Return how many years of a series there are; none where it cannot be listed."""
     try:
         return len(lane.years())
     except DataError:
@@ -297,19 +301,30 @@ def check_actions(shop: StoreParts, symbol: str) -> list[Finding]:
 # --- at a glance ---------------------------------------------------------------------------
 
 
-def waiting(shop: StoreParts, keys: list[SeriesKey]) -> list[tuple[SeriesKey, int]]:
-    """Return the years whose data file is longer than recorded: bars that nobody reads yet.
+def waiting(
+    shop: StoreParts, listed: Iterable[tuple[SeriesKey, LaneEntry | None]]
+) -> list[tuple[SeriesKey, int]]:
+    """Return the years whose data file is longer than recorded: bars that are not read yet.
 
     Only sizes are compared. A power loss right behind a commit leaves such a file.
+
+    Args:
+        shop: the parts of the store.
+        listed: the series, each with what the index knows of it.
     """
     found: list[tuple[SeriesKey, int]] = []
-    for key in keys:
+    for key, entry in listed:
         lane = shop.lane(key)
-        found += [(key, year) for year in lane.years() if _is_longer(lane, year)]
+        sizes = {} if entry is None else {year.year: year.size for year in entry.years}
+        years = sizes or lane.years()
+        found += [(key, year) for year in years if _is_longer(lane, year, sizes.get(year))]
     return found
 
 
-def _is_longer(lane: SeriesFiles, year: int) -> bool:
+def _is_longer(lane: SeriesFiles, year: int, size: int | None) -> bool:
+    if size is not None:
+        data = lane.disk.stat(lane.paths.data_text(year))
+        return data is not None and data.size > size and not is_young(lane, year)
     try:
         meta = lane.meta(year)
     except (DamagedError, FormatVersionError):

@@ -22,7 +22,7 @@ from ..store import BarStore
 from ..tables import TableStore
 from ..write.coverage_update import year_span
 from .clear import files_aside, holding
-from .eviction import IN_USE_MS
+from .usage import Use
 
 BY = "retention"
 # Clocks of machines that share a folder differ by this much without being wrong.
@@ -94,7 +94,7 @@ class AgeRetention:
         catalogue: what lies in it, files of older tools among it.
         disk: the file system.
         tables: gives the tables of one data type.
-        last_used: when a year was used last, by anybody; 0 where nothing tells.
+        last_uses: gives what tells the last use of a series.
     """
 
     def __init__(
@@ -103,14 +103,14 @@ class AgeRetention:
         catalogue: Catalogue,
         disk: Disk,
         tables: Callable[[str], TableStore],
-        last_used: Callable[[SeriesKey, int], int],
+        last_uses: Callable[[], Callable[[SeriesKey], Use]],
     ) -> None:
         self._store = store
         self._shop = store.workshop
         self._catalogue = catalogue
         self._disk = disk
         self._tables = tables
-        self._last_used = last_used
+        self._last_uses = last_uses
 
     def find(self, before: int) -> Aged:
         """Return the years all of whose rows had closed by ``before``; nothing is changed."""
@@ -169,18 +169,19 @@ class AgeRetention:
 
     def unused(self, aged: Aged, now_ms: int) -> Aged:
         """Return the same without bars that a request on its way may need, or a pin keeps."""
+        last_use = self._last_uses()
         kept = (
             one
             for one in aged.years
-            if one.data_type != BARS or not (self._is_pinned(one) or self._is_in_use(one, now_ms))
+            if one.data_type != BARS
+            or not (
+                self._is_pinned(one) or last_use(one.key).needs(year_span(one.year).end, now_ms)
+            )
         )
         return replace(aged, years=tuple(kept))
 
     def _is_pinned(self, one: AgedYear) -> bool:
         return bool(pins_in(self._disk, self._shop.lane(one.key).paths.versions))
-
-    def _is_in_use(self, one: AgedYear, now_ms: int) -> bool:
-        return self._last_used(one.key, one.year) > now_ms - IN_USE_MS
 
     def check_clock(self, now_ms: int) -> int:
         """Return when the newest answer in the store was given; it is not earlier than that now.

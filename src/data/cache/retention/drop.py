@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import CacheError
 from ...model.instant import DAY_MS
+from ..layout import VERSIONS
 from ..parts import StoreParts
 from ..pins import pins_in
 from ..read.derived_paths import FOLDER, series_of
-from .eviction import walk
-from .usage import Uses
+from .inventory import StoredLane, listed
 
-_VERSIONS = "_versions"
 # Within so long, which of two files was used last makes no difference: the larger one goes.
 _ALIKE_MS = DAY_MS
 
@@ -33,16 +31,24 @@ class Found(NamedTuple):
         return -self.saving
 
 
-def drop_derived(shop: StoreParts, uses: Uses, excess: int) -> int:
+def drop_derived(
+    shop: StoreParts, lanes: Iterable[StoredLane], last_used: Callable[[str], int], excess: int
+) -> int:
     """Remove derived files, the longest unused first, until ``excess`` bytes are freed.
 
     Frames that were read from them stay what they are.
+
+    Args:
+        shop: the parts of the store.
+        lanes: of the cache.
+        last_used: lane, by its folders, to when it was used last.
+        excess: bytes.
 
     Returns:
         The bytes freed.
     """
     freed = 0
-    for found in (*sorted(_columns(shop, uses)), *sorted(_versions(shop))):
+    for found in (*sorted(_columns(shop, last_used)), *sorted(_versions(shop, lanes))):
         if freed >= excess:
             break
         try:
@@ -53,9 +59,9 @@ def drop_derived(shop: StoreParts, uses: Uses, excess: int) -> int:
     return freed
 
 
-def derived_bytes(shop: StoreParts) -> int:
+def derived_bytes(shop: StoreParts, lanes: Iterable[StoredLane]) -> int:
     """Return how many bytes could be freed so."""
-    return sum(found.bytes for found in (*_columns(shop, {}), *_versions(shop)))
+    return sum(f.bytes for f in (*_columns(shop, lambda _: 0), *_versions(shop, lanes)))
 
 
 def drop_file(shop: StoreParts, path: Path) -> None:
@@ -70,32 +76,25 @@ def drop_file(shop: StoreParts, path: Path) -> None:
     shop.disk.remove(path)
 
 
-def _columns(shop: StoreParts, uses: Uses) -> Iterator[Found]:
-    for entry in walk(shop.layout.root / FOLDER):
-        if entry.name == ".lock":  # somebody may wait for it; what a dead writer left goes
-            continue
-        path = Path(entry.path)
-        facts = _facts(entry)
-        if facts is not None:
-            name = f"{path.parent.name}/{path.stem}"
-            used = max((use.last_ms for use in uses.get(name, {}).values()), default=0)
+def _columns(shop: StoreParts, last_used: Callable[[str], int]) -> Iterator[Found]:
+    for folder in listed(shop.layout.root / FOLDER)[0]:
+        for name, facts in listed(folder.path)[1].items():
+            if name == ".lock":  # a writer may wait for it; what a dead writer left goes
+                continue
+            path = Path(folder.path, name)
+            used = last_used(f"{folder.name}/{path.stem}")
             written = facts.st_mtime_ns // 1_000_000
             yield Found(max(used, written) // _ALIKE_MS, -facts.st_size, path)
 
 
-def _versions(shop: StoreParts) -> Iterator[Found]:
-    for entry in walk(shop.layout.ohlcv):
-        path = Path(entry.path)
-        if path.parent.name == _VERSIONS and entry.name.endswith(".csv.gz"):
-            if pins_in(shop.disk, path.parent):
-                continue
-            facts = _facts(entry)
-            if facts is not None and facts.st_nlink == 1:  # else it is the file of today, too
-                yield Found(facts.st_mtime_ns // 1_000_000, -facts.st_size, path)
-
-
-def _facts(entry: os.DirEntry[str]) -> os.stat_result | None:
-    try:
-        return entry.stat(follow_symlinks=False)
-    except OSError:
-        return None  # it vanished meanwhile
+def _versions(shop: StoreParts, lanes: Iterable[StoredLane]) -> Iterator[Found]:
+    for lane in lanes:
+        if VERSIONS not in lane.entry.folders:
+            continue
+        folder = shop.layout.lane(lane.key).versions
+        if pins_in(shop.disk, folder):
+            continue
+        for name, facts in listed(folder)[1].items():
+            # With another name it is the file of today, too.
+            if name.endswith(".csv.gz") and facts.st_nlink == 1:
+                yield Found(facts.st_mtime_ns // 1_000_000, -facts.st_size, folder / name)

@@ -6,26 +6,24 @@ of bars, because it takes the vendors' word, ``must_keep`` tells: see :class:`Ke
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from ...errors import CacheError
-from ...model.coverage import Coverage, Covered
-from ...model.instant import DAY_MS, MINUTE_MS
+from ...model.coverage import Covered
+from ...model.instant import DAY_MS
 from ...model.kind import Kind
 from ...model.series import SeriesKey
-from ..format.year_document import YearMeta
-from ..pins import pins_in
-from ..write.series import SeriesFiles
+from ...model.span import Span
+from .usage import IN_USE_MS, Use
+
+if TYPE_CHECKING:
+    from ..format.lane_entry import LaneEntry, Source
+    from .inventory import StoredLane
 
 BYTES_IN_GB = 1024**3
 # Vendors of ours say what their bars are; who hands in a frame does not.
 _ANY_KIND = Kind(session="", anchor="")
-# What was used so lately may be in use: by a request on its way, here or in another process.
-IN_USE_MS = 5 * MINUTE_MS
 # A vendor that has supplied bars of a symbol so lately still has the symbol.
 ALIVE_MS = 30 * DAY_MS
 
@@ -46,6 +44,9 @@ class Keeps(Protocol):
     def __call__(self, key: SeriesKey, part: Covered, now_ms: int) -> str:
         """Return why nobody could supply ``part`` again; empty where a configured vendor can.
 
+        ``part`` is from where bars of one source begin to where they end, in a year or in the whole
+        series, without what came of comparing them. A vendor that can supply all of it can supply
+        what lies in it, and one that cannot supply the newest year cannot supply older ones.
         ``now_ms`` is the latest time that anything vouches for.
         """
 
@@ -55,15 +56,7 @@ def keep_all(key: SeriesKey, part: Covered, now_ms: int) -> str:
     return NOBODY_SAYS
 
 
-class Size(NamedTuple):
-    """What a folder takes: bytes of all its files, number of data files."""
-
-    bytes: int
-    data_files: int
-
-
-@dataclass(frozen=True)
-class Holding:
+class Holding(NamedTuple):
     """One year of one series that has bars.
 
     Attributes:
@@ -108,40 +101,6 @@ class Freeable:
         }
 
 
-# --- measuring -----------------------------------------------------------------------------
-
-
-def measure(root: Path) -> Size:
-    """Return what everything in ``root`` takes; hard links count once."""
-    total, files, seen = 0, 0, set()
-    for entry in walk(root):
-        try:
-            facts = entry.stat(follow_symlinks=False)
-        except OSError:
-            continue  # it vanished meanwhile
-        if facts.st_nlink > 1:
-            if (facts.st_dev, facts.st_ino) in seen:
-                continue
-            seen.add((facts.st_dev, facts.st_ino))
-        total += facts.st_size
-        files += entry.name.endswith(".csv.gz") and "_" not in Path(entry.path).parent.name[:1]
-    return Size(total, files)
-
-
-def walk(folder: Path | str) -> Iterator[os.DirEntry[str]]:
-    """Yield every file below ``folder``; what vanishes meanwhile is passed over."""
-    try:
-        with os.scandir(folder) as found:
-            entries = list(found)
-    except OSError:
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from walk(entry.path)
-        elif entry.is_file(follow_symlinks=False):
-            yield entry
-
-
 # --- choosing ------------------------------------------------------------------------------
 
 
@@ -158,8 +117,8 @@ def choose(holdings: Iterable[Holding], excess: int) -> list[Holding]:
 
 
 def holdings_of(
-    lanes: Iterable[SeriesFiles],
-    last_used: Callable[[SeriesKey, int], int],
+    lanes: Iterable[StoredLane],
+    last_use: Callable[[SeriesKey], Use],
     must_keep: Keeps,
     now_ms: int,
 ) -> list[Holding]:
@@ -167,85 +126,35 @@ def holdings_of(
 
     Args:
         lanes: of all series of the cache.
-        last_used: when a year was used last; 0 where nothing tells, then its commits do.
+        last_use: of a lane; where nothing tells, its commits do.
         must_keep: tells what vendors could supply.
         now_ms: the time by our clock; it is no earlier than the newest commit to any series, which
             tells on a machine whose clock is behind.
     """
-    by_symbol: dict[str, list[SeriesFiles]] = {}
+    by_symbol: dict[str, list[StoredLane]] = {}
     for lane in lanes:
         by_symbol.setdefault(lane.key.symbol, []).append(lane)
-    groups = [[_Look(lane, last_used) for lane in group] for group in by_symbol.values()]
-    commits = (_asked(meta) for group in groups for look in group for meta in look.metas.values())
-    latest_ms = max(commits, default=now_ms)
+    commits = (lane.entry.updated_ms for group in by_symbol.values() for lane in group)
+    latest_ms = max(now_ms, max(commits, default=now_ms))
     found: list[Holding] = []
-    for looks in groups:
-        judge = _Judge(must_keep, _newest(looks), now_ms, max(now_ms, latest_ms))
-        found += [holding for look in looks for holding in look.holdings(judge)]
+    for group in by_symbol.values():
+        judge = _Judge(must_keep, _newest(group), now_ms, latest_ms)
+        for lane in group:
+            found += judge.holdings(lane, last_use(lane.key))
     return found
 
 
-class _Look:
-    """The years of one series, as their metadata are now; nothing is repaired for it."""
-
-    def __init__(self, lane: SeriesFiles, last_used: Callable[[SeriesKey, int], int]) -> None:
-        self.lane = lane
-        self.metas: dict[int, YearMeta | None] = {}
-        for year in lane.years():
-            try:
-                self.metas[year] = lane.meta(year)
-            except CacheError:  # damaged, of a newer version, or not to be read
-                self.metas[year] = None
-        used = {y: max(last_used(lane.key, y), _asked(m)) for y, m in self.metas.items()}
-        self._used = used
-        self._latest = max(used.values(), default=0)
-
-    @property
-    def coverage(self) -> Iterator[tuple[YearMeta, Covered]]:
-        """The stretches with bars, with the document that tells of them."""
-        for meta in self.metas.values():
-            for part in _with_bars(meta.state.coverage) if meta else ():
-                assert meta is not None
-                yield meta, part
-
-    def holdings(self, judge: _Judge) -> Iterator[Holding]:
-        """Yield the years that have data, each with why it must stay, if it must."""
-        disk, paths = self.lane.disk, self.lane.paths
-        pinned = PINNED if pins_in(disk, paths.versions) else ""
-        for year, meta in self.metas.items():
-            data, document = disk.stat(paths.data(year)), disk.stat(paths.metadata(year))
-            if data is None:
-                continue
-            size = data.size + (document.size if document else 0)
-            generation = meta.state.generation if meta else 0
-            kept = pinned or judge.kept(self.lane.key, meta, self._latest)
-            yield Holding(self.lane.key, year, size, generation, self._used[year], kept)
-
-
-def _asked(meta: YearMeta | None) -> int:
-    """Return when a year was committed to last."""
-    return max(meta.updated_ms, 0) if meta else 0
-
-
-def _with_bars(coverage: Coverage) -> list[Covered]:
-    return [part for part in coverage.opened() if part.state != "empty"]
-
-
-def _newest(looks: Iterable[_Look]) -> dict[str, int]:
+def _newest(lanes: Iterable[StoredLane]) -> dict[str, int]:
     """Return vendor to where the newest bars of the symbol end that it supplied, in any series."""
     newest: dict[str, int] = {}
-    for look in looks:
-        step = look.lane.key.timeframe.longest_ms
-        for meta, part in look.coverage:
-            last = meta.state.last
-            if last is not None and part.span.start <= last:
-                end = min(part.span.end, last + step)
-                newest[part.vendor] = max(newest.get(part.vendor, 0), end)
+    for lane in lanes:
+        for vendor, end in lane.entry.newest.items():
+            newest[vendor] = max(newest.get(vendor, 0), end)
     return newest
 
 
 class _Judge:
-    """Tells why a year of one symbol must stay."""
+    """Tells why the years of one symbol must stay."""
 
     def __init__(
         self, must_keep: Keeps, newest: Mapping[str, int], now_ms: int, latest_ms: int
@@ -255,30 +164,54 @@ class _Judge:
         self._now_ms = now_ms
         self._latest_ms = latest_ms
 
-    def kept(self, key: SeriesKey, meta: YearMeta | None, latest_ms: int) -> str:
-        """Return the reason, or an empty text; ``latest_ms`` is the series' own last use."""
-        if meta is None or meta.pending is not None:
-            return UNREADABLE
-        parts = _with_bars(meta.state.coverage)
-        if not parts:
-            return NOBODY_SAYS
-        reasons = (self._reason(key, part) for part in parts)
-        kept = next(filter(None, reasons), "")
-        return kept or (IN_USE if latest_ms > self._now_ms - IN_USE_MS else "")
+    def holdings(self, lane: StoredLane, use: Use) -> Iterator[Holding]:
+        """Yield the years of a lane that have data, each with why it must stay, if it must."""
+        key, reasons = lane.key, self._reasons(lane.key, lane.entry)
+        last_ms = max(use.last_ms, lane.entry.updated_ms)
+        in_use = IN_USE if last_ms > self._now_ms - IN_USE_MS else ""
+        for year in lane.entry.years:
+            if not year.bytes:
+                continue
+            if lane.entry.is_pinned:
+                kept = PINNED
+            else:
+                kept = reasons.get(year.year, NOBODY_SAYS) if year.is_sound else UNREADABLE
+            kept = kept or in_use
+            yield Holding(key, year.year, year.bytes, year.generation, last_ms, kept)
 
-    def _reason(self, key: SeriesKey, part: Covered) -> str:
-        if part.state == "suspect":
+    def _reasons(self, key: SeriesKey, entry: LaneEntry) -> dict[int, str]:
+        """Return year to why it must stay; an empty text where its vendors can supply it again."""
+        found: dict[int, str] = {}
+        stretches = entry.stretches
+        for place, source in enumerate(entry.sources):
+            own = [one for one in stretches if one.place == place]
+            if not own:
+                continue
+            # Most lanes can be supplied again as a whole, or not at all: that is asked at once.
+            end = max(one.end for one in own)
+            why = self._reason(key, source, Span(own[0].start, end))
+            if why and len(own) > 1:
+                why = self._reason(key, source, Span(own[-1].start, own[-1].end))
+                each = not why
+            else:
+                each = False
+            is_gone = self._newest.get(source.vendor, 0) < self._latest_ms - ALIVE_MS
+            for one in own:
+                reason = self._reason(key, source, Span(one.start, one.end)) if each else why
+                reason = reason or (MAYBE_DELISTED if is_gone else "")
+                found[one.year] = found.get(one.year) or reason
+        return found
+
+    def _reason(self, key: SeriesKey, source: Source, span: Span) -> str:
+        if source.is_suspect:
             return DOUBTED
-        if part.basis.adjustment == "unknown":
+        if source.adjustment == "unknown":
             return UNKNOWN_BASIS
-        if replace(part.kind, volume="") == _ANY_KIND:
+        if replace(source.kind, volume="") == _ANY_KIND:
             return HANDED_IN
-        if part.is_rescaled:
+        if source.is_rescaled:
             return FITTED
-        why = self._must_keep(key, part, self._latest_ms)
-        if not why and self._newest.get(part.vendor, 0) < self._latest_ms - ALIVE_MS:
-            why = MAYBE_DELISTED
-        return why
+        return self._must_keep(key, source.part(span), self._latest_ms)
 
 
 def summed(size: int, derived: int, holdings: Iterable[Holding]) -> Freeable:

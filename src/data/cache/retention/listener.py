@@ -9,15 +9,15 @@ from ...model.series import SeriesKey
 from ...model.span import Span
 from ..values import Commit
 from ..write.series import SeriesFiles
-from .usage import Tally
+from .usage import LaneUse
 
 
 class StoreListener:
     """Nobody looks after the folder: so it is with a store that stands alone. Thread-safe."""
 
-    def tally(self, key: SeriesKey) -> Tally:
-        """Return what counts the uses of a series."""
-        return Tally()
+    def use_of(self, key: SeriesKey) -> LaneUse:
+        """Return what notes the uses of a series."""
+        return LaneUse()
 
     def used(self, key: SeriesKey, span: Span) -> None:
         """Take note that ``span`` of a series is about to be needed."""

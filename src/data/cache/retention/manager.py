@@ -1,4 +1,4 @@
-"""Looking after one cache folder: uses are counted, the limit is kept, the disk is not filled up."""
+"""Looking after one cache folder: last uses are noted, the limit is kept, the disk is not filled up."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...clock import Clock
 from ...errors import CacheError, DataError, LockTimeoutError
@@ -18,23 +20,25 @@ from ...model.span import Span
 from ..facade import summaries
 from ..store import BarStore
 from ..values import Commit
-from ..write.coverage_update import years_of
 from ..write.series import SeriesFiles
-from . import drop, eviction
+from . import eviction
 from .clear import evict_year
 from .eviction import BYTES_IN_GB, Freeable, Holding, Keeps
 from .free_space import FreeSpaceGuard, need_of
+from .last_uses import LastUses, lane_name
 from .listener import StoreListener
 from .trim import Trimmed, trim_quarantine
-from .usage import Tally, Usage
+from .usage import LaneUse, Use
+
+# A process that only reads bars needs neither the walk nor SQLite.
+if TYPE_CHECKING:
+    from .inventory import Holdings, Inventory, StoredLane
 
 log = logging.getLogger(__name__)
 
 _EVERY_S = 15 * 60.0
 # Before that time is over, a look when so much was written: a share of the limit, and in bytes.
 _GROWN_SHARE, _GROWN_MOST = 0.01, 256 << 20
-# How much a folder takes is measured at least so often, whatever was counted meanwhile.
-_MEASURED_FOR_MS = 24 * 3600 * 1000
 # How often a process looks for what is too old.
 _RETAINED_EVERY_S = 24 * 3600.0
 _said: set[Path] = set()
@@ -70,9 +74,12 @@ class RetentionManager(StoreListener):
         store: whose folder.
         clock: the time.
         house: limits, and what must stay.
+        keeps: whether what is learned of the folder is kept in its index.
     """
 
-    def __init__(self, store: BarStore, clock: Clock, house: RetentionLimits) -> None:
+    def __init__(
+        self, store: BarStore, clock: Clock, house: RetentionLimits, *, keeps: bool = True
+    ) -> None:
         self._store = store
         self._shop = store.workshop
         self._disk = store.workshop.disk
@@ -80,25 +87,35 @@ class RetentionManager(StoreListener):
         self._house = house
         self._root = store.root
         self._folder = store.root / "ohlcv" / summaries.FOLDER
-        self._usage = Usage(self._folder, self._disk, clock)
+        self._keeps = keeps
+        self._uses = LastUses(clock, self._is_stored)
         self._room = FreeSpaceGuard(
             self._root, self._disk, house.min_free_mb, self._make_room, clock
         )
         self._grown = 0
+        # Bytes of the folder when it was measured, with those added by this process since; when.
+        self._measured = 0, -math.inf
         self._looked_s = clock.monotonic()
         self._retained_s = -math.inf
         # Held by the one thread that looks; the others go on.
         self._looking, self._pid = threading.Lock(), os.getpid()
 
+    @cached_property
+    def inventory(self) -> Inventory:
+        """The walk through the folder, and its index."""
+        from .inventory import Inventory
+
+        return Inventory(self._shop, keeps=self._keeps)
+
     # --- on the way ------------------------------------------------------------------------
 
-    def tally(self, key: SeriesKey) -> Tally:
-        """Return what counts the uses of a series."""
-        return self._usage.tally(key)
+    def use_of(self, key: SeriesKey) -> LaneUse:
+        """Return what notes the uses of a series."""
+        return self._uses.of(key)
 
     def used(self, key: SeriesKey, span: Span) -> None:
         """Take note that ``span`` of a series is about to be needed: it is not dropped now."""
-        self._usage.tally(key).read(span)
+        self._uses.of(key).read(span.start)
 
     @contextmanager
     def committing(self, lane: SeriesFiles, commit: Commit) -> Iterator[None]:
@@ -111,8 +128,8 @@ class RetentionManager(StoreListener):
         self._room.claim(need)
         yield
         spans = [part.span for part in commit.pieces] + [mark.span for mark in commit.marks]
-        years = {year for span in spans for year in years_of(span)}
-        lane.uses.committed(years, self._clock.now_ms())
+        if spans:
+            lane.use.committed(min(span.start for span in spans), self._clock.now_ms())
         self._grown += need
         if self._is_time():
             self.look()
@@ -129,7 +146,7 @@ class RetentionManager(StoreListener):
     # --- now and then ----------------------------------------------------------------------
 
     def look(self) -> None:
-        """Write down the uses, and keep the limit if the folder has outgrown it by what is known.
+        """Write down the last uses, and keep the limit.
 
         At most one thread does so; the others go on.
         """
@@ -156,38 +173,35 @@ class RetentionManager(StoreListener):
             self.retain()
         grown, self._grown = self._grown, 0
         self._looked_s = self._clock.monotonic()
-        known = self._usage.write(self._years, grown=grown)
-        limit, now = self._house.limit(), self._clock.now_ms()
-        if limit and (
-            known is None
-            or known.bytes is None
-            or known.bytes > limit
-            or now - known.measured_ms >= _MEASURED_FOR_MS
-        ):
+        self.write_uses()
+        size, measured_s = self._measured
+        self._measured = size + grown, measured_s
+        is_old = self._looked_s - measured_s >= _EVERY_S
+        if is_old or size + grown > self._house.limit():
             self.enforce()
 
     def tidy(self, *, dry_run: bool = False) -> Trimmed:
         """Take old files out of the quarantines of all series; return what went, or would."""
         done = Trimmed()
-        for key in self._store.keys():
-            try:
-                done = done.plus(trim_quarantine(self._shop.lane(key), dry_run=dry_run))
-            except CacheError as exc:
-                log.debug("%s: the quarantine stays: %s", key, exc)
+        for lane in self.inventory.look().lanes:
+            if lane.entry.quarantined:
+                try:
+                    done = done.plus(trim_quarantine(self._shop.lane(lane.key), dry_run=dry_run))
+                except CacheError as exc:
+                    log.debug("%s: the quarantine stays: %s", lane.key, exc)
         return done
 
     def write_uses(self) -> None:
-        """Write down the uses, for those who look later."""
+        """Write down the last uses, for the processes that look later."""
         if self._folder.parent.is_dir():
-            grown, self._grown = self._grown, 0
-            self._usage.write(self._years, grown=grown)
+            self._uses.write(lambda: self.inventory.index)
 
     def enforce(self) -> int:
         """Drop what can be had again until the folder is within its limit; return years dropped.
 
         First goes what can be made again from the bars, then years that vendors can supply again,
-        the longest unused first. What remains above the limit is logged once a process. One
-        process does it at a time; the others go on.
+        those of the lane that is unused for longest first. What remains above the limit is logged
+        once a process. One process does it at a time; the others go on.
         """
         limit = self._house.limit()
         if limit <= 0 or not self._folder.parent.is_dir():
@@ -197,35 +211,42 @@ class RetentionManager(StoreListener):
             with self._disk.lock(self._folder / ".eviction.lock", 0.0):
                 return self._enforce(limit)
         except LockTimeoutError:
-            log.debug("somebody else is keeping the limit")
-        except DataError as exc:  # also of those who say what vendors could supply
+            log.debug("another process is keeping the limit")
+        except DataError as exc:  # also of what tells what vendors could supply
             log.debug("the limit could not be kept: %s", exc)
         return 0
 
     def _enforce(self, limit: int) -> int:
-        size = eviction.measure(self._root).bytes
-        left, dropped = size - limit, 0
+        found = self.inventory.look()
+        left, dropped = found.size.bytes - limit, 0
         if left > 0:
-            left -= self._make_room(left)
+            left -= self._drop_derived(found.lanes, left)
         if left > 0:
-            holdings = self._holdings()
-            for one in eviction.choose(holdings, left):
+            years = self._years(found)
+            for one in eviction.choose(years, left):
                 if self._evict(one):
                     left, dropped = left - one.bytes, dropped + 1
-            later = sum(h.bytes for h in holdings if h.kept == eviction.IN_USE)
+            later = sum(year.bytes for year in years if year.kept == eviction.IN_USE)
             if left > later:
                 self._say(left)
-        self._usage.write(self._years, measured=limit + left)
+        self._measured = limit + left, self._clock.monotonic()
         return dropped
 
     def _make_room(self, lack: int) -> int:
         """Drop what can be made again, the longest unused first; return the bytes freed."""
         try:
-            known = self._usage.look(self._years)
-            return drop.drop_derived(self._shop, known.uses, lack)
+            return self._drop_derived(self.inventory.look().lanes, lack)
         except CacheError as exc:
             log.debug("no room could be made: %s", exc)
             return 0
+
+    def _drop_derived(self, lanes: Iterable[StoredLane], lack: int) -> int:
+        from . import drop
+
+        uses = self._uses.known(self.inventory.index)
+        return drop.drop_derived(
+            self._shop, lanes, lambda lane: uses.get(lane, Use()).last_ms, lack
+        )
 
     def _evict(self, one: Holding) -> bool:
         try:
@@ -245,25 +266,25 @@ class RetentionManager(StoreListener):
 
     # --- for people ------------------------------------------------------------------------
 
-    def freeable(self) -> Freeable:
-        """Return what could go of the folder, and why the rest could not."""
-        size = eviction.measure(self._root).bytes
-        return eviction.summed(size, drop.derived_bytes(self._shop), self._holdings())
+    def freeable(self, found: Holdings | None = None) -> Freeable:
+        """Return what could go of the folder, and why the rest could not.
 
-    def last_ms(self, key: SeriesKey) -> int:
-        """Return when a series was used last, by anybody; 0 where nothing tells."""
-        known = self._usage.look(self._years)
-        return max((known.last_ms(key, year) for year in self._years(key)), default=0)
+        ``found``: what lies there, where that is known already.
+        """
+        from . import drop
 
-    def last_used(self, key: SeriesKey, year: int) -> int:
-        """Return when one year was used last, by anybody; 0 where nothing tells."""
-        return self._usage.look(self._years).last_ms(key, year)
+        found = found or self.inventory.look()
+        derived = drop.derived_bytes(self._shop, found.lanes)
+        return eviction.summed(found.size.bytes, derived, self._years(found))
 
-    def _holdings(self) -> list[Holding]:
-        known = self._usage.look(self._years)
-        lanes = (self._shop.lane(key) for key in self._store.keys())
-        now = self._clock.now_ms()
-        return eviction.holdings_of(lanes, known.last_ms, self._house.must_keep, now)
+    def last_uses(self) -> Callable[[SeriesKey], Use]:
+        """Return what gives the last use of a series by any process; its time is 0 where there is none."""
+        uses = self._uses.known(self.inventory.index)
+        return lambda key: uses.get(lane_name(key), Use())
 
-    def _years(self, key: SeriesKey) -> list[int]:
-        return self._shop.lane(key).years()
+    def _years(self, found: Holdings) -> list[Holding]:
+        keep, now = self._house.must_keep, self._clock.now_ms()
+        return eviction.holdings_of(found.lanes, self.last_uses(), keep, now)
+
+    def _is_stored(self, key: SeriesKey) -> bool:
+        return self._disk.stat(self._shop.lane(key).paths.text) is not None

@@ -22,7 +22,7 @@ from ..format.year_document import YearMeta, YearState, dump_meta, load_meta
 from ..layout import LEGACY, METADATA, QUARANTINE, SERIES, LanePaths, years_in
 from ..pins import pins_in
 from ..read.document_cache import DocumentCache
-from ..retention.usage import Tally
+from ..retention.usage import LaneUse
 from .log_file import MOST_LOG_BYTES, append_line, entries_of, line_of, trim_log
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class SeriesFiles:
         tainted: years whose last append failed; shared by all lanes of a store. The next
             commit to such a year is a rewrite.
         retention: what is kept of year files that a rewrite replaced.
-        uses: counts who reads and writes it.
+        use: notes its reads and commits.
         previews: None: reads repair a damaged year. Else the series is only looked at: reads change
             nothing on the disk, and by year this holds the :class:`~.years.YearFile` that a repair
             would leave of each damaged one they came upon, None where nothing would be left.
@@ -54,7 +54,7 @@ class SeriesFiles:
     vendor_facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tainted: set[tuple[SeriesKey, int]] = field(default_factory=set)
     retention: Retention = Retention()
-    uses: Tally = field(default_factory=Tally)
+    use: LaneUse = field(default_factory=LaneUse)
     previews: dict[int, Any] | None = None
 
     def years(self) -> list[int]:

@@ -1,0 +1,145 @@
+"""A large cache looked at: its list, its statistics, what eviction could drop, its check-up."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice, product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
+
+from src.data.cache.format.gzip_member import file_id, verify
+from src.data.cache.format.series_document import dump_series
+from src.data.cache.format.year_document import dump_meta
+from src.data.cache.store import BarStore, Commit, CommitPiece
+from src.data.calendars.calendar import calendar_for
+from src.data.clock import ManualClock, SystemClock
+from src.data.data_manager import DataManager
+from src.data.model.instant import DAY_MS, date_of, year_start
+from src.data.model.kind import Basis, Kind
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+
+from .harness import Figure, Report, Row
+from .stage import made_up_at
+
+_NOTE = (
+    "Seconds that one call takes in a process of its own, and what that process takes in memory at "
+    "its highest, over 3,000 shares with ten years of 1d each. *first*: the index is not there yet. "
+    "`doctor` reads files for their digests for as long as it says."
+)
+_SERIES, _ROUNDS = 3000, 3
+_SHARE = Kind("regular", "session", "consolidated", "USD", "shares")
+_DAYS = Timeframe.parse("1d")
+# Bars do not matter here: one in so many is stored.
+_EVERY = 5
+_PROGRAM = """
+import json, resource, sys, time
+from src.data import DataManager
+from src.data.cli.cached import listed
+from src.data.jobs.checkup import checkup
+
+manager = DataManager(sys.argv[1])
+manager.cache.max_size_gb = 1000.0
+calls = {
+    "list": lambda: listed(manager),
+    "stats": lambda: manager.cache.overview(),
+    "eviction": lambda: manager.cache.freeable(),
+    "doctor": lambda: checkup(sys.argv[1], network=False),
+}
+began = time.perf_counter()
+calls[sys.argv[2]]()
+spent = time.perf_counter() - began
+print(json.dumps([spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+"""
+_GOALS = {
+    "list": "s <= 0.5, MB <= 120",
+    "stats": "s <= 0.5, MB <= 120",
+    "eviction": "s <= 0.5, MB <= 120",
+    "doctor": "s <= 3",
+}
+
+
+def measure() -> Report:
+    """Look at it in processes of their own; Unix only."""
+    rows = []
+    with library(_SERIES) as root:
+        rows.append(Row("`cache list`, first", _taken(root, "list", 1)))
+        rows.append(Row("`cache stats`, first", _taken(root, "stats", 1)))
+        for name, goal in _GOALS.items():
+            rows.append(Row(f"`{name}`", _taken(root, name, _ROUNDS), goal))
+    return Report("A large cache", _NOTE, rows)
+
+
+@contextmanager
+def library(count: int) -> Iterator[Path]:
+    """Yield a cache folder of so many shares, ten years of 1d each."""
+    with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
+        fill(Path(folder) / "cache", count)
+        yield Path(folder) / "cache"
+
+
+def fill(root: Path, count: int) -> None:
+    """Store one share, and copy its files under other names: quicker than storing all of them."""
+    symbols = ["".join(letters) for letters in islice(product("QWZXVJKY", repeat=4), count)]
+    # A check-up goes by the machine's clock.
+    today = SystemClock().now_ms() // DAY_MS * DAY_MS
+    years = Span(year_start(date_of(today).year - 9), today)
+    manager = DataManager(root, clock=ManualClock(today))
+    calendar = calendar_for(manager.provider_selector.instrument(symbols[0]))
+    stamps = calendar.opens(_DAYS, years)[::-_EVERY][::-1]
+    basis = Basis("split", date_of(today))
+    piece = CommitPiece(
+        made_up_at(stamps), years, "yahoo", today, _SHARE, basis, "final"
+    )  # fmt: skip
+    first = SeriesKey(symbols[0], _DAYS)
+    store = manager.cache.store
+    store.commit(first, Commit((piece,), kind=_SHARE))
+    for symbol in symbols[1:]:
+        _copy(store, first, SeriesKey(symbol, _DAYS))
+
+
+def _copy(store: BarStore, one: SeriesKey, other: SeriesKey) -> None:
+    """Write the files of a series as those of another, whose name is as long."""
+    lane, folder = store.workshop.lane(one), store.root / "ohlcv" / other.symbol / other.folder
+    folder.mkdir(parents=True)
+    for year in lane.years():
+        identity = file_id(other, year)
+        member = verify(lane.paths.data(year).read_bytes())
+        meta = lane.meta(year)
+        assert member is not None
+        assert meta is not None
+        spelled = {**member.header.spelled, "symbol": other.symbol}
+        made = member.with_header(replace(member.header, id=identity, spelled=spelled))
+        (folder / f"{year}.csv.gz").write_bytes(made.raw)
+        state = replace(meta.state, head=made.digest, size=len(made.raw))
+        document = dump_meta(replace(meta, state=state), other, year)
+        (folder / f"{year}.metadata.json").write_bytes(document)
+        os.link(lane.paths.log(year), folder / f"{year}.log")
+    series = lane.series()
+    assert series is not None
+    (folder / "series.json").write_bytes(dump_series(series, other))
+    (folder / ".lock").touch()
+
+
+def _taken(root: Path, name: str, rounds: int) -> dict[str, Figure]:
+    found = []
+    for _ in range(rounds):
+        ran = subprocess.run(
+            [sys.executable, "-c", _PROGRAM, str(root), name], cwd=Path(__file__).parents[1],
+            env=os.environ, check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        found.append(json.loads(ran.stdout))
+    columns = zip(*found, strict=True)
+    return {name: Figure.of(values) for name, values in zip(("s", "MB"), columns, strict=True)}
+
+
+if __name__ == "__main__":
+    print(measure())

@@ -1,0 +1,273 @@
+"""What the index keeps of a lane: a summary of its documents, sealed with a digest.
+
+It repeats what the documents say and adds nothing. Bytes that are not whole, or of another lane,
+are no entry.
+"""
+
+from __future__ import annotations
+
+import struct
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ...model.coverage import Covered, State
+from ...model.kind import Adjustment, Basis, Kind
+from ...model.series import SeriesKey
+from ...model.span import Span
+from .series_document import SeriesMeta
+from .year_document import YearMeta
+
+Packed = bytes  # of a lane's own, which has an attribute of that name
+# Of what the entries hold and of the bytes they are kept in.
+VERSION = 1
+_DIGEST_BYTES = 16
+# A year and a stretch as they are packed.
+_YEAR, _STRETCH = struct.Struct("<5q"), struct.Struct("<4q")
+
+
+class Growth(NamedTuple):
+    """By how much a series grew on a day, as its logs say: UTC date, bars, bytes of its files."""
+
+    date: str
+    bars: int
+    bytes: int
+
+
+class Source(msgspec.Struct, array_like=True, frozen=True):
+    """Who supplied stretches with bars, of which kind and basis, and whether they are doubted."""
+
+    is_suspect: bool
+    vendor: str
+    kind: Kind
+    adjustment: Adjustment
+    is_rescaled: bool
+
+    @classmethod
+    def of(cls, part: Covered) -> Source:
+        """Return the source of a stretch."""
+        suspect, adjustment = part.state == "suspect", part.basis.adjustment
+        return cls(suspect, part.vendor, part.kind, adjustment, part.is_rescaled)
+
+    def part(self, span: Span) -> Covered:
+        """Return a stretch of it."""
+        state: State = "suspect" if self.is_suspect else "final"
+        return Covered(span, state, self.vendor, self.kind, Basis(self.adjustment))
+
+
+class YearEntry(NamedTuple):
+    """What is known of one year of a lane.
+
+    Attributes:
+        year: which.
+        is_sound: whether its document is relied upon: neither damaged nor half written.
+        bytes: of its data file and its document; 0 where there is no data file.
+        size: of its data file, as recorded.
+        generation: of its last commit.
+    """
+
+    year: int
+    is_sound: int
+    bytes: int
+    size: int = 0
+    generation: int = 0
+
+
+class StretchEntry(NamedTuple):
+    """From where to where there are stretches with bars of one source in one year.
+
+    Attributes:
+        year: which.
+        place: of the source among those of the lane.
+        start, end: of the first stretch, of the last one.
+    """
+
+    year: int
+    place: int
+    start: int
+    end: int
+
+
+class LaneEntry(msgspec.Struct, array_like=True):
+    """What is known of one lane. Of many lanes little memory is taken: years are kept packed.
+
+    Attributes:
+        folders: name of the lane folder (empty) and of those in it to inode, size and time.
+        bytes, files: of all that lies in it, but for ``links``: inode and bytes of files that have
+            other names too.
+        data_files, quarantined, without_metadata: year files, files in quarantine, year files
+            without a document.
+        rows, first, last: bars, and the stamps of the first and the last one.
+        updated_ms: when it was committed to last.
+        answered_ms: when its newest answer was given, one without bars too.
+        sources: who supplied stretches with bars.
+        newest: vendor to where its newest bars end.
+        has_series: whether it has a document without a year.
+        is_pinned: whether a version of it is pinned.
+        is_sound: whether all its documents are relied upon and no file is another tool's.
+    """
+
+    folders: dict[str, tuple[int, int, int]]
+    bytes: int = 0
+    files: int = 0
+    links: list[tuple[int, int]] = []
+    data_files: int = 0
+    quarantined: int = 0
+    without_metadata: int = 0
+    rows: int = 0
+    first: int | None = None
+    last: int | None = None
+    updated_ms: int = 0
+    answered_ms: int = 0
+    sources: list[Source] = []
+    newest: dict[str, int] = {}
+    has_series: bool = False
+    is_pinned: bool = False
+    is_sound: bool = True
+    packed_years: Packed = b""
+    packed_stretches: Packed = b""
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything is stored, bars or that there are none."""
+        return bool(self.packed_years) or self.has_series
+
+    @property
+    def years_count(self) -> int:
+        """How many years there are."""
+        return len(self.packed_years) // _YEAR.size
+
+    @property
+    def years(self) -> list[YearEntry]:
+        """The years, ascending."""
+        return [YearEntry._make(row) for row in _YEAR.iter_unpack(self.packed_years)]
+
+    @property
+    def stretches(self) -> list[StretchEntry]:
+        """Where there are bars, by year."""
+        return [StretchEntry._make(row) for row in _STRETCH.iter_unpack(self.packed_stretches)]
+
+    @property
+    def vendors(self) -> list[str]:
+        """The vendors of its bars, by name."""
+        return sorted({source.vendor for source in self.sources if source.vendor})
+
+    def add_year(self, key: SeriesKey, year: int, size: int, meta: YearMeta | None) -> None:
+        """Add a year.
+
+        Args:
+            key: the series.
+            year: which; years are added in ascending order.
+            size: bytes of its data file and its document, 0 where there is no data file.
+            meta: its document; None where it is damaged.
+        """
+        if meta is None:
+            self.packed_years += _YEAR.pack(*YearEntry(year, 0, size))
+            return
+        state, step = meta.state, key.timeframe.longest_ms
+        hulls: dict[int, tuple[int, int]] = {}
+        for part in state.coverage.opened():
+            self.answered_ms = max(self.answered_ms, part.fetched_at)
+            if part.state == "empty":
+                continue
+            place, (start, end) = self._place_of(Source.of(part)), part.span
+            old = hulls.get(place, (start, end))
+            hulls[place] = min(old[0], start), max(old[1], end)
+            if state.last is not None and start <= state.last:
+                until = min(end, state.last + step)
+                self.newest[part.vendor] = max(self.newest.get(part.vendor, 0), until)
+        self.rows += state.rows
+        if state.first is not None and state.last is not None:
+            self.first = state.first if self.first is None else min(self.first, state.first)
+            self.last = state.last if self.last is None else max(self.last, state.last)
+        self.updated_ms = max(self.updated_ms, meta.updated_ms)
+        known = YearEntry(year, meta.pending is None, size, state.size, state.generation)
+        self.packed_years += _YEAR.pack(*known)
+        for place, (start, end) in hulls.items():
+            self.packed_stretches += _STRETCH.pack(year, place, start, end)
+
+    def add_series(self, series: SeriesMeta) -> None:
+        """Add what has no year."""
+        self.has_series = True
+        answered = [part.fetched_at for part in series.empties]
+        self.answered_ms = max(self.answered_ms, *answered, 0)
+
+    def _place_of(self, source: Source) -> int:
+        if source not in self.sources:
+            self.sources.append(source)
+        return self.sources.index(source)
+
+
+class _Inner(msgspec.Struct, frozen=True):
+    """What of ``provider_info`` and ``file_info`` the summaries repeat."""
+
+    rate_limit: Any = None
+    rows: int = 0
+
+
+class OuterKeys(msgspec.Struct):
+    """What of the documented keys of a year's metadata the summaries for other programs repeat."""
+
+    data_source: Any = None
+    last_updated: Any = None
+    data_quality: dict[str, Any] | None = None
+    file_info: _Inner = _Inner()
+    provider_info: _Inner = _Inner()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping."""
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        return found
+
+
+_decode_outer = msgspec.json.Decoder(OuterKeys).decode
+
+
+def outer_keys(data: bytes) -> OuterKeys:
+    """Return the documented keys of the bytes of a year's metadata, which are sound."""
+    return _decode_outer(data)
+
+
+# --- sealed --------------------------------------------------------------------------------
+
+
+class Sealed:
+    """Values of one type as bytes with a digest, which tells for which lane they were written.
+
+    Args:
+        name: of what is kept.
+        kind: its type.
+    """
+
+    def __init__(self, name: str, kind: Any) -> None:
+        self._name = f"{name}|{VERSION}|"
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(kind).decode
+
+    def dump(self, lane: str, value: Any) -> bytes:
+        """Return the bytes."""
+        text = self._encode(value)
+        return self._digest(lane, text) + text
+
+    def load(self, lane: str, data: Any) -> Any | None:
+        """Return the value; None where the bytes are not what was written for the lane."""
+        if not isinstance(data, bytes) or len(data) <= _DIGEST_BYTES:
+            return None
+        text = data[_DIGEST_BYTES:]
+        if data[:_DIGEST_BYTES] != self._digest(lane, text):
+            return None
+        try:
+            return self._decode(text)
+        except (msgspec.DecodeError, ValueError):
+            return None
+
+    def _digest(self, lane: str, text: bytes) -> bytes:
+        return sha256(f"{self._name}{lane}|".encode() + text).digest()[:_DIGEST_BYTES]
+
+
+ENTRY = Sealed("entry", LaneEntry)
+OUTER = Sealed("outer", dict[int, OuterKeys])
+GROWTH = Sealed("growth", list[Growth])
+USED = Sealed("used", tuple[int, int])
+FACT = Sealed("fact", str)

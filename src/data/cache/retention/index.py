@@ -1,0 +1,243 @@
+"""The index of a cache folder: what was learned of its lanes, kept in one SQLite file.
+
+It is derived and never the truth: whatever is in its place or wrong with it, it is made anew or
+done without. An entry carries the digest of its bytes; a process that cannot write the file reads
+it, one that cannot read it does without.
+
+Nothing but SQLite opens the file. It is opened for one transaction at a time, so no fork inherits
+it. Writers hold a lock beside it, so none of them takes a damaged file away from another.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from ...disk.database import check_places, make_empty, read_only_uri
+from ...disk.files import Disk
+from ...errors import CacheError
+from ..format.lane_entry import ENTRY, FACT, GROWTH, OUTER, USED, VERSION, LaneEntry
+from .usage import Use
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+FILE, LOCK = "index.sqlite", ".index.lock"
+# What a process waits for another one that writes; then it does without.
+_BUSY_S = 2.0
+_TABLES = (
+    "CREATE TABLE entries (lane TEXT PRIMARY KEY, entry BLOB, outer_keys BLOB, growth BLOB)",
+    "CREATE TABLE uses (lane TEXT PRIMARY KEY, last BLOB)",
+    "CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB)",
+)
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
+_COLUMNS = {"outer_keys": OUTER, "growth": GROWTH}
+_READ = {
+    "": "SELECT lane, entry, NULL FROM entries",
+    "outer_keys": "SELECT lane, entry, outer_keys FROM entries",
+    "growth": "SELECT lane, entry, growth FROM entries",
+}
+# A part that is not learned anew stands while the entry is the same.
+_KEEP = """
+    INSERT INTO entries VALUES (?, ?, ?, ?) ON CONFLICT (lane) DO UPDATE SET
+    outer_keys = CASE WHEN entry = excluded.entry AND excluded.outer_keys IS NULL
+        THEN outer_keys ELSE excluded.outer_keys END,
+    growth = CASE WHEN entry = excluded.entry AND excluded.growth IS NULL
+        THEN growth ELSE excluded.growth END,
+    entry = excluded.entry
+"""
+
+
+class Learned(NamedTuple):
+    """What was learned of a lane that may be kept.
+
+    Attributes:
+        entry: of its documents.
+        parts: column of the index (``outer_keys``, ``growth``) to what belongs there.
+    """
+
+    entry: LaneEntry
+    parts: Mapping[str, Any]
+
+
+class LaneIndex:
+    """The entries and last uses of the lanes of one cache folder. Thread-safe, also across processes.
+
+    Nothing here raises: what cannot be read is absent, what cannot be written is written another
+    time.
+
+    Args:
+        folder: where the file lies; it is made with the first entry.
+        disk: the file system.
+    """
+
+    def __init__(self, folder: Path, disk: Disk) -> None:
+        self._path = folder / FILE
+        self._disk = disk
+        self._is_damaged = False
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def entries(self, column: str = "") -> dict[str, Learned]:
+        """Return lane (its folders) to what was learned of it; whether it still is so, is not told.
+
+        ``column`` names a part to read with them.
+        """
+        found: dict[str, Learned] = {}
+        for lane, data, more in self._rows(_READ[column]):
+            entry: LaneEntry | None = ENTRY.load(str(lane), data)
+            if entry is None:
+                continue
+            part = _COLUMNS[column].load(str(lane), more) if column else None
+            found[str(lane)] = Learned(entry, {} if part is None else {column: part})
+        return found
+
+    def uses(self) -> dict[str, Use]:
+        """Return lane to its last use."""
+        rows = self._rows("SELECT lane, last FROM uses")
+        found = {str(lane): USED.load(str(lane), last) for lane, last in rows}
+        return {lane: Use._make(use) for lane, use in found.items() if use is not None}
+
+    def fact(self, name: str) -> str:
+        """Return what was kept under a name; empty where nothing was."""
+        for found, value in self._rows("SELECT name, value FROM facts"):
+            if found == name:
+                return FACT.load(name, value) or ""
+        return ""
+
+    def _rows(self, query: str) -> Iterator[tuple[Any, ...]]:
+        try:
+            if self._disk.stat(self._path) is None:
+                return
+            check_places(self._path)
+            with closing(sqlite3.connect(read_only_uri(self._path), _BUSY_S, uri=True)) as db:
+                db.text_factory = _text
+                if _version(db) == VERSION:
+                    yield from db.execute(query)
+        except (sqlite3.Error, CacheError, ValueError) as exc:
+            log.debug("the index is not read: %s", exc)
+            self._is_damaged = isinstance(exc, sqlite3.Error) and _is_damage(exc)
+
+    # --- writing ---------------------------------------------------------------------------
+
+    def keep(self, learned: Mapping[str, Learned], gone: Iterable[str] = ()) -> None:
+        """Keep what was learned of lanes; entries of lanes that are ``gone`` are dropped."""
+        rows = [
+            (
+                lane,
+                ENTRY.dump(lane, one.entry),
+                *(
+                    kind.dump(lane, one.parts[name]) if name in one.parts else None
+                    for name, kind in _COLUMNS.items()
+                ),
+            )
+            for lane, one in learned.items()
+        ]
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany(_KEEP, rows)
+            lost = [(lane,) for lane in gone]
+            db.executemany("DELETE FROM entries WHERE lane = ?", lost)
+            db.executemany("DELETE FROM uses WHERE lane = ?", lost)
+
+        self._write(work)
+
+    def keep_uses(self, uses: Mapping[str, Use]) -> bool:
+        """Keep the last uses of lanes beside those of other processes; tell whether that was done."""
+
+        def work(db: sqlite3.Connection) -> None:
+            known = dict(db.execute("SELECT lane, last FROM uses").fetchall())
+            both = [
+                (lane, use.after(Use._make(USED.load(lane, known.get(lane)) or Use())))
+                for lane, use in uses.items()
+            ]
+            rows = [(lane, USED.dump(lane, use)) for lane, use in both]
+            db.executemany("INSERT OR REPLACE INTO uses VALUES (?, ?)", rows)
+
+        return self._write(work)
+
+    def keep_fact(self, name: str, value: str) -> None:
+        """Keep a value under a name."""
+        row = name, FACT.dump(name, value)
+        self._write(lambda db: db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", row))
+
+    def _write(self, work: Callable[[sqlite3.Connection], object]) -> bool:
+        """Run ``work`` as one transaction; a damaged file is made anew for it."""
+        try:
+            self._disk.make_folders(self._path.parent, durable=False)
+            check_places(self._path)
+            with self._disk.lock(self._path.with_name(LOCK), _BUSY_S):
+                try:
+                    if self._is_damaged:
+                        self._remove()
+                    self._transact(work)
+                except sqlite3.DatabaseError as exc:
+                    if not _is_damage(exc):
+                        raise
+                    log.debug("the index is made anew: %s", exc)
+                    self._remove()
+                    self._transact(work)
+        except (sqlite3.Error, CacheError, ValueError) as exc:
+            log.debug("the index is not written: %s", exc)
+            return False
+        return True
+
+    def _transact(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        with self._opened() as db:
+            db.execute("BEGIN IMMEDIATE")
+            work(db)
+            db.execute("COMMIT")
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection to a file of this version.
+
+        Raises:
+            sqlite3.Error, CacheError: it cannot be used, or a newer version of this library uses it.
+        """
+        make_empty(self._disk, self._path)
+        with closing(sqlite3.connect(self._path, _BUSY_S, isolation_level=None)) as db:
+            # What a power loss takes or tears is made anew.
+            db.execute("PRAGMA synchronous = OFF")
+            version = _version(db)
+            if version > VERSION:
+                raise CacheError("a newer version of this library keeps the index")
+            if version < VERSION:
+                _set_up(db)
+            yield db
+
+    def _remove(self) -> None:
+        for path in (self._path, self._path.with_name(f"{FILE}-journal")):
+            self._disk.remove(path)
+        self._is_damaged = False
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def _set_up(db: sqlite3.Connection) -> None:
+    """Make the tables, those of an older version or of nobody's away."""
+    db.execute("BEGIN IMMEDIATE")
+    names = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    for (name,) in names:
+        db.execute(f'DROP TABLE "{name}"')
+    for statement in _TABLES:
+        db.execute(statement)
+    db.execute(f"PRAGMA user_version = {VERSION}")
+    db.execute("COMMIT")
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _is_damage(exc: sqlite3.Error) -> bool:
+    """Tell whether the file is at fault: torn, no database, or with other tables than ours."""
+    code = getattr(exc, "sqlite_errorcode", None) or 0
+    # Extended codes hold the plain one in their lowest byte.
+    return code & 0xFF in _DAMAGE or (code == sqlite3.SQLITE_ERROR and "table" in str(exc))

@@ -1,0 +1,430 @@
+"""What lies in a cache folder: the one walk through it, and what the documents of its lanes say.
+
+The documents of a lane are read where the index has no entry for the lane folder as it is now.
+Every change of a document renames a file into that folder, which changes the folder's time; so do
+the folders in it. What only appends changes nothing that an entry says but for the log, and
+an entry is kept only of a moment in which no writer was at the lane.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from ...errors import DataError, FormatVersionError, LockTimeoutError, StorageError
+from ...model.series import SeriesKey
+from ..facade.summaries import FOLDER
+from ..format.gzip_member import file_id
+from ..format.json_document import DamagedError
+from ..format.lane_entry import Growth, LaneEntry, OuterKeys, outer_keys
+from ..format.series_document import load_series
+from ..format.year_document import load_meta
+from ..history import log_of
+from ..layout import (
+    BARS,
+    METADATA,
+    QUARANTINE,
+    SERIES,
+    VERSIONS,
+    decode_lane,
+    decode_symbol,
+    encode_symbol,
+    years_in,
+)
+from ..legacy.reader import folder_timeframes, is_plain
+from ..parts import StoreParts
+from ..pins import pins_in
+from .index import LaneIndex, Learned
+
+DATA = ".csv.gz"
+# An entry is kept of a folder that has not changed for so long: file times may be that coarse.
+_SETTLED_NS = 3_000_000_000
+
+Part = Literal["", "outer_keys", "growth"]
+
+
+class StoredLane(NamedTuple):
+    """A lane with something stored.
+
+    Attributes:
+        key: the series.
+        entry: what is known of it; of damaged documents nothing.
+        outer: year to what its document tells other programs, where that was asked for.
+        growth: by day, where that was asked for.
+    """
+
+    key: SeriesKey
+    entry: LaneEntry
+    outer: Mapping[int, OuterKeys] | None = None
+    growth: Sequence[Growth] | None = None
+
+
+@dataclass
+class Size:
+    """What files take: hard links count once, links to elsewhere and what vanishes not at all.
+
+    Attributes:
+        bytes, files: of all of them.
+        data_files: files of bars and tables.
+        quarantined: files and rows that were not believed, by files; their reasons apart.
+        without_metadata: data files without a document beside them.
+    """
+
+    bytes: int = 0
+    files: int = 0
+    data_files: int = 0
+    quarantined: int = 0
+    without_metadata: int = 0
+    _seen: set[int] = field(default_factory=set, repr=False)
+
+    def add_lane(self, entry: LaneEntry) -> None:
+        """Count the files of a lane."""
+        self.bytes += entry.bytes
+        self.files += entry.files
+        self.data_files += entry.data_files
+        self.quarantined += entry.quarantined
+        self.without_metadata += entry.without_metadata
+        for inode, size in entry.links:
+            self._add_link(inode, size)
+
+    def add_folder(self, folder: str, links: list[tuple[int, int]] | None = None) -> None:
+        """Count what lies in a folder and all below it; ``links`` as for :meth:`add_files`."""
+        inner, files = listed(folder)
+        for one in inner:
+            self.add_folder(one.path, links)
+        self.add_files(folder, files, links)
+
+    def add_files(
+        self,
+        folder: str,
+        found: Mapping[str, os.stat_result],
+        links: list[tuple[int, int]] | None = None,
+    ) -> None:
+        """Count the files of one folder, by name; those with other names go to ``links`` instead."""
+        place = os.path.basename(folder)
+        for name, facts in found.items():
+            # Beside each file lies a document with the reason, which is named after it.
+            is_reason = name.endswith(".json") and name.removesuffix(".json") in found
+            self.quarantined += place == QUARANTINE and not is_reason
+            if name.endswith(DATA) and not place.startswith("_"):
+                self.data_files += 1
+                self.without_metadata += f"{name.removesuffix(DATA)}{METADATA}" not in found
+            if facts.st_nlink == 1:
+                self.bytes, self.files = self.bytes + facts.st_size, self.files + 1
+            elif links is None:
+                self._add_link(facts.st_ino, facts.st_size)
+            else:
+                links.append((facts.st_ino, facts.st_size))
+
+    def _add_link(self, inode: int, size: int) -> None:
+        if inode not in self._seen:
+            self._seen.add(inode)
+            self.bytes, self.files = self.bytes + size, self.files + 1
+
+
+@dataclass
+class Holdings:
+    """What lies in a cache folder.
+
+    Attributes:
+        size: of all of it.
+        lanes: those with something stored, in the order of their folders.
+        foreign: names of folders in which older tools left bars.
+        is_settled: whether all lanes are as the index has them, or may have them.
+    """
+
+    size: Size = field(default_factory=Size)
+    lanes: list[StoredLane] = field(default_factory=list)
+    foreign: set[str] = field(default_factory=set)
+    is_settled: bool = True
+
+    def has_foreign(self, symbol: str) -> bool:
+        """Tell whether older tools may have left bars of a symbol."""
+        names = (symbol, symbol.lower(), encode_symbol(symbol)) if self.foreign else ()
+        return not self.foreign.isdisjoint(names)
+
+    @property
+    def state(self) -> str:
+        """A text that changes with every change of a lane; empty where that cannot be told."""
+        if self.foreign or not self.is_settled:
+            return ""
+        told = sha256()
+        for key, entry, *_ in self.lanes:
+            told.update(f"{key}{sorted(entry.folders.items())}".encode())
+        return told.hexdigest()
+
+
+class Inventory:
+    """Looks through one cache folder. Thread-safe.
+
+    Args:
+        shop: the parts of its store.
+        keeps: whether what is learned is kept in the index, which is always read.
+
+    Attributes:
+        index: of the folder.
+    """
+
+    def __init__(self, shop: StoreParts, *, keeps: bool = True) -> None:
+        self._shop = shop
+        self._disk = shop.disk
+        self._keeps = keeps
+        self.index = LaneIndex(shop.layout.ohlcv / FOLDER, shop.disk)
+
+    def look(self, part: Part = "") -> Holdings:
+        """Return what lies there now; nothing is repaired, and no bar is read.
+
+        Args:
+            part: what else to tell of each lane.
+
+        Raises:
+            StorageError: a folder is a link, or cannot be listed.
+        """
+        found, known, learned = Holdings(), self.index.entries(part), dict[str, Learned]()
+        lanes = self._walk(found)
+        for name, (key, path) in lanes.items():
+            old = known.pop(name, None)
+            is_foreign = found.has_foreign(key.symbol)
+            if old is not None and (is_foreign or not self._stands(old.entry, path)):
+                old = None
+            if old is None or (part and part not in old.parts):
+                old, may_keep = self._learn(key, path, part)
+                found.is_settled &= may_keep
+                if may_keep and not is_foreign:
+                    learned[name] = old
+            found.size.add_lane(old.entry)
+            if old.entry.exists:
+                found.lanes.append(
+                    StoredLane(key, old.entry, old.parts.get("outer_keys"), old.parts.get("growth"))
+                )
+        if self._keeps and (learned or known):
+            self.index.keep(learned, known)
+        return found
+
+    # --- the walk --------------------------------------------------------------------------
+
+    def _walk(self, found: Holdings) -> dict[str, tuple[SeriesKey, str]]:
+        """Size all that is in no lane; return the lanes by their folders, with their paths."""
+        root, lanes = os.fspath(self._shop.layout.root), dict[str, tuple[SeriesKey, str]]()
+        folders, files = listed(root)
+        found.size.add_files(root, files)
+        for folder in folders:
+            if folder.name != BARS:
+                found.size.add_folder(folder.path)
+                if is_plain(folder.name) and folder_timeframes(Path(folder.path)):
+                    found.foreign.add(folder.name)
+        folders, files = self._listed_surely(os.path.join(root, BARS))
+        found.size.add_files(BARS, files)
+        for folder in folders:
+            self._walk_symbol(found, folder, lanes)
+        return lanes
+
+    def _walk_symbol(
+        self, found: Holdings, folder: os.DirEntry[str], lanes: dict[str, tuple[SeriesKey, str]]
+    ) -> None:
+        symbol, others = decode_symbol(folder.name), False
+        if symbol is not None and folder.is_symlink():
+            self._refuse_link(folder)
+        inner, files = self._listed_surely(folder.path)
+        found.size.add_files(folder.path, files)
+        for one in inner:
+            key = None if symbol is None else _key(symbol, one.name)
+            if key is None:
+                found.size.add_folder(one.path)
+                others = others or one.name[0] != "_"
+            else:
+                lanes[f"{folder.name}/{one.name}"] = key, one.path
+        if others and is_plain(folder.name) and folder_timeframes(Path(folder.path)):
+            found.foreign.add(folder.name)
+
+    def _listed_surely(
+        self, folder: str
+    ) -> tuple[list[os.DirEntry[str]], dict[str, os.stat_result]]:
+        """Return what :func:`listed` does; raises ``StorageError`` where that cannot be told."""
+        found = listed(folder, self._refuse_link)
+        if not any(found):
+            self._disk.list(folder)
+        return found
+
+    def _refuse_link(self, entry: os.DirEntry[str]) -> None:
+        """Refuse a link in the place of a folder as the store does; raises ``StorageError``."""
+        if entry.is_dir():
+            self._disk.list(entry.path)
+
+    def _stands(self, entry: LaneEntry, path: str) -> bool:
+        """Tell whether the folders of a lane are those of its entry."""
+        return all(
+            self._disk.stat(f"{path}{os.sep}{name}" if name else path) == state
+            for name, state in entry.folders.items()
+        )
+
+    # --- one lane --------------------------------------------------------------------------
+
+    def _learn(self, key: SeriesKey, path: str, part: Part) -> tuple[Learned, bool]:
+        """Return what a lane's documents say, and whether it may be kept.
+
+        It may where no writer was at the lane meanwhile, nothing is wrong with it, and a later
+        change is sure to show in the time of its folder.
+        """
+        try:
+            with self._quiet(Path(path)):
+                learned = self._read(key, path, part)
+        except (LockTimeoutError, StorageError):  # a writer is there, or nothing can be written
+            return self._read(key, path, part), False
+        now = self._disk.now_ns()
+        times = [state[2] for state in learned.entry.folders.values()]
+        return learned, learned.entry.is_sound and now - max(times, default=now) > _SETTLED_NS
+
+    def _quiet(self, folder: Path) -> AbstractContextManager[None]:
+        """Keep writers away from a lane, where anything would come of it."""
+        lock = folder / ".lock"
+        if not self._keeps or self._disk.stat(lock) is None:  # no writer was ever there
+            return nullcontext()
+        return self._disk.lock(lock, 0.0)
+
+    def _read(self, key: SeriesKey, path: str, part: Part) -> Learned:
+        entry, state = LaneEntry({}), self._disk.stat(path)
+        if state is not None:
+            entry.folders[""] = state.inode, state.size, state.mtime_ns
+        folders, files = listed(path)
+        size = Size()
+        for one in folders:
+            inner = self._disk.stat(one.path)
+            entry.is_sound &= inner is not None and not listed(one.path)[0]
+            if inner is not None:
+                entry.folders[one.name] = inner.inode, inner.size, inner.mtime_ns
+            size.add_folder(one.path, entry.links)
+        size.add_files(path, files, entry.links)
+        entry.is_pinned = VERSIONS in entry.folders and bool(
+            pins_in(self._disk, Path(path, VERSIONS))
+        )
+        entry.bytes, entry.files, entry.data_files = size.bytes, size.files, size.data_files
+        entry.quarantined, entry.without_metadata = size.quarantined, size.without_metadata
+        documents = self._documents(path, files)
+        for year in years_in(files):
+            self._add_year(entry, key, year, files, documents)
+        entry.is_sound &= self._add_series(entry, key, documents)
+        if not files and not folders and not self._is_listed(path):
+            entry.has_series, entry.is_sound = True, False  # what is in it cannot be told
+        parts: dict[str, Any] = {}
+        if part == "outer_keys":
+            sound = [year.year for year in entry.years if year.is_sound]
+            parts[part] = {y: outer_keys(documents[f"{y:04d}{METADATA}"]) for y in sound}
+        elif part == "growth":
+            try:
+                parts[part] = growth_of(log_of(self._shop.lane(key)))
+            except DataError:
+                entry.is_sound = False
+        return Learned(entry, parts)
+
+    def _is_listed(self, path: str) -> bool:
+        try:
+            self._disk.list(path)
+        except StorageError:
+            return False
+        return True
+
+    def _documents(self, path: str, files: Iterable[str]) -> dict[str, bytes]:
+        """Return name to content; a document that cannot be read is absent."""
+        names = [name for name in files if name.endswith(METADATA) or name == SERIES]
+        try:
+            found = zip(names, self._disk.read_all(path, names), strict=True)
+            return {name: read[0] for name, read in found if read is not None}
+        except StorageError:
+            if len(names) == 1:
+                return {}
+            return {n: data for one in names for n, data in self._documents(path, [one]).items()}
+
+    def _add_year(
+        self,
+        entry: LaneEntry,
+        key: SeriesKey,
+        year: int,
+        files: Mapping[str, os.stat_result],
+        documents: Mapping[str, bytes],
+    ) -> None:
+        data, document = files.get(f"{year:04d}{DATA}"), f"{year:04d}{METADATA}"
+        content = documents.get(document)
+        try:
+            meta = None if content is None else load_meta(content, file_id(key, year))
+        except (DamagedError, FormatVersionError):
+            meta = None
+        size = data.st_size if data else 0
+        entry.add_year(key, year, size + len(content or b"") if data else 0, meta)
+        entry.is_sound &= (
+            meta is not None
+            and meta.pending is None
+            and meta.state.generation > 0
+            and meta.state.size == size
+        )
+
+    def _add_series(self, entry: LaneEntry, key: SeriesKey, documents: Mapping[str, bytes]) -> bool:
+        """Add what has no year; tell whether that is sound."""
+        content = documents.get(SERIES)
+        try:
+            if content is not None:
+                entry.add_series(load_series(content, key))
+        except (DamagedError, FormatVersionError):
+            entry.has_series = True
+            return False
+        return True
+
+
+def growth_of(entries: Iterable[Mapping[str, Any]]) -> list[Growth]:
+    """Return by how much a series grew on each day, as the entries of its log say, in order."""
+    days: dict[str, list[int]] = {}
+    sizes: dict[int, int] = {}
+    for entry in entries:
+        day = days.setdefault(str(entry["time"])[:10], [0, 0])
+        day[0] += entry["added"] - entry["removed"]
+        day[1] += entry["size"] - sizes.get(entry["year"], 0)
+        sizes[entry["year"]] = entry["size"]
+    return [Growth(date, *counts) for date, counts in sorted(days.items())]
+
+
+def listed(
+    folder: str | Path, refuse: Callable[[os.DirEntry[str]], None] | None = None
+) -> tuple[list[os.DirEntry[str]], dict[str, os.stat_result]]:
+    """Return the folders in a folder, sorted, and its files; what vanishes is passed over.
+
+    Args:
+        folder: it need not exist.
+        refuse: is given what is a link; without it links are passed over.
+    """
+    folders: list[os.DirEntry[str]] = []
+    files: dict[str, os.stat_result] = {}
+    try:
+        with os.scandir(folder) as found:
+            entries = list(found)
+    except OSError:
+        return [], {}
+    for entry in entries:
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry)
+            elif entry.is_file(follow_symlinks=False):
+                files[entry.name] = entry.stat(follow_symlinks=False)
+            elif refuse is not None and entry.is_symlink():
+                refuse(entry)
+        except OSError:
+            continue
+    folders.sort(key=attrgetter("name"))
+    return folders, files
+
+
+@lru_cache(maxsize=1024)
+def _frame(name: str) -> SeriesKey | None:
+    return decode_lane("X", name)
+
+
+def _key(symbol: str, name: str) -> SeriesKey | None:
+    """Return the series of a symbol whose folder is ``name``, or None where it is none of ours."""
+    frame = _frame(name)
+    return None if frame is None else SeriesKey(symbol, frame.timeframe, frame.lane)
