@@ -72,6 +72,7 @@ def test_the_latest_use_of_all_processes_counts(index: LaneIndex, clock: ManualC
     theirs.of(DAILY).read(START + 7)
     assert mine.known(index) == {lane_name(DAILY): Use(NOW, START)}
     theirs.write(lambda: index)
+    mine.of(DAILY).committed(START, NOW)  # told late
     mine.write(lambda: index)
     assert mine.known(index) == {lane_name(DAILY): Use(clock.now_ms(), START + 7)}
 
