@@ -5,7 +5,7 @@ It knows nothing of the library but the documented frame and its ``attrs``.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isclose, isnan, nan
@@ -204,6 +204,7 @@ class Model:
         same: symbol to all listings that are that thing.
         may_be_denied: whether two vendors have said at once that there is nothing: together they prove
             a listing that is none.
+        asked_of: symbol and timeframe to the answers so far.
         acknowledged: series (symbol, timeframe, pin, adjustment) to the stamps of final bars that
             a user was given.
         heard: symbol, timeframe and pin to the closed bars that vendors told for answers that arrived.
@@ -213,6 +214,7 @@ class Model:
     memory: Memory
     same: Mapping[str, tuple[str, ...]]
     may_be_denied: bool = False
+    asked_of: Counter[tuple[str, str]] = field(default_factory=Counter)
     acknowledged: dict[tuple[Any, ...], set[int]] = field(default_factory=lambda: defaultdict(set))
     heard: dict[tuple[Any, ...], set[int]] = field(default_factory=lambda: defaultdict(set))
 
@@ -239,6 +241,7 @@ class Model:
         """
         now = times[1]
         span = question.span(now)
+        self.asked_of[question.symbol, question.timeframe] += 1
         self._take_back()
         self._inside(question, seen, span)
         for stamp in seen.rows:
@@ -336,7 +339,9 @@ class Model:
         if None in quote.values[:4]:
             sent = (nan if value is None else value for value in quote.values)
             pairs = zip(values, sent, strict=False)
-            return stamp in seen.flagged and all(a == b or (isnan(a) and isnan(b)) for a, b in pairs)
+            return stamp in seen.flagged and all(
+                a == b or (isnan(a) and isnan(b)) for a, b in pairs
+            )
         name = self.same.get(question.symbol, (question.symbol,))[0]
         if not self._is_share(question):
             told = [v for v in quote.values[:4] if v is not None]
@@ -409,6 +414,8 @@ class Model:
         # Before its week begins a market need not be asked for its own sake.
         weeks = sessions_of(FOREX)
         begun = {s for s in found if len(weeks.between(s, s + 1).dates)}
+        if self.asked_of[name, question.timeframe] > 1:
+            return begun  # what was asked for before may end or begin in those hours
         return begun | {s for s in found - begun if any(s < t < s + DAY_MS for t in begun)}
 
     def _nothing_absent(

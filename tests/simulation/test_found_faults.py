@@ -197,3 +197,30 @@ def test_a_split_of_a_session_that_has_opened_only_by_the_vendors_time_is_awaite
         sim.advance(86_400)
         seen = sim.ask(Question("AAPL", "1d", "2024-06-05", "2024-06-05"))
     assert seen is not None and seen.facts["as_of"] == "2024-06-05"
+
+
+def test_an_answer_that_was_cut_off_is_given_as_of_what_is_known_and_again() -> None:
+    question = Question("AAPL", "1d", "2024-05-11", "2024-06-05", options=(("provider", "tiingo"),))
+    with simulated(shares("tiingo"), "2024-06-05T20:45") as sim:
+        sim.fault("tiingo", Fault.cap(9), times=3)
+        seen = [sim.ask(question) for _ in range(3)]
+    assert None not in seen
+
+
+def test_a_split_behind_a_part_that_was_cut_off_is_applied() -> None:
+    with simulated(shares("tiingo"), "2024-06-10T13:45") as sim:
+        sim.ask(Question("AAPL", "1d", "2024-06-05", "2024-06-05"))
+        sim.split("AAPL", 2)
+        sim.advance(2 * 86_400)
+        sim.fault("tiingo", Fault.cap(9), times=3)
+        seen = sim.ask(Question("AAPL", "1d", "2024-05-18", "2024-06-12"))
+    assert seen is not None and not seen.is_complete
+    assert seen.facts["as_of"] == "2024-06-11"
+
+
+def test_a_final_bar_that_comes_multiplied_is_told_alike_each_time() -> None:
+    with simulated(COINS, "2024-06-10T13:45") as sim:
+        sim.fault("binance", Fault.rescale(1.5, 4), times=1)
+        sim.ask(Question("NEWUSDT", "1d", None, None, 5))
+        sim.advance(90_000)
+        sim.ask(Question("NEWUSDT", "1d", "2024-06-09", "2024-06-10"))

@@ -18,7 +18,7 @@ from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import ADJUSTMENTS, Basis
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
-from ...model.span import Span
+from ...model.span import Span, gaps
 from ...model.timeframe import Timeframe
 from ...prices.adjustment import BasisPart, SessionOf, needed_actions, rebase
 from ...prices.closes import ClosesBefore, LastSession
@@ -127,12 +127,19 @@ class Rebaser:
         self, table: BarTable, parts: Sequence[BasisPart], own: date, book: ActionBook
     ) -> Rebased:
         """Return the rows in the asked adjustment, by the actions of ``book``."""
-        awaited = self._awaited_from(book, parts, own)
+        awaited = self._awaited_from(book, table, parts, own)
         if self.today is not None and awaited is not None:
             is_today = awaited == self.today.day
             as_of = self.today.previous if is_today else awaited - _A_DAY
-            done = self._brought_to(as_of, None, table, parts, own, book)
-            return done._replace(unknown_since=awaited, is_awaited=True)
+            later = max((a.ex_date for a in book.actions if a.ex_date >= awaited), default=None)
+            if later is None:
+                done = self._brought_to(as_of, None, table, parts, own, book)
+                return done._replace(unknown_since=awaited, is_awaited=True)
+            needed = self._needed(table, parts, as_of)
+            if (lacking := _lacking(book, needed)) is not None:
+                raise self._actions_missing(lacking, awaited, {part.basis for part in parts})
+            done = Rebased(self._converted(table, parts, book, later), later)
+            return done._replace(unknown_since=awaited)
         as_of = self._target(book, own)
         return self._brought_to(as_of, self._unknown_since(book, as_of), table, parts, own, book)
 
@@ -175,7 +182,9 @@ class Rebaser:
         is_alone = self.is_alone and adjustments <= {"raw", "all"}
         return is_one and (is_alone or self.key.lane[-1:] in _OWN_LANES)
 
-    def _awaited_from(self, book: ActionBook, parts: Sequence[BasisPart], own: date) -> date | None:
+    def _awaited_from(
+        self, book: ActionBook, table: BarTable, parts: Sequence[BasisPart], own: date
+    ) -> date | None:
         """Return from when on what counts today will be told with the bars of those days.
 
         By a clock that is behind it may be later already where the bars were fetched. Only prices
@@ -185,7 +194,16 @@ class Rebaser:
             return None
         if any(part.basis.adjustment != "raw" for part in parts):
             return None
-        return book.awaited_from(max(self.today.day, own), self.today.news_ms)
+        awaited = book.awaited_from(max(self.today.day, own), self.today.news_ms)
+        if awaited is not None or not self.lenient:
+            return awaited
+        # An answer that was cut off leaves a hole behind which others have told.
+        asked = [part.span for part in book.asked]
+        for needed in self._needed(table, parts, self._target(book, own)):
+            for hole in gaps(needed, asked):
+                is_awaited = any(hole.start in part.span for part in book.awaited)
+                return date_of(hole.start) if is_awaited else None
+        return None
 
     def _unknown_since(self, book: ActionBook, as_of: date) -> date | None:
         """Return the first ex-date behind a basis that counts today and was not asked for."""

@@ -132,7 +132,8 @@ class AnswerIngester:
         held = self._held(work, fetched, found, near)
         splits = work.query.instrument.asset_class != "stock"
         plain = without_rescaled(found, held, fetched.vendor, splits=splits)
-        found = beside_doubted(self._as_revision(work, fetched, plain), held, fetched.vendor)
+        self._refuse_rescaled(work, fetched, plain)
+        found = beside_doubted(plain, held, fetched.vendor)
         commit = self._commit(work, fetched, found, near, held, behind)
         commit = with_splices(commit, splices, span)
         judged = Span(found.answered.start, max(found.answered.end, window.until))
@@ -180,28 +181,20 @@ class AnswerIngester:
         """Return the time at an answer: by our clock or the vendor's, whichever is earlier."""
         return min(self._clock.now_ms(), fetched.server_now_ms)
 
-    def _as_revision(
-        self, work: FetchState, fetched: Fetched, found: ClassifiedAnswer
-    ) -> ClassifiedAnswer:
-        """Say where final bars came multiplied.
+    def _refuse_rescaled(self, work: FetchState, fetched: Fetched, found: ClassifiedAnswer) -> None:
+        """Raise where many final bars came multiplied; a few are bad rows, and told as these.
 
         Raises:
             QualityError: many of them did.
         """
-        odd = [row for row in found.bad if row.reason == RESCALED]
-        if not odd:
-            return found
-        said = (
-            f"{fetched.vendor} sends {len(odd)} final bars again, multiplied by a constant factor"
-        )
-        if are_many(len(odd), len(odd) + len(found.closed)):
+        odd = sum(row.reason == RESCALED for row in found.bad)
+        if odd and are_many(odd, odd + len(found.closed)):
             raise QualityError(
-                f"{said}: it has changed its basis for {work.query}, and does not say so",
+                f"{fetched.vendor} sends {odd} final bars again, multiplied by a constant factor: "
+                f"it has changed its basis for {work.query}, and does not say so",
                 provider=fetched.vendor,
                 hint="the stored bars were kept; clear the series if it is they that are wrong",
             )
-        work.problems.append(f"{said}; they were kept")
-        return found
 
     def _refuse_unbelieved(
         self, work: FetchState, fetched: Fetched, window: FetchWindow, found: ClassifiedAnswer
