@@ -126,7 +126,7 @@ class DataManager(BeyondBars):
             offline: use the cache alone.
             strict: raise instead of returning an answer that lacks something.
             version: the series as it stood right after this commit to it, by its number in
-                ``onetape cache log``; nobody is asked. Adjusted with the actions known today.
+                ``onetape cache log``; no vendor is asked. Adjusted with the actions known today.
             columns: what to tell beside each bar, in this order: ``source`` (its vendor), ``state``
                 (``final``, ``provisional``, ``suspect``, ``forming``), ``is_final``, ``fetched_at``
                 (naive UTC: when the stretch around it was last fetched).
@@ -219,7 +219,7 @@ class DataManager(BeyondBars):
         include_forming: bool = False,
         offline: bool = False,
     ) -> Plan:
-        """Return what :meth:`get_ohlcv` would do with these arguments; nobody is asked.
+        """Return what :meth:`get_ohlcv` would do with these arguments; no vendor is asked.
 
         What is held, what would be asked of whom, how many requests that takes, how long they would
         wait for the vendors' limits as they stand now, and what could not be had. Nothing is written,

@@ -100,7 +100,7 @@ def test_the_environment_is_looked_at(
     ran = run("doctor", "--no-network", "--json")
     assert ran.code == 1
     (env,) = about(ran, ".env")
-    assert "nobody reads it" in env["said"]
+    assert "no program loads it" in env["said"]
     assert "set -a" in env["advice"]
     (key,) = [c for c in about(ran, "binance") if c["section"] == "keys" and c["ok"] is False]
     assert key["said"] == "BINANCE_API_KEY: a placeholder out of a document, not a key"

@@ -43,7 +43,7 @@ def test_bars_are_shown_with_their_route(run: Run, vendors: VendorServer) -> Non
     assert "binance  ok         48         1" in ran.out
     again = run("fetch", "BTCUSDT", "1h", *DAYS)
     assert "100% from cache" in again.out
-    assert "asked nobody" in again.out
+    assert "no vendor was asked" in again.out
     assert vendors.count() == 1
 
 

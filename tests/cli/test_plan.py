@@ -25,7 +25,7 @@ def test_a_plan_for_machines(run: Run, vendors: VendorServer) -> None:
     run("fetch", *WHAT)
     told = run("plan", *WHAT, "--json").json
     assert (told["requests"], told["is_hit"], told["share"]) == (0, True, 1.0)
-    assert run("plan", *WHAT).out.startswith("AAPL 1d  a hit, nobody is asked\n")
+    assert run("plan", *WHAT).out.startswith("AAPL 1d  a hit, no vendor is asked\n")
 
 
 def test_what_cannot_be_had_fails(run: Run) -> None:
@@ -73,7 +73,7 @@ def test_an_explanation_for_people(run: Run, cache: Path) -> None:
 def test_an_explanation_of_what_nobody_serves(run: Run) -> None:
     ran = run("explain", "VOD.L", "1d", "--provider", "local")
     assert ran.code == 1
-    assert "nobody can be asked" in ran.out
+    assert "no vendor can be asked" in ran.out
     assert "local: no folder is set for `local`" in ran.out
 
 

@@ -1,4 +1,4 @@
-"""A wrong question is exit 2 and one clear sentence, and nobody is asked."""
+"""A wrong question is exit 2 and one clear sentence, and no vendor is asked."""
 
 from __future__ import annotations
 

@@ -197,5 +197,10 @@ def test_the_command_line_starts_without_pandas() -> None:
     assert loaded_by("from src.data.cli import main") & {"pandas", "numpy", "requests"} == set()
 
 
+def test_what_every_program_imports_first_starts_without_pandas() -> None:
+    loaded = loaded_by("from src.data import get_data_manager")
+    assert loaded & {"pandas", "requests", "sqlite3", "yaml", "exchange_calendars"} == set()
+
+
 def test_the_probe_sees_what_is_loaded() -> None:
     assert loaded_by("import sqlite3") == {"sqlite3"}

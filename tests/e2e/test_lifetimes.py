@@ -1,4 +1,4 @@
-"""Dates of listing and delisting: learned, kept, shown; outside of them nobody is asked."""
+"""Dates of listing and delisting: learned, kept, shown; outside of them no vendor is asked."""
 
 from __future__ import annotations
 

@@ -440,7 +440,7 @@ def test_an_explanation_tells_route_health_and_what_is_held(
 def test_an_explanation_answers_for_what_nobody_serves(manager: DataManager) -> None:
     found = manager.explain("VOD.L", "1d", provider="local")
     assert not found.is_served
-    assert found.title == "VOD.L 1d: nobody can be asked"
+    assert found.title == "VOD.L 1d: no vendor can be asked"
     assert found.unasked["local"].startswith("no folder is set")
     assert found.unasked["yahoo"] == "local alone was asked for"
     assert found.to_json()["route"] == []

@@ -335,7 +335,7 @@ def test_a_symbol_that_nobody_knows(
     vendors.bodies = {}
     with caplog.at_level(logging.WARNING):
         assert manager.get_fundamentals("ZZZZ") == {}
-    assert "nobody tells profile of ZZZZ" in caplog.text
+    assert "no vendor tells profile of ZZZZ" in caplog.text
     assert not (cache / "fundamentals" / "ZZZZ").exists()
 
 

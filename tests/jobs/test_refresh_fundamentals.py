@@ -107,7 +107,7 @@ def test_what_only_old_copies_tell_is_no_success(run: Run, vendors: world.Vendor
     assert "old copies stand in" in told["results"][0]["errors"][0]
     nobody = run(Refresh(["ZZZZ", "../x"], ("profile",)))
     assert nobody["failed"] == ["ZZZZ", "../x"]
-    assert "nobody tells anything" in nobody["results"][0]["errors"][0]
+    assert "no vendor answered" in nobody["results"][0]["errors"][0]
 
 
 def test_it_waits_between_symbols_only_where_somebody_was_asked(

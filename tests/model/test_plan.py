@@ -78,7 +78,7 @@ def test_a_plan_is_plain_json() -> None:
 
 def test_a_hit_says_so() -> None:
     found = Plan("AAPL", DAY, "split", Span(0, 1), NOW, is_hit=True, share=1.0)
-    assert str(found) == "AAPL 1d: a hit, nobody is asked"
+    assert str(found) == "AAPL 1d: a hit, no vendor is asked"
     assert found.is_possible
 
 

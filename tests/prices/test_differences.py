@@ -146,7 +146,9 @@ def test_a_split_that_one_side_lacks(
     actions = [split_of(numerator, denominator, 30)] if known else []
     (found,) = compare(*pair, ComparisonTerms(tolerance=1e-6, actions=actions)).differences
     assert (found.cause, found.rows, found.last_ms) == ("split", 30, day(29))
-    term = f"{numerator}:{denominator} on 2024-01-31" if known else "after 2024-01-30 that nobody"
+    term = (
+        f"{numerator}:{denominator} on 2024-01-31" if known else "after 2024-01-30 that no vendor"
+    )
     assert term in found.said
 
 
@@ -171,7 +173,7 @@ def test_a_split_before_the_last_odd_bar_did_not_make_it_odd() -> None:
     (found,) = compare(
         truth(), scaled(truth(), 0.25, slice(0, 30)), ComparisonTerms(actions=actions)
     )[2]
-    assert found.said == "theirs is 1/4 of ours, as by a split after 2024-01-30 that nobody told"
+    assert found.said == "theirs is 1/4 of ours, as by a split after 2024-01-30 that no vendor told"
 
 
 def test_one_odd_day_is_no_split_that_nobody_told() -> None:

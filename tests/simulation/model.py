@@ -186,7 +186,7 @@ class Seen:
         return {parse_iso(one["stamp"]) for one in self.facts["flagged"]}
 
     def summary(self) -> dict[str, Any]:
-        """Return what the same question must be answered again, while nobody is asked."""
+        """Return what the same question must be answered again, while no vendor is asked."""
         names = ("complete", "flagged", "substitute", "adjustment", "as_of")
         told = {name: self.facts.get(name) for name in names} | {"gaps": self.gaps}
         # What failed on the way is of that call, not of the bars.
@@ -325,7 +325,7 @@ class Model:
                         told.append(tuple((v or 0.0) * factor for v in quote.values[:4]))
         for value, column in zip(seen.rows[stamp][:4], zip(*told, strict=True), strict=False):
             fits = any(isclose(value, one, rel_tol=1e-5) for one in column)
-            assert fits, f"{question}: {iso(stamp)} is made of bars that nobody told: {value}"
+            assert fits, f"{question}: {iso(stamp)} is made of bars that no vendor told: {value}"
 
     def _is_share(self, question: Question) -> bool:
         name = self.same.get(question.symbol, (question.symbol,))[0]

@@ -13,16 +13,11 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..cache.store import BarStore, SeriesView
-from ..clock import Clock
-from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, subtract
 from ..net.deadline import run_call, seconds_of
-from .locks import FindLeases
 from .observer import Enrolled, Observer
 from .request import RequestParser, Wishes
-from .service import BarsService
 
 # Most programs ask for bars alone: what the other questions need is imported with the first of them.
 if TYPE_CHECKING:
@@ -30,10 +25,13 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from ..cache.store import BarStore, SeriesView
+    from ..clock import Clock
     from ..model.coverage import Coverage
     from ..model.explanation import Explanation
     from ..model.instrument import Instrument
     from ..model.plan import Plan
+    from ..model.query import BarsQuery
     from ..model.rules import ValidationRules
     from ..model.stored import (
         CommitNotice,
@@ -49,6 +47,8 @@ if TYPE_CHECKING:
     from .corporate_actions import ActionService, FoundActions
     from .dry_run.planner import RequestPlanner
     from .ingest.commit import Expiry
+    from .locks import FindLeases
+    from .service import BarsService
 
 __all__ = ["BarsClient", "Lookup", "Wishes"]
 

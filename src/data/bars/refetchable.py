@@ -1,4 +1,4 @@
-"""What vendors could supply again, as far as they and the rules say; nobody is asked for it."""
+"""What vendors could supply again, as far as they and the rules say; no vendor is asked for it."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def _check_version(wishes: Wishes, symbol: str) -> None:
         if getattr(wishes, name):
             raise QueryError(
                 f"version and {'force_refresh' if name == 'refresh' else name} for {symbol} "
-                "exclude each other: a version is read as it stood, and nobody is asked",
+                "exclude each other: a version is read as it stood, and no vendor is asked",
                 symbol=symbol,
                 hint="leave one of them out",
             )

@@ -27,7 +27,7 @@ log = logging.getLogger("onetape.routing")
 
 
 def kind_of_series(selector: Selector, store: BarStore, query: BarsQuery) -> Kind:
-    """Return the kind of the bars that answer ``query``; nobody is asked.
+    """Return the kind of the bars that answer ``query``; no vendor is asked.
 
     Raises:
         NoProviderError, UnknownProviderError: nobody serves them.
@@ -38,7 +38,7 @@ def kind_of_series(selector: Selector, store: BarStore, query: BarsQuery) -> Kin
 
 
 def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
-    """Return vendor to why it may list another thing under the symbol; nobody is asked.
+    """Return vendor to why it may list another thing under the symbol; no vendor is asked.
 
     Raises:
         UnknownSymbolError: there are no others.

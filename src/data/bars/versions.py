@@ -1,4 +1,4 @@
-"""Answer as a series stood after one of its commits: from the store alone, nobody is asked."""
+"""Answer as a series stood after one of its commits: from the store alone, no vendor is asked."""
 
 from __future__ import annotations
 

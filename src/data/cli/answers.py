@@ -24,7 +24,7 @@ def headline(told: Told, seconds: float) -> Text:
     """Return one line about an answer: what, how many bars, from whom, how fast."""
     from rich.text import Text
 
-    vendors = ", ".join(told["vendors"]) or "nobody"
+    vendors = ", ".join(told["vendors"]) or "no vendor"
     vendors += " (MADE UP)" if told.get("made_up") else ""
     cached = f"{told['from_cache']:.0%} from cache" if told["rows"] else "nothing there"
     # Only what has splits and dividends has a day up to which they are in the prices.
@@ -114,7 +114,7 @@ def attempts_table(told: Told) -> TextTable:
 def show_attempts(screen: Console, told: Told) -> None:
     """Print who was asked and how it ended, with the words of those that failed."""
     if not told["attempts"]:
-        screen.print(styled("asked nobody: all of it was in the cache", "dim"))
+        screen.print(styled("no vendor was asked: all of it was in the cache", "dim"))
         return
     screen.print(attempts_table(told))
     for attempt in told["attempts"]:

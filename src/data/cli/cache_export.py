@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def configure(actions: Any) -> None:
     """Add the sub-command."""
-    export = actions.add_parser("export", help="write bars to CSV or Parquet; nobody is asked")
+    export = actions.add_parser("export", help="write bars to CSV or Parquet; no vendor is asked")
     export.add_argument("symbol", nargs="?")
     export.add_argument("timeframe", nargs="?")
     export.add_argument("--out", metavar="FILE", help="the file (.gz: compressed CSV)")

@@ -167,7 +167,7 @@ class _Teller:
         self._screen.print(_spans(told, is_sample=shown.question.provider == "local"))
         show_gaps(self._screen, told)
         first, second = shown.seconds
-        again = f"the same call again: {milliseconds(second)} from the cache, nobody asked"
+        again = f"the same call again: {milliseconds(second)} from the cache, no vendor asked"
         ratio = f" · {first / second:,.0f} times as fast" if second > 0 else ""
         self._screen.print(styled(again + ratio, "bold green"))
 

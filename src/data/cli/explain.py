@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the explanation; 1 when nobody can be asked."""
+    """Print the explanation; 1 when no vendor can be asked."""
     from ..data_manager import DataManager
 
     told = DataManager(args.cache_dir, args.config).explain(

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the plan; 1 when something cannot be had."""
     from ..data_manager import DataManager
 
-    with busy(args, "planning, and asking nobody"):
+    with busy(args, "planning, no vendor is asked"):
         plan = DataManager(args.cache_dir, args.config).plan(
             args.symbol,
             args.timeframe,

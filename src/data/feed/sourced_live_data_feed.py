@@ -68,7 +68,7 @@ class StreamedLiveDataFeed(SourcedLiveDataFeed):
         **others: as :class:`~.base_live_data_feed.BaseLiveDataFeed`.
 
     Raises:
-        ValueError: there is no history, or nobody streams such bars.
+        ValueError: there is no history, or no vendor streams such bars.
     """
 
     def __init__(
@@ -93,7 +93,9 @@ class StreamedLiveDataFeed(SourcedLiveDataFeed):
             adjustment=self.adjustment,
         )
         if found is None:
-            raise NoProviderError(f"nobody streams {self.symbol} {self.interval}; the log says why")
+            raise NoProviderError(
+                f"no vendor streams {self.symbol} {self.interval}; the log says why"
+            )
         return found, []
 
     def get_status(self) -> dict[str, Any]:

@@ -278,7 +278,7 @@ class FundamentalsService:
         if not record:
             why = {**lookup.failed, **lookup.not_asked}
             raise AllProvidersFailedError(
-                f"nobody tells {lookup.about.data_type} of {lookup.symbol}: "
+                f"no vendor tells {lookup.about.data_type} of {lookup.symbol}: "
                 + "; ".join(f"{vendor}: {said}" for vendor, said in why.items()),
                 symbol=lookup.symbol,
             )

@@ -288,7 +288,7 @@ class _Run:
         if result.unanswered:
             return result.failed(result.unanswered)
         if not result.rows and not result.complete:
-            return result.failed(result.lacking or "nobody has a bar of it")
+            return result.failed(result.lacking or "no vendor has a bar of it")
         return result
 
     def _frame(self, result: SeriesResult, start: When, end: When) -> pd.DataFrame:

@@ -222,7 +222,10 @@ def _configuration(found: Survey, selector: ProviderSelector) -> Iterator[Check]
             said = f"the rules name {name}: {lacking.reason}"
             yield Check("configuration", "rules", None, said, lacking.advice)
     if Path(".env").is_file():
-        said, advice = "there is a file .env here, and nobody reads it", "set -a; . ./.env; set +a"
+        said, advice = (
+            "there is a file .env here, and no program loads it",
+            "set -a; . ./.env; set +a",
+        )
         yield Check("configuration", ".env", None, said, f"export it first: {advice}")
 
 

@@ -1,4 +1,4 @@
-"""Write what the cache holds to files for other programs; nobody is asked."""
+"""Write what the cache holds to files for other programs; no vendor is asked."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class Afresh:
     def _candidate(self, vendor: str) -> Candidate:
         instrument, frame = self._query.instrument, self._query.timeframe
         if not vendor:
-            raise UnknownProviderError("nobody knows which vendor these bars came from")
+            raise UnknownProviderError("the vendor of these bars is not known")
         found = candidates_of(self._selector, replace(self._query, provider=vendor))[0]
         if refusal := found.refusal(instrument, frame):
             raise CapabilityError(f"{vendor} {refusal}", provider=vendor, symbol=instrument.symbol)

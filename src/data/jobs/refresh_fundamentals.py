@@ -29,7 +29,7 @@ from .refresh_plan import (
 log = logging.getLogger("onetape.refresh")
 
 _LONGEST_LIST = 10_000_000
-_NOTHING = "nobody tells anything; the log says why"
+_NOTHING = "no vendor answered; the log says why"
 _OLD = "all vendors failed, and old copies stand in; the log says why"
 
 Listener = Callable[[dict[str, Any], int, int], None]

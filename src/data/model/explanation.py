@@ -139,7 +139,7 @@ class Explanation:
         unasked: vendor to why it is not.
         stored: what is held.
         source: shorter bars that these are made of, or would be, or an empty text.
-        why_not: why nobody can be asked, or an empty text.
+        why_not: why no vendor can be asked, or an empty text.
     """
 
     instrument: Instrument
@@ -162,7 +162,7 @@ class Explanation:
     @property
     def title(self) -> str:
         """The series and who is asked first, in one line."""
-        first = f"{self.ways[0].vendor} is asked first" if self.ways else "nobody can be asked"
+        first = f"{self.ways[0].vendor} is asked first" if self.ways else "no vendor can be asked"
         made = f"made out of {self.source} bars" if self.source else first
         return f"{self.instrument.symbol} {self.timeframe}: {made}"
 

@@ -110,7 +110,7 @@ class Plan:
         count = len(self.lacking)
         takes = f"{counted(self.requests, 'request')}, {waiting(self.wait_s)}"
         takes += f", about {duration(self.takes_s)} in all" if self.takes_s >= _LONG_S else ""
-        asked = "a hit, nobody is asked" if self.is_hit else "nobody is asked"
+        asked = "a hit, no vendor is asked" if self.is_hit else "no vendor is asked"
         lost = f"{count} stretch{'es' if count > 1 else ''} cannot be had" if count else ""
         return "; ".join(filter(None, [takes if self.requests else asked, lost]))
 

@@ -141,7 +141,7 @@ class PlanSegment(PlanStretch):
             for name, count in asked.items()
         ]
         others = [str(offer) for offer in self.offers if offer.vendor not in asked]
-        return "; else ".join([", then ".join(told) or "nobody", *others])
+        return "; else ".join([", then ".join(told) or "no vendor", *others])
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""

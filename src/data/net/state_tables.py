@@ -244,7 +244,7 @@ class StateTables:
         )
 
     def count_unknown(self) -> list[tuple[str, int]]:
-        """Return for how many symbols nobody is asked now, with whom."""
+        """Return for how many symbols no vendor is asked now, with whom."""
         sql = "SELECT who, count(*) FROM unknown WHERE until_s > ? GROUP BY who ORDER BY who"
         return [(who, int(count)) for who, count in self._rows.execute(sql, (self.now_s,))]
 

@@ -54,7 +54,7 @@ class UnknownSymbols:
         self._forget(symbol, known)
 
     def look(self, symbol: str) -> SymbolNotFoundError | None:
-        """Return why nobody is asked for ``symbol`` now, or None; nothing is made or changed."""
+        """Return why no vendor is asked for ``symbol`` now, or None; nothing is made or changed."""
         if not self._state.exists:
             return None
         known, now_s = self._state.run(lambda book: self._look(book, symbol), write=False)

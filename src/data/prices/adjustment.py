@@ -265,7 +265,7 @@ class BasisConversion:
             days = f"{date_of(missing[0].start)} to {date_of(missing[-1].end - 1)}"
             way = f"{source.adjustment} prices to {self.goal.adjustment}"
             raise KindMismatchError(
-                f"cannot bring {way}: nobody was asked for splits and dividends from {days}"
+                f"cannot bring {way}: no vendor was asked for splits and dividends from {days}"
             )
 
     def _before(self, action: Action) -> int:
@@ -279,7 +279,7 @@ class BasisConversion:
         for action in (a for a in self.actions if self._before(a) > first_ms):
             if source.adjustment == "unknown":
                 raise KindMismatchError(
-                    f"nobody knows whether prices from {date_of(first_ms)} are adjusted for the "
+                    f"it is not known whether prices from {date_of(first_ms)} are adjusted for the "
                     f"{action}",
                     hint="fetch them again",
                 )

@@ -1,4 +1,4 @@
-"""How a downloader of ours stands with its vendor just now; nobody is asked."""
+"""How a downloader of ours stands with its vendor just now; no vendor is asked."""
 
 from __future__ import annotations
 

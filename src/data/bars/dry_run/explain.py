@@ -23,7 +23,7 @@ from .runner import DryRunner
 
 
 def explain(dry_run: DryRunner, query: BarsQuery) -> Explanation:
-    """Return what would happen for the series of ``query``, and why; nobody is asked.
+    """Return what would happen for the series of ``query``, and why; no vendor is asked.
 
     Raises:
         CacheError: the store cannot be read.

@@ -119,7 +119,7 @@ class ActionFetcher:
         its own to fall back on.
 
         Raises:
-            CapabilityError: the actions are not known, and nobody tells them.
+            CapabilityError: the actions are not known, and no vendor tells them.
         """
         if not candidate.leans_on_actions(work.query) or candidate.adjustment in work.lane.parts:
             return
@@ -135,7 +135,7 @@ class ActionFetcher:
             raise CapabilityError(
                 f"{candidate.name} serves {candidate.adjustment} prices, which can only stand "
                 f"beside others when splits and dividends from {date_of(lacking[0].start)} on are "
-                "known, and nobody tells them",
+                "known, and no vendor tells them",
                 provider=candidate.name,
                 symbol=work.query.instrument.symbol,
                 hint=why or None,

@@ -1,6 +1,6 @@
 """Late revisions: with the newest bars a few final ones before them are asked for again.
 
-Final bars do not age, and nobody is asked for them alone. But where a vendor is asked for the end
+Final bars do not age, and no vendor is asked for them alone. But where a vendor is asked for the end
 of a series anyway, the request reaches back over its own last bars, once in a while and as far as
 it costs no further request. What came differently replaces what is stored.
 """

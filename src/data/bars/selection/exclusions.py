@@ -17,7 +17,7 @@ NOT_NEEDED = "it was not needed"
 def unasked(
     selector: ProviderSelector, query: BarsQuery, *, all_there: bool = False
 ) -> dict[str, str]:
-    """Return vendor to why it is not asked for ``query``; nobody is asked.
+    """Return vendor to why it is not asked for ``query``; no vendor is asked.
 
     Args:
         selector: the rules, and what has been made of them.
@@ -39,7 +39,7 @@ def left_out(
     asked: Container[str],
     out: Mapping[str, DataError],
 ) -> dict[str, str]:
-    """Return vendor to why an answer was made without asking it for bars; nobody is asked.
+    """Return vendor to why an answer was made without asking it for bars; no vendor is asked.
 
     Args:
         selector: ours, or a user's double of it, which need not know any rules.

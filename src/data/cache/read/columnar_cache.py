@@ -233,7 +233,7 @@ class Sidecars:
                 elif now is not None and (now.inode, now.head) == (behind.inode, behind.head):
                     self._put_behind(key, now, parts)
         except LockTimeoutError:
-            log.debug("%s: somebody else is at the columnar file", key)
+            log.debug("%s: another process is at the columnar file", key)
         except DamagedColumnsError as damage:  # of years that were to be taken over
             log.warning("%s: the columnar file is damaged (%s); it is made again", key, damage)
             self.drop(key)

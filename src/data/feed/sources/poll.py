@@ -83,7 +83,7 @@ class PollSource(ThreadedSource):
 
         Raises:
             QueryError: the series does not exist, or nobody serves it.
-            ConfigError: nobody can be asked as it is set up.
+            ConfigError: no vendor can be asked as it is set up.
         """
         self.has_answered = self._is_up = False
         poll: _Poll | None = None

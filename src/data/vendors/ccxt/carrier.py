@@ -60,7 +60,7 @@ class ExchangeFacts:
 
 @lru_cache(256)
 def facts_of(exchange: str) -> ExchangeFacts:
-    """Return what is known of an exchange by its name in ccxt; nobody is asked.
+    """Return what is known of an exchange by its name in ccxt; no vendor is asked.
 
     Raises:
         MissingExtraError: ccxt is not installed.
@@ -76,7 +76,7 @@ def facts_of(exchange: str) -> ExchangeFacts:
 
 
 def exchanges_with_bars() -> list[str]:
-    """Return the names of the exchanges that the installed ccxt gives bars of; nobody is asked.
+    """Return the names of the exchanges that the installed ccxt gives bars of; no vendor is asked.
 
     Raises:
         MissingExtraError: ccxt is not installed.
