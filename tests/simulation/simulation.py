@@ -342,6 +342,8 @@ class Simulation:
                 self.model.again(question, first, seen)
 
     def _judge(self, question: Question, seen: Seen, times: tuple[int, int]) -> None:
+        if self.disks.is_armed:
+            self.memory.fresh.clear()  # what could not be stored is known to this answer alone
         # What stands in for the bars of an exchange comes from one that is sparse.
         is_sparse = self._is_sparse(question.symbol, question.timeframe)
         skips = (is_sparse or bool(seen.facts["substitute"])) and not self.was_well
