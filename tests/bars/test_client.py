@@ -16,6 +16,7 @@ from src.data.bars.client import BarsClient, Wishes
 from src.data.cache.retention.clear import evict_year
 from src.data.cache.retention.drop import drop_derived
 from src.data.cache.retention.eviction import PINNED
+from src.data.cache.retention.inventory import Inventory
 from src.data.cache.store import BarStore, Commit, CommitPiece, Suspect
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
@@ -358,7 +359,7 @@ def test_a_pinned_generation_is_read_whatever_becomes_of_the_series(
         return float(client.get(client.query(*asked))["close"].iloc[0])
 
     assert then(2) == 101.0
-    drop_derived(store.workshop, {}, 1 << 40)
+    drop_derived(store.workshop, Inventory(store.workshop).look().lanes, lambda lane: 0, 1 << 40)
     assert then(2) == 101.0, "room is made with other files"
     client.unpin(HOURS, 2)
     client.unpin(HOURS, 2)

@@ -34,6 +34,7 @@ from src.data.cache.read.columnar_reader import ColumnarFile, open_columns
 from src.data.cache.read.columnar_writer import append_rows, write_new
 from src.data.cache.read.year_reader import read_state
 from src.data.cache.retention.drop import drop_derived
+from src.data.cache.retention.inventory import Inventory
 from src.data.cache.store import BarStore, Commit
 from src.data.disk.files import Disk, DiskStep
 from src.data.model.bars import BarTable
@@ -600,7 +601,7 @@ def test_what_a_dead_writer_left_is_dropped_with_the_rest(tmp_path: Path) -> Non
     folder = columns_file(tmp_path).parent
     (folder / ".1m.bars.7.8.9.tmp").write_bytes(b"x" * 9_000)
     store = BarStore(tmp_path, columnar="map")
-    drop_derived(store.workshop, {}, 1 << 40)
+    drop_derived(store.workshop, Inventory(store.workshop).look().lanes, lambda lane: 0, 1 << 40)
     assert [path.name for path in folder.iterdir()] == [".lock"]
 
 

@@ -17,6 +17,7 @@ from src.data.cache.compact import compact_series
 from src.data.cache.read.columnar_reader import ColumnarFile
 from src.data.cache.retention.clear import evict_year
 from src.data.cache.retention.drop import drop_derived
+from src.data.cache.retention.inventory import Inventory
 from src.data.cache.store import BarStore, Commit
 from src.data.model.bars import BarTable
 from src.data.model.instant import MINUTE_MS
@@ -282,7 +283,12 @@ class Model:
         compact_series(self.store.workshop, DAILY, dry_run=False)
 
     def drop(self) -> None:
-        drop_derived(self.store.workshop, {}, 1 << 40)
+        drop_derived(
+            self.store.workshop,
+            Inventory(self.store.workshop).look().lanes,
+            lambda lane: 0,
+            1 << 40,
+        )
 
     def rot(self) -> None:
         for path in (self.root / "_columnar").rglob("*.bars"):

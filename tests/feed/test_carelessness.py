@@ -129,6 +129,7 @@ def test_a_callback_may_ask_for_history(stage: Stage) -> None:
     feed.on_bar(lambda bar: lengths.append(len(stage.manager.get_ohlcv("BTCUSDT", "1m", bars=5))))
     with feed:
         stage.live(feed)
+        wait_until(lambda: len(lengths) == 2)  # a minute that passes meanwhile would end a call
         stage.minute()
         stage.live(feed)
         wait_until(lambda: lengths == [5, 5, 5])

@@ -5,7 +5,7 @@ It knows nothing of the library but the documented frame and its ``attrs``.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isclose, isnan, nan
@@ -204,7 +204,6 @@ class Model:
         same: symbol to all listings that are that thing.
         may_be_denied: whether two vendors have said at once that there is nothing: together they prove
             a listing that is none.
-        asked_of: symbol and timeframe to the answers so far.
         acknowledged: series (symbol, timeframe, pin, adjustment) to the stamps of final bars that
             a user was given.
         heard: symbol, timeframe and pin to the closed bars that vendors told for answers that arrived.
@@ -214,7 +213,6 @@ class Model:
     memory: Memory
     same: Mapping[str, tuple[str, ...]]
     may_be_denied: bool = False
-    asked_of: Counter[tuple[str, str]] = field(default_factory=Counter)
     acknowledged: dict[tuple[Any, ...], set[int]] = field(default_factory=lambda: defaultdict(set))
     heard: dict[tuple[Any, ...], set[int]] = field(default_factory=lambda: defaultdict(set))
 
@@ -241,7 +239,6 @@ class Model:
         """
         now = times[1]
         span = question.span(now)
-        self.asked_of[question.symbol, question.timeframe] += 1
         self._take_back()
         self._inside(question, seen, span)
         for stamp in seen.rows:
@@ -414,9 +411,12 @@ class Model:
         # Before its week begins a market need not be asked for its own sake.
         weeks = sessions_of(FOREX)
         begun = {s for s in found if len(weeks.between(s, s + 1).dates)}
-        if self.asked_of[name, question.timeframe] > 1:
-            return begun  # what was asked for before may end or begin in those hours
-        return begun | {s for s in found - begun if any(s < t < s + DAY_MS for t in begun)}
+        if question.has("offline"):
+            return begun
+        # Nor where the week itself was told before: nothing is asked for then.
+        before = self.heard[_asked(question)] | self.acknowledged[_series(question, seen)]
+        fresh = begun - before
+        return begun | {s for s in found - begun if any(s < t < s + DAY_MS for t in fresh)}
 
     def _nothing_absent(
         self, question: Question, seen: Seen, expected: set[int], span: Span
