@@ -120,8 +120,9 @@ def check_flat(samples: list[Sample]) -> None:
     before, after = samples[third : 2 * third], samples[2 * third :]
     grown = statistics.median(s.memory for s in after) - statistics.median(s.memory for s in before)
     assert grown < _MOST_GROWTH, f"memory grew by {grown / 2**20:.1f} MiB: {samples}"
-    assert {s.threads for s in after} == {s.threads for s in before}, samples
-    # A connection that is just breaking has two for a moment.
+    # A request that is under way has a thread, and a connection that is just breaking has two.
+    threads = [statistics.median(s.threads for s in part) for part in (before, after)]
+    assert threads[1] <= threads[0], samples
     held = [statistics.median(s.descriptors for s in part) for part in (before, after)]
     assert held[1] <= held[0] + 1, samples
 
