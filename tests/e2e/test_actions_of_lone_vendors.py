@@ -16,7 +16,7 @@ import pytest
 from src.data.cache.format import json_document
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import DataError, IncompleteDataError
+from src.data.errors import DataError, IncompleteDataError, IncompleteDataWarning
 from src.data.jobs.key_probe import probe
 from src.data.jobs.verify import VerifyQuestion, verify_with
 from src.data.model.instant import DAY_MS, day_ms
@@ -363,3 +363,30 @@ def test_what_is_not_published_yet_is_asked_once_a_session_and_once_after_it(
         facts = told(alone("tiingo").get_ohlcv(*asked))
         assert (facts["as_of"], facts["complete"]) == ("2024-06-07", True)
         assert vendors.count() == requests
+
+
+# --- all of them at once --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vendor", sorted(TELLERS))
+def test_all_there_are_can_be_asked_of_any_vendor(
+    alone: Make, vendors: VendorServer, vendor: str
+) -> None:
+    frame = alone(vendor).get_actions("NVDA")
+    assert frame.attrs["onetape"]["complete"]
+    assert frame["ratio"].dropna().tolist()[-1:] == [10.0]
+    vendors.clear_log()
+    pd.testing.assert_frame_equal(alone(vendor).get_actions("NVDA"), frame)
+    assert vendors.count() == 0
+
+
+def test_more_than_a_century_of_days_is_asked_of_yahoo_in_parts(
+    alone: Make, vendors: VendorServer
+) -> None:
+    question = ("NVDA", "1d", "1900-01-01", "2024-06-11")
+    planned = alone("yahoo").plan(*question).requests
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)  # nothing was before the listing
+        frame = alone("yahoo").get_ohlcv(*question)
+    assert vendors.count() == planned == 2
+    assert 0.5 < jump(frame) < 2

@@ -203,6 +203,8 @@ _BROWSER = (
 _NOTHING_THERE = re.compile(r"doesn't exist|no data .*(range|period)", re.IGNORECASE)
 # No stretch of so many days is without a session.
 _SOME_SESSION_MS = 14 * DAY_MS
+# More than 100 years of days at once are refused.
+_CENTURY_DAYS = 36_500
 
 
 class YahooDataDownloader(BaseDataDownloader):
@@ -222,7 +224,7 @@ class YahooDataDownloader(BaseDataDownloader):
             "1w": "1wk",
             "1M": "1mo",
         },
-        page_days={"1m": 7},
+        page_days={"1m": 7} | dict.fromkeys(("1d", "1w", "1M"), _CENTURY_DAYS),
         # Each a day less than the vendor says: a request takes a moment to arrive.
         depth_days={"1m": 29, "1h": 729} | dict.fromkeys(("2m", "5m", "15m", "30m", "90m"), 59),
         kinds={
@@ -277,8 +279,10 @@ class YahooDataDownloader(BaseDataDownloader):
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits and dividends with an ex-date in ``span``: one chart of days.
 
-        A chart without a day, of weeks in which there was trading, tells nothing of them.
+        It holds the last 100 years of the range: none are told from before 1962. A chart without
+        a day, of weeks in which there was trading, tells nothing of them.
         """
+        span = Span(max(span.start, span.end - _CENTURY_DAYS * DAY_MS), span.end)
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
         page, _ = read_page(self, self.send(self.bars_request(query, None)), query)
         if not page.bars and not page.actions and span.end - span.start >= _SOME_SESSION_MS:
