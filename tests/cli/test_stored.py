@@ -21,6 +21,13 @@ def test_actions_are_shown_and_told_as_json(run: Run, vendors: VendorServer) -> 
     assert told["provenance"]["complete"]
 
 
+def test_what_is_no_share_has_no_actions(run: Run, vendors: VendorServer) -> None:
+    shown = run("actions", "BTCUSDT")
+    assert shown.code == 0 and "BTCUSDT is crypto: only shares have" in shown.out
+    assert "cache" not in shown.out
+    assert vendors.count() == 0
+
+
 def test_coverage_is_shown_and_told_as_json(run: Run, vendors: VendorServer) -> None:
     run("fetch", "BTCUSDT", "1h", "--start", "2024-06-01", "--end", "2024-06-01")
     count = vendors.count()
@@ -31,6 +38,7 @@ def test_coverage_is_shown_and_told_as_json(run: Run, vendors: VendorServer) -> 
          "state": "final", "vendor": "binance", "reason": "", "next_due": None}
     ]  # fmt: skip
     assert run("coverage", "ETHUSDT", "1h", "--json").json == []
+    assert "nothing of ETHUSDT 1h is stored" in run("coverage", "ETHUSDT", "1h").out
     assert vendors.count() == count
 
 

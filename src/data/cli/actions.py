@@ -59,7 +59,12 @@ def run(args: argparse.Namespace) -> int:
                 f"left out: {one['type']} on {one['ex_date']} ({one['source']}; {one['dispute']})"
             )
             screen.print(styled(text, "yellow"))
-        show_attempts(screen, told)
+        asset_class = manager.provider_selector.instrument(args.symbol).asset_class
+        if asset_class == "stock":
+            show_attempts(screen, told)
+        else:
+            text = f"{told['symbol']} is {asset_class}: only shares have splits and dividends"
+            screen.print(styled(text, "dim"))
     for said in notes:
         note(said)
     return OK if told["complete"] else FAILED

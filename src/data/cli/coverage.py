@@ -43,7 +43,12 @@ def run(args: argparse.Namespace) -> int:
         ]
         for row in rows
     ]
+    if not rows:
+        console().print(
+            f"nothing of {args.symbol} {args.timeframe} is stored, or known to be empty"
+        )
+        return OK
     title = f"{args.symbol} {args.timeframe} · {counted(len(rows), 'span')}"
-    names = ["from", "up to", "state", "vendor", "kind?", "due?", "why?"]
+    names = ["from", "up to", "state", "vendor", "lane?", "due?", "why?"]
     console().print(TextTable(names, shown, title))
     return OK
