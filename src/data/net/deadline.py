@@ -220,7 +220,10 @@ def seconds_of(timeout: object, symbol: object) -> float | None:
     if timeout is None:
         return None
     is_number = isinstance(timeout, Real) and not isinstance(timeout, bool)
-    seconds = float(timeout) if is_number else 0.0  # type: ignore[arg-type]
+    try:
+        seconds = float(timeout) if is_number else 0.0  # type: ignore[arg-type]
+    except OverflowError:  # of whole numbers beyond all floats
+        seconds = math.inf
     if not 0 < seconds < math.inf:
         raise QueryError(
             f"timeout {timeout!r:.40} for {symbol!s:.40} is no number of seconds above 0",
