@@ -138,8 +138,9 @@ class Rebaser:
             needed = self._needed(table, parts, as_of)
             if (lacking := _lacking(book, needed)) is not None:
                 raise self._actions_missing(lacking, awaited, {part.basis for part in parts})
-            done = Rebased(self._converted(table, parts, book, later), later)
-            return done._replace(unknown_since=awaited)
+            disputed = used(book.disputed, needed, dividends=self._takes_dividends(parts))
+            converted = self._converted(table, parts, book, later)
+            return Rebased(converted, later, disputed, unknown_since=awaited)
         as_of = self._target(book, own)
         return self._brought_to(as_of, self._unknown_since(book, as_of), table, parts, own, book)
 
