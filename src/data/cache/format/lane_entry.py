@@ -35,7 +35,7 @@ class Growth(NamedTuple):
     bytes: int
 
 
-class Source(msgspec.Struct, array_like=True, frozen=True):
+class BarsOrigin(msgspec.Struct, array_like=True, frozen=True):
     """Who supplied stretches with bars, of which kind and basis, and whether they are doubted."""
 
     is_suspect: bool
@@ -45,7 +45,7 @@ class Source(msgspec.Struct, array_like=True, frozen=True):
     is_rescaled: bool
 
     @classmethod
-    def of(cls, part: Covered) -> Source:
+    def of(cls, part: Covered) -> BarsOrigin:
         """Return the source of a stretch."""
         suspect, adjustment = part.state == "suspect", part.basis.adjustment
         return cls(suspect, part.vendor, part.kind, adjustment, part.is_rescaled)
@@ -120,7 +120,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
     last: int | None = None
     updated_ms: int = 0
     answered_ms: int = 0
-    sources: list[Source] = []
+    sources: list[BarsOrigin] = []
     newest: dict[str, int] = {}
     has_series: bool = False
     is_pinned: bool = False
@@ -171,7 +171,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
             self.answered_ms = max(self.answered_ms, part.fetched_at)
             if part.state == "empty":
                 continue
-            place, (start, end) = self._place_of(Source.of(part)), part.span
+            place, (start, end) = self._place_of(BarsOrigin.of(part)), part.span
             old = hulls.get(place, (start, end))
             hulls[place] = min(old[0], start), max(old[1], end)
             if state.last is not None and start <= state.last:
@@ -193,7 +193,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
         answered = [part.fetched_at for part in series.empties]
         self.answered_ms = max(self.answered_ms, *answered, 0)
 
-    def _place_of(self, source: Source) -> int:
+    def _place_of(self, source: BarsOrigin) -> int:
         if source not in self.sources:
             self.sources.append(source)
         return self.sources.index(source)

@@ -18,7 +18,7 @@ from ...model.span import Span
 from .usage import IN_USE_MS, Use
 
 if TYPE_CHECKING:
-    from ..format.lane_entry import LaneEntry, Source
+    from ..format.lane_entry import BarsOrigin, LaneEntry
     from .inventory import StoredLane
 
 BYTES_IN_GB = 1024**3
@@ -202,7 +202,7 @@ class _Judge:
                 found[one.year] = found.get(one.year) or reason
         return found
 
-    def _reason(self, key: SeriesKey, source: Source, span: Span) -> str:
+    def _reason(self, key: SeriesKey, source: BarsOrigin, span: Span) -> str:
         if source.is_suspect:
             return DOUBTED
         if source.adjustment == "unknown":
