@@ -20,7 +20,7 @@ COMMANDS = {
     "fetch": "show or export bars of one symbol",
     "futures": "funding, open interest, long/short ratios of a perpetual future",
     "plan": "what a request would cost; no vendor is asked",
-    "explain": "who is asked for a series and why, who is not, what is held",
+    "explain": "which vendors are asked for a series and why, which are not, what is held",
     "actions": "splits and dividends of a share",
     "coverage": "what is known of the stored bars of a series; no vendor is asked",
     "sessions": "when the market of a symbol trades; no vendor is asked",
@@ -127,7 +127,7 @@ def _note(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def _drop_output() -> None:
-    """Drop what nobody takes any more, so that the exit does not complain about it."""
+    """Drop what no reader takes any more, so that the exit does not complain about it."""
     try:
         sys.stdout.flush()
     except OSError:
