@@ -19,12 +19,12 @@ from .errors import BadSymbolError, NoProviderError, QueryError
 from .model.instrument import Instrument
 from .model.rules import Rule, Rules
 from .model.settings import Settings
-from .model.ticker import ProviderConfig, TickerInfo
 from .model.timeframe import Timeframe
 from .net.forks import renew_after_fork
 from .singleton import Singleton
 from .symbols import tickers
 from .symbols.classify import SymbolRefusal, classify
+from .symbols.tickers import ProviderConfig, TickerInfo
 from .vendors.registry import canonical_vendor
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ from src.data.cache.store import BarStore, Commit, CommitPiece, Suspect
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import BadRangeError, BadTimeframeError, QueryError
-from src.data.model.age import Age
 from src.data.model.bars import Bar, BarTable
 from src.data.model.coverage import Covered
 from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
 from src.data.model.kind import Basis, Kind
+from src.data.model.retention import Age
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.stored import CommitNotice

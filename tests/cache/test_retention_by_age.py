@@ -14,8 +14,8 @@ from src.data.cache.store import Commit
 from src.data.cache.unified_cache import UnifiedCache
 from src.data.clock import ManualClock
 from src.data.errors import CacheError, QueryError
-from src.data.model.age import Age
 from src.data.model.instant import DAY_MS, HOUR_MS, to_ms, year_start
+from src.data.model.retention import Age
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe

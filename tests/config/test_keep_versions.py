@@ -8,8 +8,7 @@ import pytest
 
 from src.data.config.rules_file import load_rules
 from src.data.errors import RulesError
-from src.data.model.age import Age
-from src.data.model.retention import Retention
+from src.data.model.retention import Age, Retention
 from src.data.wiring import build
 
 

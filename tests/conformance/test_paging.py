@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.calendars.windows import windows
 from src.data.model.span import Span
+from src.data.vendors.paging import windows
 from tests.cache.counts import FULL, MANY
 
 from .bench import Bench

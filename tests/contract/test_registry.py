@@ -16,7 +16,7 @@ FUNDAMENTALS = ROOT / "config" / "data" / "fundamentals.json"
 # Where several vendors are named beside each other for another reason than what they are.
 LISTED_ELSEWHERE = {
     "feed.catalog": "the classes of feeds that older programs import",
-    "model.spellings": "rules of spelling, which symbols are read by",
+    "symbols.classify": "rules of spelling, which symbols are read by",
     "cache.actions": "vendors whose entries of version 0.1.0 are not believed",
 }
 # So many names beside each other are a list of vendors.

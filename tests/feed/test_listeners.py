@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from src.data.calendars.bar_builders import MinuteBars, TradeBars
 from src.data.calendars.gaps import BarGrid
-from src.data.calendars.minutes import MinuteBars
-from src.data.calendars.ticks import TradeBars
 from src.data.clock import ManualClock
 from src.data.feed.sources.stream_thread import Inbox
 from src.data.feed.streams.listeners import BuildingListener, MinuteListener, TradeListener

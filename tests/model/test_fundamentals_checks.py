@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from src.data.model.fundamentals import Fact
-from src.data.model.fundamentals_checks import objection, quality
+from src.data.model.fundamentals import Fact, objection, quality
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ from src.data.model.explanation import Explanation, StoredSeries, Way
 from src.data.model.health import Health, Quota, waiting
 from src.data.model.instant import parse_iso
 from src.data.model.instrument import Instrument
-from src.data.model.plan import Plan
-from src.data.model.segments import Lacking, PlanSegment, PlanStep, PlanStretch, VendorOffer
+from src.data.model.plan import Lacking, Plan, PlanSegment, PlanStep, PlanStretch, VendorOffer
 from src.data.model.span import Span
 from src.data.model.texts import as_html, as_text, duration, listed, stamp
 from src.data.model.timeframe import Timeframe

@@ -16,8 +16,7 @@ from src.data.model.bars import BarTable
 from src.data.model.instant import DAY_MS, date_of, day_ms
 from src.data.model.kind import Adjustment
 from src.data.model.span import Span
-from src.data.prices.adjustment import BasisPart, rebase
-from src.data.prices.closes import ClosesBefore, LastSession
+from src.data.prices.adjustment import BasisPart, ClosesBefore, LastSession, rebase
 from tests.reference import needs_reference
 
 from .test_adjustment import _actions, _series, daily, days, dividend, part, split

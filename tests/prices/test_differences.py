@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 
 from src.data.model.actions import Action
 from src.data.model.bars import BarTable
-from src.data.model.difference import CAUSES
 from src.data.model.instant import DAY_MS, day_ms, iso
 from src.data.model.span import Span
-from src.data.prices.differences import ComparisonTerms, compare
+from src.data.prices.differences import CAUSES, ComparisonTerms, compare
 from src.data.prices.splice import ONE_MARKET
 
 FIRST = date(2024, 1, 1)

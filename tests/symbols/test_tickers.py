@@ -6,8 +6,7 @@ import pickle
 import pytest
 
 from src.data.model.rules import ProviderRules
-from src.data.model.ticker import ProviderConfig, TickerInfo
-from src.data.symbols.tickers import vendor_summary
+from src.data.symbols.tickers import ProviderConfig, TickerInfo, vendor_summary
 from src.data.vendors.registry import VENDORS
 
 

@@ -21,7 +21,7 @@ from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import DAY_MS, MINUTE_MS, iso, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
-from src.data.model.spellings import stock_names
+from src.data.symbols.classify import stock_names
 from src.data.vendors.eodhd.bars import EODHDDataDownloader
 from tests.net.scripted import NOW_MS, answer
 from tests.reference import needs_reference

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.calendars.windows import windows
 from src.data.errors import (
     AuthenticationError,
     CapabilityError,
@@ -21,6 +20,7 @@ from src.data.errors import (
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import DAY_MS, MINUTE_MS, iso, parse_iso
 from src.data.model.instrument import Instrument
+from src.data.vendors.paging import windows
 from src.data.vendors.twelvedata.bars import TwelveDataDataDownloader
 from tests.net.scripted import ScriptedTransport, answer, sender_over
 from tests.reference import needs_reference

@@ -14,8 +14,7 @@ from typing import Any
 
 from ..config.settings import load_settings
 from ..disk.atomic import sweep, write_atomically
-from ..model.fundamentals import NEXT_REPORT, Snapshot, canonical_type
-from ..model.fundamentals_checks import quality
+from ..model.fundamentals import NEXT_REPORT, Snapshot, canonical_type, quality
 from ..model.fundamentals_plain import plain_of, snapshot_of
 from ..model.instant import SECOND_MS, from_ms, to_ms
 from ..vendors.registry import canonical_vendor

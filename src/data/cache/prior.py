@@ -15,8 +15,7 @@ from ..model.instrument import Instrument
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps
 from ..model.timeframe import Timeframe
-from ..prices.adjustment import BasisPart
-from ..prices.closes import LastSession
+from ..prices.adjustment import BasisPart, LastSession
 from .store import BarStore
 
 # No market is closed for so long.

@@ -131,7 +131,7 @@ def _calendar(name: str) -> MarketCalendar:
 
         return ContinuousCalendar()
     if name == FOREX:
-        from .forex import ForexCalendar
+        from .sessions import ForexCalendar
 
         return ForexCalendar()
     from .exchange import ExchangeCalendar
@@ -152,7 +152,7 @@ def day_span(instrument: Instrument, day: date) -> Span:
     if instrument.calendar == ALWAYS_OPEN:
         return Span(day_ms(day), day_ms(day) + DAY_MS)
     if instrument.calendar == FOREX:
-        from .forex import trading_day
+        from .sessions import trading_day
 
         return trading_day(day)
     if instrument.asset_class == "future":

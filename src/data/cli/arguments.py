@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from ..errors import QueryError
-from ..model.age import Age
 from ..model.kind import ADJUSTMENTS
+from ..model.retention import Age
 
 
 def add_question(parser: argparse.ArgumentParser) -> None:

@@ -14,8 +14,7 @@ from .tables import TextTable
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from ..model.plan import Plan
-    from ..model.segments import PlanSegment
+    from ..model.plan import Plan, PlanSegment
 
 _STYLES = {"lacking": "yellow", "outcome": "bold red", "not asked": "dim", "substitute": "dim"}
 

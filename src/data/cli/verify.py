@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..jobs.verification import Comparison, Verification
     from ..model.bars import Bar
-    from ..model.difference import Difference
+    from ..prices.differences import Difference
 
 _GRAVE = ("conflict", "unit x100", "split")
 

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from ..model.classification import Classification, Exchange
 from ..model.rules import (
     FACTS,
     RULES,
     STOCK_RULES,
     CacheRules,
+    Classification,
+    Exchange,
     Failover,
     JobRules,
     ProviderRules,

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import QueryError
-from ..model.age import Age
-from ..model.classification import Classification
-from ..model.rules import RULES
+from ..model.retention import Age
+from ..model.rules import RULES, Classification
 from ..symbols.classify import SymbolRefusal, classify, malformed
 from ..vendors.registry import FAMILIES, canonical_vendor
 from .rules import as_switch

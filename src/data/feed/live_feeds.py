@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, cast
 
 from ..bars.client import Wishes
 from ..bars.stream_store import Origin, StreamKeeper, namesakes_of
+from ..calendars.bar_builders import MinuteBars, TradeBars
 from ..calendars.calendar import calendar_for
 from ..calendars.gaps import BarGrid
-from ..calendars.minutes import MinuteBars
-from ..calendars.ticks import TradeBars
 from ..config.credentials import vendor_credentials
 from ..errors import (
     ConfigError,

@@ -7,8 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..model.fundamentals import FIELDS, WITH_CURRENCY, Fact, Snapshot, Statement
-from ..model.fundamentals_checks import objection, quality
+from ..model.fundamentals import (
+    FIELDS,
+    WITH_CURRENCY,
+    Fact,
+    Snapshot,
+    Statement,
+    objection,
+    quality,
+)
 from ..model.fundamentals_rules import FundamentalsRules
 from .identity import strangers
 

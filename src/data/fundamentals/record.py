@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..model.fundamentals import FIELDS, Snapshot
-from ..model.fundamentals_checks import quality
+from ..model.fundamentals import FIELDS, Snapshot, quality
 from ..model.fundamentals_plain import METADATA, copied, meaning_of, plain_statement
 from ..model.instant import from_ms, iso
 from .merge import Merged

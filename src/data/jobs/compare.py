@@ -16,13 +16,12 @@ from ..errors import BadRangeError, CorruptEntryError, DataError
 from ..model.actions import Action
 from ..model.bars import BarTable, concat
 from ..model.coverage import Coverage, Covered
-from ..model.difference import Difference
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.kind import ADJUSTMENTS, Adjustment, Basis, Kind
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce
-from ..prices.differences import ComparisonTerms, compare, differing_actions
+from ..prices.differences import ComparisonTerms, Difference, compare, differing_actions
 from .refetch import Afresh
 from .verification import CACHE, Comparison, differing
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..model.difference import Compared, Difference
 from ..model.instant import date_of, iso
 from ..model.instrument import Instrument
 from ..model.kind import Basis, Kind
 from ..model.span import Span
 from ..model.timeframe import Timeframe
+from ..prices.differences import Compared, Difference
 
 CACHE = "cache"
 _BETWEEN_VENDORS = {

@@ -4,14 +4,15 @@ A split is applied to a bar when ``max(bar's session date, as_of) < ex_date <= t
 in the ``raw`` basis: their date alone). All that applies to a bar is one rational factor, and a
 price is multiplied by it and rounded once; volume takes the splits the other way. A dividend
 multiplies older prices by ``1 - amount / close before its ex-date``, volume untouched; prices that
-hold it are divided by the same (:mod:`.closes` has the closes). What cannot be converted exactly is
+hold it are divided by the same (:class:`ClosesBefore` gives the closes). What cannot be converted exactly is
 refused, never guessed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from fractions import Fraction
 from functools import partial
@@ -22,10 +23,9 @@ import numpy as np
 
 from ..errors import KindMismatchError
 from ..model.actions import Action, amount_on, current
-from ..model.bars import BarTable, Floats, Stamps
+from ..model.bars import NAN, BarTable, Floats, Stamps
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.kind import Adjustment, Basis
-from ..model.scaling import scaled
 from ..model.span import Span, coalesce, subtract
 from ..model.timeframe import Timeframe
 
@@ -182,7 +182,7 @@ def _adj_close(adj: Floats, jobs: Sequence[_Job]) -> Floats:
     return scaled(adj, factors)
 
 
-# --- what is to be done to rows of one basis to bring them to another: which actions, which factors
+# --- from one basis to another: which actions apply to which rows, and their factors ----------
 
 # Two vendors may date one split a session or two apart; a second one so soon is the first.
 _SAME_SPLIT_DAYS = 7
@@ -340,3 +340,137 @@ class BasisConversion:
 def _check_sound(action: Action) -> None:
     if not action.is_sound:
         raise KindMismatchError(f"the {action} is none", hint="fetch the actions again")
+
+
+# --- columns times rational numbers, each result rounded once --------------------------------
+
+# Whole numbers up to here are exact as floats.
+_EXACT = 2**53
+
+
+def scaled(values: Floats, factors: Sequence[tuple[slice, Fraction | None]]) -> Floats:
+    """Return ``values`` with some rows multiplied, and NaN where the factor is None.
+
+    The input is never changed; it is returned itself when nothing is multiplied.
+    """
+    todo = [(rows, factor) for rows, factor in factors if factor != 1]
+    if not todo:
+        return values
+    out = values.copy()
+    for rows, factor in todo:
+        out[rows] = NAN if factor is None else times(values[rows], factor)
+    return out
+
+
+def times(values: Floats, factor: Fraction) -> Floats:
+    """Return ``values`` times ``factor``, correctly rounded.
+
+    Multiplying or dividing by a power of two is exact, so where one side of the fraction is such a
+    power the two machine operations round only once; that is nearly every split. With any other
+    factor (dividends, 3 for 7) they would round twice: there the distinct values go through whole
+    numbers, whose quotient Python rounds once.
+    """
+    top, bottom = factor.numerator, factor.denominator
+    small = max(abs(top), bottom) <= _EXACT
+    if small and (_is_power_of_two(top) or _is_power_of_two(bottom)):
+        return np.asarray(values * float(top) / float(bottom))
+    distinct, place = np.unique(values, return_inverse=True)
+    exact = [_product(value, top, bottom) for value in distinct.tolist()]
+    return np.array(exact, dtype=np.float64)[place]
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number > 0 and number & (number - 1) == 0
+
+
+def _product(value: float, top: int, bottom: int) -> float:
+    if not math.isfinite(value):
+        return value
+    numerator, denominator = value.as_integer_ratio()
+    return numerator * top / (denominator * bottom)
+
+
+# --- closes before ex-dates -----------------------------------------------------------------
+#
+# A dividend ``D`` multiplies older prices by ``1 - D / C``, with ``C`` the close before its ex-date,
+# split-adjusted. Where a vendor serves fully adjusted prices alone, ``C`` follows from them: with
+# ``F`` the product of the factors of all later dividends, the adjusted close of that day is
+# ``A = F (C - D)``. So ``C = A / F + D``, from the newest dividend backwards, and with all ``C``
+# every price is brought to ``split`` and ``raw``.
+#
+# That is exact but for the vendor's rounding. Let ``r`` be the most that rounding moves an adjusted
+# close, relatively (half a cent in 50 dollars: 1e-4). A factor computed this way is off by at most
+# ``r (1 - F)``, since every close adds only the ``D / C`` of its own error and the later ones shrink
+# by the rest; hence a price is off by at most ``r (2 - F)``, to first order: less than twice what
+# the vendor itself rounded away, however many dividends lie behind.
+
+
+class LastSession(NamedTuple):
+    """The last daily bars before an ex-date, ending with that of the session before it."""
+
+    table: BarTable
+    parts: Sequence[BasisPart]
+
+
+@dataclass
+class ClosesBefore:
+    """Split-adjusted closes before ex-dates; the ``close_before`` of :func:`.adjust.rebase`.
+
+    Each is worked out once, so one object serves one conversion. For one thread.
+
+    Attributes:
+        actions: what counts.
+        as_of: up to when splits are applied to the closes.
+        last_session: reads the bars before an ex-date; None where they are not known. What it
+            raises is raised.
+        own: see :func:`.adjust.rebase`.
+    """
+
+    actions: Sequence[Action]
+    as_of: date
+    last_session: Callable[[date], LastSession | None]
+    own: OwnActions | None = None
+    _known: dict[date, float | None] = field(default_factory=dict)
+
+    def __call__(self, ex_date: date) -> float | None:
+        """Return the close of the session before ``ex_date``, or None where it is not known.
+
+        Raises:
+            KindMismatchError: the bar cannot be brought to split-adjusted prices.
+        """
+        if ex_date not in self._known:
+            self._known[ex_date] = self._close(ex_date)
+        return self._known[ex_date]
+
+    def _close(self, ex_date: date) -> float | None:
+        found = self.last_session(ex_date)
+        if found is None:
+            return None
+        last = found.table.take(slice(len(found.table) - 1, None))
+        # Without its adjusted close, which would need what is being looked for.
+        row = last.with_adj_close(None)
+        part = _part_of(row, found.parts)
+        actions = current(self.actions if self.own is None else self.own(part.vendor))
+        paid = [a for a in actions if a.type == "dividend" and a.ex_date == ex_date]
+        if not any(a.is_in(part.basis.adjustment, part.basis.as_of) for a in paid):
+            return self._split(row, part, actions)
+        # The newest first: each needs those behind it, and none is to begin a long recursion.
+        for later in reversed([a for a in actions if a.type == "dividend"]):
+            if later.ex_date > ex_date and later.is_in("all", part.basis.as_of):
+                self(later.ex_date)
+        without = self._split(row, part, [a for a in actions if a not in paid])
+        splits = [a for a in actions if a.type == "split" and a.is_sound]
+        return without + sum(float(amount_on(a, splits, self.as_of)) for a in paid)
+
+    def _split(self, row: BarTable, part: BasisPart, actions: Sequence[Action]) -> float:
+        done = rebase(
+            row, [part], actions, "split", as_of=self.as_of, intraday=False, close_before=self
+        )
+        return float(done.close[-1])
+
+
+def _part_of(row: BarTable, parts: Sequence[BasisPart]) -> BasisPart:
+    """Return the part of the only row; of several the later one counts."""
+    stamp = int(row.stamps[-1])
+    nobody = BasisPart(Span(stamp, stamp + 1), Basis("unknown"))
+    return next((part for part in reversed(parts) if stamp in part.span), nobody)

@@ -24,7 +24,7 @@ from ..model.actions import Action, amount_on
 from ..model.bars import BarTable, Floats
 from ..model.instant import day_ms
 from ..model.kind import Adjustment
-from ..model.scaling import scaled
+from .adjustment import scaled
 
 Outcome = Literal["equal", "constant", "unchecked", "conflict"]
 

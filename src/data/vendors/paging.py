@@ -10,7 +10,6 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from ..calendars.windows import windows
 from ..errors import (
     CapabilityError,
     DataError,
@@ -347,3 +346,29 @@ def _seams(tables: Sequence[BarTable]) -> tuple[Span, ...]:
     ends = sorted((int(t.stamps.min()), int(t.stamps.max())) for t in tables if len(t))
     between = (Span(last + 1, first) for (_, last), (first, _) in pairwise(ends))
     return tuple(span for span in between if not span.is_empty)
+
+
+# --- pages of a span ---------------------------------------------------------------------
+
+# The shortest month: a page of n months is never cut longer than the vendor allows.
+_SHORTEST_MONTH_MS = 28 * DAY_MS
+
+
+def windows(span: Span, timeframe: Timeframe, *, bars: int = 0, days: int = 0) -> list[Span]:
+    """Cut ``span`` into ascending, adjoining windows that cover it exactly.
+
+    Args:
+        span: stamps ``[start, end)`` in UTC milliseconds; an empty one gives no window.
+        timeframe: length of the bars.
+        bars: most stamps in one window; 0 means no such limit.
+        days: most calendar days in one window; 0 means no such limit.
+    """
+    if span.is_empty:
+        return []
+    lengths = [days * DAY_MS] if days > 0 else []
+    if bars > 0:
+        lengths.append(bars * (timeframe.step_ms or timeframe.count * _SHORTEST_MONTH_MS))
+    if not lengths:
+        return [span]
+    length = min(lengths)
+    return [Span(at, min(at + length, span.end)) for at in range(span.start, span.end, length)]

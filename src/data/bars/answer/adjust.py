@@ -20,8 +20,14 @@ from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span, gaps
 from ...model.timeframe import Timeframe
-from ...prices.adjustment import BasisPart, SessionOf, needed_actions, rebase
-from ...prices.closes import ClosesBefore, LastSession
+from ...prices.adjustment import (
+    BasisPart,
+    ClosesBefore,
+    LastSession,
+    SessionOf,
+    needed_actions,
+    rebase,
+)
 from ...prices.disputes import ActionEvent
 from ..fetch.trading_days import TradingDay
 from ..ingest.commit import CLOSED

@@ -12,9 +12,8 @@ from ...errors import AllProvidersFailedError, DataError
 from ...model.coverage import Coverage
 from ...model.explanation import Explanation
 from ...model.health import Health
-from ...model.plan import Plan
+from ...model.plan import Lacking, Plan, PlanSegment, PlanStep, PlanStretch, VendorOffer
 from ...model.query import BarsQuery
-from ...model.segments import Lacking, PlanSegment, PlanStep, PlanStretch, VendorOffer
 from ...model.span import Span, gaps, subtract
 from ...model.timeframe import Timeframe
 from ..answer.answer import Answer

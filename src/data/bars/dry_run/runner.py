@@ -18,9 +18,9 @@ from ...errors import (
     NoProviderError,
     UnknownProviderError,
 )
+from ...model.plan import PlanStep
 from ...model.query import BarsQuery
 from ...model.rules import ValidationRules
-from ...model.segments import PlanStep
 from ...model.series import SeriesKey
 from ..answer.answer import Answer
 from ..fetch.plan import FetchPlan

@@ -28,8 +28,8 @@ from ...model.health import Health
 from ...model.instant import date_of, to_ms
 from ...model.instrument import Instrument
 from ...model.kind import Basis, Kind
+from ...model.plan import PlanStep, VendorOffer
 from ...model.query import BarsQuery
-from ...model.segments import PlanStep, VendorOffer
 from ...model.span import Span
 from ...model.texts import duration
 from ...model.timeframe import Timeframe

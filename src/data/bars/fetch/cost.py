@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...calendars.gaps import BarGrid
-from ...calendars.windows import windows
 from ...errors import DataError
 from ...model.bars import Stamps
 from ...model.capabilities import Capabilities, FetchQuery
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...vendors.archives import REQUESTS_A_MONTH, pieces
+from ...vendors.paging import windows
 
 # More stretches than this are asked for together where one page holds several.
 _MANY = 8

@@ -14,10 +14,9 @@ from ...clock import Clock, SystemClock
 from ...config.settings import is_private, load_settings, named_path, working_dir
 from ...disk.files import Disk
 from ...errors import CacheError, ConfigError, QueryError, StorageError
-from ...model.age import Age
 from ...model.instant import DAY_MS, iso
 from ...model.instrument import Instrument
-from ...model.retention import Retention
+from ...model.retention import Age, Retention
 from ...model.series import SeriesKey
 from ...model.timeframe import Timeframe
 from ..layout import BARS as BARS

@@ -14,8 +14,7 @@ from ...model.instant import date_of
 from ...model.instrument import Instrument
 from ...model.series import SeriesKey
 from ...model.span import Span
-from ...prices.adjustment import common_as_of, rebase
-from ...prices.closes import ClosesBefore
+from ...prices.adjustment import ClosesBefore, common_as_of, rebase
 from ..prior import PriorSessions, parts_of
 from ..store import BarStore
 from .catalog import Catalogue

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ...calendars.minutes import MinuteBars
-from ...calendars.ticks import TradeBars
+from ...calendars.bar_builders import MinuteBars, TradeBars
 from ...clock import Clock
 from ...errors import DataError
 from ...model.stream import LiveBar, StreamState, StreamStatus, Trade

@@ -7,8 +7,8 @@ from datetime import datetime
 import pytest
 
 from src.data.errors import QueryError
-from src.data.model.age import Age
 from src.data.model.instant import from_ms, to_ms
+from src.data.model.retention import Age
 
 
 @pytest.mark.parametrize(

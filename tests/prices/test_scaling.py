@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.model.scaling import scaled, times
+from src.data.prices.adjustment import scaled, times
 
 INF = float("inf")
 

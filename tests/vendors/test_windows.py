@@ -5,10 +5,10 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.calendars.windows import windows
 from src.data.model.instant import DAY_MS, HOUR_MS
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
+from src.data.vendors.paging import windows
 
 HOUR, MONTH = Timeframe.parse("1h"), Timeframe.parse("1M")
 
