@@ -76,7 +76,7 @@ class BarListener(StandListener):
 
 
 class Builder(Protocol):
-    """What bars are built by: :class:`~.calendars.ticks.TradeBars` or ``MinuteBars``."""
+    """What bars are built by: :class:`~.calendars.bar_builders.TradeBars` or ``MinuteBars``."""
 
     owed_ms: int | None
 
