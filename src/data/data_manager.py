@@ -356,10 +356,11 @@ class DataManager(BeyondBars):
     ) -> AnyFeed:
         """Return a feed of bars as they close, history first.
 
-        Iterating, awaiting or ``cerebro.adddata`` starts it; see :func:`~.feed.choosing.live_feed`.
+        Iterating, awaiting or ``cerebro.adddata`` starts it. ``timeout=`` is the time of each
+        question for bars that it asks; see :func:`~.feed.selection.live_feed` for all options.
 
         Raises:
-            QueryError: symbol or timeframe cannot be understood (a ``ValueError``).
+            QueryError: symbol, timeframe or timeout cannot be understood (a ``ValueError``).
             ConfigError: an option is unknown or wrong, or a key or an extra is missing.
             DataError: there is no history to begin with.
         """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cli import COMMANDS, main
+from src.data.cli import COMMANDS, _parser, main
 from tests.cli.conftest import Run
 from tests.programs import PYTHONPATH
 
@@ -55,6 +55,21 @@ def test_every_command_explains_itself(command: str, bare: Run) -> None:
     ran = bare(command, "--help")
     assert ran.code == 0
     assert f"usage: onetape {command}" in ran.out
+
+
+def test_every_command_that_may_ask_a_vendor_takes_its_time() -> None:
+    # Doctor knocks at all doors at once, 3 s each; the others ask no vendor.
+    ask_none = {"plan", "explain", "coverage", "sessions", "cache", "doctor"}
+    timed = {
+        command
+        for command in COMMANDS
+        if "--timeout SECONDS"
+        in _parser([command])
+        ._subparsers._group_actions[0]  # type: ignore[union-attr]
+        .choices[command]  # type: ignore[call-overload, index]
+        .format_help()
+    }
+    assert timed == set(COMMANDS) - ask_none
 
 
 def test_without_a_command_there_is_help(bare: Run) -> None:

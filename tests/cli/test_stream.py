@@ -234,3 +234,18 @@ def test_the_screen_says_why_it_is_not_live() -> None:
     status = StreamStatus(StreamState.STALE, "nothing comes")
     text = shown(status=status, bars=(), given=0, revisions=2)
     assert "STALE  0 bars, 2 corrections  nothing comes" in text
+
+
+def test_the_time_of_each_question_is_the_commands(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times: list[float | None] = []
+
+    def refused(*_: object, timeout: float | None, **__: object) -> None:
+        times.append(timeout)
+        raise UnavailableError("no feed today")
+
+    monkeypatch.setattr("src.data.feed.selection.plain_feed", refused)
+    assert run("stream", "BTCUSDT", "1m", "--timeout", "7").code == 1
+    assert run("stream", "BTCUSDT", "1m").code == 1
+    assert times == [7.0, None]

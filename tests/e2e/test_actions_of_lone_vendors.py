@@ -194,7 +194,7 @@ def test_a_probe_opens_what_was_shut(
     _ask_all(alone, "eodhd")
     vendors.heal()
     manager = alone("eodhd")
-    found = list(probe(manager.provider_selector, "eodhd", clock.now_ms()))
+    found = list(probe(manager.provider_selector, "eodhd", clock))
     assert (found[-1].what, found[-1].verdict) == ("splits and dividends", "yes")
     assert 0.5 < jump(asked(alone("eodhd"), strict=True)) < 2
 

@@ -65,7 +65,7 @@ def places(
 def probed(places: tuple[Path, Path], vendor: str = "tiingo") -> list[ProbeResult]:
     selector, clock = prober_of(*places)
     [name] = probed_vendors(selector, vendor)
-    return list(probe(selector, name, clock.now_ms()))
+    return list(probe(selector, name, clock))
 
 
 def verdicts(found: list[ProbeResult]) -> list[tuple[str, str]]:

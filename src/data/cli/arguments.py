@@ -82,13 +82,16 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_timeout(parser: argparse.ArgumentParser) -> None:
+def add_timeout(
+    parser: argparse.ArgumentParser,
+    help_text: str = "wait for no vendor any longer; default: 30 s without an answer",
+) -> None:
     """Add how long vendors and other callers are waited for."""
     parser.add_argument(
         "--timeout",
         type=seconds,
         metavar="SECONDS",
-        help="wait for no vendor any longer; default: 30 s without an answer",
+        help=help_text,
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..model.texts import by_reason
 from . import FAILED, OK
 from .answers import headline, show_attempts, show_bars, show_gaps
-from .arguments import add_output, add_places
+from .arguments import add_output, add_places, add_timeout
 from .output import complain, console, print_json
 from .tables import Cell, TextTable, counted, findings, milliseconds, moment, styled
 
@@ -30,6 +30,7 @@ _MARKS = {"asked": ("●", "green"), "substitute": ("○", "yellow"), "not asked
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--offline", action="store_true", help="as on a machine without a network")
+    add_timeout(parser)
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     tell = _Teller(args)
     with _cache_folder(args) as folder:
-        case = Showcase(folder, args.config)
+        case = Showcase(folder, args.config, args.timeout)
         tell.opening(case, is_temporary=not args.cache_dir)
         doors = {} if args.offline else case.doors()
         tell.doors(doors)

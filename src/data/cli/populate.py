@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from . import FAILED, OK, Parser, guarded
-from .arguments import add_output, add_places, listed, seconds
+from .arguments import add_output, add_places, add_timeout, listed
 from .output import console, note, print_json
 from .tables import TextTable, counted, styled
 
@@ -41,11 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--start-date", "--start", metavar="DATE", help="first session; default: 2020-01-01"
     )
     parser.add_argument("--end-date", "--end", metavar="DATE", help="last session; default: today")
-    parser.add_argument(
-        "--timeout",
-        type=seconds,
-        metavar="SECONDS",
-        help="a request goes on for so long without a page; default: jobs.timeout_s of the rules",
+    add_timeout(
+        parser,
+        "a request goes on for so long without a page; default: jobs.timeout_s of the rules",
     )
     add_output(parser)
     add_places(parser)

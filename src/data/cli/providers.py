@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from . import FAILED, OK
-from .arguments import add_output, add_places
+from .arguments import add_output, add_places, add_timeout
 from .output import console, print_json
 from .tables import TextTable, counted, findings, styled
 
@@ -45,6 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="ask one cheap question for each thing served, of all vendors that "
         "have a key or of one, and tell what the key may do",
     )
+    add_timeout(parser, "with --probe: what each question has; default: 30 s without an answer")
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
@@ -96,7 +97,7 @@ def _probe(args: argparse.Namespace) -> int:
     screen = console()
     width = max(map(len, names), default=0)
     for name in names:
-        for finding in probe(selector, name, clock.now_ms()):
+        for finding in probe(selector, name, clock, args.timeout):
             found.append(finding)
             if not args.json:
                 mark, style = _VERDICTS[finding.verdict]

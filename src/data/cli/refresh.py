@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import FAILED, OK, Parser, guarded
-from .arguments import add_output, add_places, listed
+from .arguments import add_output, add_places, add_timeout, listed
 from .output import console, note, print_json
 from .tables import TextTable, counted, styled
 
@@ -94,6 +94,11 @@ def _add_whose(parser: argparse.ArgumentParser, types: Sequence[str]) -> Any:
         metavar="A,B",
         help=f"default: {','.join(types)}",
     )
+    add_timeout(
+        parser,
+        "what each symbol and type has, waits for vendors' limits included; default: "
+        "time_budget_seconds of the fundamentals file (20)",
+    )
     add_output(parser)
     add_places(parser)
     return group
@@ -124,6 +129,7 @@ def _refreshed(args: argparse.Namespace) -> int:
         args.cache_dir,
         config_path=args.config,
         listener=None if args.json else _progress,
+        timeout=args.timeout,
     )
     if args.json:
         print_json(told)

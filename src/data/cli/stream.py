@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import add_adjustment, add_output, add_places, add_series, positive, seconds
+from .arguments import (
+    add_adjustment,
+    add_output,
+    add_places,
+    add_series,
+    add_timeout,
+    positive,
+    seconds,
+)
 from .live_table import follow
 
 
@@ -26,6 +34,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=60.0,
         metavar="SECONDS",
         help="how often a vendor without a stream is asked for the running bar (default 60)",
+    )
+    add_timeout(
+        parser,
+        "what each question for bars has: history, what the stream lost, and a bar that is asked "
+        "for; default: 30 s without an answer",
     )
     add_output(parser)
     add_places(parser)
@@ -53,5 +66,6 @@ def run(args: argparse.Namespace) -> int:
         interval_s=args.every,
         forming=True,
         adjustment=args.adjustment,
+        timeout=args.timeout,
     )
     return follow(feed, args)

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from . import FAILED, OK
-from .arguments import add_output, add_places, add_series
+from .arguments import add_output, add_places, add_series, add_timeout
 from .output import busy, console, print_json
 from .tables import TextTable, aligned, counted, moment, styled
 
@@ -35,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="everything that is cached, however many requests that takes",
     )
+    add_timeout(parser, "wait for no vendor any longer; default: 30 s for each request")
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
             provider=args.provider,
             against=args.against,
             whole=args.all,
+            timeout=args.timeout,
             cache_dir=args.cache_dir,
             config_path=args.config,
         )

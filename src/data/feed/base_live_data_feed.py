@@ -11,6 +11,7 @@ from ..model.instant import from_ms
 from ..model.provenance import ATTRS_KEY
 from ..model.stream import LiveBar, StreamState
 from ..model.timeframe import Timeframe
+from ..net.deadline import seconds_of
 from .backtrader.feed import BacktraderFeed
 from .close_time import Closing
 from .frames import frame_of, live_bars
@@ -49,6 +50,8 @@ class BaseLiveDataFeed(BacktraderFeed):
         on_new_bar: called with symbol, the bar's open (naive UTC) and its values for every bar that
             closes from now on, in a thread of its own.
         data_manager: where history comes from; by default the installation's own.
+        timeout: seconds that each question for bars has, as for ``get_ohlcv``; None: as long as
+            pages come. A ``data_manager`` of your own is given it by the same name.
 
     Attributes:
         df: the frame of all bars so far, by their opens.
@@ -57,6 +60,7 @@ class BaseLiveDataFeed(BacktraderFeed):
 
     Raises:
         TypeError: the class lacks its three methods.
+        QueryError: ``timeout`` is no time (a ``ValueError``).
         ValueError: there is no history, or only that of a substitute, whose prices are of another
             kind than the live bars; or ``lookback_bars`` is no count of bars.
     """
@@ -81,11 +85,13 @@ class BaseLiveDataFeed(BacktraderFeed):
         retry_interval: float = 60,
         on_new_bar: OnNewBar | None = None,
         data_manager: Manager | None = None,
+        timeout: float | None = None,
     ) -> None:
         lacking = [n for n in _HOOKS if getattr(type(self), n) is getattr(BaseLiveDataFeed, n)]
         if lacking:
             raise TypeError(f"{type(self).__name__} is abstract: it lacks {', '.join(lacking)}")
         check_lookback(lookback_bars)
+        self.live_timeout_s = seconds_of(timeout, symbol)
         self.symbol, self.interval = symbol, interval
         self.lookback_bars, self.retry_interval = lookback_bars, retry_interval
         self.on_new_bar = on_new_bar
@@ -144,7 +150,7 @@ class BaseLiveDataFeed(BacktraderFeed):
 
     def _wishes(self) -> dict[str, Any]:
         """Return what else is wanted of history, as keywords of ``get_ohlcv``."""
-        return {}
+        return {} if self.live_timeout_s is None else {"timeout": self.live_timeout_s}
 
     def _process_new_data(self, new_data: pd.DataFrame) -> None:
         """Give bars by hand; those not newer than the last are dropped.

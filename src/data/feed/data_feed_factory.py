@@ -15,7 +15,7 @@ from .sources.worker import log
 if TYPE_CHECKING:
     from .backtrader.feed import BacktraderFeed
 
-_SHARED = ("lookback_bars", "retry_interval", "on_new_bar", "data_manager")
+_SHARED = ("lookback_bars", "retry_interval", "on_new_bar", "data_manager", "timeout")
 # Keys that another source reads are no mistake: presets carry all.
 _KNOWN = {"data_source", "symbol", "interval", *_SHARED}.union(
     *(s.options for s in SOURCES.values())
@@ -30,8 +30,8 @@ class DataFeedFactory:
         """Return the feed that ``config`` describes, or None; why is in the log. Never raises.
 
         Keys: ``data_source`` (see :meth:`get_supported_sources`), ``symbol``, ``interval``,
-        ``lookback_bars``, ``retry_interval``, ``on_new_bar``, ``data_manager``; then those of the
-        source: Binance ``api_key api_secret testnet market`` (``"futures"``: the perpetual ones
+        ``lookback_bars``, ``retry_interval``, ``on_new_bar``, ``data_manager``, ``timeout``; then
+        those of the source: Binance ``api_key api_secret testnet market`` (``"futures"``: the perpetual ones
         margined in dollars, without a testnet); Yahoo and CoinGecko ``polling_interval``; IBKR
         ``host port client_id``; file ``file_path`` and the parameters of ``FileDataFeed``.
         """

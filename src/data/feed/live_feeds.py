@@ -92,6 +92,7 @@ class LiveFeeds:
         provider: str | None = None,
         after_ms: int | None = None,
         adjustment: str = "split",
+        timeout: float | None = None,
         on_new_bar: Callable[[LiveBar], object] | None = None,
         **unknown: object,
     ) -> LiveFeed | None:
@@ -103,15 +104,16 @@ class LiveFeeds:
             provider: the only vendor whose stream and history count.
             after_ms: in place of ``lookback_bars``: stamp of the last bar known already.
             adjustment: what prices of the past are corrected for.
+            timeout: seconds that each question for bars of the past has, as for ``get_ohlcv``.
             on_new_bar: called with every closed bar.
             unknown: there is no such option, and no feed with it.
         """
         with running(subject_of(symbol, timeframe)):
             try:
-                refuse(unknown, ("provider", "after_ms", "adjustment", "on_new_bar"))
+                refuse(unknown, ("provider", "after_ms", "adjustment", "timeout", "on_new_bar"))
                 library()
                 start = Start(lookback_bars, after_ms)
-                feed = self._feed(symbol, timeframe, start, provider, adjustment)
+                feed = self._feed(symbol, timeframe, start, provider, adjustment, timeout)
             except DataError as error:
                 log.warning("there is no live feed of %s %s: %s", symbol, timeframe, error)
                 return None
@@ -134,7 +136,13 @@ class LiveFeeds:
             return None
 
     def _feed(
-        self, symbol: str, timeframe: str, start: Start, provider: str | None, adjustment: str
+        self,
+        symbol: str,
+        timeframe: str,
+        start: Start,
+        provider: str | None,
+        adjustment: str,
+        timeout_s: float | None,
     ) -> LiveFeed:
         """Return the feed.
 
@@ -156,6 +164,7 @@ class LiveFeeds:
             pinned=provider,
             adjustment=adjustment,
             patience_ms=120_000 if traits.dense else 30_000,
+            timeout_s=timeout_s,
         )
         # What is traded now is adjusted for every split there was.
         basis = Basis("split" if instrument.asset_class == "stock" else "raw")

@@ -49,6 +49,7 @@ class PolledLiveDataFeed(SourcedLiveDataFeed):
             provider=self._pin(),
             interval_s=self.polling_interval,
             adjustment=self.adjustment,
+            timeout_s=self.live_timeout_s,
             on_ask=self._count_question,
         )
         return self._feed_of(source), []

@@ -12,6 +12,7 @@ from ..model.frame import warn_user
 from ..model.instant import from_ms
 from ..model.kind import ADJUSTMENTS
 from ..model.stream import LiveBar
+from ..net.deadline import seconds_of
 from ..observability.logs import running, subject_of
 from ..provider_selector import ProviderSelector
 from .catalog import VENDOR_FEEDS, feed_class
@@ -39,6 +40,7 @@ _OPTIONS = (
     "provider",
     "market",
     "adjustment",
+    "timeout",
     "on_new_bar",
     "retry_interval",
     "polling_interval",
@@ -60,11 +62,14 @@ def live_feed(
         lookback_bars: closed bars of history that come first.
         options: ``provider`` (this vendor alone), ``market`` (``"futures"``: Binance's perpetual
             ones margined in dollars), ``adjustment`` (of the past: ``raw``, ``split``, ``all``),
+            ``timeout`` (seconds that each question for bars has, as for ``get_ohlcv``: for history,
+            for what a stream has lost and, without a stream, for each new bar; it says nothing of
+            how long the next bar is waited for),
             ``on_new_bar``, ``retry_interval``, ``polling_interval``; then those that the vendor's
             own class takes, such as ``testnet``.
 
     Raises:
-        QueryError: symbol or timeframe cannot be understood.
+        QueryError: symbol, timeframe or timeout cannot be understood.
         ConfigError: an option is unknown or wrong, or a key or an extra is missing.
         DataError: there is no history to begin with; as ``get_ohlcv`` raises it.
     """
@@ -93,6 +98,7 @@ def _found(manager: Manager, wanted: Wanted, options: dict[str, Any]) -> AnyFeed
         refuse(set(options) - {*_OPTIONS, *_OWN}, _OPTIONS)
         check_lookback(lookback)
         _check_adjustment(options.get("adjustment", "split"))
+        seconds_of(options.get("timeout"), symbol)
         options = placed(options)
         streamer = feeds_of(manager).streamer(symbol, timeframe, options.get("provider"))
         made = _for_backtrader if find_spec("backtrader") else _plain
@@ -168,6 +174,7 @@ def _plain(
         provider=options.get("provider"),
         interval_s=options.get("polling_interval", 60.0),
         adjustment=options.get("adjustment", "split"),
+        timeout=options.get("timeout"),
     )
     if on_new_bar is not None:
         feed.on_bar(_calling(wanted[0], on_new_bar))
@@ -183,6 +190,7 @@ def plain_feed(
     interval_s: float = 60.0,
     forming: bool = False,
     adjustment: str = "split",
+    timeout: float | None = None,
 ) -> LiveFeed:
     """Return a feed that knows nothing of Backtrader, not started yet.
 
@@ -193,6 +201,7 @@ def plain_feed(
         interval_s: how often a vendor without a stream is asked, between closes.
         forming: whether such a vendor is asked for the running bar too; streams tell it anyway.
         adjustment: what prices of the past are corrected for; those of now are as they are traded.
+        timeout: seconds that each question for bars has; see :func:`live_feed`.
 
     Raises:
         QueryError: symbol or timeframe cannot be understood.
@@ -200,7 +209,14 @@ def plain_feed(
     symbol, timeframe, lookback = wanted
     feeds = feeds_of(manager)
     if feeds.streamer(symbol, timeframe, provider) is not None:
-        found = feeds.find(symbol, timeframe, lookback, provider=provider, adjustment=adjustment)
+        found = feeds.find(
+            symbol,
+            timeframe,
+            lookback,
+            provider=provider,
+            adjustment=adjustment,
+            timeout=timeout,
+        )
         if found is not None:
             return found
     source = polled(
@@ -212,6 +228,7 @@ def plain_feed(
         interval_s=interval_s,
         forming=forming,
         adjustment=adjustment,
+        timeout_s=timeout,
     )
     return LiveFeed(symbol, timeframe, source, clock=clock_of(manager), history=source.history)
 

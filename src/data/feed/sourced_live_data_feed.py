@@ -52,10 +52,12 @@ class SourcedLiveDataFeed(BaseLiveDataFeed):
         return None if first == selector.canonical(self.provider) else self.provider
 
     def _wishes(self) -> dict[str, Any]:
+        usual = super()._wishes()
         if not is_manager(self.data_manager):  # it may know the four usual arguments alone
-            return {}
+            return usual
         pinned = self._pin()
-        return {"adjustment": self.adjustment} | ({} if pinned is None else {"provider": pinned})
+        own = {"adjustment": self.adjustment} | ({} if pinned is None else {"provider": pinned})
+        return usual | own
 
 
 class StreamedLiveDataFeed(SourcedLiveDataFeed):
@@ -91,6 +93,7 @@ class StreamedLiveDataFeed(SourcedLiveDataFeed):
             self.lookback_bars,
             provider=pinned,
             adjustment=self.adjustment,
+            timeout=self.live_timeout_s,
         )
         if found is None:
             raise NoProviderError(

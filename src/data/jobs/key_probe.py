@@ -31,6 +31,7 @@ from ..model.instant import DAY_MS
 from ..model.instrument import AssetClass, Instrument
 from ..model.span import Span
 from ..model.timeframe import Timeframe
+from ..net.deadline import run_call, seconds_of
 from ..provider_selector import ProviderSelector
 from ..vendors.base import BaseDataDownloader, is_ours
 from ..vendors.calls import ACTIONS_DOOR, door_of
@@ -108,23 +109,31 @@ def probed_vendors(selector: ProviderSelector, vendor: str | None) -> list[str]:
     return [name]
 
 
-def probe(selector: ProviderSelector, name: str, now_ms: int) -> Iterator[ProbeResult]:
+def probe(
+    selector: ProviderSelector, name: str, clock: Clock, timeout: float | None = None
+) -> Iterator[ProbeResult]:
     """Ask a vendor one thing after the other; yield each as it is known.
 
-    Where its key is refused, or it counts too many requests, the rest is not asked.
+    Where its key is refused, or it counts too many requests, the rest is not asked. ``timeout``:
+    seconds that each question has; None: 30 s without an answer.
+
+    Raises:
+        QueryError: ``timeout`` is no time.
     """
+    seconds, now_ms = seconds_of(timeout, name), clock.now_ms()
     downloader = selector._initialize_downloader(name)
     if downloader is None or not is_ours(downloader):
         return
     for who, timeframe in _questions(selector, downloader):
-        error = _ask(downloader, who, timeframe, now_ms)
+        error = run_call(clock, seconds, _ask, downloader, who, timeframe, now_ms)
         yield _finding(name, f"{who[0].asset_class} {timeframe}", error)
         if isinstance(error, _FINAL):
             return
     caps = downloader.capabilities
     # What comes with the bars is of their door.
     if caps.actions_apart and not caps.actions and "stock" in caps.asset_classes:
-        yield _finding(name, _ACTIONS, _ask_actions(selector, downloader, now_ms))
+        error = run_call(clock, seconds, _ask_actions, selector, downloader, now_ms)
+        yield _finding(name, _ACTIONS, error)
 
 
 def _has_key(selector: ProviderSelector, name: str) -> bool:

@@ -65,10 +65,8 @@ def populate_cache(
             is wrong only fails its own series.
         ConfigError: the configuration is wrong.
     """
-    seconds = seconds_of(timeout, "a job")
     services = build(cache_dir, config_path)
-    job = _job(services, symbols, intervals, start_date or start, end_date or end)
-    job = job if seconds is None else replace(job, timeout_s=seconds)
+    job = _job(services, symbols, intervals, start_date or start, end_date or end, timeout)
     report = fill(services.client, job, progress)
     services.cache.look_after()
     return report.statistics(dict(services.cache.get_stats()))
@@ -80,17 +78,21 @@ def _job(
     timeframes: Iterable[str] | None,
     start: When | None,
     end: When | None,
+    timeout: float | None = None,
 ) -> Job:
     """Return the checked job.
 
-    What is left out means every cached symbol, the usual timeframes, 2020-01-01 and today.
+    What is left out means every cached symbol, the usual timeframes, 2020-01-01, today, and the
+    time that the rules give to jobs.
     """
+    seconds = seconds_of(timeout, "a job")
     now_ms = services.clock.now_ms()
     names = services.cache.list_symbols() if symbols is None else list(symbols)
     steps = DEFAULT_TIMEFRAMES if timeframes is None else list(timeframes)
     bounds = (start or DEFAULT_START, end or date_of(now_ms))
     job = Job.of(names, steps, bounds, now_ms)
-    return replace(job, timeout_s=services.selector.parsed_rules.jobs.timeout_s)
+    usual = services.selector.parsed_rules.jobs.timeout_s
+    return replace(job, timeout_s=usual if seconds is None else seconds)
 
 
 class CachePopulator:
@@ -149,10 +151,12 @@ class CachePopulator:
         missing: Mapping[str, Sequence[int]],
         start_date: Any = None,
         end_date: Any = None,
+        *,
+        timeout: float | None = None,
     ) -> dict[str, bool]:
         """Fetch what :meth:`analyze_missing_data` found; return timeframe to success.
 
-        Without dates the years are meant whole, up to now.
+        Without dates the years are meant whole, up to now. ``timeout``: see :func:`populate_cache`.
         """
         done: dict[str, bool] = {}
         for step, years in missing.items():
@@ -160,7 +164,9 @@ class CachePopulator:
             if years:
                 first = first or date_of(year_start(min(years)))
                 last = last or date_of(year_start(max(years) + 1) - 1)
-            done |= self.populate_ticker(ticker, [step], first, last) if years else {step: True}
+            done[step] = True
+            if years:
+                done |= self.populate_ticker(ticker, [step], first, last, timeout=timeout)
         return done
 
     def populate_ticker(
@@ -169,9 +175,15 @@ class CachePopulator:
         intervals: Sequence[str] | None = None,
         start_date: Any = None,
         end_date: Any = None,
+        *,
+        timeout: float | None = None,
     ) -> dict[str, bool]:
-        """Fetch what is missing of one symbol; return timeframe to success."""
-        return self.populate_cache([ticker], intervals, start_date, end_date).get(ticker, {})
+        """Fetch what is missing of one symbol; return timeframe to success.
+
+        ``timeout``: see :func:`populate_cache`.
+        """
+        done = self.populate_cache([ticker], intervals, start_date, end_date, timeout=timeout)
+        return done.get(ticker, {})
 
     def populate_cache(
         self,
@@ -179,14 +191,18 @@ class CachePopulator:
         intervals: Sequence[str] | None = None,
         start_date: Any = None,
         end_date: Any = None,
+        *,
+        timeout: float | None = None,
     ) -> dict[str, dict[str, bool]]:
         """Fetch what is missing of many symbols; return symbol to timeframe to success.
 
+        ``timeout``: see the function :func:`populate_cache`.
+
         Raises:
-            QueryError: a timeframe or the range is wrong; nothing was asked.
+            QueryError: a timeframe, the range or ``timeout`` is wrong; nothing was asked.
             KeyboardInterrupt: the user ended it; what had arrived is stored.
         """
-        job = _job(self._services, tickers, intervals, start_date, end_date)
+        job = _job(self._services, tickers, intervals, start_date, end_date, timeout)
         report = fill(self._services.client, job)
         done: dict[str, dict[str, bool]] = {}
         for result in report.results:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from ..errors import DataError, QueryError
 from ..fundamentals.request import Wish, data_type_of
 from ..model.instant import DAY_MS
+from ..net.deadline import seconds_of
 from ..observability.logs import Subject, running
 from ..wiring import Services, build
 from .refresh_plan import (
@@ -39,9 +40,9 @@ class Fundamentals(Protocol):
     """What is needed of a data manager."""
 
     def get_fundamentals(
-        self, symbol: str, *, force_refresh: bool = False, data_type: str = "general"
+        self, symbol: str, *, force_refresh: bool = False, data_type: str = "general", **more: Any
     ) -> dict[str, Any]:
-        """Return a record, empty where nobody knows."""
+        """Return a record, empty where no vendor has one; ``timeout=`` comes only if it was set."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def refresh_fundamentals(
     *,
     config_path: str | Path | None = None,
     listener: Listener | None = None,
+    timeout: float | None = None,
 ) -> dict[str, Any]:
     """Renew fundamentals and return what came of it.
 
@@ -85,6 +87,8 @@ def refresh_fundamentals(
         wanted: what to do; left out, all that is cached, where it is stale.
         cache_dir, config_path: as for the data manager.
         listener: told of each symbol's result, of its place and of how many there are.
+        timeout: seconds that each question (one symbol, one type) has, waits for vendors' limits
+            included; by default ``time_budget_seconds`` of the fundamentals file (20).
 
     Returns:
         ``selected`` (symbols in the order of the work), ``results`` (of each ``symbol``,
@@ -92,10 +96,11 @@ def refresh_fundamentals(
         ``dry_run`` and ``interrupted``.
 
     Raises:
-        QueryError: a data type or a number is wrong; nothing was asked.
+        QueryError: a data type, a number or ``timeout`` is wrong; nothing was asked.
         ConfigError: the configuration is wrong.
     """
-    return _Run(build(cache_dir, config_path), wanted or Refresh(), listener).told()
+    seconds = seconds_of(timeout, "a job")
+    return _Run(build(cache_dir, config_path), wanted or Refresh(), listener, seconds).told()
 
 
 def periodic_refresh(
@@ -103,21 +108,34 @@ def periodic_refresh(
     cache_dir: str | Path | None = None,
     *,
     config_path: str | Path | None = None,
+    timeout: float | None = None,
 ) -> dict[str, Any]:
     """Renew ratios and profiles of the 50 symbols that have waited longest; for a scheduler.
 
-    Returns and raises as :func:`refresh_fundamentals`.
+    Takes ``timeout``, returns and raises as :func:`refresh_fundamentals`.
     """
     choice = Choice(max_symbols=PERIODIC_SYMBOLS)
     wanted = Refresh(symbols, PERIODIC_TYPES, choice)
-    return refresh_fundamentals(wanted, cache_dir, config_path=config_path)
+    return refresh_fundamentals(wanted, cache_dir, config_path=config_path, timeout=timeout)
 
 
 def refresh_symbol_fundamentals(
-    dm: Fundamentals, symbol: str, data_types: Iterable[str], force_refresh: bool = False
+    dm: Fundamentals,
+    symbol: str,
+    data_types: Iterable[str],
+    force_refresh: bool = False,
+    *,
+    timeout: float | None = None,
 ) -> dict[str, Any]:
-    """Ask a data manager for each type of one symbol; ``success`` where anybody told anything."""
-    done = [_Done(kind, dm, symbol, force_refresh) for kind in data_types]
+    """Ask a data manager for each type of one symbol; ``success`` where a vendor has any of it.
+
+    ``timeout``: seconds that each type has; None: as the data manager has it.
+
+    Raises:
+        QueryError: ``timeout`` is no time.
+    """
+    seconds = seconds_of(timeout, symbol)
+    done = [_Done(kind, dm, symbol, force_refresh, seconds) for kind in data_types]
     return _result(symbol, done)
 
 
@@ -175,8 +193,11 @@ def cleanup_fundamentals(
 class _Done:
     """One type of one symbol, asked for."""
 
-    def __init__(self, kind: str, dm: Fundamentals, symbol: str, force: bool) -> None:
-        record = dm.get_fundamentals(symbol, force_refresh=force, data_type=kind)
+    def __init__(
+        self, kind: str, dm: Fundamentals, symbol: str, force: bool, timeout_s: float | None
+    ) -> None:
+        more = {} if timeout_s is None else {"timeout": timeout_s}
+        record = dm.get_fundamentals(symbol, force_refresh=force, data_type=kind, **more)
         told: Mapping[str, Any] = record.get("_metadata") or {}
         vendors = told.get("providers", {}).values()
         self.kind = kind
@@ -206,20 +227,26 @@ def _result(symbol: str, done: Sequence[_Done]) -> dict[str, Any]:
 class _Run:
     """One run at work; asks as the facade would, which stands above."""
 
-    def __init__(self, services: Services, wanted: Refresh, listener: Listener | None) -> None:
+    def __init__(
+        self,
+        services: Services,
+        wanted: Refresh,
+        listener: Listener | None,
+        timeout_s: float | None,
+    ) -> None:
         kinds = tuple(dict.fromkeys(data_type_of(kind) for kind in wanted.data_types))
         if not kinds:
             raise QueryError("no data type is named", hint="such as ratios,profile")
         self._wanted = replace(wanted, data_types=kinds)
-        self._services, self._listener = services, listener
+        self._services, self._listener, self._timeout_s = services, listener, timeout_s
         self._now_ms = services.clock.now_ms()
         self._cache = services.fundamentals.cache
         self._was_asked = False
 
     def get_fundamentals(
-        self, symbol: str, *, force_refresh: bool = False, data_type: str = "general"
+        self, symbol: str, *, force_refresh: bool = False, data_type: str = "general", **more: Any
     ) -> dict[str, Any]:
-        wish = Wish(force_refresh=force_refresh, data_type=data_type)
+        wish = Wish(force_refresh=force_refresh, data_type=data_type, **more)
         return self._services.fundamentals.get(symbol, wish)
 
     def told(self) -> dict[str, Any]:
@@ -249,7 +276,7 @@ class _Run:
         if self._was_asked and self._wanted.delay_s > 0:
             self._services.clock.sleep(self._wanted.delay_s)
         done = [
-            _Done(kind, self, symbol, self._is_forced(symbol, kind))
+            _Done(kind, self, symbol, self._is_forced(symbol, kind), self._timeout_s)
             for kind in self._wanted.data_types
         ]
         self._was_asked = any(one.was_asked for one in done)

@@ -78,6 +78,7 @@ class Showcase:
 
     Args:
         cache_dir, config_path: as for the data manager.
+        timeout: seconds that each call has, as for ``get_ohlcv``.
 
     Attributes:
         cache_dir: the cache folder.
@@ -87,7 +88,13 @@ class Showcase:
         StorageError: the cache folder cannot be used.
     """
 
-    def __init__(self, cache_dir: str | Path, config_path: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        cache_dir: str | Path,
+        config_path: str | Path | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self._timeout = timeout
         self._services: Services = build(cache_dir, config_path, retry=_RETRY)
         self.cache_dir = self._services.settings.cache_dir
 
@@ -125,7 +132,7 @@ class Showcase:
         return Shown(question, way, frame, (first, second))
 
     def _query(self, question: DemoQuestion) -> BarsQuery:
-        wishes = Wishes(question.provider, question.adjustment)
+        wishes = Wishes(question.provider, question.adjustment, timeout=self._timeout)
         return self._services.client.query(
             question.symbol, question.timeframe, question.start, question.end, wishes=wishes
         )

@@ -16,6 +16,7 @@ from ..calendars.gaps import BarGrid
 from ..errors import DataError, QueryError
 from ..model.kind import Basis
 from ..model.query import BarsQuery
+from ..net.deadline import run_call, seconds_of
 from ..prices.differences import ComparisonTerms, compare, differing_actions
 from ..prices.splice import AGGREGATES, ONE_MARKET
 from ..wiring import Services, build
@@ -53,6 +54,7 @@ def verify(
     provider: str | None = None,
     against: str | None = None,
     whole: bool = False,
+    timeout: float | None = None,
     cache_dir: str | Path | None = None,
     config_path: str | Path | None = None,
 ) -> Verification:
@@ -64,14 +66,20 @@ def verify(
         provider: of the cache only what this vendor supplied; with ``against`` the first vendor.
         against: the second vendor; the cache is left out.
         whole: without a start, everything that is cached.
+        timeout: seconds after which no vendor is waited for any more; what was not compared by then
+            says so in its ``error``. None: 30 s for each request, its repeats included.
         cache_dir, config_path: as for the data manager.
 
     Raises:
         QueryError: an argument is wrong, or nothing of it is cached.
         ConfigError: the configuration is wrong, or there is no such vendor.
     """
+    seconds = seconds_of(timeout, symbol)
     asked = VerifyQuestion(symbol, timeframe, start, end, provider, against, whole)
-    return verify_with(build(cache_dir, config_path), asked)
+    services = build(cache_dir, config_path)
+    if seconds is None:
+        return verify_with(services, asked)
+    return run_call(services.clock, seconds, verify_with, services, asked)
 
 
 def verify_with(house: Services, asked: VerifyQuestion) -> Verification:

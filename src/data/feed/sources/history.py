@@ -62,6 +62,8 @@ class ManagerHistory:
             that the bar may only be late.
         pinned: the only vendor whose bars count, if any.
         adjustment: what prices are corrected for.
+        timeout_s: seconds that each question has, as ``timeout=`` of ``get_ohlcv``; None: as long
+            as pages come.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class ManagerHistory:
         patience_ms: int = 120_000,
         pinned: str | None = None,
         adjustment: str = "split",
+        timeout_s: float | None = None,
     ) -> None:
         self._manager = manager
         self._symbol = symbol
@@ -83,6 +86,8 @@ class ManagerHistory:
         self._options: dict[str, Any] = {"strict": True, "adjustment": adjustment}
         if pinned is not None:
             self._options["provider"] = pinned
+        if timeout_s is not None:
+            self._options["timeout"] = timeout_s
 
     def last(self, count: int) -> list[LiveBar]:
         """Return the last ``count`` closed bars, or all there are."""

@@ -28,6 +28,7 @@ def polled(
     interval_s: float = 60.0,
     forming: bool = False,
     adjustment: str = "split",
+    timeout_s: float | None = None,
     on_ask: Callable[[], object] = lambda: None,
 ) -> PollSource:
     """Return a source that asks ``manager`` whenever a bar closes.
@@ -39,16 +40,27 @@ def polled(
         interval_s: see :class:`~.poll_source.PollSource`.
         forming: whether the running bar is looked at every ``interval_s``.
         adjustment: what prices are corrected for.
+        timeout_s: seconds that each question has; None: as long as pages come.
         on_ask: called before every question.
     """
     step, clock = Timeframe.parse(timeframe), clock_of(manager)
     # Of a symbol that nobody can place nothing is known but that it is asked for.
     market = market_of(manager, symbol) or calendar_for(Instrument(symbol, "crypto"))
     grid = BarGrid(market, step)
-    history = ManagerHistory(manager, symbol, grid, clock, pinned=provider, adjustment=adjustment)
+    history = ManagerHistory(
+        manager,
+        symbol,
+        grid,
+        clock,
+        pinned=provider,
+        adjustment=adjustment,
+        timeout_s=timeout_s,
+    )
 
     def running() -> LiveBar | None:
-        pinned: dict[str, Any] = {} if provider is None else {"provider": provider}
+        options: dict[str, Any] = {} if provider is None else {"provider": provider}
+        if timeout_s is not None:
+            options["timeout"] = timeout_s
         start = from_ms(grid.back(clock.now_ms() + 1, 1))
         frame = manager.get_ohlcv(
             symbol,
@@ -57,7 +69,7 @@ def polled(
             include_forming=True,
             columns=("state",),
             adjustment=adjustment,
-            **pinned,
+            **options,
         )
         forms = frame[frame["state"] == "forming"]
         return bars_of(forms, "live")[-1] if len(forms) else None

@@ -1,0 +1,124 @@
+"""What time jobs that ask vendors have, where their caller says it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import QueryError
+from src.data.fundamentals.request import Wish
+from src.data.fundamentals.service import FundamentalsService
+from src.data.jobs import key_probe, populate
+from src.data.jobs.backfill import BackfillReport, Job
+from src.data.jobs.key_probe import probe
+from src.data.jobs.populate import CachePopulator
+from src.data.jobs.refresh_fundamentals import (
+    Refresh,
+    periodic_refresh,
+    refresh_fundamentals,
+    refresh_symbol_fundamentals,
+)
+from src.data.jobs.showcase import OF_THE_SAMPLES, Showcase
+from src.data.jobs.verify import verify
+from src.data.net.deadline import current_deadline
+from tests.vendor_server import Fault, VendorServer
+
+pytestmark = pytest.mark.usefixtures("rules")
+Times = list[float | None]
+
+
+@pytest.fixture
+def times(monkeypatch: pytest.MonkeyPatch) -> Times:
+    """Return what time each question for fundamentals had; no vendor is asked."""
+    noted: Times = []
+
+    def get(self: FundamentalsService, symbol: str, wish: Wish) -> dict[str, Any]:
+        noted.append(wish.timeout)
+        return {}
+
+    monkeypatch.setattr(FundamentalsService, "get", get)
+    return noted
+
+
+def test_each_question_for_fundamentals_has_it(tmp_path: Path, times: Times) -> None:
+    wanted = Refresh(["AAPL", "KO"], ("profile", "ratios"), delay_s=0)
+    refresh_fundamentals(wanted, tmp_path / "cache", timeout=7)
+    assert times == [7.0] * 4
+    periodic_refresh(["AAPL"], tmp_path / "cache", timeout=8)
+    assert times[4:] == [8.0] * 2
+    refresh_symbol_fundamentals(DataManager(tmp_path / "cache"), "KO", ["profile"], timeout=9)
+    assert times[6:] == [9.0]
+    refresh_fundamentals(wanted, tmp_path / "cache")
+    assert times[7:] == [None] * 4
+
+
+@pytest.mark.usefixtures("times")
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda folder: refresh_fundamentals(Refresh(["KO"]), folder, timeout=0),
+        lambda folder: refresh_symbol_fundamentals(DataManager(folder), "KO", ["x"], timeout=-1),
+        lambda folder: verify("BTCUSDT", "1h", timeout=True, cache_dir=folder),
+        lambda folder: CachePopulator(folder).populate_ticker("BTCUSDT", ["1h"], timeout=0),
+    ],
+    ids=["refresh", "symbol", "verify", "populator"],
+)
+def test_what_is_no_time_is_refused_before_any_vendor_is_asked(
+    ask: Callable[[Path], object], tmp_path: Path, vendors: VendorServer
+) -> None:
+    with pytest.raises(QueryError, match="no number of seconds above 0"):
+        ask(tmp_path / "cache")
+    assert vendors.count() == 0
+
+
+def test_a_verification_ends_with_it_and_says_so(
+    tmp_path: Path, rules: Path, clock: ManualClock, vendors: VendorServer
+) -> None:
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
+    vendors.fault("binance", Fault.hang())
+    places = {"cache_dir": tmp_path / "cache", "config_path": rules}
+    (one,) = verify("BTCUSDT", "1h", timeout=0.2, **places).comparisons
+    assert one.compared is None
+    assert "took more than 0.2 s to answer" in one.error
+
+
+def test_each_question_about_a_key_has_it(
+    tmp_path: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[float] = []
+
+    def ask(*_: object) -> None:
+        left.append(current_deadline(clock).left_s())
+        clock.advance(5)
+
+    monkeypatch.setattr(key_probe, "_ask", ask)
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    found = list(probe(manager.provider_selector, "binance", clock, timeout=7))
+    assert left == [7.0] * len(found)
+    assert len(found) > 1
+
+
+def test_a_populator_gives_it_to_its_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs: list[Job] = []
+
+    def fill(client: object, job: Job, listener: object = None) -> BackfillReport:
+        jobs.append(job)
+        return BackfillReport()
+
+    monkeypatch.setattr(populate, "fill", fill)
+    populator = CachePopulator(tmp_path / "cache")
+    populator.populate_cache(["BTCUSDT"], ["1h"], timeout=7)
+    populator.populate_ticker("BTCUSDT", ["1h"], timeout=8)
+    populator.populate_missing_data("BTCUSDT", {"1h": [2024], "1d": []}, timeout=9)
+    populator.populate_cache(["BTCUSDT"], ["1h"])
+    assert [job.timeout_s for job in jobs] == [7, 8, 9, 600]
+
+
+def test_each_call_of_a_demonstration_has_it(tmp_path: Path) -> None:
+    assert Showcase(tmp_path, timeout=7)._query(OF_THE_SAMPLES).timeout_s == 7
