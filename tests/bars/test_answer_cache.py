@@ -16,8 +16,15 @@ import pytest
 
 from src.data.bars.answer.answer import Answer, Gap
 from src.data.bars.answer.reader import Reader
-from src.data.bars.lookup.answer_cache import _EACH, _MOST_ROWS, AnswerCache, _place
-from src.data.bars.lookup.cache_lookup import CacheLookup
+from src.data.bars.lookup import (
+    _EACH,
+    _MOST_ROWS,
+    MISS,
+    AnswerCache,
+    CacheLookup,
+    Hit,
+    _place,
+)
 from src.data.cache.read.lru_cache import LruCache
 from src.data.cache.store import BarStore, Commit
 from src.data.clock import ManualClock
@@ -218,7 +225,7 @@ def test_another_question_gets_its_own_answer(
 
 
 def recent_of(manager: DataManager) -> AnswerCache:
-    return manager._services.client._service._recent
+    return manager._services.client._service._answers
 
 
 def memory_of(manager: DataManager) -> LruCache:
@@ -241,7 +248,7 @@ def givens(manager: DataManager) -> dict[Any, Any]:
 def forget(manager: DataManager) -> None:
     """Keep no answer, and know of no question."""
     memory = memory_of(manager)
-    for key in [k for k in memory._entries if k[0] in ("answer", "asked")]:  # type: ignore[index]
+    for key in [k for k in memory._entries if k[0] in ("answer", "seen")]:  # type: ignore[index]
         memory.drop(key)
 
 
@@ -261,8 +268,8 @@ def question_of(manager: DataManager) -> BarsQuery:
 def wanted_again(manager: DataManager, query: BarsQuery) -> AnswerCache:
     """Return what holds nothing, and was asked this often enough to hold the answer."""
     forget(manager)
-    memory_of(manager).put(("asked", *_place(query)), True, 1)
-    assert recent_of(manager).find(query) is None
+    memory_of(manager).put(("seen", *_place(query)), True, 1)
+    assert recent_of(manager).find(query) is MISS
     return recent_of(manager)
 
 
@@ -314,8 +321,8 @@ def test_what_expires_is_held_until_then(
 
 def test_of_the_future_nothing_is_known(manager: DataManager) -> None:
     query = question_of(manager)
-    assert recent_of(manager).find(query) is not None
-    assert recent_of(manager).find(replace(query, now_ms=at(50, 60_000))) is None
+    assert isinstance(recent_of(manager).find(query), Hit)
+    assert recent_of(manager).find(replace(query, now_ms=at(50, 60_000))) is MISS
 
 
 def test_no_two_frames_share_their_values(manager: DataManager) -> None:
@@ -439,9 +446,9 @@ def answered(manager: DataManager) -> tuple[BarsQuery, Answer, pd.DataFrame]:
     """Return a question, its answer of the store, and the frame made of it."""
     query = question_of(manager)
     bars = manager._services.client._service
-    answer = CacheLookup(bars._store, bars._reader, bars._clock).answer(query)
-    assert answer is not None
-    return query, answer, asked(manager)
+    result = CacheLookup(bars._store, bars._reader, bars._clock).find(query)
+    assert isinstance(result, Hit)
+    return query, result.answer, asked(manager)
 
 
 @pytest.mark.parametrize("what", ["another lane", "not the store alone", "a view of before"])
@@ -492,8 +499,8 @@ def test_a_question_that_wants_more_neither_gives_nor_takes(
 ) -> None:
     query, answer, frame = answered(manager)
     recent = recent_of(manager)
-    assert recent.find(query) is not None
-    assert recent.find(replace(query, **more)) is None
+    assert isinstance(recent.find(query), Hit)
+    assert recent.find(replace(query, **more)) is MISS
     wanted_again(manager, query)
     recent.keep(replace(query, **more), answer, frame)
     assert givens(manager) == {}
@@ -661,7 +668,7 @@ def test_who_names_a_place_lives_as_long_as_it_does(manager: DataManager) -> Non
     instrument = replace(query.instrument)
     recent = wanted_again(manager, replace(query, instrument=instrument))
     recent.keep(replace(query, instrument=instrument), answer, frame)
-    assert recent.find(query) is None, "it may be understood otherwise now"
+    assert recent.find(query) is MISS, "it may be understood otherwise now"
     known = weakref.ref(instrument)
     del instrument
     assert known() is not None
@@ -711,7 +718,7 @@ def test_documents_that_cannot_be_looked_at_make_no_answer_stand(
 ) -> None:
     query = manager._services.client.query(*SHARE)
     recent = recent_of(manager)
-    assert recent.find(query) is not None
+    assert isinstance(recent.find(query), Hit)
     disk = manager._services.client._service._store._disk
     stat = disk.stat
 
@@ -721,7 +728,7 @@ def test_documents_that_cannot_be_looked_at_make_no_answer_stand(
         return stat(path)
 
     monkeypatch.setattr(disk, "stat", refused)
-    assert recent.find(query) is None
+    assert recent.find(query) is MISS
 
 
 def test_nobody_waits_for_the_lock(manager: DataManager) -> None:

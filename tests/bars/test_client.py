@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from src.data.bars.client import BarsClient, Wishes
+from src.data.bars.lookup import Derived, Hit, LookupResult, Miss, PartialHit
 from src.data.cache.retention.clear import evict_year
 from src.data.cache.retention.drop import drop_derived
 from src.data.cache.retention.eviction import PINNED
@@ -103,6 +104,21 @@ def test_a_lookup_says_what_is_missing_and_asks_no_vendor(
     ] == [(DAY,), (DAY,)]
     assert client.lookup(client.query("BTCUSDT", "1h", bars=3)).frame is None
     assert not vendor.asked
+
+
+def test_a_lookup_of_the_service_has_one_of_four_results(
+    client: BarsClient, store: BarStore
+) -> None:
+    def result(*asked: Any) -> LookupResult:
+        return client._service.lookup(client.query(*asked))
+
+    hit = result("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
+    assert isinstance(hit, Hit) and hit.frame is not None
+    late = result("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
+    assert late == PartialHit((Span(DAY.end, DAY.end + DAY_MS),))
+    # Yahoo serves weeks too; they break at splits.
+    assert result("AAPL", "1w", "2024-01-01", "2024-02-01") == Derived(Timeframe.parse("1d"))
+    assert result("ETHUSDT", "1h", "2024-06-01", "2024-06-01") == Miss()
 
 
 def test_a_batch_has_a_frame_for_each_question_in_order(client: BarsClient, vendor: Shelf) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from src.data.bars import lookup
 from src.data.bars.answer.adjust import Rebaser
 from src.data.bars.fetch import lifetimes, listing, plan
 from src.data.bars.fetch.lane import LaneRunner
 from src.data.bars.ingest import classify, ingest
-from src.data.bars.lookup import cache_lookup
 from src.data.bars.selection import candidates
 from src.data.cache.facade import frame_import
 from src.data.calendars.gaps import BarGrid
@@ -167,7 +167,7 @@ def a_clock_ahead_without_a_date(sim: Simulation) -> None:
 
 def believe_our_own_clock(patch: Patch) -> None:
     patch.setattr(classify, "_vouched_before", lambda answered, closed: answered.end)
-    patch.setattr(cache_lookup, "fetched_ahead", lambda *_: ())
+    patch.setattr(lookup, "fetched_ahead", lambda *_: ())
     patch.setattr(plan, "fetched_ahead", lambda *_: ())
 
 

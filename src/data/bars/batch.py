@@ -15,6 +15,7 @@ from ..model.provenance import ATTRS_KEY, freeze
 from ..model.query import BarsQuery
 from ..net.deadline import run_call
 from ..observability.logs import carried, running, subject_of
+from .lookup import Hit
 from .request import RequestParser, Wishes
 from .service import BarsService
 
@@ -30,7 +31,7 @@ def get_batch(bars: BarsService, queries: Sequence[BarsQuery]) -> list[pd.DataFr
     What is held is read in the caller's thread, one query after another: a switch of threads takes
     longer than the answer. What must be fetched, or inflated first, goes to a few threads.
     """
-    found = [_by(bars.held, query) for query in queries]
+    found = [_by(partial(_at_hand, bars), query) for query in queries]
     others = [query for query, frame in zip(queries, found, strict=True) if frame is None]
     # All of them are one call; a question with a time of its own ends by it, too.
     times = [query.timeout_s for query in others]
@@ -68,6 +69,12 @@ def get_by_symbol(
                 failed[symbol] = _failed(symbol, error, shared[-1].columns)
         frames = dict(zip(queries, get_batch(bars, list(queries.values())), strict=True))
     return {symbol: failed[symbol] if symbol in failed else frames[symbol] for symbol in wanted}
+
+
+def _at_hand(bars: BarsService, query: BarsQuery) -> pd.DataFrame | None:
+    """Return the frame where the store has it without inflating files."""
+    result = bars.lookup_at_hand(query)
+    return result.frame if isinstance(result, Hit) else None
 
 
 def _by(get: _Get, query: BarsQuery) -> pd.DataFrame | None:

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..model.series import SeriesKey
-from ..model.span import Span, subtract
+from ..model.span import Span
 from ..net.deadline import run_call, seconds_of
 from .observer import Enrolled, Observer
 from .request import RequestParser, Wishes
@@ -208,14 +208,12 @@ class BarsClient:
             QueryError: there is no such version of the series, or it is not kept any more.
             CacheError: the store cannot be read.
         """
-        frame = self._service.lookup(query)
-        if frame is not None:
-            return Lookup(frame)
-        now = self._clock.now_ms()
-        key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
-        wanted = Span(query.span.start, max(query.span.start, min(query.span.end, now + 1)))
-        held = () if query.refresh else self._store.view(key).coverage.held(now)
-        return Lookup(None, tuple(subtract([wanted], held)) or (query.span,))
+        from .lookup import Hit, PartialHit
+
+        result = self._service.lookup(query)
+        if isinstance(result, Hit):
+            return Lookup(result.frame)
+        return Lookup(None, result.missing if isinstance(result, PartialHit) else (query.span,))
 
     def plan(self, query: BarsQuery) -> Plan:
         """Return what :meth:`get` would do: held, missing, requests, quota, waits; see ``Plan``.

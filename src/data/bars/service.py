@@ -1,4 +1,4 @@
-"""Answer one question for bars: from the store where held, from vendors where not."""
+"""Answer queries for bars: from the store where it has them, from vendors where not."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from .answer.answer import Answer, frame_of
 from .answer.reader import Reader
 from .ingest.commit import Expiry
 from .locks import FindLeases, Turns
-from .lookup.answer_cache import AnswerCache
-from .lookup.cache_lookup import CacheLookup
+from .lookup import MISS, AnswerCache, CacheLookup, Derived, Hit, LookupResult
 from .observer import Call, Observer
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..model.timeframe import Timeframe
     from .fetch.miss import MissHandler
     from .selection.candidates import Selector
 
@@ -30,19 +28,20 @@ if TYPE_CHECKING:
 class BarsService:
     """Bars for queries, gap by gap. Thread-safe; one series is fetched by one thread at a time.
 
-    The steps of a call:
+    The steps of :meth:`get`:
 
-    1. ``AnswerCache.find``: the answer given last, while nothing of it has changed or is due.
-    2. ``CacheLookup.answer``: a hit, by comparing what the documents say.
-    3. ``MissHandler.answer``: a miss. ``LaneRunner.answer`` plans what is missing against the calendar,
-       ``Fetcher.fill`` asks the vendors in order for each segment, ``AnswerIngester.take`` checks what
-       comes, ``StoreWriter.commit`` stores it. Bars that no vendor serves, and the weeks and months of
-       shares, are made by ``Deriver`` of shorter ones that went steps 2 and 3.
+    1. ``AnswerCache.find``: the answer given last, while nothing of it has changed or is due (`Hit`).
+    2. ``CacheLookup.find``: a hit, by comparing what the documents say. Weeks and months of shares
+       are `Derived` of days where ``SourceTimeframes.preferred`` says so.
+    3. ``MissHandler.answer``, for every other result: ``LaneRunner.answer`` plans what is missing
+       against the calendar, ``Fetcher.fill`` asks the vendors in order for each segment,
+       ``AnswerIngester.take`` checks their answers, ``StoreWriter.commit`` stores them. Bars that no
+       vendor serves are made by ``Deriver`` of shorter ones that went steps 2 and 3.
     4. ``Reader.answer`` reads the whole and brings it to one basis; ``frame_of`` makes the frame.
     5. ``AnswerCache.keep`` keeps what would be the same again.
 
-    A bar once stored is returned until a better one replaces it; how far it can be trusted is
-    told by the state of its span. ``provisional``: it may change until it has settled, then it is
+    A bar once stored is returned until a better one replaces it; the state of its span says how far
+    it can be trusted. ``provisional``: it may change until it has settled, then it is
     asked again. ``suspect``: it is asked again when its doubt expires; meanwhile it is the best
     there is. A ``strict`` request accepts both. It refuses gaps, rows that cannot be bars, answers
     that lack much of what they should hold, and bars that cannot be brought to the asked basis.
@@ -61,10 +60,10 @@ class BarsService:
         self._store, self._selector, self._clock = store, selector, clock
         self._expiry, self._checks = expiry or Expiry(), checks or ValidationRules()
         self._reader = Reader(store, clock)
-        self._recent = AnswerCache(store, self._reader.days)
+        self._answers = AnswerCache(store, self._reader.days)
         self._lookup = CacheLookup(store, self._reader, clock)
         self._locks, self._turns = SeriesLocks(), Turns(store.root, clock, leases)
-        self._watcher = watcher or Observer(clock)
+        self._observer = watcher or Observer(clock)
         self._miss_handler: MissHandler | None = None
 
     @property
@@ -76,96 +75,89 @@ class BarsService:
         """Return the frame for ``query``.
 
         Raises:
-            NoProviderError: nobody is configured for it and nothing is stored.
-            AllProvidersFailedError: bars were missing, nobody supplied them, nothing is stored.
+            NoProviderError: no vendor is configured for it and nothing is stored.
+            AllProvidersFailedError: bars were missing, no vendor supplied them, nothing is stored.
             IncompleteDataError: ``strict``, and the answer lacks something.
             QueryError: there is no such version of the series, or it is not kept any more.
         """
         # In a context of its own: what Ctrl-C leaves set in it ends with it.
-        return copy_context().run(self._got, query)
+        return copy_context().run(self._get, query)
 
-    def _got(self, query: BarsQuery) -> pd.DataFrame:
-        with self._watcher.call(query) as call:
-            given = self._given(query, call)
-            return (
-                given if given is not None else self._framed(query, call, self.answer(query, call))
-            )
+    def _get(self, query: BarsQuery) -> pd.DataFrame:
+        with self._observer.call(query) as call:
+            result = self._answers.find(query)
+            if not isinstance(result, Hit):
+                result = Hit(self.answer(query, call))
+            return self._frame(query, call, result)
 
-    def held(self, query: BarsQuery) -> pd.DataFrame | None:
-        """Return the frame where all is held and at hand; None where it takes a while.
+    def lookup(self, query: BarsQuery) -> LookupResult:
+        """Return what memory and store give by themselves, a hit with its frame.
+
+        Raises:
+            IncompleteDataError: ``strict``, and the answer lacks something.
+            QueryError: there is no such version of the series, or it is not kept any more.
+        """
+        with self._observer.call(query) as call:
+            result: LookupResult = self._answers.find(query)
+            if not isinstance(result, Hit):
+                result = self._look_up(query)
+            if isinstance(result, Hit):
+                result = Hit(result.answer, self._frame(query, call, result))
+            return result
+
+    def lookup_at_hand(self, query: BarsQuery) -> LookupResult:
+        """Do a :meth:`lookup` where no file must be inflated for it first; else it is a miss.
 
         Raises:
             IncompleteDataError: ``strict``, and the answer lacks something.
         """
         key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
-        if query.version is not None or not self._store.is_at_hand(key):
-            return None
-        return self.lookup(query)
-
-    def lookup(self, query: BarsQuery) -> pd.DataFrame | None:
-        """Return the frame where comparing what is held gives one; no vendor is asked.
-
-        Raises:
-            IncompleteDataError: ``strict``, and the answer lacks something.
-            QueryError: there is no such version of the series, or it is not kept any more.
-        """
-        if query.version is not None:
-            return self.get(query)
-        with self._watcher.call(query) as call:
-            if (given := self._given(query, call)) is not None:
-                return given
-            answer = None if self._days(query) else self._lookup.answer(query)
-            return None if answer is None else self._framed(query, call, answer)
-
-    def _given(self, query: BarsQuery, call: Call) -> pd.DataFrame | None:
-        """Return the answer given last where it still stands."""
-        found = self._recent.find(query)
-        if found is None:
-            return None
-        call.answered(found[0])
-        return found[1]
-
-    def _framed(self, query: BarsQuery, call: Call, answer: Answer) -> pd.DataFrame:
-        frame = frame_of(call.answered(answer))
-        self._recent.keep(query, answer, frame)
-        return frame
+        is_at_hand = query.version is None and self._store.is_at_hand(key)
+        return self.lookup(query) if is_at_hand else MISS
 
     def answer(self, query: BarsQuery, call: Call) -> Answer:
-        """Return what :meth:`get` makes its frame of; ``call`` is told where vendors are needed.
+        """Return what :meth:`get` makes its frame of; ``call`` notes where vendors are needed.
 
         Raises:
             NoProviderError, AllProvidersFailedError: as :meth:`get`.
         """
+        result = self._look_up(query)
+        if isinstance(result, Hit):
+            return result.answer
+        call.missed(self._store.actions)
+        days = result.source if isinstance(result, Derived) else None
+        return self.misses().answer(query, days)
+
+    def _look_up(self, query: BarsQuery) -> LookupResult:
+        """Return what the store gives by itself."""
         if query.version is not None:
             from .versions import Versions
 
-            return Versions(self._store, self._clock).answer(query)
-        days = self._days(query)
-        held = None if days else self._lookup.answer(query)
-        if held is not None:
-            return held
-        call.missed(self._store.actions)
-        return self.misses().answer(query, days)
+            return Hit(Versions(self._store, self._clock).answer(query))
+        days = self.misses().parts.preferred(query) if query.is_of_whole_weeks else None
+        return self._lookup.find(query) if days is None else Derived(days)
+
+    def _frame(self, query: BarsQuery, call: Call, hit: Hit) -> pd.DataFrame:
+        """Return the frame of a hit, which is counted and kept."""
+        call.answered(hit.answer)
+        if hit.frame is not None:
+            return hit.frame
+        frame = frame_of(hit.answer)
+        self._answers.keep(query, hit.answer, frame)
+        return frame
 
     def misses(self) -> MissHandler:
         """Return what answers misses; it is made for the first of them."""
         if self._miss_handler is None:
             # Imported here: an answer from the cache needs no vendor, and no plan of whom to ask.
-            from .fetch.miss import FetchServices, MissHandler
+            from .fetch.lane import LaneRunner
+            from .fetch.miss import MissHandler
 
-            house = FetchServices(
-                self._store,
-                self._selector,
-                self._clock,
-                self._expiry,
-                self._checks,
-                self._locks,
-                self._turns,
+            runner = LaneRunner(
+                self._store, self._clock, self._reader, self._expiry, self._checks, self._turns
             )
             # Two threads may make one each: what there must be one of are the locks and turns.
-            self._miss_handler = MissHandler(house, self._reader, self._lookup)
+            self._miss_handler = MissHandler(
+                self._store, self._selector, self._clock, self._locks, self._lookup, runner
+            )
         return self._miss_handler
-
-    def _days(self, query: BarsQuery) -> Timeframe | None:
-        """Return days where the answer is better made of these, else None."""
-        return self.misses().parts.preferred(query) if query.is_of_whole_weeks else None

@@ -35,7 +35,8 @@ class LaneRunner:
     """Answers queries from one lane at a time. Thread-safe: it keeps no state of its own.
 
     Attributes:
-        on_todo: told of every plan before anything of it is done.
+        reader: reads the answers.
+        on_todo: called with every plan before anything of it is done.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class LaneRunner:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._reader = reader
+        self.reader = reader
         self._expiry = expiry
         self._turns = turns
         self._writer = StoreWriter(store)
@@ -161,7 +162,7 @@ class LaneRunner:
         asked: Span | None = None
         for _ in range(2):
             try:
-                return self._reader.answer(query, work.key, wanted, Outcome.of(work, cap))
+                return self.reader.answer(query, work.key, wanted, Outcome.of(work, cap))
             except ActionsMissingError as needed:
                 if query.offline or needed.span == asked:  # no vendor knows more by its own time
                     break
@@ -173,7 +174,7 @@ class LaneRunner:
                     self._fill_overdue(wanted, work)
                 elif not self._ask_anew(query, wanted, work):
                     break
-        return self._reader.answer(query, work.key, wanted, Outcome.of(work, cap), lenient=True)
+        return self.reader.answer(query, work.key, wanted, Outcome.of(work, cap), lenient=True)
 
     def _ask_anew(self, query: BarsQuery, wanted: Span, work: FetchState) -> bool:
         """Ask for all bars in one basis where nobody tells what happened between two of them.

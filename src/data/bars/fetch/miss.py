@@ -21,7 +21,6 @@ from ...errors import (
     UnsupportedError,
 )
 from ...model.query import BarsQuery
-from ...model.rules import ValidationRules
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
@@ -30,13 +29,11 @@ from ...net.locks import SeriesLocks
 from ...net.one_call import one_call
 from ..answer.adjust import ClosesMissingError
 from ..answer.answer import Answer
-from ..answer.reader import Outcome, Reader, attempt_of, told
+from ..answer.reader import Outcome, attempt_of, told
 from ..derive.derive import NOBODY, Deriver
 from ..derive.sources import SourceTimeframes
-from ..ingest.commit import Expiry
 from ..ingest.writer import actions_known
-from ..locks import Turns
-from ..lookup.cache_lookup import CacheLookup
+from ..lookup import CacheLookup, Hit
 from ..selection.candidates import LaneRoute, Route, Selector, candidates_of, route, unknown_symbol
 from ..selection.exclusions import left_out
 from ..selection.namesakes import Namesakes, derivative
@@ -85,49 +82,36 @@ class _Before:
         return cls([a for t in tries for a in (*t.attempts, *t.beside)], {**out, **down})
 
 
-@dataclass(frozen=True)
-class FetchServices:
-    """What misses are answered with.
-
-    Attributes:
-        store: what is held.
-        selector: who is asked.
-        clock: the time.
-        expiry: how long a nothing stands.
-        checks: what answers are held against.
-        locks: of the series, in this process.
-        turns: of the series, among processes.
-    """
-
-    store: BarStore
-    selector: Selector
-    clock: Clock
-    expiry: Expiry
-    checks: ValidationRules
-    locks: SeriesLocks
-    turns: Turns
-
-
 class MissHandler:
     """The long way of a request. Thread-safe; one series is fetched by one thread at a time.
 
     Args:
-        house: what it works with.
-        reader, hits: of the short way.
+        store: the store of bars.
+        selector: which vendors are asked.
+        clock: the time.
+        locks: of the series, in this process.
+        lookup: the short way, which shorter bars go first.
+        runner: answers from single lanes.
 
     Attributes:
-        runner: answers from single lanes.
+        runner: as passed.
         parts: says which shorter bars an answer may be made of.
     """
 
-    def __init__(self, house: FetchServices, reader: Reader, hits: CacheLookup) -> None:
-        self._store, self._selector, self._clock = house.store, house.selector, house.clock
-        self._reader, self._lookup, self._locks = reader, hits, house.locks
-        self.runner = LaneRunner(
-            house.store, house.clock, reader, house.expiry, house.checks, house.turns
-        )
-        self.parts = SourceTimeframes(house.selector, house.store)
-        self._namesakes = Namesakes(house.store, house.clock)
+    def __init__(
+        self,
+        store: BarStore,
+        selector: Selector,
+        clock: Clock,
+        locks: SeriesLocks,
+        lookup: CacheLookup,
+        runner: LaneRunner,
+    ) -> None:
+        self._store, self._selector, self._clock = store, selector, clock
+        self._lookup, self._locks, self.runner = lookup, locks, runner
+        self._reader = runner.reader
+        self.parts = SourceTimeframes(selector, store)
+        self._namesakes = Namesakes(store, clock)
         self._deriver = Deriver(self.parts, self._ask)
 
     def answer(self, query: BarsQuery, days: Timeframe | None) -> Answer:
@@ -159,9 +143,9 @@ class MissHandler:
 
     def _ask(self, query: BarsQuery, out: Mapping[str, DataError]) -> Answer:
         """Answer by bars of that very length; who is ``out`` is not asked for any."""
-        held = self._lookup.answer(query)
-        if held is not None:
-            return held
+        result = self._lookup.find(query)
+        if isinstance(result, Hit):
+            return result.answer
         try:
             return self._from_vendors(query, out)
         except NOBODY as error:
