@@ -27,12 +27,12 @@ from src.data.model.query import BarsQuery
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
 from src.data.net.account import Account
-from src.data.net.circuit import Circuits
 from src.data.net.circuit_breaker import CircuitPolicy
 from src.data.net.limiter import Limiter
 from src.data.net.sender import Sender
 from src.data.net.state import State
 from src.data.vendors.base import BaseDataDownloader
+from tests.net.guarding import Circuits
 from tests.net.scripted import answer
 from tests.vendor_server.face import http_date
 

@@ -21,8 +21,9 @@ from src.data.errors import (
     UnavailableError,
 )
 from src.data.net.account import Account
-from src.data.net.circuit import CircuitChange, Circuits
+from src.data.net.circuit import CircuitChange
 from src.data.net.state import State
+from tests.net.guarding import Circuits
 from tests.net.scripted import NOW_MS
 
 ACME = Account("acme")
@@ -197,6 +198,7 @@ class TestBlame:
     def answer_badly(self, circuits: Circuits) -> None:
         with circuits.guard(ACME, DAILY) as visit:
             pass
+        assert visit is not None
         visit.blame(self.BAD)
 
     def test_bad_answers_in_a_row_shut_the_door_for_all_processes(
@@ -240,6 +242,7 @@ class TestBlame:
             pass
         call(circuits, AuthenticationError("no such key"))
         shut = circuits.look(ACME, DAILY)
+        assert visit is not None
         visit.blame(self.BAD)
         assert circuits.look(ACME, DAILY) == shut
 
@@ -250,6 +253,7 @@ class TestBlame:
         with circuits.guard(ACME, DAILY) as visit:
             pass
         before = circuits.look(ACME, DAILY)
+        assert visit is not None
         visit.blame(error)
         assert circuits.look(ACME, DAILY) == before
 

@@ -6,11 +6,12 @@ import threading
 import pytest
 
 from src.data.clock import ManualClock
-from src.data.errors import RateLimitedError, UnavailableError
+from src.data.errors import RateLimitedError, SymbolNotFoundError, UnavailableError
 from src.data.model.capabilities import Limits
 from src.data.net.limiter import Limiter
 from src.data.net.state import State
-from tests.net.scripted import NOW_MS
+from src.data.net.unknown_symbols import SymbolCheck
+from tests.net.scripted import NOW_MS, answer
 
 
 def limiter(limits: Limits) -> tuple[Limiter, ManualClock]:
@@ -114,7 +115,64 @@ def test_what_is_on_this_machine_has_no_circuits_and_no_unknown_symbols() -> Non
             raise UnavailableError("the disk is full of holes")
     with one.guard("bars/1d") as visit:
         assert visit is None
-    assert one.symbols("files/bars") is None
+    asked = SymbolCheck("X", "files/bars")
+    with pytest.raises(SymbolNotFoundError), one.guard("bars/1d", asked):
+        raise SymbolNotFoundError("no such file")
+    assert one.unknown_symbol(asked) is None
+
+
+class TestGuardedCalls:
+    """The first request is reserved with the entry; what was answered is settled with what follows."""
+
+    def test_what_is_reserved_and_not_sent_is_free_again(self) -> None:
+        one, _ = limiter(Limits(per_minute=2))
+        with one.guard("bars/1d"):
+            assert one.used() == {"60s": 1}
+        assert one.used() == {"60s": 0}
+
+    def test_a_dearer_first_request_is_counted_once_and_reserved_the_next_time(self) -> None:
+        one, _ = limiter(Limits(per_minute=20))
+        for spent in (5, 10):
+            with one.guard("bars/1d"):
+                one.settle(one.acquire(5, 0), answer())
+            assert one.used() == {"60s": spent}
+        with one.guard("bars/1d"):
+            assert one.used() == {"60s": 15}
+            with one.guard("bars/1h"):
+                assert one.used() == {"60s": 20}, "another door is guessed to be as dear"
+
+    def test_where_the_first_does_not_fit_it_waits_as_any_other(self) -> None:
+        one, clock = limiter(Limits(per_minute=2))
+        ask(one, 2, 0)
+        with one.guard("bars/1d"):
+            with pytest.raises(RateLimitedError):
+                one.acquire(1, 59)
+            one.acquire(1, 61)
+        assert clock.slept == [60]
+
+    def test_units_count_from_the_answer_on_however_late_it_is_settled(self) -> None:
+        one, clock = limiter(Limits(per_minute=3))
+        with one.guard("bars/1d"):
+            for _ in range(2):
+                one.settle(one.acquire(1, 0), answer())
+                clock.advance(20)
+        assert one.used() == {"60s": 2}
+        clock.advance(20)
+        assert one.used() == {"60s": 1}
+
+    def test_a_refusal_is_settled_at_once(self) -> None:
+        one, clock = limiter(Limits(per_minute=100))
+        with one.guard("bars/1d"):
+            one.settle(one.acquire(1, 0), answer(status=429, x_mbx_used_weight_1m="90"))
+            assert one.used() == {"60s": 90}
+
+    def test_an_interrupted_call_leaves_nothing_behind(self) -> None:
+        one, _ = limiter(Limits(per_minute=9))
+        with pytest.raises(KeyboardInterrupt), one.guard("bars/1d"):
+            one.settle(one.acquire(1, 0), answer())
+            raise KeyboardInterrupt
+        ask(one, 1, 0)
+        assert one.used() == {"60s": 2}, "settled at once where no call is guarded"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")

@@ -16,11 +16,11 @@ from src.data.errors import CircuitOpenError, UnavailableError
 from src.data.model.capabilities import Limits
 from src.data.net import state as module
 from src.data.net.account import Account
-from src.data.net.circuit import Circuits
 from src.data.net.limiter import Limiter
 from src.data.net.machine import boot
 from src.data.net.state import FILE, SALT, State
 from src.data.net.state_tables import StateTables
+from tests.net.guarding import Circuits
 from tests.net.scripted import NOW_MS
 
 Look = Callable[[], float]

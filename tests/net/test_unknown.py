@@ -16,12 +16,12 @@ from src.data.net import state_tables
 from src.data.net.account import Account
 from src.data.net.paused_vendors import unknown_symbols
 from src.data.net.state import State
-from src.data.net.unknown import UnknownSymbols
+from tests.net.guarding import Symbols
 from tests.net.scripted import NOW_MS
 
 ACME = Account("acme")
 HERE, MIRROR = "acme.example/v1", "mirror.example/v1"
-Make = Callable[..., UnknownSymbols]
+Make = Callable[..., Symbols]
 
 
 @pytest.fixture
@@ -32,16 +32,16 @@ def clock() -> ManualClock:
 @pytest.fixture
 def make(tmp_path: Path, clock: ManualClock) -> Make:
     """Return a maker; each one made stands for another process on one and the same book."""
-    return lambda account=ACME, at=HERE: UnknownSymbols(State(tmp_path, clock), account, at)
+    return lambda account=ACME, at=HERE: Symbols(State(tmp_path, clock), account, at)
 
 
 @pytest.fixture
-def symbols(make: Make) -> UnknownSymbols:
+def symbols(make: Make) -> Symbols:
     return make()
 
 
 def ask(
-    symbols: UnknownSymbols, error: DataError | None = None, symbol: str = "ZZZ", **how: bool
+    symbols: Symbols, error: DataError | None = None, symbol: str = "ZZZ", **how: bool
 ) -> bool:
     """Ask once; return whether the vendor was asked. It answers bars, or ``error``."""
     asked = False
@@ -56,7 +56,7 @@ UNKNOWN = SymbolNotFoundError("no such symbol")
 
 
 def test_it_is_asked_once_and_no_other_process_asks_again(
-    symbols: UnknownSymbols, make: Make, clock: ManualClock
+    symbols: Symbols, make: Make, clock: ManualClock
 ) -> None:
     assert ask(symbols, UNKNOWN)
     clock.advance(60)
@@ -73,7 +73,7 @@ def test_it_is_asked_once_and_no_other_process_asks_again(
 
 
 def test_the_word_counts_for_longer_when_it_is_repeated(
-    symbols: UnknownSymbols, clock: ManualClock
+    symbols: Symbols, clock: ManualClock
 ) -> None:
     ask(symbols, UNKNOWN)
     clock.advance(900)
@@ -86,7 +86,7 @@ def test_the_word_counts_for_longer_when_it_is_repeated(
 
 @pytest.mark.parametrize("answer", [None, NoDataError("nothing in this range")])
 def test_an_answer_for_it_forgets_the_word(
-    symbols: UnknownSymbols, clock: ManualClock, answer: DataError | None
+    symbols: Symbols, clock: ManualClock, answer: DataError | None
 ) -> None:
     ask(symbols, UNKNOWN)
     clock.advance(900)
@@ -97,7 +97,7 @@ def test_an_answer_for_it_forgets_the_word(
 
 
 def test_a_failure_in_between_says_nothing_about_the_symbol(
-    symbols: UnknownSymbols, clock: ManualClock
+    symbols: Symbols, clock: ManualClock
 ) -> None:
     ask(symbols, UNKNOWN)
     clock.advance(900)
@@ -108,7 +108,7 @@ def test_a_failure_in_between_says_nothing_about_the_symbol(
 
 
 def test_other_symbols_accounts_and_addresses_are_asked(
-    symbols: UnknownSymbols, make: Make
+    symbols: Symbols, make: Make
 ) -> None:
     ask(symbols, UNKNOWN)
     assert ask(symbols, symbol="ZZZ2")
@@ -118,24 +118,24 @@ def test_other_symbols_accounts_and_addresses_are_asked(
     assert not ask(symbols)
 
 
-def test_who_insists_asks_and_is_believed(symbols: UnknownSymbols) -> None:
+def test_who_insists_asks_and_is_believed(symbols: Symbols) -> None:
     ask(symbols, UNKNOWN)
-    assert ask(symbols, anyway=True)
+    assert ask(symbols, insist=True)
     assert ask(symbols), "it was known after all"
     ask(symbols, UNKNOWN)
-    assert ask(symbols, UNKNOWN, anyway=True)
+    assert ask(symbols, UNKNOWN, insist=True)
     assert not ask(symbols)
 
 
 def test_a_symbol_it_has_just_known_is_not_unknown_at_the_first_word(
-    symbols: UnknownSymbols,
+    symbols: Symbols,
 ) -> None:
-    assert ask(symbols, UNKNOWN, trusted=True)
+    assert ask(symbols, UNKNOWN, is_trusted=True)
     assert ask(symbols)
 
 
-def test_known_symbols_cost_one_look_and_no_turn_to_write(
-    symbols: UnknownSymbols, monkeypatch: pytest.MonkeyPatch
+def test_a_call_that_changes_nothing_takes_no_turn_to_write(
+    symbols: Symbols, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[bool] = []
     run = State.run
@@ -144,14 +144,15 @@ def test_known_symbols_cost_one_look_and_no_turn_to_write(
         looks.append(write)
         return run(state, work, write=write)
 
+    ask(symbols)
     monkeypatch.setattr(State, "run", counted)
     ask(symbols)
     ask(symbols, NoDataError("nothing in this range"))
-    assert looks == [False, False]
+    assert looks == [False] * 4, "one to enter and one to leave"
 
 
 def test_the_table_does_not_grow_without_end(
-    symbols: UnknownSymbols, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    symbols: Symbols, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state_tables, "_MOST_UNKNOWN", 5)
     for number in range(12):
@@ -162,7 +163,7 @@ def test_the_table_does_not_grow_without_end(
 
 
 def test_what_ran_out_long_ago_is_forgotten(
-    symbols: UnknownSymbols, tmp_path: Path, clock: ManualClock
+    symbols: Symbols, tmp_path: Path, clock: ManualClock
 ) -> None:
     ask(symbols, UNKNOWN)
     clock.advance(8 * 86_400)
@@ -172,7 +173,7 @@ def test_what_ran_out_long_ago_is_forgotten(
 
 
 def test_only_what_is_believed_now_is_counted(
-    symbols: UnknownSymbols, make: Make, tmp_path: Path, clock: ManualClock
+    symbols: Symbols, make: Make, tmp_path: Path, clock: ManualClock
 ) -> None:
     state = State(tmp_path / "elsewhere", clock)
     assert unknown_symbols(state) == {}
@@ -196,10 +197,10 @@ def test_a_state_file_of_before_gets_the_table_and_keeps_the_rest(
     new = make()
     assert ask(new, UNKNOWN)
     assert not ask(new)
-    assert new._state.run(lambda b: b.on_their_way("acme:-"), write=False) == 7
+    assert new.state.run(lambda b: b.on_their_way("acme:-"), write=False) == 7
 
 
-def test_symbols_of_any_text_are_only_text(symbols: UnknownSymbols) -> None:
+def test_symbols_of_any_text_are_only_text(symbols: Symbols) -> None:
     for symbol in ("'; DROP TABLE unknown; --", "a\0b", "^VIX", "ｅ", ""):
         assert ask(symbols, UNKNOWN, symbol)
         assert not ask(symbols, symbol=symbol)

@@ -1,19 +1,20 @@
-"""Doors of vendors that failed lately: nobody knocks for a while, then exactly one caller does."""
+"""One call to something that a vendor serves: refused where it failed lately, remembered when it ends."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from typing import NamedTuple
 
-from ..errors import CircuitOpenError
+from ..errors import CircuitOpenError, DataError, NoDataError, SymbolNotFoundError
 from .account import Account
-from .circuit_breaker import Circuit, CircuitPolicy, Outcome, outcome_of
+from .circuit_breaker import Circuit, CircuitPolicy, outcome_of
+from .quota import QuotaReport
 from .state import State
 from .state_tables import StateTables
+from .unknown_symbols import SymbolCheck, Unknown, said_again
 
 _POLICY = CircuitPolicy()
 _LONGEST_REASON = 200
@@ -26,8 +27,8 @@ class CircuitChange:
 
     Attributes:
         vendor, door: whose, and what is not asked for.
-        is_open: whether nobody asks now.
-        seconds: until somebody may try; 0 when it was closed.
+        is_open: whether the vendor is not asked now.
+        seconds: until one caller may try; 0 when it was closed.
         reason: what the last failure was, empty when it was closed.
     """
 
@@ -41,131 +42,125 @@ class CircuitChange:
 CircuitHook = Callable[[CircuitChange], None]
 
 
-@dataclass(frozen=True)
-class CircuitVisit:
-    """One call that a door let in; that its answer was bad may be found when it is long over.
+class EndedRequest(NamedTuple):
+    """A request that was answered: its ticket, what the answer says of quotas, and when it came."""
+
+    ticket: str
+    reports: list[QuotaReport]
+    at_s: float
+
+
+class GuardedCall:
+    """One call to something that a vendor serves, from its entry to its end and what follows.
+
+    Used by the thread that makes the call; each step is part of a transaction of the limiter's.
 
     Attributes:
-        account, door: who asked, and for what.
-        before: what was known of the door when the call began.
-        trial: whether this is the call that tries a half-open door.
-    """
-
-    circuits: Circuits = field(repr=False)
-    account: Account
-    door: str
-    before: Circuit
-    trial: bool
-
-    def blame(self, error: BaseException) -> None:
-        """Count ``error`` against the door, as if the call had ended with it."""
-        self.circuits.blame(self, error)
-
-
-class Circuits:
-    """The circuits of all vendors in the book of all processes. Thread-safe.
-
-    Args:
-        state: the book.
-        policy: when a circuit opens and closes.
-        on_change: told of every circuit opened or closed; it observes and must not raise.
+        door: what is asked for, such as ``bars/1d``.
+        before: the circuit when the call began.
+        is_entered: whether the vendor may be asked; False after a refusal.
+        is_over: whether the call has ended.
+        first_cost: units of its first request; None before it.
+        reserved: the ticket of units that are set aside for its first request, and their number.
+        ended: its requests that are over and not settled yet.
     """
 
     def __init__(
-        self, state: State, policy: CircuitPolicy = _POLICY, on_change: CircuitHook | None = None
+        self,
+        state: State,
+        account: Account,
+        door: str,
+        symbol: SymbolCheck | None,
+        on_change: CircuitHook | None,
     ) -> None:
+        self.door = door
+        self.before = Circuit()
+        self.is_entered = self.is_over = False
+        self.first_cost: int | None = None
+        self.reserved: tuple[str, int] | None = None
+        self.ended: list[EndedRequest] = []
         self._state = state
-        self._policy = policy
+        self._account = account
+        self._symbol = symbol
         self._on_change = on_change
+        self._unknown: Unknown | None = None
+        self._is_trial = False
 
-    @contextmanager
-    def guard(self, account: Account, door: str) -> Iterator[CircuitVisit]:
-        """Let the block ask ``door``, and learn from how it ends.
+    # --- inside one transaction ------------------------------------------------------------
 
-        Raises:
-            CircuitOpenError: it failed lately, or somebody is just trying it; nothing was asked.
+    def enter(self, book: StateTables, *, write: bool) -> DataError | None:
+        """Begin the call, or return the error of a vendor that is not asked.
+
+        A circuit that is half-open needs a transaction that writes; without one the call is
+        neither entered nor refused.
         """
-        try:
-            visit = self._enter(account, door)
-        except KeyboardInterrupt as exc:
-            self._leave(account, door, exc, trial=True)
-            raise
-        try:
-            yield visit
-        except BaseException as exc:
-            # Also an interrupted trial must end, else the door stays shut until it runs out.
-            self._leave(account, door, exc, visit.trial)
-            raise
-        self._leave(account, door, None, visit.trial)
+        self.is_entered = False
+        name, symbol = self._account.named(book.salt), self._symbol
+        if symbol is not None:
+            self._unknown = book.unknown(name, symbol.address, symbol.symbol)
+            if self._unknown is not None and self._unknown.holds(book.now_s) and not symbol.insist:
+                vendor, now_ms = self._account.vendor, self._state.clock.now_ms()
+                return self._unknown.error(vendor, symbol.symbol, book.now_s, now_ms)
+        circuit = book.circuit(name, self.door)
+        if (shut_s := circuit.shut_for(book.now_s)) > 0:
+            return self._refusal(circuit, shut_s)
+        self.before, self._is_trial = circuit, not circuit.is_closed
+        if self._is_trial and write:
+            book.keep_circuit(name, self.door, _POLICY.enter(circuit, book.now_s))
+        self.is_entered = write or not self._is_trial
+        return None
 
-    def blame(self, visit: CircuitVisit, error: BaseException) -> None:
-        """Count ``error`` against the door of a visit that had ended well."""
+    def leave(
+        self, book: StateTables, error: BaseException | None, *, write: bool
+    ) -> tuple[bool, CircuitChange | None]:
+        """End the call with what ``error`` says of the vendor and of the symbol.
+
+        Returns:
+            Whether all of it is written (False where there is something to write and ``write`` is
+            False), and the circuit that it opened or closed.
+        """
+        name, symbol = self._account.named(book.salt), self._symbol
+        before = book.circuit(name, self.door)
+        after = _POLICY.leave(
+            before, outcome_of(error), book.now_s, trial=self._is_trial, reason=_reason(error)
+        )
+        is_known = error is None or isinstance(error, NoDataError)
+        if symbol is not None and isinstance(error, SymbolNotFoundError):
+            keeps, forgets = not symbol.is_trusted, False
+        else:
+            keeps, forgets = False, is_known and self._unknown is not None
+        if not write:
+            return after == before and not keeps and not forgets, None
+        if symbol is not None and keeps:
+            place = (name, symbol.address, symbol.symbol)
+            book.keep_unknown(*place, said_again(book.unknown(*place), book.now_s))
+        if symbol is not None and forgets:
+            book.forget_unknown(name, symbol.address, symbol.symbol)
+        if after == before:
+            return True, None
+        book.keep_circuit(name, self.door, after)
+        return True, _change(self._account.vendor, self.door, (before, after), book.now_s)
+
+    # --- afterwards ------------------------------------------------------------------------
+
+    def blame(self, error: BaseException) -> None:
+        """Count ``error`` against the circuit of a call that had ended well, as if it had ended so."""
 
         def keep(book: StateTables) -> CircuitChange | None:
-            name = visit.account.named(book.salt)
-            known = book.circuit(name, visit.door)
-            circuit = self._policy.blame(
-                known, visit.before, outcome_of(error), book.now_s, _reason(error)
+            name = self._account.named(book.salt)
+            circuit = book.circuit(name, self.door)
+            after = _POLICY.blame(
+                circuit, self.before, outcome_of(error), book.now_s, _reason(error)
             )
-            book.keep_circuit(name, visit.door, circuit)
-            return _change(visit.account.vendor, visit.door, (known, circuit), book.now_s)
+            book.keep_circuit(name, self.door, after)
+            return _change(self._account.vendor, self.door, (circuit, after), book.now_s)
 
-        if (change := self._state.run(keep)) is not None:
-            self._tell(change)
+        self.report(self._state.run(keep))
 
-    def reopen(self, account: Account, door: str) -> None:
-        """Let the next call try a door that is shut, as if its time were over."""
-
-        def keep(book: StateTables) -> None:
-            name = account.named(book.salt)
-            circuit = replace(book.circuit(name, door), until_s=book.now_s, trial_until_s=0.0)
-            book.keep_circuit(name, door, circuit)
-
-        if not self.look(account, door).is_closed:
-            self._state.run(keep)
-
-    def look(self, account: Account, door: str) -> Circuit:
-        """Return what is known of a door; times are those of the book."""
-        return self._state.run(
-            lambda book: book.circuit(account.named(book.salt), door), write=False
-        )
-
-    def _enter(self, account: Account, door: str) -> CircuitVisit:
-        """Return the visit of a call that may ask."""
-        known = self.look(account, door)
-        if known.is_closed:
-            return CircuitVisit(self, account, door, known, trial=False)
-        shut_s, circuit = self._state.run(partial(self._try, account=account, door=door))
-        if shut_s > 0:
-            raise self._refusal(account, door, circuit, shut_s)
-        return CircuitVisit(self, account, door, circuit, trial=not circuit.is_closed)
-
-    def _try(self, book: StateTables, account: Account, door: str) -> tuple[float, Circuit]:
-        name = account.named(book.salt)
-        circuit = book.circuit(name, door)
-        shut_s = circuit.shut_for(book.now_s)
-        if shut_s <= 0 and not circuit.is_closed:
-            book.keep_circuit(name, door, self._policy.enter(circuit, book.now_s))
-        return shut_s, circuit
-
-    def _leave(self, account: Account, door: str, error: BaseException | None, trial: bool) -> None:
-        outcome = outcome_of(error)
-        after = partial(self._after, outcome=outcome, trial=trial, reason=_reason(error))
-
-        def keep(book: StateTables) -> CircuitChange | None:
-            name = account.named(book.salt)
-            before = book.circuit(name, door)
-            circuit = after(before, now_s=book.now_s)
-            book.keep_circuit(name, door, circuit)
-            return _change(account.vendor, door, (before, circuit), book.now_s)
-
-        known, now_s = self._state.run(
-            lambda book: (book.circuit(account.named(book.salt), door), book.now_s), write=False
-        )
-        if after(known, now_s=now_s) != known and (change := self._state.run(keep)) is not None:
-            self._tell(change)
-
-    def _tell(self, change: CircuitChange) -> None:
+    def report(self, change: CircuitChange | None) -> None:
+        """Log a circuit that was opened or closed, and call the hook."""
+        if change is None:
+            return
         if change.is_open:
             _log.warning(
                 "%s is not asked for %s for %.0f s: %s",
@@ -179,21 +174,14 @@ class Circuits:
         if self._on_change is not None:
             self._on_change(change)
 
-    def _after(
-        self, circuit: Circuit, *, now_s: float, outcome: Outcome, trial: bool, reason: str
-    ) -> Circuit:
-        return self._policy.leave(circuit, outcome, now_s, trial=trial, reason=reason)
-
-    def _refusal(
-        self, account: Account, door: str, circuit: Circuit, shut_s: float
-    ) -> CircuitOpenError:
+    def _refusal(self, circuit: Circuit, shut_s: float) -> CircuitOpenError:
         until_ms = self._state.clock.now_ms() + round(shut_s * 1000)
         until = datetime.fromtimestamp(until_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
         times = "once" if circuit.failures == 1 else f"{circuit.failures} times in a row"
         error = CircuitOpenError(
-            f"{account.vendor} is not asked for {door} before {until} UTC: it failed {times}, "
-            f"last with {circuit.reason}",
-            provider=account.vendor,
+            f"{self._account.vendor} is not asked for {self.door} before {until} UTC: it failed "
+            f"{times}, last with {circuit.reason}",
+            provider=self._account.vendor,
         )
         error.until_ms = until_ms
         return error
@@ -202,7 +190,7 @@ class Circuits:
 def _change(
     vendor: str, door: str, steps: tuple[Circuit, Circuit], now_s: float
 ) -> CircuitChange | None:
-    """Return what a step means to people who wonder; None where they need not know."""
+    """Return the change from one circuit to the next; None where it was neither opened nor closed."""
     before, after = steps
     if after.is_closed:
         return None if before.is_closed else CircuitChange(vendor, door, is_open=False)

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from ..errors import RateLimitedError
+from ..errors import DataError, RateLimitedError, SymbolNotFoundError
 from ..model.capabilities import Limits
 from ..model.http import HttpResponse
 from .account import Account
-from .circuit import CircuitHook, Circuits, CircuitVisit
+from .circuit import CircuitChange, CircuitHook, EndedRequest, GuardedCall
 from .deadline import note_wait
-from .quota import QuotaReport, Window, windows_of
+from .quota import Window, windows_of
 from .reported import reports_of
 from .state import State
 from .state_tables import StateTables
-from .unknown import UnknownSymbols
+from .unknown_symbols import SymbolCheck
 from .vendor_status import VendorStatus
 
 UNKNOWN_VENDOR_LIMITS = Limits(per_minute=10)
-# No request takes longer; one that nobody has ended by then belonged to a process that died.
+# No request takes longer; one that has not ended by then belonged to a process that died.
 _LONGEST_FLIGHT_S = 150.0
 _NO_TICKET = ""
+# A refusal is settled at once: it may be long until the next request.
+_FIRST_REFUSAL = 400
 _SPANS = {1.0: "a second", 60.0: "a minute", 86_400.0: "a day", 2_678_400.0: "a month"}
 
 
@@ -34,6 +38,12 @@ class _Wait(NamedTuple):
     seconds: float
     why: str
     setting: str = ""
+
+
+class _Running(threading.local):
+    """The guarded call that this thread is in."""
+
+    call: GuardedCall | None = None
 
 
 class Limiter:
@@ -46,13 +56,17 @@ class Limiter:
     come: only then is it certain that the vendor has counted them. So no window of the vendor's
     ever holds more than its limit, however long requests are on their way.
 
+    A guarded call costs one transaction to enter and one to leave, however its first and last
+    request are limited: on entering, the units of the first request are set aside, and a request
+    that was answered is settled with the next one or with the end of the call.
+
     Args:
         vendor: whose pace it is.
         limits: how often it may be asked.
         state: where spent units, pauses, circuits and unknown symbols stand; waiting is done on
             its clock.
-        account: for whom; anybody at this address when left out.
-        on_circuit: told of every circuit that a call opens or closes.
+        account: whose limits count; without keys when left out.
+        on_circuit: called with every circuit that a call opens or closes.
         is_local: what is asked is on this machine: no circuit and no unknown symbol is remembered,
             so that a file which is put there is read at once.
     """
@@ -74,6 +88,9 @@ class Limiter:
         self._on_circuit = on_circuit
         self._is_local = is_local
         self._is_limited = bool(windows_of(limits))
+        self._running = _Running()
+        # Units of the first request of a call, by door, as this process has seen them last.
+        self._first_costs: dict[str, int] = {}
 
     @property
     def vendor(self) -> str:
@@ -99,12 +116,17 @@ class Limiter:
         Raises:
             RateLimitedError: that would take longer than ``budget_s`` seconds; nothing is spent.
         """
-        clock, ticket = self._state.clock, os.urandom(8).hex() if self._is_limited else _NO_TICKET
+        clock, call = self._state.clock, self._call()
+        if call is not None and (ticket := self._reserved(call, cost)):
+            return ticket
+        ticket = os.urandom(8).hex() if self._is_limited else _NO_TICKET
         deadline = clock.monotonic() + budget_s
         while True:
             wait, why, setting = self._state.run(
-                partial(self._try, cost=cost, ticket=ticket), write=self._is_limited
+                partial(self._try, cost=cost, ticket=ticket, call=call), write=self._is_limited
             )
+            if call is not None:
+                call.reserved, call.ended = None, []
             if wait <= 0:
                 return ticket
             if clock.monotonic() + wait > deadline:
@@ -117,14 +139,30 @@ class Limiter:
             note_wait(self._vendor, wait, why)
             clock.sleep(wait)
 
+    def _reserved(self, call: GuardedCall, cost: int) -> str:
+        """Return the ticket that was set aside for the first request of a call, if it is as dear."""
+        if call.first_cost is None:
+            call.first_cost = self._first_costs[call.door] = cost
+        ticket, units = call.reserved or (_NO_TICKET, 0)
+        if units != cost:
+            return _NO_TICKET
+        call.reserved = None
+        return ticket
+
     def settle(self, ticket: str, response: HttpResponse | None) -> None:
-        """Tell that the request of ``ticket`` is over, and what was answered, if anything.
+        """Note that the request of ``ticket`` is over, and its answer, if any.
 
         Where the vendor counts more than we do, its count holds.
         """
-        if ticket != _NO_TICKET:
-            reports = reports_of(response) if response is not None else []
-            self._state.run(partial(self._settle, ticket=ticket, reports=reports))
+        if ticket == _NO_TICKET:
+            return
+        reports = reports_of(response) if response is not None else []
+        ended = EndedRequest(ticket, reports, self._state.clock.monotonic())
+        call = self._call()
+        if call is not None and response is not None and response.status < _FIRST_REFUSAL:
+            call.ended.append(ended)  # with the next request, or the end of the call
+        else:
+            self._state.run(lambda book: self._settle(book, [ended]))
 
     def charge(self, cost: int) -> None:
         """Count units that were spent without asking, such as an SDK's hidden requests."""
@@ -146,30 +184,97 @@ class Limiter:
 
         return self._state.run(keep)
 
-    def guard(self, door: str) -> AbstractContextManager[CircuitVisit | None]:
-        """Return a context for calls to one thing that the vendor serves; how it ends counts.
+    @contextmanager
+    def guard(self, door: str, symbol: SymbolCheck | None = None) -> Iterator[GuardedCall | None]:
+        """Let the block call one thing that the vendor serves; how it ends is remembered.
 
-        It yields the visit, or None for what is on this machine.
+        It yields the call, or None for what is on this machine.
+
+        Args:
+            door: what is asked for.
+            symbol: of which instrument; None where that does not matter.
 
         Raises:
-            CircuitOpenError: on entering, where it failed lately.
+            SymbolNotFoundError: on entering, where the vendor said so lately.
+            CircuitOpenError: on entering, where it failed lately, or another caller is trying it.
         """
         if self._is_local:
-            return nullcontext()
-        return Circuits(self._state, on_change=self._on_circuit).guard(self._account, door)
+            yield None
+            return
+        call = GuardedCall(self._state, self._account, door, symbol, self._on_circuit)
+        outer = self._running.call
+        try:
+            self._running.call = call
+            self._enter(call)
+            yield call
+        except BaseException as exc:
+            # Also an interrupted trial must end, else the circuit stays open until it runs out.
+            self._leave(call, exc)
+            raise
+        else:
+            self._leave(call, None)
+        finally:
+            try:
+                self._running.call = outer
+            except KeyboardInterrupt:
+                self._running.call = outer
+                raise
+
+    def _call(self) -> GuardedCall | None:
+        call = self._running.call
+        return None if call is None or call.is_over else call
+
+    def _enter(self, call: GuardedCall) -> None:
+        others = next(reversed(self._first_costs.values()), 1)
+        cost, ticket = self._first_costs.get(call.door, others), os.urandom(8).hex()
+        for write in (True,) if self._is_limited else (False, True):
+            enter = partial(self._entered, call=call, first=(ticket, cost), write=write)
+            refusal = self._state.run(enter, write=write)
+            if refusal is not None:
+                raise refusal
+            if call.is_entered:
+                return
+
+    def _leave(self, call: GuardedCall, error: BaseException | None) -> None:
+        call.is_over = True
+        if not call.is_entered:
+            return
+        is_spent = bool(call.ended or call.reserved)
+        for write in (True,) if is_spent else (False, True):
+            leave = partial(self._left, call=call, error=error, write=write)
+            is_written, change = self._state.run(leave, write=write)
+            if is_written:
+                break
+        call.report(change)
 
     def reopen(self, door: str) -> None:
-        """Let the next call try a door that is shut; its end decides whether it stays so."""
-        Circuits(self._state).reopen(self._account, door)
+        """Let the next call try what an open circuit keeps away; its end decides."""
 
-    def symbols(self, at: str) -> UnknownSymbols | None:
-        """Return what the vendor does not know at ``at``, host and path of an address.
+        def half_open(book: StateTables) -> None:
+            name = self._name(book)
+            circuit = book.circuit(name, door)
+            if not circuit.is_closed:
+                tried = replace(circuit, until_s=book.now_s, trial_until_s=0.0)
+                book.keep_circuit(name, door, tried)
 
-        None for what is on this machine.
+        self._state.run(half_open)
+
+    def unknown_symbol(self, symbol: SymbolCheck) -> SymbolNotFoundError | None:
+        """Return the error of a call for ``symbol``, where the vendor said lately not to know it.
+
+        Nothing is made or changed.
         """
-        if self._is_local:
+        if self._is_local or symbol.insist or not self._state.exists:
             return None
-        return UnknownSymbols(self._state, self._account, at)
+
+        def look(book: StateTables) -> SymbolNotFoundError | None:
+            unknown = book.unknown(self._name(book), symbol.address, symbol.symbol)
+            if unknown is None or not unknown.holds(book.now_s):
+                return None
+            now_ms = self._state.clock.now_ms()
+            return unknown.error(self._vendor, symbol.symbol, book.now_s, now_ms)
+
+        return self._state.run(look, write=False)
 
     def account(self) -> str:
         """Return the name under which the account is remembered; no key can be had from it."""
@@ -234,8 +339,36 @@ class Limiter:
         line = f"providers.{self._vendor}.rate_limits: {{{setting}: ...}}"
         return f"where its plan grants more, the line `{line}` in the rules raises the limit"
 
-    def _try(self, book: StateTables, cost: int, ticket: str) -> _Wait:
+    def _entered(
+        self, book: StateTables, *, call: GuardedCall, first: tuple[str, int], write: bool
+    ) -> DataError | None:
+        """Enter ``call``, and set the units of its first request aside where they fit now."""
+        call.reserved, refusal = None, call.enter(book, write=write)
+        if call.is_entered and self._is_limited:
+            ticket, cost = first
+            if self._try(book, cost, ticket).seconds <= 0:
+                call.reserved = first
+        return refusal
+
+    def _left(
+        self, book: StateTables, *, call: GuardedCall, error: BaseException | None, write: bool
+    ) -> tuple[bool, CircuitChange | None]:
+        self._catch_up(book, call)
+        return call.leave(book, error, write=write)
+
+    def _catch_up(self, book: StateTables, call: GuardedCall) -> None:
+        """Settle the requests of ``call`` that are over, and free what was set aside."""
+        if call.reserved is not None:
+            book.land(call.reserved[0])
+        if call.ended:
+            self._settle(book, call.ended)
+
+    def _try(
+        self, book: StateTables, cost: int, ticket: str, call: GuardedCall | None = None
+    ) -> _Wait:
         """Spend and return 0, or return the seconds to wait and for what."""
+        if call is not None:
+            self._catch_up(book, call)
         self._count_crashed(book)
         wait = self._wait(book, cost)
         if wait.seconds <= 0 and ticket != _NO_TICKET:
@@ -260,16 +393,17 @@ class Limiter:
         if self._is_limited and (units := book.crashed(name)):
             book.spend(name, book.windows(name, self._limits), units)
 
-    def _settle(self, book: StateTables, ticket: str, reports: list[QuotaReport]) -> None:
-        name = self._name(book)
+    def _settle(self, book: StateTables, requests: Iterable[EndedRequest]) -> None:
+        name, now_s = self._name(book), self._state.clock.monotonic()
         windows = book.windows(name, self._limits)
-        if units := book.land(ticket):
-            book.spend(name, windows, units)
-        held = book.on_their_way(name)
-        for report in reports:
-            lacking = report.lacking(windows, book.now_s, held)
-            if lacking:
-                book.spend(name, [w for w in windows if w is report.meant(windows)], lacking)
+        for request in requests:
+            if units := book.land(request.ticket):
+                book.spend(name, windows, units, ago_s=max(0.0, now_s - request.at_s))
+            held = book.on_their_way(name)
+            for report in request.reports:
+                lacking = report.lacking(windows, book.now_s, held)
+                if lacking:
+                    book.spend(name, [w for w in windows if w is report.meant(windows)], lacking)
 
     def _charge(self, book: StateTables, cost: int) -> None:
         name = self._name(book)

@@ -12,7 +12,13 @@ from functools import partial
 from tenacity import RetryCallState, Retrying
 
 from ..clock import Clock
-from ..errors import CircuitOpenError, DataError, ProviderTimeoutError, RateLimitedError
+from ..errors import (
+    CircuitOpenError,
+    DataError,
+    ProviderTimeoutError,
+    RateLimitedError,
+    SymbolNotFoundError,
+)
 from ..model.capabilities import Limits
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import SECOND_MS
@@ -20,7 +26,7 @@ from ..observability.logs import asking
 from .answers import report
 from .audit import note_use
 from .background import BackgroundCall
-from .circuit import CircuitVisit
+from .circuit import GuardedCall
 from .deadline import Deadline, current_deadline, note_wait, within
 from .forks import renew_after_fork
 from .http import Transport
@@ -30,7 +36,7 @@ from .redact import address, place, redacted, where
 from .retry import RetryPolicy
 from .send_record import SendRecord
 from .status import error_of, retry_after_s, server_time_ms
-from .unknown import UnknownSymbols
+from .unknown_symbols import SymbolCheck
 from .vendor_status import VendorStatus
 
 Classify = Callable[[HttpResponse], DataError | None]
@@ -103,19 +109,31 @@ class Sender:
         limiter = self._limiter.aside(name, limits)
         return Sender(self._transport, limiter, self._clock, self._retry, self._on_attempt)
 
-    def guard(self, door: str, url: str) -> AbstractContextManager[CircuitVisit | None]:
-        """Return a context for calls to one thing that a vendor serves; how it ends counts.
+    def guard(
+        self,
+        door: str,
+        url: str,
+        symbol: str | None = None,
+        *,
+        insist: bool = False,
+        is_trusted: bool = False,
+    ) -> AbstractContextManager[GuardedCall | None]:
+        """Return a context for calls to one thing that a vendor serves; how it ends is remembered.
 
-        It yields the visit, to be blamed later, or None where nothing is remembered.
+        It yields the call, to be blamed later, or None where nothing is remembered.
 
         Args:
             door: what is asked for, such as ``bars/1d``.
             url: where; a mirror may answer where the vendor's own host does not.
+            symbol: of which instrument, in the vendor's spelling; None where it does not matter.
+            insist, is_trusted: as :class:`~.unknown_symbols.SymbolCheck` has them.
 
         Raises:
+            SymbolNotFoundError: on entering, where the vendor said so lately.
             CircuitOpenError: on entering, where it failed lately; nothing may be asked.
         """
-        return self._limiter.guard(f"{door} at {place(url)}")
+        check = None if symbol is None else SymbolCheck(symbol, address(url), insist, is_trusted)
+        return self._limiter.guard(f"{door} at {place(url)}", check)
 
     def reopen(self, door: str, url: str) -> None:
         """Let the next call try what :meth:`guard` keeps shut; its end decides."""
@@ -127,9 +145,9 @@ class Sender:
         found.budget_s = current_deadline(self._clock).left_s()
         return found
 
-    def symbols(self, url: str) -> UnknownSymbols | None:
-        """Return what the vendor does not know at ``url``; None where nothing is remembered."""
-        return self._limiter.symbols(address(url))
+    def unknown_symbol(self, symbol: str, url: str) -> SymbolNotFoundError | None:
+        """Return the error of a call for ``symbol`` where the vendor said lately not to know it."""
+        return self._limiter.unknown_symbol(SymbolCheck(symbol, address(url)))
 
     def send(
         self, request: HttpRequest, *, vendor: str, classify: Classify = error_of

@@ -91,10 +91,12 @@ class StateTables:
             window.load(Spent(*row) for row in rows)
         return found
 
-    def spend(self, who: str, windows: Iterable[Window], units: float) -> None:
-        """Count ``units`` in all of ``windows``, and forget what counts no more."""
+    def spend(
+        self, who: str, windows: Iterable[Window], units: float, *, ago_s: float = 0.0
+    ) -> None:
+        """Count ``units`` of ``ago_s`` seconds ago in all of ``windows``; forget what counts no more."""
         for window in windows:
-            window.spend(units, self.now_s)
+            window.spend(units, self.now_s - ago_s)
             newest = window.newest
             assert newest is not None  # it has just been spent
             self._rows.execute(

@@ -8,11 +8,32 @@ it counts for longer each time it is said again.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..errors import SymbolNotFoundError
+from ..model.instant import SECOND_MS, iso
 
 _FIRST_S = 900.0
 _LONGEST_S = 6 * 3600.0
-# Who is not asked about a symbol for so long after a word has run out starts anew.
+# A vendor that is not asked for a symbol for so long after its word has run out starts anew.
 _FORGOTTEN_S = 7 * 86_400.0
+
+
+class SymbolCheck(NamedTuple):
+    """The symbol that a vendor is asked for, and whether it is asked at all.
+
+    Attributes:
+        symbol: as the vendor spells it.
+        address: host and path: a mirror may know what the vendor's own host does not.
+        insist: ask also where the vendor said lately that it does not know the symbol.
+        is_trusted: the vendor has served the symbol lately: that it does not know it now is not
+            remembered.
+    """
+
+    symbol: str
+    address: str
+    insist: bool = False
+    is_trusted: bool = False
 
 
 @dataclass(frozen=True)
@@ -21,7 +42,7 @@ class Unknown:
 
     Attributes:
         said_s: when it said last that it does not know it.
-        until_s: how long that is believed: before, nobody asks.
+        until_s: how long that is believed: until then it is not asked.
         times: how often in a row it has said so.
     """
 
@@ -30,8 +51,22 @@ class Unknown:
     times: int = 1
 
     def holds(self, now_s: float) -> bool:
-        """Tell whether nobody asks yet."""
+        """Tell whether the vendor is not asked for the symbol yet."""
         return now_s < self.until_s
+
+    def error(self, vendor: str, symbol: str, now_s: float, now_ms: int) -> SymbolNotFoundError:
+        """Return the error of a call that is not made; ``now_ms`` is the wall time of ``now_s``."""
+
+        def moment(then_s: float) -> str:
+            moment_ms = now_ms + round((then_s - now_s) * SECOND_MS)
+            return iso(moment_ms - moment_ms % SECOND_MS)
+
+        return SymbolNotFoundError(
+            f"{vendor} said at {moment(self.said_s)} that it does not know {symbol!r}; "
+            f"it is not asked again before {moment(self.until_s)}",
+            provider=vendor,
+            hint="a forced refresh asks at once",
+        )
 
 
 def said_again(known: Unknown | None, now_s: float) -> Unknown:

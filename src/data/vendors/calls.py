@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from ..model.capabilities import Capabilities, Fetched, FetchQuery
 from ..model.instrument import AssetClass
 from ..model.timeframe import Timeframe
-from ..net.circuit import CircuitVisit
+from ..net.circuit import GuardedCall
 from ..net.sender import Sender
 from .credentials import CredentialProvider
 from .paging import PagedVendor, fetch_pages
@@ -65,27 +65,25 @@ class VendorCalls:
         return found
 
     @contextmanager
-    def asking(self, sender: Sender | None, call: EndpointCall) -> Iterator[CircuitVisit | None]:
+    def asking(self, sender: Sender | None, call: EndpointCall) -> Iterator[GuardedCall | None]:
         """Let the block ask, unless that would be in vain; how it ends is remembered.
 
         Raises:
             SymbolNotFoundError: on entering, where the vendor said so lately.
             CircuitOpenError: on entering, where it failed lately.
         """
-        visit, known = None, (call.url, call.symbol)
-        with ExitStack() as stack:
-            if sender is not None:
-                # In this order: being unknown says nothing about a door that is just being tried.
-                if (symbols := sender.symbols(call.url)) is not None:
-                    is_known = known in self._known
-                    stack.enter_context(
-                        symbols.asking(call.symbol, anyway=call.insist, trusted=is_known)
-                    )
-                visit = stack.enter_context(sender.guard(call.door, call.url))
-            yield visit
+        served = (call.url, call.symbol)
+        if sender is None:
+            yield None
+        else:
+            is_trusted = served in self._known
+            with sender.guard(
+                call.door, call.url, call.symbol, insist=call.insist, is_trusted=is_trusted
+            ) as guarded:
+                yield guarded
         if len(self._known) >= _MOST_KNOWN:
             self._known = set()
-        self._known.add(known)
+        self._known.add(served)
 
     @contextmanager
     def entered(
@@ -111,10 +109,10 @@ class VendorCalls:
         Raises:
             MissingCredentialsError, CircuitOpenError: nothing was asked.
         """
-        with access.held() as account, ExitStack() as stack:
-            if account.sender is not None:
-                stack.enter_context(account.sender.guard(door, url))
-            yield
+        with access.held() as account:
+            sender = account.sender
+            with nullcontext() if sender is None else sender.guard(door, url):
+                yield
 
     def blame(self, query: FetchQuery, error: BaseException) -> None:
         """Count ``error`` against the door of this thread's last question, if ``query`` was it."""

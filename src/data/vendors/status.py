@@ -44,12 +44,13 @@ def reopen(downloader: BaseDataDownloader, door: str) -> None:
 
 def unknown_to(downloader: BaseDataDownloader, query: FetchQuery) -> SymbolNotFoundError | None:
     """Return the error with which the vendor's word is remembered that it does not know a symbol."""
-    remembered = getattr(_sender(downloader), "symbols", None)
-    symbols = remembered(downloader.base_url) if remembered and not query.insist else None
-    look = getattr(symbols, "look", None)
-    found: SymbolNotFoundError | None
-    found = look(query.instrument.spelling(downloader.name)) if look else None
-    return found
+    if query.insist:
+        return None
+    unknown = getattr(_sender(downloader), "unknown_symbol", None)  # not of users' senders
+    error: SymbolNotFoundError | None = None
+    if unknown is not None:
+        error = unknown(query.instrument.spelling(downloader.name), downloader.base_url)
+    return error
 
 
 def _sender(downloader: BaseDataDownloader) -> Any:
