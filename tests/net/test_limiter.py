@@ -161,16 +161,21 @@ class TestGuardedCalls:
         assert one.used() == {"60s": 1}
 
     def test_a_refusal_is_settled_at_once(self) -> None:
-        one, clock = limiter(Limits(per_minute=100))
+        one, _ = limiter(Limits(per_minute=100))
         with one.guard("bars/1d"):
             one.settle(one.acquire(1, 0), answer(status=429, x_mbx_used_weight_1m="90"))
             assert one.used() == {"60s": 90}
 
     def test_an_interrupted_call_leaves_nothing_behind(self) -> None:
         one, _ = limiter(Limits(per_minute=9))
-        with pytest.raises(KeyboardInterrupt), one.guard("bars/1d"):
-            one.settle(one.acquire(1, 0), answer())
-            raise KeyboardInterrupt
+
+        def interrupted() -> None:
+            with one.guard("bars/1d"):
+                one.settle(one.acquire(1, 0), answer())
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
         ask(one, 1, 0)
         assert one.used() == {"60s": 2}, "settled at once where no call is guarded"
 
