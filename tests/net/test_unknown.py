@@ -40,9 +40,7 @@ def symbols(make: Make) -> Symbols:
     return make()
 
 
-def ask(
-    symbols: Symbols, error: DataError | None = None, symbol: str = "ZZZ", **how: bool
-) -> bool:
+def ask(symbols: Symbols, error: DataError | None = None, symbol: str = "ZZZ", **how: bool) -> bool:
     """Ask once; return whether the vendor was asked. It answers bars, or ``error``."""
     asked = False
     with suppress(DataError), symbols.asking(symbol, **how):
@@ -107,9 +105,7 @@ def test_a_failure_in_between_says_nothing_about_the_symbol(
     assert not ask(symbols), "said twice"
 
 
-def test_other_symbols_accounts_and_addresses_are_asked(
-    symbols: Symbols, make: Make
-) -> None:
+def test_other_symbols_accounts_and_addresses_are_asked(symbols: Symbols, make: Make) -> None:
     ask(symbols, UNKNOWN)
     assert ask(symbols, symbol="ZZZ2")
     assert ask(make(Account("acme", ("another key",))))
