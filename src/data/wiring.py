@@ -160,10 +160,10 @@ def build(
         StorageError: the cache folder cannot be used.
     """
     from .bars.client import BarsClient
-    from .bars.ingest.commit import Expiry
     from .bars.observer import Observer
     from .bars.refetchable import Refetchability
     from .bars.service import BarsService
+    from .bars.validity import Expiry
     from .cache.retention.disk_usage import Gauge
     from .cache.unified_cache import UnifiedCache
     from .provider_selector import ProviderSelector

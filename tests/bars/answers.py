@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from src.data.bars.ingest.classify import ClassifiedAnswer, Density, digest
-from src.data.bars.ingest.commit import CommitContext, Expiry, StoredRange
+from src.data.bars.ingest.commit import CommitContext, StoredRange
+from src.data.bars.validity import Expiry
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.gaps import BarGrid
 from src.data.model.bars import Bar, BarTable

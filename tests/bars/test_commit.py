@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from src.data.bars.ingest.commit import (
+from src.data.bars.ingest.commit import StoredRange, basis_of, build_commit, suspects_table
+from src.data.bars.validity import (
     CLOSED,
     DOUBTFUL,
     LOST,
@@ -15,11 +16,7 @@ from src.data.bars.ingest.commit import (
     SPOILT,
     UNEXPECTED,
     Expiry,
-    StoredRange,
     Suspicion,
-    basis_of,
-    build_commit,
-    suspects_table,
 )
 from src.data.cache.store import Suspect
 from src.data.errors import QualityError

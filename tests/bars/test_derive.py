@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from src.data.bars.answer.answer import Answer, Gap
 from src.data.bars.derive.derive import derived, is_whole
 from src.data.bars.derive.sources import SourceTimeframes
-from src.data.bars.ingest.commit import DOUBTFUL
+from src.data.bars.validity import DOUBTFUL
 from src.data.errors import (
     AllProvidersFailedError,
     IncompleteDataError,

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from src.data.bars.fetch.lifetimes import lifetime_of
 from src.data.bars.fetch.listing import ListingProof
 from src.data.bars.fetch.state import Unfilled
-from src.data.bars.ingest.commit import BEFORE_FIRST, CLOSED, NO_BAR, Expiry
+from src.data.bars.validity import BEFORE_FIRST, CLOSED, NO_BAR, Expiry, lifetime_of
 from src.data.cache.store import Commit, SeriesView
 from src.data.clock import ManualClock
 from src.data.errors import NoDataError, UnavailableError

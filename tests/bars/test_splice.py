@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.data.bars.answer.answer import left_out, own_volume
-from src.data.bars.answer.borders import at_borders, splice_problems, told_splices
+from src.data.bars.answer.answer import left_out, own_volume, told_splices
+from src.data.bars.answer.reader import at_borders, splice_problems
 from src.data.bars.fetch.neighbours import Neighbours, Side, widened
 from src.data.bars.fetch.splice import NeighbourReply, Splicer, with_splices
 from src.data.bars.fetch.state import FetchState

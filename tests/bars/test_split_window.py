@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from src.data.bars.fetch.split_window import doubt_at, doubted, may_concern, windows
+from src.data.bars.validity import doubt_at, doubted, may_concern, windows
 from src.data.calendars.calendar import calendar_for
 from src.data.model.actions import Action
 from src.data.model.coverage import Coverage, Covered

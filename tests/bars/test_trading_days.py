@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from src.data.bars.fetch.trading_days import TradingDays
+from src.data.bars.validity import TradingDays
 from src.data.clock import ManualClock
 from src.data.model.instant import parse_iso
 from src.data.model.instrument import Instrument

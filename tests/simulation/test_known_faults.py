@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from src.data.bars import lookup
+from src.data.bars import lookup, validity
 from src.data.bars.answer.adjust import Rebaser
-from src.data.bars.fetch import lifetimes, listing, plan
+from src.data.bars.fetch import listing, plan
 from src.data.bars.fetch.lane import LaneRunner
 from src.data.bars.ingest import classify, ingest
 from src.data.bars.selection import candidates
@@ -178,7 +178,7 @@ def a_history_cut_short(sim: Simulation) -> None:
 
 def take_one_silence_for_a_listing(patch: Patch) -> None:
     patch.setattr(listing, "PROVING", 1)
-    patch.setattr(lifetimes, "PROVING", 1)
+    patch.setattr(validity, "PROVING", 1)
 
 
 # --- disk ----------------------------------------------------------------------------------------

@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from ..provider_selector import ProviderSelector
     from .corporate_actions import ActionService, FoundActions
     from .dry_run.planner import RequestPlanner
-    from .ingest.commit import Expiry
     from .locks import FindLeases
     from .service import BarsService
+    from .validity import Expiry
 
 __all__ = ["BarsClient", "Lookup", "Wishes"]
 

@@ -26,15 +26,14 @@ from ..model.stored import KnownAction, actions_frame
 from ..model.timeframe import Timeframe
 from ..net.locks import SeriesLocks
 from ..net.one_call import one_call
-from .answer.disputes import dissent_of
-from .answer.reader import told
+from .answer.reader import dissent_of, told
 from .fetch.actions import ActionFetcher
 from .fetch.lane import TOLD_LATE_MS
 from .fetch.state import FetchState
-from .fetch.trading_days import TradingDays
 from .ingest.writer import StoreWriter
 from .locks import FindLeases, Turns
 from .selection.candidates import LaneRoute, Selector, candidates_of
+from .validity import TradingDays
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -29,10 +29,7 @@ from ..model.series import SeriesKey
 from ..model.span import Span, gaps, subtract
 from .answer.answer import LOOKBACKS, Answer, as_known, closed_rows, last_of
 from .answer.reader import Outcome, Reader
-from .fetch.lifetimes import lifetime_of
-from .fetch.split_window import may_concern
-from .fetch.trading_days import TradingDays
-from .ingest.commit import AFTER_LAST, fetched_ahead
+from .validity import AFTER_LAST, TradingDays, fetched_ahead, lifetime_of, may_concern
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,10 +13,10 @@ from ..model.series import SeriesKey
 from ..net.locks import SeriesLocks
 from .answer.answer import Answer, frame_of
 from .answer.reader import Reader
-from .ingest.commit import Expiry
 from .locks import FindLeases, Turns
 from .lookup import MISS, AnswerCache, CacheLookup, Derived, Hit, LookupResult
 from .observer import Call, Observer
+from .validity import Expiry
 
 if TYPE_CHECKING:
     import pandas as pd

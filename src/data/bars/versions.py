@@ -18,8 +18,7 @@ from ..model.series import SeriesKey
 from ..model.span import Span
 from .answer.adjust import Rebaser
 from .answer.answer import Answer, Gap, lacking_spans, own_volume
-from .answer.borders import at_borders
-from .answer.disputes import doubts_of, with_disputes
+from .answer.reader import at_borders, doubts_of, with_disputes
 from .fetch.lane import real_gaps
 from .fetch.state import Unfilled
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..bars.answer.reader import Outcome, Reader
-from ..bars.ingest.commit import CLOSED
+from ..bars.validity import CLOSED
 from ..cache.legacy.reader import SAMPLE_LANE
 from ..cache.store import SeriesView
 from ..calendars.calendar import calendar_for

@@ -29,9 +29,7 @@ from ...prices.adjustment import (
     rebase,
 )
 from ...prices.disputes import ActionEvent
-from ..fetch.trading_days import TradingDay
-from ..ingest.commit import CLOSED
-from ..ingest.writer import with_answers
+from ..validity import CLOSED, TradingDay
 from .answer import Rebased
 
 _A_DAY = timedelta(days=1)
@@ -355,3 +353,10 @@ def _lacking(book: ActionBook, needed: Iterable[Span]) -> Span | None:
 def _newest(parts: Iterable[BasisPart], last_stamp: int) -> date:
     """Return the newest date that the prices of these parts know of."""
     return max([date_of(last_stamp), *(p.basis.as_of for p in parts if p.basis.as_of)])
+
+
+def with_answers(book: ActionBook, answers: Sequence[tuple[Sequence[Action], Asked]]) -> ActionBook:
+    """Return the book after answers that could not be stored."""
+    for actions, asked in answers:
+        book = book.with_answer(actions, asked)
+    return book

@@ -23,8 +23,7 @@ from ...model.kind import Adjustment, Kind
 from ...model.provenance import ATTRS_KEY, Provenance, freeze
 from ...model.query import BarsQuery
 from ...model.span import Span, coalesce, gaps
-from ..ingest.commit import AFTER_LAST, BEFORE_FIRST, CLOSED, FORMING, UNEXPECTED
-from .borders import told_splices
+from ..validity import AFTER_LAST, BEFORE_FIRST, CLOSED, FORMING, UNEXPECTED
 
 if TYPE_CHECKING:
     from ...cache.actions import ActionBook
@@ -396,6 +395,12 @@ def _span_entry(part: Covered, rows: int, own: Kind) -> Provenance:
     entry |= {"volume": why} if (why := left_out(part, own)) else {}
     told: Provenance = freeze(entry | told_splices(part))
     return told
+
+
+def told_splices(part: Covered) -> dict[str, Any]:
+    """Return the entry ``splice`` of a stretch in the provenance; nothing where it has none."""
+    told = [splice.to_json() | {"at": iso(splice.at)} for splice in part.splices]
+    return {"splice": told} if told else {}
 
 
 # --- volume that counts something else, or other trades, than the rest of a series: it is left out

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -16,23 +16,20 @@ from ...clock import Clock
 from ...errors import Attempt
 from ...model.actions import Action
 from ...model.bars import BarTable, merge
-from ...model.coverage import OFF_GRID, Coverage, Covered
+from ...model.coverage import OFF_GRID, Coverage, Covered, Splice
 from ...model.instant import day_ms, iso, parse_iso
 from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
-from ..fetch.lifetimes import lifetime_of
-from ..fetch.trading_days import TradingDays
-from ..ingest.commit import DOUBTFUL, FORMING
+from ..validity import DOUBTFUL, FORMING, TradingDays, lifetime_of
 from .answer import Answer, Dependency, Rebased, lacking_spans, left_out, own_volume
-from .borders import at_borders, splice_problems
-from .disputes import doubts_of, with_disputes
 
 if TYPE_CHECKING:
+    from ...prices.disputes import ActionEvent
     from ..fetch.state import FetchState, Forming, Unfilled
 
-_MOST_PROBLEMS, _MOST_ATTEMPTS = 20, 50
+_MOST_PROBLEMS, _MOST_ATTEMPTS, _MOST_DISPUTED = 20, 50, 16
 
 
 @dataclass
@@ -323,3 +320,141 @@ def attempt_of(plain: Mapping[str, Any]) -> Attempt:
         plain["rows"],
         plain["requests"],
     )
+
+
+# --- where bars of two vendors meet, and what came of comparing them
+
+
+def at_borders(coverage: Coverage) -> Coverage:
+    """Return the coverage with only those splices that lie at a border still, as it is now.
+
+    What was made good is told of every part of a stretch.
+    """
+    if not any(part.splices for part in coverage):
+        return coverage
+    found, before = [], None
+    parts = [part for part in coverage if part.state != "empty"]
+    behind = dict(zip(map(id, parts), [*parts[1:], None], strict=True))
+    for part in coverage:
+        if part.splices:
+            after = behind[id(part)]
+            kept = tuple(s for s in part.splices if _counts(s, part, before, after))
+            found.append(replace(part, splices=kept))
+        else:
+            found.append(part)
+        before = before if part.state == "empty" else part
+    return Coverage(found)
+
+
+def _counts(splice: Splice, part: Covered, before: Covered | None, after: Covered | None) -> bool:
+    if splice.verdict == "constant":
+        return True
+    if splice.at == part.span.start:
+        return before is None or _differ(part, before)
+    return splice.at == part.span.end and (after is None or _differ(part, after))
+
+
+def _differ(one: Covered, other: Covered) -> bool:
+    return one.vendor != other.vendor or one.is_rescaled != other.is_rescaled
+
+
+def splice_problems(coverage: Coverage) -> list[str]:
+    """Return a sentence for each splice that the user should know of; each is said once."""
+    return list(dict.fromkeys(s for part in coverage for s in _sentences(part)))
+
+
+def _sentences(part: Covered) -> Iterator[str]:
+    for splice in part.splices:
+        if splice.verdict == "constant":
+            yield (
+                f"prices of {part.vendor} at {iso(splice.at)} were not as it sent them: "
+                f"{splice.because}; they were {splice.ratio:.6g} times those of {splice.other}"
+            )
+        elif splice.verdict == "unchecked":
+            yield (
+                f"prices of {part.vendor} and {splice.other} meet at {iso(splice.at)} and could "
+                f"not be compared: {splice.because}"
+            )
+
+
+# --- splits and dividends about which vendors differ
+
+
+def with_disputes(facts: dict[str, Any], done: Rebased, coverage: Coverage) -> dict[str, Any]:
+    """Return entries of the provenance with those disputes, and one sentence among ``problems``.
+
+    ``actions_disputed`` is only there where there is something to tell. Each entry holds ``action``
+    (what was used), ``type``, ``ex_date``, ``source``, ``used`` (False: left out), ``settled``
+    (False: as many vendors say something else) and ``others``, vendor to what it says. Where
+    the bars of one vendor are adjusted by another word than those of the next there is an entry for
+    each, and ``bars_of`` names the vendors.
+
+    Args:
+        facts: of the answer.
+        done: its rows, with what was used for them.
+        coverage: which vendor they are of.
+    """
+    said = []
+    if done.borrowed:
+        said.append(f"the splits and dividends are those of {', '.join(done.borrowed)}")
+    if not done.disputed:
+        return facts | {"problems": [*said, *facts["problems"]]}
+    entries = [e for event in done.disputed for e in _entries(event, coverage)][:_MOST_DISPUTED]
+    problems = [_sentence(done, coverage), *said, *facts["problems"]]
+    return facts | {"problems": problems, "actions_disputed": entries}
+
+
+def doubts_of(done: Rebased, coverage: Coverage) -> list[str]:
+    """Return what makes the whole answer doubtful: a split that as many deny or tell otherwise."""
+    open_splits = [e for e in done.disputed if e.type == "split" and not e.is_settled]
+    return [
+        f"{DOUBTFUL}{_what(event, coverage)}, and neither has more vendors"
+        for event in open_splits[:1]
+    ]
+
+
+def _sentence(done: Rebased, coverage: Coverage) -> str:
+    events = done.disputed
+    count = f"{len(events)} splits or dividends" if len(events) > 1 else "an action"
+    what = _what(events[0], coverage)
+    return f"vendors are divided about {count} that these prices depend on: {what}"
+
+
+def _what(event: ActionEvent, coverage: Coverage) -> str:
+    action = next(iter(_used(event, coverage)))
+    way = "used" if event.counts else "left out"
+    said = "; ".join(f"{vendor}: {said}" for vendor, said in dissent_of(event, action).items())
+    return f"the {action} of {action.source} was {way} ({said})"
+
+
+def _entries(event: ActionEvent, coverage: Coverage) -> list[dict[str, Any]]:
+    used = _used(event, coverage)
+    return [
+        {
+            "action": str(action),
+            "type": action.type,
+            "ex_date": action.ex_date.isoformat(),
+            "source": action.source,
+            "used": event.counts,
+            "settled": event.is_settled,
+            "others": dissent_of(event, action),
+        }
+        | ({"bars_of": vendors} if len(used) > 1 else {})
+        for action, vendors in used.items()
+    ]
+
+
+def _used(event: ActionEvent, coverage: Coverage) -> dict[Action, list[str]]:
+    """Return the words that count for the bars before the event, with the vendors of these bars."""
+    ex_date = day_ms(event.action().ex_date)
+    older = [c.vendor for c in coverage if c.state != "empty" and c.span.start < ex_date]
+    used: dict[Action, list[str]] = {}
+    for vendor in dict.fromkeys(older or [""]):
+        used.setdefault(event.action(vendor), []).append(vendor)
+    return used
+
+
+def dissent_of(event: ActionEvent, action: Action) -> dict[str, str]:
+    """Return vendor to what it says of an event otherwise than ``action``."""
+    differing = {a.source: str(a) for a in event.dissent(action)}
+    return differing | dict.fromkeys(event.silent, f"no {event.type} then")

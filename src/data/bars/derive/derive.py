@@ -30,7 +30,7 @@ from ...prices.conversions import has_known_hours, regular_hours
 from ...prices.resample import resample, source_span
 from ..answer.answer import LOOKBACKS, Answer, Dependency, Gap, closed_rows, last_of
 from ..fetch.state import is_down
-from ..ingest.commit import DOUBTFUL
+from ..validity import DOUBTFUL
 from .result import DerivedAnswer
 from .sources import SourceTimeframes
 

@@ -17,7 +17,7 @@ from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...prices.resample import Incomplete, Positions, Resampled
 from ..answer.answer import Answer, Gap
-from ..ingest.commit import FORMING
+from ..validity import FORMING
 
 _WORSE = ("final", "provisional", "suspect")
 _NOT_YET = "closed, not published yet"

@@ -15,10 +15,10 @@ from ...model.series import SeriesKey
 from ...vendors.base import is_ours
 from ...vendors.status import look_at
 from ..derive.sources import SourceTimeframes
-from ..fetch.lifetimes import lifetime_of
 from ..selection.candidate import Candidate
 from ..selection.candidates import Route
 from ..selection.exclusions import differences, unasked
+from ..validity import lifetime_of
 from .runner import DryRunner
 
 

@@ -25,12 +25,11 @@ from ...model.series import SeriesKey
 from ..answer.answer import Answer
 from ..fetch.plan import FetchPlan
 from ..fetch.state import FetchState
-from ..fetch.trading_days import TradingDays
-from ..ingest.commit import Expiry
 from ..ingest.writer import actions_known
 from ..observer import Call, Observer
 from ..selection.candidates import Route, candidates_of, route
 from ..service import BarsService
+from ..validity import Expiry, TradingDays
 from .draft_store import DraftStore
 
 if TYPE_CHECKING:

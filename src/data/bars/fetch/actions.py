@@ -24,8 +24,8 @@ from ...net.one_call import current_call
 from ...prices.adjustment import BasisPart, needed_actions
 from ..ingest.writer import StoreWriter
 from ..selection.candidate import Candidate
+from ..validity import TradingDays, first_session
 from .state import FetchState
-from .trading_days import TradingDays, first_session
 
 _NEAR = timedelta(days=14)
 

@@ -32,21 +32,13 @@ from ...net.one_call import current_call
 from ...prices.quality import check
 from ...vendors.archives import chunk_end
 from ..ingest.classify import ClassifiedAnswer
-from ..ingest.commit import (
-    BEFORE_FIRST,
-    CLOSED,
-    LOST,
-    NO_BAR,
-    UNVOUCHED_MS,
-    CommitContext,
-    Expiry,
-)
+from ..ingest.commit import CommitContext
 from ..ingest.ingest import AnswerIngester, grid_of
 from ..ingest.writer import StoreWriter
 from ..selection.candidate import Candidate
+from ..validity import BEFORE_FIRST, CLOSED, LOST, NO_BAR, UNVOUCHED_MS, Expiry, is_proof
 from .actions import ActionFetcher
 from .cost import in_few_requests
-from .lifetimes import is_proof
 from .neighbours import Neighbours, widened
 from .revisions import FetchWindow, Revisions
 from .state import FetchState, Unfilled, is_outage

@@ -17,9 +17,9 @@ from ...model.span import Span, coalesce, intersect, subtract
 from ..answer.adjust import ActionsMissingError
 from ..answer.answer import LOOKBACKS, Answer, Gap, as_known, closed_rows, last_of
 from ..answer.reader import Outcome, Reader
-from ..ingest.commit import CLOSED, Expiry
 from ..ingest.writer import StoreWriter
 from ..locks import Turns
+from ..validity import CLOSED, Expiry
 from .actions import ActionFetcher
 from .fetcher import Fetcher
 from .listing import ListingProof

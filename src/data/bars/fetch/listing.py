@@ -16,10 +16,9 @@ from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.lifetime import PAGES, Bound, Lifetime
 from ...model.span import Span
 from ...model.timeframe import Timeframe
-from ..ingest.commit import BEFORE_FIRST, CLOSED, NO_BAR, Expiry
 from ..ingest.writer import StoreWriter
 from ..selection.candidate import Candidate
-from .lifetimes import PROVING
+from ..validity import BEFORE_FIRST, CLOSED, NO_BAR, PROVING, Expiry
 from .state import FetchState
 
 log = logging.getLogger("onetape.routing")

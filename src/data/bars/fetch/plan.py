@@ -15,10 +15,18 @@ from ...model.lifetime import Lifetime
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span, coalesce, gaps, intersect
-from ..ingest.commit import AHEAD, BEFORE_FIRST, CLOSED, UNEXPECTED, fetched_ahead
 from ..ingest.writer import StoreWriter
-from .lifetimes import is_proof, lifetime_of
-from .split_window import doubted, windows
+from ..validity import (
+    AHEAD,
+    BEFORE_FIRST,
+    CLOSED,
+    UNEXPECTED,
+    doubted,
+    fetched_ahead,
+    is_proof,
+    lifetime_of,
+    windows,
+)
 from .state import FetchState
 from .unknown_kind import with_overlap
 

@@ -21,12 +21,12 @@ from ...model.capabilities import Capabilities, Fetched
 from ...model.coverage import Coverage, Covered
 from ...model.instant import iso
 from ...model.span import Span
-from ..ingest.commit import CLOSED, Expiry, are_many
+from ..ingest.commit import are_many
 from ..ingest.writer import StoreWriter
 from ..selection.candidate import Candidate
+from ..validity import CLOSED, Expiry, doubt_at, windows
 from .cost import requests_for
 from .neighbours import Side
-from .split_window import doubt_at, windows
 from .state import FetchState
 from .unknown_kind import is_older
 

@@ -33,7 +33,8 @@ from ...prices.splice import (
     known_fixes,
     settle,
 )
-from ..ingest.writer import StoreWriter, with_answers
+from ..answer.adjust import with_answers
+from ..ingest.writer import StoreWriter
 from .neighbours import Neighbours, Side
 from .state import FetchState
 

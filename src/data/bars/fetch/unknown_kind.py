@@ -15,7 +15,8 @@ from ...model.bars import BarTable, among, inside
 from ...model.coverage import Coverage, Covered
 from ...model.span import Span, coalesce
 from ...prices.splice import COMMON, ONE_MARKET
-from ..ingest.commit import DOUBTFUL, StoredRange
+from ..ingest.commit import StoredRange
+from ..validity import DOUBTFUL
 
 
 def with_overlap(

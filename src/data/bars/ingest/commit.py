@@ -6,27 +6,37 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...cache.actions import ActionBook
 from ...cache.store import Commit, CommitPiece, Suspect
 from ...errors import QualityError
 from ...model.bars import Bar, BarTable, Stamps, among
 from ...model.capabilities import Fetched
-from ...model.coverage import CLOSED as CLOSED
 from ...model.coverage import OFF_GRID, Coverage, Covered, State
-from ...model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms
+from ...model.instant import DAY_MS, date_of
 from ...model.instrument import Instrument
 from ...model.kind import Basis
 from ...model.span import Span, coalesce, subtract
 from ...prices.quality import BadRow
+from ..validity import (
+    CLOSED,
+    DOUBTFUL,
+    LOST,
+    NO_BAR,
+    SPOILT,
+    UNEXPECTED,
+    UNVOUCHED,
+    UNVOUCHED_MS,
+    Expiry,
+    Suspicion,
+    is_hole,
+)
 from .classify import DID_NOT_COME, ClassifiedAnswer
 
 if TYPE_CHECKING:
-    from ...cache.store import SeriesView
     from ...calendars.gaps import BarGrid
     from ...model.capabilities import Fetched
 
@@ -548,90 +558,7 @@ def suspects_table(suspects: Sequence[Suspect]) -> BarTable:
     return BarTable.from_bars([rows[stamp] for stamp in sorted(rows)])
 
 
-# --- what decides how an answer is stored: its basis, what is held already, and for how long
-
-BEFORE_FIRST, AFTER_LAST = "before the first bar", "after the last bar"
-NO_BAR = "the vendor has no bar"
-LOST = "the vendor does not have this bar any more"
-FORMING = "forming"
-SPOILT = "the vendor now sends something here that cannot be a bar"
-UNEXPECTED = "outside the sessions of the market's calendar"
-UNVOUCHED = "by our own clock alone, which nothing vouches for"
-AHEAD = "fetched at a time that has not come yet: the clock was wrong then, or is now"
-# So long is left alone what only our own clock says.
-UNVOUCHED_MS = HOUR_MS
-# Clocks of machines that share a folder differ by this much without being wrong.
-SKEW_MS = MINUTE_MS
-# A hole that was seen once is asked again after so long: one of the last day, and an older one.
-_YOUNG_HOLE_MS, _OLD_HOLE_MS = 15 * MINUTE_MS, 6 * HOUR_MS
-# Begins the reason of a stretch whose bars the user is warned of.
-DOUBTFUL = "doubtful: "
-BEHIND = (
-    f"{DOUBTFUL}as of when prices are adjusted is not known, for this machine's clock is behind"
-)
-
-
-def fetched_ahead(view: SeriesView, now_ms: int) -> list[Covered]:
-    """Return what a series learned at a time that has not come yet; that is asked again.
-
-    Of final bars only the last day: those before it had closed whatever the clock said, for their
-    vendor had newer ones. Of bars of older tools nothing: theirs is the time of a file.
-    """
-    latest = now_ms + SKEW_MS
-    late = (part for whole in view.coverage if whole.fetched_at > latest for part in whole.opened)
-    ahead = [p for p in late if p.fetched_at > latest and not _is_of_a_file(p)]
-    if not ahead or view.last is None:
-        return ahead
-    last_day = Span(view.last - DAY_MS + 1, view.last + 1)
-    recent = (part.clip(last_day) if part.state == "final" else part for part in ahead)
-    return [part for part in recent if part is not None]
-
-
-def latest_known(coverage: Coverage, book: ActionBook) -> int:
-    """Return a time that is over by what is stored of a share, in UTC milliseconds; 0 where none is."""
-    parts = [part for part in coverage.opened() if not _is_of_a_file(part)]
-    opened = [day_ms(part.basis.as_of) for part in parts if part.basis.as_of is not None]
-    # What is doubted for it waits for that time.
-    doubted = [part.expires or 0 for part in coverage.opened() if part.reason == BEHIND]
-    told = [action.fetched_at for action in book.told]
-    return max([0, *(part.fetched_at for part in parts), *opened, *doubted, *told])
-
-
-def _is_of_a_file(part: Covered) -> bool:
-    return part.state in ("final", "suspect") and part.basis.adjustment == "unknown"
-
-
-@dataclass(frozen=True)
-class Expiry:
-    """How long a "nothing there" stands, and how long bars are left alone that are not trusted.
-
-    Attributes:
-        recent_ms: for what was said again, and lies within the last month. As often the newest
-            final bars are compared again, where their vendor is asked for newer ones anyway.
-        old_ms: for what was said again of older bars, and for what the calendar or a listing proves.
-    """
-
-    recent_ms: int = 24 * HOUR_MS
-    old_ms: int = 90 * DAY_MS
-
-    def of(self, span: Span, now_ms: int, *, again: bool = False) -> int:
-        """Return when ``span`` is asked again; ``again`` means it had been said before."""
-        old = again and now_ms - span.end >= 30 * DAY_MS
-        return now_ms + (self.old_ms if old else self.recent_ms)
-
-    def of_hole(self, span: Span, now_ms: int, *, again: bool) -> int:
-        """Return when a hole is asked again; what was seen once is no proof, and soon is."""
-        if again:
-            return self.of(span, now_ms, again=True)
-        soon = _YOUNG_HOLE_MS if now_ms - span.end < DAY_MS else _OLD_HOLE_MS
-        return now_ms + min(soon, self.recent_ms)
-
-
-class Suspicion(NamedTuple):
-    """Why bars are not to be trusted yet, and when they are asked again."""
-
-    reason: str
-    expires: int
+# --- what decides how an answer is stored: its basis, and what is stored already
 
 
 def basis_of(fetched: Fetched, first_ms: int, instrument: Instrument, opened: int | None) -> Basis:
@@ -740,8 +667,3 @@ class CommitContext:
             return 0
         settled = int(self.grid.settles(stamps[-1:], settle_ms)[0])
         return settled if settled > self.now_ms else 0
-
-
-def is_hole(part: Covered) -> bool:
-    """Tell whether bars are expected in a stretch and vendors have none."""
-    return part.state == "empty" and part.reason != CLOSED

@@ -27,25 +27,29 @@ from ...prices.quality import check
 from ..fetch.neighbours import Side
 from ..fetch.revisions import FetchWindow, Revisions
 from ..fetch.splice import NeighbourReply, Splicer, with_splices
-from ..fetch.split_window import doubt_at, doubted, windows
 from ..fetch.state import FetchState, Forming
-from ..fetch.trading_days import first_session
 from ..fetch.unknown_kind import contradicted, is_older
 from ..selection.candidate import Candidate
+from ..validity import (
+    BEHIND,
+    SKEW_MS,
+    Expiry,
+    Suspicion,
+    doubt_at,
+    doubted,
+    first_session,
+    latest_known,
+    windows,
+)
 from .classify import ClassifiedAnswer, Density, digest
 from .commit import (
-    BEHIND,
     RESCALED,
-    SKEW_MS,
     CommitContext,
-    Expiry,
     StoredRange,
-    Suspicion,
     are_many,
     basis_of,
     beside_doubted,
     build_commit,
-    latest_known,
     without_rescaled,
 )
 from .faults import faults_of

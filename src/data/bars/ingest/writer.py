@@ -20,8 +20,9 @@ from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.lifetime import Lifetime
 from ...model.query import BarsQuery
 from ...model.span import Span
+from ..answer.adjust import with_answers
 from ..fetch.state import FetchState
-from ..fetch.trading_days import TradingDays
+from ..validity import TradingDays
 
 log = logging.getLogger("onetape.routing")
 
@@ -111,10 +112,3 @@ def actions_known(store: BarStore, query: BarsQuery, days: TradingDays) -> bool:
         return False
     first = day_ms(date_of(query.span.start)) + DAY_MS
     return book.covers(Span(first, max(first, day_ms(days.current(query.instrument).day) + DAY_MS)))
-
-
-def with_answers(book: ActionBook, answers: Sequence[tuple[Sequence[Action], Asked]]) -> ActionBook:
-    """Return the book after answers that could not be stored."""
-    for actions, asked in answers:
-        book = book.with_answer(actions, asked)
-    return book

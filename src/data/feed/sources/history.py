@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ...bars.ingest.commit import NO_BAR
+from ...bars.validity import NO_BAR
 from ...calendars.gaps import BarGrid
 from ...clock import Clock
 from ...errors import IncompleteDataError
