@@ -7,6 +7,7 @@ be written down as plain calls.
 from __future__ import annotations
 
 import contextlib
+import copy
 import gc
 import os
 import shutil
@@ -347,6 +348,7 @@ class Simulation:
         # What stands in for the bars of an exchange comes from one that is sparse.
         is_sparse = self._is_sparse(question.symbol, question.timeframe)
         skips = (is_sparse or bool(seen.facts["substitute"])) and not self.was_well
+        before = copy.deepcopy(self.model.acknowledged) if self.disks.is_armed else None
         self.model.judge(
             question,
             seen,
@@ -355,6 +357,9 @@ class Simulation:
             may_skip=skips,
             must_have=self._is_free and not question.has("offline") and not self.disks.is_armed,
         )
+        if before is not None and is_sparse:
+            # What could not be stored and is left out the next time is taken for no trade.
+            self.model.acknowledged = before
 
     def _is_sparse(self, symbol: str, timeframe: str) -> bool:
         """Tell whether a bar that the vendor leaves out is taken for one without trades."""
