@@ -1,0 +1,93 @@
+"""The way of a request gets no longer, and the package no heavier, unseen.
+
+A figure that is more than 5 % worse than the one noted here fails. A change that has a reason for it
+notes the new figure and says the reason; one that makes a way shorter notes the better figure.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.model.instant import parse_iso
+from tests.contract.source import ROOT
+from tests.contract.way import Figures, weight
+from tests.programs import PYTHONPATH
+from tests.vendor_server import VendorServer
+
+# Kind of way to its worst figures over all questions.
+WAYS: dict[str, Figures] = {
+    "disk": {"files": 65, "functions": 368, "code lines": 2949, "longest file": 499, "frames": 0},
+    "again": {"files": 20, "functions": 58, "code lines": 453, "longest file": 259, "frames": 0},
+    "refresh": {"files": 105, "functions": 607, "code lines": 4649, "longest file": 499, "frames": 45},
+    "miss": {"files": 144, "functions": 1078, "code lines": 8262, "longest file": 499, "frames": 55},
+}  # fmt: skip
+WEIGHT: Figures = {
+    "code lines": 48283,
+    "files of more than ten code lines": 439,
+    "lazy imports of own modules": 223,
+    "modules named by a gerund": 11,
+    "protocols": 39,
+    "public class names in two modules": 0,
+}
+_RULES = """\
+crypto: {{primary: binance, backup: []}}
+stock_daily: {{primary: yahoo, backup: []}}
+providers:
+  binance: {{base_url: "{binance}", transport: http}}
+  yahoo: {{base_url: "{yahoo}", transport: http}}
+"""
+
+
+def _expect(kind: str, figures: Figures, noted: Figures) -> None:
+    worse = {
+        name: f"{count}, noted is {noted[name]}"
+        for name, count in figures.items()
+        if count > noted[name] * 1.05
+    }
+    assert not worse, f"{kind}: {worse}"
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the figures are those of Python 3.11")
+def test_no_question_enters_more_than_it_did(tmp_path: Path) -> None:
+    clock = ManualClock(parse_iso("2024-09-11T15:00:30"))
+    ways: list[tuple[str, str, Figures]] = []
+    with VendorServer(clock) as server:
+        urls = {name: server.base_url(name) for name in ("binance", "yahoo")}
+        (tmp_path / "rules.yaml").write_text(_RULES.format(**urls))
+        for step in ("miss", "stored"):
+            command = [
+                sys.executable,
+                "-m",
+                "tests.contract.way",
+                str(tmp_path),
+                str(clock.now_ms()),
+            ]
+            printed = subprocess.run(
+                [*command, step],
+                cwd=ROOT,
+                check=True,
+                stdout=subprocess.PIPE,
+                env={"PYTHONPATH": PYTHONPATH, "HOME": str(tmp_path), "NO_PROXY": "*"},
+            )
+            ways += json.loads(printed.stdout)
+    assert {kind for _, kind, _ in ways} == set(WAYS)
+    for name, kind, figures in ways:
+        asks_a_vendor = kind in ("refresh", "miss")
+        assert (figures["frames"] > 0) == asks_a_vendor, f"{name}, {kind}: {figures}"
+        _expect(f"{name}, {kind}", figures, WAYS[kind])
+
+
+def test_the_package_is_no_heavier_than_it_was() -> None:
+    _expect("the package", weight(), WEIGHT)
+
+
+def test_a_figure_that_is_worse_is_named() -> None:
+    with pytest.raises(AssertionError, match="files': '22, noted is 20"):
+        _expect("again", {"files": 22}, {"files": 20})
+    _expect("again", {"files": 21}, {"files": 20})

@@ -1,0 +1,242 @@
+"""The way of a request: which files and functions of the package a question enters.
+
+Run as a program, it asks each question and prints what it entered as JSON: as a miss (nothing of the
+symbol is cached), as a hit from disk (another process on the same folder), and again (the same
+question, once its answer is held in memory). The question for the running hour asks its vendor each
+time: a refresh.
+
+Counted in every thread are own files (``model/`` is one), own functions (no comprehensions, no
+bodies of modules), the code lines of these functions, and own frames between caller and transport,
+those of a waiting caller added. Code lines hold a token that is no comment and no docstring.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import os
+import sys
+import threading
+import time
+import tokenize
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from tests.contract.source import PACKAGE, Module, modules, targets
+
+if TYPE_CHECKING:
+    from src.data.data_manager import DataManager
+
+Figures = dict[str, int]
+
+# Name, symbol that is asked for first so that nothing is loaded later, symbol, arguments.
+QUESTIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+    (
+        "share, days over a split",
+        "AAPL",
+        "NVDA",
+        {
+            "timeframe": "1d",
+            "start_date": "2024-04-02",
+            "end_date": "2024-06-28",
+            "adjustment": "split",
+        },
+    ),
+    (
+        "coin, ten days of hours",
+        "ETHUSDT",
+        "BTCUSDT",
+        {"timeframe": "1h", "start_date": "2024-03-01", "end_date": "2024-03-10"},
+    ),
+    ("coin, last 50 hours", "ETHUSDT", "BTCUSDT", {"timeframe": "1h", "bars": 50}),
+    (
+        "coin, with the running hour",
+        "ETHUSDT",
+        "BTCUSDT",
+        {"timeframe": "1h", "bars": 24, "include_forming": True},
+    ),
+    (
+        "coin, 3h out of hours",
+        "ETHUSDT",
+        "BTCUSDT",
+        {"timeframe": "3h", "start_date": "2024-03-01", "end_date": "2024-03-10"},
+    ),
+)
+_INLINE = ("<module>", "<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
+
+
+class Way:
+    """Own calls of all threads while ``entered`` runs."""
+
+    def __init__(self) -> None:
+        self._functions: set[tuple[str, str, int]] = set()
+        self._frames = 0
+        self._is_on = False
+        threading.setprofile(self._note)
+        sys.setprofile(self._note)
+
+    def _note(self, frame: FrameType, event: str, _: object) -> None:
+        if not self._is_on or event != "call":
+            return
+        code = frame.f_code
+        if path := own(code.co_filename):
+            if code.co_name not in _INLINE:
+                self._functions.add((path, code.co_qualname, code.co_firstlineno))
+        elif code.co_name == "send" and code.co_filename.endswith("requests/adapters.py"):
+            threads = {threading.get_ident(), threading.main_thread().ident}
+            stacks = [f for thread, f in sys._current_frames().items() if thread in threads]
+            self._frames = max(self._frames, sum(map(_depth, stacks)))
+
+    def entered(self, call: Callable[[], object]) -> Figures:
+        """Return what ``call`` enters."""
+        self._functions, self._frames, self._is_on = set(), 0, True
+        try:
+            call()
+        finally:
+            self._is_on = False
+        files = {path for path, _, _ in self._functions}
+        lengths = [lines_of(path) for path in files]
+        return {
+            "files": len({"model/" if p.startswith("model/") else p for p in files}),
+            "functions": len(self._functions),
+            "code lines": sum(_function_lines(path).get(n, 0) for path, _, n in self._functions),
+            "longest file": max(map(len, lengths), default=0),
+            "frames": self._frames,
+        }
+
+
+def own(path: str) -> str:
+    """Return the path of a file of the package relative to it; empty for other files."""
+    start = f"{PACKAGE}{os.sep}"
+    return path[len(start) :] if path.startswith(start) else ""
+
+
+def _depth(frame: FrameType | None) -> int:
+    count = 0
+    while frame is not None:
+        count += bool(own(frame.f_code.co_filename)) and frame.f_code.co_name != "<module>"
+        frame = frame.f_back
+    return count
+
+
+def code_lines(text: str) -> frozenset[int]:
+    """Return the numbers of the lines that hold code."""
+    docstrings: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if ast.get_docstring(node, clean=False) is not None:
+            first = node.body[0]
+            docstrings.update(range(first.lineno, (first.end_lineno or 0) + 1))
+    blank = (
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    )
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in blank:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    return frozenset(lines - docstrings)
+
+
+@cache
+def lines_of(path: str) -> frozenset[int]:
+    """Return the code lines of a file of the package."""
+    return code_lines((PACKAGE / path).read_text(encoding="utf-8"))
+
+
+@cache
+def _function_lines(path: str) -> dict[int, int]:
+    """Return the first line of each function of a file to its number of code lines."""
+    lines, counts = lines_of(path), dict[int, int]()
+    for node in ast.walk(ast.parse((PACKAGE / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+            body = range(node.lineno, (node.end_lineno or 0) + 1)
+            counts[first] = sum(n in lines for n in body)
+    return counts
+
+
+def weight() -> Figures:
+    """Return how much there is of the package."""
+    lines = [len(code_lines(module.text)) for module in modules()]
+    names: dict[str, set[str]] = {}
+    protocols = lazy = 0
+    for module in modules():
+        lazy += _lazy_imports(module)
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.ClassDef):
+                protocols += any(_name(base) == "Protocol" for base in node.bases)
+                if not node.name.startswith("_"):
+                    names.setdefault(node.name, set()).add(module.name)
+    stems = [module.name.rpartition(".")[2] for module in modules()]
+    return {
+        "code lines": sum(lines),
+        "files of more than ten code lines": sum(n > 10 for n in lines),
+        "lazy imports of own modules": lazy,
+        "modules named by a gerund": sum(stem.endswith("ing") for stem in stems),
+        "protocols": protocols,
+        "public class names in two modules": sum(len(where) > 1 for where in names.values()),
+    }
+
+
+def _lazy_imports(module: Module) -> int:
+    """Return how many own modules are imported within functions, by name or by ``__getattr__``."""
+    count = len(
+        {item.line for target, item in targets(module) if item.function and target is not None}
+    )
+    for node in ast.walk(module.tree):
+        count += isinstance(node, ast.Call) and _name(node.func) in ("import_module", "__import__")
+    names = [node.name for node in module.tree.body if isinstance(node, ast.FunctionDef)]
+    return count + ("__getattr__" in names)
+
+
+def _name(node: ast.expr) -> str:
+    return str(getattr(node, "attr", getattr(node, "id", "")))
+
+
+# --- the program -------------------------------------------------------------------------------
+
+
+def _counted(root: Path, now_ms: int, is_stored: bool) -> Iterator[tuple[str, str, Figures]]:
+    from src.data.clock import ManualClock
+    from src.data.data_manager import DataManager
+    from src.data.disk.files import Disk
+
+    if is_stored:
+        # What is younger than a tick of the file system's clock is looked at again each time.
+        Disk.now_ns = lambda _: time.time_ns() + 3_600 * 10**9  # type: ignore[method-assign]
+    way = Way()
+    for number, (name, warm, symbol, arguments) in enumerate(QUESTIONS):
+        manager = DataManager(
+            root / f"cache{number}", root / "rules.yaml", clock=ManualClock(now_ms)
+        )
+        call = partial(_ask, manager, symbol, arguments)
+        _ask(manager, warm, arguments)
+        if not is_stored:
+            yield name, "miss", way.entered(call)
+        elif "include_forming" in arguments:
+            yield name, "refresh", way.entered(call)
+        else:
+            yield name, "disk", way.entered(call)
+            call()
+            call()
+            yield name, "again", way.entered(call)
+
+
+def _ask(manager: DataManager, symbol: str, arguments: dict[str, Any]) -> None:
+    frame = manager.get_ohlcv(symbol, **arguments)
+    assert len(frame) >= 10, f"{symbol}, {arguments}: {len(frame)} bars, {frame.attrs}"
+
+
+if __name__ == "__main__":
+    root, now_ms, step = sys.argv[1:]
+    print(json.dumps(list(_counted(Path(root), int(now_ms), step == "stored"))))
