@@ -18,7 +18,7 @@ from src.data.feed.backtrader.feed import BacktraderFeed, run_live
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.sources.base import Sink
 from src.data.feed.sources.history import Filled
-from src.data.feed.sources.stream_source import Continued, Start, StreamTimings
+from src.data.feed.sources.stream import GapFreeSource, Start, StreamTimings
 from src.data.feed.streams.connection import Connection, ConnectionTimings, Dial
 from src.data.feed.streams.listeners import BarListener
 from src.data.feed.streams.pool import Hub, Subscription
@@ -95,7 +95,7 @@ class _Stand:
             Hub(), "one", self.topic, make, lambda sink: BarListener(sink, self.clock)
         )
         grid = BarGrid(calendar_for(Instrument("BTCUSDT", "crypto")), Timeframe.parse("1m"))
-        source = Continued(
+        source = GapFreeSource(
             stream, self.past, grid, self.clock, start=Start(1), patience=StreamTimings()
         )
         self.feed = LiveFeed(*self.topic, source, clock=self.clock)

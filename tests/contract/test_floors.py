@@ -125,7 +125,7 @@ def absolute_self_imports(source: Module) -> list[str]:
 # Above `bars` it is the client that is used. These look after the store and the vendors themselves, or
 # keep what a stream has sent.
 BELOW_THE_CLIENT = {
-    "feed.services", "feed.sources.history", "feed.streams.built_bars", "feed.live_feeds",
+    "feed.services", "feed.sources.history", "feed.live_feeds",
     "jobs.compare", "jobs.eviction_report", "jobs.export", "jobs.freshness", "jobs.refetch",
     "jobs.vendors", "wiring",
 }  # fmt: skip

@@ -59,7 +59,7 @@ PURE = {
     "_version", "errors", "model", "calendars", "symbols", "prices", "config.rules",
     "net.circuit_breaker", "net.quota", "net.retry", "net.steady", "net.unknown_symbols",
     "fundamentals.announced", "fundamentals.identity", "fundamentals.known_then",
-    "fundamentals.merge", "bars.freshness", "feed.continuation", "feed.silence",
+    "fundamentals.merge", "bars.freshness", "feed.continuation",
 }  # fmt: skip
 
 

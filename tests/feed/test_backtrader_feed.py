@@ -20,8 +20,7 @@ from src.data.errors import ConfigError, FeedLagError, UnavailableError
 from src.data.feed.backtrader.feed import BacktraderFeed, run_live
 from src.data.feed.backtrader.zones import day_number
 from src.data.feed.live_feed import LiveFeed
-from src.data.feed.sources.base import Sink
-from src.data.feed.sources.worker import Halt, ThreadedSource
+from src.data.feed.sources.base import Halt, Sink, ThreadedSource
 from src.data.model.instant import MINUTE_MS, from_ms
 from src.data.model.stream import LiveBar, StreamState, StreamStatus
 from tests.cache.counts import FULL

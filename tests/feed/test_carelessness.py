@@ -16,7 +16,7 @@ from src.data.errors import FeedLagError
 from src.data.feed import live_feeds
 from src.data.feed.live_feed import LiveFeed, _wake
 from src.data.feed.queue import Mailbox
-from src.data.feed.sources.stream_source import Continued
+from src.data.feed.sources.stream import GapFreeSource
 from src.data.model.stream import LiveBar, StreamState
 from tests.cache.test_write_guard import RefusingDisk
 from tests.vendor_server.faults import Fault
@@ -217,10 +217,10 @@ def test_bars_that_wait_for_a_slow_vendor_of_history_are_no_silence(stage: Stage
         assert stage.vendors.wait_for("binance", asked + 1)
         for _ in range(6):  # minutes, of which three may be silent
             stage.minute()
-        assert isinstance(feed.source, Continued)
-        work = feed.source._work
-        assert work is not None
-        wait_until(lambda: len(work.inbox) == 6, "all of them waiting")
+        assert isinstance(feed.source, GapFreeSource)
+        run = feed.source._run
+        assert run is not None
+        wait_until(lambda: len(run.inbox) == 6, "all of them waiting")
         stage.vendors.heal()
         stage.live(feed)
         stage.minute()

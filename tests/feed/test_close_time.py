@@ -11,7 +11,7 @@ from src.data.calendars.calendar import calendar_for
 from src.data.errors import ConfigError
 from src.data.feed.backtrader.zones import localizing
 from src.data.feed.close_time import Closing
-from src.data.feed.sources.lookback import lookback_range
+from src.data.feed.sources.history import lookback_range
 from src.data.model.instant import from_ms, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.timeframe import Timeframe

@@ -10,8 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.feed.file_data_feed import FileDataFeed
-from src.data.feed.sources.csv import CsvColumns, read_csv_bars
+from src.data.feed.file_data_feed import CsvColumns, FileDataFeed, read_csv_bars
 from tests.feed.hands import witnessed
 from tests.feed.test_backtrader_feed import wait_until
 

@@ -7,7 +7,7 @@ import pytest
 from src.data.calendars.bar_builders import MinuteBars, TradeBars
 from src.data.calendars.gaps import BarGrid
 from src.data.clock import ManualClock
-from src.data.feed.sources.stream_thread import Inbox
+from src.data.feed.sources.stream import Inbox
 from src.data.feed.streams.listeners import BuildingListener, MinuteListener, TradeListener
 from src.data.model.instant import MINUTE_MS
 from src.data.model.stream import StreamState, Trade

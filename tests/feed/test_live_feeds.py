@@ -13,7 +13,7 @@ from src.data.data_manager import DataManager
 from src.data.feed import live_feeds
 from src.data.feed.live_feeds import FeedTimings
 from src.data.feed.sources.history import Filled
-from src.data.feed.sources.stream_source import Continued
+from src.data.feed.sources.stream import GapFreeSource
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.span import Span
 from src.data.model.stream import LiveBar, StreamState, Topic
@@ -35,7 +35,7 @@ def manager(tmp_path: Path, clock: ManualClock) -> DataManager:
 def test_a_feed_is_made_and_nobody_is_asked_before_it_starts(stage: Stage) -> None:
     feed = stage.manager._feeds.find("BTC/USDT", "1m")
     assert feed is not None
-    assert isinstance(feed.source, Continued)
+    assert isinstance(feed.source, GapFreeSource)
     assert (feed.symbol, feed.timeframe, feed.is_running) == ("BTC/USDT", "1m", False)
     assert stage.vendors.count() == stage.streams.attempts == 0
 

@@ -11,9 +11,9 @@ from src.data.calendars.calendar import calendar_for
 from src.data.calendars.gaps import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import BadSymbolError, DataError, UnavailableError
+from src.data.feed.sources.base import Halt
 from src.data.feed.sources.history import Filled
 from src.data.feed.sources.poll import PollSource
-from src.data.feed.sources.worker import Halt
 from src.data.model.instant import HOUR_MS, MINUTE_MS, SECOND_MS, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span

@@ -15,8 +15,8 @@ from src.data.errors import UnknownProviderError
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.polled_live_data_feed import PolledLiveDataFeed
 from src.data.feed.selection import live_feed, live_feed_or_none, plain_feed
+from src.data.feed.sources.base import ThreadedSource
 from src.data.feed.sources.poll import PollSource
-from src.data.feed.sources.worker import ThreadedSource
 from src.data.model.instant import parse_iso
 from src.data.model.stream import StreamState
 from src.data.observability.events import CallFailed, Event

@@ -8,8 +8,8 @@ from src.data.clock import ManualClock
 from src.data.errors import QueryError
 from src.data.feed.close_time import Closing
 from src.data.feed.live_feed import LiveFeed
-from src.data.feed.sources.replay import ReplaySource, at_speed, every
-from src.data.feed.sources.worker import Halt
+from src.data.feed.replay import ReplaySource, at_speed, every
+from src.data.feed.sources.base import Halt
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
 from src.data.model.stream import LiveBar, StreamState, StreamStatus
 from src.data.model.timeframe import Timeframe

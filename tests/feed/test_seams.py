@@ -299,7 +299,7 @@ def test_a_forked_child_leaves_its_parents_connection_alone(stage: Stage) -> Non
         stage.live(feed)
         child = os.fork()
         if child == 0:  # pragma: no cover - another process
-            feed.source._parts.stream.stop()  # type: ignore[attr-defined]
+            feed.source.stream.stop()  # type: ignore[attr-defined]
             os._exit(stage.manager._feeds.hub.connections)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         stage.minute()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from src.data.calendars.calendar import MarketCalendar
-from src.data.feed.silence import open_ms
+from src.data.feed.continuation import open_ms
 from src.data.model.instant import HOUR_MS
 from tests.calendars.market import ALWAYS, HONG_KONG, NEW_YORK, span
 

@@ -12,7 +12,7 @@ from src.data.clock import ManualClock
 from src.data.errors import DataError, UnavailableError
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.sources.history import Filled
-from src.data.feed.sources.stream_source import Continued, Start
+from src.data.feed.sources.stream import GapFreeSource, Start
 from src.data.model.instant import MINUTE_MS
 from src.data.model.span import Span
 from src.data.model.stream import LiveBar, Revision, StreamState, StreamStatus
@@ -44,7 +44,7 @@ class Told:
     def __init__(self, *, dense: bool = True) -> None:
         self.stream, self.history, self.clock = HandStream(), Later(), ManualClock(MONDAY)
         grid = BarGrid(ALWAYS, Timeframe.parse("1m"))
-        source = Continued(
+        source = GapFreeSource(
             self.stream, self.history, grid, self.clock, patience=replace(PATIENCE, dense=dense),
             start=Start(after_ms=MONDAY - MINUTE_MS),
         )  # fmt: skip
@@ -122,7 +122,7 @@ def begun() -> Iterator[Begun]:
     """Yield what is told of a source of minutes, its stream, not connected yet, its history."""
     stream, history, notebook = HandStream(), Empty(), Notebook()
     stream.items = []
-    source = Continued(stream, history, BarGrid(ALWAYS, Timeframe.parse("1m")), ManualClock(MONDAY),
+    source = GapFreeSource(stream, history, BarGrid(ALWAYS, Timeframe.parse("1m")), ManualClock(MONDAY),
                        patience=PATIENCE, start=Start(5))  # fmt: skip
     source.start(notebook)
     yield notebook, stream, history

@@ -13,7 +13,7 @@ from src.data.data_manager import DataManager
 from src.data.errors import QueryError
 from src.data.feed.data_feed_factory import DataFeedFactory
 from src.data.feed.live_feed import LiveFeed
-from src.data.feed.sources.polled import polled
+from src.data.feed.sources.poll import polled
 from src.data.model.query import BarsQuery
 from src.data.model.stream import StreamState
 from tests.feed.test_base_live_data_feed import Own, Stub, hours

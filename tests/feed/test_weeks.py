@@ -21,7 +21,7 @@ from src.data.clock import ManualClock
 from src.data.feed.backtrader.feed import BacktraderFeed, run_live
 from src.data.feed.backtrader.zones import day_number
 from src.data.feed.live_feed import LiveFeed
-from src.data.feed.sources.stream_source import Continued, Start, StreamTimings
+from src.data.feed.sources.stream import GapFreeSource, Start, StreamTimings
 from src.data.feed.streams.connection import Connection, ConnectionTimings
 from src.data.feed.streams.listeners import BarListener
 from src.data.feed.streams.pool import Hub, Subscription
@@ -79,7 +79,7 @@ class Market:
         )
         patience = StreamTimings(tick=0.005, retry=RetryPolicy(first_s=0.0), quiet=traits.quiet_s,
                             dense=traits.dense)  # fmt: skip
-        source = Continued(stream, self.tape, self.tape.grid, clock, start=Start(_LOOKBACK),
+        source = GapFreeSource(stream, self.tape, self.tape.grid, clock, start=Start(_LOOKBACK),
                            patience=patience)  # fmt: skip
         return LiveFeed(*self.exchange.topic, source, clock=clock, keep=_LOOKBACK)
 

@@ -14,13 +14,11 @@ from ..model.timeframe import Timeframe
 from ..net.deadline import seconds_of
 from .backtrader.feed import BacktraderFeed
 from .close_time import Closing
-from .frames import frame_of, live_bars
 from .live_feed import LiveFeed
 from .services import clock_of, get_door, market_of
 from .sources.base import Source
 from .sources.callback import HookSource
-from .sources.history import Manager
-from .sources.lookback import check_lookback, lookback_range
+from .sources.history import Manager, check_lookback, frame_of, live_bars, lookback_range
 
 if TYPE_CHECKING:
     import pandas as pd

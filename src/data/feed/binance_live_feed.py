@@ -9,7 +9,7 @@ from ..vendors.binance.stream import BinanceStream
 from ..vendors.factory import downloader_class
 from .services import get_door, get_testnet_door, is_manager
 from .sourced_live_data_feed import StreamedLiveDataFeed
-from .sources.worker import log
+from .sources.base import log
 
 
 class BinanceLiveDataFeed(StreamedLiveDataFeed):

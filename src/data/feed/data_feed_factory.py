@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConfigError, DataError
 from .catalog import SOURCES, SourceInfo, feed_class
 from .selection import placed
-from .sources.worker import log
+from .sources.base import log
 
 if TYPE_CHECKING:
     from .backtrader.feed import BacktraderFeed

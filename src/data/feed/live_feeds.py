@@ -9,7 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from ..bars.client import Wishes
-from ..bars.stream_store import Origin, StreamKeeper, namesakes_of
+from ..bars.stream_store import (
+    Origin,
+    StreamKeeper,
+    declared_kind,
+    differences,
+    kind_of_series,
+    namesakes_of,
+)
 from ..calendars.bar_builders import MinuteBars, TradeBars
 from ..calendars.calendar import calendar_for
 from ..calendars.gaps import BarGrid
@@ -22,19 +29,20 @@ from ..errors import (
 )
 from ..model.instant import SECOND_MS
 from ..model.instrument import Instrument
-from ..model.kind import Basis
+from ..model.kind import Basis, Kind
 from ..model.stream import LiveBar, Topic
 from ..model.timeframe import Timeframe
 from ..net.socket import Dialer, library
 from ..observability.logs import running, subject_of
+from ..prices.conversions import obstacle
 from ..vendors.registry import key_names, load, row_of
 from ..vendors.stream_protocol import StreamProtocol
+from ..wiring import Services
 from .live_feed import LiveFeed
 from .queue import CAPACITY
 from .sources.base import Sink
 from .sources.history import Manager, ManagerHistory
-from .sources.stream_source import Continued, Start, StreamTimings
-from .streams.built_bars import MINUTE, hindrance
+from .sources.stream import GapFreeSource, Start, StreamTimings
 from .streams.connection import Connection, ConnectionTimings
 from .streams.listeners import BarListener, Listener, MinuteListener, TradeListener
 from .streams.pool import Hub, Subscription
@@ -174,7 +182,7 @@ class LiveFeeds:
             if provider is None:  # bars of a pinned vendor lie in a lane of their own
                 self._keeper.keep(instrument, grid, origin, [bar.bar for bar in bars])
 
-        source = Continued(
+        source = GapFreeSource(
             self._subscription(way, grid),
             history,
             grid,
@@ -301,3 +309,45 @@ def refuse(unknown: Collection[str], known: Iterable[str]) -> None:
             f"a live feed has no option {', '.join(sorted(unknown))}",
             hint=f"there are {', '.join(known)}",
         )
+
+
+# --- whether bars may be built of a stream's minutes: whether they are those that the cache has
+
+MINUTE = Timeframe(1, "m")
+
+
+def hindrance(
+    services: Services, vendor: str, kind: Kind, wanted: tuple[Instrument, Timeframe, str | None]
+) -> str:
+    """Return why no bars are built of the minutes that a vendor streams; empty where they are.
+
+    Bars are built where the vendor serves them as well, so that history has the same ones, and of
+    one kind with those: counted from the same, and their volume off the same tape. Days are not:
+    the auctions are no part of the minutes.
+
+    Args:
+        services: routing and the store.
+        vendor: canonical name.
+        kind: of its minutes, in the hours that are given.
+        wanted: whose bars, their length, and the pinned vendor if there is one.
+
+    Raises:
+        DataError: nobody serves such bars.
+    """
+    instrument, step, pinned = wanted
+    if why := obstacle(MINUTE, step, calendar_for(instrument), anchor=kind.anchor or "session"):
+        return f"no {step} bars are built of its minutes: {why}"
+    own = declared_kind(services.selector, vendor, instrument, step)
+    if own is None:
+        return f"it serves no {step} bars that minutes could go on from"
+    query = services.client.query(
+        instrument.symbol, step.label, bars=1, wishes=Wishes(provider=pinned)
+    )
+    series = kind_of_series(services.selector, services.cache.store, query)
+    # Hours and their anchor are brought to those of the series wherever that is exact.
+    as_held = replace(own, session=kind.session, anchor=kind.anchor)
+    for other, whose in ((as_held, "its"), (series, "the series has")):
+        if differing := differences(kind, other):
+            told = ", ".join(f"of {ours}, {whose} {step} bars of {at}" for ours, at in differing)
+            return f"its minutes are {told}"
+    return ""

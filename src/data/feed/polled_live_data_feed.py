@@ -9,8 +9,7 @@ from ..model.instant import from_ms
 from ..model.stream import LiveBar
 from .live_feed import LiveFeed
 from .sourced_live_data_feed import SourcedLiveDataFeed
-from .sources.poll import PollSource
-from .sources.polled import polled
+from .sources.poll import PollSource, polled
 
 
 class PolledLiveDataFeed(SourcedLiveDataFeed):

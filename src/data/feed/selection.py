@@ -19,10 +19,9 @@ from .catalog import VENDOR_FEEDS, feed_class
 from .live_feed import LiveFeed
 from .live_feeds import refuse
 from .services import clock_of, feeds_of, services_of
-from .sources.history import Manager
-from .sources.lookback import check_lookback
-from .sources.polled import polled
-from .sources.worker import log
+from .sources.base import log
+from .sources.history import Manager, check_lookback
+from .sources.poll import polled
 
 if TYPE_CHECKING:
     from .base_live_data_feed import BaseLiveDataFeed

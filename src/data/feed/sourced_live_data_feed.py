@@ -8,9 +8,9 @@ from ..errors import NoProviderError
 from ..model.stream import LiveBar
 from ..provider_selector import ProviderSelector
 from .base_live_data_feed import BaseLiveDataFeed
-from .frames import frame_of
 from .live_feed import LiveFeed
 from .services import feeds_of, is_manager
+from .sources.history import frame_of
 
 if TYPE_CHECKING:
     import pandas as pd

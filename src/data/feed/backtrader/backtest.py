@@ -9,9 +9,9 @@ from ...model.stream import LiveBar
 from ...model.timeframe import Timeframe
 from ..close_time import Closing
 from ..live_feed import LiveFeed
+from ..replay import ReplaySource, every
 from ..services import market_of
 from ..sources.history import Manager, bars_of
-from ..sources.replay import ReplaySource, every
 from .feed import BacktraderFeed
 
 

@@ -11,9 +11,8 @@ from ...clock import Clock
 from ...errors import DataError
 from ...model.stream import LiveBar, StreamState, StreamStatus
 from ...vendors.foreign import call_foreign
-from ..frames import live_bars
-from .base import Sink
-from .worker import Halt, ThreadedSource
+from .base import Halt, Sink, ThreadedSource
+from .history import live_bars
 
 if TYPE_CHECKING:
     import pandas as pd

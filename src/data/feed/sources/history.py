@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from ...bars.validity import NO_BAR
+from ...calendars.calendar import MarketCalendar, first_unclosed
 from ...calendars.gaps import BarGrid
 from ...clock import Clock
-from ...errors import IncompleteDataError
-from ...model.instant import date_of, from_ms, parse_iso
+from ...errors import BadRangeError, ConfigError, IncompleteDataError
+from ...model.bars import Bar, BarTable, merge
+from ...model.frame import build_frame, table_of
+from ...model.instant import DAY_MS, date_of, from_ms, parse_iso
 from ...model.provenance import ATTRS_KEY
 from ...model.span import Span
 from ...model.stream import LiveBar, Origin
+from ...model.timeframe import Timeframe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,3 +161,68 @@ def _told(frame: pd.DataFrame) -> tuple[list[Span], str]:
     nothing = [span for span, reason in spans if reason.startswith(NO_BAR)]
     reasons = dict.fromkeys(reason for _, reason in spans if not reason.startswith(NO_BAR))
     return nothing, "; ".join(reasons)
+
+
+# --- frames of bars as live bars, and live bars as frames
+
+
+def live_bars(frame: pd.DataFrame, origin: Origin = "history") -> list[LiveBar]:
+    """Return the rows of anybody's frame, ascending and each stamp once: of equal ones the last.
+
+    Raises:
+        ResponseFormatError: it is no frame of bars.
+    """
+    return bars_of(build_frame(merge(BarTable.empty(), table_of(frame))), origin)
+
+
+def frame_of(bars: Iterable[LiveBar]) -> pd.DataFrame:
+    """Return the canonical frame of closed bars, stamped by their opens."""
+    return build_frame(BarTable.from_bars([Bar(*bar[:6]) for bar in bars]))
+
+
+# --- which range holds the last so many closed bars
+
+_MONTH_MS = 31 * DAY_MS
+_MOST = 10_000_000
+
+
+def check_lookback(count: object) -> None:
+    """Refuse what is no count of bars to begin with.
+
+    Raises:
+        ConfigError: it is no whole number, or none that history can be asked for.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST:
+        raise ConfigError(
+            f"lookback_bars is {count!r}", hint=f"a whole number from 1 to {_MOST:,} is wanted"
+        )
+
+
+def lookback_range(
+    market: MarketCalendar | None, timeframe: Timeframe, count: int, now_ms: int
+) -> dict[str, Any]:
+    """Return ``start_date`` and ``end_date`` of the last ``count`` closed bars, both included.
+
+    Days and longer bars are named by dates, others by naive UTC times. Where the market is not
+    known, or there were not so many bars, the range is as long as so many bars last.
+    """
+    start, end = _stamps(market, timeframe, count, now_ms)
+    return {"start_date": _named(timeframe, start), "end_date": _named(timeframe, end)}
+
+
+def _stamps(
+    market: MarketCalendar | None, timeframe: Timeframe, count: int, now_ms: int
+) -> tuple[int, int]:
+    if market is not None:
+        try:
+            coming = first_unclosed(market, timeframe, now_ms)
+            start, end = market.back(timeframe, coming, count), market.back(timeframe, coming, 1)
+            return start, max(end, start + 1)  # one bar is a range too, and none may be empty
+        except BadRangeError:
+            pass  # before all calendars: there is not so much of anything
+    step = timeframe.step_ms or _MONTH_MS * timeframe.count
+    return now_ms - count * step, now_ms
+
+
+def _named(timeframe: Timeframe, stamp_ms: int) -> datetime | date:
+    return from_ms(stamp_ms) if timeframe.is_intraday else date_of(stamp_ms)

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from ...calendars.calendar import first_unclosed
+from ...calendars.calendar import calendar_for, first_unclosed
 from ...calendars.gaps import BarGrid
 from ...clock import Clock
 from ...errors import AllProvidersFailedError, CacheError, ProviderError
+from ...model.instant import from_ms
+from ...model.instrument import Instrument
 from ...model.span import Span
 from ...model.stream import LiveBar, StreamState, StreamStatus
+from ...model.timeframe import Timeframe
 from ..continuation import Continuation
-from .base import Sink
-from .history import Filled, History
-from .worker import Halt, ThreadedSource, log
+from ..services import clock_of, market_of, services_of
+from .base import Halt, Sink, ThreadedSource, log
+from .history import Filled, History, Manager, ManagerHistory, bars_of
 
 # What may be over in a moment; anything else can never be answered, and ends the feed.
 _PASSING = (ProviderError, AllProvidersFailedError, CacheError)
@@ -219,3 +224,77 @@ class _Poll:
         kept = [*self._recent.items(), *((bar.stamp_ms, bar) for bar in given)]
         self._recent = dict(kept[-_OVERLAP:])
         return given
+
+
+# --- a source of polled bars for any symbol of a data manager
+
+
+def polled(
+    manager: Manager,
+    symbol: str,
+    timeframe: str,
+    *,
+    lookback: int = 1000,
+    provider: str | None = None,
+    interval_s: float = 60.0,
+    forming: bool = False,
+    adjustment: str = "split",
+    timeout_s: float | None = None,
+    on_ask: Callable[[], object] = lambda: None,
+) -> PollSource:
+    """Return a source that asks ``manager`` whenever a bar closes.
+
+    Args:
+        manager, symbol, timeframe: who is asked for which bars.
+        lookback: how many closed bars come first.
+        provider: the only vendor whose bars count.
+        interval_s: see :class:`~.poll_source.PollSource`.
+        forming: whether the running bar is looked at every ``interval_s``.
+        adjustment: what prices are corrected for.
+        timeout_s: seconds that each question has; None: as long as pages come.
+        on_ask: called before every question.
+    """
+    step, clock = Timeframe.parse(timeframe), clock_of(manager)
+    # Of a symbol that nobody can place nothing is known but that it is asked for.
+    market = market_of(manager, symbol) or calendar_for(Instrument(symbol, "crypto"))
+    grid = BarGrid(market, step)
+    history = ManagerHistory(
+        manager,
+        symbol,
+        grid,
+        clock,
+        pinned=provider,
+        adjustment=adjustment,
+        timeout_s=timeout_s,
+    )
+
+    def running() -> LiveBar | None:
+        options: dict[str, Any] = {} if provider is None else {"provider": provider}
+        if timeout_s is not None:
+            options["timeout"] = timeout_s
+        start = from_ms(grid.back(clock.now_ms() + 1, 1))
+        frame = manager.get_ohlcv(
+            symbol,
+            step.label,
+            start if step.is_intraday else start.date(),
+            include_forming=True,
+            columns=("state",),
+            adjustment=adjustment,
+            **options,
+        )
+        forms = frame[frame["state"] == "forming"]
+        return bars_of(forms, "live")[-1] if len(forms) else None
+
+    services = services_of(manager)
+    call = partial(services.observer.call_beside, symbol, step.label) if services else nullcontext
+    return PollSource(
+        f"{symbol} {step}",
+        history,
+        grid,
+        lookback=lookback,
+        interval_s=interval_s,
+        running=running if forming else None,
+        on_ask=on_ask,
+        clock=clock,
+        call=call,
+    )

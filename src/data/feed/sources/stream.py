@@ -1,48 +1,69 @@
-"""What a continued source is made of, and how patient it is."""
+"""A source without a seam, made of a stream that has some: history first, every gap filled.
+
+The stream is subscribed to before history is loaded, so nothing falls between the two. A gap, from
+a lost connection or a lost message, is filled by the data manager, by the same routing and store as
+any call's; bars that come meanwhile wait until then. ``LIVE`` is reported when nothing is missing.
+"""
 
 from __future__ import annotations
 
+import logging
+import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from ...calendars.calendar import first_unclosed
 from ...calendars.gaps import BarGrid
 from ...clock import Clock
+from ...errors import DataError, ForeignError, QueryError
 from ...model.instant import SECOND_MS
 from ...model.span import Span
-from ...model.stream import LiveBar
+from ...model.stream import LiveBar, Revision, StreamState, StreamStatus
 from ...model.timeframe import Timeframe
 from ...net.retry import RetryPolicy
-from ..silence import open_ms
-from .base import Source
+from ...observability.logs import following
+from ...vendors.foreign import masked
+from ..continuation import Continuation, open_ms, slots_of
+from ..queue import Item, Mailbox
+from .base import Sink, Source
 from .history import History
-from .steady_clock import SteadyNow
+
+log = logging.getLogger("onetape.feed")
+
+_JOIN_S = 0.2
+# Bars given last: a correction of one of them is passed on.
+_REMEMBERED = 16
+# So many bars must be missing before silence counts.
+_SILENT_BARS = 3
 
 
 class Stream(Source, Protocol):
-    """A source that may lose, double and reorder bars, and says when it is connected.
+    """A source that may lose, double and reorder bars, and reports when it is connected.
 
     Its statuses are ``CONNECTING`` (nothing comes) and ``BACKFILLING`` (from now on all comes);
-    while it is connected, ``DELAYED`` (only history can tell bars that closed by its instant) and
-    ``LIVE`` (it speaks, though no bar comes of it).
+    while it is connected, ``DELAYED`` (bars that closed by its instant come from history alone) and
+    ``LIVE`` (data come, though they make no bar).
     """
 
     def doubt(self, reason: str, silent_s: float) -> None:
-        """Be told that nothing came for so long, although there was something."""
+        """Check the connection: it sent nothing for ``silent_s``, although there was something."""
 
 
 @dataclass(frozen=True)
 class StreamTimings:
-    """Times of a continued source in seconds; tests make them short.
+    """Times of a gap-free source in seconds; tests make them short.
 
     Attributes:
-        tick: how often the clock is looked at.
+        tick: how often the clock is read.
         grace: how long after its close a bar may be on its way by the stream.
-        quiet: a stream silent for so long in an open market, and for three bars, is not believed.
-        retry: waits between questions for the same hole.
-        delayed_after: questions for the same hole after which the feed counts as delayed.
-        dense: whether the stream sends a bar where nobody traded; else silence is looked into.
+        quiet: a stream silent for so long in an open market, and for three bars, is doubted.
+        retry: waits between questions for the same gap.
+        delayed_after: questions for the same gap after which the feed counts as delayed.
+        dense: whether the stream sends a bar where nothing was traded; else history is asked
+            whether silence has missed any.
         sent: length of the bars that the stream sends, where those given are built of them.
     """
 
@@ -61,34 +82,361 @@ class Start:
 
     Attributes:
         lookback: closed bars of history that are given first.
-        after_ms: in place of that: stamp of the last bar that is known already.
+        after_ms: in place of that: stamp of the last bar that the caller has already.
     """
 
     lookback: int = 1000
     after_ms: int | None = None
 
 
-@dataclass(frozen=True)
-class StreamParts:
-    """What a continued source is made of; see :class:`~.continued.Continued`."""
+class GapFreeSource:
+    """Makes one unbroken source out of a stream and history; see :class:`~.base.Source`.
 
-    stream: Stream
-    history: History
-    grid: BarGrid
-    clock: Clock
-    start: Start
-    keep: Callable[[Sequence[LiveBar]], object] | None
-    patience: StreamTimings
-    call: Callable[[], AbstractContextManager[None]] = nullcontext
+    Args:
+        stream: new bars, as they come.
+        history: what was before, and what the stream lost.
+        grid: where bars are expected.
+        clock: the time.
+        start: where the feed begins.
+        keep: stores closed bars of the stream.
+        patience: how long things may take.
+        call: lets a run be a call: named in logs, the error that ends it reported.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        history: History,
+        grid: BarGrid,
+        clock: Clock,
+        *,
+        start: Start | None = None,
+        keep: Callable[[Sequence[LiveBar]], object] | None = None,
+        patience: StreamTimings | None = None,
+        call: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self.stream, self.history, self.grid, self.clock = stream, history, grid, clock
+        self.begin, self.keep, self.call = start or Start(), keep, call
+        self.patience = patience or StreamTimings()
+        self._run: StreamThread | None = None
+
+    def start(self, sink: Sink) -> None:
+        """Subscribe, then load history, then go on; see :class:`~.base.Source`."""
+        run = StreamThread(self, sink)
+        self.stream.start(run.inbox)
+        self._run = run
+        run.thread.start()
+
+    def stop(self) -> None:
+        """See :class:`~.base.Source`. A question under way ends by itself; its answer is dropped."""
+        run, self._run = self._run, None
+        if run is None:
+            return
+        run.stop()
+        self.stream.stop()
+        if run.thread is not threading.current_thread():
+            run.thread.join(_JOIN_S)
 
 
-# --- whether a stream has been silent for too long, in the time that the market was open
-
-_BARS = 3
+# --- one run -------------------------------------------------------------------------------------
 
 
-class Quiet:
-    """Silence of one subscription. For one thread.
+class Inbox(Mailbox):
+    """What the stream sends, waiting for the run's thread: a sink."""
+
+    def __init__(self) -> None:
+        super().__init__("the feed's own thread", forming=True, revisions=True)
+        self.bar = self.put
+        self.status = self.put
+        self.end = self.close
+
+    def revised(self, bar: LiveBar) -> None:
+        """See :class:`~.base.Sink`."""
+        self.put(Revision(bar))
+
+
+class StreamThread:
+    """One run of a gap-free source: a thread, and state that no other thread touches.
+
+    Attributes:
+        inbox: what the stream pushes into.
+        thread: to be started once.
+    """
+
+    def __init__(self, source: GapFreeSource, sink: Sink) -> None:
+        self.inbox = Inbox()
+        self.thread = threading.Thread(
+            target=following(self._run), name="onetape feed", daemon=True
+        )
+        self._source, self._patience = source, source.patience
+        self._sink = sink
+        self._is_stopped = False
+        self._now = SteadyNow(source.clock)
+        self._slots = slots_of(source.grid, source.grid.calendar, source.grid.timeframe)
+        self._continuation: Continuation | None = None
+        self._early: list[LiveBar] = []
+        self._recent: deque[LiveBar] = deque(maxlen=_REMEMBERED)
+        self._is_connected = False
+        self._lost_reason = "not connected yet"
+        # The feed has reported by itself that it is connecting.
+        self._state, self._reason = StreamState.CONNECTING, self._lost_reason
+        self._backfill_until = 0  # bars expected before this are history's
+        sent = replace(source.grid, timeframe=source.patience.sent or source.grid.timeframe)
+        self._silence = SilenceWatch(sent, source.patience.quiet, self._now)
+        self._questions = 0
+        self._next_question = 0.0
+        self._gap_reason = ""
+        self._checked_stamp, self._is_expected = -1, False
+
+    def stop(self) -> None:
+        """Have the thread end."""
+        self._is_stopped = True
+        self.inbox.close()
+
+    # --- the thread ------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            with self._source.call():
+                self._work()
+            self._sink.end()
+        except DataError as error:
+            self._sink.end(error)
+
+    def _work(self) -> None:
+        """Take what comes and give what can be given until it is stopped or there is no more.
+
+        Raises:
+            DataError: the stream has ended for good, or there will never be such bars.
+        """
+        try:
+            while not (self._is_stopped or self.inbox.is_over):
+                self._read()
+                self._go_on()
+        except DataError as error:
+            log.error("the live feed has ended: %s", error)
+            raise
+        except Exception as error:  # the top of a thread: no caller would see it
+            log.exception("a feed ended")
+            cause = f"{type(error).__name__}: {masked(str(error))}"
+            raise ForeignError(f"a feed ended with {cause}") from error
+
+    def _read(self) -> None:
+        """Wait for something to come, and take all that has."""
+        item = self.inbox.get(timeout=self._patience.tick)
+        while item is not None and not self._is_stopped:
+            if isinstance(item, StreamStatus):
+                self._take_status(item)
+            else:
+                self._take_bar(item.bar if isinstance(item, Revision) else item)
+            item = self.inbox.get()
+
+    def _take_status(self, status: StreamStatus) -> None:
+        """Take a status of the stream: connected, lost, or what else it reports of itself."""
+        if status.state is StreamState.LIVE:
+            self._silence.market_spoke()
+            return
+        if status.state is StreamState.DELAYED:
+            self._backfill_up_to(status.at_ms)
+            return
+        was_lost = not self._is_connected  # else it follows another connection without a gap
+        self._is_connected = status.state is StreamState.BACKFILLING
+        if not self._is_connected:
+            self._lost_reason = status.reason
+            self._set_state(StreamState.CONNECTING, self._lost_reason)
+            return
+        if was_lost:
+            self._set_state(StreamState.BACKFILLING, status.reason)
+        self._now.set()
+        self._silence.restart()
+        self._backfill_until = 0  # the clock may have been set back meanwhile
+        self._backfill_up_to(self._now.ms())
+
+    def _backfill_up_to(self, closed_ms: int) -> None:
+        """Leave all bars that closed by an instant to history, unless they were given."""
+        grid = self._source.grid
+        until = first_unclosed(grid.calendar, grid.timeframe, closed_ms, grid.anchor)
+        self._backfill_until = max(self._backfill_until, until)
+        self._questions, self._next_question = 0, 0.0
+
+    def _take_bar(self, bar: LiveBar) -> None:
+        """Take a bar of the stream: running, closed, or a correction of one given before."""
+        self._silence.market_spoke()
+        continuation = self._continuation
+        if not self._is_on_grid(bar.stamp_ms):
+            return
+        if not bar.is_closed:
+            # A running bar behind a hole would be given before bars that are older.
+            is_live = self._state is StreamState.LIVE
+            if is_live and continuation and bar.stamp_ms >= continuation.frontier:
+                self._sink.bar(bar)
+        elif continuation is None:
+            self._early.append(bar)
+        elif not continuation.offer(bar):
+            self._revised(bar)
+
+    def _is_on_grid(self, stamp_ms: int) -> bool:
+        """Tell whether a bar is one of the series: hours before and after the session are not."""
+        if stamp_ms != self._checked_stamp:
+            self._checked_stamp = stamp_ms
+            self._is_expected = self._slots.next_open(stamp_ms) == stamp_ms
+        return self._is_expected
+
+    def _revised(self, bar: LiveBar) -> None:
+        """Pass on a correction of a bar given before; the bar itself is never given again."""
+        for place, old in enumerate(self._recent):
+            if old.stamp_ms == bar.stamp_ms and old[:6] != bar[:6]:
+                self._recent[place] = bar
+                self._sink.revised(bar)
+                self._keep([bar])
+
+    # --- going on --------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        """Give what can be given; ask for what is missing; report the state."""
+        if self._continuation is None:
+            self._begin()
+        if self._continuation is None:
+            self._set_state(StreamState.DELAYED, self._gap_reason)
+            return
+        self._give_due(self._continuation)
+        gap = self._gap(self._continuation)
+        if gap is not None and self._source.clock.monotonic() >= self._next_question:
+            self._ask(self._continuation, gap)
+            self._give_due(self._continuation)
+            gap = self._gap(self._continuation)
+        self._report(gap)
+
+    def _begin(self) -> None:
+        """Load history, where its next question is due."""
+        start = self._source.begin
+        if start.after_ms is not None:
+            self._continuation = Continuation(self._slots, start.after_ms + 1)
+        elif start.lookback < 1:
+            self._continuation = Continuation(self._slots, self._first_unclosed(0.0))
+        elif self._source.clock.monotonic() >= self._next_question:
+            self._continuation = self._loaded(start.lookback)
+        for bar in self._early if self._continuation else ():
+            self._continuation.offer(bar)  # type: ignore[union-attr]
+
+    def _loaded(self, count: int) -> Continuation | None:
+        """Give the last ``count`` bars; return what goes on after them, None where that failed.
+
+        Raises:
+            QueryError: no vendor will ever have such bars.
+        """
+        if not self._questions:
+            self._set_state(StreamState.BACKFILLING, "history is being loaded")
+        try:
+            bars = self._source.history.last(count)
+        except QueryError:
+            raise
+        except DataError as error:
+            log.info("there is no history yet: %s", error)
+            self._schedule(str(error))
+            return None
+        for bar in bars:
+            self._give(bar)
+        self._questions, self._next_question = 0, 0.0
+        begin = bars[-1].stamp_ms + 1 if bars else self._first_unclosed(0.0)
+        return Continuation(self._slots, begin)
+
+    def _give(self, bar: LiveBar) -> None:
+        if not self._is_stopped:
+            self._recent.append(bar)
+            self._sink.bar(bar)
+
+    def _give_due(self, continuation: Continuation) -> None:
+        """Give the bars whose turn it is, then store those that came by the stream."""
+        given = continuation.take()
+        for bar in given:
+            self._give(bar)
+        if given:
+            self._questions, self._next_question = 0, 0.0
+            self._keep([bar for bar in given if bar.origin == "live"])
+
+    def _keep(self, bars: Sequence[LiveBar]) -> None:
+        if bars and self._source.keep is not None and not self._is_stopped:
+            self._source.keep(bars)
+
+    def _gap(self, continuation: Continuation) -> Span | None:
+        """Return where bars should be by now and are not."""
+        until = self._backfill_until
+        if self._patience.dense or not self._is_connected or self._is_silent():
+            until = max(until, self._first_unclosed(self._patience.grace))
+        return continuation.gap(until)
+
+    def _ask(self, continuation: Continuation, gap: Span) -> None:
+        """Ask history for a gap."""
+        if self._questions < self._patience.delayed_after:
+            self._set_state(StreamState.BACKFILLING, "bars are missing")
+        try:
+            filled = self._source.history.between(gap, again=self._questions > 0)
+        except DataError as error:
+            self._schedule(str(error))
+            return
+        self._schedule(filled.why)
+        continuation.learn(filled.bars, filled.absent)
+        if self._is_connected and self._is_silent() and not filled.why:
+            missed = any(self._silence.is_after(bar.stamp_ms) for bar in filled.bars)
+            self._silence.checked(missed=missed)
+
+    def _schedule(self, why: str) -> None:
+        """Count a question, and compute when the next one may follow."""
+        self._questions += 1
+        self._gap_reason = why
+        wait = self._patience.retry.backoff(self._questions, self._source.clock.jitter())
+        self._next_question = self._source.clock.monotonic() + wait
+
+    # --- state -----------------------------------------------------------------------------
+
+    def _report(self, gap: Span | None) -> None:
+        """Report the state that follows from connection, silence and gap."""
+        if not self._is_connected:
+            self._set_state(StreamState.CONNECTING, self._lost_reason)
+            return
+        if self._patience.dense and self._is_silent():
+            self._silence.checked(missed=True)
+        if silent_s := self._silence.take_missed_s():
+            self._source.stream.doubt(f"connected, and silent for {silent_s:.1f} s", silent_s)
+        if self._silence.is_stale:
+            self._set_state(StreamState.STALE, "the market is open and nothing comes")
+        elif gap is None:
+            self._set_state(StreamState.LIVE, "")
+        elif self._questions >= self._patience.delayed_after:
+            self._set_state(StreamState.DELAYED, self._gap_reason or "bars are missing")
+        else:
+            self._set_state(StreamState.BACKFILLING, "bars are missing")
+
+    def _is_silent(self) -> bool:
+        """Tell whether the stream has been silent too long; what waits in the inbox counts as sent."""
+        return self._silence.is_long and not any(map(_is_market_sign, self.inbox.waiting()))
+
+    def _set_state(self, state: StreamState, reason: str) -> None:
+        """Report a state where it is new; without a connection it is always ``CONNECTING``."""
+        if not self._is_connected:
+            state, reason = StreamState.CONNECTING, self._lost_reason
+        if (state, reason) != (self._state, self._reason):
+            self._state, self._reason = state, reason
+            self._sink.status(StreamStatus(state, reason, self._source.clock.now_ms()))
+
+    def _first_unclosed(self, grace_s: float) -> int:
+        """Return the stamp before which every expected bar closed at least ``grace_s`` ago."""
+        grid = self._source.grid
+        now = self._now.ms() - round(grace_s * SECOND_MS)
+        return first_unclosed(grid.calendar, grid.timeframe, now, grid.anchor)
+
+
+def _is_market_sign(item: Item) -> bool:
+    """Tell whether an item is a sign of the market, and not of the connection alone."""
+    return not isinstance(item, StreamStatus) or item.state is StreamState.LIVE
+
+
+# --- silence: has the stream sent nothing for too long while the market was open?
+
+
+class SilenceWatch:
+    """How long one subscription has been silent while its market was open. For one thread.
 
     Args:
         grid: of the bars that the stream sends; silence must last for three of them.
@@ -96,26 +444,26 @@ class Quiet:
         now: the time.
 
     Attributes:
-        is_stale: whether it was silent while there was something to say, and still is.
+        is_stale: whether it missed something while silent, and is silent still.
     """
 
     def __init__(self, grid: BarGrid, floor_s: float, now: SteadyNow) -> None:
         self.is_stale = False
         self._calendar = grid.calendar
         step_ms = grid.timeframe.step_ms or 0
-        self._limit_ms = max(_BARS * step_ms, round(floor_s * SECOND_MS))
+        self._limit_ms = max(_SILENT_BARS * step_ms, round(floor_s * SECOND_MS))
         self._now = now
         self._half_ms = step_ms // 2
-        self._since_ms = self._heard_ms = now.ms()
-        self._found = 0.0
+        self._since_ms = self._market_ms = now.ms()
+        self._missed_s = 0.0
 
-    def heard(self) -> None:
-        """Note that market data have come."""
-        self._since_ms = self._heard_ms = self._now.ms()
+    def market_spoke(self) -> None:
+        """Note that market data came."""
+        self._since_ms = self._market_ms = self._now.ms()
         self.is_stale = False
 
-    def again(self) -> None:
-        """Begin to count anew: it was connected again, which proves nothing."""
+    def restart(self) -> None:
+        """Begin to count anew: a new connection alone proves nothing."""
         self._since_ms = self._now.ms()
 
     @property
@@ -127,17 +475,40 @@ class Quiet:
         return open_ms(self._calendar, span) > self._limit_ms
 
     def is_after(self, stamp_ms: int) -> bool:
-        """Tell whether a bar began after market data came last: not a word of it was heard."""
-        return stamp_ms >= self._heard_ms - self._half_ms
+        """Tell whether a bar began after the last market data: nothing of it was sent."""
+        return stamp_ms >= self._market_ms - self._half_ms
 
-    def looked_into(self, *, found: bool) -> None:
-        """Note what came of looking: whether there was something to say."""
-        if found:
+    def checked(self, *, missed: bool) -> None:
+        """Note whether the silence missed something."""
+        if missed:
             self.is_stale = True
-            self._found = (self._now.ms() - self._since_ms) / SECOND_MS
-        self.again()
+            self._missed_s = (self._now.ms() - self._since_ms) / SECOND_MS
+        self.restart()
 
-    def taken(self) -> float:
-        """Return the seconds of silence that were found out just now, else 0."""
-        found, self._found = self._found, 0.0
-        return found
+    def take_missed_s(self) -> float:
+        """Return the seconds of a silence that has just missed something, else 0; once."""
+        seconds, self._missed_s = self._missed_s, 0.0
+        return seconds
+
+
+# --- the time, without the wall clock's jumps ----------------------------------------------------
+
+
+class SteadyNow:
+    """The wall time at the last :meth:`set`, and what has passed since by a clock that never jumps.
+
+    An administrator who sets the clock, or a leap second, moves no bar into the future or the past.
+    For one thread.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.set()
+
+    def set(self) -> None:
+        """Take the wall clock's time anew."""
+        self._wall_ms, self._since = self._clock.now_ms(), self._clock.monotonic()
+
+    def ms(self) -> int:
+        """Return the time in UTC milliseconds."""
+        return self._wall_ms + round((self._clock.monotonic() - self._since) * SECOND_MS)

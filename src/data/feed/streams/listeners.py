@@ -9,7 +9,7 @@ from ...clock import Clock
 from ...errors import DataError
 from ...model.stream import LiveBar, StreamState, StreamStatus, Trade
 from ..sources.base import Sink
-from ..sources.steady_clock import SteadyNow
+from ..sources.stream import SteadyNow
 
 
 class Listener(Protocol):
