@@ -37,6 +37,8 @@ SHIMS = {m.name for m in modules()} & {
     "cache.fundamentals_combiner",
     *(m.name for m in modules() if m.top == "downloader"),
     "feed.backtest_feed", "feed.backtrader_feed", "feed.binance_data_feed", "feed.replaying",
+    "feed.base_live_data_feed", "feed.binance_live_feed", "feed.coingecko_live_feed",
+    "feed.ibkr_live_feed", "feed.yahoo_live_feed",
     "jobs.verifying",
     "utils.refresh_fundamentals_cache",
     "utils.periodic_fundamentals_refresh",

@@ -19,13 +19,15 @@ from src.data.errors import (
     NoProviderError,
     UnknownProviderError,
 )
-from src.data.feed.binance_live_feed import BinanceLiveDataFeed
+from src.data.feed.backtrader.live import (
+    BinanceLiveDataFeed,
+    StreamedLiveDataFeed,
+    YahooLiveDataFeed,
+)
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.replay import replay_feed
-from src.data.feed.sourced_live_data_feed import StreamedLiveDataFeed
 from src.data.feed.sources.base import Halt
 from src.data.feed.sources.poll import polled
-from src.data.feed.yahoo_live_feed import YahooLiveDataFeed
 from src.data.model.instant import MINUTE_MS, from_ms
 from src.data.model.stream import StreamState
 from src.data.model.timeframe import Timeframe

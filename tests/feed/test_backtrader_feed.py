@@ -17,8 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.errors import ConfigError, FeedLagError, UnavailableError
-from src.data.feed.backtrader.feed import BacktraderFeed, run_live
-from src.data.feed.backtrader.zones import day_number
+from src.data.feed.backtrader.feed import BacktraderFeed, day_number, run_live
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.sources.base import Halt, Sink, ThreadedSource
 from src.data.model.instant import MINUTE_MS, from_ms

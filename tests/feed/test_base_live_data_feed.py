@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from src.data.errors import UnavailableError
-from src.data.feed.base_live_data_feed import BaseLiveDataFeed
+from src.data.feed.backtrader.live import BaseLiveDataFeed
 from tests.feed.hands import witnessed
 from tests.feed.test_backtrader_feed import wait_until
 

@@ -12,10 +12,10 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.feed.backtrader.live import StreamedLiveDataFeed
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.live_feeds import FeedTimings
 from src.data.feed.selection import live_feed, plain_feed
-from src.data.feed.sourced_live_data_feed import StreamedLiveDataFeed
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.stream import LiveBar, Revision, StreamState, Topic
 from tests.vendor_server import VendorServer

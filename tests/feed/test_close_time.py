@@ -9,7 +9,7 @@ import pytest
 
 from src.data.calendars.calendar import calendar_for
 from src.data.errors import ConfigError
-from src.data.feed.backtrader.zones import localizing
+from src.data.feed.backtrader.feed import localizing
 from src.data.feed.close_time import Closing
 from src.data.feed.sources.history import lookback_range
 from src.data.model.instant import from_ms, parse_iso

@@ -10,11 +10,9 @@ import pandas as pd
 import pytest
 
 from src.data.config.feed_presets import load_preset, preset_names
-from src.data.feed.coingecko_live_feed import CoinGeckoLiveDataFeed
+from src.data.feed.backtrader.live import CoinGeckoLiveDataFeed, IBKRLiveDataFeed, YahooLiveDataFeed
 from src.data.feed.data_feed_factory import DataFeedFactory
 from src.data.feed.file_data_feed import FileDataFeed
-from src.data.feed.ibkr_live_feed import IBKRLiveDataFeed
-from src.data.feed.yahoo_live_feed import YahooLiveDataFeed
 from tests.feed.test_base_live_data_feed import Stub, hours
 
 SOURCES = ["binance", "yahoo", "ibkr", "coingecko", "file"]

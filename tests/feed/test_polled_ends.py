@@ -12,8 +12,8 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import UnknownProviderError
+from src.data.feed.backtrader.live import PolledLiveDataFeed
 from src.data.feed.live_feed import LiveFeed
-from src.data.feed.polled_live_data_feed import PolledLiveDataFeed
 from src.data.feed.selection import live_feed, live_feed_or_none, plain_feed
 from src.data.feed.sources.base import ThreadedSource
 from src.data.feed.sources.poll import PollSource

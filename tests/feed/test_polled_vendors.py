@@ -10,9 +10,8 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.feed.backtrader.live import IBKRLiveDataFeed, PolledLiveDataFeed
 from src.data.feed.data_feed_factory import DataFeedFactory
-from src.data.feed.ibkr_live_feed import IBKRLiveDataFeed
-from src.data.feed.polled_live_data_feed import PolledLiveDataFeed
 from src.data.feed.selection import live_feed
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.stream import LiveBar

@@ -18,8 +18,7 @@ import pytest
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.gaps import BarGrid
 from src.data.clock import ManualClock
-from src.data.feed.backtrader.feed import BacktraderFeed, run_live
-from src.data.feed.backtrader.zones import day_number
+from src.data.feed.backtrader.feed import BacktraderFeed, day_number, run_live
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.sources.stream import GapFreeSource, Start, StreamTimings
 from src.data.feed.streams.connection import Connection, ConnectionTimings

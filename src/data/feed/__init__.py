@@ -9,24 +9,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .base_live_data_feed import BaseLiveDataFeed
-    from .binance_live_feed import BinanceLiveDataFeed
-    from .coingecko_live_feed import CoinGeckoLiveDataFeed
+    from .backtrader.live import (
+        BaseLiveDataFeed,
+        BinanceLiveDataFeed,
+        CoinGeckoLiveDataFeed,
+        IBKRLiveDataFeed,
+        YahooLiveDataFeed,
+    )
     from .data_feed_factory import DataFeedFactory
     from .file_data_feed import FileDataFeed
-    from .ibkr_live_feed import IBKRLiveDataFeed
     from .live_feed import LiveFeed
-    from .yahoo_live_feed import YahooLiveDataFeed
 
 _HOMES = {
-    "BaseLiveDataFeed": "base_live_data_feed",
-    "BinanceLiveDataFeed": "binance_live_feed",
-    "CoinGeckoLiveDataFeed": "coingecko_live_feed",
+    "BaseLiveDataFeed": "backtrader.live",
+    "BinanceLiveDataFeed": "backtrader.live",
+    "CoinGeckoLiveDataFeed": "backtrader.live",
     "DataFeedFactory": "data_feed_factory",
     "FileDataFeed": "file_data_feed",
-    "IBKRLiveDataFeed": "ibkr_live_feed",
+    "IBKRLiveDataFeed": "backtrader.live",
     "LiveFeed": "live_feed",
-    "YahooLiveDataFeed": "yahoo_live_feed",
+    "YahooLiveDataFeed": "backtrader.live",
 }
 
 __all__ = (

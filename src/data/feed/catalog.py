@@ -51,7 +51,7 @@ _FILE = (
 )
 VENDOR_FEEDS: dict[str, FactorySource] = {
     "binance": FactorySource(
-        "binance_live_feed:BinanceLiveDataFeed",
+        "backtrader.live:BinanceLiveDataFeed",
         True,
         ("api_key", "api_secret", "testnet", "market"),
         {
@@ -82,7 +82,7 @@ VENDOR_FEEDS: dict[str, FactorySource] = {
         },
     ),
     "yahoo": FactorySource(
-        "yahoo_live_feed:YahooLiveDataFeed",
+        "backtrader.live:YahooLiveDataFeed",
         False,
         ("polling_interval",),
         {
@@ -110,7 +110,7 @@ VENDOR_FEEDS: dict[str, FactorySource] = {
         },
     ),
     "ibkr": FactorySource(
-        "ibkr_live_feed:IBKRLiveDataFeed",
+        "backtrader.live:IBKRLiveDataFeed",
         False,
         ("host", "port", "client_id"),
         {
@@ -125,7 +125,7 @@ VENDOR_FEEDS: dict[str, FactorySource] = {
         },
     ),
     "coingecko": FactorySource(
-        "coingecko_live_feed:CoinGeckoLiveDataFeed",
+        "backtrader.live:CoinGeckoLiveDataFeed",
         False,
         ("polling_interval",),
         {

@@ -84,7 +84,7 @@ def _feed_of_market(source: str, market: str, config: Mapping[str, Any]) -> Back
     Raises:
         ConfigError: there is none, or it has no test network.
     """
-    from .sourced_live_data_feed import StreamedLiveDataFeed
+    from .backtrader.live import StreamedLiveDataFeed
 
     found = placed({"provider": source, "market": market})
     if config.get("testnet"):

@@ -24,7 +24,7 @@ from .sources.history import Manager, check_lookback
 from .sources.poll import polled
 
 if TYPE_CHECKING:
-    from .base_live_data_feed import BaseLiveDataFeed
+    from .backtrader.live import BaseLiveDataFeed
 
 # With Backtrader it is a data of Backtrader that can be iterated too.
 AnyFeed = Union["BaseLiveDataFeed", LiveFeed]
@@ -121,10 +121,10 @@ def _for_backtrader(
     symbol, timeframe, lookback = wanted
     selector: ProviderSelector = manager.provider_selector  # type: ignore[attr-defined]
     if streamer is not None:
-        name, usual = streamer, "sourced_live_data_feed:StreamedLiveDataFeed"
+        name, usual = streamer, "backtrader.live:StreamedLiveDataFeed"
     else:
         asked = options.get("provider") or selector.get_best_provider(symbol, timeframe)
-        name, usual = selector.canonical(asked) or "", "polled_live_data_feed:PolledLiveDataFeed"
+        name, usual = selector.canonical(asked) or "", "backtrader.live:PolledLiveDataFeed"
     source = VENDOR_FEEDS.get(name)
     path = usual
     if source is not None and source.is_stream == (streamer is not None):

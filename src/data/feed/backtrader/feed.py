@@ -7,20 +7,22 @@ live one that it is live (``notify_data``). Lines are written in Cerebro's own t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any
+import math
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import lru_cache
+from typing import Any, Self
+from weakref import WeakKeyDictionary
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from ...errors import DataError, MissingExtraError
-from ...model.instant import from_ms
+from ...errors import ConfigError, DataError, MissingExtraError
+from ...model.instant import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, from_ms
 from ...model.stream import LiveBar, StreamState, StreamStatus
 from ...model.timeframe import Timeframe
 from ..close_time import Closing
-from ..live_feed import LiveFeed
+from ..live_feed import FeedSnapshot, LiveFeed, OnBar, OnStatus
 from ..queue import Item, Mailbox
-from .face import FeedDelegate
-from .wakeup import WakeHub, hub_of
-from .zones import day_number, localizing
 
 try:
     import backtrader as bt
@@ -42,17 +44,131 @@ _UNITS = {
 }
 _LINES = ("datetime", "open", "high", "low", "close", "volume", "openinterest")
 # What strategies are told of each state; they trade on LIVE alone.
-_TOLD = {
+_NOTIFICATIONS = {
     StreamState.BACKFILLING: (bt.DataBase.CONNECTED, bt.DataBase.DELAYED),
     StreamState.LIVE: (bt.DataBase.LIVE,),
     StreamState.DELAYED: (bt.DataBase.DELAYED,),
     StreamState.STALE: (bt.DataBase.DELAYED,),
     StreamState.CLOSED: (bt.DataBase.DISCONNECTED,),
 }
+# How soon a stop without a wake-up is noticed, in seconds.
+_SLICE_S = 0.1
+_EPOCH = date(1970, 1, 1).toordinal()
 
 
-class BacktraderFeed(bt.DataBase, FeedDelegate):  # type: ignore[misc]
-    """A :class:`~.base.LiveFeed` as a Backtrader data.
+# --- one place to wait for all feeds of a Cerebro -------------------------------------------------
+
+
+class WakeHub:
+    """Lets Cerebro's thread wait until any of its feeds has something. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting = 0
+
+    def notify(self) -> None:
+        """Wake the waiting thread; called from any thread, never blocks for long."""
+        # A thread counts itself as waiting before it looks for work: no wake-up is missed.
+        if self._waiting:
+            with self._changed:
+                self._changed.notify_all()
+
+    def wait(self, seconds: float, is_due: Callable[[], bool]) -> float:
+        """Wait until ``is_due`` or for ``seconds``; return the seconds waited.
+
+        ``is_due`` is asked at every wake-up, and ten times a second for what comes without a wake-up.
+        """
+        waited = 0.0
+        with self._changed:
+            self._waiting += 1
+            while waited < seconds and not is_due():
+                part = min(_SLICE_S, seconds - waited)
+                # A wake-up for nothing counts as a whole part, so that waits never grow longer.
+                self._changed.wait(part)
+                waited += part
+            self._waiting -= 1
+        return waited
+
+
+# Guards the table against two Cerebros that start at once.
+_lock = threading.Lock()
+_hubs: WeakKeyDictionary[object, WakeHub] = WeakKeyDictionary()
+
+
+def hub_of(cerebro: object) -> WakeHub:
+    """Return the one hub of a Cerebro; it goes when the Cerebro does."""
+    with _lock:
+        return _hubs.setdefault(cerebro, WakeHub())
+
+
+# --- times as Backtrader takes them: zones with `localize`, moments as numbers of days -------------
+
+
+class LocalizingZone(tzinfo):
+    """A zone of the standard library with the method that Backtrader calls. Immutable."""
+
+    def __init__(self, zone: tzinfo) -> None:
+        self._zone = zone
+
+    def localize(self, moment: datetime) -> datetime:
+        """Return a naive local time as an aware one."""
+        return moment.replace(tzinfo=self)
+
+    def utcoffset(self, moment: datetime | None) -> timedelta | None:
+        """Return the offset from UTC at a local time."""
+        return self._zone.utcoffset(moment and moment.replace(tzinfo=self._zone))
+
+    def dst(self, moment: datetime | None) -> timedelta | None:
+        """Return the daylight saving at a local time."""
+        return self._zone.dst(moment and moment.replace(tzinfo=self._zone))
+
+    def tzname(self, moment: datetime | None) -> str | None:
+        """Return the name at a local time."""
+        return self._zone.tzname(moment and moment.replace(tzinfo=self._zone))
+
+    def fromutc(self, moment: datetime) -> datetime:
+        """Return a UTC time, which carries this zone already, as local time."""
+        local = self._zone.fromutc(moment.replace(tzinfo=self._zone))
+        return local.replace(tzinfo=self)
+
+    def __repr__(self) -> str:
+        return f"LocalizingZone({self._zone})"
+
+
+@lru_cache(64)
+def localizing(zone: str | tzinfo | None) -> tzinfo | None:
+    """Return ``zone``, a name or a ``tzinfo``, with a method ``localize``; None stays None.
+
+    Raises:
+        ConfigError: there is no zone of that name.
+    """
+    if zone is None or hasattr(zone, "localize"):
+        return zone  # type: ignore[return-value]
+    if isinstance(zone, tzinfo):
+        return LocalizingZone(zone)
+    try:
+        return LocalizingZone(ZoneInfo(zone))
+    except (ZoneInfoNotFoundError, ValueError) as exc:
+        raise ConfigError(
+            f"there is no time zone {zone!r}", hint="such as UTC or America/New_York"
+        ) from exc
+
+
+def day_number(at_ms: int) -> float:
+    """Return a moment (UTC milliseconds) as a number of days, to the last bit as ``date2num``."""
+    days, left = divmod(at_ms, DAY_MS)
+    hours, left = divmod(left, HOUR_MS)
+    minutes, left = divmod(left, MINUTE_MS)
+    seconds, left = divmod(left, SECOND_MS)
+    parts = (_EPOCH + days, hours / 24, minutes / 1440, seconds / 86_400, left * 1000 / 86_400e6)
+    return math.fsum(parts)
+
+
+# --- the data ------------------------------------------------------------------------------------
+
+
+class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
+    """A :class:`~.live_feed.LiveFeed` as a Backtrader data.
 
     It starts with Cerebro and stops with it; without Cerebro it is used as the feed itself. Days
     and longer stand by 23:59:59 of their last date.
@@ -60,7 +176,7 @@ class BacktraderFeed(bt.DataBase, FeedDelegate):  # type: ignore[misc]
 
     Args:
         stream: the feed; it may be running already and have other listeners.
-        closing: opens to closes (UTC milliseconds), such as :class:`~.closing.Closing`; by default
+        closing: opens to closes (UTC milliseconds), such as :class:`~.close_time.Closing`; by default
             a bar lasts as long as its timeframe.
         backlog: closed bars that come before those of the stream.
 
@@ -107,6 +223,71 @@ class BacktraderFeed(bt.DataBase, FeedDelegate):  # type: ignore[misc]
         if (self.p.timeframe, self.p.compression) == (bt.TimeFrame.Days, 1):
             unit, factor = _UNITS[timeframe.unit]
             self.p.timeframe, self.p.compression = unit, factor * timeframe.count
+
+    # --- what the feed behind it gives, with and without Cerebro --------------------------
+
+    @property
+    def timeframe(self) -> str:
+        """The label of its timeframe."""
+        return self.stream.timeframe
+
+    @property
+    def status(self) -> StreamStatus:
+        """How it stands."""
+        return self.stream.status
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and has neither ended nor been stopped."""
+        return self.stream.is_running
+
+    def snapshot(self) -> FeedSnapshot:
+        """Return the last closed bars, the running one and the status, as of one moment."""
+        return self.stream.snapshot()
+
+    def subscribe(
+        self,
+        *,
+        forming: bool = False,
+        revisions: bool = False,
+        capacity: int | None = None,
+        wake: Callable[[], object] | None = None,
+    ) -> Mailbox:
+        """Return a queue; see :meth:`~.live_feed.LiveFeed.subscribe`."""
+        return self.stream.subscribe(
+            forming=forming, revisions=revisions, capacity=capacity, wake=wake
+        )
+
+    def unsubscribe(self, box: Mailbox) -> None:
+        """Close a queue got from :meth:`subscribe`."""
+        self.stream.unsubscribe(box)
+
+    def on_bar(self, callback: OnBar, *, forming: bool = False) -> None:
+        """Have ``callback`` called with every closed bar; see :meth:`~.live_feed.LiveFeed.on_bar`."""
+        self.stream.on_bar(callback, forming=forming)
+
+    def on_status(self, callback: OnStatus) -> None:
+        """Have ``callback`` called with every status, likewise."""
+        self.stream.on_status(callback)
+
+    def on_revision(self, callback: OnBar) -> None:
+        """Have ``callback`` called with bars given before that are corrected now, likewise."""
+        self.stream.on_revision(callback)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.stop()
+
+    def __iter__(self) -> Iterator[LiveBar]:
+        """Start it if need be, and give closed bars until it ends."""
+        return iter(self.stream)
+
+    def __aiter__(self) -> AsyncIterator[LiveBar]:
+        """Do the same without blocking the loop."""
+        return aiter(self.stream)
 
     # --- what Backtrader asks --------------------------------------------------------------
 
@@ -243,16 +424,17 @@ class BacktraderFeed(bt.DataBase, FeedDelegate):  # type: ignore[misc]
         return self.live_is_over or self.should_stop
 
     def _hear(self, status: StreamStatus) -> None:
-        """Tell strategies how the stream stands; both texts go to ``notify_data`` as keywords."""
+        """Notify strategies of the stream's state; both texts go to ``notify_data`` as keywords."""
         # Not before it was connected once: Backtrader calls this a broken connection.
-        told = _TOLD.get(status.state, (self.CONNBROKEN,) if self.live_is_up else ())
-        if self.live_is_up and self.CONNECTED in told:
-            told = (self.DELAYED,)  # a hole, and no new connection
-        self.live_is_up = status.state in _TOLD
+        lost = (self.CONNBROKEN,) if self.live_is_up else ()
+        notifications = _NOTIFICATIONS.get(status.state, lost)
+        if self.live_is_up and self.CONNECTED in notifications:
+            notifications = (self.DELAYED,)  # a gap, and no new connection
+        self.live_is_up = status.state in _NOTIFICATIONS
         if status.state not in (StreamState.CONNECTING, StreamState.BACKFILLING):
             self.live_patience = 0.0
-        for one in told:
-            self.put_notification(one, state=str(status.state), reason=status.reason)
+        for notification in notifications:
+            self.put_notification(notification, state=str(status.state), reason=status.reason)
 
     def _write(self, bar: LiveBar) -> bool:
         """Write a closed bar that is newer than the last into the lines."""
