@@ -17,7 +17,7 @@ from src.data.net.sender import Sender
 from src.data.net.state import State
 from src.data.vendors.base import BaseDataDownloader
 from src.data.vendors.factory import downloader_class
-from src.data.vendors.local.files import FileCarrier
+from src.data.vendors.local.carrier import FileCarrier
 from tests.vendor_server import Fault
 from tests.vendor_server.face import Face, Page, Reply, local_midnight
 from tests.vendor_server.listings import NEW_YORK

@@ -63,7 +63,7 @@ PURE = {
 }  # fmt: skip
 
 
-CARRIERS = ("carrier", "files", "demo_files")
+CARRIERS = ("carrier",)
 
 
 def is_pure(source: Module) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.model.fundamentals import Snapshot
-from src.data.vendors.fundamentals_parser import Told, read
+from src.data.vendors.fundamentals_request import Told, read
 from src.data.vendors.fundamentals_table import VendorTable
 from src.data.vendors.registry import VENDORS
 from tests.net.scripted import Recorder, reply, serving

@@ -8,7 +8,7 @@ from src.data.errors import CapabilityError, ResponseFormatError
 from src.data.model.fundamentals import Fact
 from src.data.model.instrument import Instrument
 from src.data.vendors.coingecko.fundamentals import TABLE
-from src.data.vendors.fundamentals_parser import Told, read
+from src.data.vendors.fundamentals_request import Told, read
 from src.data.vendors.fundamentals_table import request_of
 from tests.fundamentals.test_reading import NOW, recorded
 from tests.reference import needs_reference

@@ -13,7 +13,7 @@ from src.data.fundamentals.known_then import as_known
 from src.data.model.fundamentals import Fact, Snapshot
 from src.data.model.instrument import Instrument
 from src.data.vendors.eodhd.fundamentals import TABLE
-from src.data.vendors.fundamentals_parser import Told, read
+from src.data.vendors.fundamentals_request import Told, read
 from tests.fundamentals.test_reading import NOW, recorded
 from tests.reference import needs_reference
 

@@ -11,7 +11,7 @@ from src.data.errors import ResponseFormatError, SymbolNotFoundError
 from src.data.model.fundamentals import Fact, Snapshot
 from src.data.vendors.alpha_vantage.fundamentals import TABLE as ALPHA_VANTAGE
 from src.data.vendors.fmp.fundamentals import TABLE as FMP
-from src.data.vendors.fundamentals_parser import Told, at, day_of, major, number_of, read, text_of
+from src.data.vendors.fundamentals_request import Told, at, day_of, major, number_of, read, text_of
 from src.data.vendors.fundamentals_table import SYMBOL, Ask, Pick, TableAnswer, VendorTable
 from tests.fundamentals.conftest import av_overview, fmp_income, fmp_profile
 from tests.reference import needs_reference, reference

@@ -9,7 +9,7 @@ from src.data.model.fundamentals import DATA_TYPES, FIELDS, Fact
 from src.data.model.instrument import Instrument
 from src.data.vendors import fundamentals_table as machinery
 from src.data.vendors.factory import downloader_class
-from src.data.vendors.fundamentals_parser import Told, read
+from src.data.vendors.fundamentals_request import Told, read
 from src.data.vendors.fundamentals_table import (
     NOW,
     SYMBOL,

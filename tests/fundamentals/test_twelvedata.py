@@ -9,7 +9,7 @@ import pytest
 from src.data.errors import CapabilityError, ResponseFormatError
 from src.data.model.fundamentals import Fact, Snapshot
 from src.data.model.instrument import Instrument
-from src.data.vendors.fundamentals_parser import Told, read
+from src.data.vendors.fundamentals_request import Told, read
 from src.data.vendors.twelvedata.fundamentals import TABLE
 from tests.fundamentals.test_reading import NOW, recorded
 from tests.reference import needs_reference

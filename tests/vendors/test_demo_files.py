@@ -6,7 +6,7 @@ import pytest
 
 from src.data.errors import MissingExtraError
 from src.data.model.http import HttpRequest
-from src.data.vendors.local.demo_files import DemoFilesCarrier
+from src.data.vendors.local.carrier import DemoFilesCarrier
 
 
 def test_without_the_extra_its_name_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

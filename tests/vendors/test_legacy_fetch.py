@@ -16,7 +16,7 @@ from src.data.errors import (
 )
 from src.data.model.instant import HOUR_MS
 from src.data.model.kind import Basis, Kind
-from src.data.vendors.legacy_fetch import fetch_legacy
+from src.data.vendors.foreign import fetch_legacy
 from tests.net.scripted import NOW_MS
 from tests.vendors.acme import query
 

@@ -10,7 +10,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.errors import MissingExtraError, ResponseFormatError
 from src.data.model.http import HttpRequest
-from src.data.vendors.local.files import FileCarrier
+from src.data.vendors.local.carrier import FileCarrier
 
 
 def test_a_compressed_bomb_is_stopped(tmp_path: Path) -> None:

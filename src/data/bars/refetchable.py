@@ -92,7 +92,7 @@ class Refetchability:
 
 
 def _is_unknown(downloader: Any, asked: FetchQuery) -> bool:
-    from ..vendors.status import unknown_to
+    from ..vendors.base import unknown_to
 
     try:
         return unknown_to(downloader, asked) is not None

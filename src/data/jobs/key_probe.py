@@ -33,9 +33,8 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.deadline import run_call, seconds_of
 from ..provider_selector import ProviderSelector
-from ..vendors.base import BaseDataDownloader, is_ours
+from ..vendors.base import BaseDataDownloader, is_ours, reopen
 from ..vendors.calls import ACTIONS_DOOR, door_of
-from ..vendors.status import reopen
 from ..wiring import network_of
 from .vendors import lack
 

@@ -22,8 +22,7 @@ from ..net.reach import Reached, reach_all
 from ..net.state import FILE
 from ..provider_selector import ProviderSelector
 from ..resources import Memory, memory
-from ..vendors.base import is_ours
-from ..vendors.status import look_at
+from ..vendors.base import is_ours, look_at
 from ..wiring import network_of
 from .checkup import LITTLE_SPACE
 from .freshness import SeriesHealth, SeriesWatch

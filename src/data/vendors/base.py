@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..config.credentials import credentials_for
-from ..errors import CapabilityError, DataError, NoDataError
+from ..errors import CapabilityError, DataError, NoDataError, SymbolNotFoundError
 from ..model.actions import Action
 from ..model.bars import BarTable
 from ..model.capabilities import BarPage, Capabilities, Fetched, FetchQuery, Limits
 from ..model.http import HttpRequest, HttpResponse
-from ..model.instrument import Instrument
+from ..model.instrument import AssetClass, Instrument
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.http import Transport
@@ -22,7 +22,8 @@ from ..net.limiter import UNKNOWN_VENDOR_LIMITS
 from ..net.sender import Sender
 from ..net.senders import process_sender
 from ..net.status import error_of
-from .calls import ACTIONS_DOOR, VendorCalls
+from ..net.vendor_status import VendorStatus
+from .calls import ACTIONS_DOOR, VendorCalls, door_of
 from .credentials import CredentialProvider, Wired
 from .foreign import call_foreign
 from .paging import named
@@ -372,3 +373,50 @@ def is_ours(downloader: object) -> bool:
     """
     method = getattr(type(downloader), "get_ohlcv", None)
     return method is BaseDataDownloader.get_ohlcv and "get_ohlcv" not in vars(downloader)
+
+
+# --- a downloader's standing with its vendor: limits, circuit, unknown symbols; asks no vendor ------
+
+
+def look_at(
+    downloader: BaseDataDownloader, asset_class: AssetClass, timeframe: Timeframe
+) -> VendorStatus | None:
+    """Return how the vendor stands for such bars; None where it has no limits of ours.
+
+    Raises:
+        MissingCredentialsError: its key is not set any more.
+    """
+    look = getattr(_sender(downloader), "look", None)  # users' own senders need not have one
+    door = door_of(downloader.capabilities, asset_class, timeframe)
+    found: VendorStatus | None = look(door, downloader.base_url) if look else None
+    return found
+
+
+def reopen(downloader: BaseDataDownloader, door: str) -> None:
+    """Let the next call try a door that is shut; its end decides whether it stays so.
+
+    Args:
+        downloader: of the vendor.
+        door: as :func:`.visits.door_of` names it, or ``ACTIONS_DOOR``.
+
+    Raises:
+        MissingCredentialsError: its key is not set any more.
+    """
+    again = getattr(_sender(downloader), "reopen", None)
+    if again is not None:
+        again(door, downloader.base_url)
+
+
+def unknown_to(downloader: BaseDataDownloader, query: FetchQuery) -> SymbolNotFoundError | None:
+    """Return the error with which the vendor's word is remembered that it does not know a symbol."""
+    if query.insist:
+        return None
+    unknown = getattr(_sender(downloader), "unknown_symbol", None)  # not of users' senders
+    error: SymbolNotFoundError | None = None
+    if unknown is not None:
+        error = unknown(query.instrument.spelling(downloader.name), downloader.base_url)
+    return error
+
+
+def _sender(downloader: BaseDataDownloader) -> Any:
+    return downloader._access.account().sender

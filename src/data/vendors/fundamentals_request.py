@@ -1,23 +1,27 @@
-"""Ask a vendor by its field table."""
+"""Asks a vendor by its field table, and reads its answers to a snapshot, whatever they hold."""
 
 from __future__ import annotations
 
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..errors import (
     NoDataError,
     ProviderError,
+    ResponseFormatError,
     SymbolNotFoundError,
     TransientError,
 )
-from ..model.fundamentals import Snapshot
+from ..model.fundamentals import FIELDS, WITH_CURRENCY, Fact, Snapshot, Statement, Unit
 from ..model.fundamentals_plain import plain_of
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instrument import Instrument
-from .fundamentals_parser import Told, read
-from .fundamentals_table import Ask, VendorTable, request_of, table_of
+from .fundamentals_table import Ask, Pick, TableAnswer, VendorTable, request_of, table_of
 from .paging import readable
 
 
@@ -102,3 +106,239 @@ def _bodies(
                 exc.symbol = exc.symbol or asked.symbol
                 raise
     return bodies
+
+
+# --- from answers to a snapshot --------------------------------------------------------------
+
+# What vendors write where there is nothing.
+_NOTHING = frozenset({"", "none", "n/a", "na", "-", "--", "null", "nan", "unknown"})
+# Prices in hundredths: what vendors call them, and the money that a hundred of them make.
+_MINOR = {"GBp": "GBP", "GBX": "GBP", "ZAc": "ZAR", "ZAC": "ZAR", "ILA": "ILS"}
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_CODE = re.compile(r"[A-Z]{3}")
+# What is kept of an answer stays on the disk for months: the longest real descriptions of companies
+# have 5,000 characters, the largest blocks some 100,000, and reports go back some 40 years.
+_LONGEST_TEXT = 50_000
+_LONGEST_BLOCK = 2_000_000
+_MOST_STATEMENTS = 2_000
+_LONGEST_PERIOD = 40
+
+
+class Told(NamedTuple):
+    """What was asked and answered."""
+
+    symbol: str
+    spelled: str
+    data_type: str
+    fetched_at_ms: int
+    bodies: Mapping[Ask, Any]
+
+
+def read(table: VendorTable, told: Told) -> Snapshot:
+    """Return what the answers say.
+
+    Args:
+        table: how the vendor's answers are read.
+        told: whom it was asked about, and its answers; those to optional requests may lack.
+
+    Raises:
+        SymbolNotFoundError: there is nothing in them.
+        ResponseFormatError: they are about somebody else.
+        KeyError, IndexError, TypeError, ValueError, AttributeError: they are of another shape.
+    """
+    sheet = _Sheet(table.vendor)
+    for answer in table.types[told.data_type]:
+        if answer.ask in told.bodies:
+            sheet.add(answer, told.bodies[answer.ask], told.spelled)
+    if not sheet.facts and not sheet.statements:
+        raise SymbolNotFoundError(
+            f"{table.vendor} has no {told.data_type} of {told.symbol}",
+            provider=table.vendor,
+            symbol=told.symbol,
+        )
+    return Snapshot(
+        vendor=table.vendor,
+        symbol=told.symbol,
+        fetched_at_ms=told.fetched_at_ms,
+        facts=sheet.facts,
+        statements=tuple(sheet.newest_first()),
+        blocks=sheet.blocks,
+        dropped=sheet.dropped,
+        data_types=(told.data_type,),
+        names_symbol=sheet.names_symbol,
+    )
+
+
+class _Sheet:
+    """What the answers have brought so far; of one field the first word counts."""
+
+    def __init__(self, vendor: str) -> None:
+        self._vendor = vendor
+        self.facts: dict[str, Fact] = {}
+        self.statements: list[Statement] = []
+        self.blocks: dict[str, Any] = {}
+        self.dropped: dict[str, str] = {}
+        self.names_symbol = False
+
+    def add(self, answer: TableAnswer, body: Any, spelled: str) -> None:
+        """Take in one answer."""
+        found = at(body, answer.row)
+        if found is not None and answer.shape is not None:
+            found = answer.shape(found)
+        if not found:
+            return
+        self._check_whose(answer, body, spelled)
+        if answer.statement:
+            if len(found) > _MOST_STATEMENTS:
+                self.dropped[answer.statement] = f"{len(found):,} reports are too many"
+                return
+            self.statements += [s for row in found if (s := self._statement(answer, row))]
+            return
+        if answer.block:
+            older = {name: at(found, path) for name, path in answer.also.items()}
+            known = {name: value for name, value in older.items() if value is not None}
+            self._keep_block(answer.block, {**known, **found} if known else found)
+        for name, where in answer.fields.items():
+            if name not in self.facts and (fact := self._fact(answer, name, _pick(where), found)):
+                self.facts[name] = fact
+
+    def _keep_block(self, name: str, block: Any) -> None:
+        size = len(json.dumps(block))
+        if size > _LONGEST_BLOCK:
+            self.dropped[name] = f"{size:,} characters are too many"
+        else:
+            self.blocks[name] = block
+
+    def newest_first(self) -> Sequence[Statement]:
+        """Return the statements, those of later periods first."""
+        return sorted(self.statements, key=lambda s: s.period_end, reverse=True)
+
+    def _check_whose(self, answer: TableAnswer, body: Any, spelled: str) -> None:
+        """Refuse what is about another symbol."""
+        told = at(body, answer.symbol) if answer.symbol else None
+        said = [s for one in (told if isinstance(told, list) else [told]) if (s := text_of(one))]
+        if not said:
+            return
+        wanted = spelled.rpartition(".")[0] or spelled if answer.is_bare else spelled
+        if _letters(wanted) not in map(_letters, said):
+            raise ResponseFormatError(
+                f"{self._vendor} answered about {', '.join(map(repr, said))[:80]}, it was asked "
+                f"about {spelled}",
+                provider=self._vendor,
+                symbol=spelled,
+            )
+        self.names_symbol = True
+
+    def _fact(self, answer: TableAnswer, name: str, pick: Pick, row: Any) -> Fact | None:
+        unit: Unit = FIELDS.get(name, "")
+        raw = at(row, pick.at)
+        if unit == "text":
+            said = text_of(raw)
+            if said is not None and len(said) > _LONGEST_TEXT:
+                self.dropped[name] = f"a text of {len(said):,} characters is too long"
+                return None
+            return None if said is None else Fact(_tidy(name, said), "text")
+        number = self._number(name, raw, zero_is_unknown=pick.zero_is_unknown)
+        if number is None:
+            return None
+        currency = ""
+        if unit in WITH_CURRENCY:
+            told = answer.currency if pick.currency is None else pick.currency
+            currency, divisor = major(text_of(at(row, told)) or "")
+            number = number / divisor if unit == "price" else number
+        period = text_of(at(row, answer.period if pick.period is None else pick.period)) or ""
+        period = period[:_LONGEST_PERIOD]
+        end = day_of(at(row, answer.period_end)) if period else ""
+        filed = day_of(at(row, answer.filed_at))
+        return Fact(number * pick.scale, unit, currency, period, end, filed)
+
+    def _number(self, name: str, raw: Any, *, zero_is_unknown: bool = False) -> float | None:
+        number = number_of(raw)
+        if number is None and text_of(raw) is not None:
+            self.dropped[name] = f"{str(raw)[:40]!r} is no number"
+        return None if number == 0 and zero_is_unknown else number
+
+    def _statement(self, answer: TableAnswer, row: Any) -> Statement | None:
+        period_end = day_of(at(row, answer.period_end))
+        if not period_end:
+            return None
+        currency, _ = major(text_of(at(row, answer.currency)) or "")
+        picks = {name: _pick(where) for name, where in answer.fields.items()}
+        numbers = {name: number_of(at(row, pick.at)) for name, pick in picks.items()}
+        values = {n: v * picks[n].scale for n, v in numbers.items() if v is not None}
+        if not values:
+            return None
+        period = (text_of(at(row, answer.period)) or "FY")[:_LONGEST_PERIOD]
+        filed = day_of(at(row, answer.filed_at))
+        return Statement(answer.statement, period, period_end, filed, currency, values)
+
+
+def at(row: Any, path: str) -> Any:
+    """Return what stands under ``path``; None where nothing does."""
+    for way in path.split("|"):
+        found = way[1:] if way.startswith("=") else _follow(row, way.split(".") if way else ())
+        if found is not None and not (isinstance(found, str) and _is_nothing(found)):
+            return found
+    return None
+
+
+def _follow(row: Any, keys: Iterable[str]) -> Any:
+    for key in keys:
+        if isinstance(row, Mapping):
+            row = row.get(key)
+        elif isinstance(row, list | tuple) and key.isdigit() and int(key) < len(row):
+            row = row[int(key)]
+        else:
+            return None
+    return row
+
+
+def number_of(value: Any) -> float | None:
+    """Return a finite number, also out of a text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        # Whole numbers of any length can be sent, and not all of them have a float.
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def text_of(value: Any) -> str | None:
+    """Return a text that says something; numbers are written out."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    said = str(value).strip()
+    return None if _is_nothing(said) else said
+
+
+def day_of(value: Any) -> str:
+    """Return the ISO date at the beginning of a text; empty where there is none."""
+    match = _DATE.match(value) if isinstance(value, str) else None
+    return match[0] if match else ""
+
+
+def major(code: str) -> tuple[str, float]:
+    """Return the major currency of a vendor's code, and how many of the vendor's units make one."""
+    if code in _MINOR:
+        return _MINOR[code], 100.0
+    upper = code.upper()
+    return (upper, 1.0) if _CODE.fullmatch(upper) else ("", 1.0)
+
+
+def _pick(where: str | Pick) -> Pick:
+    return where if isinstance(where, Pick) else Pick(where)
+
+
+def _is_nothing(said: str) -> bool:
+    return said.strip().lower() in _NOTHING
+
+
+def _letters(symbol: str) -> str:
+    """Return a symbol without what only separates: BRK-B, BRK.B and BRK/B are one."""
+    return re.sub(r"[-./ ]", "", symbol).upper()
+
+
+def _tidy(name: str, said: str) -> str:
+    return (major(said)[0] or said) if name == "currency" else said

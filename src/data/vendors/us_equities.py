@@ -6,18 +6,21 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from ..calendars.localtime import local_date, local_to_utc
 from ..errors import CapabilityError, DataError, NoDataError, ResponseFormatError
 from ..model.actions import Action
-from ..model.http import HttpRequest, HttpResponse
+from ..model.http import HttpRequest
 from ..model.instant import DAY_MS, day_ms
 from ..model.instrument import Instrument
 from ..model.span import Span
 from .dates import amount
 from .paging import IDLE_PAGES, UNREADABLE
+
+if TYPE_CHECKING:
+    from .base import BaseDataDownloader
 
 NEW_YORK = "America/New_York"
 _ZONE = ZoneInfo(NEW_YORK)
@@ -27,15 +30,6 @@ _PAGE_CAP = 100
 _MOST_ACTIONS = 10_000
 
 ActionReader = Callable[[Any], tuple[Iterable[Action], HttpRequest | None]]
-
-
-class ShareQuery(Protocol):
-    """What is needed of a downloader to ask it."""
-
-    name: str
-
-    def send(self, request: HttpRequest) -> HttpResponse:
-        """Carry a request to the vendor."""
 
 
 def share(instrument: Instrument, vendor: str, separator: str, preferred: str) -> str:
@@ -100,7 +94,7 @@ def stamped(actions: Iterable[Action], vendor: str, now_ms: int) -> list[Action]
 
 
 def ask_actions(
-    vendor: ShareQuery, first: HttpRequest, read: ActionReader, span: Span, now_ms: int
+    vendor: BaseDataDownloader, first: HttpRequest, read: ActionReader, span: Span, now_ms: int
 ) -> Sequence[Action]:
     """Return the actions with an ex-date in ``span``, over as many pages as it takes.
 
@@ -132,7 +126,7 @@ def ask_actions(
 
 
 def _read(
-    vendor: ShareQuery, request: HttpRequest, read: ActionReader
+    vendor: BaseDataDownloader, request: HttpRequest, read: ActionReader
 ) -> tuple[list[Action], HttpRequest | None]:
     response = vendor.send(request)
     try:

@@ -12,8 +12,7 @@ from ...model.health import Health
 from ...model.query import BarsQuery
 from ...model.rules import Rule
 from ...model.series import SeriesKey
-from ...vendors.base import is_ours
-from ...vendors.status import look_at
+from ...vendors.base import is_ours, look_at
 from ..derive.sources import SourceTimeframes
 from ..selection.candidate import Candidate
 from ..selection.candidates import Route

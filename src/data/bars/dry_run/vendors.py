@@ -34,10 +34,9 @@ from ...model.span import Span
 from ...model.texts import duration
 from ...model.timeframe import Timeframe
 from ...net.vendor_status import VendorStatus
-from ...vendors.base import BaseDataDownloader, is_ours
+from ...vendors.base import BaseDataDownloader, is_ours, look_at, unknown_to
 from ...vendors.calls import ACTIONS_DOOR
 from ...vendors.paging import check_capability
-from ...vendors.status import look_at, unknown_to
 from ..fetch.cost import archive_requests, cost_of, requests_for
 from ..fetch.state import FetchState
 from .draft_store import DraftStore

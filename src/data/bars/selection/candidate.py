@@ -77,7 +77,7 @@ class Candidate:
         Raises:
             ProviderError, ConfigError: it did not answer bars.
         """
-        from ...vendors.legacy_fetch import fetch_legacy
+        from ...vendors.foreign import fetch_legacy
 
         if self.capabilities is None:
             return fetch_legacy(self.downloader, asked, self.name, self.own_sender)
@@ -103,7 +103,7 @@ class Candidate:
     def kind(self, instrument: Instrument, timeframe: Timeframe) -> Kind:
         """Return the kind of its bars; unknown for a downloader that is not ours."""
         if self.capabilities is None:
-            from ...vendors.legacy_fetch import kind_of
+            from ...vendors.foreign import kind_of
 
             return kind_of(self.downloader, instrument, timeframe)
         return self.capabilities.kind(instrument, timeframe)

@@ -1,8 +1,14 @@
-"""Binance: every spot bar of every pair since its listing, free and without a key."""
+"""Binance: every spot bar of every pair since its listing, free and without a key.
+
+Beside it whole months from the public archive (one zip file for every month of every pair, with
+its checksum), and figures of perpetual futures: funding rates, open interest, long against short
+accounts.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import Unpack
 
 from ...errors import (
@@ -14,17 +20,19 @@ from ...errors import (
     SymbolNotFoundError,
     UnavailableError,
 )
-from ...model.bars import Bar
-from ...model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from ...model.bars import Bar, BarTable
+from ...model.capabilities import BarPage, Capabilities, Derivative, FetchQuery, Limits
+from ...model.figures import FUNDING, LONG_SHORT, OPEN_INTEREST, Figure, FigureQuery, Served
 from ...model.http import HttpRequest, HttpResponse
-from ...model.instant import MINUTE_MS
+from ...model.instant import MINUTE_MS, SECOND_MS, date_of
+from ...model.instrument import Instrument
 from ...model.kind import Kind
 from ...net.status import error_of, retry_after_s
 from ..credentials import Wired
 from ..dates import label, number
+from ..figures import FiguresDownloader
+from ..paging import readable
 from ..registry import VENDORS
-from .archive import BinanceArchive, milliseconds
-from .derivatives import BinanceDerivatives
 
 _PAGE = 1000
 _COLUMNS = 12
@@ -43,10 +51,33 @@ _BY_CODE: dict[int, type[DataError]] = {
     -2015: AuthenticationError,
 }
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})\b")
+_SPOT = re.compile(r"https://(data-api\.binance\.vision|api\d?(-gcp)?\.binance\.com)")
+# Milliseconds have 13 digits until the year 2286; the archive's stamps have 16 since 2025-01-01.
+_MICROSECONDS = 10**14
+_ARCHIVE = "https://data.binance.vision"
+# Files on a content network; the vendor publishes no limit for them.
+_ARCHIVE_LIMITS = Limits(per_minute=300)
+_PERIODS = ("5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d")
+_LATE_MS = 10 * MINUTE_MS
+_STATISTICS = Served(page_rows=500, periods=_PERIODS, depth_days=30, settle_ms=_LATE_MS)
+_PATHS = {
+    OPEN_INTEREST.name: "futures/data/openInterestHist",
+    LONG_SHORT.name: "futures/data/globalLongShortAccountRatio",
+}
+_LINEAR, _INVERSE = "https://fapi.binance.com", "https://dapi.binance.com"
+# Out of our 1200 units a minute 100 requests for rates and 200 for statistics, as the vendor
+# grants an address (2024-03: 500 and 1000 in five minutes).
+_FUNDING_COST, _STATISTICS_COST = 12, 6
+_DATED = re.compile(r"_\d{6}$")
 
 
-class BinanceDataDownloader(BinanceArchive, BinanceDerivatives):
+class BinanceDataDownloader(FiguresDownloader):
     """Bars of Binance's spot market, and figures of its perpetual futures.
+
+    Whole months of bars come from the public archive where that takes fewer requests; its files
+    hold the very bars that the API answers. Behind another ``base_url`` they are looked for at that
+    host. Perpetual futures are settled in dollars (``BTCUSDT``) or in the coin: the latter are
+    written ``BTCUSD_PERP``, and a pair quoted in ``USD`` means them.
 
     Args:
         api_key, api_secret: accepted for older callers; public market data needs no key, and
@@ -74,10 +105,18 @@ class BinanceDataDownloader(BinanceArchive, BinanceDerivatives):
         archive_days=10,
     )
 
+    figures: Mapping[str, Served] = {
+        FUNDING.name: Served(page_rows=1000, settle_ms=_LATE_MS),
+        OPEN_INTEREST.name: _STATISTICS,
+        LONG_SHORT.name: _STATISTICS,
+    }
+
     def __init__(
         self, api_key: str | None = None, api_secret: str | None = None, **wired: Unpack[Wired]
     ) -> None:
         super().__init__(**wired)
+        # Perpetual futures that an answer has confirmed. One that ends meanwhile does no harm here.
+        self._perpetuals: set[str] = set()
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Ask for the oldest page of the span; both its ends filter the open and are inclusive.
@@ -126,6 +165,122 @@ class BinanceDataDownloader(BinanceArchive, BinanceDerivatives):
             return kind(f"{self.display_name} answered code {code}")
         return error
 
+    # --- whole months from the archive ------------------------------------------------------
+
+    def month_url(self, query: FetchQuery) -> str:
+        """Return where the file of the month lies that ``query`` begins with."""
+        who, label = query.instrument.spelling(self.name).upper(), query.timeframe.label
+        host = _ARCHIVE if is_own(self.base_url) else self.base_url
+        month = f"{date_of(query.span.start):%Y-%m}"
+        return f"{host}/data/spot/monthly/klines/{who}/{label}/{who}-{label}-{month}.zip"
+
+    def read_month(self, lines: Iterable[str], query: FetchQuery) -> BarTable:
+        """Read rows as those of the API, parted by commas; newer files begin with their names.
+
+        Stamps are milliseconds until 2024, microseconds since.
+        """
+        with readable(self.name, "bars"):
+            rows = (line.split(",") for line in lines if line and not line.startswith("open_time"))
+            bars = [Bar(milliseconds(int(r[0])), *map(number, r[1:6])) for r in rows]
+            return BarTable.from_bars(bars)
+
+    def send_aside(self, requests: Iterable[HttpRequest]) -> list[HttpResponse]:
+        """Carry requests to the archive; it has limits and a circuit of its own.
+
+        Raises:
+            DataError: one of them was not answered; the others were not sent.
+        """
+        asked = list(requests)
+        sender = self._access.account().sender
+        assert sender is not None, "who has nothing to send with has asked for no bars"
+        aside = sender.aside("archive", _ARCHIVE_LIMITS)
+        with aside.guard("months", asked[0].url):
+            return [aside.send(request, vendor=self.name) for request in asked]
+
+    # --- perpetual futures ------------------------------------------------------------------
+
+    def derivative(self, who: Instrument, now_ms: int) -> Derivative:
+        """Return whether ``who`` is there as a perpetual future, and how to ask for that.
+
+        Raises:
+            DataError: the vendor refused or failed.
+        """
+        name = perpetual(who)
+        if _DATED.search(name):
+            return Derivative()
+        is_inverse = name.endswith("USD_PERP")
+        host = self._host(is_inverse=is_inverse)
+        requests = 0
+        if name not in self._perpetuals:
+            path = f"{'dapi' if is_inverse else 'fapi'}/v1/klines"
+            params: dict[str, str | int] = {"symbol": name, "interval": "1d", "limit": 1}
+            try:
+                with self.visiting(path, name):
+                    requests = self.send(HttpRequest(f"{host}/{path}", params)).requests
+            except SymbolNotFoundError:
+                return Derivative("", requests)
+            self._perpetuals.add(name)
+        vendor = "ccxt:binancecoinm" if is_inverse else "ccxt:binanceusdm"
+        live = "" if is_inverse else f"get_live_feed({who.symbol!r}, ..., market='futures'), "
+        return Derivative(
+            f"{self.display_name} has {name} as a perpetual future alone: {live}"
+            f"get_funding_rate({who.symbol!r}) and get_ohlcv({who.symbol!r}, ..., "
+            f"provider={vendor!r}), with the extra ccxt, ask for it",
+            requests,
+        )
+
+    def figures_request(self, query: FigureQuery) -> HttpRequest:
+        """Ask for a page; both ends are inclusive, and both are always sent.
+
+        Raises:
+            CapabilityError: the future has an end.
+        """
+        contract = _contract(query)
+        is_inverse, is_funding = contract.endswith("USD_PERP"), query.measure is FUNDING
+        params: dict[str, str | int] = {
+            "startTime": max(0, query.span.start),
+            "endTime": max(0, query.span.end - 1),
+            "limit": self.figures[query.measure.name].page_rows,
+        }
+        if is_funding or not is_inverse:
+            params["symbol"] = contract
+        else:
+            params["pair"] = contract.removesuffix("_PERP")
+        if is_inverse and query.measure is OPEN_INTEREST:
+            params["contractType"] = "PERPETUAL"
+        if is_funding:
+            # A rate may come some milliseconds after the full hour that it is for.
+            params["endTime"] = max(0, query.span.end - 1) + SECOND_MS - 1
+            path = f"{'dapi' if is_inverse else 'fapi'}/v1/fundingRate"
+        else:
+            params["period"], path = query.period.label, _PATHS[query.measure.name]
+        return HttpRequest(
+            f"{self._host(is_inverse=is_inverse)}/{path}",
+            params=params,
+            cost=_FUNDING_COST if is_funding else _STATISTICS_COST,
+        )
+
+    def parse_figures(self, response: HttpResponse, query: FigureQuery) -> list[Figure]:
+        """Read rows of texts with a stamp each; rates are stamped with their full second."""
+        rows = response.json()
+        if not isinstance(rows, list):
+            raise ResponseFormatError(f"{query.measure} are a {type(rows).__name__}, not a list")
+        contract = _contract(query)
+        names = {contract, contract.removesuffix("_PERP")}
+        found = []
+        for row in rows:
+            if row.get("symbol", row.get("pair")) not in names:
+                raise ResponseFormatError(f"{query.measure} of another future than {contract}")
+            stamp = int(row["fundingTime" if query.measure is FUNDING else "timestamp"])
+            values = tuple(float(row[column]) for column in query.measure.columns)
+            found.append(Figure(stamp - stamp % SECOND_MS, values))
+        return found
+
+    def _host(self, *, is_inverse: bool) -> str:
+        if is_own(self.base_url):
+            return _INVERSE if is_inverse else _LINEAR
+        return self.base_url
+
 
 def _code(response: HttpResponse) -> int:
     """Return the vendor's error code, 0 where there is none."""
@@ -135,3 +290,31 @@ def _code(response: HttpResponse) -> int:
         return 0
     code = body.get("code") if isinstance(body, dict) else None
     return code if isinstance(code, int) else 0
+
+
+def is_own(base_url: str) -> bool:
+    """Tell whether a host serves the vendor's spot API alone; any other one speaks for all of it."""
+    return _SPOT.fullmatch(base_url) is not None
+
+
+def milliseconds(stamp: int) -> int:
+    """Return a stamp of the vendor's in milliseconds."""
+    return stamp // 1000 if stamp >= _MICROSECONDS else stamp
+
+
+def perpetual(who: Instrument) -> str:
+    """Return the vendor's name of a perpetual future; that of a dated one is left as it is."""
+    name = who.spelling("binance").upper()
+    return f"{name}_PERP" if who.quote == "USD" and "_" not in name else name
+
+
+def _contract(query: FigureQuery) -> str:
+    """Return the vendor's name of a perpetual future.
+
+    Raises:
+        CapabilityError: it has an end.
+    """
+    name = perpetual(query.instrument)
+    if _DATED.search(name):
+        raise CapabilityError(f"{query.measure} are served of perpetual futures, not of {name}")
+    return name

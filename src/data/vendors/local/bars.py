@@ -7,12 +7,14 @@ import difflib
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Unpack
 from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
+
+import numpy as np
 
 from ...calendars.calendar import MarketCalendar, calendar_for
 from ...calendars.gaps import BarGrid
@@ -22,18 +24,17 @@ from ...errors import (
     ResponseFormatError,
     SymbolNotFoundError,
 )
-from ...model.bars import NAN, Bar
+from ...model.bars import NAN, Bar, Stamps
 from ...model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from ...model.http import HttpRequest, HttpResponse
-from ...model.instant import day_ms, to_ms
+from ...model.instant import DAY_MS, day_ms, to_ms
 from ...model.kind import ADJUSTMENTS, Adjustment, Kind
+from ...model.span import Span, coalesce
 from ...model.timeframe import Timeframe
 from ...net.redact import where
 from ...net.status import error_of
 from ..base import BaseDataDownloader, Wired
-from .close_labels import date_of_close, opens_of
-from .demo_files import DemoFilesCarrier
-from .files import FileCarrier
+from .carrier import DemoFilesCarrier, FileCarrier
 
 DEMO = "demo"
 LABELS: Final = ("start", "end")
@@ -169,11 +170,6 @@ class LocalFiles:
         return moment.replace(tzinfo=zone) if moment.tzinfo is None else moment.astimezone(zone)
 
 
-def instant_ms(moment: datetime) -> int:
-    """Return ``moment`` in UTC milliseconds."""
-    return to_ms(moment)
-
-
 def _epoch_ms(number: int) -> float:
     for below, factor in _EPOCH_SCALES:
         if abs(number) < below:
@@ -188,7 +184,8 @@ _MOST_FILES = 8
 _stamp = attrgetter("stamp_ms")
 _REQUIRED = ("open", "high", "low", "close")
 _COLUMNS = (*_REQUIRED, "volume", "adj_close")
-# Nothing is known about files but what their owner says.
+_DAY = Timeframe.parse("1d")
+# Files say nothing of themselves: what is not declared in the rules is unknown.
 _UNKNOWN = Kind(session="", anchor="")
 # They trade around the clock, or nearly: there is no open to count from.
 _BY_CLOCK = ("crypto", "forex")
@@ -354,3 +351,52 @@ def _number(row: Sequence[str], places: Mapping[str, int], name: str) -> float:
 def _name(response: HttpResponse) -> str:
     """Return the name of the file as it is written in the rules, below its folder."""
     return unquote(where(response.url).removeprefix("file/"))
+
+
+# --- stamps that are the closes of bars, to their opens ---------------------------------------
+
+
+def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:
+    """Return where the bars of minutes or hours open that close at ``closes``.
+
+    The last bar of a session may be shorter than its step. Where no bar of the calendar closes, a
+    whole step is taken off, and what that stamp is worth is judged as any other's.
+    """
+    step = grid.timeframe.step_ms or 0
+    # 23:59:59.999 is how some exchanges write the end of a day.
+    ends = np.array([close + (close % 1000 == 999) for close in closes], dtype=np.int64)
+    opens = ends - step
+    odd = ~grid.aligned(opens) | (grid.closes(opens) != ends)
+    near = coalesce(Span(end - DAY_MS, end) for end in sorted(ends[odd].tolist()))
+    parts = [grid.opens(stretch) for stretch in near]
+    known: Stamps = np.concatenate([*parts, np.array([], dtype=np.int64)])
+    by_close = dict(zip(grid.closes(known).tolist(), known.tolist(), strict=True))
+    return [
+        by_close.get(end, opened) if is_odd else opened
+        for end, opened, is_odd in zip(ends.tolist(), opens.tolist(), odd.tolist(), strict=True)
+    ]
+
+
+def date_of_close(close: datetime, timeframe: Timeframe, calendar: MarketCalendar) -> date:
+    """Return the first date of the bar of days, weeks or months that closes at ``close``.
+
+    A midnight belongs to the day that ends with it: always for weeks and months, and for days where
+    the market closes then. Other midnights are dates of sessions, and name their own day.
+    """
+    moment = close + timedelta(milliseconds=close.microsecond == 999_000)
+    day = moment.date()
+    is_midnight = day != (moment - timedelta(milliseconds=1)).date()
+    if is_midnight and (timeframe.unit != "d" or _closes_at(calendar, moment)):
+        day -= timedelta(days=1)
+    if timeframe.unit == "d":
+        return day - timedelta(days=timeframe.count - 1)
+    if timeframe.unit == "w":
+        return day - timedelta(days=day.weekday(), weeks=timeframe.count - 1)
+    year, month = divmod(day.year * 12 + day.month - timeframe.count, 12)
+    return date(year, month + 1, 1)
+
+
+def _closes_at(calendar: MarketCalendar, moment: datetime) -> bool:
+    """Tell whether the bar of the day before closes at that instant."""
+    before = np.array([day_ms(moment.date()) - DAY_MS], dtype=np.int64)
+    return int(calendar.closes(_DAY, before)[0]) == to_ms(moment)
