@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from ..calendars.localtime import local_date, local_to_utc
@@ -17,10 +17,7 @@ from ..model.instant import DAY_MS, day_ms
 from ..model.instrument import Instrument
 from ..model.span import Span
 from .dates import amount
-from .paging import IDLE_PAGES, UNREADABLE
-
-if TYPE_CHECKING:
-    from .base import BaseDataDownloader
+from .paging import IDLE_PAGES, UNREADABLE, PagedVendor
 
 NEW_YORK = "America/New_York"
 _ZONE = ZoneInfo(NEW_YORK)
@@ -94,7 +91,7 @@ def stamped(actions: Iterable[Action], vendor: str, now_ms: int) -> list[Action]
 
 
 def ask_actions(
-    vendor: BaseDataDownloader, first: HttpRequest, read: ActionReader, span: Span, now_ms: int
+    vendor: PagedVendor, first: HttpRequest, read: ActionReader, span: Span, now_ms: int
 ) -> Sequence[Action]:
     """Return the actions with an ex-date in ``span``, over as many pages as it takes.
 
@@ -126,7 +123,7 @@ def ask_actions(
 
 
 def _read(
-    vendor: BaseDataDownloader, request: HttpRequest, read: ActionReader
+    vendor: PagedVendor, request: HttpRequest, read: ActionReader
 ) -> tuple[list[Action], HttpRequest | None]:
     response = vendor.send(request)
     try:
