@@ -13,7 +13,7 @@ from src.data.model.span import Span
 
 from .answers import HOURLY, LATER, final, hour, hours
 
-EVER = Lifetime().told(LATER)
+EVER = Lifetime().for_gaps(LATER)
 
 
 def empty(span: Span, reason: str, expires: int | None = None) -> Covered:

@@ -210,7 +210,7 @@ def test_under_a_clock_behind_the_newest_commit_nothing_goes(
 def test_an_age_is_needed(cache: UnifiedCache) -> None:
     with pytest.raises(QueryError, match="the rules have none"):
         cache.delete_older_than()
-    with pytest.raises(QueryError, match="is no age"):
+    with pytest.raises(QueryError, match="is not an age"):
         cache.delete_older_than("soon")
 
 

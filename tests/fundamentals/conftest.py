@@ -15,7 +15,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.model.fundamentals import Snapshot
-from src.data.vendors.fundamentals_request import Told, read
+from src.data.vendors.fundamentals_request import VendorAnswers, read
 from src.data.vendors.fundamentals_table import VendorTable
 from src.data.vendors.registry import VENDORS
 from tests.net.scripted import Recorder, reply, serving
@@ -68,7 +68,7 @@ def answered(
     for name, body in bodies.items():
         [ask] = [ask for ask in asks if name in repr(ask)]
         told[ask] = body
-    return read(table, Told(symbol, symbol, data_type, 1_700_000_000_000, told))
+    return read(table, VendorAnswers(symbol, symbol, data_type, 1_700_000_000_000, told))
 
 
 def place_of(path: str) -> str:

@@ -8,7 +8,7 @@ from src.data.errors import CapabilityError, ResponseFormatError
 from src.data.model.fundamentals import Fact
 from src.data.model.instrument import Instrument
 from src.data.vendors.coingecko.fundamentals import TABLE
-from src.data.vendors.fundamentals_request import Told, read
+from src.data.vendors.fundamentals_request import VendorAnswers, read
 from src.data.vendors.fundamentals_table import request_of
 from tests.fundamentals.test_reading import NOW, recorded
 from tests.reference import needs_reference
@@ -32,7 +32,9 @@ class Account:
 @needs_reference
 def test_worth_and_supply() -> None:
     body = recorded("coingecko", "coins-markets-usd")
-    said = read(TABLE, Told("BTCUSDT", TABLE.spelled(BITCOIN), "profile", NOW, {ASK: body}))
+    said = read(
+        TABLE, VendorAnswers("BTCUSDT", TABLE.spelled(BITCOIN), "profile", NOW, {ASK: body})
+    )
     assert said.names_symbol
     assert said.facts["market_cap"] == Fact(120934444800.105, "money", "USD")
     assert said.facts["circulating_supply"] == Fact(17236100.0, "shares")  # sent as a text
@@ -41,12 +43,12 @@ def test_worth_and_supply() -> None:
     assert "volume" not in said.facts  # it is money
     ethereum = TABLE.spelled(Instrument("ETHUSDT", "crypto", base="ETH", quote="USDT"))
     with pytest.raises(ResponseFormatError, match="answered about 'bitcoin'"):
-        read(TABLE, Told("ETHUSDT", ethereum, "profile", NOW, {ASK: body}))
+        read(TABLE, VendorAnswers("ETHUSDT", ethereum, "profile", NOW, {ASK: body}))
 
 
 def test_what_it_does_not_know_is_absent_and_not_nothing() -> None:
     row = {"id": "bitcoin", "name": "Bitcoin", "market_cap": 0, "max_supply": None, "ath": 0}
-    said = read(TABLE, Told("BTCUSDT", "bitcoin", "profile", NOW, {ASK: [row]}))
+    said = read(TABLE, VendorAnswers("BTCUSDT", "bitcoin", "profile", NOW, {ASK: [row]}))
     assert set(said.facts) == {"company_name", "quote_type", "currency"}
 
 

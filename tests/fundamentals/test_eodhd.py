@@ -13,7 +13,7 @@ from src.data.fundamentals.known_then import as_known
 from src.data.model.fundamentals import Fact, Snapshot
 from src.data.model.instrument import Instrument
 from src.data.vendors.eodhd.fundamentals import TABLE
-from src.data.vendors.fundamentals_request import Told, read
+from src.data.vendors.fundamentals_request import VendorAnswers, read
 from tests.fundamentals.test_reading import NOW, recorded
 from tests.reference import needs_reference
 
@@ -22,7 +22,7 @@ ASK = TABLE.types["profile"][0].ask
 
 def said_by(body: Any, spelled: str = "AAPL.US", data_type: str = "profile") -> Snapshot:
     """Read one answer."""
-    return read(TABLE, Told("X", spelled, data_type, NOW, {ASK: body}))
+    return read(TABLE, VendorAnswers("X", spelled, data_type, NOW, {ASK: body}))
 
 
 @needs_reference

@@ -11,7 +11,15 @@ from src.data.errors import ResponseFormatError, SymbolNotFoundError
 from src.data.model.fundamentals import Fact, Snapshot
 from src.data.vendors.alpha_vantage.fundamentals import TABLE as ALPHA_VANTAGE
 from src.data.vendors.fmp.fundamentals import TABLE as FMP
-from src.data.vendors.fundamentals_request import Told, at, day_of, major, number_of, read, text_of
+from src.data.vendors.fundamentals_request import (
+    VendorAnswers,
+    at,
+    day_of,
+    major,
+    number_of,
+    read,
+    text_of,
+)
 from src.data.vendors.fundamentals_table import SYMBOL, Ask, Pick, TableAnswer, VendorTable
 from tests.fundamentals.conftest import av_overview, fmp_income, fmp_profile
 from tests.reference import needs_reference, reference
@@ -32,13 +40,13 @@ def fmp_answers(
     """Read what FMP answers, by the last part of its addresses."""
     asks = {answer.ask.path.rpartition("/")[2]: answer.ask for answer in FMP.types[data_type]}
     answers = {asks[name]: body for name, body in bodies.items()}
-    return read(FMP, Told(symbol, symbol, data_type, NOW, answers))
+    return read(FMP, VendorAnswers(symbol, symbol, data_type, NOW, answers))
 
 
 def av_answers(body: Any, data_type: str = "profile", symbol: str = "IBM") -> Snapshot:
     """Read what Alpha Vantage answers to its first request."""
     ask = ALPHA_VANTAGE.types[data_type][0].ask
-    return read(ALPHA_VANTAGE, Told(symbol, symbol, data_type, NOW, {ask: body}))
+    return read(ALPHA_VANTAGE, VendorAnswers(symbol, symbol, data_type, NOW, {ask: body}))
 
 
 def row(fields: dict[str, Any], body: Any, **more: Any) -> Snapshot:
@@ -46,7 +54,7 @@ def row(fields: dict[str, Any], body: Any, **more: Any) -> Snapshot:
     table = VendorTable(
         "acme", frozenset({"stock"}), {"profile": [TableAnswer(ASK, fields, **more)]}
     )
-    return read(table, Told("X", "X", "profile", NOW, {ASK: body}))
+    return read(table, VendorAnswers("X", "X", "profile", NOW, {ASK: body}))
 
 
 @needs_reference
@@ -156,7 +164,7 @@ def test_one_symbol_in_two_spellings_is_one() -> None:
 def test_a_bare_symbol_is_only_believed_where_the_table_says_so() -> None:
     fields, told = (
         {"beta": "beta"},
-        Told("VOD.L", "VOD.LSE", "profile", NOW, {ASK: {"code": "VOD", "beta": 1}}),
+        VendorAnswers("VOD.L", "VOD.LSE", "profile", NOW, {ASK: {"code": "VOD", "beta": 1}}),
     )
     bare = TableAnswer(ASK, fields, symbol="code", is_bare=True)
     assert read(VendorTable("acme", frozenset(), {"profile": [bare]}), told).names_symbol
@@ -245,6 +253,6 @@ def test_far_too_many_reports_are_none() -> None:
             ]
         },
     )
-    said = read(table, Told("X", "X", "profile", NOW, {ASK: [{"n": "Acme"}, *reports]}))
+    said = read(table, VendorAnswers("X", "X", "profile", NOW, {ASK: [{"n": "Acme"}, *reports]}))
     assert said.statements == ()
     assert said.dropped == {"income": "3,001 reports are too many"}

@@ -9,7 +9,7 @@ from src.data.model.fundamentals import DATA_TYPES, FIELDS, Fact
 from src.data.model.instrument import Instrument
 from src.data.vendors import fundamentals_table as machinery
 from src.data.vendors.factory import downloader_class
-from src.data.vendors.fundamentals_request import Told, read
+from src.data.vendors.fundamentals_request import VendorAnswers, read
 from src.data.vendors.fundamentals_table import (
     NOW,
     SYMBOL,
@@ -97,7 +97,7 @@ def test_the_example_of_the_documentation() -> None:
     row = {"name": "Acme", "cap": 2.5, "yield": "1.2", "pe": {"ttm": "N/A"}, "revenue": 7e6, "volume": 0,
            "currency": "USD", "reporting_currency": "eur", "fiscal_end": "2023-12-31",
            "ticker": "VOD.LON"}  # fmt: skip
-    told = Told("VOD.L", "VOD.LON", "profile", 0, {asked: {"results": [row]}})
+    told = VendorAnswers("VOD.L", "VOD.LON", "profile", 0, {asked: {"results": [row]}})
     facts = read(names["TABLE"], told).facts
     assert facts["market_cap"] == Fact(2_500_000, "money", "USD")
     assert facts["dividend_yield"].value == pytest.approx(0.012)

@@ -9,7 +9,7 @@ import pytest
 from src.data.errors import CapabilityError, ResponseFormatError
 from src.data.model.fundamentals import Fact, Snapshot
 from src.data.model.instrument import Instrument
-from src.data.vendors.fundamentals_request import Told, read
+from src.data.vendors.fundamentals_request import VendorAnswers, read
 from src.data.vendors.twelvedata.fundamentals import TABLE
 from tests.fundamentals.test_reading import NOW, recorded
 from tests.reference import needs_reference
@@ -19,7 +19,7 @@ QUOTE, STATISTICS = (answer.ask for answer in TABLE.types["profile"])
 
 def said_by(bodies: dict[Any, Any], symbol: str, data_type: str = "profile") -> Snapshot:
     """Read answers to these requests."""
-    return read(TABLE, Told(symbol, symbol, data_type, NOW, bodies))
+    return read(TABLE, VendorAnswers(symbol, symbol, data_type, NOW, bodies))
 
 
 @needs_reference

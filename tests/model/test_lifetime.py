@@ -27,9 +27,9 @@ def test_of_what_nobody_knows_everything_is_asked() -> None:
 
 
 def test_what_was_listed_once_stays_so_when_a_gap_is_explained() -> None:
-    assert BOTH.told(1000).start == LISTED.at
-    assert BOTH.told(1000).end > ENDED.at
-    assert BOTH.told(10).end == ENDED.at
+    assert BOTH.for_gaps(1000).start == LISTED.at
+    assert BOTH.for_gaps(1000).end > ENDED.at
+    assert BOTH.for_gaps(10).end == ENDED.at
 
 
 def test_newer_knowledge_replaces_one_end_alone() -> None:

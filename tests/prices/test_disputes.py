@@ -78,7 +78,7 @@ class TestAgreement:
         paid = pays("a", 0.77, self.BEFORE, as_paid=True)
         told = pays("b", 0.1925, self.BEFORE)
         _, event = sorted(of(by("a"), by("b"), paid, told), key=lambda e: e.type, reverse=True)
-        assert event.said == [paid, told]
+        assert event.reports == [paid, told]
         assert not event.is_disputed
         unadjusted = pays("b", 0.77, self.BEFORE)
         assert of(by("a"), by("b"), paid, unadjusted)[0].is_disputed
@@ -182,10 +182,10 @@ words = st.builds(
 @given(st.lists(words, max_size=8, unique_by=lambda a: (a.source, a.ex_date)), st.randoms())
 def test_the_order_of_words_does_not_matter_and_none_is_lost(told: list[Action], rnd: Any) -> None:
     events = of(*told)
-    assert sorted(a for e in events for a in e.said) == sorted(told)
+    assert sorted(a for e in events for a in e.reports) == sorted(told)
     shuffled = rnd.sample(told, len(told))
     assert of(*shuffled) == events
     for event in events:
-        ratios = [a.ratio for a in event.said]
+        ratios = [a.ratio for a in event.reports]
         most = max(ratios.count(r) for r in ratios)
         assert ratios.count(event.action().ratio) == most

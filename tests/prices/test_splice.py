@@ -99,7 +99,7 @@ def test_only_common_stamps_and_prices_count() -> None:
     held, came = table([100.0] * 10), table([100.0] * 10, first=6)
     assert judge(held, came).common == 4
     assert judge(held, table([0.0, float("nan"), *[100.0] * 5])).common == 5
-    assert judge(held, BarTable.empty()).said == "no common bar"
+    assert judge(held, BarTable.empty()).summary == "no common bar"
 
 
 @pytest.mark.parametrize("odd", [100.0, 0.01, 0.47])
@@ -110,13 +110,13 @@ def test_fewer_than_half_of_the_bars_may_be_odd(odd: float) -> None:
 
 def test_it_is_said_for_people() -> None:
     verdict = compared([1.03] * 6)
-    assert verdict.said == "median ratio 1.03, spread 0.0 bp over 6 common bars"
+    assert verdict.summary == "median ratio 1.03, spread 0.0 bp over 6 common bars"
     assert (verdict.ratio, verdict.common) == (pytest.approx(1.03), 6)
 
 
 @pytest.mark.parametrize("ratio", [100.0, 0.01])
 def test_a_hundred_is_a_unit_unless_a_split_is_known(ratio: float) -> None:
-    assert "looks like pence for pounds" in compared([ratio] * 5).said
+    assert "looks like pence for pounds" in compared([ratio] * 5).summary
     assert compared([ratio] * 5).kind == "conflict"
     assert compared([ratio] * 5, None).kind == "conflict"
     known = known_fixes([split(20, 100)], BarTable.empty(), "split", TODAY, intraday=False)
@@ -129,7 +129,7 @@ def test_usual_splits_and_their_reverses(ratio: float) -> None:
         verdict = compared([factor] * 5)
         assert verdict.kind == "constant"
         assert verdict.fix is not None
-        assert "as a split that one of the two does not know" in verdict.said
+        assert "as a split that one of the two does not know" in verdict.summary
         assert compared([factor * 1.002] * 5).kind == "conflict"
         assert compared([factor] * 5, None).kind == "conflict", "where there are no splits"
 
@@ -333,4 +333,4 @@ def test_series_as_delivered_beside_the_repaired_ones(name: str, kind: str) -> N
     good, bad = closes_of(f"quality/{name}-fixed"), closes_of(f"quality/{name}")
     tail = slice(-COMPARED, None)
     verdict = judge(good.take(tail), bad.take(tail))
-    assert verdict.kind == kind, verdict.said
+    assert verdict.kind == kind, verdict.summary

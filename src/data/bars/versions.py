@@ -102,5 +102,5 @@ class Versions:
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
         cap = first_unclosed(grid.calendar, grid.timeframe, committed, grid.anchor)
         lacking = [Unfilled(span, f"version {query.version} has no bars there")]
-        found = lacking_spans(span, coverage, lacking, committed, Lifetime().told(committed))
+        found = lacking_spans(span, coverage, lacking, committed, Lifetime().for_gaps(committed))
         return real_gaps(found, cap, grid)

@@ -94,7 +94,7 @@ class ActionBook:
     @cached_property
     def disagreements(self) -> tuple[Action, ...]:
         """What vendors say otherwise, or of events that do not count, by ex-date."""
-        words = (e.dissent(e.action()) if e.counts else e.said for e in self.events)
+        words = (e.dissent(e.action()) if e.counts else e.reports for e in self.events)
         return tuple(sorted(action for said in words for action in said))
 
     @cached_property

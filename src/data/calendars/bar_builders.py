@@ -40,8 +40,8 @@ class TradeBars:
 
     Attributes:
         late: trades that came after their bar was closed.
-        owed_ms: the end of the last bar that is over and can be told by history alone; whoever has
-            seen to that sets it to None.
+        owed_ms: end of the last bar that is over and must come from history, UTC milliseconds; the
+            caller sets it to None once it has fetched that bar.
     """
 
     def __init__(self, grid: BarGrid, late_ms: int = 2_000) -> None:
@@ -128,11 +128,10 @@ class MinuteBars:
 
     A bar is closed by its last minute, by the first minute after it, or by the clock once
     ``late_ms`` have passed since its close; where the stream is behind, as much later. A minute in
-    which nobody traded is not sent. A bar is never called closed, and is to be had from history,
-    where its first minute was not listened to, or where nothing came in it for longer than
-    ``quiet_ms``: nobody can tell then whether nobody traded. A minute that comes again, or late,
-    takes the place of what is known of it; where its bar was closed already, that bar is returned
-    once more.
+    without trades is not sent. A bar is never emitted as closed, and must come from history, where
+    its first minute was missed, or where no minute came for longer than ``quiet_ms``: a lack of
+    trades and a broken stream look alike then. A minute that comes again, or late, replaces the
+    earlier one; where its bar was closed already, that bar is returned once more.
 
     Args:
         grid: where the longer bars stand; full minutes divide them.
@@ -140,14 +139,14 @@ class MinuteBars:
         late_ms: how late a minute may be sent, and how far our clock may lie beside the vendor's.
 
     Attributes:
-        owed_ms: the end of the last bar that is over and can be told by history alone; whoever has
-            seen to that sets it to None.
+        owed_ms: end of the last bar that is over and must come from history, UTC milliseconds; the
+            caller sets it to None once it has fetched that bar.
     """
 
     def __init__(self, grid: BarGrid, quiet_ms: int, late_ms: int = 4_000) -> None:
         self.owed_ms: int | None = None
         self._grid = grid
-        # From one minute sent to the next one a minute passes at least.
+        # Two minutes that are sent lie at least a minute apart.
         self._silence_ms, self._late_ms = quiet_ms - MINUTE_MS, late_ms
         self._since_ms = 0
         self._newest_ms = self._lag_ms = 0
@@ -179,24 +178,24 @@ class MinuteBars:
             self._newest_ms, self._lag_ms = minute.stamp_ms, min(max(behind, 0), _MOST_LAG_MS)
         if self._span is None or minute.stamp_ms < self._span.start:
             return self._corrected(minute)
-        found: list[LiveBar] = []
+        bars: list[LiveBar] = []
         while minute.stamp_ms >= self._span.end:
-            found += self._finished(self._span)
+            bars += self._finished(self._span)
         if minute.stamp_ms < self._span.start:  # beside the session
-            return found
+            return bars
         self._minutes[minute.stamp_ms] = minute
         if minute.stamp_ms + MINUTE_MS >= self._span.end:
-            return found + self._finished(self._span)
+            return bars + self._finished(self._span)
         if self._is_whole(self._span, minute.stamp_ms + MINUTE_MS):
-            found.append(_folded(self._span, self._minutes, is_closed=False))
-        return found
+            bars.append(_folded(self._span, self._minutes, is_closed=False))
+        return bars
 
     def closed_by(self, now_ms: int) -> list[LiveBar]:
         """Return the bars whose time is over as closed."""
-        found: list[LiveBar] = []
+        bars: list[LiveBar] = []
         while self._span and now_ms >= self._span.end + self._late_ms + self._lag_ms:
-            found += self._finished(self._span)
-        return found
+            bars += self._finished(self._span)
+        return bars
 
     def _finished(self, span: Span) -> list[LiveBar]:
         """Go over to the next bar; return the one before if it can be trusted."""
@@ -231,9 +230,9 @@ class MinuteBars:
 
     def _from(self, ms: int) -> Span:
         """Return the first bar that begins at ``ms`` or later."""
-        found = bar_span(self._grid, self._grid.next_open(ms))
-        assert found is not None, "an expected bar lasts for some time"
-        return found
+        span = bar_span(self._grid, self._grid.next_open(ms))
+        assert span is not None, "an expected bar lasts for some time"
+        return span
 
     def _move(self, span: Span) -> None:
         self._span, self._minutes = span, {}

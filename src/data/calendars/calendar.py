@@ -50,7 +50,7 @@ _RULED_ZONES = {ALWAYS_OPEN: "UTC", FOREX: "America/New_York"}
 
 
 class MarketCalendar(Protocol):
-    """What a market's calendar answers. Implementations are thread-safe and read no clock.
+    """When the bars of a market open, close and settle. Thread-safe; reads no clock.
 
     ``anchor`` matters for intraday bars alone. ``session``: counted from the session's open, begun
     anew after a break. ``clock``: on multiples of the step counted from midnight at the venue,
@@ -117,8 +117,8 @@ class MarketCalendar(Protocol):
 def calendar_for(instrument: Instrument) -> MarketCalendar:
     """Return the calendar an instrument trades by; one object per process and calendar.
 
-    An unknown exchange is told at the first question (``ConfigError``), since knowing them all
-    means importing them all.
+    An unknown exchange raises ``ConfigError`` at the first question, since checking the code
+    earlier would import the library.
     """
     return _calendar(instrument.calendar)
 

@@ -30,9 +30,9 @@ class ContinuousCalendar:
 
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
         """Return the stamps of all bars in ``[start, end)``, ascending."""
-        known = span.clip(SUPPORTED)
-        first = first_bucket_from(timeframe, known.start)
-        last = first_bucket_from(timeframe, known.end)
+        supported = span.clip(SUPPORTED)
+        first = first_bucket_from(timeframe, supported.start)
+        last = first_bucket_from(timeframe, supported.end)
         return start_of(timeframe, np.arange(first, max(first, last), dtype=np.int64))
 
     def aligned(
@@ -76,9 +76,9 @@ class ContinuousCalendar:
         last = bucket_at(timeframe, min(end_ms, SUPPORTED.end) - 1)
         first = first_bucket_from(timeframe, SUPPORTED.start)
         if last - count + 1 < first:
-            known = max(0, last - first + 1)
+            count_there = max(0, last - first + 1)
             raise BadRangeError(
                 f"{count} bars of {timeframe} before {iso(end_ms)} reach beyond 1900: "
-                f"there are {known}"
+                f"there are {count_there}"
             )
         return start_at(timeframe, last - count + 1)

@@ -1,6 +1,6 @@
-"""When asking again could change an answer: at the next close, or when a provisional bar settles.
+"""When a series is due: at the next close, or when a provisional bar settles.
 
-What is "now" is an argument: the earlier of our clock and the vendor's.
+"Now" is an argument: the earlier of our clock and the vendor's.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ def next_due(
     provisional_from: int | None,
     anchor: str = "session",
 ) -> int:
-    """Return the earliest instant at which asking again could change the answer.
+    """Return the earliest instant (UTC milliseconds) at which a new request could change the answer.
 
     That is the close of the next bar, or the settling of the first provisional one. It may lie in
-    the past: a bar that has closed and is not held can come at any moment.
+    the past: a bar that has closed and is not stored can come at any moment.
 
     Args:
         calendar: when the market trades.

@@ -70,7 +70,7 @@ def usual_close(name: str, day: date) -> int:
 
 
 class _Usual(NamedTuple):
-    """What an exchange declares: its hours on an ordinary day, through the years."""
+    """Hours of an exchange on an ordinary day, through the years, as the library declares them."""
 
     zone: ZoneInfo
     weekmask: str
@@ -125,22 +125,22 @@ def _era(name: str, era: int) -> SessionTable:
     year = _AN_ERA_BEGINS + era * _ERA_YEARS
     first = day_ms(date(max(year, FIRST_YEAR), 1, 1))
     last = day_ms(date(min(year + _ERA_YEARS - 1, LAST_YEAR), 12, 31))
-    known = _bounds(name).clip(Span(first, last + DAY_MS))
-    recorded = None if known.end - known.start <= DAY_MS else _recorded(name, known)
+    bounds = _bounds(name).clip(Span(first, last + DAY_MS))
+    recorded = None if bounds.end - bounds.start <= DAY_MS else _recorded(name, bounds)
     usual = _usual(name)
     if recorded is None:
         return SessionTable.of(usual.sessions(first, last))
-    before = SessionTable.of(usual.sessions(first, known.start - DAY_MS))
-    after = SessionTable.of(usual.sessions(known.end, last))
+    before = SessionTable.of(usual.sessions(first, bounds.start - DAY_MS))
+    after = SessionTable.of(usual.sessions(bounds.end, last))
     return SessionTable.joined([before, recorded, after])
 
 
-def _recorded(name: str, known: Span) -> SessionTable | None:
-    """Return the library's sessions with dates in ``known``, or None where it cannot build them."""
-    bounds = {"start": known.start, "end": known.end - DAY_MS}
+def _recorded(name: str, dates: Span) -> SessionTable | None:
+    """Return the library's sessions with dates in ``dates``, or None where it cannot build them."""
+    bounds = {"start": dates.start, "end": dates.end - DAY_MS}
     try:
         with warnings.catch_warnings():
-            # What the library does with pandas is not our user's business.
+            # Warnings about the library's own use of pandas do not concern our caller.
             warnings.simplefilter("ignore", DeprecationWarning)
             calendar = _class(name)(**{k: date_of(ms).isoformat() for k, ms in bounds.items()})
     except (ValueError, NotImplementedError):
@@ -192,15 +192,15 @@ def _bounds(name: str) -> Span:
 def _class(name: str) -> Any:
     """Return the library's class of an exchange.
 
-    The public ``get_calendar`` builds at once, and keeps one calendar per name for everybody in the
+    The public ``get_calendar`` builds at once, and keeps one calendar per name for the whole
     process; the class leaves a user's own calendars alone.
     """
     import exchange_calendars
     from exchange_calendars import calendar_utils, errors
 
     try:
-        known = exchange_calendars.resolve_alias(name)
-        return calendar_utils.global_calendar_dispatcher._calendar_factories[known]
+        code = exchange_calendars.resolve_alias(name)
+        return calendar_utils.global_calendar_dispatcher._calendar_factories[code]
     except (errors.InvalidCalendarName, KeyError) as error:
         raise ConfigError(
             f"unknown calendar {name!r}",

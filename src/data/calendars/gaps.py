@@ -1,4 +1,4 @@
-"""What must be asked for: wanted, less what is held, as the market calendar sees it."""
+"""Which stretches to fetch: those wanted less those covered, on the market's calendar."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class Missing(NamedTuple):
     """What a request lacks.
 
     Attributes:
-        segments: stretches to ask for; each holds an expected bar, or bars to be asked again.
-        closed: stretches that nobody answered for and in which no bar is expected.
+        segments: stretches to fetch; each holds an expected bar, or bars to fetch again.
+        closed: stretches that no answer covers and in which no bar is expected.
     """
 
     segments: list[Span]
@@ -79,17 +79,17 @@ class Missing(NamedTuple):
 
 
 def missing(wanted: Span, held: Sequence[Span], due: Sequence[Span], grid: BarGrid) -> Missing:
-    """Return what to ask for within ``wanted``.
+    """Return what to fetch within ``wanted``.
 
     Args:
         wanted: stamps wanted, already cut before the first bar that has not closed.
-        held: stretches that need not be asked.
-        due: stretches that are held but are to be asked again (settled meanwhile).
+        held: covered stretches, which need not be fetched.
+        due: covered stretches to fetch again (settled meanwhile).
         grid: where bars are expected.
 
     A segment's end is moved up to the next expected bar, so that coverage has no seams in the
     hours when the market is closed. Such hours right before a segment belong to it, also where a
-    part of them is held: vendors send bars there that no calendar expects.
+    part of them is covered: vendors send bars there that no calendar expects.
     """
     trusted = subtract(held, due)
     again = intersect([wanted], due)
@@ -113,7 +113,7 @@ def missing(wanted: Span, held: Sequence[Span], due: Sequence[Span], grid: BarGr
 
 
 def due_spans(coverage: Coverage, grid: BarGrid, settle_ms: int, now_ms: int) -> list[Span]:
-    """Return the provisional stretches that have settled by ``now_ms`` and are asked again.
+    """Return the provisional stretches that have settled by ``now_ms`` and must be fetched again.
 
     Those with an expiry wait for that.
     """
@@ -136,8 +136,8 @@ def due_spans(coverage: Coverage, grid: BarGrid, settle_ms: int, now_ms: int) ->
 def holes(answered: Span, present: Stamps, grid: BarGrid) -> list[Span]:
     """Return the stretches of ``answered`` that lack an expected bar, each up to the next bar.
 
-    One before the first bar begins with ``answered``. ``present`` are the ascending stamps that
-    came.
+    One before the first bar begins with ``answered``. ``present`` are the ascending stamps of the
+    answer.
     """
     expected = grid.opens(answered)
     absent = expected[~among(expected, present)]

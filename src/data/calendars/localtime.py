@@ -37,5 +37,5 @@ def local_date(zone: ZoneInfo, utc_ms: int) -> date:
 
 
 def _wall(ms: int) -> datetime:
-    """Return ``ms`` as a naive datetime, held within the years we know."""
+    """Return ``ms`` as a naive datetime, limited to the supported years."""
     return from_ms(min(max(ms, SUPPORTED.start - DAY_MS), SUPPORTED.end + DAY_MS))

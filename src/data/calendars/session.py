@@ -1,4 +1,4 @@
-"""The hours of one session, and the names of calendars that have rules instead of sessions."""
+"""A trading session, and the names of calendars that follow a rule."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import NamedTuple
 from ..model.span import Span
 
 ALWAYS_OPEN = "24/7"
-
-
 FOREX = "FX"
 
 

@@ -1,4 +1,4 @@
-"""Calendars made of sessions: bars cut out of trading hours, whoever supplies the hours."""
+"""Calendars made of sessions: bars on a table of trading hours; and the calendar of currencies."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class SessionCalendar:
 
     Args:
         name: the calendar's code.
-        zone: tells the venue's time zone when first needed.
+        zone: returns the venue's time zone; called when first needed.
         load: returns all sessions dated ``[first, last]``, given as stamps.
         clock: whether intraday bars stand on the clock whatever anchor is asked for.
     """
@@ -120,15 +120,15 @@ class SessionCalendar:
 
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
         """Return the stamps of all expected bars in ``[start, end)``, ascending."""
-        known = span.clip(SUPPORTED)
-        if known.is_empty:
+        supported = span.clip(SUPPORTED)
+        if supported.is_empty:
             return np.empty(0, dtype=np.int64)
         step = timeframe.step_ms
         if timeframe.is_intraday and step is not None:
-            stamps = self._grid(self._around(known), step, anchor)
+            stamps = self._grid(self._around(supported), step, anchor)
         else:
-            stamps = self._buckets(timeframe, known)
-        first, last = np.searchsorted(stamps, [known.start, known.end])
+            stamps = self._buckets(timeframe, supported)
+        first, last = np.searchsorted(stamps, [supported.start, supported.end])
         return stamps[first:last]
 
     def aligned(
@@ -171,8 +171,8 @@ class SessionCalendar:
         opens = self._around(Span(int(closes.min()), int(closes.max()) + _CLOSURE_MS)).opens
         later = np.searchsorted(opens, closes, side="left")
         settled = closes + settle_ms
-        found = later < len(opens)
-        settled[found] = np.maximum(settled[found], opens[later[found]])
+        has_next = later < len(opens)
+        settled[has_next] = np.maximum(settled[has_next], opens[later[has_next]])
         return settled
 
     def next_open(self, timeframe: Timeframe, stamp_ms: int, anchor: str = "session") -> int:
@@ -215,7 +215,7 @@ class SessionCalendar:
     # --- how -----------------------------------------------------------------------------
 
     def _table(self, first_ms: int, last_ms: int) -> SessionTable:
-        """Return the sessions dated ``[first, last]`` that lie in the years we know."""
+        """Return the sessions dated ``[first, last]`` within the supported years."""
         first, last = max(first_ms, SUPPORTED.start), min(last_ms, SUPPORTED.end - DAY_MS)
         return self._load(first, last) if first <= last else SessionTable.of([])
 

@@ -57,7 +57,7 @@ def _show(plan: Plan) -> None:
     screen.print(_headline(plan))
     if plan.segments:
         timeframe = plan.source or plan.timeframe
-        rows = [_row(segment, segment.told(timeframe)) for segment in plan.segments]
+        rows = [_row(segment, segment.range_text(timeframe)) for segment in plan.segments]
         screen.print()
         screen.print(TextTable(["missing", "bars#", "why", "requests"], rows))
     told = [line for line in plan.lines() if line[0] != "missing"]

@@ -1,1 +1,1 @@
-"""Values without behaviour beyond arithmetic: what the rest of the library talks in."""
+"""Values without behaviour beyond arithmetic: the types that all other packages pass around."""

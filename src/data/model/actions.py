@@ -1,4 +1,4 @@
-"""Corporate actions: what changes the meaning of a price overnight."""
+"""Corporate actions: splits and cash dividends, and their arithmetic."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class ActionList(list["Action"]):
     """Splits and dividends of a span of ex-dates, as a vendor answered.
 
     Attributes:
-        until: the first ex-date (stamp) of which the vendor can tell nothing yet; None where it
-            told all that was asked.
+        until: the first ex-date (stamp, UTC milliseconds) that the vendor cannot answer for yet;
+            None where the answer covers the whole span.
     """
 
     until: int | None = None
@@ -35,7 +35,7 @@ class Action:
         ex_at: UTC start of that session in milliseconds; intraday bars compare with it.
         numerator, denominator: of a split; 4-for-1 is 4 and 1, so older prices are quartered.
         amount: cash per share, in the unit and on the share basis that the source uses.
-        source: the vendor that told us.
+        source: the vendor that reported it.
         fetched_at: UTC milliseconds.
         as_paid: whether ``amount`` is per share as of its own ex-date; else it is per share as of
             ``fetched_at``, the splits since then applied.
@@ -60,13 +60,13 @@ class Action:
 
     @property
     def is_sound(self) -> bool:
-        """Tell whether it can be one at all: a ratio above zero, an amount of zero or more."""
+        """Whether the values are possible: a finite ratio above zero, a finite amount of zero or more."""
         if self.type != "split":
             return math.isfinite(self.amount) and self.amount >= 0
         return all(math.isfinite(part) and part > 0 for part in (self.numerator, self.denominator))
 
     def is_in(self, adjustment: str, as_of: date | None) -> bool:
-        """Tell whether prices from before it, of that adjustment and date, are adjusted for it."""
+        """Tell whether older prices of the basis ``adjustment`` as of ``as_of`` are adjusted for it."""
         concerns = adjustment == "all" or (adjustment == "split" and self.type == "split")
         return concerns and as_of is not None and self.ex_date <= as_of
 
@@ -107,8 +107,8 @@ class Action:
 def current(actions: Iterable[Action]) -> list[Action]:
     """Return the actions that count, ascending: one for each ex-date and type.
 
-    Where several were told the latest fetch counts; different dividends of one fetch (a regular
-    and a special one) are added up.
+    Of several reports the latest fetch counts; different dividends of one fetch (a regular and a
+    special one) are added up.
     """
     events: dict[tuple[date, str], list[Action]] = {}
     for action in sorted(set(actions), key=lambda a: (a.fetched_at, a.source, a)):
@@ -116,15 +116,15 @@ def current(actions: Iterable[Action]) -> list[Action]:
         if same and (same[-1].fetched_at, same[-1].source) != (action.fetched_at, action.source):
             same.clear()
         same.append(action)
-    ascending = (told for _, told in sorted(events.items()))
-    return [replace(told[-1], amount=sum(a.amount for a in told)) for told in ascending]
+    ascending = (group for _, group in sorted(events.items()))
+    return [replace(group[-1], amount=sum(a.amount for a in group)) for group in ascending]
 
 
 def amount_on(dividend: Action, splits: Iterable[Action], day: date | None) -> Fraction:
     """Return what a dividend pays for one share as shares are on ``day``.
 
     Args:
-        dividend: as told; see ``as_paid``.
+        dividend: as reported; see ``as_paid``.
         splits: sound ones, in any order; those up to its own ex-date are in its amount already.
         day: None for shares as of its own ex-date.
     """

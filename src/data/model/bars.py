@@ -17,12 +17,12 @@ Floats = NDArray[np.float64]
 Stamps = NDArray[np.int64]
 PRICES = ("open", "high", "low", "close")
 NAN = float("nan")
-# So many values are looked at one by one in the time that it takes to look at them all at once.
+# Below this many values a Python loop is faster than numpy.
 _FEW = 32
 
 
 class Bar(NamedTuple):
-    """One bar as a vendor sent it, in our terms: stamp in milliseconds, plain floats.
+    """One bar as a vendor sent it: stamp in UTC milliseconds, plain floats.
 
     The stamp is the bar's open in UTC; for daily and longer bars it is 00:00 of the session date
     (Monday for weeks, the 1st for months). A missing value is NaN.
@@ -42,11 +42,11 @@ class BarTable:
     """Bars as columns of equal length; the arrays are not to be written to.
 
     Attributes:
-        stamps: int64 milliseconds.
-        open, high, low, close, volume: float64.
+        stamps: int64, shape (n,), UTC milliseconds; see :class:`Bar`.
+        open, high, low, close, volume: float64, shape (n,); a missing value is NaN.
         adj_close: float64, or None where the vendor has none.
-        index: the stamps in nanoseconds, where all arrays are nobody else's: a frame may take them
-            as they are.
+        index: the stamps in nanoseconds, where this table alone owns its arrays, so that a frame
+            may take them without a copy.
     """
 
     stamps: Stamps
@@ -97,14 +97,14 @@ class BarTable:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the value columns held, in canonical order."""
+        """The names of the value columns, in canonical order."""
         base = (*PRICES, "volume")
         return base if self.adj_close is None else (*base, "adj_close")
 
     def values(self) -> list[Floats]:
         """Return the value columns in the order of :attr:`columns`."""
-        held = [self.open, self.high, self.low, self.close, self.volume]
-        return held if self.adj_close is None else [*held, self.adj_close]
+        values = [self.open, self.high, self.low, self.close, self.volume]
+        return values if self.adj_close is None else [*values, self.adj_close]
 
     def has_infinity(self) -> bool:
         """Tell whether a value is infinite; a missing one is not."""
@@ -144,8 +144,8 @@ def among(stamps: Stamps, ascending: Stamps) -> NDArray[np.bool_]:
     if not len(ascending):
         return np.zeros(len(stamps), dtype=bool)
     places = np.minimum(np.searchsorted(ascending, stamps), len(ascending) - 1)
-    found: NDArray[np.bool_] = ascending[places] == stamps
-    return found
+    matches: NDArray[np.bool_] = ascending[places] == stamps
+    return matches
 
 
 def inside(stamps: Stamps, spans: Iterable[Span]) -> NDArray[np.bool_]:

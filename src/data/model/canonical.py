@@ -1,4 +1,4 @@
-"""JSON of which there is one text only: sorted keys, no spaces, ASCII."""
+"""Canonical JSON: sorted keys, no spaces, ASCII, so that equal values have equal texts."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ _text = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def canonical(value: Any) -> str:
-    """Return the text of plain JSON.
+    """Return the canonical text of plain values.
 
     Raises:
-        TypeError, ValueError: it is not plain, or holds what JSON has no words for.
+        TypeError: a value is no JSON type.
+        ValueError: a number is NaN or infinite.
     """
     return _text(value)
 
 
 def canonical_with(value: Mapping[str, Any], key: str, text: str) -> str:
-    """Return the text of an object with one key more, the value of which is a text already.
+    """Return the canonical text of ``value`` with ``key`` added, whose value is the JSON ``text``.
 
-    So what is long and hardly ever changes need not be written out each time.
+    The text of a long part that hardly ever changes is thus made once.
     """
     before = {k: v for k, v in value.items() if k < key}
     after = {k: v for k, v in value.items() if k > key}

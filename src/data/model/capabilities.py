@@ -1,4 +1,4 @@
-"""What a vendor says about itself."""
+"""What a vendor declares about itself, and what it is asked and answers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a vendor can serve; the router asks nobody for more than this.
+    """What a vendor can serve; a vendor is never asked for more than it declares.
 
     Attributes:
         asset_classes: classes it knows.
@@ -48,14 +48,14 @@ class Capabilities:
             the instrument.
         intraday_kinds: the same for bars shorter than a day, for classes where those are of another
             kind than its days: minutes of extended hours beside days of the official session.
-        adjustment: what its prices are adjusted for.
+        adjustment: what its prices are adjusted for: ``raw``, ``split``, ``all`` or ``unknown``.
         intraday_adjustment: the same for bars shorter than a day, where those are of another.
         settle_ms: how long after its close an intraday bar may still change.
         dense: whether a bar without trades is sent all the same, so that a missing one is a hole.
         actions: whether its bars come with the splits and dividends of their days.
         actions_only: the labels of the bars that they come with, where not all of them do.
         has_forming: whether the running bar is in the answer.
-        actions_apart: whether it tells splits and dividends when asked for them alone.
+        actions_apart: whether it has a request of its own for splits and dividends.
         actions_by_bar: whether they stand on the bar of their ex-date, so that nothing is known of
             a session before its bar is published.
         archive_days: days after its end until a month of bars, where every bar of it exists, lies as
@@ -86,7 +86,7 @@ class Capabilities:
 
     @property
     def tells_actions(self) -> bool:
-        """Whether splits and dividends are to be had from it one way or the other."""
+        """Whether the vendor serves splits and dividends, with its bars or by a request of their own."""
         return self.actions or self.actions_apart
 
     def at(self, timeframe: Timeframe) -> Capabilities:
@@ -131,9 +131,14 @@ def _kind_of(declared: Kind, quote: str, by_session: bool) -> Kind:
 class FetchQuery:
     """What to fetch from one vendor: stamps ``[start, end)`` of one instrument.
 
-    ``now_ms`` is the time of asking; vendors that want a range "up to now" use it. With ``insist``
-    the vendor is asked even for a symbol that it said lately it does not know. ``adjustment`` is
-    said by direct callers of a vendor that has a choice; None means what it declares.
+    Attributes:
+        instrument, timeframe: which bars.
+        span: stamps in UTC milliseconds.
+        now_ms: the time of the request, UTC milliseconds; vendors that want a range "up to now"
+            use it.
+        insist: ask even for a symbol that the vendor lately did not know.
+        adjustment: set by direct callers of a vendor that has a choice; None means what it
+            declares.
     """
 
     instrument: Instrument
@@ -148,11 +153,11 @@ class Derivative(NamedTuple):
     """What a vendor lists under a symbol beside its spot market.
 
     Attributes:
-        told: what it is, and how to ask for it; empty where there is nothing.
+        hint: what it is, and how to ask for it, for people; empty where there is nothing.
         requests: HTTP requests that it took to learn this.
     """
 
-    told: str = ""
+    hint: str = ""
     requests: int = 0
 
 
@@ -162,12 +167,12 @@ class BarPage:
 
     Attributes:
         bars: in any order, exactly as sent, stamps in our terms; nothing dropped.
-        actions: splits and dividends of the days of this page; None where it tells nothing about
+        actions: splits and dividends of the days of this page; None where the page does not cover
             them, which is not the same as none.
-        cursor: where the next page starts, in the vendor's own words; None when this is the last.
+        cursor: where the next page starts, in the vendor's own terms; None when this is the last.
         unit: currency or unit of prices where the answer says so.
         next_ms: stamp from which to ask on when the vendor pages by time; None when done.
-        listed_ms: instant of the first trade, in UTC milliseconds, where the vendor tells it.
+        listed_ms: instant of the first trade, in UTC milliseconds, where the vendor gives it.
     """
 
     bars: Sequence[Bar]
@@ -184,20 +189,20 @@ class Fetched:
 
     Attributes:
         table: the rows as received, in the order received; unchecked.
-        vendor: who answered.
-        kind, basis: what the rows are.
-        actions: splits and dividends of the days of the query; None where not every page tells
+        vendor: canonical name of the vendor.
+        kind, basis: of the rows.
+        actions: splits and dividends of the days of the query; None where not every page covers
             them.
-        server_now_ms: when it was asked, by our clock or the vendor's, whichever is earlier; that of
-            the vendor is its ``Date`` header less the time that the answer took.
+        server_now_ms: time of the request, by our clock or the vendor's, whichever is earlier; that
+            of the vendor is its ``Date`` header less the time that the answer took.
         requests: HTTP requests it took.
         settle_ms, dense: as declared by the vendor.
-        way: how it was had where not page by page, or why it was not had so.
-        listed_ms: instant of the first trade, in UTC milliseconds, where the vendor tells it.
+        way: how the bars were fetched where not page by page, or why the archive did not serve.
+        listed_ms: instant of the first trade, in UTC milliseconds, where the vendor gives it.
         seams: what lies between the last bar of one page and the first of the next.
-        dated: whether the vendor said what time it was. Where it did not, nothing but our own clock
-            says which bars have closed.
-        vendor_now_ms: when it was asked, by the vendor's clock alone; None where it said no time.
+        dated: whether every answer carried the vendor's time. Without it our own clock alone
+            decides which bars have closed.
+        vendor_now_ms: time of the request by the vendor's clock alone; None where it gave none.
     """
 
     table: BarTable

@@ -1,4 +1,4 @@
-"""What is known about which stamps of a series."""
+"""Coverage: which stamps of a series were answered for, in which state, by which vendor."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _SMALL_MS = 6 * HOUR_MS
 
 @dataclass(frozen=True)
 class Splice:
-    """What came of comparing bars with those of another vendor where the two meet.
+    """Result of comparing bars with those of another vendor where the two meet.
 
     Attributes:
         at: stamp of the border, in milliseconds.
         other: the vendor on its other side.
         verdict: ``equal``; ``constant`` (an adjustment was missed, and made good before the bars
             were stored); ``unchecked`` (there was too little to compare).
-        ratio: median of the closes as they came over those of the other vendor; 1 when unchecked.
+        ratio: median of the closes as fetched over those of the other vendor; 1 when unchecked.
         common: how many bars were compared.
         because: what was made good and how, or why nothing was compared.
     """
@@ -112,7 +112,7 @@ class Covered:
 
     @property
     def is_rescaled(self) -> bool:
-        """Tell whether these are not the vendor's own prices: what it had missed was made good."""
+        """Whether these are not the vendor's own prices: an adjustment it had missed was applied."""
         return any(splice.verdict == "constant" for splice in self.splices)
 
     def stands(self, now_ms: int) -> bool:
@@ -157,7 +157,7 @@ class Covered:
 
     @cached_property
     def text(self) -> str:
-        """The same as text: a commit tells again what all the commits before it have told."""
+        """Canonical JSON of :meth:`to_json`; cached, for each commit writes all stretches again."""
         return canonical(self.to_json())
 
 
@@ -172,7 +172,7 @@ class Coverage(tuple[Covered, ...]):
 
     Where many small ones stand among those of one source, as of an answer with bad rows, they may
     be folded (:meth:`folded`): iterating gives such a stretch as one that is suspect as a whole.
-    All that looks at a span (:meth:`within`, :meth:`held`, ...) tells of what it is made of.
+    Methods that take a span (:meth:`within`, :meth:`held`, ...) return what it is made of.
     """
 
     __slots__ = ()
@@ -200,17 +200,17 @@ class Coverage(tuple[Covered, ...]):
     def held(self, now_ms: int, span: Span | None = None) -> list[Span]:
         """Return the stamps that need not be asked for at ``now_ms``, coalesced.
 
-        Provisional stretches are held: whether they are due is the plan's question. Outside of
-        ``span`` a folded stretch counts as held, whatever has expired of it.
+        Provisional stretches are among them: whether they are due is decided by the fetch plan.
+        Outside of ``span`` a folded stretch counts whole, whatever has expired of it.
         """
-        found: list[Span] = []
+        spans: list[Span] = []
         for whole in self:
             is_far = span is not None and not whole.span.overlaps(span)
             if whole.stands(now_ms) or (whole.parts and is_far):
-                found.append(whole.span)
+                spans.append(whole.span)
             elif whole.parts:
-                found += (part.span for part in whole.opened if part.stands(now_ms))
-        return coalesce(found)
+                spans += (part.span for part in whole.opened if part.stands(now_ms))
+        return coalesce(spans)
 
     def within(self, span: Span) -> Coverage:
         """Return the stretches inside ``span``, clipped."""
@@ -226,11 +226,11 @@ class Coverage(tuple[Covered, ...]):
         if span.is_empty:
             return Coverage()
         first, last = _touched(self, span)
-        found = self[first:last]
-        if any(part.parts for part in found):
-            wholes = (whole.opened for whole in found)
+        parts = self[first:last]
+        if any(part.parts for part in parts):
+            wholes = (whole.opened for whole in parts)
             return Coverage(p for whole in wholes for p in whole[slice(*_touched(whole, span))])
-        return self if len(found) == len(self) else Coverage(found)
+        return self if len(parts) == len(self) else Coverage(parts)
 
     def opened(self, span: Span | None = None) -> Coverage:
         """Return the coverage with nothing folded that shares a stamp with ``span``, or at all."""
@@ -243,42 +243,42 @@ class Coverage(tuple[Covered, ...]):
         )
 
     def folded(self) -> Coverage:
-        """Return the coverage with many small stretches among those of one source told as one.
+        """Return the coverage with many small stretches among those of one source folded into one.
 
-        What a document says of an answer does not grow with the number of its bad rows or holes,
-        nor does the work of those who look at other days. Nothing is lost by it.
+        So the size of a document does not grow with the number of bad rows or holes of an answer,
+        nor does the work of a read of other days. No information is lost.
         """
-        found: list[Covered] = []
+        joined: list[Covered] = []
         place = 0
         while place < len(self):
             run = self[place : _fold_end(self, place)]
-            found.append(_fold(run))
+            joined.append(_fold(run))
             place += len(run)
-        return self if len(found) == len(self) else Coverage(found)
+        return self if len(joined) == len(self) else Coverage(joined)
 
     def overlaid(self, newer: Iterable[Covered]) -> Coverage:
-        """Return the coverage after ``newer`` answers: where both speak the later one counts."""
-        held, spoken = list(self), [fresh for fresh in newer if not fresh.span.is_empty]
+        """Return the coverage after ``newer`` answers, which replace older ones where they overlap."""
+        parts, spoken = list(self), [fresh for fresh in newer if not fresh.span.is_empty]
         if not spoken:
             return self
         for fresh in spoken:
-            first, last = _touched(held, fresh.span)
-            beside = _beside(held[first:last], fresh.span)
-            held[first:last] = sorted([*beside, fresh], key=_SPAN)
+            first, last = _touched(parts, fresh.span)
+            beside = _beside(parts[first:last], fresh.span)
+            parts[first:last] = sorted([*beside, fresh], key=_SPAN)
         # What lies further off has no new neighbours.
         start, end = min(c.span.start for c in spoken), max(c.span.end for c in spoken)
-        first, last = _touched(held, Span(start - 1, end + 1))
-        held[first:last] = _joined(held[first:last])
-        return Coverage(held)
+        first, last = _touched(parts, Span(start - 1, end + 1))
+        parts[first:last] = _joined(parts[first:last])
+        return Coverage(parts)
 
     def without(self, spans: Iterable[Span]) -> Coverage:
-        """Return the coverage with nothing known about ``spans``."""
-        held = list(self)
+        """Return the coverage without ``spans``, which count as never answered for."""
+        parts = list(self)
         for span in spans:
             if not span.is_empty:
-                first, last = _touched(held, span)
-                held[first:last] = _beside(held[first:last], span)
-        return Coverage(held)
+                first, last = _touched(parts, span)
+                parts[first:last] = _beside(parts[first:last], span)
+        return Coverage(parts)
 
 
 def _touched(ascending: Sequence[Covered], span: Span) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What would happen for a series, and why."""
+"""Explanation of a series: vendors in order, exclusions with reasons, stored bars."""
 
 from __future__ import annotations
 
@@ -68,16 +68,16 @@ class Way:
 
 @dataclass(frozen=True)
 class StoredSeries:
-    """What is held of a series in one lane.
+    """What the store has of a series in one lane.
 
     Attributes:
         lane: its folder, such as ``1d`` or ``1d@yahoo``.
         rows, first, last: its bars and the outermost of them.
         states: state to the number of stretches in it.
-        vendors: who supplied them.
+        vendors: the vendors that supplied the bars.
         generation: grows with every commit.
-        next_due: from when asking again could bring more, in UTC milliseconds; None where nobody
-            knows, so that every request that reaches further asks.
+        next_due: from when a request could bring more, in UTC milliseconds; None where that is
+            unknown, so that every request that reaches further asks the vendor.
         lifetime: from when to when there can be bars, as far as it is known.
     """
 
@@ -91,7 +91,7 @@ class StoredSeries:
     next_due: int | None
     lifetime: Lifetime = Lifetime()
 
-    def told(self, timeframe: Timeframe, now_ms: int) -> str:
+    def text(self, timeframe: Timeframe, now_ms: int) -> str:
         """Return it in words."""
         if self.first is None or self.last is None:
             bars = "no bars"
@@ -99,7 +99,7 @@ class StoredSeries:
             ends = f"{stamp(self.first, timeframe)} .. {stamp(self.last, timeframe)}"
             bars = f"{counted(self.rows, 'bar')}, {ends}, from {listed(self.vendors)}"
         states = ", ".join(f"{count} {state}" for state, count in self.states.items())
-        ends = "".join(f"{said}; " for said in self.lifetime.ends(timeframe))
+        ends = "".join(f"{bound}; " for bound in self.lifetime.ends(timeframe))
         return f"{self.lane}: {bars}; {ends}stretches: {states}; {self._due(now_ms)}"
 
     def _due(self, now_ms: int) -> str:
@@ -127,17 +127,18 @@ class StoredSeries:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Who is asked for a series and why, who is not, how they stand, and what is held.
+    """Vendors asked for a series and why, those that are not, their state, and what is stored.
 
     Attributes:
         instrument: what the symbol means.
-        timeframe, now_ms: of what, and when this was so.
+        timeframe: of the series.
+        now_ms: time of the explanation, UTC milliseconds.
         rule: the name of the rule that serves it, or an empty text.
-        rule_from: whose rule it is.
+        rule_from: the file of that rule.
         named: the vendors it names.
         ways: the vendors that are asked, in order.
         unasked: vendor to why it is not.
-        stored: what is held.
+        stored: what the store has, by lane.
         source: shorter bars that these are made of, or would be, or an empty text.
         why_not: why no vendor can be asked, or an empty text.
     """
@@ -156,12 +157,12 @@ class Explanation:
 
     @property
     def is_served(self) -> bool:
-        """Whether anybody can be asked for it, or for what it is made of."""
+        """Whether a vendor can be asked for these bars, or for those that they are made of."""
         return bool(self.ways or self.source)
 
     @property
     def title(self) -> str:
-        """The series and who is asked first, in one line."""
+        """The series and the vendor that is asked first, in one line."""
         first = f"{self.ways[0].vendor} is asked first" if self.ways else "no vendor can be asked"
         made = f"made out of {self.source} bars" if self.source else first
         return f"{self.instrument.symbol} {self.timeframe}: {made}"
@@ -180,12 +181,12 @@ class Explanation:
         if self.source:
             series = f"{self.instrument.symbol} {self.source}"
             yield "made of", f"{self.source} bars: `onetape explain {series}` says who is asked"
-        for told in by_reason(self.unasked):
-            yield "not asked", told
+        for reason in by_reason(self.unasked):
+            yield "not asked", reason
         if self.why_not and not self.is_served:
             yield "why", self.why_not
-        for held in self.stored:
-            yield "held", held.told(self.timeframe, self.now_ms)
+        for stored in self.stored:
+            yield "held", stored.text(self.timeframe, self.now_ms)
         if not self.stored:
             yield "held", "nothing yet"
 
@@ -223,7 +224,7 @@ class Explanation:
             else None,
             "route": [way.to_json() for way in self.ways],
             "unasked": dict(self.unasked),
-            "stored": [held.to_json() for held in self.stored],
+            "stored": [series.to_json() for series in self.stored],
             "out_of": self.source or None,
             "why_not": self.why_not or None,
         }

@@ -42,7 +42,7 @@ LONG_SHORT = Measure(
     "long_short_ratio", ("longShortRatio", "longAccount", "shortAccount"), "long/short ratios"
 )
 MEASURES = {measure.name: measure for measure in (FUNDING, OPEN_INTEREST, LONG_SHORT)}
-# Rates come when they come, every 8 hours mostly; this names where they are kept.
+# Funding rates have no fixed period, mostly 8 hours; this label names their folder.
 FUNDING_PERIOD = "8h"
 
 
@@ -79,11 +79,11 @@ class FigureQuery:
 
 @dataclass(frozen=True)
 class Served:
-    """How a vendor serves one measure.
+    """A vendor's declaration of how it serves one measure.
 
     Attributes:
         page_rows: most rows in one answer.
-        periods: the labels of ours that it serves; empty where rows come when they come.
+        periods: labels of the periods served; empty where rows have no fixed period.
         depth_days: how far back it goes; 0 means to the listing.
         settle_ms: how long a stamp must be past until its row is surely there, a period apart.
     """

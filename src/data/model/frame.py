@@ -1,4 +1,4 @@
-"""The one place where frames are made, and where foreign frames are read."""
+"""Builds the canonical frame of bars, and reads frames of bars that others made."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ REQUIRED_COLUMNS = ("open", "high", "low", "close", "volume")
 _TIME_COLUMNS = ("timestamp", "datetime", "date", "time", "open_time")
 
 
-# What is said of a row that no stretch vouches for.
-_NOBODY = Covered(Span(0, 0), "suspect")
+# Stands for the stretch of a row that no stretch holds.
+_UNCOVERED = Covered(Span(0, 0), "suspect")
 _FORMING = "forming"
 NS_IN_MS = 1_000_000
 # From here on copying columns takes longer than making a frame of many.
@@ -35,23 +35,23 @@ def build_frame(
     """Build the canonical frame: float64 columns on a naive UTC ``timestamp`` index in ns.
 
     The columns are ``open high low close volume``, then ``adj_close`` where the table has it, then
-    those of ``extra``, in that order, as ``coverage`` tells them: ``source`` (text, the vendor),
+    those of ``extra``, in that order, taken from ``coverage``: ``source`` (text, the vendor),
     ``state`` (text: ``final``, ``provisional``, ``suspect`` or ``forming``), ``is_final`` (bool),
-    ``fetched_at`` (naive UTC in ns; NaT where nobody knows). The frame owns its memory: the caller
+    ``fetched_at`` (naive UTC in ns; NaT where it is unknown). The frame owns its memory: the caller
     may write into it.
     """
     stamps = table.index if table.index is not None else table.stamps * NS_IN_MS
     if table.index is not None and len(table) > _LONG:
-        # These columns are nobody else's: they become the caller's as they are.
+        # The table alone owns these arrays: the frame takes them without a copy.
         columns = dict(zip(table.columns, table.values(), strict=True))
         frame = pd.DataFrame(columns, index=_index(stamps), copy=False)
     else:
         frame = frame_on(np.array(table.values(), dtype=np.float64), stamps, table.columns)
     if extra:
-        parts = [*coverage, _NOBODY]
+        parts = [*coverage, _UNCOVERED]
         owners = _owners(table, coverage)
         for name in extra:
-            frame[name] = _told(name, parts).take(owners).array
+            frame[name] = _extra_column(name, parts).take(owners).array
     return frame
 
 
@@ -66,7 +66,7 @@ def _index(stamps: Stamps) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(stamps.view("M8[ns]"), name="timestamp", copy=False)
 
 
-# Taken as views: whoever names his columns axis must not name everybody's.
+# Callers take views: a name given to the axis of one frame must not show in another.
 @lru_cache
 def _names(columns: tuple[str, ...]) -> pd.Index[str]:
     return pd.Index(columns)
@@ -81,8 +81,8 @@ def _owners(table: BarTable, coverage: Sequence[Covered]) -> Any:
     return np.where((places >= 0) & (table.stamps < ends[places]), places, -1)
 
 
-def _told(name: str, parts: Sequence[Covered]) -> pd.Series[Any]:
-    """Return what an extra column says of each stretch."""
+def _extra_column(name: str, parts: Sequence[Covered]) -> pd.Series[Any]:
+    """Return the value of an extra column for each stretch."""
     states = [_FORMING if part.reason == _FORMING else part.state for part in parts]
     if name == "source":
         return pd.Series([part.vendor for part in parts], dtype="str")
@@ -100,7 +100,7 @@ def empty_frame(extra: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def table_of(frame: pd.DataFrame) -> BarTable:
-    """Read a frame of bars made by somebody else; rows keep their order, nothing is checked.
+    """Read a frame of bars that another program made; rows keep their order, nothing is checked.
 
     The stamps are the index when it is a ``DatetimeIndex``, else a column named ``timestamp``
     or one of its usual other names. Aware stamps are converted to UTC, naive ones mean UTC.

@@ -1,4 +1,4 @@
-"""Frozen values made of stored ones, where thousands are read at once."""
+"""A fast constructor of frozen dataclasses, for documents that hold thousands of values."""
 
 from __future__ import annotations
 

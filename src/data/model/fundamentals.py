@@ -1,4 +1,4 @@
-"""What is known about a company or coin: facts with unit, currency and period; statements; who said it.
+"""Fundamentals of a company or coin: facts with unit, currency and period, statements, their vendor.
 
 A :class:`Snapshot` is one vendor's answer, read. Money is in whole units of a major currency (GBP,
 never GBp; dollars, never millions), yields, margins and growth are fractions (0.05 for 5 %).
@@ -33,7 +33,7 @@ _UNITS: dict[Unit, str] = {
     "max_supply",
     "days": "short_ratio",
 }
-# The fields of a record and their units; a field has one unit, whoever tells it.
+# The fields of a record and their units; a field has the same unit at every vendor.
 FIELDS: Mapping[str, Unit] = MappingProxyType(
     {name: unit for unit, names in _UNITS.items() for name in names.split()}
 )
@@ -51,7 +51,7 @@ FIELD_ALIASES: Mapping[str, str] = MappingProxyType(
         "price": "current_price",
     }
 )
-# The ISO date of the report that was to come when it was told; answers from before it are old after it.
+# The ISO date of the next report as of the answer; once it has passed, the answer is out of date.
 NEXT_REPORT = "next_earnings"
 WITH_CURRENCY: frozenset[Unit] = frozenset({"money", "price"})
 
@@ -106,10 +106,10 @@ class Fact:
 
     Attributes:
         value: a finite number, or a text where the unit is ``text``.
-        unit: empty where nobody tells.
-        currency: major ISO code of money and prices; empty where nobody tells.
+        unit: empty where it is unknown.
+        currency: major ISO code of money and prices; empty where it is unknown.
         period: ``TTM``, ``FY``, ``Q1`` and so on; empty for what holds at the time of asking.
-        period_end, filed_at: ISO dates, empty where they are not told.
+        period_end, filed_at: ISO dates, empty where they are unknown.
     """
 
     value: Value
@@ -128,7 +128,7 @@ class Statement:
         kind: ``income``, ``balance`` or ``cash_flow``.
         period: ``FY`` or a quarter, ``Q1`` to ``Q4``, or ``Q`` where the vendor does not number it.
         period_end: ISO date of its last day.
-        filed_at: ISO date from which it was public; empty where the vendor does not tell.
+        filed_at: ISO date from which it was public; empty where the vendor does not give it.
         currency: of all its values.
         values: field to number.
     """
@@ -143,18 +143,18 @@ class Statement:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One vendor's word on one symbol.
+    """One vendor's answer about one symbol.
 
     Attributes:
-        vendor: who said it, canonical.
-        symbol: ours.
-        fetched_at_ms: when it was asked.
+        vendor: canonical name.
+        symbol: canonical spelling.
+        fetched_at_ms: time of the request, UTC milliseconds.
         facts: field to fact.
         statements: newest first.
         blocks: parts of its answers under their own names, as sent.
-        dropped: field to why its value was not believed.
-        data_types: what was asked for; empty for files that do not tell.
-        names_symbol: whether its answers said themselves whose they are.
+        dropped: field to why its value was rejected.
+        data_types: the types requested; empty for files that do not record it.
+        names_symbol: whether the answers themselves named the symbol.
         is_stale: whether it is older than its type may be, and stands in for a failed vendor.
     """
 
@@ -170,7 +170,7 @@ class Snapshot:
     is_stale: bool = False
 
 
-# --- which values can be true at all, and how much of what matters a vendor gives --------------
+# --- possible values, and the quality of an answer --------------
 
 _POSITIVE = frozenset(
     {"market_cap", "price_to_book", "revenue", "shares_outstanding", "book_value"}
@@ -236,6 +236,6 @@ def _is_number(text: str) -> bool:
 
 
 def quality(facts: Mapping[str, Fact]) -> float:
-    """Return how much of what matters is told, 0 to 1; values that cannot be true do not count."""
-    told = {canonical_field(name) for name, fact in facts.items() if not objection(name, fact)}
-    return round(sum(weight for name, weight in _WEIGHTS.items() if name in told), 4)
+    """Return the weighted share of the main fields that have a possible value, 0 to 1."""
+    fields = {canonical_field(name) for name, fact in facts.items() if not objection(name, fact)}
+    return round(sum(weight for name, weight in _WEIGHTS.items() if name in fields), 4)

@@ -1,7 +1,7 @@
-"""A snapshot as plain JSON values and back; also out of what other programs wrote.
+"""Fundamentals as plain JSON values and back; also read from files of other programs.
 
 Facts stand flat, so that any program reads them; what they mean stands beside them under
-``_metadata``. Without it nothing is known of units and periods, and nothing is guessed.
+``_metadata``. Without it units and periods are unknown, and none is guessed.
 """
 
 from __future__ import annotations
@@ -76,13 +76,13 @@ def plain_of(snapshot: Snapshot) -> dict[str, Any]:
 def snapshot_of(
     vendor: str, symbol: str, data: Mapping[str, Any], fetched_at_ms: int = 0
 ) -> Snapshot:
-    """Return what a payload says: one of :func:`plain_of`, or any mapping of fields.
+    """Read a payload: one of :func:`plain_of`, or any mapping of fields.
 
     Values that are neither finite numbers nor texts are not facts; mappings and lists are blocks.
     """
-    told = data.get(METADATA)
-    said: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
-    fields = said.get("fields")
+    stored = data.get(METADATA)
+    metadata: Mapping[str, Any] = stored if isinstance(stored, Mapping) else {}
+    fields = metadata.get("fields")
     meanings: Mapping[str, Any] = fields if isinstance(fields, Mapping) else {}
     reported = tuple(s for row in _rows(data) if (s := statement_of(row)) is not None)
     blocks = {
@@ -102,22 +102,22 @@ def snapshot_of(
         facts=facts,
         statements=reported,
         blocks=blocks,
-        dropped=_texts(said.get("dropped")),
-        data_types=tuple(map(str, said.get("data_types") or ())),
-        names_symbol=said.get("names_symbol") is True,
+        dropped=_texts(metadata.get("dropped")),
+        data_types=tuple(map(str, metadata.get("data_types") or ())),
+        names_symbol=metadata.get("names_symbol") is True,
     )
 
 
 def meaning_of(fact: Fact) -> dict[str, str]:
-    """Return what a fact means beside its value; what is not told is left out."""
+    """Return unit, currency, period and dates of a fact; unknown ones are left out."""
     texts = (fact.unit, fact.currency, fact.period, fact.period_end, fact.filed_at)
     return {name: text for name, text in zip(_MEANING, texts, strict=True) if text}
 
 
 def plain_statement(statement: Statement) -> dict[str, Any]:
     """Return a statement as one flat row."""
-    said = (statement.kind, statement.period, statement.period_end, statement.filed_at)
-    return dict(zip(_HEADS, (*said, statement.currency), strict=True)) | dict(statement.values)
+    heads = (statement.kind, statement.period, statement.period_end, statement.filed_at)
+    return dict(zip(_HEADS, (*heads, statement.currency), strict=True)) | dict(statement.values)
 
 
 def copied(value: Any) -> Any:
@@ -139,25 +139,25 @@ def statement_of(row: Any) -> Statement | None:
 def _facts(data: Mapping[str, Any], meanings: Mapping[str, Any]) -> dict[str, Fact]:
     listed = data.get("currency")
     currency = listed if isinstance(listed, str) else ""
-    found: dict[str, Fact] = {}
+    facts: dict[str, Fact] = {}
     for name, value in data.items():
         if not isinstance(value, str) and not _is_number(value):
             continue
         meaning = meanings.get(name)
         if isinstance(meaning, Mapping):
-            found[name] = _meant(value, meaning)
+            facts[name] = _meant(value, meaning)
         else:
-            found.setdefault(canonical_field(name), _bare(name, value, currency))
-    return found
+            facts.setdefault(canonical_field(name), _bare(name, value, currency))
+    return facts
 
 
 def _meant(value: Any, meaning: Mapping[str, Any]) -> Fact:
-    told = {name: str(meaning[name]) for name in _MEANING if meaning.get(name)}
-    return Fact(value, **told)  # type: ignore[arg-type]
+    attributes = {name: str(meaning[name]) for name in _MEANING if meaning.get(name)}
+    return Fact(value, **attributes)  # type: ignore[arg-type]
 
 
 def _bare(name: str, value: Any, currency: str) -> Fact:
-    """Return a fact of which nobody tells the unit; money is taken to be in the payload's currency."""
+    """Return a fact of unknown unit; money is taken to be in the payload's currency."""
     usual = FIELDS.get(canonical_field(name), "")
     if isinstance(value, str):
         return Fact(value, "text")
@@ -166,14 +166,14 @@ def _bare(name: str, value: Any, currency: str) -> Fact:
 
 def _nested(blocks: Mapping[str, Any]) -> dict[str, Fact]:
     inner = [block for block in blocks.values() if isinstance(block, Mapping)]
-    found: dict[str, Fact] = {}
+    facts: dict[str, Fact] = {}
     for field, names in _NESTED.items():
         values = (block.get(name) for block in inner for name in names)
         value = next((v for v in values if isinstance(v, str) or _is_number(v)), None)
         # A text where a number belongs ("None", "N/A") is nothing.
         if value is not None and (isinstance(value, str) == (FIELDS[field] == "text")):
-            found[field] = _bare(field, value, "")
-    return found
+            facts[field] = _bare(field, value, "")
+    return facts
 
 
 def _rows(data: Mapping[str, Any]) -> list[Any]:
@@ -181,8 +181,8 @@ def _rows(data: Mapping[str, Any]) -> list[Any]:
     return rows if isinstance(rows, list) else []
 
 
-def _texts(found: Any) -> dict[str, str]:
-    return {str(k): str(v) for k, v in found.items()} if isinstance(found, Mapping) else {}
+def _texts(mapping: Any) -> dict[str, str]:
+    return {str(k): str(v) for k, v in mapping.items()} if isinstance(mapping, Mapping) else {}
 
 
 def _is_number(value: Any) -> bool:

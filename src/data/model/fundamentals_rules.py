@@ -1,4 +1,4 @@
-"""The rules of fundamentals as values: whom to ask, how long an answer is fresh, how to merge."""
+"""The rules of fundamentals as values: order of vendors, how long an answer is fresh, how to merge."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class FundamentalsRules:
         tolerance, consensus_tolerance: how far values may differ, as a fraction: before it is a
             conflict, and for being averaged.
         consensus_fallback: the strategy where they may not.
-        reports_conflicts: whether conflicts are told.
-        required_fields: fields whose lack is told.
+        reports_conflicts: whether a record lists conflicts.
+        required_fields: fields whose absence a record lists.
         min_quality: the part of an older copy's worth that a newer one needs to push it out.
         stale_ms: how old a copy may be that stands in for a vendor that failed.
         serves_stale: whether one may.
@@ -33,7 +33,7 @@ class FundamentalsRules:
         budget_s: seconds that a lookup may take, however many vendors are asked.
         cleans_up: whether older copies are deleted.
         copies: how many copies of a vendor and type are kept then.
-        symbols: symbols that are asked for under another name.
+        symbols: symbol to the name under which vendors are asked for it.
     """
 
     sequences: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

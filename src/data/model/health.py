@@ -1,4 +1,4 @@
-"""How a vendor stands at one moment: what is left of its limits, whether it is left alone."""
+"""State of a vendor at one moment: what is left of its limits, and whether it is paused."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Any
 from .instant import iso
 from .texts import duration, stamp
 
-# What a request takes where nothing is wrong. If it took no time at all, limits would be reached
-# that never are.
+# Duration of a healthy request. With none, estimates would run into limits that are never reached.
 REQUEST_S = 0.2
 _PER = {1.0: "a second", 60.0: "a minute", 86_400.0: "a day", 2_678_400.0: "a month"}
 
 
 @dataclass(frozen=True)
 class Quota:
-    """What counts of one limit.
+    """Use of one limit.
 
     Attributes:
         length_s: length of the window in seconds.
@@ -44,12 +43,12 @@ class Quota:
 
 @dataclass(frozen=True)
 class Health:
-    """How a vendor stands for one account and one thing that it serves.
+    """State of a vendor for one account and one endpoint.
 
     Attributes:
-        vendor: who.
+        vendor: canonical name.
         until_ms: when it may be asked again (UTC milliseconds); 0 where it may be asked now.
-        reason: why not before; where it may be asked, what it failed with last.
+        reason: why not before; where it may be asked, its last failure.
         failures: in a row.
         quotas: of each of its limits, the shortest window first.
     """
@@ -74,8 +73,8 @@ class Health:
     @property
     def left(self) -> str:
         """What is left of its limits, in words."""
-        told = [str(q) for q in self.quotas if q.length_s > 1]
-        return f"{', '.join(told or map(str, self.quotas))} left" if self.quotas else "no limit"
+        texts = [str(q) for q in self.quotas if q.length_s > 1]
+        return f"{', '.join(texts or map(str, self.quotas))} left" if self.quotas else "no limit"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""

@@ -1,4 +1,4 @@
-"""A request and an answer as values: what vendors build and parse without any I/O."""
+"""HTTP request and response as values: vendors build and parse them without any I/O."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _FOUR_BYTE_LEADS: Final = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """What to ask. Secrets stand apart, and no text form of the request shows them.
+    """A request. Secrets stand apart, and no text form of the request shows them.
 
     Attributes:
         url: scheme, host and path; no query.
         params: query parameters that may be logged.
         headers: headers that may be logged.
         secret_params, secret_headers: sent, never shown.
-        method, body: how it is asked; the body is sent, never shown.
+        method, body: HTTP method and bytes; the body is sent, never shown.
         cost: how many units of the vendor's limit it takes.
     """
 
@@ -45,15 +45,15 @@ class HttpRequest:
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """What came back.
+    """A response.
 
     Attributes:
         status: HTTP status.
         headers: with lower-case names.
         body: the decoded bytes (content encoding undone).
-        url: what was asked, without its query.
+        url: of the request, without its query.
         requests: how many HTTP requests it took, retries and an SDK's hidden ones included.
-        took_ms: milliseconds from sending until it was here, whole.
+        took_ms: milliseconds from sending until the whole response had arrived.
     """
 
     status: int
@@ -72,8 +72,8 @@ class HttpResponse:
         """Parse the body.
 
         Raises:
-            ResponseFormatError: it is not JSON; the message shows its size and first characters.
-                Or what it says would take more than :data:`MOST_PARSED_BYTES`.
+            ResponseFormatError: it is not JSON (the message shows its size and first characters),
+                or its values would take more memory than :data:`MOST_PARSED_BYTES`.
         """
         check_parsed_size(self.body)
         try:
@@ -112,13 +112,13 @@ def _text_growth(body: bytes) -> int:
 
 
 def path_and_query(address: str, base: str = "") -> str:
-    """Return path and query of an address that an answer names, to be asked where we choose.
+    """Return path and query of an address that an answer names, for a request to our own host.
 
-    Keys go along with what is asked, so that scheme and host are never taken from an answer.
+    Requests carry keys, so scheme and host are never taken from an answer.
 
     Args:
-        address: what the answer says; relative ones are understood from ``base``.
-        base: what was asked.
+        address: as in the answer; a relative one is resolved against ``base``.
+        base: address of the request.
 
     Raises:
         ResponseFormatError: it is no address.

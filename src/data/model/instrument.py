@@ -1,4 +1,4 @@
-"""The meaning of a symbol: what trades, where, in what."""
+"""An instrument: what a symbol means, where it trades, in which currency."""
 
 from __future__ import annotations
 

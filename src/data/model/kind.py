@@ -1,4 +1,4 @@
-"""What must not mix: the kind of a bar, and the basis of its prices."""
+"""The kind of a bar and the basis of its prices: bars that differ in kind never share a series."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _HARD = ("session", "anchor", "venue", "unit")
 class Kind:
     """The kind of a series' bars. Price adjustment is not here: it is the :class:`Basis`.
 
-    An empty text means "not known yet": it agrees with anything and takes the value of the first
-    bars stored.
+    An empty text means "unknown": it agrees with anything and takes the value of the first bars
+    stored.
 
     Attributes:
         session: ``regular``, ``extended`` or ``24h``.
@@ -47,8 +47,8 @@ class Kind:
     def needs_volume(self, asset_class: str, vendor: str) -> bool:
         """Tell whether bars without a volume lack something: all but those declared to have none.
 
-        What does not declare it (a program's own downloader, files, frames that were handed in) is
-        taken by its asset class, and by what the vendor of that name declares.
+        Where it is not declared (a program's own downloader, files, imported frames) the asset
+        class decides, and what the vendor of that name declares.
         """
         if self.volume:
             return self.volume != "none"
@@ -74,7 +74,7 @@ class Kind:
 
     def to_json(self) -> dict[str, str]:
         """Return the plain mapping that is stored with bars."""
-        # By hand: `asdict` copies deeply, and every answer tells its kind.
+        # By hand: `asdict` copies deeply, and every answer carries its kind.
         return {name: getattr(self, name) for name in _NAMES}
 
     @classmethod
@@ -86,7 +86,7 @@ class Kind:
 _NAMES = tuple(f.name for f in fields(Kind))
 
 
-# The years of all series are of a few kinds and bases, told again and again.
+# The years of all series share a few kinds and bases, which are parsed over and over.
 @lru_cache
 def _kind_of(values: tuple[Any, ...]) -> Kind:
     pairs = zip(_NAMES, values, strict=True)
@@ -107,7 +107,7 @@ class Basis:
     as_of: date | None = None
 
     def of_bars(self, first_ms: int, session: str, *, intraday: bool) -> Basis:
-        """Return the basis of the bars from the stamp ``first_ms`` on, without what says nothing.
+        """Return the basis of the bars from the stamp ``first_ms`` on, without a redundant date.
 
         A date that is not after the session of the first of them adds nothing to what each bar
         knows by itself. Outside of regular hours (``session``) a bar before the open is traded as

@@ -1,4 +1,4 @@
-"""From when to when something trades, as far as anybody told or bars have proved."""
+"""Lifetime of a series: listing and delisting, as reported by vendors or proved by bars."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Bound(NamedTuple):
 
     Attributes:
         at: stamp in UTC milliseconds: of the first bar that can be, or of the first that cannot.
-        source: the vendors who told it, or whose answers prove it.
+        source: the vendors that reported it, or whose answers prove it; joined by commas.
         learned_at: UTC milliseconds.
-        expires: UTC milliseconds from which it is asked again.
-        proof: of a listing what proves it: ``field``, a date that its vendor tells, or ``pages``,
+        expires: UTC milliseconds from which vendors are asked again.
+        proof: of a listing, what proves it: ``field``, a date in a vendor's answer, or ``pages``,
             the empty pages of two vendors.
     """
 
@@ -34,7 +34,7 @@ class Bound(NamedTuple):
     proof: str = ""
 
     def stands(self, now_ms: int) -> bool:
-        """Tell whether it need not be asked again; one learned in the future is of a wrong clock."""
+        """Tell whether it still holds at ``now_ms``; one learned in the future is of a wrong clock."""
         return self.learned_at - MINUTE_MS <= now_ms < self.expires
 
 
@@ -43,8 +43,8 @@ class Lifetime:
     """When a series begins and ends.
 
     Attributes:
-        listed: nothing traded before, or None where nobody knows.
-        delisted: nothing traded from here on, or None where nobody knows.
+        listed: nothing traded before; None where that is unknown.
+        delisted: nothing traded from here on; None where that is unknown.
     """
 
     listed: Bound | None = None
@@ -58,25 +58,25 @@ class Lifetime:
             last.at if last is not None and last.stands(now_ms) else _EVER,
         )
 
-    def told(self, now_ms: int) -> Span:
-        """Return the same for telling why there are no bars: what was listed once stays so."""
+    def for_gaps(self, now_ms: int) -> Span:
+        """Return the same span for explaining gaps: there a listing counts although it has expired."""
         listed = self.listed.at if self.listed is not None else -_EVER
         return Span(listed, self.traded(now_ms).end)
 
     def beyond(self, now_ms: int) -> list[Span]:
-        """Return the stamps that nobody need be asked for."""
+        """Return the stamps for which no vendor need be asked."""
         traded = self.traded(now_ms)
         around = (Span(-_EVER, traded.start), Span(traded.end, _EVER))
         return [span for span in around if not span.is_empty]
 
     def updated(self, learned: Lifetime | None) -> Lifetime:
-        """Return it with what was learned since."""
+        """Return the lifetime with the bounds of ``learned``, where it has any."""
         if learned is None:
             return self
         return Lifetime(learned.listed or self.listed, learned.delisted or self.delisted)
 
     def beside(self, first: int | None, last: int | None) -> Lifetime:
-        """Return it without what bars at the stamps ``first`` and ``last`` disprove."""
+        """Return the lifetime without bounds that bars at the stamps ``first`` and ``last`` disprove."""
         kept = self
         if first is not None and self.listed is not None and first < self.listed.at:
             kept = replace(kept, listed=None)
@@ -86,22 +86,22 @@ class Lifetime:
 
     def dates(self) -> dict[str, str]:
         """Return ``listed`` and ``delisted`` as ISO 8601 in UTC, each only where it is known."""
-        known = {"listed": self.listed, "delisted": self.delisted}
-        return {name: iso(bound.at) for name, bound in known.items() if bound is not None}
+        bounds = {"listed": self.listed, "delisted": self.delisted}
+        return {name: iso(bound.at) for name, bound in bounds.items() if bound is not None}
 
     def ends(self, timeframe: Timeframe) -> Iterator[str]:
         """Yield each end that is known, in words."""
         from .texts import stamp  # an answer that is whole needs no words
 
-        for said, bound in (("listed", self.listed), ("no bars since", self.delisted)):
+        for label, bound in (("listed", self.listed), ("no bars since", self.delisted)):
             if bound is not None:
                 source = f" ({', '.join(bound.source.split(','))})" if bound.source else ""
-                yield f"{said} {stamp(bound.at, timeframe)}{source}"
+                yield f"{label} {stamp(bound.at, timeframe)}{source}"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values: ``listing`` and ``delisting``, each only where it is known."""
-        known = {"listing": self.listed, "delisting": self.delisted}
-        return {name: _plain(bound) for name, bound in known.items() if bound is not None}
+        bounds = {"listing": self.listed, "delisting": self.delisted}
+        return {name: _plain(bound) for name, bound in bounds.items() if bound is not None}
 
 
 def _plain(bound: Bound) -> dict[str, Any]:

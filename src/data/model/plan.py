@@ -1,4 +1,4 @@
-"""What a request would cost, told before anybody is asked."""
+"""The plan of a request: what is stored, which vendors would be asked for the rest, and its cost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PlanStretch:
     first: int | None = None
     last: int | None = None
 
-    def told(self, timeframe: Timeframe) -> str:
+    def range_text(self, timeframe: Timeframe) -> str:
         """Return from which bar to which, both inclusive."""
         if self.first is None or self.last is None:
             return f"{stamp(self.span.start, timeframe)} .. {stamp(self.span.end, timeframe)}"
@@ -46,7 +46,8 @@ class PlanStep:
     """One question to a vendor.
 
     Attributes:
-        vendor, timeframe, span: who would be asked, and for what.
+        vendor: the vendor that would be asked.
+        timeframe, span: of the bars requested; stamps half-open, UTC milliseconds.
         requests: how many would be sent.
         cost: units of the vendor's limits that each of them takes.
         wait_s: seconds that they would wait for these limits.
@@ -86,7 +87,7 @@ class VendorOffer:
     """What one candidate could do about a segment, as its vendor stands now.
 
     Attributes:
-        vendor: who.
+        vendor: canonical name.
         span: the part that lies within its history; it may be empty.
         requests, cost, wait_s: as those of a :class:`PlanStep`.
         trouble: why it would not be asked, or not for all of it.
@@ -100,9 +101,9 @@ class VendorOffer:
     trouble: str = ""
 
     def __str__(self) -> str:
-        told = [counted(self.requests, "request")] if self.requests else []
-        told += [waiting(self.wait_s)] if self.wait_s >= 0.5 else []
-        return f"{self.vendor} {', '.join([*told, self.trouble] if self.trouble else told)}"
+        parts = [counted(self.requests, "request")] if self.requests else []
+        parts += [waiting(self.wait_s)] if self.wait_s >= 0.5 else []
+        return f"{self.vendor} {', '.join([*parts, self.trouble] if self.trouble else parts)}"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; ``end`` is exclusive."""
@@ -119,12 +120,12 @@ class VendorOffer:
 
 @dataclass(frozen=True)
 class PlanSegment(PlanStretch):
-    """A stretch that is asked for.
+    """A stretch to fetch.
 
     Attributes:
         reasons: why, such as ``after what is held``.
         offers: the candidates in the order of the rules.
-        steps: what is likely to happen: who is asked for which part.
+        steps: the likely course: which vendor is asked for which part.
     """
 
     reasons: tuple[str, ...] = ()
@@ -133,16 +134,16 @@ class PlanSegment(PlanStretch):
 
     @property
     def path(self) -> str:
-        """Who is asked, in words; then who else could be."""
-        asked: dict[str, int] = {}
+        """The vendors that are asked, in words; then those that could be."""
+        requests: dict[str, int] = {}
         for step in self.steps:
-            asked[step.vendor] = asked.get(step.vendor, 0) + step.requests
-        told = [
+            requests[step.vendor] = requests.get(step.vendor, 0) + step.requests
+        parts = [
             f"{name} {counted(count, 'request')}" if count else f"{name} cannot be asked"
-            for name, count in asked.items()
+            for name, count in requests.items()
         ]
-        others = [str(offer) for offer in self.offers if offer.vendor not in asked]
-        return "; else ".join([", then ".join(told) or "no vendor", *others])
+        others = [str(offer) for offer in self.offers if offer.vendor not in requests]
+        return "; else ".join([", then ".join(parts) or "no vendor", *others])
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -171,26 +172,26 @@ _LONG_S = 60.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What a request would do: what is held, who would be asked for the rest, what that takes.
+    """What a request would do: what is stored, which vendors get the rest, what that takes.
 
-    It holds for healthy vendors that have every bar and no news. What they turn out not to have, a
-    split nobody had heard of, and failures take more requests.
+    It holds for healthy vendors that have every bar and no news. Bars that they turn out not to
+    have, an unknown split, and failures take more requests.
 
     Attributes:
         symbol, timeframe, adjustment: what is asked for.
         span: the stamps wanted that have closed.
         now_ms: when the plan was made, in UTC milliseconds.
-        held: what is there already.
-        segments: what would be asked for.
+        held: the stored stretches.
+        segments: the stretches to fetch.
         besides: further questions, such as for splits and dividends.
         lacking: what the answer would be without.
         rejected: vendor of the rule to why it is no candidate.
-        substitutes: who would be asked for all of it if the others have nothing, or are down and
-            bars are missing, and the difference.
-        health: how each vendor on the way stands.
+        substitutes: vendor that would be asked for all of it, if the others have nothing or are
+            down and bars are missing, to the difference in kind.
+        health: state of each vendor on the way.
         source: the timeframe of the bars that these are made of, or None.
-        is_hit: whether nobody would be asked, because all that there is to know is held.
-        share: of the bars, those that are held already, from 0 to 1.
+        is_hit: whether the store answers, so that no vendor is asked.
+        share: part of the bars that is stored already, from 0 to 1.
         error: the class of what would be raised in place of an answer, or an empty text.
     """
 
@@ -229,11 +230,11 @@ class Plan:
     @property
     def units(self) -> dict[str, int]:
         """Vendor to the units of its limits that would be used up."""
-        found: dict[str, int] = {}
+        units: dict[str, int] = {}
         for step in self.steps:
             if step.requests:
-                found[step.vendor] = found.get(step.vendor, 0) + step.requests * step.cost
-        return found
+                units[step.vendor] = units.get(step.vendor, 0) + step.requests * step.cost
+        return units
 
     @property
     def wait_s(self) -> float:
@@ -261,34 +262,37 @@ class Plan:
         count = len(self.lacking)
         takes = f"{counted(self.requests, 'request')}, {waiting(self.wait_s)}"
         takes += f", about {duration(self.takes_s)} in all" if self.takes_s >= _LONG_S else ""
-        asked = "a hit, no vendor is asked" if self.is_hit else "no vendor is asked"
+        without = "a hit, no vendor is asked" if self.is_hit else "no vendor is asked"
         lost = f"{count} stretch{'es' if count > 1 else ''} cannot be had" if count else ""
-        return "; ".join(filter(None, [takes if self.requests else asked, lost]))
+        return "; ".join(filter(None, [takes if self.requests else without, lost]))
 
     def lines(self) -> Iterator[Line]:
         """Yield a name and a text for each fact."""
         tf = self.source or self.timeframe
         if self.held:
             bars = counted(sum(part.bars for part in self.held), "bar")
-            told = _some([part.told(self.timeframe) for part in self.held])
-            yield "held", f"{self.share:.0%}, {bars}: {told}"
+            text = _some([part.range_text(self.timeframe) for part in self.held])
+            yield "held", f"{self.share:.0%}, {bars}: {text}"
         for part in self.segments[:_MOST_SHOWN]:
             why = ", ".join(part.reasons)
-            yield "missing", f"{part.told(tf)}, {counted(part.bars, 'bar')} ({why}): {part.path}"
+            yield (
+                "missing",
+                f"{part.range_text(tf)}, {counted(part.bars, 'bar')} ({why}): {part.path}",
+            )
         if more := len(self.segments) - _MOST_SHOWN:
             yield from [("missing", f"and {more} more")] if more > 0 else []
         for step in self.besides:
             yield "besides", f"{_of(step, tf)}: {step.vendor} {counted(step.requests, 'request')}"
-        for found in self.health:
-            units = self.units.get(found.vendor, 0)
+        for health in self.health:
+            units = self.units.get(health.vendor, 0)
             takes = f"; this takes {units:,}" if units else ""
-            yield "vendor", f"{found.vendor}: {found}{takes}"
+            yield "vendor", f"{health.vendor}: {health}{takes}"
         for name, why in self.substitutes.items():
             yield "substitute", f"{name}: {why}"
-        for told in by_reason(self.rejected):
-            yield "not asked", told
+        for text in by_reason(self.rejected):
+            yield "not asked", text
         for gap in self.lacking[:_MOST_SHOWN]:
-            yield "lacking", f"{gap.told(self.timeframe)}: {gap.reason}"
+            yield "lacking", f"{gap.range_text(self.timeframe)}: {gap.reason}"
         if self.error:
             yield "outcome", f"get_ohlcv would raise {self.error}"
 
@@ -321,7 +325,7 @@ class Plan:
             "lacking": [part.to_json() for part in self.lacking],
             "rejected": dict(self.rejected),
             "substitutes": dict(self.substitutes),
-            "vendors": [found.to_json() for found in self.health],
+            "vendors": [health.to_json() for health in self.health],
             "error": self.error or None,
         }
 

@@ -1,4 +1,4 @@
-"""Texts of others made fit for a terminal or a log. Pure."""
+"""Escapes control characters in foreign texts before they reach a terminal or a log. Pure."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(_written_out, text)
 
 
-def _written_out(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _written_out(match: re.Match[str]) -> str:
+    code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -1,4 +1,4 @@
-"""What can be said about a frame that came from here: its fingerprint and its origin."""
+"""Fingerprint and origin of a frame of bars."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def fingerprint(df: pd.DataFrame) -> str:
     """Return a digest of the bars themselves: stamps, column names and every bit of every value.
 
     Two frames have the same one exactly when they hold the same bars; where these came from, and
-    when, does not count, and neither do the columns that tell it (``source``, ``state``,
+    when, does not count, and neither do the columns about it (``source``, ``state``,
     ``is_final``, ``fetched_at``). ``-0.0`` is not ``0.0``; all NaN are one. The text is ``sha256:`` and 64
     hex digits: of a version line, then of each column its name, a line feed, and its values as
     little-endian 64-bit numbers, the stamps (milliseconds UTC) first.
@@ -43,7 +43,7 @@ def fingerprint(df: pd.DataFrame) -> str:
 
 @dataclass(frozen=True)
 class Description:
-    """Where a frame came from, for people and for machines.
+    """Origin of a frame, for people and for machines.
 
     Attributes:
         told: the provenance as plain values; empty when the frame carries none.
@@ -75,18 +75,18 @@ class Description:
     def _lines(self) -> list[tuple[str, str]]:
         if not self.told:
             return [("provenance", "none: this frame carries none"), ("bars", self.fingerprint)]
-        told = self.told
+        facts = self.told
         lines = [
-            ("series", f"{told['symbol']} {told['timeframe']}, {told['adjustment']} prices"),
-            ("answer", f"{told['rows']} bars, {told['first']} .. {told['last']}"),
-            ("complete", "yes" if told["complete"] else "no"),
+            ("series", f"{facts['symbol']} {facts['timeframe']}, {facts['adjustment']} prices"),
+            ("answer", f"{facts['rows']} bars, {facts['first']} .. {facts['last']}"),
+            ("complete", "yes" if facts["complete"] else "no"),
         ]
-        lines += [("made up", "these are no market's bars")] if told.get("made_up") else []
-        lines += [("closed by", told["closed_by"])] if told.get("closed_by") else []
-        lines += [(name, told[name][:10]) for name in ("listed", "delisted") if name in told]
-        lines += [("from", _span(span)) for span in told["spans"]]
-        lines += [("lacking", f"{g['start']} .. {g['end']}: {g['reason']}") for g in told["gaps"]]
-        lines += [("substitute", told["substitute"])] if told.get("substitute") else []
+        lines += [("made up", "these are no market's bars")] if facts.get("made_up") else []
+        lines += [("closed by", facts["closed_by"])] if facts.get("closed_by") else []
+        lines += [(name, facts[name][:10]) for name in ("listed", "delisted") if name in facts]
+        lines += [("from", _span(span)) for span in facts["spans"]]
+        lines += [("lacking", f"{g['start']} .. {g['end']}: {g['reason']}") for g in facts["gaps"]]
+        lines += [("substitute", facts["substitute"])] if facts.get("substitute") else []
         lines += [("changed", self.changed)] if self.changed else []
         return [*lines, ("bars", self.fingerprint)]
 
@@ -94,14 +94,14 @@ class Description:
 def describe(df: pd.DataFrame) -> Description:
     """Return where ``df`` came from, and whether it still is the answer that was given.
 
-    pandas carries provenance on to frames made out of others, or drops it; so it describes the
-    answer, and what is said under ``changed`` tells how this frame differs from it.
+    pandas copies provenance to frames made out of others, or drops it; so it describes the answer,
+    and ``changed`` says how this frame differs from that.
 
     Raises:
         ValueError: the frame is no frame of bars.
     """
-    told = thaw(df.attrs.get(ATTRS_KEY, {}))
-    complete = told if "spans" in told else {}
+    provenance = thaw(df.attrs.get(ATTRS_KEY, {}))
+    complete = provenance if "spans" in provenance else {}
     return Description(complete, _difference(df, complete), fingerprint(df))
 
 
@@ -111,14 +111,14 @@ def _span(span: dict[str, Any]) -> str:
     )
 
 
-def _difference(df: pd.DataFrame, told: dict[str, Any]) -> str:
-    """Say how a frame differs from the answer its provenance describes."""
-    if not told:
+def _difference(df: pd.DataFrame, provenance: dict[str, Any]) -> str:
+    """Describe how a frame differs from the answer of its provenance; empty where it does not."""
+    if not provenance:
         return ""
-    if len(df) != told["rows"]:
-        return f"this frame has {len(df)} rows, the answer had {told['rows']}"
+    if len(df) != provenance["rows"]:
+        return f"this frame has {len(df)} rows, the answer had {provenance['rows']}"
     ends = [_stamp(df.index[0]), _stamp(df.index[-1])] if len(df) else [None, None]
-    if ends != [told["first"], told["last"]]:
+    if ends != [provenance["first"], provenance["last"]]:
         return f"this frame goes from {ends[0]} to {ends[1]}"
     return ""
 

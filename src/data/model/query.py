@@ -1,4 +1,4 @@
-"""What the caller wants, understood and checked."""
+"""A request for bars, normalised and checked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .kind import Adjustment
 from .span import Span
 from .timeframe import Timeframe
 
-# What can be told beside each bar, in columns of its own; no part of the bars themselves.
+# Extra columns that a caller may ask for; no part of the bars themselves.
 EXTRA_COLUMNS = ("source", "state", "is_final", "fetched_at")
 
 _DAY = Timeframe(1, "d")
@@ -23,21 +23,21 @@ class BarsQuery:
         instrument: what the symbol means.
         timeframe: length of the bars.
         span: stamps wanted, half-open; its end is one millisecond behind an inclusive bound.
-            With ``bars`` only the end counts until the calendar has told the start.
-        now_ms: the time of asking.
+            With ``bars`` only the end counts until the calendar has given the start.
+        now_ms: the time of the request, UTC milliseconds.
         bars: the number of bars wanted up to the end, or None where the span rules.
         provider: the pinned vendor, canonical, or None.
         adjustment: ``raw``, ``split`` or ``all``.
         include_forming: whether the running bar is wanted too.
         offline: answer from the cache alone.
         strict: holes are an error.
-        refresh: ask for everything again.
-        closed_by_ms: bars that close later are not known yet; ``span`` is cut by it already. None
-            where all is known that is known now.
-        columns: what is told beside each bar, of ``EXTRA_COLUMNS``, in the order asked for.
+        refresh: fetch everything again.
+        closed_by_ms: leave out bars that close later, ``span`` is cut by it already; UTC
+            milliseconds. None: no such cut.
+        columns: extra columns, of ``EXTRA_COLUMNS``, in the order requested.
         version: answer as the series stood right after this commit to it; None: as it is.
-        timeout_s: seconds after which nothing is waited for any more; None: as long as pages come.
-            It changes nothing of what is asked.
+        timeout_s: seconds after which the call ends; None: as long as pages come. No part of the
+            identity of a query.
     """
 
     instrument: Instrument
@@ -58,13 +58,13 @@ class BarsQuery:
 
     @property
     def is_of_whole_weeks(self) -> bool:
-        """Tell whether bars of shares longer than a day are asked for."""
+        """Whether these are bars of shares longer than a day."""
         step = self.timeframe
         return self.instrument.asset_class == "stock" and not step.is_intraday and step != _DAY
 
     @property
     def pinned(self) -> tuple[str, ...]:
-        """What the lane is named by that answers it: the pinned vendor, or nothing."""
+        """The lane that answers it: that of the pinned vendor, or the default one (empty)."""
         return (self.provider,) if self.provider else ()
 
     def __str__(self) -> str:

@@ -13,7 +13,7 @@ from .instant import DAY_MS, WEEK_MS, date_of, day_ms
 
 @dataclass(frozen=True)
 class Retention:
-    """What is kept of replaced year files; the bars of today are none of its business.
+    """How many year files that a rewrite replaced stay readable by ``version=``, and how long.
 
     Attributes:
         versions: how many files of each year; 0 keeps none.
@@ -52,7 +52,7 @@ class Age:
         match = _AGE.fullmatch(text.strip()) if isinstance(text, str) else None
         age = cls(int(match[1]), match[2]) if match else None
         if age is None or not 0 < age._about_days <= _MOST_YEARS * 366:
-            raise QueryError(f"{text!r:.40} is no age", hint=_WANTED)
+            raise QueryError(f"{text!r:.40} is not an age", hint=_WANTED)
         return age
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""The rules of an installation as values: who is asked for what, in which order, and how."""
+"""The rules of an installation as values: order of vendors, their settings, symbol classification."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FACTS = ("type", "cost", "data_quality", "reliability", "coverage", "description
 
 @dataclass(frozen=True)
 class Rule:
-    """Who is asked, in which order.
+    """The vendors for one class of bars, in order.
 
     Attributes:
         name: such as ``stock_daily``.
@@ -42,7 +42,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class ProviderRules:
-    """What the rules say about one vendor; what is None is as the vendor declares.
+    """Settings of one vendor; None means as the vendor declares.
 
     Attributes:
         name: canonical.
@@ -51,7 +51,7 @@ class ProviderRules:
         rate_limits: ``requests_per_minute``, ``requests_per_second``, ``requests_per_day``,
             ``requests_per_month`` and ``burst_size``, those that are set.
         api_key_env, secret_key_env: the variables that hold its keys, where not the usual ones.
-        options: what only one vendor has: the folder and columns of ``local``, the host of ``ibkr``.
+        options: settings that one vendor alone has: folder and columns of ``local``, host of ``ibkr``.
         facts: cost, data_quality, reliability, coverage, type: shown, and kept with the bars.
     """
 
@@ -71,7 +71,7 @@ class ProviderRules:
 
 @dataclass(frozen=True)
 class Failover:
-    """How often, and after which wait in seconds, one vendor is asked again."""
+    """Retries of a request to one vendor: how many, and after which wait in seconds."""
 
     enabled: bool = True
     max_retries: int = 3
@@ -88,7 +88,7 @@ class JobRules:
 
 @dataclass(frozen=True)
 class CacheRules:
-    """What is kept, and how; ``max_size_gb`` 0 means no limit.
+    """Settings of the cache; ``max_size_gb`` 0 means no limit.
 
     Without ``enabled`` the cache is a temporary folder of the process, gone at its exit.
 
@@ -123,7 +123,7 @@ class CacheRules:
 
 @dataclass(frozen=True)
 class ValidationRules:
-    """What is checked in answers; the score is from 0 to 1."""
+    """Checks of answers; the score is from 0 to 1."""
 
     enabled: bool = True
     min_quality_score: float = 0.8
@@ -156,7 +156,7 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Classification:
-    """Everything that decides what a symbol means; texts are upper case."""
+    """The tables by which symbols are classified; texts are upper case."""
 
     symbols: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)
     stablecoins: frozenset[str] = frozenset()
@@ -199,9 +199,9 @@ class Rules:
         return next((rule for rule in rules if timeframe.label in rule.timeframes), None)
 
     def provider(self, name: str) -> ProviderRules:
-        """Return what is said about a vendor, else about its family; nothing said is a value too."""
-        said = self.providers.get(name) or self.providers.get(family_of(name))
-        return replace(said, name=name) if said else ProviderRules(name)
+        """Return the settings of a vendor, else of its family, else empty ones."""
+        rules = self.providers.get(name) or self.providers.get(family_of(name))
+        return replace(rules, name=name) if rules else ProviderRules(name)
 
     @property
     def members(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from .timeframe import Timeframe
 
 @dataclass(frozen=True)
 class SeriesKey:
-    """Where a series lives.
+    """Identity of a series; also its place in the store.
 
     Attributes:
         symbol: canonical symbol.

@@ -9,11 +9,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Settings:
-    """Where things lie and how much they may take.
+    """Folders, size limit and keys.
 
     Attributes:
         cache_dir: root of the cache.
-        cache_dir_from: what decided it, for ``doctor``: ``argument``, ``DATA_CACHE_DIR``,
+        cache_dir_from: its origin, for ``doctor``: ``argument``, ``DATA_CACHE_DIR``,
             ``./data-cache`` or ``user cache folder``.
         state_dir: where limits and leases shared by processes lie.
         rules_path: the user's rules file, or None for the packaged one alone.

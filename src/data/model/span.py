@@ -43,11 +43,11 @@ def coalesce(spans: Iterable[Span]) -> list[Span]:
 
 def gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
     """Return the parts of ``wanted`` that no span in ``covered`` holds, in order."""
-    held = list(covered)
+    spans = list(covered)
     # What is cached lies within one span nearly always.
-    if any(span.start <= wanted.start and wanted.end <= span.end for span in held):
+    if any(span.start <= wanted.start and wanted.end <= span.end for span in spans):
         return []
-    return subtract([wanted], held)
+    return subtract([wanted], spans)
 
 
 def subtract(spans: Iterable[Span], removed: Iterable[Span]) -> list[Span]:

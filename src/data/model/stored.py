@@ -1,4 +1,4 @@
-"""What the store tells of a series and its symbol beside bars: values, and the frames of them.
+"""Coverage, actions, sessions, commits and quarantine as values, and frames of them.
 
 Times are UTC milliseconds here and naive UTC ``datetime64[ns]`` in frames. Frames are new with each
 call: the caller may write into them.
@@ -41,17 +41,17 @@ _NAN = float("nan")
 
 @dataclass(frozen=True)
 class KnownAction:
-    """A split or a dividend, with what every vendor says of it.
+    """A split or a dividend, with the reports of all vendors.
 
     Attributes:
-        action: the word that counts; where none does, the one that would.
-        counts: whether it is applied to prices; not so where more vendors that should know it are
-            silent than tell it.
+        action: the report that counts; where none does, the one that would.
+        counts: whether it is applied to prices; not so where more vendors that should know it omit
+            it than report it.
         is_settled: whether what counts has more vendors behind it than anything else.
         amount: of a dividend, cash per share as shares are today; NaN of a split.
         paid: of a dividend, cash per share as shares were on its ex-date; NaN of a split.
-        others: vendor to what it says otherwise, ``no split then`` where it should know and is
-            silent; empty where vendors agree.
+        others: vendor to its differing report, ``no split then`` where it should know it and
+            reports none; empty where vendors agree.
     """
 
     action: Action
@@ -63,7 +63,7 @@ class KnownAction:
 
     @property
     def dispute(self) -> str:
-        """What vendors say otherwise, in one sentence; empty where they agree."""
+        """The differing reports in one sentence; empty where vendors agree."""
         return "; ".join(f"{vendor}: {text}" for vendor, text in sorted(self.others.items()))
 
     def to_json(self) -> dict[str, Any]:
@@ -83,19 +83,19 @@ class KnownAction:
 
 @dataclass(frozen=True)
 class CoverageSpan:
-    """One stretch of a series of which something is known.
+    """One stretch of a series that was answered for.
 
     Attributes:
         span: open stamps ``[start, end)``; of daily and longer bars session dates at 00:00.
         state: ``final``; ``provisional`` (closed, may change); ``suspect`` (stored and doubted);
-            ``empty`` (asked for, and no bar was there).
-        vendor: who supplied the bars, or knew of none; several are joined by commas.
+            ``empty`` (fetched, and the vendor had no bar).
+        vendor: the vendor that supplied the bars, or had none; several are joined by commas.
         reason: of ``empty`` and ``suspect`` spans, why they are.
         basis: what the stored prices were adjusted for, as they were fetched.
-        fetched_at: when the vendor was asked; 0 where nothing tells.
-        expires: from when the span does not count as known any more; None: never.
-        next_due: from when asking again can change the span: when it expires, and of bars that
-            have not settled when they have; None: never, by what is known now.
+        fetched_at: time of the request, UTC milliseconds; 0 where it is unknown.
+        expires: from when the span no longer counts as answered for; None: never.
+        next_due: from when a new request can change the span: when it expires, or when its bars
+            have settled; None: never, as of now.
     """
 
     span: Span
@@ -134,10 +134,10 @@ class StoredColumns:
     """Bars of one series as they are stored, of one generation.
 
     Attributes:
-        series: whose.
-        generation: of the series, right after which commit these are its bars.
+        series: identity of the series.
+        generation: number of the last commit to the series.
         table: the columns, ascending by stamp; their arrays cannot be written to.
-        coverage: what is known of the stretch: the vendor and the basis of every part of it.
+        coverage: vendor and basis of every part of the stretch.
     """
 
     series: SeriesKey
@@ -148,17 +148,17 @@ class StoredColumns:
 
 @dataclass(frozen=True)
 class LoggedCommit:
-    """One commit to a series, as its log has it.
+    """One commit to a series, out of its log.
 
     Attributes:
         generation: its number, by which ``version=`` asks for the series as it stood after it.
-        at_ms: when it was made; None where the log does not tell.
-        vendor: whose bars they were; several are joined by commas, empty of a deletion.
-        span: the stretch that it was about; None where it was about none.
+        at_ms: its time, UTC milliseconds; None where the log does not have it.
+        vendor: source of the bars; several are joined by commas, empty of a deletion.
+        span: the stretch that it changed; None where there is none.
         added, changed, removed: bars.
         years: the years of stamps that it touched.
-        deleted: the call that deleted, empty where none did.
-        is_recovered: whether it was found after a crash.
+        deleted: the call that deleted bars; empty where none did.
+        is_recovered: whether recovery after a crash restored it.
         is_kept: whether the series can still be read as it was then.
         is_pinned: whether that is kept until it is unpinned.
     """
@@ -182,12 +182,12 @@ class CommitNotice:
     """A commit that has just been made durable.
 
     Attributes:
-        series: to which.
+        series: the series that it changed.
         generation: its number.
-        at_ms: when.
-        vendor: who answered; several are joined by commas, empty where nothing tells.
-        span: the stretch that was answered or learned of; None where the series alone was changed.
-        bars: how many were handed to the store, those that were stored already among them.
+        at_ms: its time, UTC milliseconds.
+        vendor: source of the bars; several are joined by commas, empty where it is unknown.
+        span: the stretch answered for; None where only metadata of the series changed.
+        bars: how many were handed to the store, unchanged ones among them.
     """
 
     name: ClassVar[str] = "a commit"
@@ -202,10 +202,10 @@ class CommitNotice:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """What of a series is kept aside because it was not believed.
+    """Rejected bars and damaged files of a series, which are kept aside.
 
     Attributes:
-        rows: bars as they came, each with what is wrong with it; also bars that their vendor
+        rows: bars as received, each with its defect; also bars that their vendor
             withdrew (``withdrawn by ...``). Of those sent for one stamp the last is the newest.
         files: names of damaged files and tails in the folder ``_quarantine`` of the series, each
             with the reason.

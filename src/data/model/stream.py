@@ -1,4 +1,4 @@
-"""What comes out of a stream, as values: bars, trades, revisions, and how the stream stands."""
+"""Values of live streams: bars, trades, revisions, and the state of a stream."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class LiveBar(NamedTuple):
 
     Attributes:
         stamp_ms: the bar's open in UTC milliseconds; days and longer: 00:00 of the session date.
-        is_closed: False for the running bar, which is sent only to those who asked for it.
+        is_closed: False for the running bar, which only listeners that want it receive.
         origin: ``history`` was there before the feed started; ``backfill`` was fetched because the
-            stream had a hole there; ``live`` came by the stream.
+            stream had a gap there; ``live`` was sent by the stream.
     """
 
     stamp_ms: int
@@ -45,18 +45,18 @@ class Trade(NamedTuple):
 
 
 class Revision(NamedTuple):
-    """A closed bar that was given before, as the vendor has it now: late trades were counted."""
+    """A closed bar that was emitted before, as the vendor has it now: late trades were counted."""
 
     bar: LiveBar
 
 
 class StreamState(StrEnum):
-    """How a feed stands; a strategy trades on ``LIVE`` alone.
+    """State of a feed; a strategy trades on ``LIVE`` alone.
 
     ``CONNECTING``: not connected yet, or not again. ``BACKFILLING``: connected, and what was missed
-    is being fetched. ``LIVE``: every bar up to now was given, the next comes when it closes.
-    ``DELAYED``: bars are missing that nobody could supply yet; later ones are held back.
-    ``STALE``: the market is open and nothing has come for too long. ``CLOSED``: over, for good.
+    is being fetched. ``LIVE``: every bar up to now was emitted, the next comes when it closes.
+    ``DELAYED``: bars are missing that no vendor could supply yet; later ones are held back.
+    ``STALE``: the market is open and nothing was received for too long. ``CLOSED``: ended for good.
     """
 
     CONNECTING = "CONNECTING"
@@ -76,7 +76,7 @@ class StreamStatus(NamedTuple):
 
 
 class Topic(NamedTuple):
-    """What is subscribed to: an instrument in the vendor's spelling, and our timeframe label."""
+    """A subscription: an instrument in the vendor's spelling, and our timeframe label."""
 
     symbol: str
     timeframe: str
@@ -152,7 +152,7 @@ class StreamRefusal(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """A frame that could not be understood; it is counted and told, never passed over."""
+    """A frame that could not be parsed; it is counted and logged, never ignored."""
 
     why: str
 

@@ -1,4 +1,4 @@
-"""Words for values that people read: durations, stamps, lines of names and texts, tables."""
+"""Values as text for people: durations, stamps, aligned lines, HTML tables."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from .instant import SECOND_MS, iso
 from .timeframe import Timeframe
 
 WIDTH = 100
-# So many names with the same reason have a line each.
+# Up to this many names with the same reason have a line each.
 _APART = 2
 _UNITS = ((86_400.0, "day"), (3600.0, "hour"), (60.0, "minute"), (1.0, "second"))
 Line = tuple[str, str]
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as people say it, to two figures: ``90 seconds``, ``2.5 hours``."""
+    """Return a duration to two figures: ``90 seconds``, ``2.5 hours``."""
     for length, unit in _UNITS:
         if seconds >= 2 * length or unit == "second":
             count = round(seconds / length, 1)
-            told = f"{count:.0f}" if count >= 10 or count == int(count) else f"{count:.1f}"
-            return f"{told} {unit}{'' if told == '1' else 's'}"
+            number = f"{count:.0f}" if count >= 10 or count == int(count) else f"{count:.1f}"
+            return f"{number} {unit}{'' if number == '1' else 's'}"
     return ""
 
 
 def stamp(ms: int, timeframe: Timeframe | None = None) -> str:
-    """Return an instant as people write it; stamps of daily and longer bars are dates."""
+    """Return an instant (UTC) as ``YYYY-MM-DD HH:MM``; stamps of daily and longer bars as dates."""
     day, _, time = iso(ms - ms % SECOND_MS).removesuffix("Z").partition("T")
     if timeframe is not None and not timeframe.is_intraday:
         return day
@@ -56,12 +56,12 @@ def as_text(title: str, lines: Iterable[Line]) -> str:
     """
     lines = list(lines)
     room = max((len(name) for name, _ in lines), default=0) + 2
-    told, before = _wrapped(title, ""), ""
+    rows, before = _wrapped(title, ""), ""
     for name, text in lines:
         shown = "" if name == before else name
-        told += _wrapped(text, f"{shown:{room}}")
+        rows += _wrapped(text, f"{shown:{room}}")
         before = name
-    return "\n".join(told)
+    return "\n".join(rows)
 
 
 def _wrapped(text: str, name: str) -> list[str]:
@@ -82,5 +82,5 @@ def as_html(title: str, lines: Iterable[Line]) -> str:
 
 
 def listed(parts: Sequence[str], last: str = "and") -> str:
-    """Return parts as people list them: ``a, b and c``."""
+    """Return parts joined as ``a, b and c``."""
     return f" {last} ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))

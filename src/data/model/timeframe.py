@@ -37,14 +37,14 @@ class Timeframe:
         """
         if isinstance(text, Timeframe):
             return text
-        known = _read(text) if isinstance(text, str) else None
-        if known is None:
+        timeframe = _read(text) if isinstance(text, str) else None
+        if timeframe is None:
             import difflib  # a right one needs no help
 
             near = difflib.get_close_matches(str(text), _USUAL.split(), n=1, cutoff=0.3)
             hint = (f"did you mean {near[0]!r}? " if near else "") + f"usual ones: {_USUAL}"
             raise BadTimeframeError(f"unknown timeframe {text!r}", hint=hint)
-        return known
+        return timeframe
 
     @property
     def label(self) -> str:

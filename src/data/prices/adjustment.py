@@ -1,4 +1,4 @@
-"""Bringing prices from the basis they were stored in to the basis that is asked for, exactly.
+"""Converts prices from the basis they were stored in to the basis wanted, exactly.
 
 A split is applied to a bar when ``max(bar's session date, as_of) < ex_date <= target as_of`` (bars
 in the ``raw`` basis: their date alone). All that applies to a bar is one rational factor, and a
@@ -32,7 +32,7 @@ from ..model.timeframe import Timeframe
 _UNKNOWN = Basis("unknown")
 _ONE = Fraction(1)
 
-# What counts for the bars of a vendor, where that is not the same for all.
+# The actions that count for the bars of a vendor, where that is not the same for all.
 OwnActions = Callable[[str], Sequence[Action]]
 # The session date of a bar, by its stamp.
 SessionOf = Callable[[int], date]
@@ -69,7 +69,7 @@ def rebase(
     Args:
         table: ascending bars.
         parts: which rows are of which basis; where two overlap the later one counts.
-        actions: all that is known, in any order. Of those of one type and ex-date the latest
+        actions: all known actions, in any order. Of those of one type and ex-date the latest
             fetched count; several dividends of one day and fetch are added up.
         target: ``raw``, ``split`` or ``all``.
         as_of: the target's date; None takes :func:`common_as_of`. It is raised to the last bar, so
@@ -78,15 +78,15 @@ def rebase(
         close_before: gives the close of the last session before a dividend's ex-date, None when it
             is not known; it is ``split`` adjusted to the target's ``as_of``. The amount, which is
             per share as of its fetch or its ex-date (:class:`Action`), is brought there too.
-        known: stamps of ex-dates for which actions were asked; what the conversion needs must lie
-            inside. None: the caller answers for ``actions`` being complete.
+        known: stamps of ex-dates for which actions were fetched; those that the conversion needs
+            must lie inside. None: the caller vouches that ``actions`` are complete.
         timeframe: when given, bars of several days with an ex-date inside are refused.
         own: the actions that count for the bars of a part's vendor, in place of ``actions``, where
             vendors are divided.
 
     Raises:
-        KindMismatchError: a basis is unknown where it matters, actions were not asked for, a
-            close is not known, one split has two dates, or a bar straddles an ex-date.
+        KindMismatchError: a basis is unknown where it matters, actions were not fetched, a close
+            is unknown, one split has two dates, or a bar straddles an ex-date.
         ValueError: ``target`` is none of the three.
     """
     if target not in ("raw", "split", "all"):
@@ -96,8 +96,8 @@ def rebase(
     groups = _groups(table, parts, by_vendor=own is not None)
     last = None if intraday else date_of(int(table.stamps[-1]))
     goal = Basis(target, max(filter(None, (as_of or common_as_of(parts), last)), default=None))
-    told = tuple(current(actions))
-    job = BasisConversion(table.stamps, told, goal, intraday, close_before, known, timeframe)
+    counted = tuple(current(actions))
+    job = BasisConversion(table.stamps, counted, goal, intraday, close_before, known, timeframe)
     jobs = [_Job(group, _of_vendor(job, group, own)) for group in groups]
     pieces = [piece for group, work in jobs for piece in work.pieces(group)]
     factors = [(piece.rows, piece.price) for piece in pieces]
@@ -126,11 +126,11 @@ def needed_actions(
     intraday: bool = False,
     session_of: SessionOf | None = None,
 ) -> list[Span]:
-    """Return the ex-dates, as stamps, for which actions must have been asked; empty: none needed.
+    """Return the ex-dates, as stamps, whose actions must have been fetched; empty: none needed.
 
-    It asks for the splits and dividends of every bar of ``table_span`` that a part holds.
-    ``session_of`` tells the session date of an intraday bar of regular hours: those of one day need
-    nothing then. Bars before the open do, for they are traded as the day before.
+    They are those of every bar of ``table_span`` that a part holds. ``session_of`` returns the
+    session date of an intraday bar of regular hours: those of one day need nothing then. Bars
+    before the open do, for they are traded as the day before.
     """
     goal = Basis(target, as_of or common_as_of(parts))
     inside = [part for part in parts if part.span.overlaps(table_span)]
@@ -163,11 +163,11 @@ def _groups(table: BarTable, parts: Sequence[BasisPart], *, by_vendor: bool) -> 
 
 def _adj_close(adj: Floats, jobs: Sequence[_Job]) -> Floats:
     """Bring a column that is ``all`` as of each group's fetch to ``all`` at the target's date."""
-    told = [job for job in jobs if not np.isnan(adj[job.group.rows]).all()]
-    only = told[0].group if len(told) == 1 else None
+    with_values = [job for job in jobs if not np.isnan(adj[job.group.rows]).all()]
+    only = with_values[0].group if len(with_values) == 1 else None
     alone = only is not None and (only.basis.as_of is not None or len(adj[only.rows]) == 1)
     factors: list[tuple[slice, Fraction | None]] = []
-    for group, work in told:
+    for group, work in with_values:
         bridge = replace(work, goal=Basis("all", work.goal.as_of))
         basis = group.basis
         if basis.adjustment != "unknown":
@@ -207,7 +207,7 @@ class BasisPiece(NamedTuple):
 
 
 def earliest_session(stamp_ms: int, intraday: bool) -> date:
-    """Return a date that the session of a bar is not before, without asking its market."""
+    """Return the earliest date that the session of a bar can have; needs no calendar."""
     # The session of an intraday bar may be that of the day before in UTC.
     return date_of(stamp_ms) - timedelta(days=int(intraday))
 
@@ -218,7 +218,7 @@ def needed(first: date, source: Basis, goal: Basis) -> Span:
     A split of the first bar's own session is in that bar.
     """
     had = (source.as_of or first) if source.adjustment != "raw" else first
-    # What is of unknown basis must not have been touched at all.
+    # Prices of unknown basis must not have been adjusted at all.
     untouched = goal.adjustment == "raw" and source.adjustment != "unknown"
     wanted = first if untouched else (goal.as_of or first)
     low = min(had, wanted) if source.adjustment == goal.adjustment else first
@@ -227,7 +227,7 @@ def needed(first: date, source: Basis, goal: Basis) -> Span:
 
 @dataclass(frozen=True)
 class BasisConversion:
-    """What is to be done to the rows at ``stamps``."""
+    """Conversion of the rows at ``stamps`` to the basis ``goal``."""
 
     stamps: Stamps
     actions: tuple[Action, ...]
@@ -443,13 +443,13 @@ class ClosesBefore:
         return self._known[ex_date]
 
     def _close(self, ex_date: date) -> float | None:
-        found = self.last_session(ex_date)
-        if found is None:
+        session = self.last_session(ex_date)
+        if session is None:
             return None
-        last = found.table.take(slice(len(found.table) - 1, None))
+        last = session.table.take(slice(len(session.table) - 1, None))
         # Without its adjusted close, which would need what is being looked for.
         row = last.with_adj_close(None)
-        part = _part_of(row, found.parts)
+        part = _part_of(row, session.parts)
         actions = current(self.actions if self.own is None else self.own(part.vendor))
         paid = [a for a in actions if a.type == "dividend" and a.ex_date == ex_date]
         if not any(a.is_in(part.basis.adjustment, part.basis.as_of) for a in paid):
@@ -472,5 +472,5 @@ class ClosesBefore:
 def _part_of(row: BarTable, parts: Sequence[BasisPart]) -> BasisPart:
     """Return the part of the only row; of several the later one counts."""
     stamp = int(row.stamps[-1])
-    nobody = BasisPart(Span(stamp, stamp + 1), Basis("unknown"))
-    return next((part for part in reversed(parts) if stamp in part.span), nobody)
+    unknown = BasisPart(Span(stamp, stamp + 1), _UNKNOWN)
+    return next((part for part in reversed(parts) if stamp in part.span), unknown)

@@ -47,7 +47,7 @@ def sources_for(
 
     Args:
         target: length of the bars wanted.
-        available: lengths that can be had, in any order.
+        available: lengths that vendors serve, in any order.
         calendar: of the market; None asks for what holds in every market.
         anchor, source_anchor: of the bars wanted, and of those available.
         span: stamps wanted. Its last two months show whether the market opens on the grid of a
@@ -80,7 +80,7 @@ def sources_of_kind(
 
     Args:
         target: length of the bars wanted; it may be among the sources itself.
-        available: lengths that can be had, in any order.
+        available: lengths that vendors serve, in any order.
         calendar: of the market.
         own, wanted: kind of the bars available, and of those wanted.
         span: stamps wanted; see :func:`sources_for`.
@@ -95,11 +95,11 @@ def sources_of_kind(
     mine = own.anchor or "session"
     theirs = wanted.anchor or mine
     fine = [t for t in available if t.is_intraday and t.longest_ms <= _FINE_MS]
-    found = sources_for(target, fine, calendar, anchor=theirs, source_anchor=mine, span=span)
+    sources = sources_for(target, fine, calendar, anchor=theirs, source_anchor=mine, span=span)
     is_there = _place(target, mine, calendar) == _place(target, theirs, calendar)
     if target in fine and (is_there or _coincide(target, calendar, span)):
-        return [target, *found]
-    return found
+        return [target, *sources]
+    return sources
 
 
 def obstacle(
@@ -137,7 +137,7 @@ def regular_hours(table: BarTable, timeframe: Timeframe, calendar: MarketCalenda
     """Return the rows that lie wholly in regular trading hours.
 
     Half days, breaks and clock changes are the calendar's. A row across an open or a close is left
-    out, since nobody can divide it: it is missing then.
+    out, since it cannot be divided: it is missing then.
 
     Args:
         table: ascending intraday bars of extended hours.

@@ -1,6 +1,6 @@
 """What kind of difference lies between two tables of bars that should be the same.
 
-Pure: who compares brings both to one basis first. A difference is named after what most probably
+Pure: the caller brings both to one basis first. A difference is named after what most probably
 made it, since that decides what to do about it; what fits no name is a *conflict*.
 """
 
@@ -63,16 +63,16 @@ class Difference:
     Attributes:
         cause: ``revision``: a few bars were corrected a little. ``unit x100``: pounds and pence.
             ``split``, ``dividend adjustment``: one side is adjusted for it, the other is not.
-            ``actions``: the sides tell other splits or dividends. ``adjusted close``: nothing but
+            ``actions``: the sides report other splits or dividends. ``adjusted close``: nothing but
             that column differs. ``small difference``: two sources of one market, whose bars agree on
             the whole, count other trades at their edges.
-            ``stale``: the first side is known not to be settled, or to be behind. ``missing
+            ``stale``: the first side has not settled, or is behind. ``missing
             here``, ``missing there``: the first, the second side has no such bars. ``conflict``:
             anything else.
         rows: how many bars; of ``actions`` how many splits and dividends.
         first_ms, last_ms: stamps of the first and the last of them.
         ours, theirs: the first of them on both sides; None where a side has none.
-        said: what is seen, in words; may be empty.
+        said: the difference in words; may be empty.
     """
 
     cause: Cause
@@ -103,14 +103,14 @@ class Compared(NamedTuple):
     equal: int
     differences: tuple[Difference, ...]
 
-    def with_actions(self, found: Difference | None) -> Compared:
-        """Return it with what differs about splits and dividends, if anything does.
+    def with_actions(self, difference: Difference | None) -> Compared:
+        """Return the result with a difference about splits and dividends, if there is one.
 
         Not where bars differ by a split: amounts are of other shares then, too.
         """
-        if found is None or any(other.cause == "split" for other in self.differences):
+        if difference is None or any(other.cause == "split" for other in self.differences):
             return self
-        ranked = sorted((*self.differences, found), key=lambda d: CAUSES.index(d.cause))
+        ranked = sorted((*self.differences, difference), key=lambda d: CAUSES.index(d.cause))
         return self._replace(differences=tuple(ranked))
 
 
@@ -156,8 +156,8 @@ def compare(
     readjusted = ~differs & _readjusted(left, right, terms)
     causes[readjusted] = "adjusted close"
     differs |= readjusted
-    found = [*_grouped(causes, left, right, terms), *_missing(ours, theirs, common, terms)]
-    ranked = sorted(found, key=lambda d: (CAUSES.index(d.cause), d.first_ms))
+    differences = [*_grouped(causes, left, right, terms), *_missing(ours, theirs, common, terms)]
+    ranked = sorted(differences, key=lambda d: (CAUSES.index(d.cause), d.first_ms))
     rows = len(ours) + len(theirs) - len(common)
     return Compared(rows, int(len(common) - differs.sum()), tuple(ranked))
 
@@ -181,9 +181,9 @@ def _readjusted(left: BarTable, right: BarTable, terms: ComparisonTerms) -> Mask
     """Tell for each common bar whether both have an adjusted close and another one."""
     if not terms.adj_close or left.adj_close is None or right.adj_close is None:
         return np.zeros(len(left), dtype=bool)
-    known = ~np.isnan(left.adj_close) & ~np.isnan(right.adj_close)
+    has_both = ~np.isnan(left.adj_close) & ~np.isnan(right.adj_close)
     # Sides take dividends off by amounts and closes that are rounded in different places.
-    return known & ~_close(left.adj_close, right.adj_close, max(terms.tolerance, _ADJUSTED))
+    return has_both & ~_close(left.adj_close, right.adj_close, max(terms.tolerance, _ADJUSTED))
 
 
 def differing_actions(
@@ -196,12 +196,12 @@ def differing_actions(
         names: of the sides, for the words.
         span: stamps of session dates.
     """
-    said = zip(names, (ours, theirs), strict=True)
-    words = [replace(a, source=name) for name, told in said for a in current(told)]
+    sides = zip(names, (ours, theirs), strict=True)
+    words = [replace(a, source=name) for name, actions in sides for a in current(actions)]
     odd: list[tuple[int, str]] = []
     for event in events_of(words, lambda _: ()):
         at = day_ms(event.action().ex_date)
-        by_side = {action.source: str(action) for action in event.said}
+        by_side = {action.source: str(action) for action in event.reports}
         if at in span and (len(by_side) < len(names) or event.is_disputed):
             none = f"no {event.type}"
             odd.append((at, ", ".join(f"{name}: {by_side.get(name, none)}" for name in names)))
@@ -213,8 +213,8 @@ def differing_actions(
 
 
 def _close(one: Floats, other: Floats, tolerance: float, slack: float = 0.0) -> Mask:
-    found: Mask = np.isclose(one, other, rtol=tolerance, atol=slack, equal_nan=True)
-    return found
+    equal: Mask = np.isclose(one, other, rtol=tolerance, atol=slack, equal_nan=True)
+    return equal
 
 
 # --- what made it different ------------------------------------------------------------------
@@ -275,21 +275,21 @@ def _change(left: BarTable, right: BarTable) -> Floats:
 
 
 def _near(ratio: Floats, factor: float | Floats, tolerance: float = _NEAR_SPLIT) -> Mask:
-    found: Mask = np.abs(ratio / factor - 1) <= tolerance
-    return found
+    near: Mask = np.abs(ratio / factor - 1) <= tolerance
+    return near
 
 
 def _split_like(stamps: Stamps, ratio: Floats, rows: Mask, terms: ComparisonTerms) -> Mask:
     """Tell which bars differ by the constant ratio of a split, up to the day before it."""
-    found = np.zeros(len(stamps), dtype=bool)
+    split_rows = np.zeros(len(stamps), dtype=bool)
     for run in _runs(ratio, rows):
         factor = float(np.median(ratio[run]))
-        told = _split_after(int(stamps[run.stop - 1]), factor, terms.actions)
-        meant = float(_ratio_of(factor, told) or 1)
+        split = _split_after(int(stamps[run.stop - 1]), factor, terms.actions)
+        meant = float(_ratio_of(factor, split) or 1)
         is_long = run.stop - run.start >= _LEAST_RUN and abs(meant - 1) >= _LEAST_SPLIT
-        if is_long or (told and abs(meant - 1) > 2 * _NEAR_SPLIT):
-            found[run] = _near(ratio[run], meant)
-    return found
+        if is_long or (split and abs(meant - 1) > 2 * _NEAR_SPLIT):
+            split_rows[run] = _near(ratio[run], meant)
+    return split_rows
 
 
 def _runs(ratio: Floats, rows: Mask) -> Iterator[slice]:
@@ -300,10 +300,10 @@ def _runs(ratio: Floats, rows: Mask) -> Iterator[slice]:
     yield from (slice(a, b) for a, b in pairwise(begins) if rows[a])
 
 
-def _ratio_of(factor: float, told: Action | None) -> Fraction | None:
+def _ratio_of(factor: float, split: Action | None) -> Fraction | None:
     """Return the split that multiplies prices by ``factor``: the known one, or a usual one."""
-    if told is not None:
-        return told.ratio if abs(factor / told.ratio - 1) <= _NEAR_SPLIT else 1 / told.ratio
+    if split is not None:
+        return split.ratio if abs(factor / split.ratio - 1) <= _NEAR_SPLIT else 1 / split.ratio
     small = Fraction(min(factor, 1 / factor)).limit_denominator(_LARGEST_TERM)
     if small.numerator != 1 and small.denominator > _LARGEST_OF_TWO:
         return None
@@ -346,8 +346,8 @@ def _grouped(
         runs = [np.arange(run.start, run.stop) for run in _runs(ratio, rows)]
         for at in runs if cause == "split" else [np.flatnonzero(rows)]:
             if len(at):
-                said = _words(cause, left.stamps[at], ratio[at], terms)
-                yield _difference(cause, left.take(at), right.take(at), said)
+                text = _words(cause, left.stamps[at], ratio[at], terms)
+                yield _difference(cause, left.take(at), right.take(at), text)
 
 
 def _missing(
@@ -385,9 +385,9 @@ def _words(cause: Cause, stamps: Stamps, ratio: Floats, terms: ComparisonTerms) 
     if cause != "split":
         return ""
     factor, last = float(np.median(ratio)), int(stamps[-1])
-    told = _split_after(last, factor, terms.actions)
-    made = f"the {told}" if told else f"a split after {date_of(last)} that no vendor told"
-    return f"theirs is {_ratio_of(factor, told)} of ours, as by {made}"
+    split = _split_after(last, factor, terms.actions)
+    made = f"the {split}" if split else f"a split after {date_of(last)} that no vendor told"
+    return f"theirs is {_ratio_of(factor, split)} of ours, as by {made}"
 
 
 def _plain(bar: Bar | None) -> dict[str, float] | None:

@@ -1,19 +1,18 @@
-"""What counts where vendors tell different splits and dividends.
+"""Which split or dividend counts where vendors report different ones.
 
-Words of several vendors are of one event where they are of one type and one ex-date, or of one
+Reports of several vendors are of one event where they are of one type and one ex-date, or of one
 value and at most four days apart: some vendors date by UTC, some put an ex-date on a weekend.
 Ratios are one value to one part in ten thousand. Amounts are compared for one share as of their
 ex-date, and are one value where they differ by what the coarser of the two rounds away.
 
-Of the words about one event that value counts which most vendors tell, and of its dates the one
-that most vendors tell. Where as many say one thing as another, the vendor whose bars are adjusted
-is believed about them, and else the one that spoke first. Of words that are one value the finest
-counts.
+Of the reports of one event that value counts which most vendors report, and of its dates the one
+that most vendors report. Where votes are equal, the vendor whose bars are adjusted decides for its
+own bars, and else the vendor that reported first. Of reports of one value the most precise counts.
 
-A vendor is *silent* about an event if it was asked for it a week later or more and did not tell it,
-and if it tells actions of that type at all (which for splits is taken for granted: most shares
-have none). An event that more vendors are silent about than tell it does not count. One that as
-many tell counts: vendors forget more often than they make up.
+A vendor is *silent* about an event if it was asked for it a week later or more and did not report
+it, and if it reports actions of that type at all (which for splits is assumed: most shares have
+none). An event that more vendors are silent about than report it does not count. Where as many
+report it, it counts: vendors omit actions more often than they invent them.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _SAME_RATIO = Fraction(1, 10_000)
 # Digits behind this are noise of binary numbers; amounts with fewer than two are cents all the same.
 _MOST_DIGITS, _LEAST_DIGITS = 6, 2
 _SATURDAY = 5
-# Words come by ex-date; no more events of one type lie within days of each other.
+# Reports are sorted by ex-date; no more events of one type lie within days of each other.
 _MOST_NEAR = 8
 
 # Vendors that were asked for an ex-date, a week later or more, and answered.
@@ -40,7 +39,7 @@ AskedFor = Callable[[date], Iterable[str]]
 
 @dataclass(frozen=True)
 class _Word:
-    """What one vendor says of an event, made comparable.
+    """One vendor's report of an event, made comparable.
 
     ``slack`` is how far the value may be off by rounding alone.
     """
@@ -62,11 +61,11 @@ class _Word:
 
 @dataclass(frozen=True)
 class ActionEvent:
-    """One split or dividend, and all that was said of it.
+    """One split or dividend, and all reports of it.
 
     Attributes:
-        words: one for each vendor, the first told first.
-        silent: vendors that should have told it and did not.
+        words: one report for each vendor, the earliest first.
+        silent: vendors that should have reported it and did not.
     """
 
     words: tuple[_Word, ...]
@@ -74,27 +73,27 @@ class ActionEvent:
 
     @property
     def type(self) -> ActionType:
-        """What it is."""
+        """``split`` or ``dividend``."""
         return self.words[0].action.type
 
     @property
-    def said(self) -> list[Action]:
-        """All words, the first told first."""
+    def reports(self) -> list[Action]:
+        """All reports, the earliest first."""
         return [word.action for word in self.words]
 
     @property
     def counts(self) -> bool:
-        """Tell whether it is applied."""
+        """Whether it is applied to prices."""
         return len(self.silent) <= len({word.action.source for word in self.words})
 
     @property
     def is_disputed(self) -> bool:
-        """Tell whether a vendor says something else, or nothing."""
+        """Whether a vendor reports something else, or nothing."""
         return bool(self.silent) or bool(self.dissent(self.action()))
 
     @property
     def is_settled(self) -> bool:
-        """Tell whether what counts has more vendors behind it than anything else."""
+        """Whether more vendors report what counts than anything else."""
         mine = self._word("")
         votes = self._votes(mine)
         rivals = [word for word in self.words if not (word.is_value(mine) and word.is_date(mine))]
@@ -102,11 +101,11 @@ class ActionEvent:
         return len(self.silent) != tellers and all(self._votes(r) < votes for r in rivals)
 
     def action(self, vendor: str = "") -> Action:
-        """Return what counts, for bars of ``vendor`` where vendors are divided."""
+        """Return the action that counts; for bars of ``vendor`` where votes are equal."""
         return self._word(vendor).action
 
     def dissent(self, used: Action) -> list[Action]:
-        """Return the words that are not ``used`` in value and date."""
+        """Return the reports that differ from ``used`` in value or date."""
         mine = next(word for word in self.words if word.action == used)
         return [w.action for w in self.words if not (w.is_value(mine) and w.is_date(mine))]
 
@@ -120,32 +119,32 @@ class ActionEvent:
         return min(like, key=lambda w: (w.action.ex_date.weekday() >= _SATURDAY, _coarseness(w)))
 
     def _votes(self, word: _Word) -> tuple[int, int]:
-        """Return how many vendors tell its value, and how many its date."""
+        """Return how many vendors report its value, and how many its date."""
         alike = {w.action.source for w in self.words if w.is_value(word)}
         return len(alike), len({w.action.source for w in self.words if w.is_date(word)})
 
 
-def events_of(told: Iterable[Action], asked_for: AskedFor) -> tuple[ActionEvent, ...]:
-    """Sort words into events, by ex-date.
+def events_of(actions: Iterable[Action], asked_for: AskedFor) -> tuple[ActionEvent, ...]:
+    """Group reports into events, by ex-date.
 
     Args:
-        told: what vendors told, each one's last word.
-        asked_for: see :data:`AskedFor`; None of them need have told anything.
+        actions: the latest reports of every vendor.
+        asked_for: see :data:`AskedFor`; these vendors need not have reported anything.
     """
-    words = sorted(told, key=lambda a: (a.ex_date, a.fetched_at, a.source))
+    words = sorted(actions, key=lambda a: (a.ex_date, a.fetched_at, a.source))
     splits = [_Word(a, *_ratio(a)) for a in words if a.type == "split"]
-    found = [_event(group, asked_for, None) for group in _groups(splits)]
-    applied = [a for e in found if e.counts and (a := e.action()).is_sound]
+    events = [_event(group, asked_for, None) for group in _groups(splits)]
+    applied = [a for e in events if e.counts and (a := e.action()).is_sound]
     dividends = [_Word(a, *_amount(a, applied)) for a in words if a.type == "dividend"]
     tellers = {word.action.source for word in dividends}
-    found += [_event(group, asked_for, tellers) for group in _groups(dividends)]
-    return tuple(sorted(found, key=lambda e: (e.action().ex_date, e.action().type)))
+    events += [_event(group, asked_for, tellers) for group in _groups(dividends)]
+    return tuple(sorted(events, key=lambda e: (e.action().ex_date, e.action().type)))
 
 
 def is_correction(old: Action, new: Action) -> bool:
-    """Tell whether ``new`` replaces what the same vendor said before.
+    """Tell whether ``new`` replaces an earlier report of the same vendor.
 
-    It does of one ex-date. A split may also be dated anew: there are no two of one ratio within
+    It does where both have one ex-date. A split may also be dated anew: there are no two of one ratio within
     days, while a fund may well pay the same amount twice.
     """
     if (old.source, old.type) != (new.source, new.type):
@@ -156,7 +155,7 @@ def is_correction(old: Action, new: Action) -> bool:
 
 
 def says_the_same(old: Action, new: Action) -> bool:
-    """Tell whether a vendor repeats itself, to the last digit that counts."""
+    """Tell whether the two reports are equal, to the last digit that counts."""
     if (old.ex_date, old.type, old.as_paid) != (new.ex_date, new.type, new.as_paid):
         return False
     if old.type == "split":
@@ -185,10 +184,10 @@ def _is_one(one: _Word, other: _Word) -> bool:
 
 
 def _event(words: Sequence[_Word], asked_for: AskedFor, tellers: set[str] | None) -> ActionEvent:
-    """Make an event; who is not among ``tellers`` is not expected to know it."""
+    """Make an event; vendors that are not among ``tellers`` are not expected to know it."""
     first_told = sorted(words, key=lambda w: (w.action.fetched_at, w.action.source))
-    asked = set(asked_for(ActionEvent(tuple(first_told)).action().ex_date))
-    silent = asked - {word.action.source for word in words}
+    vendors = set(asked_for(ActionEvent(tuple(first_told)).action().ex_date))
+    silent = vendors - {word.action.source for word in words}
     if tellers is not None:
         silent &= tellers
     return ActionEvent(tuple(first_told), tuple(sorted(silent)))
@@ -205,8 +204,8 @@ def _amount(dividend: Action, splits: Sequence[Action]) -> tuple[Fraction, Fract
     if not dividend.is_sound:
         return Fraction(0), Fraction(0)
     value = amount_on(dividend, splits, None)
-    told = _rounded(dividend.amount)
-    digits = max(-int(told.normalize().as_tuple().exponent), _LEAST_DIGITS)
+    rounded = _rounded(dividend.amount)
+    digits = max(-int(rounded.normalize().as_tuple().exponent), _LEAST_DIGITS)
     shares = value / Fraction(str(dividend.amount)) if dividend.amount else Fraction(1)
     return value, shares / (2 * 10**digits)
 

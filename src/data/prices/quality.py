@@ -1,4 +1,4 @@
-"""Layer one of validation: which rows of an answer are bars, before anything is written.
+"""First validation: which rows of an answer are bars, before anything is written.
 
 Nothing is repaired and nothing vanishes: a row is good, bad with its reason, or counted. Prices
 must be finite and positive. There is no exception for futures: the negative prices of April 2020
@@ -48,7 +48,7 @@ def no_stamps() -> Stamps:
 
 
 class BadRow(NamedTuple):
-    """A row that cannot be a bar, as it came, and a short stable text that says why."""
+    """A row that cannot be a bar, as received, and a short stable text that says why."""
 
     bar: Bar
     reason: str
@@ -68,18 +68,17 @@ class Checked:
             time when the market is closed.
         without_volume: stamps of good rows that lack the volume that the vendor declares.
         contradicted: stamps that had rows which differ; one of these is good or bad.
-        nulls: rows inside the span without any price: the vendor says nothing; neither bars nor
-            bad.
+        nulls: rows inside the span without any price: neither bars nor bad.
         duplicates: rows inside the span beyond the first of their stamp, identical or not. The
             last good one is kept.
         outside: rows cut off because they lie outside the span.
         unsorted: whether the rows came in another order than ascending.
         problems: sentences for people, at most ``MAX_PROBLEMS``.
         score: 0 to 1, the product of four shares: good rows among good, bad and off-grid ones;
-            expected bars that came, good or bad (1 when nothing was expected); stamps without
+            expected bars that were received, good or bad (1 when none was expected); stamps without
             contradicting duplicates; good rows that do not lack a declared volume. Rows outside,
             nulls, exact duplicates and the order cost nothing. Without a good row it is 0, but 1
-            where nothing came and nothing was expected.
+            where nothing was received and nothing was expected.
     """
 
     good: BarTable
@@ -108,21 +107,21 @@ def check(
 ) -> Checked:
     """Judge the rows that one vendor answered for ``span``.
 
-    Where every row breaks the order of its prices all are returned as bad: they may still be the
-    best there is.
+    Where every row breaks the order of its prices all are returned as bad: the caller may have no
+    better ones.
 
     Args:
         table: the rows as received, in any order.
         span: the stamps ``[start, end)`` asked for, UTC milliseconds.
         timeframe: the length of the bars asked for.
         now_ms: the time of the answer.
-        expected: ascending stamps at which the calendar expects bars; None when it cannot tell
-            (sparse series), or where ``grid`` tells.
+        expected: ascending stamps at which the calendar expects bars; None where it does not know
+            (sparse series), or where ``grid`` gives them.
         grid: where bars can stand; without it no row is off the grid, and none unexpected.
         volume: whether the vendor declares volume, so that a bar without it is a problem.
 
     Raises:
-        QualityError: rows came and none can be used: all lie outside the span or in the future,
+        QualityError: there are rows and none can be used: all lie outside the span or in the future,
             their distance does not fit the timeframe, or not one of them has a usable price.
     """
     inside = (table.stamps >= span.start) & (table.stamps < span.end)
@@ -131,9 +130,9 @@ def check(
     outside, latest = len(table) - len(rows), latest_stamp(timeframe, now_ms)
     ok, nulls = are_bars(rows, latest), 0
     if not ok.all():
-        said = ~np.logical_and.reduce([np.isnan(column) for column in rows.values()[:4]])
-        nulls = int((~said).sum())
-        rows, ok = rows.take(said), ok[said]
+        has_price = ~np.logical_and.reduce([np.isnan(column) for column in rows.values()[:4]])
+        nulls = int((~has_price).sum())
+        rows, ok = rows.take(has_price), ok[has_price]
     total = len(rows)
     rows, ok, contradicting = _unique(rows, ok)
     duplicates = total - len(rows)
@@ -234,8 +233,8 @@ def off_grid_rows(rows: BarTable, timeframe: Timeframe) -> tuple[BadRow, ...]:
     """Return rows that stand where no bar opens, with their stamp as it came in the reason."""
     columns = [rows.stamps.tolist(), *(c.tolist() for c in rows.values())]
     bars = [Bar(*cells) for cells in zip(*columns, strict=True)]
-    said = f"no {timeframe} bar opens at"
-    return tuple(BadRow(bar, f"{OFF_GRID}: {said} {_when(bar.stamp_ms)}") for bar in bars)
+    reason = f"no {timeframe} bar opens at"
+    return tuple(BadRow(bar, f"{OFF_GRID}: {reason} {_when(bar.stamp_ms)}") for bar in bars)
 
 
 def _bad_rows(rows: BarTable, latest: int) -> tuple[BadRow, ...]:
@@ -292,21 +291,23 @@ def _refuse_misplaced(
     if not len(table):
         return
     bounds = f"from {_when(table.stamps.min())} to {_when(table.stamps.max())}"
-    came = f"{len(table)} {timeframe} rows {bounds}"
+    received = f"{len(table)} {timeframe} rows {bounds}"
     unit = _unit_that_fits(table.stamps, span)
     hint = f"they would fit if the stamps were {unit}, not milliseconds" if unit else None
     if not len(rows):
         window = f"{_when(span.start)} to {_when(span.end)}"
-        raise QualityError(f"none of {came} lies in the window {window}", hint=hint)
+        raise QualityError(f"none of {received} lies in the window {window}", hint=hint)
     first, last = int(rows.stamps.min()), int(rows.stamps.max())
     if first > latest_stamp(timeframe, now_ms):
-        raise QualityError(f"all of {came} lie in the future of {_when(now_ms)}", hint=hint)
+        raise QualityError(f"all of {received} lie in the future of {_when(now_ms)}", hint=hint)
     if first in _SECONDS_AS_MS and last in _SECONDS_AS_MS and span.end > 365 * DAY_MS:
-        raise QualityError(f"all of {came} lie in January 1970", hint="seconds, not milliseconds?")
+        raise QualityError(
+            f"all of {received} lie in January 1970", hint="seconds, not milliseconds?"
+        )
     usual = _usual_distance(rows.stamps)
     if usual is not None and 2 * usual < (timeframe.step_ms or 28 * DAY_MS):
         hint = "another timeframe or unit of time?"
-        raise QualityError(f"{came} lie {usual / 1000:g} s apart", hint=hint)
+        raise QualityError(f"{received} lie {usual / 1000:g} s apart", hint=hint)
 
 
 def _usual_distance(stamps: Stamps) -> float | None:
@@ -332,11 +333,11 @@ def _absent(wanted: Stamps, there: Stamps) -> int:
 
 
 def _score(
-    good: int, stray: int, sent: Stamps, odd: Stamps, expected: Stamps | None, came: int
+    good: int, stray: int, sent: Stamps, odd: Stamps, expected: Stamps | None, rows: int
 ) -> float:
     """Return the score that :class:`Checked` documents; ``sent`` are the good and bad stamps."""
     if not good:
-        return 0.0 if came or (expected is not None and len(expected)) else 1.0
+        return 0.0 if rows or (expected is not None and len(expected)) else 1.0
     stamps = len(sent) + stray
     score = good / stamps * (1 - len(odd) / stamps)
     if expected is None or not len(expected):
@@ -345,14 +346,14 @@ def _score(
 
 
 def _of_rows(outside: int, odd_adj: int, bad: tuple[BadRow, ...], odd: Stamps) -> list[str]:
-    said = [f"{outside} rows outside the window were cut off"] if outside else []
+    problems = [f"{outside} rows outside the window were cut off"] if outside else []
     if odd_adj:
-        said.append(f"{odd_adj} values of adj_close are impossible and were left out")
+        problems.append(f"{odd_adj} values of adj_close are impossible and were left out")
     if bad:
-        said.append(f"{len(bad)} rows cannot be bars")
+        problems.append(f"{len(bad)} rows cannot be bars")
     some, first = odd[:MAX_PROBLEMS], bad[:MAX_PROBLEMS]
-    said += [f"{_when(stamp)}: rows of this stamp contradict each other" for stamp in some]
-    return said + [f"{_when(row.bar.stamp_ms)}: {row.reason}" for row in first]
+    problems += [f"{_when(stamp)}: rows of this stamp contradict each other" for stamp in some]
+    return problems + [f"{_when(row.bar.stamp_ms)}: {row.reason}" for row in first]
 
 
 def _of_off_grid(rows: tuple[BadRow, ...], timeframe: Timeframe) -> list[str]:
@@ -365,12 +366,12 @@ def _of_off_grid(rows: tuple[BadRow, ...], timeframe: Timeframe) -> list[str]:
 def _of_stamps(
     good: BarTable, sent: Stamps, expected: Stamps | None, timeframe: Timeframe
 ) -> list[str]:
-    said = []
+    problems = []
     if not timeframe.is_intraday and (off := int((good.stamps % DAY_MS != 0).sum())):
-        said.append(f"{off} {timeframe} bars are not stamped with a session date at 00:00")
+        problems.append(f"{off} {timeframe} bars are not stamped with a session date at 00:00")
     if expected is not None and len(good):
         if missing := _absent(expected, sent):
-            said.append(f"{missing} of {len(expected)} expected bars are missing")
+            problems.append(f"{missing} of {len(expected)} expected bars are missing")
         if extra := _absent(good.stamps, expected):
-            said.append(f"{extra} bars stand where the calendar expects none")
-    return said
+            problems.append(f"{extra} bars stand where the calendar expects none")
+    return problems

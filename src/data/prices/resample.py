@@ -4,7 +4,8 @@ A source bar belongs to the first target bar that closes with it or after it; th
 anchors, for breaks, half days and clock changes alike. A target bar is complete when it has closed,
 all its parts are known, and none of them is shared with a neighbour.
 
-All rows must be of one basis, and made of what they may be made of: the caller sees to both.
+All rows must be of one basis, and ``source`` one of :func:`.conversions.sources_for`: the caller
+ensures both.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Reason = Literal["forming", "missing", "straddled"]
 
 
 class Incomplete(NamedTuple):
-    """A target bar that could not be built whole.
+    """A target bar that could not be built completely.
 
     Attributes:
         span: from its stamp to where its time is over.
@@ -45,7 +46,7 @@ class Incomplete(NamedTuple):
 
 @dataclass(frozen=True)
 class Resampled:
-    """What came of it.
+    """Bars built, and those that could not be.
 
     Attributes:
         table: the complete bars.
@@ -57,7 +58,7 @@ class Resampled:
         part_volume: stamps of complete bars whose volume is that of some of their parts, since
             the others' is not known.
         strays: rows where the calendar expects none, which went into no bar. Intraday they make
-            the parts that they overlap unknown: nobody can tell what belongs where.
+            the parts that they overlap unknown: their trades cannot be divided.
     """
 
     table: BarTable
@@ -109,13 +110,13 @@ def resample(
         none = BarTable.empty()
         return Resampled(none, none.stamps, strays=len(rows))
     places = bins.places(rows.stamps)
-    known = np.zeros(len(bins.parts), dtype=bool)
-    known[places[places >= 0] if dense else bins.parts_in(span)] = True
+    complete = np.zeros(len(bins.parts), dtype=bool)
+    complete[places[places >= 0] if dense else bins.parts_in(span)] = True
     for hole in unanswered:
-        known[bins.parts_in(hole)] = False
+        complete[bins.parts_in(hole)] = False
     if not bins.by_date:
-        known &= ~bins.overlapped(rows.stamps[places < 0], source.longest_ms)
-    return _built(rows, bins, bins.owners_of(rows.stamps, places), known, now_ms)
+        complete &= ~bins.overlapped(rows.stamps[places < 0], source.longest_ms)
+    return _built(rows, bins, bins.owners_of(rows.stamps, places), complete, now_ms)
 
 
 def source_span(
@@ -243,21 +244,23 @@ def _ends(target: Timeframe, stamps: Stamps, closes: Stamps) -> Stamps:
 # --- the bars ------------------------------------------------------------------------------
 
 
-def _built(rows: BarTable, bins: _Bins, owners: Positions, known: Mask, now_ms: int) -> Resampled:
+def _built(
+    rows: BarTable, bins: _Bins, owners: Positions, is_complete: Mask, now_ms: int
+) -> Resampled:
     """Fold the rows into their bars and sort these by whether they are complete."""
     belongs = owners >= 0
     strays = len(rows) - int(np.count_nonzero(belongs))
     if strays:
         rows, owners = rows.take(belongs), owners[belongs]
-    lacking = np.bincount(bins.owners[~known], minlength=len(bins.stamps))
+    lacking = np.bincount(bins.owners[~is_complete], minlength=len(bins.stamps))
     whole = (bins.closes <= now_ms) & (lacking == 0) & ~bins.straddled
-    bars, held, in_part = _folded(rows, owners, bins.stamps)
-    complete = whole[held]
+    bars, with_rows, in_part = _folded(rows, owners, bins.stamps)
+    complete = whole[with_rows]
     return Resampled(
         table=bars.take(complete),
-        ends=bins.ends[held][complete],
+        ends=bins.ends[with_rows][complete],
         incomplete=tuple(_told(bins, np.flatnonzero(~whole), lacking, now_ms)),
-        partial=bars.take(~complete & ~bins.straddled[held]),
+        partial=bars.take(~complete & ~bins.straddled[with_rows]),
         part_volume=tuple(bars.stamps[complete & in_part].tolist()),
         strays=strays,
     )
@@ -278,14 +281,14 @@ def _told(bins: _Bins, chosen: Positions, lacking: Positions, now_ms: int) -> It
 def _folded(rows: BarTable, owners: Positions, stamps: Stamps) -> tuple[BarTable, Positions, Mask]:
     """Return a bar for each owner that has rows, these owners, and whose volume is a part."""
     edges = np.searchsorted(owners, np.arange(len(stamps) + 1))
-    held = np.flatnonzero(np.diff(edges))
-    if not len(held):
-        return BarTable.empty(), held, np.zeros(0, dtype=bool)
-    firsts, lasts = edges[held], edges[held + 1] - 1
+    with_rows = np.flatnonzero(np.diff(edges))
+    if not len(with_rows):
+        return BarTable.empty(), with_rows, np.zeros(0, dtype=bool)
+    firsts, lasts = edges[with_rows], edges[with_rows + 1] - 1
     volume, in_part = _summed(rows.volume, firsts, lasts)
     adj = None if rows.adj_close is None else rows.adj_close[lasts]
     bars = BarTable(
-        stamps[held],
+        stamps[with_rows],
         rows.open[firsts],
         np.maximum.reduceat(rows.high, firsts),
         np.minimum.reduceat(rows.low, firsts),
@@ -293,7 +296,7 @@ def _folded(rows: BarTable, owners: Positions, stamps: Stamps) -> tuple[BarTable
         volume,
         adj,
     )
-    return bars, held, in_part
+    return bars, with_rows, in_part
 
 
 def _summed(volume: Floats, firsts: Positions, lasts: Positions) -> tuple[Floats, Mask]:

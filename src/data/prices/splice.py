@@ -1,4 +1,4 @@
-"""Whether bars of two vendors fit together where they meet, and what one of them had missed.
+"""Whether bars of two vendors fit together where they meet, and which adjustment one has missed.
 
 Closes of common bars are compared, both sides in one basis. *Equal* ones may stand side by side. A
 *constant* factor is a split or dividend that one side lacks, or has twice. It is made good, exactly,
@@ -55,7 +55,7 @@ AGGREGATES = Tolerance(25e-4, 25e-4)
 
 # A factor further from 1 than the first, and as steady as the second, is one and not noise: with a
 # 7:1 and a 2:1 split left out of AAPL the spread is below 8 bp in 99 of 100 windows. Between these
-# two and equal lies what nobody can explain. A factor is a known one when it is as close as the
+# two and equal lies what has no explanation. A factor is a known one when it is as close as the
 # third. The dividends that matter here are larger than the first.
 _CONSTANT, _STEADY, _NEAR = 50e-4, 10e-4, 10e-4
 
@@ -82,7 +82,7 @@ class Fix:
 
     Attributes:
         steps: what is done to which bars.
-        because: what had been missed, in words.
+        because: the missed adjustment, in words.
     """
 
     steps: tuple[SpliceStep, ...]
@@ -91,7 +91,7 @@ class Fix:
     def applied(self, table: BarTable) -> BarTable:
         """Return ascending bars with prices and volume made good, each value rounded once.
 
-        Nobody knows what had been done to their ``adj_close``, which becomes NaN.
+        Their ``adj_close`` may or may not hold the adjustment: it becomes NaN.
         """
         places = [int(np.searchsorted(table.stamps, step.before_ms)) for step in self.steps]
         prices: list[tuple[slice, Fraction | None]] = []
@@ -110,14 +110,14 @@ class Fix:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a comparison came to.
+    """Result of a comparison.
 
     Attributes:
         kind: equal, constant, unchecked or conflict.
         ratio: median of new over held closes; NaN without a common bar.
         spread: median absolute deviation from it, relative to it.
         common: bars compared.
-        said: the same for people.
+        summary: the same for people.
         fix: of a constant: what would explain it.
     """
 
@@ -125,40 +125,40 @@ class Verdict:
     ratio: float
     spread: float
     common: int
-    said: str
+    summary: str
     fix: Fix | None = field(default=None, compare=False)
 
 
 class Meeting(NamedTuple):
-    """One side of a stretch of new bars: what is held there, and what the new vendor says of it.
+    """One side of a stretch of new bars: the stored bars there, and the new vendor's bars of them.
 
-    ``is_later``: the held bars lie behind the new stretch, not before it.
+    ``is_later``: the stored bars lie behind the new stretch, not before it.
     """
 
-    held: BarTable
-    came: BarTable
+    stored: BarTable
+    fetched: BarTable
     is_later: bool
 
 
 def settle(
     meetings: Sequence[Meeting], fixes: Sequence[Fix] | None, tolerance: Tolerance = ONE_MARKET
 ) -> tuple[list[Verdict], Fix | None]:
-    """Judge all sides of one stretch together.
+    """Compare all sides of one stretch together.
 
     Something is made good where it is proven on both sides: new bars beside one neighbour, or
     between one that they fit and one that they do not, may be right.
 
     Args:
         meetings: the sides, both tables in one basis.
-        fixes: what is known that one of the two may have missed; None where nothing may be made
-            good.
+        fixes: known adjustments that one of the two may have missed; None where none may be
+            applied.
         tolerance: for closes of the market in question.
 
     Returns:
         A verdict for each side, and what has to be made good. Nothing is where one of them is a
         conflict.
     """
-    first = [judge(m.held, m.came, fixes, tolerance) for m in meetings]
+    first = [judge(m.stored, m.fetched, fixes, tolerance) for m in meetings]
     proposed = [v.fix for v in first if v.fix is not None]
     if "conflict" in (v.kind for v in first) or not proposed:
         return first, None
@@ -175,60 +175,64 @@ def _proves(meeting: Meeting, fix: Fix, tolerance: Tolerance) -> bool:
     With it they are equal, some bars fit better than without it and none fits worse, and the held
     bars have no jump of their own where they would have one without that split.
     """
-    held, fixed = meeting.held, fix.applied(meeting.came)
-    if judge(held, fixed, None, tolerance).kind != "equal":
+    stored, fixed = meeting.stored, fix.applied(meeting.fetched)
+    if judge(stored, fixed, None, tolerance).kind != "equal":
         return False
-    before, after = (np.abs(np.log(_ratios(held, came))) for came in (meeting.came, fixed))
+    before, after = (
+        np.abs(np.log(_ratios(stored, fetched))) for fetched in (meeting.fetched, fixed)
+    )
     is_better = int(np.count_nonzero(after < before)) >= COMMON
-    return is_better and not (after > before).any() and not any(_jumps(held, s) for s in fix.steps)
+    return (
+        is_better and not (after > before).any() and not any(_jumps(stored, s) for s in fix.steps)
+    )
 
 
-def _jumps(held: BarTable, step: SpliceStep) -> bool:
+def _jumps(stored: BarTable, step: SpliceStep) -> bool:
     """Tell whether closes jump by a split's ratio, one way or the other, on its day."""
-    place = int(np.searchsorted(held.stamps, step.before_ms))
-    if not step.is_split or not 0 < place < len(held):
+    place = int(np.searchsorted(stored.stamps, step.before_ms))
+    if not step.is_split or not 0 < place < len(stored):
         return False
-    jump = float(held.close[place] / held.close[place - 1])
+    jump = float(stored.close[place] / stored.close[place - 1])
     return abs(math.log(jump)) > abs(math.log(step.factor)) / 2
 
 
 def judge(
-    held: BarTable,
-    came: BarTable,
+    stored: BarTable,
+    fetched: BarTable,
     fixes: Sequence[Fix] | None = (),
     tolerance: Tolerance = ONE_MARKET,
 ) -> Verdict:
     """Compare the closes of the stamps that two ascending tables have in common.
 
     Args:
-        held: bars that stay as they are.
-        came: another vendor's, in the same basis.
+        stored: stored bars, which stay as they are.
+        fetched: another vendor's, in the same basis.
         fixes: known adjustments that may be missing; None where a constant factor is a conflict.
         tolerance: for closes of the market in question.
     """
-    ratios = _ratios(held, came)
+    ratios = _ratios(stored, fetched)
     common = len(ratios)
     if not common:
         return Verdict("unchecked", float("nan"), 0.0, 0, "no common bar")
     ratio = float(np.median(ratios))
     spread = float(np.median(np.abs(ratios / ratio - 1)))
     away = abs(ratio - 1)
-    said = f"median ratio {ratio:.6g}, spread {spread * 1e4:.1f} bp over {common} common bars"
-    verdict = Verdict("conflict", ratio, spread, common, said)
+    text = f"median ratio {ratio:.6g}, spread {spread * 1e4:.1f} bp over {common} common bars"
+    verdict = Verdict("conflict", ratio, spread, common, text)
     if common < COMMON and (common < _WIDE_COMMON or away <= _CONSTANT):
-        said = f"only {common} common bar{'s' if common > 1 else ''}, median ratio {ratio:.6g}"
-        return replace(verdict, kind="unchecked", said=said)
+        text = f"only {common} common bar{'s' if common > 1 else ''}, median ratio {ratio:.6g}"
+        return replace(verdict, kind="unchecked", summary=text)
     if common >= COMMON and away <= tolerance.median and spread <= tolerance.spread:
         return replace(verdict, kind="equal")
     if common < COMMON or away <= max(_CONSTANT, tolerance.median) or spread > _STEADY:
         return verdict
-    return _explained(verdict, int(held.stamps[0]), fixes)
+    return _explained(verdict, int(stored.stamps[0]), fixes)
 
 
-def _ratios(held: BarTable, came: BarTable) -> Floats:
+def _ratios(stored: BarTable, fetched: BarTable) -> Floats:
     """Return new over held closes, where both are prices."""
-    _, mine, theirs = np.intersect1d(held.stamps, came.stamps, return_indices=True)
-    old, new = held.close[mine], came.close[theirs]
+    _, mine, theirs = np.intersect1d(stored.stamps, fetched.stamps, return_indices=True)
+    old, new = stored.close[mine], fetched.close[theirs]
     usable = (old > 0) & (new > 0) & np.isfinite(old) & np.isfinite(new)
     return np.asarray(new[usable] / old[usable])
 
@@ -238,22 +242,24 @@ def _explained(verdict: Verdict, first_ms: int, fixes: Sequence[Fix] | None) -> 
     for fix in fixes or ():
         factor = _product(s.factor for s in fix.steps if s.before_ms > first_ms)
         if abs(verdict.ratio * float(factor) - 1) <= _NEAR:
-            said = f"{verdict.said}: {fix.because}"
-            return replace(verdict, kind="constant", said=said, fix=fix)
+            text = f"{verdict.summary}: {fix.because}"
+            return replace(verdict, kind="constant", summary=text, fix=fix)
     for unit in (Fraction(_UNIT), Fraction(1, _UNIT)):
         if abs(verdict.ratio / float(unit) - 1) <= _NEAR:
-            return replace(verdict, said=f"{verdict.said}: looks like pence for pounds")
+            return replace(verdict, summary=f"{verdict.summary}: looks like pence for pounds")
     for split in (*_USUAL_SPLITS, *(1 / s for s in _USUAL_SPLITS)) if fixes is not None else ():
         if abs(verdict.ratio / float(split) - 1) <= _NEAR:
             because = f"a factor of {split}, as a split that one of the two does not know"
             fix = Fix((SpliceStep(_EVER, 1 / split),), because)
-            return replace(verdict, kind="constant", said=f"{verdict.said}: {because}", fix=fix)
+            return replace(
+                verdict, kind="constant", summary=f"{verdict.summary}: {because}", fix=fix
+            )
     return verdict
 
 
 def _unproven(verdict: Verdict) -> Verdict:
-    said = f"{verdict.said}; not made good: the bars on both sides do not prove it"
-    return replace(verdict, kind="conflict", said=said, fix=None)
+    text = f"{verdict.summary}; not made good: the bars on both sides do not prove it"
+    return replace(verdict, kind="conflict", summary=text, fix=None)
 
 
 # --- what may have been missed -------------------------------------------------------------
@@ -267,7 +273,7 @@ def known_fixes(
     *,
     intraday: bool,
 ) -> list[Fix]:
-    """Return what vendors may have missed, or made twice, of the actions known.
+    """Return the adjustments that vendors may have missed, or applied twice, of known actions.
 
     That is each of them alone, and all splits together. Dividends count where the close before them
     is among ``closes``.

@@ -1,7 +1,7 @@
-"""Whether what two vendors call by the same letters is one thing.
+"""Whether two vendors mean one asset by the same letters.
 
 Letters prove nothing: META-USD is the coin Metadium at Yahoo, METAUSDT a perpetual on a share at
-Binance. A substitute must be proved to be what was asked for; see decision 14.
+Binance. A substitute must be proved to be the asset requested; see decision 14.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ONE_MEANING = frozenset(
 _INDICES = frozenset({"^GSPC"})
 # Money: only venues of coins quote in anything else.
 _DOLLAR_COINS = frozenset("USDT USDC FDUSD BUSD TUSD USDP USDE USD1 DAI".split())
-# What stands for no one venue whose list of pairs a spelling could name.
+# Values of ``venue`` that stand for no single exchange with a list of pairs.
 _NO_EXCHANGE = frozenset({"", "aggregate", "consolidated", "mock", "twelvedata"})
 
 _LEAST_COMMON = 20
@@ -48,38 +48,38 @@ class Listed(NamedTuple):
         return self.kind.venue not in _NO_EXCHANGE
 
 
-def names_an_exchange(who: Instrument) -> bool:
+def names_an_exchange(instrument: Instrument) -> bool:
     """Tell whether a spelling names an exchange: coins are quoted in coins there alone."""
-    quote = who.quote or ""
+    quote = instrument.quote or ""
     is_coin = quote in _DOLLAR_COINS or quote in ONE_MEANING or len(quote) != len("USD")
-    return who.asset_class == "crypto" and bool(quote) and is_coin
+    return instrument.asset_class == "crypto" and bool(quote) and is_coin
 
 
-def named_at(who: Instrument, vendor: str) -> str:
+def named_at(instrument: Instrument, vendor: str) -> str:
     """Return the symbol to ask for in order to get what ``vendor`` lists under these letters."""
-    return f"{who.base}-USD" if _is_restated(who, vendor) else who.symbol
+    return f"{instrument.base}-USD" if _is_restated(instrument, vendor) else instrument.symbol
 
 
-def is_proved(who: Instrument, one: Listed, own: Listed) -> bool:
-    """Tell whether ``one`` is known beforehand to list the very thing that ``own`` lists.
+def is_proved(instrument: Instrument, one: Listed, own: Listed) -> bool:
+    """Tell whether ``one`` provably lists the same asset as ``own``, without comparing bars.
 
     A share is its ticker and venue, which every vendor is asked for by; currencies are those of
     ISO 4217. A coin is one thing on one venue, by a name that the user's rules give for the vendor,
     and where its letters have one meaning; so it must be where dollars stand for a dollar coin.
     """
-    if one.vendor in who.own_spellings:
+    if one.vendor in instrument.own_spellings:
         return True
-    if who.asset_class in ("stock", "forex") or row_of(one.vendor).by_id:
+    if instrument.asset_class in ("stock", "forex") or row_of(one.vendor).by_id:
         return True
-    is_own = one.vendor == own.vendor and not _is_restated(who, one.vendor)
+    is_own = one.vendor == own.vendor and not _is_restated(instrument, one.vendor)
     if is_own or (one.is_exchange and one.kind.venue == own.kind.venue):
         return True
-    letters = who.base if who.asset_class == "crypto" else who.symbol
-    return letters in (ONE_MEANING if who.asset_class == "crypto" else _INDICES)
+    letters = instrument.base if instrument.asset_class == "crypto" else instrument.symbol
+    return letters in (ONE_MEANING if instrument.asset_class == "crypto" else _INDICES)
 
 
 def agree(first: BarTable, other: BarTable) -> bool:
-    """Tell whether bars show that they are of one and the same thing: twenty in common, or more.
+    """Tell whether two tables show one asset, by twenty common bars or more.
 
     Closes must be of one level and move together: coins that stand for a dollar all stand at one.
     """
@@ -95,7 +95,11 @@ def agree(first: BarTable, other: BarTable) -> bool:
     return float(np.corrcoef(*moves)[0, 1]) >= _CORRELATION
 
 
-def _is_restated(who: Instrument, vendor: str) -> bool:
+def _is_restated(instrument: Instrument, vendor: str) -> bool:
     """Tell whether a vendor is asked for dollars in place of the coin that it is quoted in."""
-    spelled = who.spelling(vendor).removesuffix(".CC")
-    return who.base is not None and who.quote != "USD" and spelled == f"{who.base}-USD"
+    spelled = instrument.spelling(vendor).removesuffix(".CC")
+    return (
+        instrument.base is not None
+        and instrument.quote != "USD"
+        and spelled == f"{instrument.base}-USD"
+    )

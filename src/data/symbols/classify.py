@@ -197,9 +197,9 @@ def _clear_pair(splits: list[tuple[str, str]], tables: Classification) -> tuple[
 
     BNBUSD is BNB in USD although BUSD is a dollar coin too.
     """
-    known = [pair for pair in splits if pair[0] in tables.assets]
-    if len(known) == 1:
-        return known[0]
+    listed = [pair for pair in splits if pair[0] in tables.assets]
+    if len(listed) == 1:
+        return listed[0]
     is_only = len(splits) == 1 and splits[0][1] in tables.stablecoins
     return splits[0] if is_only else None
 
@@ -301,12 +301,12 @@ def _are_currencies(text: str, tables: Classification) -> bool:
 def _ambiguous(text: str, candidates: Iterable[str]) -> SymbolRefusal:
     """Refuse to choose, and say how to."""
     clear = tuple(candidates)
-    said = (
+    message = (
         f"it may mean {', '.join(clear)}" if clear else "a pattern for pairs and one for stocks fit"
     )
     rule = f"symbol_classification.symbols: {{{text}: {clear[0] if clear else '...'}}}"
     hint = f"write what you mean, or decide once in the rules: {rule}"
-    return SymbolRefusal("ambiguous", f"the symbol {text!r} is ambiguous: {said}", clear, hint)
+    return SymbolRefusal("ambiguous", f"the symbol {text!r} is ambiguous: {message}", clear, hint)
 
 
 # --- vendors' spellings: share classes, venues, pairs, indices -------------------------------
@@ -361,7 +361,7 @@ def stock_names(plain: str, suffix: str, ours: str) -> Mapping[str, str]:
 def pair_names(base: str, quote: str, *, is_dollar: bool) -> Mapping[str, str]:
     """Return how vendors write a crypto pair; ``is_dollar`` says that its quote is a dollar coin.
 
-    Who averages over venues takes dollar coins for dollars.
+    Vendors that average over venues take dollar coins for dollars.
     """
     dollars = "USD" if is_dollar else quote
     return {

@@ -20,7 +20,7 @@ def _entry(key: str, what: str) -> property:
 
 
 class TickerInfo(dict[str, Any]):
-    """What a ticker is.
+    """Type, venue and assets of a ticker.
 
     Args:
         symbol: our spelling; the entry is called ``formatted_ticker``.
@@ -149,7 +149,7 @@ def ticker_info(
 def provider_config(
     info: TickerInfo, instrument: Instrument | None, timeframe: str, best: str | None
 ) -> ProviderConfig:
-    """Return who is asked for a ticker; ``best`` is the first vendor that can be."""
+    """Return which vendor is asked for a ticker; ``best`` is the first that can be."""
     shared = ("symbol_type", "exchange", "base_asset", "quote_asset", "original_provider")
     return ProviderConfig(
         info["original_ticker"],
@@ -164,22 +164,22 @@ def provider_config(
 
 
 def vendor_summary(
-    said: ProviderRules, downloader: Any | None, vendor_class: Any | None = None
+    rules: ProviderRules, downloader: Any | None, vendor_class: Any | None = None
 ) -> dict[str, Any]:
     """Return what the rules and a vendor's own downloader, else its class, declare."""
-    from ..model.capabilities import Capabilities  # of use only to who has loaded vendors
+    from ..model.capabilities import Capabilities  # loaded with vendors alone
 
     declared = getattr(vendor_class if downloader is None else downloader, "capabilities", None)
     if not isinstance(declared, Capabilities):  # a downloader that is not ours declares nothing
         declared = Capabilities(frozenset(), {})
     return {
-        "name": said.title or said.name,
+        "name": rules.title or rules.name,
         "available": downloader is not None,
         "asset_classes": sorted(declared.asset_classes),
         "timeframes": list(declared.timeframes),
-        "requires_api_key": said.api_key_required,
-        "rate_limits": dict(said.rate_limits),
-        **said.facts,
+        "requires_api_key": rules.api_key_required,
+        "rate_limits": dict(rules.rate_limits),
+        **rules.facts,
     }
 
 

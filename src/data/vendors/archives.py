@@ -43,16 +43,16 @@ def pieces(span: Span, timeframe: Timeframe, caps: Capabilities, now_ms: int) ->
         caps: says how long after its end a month is in the archive, and what a page holds.
         now_ms: the time of asking; later months are not there yet.
     """
-    found: list[ArchivePiece] = []
+    parts: list[ArchivePiece] = []
     cursor = span.start
     for month in (
         _months(span, now_ms - caps.archive_days * DAY_MS) if _pays(caps, timeframe) else ()
     ):
         if month.start > cursor:
-            found.append(ArchivePiece(Span(cursor, month.start), False))
-        found.append(ArchivePiece(month, True))
+            parts.append(ArchivePiece(Span(cursor, month.start), False))
+        parts.append(ArchivePiece(month, True))
         cursor = month.end
-    return found if cursor >= span.end else [*found, ArchivePiece(Span(cursor, span.end), False)]
+    return parts if cursor >= span.end else [*parts, ArchivePiece(Span(cursor, span.end), False)]
 
 
 def chunk_end(
@@ -84,13 +84,13 @@ def _pays(caps: Capabilities, timeframe: Timeframe) -> bool:
 
 def _months(span: Span, until_ms: int) -> list[Span]:
     """Return the UTC months that lie wholly within ``span`` and before ``until_ms``."""
-    found = []
+    months = []
     first = date_of(span.start - 1)
     start = _following(first.replace(day=1)) if span.start > day_ms(first.replace(day=1)) else first
     while (end := day_ms(_following(start))) <= min(span.end, until_ms):
-        found.append(Span(day_ms(start), end))
+        months.append(Span(day_ms(start), end))
         start = _following(start)
-    return found
+    return months
 
 
 def _following(first: date) -> date:
@@ -128,13 +128,15 @@ def fetch_month(vendor: Archive, query: FetchQuery) -> tuple[BarTable, int]:
         DataError: the archive did not answer, or has no such file.
     """
     url = vendor.month_url(query)
-    told, packed = vendor.send_aside(HttpRequest(address) for address in (f"{url}.CHECKSUM", url))
+    checksum, packed = vendor.send_aside(
+        HttpRequest(address) for address in (f"{url}.CHECKSUM", url)
+    )
     digest = hashlib.sha256(packed.body).hexdigest()
-    if told.text.partition(" ")[0].strip().lower() != digest:
+    if checksum.text.partition(" ")[0].strip().lower() != digest:
         raise ResponseFormatError(f"{_leaf(url)} is not the file that its checksum is of")
     table = vendor.read_month(_lines(packed.body, url), query)
     _check_whole(table, query, url)
-    return table, told.requests + packed.requests
+    return table, checksum.requests + packed.requests
 
 
 def _lines(packed: bytes, url: str) -> list[str]:

@@ -169,12 +169,12 @@ class BaseDataDownloader:
         with self._access.held() as account:
             return self._calls.fetch(self, account.sender, query, self.base_url)
 
-    def blame(self, asked: FetchQuery, error: DataError) -> None:
-        """Count ``error`` against this vendor: its answer to ``asked`` has turned out to be bad.
+    def blame(self, query: FetchQuery, error: DataError) -> None:
+        """Count ``error`` against this vendor: its answer to ``query`` has turned out to be bad.
 
         To be called by the thread that fetched it, before it fetches anything else from here.
         """
-        self._calls.blame(asked, error)
+        self._calls.blame(query, error)
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits and dividends with an ex-date in ``span`` (stamps of session dates).
@@ -262,26 +262,26 @@ class BaseDataDownloader:
             QueryError: an argument cannot be understood.
             ProviderError: the vendor did not supply them.
         """
-        said = raw_options(self.get_provider_name(), self.raw_options, kwargs)
+        options = raw_options(self.get_provider_name(), self.raw_options, kwargs)
         span, timeframe = raw_span(start_date, end_date), Timeframe.parse(interval)
         sender = self._access.account().sender
         now_ms = sender.now_ms() if sender else span.end
-        who, how = self._direct(symbol), said.adjustment
-        asked = FetchQuery(who, timeframe, span, now_ms, insist=True, adjustment=how)
+        instrument, how = self._direct(symbol), options.adjustment
+        query = FetchQuery(instrument, timeframe, span, now_ms, insist=True, adjustment=how)
         try:
-            table = self.fetch(asked).table
+            table = self.fetch(query).table
         except NoDataError:
             table = BarTable.empty()
-        return raw_frame(table, span, self.raw_shape)[: said.limit]
+        return raw_frame(table, span, self.raw_shape)[: options.limit]
 
     def get_ohlcv_batch(
         self, symbols: Sequence[str], interval: str, start_date: Any, end_date: Any
     ) -> dict[str, pd.DataFrame]:
         """Return :meth:`get_ohlcv` by symbol; symbols that failed are left out and logged."""
-        found = self.download_multiple_symbols(
+        frames = self.download_multiple_symbols(
             symbols, self.get_ohlcv, interval, start_date, end_date
         )
-        return {symbol: frame for symbol, frame in found.items() if frame is not None}
+        return {symbol: frame for symbol, frame in frames.items() if frame is not None}
 
     def download_multiple_symbols(
         self,
@@ -295,16 +295,16 @@ class BaseDataDownloader:
 
         Symbols for which it raises are left out and logged.
         """
-        found: dict[str, Any] = {}
+        results: dict[str, Any] = {}
         for symbol in symbols:
             try:
-                found[symbol] = call_foreign(
+                results[symbol] = call_foreign(
                     lambda s=symbol: download_func(s, interval, start_date, end_date),  # type: ignore[misc]
                     self.get_provider_name(),
                 )
             except DataError as exc:
                 _log.warning("%s: %s %s left out: %s", exc.provider, symbol, interval, exc)
-        return found
+        return results
 
     def get_fundamentals(self, symbol: str) -> Any:
         """Return what this vendor tells of ``symbol`` (its own spelling) as a dict; None for nothing.
@@ -388,8 +388,8 @@ def look_at(
     """
     look = getattr(_sender(downloader), "look", None)  # users' own senders need not have one
     door = door_of(downloader.capabilities, asset_class, timeframe)
-    found: VendorStatus | None = look(door, downloader.base_url) if look else None
-    return found
+    status: VendorStatus | None = look(door, downloader.base_url) if look else None
+    return status
 
 
 def reopen(downloader: BaseDataDownloader, door: str) -> None:

@@ -60,9 +60,9 @@ class VendorCalls:
         symbol = query.instrument.spelling(vendor.name)
         door = door_of(vendor.capabilities, query.instrument.asset_class, query.timeframe)
         with self.asking(sender, EndpointCall(symbol, door, url, query.insist)) as visit:
-            found = fetch_pages(vendor, query)
+            fetched = fetch_pages(vendor, query)
         self._last.visit = (_asked(query), visit)
-        return found
+        return fetched
 
     @contextmanager
     def asking(self, sender: Sender | None, call: EndpointCall) -> Iterator[GuardedCall | None]:
@@ -116,8 +116,8 @@ class VendorCalls:
 
     def blame(self, query: FetchQuery, error: BaseException) -> None:
         """Count ``error`` against the door of this thread's last question, if ``query`` was it."""
-        asked, visit = getattr(self._last, "visit", None) or (None, None)
-        if asked == _asked(query) and visit is not None:
+        endpoint, visit = getattr(self._last, "visit", None) or (None, None)
+        if endpoint == _asked(query) and visit is not None:
             self._last.visit = None
             visit.blame(error)
 

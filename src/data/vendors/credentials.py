@@ -101,8 +101,8 @@ class CredentialProvider:
         Raises:
             MissingCredentialsError: a key is needed and not there.
         """
-        held: VendorCredentials | None = getattr(self._held, "account", None)
-        return held if held is not None else self._now()
+        account: VendorCredentials | None = getattr(self._held, "account", None)
+        return account if account is not None else self._now()
 
     @contextmanager
     def held(self) -> Iterator[VendorCredentials]:
@@ -137,8 +137,8 @@ class CredentialProvider:
 
     def _key(self, names: tuple[str, ...]) -> str:
         """Return a key under any of its spellings; empty where there is none."""
-        found = (self._credentials.get(name) for name in names)
-        key = next((key for key in found if key), "")
+        values = (self._credentials.get(name) for name in names)
+        key = next((key for key in values if key), "")
         if key:
             note_key(key)
         return key

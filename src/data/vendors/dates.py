@@ -123,11 +123,11 @@ def without_margin(bars: Iterable[Bar], query: FetchQuery) -> list[Bar]:
     Rows from other dates are handed on: they show that the answer is not what was asked.
     """
     first, last = map(day_ms, _dates(query))
-    asked = Span(first, last + DAY_MS)
+    dates = Span(first, last + DAY_MS)
     if query.timeframe.is_intraday:
         zone = zone_of(query.instrument)
-        asked = Span(local_to_utc(zone, asked.start), local_to_utc(zone, asked.end))
-    return [bar for bar in bars if bar.stamp_ms in query.span or bar.stamp_ms not in asked]
+        dates = Span(local_to_utc(zone, dates.start), local_to_utc(zone, dates.end))
+    return [bar for bar in bars if bar.stamp_ms in query.span or bar.stamp_ms not in dates]
 
 
 def _dates(query: FetchQuery) -> tuple[date, date]:
@@ -138,9 +138,9 @@ def _dates(query: FetchQuery) -> tuple[date, date]:
     return local_date(zone, ends[0]), local_date(zone, ends[1])
 
 
-def zone_of(who: Instrument) -> ZoneInfo:
+def zone_of(instrument: Instrument) -> ZoneInfo:
     """Return the zone of a share's wall times; New York's where nobody said what venue it is."""
-    return ZoneInfo(NEW_YORK if who.calendar == "24/7" else who.timezone)
+    return ZoneInfo(NEW_YORK if instrument.calendar == "24/7" else instrument.timezone)
 
 
 @dataclass(frozen=True)
@@ -148,31 +148,31 @@ class ActionReader:
     """Makes actions of what a vendor tells about one share.
 
     Attributes:
-        who: the share.
+        instrument: the share.
         source: the vendor.
         now_ms: when it was asked.
         as_paid: whether its dividends are per share as of their own ex-date.
     """
 
-    who: Instrument
+    instrument: Instrument
     source: str
     now_ms: int
     as_paid: bool = True
 
     def split(self, text: str, new: Any, old: Any) -> Action:
         """Return a split of ``new`` shares for ``old`` ones; ``text`` is its ex-date."""
-        told = self._told(text, "split")
-        return replace(told, numerator=amount(new), denominator=amount(old))
+        action = self._action(text, "split")
+        return replace(action, numerator=amount(new), denominator=amount(old))
 
     def dividend(self, text: str, paid: Any) -> Action:
         """Return a dividend; ``text`` is its ex-date."""
-        told = self._told(text, "dividend")
-        return replace(told, amount=amount(paid), as_paid=self.as_paid)
+        action = self._action(text, "dividend")
+        return replace(action, amount=amount(paid), as_paid=self.as_paid)
 
-    def _told(self, text: str, kind: ActionType) -> Action:
+    def _action(self, text: str, kind: ActionType) -> Action:
         ex_date = date.fromisoformat(text)
         # Midnight at the venue: no session of a share begins before, and none is cut by it.
-        begins = local_to_utc(zone_of(self.who), day_ms(ex_date))
+        begins = local_to_utc(zone_of(self.instrument), day_ms(ex_date))
         return Action(ex_date, kind, begins, source=self.source, fetched_at=self.now_ms)
 
 

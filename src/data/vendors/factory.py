@@ -52,8 +52,8 @@ def downloader_class(code: str) -> type[BaseDataDownloader]:
     family = family_of(name)
     if family not in SERVED:
         return _offered_class(name)
-    found: Any = load(row_of(family).bars)
-    return cast("type[BaseDataDownloader]", found if name == family else found.member(name))
+    cls: Any = load(row_of(family).bars)
+    return cast("type[BaseDataDownloader]", cls if name == family else cls.member(name))
 
 
 def usable_class(code: str) -> type[BaseDataDownloader] | None:
@@ -70,13 +70,13 @@ def _offered_class(name: str) -> type[BaseDataDownloader]:
     Raises:
         UnknownProviderError: it cannot be imported, or is no vendor.
     """
-    found = _loaded(name)
-    if isinstance(found, UnknownProviderError):
+    cls = _loaded(name)
+    if isinstance(cls, UnknownProviderError):
         # A new one each time: a raised error keeps the frames of whoever got it.
         raise UnknownProviderError(
-            str(found.args[0]), provider=name, hint=found.hint
-        ) from found.__cause__
-    return found
+            str(cls.args[0]), provider=name, hint=cls.hint
+        ) from cls.__cause__
+    return cls
 
 
 @lru_cache(64)
@@ -96,17 +96,17 @@ def _loaded(name: str) -> type[BaseDataDownloader] | UnknownProviderError:
         return error
 
 
-def _checked(name: str, found: Any) -> type[BaseDataDownloader]:
+def _checked(name: str, cls: Any) -> type[BaseDataDownloader]:
     """Return what was loaded if it is a vendor of that name.
 
     Raises:
         UnknownProviderError: it is not.
     """
-    if not isinstance(found, type) or not issubclass(found, BaseDataDownloader):
+    if not isinstance(cls, type) or not issubclass(cls, BaseDataDownloader):
         raise UnknownProviderError("it is no subclass of BaseDataDownloader")
-    if found.name != name:
-        raise UnknownProviderError(f"its `name` is {found.name!r}, not {name!r}")
-    return found
+    if cls.name != name:
+        raise UnknownProviderError(f"its `name` is {cls.name!r}, not {name!r}")
+    return cls
 
 
 @dataclass(frozen=True)

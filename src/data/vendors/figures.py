@@ -118,8 +118,8 @@ class FiguresDownloader(BaseDataDownloader):
     ) -> pd.DataFrame:
         span, sender = raw_span(start, end), self._access.account().sender
         now_ms = sender.now_ms() if sender else span.end
-        who, step = self._direct(symbol), Timeframe.parse(period)
-        query = FigureQuery(measure, who, step, span, now_ms, insist=True)
+        instrument, step = self._direct(symbol), Timeframe.parse(period)
+        query = FigureQuery(measure, instrument, step, span, now_ms, insist=True)
         return figures_frame(measure, self.fetch_figures(query).rows)
 
     def _served(self, query: FigureQuery) -> Served:
@@ -133,8 +133,10 @@ class FiguresDownloader(BaseDataDownloader):
             kind = query.instrument.asset_class
             raise CapabilityError(f"{self.name} serves no {query.measure} of {kind}")
         if served.periods and label not in served.periods:
-            known = " ".join(served.periods)
-            raise CapabilityError(f"{self.name} serves {query.measure} every {known}, not {label}")
+            periods = " ".join(served.periods)
+            raise CapabilityError(
+                f"{self.name} serves {query.measure} every {periods}, not {label}"
+            )
         if served.depth_days and query.span.start < query.now_ms - served.depth_days * DAY_MS:
             raise CapabilityError(
                 f"{self.name} serves {query.measure} of the last {served.depth_days} days only"
@@ -178,22 +180,22 @@ def fetch_figures_of(
     )
 
 
-def _checked(found: Any, name: str, query: FigureQuery) -> FetchedFigures:
+def _checked(answer: Any, name: str, query: FigureQuery) -> FetchedFigures:
     """Return what a downloader that is not ours answered: ascending, unique, within the span.
 
     Raises:
         ResponseFormatError: it cannot be read.
     """
     with readable(name, query.measure.title):
-        if not isinstance(found, FetchedFigures):
+        if not isinstance(answer, FetchedFigures):
             raise ResponseFormatError(
-                f"fetch_figures of {name} returned a {type(found).__name__}, not FetchedFigures"
+                f"fetch_figures of {name} returned a {type(answer).__name__}, not FetchedFigures"
             )
-        rows = [Figure(int(stamp), tuple(map(float, values))) for stamp, values in found.rows]
+        rows = [Figure(int(stamp), tuple(map(float, values))) for stamp, values in answer.rows]
         _check(rows, name, query.measure)
-    held = {row.stamp_ms: row for row in rows if row.stamp_ms in query.span}
-    now_ms = min(int(found.server_now_ms), query.now_ms)
-    return FetchedFigures([held[stamp] for stamp in sorted(held)], now_ms, found.requests)
+    by_stamp = {row.stamp_ms: row for row in rows if row.stamp_ms in query.span}
+    now_ms = min(int(answer.server_now_ms), query.now_ms)
+    return FetchedFigures([by_stamp[stamp] for stamp in sorted(by_stamp)], now_ms, answer.requests)
 
 
 class _Collection:
@@ -223,8 +225,8 @@ class _Collection:
                 # Nothing lies less than a step away from a row.
                 sides = Span(span.start, first), Span(last + 1, span.end)
                 wanted += [s for s in sides if s.end - s.start >= self._step_ms]
-        found = [self._rows[stamp] for stamp in sorted(self._rows)]
-        return FetchedFigures(found, self._now_ms, self._requests)
+        figures = [self._rows[stamp] for stamp in sorted(self._rows)]
+        return FetchedFigures(figures, self._now_ms, self._requests)
 
     @property
     def _step_ms(self) -> int:
@@ -239,11 +241,11 @@ class _Collection:
         self._pages, self._requests = self._pages + 1, self._requests + response.requests
         self._now_ms = min(self._now_ms, server_time_ms(response) or self._now_ms)
         with readable(vendor.name, query.measure.title):
-            told = vendor.parse_figures(response, part)
-            _check(told, vendor.name, query.measure)
-        rows = sorted({row.stamp_ms: row for row in told if row.stamp_ms in span}.values())
-        is_full = len(told) >= self._page_rows
-        is_elsewhere = 2 * len(rows) < len({row.stamp_ms for row in told})
+            parsed = vendor.parse_figures(response, part)
+            _check(parsed, vendor.name, query.measure)
+        rows = sorted({row.stamp_ms: row for row in parsed if row.stamp_ms in span}.values())
+        is_full = len(parsed) >= self._page_rows
+        is_elsewhere = 2 * len(rows) < len({row.stamp_ms for row in parsed})
         if self._pages > PAGE_CAP or (is_full and (not rows or is_elsewhere)):
             raise ResponseFormatError(f"{vendor.name} sends us round in circles")
         return rows, is_full

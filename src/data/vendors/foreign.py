@@ -169,8 +169,11 @@ def kind_of(downloader: Any, instrument: Instrument, timeframe: Timeframe) -> Ki
 
     It is by the volume ``none`` of a kind in its ``capabilities``, where it has any.
     """
-    told = getattr(downloader, "capabilities", None)
-    has_none = isinstance(told, Capabilities) and told.kind(instrument, timeframe).volume == "none"
+    capabilities = getattr(downloader, "capabilities", None)
+    has_none = (
+        isinstance(capabilities, Capabilities)
+        and capabilities.kind(instrument, timeframe).volume == "none"
+    )
     return Kind(session="", anchor="", volume="none" if has_none else "")
 
 

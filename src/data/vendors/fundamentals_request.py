@@ -55,17 +55,22 @@ class TableQuestion:
         return self.instrument.symbol
 
 
-def ask_by_table(downloader: TableVendor, table: VendorTable, asked: TableQuestion) -> Snapshot:
+def ask_by_table(downloader: TableVendor, table: VendorTable, question: TableQuestion) -> Snapshot:
     """Return what a vendor of ours says.
 
     Raises:
         DataError: it refused, failed, does not know the symbol or answered about another one.
     """
-    spelled = table.spelled(asked.instrument)
-    with downloader.visiting(f"fundamentals/{asked.data_type}", spelled):
-        bodies = _bodies(downloader, table, asked, spelled)
+    spelled = table.spelled(question.instrument)
+    with downloader.visiting(f"fundamentals/{question.data_type}", spelled):
+        bodies = _bodies(downloader, table, question, spelled)
         with readable(table.vendor, "fundamentals"):
-            return read(table, Told(asked.symbol, spelled, asked.data_type, asked.now_ms, bodies))
+            return read(
+                table,
+                VendorAnswers(
+                    question.symbol, spelled, question.data_type, question.now_ms, bodies
+                ),
+            )
 
 
 def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[str, Any] | None:
@@ -82,28 +87,30 @@ def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[
     table = table_of(downloader.name)
     if table is None:
         return None
-    who = Instrument(symbol, max(table.asset_classes))
+    instrument = Instrument(symbol, max(table.asset_classes))
     try:
-        return plain_of(ask_by_table(downloader, table, TableQuestion(who, "profile", now_ms)))
+        return plain_of(
+            ask_by_table(downloader, table, TableQuestion(instrument, "profile", now_ms))
+        )
     except (NoDataError, SymbolNotFoundError):
         return None
 
 
 def _bodies(
-    downloader: TableVendor, table: VendorTable, asked: TableQuestion, spelled: str
+    downloader: TableVendor, table: VendorTable, question: TableQuestion, spelled: str
 ) -> dict[Ask, Any]:
     """Return the answers, one a request; of optional ones those that can be had."""
     bodies: dict[Ask, Any] = {}
-    named = table.naming(asked.instrument) if table.naming else {}
-    needed = {a.ask for a in table.types[asked.data_type] if not a.is_optional}
-    for ask in dict.fromkeys(answer.ask for answer in table.types[asked.data_type]):
+    named = table.naming(question.instrument) if table.naming else {}
+    needed = {a.ask for a in table.types[question.data_type] if not a.is_optional}
+    for ask in dict.fromkeys(answer.ask for answer in table.types[question.data_type]):
         try:
-            request = request_of(table, ask, spelled, downloader, asked.now_ms)
+            request = request_of(table, ask, spelled, downloader, question.now_ms)
             answer = downloader.send(replace(request, params={**named, **request.params}))
             bodies[ask] = answer.json()
         except ProviderError as exc:
             if ask in needed or isinstance(exc, TransientError):
-                exc.symbol = exc.symbol or asked.symbol
+                exc.symbol = exc.symbol or question.symbol
                 raise
     return bodies
 
@@ -124,8 +131,8 @@ _MOST_STATEMENTS = 2_000
 _LONGEST_PERIOD = 40
 
 
-class Told(NamedTuple):
-    """What was asked and answered."""
+class VendorAnswers(NamedTuple):
+    """The answers to one question, by request; of optional requests some may lack."""
 
     symbol: str
     spelled: str
@@ -134,12 +141,12 @@ class Told(NamedTuple):
     bodies: Mapping[Ask, Any]
 
 
-def read(table: VendorTable, told: Told) -> Snapshot:
+def read(table: VendorTable, answers: VendorAnswers) -> Snapshot:
     """Return what the answers say.
 
     Args:
         table: how the vendor's answers are read.
-        told: whom it was asked about, and its answers; those to optional requests may lack.
+        answers: whom it was asked about, and its answers; those to optional requests may lack.
 
     Raises:
         SymbolNotFoundError: there is nothing in them.
@@ -147,24 +154,24 @@ def read(table: VendorTable, told: Told) -> Snapshot:
         KeyError, IndexError, TypeError, ValueError, AttributeError: they are of another shape.
     """
     sheet = _Sheet(table.vendor)
-    for answer in table.types[told.data_type]:
-        if answer.ask in told.bodies:
-            sheet.add(answer, told.bodies[answer.ask], told.spelled)
+    for answer in table.types[answers.data_type]:
+        if answer.ask in answers.bodies:
+            sheet.add(answer, answers.bodies[answer.ask], answers.spelled)
     if not sheet.facts and not sheet.statements:
         raise SymbolNotFoundError(
-            f"{table.vendor} has no {told.data_type} of {told.symbol}",
+            f"{table.vendor} has no {answers.data_type} of {answers.symbol}",
             provider=table.vendor,
-            symbol=told.symbol,
+            symbol=answers.symbol,
         )
     return Snapshot(
         vendor=table.vendor,
-        symbol=told.symbol,
-        fetched_at_ms=told.fetched_at_ms,
+        symbol=answers.symbol,
+        fetched_at_ms=answers.fetched_at_ms,
         facts=sheet.facts,
         statements=tuple(sheet.newest_first()),
         blocks=sheet.blocks,
         dropped=sheet.dropped,
-        data_types=(told.data_type,),
+        data_types=(answers.data_type,),
         names_symbol=sheet.names_symbol,
     )
 
@@ -182,24 +189,24 @@ class _Sheet:
 
     def add(self, answer: TableAnswer, body: Any, spelled: str) -> None:
         """Take in one answer."""
-        found = at(body, answer.row)
-        if found is not None and answer.shape is not None:
-            found = answer.shape(found)
-        if not found:
+        content = at(body, answer.row)
+        if content is not None and answer.shape is not None:
+            content = answer.shape(content)
+        if not content:
             return
         self._check_whose(answer, body, spelled)
         if answer.statement:
-            if len(found) > _MOST_STATEMENTS:
-                self.dropped[answer.statement] = f"{len(found):,} reports are too many"
+            if len(content) > _MOST_STATEMENTS:
+                self.dropped[answer.statement] = f"{len(content):,} reports are too many"
                 return
-            self.statements += [s for row in found if (s := self._statement(answer, row))]
+            self.statements += [s for row in content if (s := self._statement(answer, row))]
             return
         if answer.block:
-            older = {name: at(found, path) for name, path in answer.also.items()}
-            known = {name: value for name, value in older.items() if value is not None}
-            self._keep_block(answer.block, {**known, **found} if known else found)
+            older = {name: at(content, path) for name, path in answer.also.items()}
+            aliases = {name: value for name, value in older.items() if value is not None}
+            self._keep_block(answer.block, {**aliases, **content} if aliases else content)
         for name, where in answer.fields.items():
-            if name not in self.facts and (fact := self._fact(answer, name, _pick(where), found)):
+            if name not in self.facts and (fact := self._fact(answer, name, _pick(where), content)):
                 self.facts[name] = fact
 
     def _keep_block(self, name: str, block: Any) -> None:
@@ -215,14 +222,16 @@ class _Sheet:
 
     def _check_whose(self, answer: TableAnswer, body: Any, spelled: str) -> None:
         """Refuse what is about another symbol."""
-        told = at(body, answer.symbol) if answer.symbol else None
-        said = [s for one in (told if isinstance(told, list) else [told]) if (s := text_of(one))]
-        if not said:
+        named = at(body, answer.symbol) if answer.symbol else None
+        names = [
+            s for one in (named if isinstance(named, list) else [named]) if (s := text_of(one))
+        ]
+        if not names:
             return
         wanted = spelled.rpartition(".")[0] or spelled if answer.is_bare else spelled
-        if _letters(wanted) not in map(_letters, said):
+        if _letters(wanted) not in map(_letters, names):
             raise ResponseFormatError(
-                f"{self._vendor} answered about {', '.join(map(repr, said))[:80]}, it was asked "
+                f"{self._vendor} answered about {', '.join(map(repr, names))[:80]}, it was asked "
                 f"about {spelled}",
                 provider=self._vendor,
                 symbol=spelled,
@@ -233,18 +242,18 @@ class _Sheet:
         unit: Unit = FIELDS.get(name, "")
         raw = at(row, pick.at)
         if unit == "text":
-            said = text_of(raw)
-            if said is not None and len(said) > _LONGEST_TEXT:
-                self.dropped[name] = f"a text of {len(said):,} characters is too long"
+            text = text_of(raw)
+            if text is not None and len(text) > _LONGEST_TEXT:
+                self.dropped[name] = f"a text of {len(text):,} characters is too long"
                 return None
-            return None if said is None else Fact(_tidy(name, said), "text")
+            return None if text is None else Fact(_tidy(name, text), "text")
         number = self._number(name, raw, zero_is_unknown=pick.zero_is_unknown)
         if number is None:
             return None
         currency = ""
         if unit in WITH_CURRENCY:
-            told = answer.currency if pick.currency is None else pick.currency
-            currency, divisor = major(text_of(at(row, told)) or "")
+            path = answer.currency if pick.currency is None else pick.currency
+            currency, divisor = major(text_of(at(row, path)) or "")
             number = number / divisor if unit == "price" else number
         period = text_of(at(row, answer.period if pick.period is None else pick.period)) or ""
         period = period[:_LONGEST_PERIOD]
@@ -276,9 +285,9 @@ class _Sheet:
 def at(row: Any, path: str) -> Any:
     """Return what stands under ``path``; None where nothing does."""
     for way in path.split("|"):
-        found = way[1:] if way.startswith("=") else _follow(row, way.split(".") if way else ())
-        if found is not None and not (isinstance(found, str) and _is_nothing(found)):
-            return found
+        value = way[1:] if way.startswith("=") else _follow(row, way.split(".") if way else ())
+        if value is not None and not (isinstance(value, str) and _is_nothing(value)):
+            return value
     return None
 
 
@@ -309,8 +318,8 @@ def text_of(value: Any) -> str | None:
     """Return a text that says something; numbers are written out."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    said = str(value).strip()
-    return None if _is_nothing(said) else said
+    text = str(value).strip()
+    return None if _is_nothing(text) else text
 
 
 def day_of(value: Any) -> str:
@@ -331,8 +340,8 @@ def _pick(where: str | Pick) -> Pick:
     return where if isinstance(where, Pick) else Pick(where)
 
 
-def _is_nothing(said: str) -> bool:
-    return said.strip().lower() in _NOTHING
+def _is_nothing(text: str) -> bool:
+    return text.strip().lower() in _NOTHING
 
 
 def _letters(symbol: str) -> str:
@@ -340,5 +349,5 @@ def _letters(symbol: str) -> str:
     return re.sub(r"[-./ ]", "", symbol).upper()
 
 
-def _tidy(name: str, said: str) -> str:
-    return (major(said)[0] or said) if name == "currency" else said
+def _tidy(name: str, text: str) -> str:
+    return (major(text)[0] or text) if name == "currency" else text

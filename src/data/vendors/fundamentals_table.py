@@ -163,11 +163,11 @@ class TableAccount(Protocol):
 def american(vendor: str, separator: str, preferred: str) -> Callable[[Instrument], str]:
     """Return the spelling of a vendor of American shares; see :func:`.us_equities.share`."""
 
-    def spelled(who: Instrument) -> str:
+    def spelled(instrument: Instrument) -> str:
         # Loaded when somebody is asked: what the cache answers needs none of it.
         from .us_equities import share
 
-        return share(who, vendor, separator, preferred)
+        return share(instrument, vendor, separator, preferred)
 
     return spelled
 
@@ -181,7 +181,7 @@ def request_of(
         name: value.replace(SYMBOL, spelled).replace(NOW, now) if isinstance(value, str) else value
         for name, value in ask.params.items()
     }
-    held = [
+    keys = [
         (key, account.secret(key.secret))
         for key in table.keys
         if not (key.unless and account.secret(key.unless))
@@ -189,9 +189,9 @@ def request_of(
     return HttpRequest(
         account.base_url + ask.path.replace(SYMBOL, spelled),
         params=params,
-        secret_params={key.param: secret for key, secret in held if secret and key.param},
+        secret_params={key.param: secret for key, secret in keys if secret and key.param},
         secret_headers={
-            key.header: key.prefix + secret for key, secret in held if secret and key.header
+            key.header: key.prefix + secret for key, secret in keys if secret and key.header
         },
         cost=ask.cost,
     )

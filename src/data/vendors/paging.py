@@ -100,11 +100,11 @@ class _Harvest:
         self.unit = page.unit or self.unit
         self.listed_ms = page.listed_ms if self.listed_ms is None else self.listed_ms
         self.requests += response.requests
-        told = server_time_ms(response)
-        self.dated = self.dated and told is not None
+        server_ms = server_time_ms(response)
+        self.dated = self.dated and server_ms is not None
         # The rows may be as old as the request; only the head of the answer is of that time.
-        if told is not None:
-            asked_ms = told - response.took_ms
+        if server_ms is not None:
+            asked_ms = server_ms - response.took_ms
             self.server_now_ms = min(self.server_now_ms, asked_ms)
             known_ms = self.vendor_now_ms
             self.vendor_now_ms = asked_ms if known_ms is None else min(known_ms, asked_ms)
@@ -130,11 +130,11 @@ def check_capability(vendor: PagedVendor, query: FetchQuery) -> None:
     Raises:
         CapabilityError: the class, timeframe or depth is not served; says what is.
     """
-    caps, who, label = vendor.capabilities, query.instrument, query.timeframe.label
-    if who.asset_class not in caps.asset_classes:
+    caps, instrument, label = vendor.capabilities, query.instrument, query.timeframe.label
+    if instrument.asset_class not in caps.asset_classes:
         served = ", ".join(sorted(caps.asset_classes)) or "nothing"
-        raise CapabilityError(f"{vendor.name} serves {served}, not {who.asset_class}")
-    if label not in (labels := caps.labels(who.asset_class)):
+        raise CapabilityError(f"{vendor.name} serves {served}, not {instrument.asset_class}")
+    if label not in (labels := caps.labels(instrument.asset_class)):
         served = " ".join(labels)
         raise CapabilityError(f"{vendor.name} serves the timeframes {served}, not {label}")
     depth = caps.depth_days.get(label)
@@ -144,46 +144,46 @@ def check_capability(vendor: PagedVendor, query: FetchQuery) -> None:
 
 
 def _harvest(vendor: PagedVendor, query: FetchQuery) -> _Harvest:
-    found, start = _Harvest(query.now_ms), query.span.start
+    harvest, start = _Harvest(query.now_ms), query.span.start
     while start < query.span.end:
         rest = replace(query, span=Span(start, query.span.end))
         first = pieces(rest.span, query.timeframe, vendor.capabilities, query.now_ms)[0]
-        if not first.is_archived or found.is_out:
-            end = query.span.end if found.is_out else first.span.end
-            start = _follow(vendor, replace(query, span=Span(start, end)), found)
-        elif _is_had(vendor, replace(query, span=first.span), found):
+        if not first.is_archived or harvest.is_out:
+            end = query.span.end if harvest.is_out else first.span.end
+            start = _follow(vendor, replace(query, span=Span(start, end)), harvest)
+        elif _is_had(vendor, replace(query, span=first.span), harvest):
             start = first.span.end
         else:
-            start = _follow(vendor, rest, found, until_rows=not found.is_out)
-    return found
+            start = _follow(vendor, rest, harvest, until_rows=not harvest.is_out)
+    return harvest
 
 
-def _is_had(vendor: PagedVendor, query: FetchQuery, found: _Harvest) -> bool:
+def _is_had(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> bool:
     """Take a whole month from the vendor's archive; whatever is wrong there, it has pages too."""
     try:
         with judged(vendor.name):  # it may be caught here, and is of the archive all the same
             table, requests = fetch_month(cast("Archive", vendor), query)
     except DataError as exc:
-        found.trouble = str(exc.args[0])
-        found.troubles += 1
+        harvest.trouble = str(exc.args[0])
+        harvest.troubles += 1
         # Before a listing there are no files: it is worth another look behind it, and no more.
-        found.is_out = not isinstance(exc, SymbolNotFoundError) or found.troubles > 1
+        harvest.is_out = not isinstance(exc, SymbolNotFoundError) or harvest.troubles > 1
         return False
-    found.tables.append(table)
-    found.actions = None
-    found.months, found.requests = found.months + 1, found.requests + requests
+    harvest.tables.append(table)
+    harvest.actions = None
+    harvest.months, harvest.requests = harvest.months + 1, harvest.requests + requests
     return True
 
 
 def _follow(
-    vendor: PagedVendor, query: FetchQuery, found: _Harvest, *, until_rows: bool = False
+    vendor: PagedVendor, query: FetchQuery, harvest: _Harvest, *, until_rows: bool = False
 ) -> int:
     """Take in the pages of a stretch, or those up to the first rows; return where they end."""
     days = vendor.capabilities.page_days.get(query.timeframe.label, 0)
     for window in windows(query.span, query.timeframe, days=days):
         for response, page, table in _pages(vendor, replace(query, span=window)):
-            found.add(response, page, table)
-            if len(found.tables) > PAGE_CAP:
+            harvest.add(response, page, table)
+            if len(harvest.tables) > PAGE_CAP:
                 raise ResponseFormatError(f"{vendor.name} has more than {PAGE_CAP} pages for this")
             if until_rows and page.bars and page.next_ms is not None:
                 return page.next_ms
@@ -194,11 +194,11 @@ def _pages(
     vendor: PagedVendor, query: FetchQuery
 ) -> Iterator[tuple[HttpResponse, BarPage, BarTable]]:
     """Follow cursors and stamps until the vendor says that this was the last page."""
-    asked: set[tuple[int, str | None]] = set()
+    requested: set[tuple[int, str | None]] = set()
     progress = _Progress(vendor.name, query)
     start, cursor = query.span.start, _FIRST_PAGE
     while start < query.span.end:
-        asked.add((start, cursor))
+        requested.add((start, cursor))
         part = replace(query, span=Span(start, query.span.end))
         response = vendor.send(vendor.bars_request(part, cursor))
         page, table = read_page(vendor, response, part)
@@ -207,7 +207,7 @@ def _pages(
         if page.cursor is None and page.next_ms is None:
             return
         following = start if page.next_ms is None else page.next_ms
-        if (following, page.cursor) in asked or following < start:
+        if (following, page.cursor) in requested or following < start:
             raise ResponseFormatError(f"{vendor.name} sends us round in circles")
         start, cursor = following, page.cursor
 
@@ -236,9 +236,9 @@ class _Progress:
         if page.cursor is None:  # stamps have to go on by themselves
             return
         stamps = table.stamps[(table.stamps >= self._span.start) & (table.stamps < self._span.end)]
-        known = len(self._seen)
+        before = len(self._seen)
         self._seen = np.union1d(self._seen, stamps)
-        self._idle = 0 if len(self._seen) > known else self._idle + 1
+        self._idle = 0 if len(self._seen) > before else self._idle + 1
         if self._idle > IDLE_PAGES:
             raise ResponseFormatError(
                 f"{self._vendor} sends page after page with no bar that is new"
@@ -288,56 +288,56 @@ def readable(vendor: str, what: str) -> Iterator[None]:
         ) from exc
 
 
-def check_symbol(vendor: str, asked: str, named: object) -> None:
+def check_symbol(vendor: str, spelling: str, named: object) -> None:
     """Refuse an answer about another symbol; one that names none passes. Case does not matter.
 
     Args:
         vendor: canonical name.
-        asked: the symbol asked for, in the vendor's spelling.
+        spelling: the symbol asked for, in the vendor's spelling.
         named: the symbol that the answer names; None or empty where it names none.
 
     Raises:
         ResponseFormatError: the two differ.
     """
-    if named and str(named).upper() != asked.upper():
-        raise ResponseFormatError(f"{vendor} answered about {str(named)[:40]!r}, not {asked!r}")
+    if named and str(named).upper() != spelling.upper():
+        raise ResponseFormatError(f"{vendor} answered about {str(named)[:40]!r}, not {spelling!r}")
 
 
-def about(vendor: str, asked: str, rows: Sequence[Any], name: str) -> list[Any]:
-    """Return the rows that name ``asked`` under ``name``; those of other symbols are left out.
+def about(vendor: str, spelling: str, rows: Sequence[Any], name: str) -> list[Any]:
+    """Return the rows that name ``spelling`` under ``name``; those of other symbols are left out.
 
     Raises:
         ResponseFormatError: there are rows, and none of them is of that symbol.
     """
-    found = [row for row in rows if row[name] == asked]
-    if rows and not found:
-        check_symbol(vendor, asked, rows[0][name])
-    return found
+    matches = [row for row in rows if row[name] == spelling]
+    if rows and not matches:
+        check_symbol(vendor, spelling, rows[0][name])
+    return matches
 
 
-def _fetched(vendor: PagedVendor, query: FetchQuery, found: _Harvest) -> Fetched:
-    table = concat(found.tables)
+def _fetched(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> Fetched:
+    table = concat(harvest.tables)
     if not len(table):
         error = NoDataError(f"{vendor.name} has no {query.timeframe} bars in this range")
-        error.server_now_ms = found.server_now_ms if found.dated else None
+        error.server_now_ms = harvest.server_now_ms if harvest.dated else None
         raise error
     caps = vendor.capabilities.at(query.timeframe)
     kind = caps.kind(query.instrument, query.timeframe)
     return Fetched(
         table=table,
         vendor=vendor.name,
-        kind=replace(kind, unit=found.unit or kind.unit),
+        kind=replace(kind, unit=harvest.unit or kind.unit),
         basis=Basis(query.adjustment or caps.adjustment),
-        server_now_ms=found.server_now_ms,
-        actions=None if found.actions is None else tuple(found.actions),
-        requests=found.requests,
+        server_now_ms=harvest.server_now_ms,
+        actions=None if harvest.actions is None else tuple(harvest.actions),
+        requests=harvest.requests,
         settle_ms=caps.settle_ms,
         dense=vendor.is_dense(query.timeframe),
-        way=found.way,
-        listed_ms=found.listed_ms,
-        seams=_seams(found.tables),
-        dated=found.dated,
-        vendor_now_ms=found.vendor_now_ms if found.dated else None,
+        way=harvest.way,
+        listed_ms=harvest.listed_ms,
+        seams=_seams(harvest.tables),
+        dated=harvest.dated,
+        vendor_now_ms=harvest.vendor_now_ms if harvest.dated else None,
     )
 
 

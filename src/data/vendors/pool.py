@@ -59,23 +59,25 @@ class DownloaderPool:
             downloaders: what there is by name; a new one is put there under both its names.
         """
         code = canonical_vendor(name) or name
-        found = downloaders.get(code, downloaders.get(name))
-        if found is None:
-            found = self._make(code)
-        if found is None or self._is_out(found):
+        downloader = downloaders.get(code, downloaders.get(name))
+        if downloader is None:
+            downloader = self._make(code)
+        if downloader is None or self._is_out(downloader):
             return None
-        downloaders.setdefault(code, found)
-        downloaders.setdefault(name, found)
-        return found
+        downloaders.setdefault(code, downloader)
+        downloaders.setdefault(name, downloader)
+        return downloader
 
     def variables(self, name: str) -> frozenset[str]:
         """Return the variables that :meth:`supply` looks at for a vendor or alias."""
         code = canonical_vendor(name) or name
         if code not in self._variables:
-            said = self._said_to(code).get("credentials")
+            credentials = self._said_to(code).get("credentials")
             cls = usable_class(code)
             own = credentials_for(cls.secrets).variables if cls is not None else frozenset()
-            self._variables[code] = own | (said.variables if said is not None else frozenset())
+            self._variables[code] = own | (
+                credentials.variables if credentials is not None else frozenset()
+            )
         return self._variables[code]
 
     def take_back(self, downloaders: dict[str, Any]) -> None:
@@ -120,20 +122,20 @@ class DownloaderPool:
         return made
 
 
-def constructor_arguments(said: ProviderRules) -> dict[str, Any]:
+def constructor_arguments(rules: ProviderRules) -> dict[str, Any]:
     """Return the keyword arguments that the rules have for a vendor; what they leave out is absent."""
-    found: dict[str, Any] = {}
-    if said.base_url:
-        found["base_url"] = said.base_url
-    if key_names(said.name) or said.api_key_env:
-        found["credentials"] = vendor_credentials(
-            said.name, said.api_key_env, said.secret_key_env, names=own_names(said.name)
+    arguments: dict[str, Any] = {}
+    if rules.base_url:
+        arguments["base_url"] = rules.base_url
+    if key_names(rules.name) or rules.api_key_env:
+        arguments["credentials"] = vendor_credentials(
+            rules.name, rules.api_key_env, rules.secret_key_env, names=own_names(rules.name)
         )
-    if said.name == "local":
-        found["files"] = dict(said.options)
-    if said.name == "ibkr":
-        found |= said.options
-    return found
+    if rules.name == "local":
+        arguments["files"] = dict(rules.options)
+    if rules.name == "ibkr":
+        arguments |= rules.options
+    return arguments
 
 
 def own_names(vendor: str) -> tuple[str, ...]:
@@ -143,12 +145,12 @@ def own_names(vendor: str) -> tuple[str, ...]:
     return tuple(entry if isinstance(entry, str) else entry[0] for entry in secrets)
 
 
-def apply_settling(downloader: Any, said: ProviderRules) -> None:
+def apply_settling(downloader: Any, rules: ProviderRules) -> None:
     """Give a downloader of ours the settling time of the rules, where they name one."""
-    if said.settle_minutes is None or not is_ours(downloader):
+    if rules.settle_minutes is None or not is_ours(downloader):
         return
     assert isinstance(downloader, BaseDataDownloader)
-    settle_ms = round(said.settle_minutes * MINUTE_MS)
+    settle_ms = round(rules.settle_minutes * MINUTE_MS)
     downloader.capabilities = replace(downloader.capabilities, settle_ms=settle_ms)
 
 
@@ -159,9 +161,9 @@ def supplied(selector: Any, name: str) -> Any | None:
         selector: ours, or a user's double of it, which need not be able to make any.
         name: of the vendor.
     """
-    found = selector.downloaders.get(name)
+    downloader = selector.downloaders.get(name)
     make = getattr(selector, "_initialize_downloader", None)
-    return make(name) if found is None and make is not None else found
+    return make(name) if downloader is None and make is not None else downloader
 
 
 def own_sender(selector: Any, name: str, downloader: Any) -> OwnSender | None:

@@ -72,16 +72,16 @@ class RawOptions:
     limit: int | None = None
 
 
-def raw_options(vendor: str, known: Iterable[str], said: Mapping[str, Any]) -> RawOptions:
-    """Read the options of a direct call; ``known`` are those that ``vendor`` takes.
+def raw_options(vendor: str, names: Iterable[str], options: Mapping[str, Any]) -> RawOptions:
+    """Read the options of a direct call; ``names`` are those that ``vendor`` takes.
 
     Raises:
         TypeError: the vendor knows no such option.
         QueryError: an option has a value that it cannot have.
     """
-    if strange := said.keys() - set(known):
+    if strange := options.keys() - set(names):
         raise TypeError(f"{vendor} knows no option {', '.join(sorted(strange))}")
-    adjustment, limit = said.get("adjustment"), said.get("limit")
+    adjustment, limit = options.get("adjustment"), options.get("limit")
     if adjustment not in (None, *ADJUSTMENTS):
         raise QueryError(f"unknown adjustment {adjustment!r}", hint=f"one of {ADJUSTMENTS}")
     if limit is not None and (not isinstance(limit, int) or limit < 1):
@@ -99,8 +99,8 @@ def raw_frame(table: BarTable, span: Span, shape: RawShape) -> pd.DataFrame:
     """
     from ..model.frame import build_frame  # pandas is loaded for those who need it
 
-    said = ~np.logical_and.reduce([np.isnan(column) for column in table.values()[:4]])
-    tidy = merge(BarTable.empty(), table.take(said))
+    has_price = ~np.logical_and.reduce([np.isnan(column) for column in table.values()[:4]])
+    tidy = merge(BarTable.empty(), table.take(has_price))
     frame = build_frame(tidy.within(span))
     return frame if shape == "index" else frame.reset_index()
 

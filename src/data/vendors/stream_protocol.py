@@ -125,15 +125,17 @@ def _parsed(frame: str | bytes) -> Any:
     return json.loads(frame)
 
 
-def spelled(vendor: str, traits: StreamTraits, who: Instrument, step: Timeframe) -> str | None:
+def spelled(
+    vendor: str, traits: StreamTraits, instrument: Instrument, step: Timeframe
+) -> str | None:
     """Return how ``vendor`` spells an instrument whose bars it streams, else None."""
-    if who.asset_class not in traits.asset_classes:
+    if instrument.asset_class not in traits.asset_classes:
         return None
     if traits.timeframes and step.label not in traits.timeframes:
         return None
-    spelling = who.spelling(vendor)
+    spelling = instrument.spelling(vendor)
     # Classes of shares stand behind a dot on every stream; among ourselves behind a dash.
-    return spelling.replace("-", ".") if who.asset_class == "stock" else spelling
+    return spelling.replace("-", ".") if instrument.asset_class == "stock" else spelling
 
 
 def bar_of(stamp_ms: int, values: Iterable[Any], *, is_closed: bool = True) -> LiveBar:
@@ -153,10 +155,10 @@ def key_of(credentials: Mapping[str, str] | None, name: str, title: str) -> str:
     Raises:
         MissingCredentialsError: it is not set.
     """
-    found = (credentials or {}).get(name)
-    if not found:
+    key = (credentials or {}).get(name)
+    if not key:
         raise MissingCredentialsError(f"{title}'s stream needs a key", hint=f"set {name}")
-    return found
+    return key
 
 
 def is_sound(bar: LiveBar) -> bool:

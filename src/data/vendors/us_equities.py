@@ -106,18 +106,18 @@ def ask_actions(
         ResponseFormatError: an answer cannot be read, or there is no end of them.
         DataError: the vendor refused or failed.
     """
-    found: dict[Action, None] = {}
+    actions: dict[Action, None] = {}
     request: HttpRequest | None = first
     idle = 0
     for _ in range(_PAGE_CAP):
         if request is None:
-            named = stamped(found, vendor.name, now_ms)
+            named = stamped(actions, vendor.name, now_ms)
             return sorted(action for action in named if day_ms(action.ex_date) in span)
-        known = len(found)
-        told, request = _read(vendor, request, read)
-        found.update(dict.fromkeys(told))
-        idle = 0 if len(found) > known else idle + 1
-        if request is not None and (idle > IDLE_PAGES or len(found) > _MOST_ACTIONS):
+        before = len(actions)
+        page, request = _read(vendor, request, read)
+        actions.update(dict.fromkeys(page))
+        idle = 0 if len(actions) > before else idle + 1
+        if request is not None and (idle > IDLE_PAGES or len(actions) > _MOST_ACTIONS):
             raise ResponseFormatError(f"{vendor.name} has no end of splits and dividends")
     raise ResponseFormatError(f"{vendor.name} has more than {_PAGE_CAP} pages of actions")
 
@@ -127,8 +127,8 @@ def _read(
 ) -> tuple[list[Action], HttpRequest | None]:
     response = vendor.send(request)
     try:
-        told, following = read(response.json())
-        return list(told), following
+        actions, following = read(response.json())
+        return list(actions), following
     except DataError:
         raise
     except UNREADABLE as exc:

@@ -341,7 +341,7 @@ def used(
         event
         for event in disputed
         if (dividends or event.type == "split")
-        and any(day_ms(said.ex_date) in span for said in event.said for span in needed)
+        and any(day_ms(said.ex_date) in span for said in event.reports for span in needed)
     ]
 
 

@@ -163,7 +163,7 @@ class Reader:
             query=query,
             table=done.table,
             coverage=coverage,
-            gaps=lacking_spans(span, coverage, outcome.unfilled, now, life.told(now)),
+            gaps=lacking_spans(span, coverage, outcome.unfilled, now, life.for_gaps(now)),
             flagged=[(s.bar.stamp_ms, s.reason) for s in flagged],
             kind=kind,
             as_of=done.as_of,

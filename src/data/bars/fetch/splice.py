@@ -150,7 +150,7 @@ class Splicer:
             return [Verdict("unchecked", 1.0, 0.0, 0, said) for _ in reply.sides], None
         kinds = [reply.fetched.kind, *(c.kind for side in reply.sides for c in side.parts)]
         tolerance = AGGREGATES if any(k.venue == "aggregate" for k in kinds) else ONE_MARKET
-        first = [judge(m.held, m.came, None, tolerance) for m in meetings]
+        first = [judge(m.stored, m.fetched, None, tolerance) for m in meetings]
         if all(verdict.kind != "conflict" for verdict in first):
             return first, None
         return settle(meetings, self._fixes(work, reply.sides, basis), tolerance)
@@ -211,7 +211,7 @@ def with_splices(commit: Commit, splices: Sequence[Splice], span: Span) -> Commi
 def _splice(side: Side, verdict: Verdict, span: Span, fix: Fix | None) -> Splice:
     at = span.end if side.is_later else span.start
     if verdict.kind == "unchecked":
-        return Splice(at, side.vendor, "unchecked", 1.0, verdict.common, verdict.said)
+        return Splice(at, side.vendor, "unchecked", 1.0, verdict.common, verdict.summary)
     because = fix.because if fix is not None else ""
     kind = "constant" if fix is not None else verdict.kind
     return Splice(at, side.vendor, kind, round(verdict.ratio, 9), verdict.common, because)
@@ -231,7 +231,7 @@ def _refuse_conflicts(
             place = f"from {iso(end)} on" if side.is_later else f"before {iso(start)}"
             raise SpliceConflictError(
                 f"prices of {vendor} for {work.query} do not fit those of {side.vendor} {place}: "
-                f"{verdict.said}",
+                f"{verdict.summary}",
                 provider=vendor,
                 symbol=work.query.instrument.symbol,
                 hint="pin one vendor with provider=, or have one supply the whole range anew with "

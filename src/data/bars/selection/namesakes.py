@@ -127,4 +127,4 @@ def derivative(query: BarsQuery, way: Route, clock: Clock) -> tuple[str, list[At
         asked = replace(asked, requests=current_call().requests - sent)
         return "", [_failed(asked, error, clock.monotonic() - started)]
     attempt = replace(asked, seconds=clock.monotonic() - started, requests=found.requests)
-    return found.told, [attempt] if found.requests else []
+    return found.hint, [attempt] if found.requests else []

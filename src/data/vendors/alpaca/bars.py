@@ -70,13 +70,13 @@ def read_bar(row: Mapping[str, Any], *, is_day: bool) -> Bar:
     return Bar(session_ms(label) if is_day else label, *values)
 
 
-def read_actions(told: Mapping[str, Any]) -> Iterator[Action]:
+def read_actions(actions: Mapping[str, Any]) -> Iterator[Action]:
     """Read corporate actions by type; a stock dividend changes the price as a split does."""
-    for row in (*told.get("forward_splits", ()), *told.get("reverse_splits", ())):
+    for row in (*actions.get("forward_splits", ()), *actions.get("reverse_splits", ())):
         yield split(row["ex_date"], row["new_rate"], row["old_rate"])
-    for row in told.get("stock_dividends", ()):
+    for row in actions.get("stock_dividends", ()):
         yield split(row["ex_date"], round(1 + amount(row["rate"]), 10), 1)
-    for row in told.get("cash_dividends", ()):
+    for row in actions.get("cash_dividends", ()):
         yield dividend(row["ex_date"], row["rate"])
 
 
@@ -139,8 +139,8 @@ class AlpacaDataDownloader(BaseDataDownloader):
         **wired: Unpack[WiredKeys],
     ) -> None:
         if api_key or secret_key:
-            given = {"ALPACA_API_KEY": api_key or "", "ALPACA_SECRET_KEY": secret_key or ""}
-            wired["credentials"] = given
+            keys = {"ALPACA_API_KEY": api_key or "", "ALPACA_SECRET_KEY": secret_key or ""}
+            wired["credentials"] = keys
         is_trading = base_url is not None and any(host in base_url for host in _TRADING)
         super().__init__(base_url=None if is_trading else base_url, **wired)
 
@@ -177,12 +177,12 @@ class AlpacaDataDownloader(BaseDataDownloader):
 
     def classify(self, response: HttpResponse) -> DataError | None:
         """Read ``{"message"}``: what a plan lacks and a wrong key are both 403."""
-        error, said = error_of(response), response.text[:300].lower()
-        if response.status == 403 and "recent sip" in said:
+        error, text = error_of(response), response.text[:300].lower()
+        if response.status == 403 and "recent sip" in text:
             return CapabilityError("the plan of this key has no stock bars of the last minutes")
-        if response.status == 403 and "forbidden" in said:
+        if response.status == 403 and "forbidden" in text:
             return AuthenticationError("Alpaca does not know this key", hint="check both parts")
-        if response.status in (400, 422) and "invalid symbol" in said:
+        if response.status in (400, 422) and "invalid symbol" in text:
             return SymbolNotFoundError("Alpaca does not know this symbol")
         return error
 

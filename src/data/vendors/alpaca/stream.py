@@ -109,8 +109,8 @@ class AlpacaStream:
             event = _bar(message)
             return [BarRevised(event.topic, event.bar) if isinstance(event, BarSeen) else event]
         if what == "success":
-            said = message["msg"]
-            return [Ready() if said == "authenticated" else self._login()]
+            text = message["msg"]
+            return [Ready() if text == "authenticated" else self._login()]
         if what == "subscription":
             return [Subscribed()]
         if what == "error":

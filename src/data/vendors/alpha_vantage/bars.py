@@ -61,41 +61,41 @@ def read_series(response: HttpResponse, query: FetchQuery) -> tuple[Sequence[Bar
             raise ValueError("neither JSON nor a table")
         return [_bar(label, row, query, _NEW_YORK) for label, row in labelled], ""
     body = response.json()
-    said = {_plain(name): text for name, text in body.get("Meta Data", {}).items()}
-    _check_symbol(said, query.instrument)
-    zone = said.get("Time Zone", NEW_YORK)
+    meta = {_plain(name): text for name, text in body.get("Meta Data", {}).items()}
+    _check_symbol(meta, query.instrument)
+    zone = meta.get("Time Zone", NEW_YORK)
     series = body[max(name for name in body if "Time Series" in name)]
     rows = [(label, _named(row)) for label, row in series.items()]
-    if not rows and not said:
+    if not rows and not meta:
         raise ValueError("a series of nothing, without a word on what it is of")
     at = zone_named(_ZONES.get(zone, zone))
     bars = [_bar(label, row, query, at) for label, row in rows]
-    return bars, said.get("Market Code", "")
+    return bars, meta.get("Market Code", "")
 
 
-def _check_symbol(said: Mapping[str, Any], who: Instrument) -> None:
-    """Refuse a series of another share or pair than ``who``."""
-    asked = who.spelling("alpha_vantage")
-    base, _, quote = asked.partition("-")
-    if who.asset_class == "stock":
-        named = {"Symbol": asked}
-    elif who.asset_class == "forex":
+def _check_symbol(meta: Mapping[str, Any], instrument: Instrument) -> None:
+    """Refuse a series of another share or pair than ``instrument``."""
+    spelling = instrument.spelling("alpha_vantage")
+    base, _, quote = spelling.partition("-")
+    if instrument.asset_class == "stock":
+        named = {"Symbol": spelling}
+    elif instrument.asset_class == "forex":
         named = {"From Symbol": base, "To Symbol": quote}
     else:
         named = {"Digital Currency Code": base, "Market Code": quote}
     for name, symbol in named.items():
-        check_symbol("alpha_vantage", symbol, said.get(name))
+        check_symbol("alpha_vantage", symbol, meta.get(name))
 
 
-def read_actions(rows: Iterable[Row], who: Instrument, now_ms: int) -> list[Action]:
+def read_actions(rows: Iterable[Row], instrument: Instrument, now_ms: int) -> list[Action]:
     """Read the lists of the functions SPLITS and DIVIDENDS; amounts are as they were paid."""
-    reader, found = ActionReader(who, "alpha_vantage", now_ms), []
+    reader, actions = ActionReader(instrument, "alpha_vantage", now_ms), []
     for row in rows:
         if "split_factor" in row:
-            found.append(reader.split(row["effective_date"], row["split_factor"], 1))
+            actions.append(reader.split(row["effective_date"], row["split_factor"], 1))
         else:
-            found.append(reader.dividend(row["ex_dividend_date"], row["amount"]))
-    return found
+            actions.append(reader.dividend(row["ex_dividend_date"], row["amount"]))
+    return actions
 
 
 def month_of(stamp_ms: int) -> str:
@@ -120,10 +120,10 @@ def _plain(name: str) -> str:
 
 def _named(row: Row) -> Row:
     """Name the values of a row; of a pair told in two currencies the first one is the market's."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, value in row.items():
-        found.setdefault(_plain(name), value)
-    return found
+        values.setdefault(_plain(name), value)
+    return values
 
 
 def _bar(label: str, row: Row, query: FetchQuery, zone: ZoneInfo) -> Bar:
@@ -132,20 +132,20 @@ def _bar(label: str, row: Row, query: FetchQuery, zone: ZoneInfo) -> Bar:
     return Bar(stamp_of(label, query.timeframe, zone), *prices, *more)
 
 
-def meaning_of(said: str, is_error: bool) -> DataError:
+def meaning_of(sentence: str, is_error: bool) -> DataError:
     """Return the error that a sentence stands for; sentences quote keys, so they are not told."""
-    if "apikey" in said or "demo" in said:
+    if "apikey" in sentence or "demo" in sentence:
         return AuthenticationError(
             "Alpha Vantage does not take the key", hint="check that it is set and valid"
         )
     if is_error:  # the same one for a parameter that it does not like
         return SymbolNotFoundError("Alpha Vantage calls this an invalid call: an unknown symbol?")
-    if "outputsize" in said:  # of this range alone: the last 100 days are there for everybody
+    if "outputsize" in sentence:  # of this range alone: the last 100 days are there for everybody
         return CapabilityError("Alpha Vantage serves this key the last 100 bars only")
-    if _PREMIUM.search(said):
+    if _PREMIUM.search(sentence):
         return EntitlementError("Alpha Vantage", hint="the plan of this key does not include it")
-    if _TOO_MUCH.search(said):
-        is_spent = "per day" in said and "per minute" not in said
+    if _TOO_MUCH.search(sentence):
+        is_spent = "per day" in sentence and "per minute" not in sentence
         return RateLimitedError(
             "Alpha Vantage counts too many requests", 3600.0 if is_spent else 60.0
         )
@@ -200,10 +200,10 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Ask for a month of minutes, or for all days there are: no range can be named."""
-        who, frame = query.instrument, query.timeframe
+        instrument, frame = query.instrument, query.timeframe
         theirs = self.capabilities.timeframes[frame.label]
-        params: dict[str, str] = {"function": f"{_FUNCTIONS[who.asset_class]}_{theirs}"}
-        params |= self._named(who)
+        params: dict[str, str] = {"function": f"{_FUNCTIONS[instrument.asset_class]}_{theirs}"}
+        params |= self._named(instrument)
         if frame.is_intraday:
             params |= {
                 "function": "TIME_SERIES_INTRADAY",
@@ -213,7 +213,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
                 "adjusted": "false",
                 "extended_hours": "false",
             }
-        elif frame.label == "1d" and who.asset_class != "crypto":
+        elif frame.label == "1d" and instrument.asset_class != "crypto":
             is_recent = query.span.start > query.now_ms - _COMPACT_MS
             params["outputsize"] = "compact" if is_recent else "full"
         return self._request(params)
@@ -238,30 +238,30 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         if body == _NO_QUOTE:
             return SymbolNotFoundError(f"{self.display_name} has nothing under this symbol")
         texts = [body.get(key) for key in ("Error Message", "Information", "Note")]
-        said = next((text for text in texts if isinstance(text, str)), None)
-        return None if said is None else meaning_of(said, "Error Message" in body)
+        sentence = next((text for text in texts if isinstance(text, str)), None)
+        return None if sentence is None else meaning_of(sentence, "Error Message" in body)
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
         """Return splits and dividends with an ex-date in ``span``: two requests."""
-        found: list[Action] = []
+        actions: list[Action] = []
         for function in ("SPLITS", "DIVIDENDS"):
-            asked = self._request({"function": function, **self._named(instrument)})
-            answer = self.send(asked)
+            request = self._request({"function": function, **self._named(instrument)})
+            answer = self.send(request)
             with readable(self.name, "actions"):
                 body = answer.json()
                 check_symbol(self.name, instrument.spelling(self.name), body.get("symbol"))
-                found += read_actions(body["data"], instrument, now_ms)
-        return within(found, span)
+                actions += read_actions(body["data"], instrument, now_ms)
+        return within(actions, span)
 
-    def _named(self, who: Instrument) -> dict[str, str]:
+    def _named(self, instrument: Instrument) -> dict[str, str]:
         """Return the parameters that name an instrument."""
-        name = who.spelling(self.name)
+        name = instrument.spelling(self.name)
         first, dash, second = name.partition("-")
-        if who.asset_class == "stock":
+        if instrument.asset_class == "stock":
             return {"symbol": name}
         if not dash:
             raise CapabilityError(f"{self.display_name} takes pairs such as BTC-USD, not {name}")
-        if who.asset_class == "forex":
+        if instrument.asset_class == "forex":
             return {"from_symbol": first, "to_symbol": second}
         return {"symbol": first, "market": second}
 

@@ -156,10 +156,10 @@ class BinanceDataDownloader(FiguresDownloader):
         code = _code(response)
         limited = isinstance(error, RateLimitedError) or code == -1003
         if limited or response.status == 403:  # 403: the firewall, after too much
-            said = f"{self.display_name} counts too many requests"
+            message = f"{self.display_name} counts too many requests"
             until = _BANNED_UNTIL.search(response.text)
             return RateLimitedError(
-                said, retry_after_s(response), until_ms=int(until[1]) if until else None
+                message, retry_after_s(response), until_ms=int(until[1]) if until else None
             )
         if kind := _BY_CODE.get(code):
             return kind(f"{self.display_name} answered code {code}")
@@ -169,10 +169,10 @@ class BinanceDataDownloader(FiguresDownloader):
 
     def month_url(self, query: FetchQuery) -> str:
         """Return where the file of the month lies that ``query`` begins with."""
-        who, label = query.instrument.spelling(self.name).upper(), query.timeframe.label
+        symbol, label = query.instrument.spelling(self.name).upper(), query.timeframe.label
         host = _ARCHIVE if is_own(self.base_url) else self.base_url
         month = f"{date_of(query.span.start):%Y-%m}"
-        return f"{host}/data/spot/monthly/klines/{who}/{label}/{who}-{label}-{month}.zip"
+        return f"{host}/data/spot/monthly/klines/{symbol}/{label}/{symbol}-{label}-{month}.zip"
 
     def read_month(self, lines: Iterable[str], query: FetchQuery) -> BarTable:
         """Read rows as those of the API, parted by commas; newer files begin with their names.
@@ -190,22 +190,22 @@ class BinanceDataDownloader(FiguresDownloader):
         Raises:
             DataError: one of them was not answered; the others were not sent.
         """
-        asked = list(requests)
+        files = list(requests)
         sender = self._access.account().sender
-        assert sender is not None, "who has nothing to send with has asked for no bars"
+        assert sender is not None, "a downloader without a sender fetches no bars"
         aside = sender.aside("archive", _ARCHIVE_LIMITS)
-        with aside.guard("months", asked[0].url):
-            return [aside.send(request, vendor=self.name) for request in asked]
+        with aside.guard("months", files[0].url):
+            return [aside.send(request, vendor=self.name) for request in files]
 
     # --- perpetual futures ------------------------------------------------------------------
 
-    def derivative(self, who: Instrument, now_ms: int) -> Derivative:
-        """Return whether ``who`` is there as a perpetual future, and how to ask for that.
+    def derivative(self, instrument: Instrument, now_ms: int) -> Derivative:
+        """Return whether ``instrument`` is there as a perpetual future, and how to ask for that.
 
         Raises:
             DataError: the vendor refused or failed.
         """
-        name = perpetual(who)
+        name = perpetual(instrument)
         if _DATED.search(name):
             return Derivative()
         is_inverse = name.endswith("USD_PERP")
@@ -221,10 +221,12 @@ class BinanceDataDownloader(FiguresDownloader):
                 return Derivative("", requests)
             self._perpetuals.add(name)
         vendor = "ccxt:binancecoinm" if is_inverse else "ccxt:binanceusdm"
-        live = "" if is_inverse else f"get_live_feed({who.symbol!r}, ..., market='futures'), "
+        live = (
+            "" if is_inverse else f"get_live_feed({instrument.symbol!r}, ..., market='futures'), "
+        )
         return Derivative(
             f"{self.display_name} has {name} as a perpetual future alone: {live}"
-            f"get_funding_rate({who.symbol!r}) and get_ohlcv({who.symbol!r}, ..., "
+            f"get_funding_rate({instrument.symbol!r}) and get_ohlcv({instrument.symbol!r}, ..., "
             f"provider={vendor!r}), with the extra ccxt, ask for it",
             requests,
         )
@@ -267,14 +269,14 @@ class BinanceDataDownloader(FiguresDownloader):
             raise ResponseFormatError(f"{query.measure} are a {type(rows).__name__}, not a list")
         contract = _contract(query)
         names = {contract, contract.removesuffix("_PERP")}
-        found = []
+        figures = []
         for row in rows:
             if row.get("symbol", row.get("pair")) not in names:
                 raise ResponseFormatError(f"{query.measure} of another future than {contract}")
             stamp = int(row["fundingTime" if query.measure is FUNDING else "timestamp"])
             values = tuple(float(row[column]) for column in query.measure.columns)
-            found.append(Figure(stamp - stamp % SECOND_MS, values))
-        return found
+            figures.append(Figure(stamp - stamp % SECOND_MS, values))
+        return figures
 
     def _host(self, *, is_inverse: bool) -> str:
         if is_own(self.base_url):
@@ -302,10 +304,10 @@ def milliseconds(stamp: int) -> int:
     return stamp // 1000 if stamp >= _MICROSECONDS else stamp
 
 
-def perpetual(who: Instrument) -> str:
+def perpetual(instrument: Instrument) -> str:
     """Return the vendor's name of a perpetual future; that of a dated one is left as it is."""
-    name = who.spelling("binance").upper()
-    return f"{name}_PERP" if who.quote == "USD" and "_" not in name else name
+    name = instrument.spelling("binance").upper()
+    return f"{name}_PERP" if instrument.quote == "USD" and "_" not in name else name
 
 
 def _contract(query: FigureQuery) -> str:

@@ -149,8 +149,8 @@ def _other(message: dict[str, Any], data: dict[str, Any]) -> Sequence[StreamEven
         return [Leaving("the venue closes this connection soon")]
     if "error" in message:
         error = message["error"]
-        said = error.get("msg", error) if isinstance(error, dict) else error
-        return [StreamRefusal(f"it refuses: {str(said)[:200]}")]
+        text = error.get("msg", error) if isinstance(error, dict) else error
+        return [StreamRefusal(f"it refuses: {str(text)[:200]}")]
     if "result" in message:
         return [Subscribed()]
     # A stream that nobody asked this connection for, or one without an event name.

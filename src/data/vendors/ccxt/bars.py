@@ -56,18 +56,18 @@ _ERRORS: dict[str, type[DataError]] = {
 }
 
 
-def error_said(response: HttpResponse, who: str) -> DataError | None:
-    """Return the error that ccxt made of an answer of ``who``, else what its status says."""
+def error_said(response: HttpResponse, exchange: str) -> DataError | None:
+    """Return the error that ccxt made of an answer of ``exchange``, else what its status says."""
     names = response.headers.get(ERROR_HEADER, "").split()
     if not names:
         return error_of(response)
     kind = next((_ERRORS[name] for name in names if name in _ERRORS), CapabilityError)
-    said = f"{who} refused, by ccxt's word {names[0]}"
+    message = f"{exchange} refused, by ccxt's word {names[0]}"
     if kind is RateLimitedError:
-        return RateLimitedError(said, retry_after_s(response))
+        return RateLimitedError(message, retry_after_s(response))
     # ccxt calls whoever answers a status that it does not expect "not available".
     by_status = error_of(response) if issubclass(kind, TransientError) else None
-    return by_status or kind(said)
+    return by_status or kind(message)
 
 
 # --- what the exchanges that ccxt speaks to serve, as far as it can be told without asking them
@@ -104,10 +104,14 @@ def capabilities_of(exchange: str, facts: ExchangeFacts) -> Capabilities:
 def _step_ms(label: str) -> int | None:
     """Return the length of a bar; None where it is none of ours, or longer than a day."""
     try:
-        found = Timeframe.parse(label)
+        timeframe = Timeframe.parse(label)
     except BadTimeframeError:
         return None
-    return found.step_ms if found.label == label and (found.is_intraday or label == "1d") else None
+    return (
+        timeframe.step_ms
+        if timeframe.label == label and (timeframe.is_intraday or label == "1d")
+        else None
+    )
 
 
 # --- the vendor -------------------------------------------------------------------------
@@ -166,8 +170,8 @@ class CCXTDataDownloader(BaseDataDownloader):
         Raises:
             MissingExtraError: ccxt is not installed.
         """
-        found = [_member(f"ccxt:{name}") for name in sorted(exchanges_with_bars())]
-        return [made for made in found if made.capabilities.timeframes]
+        classes = [_member(f"ccxt:{name}") for name in sorted(exchanges_with_bars())]
+        return [made for made in classes if made.capabilities.timeframes]
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Ask for a page from the start on; ends are not understood everywhere."""
@@ -195,8 +199,8 @@ class CCXTDataDownloader(BaseDataDownloader):
                 f"{self.name} has {query.timeframe} bars from {iso(bars[0].stamp_ms)} on only, "
                 "or does not say what it had before"
             )
-        asked = min(self._bars_to(query), self.capabilities.page_bars)
-        following = query.span.start + asked * step
+        most = min(self._bars_to(query), self.capabilities.page_bars)
+        following = query.span.start + most * step
         if bars:
             following = max(bar.stamp_ms for bar in bars) + step
         is_last = following >= min(query.span.end, query.now_ms) or following <= query.span.start
@@ -206,12 +210,16 @@ class CCXTDataDownloader(BaseDataDownloader):
         """Name the error that ccxt made of the answer, else what its status says."""
         return error_said(response, self.display_name)
 
-    def _symbol(self, who: Instrument) -> str:
+    def _symbol(self, instrument: Instrument) -> str:
         """Return a pair as ccxt writes it, whatever the exchange; a user's own spelling first."""
         for name in (self.name, "ccxt"):
-            if name in who.spellings:
-                return who.spellings[name]
-        return f"{who.base}/{who.quote}" if who.base and who.quote else who.symbol
+            if name in instrument.spellings:
+                return instrument.spellings[name]
+        return (
+            f"{instrument.base}/{instrument.quote}"
+            if instrument.base and instrument.quote
+            else instrument.symbol
+        )
 
     @staticmethod
     def _bars_to(query: FetchQuery) -> int:

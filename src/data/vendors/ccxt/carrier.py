@@ -81,12 +81,12 @@ def exchanges_with_bars() -> list[str]:
     Raises:
         MissingExtraError: ccxt is not installed.
     """
-    found = []
+    names = []
     for name in _library().exchanges:
         with suppress(UnknownProviderError):
             facts_of(name)
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
 class CcxtCarrier:
@@ -132,20 +132,20 @@ class CcxtCarrier:
         session: CarrierSession = made.session
         session.begin()
         try:
-            rows, said = within(self._total_s, self._rows, made, request), ""
+            rows, errors_raised = within(self._total_s, self._rows, made, request), ""
         except DataError as exc:
             exc.hidden_requests = session.requests
             raise
         except errors.BaseError as exc:
             names = [kind.__name__ for kind in type(exc).__mro__]
-            rows, said = [], " ".join(names[: names.index("BaseError")])
+            rows, errors_raised = [], " ".join(names[: names.index("BaseError")])
         except _UNREADABLE as exc:
             raise ResponseFormatError(
                 f"ccxt cannot read what {self._exchange} answered ({type(exc).__name__})"
             ) from exc
         last = session.last or HttpResponse(200)
-        headers = {**last.headers, ERROR_HEADER: said} if said else last.headers
-        status = last.status if said else 200
+        headers = {**last.headers, ERROR_HEADER: errors_raised} if errors_raised else last.headers
+        status = last.status if errors_raised else 200
         return HttpResponse(
             status, headers, json.dumps(rows).encode(), request.url, max(1, session.requests)
         )
@@ -155,16 +155,16 @@ class CcxtCarrier:
         self._lock = threading.Lock()
 
     def _rows(self, made: Any, request: HttpRequest) -> list[Any]:
-        asked = request.params
-        self._know_pairs(made, request.url, str(asked["symbol"]))
+        params = request.params
+        self._know_pairs(made, request.url, str(params["symbol"]))
         rows: list[Any] = made.fetch_ohlcv(
-            asked["symbol"], asked["timeframe"], asked["since"], asked["limit"]
+            params["symbol"], params["timeframe"], params["since"], params["limit"]
         )
         last: HttpResponse | None = made.session.last
-        told = last.json() if last is not None else None
-        if last is not None and (other := _other_pair(made, str(asked["symbol"]), told)):
+        body = last.json() if last is not None else None
+        if last is not None and (other := _other_pair(made, str(params["symbol"]), body)):
             raise ResponseFormatError(f"{self._exchange} answered about {other!r}")
-        if not rows and last is not None and not _says_nothing(told):
+        if not rows and last is not None and not _says_nothing(body):
             # ccxt reads a page of HTML, and an apology in JSON, as no bars at all.
             raise ResponseFormatError(
                 f"{self._exchange} answered neither bars nor that it has none"
@@ -173,16 +173,16 @@ class CcxtCarrier:
 
     def _of(self, url: str) -> Any:
         """Return this thread's exchange at the host of ``url``."""
-        held: dict[str, Any] = self._of_thread.__dict__
+        exchanges: dict[str, Any] = self._of_thread.__dict__
         base = self._base(url)
-        if base not in held:
+        if base not in exchanges:
             made = _new_exchange(self._exchange)
             made.session.close()
             made.session = CarrierSession(self._transport)
             if base != facts_of(self._exchange).base_url:
                 made.urls["api"] = _moved(made.urls["api"], base)
-            held[base] = made
-        return held[base]
+            exchanges[base] = made
+        return exchanges[base]
 
     def _base(self, url: str) -> str:
         """Return what stands before the exchange's name in the address of a request."""
@@ -278,10 +278,10 @@ def _says_nothing(body: Any) -> bool:
 
 def _home(made: Any) -> str:
     """Return scheme and host of the first address that an exchange is asked at."""
-    found: Any = made.urls["api"]
-    while isinstance(found, Mapping):
-        found = found.get("public") or next(iter(found.values()))
-    parts = urlsplit(found.replace("{hostname}", getattr(made, "hostname", None) or ""))
+    address: Any = made.urls["api"]
+    while isinstance(address, Mapping):
+        address = address.get("public") or next(iter(address.values()))
+    parts = urlsplit(address.replace("{hostname}", getattr(made, "hostname", None) or ""))
     return f"{parts.scheme}://{parts.netloc}"
 
 

@@ -66,8 +66,8 @@ def coin_id(instrument: Instrument) -> str:
     """
     if "coingecko" in instrument.spellings or instrument.base is None:
         return instrument.spelling("coingecko").lower()
-    if found := COINS.get(instrument.base):
-        return found
+    if coin := COINS.get(instrument.base):
+        return coin
     raise CapabilityError(
         f"the id of {instrument.base} at CoinGecko is not known here",
         symbol=instrument.symbol,
@@ -232,8 +232,8 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
         """Read ``{"status": {"error_code"}}``, which may stand in an ``error``."""
         code = _code(response)
         if _BY_CODE.get(code) is RateLimitedError:
-            said = f"{self.display_name} counts too many requests"
-            return RateLimitedError(said, retry_after_s(response))
+            message = f"{self.display_name} counts too many requests"
+            return RateLimitedError(message, retry_after_s(response))
         if kind := _BY_CODE.get(code):
             return kind(f"{self.display_name} answered code {code}")
         return error_of(response)

@@ -29,11 +29,11 @@ _COIN = TableAnswer(
 )
 
 
-def _id(who: Instrument) -> str:
+def _id(instrument: Instrument) -> str:
     # Loaded when somebody is asked: what the cache answers needs none of it.
     from .bars import coin_id
 
-    return coin_id(who)
+    return coin_id(instrument)
 
 
 TABLE = VendorTable(

@@ -127,15 +127,15 @@ class EODHDDataDownloader(BaseDataDownloader):
         Prices of days come as traded beside volumes in today's shares; one more request tells the
         splits since then, where there can be any.
         """
-        found, who = super().fetch(query), query.instrument
-        is_days = who.asset_class == "stock" and not query.timeframe.is_intraday
-        if not is_days or not is_restated(found.table):
-            return found
-        with named(self.name, who.symbol):
-            since = Span(query.span.start, found.adjusted_at_ms)
-            splits = self._splits(who, since, query.now_ms)
-        table = as_traded(found.table, splits)
-        return replace(found, table=table, requests=found.requests + 1)
+        fetched, instrument = super().fetch(query), query.instrument
+        is_days = instrument.asset_class == "stock" and not query.timeframe.is_intraday
+        if not is_days or not is_restated(fetched.table):
+            return fetched
+        with named(self.name, instrument.symbol):
+            since = Span(query.span.start, fetched.adjusted_at_ms)
+            splits = self._splits(instrument, since, query.now_ms)
+        table = as_traded(fetched.table, splits)
+        return replace(fetched, table=table, requests=fetched.requests + 1)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Ask for dates, or for seconds in UTC; both ends are inclusive."""
@@ -148,7 +148,7 @@ class EODHDDataDownloader(BaseDataDownloader):
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Read rows with seconds in UTC, or with a date."""
-        frame, who, bars = query.timeframe, query.instrument, []
+        frame, instrument, bars = query.timeframe, query.instrument, []
         for row in rows_of(response):
             at = (
                 dated.label(row["timestamp"]) * SECOND_MS
@@ -158,9 +158,11 @@ class EODHDDataDownloader(BaseDataDownloader):
             prices = [number(row[name]) for name in _PRICES]
             rest = [number(row["volume"]), number(row.get("adjusted_close"))]
             # The official close stands behind the last bar of a share, as a row without volume.
-            if rest[0] == rest[0] or not frame.is_intraday or who.asset_class != "stock":
+            if rest[0] == rest[0] or not frame.is_intraday or instrument.asset_class != "stock":
                 bars.append(Bar(at, *prices, *rest))
-        return BarPage(dated.without_margin(bars, query), unit=_unit(who.spelling(self.name)))
+        return BarPage(
+            dated.without_margin(bars, query), unit=_unit(instrument.spelling(self.name))
+        )
 
     def classify(self, response: HttpResponse) -> DataError | None:
         """Tell a day's requests that are used up, status 402, from a plan that refuses, 403."""
@@ -170,21 +172,21 @@ class EODHDDataDownloader(BaseDataDownloader):
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
         """Return splits and dividends with an ex-date in ``span``: two requests."""
-        found = self._splits(instrument, span, now_ms)
+        actions = self._splits(instrument, span, now_ms)
         reader = ActionReader(instrument, self.name, now_ms, as_paid=False)
-        told = self.send(self._request("div", instrument, **dated.dates_in(span)))
+        answer = self.send(self._request("div", instrument, **dated.dates_in(span)))
         with readable(self.name, "actions"):
-            found += [reader.dividend(r["date"], r["value"]) for r in rows_of(told)]
-        return dated.within(found, span)
+            actions += [reader.dividend(r["date"], r["value"]) for r in rows_of(answer)]
+        return dated.within(actions, span)
 
-    def _splits(self, who: Instrument, span: Span, now_ms: int) -> list[Action]:
-        told = self.send(self._request("splits", who, **dated.dates_in(span)))
-        reader = ActionReader(who, self.name, now_ms)
+    def _splits(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
+        answer = self.send(self._request("splits", instrument, **dated.dates_in(span)))
+        reader = ActionReader(instrument, self.name, now_ms)
         with readable(self.name, "actions"):
-            return [reader.split(r["date"], *ratio_of(r["split"])) for r in rows_of(told)]
+            return [reader.split(r["date"], *ratio_of(r["split"])) for r in rows_of(answer)]
 
-    def _request(self, path: str, who: Instrument, **params: str | int) -> HttpRequest:
-        name = quote(who.spelling(self.name))
+    def _request(self, path: str, instrument: Instrument, **params: str | int) -> HttpRequest:
+        name = quote(instrument.spelling(self.name))
         return HttpRequest(
             f"{self.base_url}/api/{path}/{name}",
             params={**params, "fmt": "json"},

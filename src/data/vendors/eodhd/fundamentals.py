@@ -39,10 +39,10 @@ def parts_of(body: Any) -> dict[str, Any]:
         for name in _PARTS
         if isinstance(part := body.get(name), dict)
     }
-    code, told = parts.get("General", {}).get("CurrencyCode"), parts.get("Highlights", {})
+    code, highlights = parts.get("General", {}).get("CurrencyCode"), parts.get("Highlights", {})
     for name in _IN_DOUBT if code in _IN_HUNDREDTHS else ():
-        if told.get(name) is not None:
-            told[name] = f"{told[name]} {code} or a hundred of them"
+        if highlights.get(name) is not None:
+            highlights[name] = f"{highlights[name]} {code} or a hundred of them"
     coming = _next_report(body.get("Earnings"))
     return parts | ({"next_earnings": coming} if coming else {}) if any(parts.values()) else {}
 
@@ -51,8 +51,8 @@ def _next_report(earnings: Any) -> str:
     """Return the day of the first report that tells no earnings yet and comes after all that do."""
     history = earnings.get("History") if isinstance(earnings, Mapping) else None
     rows = [row for row in (history or {}).values() if row.get("reportDate")]
-    told = max((r["reportDate"] for r in rows if r.get("epsActual") is not None), default="")
-    return min((r["reportDate"] for r in rows if r["reportDate"] > told), default="")
+    last = max((r["reportDate"] for r in rows if r.get("epsActual") is not None), default="")
+    return min((r["reportDate"] for r in rows if r["reportDate"] > last), default="")
 
 
 def reports_of(rows: Any) -> list[dict[str, Any]]:

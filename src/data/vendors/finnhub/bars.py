@@ -111,30 +111,30 @@ class FinnhubDataDownloader(BaseDataDownloader):
 
     def classify(self, response: HttpResponse) -> DataError | None:
         """Read ``{"error"}`` or a plain text; limits and refusals were seen with status 200 too."""
-        error, said = error_of(response), response.text[:300]
-        if error is not None or not (said.startswith('{"error"') or said[:1] not in "{[<"):
+        error, text = error_of(response), response.text[:300]
+        if error is not None or not (text.startswith('{"error"') or text[:1] not in "{[<"):
             return error
         for words, kind in _SAID:
-            if words.search(said):
+            if words.search(text):
                 return kind(f"{self.display_name} refused", hint=_HINTS.get(kind))
         return ResponseFormatError(f"{self.display_name} answered a text in place of data")
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
         """Return splits and dividends with an ex-date in ``span``: two requests."""
         paths, dates = ("stock/split", "stock/dividend"), dates_in(span)
-        told = [self.send(self._request(path, instrument, **dates)) for path in paths]
+        answers = [self.send(self._request(path, instrument, **dates)) for path in paths]
         reader = ActionReader(instrument, self.name, now_ms)
         with readable(self.name, "actions"):
-            splits, dividends = (list_of(answer.json()) for answer in told)
+            splits, dividends = (list_of(answer.json()) for answer in answers)
             for row in (*splits, *dividends):
                 check_symbol(self.name, instrument.spelling(self.name), row.get("symbol"))
-            found = [reader.split(r["date"], r["toFactor"], r["fromFactor"]) for r in splits]
-            found += [reader.dividend(r["date"], r["amount"]) for r in dividends]
-        return within(found, span)
+            actions = [reader.split(r["date"], r["toFactor"], r["fromFactor"]) for r in splits]
+            actions += [reader.dividend(r["date"], r["amount"]) for r in dividends]
+        return within(actions, span)
 
-    def _request(self, path: str, who: Instrument, **params: str | int) -> HttpRequest:
+    def _request(self, path: str, instrument: Instrument, **params: str | int) -> HttpRequest:
         return HttpRequest(
             f"{self.base_url}/api/v1/{path}",
-            params={"symbol": who.spelling(self.name), **params},
+            params={"symbol": instrument.spelling(self.name), **params},
             secret_headers={"X-Finnhub-Token": self.secret("FINNHUB_API_KEY")},
         )

@@ -102,8 +102,8 @@ class FinnhubStream:
         if what == "trade":
             return [_trade(row) for row in message["data"]]
         if what == "error":
-            said = str(message.get("msg"))[:100].replace(self._key, "***")
-            return [StreamRefusal(said, is_final="api key" in said.lower())]
+            text = str(message.get("msg"))[:100].replace(self._key, "***")
+            return [StreamRefusal(text, is_final="api key" in text.lower())]
         return [Heard(str(what))]
 
 

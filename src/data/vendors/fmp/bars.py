@@ -116,33 +116,33 @@ class FMPDataDownloader(BaseDataDownloader):
 
     def classify(self, response: HttpResponse) -> DataError | None:
         """Read ``Error Message``, some of which come with status 200, some as plain text."""
-        error, said = error_of(response), response.text[:400]
-        if isinstance(error, TransientError | AuthenticationError) or said[:1] in ("[", "<"):
+        error, text = error_of(response), response.text[:400]
+        if isinstance(error, TransientError | AuthenticationError) or text[:1] in ("[", "<"):
             return error
         for words, kind in _SAID:
-            if words.search(said):
+            if words.search(text):
                 return kind(f"{self.display_name} refused", hint=_HINTS.get(kind))
-        if error is None and "Error Message" in said:
+        if error is None and "Error Message" in text:
             return ResponseFormatError(f"{self.display_name} answered a text in place of data")
         return error
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
         """Return splits and dividends with an ex-date in ``span``: two requests."""
-        told = [self.send(self._request(p, instrument)) for p in ("splits", "dividends")]
+        answers = [self.send(self._request(p, instrument)) for p in ("splits", "dividends")]
         reader = ActionReader(instrument, self.name, now_ms)
         with readable(self.name, "actions"):
-            splits, dividends = (_rows(answer.json(), instrument) for answer in told)
-            found = [reader.split(r["date"], r["numerator"], r["denominator"]) for r in splits]
-            found += [reader.dividend(r["date"], r["dividend"]) for r in dividends]
-        return within(found, span)
+            splits, dividends = (_rows(answer.json(), instrument) for answer in answers)
+            actions = [reader.split(r["date"], r["numerator"], r["denominator"]) for r in splits]
+            actions += [reader.dividend(r["date"], r["dividend"]) for r in dividends]
+        return within(actions, span)
 
-    def _request(self, path: str, who: Instrument, **dates: str) -> HttpRequest:
-        params = {"symbol": who.spelling(self.name), **dates}
+    def _request(self, path: str, instrument: Instrument, **dates: str) -> HttpRequest:
+        params = {"symbol": instrument.spelling(self.name), **dates}
         secret = {"apikey": self.secret("FMP_API_KEY")}
         return HttpRequest(f"{self.base_url}/stable/{path}", params=params, secret_params=secret)
 
 
-def _rows(body: Any, who: Instrument) -> Any:
+def _rows(body: Any, instrument: Instrument) -> Any:
     """Return the rows; an older address wraps them, and an unknown symbol is an empty mapping.
 
     Raises:
@@ -151,7 +151,7 @@ def _rows(body: Any, who: Instrument) -> Any:
     is_wrapped = isinstance(body, dict)
     rows = list_of(body.get("historical", [] if not body else None) if is_wrapped else body)
     for named in (body, *rows) if is_wrapped else rows:
-        check_symbol("fmp", who.spelling("fmp"), named.get("symbol"))
+        check_symbol("fmp", instrument.spelling("fmp"), named.get("symbol"))
     return rows
 
 

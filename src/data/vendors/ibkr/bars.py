@@ -85,25 +85,31 @@ class Contract(NamedTuple):
     hours: str
 
 
-def contract_of(who: Instrument, vendor: str) -> Contract:
-    """Return how the vendor names ``who``.
+def contract_of(instrument: Instrument, vendor: str) -> Contract:
+    """Return how the vendor names ``instrument``.
 
     Raises:
         CapabilityError: it is listed where it cannot be told here.
     """
-    if who.asset_class == "forex":
-        return Contract("CASH", str(who.base), "IDEALPRO", "", str(who.quote), "MIDPOINT", "all")
-    body, dot, tail = who.symbol.rpartition(".")
-    if vendor in who.spellings and who.spellings[vendor] != who.symbol and not dot:
-        body = who.spellings[vendor]
-    currency, primary = who.quote or "USD", ""
-    if who.timezone in ("UTC", NEW_YORK):
-        body = share(who, vendor, " ", " PR")
+    if instrument.asset_class == "forex":
+        return Contract(
+            "CASH", str(instrument.base), "IDEALPRO", "", str(instrument.quote), "MIDPOINT", "all"
+        )
+    body, dot, tail = instrument.symbol.rpartition(".")
+    if (
+        vendor in instrument.spellings
+        and instrument.spellings[vendor] != instrument.symbol
+        and not dot
+    ):
+        body = instrument.spellings[vendor]
+    currency, primary = instrument.quote or "USD", ""
+    if instrument.timezone in ("UTC", NEW_YORK):
+        body = share(instrument, vendor, " ", " PR")
     elif f".{tail}" in _EXCHANGES:
         primary = _EXCHANGES[f".{tail}"]
         body = body.lstrip("0") if primary == "SEHK" else body.replace("-", " ")
     else:
-        raise CapabilityError(f"{vendor} is not asked for stocks listed as {who.symbol}")
+        raise CapabilityError(f"{vendor} is not asked for stocks listed as {instrument.symbol}")
     return Contract("STK", body, "SMART", primary, currency, "TRADES", "regular")
 
 
@@ -114,12 +120,12 @@ def duration(days: int) -> str:
 
 def error_said(response: HttpResponse) -> DataError | None:
     """Return what the gateway's number stands for; its text decides where the number is many."""
-    code, said = response.headers.get(CODE_HEADER, ""), response.text.lower()
+    code, reason = response.headers.get(CODE_HEADER, ""), response.text.lower()
     if not code:
         return error_of(response)
     kind = _CODES.get(int(code), CapabilityError)
     if int(code) == _HISTORY:
-        kind = next((k for text, k in _HISTORY_SAYS.items() if text in said), CapabilityError)
+        kind = next((k for text, k in _HISTORY_SAYS.items() if text in reason), CapabilityError)
     message = f"the gateway answered code {code}"
     if kind is RateLimitedError:
         return RateLimitedError(message, _PACING_S)
@@ -215,21 +221,21 @@ class IBKRDataDownloader(BaseDataDownloader):
             query = replace(query, span=Span(first, query.span.end))
         return super().fetch(query)
 
-    def first_ms(self, who: Instrument) -> int:
-        """Return the instant (UTC milliseconds) of the first bar there is of ``who``.
+    def first_ms(self, instrument: Instrument) -> int:
+        """Return the instant (UTC milliseconds) of the first bar there is of ``instrument``.
 
         Raises:
             DataError: the gateway refused or failed.
         """
-        if (known := self._firsts.get(who.symbol)) is not None:
-            return known
+        if (stored := self._firsts.get(instrument.symbol)) is not None:
+            return stored
         try:
-            said = self.send(self._request(who, {})).json()
+            label = self.send(self._request(instrument, {})).json()
         except DataError as exc:
-            exc.symbol = exc.symbol or who.symbol
+            exc.symbol = exc.symbol or instrument.symbol
             raise
-        first = said if isinstance(said, int) else day_ms(date.fromisoformat(said))
-        return self._firsts.setdefault(who.symbol, first)
+        first = label if isinstance(label, int) else day_ms(date.fromisoformat(label))
+        return self._firsts.setdefault(instrument.symbol, first)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Ask back from the end; the duration counts days of trading, so that more comes."""
@@ -248,8 +254,8 @@ class IBKRDataDownloader(BaseDataDownloader):
         """Read ``[stamp, open, high, low, close, volume]`` rows; those before the start are dropped."""
         zone = ZoneInfo(query.instrument.timezone)
         bars = []
-        for said, *prices, volume in response.json():
-            stamp = self._stamp(said, query, zone)
+        for label, *prices, volume in response.json():
+            stamp = self._stamp(label, query, zone)
             if stamp >= query.span.start:
                 o, h, low, c = map(float, prices)
                 bars.append(Bar(stamp, o, h, low, c, NAN if volume < 0 else float(volume)))
@@ -260,15 +266,15 @@ class IBKRDataDownloader(BaseDataDownloader):
         return error_said(response)
 
     @staticmethod
-    def _stamp(said: Any, query: FetchQuery, zone: ZoneInfo) -> int:
-        if isinstance(said, str):
-            return day_ms(date.fromisoformat(said))
-        return said if query.timeframe.is_intraday else day_ms(local_date(zone, said))
+    def _stamp(label: Any, query: FetchQuery, zone: ZoneInfo) -> int:
+        if isinstance(label, str):
+            return day_ms(date.fromisoformat(label))
+        return label if query.timeframe.is_intraday else day_ms(local_date(zone, label))
 
     def spelled(self, instrument: Instrument) -> str:
         """Return the symbol of the contract."""
         return contract_of(instrument, self.name).symbol
 
-    def _request(self, who: Instrument, more: dict[str, str]) -> HttpRequest:
-        contract = contract_of(who, self.name)._asdict()
+    def _request(self, instrument: Instrument, more: dict[str, str]) -> HttpRequest:
+        contract = contract_of(instrument, self.name)._asdict()
         return HttpRequest(f"{self.base_url}/{'bars' if more else 'head'}", {**contract, **more})

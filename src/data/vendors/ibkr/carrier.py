@@ -133,7 +133,7 @@ class IbkrCarrier:
         errors: Any = import_module("ib_async.wrapper")
         try:
             within = asyncio.wait_for(self._ask(request), self._total_s)
-            found = self._loop.run_until_complete(within)
+            result = self._loop.run_until_complete(within)
         except errors.RequestError as exc:
             return _refused(request, exc.code, exc.message)
         except _WarnedError as exc:
@@ -146,7 +146,7 @@ class IbkrCarrier:
         except OSError as exc:  # it has gone away meanwhile
             self._hang_up()
             raise UnavailableError(f"the gateway at {_at(request)} broke off") from exc
-        return HttpResponse(200, {}, json.dumps(found).encode(), request.url)
+        return HttpResponse(200, {}, json.dumps(result).encode(), request.url)
 
     async def _ask(self, request: HttpRequest) -> Any:
         client, said = await self._connected(request), request.params

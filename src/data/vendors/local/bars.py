@@ -98,21 +98,23 @@ class LocalFiles:
         Raises:
             ConfigError: a key or value is not understood; the message says which.
         """
-        given = {key: value for key, value in mapping.items() if value is not None}
-        if given.get("dataset"):
-            if given["dataset"] != DEMO:
-                raise ConfigError(f"unknown dataset {given['dataset']!r}", hint=f"there is {DEMO}")
+        settings = {key: value for key, value in mapping.items() if value is not None}
+        if settings.get("dataset"):
+            if settings["dataset"] != DEMO:
+                raise ConfigError(
+                    f"unknown dataset {settings['dataset']!r}", hint=f"there is {DEMO}"
+                )
             return cls.demo()
-        known = [f.name for f in fields(cls)]
-        for key in given.keys() - set(known):
-            near = difflib.get_close_matches(key, known, n=1)
+        names = [f.name for f in fields(cls)]
+        for key in settings.keys() - set(names):
+            near = difflib.get_close_matches(key, names, n=1)
             raise ConfigError(
                 f"providers.local.{key} is not known",
-                hint=f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}",
+                hint=f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}",
             )
-        if "folder" in given:
-            given["folder"] = Path(str(given["folder"]))
-        return cls(**given)
+        if "folder" in settings:
+            settings["folder"] = Path(str(settings["folder"]))
+        return cls(**settings)
 
     def __post_init__(self) -> None:
         if self.folder is None and not self.dataset:
@@ -259,14 +261,14 @@ class LocalDataDownloader(BaseDataDownloader):
     def _parsed(self, response: HttpResponse, query: FetchQuery) -> tuple[list[int], list[Bar]]:
         """Return all bars of a file by stamp; it is read once, until it holds something else."""
         place = (response.url, query.timeframe.label, query.instrument.calendar)
-        known = self._files_read.get(place)
-        if known is not None and known[0] == response.body:
-            return known[1]
+        stored = self._files_read.get(place)
+        if stored is not None and stored[0] == response.body:
+            return stored[1]
         bars = sorted(self._bars(response, query), key=_stamp)
-        found = [bar.stamp_ms for bar in bars], bars
+        parsed = [bar.stamp_ms for bar in bars], bars
         others = [(other, read) for other, read in list(self._files_read.items()) if other != place]
-        self._files_read = dict(others[1 - _MOST_FILES :]) | {place: (response.body, found)}
-        return found
+        self._files_read = dict(others[1 - _MOST_FILES :]) | {place: (response.body, parsed)}
+        return parsed
 
     def _bars(self, response: HttpResponse, query: FetchQuery) -> list[Bar]:
         name, calendar = _name(response), calendar_for(query.instrument)
@@ -369,8 +371,8 @@ def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:
     odd = ~grid.aligned(opens) | (grid.closes(opens) != ends)
     near = coalesce(Span(end - DAY_MS, end) for end in sorted(ends[odd].tolist()))
     parts = [grid.opens(stretch) for stretch in near]
-    known: Stamps = np.concatenate([*parts, np.array([], dtype=np.int64)])
-    by_close = dict(zip(grid.closes(known).tolist(), known.tolist(), strict=True))
+    expected: Stamps = np.concatenate([*parts, np.array([], dtype=np.int64)])
+    by_close = dict(zip(grid.closes(expected).tolist(), expected.tolist(), strict=True))
     return [
         by_close.get(end, opened) if is_odd else opened
         for end, opened, is_odd in zip(ends.tolist(), opens.tolist(), odd.tolist(), strict=True)

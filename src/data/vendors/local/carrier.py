@@ -77,8 +77,8 @@ class FileCarrier:
             if (path := folder / candidate).is_file() and self._is_inside(path):
                 return path
         folded = {candidate.casefold() for candidate in names}
-        found = sorted(path for path in folder.iterdir() if path.name.casefold() in folded)
-        return next((path for path in found if path.is_file() and self._is_inside(path)), None)
+        paths = sorted(path for path in folder.iterdir() if path.name.casefold() in folded)
+        return next((path for path in paths if path.is_file() and self._is_inside(path)), None)
 
     def _is_inside(self, path: Path) -> bool:
         return path.resolve().is_relative_to(self._folder)
@@ -86,9 +86,9 @@ class FileCarrier:
     def _table(self, path: Path) -> bytes:
         """Return a file's table, out of memory where the file has not changed."""
         state = _state(path)
-        known = self._tables.get(path)
-        if known is not None and known[0] == state:
-            return known[1]
+        stored = self._tables.get(path)
+        if stored is not None and stored[0] == state:
+            return stored[1]
         body = self._read(path)
         others = [(other, table) for other, table in list(self._tables.items()) if other != path]
         self._tables = dict(others[1 - _MOST_TABLES :])
@@ -112,8 +112,8 @@ class FileCarrier:
 
 def _state(path: Path) -> tuple[int, ...]:
     """Return what differs when a file holds something else; its times come last."""
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _parquet_as_csv(path: Path) -> bytes:

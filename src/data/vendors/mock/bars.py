@@ -30,20 +30,20 @@ _U64 = np.uint64
 
 
 def made_up(
-    who: Instrument, timeframe: Timeframe, anchor: str, span: Span, now_ms: int
+    instrument: Instrument, timeframe: Timeframe, anchor: str, span: Span, now_ms: int
 ) -> BarTable:
     """Return the bars of ``span`` that have closed by ``now_ms``, ascending."""
-    grid = BarGrid(calendar_for(who), timeframe, anchor)
+    grid = BarGrid(calendar_for(instrument), timeframe, anchor)
     stamps = grid.opens(span)
     closes = grid.closes(stamps)
     stamps, closes = stamps[closes <= now_ms], closes[closes <= now_ms]
     if not len(stamps):
         return BarTable.empty()
-    opened = _price(who.symbol, _opened(grid, stamps, closes))
-    closed = _price(who.symbol, closes)
+    opened = _price(instrument.symbol, _opened(grid, stamps, closes))
+    closed = _price(instrument.symbol, closes)
     step_days = (timeframe.step_ms or timeframe.count * 30 * DAY_MS) / DAY_MS
     reach = _A_DAY * step_days**0.5
-    drawn = [_drawn(_seed(f"{who.symbol} {timeframe} {what}"), stamps) for what in "hlv"]
+    drawn = [_drawn(_seed(f"{instrument.symbol} {timeframe} {what}"), stamps) for what in "hlv"]
     high = np.maximum(opened, closed) * (1 + reach * drawn[0])
     low = np.minimum(opened, closed) / (1 + reach * drawn[1])
     volume = np.ceil(1e6 * step_days * (0.5 + drawn[2]))
@@ -129,14 +129,17 @@ class MockDataDownloader(BaseDataDownloader):
             CapabilityError: this vendor does not serve it.
             NoDataError: none has closed there.
         """
-        who, kind = query.instrument, self.capabilities.kind(query.instrument, query.timeframe)
+        instrument, kind = (
+            query.instrument,
+            self.capabilities.kind(query.instrument, query.timeframe),
+        )
         try:
             check_capability(self, query)
-            table = made_up(who, query.timeframe, kind.anchor, query.span, query.now_ms)
+            table = made_up(instrument, query.timeframe, kind.anchor, query.span, query.now_ms)
             if not len(table):
                 raise NoDataError(f"mock has no closed {query.timeframe} bars in this range")
         except DataError as exc:
-            exc.provider, exc.symbol = self.name, who.symbol
+            exc.provider, exc.symbol = self.name, instrument.symbol
             raise
         basis = Basis(query.adjustment or self.capabilities.adjustment)
         return Fetched(table, self.name, kind, basis, query.now_ms, requests=0, settle_ms=0)

@@ -101,8 +101,8 @@ def cursor_of(body: Mapping[str, Any]) -> str | None:
     """
     if not body.get("next_url"):
         return None
-    path, _, said = path_and_query(body["next_url"]).partition("?")
-    query = [(name, v) for name, v in parse_qsl(said) if name.lower() != "apikey"]
+    path, _, params = path_and_query(body["next_url"]).partition("?")
+    query = [(name, v) for name, v in parse_qsl(params) if name.lower() != "apikey"]
     return f"{path}?{urlencode(query)}"
 
 
@@ -169,8 +169,8 @@ class PolygonDataDownloader(BaseDataDownloader):
         ticker = quote(self.spelled(query.instrument), safe=":")
         step, span = self.capabilities.timeframes[query.timeframe.label], asked_of(query)
         adjusted = "true" if adjusted_of(query) else "false"
-        asked: dict[str, str | int] = {"adjusted": adjusted, "sort": "asc", "limit": _PAGE}
-        return self._request(f"/v2/aggs/ticker/{ticker}/range/{step}/{span}", asked)
+        params: dict[str, str | int] = {"adjusted": adjusted, "sort": "asc", "limit": _PAGE}
+        return self._request(f"/v2/aggs/ticker/{ticker}/range/{step}/{span}", params)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Read rows; without any the list is absent. ``DELAYED`` is a success, too."""
@@ -197,13 +197,13 @@ class PolygonDataDownloader(BaseDataDownloader):
         ticker, days = self.spelled(instrument), days_of(span)
 
         def ask(what: str, day: str) -> Sequence[Action]:
-            asked: dict[str, str | int] = {
+            params: dict[str, str | int] = {
                 "ticker": ticker,
                 f"{day}.gte": str(date_of(days.start)),
                 f"{day}.lte": str(date_of(days.end - 1)),
                 "limit": 1000,
             }
-            first = self._request(f"/v3/reference/{what}", asked)
+            first = self._request(f"/v3/reference/{what}", params)
             return ask_actions(self, first, read, span, now_ms)
 
         def read(body: Any) -> tuple[Iterator[Action], HttpRequest | None]:
@@ -229,8 +229,8 @@ class PolygonDataDownloader(BaseDataDownloader):
 
     def _following(self, cursor: str) -> HttpRequest:
         """Ask for the page that an answer names, at our host: the key goes nowhere else."""
-        path, _, said = cursor.partition("?")
-        return self._request(path, dict(parse_qsl(said)))
+        path, _, params = cursor.partition("?")
+        return self._request(path, dict(parse_qsl(params)))
 
     def _request(self, path: str, params: dict[str, str | int]) -> HttpRequest:
         key = {"Authorization": f"Bearer {self.secret('POLYGON_API_KEY')}"}

@@ -111,9 +111,9 @@ class PolygonStream:
         if status == "success":
             return Subscribed()
         if status in _REFUSALS:
-            said = f"{status}, {str(message.get('message'))[:100]}".replace(self._key, "***")
+            text = f"{status}, {str(message.get('message'))[:100]}".replace(self._key, "***")
             wait = _HELD_S if status == "max_connections" else 0.0
-            return StreamRefusal(said, status in _NO_KEY_HELPS, wait)
+            return StreamRefusal(text, status in _NO_KEY_HELPS, wait)
         return Heard(str(status))
 
 

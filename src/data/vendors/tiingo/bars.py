@@ -63,21 +63,21 @@ def tells(rows: Iterable[Mapping[str, Any]]) -> bool:
 
 def read_actions(rows: Iterable[Mapping[str, Any]]) -> list[Action]:
     """Read the splits and cash dividends of days; they stand on their ex-date."""
-    found: list[Action] = []
+    actions: list[Action] = []
     for row in rows:
         if (new := amount(row["splitFactor"])) != 1.0:
             ratio = _exact(new)
-            found.append(split(row["date"][:10], ratio.numerator, ratio.denominator))
+            actions.append(split(row["date"][:10], ratio.numerator, ratio.denominator))
         if (cash := amount(row["divCash"])) != 0.0:
-            found.append(dividend(row["date"][:10], cash))
-    return found
+            actions.append(dividend(row["date"][:10], cash))
+    return actions
 
 
 def _exact(factor: float) -> Fraction:
     """Return 1/3 for 0.333333: splits are of small whole numbers."""
-    said = Fraction(str(factor))
-    near = said.limit_denominator(100)
-    return near if abs(near / said - 1) < Fraction(1, 10_000) else said
+    exact = Fraction(str(factor))
+    near = exact.limit_denominator(100)
+    return near if abs(near / exact - 1) < Fraction(1, 10_000) else exact
 
 
 def _bar(row: Mapping[str, Any], query: FetchQuery) -> Bar:
@@ -170,7 +170,7 @@ class TiingoDataDownloader(BaseDataDownloader):
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Ask for the dates of the span, both inclusive; a week or month comes if its end does."""
-        who, label = query.instrument, query.timeframe.label
+        instrument, label = query.instrument, query.timeframe.label
         first, last = asked_of(query)
         params = {
             "startDate": first.isoformat(),
@@ -178,10 +178,10 @@ class TiingoDataDownloader(BaseDataDownloader):
             "resampleFreq": self.capabilities.timeframes[label],
             "format": "json",
         }
-        if who.asset_class == "crypto":
-            params |= {"tickers": self.spelled(who), "resampleFreq": "1day"}
+        if instrument.asset_class == "crypto":
+            params |= {"tickers": self.spelled(instrument), "resampleFreq": "1day"}
             return self._request("tiingo/crypto/prices", params)
-        ticker = quote(self.spelled(who), safe="")
+        ticker = quote(self.spelled(instrument), safe="")
         if query.timeframe.is_intraday:
             return self._request(f"iex/{ticker}/prices", params | {"columns": _MINUTES})
         return self._request(f"tiingo/daily/{ticker}/prices", params)
@@ -191,19 +191,19 @@ class TiingoDataDownloader(BaseDataDownloader):
         body, unit = list_of(response.json()), ""
         if query.instrument.asset_class == "stock" and query.timeframe.unit == "d":
             # Weeks and months hold no ex-date, and minutes are of another address.
-            told = stamped(read_actions(body), self.name, query.now_ms) if tells(body) else None
-            return BarPage(read_bars(body, query), told)
+            actions = stamped(read_actions(body), self.name, query.now_ms) if tells(body) else None
+            return BarPage(read_bars(body, query), actions)
         if query.instrument.asset_class == "crypto":
-            found = about(self.name, self.spelled(query.instrument), body, "ticker")
-            unit = found[0]["quoteCurrency"].upper() if found else ""
-            body = [row for one in found for row in list_of(one["priceData"])]
+            series = about(self.name, self.spelled(query.instrument), body, "ticker")
+            unit = series[0]["quoteCurrency"].upper() if series else ""
+            body = [row for one in series for row in list_of(one["priceData"])]
         return BarPage(read_bars(body, query), unit=unit)
 
     def classify(self, response: HttpResponse) -> DataError | None:
         """Read its status; what a free key may ask is told in plain text, with status 200."""
-        error, said = error_of(response), response.body[:200]
-        if error is None and b"You have run over" in said:
-            wait = 3600.0 if b"month" in said else None
+        error, body = error_of(response), response.body[:200]
+        if error is None and b"You have run over" in body:
+            wait = 3600.0 if b"month" in body else None
             return RateLimitedError("Tiingo counts too many requests of this key", wait)
         return error
 
@@ -221,9 +221,9 @@ class TiingoDataDownloader(BaseDataDownloader):
             days.extend(day for day in sent if day in span)
             return read_actions(rows), None
 
-        found = ActionList(ask_actions(self, self.bars_request(query, None), read, span, now_ms))
-        found.until = max(days) + DAY_MS
-        return found
+        actions = ActionList(ask_actions(self, self.bars_request(query, None), read, span, now_ms))
+        actions.until = max(days) + DAY_MS
+        return actions
 
     def spelled(self, instrument: Instrument) -> str:
         """Return the name of a pair, or of a share of the USA."""

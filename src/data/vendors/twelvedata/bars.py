@@ -208,10 +208,10 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         if body.get("status") == "error":
             return BarPage(())  # what `classify` lets pass: nothing in this window
         values, meta = list_of(body["values"]), body["meta"]
-        for name, asked in listing(query.instrument).items():
+        for name, value in listing(query.instrument).items():
             if name in ("symbol", "mic_code"):
                 # A spelling of the user's may name the exchange behind a colon.
-                check_symbol(self.name, asked.partition(":")[0], meta.get(name))
+                check_symbol(self.name, value.partition(":")[0], meta.get(name))
         if len(values) >= _PAGE:
             raise ResponseFormatError(f"{len(values)} rows: some may have been cut off")
         bars = [
@@ -221,17 +221,17 @@ class TwelveDataDataDownloader(BaseDataDownloader):
 
     def classify(self, response: HttpResponse) -> DataError | None:
         """Read ``{"status": "error", "code", "message"}``, which may come with status 200."""
-        code, said = _error(response)
-        if _EMPTY in said or said == "data not found":
+        code, text = _error(response)
+        if _EMPTY in text or text == "data not found":
             return None
         if code == 429:
-            wait = _MINUTE_S if "minute" in said else _LONG_S
-            told = f"{self.display_name} counts too many credits"
-            return RateLimitedError(told, retry_after_s(response) or wait)
+            wait = _MINUTE_S if "minute" in text else _LONG_S
+            message = f"{self.display_name} counts too many credits"
+            return RateLimitedError(message, retry_after_s(response) or wait)
         kind = _BY_CODE.get(code)
         if code in (400, 404):
             told_by = {" plan": EntitlementError, "**symbol** not found": SymbolNotFoundError}
-            kind = next((k for word, k in told_by.items() if word in said), kind)
+            kind = next((k for word, k in told_by.items() if word in text), kind)
         return kind(f"{self.display_name} answered code {code}") if kind else error_of(response)
 
 

@@ -92,11 +92,11 @@ _STATISTICS = TableAnswer(
 )
 
 
-def _listing(who: Instrument) -> Mapping[str, str]:
+def _listing(instrument: Instrument) -> Mapping[str, str]:
     # Loaded when somebody is asked: what the cache answers needs none of it.
     from .bars import listing
 
-    return listing(who)
+    return listing(instrument)
 
 
 TABLE = VendorTable(

@@ -80,11 +80,11 @@ def read_chart(payload: Any, query: FetchQuery, now_ms: int) -> BarPage:
     return BarPage(bars, actions, unit=meta.get("currency") or "", listed_ms=listed_ms)
 
 
-def _check_symbol(asked: str, named: Any) -> None:
+def _check_symbol(spelling: str, named: Any) -> None:
     """Refuse a chart of another symbol; ``JPY=X`` is Yahoo's short name of ``USDJPY=X``."""
-    if asked.endswith("=X") and named == asked.removeprefix("USD"):
+    if spelling.endswith("=X") and named == spelling.removeprefix("USD"):
         return
-    check_symbol("yahoo", asked, named)
+    check_symbol("yahoo", spelling, named)
 
 
 def error_text(response: HttpResponse) -> str:
@@ -154,8 +154,8 @@ def _without_margin(bars: list[Bar], query: FetchQuery) -> list[Bar]:
 
     Rows from elsewhere are handed on: they show that the answer is not what was asked.
     """
-    asked, days = asked_of(query), _LONGEST_DAYS.get(query.timeframe.unit, 0)
-    margin = Span(asked.start - days * DAY_MS, asked.end + SECOND_MS)
+    labels, days = asked_of(query), _LONGEST_DAYS.get(query.timeframe.unit, 0)
+    margin = Span(labels.start - days * DAY_MS, labels.end + SECOND_MS)
     return [b for b in bars if b.stamp_ms in query.span or b.stamp_ms not in margin]
 
 
@@ -184,15 +184,15 @@ def _open_of(stamp: int, timeframe: Timeframe, meta: Mapping[str, Any]) -> int:
 
 def _actions(events: Mapping[str, Any], zone: ZoneInfo, now_ms: int) -> list[Action]:
     """Read splits and dividends; the ex-date is the exchange's own."""
-    found = []
+    actions = []
     for event in (events.get("splits") or {}).values():
         at = event["date"] * SECOND_MS
         new, old = amount(event["numerator"]), amount(event["denominator"])
-        found.append(Action(local_date(zone, at), "split", at, new, old))
+        actions.append(Action(local_date(zone, at), "split", at, new, old))
     for event in (events.get("dividends") or {}).values():
         at, paid = event["date"] * SECOND_MS, amount(event["amount"])
-        found.append(Action(local_date(zone, at), "dividend", at, amount=paid))
-    return [replace(action, source="yahoo", fetched_at=now_ms) for action in sorted(found)]
+        actions.append(Action(local_date(zone, at), "dividend", at, amount=paid))
+    return [replace(action, source="yahoo", fetched_at=now_ms) for action in sorted(actions)]
 
 
 # 2025-02: clients that do not look like a browser are throttled.
@@ -248,13 +248,13 @@ class YahooDataDownloader(BaseDataDownloader):
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Ask for the whole span; a bar labelled exactly ``period2`` may come too."""
-        asked = asked_of(query)
+        labels = asked_of(query)
         return HttpRequest(
             f"{self.base_url}/v8/finance/chart/{quote(query.instrument.spelling(self.name))}",
             params={
                 "interval": self.capabilities.timeframes[query.timeframe.label],
-                "period1": asked.start // SECOND_MS,
-                "period2": -(-asked.end // SECOND_MS),
+                "period1": labels.start // SECOND_MS,
+                "period2": -(-labels.end // SECOND_MS),
                 "events": "div|split",
                 "includePrePost": "false",
             },
@@ -266,15 +266,15 @@ class YahooDataDownloader(BaseDataDownloader):
 
     def classify(self, response: HttpResponse) -> DataError | None:
         """Read ``chart.error``; range limits come as 422, an unknown symbol as 404."""
-        error, said = error_of(response), error_text(response)
-        if not said or isinstance(error, RefusedError | TransientError):
+        error, text = error_of(response), error_text(response)
+        if not text or isinstance(error, RefusedError | TransientError):
             return error
         kind: type[DataError] = CapabilityError
-        if _NOTHING_THERE.search(said):
+        if _NOTHING_THERE.search(text):
             kind = NoDataError
-        elif response.status == 404 or "delisted" in said:
+        elif response.status == 404 or "delisted" in text:
             kind = SymbolNotFoundError
-        return kind(f"{self.display_name}: {said[:160]}")
+        return kind(f"{self.display_name}: {text[:160]}")
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits and dividends with an ex-date in ``span``: one chart of days.

@@ -239,9 +239,9 @@ def _check_host(url: str, target: str) -> None:
     Raises:
         ResponseFormatError: it is another host.
     """
-    there, asked = urlsplit(url), urlsplit(target)
+    there, expected = urlsplit(url), urlsplit(target)
     is_vendors = there.scheme == "https" and f".{there.hostname}".endswith(_VENDOR_HOSTS)
-    if (there.scheme, there.netloc) != (asked.scheme, asked.netloc) and not is_vendors:
+    if (there.scheme, there.netloc) != (expected.scheme, expected.netloc) and not is_vendors:
         raise ResponseFormatError(f"{where(target)} leads to another host ({there.hostname})")
 
 

@@ -72,10 +72,10 @@ def _rows(result: Any, prefix: str, wanted: Iterable[str]) -> list[dict[str, Any
     currencies: defaultdict[str, set[str]] = defaultdict(set)
     names = {prefix + name: name for name in wanted}
     for series in result:
-        for told in names.keys() & set(series["meta"]["type"]):
-            for point in filter(None, series.get(told) or ()):
+        for series_name in names.keys() & set(series["meta"]["type"]):
+            for point in filter(None, series.get(series_name) or ()):
                 day = point["asOfDate"]
-                rows[day][names[told]] = point["reportedValue"]["raw"]
+                rows[day][names[series_name]] = point["reportedValue"]["raw"]
                 currencies[day] |= {point.get("currencyCode") or ""} - {""}
     return [
         rows[day] | {"date": day, "currency": currency if not others else ""}
