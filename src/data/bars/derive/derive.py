@@ -32,7 +32,7 @@ from ..answer.answer import LOOKBACKS, Answer, Dependency, Gap, closed_rows, las
 from ..fetch.state import is_down
 from ..validity import DOUBTFUL
 from .result import DerivedAnswer
-from .sources import SourceTimeframes
+from .sources import Source, SourceTimeframes
 
 log = logging.getLogger("onetape.routing")
 
@@ -63,7 +63,7 @@ class Deriver:
             AllProvidersFailedError: nobody supplied either, nothing is stored.
         """
         try:
-            answer = self._derived(query, days, {})
+            answer = self._derived(query, self._parts.of(query, days), {})
         except NOBODY as error:
             try:
                 return self._ask(query, _down(error))
@@ -122,9 +122,11 @@ class Deriver:
             log.info("%s could not be made of %s bars: %s", query, source, failure)
             return None
 
-    def _derived(self, query: BarsQuery, source: Timeframe, out: Out) -> Answer:
-        anchor = self._parts.anchor(query, source)
-        return derived(query, source, anchor, lambda below: self._ask(below, out))
+    def _derived(self, query: BarsQuery, source: Source, out: Out) -> Answer:
+        def ask(below: BarsQuery) -> Answer:
+            return self._ask(below, out)
+
+        return derived(query, source.timeframe, source.anchor, ask)
 
     def _held(self, query: BarsQuery) -> Answer | None:
         """Return what is stored of the very length asked for."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from ...cache.store import BarStore
+from ...cache.store import BarStore, SeriesView
 from ...calendars.calendar import MarketCalendar, calendar_for, first_unclosed
 from ...calendars.gaps import BarGrid, missing
 from ...model.instant import DAY_MS
@@ -28,8 +28,33 @@ _MOST_PARTS = 1000
 _HOURS_SEEN_MS = 60 * DAY_MS
 
 
+@dataclass(frozen=True)
+class Source:
+    """Shorter bars that an answer may be made of, as one look at rules, vendors and store shows them.
+
+    Attributes:
+        timeframe: their length.
+        vendors: those that serve them, in the order of their own rule.
+        view: what is stored of them.
+        kind: as far as what is stored and the vendors tell it.
+    """
+
+    timeframe: Timeframe
+    vendors: tuple[Candidate, ...]
+    view: SeriesView
+    kind: Kind
+
+    @property
+    def anchor(self) -> str:
+        """What they are counted from, as far as it is known beforehand."""
+        return self.kind.anchor or "session"
+
+    def __str__(self) -> str:
+        return self.timeframe.label
+
+
 class SourceTimeframes:
-    """Says what bars can be made of. Thread-safe; it asks nobody and reads metadata alone."""
+    """Says what bars can be made of. Thread-safe; no vendor is asked, and no bar is read."""
 
     def __init__(self, selector: Selector, store: BarStore) -> None:
         self._selector = selector
@@ -47,120 +72,103 @@ class SourceTimeframes:
         """
         if not query.is_of_whole_weeks:
             return None
-        whole, days = (self._usable(query, timeframe) for timeframe in (query.timeframe, _DAY))
+        whole, days = (self._serving(query, step) for step in (query.timeframe, _DAY))
         if not whole or not days or whole[0].capabilities is None:
             return None
         return _DAY if whole[0].name == days[0].name else None
 
-    def best(self, query: BarsQuery) -> Timeframe | None:
+    def best(self, query: BarsQuery) -> Source | None:
         """Return what the bars asked for are best made of; None where nothing will do.
 
         That is what reaches over most of the range, and of these what takes the fewest bars to
-        fetch: what is held takes none, and long bars take fewer than short ones.
+        fetch: what is stored takes none, and long bars take fewer than short ones.
 
         Raises:
             UnknownProviderError: the pinned vendor does not exist.
         """
         calendar = calendar_for(query.instrument)
-        found = self._sources(query, calendar)
-        return min(found, key=lambda source: self._cost(query, source, calendar), default=None)
+        fit = self._fit(query, calendar)
+        return min(fit, key=lambda source: _cost(query, source, calendar), default=None)
 
-    def anchor(self, query: BarsQuery, source: Timeframe) -> str:
-        """Return what the ``source`` bars are counted from, as far as it is known beforehand."""
-        return self._kind(query, source).anchor or "session"
+    def of(self, query: BarsQuery, timeframe: Timeframe) -> Source:
+        """Look at bars of one length."""
+        vendors = self._serving(query, timeframe)
+        view = self._store.view(SeriesKey(query.instrument.symbol, timeframe, query.pinned))
+        kind = view.kind or Kind("", "")
+        for candidate in vendors:
+            kind = kind.filled_from(candidate.kind(query.instrument, timeframe))
+        return Source(timeframe, tuple(vendors), view, kind)
 
-    # --- what there is ---------------------------------------------------------------------
-
-    def _sources(self, query: BarsQuery, calendar: MarketCalendar) -> list[Timeframe]:
+    def _fit(self, query: BarsQuery, calendar: MarketCalendar) -> list[Source]:
         """Return what the bars can be made of exactly, longest first."""
-        seen = Span(query.span.end - _HOURS_SEEN_MS, query.span.end)
-        fit = [
-            source
-            for source in self._served_or_stored(query, calendar)
-            if self._has_known_hours(query, source, calendar)
-            and (anchor := self.anchor(query, source))
-            and sources_for(
-                query.timeframe, [source], calendar, anchor=anchor, source_anchor=anchor, span=seen
-            )
-        ]
-        return sorted(fit, key=lambda t: t.longest_ms, reverse=True)
+        recent = Span(query.span.end - _HOURS_SEEN_MS, query.span.end)
+        fit = []
+        for timeframe in self._timeframes(query, calendar):
+            source = self.of(query, timeframe)
+            if not (source.view.exists or any(c.capabilities for c in source.vendors)):
+                continue
+            session, anchor = source.kind.session, source.anchor
+            if timeframe.is_intraday and not has_known_hours(timeframe, session, calendar):
+                continue
+            if sources_for(
+                query.timeframe,
+                [timeframe],
+                calendar,
+                anchor=anchor,
+                source_anchor=anchor,
+                span=recent,
+            ):
+                fit.append(source)
+        return sorted(fit, key=lambda source: source.timeframe.longest_ms, reverse=True)
 
-    def _served_or_stored(self, query: BarsQuery, calendar: MarketCalendar) -> list[Timeframe]:
+    def _timeframes(self, query: BarsQuery, calendar: MarketCalendar) -> list[Timeframe]:
+        """Return all lengths of bars that add up and that any vendor of the rules may serve."""
+        wanted = query.timeframe
+        vendors = {
+            c.name: c
+            for step in _USUAL
+            for c in candidates_of(self._selector, replace(query, timeframe=step))
+        }
+        labels = (
+            label
+            for c in vendors.values()
+            if c.capabilities
+            for label in c.capabilities.labels(query.instrument.asset_class)
+        )
         return [
-            source
-            for source in self._known(query)
-            if not obstacle(source, query.timeframe, calendar)
-            and (query.offline or _count(source, query.timeframe) <= _MOST_PARTS)
-            and (
-                any(c.capabilities for c in self._usable(query, source))
-                or self._store.view(self._key(query, source)).exists
-            )
+            step
+            for step in dict.fromkeys([*_USUAL, *map(Timeframe.parse, labels)])
+            if not obstacle(step, wanted, calendar)
+            and (query.offline or wanted.longest_ms // step.longest_ms <= _MOST_PARTS)
         ]
 
-    def _has_known_hours(
-        self, query: BarsQuery, source: Timeframe, calendar: MarketCalendar
-    ) -> bool:
-        session = self._kind(query, source).session
-        return not source.is_intraday or has_known_hours(source, session, calendar)
-
-    def _kind(self, query: BarsQuery, source: Timeframe) -> Kind:
-        """Return the kind of ``source`` bars as far as what is stored and the vendors tell it."""
-        kinds = [c.kind(query.instrument, source) for c in self._usable(query, source)]
-        stored = self._store.view(self._key(query, source)).kind
-        found = stored or Kind("", "")
-        for kind in kinds:
-            found = found.filled_from(kind)
-        return found
-
-    def _known(self, query: BarsQuery) -> list[Timeframe]:
-        """Return all lengths of bars that any vendor for such instruments may serve."""
-        asked = (replace(query, timeframe=timeframe) for timeframe in _USUAL)
-        vendors = {c.name: c for q in asked for c in candidates_of(self._selector, q)}
-        kind = query.instrument.asset_class
-        said = (c.capabilities.labels(kind) for c in vendors.values() if c.capabilities)
-        labels = [label for served in said for label in served]
-        return list(dict.fromkeys([*_USUAL, *map(Timeframe.parse, labels)]))
-
-    def _usable(self, query: BarsQuery, timeframe: Timeframe) -> list[Candidate]:
+    def _serving(self, query: BarsQuery, timeframe: Timeframe) -> list[Candidate]:
         """Return the vendors that serve ``timeframe``, in the order of its own rule."""
-        asked = replace(query, timeframe=timeframe)
-        found = candidates_of(self._selector, asked)
-        return [c for c in found if not c.refusal(query.instrument, timeframe)]
+        candidates = candidates_of(self._selector, replace(query, timeframe=timeframe))
+        return [c for c in candidates if not c.refusal(query.instrument, timeframe)]
 
-    # --- what it costs ---------------------------------------------------------------------
 
-    def _cost(
-        self, query: BarsQuery, source: Timeframe, calendar: MarketCalendar
-    ) -> tuple[int, int]:
-        """Return how much of the range is out of reach, and how many bars have to be fetched."""
-        lacking = self._lacking(query, source, calendar)
-        if query.offline:
-            return _total(lacking), 0
-        usable = self._usable(query, source)
-        reached = [c.servable(span, source, query.now_ms) for c in usable for span in lacking]
-        return _total(subtract(lacking, reached)), _total(lacking) // source.longest_ms
+def _cost(query: BarsQuery, source: Source, calendar: MarketCalendar) -> tuple[int, int]:
+    """Return how much of the range is out of reach (ms), and how many bars have to be fetched."""
+    lacking = _lacking(query, source, calendar)
+    if query.offline:
+        return _total(lacking), 0
+    step = source.timeframe
+    reached = [c.servable(span, step, query.now_ms) for c in source.vendors for span in lacking]
+    return _total(subtract(lacking, reached)), _total(lacking) // step.longest_ms
 
-    def _lacking(self, query: BarsQuery, source: Timeframe, calendar: MarketCalendar) -> list[Span]:
-        """Return the stretches of ``source`` bars that are wanted and not held."""
-        grid = BarGrid(calendar, source, self.anchor(query, source))
-        needed = source_span(query.span, query.timeframe, calendar, anchor=grid.anchor)
-        cap = first_unclosed(calendar, source, query.now_ms, grid.anchor)
-        needed = Span(needed.start, min(needed.end, cap))
-        if needed.is_empty:
-            return []
-        coverage = self._store.view(self._key(query, source)).coverage
-        held = [] if query.refresh else coverage.held(query.now_ms)
-        return intersect(missing(needed, held, (), grid).segments, [needed])
 
-    @staticmethod
-    def _key(query: BarsQuery, timeframe: Timeframe) -> SeriesKey:
-        parts = (query.provider,) if query.provider else ()
-        return SeriesKey(query.instrument.symbol, timeframe, parts)
+def _lacking(query: BarsQuery, source: Source, calendar: MarketCalendar) -> list[Span]:
+    """Return the stretches of the shorter bars that are wanted and not stored."""
+    grid = BarGrid(calendar, source.timeframe, source.anchor)
+    needed = source_span(query.span, query.timeframe, calendar, anchor=grid.anchor)
+    cap = first_unclosed(calendar, source.timeframe, query.now_ms, grid.anchor)
+    needed = Span(needed.start, min(needed.end, cap))
+    if needed.is_empty:
+        return []
+    stored = [] if query.refresh else source.view.coverage.held(query.now_ms)
+    return intersect(missing(needed, stored, (), grid).segments, [needed])
 
 
 def _total(spans: list[Span]) -> int:
     return sum(end - start for start, end in spans)
-
-
-def _count(source: Timeframe, target: Timeframe) -> int:
-    return target.longest_ms // source.longest_ms

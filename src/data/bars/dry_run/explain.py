@@ -120,4 +120,4 @@ def _source(dry_run: DryRunner, query: BarsQuery, way: Route | None) -> str:
         source = parts.preferred(query) or (parts.best(query) if way is None else None)
     except UnknownProviderError:
         return ""
-    return source.label if source is not None else ""
+    return "" if source is None else str(source)
