@@ -9,7 +9,7 @@ import pytest
 
 from src.data.bars.dry_run.draft_store import DraftStore
 from src.data.bars.dry_run.vendors import begun
-from src.data.bars.fetch.cost import requests_for
+from src.data.bars.fetch.plan import requests_for
 from src.data.cache.actions import Asked
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.calendars.calendar import calendar_for

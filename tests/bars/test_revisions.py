@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from src.data.bars.fetch.cost import requests_for
+from src.data.bars.fetch.plan import requests_for
 from src.data.bars.fetch.revisions import FEW, _reach
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.gaps import BarGrid

@@ -11,10 +11,15 @@ import pytest
 
 from src.data.bars.answer.answer import left_out, own_volume, told_splices
 from src.data.bars.answer.reader import at_borders, splice_problems
-from src.data.bars.fetch.neighbours import Neighbours, Side, widened
-from src.data.bars.fetch.splice import NeighbourReply, Splicer, with_splices
-from src.data.bars.fetch.state import FetchState
-from src.data.bars.ingest.writer import StoreWriter
+from src.data.bars.fetch.splice import (
+    NeighbourReply,
+    Neighbours,
+    Side,
+    Splicer,
+    widened,
+    with_splices,
+)
+from src.data.bars.fetch.state import FetchState, StoreWriter
 from src.data.bars.selection.candidate import Candidate
 from src.data.bars.selection.candidates import LaneRoute
 from src.data.cache.store import BarStore, Commit, CommitPiece

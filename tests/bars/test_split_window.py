@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from src.data.bars.validity import doubt_at, doubted, may_concern, windows
+from src.data.bars.validity import doubt_at, doubted, may_concern, split_windows
 from src.data.calendars.calendar import calendar_for
 from src.data.model.actions import Action
 from src.data.model.coverage import Coverage, Covered
@@ -41,7 +41,7 @@ def part(fetched: str, adjustment: Adjustment = "split", state: str = "final") -
     ],
 )
 def test_the_window_is_three_sessions_on_both_sides(day: date, first: str, end: str) -> None:
-    (window,) = windows([split(day)], NEW_YORK, [day_ms(day)])
+    (window,) = split_windows([split(day)], NEW_YORK, [day_ms(day)])
     assert (iso(window.span.start), iso(window.span.end)) == (first, end)
     assert window.doubt.expires == window.span.end
 
@@ -49,7 +49,7 @@ def test_the_window_is_three_sessions_on_both_sides(day: date, first: str, end: 
 def test_splits_far_from_every_fetch_need_no_calendar() -> None:
     coverage = Coverage([part("2024-08-01")])
     assert not may_concern([split()], coverage)
-    assert windows([split()], NEW_YORK, [parse_iso("2024-08-01")]) == []
+    assert split_windows([split()], NEW_YORK, [parse_iso("2024-08-01")]) == []
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_splits_far_from_every_fetch_need_no_calendar() -> None:
 )  # fmt: skip
 def test_what_was_fetched_inside_the_window_is_doubted(fetched: str, is_doubted: bool) -> None:
     stored = part(fetched)
-    near = windows([split()], NEW_YORK, [stored.fetched_at])
+    near = split_windows([split()], NEW_YORK, [stored.fetched_at])
     marks = doubted(Coverage([stored]), near)
     assert bool(marks) == is_doubted == bool(doubt_at(near, stored.fetched_at))
     for mark in marks:
@@ -79,14 +79,14 @@ def test_what_was_fetched_inside_the_window_is_doubted(fetched: str, is_doubted:
     ],
 )  # fmt: skip
 def test_what_no_split_can_change_or_is_asked_again_anyway_is_not_doubted(stored: Covered) -> None:
-    near = windows([split()], NEW_YORK, [stored.fetched_at])
+    near = split_windows([split()], NEW_YORK, [stored.fetched_at])
     assert doubted(Coverage([stored]), near) == []
     assert not may_concern([split()], Coverage([stored]))
 
 
 def test_of_two_splits_the_later_doubt_holds() -> None:
     at = parse_iso("2024-06-12T15:00")
-    near = windows([split(), split(date(2024, 6, 14))], NEW_YORK, [at])
+    near = split_windows([split(), split(date(2024, 6, 14))], NEW_YORK, [at])
     found = doubt_at(near, at)
     assert found is not None
     assert found.expires == max(window.span.end for window in near)

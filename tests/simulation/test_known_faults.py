@@ -14,7 +14,7 @@ import pytest
 
 from src.data.bars import lookup, validity
 from src.data.bars.answer.adjust import Rebaser
-from src.data.bars.fetch import listing, plan
+from src.data.bars.fetch import nothing, plan
 from src.data.bars.fetch.lane import LaneRunner
 from src.data.bars.ingest import classify, ingest
 from src.data.bars.selection import candidates
@@ -177,7 +177,7 @@ def a_history_cut_short(sim: Simulation) -> None:
 
 
 def take_one_silence_for_a_listing(patch: Patch) -> None:
-    patch.setattr(listing, "PROVING", 1)
+    patch.setattr(nothing, "PROVING", 1)
     patch.setattr(validity, "PROVING", 1)
 
 

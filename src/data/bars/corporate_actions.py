@@ -29,8 +29,7 @@ from ..net.one_call import one_call
 from .answer.reader import dissent_of, told
 from .fetch.actions import ActionFetcher
 from .fetch.lane import TOLD_LATE_MS
-from .fetch.state import FetchState
-from .ingest.writer import StoreWriter
+from .fetch.state import FetchState, StoreWriter
 from .locks import FindLeases, Turns
 from .selection.candidates import LaneRoute, Selector, candidates_of
 from .validity import TradingDays

@@ -11,12 +11,10 @@ from ..cache.tables import TableStore
 from ..calendars.ranges import resolve_range
 from ..clock import Clock
 from ..errors import (
-    FAILOVER_ERRORS,
     AllProvidersFailedError,
     Attempt,
     CacheError,
     CapabilityError,
-    DataError,
     IncompleteDataWarning,
     NoProviderError,
     QueryError,
@@ -33,6 +31,7 @@ from ..net.locks import SeriesLocks
 from ..vendors.figures import fetch_figures_of, served_by
 from ..vendors.pool import own_sender, supplied
 from .answer.reader import told
+from .fetch.attempt import ask
 from .locks import FindLeases, Turns
 
 if TYPE_CHECKING:
@@ -180,9 +179,14 @@ class FiguresService:
             oldest = query.now_ms - days * DAY_MS + _GRACE_MS if days else query.span.start
             reach = query.span.clip(Span(oldest, query.span.end))
             asked, has_others = replace(query, span=reach), place < len(vendors)
-            fetched = run_part(self._clock, has_others, self._ask, vendor, asked, done)
-            if isinstance(fetched, DataError):
-                reasons.append(f"{name}: {fetched}")
+            part = self._clock, has_others, self._ask, vendor, asked
+            reply = ask(self._clock, name, reach, run_part, *part)
+            fetched = reply.value
+            rows, requests = (len(fetched.rows), fetched.requests) if fetched else (0, None)
+            done.attempts.append(reply.attempt(rows=rows, requests=requests))
+            if fetched is None:
+                reply.log_failure(asked)
+                reasons.append(f"{name}: {reply.error}")
                 continue
             self._keep(query, reach, (vendor, fetched), (table, key), done)
             if reach.start > query.span.start:
@@ -199,38 +203,18 @@ class FiguresService:
             if (served := served_by(found, query.measure)) is not None:
                 yield _Supplier(name, found, served)
 
-    def _ask(
-        self, vendor: _Supplier, query: FigureQuery, done: _Done
-    ) -> FetchedFigures | DataError:
+    def _ask(self, vendor: _Supplier, query: FigureQuery) -> FetchedFigures:
+        """Ask one vendor.
+
+        Raises:
+            ProviderError, ConfigError: it did not answer, or does not reach back so far.
+        """
         name = vendor.name
-        started, error = self._clock.monotonic(), None
-        fetched: FetchedFigures | None = None
-        try:
-            if query.span.is_empty:
-                depth = vendor.served.depth_days
-                raise CapabilityError(
-                    f"{name} serves {query.measure} of the last {depth} days only"
-                )
-            own = own_sender(self._selector, name, vendor.downloader)
-            fetched = fetch_figures_of(vendor.downloader, query, name, own)
-        except FAILOVER_ERRORS as exc:
-            error = exc
-            log.warning("%s could not supply %s: %s", name, query, exc)
-        outcome = "ok" if error is None else type(error).__name__
-        done.attempts.append(
-            Attempt(
-                name,
-                outcome,
-                str(error or ""),
-                self._clock.monotonic() - started,
-                query.span.start,
-                query.span.end,
-                len(fetched.rows) if fetched else 0,
-                fetched.requests if fetched else 0,
-                error,
-            )
-        )
-        return error or fetched  # type: ignore[return-value]
+        if query.span.is_empty:
+            depth = vendor.served.depth_days
+            raise CapabilityError(f"{name} serves {query.measure} of the last {depth} days only")
+        own = own_sender(self._selector, name, vendor.downloader)
+        return fetch_figures_of(vendor.downloader, query, name, own)
 
     def _keep(
         self,

@@ -119,6 +119,14 @@ def _is_of_a_file(part: Covered) -> bool:
     return part.state in ("final", "suspect") and part.basis.adjustment == "unknown"
 
 
+# --- bars of older tools
+
+
+def is_older(part: Covered) -> bool:
+    """Tell whether these are bars of which nobody knows what they are."""
+    return part.state == "final" and part.basis.adjustment == "unknown"
+
+
 # --- bars fetched close to a split: the vendor may have applied it a day or two early or late.
 # They are returned like any other, and marked suspect with the split as the reason until the
 # fourth session after the ex-date opens; then they are asked again. Where they come equal, trust
@@ -151,7 +159,7 @@ def may_concern(splits: Iterable[Action], coverage: Coverage) -> bool:
     return any(_near(listed, [part.fetched_at for part in parts if _is_trusted(part)]))
 
 
-def windows(
+def split_windows(
     splits: Iterable[Action], calendar: MarketCalendar, fetched: Sequence[int]
 ) -> list[SplitWindow]:
     """Return the windows of those splits that are near one of the instants ``fetched``."""

@@ -261,7 +261,7 @@ def _with_unstored(
     table: BarTable, coverage: Coverage, suspects: Sequence[Suspect], commits: Sequence[Commit]
 ) -> tuple[BarTable, Coverage, Sequence[Suspect]]:
     """Add what the disk refused."""
-    from ..ingest.writer import laid_over  # not on a hit
+    from ..fetch.state import laid_over
 
     for commit in commits:
         table, coverage = laid_over(table, coverage, commit)

@@ -32,7 +32,7 @@ from ..answer.answer import LOOKBACKS, Answer, Dependency, Gap, closed_rows, las
 from ..fetch.state import is_down
 from ..validity import DOUBTFUL
 from .result import DerivedAnswer
-from .sources import Source, SourceTimeframes
+from .sources import ShorterBars, SourceTimeframes
 
 log = logging.getLogger("onetape.routing")
 
@@ -122,7 +122,7 @@ class Deriver:
             log.info("%s could not be made of %s bars: %s", query, source, failure)
             return None
 
-    def _derived(self, query: BarsQuery, source: Source, out: Out) -> Answer:
+    def _derived(self, query: BarsQuery, source: ShorterBars, out: Out) -> Answer:
         def ask(below: BarsQuery) -> Answer:
             return self._ask(below, out)
 

@@ -29,7 +29,7 @@ _HOURS_SEEN_MS = 60 * DAY_MS
 
 
 @dataclass(frozen=True)
-class Source:
+class ShorterBars:
     """Shorter bars that an answer may be made of, as one look at rules, vendors and store shows them.
 
     Attributes:
@@ -77,7 +77,7 @@ class SourceTimeframes:
             return None
         return _DAY if whole[0].name == days[0].name else None
 
-    def best(self, query: BarsQuery) -> Source | None:
+    def best(self, query: BarsQuery) -> ShorterBars | None:
         """Return what the bars asked for are best made of; None where nothing will do.
 
         That is what reaches over most of the range, and of these what takes the fewest bars to
@@ -90,16 +90,16 @@ class SourceTimeframes:
         fit = self._fit(query, calendar)
         return min(fit, key=lambda source: _cost(query, source, calendar), default=None)
 
-    def of(self, query: BarsQuery, timeframe: Timeframe) -> Source:
+    def of(self, query: BarsQuery, timeframe: Timeframe) -> ShorterBars:
         """Look at bars of one length."""
         vendors = self._serving(query, timeframe)
         view = self._store.view(SeriesKey(query.instrument.symbol, timeframe, query.pinned))
         kind = view.kind or Kind("", "")
         for candidate in vendors:
             kind = kind.filled_from(candidate.kind(query.instrument, timeframe))
-        return Source(timeframe, tuple(vendors), view, kind)
+        return ShorterBars(timeframe, tuple(vendors), view, kind)
 
-    def _fit(self, query: BarsQuery, calendar: MarketCalendar) -> list[Source]:
+    def _fit(self, query: BarsQuery, calendar: MarketCalendar) -> list[ShorterBars]:
         """Return what the bars can be made of exactly, longest first."""
         recent = Span(query.span.end - _HOURS_SEEN_MS, query.span.end)
         fit = []
@@ -148,7 +148,7 @@ class SourceTimeframes:
         return [c for c in candidates if not c.refusal(query.instrument, timeframe)]
 
 
-def _cost(query: BarsQuery, source: Source, calendar: MarketCalendar) -> tuple[int, int]:
+def _cost(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> tuple[int, int]:
     """Return how much of the range is out of reach (ms), and how many bars have to be fetched."""
     lacking = _lacking(query, source, calendar)
     if query.offline:
@@ -158,7 +158,7 @@ def _cost(query: BarsQuery, source: Source, calendar: MarketCalendar) -> tuple[i
     return _total(subtract(lacking, reached)), _total(lacking) // step.longest_ms
 
 
-def _lacking(query: BarsQuery, source: Source, calendar: MarketCalendar) -> list[Span]:
+def _lacking(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> list[Span]:
     """Return the stretches of the shorter bars that are wanted and not stored."""
     grid = BarGrid(calendar, source.timeframe, source.anchor)
     needed = source_span(query.span, query.timeframe, calendar, anchor=grid.anchor)

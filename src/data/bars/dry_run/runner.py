@@ -24,8 +24,7 @@ from ...model.rules import ValidationRules
 from ...model.series import SeriesKey
 from ..answer.answer import Answer
 from ..fetch.plan import FetchPlan
-from ..fetch.state import FetchState
-from ..ingest.writer import actions_known
+from ..fetch.state import FetchState, actions_known
 from ..observer import Call, Observer
 from ..selection.candidates import Route, candidates_of, route
 from ..service import BarsService

@@ -37,7 +37,7 @@ from ...net.vendor_status import VendorStatus
 from ...vendors.base import BaseDataDownloader, is_ours, look_at, unknown_to
 from ...vendors.calls import ACTIONS_DOOR
 from ...vendors.paging import check_capability
-from ..fetch.cost import archive_requests, cost_of, requests_for
+from ..fetch.plan import archive_requests, cost_of, requests_for
 from ..fetch.state import FetchState
 from .draft_store import DraftStore
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from ...cache.actions import Asked
 from ...clock import Clock
 from ...errors import (
-    FAILOVER_ERRORS,
-    Attempt,
     AuthenticationError,
     CapabilityError,
-    DataError,
     ProviderTimeoutError,
 )
 from ...model.actions import Action
@@ -22,10 +21,10 @@ from ...model.span import Span
 from ...net.deadline import run_part
 from ...net.one_call import current_call
 from ...prices.adjustment import BasisPart, needed_actions
-from ..ingest.writer import StoreWriter
 from ..selection.candidate import Candidate
 from ..validity import TradingDays, first_session
-from .state import FetchState
+from .attempt import ask
+from .state import FetchState, StoreWriter
 
 _NEAR = timedelta(days=14)
 
@@ -56,37 +55,25 @@ class ActionFetcher:
             is_shut_out = isinstance(work.out.get(candidate.name), shut)
             if candidate.name in work.untold or is_shut_out:
                 continue
-            call = current_call()
-            sent, started, call.answered_ms = call.requests, self._clock.monotonic(), None
-            error: DataError | None = None
-            try:
-                fetch = candidate.downloader.fetch_actions
-                actions = run_part(self._clock, True, fetch, work.query.instrument, asked, latest)
-                until = self._until(work, actions, asked)
-                told = asked if until is not None else self._told(work, asked)
-            except FAILOVER_ERRORS as failure:
-                error = failure
-            attempt = Attempt(
-                candidate.name,
-                type(error).__name__ if error else "ok",
-                f"splits and dividends: {error}" if error else "splits and dividends",
-                self._clock.monotonic() - started,
-                asked.start,
-                asked.end,
-                requests=current_call().requests - sent,
-            )
-            work.beside.append(attempt)
-            if error is not None:
-                work.untold[candidate.name] = error
-                if isinstance(error, ProviderTimeoutError):
-                    work.out[candidate.name] = error
-                work.problems.append(f"{candidate.name} did not tell the actions: {error}")
+            current_call().answered_ms = None
+            part = self._clock, True, candidate.downloader.fetch_actions, work.query.instrument
+            reply = ask(self._clock, candidate.name, asked, run_part, *part, asked, latest)
+            said = f"splits and dividends{f': {reply.error}' if reply.error else ''}"
+            work.beside.append(replace(reply.attempt(), message=said, error=None))
+            if reply.error is not None:
+                work.untold[candidate.name] = reply.error
+                if isinstance(reply.error, ProviderTimeoutError):
+                    work.out[candidate.name] = reply.error
+                work.problems.append(f"{candidate.name} did not tell the actions: {reply.error}")
                 continue
-            self._writer.add_actions(work, actions, Asked(told, candidate.name, now, until))
+            actions: Any = reply.value
+            until = self._until(work, actions, asked)
+            dates = asked if until is not None else self._dates(work, asked)
+            self._writer.add_actions(work, actions, Asked(dates, candidate.name, now, until))
             return True
         return False
 
-    def _told(self, work: FetchState, asked: Span) -> Span:
+    def _dates(self, work: FetchState, asked: Span) -> Span:
         """Return the ex-dates that an answer tells of: by the vendor's time, if ours is ahead of it."""
         answered_ms = current_call().answered_ms
         if answered_ms is None or answered_ms >= self._clock.now_ms() - DAY_MS:

@@ -4,44 +4,38 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ...cache.store import BarStore, Commit
+from ...cache.store import BarStore
 from ...clock import Clock
 from ...errors import (
     FAILOVER_ERRORS,
-    Attempt,
     CapabilityError,
     DataError,
     NoDataError,
     QualityError,
     SpliceConflictError,
-    UnsupportedError,
 )
+from ...model.bars import BarTable
 from ...model.capabilities import Fetched, FetchQuery
-from ...model.coverage import Coverage, Covered
-from ...model.instant import DAY_MS, iso
-from ...model.kind import Basis
+from ...model.instant import iso
 from ...model.rules import ValidationRules
 from ...model.span import Span, coalesce, subtract
 from ...net.answers import judged
 from ...net.deadline import run_part
-from ...net.one_call import current_call
 from ...prices.quality import check
 from ...vendors.archives import chunk_end
 from ..ingest.classify import ClassifiedAnswer
-from ..ingest.commit import CommitContext
 from ..ingest.ingest import AnswerIngester, grid_of
-from ..ingest.writer import StoreWriter
 from ..selection.candidate import Candidate
-from ..validity import BEFORE_FIRST, CLOSED, LOST, NO_BAR, UNVOUCHED_MS, Expiry, is_proof
+from ..validity import BEFORE_FIRST, CLOSED, NO_BAR, Expiry, is_proof
 from .actions import ActionFetcher
-from .cost import in_few_requests
-from .neighbours import Neighbours, widened
+from .attempt import VendorReply, ask
+from .nothing import NothingRecorder
+from .plan import in_few_requests
 from .revisions import FetchWindow, Revisions
-from .state import FetchState, Unfilled, is_outage
+from .splice import Neighbours, widened
+from .state import FetchState, StoreWriter
 
 log = logging.getLogger("onetape.routing")
 
@@ -85,6 +79,7 @@ class Fetcher:
         self._revisions = Revisions(store, writer, clock, expiry)
         self._ingester = AnswerIngester(store, writer, clock, expiry, checks)
         self._action_fetcher = ActionFetcher(writer, clock)
+        self._nothing = NothingRecorder(store, writer, clock, expiry)
 
     def fill(self, work: FetchState, segments: Sequence[Span]) -> None:
         """Ask for each segment and commit what comes; what nobody has ends in ``unfilled``."""
@@ -96,37 +91,41 @@ class Fetcher:
             if candidate.name in work.out:
                 continue
             sides = self._neighbours.beside(work, candidate, span)
-            started, sent = self._clock.monotonic(), _sent(work)
-            try:
-                asked = self._question(work, candidate, FetchWindow(span, sides))
-                with judged(candidate.account_name):
-                    fetched = self._fetch(work, candidate, asked)
-                    fetched = self._ingester.fitted(work, fetched, span, sides)
-                checked = check(
-                    fetched.table,
-                    span,
-                    timeframe=work.grid.timeframe,
-                    now_ms=self._clock.now_ms(),
-                    grid=grid_of(work, fetched),
-                )
-            except FAILOVER_ERRORS as error:
-                took = self._clock.monotonic() - started, _sent(work) - sent
-                self._note(work, candidate, span, error, took)
+            reply = ask(
+                self._clock,
+                candidate.name,
+                span,
+                self._forming,
+                work,
+                candidate,
+                FetchWindow(span, sides),
+                beside=work.beside,
+            )
+            if reply.value is None:
+                self._note(work, reply)
                 continue
-            self._ingester.note_forming(work, fetched, checked.good)
+            fetched, rows = reply.value
+            self._ingester.note_forming(work, fetched, rows)
             if fetched.requests:
-                work.beside.append(
-                    Attempt(
-                        candidate.name,
-                        "ok",
-                        "the running bar",
-                        self._clock.monotonic() - started,
-                        span.start,
-                        span.end,
-                        requests=fetched.requests,
-                    )
-                )
+                work.beside.append(reply.attempt("the running bar", requests=fetched.requests))
             return
+
+    def _forming(
+        self, work: FetchState, candidate: Candidate, window: FetchWindow
+    ) -> tuple[Fetched, BarTable]:
+        """Ask one candidate for the running bar.
+
+        Raises:
+            ProviderError, ConfigError: it did not answer, or its answer does not fit.
+        """
+        asked = self._question(work, candidate, window)
+        with judged(candidate.account_name):
+            fetched = self._fetch(work, candidate, asked)
+            fetched = self._ingester.fitted(work, fetched, window.span, window.sides)
+        now, grid = self._clock.now_ms(), grid_of(work, fetched)
+        step = work.grid.timeframe
+        checked = check(fetched.table, window.span, timeframe=step, now_ms=now, grid=grid)
+        return fetched, checked.good
 
     def _question(self, work: FetchState, candidate: Candidate, window: FetchWindow) -> FetchQuery:
         """Return what to ask for: what is lacking, and what is compared with it."""
@@ -155,7 +154,7 @@ class Fetcher:
         if not lacking:
             return
         if position == len(work.lane.candidates):
-            self._give_up(work, lacking, outcomes)
+            self._nothing.record(work, lacking, outcomes)
             return
         candidate = work.lane.candidates[position]
         if candidate.name in work.out:
@@ -200,7 +199,7 @@ class Fetcher:
                 return
             # The calendar expects nothing, and one vendor says the same.
             closed = [s for s in lacking if _is_none(outcome) and not len(work.grid.opens(s))]
-            self._give_up(work, closed, (outcome,))
+            self._nothing.record(work, closed, (outcome,))
             self._ask(work, [s for s in lacking if s not in closed], position + 1, said)
 
     def _has_none(self, work: FetchState, candidate: Candidate, segment: Span) -> bool:
@@ -230,28 +229,16 @@ class Fetcher:
             Why it lacks anything; what is lacking; and what lay between two pages of its answer, for
             which it is asked again alone.
         """
-        started, sent = self._clock.monotonic(), _sent(work)
-        span = parts.whole
-        try:
-            fetched, found = self._taken(work, candidate, parts)
-        except FAILOVER_ERRORS as error:
-            took = self._clock.monotonic() - started, _sent(work) - sent
-            self._note(work, candidate, span, error, took)
-            return error, list(parts.spans), []
-        seconds = self._clock.monotonic() - started
+        span, beside = parts.whole, work.beside
+        taken = self._taken
+        reply = ask(self._clock, candidate.name, span, taken, work, candidate, parts, beside=beside)
+        if reply.value is None:
+            self._note(work, reply)
+            assert reply.error is not None
+            return reply.error, list(parts.spans), []
+        fetched, found = reply.value
         rows = len(found.closed)
-        work.attempts.append(
-            Attempt(
-                candidate.name,
-                "ok",
-                fetched.way,
-                seconds,
-                span.start,
-                span.end,
-                rows,
-                fetched.requests,
-            )
-        )
+        work.attempts.append(reply.attempt(fetched.way, rows, fetched.requests))
         # No fallback: those who do not serve such bars at all, or do not go back so far.
         failed = [e for e in before if not isinstance(e, CapabilityError)]
         if failed and rows:
@@ -304,120 +291,10 @@ class Fetcher:
                 answers.blame(QualityError(taken.refusal, provider=candidate.name))
             return fetched, taken
 
-    def _give_up(
-        self, work: FetchState, lacking: Sequence[Span], outcomes: tuple[DataError, ...]
-    ) -> None:
-        """Remember what everybody says is empty; note what somebody failed at."""
-        if not lacking:
-            return
-        failures = [e for e in outcomes if not isinstance(e, NoDataError)]
-        if failures:
-            told = dict.fromkeys(f"{e.provider or 'vendor'}: {e}" for e in failures)
-            is_failure = not all(isinstance(e, UnsupportedError) for e in failures)
-            reason, is_out = "; ".join(told), is_outage(outcomes)
-            work.unfilled += (Unfilled(span, reason, is_failure, is_out) for span in lacking)
-            self._note_refused(work, lacking, failures)
-            return
-        times = [e.server_now_ms for e in outcomes if isinstance(e, NoDataError)]
-        dates = [at for at in times if at is not None]
-        now = min([self._clock.now_ms(), *dates])
-        names = {e.provider or "" for e in outcomes} - {""}
-        coverage = self._writer.coverage(work).opened(Span(lacking[0].start, lacking[-1].end))
-        marks = [mark for span in lacking for mark in self._none(work, span, coverage, names, now)]
-        if not dates:
-            marks = [_unvouched(mark, now) for mark in marks]
-        if marks:
-            self._writer.commit(work, Commit(marks=tuple(marks)))
-
-    def _none(
-        self, work: FetchState, segment: Span, coverage: Coverage, names: AbstractSet[str], now: int
-    ) -> Iterator[Covered]:
-        """Yield what it means that all of ``names`` have nothing in ``segment``."""
-        answered = Span(segment.start, self._settled_until(work, segment, now))
-        known = coverage.within(answered)
-        vendor = ",".join(sorted(names))
-        standing = [c for c in known if c.stands(now) and c.state != "provisional"]
-        # What one of them said a moment ago is said by all of them now.
-        for part in standing:
-            if part.reason.startswith(NO_BAR) and set(part.vendor.split(",")) < names:
-                yield replace(part, vendor=vendor)
-        for span in subtract([answered], (part.span for part in standing)):
-            yield from self._nothing(work, span, known.within(span), vendor, now)
-
-    def _note_refused(
-        self, work: FetchState, lacking: Sequence[Span], failures: Sequence[DataError]
-    ) -> None:
-        """Write down that bars which one vendor lacks were had from others, and did not fit."""
-        refused = [e for e in failures if isinstance(e, SpliceConflictError)]
-        said = [str(e.args[0]) for e in refused]
-        names = {e.provider or "" for e in refused} - {""}
-        coverage = self._writer.coverage(work) if said else Coverage()
-        known = [part for span in lacking for part in coverage.within(span)]
-        marks = tuple(
-            replace(
-                part,
-                # They have been asked, too.
-                vendor=",".join(sorted({*part.vendor.split(","), *names} - {""})),
-                reason="; ".join([NO_BAR, *dict.fromkeys(said)]),
-            )
-            for part in known
-            if part.state == "empty" and part.reason.startswith(NO_BAR)
-        )
-        if marks:
-            self._writer.commit(work, Commit(marks=marks))
-
-    def _nothing(
-        self, work: FetchState, span: Span, known: Coverage, vendor: str, now: int
-    ) -> Iterator[Covered]:
-        """Yield what a "nothing there" means: stored bars stay and are doubted, the rest is empty."""
-        terms = CommitContext(work.grid, Basis(), now, self._expiry)
-        rows, _ = self._store.read(work.key, span)
-        stored = [c.span for c in known if len(rows.within(c.span))]
-        for kept in stored:
-            expires = terms.expires(kept, work.settle_ms, known)
-            yield Covered(kept, "suspect", vendor, fetched_at=now, reason=LOST, expires=expires)
-        for empty in subtract([span], stored):
-            if len(work.grid.opens(empty)):
-                parts = terms.nothings(empty, work.settle_ms, known)
-                marks = [(part, NO_BAR, expires) for part, expires in parts]
-            else:
-                marks = [(empty, CLOSED, now + self._expiry.old_ms)]
-            for part, reason, expires in marks:
-                yield Covered(part, "empty", vendor, fetched_at=now, reason=reason, expires=expires)
-
-    def _settled_until(self, work: FetchState, segment: Span, now_ms: int) -> int:
-        """Return the end of what an empty answer may be believed for: nothing unsettled."""
-        stamps = work.grid.opens(segment)
-        late = stamps[work.grid.settles(stamps, work.settle_ms) > now_ms] if len(stamps) else stamps
-        return int(late[0]) if len(late) else segment.end
-
-    def _note(
-        self,
-        work: FetchState,
-        candidate: Candidate,
-        span: Span,
-        error: DataError,
-        took: tuple[float, int] = (0.0, 0),
-    ) -> None:
-        """Note a failed attempt that took so many seconds and requests."""
-        error.provider = error.provider or candidate.name
-        outcome = "empty" if isinstance(error, NoDataError) else type(error).__name__
-        seconds, requests = took
-        work.note(
-            Attempt(
-                candidate.name,
-                outcome,
-                str(error),
-                seconds,
-                span.start,
-                span.end,
-                requests=requests,
-                error=error,
-            )
-        )
-        is_impossible = isinstance(error, CapabilityError) and not requests
-        level = logging.DEBUG if outcome == "empty" or is_impossible else logging.WARNING
-        log.log(level, "%s could not supply %s: %s", candidate.name, work.query, error)
+    def _note(self, work: FetchState, reply: VendorReply[Any]) -> None:
+        """Note a failed attempt."""
+        work.note(reply.attempt())
+        reply.log_failure(work.query)
 
     def _too_deep(self, work: FetchState, candidate: Candidate, span: Span) -> CapabilityError:
         """Note once that a vendor does not go back so far; it was not asked."""
@@ -429,7 +306,7 @@ class Fetcher:
             symbol=work.query.instrument.symbol,
         )
         if not any(a.error and a.error.args == error.args for a in work.attempts):
-            self._note(work, candidate, span, error)
+            self._note(work, VendorReply(candidate.name, span, error=error))
         return error
 
 
@@ -441,18 +318,6 @@ def _without_rows(found: ClassifiedAnswer) -> list[Span]:
     """Return the parts of which no row came at all."""
     stamps = found.closed.stamps
     return [s for s in found.spans if stamps.searchsorted(s.start) == stamps.searchsorted(s.end)]
-
-
-def _unvouched(mark: Covered, now_ms: int) -> Covered:
-    """Return a nothing of the last day with a short life: our own clock alone says it is past."""
-    if mark.expires is None or mark.span.end <= now_ms - DAY_MS:
-        return mark
-    return replace(mark, expires=min(mark.expires, now_ms + UNVOUCHED_MS))
-
-
-def _sent(work: FetchState) -> int:
-    """Return how many requests for bars this call has sent; those beside have attempts of theirs."""
-    return current_call().requests - sum(attempt.requests for attempt in work.beside)
 
 
 def _blame(candidate: Candidate, asked: FetchQuery, error: DataError) -> None:

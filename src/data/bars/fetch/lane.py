@@ -17,15 +17,13 @@ from ...model.span import Span, coalesce, intersect, subtract
 from ..answer.adjust import ActionsMissingError
 from ..answer.answer import LOOKBACKS, Answer, Gap, as_known, closed_rows, last_of
 from ..answer.reader import Outcome, Reader
-from ..ingest.writer import StoreWriter
 from ..locks import Turns
-from ..validity import CLOSED, Expiry
+from ..validity import CLOSED, Expiry, is_older
 from .actions import ActionFetcher
 from .fetcher import Fetcher
-from .listing import ListingProof
+from .nothing import ListingProof
 from .plan import FetchPlan, Planner
-from .state import FetchState, Unfilled
-from .unknown_kind import is_older
+from .state import FetchState, StoreWriter, Unfilled
 
 # Vendors tell some splits and dividends days late: so far back is asked again.
 TOLD_LATE_MS = 14 * DAY_MS

@@ -32,13 +32,12 @@ from ..answer.answer import Answer
 from ..answer.reader import Outcome, attempt_of, told
 from ..derive.derive import NOBODY, Deriver
 from ..derive.sources import SourceTimeframes
-from ..ingest.writer import actions_known
 from ..lookup import CacheLookup, Hit
 from ..selection.candidates import LaneRoute, Route, Selector, candidates_of, route, unknown_symbol
 from ..selection.exclusions import left_out
 from ..selection.namesakes import Namesakes, derivative
 from .lane import LaneRunner, real_gaps
-from .state import FetchState, Unfilled, is_down
+from .state import FetchState, Unfilled, actions_known, is_down
 
 log = logging.getLogger("onetape.routing")
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ...cache.store import BarStore, Commit, CommitPiece
 from ...calendars.calendar import first_unclosed
-from ...calendars.gaps import due_spans, missing
+from ...calendars.gaps import BarGrid, due_spans, missing
 from ...clock import Clock
-from ...model.bars import BarTable
+from ...errors import DataError
+from ...model.bars import BarTable, Stamps
+from ...model.capabilities import Capabilities, FetchQuery
 from ...model.coverage import Coverage, Covered
 from ...model.instant import MINUTE_MS
 from ...model.lifetime import Lifetime
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span, coalesce, gaps, intersect
-from ..ingest.writer import StoreWriter
+from ...model.timeframe import Timeframe
+from ...prices.splice import COMMON
+from ...vendors.archives import REQUESTS_A_MONTH, pieces
+from ...vendors.paging import windows
 from ..validity import (
     AHEAD,
     BEFORE_FIRST,
@@ -23,12 +30,12 @@ from ..validity import (
     UNEXPECTED,
     doubted,
     fetched_ahead,
+    is_older,
     is_proof,
     lifetime_of,
-    windows,
+    split_windows,
 )
-from .state import FetchState
-from .unknown_kind import with_overlap
+from .state import FetchState, StoreWriter
 
 # So many bars before a segment are asked again with it once they have settled.
 _FEW_UNSETTLED = 8
@@ -105,7 +112,7 @@ class Planner:
         if not splits:
             return
         coverage = self._store.view(work.key).coverage.opened()
-        near = windows(splits, work.grid.calendar, [part.fetched_at for part in coverage])
+        near = split_windows(splits, work.grid.calendar, [part.fetched_at for part in coverage])
         marks, now = doubted(coverage, near), self._clock.now_ms()
         if marks:
             self._writer.commit(work, Commit(marks=tuple(marks)))
@@ -276,3 +283,112 @@ def _copied(table: BarTable, part: Covered) -> Commit:
         rows, part.span, part.vendor, part.fetched_at, part.kind, part.basis, "final"
     )
     return Commit((piece,), (part,) if part.state == "suspect" else ())
+
+
+# --- bars of older tools: what they are is not known, so a few are compared before any is joined to
+# them. Shares are stricter (see `_trusted`): theirs are fetched anew as soon as anything is fetched
+# beside them, for nothing tells how they were adjusted.
+
+
+def with_overlap(
+    segments: Iterable[Span], coverage: Coverage, grid: BarGrid, cap: int
+) -> list[Span]:
+    """Let segments reach a few bars into what older tools left beside them."""
+    older = [part.span for part in coverage if is_older(part)]
+    widened = []
+    for segment in segments:
+        start, end = segment
+        for span in older:
+            if span.end == start:
+                start = max(span.start, grid.back(start, COMMON))
+            if span.start == end:
+                end = min(span.end, cap, _behind(grid, end))
+        widened.append(Span(start, end))
+    return coalesce(widened)
+
+
+def _behind(grid: BarGrid, stamp: int) -> int:
+    """Return the stamp behind the next few expected bars."""
+    for _ in range(COMMON):
+        stamp = grid.next_open(stamp) + 1
+    return grid.next_open(stamp)
+
+
+# --- what a stretch costs with one vendor: requests, and units of its limits
+
+
+# More stretches than this are asked for together where one page holds several.
+_MANY = 8
+_USUAL_PAGE = 500
+
+
+def in_few_requests(
+    spans: Sequence[Span], capabilities: Capabilities | None, timeframe: Timeframe
+) -> list[list[Span]]:
+    """Group ascending stretches by the requests that they are asked for with.
+
+    Many small ones are asked for together with the bars between them, page by page.
+    """
+    if len(spans) <= _MANY:
+        return [[span] for span in spans]
+    bars = capabilities.page_bars if capabilities and capabilities.page_bars else _USUAL_PAGE
+    page = bars * timeframe.longest_ms
+    groups = [[spans[0]]]
+    for span in spans[1:]:
+        if span.end - groups[-1][0].start <= page:
+            groups[-1].append(span)
+        else:
+            groups.append([span])
+    return groups
+
+
+def requests_for(
+    capabilities: Capabilities | None, span: Span, grid: BarGrid, now_ms: int | None = None
+) -> int:
+    """Return the requests that ``span`` takes when every bar that the calendar expects exists.
+
+    What is not ours is asked once; how often it asks is its own affair. Months that lie in an
+    archive by ``now_ms`` are had from there.
+    """
+    if capabilities is None:
+        return 1
+    if now_ms is not None and (archived := archive_requests(capabilities, span, grid, now_ms)):
+        rest = [
+            p.span for p in pieces(span, grid.timeframe, capabilities, now_ms) if not p.is_archived
+        ]
+        return archived + sum(requests_for(capabilities, part, grid) for part in rest)
+    days = capabilities.page_days.get(grid.timeframe.label, 0)
+    step = grid.timeframe.step_ms or 1
+    return sum(
+        _pages(grid.opens(window), window.end, capabilities.page_bars, step)
+        for window in windows(span, grid.timeframe, days=days)
+    )
+
+
+def archive_requests(
+    capabilities: Capabilities | None, span: Span, grid: BarGrid, now_ms: int
+) -> int:
+    """Return how many requests of ``span`` go to the vendor's archive."""
+    found = pieces(span, grid.timeframe, capabilities, now_ms) if capabilities else ()
+    return REQUESTS_A_MONTH * sum(piece.is_archived for piece in found)
+
+
+def _pages(stamps: Stamps, end: int, most: int, step: int) -> int:
+    """Return the pages of at most ``most`` bars that hold ``stamps``; 0 means no such limit."""
+    if not most or not len(stamps):
+        return 1
+    full, rest = divmod(len(stamps), most)
+    # A full last page does not tell that it was the last.
+    return full + (1 if rest or int(stamps[-1]) + step < end else 0)
+
+
+def cost_of(downloader: Any, query: FetchQuery) -> int:
+    """Return the units of its limits that one request takes; 1 where the vendor does not tell.
+
+    The request is built, and not sent.
+    """
+    build = getattr(downloader, "bars_request", None)
+    try:
+        return int(build(query, None).cost) if build is not None else 1
+    except DataError:  # what is refused when it is built is refused when it is asked
+        return 1

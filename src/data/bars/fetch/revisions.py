@@ -22,13 +22,11 @@ from ...model.coverage import Coverage, Covered
 from ...model.instant import iso
 from ...model.span import Span
 from ..ingest.commit import are_many
-from ..ingest.writer import StoreWriter
 from ..selection.candidate import Candidate
-from ..validity import CLOSED, Expiry, doubt_at, windows
-from .cost import requests_for
-from .neighbours import Side
-from .state import FetchState
-from .unknown_kind import is_older
+from ..validity import CLOSED, Expiry, doubt_at, is_older, split_windows
+from .plan import requests_for
+from .splice import Side
+from .state import FetchState, StoreWriter
 
 log = logging.getLogger("onetape.routing")
 
@@ -107,7 +105,7 @@ class Revisions:
         if compared is not None and abs(now - compared) < self._expiry.recent_ms:
             return False
         splits = self._writer.book(work).splits
-        return doubt_at(windows(splits, work.grid.calendar, [now]), now) is None
+        return doubt_at(split_windows(splits, work.grid.calendar, [now]), now) is None
 
     def believed(self, work: FetchState, window: FetchWindow, fetched: Fetched) -> FetchWindow:
         """Return the errand without the bars before it where too many of these did not come.

@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
 
+import numpy as np
+
 from ...cache.actions import Asked
 from ...cache.recovery.faults import Fault
 from ...cache.store import BarStore, Commit
@@ -15,7 +17,7 @@ from ...calendars.due import next_due
 from ...calendars.gaps import BarGrid
 from ...clock import Clock
 from ...errors import KindMismatchError, QualityError
-from ...model.bars import BarTable, inside
+from ...model.bars import BarTable, among, inside
 from ...model.capabilities import Fetched
 from ...model.coverage import Coverage, Covered
 from ...model.instant import DAY_MS, date_of, day_ms
@@ -24,24 +26,25 @@ from ...model.lifetime import FIELD, Bound, Lifetime
 from ...model.rules import ValidationRules
 from ...model.span import Span, intersect, subtract
 from ...prices.quality import check
-from ..fetch.neighbours import Side
+from ...prices.splice import ONE_MARKET
 from ..fetch.revisions import FetchWindow, Revisions
-from ..fetch.splice import NeighbourReply, Splicer, with_splices
-from ..fetch.state import FetchState, Forming
-from ..fetch.unknown_kind import contradicted, is_older
+from ..fetch.splice import NeighbourReply, Side, Splicer, with_splices
+from ..fetch.state import FetchState, Forming, StoreWriter
 from ..selection.candidate import Candidate
 from ..validity import (
     BEHIND,
+    DOUBTFUL,
     SKEW_MS,
     Expiry,
     Suspicion,
     doubt_at,
     doubted,
     first_session,
+    is_older,
     latest_known,
-    windows,
+    split_windows,
 )
-from .classify import ClassifiedAnswer, Density, digest
+from .classify import ClassifiedAnswer, Density, digest, faults_of
 from .commit import (
     RESCALED,
     CommitContext,
@@ -52,8 +55,6 @@ from .commit import (
     build_commit,
     without_rescaled,
 )
-from .faults import faults_of
-from .writer import StoreWriter
 
 # Two answers of one vendor in one basis: single precision is good to 6e-8. Rebased: rounding of
 # an adjustment adds to it. What has no corporate actions is compared to the last bit.
@@ -305,7 +306,7 @@ class AnswerIngester:
             return [], None
         coverage = self._writer.coverage(work).opened()
         times = [fetched.adjusted_at_ms, *(part.fetched_at for part in coverage)]
-        near = windows(splits, work.grid.calendar, times)
+        near = split_windows(splits, work.grid.calendar, times)
         return doubted(coverage, near), doubt_at(near, fetched.adjusted_at_ms)
 
     def _older_marks(
@@ -462,3 +463,43 @@ def _told(
         last = min(near.opened, days.end - DAY_MS)
         until = first_session(work.grid.calendar, behind, date_of(last))
     return Asked(days, fetched.vendor, fetched.server_now_ms, until)
+
+
+def contradicted(
+    held: StoredRange, rows: BarTable, coverage: Coverage, vendor: str, now_ms: int
+) -> list[Covered]:
+    """Return marks that take all trust from older bars where a vendor says something else.
+
+    Args:
+        held: what is stored of the stretch answered.
+        rows: the bars answered.
+        coverage: of the whole series.
+        vendor: who answered.
+        now_ms: from when they are to be asked again: at once.
+    """
+    older = [part.span for part in held.coverage if is_older(part)]
+    mine = held.rows.take(inside(held.rows.stamps, older))
+    common = among(mine.stamps, rows.stamps)
+    if not common.any():
+        return []
+    theirs = rows.take(among(rows.stamps, mine.stamps))
+    ratios = theirs.close / mine.take(common).close
+    median = float(np.median(ratios))
+    spread = float(np.median(np.abs(ratios - median)))
+    if abs(median - 1) <= ONE_MARKET.median and spread <= ONE_MARKET.spread:
+        return []
+    reason = f"{DOUBTFUL}kept by another tool, and {vendor} says something else"
+    return [
+        Covered(
+            part.span,
+            "suspect",
+            part.vendor,
+            part.kind,
+            part.basis,
+            part.fetched_at,
+            reason,
+            expires=now_ms,
+        )
+        for part in coverage
+        if is_older(part)
+    ]

@@ -1,25 +1,33 @@
-"""Tell a hole at either end of a series from the time before its listing or after its end."""
+"""What it means that vendors have nothing: empty stretches, doubted bars, a listing, an end."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import replace
 
 import numpy as np
 
-from ...cache.store import Commit
+from ...cache.store import BarStore, Commit
 from ...clock import Clock
-from ...errors import FAILOVER_ERRORS, NoDataError
+from ...errors import (
+    FAILOVER_ERRORS,
+    DataError,
+    NoDataError,
+    SpliceConflictError,
+    UnsupportedError,
+)
 from ...model.capabilities import FetchQuery
 from ...model.coverage import Coverage, Covered
 from ...model.instant import DAY_MS, date_of, day_ms
+from ...model.kind import Basis
 from ...model.lifetime import PAGES, Bound, Lifetime
-from ...model.span import Span
+from ...model.span import Span, subtract
 from ...model.timeframe import Timeframe
-from ..ingest.writer import StoreWriter
+from ..ingest.commit import CommitContext
 from ..selection.candidate import Candidate
-from ..validity import BEFORE_FIRST, CLOSED, NO_BAR, PROVING, Expiry
-from .state import FetchState
+from ..validity import BEFORE_FIRST, CLOSED, LOST, NO_BAR, PROVING, UNVOUCHED_MS, Expiry
+from .state import FetchState, StoreWriter, Unfilled, is_outage
 
 log = logging.getLogger("onetape.routing")
 
@@ -27,6 +35,119 @@ log = logging.getLogger("onetape.routing")
 _LONGEST_HALT_MS = 45 * DAY_MS
 # The end of a series is asked about again after this part of the time that nothing came.
 _SHARE_OF_NOTHING = 30
+
+
+class NothingRecorder:
+    """Records that vendors have nothing in a stretch. Thread-safe: it keeps no state."""
+
+    def __init__(self, store: BarStore, writer: StoreWriter, clock: Clock, expiry: Expiry) -> None:
+        self._store = store
+        self._writer = writer
+        self._clock = clock
+        self._expiry = expiry
+
+    def record(
+        self, work: FetchState, lacking: Sequence[Span], outcomes: tuple[DataError, ...]
+    ) -> None:
+        """Store what all vendors say is empty; note in ``work`` what a vendor failed at.
+
+        Args:
+            work: the state of the request.
+            lacking: stretches that no vendor of the lane supplied, ascending.
+            outcomes: what came of each vendor, in order.
+        """
+        if not lacking:
+            return
+        failures = [e for e in outcomes if not isinstance(e, NoDataError)]
+        if failures:
+            reasons = dict.fromkeys(f"{e.provider or 'vendor'}: {e}" for e in failures)
+            is_failure = not all(isinstance(e, UnsupportedError) for e in failures)
+            reason, is_out = "; ".join(reasons), is_outage(outcomes)
+            work.unfilled += (Unfilled(span, reason, is_failure, is_out) for span in lacking)
+            self._note_refused(work, lacking, failures)
+            return
+        times = [e.server_now_ms for e in outcomes if isinstance(e, NoDataError)]
+        dates = [at for at in times if at is not None]
+        now = min([self._clock.now_ms(), *dates])
+        names = {e.provider or "" for e in outcomes} - {""}
+        coverage = self._writer.coverage(work).opened(Span(lacking[0].start, lacking[-1].end))
+        marks = [mark for span in lacking for mark in self._none(work, span, coverage, names, now)]
+        if not dates:
+            marks = [_unvouched(mark, now) for mark in marks]
+        if marks:
+            self._writer.commit(work, Commit(marks=tuple(marks)))
+
+    def _none(
+        self, work: FetchState, segment: Span, coverage: Coverage, names: Set[str], now: int
+    ) -> Iterator[Covered]:
+        """Yield what it means that all of ``names`` have nothing in ``segment``."""
+        answered = Span(segment.start, self._settled_until(work, segment, now))
+        known = coverage.within(answered)
+        vendor = ",".join(sorted(names))
+        standing = [c for c in known if c.stands(now) and c.state != "provisional"]
+        # What one of them said a moment ago is said by all of them now.
+        for part in standing:
+            if part.reason.startswith(NO_BAR) and set(part.vendor.split(",")) < names:
+                yield replace(part, vendor=vendor)
+        for span in subtract([answered], (part.span for part in standing)):
+            yield from self._nothing(work, span, known.within(span), vendor, now)
+
+    def _note_refused(
+        self, work: FetchState, lacking: Sequence[Span], failures: Sequence[DataError]
+    ) -> None:
+        """Write down that bars which one vendor lacks were had from others, and did not fit."""
+        refused = [e for e in failures if isinstance(e, SpliceConflictError)]
+        said = [str(e.args[0]) for e in refused]
+        names = {e.provider or "" for e in refused} - {""}
+        coverage = self._writer.coverage(work) if said else Coverage()
+        known = [part for span in lacking for part in coverage.within(span)]
+        marks = tuple(
+            replace(
+                part,
+                # They have been asked, too.
+                vendor=",".join(sorted({*part.vendor.split(","), *names} - {""})),
+                reason="; ".join([NO_BAR, *dict.fromkeys(said)]),
+            )
+            for part in known
+            if part.state == "empty" and part.reason.startswith(NO_BAR)
+        )
+        if marks:
+            self._writer.commit(work, Commit(marks=marks))
+
+    def _nothing(
+        self, work: FetchState, span: Span, known: Coverage, vendor: str, now: int
+    ) -> Iterator[Covered]:
+        """Yield what a "nothing there" means: stored bars stay and are doubted, the rest is empty."""
+        terms = CommitContext(work.grid, Basis(), now, self._expiry)
+        rows, _ = self._store.read(work.key, span)
+        stored = [c.span for c in known if len(rows.within(c.span))]
+        for kept in stored:
+            expires = terms.expires(kept, work.settle_ms, known)
+            yield Covered(kept, "suspect", vendor, fetched_at=now, reason=LOST, expires=expires)
+        for empty in subtract([span], stored):
+            if len(work.grid.opens(empty)):
+                parts = terms.nothings(empty, work.settle_ms, known)
+                marks = [(part, NO_BAR, expires) for part, expires in parts]
+            else:
+                marks = [(empty, CLOSED, now + self._expiry.old_ms)]
+            for part, reason, expires in marks:
+                yield Covered(part, "empty", vendor, fetched_at=now, reason=reason, expires=expires)
+
+    def _settled_until(self, work: FetchState, segment: Span, now_ms: int) -> int:
+        """Return the end of what an empty answer may be believed for: nothing unsettled."""
+        stamps = work.grid.opens(segment)
+        late = stamps[work.grid.settles(stamps, work.settle_ms) > now_ms] if len(stamps) else stamps
+        return int(late[0]) if len(late) else segment.end
+
+
+def _unvouched(mark: Covered, now_ms: int) -> Covered:
+    """Return a nothing of the last day with a short life: our own clock alone says it is past."""
+    if mark.expires is None or mark.span.end <= now_ms - DAY_MS:
+        return mark
+    return replace(mark, expires=min(mark.expires, now_ms + UNVOUCHED_MS))
+
+
+# --- the time before a listing and after the end
 
 
 class ListingProof:
