@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from src.data.bars.answer.answer import Gap, lacking_spans
+from src.data.bars.answer.answer import Gap, Unfilled, lacking_spans
 from src.data.bars.fetch.lane import real_gaps
-from src.data.bars.fetch.state import Unfilled
 from src.data.bars.validity import AFTER_LAST, BEFORE_FIRST, CLOSED, NO_BAR
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import HOUR_MS

@@ -17,10 +17,9 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
 from .answer.adjust import Rebaser
-from .answer.answer import Answer, Gap, lacking_spans, own_volume
+from .answer.answer import Answer, Gap, Unfilled, lacking_spans, own_volume
 from .answer.reader import at_borders, doubts_of, with_disputes
 from .fetch.lane import real_gaps
-from .fetch.state import Unfilled
 
 # Before every bar there is.
 _EVER = -(10**15)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ...cache.actions import ActionBook
     from ...cache.store import SeriesView
     from ...prices.disputes import ActionEvent
-    from ..fetch.state import Unfilled
 
 log = logging.getLogger("onetape.routing")
 
@@ -51,6 +50,20 @@ class Gap:
     span: Span
     reason: str
     harmless: bool = False
+    failed: bool = False
+    is_outage: bool = False
+
+
+@dataclass(frozen=True)
+class Unfilled:
+    """A segment that nobody supplied, with the reason.
+
+    ``failed`` is true where a vendor that serves such bars did not answer; ``is_outage`` where none
+    of those that serve them did, and none said a word about the bars themselves.
+    """
+
+    span: Span
+    reason: str
     failed: bool = False
     is_outage: bool = False
 

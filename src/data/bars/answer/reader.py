@@ -27,7 +27,8 @@ from .answer import Answer, Dependency, Rebased, lacking_spans, left_out, own_vo
 
 if TYPE_CHECKING:
     from ...prices.disputes import ActionEvent
-    from ..fetch.state import FetchState, Forming, Unfilled
+    from ..fetch.state import FetchState, Forming
+    from .answer import Unfilled
 
 _MOST_PROBLEMS, _MOST_ATTEMPTS, _MOST_DISPUTED = 20, 50, 16
 

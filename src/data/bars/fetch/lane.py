@@ -15,7 +15,7 @@ from ...model.query import BarsQuery
 from ...model.rules import ValidationRules
 from ...model.span import Span, coalesce, intersect, subtract
 from ..answer.adjust import ActionsMissingError
-from ..answer.answer import LOOKBACKS, Answer, Gap, as_known, closed_rows, last_of
+from ..answer.answer import LOOKBACKS, Answer, Gap, Unfilled, as_known, closed_rows, last_of
 from ..answer.reader import Outcome, Reader
 from ..locks import Turns
 from ..validity import CLOSED, Expiry, is_older
@@ -23,7 +23,7 @@ from .actions import ActionFetcher
 from .fetcher import Fetcher
 from .nothing import ListingProof
 from .plan import FetchPlan, Planner
-from .state import FetchState, StoreWriter, Unfilled
+from .state import FetchState, StoreWriter
 
 # Vendors tell some splits and dividends days late: so far back is asked again.
 TOLD_LATE_MS = 14 * DAY_MS

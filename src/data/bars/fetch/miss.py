@@ -28,7 +28,7 @@ from ...net.deadline import run_call
 from ...net.locks import SeriesLocks
 from ...net.one_call import one_call
 from ..answer.adjust import ClosesMissingError
-from ..answer.answer import Answer
+from ..answer.answer import Answer, Unfilled
 from ..answer.reader import Outcome, attempt_of, told
 from ..derive.derive import NOBODY, Deriver
 from ..derive.sources import SourceTimeframes
@@ -37,7 +37,7 @@ from ..selection.candidates import LaneRoute, Route, Selector, candidates_of, ro
 from ..selection.exclusions import left_out
 from ..selection.namesakes import Namesakes, derivative
 from .lane import LaneRunner, real_gaps
-from .state import FetchState, Unfilled, actions_known, is_down
+from .state import FetchState, actions_known, is_down
 
 log = logging.getLogger("onetape.routing")
 

@@ -24,10 +24,11 @@ from ...model.kind import Basis
 from ...model.lifetime import PAGES, Bound, Lifetime
 from ...model.span import Span, subtract
 from ...model.timeframe import Timeframe
+from ..answer.answer import Unfilled
 from ..ingest.commit import CommitContext
 from ..selection.candidate import Candidate
 from ..validity import BEFORE_FIRST, CLOSED, LOST, NO_BAR, PROVING, UNVOUCHED_MS, Expiry
-from .state import FetchState, StoreWriter, Unfilled, is_outage
+from .state import FetchState, StoreWriter, is_outage
 
 log = logging.getLogger("onetape.routing")
 

@@ -41,6 +41,7 @@ from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ..answer.adjust import with_answers
+from ..answer.answer import Unfilled
 from ..selection.candidate import Candidate
 from ..selection.candidates import LaneRoute
 from ..validity import TradingDays
@@ -49,20 +50,6 @@ from ..validity import TradingDays
 _OF_A_STRETCH = (NoDataError, QualityError, CapabilityError, SpliceConflictError)
 # What says nothing about how a vendor would answer for bars of another length or kind.
 _OF_THE_QUESTION = (QualityError, CapabilityError, KindMismatchError, EntitlementError)
-
-
-@dataclass(frozen=True)
-class Unfilled:
-    """A segment that nobody supplied, with the reason.
-
-    ``failed`` is true where a vendor that serves such bars did not answer; ``is_outage`` where none
-    of those that serve them did, and none said a word about the bars themselves.
-    """
-
-    span: Span
-    reason: str
-    failed: bool = False
-    is_outage: bool = False
 
 
 class Forming(NamedTuple):
