@@ -375,7 +375,7 @@ class BarsClient:
     def unpin(self, series: SeriesKey, generation: int) -> None:
         """Let a pinned generation go; the next rewrite of a year drops what only it needed.
 
-        Without such a pin nothing happens. A pin has no owner: it is gone for all who set it.
+        Without such a pin nothing happens. A pin has no owner: it is gone for every program that set it.
 
         Raises:
             LockTimeoutError, StorageError: the pin stays.

@@ -47,7 +47,7 @@ class FoundActions(NamedTuple):
     """What came of a question for splits and dividends.
 
     Attributes:
-        symbol: whose, canonical.
+        symbol: canonical.
         actions: with an ex-date in the range asked for, by ex-date.
         attempts: the vendors asked just now, in order.
         lacking: ex-dates that no vendor was asked for, as stamps of session dates.

@@ -45,7 +45,7 @@ log = logging.getLogger("onetape.routing")
 _PERPETUAL = "_PERP"
 # As far as all measures reach back.
 _USUAL_DAYS = 29
-# A period is no length of bars: who is asked for hours is asked.
+# A period is no length of bars: the vendors of hours are asked.
 _RULE_OF = "1h"
 # The vendor's clock and ours are not the same.
 _GRACE_MS = 10 * MINUTE_MS
@@ -66,7 +66,7 @@ class _Done:
 
     Attributes:
         frames: what was fetched.
-        attempts: who was asked.
+        attempts: the vendors asked.
         gaps: what could not be had, and why.
         damaged: files in quarantine that may have held it, and why they are there.
     """
@@ -119,7 +119,7 @@ class FiguresService:
         Raises:
             QueryError: an argument cannot be understood, or the symbol is no crypto pair.
             NoProviderError: no vendor of the rules serves it.
-            AllProvidersFailedError: it is missing, nobody could supply it and nothing is cached.
+            AllProvidersFailedError: it is missing, no vendor supplied it and nothing is cached.
 
         Warns:
             IncompleteDataWarning: part of it could not be had.
@@ -146,17 +146,23 @@ class FiguresService:
         text = symbol
         if isinstance(symbol, str) and symbol.strip().upper().endswith(_PERPETUAL):
             text = symbol.strip()[: -len(_PERPETUAL)]
-        who, step, now = self._selector.instrument(text), Timeframe.parse(period), self._now()
-        if who.asset_class != "crypto":
+        instrument, step, now = (
+            self._selector.instrument(text),
+            Timeframe.parse(period),
+            self._now(),
+        )
+        if instrument.asset_class != "crypto":
             raise QueryError(
-                f"there are no {measure} of {who.symbol}, a {who.asset_class}",
-                symbol=who.symbol,
+                f"there are no {measure} of {instrument.symbol}, a {instrument.asset_class}",
+                symbol=instrument.symbol,
                 hint="only perpetual futures on crypto pairs have them, such as BTCUSDT",
             )
         start, end = bounds
         usual = from_ms(now - _USUAL_DAYS * DAY_MS)
-        span, _ = resolve_range(who, Timeframe(1, "m"), usual if start is None else start, end, now)
-        return FigureQuery(measure, who, step, span, now, insist=refresh)
+        span, _ = resolve_range(
+            instrument, Timeframe(1, "m"), usual if start is None else start, end, now
+        )
+        return FigureQuery(measure, instrument, step, span, now, insist=refresh)
 
     def _now(self) -> int:
         return self._clock.now_ms()
@@ -196,7 +202,7 @@ class FiguresService:
         done.miss(table, key, query.span, "; ".join(dict.fromkeys(reasons)))
 
     def _vendors(self, query: FigureQuery) -> Iterator[_Supplier]:
-        """Yield who serves the measure, in the order of the rules."""
+        """Yield the vendors that serve the measure, in the order of the rules."""
         names = self._selector.get_provider_with_failover(query.instrument.symbol, _RULE_OF)
         for name in names:
             found = supplied(self._selector, name)

@@ -13,7 +13,7 @@ from ..model.instant import DAY_MS, date_of
 from ..model.span import Span, subtract
 from ..model.timeframe import Timeframe
 
-# A bar that nobody settles for so long has no next session any more.
+# A bar that does not settle for so long has no next session any more.
 _LONGEST_UNSETTLED = 3
 _DAY = timedelta(days=1)
 
@@ -132,5 +132,5 @@ def open_ms(calendar: MarketCalendar, span: Span) -> int:
 
 
 def is_at_rest(newest: int | None, now_ms: int, days: int = 30) -> bool:
-    """Tell whether a series ended so long ago that nobody seems to follow it."""
+    """Tell whether a series ended so long ago that no program seems to follow it."""
     return newest is None or newest < now_ms - days * DAY_MS

@@ -1,4 +1,4 @@
-"""One fetch at a time for a series: who misses the same bars waits, plans again, and finds them."""
+"""One fetch at a time for a series: a caller that misses the same bars waits and plans again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..net.leases import Lease, Leases
 
 FindLeases = Callable[[], "Leases | None"]
-# Whoever waits looks for a page within its own time without one, which is far longer.
+# A caller that waits looks for a page within its own time without one, which is far longer.
 _TOLD_EVERY_S = 1.0
 
 

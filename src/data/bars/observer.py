@@ -52,7 +52,7 @@ class Observer:
         self._gauge = gauge
         self._cpu = CpuUse(clock.monotonic)
         self.metrics = Metrics()
-        # Replaced whole, never changed: whoever is telling goes on with the list it began with.
+        # Replaced whole, never changed: an event goes to the listeners that there were when it was told.
         self._listeners: tuple[Enrolled, ...] = ()
         renew_after_fork(self.metrics)
         renew_after_fork(self._cpu)
@@ -272,7 +272,7 @@ class Call:
             observer.failed(error)
 
     def _tell_about(self, answer: Answer, attempts: Sequence[Mapping[str, Any]]) -> None:
-        """Tell who supplied what was fetched now, how good it was, and which splits are new."""
+        """Tell which vendors supplied what was fetched now, how good it was, and which splits are new."""
         from ..observability.events import FellBack, SplitFound
 
         for vendor, score in _scores(attempts, answer.scores):
@@ -298,7 +298,7 @@ def _tell_trouble(observer: Observer, answer: Answer) -> None:
 
 
 def _splits(books: Books, symbol: str) -> tuple[Action, ...] | None:
-    """Return the splits known of a symbol; None where nobody was asked for them yet."""
+    """Return the splits known of a symbol; None where no vendor was asked for them yet."""
     try:
         book = books(symbol)
     except CacheError:

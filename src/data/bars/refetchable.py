@@ -42,14 +42,14 @@ class Refetchability:
     and in four weeks.
 
     Args:
-        selector: who is asked for what.
+        selector: which vendors are asked for what.
     """
 
     def __init__(self, selector: Sources) -> None:
         self._selector = selector
 
     def __call__(self, key: SeriesKey, part: Covered, now_ms: int) -> str:
-        """Return why nobody could supply ``part`` of a series again; empty where its vendor can."""
+        """Return why no vendor could supply ``part`` of a series again; empty where its vendor can."""
         try:
             instrument = self._selector.instrument(key.symbol)
         except QueryError:

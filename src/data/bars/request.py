@@ -129,7 +129,7 @@ def _check(wishes: Wishes, symbol: str) -> None:
     """Check what is wished for apart from the range and the vendor.
 
     Raises:
-        QueryError: a word nobody knows, or two wishes that exclude each other.
+        QueryError: a word that has no meaning here, or two wishes that exclude each other.
     """
     if wishes.adjustment not in ADJUSTMENTS:
         raise QueryError(
@@ -149,7 +149,7 @@ def _check(wishes: Wishes, symbol: str) -> None:
 
 
 def _check_version(wishes: Wishes, symbol: str) -> None:
-    """Check what a version is asked for, and that it is asked of nobody."""
+    """Check what a version is asked for, and that no vendor is to be asked for it."""
     number = wishes.version
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise QueryError(

@@ -10,6 +10,7 @@ from ..clock import Clock
 from ..model.query import BarsQuery
 from ..model.rules import ValidationRules
 from ..model.series import SeriesKey
+from ..net.deadline import run_call
 from ..net.locks import SeriesLocks
 from .answer.answer import Answer, frame_of
 from .answer.reader import Reader
@@ -126,7 +127,7 @@ class BarsService:
             return result.answer
         call.missed(self._store.actions)
         days = result.source if isinstance(result, Derived) else None
-        return self.misses().answer(query, days)
+        return run_call(self._clock, query.timeout_s, self.misses().answer, query, days)
 
     def _look_up(self, query: BarsQuery) -> LookupResult:
         """Return what the store gives by itself."""

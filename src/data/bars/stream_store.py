@@ -30,7 +30,7 @@ def kind_of_series(selector: Selector, store: BarStore, query: BarsQuery) -> Kin
     """Return the kind of the bars that answer ``query``; no vendor is asked.
 
     Raises:
-        NoProviderError, UnknownProviderError: nobody serves them.
+        NoProviderError, UnknownProviderError: no vendor serves them.
     """
     key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
     stored = store.view(key).kind
@@ -89,7 +89,7 @@ class StreamKeeper:
     """Appends closed bars of a stream to their series. Thread-safe.
 
     They are stored as provisional: once settled they are asked for again, by the usual way. What
-    is stored stays: only stretches nobody has answered for are written. And only beside bars of
+    is stored stays: only stretches that no vendor has answered for are written. And only beside bars of
     the same vendor and kind, so that nothing is spliced without having been compared; where that
     is not so, the next request fetches them by the usual way. Trouble with the disk costs no bar
     of the feed: it is logged, and nothing is raised.

@@ -123,7 +123,7 @@ def _is_of_a_file(part: Covered) -> bool:
 
 
 def is_older(part: Covered) -> bool:
-    """Tell whether these are bars of which nobody knows what they are."""
+    """Tell whether these are bars of older tools: nothing tells what they are."""
     return part.state == "final" and part.basis.adjustment == "unknown"
 
 

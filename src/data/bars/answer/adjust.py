@@ -65,7 +65,7 @@ class Rebaser:
         query, key, view: what is asked, and of which series.
         unstored: actions that the disk refused.
         lenient: take the rows' own basis where actions up to the newest one are not known.
-        read: the stored actions, where somebody has read them already.
+        read: the stored actions, where they have been read already.
         today: the day whose basis is asked for; None for the newest one that is known.
         is_alone: whether the bars are a pinned vendor's that cannot tell any actions.
     """
@@ -346,7 +346,7 @@ def used(
 
 
 def _lacking(book: ActionBook, needed: Iterable[Span]) -> Span | None:
-    """Return the first of these ex-dates that nobody was asked for."""
+    """Return the first of these ex-dates that no vendor was asked for."""
     return next((span for span in needed if not book.covers(span)), None)
 
 

@@ -56,7 +56,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Unfilled:
-    """A segment that nobody supplied, with the reason.
+    """A segment that no vendor supplied, with the reason.
 
     ``failed`` is true where a vendor that serves such bars did not answer; ``is_outage`` where none
     of those that serve them did, and none said a word about the bars themselves.
@@ -142,7 +142,7 @@ class Answer:
 
     @property
     def _hint(self) -> str:
-        """How to ask for prices that stand in because nobody tells splits and dividends."""
+        """How to ask for prices that stand in because no vendor tells splits and dividends."""
         instead = self.facts.get("adjustment")
         return (
             f": no splits and dividends are told, adjustment={instead!r} needs none"
@@ -205,7 +205,7 @@ def _joined(found: Iterable[Gap]) -> list[Gap]:
 
 
 def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[Gap]:
-    """Cut a stretch by the reasons why nobody filled it."""
+    """Cut a stretch by the reasons why no vendor filled it."""
     found: list[Gap] = []
     for known in unfilled:
         left = gaps(known.span.clip(span), [g.span for g in found])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ...calendars.calendar import MarketCalendar, calendar_for, first_unclosed
 from ...calendars.gaps import BarGrid
@@ -39,7 +40,8 @@ log = logging.getLogger("onetape.routing")
 Out = Mapping[str, DataError]
 Ask = Callable[[BarsQuery], Answer]
 
-NOBODY = (NoProviderError, AllProvidersFailedError)
+# No vendor supplied the bars, and none are stored.
+NO_ANSWER = (NoProviderError, AllProvidersFailedError)
 
 
 class Deriver:
@@ -47,7 +49,7 @@ class Deriver:
 
     Args:
         parts: says of which.
-        ask: answers by bars of the very length asked for; not by vendors who are out.
+        ask: answers by bars of the very length asked for; not by vendors that are out.
     """
 
     def __init__(self, parts: SourceTimeframes, ask: Callable[[BarsQuery, Out], Answer]) -> None:
@@ -60,28 +62,28 @@ class Deriver:
         Where days are missing the vendor's own weeks lack them too, and do not say so.
 
         Raises:
-            AllProvidersFailedError: nobody supplied either, nothing is stored.
+            AllProvidersFailedError: no vendor supplied either, nothing is stored.
         """
         try:
             answer = self._derived(query, self._parts.of(query, days), {})
-        except NOBODY as error:
+        except NO_ANSWER as error:
             try:
                 return self._ask(query, _down(error))
-            except NOBODY as second:
+            except NO_ANSWER as second:
                 raise error from second
         if is_whole(answer):
             return answer
-        held = self._held(query)
-        return held if held is not None and is_whole(held) else answer
+        stored = self._stored(query)
+        return stored if stored is not None and is_whole(stored) else answer
 
     def instead(
         self, query: BarsQuery, error: DataError, alone: Callable[[BarsQuery, DataError], Answer]
     ) -> Answer:
-        """Answer bars that nobody supplied: out of shorter ones, or with what is stored of them.
+        """Answer bars that no vendor supplied: out of shorter ones, or with what is stored of them.
 
         Args:
             query: what is wanted.
-            error: why nobody supplied them.
+            error: why no vendor supplied them.
             alone: answers with what is stored, or raises the error it is given.
 
         Raises:
@@ -91,44 +93,42 @@ class Deriver:
         if source is not None:
             try:
                 answer = self._derived(query, source, _down(error))
-            except (*NOBODY, KindMismatchError) as failure:
+            except (*NO_ANSWER, KindMismatchError) as failure:
                 log.info("%s could not be made of %s bars: %s", query, source, failure)
-                # Where nobody serves the bars themselves, this is what went wrong.
-                if isinstance(error, NoProviderError) and isinstance(failure, NOBODY):
+                # Where no vendor serves the bars themselves, this is what went wrong.
+                if isinstance(error, NoProviderError) and isinstance(failure, NO_ANSWER):
                     error = failure
         if answer is not None and is_whole(answer) and len(answer.table):
             return answer
         try:
-            held = alone(query, error)
-        except NOBODY:
+            stored = alone(query, error)
+        except NO_ANSWER:
             if answer is None or not (len(answer.table) or isinstance(error, NoProviderError)):
                 raise
             return answer
-        return held if answer is None or _lack_ms(held) < _lack_ms(answer) else answer
+        return stored if answer is None or _lack_ms(stored) < _lack_ms(answer) else answer
 
     def made(self, query: BarsQuery, attempts: Sequence[Attempt]) -> Answer | None:
         """Return bars made of shorter ones; None where there are none to make them of.
 
         Args:
             query: what is wanted.
-            attempts: at bars of the very length; who failed is not asked for shorter ones.
+            attempts: at bars of the very length; a vendor that failed is not asked for shorter ones.
         """
         source = self._parts.best(query)
         if source is None:
             return None
         try:
             return self._derived(query, source, _down_in(attempts))
-        except (*NOBODY, KindMismatchError) as failure:
+        except (*NO_ANSWER, KindMismatchError) as failure:
             log.info("%s could not be made of %s bars: %s", query, source, failure)
             return None
 
     def _derived(self, query: BarsQuery, source: ShorterBars, out: Out) -> Answer:
-        def ask(below: BarsQuery) -> Answer:
-            return self._ask(below, out)
+        anchor = source.anchor
+        return derived(query, source.timeframe, anchor, lambda below: self._ask(below, out))
 
-        return derived(query, source.timeframe, source.anchor, ask)
-
-    def _held(self, query: BarsQuery) -> Answer | None:
+    def _stored(self, query: BarsQuery) -> Answer | None:
         """Return what is stored of the very length asked for."""
         try:
             return self._ask(replace(query, offline=True, refresh=False), {})
@@ -209,13 +209,13 @@ class _Making:
         """Return the answer; a count reaches ``factor`` times as far back."""
         wanted = self._wanted(factor)
         needed = source_span(wanted, self.query.timeframe, self._calendar, anchor=self._grid.anchor)
-        # Where no bar is expected they are asked for all the same: who knows whether it exists.
+        # Where no bar is expected they are asked for all the same: there may be one.
         span = wanted if needed.is_empty else needed
         below = self.ask(replace(self.query, timeframe=self.source, span=span, bars=None))
-        told = below.kind.anchor
-        if told not in ("", self.anchor) and not self.is_sure:
-            # Somebody else answered than was expected.
-            return replace(self.again(), anchor=told, is_sure=True).answer(factor)
+        anchor = below.kind.anchor
+        if anchor not in ("", self.anchor) and not self.is_sure:
+            # Another vendor answered than was expected.
+            return replace(self.again(), anchor=anchor, is_sure=True).answer(factor)
         is_open = self.query.include_forming or wanted.end < self.query.span.end
         return self._folded(below, needed, is_open=is_open)
 
@@ -229,12 +229,12 @@ class _Making:
 
     def _folded(self, below: Answer, needed: Span, *, is_open: bool) -> Answer:
         """Make the bars out of what came; ``is_open``: not all bars of the range have closed."""
-        told = [*(c.span.end for c in below.coverage), *(g.span.end for g in below.gaps)]
+        ends = [*(c.span.end for c in below.coverage), *(g.span.end for g in below.gaps)]
         # Behind what the answer speaks of, silence does not mean that nothing traded.
-        span = Span(needed.start, min(needed.end, max(told, default=needed.start)))
+        span = Span(needed.start, min(needed.end, max(ends, default=needed.start)))
         holes = sorted([*_holes(below), *self._doubted(below, span)], key=lambda gap: gap.span)
         rows = self._rows(below)
-        found = resample(
+        made = resample(
             rows,
             self.source,
             self.query.timeframe,
@@ -243,11 +243,11 @@ class _Making:
             source_anchor=below.kind.anchor or self.anchor,
             span=span,
             now_ms=self.query.now_ms,
-            # Whoever took the answer knows what is a hole in it: all others had no trade.
+            # What is a hole is known by the answer: all other absent bars had no trade.
             dense=False,
             unanswered=[hole.span for hole in holes],
         )
-        fold = DerivedAnswer(self.query, self.source, below, found, holes)
+        fold = DerivedAnswer(self.query, self.source, below, made, holes)
         table, coverage = fold.with_running()
         return replace(
             below,
@@ -265,8 +265,7 @@ class _Making:
     def _rows(self, below: Answer) -> BarTable:
         """Return the rows that bars are made of: those in hours that the calendar knows."""
         session = below.kind.session
-        known = has_known_hours(self.source, session, self._calendar)
-        if self.source.is_intraday and not known:
+        if self.source.is_intraday and not has_known_hours(self.source, session, self._calendar):
             raise KindMismatchError(
                 f"{self.source} bars of {session} hours cannot be put together",
                 symbol=self.query.instrument.symbol,
@@ -291,11 +290,11 @@ class _Making:
                 for stamp in expected[~among(expected, below.table.stamps)].tolist():
                     yield Gap(Span(stamp, stamp + 1), part.reason)
 
-    @property
+    @cached_property
     def _calendar(self) -> MarketCalendar:
         return calendar_for(self.query.instrument)
 
-    @property
+    @cached_property
     def _grid(self) -> BarGrid:
         """Where the bars wanted stand; days know one anchor alone."""
         step = self.query.timeframe

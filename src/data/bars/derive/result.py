@@ -31,20 +31,20 @@ class DerivedAnswer:
         query: for what.
         source: length of the bars it was made of.
         below: the answer it was made of.
-        found: the bars.
+        made: the bars.
         holes: what of the answer is not known, ascending.
     """
 
     query: BarsQuery
     source: Timeframe
     below: Answer
-    found: Resampled
+    made: Resampled
     holes: Sequence[Gap]
 
     @cached_property
     def table(self) -> BarTable:
         """The whole bars."""
-        return self.found.with_whole_volumes()
+        return self.made.with_whole_volumes()
 
     def with_running(self) -> tuple[BarTable, Coverage]:
         """Return the bars and where they came from; the running one where it was asked for."""
@@ -61,15 +61,15 @@ class DerivedAnswer:
             self.query.now_ms,
             FORMING,
         )
-        rows = self.found.partial.within(Span(bar.span.start, bar.span.start + 1))
+        rows = self.made.partial.within(Span(bar.span.start, bar.span.start + 1))
         return merge(self.table, rows), coverage.overlaid([mark])
 
     def _running(self) -> Incomplete | None:
         """Return the bar that has not closed, if all that there has been of it is known."""
         if not self.query.include_forming:
             return None
-        for bar in self.found.incomplete:
-            if bar.reason == FORMING and bar.span.start in self.found.partial.stamps:
+        for bar in self.made.incomplete:
+            if bar.reason == FORMING and bar.span.start in self.made.partial.stamps:
                 return None if any(hole.span.overlaps(bar.span) for hole in self.holes) else bar
         return None
 
@@ -85,10 +85,10 @@ class DerivedAnswer:
 
     def _coverage(self) -> Coverage:
         """Carry source and state over: each bar is as good as the worst of its parts."""
-        stamps, ends = self.table.stamps, self.found.ends
+        stamps, ends = self.table.stamps, self.made.ends
         if not len(stamps):
             return Coverage()
-        lacking = np.array([b.span.start for b in self.found.incomplete], dtype=np.int64)
+        lacking = np.array([b.span.start for b in self.made.incomplete], dtype=np.int64)
         edges = np.union1d(stamps, lacking)
         until = np.append(edges, ends[-1])[np.searchsorted(edges, stamps) + 1]
         bounds = np.array([part.span for part in self._sources], dtype=np.int64).reshape(-1, 2)
@@ -119,7 +119,7 @@ class DerivedAnswer:
 
     def fetched(self) -> list[Span]:
         """Return the stretches of bars that hold anything a vendor sent just now."""
-        stamps, ends = self.table.stamps, self.found.ends
+        stamps, ends = self.table.stamps, self.made.ends
         spans = np.array(self.below.fetched, dtype=np.int64).reshape(-1, 2)
         lows = np.searchsorted(ends, spans[:, 0], side="right")
         highs = np.searchsorted(stamps, spans[:, 1])
@@ -134,23 +134,23 @@ class DerivedAnswer:
     def gaps(self) -> list[Gap]:
         """Return the bars that could not be made, neighbours of one reason together."""
         harmless = [gap for gap in self.below.gaps if gap.harmless]
-        lacking = [bar for bar in self.found.incomplete if bar.reason != FORMING]
+        lacking = [bar for bar in self.made.incomplete if bar.reason != FORMING]
         starts = np.array([bar.span.start for bar in lacking], dtype=np.int64)
         places = np.searchsorted(self.table.stamps, starts).tolist()
         runs: list[tuple[int, str, list[Incomplete]]] = []
         for place, bar in zip(places, lacking, strict=True):
-            said = self._said(bar)
-            if runs and runs[-1][:2] == (place, said):
+            reason = self._reason(bar)
+            if runs and runs[-1][:2] == (place, reason):
                 runs[-1][2].append(bar)
             else:
-                runs.append((place, said, [bar]))
-        found = [self._gap(said, bars) for _, said, bars in runs]
-        return sorted([*harmless, *found], key=lambda gap: gap.span)
+                runs.append((place, reason, [bar]))
+        gaps = [self._gap(why, bars) for _, why, bars in runs]
+        return sorted([*harmless, *gaps], key=lambda gap: gap.span)
 
-    def _gap(self, said: str, bars: Sequence[Incomplete]) -> Gap:
+    def _gap(self, why: str, bars: Sequence[Incomplete]) -> Gap:
         lacking, expected = (sum(counts) for counts in zip(*(b[2:] for b in bars), strict=True))
         span = Span(bars[0].span.start, bars[-1].span.end)
-        reason = f"{lacking} of {expected} {self.source} bars: {said}"
+        reason = f"{lacking} of {expected} {self.source} bars: {why}"
         holes = [hole for hole in self.holes if hole.span.overlaps(span)]
         return Gap(
             span,
@@ -159,14 +159,14 @@ class DerivedAnswer:
             is_outage=any(hole.is_outage for hole in holes),
         )
 
-    def _said(self, bar: Incomplete) -> str:
+    def _reason(self, bar: Incomplete) -> str:
         """Return why a bar could not be made."""
         if bar.reason == "straddled":
             return "one of them lies half in the next"
         place = bisect_right(self._hole_ends, bar.span.start)
         if place < len(self.holes) and self.holes[place].span.overlaps(bar.span):
             return self.holes[place].reason
-        return "they stand beside the hours of trading" if self.found.strays else _NOT_YET
+        return "they stand beside the hours of trading" if self.made.strays else _NOT_YET
 
     @cached_property
     def _hole_ends(self) -> list[int]:
@@ -174,19 +174,19 @@ class DerivedAnswer:
 
     def facts(self) -> dict[str, Any]:
         """Return the further entries of the provenance."""
-        source, told = self.source, self.below.facts
-        problems = list(told.get("problems", ()))
-        if self.found.strays:
-            problems.append(f"{self.found.strays} {source} bars stand where none is expected")
-        if self.found.part_volume:
-            bars = len(self.found.part_volume)
+        source, facts = self.source, self.below.facts
+        problems = list(facts.get("problems", ()))
+        if self.made.strays:
+            problems.append(f"{self.made.strays} {source} bars stand where none is expected")
+        if self.made.part_volume:
+            bars = len(self.made.part_volume)
             problems.append(f"the volume of {bars} bars is not known, as that of some parts is not")
         made_of = {
             "timeframe": source.label,
-            "lane": told.get("lane"),
+            "lane": facts.get("lane"),
             "rows": len(self.below.table),
         }
-        return {**told, "problems": problems, "lane": None, "derived_from": made_of}
+        return {**facts, "problems": problems, "lane": None, "derived_from": made_of}
 
 
 def _vendors(parts: Iterable[Covered]) -> str:

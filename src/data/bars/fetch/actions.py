@@ -30,7 +30,7 @@ _NEAR = timedelta(days=14)
 
 
 class ActionFetcher:
-    """Finds somebody who tells the actions of a request. Thread-safe: it keeps no state."""
+    """Asks the vendors that tell splits and dividends, one after another. Thread-safe; no state."""
 
     def __init__(self, writer: StoreWriter, clock: Clock) -> None:
         self._writer = writer
@@ -38,7 +38,7 @@ class ActionFetcher:
         self._days = TradingDays(clock)
 
     def ask(self, work: FetchState, span: Span) -> bool:
-        """Have those with an ex-date in ``span`` told and kept; False where nobody tells them.
+        """Fetch and store those with an ex-date in ``span``; return False where no vendor tells them.
 
         A vendor that failed to is not asked again by the same request, nor is one that has just
         refused the account or did not answer in time.
@@ -101,8 +101,8 @@ class ActionFetcher:
     def check(self, work: FetchState, candidate: Candidate, span: Span) -> None:
         """See to it that a candidate's bars of ``span`` can be converted, before it is asked.
 
-        That concerns vendors whose prices stand beside others by virtue of actions that somebody
-        else tells. Bars without them would spoil the whole answer; such a vendor has a lane of
+        That concerns vendors whose prices stand beside others by virtue of actions that another
+        one tells. Bars without them would spoil the whole answer; such a vendor has a lane of
         its own to fall back on.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Walk the candidates for each missing segment until somebody has it."""
+"""Walk the candidates for each missing segment until one of them has it."""
 
 from __future__ import annotations
 
@@ -81,10 +81,6 @@ class Fetcher:
         self._action_fetcher = ActionFetcher(writer, clock)
         self._nothing = NothingRecorder(store, writer, clock, expiry)
 
-    def fill(self, work: FetchState, segments: Sequence[Span]) -> None:
-        """Ask for each segment and commit what comes; what nobody has ends in ``unfilled``."""
-        self._ask(work, segments, 0, ())
-
     def forming_bar(self, work: FetchState, span: Span) -> None:
         """Ask for the running bar in ``span``; it is kept in ``work`` and never stored."""
         for candidate in work.lane.candidates:
@@ -143,14 +139,23 @@ class Fetcher:
         self._action_fetcher.check(work, candidate, asked.span)
         return run_part(self._clock, work.has_others(candidate), candidate.fetch, asked)
 
-    def _ask(
+    def fill(
         self,
         work: FetchState,
         lacking: Sequence[Span],
-        position: int,
-        outcomes: tuple[DataError, ...],
+        position: int = 0,
+        outcomes: tuple[DataError, ...] = (),
     ) -> None:
-        """Ask the candidates from ``position`` on for what is lacking, which is ascending."""
+        """Ask the candidates from ``position`` on for what is lacking, and commit what comes.
+
+        What no vendor has is recorded as such, or ends in ``work.unfilled``.
+
+        Args:
+            work: the state of the request.
+            lacking: ascending stretches.
+            position: the first candidate to be asked.
+            outcomes: what the candidates before it came to.
+        """
         if not lacking:
             return
         if position == len(work.lane.candidates):
@@ -158,17 +163,17 @@ class Fetcher:
             return
         candidate = work.lane.candidates[position]
         if candidate.name in work.out:
-            self._ask(work, lacking, position + 1, (*outcomes, work.out[candidate.name]))
+            self.fill(work, lacking, position + 1, (*outcomes, work.out[candidate.name]))
             return
         none = [span for span in lacking if self._has_none(work, candidate, span)]
         nothing = NoDataError(NO_BAR, provider=candidate.name)
-        self._ask(work, none, position + 1, (*outcomes, nothing))
+        self.fill(work, none, position + 1, (*outcomes, nothing))
         now, timeframe = self._clock.now_ms(), work.grid.timeframe
         wanted = [span for span in lacking if span not in none]
         servable = [candidate.servable(span, timeframe, now) for span in wanted]
         for rest in subtract(wanted, servable):
             why = self._too_deep(work, candidate, rest)
-            self._ask(work, [rest], position + 1, (*outcomes, why))
+            self.fill(work, [rest], position + 1, (*outcomes, why))
         servable = [span for span in servable if not span.is_empty]
         groups = in_few_requests(servable, candidate.capabilities, timeframe)
         while groups:
@@ -177,7 +182,7 @@ class Fetcher:
             self._ask_together(work, _Parts(group, until), position, outcomes)
             if candidate.name in work.out:
                 left = [span for group in groups for span in group]
-                self._ask(work, left, position + 1, (*outcomes, work.out[candidate.name]))
+                self.fill(work, left, position + 1, (*outcomes, work.out[candidate.name]))
                 return
 
     def _ask_together(
@@ -190,17 +195,17 @@ class Fetcher:
             if not here.spans:
                 continue
             outcome, lacking, between = self._try(work, candidate, here, outcomes)
-            said = (*outcomes, outcome)
+            so_far = (*outcomes, outcome)
             for hole in between:
-                self._ask(work, [hole], position, outcomes)
+                self.fill(work, [hole], position, outcomes)
             if candidate.name in work.out:
                 left = parts.within(Span(chunk.start, whole.end)).spans
-                self._ask(work, left, position + 1, said)
+                self.fill(work, left, position + 1, so_far)
                 return
             # The calendar expects nothing, and one vendor says the same.
             closed = [s for s in lacking if _is_none(outcome) and not len(work.grid.opens(s))]
             self._nothing.record(work, closed, (outcome,))
-            self._ask(work, [s for s in lacking if s not in closed], position + 1, said)
+            self.fill(work, [s for s in lacking if s not in closed], position + 1, so_far)
 
     def _has_none(self, work: FetchState, candidate: Candidate, segment: Span) -> bool:
         """Tell whether a candidate's word that there is nothing in ``segment`` still stands.
@@ -210,7 +215,7 @@ class Fetcher:
         if work.query.refresh:
             return False
         now, known = self._clock.now_ms(), self._writer.coverage(work).within(segment)
-        said = [
+        empty = [
             part.span
             for part in known
             if part.state == "empty"
@@ -218,7 +223,7 @@ class Fetcher:
             and (part.reason == CLOSED or candidate.has_answered(part))
             and (part.reason != BEFORE_FIRST or is_proof(part))
         ]
-        return not subtract([segment], said) and any(part.reason != CLOSED for part in known)
+        return not subtract([segment], empty) and any(part.reason != CLOSED for part in known)
 
     def _try(
         self, work: FetchState, candidate: Candidate, parts: _Parts, before: Sequence[DataError]
@@ -239,7 +244,7 @@ class Fetcher:
         fetched, found = reply.value
         rows = len(found.closed)
         work.attempts.append(reply.attempt(fetched.way, rows, fetched.requests))
-        # No fallback: those who do not serve such bars at all, or do not go back so far.
+        # No fallback: vendors that do not serve such bars at all, or do not go back so far.
         failed = [e for e in before if not isinstance(e, CapabilityError)]
         if failed and rows:
             others = ", ".join(dict.fromkeys(e.provider or "another vendor" for e in failed))
@@ -260,7 +265,7 @@ class Fetcher:
         ]
         lacking = found.lacking
         if found.parts:
-            # Of these another vendor has said that it lacks bars: no answer is none, also of one
+            # Of these another vendor has said that it lacks bars: no answer is none, also of a vendor
             # whose bars come where there is a trade.
             lacking = coalesce([*lacking, *_without_rows(found)])
         return nothing, subtract(lacking, between), between
@@ -323,7 +328,7 @@ def _without_rows(found: ClassifiedAnswer) -> list[Span]:
 def _blame(candidate: Candidate, asked: FetchQuery, error: DataError) -> None:
     """Let the vendor's circuit know that what it answered did not pass our checks.
 
-    Not where it does not fit beside another vendor's bars: which of the two is wrong nobody knows.
+    Not where it does not fit beside another vendor's bars: which of the two is wrong is open.
     """
     blame = getattr(candidate.downloader, "blame", None)
     if candidate.capabilities is None or blame is None:

@@ -79,10 +79,10 @@ class LaneRunner:
         self._store.steward.used(work.key, wanted)
         plan = self._planner.todo(query, wanted, work)
         self.on_todo(work, plan)
-        held = self._writer.coverage(work)
+        before = self._writer.coverage(work)
         plan = self._done(query, plan, work)
         answer = as_known(self._read(query, wanted, work, plan.cap))
-        if lost := self._lost(held, plan, work):
+        if lost := self._lost(before, plan, work):
             self._done(query, replace(plan, segments=tuple(lost), closed=()), work)
             answer = as_known(self._read(query, wanted, work, plan.cap))
         doubts = [*answer.doubts, *_unrefreshed(query, work)]
@@ -92,12 +92,12 @@ class LaneRunner:
             gaps = [Gap(part.span, part.reason, failed=part.failed) for part in work.unfilled]
         return replace(answer, gaps=gaps, doubts=doubts)
 
-    def _lost(self, held: Coverage, plan: FetchPlan, work: FetchState) -> list[Span]:
+    def _lost(self, before: Coverage, plan: FetchPlan, work: FetchState) -> list[Span]:
         """Return what was stored when it was planned and is not now: a repair could not keep it."""
         reach = Span(plan.wanted.start, min(plan.wanted.end, plan.cap))
-        now_held = [part.span for part in self._writer.coverage(work)]
-        spans = [part.span for part in held.within(reach) if part.state != "empty"]
-        return coalesce(lost for span in spans for lost in subtract([span], now_held))
+        stored = [part.span for part in self._writer.coverage(work)]
+        spans = [part.span for part in before.within(reach) if part.state != "empty"]
+        return coalesce(lost for span in spans for lost in subtract([span], stored))
 
     # --- doing -----------------------------------------------------------------------------
 
@@ -107,19 +107,15 @@ class LaneRunner:
             work.unfilled += [Unfilled(s, "not cached, and offline") for s in plan.segments]
             return plan
         if plan.segments:
-            plan = self._fill(query, plan, work)
+            # One process fetches a series at a time; what another one has fetched is planned anew.
+            with self._turns.take(work.key) as has_waited:
+                if has_waited and not query.refresh:
+                    plan = self._planner.lacking(query, plan.wanted, work)
+                self._fetcher.fill(work, plan.segments)
+                self._fill_overdue(plan.wanted, work)
+                self._listing.seek(work, plan.segments)
         self._ask_forming(query, plan, work)
         self._remember_closed(plan, work)
-        return plan
-
-    def _fill(self, query: BarsQuery, plan: FetchPlan, work: FetchState) -> FetchPlan:
-        """Fetch what the plan says, when no other process is at it; return the plan as done."""
-        with self._turns.take(work.key) as has_waited:
-            if has_waited and not query.refresh:
-                plan = self._planner.lacking(query, plan.wanted, work)
-            self._fetcher.fill(work, plan.segments)
-            self._fill_overdue(plan.wanted, work)
-            self._listing.seek(work, plan.segments)
         return plan
 
     def _fill_overdue(self, wanted: Span, work: FetchState) -> None:
@@ -157,14 +153,14 @@ class LaneRunner:
 
     def _read(self, query: BarsQuery, wanted: Span, work: FetchState, cap: int) -> Answer:
         """Read the answer; ask for the actions that it needs, or do with an older basis."""
-        asked: Span | None = None
+        last: Span | None = None
         for _ in range(2):
             try:
                 return self.reader.answer(query, work.key, wanted, Outcome.of(work, cap))
             except ActionsMissingError as needed:
-                if query.offline or needed.span == asked:  # no vendor knows more by its own time
+                if query.offline or needed.span == last:  # no vendor knows more by its own time
                     break
-                asked = needed.span
+                last = needed.span
                 # Some are told days late: one more look at the last days costs nothing.
                 span = Span(min(needed.span.start, needed.span.end - TOLD_LATE_MS), needed.span.end)
                 if self._action_fetcher.ask(work, span):
@@ -175,22 +171,22 @@ class LaneRunner:
         return self.reader.answer(query, work.key, wanted, Outcome.of(work, cap), lenient=True)
 
     def _ask_anew(self, query: BarsQuery, wanted: Span, work: FetchState) -> bool:
-        """Ask for all bars in one basis where nobody tells what happened between two of them.
+        """Ask for all bars in one basis where no vendor tells what happened between two of them.
 
         Bars that come the same are as good as fetched now; others are replaced.
         """
         if all(c.adjustment != query.adjustment for c in work.lane.candidates):
             return False
         reach = Span(wanted.start, min(wanted.end, self._planner.cap(work)))
-        held = self._writer.coverage(work).within(reach)
-        self._fetcher.fill(work, coalesce(part.span for part in held if part.state != "empty"))
+        parts = self._writer.coverage(work).within(reach)
+        self._fetcher.fill(work, coalesce(p.span for p in parts if p.state != "empty"))
         return True
 
 
-def real_gaps(found: Iterable[Gap], cap: int, grid: BarGrid) -> list[Gap]:
+def real_gaps(gaps: Iterable[Gap], cap: int, grid: BarGrid) -> list[Gap]:
     """Leave out stretches from ``cap`` on, and those in which no bar is expected."""
     real = []
-    for gap in found:
+    for gap in gaps:
         span = Span(gap.span.start, min(gap.span.end, cap))
         if not span.is_empty and grid.next_open(span.start) < span.end:
             real.append(replace(gap, span=span))

@@ -24,13 +24,12 @@ from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
-from ...net.deadline import run_call
 from ...net.locks import SeriesLocks
 from ...net.one_call import one_call
 from ..answer.adjust import ClosesMissingError
 from ..answer.answer import Answer, Unfilled
 from ..answer.reader import Outcome, attempt_of, told
-from ..derive.derive import NOBODY, Deriver
+from ..derive.derive import NO_ANSWER, Deriver
 from ..derive.sources import SourceTimeframes
 from ..lookup import CacheLookup, Hit
 from ..selection.candidates import LaneRoute, Route, Selector, candidates_of, route, unknown_symbol
@@ -44,7 +43,7 @@ log = logging.getLogger("onetape.routing")
 
 @dataclass(frozen=True)
 class _Try:
-    """What came of one lane; no answer when its bars cannot be brought to the asked basis."""
+    """The result of one lane; no answer where its bars cannot be brought to the asked basis."""
 
     answer: Answer | None
     attempts: Sequence[Attempt]
@@ -58,7 +57,7 @@ class _Try:
         return self.answer is not None and not self.unfilled
 
 
-class _Found(NamedTuple):
+class _VendorAnswer(NamedTuple):
     """An answer, the attempts at it, and whether no other lane had any bar for it."""
 
     answer: Answer
@@ -68,14 +67,14 @@ class _Found(NamedTuple):
 
 @dataclass(frozen=True)
 class _Before:
-    """What came of the lanes tried already: who was asked, and who is not to be asked again."""
+    """What came of the lanes tried already: the attempts, and the vendors not to be asked again."""
 
     attempts: Sequence[Attempt]
     out: Mapping[str, DataError]
 
     @classmethod
     def of(cls, tries: Sequence[_Try], out: Mapping[str, DataError]) -> _Before:
-        """Put together what came of ``tries`` and who was ``out`` before them."""
+        """Put together what came of ``tries`` and the vendors that were ``out`` before them."""
         failed = [pair for tried in tries for pair in tried.out.items()]
         down = {name: error for name, error in failed if is_down(error)}
         return cls([a for t in tries for a in (*t.attempts, *t.beside)], {**out, **down})
@@ -119,56 +118,49 @@ class MissHandler:
         Raises:
             NoProviderError, AllProvidersFailedError: as ``BarsService.get``.
         """
-        return run_call(self._clock, query.timeout_s, self._answered, query, days)
-
-    def _answered(self, query: BarsQuery, days: Timeframe | None) -> Answer:
         with one_call():
             if days is not None:
                 return self._deriver.of_days(query, days)
             try:
-                found = self._found(query, {})
-            except NOBODY as error:
+                result = self._from_vendors(query, {})
+            except NO_ANSWER as error:
                 answer = self._deriver.instead(query, error, self._from_store_alone)
                 if isinstance(error, NoProviderError):
                     return answer
                 return replace(answer, depends_on=None)  # the vendors may be back the next time
-            if not (found.is_alone and _is_cut_off(found.answer)):
-                return found.answer
-            made = self._deriver.made(query, found.attempts)
-            is_better = made is not None and _is_whole(made, found.answer)
-            return (
-                replace(made, depends_on=None) if made is not None and is_better else found.answer
-            )
+            if not (result.is_alone and _is_cut_off(result.answer)):
+                return result.answer
+            made = self._deriver.made(query, result.attempts)
+            if made is None or not _is_whole(made, result.answer):
+                return result.answer
+            return replace(made, depends_on=None)
 
     def _ask(self, query: BarsQuery, out: Mapping[str, DataError]) -> Answer:
-        """Answer by bars of that very length; who is ``out`` is not asked for any."""
+        """Answer by bars of that very length; vendors that are ``out`` are not asked for any."""
         result = self._lookup.find(query)
         if isinstance(result, Hit):
             return result.answer
         try:
-            return self._from_vendors(query, out)
-        except NOBODY as error:
+            return self._from_vendors(query, out).answer
+        except NO_ANSWER as error:
             return self._from_store_alone(query, error)
 
-    def _from_vendors(self, query: BarsQuery, out: Mapping[str, DataError]) -> Answer:
-        return self._found(query, out).answer
-
-    def _found(self, query: BarsQuery, out: Mapping[str, DataError]) -> _Found:
+    def _from_vendors(self, query: BarsQuery, out: Mapping[str, DataError]) -> _VendorAnswer:
         """Answer from the asked kind's lane, or wholly from one substitute."""
         way = self._route(query)
         tries: list[_Try] = []
         answer = self._by(query, way, (tries, out))
         attempts = [attempt for tried in tries for attempt in tried.attempts]
-        asked = {attempt.provider for attempt in attempts}
-        if not query.offline:  # whose bars are held need not be asked
-            asked |= set(_vendors(answer))
-        facts: dict[str, Any] = {"rejected": left_out(self._selector, query, way, asked, out)}
+        vendors = {attempt.provider for attempt in attempts}
+        if not query.offline:  # a vendor that supplied stored bars need not be asked
+            vendors |= set(_vendors(answer))
+        facts: dict[str, Any] = {"rejected": left_out(self._selector, query, way, vendors, out)}
         if answer.substitute:
             failed = (part.reason for tried in tries for part in tried.unfilled if part.failed)
             facts["unanswered"] = next(failed, None)
         with_rows = [tried for tried in tries if tried.answer and len(tried.answer.table)]
         answer = replace(answer, facts=answer.facts | facts)
-        return _Found(answer, attempts, is_alone=len(with_rows) == 1)
+        return _VendorAnswer(answer, attempts, is_alone=len(with_rows) == 1)
 
     def _by(
         self, query: BarsQuery, way: Route, done: tuple[list[_Try], Mapping[str, DataError]]
@@ -188,8 +180,8 @@ class MissHandler:
         attempts = [a for t in tries for a in t.attempts]
         if self._is_unknown(way, tries) or _are_unknown(attempts):
             others = _others(query, way, attempts)
-            hint, asked = derivative(query, way, self._clock)
-            raise unknown_symbol(query, [*attempts, *asked], others, hint)
+            hint, beside = derivative(query, way, self._clock)
+            raise unknown_symbol(query, [*attempts, *beside], others, hint)
         attempts += [a for t in tries for a in t.beside]
         raise _failure(query, attempts, [u for t in tries for u in t.unfilled], way.namesakes)
 
@@ -261,11 +253,11 @@ class MissHandler:
     @staticmethod
     def _is_unknown(way: Route, tries: Sequence[_Try]) -> bool:
         """Tell whether the exchange whose pair it is does not know the symbol: it is no pair."""
-        said = (tried.out.get(way.owner) for tried in tries)
-        return way.is_final and any(isinstance(error, SymbolNotFoundError) for error in said)
+        errors = (tried.out.get(way.owner) for tried in tries)
+        return way.is_final and any(isinstance(error, SymbolNotFoundError) for error in errors)
 
     def _from_store_alone(self, query: BarsQuery, error: DataError) -> Answer:
-        """Answer with what is stored although nobody can supply the rest; else raise ``error``."""
+        """Answer with what is stored although no vendor can supply the rest; else raise ``error``."""
         key = self._key(query, (query.provider,) if query.provider else ())
         is_failure = not isinstance(error, UnsupportedError)
         attempts: Sequence[Attempt] = getattr(error, "attempts", ())
@@ -280,8 +272,8 @@ class MissHandler:
         anchor = answer.kind.anchor or "session"
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
         cap = first_unclosed(grid.calendar, grid.timeframe, self._clock.now_ms(), grid.anchor)
-        asked = {attempt.provider for attempt in attempts}
-        rejected = left_out(self._selector, query, self._way(query), asked, {})
+        vendors = {attempt.provider for attempt in attempts}
+        rejected = left_out(self._selector, query, self._way(query), vendors, {})
         return replace(
             answer,
             gaps=real_gaps(answer.gaps, cap, grid),
@@ -297,9 +289,9 @@ class MissHandler:
 
     def _route(self, query: BarsQuery, proved: Container[str] = ()) -> Route:
         stored = None if query.provider else self._store.view(self._key(query, ())).kind
-        known = actions_known(self._store, query, self._reader.days)
+        are_known = actions_known(self._store, query, self._reader.days)
         candidates = candidates_of(self._selector, query)
-        return route(query, candidates, stored, told=known, proved=proved)
+        return route(query, candidates, stored, told=are_known, proved=proved)
 
     def _try(self, query: BarsQuery, lane: LaneRoute, way: Route, before: _Before) -> _Try:
         """Answer from one lane."""
@@ -311,7 +303,16 @@ class MissHandler:
         work = FetchState(query, key, lane, grid, out=dict(before.out), is_last_lane=is_last)
         name = lane.candidates[0].name
         try:
-            answer = self._run(query, work)
+            try:
+                with self._locks.hold(key, self._clock):
+                    answer = self.runner.answer(query, work)
+            except ClosesMissingError as needed:
+                if query.offline:
+                    raise
+                # Dividends need daily closes that are not stored: these are fetched first.
+                work.beside += self._fetch_days(query, needed.span)
+                with self._locks.hold(key, self._clock):
+                    answer = self.runner.answer(query, work)
         except KindMismatchError as error:
             outcome = type(error).__name__
             failed = Attempt(name, outcome, str(error), error=error)
@@ -321,18 +322,6 @@ class MissHandler:
         if _is_substitute(query, way, lane):
             answer = replace(answer, substitute=f"{', '.join(_vendors(answer)) or name} ({key})")
         return _Try(answer, work.attempts, work.unfilled, work.out, work.beside)
-
-    def _run(self, query: BarsQuery, work: FetchState) -> Answer:
-        """Run a lane; where dividends need daily closes that are not stored, fetch them first."""
-        try:
-            with self._locks.hold(work.key, self._clock):
-                return self.runner.answer(query, work)
-        except ClosesMissingError as needed:
-            if query.offline:
-                raise
-            work.beside += self._fetch_days(query, needed.span)
-        with self._locks.hold(work.key, self._clock):
-            return self.runner.answer(query, work)
 
     def _fetch_days(self, query: BarsQuery, days: Span) -> Sequence[Attempt]:
         """Have the daily bars of ``days`` stored, and return the attempts that it took.
@@ -350,12 +339,12 @@ class MissHandler:
             refresh=False,
         )
         try:
-            told_of_days = self._from_vendors(daily, {}).facts.get("attempts", ())
+            entries = self._from_vendors(daily, {}).answer.facts.get("attempts", ())
         except DataError as error:
             log.warning("no daily closes for %s: %s", query, error)
             failed: Sequence[Attempt] = getattr(error, "attempts", ())
             return failed
-        return [attempt_of(told_one) for told_one in told_of_days]
+        return [attempt_of(entry) for entry in entries]
 
     @staticmethod
     def _key(query: BarsQuery, parts: tuple[str, ...]) -> SeriesKey:
@@ -368,7 +357,7 @@ def _is_substitute(query: BarsQuery, way: Route, lane: LaneRoute) -> bool:
 
 
 def _vendors(answer: Answer) -> list[str]:
-    """Return whose bars an answer is made of."""
+    """Return the vendors that an answer is made of."""
     parts = [part for part in answer.coverage if len(answer.table.within(part.span))]
     return list(dict.fromkeys(name for part in parts for name in part.vendor.split(",")))
 
@@ -392,12 +381,12 @@ def _are_unknown(attempts: Sequence[Attempt]) -> bool:
 
 def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[str, str]:
     """Return the vendors that were not asked, with how to ask each."""
-    asked, symbol = {attempt.provider for attempt in attempts}, query.instrument.symbol
-    left = [c.name for lane in way.lanes for c in lane.candidates if c.name not in asked]
-    said = f"{way.owner}, whose pair this is, does not know it"
+    done, symbol = {attempt.provider for attempt in attempts}, query.instrument.symbol
+    left = [c.name for lane in way.lanes for c in lane.candidates if c.name not in done]
+    why = f"{way.owner}, whose pair this is, does not know it"
     return {
         **way.namesakes,
-        **{name: f"{said}; {symbol} with provider={name!r} asks for it" for name in left},
+        **{name: f"{why}; {symbol} with provider={name!r} asks for it" for name in left},
     }
 
 
@@ -406,9 +395,9 @@ def _naming(answer: Answer, unfilled: Sequence[Unfilled], namesakes: Mapping[str
     reasons = {part.reason for part in unfilled}
     if not namesakes or not reasons:
         return answer
-    said = "; ".join(f"{name} is not asked: {why}" for name, why in namesakes.items())
+    not_asked = "; ".join(f"{name} is not asked: {why}" for name, why in namesakes.items())
     gaps = [
-        replace(gap, reason=f"{gap.reason}; {said}") if gap.reason in reasons else gap
+        replace(gap, reason=f"{gap.reason}; {not_asked}") if gap.reason in reasons else gap
         for gap in answer.gaps
     ]
     return replace(answer, gaps=gaps)
@@ -421,19 +410,19 @@ def _failure(
     namesakes: Mapping[str, str],
 ) -> AllProvidersFailedError:
     failed = [a for a in attempts if a.outcome not in ("ok", "empty")]
-    said = dict.fromkeys(f"{a.provider}: {a.message}" for a in failed)
-    if said:
+    reasons = dict.fromkeys(f"{a.provider}: {a.message}" for a in failed)
+    if reasons:
         # What others answered belongs to it: they know the symbol, and have nothing closed.
         barren = [a for a in attempts if a.outcome in ("ok", "empty") and not a.rows]
-        said |= dict.fromkeys(
+        reasons |= dict.fromkeys(
             f"{a.provider}: {a.message or 'it has no closed bar in this range'}" for a in barren
         )
-    said = said or dict.fromkeys(u.reason for u in unfilled)
-    said |= dict.fromkeys(f"{name} is not asked: {why}" for name, why in namesakes.items())
+    reasons = reasons or dict.fromkeys(u.reason for u in unfilled)
+    reasons |= dict.fromkeys(f"{name} is not asked: {why}" for name, why in namesakes.items())
     if query.offline and not failed:
-        said = {"nothing is cached, and offline=True forbids asking": None}
+        reasons = {"nothing is cached, and offline=True forbids asking": None}
     return AllProvidersFailedError(
-        f"All providers failed for {query}: {'; '.join(said)}",
+        f"All providers failed for {query}: {'; '.join(reasons)}",
         attempts=attempts,
         symbol=query.instrument.symbol,
         hint="`onetape doctor` says which vendors can be reached, with which keys",

@@ -272,7 +272,7 @@ class Splicer:
     def _fixes(
         self, work: FetchState, sides: Sequence[Side], basis: CommonBasis
     ) -> list[Fix] | None:
-        """Return what one of the vendors may have missed; None where nobody could tell.
+        """Return what one of the vendors may have missed; None where no vendor could tell.
 
         Where actions were not asked for, a factor may as well be a split that the stored bars do
         not know of.

@@ -68,9 +68,9 @@ class FetchState:
     Used by one thread only.
 
     Attributes:
-        query, key, lane, grid: what is asked, where it lives, who may answer, where bars stand.
+        query, key, lane, grid: what is asked, where it lives, which vendors may answer, where bars stand.
         attempts: every vendor asked, in order.
-        unfilled: what nobody supplied.
+        unfilled: what no vendor supplied.
         fetched: the stretches that a vendor answered just now.
         overdue: stored bars that an answer made doubtful and that can be asked again at once.
         unstored, unstored_actions: what the disk refused.

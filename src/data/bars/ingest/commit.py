@@ -77,7 +77,7 @@ def without_rescaled(
     Args:
         found: the answer.
         held: what is stored there.
-        vendor: who answered; only what it supplied itself is compared.
+        vendor: the one that answered; only what it supplied itself is compared.
         splits: whether factors of splits count too. Not of shares: theirs may be real, and told
             late.
     """
@@ -123,7 +123,7 @@ def beside_doubted(found: ClassifiedAnswer, held: StoredRange, vendor: str) -> C
     Args:
         found: the answer.
         held: what is stored there.
-        vendor: who answered; its own bars are brought up to date.
+        vendor: the one that answered; its own bars are brought up to date.
     """
     if not found.doubt or not found.is_believed:
         return found
@@ -240,7 +240,7 @@ class _Making:
         for span, reason in self._kept:
             old = self.held.doubted(span.start) if self.found.doubt else None
             if old is not None:
-                # This vendor never had it, and nobody is trusted more than the one that did.
+                # This vendor never had it, and no other one is trusted more than the one that did.
                 yield replace(old, span=span, expires=self._expires(span))
             else:
                 yield self._mark(span, "suspect", reason, self._expires(span))
@@ -424,7 +424,7 @@ class _Making:
     def _later_basis(self, part: Covered) -> Basis:
         """Return the answer's basis where bars stored in an earlier one of its kind came the same.
 
-        Nothing lies between the two then, whoever was or was not asked for splits and dividends.
+        Nothing lies between the two then, whether a vendor was asked for splits and dividends or not.
         Where the adjusted closes are others a dividend does, which their own basis bridges.
         """
         old, new = part.basis, self.terms.basis

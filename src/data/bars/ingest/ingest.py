@@ -95,7 +95,7 @@ class AnswerIngester:
 
         Args:
             work: the request.
-            candidate: who answered.
+            candidate: the vendor that answered.
             fetched: the answer.
             window: what it was asked for.
 
@@ -256,7 +256,7 @@ class AnswerIngester:
         """Return the kind of the series from now on.
 
         Volume and feed are those of the lane's first vendor as soon as it has supplied something,
-        and until then of whoever did.
+        and until then of the vendors that did.
         """
         stored = self._store.view(work.key).kind
         if stored is None:
@@ -266,7 +266,7 @@ class AnswerIngester:
         return one.filled_from(other)
 
     def _density(self, candidate: Candidate, fetched: Fetched) -> Density:
-        """Tell whether a bar that did not come is a hole; of foreign downloaders nobody knows."""
+        """Tell whether a bar that did not come is a hole; of downloaders that are not ours that is open."""
         if not self._checks.check_gaps or candidate.capabilities is None:
             return "unknown"
         return "dense" if fetched.dense else "sparse"
@@ -474,7 +474,7 @@ def contradicted(
         held: what is stored of the stretch answered.
         rows: the bars answered.
         coverage: of the whole series.
-        vendor: who answered.
+        vendor: the one that answered.
         now_ms: from when they are to be asked again: at once.
     """
     older = [part.span for part in held.coverage if is_older(part)]
