@@ -116,10 +116,10 @@ class ClassifiedAnswer:
     def _within_parts(self, is_whole: bool) -> list[Span]:
         late = [self.unpublished] if self.unpublished else []
         if is_whole:
-            found = [self.answered, *late]
+            spans = [self.answered, *late]
         else:
-            found = [*self.holes, *self.bad_spans, *self.off_slots, *self.contradicted, *late]
-        return intersect(found, self.parts) if self.parts else coalesce(found)
+            spans = [*self.holes, *self.bad_spans, *self.off_slots, *self.contradicted, *late]
+        return intersect(spans, self.parts) if self.parts else coalesce(spans)
 
 
 def digest(
@@ -243,12 +243,12 @@ def _disbelief(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
     cast a doubt on the bars. Where all are bad there is nothing to doubt.
     """
     rows = len(closed) + bad
-    said = []
+    doubts = []
     if bad > len(closed) > 0 and least_share > 0:
-        said.append(f"{bad} of {rows} rows cannot be bars")
+        doubts.append(f"{bad} of {rows} rows cannot be bars")
     if rows and 1 - odd / rows < least_share:
-        said.append(f"{odd} of {rows} bars came in rows that contradict each other")
-    return " and ".join(said) if len(closed) else ""
+        doubts.append(f"{odd} of {rows} bars came in rows that contradict each other")
+    return " and ".join(doubts) if len(closed) else ""
 
 
 def _unpublished(
@@ -293,17 +293,17 @@ def _lacking(
     if density == "dense" and len(absent) <= max(MOST_HOLES, len(opens) // BARS_A_HOLE):
         return absent, ""
     usual = _usual_distance(opens, present) if density == "sparse" else np.inf
-    told = [
+    sent = [
         span
         for span in absent
         if _holds_a_session(span, grid) or _bars_in(span, opens) >= _FAR_BEYOND * usual
     ][:MOST_HOLES]
-    expected = _outside(opens, told)
+    expected = _outside(opens, sent)
     missing = int(np.count_nonzero(~among(expected, present)))
     enough = len(expected) - missing >= least_share * len(expected)
     if density == "sparse" and (enough or _need_not_trade(grid)):
-        return told, ""
-    return told, f"{missing} of {len(expected)} {DID_NOT_COME}"
+        return sent, ""
+    return sent, f"{missing} of {len(expected)} {DID_NOT_COME}"
 
 
 def _usual_distance(opens: Stamps, present: Stamps) -> float:
@@ -348,20 +348,20 @@ _OF_BARS = re.compile(
 
 
 def faults_of(
-    checked: Checked, found: ClassifiedAnswer, grid: BarGrid, stays: Stamps
+    checked: Checked, answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps
 ) -> tuple[Fault, ...]:
     """Return the faults of an answer in what it speaks for, none across the end of a year.
 
     What it lacks is not missing where a stored bar ``stays``.
     """
-    answered = found.answered
+    answered = answer.answered
     if answered.is_empty:
         return ()
-    rows = [row for row in (*found.bad, *found.off_grid) if row.bar.stamp_ms in answered]
+    rows = [row for row in (*answer.bad, *answer.off_grid) if row.bar.stamp_ms in answered]
     faults = [Fault(_at(row.bar.stamp_ms), BAD, 1, row.reason) for row in rows]
     odd = (stamp for stamp in checked.contradicted.tolist() if stamp in answered)
     faults += (Fault(_at(stamp), CONTRADICTED, 1) for stamp in odd)
-    faults += _missing(found, grid, stays)
+    faults += _missing(answer, grid, stays)
     faults += without_volume(checked.without_volume, answered)
     if checked.duplicates:
         faults.append(Fault(_at(answered.start), DUPLICATE, checked.duplicates))
@@ -370,20 +370,20 @@ def faults_of(
     return tuple(faults)
 
 
-def _missing(found: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator[Fault]:
+def _missing(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator[Fault]:
     """Yield the expected bars that did not come; where a bad row came instead, that is the fault."""
-    bad = [row.bar.stamp_ms for row in found.bad]
-    present = np.union1d(found.closed.stamps, np.array(bad, dtype=np.int64))
+    bad = [row.bar.stamp_ms for row in answer.bad]
+    present = np.union1d(answer.closed.stamps, np.array(bad, dtype=np.int64))
     present = np.union1d(present, stays) if len(stays) else present
     lacking = (
         hole
-        for span in found.spans
+        for span in answer.spans
         for hole in holes(span, present[slice(*np.searchsorted(present, span))], grid)
     )
     for hole in lacking:
-        if any(hole.overlaps(slot) for slot in found.off_slots):
+        if any(hole.overlaps(slot) for slot in answer.off_slots):
             continue
-        is_hole = any(hole.overlaps(known) for known in found.holes)
+        is_hole = any(hole.overlaps(listed) for listed in answer.holes)
         for year in years_of(hole):
             part = hole.clip(year_span(year))
             if count := len(grid.opens(part)):

@@ -52,7 +52,7 @@ _NEAR_FACTOR = 1e-3
 
 
 def build_commit(
-    fetched: Fetched, found: ClassifiedAnswer, held: StoredRange, terms: CommitContext
+    fetched: Fetched, answer: ClassifiedAnswer, stored: StoredRange, terms: CommitContext
 ) -> Commit:
     """Say what to store: new bars as pieces, equal ones as settled marks, nothings as empty.
 
@@ -63,11 +63,11 @@ def build_commit(
     Raises:
         QualityError: the answer lacks many bars that are stored; it is not believed.
     """
-    return _Making(fetched, found, held, terms).commit()
+    return _Making(fetched, answer, stored, terms).commit()
 
 
 def without_rescaled(
-    found: ClassifiedAnswer, held: StoredRange, vendor: str, *, splits: bool
+    answer: ClassifiedAnswer, stored: StoredRange, vendor: str, *, splits: bool
 ) -> ClassifiedAnswer:
     """Return an answer in which final bars that came multiplied count as rows that are no bars.
 
@@ -75,19 +75,19 @@ def without_rescaled(
     thousandths). That is no revision: the vendor has changed its basis, and did not say so.
 
     Args:
-        found: the answer.
-        held: what is stored there.
+        answer: the answer.
+        stored: what is stored there.
         vendor: the one that answered; only what it supplied itself is compared.
         splits: whether factors of splits count too. Not of shares: theirs may be real, and told
             late.
     """
-    rows, stored = found.closed, held.rebased
-    places = np.searchsorted(stored.stamps, rows.stamps)
-    common = np.flatnonzero(places < len(stored))
-    common = common[stored.stamps[places[common]] == rows.stamps[common]]
-    mine, theirs = rows.take(common), stored.take(places[common])
+    rows, old_rows = answer.closed, stored.rebased
+    places = np.searchsorted(old_rows.stamps, rows.stamps)
+    common = np.flatnonzero(places < len(old_rows))
+    common = common[old_rows.stamps[places[common]] == rows.stamps[common]]
+    mine, theirs = rows.take(common), old_rows.take(places[common])
     finals = [
-        part.span for part in held.coverage if part.state == "final" and part.vendor == vendor
+        part.span for part in stored.coverage if part.state == "final" and part.vendor == vendor
     ]
     is_final = np.array([any(s in span for span in finals) for s in mine.stamps.tolist()], bool)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -97,44 +97,44 @@ def without_rescaled(
         is_odd |= (np.abs(ratios / factor - 1) < _NEAR_FACTOR).all(axis=0)
     odd = common[is_odd & is_final]
     if not len(odd):
-        return found
+        return answer
     doubted = rows.take(odd)
     columns = (doubted.stamps, *doubted.values())
     bars = [Bar(*cells) for cells in zip(*(column.tolist() for column in columns), strict=True)]
-    bad = [*found.bad, *(BadRow(bar, RESCALED) for bar in bars)]
-    ends = np.append(rows.stamps, found.answered.end)[odd + 1]
+    bad = [*answer.bad, *(BadRow(bar, RESCALED) for bar in bars)]
+    ends = np.append(rows.stamps, answer.answered.end)[odd + 1]
     spans = [Span(bar.stamp_ms, int(end)) for bar, end in zip(bars, ends, strict=True)]
     kept = np.ones(len(rows), bool)
     kept[odd] = False
     return replace(
-        found,
+        answer,
         closed=rows.take(kept),
         bad=tuple(sorted(bad, key=lambda row: row.bar.stamp_ms)),
-        bad_spans=tuple(sorted([*found.bad_spans, *spans])),
+        bad_spans=tuple(sorted([*answer.bad_spans, *spans])),
     )
 
 
-def beside_doubted(found: ClassifiedAnswer, held: StoredRange, vendor: str) -> ClassifiedAnswer:
+def beside_doubted(answer: ClassifiedAnswer, stored: StoredRange, vendor: str) -> ClassifiedAnswer:
     """Return an answer that lacks too much to be trusted without what others' bars stand for.
 
     Of two vendors that are doubted alike the first one's bars stay, and the other's stand where
     that one has none.
 
     Args:
-        found: the answer.
-        held: what is stored there.
+        answer: the answer.
+        stored: what is stored there.
         vendor: the one that answered; its own bars are brought up to date.
     """
-    if not found.doubt or not found.is_believed:
-        return found
-    rows, stored = found.closed, held.rows.stamps
+    if not answer.doubt or not answer.is_believed:
+        return answer
+    rows, old_rows = answer.closed, stored.rows.stamps
     theirs = [
-        stored[slice(*np.searchsorted(stored, part.span))]
-        for part in held.coverage
+        old_rows[slice(*np.searchsorted(old_rows, part.span))]
+        for part in stored.coverage
         if part.reason.endswith(DID_NOT_COME) and part.vendor != vendor
     ]
     taken = ~among(rows.stamps, np.concatenate(theirs)) if theirs else np.ones(len(rows), bool)
-    return found if taken.all() else replace(found, closed=rows.take(taken))
+    return answer if taken.all() else replace(answer, closed=rows.take(taken))
 
 
 @dataclass(frozen=True)
@@ -142,13 +142,13 @@ class _Making:
     """One answer on its way to a commit."""
 
     fetched: Fetched
-    found: ClassifiedAnswer
-    held: StoredRange
+    answer: ClassifiedAnswer
+    stored: StoredRange
     terms: CommitContext
 
     def commit(self) -> Commit:
         """Return what is stored of the answer."""
-        free = subtract(self.found.spans, (span for span, _ in self._kept))
+        free = subtract(self.answer.spans, (span for span, _ in self._kept))
         runs = [run for span in free for run in self._runs(span)]
         pieces = [p for span, equal in runs if not equal for p in self._pieces(span)]
         equals = [mark for span, equal in runs if equal for mark in self._settled(span)]
@@ -168,31 +168,31 @@ class _Making:
             ),
             suspects=tuple(
                 Suspect(row.bar, row.reason)
-                for row in (*self.found.bad, *self.found.off_grid)
+                for row in (*self.answer.bad, *self.answer.off_grid)
                 if self._is_new(row.bar)
             ),
             kind=self.fetched.kind,
         )
 
     def _is_new(self, bar: Bar) -> bool:
-        return bar.stamp_ms not in self.held.rows.stamps
+        return bar.stamp_ms not in self.stored.rows.stamps
 
     @cached_property
     def _absent(self) -> list[Span]:
         """The stretches in which there is no bar, neither in the answer nor stored."""
         kept = [span for span, _ in self._kept]
-        return subtract([*self.found.holes, *self.found.bad_spans, *self.found.off_slots], kept)
+        return subtract([*self.answer.holes, *self.answer.bad_spans, *self.answer.off_slots], kept)
 
     # --- stored bars that did not come back ------------------------------------------------
 
     @cached_property
     def _lost(self) -> list[int]:
-        stored, came = self.held.rows.stamps, self.found.closed.stamps
-        lost: list[int] = stored[~among(stored, came)].tolist()
-        missed = [stamp for stamp in lost if not self.held.is_doubted(stamp)]
-        if are_many(len(missed), len(stored)):
+        old_rows, new_rows = self.stored.rows.stamps, self.answer.closed.stamps
+        lost: list[int] = old_rows[~among(old_rows, new_rows)].tolist()
+        missed = [stamp for stamp in lost if not self.stored.is_doubted(stamp)]
+        if are_many(len(missed), len(old_rows)):
             raise QualityError(
-                f"{self.fetched.vendor} now lacks {len(missed)} of {len(stored)} bars that are "
+                f"{self.fetched.vendor} now lacks {len(missed)} of {len(old_rows)} bars that are "
                 "stored",
                 provider=self.fetched.vendor,
                 hint="the stored bars were kept",
@@ -202,12 +202,12 @@ class _Making:
     @cached_property
     def _withdrawn(self) -> set[int]:
         """Stamps of provisional bars, and of unexpected ones, that the vendor took back."""
-        last = int(self.found.closed.stamps[-1]) if len(self.found.closed) else 0
-        bad = {row.bar.stamp_ms for row in self.found.bad}
+        last = int(self.answer.closed.stamps[-1]) if len(self.answer.closed) else 0
+        bad = {row.bar.stamp_ms for row in self.answer.bad}
         return {
             stamp
             for stamp in self._lost
-            if stamp < last and stamp not in bad and self.held.may_go(stamp)
+            if stamp < last and stamp not in bad and self.stored.may_go(stamp)
         }
 
     @cached_property
@@ -215,10 +215,10 @@ class _Making:
         """The stretch of each stored bar that stays although the answer lacks it, and why."""
         if not self._lost:
             return []
-        bad = [row.bar.stamp_ms for row in self.found.bad]
-        ends = [span.end for span in self.found.spans]
+        bad = [row.bar.stamp_ms for row in self.answer.bad]
+        ends = [span.end for span in self.answer.spans]
         edges = np.unique(
-            np.concatenate([self.held.rows.stamps, self.found.closed.stamps, bad, ends])
+            np.concatenate([self.stored.rows.stamps, self.answer.closed.stamps, bad, ends])
         ).astype(np.int64)
         return [
             (
@@ -238,7 +238,7 @@ class _Making:
 
     def _kept_marks(self) -> Iterator[Covered]:
         for span, reason in self._kept:
-            old = self.held.doubted(span.start) if self.found.doubt else None
+            old = self.stored.doubted(span.start) if self.answer.doubt else None
             if old is not None:
                 # This vendor never had it, and no other one is trusted more than the one that did.
                 yield replace(old, span=span, expires=self._expires(span))
@@ -249,7 +249,7 @@ class _Making:
 
     def _runs(self, span: Span) -> list[tuple[Span, bool]]:
         """Cut a stretch where bars equal to the stored ones begin and end."""
-        rows = self.found.closed.within(span)
+        rows = self.answer.closed.within(span)
         if not len(rows):
             return []
         equal = self._equal(rows)
@@ -270,21 +270,23 @@ class _Making:
         before, stamp = int(rows.stamps[cut - 1]), int(rows.stamps[cut])
         if not equal[cut - 1]:
             return stamp
-        held = [
-            c.span.end for c in self.held.coverage.within(Span(before, stamp)) if not _is_bare(c)
+        ends = [
+            c.span.end for c in self.stored.coverage.within(Span(before, stamp)) if not _is_bare(c)
         ]
-        return max(held, default=stamp)
+        return max(ends, default=stamp)
 
     def _equal(self, rows: BarTable) -> NDArray[np.bool_]:
         """Tell row by row whether it is what is stored, in a basis that is known if its own is."""
-        stored = self.held.rebased
+        old_rows = self.stored.rebased
         equal = np.zeros(len(rows), dtype=bool)
-        places = np.searchsorted(stored.stamps, rows.stamps)
-        inside = places < len(stored)
-        inside[inside] = stored.stamps[places[inside]] == rows.stamps[inside]
-        equal[inside] = _same(rows.take(inside), stored.take(places[inside]), self.held.tolerance)
+        places = np.searchsorted(old_rows.stamps, rows.stamps)
+        inside = places < len(old_rows)
+        inside[inside] = old_rows.stamps[places[inside]] == rows.stamps[inside]
+        equal[inside] = _same(
+            rows.take(inside), old_rows.take(places[inside]), self.stored.tolerance
+        )
         if self.terms.basis.adjustment != "unknown":
-            for part in self.held.coverage:
+            for part in self.stored.coverage:
                 if part.basis.adjustment == "unknown" and part.state != "empty":
                     first, last = np.searchsorted(rows.stamps, part.span)
                     equal[first:last] = False
@@ -299,12 +301,12 @@ class _Making:
         A dividend since their fetch made it so, and bridges it on reading: only a refresh writes
         such bars anew.
         """
-        rows, came = self.held.rows, self.found.closed
-        both = np.intersect1d(rows.stamps, came.stamps, assume_unique=True, return_indices=True)
+        rows, answered = self.stored.rows, self.answer.closed
+        both = np.intersect1d(rows.stamps, answered.stamps, assume_unique=True, return_indices=True)
         stamps, here, there = both
-        if came.adj_close is None:
+        if answered.adj_close is None:
             return stamps[:0]
-        new = came.adj_close[there]
+        new = answered.adj_close[there]
         old = np.full(len(stamps), np.nan) if rows.adj_close is None else rows.adj_close[here]
         same = np.isclose(old, new, rtol=_SAME_ADJUSTED, atol=0.0)
         return stamps[~same & ~np.isnan(new)]
@@ -315,12 +317,12 @@ class _Making:
         The final one is written as provisional where some of its bars are not to be trusted; what
         is good of it becomes final by a mark (:meth:`_believed_marks`).
         """
-        missing = coalesce([*self.found.holes, *self.found.off_slots, *self.found.bad_spans])
+        missing = coalesce([*self.answer.holes, *self.answer.off_slots, *self.answer.bad_spans])
         middle = self._final_before(span)
-        if not len(self.found.closed.within(Span(span.start, middle))):
+        if not len(self.answer.closed.within(Span(span.start, middle))):
             middle = span.start
         for part, final in ((Span(span.start, middle), True), (Span(middle, span.end), False)):
-            rows = self.found.closed.within(part)
+            rows = self.answer.closed.within(part)
             if len(rows):
                 yield CommitPiece(
                     rows,
@@ -344,9 +346,9 @@ class _Making:
     @cached_property
     def _untrusted(self) -> list[Span]:
         """The stretches of single bars that are stored and not to be trusted."""
-        unexpected = self.found.unexpected.tolist()
+        unexpected = self.answer.unexpected.tolist()
         own = (Span(stamp, self._end_of(stamp)) for stamp in unexpected)
-        return coalesce([*own, *self.found.contradicted])
+        return coalesce([*own, *self.answer.contradicted])
 
     def _believed_marks(self, pieces: Sequence[CommitPiece]) -> Iterator[Covered]:
         """Yield a mark for the settled and trusted parts of pieces with bars that are not."""
@@ -360,7 +362,7 @@ class _Making:
     def _settled(self, span: Span) -> Iterator[Covered]:
         """Yield marks that renew trust in stored bars found equal; their source stays."""
         middle = self._final_before(span)
-        settled = max(middle, min(self.found.settled_before, span.end))
+        settled = max(middle, min(self.answer.settled_before, span.end))
         for part in subtract([span], self._absent):
             for old in self._bars_held(part, Span(span.start, middle)):
                 yield self._renewed(old, *(self._doubt or ("", None)))
@@ -370,20 +372,20 @@ class _Making:
                 yield replace(self._renewed(old, "", None), state="provisional")
 
     def _bars_held(self, part: Span, within: Span) -> list[Covered]:
-        known = self.held.coverage.within(part.clip(within))
-        return [old for old in known if old.state != "empty"]
+        parts = self.stored.coverage.within(part.clip(within))
+        return [old for old in parts if old.state != "empty"]
 
     def _final_before(self, span: Span) -> int:
         """Return the stamp before which the bars of ``span`` are final."""
-        final = min(self.found.settled_before, self.found.vouched_before)
+        final = min(self.answer.settled_before, self.answer.vouched_before)
         return min(max(span.start, final), span.end)
 
     # --- bars that have closed by our own clock alone ---------------------------------------
 
     def _unvouched(self, pieces: Sequence[CommitPiece]) -> Iterator[Covered]:
         """Yield a mark for the new bars that are closed by our own clock alone."""
-        first = self.found.vouched_before
-        for piece in pieces if first < self.found.answered.end else ():
+        first = self.answer.vouched_before
+        for piece in pieces if first < self.answer.answered.end else ():
             # Where there is no bar before the first of them, nothing is vouched for either.
             is_alone = len(piece.table) and int(piece.table.stamps[0]) >= first
             alone = piece.span if is_alone else Span(max(piece.span.start, first), piece.span.end)
@@ -431,7 +433,7 @@ class _Making:
         first, last = np.searchsorted(self._readjusted, part.span)
         if first < last:
             return old
-        as_stored = self.held.rebased is self.held.rows
+        as_stored = self.stored.rebased is self.stored.rows
         later = new.as_of is not None and (old.as_of is None or old.as_of < new.as_of)
         return new if as_stored and later and old.adjustment == new.adjustment else old
 
@@ -439,22 +441,22 @@ class _Making:
 
     @cached_property
     def _doubt(self) -> Suspicion | None:
-        if self.found.doubt:
-            holes = self.found.is_believed and self.fetched.dense
-            expires = self._expires(self.found.answered, as_holes=holes)
-            said = f"{DOUBTFUL}of {self.fetched.vendor} {self.found.doubt}"
-            return Suspicion(said, expires)
+        if self.answer.doubt:
+            holes = self.answer.is_believed and self.fetched.dense
+            expires = self._expires(self.answer.answered, as_holes=holes)
+            reason = f"{DOUBTFUL}of {self.fetched.vendor} {self.answer.doubt}"
+            return Suspicion(reason, expires)
         return self.terms.doubt
 
     def _doubts(self, pieces: Sequence[CommitPiece]) -> Iterator[Covered]:
         """Yield a mark for the settled part of each piece; the rest is asked again anyway."""
-        doubt, settled = self._doubt, Span(self.found.answered.start, self.found.settled_before)
+        doubt, settled = self._doubt, Span(self.answer.answered.start, self.answer.settled_before)
         for piece in pieces if doubt else ():
             for span in subtract([piece.span.clip(settled)], self._absent):
                 yield self._mark(span, "suspect", *(doubt or ("", None)))
 
     def _bad_marks(self) -> Iterator[Covered]:
-        for row, span in zip(self.found.bad, self.found.bad_spans, strict=True):
+        for row, span in zip(self.answer.bad, self.answer.bad_spans, strict=True):
             if self._is_new(row.bar):
                 yield self._mark(span, "suspect", row.reason, self._expires(span))
 
@@ -463,31 +465,31 @@ class _Making:
 
         For ever: no question would be asked for them alone.
         """
-        spans = (Span(stamp, self._end_of(stamp)) for stamp in self.found.unexpected.tolist())
+        spans = (Span(stamp, self._end_of(stamp)) for stamp in self.answer.unexpected.tolist())
         for span in coalesce(spans):
             yield self._mark(span, "suspect", UNEXPECTED, None)
 
     def _end_of(self, stamp: int) -> int:
         """Return where the stretch of one of these bars ends: at the next bar of any sort."""
-        stamps = self.found.closed.stamps
+        stamps = self.answer.closed.stamps
         at = int(np.searchsorted(stamps, stamp, side="right"))
-        following = int(stamps[at]) if at < len(stamps) else self.found.answered.end
+        following = int(stamps[at]) if at < len(stamps) else self.answer.answered.end
         return max(min(following, self.terms.grid.next_open(stamp + 1)), stamp + 1)
 
     def _contradicted_marks(self) -> Iterator[Covered]:
         reason = f"{DOUBTFUL}{self.fetched.vendor} sent rows that contradict each other"
-        for span in self.found.contradicted:
+        for span in self.answer.contradicted:
             yield self._mark(span, "suspect", reason, self._expires(span))
 
     def _nothings(self, free: Sequence[Span], spoken: Sequence[Span]) -> Iterator[Covered]:
         """Yield marks for stretches that the vendor positively has no bar for."""
-        found, kept = self.found, [span for span, _ in self._kept]
-        slots = subtract(found.off_slots, kept)
-        silent = subtract(free, [*spoken, *found.holes, *found.bad_spans, *found.off_slots])
-        for span in [*subtract(found.holes, kept), *silent]:
+        answer, kept = self.answer, [span for span, _ in self._kept]
+        slots = subtract(answer.off_slots, kept)
+        silent = subtract(free, [*spoken, *answer.holes, *answer.bad_spans, *answer.off_slots])
+        for span in [*subtract(answer.holes, kept), *silent]:
             if len(self.terms.grid.opens(span)):
-                known = self.held.coverage.within(span)
-                before = [c.span for c in known if c.state == "empty" and c.reason == OFF_GRID]
+                parts = self.stored.coverage.within(span)
+                before = [c.span for c in parts if c.state == "empty" and c.reason == OFF_GRID]
                 slots += before
                 for hole in subtract([span], before):
                     if not any(hole.overlaps(seam) for seam in self.fetched.seams):
@@ -498,8 +500,8 @@ class _Making:
             yield from self._holes(span, OFF_GRID)
 
     def _holes(self, hole: Span, reason: str) -> Iterator[Covered]:
-        known, settle_ms = self.held.coverage, self.fetched.settle_ms
-        for part, expires in self.terms.nothings(hole, settle_ms, known):
+        coverage, settle_ms = self.stored.coverage, self.fetched.settle_ms
+        for part, expires in self.terms.nothings(hole, settle_ms, coverage):
             yield self._empty(part, reason, self._vouched(part, expires))
 
     def _empty(self, span: Span, reason: str, expires: int) -> Covered:
@@ -513,12 +515,12 @@ class _Making:
         )
 
     def _expires(self, span: Span, *, as_holes: bool = False) -> int:
-        known, settle_ms = self.held.coverage, self.fetched.settle_ms
-        expires = self.terms.expires(span, settle_ms, known, as_holes=as_holes)
+        coverage, settle_ms = self.stored.coverage, self.fetched.settle_ms
+        expires = self.terms.expires(span, settle_ms, coverage, as_holes=as_holes)
         return self._vouched(span, expires)
 
     def _vouched(self, span: Span, expires: int) -> int:
-        is_vouched = span.end <= self.found.vouched_before
+        is_vouched = span.end <= self.answer.vouched_before
         return expires if is_vouched else min(expires, self._unvouched_until)
 
     def _mark(self, span: Span, state: State, reason: str, expires: int | None) -> Covered:
@@ -593,22 +595,22 @@ class StoredRange:
     tolerance: float = 0.0
 
     def may_go(self, stamp: int) -> bool:
-        """Tell whether a bar held there goes when a vendor does not send it again."""
+        """Tell whether a bar stored there goes when a vendor does not send it again."""
         part = self._at(stamp)
         return part is not None and (part.state == "provisional" or part.reason == UNEXPECTED)
 
     def is_doubted(self, stamp: int) -> bool:
-        """Tell whether a bar held there was doubted from the start: nothing is lost with it."""
+        """Tell whether a bar stored there was doubted from the start: nothing is lost with it."""
         part = self._at(stamp)
         return part is not None and part.reason.startswith((UNEXPECTED, DOUBTFUL))
 
     def doubted(self, stamp: int) -> Covered | None:
-        """Return what tells that the answer of a bar held there is doubted as a whole, or None."""
+        """Return what tells that the answer of a bar stored there is doubted as a whole, or None."""
         part = self._at(stamp)
         return part if part is not None and part.reason.startswith(DOUBTFUL) else None
 
     def stays(self, stamps: Stamps) -> Stamps:
-        """Return the stamps of bars held here that stay where an answer has ``stamps`` alone."""
+        """Return the stamps of bars stored here that stay where an answer has ``stamps`` alone."""
         lost = self.rows.stamps[~among(self.rows.stamps, stamps)]
         return lost[[not self.may_go(stamp) for stamp in lost.tolist()]] if len(lost) else lost
 
@@ -637,23 +639,27 @@ class CommitContext:
     is_refresh: bool = False
 
     def expires(
-        self, span: Span, settle_ms: int, known: Coverage, *, as_holes: bool = False
+        self, span: Span, settle_ms: int, coverage: Coverage, *, as_holes: bool = False
     ) -> int:
         """Return when doubted bars in ``span`` are asked again: once settled, later less and less.
 
         ``as_holes``: doubted for the bars of a dense vendor that are missing between them, they are
         asked again as a hole is.
         """
-        again = any(not c.stands(self.now_ms) for c in known.within(span))
+        again = any(not c.stands(self.now_ms) for c in coverage.within(span))
         after = self.expiry.of_hole if as_holes else self.expiry.of
         return self._settling(span, settle_ms) or after(span, self.now_ms, again=again)
 
-    def nothings(self, hole: Span, settle_ms: int, known: Coverage) -> Iterator[tuple[Span, int]]:
+    def nothings(
+        self, hole: Span, settle_ms: int, coverage: Coverage
+    ) -> Iterator[tuple[Span, int]]:
         """Cut a hole where it was seen before and where not; tell when each part is asked again.
 
         What was seen of one part proves nothing about the minutes of another.
         """
-        expired = (c.span for c in known.within(hole) if is_hole(c) and not c.stands(self.now_ms))
+        expired = (
+            c.span for c in coverage.within(hole) if is_hole(c) and not c.stands(self.now_ms)
+        )
         seen = coalesce(expired)
         for part in sorted([*subtract([hole], seen), *seen]):
             again = part in seen or not len(self.grid.opens(part))

@@ -111,8 +111,8 @@ class AnswerIngester:
             fetched = replace(fetched, basis=Basis("unknown"))
         window = self._revisions.believed(work, window, fetched)
         near, span = self._sessions(work, fetched), window.stored
-        told = _told(work, candidate, fetched, span, near)
-        reply = NeighbourReply(fetched, span, window.sides, near.opened, told)
+        asked_actions = _ex_dates(work, candidate, fetched, span, near)
+        reply = NeighbourReply(fetched, span, window.sides, near.opened, asked_actions)
         fetched, splices = self._splicer.fitted(work, reply)
         if window.parts:
             wanted = fetched.table.take(inside(fetched.table.stamps, window.parts))
@@ -129,24 +129,24 @@ class AnswerIngester:
         )
         density = self._density(candidate, fetched)
         least = self._checks.min_quality_score
-        found = digest(fetched, checked, span, grid, now, density, least, window.parts)
-        self._refuse_unbelieved(work, fetched, window, found)
-        self.note_forming(work, fetched, found.forming)
-        if told is not None:
-            self._writer.add_actions(work, fetched.actions or (), told)
-        held = self._held(work, fetched, found, near)
+        answer = digest(fetched, checked, span, grid, now, density, least, window.parts)
+        self._refuse_unbelieved(work, fetched, window, answer)
+        self.note_forming(work, fetched, answer.forming)
+        if asked_actions is not None:
+            self._writer.add_actions(work, fetched.actions or (), asked_actions)
+        stored = self._stored(work, fetched, answer, near)
         splits = work.query.instrument.asset_class != "stock"
-        plain = without_rescaled(found, held, fetched.vendor, splits=splits)
+        plain = without_rescaled(answer, stored, fetched.vendor, splits=splits)
         self._refuse_rescaled(work, fetched, plain)
-        found = beside_doubted(plain, held, fetched.vendor)
-        commit = self._commit(work, fetched, found, near, held, behind)
+        answer = beside_doubted(plain, stored, fetched.vendor)
+        commit = self._commit(work, fetched, answer, near, stored, behind)
         commit = with_splices(commit, splices, span)
-        judged = Span(found.answered.start, max(found.answered.end, window.until))
+        judged = Span(answer.answered.start, max(answer.answered.end, window.until))
         commit = replace(
             commit,
             judged=judged,
             faults=(
-                *faults_of(checked, found, grid, held.stays(found.closed.stamps)),
+                *faults_of(checked, answer, grid, stored.stays(answer.closed.stamps)),
                 *self._older_faults(work, window, judged),
             ),
             kind=self._kind(work, candidate, fetched),
@@ -154,11 +154,11 @@ class AnswerIngester:
             lifetime=self._lifetime(work, fetched),
         )
         self._writer.commit(work, commit)
-        work.fetched += intersect(found.spans, [window.span])
+        work.fetched += intersect(answer.spans, [window.span])
         if any(one is commit for one in work.unstored):  # else they are read with the bars
             work.problems += (p for p in checked.problems if p not in work.problems)
         work.scores.append(checked.score)
-        return found
+        return answer
 
     def _older_faults(self, work: FetchState, window: FetchWindow, judged: Span) -> list[Fault]:
         """Return the faults of stored bars of which an answer says nothing that is about others.
@@ -167,8 +167,8 @@ class AnswerIngester:
         """
         if not window.parts:
             return []
-        known = (fault.clip(judged) for fault in self._store.view(work.key).faults)
-        return [f for f in known if f is not None and f.is_of_bars]
+        faults = (fault.clip(judged) for fault in self._store.view(work.key).faults)
+        return [f for f in faults if f is not None and f.is_of_bars]
 
     def _clock_is_behind(self, work: FetchState, fetched: Fetched) -> Suspicion | None:
         """Return why it is not known as of when prices are adjusted; None where it is.
@@ -186,14 +186,16 @@ class AnswerIngester:
         """Return the time at an answer: by our clock or the vendor's, whichever is earlier."""
         return min(self._clock.now_ms(), fetched.server_now_ms)
 
-    def _refuse_rescaled(self, work: FetchState, fetched: Fetched, found: ClassifiedAnswer) -> None:
+    def _refuse_rescaled(
+        self, work: FetchState, fetched: Fetched, answer: ClassifiedAnswer
+    ) -> None:
         """Raise where many final bars came multiplied; a few are bad rows, and told as these.
 
         Raises:
             QualityError: many of them did.
         """
-        odd = sum(row.reason == RESCALED for row in found.bad)
-        if odd and are_many(odd, odd + len(found.closed)):
+        odd = sum(row.reason == RESCALED for row in answer.bad)
+        if odd and are_many(odd, odd + len(answer.closed)):
             raise QualityError(
                 f"{fetched.vendor} sends {odd} final bars again, multiplied by a constant factor: "
                 f"it has changed its basis for {work.query}, and does not say so",
@@ -202,17 +204,17 @@ class AnswerIngester:
             )
 
     def _refuse_unbelieved(
-        self, work: FetchState, fetched: Fetched, window: FetchWindow, found: ClassifiedAnswer
+        self, work: FetchState, fetched: Fetched, window: FetchWindow, answer: ClassifiedAnswer
     ) -> None:
         """Raise where bars are stored already in place of those that are not believed.
 
         Raises:
             QualityError: with why they are not.
         """
-        if found.is_believed or not len(self._store.read(work.key, window.span)[0]):
+        if answer.is_believed or not len(self._store.read(work.key, window.span)[0]):
             return
         raise QualityError(
-            f"{fetched.vendor} is not believed for {work.query}: {found.doubt}",
+            f"{fetched.vendor} is not believed for {work.query}: {answer.doubt}",
             provider=fetched.vendor,
             symbol=work.query.instrument.symbol,
             hint="the stored bars were kept; validation.min_quality_score sets the limit",
@@ -227,8 +229,8 @@ class AnswerIngester:
             return None
         longest = 0 if work.grid.timeframe.unit not in "wM" else work.grid.timeframe.count * 31
         at = fetched.listed_ms // DAY_MS * DAY_MS - longest * DAY_MS
-        now, known = self._now_ms(fetched), self._writer.lifetime(work).listed
-        if known is not None and known.at == at and now < known.expires:
+        now, listed = self._now_ms(fetched), self._writer.lifetime(work).listed
+        if listed is not None and listed.at == at and now < listed.expires:
             return None
         return Lifetime(Bound(at, fetched.vendor, now, now + self._expiry.old_ms, FIELD))
 
@@ -275,27 +277,27 @@ class AnswerIngester:
         self,
         work: FetchState,
         fetched: Fetched,
-        found: ClassifiedAnswer,
+        answer: ClassifiedAnswer,
         near: _Sessions,
-        held: StoredRange,
+        stored: StoredRange,
         behind: Suspicion | None,
     ) -> Commit:
-        first = int(found.closed.stamps[0]) if len(found.closed) else found.answered.start
+        first = int(answer.closed.stamps[0]) if len(answer.closed) else answer.answered.start
         basis = basis_of(fetched, first, work.query.instrument, near.opened)
         others, doubt = self._split_doubts(work, fetched)
         now, refresh = self._now_ms(fetched), work.query.refresh
         terms = CommitContext(work.grid, basis, now, self._expiry, behind or doubt, refresh)
-        others += self._older_marks(work, fetched, found, held)
-        commit = build_commit(fetched, found, held, terms)
+        others += self._older_marks(work, fetched, answer, stored)
+        commit = build_commit(fetched, answer, stored, terms)
         # Bars fetched earlier lose their trust before this answer can be joined to them.
         outside = [
             replace(mark, span=part)
             for mark in others
-            for part in subtract([mark.span], found.spans)
+            for part in subtract([mark.span], answer.spans)
         ]
         work.overdue += [mark.span for mark in outside if not mark.stands(terms.now_ms)]
         commit = replace(commit, marks=(*outside, *commit.marks))
-        return self._with_due(work, fetched, found, commit)
+        return self._with_due(work, fetched, answer, commit)
 
     def _split_doubts(
         self, work: FetchState, fetched: Fetched
@@ -310,22 +312,22 @@ class AnswerIngester:
         return doubted(coverage, near), doubt_at(near, fetched.adjusted_at_ms)
 
     def _older_marks(
-        self, work: FetchState, fetched: Fetched, found: ClassifiedAnswer, held: StoredRange
+        self, work: FetchState, fetched: Fetched, answer: ClassifiedAnswer, stored: StoredRange
     ) -> list[Covered]:
         """Return what takes the trust from bars of older tools that this answer contradicts."""
-        if fetched.basis.adjustment == "unknown" or not any(map(is_older, held.coverage)):
+        if fetched.basis.adjustment == "unknown" or not any(map(is_older, stored.coverage)):
             return []
         coverage, now = self._writer.coverage(work), self._clock.now_ms()
-        return contradicted(held, found.closed, coverage, fetched.vendor, now)
+        return contradicted(stored, answer.closed, coverage, fetched.vendor, now)
 
-    def _held(
-        self, work: FetchState, fetched: Fetched, found: ClassifiedAnswer, near: _Sessions
+    def _stored(
+        self, work: FetchState, fetched: Fetched, answer: ClassifiedAnswer, near: _Sessions
     ) -> StoredRange:
         """Read what is stored of the answered stretch, as it is and in the answer's basis."""
-        rows, coverage = self._store.read(work.key, found.answered)
-        if found.parts:
-            rows = rows.take(inside(rows.stamps, found.parts))
-            coverage = Coverage(c for span in found.spans for c in coverage.within(span))
+        rows, coverage = self._store.read(work.key, answer.answered)
+        if answer.parts:
+            rows = rows.take(inside(rows.stamps, answer.parts))
+            coverage = Coverage(c for span in answer.spans for c in coverage.within(span))
         if near.opened is None:
             return StoredRange(rows, rows, coverage)
         if not len(rows) or fetched.basis.adjustment == "unknown":
@@ -352,7 +354,7 @@ class AnswerIngester:
         )
 
     def _with_due(
-        self, work: FetchState, fetched: Fetched, found: ClassifiedAnswer, commit: Commit
+        self, work: FetchState, fetched: Fetched, answer: ClassifiedAnswer, commit: Commit
     ) -> Commit:
         """Add when asking again could change the answer.
 
@@ -362,13 +364,13 @@ class AnswerIngester:
         grid = work.grid
         now = self._now_ms(fetched)
         cap = first_unclosed(grid.calendar, grid.timeframe, now, grid.anchor)
-        known = self._store.view(work.key).next_due
+        due_before = self._store.view(work.key).next_due
         # Behind the last bar that has closed there may be hours in which the market is shut.
-        reaches = found.answered.end >= cap or grid.next_open(found.answered.end) >= cap
-        up_to_now = reaches and found.unpublished is None
-        if not up_to_now and known is None:
+        reaches = answer.answered.end >= cap or grid.next_open(answer.answered.end) >= cap
+        up_to_now = reaches and answer.unpublished is None
+        if not up_to_now and due_before is None:
             return commit
-        first = min(self._provisional(work, found, commit), default=None)
+        first = min(self._provisional(work, answer, commit), default=None)
         due = next_due(
             grid.calendar,
             grid.timeframe,
@@ -380,9 +382,11 @@ class AnswerIngester:
             provisional_from=first,
             anchor=grid.anchor,
         )
-        return replace(commit, next_due=due if up_to_now or known is None else min(known, due))
+        return replace(
+            commit, next_due=due if up_to_now or due_before is None else min(due_before, due)
+        )
 
-    def _provisional(self, work: FetchState, found: ClassifiedAnswer, commit: Commit) -> list[int]:
+    def _provisional(self, work: FetchState, answer: ClassifiedAnswer, commit: Commit) -> list[int]:
         """Return where provisional bars begin once ``commit`` is stored."""
         # What has an expiry of its own waits for that.
         doubts = [
@@ -394,7 +398,7 @@ class AnswerIngester:
         spans += [m.span for m in commit.marks if m.state == "provisional"]
         for part in self._writer.coverage(work):
             if part.state == "provisional" and part.expires is None:
-                spans += subtract([part.span], found.spans)
+                spans += subtract([part.span], answer.spans)
         begins = (left.start for span in spans for left in subtract([span], doubts))
         return [work.grid.next_open(begin) for begin in begins]
 
@@ -431,8 +435,8 @@ def grid_of(work: FetchState, fetched: Fetched) -> BarGrid:
     return max(ways, key=lambda grid: int(grid.aligned(fetched.table.stamps).sum()))
 
 
-def _told(
-    work: FetchState, candidate: Candidate, fetched: Fetched, asked: Span, near: _Sessions
+def _ex_dates(
+    work: FetchState, candidate: Candidate, fetched: Fetched, span: Span, near: _Sessions
 ) -> Asked | None:
     """Return which ex-dates an answer tells the splits and dividends of, if it tells any.
 
@@ -445,11 +449,11 @@ def _told(
         return None
     if work.query.instrument.asset_class != "stock":
         return None
-    days = Span(day_ms(date_of(asked.start)), day_ms(date_of(asked.end - 1)) + DAY_MS)
+    days = Span(day_ms(date_of(span.start)), day_ms(date_of(span.end - 1)) + DAY_MS)
     if work.grid.timeframe.is_intraday:
         around = work.grid.calendar.sessions(date_of(days.start), date_of(days.end))
-        before = [day_ms(s.day) + DAY_MS for s in around if s.open_ms < asked.start]
-        after = [day_ms(s.day) for s in around if s.open_ms >= asked.end]
+        before = [day_ms(s.day) + DAY_MS for s in around if s.open_ms < span.start]
+        after = [day_ms(s.day) for s in around if s.open_ms >= span.end]
         days = Span(max([days.start, *before]), min([days.end, *after]))
     # No ex-date lies between the last session that has opened and the next one.
     is_latest = near.opened is not None and days.end > near.opened
@@ -466,19 +470,19 @@ def _told(
 
 
 def contradicted(
-    held: StoredRange, rows: BarTable, coverage: Coverage, vendor: str, now_ms: int
+    stored: StoredRange, rows: BarTable, coverage: Coverage, vendor: str, now_ms: int
 ) -> list[Covered]:
     """Return marks that take all trust from older bars where a vendor says something else.
 
     Args:
-        held: what is stored of the stretch answered.
+        stored: what is stored of the stretch answered.
         rows: the bars answered.
         coverage: of the whole series.
         vendor: the one that answered.
         now_ms: from when they are to be asked again: at once.
     """
-    older = [part.span for part in held.coverage if is_older(part)]
-    mine = held.rows.take(inside(held.rows.stamps, older))
+    older = [part.span for part in stored.coverage if is_older(part)]
+    mine = stored.rows.take(inside(stored.rows.stamps, older))
     common = among(mine.stamps, rows.stamps)
     if not common.any():
         return []
