@@ -31,14 +31,14 @@ def get_batch(bars: BarsService, queries: Sequence[BarsQuery]) -> list[pd.DataFr
     What is held is read in the caller's thread, one query after another: a switch of threads takes
     longer than the answer. What must be fetched, or inflated first, goes to a few threads.
     """
-    found = [_by(partial(_at_hand, bars), query) for query in queries]
-    others = [query for query, frame in zip(queries, found, strict=True) if frame is None]
+    at_hand = [_by(partial(_at_hand, bars), query) for query in queries]
+    others = [query for query, frame in zip(queries, at_hand, strict=True) if frame is None]
     # All of them are one call; a question with a time of its own ends by it, too.
     times = [query.timeout_s for query in others]
     longest = None if None in times else max(filter(None, times), default=None)
     get = partial(_by, bars.get)
     fetched = iter(run_call(bars.clock, longest, _in_threads, get, others))
-    return [next(fetched) if frame is None else frame for frame in found]
+    return [next(fetched) if frame is None else frame for frame in at_hand]
 
 
 def get_by_symbol(

@@ -284,8 +284,8 @@ class BarsClient:
         from ..model.stored import StoredColumns
 
         view, table, coverage, _ = self._store.stretch(series, span)
-        known = tuple(_spans(view, coverage))
-        return StoredColumns(series, view.generation, table.read_only(), known)
+        parts = tuple(_spans(view, coverage))
+        return StoredColumns(series, view.generation, table.read_only(), parts)
 
     def series(self, pattern: str = "*") -> list[SeriesKey]:
         """Return the stored series that match, by symbol, timeframe and lane.
@@ -322,20 +322,20 @@ class BarsClient:
         pinned = self._store.pins(series)
         return [
             LoggedCommit(
-                told["generation"],
-                parse_iso(told["time"]) if told["time"] else None,
-                told["vendor"],
-                Span(*told["span"]) if told["span"] else None,
-                told["added"],
-                told["changed"],
-                told["removed"],
-                tuple(told["years"]),
-                told["deleted"] or "",
-                told["recovered"],
-                told["kept"],
-                told["generation"] in pinned,
+                entry["generation"],
+                parse_iso(entry["time"]) if entry["time"] else None,
+                entry["vendor"],
+                Span(*entry["span"]) if entry["span"] else None,
+                entry["added"],
+                entry["changed"],
+                entry["removed"],
+                tuple(entry["years"]),
+                entry["deleted"] or "",
+                entry["recovered"],
+                entry["kept"],
+                entry["generation"] in pinned,
             )
-            for told in self._store.commits(series)
+            for entry in self._store.commits(series)
         ]
 
     def quarantined(self, series: SeriesKey) -> Quarantined:
@@ -436,14 +436,14 @@ class BarsClient:
         instrument = self._selector.instrument(symbol)
         with self._observer.call_beside(symbol, "1d"):
             seconds, get = seconds_of(timeout, symbol), self._action_service.get
-            found = run_call(self._clock, seconds, get, instrument, first, last)
-        if found.lacking:
+            result = run_call(self._clock, seconds, get, instrument, first, last)
+        if result.lacking:
             from ..errors import IncompleteDataWarning
             from ..model.frame import warn_user
 
-            said = "; ".join(dict.fromkeys(found.problems)) or "no vendor of the rules tells them"
-            warn_user(f"splits and dividends of {instrument.symbol}: {said}", IncompleteDataWarning)
-        return found
+            why = "; ".join(dict.fromkeys(result.problems)) or "no vendor of the rules tells them"
+            warn_user(f"splits and dividends of {instrument.symbol}: {why}", IncompleteDataWarning)
+        return result
 
     # Threads that ask first at the same time may make two: at worst something is asked twice.
     @cached_property
@@ -470,12 +470,12 @@ class BarsClient:
 
         calendar = calendar_for(instrument)
         around = calendar.sessions(date_of(span.start) - _NEAR, date_of(span.end) + _NEAR)
-        found = [s for s in around if s.open_ms < span.end and span.start < s.close_ms]
-        stamps = np.array([day_ms(session.day) for session in found], dtype=np.int64)
+        near = [s for s in around if s.open_ms < span.end and span.start < s.close_ms]
+        stamps = np.array([day_ms(session.day) for session in near], dtype=np.int64)
         settled = calendar.settles(Timeframe.parse("1d"), stamps, 2 * MINUTE_MS).tolist()
         return tuple(
             SessionHours(s.day, s.open_ms, s.close_ms, s.breaks, closes_early(instrument, s), due)
-            for s, due in zip(found, settled, strict=True)
+            for s, due in zip(near, settled, strict=True)
         )
 
 

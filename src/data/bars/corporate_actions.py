@@ -143,8 +143,8 @@ class ActionService:
         if lacking:
             log.warning("splits and dividends of %s: %s", instrument.symbol, problems)
         shown = Span(start, 1 << 62 if last is None else day_ms(last) + DAY_MS)
-        found = known_actions(book, today.day)
-        inside = tuple(one for one in found if day_ms(one.action.ex_date) in shown)
+        actions = known_actions(book, today.day)
+        inside = tuple(one for one in actions if day_ms(one.action.ex_date) in shown)
         awaited = subtract(book.lacking(wanted), lacking)
         attempts = work.beside if work is not None else ()
         return FoundActions(instrument.symbol, inside, attempts, lacking, awaited, problems)
@@ -171,14 +171,14 @@ def known_actions(book: ActionBook, day: date) -> tuple[KnownAction, ...]:
     """Return what a book says, by ex-date; amounts are also given for a share as of ``day``."""
     splits = [action for action in book.splits if action.is_sound]
 
-    def known(action: Action, **more: object) -> KnownAction:
+    def entry(action: Action, **more: object) -> KnownAction:
         if action.type == "split" or not action.is_sound:
             return KnownAction(action, **more)  # type: ignore[arg-type]
         amounts = (float(amount_on(action, splits, on)) for on in (day, None))
         return KnownAction(action, **dict(zip(("amount", "paid"), amounts, strict=True)), **more)  # type: ignore[arg-type]
 
     return tuple(
-        known(
+        entry(
             action,
             counts=event.counts,
             is_settled=event.is_settled,
@@ -202,9 +202,9 @@ def _failure(work: FetchState) -> NoProviderError | AllProvidersFailedError:
             symbol=symbol,
             hint="name a vendor that tells them in the rules: `onetape providers --matrix`",
         )
-    said = dict.fromkeys(f"{name}: {error}" for name, error in work.untold.items())
+    reasons = dict.fromkeys(f"{name}: {error}" for name, error in work.untold.items())
     return AllProvidersFailedError(
-        f"All providers failed for the splits and dividends of {symbol}: {'; '.join(said)}",
+        f"All providers failed for the splits and dividends of {symbol}: {'; '.join(reasons)}",
         attempts=work.beside,
         symbol=symbol,
         hint="`onetape doctor` says which vendors can be reached, with which keys",

@@ -184,14 +184,14 @@ class FiguresService:
             name, days = vendor.name, vendor.served.depth_days
             oldest = query.now_ms - days * DAY_MS + _GRACE_MS if days else query.span.start
             reach = query.span.clip(Span(oldest, query.span.end))
-            asked, has_others = replace(query, span=reach), place < len(vendors)
-            part = self._clock, has_others, self._ask, vendor, asked
+            question, has_others = replace(query, span=reach), place < len(vendors)
+            part = self._clock, has_others, self._ask, vendor, question
             reply = ask(self._clock, name, reach, run_part, *part)
             fetched = reply.value
             rows, requests = (len(fetched.rows), fetched.requests) if fetched else (0, None)
             done.attempts.append(reply.attempt(rows=rows, requests=requests))
             if fetched is None:
-                reply.log_failure(asked)
+                reply.log_failure(question)
                 reasons.append(f"{name}: {reply.error}")
                 continue
             self._keep(query, reach, (vendor, fetched), (table, key), done)
@@ -205,9 +205,9 @@ class FiguresService:
         """Yield the vendors that serve the measure, in the order of the rules."""
         names = self._selector.get_provider_with_failover(query.instrument.symbol, _RULE_OF)
         for name in names:
-            found = supplied(self._selector, name)
-            if (served := served_by(found, query.measure)) is not None:
-                yield _Supplier(name, found, served)
+            downloader = supplied(self._selector, name)
+            if (served := served_by(downloader, query.measure)) is not None:
+                yield _Supplier(name, downloader, served)
 
     def _ask(self, vendor: _Supplier, query: FigureQuery) -> FetchedFigures:
         """Ask one vendor.
@@ -226,12 +226,12 @@ class FiguresService:
         self,
         query: FigureQuery,
         reach: Span,
-        came: tuple[_Supplier, FetchedFigures],
+        answer: tuple[_Supplier, FetchedFigures],
         place: tuple[TableStore, SeriesKey],
         done: _Done,
     ) -> None:
         """Store the rows, and how far they are settled; where nothing came, nothing is claimed."""
-        vendor, fetched = came
+        vendor, fetched = answer
         if not fetched.rows:
             return
         frame = figures_frame(query.measure, fetched.rows)
@@ -253,7 +253,7 @@ def _in_quarantine(files: Sequence[str]) -> str:
     return f"; damaged and kept in quarantine: {names}" if names else ""
 
 
-def _answer(query: FigureQuery, held: pd.DataFrame | None, done: _Done) -> pd.DataFrame:
+def _answer(query: FigureQuery, stored: pd.DataFrame | None, done: _Done) -> pd.DataFrame:
     """Build the frame with its provenance; say once what it lacks.
 
     Raises:
@@ -263,7 +263,7 @@ def _answer(query: FigureQuery, held: pd.DataFrame | None, done: _Done) -> pd.Da
 
     from ..model.frame import warn_user
 
-    parts = [part for part in (held, *done.frames) if part is not None]
+    parts = [part for part in (stored, *done.frames) if part is not None]
     frame = pd.concat(parts) if parts else figures_frame(query.measure, ())
     frame = frame[~frame.index.duplicated(keep="last")].sort_index()
     frame = frame.reindex(columns=list(query.measure.columns)).astype("float64").dropna(how="all")
@@ -298,9 +298,9 @@ def _failure(query: FigureQuery, done: _Done) -> AllProvidersFailedError:
     failed: Sequence[Attempt] = [a for a in done.attempts if a.error is not None]
     unknown = bool(failed) and all(isinstance(a.error, SymbolNotFoundError) for a in failed)
     prefix = f"unknown symbol {query.instrument.symbol!r}. " if unknown else ""
-    said = dict.fromkeys(f"{a.provider}: {a.message}" for a in failed)
+    reasons = dict.fromkeys(f"{a.provider}: {a.message}" for a in failed)
     return AllProvidersFailedError(
-        f"{prefix}All providers failed for {query}: {'; '.join(said)}{_in_quarantine(done.damaged)}",
+        f"{prefix}All providers failed for {query}: {'; '.join(reasons)}{_in_quarantine(done.damaged)}",
         attempts=done.attempts,
         symbol=query.instrument.symbol,
         hint="`onetape doctor` says which vendors can be reached",

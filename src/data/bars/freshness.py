@@ -89,12 +89,12 @@ class Pace:
         if self.due is None:
             return Freshness(newest, None, 0, self._age(newest))
         first = newest + 1 if newest is not None else self._first(coverage)
-        known = [
+        covered = [
             c.span
             for c in coverage
             if c.span.end > first and c.state != "provisional" and c.stands(self.now_ms)
         ]
-        lacking = subtract([Span(first, self.due + 1)], known) if first <= self.due else []
+        lacking = subtract([Span(first, self.due + 1)], covered) if first <= self.due else []
         behind = sum(len(self.calendar.opens(self.timeframe, s, self.anchor)) for s in lacking)
         return Freshness(newest, self.due, behind, self._age(newest))
 

@@ -131,11 +131,11 @@ class CacheLookup:
                 start = grid.back(end, count * 2**tries)
             except BadRangeError:  # calendars do not reach so far back: these are all there are
                 break
-            found = self._of_span(query, view, Span(start, query.span.end))
-            if not isinstance(found, Hit):
-                return found
-            answer = as_known(found.answer)
-            if not len(found.answer.table):
+            looked_up = self._of_span(query, view, Span(start, query.span.end))
+            if not isinstance(looked_up, Hit):
+                return looked_up
+            answer = as_known(looked_up.answer)
+            if not len(looked_up.answer.table):
                 return MISS
             result = Hit(last_of(answer, count))
             if closed_rows(answer) >= count:

@@ -168,8 +168,8 @@ class Observer:
         self.metrics.told(kind.__name__)
         if not self._listeners:
             return
-        told = context()
-        of_request = {name: told[name] for name in ("request", "symbol", "timeframe")}
+        labels = context()
+        of_request = {name: labels[name] for name in ("request", "symbol", "timeframe")}
         event = kind(at_ms=self._clock.now_ms(), **of_request, **facts)
         for enrolled in self._listeners:
             enrolled.tell(event)
@@ -281,9 +281,9 @@ class Call:
             self._observer.tell(FellBack, vendor=vendor, others=tuple(others), rows=rows)
         if self._books is None or self._before is None:
             return
-        known = {(split.ex_date, split.ratio) for split in self._before}
+        before = {(split.ex_date, split.ratio) for split in self._before}
         for split in _splits(self._books, self.symbol) or ():
-            if (split.ex_date, split.ratio) not in known:
+            if (split.ex_date, split.ratio) not in before:
                 day, ratio = split.ex_date.isoformat(), float(split.ratio)
                 self._observer.tell(SplitFound, day=day, ratio=ratio)
 
@@ -319,18 +319,21 @@ def _fallbacks(
     attempts: Sequence[Mapping[str, Any]],
 ) -> dict[str, tuple[list[str], int]]:
     """Return vendor to whom it stood in for, and with how many bars."""
-    found: dict[str, tuple[list[str], int]] = {}
-    for place, came in enumerate(attempts):
-        if came["outcome"] != "ok" or not came["rows"]:
+    fallbacks: dict[str, tuple[list[str], int]] = {}
+    for place, entry in enumerate(attempts):
+        if entry["outcome"] != "ok" or not entry["rows"]:
             continue
         before = [
             a["provider"]
             for a in attempts[:place]
-            if a["provider"] != came["provider"]
-            and a["start"] < came["end"]
-            and came["start"] < a["end"]
+            if a["provider"] != entry["provider"]
+            and a["start"] < entry["end"]
+            and entry["start"] < a["end"]
         ]
         if before:
-            others, rows = found.get(came["provider"], ([], 0))
-            found[came["provider"]] = (list(dict.fromkeys([*others, *before])), rows + came["rows"])
-    return found
+            others, rows = fallbacks.get(entry["provider"], ([], 0))
+            fallbacks[entry["provider"]] = (
+                list(dict.fromkeys([*others, *before])),
+                rows + entry["rows"],
+            )
+    return fallbacks

@@ -87,14 +87,14 @@ class Refetchability:
             return OTHER_KIND
         if candidate.servable(part.span, key.timeframe, now_ms + _WEEKS_MS) != part.span:
             return TOO_OLD
-        asked = FetchQuery(instrument, key.timeframe, part.span, now_ms)
-        return NOT_KNOWN if _is_unknown(downloader, asked) else ""
+        query = FetchQuery(instrument, key.timeframe, part.span, now_ms)
+        return NOT_KNOWN if _is_unknown(downloader, query) else ""
 
 
-def _is_unknown(downloader: Any, asked: FetchQuery) -> bool:
+def _is_unknown(downloader: Any, query: FetchQuery) -> bool:
     from ..vendors.base import unknown_to
 
     try:
-        return unknown_to(downloader, asked) is not None
+        return unknown_to(downloader, query) is not None
     except DataError:  # its key is gone, or the book cannot be read
         return True

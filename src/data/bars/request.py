@@ -117,11 +117,11 @@ class RequestParser:
         name = self._selector.canonical(provider)
         if name is not None:
             return name
-        known = self._selector.provider_names()
+        names = self._selector.provider_names()
         raise UnknownProviderError(
             f"no provider is called {provider!r}",
             provider=str(provider),
-            hint=f"{_meant(provider, known)}known: {', '.join(known)}",
+            hint=f"{_meant(provider, names)}known: {', '.join(names)}",
         )
 
 
@@ -168,12 +168,12 @@ def _check_version(wishes: Wishes, symbol: str) -> None:
 
 
 def _check_columns(columns: Any, symbol: str) -> None:
-    known = ", ".join(EXTRA_COLUMNS)
+    extra = ", ".join(EXTRA_COLUMNS)
     if isinstance(columns, str) or not isinstance(columns, Sequence):
         raise QueryError(
             f"columns for {symbol} are a list of names, not {columns!r}",
             symbol=symbol,
-            hint=f'such as columns=("source",); there are: {known}',
+            hint=f'such as columns=("source",); there are: {extra}',
         )
     for place, name in enumerate(columns):
         if name in columns[:place]:
@@ -185,18 +185,18 @@ def _check_columns(columns: Any, symbol: str) -> None:
             raise QueryError(
                 f"{name!r} is no extra column of {symbol}: it is in the frame {where}",
                 symbol=symbol,
-                hint=f"extra ones: {known}",
+                hint=f"extra ones: {extra}",
             )
         raise QueryError(
             f"there is no extra column {name!r} for {symbol}",
             symbol=symbol,
-            hint=f"{_meant(name, EXTRA_COLUMNS)}there are: {known}",
+            hint=f"{_meant(name, EXTRA_COLUMNS)}there are: {extra}",
         )
 
 
-def _meant(name: object, known: Sequence[str]) -> str:
+def _meant(name: object, names: Sequence[str]) -> str:
     """Return the question whether the nearest known name was meant; empty where none is near."""
     import difflib  # a right name needs no help
 
-    near = difflib.get_close_matches(str(name), known, n=1)
+    near = difflib.get_close_matches(str(name), names, n=1)
     return f"did you mean {near[0]!r}? " if near else ""

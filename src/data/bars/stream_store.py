@@ -64,8 +64,8 @@ def declared_kind(
     caps = getattr(supplied(selector, vendor), "capabilities", None)
     if caps is None or step.label not in caps.labels(instrument.asset_class):
         return None
-    found: Kind = caps.kind(instrument, step)
-    return found
+    kind: Kind = caps.kind(instrument, step)
+    return kind
 
 
 @dataclass(frozen=True)

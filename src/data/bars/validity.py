@@ -111,8 +111,8 @@ def latest_known(coverage: Coverage, book: ActionBook) -> int:
     opened = [day_ms(part.basis.as_of) for part in parts if part.basis.as_of is not None]
     # What is doubted for it waits for that time.
     doubted = [part.expires or 0 for part in coverage.opened() if part.reason == BEHIND]
-    told = [action.fetched_at for action in book.told]
-    return max([0, *(part.fetched_at for part in parts), *opened, *doubted, *told])
+    times = [action.fetched_at for action in book.told]
+    return max([0, *(part.fetched_at for part in parts), *opened, *doubted, *times])
 
 
 def _is_of_a_file(part: Covered) -> bool:
@@ -184,15 +184,15 @@ def _window(split: Action, calendar: MarketCalendar) -> Span:
 
 def doubted(coverage: Coverage, near: Iterable[SplitWindow]) -> list[Covered]:
     """Return the marks by which trusted bars that were fetched inside a window lose trust."""
-    found: list[Covered] = []
+    marks: list[Covered] = []
     for window in near:
         doubt = window.doubt
-        found += [
+        marks += [
             replace(part, state="suspect", reason=doubt.reason, expires=doubt.expires)
             for part in coverage
             if _is_trusted(part) and part.fetched_at in window.span
         ]
-    return found
+    return marks
 
 
 def doubt_at(near: Iterable[SplitWindow], fetched_at: int) -> Suspicion | None:

@@ -203,9 +203,9 @@ class Rebaser:
         if awaited is not None or not self.lenient:
             return awaited
         # An answer that was cut off leaves a hole behind which others have told.
-        asked = [part.span for part in book.asked]
+        spans = [part.span for part in book.asked]
         for needed in self._needed(table, parts, self._target(book, own)):
-            for hole in gaps(needed, asked):
+            for hole in gaps(needed, spans):
                 is_awaited = any(hole.start in part.span for part in book.awaited)
                 return date_of(hole.start) if is_awaited else None
         return None
@@ -214,8 +214,8 @@ class Rebaser:
         """Return the first ex-date behind a basis that counts today and was not asked for."""
         if self.today is None or self.query.adjustment == "raw" or self.today.day <= as_of:
             return None
-        known = book.known_until(as_of)
-        return known + _A_DAY if known < self.today.day else None
+        last_day = book.known_until(as_of)
+        return last_day + _A_DAY if last_day < self.today.day else None
 
     def _actions_missing(
         self, lacking: Span | None, since: date | None, bases: Iterable[Basis]
@@ -301,20 +301,20 @@ class Rebaser:
         prior = PriorSessions(self.store, self.key, self.query.instrument, ex_dates, CLOSED)
 
         def last_session(day: date) -> LastSession | None:
-            found = prior.before(day)
-            if found is None and self._takes_dividends(parts):
+            session = prior.before(day)
+            if session is None and self._takes_dividends(parts):
                 raise self._closes_missing(day, as_of, book)
-            return found
+            return session
 
         return last_session
 
     def _closes_missing(self, day: date, as_of: date, book: ActionBook) -> KindMismatchError:
         """Say that a close is not stored, and which days to fetch where that may help."""
-        said = f"the close of {self.key.symbol} before {day} is not stored"
+        why = f"the close of {self.key.symbol} before {day} is not stored"
         days = self._days_needed(book, day, as_of)
         if days.is_empty:
-            return KindMismatchError(said, symbol=self.key.symbol)
-        return ClosesMissingError(said, days, symbol=self.key.symbol)
+            return KindMismatchError(why, symbol=self.key.symbol)
+        return ClosesMissingError(why, days, symbol=self.key.symbol)
 
     def _days_needed(self, book: ActionBook, day: date, as_of: date) -> Span:
         """Return the days that hold the closes before all dividends from the range on.

@@ -154,22 +154,24 @@ class Answer:
     def trouble(self) -> list[str]:
         """What the user must know, one sentence each; empty when the answer is whole."""
         lacking = [g for g in self.gaps if not g.harmless]
-        said = []
+        sentences = []
         if lacking:
             first = lacking[0]
-            said.append(
+            sentences.append(
                 f"{len(lacking)} stretch{'es' if len(lacking) > 1 else ''} without bars, first "
                 f"{iso(first.span.start)}..{iso(first.span.end)}: {first.reason}"
             )
         if self.flagged:
             stamp, reason = self.flagged[0]
-            said.append(
+            sentences.append(
                 f"{len(self.flagged)} row(s) that cannot be bars, first {iso(stamp)}: {reason}"
             )
-        said += self.doubts
+        sentences += self.doubts
         if self.substitute:
-            said.append(f"answered by a substitute of another kind: {self.substitute}{self._hint}")
-        return said
+            sentences.append(
+                f"answered by a substitute of another kind: {self.substitute}{self._hint}"
+            )
+        return sentences
 
 
 def lacking_spans(
@@ -182,18 +184,18 @@ def lacking_spans(
     """
     reasons = list(unfilled)
     answered = [c.span for c in coverage if c.state != "empty" or c.stands(now_ms)]
-    found = [gap for span in gaps(wanted, answered) for gap in _unanswered(span, reasons, traded)]
+    lacking = [gap for span in gaps(wanted, answered) for gap in _unanswered(span, reasons, traded)]
     for part in coverage.within(wanted):
         if part.state == "empty" and part.reason != CLOSED and part.stands(now_ms):
             early = part.span.end <= traded.start
-            found.append(Gap(part.span, BEFORE_FIRST if early else part.reason, early))
-    return _joined(sorted(found, key=lambda g: g.span))
+            lacking.append(Gap(part.span, BEFORE_FIRST if early else part.reason, early))
+    return _joined(sorted(lacking, key=lambda g: g.span))
 
 
-def _joined(found: Iterable[Gap]) -> list[Gap]:
+def _joined(gaps: Iterable[Gap]) -> list[Gap]:
     """Return adjoining gaps of one reason as one: in how many pieces they came is no news."""
     joined: list[Gap] = []
-    for gap in found:
+    for gap in gaps:
         if (
             joined
             and replace(joined[-1], span=gap.span) == gap
@@ -206,16 +208,17 @@ def _joined(found: Iterable[Gap]) -> list[Gap]:
 
 def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[Gap]:
     """Cut a stretch by the reasons why no vendor filled it."""
-    found: list[Gap] = []
-    for known in unfilled:
-        left = gaps(known.span.clip(span), [g.span for g in found])
-        found += [
-            Gap(part, known.reason, failed=known.failed, is_outage=known.is_outage) for part in left
+    cut: list[Gap] = []
+    for segment in unfilled:
+        left = gaps(segment.span.clip(span), [g.span for g in cut])
+        cut += [
+            Gap(part, segment.reason, failed=segment.failed, is_outage=segment.is_outage)
+            for part in left
         ]
-    for rest in gaps(span, [g.span for g in found]):
+    for rest in gaps(span, [g.span for g in cut]):
         early = Span(rest.start, min(rest.end, traded.start))
         late = Span(max(rest.start, traded.end), rest.end)
-        found += [
+        cut += [
             gap
             for gap in (
                 Gap(early, BEFORE_FIRST, harmless=True),
@@ -224,7 +227,7 @@ def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[
             )
             if not gap.span.is_empty
         ]
-    return found
+    return cut
 
 
 def frame_of(answer: Answer) -> pd.DataFrame:
@@ -368,22 +371,22 @@ def _nans(values: NDArray[np.float64]) -> int:
 
 def _spans(answer: Answer) -> list[dict[str, Any]]:
     """Describe the sources of the rows returned, stretch by stretch, merged when too many."""
-    told: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for part in answer.coverage:
         rows = len(answer.table.within(part.span))
         if rows:
-            told.append(_span_entry(part, rows, answer.kind))
-    if len(told) <= _MOST_SPANS:
-        return told
+            entries.append(_span_entry(part, rows, answer.kind))
+    if len(entries) <= _MOST_SPANS:
+        return entries
     merged: dict[tuple[str, str], dict[str, Any]] = {}
-    for whole in told:
+    for whole in entries:
         # Splices are those of single stretches.
         entry = {name: value for name, value in whole.items() if name != "splice"}
         key = (entry["vendor"], entry["state"])
-        known = merged.setdefault(key, {**entry, "rows": 0, "merged": True})
-        known["rows"] += entry["rows"]
-        known["end"] = entry["end"]
-        known["fetched_at"] = max(known["fetched_at"], entry["fetched_at"])
+        total = merged.setdefault(key, {**entry, "rows": 0, "merged": True})
+        total["rows"] += entry["rows"]
+        total["end"] = entry["end"]
+        total["fetched_at"] = max(total["fetched_at"], entry["fetched_at"])
     return list(merged.values())[:_MOST_SPANS]
 
 
@@ -406,14 +409,14 @@ def _span_entry(part: Covered, rows: int, own: Kind) -> Provenance:
     }
     entry |= {"reason": part.reason} if part.reason else {}
     entry |= {"volume": why} if (why := left_out(part, own)) else {}
-    told: Provenance = freeze(entry | told_splices(part))
-    return told
+    frozen: Provenance = freeze(entry | told_splices(part))
+    return frozen
 
 
 def told_splices(part: Covered) -> dict[str, Any]:
     """Return the entry ``splice`` of a stretch in the provenance; nothing where it has none."""
-    told = [splice.to_json() | {"at": iso(splice.at)} for splice in part.splices]
-    return {"splice": told} if told else {}
+    entries = [splice.to_json() | {"at": iso(splice.at)} for splice in part.splices]
+    return {"splice": entries} if entries else {}
 
 
 # --- volume that counts something else, or other trades, than the rest of a series: it is left out
@@ -425,8 +428,10 @@ def left_out(part: Covered, own: Kind) -> str:
     An empty text where it does, or where one of the two does not say what it counts.
     """
     pairs = ((part.kind.volume, own.volume), (part.kind.feed, own.feed))
-    told = [f"{theirs}, not {mine}" for theirs, mine in pairs if theirs and mine and theirs != mine]
-    return f"left out: {'; '.join(told)}" if told else ""
+    differing = [
+        f"{theirs}, not {mine}" for theirs, mine in pairs if theirs and mine and theirs != mine
+    ]
+    return f"left out: {'; '.join(differing)}" if differing else ""
 
 
 def own_volume(table: BarTable, coverage: Coverage, own: Kind) -> BarTable:

@@ -134,7 +134,7 @@ class Reader:
         if query.instrument.asset_class == "stock":
             from .adjust import Rebaser  # what has no splits needs none of it
 
-            told = outcome.unstored_actions
+            unstored = outcome.unstored_actions
             # On a hit no calendar is read.
             days = self.days.latest if outcome.view is not None else self.days.current
             today = days(query.instrument)
@@ -143,7 +143,7 @@ class Reader:
                 query,
                 key,
                 view,
-                told,
+                unstored,
                 lenient,
                 outcome.book,
                 today,
@@ -231,8 +231,8 @@ def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class:
     if not len(table) or not np.isnan(table.volume.min()):  # NaN where any is
         return []
     bare = table.take(np.isnan(table.volume)).stamps
-    held = (c for c in coverage if c.state != "empty")
-    parts = [c for c in held if c.kind.needs_volume(asset_class, c.vendor)]
+    parts_with_bars = (c for c in coverage if c.state != "empty")
+    parts = [c for c in parts_with_bars if c.kind.needs_volume(asset_class, c.vendor)]
     spans = [part.span for part in parts if not left_out(part, own)]
     count = sum(int(np.diff(bare.searchsorted(span))[0]) for span in spans)
     return [f"{MISSING_VOLUME}: {count} of {len(table)} bars have no volume"] if count else []
@@ -333,18 +333,18 @@ def at_borders(coverage: Coverage) -> Coverage:
     """
     if not any(part.splices for part in coverage):
         return coverage
-    found, before = [], None
+    kept_parts, before = [], None
     parts = [part for part in coverage if part.state != "empty"]
     behind = dict(zip(map(id, parts), [*parts[1:], None], strict=True))
     for part in coverage:
         if part.splices:
             after = behind[id(part)]
             kept = tuple(s for s in part.splices if _counts(s, part, before, after))
-            found.append(replace(part, splices=kept))
+            kept_parts.append(replace(part, splices=kept))
         else:
-            found.append(part)
+            kept_parts.append(part)
         before = before if part.state == "empty" else part
-    return Coverage(found)
+    return Coverage(kept_parts)
 
 
 def _counts(splice: Splice, part: Covered, before: Covered | None, after: Covered | None) -> bool:
@@ -395,13 +395,13 @@ def with_disputes(facts: dict[str, Any], done: Rebased, coverage: Coverage) -> d
         done: its rows, with what was used for them.
         coverage: which vendor they are of.
     """
-    said = []
+    notes = []
     if done.borrowed:
-        said.append(f"the splits and dividends are those of {', '.join(done.borrowed)}")
+        notes.append(f"the splits and dividends are those of {', '.join(done.borrowed)}")
     if not done.disputed:
-        return facts | {"problems": [*said, *facts["problems"]]}
+        return facts | {"problems": [*notes, *facts["problems"]]}
     entries = [e for event in done.disputed for e in _entries(event, coverage)][:_MOST_DISPUTED]
-    problems = [_sentence(done, coverage), *said, *facts["problems"]]
+    problems = [_sentence(done, coverage), *notes, *facts["problems"]]
     return facts | {"problems": problems, "actions_disputed": entries}
 
 
@@ -424,8 +424,10 @@ def _sentence(done: Rebased, coverage: Coverage) -> str:
 def _what(event: ActionEvent, coverage: Coverage) -> str:
     action = next(iter(_used(event, coverage)))
     way = "used" if event.counts else "left out"
-    said = "; ".join(f"{vendor}: {said}" for vendor, said in dissent_of(event, action).items())
-    return f"the {action} of {action.source} was {way} ({said})"
+    others = "; ".join(
+        f"{vendor}: {others}" for vendor, others in dissent_of(event, action).items()
+    )
+    return f"the {action} of {action.source} was {way} ({others})"
 
 
 def _entries(event: ActionEvent, coverage: Coverage) -> list[dict[str, Any]]:

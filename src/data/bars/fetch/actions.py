@@ -58,8 +58,8 @@ class ActionFetcher:
             current_call().answered_ms = None
             part = self._clock, True, candidate.downloader.fetch_actions, work.query.instrument
             reply = ask(self._clock, candidate.name, asked, run_part, *part, asked, latest)
-            said = f"splits and dividends{f': {reply.error}' if reply.error else ''}"
-            work.beside.append(replace(reply.attempt(), message=said, error=None))
+            message = f"splits and dividends{f': {reply.error}' if reply.error else ''}"
+            work.beside.append(replace(reply.attempt(), message=message, error=None))
             if reply.error is not None:
                 work.untold[candidate.name] = reply.error
                 if isinstance(reply.error, ProviderTimeoutError):
@@ -73,22 +73,22 @@ class ActionFetcher:
             return True
         return False
 
-    def _dates(self, work: FetchState, asked: Span) -> Span:
+    def _dates(self, work: FetchState, span: Span) -> Span:
         """Return the ex-dates that an answer tells of: by the vendor's time, if ours is ahead of it."""
         answered_ms = current_call().answered_ms
         if answered_ms is None or answered_ms >= self._clock.now_ms() - DAY_MS:
-            return asked
+            return span
         today = date_of(answered_ms)
         near = work.grid.calendar.sessions(today, today + _NEAR)
-        coming = next((day_ms(s.day) for s in near if s.open_ms > answered_ms), asked.end)
-        return Span(asked.start, max(asked.start, min(asked.end, coming)))
+        coming = next((day_ms(s.day) for s in near if s.open_ms > answered_ms), span.end)
+        return Span(span.start, max(span.start, min(span.end, coming)))
 
-    def _until(self, work: FetchState, actions: Sequence[Action], asked: Span) -> int | None:
+    def _until(self, work: FetchState, actions: Sequence[Action], span: Span) -> int | None:
         """Return the first session that was asked for and of which the vendor cannot tell yet."""
         until: int | None = getattr(actions, "until", None)
         if until is None:
             return None
-        return first_session(work.grid.calendar, until, date_of(asked.end - 1))
+        return first_session(work.grid.calendar, until, date_of(span.end - 1))
 
     def _newest_basis(self, work: FetchState) -> int:
         """Return the last session that had opened at a fetch: it is no earlier than that now.

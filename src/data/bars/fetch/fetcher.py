@@ -114,9 +114,9 @@ class Fetcher:
         Raises:
             ProviderError, ConfigError: it did not answer, or its answer does not fit.
         """
-        asked = self._question(work, candidate, window)
+        question = self._question(work, candidate, window)
         with judged(candidate.account_name):
-            fetched = self._fetch(work, candidate, asked)
+            fetched = self._fetch(work, candidate, question)
             fetched = self._ingester.fitted(work, fetched, window.span, window.sides)
         now, grid = self._clock.now_ms(), grid_of(work, fetched)
         step = work.grid.timeframe
@@ -130,14 +130,14 @@ class Fetcher:
         instrument, insist = work.query.instrument, work.query.refresh
         return FetchQuery(instrument, timeframe, reach, now, insist=insist)
 
-    def _fetch(self, work: FetchState, candidate: Candidate, asked: FetchQuery) -> Fetched:
+    def _fetch(self, work: FetchState, candidate: Candidate, question: FetchQuery) -> Fetched:
         """Ask ours by its machinery, and anything else by its ``get_ohlcv``.
 
         Raises:
             ProviderError, ConfigError: it did not answer bars.
         """
-        self._action_fetcher.check(work, candidate, asked.span)
-        return run_part(self._clock, work.has_others(candidate), candidate.fetch, asked)
+        self._action_fetcher.check(work, candidate, question.span)
+        return run_part(self._clock, work.has_others(candidate), candidate.fetch, question)
 
     def fill(
         self,
@@ -214,16 +214,16 @@ class Fetcher:
         """
         if work.query.refresh:
             return False
-        now, known = self._clock.now_ms(), self._writer.coverage(work).within(segment)
+        now, parts = self._clock.now_ms(), self._writer.coverage(work).within(segment)
         empty = [
             part.span
-            for part in known
+            for part in parts
             if part.state == "empty"
             and part.stands(now)
             and (part.reason == CLOSED or candidate.has_answered(part))
             and (part.reason != BEFORE_FIRST or is_proof(part))
         ]
-        return not subtract([segment], empty) and any(part.reason != CLOSED for part in known)
+        return not subtract([segment], empty) and any(part.reason != CLOSED for part in parts)
 
     def _try(
         self, work: FetchState, candidate: Candidate, parts: _Parts, before: Sequence[DataError]
@@ -241,8 +241,8 @@ class Fetcher:
             self._note(work, reply)
             assert reply.error is not None
             return reply.error, list(parts.spans), []
-        fetched, found = reply.value
-        rows = len(found.closed)
+        fetched, answer = reply.value
+        rows = len(answer.closed)
         work.attempts.append(reply.attempt(fetched.way, rows, fetched.requests))
         # No fallback: vendors that do not serve such bars at all, or do not go back so far.
         failed = [e for e in before if not isinstance(e, CapabilityError)]
@@ -260,14 +260,14 @@ class Fetcher:
         nothing.server_now_ms = fetched.server_now_ms if fetched.dated else None
         between = [
             hole
-            for hole in found.holes
+            for hole in answer.holes
             if hole != span and any(hole.overlaps(seam) for seam in fetched.seams)
         ]
-        lacking = found.lacking
-        if found.parts:
+        lacking = answer.lacking
+        if answer.parts:
             # Of these another vendor has said that it lacks bars: no answer is none, also of a vendor
             # whose bars come where there is a trade.
-            lacking = coalesce([*lacking, *_without_rows(found)])
+            lacking = coalesce([*lacking, *_without_rows(answer)])
         return nothing, subtract(lacking, between), between
 
     def _taken(
@@ -284,13 +284,13 @@ class Fetcher:
             window = FetchWindow(span, sides, parts=tuple(parts.spans), until=parts.until)
         else:
             window = self._revisions.window(work, candidate, span, sides)
-        asked = self._question(work, candidate, window)
+        question = self._question(work, candidate, window)
         with judged(candidate.account_name) as answers:
-            fetched = self._fetch(work, candidate, asked)
+            fetched = self._fetch(work, candidate, question)
             try:
                 taken = self._ingester.take(work, candidate, fetched, window)
             except FAILOVER_ERRORS as error:
-                _blame(candidate, asked, error)
+                _blame(candidate, question, error)
                 raise
             if taken.refusal:
                 answers.blame(QualityError(taken.refusal, provider=candidate.name))
@@ -319,13 +319,13 @@ def _is_none(outcome: DataError) -> bool:
     return isinstance(outcome, NoDataError)
 
 
-def _without_rows(found: ClassifiedAnswer) -> list[Span]:
+def _without_rows(answer: ClassifiedAnswer) -> list[Span]:
     """Return the parts of which no row came at all."""
-    stamps = found.closed.stamps
-    return [s for s in found.spans if stamps.searchsorted(s.start) == stamps.searchsorted(s.end)]
+    stamps = answer.closed.stamps
+    return [s for s in answer.spans if stamps.searchsorted(s.start) == stamps.searchsorted(s.end)]
 
 
-def _blame(candidate: Candidate, asked: FetchQuery, error: DataError) -> None:
+def _blame(candidate: Candidate, question: FetchQuery, error: DataError) -> None:
     """Let the vendor's circuit know that what it answered did not pass our checks.
 
     Not where it does not fit beside another vendor's bars: which of the two is wrong is open.
@@ -334,7 +334,7 @@ def _blame(candidate: Candidate, asked: FetchQuery, error: DataError) -> None:
     if candidate.capabilities is None or blame is None:
         return
     if not isinstance(error, (SpliceConflictError, NoDataError)):
-        blame(asked, error)
+        blame(question, error)
 
 
 def _chunks(span: Span, candidate: Candidate, work: FetchState) -> Iterator[Span]:

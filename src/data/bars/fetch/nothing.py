@@ -83,51 +83,51 @@ class NothingRecorder:
     ) -> Iterator[Covered]:
         """Yield what it means that all of ``names`` have nothing in ``segment``."""
         answered = Span(segment.start, self._settled_until(work, segment, now))
-        known = coverage.within(answered)
+        parts = coverage.within(answered)
         vendor = ",".join(sorted(names))
-        standing = [c for c in known if c.stands(now) and c.state != "provisional"]
+        standing = [c for c in parts if c.stands(now) and c.state != "provisional"]
         # What one of them said a moment ago is said by all of them now.
         for part in standing:
             if part.reason.startswith(NO_BAR) and set(part.vendor.split(",")) < names:
                 yield replace(part, vendor=vendor)
         for span in subtract([answered], (part.span for part in standing)):
-            yield from self._nothing(work, span, known.within(span), vendor, now)
+            yield from self._nothing(work, span, parts.within(span), vendor, now)
 
     def _note_refused(
         self, work: FetchState, lacking: Sequence[Span], failures: Sequence[DataError]
     ) -> None:
         """Write down that bars which one vendor lacks were had from others, and did not fit."""
         refused = [e for e in failures if isinstance(e, SpliceConflictError)]
-        said = [str(e.args[0]) for e in refused]
+        reasons = [str(e.args[0]) for e in refused]
         names = {e.provider or "" for e in refused} - {""}
-        coverage = self._writer.coverage(work) if said else Coverage()
-        known = [part for span in lacking for part in coverage.within(span)]
+        coverage = self._writer.coverage(work) if reasons else Coverage()
+        empty = [part for span in lacking for part in coverage.within(span)]
         marks = tuple(
             replace(
                 part,
                 # They have been asked, too.
                 vendor=",".join(sorted({*part.vendor.split(","), *names} - {""})),
-                reason="; ".join([NO_BAR, *dict.fromkeys(said)]),
+                reason="; ".join([NO_BAR, *dict.fromkeys(reasons)]),
             )
-            for part in known
+            for part in empty
             if part.state == "empty" and part.reason.startswith(NO_BAR)
         )
         if marks:
             self._writer.commit(work, Commit(marks=marks))
 
     def _nothing(
-        self, work: FetchState, span: Span, known: Coverage, vendor: str, now: int
+        self, work: FetchState, span: Span, coverage: Coverage, vendor: str, now: int
     ) -> Iterator[Covered]:
         """Yield what a "nothing there" means: stored bars stay and are doubted, the rest is empty."""
         terms = CommitContext(work.grid, Basis(), now, self._expiry)
         rows, _ = self._store.read(work.key, span)
-        stored = [c.span for c in known if len(rows.within(c.span))]
+        stored = [c.span for c in coverage if len(rows.within(c.span))]
         for kept in stored:
-            expires = terms.expires(kept, work.settle_ms, known)
+            expires = terms.expires(kept, work.settle_ms, coverage)
             yield Covered(kept, "suspect", vendor, fetched_at=now, reason=LOST, expires=expires)
         for empty in subtract([span], stored):
             if len(work.grid.opens(empty)):
-                parts = terms.nothings(empty, work.settle_ms, known)
+                parts = terms.nothings(empty, work.settle_ms, coverage)
                 marks = [(part, NO_BAR, expires) for part, expires in parts]
             else:
                 marks = [(empty, CLOSED, now + self._expiry.old_ms)]
@@ -179,8 +179,8 @@ class ListingProof:
             self._seek_end(work, behind, coverage)
 
     def _seek_listing(self, work: FetchState, nothing: Span, coverage: Coverage) -> None:
-        told = self._writer.lifetime(work).listed
-        if told is not None and nothing.end <= told.at:
+        listed = self._writer.lifetime(work).listed
+        if listed is not None and nothing.end <= listed.at:
             return
         agreeing = _agreeing(work, coverage, nothing)
         if nothing.end - nothing.start < _LONGEST_HALT_MS and len(agreeing) >= PROVING:
@@ -273,8 +273,8 @@ def _reaches(work: FetchState, end: int, now_ms: int) -> bool:
 
 def _vendors(coverage: Coverage, nothing: Span) -> str:
     """Return the vendors that said that there is nothing."""
-    said = (part.vendor.split(",") for part in coverage.within(nothing))
-    return ",".join(sorted({name for names in said for name in names if name}))
+    names_of_parts = (part.vendor.split(",") for part in coverage.within(nothing))
+    return ",".join(sorted({name for names in names_of_parts for name in names if name}))
 
 
 def _agreeing(work: FetchState, coverage: Coverage, nothing: Span) -> set[str]:
@@ -282,8 +282,8 @@ def _agreeing(work: FetchState, coverage: Coverage, nothing: Span) -> set[str]:
     expected = [part for part in coverage.within(nothing) if part.reason != CLOSED]
     if any(part.reason != NO_BAR for part in expected):
         return set()  # one of them had bars, which did not fit
-    said = [set(part.vendor.split(",")) - {""} for part in expected]
-    return set.intersection(*said) if said else set()
+    vendors = [set(part.vendor.split(",")) - {""} for part in expected]
+    return set.intersection(*vendors) if vendors else set()
 
 
 def _is_empty(candidate: Candidate, page: FetchQuery) -> bool:

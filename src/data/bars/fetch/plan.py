@@ -124,20 +124,20 @@ class Planner:
         reach = Span(wanted.start, min(wanted.end, cap))
         if reach.is_empty:
             return FetchPlan(wanted, cap)
-        known = self._writer.coverage(work).opened(reach)
-        coverage = _trusted(query, known, reach, now, work)
+        opened = self._writer.coverage(work).opened(reach)
+        coverage = _trusted(query, opened, reach, now, work)
         is_afresh = query.refresh and not work.attempts
         # A closed market is not asked for its own sake. Beside what is asked it is covered, too: bars
         # may stand there that the calendar does not expect.
         believed = Coverage(c for c in coverage if not (_is_open(c, work, now) or is_unasked(c)))
-        held = (
+        stored = (
             []
             if is_afresh
             else [*believed.held(now, reach), *_beyond(lifetime_of(view), work, now)]
         )
         touched = Coverage(c for c in coverage if c.span.overlaps(reach))
         due = due_spans(touched, work.grid, work.settle_ms, now)
-        lacking = missing(reach, held, due, work.grid)
+        lacking = missing(reach, stored, due, work.grid)
         past = Span(reach.start, work.grid.first_open(cap, now))
         segments = [s.clip(past) for s in lacking.segments]
         if not is_afresh:
@@ -249,8 +249,8 @@ def adopt(store: BarStore, writer: StoreWriter, work: FetchState, wanted: Span) 
     commits = []
     for span in intersect(lacking, [part.span for part in theirs]):
         # Bars and what is known of them by one look: a repair on the way takes from both.
-        rows, known = store.read(default, span)
-        commits += [_copied(rows, part) for part in _theirs(known, span, work)]
+        rows, coverage = store.read(default, span)
+        commits += [_copied(rows, part) for part in _theirs(coverage, span, work)]
     if commits:
         pieces = tuple(piece for commit in commits for piece in commit.pieces)
         marks = tuple(mark for commit in commits for mark in commit.marks)
@@ -369,8 +369,8 @@ def archive_requests(
     capabilities: Capabilities | None, span: Span, grid: BarGrid, now_ms: int
 ) -> int:
     """Return how many requests of ``span`` go to the vendor's archive."""
-    found = pieces(span, grid.timeframe, capabilities, now_ms) if capabilities else ()
-    return REQUESTS_A_MONTH * sum(piece.is_archived for piece in found)
+    parts = pieces(span, grid.timeframe, capabilities, now_ms) if capabilities else ()
+    return REQUESTS_A_MONTH * sum(piece.is_archived for piece in parts)
 
 
 def _pages(stamps: Stamps, end: int, most: int, step: int) -> int:

@@ -64,8 +64,8 @@ class FetchWindow(NamedTuple):
         Raises:
             NoDataError: it holds nothing of what is lacking.
         """
-        came = fetched.table.stamps
-        if not self.whole.is_empty and not (came >= self.span.start).any():
+        stamps = fetched.table.stamps
+        if not self.whole.is_empty and not (stamps >= self.span.start).any():
             raise NoDataError(
                 f"{fetched.vendor} has nothing for {work.query} from {iso(self.span.start)} to "
                 f"{iso(self.span.end)}",
@@ -167,15 +167,15 @@ def _reach(
 
     The bars that came since the last comparison are wanted, and a few at least.
     """
-    held = grid.opens(own)
-    since = len(held) if compared is None else int((held >= compared).sum())
-    fitting = min(len(held), FEW if compared is None else max(FEW, since))
+    stamps = grid.opens(own)
+    since = len(stamps) if compared is None else int((stamps >= compared).sum())
+    fitting = min(len(stamps), FEW if compared is None else max(FEW, since))
     if caps.page_bars:
         room = -len(grid.opens(span)) % caps.page_bars
         fitting = min(fitting, max(room - 1, 0))  # a full page does not tell that it is the last
     requests = requests_for(caps, span, grid, now_ms)
     for count in (fitting, min(fitting, FEW)):
-        start = int(held[-count]) if count else span.start
+        start = int(stamps[-count]) if count else span.start
         if requests_for(caps, Span(start, span.end), grid, now_ms) <= requests:
             return start
     return span.start

@@ -76,8 +76,8 @@ class Neighbours:
         parts = self._writer.coverage(work)
         if not any(c.parts or (c.state != "empty" and _is_foreign(c, candidate)) for c in parts):
             return ()
-        found = (self._side(work, candidate, span, is_later=later) for later in (False, True))
-        return tuple(side for side in found if side is not None)
+        sides = (self._side(work, candidate, span, is_later=later) for later in (False, True))
+        return tuple(side for side in sides if side is not None)
 
     def _side(
         self, work: FetchState, candidate: Candidate, span: Span, *, is_later: bool
@@ -220,9 +220,9 @@ class Splicer:
         """
         if not reply.sides:
             return Fitted(reply.fetched)
-        came = reply.fetched.table
-        beside = inside(came.stamps, [side.span for side in reply.sides])
-        own = came.take(~beside)
+        rows = reply.fetched.table
+        beside = inside(rows.stamps, [side.span for side in reply.sides])
+        own = rows.take(~beside)
         if beside.any() and not len(own):
             raise NoDataError(
                 f"{reply.fetched.vendor} has nothing for {work.query} from "
@@ -230,7 +230,7 @@ class Splicer:
                 provider=reply.fetched.vendor,
                 symbol=work.query.instrument.symbol,
             )
-        verdicts, fix = self._verdicts(work, reply, _usable(came.take(beside)))
+        verdicts, fix = self._verdicts(work, reply, _usable(rows.take(beside)))
         judged = list(zip(reply.sides, verdicts, strict=True))
         _refuse_conflicts(work, reply, judged)
         if fix is not None:
@@ -239,18 +239,18 @@ class Splicer:
         return Fitted(replace(reply.fetched, table=own), splices)
 
     def _verdicts(
-        self, work: FetchState, reply: NeighbourReply, came: BarTable
+        self, work: FetchState, reply: NeighbourReply, rows: BarTable
     ) -> tuple[list[Verdict], Fix | None]:
         """Judge all sides together; see :func:`..prices.splice.settle`."""
         basis = self.basis(work, reply.fetched, reply.opened, reply.told)
         try:
             meetings = [
-                Meeting(basis.of(side.rows, side.parts), came.within(side.span), side.is_later)
+                Meeting(basis.of(side.rows, side.parts), rows.within(side.span), side.is_later)
                 for side in reply.sides
             ]
         except KindMismatchError as error:
-            said = f"not comparable: {error.args[0]}"
-            return [Verdict("unchecked", 1.0, 0.0, 0, said) for _ in reply.sides], None
+            why = f"not comparable: {error.args[0]}"
+            return [Verdict("unchecked", 1.0, 0.0, 0, why) for _ in reply.sides], None
         kinds = [reply.fetched.kind, *(c.kind for side in reply.sides for c in side.parts)]
         tolerance = AGGREGATES if any(k.venue == "aggregate" for k in kinds) else ONE_MARKET
         first = [judge(m.stored, m.fetched, None, tolerance) for m in meetings]
@@ -259,12 +259,12 @@ class Splicer:
         return settle(meetings, self._fixes(work, reply.sides, basis), tolerance)
 
     def basis(
-        self, work: FetchState, fetched: Fetched, opened: int | None, told: Asked | None = None
+        self, work: FetchState, fetched: Fetched, opened: int | None, asked: Asked | None = None
     ) -> CommonBasis:
         """Return the basis of an answer; one that says nothing of its own counts as ``split``."""
         book = self._writer.book(work)
-        if told is not None:
-            book = with_answers(book, [(fetched.actions or (), told)])
+        if asked is not None:
+            book = with_answers(book, [(fetched.actions or (), asked)])
         adjustment = fetched.basis.adjustment
         target = "split" if adjustment == "unknown" else adjustment
         return CommonBasis(target, opened, book, work.grid.timeframe.is_intraday)

@@ -198,13 +198,13 @@ class StoreWriter:
         return with_answers(book, work.unstored_actions)
 
     def _note(self, work: FetchState, error: Exception) -> None:
-        said = f"not stored: {error}"
-        if said not in work.problems:
+        problem = f"not stored: {error}"
+        if problem not in work.problems:
             # These two are warned about once, and not with every request.
             is_told = isinstance(error, ReadOnlyError | NoRoomError)
             level = logging.DEBUG if is_told else logging.WARNING
             log.log(level, "%s could not be stored: %s", work.query, error)
-            work.problems.append(said)
+            work.problems.append(problem)
 
 
 def laid_over(table: BarTable, coverage: Coverage, commit: Commit) -> tuple[BarTable, Coverage]:
