@@ -17,7 +17,6 @@ from src.data.clock import ManualClock, SystemClock
 from src.data.config.settings import load_settings
 from src.data.data_manager import DataManager
 from src.data.jobs import checkup as module
-from src.data.jobs import health as daily
 from src.data.jobs.checkup import Check, checkup
 from src.data.net.reach import Reached
 from src.data.net.senders import Senders
@@ -196,7 +195,7 @@ def health(cache: Path, topic: str) -> Check:
 def test_how_fresh_the_series_are_is_told_and_is_no_fault(
     tmp_path: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daily, "SystemClock", lambda: clock)
+    monkeypatch.setattr(module, "SystemClock", lambda: clock)
     cache = tmp_path / "cache"
     assert health(cache, "freshness") == Check("health", "freshness", None, "no series yet")
     DataManager(cache, rules, clock=clock).get_ohlcv("BTCUSDT", "1h", "2024-06-11")
@@ -316,11 +315,11 @@ def test_what_there_was_no_time_for_is_not_called_sound(
     filled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damage(filled, "a bit of the bars")
-    monkeypatch.setattr(daily, "GLANCE_S", 0.0)
+    monkeypatch.setattr(module, "GLANCE_S", 0.0)
     seen = set()
     # Where a look begins is the time's choice: a file is read each time, and in time each.
     for ms in range(2):
-        monkeypatch.setattr(daily, "SystemClock", lambda ms=ms: ManualClock(ms))
+        monkeypatch.setattr(module, "SystemClock", lambda ms=ms: ManualClock(ms))
         check = health(filled, "integrity")
         seen.add(check.ok)
         assert check.said.startswith("3 files of bars, 1 of them read in 0 s")
@@ -337,7 +336,7 @@ def test_little_memory_is_a_finding(
     free: float | None, ok: bool, tmp_path: Path, rules: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = None if free is None else int(free)
-    monkeypatch.setattr(daily, "memory", lambda: Memory(free=left))
+    monkeypatch.setattr(module, "memory", lambda: Memory(free=left))
     check = health(tmp_path / "cache", "memory")
     assert check.ok is ok
     assert bool(check.advice) is not ok

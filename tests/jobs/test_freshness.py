@@ -8,7 +8,7 @@ import pytest
 from src.data.cache.store import BarStore, Commit
 from src.data.clock import ManualClock
 from src.data.config.settings import load_settings
-from src.data.jobs.freshness import SeriesWatch
+from src.data.jobs.status import SeriesWatch
 from src.data.jobs.vendors import selector_of
 from src.data.model.instant import DAY_MS, parse_iso
 from src.data.model.series import SeriesKey

@@ -12,16 +12,16 @@ from .output import console, print_json
 from .tables import counted, findings, styled
 
 if TYPE_CHECKING:
-    from ..jobs.health import Check
+    from ..jobs.checkup import Check
 
 _MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("·", "dim")}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--no-network", action="store_true", help="do not knock at the vendors")
+    parser.add_argument("--no-network", action="store_true", help="do not try to reach the vendors")
     parser.add_argument(
-        "--full", action="store_true", help="read every file of data, not for three seconds only"
+        "--full", action="store_true", help="read every file of data, however long that takes"
     )
     parser.add_argument("--watch", action="store_true", help="go on looking until Ctrl-C")
     parser.add_argument(

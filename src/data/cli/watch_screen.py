@@ -16,8 +16,7 @@ from .tables import TextTable, counted, moment, size, styled
 if TYPE_CHECKING:
     from rich.console import Console, Group
 
-    from ..jobs.freshness import SeriesHealth, StaleSeries
-    from ..jobs.status import StatusSnapshot, VendorState, Watch
+    from ..jobs.status import SeriesHealth, StaleSeries, StatusSnapshot, VendorState, Watch
 
 # How often it looks unless it is told, in seconds.
 _EVERY_S = 5.0

@@ -1,4 +1,4 @@
-"""What works on this machine and what does not, as plain values."""
+"""What works on this machine and what does not, as plain values: one look, with files read besides."""
 
 from __future__ import annotations
 
@@ -6,30 +6,39 @@ import importlib.util
 import os
 import platform
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from .._version import __version__
+from ..cache.facade.arguments import configured_instrument
+from ..cache.facade.catalog import Catalogue
+from ..cache.maintenance import Maintenance
+from ..cache.recovery.check import Inspection, waiting
 from ..cache.retention.eviction import BYTES_IN_GB
-from ..clock import SystemClock
-from ..config.survey import Survey, Where, survey
+from ..cache.retention.inventory import Holdings, Size
+from ..cache.store import BarStore
+from ..clock import Clock, SystemClock
+from ..config.survey import Survey, Where
+from ..disk.files import Disk
 from ..disk.mounts import network_file_system
 from ..disk.privacy import readable_by_others
 from ..disk.scratch import free_bytes, refusal_to_write
 from ..errors import ConfigError, RulesError
 from ..model.instant import MINUTE_MS
+from ..model.series import SeriesKey
 from ..model.settings import Settings
 from ..model.texts import duration
 from ..net.reach import Reached, reach_all
-from ..net.senders import Senders
 from ..network import Network
 from ..provider_selector import ProviderSelector
+from ..resources import Memory, memory
 from ..vendors.registry import VENDORS
 from .eviction_report import freeable_of, in_words
-from .health import Check, catalogue_of, health
-from .vendors import describe_vendors, lack, selector_of
+from .status import LITTLE_MEMORY, LITTLE_SPACE, SeriesHealth, Watch
+from .vendors import describe_vendors, lack
 
 __all__ = ["Check", "checkup"]
 
@@ -43,12 +52,37 @@ EXTRAS = {
     "metrics": ("prometheus_client", "serves the counters of a program to Prometheus"),
     "demo": ("bokeh_sampledata", "real daily bars of 2000 to 2013, without a network"),
 }
-LITTLE_SPACE = 1e9
 # Of files that others can read no more are counted.
 _FILES_NAMED = 10_000
 # Dates of HTTP are full seconds, and answers take their time.
 _CLOCK_OFF_MS = MINUTE_MS
+# How long files are read for digests, unless all of them are to be read.
+GLANCE_S = 1.0
 _SOURCES = {"argument": "the argument", "user cache folder": "the user's cache folder"}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing checked.
+
+    Attributes:
+        section: ``installation``, ``places``, ``health``, ``configuration``, ``keys`` or
+            ``vendors``.
+        topic: what was checked.
+        ok: True, False, or None where it is neither good nor bad.
+        said: what was found.
+        advice: what to do about it, empty when there is nothing to do.
+    """
+
+    section: str
+    topic: str
+    ok: bool | None
+    said: str
+    advice: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping."""
+        return asdict(self)
 
 
 def checkup(
@@ -58,60 +92,47 @@ def checkup(
     network: bool = True,
     full: bool = False,
 ) -> list[Check]:
-    """Look at versions, extras, places, rules, keys and vendors; nothing is changed.
+    """Check versions, extras, places, rules, keys and vendors; nothing is changed.
 
-    A configuration that cannot be used is a finding: the rest is looked at without it.
+    It looks once as ``doctor --watch`` does again and again (:class:`~.status.Watch`), and reads
+    files besides. A configuration that cannot be used is a finding: the rest is checked without it.
 
     Args:
         cache_dir, config_path: as for the data manager.
-        network: whether to knock at the vendors' doors (one small request each).
+        network: whether to try to reach the vendors (one small request each).
         full: whether to read every file of data, however long that takes.
     """
+    clock = SystemClock()
     try:
-        found = survey(cache_dir, config_path)
+        watch = Watch(cache_dir, config_path, clock=clock, knock=reach_all if network else None)
     except ConfigError as error:
         return [*_installation(), Check("places", "home", False, *_words(error))]
-    selector = selector_of(found.settings)
-    catalogue = catalogue_of(found.settings.cache_dir, selector)
-    held = catalogue.holdings()
+    found, selector = watch.survey, watch.selector
+    catalogue = _catalogue(found.settings.cache_dir, selector)
+    holdings, vendors = catalogue.holdings(), describe_vendors(selector)
+    doors = {v["name"]: v["base_url"] for v in vendors if v["ready"] and _is_remote(v)}
+    reached = watch.reached(doors)
     return [
         *_installation(),
-        *_places(found, selector, held.size.bytes),
-        *health(catalogue, selector, held, full=full),
+        *_places(found, selector, holdings.size.bytes),
+        _freshness(watch.series()),
+        *_files(catalogue, holdings, clock, full=full),
+        _memory(memory()),
         *_configuration(found, selector),
-        *_keys(selector),
-        *_vendors(selector, network=network),
-        *_left_alone(found),
+        *_keys(vendors),
+        *_vendors(vendors, reached, selector),
+        *_paused(watch.network, clock),
     ]
+
+
+def _catalogue(folder: Path, selector: ProviderSelector) -> Catalogue:
+    """Return what lists a cache folder; nothing is changed by it."""
+    disk = Disk(root=folder, private=selector.parsed_rules.cache.private)
+    return Catalogue(folder, BarStore(folder, disk), disk)
 
 
 def _words(error: ConfigError) -> tuple[str, str]:
     return str(error.args[0]), error.hint or ""
-
-
-def _left_alone(found: Survey) -> Iterator[Check]:
-    """Say who is not asked just now: limits and bans hold for all processes, and over restarts."""
-    clock = SystemClock()
-    network = Network(Senders(clock, state_dir=found.settings.state_dir))
-    for vendor, count in network.unknown_symbols().items():
-        symbols = "a symbol" if count == 1 else f"{count} symbols"
-        yield Check(
-            "vendors",
-            vendor,
-            None,
-            f"{symbols} not asked for: it does not know them",
-            "each is asked for again within 6 h; a forced refresh asks at once",
-        )
-    for one in network.standing():
-        minutes = max(1, round((one.until_ms - clock.now_ms()) / MINUTE_MS))
-        what = f"{one.door} " if one.door else ""
-        yield Check(
-            "vendors",
-            one.vendor,
-            False,
-            f"{what}not asked: {one.reason}",
-            f"it is asked again in {minutes} min",
-        )
 
 
 def _installation() -> Iterator[Check]:
@@ -160,7 +181,7 @@ def _odd_name(folder: Path) -> Iterator[Check]:
 
 
 def _privacy(settings: Settings, *, is_wanted: bool) -> Iterator[Check]:
-    """Say what other users of this machine can read; a fault only where it is not wanted."""
+    """Report what other users of this machine can read; a fault where ``cache.private`` is set."""
     folders = (settings.cache_dir, settings.state_dir)
     files = (path for folder in folders for path in readable_by_others(folder))
     found = list(islice(files, _FILES_NAMED + 1 if is_wanted else 1))
@@ -204,6 +225,70 @@ def _size(settings: Settings, selector: ProviderSelector, held: float) -> Iterat
 # --- health ------------------------------------------------------------------------------------
 
 
+def _freshness(series: SeriesHealth) -> Check:
+    """Report how many series are behind. That is no fault: they may not be wanted any more."""
+    said = f"{series.total:,} series: {series.fresh:,} fresh, {series.stale:,} behind"
+    said += f", {series.at_rest:,} at rest" if series.at_rest else ""
+    said += f", {series.unread:,} not looked at" if series.unread else ""
+    if not series.total:
+        return Check("health", "freshness", None, "no series yet")
+    if not series.stalest:
+        return Check("health", "freshness", True, said)
+    worst = series.stalest[0]
+    bars = f"{worst.freshness.behind:,} bar{'' if worst.freshness.behind == 1 else 's'}"
+    advice = "`onetape populate` brings them up to date, `onetape doctor --watch` names them"
+    return Check("health", "freshness", None, f"{said}; {worst.key} lacks {bars}", advice)
+
+
+def _files(
+    catalogue: Catalogue, holdings: Holdings, clock: Clock, *, full: bool
+) -> Iterator[Check]:
+    """Report damage and lost commits. Files are read for ``GLANCE_S``, with ``full`` all of them."""
+    workshop = catalogue.store.workshop
+    upkeep = Maintenance(workshop, catalogue, configured_instrument, clock)
+    yield _integrity(holdings.size, upkeep.inspect(None if full else GLANCE_S, holdings))
+    yield from _commits(waiting(workshop, catalogue.listing(holdings)))
+
+
+def _integrity(size: Size, found: Inspection) -> Check:
+    """Report what reading the files found; without damage it is good only if all were read."""
+    bars = found.total - found.others
+    said = f"{bars:,} file{'' if bars == 1 else 's'} of bars"
+    said += f" and {found.others:,} of tables and fundamentals" if found.others else ""
+    if found.is_whole:
+        said += ", all read" if found.total else ""
+    else:
+        said += f", {found.files:,} of them read in {GLANCE_S:g} s"
+    said += f"; {size.without_metadata:,} without metadata" if size.without_metadata else ""
+    aside = f"{size.quarantined:,} file{'' if size.quarantined == 1 else 's'} in quarantine"
+    said += f", {aside if size.quarantined else 'nothing in quarantine'}"
+    if damage := found.damage:
+        more = f" and {len(damage) - 1:,} more" if len(damage) > 1 else ""
+        advice = "`onetape cache verify` lists it, `onetape cache repair` mends what can be mended"
+        return Check("health", "integrity", False, f"{said}; damaged: {damage[0]}{more}", advice)
+    if size.quarantined:
+        advice = "they lie in the folders `_quarantine`, each with its reason beside it"
+        return Check("health", "integrity", None, said, advice)
+    advice = "" if found.is_whole else "`onetape doctor --full` reads all of them"
+    return Check("health", "integrity", found.ok, said, advice)
+
+
+def _commits(years: list[tuple[SeriesKey, int]]) -> Iterator[Check]:
+    """Report years whose bars a power loss parted from their metadata; a repair takes them in."""
+    if years:
+        (key, year), more = years[0], f" and {len(years) - 1:,} more" if len(years) > 1 else ""
+        said = f"{key} {year}{more}: bars that were committed are not in the metadata"
+        yield Check("health", "commits", False, said, "`onetape cache repair` takes them in")
+
+
+def _memory(found: Memory) -> Check:
+    used = "" if found.used is None else f"{found.used / 1e6:,.0f} MB used by this process"
+    left = "" if found.free is None else f"{found.free / 1e9:,.1f} GB left on this machine"
+    is_little = found.free is not None and found.free < LITTLE_MEMORY
+    said = ", ".join(filter(None, (used, left))) or "this system does not tell"
+    return Check("health", "memory", not is_little, said, "end something" if is_little else "")
+
+
 # --- configuration and keys ------------------------------------------------------------------
 
 
@@ -240,8 +325,8 @@ def _mistakes(error: ConfigError) -> Iterator[Check]:
         yield Check("configuration", "rules", False, problem)
 
 
-def _keys(selector: ProviderSelector) -> Iterator[Check]:
-    for vendor in describe_vendors(selector):
+def _keys(vendors: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+    for vendor in vendors:
         by_state: dict[str, list[str]] = {}
         for variable, state in vendor["keys"].items():
             by_state.setdefault(state, []).append(variable)
@@ -249,7 +334,7 @@ def _keys(selector: ProviderSelector) -> Iterator[Check]:
             yield _key(vendor, state, ", ".join(variables))
 
 
-def _key(vendor: dict[str, Any], state: str, variables: str) -> Check:
+def _key(vendor: Mapping[str, Any], state: str, variables: str) -> Check:
     if state == "placeholder":
         said = f"{variables}: a placeholder out of a document, not a key"
         return Check("keys", vendor["name"], False, said, "put the real key there, or unset it")
@@ -263,13 +348,16 @@ def _key(vendor: dict[str, Any], state: str, variables: str) -> Check:
 # --- vendors ---------------------------------------------------------------------------------
 
 
-def _vendors(selector: ProviderSelector, *, network: bool) -> Iterable[Check]:
-    vendors = describe_vendors(selector)
-    doors = {v["name"]: v["base_url"] for v in vendors if v["ready"] and _is_remote(v)}
-    reached = reach_all(doors) if network else {}
-    routed = {name for way in selector.parsed_rules.rules.values() for name in way.vendors}
-    checks = [_vendor(v, reached.get(v["name"]), is_routed=v["name"] in routed) for v in vendors]
-    return [*checks, _clock(reached)]
+def _vendors(
+    vendors: Sequence[Mapping[str, Any]],
+    reached: Mapping[str, Reached],
+    selector: ProviderSelector,
+) -> Iterator[Check]:
+    routed = {name for rule in selector.parsed_rules.rules.values() for name in rule.vendors}
+    for vendor in vendors:
+        name = vendor["name"]
+        yield _vendor(vendor, reached.get(name), is_routed=name in routed)
+    yield _clock(reached)
 
 
 def _clock(reached: Mapping[str, Reached]) -> Check:
@@ -287,7 +375,7 @@ def _clock(reached: Mapping[str, Reached]) -> Check:
     return Check("vendors", "clock", False, said, "set it, by NTP for instance")
 
 
-def _vendor(vendor: dict[str, Any], reached: Reached | None, *, is_routed: bool) -> Check:
+def _vendor(vendor: Mapping[str, Any], reached: Reached | None, *, is_routed: bool) -> Check:
     name = vendor["name"]
     if not vendor["ready"]:
         return Check("vendors", name, None, f"not usable: {vendor['why_not']}", vendor["advice"])
@@ -295,7 +383,7 @@ def _vendor(vendor: dict[str, Any], reached: Reached | None, *, is_routed: bool)
         said = "usable, the network was not tried" if _is_remote(vendor) else "usable"
         return Check("vendors", name, True, said)
     if not reached.ok and vendor["gateway"]:
-        # Its package comes with others: who does not route to it need not run one.
+        # Its package comes with others: without a rule that names it, no gateway need run.
         return Check(
             "vendors",
             name,
@@ -310,5 +398,28 @@ def _vendor(vendor: dict[str, Any], reached: Reached | None, *, is_routed: bool)
     return Check("vendors", name, True, f"reached in {reached.seconds * 1000:.0f} ms")
 
 
-def _is_remote(vendor: dict[str, Any]) -> bool:
+def _is_remote(vendor: Mapping[str, Any]) -> bool:
     return bool(vendor["gateway"]) or str(vendor["base_url"]).startswith("http")
+
+
+def _paused(network: Network, clock: Clock) -> Iterator[Check]:
+    """Report what is not asked just now: limits and bans hold for all processes, over restarts."""
+    for vendor, count in network.unknown_symbols().items():
+        symbols = "a symbol" if count == 1 else f"{count} symbols"
+        yield Check(
+            "vendors",
+            vendor,
+            None,
+            f"{symbols} not asked for: it does not know them",
+            "each is asked for again within 6 h; a forced refresh asks at once",
+        )
+    for one in network.standing():
+        minutes = max(1, round((one.until_ms - clock.now_ms()) / MINUTE_MS))
+        what = f"{one.door} " if one.door else ""
+        yield Check(
+            "vendors",
+            one.vendor,
+            False,
+            f"{what}not asked: {one.reason}",
+            f"it is asked again in {minutes} min",
+        )

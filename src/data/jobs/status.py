@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..bars.freshness import Freshness, Pace, is_at_rest
+from ..cache.layout import Layout
 from ..cache.retention.disk_usage import Fill, Gauge
 from ..cache.retention.eviction import BYTES_IN_GB
+from ..cache.store import BarStore
+from ..calendars.calendar import calendar_for
 from ..clock import Clock, SystemClock
 from ..config.rules_file import load_rules
 from ..config.survey import Where, survey
+from ..disk.files import Disk
 from ..disk.scratch import free_bytes
 from ..errors import DataError
+from ..model.coverage import Coverage
 from ..model.health import Quota
-from ..model.instant import iso
+from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
+from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
 from ..net.paused_vendors import Standing
 from ..net.reach import Reached, reach_all
@@ -23,15 +30,16 @@ from ..net.state import FILE
 from ..provider_selector import ProviderSelector
 from ..resources import Memory, memory
 from ..vendors.base import is_ours, look_at
+from ..vendors.factory import usable_class
 from ..wiring import network_of
-from .checkup import LITTLE_SPACE
-from .freshness import SeriesHealth, SeriesWatch
-from .health import LITTLE_MEMORY
 from .vendors import describe_vendors
 
 Knock = Callable[[Mapping[str, str]], dict[str, Reached]]
 
-# Vendors' doors are no doorbells.
+# Below these, in bytes, free space and memory are little.
+LITTLE_SPACE = 1e9
+LITTLE_MEMORY = 200e6
+# Vendors are not tried more often than that, in seconds.
 _KNOCK_EVERY_S = 300.0
 _ANY_DAYS = Timeframe.parse("1d")
 
@@ -41,11 +49,11 @@ class VendorState:
     """How one vendor stands.
 
     Attributes:
-        name: who.
+        name: canonical name.
         lack: why it cannot be asked here at all; empty when it can be.
         alone: what it is not asked for just now, and until when.
         quotas: what is left of its limits.
-        reached: how the last knock at its door ended; None when nobody knocked.
+        reached: how the last try to reach it ended; None where it was not tried.
     """
 
     name: str
@@ -56,7 +64,7 @@ class VendorState:
 
     @property
     def is_well(self) -> bool:
-        """Whether it may be asked now, and can be reached as far as anybody knows."""
+        """Whether it may be asked now and, where it was tried, can be reached."""
         return not self.lack and not self.alone and (self.reached is None or self.reached.ok)
 
     def to_json(self) -> dict[str, Any]:
@@ -117,7 +125,7 @@ class StatusSnapshot:
     memory: Memory
 
     def worries(self) -> Iterator[str]:
-        """Yield what somebody should know, one sentence each."""
+        """Yield what is wrong, one sentence each."""
         for vendor in self.vendors:
             for one in vendor.alone:
                 what = f" for {one.door}" if one.door else ""
@@ -145,14 +153,18 @@ class StatusSnapshot:
 
 
 class Watch:
-    """Looks at an installation as often as somebody asks; nothing is made or changed by it.
+    """Looks at an installation, once or again and again; nothing is made or changed by it.
 
     Used by one thread.
 
     Args:
         cache_dir, config_path: as for the data manager.
         clock: another clock than the machine's.
-        knock: how to find out who can be reached; None: nobody is knocked at.
+        knock: finds out which vendors can be reached; None: none is tried.
+
+    Attributes:
+        survey: settings, and what is wrong with the configuration.
+        selector, network: vendors and limits by the rules in force.
 
     Raises:
         ConfigError: there is no home folder, so that nothing has a place at all.
@@ -166,66 +178,66 @@ class Watch:
         clock: Clock | None = None,
         knock: Knock | None = reach_all,
     ) -> None:
-        # Mistakes of the configuration are the check-up's to tell.
-        self._settings = survey(cache_dir, config_path).settings
+        self.survey = survey(cache_dir, config_path)
         self.clock = clock or SystemClock()
-        rules = load_rules(self._settings.rules_path)
-        self._network = network_of(self._settings, rules, self.clock)
-        self._selector = ProviderSelector(settings=self._settings, make_sender=self._network.sender)
-        self._series = SeriesWatch(self._settings.cache_dir, self._selector, self.clock)
-        self._gauge = Gauge(self._settings.cache_dir, self.clock)
+        settings = self.survey.settings
+        self.network = network_of(settings, load_rules(settings.rules_path), self.clock)
+        self.selector = ProviderSelector(settings=settings, make_sender=self.network.sender)
+        self._series = SeriesWatch(settings.cache_dir, self.selector, self.clock)
+        self._gauge = Gauge(settings.cache_dir, self.clock)
         self._knock = knock
         self._reached: dict[str, Reached] = {}
         self._knocked_s: float | None = None
 
     def look(self) -> StatusSnapshot:
-        """Return how everything stands now. Doors are knocked at every five minutes only."""
+        """Return the state of everything now. Vendors are tried every five minutes only."""
         return StatusSnapshot(
-            self.clock.now_ms(),
-            tuple(self._vendors()),
-            self._series.look(),
-            self._places(),
-            memory(),
+            self.clock.now_ms(), tuple(self._vendors()), self.series(), self._places(), memory()
         )
 
-    def _vendors(self) -> Iterator[VendorState]:
-        described, alone = describe_vendors(self._selector), self._network.standing()
-        self._knock_at(
-            {
-                v["name"]: v["base_url"]
-                for v in described
-                if v["ready"] and str(v["base_url"]).startswith("http")
-            }
-        )
-        for vendor in described:
-            name = vendor["name"]
-            yield VendorState(
-                name,
-                "" if vendor["ready"] else vendor["why_not"],
-                tuple(one for one in alone if one.vendor == name),
-                self._quotas(name),
-                self._reached.get(name),
-            )
+    def series(self) -> SeriesHealth:
+        """Return how fresh the stored series are."""
+        return self._series.look()
 
-    def _knock_at(self, doors: Mapping[str, str]) -> None:
+    def reached(self, doors: Mapping[str, str]) -> Mapping[str, Reached]:
+        """Return which vendors can be reached, as of the last five minutes.
+
+        Args:
+            doors: vendor to its address.
+        """
         now = self.clock.monotonic()
         is_early = self._knocked_s is not None and now - self._knocked_s < _KNOCK_EVERY_S
         if self._knock is not None and not is_early:
             self._knocked_s = now
             self._reached = self._knock(doors)
+        return self._reached
+
+    def _vendors(self) -> Iterator[VendorState]:
+        described, paused = describe_vendors(self.selector), self.network.standing()
+        urls = {v["name"]: str(v["base_url"]) for v in described if v["ready"]}
+        reached = self.reached({name: url for name, url in urls.items() if url.startswith("http")})
+        for vendor in described:
+            name = vendor["name"]
+            yield VendorState(
+                name,
+                "" if vendor["ready"] else vendor["why_not"],
+                tuple(one for one in paused if one.vendor == name),
+                self._quotas(name),
+                reached.get(name),
+            )
 
     def _quotas(self, name: str) -> tuple[Quota, ...]:
-        made = self._selector.downloaders.get(name)
+        made = self.selector.downloaders.get(name)
         if made is None or not is_ours(made):
             return ()
         try:
             found = look_at(made, min(made.capabilities.asset_classes), _ANY_DAYS)
         except DataError:
-            return ()  # its key was taken away meanwhile: it is told as a lack next time
+            return ()  # its key was taken away meanwhile: the next look reports that as a lack
         return found.health(self.clock.now_ms()).quotas if found else ()
 
     def _places(self) -> Places:
-        settings = self._settings
+        settings = self.survey.settings
         return Places(
             settings.cache_dir,
             self._gauge.read(),
@@ -241,3 +253,142 @@ def _state_file(folder: Path) -> tuple[Path, int | None]:
         return path, path.stat().st_size
     except OSError:
         return path, None
+
+
+# --- how fresh the stored series are: those that are followed, one by one
+
+# A series whose newest bar is older than this is not followed any more.
+REST_DAYS = 30
+_MOST_LOOKED_AT = 3000
+_MOST_TOLD = 20
+_USUAL_SETTLE_MS = 2 * MINUTE_MS
+
+
+@dataclass(frozen=True)
+class StaleSeries:
+    """A series that lacks bars which should be final by now."""
+
+    key: SeriesKey
+    freshness: Freshness
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping; ``age_s`` is time during which the market was open."""
+        found = self.freshness
+        return {
+            "symbol": self.key.symbol,
+            "timeframe": "@".join((self.key.timeframe.label, *self.key.lane)),
+            "newest": iso(found.newest) if found.newest is not None else None,
+            "due": iso(found.due) if found.due is not None else None,
+            "behind": found.behind,
+            "age_s": found.age_ms // SECOND_MS if found.age_ms is not None else None,
+        }
+
+
+@dataclass(frozen=True)
+class SeriesHealth:
+    """How many series are how fresh.
+
+    Attributes:
+        fresh: hold every bar that should be final.
+        stale: lack some.
+        at_rest: ended so long ago that they seem to be followed no more.
+        unread: there were too many to look at them all, or they could not be read.
+        stalest: the first of the stale ones, the most bars behind first.
+    """
+
+    fresh: int = 0
+    stale: int = 0
+    at_rest: int = 0
+    unread: int = 0
+    stalest: tuple[StaleSeries, ...] = ()
+
+    @property
+    def total(self) -> int:
+        """How many series there are."""
+        return self.fresh + self.stale + self.at_rest + self.unread
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping."""
+        counts = {name: getattr(self, name) for name in ("fresh", "stale", "at_rest", "unread")}
+        return {"total": self.total, **counts, "stalest": [s.to_json() for s in self.stalest]}
+
+
+class SeriesWatch:
+    """Looks at the series of one cache folder, again and again. Used by one thread.
+
+    What was read of a series is read again only where its folder has changed.
+
+    Args:
+        root: the cache folder; it need not exist.
+        selector: tells what the symbols mean.
+        clock: tells the time.
+        most: how many series are looked at, those changed last before all others.
+    """
+
+    def __init__(
+        self, root: Path, selector: ProviderSelector, clock: Clock, most: int = _MOST_LOOKED_AT
+    ) -> None:
+        disk = Disk(root=root, private=selector.parsed_rules.cache.private)
+        self._store = BarStore(root, disk, clock)
+        self._layout = Layout(root)
+        self._selector = selector
+        self._clock = clock
+        self._most = most
+
+    def look(self) -> SeriesHealth:
+        """Return how fresh they are now; what cannot be read is counted, not raised."""
+        now = self._clock.now_ms()
+        changed = sorted(
+            ((self._changed_ms(key), str(key), key) for key in self._store.keys()), reverse=True
+        )
+        followed = [key for at, _, key in changed if at >= now - REST_DAYS * DAY_MS]
+        paces: dict[tuple[str, ...], Pace] = {}
+        found = [(key, self._freshness(key, now, paces)) for key in followed[: self._most]]
+        return _summed(found, now, len(changed) - len(followed), len(followed) - len(found))
+
+    def _changed_ms(self, key: SeriesKey) -> int:
+        """Return when anything of the series was last written: no bar of it is newer."""
+        try:
+            return self._layout.lane(key).folder.stat().st_mtime_ns // 1_000_000
+        except (OSError, DataError):
+            return 0
+
+    def _freshness(
+        self, key: SeriesKey, now_ms: int, paces: dict[tuple[str, ...], Pace]
+    ) -> Freshness | None:
+        try:
+            view = self._store.view(key)
+            instrument = self._selector.instrument(key.symbol)
+            anchor = (view.kind.anchor if view.kind else None) or "session"
+            settle = _settle_ms(view.coverage)
+            name = (instrument.calendar, key.timeframe.label, anchor, str(settle))
+            if name not in paces:
+                calendar = calendar_for(instrument)
+                paces[name] = Pace.at(calendar, key.timeframe, now_ms, settle, anchor)
+            return paces[name].of(view.coverage, view.last)
+        except DataError:
+            return None
+
+
+def _settle_ms(coverage: Coverage) -> int:
+    """Return after what time the vendor that was asked last does not change its bars any more."""
+    last = coverage[-1].vendor.partition(",")[0] if coverage else ""
+    known = usable_class(last) if last else None
+    return known.capabilities.settle_ms if known else _USUAL_SETTLE_MS
+
+
+def _summed(
+    found: Iterable[tuple[SeriesKey, Freshness | None]], now_ms: int, at_rest: int, unread: int
+) -> SeriesHealth:
+    fresh, stale = 0, []
+    for key, freshness in found:
+        if freshness is None:
+            unread += 1
+        elif is_at_rest(freshness.newest, now_ms, REST_DAYS):
+            at_rest += 1
+        elif freshness.is_stale:
+            stale.append(StaleSeries(key, freshness))
+        else:
+            fresh += 1
+    stale.sort(key=lambda one: (-one.freshness.behind, str(one.key)))
+    return SeriesHealth(fresh, len(stale), at_rest, unread, tuple(stale[:_MOST_TOLD]))
