@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from src.data.cli.charts import chart
+from src.data.cli.answers import chart
 from src.data.cli.tables import TextTable, aligned, counted, findings, milliseconds, moment, size
 
 

@@ -58,8 +58,7 @@ OS_WRITERS = {"replace", "remove", "link", "symlink", "truncate", "write", "remo
 PURE = {
     "_version", "errors", "model", "calendars", "symbols", "prices", "config.rules",
     "net.circuit_breaker", "net.quota", "net.retry", "net.steady", "net.unknown_symbols",
-    "fundamentals.announced", "fundamentals.identity", "fundamentals.known_then",
-    "fundamentals.merge", "bars.freshness", "feed.continuation",
+    "fundamentals.point_in_time", "fundamentals.merge", "bars.freshness", "feed.continuation",
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from src.data.fundamentals.announced import last_turn_ms
+from src.data.fundamentals.point_in_time import last_turn_ms
 from src.data.model.instant import parse_iso
 
 

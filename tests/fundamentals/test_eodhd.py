@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from src.data.errors import SymbolNotFoundError
-from src.data.fundamentals.known_then import as_known
+from src.data.fundamentals.point_in_time import as_known
 from src.data.model.fundamentals import Fact, Snapshot
 from src.data.model.instrument import Instrument
 from src.data.vendors.eodhd.fundamentals import TABLE

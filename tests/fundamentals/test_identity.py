@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from src.data.fundamentals.identity import strangers
+from src.data.fundamentals.merge import strangers
 from src.data.model.fundamentals import Fact, Snapshot
 
 

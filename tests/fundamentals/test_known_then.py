@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from src.data.fundamentals.known_then import as_known, last_day_of
+from src.data.fundamentals.point_in_time import as_known, last_day_of
 from src.data.model.fundamentals import Fact, Snapshot, Statement
 from src.data.model.instant import parse_iso
 

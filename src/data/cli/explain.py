@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from . import FAILED, OK
 from .arguments import add_adjustment, add_output, add_places, add_series
-from .facts import facts
 from .output import console, print_json
+from .tables import facts
 
 if TYPE_CHECKING:
     from ..model.explanation import Explanation

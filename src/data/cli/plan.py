@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import FAILED, OK
 from .arguments import add_output, add_places, add_question
-from .facts import facts
 from .output import busy, console, print_json
-from .tables import TextTable
+from .tables import TextTable, facts
 
 if TYPE_CHECKING:
     from rich.text import Text

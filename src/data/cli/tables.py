@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -155,3 +155,23 @@ def moment(stamp: str | None) -> str:
         return "-"
     day, _, time = stamp.removesuffix("Z").partition("T")
     return day if time in ("", "00:00:00") else f"{day} {time.removesuffix(':00')}"
+
+
+# --- facts of a plan or an explanation: a name, and beside it what there is to say
+
+
+def facts(lines: Iterable[tuple[str, str]], styles: Mapping[str, str]) -> Table:
+    """Return lines of a name and a text; texts of one name stand below each other.
+
+    Args:
+        lines: names and texts; an empty name goes on with the one before.
+        styles: name to the style of its texts, where it has one.
+    """
+    rows: list[tuple[str, str, list[Text]]] = []
+    for name, text in lines:
+        line = styled(text, styles.get(name, ""))
+        if rows and name in ("", rows[-1][1]):
+            rows[-1][2].append(line)
+        else:
+            rows.append(("", name, [line]))
+    return findings(rows)

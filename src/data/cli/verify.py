@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from ..jobs.verification import Comparison, Verification
+    from ..jobs.compare import Comparison, Verification
     from ..model.bars import Bar
     from ..prices.differences import Difference
 

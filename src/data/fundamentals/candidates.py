@@ -81,6 +81,6 @@ class Candidates:
 
 def _is_foreign(downloader: Any) -> bool:
     """Tell whether a downloader answers by its own ``get_fundamentals``."""
-    from .vendor_call import is_asked_by_table
+    from .fetch import is_asked_by_table
 
     return not is_asked_by_table(downloader)

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import QueryError
 from ..model.fundamentals import DATA_TYPES, canonical_type
 from ..model.instant import to_ms
-from .known_then import last_day_of
+from .point_in_time import last_day_of
 
 log = logging.getLogger(__name__)
 

@@ -22,16 +22,14 @@ from ..net.deadline import run_call, seconds_of
 from ..net.locks import SeriesLocks
 from ..observability.logs import Subject as LogSubject
 from ..observability.logs import running
-from .announced import last_turn_ms
 from .candidates import Candidates, CompanyQuery
 from .combiner import FundamentalsCombiner
-from .known_then import as_known
+from .point_in_time import as_known, last_turn_ms
 from .record import RecordContext
 from .request import Wish, age_of, data_type_of, day_of, vendors_of
 
 if TYPE_CHECKING:
-    from .fetcher import Outcome
-    from .supply import FundamentalsSupply
+    from .fetch import FundamentalsSupply, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +121,7 @@ class FundamentalsService:
 
     @cached_property
     def _supply(self) -> FundamentalsSupply:
-        from .supply import FundamentalsSupply
+        from .fetch import FundamentalsSupply
 
         return FundamentalsSupply(self._selector, self.cache, self.combiner.rules, self._clock)
 

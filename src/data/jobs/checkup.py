@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
+from ..bars.refetchable import Refetchability
 from ..cache.facade.arguments import configured_instrument
 from ..cache.facade.catalog import Catalogue
 from ..cache.maintenance import Maintenance
 from ..cache.recovery.check import Inspection, waiting
-from ..cache.retention.eviction import BYTES_IN_GB
+from ..cache.retention.eviction import BYTES_IN_GB, Freeable
 from ..cache.retention.inventory import Holdings, Size
+from ..cache.retention.manager import RetentionLimits, RetentionManager
 from ..cache.store import BarStore
 from ..clock import Clock, SystemClock
 from ..config.survey import Survey, Where
@@ -36,7 +38,6 @@ from ..network import Network
 from ..provider_selector import ProviderSelector
 from ..resources import Memory, memory
 from ..vendors.registry import VENDORS
-from .eviction_report import freeable_of, in_words
 from .status import LITTLE_MEMORY, LITTLE_SPACE, SeriesHealth, Watch
 from .vendors import describe_vendors, lack
 
@@ -423,3 +424,32 @@ def _paused(network: Network, clock: Clock) -> Iterator[Check]:
             f"{what}not asked: {one.reason}",
             f"it is asked again in {minutes} min",
         )
+
+
+# --- what of a cache above its limit could go, in words
+
+_REASONS_TOLD = 3
+
+
+def freeable_of(folder: Path, selector: ProviderSelector, clock: Clock) -> Freeable:
+    """Return what of a cache folder could go, and why the rest must stay; nothing is changed.
+
+    Args:
+        folder: the cache.
+        selector: tells who could supply what again.
+        clock: the time.
+    """
+    disk = Disk(root=folder, private=selector.parsed_rules.cache.private)
+    store = BarStore(folder, disk, clock)
+    house = RetentionLimits(limit=lambda: 0, must_keep=Refetchability(selector))
+    return RetentionManager(store, clock, house, keeps=False).freeable()
+
+
+def in_words(found: Freeable) -> str:
+    """Return the same in one sentence."""
+    again = found.derived + found.bars
+    said = f"{again / BYTES_IN_GB:,.3f} GB could be had again"
+    kept = [f"{why} ({size / BYTES_IN_GB:,.3f} GB)" for why, size in found.kept.items()]
+    if kept:
+        said += "; what must stay: " + "; ".join(kept[:_REASONS_TOLD])
+    return said

@@ -1,56 +1,359 @@
-"""Hold what is cached of a series against what its vendors say now."""
+"""Compare what is cached of a series with what its vendors send now; nothing is stored."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
 
 from ..bars.answer.reader import Outcome, Reader
+from ..bars.ingest.commit import basis_of
+from ..bars.selection.candidate import Candidate
+from ..bars.selection.candidates import Selector, candidates_of
 from ..bars.validity import CLOSED
 from ..cache.legacy.reader import SAMPLE_LANE
 from ..cache.store import SeriesView
-from ..calendars.calendar import calendar_for
+from ..calendars.calendar import calendar_for, first_unclosed
 from ..calendars.gaps import BarGrid
-from ..errors import BadRangeError, CorruptEntryError, DataError
+from ..clock import Clock
+from ..errors import (
+    BadRangeError,
+    CapabilityError,
+    CorruptEntryError,
+    DataError,
+    NoDataError,
+    UnknownProviderError,
+)
 from ..model.actions import Action
 from ..model.bars import BarTable, concat
+from ..model.capabilities import Fetched, FetchQuery
 from ..model.coverage import Coverage, Covered
-from ..model.instant import DAY_MS, date_of, day_ms
+from ..model.instant import DAY_MS, date_of, day_ms, iso
+from ..model.instrument import Instrument
 from ..model.kind import ADJUSTMENTS, Adjustment, Basis, Kind
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce
-from ..prices.differences import ComparisonTerms, Difference, compare, differing_actions
-from .refetch import Afresh
-from .verification import CACHE, Comparison, differing
+from ..model.timeframe import Timeframe
+from ..prices.adjustment import BasisPart, rebase
+from ..prices.differences import Compared, ComparisonTerms, Difference, compare, differing_actions
+from ..prices.quality import check
 
 if TYPE_CHECKING:
     from ..wiring import Services
+
+CACHE = "cache"
+_BETWEEN_VENDORS = {
+    "unit x100": "pin one of the two with --provider: their units differ",
+    "split": "one of the two has not applied it yet: pin the other, or ask again in some days",
+    "dividend adjustment": "one of the two adjusts for dividends: compare their raw prices",
+    "actions": "a third vendor decides, or the company's own notice",
+    "small difference": "nothing: two sources of one market count other trades",
+    "missing here": "the second vendor can fill what the first one lacks: let failover do it",
+    "missing there": "the first vendor has more: put it first in the rules",
+}
+_A_THIRD = "a third vendor decides: verify each of the two against it"
+_KEPT = "nothing: the cache keeps what its vendor does not have any more"
+
+
+@dataclass(frozen=True)
+class VerifiedSeries:
+    """Which series a verification is about."""
+
+    instrument: Instrument
+    timeframe: Timeframe
+
+    def __str__(self) -> str:
+        return f"{self.instrument.symbol} {self.timeframe}"
+
+    def moment(self, ms: int) -> str:
+        """Return a stamp as a bound is written on the command line."""
+        return iso(ms)[:-1] if self.timeframe.is_intraday else str(date_of(ms))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One side compared with the other.
+
+    Attributes:
+        ours, theirs: ``cache`` or a vendor, and the vendor that was asked.
+        lane: the folder of the series in the cache; empty between two vendors.
+        span: the stamps from the first to behind the last one compared.
+        compared: how much was compared and what differs; None where it could not be.
+        basis: of the prices of both sides; without a date for what has no splits and dividends.
+        error: why nothing could be compared.
+        remarks: what limits the comparison, in sentences.
+        requests: how many requests it took.
+    """
+
+    ours: str
+    theirs: str
+    lane: str
+    span: Span
+    compared: Compared | None = None
+    basis: Basis = Basis()
+    error: str = ""
+    remarks: tuple[str, ...] = ()
+    requests: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether both sides are the same, as far as they were compared."""
+        return self.compared is not None and not self.compared.differences
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """What differs, the gravest first."""
+        return self.compared.differences if self.compared else ()
+
+    @property
+    def equal_share(self) -> float:
+        """Of the bars that either side has, the share that both have alike; 1 without any."""
+        if self.compared is None:
+            return 0.0
+        return self.compared.equal / self.compared.rows if self.compared.rows else 1.0
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Everything that was compared for one series."""
+
+    subject: VerifiedSeries
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything could be compared and nothing differs."""
+        return all(c.ok for c in self.comparisons)
+
+    def advice(self, comparison: Comparison, found: Difference) -> str:
+        """Return what to do about a difference: a command, or a sentence."""
+        if comparison.ours != CACHE:
+            return _BETWEEN_VENDORS.get(found.cause, _A_THIRD)
+        if found.cause == "missing there":
+            return _KEPT
+        series, last = f"onetape fetch {self.subject}", found.last_ms
+        if f"@{comparison.theirs}" in comparison.lane:
+            series += f" --provider {comparison.theirs}"
+        start = f"--start {self.subject.moment(found.first_ms)}"
+        if found.cause == "stale":
+            return f"{series} {start}"
+        if self.subject.timeframe.is_intraday:  # equal instants are no range
+            last += self.subject.timeframe.step_ms or 0
+        return f"{series} {start} --end {self.subject.moment(last)} --refresh"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping."""
+        return {
+            "symbol": self.subject.instrument.symbol,
+            "timeframe": self.subject.timeframe.label,
+            "ok": self.ok,
+            "comparisons": [self._comparison(c) for c in self.comparisons],
+        }
+
+    def _comparison(self, one: Comparison) -> dict[str, Any]:
+        return {
+            "ours": one.ours,
+            "theirs": one.theirs,
+            "lane": one.lane,
+            "start": iso(one.span.start),
+            "end": iso(one.span.end),
+            "adjustment": one.basis.adjustment,
+            "as_of": one.basis.as_of.isoformat() if one.basis.as_of else None,
+            "ok": one.ok,
+            "rows": one.compared.rows if one.compared else 0,
+            "equal": one.compared.equal if one.compared else 0,
+            "equal_share": round(one.equal_share, 6),
+            "differences": [d.to_json() | {"advice": self.advice(one, d)} for d in one.differences],
+            "error": one.error or None,
+            "remarks": list(one.remarks),
+            "requests": one.requests,
+        }
+
+
+def kind_remarks(ours: Kind, theirs: Kind, one: str, other: str) -> Iterator[str]:
+    """Yield in what the bars of two sides can never be the same."""
+    for name, (mine, yours) in ours.differences(theirs).items():
+        yield f"the bars are of different kinds: {name} {mine} ({one}), {yours} ({other})"
+
+
+# --- one stretch asked of a vendor anew, and brought to a basis -------------------------------------
+
+_NEAR = timedelta(days=14)
+
+
+@dataclass(frozen=True)
+class VendorAnswer:
+    """What one vendor sends now for one stretch.
+
+    Attributes:
+        span: the stretch it was asked for: what of the wanted one lies within its depth.
+        table: its closed bars, in the basis asked for.
+        kind: of its bars.
+        actions: the splits and dividends that it sent.
+        tells_actions: whether it was asked for these, and serves them.
+        requests: how many requests it took.
+        remarks: what was left out, in sentences.
+    """
+
+    span: Span
+    table: BarTable
+    kind: Kind
+    actions: tuple[Action, ...] = ()
+    tells_actions: bool = False
+    requests: int = 1
+    remarks: tuple[str, ...] = ()
+
+
+class Refetcher:
+    """Asks vendors for one series anew. Thread-safe: it keeps no state.
+
+    Args:
+        selector: gives the vendors.
+        clock: the time.
+        query: which series.
+        grid: where its bars stand.
+    """
+
+    def __init__(self, selector: Selector, clock: Clock, query: BarsQuery, grid: BarGrid) -> None:
+        self._selector = selector
+        self._clock = clock
+        self._query = query
+        self._grid = grid
+
+    def today(self) -> date | None:
+        """Return the date of the last session that has opened; None for what has no actions."""
+        opened = self._opened(self._clock.now_ms())
+        return None if opened is None else date_of(opened)
+
+    def ask(
+        self, vendor: str, span: Span, goal: Basis, others: Sequence[Action] = ()
+    ) -> VendorAnswer:
+        """Ask ``vendor`` for ``span`` and bring its closed bars to the basis ``goal``.
+
+        ``others`` are splits and dividends of other vendors; the vendor's own count first.
+
+        Raises:
+            UnknownProviderError: there is no such vendor, or it cannot be used.
+            CapabilityError: it serves no such series, or nothing of it so long ago.
+            ProviderError, ConfigError: it did not answer bars.
+            KindMismatchError: its prices cannot be brought to that basis exactly.
+        """
+        candidate = self._candidate(vendor)
+        now, frame = self._clock.now_ms(), self._query.timeframe
+        within = candidate.servable(span, frame, now)
+        if within.is_empty:
+            raise CapabilityError(f"{vendor} serves no {frame} bars so long ago", provider=vendor)
+        fetched = self._fetch(candidate, within, now)
+        checked = check(fetched.table, within, timeframe=frame, now_ms=now)
+        answered_at = min(now, fetched.server_now_ms)
+        cap = first_unclosed(self._grid.calendar, frame, answered_at, self._grid.anchor)
+        closed = checked.good.within(Span(within.start, min(within.end, cap)))
+        actions = self._actions(candidate, fetched, within, goal)
+        table = self._rebased(closed, fetched, goal, [*others, *actions])
+        remarks = []
+        if checked.bad:
+            remarks.append(f"{vendor} sent {len(checked.bad)} row(s) that cannot be bars")
+        if within != span:
+            remarks.append(f"{vendor} has no {frame} bars before {date_of(within.start)} any more")
+        tells = candidate.tells_actions and goal.as_of is not None and len(table) > 0
+        return VendorAnswer(
+            within, table, fetched.kind, actions, tells, fetched.requests, tuple(remarks)
+        )
+
+    def _candidate(self, vendor: str) -> Candidate:
+        instrument, frame = self._query.instrument, self._query.timeframe
+        if not vendor:
+            raise UnknownProviderError("the vendor of these bars is not known")
+        candidate = candidates_of(self._selector, replace(self._query, provider=vendor))[0]
+        if refusal := candidate.refusal(instrument, frame):
+            raise CapabilityError(f"{vendor} {refusal}", provider=vendor, symbol=instrument.symbol)
+        return candidate
+
+    def _fetch(self, candidate: Candidate, span: Span, now: int) -> Fetched:
+        """Return its answer; an empty table where it has nothing."""
+        instrument, frame = self._query.instrument, self._query.timeframe
+        try:
+            return candidate.fetch(FetchQuery(instrument, frame, span, now, insist=True))
+        except NoDataError:
+            basis, kind = Basis(candidate.adjustment), candidate.kind(instrument, frame)
+            return Fetched(BarTable.empty(), candidate.name, kind, basis, now)
+
+    def _actions(
+        self, candidate: Candidate, fetched: Fetched, span: Span, goal: Basis
+    ) -> tuple[Action, ...]:
+        """Return its splits and dividends, up to now where that matters."""
+        stamp = fetched.server_now_ms
+        actions = list(fetched.actions or ())
+        caps, instrument = candidate.capabilities, self._query.instrument
+        if (
+            caps is not None
+            and caps.tells_actions
+            and goal.as_of is not None
+            and len(fetched.table)
+        ):
+            first = day_ms(date_of(span.start))
+            actions += candidate.downloader.fetch_actions(
+                instrument, Span(first, stamp + DAY_MS), stamp
+            )
+        return tuple({replace(a, fetched_at=a.fetched_at or stamp): None for a in actions})
+
+    def _rebased(
+        self, table: BarTable, fetched: Fetched, goal: Basis, actions: Sequence[Action]
+    ) -> BarTable:
+        """Bring the rows of a share to the goal; other things have one basis only."""
+        if goal.as_of is None or not len(table) or fetched.basis.adjustment == "unknown":
+            return table
+        stamps, opened = table.stamps, self._opened(fetched.adjusted_at_ms)
+        basis = basis_of(fetched, int(stamps[0]), self._query.instrument, opened)
+        whole = BasisPart(Span(int(stamps[0]), int(stamps[-1]) + 1), basis)
+        frame, adjustment = self._query.timeframe, _wanted(goal)
+        return rebase(
+            table,
+            [whole],
+            actions,
+            adjustment,
+            as_of=goal.as_of,
+            intraday=frame.is_intraday,
+            timeframe=frame,
+        )
+
+    def _opened(self, at: int) -> int | None:
+        if self._query.instrument.asset_class != "stock":
+            return None
+        today = date_of(at)
+        around = self._grid.calendar.sessions(today - _NEAR, today)
+        return max((day_ms(s.day) for s in around if s.open_ms <= at), default=None)
+
+
+def _wanted(goal: Basis) -> Adjustment:
+    return "split" if goal.adjustment == "unknown" else goal.adjustment
+
 
 # Rebased to another date, prices may be rounded differently; what has no actions is the same to
 # the last bit.
 _REBASED = 1e-6
 _UNSETTLED = ("provisional", "suspect")
-# So far beyond its end a series is looked at that is kept up to date.
+# A series that is kept up to date is compared so many bars beyond its end.
 _MOST_NEWER = 500
 
 
 class StoredBars:
-    """Compares what is held of one series, lane by lane and vendor by vendor.
+    """Compares what is stored of one series, lane by lane and vendor by vendor.
 
     Args:
-        house: the services.
+        services: the installation.
         query: which series and range; with a provider only what that one supplied.
         most: the last so many bars are looked at; None for all of them.
     """
 
-    def __init__(self, house: Services, query: BarsQuery, most: int | None) -> None:
-        self._house = house
+    def __init__(self, services: Services, query: BarsQuery, most: int | None) -> None:
+        self._services = services
         self._query = query
         self._most = most
-        self._store = house.cache.store
-        self._reader = Reader(self._store, house.clock)
+        self._store = services.cache.store
+        self._reader = Reader(self._store, services.clock)
 
     def comparisons(self) -> Iterator[Comparison]:
         """Yield one comparison for each lane and vendor."""
@@ -65,19 +368,19 @@ class StoredBars:
         grid = BarGrid(
             calendar_for(self._query.instrument), key.timeframe, kind.anchor or "session"
         )
-        known = [c for c in view.coverage.within(self._query.span) if c.reason != CLOSED]
-        held = [c for c in known if c.state != "empty"]
+        covered = [c for c in view.coverage.within(self._query.span) if c.reason != CLOSED]
+        stored = [c for c in covered if c.state != "empty"]
         if self._query.provider is not None:
-            held = [c for c in held if c.vendor == self._query.provider]
-        if not held:
+            stored = [c for c in stored if c.vendor == self._query.provider]
+        if not stored:
             return
-        start = self._start(Span(held[0].span.start, held[-1].span.end), grid)
-        reach = Span(start, known[-1].span.end)
-        for vendor in dict.fromkeys(c.vendor for c in held if c.span.overlaps(reach)):
+        start = self._start(Span(stored[0].span.start, stored[-1].span.end), grid)
+        reach = Span(start, covered[-1].span.end)
+        for vendor in dict.fromkeys(c.vendor for c in stored if c.span.overlaps(reach)):
             yield self._of_vendor(key, view, grid, (vendor, reach))
 
     def _start(self, span: Span, grid: BarGrid) -> int:
-        """Return from where on to look at what is held in ``span``."""
+        """Return from where on the stored bars of ``span`` are compared."""
         if self._most is None:
             return span.start
         try:
@@ -88,7 +391,7 @@ class StoredBars:
     def _of_vendor(
         self, key: SeriesKey, view: SeriesView, grid: BarGrid, whose: tuple[str, Span]
     ) -> Comparison:
-        """Compare what one vendor supplied to one lane with what it says now."""
+        """Compare what one vendor supplied to one lane with what it sends now."""
         vendor, reach = whose
         mine = _parts_of(view.coverage.within(reach), vendor)
         newer = self._newer(view, vendor)
@@ -99,7 +402,7 @@ class StoredBars:
             return Comparison(CACHE, vendor, key.folder, span, error=str(error))
 
     def _newer(self, view: SeriesView, vendor: str) -> Span:
-        """Return where the vendor may have bars that are not held yet; nothing for the past.
+        """Return where the vendor may have bars that are not stored yet; empty for the past.
 
         A series that once was asked for up to its time is taken to be kept up to date.
         """
@@ -121,49 +424,50 @@ class StoredBars:
         vendor, span = whose
         adjustment = _common(key, mine)
         query = replace(self._query, span=span, adjustment=adjustment, provider=None)
-        answer = self._reader.answer(query, key, span, Outcome(), lenient=True)
-        goal = Basis(answer.facts.get("adjustment", adjustment), answer.as_of)
-        known = self._known_actions()
-        afresh = Afresh(self._house.selector, self._house.clock, query, grid)
-        said = afresh.ask(vendor, span, goal, known)
-        spans = [s.clip(said.span) for s in coalesce([*(c.span for c in mine), newer])]
-        spans = [s for s in spans if not s.is_empty] or [said.span]
-        now = self._house.clock.now_ms()
+        stored = self._reader.answer(query, key, span, Outcome(), lenient=True)
+        goal = Basis(stored.facts.get("adjustment", adjustment), stored.as_of)
+        actions = self._stored_actions()
+        refetcher = Refetcher(self._services.selector, self._services.clock, query, grid)
+        answer = refetcher.ask(vendor, span, goal, actions)
+        spans = [s.clip(answer.span) for s in coalesce([*(c.span for c in mine), newer])]
+        spans = [s for s in spans if not s.is_empty] or [answer.span]
+        now = self._services.clock.now_ms()
         late = [c.span for c in mine if c.state in _UNSETTLED or not c.stands(now)]
         terms = ComparisonTerms(
             _REBASED if goal.as_of else 0.0,
             unsettled=[*late, newer],
-            actions=[*known, *said.actions],
-            adj_close=goal.as_of is not None and goal.as_of == afresh.today(),
+            actions=[*actions, *answer.actions],
+            adj_close=goal.as_of is not None and goal.as_of == refetcher.today(),
         )
-        found = compare(_cut(answer.table, spans), _cut(said.table, spans), terms)
-        if said.tells_actions:
-            found = found.with_actions(self._other_actions(known, said.actions, vendor, spans))
-        remarks = (*said.remarks, *differing(answer.kind, said.kind, CACHE, vendor))
+        compared = compare(_cut(stored.table, spans), _cut(answer.table, spans), terms)
+        if answer.tells_actions:
+            differing = self._differing_actions(actions, answer.actions, vendor, spans)
+            compared = compared.with_actions(differing)
+        remarks = (*answer.remarks, *kind_remarks(stored.kind, answer.kind, CACHE, vendor))
         return Comparison(
             CACHE,
             vendor,
             key.folder,
             Span(spans[0].start, spans[-1].end),
-            found,
+            compared,
             goal,
             "",
             remarks,
-            said.requests,
+            answer.requests,
         )
 
-    def _other_actions(
-        self, known: Sequence[Action], said: Sequence[Action], vendor: str, spans: Sequence[Span]
+    def _differing_actions(
+        self, ours: Sequence[Action], theirs: Sequence[Action], vendor: str, spans: Sequence[Span]
     ) -> Difference | None:
-        """Return what the vendor says otherwise than what counts here, where that was asked for."""
-        # What happened on the first day concerns none of these bars, and need not be known.
+        """Return splits and dividends that differ from those that count here, where asked for."""
+        # An action of the first day concerns none of these bars, and need not be stored.
         first, last = date_of(spans[0].start), date_of(spans[-1].end - 1)
         days = Span(day_ms(first) + DAY_MS, day_ms(last) + DAY_MS)
         if days.is_empty or not self._store.actions(self._query.instrument.symbol).covers(days):
             return None
-        return differing_actions(known, said, (CACHE, vendor), days)
+        return differing_actions(ours, theirs, (CACHE, vendor), days)
 
-    def _known_actions(self) -> Sequence[Action]:
+    def _stored_actions(self) -> Sequence[Action]:
         """Return the splits and dividends that are stored; none where they are damaged."""
         if self._query.instrument.asset_class != "stock":
             return ()
@@ -181,7 +485,7 @@ def _common(key: SeriesKey, parts: Iterable[Covered]) -> Adjustment:
 
 
 def _parts_of(coverage: Coverage, vendor: str) -> list[Covered]:
-    """Return what a vendor answered for, be it that it has nothing there."""
+    """Return the coverage that a vendor answered for, with bars or without."""
     return [
         c
         for c in coverage

@@ -1,6 +1,6 @@
-"""Hold the cache against the vendors it came from, or two vendors against each other.
+"""Compare the cache with the vendors that it came from, or two vendors with each other.
 
-Vendors are asked afresh and nothing of what they say is stored.
+Vendors are asked anew, and nothing that they send is stored.
 """
 
 from __future__ import annotations
@@ -20,9 +20,15 @@ from ..net.deadline import run_call, seconds_of
 from ..prices.differences import ComparisonTerms, compare, differing_actions
 from ..prices.splice import AGGREGATES, ONE_MARKET
 from ..wiring import Services, build
-from .compare import StoredBars
-from .refetch import Afresh, Said
-from .verification import Comparison, Verification, VerifiedSeries, differing
+from .compare import (
+    Comparison,
+    Refetcher,
+    StoredBars,
+    VendorAnswer,
+    Verification,
+    VerifiedSeries,
+    kind_remarks,
+)
 
 __all__ = ["VerifyQuestion", "verify", "verify_with"]
 
@@ -58,10 +64,10 @@ def verify(
     cache_dir: str | Path | None = None,
     config_path: str | Path | None = None,
 ) -> Verification:
-    """Compare what is cached with what its vendors say today, or two vendors; store nothing.
+    """Compare what is cached with what its vendors send today, or two vendors; store nothing.
 
     Args:
-        symbol, timeframe: which series; all of its lanes in the cache are looked at.
+        symbol, timeframe: which series; all of its lanes in the cache are compared.
         start, end: as for the data manager. Without a start: the last 500 bars.
         provider: of the cache only what this vendor supplied; with ``against`` the first vendor.
         against: the second vendor; the cache is left out.
@@ -82,14 +88,14 @@ def verify(
     return run_call(services.clock, seconds, verify_with, services, asked)
 
 
-def verify_with(house: Services, asked: VerifyQuestion) -> Verification:
+def verify_with(services: Services, asked: VerifyQuestion) -> Verification:
     """Compare as :func:`verify` does, with services that are there already; raises the same."""
     if asked.against is not None:
-        return _two_vendors(house, asked)
+        return _two_vendors(services, asked)
     start = asked.start if asked.start is not None else _EVER
-    query = _query(house, asked, (start, asked.end, None), asked.provider)
+    query = _query(services, asked, (start, asked.end, None), asked.provider)
     most = USUAL_BARS if asked.start is None and not asked.whole else None
-    found = tuple(StoredBars(house, query, most).comparisons())
+    found = tuple(StoredBars(services, query, most).comparisons())
     if not found:
         whose = f" from {query.provider}" if query.provider else ""
         raise QueryError(
@@ -101,13 +107,13 @@ def verify_with(house: Services, asked: VerifyQuestion) -> Verification:
 
 
 def _query(
-    house: Services, asked: VerifyQuestion, bounds: tuple[Any, Any, Any], provider: str | None
+    services: Services, asked: VerifyQuestion, bounds: tuple[Any, Any, Any], provider: str | None
 ) -> BarsQuery:
-    return house.client.query(asked.symbol, asked.timeframe, *bounds, Wishes(provider))
+    return services.client.query(asked.symbol, asked.timeframe, *bounds, Wishes(provider))
 
 
-def _two_vendors(house: Services, asked: VerifyQuestion) -> Verification:
-    """Compare what two vendors say now; the cache is neither read nor written."""
+def _two_vendors(services: Services, asked: VerifyQuestion) -> Verification:
+    """Compare what two vendors send now; the cache is neither read nor written."""
     if asked.provider is None:
         raise QueryError(
             f"against {asked.against!r} needs a vendor to be compared with it", hint="name provider"
@@ -115,24 +121,26 @@ def _two_vendors(house: Services, asked: VerifyQuestion) -> Verification:
     if asked.whole:
         raise QueryError("two vendors have no end: give a start", symbol=asked.symbol)
     bounds = (asked.start, asked.end, None)
-    first, second = (_query(house, asked, bounds, v) for v in (asked.provider, asked.against))
+    first, second = (_query(services, asked, bounds, v) for v in (asked.provider, asked.against))
     one, other = first.provider or "", second.provider or ""
     if one == other:
         raise QueryError(f"{one} cannot be compared with itself", symbol=asked.symbol)
     grid = BarGrid(calendar_for(first.instrument), first.timeframe)
-    afresh = Afresh(house.selector, house.clock, first, grid)
+    refetcher = Refetcher(services.selector, services.clock, first, grid)
     subject = VerifiedSeries(first.instrument, first.timeframe)
     try:
-        goal = Basis("split", afresh.today())
-        ours = afresh.ask(one, first.span, goal)
-        theirs = afresh.ask(other, first.span, goal, ours.actions)
+        goal = Basis("split", refetcher.today())
+        ours = refetcher.ask(one, first.span, goal)
+        theirs = refetcher.ask(other, first.span, goal, ours.actions)
     except DataError as error:
         failed = Comparison(one, other, "", first.span, error=str(error))
         return Verification(subject, (failed,))
     return Verification(subject, (_between((one, ours), (other, theirs), goal),))
 
 
-def _between(one: tuple[str, Said], other: tuple[str, Said], goal: Basis) -> Comparison:
+def _between(
+    one: tuple[str, VendorAnswer], other: tuple[str, VendorAnswer], goal: Basis
+) -> Comparison:
     (name, ours), (rival, theirs) = one, other
     span = ours.span.clip(theirs.span)
     kinds = ours.kind, theirs.kind
@@ -146,9 +154,9 @@ def _between(one: tuple[str, Said], other: tuple[str, Said], goal: Basis) -> Com
     )
     found = compare(ours.table.within(span), theirs.table.within(span), terms)
     if ours.tells_actions and theirs.tells_actions:
-        told = differing_actions(ours.actions, theirs.actions, (name, rival), span)
-        found = found.with_actions(told)
-    remarks = [*ours.remarks, *theirs.remarks, *differing(*kinds, name, rival)]
+        differing = differing_actions(ours.actions, theirs.actions, (name, rival), span)
+        found = found.with_actions(differing)
+    remarks = [*ours.remarks, *theirs.remarks, *kind_remarks(*kinds, name, rival)]
     if not terms.volume:
         remarks.append("volumes are not compared: they count different trades")
     return Comparison(

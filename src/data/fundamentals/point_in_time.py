@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date, timedelta
 
 from ..model.fundamentals import NEXT_REPORT, Snapshot
-from ..model.instant import date_of
+from ..model.instant import DAY_MS, date_of, day_ms
 
 _UNTOLD = "{} does not tell when it was filed"
 
@@ -50,3 +51,29 @@ def _why(snapshot: Snapshot, then: str) -> str:
     later = len([s for s in snapshot.statements if s.filed_at > then])
     parts = [f"{later} filed after {then}"] * bool(later) + [f"{untold} untold"] * bool(untold)
     return ", ".join(parts)
+
+
+# --- from when on a company's own calendar makes what was said about it old
+
+# A report is public on its day, and vendors take days to file it away: asked again the day after, and
+# once more when it should have arrived.
+_AFTER_DAYS = (1, 4)
+
+
+def last_turn_ms(days: Iterable[str], now_ms: int) -> int:
+    """Return the latest instant by now before which answers are old; 0 where there is none.
+
+    Args:
+        days: ISO dates of reports, announced or past; what is none is passed over.
+        now_ms: UTC milliseconds.
+    """
+    turns = (start + after * DAY_MS for start in _starts(days) for after in _AFTER_DAYS)
+    return max((turn for turn in turns if turn <= now_ms), default=0)
+
+
+def _starts(days: Iterable[str]) -> Iterable[int]:
+    for day in days:
+        try:
+            yield day_ms(date.fromisoformat(day[:10]))
+        except ValueError:
+            continue
