@@ -59,7 +59,7 @@ def test_json_is_the_record(run: Run) -> None:
 def test_what_was_not_public_then_is_told(run: Run) -> None:
     ran = run("fundamentals", "AAPL", "--as-of", "2024-06-01")
     assert "not public by 2024-06-01" in ran.out
-    assert "fmp told it after 2024-06-01: dividend_yield, market_cap, pe_ratio" in ran.out
+    assert "fmp reported it after 2024-06-01: dividend_yield, market_cap, pe_ratio" in ran.out
 
 
 @pytest.mark.usefixtures("held")

@@ -99,7 +99,7 @@ def test_reports_tell_their_own_currency_and_when_they_were_filed() -> None:
     assert [s.filed_at for s in said.statements] == ["2024-02-09", "", "2022-02-11"]
     known, withheld = as_known(said, date(2023, 6, 30))
     assert [s.period_end for s in known.statements] == ["2021-12-31"]
-    assert withheld["statements"] == "1 filed after 2023-06-30, 1 untold"
+    assert withheld["statements"] == "1 filed after 2023-06-30, 1 without a date"
 
 
 def test_the_next_report_is_the_first_behind_all_that_were_told() -> None:

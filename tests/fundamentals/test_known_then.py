@@ -36,10 +36,10 @@ def test_nothing_of_later() -> None:
     assert known.statements == REPORTS[1:2]
     assert known.blocks == {}
     assert withheld == {
-        "market_cap": "acme told it after 2023-02-21",
-        "pe_ratio": "acme does not tell when it was filed",
+        "market_cap": "acme reported it after 2023-02-21",
+        "pe_ratio": "acme does not report when it was filed",
         "net_income": "filed on 2024-02-20",
-        "statements": "1 filed after 2023-02-21, 1 untold",
+        "statements": "1 filed after 2023-02-21, 1 without a date",
     }
 
 

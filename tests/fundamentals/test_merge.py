@@ -107,7 +107,7 @@ def test_conflicts_tell_field_vendor_value_and_currency() -> None:
     "other, why",
     [
         (Fact(100.0, "money", "GBP"), "in GBP, not USD"),
-        (Fact(50.0, "money"), "in a currency that one of them does not tell"),
+        (Fact(50.0, "money"), "in a currency that one of them does not name"),
         (Fact(95.0, "money"), None),
         (Fact(91.0, "money", "USD"), None),
         (Fact(50.0, "money", "USD", "TTM"), None),

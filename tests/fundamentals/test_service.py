@@ -335,7 +335,7 @@ def test_a_symbol_that_nobody_knows(
     vendors.bodies = {}
     with caplog.at_level(logging.WARNING):
         assert manager.get_fundamentals("ZZZZ") == {}
-    assert "no vendor tells profile of ZZZZ" in caplog.text
+    assert "no vendor has profile of ZZZZ" in caplog.text
     assert not (cache / "fundamentals" / "ZZZZ").exists()
 
 
@@ -520,10 +520,10 @@ def test_who_tells_no_filing_dates_says_so(manager: DataManager, vendors: Vendor
     }
     record = manager.get_fundamentals("AAPL", data_type="statements", as_of="2023-12-31")
     assert told(record)["withheld"]["alpha_vantage"] == {
-        "statements": "alpha_vantage does not tell when it was filed"
+        "statements": "alpha_vantage does not report when it was filed"
     }
     record = manager.get_fundamentals("AAPL", as_of="2023-12-31")
-    assert "told it after 2023-12-31" in told(record)["withheld"]["fmp"]["market_cap"]
+    assert "reported it after 2023-12-31" in told(record)["withheld"]["fmp"]["market_cap"]
     assert "profile" not in record  # the block is of today
 
 

@@ -1,1 +1,1 @@
-"""Fundamentals: what each vendor says about a company, merged into one record that tells who said what."""
+"""Fundamentals: what each vendor has of a company, merged into one record with the vendor of each value."""

@@ -1,4 +1,4 @@
-"""Who can be asked at all: found out without loading a single downloader."""
+"""Which vendors can be asked: decided without loading a single downloader."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..vendors.registry import key_names, row_of
 
 @dataclass(frozen=True)
 class CompanyQuery:
-    """About whom and what is asked.
+    """The company and the type of data that a call asks for.
 
     Attributes:
         listing: market, exchange, country and currency of the instrument's listing.
@@ -34,7 +34,7 @@ class CompanyQuery:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Tells who can be asked.
+    """Decides which vendors can be asked.
 
     Args:
         selector: holds the rules and the downloaders; duck-typed, users patch its ``downloaders``.
@@ -47,13 +47,13 @@ class Candidates:
     def usual(self, about: CompanyQuery) -> tuple[tuple[str, ...], dict[str, str]]:
         """Return the vendors of the rules that can be asked, and others' downloaders, in order.
 
-        The second part tells why the rest of the rules' vendors cannot.
+        The second part has the reason for each vendor of the rules that cannot.
         """
         ours = self.rules.order(about.data_type)
         names = dict.fromkeys(known_vendor(n) or n for n in (*ours, *self.selector.downloaders))
-        told = {name: self.objection(name, about) for name in names}
-        able = tuple(name for name, why in told.items() if not why)
-        unable = {name: why for name, why in told.items() if why and name in ours}
+        objections = {name: self.objection(name, about) for name in names}
+        able = tuple(name for name, why in objections.items() if not why)
+        unable = {name: why for name, why in objections.items() if why and name in ours}
         return (able if self.rules.asks_others else able[:1]), unable
 
     def objection(self, vendor: str, about: CompanyQuery) -> str:
@@ -71,10 +71,10 @@ class Candidates:
         )
 
     def _lacking(self, vendor: str) -> str:
-        said = self.selector.parsed_rules.provider(vendor)
-        if not said.api_key_required:
+        rules = self.selector.parsed_rules.provider(vendor)
+        if not rules.api_key_required:
             return ""
-        keys = vendor_credentials(vendor, said.api_key_env, said.secret_key_env)
+        keys = vendor_credentials(vendor, rules.api_key_env, rules.secret_key_env)
         missing = [name for name in key_names(vendor) if name not in keys]
         return f"{missing[0]} is not set" if missing else ""
 

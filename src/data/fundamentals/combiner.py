@@ -1,4 +1,4 @@
-"""Combine what several vendors said, by the fundamentals file."""
+"""Combine the answers of several vendors, by the fundamentals file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class FundamentalsCombiner:
-    """Makes one record of several vendors' words. Thread-safe: it changes nothing of itself.
+    """Makes one record of several vendors' answers. Thread-safe: it keeps no state.
 
     Args:
         config_path: a fundamentals file laid over the packaged one; it must exist. Default:
@@ -60,8 +60,8 @@ class FundamentalsCombiner:
         """Return one record out of vendor to payload; empty where there is nothing.
 
         Payloads are mappings (or dataclasses) of fields, as the cache keeps them or as any program
-        writes them; of values without a unit nothing is guessed. ``_metadata`` tells which field is
-        whose, what conflicts, and what was not believed.
+        writes them; of values without a unit nothing is guessed. ``_metadata`` has the vendor of each
+        field, what conflicts, and which values were dropped.
         """
         now_ms = self._clock.now_ms()
         payloads = {name: _mapping(payload) for name, payload in provider_data.items()}
@@ -72,37 +72,37 @@ class FundamentalsCombiner:
         ]
         symbols = (s.facts["symbol"].value for s in snapshots if "symbol" in s.facts)
         kind = canonical_type(data_type) or data_type
-        story = RecordContext(
+        context = RecordContext(
             str(next(symbols, "")), kind, now_ms, required=self.rules.required_fields
         )
-        record = self.record(snapshots, strategy, story)
+        record = self.record(snapshots, strategy, context)
         # Under the names that the payloads have for them, too.
-        said = {name for payload in payloads.values() for name in payload}
+        names = {name for payload in payloads.values() for name in payload}
         return record | {
             alias: record[name]
             for alias, name in FIELD_ALIASES.items()
-            if alias in said and name in record
+            if alias in names and name in record
         }
 
     def record(
         self,
         snapshots: Iterable[Snapshot],
         strategy: str,
-        story: RecordContext,
+        context: RecordContext,
         order: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Return one record out of snapshots; an unknown strategy is the usual one, with a warning.
 
         Args:
             snapshots, strategy, order: see :func:`.merge.merge`.
-            story: what is told beside the fields.
+            context: what ``_metadata`` reports beside the fields.
         """
         if strategy not in STRATEGIES:
             log.warning("no strategy is called %r: priority_based is taken", strategy)
             strategy = STRATEGIES[0]
         whole = [with_reported(snapshot) for snapshot in snapshots]
-        merged = merge(whole, self.rules, story.data_type, strategy, order)
-        return record_of(merged, whole, story)
+        merged = merge(whole, self.rules, context.data_type, strategy, order)
+        return record_of(merged, whole, context)
 
     def get_provider_sequence(self, data_type: str) -> list[str]:
         """Return the vendors of a data type, the most trusted first."""

@@ -1,4 +1,4 @@
-"""Asking vendors: loaded when somebody has to be asked."""
+"""Ask vendors for fundamentals, all at once; loaded when the cache lacks some."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class FundamentalsSupply:
 
     Args:
         selector: makes downloaders; duck-typed, users patch its ``downloaders``.
-        cache: keeps what they say, late answers too.
+        cache: keeps their answers, late ones too.
         rules: how long a lookup may take, and how many copies are kept.
         clock: measures what is left of the call's time.
     """
@@ -48,22 +48,22 @@ class FundamentalsSupply:
     rules: FundamentalsRules
     clock: Clock
 
-    def ask(self, vendors: Iterable[str], asked: TableQuestion) -> Mapping[str, Outcome]:
-        """Ask ``vendors`` at once; what each said, or the error that kept it from answering."""
-        jobs = {vendor: partial(self._asked_and_kept, vendor, asked) for vendor in vendors}
+    def ask(self, vendors: Iterable[str], question: TableQuestion) -> Mapping[str, Outcome]:
+        """Ask ``vendors`` at once; return each one's answer, or the error in its place."""
+        jobs = {vendor: partial(self._asked_and_kept, vendor, question) for vendor in vendors}
         return ask_all(jobs, self.clock, self.rules.budget_s)
 
-    def _asked_and_kept(self, vendor: str, asked: TableQuestion) -> Snapshot:
-        snapshot = self._job(vendor, asked)()
+    def _asked_and_kept(self, vendor: str, question: TableQuestion) -> Snapshot:
+        snapshot = self._job(vendor, question)()
         try:
             self.cache.keep(snapshot)
             if self.rules.cleans_up:
                 self.cache.tidy(snapshot.symbol, self.rules.copies, self.rules.min_quality)
         except CacheError as exc:
-            log.warning("what %s says about %s is not kept: %s", vendor, asked.symbol, exc)
+            log.warning("the answer of %s about %s is not kept: %s", vendor, question.symbol, exc)
         return snapshot
 
-    def _job(self, vendor: str, asked: TableQuestion) -> Job:
+    def _job(self, vendor: str, question: TableQuestion) -> Job:
         """Return what asks a vendor; downloaders are made when first needed.
 
         Raises:
@@ -74,12 +74,12 @@ class FundamentalsSupply:
             raise MissingCredentialsError(f"{vendor} cannot be used here", provider=vendor)
         table = table_of(vendor)
         if table is not None and is_asked_by_table(downloader):
-            return partial(ask_by_table, downloader, table, asked)
+            return partial(ask_by_table, downloader, table, question)
         sender = own_sender(self.selector, vendor, downloader)
-        return partial(ask_foreign, downloader, vendor, asked, sender)
+        return partial(ask_foreign, downloader, vendor, question, sender)
 
 
-# --- ask several vendors at once and wait for them as long as a lookup may take
+# --- all at once, as long as a lookup may take --------------------------------------------------
 
 Job = Callable[[], Snapshot]
 Outcome = Snapshot | DataError
@@ -88,11 +88,11 @@ _CLOCK = SystemClock()
 
 
 def ask_all(jobs: Mapping[str, Job], clock: Clock, budget_s: float) -> dict[str, Outcome]:
-    """Return what each job came to; together they take no longer than what they have.
+    """Return the outcome of each job; together they take no longer than the call may.
 
-    That is the time that the caller gave to the call, and ``budget_s`` seconds where it gave none.
-    A vendor that takes longer counts as failed. Its thread goes on, so that what it says in the
-    end can be kept, and keeps no process from ending.
+    That is the ``timeout`` of the caller, and ``budget_s`` seconds where it gave none. A vendor
+    that takes longer counts as failed. Its thread goes on, so that a late answer can be kept, and
+    keeps no process from ending.
     """
     deadline = current_deadline(clock)
     if deadline.is_over:
@@ -136,20 +136,20 @@ def _late(vendor: str, seconds: float, is_fixed: bool) -> ProviderTimeoutError:
     return error
 
 
-# --- ask one vendor: by its table where it is ours, by its own method where it is a user's
+# --- one vendor: by its table, or by a method of a user's downloader ------------------------------
 
 
 def is_asked_by_table(downloader: Any) -> bool:
-    """Tell whether a downloader is ours, and nobody has replaced its ``get_fundamentals``."""
+    """Tell whether a downloader is the library's, its ``get_fundamentals`` not replaced."""
     method = getattr(type(downloader), "get_fundamentals", None)
     own = getattr(downloader, "__dict__", {})
     return method is BaseDataDownloader.get_fundamentals and "get_fundamentals" not in own
 
 
 def ask_foreign(
-    downloader: Any, vendor: str, asked: TableQuestion, make_sender: OwnSender | None = None
+    downloader: Any, vendor: str, question: TableQuestion, make_sender: OwnSender | None = None
 ) -> Snapshot:
-    """Return what ``downloader.get_fundamentals(symbol)`` says; a mapping or a dataclass.
+    """Return the answer of ``downloader.get_fundamentals(symbol)``, a mapping or a dataclass.
 
     Raises:
         NoDataError: it has nothing.
@@ -157,31 +157,31 @@ def ask_foreign(
         ForeignError: it raised something of its own.
         DataError: it raised this, or failed lately and was not asked.
     """
-    spelled = asked.instrument.spelling(vendor)
-    door = f"fundamentals/{asked.data_type}"
-    found = call_own(
-        lambda: _read(downloader.get_fundamentals(spelled), vendor, asked.symbol),
+    spelled = question.instrument.spelling(vendor)
+    door = f"fundamentals/{question.data_type}"
+    payload = call_own(
+        lambda: _read(downloader.get_fundamentals(spelled), vendor, question.symbol),
         vendor,
         door,
         make_sender,
     )
-    if not found:
-        raise NoDataError(f"{vendor} has nothing about {asked.symbol}", provider=vendor)
-    return snapshot_of(vendor, asked.symbol, found, asked.now_ms)
+    if not payload:
+        raise NoDataError(f"{vendor} has nothing about {question.symbol}", provider=vendor)
+    return snapshot_of(vendor, question.symbol, payload, question.now_ms)
 
 
-def _read(found: Any, vendor: str, symbol: str) -> Mapping[str, Any]:
-    """Return what a downloader that is not ours told; None is nothing.
+def _read(payload: Any, vendor: str, symbol: str) -> Mapping[str, Any]:
+    """Return the payload of a user's downloader as a mapping; None is an empty one.
 
     Raises:
         ResponseFormatError: it is neither a mapping nor a dataclass.
     """
-    if is_dataclass(found) and not isinstance(found, type):
-        found = asdict(found)
-    if found is not None and not isinstance(found, Mapping):
+    if is_dataclass(payload) and not isinstance(payload, type):
+        payload = asdict(payload)
+    if payload is not None and not isinstance(payload, Mapping):
         raise ResponseFormatError(
-            f"{vendor} returned a {type(found).__name__} for {symbol}, not a mapping",
+            f"{vendor} returned a {type(payload).__name__} for {symbol}, not a mapping",
             provider=vendor,
             symbol=symbol,
         )
-    return found or {}
+    return payload or {}

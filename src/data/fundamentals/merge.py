@@ -1,4 +1,4 @@
-"""Several vendors' words about one company made one record that tells whose each value is."""
+"""Several vendors' answers about one company, merged into one record with the vendor of each value."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..model.fundamentals import (
 )
 from ..model.fundamentals_rules import FundamentalsRules
 
-# Factors by which vendors differ who mean the same and write it in other units.
+# Factors by which values differ that mean the same in other units.
 _SCALES = {
     100.0: "percent against a fraction, or hundredths of a currency?",
     1e3: "thousands against units?",
@@ -42,13 +42,14 @@ class Merged:
 
     Attributes:
         fields: field to what was chosen.
-        statements: of the most trusted vendor that has any, and who that is.
+        statements: of the most trusted vendor that has any.
+        statements_from: that vendor.
         blocks: the vendors' own blocks, by their names; of two of one name the more trusted one's.
         conflicts: what differs from what was chosen; plain rows.
-        dropped: field, vendor and reason of values not believed; plain rows.
+        dropped: field, vendor and reason of values that cannot be true; plain rows.
         refused: vendor to why nothing of it was taken.
         used: vendors of which something was, the most trusted first.
-        strategy: what was done, in the end.
+        strategy: how values were chosen.
     """
 
     fields: Mapping[str, Chosen] = field(default_factory=dict)
@@ -73,10 +74,10 @@ def merge(
 
     Args:
         snapshots: one a vendor.
-        rules: whom to trust more, and how far values may differ.
+        rules: the vendors by trust, and how far values may differ.
         data_type: decides the order of vendors.
-        strategy: ``priority_based`` takes the first vendor that tells a field, ``quality_based``
-            the one that tells most of what matters, ``consensus`` averages what is near together
+        strategy: ``priority_based`` takes the first vendor that has a field, ``quality_based``
+            the one that has most of the fields that matter, ``consensus`` averages what is near together
             and comparable.
         order: the vendors as the caller named them, the most trusted first; it goes before every
             order of the rules.
@@ -89,10 +90,10 @@ def merge(
     fields: dict[str, Chosen] = {}
     conflicts: list[dict[str, Any]] = []
     for name in dict.fromkeys(name for s in believed for name in s.facts):
-        told = _in_order(name, believed, rules, order or rules.order(data_type, name), how)
-        fields[name] = _chosen(told, rules) if strategy == "consensus" else _first(told)
+        facts = _in_order(name, believed, rules, order or rules.order(data_type, name), how)
+        fields[name] = _chosen(facts, rules) if strategy == "consensus" else _first(facts)
         if rules.reports_conflicts:
-            conflicts += _conflicts(name, told, fields[name], rules.tolerance)
+            conflicts += _conflicts(name, facts, fields[name], rules.tolerance)
     reporter = next((s for s in believed if s.statements), None)
     return Merged(
         fields,
@@ -108,7 +109,7 @@ def merge(
 
 
 def with_reported(snapshot: Snapshot) -> Snapshot:
-    """Return ``snapshot`` with what only its newest statements tell among its facts."""
+    """Return ``snapshot`` with what stands in its newest statements alone among its facts."""
     from_reports: dict[str, Fact] = {}
     newest = sorted(snapshot.statements, key=lambda s: s.period_end, reverse=True)
     for report in sorted(newest, key=lambda s: s.period != "FY"):
@@ -150,37 +151,37 @@ def _in_order(
     order: Sequence[str],
     how: str,
 ) -> list[tuple[Snapshot, Fact]]:
-    """Return who tells a field and what, the most trusted first; stale answers come last."""
-    told = [(s, s.facts[name]) for s in snapshots if name in s.facts]
-    if len(told) < 2:
-        return told
-    ranks = _ranks((s for s, _ in told), order)
+    """Return the values of a field with their snapshots, the most trusted first, stale ones last."""
+    facts = [(s, s.facts[name]) for s in snapshots if name in s.facts]
+    if len(facts) < 2:
+        return facts
+    ranks = _ranks((s for s, _ in facts), order)
 
     def rank(entry: tuple[Snapshot, Fact]) -> tuple[bool, float, int]:
         one = entry[0]
         worth = quality(one.facts) * rules.grades.get(one.vendor, 3.0) if how == _BY_WORTH else 0.0
         return one.is_stale, -worth, ranks[one.vendor]
 
-    return sorted(told, key=rank)
+    return sorted(facts, key=rank)
 
 
-def _first(told: Sequence[tuple[Snapshot, Fact]]) -> Chosen:
-    snapshot, fact = told[0]
+def _first(facts: Sequence[tuple[Snapshot, Fact]]) -> Chosen:
+    snapshot, fact = facts[0]
     return Chosen(fact, (snapshot.vendor,))
 
 
-def _chosen(told: Sequence[tuple[Snapshot, Fact]], rules: FundamentalsRules) -> Chosen:
+def _chosen(facts: Sequence[tuple[Snapshot, Fact]], rules: FundamentalsRules) -> Chosen:
     """Return the mean of what may be compared with the first, where all of it is near together."""
-    first = told[0][1]
+    first = facts[0][1]
     peers = [
-        (s, f) for s, f in told if _is_comparable(first, f) and s.is_stale == told[0][0].is_stale
+        (s, f) for s, f in facts if _is_comparable(first, f) and s.is_stale == facts[0][0].is_stale
     ]
     if len(peers) < 2:
-        return _first(told)
+        return _first(facts)
     numbers = [float(f.value) for _, f in peers]
     mean = math.fsum(numbers) / len(numbers)
     if any(abs(n - mean) > rules.consensus_tolerance * abs(mean) for n in numbers):
-        return _first(told)
+        return _first(facts)
     return Chosen(replace(first, value=mean), tuple(s.vendor for s, _ in peers))
 
 
@@ -193,11 +194,11 @@ def _is_comparable(one: Fact, other: Fact) -> bool:
 
 
 def _conflicts(
-    name: str, told: Sequence[tuple[Snapshot, Fact]], chosen: Chosen, tolerance: float
+    name: str, facts: Sequence[tuple[Snapshot, Fact]], chosen: Chosen, tolerance: float
 ) -> Iterable[dict[str, Any]]:
-    """Yield what others say that differs; another period is no other opinion."""
+    """Yield the values of others that differ; one of another period is no conflict."""
     base = chosen.fact
-    for snapshot, fact in told:
+    for snapshot, fact in facts:
         if snapshot.vendor in chosen.vendors and len(chosen.vendors) == 1:
             continue
         if isinstance(fact.value, str) or isinstance(base.value, str) or fact.period != base.period:
@@ -227,7 +228,7 @@ def _difference(base: Fact, fact: Fact, here: float, there: float, tolerance: fl
     if base.unit != fact.unit:
         return "of an unknown unit" if not (base.unit and fact.unit) else f"in {fact.unit}"
     if base.currency != fact.currency:
-        return "in a currency that one of them does not tell"
+        return "in a currency that one of them does not name"
     smallest = min(abs(here), abs(there))
     factor = largest / smallest if smallest else math.inf
     for scale, guess in _SCALES.items():
@@ -243,7 +244,7 @@ def _blocks(snapshots: Sequence[Snapshot]) -> dict[str, Any]:
     return merged
 
 
-# --- whether answers are about one and the same company
+# --- are answers about one and the same company? -----------------------------------------------
 
 # Legal forms and words that half of all names contain.
 _COMMON = frozenset(
@@ -256,19 +257,19 @@ _COMMON = frozenset(
 def strangers(snapshots: Sequence[Snapshot]) -> dict[str, str]:
     """Return vendor to reason for answers that are about another company than the others'.
 
-    An answer that names the symbol asked for is what was asked for, whatever it calls the
-    company. Where none does, the first one rules.
+    An answer that names the symbol asked for is about it, whatever it calls the company. Where
+    none does, the first one is the reference.
     """
     named = [s for s in snapshots if _name(s)]
-    proven = [s for s in named if s.names_symbol] or named[:1]
-    found = {}
+    reference = [s for s in named if s.names_symbol] or named[:1]
+    reasons = {}
     for one in named:
-        if any(_words(_name(one)) & _words(_name(p)) for p in proven):
+        if any(_words(_name(one)) & _words(_name(p)) for p in reference):
             continue
-        found[one.vendor] = (
-            f"it answered about {_name(one)!r}, {proven[0].vendor} about {_name(proven[0])!r}"
+        reasons[one.vendor] = (
+            f"it answered about {_name(one)!r}, {reference[0].vendor} about {_name(reference[0])!r}"
         )
-    return found
+    return reasons
 
 
 def _name(snapshot: Snapshot) -> str:
@@ -277,6 +278,6 @@ def _name(snapshot: Snapshot) -> str:
 
 
 def _words(name: str) -> frozenset[str]:
-    """Return what tells a company apart in its name; all of it where nothing does."""
+    """Return the words that distinguish a company's name; all of them where none does."""
     words = frozenset(re.findall(r"\w+", name.lower()))
     return (words - _COMMON) or words

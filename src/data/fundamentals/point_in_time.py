@@ -1,4 +1,4 @@
-"""What was public on a day: nothing that was filed, or told, later."""
+"""What was public on a day, and from when on answers are old by the company's own calendar."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from datetime import date, timedelta
 from ..model.fundamentals import NEXT_REPORT, Snapshot
 from ..model.instant import DAY_MS, date_of, day_ms
 
-_UNTOLD = "{} does not tell when it was filed"
+_NO_DATE = "{} does not report when it was filed"
 
 
 def as_known(snapshot: Snapshot, last_day: date) -> tuple[Snapshot, dict[str, str]]:
     """Return what of ``snapshot`` was public by the end of ``last_day``, and why the rest was not.
 
-    A report was public from its filing date on; what has no period holds for the time of asking. Of
+    A report was public from its filing date on; a value without a period holds for the time of asking. Of
     a filing only the day is known: to look from within a day, give the day before.
     """
     then = last_day.isoformat()
-    told_then = date_of(snapshot.fetched_at_ms) <= last_day
+    was_fetched = date_of(snapshot.fetched_at_ms) <= last_day
     withheld: dict[str, str] = {}
     for name, fact in snapshot.facts.items():
-        # Names and sectors hardly change; when it is to report does.
-        if told_then or (fact.unit == "text" and name != NEXT_REPORT):
+        # Names and sectors hardly change; the date of the next report does.
+        if was_fetched or (fact.unit == "text" and name != NEXT_REPORT):
             continue
         if not fact.period:
-            withheld[name] = f"{snapshot.vendor} told it after {then}"
+            withheld[name] = f"{snapshot.vendor} reported it after {then}"
         elif not fact.filed_at:
-            withheld[name] = _UNTOLD.format(snapshot.vendor)
+            withheld[name] = _NO_DATE.format(snapshot.vendor)
         elif fact.filed_at > then:
             withheld[name] = f"filed on {fact.filed_at}"
-    kept = tuple(s for s in snapshot.statements if told_then or "" < s.filed_at <= then)
+    kept = tuple(s for s in snapshot.statements if was_fetched or "" < s.filed_at <= then)
     if len(kept) < len(snapshot.statements):
         withheld["statements"] = _why(snapshot, then)
     facts = {name: fact for name, fact in snapshot.facts.items() if name not in withheld}
-    blocks = snapshot.blocks if told_then else {}
+    blocks = snapshot.blocks if was_fetched else {}
     return replace(snapshot, facts=facts, statements=kept, blocks=blocks), withheld
 
 
@@ -45,15 +45,17 @@ def last_day_of(moment: date | int) -> date:
 
 
 def _why(snapshot: Snapshot, then: str) -> str:
-    untold = sum(1 for s in snapshot.statements if not s.filed_at)
-    if untold == len(snapshot.statements):
-        return _UNTOLD.format(snapshot.vendor)
+    undated = sum(1 for s in snapshot.statements if not s.filed_at)
+    if undated == len(snapshot.statements):
+        return _NO_DATE.format(snapshot.vendor)
     later = len([s for s in snapshot.statements if s.filed_at > then])
-    parts = [f"{later} filed after {then}"] * bool(later) + [f"{untold} untold"] * bool(untold)
+    parts = [f"{later} filed after {then}"] * bool(later) + [f"{undated} without a date"] * bool(
+        undated
+    )
     return ", ".join(parts)
 
 
-# --- from when on a company's own calendar makes what was said about it old
+# --- when answers are old -----------------------------------------------------------------------
 
 # A report is public on its day, and vendors take days to file it away: asked again the day after, and
 # once more when it should have arrived.
@@ -64,7 +66,7 @@ def last_turn_ms(days: Iterable[str], now_ms: int) -> int:
     """Return the latest instant by now before which answers are old; 0 where there is none.
 
     Args:
-        days: ISO dates of reports, announced or past; what is none is passed over.
+        days: ISO dates of reports, announced or past; texts that are no date are passed over.
         now_ms: UTC milliseconds.
     """
     turns = (start + after * DAY_MS for start in _starts(days) for after in _AFTER_DAYS)

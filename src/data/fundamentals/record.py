@@ -1,4 +1,4 @@
-"""The record that users get: values flat, the vendors' blocks, and whose each value is."""
+"""The record that users get: values flat, the vendors' blocks, and the vendor of each value."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class RecordContext:
     """How a record came about, beside what is in it.
 
     Attributes:
-        symbol, data_type: what was asked; ours, canonical.
+        symbol, data_type: what was asked for, in canonical spelling.
         now_ms: when it was put together.
-        asked: the vendors that were to say something, in order.
+        asked: the vendors that were to answer, in order.
         failed: vendor to why it did not.
         not_asked: vendors of the rules to why they cannot be asked about it here.
         listing: market, exchange, country and currency of the listing, by its symbol.
-        from_cache: vendors whose words were read from the cache.
-        as_of: the day whose knowledge was wanted, ISO; empty for today's.
+        from_cache: vendors whose answers were read from the cache.
+        as_of: the day by which it had to be public, ISO; empty for today.
         withheld: field to why it was not public then, by vendor.
-        required: fields whose lack is told.
+        required: fields that are reported where they are missing.
     """
 
     symbol: str
@@ -43,13 +43,13 @@ class RecordContext:
 
 
 def record_of(
-    merged: Merged, snapshots: Iterable[Snapshot], story: RecordContext
+    merged: Merged, snapshots: Iterable[Snapshot], context: RecordContext
 ) -> dict[str, Any]:
-    """Return the record; empty where nobody knows anything. It is the caller's own."""
+    """Return the record; empty where no vendor has anything. It is the caller's own."""
     if not merged.used:
         return {}
-    said = {snapshot.vendor: snapshot for snapshot in snapshots}
-    newest = max(said[vendor].fetched_at_ms for vendor in merged.used)
+    by_vendor = {snapshot.vendor: snapshot for snapshot in snapshots}
+    newest = max(by_vendor[vendor].fetched_at_ms for vendor in merged.used)
     ordered = dict.fromkeys((*(n for n in FIELDS if n in merged.fields), *merged.fields))
     merged = replace(merged, fields={name: merged.fields[name] for name in ordered})
     values = {name: chosen.fact.value for name, chosen in merged.fields.items()}
@@ -59,10 +59,10 @@ def record_of(
         record["statements"] = [
             plain_statement(s) | {"vendor": merged.statements_from} for s in merged.statements
         ]
-    if story.symbol:
-        record |= {"symbol": story.symbol, "ticker": story.symbol}
-    if story.listing.get("market", "unknown") != "unknown":
-        record["market"] = story.listing["market"]
+    if context.symbol:
+        record |= {"symbol": context.symbol, "ticker": context.symbol}
+    if context.listing.get("market", "unknown") != "unknown":
+        record["market"] = context.listing["market"]
     record["data_source"] = merged.used[0]
     record["last_updated"] = from_ms(newest).isoformat()
     record["provider_info"] = {
@@ -70,48 +70,53 @@ def record_of(
         "combined_from": list(merged.used),
         "last_updated": record["last_updated"],
     }
-    record[METADATA] = _metadata(merged, said, story)
+    record[METADATA] = _metadata(merged, by_vendor, context)
     return record
 
 
-def _metadata(merged: Merged, said: Mapping[str, Snapshot], story: RecordContext) -> dict[str, Any]:
+def _metadata(
+    merged: Merged, by_vendor: Mapping[str, Snapshot], context: RecordContext
+) -> dict[str, Any]:
     facts = {name: chosen.fact for name, chosen in merged.fields.items()}
-    told: dict[str, Any] = {
-        "symbol": story.symbol,
-        "data_type": story.data_type,
+    metadata: dict[str, Any] = {
+        "symbol": context.symbol,
+        "data_type": context.data_type,
         "combination_strategy": merged.strategy,
-        "combination_timestamp": from_ms(story.now_ms).isoformat(),
-        "providers_asked": list(story.asked or said),
+        "combination_timestamp": from_ms(context.now_ms).isoformat(),
+        "providers_asked": list(context.asked or by_vendor),
         "providers_used": list(merged.used),
-        "providers_failed": {**story.failed, **merged.refused},
-        "providers_not_asked": dict(story.not_asked),
-        "providers": {vendor: _vendor(said[vendor], story) for vendor in said},
+        "providers_failed": {**context.failed, **merged.refused},
+        "providers_not_asked": dict(context.not_asked),
+        "providers": {vendor: _vendor(by_vendor[vendor], context) for vendor in by_vendor},
         "field_sources": {name: "+".join(c.vendors) for name, c in merged.fields.items()},
         "fields": {
             name: meaning_of(c.fact)
-            | {"source": "+".join(c.vendors), "fetched_at": _oldest(c.vendors, said)}
+            | {"source": "+".join(c.vendors), "fetched_at": _oldest(c.vendors, by_vendor)}
             for name, c in merged.fields.items()
         },
         "conflicts": list(merged.conflicts),
         "dropped": list(merged.dropped),
-        "missing": [name for name in story.required if name not in facts],
+        "missing": [name for name in context.required if name not in facts],
         "quality_score": quality(facts),
-        "is_stale": any(said[vendor].is_stale for vendor in merged.used),
+        "is_stale": any(by_vendor[vendor].is_stale for vendor in merged.used),
     }
-    if story.listing:
-        told["listing"] = dict(story.listing)
-    if story.as_of:
-        told |= {"as_of": story.as_of, "withheld": {v: dict(w) for v, w in story.withheld.items()}}
-    return told
+    if context.listing:
+        metadata["listing"] = dict(context.listing)
+    if context.as_of:
+        metadata |= {
+            "as_of": context.as_of,
+            "withheld": {v: dict(w) for v, w in context.withheld.items()},
+        }
+    return metadata
 
 
-def _vendor(snapshot: Snapshot, story: RecordContext) -> dict[str, Any]:
+def _vendor(snapshot: Snapshot, context: RecordContext) -> dict[str, Any]:
     return {
         "fetched_at": iso(snapshot.fetched_at_ms),
         "is_stale": snapshot.is_stale,
-        "from_cache": snapshot.vendor in story.from_cache,
+        "from_cache": snapshot.vendor in context.from_cache,
     }
 
 
-def _oldest(vendors: Iterable[str], said: Mapping[str, Snapshot]) -> str:
-    return iso(min(said[vendor].fetched_at_ms for vendor in vendors))
+def _oldest(vendors: Iterable[str], by_vendor: Mapping[str, Snapshot]) -> str:
+    return iso(min(by_vendor[vendor].fetched_at_ms for vendor in vendors))

@@ -41,75 +41,81 @@ class Wish:
 def normalized(symbol: Any) -> str:
     """Return a symbol upper case, its share class behind a dash; empty where it cannot be one.
 
-    Whether there is such a symbol is not asked.
+    Whether there is such a symbol is not checked.
     """
     text = symbol.strip().upper() if isinstance(symbol, str) else ""
     return _CLASS.sub(r"-\1", text) if _SYMBOL.fullmatch(text) else ""
 
 
-def data_type_of(said: Any) -> str:
+def data_type_of(data_type: Any) -> str:
     """Return the canonical data type.
 
     Raises:
         QueryError: there is no such type.
     """
-    found = canonical_type(said) if isinstance(said, str) else None
-    if found is None:
+    canonical = canonical_type(data_type) if isinstance(data_type, str) else None
+    if canonical is None:
         raise QueryError(
-            f"there is no data type {said!r:.40} of fundamentals",
+            f"there is no data type {data_type!r:.40} of fundamentals",
             hint=f"there are {', '.join(DATA_TYPES)}",
         )
-    return found
+    return canonical
 
 
-def vendors_of(said: Any) -> tuple[str, ...] | None:
-    """Return the vendors that were named; None where nobody was.
+def vendors_of(providers: Any) -> tuple[str, ...] | None:
+    """Return the vendors that the caller names; None where it names none.
 
     Raises:
         QueryError: it is no list of names.
     """
-    if said is None:
+    if providers is None:
         return None
-    names = [said] if isinstance(said, str) else said
+    names = [providers] if isinstance(providers, str) else providers
     if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
-        raise QueryError(f"providers are a list of names, not {said!r:.60}")
+        raise QueryError(f"providers are a list of names, not {providers!r:.60}")
     return tuple(names) or None
 
 
-def age_of(said: Any) -> float | None:
+def age_of(max_age_days: Any) -> float | None:
     """Return the greatest age in days, None where it is as usual.
 
     Raises:
         QueryError: it is no number of days.
     """
-    if said is None:
+    if max_age_days is None:
         return None
-    if isinstance(said, bool) or not isinstance(said, int | float) or not 0 <= said < math.inf:
-        raise QueryError(f"max_age_days is {said!r:.40}, a number of days from 0 on is needed")
-    return min(float(said), _OLDEST_DAYS)
+    if (
+        isinstance(max_age_days, bool)
+        or not isinstance(max_age_days, int | float)
+        or not 0 <= max_age_days < math.inf
+    ):
+        raise QueryError(
+            f"max_age_days is {max_age_days!r:.40}, a number of days from 0 on is needed"
+        )
+    return min(float(max_age_days), _OLDEST_DAYS)
 
 
-def day_of(said: When) -> date | None:
-    """Return the last day whose knowledge counts; of an instant, the day before.
+def day_of(as_of: When) -> date | None:
+    """Return the last day by which things had to be public; of an instant, the day before.
 
     Raises:
         QueryError: it is no time.
     """
-    if said is None:
+    if as_of is None:
         return None
     try:
-        moment = _moment(said)
+        moment = _moment(as_of)
         return last_day_of(to_ms(moment) if isinstance(moment, datetime) else moment)
     except (ValueError, OverflowError) as exc:
         raise QueryError(
-            f"as_of is {said!r:.40}, which is no date", hint="write it as 2024-06-30"
+            f"as_of is {as_of!r:.40}, which is no date", hint="write it as 2024-06-30"
         ) from exc
 
 
-def _moment(said: Any) -> date:
-    if isinstance(said, str):
-        text = said.strip()
+def _moment(as_of: Any) -> date:
+    if isinstance(as_of, str):
+        text = as_of.strip()
         return date.fromisoformat(text) if len(text) <= 10 else datetime.fromisoformat(text)
-    if not isinstance(said, date):
+    if not isinstance(as_of, date):
         raise ValueError("neither a date nor a text")
-    return said
+    return as_of

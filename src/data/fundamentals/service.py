@@ -34,18 +34,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # So long a vendor that failed is not asked again about the same symbol, while others answer.
-_QUIET_MS = 10 * MINUTE_MS
-_MOST_QUIET = 10_000
+_FAILURE_MS = 10 * MINUTE_MS
+_MOST_FAILURES = 10_000
 _MOST_COMBINED = 1_000
 _KNOWN = ("stock", "crypto")
 _LISTING = ("symbol_type", "market", "exchange", "country", "currency", "international")
-# What screeners cannot do without: any copy of any vendor and type may tell it.
+# Screeners need these: any copy of any vendor and type may supply them.
 _FILLED = ("market_cap", "avg_volume")
 
 
 @dataclass
 class _Lookup:
-    """One call on its way; never leaves its thread."""
+    """The state of one call, for its thread alone."""
 
     about: CompanyQuery
     wish: Wish
@@ -57,8 +57,8 @@ class _Lookup:
     failed: dict[str, str] = field(default_factory=dict)
     not_asked: dict[str, str] = field(default_factory=dict)
     fresh_from_ms: int = 0
-    held: Mapping[str, Snapshot] = field(default_factory=dict)
-    said: dict[str, Snapshot] = field(default_factory=dict)
+    cached: Mapping[str, Snapshot] = field(default_factory=dict)
+    answers: dict[str, Snapshot] = field(default_factory=dict)
     fetched: frozenset[str] = frozenset()
 
     @property
@@ -67,7 +67,7 @@ class _Lookup:
 
     @property
     def unanswered(self) -> list[str]:
-        return [v for v in self.vendors if v not in self.said and v not in self.failed]
+        return [v for v in self.vendors if v not in self.answers and v not in self.failed]
 
 
 class FundamentalsService:
@@ -77,7 +77,7 @@ class FundamentalsService:
         settings: where the cache and the rules lie.
         selector: understands symbols and makes downloaders; duck-typed.
         clock: tells how old an answer is.
-        on_failure: told why a call gave nothing; it observes and must not raise.
+        on_failure: called with the reason where a call gives nothing; it must not raise.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class FundamentalsService:
         self._on_failure = on_failure
         self._locks = SeriesLocks()
         # Vendor, symbol and type to when it failed last, and how; entries are replaced whole.
-        self._quiet: dict[tuple[str, str, str], tuple[int, str]] = {}
+        self._failures: dict[tuple[str, str, str], tuple[int, str]] = {}
         # Symbol, type and strategy to what was merged last, and out of what.
         self._combinations: dict[
             Any, tuple[RecordContext, tuple[Snapshot, ...], dict[str, Any]]
@@ -107,7 +107,7 @@ class FundamentalsService:
 
     @cached_property
     def cache(self) -> FundamentalsCache:
-        """What is kept of the vendors' words."""
+        """The cached answers of the vendors."""
         return FundamentalsCache(
             self._settings.cache_dir,
             self.combiner,
@@ -126,9 +126,9 @@ class FundamentalsService:
         return FundamentalsSupply(self._selector, self.cache, self.combiner.rules, self._clock)
 
     def get(self, symbol: Any, wish: Wish) -> dict[str, Any]:
-        """Return one record about ``symbol``, empty where nobody knows; it never raises.
+        """Return one record about ``symbol``, empty where no vendor has any; it never raises.
 
-        Why it is empty is logged, and told as an event.
+        The reason for an empty one is logged, and an event.
         """
         with running(LogSubject(symbol if isinstance(symbol, str) else "")):
             try:
@@ -166,105 +166,106 @@ class FundamentalsService:
         )
 
     def _answer(self, lookup: _Lookup) -> dict[str, Any]:
-        self._look(lookup)
+        self._read_cache(lookup)
         if lookup.unanswered:
             with self._locks.hold((lookup.symbol, lookup.about.data_type), self._clock):
-                self._look(lookup)  # whoever was before us may have asked the same
+                self._read_cache(lookup)  # the caller before may have asked the same
                 if lookup.unanswered:
                     self._fetch(lookup)
-        self._stand_in(lookup)
-        return self._told(lookup)
+        self._add_stale(lookup)
+        return self._record(lookup)
 
-    def _look(self, lookup: _Lookup) -> None:
-        """Take what the cache holds and is fresh enough; see who is to be asked for the rest."""
-        lookup.held = self.cache.latest(lookup.symbol, lookup.about.data_type)
+    def _read_cache(self, lookup: _Lookup) -> None:
+        """Take what is cached and fresh enough; choose the vendors for the rest."""
+        lookup.cached = self.cache.latest(lookup.symbol, lookup.about.data_type)
         lookup.fresh_from_ms = lookup.oldest_ms
-        # Who names an age takes what is that old, whatever has been reported since.
-        if lookup.held and lookup.wish.max_age_days is None:
+        # A caller that names an age takes answers of that age, whatever was reported since.
+        if lookup.cached and lookup.wish.max_age_days is None:
             turn_ms = last_turn_ms(self.cache.announced(lookup.symbol), lookup.now_ms)
             lookup.fresh_from_ms = max(lookup.oldest_ms, turn_ms)
         oldest = lookup.now_ms + 1 if lookup.wish.force_refresh else lookup.fresh_from_ms
-        lookup.said = {v: s for v, s in lookup.held.items() if s.fetched_at_ms >= oldest}
-        self._choose(lookup)
+        lookup.answers = {v: s for v, s in lookup.cached.items() if s.fetched_at_ms >= oldest}
+        self._choose_vendors(lookup)
 
-    def _choose(self, lookup: _Lookup) -> None:
-        """Decide who is to say something, and who cannot; nobody else's copies are used then."""
+    def _choose_vendors(self, lookup: _Lookup) -> None:
+        """Choose the vendors that are to answer, and those that cannot; no other copies are used."""
         about = lookup.about
         if lookup.named is None:
             usual, lookup.not_asked = self._candidates.usual(about)
-            # Those who could not be asked any more have said what they have said.
-            lookup.vendors = tuple(dict.fromkeys((*usual, *lookup.said)))
+            # What is cached of a vendor counts, though it cannot be asked any more.
+            lookup.vendors = tuple(dict.fromkeys((*usual, *lookup.answers)))
         else:
             lookup.vendors = tuple(dict.fromkeys(known_vendor(n) or n for n in lookup.named))
-            lookup.said = {v: s for v, s in lookup.said.items() if v in lookup.vendors}
-            told = {v: self._candidates.objection(v, about) for v in lookup.unanswered}
-            lookup.failed |= {vendor: why for vendor, why in told.items() if why}
+            lookup.answers = {v: s for v, s in lookup.answers.items() if v in lookup.vendors}
+            objections = {v: self._candidates.objection(v, about) for v in lookup.unanswered}
+            lookup.failed |= {vendor: why for vendor, why in objections.items() if why}
         if not lookup.wish.force_refresh:
             lookup.failed |= {
-                v: why for v in lookup.unanswered if (why := self._why_quiet(v, lookup))
+                v: why for v in lookup.unanswered if (why := self._recent_failure(v, lookup))
             }
 
     def _fetch(self, lookup: _Lookup) -> None:
         from ..vendors.fundamentals_request import TableQuestion
 
-        asked = TableQuestion(lookup.about.instrument, lookup.about.data_type, lookup.now_ms)
-        heard = self._supply.ask(lookup.unanswered, asked)
-        lookup.fetched = frozenset(heard)
-        for vendor, outcome in heard.items():
+        question = TableQuestion(lookup.about.instrument, lookup.about.data_type, lookup.now_ms)
+        outcomes = self._supply.ask(lookup.unanswered, question)
+        lookup.fetched = frozenset(outcomes)
+        for vendor, outcome in outcomes.items():
             if isinstance(outcome, Snapshot):
-                lookup.said[vendor] = outcome
+                lookup.answers[vendor] = outcome
             else:
                 self._failed(vendor, outcome, lookup)
 
     def _failed(self, vendor: str, error: Outcome, lookup: _Lookup) -> None:
         why = f"{type(error).__name__}: {error}"
-        log.warning("%s told nothing about %s: %s", vendor, lookup.symbol, why)
+        log.warning("%s has nothing about %s: %s", vendor, lookup.symbol, why)
         lookup.failed[vendor] = why
         if getattr(error, "by_caller", False):
             return  # the call had no time: the next one may have more
-        if len(self._quiet) >= _MOST_QUIET:
-            self._quiet = {}
+        if len(self._failures) >= _MOST_FAILURES:
+            self._failures = {}
         key = (vendor, lookup.symbol, lookup.about.data_type)
-        self._quiet[key] = (self._clock.now_ms(), why)
+        self._failures[key] = (self._clock.now_ms(), why)
 
-    def _why_quiet(self, vendor: str, lookup: _Lookup) -> str:
+    def _recent_failure(self, vendor: str, lookup: _Lookup) -> str:
         """Return why a vendor is not asked again so soon, or an empty text."""
         key = (vendor, lookup.symbol, lookup.about.data_type)
-        failed_ms, why = self._quiet.get(key, (0, ""))
-        # While we waited for our turn, or lately and others have answered.
-        is_news = failed_ms > lookup.now_ms
-        is_lately = lookup.now_ms - failed_ms < _QUIET_MS
-        can_wait = bool(lookup.said) and not lookup.wish.force_refresh
-        return why if is_news or (is_lately and can_wait) else ""
+        failed_ms, why = self._failures.get(key, (0, ""))
+        # While this call waited for its turn; or lately, and others have answered.
+        is_new = failed_ms > lookup.now_ms
+        is_lately = lookup.now_ms - failed_ms < _FAILURE_MS
+        can_wait = bool(lookup.answers) and not lookup.wish.force_refresh
+        return why if is_new or (is_lately and can_wait) else ""
 
-    def _stand_in(self, lookup: _Lookup) -> None:
-        """Let old copies stand in for vendors that failed, marked."""
+    def _add_stale(self, lookup: _Lookup) -> None:
+        """Let old copies stand in, marked, for vendors that failed."""
         rules = self.combiner.rules
         if not rules.serves_stale:
             return
         longest = max(rules.stale_ms, 2 * (lookup.now_ms - lookup.oldest_ms))
         for vendor in lookup.failed:
-            copy = lookup.held.get(vendor)
+            copy = lookup.cached.get(vendor)
             if copy is not None and lookup.now_ms - copy.fetched_at_ms <= longest:
-                lookup.said[vendor] = replace(
+                lookup.answers[vendor] = replace(
                     copy, is_stale=copy.fetched_at_ms < lookup.fresh_from_ms
                 )
 
-    def _told(self, lookup: _Lookup) -> dict[str, Any]:
-        said, withheld = dict(lookup.said), {}
+    def _record(self, lookup: _Lookup) -> dict[str, Any]:
+        answers, withheld = dict(lookup.answers), {}
         if lookup.as_of is not None:
-            known = {vendor: as_known(one, lookup.as_of) for vendor, one in said.items()}
-            said = {vendor: one for vendor, (one, _) in known.items()}
-            withheld = {vendor: why for vendor, (_, why) in known.items() if why}
+            public = {vendor: as_known(one, lookup.as_of) for vendor, one in answers.items()}
+            answers = {vendor: one for vendor, (one, _) in public.items()}
+            withheld = {vendor: why for vendor, (_, why) in public.items() if why}
         elif lookup.named is None:
-            self._fill(said, lookup)
-        story = RecordContext(
+            self._fill(answers, lookup)
+        context = RecordContext(
             lookup.symbol,
             lookup.about.data_type,
             lookup.now_ms,
             lookup.vendors,
             lookup.failed,
-            frozenset(said) - lookup.fetched | frozenset(v for v in said if said[v].is_stale),
+            frozenset(answers) - lookup.fetched
+            | frozenset(v for v in answers if answers[v].is_stale),
             lookup.as_of.isoformat() if lookup.as_of else "",
             withheld,
             self.combiner.rules.required_fields,
@@ -272,40 +273,48 @@ class FundamentalsService:
             lookup.about.listing,
         )
         order = lookup.vendors if lookup.named is not None else ()
-        record = self._combined(said, lookup.wish.strategy, story, order)
+        record = self._combined(answers, lookup.wish.strategy, context, order)
         if not record:
-            why = {**lookup.failed, **lookup.not_asked}
+            reasons = {**lookup.failed, **lookup.not_asked}
             raise AllProvidersFailedError(
-                f"no vendor tells {lookup.about.data_type} of {lookup.symbol}: "
-                + "; ".join(f"{vendor}: {said}" for vendor, said in why.items()),
+                f"no vendor has {lookup.about.data_type} of {lookup.symbol}: "
+                + "; ".join(f"{vendor}: {why}" for vendor, why in reasons.items()),
                 symbol=lookup.symbol,
             )
         return record
 
     def _combined(
-        self, said: dict[str, Snapshot], strategy: str, story: RecordContext, order: tuple[str, ...]
+        self,
+        answers: dict[str, Snapshot],
+        strategy: str,
+        context: RecordContext,
+        order: tuple[str, ...],
     ) -> dict[str, Any]:
-        """Return the record; the very same words make the very same one, and are merged once."""
-        words = tuple(said.values())
-        key = (story.symbol, story.data_type, str(strategy), order)
-        known = self._combinations.get(key)
-        if known is None or known[0] != replace(story, now_ms=0) or not _are_same(known[1], words):
+        """Return the record; the very same answers are merged once."""
+        snapshots = tuple(answers.values())
+        key = (context.symbol, context.data_type, str(strategy), order)
+        combination = self._combinations.get(key)
+        if (
+            combination is None
+            or combination[0] != replace(context, now_ms=0)
+            or not _are_same(combination[1], snapshots)
+        ):
             if len(self._combinations) >= _MOST_COMBINED:
                 self._combinations = {}
-            record = self.combiner.record(words, strategy, story, order)
-            known = self._combinations[key] = replace(story, now_ms=0), words, record
-        return {name: copied(value) for name, value in known[2].items()}
+            record = self.combiner.record(snapshots, strategy, context, order)
+            combination = self._combinations[key] = replace(context, now_ms=0), snapshots, record
+        return {name: copied(value) for name, value in combination[2].items()}
 
-    def _fill(self, said: dict[str, Snapshot], lookup: _Lookup) -> None:
-        """Take from copies for other types what screeners need and nobody has told."""
-        lacking = [n for n in _FILLED if not any(n in one.facts for one in said.values())]
-        if not lacking or not said:
+    def _fill(self, answers: dict[str, Snapshot], lookup: _Lookup) -> None:
+        """Take from copies for other types what screeners need and no answer has."""
+        lacking = [n for n in _FILLED if not any(n in one.facts for one in answers.values())]
+        if not lacking or not answers:
             return
         for vendor, one in self.cache.latest(lookup.symbol).items():
             facts = {name: one.facts[name] for name in lacking if name in one.facts}
             if facts and lookup.now_ms - one.fetched_at_ms <= self.combiner.rules.stale_ms:
-                mine = said.get(vendor, replace(one, facts={}, statements=(), blocks={}))
-                said[vendor] = replace(mine, facts=facts | dict(mine.facts))
+                completed = answers.get(vendor, replace(one, facts={}, statements=(), blocks={}))
+                answers[vendor] = replace(completed, facts=facts | dict(completed.facts))
 
 
 def _are_same(ones: tuple[Snapshot, ...], others: tuple[Snapshot, ...]) -> bool:
