@@ -82,7 +82,7 @@ def test_json_is_one_document_a_line(run: Run, vendors: VendorServer) -> None:
 @pytest.mark.parametrize(
     "words, code, why",
     [
-        (("replay", "BTCUSDT", "1h", "--speed", "-1"), 2, "runs nowhere"),
+        (("replay", "BTCUSDT", "1h", "--speed", "-1"), 2, "is -1, a number from 0 on is needed"),
         (("replay", "BTCUSDT", "1h", *RANGE, "--offline"), 1, "BTCUSDT"),
         (("replay", "BTCUSDT", "1x"), 2, "unknown timeframe '1x'"),
         (("stream", "NOSUCHTHING123", "1h"), 2, "NOSUCHTHING123"),

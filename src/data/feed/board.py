@@ -1,4 +1,4 @@
-"""What a feed has given, and who listens to it: the sink that sources push into."""
+"""What a feed has given, and its listeners: the sink that sources push into."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class FeedSnapshot:
     """A feed at one moment.
 
     Attributes:
-        symbol, timeframe: whose.
-        status: how it stands.
+        symbol, timeframe: of the feed.
+        status: its state, and why.
         bars: the last closed bars, oldest first.
         forming: the running bar, where the source tells it.
         given: closed bars given since it was started.
@@ -74,10 +74,10 @@ class _Shown:
 
 
 class Board:
-    """Takes what a source pushes, keeps the last of it, hands it to all listeners. Thread-safe.
+    """Takes what a source pushes, keeps the last of it, passes it to all listeners. Thread-safe.
 
     Args:
-        clock: stamps the statuses given by :meth:`tell`.
+        clock: stamps the statuses of :meth:`tell`.
         keep: how many closed bars are kept for snapshots.
     """
 
@@ -86,14 +86,14 @@ class Board:
         self._shown = _Shown(deque(maxlen=keep))
         self.current = StreamStatus(StreamState.CLOSED, "not started", clock.now_ms())
         self._boxes: tuple[Mailbox, ...] = ()
-        # The boxes whose owners consume bars; where there is none, what is given waits unread.
+        # Mailboxes that consume bars; without any, what is given waits unread.
         self._consumers: tuple[Mailbox, ...] = ()
         self._unread: Unread | None = None
         # Guards all of the above. Listeners' code does not run under it.
         self._lock = threading.Lock()
 
     def after_fork(self) -> None:
-        """Have no listeners in a forked child, and locks that nobody holds."""
+        """Have no listeners in a forked child, and a free lock."""
         self._lock = threading.Lock()
         boxes, self._boxes = self._boxes, ()
         self._consumers, self._unread = (), None
@@ -103,7 +103,7 @@ class Board:
 
     @property
     def is_heard(self) -> bool:
-        """Whether anybody listens."""
+        """Whether there is a listener."""
         return bool(self._boxes)
 
     def clear(self, capacity: int) -> None:
@@ -132,7 +132,7 @@ class Board:
         Args:
             box: of a consumer of bars.
             older: the bars of ``lost``.
-            lost: what :meth:`lost` said.
+            lost: the answer of :meth:`lost`.
 
         Returns:
             Whether it was done; False where other bars are lost by now.
@@ -188,7 +188,7 @@ class Board:
             box.put(bar)
 
     def revised(self, bar: LiveBar) -> None:
-        """Show a corrected bar in place of the one given, and tell who wants to know."""
+        """Show a corrected bar in place of the one given, and pass the correction on."""
         with self._lock:
             self._shown.revisions += 1
             for place, held in enumerate(self._shown.bars):
@@ -213,7 +213,7 @@ class Board:
             box.put(status)
 
     def tell(self, state: StreamState, reason: str) -> None:
-        """Show a status of our own, as of now."""
+        """Show a status of the feed's own, as of now."""
         self.status(StreamStatus(state, reason, self._clock.now_ms()))
 
     def close(self, reason: str, error: DataError | None = None) -> None:
@@ -232,29 +232,29 @@ class Run:
 
     board: Board
     is_over: bool = False
-    # Guards the flag: who retires a run waits for a push on its way.
+    # Guards the flag: retiring a run waits for a push under way.
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def bar(self, bar: LiveBar) -> None:
-        """See :class:`~.source.Sink`."""
+        """See :class:`~.sources.base.Sink`."""
         with self._lock:
             if not self.is_over:
                 self.board.bar(bar)
 
     def revised(self, bar: LiveBar) -> None:
-        """See :class:`~.source.Sink`."""
+        """See :class:`~.sources.base.Sink`."""
         with self._lock:
             if not self.is_over:
                 self.board.revised(bar)
 
     def status(self, status: StreamStatus) -> None:
-        """See :class:`~.source.Sink`."""
+        """See :class:`~.sources.base.Sink`."""
         with self._lock:
             if not self.is_over:
                 self.board.status(status)
 
     def end(self, error: DataError | None = None) -> None:
-        """See :class:`~.source.Sink`."""
+        """See :class:`~.sources.base.Sink`."""
         with self._lock:
             if not self.is_over:
                 self.is_over = True

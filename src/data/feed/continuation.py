@@ -1,8 +1,8 @@
 """How a stream goes on where history ends: every bar once, in order, without a seam.
 
 A stream loses bars, doubles them and sends them late; history has them all, a little later. This
-decides what is given when, and what must be asked for before anything newer is given. It is pure:
-what came, from wherever, goes in; what is to be given comes out.
+decides which bar is given when, and what must be asked for before anything newer is given. It is
+pure: bars of both go in, the bars to give come out.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Continuation:
     Attributes:
         frontier: every expected bar before it was given or is known not to exist.
         last: stamp of the last bar given; before the first, the millisecond before ``start_ms``.
-        doubled: bars that came again after they were given.
+        doubled: bars that were offered again after they were given.
     """
 
     def __init__(self, slots: Slots, start_ms: int) -> None:
@@ -66,8 +66,8 @@ class Continuation:
         self.last = start_ms - 1
         self.doubled = 0
         self._slots = slots
-        self._held: dict[int, LiveBar] = {}
-        self._stamps: list[int] = []  # of the held, as a heap
+        self._waiting: dict[int, LiveBar] = {}
+        self._stamps: list[int] = []  # of the waiting bars, as a heap
         self._absent: set[int] = set()
         self._expected: int | None = None
 
@@ -76,29 +76,29 @@ class Continuation:
         if bar.stamp_ms <= self.last:
             self.doubled += 1
             return False
-        if bar.stamp_ms not in self._held:
+        if bar.stamp_ms not in self._waiting:
             heappush(self._stamps, bar.stamp_ms)
-        self._held[bar.stamp_ms] = bar
+        self._waiting[bar.stamp_ms] = bar
         return True
 
     def learn(self, bars: Iterable[LiveBar], absent: Iterable[int]) -> None:
-        """Take what history says: bars, and stamps where there positively is none.
+        """Take the answer of history: bars, and stamps where there positively is none.
 
-        A bar that waits already stays: the stream's own word about it is the newer one.
+        A bar that waits already stays: the stream's is the newer one.
         """
         for bar in bars:
-            if bar.stamp_ms > self.last and bar.stamp_ms not in self._held:
+            if bar.stamp_ms > self.last and bar.stamp_ms not in self._waiting:
                 self.offer(bar)
         self._absent.update(stamp for stamp in absent if stamp >= self.frontier)
 
     def take(self) -> list[LiveBar]:
-        """Return the bars whose turn it is; they count as given."""
+        """Return the bars that are next in order; they count as given."""
         given: list[LiveBar] = []
         while True:
             expected = self._next_expected()
             if self._stamps and self._stamps[0] <= expected:
                 self.last = heappop(self._stamps)
-                given.append(self._held.pop(self.last))
+                given.append(self._waiting.pop(self.last))
                 self._advance(self.last + 1)
             elif expected in self._absent:
                 self._advance(expected + 1)
@@ -119,7 +119,7 @@ class Continuation:
     @property
     def waiting(self) -> int:
         """How many bars wait for earlier ones."""
-        return len(self._held)
+        return len(self._waiting)
 
     def _next_expected(self) -> int:
         if self._expected is None:
@@ -133,7 +133,7 @@ class Continuation:
             self._absent = {stamp for stamp in self._absent if stamp >= frontier_ms}
 
 
-# --- how long a market has been silent, counted in the time it was open
+# --- silence, counted in the time that the market was open
 
 _DAY = timedelta(days=1)
 
@@ -141,7 +141,7 @@ _DAY = timedelta(days=1)
 def open_ms(calendar: MarketCalendar, span: Span) -> int:
     """Return for how many milliseconds of ``span`` the market was open; at most about a day's.
 
-    A longer span is cut to its last days: nobody who asks waits that long.
+    A longer span is cut to its last days; no caller waits that long.
     """
     if calendar.name == ALWAYS_OPEN:
         return max(0, span.end - span.start)

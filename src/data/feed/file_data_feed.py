@@ -93,7 +93,7 @@ class FileDataFeed(BacktraderFeed):
         played = bars if self.is_realtime else []
         pace = every(self.p.realtime_interval)
         source = ReplaySource(self.symbol, lambda: played, pace)
-        # Nobody may be cut off for being slower than a file.
+        # Room for all bars: no listener is cut off for being slower than a file.
         stream = LiveFeed(self.symbol, timeframe.label, source, capacity=len(bars) + CAPACITY)
         super().__init__(stream, closing, () if self.is_realtime else bars)
         if self.is_realtime and self.p.on_new_bar is not None:
@@ -155,12 +155,12 @@ class FileDataFeed(BacktraderFeed):
         self.p.on_new_bar(self.symbol, pd.Timestamp(from_ms(bar.stamp_ms)), values)
 
 
-def _moment(said: Any) -> Any:
+def _moment(value: Any) -> Any:
     """Read a text; a date alone means the whole day, at either end."""
-    if not isinstance(said, str):
-        return said
-    is_date = len(said) == len("YYYY-MM-DD")
-    return date.fromisoformat(said) if is_date else datetime.fromisoformat(said)
+    if not isinstance(value, str):
+        return value
+    is_date = len(value) == len("YYYY-MM-DD")
+    return date.fromisoformat(value) if is_date else datetime.fromisoformat(value)
 
 
 def _usual_step(bars: list[LiveBar]) -> str:
@@ -192,7 +192,7 @@ def _made_up(symbol: str, days: int, interval_minutes: int) -> pd.DataFrame:
     return pd.DataFrame(columns, index=index)
 
 
-# --- bars out of a CSV file of the user's, whatever its columns are called
+# --- the file: bars, whatever its columns are called
 
 log = logging.getLogger("onetape.feed")
 
@@ -211,7 +211,7 @@ class CsvColumns:
         openinterest_col: that of the open interest, or None.
         separator: between columns.
         datetime_format: ``strptime`` format; ISO 8601 and epoch seconds or milliseconds need none.
-        timezone: what stamps without a zone mean; UTC where it is not said.
+        timezone: what stamps without a zone mean; UTC by default.
         reverse: whether the newest row stands first: of rows with one stamp the newest counts.
     """
 

@@ -1,4 +1,4 @@
-"""A feed as everybody uses it: iterate it, await it, have it call you, or look at it.
+"""A feed as programs use it: iterate it, await it, have it call a function, or look at it.
 
 ::
 
@@ -6,7 +6,7 @@
     for bar in feed:            # starts it; history first, then every closed bar, once, in order
         ...
 
-No Backtrader is needed for it. How far a slow listener may fall behind: see :mod:`.mailbox`.
+No Backtrader is needed for it. How far a slow listener may fall behind: see :mod:`.queue`.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class LiveFeed:
     gets every closed bar once and in order; the feed waits for none of them. The first consumer of a
     run gets the run from its first bar, however late it comes: what is given before waits for it, up
     to ``capacity`` items; what was before these is read from ``history`` again. Any further one
-    begins with the next bar. Running bars go to those alone who ask for them (``forming=True``). One that
-    nobody holds and nobody listens to any more ends by itself; in a forked child it does not run.
+    begins with the next bar. Running bars go to listeners that ask for them (``forming=True``). A feed
+    without references and listeners ends by itself; in a forked child it does not run.
 
     Args:
-        symbol, timeframe: whose bars.
-        source: where they come from; see :class:`~.source.Source`.
+        symbol, timeframe: of the bars.
+        source: where they come from; see :class:`~.sources.base.Source`.
         keep: how many closed bars :meth:`snapshot` holds.
         capacity: items that may wait for one listener.
         clock: stamps the statuses that the feed itself gives.
@@ -125,7 +125,7 @@ class LiveFeed:
         self._dropped.atexit = False
 
     def stop(self) -> None:
-        """End within half a second; listeners get what waits for them. May be called twice."""
+        """End within half a second; listeners still get what waits for them. May be called twice."""
         with self._turning:
             run, self._run = self._run, None
             if self._dropped is not None:
@@ -149,7 +149,7 @@ class LiveFeed:
 
     @property
     def status(self) -> StreamStatus:
-        """How it stands."""
+        """Its state, and why."""
         return self._board.current
 
     def snapshot(self) -> FeedSnapshot:
@@ -323,13 +323,13 @@ class LiveFeed:
 
 
 def _wake(loop: asyncio.AbstractEventLoop, woken: asyncio.Event) -> None:
-    # A loop may be closed at any moment, and whoever puts has nothing to do with it.
+    # A loop may be closed at any moment; that is no concern of the putting thread.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(woken.set)
 
 
 def _end_unheard(name: str, source: Source, run: Run) -> None:
-    """End a run that nobody can stop any more, unless somebody listens to it."""
+    """End a run that can no longer be stopped, unless it has a listener."""
     if run.is_over or run.board.is_heard:
         return
     log.warning("%s was dropped without being stopped; it is stopped now", name)
@@ -342,7 +342,7 @@ def _end_unheard(name: str, source: Source, run: Run) -> None:
     threading.Thread(target=end, name=f"onetape feed {name} ends", daemon=True).start()
 
 
-# --- callbacks, each in a thread of its own: a slow or raising one holds up nobody else
+# --- callbacks, each in a thread of its own: a slow or raising one holds up no other
 
 
 _JOIN_S = 0.1
@@ -386,7 +386,7 @@ class Caller:
         """Call once; what is raised is logged and counted."""
         try:
             self._callback(item)
-        except (Exception, SystemExit) as error:  # the top of a thread: nobody else can hear it
+        except (Exception, SystemExit) as error:  # the top of a thread: no caller would see it
             self.failures += 1
             log.error(
                 "a callback of %s raised %s: %s",

@@ -55,7 +55,7 @@ log = logging.getLogger("onetape.feed")
 
 @dataclass(frozen=True)
 class FeedTimings:
-    """How patient feeds are; tests make them short."""
+    """Times of feeds; tests make them short."""
 
     pulse: ConnectionTimings = ConnectionTimings()
     patience: StreamTimings = StreamTimings()
@@ -79,7 +79,7 @@ class LiveFeeds:
     Args:
         manager: history and holes are asked of it.
         services: routing, limits and the store behind it.
-        tempo: how patient feeds are.
+        tempo: times.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class LiveFeeds:
         """Return a feed that is not started yet, or None with a logged reason.
 
         Args:
-            symbol, timeframe: whose bars.
+            symbol, timeframe: of the bars.
             lookback_bars: closed bars of history that come first.
             provider: the only vendor whose stream and history count.
             after_ms: in place of ``lookback_bars``: stamp of the last bar known already.
@@ -155,7 +155,7 @@ class LiveFeeds:
         """Return the feed.
 
         Raises:
-            DataError: nobody who is routed to streams such bars.
+            DataError: no vendor that is routed to streams such bars.
         """
         step = Timeframe.parse(timeframe)
         instrument = self._services.selector.instrument(symbol)
@@ -192,7 +192,7 @@ class LiveFeeds:
             patience=patience,
             call=partial(self._services.observer.call_beside, instrument.symbol, step.label),
         )
-        # History comes at once: who takes his time with all of it has not fallen behind.
+        # History comes at once: a listener that takes its time with it has not fallen behind.
         capacity = CAPACITY + start.lookback
         return LiveFeed(
             symbol,
@@ -253,11 +253,11 @@ class LiveFeeds:
         if not path:
             return ""
         made = load(path)
-        said = self._services.selector.parsed_rules.provider(name)
-        keys = vendor_credentials(name, said.api_key_env, said.secret_key_env)
+        rules = self._services.selector.parsed_rules.provider(name)
+        keys = vendor_credentials(name, rules.api_key_env, rules.secret_key_env)
 
         def make() -> StreamProtocol:
-            return cast(StreamProtocol, made(said.ws_url, keys))
+            return cast(StreamProtocol, made(rules.ws_url, keys))
 
         def account() -> str:
             own = [key for key in key_names(name) if key in keys]
@@ -298,8 +298,8 @@ class LiveFeeds:
         return Subscription(self.hub, account, way.topic, make, listen)
 
 
-def refuse(unknown: Collection[str], known: Iterable[str]) -> None:
-    """Refuse options that nobody reads.
+def refuse(unknown: Collection[str], options: Iterable[str]) -> None:
+    """Refuse options that no feed reads.
 
     Raises:
         ConfigError: there are some.
@@ -307,11 +307,11 @@ def refuse(unknown: Collection[str], known: Iterable[str]) -> None:
     if unknown:
         raise ConfigError(
             f"a live feed has no option {', '.join(sorted(unknown))}",
-            hint=f"there are {', '.join(known)}",
+            hint=f"there are {', '.join(options)}",
         )
 
 
-# --- whether bars may be built of a stream's minutes: whether they are those that the cache has
+# --- may bars be built of a stream's minutes? Where these are the minutes that the cache has -----
 
 MINUTE = Timeframe(1, "m")
 
@@ -329,10 +329,10 @@ def hindrance(
         services: routing and the store.
         vendor: canonical name.
         kind: of its minutes, in the hours that are given.
-        wanted: whose bars, their length, and the pinned vendor if there is one.
+        wanted: instrument and timeframe of the bars, and the pinned vendor if there is one.
 
     Raises:
-        DataError: nobody serves such bars.
+        DataError: no vendor serves such bars.
     """
     instrument, step, pinned = wanted
     if why := obstacle(MINUTE, step, calendar_for(instrument), anchor=kind.anchor or "session"):
@@ -345,9 +345,9 @@ def hindrance(
     )
     series = kind_of_series(services.selector, services.cache.store, query)
     # Hours and their anchor are brought to those of the series wherever that is exact.
-    as_held = replace(own, session=kind.session, anchor=kind.anchor)
-    for other, whose in ((as_held, "its"), (series, "the series has")):
+    as_stored = replace(own, session=kind.session, anchor=kind.anchor)
+    for other, owner in ((as_stored, "its"), (series, "the series has")):
         if differing := differences(kind, other):
-            told = ", ".join(f"of {ours}, {whose} {step} bars of {at}" for ours, at in differing)
-            return f"its minutes are {told}"
+            kinds = ", ".join(f"of {ours}, {owner} {step} bars of {at}" for ours, at in differing)
+            return f"its minutes are {kinds}"
     return ""

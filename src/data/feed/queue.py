@@ -1,9 +1,9 @@
 """The bounded queue of one listener.
 
-Closed bars are never dropped and never reordered. Of running bars that nobody has read yet only the
-newest is kept, and none once its bar has closed. A listener who falls ``capacity`` items behind is
-cut off: it gets all that was waiting, in order, and then a :class:`~.errors.FeedLagError`; so it
-sees no hole without knowing, memory stays bounded, and no other listener waits for it.
+Closed bars are never dropped and never reordered. Of unread running bars only the newest
+is kept, and none once its bar has closed. A listener that falls ``capacity`` items behind is cut
+off: it gets all that was waiting, in order, and then a :class:`~.errors.FeedLagError`; so no bar is
+missing without an error, memory stays bounded, and no other listener waits for it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Mailbox:
     """What waits for one listener: bars and statuses in their order. Thread-safe.
 
     Args:
-        owner: for messages: whose it is.
+        owner: of the mailbox, for messages.
         capacity: items that may wait.
         forming, revisions: whether running bars, and corrections of given ones, are wanted.
         wake: called after every put, in the putting thread; it must not block or raise.
@@ -46,10 +46,10 @@ class Mailbox:
         self._items: deque[Item] = deque()
         self._is_over = self._is_told = False
         self._error: DataError | None = None
-        # Guards all of the above; taken by itself where nobody waits: that is the way of every bar.
+        # Guards all of the above; taken by itself while no thread waits, as for every bar.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        # Whether somebody waits who was not woken yet: he is woken once, however much comes then.
+        # Whether a thread waits that was not woken yet: it is woken once, however much comes then.
         self._is_awaited = False
 
     def put(self, item: Item) -> None:
@@ -94,7 +94,7 @@ class Mailbox:
             self._wake()
 
     def after_fork(self) -> None:
-        """Be over in a forked child, with a lock that nobody holds."""
+        """Be over in a forked child, with a free lock."""
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._is_over = True

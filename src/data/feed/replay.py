@@ -47,7 +47,7 @@ def replay_feed(
     Raises:
         QueryError: an argument cannot be understood, or the speed is below 0.
         NoDataError: there is no bar in the range.
-        AllProvidersFailedError: bars are missing, and nobody could supply any.
+        AllProvidersFailedError: bars are missing, and no vendor could supply any.
     """
     step = Timeframe.parse(timeframe)
     closing = Closing(step, market_of(manager, symbol))
@@ -64,13 +64,13 @@ def replay_feed(
         )
     clock = clock_of(manager)
     source = ReplaySource(f"{symbol} {step}", lambda: bars, pace, history=history, clock=clock)
-    # Nobody may be cut off for being slower than a replay without waiting.
+    # Room for all bars: no listener is cut off for being slower than a replay without waiting.
     return LiveFeed(symbol, step.label, source, capacity=len(bars) + CAPACITY, clock=clock)
 
 
-# --- bars of the past, pushed as if they came now: at any speed, or as fast as they are taken
+# --- the source --------------------------------------------------------------------------------
 
-# A wait that is to be told beforehand.
+# A longer wait for the next bar is named in the status.
 _LONG_S = 5.0
 
 Load = Callable[[], Sequence[LiveBar]]
@@ -88,7 +88,10 @@ def at_speed(closing: Closing, speed: float, longest_ms: int | None) -> Pace:
         QueryError: a speed below 0.
     """
     if not speed >= 0:
-        raise QueryError(f"a replay at speed {speed:g} runs nowhere", hint="0: without waiting")
+        raise QueryError(
+            f"the speed of a replay is {speed:g}, a number from 0 on is needed",
+            hint="0: without waiting",
+        )
 
     def seconds(before: int, stamp: int) -> float:
         gap = closing(stamp) - closing(before)
@@ -106,8 +109,8 @@ class ReplaySource(ThreadedSource):
     """Pushes bars that are there already, the first of them as history.
 
     Args:
-        name: whose bars.
-        load: gives them, ascending; called by the thread at every start.
+        name: of the series.
+        load: gives its bars, ascending; called by the thread at every start.
         pace: how long to wait between two of them.
         history: how many are given at once, before the feed is live.
         clock: waits.
@@ -128,9 +131,9 @@ class ReplaySource(ThreadedSource):
         past, coming = bars[: self._history], bars[self._history :]
         for bar in past:
             sink.bar(bar._replace(origin="history"))
-        # Whatever is waited for belongs to the bar behind it, the first one included.
+        # A wait belongs to the bar behind it, the first one included.
         before = past[-1:] or coming[:1]
-        sink.status(self._status(StreamState.LIVE, f"replayed{self._told(bars)}"))
+        sink.status(self._status(StreamState.LIVE, f"replayed{self._pace_of(bars)}"))
         due = self.clock.monotonic()
         for earlier, bar in pairwise([*before, *coming]):
             due += self._pace(earlier.stamp_ms, bar.stamp_ms) if earlier is not bar else 0.0
@@ -138,8 +141,8 @@ class ReplaySource(ThreadedSource):
                 return
             sink.bar(bar._replace(origin="live"))
 
-    def _told(self, bars: Sequence[LiveBar]) -> str:
-        """Return how long one bar lets wait for the next, where that is long."""
+    def _pace_of(self, bars: Sequence[LiveBar]) -> str:
+        """Return how long the wait between two bars is, where it is long."""
         wait = self._pace(bars[0].stamp_ms, bars[1].stamp_ms) if len(bars) > 1 else 0.0
         return f", a bar in {_in_words(wait)}" if wait >= _LONG_S else ""
 

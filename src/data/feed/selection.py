@@ -1,4 +1,4 @@
-"""The feed of a symbol: by stream or by questions, for Backtrader where it is installed."""
+"""The feed of a symbol: by stream or by polling, for Backtrader where it is installed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Wanted = tuple[str, str, int]
 # Binance's futures margined in dollars: a vendor of their own, as their bars are another market's.
 FUTURES = "ccxt:binanceusdm"
 
-# What may be wanted of any feed; what its vendor has no use for is no mistake.
+# Options of any feed; one that its vendor has no use for is no mistake.
 _OPTIONS = (
     "provider",
     "market",
@@ -57,7 +57,7 @@ def live_feed(
 
     Args:
         manager: the data manager.
-        symbol, timeframe: whose bars.
+        symbol, timeframe: of the bars.
         lookback_bars: closed bars of history that come first.
         options: ``provider`` (this vendor alone), ``market`` (``"futures"``: Binance's perpetual
             ones margined in dollars), ``adjustment`` (of the past: ``raw``, ``split``, ``all``),
@@ -73,7 +73,7 @@ def live_feed(
         DataError: there is no history to begin with; as ``get_ohlcv`` raises it.
     """
     with running(subject_of(symbol, timeframe)):
-        return _found(manager, (symbol, timeframe, lookback_bars), options)
+        return _feed(manager, (symbol, timeframe, lookback_bars), options)
 
 
 def live_feed_or_none(
@@ -82,7 +82,7 @@ def live_feed_or_none(
     """Return :func:`live_feed`; where it raises, None, with one warning that says why."""
     with running(subject_of(symbol, timeframe)):
         try:
-            return _found(manager, (symbol, timeframe, lookback_bars), options)
+            return _feed(manager, (symbol, timeframe, lookback_bars), options)
         except DataError as error:
             message = f"there is no live feed of {symbol} {timeframe}: {error}"
             log.warning("%s", message)
@@ -90,8 +90,8 @@ def live_feed_or_none(
             return None
 
 
-def _found(manager: Manager, wanted: Wanted, options: dict[str, Any]) -> AnyFeed:
-    """Return a feed; why there is none is told as an event. Raises as :func:`live_feed`."""
+def _feed(manager: Manager, wanted: Wanted, options: dict[str, Any]) -> AnyFeed:
+    """Return a feed; the reason for none is an event. Raises as :func:`live_feed`."""
     symbol, timeframe, lookback = wanted
     try:
         refuse(set(options) - {*_OPTIONS, *_OWN}, _OPTIONS)
@@ -100,16 +100,16 @@ def _found(manager: Manager, wanted: Wanted, options: dict[str, Any]) -> AnyFeed
         seconds_of(options.get("timeout"), symbol)
         options = placed(options)
         streamer = feeds_of(manager).streamer(symbol, timeframe, options.get("provider"))
-        made = _for_backtrader if find_spec("backtrader") else _plain
-        return made(manager, wanted, streamer, options)
+        make = _for_backtrader if find_spec("backtrader") else _plain
+        return make(manager, wanted, streamer, options)
     except DataError as error:
         services = services_of(manager)
         if services is not None:
             services.observer.failed(error)
         raise
     except (ValueError, TypeError) as error:
-        # Classes for Backtrader raise what older programs catch. The call for their history has told
-        # its own failure.
+        # Classes for Backtrader raise what older programs catch. The call for their history has
+        # reported its own failure.
         if isinstance(error.__cause__, DataError):
             raise error.__cause__  # noqa: B904 - it is the cause
         raise ConfigError(str(error)) from error
@@ -149,9 +149,9 @@ def placed(options: dict[str, Any]) -> dict[str, Any]:
         return others
     provider = others.get("provider")
     if market != "futures" or provider not in (None, "binance", FUTURES):
-        whose = "" if provider is None else f" of {provider}"
+        of = "" if provider is None else f" of {provider}"
         raise ConfigError(
-            f"there is no live market {market!r}{whose}",
+            f"there is no live market {market!r}{of}",
             hint="there are spot, and futures of Binance",
         )
     return others | {"provider": FUTURES}
@@ -159,8 +159,8 @@ def placed(options: dict[str, Any]) -> dict[str, Any]:
 
 def _check_adjustment(adjustment: object) -> None:
     if adjustment not in ADJUSTMENTS:
-        known = ", ".join(ADJUSTMENTS)
-        raise ConfigError(f"there is no adjustment {adjustment!r}", hint=f"there are {known}")
+        hint = f"there are {', '.join(ADJUSTMENTS)}"
+        raise ConfigError(f"there is no adjustment {adjustment!r}", hint=hint)
 
 
 def _plain(
@@ -191,14 +191,14 @@ def plain_feed(
     adjustment: str = "split",
     timeout: float | None = None,
 ) -> LiveFeed:
-    """Return a feed that knows nothing of Backtrader, not started yet.
+    """Return a feed without Backtrader, not started yet.
 
     Args:
         manager: the data manager.
         wanted: symbol, timeframe, closed bars that come first.
         provider: this vendor alone.
         interval_s: how often a vendor without a stream is asked, between closes.
-        forming: whether such a vendor is asked for the running bar too; streams tell it anyway.
+        forming: whether such a vendor is asked for the running bar too; streams send it anyway.
         adjustment: what prices of the past are corrected for; those of now are as they are traded.
         timeout: seconds that each question for bars has; see :func:`live_feed`.
 

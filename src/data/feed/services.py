@@ -1,4 +1,4 @@
-"""Bars for feeds that nobody gave a data manager: the facade's way to them, without the facade."""
+"""Bars for feeds without a data manager: the facade's way to them, without the facade."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _gateway_door(services: Services, wanted: Gateway) -> FeedBars:
     from ..vendors.pool import apply_settling
 
     settings = services.settings
-    # What happens at the gateway is told to those who listen to the manager.
+    # Events at the gateway go to the listeners of the manager.
     door = FeedBars(settings.cache_dir, settings.rules_path, services.clock, services.observer)
     sender = door._services.networks.sender("ibkr")
     downloader = IBKRDataDownloader(**wanted._asdict(), sender=sender)
@@ -121,13 +121,13 @@ def _gateway_door(services: Services, wanted: Gateway) -> FeedBars:
 
 
 def services_of(door: Any) -> Services | None:
-    """Return what is behind a data manager of ours; None behind anybody else's."""
+    """Return the services of a data manager of the library's; None of a stand-in."""
     found = getattr(door, "_services", None)
     return found if isinstance(found, Services) else None
 
 
 def feeds_of(door: Any) -> LiveFeeds:
-    """Return what makes the streams of a data manager; of anybody else's the process' own."""
+    """Return what makes the streams of a data manager; of a stand-in, the process' own."""
     found = getattr(door, "_feeds", None)
     if not isinstance(found, LiveFeeds):
         found = get_door()._feeds

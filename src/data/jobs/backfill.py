@@ -110,20 +110,20 @@ def _parsed(timeframes: Sequence[str]) -> list[Timeframe]:
     if len(refused) == 1:
         raise refused[0]
     if refused:
-        said = "; ".join(str(error.args[0]) for error in refused)
-        raise BadTimeframeError(said, hint=refused[0].hint)
+        mistakes = "; ".join(str(error.args[0]) for error in refused)
+        raise BadTimeframeError(mistakes, hint=refused[0].hint)
     return parsed
 
 
 @dataclass(frozen=True)
 class SeriesResult:
-    """What came of one series.
+    """The result of one series.
 
     Attributes:
-        rows: bars now held in the range.
+        rows: bars now stored in the range.
         fetched: bars that were fetched for it now.
         complete: whether nothing is lacking.
-        vendors: who supplied the bars held.
+        vendors: the vendors of these bars.
         gaps: stretches without bars.
         lacking: why the first of them is one.
         unanswered: why vendors did not answer for a part of it, also where a substitute did; empty
@@ -155,33 +155,33 @@ class SeriesResult:
         return f"{self.symbol}_{self.timeframe}"
 
     def failed(self, error: str) -> SeriesResult:
-        """Return what is held so far together with why there is no more."""
+        """Return the result so far with the reason why there is no more."""
         return replace(self, complete=False, error=error)
 
     def plus(self, frame: pd.DataFrame) -> SeriesResult:
         """Return the result with the answer to one more part."""
-        told = frame.attrs.get(ATTRS_KEY, {})
+        provenance = frame.attrs.get(ATTRS_KEY, {})
         rows = len(frame)
-        score = told.get("quality", {}).get("score")
+        score = provenance.get("quality", {}).get("score")
         return replace(
             self,
             rows=self.rows + rows,
-            fetched=self.fetched + round(rows * (1 - told.get("from_cache", 1.0))),
-            complete=self.complete and bool(told.get("complete", True)),
-            vendors=tuple(sorted({*self.vendors, *told.get("vendors", ())})),
-            gaps=self.gaps + int(told.get("gaps_total", 0)),
-            lacking=self.lacking or _lacking(told),
-            unanswered=self.unanswered or told.get("unanswered") or "",
+            fetched=self.fetched + round(rows * (1 - provenance.get("from_cache", 1.0))),
+            complete=self.complete and bool(provenance.get("complete", True)),
+            vendors=tuple(sorted({*self.vendors, *provenance.get("vendors", ())})),
+            gaps=self.gaps + int(provenance.get("gaps_total", 0)),
+            lacking=self.lacking or _lacking(provenance),
+            unanswered=self.unanswered or provenance.get("unanswered") or "",
             score=min((s for s in (self.score, score) if s is not None), default=None),
         )
 
 
-def _lacking(told: Mapping[str, Any]) -> str:
+def _lacking(provenance: Mapping[str, Any]) -> str:
     """Return why an answer is not complete: its first gap, or that other bars stand in."""
-    if gaps := told.get("gaps"):
+    if gaps := provenance.get("gaps"):
         return str(gaps[0]["reason"])
-    if instead := told.get("substitute"):
-        return f"answered by a substitute of another kind: {instead}"
+    if substitute := provenance.get("substitute"):
+        return f"answered by a substitute of another kind: {substitute}"
     return ""
 
 
@@ -193,7 +193,7 @@ class Progress:
         result: of the series at work, so far.
         done, total: parts, over the whole job.
         is_over: whether the series is at its end.
-        waiting: for whom, how long and why nothing goes on just now; empty while it does.
+        waiting: the vendor that is waited for, how long and why; empty while bars come.
     """
 
     result: SeriesResult

@@ -212,15 +212,15 @@ def _far_away(folder: Path) -> Iterator[Check]:
         yield Check("places", "cache disk", None, said, advice)
 
 
-def _size(settings: Settings, selector: ProviderSelector, held: float) -> Iterator[Check]:
+def _size(settings: Settings, selector: ProviderSelector, size_gb: float) -> Iterator[Check]:
     folder, limit_gb = settings.cache_dir, settings.max_size_gb
     if not folder.is_dir():
         return
     limit = f" of {limit_gb:g} GB allowed" if limit_gb else ", no limit"
-    is_over = bool(limit_gb) and held > limit_gb
+    is_over = bool(limit_gb) and size_gb > limit_gb
     why = f": {in_words(freeable_of(folder, selector, SystemClock()))}" if is_over else ""
     advice = "`onetape cache clean`, or raise CACHE_MAX_SIZE_GB" if is_over else ""
-    yield Check("places", "cache size", not is_over, f"{held:,.3f} GB{limit}{why}", advice)
+    yield Check("places", "cache size", not is_over, f"{size_gb:,.3f} GB{limit}{why}", advice)
 
 
 # --- health ------------------------------------------------------------------------------------
@@ -436,7 +436,7 @@ def freeable_of(folder: Path, selector: ProviderSelector, clock: Clock) -> Freea
 
     Args:
         folder: the cache.
-        selector: tells who could supply what again.
+        selector: tells which vendor could supply what again.
         clock: the time.
     """
     disk = Disk(root=folder, private=selector.parsed_rules.cache.private)

@@ -47,7 +47,7 @@ class Wanted:
     """What is written.
 
     Attributes:
-        start, end: as for the data manager; by default all that is held.
+        start, end: as for the data manager; by default all that is stored.
         adjustment: ``raw``, ``split`` or ``all``; None: the prices as they are stored, whatever
             they were adjusted for.
         format: of the files.
@@ -104,14 +104,14 @@ def export_series(
         cache_dir, config_path: as for the data manager.
 
     Raises:
-        QueryError: an argument is wrong, or nothing of it is held.
+        QueryError: an argument is wrong, or nothing of it is stored.
         KindMismatchError: the bars cannot be brought to that adjustment.
         MissingExtraError: Parquet was asked for, and no engine for it is installed.
         StorageError: the file cannot be written.
     """
-    house = build(cache_dir, config_path)
-    exporter = Exporter.of(house)
-    query = house.client.query(symbol, timeframe, _EVER)
+    services = build(cache_dir, config_path)
+    exporter = Exporter.of(services)
+    query = services.client.query(symbol, timeframe, _EVER)
     key = SeriesKey(query.instrument.symbol, query.timeframe)
     return exporter.write(key, Path(path), wanted or Wanted())
 
@@ -121,25 +121,25 @@ class Exporter:
 
     Args:
         store: where the bars are.
-        knows: understands symbols.
+        selector: understands symbols.
         clock: the time.
     """
 
-    def __init__(self, store: BarStore, knows: ProviderSelector, clock: Clock) -> None:
+    def __init__(self, store: BarStore, selector: ProviderSelector, clock: Clock) -> None:
         self._store = store
-        self._knows = knows
+        self._selector = selector
         self._clock = clock
         self._reader = Reader(store, clock)
 
     @classmethod
-    def of(cls, house: Services) -> Exporter:
+    def of(cls, services: Services) -> Exporter:
         """Return one that works with these services."""
-        return cls(house.cache.store, house.selector, house.clock)
+        return cls(services.cache.store, services.selector, services.clock)
 
     def write_all(self, keys: Iterable[SeriesKey], folder: Path, wanted: Wanted) -> list[Exported]:
         """Write each series to a file of its own in ``folder``, which is made if need be.
 
-        A series that cannot be written is told with its reason, and the others go on.
+        A series that cannot be written is reported with its reason, and the others go on.
 
         Raises:
             MissingExtraError: as :meth:`write`.
@@ -210,11 +210,11 @@ class Exporter:
 
     def _instrument(self, key: SeriesKey, wanted: Wanted) -> Instrument:
         try:
-            return self._knows.instrument(key.symbol)
+            return self._selector.instrument(key.symbol)
         except QueryError:
             if wanted.adjustment is not None:
                 raise
-            # What nobody understands can be written as it lies there all the same.
+            # Bars of a symbol that is not understood can be written as they are stored.
             return Instrument(key.symbol, "crypto")
 
     def _check_outside(self, path: Path) -> None:

@@ -1,7 +1,7 @@
 """What the keys of this machine may do: one cheap question for each thing that a vendor serves.
 
-What comes of it is remembered where every request looks: a plan's refusal shuts the door to that
-class and timeframe for this account, and no other; an answer opens it again.
+The outcome is remembered where every request looks: a refusal by the plan stops requests for that
+class and timeframe of this account, and no other; an answer allows them again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from .vendors import lack
 
 Where = str | Path | None
 Verdict = Literal["yes", "no", "unclear"]
-# What everybody who serves the class has; the second is asked for where the first is not known.
+# Every vendor of the class has the first; the second is asked for where it is unknown.
 _EXAMPLES: dict[AssetClass, tuple[str, ...]] = {
     "stock": ("AAPL",),
     "crypto": ("BTC-USD", "BTCUSDT"),
@@ -52,7 +52,7 @@ _EXAMPLES: dict[AssetClass, tuple[str, ...]] = {
 _AGE_MS = 2 * DAY_MS
 _ACTIONS_MS = 366 * DAY_MS
 _ACTIONS = "splits and dividends"
-# After these the vendor's other doors need not be knocked at.
+# After these nothing else is asked of the vendor.
 _FINAL = (AuthenticationError, RateLimitedError)
 
 
@@ -123,9 +123,9 @@ def probe(
     downloader = selector._initialize_downloader(name)
     if downloader is None or not is_ours(downloader):
         return
-    for who, timeframe in _questions(selector, downloader):
-        error = run_call(clock, seconds, _ask, downloader, who, timeframe, now_ms)
-        yield _finding(name, f"{who[0].asset_class} {timeframe}", error)
+    for instruments, timeframe in _questions(selector, downloader):
+        error = run_call(clock, seconds, _ask, downloader, instruments, timeframe, now_ms)
+        yield _finding(name, f"{instruments[0].asset_class} {timeframe}", error)
         if isinstance(error, _FINAL):
             return
     caps = downloader.capabilities
@@ -148,17 +148,20 @@ def _questions(
     for asset_class in sorted(caps.asset_classes):
         frames = [Timeframe.parse(label) for label in caps.labels(asset_class)]
         short = sorted((f for f in frames if f.is_intraday), key=lambda f: f.step_ms or 0)
-        who = [selector.instrument(symbol) for symbol in _EXAMPLES[asset_class]]
+        instruments = [selector.instrument(symbol) for symbol in _EXAMPLES[asset_class]]
         for frame in [*(f for f in frames if f.label == "1d"), *short[:1]]:
-            yield who, frame
+            yield instruments, frame
 
 
 def _ask(
-    downloader: BaseDataDownloader, who: Sequence[Instrument], timeframe: Timeframe, now_ms: int
+    downloader: BaseDataDownloader,
+    instruments: Sequence[Instrument],
+    timeframe: Timeframe,
+    now_ms: int,
 ) -> DataError | None:
     """Ask for one bar; return what the vendor said against it."""
     error: DataError | None = None
-    for one in who:
+    for one in instruments:
         reopen(downloader, door_of(downloader.capabilities, one.asset_class, timeframe))
         anchor = downloader.capabilities.kind(one, timeframe).anchor or "session"
         grid = BarGrid(calendar_for(one), timeframe, anchor)
@@ -180,10 +183,10 @@ def _ask(
 def _ask_actions(
     selector: ProviderSelector, downloader: BaseDataDownloader, now_ms: int
 ) -> DataError | None:
-    who = selector.instrument(_EXAMPLES["stock"][0])
+    share = selector.instrument(_EXAMPLES["stock"][0])
     reopen(downloader, ACTIONS_DOOR)
     try:
-        downloader.fetch_actions(who, Span(now_ms - _ACTIONS_MS, now_ms), now_ms)
+        downloader.fetch_actions(share, Span(now_ms - _ACTIONS_MS, now_ms), now_ms)
     except NoDataError:
         return None
     except DataError as exc:

@@ -106,11 +106,11 @@ def plain(entries: Iterable[ServedRow]) -> list[dict[str, Any]]:
 def bounds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
     """Return vendor, timeframes, page, depth, settling, prices and running bar, in words.
 
-    Timeframes of which the same is said share a line.
+    Timeframes with equal columns share a line.
     """
     lines: dict[tuple[str, ...], list[str]] = {}
     for entry in entries:
-        said = (
+        texts = (
             entry.vendor,
             _page(entry),
             "all" if entry.depth_days is None else f"{entry.depth_days} days",
@@ -118,8 +118,8 @@ def bounds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
             entry.adjustment,
             "sent" if entry.has_forming else "not sent",
         )
-        lines.setdefault(said, []).append(entry.timeframe)
-    return [[said[0], " ".join(labels), *said[1:]] for said, labels in lines.items()]
+        lines.setdefault(texts, []).append(entry.timeframe)
+    return [[texts[0], " ".join(labels), *texts[1:]] for texts, labels in lines.items()]
 
 
 def kinds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
@@ -158,11 +158,11 @@ _ANCHORS = {"session": "with the open", "clock": "on the clock"}
 
 
 def _order() -> str:
-    """Return whom the packaged rules name, beside the call that tells it."""
+    """Return the vendors of the packaged rules, beside the call that gives them."""
     rules = packaged_rules().rules
     rows = [[name, ", ".join(rule.vendors)] for name, rule in rules.items()]
     share, coin = (rules[name].vendors for name in ("stock_intraday", "crypto"))
-    return f"""## Who is asked first
+    return f"""## Which vendor is asked first
 
 {_table(("rule", "vendors of the packaged rules, in order"), rows)}
 With all their keys, `ProviderSelector().get_provider_with_failover("AAPL", "5m")` returns
@@ -191,8 +191,8 @@ def _settling(settles: Mapping[AssetClass, float | None]) -> str:
 
 
 def _kind(kind: Kind) -> list[str]:
-    said = (kind.session, _ANCHORS.get(kind.anchor, ""), kind.venue, kind.volume)
-    return [text or "-" for text in said]
+    texts = (kind.session, _ANCHORS.get(kind.anchor, ""), kind.venue, kind.volume)
+    return [text or "-" for text in texts]
 
 
 def _keys(cls: Any) -> str:
@@ -201,13 +201,13 @@ def _keys(cls: Any) -> str:
 
 
 def _limits(limits: Limits) -> str:
-    told = {
+    counts = {
         "a second": limits.per_second,
         "a minute": limits.per_minute,
         "a day": limits.per_day,
         "a month": limits.per_month,
     }
-    return ", ".join(f"{count:g} {time}" for time, count in told.items() if count) or "none"
+    return ", ".join(f"{count:g} {time}" for time, count in counts.items() if count) or "none"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -25,7 +25,7 @@ __all__ = ["DEFAULT_START", "DEFAULT_TIMEFRAMES", "CachePopulator", "populate_ca
 
 DEFAULT_TIMEFRAMES = ("5m", "15m", "30m", "1h", "4h", "1d")
 DEFAULT_START = date(2020, 1, 1)
-# What test doubles called themselves as vendors; their bars are nobody's prices.
+# Names under which test doubles stored bars; these are no prices.
 _SAMPLE_VENDORS = ("mock",)
 
 
@@ -127,7 +127,7 @@ class CachePopulator:
         start_date: Any = None,
         end_date: Any = None,
     ) -> dict[str, list[int]]:
-        """Return timeframe to the years of which something would have to be asked; asks nobody."""
+        """Return timeframe to the years of which something is missing; no vendor is asked."""
         job = _job(self._services, [ticker], intervals, start_date, end_date)
         return {
             step: self._lacking_years(symbol, step, job.start, job.end)
@@ -139,9 +139,9 @@ class CachePopulator:
         query = client.query(symbol, timeframe, start, end)
         key, now = SeriesKey(query.instrument.symbol, query.timeframe), query.now_ms
         parts = client.coverage(key)
-        held = [part.span for part in parts if part.expires is None or now < part.expires]
+        standing = [part.span for part in parts if part.expires is None or now < part.expires]
         wanted = Span(query.span.start, min(query.span.end, now))
-        lacking = gaps(wanted, held)
+        lacking = gaps(wanted, standing)
         years = {y for s in lacking for y in range(year_of(s.start), year_of(s.end - 1) + 1)}
         return sorted(years)
 
@@ -214,10 +214,10 @@ class CachePopulator:
 
     def print_summary(self, results: Mapping[str, Mapping[str, bool]] | None = None) -> None:
         """Print symbol by symbol what succeeded, of ``results`` or of the last run."""
-        told = self._last if results is None else results
-        outcomes = [ok for steps in told.values() for ok in steps.values()]
+        results_by_symbol = self._last if results is None else results
+        outcomes = [ok for steps in results_by_symbol.values() for ok in steps.values()]
         lines = [f"{sum(outcomes)} of {len(outcomes)} series could be had"]
-        for symbol, steps in told.items():
-            said = ", ".join(f"{step} {'ok' if ok else 'FAILED'}" for step, ok in steps.items())
-            lines.append(f"  {symbol}: {said}")
+        for symbol, steps in results_by_symbol.items():
+            states = ", ".join(f"{step} {'ok' if ok else 'FAILED'}" for step, ok in steps.items())
+            lines.append(f"  {symbol}: {states}")
         sys.stdout.write(printable("\n".join(lines)) + "\n")

@@ -37,7 +37,7 @@ Listener = Callable[[dict[str, Any], int, int], None]
 
 
 class Fundamentals(Protocol):
-    """What is needed of a data manager."""
+    """The part of a data manager that a refresh needs."""
 
     def get_fundamentals(
         self, symbol: str, *, force_refresh: bool = False, data_type: str = "general", **more: Any
@@ -50,12 +50,12 @@ class Refresh:
     """What a run does.
 
     Attributes:
-        symbols: whose; None: of all that are cached.
+        symbols: companies and coins; None: all that are cached.
         data_types: of which types, by any of their names.
         choice: which of them, and in which order.
         force: ask though it is fresh.
-        delay_s: seconds between two symbols for which somebody was asked.
-        dry_run: tell what would be done, and ask nobody.
+        delay_s: seconds between two symbols for which a vendor was asked.
+        dry_run: report what would be done; no vendor is asked.
 
     Raises:
         QueryError: the delay is no number of seconds.
@@ -145,16 +145,16 @@ def load_symbols_from_file(file_path: str | Path) -> list[str]:
     Raises:
         QueryError: the file cannot be read as text.
     """
-    said = f"the list of symbols {file_path} cannot be read"
+    failure = f"the list of symbols {file_path} cannot be read"
     try:
         with Path(file_path).open(encoding="utf-8") as file:
             text = file.read(_LONGEST_LIST + 1)  # of a device there is no end
     except UnicodeDecodeError as exc:
-        raise QueryError(f"{said}: it is no text") from exc
+        raise QueryError(f"{failure}: it is no text") from exc
     except OSError as exc:
-        raise QueryError(f"{said}: {exc.strerror}") from exc
+        raise QueryError(f"{failure}: {exc.strerror}") from exc
     if len(text) > _LONGEST_LIST:
-        raise QueryError(f"{said}: it is longer than {_LONGEST_LIST:,} characters")
+        raise QueryError(f"{failure}: it is longer than {_LONGEST_LIST:,} characters")
     lines = text.splitlines()
     return [symbol.upper() for line in lines if (symbol := line.partition("#")[0].strip())]
 
@@ -198,19 +198,21 @@ class _Done:
     ) -> None:
         more = {} if timeout_s is None else {"timeout": timeout_s}
         record = dm.get_fundamentals(symbol, force_refresh=force, data_type=kind, **more)
-        told: Mapping[str, Any] = record.get("_metadata") or {}
-        vendors = told.get("providers", {}).values()
+        metadata: Mapping[str, Any] = record.get("_metadata") or {}
+        vendors = metadata.get("providers", {}).values()
         self.kind = kind
-        self.fields = len(told.get("fields", record))
+        self.fields = len(metadata.get("fields", record))
         is_old = bool(vendors) and all(v.get("is_stale") for v in vendors)
         self.error = _NOTHING if not record else _OLD if is_old else ""
         # Where all of it was fresh, no vendor has noticed anything.
-        is_fresh = all(v.get("from_cache") for v in vendors) and not told.get("providers_failed")
+        is_fresh = all(v.get("from_cache") for v in vendors) and not metadata.get(
+            "providers_failed"
+        )
         self.was_asked = bool(self.error) or not is_fresh
 
 
 def _result(symbol: str, done: Sequence[_Done]) -> dict[str, Any]:
-    told = {
+    types = {
         d.kind: {"success": not d.error, "fields_count": d.fields}
         | ({"error": d.error} if d.error else {})
         for d in done
@@ -219,7 +221,7 @@ def _result(symbol: str, done: Sequence[_Done]) -> dict[str, Any]:
     return {
         "symbol": symbol,
         "success": any(not d.error for d in done),
-        "data_types": told,
+        "data_types": types,
         "errors": errors,
     }
 
@@ -291,16 +293,16 @@ class _Run:
     def _canonical(self, symbol: str) -> str:
         try:
             return self._services.selector.instrument(symbol).symbol
-        except DataError:  # whose it is will be said when it is asked for
+        except DataError:  # the question for it reports why
             return symbol
 
     def _age(self, symbol: str, kinds: Iterable[str]) -> float | None:
-        """Return how many days ago anybody last told anything of these types."""
+        """Return how many days ago the newest answer of these types was fetched."""
         with running(Subject(symbol)):
             try:
-                held = [s for kind in kinds for s in self._cache.latest(symbol, kind).values()]
+                snapshots = [s for kind in kinds for s in self._cache.latest(symbol, kind).values()]
             except QueryError as exc:
                 log.warning("%r is no symbol: %s", symbol, exc)
                 return None
-        newest = max((s.fetched_at_ms for s in held), default=None)
+        newest = max((s.fetched_at_ms for s in snapshots), default=None)
         return None if newest is None else round((self._now_ms - newest) / DAY_MS, 4)

@@ -21,7 +21,7 @@ from .vendors import Stop, way_to
 if TYPE_CHECKING:
     import pandas as pd
 
-# Whoever watches waits: one more try, and soon.
+# A user is watching: one more try, and soon.
 _RETRY = RetryPolicy(attempts=2, first_s=0.3)
 _DAYS = 30
 LIVE = (("BTCUSDT", "1h"), ("AAPL", "1d"))
@@ -45,7 +45,7 @@ class DemoQuestion:
     adjustment: str = "split"
 
 
-# A year of the sample bars, by name: they answer nobody who did not ask for them.
+# A year of the sample bars, by their vendor's name: without it they never answer.
 OF_THE_SAMPLES = DemoQuestion("AAPL", "1d", "2012-01-01", "2012-12-31", "local", "raw")
 
 
@@ -55,7 +55,7 @@ class Shown:
 
     Attributes:
         question: what was asked.
-        way: who is asked in which order, and why the others are not.
+        way: the vendors in the order they are asked, and why the others are not.
         frame: the bars, or None where there are none.
         seconds: of the first call and of the second.
         error: why there are no bars.
@@ -69,7 +69,7 @@ class Shown:
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """Who was asked in vain, where there are no bars."""
+        """The vendors that were asked in vain, where there are no bars."""
         return tuple(getattr(self.error, "attempts", ()))
 
 
@@ -99,7 +99,7 @@ class Showcase:
         self.cache_dir = self._services.settings.cache_dir
 
     def doors(self) -> dict[str, Reached]:
-        """Return, for every vendor of the network that can be asked, whether there is a way."""
+        """Return which vendors of the network can be reached, of those that can be asked."""
         selector = self._services.selector
         made = {name: selector._initialize_downloader(name) for name in selector.provider_names()}
         urls = {name: str(d.base_url) for name, d in made.items() if d is not None}
@@ -139,6 +139,6 @@ class Showcase:
 
 
 def _timed(call: Callable[[], pd.DataFrame]) -> tuple[pd.DataFrame, float]:
-    started = time.perf_counter()
+    begun = time.perf_counter()
     frame = call()
-    return frame, time.perf_counter() - started
+    return frame, time.perf_counter() - begun

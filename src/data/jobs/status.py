@@ -373,8 +373,8 @@ class SeriesWatch:
 def _settle_ms(coverage: Coverage) -> int:
     """Return after what time the vendor that was asked last does not change its bars any more."""
     last = coverage[-1].vendor.partition(",")[0] if coverage else ""
-    known = usable_class(last) if last else None
-    return known.capabilities.settle_ms if known else _USUAL_SETTLE_MS
+    vendor = usable_class(last) if last else None
+    return vendor.capabilities.settle_ms if vendor else _USUAL_SETTLE_MS
 
 
 def _summed(

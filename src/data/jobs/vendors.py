@@ -1,4 +1,4 @@
-"""What the vendors serve, what each one lacks on this machine, and who is asked for a series."""
+"""What the vendors serve, what each lacks on this machine, and which are asked for a series."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ def _description(selector: ProviderSelector, name: str) -> dict[str, Any]:
     cls, lacking = usable_class(name) or BaseDataDownloader, lack(selector, name)
     made = selector._initialize_downloader(name)
     caps = made.capabilities if made is not None and is_ours(made) else cls.capabilities
-    said = selector.parsed_rules.provider(name)
-    limit = said.rate_limits.get("requests_per_minute") or cls.limits.per_minute
+    rules = selector.parsed_rules.provider(name)
+    limit = rules.rate_limits.get("requests_per_minute") or cls.limits.per_minute
     address = getattr(made, "base_url", cls.default_base_url)
     return {
         "name": name,
@@ -135,15 +135,17 @@ def _keys(selector: ProviderSelector, name: str) -> dict[str, str]:
     names = key_names(name) or own_names(name)
     if not names:
         return {}
-    said = selector.parsed_rules.provider(name)
-    held = vendor_credentials(name, said.api_key_env, said.secret_key_env, names=names)
-    own = (said.api_key_env, said.secret_key_env)
-    found = {}
+    rules = selector.parsed_rules.provider(name)
+    credentials = vendor_credentials(name, rules.api_key_env, rules.secret_key_env, names=names)
+    own = (rules.api_key_env, rules.secret_key_env)
+    states = {}
     for place, usual in enumerate(names):
         variable = (own[place] if place < len(own) else None) or usual
-        is_placeholder = usual in held.placeholders
-        found[variable] = "set" if usual in held else "placeholder" if is_placeholder else "not set"
-    return found
+        is_placeholder = usual in credentials.placeholders
+        states[variable] = (
+            "set" if usual in credentials else "placeholder" if is_placeholder else "not set"
+        )
+    return states
 
 
 def routes(selector: ProviderSelector) -> list[dict[str, Any]]:
@@ -163,9 +165,9 @@ def _route(selector: ProviderSelector, rule: Rule) -> dict[str, Any]:
 
 
 def way_to(selector: ProviderSelector, query: BarsQuery) -> list[Stop]:
-    """Return who would be asked for ``query`` in which order, then everybody else with the reason.
+    """Return the vendors of ``query`` in the order they are asked, then all others with the reason.
 
-    Asks nobody.
+    No vendor is asked.
     """
     asked, rejected = _candidates(selector, query)
     named = named_for(selector, query)

@@ -28,7 +28,7 @@ class BacktestFeed(BacktraderFeed):
     Raises:
         QueryError: an argument cannot be understood.
         NoDataError: there is no bar in the range.
-        AllProvidersFailedError: bars are missing, and nobody could supply any.
+        AllProvidersFailedError: bars are missing, and no vendor could supply any.
     """
 
     def __init__(

@@ -233,7 +233,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
 
     @property
     def status(self) -> StreamStatus:
-        """How it stands."""
+        """Its state, and why."""
         return self.stream.status
 
     @property
@@ -479,7 +479,7 @@ def run_live(cerebro: Any, **wanted: Any) -> Any:
         What ``cerebro.run`` returns.
 
     Raises:
-        DataError: a stream came to an end that nobody wanted, the first of several.
+        DataError: what ended a stream, the first of several.
     """
     feeds = [data for data in cerebro.datas if isinstance(data, BacktraderFeed)]
     try:

@@ -114,7 +114,7 @@ class BaseLiveDataFeed(BacktraderFeed):
         self.on_new_bar = on_new_bar
         self.data_manager: Manager = get_door() if data_manager is None else data_manager
         self.live_clock = clock_of(self.data_manager)
-        self.live_said: dict[str, Any] = {}
+        self.live_overrides: dict[str, Any] = {}
         self.live_timeframe = Timeframe.parse(interval)
         self.live_market = market_of(self.data_manager, symbol)
         self.live_history = self._history()
@@ -213,28 +213,28 @@ class BaseLiveDataFeed(BacktraderFeed):
 
     @property
     def is_connected(self) -> bool:
-        """Whether its source answers; a subclass may say so itself."""
-        known = self.stream.is_running and self.stream.status.state in _CONNECTED
-        return bool(self.live_said.get("is_connected", known))
+        """Whether its source answers; a subclass may set it."""
+        connected = self.stream.is_running and self.stream.status.state in _CONNECTED
+        return bool(self.live_overrides.get("is_connected", connected))
 
     @is_connected.setter
-    def is_connected(self, said: bool) -> None:
-        self.live_said["is_connected"] = said
+    def is_connected(self, value: bool) -> None:
+        self.live_overrides["is_connected"] = value
 
     @property
     def last_update(self) -> datetime | None:
-        """The close of the newest bar after the history, naive UTC; a subclass may say another."""
+        """The close of the newest bar after the history, naive UTC; a subclass may set it."""
         bars = self.stream.snapshot().bars
         new = bars and bars[-1].stamp_ms > self.live_last_ms
-        known = from_ms(self.live_closing(bars[-1].stamp_ms)) if new else None
-        return self.live_said.get("last_update", known)
+        closed = from_ms(self.live_closing(bars[-1].stamp_ms)) if new else None
+        return self.live_overrides.get("last_update", closed)
 
     @last_update.setter
-    def last_update(self, said: datetime | None) -> None:
-        self.live_said["last_update"] = said
+    def last_update(self, value: datetime | None) -> None:
+        self.live_overrides["last_update"] = value
 
     def get_status(self) -> dict[str, Any]:
-        """Return how it stands, as plain values; subclasses add keys of their own."""
+        """Return its state as plain values; subclasses add keys of their own."""
         status = self.stream.status
         return {
             "symbol": self.symbol,
@@ -277,7 +277,7 @@ class BaseLiveDataFeed(BacktraderFeed):
 
 
 class SourcedLiveDataFeed(BaseLiveDataFeed):
-    """A feed whose bars come from a source of ours, history included.
+    """A feed whose bars come from a source of the library's, history included.
 
     The three methods of older programs work on it from outside.
     """
@@ -362,7 +362,7 @@ class StreamedLiveDataFeed(SourcedLiveDataFeed):
         return found, []
 
     def get_status(self) -> dict[str, Any]:
-        """Return how it stands; ``data_source`` is the vendor that is listened to."""
+        """Return its state; ``data_source`` is the vendor that is listened to."""
         return super().get_status() | {"data_source": self.source_name or self.live_vendor}
 
 
@@ -370,11 +370,11 @@ class StreamedLiveDataFeed(SourcedLiveDataFeed):
 
 
 class PolledLiveDataFeed(SourcedLiveDataFeed):
-    """Bars of any symbol that the rules can route, asked for whenever one closes.
+    """Bars of any symbol that the rules can route, asked for as they close.
 
     Args:
         symbol, interval: whose bars, and their timeframe.
-        polling_interval: seconds after which what is lacking is asked for again, at the latest.
+        polling_interval: seconds after which missing bars are asked for again, at the latest.
         provider: ask this vendor alone, such as ``yahoo`` or ``ccxt:kraken``; default: as routed.
         adjustment: what prices of the past are corrected for: ``raw``, ``split`` or ``all``.
         **others: as :class:`BaseLiveDataFeed`.
@@ -411,7 +411,7 @@ class PolledLiveDataFeed(SourcedLiveDataFeed):
         return self._feed_of(source), []
 
     def _count_question(self) -> None:
-        """Take notice of a question that is about to be asked."""
+        """Count a question that is about to be asked."""
 
     @property
     def last_poll_time(self) -> datetime | None:
@@ -421,10 +421,10 @@ class PolledLiveDataFeed(SourcedLiveDataFeed):
         return None if asked is None else from_ms(asked)
 
     def get_status(self) -> dict[str, Any]:
-        """Return how it stands, with ``polling_interval`` and ``last_poll_time``."""
-        known = {"polling_interval": self.polling_interval, "last_poll_time": self.last_poll_time}
+        """Return its state, with ``polling_interval`` and ``last_poll_time``."""
+        polling = {"polling_interval": self.polling_interval, "last_poll_time": self.last_poll_time}
         source = self.source_name or self.provider or "routed"
-        return super().get_status() | known | {"data_source": source}
+        return super().get_status() | polling | {"data_source": source}
 
 
 # --- vendors with classes of their own
@@ -461,7 +461,7 @@ class BinanceLiveDataFeed(StreamedLiveDataFeed):
             others["data_manager"] = get_testnet_door()
         elif testnet:
             log.warning(
-                "%s: testnet says nothing beside a data_manager: its rules say whom to ask "
+                "%s: testnet has no effect beside a data_manager: its rules say which network is asked "
                 "(providers.binance.base_url and ws_url)",
                 symbol,
             )
@@ -473,7 +473,7 @@ class BinanceLiveDataFeed(StreamedLiveDataFeed):
         return downloader_class("binance").capabilities.timeframes.get(self.live_timeframe.label)
 
     def get_status(self) -> dict[str, Any]:
-        """Return how it stands, with the stream's address."""
+        """Return its state, with the stream's address."""
         status = super().get_status()
         return status | {
             "ws_connected": status["is_connected"],
@@ -501,9 +501,9 @@ class YahooLiveDataFeed(PolledLiveDataFeed):
         return downloader_class("yahoo").capabilities.timeframes.get(self.live_timeframe.label)
 
     def get_status(self) -> dict[str, Any]:
-        """Return how it stands, with ``yahoo_interval`` and whether Yahoo knows the symbol."""
-        known = {"yahoo_interval": self.yahoo_interval, "ticker_valid": not self.df.empty}
-        return super().get_status() | known
+        """Return its state, with ``yahoo_interval`` and whether Yahoo knows the symbol."""
+        own = {"yahoo_interval": self.yahoo_interval, "ticker_valid": not self.df.empty}
+        return super().get_status() | own
 
 
 class CoinGeckoLiveDataFeed(PolledLiveDataFeed):
@@ -534,9 +534,9 @@ class CoinGeckoLiveDataFeed(PolledLiveDataFeed):
         self.call_times = [at for at in self.call_times if now - at < _MINUTE_S] + [now]
 
     def get_status(self) -> dict[str, Any]:
-        """Return how it stands, with the questions of the last minute."""
-        known = {"calls": len(self.call_times), "max_calls_per_minute": self.max_calls_per_minute}
-        return super().get_status() | known
+        """Return its state, with the questions of the last minute."""
+        own = {"calls": len(self.call_times), "max_calls_per_minute": self.max_calls_per_minute}
+        return super().get_status() | own
 
 
 class IBKRLiveDataFeed(PolledLiveDataFeed):
@@ -566,8 +566,8 @@ class IBKRLiveDataFeed(PolledLiveDataFeed):
         **others: Any,
     ) -> None:
         manager = others.pop("data_manager", None) or get_door()
-        given = {"host": host, "port": port, "client_id": client_id}
-        named = {name: value for name, value in given.items() if value is not None}
+        named = {"host": host, "port": port, "client_id": client_id}
+        named = {name: value for name, value in named.items() if value is not None}
         rules = (
             manager.provider_selector.parsed_rules.provider("ibkr") if is_manager(manager) else None
         )
@@ -578,7 +578,7 @@ class IBKRLiveDataFeed(PolledLiveDataFeed):
         super().__init__(symbol, interval, data_manager=manager, **others)
 
     def get_status(self) -> dict[str, Any]:
-        """Return how it stands, with the gateway's address."""
+        """Return its state, with the gateway's address."""
         status = super().get_status()
         return status | {
             "ibkr_connected": status["is_connected"],

@@ -50,7 +50,7 @@ class Source(Protocol):
         """Stop within half a second; nothing is pushed after it returns. May be called twice."""
 
 
-# --- sources with one thread: how it begins, how it waits, how it ends
+# --- sources with one thread ------------------------------------------------------------------
 
 log = logging.getLogger("onetape.feed")
 
@@ -93,9 +93,9 @@ class ThreadedSource(ABC):
     what it has then goes nowhere.
 
     Args:
-        name: for the thread and for messages: whose bars.
+        name: of the series, for the thread and for messages.
         clock: waits.
-        call: lets a run be a call: named in logs, the error that ends it told.
+        call: lets a run be a call: named in logs, the error that ends it reported.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class ThreadedSource(ABC):
         self._thread: threading.Thread | None = None
 
     def start(self, sink: Sink) -> None:
-        """Begin to push; see :class:`~.source.Source`."""
+        """Begin to push; see :class:`~.sources.base.Source`."""
         halt = self._halt = Halt(self.clock)
         self._thread = threading.Thread(
             target=following(self._top),
@@ -122,7 +122,7 @@ class ThreadedSource(ABC):
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop within half a second; see :class:`~.source.Source`."""
+        """Stop within half a second; see :class:`~.sources.base.Source`."""
         self._halt.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(_JOIN_S)
@@ -155,7 +155,7 @@ class ThreadedSource(ABC):
         """
         name = f"the feed of {self.name}"
         try:
-            # The top of a thread: what is not ours either is heard by nobody else.
+            # The top of a thread: no caller would see an error, be it the library's or not.
             call_foreign(lambda: self.run(sink, halt), name)
         except DataError as error:
             if error.provider == name:  # a feed is no vendor

@@ -22,7 +22,7 @@ log = logging.getLogger("onetape.feed")
 
 
 class Hooks(Protocol):
-    """What such a feed brings."""
+    """The methods of such a feed."""
 
     retry_interval: float
 
@@ -50,11 +50,11 @@ class HookSource(ThreadedSource):
         self._hooks = hooks
         self._sink: Sink | None = None
         self._last_ms: int | None = None
-        # Guards the two fields against who pushes by hand.
+        # Guards the two fields against pushes by hand.
         self._pushing = threading.Lock()
 
     def start(self, sink: Sink) -> None:
-        """Begin; see :class:`~.source.Source`."""
+        """Begin; see :class:`~.base.Source`."""
         with self._pushing:
             self._sink, self._last_ms = sink, None
         super().start(sink)

@@ -1,4 +1,4 @@
-"""What a feed asks the data manager for: what was before it, and what its stream has lost."""
+"""What a feed asks the data manager for: bars before it began, and bars that its stream lost."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 class Manager(Protocol):
-    """What is needed of the data manager."""
+    """The part of a data manager that feeds need."""
 
     def get_ohlcv(self, symbol: str, timeframe: str, *args: Any, **kwargs: Any) -> pd.DataFrame:
         """See :meth:`~.data_manager.DataManager.get_ohlcv`."""
 
 
 class Filled(NamedTuple):
-    """What history says about a stretch.
+    """The answer of history for a stretch.
 
     Attributes:
         bars: the closed bars in it.
@@ -53,11 +53,11 @@ class History(Protocol):
         """Return the last ``count`` closed bars, or all there are."""
 
     def between(self, span: Span, *, again: bool = False) -> Filled:
-        """Return what there is in ``span``; ``again``: what was said a moment ago does not count."""
+        """Return what there is in ``span``; ``again``: the answer of a moment ago does not count."""
 
 
 class ManagerHistory:
-    """History by the data manager: the same routing and the same store as everybody's.
+    """History by the data manager: by the same routing and store as any call's.
 
     Args:
         manager: asked for bars.
@@ -113,13 +113,13 @@ class ManagerHistory:
         return self._judged(span, bars, frame)
 
     def _judged(self, span: Span, bars: list[LiveBar], frame: pd.DataFrame) -> Filled:
-        """Tell bars that do not exist from those that are only missing yet."""
+        """Separate bars that do not exist from those that are only missing yet."""
         expected = self._grid.opens(span)
-        came = {bar.stamp_ms for bar in bars}
-        missing = [stamp for stamp in expected.tolist() if stamp not in came]
+        present = {bar.stamp_ms for bar in bars}
+        missing = [stamp for stamp in expected.tolist() if stamp not in present]
         if not missing:
             return Filled(bars, [])
-        nothing, why = _told(frame)
+        nothing, why = _gaps(frame)
         old = self._grid.closes(np.array(missing, dtype=np.int64)) + self._patience_ms
         now = self._clock.now_ms()
         absent = [
@@ -154,8 +154,8 @@ def bars_of(frame: pd.DataFrame, origin: Origin) -> list[LiveBar]:
     ]
 
 
-def _told(frame: pd.DataFrame) -> tuple[list[Span], str]:
-    """Return where the frame's own account says there is no bar, and why else it lacks some."""
+def _gaps(frame: pd.DataFrame) -> tuple[list[Span], str]:
+    """Return where there is no bar by the frame's provenance, and why else it lacks some."""
     gaps = frame.attrs.get(ATTRS_KEY, {}).get("gaps", ())
     spans = [(Span(parse_iso(g["start"]), parse_iso(g["end"])), str(g["reason"])) for g in gaps]
     nothing = [span for span, reason in spans if reason.startswith(NO_BAR)]
@@ -163,11 +163,11 @@ def _told(frame: pd.DataFrame) -> tuple[list[Span], str]:
     return nothing, "; ".join(reasons)
 
 
-# --- frames of bars as live bars, and live bars as frames
+# --- frames as live bars, and live bars as frames
 
 
 def live_bars(frame: pd.DataFrame, origin: Origin = "history") -> list[LiveBar]:
-    """Return the rows of anybody's frame, ascending and each stamp once: of equal ones the last.
+    """Return the rows of any frame of bars, ascending and each stamp once: of equal ones the last.
 
     Raises:
         ResponseFormatError: it is no frame of bars.
@@ -180,14 +180,14 @@ def frame_of(bars: Iterable[LiveBar]) -> pd.DataFrame:
     return build_frame(BarTable.from_bars([Bar(*bar[:6]) for bar in bars]))
 
 
-# --- which range holds the last so many closed bars
+# --- the range of the last so many closed bars
 
 _MONTH_MS = 31 * DAY_MS
 _MOST = 10_000_000
 
 
 def check_lookback(count: object) -> None:
-    """Refuse what is no count of bars to begin with.
+    """Refuse a ``lookback_bars`` that is no count of bars.
 
     Raises:
         ConfigError: it is no whole number, or none that history can be asked for.

@@ -47,16 +47,16 @@ class PollSource(ThreadedSource):
     of vendors never end it.
 
     Args:
-        name: whose bars.
+        name: of the series.
         history: answers; its questions are paced by the vendors' limits.
         grid: which bars are to be expected.
         lookback: how many closed bars come first.
         interval_s: the longest time between two questions for what is lacking, and the time
             between two looks at the running bar.
-        running: looks at the running bar; None where nobody wants it: each look is a question.
+        running: asks for the running bar; None where it is not wanted: each look is a question.
         on_ask: called before every question.
         clock: waits.
-        call: lets a run be a call: named in logs, the error that ends it told.
+        call: lets a run be a call: named in logs, the error that ends it reported.
 
     Attributes:
         asked_ms: when it asked last (UTC milliseconds), or None.
@@ -87,7 +87,7 @@ class PollSource(ThreadedSource):
         """Ask, push and wait until it is stopped.
 
         Raises:
-            QueryError: the series does not exist, or nobody serves it.
+            QueryError: the series does not exist, or no vendor serves it.
             ConfigError: no vendor can be asked as it is set up.
         """
         self.has_answered = self._is_up = False
@@ -215,7 +215,7 @@ class _Poll:
         return found
 
     def take(self, filled: Filled, newest_ms: int) -> list[LiveBar]:
-        """Return the bars whose turn it is."""
+        """Return the bars that are next in order."""
         self.line.learn(filled.bars, filled.absent)
         given = [
             bar._replace(origin="live" if bar.stamp_ms >= newest_ms else "backfill")
@@ -226,7 +226,7 @@ class _Poll:
         return given
 
 
-# --- a source of polled bars for any symbol of a data manager
+# --- for any symbol of a data manager
 
 
 def polled(
@@ -245,17 +245,18 @@ def polled(
     """Return a source that asks ``manager`` whenever a bar closes.
 
     Args:
-        manager, symbol, timeframe: who is asked for which bars.
+        manager: asked for bars.
+        symbol, timeframe: of the bars.
         lookback: how many closed bars come first.
         provider: the only vendor whose bars count.
-        interval_s: see :class:`~.poll_source.PollSource`.
+        interval_s: see :class:`PollSource`.
         forming: whether the running bar is looked at every ``interval_s``.
         adjustment: what prices are corrected for.
         timeout_s: seconds that each question has; None: as long as pages come.
         on_ask: called before every question.
     """
     step, clock = Timeframe.parse(timeframe), clock_of(manager)
-    # Of a symbol that nobody can place nothing is known but that it is asked for.
+    # A symbol without a known market may trade at any time.
     market = market_of(manager, symbol) or calendar_for(Instrument(symbol, "crypto"))
     grid = BarGrid(market, step)
     history = ManagerHistory(

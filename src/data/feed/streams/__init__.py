@@ -1,1 +1,1 @@
-"""Sockets of vendors: connections, sessions, and who receives what they send."""
+"""Sockets of vendors: connections, sessions, and the listeners of what they send."""

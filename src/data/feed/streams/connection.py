@@ -1,4 +1,4 @@
-"""What happens on one open socket: log in, subscribe, read, and notice when it has died."""
+"""One open socket (log in, subscribe, read, notice silence), and the connection that keeps one."""
 
 from __future__ import annotations
 
@@ -100,13 +100,13 @@ class StreamSession:
             self._take(frame)
             # What has arrived is read at once: a slow reader is cut off by some vendors.
             if frame is None or self._owner.clock.monotonic() - self._looked > _LOOK_S:
-                self._look()
+                self._watchdog()
             if self._is_leaving:
-                self._move()
+                self._replace_socket()
 
     def _begin(self) -> None:
         for event in self._owner.protocol.opened():
-            self._handle(event)
+            self._dispatch(event)
 
     def _take(self, frame: str | bytes | None) -> None:
         if frame is None:
@@ -114,11 +114,11 @@ class StreamSession:
         self._heard, self._is_pinged = self._monotonic(), False
         if frame:
             for event in self._read(frame):
-                self._handle(event)
+                self._dispatch(event)
 
     # --- what frames say -------------------------------------------------------------------
 
-    def _handle(self, event: StreamEvent) -> None:
+    def _dispatch(self, event: StreamEvent) -> None:
         if isinstance(event, BarSeen):
             # Nothing but market data proves that a connection works.
             self._traded, self._owner.attempts = self._heard, 0
@@ -132,9 +132,9 @@ class StreamSession:
             for listener in self._owner.listeners(event.topic):
                 listener.revised(event.bar)
         else:
-            self._handle_other(event)
+            self._dispatch_other(event)
 
-    def _handle_other(self, event: StreamEvent) -> None:
+    def _dispatch_other(self, event: StreamEvent) -> None:
         if isinstance(event, Ready):
             self._is_ready, self._asked = True, None
             self._end_login("ok")
@@ -146,9 +146,9 @@ class StreamSession:
         elif isinstance(event, Leaving):
             self._is_leaving = True
         elif isinstance(event, StreamRefusal):
-            self._refused(event)
+            self._raise_refusal(event)
         elif isinstance(event, Unreadable):
-            self._puzzled(event)
+            self._note_unreadable(event)
 
     def _end_login(self, outcome: str) -> None:
         """Note how a login ended that was sent and is open."""
@@ -156,16 +156,16 @@ class StreamSession:
             self._is_login_due = False
             self._owner.note_login(outcome)
 
-    def _refused(self, refusal: StreamRefusal) -> None:
+    def _raise_refusal(self, refusal: StreamRefusal) -> None:
         """Raise what a refusal stands for."""
-        said = f"{self._owner.protocol.display_name}: {masked(refusal.reason)}"
+        message = f"{self._owner.protocol.display_name}: {masked(refusal.reason)}"
         if refusal.is_final:
-            raise AuthenticationError(said, hint="check the key and the plan of the account")
+            raise AuthenticationError(message, hint="check the key and the plan of the account")
         if refusal.wait_s:
-            raise RateLimitedError(said, refusal.wait_s * self._owner.pulse.scale)
-        raise UnavailableError(said)
+            raise RateLimitedError(message, refusal.wait_s * self._owner.pulse.scale)
+        raise UnavailableError(message)
 
-    def _puzzled(self, event: Unreadable) -> None:
+    def _note_unreadable(self, event: Unreadable) -> None:
         self._unreadable += 1
         level = logging.WARNING if self._unreadable == 1 else logging.DEBUG
         log.log(
@@ -180,7 +180,7 @@ class StreamSession:
     # --- subscriptions ---------------------------------------------------------------------
 
     def _subscribe(self) -> None:
-        """Send the next text that brings subscriptions in line with who listens."""
+        """Send the next text that brings subscriptions in line with the listeners."""
         now = self._owner.clock.monotonic()
         spacing = self._traits.spacing_s * self._owner.pulse.scale
         if not self._is_ready or now - self._sent < spacing:
@@ -206,7 +206,7 @@ class StreamSession:
             self._confirm()
 
     def _confirm(self) -> None:
-        """Tell who listens to the oldest batch asked for that everything comes from now on."""
+        """Tell the listeners of the oldest batch asked for that everything comes from now on."""
         batch = self._due.popleft() if self._due else []
         self._asked = self._owner.clock.monotonic() if self._due else None
         self._confirmed.update(batch)
@@ -216,7 +216,7 @@ class StreamSession:
 
     # --- watchdogs -------------------------------------------------------------------------
 
-    def _look(self) -> None:
+    def _watchdog(self) -> None:
         """Notice silence, and answers that do not come; let listeners look at the clock.
 
         Raises:
@@ -231,7 +231,7 @@ class StreamSession:
         for listener in self._owner.all_listeners():
             listener.tick()
         if doubt := self._owner.taken_doubt():
-            self._doubted(*doubt)
+            self._suspect(*doubt)
         if self._asked is not None and now - self._asked > _LOGIN_S * scale:
             raise UnavailableError("it did not answer what we asked")
         silence, beat = now - self._heard, self._traits.beat_s * scale
@@ -244,12 +244,12 @@ class StreamSession:
         if lifetime and now - self._opened > lifetime * _EARLY:
             self._is_leaving = True
 
-    def _doubted(self, reason: str, silent_s: float) -> None:
+    def _suspect(self, reason: str, silent_s: float) -> None:
         silence = self._owner.clock.monotonic() - self._traded
         if self._traits.dense or silence >= silent_s:
             raise UnavailableError(reason)
 
-    def _move(self) -> None:
+    def _replace_socket(self) -> None:
         """Go over to a new socket; the old one is read to its end before it is cut."""
         old, now = self._wire, self._owner.clock.monotonic()
         self._is_leaving = self._is_ready = False
@@ -276,7 +276,7 @@ def _left(wire: Wire) -> Iterator[str | bytes]:
         yield frame
 
 
-# --- one connection to one vendor, for all who listen to it: a thread, its watchdogs, its way back
+# --- one connection to one vendor, for all its listeners: a thread, watchdogs, reconnects
 
 
 # Waits between attempts double from one second to half a minute, each up to twice as long.
@@ -313,7 +313,7 @@ class Dial(Protocol):
 
 
 class Connection:
-    """Keeps one vendor's connection open while anybody listens. Thread-safe.
+    """Keeps one vendor's connection open while it has listeners. Thread-safe.
 
     Attempts are paced by the limiter, which all processes share; waits between them grow until
     market data have come: a connection that opens and says nothing is no success. When the vendor
@@ -372,11 +372,11 @@ class Connection:
             is_first, error = self._thread.ident is None, self._error
         if is_first:
             self._thread.start()
-        if error is not None:  # it ended meanwhile, and told those alone who listened then
+        if error is not None:  # it ended meanwhile, and told the listeners of then alone
             listener.end(error)
 
     def remove(self, topic: Topic, listener: Listener) -> bool:
-        """Listen no more; return whether nobody listens to anything now."""
+        """Listen no more; return whether no listener is left."""
         with self._lock:
             self._feeds.pop(id(listener), None)
             left = tuple(x for x in self._listeners.get(topic, ()) if x is not listener)
@@ -434,11 +434,11 @@ class Connection:
     # --- for the session -------------------------------------------------------------------
 
     def listeners(self, topic: Topic) -> tuple[Listener, ...]:
-        """Return who listens to ``topic``."""
+        """Return the listeners of ``topic``."""
         return self._listeners.get(topic, ())
 
     def all_listeners(self) -> list[Listener]:
-        """Return who listens to anything."""
+        """Return all listeners."""
         with self._lock:
             return [one for some in self._listeners.values() for one in some]
 
@@ -448,7 +448,7 @@ class Connection:
         return self._stopped.is_set()
 
     def taken_new(self) -> list[tuple[Topic, Listener]]:
-        """Return who has begun to listen since the last time."""
+        """Return the listeners that were added since the last time."""
         if not self._new:
             return []
         with self._lock:
@@ -456,9 +456,9 @@ class Connection:
         return new
 
     def taken_doubt(self) -> tuple[str, float] | None:
-        """Return what was said by :meth:`doubt` since the last time, if anything."""
-        said, self._doubt = self._doubt, None
-        return said
+        """Return the arguments of :meth:`doubt` since the last time, if any."""
+        doubt, self._doubt = self._doubt, None
+        return doubt
 
     def open(self) -> Wire:
         """Open a socket when the limits let us.
@@ -473,7 +473,7 @@ class Connection:
         wire = self._dialled()
         with self._lock:
             self._wire = wire
-        if self.is_stopped:  # closed while it was opened: nobody else would cut it
+        if self.is_stopped:  # closed while it was opened: it must be cut here
             wire.abort()
         return wire
 
@@ -502,7 +502,7 @@ class Connection:
     def _run(self) -> None:
         with running(_Feeds(self)):
             try:
-                # The top of a thread: what is not ours either is heard by nobody else.
+                # The top of a thread: no caller would see an error, be it the library's or not.
                 call_foreign(self._live, self.protocol.name)
             except DataError as error:
                 self._end(error)
@@ -521,21 +521,21 @@ class Connection:
         except DataError as error:
             if isinstance(error, RateLimitedError):
                 self._limiter.pause(error.retry_after)  # for all processes
-            self._tell_lost(str(error))
+            self._notify_lost(str(error))
         finally:
-            self._cut()
+            self._abort()
         if self.is_stopped:
             return
         self.attempts += 1
         self._stopped.wait(self.pulse.backoff.backoff(self.attempts, self.clock.jitter()))
 
-    def _cut(self) -> None:
+    def _abort(self) -> None:
         with self._lock:
             wire, self._wire = self._wire, None
         if wire is not None:
             wire.abort()
 
-    def _tell_lost(self, reason: str) -> None:
+    def _notify_lost(self, reason: str) -> None:
         if self.is_stopped:
             return
         log.info("%s: %s; it is opened again", self.protocol.display_name, reason)
@@ -543,7 +543,7 @@ class Connection:
             listener.lost(reason)
 
     def _end(self, error: DataError) -> None:
-        """Tell everybody that nothing comes any more, and why."""
+        """Tell all listeners that nothing comes any more, and why."""
         error.provider = error.provider or self.protocol.name
         with self._lock:
             self._error = error

@@ -1,4 +1,4 @@
-"""Who listens to a connection: one per subscription; bars pass, trades become bars."""
+"""Listeners of a connection, one for each subscription; bars pass, trades become bars."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..sources.stream import SteadyNow
 
 
 class Listener(Protocol):
-    """What a connection tells one subscription; no method blocks, one thread calls."""
+    """What a connection calls for one subscription; no method blocks, one thread calls."""
 
     def bar(self, bar: LiveBar) -> None:
         """Take a bar as it came."""
@@ -25,27 +25,27 @@ class Listener(Protocol):
         """Take a trade."""
 
     def connected(self) -> None:
-        """Be told that from now on everything comes."""
+        """From now on everything comes."""
 
     def lost(self, reason: str) -> None:
-        """Be told that nothing comes until ``connected`` again."""
+        """Nothing comes until ``connected`` again."""
 
     def end(self, error: DataError | None) -> None:
-        """Be told that nothing will ever come again."""
+        """Nothing will ever come again."""
 
     def tick(self) -> None:
-        """Be called now and then, whether anything comes or not."""
+        """Look at the clock: called now and then, whether anything comes or not."""
 
 
 class StandListener:
-    """Tells a sink how the connection stands; what all listeners do."""
+    """Reports the state of the connection to a sink, as all listeners do."""
 
     def __init__(self, sink: Sink, clock: Clock) -> None:
         self._sink = sink
         self._clock = clock
 
     def trade(self, trade: Trade) -> None:
-        """Do nothing: whoever sends bars sends them whole."""
+        """Do nothing: a vendor that sends bars sends them whole."""
 
     def connected(self) -> None:
         """See :class:`Listener`."""
@@ -155,9 +155,9 @@ class MinuteListener(BuildingListener):
 
     def bar(self, bar: LiveBar) -> None:
         """See :class:`Listener`."""
-        found = self._take(bar, self._now.ms())
-        self._give(found)
-        if not found:
-            self._tell(StreamState.LIVE, "it speaks")
+        bars = self._take(bar, self._now.ms())
+        self._give(bars)
+        if not bars:
+            self._tell(StreamState.LIVE, "data come")
 
     revised = bar

@@ -15,7 +15,7 @@ Open = Callable[[], Connection]
 
 
 class Hub:
-    """Gives out connections and takes them back; the last to leave closes. Thread-safe.
+    """The open connections, each closed with its last listener. Thread-safe.
 
     A forked child has none of its parent's connections.
     """
@@ -30,9 +30,9 @@ class Hub:
         """Have ``listener`` listen on a connection of ``account`` with room for ``topic``.
 
         Args:
-            account: vendor, address and account: who shares this shares connections.
+            account: vendor, address and account; feeds of one share its connections.
             topic: what to listen to.
-            listener: who.
+            listener: gets what comes.
             make: makes another connection.
         """
         with self._lock:
@@ -47,7 +47,7 @@ class Hub:
             return found
 
     def leave(self, connection: Connection, topic: Topic, listener: Listener) -> None:
-        """Listen no more; a connection that nobody uses is closed within half a second."""
+        """Listen no more; a connection without listeners is closed within half a second."""
         with self._lock:
             is_idle = connection.remove(topic, listener)
             for account, held in list(self._open.items()):
@@ -96,19 +96,19 @@ class Subscription:
         self._joined: tuple[Connection, Listener] | None = None
 
     def start(self, sink: Sink) -> None:
-        """See :class:`~.source.Source`."""
+        """See :class:`~.sources.base.Source`."""
         listener = self._listen(sink)
         connection = self._hub.join(self._account, self._topic, listener, self._make)
         self._joined = (connection, listener)
 
     def stop(self) -> None:
-        """See :class:`~.source.Source`."""
+        """See :class:`~.sources.base.Source`."""
         joined, self._joined = self._joined, None
         if joined is not None:
             self._hub.leave(joined[0], self._topic, joined[1])
 
     def doubt(self, reason: str, silent_s: float) -> None:
-        """See :class:`~.parts.Stream`."""
+        """See :class:`~.sources.stream.Stream`."""
         joined = self._joined
         if joined is not None:
             joined[0].doubt(reason, silent_s)
