@@ -44,7 +44,10 @@ def splits_and_dividends_are_told(bench: Bench) -> None:
         who = Series(symbol, "1d", start, end).instrument
         known = bench.vendors.truth.actions(symbol, now_ms)
         wanted = [_said(a) for a in known if day_ms(a.ex_date) in span]
+        before = bench.vendors.count()
         assert [_said(a) for a in vendor.fetch_actions(who, span, now_ms)] == wanted, symbol
+        sent = bench.vendors.count() - before
+        assert sent == vendor.capabilities.action_requests, f"{symbol}: {sent} requests"
 
 
 def bars_bring_the_actions_that_are_declared(bench: Bench) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from src.data.cache.actions import ActionBook, Asked
 from src.data.model.instant import DAY_MS, parse_iso
+from src.data.model.span import Span
 from tests.vendor_server import Fault
 
 from .fakes import contradicted, off_grid
+from .machine import FAULTS
 from .model import Question
 from .simulation import COINS, CURRENCIES, OWN, OWN_COINS, shares, simulated
 
@@ -224,3 +227,43 @@ def test_a_final_bar_that_comes_multiplied_is_told_alike_each_time() -> None:
         sim.ask(Question("NEWUSDT", "1d", None, None, 5))
         sim.advance(90_000)
         sim.ask(Question("NEWUSDT", "1d", "2024-06-09", "2024-06-10"))
+
+
+@pytest.mark.parametrize("vendor", ["fmp", "eodhd", "polygon", "alpaca", "tiingo"])
+def test_a_question_for_splits_alone_takes_the_requests_that_were_planned(vendor: str) -> None:
+    with simulated(shares(vendor)) as sim:
+        sim.ask(Question("AAPL", "1d", "2024-05-11", "2024-06-05"))
+        sim.advance(5 * 86_400)
+        sim.ask(Question("AAPL", "1d", "2024-05-29", "2024-05-29"), planned=True)
+
+
+def test_a_row_of_another_year_brings_no_split_of_that_year() -> None:
+    with simulated(shares("tiingo")) as sim:
+        sim.fault("tiingo", Fault.stray(1, 1, 400 * DAY_MS))
+        sim.split("AAPL", 2)
+        sim.advance(2 * 86_400)
+        seen = sim.ask(Question("AAPL", "1d", "2024-06-05", "2024-06-06"))
+    assert seen is not None and seen.rows
+
+
+def test_an_answer_whose_start_is_cut_off_does_not_tell_its_splits() -> None:
+    question = Question("AAPL", "1d", "2024-06-04", "2024-06-04")
+    with simulated(shares("tiingo")) as sim:
+        sim.split("AAPL", 2)
+        before = sim.ask(question)
+        sim.advance(40 * 86_400)
+        sim.fault("tiingo", FAULTS["cuts the start"](), times=1)
+        sim.ask(question)
+        after = sim.ask(question)
+    assert before is not None and after is not None
+    stamp = parse_iso("2024-06-04")
+    assert after.rows[stamp][3] == before.rows[stamp][3] / 2
+
+
+def test_what_is_awaited_stays_so_where_an_older_answer_could_not_be_stored() -> None:
+    monday = parse_iso("2024-07-15")
+    whole = Asked(Span(monday - 13 * DAY_MS, monday + DAY_MS), "tiingo", monday, monday)
+    older = Asked(Span(monday - 3 * DAY_MS, monday), "tiingo", monday)
+    book = ActionBook().with_answer((), whole)
+    assert len(book.awaited) == 1
+    assert book.with_answer((), older).awaited == book.awaited

@@ -27,8 +27,7 @@ from ..model.timeframe import Timeframe
 from ..net.locks import SeriesLocks
 from ..net.one_call import one_call
 from .answer.reader import dissent_of, told
-from .fetch.actions import ActionFetcher
-from .fetch.lane import TOLD_LATE_MS
+from .fetch.actions import TOLD_LATE_MS, ActionFetcher
 from .fetch.state import FetchState, StoreWriter
 from .locks import FindLeases, Turns
 from .selection.candidates import LaneRoute, Selector, candidates_of

@@ -197,7 +197,9 @@ class ActionBook:
             older = [known for known in told if is_correction(known, action)]
             if not (len(older) == 1 and says_the_same(older[0], action)):
                 told = [*(known for known in told if known not in older), action]
-        awaited = [a for a in self.awaited if a.source != asked.source]
+        awaited = [
+            a for a in self.awaited if a.source != asked.source or not a.span.overlaps(asked.span)
+        ]
         known = asked._replace(until=None)
         if asked.until is not None and asked.until < asked.span.end:
             start = max(asked.until, asked.span.start)

@@ -18,10 +18,13 @@ class ActionList(list["Action"]):
     """Splits and dividends of a span of ex-dates, as a vendor answered.
 
     Attributes:
+        since: the first ex-date (stamp, UTC milliseconds) that has a row in an answer whose rows are
+            days; None where the vendor tells actions by themselves.
         until: the first ex-date (stamp, UTC milliseconds) that the vendor cannot answer for yet;
             None where the answer covers the whole span.
     """
 
+    since: int | None = None
     until: int | None = None
 
 

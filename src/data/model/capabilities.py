@@ -55,7 +55,8 @@ class Capabilities:
         actions: whether its bars come with the splits and dividends of their days.
         actions_only: the labels of the bars that they come with, where not all of them do.
         has_forming: whether the running bar is in the answer.
-        actions_apart: whether it has a request of its own for splits and dividends.
+        actions_apart: whether it has requests of its own for splits and dividends.
+        action_requests: how many of these it takes, where each answer is one page.
         actions_by_bar: whether they stand on the bar of their ex-date, so that nothing is known of
             a session before its bar is published.
         archive_days: days after its end until a month of bars, where every bar of it exists, lies as
@@ -79,6 +80,7 @@ class Capabilities:
     actions_only: frozenset[str] = frozenset()
     has_forming: bool = True
     actions_apart: bool = False
+    action_requests: int = 1
     actions_by_bar: bool = False
     only: Mapping[AssetClass, frozenset[str]] = field(default_factory=dict)
     archive_days: int = 0

@@ -163,7 +163,7 @@ class FakeVendor(BaseDataDownloader):
         return self.real.is_shut(door)
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Tell no action; it takes one request.
+        """Tell no action; it takes the requests that the vendor declares.
 
         Raises:
             CircuitOpenError: the vendor is not asked for them now.
@@ -172,7 +172,14 @@ class FakeVendor(BaseDataDownloader):
             raise CircuitOpenError(f"{self._as} is not asked for {_ACTIONS} now")
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
         self._stage.steps.append(
-            PlanStep(self._as, query.timeframe, span, 1, cost_of(self.real, query), what=_ACTIONS)
+            PlanStep(
+                self._as,
+                query.timeframe,
+                span,
+                self.capabilities.action_requests,
+                cost_of(self.real, query),
+                what=_ACTIONS,
+            )
         )
         return ()
 

@@ -26,6 +26,8 @@ from ..validity import TradingDays, first_session
 from .attempt import ask
 from .state import FetchState, StoreWriter
 
+# Vendors tell some splits and dividends days late: so far back is asked again.
+TOLD_LATE_MS = 14 * DAY_MS
 _NEAR = timedelta(days=14)
 
 
@@ -56,8 +58,9 @@ class ActionFetcher:
             if candidate.name in work.untold or is_shut_out:
                 continue
             current_call().answered_ms = None
+            lead = _lead(candidate, asked)
             part = self._clock, True, candidate.downloader.fetch_actions, work.query.instrument
-            reply = ask(self._clock, candidate.name, asked, run_part, *part, asked, latest)
+            reply = ask(self._clock, candidate.name, asked, run_part, *part, lead, latest)
             message = f"splits and dividends{f': {reply.error}' if reply.error else ''}"
             work.beside.append(replace(reply.attempt(), message=message, error=None))
             if reply.error is not None:
@@ -69,6 +72,8 @@ class ActionFetcher:
             actions: Any = reply.value
             until = self._until(work, actions, asked)
             dates = asked if until is not None else self._dates(work, asked)
+            since: int | None = getattr(actions, "since", None)
+            dates = self._writer.behind_a_cut(work, Span(lead.start, dates.end), since)
             self._writer.add_actions(work, actions, Asked(dates, candidate.name, now, until))
             return True
         return False
@@ -127,3 +132,14 @@ class ActionFetcher:
                 symbol=work.query.instrument.symbol,
                 hint=why or None,
             )
+
+
+def _lead(candidate: Candidate, span: Span) -> Span:
+    """Return what to ask for so that an answer shows whether its start was cut off.
+
+    That needs days whose bars are known, where a vendor tells actions with the bars of their days.
+    """
+    caps = candidate.capabilities
+    if caps is None or not caps.actions_by_bar or span.start <= TOLD_LATE_MS:
+        return span
+    return Span(span.start - TOLD_LATE_MS, span.end)

@@ -10,7 +10,7 @@ from ...calendars.gaps import BarGrid
 from ...clock import Clock
 from ...errors import BadRangeError
 from ...model.coverage import Coverage, Covered
-from ...model.instant import DAY_MS, MINUTE_MS
+from ...model.instant import MINUTE_MS
 from ...model.query import BarsQuery
 from ...model.rules import ValidationRules
 from ...model.span import Span, coalesce, intersect, subtract
@@ -19,14 +19,11 @@ from ..answer.answer import LOOKBACKS, Answer, Gap, Unfilled, as_known, closed_r
 from ..answer.reader import Outcome, Reader
 from ..locks import Turns
 from ..validity import CLOSED, Expiry, is_older
-from .actions import ActionFetcher
+from .actions import TOLD_LATE_MS, ActionFetcher
 from .fetcher import Fetcher
 from .nothing import ListingProof
 from .plan import FetchPlan, Planner
 from .state import FetchState, StoreWriter
-
-# Vendors tell some splits and dividends days late: so far back is asked again.
-TOLD_LATE_MS = 14 * DAY_MS
 
 
 class LaneRunner:

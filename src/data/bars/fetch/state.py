@@ -32,7 +32,7 @@ from ...errors import (
     UnsupportedError,
 )
 from ...model.actions import Action
-from ...model.bars import BarTable, merge
+from ...model.bars import BarTable, inside, merge
 from ...model.coverage import Coverage
 from ...model.instant import DAY_MS, MINUTE_MS, date_of, day_ms
 from ...model.kind import Basis, Kind
@@ -186,6 +186,22 @@ class StoreWriter:
         for commit in work.unstored:
             life = life.updated(commit.lifetime)
         return life
+
+    def behind_a_cut(self, work: FetchState, days: Span, first_row_ms: int | None) -> Span:
+        """Return the ex-dates that an answer tells of: not those before its first row, if cut off.
+
+        Where it lacks bars that are known, rows that begin late are no listing and no halt.
+        """
+        if first_row_ms is None or first_row_ms <= days.start:
+            return days
+        missing = Span(days.start, first_row_ms)
+        pieces = [piece.table.stamps for commit in work.unstored for piece in commit.pieces]
+        try:
+            pieces.append(self._store.read(work.key, missing)[0].stamps)
+        except CorruptEntryError as error:
+            log.debug("%s: %s", work.key.symbol, error)
+        is_cut = any(inside(stamps, [missing]).any() for stamps in pieces)
+        return Span(min(first_row_ms, days.end), days.end) if is_cut else days
 
     def book(self, work: FetchState) -> ActionBook:
         """Return the splits and dividends known of a stock; nothing where the book is damaged."""

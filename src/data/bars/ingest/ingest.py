@@ -133,7 +133,7 @@ class AnswerIngester:
         self._refuse_unbelieved(work, fetched, window, answer)
         self.note_forming(work, fetched, answer.forming)
         if asked_actions is not None:
-            self._writer.add_actions(work, fetched.actions or (), asked_actions)
+            self._note_actions(work, candidate, fetched, asked_actions)
         stored = self._stored(work, fetched, answer, near)
         splits = work.query.instrument.asset_class != "stock"
         plain = without_rescaled(answer, stored, fetched.vendor, splits=splits)
@@ -339,6 +339,18 @@ class AnswerIngester:
             # Bars of unknown basis are not comparable: the new answer replaces them.
             rebased = BarTable.empty()
         return StoredRange(rows, rebased, coverage, _AS_SENT if rebased is rows else _REBASED)
+
+    def _note_actions(
+        self, work: FetchState, candidate: Candidate, fetched: Fetched, asked: Asked
+    ) -> None:
+        """Store the splits and dividends that came with bars, of the ex-dates that were asked for."""
+        actions = [a for a in fetched.actions or () if day_ms(a.ex_date) in asked.span]
+        caps = candidate.capabilities
+        if caps is not None and caps.actions_by_bar and not work.grid.timeframe.is_intraday:
+            rows = fetched.table.stamps[inside(fetched.table.stamps, [asked.span])]
+            first = int(rows.min()) if len(rows) else None
+            asked = asked._replace(span=self._writer.behind_a_cut(work, asked.span, first))
+        self._writer.add_actions(work, actions, asked)
 
     def _sessions(self, work: FetchState, fetched: Fetched) -> _Sessions:
         """Return the sessions around an answer; instruments without actions need none."""

@@ -189,6 +189,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         adjustment="raw",
         settle_ms=18 * HOUR_MS,  # a free key sees a session on the evening of its day
         actions_apart=True,
+        action_requests=2,
         # Minutes of these go back some days only, and cannot be asked for by date.
         only=dict.fromkeys(("forex", "crypto"), frozenset(_DAYS)),
     )

@@ -109,6 +109,7 @@ class EODHDDataDownloader(BaseDataDownloader):
         settle_ms=18 * HOUR_MS,  # a session comes two to three hours after its late trading
         has_forming=False,
         actions_apart=True,
+        action_requests=2,
         only={"stock": _SHARES, "index": _SHARES},
     )
 

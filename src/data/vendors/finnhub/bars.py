@@ -74,6 +74,7 @@ class FinnhubDataDownloader(BaseDataDownloader):
         },
         adjustment="split",
         actions_apart=True,
+        action_requests=2,
         only={"stock": frozenset({"1d"})},
     )
 

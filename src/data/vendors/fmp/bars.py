@@ -84,6 +84,7 @@ class FMPDataDownloader(BaseDataDownloader):
         adjustment="split",
         settle_ms=20 * MINUTE_MS,  # cheaper plans see prices a quarter of an hour late
         actions_apart=True,
+        action_requests=2,
     )
 
     def __init__(

@@ -151,6 +151,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         adjustment="raw",
         settle_ms=20 * MINUTE_MS,
         actions_apart=True,
+        action_requests=2,
     )
 
     def __init__(self, api_key: str | None = None, **wired: Unpack[Wired]) -> None:

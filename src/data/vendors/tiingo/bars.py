@@ -210,10 +210,10 @@ class TiingoDataDownloader(BaseDataDownloader):
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits and cash dividends with an ex-date in ``span``: they stand beside days.
 
-        Nothing is told of days behind the last row.
+        Nothing is told of days before the first row, and of days behind the last one.
         """
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
-        days = [span.start - DAY_MS]
+        days: list[int] = []
 
         def read(body: Any) -> tuple[Sequence[Action], HttpRequest | None]:
             rows = list_of(body)
@@ -222,7 +222,8 @@ class TiingoDataDownloader(BaseDataDownloader):
             return read_actions(rows), None
 
         actions = ActionList(ask_actions(self, self.bars_request(query, None), read, span, now_ms))
-        actions.until = max(days) + DAY_MS
+        actions.since = min(days, default=None)
+        actions.until = max(days, default=span.start - DAY_MS) + DAY_MS
         return actions
 
     def spelled(self, instrument: Instrument) -> str:
