@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.data.bars.answer.answer import left_out, own_volume, told_splices
+from src.data.bars.answer.answer import left_out, own_volume, splice_entry
 from src.data.bars.answer.reader import at_borders, splice_problems
 from src.data.bars.fetch.splice import (
     NeighbourReply,
@@ -224,10 +224,10 @@ def test_what_was_made_good_is_told_of_every_part() -> None:
 def test_the_entry_and_the_sentences() -> None:
     unchecked = Splice(hour(8), "b", "unchecked", 1.0, 2, "only 2 common bars")
     coverage = chain(("a", 4, 8, (EQUAL, unchecked)), ("a", 8, 9, (FIXED,)), ("a", 9, 10, (FIXED,)))
-    assert told_splices(coverage[0])["splice"][0] == {
+    assert splice_entry(coverage[0])["splice"][0] == {
         "at": "2024-06-03T04:00:00Z", "with": "b", "verdict": "equal", "ratio": 1.0, "common": 20,
     }  # fmt: skip
-    assert told_splices(chain(("a", 0, 1, ()))[0]) == {}
+    assert splice_entry(chain(("a", 0, 1, ()))[0]) == {}
     assert splice_problems(coverage) == [
         "prices of a and b meet at 2024-06-03T08:00:00Z and could not be compared: only 2 common "
         "bars",

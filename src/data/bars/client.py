@@ -13,8 +13,21 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..calendars.calendar import calendar_for, closes_early
+from ..errors import IncompleteDataWarning
+from ..model.instant import MINUTE_MS, date_of, day_ms, parse_iso
 from ..model.series import SeriesKey
 from ..model.span import Span
+from ..model.stored import (
+    CommitNotice,
+    CoverageSpan,
+    KnownAction,
+    LoggedCommit,
+    Quarantined,
+    SessionHours,
+    StoredColumns,
+)
+from ..model.timeframe import Timeframe
 from ..net.deadline import run_call, seconds_of
 from .observer import Enrolled, Observer
 from .request import RequestParser, Wishes
@@ -33,16 +46,6 @@ if TYPE_CHECKING:
     from ..model.plan import Plan
     from ..model.query import BarsQuery
     from ..model.rules import ValidationRules
-    from ..model.stored import (
-        CommitNotice,
-        CoverageSpan,
-        KnownAction,
-        LoggedCommit,
-        Quarantined,
-        SessionHours,
-        StoredColumns,
-    )
-    from ..model.timeframe import Timeframe
     from ..provider_selector import ProviderSelector
     from .corporate_actions import ActionService, FoundActions
     from .dry_run.planner import RequestPlanner
@@ -281,8 +284,6 @@ class BarsClient:
         Raises:
             CacheError: the store cannot be read.
         """
-        from ..model.stored import StoredColumns
-
         view, table, coverage, _ = self._store.stretch(series, span)
         parts = tuple(_spans(view, coverage))
         return StoredColumns(series, view.generation, table.read_only(), parts)
@@ -316,9 +317,6 @@ class BarsClient:
         Raises:
             CacheError: the store cannot be read.
         """
-        from ..model.instant import parse_iso
-        from ..model.stored import LoggedCommit
-
         pinned = self._store.pins(series)
         return [
             LoggedCommit(
@@ -344,8 +342,6 @@ class BarsClient:
         Raises:
             StorageError: the store cannot be read.
         """
-        from ..model.stored import Quarantined
-
         rows, files = self._store.quarantined(series)
         return Quarantined(
             tuple((row.bar, row.reason) for row in rows),
@@ -438,7 +434,6 @@ class BarsClient:
             seconds, get = seconds_of(timeout, symbol), self._action_service.get
             result = run_call(self._clock, seconds, get, instrument, first, last)
         if result.lacking:
-            from ..errors import IncompleteDataWarning
             from ..model.frame import warn_user
 
             why = "; ".join(dict.fromkeys(result.problems)) or "no vendor of the rules tells them"
@@ -463,11 +458,6 @@ class BarsClient:
         """
         import numpy as np
 
-        from ..calendars.calendar import calendar_for, closes_early
-        from ..model.instant import MINUTE_MS, date_of, day_ms
-        from ..model.stored import SessionHours
-        from ..model.timeframe import Timeframe
-
         calendar = calendar_for(instrument)
         around = calendar.sessions(date_of(span.start) - _NEAR, date_of(span.end) + _NEAR)
         near = [s for s in around if s.open_ms < span.end and span.start < s.close_ms]
@@ -481,8 +471,6 @@ class BarsClient:
 
 def _spans(view: SeriesView, coverage: Coverage) -> Iterator[CoverageSpan]:
     """Yield what is known of a part of a series."""
-    from ..model.stored import CoverageSpan
-
     for part in coverage.opened():
         due = part.expires
         if part.state == "provisional" and due is None:

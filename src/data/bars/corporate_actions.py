@@ -26,7 +26,7 @@ from ..model.stored import KnownAction, actions_frame
 from ..model.timeframe import Timeframe
 from ..net.locks import SeriesLocks
 from ..net.one_call import one_call
-from .answer.reader import dissent_of, told
+from .answer.reader import attempt_entries, dissent_of
 from .fetch.actions import TOLD_LATE_MS, ActionFetcher
 from .fetch.state import FetchState, StoreWriter
 from .locks import FindLeases, Turns
@@ -73,7 +73,7 @@ class FoundActions(NamedTuple):
                 "gaps": [_days(span) | reason for span in self.lacking],
                 "awaited": [_days(span) for span in self.awaited],
                 "left_out": [one.to_json() for one in self.actions if not one.counts],
-                "attempts": told(self.attempts),
+                "attempts": attempt_entries(self.attempts),
             }
         )
         return frame

@@ -30,7 +30,7 @@ from ..net.deadline import run_call, run_part, seconds_of
 from ..net.locks import SeriesLocks
 from ..vendors.figures import fetch_figures_of, served_by
 from ..vendors.pool import own_sender, supplied
-from .answer.reader import told
+from .answer.reader import attempt_entries
 from .fetch.attempt import ask
 from .locks import FindLeases, Turns
 
@@ -290,7 +290,7 @@ def _provenance(query: FigureQuery, frame: pd.DataFrame, done: _Done) -> dict[st
         else 1.0,
         "complete": not done.gaps,
         "gaps": [{"start": iso(s.start), "end": iso(s.end), "reason": why} for s, why in done.gaps],
-        "attempts": told(done.attempts),
+        "attempts": attempt_entries(done.attempts),
     }
 
 

@@ -409,11 +409,11 @@ def _span_entry(part: Covered, rows: int, own: Kind) -> Provenance:
     }
     entry |= {"reason": part.reason} if part.reason else {}
     entry |= {"volume": why} if (why := left_out(part, own)) else {}
-    frozen: Provenance = freeze(entry | told_splices(part))
+    frozen: Provenance = freeze(entry | splice_entry(part))
     return frozen
 
 
-def told_splices(part: Covered) -> dict[str, Any]:
+def splice_entry(part: Covered) -> dict[str, Any]:
     """Return the entry ``splice`` of a stretch in the provenance; nothing where it has none."""
     entries = [splice.to_json() | {"at": iso(splice.at)} for splice in part.splices]
     return {"splice": entries} if entries else {}

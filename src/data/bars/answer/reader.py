@@ -190,7 +190,7 @@ def _facts(
         # No version holds bars that could not be stored.
         "generation": None if any(c.pieces for c in outcome.unstored) else view.generation,
         "problems": [*problems, *outcome.problems, *splice_problems(coverage)][:_MOST_PROBLEMS],
-        "attempts": told(outcome.attempts),
+        "attempts": attempt_entries(outcome.attempts),
         "rejected": {},
         "asked_at": iso(now_ms),
     }
@@ -292,7 +292,7 @@ def _with_forming(
     return merge(kept, rows), coverage.overlaid([running])
 
 
-def told(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
+def attempt_entries(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
     """Return attempts as plain JSON values."""
     return [
         {
@@ -310,7 +310,7 @@ def told(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
 
 
 def attempt_of(plain: Mapping[str, Any]) -> Attempt:
-    """Return the attempt that :func:`told` wrote, but for its error."""
+    """Return the attempt that :func:`attempt_entries` wrote, but for its error."""
     return Attempt(
         plain["provider"],
         plain["outcome"],

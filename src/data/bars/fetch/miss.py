@@ -28,7 +28,7 @@ from ...net.locks import SeriesLocks
 from ...net.one_call import one_call
 from ..answer.adjust import ClosesMissingError
 from ..answer.answer import Answer, Unfilled
-from ..answer.reader import Outcome, attempt_of, told
+from ..answer.reader import Outcome, attempt_entries, attempt_of
 from ..derive.derive import NO_ANSWER, Deriver
 from ..derive.sources import SourceTimeframes
 from ..lookup import CacheLookup, Hit
@@ -236,7 +236,7 @@ class MissHandler:
                 break
         if part is None:
             return None
-        later = told([a for t in tries[tried_for_it:] for a in (*t.attempts, *t.beside)])
+        later = attempt_entries([a for t in tries[tried_for_it:] for a in (*t.attempts, *t.beside)])
         return replace(part, facts=part.facts | {"attempts": [*part.facts["attempts"], *later]})
 
     def _stored_substitute(
@@ -317,7 +317,9 @@ class MissHandler:
             outcome = type(error).__name__
             failed = Attempt(name, outcome, str(error), error=error)
             return _Try(None, [*work.attempts, failed], work.unfilled, work.out, work.beside)
-        attempts = told([*before.attempts, *map(lane.named, work.attempts), *work.beside])
+        attempts = attempt_entries(
+            [*before.attempts, *map(lane.named, work.attempts), *work.beside]
+        )
         answer = replace(answer, facts=answer.facts | {"attempts": attempts})
         if _is_substitute(query, way, lane):
             answer = replace(answer, substitute=f"{', '.join(_vendors(answer)) or name} ({key})")
