@@ -18,6 +18,7 @@ from ...errors import (
 )
 from ...model.bars import BarTable
 from ...model.capabilities import Fetched, FetchQuery
+from ...model.coverage import Coverage
 from ...model.instant import iso
 from ...model.rules import ValidationRules
 from ...model.span import Span, coalesce, subtract
@@ -165,7 +166,8 @@ class Fetcher:
         if candidate.name in work.out:
             self.fill(work, lacking, position + 1, (*outcomes, work.out[candidate.name]))
             return
-        none = [span for span in lacking if self._has_none(work, candidate, span)]
+        parts = Coverage() if work.query.refresh else self._writer.coverage(work)
+        none = [span for span in lacking if self._has_none(parts, candidate, span)]
         nothing = NoDataError(NO_BAR, provider=candidate.name)
         self.fill(work, none, position + 1, (*outcomes, nothing))
         now, timeframe = self._clock.now_ms(), work.grid.timeframe
@@ -207,14 +209,12 @@ class Fetcher:
             self._nothing.record(work, closed, (outcome,))
             self.fill(work, [s for s in lacking if s not in closed], position + 1, so_far)
 
-    def _has_none(self, work: FetchState, candidate: Candidate, segment: Span) -> bool:
+    def _has_none(self, coverage: Coverage, candidate: Candidate, segment: Span) -> bool:
         """Tell whether a candidate's word that there is nothing in ``segment`` still stands.
 
         It is asked for then because another vendor has not been.
         """
-        if work.query.refresh:
-            return False
-        now, parts = self._clock.now_ms(), self._writer.coverage(work).within(segment)
+        now, parts = self._clock.now_ms(), coverage.within(segment)
         empty = [
             part.span
             for part in parts

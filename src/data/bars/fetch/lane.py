@@ -76,7 +76,7 @@ class LaneRunner:
         self._store.steward.used(work.key, wanted)
         plan = self._planner.todo(query, wanted, work)
         self.on_todo(work, plan)
-        before = self._writer.coverage(work)
+        before = plan.stored
         plan = self._done(query, plan, work)
         answer = as_known(self._read(query, wanted, work, plan.cap))
         if lost := self._lost(before, plan, work):

@@ -50,12 +50,14 @@ class FetchPlan:
         cap: stamp of the first bar that has not closed.
         segments: what to ask for.
         closed: what need not be asked: no bar is expected there.
+        stored: what was stored when this was planned, if anything of it was wanted.
     """
 
     wanted: Span
     cap: int
     segments: tuple[Span, ...] = ()
     closed: tuple[Span, ...] = ()
+    stored: Coverage = Coverage()
 
 
 class Planner:
@@ -124,20 +126,20 @@ class Planner:
         reach = Span(wanted.start, min(wanted.end, cap))
         if reach.is_empty:
             return FetchPlan(wanted, cap)
-        opened = self._writer.coverage(work).opened(reach)
-        coverage = _trusted(query, opened, reach, now, work)
+        stored = self._writer.coverage(work, view)
+        coverage = _trusted(query, stored.opened(reach), reach, now, work)
         is_afresh = query.refresh and not work.attempts
         # A closed market is not asked for its own sake. Beside what is asked it is covered, too: bars
         # may stand there that the calendar does not expect.
         believed = Coverage(c for c in coverage if not (_is_open(c, work, now) or is_unasked(c)))
-        stored = (
+        known = (
             []
             if is_afresh
             else [*believed.held(now, reach), *_beyond(lifetime_of(view), work, now)]
         )
         touched = Coverage(c for c in coverage if c.span.overlaps(reach))
         due = due_spans(touched, work.grid, work.settle_ms, now)
-        lacking = missing(reach, stored, due, work.grid)
+        lacking = missing(reach, known, due, work.grid)
         past = Span(reach.start, work.grid.first_open(cap, now))
         segments = [s.clip(past) for s in lacking.segments]
         if not is_afresh:
@@ -147,11 +149,11 @@ class Planner:
         if not view.exists and not segments and not work.attempts:
             # Nothing is expected there, but nothing is known of the series either: ask once.
             closed = (s.clip(past) for s in lacking.closed)
-            return FetchPlan(wanted, cap, tuple(s for s in closed if not s.is_empty))
+            return FetchPlan(wanted, cap, tuple(s for s in closed if not s.is_empty), stored=stored)
         if query.include_forming and segments and segments[-1].end == past.end:
             # The running bar comes along with the closed ones before it.
             segments[-1] = Span(segments[-1].start, max(wanted.end, past.end + MINUTE_MS))
-        return FetchPlan(wanted, cap, tuple(segments), tuple(lacking.closed))
+        return FetchPlan(wanted, cap, tuple(segments), tuple(lacking.closed), stored)
 
     def _with_unsettled(
         self, segments: list[Span], coverage: Coverage, work: FetchState

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...cache.store import BarStore
+from ...cache.store import BarStore, SeriesView
 from ...calendars.gaps import BarGrid
 from ...clock import Clock
 from ...errors import NoDataError
@@ -87,10 +87,11 @@ class Revisions:
         self, work: FetchState, candidate: Candidate, span: Span, sides: Sequence[Side]
     ) -> FetchWindow:
         """Return what to ask ``candidate`` for where ``span`` is lacking."""
-        caps, compared = candidate.capabilities, self._store.view(work.key).compared_at
+        caps, view = candidate.capabilities, self._store.view(work.key)
+        compared = view.compared_at
         if caps is None or sides or work.query.refresh or not self._is_due(work, compared):
             return FetchWindow(span, sides)
-        parts = self._writer.coverage(work)
+        parts = self._writer.coverage(work, view)
         if any(part.state != "empty" and part.span.end > span.end for part in parts):
             return FetchWindow(span, sides)  # this is not the end of the series
         own = _own_before(parts, candidate, span.start)
@@ -129,9 +130,9 @@ class Revisions:
         )
         return FetchWindow(window.span, window.sides)
 
-    def compared_at(self, work: FetchState, window: FetchWindow) -> int | None:
+    def compared_at(self, view: SeriesView, window: FetchWindow) -> int | None:
         """Return what to remember of an answer: now, where the newest bars have been compared."""
-        is_new = not self._store.view(work.key).rows
+        is_new = not view.rows
         return self._clock.now_ms() if is_new or not window.whole.is_empty else None
 
 

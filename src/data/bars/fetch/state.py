@@ -11,7 +11,7 @@ import numpy as np
 
 from ...cache.actions import ActionBook, Asked
 from ...cache.retention.free_space import NoRoomError
-from ...cache.store import BarStore, Commit
+from ...cache.store import BarStore, Commit, SeriesView
 from ...cache.write.coverage_update import after_marks, after_pieces
 from ...cache.write.write_guard import ReadOnlyError
 from ...calendars.gaps import BarGrid
@@ -173,16 +173,21 @@ class StoreWriter:
             work.unstored_actions.append((tuple(actions), asked))
             self._note(work, error)
 
-    def coverage(self, work: FetchState) -> Coverage:
-        """Return what is known of the series, with what could not be stored."""
-        coverage = self._store.view(work.key).coverage
+    def coverage(self, work: FetchState, view: SeriesView | None = None) -> Coverage:
+        """Return what is known of the series, with what could not be stored.
+
+        Args:
+            work: the state of the request.
+            view: the series as it was looked at in this phase; None: as it is now.
+        """
+        coverage = (view or self._store.view(work.key)).coverage
         for commit in work.unstored:
             coverage = laid_over(BarTable.empty(), coverage, commit)[1]
         return coverage
 
-    def lifetime(self, work: FetchState) -> Lifetime:
-        """Return when the series begins and ends, with what could not be stored."""
-        life = self._store.view(work.key).lifetime
+    def lifetime(self, work: FetchState, view: SeriesView | None = None) -> Lifetime:
+        """Return when the series begins and ends, with what could not be stored; see `coverage`."""
+        life = (view or self._store.view(work.key)).lifetime
         for commit in work.unstored:
             life = life.updated(commit.lifetime)
         return life

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...cache.actions import Asked
 from ...cache.recovery.faults import Fault
-from ...cache.store import BarStore, Commit
+from ...cache.store import BarStore, Commit, SeriesView
 from ...calendars.calendar import first_unclosed
 from ...calendars.due import next_due
 from ...calendars.gaps import BarGrid
@@ -135,11 +135,12 @@ class AnswerIngester:
         if asked_actions is not None:
             self._note_actions(work, candidate, fetched, asked_actions)
         stored = self._stored(work, fetched, answer, near)
+        view = self._store.view(work.key)  # after the read, which may have repaired something
         splits = work.query.instrument.asset_class != "stock"
         plain = without_rescaled(answer, stored, fetched.vendor, splits=splits)
         self._refuse_rescaled(work, fetched, plain)
         answer = beside_doubted(plain, stored, fetched.vendor)
-        commit = self._commit(work, fetched, answer, near, stored, behind)
+        commit = self._commit(work, fetched, answer, near, stored, view, behind)
         commit = with_splices(commit, splices, span)
         judged = Span(answer.answered.start, max(answer.answered.end, window.until))
         commit = replace(
@@ -147,11 +148,11 @@ class AnswerIngester:
             judged=judged,
             faults=(
                 *faults_of(checked, answer, grid, stored.stays(answer.closed.stamps)),
-                *self._older_faults(work, window, judged),
+                *_older_faults(view, window, judged),
             ),
-            kind=self._kind(work, candidate, fetched),
-            compared_at=self._revisions.compared_at(work, window),
-            lifetime=self._lifetime(work, fetched),
+            kind=_kind(view, work, candidate, fetched),
+            compared_at=self._revisions.compared_at(view, window),
+            lifetime=self._lifetime(work, fetched, view),
         )
         self._writer.commit(work, commit)
         work.fetched += intersect(answer.spans, [window.span])
@@ -159,16 +160,6 @@ class AnswerIngester:
             work.problems += (p for p in checked.problems if p not in work.problems)
         work.scores.append(checked.score)
         return answer
-
-    def _older_faults(self, work: FetchState, window: FetchWindow, judged: Span) -> list[Fault]:
-        """Return the faults of stored bars of which an answer says nothing that is about others.
-
-        What had been lacking it tells anew.
-        """
-        if not window.parts:
-            return []
-        faults = (fault.clip(judged) for fault in self._store.view(work.key).faults)
-        return [f for f in faults if f is not None and f.is_of_bars]
 
     def _clock_is_behind(self, work: FetchState, fetched: Fetched) -> Suspicion | None:
         """Return why it is not known as of when prices are adjusted; None where it is.
@@ -220,7 +211,7 @@ class AnswerIngester:
             hint="the stored bars were kept; validation.min_quality_score sets the limit",
         )
 
-    def _lifetime(self, work: FetchState, fetched: Fetched) -> Lifetime | None:
+    def _lifetime(self, work: FetchState, fetched: Fetched, view: SeriesView) -> Lifetime | None:
         """Return the listing as the vendor tells it, where that is news.
 
         From the start of that day on: where the venue's date is another one, it is a day earlier.
@@ -229,7 +220,7 @@ class AnswerIngester:
             return None
         longest = 0 if work.grid.timeframe.unit not in "wM" else work.grid.timeframe.count * 31
         at = fetched.listed_ms // DAY_MS * DAY_MS - longest * DAY_MS
-        now, listed = self._now_ms(fetched), self._writer.lifetime(work).listed
+        now, listed = self._now_ms(fetched), self._writer.lifetime(work, view).listed
         if listed is not None and listed.at == at and now < listed.expires:
             return None
         return Lifetime(Bound(at, fetched.vendor, now, now + self._expiry.old_ms, FIELD))
@@ -254,19 +245,6 @@ class AnswerIngester:
         near = self._sessions(work, fetched)
         return self._splicer.fitted(work, NeighbourReply(fetched, span, sides, near.opened)).fetched
 
-    def _kind(self, work: FetchState, candidate: Candidate, fetched: Fetched) -> Kind:
-        """Return the kind of the series from now on.
-
-        Volume and feed are those of the lane's first vendor as soon as it has supplied something,
-        and until then of the vendors that did.
-        """
-        stored = self._store.view(work.key).kind
-        if stored is None:
-            return fetched.kind
-        is_first = candidate.name == work.lane.candidates[0].name
-        one, other = (fetched.kind, stored) if is_first else (stored, fetched.kind)
-        return one.filled_from(other)
-
     def _density(self, candidate: Candidate, fetched: Fetched) -> Density:
         """Tell whether a bar that did not come is a hole; of downloaders that are not ours that is open."""
         if not self._checks.check_gaps or candidate.capabilities is None:
@@ -280,14 +258,15 @@ class AnswerIngester:
         answer: ClassifiedAnswer,
         near: _Sessions,
         stored: StoredRange,
+        view: SeriesView,
         behind: Suspicion | None,
     ) -> Commit:
         first = int(answer.closed.stamps[0]) if len(answer.closed) else answer.answered.start
         basis = basis_of(fetched, first, work.query.instrument, near.opened)
-        others, doubt = self._split_doubts(work, fetched)
+        others, doubt = self._split_doubts(work, fetched, view)
         now, refresh = self._now_ms(fetched), work.query.refresh
         terms = CommitContext(work.grid, basis, now, self._expiry, behind or doubt, refresh)
-        others += self._older_marks(work, fetched, answer, stored)
+        others += self._older_marks(work, fetched, answer, stored, view)
         commit = build_commit(fetched, answer, stored, terms)
         # Bars fetched earlier lose their trust before this answer can be joined to them.
         outside = [
@@ -297,27 +276,32 @@ class AnswerIngester:
         ]
         work.overdue += [mark.span for mark in outside if not mark.stands(terms.now_ms)]
         commit = replace(commit, marks=(*outside, *commit.marks))
-        return self._with_due(work, fetched, answer, commit)
+        return self._with_due(work, fetched, answer, commit, view)
 
     def _split_doubts(
-        self, work: FetchState, fetched: Fetched
+        self, work: FetchState, fetched: Fetched, view: SeriesView
     ) -> tuple[list[Covered], Suspicion | None]:
         """Return the stored bars that a split nearby makes doubtful, and the doubt of the new."""
         splits = self._writer.book(work).splits
         if not splits or fetched.basis.adjustment not in ("split", "all"):
             return [], None
-        coverage = self._writer.coverage(work).opened()
+        coverage = self._writer.coverage(work, view).opened()
         times = [fetched.adjusted_at_ms, *(part.fetched_at for part in coverage)]
         near = split_windows(splits, work.grid.calendar, times)
         return doubted(coverage, near), doubt_at(near, fetched.adjusted_at_ms)
 
     def _older_marks(
-        self, work: FetchState, fetched: Fetched, answer: ClassifiedAnswer, stored: StoredRange
+        self,
+        work: FetchState,
+        fetched: Fetched,
+        answer: ClassifiedAnswer,
+        stored: StoredRange,
+        view: SeriesView,
     ) -> list[Covered]:
         """Return what takes the trust from bars of older tools that this answer contradicts."""
         if fetched.basis.adjustment == "unknown" or not any(map(is_older, stored.coverage)):
             return []
-        coverage, now = self._writer.coverage(work), self._clock.now_ms()
+        coverage, now = self._writer.coverage(work, view), self._clock.now_ms()
         return contradicted(stored, answer.closed, coverage, fetched.vendor, now)
 
     def _stored(
@@ -366,7 +350,12 @@ class AnswerIngester:
         )
 
     def _with_due(
-        self, work: FetchState, fetched: Fetched, answer: ClassifiedAnswer, commit: Commit
+        self,
+        work: FetchState,
+        fetched: Fetched,
+        answer: ClassifiedAnswer,
+        commit: Commit,
+        view: SeriesView,
     ) -> Commit:
         """Add when asking again could change the answer.
 
@@ -376,13 +365,14 @@ class AnswerIngester:
         grid = work.grid
         now = self._now_ms(fetched)
         cap = first_unclosed(grid.calendar, grid.timeframe, now, grid.anchor)
-        due_before = self._store.view(work.key).next_due
+        due_before = view.next_due
         # Behind the last bar that has closed there may be hours in which the market is shut.
         reaches = answer.answered.end >= cap or grid.next_open(answer.answered.end) >= cap
         up_to_now = reaches and answer.unpublished is None
         if not up_to_now and due_before is None:
             return commit
-        first = min(self._provisional(work, answer, commit), default=None)
+        parts = self._writer.coverage(work, view)
+        first = min(_provisional(parts, answer, commit, grid), default=None)
         due = next_due(
             grid.calendar,
             grid.timeframe,
@@ -398,21 +388,49 @@ class AnswerIngester:
             commit, next_due=due if up_to_now or due_before is None else min(due_before, due)
         )
 
-    def _provisional(self, work: FetchState, answer: ClassifiedAnswer, commit: Commit) -> list[int]:
-        """Return where provisional bars begin once ``commit`` is stored."""
-        # What has an expiry of its own waits for that.
-        doubts = [
-            mark.span
-            for mark in commit.marks
-            if mark.state in ("suspect", "final") or mark.expires is not None
-        ]
-        spans = [p.span for p in commit.pieces if p.state == "provisional"]
-        spans += [m.span for m in commit.marks if m.state == "provisional"]
-        for part in self._writer.coverage(work):
-            if part.state == "provisional" and part.expires is None:
-                spans += subtract([part.span], answer.spans)
-        begins = (left.start for span in spans for left in subtract([span], doubts))
-        return [work.grid.next_open(begin) for begin in begins]
+
+def _older_faults(view: SeriesView, window: FetchWindow, judged: Span) -> list[Fault]:
+    """Return the faults of stored bars of which an answer says nothing that is about others.
+
+    What had been lacking it tells anew.
+    """
+    if not window.parts:
+        return []
+    faults = (fault.clip(judged) for fault in view.faults)
+    return [f for f in faults if f is not None and f.is_of_bars]
+
+
+def _kind(view: SeriesView, work: FetchState, candidate: Candidate, fetched: Fetched) -> Kind:
+    """Return the kind of the series from now on.
+
+    Volume and feed are those of the lane's first vendor as soon as it has supplied something,
+    and until then of the vendors that did.
+    """
+    stored = view.kind
+    if stored is None:
+        return fetched.kind
+    is_first = candidate.name == work.lane.candidates[0].name
+    one, other = (fetched.kind, stored) if is_first else (stored, fetched.kind)
+    return one.filled_from(other)
+
+
+def _provisional(
+    coverage: Coverage, answer: ClassifiedAnswer, commit: Commit, grid: BarGrid
+) -> list[int]:
+    """Return where provisional bars begin once ``commit`` is stored."""
+    # What has an expiry of its own waits for that.
+    doubts = [
+        mark.span
+        for mark in commit.marks
+        if mark.state in ("suspect", "final") or mark.expires is not None
+    ]
+    spans = [p.span for p in commit.pieces if p.state == "provisional"]
+    spans += [m.span for m in commit.marks if m.state == "provisional"]
+    for part in coverage:
+        if part.state == "provisional" and part.expires is None:
+            spans += subtract([part.span], answer.spans)
+    begins = (left.start for span in spans for left in subtract([span], doubts))
+    return [grid.next_open(begin) for begin in begins]
 
 
 def check_kind(store: BarStore, work: FetchState, fetched: Fetched) -> None:
