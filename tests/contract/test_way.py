@@ -22,17 +22,17 @@ from tests.vendor_server import VendorServer
 
 # Kind of way to its worst figures over all questions.
 WAYS: dict[str, Figures] = {
-    "disk": {"files": 65, "functions": 368, "code lines": 2949, "longest file": 499, "frames": 0},
-    "again": {"files": 20, "functions": 58, "code lines": 453, "longest file": 259, "frames": 0},
-    "refresh": {"files": 105, "functions": 607, "code lines": 4649, "longest file": 499, "frames": 45},
-    "miss": {"files": 144, "functions": 1078, "code lines": 8262, "longest file": 499, "frames": 55},
+    "disk": {"files": 61, "functions": 362, "code lines": 2938, "longest file": 331, "frames": 0},
+    "again": {"files": 20, "functions": 58, "code lines": 454, "longest file": 259, "frames": 0},
+    "refresh": {"files": 97, "functions": 604, "code lines": 4780, "longest file": 466, "frames": 44},
+    "miss": {"files": 133, "functions": 1061, "code lines": 8271, "longest file": 466, "frames": 51},
 }  # fmt: skip
 WEIGHT: Figures = {
-    "code lines": 48283,
-    "files of more than ten code lines": 439,
-    "lazy imports of own modules": 223,
-    "modules named by a gerund": 11,
-    "protocols": 39,
+    "code lines": 48209,
+    "files of more than ten code lines": 391,
+    "lazy imports of own modules": 215,
+    "modules named by a gerund": 10,
+    "protocols": 37,
     "public class names in two modules": 0,
 }
 _RULES = """\
