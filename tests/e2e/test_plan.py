@@ -21,6 +21,7 @@ from src.data.errors import AllProvidersFailedError, BadSymbolError, QueryError,
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from src.data.model.plan import Plan
 from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.listings import Listing
 
 from .oracle import ms
 from .twin import Twin, route_to, told
@@ -283,6 +284,23 @@ def test_an_open_circuit_is_told_and_the_next_vendor_is_counted(
     assert "AuthenticationError" in plan.health[0].reason
     manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-10")
     assert (vendors.count(), len(twin.asked)) == (asked, before + 1)
+
+
+def test_a_vendor_that_is_compared_first_is_counted_twice(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    """Yahoo's coin is that of Binance if its bars agree with the stored ones."""
+    vendors.truth.add(Listing("WIFUSDT", "crypto", 2.5, decimals=4, currency="USDT"))
+    vendors.truth.change("WIFUSDT", spellings={"yahoo": "WIF-USD"})
+    manager.get_ohlcv("WIFUSDT", "1d", "2024-04-01", "2024-04-25", strict=True)
+    vendors.fault("binance", Fault.status(401))
+    manager.get_ohlcv("BTCUSDT", "1d", "2024-06-01", "2024-06-02")  # opens its circuit
+    plan = manager.plan("WIFUSDT", "1d", "2024-06-01", "2024-06-10")
+    vendors.clear_log()
+    manager.get_ohlcv("WIFUSDT", "1d", "2024-06-01", "2024-06-10")
+    assert plan.requests == vendors.count() == 2
+    steps = [(step.vendor, step.requests) for step in plan.steps]
+    assert steps == [("binance", 0), ("yahoo", 1), ("yahoo", 1)]
 
 
 def test_a_limit_that_is_used_up_is_told(

@@ -236,15 +236,15 @@ class BarsClient:
         Raises:
             CacheError: the store cannot be read.
         """
-        return self._planner().explain(query)
+        from .dry_run.explain import explain
+
+        return explain(self._planner(), query)
 
     def _planner(self) -> RequestPlanner:
         """Return what plans one request, by the store as it is now."""
         from .dry_run.planner import RequestPlanner
-        from .dry_run.runner import DryRunner
 
-        store = self._store.preview()
-        return RequestPlanner(DryRunner(store, self._selector, self._clock, *self._terms))
+        return RequestPlanner(self._store.preview(), self._selector, self._clock, *self._terms)
 
     # --- what is known of a series ---------------------------------------------------------
 

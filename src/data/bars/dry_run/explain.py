@@ -18,19 +18,19 @@ from ..selection.candidate import Candidate
 from ..selection.candidates import Route
 from ..selection.exclusions import differences, unasked
 from ..validity import lifetime_of
-from .runner import DryRunner
+from .planner import RequestPlanner
 
 
-def explain(dry_run: DryRunner, query: BarsQuery) -> Explanation:
+def explain(planner: RequestPlanner, query: BarsQuery) -> Explanation:
     """Return what would happen for the series of ``query``, and why; no vendor is asked.
 
     Raises:
         CacheError: the store cannot be read.
     """
-    rule, why_not = _rule(dry_run, query)
+    rule, why_not = _rule(planner, query)
     way: Route | None = None
     try:
-        way = dry_run.way_of(query)
+        way = planner.route(query)
     except DataError as error:
         why_not = str(error)
     return Explanation(
@@ -38,32 +38,32 @@ def explain(dry_run: DryRunner, query: BarsQuery) -> Explanation:
         query.timeframe,
         query.now_ms,
         rule=rule.name if rule else "",
-        rule_from=_home(dry_run, rule) if rule else "",
+        rule_from=_home(planner, rule) if rule else "",
         named=rule.vendors if rule else (),
         ways=tuple(_ways(way, query)) if way else (),
         unasked={
-            **unasked(dry_run.selector, query, all_there=True),
+            **unasked(planner.selector, query, all_there=True),
             **(way.namesakes if way else {}),
         },
-        stored=tuple(_stored(dry_run, query, way)),
-        source=_source(dry_run, query, way),
+        stored=tuple(_stored(planner, query, way)),
+        source=_source(planner, query, way),
         why_not=why_not,
     )
 
 
-def _rule(dry_run: DryRunner, query: BarsQuery) -> tuple[Rule | None, str]:
+def _rule(planner: RequestPlanner, query: BarsQuery) -> tuple[Rule | None, str]:
     try:
-        rule: Rule = dry_run.selector.rule_for(query.instrument, query.timeframe)
+        rule: Rule = planner.selector.rule_for(query.instrument, query.timeframe)
     except QueryError as error:
         return None, str(error)
     return rule, ""
 
 
-def _home(dry_run: DryRunner, rule: Rule) -> str:
+def _home(planner: RequestPlanner, rule: Rule) -> str:
     """Return whose rule it is."""
     if packaged_rules().rules.get(rule.name) == rule:
         return "the packaged rules"
-    return str(dry_run.selector.config_path)
+    return str(planner.selector.config_path)
 
 
 def _ways(way: Route, query: BarsQuery) -> Iterator[Way]:
@@ -89,14 +89,14 @@ def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> Way:
     )
 
 
-def _stored(dry_run: DryRunner, query: BarsQuery, way: Route | None) -> Iterator[StoredSeries]:
+def _stored(planner: RequestPlanner, query: BarsQuery, way: Route | None) -> Iterator[StoredSeries]:
     """Yield the lanes of which anything is known: the default one, the route's, and any vendor's."""
     symbol, timeframe = query.instrument.symbol, query.timeframe
     lanes = [lane.parts for lane in way.lanes] if way else []
-    vendors = [(name,) for name in dry_run.selector.provider_names()]
+    vendors = [(name,) for name in planner.selector.provider_names()]
     for parts in dict.fromkeys([(), *lanes, *vendors]):
         key = SeriesKey(symbol, timeframe, parts)
-        view = dry_run.store.view(key)
+        view = planner.store.view(key)
         if view.exists:
             known = view.coverage.opened()
             names = {name for part in known for name in part.vendor.split(",") if name}
@@ -113,9 +113,9 @@ def _stored(dry_run: DryRunner, query: BarsQuery, way: Route | None) -> Iterator
             )
 
 
-def _source(dry_run: DryRunner, query: BarsQuery, way: Route | None) -> str:
+def _source(planner: RequestPlanner, query: BarsQuery, way: Route | None) -> str:
     """Return the timeframe of the shorter bars that these are made of; empty where they are not."""
-    parts = SourceTimeframes(dry_run.selector, dry_run.store)
+    parts = SourceTimeframes(planner.selector, planner.store)
     try:
         source = parts.preferred(query) or (parts.best(query) if way is None else None)
     except UnknownProviderError:

@@ -1,40 +1,72 @@
-"""What a request would cost: a dry run, told as a plan."""
+"""What a request would do and cost: a dry run of it, put together as a plan.
+
+A dry run is the request itself, by the code of :class:`~..service.BarsService`: its store keeps
+commits in memory, and stand-ins answer for the vendors. So a plan follows whatever the way of a
+request becomes.
+"""
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, replace
+from typing import Any
 
+from ...cache.store import BarStore
 from ...calendars.calendar import calendar_for
 from ...calendars.gaps import BarGrid
-from ...errors import AllProvidersFailedError, DataError
+from ...clock import Clock
+from ...errors import AllProvidersFailedError, DataError, NoProviderError, UnknownProviderError
+from ...model.bars import Stamps
 from ...model.coverage import Coverage
-from ...model.explanation import Explanation
 from ...model.health import Health
 from ...model.plan import Lacking, Plan, PlanSegment, PlanStep, PlanStretch, VendorOffer
 from ...model.query import BarsQuery
+from ...model.rules import ValidationRules
 from ...model.span import Span, gaps, subtract
 from ...model.timeframe import Timeframe
 from ..answer.answer import Answer
 from ..fetch.plan import FetchPlan
 from ..fetch.state import FetchState
+from ..observer import Call, Observer
+from ..selection.candidates import Route
 from ..selection.exclusions import differences, unasked
-from .runner import DryRunner, DryRunResult
+from ..service import BarsService
+from ..validity import Expiry
+from .draft import DraftStore, DryRun
 
-# Errors name the vendor that they are told of.
+# Errors name the vendor that they are of.
 _NAMED_TWICE = re.compile(r"\b(\w+): \1 ")
 
+_is_dry_run: ContextVar[bool] = ContextVar("is_dry_run", default=False)
 
+
+def _is_real(record: logging.LogRecord) -> bool:
+    """Let pass what has happened; what is in a dry run has not."""
+    return not _is_dry_run.get()
+
+
+logging.getLogger("onetape.routing").addFilter(_is_real)
+
+
+@dataclass(frozen=True)
 class RequestPlanner:
-    """Says what one request would do; it asks nobody and writes nothing.
+    """Plans requests without asking a vendor, writing or logging anything. Not thread-safe.
 
-    Args:
-        dry_run: what the request is run with.
+    Attributes:
+        store: the stored bars, as :meth:`.BarStore.preview` shows them.
+        selector: which vendors are asked.
+        clock: the time.
+        expiry, checks: as those of the requests themselves.
     """
 
-    def __init__(self, dry_run: DryRunner) -> None:
-        self._dry_run = dry_run
+    store: BarStore
+    selector: Any
+    clock: Clock
+    expiry: Expiry = Expiry()
+    checks: ValidationRules = ValidationRules()
 
     def plan(self, query: BarsQuery) -> Plan:
         """Return what ``query`` would do if it were asked now.
@@ -42,162 +74,166 @@ class RequestPlanner:
         Raises:
             CacheError: the store cannot be read.
         """
-        done = self._dry_run.run(query)
-        if done.is_hit and not done.plans:
-            return _hit(query, done)
-        return _Telling(self._dry_run, query, done).plan()
+        return _Composer(self, self._dry_run(query)).plan()
 
-    def explain(self, query: BarsQuery) -> Explanation:
-        """Return who would be asked for the series of ``query``, who would not, and why.
+    def route(self, query: BarsQuery) -> Route:
+        """Return where the bars of ``query`` may come from.
 
         Raises:
-            CacheError: the store cannot be read.
+            NoProviderError, UnknownProviderError: from no vendor.
         """
-        from .explain import explain  # needs the vendors, which a hit does not
+        return BarsService(self.store, self.selector, self.clock).misses().route(query)
 
-        return explain(self._dry_run, query)
+    def _dry_run(self, query: BarsQuery) -> DryRun:
+        # In a context of its own: what Ctrl-C leaves set in it ends with it.
+        return copy_context().run(self._answered, DryRun(query, DraftStore(self.store)))
 
-
-def _hit(query: BarsQuery, done: DryRunResult) -> Plan:
-    """Tell a hit: by what was read alone, for no calendar and no vendor is needed for it."""
-    answer = done.answer
-    assert answer is not None
-    lacking = tuple(Lacking(g.span, 0, reason=g.reason) for g in answer.gaps if not g.harmless)
-    span = Span(query.span.start, min(query.span.end, query.now_ms + 1))
-    return Plan(
-        query.instrument.symbol,
-        query.timeframe,
-        query.adjustment,
-        span,
-        query.now_ms,
-        held=_held(answer, ()),
-        lacking=lacking,
-        is_hit=True,
-        share=1.0,
-        source=_source(answer),
-    )
+    def _answered(self, run: DryRun) -> DryRun:
+        _is_dry_run.set(True)
+        query, selector = run.query, _FakeSelector(self.selector, run)
+        service = BarsService(run.store, selector, self.clock, self.expiry, self.checks)
+        service.misses().runner.on_todo = lambda work, plan: run.plans.append((work, plan))
+        try:
+            run.answer = service.answer(query, Call(Observer(self.clock), self.clock, query))
+        except (NoProviderError, AllProvidersFailedError, UnknownProviderError) as error:
+            run.error = error
+        return run
 
 
-def _held(answer: Answer, asked: Sequence[Span]) -> tuple[PlanStretch, ...]:
-    """Return the bars of an answer that nobody would be asked for."""
-    known = [c.span for c in answer.coverage if c.state != "empty"]
-    found = []
-    for span in subtract(known, asked):
-        rows = answer.table.within(span).stamps
-        if len(rows):
-            found.append(PlanStretch(span, len(rows), int(rows[0]), int(rows[-1])))
-    return tuple(found)
+class _FakeSelector:
+    """A selector with stand-ins in place of the downloaders; in all else the real one."""
+
+    def __init__(self, selector: Any, run: DryRun) -> None:
+        self._selector, self._run = selector, run
+        self.downloaders: dict[str, Any] = {}
+        self.own_sender = None  # nothing is sent
+
+    def get_provider_with_failover(self, symbol: str, timeframe: str) -> list[str]:
+        """Return the names that the real one returns."""
+        self._run.is_routed = True
+        names: list[str] = self._selector.get_provider_with_failover(symbol, timeframe)
+        return names
+
+    def _initialize_downloader(self, name: str) -> Any | None:
+        """Return the stand-in of a vendor; None where the vendor cannot be made."""
+        # Imported here: an answer from the cache needs no vendor and no HTTP library.
+        from ...vendors.pool import supplied
+        from .vendors import stand_in
+
+        self._run.is_routed = True
+        real = supplied(self._selector, name)
+        if real is not None and name not in self.downloaders:
+            self.downloaders[name] = stand_in(name, real, self._run)
+        return self.downloaders.get(name)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._selector, name)
 
 
-def _source(answer: Answer) -> Timeframe | None:
-    """Return the timeframe of the bars that these are made of, if they are."""
-    made_of = answer.facts.get("derived_from")
-    return Timeframe.parse(made_of["timeframe"]) if made_of else None
+class _Composer:
+    """Makes a plan of a dry run."""
 
-
-@dataclass(frozen=True)
-class _Telling:
-    """One dry run on its way into a plan."""
-
-    dry_run: DryRunner
-    query: BarsQuery
-    done: DryRunResult
+    def __init__(self, planner: RequestPlanner, run: DryRun) -> None:
+        self._planner, self._run = planner, run
+        self._query, self._answer = run.query, run.answer
+        self._source = _source(run.answer)
+        self._timeframe = self._source or run.query.timeframe
+        self._plans = self._plans_of_lane()
+        # Read by comparing documents alone: no calendar and no vendor is needed for its plan either.
+        self._is_stored = run.is_hit and not run.plans
 
     def plan(self) -> Plan:
         """Return the plan."""
-        query, answer = self.query, self.done.answer
-        source = _source(answer) if answer is not None else None
-        found = self._plans(source or query.timeframe)
-        segments, besides = self._asked(found, source or query.timeframe)
-        held = _held(answer, self._asked_beside(found)) if answer else ()
+        query, answer = self._query, self._answer
+        segments, besides = self._segments()
+        held = _stored(answer, self._asked_spans()) if answer else ()
         lacking = self._lacking(segments)
         bars = sum(part.bars for part in held)
         total = (len(answer.table) if answer else 0) + sum(part.bars for part in lacking)
+        share = bars / total if total else 0.0
+        rejected, substitutes = self._others()
         return Plan(
             query.instrument.symbol,
             query.timeframe,
             query.adjustment,
-            self._span(found),
+            self._span(),
             query.now_ms,
             held,
             segments,
             besides,
             lacking,
-            rejected=self._rejected(),
-            substitutes=_substitutes(self.dry_run, query),
-            health=self._health(found),
-            source=source,
-            is_hit=self.done.is_hit,
-            share=bars / total if total else 0.0,
-            error=type(self.done.error).__name__ if self.done.error else "",
+            rejected=rejected,
+            substitutes=substitutes,
+            health=self._health(),
+            source=self._source,
+            is_hit=self._run.is_hit,
+            share=1.0 if self._is_stored else share,
+            error=type(self._run.error).__name__ if self._run.error else "",
         )
 
-    def _plans(self, timeframe: Timeframe) -> list[tuple[FetchState, FetchPlan]]:
-        """Return what the lane that answers found to do; the first one's where none does."""
-        found = [(w, t) for w, t in self.done.plans if w.query.timeframe == timeframe]
-        keys = list(dict.fromkeys(work.key for work, _ in found))
-        if self.done.answer is None:
+    def _plans_of_lane(self) -> list[tuple[FetchState, FetchPlan]]:
+        """Return the plans of the lane that answers; those of the first one where none does."""
+        plans = [pair for pair in self._run.plans if pair[0].key.timeframe == self._timeframe]
+        keys = list(dict.fromkeys(work.key for work, _ in plans))
+        if self._answer is None:
             keys = keys[:1]
-        elif (lane := self._lane) in {key.folder for key in keys}:
-            keys = [key for key in keys if key.folder == lane]
         else:
-            keys = keys[-1:]
-        return [(work, todo) for work, todo in found if work.key in keys]
+            facts = self._answer.facts
+            lane = facts.get("derived_from", facts).get("lane")
+            keys = [key for key in keys if key.folder == lane] or keys[-1:]
+        return [(work, plan) for work, plan in plans if work.key in keys]
 
-    @property
-    def _lane(self) -> str | None:
-        """The folder of the bars that answer, or that the answer is made of."""
-        assert self.done.answer is not None
-        facts = self.done.answer.facts
-        lane: str | None = facts.get("derived_from", facts).get("lane")
-        return lane
-
-    def _asked_beside(self, found: Sequence[tuple[FetchState, FetchPlan]]) -> list[Span]:
-        """Return what would be asked of those who can add to the bars that answer."""
-        names = {c.name for work, _ in found for c in work.lane.candidates}
-        steps = (step for step in self.done.steps if step.vendor in names or not found)
+    def _asked_spans(self) -> list[Span]:
+        """Return what vendors are asked for that can add to the bars that answer."""
+        names = {c.name for work, _ in self._plans for c in work.lane.candidates}
+        steps = (step for step in self._run.steps if step.vendor in names or not self._plans)
         return [step.span for step in steps]
 
-    def _rejected(self) -> dict[str, str]:
-        """Return whom the rules name and who is no candidate, and why."""
-        found = unasked(self.dry_run.selector, self.query)
+    def _others(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """Return vendors of the rules that are no candidates, and substitutes, each with the reason."""
+        if self._is_stored:
+            return {}, {}
+        rejected = unasked(self._planner.selector, self._query)
         try:
-            return {**found, **self.dry_run.way_of(self.query).namesakes}
+            way = self._planner.route(self._query)
         except DataError:
-            return found
+            return rejected, {}
+        substitutes = {
+            candidate.name: differences(way.lanes[0], lane)
+            for lane in way.lanes[1:]
+            for candidate in lane.candidates
+        }
+        return {**rejected, **way.namesakes}, substitutes
 
-    def _span(self, found: Sequence[tuple[FetchState, FetchPlan]]) -> Span:
-        span = found[-1][1].wanted if found and not self._is_derived else self.query.span
-        cap = found[-1][1].cap if found else self.query.now_ms + 1
-        return Span(span.start, max(span.start, min(span.end, cap)))
-
-    @property
-    def _is_derived(self) -> bool:
-        return self.done.answer is not None and _source(self.done.answer) is not None
+    def _span(self) -> Span:
+        """Return the stamps wanted that have closed."""
+        plan = self._plans[-1][1] if self._plans else None
+        start, end = plan.wanted if plan and not self._source else self._query.span
+        return Span(start, max(start, min(end, plan.cap if plan else self._query.now_ms + 1)))
 
     # --- what is asked ---------------------------------------------------------------------
 
-    def _asked(
-        self, found: Sequence[tuple[FetchState, FetchPlan]], timeframe: Timeframe
-    ) -> tuple[tuple[PlanSegment, ...], tuple[PlanStep, ...]]:
-        """Sort the questions: those for what the plan lacks, and others."""
-        left, segments = list(self.done.steps), []
-        for work, todo in found:
-            for span in todo.segments:
-                mine = [
-                    s
-                    for s in left
-                    if s.what == "bars" and s.timeframe == timeframe and s.span.overlaps(span)
+    def _segments(self) -> tuple[tuple[PlanSegment, ...], tuple[PlanStep, ...]]:
+        """Return the missing segments with the steps for each, and all other steps."""
+        left, segments = list(self._run.steps), []
+        for work, plan in self._plans:
+            for span in plan.segments:
+                steps = [
+                    step
+                    for step in left
+                    if step.what == "bars"
+                    and step.timeframe == self._timeframe
+                    and step.span.overlaps(span)
                 ]
-                left = [step for step in left if step not in mine]
-                segments.append(self._segment(work, span, todo.cap, mine))
+                left = [step for step in left if step not in steps]
+                segments.append(self._segment(work, span, plan.cap, steps))
         return tuple(segments), tuple(left)
 
     def _segment(
         self, work: FetchState, span: Span, cap: int, steps: Sequence[PlanStep]
     ) -> PlanSegment:
-        part = _stretch(Span(span.start, min(span.end, cap)), work.grid)
-        coverage = self.dry_run.store.view(work.key).coverage
+        part = _expected(Span(span.start, min(span.end, cap)), work.grid)
+        coverage = self._planner.store.view(work.key).coverage
         return PlanSegment(
             span,
             part.bars,
@@ -205,122 +241,122 @@ class _Telling:
             part.last,
             reasons=tuple(_reasons(span, cap, coverage, work)),
             offers=self._offers(work, span),
-            steps=tuple(_joined(steps)),
+            steps=_joined(steps),
         )
 
     def _offers(self, work: FetchState, span: Span) -> tuple[VendorOffer, ...]:
         """Return what each candidate could do, each as if it were asked alone."""
-        if self.query.offline:
+        if self._query.offline:
             return ()
-        offers = []
-        for candidate in work.lane.candidates:
-            part = candidate.servable(span, work.grid.timeframe, self.query.now_ms)
-            offer: VendorOffer = candidate.downloader.offer(work, part)
-            offers.append(offer)
-        return tuple(offers)
+        return tuple(
+            c.downloader.offer(work, c.servable(span, work.grid.timeframe, self._query.now_ms))
+            for c in work.lane.candidates
+        )
 
-    def _health(self, found: Sequence[tuple[FetchState, FetchPlan]]) -> tuple[Health, ...]:
-        """Return how everybody on the way stands."""
-        if self.done.is_hit or self.query.offline:
+    def _health(self) -> tuple[Health, ...]:
+        """Return how each vendor on the way stands."""
+        if self._run.is_hit or self._query.offline:
             return ()
-        played = {c.name: c for work, _ in self.done.plans for c in work.lane.candidates}
-        timeframe = found[0][0].grid.timeframe if found else self.query.timeframe
-        return tuple(c.downloader.health(timeframe) for c in played.values())
+        vendors = {c.name: c for work, _ in self._run.plans for c in work.lane.candidates}
+        timeframe = self._plans[0][0].grid.timeframe if self._plans else self._query.timeframe
+        return tuple(c.downloader.health(timeframe) for c in vendors.values())
 
     # --- what is lacking -------------------------------------------------------------------
 
     def _lacking(self, segments: Sequence[PlanSegment]) -> tuple[Lacking, ...]:
-        grid = BarGrid(calendar_for(self.query.instrument), self.query.timeframe)
-        if self.done.answer is not None:
-            return tuple(
-                _lack(gap.span, grid, gap.reason)
-                for gap in self.done.answer.gaps
-                if not gap.harmless
-            )
-        reason = _words(self.query, self.done.error)
-        spans = [Span(s.span.start, s.span.end) for s in segments] or [self.query.span]
-        return tuple(_lack(span, grid, reason) for span in spans)
+        if self._answer is not None:
+            holes = [(gap.span, gap.reason) for gap in self._answer.gaps if not gap.harmless]
+        else:
+            reason = _reason(self._query, self._run.error)
+            holes = [(s.span, reason) for s in segments] or [(self._query.span, reason)]
+        if self._is_stored:
+            return tuple(Lacking(span, 0, reason=reason) for span, reason in holes)
+        grid = BarGrid(calendar_for(self._query.instrument), self._query.timeframe)
+        return tuple(_lack(span, grid, reason) for span, reason in holes)
 
 
-def _substitutes(dry_run: DryRunner, query: BarsQuery) -> dict[str, str]:
-    """Return who would be asked for all of it if nobody has anything of the kind, and what differs."""
-    try:
-        way = dry_run.way_of(query)
-    except DataError:
-        return {}
-    return {
-        candidate.name: differences(way.lanes[0], lane)
-        for lane in way.lanes[1:]
-        for candidate in lane.candidates
-    }
+def _source(answer: Answer | None) -> Timeframe | None:
+    """Return the timeframe of the bars that an answer is made of, where it is derived."""
+    made_of = answer.facts.get("derived_from") if answer else None
+    return Timeframe.parse(made_of["timeframe"]) if made_of else None
 
 
-def _words(query: BarsQuery, error: DataError | None) -> str:
+def _reason(query: BarsQuery, error: DataError | None) -> str:
     """Return why there is no answer, each vendor's reason once."""
     if isinstance(error, AllProvidersFailedError) and error.attempts:
-        said = (f"{a.provider}: {a.message}" for a in error.attempts if a.message)
-        return "; ".join(dict.fromkeys(said))
+        reasons = (f"{a.provider}: {a.message}" for a in error.attempts if a.message)
+        return "; ".join(dict.fromkeys(reasons))
     # Behind the colon stands why.
     return str(error.args[0]).rpartition(f" for {query}: ")[2] if error is not None else ""
 
 
-def _joined(steps: Sequence[PlanStep]) -> Iterator[PlanStep]:
-    """Yield questions to one vendor that go on where the last one ended as one."""
-    last: PlanStep | None = None
+def _joined(steps: Sequence[PlanStep]) -> tuple[PlanStep, ...]:
+    """Join requests to one vendor of which one begins where the other ends."""
+    joined: list[PlanStep] = []
     for step in steps:
-        same = last is not None and replace(
-            last, span=step.span, requests=step.requests, wait_s=step.wait_s
-        )
-        if last is not None and step == same and last.span.end == step.span.start:
-            last = replace(
-                last,
-                span=Span(last.span.start, step.span.end),
-                requests=last.requests + step.requests,
-                wait_s=last.wait_s + step.wait_s,
-            )
+        last = joined[-1] if joined else None
+        if (
+            last is None
+            or last.span.end != step.span.start
+            or last != replace(step, span=last.span, requests=last.requests, wait_s=last.wait_s)
+        ):
+            joined.append(step)
             continue
-        if last is not None:
-            yield last
-        last = step
-    if last is not None:
-        yield last
+        joined[-1] = replace(
+            step,
+            span=Span(last.span.start, step.span.end),
+            requests=last.requests + step.requests,
+            wait_s=last.wait_s + step.wait_s,
+        )
+    return tuple(joined)
 
 
-def _stretch(span: Span, grid: BarGrid) -> PlanStretch:
-    stamps = grid.opens(span)
+def _stored(answer: Answer, asked: Sequence[Span]) -> tuple[PlanStretch, ...]:
+    """Return the bars of an answer that no vendor would be asked for."""
+    known = [c.span for c in answer.coverage if c.state != "empty"]
+    parts = [_stretch(s, answer.table.within(s).stamps) for s in subtract(known, asked)]
+    return tuple(part for part in parts if part.bars)
+
+
+def _expected(span: Span, grid: BarGrid) -> PlanStretch:
+    return _stretch(span, grid.opens(span))
+
+
+def _stretch(span: Span, stamps: Stamps) -> PlanStretch:
     if not len(stamps):
         return PlanStretch(span, 0)
     return PlanStretch(span, len(stamps), int(stamps[0]), int(stamps[-1]))
 
 
 def _lack(span: Span, grid: BarGrid, reason: str) -> Lacking:
-    part = _stretch(span, grid)
+    part = _expected(span, grid)
     return Lacking(span, part.bars, part.first, part.last, _NAMED_TWICE.sub(r"\1 ", reason))
 
 
-def _reasons(span: Span, cap: int, coverage: Coverage, work: FetchState) -> list[str]:
-    """Say why ``span`` is asked for, by what is known of it."""
-    now, found = work.query.now_ms, []
-    parts = coverage.within(span)
-    if work.query.refresh:
-        found.append("a refresh is wanted")
-    if any(part.state == "provisional" for part in parts):
-        found.append("settled since it was fetched")
-    if any(part.state == "empty" and not part.stands(now) for part in parts):
-        found.append("nothing was there, time to ask again")
-    if any(part.state == "suspect" for part in parts):
-        found.append("doubtful, asked again")
+def _reasons(span: Span, cap: int, coverage: Coverage, work: FetchState) -> Iterator[str]:
+    """Yield why ``span`` is asked for, by its coverage."""
+    now, parts = work.query.now_ms, coverage.within(span)
     lacking = gaps(Span(span.start, min(span.end, cap)), [part.span for part in parts])
-    found += dict.fromkeys(_place(gap, coverage) for gap in lacking)
-    if span.end > cap:
-        found.append("the running bar comes along")
-    return found or ["held, but to be checked beside what is fetched"]
+    reasons = {
+        "a refresh is wanted": work.query.refresh,
+        "settled since it was fetched": any(p.state == "provisional" for p in parts),
+        "nothing was there, time to ask again": any(
+            p.state == "empty" and not p.stands(now) for p in parts
+        ),
+        "doubtful, asked again": any(p.state == "suspect" for p in parts),
+        **{_place(gap, coverage): True for gap in lacking},
+        "the running bar comes along": span.end > cap,
+    }
+    if not any(reasons.values()):
+        yield "held, but to be checked beside what is fetched"
+    yield from (reason for reason, holds in reasons.items() if holds)
 
 
 def _place(gap: Span, coverage: Coverage) -> str:
-    held = [part.span for part in coverage if part.state != "empty"]
-    if not held:
+    """Return where ``gap`` lies beside the stored bars."""
+    stored = [part.span for part in coverage if part.state != "empty"]
+    if not stored:
         return "nothing is held yet"
-    if gap.end <= held[0].start:
+    if gap.end <= stored[0].start:
         return "before what is held"
-    return "after what is held" if gap.start >= held[-1].end else "a hole in what is held"
+    return "after what is held" if gap.start >= stored[-1].end else "a hole in what is held"

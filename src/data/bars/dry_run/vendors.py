@@ -1,13 +1,13 @@
 """Stand-ins for vendors: they answer made-up bars wherever the calendar expects some.
 
-They stand as the vendors stand just now: behind an open circuit nobody answers, and what the limits
-do not let pass is not sent.
+Each stands as its vendor stands just now: while its circuit is open it does not answer, and what its
+limits do not let pass is not sent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,6 @@ from ...errors import (
     DataError,
     NoDataError,
     RateLimitedError,
-    SymbolNotFoundError,
 )
 from ...model.actions import Action
 from ...model.bars import BarTable, Stamps, merge
@@ -29,7 +28,7 @@ from ...model.instant import date_of, to_ms
 from ...model.instrument import Instrument
 from ...model.kind import Basis, Kind
 from ...model.plan import PlanStep, VendorOffer
-from ...model.query import BarsQuery
+from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.texts import duration
 from ...model.timeframe import Timeframe
@@ -39,86 +38,51 @@ from ...vendors.calls import ACTIONS_DOOR
 from ...vendors.paging import check_capability
 from ..fetch.plan import archive_requests, cost_of, requests_for
 from ..fetch.state import FetchState
-from .draft_store import DraftStore
+from .draft import DryRun
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Far above any dividend; a price that is known is taken in its place.
+# Far above any dividend; the last stored close is taken in its place.
 _PRICE = 1000.0
 _ACTIONS = "splits and dividends"
 
 
-@dataclass
-class DryRunContext:
-    """What the stand-ins of one dry run share.
-
-    Attributes:
-        query: the request.
-        store: what is held, and what was answered so far.
-        steps: whom was asked for what.
-    """
-
-    query: BarsQuery
-    store: DraftStore
-    steps: list[PlanStep]
-    _looks: dict[tuple[str, Timeframe], VendorStatus | None] = field(default_factory=dict)
-
-    def look(
-        self, name: str, real: BaseDataDownloader, timeframe: Timeframe
-    ) -> VendorStatus | None:
-        """Return how a vendor stands after what was asked of it so far."""
-        if (name, timeframe) not in self._looks:
-            self._looks[name, timeframe] = look_at(
-                real, self.query.instrument.asset_class, timeframe
-            )
-        return self._looks[name, timeframe]
-
-    def bars(self, timeframe: Timeframe, span: Span, grid: BarGrid, now_ms: int) -> BarTable:
-        """Return the bars of ``span`` that have begun: those held, and made-up ones."""
-        symbol = self.query.instrument.symbol
-        held = self.store.held(symbol, timeframe, span)
-        price = float(held.close[-1]) if len(held) else _PRICE
-        stamps = begun(grid, span, now_ms)
-        flat, volume = np.full(len(stamps), price), np.ones(len(stamps))
-        return merge(BarTable(stamps, flat, flat, flat, flat, volume), held)
-
-
-def begun(grid: BarGrid, span: Span, now_ms: int) -> Stamps:
-    """Return the expected stamps in ``span`` whose bars have begun to trade by ``now_ms``."""
-    stamps = grid.opens(Span(span.start, min(span.end, now_ms + 1)))
-    if grid.timeframe.is_intraday or not len(stamps):
-        return stamps
-    first = grid.calendar.sessions(date_of(int(stamps[-1])), date_of(now_ms))
-    # A day is named before it opens.
-    return stamps if first and first[0].open_ms <= now_ms else stamps[:-1]
-
-
-def stand_in(name: str, real: Any, stage: DryRunContext) -> Any:
-    """Return what plays ``real``: asked as it would be, by its machinery or by ``get_ohlcv``."""
-    return FakeVendor(name, real, stage) if is_ours(real) else ForeignStandIn(name, stage)
+def stand_in(name: str, real: Any, run: DryRun) -> FakeVendor | ForeignStandIn:
+    """Return the stand-in for ``real``: one of ours, or one with a ``get_ohlcv`` alone."""
+    return FakeVendor(name, real, run) if is_ours(real) else ForeignStandIn(name, run)
 
 
 class FakeVendor(BaseDataDownloader):
-    """Plays a vendor of ours."""
+    """Stands in for a vendor of ours in one dry run. Not thread-safe.
 
-    def __init__(self, name: str, real: BaseDataDownloader, stage: DryRunContext) -> None:
+    Args:
+        name: as the rules spell it.
+        real: the vendor.
+        run: notes the requests.
+    """
+
+    def __init__(self, name: str, real: BaseDataDownloader, run: DryRun) -> None:
         super().__init__()
         self.name = real.name or name
         self.capabilities = real.capabilities
-        self.real = real
-        self._as, self._stage = name, stage
+        self._real, self._as, self._run = real, name, run
+        self._statuses: dict[Timeframe, VendorStatus | None] = {}
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Tell what the vendor tells."""
-        return self.real.is_dense(timeframe)
+        """Return what the vendor returns."""
+        return self._real.is_dense(timeframe)
 
     def spelled(self, instrument: Instrument) -> str:
         """Return the vendor's name of it; raises as the vendor does."""
-        return self.real.spelled(instrument)
+        return self._real.spelled(instrument)
+
+    def is_shut(self, door: str) -> bool:
+        """Return what the vendor returns."""
+        return self._real.is_shut(door)
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Answer what the vendor would answer if it has everything.
+        """Answer what the vendor would answer if it has every bar.
 
         Raises:
             CapabilityError: it does not serve this.
@@ -131,39 +95,29 @@ class FakeVendor(BaseDataDownloader):
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
         requests = requests_for(self.capabilities, query.span, grid, query.now_ms)
         archived = archive_requests(self.capabilities, query.span, grid, query.now_ms)
-        self._ask(query, requests - archived)
+        self._send(query, requests - archived)
         if archived:  # its host has limits of its own, far above what a request takes
-            self._stage.steps.append(
-                PlanStep(self._as, query.timeframe, query.span, archived, 0, is_archive=True)
-            )
-        table = self._stage.bars(query.timeframe, query.span, grid, query.now_ms)
+            self._note(query, archived, cost=0, is_archive=True)
+        table = _bars(self._run, self._as, query.span, grid, query.now_ms)
         if not self.capabilities.sends_forming(query.instrument.asset_class, query.timeframe):
             table = table.take(grid.closes(table.stamps) <= query.now_ms)
         if not len(table):
             raise NoDataError(f"{self._as} is expected to have no bars there")
+        caps = self.capabilities.at(query.timeframe)
         return Fetched(
             table,
             self.name,
-            self._as_told(kind, query),
-            Basis(self.capabilities.at(query.timeframe).adjustment),
+            self._in_stored_unit(kind, query.timeframe),
+            Basis(caps.adjustment),
             query.now_ms,
             requests=requests,
             settle_ms=self.capabilities.settle_ms,
             dense=self.is_dense(query.timeframe),
-            actions=() if self.capabilities.at(query.timeframe).actions else None,
+            actions=() if caps.actions else None,
         )
 
-    def _as_told(self, kind: Kind, query: FetchQuery) -> Kind:
-        """Return the kind that it declares, in the unit in which it has told such bars before."""
-        told = self._stage.store.unit(query.instrument.symbol, query.timeframe, self.name)
-        return kind if told is None else replace(kind, unit=told)
-
-    def is_shut(self, door: str) -> bool:
-        """Tell what holds of the vendor."""
-        return self.real.is_shut(door)
-
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Tell no action; it takes the requests that the vendor declares.
+        """Answer that there is none; it takes the requests that the vendor declares.
 
         Raises:
             CircuitOpenError: the vendor is not asked for them now.
@@ -171,86 +125,95 @@ class FakeVendor(BaseDataDownloader):
         if self.is_shut(ACTIONS_DOOR):
             raise CircuitOpenError(f"{self._as} is not asked for {_ACTIONS} now")
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
-        self._stage.steps.append(
-            PlanStep(
-                self._as,
-                query.timeframe,
-                span,
-                self.capabilities.action_requests,
-                cost_of(self.real, query),
-                what=_ACTIONS,
-            )
-        )
+        self._note(query, self.capabilities.action_requests, what=_ACTIONS)
         return ()
 
     def offer(self, work: FetchState, span: Span) -> VendorOffer:
         """Return what it could do about ``span``, its part of a segment, if it were asked alone."""
         timeframe, name = work.grid.timeframe, self._as
         if span.is_empty:
-            return VendorOffer(name, span, trouble=_too_deep(self, timeframe))
+            days = self.capabilities.depth_days.get(timeframe.label)
+            return VendorOffer(name, span, trouble=f"serves {timeframe} bars only {days} days back")
         query = FetchQuery(work.query.instrument, timeframe, span, work.query.now_ms)
         requests = requests_for(self.capabilities, span, work.grid, query.now_ms)
-        cost = cost_of(self.real, query)
-        look = look_at(self.real, query.instrument.asset_class, timeframe)
-        if error := unknown_to(self.real, query):
+        cost = cost_of(self._real, query)
+        status = self._status(timeframe)
+        if error := unknown_to(self._real, query):
             return VendorOffer(name, span, 0, cost, trouble=str(error.args[0]))
-        if look is None:
+        if status is None:
             return VendorOffer(name, span, requests, cost)
-        if look.shut_s > 0:
-            return VendorOffer(name, span, 0, cost, trouble=look.health(work.query.now_ms).state)
-        sent, wait_s, stuck_s = look.send(requests, cost)
-        trouble = "" if sent == requests else f"its limit is used up for {duration(stuck_s)} then"
-        return VendorOffer(name, span, sent, cost, wait_s, trouble)
+        if status.shut_s > 0:
+            return VendorOffer(name, span, 0, cost, trouble=status.health(query.now_ms).state)
+        passed, wait_s, stuck_s = status.send(requests, cost)
+        trouble = f"its limit is used up for {duration(stuck_s)} then" if stuck_s else ""
+        return VendorOffer(name, span, passed, cost, wait_s, trouble)
 
     def health(self, timeframe: Timeframe) -> Health:
         """Return how the vendor stands."""
-        look = look_at(self.real, self._stage.query.instrument.asset_class, timeframe)
-        found = Health(self._as) if look is None else look.health(self._stage.query.now_ms)
-        return replace(found, vendor=self._as)
+        status = self._status(timeframe)
+        health = Health(self._as) if status is None else status.health(self._run.query.now_ms)
+        return replace(health, vendor=self._as)
 
-    def _ask(self, query: FetchQuery, requests: int) -> None:
-        """Send what it takes as far as the limits let it pass, and note it.
+    def _status(self, timeframe: Timeframe) -> VendorStatus | None:
+        """Return how the vendor stands before this dry run; None where it has no limits of ours."""
+        return look_at(self._real, self._run.query.instrument.asset_class, timeframe)
+
+    def _send(self, query: FetchQuery, requests: int) -> None:
+        """Note the requests as far as the limits let them pass after those of this run so far.
 
         Raises:
-            SymbolNotFoundError, CircuitOpenError: nobody would be asked.
-            RateLimitedError: not all of it would pass.
+            SymbolNotFoundError, CircuitOpenError: none would be sent.
+            RateLimitedError: not all of them would pass.
         """
-        stage, cost = self._stage, cost_of(self.real, query)
-        step = PlanStep(self._as, query.timeframe, query.span, cost=cost)
-        look = stage.look(self._as, self.real, query.timeframe)
-        error: DataError | None = unknown_to(self.real, query)
-        if error is None and look is not None and look.shut_s > 0:
-            error = CircuitOpenError(f"{self._as} is {look.health(query.now_ms).state}")
-        if error is None and look is not None:
-            requests, wait_s, stuck_s = look.send(requests, cost)
-            step = replace(step, wait_s=wait_s)
-            if stuck_s:
-                error = RateLimitedError(
-                    f"the limit of {self._as} is used up for {duration(stuck_s)}"
-                )
-        done = not isinstance(error, SymbolNotFoundError | CircuitOpenError)
-        said = str(error.args[0]) if error is not None else ""
-        if requests or said:  # else all of it lies in the archive
-            stage.steps.append(replace(step, requests=requests if done else 0, trouble=said))
+        if query.timeframe not in self._statuses:
+            self._statuses[query.timeframe] = self._status(query.timeframe)
+        status, wait_s = self._statuses[query.timeframe], 0.0
+        error: DataError | None = unknown_to(self._real, query)
+        if error is None and status is not None and status.shut_s > 0:
+            error = CircuitOpenError(f"{self._as} is {status.health(query.now_ms).state}")
         if error is not None:
+            requests = 0
+        elif status is not None:
+            requests, wait_s, stuck_s = status.send(requests, cost_of(self._real, query))
+            if stuck_s:
+                limit = f"the limit of {self._as} is used up for {duration(stuck_s)}"
+                error = RateLimitedError(limit)
+        if error is not None:
+            self._note(query, requests, wait_s=wait_s, trouble=str(error.args[0]))
             raise error
+        if requests:  # else all of it lies in the archive
+            self._note(query, requests, wait_s=wait_s)
+
+    def _note(self, query: FetchQuery, requests: int, **terms: Any) -> None:
+        """Add a step to the run."""
+        terms = {"cost": cost_of(self._real, query), **terms}
+        self._run.steps.append(PlanStep(self._as, query.timeframe, query.span, requests, **terms))
+
+    def _in_stored_unit(self, kind: Kind, timeframe: Timeframe) -> Kind:
+        """Return the declared kind, in the unit of the vendor's stored bars where there are any."""
+        key = _series(self._run, self._as, timeframe)
+        parts = self._run.store.view(key).coverage.opened() if key else ()
+        units = [
+            p.kind.unit for p in parts if p.state != "empty" and self.name in p.vendor.split(",")
+        ]
+        return replace(kind, unit=units[0]) if units and units[0] is not None else kind
 
 
 class ForeignStandIn:
-    """Plays a downloader that is not ours: nothing is known of it but how it is asked."""
+    """Stands in for a downloader that is not ours: it is asked once, and nothing else is known."""
 
-    def __init__(self, name: str, stage: DryRunContext) -> None:
-        self._name, self._stage = name, stage
+    def __init__(self, name: str, run: DryRun) -> None:
+        self._name, self._run = name, run
 
     def get_ohlcv(self, symbol: str, interval: str, start_date: Any, end_date: Any) -> pd.DataFrame:
-        """Answer a frame of the bars that are expected; both ends are inclusive."""
+        """Return a frame of the bars that are expected; both ends are inclusive."""
         from ...model.frame import build_frame
 
         timeframe, span = Timeframe.parse(interval), Span(to_ms(start_date), to_ms(end_date) + 1)
-        self._stage.steps.append(PlanStep(self._name, timeframe, span, 1))
-        query = self._stage.query
-        grid = BarGrid(calendar_for(query.instrument), timeframe)
-        return build_frame(self._stage.bars(timeframe, span, grid, query.now_ms))
+        self._run.steps.append(PlanStep(self._name, timeframe, span, 1))
+        grid = BarGrid(calendar_for(self._run.query.instrument), timeframe)
+        now_ms = self._run.query.now_ms
+        return build_frame(_bars(self._run, self._name, span, grid, now_ms))
 
     def offer(self, work: FetchState, span: Span) -> VendorOffer:
         """Return that it would be asked once."""
@@ -261,6 +224,31 @@ class ForeignStandIn:
         return Health(self._name)
 
 
-def _too_deep(vendor: BaseDataDownloader, timeframe: Timeframe) -> str:
-    days = vendor.capabilities.depth_days.get(timeframe.label)
-    return f"serves {timeframe} bars only {days} days back"
+def _series(run: DryRun, vendor: str, timeframe: Timeframe) -> SeriesKey | None:
+    """Return the series that a vendor is asked for now; None where its bars are of another length."""
+    work = run.plans[-1][0]
+    if work.key.timeframe != timeframe:
+        return None
+    if any(candidate.name == vendor for candidate in work.lane.candidates):
+        return work.key
+    return SeriesKey(work.key.symbol, timeframe)  # its bars are compared with those of the symbol
+
+
+def _bars(run: DryRun, vendor: str, span: Span, grid: BarGrid, now_ms: int) -> BarTable:
+    """Return the bars of ``span`` that have begun: the stored ones, and made-up ones."""
+    key = _series(run, vendor, grid.timeframe)
+    stored = run.store.read(key, span)[0] if key else BarTable.empty()
+    price = float(stored.close[-1]) if len(stored) else _PRICE
+    stamps = begun(grid, span, now_ms)
+    flat, volume = np.full(len(stamps), price), np.ones(len(stamps))
+    return merge(BarTable(stamps, flat, flat, flat, flat, volume), stored)
+
+
+def begun(grid: BarGrid, span: Span, now_ms: int) -> Stamps:
+    """Return the expected stamps in ``span`` whose bars have begun to trade by ``now_ms``."""
+    stamps = grid.opens(Span(span.start, min(span.end, now_ms + 1)))
+    if grid.timeframe.is_intraday or not len(stamps):
+        return stamps
+    first = grid.calendar.sessions(date_of(int(stamps[-1])), date_of(now_ms))
+    # A day is named before it opens.
+    return stamps if first and first[0].open_ms <= now_ms else stamps[:-1]

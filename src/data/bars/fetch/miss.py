@@ -147,7 +147,7 @@ class MissHandler:
 
     def _from_vendors(self, query: BarsQuery, out: Mapping[str, DataError]) -> _VendorAnswer:
         """Answer from the asked kind's lane, or wholly from one substitute."""
-        way = self._route(query)
+        way = self.route(query)
         tries: list[_Try] = []
         answer = self._by(query, way, (tries, out))
         attempts = [attempt for tried in tries for attempt in tried.attempts]
@@ -196,7 +196,7 @@ class MissHandler:
         done[0].append(_Try(None, attempts))
         if not proved:
             return None
-        wider = self._route(query, proved)
+        wider = self.route(query, proved)
         lanes = [ln for ln in wider.lanes if any(c.name in proved for c in ln.candidates)]
         return self._through(query, wider, lanes, done)
 
@@ -283,11 +283,16 @@ class MissHandler:
     def _way(self, query: BarsQuery) -> Route | DataError:
         """Return where bars may come from; the error where that is nowhere."""
         try:
-            return self._route(query)
+            return self.route(query)
         except DataError as error:
             return error
 
-    def _route(self, query: BarsQuery, proved: Container[str] = ()) -> Route:
+    def route(self, query: BarsQuery, proved: Container[str] = ()) -> Route:
+        """Return where the bars of ``query`` may come from.
+
+        Raises:
+            NoProviderError, UnknownProviderError: from no vendor.
+        """
         stored = None if query.provider else self._store.view(self._key(query, ())).kind
         are_known = actions_known(self._store, query, self._reader.days)
         candidates = candidates_of(self._selector, query)

@@ -1,0 +1,165 @@
+"""What one dry run works on: a store that writes nothing, and what came of the request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from ...cache.actions import Asked
+from ...cache.retention.listener import StoreListener
+from ...cache.store import ActionBook, BarStore, Commit, SeriesView, Stretch
+from ...cache.write.coverage_update import after_marks, after_pieces
+from ...errors import (
+    AllProvidersFailedError,
+    CorruptEntryError,
+    NoProviderError,
+    UnknownProviderError,
+)
+from ...model.actions import Action
+from ...model.bars import BarTable, concat, merge
+from ...model.coverage import Coverage
+from ...model.plan import PlanStep
+from ...model.query import BarsQuery
+from ...model.series import SeriesKey
+from ...model.span import Span
+from ..answer.answer import Answer
+from ..fetch.plan import FetchPlan
+from ..fetch.state import FetchState
+from ..ingest.writer import with_answers
+
+
+@dataclass
+class _Draft:
+    """The commits to one series: the stored view they were made to, the view after them, their bars."""
+
+    base: SeriesView
+    view: SeriesView
+    commits: list[Commit] = field(default_factory=list)
+    tables: list[BarTable] = field(default_factory=list)
+
+
+class DraftStore(BarStore):
+    """A preview of a store that keeps commits in memory. Not thread-safe: it belongs to one dry run.
+
+    Args:
+        preview: as :meth:`.BarStore.preview` returns it.
+    """
+
+    def __init__(self, preview: BarStore) -> None:
+        vars(self).update(vars(preview))
+        self.steward = StoreListener()  # a plan counts as no use of a series
+        self._drafts: dict[SeriesKey, _Draft] = {}
+        self._answers: dict[str, list[tuple[Sequence[Action], Asked]]] = {}
+
+    def view(self, key: SeriesKey) -> SeriesView:
+        """Return the view of a series after its drafts."""
+        base = super().view(key)
+        draft = self._drafts.get(key)
+        if draft is not None and draft.base != base:  # damage was noticed since
+            del self._drafts[key]
+            for commit in draft.commits:
+                self.commit(key, commit)
+            draft = self._drafts[key]
+        return base if draft is None else draft.view
+
+    def read(self, key: SeriesKey, span: Span) -> tuple[BarTable, Coverage]:
+        """Return bars and coverage of ``span``, drafts included."""
+        _, table, coverage, _ = self.stretch(key, span)
+        return table, coverage
+
+    def stretch(self, key: SeriesKey, span: Span, since: SeriesView | None = None) -> Stretch:
+        """Return view, bars, coverage and bad rows of ``span``, drafts included."""
+        stored = super().stretch(key, span)
+        if key not in self._drafts:
+            return stored
+        table, view = self._with_drafts(key, span, stored.table), self.view(key)
+        return Stretch(view, table, view.coverage.within(span), stored.suspects)
+
+    def commit(self, key: SeriesKey, commit: Commit) -> None:
+        """Keep bars and marks in memory."""
+
+        def has_bars(span: Span) -> bool:
+            return bool(len(self._with_drafts(key, span, BarStore.read(self, key, span)[0])))
+
+        if key not in self._drafts:
+            base = super().view(key)
+            self._drafts[key] = _Draft(base, base)
+        draft = self._drafts[key]
+        draft.commits.append(commit)
+        tables = [piece.table for piece in commit.pieces if len(piece.table)]
+        draft.tables += tables
+        coverage = after_pieces(draft.view.coverage, commit.pieces)
+        draft.view = replace(
+            draft.view,
+            coverage=after_marks(coverage, commit.marks, has_bars),
+            generation=draft.view.generation + 1,
+            kind=draft.view.kind or commit.kind,
+            next_due=commit.next_due or draft.view.next_due,
+            last=max([int(t.stamps[-1]) for t in tables] + [draft.view.last or 0]) or None,
+            compared_at=commit.compared_at or draft.view.compared_at,
+            lifetime=draft.view.lifetime.updated(commit.lifetime),
+        )
+
+    def _with_drafts(self, key: SeriesKey, span: Span, rows: BarTable) -> BarTable:
+        tables = self._drafts[key].tables
+        near = [t for t in tables if t.stamps[-1] >= span.start and t.stamps[0] < span.end]
+        new = concat([t.within(span) for t in near])
+        return merge(rows, new) if len(new) else rows
+
+    def actions(self, symbol: str) -> ActionBook:
+        """Return splits and dividends, drafts included."""
+        answers = self._answers.get(symbol, ())
+        try:
+            book = super().actions(symbol)
+        except CorruptEntryError:
+            if not answers:
+                raise
+            book = ActionBook()  # an answer begins a damaged one anew
+        return with_answers(book, answers)
+
+    def add_actions(
+        self,
+        symbol: str,
+        actions: Sequence[Action],
+        asked: Span,
+        source: str,
+        fetched_at: int,
+        until: int | None = None,
+    ) -> ActionBook:
+        """Keep splits and dividends in memory."""
+        answer = actions, Asked(asked, source, fetched_at, until)
+        self._answers.setdefault(symbol, []).append(answer)
+        return self.actions(symbol)
+
+
+@dataclass
+class DryRun:
+    """One request without vendors, and what came of it. Not thread-safe.
+
+    Attributes:
+        query: the request.
+        store: what it reads from and commits to.
+        steps: the requests to vendors, in order.
+        plans: the plan of every lane, in order.
+        is_routed: whether the rules or a vendor were looked at.
+        answer: stored bars, and made-up ones in place of those to come; None after an error.
+        error: what the request would raise in place of an answer.
+    """
+
+    query: BarsQuery
+    store: DraftStore
+    steps: list[PlanStep] = field(default_factory=list)
+    plans: list[tuple[FetchState, FetchPlan]] = field(default_factory=list)
+    is_routed: bool = False
+    answer: Answer | None = None
+    error: NoProviderError | AllProvidersFailedError | UnknownProviderError | None = None
+
+    @property
+    def is_hit(self) -> bool:
+        """Whether no vendor is needed: no request and no harmful gap, or none that was planned for."""
+        if self.answer is None or self.steps:
+            return False
+        if all(gap.harmless for gap in self.answer.gaps):
+            return True
+        has_plans_for_nothing = self.plans and not any(plan.segments for _, plan in self.plans)
+        return bool(has_plans_for_nothing) or not self.is_routed
