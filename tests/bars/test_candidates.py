@@ -8,8 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from src.data.bars.selection.candidate import Candidate
-from src.data.bars.selection.candidates import candidates_of, lane_parts, route
+from src.data.bars.selection.candidates import Candidate, candidates_of, lane_parts, route
 from src.data.errors import NoProviderError, UnknownProviderError
 from src.data.model.capabilities import Capabilities
 from src.data.model.instant import DAY_MS
@@ -126,10 +125,15 @@ def test_a_vendor_may_tell_the_actions_although_it_lacks_the_timeframe() -> None
 
 def test_actions_that_are_known_do_for_a_teller() -> None:
     every, of = vendor("every", TAPE, adjustment="all"), query(SHARE, "1d")
-    assert [lane.parts for lane in route(of, [every], None, told=True).lanes] == [(), ("all",)]
+    assert [lane.parts for lane in route(of, [every], None, has_actions=True).lanes] == [
+        (),
+        ("all",),
+    ]
     assert [lane.parts for lane in route(of, [every], None).lanes] == [("all",)]
     coin = query()
-    assert [lane.parts for lane in route(coin, [vendor("one")], None, told=True).lanes] == [()]
+    assert [lane.parts for lane in route(coin, [vendor("one")], None, has_actions=True).lanes] == [
+        ()
+    ]
 
 
 def test_who_is_passed_over_is_told_with_the_reason() -> None:

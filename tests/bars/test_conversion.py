@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.bars.selection.candidate import Candidate
-from src.data.bars.selection.candidates import route
+from src.data.bars.selection.candidates import Candidate, route
 from src.data.bars.selection.conversion import conversion_for
 from src.data.errors import (
     IncompleteDataError,

@@ -73,7 +73,7 @@ class Refetchability:
         # Imported here: an answer from the cache needs no vendor and no HTTP library.
         from ..model.capabilities import FetchQuery
         from ..vendors.base import is_ours
-        from .selection.candidate import Candidate
+        from .selection.candidates import Candidate
 
         if not is_ours(downloader):
             return FOREIGN

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..bars.answer.reader import Outcome, Reader
 from ..bars.ingest.commit import basis_of
-from ..bars.selection.candidate import Candidate
-from ..bars.selection.candidates import Selector, candidates_of
+from ..bars.selection.candidates import Candidate, Selector, candidates_of
 from ..bars.validity import CLOSED
 from ..cache.legacy.reader import SAMPLE_LANE
 from ..cache.store import SeriesView

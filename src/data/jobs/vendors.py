@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from ..bars.selection.candidate import Candidate
-from ..bars.selection.candidates import candidates_of, route
+from ..bars.selection.candidates import Candidate, candidates_of, route
 from ..bars.selection.exclusions import SWITCHED_OFF, differences, named_for, not_named
 from ..clock import SystemClock
 from ..config.credentials import vendor_credentials

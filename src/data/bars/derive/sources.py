@@ -15,8 +15,7 @@ from ...model.span import Span, intersect, subtract
 from ...model.timeframe import Timeframe
 from ...prices.conversions import has_known_hours, obstacle, sources_for
 from ...prices.resample import source_span
-from ..selection.candidate import Candidate
-from ..selection.candidates import Selector, candidates_of
+from ..selection.candidates import Candidate, Selector, candidates_of
 
 _DAY = Timeframe(1, "d")
 # Looked for with every vendor; what a vendor says that it serves besides is looked for too.

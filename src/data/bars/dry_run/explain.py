@@ -14,8 +14,7 @@ from ...model.rules import Rule
 from ...model.series import SeriesKey
 from ...vendors.base import is_ours, look_at
 from ..derive.sources import SourceTimeframes
-from ..selection.candidate import Candidate
-from ..selection.candidates import Route
+from ..selection.candidates import Candidate, Route
 from ..selection.exclusions import differences, unasked
 from ..validity import lifetime_of
 from .planner import RequestPlanner

@@ -21,7 +21,7 @@ from ...model.span import Span
 from ...net.deadline import run_part
 from ...net.one_call import current_call
 from ...prices.adjustment import BasisPart, needed_actions
-from ..selection.candidate import Candidate
+from ..selection.candidates import Candidate
 from ..validity import TradingDays, first_session
 from .attempt import ask
 from .state import FetchState, StoreWriter

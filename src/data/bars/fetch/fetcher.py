@@ -28,7 +28,7 @@ from ...prices.quality import check
 from ...vendors.archives import chunk_end
 from ..ingest.classify import ClassifiedAnswer
 from ..ingest.ingest import AnswerIngester, grid_of
-from ..selection.candidate import Candidate
+from ..selection.candidates import Candidate
 from ..validity import BEFORE_FIRST, CLOSED, NO_BAR, Expiry, is_proof
 from .actions import ActionFetcher
 from .attempt import VendorReply, ask

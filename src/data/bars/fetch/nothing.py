@@ -26,7 +26,7 @@ from ...model.span import Span, subtract
 from ...model.timeframe import Timeframe
 from ..answer.answer import Unfilled
 from ..ingest.commit import CommitContext
-from ..selection.candidate import Candidate
+from ..selection.candidates import Candidate
 from ..validity import BEFORE_FIRST, CLOSED, LOST, NO_BAR, PROVING, UNVOUCHED_MS, Expiry
 from .state import FetchState, StoreWriter, is_outage
 

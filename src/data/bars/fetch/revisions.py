@@ -22,7 +22,7 @@ from ...model.coverage import Coverage, Covered
 from ...model.instant import iso
 from ...model.span import Span
 from ..ingest.commit import are_many
-from ..selection.candidate import Candidate
+from ..selection.candidates import Candidate
 from ..validity import CLOSED, Expiry, doubt_at, is_older, split_windows
 from .plan import requests_for
 from .splice import Side

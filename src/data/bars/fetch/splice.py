@@ -36,7 +36,7 @@ from ...prices.splice import (
     settle,
 )
 from ..answer.adjust import with_answers
-from ..selection.candidate import Candidate
+from ..selection.candidates import Candidate
 from ..validity import is_older
 from .state import FetchState, StoreWriter, laid_over
 

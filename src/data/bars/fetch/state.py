@@ -42,8 +42,7 @@ from ...model.series import SeriesKey
 from ...model.span import Span
 from ..answer.adjust import with_answers
 from ..answer.answer import Unfilled
-from ..selection.candidate import Candidate
-from ..selection.candidates import LaneRoute
+from ..selection.candidates import Candidate, LaneRoute
 from ..validity import TradingDays
 
 # What says something about a stretch, and nothing about the vendor.

@@ -30,7 +30,7 @@ from ...prices.splice import ONE_MARKET
 from ..fetch.revisions import FetchWindow, Revisions
 from ..fetch.splice import NeighbourReply, Side, Splicer, with_splices
 from ..fetch.state import FetchState, Forming, StoreWriter
-from ..selection.candidate import Candidate
+from ..selection.candidates import Candidate
 from ..validity import (
     BEHIND,
     DOUBTFUL,

@@ -1,32 +1,41 @@
-"""Who could answer, in order, and why the others could not."""
+"""The vendors that may be asked for a series, in order, by lane, and why others are not."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ...cache.legacy.reader import SAMPLE_LANE
 from ...errors import (
     Attempt,
+    CapabilityError,
     NoProviderError,
     UnknownProviderError,
     UnknownSymbolError,
 )
-from ...model.kind import Kind
+from ...model.capabilities import Capabilities, Fetched, FetchQuery
+from ...model.coverage import Covered
+from ...model.instant import DAY_MS
+from ...model.instrument import Instrument
+from ...model.kind import Adjustment, Kind
 from ...model.query import BarsQuery
 from ...model.series import lane_of
+from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...symbols.assets import Listed, is_proved, named_at, names_an_exchange
-from .candidate import Candidate
+from .conversion import Conversion, conversion_for
 
-__all__ = ("LaneRoute", "Route", "Selector", "candidates_of", "route")
+if TYPE_CHECKING:
+    from ...vendors.foreign import OwnSender
+
+__all__ = ("Candidate", "LaneRoute", "Route", "Selector", "candidates_of", "route")
 
 _LOOK = "`onetape providers` lists the vendors and what each one lacks"
 
 
 class Selector(Protocol):
-    """What the router needs of the provider selector; users' tests replace these two."""
+    """The part of the provider selector that routes need; users' tests replace these two."""
 
     downloaders: dict[str, Any]
 
@@ -35,14 +44,136 @@ class Selector(Protocol):
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """One vendor that may be asked for one series.
+
+    Attributes:
+        name: as the rules spell it.
+        downloader: ours, or anything with a ``get_ohlcv``.
+        capabilities: what it declares; None for a downloader that is not ours.
+        conversion: how its bars are brought to the wanted kind, where they are of another; then
+            ``capabilities`` are those after the conversion.
+        own_sender: limits, repeats and counts calls of a downloader that is not ours.
+    """
+
+    name: str
+    downloader: Any = field(repr=False, compare=False)
+    capabilities: Capabilities | None = None
+    conversion: Conversion | None = None
+    own_sender: OwnSender | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def account_name(self) -> str:
+        """The name under which its requests are counted."""
+        return getattr(self.downloader, "name", "") if self.capabilities else self.name
+
+    def refusal(self, instrument: Instrument, timeframe: Timeframe) -> str:
+        """Return why it cannot serve this series at all, or an empty text."""
+        caps = self.capabilities
+        if caps is None:
+            return ""
+        if instrument.asset_class not in caps.asset_classes:
+            return f"serves no {instrument.asset_class}"
+        if timeframe.label not in (labels := caps.labels(instrument.asset_class)):
+            return f"serves no {timeframe}, only {' '.join(labels)}"
+        try:
+            self.downloader.spelled(instrument)
+        except CapabilityError as error:
+            return str(error)
+        return ""
+
+    def has_answered(self, nothing: Covered) -> bool:
+        """Tell whether the entry that there is ``nothing`` is of this vendor, alone or with others."""
+        own = getattr(self.downloader, "name", None)
+        return bool({self.name, own} & set(nothing.vendor.split(",")))
+
+    def servable(self, segment: Span, timeframe: Timeframe, now_ms: int) -> Span:
+        """Return the part of ``segment`` within its depth of history; it may be empty."""
+        depth = self.capabilities.depth_days.get(timeframe.label) if self.capabilities else None
+        if depth is None:
+            return segment
+        return segment.clip(Span(now_ms - depth * DAY_MS, segment.end))
+
+    def fetch(self, asked: FetchQuery) -> Fetched:
+        """Fetch bars: of ours by its own requests, of any other downloader by its ``get_ohlcv``.
+
+        Raises:
+            ProviderError, ConfigError: it did not answer bars.
+        """
+        from ...vendors.foreign import fetch_legacy
+
+        if self.capabilities is None:
+            return fetch_legacy(self.downloader, asked, self.name, self.own_sender)
+        if self.conversion is not None:
+            return self.conversion.fetch(asked, self.downloader.fetch)
+        fetched: Fetched = self.downloader.fetch(asked)
+        return fetched
+
+    def is_shut(self, instrument: Instrument, timeframe: Timeframe) -> bool:
+        """Tell whether its circuit for such bars is open: it failed or refused lately.
+
+        Raises:
+            ConfigError: its key is not set any more.
+        """
+        from ...vendors.calls import door_of
+
+        if self.capabilities is None:
+            return False
+        frame = self.conversion.source if self.conversion else timeframe
+        door = door_of(self.downloader.capabilities, instrument.asset_class, frame)
+        return bool(self.downloader.is_shut(door))
+
+    def kind(self, instrument: Instrument, timeframe: Timeframe) -> Kind:
+        """Return the kind of its bars; unknown for a downloader that is not ours."""
+        if self.capabilities is None:
+            from ...vendors.foreign import kind_of
+
+            return kind_of(self.downloader, instrument, timeframe)
+        return self.capabilities.kind(instrument, timeframe)
+
+    def converted(self, query: BarsQuery, wanted: Kind) -> Candidate | None:
+        """Return the same vendor with bars brought to the wanted kind.
+
+        None where they are of that kind, or cannot be brought to it exactly.
+        """
+        if self.capabilities is None:
+            return None
+        conversion = conversion_for(query, self.capabilities, wanted)
+        if conversion is None:
+            return None
+        made = conversion.capabilities(self.capabilities)
+        return replace(self, capabilities=made, conversion=conversion)
+
+    @property
+    def adjustment(self) -> Adjustment:
+        """What its prices are adjusted for."""
+        return self.capabilities.adjustment if self.capabilities else "unknown"
+
+    @property
+    def tells_actions(self) -> bool:
+        """Whether it can be asked for splits and dividends."""
+        return self.capabilities is not None and self.capabilities.tells_actions
+
+    def leans_on_actions(self, query: BarsQuery) -> bool:
+        """Tell whether its prices fit beside others only by splits and dividends stored before.
+
+        Not so for a vendor of raw prices that sends these with its bars.
+        """
+        if query.provider is not None or query.instrument.asset_class != "stock":
+            return False
+        sends_them = self.capabilities is not None and self.capabilities.actions
+        return self.adjustment == "all" or (self.adjustment == "raw" and not sends_them)
+
+
+@dataclass(frozen=True)
 class LaneRoute:
-    """Candidates whose bars may stand in one series.
+    """The candidates whose bars may be stored in one series.
 
     Attributes:
         parts: the lane's name; empty for the default one.
         candidates: in the order to be asked.
         kind: the kind of its bars as far as the first candidate declares it.
-        tellers: who can be asked for splits and dividends, in order, of all lanes.
+        tellers: the vendors of all lanes that can be asked for splits and dividends, in order.
     """
 
     parts: tuple[str, ...]
@@ -51,23 +182,23 @@ class LaneRoute:
     tellers: tuple[Candidate, ...] = ()
 
     def named(self, attempt: Attempt) -> Attempt:
-        """Return an attempt with the word on how its bars were brought to the kind of the lane."""
-        ways = {c.name: c.conversion for c in self.candidates if c.conversion is not None}
-        if attempt.error is not None or attempt.provider not in ways:
+        """Return an attempt with a note on how its bars were brought to the kind of the lane."""
+        conversions = {c.name: c.conversion for c in self.candidates if c.conversion is not None}
+        if attempt.error is not None or attempt.provider not in conversions:
             return attempt
-        return replace(attempt, message=f"converted: {ways[attempt.provider]}")
+        return replace(attempt, message=f"converted: {conversions[attempt.provider]}")
 
 
 @dataclass(frozen=True)
 class Route:
-    """Where bars may come from: lanes in the order to be tried, and who was passed over.
+    """Where bars may come from: lanes in the order to be tried, and vendors that are not asked.
 
     Attributes:
-        lanes: the first is what was asked for; the others are substitutes.
+        lanes: the first has bars of the wanted kind; the others are substitutes.
         rejected: vendor to the reason it is not asked.
-        owner: whose listing the symbol is: what others list must be proved to be the same.
-        namesakes: vendor to why what it lists under these letters is not served; also in ``rejected``.
-        is_final: whether the owner's word that it does not know the symbol ends the search.
+        owner: the vendor whose listing the symbol names: those of others must be proved to be the same.
+        namesakes: vendor to why its listing under these letters is not served; also in ``rejected``.
+        is_final: whether the search ends where the owner does not know the symbol.
     """
 
     lanes: tuple[LaneRoute, ...]
@@ -89,10 +220,10 @@ def candidates_of(selector: Selector, query: BarsQuery) -> list[Candidate]:
         names = [query.provider]
     else:
         names = selector.get_provider_with_failover(symbol, timeframe)
-    found = [c for name in names if (c := _candidate(selector, name, query.timeframe)) is not None]
-    if query.provider is not None and not found:
+    candidates = [c for n in names if (c := _candidate(selector, n, query.timeframe)) is not None]
+    if query.provider is not None and not candidates:
         raise _unusable(selector, query.provider, query)
-    return found
+    return candidates
 
 
 def _unusable(selector: Selector, name: str, query: BarsQuery) -> UnknownProviderError:
@@ -125,7 +256,7 @@ def route(
     candidates: Sequence[Candidate],
     stored: Kind | None,
     *,
-    told: bool = False,
+    has_actions: bool = False,
     proved: Container[str] = (),
 ) -> Route:
     """Sort candidates into lanes.
@@ -134,18 +265,18 @@ def route(
         query: what is wanted.
         candidates: in rule order.
         stored: kind of the bars in the default lane, where there are any.
-        told: whether the splits and dividends from the asked range on are known already.
-        proved: vendors whose bars show that they are of the thing asked for.
+        has_actions: whether the splits and dividends from the start of the range on are stored.
+        proved: vendors whose bars agree with the stored ones.
 
     The wanted kind is the stored one, else that of the first capable candidate. Where its bars
     reach beyond the regular hours and another's keep to them, it is those hours. A pinned
-    vendor's bars go into a lane of its own name. Who leans on actions that somebody tells stands in
-    two lanes: beside the others, and in its own in case that nobody tells them after all. So does
-    who has to be converted: where that does not reach, its own bars may still stand in for all.
+    vendor's bars go into a lane of its own name. A vendor that leans on splits and dividends of
+    another is in two lanes: beside the others, and in its own in case that these cannot be had. So
+    is a vendor that has to be converted: beyond the reach of that its own bars may be a substitute.
 
     Raises:
-        NoProviderError: nobody is left.
-        UnknownSymbolError: only vendors that may mean another thing are left.
+        NoProviderError: no vendor is left.
+        UnknownSymbolError: only vendors that may list another thing are left.
     """
     tellers = tuple(c for c in candidates if c.tells_actions)
     rejected: dict[str, str] = {}
@@ -166,12 +297,14 @@ def route(
         made = None if query.provider else candidate.converted(query, wanted)
         for one in (candidate,) if made is None else (made, candidate):
             kind = one.kind(query.instrument, query.timeframe)
-            for parts in _lanes_of(query, one, kind, wanted, told=told or bool(tellers)):
+            for parts in _lanes_of(
+                query, one, kind, wanted, has_actions=has_actions or bool(tellers)
+            ):
                 lanes.setdefault(parts, []).append(one)
     if not lanes and namesakes:
         raise unknown_symbol(query, (), namesakes)
     if not lanes:
-        raise _nobody(query, rejected)
+        raise _no_provider(query, rejected)
     return Route(
         tuple(
             LaneRoute(p, tuple(c), c[0].kind(query.instrument, query.timeframe), tellers)
@@ -187,18 +320,18 @@ def route(
 def _owner(
     query: BarsQuery, candidates: Sequence[Candidate], stored: Kind | None
 ) -> Candidate | None:
-    """Return whose listing the symbol names; None where no vendor can be asked.
+    """Return the vendor whose listing the symbol names; None where no vendor can be asked.
 
-    That is, for a coin quoted in a coin, the first exchange; else the first vendor whose bars may
+    It is, for a coin quoted in a coin, the first exchange; else the first vendor whose bars may
     stand beside the stored ones.
     """
-    who, timeframe = query.instrument, query.timeframe
+    instrument, timeframe = query.instrument, query.timeframe
     usable = [
         c
         for c in candidates
-        if not (c.refusal(who, timeframe) or _is_made_up(c) or _is_users_own(query, c))
+        if not (c.refusal(instrument, timeframe) or _is_made_up(c) or _is_users_own(query, c))
     ]
-    alike = [c for c in usable if stored is None or c.kind(who, timeframe).agrees(stored)]
+    alike = [c for c in usable if stored is None or c.kind(instrument, timeframe).agrees(stored)]
     exchanges = [c for c in usable if _is_exchange(query, c)]
     return next(iter((*exchanges, *alike, *usable)), None)
 
@@ -217,7 +350,7 @@ def _is_made_up(candidate: Candidate) -> bool:
 
 
 def _is_users_own(query: BarsQuery, candidate: Candidate) -> bool:
-    """Tell whether it is a program of the user's own, or reads files: those tell no kind."""
+    """Tell whether it is a downloader of the user's own, or reads files: those declare no kind."""
     kind = candidate.kind(query.instrument, query.timeframe)
     is_file = not getattr(candidate.downloader, "default_base_url", "")
     return candidate.capabilities is None or (is_file and not (kind.session or kind.venue))
@@ -231,23 +364,23 @@ def _namesakes(
 ) -> dict[str, str]:
     """Return the vendors that may list another thing under the same letters, and why they may.
 
-    Of programs and files of the user's own the user knows what they are of.
+    Downloaders and files of the user's own are not among them.
     """
-    who, found = query.instrument, {}
+    instrument, reasons = query.instrument, {}
     for candidate in candidates:
         if owner is None or _is_users_own(query, candidate) or _is_made_up(candidate):
             continue
-        if candidate.refusal(who, query.timeframe) or candidate.name in proved:
+        if candidate.refusal(instrument, query.timeframe) or candidate.name in proved:
             continue
-        if is_proved(who, _listed(query, candidate), _listed(query, owner)):
+        if is_proved(instrument, _listed(query, candidate), _listed(query, owner)):
             continue
-        name = named_at(who, candidate.name)
+        name = named_at(instrument, candidate.name)
         whose = f" of {owner.name}" if owner is not candidate else ""
-        found[candidate.name] = (
-            f"nothing proves that its {name} is the {who.symbol}{whose}; "
+        reasons[candidate.name] = (
+            f"nothing proves that its {name} is the {instrument.symbol}{whose}; "
             f"{name} with provider={candidate.name!r} asks for it"
         )
-    return found
+    return reasons
 
 
 def unknown_symbol(
@@ -256,18 +389,18 @@ def unknown_symbol(
     """Return the error for a symbol that is unknown where it is listed.
 
     Args:
-        query: what was asked for.
-        attempts: who was asked.
+        query: the question.
+        attempts: the vendors that were asked.
         namesakes: as of :class:`Route`.
-        hint: what else there is under these letters, and how to ask for it.
+        hint: how to ask for another thing under these letters, where there is one.
     """
     failed = [a for a in attempts if a.outcome not in ("ok", "empty")]
-    said = [f"{a.provider}: {a.message}" for a in failed]
-    said += [f"{name} is not asked: {why}" for name, why in namesakes.items()]
+    reasons = [f"{a.provider}: {a.message}" for a in failed]
+    reasons += [f"{name} is not asked: {why}" for name, why in namesakes.items()]
     symbol = query.instrument.symbol
     return UnknownSymbolError(
         f"unknown symbol {symbol!r}. All providers failed for {query}: "
-        f"{'; '.join(dict.fromkeys(said))}",
+        f"{'; '.join(dict.fromkeys(reasons))}",
         attempts=attempts,
         symbol=symbol,
         hint=hint or "`onetape doctor` says which vendors can be reached, with which keys",
@@ -277,13 +410,14 @@ def unknown_symbol(
 def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candidate]) -> Kind:
     """Return the kind that a series begins with.
 
-    It is the same whether or not a key of a vendor of extended hours is set, where it can be.
+    Where it can be, it is the same with and without the key of a vendor of extended hours.
     """
-    who, timeframe = query.instrument, query.timeframe
-    own = first.kind(who, timeframe)
+    instrument, timeframe = query.instrument, query.timeframe
+    own = first.kind(instrument, timeframe)
     if own.session != "extended":
         return own
-    kinds = [c.kind(who, timeframe) for c in candidates if not c.refusal(who, timeframe)]
+    usable = [c for c in candidates if not c.refusal(instrument, timeframe)]
+    kinds = [c.kind(instrument, timeframe) for c in usable]
     for other in (kind for kind in kinds if kind.session == "regular"):
         usual = replace(own, session=other.session, anchor=other.anchor)
         return usual if first.converted(query, usual) else own
@@ -291,27 +425,27 @@ def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candida
 
 
 def _lanes_of(
-    query: BarsQuery, candidate: Candidate, kind: Kind, wanted: Kind, *, told: bool
+    query: BarsQuery, candidate: Candidate, kind: Kind, wanted: Kind, *, has_actions: bool
 ) -> list[tuple[str, ...]]:
     if query.provider:
         return [(candidate.name,)]
-    parts = lane_parts(query, candidate, kind, wanted, told=told)
+    parts = lane_parts(query, candidate, kind, wanted, has_actions=has_actions)
     own = lane_parts(query, candidate, kind, wanted)
     return [parts] if parts == own else [parts, own]
 
 
 def lane_parts(
-    query: BarsQuery, candidate: Candidate, kind: Kind, wanted: Kind, *, told: bool = False
+    query: BarsQuery, candidate: Candidate, kind: Kind, wanted: Kind, *, has_actions: bool = False
 ) -> tuple[str, ...]:
-    """Name the lane for a candidate's bars: its hard differences, then its adjustment.
+    """Return the lane of a candidate's bars: its hard differences of kind, then its adjustment.
 
-    Stock prices stand in the default lane where they can be converted exactly: adjusted for
-    splits, raw from a vendor that also tells the actions, and of any adjustment where the actions
-    are ``told`` by somebody. Other adjustments get their own.
+    Stock prices are stored in the default lane where they can be converted exactly: adjusted for
+    splits, raw from a vendor that sends splits and dividends too, and of any adjustment where these
+    can be had (``has_actions``). Other adjustments get a lane of their own.
     """
     parts = lane_of(kind, wanted)
     plain = query.instrument.asset_class != "stock" or candidate.adjustment in ("split", "unknown")
-    if plain or told or (candidate.adjustment == "raw" and candidate.tells_actions):
+    if plain or has_actions or (candidate.adjustment == "raw" and candidate.tells_actions):
         return parts
     return (*parts, candidate.adjustment)
 
@@ -327,10 +461,10 @@ def _ordered(
     return sorted(lanes.items(), key=lambda item: rank(item[0]))
 
 
-def _nobody(query: BarsQuery, rejected: Mapping[str, str]) -> NoProviderError:
+def _no_provider(query: BarsQuery, rejected: Mapping[str, str]) -> NoProviderError:
     reasons = "; ".join(f"{name} {why}" for name, why in rejected.items())
     return NoProviderError(
         f"No suitable provider found for {query}" + (f": {reasons}" if reasons else ""),
         symbol=query.instrument.symbol,
-        hint="`onetape providers` shows who serves what; the rules name the order",
+        hint="`onetape providers` shows which vendor serves what; the rules name the order",
     )

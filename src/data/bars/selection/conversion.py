@@ -37,7 +37,7 @@ def conversion_for(query: BarsQuery, caps: Capabilities, wanted: Kind) -> Conver
     Of several lengths that will do it takes the longest one that reaches over the range.
 
     Args:
-        query: what is asked for; its timeframe is one the vendor serves.
+        query: the question; the vendor serves its timeframe.
         caps: what the vendor declares.
         wanted: the kind of the series.
     """
@@ -45,7 +45,7 @@ def conversion_for(query: BarsQuery, caps: Capabilities, wanted: Kind) -> Conver
     if not query.timeframe.is_intraday or own.agrees(wanted):
         return None
     served = map(Timeframe.parse, caps.labels(query.instrument.asset_class))
-    found = sources_of_kind(
+    sources = sources_of_kind(
         query.timeframe,
         served,
         calendar_for(query.instrument),
@@ -53,11 +53,11 @@ def conversion_for(query: BarsQuery, caps: Capabilities, wanted: Kind) -> Conver
         wanted=wanted,
         span=Span(query.span.end - _HOURS_SEEN_MS, query.span.end),
     )
-    if not found:
+    if not sources:
         return None
     days = -(-(query.now_ms - query.span.start) // DAY_MS)
-    depths = [min(caps.depth_days.get(source.label, days), days) for source in found]
-    source = found[depths.index(max(depths))]
+    depths = [min(caps.depth_days.get(source.label, days), days) for source in sources]
+    source = sources[depths.index(max(depths))]
     kind = replace(own, session=wanted.session or own.session, anchor=wanted.anchor or own.anchor)
     return Conversion(query.timeframe, source, own, kind)
 
@@ -70,7 +70,7 @@ class Conversion:
         target: length of the bars wanted.
         source: length of those it is asked for; they may be the same.
         own: the kind of those.
-        kind: of what is made of them.
+        kind: the kind of the bars made of them.
     """
 
     target: Timeframe
@@ -86,18 +86,18 @@ class Conversion:
 
     @property
     def anchors(self) -> tuple[str, str]:
-        """What the vendor's bars are counted from, and what the bars made of them are."""
+        """The anchors of the vendor's bars and of the bars made of them."""
         own = self.own.anchor or "session"
         return own, self.kind.anchor or own
 
     def capabilities(self, caps: Capabilities) -> Capabilities:
-        """Return what a vendor can do by way of this: pages and depth are the source's."""
+        """Return a vendor's capabilities after this conversion: pages and depth are the source's."""
         parts = max(1, (self.target.step_ms or 1) // (self.source.step_ms or 1))
-        made = {"session": self.kind.session, "anchor": self.kind.anchor}
+        terms = {"session": self.kind.session, "anchor": self.kind.anchor}
         kinds = {**caps.kinds, **caps.intraday_kinds}
         return replace(
             caps,
-            kinds={name: replace(kind, **made) for name, kind in kinds.items()},
+            kinds={name: replace(kind, **terms) for name, kind in kinds.items()},
             intraday_kinds={},
             page_bars=-(-caps.page_bars // parts),
             page_days=self._of_source(caps.page_days),
@@ -106,8 +106,8 @@ class Conversion:
 
     def _of_source(self, days: Mapping[str, int]) -> dict[str, int]:
         others = {label: count for label, count in days.items() if label != self.target.label}
-        known = days.get(self.source.label)
-        return others if known is None else {**others, self.target.label: known}
+        own = days.get(self.source.label)
+        return others if own is None else {**others, self.target.label: own}
 
     def fetch(self, asked: FetchQuery, ask: Callable[[FetchQuery], Fetched]) -> Fetched:
         """Return the bars wanted, made of what ``ask`` answers; other lengths pass as they are.
@@ -131,79 +131,79 @@ class Conversion:
 
 @dataclass(frozen=True)
 class _Made:
-    """What is made of one answer.
+    """One answer on its way into bars of the wanted kind.
 
     Attributes:
-        way: how.
+        conversion: how they are made.
         asked, fetched: the question and the answer.
-        rows: its good rows in the hours wanted.
-        said: what it says about which bars are there.
+        rows: its good rows in the wanted hours.
+        classified: which of its bars are there, and which are not.
     """
 
-    way: Conversion
+    conversion: Conversion
     asked: FetchQuery
     fetched: Fetched
     rows: BarTable
-    said: ClassifiedAnswer
+    classified: ClassifiedAnswer
 
     @classmethod
-    def of(cls, way: Conversion, asked: FetchQuery, fetched: Fetched) -> _Made:
-        """Judge an answer like any other."""
+    def of(cls, conversion: Conversion, asked: FetchQuery, fetched: Fetched) -> _Made:
+        """Check and classify an answer like any other."""
         calendar = calendar_for(asked.instrument)
-        grid = BarGrid(calendar, way.source, way.anchors[0])
-        now = fetched.server_now_ms
-        checked = check(fetched.table, asked.span, timeframe=way.source, now_ms=now, grid=grid)
-        if way.own.session != way.kind.session:
-            checked = replace(checked, good=regular_hours(checked.good, way.source, calendar))
-        said = digest(fetched, checked, asked.span, grid, now, least_share=_LEAST_SHARE)
-        return cls(way, asked, fetched, checked.good, said)
+        grid = BarGrid(calendar, conversion.source, conversion.anchors[0])
+        source, now = conversion.source, fetched.server_now_ms
+        checked = check(fetched.table, asked.span, timeframe=source, now_ms=now, grid=grid)
+        if conversion.own.session != conversion.kind.session:
+            checked = replace(checked, good=regular_hours(checked.good, source, calendar))
+        classified = digest(fetched, checked, asked.span, grid, now, least_share=_LEAST_SHARE)
+        return cls(conversion, asked, fetched, checked.good, classified)
 
     def answer(self, needed: Span) -> Fetched:
         """Return the bars made of the rows in ``needed``."""
-        found = self._bars(needed)
-        table = merge(found.with_whole_volumes(), self._running(found))
+        bars = self._bars(needed)
+        table = merge(bars.with_whole_volumes(), self._running(bars))
         if not len(table):
             raise NoDataError(
-                f"{self.fetched.vendor} has no {self.way.source} bars that make up a whole one of "
-                f"{self.way.target}",
+                f"{self.fetched.vendor} has no {self.conversion.source} bars that make up a whole one of "
+                f"{self.conversion.target}",
                 provider=self.fetched.vendor,
                 symbol=self.asked.instrument.symbol,
             )
-        made = self.way.kind
+        kind = self.conversion.kind
         return replace(
             self.fetched,
             table=table,
-            dense=self.fetched.dense or self._is_short(found),
-            kind=replace(self.fetched.kind, session=made.session, anchor=made.anchor),
+            dense=self.fetched.dense or self._is_short(bars),
+            kind=replace(self.fetched.kind, session=kind.session, anchor=kind.anchor),
         )
 
     def _bars(self, needed: Span) -> Resampled:
-        own, anchor = self.way.anchors
+        own, anchor = self.conversion.anchors
         return resample(
             self.rows,
-            self.way.source,
-            self.way.target,
+            self.conversion.source,
+            self.conversion.target,
             calendar_for(self.asked.instrument),
             anchor=anchor,
             source_anchor=own,
             span=needed,
             now_ms=self.fetched.server_now_ms,
-            # Of an answer that lacks much nobody knows where there was no trade.
-            dense=bool(self.said.doubt),
-            unanswered=self.said.unanswered,
+            # Of an answer that lacks much it is unknown where there was no trade.
+            dense=bool(self.classified.doubt),
+            unanswered=self.classified.unanswered,
         )
 
-    def _running(self, found: Resampled) -> BarTable:
-        """Return the bar that has not closed, if all that there has been of it is known."""
-        for bar in found.incomplete:
-            rows = found.partial.within(Span(bar.span.start, bar.span.start + 1))
+    def _running(self, bars: Resampled) -> BarTable:
+        """Return the running bar, if none of its parts so far is missing."""
+        for bar in bars.incomplete:
+            rows = bars.partial.within(Span(bar.span.start, bar.span.start + 1))
             if bar.reason == "forming" and len(rows):
-                known = not any(span.overlaps(bar.span) for span in self.said.unanswered)
-                return rows if known else BarTable.empty()
+                is_whole = not any(span.overlaps(bar.span) for span in self.classified.unanswered)
+                return rows if is_whole else BarTable.empty()
         return BarTable.empty()
 
-    def _is_short(self, found: Resampled) -> bool:
+    def _is_short(self, bars: Resampled) -> bool:
         """Tell whether a closed bar could not be made, and not only for being quite new."""
-        late = self.said.unpublished
+        late = self.classified.unpublished
         until = late.start if late else self.asked.span.end
-        return any(b.reason != "forming" and b.span.end <= until for b in found.incomplete)
+        return any(b.reason != "forming" and b.span.end <= until for b in bars.incomplete)

@@ -1,4 +1,4 @@
-"""Who may be asked, and why a vendor is no candidate: by the rules, what it serves, its key."""
+"""Why a vendor is not asked: by the rules, by what it serves, for lack of a key."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def unasked(
     """Return vendor to why it is not asked for ``query``; no vendor is asked.
 
     Args:
-        selector: the rules, and what has been made of them.
-        query: what is wanted.
+        selector: the rules and the vendors made by them.
+        query: the question.
         all_there: also vendors that the rules do not name for it.
     """
     named = named_for(selector, query)
-    found = {}
+    reasons = {}
     for name in dict.fromkeys([*named, *(selector.provider_names() if all_there else ())]):
         if reason := _reason(selector, query, name, named):
-            found[name] = reason
-    return found
+            reasons[name] = reason
+    return reasons
 
 
 def left_out(
@@ -43,31 +43,31 @@ def left_out(
 
     Args:
         selector: ours, or a user's double of it, which need not know any rules.
-        query: what was answered.
+        query: the question.
         way: where its bars may come from; the error where that is nowhere.
         asked: the vendors that were asked.
-        out: those that failed before, and how.
+        out: those that failed earlier in the call, and how.
     """
     named = named_for(selector, query) if hasattr(selector, "rule_for") else ()
     if not isinstance(named, tuple):  # of a double
         named = ()
     passed_over = dict(_passed_over(query, way)) if isinstance(way, Route) else {}
-    found = {}
+    reasons = {}
     for name in dict.fromkeys([*named, *passed_over]):
         if name in asked:
             continue
         if name in out:
-            found[name] = f"it failed earlier in this call: {out[name]}"
+            reasons[name] = f"it failed earlier in this call: {out[name]}"
         elif name in passed_over:
-            found[name] = passed_over[name]
+            reasons[name] = passed_over[name]
         else:
-            found[name] = _reason(selector, query, name, named) or str(way)
-    return found
+            reasons[name] = _reason(selector, query, name, named) or str(way)
+    return reasons
 
 
 def _passed_over(query: BarsQuery, way: Route) -> Iterator[tuple[str, str]]:
     """Yield the vendors that could be candidates, and why each is not asked, or need not be."""
-    for lane in reversed(way.lanes):  # what is said of the first holds
+    for lane in reversed(way.lanes):  # the reason of the first lane counts
         why = "offline=True forbids asking" if query.offline else NOT_NEEDED
         if lane is not way.lanes[0] and not query.offline:
             why = f"only in whole, as a substitute: {differences(way.lanes[0], lane)}"
@@ -76,7 +76,7 @@ def _passed_over(query: BarsQuery, way: Route) -> Iterator[tuple[str, str]]:
 
 
 def differences(first: LaneRoute, other: LaneRoute) -> str:
-    """Return in words why the bars of two lanes do not mix."""
+    """Return as text why the bars of two lanes do not mix."""
     pairs = first.kind.differences(other.kind).values()
     kind = ", ".join(f"{theirs} instead of {ours}" for ours, theirs in pairs)
     return kind or f"{'@'.join(other.parts)} prices"
@@ -103,16 +103,16 @@ def _reason(selector: ProviderSelector, query: BarsQuery, name: str, named: tupl
     if name not in named:
         return not_named(query)
     try:
-        asked = {c.name: c for c in candidates_of(selector, query)}
+        candidates = {c.name: c for c in candidates_of(selector, query)}
     except DataError:
-        asked = {}
-    if name in asked:
-        return asked[name].refusal(query.instrument, query.timeframe)
+        candidates = {}
+    if name in candidates:
+        return candidates[name].refusal(query.instrument, query.timeframe)
     return _lack(selector, name)
 
 
 def _lack(selector: Any, name: str) -> str:
-    """Return why a vendor that the rules name is no candidate."""
+    """Return why a vendor that the rules name cannot be made."""
     from ...vendors.pool import not_made
 
     error = not_made(selector, name)

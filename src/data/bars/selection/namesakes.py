@@ -1,4 +1,4 @@
-"""Whether a vendor's bars show that they are of the thing whose bars are stored."""
+"""Proof by bars that two vendors list the same thing, and a vendor's derivative of the same name."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from ...model.span import Span
 from ...net.one_call import current_call
 from ...prices.quality import check
 from ...symbols.assets import agree
-from .candidate import Candidate
-from .candidates import Route
+from .candidates import Candidate, Route
 
 log = logging.getLogger("onetape.routing")
 
@@ -30,7 +29,7 @@ class Namesakes:
     """Compares bars of vendors with stored ones of the first. Thread-safe: it keeps no state.
 
     Args:
-        store: what is held.
+        store: the stored bars.
         clock: the time.
     """
 
@@ -41,11 +40,11 @@ class Namesakes:
     def proved(
         self, query: BarsQuery, way: Route, candidates: Iterable[Candidate]
     ) -> tuple[frozenset[str], list[Attempt]]:
-        """Return the vendors among ``way.namesakes`` that mean the same, and how they were asked.
+        """Return the vendors among ``way.namesakes`` that list the same, and the attempts at them.
 
         One request each; nothing of the answers is stored.
         """
-        found: set[str] = set()
+        proved: set[str] = set()
         attempts: list[Attempt] = []
         stored = BarTable.empty() if query.offline or query.provider else self._stored(query, way)
         for candidate in candidates if len(stored) else ():
@@ -53,30 +52,30 @@ class Namesakes:
                 continue
             started, sent = self._clock.monotonic(), current_call().requests
             span = Span(int(stored.stamps[0]), int(stored.stamps[-1]) + 1)
-            asked = Attempt(candidate.name, "ok", "", 0.0, span.start, span.end)
+            attempt = Attempt(candidate.name, "ok", "", 0.0, span.start, span.end)
             try:
-                rows, requests = self._asked(query, candidate, span)
+                rows, requests = self._fetch(query, candidate, span)
             except FAILOVER_ERRORS as error:
-                asked = replace(asked, requests=current_call().requests - sent)
-                attempts.append(_failed(asked, error, self._clock.monotonic() - started))
+                attempt = replace(attempt, requests=current_call().requests - sent)
+                attempts.append(_failed(attempt, error, self._clock.monotonic() - started))
                 continue
             is_same = agree(stored, rows)
-            said = "is" if is_same else "is not"
+            verb = "is" if is_same else "is not"
             attempts.append(
                 replace(
-                    asked,
-                    message=f"by its bars it {said} what {way.owner} lists",
+                    attempt,
+                    message=f"by its bars it {verb} what {way.owner} lists",
                     seconds=self._clock.monotonic() - started,
                     rows=len(rows),
                     requests=requests,
                 )
             )
             if is_same:
-                found.add(candidate.name)
-        return frozenset(found), attempts
+                proved.add(candidate.name)
+        return frozenset(proved), attempts
 
     def _stored(self, query: BarsQuery, way: Route) -> BarTable:
-        """Return the newest final bars of the owner; none where there are none."""
+        """Return the newest stored final bars of the owner; empty where there are none."""
         key = SeriesKey(query.instrument.symbol, query.timeframe)
         coverage = self._store.view(key).coverage.opened()
         own = [p.span for p in coverage if p.state == "final" and p.vendor == way.owner]
@@ -87,8 +86,8 @@ class Namesakes:
         rows, _ = self._store.read(key, Span(end - _COMPARED * step, end))
         return concat([rows.within(span) for span in own])
 
-    def _asked(self, query: BarsQuery, candidate: Candidate, span: Span) -> tuple[BarTable, int]:
-        """Return the good bars of a vendor in ``span``, and the requests it took.
+    def _fetch(self, query: BarsQuery, candidate: Candidate, span: Span) -> tuple[BarTable, int]:
+        """Fetch the bars of a vendor in ``span``; return the good ones and the number of requests.
 
         Raises:
             ProviderError, ConfigError: it did not answer bars.
@@ -102,29 +101,29 @@ class Namesakes:
         return checked.good, fetched.requests
 
 
-def _failed(asked: Attempt, error: DataError, seconds: float) -> Attempt:
-    error.provider = error.provider or asked.provider
-    log.warning("%s could not be compared: %s", asked.provider, error)
+def _failed(attempt: Attempt, error: DataError, seconds: float) -> Attempt:
+    error.provider = error.provider or attempt.provider
+    log.warning("%s could not be compared: %s", attempt.provider, error)
     return replace(
-        asked, outcome=type(error).__name__, message=str(error), seconds=seconds, error=error
+        attempt, outcome=type(error).__name__, message=str(error), seconds=seconds, error=error
     )
 
 
 def derivative(query: BarsQuery, way: Route, clock: Clock) -> tuple[str, list[Attempt]]:
-    """Return how to ask for what the owner has under this name beside its spot market.
+    """Return how to ask for the owner's derivative of this name, and the attempts at it.
 
-    Empty where there is nothing of the kind; with it how the owner was asked.
+    The text is empty where there is none.
     """
     listed = [c for lane in way.lanes for c in lane.candidates if c.name == way.owner]
-    look = getattr(listed[0].downloader, "derivative", None) if listed else None
-    if look is None or listed[0].capabilities is None or query.offline:
+    fetch = getattr(listed[0].downloader, "derivative", None) if listed else None
+    if fetch is None or listed[0].capabilities is None or query.offline:
         return "", []
-    started, asked = clock.monotonic(), Attempt(way.owner, "ok", "asked for a perpetual future")
+    started, attempt = clock.monotonic(), Attempt(way.owner, "ok", "asked for a perpetual future")
     sent = current_call().requests
     try:
-        found: Derivative = look(query.instrument, query.now_ms)
+        listing: Derivative = fetch(query.instrument, query.now_ms)
     except FAILOVER_ERRORS as error:
-        asked = replace(asked, requests=current_call().requests - sent)
-        return "", [_failed(asked, error, clock.monotonic() - started)]
-    attempt = replace(asked, seconds=clock.monotonic() - started, requests=found.requests)
-    return found.hint, [attempt] if found.requests else []
+        attempt = replace(attempt, requests=current_call().requests - sent)
+        return "", [_failed(attempt, error, clock.monotonic() - started)]
+    attempt = replace(attempt, seconds=clock.monotonic() - started, requests=listing.requests)
+    return listing.hint, [attempt] if listing.requests else []
