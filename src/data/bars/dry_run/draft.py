@@ -22,10 +22,10 @@ from ...model.plan import PlanStep
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
+from ..answer.adjust import with_answers
 from ..answer.answer import Answer
 from ..fetch.plan import FetchPlan
 from ..fetch.state import FetchState
-from ..ingest.writer import with_answers
 
 
 @dataclass
