@@ -1,4 +1,4 @@
-"""Who is asked for a series and why, who is not, how they stand, and what is held."""
+"""Which vendors are asked for a series and why, which are not, how they stand, what is stored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .planner import RequestPlanner
 
 
 def explain(planner: RequestPlanner, query: BarsQuery) -> Explanation:
-    """Return what would happen for the series of ``query``, and why; no vendor is asked.
+    """Return how the series of ``query`` is served, and why; no vendor is asked.
 
     Raises:
         CacheError: the store cannot be read.
@@ -37,7 +37,7 @@ def explain(planner: RequestPlanner, query: BarsQuery) -> Explanation:
         query.timeframe,
         query.now_ms,
         rule=rule.name if rule else "",
-        rule_from=_home(planner, rule) if rule else "",
+        rule_from=_origin(planner, rule) if rule else "",
         named=rule.vendors if rule else (),
         ways=tuple(_ways(way, query)) if way else (),
         unasked={
@@ -58,8 +58,8 @@ def _rule(planner: RequestPlanner, query: BarsQuery) -> tuple[Rule | None, str]:
     return rule, ""
 
 
-def _home(planner: RequestPlanner, rule: Rule) -> str:
-    """Return whose rule it is."""
+def _origin(planner: RequestPlanner, rule: Rule) -> str:
+    """Return the file that the rule is from."""
     if packaged_rules().rules.get(rule.name) == rule:
         return "the packaged rules"
     return str(planner.selector.config_path)
@@ -76,8 +76,8 @@ def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> Way:
     if candidate.capabilities is not None:
         depth = candidate.capabilities.depth_days.get(query.timeframe.label)
     if is_ours(candidate.downloader):
-        look = look_at(candidate.downloader, query.instrument.asset_class, query.timeframe)
-        health = look.health(query.now_ms) if look is not None else health
+        status = look_at(candidate.downloader, query.instrument.asset_class, query.timeframe)
+        health = status.health(query.now_ms) if status is not None else health
     return Way(
         candidate.name,
         health,
@@ -89,22 +89,22 @@ def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> Way:
 
 
 def _stored(planner: RequestPlanner, query: BarsQuery, way: Route | None) -> Iterator[StoredSeries]:
-    """Yield the lanes of which anything is known: the default one, the route's, and any vendor's."""
+    """Yield the stored lanes: the default one, those of the route, and those of pinned vendors."""
     symbol, timeframe = query.instrument.symbol, query.timeframe
     lanes = [lane.parts for lane in way.lanes] if way else []
     vendors = [(name,) for name in planner.selector.provider_names()]
-    for parts in dict.fromkeys([(), *lanes, *vendors]):
-        key = SeriesKey(symbol, timeframe, parts)
+    for lane in dict.fromkeys([(), *lanes, *vendors]):
+        key = SeriesKey(symbol, timeframe, lane)
         view = planner.store.view(key)
         if view.exists:
-            known = view.coverage.opened()
-            names = {name for part in known for name in part.vendor.split(",") if name}
+            parts = view.coverage.opened()
+            names = {name for part in parts for name in part.vendor.split(",") if name}
             yield StoredSeries(
                 key.folder,
                 view.rows,
                 view.first,
                 view.last,
-                Counter(part.state for part in known),
+                Counter(part.state for part in parts),
                 tuple(sorted(names)),
                 view.generation,
                 view.next_due,
@@ -113,10 +113,10 @@ def _stored(planner: RequestPlanner, query: BarsQuery, way: Route | None) -> Ite
 
 
 def _source(planner: RequestPlanner, query: BarsQuery, way: Route | None) -> str:
-    """Return the timeframe of the shorter bars that these are made of; empty where they are not."""
-    parts = SourceTimeframes(planner.selector, planner.store)
+    """Return the timeframe of the bars that these are made of; empty where they are not derived."""
+    sources = SourceTimeframes(planner.selector, planner.store)
     try:
-        source = parts.preferred(query) or (parts.best(query) if way is None else None)
+        source = sources.preferred(query) or (sources.best(query) if way is None else None)
     except UnknownProviderError:
         return ""
     return "" if source is None else str(source)
