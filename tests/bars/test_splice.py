@@ -11,7 +11,6 @@ import pytest
 
 from src.data.bars.answer.answer import left_out, own_volume, splice_entry
 from src.data.bars.answer.reader import at_borders, splice_problems
-<<<<<<< HEAD
 from src.data.bars.fetch.splice import (
     NeighbourReply,
     Neighbours,
@@ -21,15 +20,7 @@ from src.data.bars.fetch.splice import (
     with_splices,
 )
 from src.data.bars.fetch.state import FetchState, StoreWriter
-from src.data.bars.selection.candidates import Candidate
-from src.data.bars.selection.candidates import LaneRoute
-=======
-from src.data.bars.fetch.neighbours import Neighbours, Side, widened
-from src.data.bars.fetch.splice import NeighbourReply, Splicer, with_splices
-from src.data.bars.fetch.state import FetchState
-from src.data.bars.ingest.writer import StoreWriter
 from src.data.bars.selection.candidates import Candidate, LaneRoute
->>>>>>> 4550b62 (A candidate and its route are one file; messages and docstrings of the selection name vendors and values)
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.errors import NoDataError, SpliceConflictError

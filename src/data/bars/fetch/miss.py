@@ -296,7 +296,7 @@ class MissHandler:
         stored = None if query.provider else self._store.view(self._key(query, ())).kind
         are_known = actions_known(self._store, query, self._reader.days)
         candidates = candidates_of(self._selector, query)
-        return route(query, candidates, stored, told=are_known, proved=proved)
+        return route(query, candidates, stored, has_actions=are_known, proved=proved)
 
     def _try(self, query: BarsQuery, lane: LaneRoute, way: Route, before: _Before) -> _Try:
         """Answer from one lane."""
