@@ -62,7 +62,7 @@ def test_a_wrong_question_is_exit_2(
         (["fetch", "AAPL", "1d", "--parquet", "-"], "Parquet is nothing for the screen"),
         (["fetch", "AAPL", "1d", "--csv", "-", "--json"], "both want the standard output"),
         (["fetch", "AAPL", "1d", "--csv", "a", "--parquet", "./a"], "both name a"),
-        (["doctor", "--every", "1"], "--every is of --watch alone"),
+        (["doctor", "--every", "1"], "--every needs --watch"),
         (["providers", "--matrix", "--probe"], "not allowed with"),
         (["cache", "export", "AAPL", "1d", "--out", "-"], "an export is a file"),
         (["stream", "AAPL", "1d", "--provider", "yahooo"], "no provider is called 'yahooo'"),

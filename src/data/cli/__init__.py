@@ -20,11 +20,11 @@ COMMANDS = {
     "fetch": "show or export bars of one symbol",
     "futures": "funding, open interest, long/short ratios of a perpetual future",
     "plan": "what a request would cost; no vendor is asked",
-    "explain": "which vendors are asked for a series and why, which are not, what is held",
+    "explain": "which vendors are asked for a series and why, which are not, what is stored",
     "actions": "splits and dividends of a share",
     "coverage": "what is known of the stored bars of a series; no vendor is asked",
     "sessions": "when the market of a symbol trades; no vendor is asked",
-    "fundamentals": "what vendors tell of a company, field by field",
+    "fundamentals": "a company or coin, field by field, with the vendor of each",
     "refresh": "ask again for fundamentals that have grown old",
     "populate": "fill the cache for many symbols",
     "stream": "bars of one symbol as they close",
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def guarded(args: argparse.Namespace) -> int:
-    """Run a parsed command; say in one line what a typed error says, and return the exit code."""
+    """Run a parsed command; print a typed error as one line, and return the exit code."""
     from .output import complain, complain_about, speak_plainly
 
     speak_plainly()
@@ -93,23 +93,23 @@ def _interrupted() -> int:
 
 
 def _of_the_system(error: OSError) -> str:
-    """Return what an error says that none of ours stands for."""
-    said = error.strerror or str(error)
+    """Return the message of an error of the operating system."""
+    reason = error.strerror or str(error)
     if error.filename:
-        return f"{said}: {error.filename}"
-    return f"the output cannot be written: {said}"
+        return f"{reason}: {error.filename}"
+    return f"the output cannot be written: {reason}"
 
 
 def _refuse_empty(args: argparse.Namespace) -> None:
-    """Refuse empty words: a shell variable that is not set means nothing, least of all everything.
+    """Refuse empty values: a shell variable that is not set must not mean everything.
 
     Raises:
         QueryError: there is one.
     """
     for name, value in vars(args).items():
         if isinstance(value, str) and not value.strip():
-            said = name.replace("_", "-")
-            raise QueryError(f"the {said} is empty", hint="give it a value, or leave it out")
+            option = name.replace("_", "-")
+            raise QueryError(f"the {option} is empty", hint="give it a value, or leave it out")
 
 
 def _run(command: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
@@ -120,7 +120,7 @@ def _run(command: Callable[[argparse.Namespace], int], args: argparse.Namespace)
 
 
 def _note(message: Warning | str, *_: object, **__: object) -> None:
-    """Say what a warning says, without the place in a file that it came from."""
+    """Print a warning without its place in a file."""
     from .output import note
 
     note(str(message))
@@ -179,14 +179,14 @@ def _logging(log: str | None, *, verbose: bool) -> Iterator[None]:
     """
     from ..observability.logs import LOGGERS, attach, wanted
 
-    asked = wanted(log, "debug" if verbose else None)
-    if asked is None:
+    choice = wanted(log, "debug" if verbose else None)
+    if choice is None:
         yield
         return
     handler = logging.StreamHandler()
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
-    attach(handler, *asked)
+    attach(handler, *choice)
     try:
         yield
     finally:

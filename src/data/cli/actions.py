@@ -34,10 +34,10 @@ def run(args: argparse.Namespace) -> int:
     manager = DataManager(args.cache_dir, args.config)
     with asking(args) as notes:
         frame = manager.get_actions(args.symbol, args.start, args.end, timeout=args.timeout)
-    told = frame.attrs["onetape"]
+    provenance = frame.attrs["onetape"]
     rows = records(dated(frame))
     if args.json:
-        print_json({"provenance": told, "rows": rows})
+        print_json({"provenance": provenance, "rows": rows})
     else:
         screen = console()
         shown = [
@@ -51,20 +51,20 @@ def run(args: argparse.Namespace) -> int:
             ]
             for row in rows
         ]
-        title = f"{told['symbol']} · {counted(len(rows), 'action')}"
+        title = f"{provenance['symbol']} · {counted(len(rows), 'action')}"
         names = ["ex-date", "type", "ratio or amount#", "paid#?", "from?", "others say?"]
         screen.print(TextTable(names, shown, title))
-        for one in told["left_out"]:
+        for one in provenance["left_out"]:
             text = (
                 f"left out: {one['type']} on {one['ex_date']} ({one['source']}; {one['dispute']})"
             )
             screen.print(styled(text, "yellow"))
         asset_class = manager.provider_selector.instrument(args.symbol).asset_class
         if asset_class == "stock":
-            show_attempts(screen, told)
+            show_attempts(screen, provenance)
         else:
-            text = f"{told['symbol']} is {asset_class}: only shares have splits and dividends"
+            text = f"{provenance['symbol']} is {asset_class}: only shares have splits and dividends"
             screen.print(styled(text, "dim"))
     for said in notes:
         note(said)
-    return OK if told["complete"] else FAILED
+    return OK if provenance["complete"] else FAILED

@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 _WIDEST_CHART = 100
 _FEWEST_CHARTED = 8
 _GAPS_SHOWN = 5
-Told = Mapping[str, Any]
+Provenance = Mapping[str, Any]
 
 
-def headline(told: Told, seconds: float) -> Text:
-    """Return one line about an answer: what, how many bars, from whom, how fast."""
+def headline(provenance: Provenance, seconds: float) -> Text:
+    """Return one line about an answer: series, bars, vendors, seconds."""
     from rich.text import Text
 
-    vendors = ", ".join(told["vendors"]) or "no vendor"
-    vendors += " (MADE UP)" if told.get("made_up") else ""
-    cached = f"{told['from_cache']:.0%} from cache" if told["rows"] else "nothing there"
+    vendors = ", ".join(provenance["vendors"]) or "no vendor"
+    vendors += " (MADE UP)" if provenance.get("made_up") else ""
+    cached = f"{provenance['from_cache']:.0%} from cache" if provenance["rows"] else "nothing there"
     # Only what has splits and dividends has a day up to which they are in the prices.
-    prices = f"{told['adjustment']} prices" if told["as_of"] else ""
+    prices = f"{provenance['adjustment']} prices" if provenance["as_of"] else ""
     facts = [
-        counted(told["rows"], "bar"),
+        counted(provenance["rows"], "bar"),
         vendors,
         cached,
         prices,
-        told["kind"].get("unit", ""),
+        provenance["kind"].get("unit", ""),
         milliseconds(seconds),
     ]
-    name = f"{told['symbol']} {told['timeframe']}"
+    name = f"{provenance['symbol']} {provenance['timeframe']}"
     line = Text.assemble((name, "bold"), "  ", " · ".join(filter(None, facts)))
-    if told["substitute"]:
-        line.append(f" · SUBSTITUTE: {told['substitute']}", style="yellow")
+    if provenance["substitute"]:
+        line.append(f" · SUBSTITUTE: {provenance['substitute']}", style="yellow")
     return line
 
 
@@ -94,8 +94,8 @@ def _cells(name: str, values: Sequence[Any]) -> Sequence[Cell]:
     return [str(v) for v in values] if name in EXTRA_COLUMNS else aligned(list(map(float, values)))
 
 
-def attempts_table(told: Told) -> TextTable:
-    """Return who was asked in this call, and how it ended."""
+def attempts_table(provenance: Provenance) -> TextTable:
+    """Return the vendors that were asked in this call, and how each attempt ended."""
     rows = [
         [
             a["provider"],
@@ -106,33 +106,33 @@ def attempts_table(told: Told) -> TextTable:
             moment(a["start"]),
             moment(a["end"]),
         ]
-        for a in told["attempts"]
+        for a in provenance["attempts"]
     ]
     columns = ["asked", "outcome", "bars#", "requests#?", "time#", "from?", "up to?"]
     return TextTable(columns, rows)
 
 
-def show_attempts(screen: Console, told: Told) -> None:
-    """Print who was asked and how it ended, with the words of those that failed."""
-    if not told["attempts"]:
+def show_attempts(screen: Console, provenance: Provenance) -> None:
+    """Print the vendors that were asked, how each attempt ended, and why some failed."""
+    if not provenance["attempts"]:
         screen.print(styled("no vendor was asked: all of it was in the cache", "dim"))
         return
-    screen.print(attempts_table(told))
-    for attempt in told["attempts"]:
+    screen.print(attempts_table(provenance))
+    for attempt in provenance["attempts"]:
         if attempt["message"]:
             screen.print(styled(f"  {attempt['provider']}: {attempt['message']}", "yellow"))
 
 
-def show_gaps(screen: Console, told: Told) -> None:
+def show_gaps(screen: Console, provenance: Provenance) -> None:
     """Print the first stretches without bars, each with its reason; the warning has the one."""
-    if told["gaps_total"] == 1 and not told["complete"]:
+    if provenance["gaps_total"] == 1 and not provenance["complete"]:
         return
-    for gap in told["gaps"][:_GAPS_SHOWN]:
+    for gap in provenance["gaps"][:_GAPS_SHOWN]:
         span = f"{moment(gap['start'])} → {moment(gap['end'])}"
         screen.print(styled(f"no bars {span}: {gap['reason']}", "yellow"))
-    if told["gaps_total"] > _GAPS_SHOWN:
+    if provenance["gaps_total"] > _GAPS_SHOWN:
         screen.print(
-            styled(f"and {told['gaps_total'] - _GAPS_SHOWN} more such stretches", "yellow")
+            styled(f"and {provenance['gaps_total'] - _GAPS_SHOWN} more such stretches", "yellow")
         )
 
 
@@ -150,12 +150,12 @@ def chart(values: Sequence[float], *, width: int, height: int = 6) -> list[str]:
         width: characters of a line at most, the labels included.
         height: lines.
     """
-    known = [float(v) for v in values if math.isfinite(v)]
-    if not known:
+    finite = [float(v) for v in values if math.isfinite(v)]
+    if not finite:
         return []
-    labels = aligned([max(known), min(known)])
+    labels = aligned([max(finite), min(finite)])
     beside = max(map(len, labels))
-    columns = _columns(known, max(width - beside - 2, _SMALLEST))
+    columns = _columns(finite, max(width - beside - 2, _SMALLEST))
     low, high = min(columns), max(columns)
     scale = (height * 8 - 1) / (high - low) if high > low else 0.0
     filled = [int((v - low) * scale) + 1 for v in columns]

@@ -10,7 +10,7 @@ from ..model.retention import Age
 
 
 def add_question(parser: argparse.ArgumentParser) -> None:
-    """Add which bars are asked for, and how."""
+    """Add the options of a question for bars."""
     add_series(parser)
     add_range(parser)
     parser.add_argument("--provider", help="ask this vendor only")
@@ -20,25 +20,27 @@ def add_question(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="only bars closed by this UTC time or date: what could be known then",
     )
-    parser.add_argument("--forming", action="store_true", help="add the bar not closed yet")
+    parser.add_argument(
+        "--forming", action="store_true", help="add the bar that has not closed yet"
+    )
     add_freshness(parser)
 
 
 def add_series(parser: argparse.ArgumentParser) -> None:
-    """Add of what bars are asked for."""
+    """Add symbol and timeframe."""
     parser.add_argument("symbol", help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
     parser.add_argument("timeframe", help="such as 1m, 1h, 1d, 1w, 1M")
 
 
 def add_range(parser: argparse.ArgumentParser) -> None:
-    """Add between which bounds bars are asked for, or how many."""
+    """Add the range, or the number of bars."""
     parser.add_argument("--start", help="date (whole session) or UTC time, included")
     parser.add_argument("--end", help="date (whole session) or UTC time, included; default: now")
     parser.add_argument("--bars", type=positive, help="the last so many closed bars")
 
 
 def add_adjustment(parser: argparse._ActionsContainer) -> None:
-    """Add what prices are corrected for."""
+    """Add the adjustment of prices."""
     parser.add_argument(
         "--adjustment",
         choices=ADJUSTMENTS,
@@ -50,20 +52,24 @@ def add_adjustment(parser: argparse._ActionsContainer) -> None:
 
 
 def add_freshness(parser: argparse.ArgumentParser) -> None:
-    """Add whether what is held counts, or alone counts."""
+    """Add whether the cache alone is used, or not at all."""
     either = parser.add_mutually_exclusive_group()
-    either.add_argument("--offline", action="store_true", help="use the cache alone")
-    either.add_argument("--refresh", action="store_true", help="ask for all of it again")
+    either.add_argument(
+        "--offline", action="store_true", help="use the cache alone; no vendor is asked"
+    )
+    either.add_argument(
+        "--refresh", action="store_true", help="fetch all of it again, though it is cached"
+    )
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:
-    """Add where the cache and the rules lie."""
+    """Add the places of cache and rules."""
     parser.add_argument("--cache-dir", metavar="DIR", help="the cache folder")
     parser.add_argument("--config", metavar="FILE", help="rules laid over the packaged ones")
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """Add how it is told."""
+    """Add the form of output and log."""
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     # Also behind the command; left out there, what stands before it counts.
     parser.add_argument(
@@ -84,9 +90,9 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 
 def add_timeout(
     parser: argparse.ArgumentParser,
-    help_text: str = "wait for no vendor any longer; default: 30 s without an answer",
+    help_text: str = "wait for vendors no longer than that; default: 30 s without an answer",
 ) -> None:
-    """Add how long vendors and other callers are waited for."""
+    """Add the time after which vendors and other callers are waited for no more."""
     parser.add_argument(
         "--timeout",
         type=seconds,

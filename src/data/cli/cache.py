@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     stats = actions.add_parser("stats", help="size, files, newest change, damage, growth by day")
     shown = actions.add_parser("list", help="every series with its range, bars and vendors")
-    info = actions.add_parser("info", help="what is known of one series, and from whom")
+    info = actions.add_parser("info", help="one series: bars, vendors, gaps, years")
     cache_export.configure(actions)
     cache_maintenance.configure(actions)
     cache_clean.configure(actions)
@@ -47,26 +47,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _stats(args: argparse.Namespace) -> int:
     cache = manager_of(args).cache
-    told = {"cache_dir": str(cache.cache_dir), **cache.overview()}
+    document = {"cache_dir": str(cache.cache_dir), **cache.overview()}
     if args.json:
-        print_json(told)
+        print_json(document)
         return OK
-    limit = told["max_size_gb"]
+    limit = document["max_size_gb"]
     rows = [
-        ["folder", told["cache_dir"]],
-        ["size", size(told["total_size_gb"] * _BYTES_IN_GB)],
+        ["folder", document["cache_dir"]],
+        ["size", size(document["total_size_gb"] * _BYTES_IN_GB)],
         ["limit", size(limit * _BYTES_IN_GB) if limit else "none"],
-        ["symbols", f"{told['symbols_count']:,}"],
-        ["series", f"{told['series_count']:,}"],
-        ["bars", f"{told['bars_count']:,}"],
-        ["data files", f"{told['files_count']:,}"],
-        ["last updated", moment(told["last_updated"])],
-        ["damage", _damage(told["health"])],
-        *cache_clean.freeable_rows(told["freeable"]),
+        ["symbols", f"{document['symbols_count']:,}"],
+        ["series", f"{document['series_count']:,}"],
+        ["bars", f"{document['bars_count']:,}"],
+        ["data files", f"{document['files_count']:,}"],
+        ["last updated", moment(document["last_updated"])],
+        ["damage", _damage(document["health"])],
+        *cache_clean.freeable_rows(document["freeable"]),
     ]
     console().print(TextTable(["cache", ""], rows))
-    if told["growth"]:
-        days = [_day(one) for one in told["growth"][-_DAYS_SHOWN:]]
+    if document["growth"]:
+        days = [_day(one) for one in document["growth"][-_DAYS_SHOWN:]]
         console().print()
         console().print(TextTable(["day", "bars#", "bytes#"], days))
     return OK
@@ -91,11 +91,11 @@ def _day(one: dict[str, Any]) -> list[str]:
 
 def _list(args: argparse.Namespace) -> int:
     manager = manager_of(args)
-    told = listed(manager, check=args.check)
+    document = listed(manager, check=args.check)
     if args.json:
-        print_json(told)
+        print_json(document)
         return OK
-    if not told:
+    if not document:
         console().print(f"no bars in {manager.cache.cache_dir}", soft_wrap=True)
         return OK
     rows = [
@@ -110,10 +110,10 @@ def _list(args: argparse.Namespace) -> int:
             moment(e["updated"]),
             e["problem"],
         ]
-        for e in told
+        for e in document
     ]
     names = ["symbol", "timeframe", "kind?", "bars#", "from?", "first?", "last", "updated?"]
-    has_problems = any(e["problem"] for e in told)
+    has_problems = any(e["problem"] for e in document)
     names += ["problem"] if has_problems else []
     console().print(TextTable(names, [row[: len(names)] for row in rows]))
     return FAILED if has_problems else OK
@@ -126,7 +126,7 @@ def _info(args: argparse.Namespace) -> int:
     manager = manager_of(args)
     symbol, frame = meant(manager, args.symbol), frame_of(args.timeframe).label
     keys = chosen(manager, args.symbol, args.timeframe)
-    told = [
+    document = [
         {
             **entry,
             "spans": [_span(part) for part in manager.cache.store.view(key).coverage.opened()],
@@ -138,9 +138,9 @@ def _info(args: argparse.Namespace) -> int:
         for y in manager.cache.list_years(symbol, frame)
     }
     if args.json:
-        print_json({"series": told, "years": years})
+        print_json({"series": document, "years": years})
         return OK
-    for entry in told:
+    for entry in document:
         _show_series(entry)
     return OK
 
@@ -198,6 +198,6 @@ def _clear(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"deleted": gone, "bars": bars})
     else:
-        said = f"deleted: {counted(len(gone), 'series')}, {counted(bars, 'bar')}"
-        console().print(styled(said, "bold"))
+        summary = f"deleted: {counted(len(gone), 'series')}, {counted(bars, 'bar')}"
+        console().print(styled(summary, "bold"))
     return OK

@@ -65,7 +65,7 @@ def _clean(args: argparse.Namespace) -> int:
     tidied = cache.tidy(dry_run=args.dry_run)
     years = 0 if args.dry_run else cache.enforce_limit()
     after = before if args.dry_run else cache.freeable()
-    told = {
+    document = {
         "dry_run": args.dry_run,
         "limit_bytes": round(cache.max_size_gb * _BYTES_IN_GB) or None,
         "years_dropped": years,
@@ -76,19 +76,19 @@ def _clean(args: argparse.Namespace) -> int:
     }
     problems = aged.problems if aged else ()
     if aged is not None:
-        told |= {"older_than": str(args.older_than or cache.max_age), "aged": aged.to_json()}
-        told |= {"problems": problems_json(problems)}
+        document |= {"older_than": str(args.older_than or cache.max_age), "aged": aged.to_json()}
+        document |= {"problems": problems_json(problems)}
     if args.json:
-        print_json(told)
+        print_json(document)
     else:
         if aged is not None:
-            _show_aged(aged, told)
+            _show_aged(aged, document)
         show_problems(problems)
-        console().print(TextTable(["clean", ""], _rows(told)))
+        console().print(TextTable(["clean", ""], _rows(document)))
     return FAILED if problems else OK
 
 
-def _show_aged(aged: Aged, told: dict[str, Any]) -> None:
+def _show_aged(aged: Aged, document: dict[str, Any]) -> None:
     """Print the years that go, or went, with their sizes."""
     from ..cache.layout import BARS
 
@@ -105,25 +105,27 @@ def _show_aged(aged: Aged, told: dict[str, Any]) -> None:
             for one in aged.years
         ]
         screen.print(TextTable(["series", "data?", "year#", "rows#", "size#"], rows))
-    verb = "would be deleted" if told["dry_run"] else "deleted"
-    found = f"{counted(len(aged.years), 'year')}, {counted(told['aged']['rows'], 'row')}, "
-    found += f"{size(told['aged']['bytes'])} {verb}"
-    screen.print(styled(f"older than {told['older_than']}: {found}", "bold"), soft_wrap=True)
-    if told["dry_run"] and aged.is_all:
+    verb = "would be deleted" if document["dry_run"] else "deleted"
+    found = f"{counted(len(aged.years), 'year')}, {counted(document['aged']['rows'], 'row')}, "
+    found += f"{size(document['aged']['bytes'])} {verb}"
+    screen.print(styled(f"older than {document['older_than']}: {found}", "bold"), soft_wrap=True)
+    if document["dry_run"] and aged.is_all:
         screen.print("no bars would be left: without --all it is refused", soft_wrap=True)
     screen.print()
 
 
-def _rows(told: dict[str, Any]) -> list[list[str]]:
-    limit, quarantine = told["limit_bytes"], told["quarantine"]
-    rows = [["size", size(told["bytes"])], ["limit", size(limit) if limit else "none"]]
-    if not told["dry_run"]:
-        years = told["years_dropped"] + len(told.get("aged", {}).get("years", ()))
-        rows.append(["freed", f"{size(told['bytes_freed'])}, {counted(years, 'year')}"])
+def _rows(document: dict[str, Any]) -> list[list[str]]:
+    limit, quarantine = document["limit_bytes"], document["quarantine"]
+    rows = [["size", size(document["bytes"])], ["limit", size(limit) if limit else "none"]]
+    if not document["dry_run"]:
+        years = document["years_dropped"] + len(document.get("aged", {}).get("years", ()))
+        rows.append(["freed", f"{size(document['bytes_freed'])}, {counted(years, 'year')}"])
     if quarantine["files"]:
         files = f"{counted(quarantine['files'], 'file')}, {size(quarantine['bytes'])}"
-        rows.append(["would leave quarantine" if told["dry_run"] else "out of quarantine", files])
-    return rows + freeable_rows(told)
+        rows.append(
+            ["would leave quarantine" if document["dry_run"] else "out of quarantine", files]
+        )
+    return rows + freeable_rows(document)
 
 
 def freeable(cache: UnifiedCache) -> dict[str, Any]:
@@ -131,10 +133,10 @@ def freeable(cache: UnifiedCache) -> dict[str, Any]:
     return cache.freeable().to_json()
 
 
-def freeable_rows(told: dict[str, Any]) -> list[list[str]]:
+def freeable_rows(document: dict[str, Any]) -> list[list[str]]:
     """Return the same as rows of a table."""
     rows = [
-        ["can be made again", size(told["derived_bytes"])],
-        ["can be had again", size(told["replaceable_bytes"])],
+        ["can be made again", size(document["derived_bytes"])],
+        ["can be had again", size(document["replaceable_bytes"])],
     ]
-    return rows + [["must stay", f"{size(k['bytes'])}: {k['reason']}"] for k in told["kept"]]
+    return rows + [["must stay", f"{size(k['bytes'])}: {k['reason']}"] for k in document["kept"]]

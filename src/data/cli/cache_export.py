@@ -1,4 +1,4 @@
-"""``onetape cache export``: bars as files for other programs, nobody asked."""
+"""``onetape cache export``: bars as files for other programs; no vendor is asked."""
 
 from __future__ import annotations
 
@@ -117,5 +117,5 @@ def _show(done: list[Exported]) -> None:
     ]
     screen.print(TextTable(["series", "bars#", "first?", "last?", "file"], rows))
     good = [file for file in done if not file.problem]
-    said = f"written: {counted(len(good), 'file')}, {counted(sum(f.rows for f in good), 'bar')}"
-    screen.print(styled(said, "bold"))
+    summary = f"written: {counted(len(good), 'file')}, {counted(sum(f.rows for f in good), 'bar')}"
+    screen.print(styled(summary, "bold"))

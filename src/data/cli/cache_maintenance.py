@@ -58,7 +58,7 @@ def configure(actions: Any) -> None:
     for action in (repair, compact, migrate):
         action.add_argument("--dry-run", action="store_true", help="say what would be done")
     migrate.add_argument(
-        "--prune", action="store_true", help="then delete the originals all of whose bars are held"
+        "--prune", action="store_true", help="then delete the originals whose bars are all stored"
     )
     log.add_argument("symbol")
     log.add_argument("timeframe", nargs="?", help="default: all of them, and fundamentals")
@@ -76,9 +76,9 @@ def _verify(args: argparse.Namespace) -> int:
     found += [finding for part in others for finding in part.check()]
     is_sound = not found and not problems
     if args.json:
-        told: dict[str, Any] = {**_counts(keys, others), "sound": is_sound}
-        told |= {"findings": [f.to_json() for f in found]}
-        print_json(told | {"problems": problems_json(problems)})
+        document: dict[str, Any] = {**_counts(keys, others), "sound": is_sound}
+        document |= {"findings": [f.to_json() for f in found]}
+        print_json(document | {"problems": problems_json(problems)})
     else:
         _show_findings(found, "would do")
         show_problems(problems)
@@ -102,20 +102,20 @@ def _repair(args: argparse.Namespace) -> int:
     left = [*done.left, *(finding for _, part in of_others for finding in part)]
     is_sound = not left and not done.problems
     if args.json:
-        told = {
+        document = {
             **_counts(keys, others),
             "sound": is_sound,
             "found": [f.to_json() for f in found],
             "left": [f.to_json() for f in left],
         }
-        print_json(told | {"problems": problems_json(done.problems)})
+        print_json(document | {"problems": problems_json(done.problems)})
     else:
         repaired = [f for f in found if f not in left]
         _show_findings(repaired, "done")
         _show_findings(left, "left")
         show_problems(done.problems)
-        said = f"{_read(keys, others)}, {counted(len(repaired), 'finding')} repaired: "
-        _conclude(is_sound, said, _count(left, done.problems), "")
+        text = f"{_read(keys, others)}, {counted(len(repaired), 'finding')} repaired: "
+        _conclude(is_sound, text, _count(left, done.problems), "")
     return OK if is_sound else FAILED
 
 
@@ -127,11 +127,11 @@ def _counts(keys: Sequence[SeriesKey], others: Sequence[OtherPart]) -> dict[str,
 def _read(keys: Sequence[SeriesKey], others: Sequence[OtherPart]) -> str:
     """Return what was read, in words."""
     counts = _counts(keys, others)
-    said = [counted(counts["series"], "series")]
-    said += [counted(counts["tables"], "table")] if counts["tables"] else []
+    text = [counted(counts["series"], "series")]
+    text += [counted(counts["tables"], "table")] if counts["tables"] else []
     of = counted(counts["fundamentals"], "symbol")
-    said += [f"fundamentals of {of}"] if counts["fundamentals"] else []
-    return f"{', '.join(said)} read"
+    text += [f"fundamentals of {of}"] if counts["fundamentals"] else []
+    return f"{', '.join(text)} read"
 
 
 def _show_findings(found: Sequence[Finding], state: str) -> None:
@@ -145,13 +145,13 @@ def _show_findings(found: Sequence[Finding], state: str) -> None:
 
 
 def _count(found: Sequence[Finding], problems: Sequence[Any]) -> str:
-    said = [counted(len(found), "finding")] if found else []
-    said += [f"{len(problems):,} could not be read"] if problems else []
-    return ", ".join(said)
+    text = [counted(len(found), "finding")] if found else []
+    text += [f"{len(problems):,} could not be read"] if problems else []
+    return ", ".join(text)
 
 
-def _conclude(is_sound: bool, said: str, trouble: str, advice: str) -> None:
-    text = said + (trouble or "all sound") + (f"; {advice}" if advice else "")
+def _conclude(is_sound: bool, summary: str, trouble: str, advice: str) -> None:
+    text = summary + (trouble or "all sound") + (f"; {advice}" if advice else "")
     console().print(styled(text, "bold green" if is_sound else "bold red"), soft_wrap=True)
 
 
@@ -186,13 +186,13 @@ def _compact(args: argparse.Namespace) -> int:
         _show_compacted([one for one in done if one.years or one.stale])
         show_problems(problems)
         would = "would be " if args.dry_run else ""
-        said = (
+        text = (
             f"bars: {size(before)} {would}{size(after)}"
             if args.dry_run
             else (f"bars: {size(before)} before, {size(after)} after")
         )
-        said += f"; {size(stale)} of stale files {'would go' if args.dry_run else 'removed'}"
-        console().print(styled(said, "bold"))
+        text += f"; {size(stale)} of stale files {'would go' if args.dry_run else 'removed'}"
+        console().print(styled(text, "bold"))
     return FAILED if problems else OK
 
 
@@ -279,9 +279,9 @@ def _show_migrated(files: Sequence[OldFile], *, dry_run: bool) -> None:
     ]
     screen.print(TextTable(["series", "file?", "bars#", "taken#", "what"], rows))
     verb = "would be" if dry_run else "were"
-    said = f"{counted(len(files), 'file')}: {counted(sum(f.taken for f in files), 'bar')} {verb} "
-    said += "taken over; the originals " + ("would lie" if dry_run else "lie") + " in _legacy"
-    screen.print(styled(said, "bold"), soft_wrap=True)
+    text = f"{counted(len(files), 'file')}: {counted(sum(f.taken for f in files), 'bar')} {verb} "
+    text += "taken over; the originals " + ("would lie" if dry_run else "lie") + " in _legacy"
+    screen.print(styled(text, "bold"), soft_wrap=True)
 
 
 def _show_pruned(pruned: Sequence[Pruned], *, dry_run: bool) -> None:
@@ -290,8 +290,8 @@ def _show_pruned(pruned: Sequence[Pruned], *, dry_run: bool) -> None:
         others = [f"{counted(n, 'bar')} replaced by {v}" for v, n in one.superseded.items()]
         facts = ", ".join([f"{one.held:,} of {counted(one.rows, 'bar')} held", *others])
         gone = "would be deleted" if dry_run else "deleted"
-        said = f"stays: {one.problem}" if one.problem else f"{gone} ({facts})"
-        screen.print(styled(f"{one.path}: {said}", "yellow" if one.problem else ""), soft_wrap=True)
+        text = f"stays: {one.problem}" if one.problem else f"{gone} ({facts})"
+        screen.print(styled(f"{one.path}: {text}", "yellow" if one.problem else ""), soft_wrap=True)
     gone_bytes = sum(one.bytes for one in pruned if not one.problem)
     if gone_bytes:
         verb = "would be freed" if dry_run else "freed"
@@ -316,7 +316,7 @@ def _log(args: argparse.Namespace) -> int:
     logs = {key: upkeep.log(key) for key in keys}
     last = slice(-args.limit if args.limit else None, None)
     if args.json:
-        told = [
+        document = [
             {
                 "symbol": key.symbol,
                 "timeframe": key.timeframe.label,
@@ -327,7 +327,7 @@ def _log(args: argparse.Namespace) -> int:
             }
             for key, log in logs.items()
         ]
-        told += [
+        document += [
             {
                 "symbol": one.symbol,
                 "timeframe": one.timeframe,
@@ -337,7 +337,7 @@ def _log(args: argparse.Namespace) -> int:
             }
             for one in others
         ]
-        print_json(told)
+        print_json(document)
         return OK
     for key, log in logs.items():
         ends = manager.cache.store.view(key).lifetime.ends(key.timeframe)
@@ -391,7 +391,7 @@ def _done(entry: dict[str, Any]) -> str:
 
 
 def _by(entry: dict[str, Any]) -> str:
-    """Say who made a commit: vendors, a repair, or the call that deleted."""
+    """Return what made a commit: vendors, a repair, or the call that deleted."""
     if entry["deleted"]:
         return f"deleted by {entry['deleted']}"
     return entry["vendor"] or ("recovery" if entry["recovered"] else "-")

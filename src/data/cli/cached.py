@@ -36,7 +36,7 @@ def manager_of(args: argparse.Namespace) -> DataManager:
     """Return the manager on the folder and the rules that were named.
 
     Raises:
-        QueryError: the folder does not exist; who only looks makes none.
+        QueryError: the folder does not exist; a command that only reads makes none.
     """
     from ..data_manager import DataManager
 
@@ -132,14 +132,14 @@ def listed(manager: Holds, *, check: bool = False) -> list[dict[str, Any]]:
     """
     upkeep = manager.cache.maintenance
     if not check:
-        return [_entry(manager, key, known) for key, known in upkeep.listing()]
+        return [_entry(manager, key, indexed) for key, indexed in upkeep.listing()]
     found = []
     for key in upkeep.series():
         damage, problems = upkeep.check([key])
-        said = [f"{one.where}: {one.what}" for one in damage] + [why for _, why in problems]
+        faults = [f"{one.where}: {one.what}" for one in damage] + [why for _, why in problems]
         # First: reading the documents repairs what is damaged.
         entry = _entry(manager, key)
-        found.append(entry | {"problem": "; ".join(said) or entry["problem"]})
+        found.append(entry | {"problem": "; ".join(faults) or entry["problem"]})
     return found
 
 
@@ -148,7 +148,7 @@ def entries(manager: Holds, keys: Sequence[SeriesKey]) -> list[dict[str, Any]]:
     return [_entry(manager, key) for key in keys]
 
 
-def _entry(manager: Holds, key: SeriesKey, known: LaneEntry | None = None) -> dict[str, Any]:
+def _entry(manager: Holds, key: SeriesKey, indexed: LaneEntry | None = None) -> dict[str, Any]:
     from ..errors import DataError
 
     entry = {
@@ -163,7 +163,9 @@ def _entry(manager: Holds, key: SeriesKey, known: LaneEntry | None = None) -> di
         "problem": "",
     }
     try:
-        return entry | (_facts(manager.cache.store.view(key)) if known is None else _told(known))
+        return entry | (
+            _facts(manager.cache.store.view(key)) if indexed is None else _entry_of(indexed)
+        )
     except DataError as error:
         return entry | {"problem": str(error)}
 
@@ -175,9 +177,9 @@ def _facts(view: SeriesView) -> dict[str, Any]:
     return _plain(view.rows, (view.first, view.last), vendors, updated)
 
 
-def _told(known: LaneEntry) -> dict[str, Any]:
-    ends = known.first, known.last
-    return _plain(known.rows, ends, known.vendors, known.answered_ms)
+def _entry_of(entry: LaneEntry) -> dict[str, Any]:
+    ends = entry.first, entry.last
+    return _plain(entry.rows, ends, entry.vendors, entry.answered_ms)
 
 
 def _plain(
@@ -186,8 +188,8 @@ def _plain(
     from ..model.instant import iso
 
     first, last = (None if stamp is None else iso(stamp) for stamp in ends)
-    told = iso(updated // 1000 * 1000) if updated else None
-    return {"rows": rows, "first": first, "last": last, "vendors": vendors, "updated": told}
+    updated_at = iso(updated // 1000 * 1000) if updated else None
+    return {"rows": rows, "first": first, "last": last, "vendors": vendors, "updated": updated_at}
 
 
 def problems_json(problems: Sequence[tuple[SeriesKey, str]]) -> list[dict[str, str]]:
@@ -197,13 +199,13 @@ def problems_json(problems: Sequence[tuple[SeriesKey, str]]) -> list[dict[str, s
             "symbol": key.symbol,
             "timeframe": key.timeframe.label,
             "lane": key.lane_label,
-            "problem": said,
+            "problem": faults,
         }
-        for key, said in problems
+        for key, faults in problems
     ]
 
 
 def show_problems(problems: Sequence[tuple[SeriesKey, str]]) -> None:
     """Print series that could not be done, each with its reason."""
-    for key, said in problems:
-        console().print(styled(f"{name_of(key)}: {said}", "red"), soft_wrap=True)
+    for key, faults in problems:
+        console().print(styled(f"{name_of(key)}: {faults}", "red"), soft_wrap=True)

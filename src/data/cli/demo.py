@@ -64,8 +64,8 @@ def _way(stops: Sequence[Stop]) -> Iterator[tuple[Cell, str, Sequence[Cell]]]:
     for stop in stops:
         if stop.vendor not in others:
             mark, style = _MARKS[stop.role]
-            said = stop.role + (f": {stop.why}" if stop.why else "")
-            yield styled(mark, style), stop.vendor, [styled(said, style)]
+            text = stop.role + (f": {stop.why}" if stop.why else "")
+            yield styled(mark, style), stop.vendor, [styled(text, style)]
     mark, style = _MARKS["not asked"]
     for told in by_reason(others):
         names, _, why = told.partition(": ")
@@ -152,21 +152,21 @@ class _Teller:
 
     def _failure(self, shown: Shown) -> None:
         for attempt in shown.attempts:
-            said = f"{attempt.provider}: {attempt.message} ({milliseconds(attempt.seconds)})"
-            self._screen.print(styled(said, "yellow"))
+            text = f"{attempt.provider}: {attempt.message} ({milliseconds(attempt.seconds)})"
+            self._screen.print(styled(text, "yellow"))
         if not shown.attempts:
             self._screen.print(styled(str(shown.error), "yellow"))
 
     def _bars(self, shown: Shown) -> None:
         assert shown.frame is not None
-        told = shown.frame.attrs["onetape"]
-        self._screen.print(headline(told, shown.seconds[0]))
-        show_attempts(self._screen, told)
+        provenance = shown.frame.attrs["onetape"]
+        self._screen.print(headline(provenance, shown.seconds[0]))
+        show_attempts(self._screen, provenance)
         self._screen.print()
         show_bars(self._screen, shown.frame, _ROWS)
         self._screen.print()
-        self._screen.print(_spans(told, is_sample=shown.question.provider == "local"))
-        show_gaps(self._screen, told)
+        self._screen.print(_spans(provenance, is_sample=shown.question.provider == "local"))
+        show_gaps(self._screen, provenance)
         first, second = shown.seconds
         again = f"the same call again: {milliseconds(second)} from the cache, no vendor asked"
         ratio = f" · {first / second:,.0f} times as fast" if second > 0 else ""
@@ -188,7 +188,7 @@ class _Teller:
         self._screen.rule(styled(text, "bold"), align="left", style="dim", characters="─")
 
 
-def _spans(told: dict[str, Any], *, is_sample: bool) -> TextTable:
+def _spans(provenance: dict[str, Any], *, is_sample: bool) -> TextTable:
     """Return where the bars came from, stretch by stretch: the proof in every frame."""
     what = ": sample bars" if is_sample else ""
     rows = [
@@ -199,10 +199,10 @@ def _spans(told: dict[str, Any], *, is_sample: bool) -> TextTable:
             f"{s['rows']:,}",
             s["state"],
             s["basis"]["adjustment"],
-            told["lane"],
+            provenance["lane"],
             moment(s["fetched_at"]),
         ]
-        for s in told["spans"]
+        for s in provenance["spans"]
     ]
     names = ["provenance", "from", "up to", "bars#", "state", "stored as?", "lane?", "fetched?"]
     return TextTable(names, rows)

@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--full", action="store_true", help="read every file of data, however long that takes"
     )
-    parser.add_argument("--watch", action="store_true", help="go on looking until Ctrl-C")
+    parser.add_argument("--watch", action="store_true", help="look again and again until Ctrl-C")
     parser.add_argument(
         "--every", type=seconds, metavar="SECONDS", help="how often --watch looks (default: 5)"
     )
@@ -33,15 +33,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what was found, section by section; 1 when something does not work.
+    """Print the checks, section by section; 1 when something does not work.
 
     Raises:
-        QueryError: it is to look every so often, and only once; or at everything, again and again.
+        QueryError: ``--every`` without ``--watch``, or ``--full`` with it.
     """
     if args.every and not args.watch:
-        raise QueryError("--every is of --watch alone", hint="add --watch, or leave it out")
+        raise QueryError("--every needs --watch", hint="add --watch, or leave --every out")
     if args.full and args.watch:
-        raise QueryError("--full is not of --watch", hint="leave one of the two out")
+        raise QueryError("--full does not go with --watch", hint="leave one of the two out")
     if args.watch:
         from .watch_screen import run_watch
 
@@ -69,8 +69,8 @@ def _show(checks: list[Check], broken: int) -> None:
 
 
 def _row(check: Check) -> tuple[Any, str, list[Any]]:
-    said: list[Any] = [check.said]
+    cells: list[Any] = [check.said]
     if check.advice:
-        said.append(styled(f"→ {check.advice}", "red" if check.ok is False else "yellow"))
+        cells.append(styled(f"→ {check.advice}", "red" if check.ok is False else "yellow"))
     mark, style = _MARKS[check.ok]
-    return styled(mark, style), check.topic, said
+    return styled(mark, style), check.topic, cells

@@ -1,4 +1,4 @@
-"""``onetape explain``: who is asked for a series and why, who is not, and what is held."""
+"""``onetape explain``: which vendors are asked for a series, which are not, and what is stored."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ def run(args: argparse.Namespace) -> int:
     """Print the explanation; 1 when no vendor can be asked."""
     from ..data_manager import DataManager
 
-    told = DataManager(args.cache_dir, args.config).explain(
+    explanation = DataManager(args.cache_dir, args.config).explain(
         args.symbol, args.timeframe, provider=args.provider, adjustment=args.adjustment
     )
     if args.json:
-        print_json(told.to_json())
+        print_json(explanation.to_json())
     else:
-        _show(told)
-    return OK if told.is_served else FAILED
+        _show(explanation)
+    return OK if explanation.is_served else FAILED
 
 
-def _show(told: Explanation) -> None:
+def _show(explanation: Explanation) -> None:
     from rich.text import Text
 
     screen = console()
-    name, _, verdict = told.title.partition(": ")
-    style = "" if told.is_served else "yellow"
+    name, _, verdict = explanation.title.partition(": ")
+    style = "" if explanation.is_served else "yellow"
     screen.print(Text.assemble((name, "bold"), "  ", (verdict, style)))
     screen.print()
-    screen.print(facts(told.lines(), _STYLES))
+    screen.print(facts(explanation.lines(), _STYLES))

@@ -12,7 +12,7 @@ from ..errors import QueryError
 from ..model.query import EXTRA_COLUMNS
 from ..model.texts import by_reason
 from . import FAILED, OK
-from .answers import Told, headline, show_attempts, show_bars, show_gaps
+from .answers import Provenance, headline, show_attempts, show_bars, show_gaps
 from .arguments import add_output, add_places, add_question, add_timeout, listed, positive
 from .output import asking, console, note, print_json
 from .tables import styled
@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_question(parser)
     add_timeout(parser)
-    parser.add_argument("--strict", action="store_true", help="fail if anything is lacking")
+    parser.add_argument("--strict", action="store_true", help="fail if anything is missing")
     parser.add_argument(
         "--version",
         type=positive,
@@ -79,21 +79,21 @@ def run(args: argparse.Namespace) -> int:
             timeout=args.timeout,
         )
     seconds = time.perf_counter() - started
-    told: Told = frame.attrs["onetape"]
+    provenance: Provenance = frame.attrs["onetape"]
     written = _export(frame, args)
     if args.json:
-        print_json({"provenance": told, "bars": records(frame), "written": written})
+        print_json({"provenance": provenance, "bars": records(frame), "written": written})
     elif args.csv != _SCREEN:
-        _show(frame, told, args.rows, seconds)
+        _show(frame, provenance, args.rows, seconds)
         for path in written:
             console().print(f"written: {path}", soft_wrap=True)
     for said in notes:
         note(said)
-    return OK if told["complete"] else FAILED
+    return OK if provenance["complete"] else FAILED
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse outputs that would hurt each other, before anybody is asked.
+    """Refuse outputs that exclude each other, before a vendor is asked.
 
     Raises:
         QueryError: there are some.
@@ -139,16 +139,16 @@ def _export(frame: pd.DataFrame, args: argparse.Namespace) -> list[str]:
     return written
 
 
-def _show(frame: pd.DataFrame, told: Told, rows: int, seconds: float) -> None:
+def _show(frame: pd.DataFrame, provenance: Provenance, rows: int, seconds: float) -> None:
     screen = console()
-    screen.print(headline(told, seconds))
+    screen.print(headline(provenance, seconds))
     screen.print()
     if len(frame):
         show_bars(screen, frame, rows)
         screen.print()
     else:
         screen.print(styled("no bar in this range", "dim"))
-    show_attempts(screen, told)
-    for said in by_reason(told["rejected"]):
+    show_attempts(screen, provenance)
+    for said in by_reason(provenance["rejected"]):
         screen.print(styled(f"not asked: {said}", "dim"))
-    show_gaps(screen, told)
+    show_gaps(screen, provenance)

@@ -1,4 +1,4 @@
-"""``onetape fundamentals``: what vendors tell of a company, field by field, and who told it."""
+"""``onetape fundamentals``: a company or coin, field by field, with the vendor of each."""
 
 from __future__ import annotations
 
@@ -34,14 +34,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--as-of", metavar="DATE", help="only what was public by then")
     parser.add_argument("--refresh", action="store_true", help="ask again though it is fresh")
-    add_timeout(parser)
+    add_timeout(
+        parser,
+        "wait for vendors no longer than that; default: time_budget_seconds of the fundamentals file (20)",
+    )
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the record; 1 when nobody tells anything.
+    """Print the record; 1 when no vendor has anything.
 
     Raises:
         QueryError, ConfigError: the question cannot be understood, or the configuration.
@@ -71,54 +74,56 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(record: Mapping[str, Any]) -> None:
-    told = record["_metadata"]
+    metadata = record["_metadata"]
     screen = console()
     screen.print(styled(f"{record['symbol']}  {record.get('company_name', '')}", "bold"))
     rows = [
-        _row(name, record[name], about, told)
-        for name, about in told["fields"].items()
+        _row(name, record[name], about, metadata)
+        for name, about in metadata["fields"].items()
         if name not in _LONG
     ]
     if rows:
         screen.print(TextTable(["field", "value#", "unit", "source", "period?", "age#?"], rows))
-    for title, lines in _below(told):
+    for title, lines in _below(metadata):
         screen.print()
         screen.print(styled(title, "bold"))
         for line in lines:
             screen.print(f"  {line}")
 
 
-def _row(name: str, value: Any, about: Mapping[str, str], told: Mapping[str, Any]) -> list[Any]:
+def _row(name: str, value: Any, about: Mapping[str, str], metadata: Mapping[str, Any]) -> list[Any]:
     unit = about.get("currency") or about.get("unit", "").replace("text", "")
     period = f"{about.get('period', '')} {about.get('period_end', '')}".strip()
-    age = _age(about["fetched_at"], told["combination_timestamp"])
+    age = _age(about["fetched_at"], metadata["combination_timestamp"])
     is_percent = about.get("unit") == "fraction"
     shown = f"{value:.2%}" if is_percent and not isinstance(value, str) else number(value)
     return [name, shown, "" if is_percent else unit, about["source"], period, age]
 
 
-def _below(told: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+def _below(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """Yield what stands below the table, by title."""
     conflicts = [
         f"{c['field']}: {c['vendor']} {number(c['value'])} {c['currency']}".rstrip()
         + f", {c['chosen_vendor']} {number(c['chosen'])} {c['chosen_currency']}".rstrip()
         + f" ({c['why']})"
-        for c in told["conflicts"]
+        for c in metadata["conflicts"]
     ]
-    stale = [v for v, about in told["providers"].items() if about["is_stale"]]
+    stale = [v for v, about in metadata["providers"].items() if about["is_stale"]]
     withheld: dict[str, list[str]] = {}
-    for fields in told.get("withheld", {}).values():
+    for fields in metadata.get("withheld", {}).values():
         for field, why in fields.items():
             withheld.setdefault(why, []).append(field)
     parts = {
         "conflicts": conflicts,
-        "not believed": [f"{d['field']}: {d['vendor']}, {d['reason']}" for d in told["dropped"]],
-        f"not public by {told.get('as_of')}": [
+        "not believed": [
+            f"{d['field']}: {d['vendor']}, {d['reason']}" for d in metadata["dropped"]
+        ],
+        f"not public by {metadata.get('as_of')}": [
             f"{why}: {', '.join(fields)}" for why, fields in withheld.items()
         ],
-        "told nothing": [f"{v}: {why}" for v, why in told["providers_failed"].items()],
+        "no answer": [f"{v}: {why}" for v, why in metadata["providers_failed"].items()],
         "old copies that stand in": stale,
-        "lacking": told["missing"],
+        "lacking": metadata["missing"],
     }
     yield from ((title, lines) for title, lines in parts.items() if lines)
 
@@ -147,19 +152,19 @@ def _age(fetched_at: str, now: str) -> str:
 
 @contextmanager
 def _reasons() -> Iterator[tuple[list[str], list[DataError]]]:
-    """Collect what the lookup logs about why it has nothing, and whose mistake that is if any."""
-    told: list[str] = []
+    """Collect why the lookup has nothing, as it logs that, and the mistakes of the caller in it."""
+    messages: list[str] = []
     mistakes: list[DataError] = []
 
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            told.append(record.getMessage())
+            messages.append(record.getMessage())
             values = record.args if isinstance(record.args, tuple) else ()
             mistakes.extend(v for v in values if isinstance(v, QueryError | ConfigError))
 
     logger, handler = logging.getLogger(_LOGGER), Collector(logging.WARNING)
     logger.addHandler(handler)
     try:
-        yield told, mistakes
+        yield messages, mistakes
     finally:
         logger.removeHandler(handler)

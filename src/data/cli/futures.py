@@ -49,14 +49,14 @@ def run(args: argparse.Namespace) -> int:
     manager, started = DataManager(args.cache_dir, args.config), time.perf_counter()
     with asking(args) as notes:
         frame = _asked(manager, args)
-    told = frame.attrs["onetape"]
+    provenance = frame.attrs["onetape"]
     if args.json:
-        print_json({"provenance": told, "rows": records(frame)})
+        print_json({"provenance": provenance, "rows": records(frame)})
     else:
-        _show(frame, told, args.rows, time.perf_counter() - started)
+        _show(frame, provenance, args.rows, time.perf_counter() - started)
     for said in notes:
         note(said)
-    return OK if told["complete"] else FAILED
+    return OK if provenance["complete"] else FAILED
 
 
 def _asked(manager: DataManager, args: argparse.Namespace) -> pd.DataFrame:
@@ -68,12 +68,12 @@ def _asked(manager: DataManager, args: argparse.Namespace) -> pd.DataFrame:
     return manager.get_long_short_ratio(args.symbol, args.timeframe, *bounds, timeout=seconds)
 
 
-def _show(frame: pd.DataFrame, told: Any, rows: int, seconds: float) -> None:
+def _show(frame: pd.DataFrame, provenance: Any, rows: int, seconds: float) -> None:
     from rich.text import Text
 
     screen = console()
-    name = f"{told['symbol']} {told['measure'].replace('_', ' ')}"
-    facts = [counted(told["rows"], "row"), f"{told['from_cache']:.0%} from cache"]
+    name = f"{provenance['symbol']} {provenance['measure'].replace('_', ' ')}"
+    facts = [counted(provenance["rows"], "row"), f"{provenance['from_cache']:.0%} from cache"]
     line = " · ".join([*facts, milliseconds(seconds)])
     screen.print(Text.assemble((name, "bold"), "  ", line))
     screen.print()
@@ -82,4 +82,4 @@ def _show(frame: pd.DataFrame, told: Any, rows: int, seconds: float) -> None:
         screen.print()
     else:
         screen.print(styled("nothing in this range", "dim"))
-    show_attempts(screen, told)
+    show_attempts(screen, provenance)

@@ -1,4 +1,4 @@
-"""A feed in the terminal: a table that lives, lines where nobody looks, or JSON line by line."""
+"""A feed in the terminal: a live table; lines where that is no terminal; or JSON line by line."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ..feed.live_feed import FeedSnapshot, LiveFeed
     from ..feed.queue import Item
 
-# How often a silent screen looks whether it is over, in seconds.
-_GLANCE_S = 0.5
+# How often a silent screen checks whether the feed is over, in seconds.
+_CHECK_S = 0.5
 _STYLES = {
     StreamState.LIVE: "bold green",
     StreamState.STALE: "bold red",
@@ -32,7 +32,7 @@ _VALUES = ("open", "high", "low", "close", "volume")
 
 
 def follow(feed: LiveFeed, args: argparse.Namespace) -> int:
-    """Show what ``feed`` gives until it ends, ``args.count`` new bars came, or Ctrl-C.
+    """Show the items of ``feed`` until it ends, ``args.count`` new bars came, or Ctrl-C.
 
     Returns:
         0, also when interrupted.
@@ -55,12 +55,12 @@ def follow(feed: LiveFeed, args: argparse.Namespace) -> int:
 
 
 def _items(feed: LiveFeed, count: int | None) -> Iterator[Item]:
-    """Start the feed and give all that it says, up to so many bars that are not history."""
+    """Start the feed and yield all its items, up to so many bars that are not history."""
     box = feed.subscribe(forming=True, revisions=True)
     feed.start()
     new = 0
     while not box.is_over and (count is None or new < count):
-        item = box.get(timeout=_GLANCE_S)
+        item = box.get(timeout=_CHECK_S)
         if item is not None:
             new += isinstance(item, LiveBar) and item.is_closed and item.origin != "history"
             yield item
@@ -83,7 +83,7 @@ def _show(feed: LiveFeed, rows: int, count: int | None) -> None:
 
 
 def whole(shown: FeedSnapshot, rows: int) -> Group:
-    """Return the whole screen: how the feed stands, the last bars, the running one marked."""
+    """Return the whole screen: the feed's state, the last bars, the running one marked."""
     from rich.console import Group
     from rich.text import Text
 
@@ -125,8 +125,10 @@ def _print_line(screen: Console, item: Item) -> None:
 
 
 def _line(bar: LiveBar) -> str:
-    told = "  ".join(f"{name} {value:.10g}" for name, value in zip(_VALUES, bar[1:6], strict=True))
-    return f"{iso(bar.stamp_ms)}  {told}"
+    values = "  ".join(
+        f"{name} {value:.10g}" for name, value in zip(_VALUES, bar[1:6], strict=True)
+    )
+    return f"{iso(bar.stamp_ms)}  {values}"
 
 
 def _plain(item: Item) -> dict[str, Any]:
@@ -138,5 +140,5 @@ def _plain(item: Item) -> dict[str, Any]:
         name: value if value == value else None
         for name, value in zip(_VALUES, item[1:6], strict=True)
     }
-    said = {"closed": item.is_closed, "origin": item.origin}
-    return {"bar": {"timestamp": iso(item.stamp_ms), **values, **said}}
+    state = {"closed": item.is_closed, "origin": item.origin}
+    return {"bar": {"timestamp": iso(item.stamp_ms), **values, **state}}

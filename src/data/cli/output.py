@@ -31,7 +31,7 @@ _PLAIN_ERRORS = "onetape-plain"
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a screen: colours only where somebody looks, text taken as it is.
+    """Return a screen: colours only on a terminal, text taken as it is.
 
     Neither brackets nor colons in a message mean anything. ``NO_COLOR`` and ``COLUMNS`` count.
     """
@@ -78,12 +78,12 @@ def _plain_sign(error: UnicodeError) -> tuple[str, int]:
 
 
 def busy(args: argparse.Namespace, doing: str) -> AbstractContextManager[Any]:
-    """Show on standard error what is being done for a symbol or series, where somebody looks."""
+    """Show on standard error what is being done for a symbol or series, on a terminal."""
     screen = console(stderr=True)
     if args.json or not screen.is_terminal:
         return nullcontext()
-    whose = " ".join(filter(None, (args.symbol, getattr(args, "timeframe", ""))))
-    return screen.status(f"{whose}: {doing}")
+    name = " ".join(filter(None, (args.symbol, getattr(args, "timeframe", ""))))
+    return screen.status(f"{name}: {doing}")
 
 
 @contextmanager
@@ -91,17 +91,17 @@ def asking(args: argparse.Namespace) -> Iterator[list[str]]:
     """Show that bars are asked for; afterwards the list has what is to be noted, each once."""
     from ..errors import IncompleteDataWarning, ReadOnlyCacheWarning
 
-    said: list[str] = []
+    lines: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with busy(args, "looking, and asking for what is missing"):
-            yield said
+            yield lines
     for warning in caught:
         if issubclass(warning.category, IncompleteDataWarning):
-            said.append(f"incomplete: {warning.message}")
+            lines.append(f"incomplete: {warning.message}")
         elif issubclass(warning.category, ReadOnlyCacheWarning):
-            said.append(str(warning.message))
-    said[:] = dict.fromkeys(said)
+            lines.append(str(warning.message))
+    lines[:] = dict.fromkeys(lines)
 
 
 def print_json(value: Any) -> None:
@@ -127,19 +127,19 @@ def complain(message: str, hints: Iterable[str] = ()) -> None:
     """Say on standard error what went wrong, and below it what can be done."""
     from rich.text import Text
 
-    said = [Text.assemble(("onetape: ", "bold red"), message)]
-    _mutter(*said, *(Text(f"  {hint}", style="dim") for hint in hints))
+    lines = [Text.assemble(("onetape: ", "bold red"), message)]
+    _print_errors(*lines, *(Text(f"  {hint}", style="dim") for hint in hints))
 
 
 def note(message: str) -> None:
     """Say something on standard error that is no failure."""
     from rich.text import Text
 
-    _mutter(Text(message, style="yellow"))
+    _print_errors(Text(message, style="yellow"))
 
 
-def _mutter(*lines: Text) -> None:
-    """Print lines on standard error; where nobody can hear them, the exit code says enough."""
+def _print_errors(*lines: Text) -> None:
+    """Print lines on standard error; where that is closed, the exit code says enough."""
     screen = console(stderr=True)
     try:
         for line in lines:

@@ -1,4 +1,4 @@
-"""``onetape plan``: what a request would cost, told before anybody is asked."""
+"""``onetape plan``: what a request would cost; no vendor is asked."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def _show(plan: Plan) -> None:
         rows = [_row(segment, segment.range_text(timeframe)) for segment in plan.segments]
         screen.print()
         screen.print(TextTable(["missing", "bars#", "why", "requests"], rows))
-    told = [line for line in plan.lines() if line[0] != "missing"]
-    if told:
+    lines = [line for line in plan.lines() if line[0] != "missing"]
+    if lines:
         screen.print()
-        screen.print(facts(told, _STYLES))
+        screen.print(facts(lines, _STYLES))
 
 
 def _headline(plan: Plan) -> Text:

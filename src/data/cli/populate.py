@@ -52,35 +52,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fill, and print the report; 1 when anything is lacking, or nothing could be stored."""
-    told = _told(args)
-    whole = told["stored"] and all(result["complete"] for result in told["results"])
-    return OK if whole and not told["failed"] and not told["interrupted"] else FAILED
+    report = _fill_and_show(args)
+    whole = report["stored"] and all(result["complete"] for result in report["results"])
+    return OK if whole and not report["failed"] and not report["interrupted"] else FAILED
 
 
 def _run_as_before(args: argparse.Namespace) -> int:
     """Fill, and print the report; 1 when a series failed."""
-    told = _told(args)
-    return FAILED if told["failed"] or told["interrupted"] else OK
+    report = _fill_and_show(args)
+    return FAILED if report["failed"] or report["interrupted"] else OK
 
 
-def _told(args: argparse.Namespace) -> dict[str, Any]:
+def _fill_and_show(args: argparse.Namespace) -> dict[str, Any]:
     """Fetch what is missing, showing progress, and print what came of it."""
     from ..errors import ReadOnlyCacheWarning
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ReadOnlyCacheWarning)
-        told = _populated(args)
+        report = _populated(args)
     unstored = [str(w.message) for w in caught if issubclass(w.category, ReadOnlyCacheWarning)]
-    told["stored"] = not unstored
+    report["stored"] = not unstored
     if args.json:
-        print_json(told)
+        print_json(report)
     else:
-        _show(told)
+        _show(report)
     for said in dict.fromkeys(unstored):
         note(said)
-    if told["interrupted"]:
+    if report["interrupted"]:
         note("interrupted: what was committed is kept; run it again to go on")
-    return told
+    return report
 
 
 def _populated(args: argparse.Namespace) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _populated(args: argparse.Namespace) -> dict[str, Any]:
     from ..jobs.populate import populate_cache
 
     with _progress(args) as listener:
-        told = populate_cache(
+        report = populate_cache(
             args.symbols,
             args.timeframes,
             args.start_date,
@@ -98,12 +98,12 @@ def _populated(args: argparse.Namespace) -> dict[str, Any]:
             progress=listener,
             timeout=args.timeout,
         )
-    if not told["results"]:
+    if not report["results"]:
         raise QueryError(
             "there is nothing to fill: the cache holds no symbol yet",
             hint="name some: --symbols AAPL,BTCUSDT",
         )
-    return told
+    return report
 
 
 @contextmanager
@@ -126,19 +126,19 @@ def _progress(args: argparse.Namespace) -> Iterator[Listener]:
 
         def listen(now: Progress) -> None:
             name = f"{now.result.symbol} {now.result.timeframe}"
-            held = f"{name} {counted(now.result.rows, 'bar')}" if now.result.rows else name
+            progress = f"{name} {counted(now.result.rows, 'bar')}" if now.result.rows else name
             if now.waiting:
-                held = f"{name} {now.waiting}"
-            bar.update(task, total=now.total, completed=now.done, description=held)
+                progress = f"{name} {now.waiting}"
+            bar.update(task, total=now.total, completed=now.done, description=progress)
             if now.waiting and not args.json and not shown:
-                screen.print(held, soft_wrap=True)
+                screen.print(progress, soft_wrap=True)
             if now.is_over and not args.json and not shown:
-                screen.print(f"{now.done}/{now.total} {held}", soft_wrap=True)
+                screen.print(f"{now.done}/{now.total} {progress}", soft_wrap=True)
 
         yield listen
 
 
-def _show(told: dict[str, Any]) -> None:
+def _show(report: dict[str, Any]) -> None:
     rows = [
         [
             r["symbol"],
@@ -149,18 +149,18 @@ def _show(told: dict[str, Any]) -> None:
             r["gaps"] or "-",
             _state(r),
         ]
-        for r in told["results"]
+        for r in report["results"]
     ]
     screen = console()
     names = ["symbol", "timeframe", "bars#", "new#?", "from?", "gaps#?", "state"]
     screen.print(TextTable(names, rows))
-    for result in told["results"]:
+    for result in report["results"]:
         reason = result["error"] or ("" if result["complete"] else result["lacking"])
         if reason:
             name = f"{result['symbol']} {result['timeframe']}"
             screen.print(styled(f"{name}: {reason[:_LONGEST_REASON]}", "yellow"))
-    good, failed = len(told["success"]), len(told["failed"])
-    fetched = counted(sum(r["fetched"] for r in told["results"]), "new bar")
+    good, failed = len(report["success"]), len(report["failed"])
+    fetched = counted(sum(r["fetched"] for r in report["results"]), "new bar")
     screen.print(styled(f"{good} of {counted(good + failed, 'series')} answered, {fetched}", "dim"))
 
 

@@ -1,4 +1,4 @@
-"""``onetape providers``: who serves what, and what each one lacks on this machine."""
+"""``onetape providers``: what each vendor serves, and what it lacks on this machine."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ def _probe(args: argparse.Namespace) -> int:
             found.append(finding)
             if not args.json:
                 mark, style = _VERDICTS[finding.verdict]
-                said = [finding.what, *([styled(finding.why, "dim")] if finding.why else [])]
-                screen.print(findings([(styled(mark, style), name, said)], width))
+                cells = [finding.what, *([styled(finding.why, "dim")] if finding.why else [])]
+                screen.print(findings([(styled(mark, style), name, cells)], width))
     if args.json:
         print_json({"probe": [finding.to_json() for finding in found]})
     elif not names:
@@ -155,7 +155,7 @@ def _row(vendor: dict[str, Any]) -> list[Any]:
 
 
 def _serves(vendor: dict[str, Any]) -> list[Text | str]:
-    said: list[Text | str] = [
+    cells: list[Text | str] = [
         ", ".join(vendor["asset_classes"]),
         styled(" ".join(vendor["timeframes"]), "dim"),
     ]
@@ -164,10 +164,10 @@ def _serves(vendor: dict[str, Any]) -> list[Text | str]:
         by_days.setdefault(days, []).append(label)
     depths = [f"{' '.join(labels)} {counted(days, 'day')} back" for days, labels in by_days.items()]
     if depths:
-        said.append(styled(f"only {', '.join(depths)}", "dim"))
+        cells.append(styled(f"only {', '.join(depths)}", "dim"))
     if not vendor["ready"] and vendor["advice"]:
-        said.append(styled(f"→ {vendor['advice']}", "yellow"))
-    return said
+        cells.append(styled(f"→ {vendor['advice']}", "yellow"))
+    return cells
 
 
 def _order(way: dict[str, Any]) -> list[str]:

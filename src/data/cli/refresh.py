@@ -21,9 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     from ..jobs import refresh_plan
 
     _add_whose(parser, refresh_plan.REFRESHED_TYPES).add_argument(
-        "--symbols-file", metavar="FILE", help="one a line"
+        "--symbols-file", metavar="FILE", help="text file, one symbol a line"
     )
-    parser.add_argument("--force-refresh", action="store_true", help="ask though it is fresh")
+    parser.add_argument("--force-refresh", action="store_true", help="ask for what is fresh, too")
     parser.add_argument(
         "--delay",
         type=float,
@@ -31,9 +31,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="between two symbols that are asked for; default: %(default)g",
     )
-    parser.add_argument("--max-symbols", type=int, default=0, metavar="N", help="0: all")
-    parser.add_argument("--shuffle", action="store_true", help="in no order")
-    parser.add_argument("--seed", type=int, help="makes that order repeatable")
+    parser.add_argument(
+        "--max-symbols", type=int, default=0, metavar="N", help="at most so many symbols; 0: all"
+    )
+    parser.add_argument("--shuffle", action="store_true", help="in random order")
+    parser.add_argument("--seed", type=int, help="makes the random order repeatable")
     parser.add_argument(
         "--stale-min-days", type=float, metavar="DAYS", help="only what is at least that old"
     )
@@ -56,7 +58,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PART",
         help="only the oldest part, such as 0.25; each run takes the next",
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would be done; no vendor is asked"
+    )
     parser.set_defaults(run=run)
 
 
@@ -78,7 +82,7 @@ def _configure_periodic(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_whose(parser: argparse.ArgumentParser, types: Sequence[str]) -> Any:
-    """Add whose and which; return the group of which one at most may be said."""
+    """Add symbols and data types; return the group of options that exclude each other."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--symbols", type=listed, metavar="A,B,C")
     group.add_argument("--all-symbols", action="store_true", help="all that are cached (default)")
@@ -105,26 +109,26 @@ def _add_whose(parser: argparse.ArgumentParser, types: Sequence[str]) -> Any:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Refresh, or clean up, and print what came of it; 1 when of a symbol nothing new is told."""
+    """Refresh, or clean up, and print the result; 1 when a symbol has nothing new."""
     return _cleaned(args) if args.cleanup_only else _refreshed(args)
 
 
 def _cleaned(args: argparse.Namespace) -> int:
     from ..jobs.refresh_fundamentals import cleanup_fundamentals
 
-    told = cleanup_fundamentals(args.cache_dir, config_path=args.config, dry_run=args.dry_run)
+    result = cleanup_fundamentals(args.cache_dir, config_path=args.config, dry_run=args.dry_run)
     if args.json:
-        print_json(told)
+        print_json(result)
     else:
         would = "would go" if args.dry_run else "deleted"
-        console().print(f"{counted(told['total_removed_files'], 'replaced copy')} {would}")
+        console().print(f"{counted(result['total_removed_files'], 'replaced copy')} {would}")
     return OK
 
 
 def _refreshed(args: argparse.Namespace) -> int:
     from ..jobs.refresh_fundamentals import refresh_fundamentals
 
-    told = refresh_fundamentals(
+    result = refresh_fundamentals(
         _wanted(args),
         args.cache_dir,
         config_path=args.config,
@@ -132,12 +136,12 @@ def _refreshed(args: argparse.Namespace) -> int:
         timeout=args.timeout,
     )
     if args.json:
-        print_json(told)
+        print_json(result)
     else:
-        _show(told)
-    if told["interrupted"]:
-        note("interrupted: what was told is kept; run it again to go on")
-    return FAILED if told["failed"] or told["interrupted"] else OK
+        _show(result)
+    if result["interrupted"]:
+        note("interrupted: the answers so far are kept; run it again to go on")
+    return FAILED if result["failed"] or result["interrupted"] else OK
 
 
 def _wanted(args: argparse.Namespace) -> Refresh:
@@ -170,10 +174,10 @@ def _progress(result: dict[str, Any], done: int, total: int) -> None:
     console(stderr=True).print(f"{done}/{total} {result['symbol']} {state}", soft_wrap=True)
 
 
-def _show(told: dict[str, Any]) -> None:
+def _show(report: dict[str, Any]) -> None:
     screen = console()
-    if told["dry_run"]:
-        rows = [[one["symbol"], _days(one["age_days"])] for one in told["selected"]]
+    if report["dry_run"]:
+        rows = [[one["symbol"], _days(one["age_days"])] for one in report["selected"]]
         screen.print(TextTable(["would be asked for", "age#"], rows))
         return
     rows = [
@@ -187,13 +191,13 @@ def _show(told: dict[str, Any]) -> None:
             )
             or "-",
         ]
-        for r in told["results"]
+        for r in report["results"]
     ]
     screen.print(TextTable(["symbol", "age before#", "fields"], rows))
-    for result in told["results"]:
+    for result in report["results"]:
         for error in result["errors"]:
             screen.print(styled(f"{result['symbol']} {error}", "yellow"))
-    good, failed = len(told["successful"]), len(told["failed"])
+    good, failed = len(report["successful"]), len(report["failed"])
     screen.print(styled(f"{good} of {counted(good + failed, 'symbol')} refreshed", "dim"))
 
 

@@ -113,12 +113,12 @@ def findings(rows: Sequence[tuple[Cell, str, Sequence[Cell]]], name_width: int =
 
 def aligned(values: Sequence[float]) -> list[str]:
     """Return numbers of one column with the same decimals, as few as say enough."""
-    known = [v for v in values if math.isfinite(v)]
-    largest = max(map(abs, known), default=0.0)
+    finite = [v for v in values if math.isfinite(v)]
+    largest = max(map(abs, finite), default=0.0)
     decimals = 0
     if 0 < largest < _WHOLE_NUMBERS_DO:
         decimals = min(max(4 - math.floor(math.log10(largest)), 2), 10)
-    spare = min((_trailing_zeros(f"{v:.{decimals}f}") for v in known), default=0)
+    spare = min((_trailing_zeros(f"{v:.{decimals}f}") for v in finite), default=0)
     return [f"{v:,.{decimals - spare}f}" if math.isfinite(v) else "-" for v in values]
 
 

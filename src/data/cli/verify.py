@@ -1,4 +1,4 @@
-"""``onetape verify``: the cache against its vendors as they speak now, or two vendors."""
+"""``onetape verify``: the cache compared with its vendors now, or two vendors with each other."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="everything that is cached, however many requests that takes",
     )
-    add_timeout(parser, "wait for no vendor any longer; default: 30 s for each request")
+    add_timeout(parser, "wait for vendors no longer than that; default: 30 s for each request")
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
@@ -135,8 +135,8 @@ def _close(bar: Bar | None) -> str:
 
 
 def _show_advice(screen: Console, one: Comparison, found: Difference, advice: str) -> None:
-    said = f": {found.said}" if found.said else ""
-    screen.print(f"  {_name(one, found)}{said}", soft_wrap=True)
+    details = f": {found.said}" if found.said else ""
+    screen.print(f"  {_name(one, found)}{details}", soft_wrap=True)
     screen.print(styled(f"    → {advice}", "yellow"), soft_wrap=True)
 
 
@@ -145,6 +145,6 @@ def _verdict(found: Verification) -> Text:
         return styled("both sides are the same", "bold green")
     failed = sum(c.compared is None for c in found.comparisons)
     rows = sum(d.rows for c in found.comparisons for d in c.differences)
-    said = [f"{counted(rows, 'bar')} differ" if rows != 1 else "1 bar differs"] if rows else []
-    said += [f"{failed} of {len(found.comparisons)} could not be compared"] if failed else []
-    return styled(", ".join(said), "bold red")
+    parts = [f"{counted(rows, 'bar')} differ" if rows != 1 else "1 bar differs"] if rows else []
+    parts += [f"{failed} of {len(found.comparisons)} could not be compared"] if failed else []
+    return styled(", ".join(parts), "bold red")

@@ -1,4 +1,4 @@
-"""The screen of ``onetape doctor --watch``: how everything stands, again and again."""
+"""The screen of ``onetape doctor --watch``: the state of everything, again and again."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from ..jobs.status import SeriesHealth, StaleSeries, StatusSnapshot, VendorState, Watch
 
-# How often it looks unless it is told, in seconds.
+# How often it looks by default, in seconds.
 _EVERY_S = 5.0
 
 
 def run_watch(args: argparse.Namespace) -> int:
-    """Show how everything stands every so many seconds until Ctrl-C; with ``--json`` once.
+    """Show the state of everything every so many seconds until Ctrl-C; with ``--json`` once.
 
     Returns:
         0, also when interrupted: that is how it ends.
@@ -86,10 +86,10 @@ def whole(snapshot: StatusSnapshot) -> Group:
 
 def _vendor(vendor: VendorState) -> list[Any]:
     left = [str(quota) for quota in vendor.quotas if quota.length_s > 1]
-    return [vendor.name, _standing(vendor), ", ".join(left) or "-"]
+    return [vendor.name, _state(vendor), ", ".join(left) or "-"]
 
 
-def _standing(vendor: VendorState) -> Any:
+def _state(vendor: VendorState) -> Any:
     if vendor.lack:
         return styled(vendor.lack, "dim")
     if vendor.alone:
@@ -111,10 +111,10 @@ def _series(health: SeriesHealth) -> list[Any]:
 
 
 def _stale(one: StaleSeries) -> list[Any]:
-    told = one.to_json()
-    age = duration(told["age_s"]) if told["age_s"] is not None else "-"
-    name = f"{told['symbol']} {told['timeframe']}"
-    return [name, moment(told["newest"]), f"{told['behind']:,}", age]
+    entry = one.to_json()
+    age = duration(entry["age_s"]) if entry["age_s"] is not None else "-"
+    name = f"{entry['symbol']} {entry['timeframe']}"
+    return [name, moment(entry["newest"]), f"{entry['behind']:,}", age]
 
 
 def summary(health: SeriesHealth) -> str:
@@ -125,8 +125,8 @@ def summary(health: SeriesHealth) -> str:
         (health.at_rest, "at rest"),
         (health.unread, "not looked at"),
     ]
-    said = ", ".join(f"{count:,} {what}" for count, what in parts if count)
-    return f"{counted(health.total, 'series')}{': ' if said else ''}{said}"
+    counts = ", ".join(f"{count:,} {what}" for count, what in parts if count)
+    return f"{counted(health.total, 'series')}{': ' if counts else ''}{counts}"
 
 
 def _machine(snapshot: StatusSnapshot) -> list[Any]:
@@ -138,21 +138,21 @@ def _machine(snapshot: StatusSnapshot) -> list[Any]:
     limit = f" of {places.limit_gb:g} GB" if places.limit_gb else ""
     kept = f", {counted(fill.quarantined, 'file')} in quarantine" if fill.quarantined else ""
     state = size(places.state_bytes) if places.state_bytes is not None else "nothing yet"
-    told = [
+    lines = [
         ("cache", f"{size(fill.bytes)}{limit} in {counted(fill.files, 'file')}{ratio}{kept}{room}"),
         ("state", f"{state} in {places.state_file}"),
         ("memory", ", ".join(_memory(memory.used, memory.free))),
     ]
-    return [f"{name:8}{said}" for name, said in told]
+    return [f"{name:8}{said}" for name, said in lines]
 
 
 def _memory(used: int | None, free: int | None) -> list[str]:
-    told = [f"{size(used)} used by this process"] if used is not None else []
-    told += [f"{size(free)} left on this machine"] if free is not None else []
-    return told or ["this system does not tell"]
+    parts = [f"{size(used)} used by this process"] if used is not None else []
+    parts += [f"{size(free)} left on this machine"] if free is not None else []
+    return parts or ["this system does not tell"]
 
 
-# --- lines, where nobody looks at a screen -------------------------------------------------------
+# --- lines, where standard output is no terminal -------------------------------------------------------
 
 
 def _print_lines(screen: Console, snapshot: StatusSnapshot) -> None:
@@ -171,8 +171,8 @@ def _print_lines(screen: Console, snapshot: StatusSnapshot) -> None:
     screen.print(" · ".join(filter(None, parts)), soft_wrap=True)
     for one in snapshot.series.stalest:
         name, newest, behind, age = _stale(one)
-        said = f"{behind} behind, newest {newest}, market open {age} since"
-        screen.print(f"  {name}: {said}", soft_wrap=True)
+        text = f"{behind} behind, newest {newest}, market open {age} since"
+        screen.print(f"  {name}: {text}", soft_wrap=True)
     for worry in snapshot.worries():
         screen.print(f"  ✗ {worry}", soft_wrap=True)
     sys.stdout.flush()
