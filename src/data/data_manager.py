@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .bars.client import Wishes
-from .beyond_bars import BeyondBars
 from .clock import Clock
 from .errors import ProviderTimeoutError as TimeoutException
 from .errors import RateLimitedError as RateLimitException
@@ -41,8 +40,8 @@ __all__ = [
 When = datetime | date | str | None
 
 
-class DataManager(BeyondBars):
-    """One door to market data: bars from vendors and from the cache.
+class DataManager:
+    """One door to market data: bars, figures of futures and fundamentals, from vendors and cache.
 
     Args:
         cache_dir: folder of the cache. Default: ``DATA_CACHE_DIR``, else an existing
@@ -97,13 +96,13 @@ class DataManager(BeyondBars):
 
         The frame's index is the naive UTC open time (``timestamp``, ns); daily and longer bars
         are stamped 00:00 of the venue's session date. Columns: ``open high low close volume``
-        (float64), then ``adj_close`` where known. ``df.attrs["onetape"]`` tells where every bar
-        came from, and what is lacking: ``final`` bars stay as they are; ``provisional`` ones have
-        closed and may still change; ``suspect`` ones were fetched around a split and are asked
-        for again. ``rejected`` names each vendor of the rules that was not asked, with the reason;
-        what is held whole asks and rejects nobody. The frame is the caller's own.
+        (float64), then ``adj_close`` where known. ``df.attrs["onetape"]`` has the vendor of every
+        bar, and what is missing: ``final`` bars stay as they are; ``provisional`` ones have closed
+        and may still change; ``suspect`` ones were fetched around a split and are asked for again.
+        ``rejected`` names each vendor of the rules that was not asked, with the reason; an answer
+        from the cache alone asks and rejects none. The frame is the caller's own.
 
-        Where nobody has a bar of the wanted kind, one other kind answers for the whole range. So
+        Where no vendor has a bar of the wanted kind, one other kind answers for the whole range. So
         does one that lacks nothing where bars are missing and all vendors that serve them are
         down, whatever part of the range is cached. ``substitute`` names it, ``strict`` refuses it;
         an ``offline`` call or one for a ``provider`` never turns to it from a part that is cached.
@@ -127,7 +126,7 @@ class DataManager(BeyondBars):
             strict: raise instead of returning an answer that lacks something.
             version: the series as it stood right after this commit to it, by its number in
                 ``onetape cache log``; no vendor is asked. Adjusted with the actions known today.
-            columns: what to tell beside each bar, in this order: ``source`` (its vendor), ``state``
+            columns: further columns beside each bar, in this order: ``source`` (its vendor), ``state``
                 (``final``, ``provisional``, ``suspect``, ``forming``), ``is_final``, ``fetched_at``
                 (naive UTC: when the stretch around it was last fetched).
             timeout: seconds after which no vendor, limit or other caller is waited for any more;
@@ -136,11 +135,11 @@ class DataManager(BeyondBars):
 
         Raises:
             QueryError: an argument cannot be understood (a ``ValueError``).
-            NoProviderError: nobody is configured for it (a ``ValueError`` and ``RuntimeError``).
-            AllProvidersFailedError: bars were missing, nobody could supply them and nothing is
+            NoProviderError: no vendor is configured for it (a ``ValueError`` and ``RuntimeError``).
+            AllProvidersFailedError: bars were missing, no vendor could supply them and nothing is
                 cached (a ``RuntimeError``).
-            UnknownSymbolError: so it was, and the symbol is unknown where it is listed; what others
-                list under the same letters is named, and not served without proof.
+            UnknownSymbolError: the same, because the symbol is unknown at its venue; what other
+                venues list under the same letters is named, and not served without proof.
             IncompleteDataError: ``strict``, and the answer has holes, flagged rows or is of
                 another kind; ``.frame`` holds what could be had.
 
@@ -221,10 +220,10 @@ class DataManager(BeyondBars):
     ) -> Plan:
         """Return what :meth:`get_ohlcv` would do with these arguments; no vendor is asked.
 
-        What is held, what would be asked of whom, how many requests that takes, how long they would
-        wait for the vendors' limits as they stand now, and what could not be had. Nothing is written,
-        and damage is not repaired: held is what a repair would leave. A hit loads no vendor. It
-        prints well, in notebooks too; ``to_json()`` gives plain values.
+        What is stored, what would be asked of which vendor, how many requests that takes, how long
+        they would wait for the vendors' limits as of now, and what could not be had. Nothing is
+        written, and damage is not repaired: what a repair would leave counts as stored. A hit loads
+        no vendor. It prints well, in notebooks too; ``to_json()`` gives plain values.
 
         Raises:
             QueryError: an argument cannot be understood (a ``ValueError``).
@@ -245,9 +244,10 @@ class DataManager(BeyondBars):
         provider: str | None = None,
         adjustment: str = "split",
     ) -> Explanation:
-        """Return who is asked for a series and why, who is not, how they stand, what is held.
+        """Return which vendors are asked for a series and why, which are not, and what is stored.
 
-        Nobody is asked, nothing is written. It prints well; ``to_json()`` gives plain values.
+        Limits and pauses of each vendor are part of it. No vendor is asked, nothing is written. It
+        prints well; ``to_json()`` gives plain values.
 
         Raises:
             QueryError: the symbol is unknown or ambiguous, the timeframe none (a ``ValueError``).
@@ -273,7 +273,7 @@ class DataManager(BeyondBars):
         shares were on the ex-date); ``source`` (the vendor believed); ``dispute`` (what other
         vendors say, empty where they agree). Amounts are in the currency of the share's prices.
         ``attrs["onetape"]``: ``symbol``, ``attempts``, ``complete``, ``gaps`` (ex-dates that no
-        vendor told of), ``awaited`` (ex-dates that the vendor tells with the bar of their day) and
+        vendor knows of), ``awaited`` (ex-dates that the vendor tells with the bar of their day) and
         ``left_out`` (what too few vendors tell to count). Crypto, currencies,
         indices and futures have none: an empty frame, and no vendor is asked.
 
@@ -288,11 +288,11 @@ class DataManager(BeyondBars):
 
         Raises:
             QueryError: an argument cannot be understood (a ``ValueError``).
-            NoProviderError: no vendor of the rules tells any, and none was ever asked.
+            NoProviderError: no vendor of the rules serves any, and none was ever asked.
             AllProvidersFailedError: no vendor answered, and none ever has (a ``RuntimeError``).
 
         Warns:
-            IncompleteDataWarning: of a part of the ex-dates no vendor told; ``gaps`` has it.
+            IncompleteDataWarning: for a part of the ex-dates no vendor answered; ``gaps`` has it.
         """
         from .calendars.ranges import resolve_days
 
@@ -300,7 +300,7 @@ class DataManager(BeyondBars):
         return self._services.client.get_actions(symbol, *days, timeout).frame()
 
     def coverage(self, symbol: str, timeframe: str) -> pd.DataFrame:
-        """Return what is known of the stored bars of a series; no vendor is asked.
+        """Return the coverage of a series: which stretches are stored, and how; no vendor is asked.
 
         One row for each stretch, ascending, the default kind first. Columns: ``lane`` (empty: the
         default kind; else what differs, such as ``raw`` or a pinned vendor); ``start``, ``end``
@@ -351,6 +351,132 @@ class DataManager(BeyondBars):
         span = resolve_instants(instrument, start, end)
         return sessions_frame(self._services.client.sessions(instrument, span))
 
+    def get_funding_rate(
+        self,
+        symbol: str,
+        start_date: When = None,
+        end_date: When = None,
+        force_refresh: bool = False,
+        *,
+        timeout: float | None = None,
+    ) -> pd.DataFrame:
+        """Return the funding rates of a perpetual future: column ``fundingRate``, at every funding time.
+
+        The frame, as those of open interest and long/short ratios, has a naive UTC index
+        (``timestamp``, ns) and float64 columns, ascending; a stretch that was answered once comes from
+        the cache. ``BTCUSDT`` is the future settled in dollars, ``BTCUSD`` (or ``BTCUSD_PERP``) the
+        one settled in the coin.
+
+        Args:
+            symbol: of the pair, such as ``BTCUSDT``.
+            start_date, end_date: inclusive; datetimes are UTC instants (naive means UTC), dates
+                and ``YYYY-MM-DD`` texts whole UTC days. Default: from 29 days ago, until now.
+            force_refresh: ask for all of it again.
+            timeout: seconds after which nothing is waited for any more, as for ``get_ohlcv``.
+
+        Raises:
+            QueryError: an argument cannot be understood, or the symbol is no crypto pair.
+            AllProvidersFailedError: no vendor could supply it and nothing is cached.
+
+        Warns:
+            IncompleteDataWarning: part of it could not be had; ``attrs["onetape"]`` says which.
+        """
+        from .model.figures import FUNDING, FUNDING_PERIOD
+
+        bounds = (start_date, end_date)
+        with self._services.observer.call_beside(symbol, FUNDING_PERIOD):
+            return self._services.figures.get(
+                FUNDING, symbol, FUNDING_PERIOD, bounds, force_refresh, timeout
+            )
+
+    def get_open_interest(
+        self,
+        symbol: str,
+        period: str,
+        start_date: When = None,
+        end_date: When = None,
+        force_refresh: bool = False,
+        *,
+        timeout: float | None = None,
+    ) -> pd.DataFrame:
+        """Return open contracts: columns ``sumOpenInterest``, ``sumOpenInterestValue``.
+
+        The exchange keeps the last 30 days; what was fetched stays in the cache.
+
+        Args:
+            symbol, start_date, end_date, force_refresh, timeout: as for :meth:`get_funding_rate`.
+            period: time between two rows: 5m 15m 30m 1h 2h 4h 6h 12h 1d.
+
+        Raises:
+            QueryError, AllProvidersFailedError: as :meth:`get_funding_rate`.
+        """
+        from .model.figures import OPEN_INTEREST
+
+        bounds = (start_date, end_date)
+        with self._services.observer.call_beside(symbol, period):
+            return self._services.figures.get(
+                OPEN_INTEREST, symbol, period, bounds, force_refresh, timeout
+            )
+
+    def get_long_short_ratio(
+        self,
+        symbol: str,
+        period: str,
+        start_date: When = None,
+        end_date: When = None,
+        force_refresh: bool = False,
+        *,
+        timeout: float | None = None,
+    ) -> pd.DataFrame:
+        """Return accounts long and short: ``longShortRatio``, ``longAccount``, ``shortAccount``.
+
+        Arguments, depth and errors as for :meth:`get_open_interest`.
+        """
+        from .model.figures import LONG_SHORT
+
+        bounds = (start_date, end_date)
+        with self._services.observer.call_beside(symbol, period):
+            return self._services.figures.get(
+                LONG_SHORT, symbol, period, bounds, force_refresh, timeout
+            )
+
+    def get_fundamentals(
+        self,
+        symbol: str,
+        providers: Sequence[str] | None = None,
+        force_refresh: bool = False,
+        combination_strategy: str = "priority_based",
+        data_type: str = "general",
+        max_age_days: float | None = None,
+        *,
+        as_of: When = None,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """Return what vendors have of a company or coin, as one record; {} where none has any.
+
+        It never raises; why it is empty is logged. ``_metadata`` has for each field its vendor and
+        time, what vendors disagree about, which were asked and which failed. ``docs/fundamentals.md``
+        lists the fields with their units.
+
+        Args:
+            symbol: such as ``AAPL``, ``BRK.B``, ``BTCUSDT``.
+            providers: ask and use these alone; where they differ, an earlier one is believed before
+                a later one, whatever the rules' order.
+            force_refresh: ask again though what is cached is fresh.
+            combination_strategy: ``priority_based``, ``quality_based`` or ``consensus``.
+            data_type: ``general``, ``profile``, ``ratios``, ``statements`` or one of their aliases.
+            max_age_days: how old what is cached may be; by default the type's own age.
+            as_of: only what was public by this date; of an instant, by the day before.
+            timeout: seconds after which no vendor and no other caller is waited for any more, in
+                place of ``time_budget_seconds`` of the fundamentals file (20).
+        """
+        from .fundamentals.request import Wish
+
+        wish = Wish(
+            providers, force_refresh, combination_strategy, data_type, max_age_days, as_of, timeout
+        )
+        return self._services.fundamentals.get(symbol, wish)
+
     def live_feed(
         self, symbol: str, timeframe: str, lookback_bars: int = 1000, **kwargs: Any
     ) -> AnyFeed:
@@ -381,6 +507,15 @@ class DataManager(BeyondBars):
         from .feed.live_feeds import LiveFeeds
 
         return LiveFeeds(self, self._services)
+
+    def _normalize_symbol(self, symbol: Any) -> str:
+        """Return how a company's symbol is written here (``BRK-B``), empty where it is none.
+
+        Older programs reach in for it.
+        """
+        from .fundamentals.request import normalized
+
+        return normalized(symbol)
 
     def get_cache_stats(self) -> dict[str, Any]:
         """Return what the cache holds: ``total_size_gb``, ``files_count``, ``last_updated``."""

@@ -24,7 +24,7 @@ FLOORS = {
     "bars": 8,
     "wiring": 9,
     "feed": 10, "jobs": 10, "utils": 10,
-    "data_manager": 11, "beyond_bars": 11,
+    "data_manager": 11,
     "cli": 12,
     "__main__": 13,
 }  # fmt: skip
@@ -43,7 +43,6 @@ SHIMS = {m.name for m in modules()} & {
     "utils.refresh_fundamentals_cache",
     "utils.periodic_fundamentals_refresh",
 }  # fmt: skip
-SIBLINGS_ALLOWED = {("data_manager", "beyond_bars")}
 
 
 def floor_violations(source: Module) -> list[str]:
@@ -69,8 +68,7 @@ def _is_allowed(source: Module, target: str, names: tuple[str, ...]) -> bool:
     has_own_floor = "." in source.name and source.name in FLOORS
     if top == source.top and not has_own_floor:
         return _is_allowed_inside(source, target)
-    here, there = _floor(source.name), _floor(target)
-    return there < here or (there == here and (source.top, top) in SIBLINGS_ALLOWED)
+    return _floor(target) < _floor(source.name)
 
 
 def _floor(name: str) -> int:
