@@ -1,4 +1,4 @@
-"""The only place that reads a clock, sleeps or rolls dice; tests hand in another."""
+"""The clock: the only module that reads time, sleeps or draws random numbers; tests pass another."""
 
 from __future__ import annotations
 

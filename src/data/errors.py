@@ -16,12 +16,12 @@ next one: :data:`FAILOVER_ERRORS`).
     │   ├── RefusedError                  AuthenticationError · EntitlementError
     │   │   └── RegionError               (an EntitlementError: of the country, not of the plan)
     │   ├── UnsupportedError              SymbolNotFoundError · CapabilityError
-    │   ├── NoDataError                   it answered, and there is nothing
-    │   ├── ResponseFormatError           it answered, and we cannot read it
+    │   ├── NoDataError                   it answered, and has nothing
+    │   ├── ResponseFormatError           it answered, and that cannot be read
     │   ├── QualityError                  it answered bars that cannot be bars
     │   ├── KindMismatchError             it answered bars of another kind than the series holds
     │   │   └── SpliceConflictError       (of the same kind, and yet they do not fit beside those)
-    │   └── CircuitOpenError              we did not ask
+    │   └── CircuitOpenError              it was not asked
     ├── AllProvidersFailedError (RuntimeError)
     │   └── UnknownSymbolError            (a SymbolNotFoundError, too)
     ├── IncompleteDataError (RuntimeError)
@@ -30,7 +30,8 @@ next one: :data:`FAILOVER_ERRORS`).
                                           · StorageError
 
 ``IncompleteDataWarning`` warns of a partial answer, ``ReadOnlyCacheWarning`` of a cache that cannot keep it.
-Messages say what, for whom, which bound, what to do; never a key, a query string or a whole body.
+Messages say what happened, to which series, which bound, and what to do; never a key, a query string
+or a whole body.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class DataError(Exception):
     """The root of all errors raised by this library.
 
     Args:
-        message: what happened, for whom, and which bound was hit.
+        message: what happened, to which series, and which bound was hit.
         provider, symbol: the vendor and the symbol concerned, where there is one.
         hint: what the user can do about it; it is printed after the message.
 
@@ -174,9 +175,9 @@ class UnavailableError(TransientError):
 
 
 class ForeignError(UnavailableError):
-    """A downloader that is not ours raised something of its own, kept as ``__cause__``.
+    """A user's downloader raised an error of its own, kept as ``__cause__``.
 
-    Nobody knows whether asking again would help, so the next vendor is asked.
+    Whether asking again would help is not known, so the next vendor is asked.
     """
 
     retry = False
@@ -186,8 +187,8 @@ class RateLimitedError(TransientError):
     """The vendor asked us to slow down.
 
     Attributes:
-        retry_after: for so many seconds, where it said so.
-        until_ms: until this instant in UTC milliseconds, where it said so by its clock.
+        retry_after: for so many seconds, where it names them.
+        until_ms: until this instant in UTC milliseconds, where it names one by its clock.
     """
 
     def __init__(
@@ -215,7 +216,7 @@ class EntitlementError(RefusedError):
 
 
 class RegionError(EntitlementError):
-    """The vendor serves nobody in this country, whatever the plan and whatever is asked."""
+    """The vendor serves no account in this country, whatever the plan and whatever is asked."""
 
 
 class UnsupportedError(ProviderError):
@@ -231,10 +232,10 @@ class CapabilityError(UnsupportedError):
 
 
 class NoDataError(ProviderError):
-    """The vendor answered, and says positively that there is nothing.
+    """The vendor answered, and reports positively that it has nothing.
 
     Attributes:
-        server_now_ms: the vendor's time at its answer, in UTC milliseconds; None where it said none.
+        server_now_ms: the vendor's time at its answer, in UTC milliseconds; None where it sent none.
     """
 
     server_now_ms: int | None = None
@@ -267,11 +268,11 @@ class CircuitOpenError(ProviderError):
 
 @dataclass(frozen=True)
 class Attempt:
-    """One vendor asked for one segment: who, how it ended, how long it took.
+    """One vendor asked for one segment: which, how it ended, how long it took.
 
     Attributes:
         provider: the vendor asked.
-        outcome, message: ``"ok"``, ``"empty"`` or the error's class; its own words, none for ``ok``.
+        outcome, message: ``"ok"``, ``"empty"`` or the error's class; its message, none for ``ok``.
         seconds: time spent on it.
         start_ms, end_ms: the segment asked for, stamps ``[start, end)`` in UTC milliseconds.
         rows, requests: bars received, and HTTP requests it took.
@@ -289,7 +290,7 @@ class Attempt:
 
 
 class AllProvidersFailedError(DataError, RuntimeError):
-    """Bars were missing, none cached, nobody could supply them; ``attempts`` lists who was asked."""
+    """Bars were missing, none cached, no vendor could supply them; ``attempts`` lists each request."""
 
     def __init__(
         self, message: str, *, attempts: Sequence[Attempt] = (), **context: str | None

@@ -46,7 +46,7 @@ class Network:
         return self._senders.own_sender(name, downloader, carrier, limits, keys)
 
     def stream_limiter(self, vendor: str, limits: Limits) -> Limiter:
-        """Return what paces the connecting to a vendor's stream within this process."""
+        """Return the limiter of connections to a vendor's stream within this process."""
         return self._senders.stream_limiter(vendor, limits)
 
     @property
@@ -55,13 +55,13 @@ class Network:
         return self._senders.leases
 
     def standing(self) -> list[Standing]:
-        """Return which vendors are left alone just now, and why."""
+        """Return which vendors are paused now, and why."""
         from .net.paused_vendors import standing
 
         return standing(self._senders.state) if self._senders.state else []
 
     def unknown_symbols(self) -> dict[str, int]:
-        """Return for how many symbols each vendor is not asked, because it said it knows none."""
+        """Return for how many symbols each vendor is not asked, because it does not know them."""
         from .net.paused_vendors import unknown_symbols
 
         return unknown_symbols(self._senders.state) if self._senders.state else {}

@@ -38,14 +38,14 @@ __all__ = [
     "reset_provider_selector",
 ]
 
-_NOBODY = "No suitable provider found"
+_NO_PROVIDER = "No suitable provider found"
 _HERE = sys.modules[__name__]  # where the factory is found, or what tests put in its place
 _REMEMBERED = 16_384
 _REMEMBERED_ORDERS = 4_096
 
 
 class _Order:
-    """The vendors of a series that can be built, in order, and what they were chosen by. Immutable.
+    """The vendors of a series that can be built, in order, and what the choice hangs on. Immutable.
 
     Args:
         names: the vendors.
@@ -54,7 +54,7 @@ class _Order:
         downloaders: as they are after the choice.
     """
 
-    __slots__ = ("_factory", "_held", "_keys", "_places", "names")
+    __slots__ = ("_factory", "_supplied", "_keys", "_places", "names")
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class _Order:
         downloaders: Mapping[str, Any],
     ) -> None:
         self.names, self._keys, self._places = names, keys, tuple(places)
-        self._held = tuple(map(downloaders.get, self._places))
+        self._supplied = tuple(map(downloaders.get, self._places))
         self._factory = globals().get("DataDownloaderFactory")
 
     def stands(self, downloaders: Mapping[str, Any]) -> bool:
@@ -72,7 +72,7 @@ class _Order:
         return (
             self._keys.stands()
             and self._factory is globals().get("DataDownloaderFactory")
-            and all(map(is_, map(downloaders.get, self._places), self._held))
+            and all(map(is_, map(downloaders.get, self._places), self._supplied))
         )
 
 
@@ -86,15 +86,15 @@ class _Slot:
 
 
 class ProviderSelector:
-    """Who is asked for what, by the rules.
+    """Which vendors are asked for which series, by the rules.
 
     Args:
         config_path: a rules file laid over the packaged one; it must exist.
         cache_dir: kept for programs that read it back; nothing is stored here.
         settings: resolved settings instead of the two above.
-        make_sender: gives a downloader what carries its requests; by default the process's own.
-        own_sender: gives what limits, repeats and counts calls of a downloader that the program
-            brings along, by its name, itself and what calls it; without it they are just made.
+        make_sender: gives a downloader what sends its requests; by default the process's own.
+        own_sender: gives what limits, repeats and counts the calls of a user's downloader, by its
+            name, itself and what calls it; without it the calls are just made.
 
     Attributes:
         downloaders: vendor name to downloader, filled as they are needed; it may be patched.
@@ -102,7 +102,7 @@ class ProviderSelector:
         cache_dir: root of the cache.
 
     Thread-safe. The methods that answer None or an empty list never raise for what they are asked;
-    :meth:`instrument` and :meth:`rule_for` say why.
+    :meth:`instrument` and :meth:`rule_for` raise the reason.
 
     Raises:
         RulesError: the rules file has mistakes; all of them are listed.
@@ -118,9 +118,9 @@ class ProviderSelector:
         make_sender: Callable[[str], Any] | None = None,
         own_sender: Callable[[str, object, Any], Any] | None = None,
     ) -> None:
-        found = load_settings(cache_dir, config_path) if settings is None else settings
-        self.config_path = str(found.rules_path or RELATIVE)
-        self.cache_dir = str(found.cache_dir)
+        resolved = load_settings(cache_dir, config_path) if settings is None else settings
+        self.config_path = str(resolved.rules_path or RELATIVE)
+        self.cache_dir = str(resolved.cache_dir)
         self.downloaders: dict[str, Any] = {}
         self.make_sender = make_sender
         self.own_sender = own_sender
@@ -129,7 +129,7 @@ class ProviderSelector:
         self._workshop: DownloaderPool | None = None
         self._plain: dict[str, Any] | None = None
         renew_after_fork(self)
-        self._use(load_rules(found.rules_path))
+        self._use(load_rules(resolved.rules_path))
 
     def after_fork(self) -> None:
         """Replace the lock in a forked child: a thread of the parent may hold it."""
@@ -162,8 +162,8 @@ class ProviderSelector:
     def _use(self, rules: Rules) -> None:
         with self._building:
             self._rules = rules
-            for said in rules.providers.values():
-                note_variables(said.api_key_env, said.secret_key_env)
+            for vendor in rules.providers.values():
+                note_variables(vendor.api_key_env, vendor.secret_key_env)
             self._plain = None
             if self._workshop is not None:
                 self._workshop.take_back(self.downloaders)
@@ -185,7 +185,7 @@ class ProviderSelector:
         if rule is None:
             lacking = f"no rule for {instrument.asset_class} lists that timeframe"
             raise NoProviderError(
-                f"{_NOBODY} for {instrument.symbol} {wanted}: {lacking}",
+                f"{_NO_PROVIDER} for {instrument.symbol} {wanted}: {lacking}",
                 symbol=instrument.symbol,
                 hint=f"add {wanted} to the timeframes of a rule in {self.config_path}",
             )
@@ -194,18 +194,18 @@ class ProviderSelector:
     # --- symbols ---------------------------------------------------------------------------
 
     def instrument(self, symbol: Any) -> Instrument:
-        """Return what ``symbol`` means.
+        """Return the instrument that ``symbol`` means.
 
         Raises:
             BadSymbolError: it is no symbol, or it is ambiguous; the message has the candidates.
-            NoProviderError: nothing tells what it is (a ``ValueError`` and a ``RuntimeError``).
+            NoProviderError: no rule classifies it (a ``ValueError`` and a ``RuntimeError``).
         """
         verdict = self._verdict(symbol)
         if isinstance(verdict, Instrument):
             return verdict
         shown, hint = symbol if isinstance(symbol, str) else None, verdict.hint or None
         if verdict.reason == "unknown":
-            message = f"{_NOBODY} for {symbol!r}: {verdict.message}"
+            message = f"{_NO_PROVIDER} for {symbol!r}: {verdict.message}"
             raise NoProviderError(message, symbol=shown, hint=hint)
         raise BadSymbolError(verdict.message, symbol=shown, hint=hint)
 
@@ -255,7 +255,7 @@ class ProviderSelector:
     def get_provider_with_failover(self, symbol: Any, timeframe: str) -> list[str]:
         """Return the vendors of the rule that can be built, in order; [] where no rule fits.
 
-        What a vendor serves, its health and its quota are not asked here: that is the plan's. The
+        What a vendor serves, its health and its quota do not count here: that is the plan's. The
         order is remembered until rules, keys, downloaders or what makes them change.
         """
         if not (isinstance(symbol, str) and isinstance(timeframe, str)):
@@ -311,7 +311,7 @@ class ProviderSelector:
         return None if name is None else self._initialize_downloader(name)
 
     def get_data_provider_config(self, symbol: Any, interval: str | None = None) -> ProviderConfig:
-        """Return who is asked for ``symbol`` and with what; days where no timeframe is given."""
+        """Return the vendor for ``symbol`` and its arguments; of days where no timeframe is given."""
         timeframe = interval or "1d"
         instrument = self._known(symbol)
         first = self._named_first(instrument, timeframe)

@@ -1,4 +1,4 @@
-"""What this process and this machine have left, as far as the system tells it."""
+"""Memory and processor time of this process and machine, where the system reports them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory in bytes; None where this system does not tell.
+    """Memory in bytes; None where this system does not report it.
 
     Attributes:
         used: held by this process now.

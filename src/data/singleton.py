@@ -1,4 +1,4 @@
-"""The one thing of its kind in a process, made when it is first asked for."""
+"""Singletons of a process, made at the first call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Singleton(Generic[T]):
-    """The one thing of its kind. Thread-safe; a forked child makes its own, like its parent's.
+    """The one instance in a process. Thread-safe; a forked child makes its own, like its parent's.
 
     Lives as long as the process: it is a module's own, made when the module is loaded.
 

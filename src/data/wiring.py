@@ -37,9 +37,9 @@ __all__ = ["Services", "build", "network_of"]
 
 
 class _Networks:
-    """The network of an installation, made by whoever needs it first. Thread-safe, fork-aware.
+    """The network of an installation, made when it is first needed. Thread-safe, fork-aware.
 
-    An answer from the cache needs none, and a short program most of its time for imports.
+    An answer from the cache needs none, and importing it takes long.
 
     Args:
         make: makes it; called once.
@@ -76,7 +76,7 @@ class _Networks:
         self._lock = threading.Lock()
 
 
-# The data manager of this process. It stands here for those below the facade that need it too.
+# The data manager of this process; here because modules below the facade need it, too.
 MANAGER: Singleton[Any] = Singleton(
     "data manager",
     lambda made: (made._services.settings.cache_dir, made._services.settings.rules_path),
@@ -85,7 +85,7 @@ MANAGER: Singleton[Any] = Singleton(
 
 @dataclass(frozen=True)
 class Services:
-    """What the facade and the jobs work with, joined."""
+    """The services that the facade and the jobs work with, joined."""
 
     settings: Settings
     clock: Clock
@@ -103,14 +103,14 @@ class Services:
     # Of the next two, threads that ask first at the same time may make two: no harm is done.
     @cached_property
     def figures(self) -> FiguresService:
-        """What tells funding rates, open interest and the like."""
+        """Funding rates, open interest and the like."""
         from .bars.figures import FiguresService
 
         return FiguresService(self.cache, self.selector, self.clock, self.networks.leases)
 
     @cached_property
     def fundamentals(self) -> FundamentalsService:
-        """What tells of companies and coins."""
+        """Fundamentals of companies and coins."""
         from .fundamentals.service import FundamentalsService
 
         return FundamentalsService(self.settings, self.selector, self.clock, self.observer.failed)
@@ -153,7 +153,7 @@ def build(
     Args:
         cache_dir, config_path, clock: as for the data manager.
         retry: how often and how long vendors are asked again; by default as the rules say.
-        observer: counts and tells; by default one of its own.
+        observer: counts calls and passes on events; by default one of its own.
 
     Raises:
         ConfigError: the configuration is wrong.
@@ -209,7 +209,7 @@ def network_of(
     retry: RetryPolicy | None = None,
     observer: Observer | None = None,
 ) -> Network:
-    """Return the connections and limits as settings and rules want them; nothing is made."""
+    """Return connections and limits by settings and rules; nothing is opened."""
     from .net.senders import senders_of
     from .network import Network
 
@@ -218,12 +218,12 @@ def network_of(
 
 
 def facts_of(rules: Rules) -> dict[str, dict[str, Any]]:
-    """Return what the metadata tell other tools of each vendor: reliability (0 to 1), limit."""
+    """Return what stands in the metadata for other tools: each vendor's reliability (0 to 1), limit."""
     facts: dict[str, dict[str, Any]] = {}
-    for name, said in rules.providers.items():
-        facts[name] = told = {}
-        if (grade := said.facts.get("reliability")) is not None:
-            told["reliability"] = grade / 5
-        if limit := said.rate_limits.get("requests_per_minute"):
-            told["rate_limit"] = f"{limit:g}/minute"
+    for name, vendor in rules.providers.items():
+        facts[name] = entry = {}
+        if (grade := vendor.facts.get("reliability")) is not None:
+            entry["reliability"] = grade / 5
+        if limit := vendor.rate_limits.get("requests_per_minute"):
+            entry["rate_limit"] = f"{limit:g}/minute"
     return facts

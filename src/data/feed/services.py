@@ -30,7 +30,7 @@ class FeedBars:
 
     Args:
         cache_dir, config_path, clock: as for the data manager.
-        observer: counts and tells; by default one of its own.
+        observer: counts calls and passes on events; by default one of its own.
 
     Attributes:
         provider_selector: symbol to vendors.

@@ -86,10 +86,10 @@ class RateLimiter:
         self._count("failures")
         self._count("consecutive_failures")
         factor, longest = self._backoff
-        told = getattr(error, "retry_after", None)
+        pause_s = getattr(error, "retry_after", None)
         # The exponent is bounded: the pause has reached its cap long before.
         grown = factor ** min(self._stats["consecutive_failures"], 60)
-        self._limiter.pause(min(longest, grown) if told is None else float(told))
+        self._limiter.pause(min(longest, grown) if pause_s is None else float(pause_s))
 
     def get_stats(self) -> dict[str, Any]:
         """Return counts since the last reset and the limits."""

@@ -114,8 +114,8 @@ def _run(func: Callable[[], T], backoff: Backoff, clock: Clock) -> T:
         except backoff.exceptions as exc:
             if attempt >= backoff.max_attempts or isinstance(exc, _NEVER):
                 raise
-            told = getattr(exc, "retry_after", None) or 0.0
-            wait = min(backoff.max_delay, max(waits.backoff(attempt, clock.jitter() / 4), told))
+            pause_s = getattr(exc, "retry_after", None) or 0.0
+            wait = min(backoff.max_delay, max(waits.backoff(attempt, clock.jitter() / 4), pause_s))
             if backoff.on_retry is not None:
                 backoff.on_retry(attempt, exc, wait)
         clock.sleep(wait)

@@ -1,4 +1,4 @@
-"""Checks of a frame of bars, told as lists of sentences.
+"""Checks of a frame of bars, reported as lists of sentences.
 
 Rows are judged by :func:`~src.data.prices.quality.are_bars`, like every answer before it is
 stored: a row that the store would not take makes a frame invalid and lowers its score. Gaps are
@@ -37,7 +37,7 @@ Hours = NDArray[np.float64]
 
 @dataclass
 class ValidationResult:
-    """What is to be said about a frame of bars.
+    """The findings about a frame of bars.
 
     Attributes:
         is_valid, errors: as of :func:`validate_ohlcv_data`.
@@ -158,20 +158,20 @@ def validate_price_consistency(
 ) -> list[str]:
     """Return what is wrong with prices: their range, their order in a row, jumps of the close."""
     errors = []
-    held = {name: _numbers(df, name) for name in PRICES if name in df}
-    for name, values in held.items():
+    columns = {name: _numbers(df, name) for name in PRICES if name in df}
+    for name, values in columns.items():
         if negative := int((values < 0).sum()):
             errors.append(f"Column '{name}' has {negative} negative prices")
         if low := int((values < min_price).sum()):
             errors.append(f"Column '{name}' has {low} prices below {min_price:g}")
         if high := int((values > max_price).sum()):
             errors.append(f"Column '{name}' has {high} prices above {max_price:g}")
-    if len(held) == len(PRICES):
-        complete = ~np.isnan(np.stack(list(held.values()))).any(axis=0)
+    if len(columns) == len(PRICES):
+        complete = ~np.isnan(np.stack(list(columns.values()))).any(axis=0)
         if odd := int((complete & ~ordered(_table(df))).sum()):
             errors.append(f"Found {odd} rows that break 0 < low <= open, close <= high")
-    if "close" in held:
-        close = held["close"][held["close"] > 0]
+    if "close" in columns:
+        close = columns["close"][columns["close"] > 0]
         jumps = int((np.abs(np.diff(close) / close[:-1]) * 100 > max_price_change_pct).sum())
         if jumps:
             errors.append(f"Found {jumps} price changes > {max_price_change_pct:g}%")
