@@ -116,7 +116,7 @@ def test_a_late_bar_that_was_thought_absent_is_still_given_in_order() -> None:
 @pytest.mark.parametrize("past", [0, 1, 59_999, 60_000, 12_345_678])
 def test_the_quick_slots_answer_what_the_calendar_answers(label: str, past: int) -> None:
     grid = BarGrid(ALWAYS, Timeframe.parse(label), "clock")
-    quick = slots_of(grid, ALWAYS, grid.timeframe)
+    quick = slots_of(grid)
     assert quick.next_open(BEGAN + past) == grid.next_open(BEGAN + past)
 
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from .output import console
@@ -16,20 +16,15 @@ if TYPE_CHECKING:
     from ..cache.format.lane_entry import LaneEntry
     from ..cache.other_data import OtherPart
     from ..cache.store import SeriesView
-    from ..cache.unified_cache import UnifiedCache
     from ..data_manager import DataManager
     from ..model.series import SeriesKey
     from ..model.timeframe import Timeframe
+    from ..wiring import Services
+
+    # What has a cache, as ``.cache``.
+    Installation = DataManager | Services
 
 _SYMBOLS_SHOWN = 12
-
-
-class Holds(Protocol):
-    """What has a cache: a data manager, or the services behind it."""
-
-    @property
-    def cache(self) -> UnifiedCache:
-        """The cache."""
 
 
 def manager_of(args: argparse.Namespace) -> DataManager:
@@ -53,7 +48,7 @@ def check_folder(args: argparse.Namespace) -> None:
         )
 
 
-def chosen(manager: Holds, symbol: str | None, label: str | None = None) -> list[SeriesKey]:
+def chosen(manager: Installation, symbol: str | None, label: str | None = None) -> list[SeriesKey]:
     """Return the series that are meant, in all their lanes; all of them where none is named.
 
     Raises:
@@ -73,7 +68,7 @@ def chosen(manager: Holds, symbol: str | None, label: str | None = None) -> list
 
 
 def chosen_with_others(
-    manager: Holds, symbol: str | None, label: str | None = None
+    manager: Installation, symbol: str | None, label: str | None = None
 ) -> tuple[list[SeriesKey], list[OtherPart]]:
     """Return the series that are meant, and the tables and fundamentals; raises as :func:`chosen`.
 
@@ -87,7 +82,7 @@ def chosen_with_others(
     return manager.cache.maintenance.series(name, frame), others
 
 
-def meant(manager: Holds, text: str) -> str:
+def meant(manager: Installation, text: str) -> str:
     """Return the cached symbol that is meant: as it lies there, or as it is understood.
 
     Raises:
@@ -105,7 +100,7 @@ def frame_of(text: str) -> Timeframe:
     return Timeframe.parse(text)
 
 
-def _there_is(manager: Holds, symbol: str) -> str:
+def _there_is(manager: Installation, symbol: str) -> str:
     own = [name_of(key, symbol=False) for key in manager.cache.maintenance.series(symbol)]
     if own:
         return f"of {symbol} there is {', '.join(own)}"
@@ -124,7 +119,7 @@ def name_of(key: SeriesKey, *, symbol: bool = True) -> str:
     return f"{key.symbol} {lane}" if symbol else lane
 
 
-def listed(manager: Holds, *, check: bool = False) -> list[dict[str, Any]]:
+def listed(manager: Installation, *, check: bool = False) -> list[dict[str, Any]]:
     """Return one plain entry for each stored series.
 
     By what the index knows, or else the documents say; with ``check`` every file is read, and an
@@ -143,12 +138,14 @@ def listed(manager: Holds, *, check: bool = False) -> list[dict[str, Any]]:
     return found
 
 
-def entries(manager: Holds, keys: Sequence[SeriesKey]) -> list[dict[str, Any]]:
+def entries(manager: Installation, keys: Sequence[SeriesKey]) -> list[dict[str, Any]]:
     """Return one plain entry for each series; one that cannot be read says why."""
     return [_entry(manager, key) for key in keys]
 
 
-def _entry(manager: Holds, key: SeriesKey, indexed: LaneEntry | None = None) -> dict[str, Any]:
+def _entry(
+    manager: Installation, key: SeriesKey, indexed: LaneEntry | None = None
+) -> dict[str, Any]:
     from ..errors import DataError
 
     entry = {

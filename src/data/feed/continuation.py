@@ -10,21 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 from heapq import heappop, heappush
-from typing import Protocol
 
 from ..calendars.calendar import MarketCalendar
+from ..calendars.gaps import BarGrid
 from ..calendars.session import ALWAYS_OPEN
 from ..model.instant import DAY_MS, date_of
 from ..model.span import Span, subtract
 from ..model.stream import LiveBar
-from ..model.timeframe import Timeframe
-
-
-class Slots(Protocol):
-    """Where bars are expected; see :class:`~.calendars.gaps.Grid`."""
-
-    def next_open(self, stamp_ms: int) -> int:
-        """Return the first expected stamp at or after ``stamp_ms``."""
 
 
 class EvenSlots:
@@ -38,8 +30,9 @@ class EvenSlots:
         return -(-stamp_ms // self._step_ms) * self._step_ms
 
 
-def slots_of(grid: Slots, calendar: MarketCalendar, timeframe: Timeframe) -> Slots:
+def slots_of(grid: BarGrid) -> BarGrid | EvenSlots:
     """Return the quickest slots there are for a series; they answer what ``grid`` answers."""
+    calendar, timeframe = grid.calendar, grid.timeframe
     step_ms = timeframe.step_ms or 0
     even = calendar.name == ALWAYS_OPEN and timeframe.is_intraday and DAY_MS % step_ms == 0
     return EvenSlots(step_ms) if even else grid
@@ -61,7 +54,7 @@ class Continuation:
         doubled: bars that were offered again after they were given.
     """
 
-    def __init__(self, slots: Slots, start_ms: int) -> None:
+    def __init__(self, slots: BarGrid | EvenSlots, start_ms: int) -> None:
         self.frontier = start_ms
         self.last = start_ms - 1
         self.doubled = 0

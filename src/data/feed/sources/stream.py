@@ -172,7 +172,7 @@ class StreamThread:
         self._sink = sink
         self._is_stopped = False
         self._now = SteadyNow(source.clock)
-        self._slots = slots_of(source.grid, source.grid.calendar, source.grid.timeframe)
+        self._slots = slots_of(source.grid)
         self._continuation: Continuation | None = None
         self._early: list[LiveBar] = []
         self._recent: deque[LiveBar] = deque(maxlen=_REMEMBERED)

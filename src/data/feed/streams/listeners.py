@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from ...calendars.bar_builders import MinuteBars, TradeBars
 from ...clock import Clock
 from ...errors import DataError
@@ -12,8 +10,15 @@ from ..sources.base import Sink
 from ..sources.stream import SteadyNow
 
 
-class Listener(Protocol):
-    """What a connection calls for one subscription; no method blocks, one thread calls."""
+class Listener:
+    """What a connection calls for one subscription: reports its state to a sink.
+
+    No method blocks; one thread calls.
+    """
+
+    def __init__(self, sink: Sink, clock: Clock) -> None:
+        self._sink = sink
+        self._clock = clock
 
     def bar(self, bar: LiveBar) -> None:
         """Take a bar as it came."""
@@ -26,71 +31,34 @@ class Listener(Protocol):
 
     def connected(self) -> None:
         """From now on everything comes."""
-
-    def lost(self, reason: str) -> None:
-        """Nothing comes until ``connected`` again."""
-
-    def end(self, error: DataError | None) -> None:
-        """Nothing will ever come again."""
-
-    def tick(self) -> None:
-        """Look at the clock: called now and then, whether anything comes or not."""
-
-
-class StandListener:
-    """Reports the state of the connection to a sink, as all listeners do."""
-
-    def __init__(self, sink: Sink, clock: Clock) -> None:
-        self._sink = sink
-        self._clock = clock
-
-    def trade(self, trade: Trade) -> None:
-        """Do nothing: a vendor that sends bars sends them whole."""
-
-    def connected(self) -> None:
-        """See :class:`Listener`."""
         self._tell(StreamState.BACKFILLING, "connected")
 
     def lost(self, reason: str) -> None:
-        """See :class:`Listener`."""
+        """Nothing comes until ``connected`` again."""
         self._tell(StreamState.CONNECTING, reason)
 
     def end(self, error: DataError | None) -> None:
-        """See :class:`Listener`."""
+        """Nothing will ever come again."""
         self._sink.end(error)
 
     def tick(self) -> None:
-        """Do nothing."""
+        """Look at the clock: called now and then, whether anything comes or not."""
 
     def _tell(self, state: StreamState, reason: str) -> None:
         self._sink.status(StreamStatus(state, reason, self._clock.now_ms()))
 
 
-class BarListener(StandListener):
+class BarListener(Listener):
     """Passes bars on to a sink."""
 
     def __init__(self, sink: Sink, clock: Clock) -> None:
         super().__init__(sink, clock)
-        self.bar = sink.bar  # the way of every message: nothing in between
-        self.revised = sink.revised
+        # As every message comes here, nothing lies in between.
+        self.bar = sink.bar  # type: ignore[method-assign]
+        self.revised = sink.revised  # type: ignore[method-assign]
 
 
-class Builder(Protocol):
-    """What bars are built by: :class:`~.calendars.bar_builders.TradeBars` or ``MinuteBars``."""
-
-    owed_ms: int | None
-
-    def restart(self, now_ms: int) -> None:
-        """Begin to listen."""
-
-    def pause(self) -> None:
-        """Listen no more."""
-
-    def closed_by(self, now_ms: int) -> list[LiveBar]:
-        """Return the bars whose time is over."""
-
-
-class BuildingListener(StandListener):
+class BuildingListener(Listener):
     """Builds bars; one that was not listened to as a whole is never given as closed.
 
     Args:
@@ -99,16 +67,10 @@ class BuildingListener(StandListener):
         bars: what they are built by.
     """
 
-    def __init__(self, sink: Sink, clock: Clock, bars: Builder) -> None:
+    def __init__(self, sink: Sink, clock: Clock, bars: TradeBars | MinuteBars) -> None:
         super().__init__(sink, clock)
         self._bars = bars
         self._now = SteadyNow(clock)
-
-    def bar(self, bar: LiveBar) -> None:
-        """Do nothing: the bars wanted are not sent."""
-
-    def revised(self, bar: LiveBar) -> None:
-        """Do nothing, likewise."""
 
     def connected(self) -> None:
         """See :class:`Listener`."""
