@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from src.data.bars.answer import answer
-from src.data.cache.read import range_reader
+from src.data.cache.read import series_reader
 from src.data.cache.read.columnar_cache import Sidecars
 from src.data.data_manager import DataManager
 
@@ -19,7 +19,7 @@ CASES = {
     "a year of days": ("BTCUSDT", "1d", "2023-01-01", "2023-12-31"),
     "a year of days of a share": ("AAPL", "1d", "2023-01-01", "2023-12-31"),
 }
-_READING = [(range_reader, "read_year"), (Sidecars, "read")]
+_READING = [(series_reader, "read_year"), (Sidecars, "read")]
 _FRAME = [(answer, "build_frame")]
 _NOTE = (
     "Microseconds of a warm hit. *reading*: finding, verifying and decoding the stored bars. "

@@ -14,9 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
+from src.data.cache.format.documents import dump_meta, dump_series
 from src.data.cache.format.gzip_member import file_id, verify
-from src.data.cache.format.series_document import dump_series
-from src.data.cache.format.year_document import dump_meta
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.calendars.calendar import calendar_for
 from src.data.clock import ManualClock, SystemClock

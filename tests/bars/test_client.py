@@ -15,9 +15,9 @@ import pytest
 from src.data.bars.client import BarsClient, Wishes
 from src.data.bars.lookup import Derived, Hit, LookupResult, Miss, PartialHit
 from src.data.cache.retention.clear import evict_year
-from src.data.cache.retention.drop import drop_derived
 from src.data.cache.retention.eviction import PINNED
 from src.data.cache.retention.inventory import Inventory
+from src.data.cache.retention.trim import drop_derived
 from src.data.cache.store import BarStore, Commit, CommitPiece, Suspect
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager

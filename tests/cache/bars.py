@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from src.data.cache.format.coverage_document import StretchDocument, coverage_of
+from src.data.cache.format.documents import StretchDocument, coverage_of
 from src.data.cache.store import BarStore, CommitPiece
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk

@@ -22,13 +22,12 @@ import pytest
 from src.data.cache import actions
 from src.data.cache.actions import ActionBook, load_book
 from src.data.cache.format import json_document
+from src.data.cache.format.documents import SeriesMeta, YearMeta, load_meta, load_series
 from src.data.cache.format.gzip_member import Header, Member, build, file_id, verify, walk
 from src.data.cache.format.json_document import DamagedError
-from src.data.cache.format.series_document import SeriesMeta, load_series
-from src.data.cache.format.year_document import YearMeta, load_meta
 from src.data.cache.read import year_file
 from src.data.cache.recovery import recover
-from src.data.cache.recovery import salvage as salvages
+from src.data.cache.recovery import recover as salvages
 from src.data.cache.store import BarStore, Commit, SeriesView
 from src.data.cache.write import series as lanes
 from src.data.errors import CorruptEntryError

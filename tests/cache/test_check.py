@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cache.format.year_document import dump_meta, load_meta
+from src.data.cache.format.documents import dump_meta, load_meta
+from src.data.cache.maintenance import repair_series
 from src.data.cache.recovery.check import Finding, check_actions, check_series, same_bits, waiting
-from src.data.cache.recovery.repair import repair_series
 from src.data.cache.store import BarStore, Commit
 from src.data.disk.files import Disk
 from src.data.model.actions import Action

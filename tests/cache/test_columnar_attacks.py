@@ -32,9 +32,9 @@ from src.data.cache.format.gzip_member import file_id
 from src.data.cache.read.columnar_cache import WholeYear
 from src.data.cache.read.columnar_reader import ColumnarFile, open_columns
 from src.data.cache.read.columnar_writer import append_rows, write_new
-from src.data.cache.read.year_reader import read_state
-from src.data.cache.retention.drop import drop_derived
+from src.data.cache.read.series_reader import read_state
 from src.data.cache.retention.inventory import Inventory
+from src.data.cache.retention.trim import drop_derived
 from src.data.cache.store import BarStore, Commit
 from src.data.disk.files import Disk, DiskStep
 from src.data.model.bars import BarTable

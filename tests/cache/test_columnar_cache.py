@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from src.data.cache.format.columnar import ColumnSource, Part
-from src.data.cache.format.year_document import YearState
+from src.data.cache.format.documents import YearState
 from src.data.cache.read import columnar_cache as module
 from src.data.cache.read.columnar_cache import Sidecars, WholeYear
 from src.data.cache.read.lru_cache import LruCache

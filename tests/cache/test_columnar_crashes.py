@@ -16,8 +16,8 @@ import pytest
 from src.data.cache.compact import compact_series
 from src.data.cache.read.columnar_reader import ColumnarFile
 from src.data.cache.retention.clear import evict_year
-from src.data.cache.retention.drop import drop_derived
 from src.data.cache.retention.inventory import Inventory
+from src.data.cache.retention.trim import drop_derived
 from src.data.cache.store import BarStore, Commit
 from src.data.model.bars import BarTable
 from src.data.model.instant import MINUTE_MS

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from src.data.cache.format.coverage_document import StretchDocument
+from src.data.cache.format.documents import StretchDocument
 from src.data.model.canonical import canonical
 from src.data.model.coverage import Coverage, Covered, Splice
 from src.data.model.kind import Basis, Kind

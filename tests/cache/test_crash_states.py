@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 import pytest
 
+from src.data.cache.format.documents import YearMeta, YearState
 from src.data.cache.format.gzip_member import Member
-from src.data.cache.format.year_document import YearMeta, YearState
-from src.data.cache.read import series_index
+from src.data.cache.read import series_reader
 from src.data.cache.recovery import recover
 from src.data.cache.store import BarStore, Commit, Suspect
 from src.data.cache.write import commit as commit_run
@@ -776,7 +776,7 @@ def test_another_order_breaks_a_rewrite(
 @pytest.mark.parametrize("owner, name, worse, scenario", [
     (SeriesFiles, "sweep", lambda self: self.disk.list(self.paths.folder), "hole"),
     (recover, "_cut", lambda lane, year, size: None, "append"),
-    (series_index, "_next_due", lambda series, newest: series and series.next_due, "nothings"),
+    (series_reader, "_next_due", lambda series, newest: series and series.next_due, "nothings"),
     (year_commit, "takes_trust", lambda before, after: False, "suspect"),
 ])  # fmt: skip
 def test_each_guard_guards(

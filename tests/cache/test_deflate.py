@@ -9,16 +9,16 @@ from types import ModuleType
 
 import pytest
 
-from src.data.cache.format import deflate
+from src.data.cache.format import gzip_member
 
 
 def test_a_library_that_is_loaded_sums_up_little_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "isal.isal_zlib", raising=False)
-    assert deflate.summing(8) is zlib.crc32
+    assert gzip_member.summing(8) is zlib.crc32
     loaded = ModuleType("isal.isal_zlib")
     loaded.crc32 = lambda data, value=0: zlib.crc32(data, value)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "isal.isal_zlib", loaded)
-    assert deflate.summing(8) is loaded.crc32
+    assert gzip_member.summing(8) is loaded.crc32
 
 
 LIBRARIES = ["zlib", "isal"]
@@ -30,47 +30,47 @@ def stream(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> m
     """Return a text deflated by either library, to be inflated by it too."""
     if request.param == "isal":
         pytest.importorskip("isal")
-    monkeypatch.setattr(deflate, "_is_worth_it", lambda size: request.param == "isal")
-    return memoryview(deflate.deflated(TEXT))
+    monkeypatch.setattr(gzip_member, "_is_worth_it", lambda size: request.param == "isal")
+    return memoryview(gzip_member.deflated(TEXT))
 
 
 @pytest.mark.parametrize("text", [b"short", TEXT * 2], ids=["short", "long"])
 def test_isal_is_not_needed(text: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "isal", None)
     monkeypatch.delitem(sys.modules, "isal.isal_zlib", raising=False)
-    stream = deflate.deflated(text)
+    stream = gzip_member.deflated(text)
     assert zlib.decompress(stream, -zlib.MAX_WBITS) == text
-    assert deflate.inflated_stream(memoryview(stream), len(text)) == text
-    assert deflate.checksum(text) == zlib.crc32(text)
+    assert gzip_member.inflated_stream(memoryview(stream), len(text)) == text
+    assert gzip_member.checksum(text) == zlib.crc32(text)
 
 
 def test_a_text_comes_back(stream: memoryview) -> None:
-    assert deflate.inflated_stream(stream, len(TEXT)) == TEXT
+    assert gzip_member.inflated_stream(stream, len(TEXT)) == TEXT
 
 
 @pytest.mark.parametrize("claimed", [len(TEXT) - 1, len(TEXT) + 1, 0])
 def test_a_text_that_is_not_as_long_as_claimed(stream: memoryview, claimed: int) -> None:
     with pytest.raises(ValueError, match=f"do not inflate to the {claimed} bytes"):
-        deflate.inflated_stream(stream, claimed)
+        gzip_member.inflated_stream(stream, claimed)
 
 
 @pytest.mark.parametrize("end", [-1, -1000, 0])
 def test_a_stream_that_is_cut_off(stream: memoryview, end: int) -> None:
     with pytest.raises(ValueError, match="do not inflate to"):
-        deflate.inflated_stream(stream[:end] if end else stream[:0], len(TEXT))
+        gzip_member.inflated_stream(stream[:end] if end else stream[:0], len(TEXT))
 
 
 def test_a_stream_that_is_none(stream: memoryview) -> None:
     with pytest.raises(ValueError, match="do not inflate"):
-        deflate.inflated_stream(memoryview(b"\xff" * 1000), len(TEXT))
+        gzip_member.inflated_stream(memoryview(b"\xff" * 1000), len(TEXT))
 
 
 def test_what_claims_little_is_not_inflated_further(stream: memoryview) -> None:
-    bomb = memoryview(deflate.deflated(bytes(50_000_000)))
+    bomb = memoryview(gzip_member.deflated(bytes(50_000_000)))
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match="to the 100 bytes"):
-            deflate.inflated_stream(bomb, 100)
+            gzip_member.inflated_stream(bomb, 100)
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cache.read.derived_paths import path_of, series_of, writing
+from src.data.cache.read.columnar_cache import path_of, series_of, writing
 from src.data.disk.files import Disk
 from src.data.errors import LockTimeoutError
 from src.data.model.series import SeriesKey

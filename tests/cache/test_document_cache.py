@@ -10,12 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.data.cache.format.documents import load_meta, load_series
 from src.data.cache.format.gzip_member import file_id
-from src.data.cache.format.series_document import load_series
-from src.data.cache.format.year_document import load_meta
-from src.data.cache.read import document_cache as module
-from src.data.cache.read.document_cache import DocumentCache
-from src.data.cache.read.lru_cache import LruCache
+from src.data.cache.read import lru_cache as module
+from src.data.cache.read.lru_cache import DocumentCache, LruCache
 from src.data.cache.store import BarStore, Commit
 from src.data.cache.write import series as lanes
 from src.data.disk.files import Disk

@@ -16,8 +16,7 @@ from src.data.cache.retention import eviction, manager, usage
 from src.data.cache.retention.clear import evict_year
 from src.data.cache.retention.eviction import Holding, choose, keep_all
 from src.data.cache.retention.inventory import Inventory
-from src.data.cache.retention.last_uses import LastUses
-from src.data.cache.retention.manager import RetentionLimits, RetentionManager
+from src.data.cache.retention.manager import LastUses, RetentionLimits, RetentionManager
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk

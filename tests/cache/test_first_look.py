@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from src.data.cache.format import json_document, series_document, year_document
+from src.data.cache.format import documents, json_document
 from src.data.cache.format.gzip_member import file_id
 from src.data.cache.store import BarStore, Commit, SeriesView
 from src.data.cache.write import series as lane
@@ -174,13 +174,11 @@ def test_what_is_damaged_is_found_and_repaired(tmp_path: Path, what: str) -> Non
     ODD[what](document)
     written(tmp_path, document)
     with pytest.raises(json_document.DamagedError):
-        year_document.load_meta((lane_folder(tmp_path) / META).read_bytes(), file_id(DAILY, 2024))
+        documents.load_meta((lane_folder(tmp_path) / META).read_bytes(), file_id(DAILY, 2024))
     store = store_in(tmp_path, Quick())
     assert store.view(DAILY).rows == 9
     data = (lane_folder(tmp_path) / META).read_bytes()
-    assert year_document.load_meta(data, file_id(DAILY, 2024)).state.rows == 9, (
-        "repaired by the look"
-    )
+    assert documents.load_meta(data, file_id(DAILY, 2024)).state.rows == 9, "repaired by the look"
     assert numbers(store.read(DAILY, EVER)[0]) == [*range(9)]
 
 
@@ -210,8 +208,8 @@ def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
     data, identity = (lane_folder(tmp_path) / META).read_bytes(), file_id(DAILY, 2024)
     series = (lane_folder(tmp_path) / "series.json").read_bytes()
     for whole, load in (
-        (data, lambda read: year_document.load_meta(read, identity)),
-        (series, lambda read: series_document.load_series(read, DAILY)),
+        (data, lambda read: documents.load_meta(read, identity)),
+        (series, lambda read: documents.load_series(read, DAILY)),
     ):
         assert load(whole) is not None
         for position in range(len(whole) - 1):
@@ -255,9 +253,9 @@ def test_what_is_sealed_and_cannot_be_read_is_damage(value: bytes) -> None:
     data = b'{"sha256": "' + seal + b'",' + text[1:] + b"\n"
     assert json_document.text_of(data) == text
     with pytest.raises(json_document.DamagedError):
-        year_document.load_meta(data, "x")
+        documents.load_meta(data, "x")
     with pytest.raises(json_document.DamagedError):
-        series_document.load_series(data, DAILY)
+        documents.load_series(data, DAILY)
 
 
 def test_a_text_that_looks_like_a_key_leads_nobody_astray(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ from typing import TypeVar
 import pytest
 
 from src.data.cache.legacy import migrate
-from src.data.cache.legacy.migrate import OldFile, migrate_series
-from src.data.cache.legacy.prune import Pruned, prune_series
+from src.data.cache.legacy.migrate import OldFile, Pruned, migrate_series, prune_series
 from src.data.cache.store import BarStore, Commit
 from src.data.disk.files import Disk, DiskStep
 from src.data.errors import CorruptEntryError

@@ -8,7 +8,7 @@ import struct
 import pandas as pd
 import pytest
 
-from src.data.cache.plain_csv import csv_text, read_csv
+from src.data.cache.format.csv_rows import csv_text, read_csv
 
 
 def test_every_float_survives() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from src.data.cache.store import BarStore, Commit
-from src.data.cache.write.protocols import expired, sweep_versions, versions
+from src.data.cache.write.year_writer import expired, sweep_versions, versions
 from src.data.disk.atomic import NO_LINKS
 from src.data.errors import StorageError
 from src.data.model.retention import Retention

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from src.data.cache.format.year_document import YearState
-from src.data.cache.read import range_reader
-from src.data.cache.read.series_index import IndexEntry
+from src.data.cache.format.documents import YearState
+from src.data.cache.read import series_reader
+from src.data.cache.read.series_reader import IndexEntry
 from src.data.cache.store import ActionBook, BarStore, Commit, Seal
 from src.data.cache.write.series import SeriesFiles
 from src.data.model.series import SeriesKey
@@ -237,12 +237,12 @@ def test_where_only_some_years_are_held_the_others_are_not_left_out(tmp_path: Pa
 def test_a_year_cleared_meanwhile_is_missing_from_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = range_reader.read_year
+    read = series_reader.read_year
 
     def cleared(lane: SeriesFiles, year: int, *more: Any) -> Any:
         return None if year == 2024 else read(lane, year, *more)
 
-    monkeypatch.setattr(range_reader, "read_year", cleared)
+    monkeypatch.setattr(series_reader, "read_year", cleared)
     rows, coverage = halves(tmp_path).read(DAILY, EVER)
     assert numbers(rows) == [*range(-9, 0)]
     assert [part.span for part in coverage] == [days(-9, 0)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from src.data.cache.format.gzip_member import Member, build
-from src.data.cache.recovery.salvage import salvage, scan
+from src.data.cache.recovery.recover import salvage, scan
 from src.data.cache.store import Commit
 from tests.cache.bars import DAILY, EVER, lane_folder, numbers, piece, same, store_in, table
 from tests.cache.damage import DATA, bars, change, flipped, members, quarantined, three_members

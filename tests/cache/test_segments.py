@@ -12,7 +12,7 @@ import pytest
 
 from src.data.cache.format.csv_rows import encode_rows
 from src.data.cache.store import Commit
-from src.data.cache.write import compose, segments
+from src.data.cache.write import segments, year_writer
 from src.data.model.bars import BarTable
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import MINUTE_MS
@@ -73,7 +73,7 @@ def test_only_what_is_new_is_written_number_by_number(
         return encode_rows(table, columns)
 
     monkeypatch.setattr(segments, "_WORTH_FINDING", 1)
-    monkeypatch.setattr(compose, "encode_rows", counted)
+    monkeypatch.setattr(year_writer, "encode_rows", counted)
     store = store_in(tmp_path)
     store.commit(MINUTES, Commit((minutes(0, 4000),)))
     for n in (2000, 2001):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from src.data.cache.format import json_document
-from src.data.cache.format.series_document import SeriesMeta, dump_series, load_series
+from src.data.cache.format.documents import SeriesMeta, dump_series, load_series
 from src.data.errors import FormatVersionError
 from src.data.model.coverage import Coverage
 from src.data.model.kind import Basis, Kind

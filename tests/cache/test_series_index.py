@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cache.read.series_index import IndexEntry
+from src.data.cache.read.series_reader import IndexEntry
 from src.data.cache.store import BarStore, Commit, Suspect
 from src.data.model.bars import Bar
 from src.data.model.instant import year_start

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from src.data.cache.retention.index import LaneIndex
-from src.data.cache.retention.last_uses import LastUses, lane_name
+from src.data.cache.retention.manager import LastUses, lane_name
 from src.data.cache.retention.usage import IN_USE_MS, LaneUse, Use
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.data.disk.export import csv_text, export_csv, export_parquet
+from src.data.disk.atomic import csv_text, export_csv, export_parquet
 from src.data.disk.files import Disk, DiskStep
 from src.data.errors import MissingExtraError, StorageError
 

@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 from filelock import FileLock as OfLibrary
 
-from src.data.disk import flock
-from src.data.disk.flock import FileLock, take
-from src.data.disk.lock import Locks
+from src.data.disk import lock
+from src.data.disk.lock import FileLock, Locks, take
 from src.data.errors import LockTimeoutError, StorageError
 
 ROOT = Path(__file__).parents[2]
@@ -167,9 +166,9 @@ def test_a_child_keeps_no_file_that_another_thread_was_busy_with(
         thread.join(0.05)  # it may not fork before we are done
         return fd
 
-    done = getattr(flock, when)
+    done = getattr(lock, when)
     with monkeypatch.context() as patch:
-        patch.setattr(flock, when, forking)
+        patch.setattr(lock, when, forking)
         held = take(path)
         assert held is not None
         if when == "_opened":
@@ -227,14 +226,14 @@ def test_an_interruption_that_is_remembered_keeps_nothing_locked(
 def test_what_is_cleared_away_while_another_is_taken_is_let_go_of(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left, opened = [take(path + "1")], flock._opened
+    left, opened = [take(path + "1")], lock._opened
 
     def clearing(name: str, mode: int) -> int:
         left.clear()
         return opened(name, mode)
 
     taken: list[bool] = []
-    monkeypatch.setattr(flock, "_opened", clearing)
+    monkeypatch.setattr(lock, "_opened", clearing)
     thread = threading.Thread(target=lambda: taken.append(take(path) is not None), daemon=True)
     thread.start()
     thread.join(5)
@@ -290,7 +289,7 @@ def test_a_lease_is_waited_for(path: str, monkeypatch: pytest.MonkeyPatch, where
         raise BlockingIOError(errno.EAGAIN, "made to fail")
 
     if where == "_opened":
-        monkeypatch.setattr(flock, where, busy)
+        monkeypatch.setattr(lock, where, busy)
     else:
         fcntl = pytest.importorskip("fcntl")
         monkeypatch.setattr(fcntl, "flock", lambda fd, how: busy() if how & fcntl.LOCK_NB else None)
@@ -328,7 +327,7 @@ def test_where_there_is_none_the_library_takes_over(
         raise OSError("made to fail")
 
     with monkeypatch.context() as patch:
-        patch.setattr(flock, "_lock", none)
+        patch.setattr(lock, "_lock", none)
         with Locks().hold(path, 1):
             with pytest.raises(TimeoutError):
                 OfLibrary(path).acquire(timeout=0)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from src.data.disk import flock
+from src.data.disk import lock
 from src.data.disk import lock as module
 from src.data.disk.lock import Locks, holder_of
 from src.data.errors import LockTimeoutError, StorageError
@@ -118,8 +118,8 @@ def test_threads_that_wait_do_not_ask_the_system_again_and_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    take = flock.take
-    monkeypatch.setattr(flock, "take", lambda name, mode: (asked.append(name), take(name))[1])
+    take = lock.take
+    monkeypatch.setattr(lock, "take", lambda name, mode: (asked.append(name), take(name))[1])
     locks, path = Locks(), tmp_path / ".lock"
     with locks.hold(path, 1), pytest.raises(LockTimeoutError), locks.hold(path, 0.02):
         pass
@@ -147,7 +147,7 @@ class Slept:
 def test_who_waits_has_it_as_soon_as_another_process_lets_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = flock.take(str(tmp_path / ".lock"))
+    other = lock.take(str(tmp_path / ".lock"))
     assert other is not None
     monkeypatch.setattr(module, "time", time := Slept(other.release))
     with Locks().hold(tmp_path / ".lock", 10):
@@ -158,7 +158,7 @@ def test_who_waits_has_it_as_soon_as_another_process_lets_go(
 def test_no_more_is_waited_than_was_asked_for_threads_and_processes_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waited: float, left: float
 ) -> None:
-    other = flock.take(str(tmp_path / ".lock"))
+    other = lock.take(str(tmp_path / ".lock"))
     assert other is not None
     monkeypatch.setattr(module, "time", time := Slept(first=waited))
     with (
@@ -237,7 +237,7 @@ def test_a_failure_without_a_number_is_told_in_its_own_words(
     def refuse(*_: object, **__: object) -> None:
         raise OSError("made to fail")
 
-    monkeypatch.setattr(flock, "take", refuse)
+    monkeypatch.setattr(lock, "take", refuse)
     with pytest.raises(StorageError, match="made to fail"), Locks().hold(tmp_path / ".lock", 1):
         pass
 

@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 
 from src.data.bars import refetchable
-from src.data.cache.retention import eviction, free_space
+from src.data.cache.retention import eviction
 from src.data.cache.retention import manager as steward
 from src.data.cache.retention.inventory import Inventory, Size
 from src.data.cache.store import BarStore
+from src.data.cache.write import write_guard
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk.files import Disk, DiskStep, Space
@@ -38,7 +39,7 @@ MIB = 1 << 20
 @pytest.fixture(autouse=True)
 def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steward, "_said", set())
-    monkeypatch.setattr(free_space, "_said", set())
+    monkeypatch.setattr(write_guard, "_said", set())
 
 
 def limit(manager: DataManager, size: float) -> None:
@@ -310,7 +311,7 @@ def test_without_room_bars_are_returned_and_not_stored(
             assert_true(frame, vendors, clock, symbol, "1h", "2024-06-03", "2024-06-11")
             assert any("reserve" in said for said in told(frame)["problems"])
     assert [r.name for r in caplog.records if "stored" in r.getMessage()] == [
-        "src.data.cache.retention.free_space"
+        "src.data.cache.write.write_guard"
     ]
     assert everything(manager.cache.cache_dir / "ohlcv").items() >= before.items()
     assert manager.cache.list_symbols() == ["BTCUSDT"]

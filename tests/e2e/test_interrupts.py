@@ -16,7 +16,7 @@ from src.data.bars import observer
 from src.data.cache.read import lru_cache
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.disk import flock, lock
+from src.data.disk import lock
 from src.data.net import deadline, leases, one_call, state, state_tables
 from src.data.net.leases import Leases
 from src.data.net.state import State
@@ -26,7 +26,7 @@ from tests.interrupts import interrupted
 from tests.vendor_server import VendorServer
 
 LEASES = {str(m.__file__) for m in (leases, state, state_tables, contextlib)}
-LOCKS = {str(m.__file__) for m in (lock, flock, contextlib)}
+LOCKS = {str(m.__file__) for m in (lock, contextlib)}
 HELD = {str(lru_cache.__file__)}
 NAME = "BTCUSDT/1h"
 

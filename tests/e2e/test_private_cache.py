@@ -148,4 +148,4 @@ def _open_the_way_to(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             return os.stat_result((found.st_mode | OTHERS, *found[1:]))
         return found
 
-    monkeypatch.setattr("src.data.disk.privacy.os.lstat", lstat)
+    monkeypatch.setattr("src.data.disk.scratch.os.lstat", lstat)

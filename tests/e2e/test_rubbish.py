@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.data.cache.format.coverage_document import SourceDocument
+from src.data.cache.format.documents import SourceDocument
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.model.bars import Bar

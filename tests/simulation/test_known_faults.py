@@ -18,7 +18,7 @@ from src.data.bars.fetch import nothing, plan
 from src.data.bars.fetch.lane import LaneRunner
 from src.data.bars.ingest import classify, ingest
 from src.data.bars.selection import candidates
-from src.data.cache.facade import frame_import
+from src.data.cache.facade import frames
 from src.data.calendars.gaps import BarGrid
 from src.data.prices import quality
 from src.data.vendors.alpaca.bars import AlpacaDataDownloader
@@ -150,7 +150,7 @@ def put_with_a_hole(sim: Simulation) -> None:
 
 
 def cover_what_was_not_put(patch: Patch) -> None:
-    patch.setattr(frame_import, "_holes", lambda *_: [])
+    patch.setattr(frames, "_holes", lambda *_: [])
 
 
 # --- clock ---------------------------------------------------------------------------------------

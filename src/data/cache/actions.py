@@ -23,7 +23,7 @@ from ..model.span import Span, coalesce, gaps
 from ..prices.disputes import ActionEvent, events_of, is_correction, says_the_same
 from .format import json_document
 from .layout import Layout
-from .read.document_cache import DocumentCache
+from .read.lru_cache import DocumentCache
 
 # Up to version 0.1.0 it was written down that these were asked and told none when only their bars
 # had been asked for, which come without. Those entries lack the key below.

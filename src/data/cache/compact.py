@@ -10,19 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..model.series import SeriesKey
-from .bases import unified
+from .format.documents import YearMeta, YearState
 from .format.gzip_member import Member, file_id
 from .format.json_document import DamagedError
-from .format.year_document import YearMeta, YearState
-from .parts import StoreParts
 from .read.columnar_reader import open_columns
 from .read.year_file import MismatchError, YearFile, open_year
 from .recovery.check import is_current
 from .recovery.recover import sound_meta
-from .write.compose import Target, compose, state_of
-from .write.protocols import expired, rewrite
-from .write.segments import compacted, of_file, settled
+from .store import StoreParts
+from .write.segments import compacted, of_file, settled, unified
 from .write.series import SeriesFiles
+from .write.year_writer import Target, compose, expired, rewrite, state_of
 
 # A member of so many bars costs next to nothing to read when one of them is wanted, and its
 # header next to nothing to store.

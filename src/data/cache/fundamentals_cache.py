@@ -18,12 +18,12 @@ from ..model.fundamentals import NEXT_REPORT, Snapshot, canonical_type, quality
 from ..model.fundamentals_plain import plain_of, snapshot_of
 from ..model.instant import SECOND_MS, from_ms, to_ms
 from ..vendors.registry import canonical_vendor
-from . import fundamentals_files as files
-from .fundamentals_files import FundamentalsDocument
+from . import fundamentals_folder as files
 from .fundamentals_folder import (
     COMBINED,
     LOCK_TIMEOUT_S,
     Ages,
+    FundamentalsDocument,
     FundamentalsFolder,
     newest_first,
 )

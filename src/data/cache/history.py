@@ -14,11 +14,11 @@ from ..model.coverage import Coverage
 from ..model.span import Span
 from .format.gzip_member import Member, file_id, walk
 from .pins import pin_file, pins_in
-from .read.series_index import read_series
+from .read.series_reader import read_series
 from .read.year_file import MismatchError, rows_of
 from .write.coverage_update import after_members, year_span
-from .write.protocols import versions
 from .write.series import SeriesFiles
+from .write.year_writer import versions
 
 Entry = Mapping[str, Any]
 

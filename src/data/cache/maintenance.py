@@ -21,12 +21,13 @@ from .compact import Compacted, compact_series
 from .facade.catalog import Catalogue
 from .history import commits_of
 from .layout import decode_lane
-from .legacy.migrate import OldFile, migrate_series
-from .legacy.prune import Pruned, prune_series
+from .legacy.migrate import OldFile, Pruned, migrate_series, prune_series
 from .other_data import OtherData, OtherLog, OtherPart
-from .parts import StoreParts
-from .read.derived_paths import FOLDER, series_of
+from .read.columnar_cache import FOLDER, series_of
+from .recovery import quarantine
 from .recovery.check import (
+    COLUMNS,
+    SERIES,
     Finding,
     Inspection,
     check_actions,
@@ -35,8 +36,10 @@ from .recovery.check import (
     inspect,
     waiting,
 )
-from .recovery.repair import repair_series
-from .retention.drop import drop_file
+from .recovery.recover import rebuild, recover
+from .retention.trim import drop_file
+from .store import StoreParts
+from .write.series import SeriesFiles
 
 if TYPE_CHECKING:
     from .format.lane_entry import LaneEntry
@@ -259,3 +262,42 @@ def _each(
         except DataError as error:
             problems.append((key, str(error)))
     return done, problems
+
+
+# --- repair ------------------------------------------------------------------------------
+
+
+def repair_series(shop: StoreParts, lane: SeriesFiles) -> tuple[list[Finding], list[Finding]]:
+    """Repair a series under its lock; return what was found, and what of it is left.
+
+    Also takes in what was committed just before a power loss. Bars that cannot be kept count as
+    missing afterwards; files are kept in quarantine before anything is taken from them.
+
+    Raises:
+        LockTimeoutError: another writer holds the series for too long.
+        StorageError: the disk refused; what was stored is intact.
+    """
+    if shop.disk.stat(lane.paths.folder) is None:
+        return [], []
+    with shop.disk.lock(lane.paths.lock, shop.lock_timeout_s):
+        found = check_series(shop, lane.key, is_locked=True)
+        for finding in found:
+            _mend(shop, lane, finding)
+        lane.sweep()
+        return found, check_series(shop, lane.key, is_locked=True) if found else []
+
+
+def _mend(shop: StoreParts, lane: SeriesFiles, finding: Finding) -> None:
+    if finding.cure == "none":
+        return
+    if finding.where == SERIES:
+        content = lane.disk.read_if_exists(lane.paths.series) or b""
+        quarantine.keep_bytes(lane, lane.paths.series.name, content, finding.what)
+        lane.disk.remove(lane.paths.series)
+        lane.memory.forget(lane.paths.series)
+    elif finding.where == COLUMNS:
+        shop.sidecars.drop(lane.key)
+    elif finding.cure == "rebuild":
+        rebuild(lane, int(finding.where))
+    else:
+        recover(lane, int(finding.where))

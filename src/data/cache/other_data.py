@@ -12,10 +12,10 @@ from ..clock import Clock
 from ..disk.files import Disk
 from ..errors import DataError, FormatVersionError, QueryError
 from ..model.timeframe import Timeframe
-from .fundamentals_files import FOLDER as FUNDAMENTALS
+from .fundamentals_folder import FOLDER as FUNDAMENTALS
 from .fundamentals_folder import FundamentalsFolder
 from .recovery.check import Finding, Inspection
-from .recovery.quarantine_folder import Damage
+from .recovery.quarantine import Damage
 from .tables import TableStore
 
 _REMEDY = "it is kept in quarantine, and asked again where a vendor still has it"

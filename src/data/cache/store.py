@@ -8,10 +8,13 @@ survives a crash of the process or of the machine.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from ..clock import Clock, SystemClock
 from ..disk.files import Disk
@@ -22,21 +25,17 @@ from ..model.frozen import filled
 from ..model.retention import Retention
 from ..model.series import SeriesKey
 from ..model.span import Span
+from ..model.stored import CommitNotice
 from ..model.timeframe import Timeframe
 from .actions import ActionBook, ActionStore, Asked
-from .commit_feed import feed_of
 from .layout import Layout, decode_lane
 from .legacy.adopt import OldYears
-from .parts import StoreParts
 from .read.columnar_cache import Columnar, Sidecars
-from .read.document_cache import DocumentCache
-from .read.lru_cache import LruCache
-from .read.range_reader import RangeReader
-from .read.series_index import IndexEntry, SeriesIndex
+from .read.lru_cache import DocumentCache, LruCache
+from .read.series_reader import IndexEntry, RangeReader, SeriesIndex
 from .recovery import quarantine
-from .recovery.quarantine_folder import KeptFile
+from .recovery.quarantine import KeptFile
 from .retention.clear import clear_lane, clear_symbol, clear_years
-from .retention.listener import StoreListener
 from .retention.usage import LaneUse
 from .values import Commit, CommitPiece, Seal, SeriesView, Stretch, Suspect
 from .write.series import SeriesFiles
@@ -442,3 +441,99 @@ class BarStore:
         if self._layout.knows(key):
             self._lanes[key] = made
         return made
+
+
+# --- parts for the maintenance -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StoreParts:
+    """Parts of one store, for modules of this package.
+
+    Attributes:
+        layout, disk, old, sidecars: of the store.
+        lane: gives the lane of a series.
+        lock_timeout_s: how long to wait for another writer.
+    """
+
+    layout: Layout
+    disk: Disk
+    lane: Callable[[SeriesKey], SeriesFiles]
+    old: OldYears
+    sidecars: Sidecars
+    lock_timeout_s: float
+
+
+# --- listener ----------------------------------------------------------------------------
+
+
+class StoreListener:
+    """Nobody looks after the folder: so it is with a store that stands alone. Thread-safe."""
+
+    def use_of(self, key: SeriesKey) -> LaneUse:
+        """Return what notes the uses of a series."""
+        return LaneUse()
+
+    def used(self, key: SeriesKey, span: Span) -> None:
+        """Take note that ``span`` of a series is about to be needed."""
+
+    @contextmanager
+    def committing(self, lane: SeriesFiles, commit: Commit) -> Iterator[None]:
+        """Let the block store a commit.
+
+        Raises:
+            StorageError: on entering, where there is no room for it.
+        """
+        yield
+
+    def has_room(self, need: int) -> bool:
+        """Tell whether ``need`` bytes may be written that nobody needs."""
+        return True
+
+
+# --- commit feed -------------------------------------------------------------------------
+
+Sink = Callable[[CommitNotice], object]
+
+
+class CommitFeed:
+    """Hands every commit to those who subscribed. Thread-safe: its list is replaced, not changed."""
+
+    def __init__(self) -> None:
+        self._sinks: tuple[Sink, ...] = ()
+
+    def subscribe(self, sink: Sink) -> Callable[[], None]:
+        """Have ``sink``, which must not raise, called from now on; return what takes it out."""
+        self._sinks = (*self._sinks, sink)
+
+        def remove() -> None:
+            self._sinks = tuple(one for one in self._sinks if one is not sink)
+
+        return remove
+
+    def announce(self, key: SeriesKey, commit: Commit, generation: int, at_ms: int) -> None:
+        """Tell of a commit that is durable; without anybody to tell it nothing is made."""
+        if not self._sinks:
+            return
+        spans = [*(p.span for p in commit.pieces), *(m.span for m in commit.marks)]
+        vendors = [*(p.vendor for p in commit.pieces), *(m.vendor for m in commit.marks)]
+        notice = CommitNotice(
+            key,
+            generation,
+            at_ms,
+            ",".join(dict.fromkeys(filter(None, vendors))),
+            Span(min(s.start for s in spans), max(s.end for s in spans)) if spans else None,
+            sum(len(piece.table) for piece in commit.pieces),
+        )
+        for sink in self._sinks:
+            sink(notice)
+
+
+_feeds: WeakValueDictionary[str, CommitFeed] = WeakValueDictionary()
+
+
+def feed_of(root: Path) -> CommitFeed:
+    """Return the feed of a folder: one for all stores of this process, while any of them lives."""
+    name = os.path.realpath(root)
+    made = _feeds.get(name)
+    return _feeds.setdefault(name, CommitFeed()) if made is None else made

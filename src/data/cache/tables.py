@@ -28,7 +28,8 @@ from ..model.instant import from_ms, to_ms
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce
 from .format import json_document as metadata
-from .format.deflate import inflated
+from .format.csv_rows import csv_text, read_csv
+from .format.gzip_member import inflated
 from .layout import (
     QUARANTINE,
     decode_lane,
@@ -38,8 +39,7 @@ from .layout import (
     year_of_name,
     years_in,
 )
-from .plain_csv import csv_text, read_csv
-from .recovery.quarantine_folder import Damage, Quarantine
+from .recovery.quarantine import Damage, Quarantine
 from .write.coverage_update import year_span, years_of
 from .write.log_file import append_entry, entries_of_log, logged_years
 

@@ -13,12 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..disk.export import export_csv
+from ..disk.atomic import export_csv
 from ..errors import CacheError, DataError, StorageError
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
-from .facade.arguments import span_to_read
-from .facade.folder import BARS, CacheFolder
+from .facade.folder import BARS, CacheFolder, span_to_read
 from .legacy.reader import SAMPLE_LANE, SAMPLE_VENDORS
 from .write.coverage_update import year_span
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from ..model.instrument import Instrument
     from ..model.span import Span
-    from .facade.frame_import import FrameUpload
+    from .facade.frames import FrameUpload
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +105,7 @@ class UnifiedCache(CacheFolder):
         Raises:
             CacheError: the folder could not be written.
         """
-        from .facade.frame_import import FrameUpload
+        from .facade.frames import FrameUpload
 
         if df is None or len(df) == 0:
             return False
@@ -185,12 +184,12 @@ class UnifiedCache(CacheFolder):
     def _stored_frame(
         self, key: SeriesKey, span: Span, instrument: Instrument
     ) -> pd.DataFrame | None:
-        from .facade.frame_export import stored_frame
+        from .facade.frames import stored_frame
 
         return stored_frame(self._catalogue, key, span, instrument)
 
     def _put_bars(self, df: pd.DataFrame, key: SeriesKey, offer: FrameUpload) -> bool:
-        from .facade.frame_import import to_commit
+        from .facade.frames import to_commit
 
         commit = to_commit(df, offer, self._clock.now_ms())
         if commit is None:
@@ -203,7 +202,7 @@ class UnifiedCache(CacheFolder):
     def _put_table(
         self, df: pd.DataFrame, key: SeriesKey, offer: FrameUpload, data_type: str
     ) -> bool:
-        from .facade.frame_import import asked_span
+        from .facade.frames import asked_span
 
         span = asked_span(offer, self._clock.now_ms())
         return self.tables(data_type).put(key, df, span, offer.vendor) > 0

@@ -23,8 +23,7 @@ from .tables import TextTable, counted, moment, size, styled
 
 if TYPE_CHECKING:
     from ..cache.compact import Compacted
-    from ..cache.legacy.migrate import OldFile
-    from ..cache.legacy.prune import Pruned
+    from ..cache.legacy.migrate import OldFile, Pruned
     from ..cache.other_data import OtherLog, OtherPart
     from ..cache.recovery.check import Finding
     from ..model.series import SeriesKey

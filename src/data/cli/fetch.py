@@ -127,7 +127,7 @@ def dated(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _export(frame: pd.DataFrame, args: argparse.Namespace) -> list[str]:
     """Write the files asked for, whole or not at all, and return their paths."""
-    from ..disk.export import csv_text, export_csv, export_parquet
+    from ..disk.atomic import csv_text, export_csv, export_parquet
 
     written = []
     if args.csv == _SCREEN and not args.json:

@@ -19,9 +19,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..errors import StorageError
 from . import calls
-from .calls import FileState, Space
+from .calls import FileState, Space, errno_of, refused, short
 from .lock import Locks
-from .refusals import errno_of, refused, short
 
 __all__ = ["Disk", "FileState", "Handle", "Space", "DiskStep", "errno_of", "short"]
 

@@ -1,10 +1,11 @@
-"""Folders for a moment, and whether a folder can be written at all."""
+"""Temporary folders, and what a folder allows: writing, free space, reading by other users."""
 
 from __future__ import annotations
 
 import atexit
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -87,3 +88,45 @@ def _nearest(folder: Path) -> Path:
     """Return ``folder`` or the first of its parents that exists."""
     absolute = folder.absolute()
     return next((p for p in (absolute, *absolute.parents) if p.exists()), absolute)
+
+
+# --- readable by others ------------------------------------------------------------------
+
+# The bits of the group and of all others, for reading a file and for entering a folder.
+_READ = stat.S_IRGRP | stat.S_IROTH
+_ENTER = stat.S_IXGRP | stat.S_IXOTH
+
+
+def readable_by_others(folder: Path) -> Iterator[Path]:
+    """Yield each file below ``folder`` that another user can get at, as the modes say.
+
+    A folder that nobody else can enter hides all that lies in it, whatever the files' own modes.
+    Nothing is yielded where the system knows no such modes.
+    """
+    if os.name == "nt" or not folder.is_dir():
+        return
+    root = Path(os.path.realpath(folder))
+    if all(_mode(path) & _ENTER for path in (root, *root.parents)):
+        yield from _below(root)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError:  # gone since, or not ours to look into
+        return
+    for entry in found:
+        path = Path(entry.path)
+        mode = _mode(path)
+        if stat.S_ISDIR(mode) and mode & _ENTER:
+            yield from _below(path)
+        elif stat.S_ISREG(mode) and mode & _READ:
+            yield path
+
+
+def _mode(path: Path) -> int:
+    try:
+        return os.lstat(path).st_mode
+    except OSError:
+        return 0

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..disk.export import export_csv
+from ..disk.atomic import export_csv
 from ..model.bars import PRICES
 from ..model.instant import DAY_MS, MINUTE_MS, from_ms
 from ..model.stream import LiveBar

@@ -26,8 +26,7 @@ from ..clock import Clock, SystemClock
 from ..config.survey import Survey, Where
 from ..disk.files import Disk
 from ..disk.mounts import network_file_system
-from ..disk.privacy import readable_by_others
-from ..disk.scratch import free_bytes, refusal_to_write
+from ..disk.scratch import free_bytes, readable_by_others, refusal_to_write
 from ..errors import ConfigError, RulesError
 from ..model.instant import MINUTE_MS
 from ..model.series import SeriesKey

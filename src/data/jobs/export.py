@@ -14,7 +14,7 @@ from ..cache.layout import encode_lane, encode_symbol
 from ..cache.store import BarStore
 from ..calendars.ranges import resolve_range
 from ..clock import Clock
-from ..disk.export import export_csv, export_parquet
+from ..disk.atomic import export_csv, export_parquet
 from ..disk.files import Disk
 from ..errors import (
     DataError,

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from ..disk.export import export_csv
+from ..disk.atomic import export_csv
 from ..disk.files import Disk
 from ..errors import BadRangeError, QueryError
 from ..model.bars import PRICES, BarTable, merge

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...cache.actions import ActionBook, Asked
-from ...cache.recovery.faults import MISSING_VOLUME, sentences, within
 from ...cache.store import BarStore, Commit, SeriesView, Suspect
+from ...cache.values import MISSING_VOLUME, sentences, within
 from ...clock import Clock
 from ...errors import Attempt
 from ...model.actions import Action

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from ...cache.recovery.faults import (
+from ...cache.values import (
     BAD,
     CONTRADICTED,
     DUPLICATE,

@@ -1,4 +1,4 @@
-"""One cache folder: what lies in it, and what removes it."""
+"""One cache folder: what its calls' arguments mean, what lies in it, and what removes it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ import logging
 import math
 import os
 from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...calendars.ranges import resolve_range
 from ...clock import Clock, SystemClock
-from ...config.settings import is_private, load_settings, named_path, working_dir
+from ...config.rules_file import load_rules
+from ...config.settings import find_rules, is_private, load_settings, named_path, working_dir
 from ...disk.files import Disk
 from ...errors import CacheError, ConfigError, QueryError, StorageError
 from ...model.instant import DAY_MS, iso
 from ...model.instrument import Instrument
 from ...model.retention import Age, Retention
 from ...model.series import SeriesKey
+from ...model.span import Span
 from ...model.timeframe import Timeframe
+from ...symbols.classify import SymbolRefusal, classify
 from ..layout import BARS as BARS
 from ..read.columnar_cache import Columnar, fitting
 from ..retention import eviction
@@ -26,7 +32,6 @@ from ..retention.manager import RetentionLimits, RetentionManager
 from ..retention.trim import Trimmed
 from ..store import BarStore
 from . import summaries
-from .arguments import configured_instrument
 from .catalog import Catalogue
 
 if TYPE_CHECKING:
@@ -375,3 +380,67 @@ def _places(
     settings = load_settings(cache_dir)
     limit = settings.max_size_gb if max_size_gb is None else float(max_size_gb)
     return settings.cache_dir, limit
+
+
+# --- arguments ---------------------------------------------------------------------------
+
+InstrumentOf = Callable[[str], Instrument]
+DEFAULT_DAYS = 30
+
+
+@cache
+def _configured() -> InstrumentOf:
+    rules = load_rules(find_rules(None, None, working_dir()))
+    return lambda symbol: instrument_in(rules.classification, symbol)
+
+
+def configured_instrument(symbol: str) -> Instrument:
+    """Return what ``symbol`` is by the rules of this installation; see :func:`instrument_in`."""
+    return _configured()(symbol)
+
+
+def instrument_in(tables: Any, symbol: str) -> Instrument:
+    """Return what ``symbol`` is; one that nobody knows trades around the clock in UTC.
+
+    The cache holds whatever it is given, so an unknown or ambiguous symbol is no error here.
+    """
+    found = classify(symbol, tables)
+    return Instrument(symbol, "crypto") if isinstance(found, SymbolRefusal) else found
+
+
+def span_to_read(
+    instrument: Instrument, timeframe: Timeframe, start: Any, end: Any, now_ms: int
+) -> Span:
+    """Return the stamps that a reader means by ``start`` and ``end``, both inclusive.
+
+    Dates are whole sessions of the venue. An end at midnight is meant as the whole of that day
+    where bars are shorter: programs write ``datetime(2024, 12, 31)`` for "to the end of the year".
+    Without an end: now. Without a start: 30 days before the end.
+
+    Raises:
+        BadRangeError: a bound is no time, or the end lies before the start.
+    """
+    whole_day = timeframe.is_intraday and _is_midnight(end)
+    if start is None:
+        last = resolve_range(
+            instrument, timeframe, datetime(1900, 1, 1), _day(end, whole_day), now_ms
+        )
+        return Span(last[0].end - DEFAULT_DAYS * DAY_MS, last[0].end)
+    if _is_instant(start) and _is_instant(end) and not whole_day and start == end:
+        far = resolve_range(instrument, timeframe, start, None, now_ms)[0]
+        return Span(far.start, far.start + 1)
+    return resolve_range(instrument, timeframe, start, _day(end, whole_day), now_ms)[0]
+
+
+def _is_instant(value: Any) -> bool:
+    return isinstance(value, datetime)
+
+
+def _is_midnight(value: Any) -> bool:
+    return (
+        isinstance(value, datetime) and value.tzinfo is None and value.time() == datetime.min.time()
+    )
+
+
+def _day(value: Any, whole_day: bool) -> Any:
+    return value.date() if whole_day else value

@@ -16,8 +16,7 @@ from ...model.coverage import Covered, State
 from ...model.kind import Adjustment, Basis, Kind
 from ...model.series import SeriesKey
 from ...model.span import Span
-from .series_document import SeriesMeta
-from .year_document import YearMeta
+from .documents import SeriesMeta, YearMeta
 
 Packed = bytes  # of a lane's own, which has an attribute of that name
 # Of what the entries hold and of the bytes they are kept in.

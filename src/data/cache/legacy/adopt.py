@@ -19,7 +19,7 @@ from ...model.span import Span, gaps
 from ..format.gzip_member import is_ours
 from ..format.json_document import DamagedError
 from ..layout import Layout, encode_symbol
-from ..read.document_cache import DocumentCache
+from ..read.lru_cache import DocumentCache
 from ..values import CommitPiece
 from ..write.series import SeriesFiles
 from .reader import describe_legacy, legacy_coverage, legacy_files, read_legacy

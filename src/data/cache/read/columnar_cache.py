@@ -10,10 +10,12 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from ...disk.atomic import sweep
 from ...disk.files import Disk, FileState
 from ...disk.mounts import network_file_system
 from ...errors import LockTimeoutError, StorageError
@@ -21,11 +23,11 @@ from ...model.bars import BarTable, concat
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ..format.columnar import ColumnSource, Part
+from ..format.documents import YearState
 from ..format.gzip_member import file_id
-from ..format.year_document import YearState
+from ..layout import decode_lane, decode_symbol, encode_lane, encode_symbol
 from ..write.series import SeriesFiles
 from .columnar_reader import ColumnarFile, DamagedColumnsError, open_columns
-from .derived_paths import path_of, writing
 from .lru_cache import LruCache
 from .year_file import rows_behind
 
@@ -311,7 +313,7 @@ def _has_adj_close(state: YearState) -> bool:
     return "adj_close" in state.columns
 
 
-# --- how columnar files are used where the cache folder lies
+# --- network file systems ----------------------------------------------------------------
 
 
 # Whether it was said; once a process is enough.
@@ -335,3 +337,37 @@ def fitting(wanted: Columnar, folder: Path) -> Columnar:
             kind,
         )
     return "read"
+
+
+# --- paths of derived files --------------------------------------------------------------
+
+FOLDER = "_columnar"
+_ENDING = ".bars"
+
+
+def path_of(root: str, key: SeriesKey) -> str:
+    """Return where the columnar file of a series lies below the cache folder ``root``."""
+    # As text: every first look at a series comes by here, and making paths takes longer.
+    return os.sep.join((root, FOLDER, encode_symbol(key.symbol), encode_lane(key) + _ENDING))
+
+
+@contextmanager
+def writing(disk: Disk, folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder of derived files; it is made where it does not exist.
+
+    Raises:
+        LockTimeoutError: somebody else holds it just now: nobody waits for what is derived.
+        StorageError: the disk refuses.
+    """
+    disk.make_folders(folder, durable=False)
+    with disk.lock(folder / ".lock", 0.0):
+        sweep(disk, folder)
+        yield
+
+
+def series_of(root: Path, path: Path) -> SeriesKey | None:
+    """Return of which series ``path`` is the columnar file; None where it is none."""
+    if path.parent.parent != root / FOLDER or path.suffix != _ENDING:
+        return None
+    symbol = decode_symbol(path.parent.name)
+    return decode_lane(symbol, path.stem) if symbol else None

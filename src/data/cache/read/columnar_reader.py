@@ -26,7 +26,7 @@ from ..format.columnar import (
     Head,
     read_head,
 )
-from ..format.deflate import summing
+from ..format.gzip_member import summing
 from ..write.coverage_update import year_span
 
 # A file up to this size is read as a whole: a map of it would cost more.

@@ -23,7 +23,7 @@ from ..format.columnar import (
     Part,
     room_for,
 )
-from ..format.deflate import summing
+from ..format.gzip_member import summing
 from .columnar_reader import ColumnarFile
 
 Column = NDArray[Any]

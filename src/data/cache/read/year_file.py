@@ -12,8 +12,8 @@ from ...errors import CorruptEntryError, FormatVersionError
 from ...model.bars import BarTable, Stamps, concat
 from ...model.span import Span
 from ..format.csv_rows import decode_rows, header_line
+from ..format.documents import YearMeta, YearState
 from ..format.gzip_member import PEEK_BYTES, Member, file_id, peek_digest, walk
-from ..format.year_document import YearMeta, YearState
 from ..write.series import SeriesFiles
 
 

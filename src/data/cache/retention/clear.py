@@ -12,12 +12,11 @@ from ...disk.files import Disk
 from ...errors import FormatVersionError
 from ...model.instant import DAY_MS
 from ...model.span import Span
+from ..format.documents import SeriesMeta, YearState
 from ..format.json_document import DamagedError
-from ..format.series_document import SeriesMeta
-from ..format.year_document import YearState
 from ..legacy.adopt import OldYears
 from ..pins import pins_in
-from ..read.series_index import read_series
+from ..read.series_reader import read_series
 from ..write.coverage_update import year_span
 from ..write.series import SeriesFiles
 

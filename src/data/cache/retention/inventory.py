@@ -21,11 +21,10 @@ from typing import Any, Literal, NamedTuple
 from ...errors import DataError, FormatVersionError, LockTimeoutError, StorageError
 from ...model.series import SeriesKey
 from ..facade.summaries import FOLDER
+from ..format.documents import load_meta, load_series
 from ..format.gzip_member import file_id
 from ..format.json_document import DamagedError
 from ..format.lane_entry import Growth, LaneEntry, OuterKeys, outer_keys
-from ..format.series_document import load_series
-from ..format.year_document import load_meta
 from ..history import log_of
 from ..layout import (
     BARS,
@@ -39,8 +38,8 @@ from ..layout import (
     years_in,
 )
 from ..legacy.reader import folder_timeframes, is_plain
-from ..parts import StoreParts
 from ..pins import pins_in
+from ..store import StoreParts
 from .index import LaneIndex, Learned
 
 DATA = ".csv.gz"

@@ -1,4 +1,8 @@
-"""Looking after one cache folder: last uses are noted, the limit is kept, the disk is not filled up."""
+"""The retention of one cache folder: last uses, the size limit, room on the disk.
+
+Last uses are written into the index seldom: by a commit now and then, by jobs, at exit. Where one
+is lost, the times of the commits count.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +22,19 @@ from ...errors import CacheError, DataError, LockTimeoutError
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ..facade import summaries
-from ..store import BarStore
+from ..layout import encode_lane, encode_symbol
+from ..store import BarStore, StoreListener
 from ..values import Commit
 from ..write.series import SeriesFiles
+from ..write.write_guard import FreeSpaceGuard, need_of
 from . import eviction
 from .clear import evict_year
 from .eviction import BYTES_IN_GB, Freeable, Holding, Keeps
-from .free_space import FreeSpaceGuard, need_of
-from .last_uses import LastUses, lane_name
-from .listener import StoreListener
 from .trim import Trimmed, trim_quarantine
 from .usage import LaneUse, Use
 
-# A process that only reads bars needs neither the walk nor SQLite.
 if TYPE_CHECKING:
+    from .index import LaneIndex
     from .inventory import Holdings, Inventory, StoredLane
 
 log = logging.getLogger(__name__)
@@ -241,10 +244,10 @@ class RetentionManager(StoreListener):
             return 0
 
     def _drop_derived(self, lanes: Iterable[StoredLane], lack: int) -> int:
-        from . import drop
+        from . import trim
 
         uses = self._uses.known(self.inventory.index)
-        return drop.drop_derived(
+        return trim.drop_derived(
             self._shop, lanes, lambda lane: uses.get(lane, Use()).last_ms, lack
         )
 
@@ -271,10 +274,10 @@ class RetentionManager(StoreListener):
 
         ``found``: what lies there, where that is known already.
         """
-        from . import drop
+        from . import trim
 
         found = found or self.inventory.look()
-        derived = drop.derived_bytes(self._shop, found.lanes)
+        derived = trim.derived_bytes(self._shop, found.lanes)
         return eviction.summed(found.size.bytes, derived, self._years(found))
 
     def last_uses(self) -> Callable[[SeriesKey], Use]:
@@ -288,3 +291,65 @@ class RetentionManager(StoreListener):
 
     def _is_stored(self, key: SeriesKey) -> bool:
         return self._disk.stat(self._shop.lane(key).paths.text) is not None
+
+
+# --- last uses of all processes ----------------------------------------------------------
+
+
+class LastUses:
+    """When the lanes of one cache folder were used last. Thread-safe, and safe across processes.
+
+    Args:
+        clock: tells the time of a read.
+        is_stored: tells whether a series has a folder; uses of others are forgotten.
+    """
+
+    def __init__(self, clock: Clock, is_stored: Callable[[SeriesKey], bool]) -> None:
+        self._clock = clock
+        self._is_stored = is_stored
+        self._noted: dict[SeriesKey, LaneUse] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self._fresh: dict[str, Use] = {}
+        self._pid = os.getpid()
+        # Guards what was taken against threads that write it at once.
+        self._lock = threading.Lock()
+
+    def of(self, key: SeriesKey) -> LaneUse:
+        """Return what notes the uses of a series, always the same."""
+        return self._noted.setdefault(key, LaneUse())
+
+    def known(self, index: LaneIndex) -> dict[str, Use]:
+        """Return lane to its last use by any process, as far as they are written, and by this one."""
+        with self._guard():
+            self._take()
+            known = index.uses()
+            return known | {n: use.after(known.get(n, Use())) for n, use in self._fresh.items()}
+
+    def write(self, index: Callable[[], LaneIndex]) -> None:
+        """Write down ours; what cannot be written is written the next time."""
+        with self._guard():
+            self._take()
+            if self._fresh and index().keep_uses(self._fresh):
+                self._fresh = {}
+
+    def _guard(self) -> threading.Lock:
+        if os.getpid() != self._pid:  # what was noted before the fork is the parent's to write
+            self._begin()
+            for noted in self._noted.values():
+                noted.take(0)
+        return self._lock
+
+    def _take(self) -> None:
+        now = self._clock.now_ms()
+        for key, noted in list(self._noted.items()):
+            use = noted.take(now)
+            if use is not None and self._is_stored(key):
+                name = lane_name(key)
+                self._fresh[name] = use.after(self._fresh.get(name, Use()))
+
+
+def lane_name(key: SeriesKey) -> str:
+    """Return the name of a lane in the index: its folders."""
+    return f"{encode_symbol(key.symbol)}/{encode_lane(key)}"

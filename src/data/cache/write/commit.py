@@ -9,12 +9,11 @@ from ...errors import CorruptEntryError, KindMismatchError
 from ...model.coverage import Coverage, Covered
 from ...model.kind import Kind
 from ...model.lifetime import Lifetime
+from ..format.documents import SeriesMeta, YearMeta, YearState
 from ..format.json_document import DamagedError
-from ..format.series_document import SeriesMeta
-from ..format.year_document import YearMeta, YearState
 from ..layout import years_in
 from ..legacy.adopt import OldYears, remove_elsewhere, set_aside
-from ..read.series_index import kind_of, read_series
+from ..read.series_reader import kind_of, read_series
 from ..read.year_file import MismatchError
 from ..recovery import quarantine
 from ..recovery.recover import matched_meta, recover

@@ -15,13 +15,20 @@ from ...model.instant import DAY_MS
 from ...model.retention import Retention
 from ...model.series import SeriesKey
 from ..actions import ActionBook, load_book
+from ..format.documents import (
+    SeriesMeta,
+    YearMeta,
+    YearState,
+    dump_meta,
+    dump_series,
+    load_meta,
+    load_series,
+)
 from ..format.gzip_member import file_id
 from ..format.json_document import DamagedError
-from ..format.series_document import SeriesMeta, dump_series, load_series
-from ..format.year_document import YearMeta, YearState, dump_meta, load_meta
 from ..layout import LEGACY, METADATA, QUARANTINE, SERIES, LanePaths, years_in
 from ..pins import pins_in
-from ..read.document_cache import DocumentCache
+from ..read.lru_cache import DocumentCache
 from ..retention.usage import LaneUse
 from .log_file import MOST_LOG_BYTES, append_line, entries_of, line_of, trim_log
 

@@ -16,15 +16,12 @@ from ...model.canonical import canonical
 from ...model.coverage import Coverage
 from ...model.instant import date_of
 from ...model.span import Span
-from ..bases import unified
 from ..format.csv_rows import ALL_COLUMNS
+from ..format.documents import YearMeta, YearState
 from ..format.gzip_member import file_id, shares_of
-from ..format.year_document import YearMeta, YearState
 from ..read.year_file import YearFile, open_year
 from ..recovery import quarantine
-from ..recovery.faults import Fault, after, quality_of, within
-from ..values import Commit, CommitPiece
-from .compose import Target, appended, columns_for, compose, state_of
+from ..values import Commit, CommitPiece, Fault, after, quality_of, within
 from .coverage_update import (
     YearPart,
     after_marks,
@@ -33,9 +30,9 @@ from .coverage_update import (
     takes_trust,
     year_span,
 )
-from .protocols import append, rewrite
-from .segments import Change, compacted, of_file, settled, with_pieces
+from .segments import Change, compacted, of_file, settled, unified, with_pieces
 from .series import SeriesFiles
+from .year_writer import Target, append, appended, columns_for, compose, rewrite, state_of
 
 # Daily and longer files are compacted when they have this many members, but not before this many
 # were appended: neighbours that cannot be joined must not cause a rewrite with every bar.

@@ -1,12 +1,12 @@
-"""What is known about one year file, and the document it is kept in.
+"""The JSON documents of a series: one for each year file, and ``series.json`` for what has no year.
 
-The document's outer keys are those that tools of old read (times naive, meaning UTC); everything
-the store itself goes by stands under ``onetape``.
+The outer keys of a year's document are those that older tools read (times naive, meaning UTC);
+everything the store itself goes by stands under ``onetape``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -14,17 +14,88 @@ import msgspec
 
 from ...errors import FormatVersionError
 from ...model.canonical import canonical, canonical_with
-from ...model.coverage import STATES, Coverage
+from ...model.coverage import STATES, Coverage, Covered, Splice, State
 from ...model.frozen import filled
 from ...model.instant import from_ms
-from ...model.kind import ADJUSTMENTS
+from ...model.kind import ADJUSTMENTS, Basis, Kind
+from ...model.lifetime import Bound, Lifetime
 from ...model.series import SeriesKey
 from ...model.span import Span
-from ..recovery.faults import Fault
+from ..values import Fault
 from . import json_document
-from .coverage_document import StretchDocument, coverage_of
 from .csv_rows import BASE_COLUMNS
 from .gzip_member import file_id
+
+_NO_SPAN, _NO_KIND, _NO_BASIS = Span(0, 0), Kind(), Basis()
+
+
+class SpliceDocument(msgspec.Struct, rename={"other": "with"}):
+    """One of the ``splices`` of a stretch; see :class:`~..model.coverage.Splice`."""
+
+    at: int
+    other: str
+    verdict: str
+    ratio: float = 1.0
+    common: int = 0
+    because: str = ""
+
+
+class SourceDocument(msgspec.Struct, kw_only=True):
+    """What a stretch says but for its span, kind and basis; see :class:`~..model.coverage.Covered`."""
+
+    state: State
+    vendor: str = ""
+    fetched_at: int = 0
+    reason: str = ""
+    expires: int | None = None
+    splices: tuple[SpliceDocument, ...] = ()
+
+    def covered(
+        self,
+        span: Span = _NO_SPAN,
+        kind: Kind = _NO_KIND,
+        basis: Basis = _NO_BASIS,
+        parts: tuple[tuple[Covered, tuple[int, ...]], ...] = (),
+    ) -> Covered:
+        """Return the value, with what this does not say."""
+        return filled(
+            Covered,
+            span=span,
+            state=self.state,
+            vendor=self.vendor,
+            kind=kind,
+            basis=basis,
+            fetched_at=self.fetched_at,
+            reason=self.reason,
+            expires=self.expires,
+            splices=tuple(Splice(*msgspec.structs.astuple(splice)) for splice in self.splices),
+            parts=parts,
+        )
+
+
+class StretchDocument(SourceDocument, kw_only=True):
+    """One entry of ``coverage`` or ``empties``; ``parts`` is what a folded one is made of."""
+
+    span: Span
+    kind: Kind = _NO_KIND
+    basis: Basis = _NO_BASIS
+    parts: tuple[tuple[SourceDocument, tuple[int, ...]], ...] = ()
+
+
+def coverage_of(entries: Iterable[StretchDocument]) -> Coverage:
+    """Return the coverage that a document lists."""
+    return Coverage(
+        entry.covered(
+            entry.span,
+            entry.kind,
+            entry.basis,
+            tuple((source.covered(), places) for source, places in entry.parts),
+        )
+        for entry in entries
+    )
+
+
+# --- the document of a year --------------------------------------------------------------
 
 _ADJUSTMENTS = (*ADJUSTMENTS, "unknown")
 _NO_QUALITY: Mapping[str, Any] = {
@@ -235,7 +306,7 @@ class _Shares(msgspec.Struct):
     bars: dict[str, int] | None = None
 
 
-class _Document(msgspec.Struct):
+class _YearDocument(msgspec.Struct):
     """What of the document is read."""
 
     onetape: _Ours
@@ -243,7 +314,7 @@ class _Document(msgspec.Struct):
     provider_info: _Shares | None = None
 
 
-_decode = msgspec.json.Decoder(_Document).decode
+_decode_year = msgspec.json.Decoder(_YearDocument).decode
 
 
 def load_meta(data: bytes, identity: str) -> YearMeta:
@@ -259,9 +330,9 @@ def load_meta(data: bytes, identity: str) -> YearMeta:
     """
     text, extra = json_document.text_of(data), dict[str, Any]()
     try:
-        document = _decode(text)
+        document = _decode_year(text)
     except msgspec.DecodeError as exc:
-        document, extra = _with_unknown_keys(text, exc)
+        document, extra = _year_with_unknown_keys(text, exc)
     ours, shares = document.onetape, document.provider_info
     if ours.id not in (None, identity):
         # A year of nothing but empties has no bars that would tell.
@@ -279,9 +350,9 @@ def load_meta(data: bytes, identity: str) -> YearMeta:
     )
 
 
-def _with_unknown_keys(
+def _year_with_unknown_keys(
     text: bytes, problem: msgspec.DecodeError
-) -> tuple[_Document, dict[str, Any]]:
+) -> tuple[_YearDocument, dict[str, Any]]:
     """Return a document that holds more than :class:`_Ours`, and apart from it what that is.
 
     Raises:
@@ -297,7 +368,7 @@ def _with_unknown_keys(
     _check_words(ours)
     extra = {key: ours.pop(key) for key in ours.keys() - {*_Ours.__struct_fields__}}
     try:
-        return _decode(canonical(plain)), extra
+        return _decode_year(canonical(plain)), extra
     except msgspec.DecodeError as exc:
         raise json_document.DamagedError(f"it lacks what it must hold: {exc}") from exc
 
@@ -323,3 +394,150 @@ def _check_words(ours: Mapping[str, Any]) -> None:
 
 def _naive(ms: int | None) -> str | None:
     return None if ms is None else from_ms(ms).isoformat(timespec="seconds")
+
+
+# --- series.json -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SeriesMeta:
+    """The document ``series.json``. Losing it costs requests, never bars.
+
+    Attributes:
+        generation: of the commit that wrote it.
+        years_generation: the highest generation among the years then. ``next_due`` holds only
+            while it still is: after a power loss the two may be of different age.
+        kind: of the bars, or None.
+        next_due: earliest UTC milliseconds at which asking again could change the answer.
+        empties: stretches without bars in years that have no file.
+        compared_at: UTC milliseconds at which the newest final bars were compared again with what
+            their vendor says; the document has it only where they were.
+        lifetime: from when to when there can be bars; the document has it only where it is known.
+        extra: keys of other versions, kept as they are.
+    """
+
+    generation: int = 0
+    years_generation: int = 0
+    kind: Kind | None = None
+    next_due: int | None = None
+    empties: Coverage = Coverage()
+    compared_at: int | None = None
+    lifetime: Lifetime = Lifetime()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
+    """Return the bytes of the document of the series ``key``."""
+    document: dict[str, Any] = dict(series.extra) | _about(key)
+    document |= {
+        "format": json_document.FORMAT,
+        "generation": series.generation,
+        "years_generation": series.years_generation,
+        "next_due": series.next_due,
+        "empties": [c.to_json() for c in series.empties],
+        **series.lifetime.to_json(),
+    }
+    if series.kind is not None:
+        document["kind"] = series.kind.to_json()
+    if series.compared_at is not None:
+        document["compared_at"] = series.compared_at
+    return json_document.dump(document)
+
+
+def _about(key: SeriesKey) -> dict[str, Any]:
+    return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
+
+
+class _Bound(msgspec.Struct):
+    """A ``listing`` or ``delisting``; see :class:`~..model.lifetime.Bound`."""
+
+    at: int
+    source: str
+    learned_at: int
+    expires: int
+    proof: str = ""
+
+    def value(self) -> Bound:
+        """Return the bound."""
+        return Bound(*msgspec.structs.astuple(self))
+
+
+class _SeriesDocument(msgspec.Struct, forbid_unknown_fields=True):
+    """The document. A key that is not listed here is kept as it is."""
+
+    format: Literal[1]
+    generation: int
+    years_generation: int
+    next_due: int | None
+    empties: list[StretchDocument]
+    symbol: str | None = None
+    timeframe: str | None = None
+    lane: str | None = None
+    kind: Kind | None = None
+    compared_at: int | None = None
+    listing: _Bound | None = None
+    delisting: _Bound | None = None
+
+    @property
+    def lifetime(self) -> Lifetime:
+        """From when to when there can be bars.
+
+        A listing without its proof was concluded by an earlier version from the silence of one
+        vendor, which proves nothing: it is left out, and asked about again.
+        """
+        if self.listing is None and self.delisting is None:
+            return _UNKNOWN
+        listed = self.listing.value() if self.listing and self.listing.proof else None
+        return Lifetime(listed, self.delisting.value() if self.delisting else None)
+
+
+_UNKNOWN = Lifetime()
+
+
+_decode_series = msgspec.json.Decoder(_SeriesDocument).decode
+
+
+def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
+    """Read the bytes of the document of the series ``key``.
+
+    Raises:
+        DamagedError: it is not whole, or of another series.
+        FormatVersionError: a newer version of this library wrote it.
+    """
+    text, extra = json_document.text_of(data), dict[str, Any]()
+    try:
+        document = _decode_series(text)
+    except msgspec.DecodeError:
+        document, extra = _series_with_unknown_keys(text)
+    about = document.symbol, document.timeframe, document.lane
+    for found, value in zip(about, _about(key).values(), strict=True):
+        if found not in (None, value):
+            raise json_document.DamagedError("it is about another series")
+    return filled(
+        SeriesMeta,
+        generation=document.generation,
+        years_generation=document.years_generation,
+        kind=document.kind,
+        next_due=document.next_due,
+        empties=coverage_of(document.empties),
+        compared_at=document.compared_at,
+        lifetime=document.lifetime,
+        extra=extra,
+    )
+
+
+def _series_with_unknown_keys(text: bytes) -> tuple[_SeriesDocument, dict[str, Any]]:
+    """Return a document that holds more than :class:`_SeriesDocument`, and apart from it what that is.
+
+    Raises:
+        DamagedError: that is not what is wrong with it.
+        FormatVersionError: a newer version of this library wrote it.
+    """
+    plain = json_document.plain(text)
+    if plain.get("format") != json_document.FORMAT or plain.get("need"):
+        raise FormatVersionError(f"series.json has the unknown format {plain.get('format')!r}")
+    extra = {key: plain.pop(key) for key in plain.keys() - {*_SeriesDocument.__struct_fields__}}
+    try:
+        return _decode_series(canonical(plain)), extra
+    except msgspec.DecodeError as exc:
+        raise json_document.DamagedError(f"it lacks what it must hold: {exc}") from exc

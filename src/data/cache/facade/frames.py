@@ -1,7 +1,8 @@
-"""A caller's frame turned into something to store."""
+"""Frames of callers turned into commits, and stored bars into frames, without a request."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -11,20 +12,34 @@ import numpy as np
 from ...calendars.calendar import calendar_for
 from ...calendars.gaps import BarGrid, holes
 from ...calendars.ranges import resolve_range
-from ...errors import BadRangeError, QueryError
-from ...model.bars import BarTable, Stamps, among
-from ...model.coverage import Covered
-from ...model.frame import table_of
+from ...errors import BadRangeError, KindMismatchError, QueryError
+from ...model.bars import Bar, BarTable, Stamps, among, merge
+from ...model.coverage import Coverage, Covered
+from ...model.frame import build_frame, table_of
 from ...model.instant import DAY_MS, HOUR_MS, date_of
 from ...model.instrument import Instrument
 from ...model.kind import ADJUSTMENTS, Basis, Kind
+from ...model.series import SeriesKey
 from ...model.span import Span, intersect, subtract
 from ...model.timeframe import Timeframe
+from ...prices.adjustment import ClosesBefore, common_as_of, rebase
 from ...prices.quality import Checked, check, off_grid_rows
-from ..format.stamps import next_stamps, session_stamps
-from ..recovery.faults import BAD, CONTRADICTED, DUPLICATE, MISSING, Fault, without_volume
-from ..values import Commit, CommitPiece, Suspect
+from ..legacy.reader import next_stamps, session_stamps
+from ..prior import PriorSessions, parts_of
+from ..store import BarStore
+from ..values import (
+    BAD,
+    CONTRADICTED,
+    DUPLICATE,
+    MISSING,
+    Commit,
+    CommitPiece,
+    Fault,
+    Suspect,
+    without_volume,
+)
 from ..write.coverage_update import year_span, years_of
+from .catalog import Catalogue
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -229,3 +244,58 @@ def asked_span(offer: FrameUpload, now_ms: int) -> Span | None:
     except BadRangeError:
         return None
     return Span(span.start, min(span.end, now_ms))
+
+
+# --- export ------------------------------------------------------------------------------
+
+log = logging.getLogger(__name__)
+
+
+def stored_frame(
+    catalogue: Catalogue, key: SeriesKey, span: Span, instrument: Instrument
+) -> pd.DataFrame | None:
+    """Return the rows stored in ``span`` as a canonical frame, or None when there are none.
+
+    Prices of stocks are brought to one basis, adjusted for all splits known, where the stored actions
+    make that exact; otherwise they are as they were handed in. Rows that cannot be bars are among
+    them where nothing better is stored, and so is the last bar of an older tool's file.
+    """
+    store = catalogue.store
+    table, coverage = store.read(key, span)
+    if instrument.asset_class == "stock" and len(table):
+        table = _on_one_basis(store, key, table, coverage, instrument)
+    table = merge(catalogue.unproven(key, span), table)
+    suspects = store.suspects(key, span)
+    if suspects:
+        log.warning("%s: %d of the rows cannot be bars: %s", key, len(suspects), suspects[0].reason)
+        rows: dict[int, Bar] = {s.bar.stamp_ms: s.bar for s in suspects}
+        table = merge(BarTable.from_bars(list(rows.values())), table)
+    return build_frame(table) if len(table) else None
+
+
+def _on_one_basis(
+    store: BarStore, key: SeriesKey, table: BarTable, coverage: Coverage, instrument: Instrument
+) -> BarTable:
+    parts, book = parts_of(coverage), store.actions(key.symbol)
+    if len({part.basis for part in parts}) <= 1 and not book.actions:
+        return table
+    as_of = book.newest(max(date_of(int(table.stamps[-1])), common_as_of(parts) or date.min))
+    first = date_of(int(table.stamps[0]))
+    ex_dates = [a.ex_date for a in book.told if a.type == "dividend" and a.ex_date >= first]
+    prior = PriorSessions(store, key, instrument, ex_dates)
+    own = book.of if book.disputed else None
+    try:
+        return rebase(
+            table,
+            parts,
+            book.actions,
+            "split",
+            as_of=as_of,
+            own=own,
+            intraday=key.timeframe.is_intraday,
+            timeframe=key.timeframe,
+            close_before=ClosesBefore(book.actions, as_of, prior.before, own),
+        )
+    except KindMismatchError as exc:
+        log.warning("%s: prices are given as they were stored: %s", key, exc)
+        return table

@@ -1,0 +1,474 @@
+"""Reading one series: its view, its years, the bars of a range.
+
+No lock is taken until data and metadata are found not to agree.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import reduce
+from operator import attrgetter
+from typing import TypeVar
+
+from ...disk.files import Disk, FileState, errno_of
+from ...errors import CorruptEntryError, StorageError
+from ...model.bars import BarTable, concat
+from ...model.coverage import Coverage, Covered
+from ...model.frozen import filled
+from ...model.kind import Kind
+from ...model.lifetime import Lifetime
+from ...model.series import SeriesKey
+from ...model.span import Span
+from ..format.documents import SeriesMeta, YearState
+from ..format.json_document import DamagedError
+from ..layout import QUARANTINE, years_in
+from ..legacy.adopt import OldYears
+from ..values import SeriesView
+from ..write.coverage_update import year_span
+from ..write.series import SeriesFiles
+from .columnar_cache import Sidecars, WholeYear
+from .lru_cache import LruCache
+from .year_file import MismatchError, YearFile, open_year
+
+T = TypeVar("T")
+_STATE = attrgetter("state")
+log = logging.getLogger(__name__)
+
+_TRIES = 3
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def read_state(lane: SeriesFiles, year: int, lock_timeout_s: float) -> YearState | None:
+    """Return what is known about ``year`` without looking at the data.
+
+    Only where a rewrite is pending the data tell which state holds. Where a file has no document,
+    or a damaged one, it is recovered under the lock first.
+
+    Raises:
+        CorruptEntryError: that would be needed, and the cache is read-only.
+        FormatVersionError: a newer version of this library wrote it.
+    """
+
+    def look() -> YearFile | None:
+        meta = lane.meta(year)
+        if meta is not None and meta.pending is None:
+            return YearFile(meta.state)
+        return open_year(lane, year, meta)
+
+    state: YearState | None = _patiently(lane, year, look, _STATE, lock_timeout_s)
+    return state
+
+
+def read_year(
+    lane: SeriesFiles, year: int, span: Span, lock_timeout_s: float
+) -> tuple[BarTable, YearState] | None:
+    """Return the verified bars of ``year`` in ``span`` and the state of the year they belong to.
+
+    None where nothing is stored. Raises as :func:`read_state`.
+    """
+
+    def look() -> YearFile | None:
+        return open_year(lane, year, lane.meta(year))
+
+    def content(file: YearFile) -> tuple[BarTable, YearState]:
+        return file.table(span), file.state
+
+    return _patiently(lane, year, look, content, lock_timeout_s)
+
+
+def _patiently(
+    lane: SeriesFiles,
+    year: int,
+    look: Callable[[], YearFile | None],
+    content: Callable[[YearFile], T],
+    lock_timeout_s: float,
+) -> T | None:
+    """Return ``content`` of the file that ``look`` finds: look again, repair, look a last time.
+
+    Between reading the metadata and the data a writer may have committed: both are read again
+    before anything is believed to be damaged. A series that is only looked at is not repaired:
+    what a repair would leave is read in its place, from then on.
+    """
+
+    def found(file: YearFile | None) -> T | None:
+        return None if file is None else content(file)
+
+    problem: Exception | None = None
+    is_previewed = lane.previews is not None and year in lane.previews
+    for _ in range(0 if is_previewed else _TRIES):
+        try:
+            return found(look())
+        except (MismatchError, DamagedError) as exc:
+            problem = exc
+            lane.memory.forget(lane.paths.metadata(year))
+    if lane.previews is not None:
+        try:
+            return found(_preview(lane, year, lane.previews))
+        except MismatchError as exc:
+            raise _damaged(lane, year, exc) from exc
+    log.debug("%s %s: %s; looking again under the lock", lane.key, year, problem)
+    try:
+        with lane.disk.lock(lane.paths.lock, lock_timeout_s):
+            from ..recovery.recover import recover  # what is sound needs none
+
+            return found(look()) if recover(lane, year) is not None else None
+    except (MismatchError, DamagedError) as exc:
+        raise _damaged(lane, year, exc) from exc
+    except StorageError as exc:
+        if errno_of(exc) in _READ_ONLY:
+            raise _damaged(lane, year, problem) from exc
+        raise
+
+
+def _preview(lane: SeriesFiles, year: int, previews: dict[int, YearFile | None]) -> YearFile | None:
+    if year not in previews:
+        from ..recovery.recover import preview  # what is sound needs none
+
+        previews[year] = preview(lane, year)
+    return previews[year]
+
+
+def _damaged(lane: SeriesFiles, year: int, problem: Exception | None) -> CorruptEntryError:
+    return CorruptEntryError(
+        f"{lane.key} {year} cannot be read: {problem}",
+        symbol=lane.key.symbol,
+        hint="it can only be repaired where the cache may be written",
+    )
+
+
+# --- views -------------------------------------------------------------------------------
+
+_SPAN = attrgetter("span")
+# What is known of a series takes about so many bytes: each, a year, a stretch of the coverage.
+_EACH, _A_YEAR, _A_PART = 3072, 512, 512
+
+
+class IndexEntry:
+    """What the metadata of a series say, all of one moment.
+
+    Args:
+        view: the series as one.
+        states: of each year, ascending.
+        has_quarantine: whether there can be rows that were not believed.
+        is_ours: whether none of it is of an older tool, which writes in place: a folder does not
+            show that.
+    """
+
+    def __init__(
+        self,
+        view: SeriesView,
+        states: Mapping[int, YearState],
+        *,
+        has_quarantine: bool,
+        is_ours: bool = True,
+    ) -> None:
+        self.view = view
+        self.has_quarantine = has_quarantine
+        self.is_ours = is_ours
+        self._states = states
+
+    def years(self, span: Span) -> dict[int, YearState]:
+        """Return the state of each year that overlaps ``span``, ascending."""
+        start, end = span
+        if end <= start:
+            return {}
+        return {
+            year: state
+            for year, state in self._states.items()
+            if (own := year_span(year))[0] < end and start < own[1]
+        }
+
+    @property
+    def size(self) -> int:
+        """Bytes, about."""
+        return _EACH + (_A_YEAR * len(self._states)) + _A_PART * len(self.view.coverage)
+
+
+class SeriesIndex:
+    """Puts the years of a series together. Thread-safe.
+
+    Args:
+        old: finds files of older tools.
+        memory: where views are kept.
+        lock_timeout_s: how long to wait where a year needs repair.
+    """
+
+    def __init__(self, old: OldYears, memory: LruCache, lock_timeout_s: float) -> None:
+        self._old = old
+        self._memory = memory
+        self._lock_timeout_s = lock_timeout_s
+
+    def view(self, lane: SeriesFiles) -> SeriesView:
+        """Return the view of a series."""
+        return self.known(lane).view
+
+    def known(self, lane: SeriesFiles, since: SeriesView | None = None) -> IndexEntry:
+        """Return what is known of a series, looking at its folder alone where nothing changed.
+
+        Documents are only ever changed by renaming, which changes the folder's own time: while
+        that stands still, so does what they say.
+
+        Args:
+            lane: the series.
+            since: a view got just before: what belongs to it, without looking again.
+        """
+        if lane.previews:  # the documents on the disk are not those that a repair would leave
+            return self._read(lane)
+        place = "series", lane.key
+        made: tuple[FileState, IndexEntry] | None = self._memory.get(place)
+        if made is not None and made[1].view is since:
+            return made[1]
+        before = lane.memory.settled_state(lane.paths.text)
+        if made is not None and made[0] == before:
+            return made[1]
+        known = self._read(lane)
+        if before is not None and known.is_ours and not lane.previews:
+            self._memory.put(place, (before, known), known.size)
+        return known
+
+    def seal(self, lane: SeriesFiles, view: SeriesView) -> dict[str, FileState | None] | None:
+        """Return the state of the folder that tells while it is so that ``view`` is current."""
+        made: tuple[FileState, IndexEntry] | None = self._memory.get(("series", lane.key))
+        return None if made is None or made[1].view is not view else {lane.paths.text: made[0]}
+
+    def _read(self, lane: SeriesFiles) -> IndexEntry:
+        """Return what the documents of a series say; those that are damaged are repaired."""
+        names = lane.disk.list(lane.paths.text)
+        own = years_in(names)
+        states, series, is_ours = self._documents(lane, own)
+        parts = [*_empties(series, own), *(part for s in states.values() for part in s.coverage)]
+        coverage = Coverage.joined(sorted(parts, key=_SPAN))
+        view = _view(lane.key, series, states.values(), coverage)
+        return IndexEntry(view, states, has_quarantine=QUARANTINE in names, is_ours=is_ours)
+
+    def _documents(
+        self, lane: SeriesFiles, own: list[int]
+    ) -> tuple[dict[int, YearState], SeriesMeta | None, bool]:
+        """Return the state of each year, ascending, what has no year, and whether all are ours.
+
+        Older tools' files are told as if they were ours.
+        """
+        damaged = lane.previews or ()
+        states, series = lane.documents([year for year in own if year not in damaged])
+        old = self._old.of(lane, own, states)
+        if not old and len(states) == len(own):
+            return states, series, True
+        for year, path in old.items():
+            found = self._old.read(lane.key, path)
+            stamps = found.table.stamps
+            states[year] = YearState(
+                rows=len(stamps),
+                coverage=found.coverage,
+                first=int(stamps[0]) if len(stamps) else None,
+                last=int(stamps[-1]) if len(stamps) else None,
+            )
+        for year in own:
+            if year not in states:
+                state = read_state(lane, year, self._lock_timeout_s)
+                if state is not None:
+                    states[year] = state
+        return dict(sorted(states.items())), series, not old
+
+    def years(self, lane: SeriesFiles) -> list[int]:
+        """Return the years of which bars are stored."""
+        states, _, _ = self._documents(lane, lane.years())
+        return [year for year, state in states.items() if state.rows]
+
+    def long_empties(self, lane: SeriesFiles, own: list[int]) -> Coverage:
+        """Return the stretches without bars that lie in years without a file."""
+        return _empties(read_series(lane), own)
+
+
+def _view(
+    key: SeriesKey,
+    series: SeriesMeta | None,
+    told: Collection[YearState],
+    coverage: Coverage,
+) -> SeriesView:
+    newest, rows = 0, 0
+    stamps: list[int] = []
+    for year in told:
+        newest, rows = max(newest, year.generation), rows + year.rows
+        if year.first is not None and year.last is not None:
+            stamps += year.first, year.last
+    first, last = (min(stamps), max(stamps)) if stamps else (None, None)
+    return filled(
+        SeriesView,
+        key=key,
+        coverage=coverage,
+        kind=kind_of(series, coverage),
+        next_due=_next_due(series, newest),
+        generation=max(newest, series.generation if series else 0),
+        rows=rows,
+        first=first,
+        last=last,
+        compared_at=series.compared_at if series else None,
+        lifetime=series.lifetime.beside(first, last) if series else Lifetime(),
+        faults=tuple(fault for year in told for fault in year.faults),
+    )
+
+
+def read_series(lane: SeriesFiles) -> SeriesMeta | None:
+    """Return ``series.json``; a damaged one counts as absent, for it only saves requests."""
+    try:
+        return lane.series()
+    except DamagedError as exc:
+        log.warning("%s: series.json is lost: %s", lane.key, exc)
+        return None
+
+
+def _empties(series: SeriesMeta | None, own: list[int]) -> Coverage:
+    if series is None or not series.empties:
+        return Coverage()
+    return series.empties.without(year_span(year) for year in own)
+
+
+def kind_of(series: SeriesMeta | None, coverage: Iterable[Covered]) -> Kind | None:
+    """Return the kind of a series; where its document is lost, what all of its bars tell."""
+    if series is not None and series.kind is not None:
+        return series.kind
+    known = [p.kind for p in coverage if p.state in ("final", "provisional") or p.parts]
+    return reduce(Kind.filled_from, known) if known else None
+
+
+def _next_due(series: SeriesMeta | None, newest: int) -> int | None:
+    """Return ``next_due`` if it was written with the years as they are now."""
+    return series.next_due if series is not None and series.years_generation == newest else None
+
+
+# --- ranges ------------------------------------------------------------------------------
+
+_NO_FILE = FileState(0, 0, 0)
+
+
+class RangeReader:
+    """Reads stretches of a series. Thread-safe; it takes no lock but where a year needs repair.
+
+    Args:
+        disk: the file system.
+        old: finds files of older tools.
+        viewer: knows the stretches without bars that have no year.
+        sidecars: columnar files, where they are true.
+        memory: keeps years where there can be no columns on the disk.
+        lock_timeout_s: how long to wait where a year needs repair.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        old: OldYears,
+        viewer: SeriesIndex,
+        sidecars: Sidecars,
+        memory: LruCache,
+        lock_timeout_s: float,
+    ) -> None:
+        self._disk = disk
+        self._old = old
+        self._viewer = viewer
+        self._sidecars = sidecars
+        self._memory = memory
+        self._lock_timeout_s = lock_timeout_s
+
+    def read(
+        self, lane: SeriesFiles, span: Span, known: IndexEntry | None = None
+    ) -> tuple[BarTable, Coverage]:
+        """Return the bars in ``span`` and what is known about it; raises as ``BarStore.view``.
+
+        ``known`` is what the metadata said a moment ago; they are looked at again where it does
+        not lead to the bars.
+        """
+        if known is not None and self._sidecars.are_kept:
+            years = known.years(span)
+            held = self._sidecars.read(lane, span, years)
+            if held is not None:
+                return held, known.view.coverage.within(span)
+        own = lane.years()
+        old = [y for y in self._old.of(lane, own) if year_span(y).overlaps(span)]
+        ours = [y for y in own if y not in old and year_span(y).overlaps(span)]
+        coverage = self._viewer.long_empties(lane, own)
+        if old:
+            table, states = self._mixed(lane, span, old, ours)
+        else:
+            table, states = self._ours(lane, span, ours)
+        for part in states:
+            coverage = coverage.overlaid(part)
+        return table, coverage.within(span)
+
+    def seal(
+        self, lane: SeriesFiles, span: Span, known: IndexEntry
+    ) -> dict[str, FileState | None] | None:
+        """Return the files that bars in ``span`` were read from, while they are untouched."""
+        sources = self._sidecars.sources(lane, known.years(span))
+        if sources is None or known.has_quarantine:
+            return None
+        files = {path: self._disk.stat(path) for path, _ in sources}
+        wanted = {path: FileState(s.inode, s.size, s.mtime_ns) for path, s in sources}
+        return files if files == wanted else None
+
+    def _ours(
+        self, lane: SeriesFiles, span: Span, years: Iterable[int]
+    ) -> tuple[BarTable, list[Coverage]]:
+        if not self._sidecars.are_kept:
+            return self._mixed(lane, span, [], list(years))
+        states: dict[int, YearState] = {}
+        for year in years:
+            state = read_state(lane, year, self._lock_timeout_s)
+            if state is not None:
+                states[year] = state
+        table = self._sidecars.read(lane, span, states)
+        whole: dict[int, WholeYear] = {}
+        if table is None:
+            lacking = self._sidecars.lacking(lane, states)
+            whole = self._read_whole(lane, {year: states[year] for year in lacking})
+            self._sidecars.keep(lane, whole)
+            states |= {year: found.state for year, found in whole.items()}
+            table = self._sidecars.read(lane, span, states)
+        if table is None:  # it cannot be kept on the disk
+            whole |= self._read_whole(lane, {y: s for y, s in states.items() if y not in whole})
+            for year, found in whole.items():
+                self._keep(lane.key, year, found)
+            states = {year: whole[year].state for year in states if year in whole}
+            table = concat(whole[year].table.within(span) for year in states)
+        return table, [state.coverage for state in states.values()]
+
+    def _read_whole(
+        self, lane: SeriesFiles, states: Mapping[int, YearState]
+    ) -> dict[int, WholeYear]:
+        found = ((year, self._whole(lane, year, state)) for year, state in states.items())
+        return {year: whole for year, whole in found if whole is not None}
+
+    def _whole(self, lane: SeriesFiles, year: int, state: YearState) -> WholeYear | None:
+        # Looked at before it is read: what is done to the file meanwhile shows the next time.
+        file = self._disk.stat(lane.paths.data(year)) or _NO_FILE
+        held: WholeYear | None = self._memory.get(("year", lane.key, year))
+        if held is not None and (held.file, held.state.head) == (file, state.head):
+            return held._replace(state=state)  # what is known of the bars may have changed
+        found = read_year(lane, year, year_span(year), self._lock_timeout_s)
+        return None if found is None else WholeYear(found[1], found[0], file)
+
+    def _keep(self, key: SeriesKey, year: int, whole: WholeYear) -> None:
+        """Keep a year in memory."""
+        arrays = [whole.table.stamps, *whole.table.values()]
+        for values in arrays:
+            values.flags.writeable = False  # many answers are made of them
+        size = sum(values.nbytes for values in arrays)
+        self._memory.put(("year", key, year), whole, size)
+
+    def _mixed(
+        self, lane: SeriesFiles, span: Span, old: list[int], ours: list[int]
+    ) -> tuple[BarTable, list[Coverage]]:
+        """Read years of ours and of older tools, one by one."""
+        tables: list[BarTable] = []
+        known: list[Coverage] = []
+        paths = self._old.of(lane, lane.years())
+        for year in sorted([*old, *ours]):
+            if year in old:
+                theirs = self._old.read(lane.key, paths[year])
+                tables.append(theirs.table.within(span))
+                known.append(theirs.coverage)
+            elif (mine := read_year(lane, year, span, self._lock_timeout_s)) is not None:
+                tables.append(mine[0])
+                known.append(mine[1].coverage)
+        return concat(tables), known
