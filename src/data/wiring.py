@@ -177,7 +177,7 @@ def build(
             cache_dir=process_folder("onetape-cache-"),
             cache_dir_from="cache.enabled: false in the rules",
         )
-    observer = observer or Observer(ticking, Gauge(settings.cache_dir, ticking))
+    observer = observer or Observer(ticking, Gauge(lambda: cache.holdings(), ticking))
     networks = _Networks(lambda: network_of(settings, rules, ticking, retry, observer))
     selector = ProviderSelector(
         settings=settings, make_sender=networks.sender, own_sender=networks.own_sender

@@ -3,12 +3,17 @@ from __future__ import annotations
 import gzip
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from src.data.cache.retention import disk_usage as module
+from src.data.cache.retention import inventory as walk
 from src.data.cache.retention.disk_usage import Fill, Gauge
+from src.data.cache.retention.inventory import Holdings, Inventory
 from src.data.cache.store import BarStore, Commit
 from src.data.clock import ManualClock
+from src.data.errors import StorageError
 from tests.cache.bars import DAILY, NOW, piece
 
 
@@ -19,6 +24,11 @@ def texts(root: Path) -> int:
 
 def packed(root: Path) -> int:
     return sum(p.stat().st_size for p in root.rglob("[0-9]*.csv.gz"))
+
+
+def gauge_of(root: Path, clock: ManualClock, **settings: Any) -> Gauge:
+    """Return a gauge that reads the index of a folder, if it has one, and writes none."""
+    return Gauge(Inventory(BarStore(root).workshop, keeps=False).look, clock, **settings)
 
 
 @pytest.fixture
@@ -32,7 +42,7 @@ def store(tmp_path: Path, clock: ManualClock) -> BarStore:
 
 
 def test_a_folder_that_is_not_there_is_empty(tmp_path: Path, clock: ManualClock) -> None:
-    assert Gauge(tmp_path / "none", clock).read() == Fill()
+    assert gauge_of(tmp_path / "none", clock).read() == Fill()
     assert Fill().compression_ratio is None
     assert not (tmp_path / "none").exists()
 
@@ -40,7 +50,7 @@ def test_a_folder_that_is_not_there_is_empty(tmp_path: Path, clock: ManualClock)
 def test_sizes_in_and_out_are_those_of_gzip(store: BarStore, clock: ManualClock) -> None:
     for first in (0, 40, 80):
         store.commit(DAILY, Commit(pieces=(piece(first, first + 40),)))
-    found = Gauge(store.root, clock).read()
+    found = gauge_of(store.root, clock).read()
     assert (found.plain_bytes, found.packed_bytes) == (texts(store.root), packed(store.root))
     assert found.compression_ratio == round(texts(store.root) / packed(store.root), 3) > 1
     assert found.data_files == 1
@@ -53,19 +63,17 @@ def test_appended_bars_are_measured_from_where_it_stopped(
     store: BarStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.commit(DAILY, Commit(pieces=(piece(0, 200),)))
-    gauge = Gauge(store.root, clock)
+    gauge = gauge_of(store.root, clock)
     first = gauge.read().packed_bytes
     store.commit(DAILY, Commit(pieces=(piece(200, 201),)))
     assert gauge.read().packed_bytes == first, "a look is good for a minute"
     clock.advance(60)
     starts = []
-    from src.data.cache.retention import disk_usage as module
-
     real = module._hop
     monkeypatch.setattr(
         module,
         "_hop",
-        lambda file, size, found: (starts.append(found.packed), real(file, size, found)),
+        lambda file, size, measured: (starts.append(measured.packed), real(file, size, measured)),
     )
     found = gauge.read()
     assert starts == [first]
@@ -74,7 +82,7 @@ def test_appended_bars_are_measured_from_where_it_stopped(
 
 def test_a_rewritten_file_is_measured_anew(store: BarStore, clock: ManualClock) -> None:
     store.commit(DAILY, Commit(pieces=(piece(0, 50),)))
-    gauge = Gauge(store.root, clock, every_s=0)
+    gauge = gauge_of(store.root, clock, every_s=0)
     gauge.read()
     store.commit(DAILY, Commit(pieces=(piece(10, 40, shift=1.0),)))
     found = gauge.read()
@@ -93,7 +101,7 @@ def test_a_file_that_was_replaced_by_a_longer_one_is_measured_anew(
     folder.mkdir(parents=True)
     path, other = folder / "2020.csv.gz", folder / "other"
     path.write_bytes(gzip.compress(b"a" * 50))
-    gauge = Gauge(tmp_path, clock, every_s=0)
+    gauge = gauge_of(tmp_path, clock, every_s=0)
     assert gauge.read().plain_bytes == 50
     other.write_bytes(gzip.compress(os.urandom(3000)))
     other.replace(path)
@@ -105,7 +113,7 @@ def test_files_of_other_tools_count_as_one_member(tmp_path: Path, clock: ManualC
     folder.mkdir(parents=True)
     text = b"timestamp,open\n" * 400
     (folder / "2020.csv.gz").write_bytes(gzip.compress(text))
-    found = Gauge(tmp_path, clock).read()
+    found = gauge_of(tmp_path, clock).read()
     assert (found.plain_bytes, found.without_metadata) == (len(text), 1)
 
 
@@ -115,7 +123,7 @@ def test_a_torn_or_empty_file_breaks_nothing(store: BarStore, clock: ManualClock
     whole = path.read_bytes()
     path.write_bytes(whole + whole[:40])
     (path.parent / "2023.csv.gz").write_bytes(b"")
-    found = Gauge(store.root, clock).read()
+    found = gauge_of(store.root, clock).read()
     assert found.plain_bytes == len(gzip.decompress(whole))
     assert found.data_files == 2
 
@@ -126,7 +134,7 @@ def test_quarantine_is_counted_by_files(store: BarStore, clock: ManualClock) -> 
     folder.mkdir()
     (folder / "2024.abc.csv.gz").write_bytes(b"odd")
     (folder / "2024.abc.csv.gz.json").write_text("{}")
-    found = Gauge(store.root, clock).read()
+    found = gauge_of(store.root, clock).read()
     assert (found.quarantined, found.data_files) == (1, 1)
 
 
@@ -134,7 +142,7 @@ def test_quarantine_is_counted_by_files(store: BarStore, clock: ManualClock) -> 
 def test_two_names_of_one_file_count_once(tmp_path: Path, clock: ManualClock) -> None:
     (tmp_path / "one").write_bytes(b"x" * 1000)
     os.link(tmp_path / "one", tmp_path / "two")
-    found = Gauge(tmp_path, clock).read()
+    found = gauge_of(tmp_path, clock).read()
     assert (found.bytes, found.files) == (1000, 1)
 
 
@@ -143,6 +151,44 @@ def test_only_so_many_files_are_opened_at_once(tmp_path: Path, clock: ManualCloc
         folder = tmp_path / "ohlcv" / f"S{year}" / "1d"
         folder.mkdir(parents=True)
         (folder / f"{year}.csv.gz").write_bytes(gzip.compress(b"x" * 100))
-    gauge = Gauge(tmp_path, clock, every_s=0, most_new=4)
+    gauge = gauge_of(tmp_path, clock, every_s=0, most_new=4)
     assert [gauge.read().plain_bytes for _ in range(4)] == [400, 800, 1000, 1000]
-    assert Gauge(tmp_path, clock, most_new=0).read().compression_ratio is None
+    assert gauge_of(tmp_path, clock, most_new=0).read().compression_ratio is None
+
+
+def test_what_the_index_tells_is_not_looked_at_again(
+    store: BarStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.commit(DAILY, Commit(pieces=(piece(0, 50),)))
+    monkeypatch.setattr(walk, "_SETTLED_NS", -1)
+    Inventory(store.workshop).look()
+    lane, listed, opened = store.workshop.lane(DAILY).paths.text, [], []
+    whole, real, opens = texts(store.root), walk.listed, module.open_file
+    monkeypatch.setattr(
+        walk,
+        "listed",
+        lambda folder, *more: (listed.append(os.fspath(folder)), real(folder, *more))[1],
+    )
+    monkeypatch.setattr(
+        module, "open_file", lambda *args: (opened.append(args[0]), opens(*args))[1]
+    )
+    gauge = gauge_of(store.root, clock, every_s=0)
+    looks = [gauge.read(), gauge.read()]
+    assert [one.plain_bytes for one in looks] == [whole, whole]
+    assert looks[0].data_files == 1
+    assert lane not in listed
+    assert opened == [f"{lane}{os.sep}2024.csv.gz"]
+
+
+def test_the_last_figures_stand_where_the_folder_cannot_be_listed(
+    store: BarStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.commit(DAILY, Commit(pieces=(piece(0, 50),)))
+    gauge = gauge_of(store.root, clock, every_s=0)
+    first = gauge.read()
+    monkeypatch.setattr(gauge, "_holdings", raised)
+    assert gauge.read() == first != Fill()
+
+
+def raised() -> Holdings:
+    raise StorageError("cannot list it")

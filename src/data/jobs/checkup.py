@@ -37,7 +37,7 @@ from ..network import Network
 from ..provider_selector import ProviderSelector
 from ..resources import Memory, memory
 from ..vendors.registry import VENDORS
-from .status import LITTLE_MEMORY, LITTLE_SPACE, SeriesHealth, Watch
+from .status import LITTLE_MEMORY, LITTLE_SPACE, SeriesHealth, Watch, catalogue_of
 from .vendors import describe_vendors, lack
 
 __all__ = ["Check", "checkup"]
@@ -108,7 +108,7 @@ def checkup(
     except ConfigError as error:
         return [*_installation(), Check("places", "home", False, *_words(error))]
     found, selector = watch.survey, watch.selector
-    catalogue = _catalogue(found.settings.cache_dir, selector)
+    catalogue = catalogue_of(found.settings.cache_dir, selector)
     holdings, vendors = catalogue.holdings(), describe_vendors(selector)
     doors = {v["name"]: v["base_url"] for v in vendors if v["ready"] and _is_remote(v)}
     reached = watch.reached(doors)
@@ -123,12 +123,6 @@ def checkup(
         *_vendors(vendors, reached, selector),
         *_paused(watch.network, clock),
     ]
-
-
-def _catalogue(folder: Path, selector: ProviderSelector) -> Catalogue:
-    """Return what lists a cache folder; nothing is changed by it."""
-    disk = Disk(root=folder, private=selector.parsed_rules.cache.private)
-    return Catalogue(folder, BarStore(folder, disk), disk)
 
 
 def _words(error: ConfigError) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bars.freshness import Freshness, Pace, is_at_rest
+from ..cache.facade.catalog import Catalogue
 from ..cache.layout import Layout
 from ..cache.retention.disk_usage import Fill, Gauge
 from ..cache.retention.eviction import BYTES_IN_GB
@@ -184,7 +185,7 @@ class Watch:
         self.network = network_of(settings, load_rules(settings.rules_path), self.clock)
         self.selector = ProviderSelector(settings=settings, make_sender=self.network.sender)
         self._series = SeriesWatch(settings.cache_dir, self.selector, self.clock)
-        self._gauge = Gauge(settings.cache_dir, self.clock)
+        self._gauge = Gauge(catalogue_of(settings.cache_dir, self.selector).holdings, self.clock)
         self._knock = knock
         self._reached: dict[str, Reached] = {}
         self._knocked_s: float | None = None
@@ -311,6 +312,12 @@ class SeriesHealth:
         """Return the plain mapping."""
         counts = {name: getattr(self, name) for name in ("fresh", "stale", "at_rest", "unread")}
         return {"total": self.total, **counts, "stalest": [s.to_json() for s in self.stalest]}
+
+
+def catalogue_of(folder: Path, selector: ProviderSelector) -> Catalogue:
+    """Return what lists a cache folder; nothing is changed by it."""
+    disk = Disk(root=folder, private=selector.parsed_rules.cache.private)
+    return Catalogue(folder, BarStore(folder, disk), disk)
 
 
 class SeriesWatch:

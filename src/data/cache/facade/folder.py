@@ -162,6 +162,10 @@ class CacheFolder:
             return False
         return all(self._disk.stat(self.metadata_dir / name) for name in summaries.FILES)
 
+    def holdings(self) -> Holdings:
+        """Return what lies in the folder, by its index; raises ``StorageError``."""
+        return self._catalogue.holdings()
+
     def write_summaries(self) -> bool:
         """Bring ``_metadata/*.json`` up to date; return whether that was possible."""
         if not self.ohlcv_dir.is_dir():  # removed meanwhile, and not for us to make again

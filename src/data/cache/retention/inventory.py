@@ -55,12 +55,14 @@ class StoredLane(NamedTuple):
     Attributes:
         key: the series.
         entry: what is known of it; of damaged documents nothing.
+        path: of its folder.
         outer: year to what its document tells other programs, where that was asked for.
         growth: by day, where that was asked for.
     """
 
     key: SeriesKey
     entry: LaneEntry
+    path: str
     outer: Mapping[int, OuterKeys] | None = None
     growth: Sequence[Growth] | None = None
 
@@ -201,7 +203,9 @@ class Inventory:
             found.size.add_lane(old.entry)
             if old.entry.exists:
                 found.lanes.append(
-                    StoredLane(key, old.entry, old.parts.get("outer_keys"), old.parts.get("growth"))
+                    StoredLane(
+                        key, old.entry, path, old.parts.get("outer_keys"), old.parts.get("growth")
+                    )
                 )
         if self._keeps and (learned or known):
             self.index.keep(learned, known)
