@@ -39,7 +39,7 @@ class House(NamedTuple):
     @property
     def states(self) -> dict[int, YearState]:
         """What the metadata say."""
-        return self.store._viewer.known(self.lane).years(EVER)
+        return self.store._index.entry(self.lane).years(EVER)
 
     def bars(self) -> list[int] | None:
         """Return which bars are read from the columns alone."""
@@ -145,7 +145,7 @@ def test_sources_are_told_of_a_file_that_is_not_held_too(house: House, tmp_path:
 
 def test_a_year_without_bars_does_not_spoil_the_file(house: House, tmp_path: Path) -> None:
     house.sidecars.drop(DAILY)
-    whole = {y: house.store._assembler._whole(house.lane, y, s) for y, s in house.states.items()}
+    whole = {y: house.store._range_reader._whole(house.lane, y, s) for y, s in house.states.items()}
     assert whole[2023] is not None
     assert whole[2024] is not None
     house.sidecars.keep(house.lane, {2022: NOTHING, 2023: whole[2023], 2024: whole[2024]})
@@ -288,7 +288,7 @@ def test_nobody_waits_for_another_writer(house: House, monkeypatch: pytest.Monke
     house.sidecars.drop(DAILY)
     states = house.states
     monkeypatch.setattr(house.lane.disk, "lock", taken)
-    whole = house.store._assembler._read_whole(house.lane, states)
+    whole = house.store._range_reader._read_whole(house.lane, states)
     house.sidecars.keep(house.lane, whole)
     assert asked == [0.0]
     assert not house.sidecars.path(DAILY).exists()
@@ -330,7 +330,7 @@ def test_what_a_dead_writer_left_is_swept(house: House) -> None:
 
 
 def test_files_verified_again_cost_one_header(house: House) -> None:
-    path, whole = house.sidecars.path(DAILY), house.store._assembler._read_whole
+    path, whole = house.sidecars.path(DAILY), house.store._range_reader._read_whole
     before, states = path.stat(), house.states
     house.sidecars.keep(house.lane, whole(house.lane, states))
     assert path.stat().st_ino == before.st_ino

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.data.cache.retention import eviction, manager, usage
+from src.data.cache import values
+from src.data.cache.retention import eviction, manager
 from src.data.cache.retention.clear import evict_year
 from src.data.cache.retention.eviction import Holding, choose, keep_all
 from src.data.cache.retention.inventory import Inventory
@@ -240,7 +241,7 @@ def test_the_reasons_to_stay(cache: Cache) -> None:
 
     def why(told: str, newest: int) -> str:
         judge = eviction._Judge(lambda *_: told, {"acme": newest}, NOW + DAY_MS, NOW)
-        return next(judge.holdings(lane, usage.Use())).kept
+        return next(judge.holdings(lane, values.Use())).kept
 
     just = NOW - eviction.ALIVE_MS
     assert (why("", just), why("", just - 1)) == ("", eviction.MAYBE_DELISTED)
@@ -305,7 +306,7 @@ def test_what_is_in_use_stays_for_now_and_nobody_complains(
     assert cache.shrink(1) == 0
     assert list(cache.kept()) == [eviction.IN_USE]
     assert "limit" not in caplog.text
-    cache.clock.advance(usage.IN_USE_MS / 1000)
+    cache.clock.advance(values.IN_USE_MS / 1000)
     assert cache.shrink(1) == 1
     assert cache.years() == [2026]
 

@@ -156,7 +156,10 @@ def test_what_was_asked_for_before_it_was_there_is_looked_at_again(tmp_path: Pat
     (tmp_path / "elsewhere").mkdir()
     layout, key = Layout(tmp_path), SeriesKey("AAPL", DAY)
     for _ in range(2):
-        assert (layout.lane(key).folder, layout.knows(key)) == (layout.ohlcv / "AAPL" / "1d", False)
+        assert (layout.lane(key).folder, layout.lane(key).is_there) == (
+            layout.ohlcv / "AAPL" / "1d",
+            False,
+        )
         assert layout.actions("AAPL") == layout.ohlcv / "AAPL" / "actions.json"
     layout.ohlcv.mkdir()
     (layout.ohlcv / "AAPL").symlink_to(tmp_path / "elsewhere")

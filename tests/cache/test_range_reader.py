@@ -45,16 +45,16 @@ def test_what_is_known_already_is_not_looked_at_again(
     store.commit(DAILY, Commit((piece(-9, 9),)))
     truth = store.read(DAILY, EVER)
     lane = store.workshop.lane(DAILY)
-    known = store._viewer.known(lane)
+    known = store._index.entry(lane)
 
     def never(self: SeriesFiles) -> list[int]:
         raise AssertionError("the folder was looked at")
 
     monkeypatch.setattr(SeriesFiles, "years", never)
-    rows, coverage = store._assembler.read(lane, EVER, known)
+    rows, coverage = store._range_reader.read(lane, EVER, known)
     assert numbers(rows) == numbers(truth[0])
     assert coverage == truth[1]
-    rows, coverage = store._assembler.read(lane, days(2, 4), known)
+    rows, coverage = store._range_reader.read(lane, days(2, 4), known)
     assert numbers(rows) == [2, 3]
     assert coverage[0].span == days(2, 4)
 
@@ -64,8 +64,8 @@ def test_what_is_known_is_looked_up_for_the_years_asked_for_alone(
 ) -> None:
     store = store_in(tmp_path, Quick(), columnar="map")
     store.commit(DAILY, Commit((piece(-9, 9),)))
-    lane, assembler = store.workshop.lane(DAILY), store._assembler
-    known = store._viewer.known(lane)
+    lane, assembler = store.workshop.lane(DAILY), store._range_reader
+    known = store._index.entry(lane)
     assert assembler.seal(lane, days(2, 4), known) is None  # no columns yet
     store.read(DAILY, days(2, 4))
     assert assembler.seal(lane, days(2, 4), known) is not None
@@ -84,7 +84,7 @@ def test_where_columns_are_off_none_are_looked_at(tmp_path: Path) -> None:
     disk = CountingDisk()
     store = store_in(tmp_path, disk, columnar="off")
     lane = store.workshop.lane(DAILY)
-    assert len(store._assembler.read(lane, EVER, store._viewer.known(lane))[0]) == 9
+    assert len(store._range_reader.read(lane, EVER, store._index.entry(lane))[0]) == 9
     assert not store.is_at_hand(DAILY)
     assert not [step for step in disk.steps if "_columnar" in step.path.parts]
 
@@ -98,7 +98,7 @@ def test_an_older_tools_year_is_left_alone_where_another_is_asked_for(
     disk = CountingDisk()
     store = store_in(tmp_path, disk, columnar=mode)
     lane = store.workshop.lane(DAILY)
-    assert numbers(store._assembler.read(lane, days(399, 500))[0]) == [400, 401]
+    assert numbers(store._range_reader.read(lane, days(399, 500))[0]) == [400, 401]
     assert opened(disk) == ["2025.csv.gz"]
 
 
@@ -148,9 +148,9 @@ def test_a_year_that_vanishes_while_it_is_read(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick(), columnar="map")
     store.commit(DAILY, Commit((piece(-9, 9),)))
     lane = store.workshop.lane(DAILY)
-    found = store._viewer.known(lane).years(EVER)
-    assert store._assembler._whole(lane, 2020, YearState()) is None
-    whole = store._assembler._read_whole(lane, {**found, 2020: YearState()})
+    found = store._index.entry(lane).years(EVER)
+    assert store._range_reader._whole(lane, 2020, YearState()) is None
+    whole = store._range_reader._read_whole(lane, {**found, 2020: YearState()})
     assert list(whole) == [2023, 2024]
 
 
@@ -160,7 +160,7 @@ def test_a_year_that_vanishes_before_it_is_looked_at(
     store = store_in(tmp_path, Quick(), columnar="map")
     store.commit(DAILY, Commit((piece(0, 9),)))
     monkeypatch.setattr(SeriesFiles, "years", lambda self: [2023, 2024])
-    assert numbers(store._assembler.read(store.workshop.lane(DAILY), EVER)[0]) == [*range(9)]
+    assert numbers(store._range_reader.read(store.workshop.lane(DAILY), EVER)[0]) == [*range(9)]
 
 
 def sealed(root: Path) -> tuple[BarStore, Seal]:

@@ -31,7 +31,7 @@ from tests.cache.test_adopt import leave
 
 
 def known(store: BarStore) -> IndexEntry:
-    return store._viewer.known(store._lane(DAILY))
+    return store._index.entry(store._lane(DAILY))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from src.data.cache.retention.index import LaneIndex
 from src.data.cache.retention.manager import LastUses, lane_name
-from src.data.cache.retention.usage import IN_USE_MS, LaneUse, Use
+from src.data.cache.values import IN_USE_MS, LaneUse, Use
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
 from src.data.model.instant import year_start

@@ -99,12 +99,14 @@ class LanePaths:
     """Every path of one series.
 
     Attributes:
-        text: the lane folder. Who looks at many series does without paths, which take longer to
+        text: the lane folder. Looking at many series does without paths, which take longer to
             make than files to look at.
+        is_there: whether the folder existed, inside the cache, when this was made.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, is_there: bool) -> None:
         self.text = text
+        self.is_there = is_there
         self._made: dict[tuple[int, str], Path] = {}
 
     @cached_property
@@ -205,7 +207,7 @@ class Layout:
         if known is not None:
             return known
         text, is_there = self._checked(encode_symbol(key.symbol), encode_lane(key))
-        paths = LanePaths(text)
+        paths = LanePaths(text, is_there=is_there)
         if is_there:
             self._known[key] = paths
         return paths
@@ -224,10 +226,6 @@ class Layout:
                 if key is not None and any(map(_is_stored, names(self.ohlcv / folder / name))):
                     found.append(key)
         return found
-
-    def knows(self, key: SeriesKey) -> bool:
-        """Tell whether the folder of a series was found, and found inside."""
-        return key in self._known
 
     def _checked(self, *names: str) -> tuple[str, bool]:
         """Return the path of what lies below the folder of bars, no way out; is it a folder?"""

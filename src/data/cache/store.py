@@ -36,8 +36,7 @@ from .read.series_reader import IndexEntry, RangeReader, SeriesIndex
 from .recovery import quarantine
 from .recovery.quarantine import KeptFile
 from .retention.clear import clear_lane, clear_symbol, clear_years
-from .retention.usage import LaneUse
-from .values import Commit, CommitPiece, Seal, SeriesView, Stretch, Suspect
+from .values import Commit, CommitPiece, LaneUse, Seal, SeriesView, Stretch, Suspect
 from .write.series import SeriesFiles
 from .write.write_guard import WriteGuard
 
@@ -103,9 +102,9 @@ class BarStore:
         self._is_preview = False
         self._old = old = OldYears(layout, disk, self._memory)
         self._sidecars = Sidecars(self.root, disk, self.memory, columnar, self._has_room)
-        self._viewer = SeriesIndex(old, self.memory, lock_timeout_s)
-        self._assembler = RangeReader(
-            disk, old, self._viewer, self._sidecars, self.memory, lock_timeout_s
+        self._index = SeriesIndex(old, self.memory, lock_timeout_s)
+        self._range_reader = RangeReader(
+            disk, old, self._index, self._sidecars, self.memory, lock_timeout_s
         )
         self._actions = ActionStore(layout, disk, self._memory, lock_timeout_s=lock_timeout_s)
         self._guard = WriteGuard(self.root, self._clock)
@@ -135,7 +134,7 @@ class BarStore:
             CorruptEntryError: it needs repair, and the cache is read-only.
             StorageError, LockTimeoutError: the disk or another process refused.
         """
-        return self._viewer.view(self._lane(key))
+        return self._index.entry(self._lane(key)).view
 
     def read(self, key: SeriesKey, span: Span) -> tuple[BarTable, Coverage]:
         """Return the bars whose stamps lie in ``span``, and what is known about it.
@@ -145,7 +144,7 @@ class BarStore:
         """
         lane = self._lane(key)
         lane.use.read(span.start)
-        return self._assembler.read(lane, span)
+        return self._range_reader.read(lane, span)
 
     def stretch(self, key: SeriesKey, span: Span, since: SeriesView | None = None) -> Stretch:
         """Return all that is stored of ``span`` with the view that it belongs to.
@@ -156,14 +155,14 @@ class BarStore:
         """
         lane = self._lane(key)
         lane.use.read(span.start)
-        known = self._viewer.known(lane, since)
+        entry = self._index.entry(lane, since)
         for _ in range(_REREADS):
-            table, coverage = self._assembler.read(lane, span, known)
-            suspects = self._suspects(lane, span, known)
-            before, known = known, self._viewer.known(lane)
-            if known.view.generation == before.view.generation:
+            table, coverage = self._range_reader.read(lane, span, entry)
+            suspects = self._suspects(lane, span, entry)
+            before, entry = entry, self._index.entry(lane)
+            if entry.view.generation == before.view.generation:
                 break
-        return Stretch(known.view, table, coverage, suspects)
+        return Stretch(entry.view, table, coverage, suspects)
 
     def seal(
         self, view: SeriesView, span: Span, book: ActionBook | None, absent: SeriesKey | None = None
@@ -174,11 +173,11 @@ class BarStore:
         that must not come into being.
         """
         lane = self._lane(view.key)
-        files = self._viewer.seal(lane, view)
+        files = self._index.seal(lane, view)
         if files is None:
             return None
-        known = self._viewer.known(lane, view)
-        sources = self._assembler.seal(lane, span, known) if known.view is view else None
+        entry = self._index.entry(lane, view)
+        sources = self._range_reader.seal(lane, span, entry) if entry.view is view else None
         if sources is None:
             return None
         files |= sources
@@ -210,12 +209,12 @@ class BarStore:
         Of several for one stamp the last one counts. Raises as :meth:`view`.
         """
         lane = self._lane(key)
-        return self._suspects(lane, span, self._viewer.known(lane))
+        return self._suspects(lane, span, self._index.entry(lane))
 
-    def _suspects(self, lane: SeriesFiles, span: Span, known: IndexEntry) -> tuple[Suspect, ...]:
-        if not known.has_quarantine:
+    def _suspects(self, lane: SeriesFiles, span: Span, entry: IndexEntry) -> tuple[Suspect, ...]:
+        if not entry.has_quarantine:
             return ()
-        return quarantine.standing_in(lane, span, lambda: self._viewer.known(lane).view.coverage)
+        return quarantine.standing_in(lane, span, lambda: self._index.entry(lane).view.coverage)
 
     def quarantined(self, key: SeriesKey) -> tuple[list[Suspect], list[KeptFile]]:
         """Return the rows kept aside, by year as they came, and the files; nothing is repaired."""
@@ -260,7 +259,7 @@ class BarStore:
             with self._disk.lock(lane.paths.lock, self._lock_timeout_s):
                 for year in lane.years():
                     recover(lane, year)
-        return self._viewer.view(lane)
+        return self._index.entry(lane).view
 
     # --- the past --------------------------------------------------------------------------
 
@@ -361,7 +360,7 @@ class BarStore:
 
     def years(self, key: SeriesKey) -> list[int]:
         """Return the years of which bars are stored, ascending; raises as :meth:`view`."""
-        return self._viewer.years(self._lane(key))
+        return self._index.years(self._lane(key))
 
     def clear(
         self,
@@ -438,7 +437,7 @@ class BarStore:
             use=LaneUse() if self._is_preview else self.steward.use_of(key),
             previews={} if self._is_preview else None,
         )
-        if self._layout.knows(key):
+        if paths.is_there:
             self._lanes[key] = made
         return made
 

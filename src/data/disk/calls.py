@@ -60,8 +60,10 @@ def state_of(found: os.stat_result) -> FileState:
 
 def state_at(path: Path | str) -> FileState | None:
     """Return the state of ``path``, or None where nothing has that name."""
-    found = or_none(os.stat, path)
-    return None if found is None else state_of(found)
+    try:
+        return state_of(os.stat(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def mode_of(path: str) -> int:

@@ -139,15 +139,12 @@ class Disk:
             raise refused("read", handle.path, exc) from exc
         parts: list[bytes] = []
         while count > 0:
-            part = self._part(handle, offset, count)
+            part = self._run("read", handle.path, calls.pread, handle.fd, count, offset, at=offset)
             if not part:
                 break
             parts.append(part)
             offset, count = offset + len(part), count - len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def _part(self, handle: Handle, offset: int, count: int) -> bytes:
-        return self._run("read", handle.path, calls.pread, handle.fd, count, offset, at=offset)
 
     def read_with_state(self, path: Path | str) -> tuple[bytes, FileState] | None:
         """Return the whole file and its state when it was opened; None where it does not exist."""

@@ -87,7 +87,9 @@ class OldYears:
             return {}
         unknown = [year for year in own if year not in ours]
         here = {year: lane.paths.data(year) for year in unknown if self._is_foreign(lane, year)}
-        there = self._found_elsewhere(lane)
+        there = self._elsewhere.get(lane.key)
+        if there is None:
+            there = self._elsewhere[lane.key] = self._look_elsewhere(lane)
         if not there:
             return here
         own = [year for year in own if year in ours or self._is_taken(lane, year)]
@@ -111,13 +113,6 @@ class OldYears:
         except DamagedError:
             return False  # older tools' metadata carry no digest; the data tell whose they are
         return meta is not None and meta.state.generation > 0
-
-    def _found_elsewhere(self, lane: SeriesFiles) -> dict[int, Path]:
-        key = lane.key
-        known = self._elsewhere.get(key)
-        if known is None:
-            known = self._elsewhere[key] = self._look_elsewhere(lane)
-        return known
 
     def _look_elsewhere(self, lane: SeriesFiles) -> dict[int, Path]:
         root, key, encoded = self._layout.root, lane.key, encode_symbol(lane.key.symbol)

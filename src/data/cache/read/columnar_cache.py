@@ -79,6 +79,7 @@ class Sidecars:
 
     Attributes:
         mode: as given.
+        are_kept: whether there are columnar files at all.
     """
 
     def __init__(
@@ -92,15 +93,11 @@ class Sidecars:
         self._root = os.fspath(root)
         self._disk = disk
         self.mode = mode
+        self.are_kept = mode != "off"
         self._has_room = has_room
         self._memory = memory
         most_maps = max(1, min(_MOST_MAPS, disk.most_open() // _SHARE))
         self._map_size = memory.most_bytes // most_maps
-
-    @property
-    def are_kept(self) -> bool:
-        """Whether there are columnar files at all."""
-        return self.mode != "off"
 
     def has(self, key: SeriesKey) -> bool:
         """Tell whether there is a columnar file of a series, however old."""
@@ -177,7 +174,9 @@ class Sidecars:
 
     def _open(self, key: SeriesKey) -> ColumnarFile | None:
         may_map = self.mode == "map"
-        return open_columns(self._disk, self.path(key), file_id(key, 0), may_map=may_map)
+        return open_columns(
+            self._disk, Path(path_of(self._root, key)), file_id(key, 0), may_map=may_map
+        )
 
     def _hold(self, key: SeriesKey, file: ColumnarFile) -> None:
         size = _EACH + file.bytes if file.bytes else self._map_size

@@ -38,6 +38,8 @@ _COPIED = 1 << 19
 _SHARE = 4
 _lent: WeakSet[mmap] = WeakSet()
 Column = NDArray[Any]
+# Of the columns that hold no prices.
+_TYPES: dict[str, type[np.generic]] = {STAMPS: np.int64, INDEX: np.int64}
 # Offset and count of bytes.
 Read = Callable[[int, int], bytes]
 
@@ -219,13 +221,11 @@ def open_columns(disk: Disk, path: Path, identity: str, *, may_map: bool) -> Col
         return None
 
 
-def _type(name: str) -> type[np.generic]:
-    return np.int64 if name in (STAMPS, INDEX) else np.float64
-
-
 def _columns(memory: mmap, head: Head) -> dict[str, Column]:
     return {
-        name: np.frombuffer(memory, dtype=_type(name), count=head.rows, offset=head.at(name, 0))
+        name: np.frombuffer(
+            memory, dtype=_TYPES.get(name, np.float64), count=head.rows, offset=head.at(name, 0)
+        )
         for name in head.columns
     }
 
@@ -234,7 +234,8 @@ def _read(read: Read, head: Head, names: tuple[str, ...]) -> dict[str, Column]:
     """Read the rows alone: columns lie apart, with room between them."""
     size = head.at(STAMPS, head.rows) - head.at(STAMPS, 0)
     return {
-        name: np.frombuffer(read(head.at(name, 0), size), _type(name), head.rows) for name in names
+        name: np.frombuffer(read(head.at(name, 0), size), _TYPES.get(name, np.float64), head.rows)
+        for name in names
     }
 
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import reduce
 from operator import attrgetter
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ...disk.files import Disk, FileState, errno_of
 from ...errors import CorruptEntryError, StorageError
@@ -145,29 +145,21 @@ _SPAN = attrgetter("span")
 _EACH, _A_YEAR, _A_PART = 3072, 512, 512
 
 
-class IndexEntry:
+class IndexEntry(NamedTuple):
     """What the metadata of a series say, all of one moment.
 
-    Args:
+    Attributes:
         view: the series as one.
         states: of each year, ascending.
-        has_quarantine: whether there can be rows that were not believed.
+        has_quarantine: whether there can be rows in quarantine.
         is_ours: whether none of it is of an older tool, which writes in place: a folder does not
             show that.
     """
 
-    def __init__(
-        self,
-        view: SeriesView,
-        states: Mapping[int, YearState],
-        *,
-        has_quarantine: bool,
-        is_ours: bool = True,
-    ) -> None:
-        self.view = view
-        self.has_quarantine = has_quarantine
-        self.is_ours = is_ours
-        self._states = states
+    view: SeriesView
+    states: Mapping[int, YearState]
+    has_quarantine: bool
+    is_ours: bool = True
 
     def years(self, span: Span) -> dict[int, YearState]:
         """Return the state of each year that overlaps ``span``, ascending."""
@@ -176,14 +168,9 @@ class IndexEntry:
             return {}
         return {
             year: state
-            for year, state in self._states.items()
+            for year, state in self.states.items()
             if (own := year_span(year))[0] < end and start < own[1]
         }
-
-    @property
-    def size(self) -> int:
-        """Bytes, about."""
-        return _EACH + (_A_YEAR * len(self._states)) + _A_PART * len(self.view.coverage)
 
 
 class SeriesIndex:
@@ -200,12 +187,8 @@ class SeriesIndex:
         self._memory = memory
         self._lock_timeout_s = lock_timeout_s
 
-    def view(self, lane: SeriesFiles) -> SeriesView:
-        """Return the view of a series."""
-        return self.known(lane).view
-
-    def known(self, lane: SeriesFiles, since: SeriesView | None = None) -> IndexEntry:
-        """Return what is known of a series, looking at its folder alone where nothing changed.
+    def entry(self, lane: SeriesFiles, since: SeriesView | None = None) -> IndexEntry:
+        """Return the entry of a series, looking at its folder alone where nothing changed.
 
         Documents are only ever changed by renaming, which changes the folder's own time: while
         that stands still, so does what they say.
@@ -223,10 +206,11 @@ class SeriesIndex:
         before = lane.memory.settled_state(lane.paths.text)
         if made is not None and made[0] == before:
             return made[1]
-        known = self._read(lane)
-        if before is not None and known.is_ours and not lane.previews:
-            self._memory.put(place, (before, known), known.size)
-        return known
+        entry = self._read(lane)
+        if before is not None and entry.is_ours and not lane.previews:
+            size = _EACH + _A_YEAR * len(entry.states) + _A_PART * len(entry.view.coverage)
+            self._memory.put(place, (before, entry), size)
+        return entry
 
     def seal(self, lane: SeriesFiles, view: SeriesView) -> dict[str, FileState | None] | None:
         """Return the state of the folder that tells while it is so that ``view`` is current."""
@@ -294,12 +278,15 @@ def _view(
         if year.first is not None and year.last is not None:
             stamps += year.first, year.last
     first, last = (min(stamps), max(stamps)) if stamps else (None, None)
+    # It holds while the years are as they were when it was written.
+    is_current = series is not None and series.years_generation == newest
+    next_due = series.next_due if series is not None and is_current else None
     return filled(
         SeriesView,
         key=key,
         coverage=coverage,
         kind=kind_of(series, coverage),
-        next_due=_next_due(series, newest),
+        next_due=next_due,
         generation=max(newest, series.generation if series else 0),
         rows=rows,
         first=first,
@@ -333,11 +320,6 @@ def kind_of(series: SeriesMeta | None, coverage: Iterable[Covered]) -> Kind | No
     return reduce(Kind.filled_from, known) if known else None
 
 
-def _next_due(series: SeriesMeta | None, newest: int) -> int | None:
-    """Return ``next_due`` if it was written with the years as they are now."""
-    return series.next_due if series is not None and series.years_generation == newest else None
-
-
 # --- ranges ------------------------------------------------------------------------------
 
 _NO_FILE = FileState(0, 0, 0)
@@ -366,28 +348,27 @@ class RangeReader:
     ) -> None:
         self._disk = disk
         self._old = old
-        self._viewer = viewer
+        self._index = viewer
         self._sidecars = sidecars
         self._memory = memory
         self._lock_timeout_s = lock_timeout_s
 
     def read(
-        self, lane: SeriesFiles, span: Span, known: IndexEntry | None = None
+        self, lane: SeriesFiles, span: Span, entry: IndexEntry | None = None
     ) -> tuple[BarTable, Coverage]:
         """Return the bars in ``span`` and what is known about it; raises as ``BarStore.view``.
 
-        ``known`` is what the metadata said a moment ago; they are looked at again where it does
-        not lead to the bars.
+        ``entry`` is of a moment ago; the metadata are looked at again where it does not lead to the
+        bars.
         """
-        if known is not None and self._sidecars.are_kept:
-            years = known.years(span)
-            held = self._sidecars.read(lane, span, years)
-            if held is not None:
-                return held, known.view.coverage.within(span)
+        if entry is not None and self._sidecars.are_kept:
+            table = self._sidecars.read(lane, span, entry.years(span))
+            if table is not None:
+                return table, entry.view.coverage.within(span)
         own = lane.years()
         old = [y for y in self._old.of(lane, own) if year_span(y).overlaps(span)]
         ours = [y for y in own if y not in old and year_span(y).overlaps(span)]
-        coverage = self._viewer.long_empties(lane, own)
+        coverage = self._index.long_empties(lane, own)
         if old:
             table, states = self._mixed(lane, span, old, ours)
         else:
@@ -397,11 +378,11 @@ class RangeReader:
         return table, coverage.within(span)
 
     def seal(
-        self, lane: SeriesFiles, span: Span, known: IndexEntry
+        self, lane: SeriesFiles, span: Span, entry: IndexEntry
     ) -> dict[str, FileState | None] | None:
         """Return the files that bars in ``span`` were read from, while they are untouched."""
-        sources = self._sidecars.sources(lane, known.years(span))
-        if sources is None or known.has_quarantine:
+        sources = self._sidecars.sources(lane, entry.years(span))
+        if sources is None or entry.has_quarantine:
             return None
         files = {path: self._disk.stat(path) for path, _ in sources}
         wanted = {path: FileState(s.inode, s.size, s.mtime_ns) for path, s in sources}

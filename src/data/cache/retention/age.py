@@ -20,9 +20,9 @@ from ..layout import BARS
 from ..pins import pins_in
 from ..store import BarStore
 from ..tables import TableStore
+from ..values import Use
 from ..write.coverage_update import year_span
 from .clear import files_aside, holding
-from .usage import Use
 
 BY = "retention"
 # Clocks of machines that share a folder differ by this much without being wrong.

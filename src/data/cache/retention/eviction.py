@@ -15,7 +15,7 @@ from ...model.instant import DAY_MS
 from ...model.kind import Kind
 from ...model.series import SeriesKey
 from ...model.span import Span
-from .usage import IN_USE_MS, Use
+from ..values import IN_USE_MS, Use
 
 if TYPE_CHECKING:
     from ..format.lane_entry import BarsOrigin, LaneEntry

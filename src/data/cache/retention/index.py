@@ -21,7 +21,7 @@ from ...disk.database import check_places, make_empty, read_only_uri
 from ...disk.files import Disk
 from ...errors import CacheError
 from ..format.lane_entry import ENTRY, FACT, GROWTH, OUTER, USED, VERSION, LaneEntry
-from .usage import Use
+from ..values import Use
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -24,14 +24,13 @@ from ...model.span import Span
 from ..facade import summaries
 from ..layout import encode_lane, encode_symbol
 from ..store import BarStore, StoreListener
-from ..values import Commit
+from ..values import Commit, LaneUse, Use
 from ..write.series import SeriesFiles
 from ..write.write_guard import FreeSpaceGuard, need_of
 from . import eviction
 from .clear import evict_year
 from .eviction import BYTES_IN_GB, Freeable, Holding, Keeps
 from .trim import Trimmed, trim_quarantine
-from .usage import LaneUse, Use
 
 if TYPE_CHECKING:
     from .index import LaneIndex

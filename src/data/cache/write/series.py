@@ -29,7 +29,7 @@ from ..format.json_document import DamagedError
 from ..layout import LEGACY, METADATA, QUARANTINE, SERIES, LanePaths, years_in
 from ..pins import pins_in
 from ..read.lru_cache import DocumentCache
-from ..retention.usage import LaneUse
+from ..values import LaneUse
 from .log_file import MOST_LOG_BYTES, append_line, entries_of, line_of, trim_log
 
 log = logging.getLogger(__name__)
