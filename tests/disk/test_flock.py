@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 # Holds the lock, and has a child that lives on for as long as its input is open.
 WITH_CHILD = """
 import os, sys
-from src.data.disk.flock import take
+from src.data.disk.lock import take
 held = take(sys.argv[1])
 if os.fork() == 0:
     print("held", flush=True)
