@@ -161,6 +161,11 @@ class IndexEntry(NamedTuple):
     has_quarantine: bool
     is_ours: bool = True
 
+    @property
+    def size(self) -> int:
+        """Bytes, about."""
+        return _EACH + _A_YEAR * len(self.states) + _A_PART * len(self.view.coverage)
+
     def years(self, span: Span) -> dict[int, YearState]:
         """Return the state of each year that overlaps ``span``, ascending."""
         start, end = span
@@ -208,8 +213,7 @@ class SeriesIndex:
             return made[1]
         entry = self._read(lane)
         if before is not None and entry.is_ours and not lane.previews:
-            size = _EACH + _A_YEAR * len(entry.states) + _A_PART * len(entry.view.coverage)
-            self._memory.put(place, (before, entry), size)
+            self._memory.put(place, (before, entry), entry.size)
         return entry
 
     def seal(self, lane: SeriesFiles, view: SeriesView) -> dict[str, FileState | None] | None:
