@@ -172,6 +172,8 @@ class ProviderSelector:
         self._classified = lru_cache(_REMEMBERED)(lambda symbol: classify(symbol, tables))
         # Set last: what is found in there was chosen by these rules.
         self._slots = lru_cache(_REMEMBERED_ORDERS)(lambda symbol, timeframe: _Slot())
+        # Symbols of one rule share an order.
+        self._orders: dict[tuple[str, ...], _Order] = {}
 
     def rule_for(self, instrument: Instrument, timeframe: Timeframe | str) -> Rule:
         """Return the rule that serves such bars.
@@ -267,17 +269,22 @@ class ProviderSelector:
         return list(order.names)
 
     def _choose(self, symbol: Any, timeframe: str) -> _Order:
+        orders = self._orders  # taken before the rules are looked at, as a slot is
         try:
             rule = self.rule_for(self.instrument(symbol), timeframe)
             named = rule.vendors if self._rules.failover.enabled else (rule.primary,)
         except QueryError:
             named = ()
         with self._building:
+            order = orders.get(named)
+            if order is not None and order.stands(self.downloaders):
+                return order
             # Looked at before the choice: what changes meanwhile is seen by the next call.
             keys = KeyState(v for name in named for v in self._shop().variables(name))
             names = tuple(n for n in named if self._initialize_downloader(n) is not None)
             places = (place for name in named for place in (canonical_vendor(name) or name, name))
-            return _Order(names, keys, places, self.downloaders)
+            orders[named] = order = _Order(names, keys, places, self.downloaders)
+            return order
 
     def get_best_provider(self, symbol: Any, timeframe: str) -> str | None:
         """Return the first vendor that can be asked, or None.

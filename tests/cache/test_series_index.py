@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -207,3 +208,31 @@ def test_who_has_looked_before_sees_what_a_first_look_sees(tmp_path: Path, seed:
         assert again.view == first.view
         assert again.years(EVER) == first.years(EVER)
         assert again.has_quarantine == first.has_quarantine
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_tail_says_how_far_a_series_reaches_as_a_view_does(tmp_path: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    writer, shorter = store_in(tmp_path), 0
+    for _ in range(15):
+        any_change(dice)(writer)
+        view, tail = writer.view(DAILY), store_in(tmp_path).tail(DAILY)
+        assert (tail.last, tail.kind) == (view.last, view.kind)
+        finals = [part.span.end for part in view.coverage.opened() if part.state == "final"]
+        edge = min(finals[-1], view.last + 1) if finals and view.last is not None else EVER.start
+        behind = Span(edge, EVER.end)
+        assert tail.coverage.opened().within(behind) == view.coverage.opened().within(behind)
+        shorter += len(tail.coverage) < len(view.coverage)
+    assert shorter, "it read fewer documents"
+
+
+def test_a_tail_reads_two_documents_of_many(tmp_path: Path) -> None:
+    store_in(tmp_path).commit(DAILY, Commit((piece(-1500, 400),)))
+    store = store_in(tmp_path)
+    lane = store._lane(DAILY)
+    own, asked, documents = lane.years(), list[int](), type(lane).documents
+    with patch.object(
+        type(lane), "documents", lambda lane, years: asked.extend(years) or documents(lane, years)
+    ):
+        assert store.tail(DAILY).last == at(399)
+    assert (asked, len(own)) == (own[-2:], 7)

@@ -85,8 +85,8 @@ def test_a_folder_that_nobody_wrote_to_for_long_is_not_even_read(
     os.utime(folder, (long_ago, long_ago))
     looking = watch(store, selector, clock)
     read: list[str] = []
-    real = looking._store.view
-    monkeypatch.setattr(looking._store, "view", lambda key: (read.append(key.symbol), real(key))[1])
+    real = looking._store.tail
+    monkeypatch.setattr(looking._store, "tail", lambda key: (read.append(key.symbol), real(key))[1])
     found = looking.look()
     assert (found.fresh, found.at_rest) == (1, 1)
     assert read == ["AAPL"]

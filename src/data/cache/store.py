@@ -136,6 +136,14 @@ class BarStore:
         """
         return self._index.entry(self._lane(key)).view
 
+    def tail(self, key: SeriesKey) -> SeriesView:
+        """Return a view that tells how far a series reaches, by the documents of few years.
+
+        ``last``, ``kind`` and, from the newest final bar on, ``coverage`` are those of :meth:`view`.
+        All else is of those years alone, and ``next_due`` is None. Raises as :meth:`view`.
+        """
+        return self._index.entry(self._lane(key), tail=True).view
+
     def read(self, key: SeriesKey, span: Span) -> tuple[BarTable, Coverage]:
         """Return the bars whose stamps lie in ``span``, and what is known about it.
 

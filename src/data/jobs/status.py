@@ -364,7 +364,7 @@ class SeriesWatch:
         self, key: SeriesKey, now_ms: int, paces: dict[tuple[str, ...], Pace]
     ) -> Freshness | None:
         try:
-            view = self._store.view(key)
+            view = self._store.tail(key)
             instrument = self._selector.instrument(key.symbol)
             anchor = (view.kind.anchor if view.kind else None) or "session"
             settle = _settle_ms(view.coverage)

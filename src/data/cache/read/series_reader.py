@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from functools import reduce
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
@@ -143,6 +144,8 @@ def _damaged(lane: SeriesFiles, year: int, problem: Exception | None) -> Corrupt
 _SPAN = attrgetter("span")
 # What is known of a series takes about so many bytes: each, a year, a stretch of the coverage.
 _EACH, _A_YEAR, _A_PART = 3072, 512, 512
+# The newest one may have no bars yet.
+_TAIL_YEARS = 2
 
 
 class IndexEntry(NamedTuple):
@@ -192,7 +195,9 @@ class SeriesIndex:
         self._memory = memory
         self._lock_timeout_s = lock_timeout_s
 
-    def entry(self, lane: SeriesFiles, since: SeriesView | None = None) -> IndexEntry:
+    def entry(
+        self, lane: SeriesFiles, since: SeriesView | None = None, *, tail: bool = False
+    ) -> IndexEntry:
         """Return the entry of a series, looking at its folder alone where nothing changed.
 
         Documents are only ever changed by renaming, which changes the folder's own time: while
@@ -201,17 +206,18 @@ class SeriesIndex:
         Args:
             lane: the series.
             since: a view got just before: what belongs to it, without looking again.
+            tail: whether the newest years will do, see :meth:`BarStore.tail`.
         """
         if lane.previews:  # the documents on the disk are not those that a repair would leave
             return self._read(lane)
-        place = "series", lane.key
+        place = "tail" if tail else "series", lane.key
         made: tuple[FileState, IndexEntry] | None = self._memory.get(place)
         if made is not None and made[1].view is since:
             return made[1]
         before = lane.memory.settled_state(lane.paths.text)
         if made is not None and made[0] == before:
             return made[1]
-        entry = self._read(lane)
+        entry = (self._read_tail(lane) if tail else None) or self._read(lane)
         if before is not None and entry.is_ours and not lane.previews:
             self._memory.put(place, (before, entry), entry.size)
         return entry
@@ -221,11 +227,22 @@ class SeriesIndex:
         made: tuple[FileState, IndexEntry] | None = self._memory.get(("series", lane.key))
         return None if made is None or made[1].view is not view else {lane.paths.text: made[0]}
 
-    def _read(self, lane: SeriesFiles) -> IndexEntry:
+    def _read_tail(self, lane: SeriesFiles) -> IndexEntry | None:
+        """Return what the documents of the newest years say; None where that does not do."""
+        if len(years_in(lane.disk.list(lane.paths.text))) <= _TAIL_YEARS:
+            return None
+        entry = self._read(lane, _TAIL_YEARS)
+        states = (part.state for part in entry.view.coverage.opened())
+        if not entry.is_ours or entry.view.last is None or "final" not in states:
+            return None
+        # Whether it still holds, all years would have to tell.
+        return entry._replace(view=replace(entry.view, next_due=None))
+
+    def _read(self, lane: SeriesFiles, most_years: int | None = None) -> IndexEntry:
         """Return what the documents of a series say; those that are damaged are repaired."""
         names = lane.disk.list(lane.paths.text)
         own = years_in(names)
-        states, series, is_ours = self._documents(lane, own)
+        states, series, is_ours = self._documents(lane, own[-most_years:] if most_years else own)
         parts = [*_empties(series, own), *(part for s in states.values() for part in s.coverage)]
         coverage = Coverage.joined(sorted(parts, key=_SPAN))
         view = _view(lane.key, series, states.values(), coverage)

@@ -30,7 +30,7 @@ from ..write.write_guard import FreeSpaceGuard, need_of
 from . import eviction
 from .clear import evict_year
 from .eviction import BYTES_IN_GB, Freeable, Holding, Keeps
-from .trim import Trimmed, trim_quarantine
+from .trim import Trimmed, derived_bytes, drop_derived, trim_quarantine
 
 if TYPE_CHECKING:
     from .index import LaneIndex
@@ -243,12 +243,8 @@ class RetentionManager(StoreListener):
             return 0
 
     def _drop_derived(self, lanes: Iterable[StoredLane], lack: int) -> int:
-        from . import trim
-
         uses = self._uses.known(self.inventory.index)
-        return trim.drop_derived(
-            self._shop, lanes, lambda lane: uses.get(lane, Use()).last_ms, lack
-        )
+        return drop_derived(self._shop, lanes, lambda lane: uses.get(lane, Use()).last_ms, lack)
 
     def _evict(self, one: Holding) -> bool:
         try:
@@ -273,10 +269,8 @@ class RetentionManager(StoreListener):
 
         ``found``: what lies there, where that is known already.
         """
-        from . import trim
-
         found = found or self.inventory.look()
-        derived = trim.derived_bytes(self._shop, found.lanes)
+        derived = derived_bytes(self._shop, found.lanes)
         return eviction.summed(found.size.bytes, derived, self._years(found))
 
     def last_uses(self) -> Callable[[SeriesKey], Use]:

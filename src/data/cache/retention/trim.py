@@ -17,10 +17,10 @@ from ..pins import pins_in
 from ..read.columnar_cache import FOLDER, series_of
 from ..store import StoreParts
 from ..write.coverage_update import year_span
-from .inventory import StoredLane, listed
 
 if TYPE_CHECKING:
     from ..write.series import SeriesFiles
+    from .inventory import StoredLane
 
 # What lies in the quarantine of a series for less than so long stays, however much it is.
 FRESH_MS = 90 * DAY_MS
@@ -172,6 +172,8 @@ def drop_file(shop: StoreParts, path: Path) -> None:
 
 
 def _columns(shop: StoreParts, last_used: Callable[[str], int]) -> Iterator[Found]:
+    from .inventory import listed  # with SQLite, which a cached answer does without
+
     for folder in listed(shop.layout.root / FOLDER)[0]:
         for name, facts in listed(folder.path)[1].items():
             if name == ".lock":  # a writer may wait for it; what a dead writer left goes
@@ -183,6 +185,8 @@ def _columns(shop: StoreParts, last_used: Callable[[str], int]) -> Iterator[Foun
 
 
 def _versions(shop: StoreParts, lanes: Iterable[StoredLane]) -> Iterator[Found]:
+    from .inventory import listed
+
     for lane in lanes:
         if VERSIONS not in lane.entry.folders:
             continue
