@@ -20,10 +20,11 @@ from tests.contract.way import Figures, weight
 from tests.programs import PYTHONPATH
 from tests.vendor_server import VendorServer
 
-# Kind of way to its worst figures over all questions.
+# Kind of way to its worst figures over all questions. The longest file from disk
+# is that of the documents of a series, of an answer given again the store with its feed of commits.
 WAYS: dict[str, Figures] = {
-    "disk": {"files": 61, "functions": 362, "code lines": 2938, "longest file": 331, "frames": 0},
-    "again": {"files": 20, "functions": 58, "code lines": 454, "longest file": 259, "frames": 0},
+    "disk": {"files": 61, "functions": 362, "code lines": 2938, "longest file": 348, "frames": 0},
+    "again": {"files": 20, "functions": 58, "code lines": 454, "longest file": 305, "frames": 0},
     "refresh": {"files": 97, "functions": 604, "code lines": 4780, "longest file": 466, "frames": 44},
     "miss": {"files": 133, "functions": 1061, "code lines": 8271, "longest file": 466, "frames": 51},
 }  # fmt: skip
