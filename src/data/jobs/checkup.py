@@ -14,8 +14,8 @@ from typing import Any
 
 from .._version import __version__
 from ..bars.refetchable import Refetchability
-from ..cache.facade.arguments import configured_instrument
 from ..cache.facade.catalog import Catalogue
+from ..cache.facade.folder import configured_instrument
 from ..cache.maintenance import Maintenance
 from ..cache.recovery.check import Inspection, waiting
 from ..cache.retention.eviction import BYTES_IN_GB, Freeable
