@@ -10,10 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ...cache.actions import ActionBook, Asked
-from ...cache.retention.free_space import NoRoomError
 from ...cache.store import BarStore, Commit, SeriesView
 from ...cache.write.coverage_update import after_marks, after_pieces
-from ...cache.write.write_guard import ReadOnlyError
+from ...cache.write.write_guard import NoRoomError, ReadOnlyError
 from ...calendars.gaps import BarGrid
 from ...errors import (
     Attempt,

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...cache.actions import Asked
-from ...cache.recovery.faults import Fault
 from ...cache.store import BarStore, Commit, SeriesView
+from ...cache.values import Fault
 from ...calendars.calendar import first_unclosed
 from ...calendars.due import next_due
 from ...calendars.gaps import BarGrid
