@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ...cache.actions import Asked
-from ...cache.retention.listener import StoreListener
-from ...cache.store import ActionBook, BarStore, Commit, SeriesView, Stretch
+from ...cache.store import ActionBook, BarStore, Commit, SeriesView, StoreListener, Stretch
 from ...cache.write.coverage_update import after_marks, after_pieces
 from ...errors import (
     AllProvidersFailedError,
