@@ -26,7 +26,8 @@ from src.data.clock import ManualClock
 manager = DataManager({cache!r}, {rules!r}, clock=ManualClock({now}))
 rows = [len(manager.get_ohlcv(*request)) for request in {requests!r}]
 heavy = ("requests", "urllib3", "exchange_calendars", "tenacity", "sqlite3", "yfinance", "binance")
-vendors = [name for name in sys.modules if name.startswith("src.data.vendors.")]
+of_a_miss = ("src.data.vendors.", "src.data.bars.fetch.", "src.data.bars.ingest.")
+vendors = [name for name in sys.modules if name.startswith(of_a_miss)]
 vendors.remove("src.data.vendors.registry")  # names and paths, which load nothing
 print(json.dumps([rows, [name for name in heavy if name in sys.modules], vendors]))
 """
@@ -36,7 +37,7 @@ SHARE, COIN = ("AAPL", "1d", "2024-03-01", "2024-05-31"), ("BTCUSDT", "1h", "202
 def in_a_fresh_process(
     folder: Path, now: int, *requests: tuple[str, ...]
 ) -> tuple[list[int], list[str], list[str]]:
-    """Ask in a process of its own; return rows, heavy modules loaded, vendor modules loaded."""
+    """Ask in a process of its own; return rows, heavy modules loaded, and those of a miss."""
     code = ASK.format(
         cache=str(folder / "cache"), rules=str(folder / "rules.yaml"), now=now, requests=requests
     )
