@@ -82,12 +82,12 @@ def a_split_of_last_week(sim: Simulation) -> None:
 def take_a_declaration_for_an_answer(patch: Patch) -> None:
     declared = replace(AlpacaDataDownloader.capabilities, actions=True, actions_apart=False)
     patch.setattr(AlpacaDataDownloader, "capabilities", declared)
-    real = ingest._told
+    real = ingest._ex_dates
 
-    def told(work: Any, candidate: Any, fetched: Any, *rest: Any) -> Any:
+    def ex_dates(work: Any, candidate: Any, fetched: Any, *rest: Any) -> Any:
         return real(work, candidate, replace(fetched, actions=fetched.actions or ()), *rest)
 
-    patch.setattr(ingest, "_told", told)
+    patch.setattr(ingest, "_ex_dates", ex_dates)
 
 
 # --- what vendors answer -------------------------------------------------------------------------
