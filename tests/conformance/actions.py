@@ -7,13 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
+import pytest
 
-from src.data.errors import AllProvidersFailedError
+from src.data.errors import AllProvidersFailedError, DataError
 from src.data.model.actions import Action
 from src.data.model.instant import DAY_MS, day_ms, iso, parse_iso
 from src.data.model.kind import Adjustment
 from src.data.model.span import Span
 from tests.e2e.twin import told
+from tests.vendor_server.faults import Fault
 from tests.vendor_server.listings import split
 
 from .bench import Bench
@@ -48,6 +50,11 @@ def splits_and_dividends_are_told(bench: Bench) -> None:
         assert [_said(a) for a in vendor.fetch_actions(who, span, now_ms)] == wanted, symbol
         sent = bench.vendors.count() - before
         assert sent == vendor.capabilities.action_requests, f"{symbol}: {sent} requests"
+    for payload in ("{}", "null", '"none"'):
+        bench.fault(Fault.lie(payload))
+        with pytest.raises(DataError):  # it does not tell that there are none
+            vendor.fetch_actions(who, span, now_ms)
+        bench.heal()
 
 
 def bars_bring_the_actions_that_are_declared(bench: Bench) -> None:

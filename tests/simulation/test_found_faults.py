@@ -267,3 +267,15 @@ def test_what_is_awaited_stays_so_where_an_older_answer_could_not_be_stored() ->
     book = ActionBook().with_answer((), whole)
     assert len(book.awaited) == 1
     assert book.with_answer((), older).awaited == book.awaited
+
+
+@pytest.mark.parametrize("vendor", ["fmp", "eodhd", "polygon", "alpaca", "tiingo"])
+def test_an_empty_object_does_not_tell_that_there_was_no_split(vendor: str) -> None:
+    question = Question("AAPL", "1d", "2024-05-15", "2024-05-15")
+    with simulated(shares(vendor)) as sim:
+        sim.ask(Question("AAPL", "1d", "2024-05-11", "2024-06-05"))
+        sim.split("AAPL", 2)
+        sim.advance(5 * 86_400)
+        sim.fault(vendor, Fault.lie("{}"), times=1)
+        sim.ask(question)
+        sim.ask(question)

@@ -132,7 +132,7 @@ class FMPDataDownloader(BaseDataDownloader):
         answers = [self.send(self._request(p, instrument)) for p in ("splits", "dividends")]
         reader = ActionReader(instrument, self.name, now_ms)
         with readable(self.name, "actions"):
-            splits, dividends = (_rows(answer.json(), instrument) for answer in answers)
+            splits, dividends = (_actions(answer.json(), instrument) for answer in answers)
             actions = [reader.split(r["date"], r["numerator"], r["denominator"]) for r in splits]
             actions += [reader.dividend(r["date"], r["dividend"]) for r in dividends]
         return within(actions, span)
@@ -154,6 +154,16 @@ def _rows(body: Any, instrument: Instrument) -> Any:
     for named in (body, *rows) if is_wrapped else rows:
         check_symbol("fmp", instrument.spelling("fmp"), named.get("symbol"))
     return rows
+
+
+def _actions(body: Any, instrument: Instrument) -> Any:
+    """Return the rows of splits or dividends.
+
+    Raises:
+        TypeError: the body is an empty mapping, which does not tell that there are none.
+        ResponseFormatError: they are another symbol's.
+    """
+    return _rows(body or list_of(body), instrument)
 
 
 def create_fmp_downloader(api_key: str | None = None, **options: Any) -> FMPDataDownloader:
