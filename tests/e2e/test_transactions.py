@@ -23,8 +23,8 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     connect, send = state._connect, HttpTransport.send
 
-    def traced(path: str) -> Any:
-        connection = connect(path)
+    def traced(path: str, *args: Any) -> Any:
+        connection = connect(path, *args)
         connection.set_trace_callback(seen.append)
         return connection
 

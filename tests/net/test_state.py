@@ -6,16 +6,17 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from src.data.clock import ManualClock, SystemClock
-from src.data.errors import CircuitOpenError, UnavailableError
+from src.data.errors import CircuitOpenError, ProviderTimeoutError, UnavailableError
 from src.data.model.capabilities import Limits
 from src.data.net import state as module
 from src.data.net.account import Account
+from src.data.net.deadline import run_call
 from src.data.net.limiter import Limiter
 from src.data.net.machine import boot
 from src.data.net.state import FILE, SALT, State
@@ -399,3 +400,72 @@ def test_without_a_folder_it_is_a_book_of_this_process(
     with Circuits(State(None, clock)).guard(account, "bars"):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+class TestWithinACall:
+    """A call with less than five seconds waits no longer for other writers than it has time."""
+
+    @pytest.fixture
+    def writer(self, tmp_path: Path) -> Iterator[sqlite3.Connection]:
+        """Stand for a process that was stopped in the middle of writing."""
+        State(tmp_path, SystemClock()).run(lambda book: None)
+        made = sqlite3.connect(tmp_path / FILE, isolation_level=None, check_same_thread=False)
+        made.execute("BEGIN IMMEDIATE")
+        yield made
+        made.close()
+
+    def test_it_ends_and_changes_nothing(self, tmp_path: Path, writer: sqlite3.Connection) -> None:
+        clock = SystemClock()
+        state = State(tmp_path, clock)
+        begun = clock.monotonic()
+        for _ in range(2):
+            with pytest.raises(ProviderTimeoutError, match="is writing to the limits") as caught:
+                run_call(clock, 0.01, state.run, lambda book: None)
+            assert caught.value.by_caller
+        assert clock.monotonic() - begun < 2.5
+        writer.execute("ROLLBACK")
+        assert run_call(clock, 0.01, state.run, lambda book: 7) == 7
+
+    def test_after_five_seconds_it_does_without_the_file(
+        self, tmp_path: Path, writer: sqlite3.Connection, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        clock = ManualClock(NOW_MS)
+        state = State(tmp_path, clock)
+        for _ in range(2):
+            with pytest.raises(ProviderTimeoutError):
+                run_call(clock, 0.01, state.run, lambda book: None)
+            clock.advance(4.9)
+        assert caplog.text == ""
+        clock.advance(0.2)
+        assert run_call(clock, 0.01, state.run, lambda book: 7) == 7
+        assert "this process keeps limits by itself" in caplog.text
+
+    def test_what_ends_it_is_written_when_the_file_is_free(
+        self, tmp_path: Path, writer: sqlite3.Connection
+    ) -> None:
+        clock = SystemClock()
+        state, written = State(tmp_path, clock), threading.Event()
+
+        def step() -> None:
+            state.run(lambda book: book.take_off("t", "acme:-", 3, book.now_s + 99))
+            written.set()
+
+        run_call(clock, 0.01, state.finish, step)
+        assert not written.is_set()
+        writer.execute("ROLLBACK")
+        assert written.wait(5)
+        assert state.run(lambda book: book.on_their_way("acme:-"), write=False) == 3
+
+    def test_a_thread_that_waits_for_the_file_holds_up_no_shorter_call(
+        self, tmp_path: Path, writer: sqlite3.Connection
+    ) -> None:
+        clock = SystemClock()
+        state = State(tmp_path, clock)
+        patient = threading.Thread(target=state.run, args=(lambda book: None,))
+        patient.start()
+        begun = clock.monotonic()
+        with pytest.raises(ProviderTimeoutError):
+            run_call(clock, 0.05, state.run, lambda book: None)
+        assert clock.monotonic() - begun < 2.5
+        writer.execute("ROLLBACK")
+        patient.join()

@@ -155,7 +155,7 @@ class GuardedCall:
             book.keep_circuit(name, self.door, after)
             return _change(self._account.vendor, self.door, (circuit, after), book.now_s)
 
-        self.report(self._state.run(keep))
+        self._state.finish(lambda: self.report(self._state.run(keep)))
 
     def report(self, change: CircuitChange | None) -> None:
         """Log a circuit that was opened or closed, and call the hook."""

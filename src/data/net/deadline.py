@@ -149,6 +149,12 @@ def current_deadline(clock: Clock) -> Deadline:
     return _call.get() or Deadline(clock)
 
 
+def call_left_s() -> float:
+    """Return the seconds left of the call that this is part of; outside of one there is no end."""
+    call = _call.get()
+    return math.inf if call is None else call.left_s()
+
+
 def run_call(
     clock: Clock, timeout_s: float | None, function: Callable[..., R], *arguments: object
 ) -> R:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from ..errors import ProviderTimeoutError
 from .deadline import QUIET_S, Deadline, current_deadline
 from .machine import is_gone, process_space
 from .state import State
@@ -84,7 +85,8 @@ class Leases:
     def _give_back(self, name: str, holder: str, pid: int) -> None:
         """End the lease, whether it was taken or only about to be."""
         if os.getpid() == pid:  # a forked child has not got it
-            self._state.run(lambda book: book.give_back(name, holder))
+            end = partial(self._state.run, lambda book: book.give_back(name, holder))
+            self._state.finish(end)
 
     def renew(self, lease: Lease, ttl_s: float = QUIET_S, pages: int = 0) -> bool:
         """Prolong ``lease`` to ``ttl_s`` seconds from now; False when somebody has overtaken us.
@@ -94,13 +96,23 @@ class Leases:
             ttl_s: see :meth:`hold`.
             pages: how many pages we have taken: who waits for us sees whether there are more.
         """
-        return self._state.run(partial(self._renew, lease=lease, ttl_s=ttl_s, pages=pages))
+        try:
+            return self._state.run(partial(self._renew, lease=lease, ttl_s=ttl_s, pages=pages))
+        except ProviderTimeoutError:  # it ends with the call
+            return False
 
     def _acquire(self, name: str, holder: str, ttl_s: float, deadline: Deadline) -> Lease:
         clock, poll = self._state.clock, _FIRST_POLL_S
         take = partial(self._take, name=name, holder=holder, ttl_s=ttl_s)
         seen: tuple[str, int] | None = None
-        while (other := self._state.run(take)) is not None:
+        while True:
+            try:
+                other = self._state.run(take)
+            except ProviderTimeoutError as error:
+                deadline.waited_for = str(error.args[0])
+                return Lease(name, False, True, holder)
+            if other is None:
+                break
             # A new holder has made no progress yet that we have waited for.
             if seen is not None and seen[0] == other[0] and seen[1] < other[1]:
                 deadline.progress()

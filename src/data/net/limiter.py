@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from ..errors import DataError, RateLimitedError, SymbolNotFoundError
+from ..errors import DataError, ProviderTimeoutError, RateLimitedError, SymbolNotFoundError
 from ..model.capabilities import Limits
 from ..model.http import HttpResponse
 from .account import Account
 from .circuit import CircuitChange, CircuitHook, EndedRequest, GuardedCall
 from .deadline import note_wait
-from .quota import Window, windows_of
+from .quota import COOL_DOWNS_S, Window, windows_of
 from .reported import reports_of
 from .state import State
 from .state_tables import StateTables
@@ -162,12 +162,14 @@ class Limiter:
         if call is not None and response is not None and response.status < _FIRST_REFUSAL:
             call.ended.append(ended)  # with the next request, or the end of the call
         else:
-            self._state.run(lambda book: self._settle(book, [ended]))
+            settle = partial(self._settle, requests=[ended])
+            self._state.finish(partial(self._state.run, settle))
 
     def charge(self, cost: int) -> None:
         """Count units that were spent without asking, such as an SDK's hidden requests."""
         if self._is_limited:
-            self._state.run(partial(self._charge, cost=cost))
+            charge = partial(self._charge, cost=cost)
+            self._state.finish(partial(self._state.run, charge))
 
     def pause(self, seconds: float | None) -> float:
         """Let nothing pass for ``seconds``, a week at most; a longer pause already running stays.
@@ -182,7 +184,11 @@ class Limiter:
             book.keep_pause(name, after)
             return after.left_s(book.now_s)
 
-        return self._state.run(keep)
+        try:
+            return self._state.run(keep)
+        except ProviderTimeoutError:
+            self._state.finish(partial(self._state.run, keep))
+            return COOL_DOWNS_S[0] if seconds is None else seconds
 
     @contextmanager
     def guard(self, door: str, symbol: SymbolCheck | None = None) -> Iterator[GuardedCall | None]:
@@ -229,7 +235,11 @@ class Limiter:
         cost, ticket = self._first_costs.get(call.door, others), os.urandom(8).hex()
         for write in (True,) if self._is_limited else (False, True):
             enter = partial(self._entered, call=call, first=(ticket, cost), write=write)
-            refusal = self._state.run(enter, write=write)
+            try:
+                refusal = self._state.run(enter, write=write)
+            except ProviderTimeoutError as error:
+                error.provider = self._vendor
+                raise
             if refusal is not None:
                 raise refusal
             if call.is_entered:
@@ -237,8 +247,10 @@ class Limiter:
 
     def _leave(self, call: GuardedCall, error: BaseException | None) -> None:
         call.is_over = True
-        if not call.is_entered:
-            return
+        if call.is_entered:
+            self._state.finish(partial(self._end, call, error))
+
+    def _end(self, call: GuardedCall, error: BaseException | None) -> None:
         is_spent = bool(call.ended or call.reserved)
         for write in (True,) if is_spent else (False, True):
             leave = partial(self._left, call=call, error=error, write=write)
@@ -257,7 +269,7 @@ class Limiter:
                 tried = replace(circuit, until_s=book.now_s, trial_until_s=0.0)
                 book.keep_circuit(name, door, tried)
 
-        self._state.run(half_open)
+        self._state.finish(partial(self._state.run, half_open))
 
     def unknown_symbol(self, symbol: SymbolCheck) -> SymbolNotFoundError | None:
         """Return the error of a call for ``symbol``, where the vendor said lately not to know it.
@@ -274,7 +286,9 @@ class Limiter:
             now_ms = self._state.clock.now_ms()
             return unknown.error(self._vendor, symbol.symbol, book.now_s, now_ms)
 
-        return self._state.run(look, write=False)
+        with suppress(ProviderTimeoutError):
+            return self._state.run(look, write=False)
+        return None
 
     def account(self) -> str:
         """Return the name under which the account is remembered; no key can be had from it."""
@@ -290,9 +304,10 @@ class Limiter:
 
     def look(self, door: str) -> VendorStatus:
         """Return how the vendor stands for one thing that it serves; nothing is spent or made."""
-        if not self._state.exists:
-            return VendorStatus(self._vendor, windows_of(self._limits), 0.0)
-        return self._state.run(partial(self._look, door=door), write=False)
+        if self._state.exists:
+            with suppress(ProviderTimeoutError):  # a call without time asks no vendor anyway
+                return self._state.run(partial(self._look, door=door), write=False)
+        return VendorStatus(self._vendor, windows_of(self._limits), 0.0)
 
     def wait_s(self, cost: int = 1) -> float:
         """Return the seconds until ``cost`` units could pass; nothing is spent."""

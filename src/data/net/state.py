@@ -21,7 +21,8 @@ from ..clock import Clock, SystemClock
 from ..disk.atomic import write_atomically
 from ..disk.database import check_places, make_empty
 from ..disk.files import Disk
-from ..errors import CorruptEntryError, DataError, FormatVersionError
+from ..errors import CorruptEntryError, DataError, FormatVersionError, ProviderTimeoutError
+from .deadline import call_left_s
 from .forks import close_before_fork
 from .machine import boot
 from .state_tables import (
@@ -43,7 +44,8 @@ T = TypeVar("T")
 FILE: Final = "state.sqlite"
 SALT: Final = "salt"
 _SALT_BYTES = 32
-_BUSY_S = 5.0  # a process that was stopped in the middle of writing holds up nobody for longer
+_BUSY_S = 5.0  # a process that was stopped in the middle of writing holds up no other for longer
+_LEAST_WAIT_S = 0.05  # what ends a call is written after its time, too
 _RETRY_S = 60.0
 _log = logging.getLogger(__name__)
 
@@ -76,6 +78,11 @@ class State:
         self._parents: sqlite3.Connection | None = None
         self._is_forking = False
         self._inode: int | None = None
+        # The longest that the transaction under way waits for other processes, and since when all
+        # have waited in vain.
+        self._wait_s = _BUSY_S
+        self._busy_since: float | None = None
+        self._timeout_s = _BUSY_S  # as the connection has it
         # When the file is tried again after it could not be used; None while it can be.
         self._alone_until = self._never
         close_before_fork(self)
@@ -90,13 +97,36 @@ class State:
 
         Args:
             work: may be run again from the start, so it only computes and uses the book.
-            write: whether it changes anything; readers wait for nobody.
+            write: whether it changes anything; readers wait for no writer of another process.
+
+        Raises:
+            ProviderTimeoutError: another process or thread is at the state for longer than the
+                call has time; nothing was changed.
+        """
+        wait_s = max(_LEAST_WAIT_S, call_left_s())
+        lock, taken = self._lock, list[bool]()
+        try:
+            # In one step: an interrupt finds in the list whether the lock was taken.
+            taken.extend(map(lock.acquire, (True,), (wait_s if wait_s < _BUSY_S else -1,)))
+            if not taken[0]:
+                raise _busy()
+            self._wait_s = min(wait_s, _BUSY_S)
+            return self._run(work, write)
+        finally:
+            if True in taken:
+                lock.release()
+            self._say()
+
+    def finish(self, step: Callable[[], object]) -> None:
+        """Run a step that ends a call, such as a transaction that gives back what the call held.
+
+        Where the call has not the time that this takes, it is run in a thread that is left behind.
         """
         try:
-            with self._lock:
-                return self._run(work, write)
-        finally:
-            self._say()
+            step()
+        except ProviderTimeoutError:
+            # A new thread is part of no call: it waits as long as any other.
+            threading.Thread(target=step, name="onetape-state", daemon=True).start()
 
     # --- forks -----------------------------------------------------------------------------
 
@@ -135,11 +165,23 @@ class State:
             except (sqlite3.Error, DataError) as exc:
                 if self._alone_until is not None:
                     raise  # not the file's fault
+                if _is_busy(exc) and self._wait_s < _BUSY_S and not self._is_stuck():
+                    self._close_quietly()  # it may be half set up
+                    raise _busy() from exc
                 mend(exc)
         return self._transact(self._ready(), work, write)
 
+    def _is_stuck(self) -> bool:
+        """Tell whether the file has been busy for as long as a call with time enough waits."""
+        now = self.clock.monotonic()
+        self._busy_since = now if self._busy_since is None else self._busy_since
+        return now - self._busy_since >= _BUSY_S
+
     def _transact(self, db: sqlite3.Connection, work: Callable[[StateTables], T], write: bool) -> T:
         try:
+            if self._wait_s != self._timeout_s:
+                db.execute(f"PRAGMA busy_timeout = {round(self._wait_s * 1000)}")
+                self._timeout_s = self._wait_s
             db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             now_s = self._now_s(db, write)
             result = _worked(work, StateTables(db, self._salt, now_s, read_fact(db, "lost_s")))
@@ -148,6 +190,7 @@ class State:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
+        self._busy_since = None
         return result
 
     def _now_s(self, db: sqlite3.Connection, write: bool) -> float:
@@ -195,7 +238,8 @@ class State:
         try:
             make_empty(self._disk, self._path)
             self._inode = self._inode_now()
-            self._db = _connect(str(self._path))
+            self._db = _connect(str(self._path), self._wait_s)
+            self._timeout_s = self._wait_s
             self._set_up(self._db)
             _make_tables(self._db, LATER)
             self._salt = self._disk.read(self._path.with_name(SALT))
@@ -255,6 +299,7 @@ class State:
 
     def _open_in_memory(self) -> sqlite3.Connection:
         self._db = _connect(":memory:")
+        self._timeout_s = _BUSY_S
         self._salt = self._salt or os.urandom(_SALT_BYTES)
         _make_tables(self._db, (*TABLES, *LATER))
         return self._db
@@ -309,11 +354,11 @@ def _worked(work: Callable[[StateTables], T], book: StateTables) -> T:
         raise CorruptEntryError("the state file holds something else than it should") from exc
 
 
-def _connect(path: str) -> sqlite3.Connection:
+def _connect(path: str, wait_s: float = _BUSY_S) -> sqlite3.Connection:
     """Return a connection that begins and ends transactions only where we say so."""
     import sqlite3
 
-    db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
     # A power loss may take back the last second; nothing is ever torn by it.
     db.execute("PRAGMA synchronous = NORMAL")
     return db
@@ -336,6 +381,23 @@ def _version(db: sqlite3.Connection) -> int:
 def _make_tables(db: sqlite3.Connection, statements: Iterable[str]) -> None:
     for statement in statements:
         db.execute(statement)
+
+
+def _busy() -> ProviderTimeoutError:
+    error = ProviderTimeoutError(
+        "another process is writing to the limits that all processes share, and the time of this "
+        "call is over",
+        hint="timeout= in seconds gives a call more",
+    )
+    error.by_caller = True
+    return error
+
+
+def _is_busy(exc: Exception) -> bool:
+    import sqlite3
+
+    code = getattr(exc, "sqlite_errorcode", None) or 0
+    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _is_damaged(exc: Exception) -> bool:
