@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import sqlite3
+import sys
 import threading
 import time
 import warnings
@@ -22,7 +23,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.clock import ManualClock, SystemClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, DataError, IncompleteDataWarning, QueryError
 from src.data.jobs import populate
@@ -282,6 +283,36 @@ def test_though_another_process_is_stuck_in_the_limits_file(
         finally:
             stuck.execute("ROLLBACK")
             stuck.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the lock is taken as on POSIX")
+@pytest.mark.parametrize(
+    ("symbol", "timeframe", "lock"),
+    [("BTCUSDT", "1h", "BTCUSDT/1h/.lock"), ("AAPL", "1d", "AAPL/1d/.lock"), ("AAPL", "1d", "AAPL/.lock")],
+)  # fmt: skip
+def test_though_another_process_is_stuck_in_the_series(
+    symbol: str, timeframe: str, lock: str, tmp_path: Path
+) -> None:
+    """It was stopped in the middle of a commit. What the vendor answers is given and not stored."""
+    import fcntl
+
+    with VendorServer(SystemClock()) as server:
+        vendor, days = "yahoo" if symbol == "AAPL" else "binance", ("2024-05-02", "2024-05-03")
+        manager = manager_of(tmp_path / "warm", vendor, server.base_url(vendor))
+        expected = len(manager.get_ohlcv(symbol, timeframe, *days))
+        manager = manager_of(tmp_path / "again", vendor, server.base_url(vendor))
+        path = tmp_path / "again" / "cache" / "ohlcv" / lock
+        path.parent.mkdir(parents=True)
+        with path.open("wb") as stuck, Lateness() as lateness:
+            fcntl.flock(stuck, fcntl.LOCK_EX)
+            begun = time.monotonic()
+            frame = manager.get_ohlcv(symbol, timeframe, *days, timeout=2 * BUDGET_S)
+            ended = time.monotonic()
+            time.sleep(2 * TICK_S)
+    assert len(frame) == expected
+    print(path, ended - begun, frame.attrs["onetape"]["problems"])
+    assert any("is locked by" in text for text in frame.attrs["onetape"]["problems"])
+    assert ended - begun < 2 * BUDGET_S + SLACK_S + lateness.between(begun, ended)
 
 
 class Stuck:

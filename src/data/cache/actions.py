@@ -8,6 +8,7 @@ told is kept, also where it does not count.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -292,15 +293,19 @@ class ActionStore:
                 f"{symbol}: {exc.args[0]}", symbol=symbol, hint="update this library"
             ) from exc
 
-    def add(self, symbol: str, actions: Sequence[Action], asked: Asked) -> ActionBook:
+    def add(
+        self, symbol: str, actions: Sequence[Action], asked: Asked, wait_s: float = math.inf
+    ) -> ActionBook:
         """Add an answer, durably, and return the book; a damaged book is kept and begun anew.
+
+        Another writer is waited for ``wait_s`` seconds, at most ``lock_timeout_s``.
 
         Raises:
             LockTimeoutError, StorageError, FormatVersionError: nothing was changed.
         """
         folder = self._layout.symbol(symbol)
         self._disk.make_folders(folder)
-        with self._disk.lock(folder / ".lock", self._lock_timeout_s):
+        with self._disk.lock(folder / ".lock", min(wait_s, self._lock_timeout_s)):
             sweep(self._disk, folder)
             sweep(self._disk, folder / "_quarantine")
             try:

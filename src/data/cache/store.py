@@ -7,6 +7,7 @@ survives a crash of the process or of the machine.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -231,8 +232,10 @@ class BarStore:
         rows = [row for year in years for row in quarantine.rows_kept(lane, year)]
         return rows, list(quarantine.files_of(lane))
 
-    def commit(self, key: SeriesKey, commit: Commit) -> None:
+    def commit(self, key: SeriesKey, commit: Commit, wait_s: float = math.inf) -> None:
         """Store new answers and what was learned.
+
+        Another writer of the series is waited for ``wait_s`` seconds, at most as long as everywhere.
 
         When it returns, the bars are on the platter. Each year is changed wholly or not at all;
         within a piece's span the piece is the truth, and stored bars it lacks go to quarantine.
@@ -252,7 +255,7 @@ class BarStore:
             with self._guard.writing(lane.paths.folder), self.steward.committing(lane, commit):
                 self.changed = True
                 run = CommitRun(lane, commit, self._old)
-                run.run(self._lock_timeout_s)
+                run.run(min(wait_s, self._lock_timeout_s))
             self.commit_feed.announce(key, commit, run.generation, self._clock.now_ms())
 
     def repair(self, key: SeriesKey) -> SeriesView:
@@ -339,16 +342,19 @@ class BarStore:
         source: str,
         fetched_at: int,
         until: int | None = None,
+        wait_s: float = math.inf,
     ) -> ActionBook:
         """Add what ``source`` answered for the ex-dates in ``asked``, durably.
 
-        Those from ``until`` on it can tell only with their bars.
+        Those from ``until`` on it can tell only with their bars. Another writer is waited for
+        ``wait_s`` seconds, at most as long as everywhere.
 
         Raises:
             LockTimeoutError, StorageError: nothing was changed.
         """
         with self._guard.writing(self._layout.symbol(symbol)):
-            return self._actions.add(symbol, actions, Asked(asked, source, fetched_at, until))
+            answered = Asked(asked, source, fetched_at, until)
+            return self._actions.add(symbol, actions, answered, wait_s)
 
     # --- the whole -------------------------------------------------------------------------
 

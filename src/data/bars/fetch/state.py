@@ -39,6 +39,7 @@ from ...model.lifetime import Lifetime
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
+from ...net.deadline import call_left_s
 from ..answer.adjust import with_answers
 from ..answer.answer import Unfilled
 from ..selection.candidates import Candidate, LaneRoute
@@ -142,6 +143,8 @@ def is_outage(outcomes: Sequence[DataError]) -> bool:
 
 log = logging.getLogger("onetape.routing")
 
+# What came in time is stored though the time is over, where no writer is stuck.
+_LEAST_WAIT_S = 0.1
 _REFUSED = (StorageError, LockTimeoutError, CorruptEntryError)
 
 
@@ -158,7 +161,7 @@ class StoreWriter:
     def commit(self, work: FetchState, commit: Commit) -> None:
         """Store a commit, or keep it in ``work.unstored``."""
         try:
-            self._store.commit(work.key, commit)
+            self._store.commit(work.key, commit, _wait_s())
         except _REFUSED as error:
             work.unstored.append(commit)
             self._note(work, error)
@@ -166,7 +169,7 @@ class StoreWriter:
     def add_actions(self, work: FetchState, actions: Sequence[Action], asked: Asked) -> None:
         """Store what a vendor said about splits and dividends, or keep it in the work."""
         try:
-            self._store.add_actions(work.key.symbol, actions, *asked)
+            self._store.add_actions(work.key.symbol, actions, *asked, wait_s=_wait_s())
         except _REFUSED as error:
             work.unstored_actions.append((tuple(actions), asked))
             self._note(work, error)
@@ -224,6 +227,11 @@ class StoreWriter:
             level = logging.DEBUG if is_told else logging.WARNING
             log.log(level, "%s could not be stored: %s", work.query, error)
             work.problems.append(problem)
+
+
+def _wait_s() -> float:
+    """Return how long another writer of the series may be waited for within this call."""
+    return max(_LEAST_WAIT_S, call_left_s())
 
 
 def laid_over(table: BarTable, coverage: Coverage, commit: Commit) -> tuple[BarTable, Coverage]:
