@@ -11,8 +11,8 @@ from .net.senders import Senders
 if TYPE_CHECKING:
     from .model.capabilities import Limits
     from .net.http import Transport
-    from .net.paused_vendors import Standing
     from .net.sender import Sender
+    from .net.vendor_status import Standing
 
 __all__ = ["Network"]
 

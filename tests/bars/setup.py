@@ -26,11 +26,11 @@ from src.data.model.kind import Kind
 from src.data.model.query import BarsQuery
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
-from src.data.net.account import Account
 from src.data.net.circuit_breaker import CircuitPolicy
 from src.data.net.limiter import Limiter
 from src.data.net.sender import Sender
 from src.data.net.state import State
+from src.data.net.state_tables import Account
 from src.data.vendors.base import BaseDataDownloader
 from tests.net.guarding import Circuits
 from tests.net.scripted import answer

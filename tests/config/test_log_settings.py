@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from src.data.config.log_settings import LogSettings, log_settings
+from src.data.config.settings import LogSettings, log_settings
 
 
 def test_what_the_environment_says() -> None:

@@ -17,7 +17,7 @@ from src.data.cache.read import lru_cache
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk import lock
-from src.data.net import deadline, leases, one_call, state, state_tables
+from src.data.net import deadline, leases, state, state_tables
 from src.data.net.leases import Leases
 from src.data.net.state import State
 from src.data.observability import logs
@@ -156,7 +156,7 @@ def test_the_next_call_waits_for_nothing(
 
 def test_a_call_that_is_interrupted_is_no_part_of_the_next(manager: DataManager) -> None:
     """In the very same thread: nothing of the call, its log names or its deadline is left."""
-    files = {str(m.__file__) for m in (deadline, one_call, observer, logs, contextlib)}
+    files = {str(m.__file__) for m in (deadline, observer, logs, contextlib)}
     calls = 0
     for place in itertools.count(1, 1 if FULL else 9):
         day = f"2024-05-{place % 28 + 1:02}"
@@ -164,7 +164,7 @@ def test_a_call_that_is_interrupted_is_no_part_of_the_next(manager: DataManager)
         if not interrupted(place, ask, files):
             break
         assert logs.current.get() is None
-        assert one_call.current_call() is not one_call.current_call()
+        assert deadline.current_call() is not deadline.current_call()
         assert deadline.within(60.0, deadline.left_s) > 59
         calls += 1
     assert calls > 3

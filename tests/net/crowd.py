@@ -24,13 +24,13 @@ from src.data.clock import SystemClock
 from src.data.errors import DataError, RateLimitedError
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest, HttpResponse
-from src.data.net.account import Account
 from src.data.net.deadline import run_call
 from src.data.net.http import HttpTransport
 from src.data.net.limiter import Limiter
 from src.data.net.retry import RetryPolicy
 from src.data.net.sender import Sender
 from src.data.net.state import State
+from src.data.net.state_tables import Account
 
 WINDOW_S = 0.5
 LIMIT = 40

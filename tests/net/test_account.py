@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from src.data.net.account import Account
 from src.data.net.audit import fingerprint
+from src.data.net.state_tables import Account
 
 SALT = b"s" * 32
 

@@ -20,9 +20,9 @@ from src.data.errors import (
     ResponseFormatError,
     UnavailableError,
 )
-from src.data.net.account import Account
 from src.data.net.circuit import CircuitChange
 from src.data.net.state import State
+from src.data.net.state_tables import Account
 from tests.net.guarding import Circuits
 from tests.net.scripted import NOW_MS
 

@@ -11,8 +11,7 @@ import pytest
 
 from src.data.clock import ManualClock, SystemClock
 from src.data.net.deadline import QUIET_S, Deadline
-from src.data.net.leases import Leases
-from src.data.net.machine import process_space
+from src.data.net.leases import Leases, process_space
 from src.data.net.state import State
 from src.data.net.state_tables import LeaseRow, StateTables
 from tests.net.scripted import NOW_MS

@@ -11,10 +11,10 @@ from src.data.clock import ManualClock
 from src.data.errors import EntitlementError, RateLimitedError, UnavailableError
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest
+from src.data.net.answers import SendRecord
 from src.data.net.circuit import CircuitChange
 from src.data.net.deadline import run_call
 from src.data.net.limiter import Limiter
-from src.data.net.send_record import SendRecord
 from src.data.net.state import State
 from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
 

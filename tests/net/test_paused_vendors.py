@@ -8,8 +8,8 @@ from src.data.clock import ManualClock
 from src.data.errors import CircuitOpenError, EntitlementError
 from src.data.model.capabilities import Limits
 from src.data.net.limiter import Limiter
-from src.data.net.paused_vendors import Standing, standing
 from src.data.net.state import State
+from src.data.net.vendor_status import Standing, standing
 from tests.net.scripted import NOW_MS
 
 

@@ -15,12 +15,10 @@ from src.data.clock import ManualClock, SystemClock
 from src.data.errors import CircuitOpenError, ProviderTimeoutError, UnavailableError
 from src.data.model.capabilities import Limits
 from src.data.net import state as module
-from src.data.net.account import Account
 from src.data.net.deadline import run_call
 from src.data.net.limiter import Limiter
-from src.data.net.machine import boot
-from src.data.net.state import FILE, SALT, State
-from src.data.net.state_tables import StateTables
+from src.data.net.state import FILE, SALT, State, boot
+from src.data.net.state_tables import Account, StateTables
 from tests.net.guarding import Circuits
 from tests.net.scripted import NOW_MS
 

@@ -24,8 +24,8 @@ from ..model.series import SeriesKey
 from ..model.span import Span, subtract
 from ..model.stored import KnownAction, actions_frame
 from ..model.timeframe import Timeframe
+from ..net.deadline import one_call
 from ..net.locks import SeriesLocks
-from ..net.one_call import one_call
 from .answer.reader import attempt_entries, dissent_of
 from .fetch.actions import TOLD_LATE_MS, ActionFetcher
 from .fetch.state import FetchState, StoreWriter

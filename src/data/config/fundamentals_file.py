@@ -14,12 +14,12 @@ from ..model.fundamentals_rules import FundamentalsRules
 from ..model.instant import DAY_MS
 from ..vendors.registry import canonical_vendor
 from . import packaged
-from .found_files import variable_problems
 from .fundamentals_schema import check, length_ms, unread
 from .packaged import is_packaged, packaged_path
 from .rules import as_switch
 from .rules_parser import found_error
 from .schema import Problem
+from .trust import variable_problems
 from .yaml_text import MAX_BYTES, YamlDocument, read_yaml
 
 FILE_NAME = "fundamentals.json"

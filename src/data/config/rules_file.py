@@ -17,9 +17,9 @@ from typing import Any
 from ..errors import ConfigError
 from ..model.rules import Rules
 from . import packaged
-from .found_files import provider_problems
 from .packaged import packaged_path
 from .rules import parse
+from .trust import provider_problems
 
 FILE_NAME = "provider_rules.yaml"
 RELATIVE = packaged.RELATIVE / FILE_NAME

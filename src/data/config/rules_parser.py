@@ -9,10 +9,10 @@ from typing import Any
 
 from ..errors import RulesError
 from ..model.rules import Rules
-from .found_files import HINT
 from .rules import overlay, parse
 from .rules_schema import check, check_symbols, check_whole, not_obeyed
 from .schema import Problem
+from .trust import HINT
 from .yaml_text import YamlDocument, read_yaml
 
 _log = logging.getLogger(__name__)

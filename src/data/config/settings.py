@@ -11,6 +11,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +244,23 @@ def _variable(name: str, environ: Mapping[str, str] | None) -> str:
     if environ is not None:
         return environ.get(name, "").strip()
     return os.environ.get(name, "").strip() or private_setting(name).strip()
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """What the environment says about logging; empty where it says nothing.
+
+    Attributes:
+        format: ``ONETAPE_LOG``: ``text`` or ``json``; unchecked.
+        level: ``ONETAPE_LOG_LEVEL``: ``debug``, ``info``, ``warning`` or ``error``; unchecked.
+    """
+
+    format: str = ""
+    level: str = ""
+
+
+def log_settings(environ: Mapping[str, str] | None = None) -> LogSettings:
+    """Read the two variables; None is the process' own environment."""
+    return LogSettings(
+        _variable("ONETAPE_LOG", environ).lower(), _variable("ONETAPE_LOG_LEVEL", environ).lower()
+    )

@@ -25,9 +25,9 @@ from ..model.health import Quota
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
-from ..net.paused_vendors import Standing
 from ..net.reach import Reached, reach_all
 from ..net.state import FILE
+from ..net.vendor_status import Standing
 from ..provider_selector import ProviderSelector
 from ..resources import Memory, memory
 from ..vendors.base import is_ours, look_at

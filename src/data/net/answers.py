@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from ..errors import (
     CircuitOpenError,
@@ -22,16 +21,45 @@ from ..errors import (
     SpliceConflictError,
 )
 
-if TYPE_CHECKING:
-    from .send_record import SendRecord
-
-    Hook = Callable[[SendRecord], None]
-
 # "Nothing there" is an answer; in a conflict of two vendors it is open which of them is wrong; and
 # behind an open circuit nothing was asked.
 _NO_FAULT = (NoDataError, SpliceConflictError, CircuitOpenError)
 # Found in all rows together, whatever the page that they stood on.
 _OF_ALL_PAGES = (QualityError, KindMismatchError)
+
+
+@dataclass(frozen=True)
+class SendRecord:
+    """One attempt at one request, for hooks; it holds no secret.
+
+    Attributes:
+        vendor: who was asked.
+        address: host and path.
+        attempt: 1 for the first.
+        outcome: ``ok`` or the name of the error class.
+        seconds: time the attempt took, waiting for the limit included.
+        status: HTTP status, 0 without an answer.
+        size: decoded bytes received.
+        wait_s: seconds until the next attempt; None when there is none.
+        waited_s: the part of ``seconds`` that was spent waiting for the limit.
+        pause_s: for how long nobody asks this vendor now because it asked us to slow down.
+        is_sent: False where our own limiter let nothing pass: the vendor was not asked.
+    """
+
+    vendor: str
+    address: str
+    attempt: int
+    outcome: str
+    seconds: float
+    status: int = 0
+    size: int = 0
+    wait_s: float | None = None
+    waited_s: float = 0.0
+    pause_s: float | None = None
+    is_sent: bool = True
+
+
+Hook = Callable[[SendRecord], None]
 
 
 @dataclass

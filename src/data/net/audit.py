@@ -10,7 +10,7 @@ from ..model.http import HttpRequest
 from .redact import where
 
 if TYPE_CHECKING:
-    from .send_record import SendRecord
+    from .answers import SendRecord
 
 # Off like any logger at INFO, until somebody turns it on; `docs/keys.md` shows how.
 _log = logging.getLogger("onetape.audit")

@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from ..errors import CircuitOpenError, DataError, NoDataError, SymbolNotFoundError
-from .account import Account
 from .circuit_breaker import Circuit, CircuitPolicy, outcome_of
 from .quota import QuotaReport
 from .state import State
-from .state_tables import StateTables
+from .state_tables import Account, StateTables
 from .unknown_symbols import SymbolCheck, Unknown, said_again
 
 _POLICY = CircuitPolicy()

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import TypeVar
 
@@ -244,6 +245,46 @@ def _with_listener(
 ) -> R:
     _listener.set(listener)
     return function(*arguments)
+
+
+# --- what a call has sent -----------------------------------------------------------------------
+
+
+@dataclass
+class OneCall:
+    """The state of one call; it stays in the thread of its caller.
+
+    Attributes:
+        requests: HTTP requests sent so far.
+        answered_ms: the vendor's time at the last answer, in UTC milliseconds; None where it told none.
+        late: vendors that did not answer in time, each with the host that was asked.
+    """
+
+    requests: int = 0
+    answered_ms: int | None = None
+    late: set[tuple[str, str]] = field(default_factory=set)
+
+
+_one_call: ContextVar[OneCall | None] = ContextVar("one_call", default=None)
+
+
+@contextmanager
+def one_call() -> Iterator[OneCall]:
+    """Let the block be one call, or go on with the one that it is part of."""
+    if (running := _one_call.get()) is not None:
+        yield running
+        return
+    call = OneCall()
+    token = _one_call.set(call)
+    try:
+        yield call
+    finally:
+        _one_call.reset(token)
+
+
+def current_call() -> OneCall:
+    """Return the call that this is part of; outside of one, a call of its own."""
+    return _one_call.get() or OneCall()
 
 
 # --- one request, in real time -----------------------------------------------------------------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +12,6 @@ from functools import partial
 
 from ..errors import ProviderTimeoutError
 from .deadline import QUIET_S, Deadline, current_deadline
-from .machine import is_gone, process_space
 from .state import State
 from .state_tables import LeaseRow, StateTables
 
@@ -150,3 +151,24 @@ def _is_dead(lease: LeaseRow) -> bool:
     if lease.machine != process_space():
         return False
     return lease.holder not in _running if lease.pid == os.getpid() else is_gone(lease.pid)
+
+
+def process_space() -> str:
+    """Name the place in which process numbers mean the same: the host, or a container in it."""
+    try:
+        return f"{platform.node()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return platform.node()
+
+
+def is_gone(pid: int) -> bool:
+    """Tell whether a process here is known to be dead; a number in use again looks alive."""
+    if sys.platform == "win32":  # there, asking would kill it
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it is there, and somebody else's
+        return False
+    return False

@@ -13,13 +13,11 @@ from typing import NamedTuple
 from ..errors import DataError, ProviderTimeoutError, RateLimitedError, SymbolNotFoundError
 from ..model.capabilities import Limits
 from ..model.http import HttpResponse
-from .account import Account
 from .circuit import CircuitChange, CircuitHook, EndedRequest, GuardedCall
 from .deadline import note_wait
-from .quota import COOL_DOWNS_S, Window, windows_of
-from .reported import reports_of
+from .quota import COOL_DOWNS_S, Window, reports_of, windows_of
 from .state import State
-from .state_tables import StateTables
+from .state_tables import Account, StateTables
 from .unknown_symbols import SymbolCheck
 from .vendor_status import VendorStatus
 

@@ -7,11 +7,13 @@ more than its limit, whatever the moment at which the vendor's own window begins
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..model.capabilities import Limits
+from ..model.http import HttpResponse
 
 # Three days are the longest ban on record (2019); who says more is asked again after a week.
 LONGEST_PAUSE_S = 7 * 86_400.0
@@ -29,6 +31,12 @@ _MONTH_S = 31 * _DAY_S
 _GRAIN = 0.01
 # How much of a window counts as spent when nobody knows any more what was.
 _UNKNOWN_SHARE = 0.5
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+# `x-mbx-used-weight-1m`: units used in a window of the length that the name ends with.
+_USED = re.compile(r"x-mbx-used-weight-(\d{1,4})([smhd])")
+# Spread as conventions spread; none says of which window it speaks.
+_LEFT = ("x-ratelimit-remaining", "ratelimit-remaining", "x-rate-limit-remaining")
 
 
 @dataclass
@@ -194,6 +202,23 @@ class QuotaReport:
         """Return the window that this is about: of its length, else the one of a minute."""
         length = self.length_s or _MINUTE_S
         return next((window for window in windows if window.length_s == length), None)
+
+
+def reports_of(response: HttpResponse) -> list[QuotaReport]:
+    """Return what the headers of ``response`` say about units used or left; often nothing."""
+    found = []
+    for name, value in response.headers.items():
+        if used := _USED.fullmatch(name):
+            length_s = float(int(used[1]) * _SECONDS[used[2]])
+            found.append(QuotaReport(_number(value), length_s=length_s))
+        elif name in _LEFT:
+            found.append(QuotaReport(_number(value), is_left=True))
+    return [report for report in found if not math.isnan(report.units)]
+
+
+def _number(text: str) -> float:
+    """Return a count, or NaN: digits alone are counts, some vendors send lists of them."""
+    return float(text) if text.isascii() and text.isdigit() else math.nan
 
 
 def limits_of(declared: Limits | None, *said: Mapping[str, float]) -> Limits | None:

@@ -23,18 +23,16 @@ from ..model.capabilities import Limits
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import SECOND_MS
 from ..observability.logs import asking
-from .answers import report
+from .answers import SendRecord, report
 from .audit import note_use
 from .background import BackgroundCall
 from .circuit import GuardedCall
-from .deadline import Deadline, current_deadline, note_wait, within
+from .deadline import Deadline, current_call, current_deadline, note_wait, within
 from .forks import renew_after_fork
 from .http import Transport
 from .limiter import Limiter
-from .one_call import current_call
 from .redact import address, place, redacted, where
 from .retry import RetryPolicy
-from .send_record import SendRecord
 from .status import error_of, retry_after_s, server_time_ms
 from .unknown_symbols import SymbolCheck
 from .vendor_status import VendorStatus

@@ -18,13 +18,13 @@ from ..model.capabilities import Limits
 from ..model.rules import Rules
 from ..model.settings import Settings
 from ..vendors.registry import family_of
-from .account import Account
 from .forks import renew_after_fork
 from .leases import Leases
 from .limiter import UNKNOWN_VENDOR_LIMITS, Limiter
 from .quota import limits_of
 from .retry import RetryPolicy
 from .state import State
+from .state_tables import Account
 
 if TYPE_CHECKING:
     from .circuit import CircuitHook

@@ -14,6 +14,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -24,7 +25,6 @@ from ..disk.files import Disk
 from ..errors import CorruptEntryError, DataError, FormatVersionError, ProviderTimeoutError
 from .deadline import call_left_s
 from .forks import close_before_fork
-from .machine import boot
 from .state_tables import (
     LATER,
     TABLES,
@@ -407,3 +407,12 @@ def _is_damaged(exc: Exception) -> bool:
     # Extended codes hold the plain one in their lowest byte.
     damaged = code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
     return damaged or isinstance(exc, CorruptEntryError)
+
+
+@cache
+def boot() -> str:
+    """Name this start of the machine; empty where it does not tell its starts apart."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except (OSError, ValueError):
+        return ""

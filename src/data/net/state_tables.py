@@ -5,8 +5,9 @@ Nothing here decides. Times are seconds of the remembered time (see ``net.steady
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from typing import Any, Protocol
 
 from ..errors import CorruptEntryError
@@ -40,6 +41,8 @@ LATER = (
 _MOST_UNKNOWN = 10_000
 
 
+_NOBODY = "-"
+_DIGEST_BYTES = 12
 # In the order of the value's fields.
 _CIRCUIT = "failures, times, until_s, trial_until_s, answered_s, reason"
 
@@ -49,6 +52,26 @@ class Rows(Protocol):
 
     def execute(self, sql: str, parameters: Any = ..., /) -> Any:
         """Run one statement and return its rows."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """One vendor's customer: by its keys, or anybody at this address.
+
+    Attributes:
+        vendor: who is asked.
+        secrets: the keys that say who asks; empty where it is asked without any.
+    """
+
+    vendor: str
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    def named(self, salt: bytes) -> str:
+        """Return the name under which this account is remembered; no key can be had from it."""
+        if not self.secrets:
+            return f"{self.vendor}:{_NOBODY}"
+        text = "\0".join(sorted(self.secrets)).encode("utf-8", "surrogatepass")
+        return f"{self.vendor}:{hashlib.blake2b(text, key=salt, digest_size=_DIGEST_BYTES).hexdigest()}"
 
 
 @dataclass(frozen=True)

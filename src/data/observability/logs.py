@@ -299,7 +299,7 @@ def wanted(format: str | None, level: str | None) -> tuple[str, str] | None:
     Raises:
         ConfigError: no such format or level.
     """
-    from ..config.log_settings import log_settings
+    from ..config.settings import log_settings
 
     said = log_settings()
     if not any((format, level, said.format, said.level)):

@@ -18,8 +18,7 @@ from ...model.actions import Action
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis
 from ...model.span import Span
-from ...net.deadline import run_part
-from ...net.one_call import current_call
+from ...net.deadline import current_call, run_part
 from ...prices.adjustment import BasisPart, needed_actions
 from ..selection.candidates import Candidate
 from ..validity import TradingDays, first_session

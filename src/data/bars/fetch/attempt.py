@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from ...clock import Clock
 from ...errors import FAILOVER_ERRORS, Attempt, CapabilityError, DataError, NoDataError
 from ...model.span import Span
-from ...net.one_call import current_call
+from ...net.deadline import current_call
 
 log = logging.getLogger("onetape.routing")
 

@@ -24,8 +24,8 @@ from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
+from ...net.deadline import one_call
 from ...net.locks import SeriesLocks
-from ...net.one_call import one_call
 from ..answer.adjust import ClosesMissingError
 from ..answer.answer import Answer, Unfilled
 from ..answer.reader import Outcome, attempt_entries, attempt_of

@@ -14,7 +14,7 @@ from ...model.capabilities import Derivative, FetchQuery
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
-from ...net.one_call import current_call
+from ...net.deadline import current_call
 from ...prices.quality import check
 from ...symbols.assets import agree
 from .candidates import Candidate, Route

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from src.data.net.quota import QuotaReport
-from src.data.net.reported import reports_of
+from src.data.net.quota import QuotaReport, reports_of
 from tests.net.scripted import answer
 
 

@@ -10,12 +10,12 @@ import pytest
 from src.data import DataManager
 from src.data.config import donotshare
 from src.data.config.feed_presets import load_preset
-from src.data.config.found_files import host_of, is_own_host
 from src.data.config.fundamentals_config_validator import validate_fundamentals_config
 from src.data.config.fundamentals_file import find_file
 from src.data.config.gateway import ibkr_gateway
 from src.data.config.settings import load_settings
 from src.data.config.survey import survey
+from src.data.config.trust import host_of, is_own_host
 from src.data.errors import ConfigError, RulesError
 from src.data.vendors.factory import downloader_class
 from src.data.vendors.registry import MEMBERS, SERVED, VENDORS, key_names, load

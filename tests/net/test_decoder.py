@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.net.content_coding import decoder_of
+from src.data.net.decoder import decoder_of
 
 BODY = b"open,high,low,close\n" + b"".join(b"%d,2,3,4\n" % n for n in range(500))
 

@@ -13,9 +13,9 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.errors import DataError, NoDataError, SymbolNotFoundError, UnavailableError
 from src.data.net import state_tables
-from src.data.net.account import Account
-from src.data.net.paused_vendors import unknown_symbols
 from src.data.net.state import State
+from src.data.net.state_tables import Account
+from src.data.net.vendor_status import unknown_symbols
 from tests.net.guarding import Symbols
 from tests.net.scripted import NOW_MS
 
