@@ -22,6 +22,6 @@ def certificate_bundle(environ: Mapping[str, str] | None = None) -> CertificateB
     Args:
         environ: where to look; None is the process' environment as it is now.
     """
-    known = os.environ if environ is None else environ
-    found = ((known.get(name, "").strip(), name) for name in VARIABLES)
-    return next((CertificateBundle(path, name) for path, name in found if path), None)
+    variables = os.environ if environ is None else environ
+    paths = ((variables.get(name, "").strip(), name) for name in VARIABLES)
+    return next((CertificateBundle(path, name) for path, name in paths if path), None)

@@ -63,10 +63,10 @@ def known_keys() -> dict[str, str]:
     Those that are set now, under the usual names and those of the rules, and all in use so far.
     """
     named = credentials_for([*_ALL, *tuple(_variables)])
-    found = {name: named[name] for name in named}
-    held = set(found.values())
-    others = [key for key in tuple(_handed_out) if key not in held]
-    return found | {f"key {place}": key for place, key in enumerate(others)}
+    keys = {name: named[name] for name in named}
+    values = set(keys.values())
+    others = [key for key in tuple(_handed_out) if key not in values]
+    return keys | {f"key {place}": key for place, key in enumerate(others)}
 
 
 class Credentials(Mapping[str, str]):
@@ -83,15 +83,15 @@ class Credentials(Mapping[str, str]):
     def __init__(
         self, variables: Mapping[str, Sequence[str]], environ: Mapping[str, str] | None = None
     ) -> None:
-        self._variables = {name: tuple(held) for name, held in variables.items()}
+        self._variables = {name: tuple(spellings) for name, spellings in variables.items()}
         self._environ = environ
 
     def __getitem__(self, name: str) -> str:
-        found = self._found(name)
-        if not found:
+        key = self._found(name)
+        if not key:
             raise KeyError(name)
-        note_key(found)
-        return found
+        note_key(key)
+        return key
 
     def __iter__(self) -> Iterator[str]:
         return (name for name in self._variables if self._found(name))
@@ -103,13 +103,13 @@ class Credentials(Mapping[str, str]):
         return isinstance(name, str) and bool(self._found(name))
 
     def __repr__(self) -> str:
-        told = (f"{n}={'set' if n in self else 'not set'}" for n in self._variables)
-        return f"Credentials({', '.join(told)})"
+        states = (f"{n}={'set' if n in self else 'not set'}" for n in self._variables)
+        return f"Credentials({', '.join(states)})"
 
     @property
     def variables(self) -> frozenset[str]:
         """Every variable that is looked at."""
-        return frozenset(v for held in self._variables.values() for v in held)
+        return frozenset(v for spellings in self._variables.values() for v in spellings)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -189,9 +189,9 @@ def credentials_for(
     variables: dict[str, tuple[str, ...]] = {}
     for entry in secrets:
         spellings = (entry,) if isinstance(entry, str) else tuple(entry)
-        known = [name for spelling in spellings for name in _GROUP.get(spelling, (spelling,))]
-        for name in (*spellings, *known):
-            variables[name] = tuple(dict.fromkeys((name, *spellings, *known)))
+        group = [name for spelling in spellings for name in _GROUP.get(spelling, (spelling,))]
+        for name in (*spellings, *group):
+            variables[name] = tuple(dict.fromkeys((name, *spellings, *group)))
     return Credentials(variables, environ)
 
 
@@ -208,13 +208,13 @@ def vendor_credentials(
     A variable that the rules name is the only one looked at, whatever name the vendor asks by.
     ``names`` are those that a vendor of another package asks by.
     """
-    said = (key_env, secret_env)
-    note_variables(*said)
-    names = key_names(vendor) or tuple(names) or tuple(name for name in said if name)
+    own_names = (key_env, secret_env)
+    note_variables(*own_names)
+    names = key_names(vendor) or tuple(names) or tuple(name for name in own_names if name)
     variables: dict[str, tuple[str, ...]] = {}
     for position, name in enumerate(names):
         group = _GROUP.get(name, (name,))
-        own = said[position] if position < len(said) else None
+        own = own_names[position] if position < len(own_names) else None
         for spelling in group:
             usual = tuple(dict.fromkeys((spelling, *group)))
             variables[spelling] = usual if own is None or own in group else (own,)

@@ -52,9 +52,9 @@ def load_preset(name: str | Path) -> dict[str, Any]:
             Problem(("host",), "not this machine: name the file by its path to allow it")
         )
     if problems:
-        told = [_told(problem, document.line_of(problem.path)) for problem in problems]
-        listed = "\n  ".join(told)
-        raise RulesError(f"the feed preset {path} has mistakes:\n  {listed}", problems=told)
+        texts = [_told(problem, document.line_of(problem.path)) for problem in problems]
+        listed = "\n  ".join(texts)
+        raise RulesError(f"the feed preset {path} has mistakes:\n  {listed}", problems=texts)
     return dict(value)
 
 

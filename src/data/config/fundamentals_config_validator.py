@@ -18,8 +18,8 @@ class FundamentalsConfigValidator:
 
     def validate_config(self, config: Any) -> Verdict:
         """Return whether a mapping is right, and its mistakes as texts."""
-        told = [str(problem) for problem in check(config)]
-        return not told, told
+        problems = [str(problem) for problem in check(config)]
+        return not problems, problems
 
     def validate_config_file(self, config_path: str | os.PathLike[str]) -> Verdict:
         """Return whether a file is right, and its mistakes as texts with their lines."""

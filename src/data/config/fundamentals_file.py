@@ -103,9 +103,9 @@ def checked(data: bytes, name: str) -> Mapping[str, Any]:
     document = read_yaml(data.expandtabs(1))
     problems = [*document.problems, *check(document.value)]
     if problems:
-        told = [_told(problem, document) for problem in problems]
-        count = "1 mistake" if len(told) == 1 else f"{len(told)} mistakes"
-        raise RulesError(f"{name} has {count}:\n  " + "\n  ".join(told), problems=told)
+        texts = [_told(problem, document) for problem in problems]
+        count = "1 mistake" if len(texts) == 1 else f"{len(texts)} mistakes"
+        raise RulesError(f"{name} has {count}:\n  " + "\n  ".join(texts), problems=texts)
     return document.value
 
 
@@ -143,7 +143,7 @@ def _rules(plain: Mapping[str, Any]) -> FundamentalsRules:
     mappings = (plain.get("symbol_mapping") or {}).get("mappings") or {}
     return FundamentalsRules(
         **_orders(plain),
-        ttl_ms={name: length_ms(said) for name, said in lengths.items()},
+        ttl_ms={name: length_ms(text) for name, text in lengths.items()},
         default_ttl_ms=round(caching.get("default_ttl_days", 7) * DAY_MS),
         tolerance=checks.get("tolerance_percentage", 10) / 100,
         consensus_tolerance=consensus.get("tolerance_percentage", 10) / 100,
@@ -162,9 +162,9 @@ def _rules(plain: Mapping[str, Any]) -> FundamentalsRules:
 
 
 def _orders(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Return who is trusted more: for a type, for a field, and by grades."""
-    said = plain.get("provider_settings") or {}
-    settings = {canonical_vendor(name) or name: one or {} for name, one in said.items()}
+    """Return which vendors are trusted more: for a type, for a field, and by grades."""
+    sections = plain.get("provider_settings") or {}
+    settings = {canonical_vendor(name) or name: section or {} for name, section in sections.items()}
     # A vendor that no sequence names goes behind it, by its own priority where it has one.
     ranked = sorted(
         (name for name in settings if "priority" in settings[name]),
@@ -178,8 +178,8 @@ def _orders(plain: Mapping[str, Any]) -> dict[str, Any]:
         },
         "field_priorities": {
             canonical_field(name): _vendors(listed)
-            for one in groups
-            for name, listed in one.items()
+            for group in groups
+            for name, listed in group.items()
         },
         "grades": {n: float(s["data_quality"]) for n, s in settings.items() if "data_quality" in s},
     }

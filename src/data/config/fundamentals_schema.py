@@ -32,7 +32,7 @@ PRIORITY_GROUPS = (
     "calendar_events",
     "dividends",
 )
-# What older files hold and another place decides: read by nobody, and told so.
+# What older files hold and another place decides: it has no effect, and a warning says so.
 ELSEWHERE = {
     ("error_handling", "max_retries"): "failover.max_retries in provider_rules.yaml",
     ("error_handling", "retry_delay_seconds"): "failover.retry_delay in provider_rules.yaml",
@@ -51,9 +51,9 @@ def _length(value: Any, path: Path) -> Iterator[Problem]:
         yield Problem(path, f"{value!r:.40} is no length of time such as 14d, 6h or 30m", near)
 
 
-def length_ms(said: str) -> int:
+def length_ms(text: str) -> int:
     """Return the milliseconds of a length of time that the check has accepted."""
-    count, unit = said[:-1], said[-1]
+    count, unit = text[:-1], text[-1]
     return int(count) * {"d": 86_400_000, "h": 3_600_000, "m": 60_000}[unit]
 
 

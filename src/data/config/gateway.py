@@ -31,14 +31,14 @@ def ibkr_gateway(
     Raises:
         ConfigError: a port or a client's number is none.
     """
-    found: dict[str, object] = {}
+    settings: dict[str, object] = {}
     for name in Gateway._fields:
         variable = f"IBKR_{name.upper()}"
         value = (said or {}).get(name)
         source = name if value is not None else variable
-        found[name] = value = value if value is not None else _variable(variable, environ)
+        settings[name] = value = value if value is not None else _variable(variable, environ)
         if value == "":
-            del found[name]
+            del settings[name]
         elif source == "IBKR_HOST" and value not in LOOPBACK and not is_set(source, environ):
             raise ConfigError(
                 "the file config/donotshare/donotshare.py was only found, so its IBKR_HOST must "
@@ -46,8 +46,8 @@ def ibkr_gateway(
                 hint="set IBKR_HOST in the environment, or providers.ibkr.host in a named file",
             )
         elif name != "host":
-            found[name] = _number(value, source, 65_535 if name == "port" else 2**31 - 1)
-    return Gateway(**found)  # type: ignore[arg-type]
+            settings[name] = _number(value, source, 65_535 if name == "port" else 2**31 - 1)
+    return Gateway(**settings)  # type: ignore[arg-type]
 
 
 def _variable(name: str, environ: Mapping[str, str] | None) -> str:

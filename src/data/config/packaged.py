@@ -17,9 +17,9 @@ def packaged_path(name: str) -> Path:
     try:
         # The package exists in a wheel only: there the folder `config/data` is mapped onto it.
         importlib.import_module(_PACKAGE)
-        found = Path(str(resources.files(_PACKAGE).joinpath(name)))
-        if found.is_file():
-            return found
+        path = Path(str(resources.files(_PACKAGE).joinpath(name)))
+        if path.is_file():
+            return path
     except ModuleNotFoundError:
         pass
     return _TREE / name

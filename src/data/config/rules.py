@@ -109,32 +109,32 @@ def _rule(name: str, plain: Mapping[str, Any]) -> Rule:
 def _providers(plain: Mapping[str, Any]) -> dict[str, ProviderRules]:
     """Return what is said of each vendor; what is said of a family holds for its members, too."""
     return {
-        name: _provider(name, {**(plain.get(family_of(name)) or {}), **(said or {})})
-        for name, said in plain.items()
+        name: _provider(name, {**(plain.get(family_of(name)) or {}), **(entry or {})})
+        for name, entry in plain.items()
     }
 
 
 def _provider(name: str, plain: Mapping[str, Any]) -> ProviderRules:
     own = {f.name for f in fields(ProviderRules)} - {"name", "title", "options", "facts"}
-    known = {key: plain[key] for key in own & set(plain) if plain[key] is not None}
+    values = {key: plain[key] for key in own & set(plain) if plain[key] is not None}
     limits = {k: float(v) for k, v in (plain.get("rate_limits") or {}).items() if v is not None}
     facts = {key: plain[key] for key in FACTS if key in plain}
     rest = set(plain) - own - set(FACTS) - {"name"}
-    known |= {
+    values |= {
         "rate_limits": limits,
         "api_key_required": bool(as_switch(plain.get("api_key_required"))),
     }
     options = {key: plain[key] for key in sorted(rest) if plain[key] is not None}
-    return ProviderRules(name, plain.get("name", name), options=options, facts=facts, **known)
+    return ProviderRules(name, plain.get("name", name), options=options, facts=facts, **values)
 
 
 def _section(section: type[Section], plain: Mapping[str, Any] | None) -> Section:
     """Build one of the small sections; switches may be written yes and no."""
     switches = {f.name for f in fields(section) if f.type == "bool"}
-    known: dict[str, Any] = {
+    values: dict[str, Any] = {
         key: as_switch(value) if key in switches else value for key, value in (plain or {}).items()
     }
-    return section(**known)
+    return section(**values)
 
 
 def _classification(plain: Mapping[str, Any]) -> Classification:
@@ -180,7 +180,7 @@ def _exchanges(plain: Mapping[str, Any]) -> dict[str, Exchange]:
 
 
 def _exchange(suffix: str, plain: Mapping[str, Any]) -> Exchange:
-    known = {
+    others = {
         key: plain[key] for key in plain if key not in ("exchange", "quote", "bare", "same_as")
     }
     return Exchange(
@@ -188,7 +188,7 @@ def _exchange(suffix: str, plain: Mapping[str, Any]) -> Exchange:
         code=plain.get("exchange", plain.get("name", suffix)),
         quote=plain.get("quote", plain.get("currency")),
         bare=bool(as_switch(plain.get("bare"))),
-        **known,
+        **others,
     )
 
 

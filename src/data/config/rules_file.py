@@ -108,16 +108,16 @@ def written_as_read(data: bytes) -> str:
     from .rules_parser import read_rules
 
     rules = read_rules(data, _PACKAGED)
-    told = {"sha256": sha256(data).hexdigest(), "rules": rules.plain}
-    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+    document = {"sha256": sha256(data).hexdigest(), "rules": rules.plain}
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 def _as_read(data: bytes) -> dict[str, Any] | None:
     """Return what the packaged file ``data`` says, where it was written down of just this one."""
     try:
-        told = json.loads(AS_READ.read_bytes())
-        fits = told["sha256"] == sha256(data).hexdigest()
-        return dict(told["rules"]) if fits else None
+        document = json.loads(AS_READ.read_bytes())
+        fits = document["sha256"] == sha256(data).hexdigest()
+        return dict(document["rules"]) if fits else None
     except (OSError, ValueError, TypeError, KeyError):  # the YAML is read, and all is well
         return None
 

@@ -73,9 +73,9 @@ def _raise_for(problems: list[Problem], document: YamlDocument, name: str) -> No
         return
     lines = {problem: document.line_of(problem.path) for problem in problems}
     ordered = sorted(lines, key=lambda problem: lines[problem] or 0)
-    told = [_told(problem, lines[problem]) for problem in ordered]
-    count = "1 mistake" if len(told) == 1 else f"{len(told)} mistakes"
-    raise RulesError(f"{name} has {count}:\n  " + "\n  ".join(told), problems=told)
+    texts = [_told(problem, lines[problem]) for problem in ordered]
+    count = "1 mistake" if len(texts) == 1 else f"{len(texts)} mistakes"
+    raise RulesError(f"{name} has {count}:\n  " + "\n  ".join(texts), problems=texts)
 
 
 def _told(problem: Problem, line: int | None) -> str:

@@ -256,15 +256,15 @@ def not_obeyed(mapping: Mapping[str, Any]) -> list[Problem]:
     do not.
     """
     cache, validation = (mapping.get(name) or {} for name in ("cache", "validation"))
-    found = []
+    problems = []
     if as_switch(validation.get("enabled")) is False:
-        found.append(Problem(("validation", "enabled"), "answers are always checked"))
+        problems.append(Problem(("validation", "enabled"), "answers are always checked"))
     if as_switch(validation.get("check_duplicates")) is False:
         path = ("validation", "check_duplicates")
-        found.append(Problem(path, "of two rows of one stamp one is always kept"))
+        problems.append(Problem(path, "of two rows of one stamp one is always kept"))
     if cache.get("compression", "gzip") != "gzip":
-        found.append(Problem(("cache", "compression"), "files are always gzip"))
-    return found
+        problems.append(Problem(("cache", "compression"), "files are always gzip"))
+    return problems
 
 
 def check_whole(plain: Mapping[str, Any]) -> list[Problem]:

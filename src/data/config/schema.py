@@ -48,8 +48,8 @@ Check = Callable[[Any, Path], Iterator[Problem]]
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return the valid name most like ``name``, or an empty text."""
-    found = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)
-    return found[0] if found else ""
+    matches = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)
+    return matches[0] if matches else ""
 
 
 def text(*choices: str, nullable: bool = False) -> Check:
@@ -153,8 +153,8 @@ def items(item: Check) -> Check:
         if not isinstance(value, list):
             yield Problem(path, f"{_shown(value)}, a list is needed", _as_list(value))
             return
-        for index, one in enumerate(value):
-            yield from item(one, (*path, index))
+        for index, item_value in enumerate(value):
+            yield from item(item_value, (*path, index))
 
     return check
 
@@ -168,9 +168,9 @@ def record(keys: Mapping[str, Check], *required: str) -> Check:
         if not isinstance(value, Mapping):
             yield Problem(path, f"{_shown(value)}, keys are needed ({', '.join(keys)})")
             return
-        for key, one in value.items():
+        for key, entry in value.items():
             if key in keys:
-                yield from keys[key](one, (*path, key))
+                yield from keys[key](entry, (*path, key))
             else:
                 yield Problem((*path, key), "unknown key", nearest(str(key), keys))
         for key in required:
@@ -189,10 +189,10 @@ def table(value_check: Check, key_check: Check | None = None) -> Check:
         if not isinstance(value, Mapping):
             yield Problem(path, f"{_shown(value)}, a mapping is needed")
             return
-        for key, one in value.items():
+        for key, entry in value.items():
             if key_check is not None:
                 yield from key_check(key, (*path, key))
-            yield from value_check(one, (*path, key))
+            yield from value_check(entry, (*path, key))
 
     return check
 

@@ -126,7 +126,7 @@ def named_path(value: str | os.PathLike[str], source: str, cwd: Path) -> Path:
     """Return a path that was named.
 
     Raises:
-        ConfigError: it cannot be one, or is that of a user who does not exist.
+        ConfigError: it cannot be one, or is that of a user that does not exist.
     """
     try:
         path = cwd / Path(value).expanduser()
@@ -162,10 +162,10 @@ def _user_folder(purpose: str, environ: Mapping[str, str] | None) -> Path:
     Raises:
         ConfigError: the user has no home folder.
     """
-    found = os.environ if environ is None else environ
-    home = found.get("HOME") or found.get("USERPROFILE") or os.path.expanduser("~")
+    variables = os.environ if environ is None else environ
+    home = variables.get("HOME") or variables.get("USERPROFILE") or os.path.expanduser("~")
     if sys.platform == "win32":
-        local = found.get("LOCALAPPDATA") or str(Path(home, "AppData", "Local"))
+        local = variables.get("LOCALAPPDATA") or str(Path(home, "AppData", "Local"))
         return Path(local, "Cache" if purpose == "cache" else "State")
     if not Path(home).is_absolute():
         hint = "set HOME, or DATA_CACHE_DIR and ONETAPE_STATE_DIR"
@@ -173,7 +173,7 @@ def _user_folder(purpose: str, environ: Mapping[str, str] | None) -> Path:
     if sys.platform == "darwin":
         return Path(home, "Library", "Caches" if purpose == "cache" else "Application Support")
     # By the XDG rules a relative path in these variables is to be ignored.
-    named = Path(found.get(f"XDG_{purpose.upper()}_HOME") or "")
+    named = Path(variables.get(f"XDG_{purpose.upper()}_HOME") or "")
     if named.is_absolute():
         return named
     return Path(home, ".cache") if purpose == "cache" else Path(home, ".local", "state")

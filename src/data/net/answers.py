@@ -1,4 +1,4 @@
-"""Answers that came, held back from the hooks until it is decided whether they are any good.
+"""Records of requests, kept from the hooks until it is decided whether their answers are any good.
 
 A sender sees a status and headers. That a body cannot be read, or that its rows cannot be bars, is
 found later: by the parser, or by the checks of the whole answer.
@@ -33,7 +33,7 @@ class SendRecord:
     """One attempt at one request, for hooks; it holds no secret.
 
     Attributes:
-        vendor: who was asked.
+        vendor: the one that was asked.
         address: host and path.
         attempt: 1 for the first.
         outcome: ``ok`` or the name of the error class.
@@ -42,7 +42,7 @@ class SendRecord:
         size: decoded bytes received.
         wait_s: seconds until the next attempt; None when there is none.
         waited_s: the part of ``seconds`` that was spent waiting for the limit.
-        pause_s: for how long nobody asks this vendor now because it asked us to slow down.
+        pause_s: for how long this vendor is not asked now because it asked us to slow down.
         is_sent: False where our own limiter let nothing pass: the vendor was not asked.
     """
 

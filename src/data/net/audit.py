@@ -12,7 +12,7 @@ from .redact import where
 if TYPE_CHECKING:
     from .answers import SendRecord
 
-# Off like any logger at INFO, until somebody turns it on; `docs/keys.md` shows how.
+# Off like any logger at INFO, until the program turns it on; `docs/keys.md` shows how.
 _log = logging.getLogger("onetape.audit")
 _SHOWN = 8
 
@@ -23,7 +23,7 @@ def note_use(request: HttpRequest, record: SendRecord, account: Callable[[], str
     Args:
         request: what was sent; one without a key is not noted.
         record: how it ended.
-        account: tells the account's name in the book; not called while nobody listens.
+        account: returns the account's name in the state; not called while the logger is off.
     """
     has_key = bool(request.secret_params or request.secret_headers)
     if not has_key or not _log.isEnabledFor(logging.INFO):
@@ -55,7 +55,7 @@ def note_login(
         shown: its address without the key.
         attempt: 1 for the first since bars came.
         outcome: ``ok``, the name of an error class, or ``unanswered``.
-        account: tells the account's name; not called while nobody listens.
+        account: returns the account's name; not called while the logger is off.
     """
     if not _log.isEnabledFor(logging.INFO):
         return

@@ -1,7 +1,7 @@
 """What cannot be interrupted, in threads that can be left behind.
 
 Looking up a host's name, vendors' packages and users' downloaders may take as long as they like,
-and nothing ends them. Each such call runs in a daemon thread; whoever waits for it goes on when
+and nothing ends them. Each such call runs in a daemon thread; the caller goes on when
 its time is over. The thread holds nothing that others wait for, and keeps no process from ending.
 """
 
@@ -46,7 +46,7 @@ class BackgroundCall(Generic[T]):
     """One call in a daemon thread, in the context of the caller. It begins at once.
 
     Args:
-        vendor: who is called.
+        vendor: the one that is called.
         function: what is called.
         name: of the thread.
 

@@ -1,7 +1,7 @@
 """Whether one door of a vendor may be tried: a circuit breaker without a clock of its own.
 
 A door is one thing that a vendor serves, such as ``bars/1d``. It is *closed* while it answers,
-as a circuit is; *open* for a while after it failed: nobody asks; then *half-open*: exactly one
+as a circuit is; *open* for a while after it failed: no caller asks; then *half-open*: exactly one
 caller tries, and its outcome decides for all.
 """
 
@@ -36,7 +36,7 @@ _OUTCOMES: tuple[tuple[type[BaseException], Outcome], ...] = (
     (RefusedError, "refused"),
     (ResponseFormatError, "unreadable"),
     (QualityError, "unreadable"),
-    (CapabilityError, "says nothing"),  # mostly our own word: nobody was asked
+    (CapabilityError, "says nothing"),  # mostly our own word: no vendor was asked
     (UnsupportedError, "answered"),
     (NoDataError, "answered"),
     (KindMismatchError, "answered"),
@@ -49,7 +49,7 @@ def outcome_of(error: BaseException | None) -> Outcome:
         return "answered"
     if getattr(error, "by_caller", False):
         return "says nothing"
-    return next((said for kind, said in _OUTCOMES if isinstance(error, kind)), "says nothing")
+    return next((outcome for kind, outcome in _OUTCOMES if isinstance(error, kind)), "says nothing")
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class Circuit:
     Attributes:
         failures: in a row.
         times: how often it was opened in a row.
-        until_s: nobody asks before; 0 while closed.
-        trial_until_s: somebody is trying and will have finished by then.
+        until_s: no caller asks before; 0 while closed.
+        trial_until_s: one caller is trying and will have finished by then.
         answered_s: when it last answered, to the hour; 0 when never.
         reason: what the last failure was.
     """
@@ -94,11 +94,11 @@ class Circuit:
 
     @property
     def is_closed(self) -> bool:
-        """Whether everybody may ask."""
+        """Whether all callers may ask."""
         return self.until_s == 0
 
     def shut_for(self, now_s: float) -> float:
-        """Return the seconds until somebody may try, 0 when it may be asked now."""
+        """Return the seconds until one caller may try, 0 when it may be asked now."""
         return 0.0 if self.is_closed else max(0.0, max(self.until_s, self.trial_until_s) - now_s)
 
 

@@ -88,7 +88,7 @@ class Deadline:
         return f"the {self._quiet_s:g} s that a call goes on without a page"
 
     def progress(self) -> None:
-        """Note that a page was taken: by this call, or by whoever fetches what it waits for."""
+        """Note that a page was taken: by this call, or by the call that fetches what it waits for."""
         self.pages += 1
         if self._outer is not None:
             self._outer.progress()
@@ -104,7 +104,7 @@ class Deadline:
         try:
             yield
         finally:
-            self._listeners = tuple(one for one in self._listeners if one is not listener)
+            self._listeners = tuple(each for each in self._listeners if each is not listener)
 
     def part(self) -> Deadline:
         """Return the deadline of one vendor where another can still be asked after it.
@@ -170,14 +170,14 @@ def run_call(
     outer = _call.get()
     if outer is not None and timeout_s is None:
         return function(*arguments)
-    made = Deadline(clock, timeout_s, outer=outer)
-    return copy_context().run(_with_deadline, made, function, arguments)
+    deadline = Deadline(clock, timeout_s, outer=outer)
+    return copy_context().run(_with_deadline, deadline, function, arguments)
 
 
 def run_job(clock: Clock, quiet_s: float, function: Callable[..., R], *arguments: object) -> R:
     """Return what ``function`` does as a part of a job: it ends ``quiet_s`` after its last page."""
-    made = Deadline(clock, quiet_s=quiet_s, hint=_OF_JOBS)
-    return copy_context().run(_with_deadline, made, function, arguments)
+    deadline = Deadline(clock, quiet_s=quiet_s, hint=_OF_JOBS)
+    return copy_context().run(_with_deadline, deadline, function, arguments)
 
 
 def run_heard(
@@ -191,7 +191,7 @@ def run_heard(
 
 
 def note_wait(vendor: str, seconds: float, why: str) -> None:
-    """Tell whoever listens that a vendor is waited for, where that takes a while."""
+    """Call the listener, if there is one, with a wait for a vendor that takes a while."""
     listener = _listener.get()
     if listener is not None and seconds >= _LONG_WAIT_S:
         listener(f"waits {seconds:.0f} s for {vendor}: {why}")

@@ -43,22 +43,22 @@ class _Inflater:
         if not piece:
             self._check_end()
             return b""
-        found, size = [], 0
+        pieces, size = [], 0
         piece, self._head = self._head + piece, b""
         while piece and size < most and not self._is_over:
             if self._stream is None and len(piece) < _HEAD_BYTES:
                 self._head = piece
                 break
-            made, piece = self._inflated(piece, most - size)
-            found.append(made)
-            size += len(made)
-        return b"".join(found)
+            decoded, piece = self._inflated(piece, most - size)
+            pieces.append(decoded)
+            size += len(decoded)
+        return b"".join(pieces)
 
     def _inflated(self, piece: bytes, most: int) -> tuple[bytes, bytes]:
         """Return what ``piece`` holds of this member, and what stands behind that."""
         stream = self._stream or zlib.decompressobj(self._window_of(piece))
         try:
-            made = stream.decompress(piece, most)
+            decoded = stream.decompress(piece, most)
         except zlib.error:
             if self._stream is not None or not self._members:
                 raise
@@ -66,7 +66,7 @@ class _Inflater:
             return b"", b""
         self._stream = None if stream.eof else stream
         self._members += stream.eof
-        return made, stream.unused_data if stream.eof else stream.unconsumed_tail
+        return decoded, stream.unused_data if stream.eof else stream.unconsumed_tail
 
     def _window_of(self, piece: bytes) -> int:
         """Tell apart the two forms that servers call deflate."""

@@ -32,7 +32,7 @@ class Closable(Forkable, Protocol):
 
 _enrolled: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _closable: weakref.WeakSet[Closable] = weakref.WeakSet()
-# Who is waiting for the fork of this thread to be over; several threads may fork at once.
+# What was closed for the fork of this thread; several threads may fork at once.
 _forking = threading.local()
 
 

@@ -55,15 +55,15 @@ def certificates(url: str) -> str | None:
     Raises:
         UnavailableError: there is none of that name, and ``url`` is one of TLS.
     """
-    found = certificate_bundle()
-    if found is None or not url.startswith(("https:", "wss:")):
+    bundle = certificate_bundle()
+    if bundle is None or not url.startswith(("https:", "wss:")):
         return None
-    if not Path(found.path).exists():
+    if not Path(bundle.path).exists():
         raise UnavailableError(
-            f"{where(url)} could not be reached: there are no certificates at {found.path}",
-            hint=f"{found.variable} names a file or folder that exists",
+            f"{where(url)} could not be reached: there are no certificates at {bundle.path}",
+            hint=f"{bundle.variable} names a file or folder that exists",
         )
-    return found.path
+    return bundle.path
 
 
 class HttpTransport:
@@ -150,8 +150,8 @@ class HttpTransport:
         error = worded(exc, url)
         is_late = _CLOCK.monotonic() - started >= allowed
         if is_late and isinstance(error, ProviderTimeoutError):
-            said = f"{where(url)} took more than {allowed:.3g} s to answer"
-            return ProviderTimeoutError(said)
+            message = f"{where(url)} took more than {allowed:.3g} s to answer"
+            return ProviderTimeoutError(message)
         return error
 
     def _take(self) -> requests.Session:

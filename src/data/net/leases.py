@@ -1,4 +1,4 @@
-"""One caller fetches, the others wait and look again: leases across threads and processes."""
+"""Leases across threads and processes: one caller fetches, the others wait and look again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Lease:
     Attributes:
         name: what it is about.
         is_held: whether it is ours; False when the call's time was over before the holder's was.
-        has_waited: whether somebody else had it first: what was missing may be there now.
+        has_waited: whether another call had it first: what was missing may be there now.
         holder: our name in the book.
     """
 
@@ -58,7 +58,7 @@ class Leases:
     def hold(
         self, name: str, ttl_s: float = QUIET_S, deadline: Deadline | None = None
     ) -> Iterator[Lease]:
-        """Hold ``name`` while the block runs, after waiting for whoever holds it.
+        """Hold ``name`` while the block runs, after waiting for its holder.
 
         A holder whose process is gone is overtaken at once where that can be seen, else when its
         time is over. The same thread must not hold one name twice.
@@ -90,12 +90,12 @@ class Leases:
             self._state.finish(end)
 
     def renew(self, lease: Lease, ttl_s: float = QUIET_S, pages: int = 0) -> bool:
-        """Prolong ``lease`` to ``ttl_s`` seconds from now; False when somebody has overtaken us.
+        """Prolong ``lease`` to ``ttl_s`` seconds from now; False when another call has overtaken us.
 
         Args:
             lease: ours.
             ttl_s: see :meth:`hold`.
-            pages: how many pages we have taken: who waits for us sees whether there are more.
+            pages: how many pages we have taken: callers that wait see whether there are more.
         """
         try:
             return self._state.run(partial(self._renew, lease=lease, ttl_s=ttl_s, pages=pages))
@@ -169,6 +169,6 @@ def is_gone(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except OSError:  # it is there, and somebody else's
+    except OSError:  # it is there, and another user's
         return False
     return False

@@ -392,13 +392,13 @@ class Limiter:
         """Return the longest of all waits, 0 for none, and what it is for."""
         name = self._name(book)
         windows = book.windows(name, self._limits)
-        held = book.on_their_way(name)
-        found = [_Wait(book.pause(name).left_s(book.now_s), "it asked us to pause")]
+        flying = book.on_their_way(name)
+        waits = [_Wait(book.pause(name).left_s(book.now_s), "it asked us to pause")]
         for window in windows:
             unknown = window.unknown(book.lost_s, book.now_s)
-            wait = window.wait(cost, book.now_s, held + unknown)
-            found.append(_Wait(wait, _used_up(window), _setting(window)))
-        return max(found)
+            wait = window.wait(cost, book.now_s, flying + unknown)
+            waits.append(_Wait(wait, _used_up(window), _setting(window)))
+        return max(waits)
 
     def _count_crashed(self, book: StateTables) -> None:
         """Count requests as spent whose process died before it could say how they ended."""
@@ -412,9 +412,9 @@ class Limiter:
         for request in requests:
             if units := book.land(request.ticket):
                 book.spend(name, windows, units, ago_s=max(0.0, now_s - request.at_s))
-            held = book.on_their_way(name)
+            flying = book.on_their_way(name)
             for report in request.reports:
-                lacking = report.lacking(windows, book.now_s, held)
+                lacking = report.lacking(windows, book.now_s, flying)
                 if lacking:
                     book.spend(name, [w for w in windows if w is report.meant(windows)], lacking)
 

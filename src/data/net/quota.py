@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from ..model.capabilities import Limits
 from ..model.http import HttpResponse
 
-# Three days are the longest ban on record (2019); who says more is asked again after a week.
+# Three days are the longest ban on record (2019); a vendor that says more is asked again after a week.
 LONGEST_PAUSE_S = 7 * 86_400.0
 # Where the vendor says "too much" and not for how long: the first time one caller waits and tries
 # again; then only those wait that have the time, and all others go elsewhere at once.
@@ -29,13 +29,13 @@ _MONTH_S = 31 * _DAY_S
 # Spendings within this share of a window are kept as one entry that expires with its last one:
 # late, never early. A window then holds some hundred entries instead of thousands.
 _GRAIN = 0.01
-# How much of a window counts as spent when nobody knows any more what was.
+# How much of a window counts as spent when the record of it is lost.
 _UNKNOWN_SHARE = 0.5
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 # `x-mbx-used-weight-1m`: units used in a window of the length that the name ends with.
 _USED = re.compile(r"x-mbx-used-weight-(\d{1,4})([smhd])")
-# Spread as conventions spread; none says of which window it speaks.
+# Widespread, though no standard; none says of which window it speaks.
 _LEFT = ("x-ratelimit-remaining", "ratelimit-remaining", "x-rate-limit-remaining")
 
 
@@ -78,7 +78,7 @@ class Window:
             self._used -= self._entries.popleft().units
         return self._used
 
-    def wait(self, cost: float, now_s: float, held: float = 0.0) -> float:
+    def wait(self, cost: float, now_s: float, flying: float = 0.0) -> float:
         """Return the seconds until ``cost`` units fit, 0 when they fit now.
 
         A cost above the whole capacity is taken as the capacity, so that it can be sent at all.
@@ -86,9 +86,9 @@ class Window:
         Args:
             cost: units wanted.
             now_s: the time of asking, in seconds.
-            held: units that count too and whose end nobody knows, such as requests on their way.
+            flying: units that count too and whose end is not known, such as requests on their way.
         """
-        excess = self.used(now_s) + held + min(cost, self.capacity) - self.capacity
+        excess = self.used(now_s) + flying + min(cost, self.capacity) - self.capacity
         if excess <= 0:
             return 0.0
         freed = 0.0
@@ -182,7 +182,7 @@ class QuotaReport:
     is_left: bool = False
     length_s: float | None = None
 
-    def lacking(self, windows: Iterable[Window], now_s: float, held: float) -> float:
+    def lacking(self, windows: Iterable[Window], now_s: float, flying: float) -> float:
         """Return the units that the vendor has counted and we have not.
 
         Others may ask by the same account or address: what they spent counts for us too.
@@ -190,13 +190,13 @@ class QuotaReport:
         Args:
             windows: ours, all of them.
             now_s: the time of the answer, in seconds.
-            held: units of ours that are on their way.
+            flying: units of ours that are on their way.
         """
         window = self.meant(windows)
         if window is None:
             return 0.0
         counted = window.capacity - self.units if self.is_left else self.units
-        return max(0.0, counted - window.used(now_s) - held)
+        return max(0.0, counted - window.used(now_s) - flying)
 
     def meant(self, windows: Iterable[Window]) -> Window | None:
         """Return the window that this is about: of its length, else the one of a minute."""
@@ -206,14 +206,14 @@ class QuotaReport:
 
 def reports_of(response: HttpResponse) -> list[QuotaReport]:
     """Return what the headers of ``response`` say about units used or left; often nothing."""
-    found = []
+    reports = []
     for name, value in response.headers.items():
         if used := _USED.fullmatch(name):
             length_s = float(int(used[1]) * _SECONDS[used[2]])
-            found.append(QuotaReport(_number(value), length_s=length_s))
+            reports.append(QuotaReport(_number(value), length_s=length_s))
         elif name in _LEFT:
-            found.append(QuotaReport(_number(value), is_left=True))
-    return [report for report in found if not math.isnan(report.units)]
+            reports.append(QuotaReport(_number(value), is_left=True))
+    return [report for report in reports if not math.isnan(report.units)]
 
 
 def _number(text: str) -> float:
@@ -221,7 +221,7 @@ def _number(text: str) -> float:
     return float(text) if text.isascii() and text.isdigit() else math.nan
 
 
-def limits_of(declared: Limits | None, *said: Mapping[str, float]) -> Limits | None:
+def limits_of(declared: Limits | None, *layers: Mapping[str, float]) -> Limits | None:
     """Lay limits as they are configured over what a vendor declares, key by key.
 
     None when nothing is declared and nothing said.
@@ -233,13 +233,13 @@ def limits_of(declared: Limits | None, *said: Mapping[str, float]) -> Limits | N
         "requests_per_month": "per_month",
         "burst_size": "burst",
     }
-    known = {
+    limits = {
         names[key]: value
-        for layer in said
+        for layer in layers
         for key, value in layer.items()
         if value is not None and key in names
     }
-    whole = {k: v if k == "per_second" else int(v) for k, v in known.items()}
+    whole = {k: v if k == "per_second" else int(v) for k, v in limits.items()}
     if not whole:
         return declared
     return replace(declared or Limits(), **whole)  # type: ignore[arg-type]

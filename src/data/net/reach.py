@@ -84,10 +84,10 @@ def reach_all(urls: Mapping[str, str], within_s: float = 8.0) -> dict[str, Reach
     A resolver without a network may hold a thread for minutes: what has not answered after
     ``within_s`` seconds is not waited for.
     """
-    found: dict[str, Reached] = {}
+    results: dict[str, Reached] = {}
 
     def knock(name: str, url: str) -> None:
-        found[name] = reach(url)
+        results[name] = reach(url)
 
     # Daemons, so that one that hangs in the system's resolver does not hold up the exit.
     threads = [threading.Thread(target=knock, args=item, daemon=True) for item in urls.items()]
@@ -97,7 +97,7 @@ def reach_all(urls: Mapping[str, str], within_s: float = 8.0) -> dict[str, Reach
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     late = Reached(within_s, f"no answer within {within_s:g} s")
-    return {name: found.get(name, late) for name in urls}
+    return {name: results.get(name, late) for name in urls}
 
 
 def _named(url: str) -> str:

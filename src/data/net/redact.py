@@ -98,15 +98,15 @@ def _without_cut(text: bytes, word: str) -> bytes:
     """Return ``text`` with its end masked, should that be the beginning of ``word``."""
     letters = _letters(word)
     start = re.compile(b"".join(letters[:_SHORTEST_SECRET]))
-    for found in start.finditer(text, max(0, len(text) - len(word) * _LONGEST_ESCAPE)):
-        place = found.end()
+    for beginning in start.finditer(text, max(0, len(text) - len(word) * _LONGEST_ESCAPE)):
+        place = beginning.end()
         for letter in letters[_SHORTEST_SECRET:]:
             match = re.compile(letter).match(text, place)
             if match is None:
                 break
             place = match.end()
         if text[place : place + 1] in _BEGINNINGS and len(text) - place < _LONGEST_ESCAPE:
-            return text[: found.start()] + MASK.encode()
+            return text[: beginning.start()] + MASK.encode()
     return text
 
 

@@ -26,12 +26,12 @@ class RetryPolicy:
     doubling: bool = True
 
     @classmethod
-    def of(cls, said: Failover) -> RetryPolicy:
+    def of(cls, rules: Failover) -> RetryPolicy:
         """Return what the rules say about asking again."""
         return cls(
-            attempts=max(1, said.max_retries),
-            first_s=said.retry_delay,
-            doubling=said.exponential_backoff,
+            attempts=max(1, rules.max_retries),
+            first_s=rules.retry_delay,
+            doubling=rules.exponential_backoff,
         )
 
     def next_wait(

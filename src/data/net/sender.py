@@ -139,9 +139,9 @@ class Sender:
 
     def look(self, door: str, url: str) -> VendorStatus:
         """Return how the vendor stands for what :meth:`guard` would guard; nothing is made."""
-        found = self._limiter.look(f"{door} at {place(url)}")
-        found.budget_s = current_deadline(self._clock).left_s()
-        return found
+        status = self._limiter.look(f"{door} at {place(url)}")
+        status.budget_s = current_deadline(self._clock).left_s()
+        return status
 
     def unknown_symbol(self, symbol: str, url: str) -> SymbolNotFoundError | None:
         """Return the error of a call for ``symbol`` where the vendor said lately not to know it."""
@@ -154,15 +154,15 @@ class Sender:
 
         Args:
             request: what to ask.
-            vendor: who is asked, for errors and records.
+            vendor: the one that is asked, for errors and records.
             classify: says what error an answer stands for, if any.
 
         Raises:
             CircuitOpenError: the vendor did not answer in time before, in this call of the user.
             DataError: the last attempt's error, its ``provider`` set.
         """
-        whole, asked = current_call(), (vendor, place(request.url))
-        if asked in whole.late:
+        whole, host = current_call(), (vendor, place(request.url))
+        if host in whole.late:
             raise CircuitOpenError(
                 f"{vendor} did not answer in time, and is asked for nothing else in this call",
                 provider=vendor,
@@ -179,7 +179,7 @@ class Sender:
                 response = loop(self._attempt, call)
         except ProviderTimeoutError:
             if call.requests:  # else there was no time left to ask it
-                whole.late.add(asked)
+                whole.late.add(host)
             raise
         finally:
             whole.requests += call.requests
@@ -249,15 +249,15 @@ class Sender:
             raise
 
     def _slow_down(self, error: RateLimitedError, response: HttpResponse) -> float:
-        """Pause, not this request alone but everybody who asks this vendor; return for how long."""
-        told = error.retry_after
+        """Pause all requests to this vendor, not this one alone; return for how long."""
+        seconds = error.retry_after
         now_ms = self._clock.now_ms()
-        if told is None:
-            told = retry_after_s(response, now_ms)
-        if told is None and error.until_ms is not None:
+        if seconds is None:
+            seconds = retry_after_s(response, now_ms)
+        if seconds is None and error.until_ms is not None:
             left_ms = error.until_ms - (server_time_ms(response) or now_ms)
-            told = max(0.0, left_ms / SECOND_MS)
-        error.retry_after = paused_s = self._limiter.pause(told)
+            seconds = max(0.0, left_ms / SECOND_MS)
+        error.retry_after = paused_s = self._limiter.pause(seconds)
         _log.info(
             "%s asked us to slow down: it is left alone for %.1f s", self._limiter.vendor, paused_s
         )

@@ -137,20 +137,20 @@ class Senders:
         if limits is None:
             limiter: Limiter = self._own_limiter(name, downloader)
         else:
-            made = self._new_limiter(name, limits, True)
-            limiter = made.acting_for(keys) if (keys := tuple(keys)) else made
+            shared = self._new_limiter(name, limits, True)
+            limiter = shared.acting_for(keys) if (keys := tuple(keys)) else shared
         return Sender(carrier, limiter, self._clock, self._retry, self._on_attempt)
 
     def _own_limiter(self, name: str, downloader: object) -> Limiter:
         key = name, id(downloader)
-        found = self._own.get(key)
-        if found is None:
+        entry = self._own.get(key)
+        if entry is None:
             account = Account(name, (os.urandom(8).hex(),))
             limiter = Limiter(name, Limits(), self._memory, account, self._on_circuit)
-            found = self._own.setdefault(key, (downloader, limiter))
+            entry = self._own.setdefault(key, (downloader, limiter))
             if len(self._own) > _MOST_OWN:
-                self._own = {key: found}
-        return found[1]
+                self._own = {key: entry}
+        return entry[1]
 
     def limiter(
         self, vendor: str, declared: type[Declared] | None, own_limits: Limits | None = None

@@ -98,11 +98,11 @@ class Dialer:
                 f"{where(url)} would not be reached over TLS",
                 hint="ws_url must begin with wss://; ws:// is for this machine only",
             )
-        known = library()
-        found = self._opened(known, url)
-        if isinstance(found, DataError):
-            raise found
-        return _Socket(found, known, address.shown)
+        package = library()
+        opened = self._opened(package, url)
+        if isinstance(opened, DataError):
+            raise opened
+        return _Socket(opened, package, address.shown)
 
     def abort(self) -> None:
         """Give up what is being opened."""
@@ -112,26 +112,26 @@ class Dialer:
                 # The library's own way does nothing before the handshake is over.
                 opening.sock.shutdown(socket.SHUT_RDWR)
 
-    def _opened(self, known: Any, url: str) -> websocket.WebSocket | DataError:
+    def _opened(self, package: Any, url: str) -> websocket.WebSocket | DataError:
         """Return the library's socket, or our error; its own does not survive this frame."""
         options = {"cert_reqs": ssl.CERT_REQUIRED, **_bundle(url)}
-        made = _capped(known)(enable_multithread=True, sslopt=options)
-        made.due = _CLOCK.monotonic() + self._timeout
-        self._opening = made
+        opened = _capped(package)(enable_multithread=True, sslopt=options)
+        opened.due = _CLOCK.monotonic() + self._timeout
+        self._opening = opened
         # Each read of the handshake has its own time limit; a server that drips needs one for all.
         cut = threading.Timer(2 * self._timeout, self.abort)
         cut.daemon = True
         cut.start()
         try:
-            made.connect(url, timeout=self._timeout, redirect_limit=0, suppress_origin=True)
-        except known.WebSocketBadStatusException as error:
+            opened.connect(url, timeout=self._timeout, redirect_limit=0, suppress_origin=True)
+        except package.WebSocketBadStatusException as error:
             return _refused(error.status_code, error.resp_headers or {}, url)
-        except (known.WebSocketException, OSError, ValueError, AttributeError) as error:
-            return _worded(error, known, f"{where(url)} could not be reached")
+        except (package.WebSocketException, OSError, ValueError, AttributeError) as error:
+            return _worded(error, package, f"{where(url)} could not be reached")
         finally:
             cut.cancel()
             self._opening = None
-        return made  # type: ignore[no-any-return]
+        return opened  # type: ignore[no-any-return]
 
 
 def library() -> Any:
@@ -155,17 +155,17 @@ def library() -> Any:
 def _bundle(url: str) -> dict[str, str]:
     """Return the options for the certificates that requests over HTTP are verified by, too."""
     # The library's own variable goes before; it reads that by itself.
-    found = None if is_set("WEBSOCKET_CLIENT_CA_BUNDLE", None) else certificates(url)
-    if found is None:
+    path = None if is_set("WEBSOCKET_CLIENT_CA_BUNDLE", None) else certificates(url)
+    if path is None:
         return {}
-    return {"ca_cert_path" if Path(found).is_dir() else "ca_certs": found}
+    return {"ca_cert_path" if Path(path).is_dir() else "ca_certs": path}
 
 
 def _refused(status: int, headers: Mapping[str, str], url: str) -> DataError:
     """Return the error that a refused handshake stands for."""
-    known = {str(name).lower(): str(value) for name, value in headers.items()}
-    found = error_of(HttpResponse(status, known, url=url.partition("?")[0]))
-    return found or ResponseFormatError(f"{where(url)} answered no websocket (HTTP {status})")
+    lower = {str(name).lower(): str(value) for name, value in headers.items()}
+    error = error_of(HttpResponse(status, lower, url=url.partition("?")[0]))
+    return error or ResponseFormatError(f"{where(url)} answered no websocket (HTTP {status})")
 
 
 def _worded(error: Exception, library: Any, what: str) -> DataError:

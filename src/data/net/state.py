@@ -1,7 +1,7 @@
-"""What limits, circuits and leases remember: one SQLite file shared by all processes of a user.
+"""The state of limits, circuits and leases: one SQLite file shared by all processes of a user.
 
 Nothing of it is opened, and no folder made, before the first request. It can be lost, damaged or
-impossible to write at any time, and no request fails for it: the process then goes on by a book of
+impossible to write at any time, and no request fails for it: the process then goes on by a state of
 its own, carefully, and says so once.
 
 Nothing but SQLite may open the file: closing a second descriptor would drop SQLite's locks.
@@ -51,11 +51,11 @@ _log = logging.getLogger(__name__)
 
 
 class State:
-    """The book of all processes, one transaction at a time. Thread-safe and fork-aware.
+    """The state of all processes, one transaction at a time. Thread-safe and fork-aware.
 
     Args:
         folder: where the file lies; made when first needed, for its owner alone. None: there is no
-            file, and the book is that of this process.
+            file, and the state is that of this process.
         clock: says the time.
     """
 
@@ -70,7 +70,7 @@ class State:
         self._salt = b""
         self._unsaid = ""
         self._has_warned = False
-        # Guards the connection against the threads of this process; nobody sleeps holding it but
+        # Guards the connection against the threads of this process; no thread sleeps holding it but
         # in SQLite itself, while another process writes. No other lock is taken inside: a thread
         # that forks may hold that one and wait for this.
         self._lock = threading.Lock()
@@ -150,7 +150,7 @@ class State:
         is_whole, self._is_forking = self._is_forking, False
         if is_whole and not self._has_file:
             return  # no thread was inside, and what lies in memory is this process's own copy
-        self._parents = self._db  # never closed: that would harm the parent, who uses it
+        self._parents = self._db  # never closed: that would harm the parent, which uses it
         self._db, self._alone_until = None, self._never
         self._owner = os.urandom(8).hex()
 
@@ -206,7 +206,7 @@ class State:
     # --- the file --------------------------------------------------------------------------
 
     def _ready(self) -> sqlite3.Connection:
-        """Return a connection to the file, or to a book in memory while it cannot be used."""
+        """Return a connection to the file, or to tables in memory while it cannot be used."""
         if self._alone_until is not None and self.clock.monotonic() >= self._alone_until:
             self._close()
         if self._db is not None and self._alone_until is None and not self._is_there():
@@ -221,11 +221,11 @@ class State:
         return self._inode is not None and self._inode_now() == self._inode
 
     def _inode_now(self) -> int | None:
-        found = self._disk.stat(self._path)
-        return found.inode if found else None
+        file = self._disk.stat(self._path)
+        return file.inode if file else None
 
     def _open(self) -> None:
-        """Open the file, and set it up where nobody has.
+        """Open the file, and set it up where no process has.
 
         Raises:
             sqlite3.Error, DataError: it cannot be used.
@@ -255,15 +255,15 @@ class State:
         return version == VERSION and self._has_salt()
 
     def _has_salt(self) -> bool:
-        found = self._disk.stat(self._path.with_name(SALT))
-        return found is not None and found.size == _SALT_BYTES
+        file = self._disk.stat(self._path.with_name(SALT))
+        return file is not None and file.size == _SALT_BYTES
 
     def _set_up(self, db: sqlite3.Connection) -> None:
         """Make tables and salt, whichever is missing; one without the other means a loss."""
         if self._is_set_up(db):
             return
         db.execute("BEGIN IMMEDIATE")
-        if not self._is_set_up(db):  # else somebody was faster
+        if not self._is_set_up(db):  # else another process was faster
             has_salt, has_tables = self._has_salt(), _version(db) == VERSION
             if not has_salt:
                 salt = os.urandom(_SALT_BYTES)
@@ -277,7 +277,7 @@ class State:
         _use_write_ahead(db)
 
     def _start_carefully(self, db: sqlite3.Connection, reason: str) -> None:
-        """Count part of every limit as spent, for nobody knows what was."""
+        """Count part of every limit as spent, for the record of it is lost."""
         keep_fact(db, "lost_s", self._now_s(db, write=True))
         self._unsaid = self._unsaid or f"{reason}; starting carefully"
 
@@ -312,7 +312,7 @@ class State:
             self._go_alone(exc)
 
     def _go_alone(self, exc: Exception) -> None:
-        """Go on with a book in memory for a while."""
+        """Go on with tables in memory for a while."""
         self._close_quietly()
         db = self._open_in_memory()
         self._alone_until = self.clock.monotonic() + _RETRY_S
@@ -320,10 +320,10 @@ class State:
         self._start_carefully(db, f"{words}; this process keeps limits by itself")
 
     def _has_set_aside(self) -> bool:
-        """Rename the damaged file, unless somebody already has; the next one is made anew."""
+        """Rename the damaged file, unless another process already has; the next one is made anew."""
         self._close_quietly()
         try:
-            if self._is_there():  # else somebody was faster
+            if self._is_there():  # else another process was faster
                 self._disk.replace(self._path, self._path.with_suffix(".damaged"))
                 for suffix in ("-wal", "-shm"):
                     self._disk.remove(self._path.with_name(FILE + suffix))
@@ -371,7 +371,7 @@ def _use_write_ahead(db: sqlite3.Connection) -> None:
     try:
         db.execute("PRAGMA journal_mode = WAL")
     except sqlite3.OperationalError:
-        return  # somebody reads just now; it works without too
+        return  # another process reads just now; it works without too
 
 
 def _version(db: sqlite3.Connection) -> int:

@@ -1,4 +1,4 @@
-"""What processes remember together, as tables: spent units, pauses, circuits, leases, symbols.
+"""Tables of the state that processes share: spent units, pauses, circuits, leases, symbols.
 
 Nothing here decides. Times are seconds of the remembered time (see ``net.steady``).
 """
@@ -56,11 +56,11 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Account:
-    """One vendor's customer: by its keys, or anybody at this address.
+    """A customer of a vendor: known by its keys, else by this machine's address.
 
     Attributes:
-        vendor: who is asked.
-        secrets: the keys that say who asks; empty where it is asked without any.
+        vendor: canonical name.
+        secrets: its keys; empty where the vendor is asked without any.
     """
 
     vendor: str
@@ -76,7 +76,7 @@ class Account:
 
 @dataclass(frozen=True)
 class LeaseRow:
-    """Who holds a lease, and until when."""
+    """The holder of a lease, and when it ends."""
 
     holder: str
     machine: str
@@ -91,7 +91,7 @@ class StateTables:
         rows: the connection.
         salt: makes the accounts' names unreadable.
         now_s: the remembered time of this transaction.
-        lost_s: until when nobody knows any more what was spent; None when all is known.
+        lost_s: until when the record of what was spent is lost; None when it is whole.
     """
 
     def __init__(self, rows: Rows, salt: bytes, now_s: float, lost_s: float | None) -> None:
@@ -102,20 +102,20 @@ class StateTables:
 
     # --- spent units -----------------------------------------------------------------------
 
-    def windows(self, who: str, limits: Limits) -> list[Window]:
-        """Return the windows of ``limits`` with what ``who`` has spent in them."""
-        found = windows_of(limits)
-        for window in found:
+    def windows(self, account: str, limits: Limits) -> list[Window]:
+        """Return the windows of ``limits`` with what ``account`` has spent in them."""
+        windows = windows_of(limits)
+        for window in windows:
             rows = self._rows.execute(
                 "SELECT first_s, last_s, units FROM spent WHERE who = ? AND length_s = ?"
                 " AND last_s > ? ORDER BY first_s",
-                (who, window.length_s, self.now_s - window.length_s),
+                (account, window.length_s, self.now_s - window.length_s),
             )
             window.load(Spent(*row) for row in rows)
-        return found
+        return windows
 
     def spend(
-        self, who: str, windows: Iterable[Window], units: float, *, ago_s: float = 0.0
+        self, account: str, windows: Iterable[Window], units: float, *, ago_s: float = 0.0
     ) -> None:
         """Count ``units`` of ``ago_s`` seconds ago in all of ``windows``; forget what counts no more."""
         for window in windows:
@@ -124,80 +124,84 @@ class StateTables:
             assert newest is not None  # it has just been spent
             self._rows.execute(
                 "INSERT OR REPLACE INTO spent VALUES (?, ?, ?, ?, ?)",
-                (who, window.length_s, newest.first_s, newest.last_s, newest.units),
+                (account, window.length_s, newest.first_s, newest.last_s, newest.units),
             )
         self._rows.execute(
-            "DELETE FROM spent WHERE who = ? AND last_s + length_s <= ?", (who, self.now_s)
+            "DELETE FROM spent WHERE who = ? AND last_s + length_s <= ?", (account, self.now_s)
         )
 
-    def forget_spent(self, who: str) -> None:
-        """Forget all that ``who`` has spent, what is on its way, and its pause."""
+    def forget_spent(self, account: str) -> None:
+        """Forget all that ``account`` has spent, what is on its way, and its pause."""
         for table in ("spent", "flights", "pauses"):
-            self._rows.execute(f"DELETE FROM {table} WHERE who = ?", (who,))  # noqa: S608 - our own names
+            self._rows.execute(f"DELETE FROM {table} WHERE who = ?", (account,))  # noqa: S608 - our own names
 
     # --- requests on their way -------------------------------------------------------------
 
-    def take_off(self, ticket: str, who: str, units: float, until_s: float) -> None:
+    def take_off(self, ticket: str, account: str, units: float, until_s: float) -> None:
         """Note that a request of ``units`` is on its way, ``until_s`` at most."""
-        self._rows.execute("INSERT INTO flights VALUES (?, ?, ?, ?)", (ticket, who, units, until_s))
+        self._rows.execute(
+            "INSERT INTO flights VALUES (?, ?, ?, ?)", (ticket, account, units, until_s)
+        )
 
     def land(self, ticket: str) -> float:
-        """Strike out a request that is over and return its units, 0 where none is known."""
+        """Remove a request that is over and return its units, 0 where none is known."""
         row = self._rows.execute("SELECT units FROM flights WHERE ticket = ?", (ticket,)).fetchone()
         self._rows.execute("DELETE FROM flights WHERE ticket = ?", (ticket,))
         return float(row[0]) if row else 0.0
 
-    def on_their_way(self, who: str) -> float:
+    def on_their_way(self, account: str) -> float:
         """Return the units of all requests that are on their way."""
-        return self._flying(who, "until_s > ?")
+        return self._flying(account, "until_s > ?")
 
-    def crashed(self, who: str) -> float:
-        """Strike out requests that nobody has ended in time and return their units."""
-        units = self._flying(who, "until_s <= ?")
+    def crashed(self, account: str) -> float:
+        """Remove requests that were not ended in time and return their units."""
+        units = self._flying(account, "until_s <= ?")
         if units:
             self._rows.execute(
-                "DELETE FROM flights WHERE who = ? AND until_s <= ?", (who, self.now_s)
+                "DELETE FROM flights WHERE who = ? AND until_s <= ?", (account, self.now_s)
             )
         return units
 
-    def _flying(self, who: str, when: str) -> float:
+    def _flying(self, account: str, when: str) -> float:
         sql = f"SELECT total(units) FROM flights WHERE who = ? AND {when}"  # noqa: S608 - our own words
-        return float(self._rows.execute(sql, (who, self.now_s)).fetchone()[0])
+        return float(self._rows.execute(sql, (account, self.now_s)).fetchone()[0])
 
     # --- pauses ----------------------------------------------------------------------------
 
-    def pause(self, who: str) -> Pause:
-        """Return the pause that ``who`` makes or has made last."""
+    def pause(self, account: str) -> Pause:
+        """Return the pause that ``account`` makes or has made last."""
         sql = "SELECT until_s, strikes FROM pauses WHERE who = ?"
-        row = self._rows.execute(sql, (who,)).fetchone()
+        row = self._rows.execute(sql, (account,)).fetchone()
         return Pause(*row) if row else Pause()
 
     def pauses(self) -> list[tuple[str, Pause]]:
-        """Return the pauses that are running, with whose they are."""
+        """Return the pauses that are running, each with its account."""
         sql = "SELECT who, until_s, strikes FROM pauses WHERE until_s > ? ORDER BY who"
-        return [(who, Pause(*rest)) for who, *rest in self._rows.execute(sql, (self.now_s,))]
+        return [
+            (account, Pause(*rest)) for account, *rest in self._rows.execute(sql, (self.now_s,))
+        ]
 
-    def keep_pause(self, who: str, pause: Pause) -> None:
+    def keep_pause(self, account: str, pause: Pause) -> None:
         """Remember a pause."""
-        values = (who, *astuple(pause))
+        values = (account, *astuple(pause))
         self._rows.execute("INSERT OR REPLACE INTO pauses VALUES (?, ?, ?)", values)
 
     # --- circuits --------------------------------------------------------------------------
 
-    def circuit(self, who: str, door: str) -> Circuit:
-        """Return what is known of a door."""
+    def circuit(self, account: str, door: str) -> Circuit:
+        """Return the circuit of a door; a closed one where none is stored."""
         sql = f"SELECT {_CIRCUIT} FROM circuits WHERE who = ? AND door = ?"  # noqa: S608 - our own names
-        row = self._rows.execute(sql, (who, door)).fetchone()
+        row = self._rows.execute(sql, (account, door)).fetchone()
         return Circuit(*row) if row else Circuit()
 
     def open_circuits(self) -> list[tuple[str, str, Circuit]]:
-        """Return the doors that nobody or one caller only may ask, with whose they are."""
+        """Return the open and half-open circuits, each with its account and door."""
         sql = f"SELECT who, door, {_CIRCUIT} FROM circuits WHERE until_s > 0 ORDER BY who, door"  # noqa: S608 - our own names
-        return [(who, door, Circuit(*rest)) for who, door, *rest in self._rows.execute(sql)]
+        return [(account, door, Circuit(*rest)) for account, door, *rest in self._rows.execute(sql)]
 
-    def keep_circuit(self, who: str, door: str, circuit: Circuit) -> None:
-        """Remember a door."""
-        values = (who, door, *astuple(circuit))
+    def keep_circuit(self, account: str, door: str, circuit: Circuit) -> None:
+        """Store the circuit of a door."""
+        values = (account, door, *astuple(circuit))
         self._rows.execute(
             "INSERT OR REPLACE INTO circuits VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values
         )
@@ -205,7 +209,7 @@ class StateTables:
     # --- leases ----------------------------------------------------------------------------
 
     def lease(self, name: str) -> LeaseRow | None:
-        """Return who holds ``name`` now; nobody where the lease has run out."""
+        """Return the lease of ``name``; None where it has run out."""
         row = self._rows.execute(
             "SELECT holder, machine, pid, until_s FROM leases WHERE name = ? AND until_s > ?",
             (name, self.now_s),
@@ -213,7 +217,7 @@ class StateTables:
         return LeaseRow(*row) if row else None
 
     def grant(self, name: str, lease: LeaseRow) -> None:
-        """Give ``name`` to somebody, and forget leases that have run out."""
+        """Store the lease of ``name``, and remove leases that have run out."""
         self._rows.execute("DELETE FROM leases WHERE until_s <= ?", (self.now_s,))
         values = (name, *astuple(lease))
         self._rows.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?)", values)
@@ -243,18 +247,18 @@ class StateTables:
 
     # --- unknown symbols -------------------------------------------------------------------
 
-    def unknown(self, who: str, place: str, symbol: str) -> Unknown | None:
-        """Return what ``who`` was told of a symbol, where it was told that it is unknown."""
+    def unknown(self, account: str, place: str, symbol: str) -> Unknown | None:
+        """Return the word of a vendor that it does not know a symbol; None where it gave none."""
         row = self._rows.execute(
             "SELECT said_s, until_s, times FROM unknown WHERE who = ? AND place = ? AND symbol = ?",
-            (who, place, symbol),
+            (account, place, symbol),
         ).fetchone()
         return Unknown(*row) if row else None
 
-    def keep_unknown(self, who: str, place: str, symbol: str, said: Unknown) -> None:
+    def keep_unknown(self, account: str, place: str, symbol: str, word: Unknown) -> None:
         """Remember that a symbol is unknown, and forget what has run out long ago."""
         self._rows.execute("DELETE FROM unknown WHERE until_s < ?", (forgotten_s(self.now_s),))
-        values = (who, place, symbol, *astuple(said))
+        values = (account, place, symbol, *astuple(word))
         self._rows.execute("INSERT OR REPLACE INTO unknown VALUES (?, ?, ?, ?, ?, ?)", values)
         self._rows.execute(
             "DELETE FROM unknown WHERE (who, place, symbol) IN (SELECT who, place, symbol"
@@ -262,19 +266,20 @@ class StateTables:
             (_MOST_UNKNOWN,),
         )
 
-    def forget_unknown(self, who: str, place: str, symbol: str) -> None:
+    def forget_unknown(self, account: str, place: str, symbol: str) -> None:
         """Forget that a symbol was unknown."""
         self._rows.execute(
-            "DELETE FROM unknown WHERE who = ? AND place = ? AND symbol = ?", (who, place, symbol)
+            "DELETE FROM unknown WHERE who = ? AND place = ? AND symbol = ?",
+            (account, place, symbol),
         )
 
     def count_unknown(self) -> list[tuple[str, int]]:
         """Return for how many symbols no vendor is asked now, with whom."""
         sql = "SELECT who, count(*) FROM unknown WHERE until_s > ? GROUP BY who ORDER BY who"
-        return [(who, int(count)) for who, count in self._rows.execute(sql, (self.now_s,))]
+        return [(account, int(count)) for account, count in self._rows.execute(sql, (self.now_s,))]
 
 
-# --- facts about the book itself ---------------------------------------------------------------
+# --- facts about the state itself ---------------------------------------------------------------
 
 
 def read_anchor(rows: Rows) -> Anchor | None:
@@ -295,7 +300,7 @@ def read_anchor(rows: Rows) -> Anchor | None:
         )
         return Anchor(reading, float(facts["anchor_steady_s"]))
     except (KeyError, TypeError, ValueError) as exc:
-        raise CorruptEntryError("the state file does not tell its own time") from exc
+        raise CorruptEntryError("the state file does not hold its own time") from exc
 
 
 def keep_anchor(rows: Rows, anchor: Anchor) -> None:

@@ -1,7 +1,7 @@
 """Time for what is remembered across processes: it follows the clock and none of its jumps.
 
-A ban must not end because somebody sets the clock forward, nor last for years because somebody
-sets it back. So what is remembered is stamped with a time of its own: it starts at the wall time,
+A ban must not end because the clock is set forward, nor last for years because it is set
+back. So what is remembered is stamped with a time of its own: it starts at the wall time,
 goes on with the seconds that never jump, and bridges a restart of the machine by the wall time,
 which is all there is then.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Wall time and steady seconds may drift apart by this much without anybody having jumped.
+# Wall time and steady seconds may drift apart by this much without a jump of either.
 _TOLERANCE_S = 2.0
 # So often the two are compared afresh, for the next restart.
 REFRESH_S = 60.0
@@ -23,7 +23,7 @@ class Reading:
     Attributes:
         wall_s: wall time, UTC seconds.
         monotonic_s: seconds that never jump; their zero may be any moment.
-        owner: who read them: readings of one owner have one zero.
+        owner: the process that read them: its readings have one zero.
         boot: what their zero is the start of; readings with one known start have one zero too.
     """
 

@@ -69,14 +69,14 @@ class Unknown:
         )
 
 
-def said_again(known: Unknown | None, now_s: float) -> Unknown:
+def said_again(before: Unknown | None, now_s: float) -> Unknown:
     """Return what is believed after a vendor has said at ``now_s`` that a symbol is unknown.
 
     Args:
-        known: what it had said before, where that is remembered.
+        before: what it had said before, where that is remembered.
         now_s: the time of its answer.
     """
-    times = 1 if known is None or known.until_s < forgotten_s(now_s) else known.times + 1
+    times = 1 if before is None or before.until_s < forgotten_s(now_s) else before.times + 1
     # The exponent is bounded: the longest term is reached long before.
     term_s = min(_LONGEST_S, _FIRST_S * 2.0 ** min(times - 1, 60))
     return Unknown(now_s, now_s + term_s, times)

@@ -1,4 +1,4 @@
-"""How a vendor stands, without asking it or changing anything: for plans and for people."""
+"""The status of vendors, read without asking them or changing anything: for plans and reports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Passing(NamedTuple):
     Attributes:
         passed: how many would be sent.
         wait_s: seconds that they would wait, all together.
-        stuck_s: the wait before the next one where it is longer than anybody waits; else 0.
+        stuck_s: the wait before the next one where it is longer than a request may wait; else 0.
     """
 
     passed: int
@@ -35,12 +35,12 @@ class VendorStatus:
     """What was known of one vendor's door at one moment. Not thread-safe: it is its caller's own.
 
     Attributes:
-        vendor: who.
+        vendor: canonical name.
         windows: of its limits, with what was spent; requests on their way count as spent.
         now_s: the moment, by the clock of the limits.
         pause: that it asked for.
         circuit: of the door.
-        lost_s: until when nobody knows any more what was spent; None where all is known.
+        lost_s: until when the record of what was spent is lost; None where it is whole.
         budget_s: the longest that one request waits.
         spent_s: seconds that requests have taken since then, waits included.
     """
@@ -99,7 +99,7 @@ class Standing:
     """Something that is not asked for a while.
 
     Attributes:
-        vendor: who is left alone.
+        vendor: the one that is not asked.
         door: what is not asked for, such as ``bars/1d at <host>``; empty for everything.
         until_ms: when it may be asked again (UTC milliseconds).
         reason: why.
@@ -115,30 +115,31 @@ def standing(state: State) -> list[Standing]:
     """Return all pauses and shut doors; nothing is made or changed."""
     if not state.exists:
         return []
-    found = state.run(_paused_now, write=False)
+    paused = state.run(_paused_now, write=False)
     now_ms = state.clock.now_ms()
     return [
-        Standing(who.rpartition(":")[0], door, now_ms + round(left_s * 1000), reason)
-        for who, door, left_s, reason in found
+        Standing(account.rpartition(":")[0], door, now_ms + round(left_s * 1000), reason)
+        for account, door, left_s, reason in paused
     ]
 
 
 def unknown_symbols(state: State) -> dict[str, int]:
     """Return vendor to the number of symbols that it said lately it does not know."""
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     if state.exists:
-        for who, count in state.run(lambda book: book.count_unknown(), write=False):
-            vendor = who.rpartition(":")[0]
-            found[vendor] = found.get(vendor, 0) + count
-    return found
+        for account, count in state.run(lambda book: book.count_unknown(), write=False):
+            vendor = account.rpartition(":")[0]
+            counts[vendor] = counts.get(vendor, 0) + count
+    return counts
 
 
 def _paused_now(book: StateTables) -> list[tuple[str, str, float, str]]:
     pauses = [
-        (who, "", pause.left_s(book.now_s), "it asked us to pause") for who, pause in book.pauses()
+        (account, "", pause.left_s(book.now_s), "it asked us to pause")
+        for account, pause in book.pauses()
     ]
     doors = [
-        (who, door, circuit.shut_for(book.now_s), circuit.reason)
-        for who, door, circuit in book.open_circuits()
+        (account, door, circuit.shut_for(book.now_s), circuit.reason)
+        for account, door, circuit in book.open_circuits()
     ]
     return pauses + [door for door in doors if door[2] > 0]

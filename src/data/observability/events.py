@@ -39,7 +39,7 @@ class AttemptFailed(Event):
     """One HTTP attempt failed.
 
     Attributes:
-        vendor, address: who was asked, host and path.
+        vendor, address: the vendor that was asked, host and path.
         attempt: 1 for the first.
         outcome: name of the error class.
         status: of HTTP, 0 without an answer.
@@ -68,7 +68,7 @@ class VendorPaused(Event):
 class CircuitOpened(Event):
     """A vendor failed too often: no process asks it for ``door`` (what it serves) for a while.
 
-    ``seconds`` until somebody may try; ``reason`` is the last failure.
+    ``seconds`` until one caller may try; ``reason`` is the last failure.
     """
 
     vendor: str

@@ -53,7 +53,7 @@ R = TypeVar("R")
 _MASK = "***"
 # Shorter values are no keys, and cutting them out could change what is said.
 _SHORTEST_SECRET = 6
-# What every record has; anything else was given by whoever logged it.
+# What every record has; anything else was given by the line that logged it.
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 for _name in LOGGERS:
@@ -159,9 +159,11 @@ def following(function: Callable[P, R]) -> Callable[P, R]:
 
 def context() -> dict[str, str]:
     """Return the request that is running: ``request``, ``symbol``, ``timeframe``, ``provider``."""
-    found = current.get()
-    told = (request_id(found.number), found.symbol, found.timeframe) if found else ("", "", "")
-    return dict(zip(CONTEXT, (*told, _vendor.get()), strict=True))
+    subject = current.get()
+    names = (
+        (request_id(subject.number), subject.symbol, subject.timeframe) if subject else ("", "", "")
+    )
+    return dict(zip(CONTEXT, (*names, _vendor.get()), strict=True))
 
 
 class ContextFilter(logging.Filter):
@@ -214,8 +216,8 @@ class TextFormatter(_Masking):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; a traceback follows it."""
         line, _, rest = super().format(record).partition("\n")
-        told = " ".join(filter(None, (str(getattr(record, name, "")) for name in CONTEXT)))
-        first = f"{line} [{told}]" if told else line
+        where = " ".join(filter(None, (str(getattr(record, name, "")) for name in CONTEXT)))
+        first = f"{line} [{where}]" if where else line
         return printable(self._masked(f"{first}\n{rest}" if rest else first))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's
@@ -238,7 +240,7 @@ class JsonFormatter(_Masking):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        plain |= {name: told for name in CONTEXT if (told := getattr(record, name, ""))}
+        plain |= {name: value for name in CONTEXT if (value := getattr(record, name, ""))}
         plain |= {
             k: v
             for k, v in vars(record).items()
@@ -301,12 +303,12 @@ def wanted(format: str | None, level: str | None) -> tuple[str, str] | None:
     """
     from ..config.settings import log_settings
 
-    said = log_settings()
-    if not any((format, level, said.format, said.level)):
+    settings = log_settings()
+    if not any((format, level, settings.format, settings.level)):
         return None
     return (
-        _one_of("log format", format or said.format or "text", FORMATS),
-        _one_of("log level", level or said.level or "warning", LEVELS),
+        _one_of("log format", format or settings.format or "text", FORMATS),
+        _one_of("log level", level or settings.level or "warning", LEVELS),
     )
 
 

@@ -20,7 +20,7 @@ _ANSWERED = frozenset({"ok", "NoDataError", "SymbolNotFoundError", "CapabilityEr
 
 
 class Timings:
-    """Durations in fixed classes. Not thread-safe: whoever owns it has a lock."""
+    """Durations in fixed classes. Not thread-safe: its owner has a lock."""
 
     __slots__ = ("_classes", "_longest", "_total")
 
@@ -153,30 +153,30 @@ class Metrics:
         """Count one attempt at one request.
 
         Args:
-            vendor, outcome: who was asked; ``ok`` or the name of the error class.
+            vendor, outcome: the vendor that was asked; ``ok`` or the name of the error class.
             seconds: until it ended, waiting for the limit not included.
             size: decoded bytes received.
             limit_wait_s, retry_wait_s: seconds waited before it for the limit, and after it.
             is_pause: whether the vendor asked us to slow down.
         """
         with self._lock:
-            found = self._vendors.get(vendor) or self._vendors.setdefault(vendor, _Vendor())
-            found.outcomes[outcome] += 1
-            found.seconds.add(seconds)
-            found.bytes += size
-            found.wait("limit", limit_wait_s)
-            found.wait("retry", retry_wait_s)
-            found.pauses += is_pause
+            counts = self._vendors.get(vendor) or self._vendors.setdefault(vendor, _Vendor())
+            counts.outcomes[outcome] += 1
+            counts.seconds.add(seconds)
+            counts.bytes += size
+            counts.wait("limit", limit_wait_s)
+            counts.wait("retry", retry_wait_s)
+            counts.pauses += is_pause
 
     def held_back(self, vendor: str, waited_s: float) -> None:
         """Count one request that was not sent, because our own limiter let it not pass."""
         with self._lock:
-            found = self._vendors.setdefault(vendor, _Vendor())
-            found.held_back += 1
-            found.wait("limit", waited_s)
+            counts = self._vendors.setdefault(vendor, _Vendor())
+            counts.held_back += 1
+            counts.wait("limit", waited_s)
 
     def answered(self, rows: int, seconds: float, is_hit: bool) -> None:
-        """Count one answered call; ``is_hit`` says that nobody had to be asked."""
+        """Count one answered call; ``is_hit`` says that no vendor had to be asked."""
         # An answer from the cache waits for no lock: it is added up later, a thousand at once.
         self._answers.append((rows, seconds, is_hit))
         if len(self._answers) >= _MOST_UNCOUNTED:

@@ -57,12 +57,12 @@ class MetricsCollector:
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric with the values of this moment."""
-        found = self._manager.metrics()
-        yield from self._of_vendors(found["vendors"])
-        yield from self._of_calls(found["calls"])
-        yield from self._of_quality(found["quality"], found["events"])
+        figures = self._manager.metrics()
+        yield from self._of_vendors(figures["vendors"])
+        yield from self._of_calls(figures["calls"])
+        yield from self._of_quality(figures["quality"], figures["events"])
         for part in ("cache", "process"):
-            yield from self._gauges(part, found[part])
+            yield from self._gauges(part, figures[part])
 
     def _of_vendors(self, vendors: Mapping[str, Any]) -> Iterator[Metric]:
         requests = self._counter("vendor_requests", "HTTP attempts", "vendor", "outcome")
@@ -108,10 +108,10 @@ class MetricsCollector:
         troubles = self._counter("troubles", "Incomplete answers, their gaps, bad rows", "kind")
         for kind in ("incomplete", "gaps", "flagged"):
             troubles.add_metric([kind], quality[kind])
-        told = self._counter("events", "Events by name", "event")
+        counter = self._counter("events", "Events by name", "event")
         for name, count in events.items():
-            told.add_metric([name], count)
-        yield from (score, troubles, told)
+            counter.add_metric([name], count)
+        yield from (score, troubles, counter)
 
     def _gauges(self, part: str, values: Mapping[str, Any]) -> Iterator[Metric]:
         for name, value in values.items():
@@ -135,7 +135,7 @@ class MetricsCollector:
 def start_exporter(manager: HasMetrics, port: int, host: str = "127.0.0.1") -> Callable[[], None]:
     """Serve the counters of ``manager`` at ``http://host:port/metrics`` from a thread.
 
-    Whoever can reach the address can read them: vendors' names and numbers, no symbol, no key.
+    Every program that can reach the address can read them: vendors' names and numbers, no symbol, no key.
 
     Returns:
         A function that ends it.
