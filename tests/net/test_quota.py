@@ -85,9 +85,9 @@ def test_a_month_is_as_long_as_the_longest() -> None:
 def test_units_on_their_way_count_and_nobody_knows_until_when() -> None:
     window = Window(60, 10)
     window.spend(4, 0)
-    assert window.wait(2, 1, held=4) == 0
-    assert window.wait(3, 1, held=4) == 59, "what was spent first is free first"
-    assert window.wait(9, 1, held=4) == 60, "nothing spent is enough: a request must come back"
+    assert window.wait(2, 1, flying=4) == 0
+    assert window.wait(3, 1, flying=4) == 59, "what was spent first is free first"
+    assert window.wait(9, 1, flying=4) == 60, "nothing spent is enough: a request must come back"
 
 
 def test_half_of_a_window_is_held_back_when_nobody_knows_what_was_spent() -> None:
@@ -109,12 +109,12 @@ def test_what_the_vendor_counts_and_we_do_not_is_what_lacks() -> None:
     windows = windows_of(Limits(per_minute=100, per_day=1000))
     for window in windows:
         window.spend(30, 0)
-    assert QuotaReport(70, length_s=60).lacking(windows, 1, held=10) == 30
-    assert QuotaReport(20, length_s=60).lacking(windows, 1, held=0) == 0, "never lowered"
-    assert QuotaReport(50, is_left=True).lacking(windows, 1, held=0) == 20
-    assert QuotaReport(200, is_left=True).lacking(windows, 1, held=0) == 0
-    assert QuotaReport(500, length_s=86_400).lacking(windows, 1, held=0) == 470
-    assert QuotaReport(500, length_s=10).lacking(windows, 1, held=0) == 0, "no such window here"
+    assert QuotaReport(70, length_s=60).lacking(windows, 1, flying=10) == 30
+    assert QuotaReport(20, length_s=60).lacking(windows, 1, flying=0) == 0, "never lowered"
+    assert QuotaReport(50, is_left=True).lacking(windows, 1, flying=0) == 20
+    assert QuotaReport(200, is_left=True).lacking(windows, 1, flying=0) == 0
+    assert QuotaReport(500, length_s=86_400).lacking(windows, 1, flying=0) == 470
+    assert QuotaReport(500, length_s=10).lacking(windows, 1, flying=0) == 0, "no such window here"
 
 
 def test_a_told_pause_is_kept_to_and_the_longer_one_stays() -> None:
