@@ -151,8 +151,9 @@ _REFUSED = (StorageError, LockTimeoutError, CorruptEntryError)
 class StoreWriter:
     """Commits for requests on their way. Thread-safe: it keeps no state of its own.
 
-    A disk that refuses costs no bar: what could not be stored stays in the request's ``work``, is
-    part of its answer, and is asked again by the next one.
+    A disk that refuses, or a writer that holds the series for longer than the call has time, costs
+    no bar: what could not be stored stays in the request's ``work``, is part of its answer, and is
+    asked again by the next one.
     """
 
     def __init__(self, store: BarStore) -> None:
