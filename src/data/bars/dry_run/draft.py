@@ -74,7 +74,7 @@ class DraftStore(BarStore):
         table, view = self._with_drafts(key, span, stored.table), self.view(key)
         return Stretch(view, table, view.coverage.within(span), stored.suspects)
 
-    def commit(self, key: SeriesKey, commit: Commit) -> None:
+    def commit(self, key: SeriesKey, commit: Commit, wait_s: float = 0.0) -> None:
         """Keep bars and marks in memory."""
 
         def has_bars(span: Span) -> bool:
@@ -124,6 +124,7 @@ class DraftStore(BarStore):
         source: str,
         fetched_at: int,
         until: int | None = None,
+        wait_s: float = 0.0,
     ) -> ActionBook:
         """Keep splits and dividends in memory."""
         answer = actions, Asked(asked, source, fetched_at, until)
