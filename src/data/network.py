@@ -56,13 +56,13 @@ class Network:
 
     def standing(self) -> list[Standing]:
         """Return which vendors are paused now, and why."""
-        from .net.paused_vendors import standing
+        from .net.vendor_status import standing
 
         return standing(self._senders.state) if self._senders.state else []
 
     def unknown_symbols(self) -> dict[str, int]:
         """Return for how many symbols each vendor is not asked, because it does not know them."""
-        from .net.paused_vendors import unknown_symbols
+        from .net.vendor_status import unknown_symbols
 
         return unknown_symbols(self._senders.state) if self._senders.state else {}
 
