@@ -301,6 +301,7 @@ def test_a_vendor_that_is_compared_first_is_counted_twice(
     assert plan.requests == vendors.count() == 2
     steps = [(step.vendor, step.requests) for step in plan.steps]
     assert steps == [("binance", 0), ("yahoo", 1), ("yahoo", 1)]
+    assert "1d bars: yahoo 1 request" in str(plan), "the compared bars are not the running one"
 
 
 def test_a_limit_that_is_used_up_is_told(

@@ -282,7 +282,11 @@ class Plan:
         if more := len(self.segments) - _MOST_SHOWN:
             yield from [("missing", f"and {more} more")] if more > 0 else []
         for step in self.besides:
-            yield "besides", f"{_of(step, tf)}: {step.vendor} {counted(step.requests, 'request')}"
+            subject = step.what
+            if subject == "bars":
+                is_running = step.timeframe == tf and step.span.start >= self.span.end
+                subject = "the running bar" if is_running else f"{step.timeframe} bars"
+            yield "besides", f"{subject}: {step.vendor} {counted(step.requests, 'request')}"
         for health in self.health:
             units = self.units.get(health.vendor, 0)
             takes = f"; this takes {units:,}" if units else ""
@@ -328,13 +332,6 @@ class Plan:
             "vendors": [health.to_json() for health in self.health],
             "error": self.error or None,
         }
-
-
-def _of(step: PlanStep, timeframe: Timeframe) -> str:
-    """Return what a further question is for."""
-    if step.what != "bars":
-        return step.what
-    return "the running bar" if step.timeframe == timeframe else f"{step.timeframe} bars"
 
 
 def _some(texts: Sequence[str]) -> str:
