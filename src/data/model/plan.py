@@ -282,10 +282,7 @@ class Plan:
         if more := len(self.segments) - _MOST_SHOWN:
             yield from [("missing", f"and {more} more")] if more > 0 else []
         for step in self.besides:
-            subject = step.what
-            if subject == "bars":
-                is_running = step.timeframe == tf and step.span.start >= self.span.end
-                subject = "the running bar" if is_running else f"{step.timeframe} bars"
+            subject = self._subject(step)
             yield "besides", f"{subject}: {step.vendor} {counted(step.requests, 'request')}"
         for health in self.health:
             units = self.units.get(health.vendor, 0)
@@ -299,6 +296,14 @@ class Plan:
             yield "lacking", f"{gap.range_text(self.timeframe)}: {gap.reason}"
         if self.error:
             yield "outcome", f"get_ohlcv would raise {self.error}"
+
+    def _subject(self, step: PlanStep) -> str:
+        """Return what a further request is for."""
+        if step.what != "bars":
+            return step.what
+        is_same = step.timeframe == (self.source or self.timeframe)
+        is_running = is_same and step.span.start >= self.span.end
+        return "the running bar" if is_running else f"{step.timeframe} bars"
 
     def __str__(self) -> str:
         return as_text(self.title, self.lines())
