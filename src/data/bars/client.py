@@ -201,7 +201,7 @@ class BarsClient:
     def lookup(self, query: BarsQuery) -> Lookup:
         """Return the answer out of the store, or what is missing; no vendor is ever asked.
 
-        The short way of :meth:`get` alone: documents are compared, and no fetch of others is waited
+        The first steps of :meth:`get` alone: documents are compared, and no fetch of others is waited
         for. So it finds no answer where one takes more than that: for a running bar, a refresh, a
         timeframe that is made out of another and was not asked for before.
         ``get`` of the same question with ``offline`` gives what the store has for these.

@@ -129,7 +129,7 @@ def _check(wishes: Wishes, symbol: str) -> None:
     """Check what is wished for apart from the range and the vendor.
 
     Raises:
-        QueryError: a word that has no meaning here, or two wishes that exclude each other.
+        QueryError: an argument that has no meaning, or two that exclude each other.
     """
     if wishes.adjustment not in ADJUSTMENTS:
         raise QueryError(

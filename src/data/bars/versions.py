@@ -53,9 +53,9 @@ class Versions:
         if query.bars is not None:
             table = table.take(slice(max(0, len(table) - query.bars), None))
             span = Span(int(table.stamps[0]) if len(table) else span.end, span.end)
-        return self._told(query, span, view, table, at_borders(coverage.within(span)))
+        return self._answer(query, span, view, table, at_borders(coverage.within(span)))
 
-    def _told(
+    def _answer(
         self, query: BarsQuery, span: Span, view: SeriesView, table: BarTable, coverage: Coverage
     ) -> Answer:
         kind = view.kind or Kind()
@@ -101,5 +101,5 @@ class Versions:
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
         cap = first_unclosed(grid.calendar, grid.timeframe, committed, grid.anchor)
         lacking = [Unfilled(span, f"version {query.version} has no bars there")]
-        found = lacking_spans(span, coverage, lacking, committed, Lifetime().for_gaps(committed))
-        return real_gaps(found, cap, grid)
+        gaps = lacking_spans(span, coverage, lacking, committed, Lifetime().for_gaps(committed))
+        return real_gaps(gaps, cap, grid)

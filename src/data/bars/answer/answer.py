@@ -59,7 +59,7 @@ class Unfilled:
     """A segment that no vendor supplied, with the reason.
 
     ``failed`` is true where a vendor that serves such bars did not answer; ``is_outage`` where none
-    of those that serve them did, and none said a word about the bars themselves.
+    of those that serve them did, and none said anything about the bars themselves.
     """
 
     span: Span

@@ -387,7 +387,7 @@ def with_disputes(facts: dict[str, Any], done: Rebased, coverage: Coverage) -> d
     ``actions_disputed`` is only there where there is something to tell. Each entry holds ``action``
     (what was used), ``type``, ``ex_date``, ``source``, ``used`` (False: left out), ``settled``
     (False: as many vendors say something else) and ``others``, vendor to what it says. Where
-    the bars of one vendor are adjusted by another word than those of the next there is an entry for
+    the bars of one vendor are adjusted by another action than those of the next there is an entry for
     each, and ``bars_of`` names the vendors.
 
     Args:
@@ -448,7 +448,7 @@ def _entries(event: ActionEvent, coverage: Coverage) -> list[dict[str, Any]]:
 
 
 def _used(event: ActionEvent, coverage: Coverage) -> dict[Action, list[str]]:
-    """Return the words that count for the bars before the event, with the vendors of these bars."""
+    """Return the actions that count for the bars before the event, with the vendors of these bars."""
     ex_date = day_ms(event.action().ex_date)
     older = [c.vendor for c in coverage if c.state != "empty" and c.span.start < ex_date]
     used: dict[Action, list[str]] = {}

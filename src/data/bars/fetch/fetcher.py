@@ -210,7 +210,7 @@ class Fetcher:
             self.fill(work, [s for s in lacking if s not in closed], position + 1, so_far)
 
     def _has_none(self, coverage: Coverage, candidate: Candidate, segment: Span) -> bool:
-        """Tell whether a candidate's word that there is nothing in ``segment`` still stands.
+        """Tell whether it still stands that a candidate has nothing in ``segment``.
 
         It is asked for then because another vendor has not been.
         """

@@ -1,4 +1,4 @@
-"""Answer what the store does not hold: from vendors, else as can be."""
+"""Answer what the store does not have: from vendors, of shorter bars, or with what is stored."""
 
 from __future__ import annotations
 
@@ -81,14 +81,14 @@ class _Before:
 
 
 class MissHandler:
-    """The long way of a request. Thread-safe; one series is fetched by one thread at a time.
+    """Answers requests that miss. Thread-safe; one series is fetched by one thread at a time.
 
     Args:
         store: the store of bars.
         selector: which vendors are asked.
         clock: the time.
         locks: of the series, in this process.
-        lookup: the short way, which shorter bars go first.
+        lookup: answers from the store; shorter bars go through it first.
         runner: answers from single lanes.
 
     Attributes:
@@ -113,7 +113,7 @@ class MissHandler:
         self._deriver = Deriver(self.parts, self._ask)
 
     def answer(self, query: BarsQuery, days: Timeframe | None) -> Answer:
-        """Answer out of ``days`` where these are better, else from vendors, else as can be.
+        """Answer out of ``days`` where these are better, else from vendors, else with what is stored.
 
         Raises:
             NoProviderError, AllProvidersFailedError: as ``BarsService.get``.

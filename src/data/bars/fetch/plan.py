@@ -128,13 +128,13 @@ class Planner:
             return FetchPlan(wanted, cap)
         stored = self._writer.coverage(work, view)
         coverage = _trusted(query, stored.opened(reach), reach, now, work)
-        is_afresh = query.refresh and not work.attempts
+        is_refresh = query.refresh and not work.attempts
         # A closed market is not asked for its own sake. Beside what is asked it is covered, too: bars
         # may stand there that the calendar does not expect.
         believed = Coverage(c for c in coverage if not (_is_open(c, work, now) or is_unasked(c)))
         known = (
             []
-            if is_afresh
+            if is_refresh
             else [*believed.held(now, reach), *_beyond(lifetime_of(view), work, now)]
         )
         touched = Coverage(c for c in coverage if c.span.overlaps(reach))
@@ -142,7 +142,7 @@ class Planner:
         lacking = missing(reach, known, due, work.grid)
         past = Span(reach.start, work.grid.first_open(cap, now))
         segments = [s.clip(past) for s in lacking.segments]
-        if not is_afresh:
+        if not is_refresh:
             segments = self._with_unsettled(segments, coverage, work)
         if work.lane.candidates[0].adjustment != "unknown":
             segments = with_overlap(segments, coverage, work.grid, cap)
@@ -225,7 +225,7 @@ def _trusted(
         return coverage
     bases = {c.basis.adjustment for c in coverage.within(reach) if c.state != "empty"}
     lacking = gaps(reach, coverage.held(now_ms, reach))
-    # Older tools left no word of weekends.
+    # Older tools wrote nothing of weekends.
     if len(bases) < 2 and not any(work.grid.next_open(g.start) < g.end for g in lacking):
         return coverage
     return Coverage(c for c in coverage if c.state == "empty" or c.basis.adjustment != "unknown")

@@ -109,7 +109,7 @@ class Revisions:
         return doubt_at(split_windows(splits, work.grid.calendar, [now]), now) is None
 
     def believed(self, work: FetchState, window: FetchWindow, fetched: Fetched) -> FetchWindow:
-        """Return the errand without the bars before it where too many of these did not come.
+        """Return the window without the bars before it where too many of these did not come.
 
         What is new is not lost for that: the bars stored stay, and are compared another time.
         """
@@ -152,8 +152,8 @@ def _is_own(part: Covered, candidate: Candidate) -> bool:
     """Tell whether the candidate would send these bars again as they are; nothings count too."""
     if part.state == "empty":
         return part.reason == CLOSED
-    is_his = part.state == "final" and part.vendor == candidate.downloader.name
-    return is_his and not part.is_rescaled and not is_older(part)
+    is_own = part.state == "final" and part.vendor == candidate.downloader.name
+    return is_own and not part.is_rescaled and not is_older(part)
 
 
 def _reach(

@@ -1,4 +1,4 @@
-"""From a vendor's answer to what it says: closed, forming, lacking, unfit. Decisions, no deeds."""
+"""From a vendor's answer to what it says: closed, forming, lacking, unfit. Pure decisions."""
 
 from __future__ import annotations
 

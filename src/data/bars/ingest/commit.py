@@ -1,4 +1,4 @@
-"""From a sorted answer to what is stored of it: the decisions, without the deed."""
+"""From a sorted answer to the commit that stores it: pure decisions."""
 
 from __future__ import annotations
 
