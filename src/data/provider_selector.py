@@ -28,7 +28,7 @@ from .symbols.tickers import ProviderConfig, TickerInfo
 from .vendors.registry import canonical_vendor
 
 if TYPE_CHECKING:
-    from .vendors.pool import DownloaderPool
+    from .vendors.factory import DownloaderPool
 
 __all__ = [
     "ProviderConfig",
@@ -166,7 +166,7 @@ class ProviderSelector:
                 note_variables(vendor.api_key_env, vendor.secret_key_env)
             self._plain = None
             if self._workshop is not None:
-                self._workshop.take_back(self.downloaders)
+                self._workshop.remove_made(self.downloaders)
             self._workshop = None
         tables = rules.classification
         self._classified = lru_cache(_REMEMBERED)(lambda symbol: classify(symbol, tables))
@@ -341,7 +341,7 @@ class ProviderSelector:
     def _shop(self) -> DownloaderPool:
         """Return what makes downloaders by these rules; the caller holds the lock."""
         if self._workshop is None:
-            from .vendors.pool import DownloaderPool
+            from .vendors.factory import DownloaderPool
 
             factory = lambda: _HERE.DataDownloaderFactory  # noqa: E731 - looked up each time
             self._workshop = DownloaderPool(self._rules, factory, self.make_sender)

@@ -261,7 +261,7 @@ def test_a_symbol_that_its_vendor_does_not_know_any_more_stays(
 ) -> None:
     manager.get_ohlcv(*BTC)
     rest(manager, clock)
-    monkeypatch.setattr("src.data.vendors.base.unknown_to", lambda *_: LookupError())
+    monkeypatch.setattr("src.data.vendors.base.unknown_symbol_error", lambda *_: LookupError())
     assert why(manager) == [refetchable.NOT_KNOWN]
 
 

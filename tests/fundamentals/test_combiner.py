@@ -7,8 +7,7 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.fundamentals.combiner import FundamentalsCombiner, get_fundamentals_combiner
-from src.data.model.fundamentals import Fact, Snapshot, Statement
-from src.data.model.fundamentals_plain import plain_of, snapshot_of
+from src.data.model.fundamentals import Fact, Snapshot, Statement, plain_of, snapshot_of
 from src.data.model.fundamentals_rules import FundamentalsRules
 
 

@@ -42,7 +42,7 @@ def plan(evil: str = "") -> Plan:
 
 def test_a_plan_in_words() -> None:
     assert str(plan()).splitlines() == [
-        "AAPL 1d: 2 requests, about 3 seconds of waiting; 1 stretch cannot be had",
+        "AAPL 1d: 2 requests, about 3 seconds of waiting; 1 stretch not available",
         "held       47%, 20 bars: 2024-03-01 .. 2024-03-28",
         "missing    2024-04-01 .. 2024-04-30, 22 bars (after what is held): yahoo 1 request; else fmp failed",
         "           lately",

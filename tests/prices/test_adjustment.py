@@ -409,7 +409,7 @@ class TestAdjClose:
         new = part("raw", TODAY, days(date(2021, 2, 3), date(2021, 2, 6)))
         done = rebase(
             self._table(90.0, 91.0, 92.0), [old, new], [], "raw",
-            as_of=TODAY, intraday=False, known=[],
+            as_of=TODAY, intraday=False, fetched_dates=[],
         )  # fmt: skip
         assert done.adj_close is not None
         assert np.isnan(done.adj_close[:2]).all()
@@ -450,11 +450,11 @@ class TestNeededActions:
         whole = needed_actions(
             Span(day_ms(self.FIRST), day_ms(self.FIRST) + 1), held, "split", TODAY
         )
-        rebase(table, held, [], "split", as_of=TODAY, intraday=False, known=whole)
+        rebase(table, held, [], "split", as_of=TODAY, intraday=False, fetched_dates=whole)
         short = [Span(whole[0].start, whole[0].end - DAY_MS)]
         for known in ([], short):
             with pytest.raises(KindMismatchError, match="2024-06-03"):
-                rebase(table, held, [], "split", as_of=TODAY, intraday=False, known=known)
+                rebase(table, held, [], "split", as_of=TODAY, intraday=False, fetched_dates=known)
 
     def test_only_parts_inside_count(self) -> None:
         parts = [

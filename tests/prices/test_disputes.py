@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from src.data.model.actions import Action
 from src.data.model.instant import day_ms
-from src.data.prices.disputes import ActionEvent, events_of, is_correction, says_the_same
+from src.data.prices.disputes import ActionEvent, events_of, is_correction, is_repeated
 
 from .test_adjustment import dividend, split
 
@@ -164,11 +164,11 @@ class TestOneVendor:
         assert not is_correction(pays("a", 0.5), pays("a", 0.5, moved))
 
     def test_repeating_itself(self) -> None:
-        assert says_the_same(by("a", at=1), by("a", at=2))
-        assert says_the_same(pays("a", 0.5), pays("a", 0.5 + 1e-10))
-        assert not says_the_same(pays("a", 0.5), pays("a", 0.50001))
-        assert not says_the_same(pays("a", 0.5), pays("a", 0.5, as_paid=True))
-        assert not says_the_same(by("a", 4, old=1), by("a", 8, old=2))
+        assert is_repeated(by("a", at=1), by("a", at=2))
+        assert is_repeated(pays("a", 0.5), pays("a", 0.5 + 1e-10))
+        assert not is_repeated(pays("a", 0.5), pays("a", 0.50001))
+        assert not is_repeated(pays("a", 0.5), pays("a", 0.5, as_paid=True))
+        assert not is_repeated(by("a", 4, old=1), by("a", 8, old=2))
 
 
 vendors = st.sampled_from("abcd")

@@ -137,7 +137,7 @@ def test_what_is_no_figure_of_this_future_is_refused(rows: Any) -> None:
 
 def test_a_full_page_beside_the_question_ends_it() -> None:
     vendor, _ = binance(answer([rate(i * HOUR_MS) for i in range(1000)]))
-    with pytest.raises(ResponseFormatError, match="circles"):
+    with pytest.raises(ResponseFormatError, match="do not advance"):
         vendor.fetch_figures(asked(FUNDING))
 
 

@@ -203,7 +203,7 @@ class TestOtherDoors:
     """What is not bars goes through doors of its own."""
 
     def ask(self, vendor: AcmeDataDownloader) -> None:
-        with vendor.visiting("fundamentals/profile", "X"):
+        with vendor.guarded_call("fundamentals/profile", "X"):
             vendor.send(HttpRequest("https://vendor.example/of"))
 
     def test_an_unknown_symbol_is_asked_once_and_its_bars_still_are(self, script: Script) -> None:

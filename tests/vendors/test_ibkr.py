@@ -32,7 +32,7 @@ from src.data.model.instrument import Instrument
 from src.data.net.retry import RetryPolicy
 from src.data.vendors.factory import DataDownloaderFactory
 from src.data.vendors.ibkr import carrier as ibkr_carrier
-from src.data.vendors.ibkr.bars import IBKRDataDownloader, contract_of, error_said
+from src.data.vendors.ibkr.bars import IBKRDataDownloader, contract_of, error_of_answer
 from src.data.vendors.ibkr.carrier import CODE_HEADER, IbkrCarrier
 from tests.net.gateway import Script, gateway
 from tests.net.scripted import NOW_MS, ScriptedTransport, sender_over
@@ -121,7 +121,7 @@ class TestOverTheSocket:
         ibkr = vendor(port)
         ibkr.fetch(ask("5m", "2010-01-01", "2024-01-20"))
         assert (script.heads, len(script.asked)) == (1, 1)
-        with pytest.raises(NoDataError, match="before it began"):
+        with pytest.raises(NoDataError, match="before the first trade"):
             ibkr.fetch(ask("5m", "2010-01-01", "2012-01-01"))
 
     @pytest.mark.parametrize(
@@ -246,8 +246,8 @@ def test_a_port_that_is_none_is_refused(value: str) -> None:
 
 @pytest.mark.parametrize("status, kind", [(200, type(None)), (503, UnavailableError)])
 def test_an_answer_without_a_number_is_read_by_its_status(status: int, kind: type) -> None:
-    assert type(error_said(HttpResponse(status))) is kind
-    unknown = error_said(HttpResponse(400, {CODE_HEADER: "9999"}))
+    assert type(error_of_answer(HttpResponse(status))) is kind
+    unknown = error_of_answer(HttpResponse(400, {CODE_HEADER: "9999"}))
     assert type(unknown) is CapabilityError
 
 

@@ -133,7 +133,7 @@ def test_a_next_page_that_is_no_address_is_not_asked(following: str) -> None:
 
 def test_a_page_that_names_itself_is_not_followed_for_ever() -> None:
     vendor, _ = polygon(*[aggs(ROW, next_url=NEXT)] * 3)
-    with pytest.raises(ResponseFormatError, match="circles"):
+    with pytest.raises(ResponseFormatError, match="do not advance"):
         vendor.fetch(query("1m", MINUTE, MINUTE + DAY_MS, AAPL))
 
 

@@ -28,8 +28,8 @@ from ..model.span import Span, subtract
 from ..model.timeframe import Timeframe
 from ..net.deadline import run_call, run_part, seconds_of
 from ..net.locks import SeriesLocks
+from ..vendors.factory import downloader_for, own_sender
 from ..vendors.figures import fetch_figures_of, served_by
-from ..vendors.pool import own_sender, supplied
 from .answer.reader import attempt_entries
 from .fetch.attempt import ask
 from .locks import FindLeases, Turns
@@ -205,7 +205,7 @@ class FiguresService:
         """Yield the vendors that serve the measure, in the order of the rules."""
         names = self._selector.get_provider_with_failover(query.instrument.symbol, _RULE_OF)
         for name in names:
-            downloader = supplied(self._selector, name)
+            downloader = downloader_for(self._selector, name)
             if (served := served_by(downloader, query.measure)) is not None:
                 yield _Supplier(name, downloader, served)
 

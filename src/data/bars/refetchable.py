@@ -92,9 +92,9 @@ class Refetchability:
 
 
 def _is_unknown(downloader: Any, query: FetchQuery) -> bool:
-    from ..vendors.base import unknown_to
+    from ..vendors.base import unknown_symbol_error
 
     try:
-        return unknown_to(downloader, query) is not None
+        return unknown_symbol_error(downloader, query) is not None
     except DataError:  # its key is gone, or the book cannot be read
         return True

@@ -59,9 +59,9 @@ def declared_kind(
     selector: Selector, vendor: str, instrument: Instrument, step: Timeframe
 ) -> Kind | None:
     """Return the kind of the ``step`` bars that a vendor of ours serves; None: it serves none."""
-    from ..vendors.pool import supplied
+    from ..vendors.factory import downloader_for
 
-    caps = getattr(supplied(selector, vendor), "capabilities", None)
+    caps = getattr(downloader_for(selector, vendor), "capabilities", None)
     if caps is None or step.label not in caps.labels(instrument.asset_class):
         return None
     kind: Kind = caps.kind(instrument, step)

@@ -21,7 +21,7 @@ from ..errors import CorruptEntryError, FormatVersionError
 from ..model.actions import Action, current
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.span import Span, coalesce, gaps
-from ..prices.disputes import ActionEvent, events_of, is_correction, says_the_same
+from ..prices.disputes import ActionEvent, events_of, is_correction, is_repeated
 from .format import json_document
 from .layout import Layout
 from .read.lru_cache import DocumentCache
@@ -196,7 +196,7 @@ class ActionBook:
         )
         for action in current(stamped):
             older = [known for known in told if is_correction(known, action)]
-            if not (len(older) == 1 and says_the_same(older[0], action)):
+            if not (len(older) == 1 and is_repeated(older[0], action)):
                 told = [*(known for known in told if known not in older), action]
         awaited = [
             a for a in self.awaited if a.source != asked.source or not a.span.overlaps(asked.span)

@@ -14,8 +14,14 @@ from typing import Any
 
 from ..config.settings import load_settings
 from ..disk.atomic import sweep, write_atomically
-from ..model.fundamentals import NEXT_REPORT, Snapshot, canonical_type, quality
-from ..model.fundamentals_plain import plain_of, snapshot_of
+from ..model.fundamentals import (
+    NEXT_REPORT,
+    Snapshot,
+    canonical_type,
+    plain_of,
+    quality,
+    snapshot_of,
+)
 from ..model.instant import SECOND_MS, from_ms, to_ms
 from ..vendors.registry import canonical_vendor
 from . import fundamentals_folder as files

@@ -52,6 +52,10 @@ _RULED_ZONES = {ALWAYS_OPEN: "UTC", FOREX: "America/New_York"}
 class MarketCalendar(Protocol):
     """When the bars of a market open, close and settle. Thread-safe; reads no clock.
 
+    ``stamps`` are int64 arrays of shape (n,), UTC milliseconds, ascending or not; answers to them
+    have the same shape. ``span`` is half-open. ``settle_ms``: how long after its close the vendor
+    may still change an intraday bar.
+
     ``anchor`` matters for intraday bars alone. ``session``: counted from the session's open, begun
     anew after a break. ``clock``: on multiples of the step counted from midnight at the venue,
     where the step divides a day; the bar holding the open is stamped before it.
@@ -169,6 +173,12 @@ def first_unclosed(
     """Return the stamp of the first expected bar that has not closed at ``now_ms``.
 
     Every expected bar before it has closed; it may be running or still to come.
+
+    Args:
+        calendar: of the market.
+        timeframe: length of the bars.
+        now_ms: UTC milliseconds.
+        anchor: of the bars' kind.
 
     Raises:
         BadRangeError: no bar is expected before the year 2262.

@@ -78,12 +78,12 @@ class Missing(NamedTuple):
     closed: list[Span]
 
 
-def missing(wanted: Span, held: Sequence[Span], due: Sequence[Span], grid: BarGrid) -> Missing:
+def missing(wanted: Span, covered: Sequence[Span], due: Sequence[Span], grid: BarGrid) -> Missing:
     """Return what to fetch within ``wanted``.
 
     Args:
         wanted: stamps wanted, already cut before the first bar that has not closed.
-        held: covered stretches, which need not be fetched.
+        covered: covered stretches, which need not be fetched.
         due: covered stretches to fetch again (settled meanwhile).
         grid: where bars are expected.
 
@@ -91,11 +91,11 @@ def missing(wanted: Span, held: Sequence[Span], due: Sequence[Span], grid: BarGr
     hours when the market is closed. Such hours right before a segment belong to it, also where a
     part of them is covered: vendors send bars there that no calendar expects.
     """
-    trusted = subtract(held, due)
+    trusted = subtract(covered, due)
     again = intersect([wanted], due)
     segments: list[Span] = []
     closed: list[Span] = []
-    for part in coalesce([*gaps(wanted, held), *again]):
+    for part in coalesce([*gaps(wanted, covered), *again]):
         if grid.next_open(part.start) < part.end or any(part.overlaps(span) for span in again):
             reach = Span(part.start, max(part.end, grid.next_open(part.end)))
             segments += (s for s in subtract([reach], trusted) if s.overlaps(part))
@@ -116,6 +116,12 @@ def due_spans(coverage: Coverage, grid: BarGrid, settle_ms: int, now_ms: int) ->
     """Return the provisional stretches that have settled by ``now_ms`` and must be fetched again.
 
     Those with an expiry wait for that.
+
+    Args:
+        coverage: the stretches answered for.
+        grid: calendar, timeframe and anchor of the series.
+        settle_ms: how long after its close an intraday bar may still change.
+        now_ms: UTC milliseconds.
     """
     due: list[Span] = []
     for part in coverage:
@@ -136,8 +142,12 @@ def due_spans(coverage: Coverage, grid: BarGrid, settle_ms: int, now_ms: int) ->
 def holes(answered: Span, present: Stamps, grid: BarGrid) -> list[Span]:
     """Return the stretches of ``answered`` that lack an expected bar, each up to the next bar.
 
-    One before the first bar begins with ``answered``. ``present`` are the ascending stamps of the
-    answer.
+    One before the first bar begins with ``answered``.
+
+    Args:
+        answered: stamps ``[start, end)`` that the answer is for.
+        present: ascending stamps of the answer, int64, UTC milliseconds.
+        grid: where bars are expected.
     """
     expected = grid.opens(answered)
     absent = expected[~among(expected, present)]

@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the plan; 1 when something cannot be had."""
+    """Print the plan; 1 when something is not available."""
     from ..data_manager import DataManager
 
     with busy(args, "planning, no vendor is asked"):

@@ -1,7 +1,7 @@
 """Names of older interfaces that are deliberately not served, each with its successor.
 
-A second cache or a second router beside the first is what this library exists to end: two of them
-disagree, and a program cannot tell which one answered.
+There is one cache and one router: two of them disagree, and a program cannot tell which one
+answered.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Older import paths of the classes in :mod:`src.data.vendors`; each is loaded when it is named."""
+"""Older import path of the classes in :mod:`src.data.vendors`; each is imported when first named."""
 
 from __future__ import annotations
 

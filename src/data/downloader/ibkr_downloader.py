@@ -1,4 +1,4 @@
-"""Where older programs look for the class of Interactive Brokers."""
+"""An older import path and name of the class of Interactive Brokers."""
 
 from ..vendors.ibkr.bars import IBKRDataDownloader as IBKRDownloader
 

@@ -107,8 +107,8 @@ def get_gateway_door(manager: Any, wanted: Gateway) -> Any:
 
 
 def _gateway_door(services: Services, wanted: Gateway) -> FeedBars:
+    from ..vendors.factory import apply_settling
     from ..vendors.ibkr.bars import IBKRDataDownloader
-    from ..vendors.pool import apply_settling
 
     settings = services.settings
     # Events at the gateway go to the listeners of the manager.

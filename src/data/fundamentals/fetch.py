@@ -18,16 +18,15 @@ from ..errors import (
     ProviderTimeoutError,
     ResponseFormatError,
 )
-from ..model.fundamentals import Snapshot
-from ..model.fundamentals_plain import snapshot_of
+from ..model.fundamentals import Snapshot, snapshot_of
 from ..model.fundamentals_rules import FundamentalsRules
 from ..net.background import BackgroundCall
 from ..net.deadline import current_deadline
 from ..vendors.base import BaseDataDownloader
+from ..vendors.factory import downloader_for, own_sender
 from ..vendors.foreign import OwnSender, call_foreign, call_own
 from ..vendors.fundamentals_request import TableQuestion, ask_by_table
 from ..vendors.fundamentals_table import table_of
-from ..vendors.pool import own_sender, supplied
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ class FundamentalsSupply:
         Raises:
             MissingCredentialsError: there is none, and none can be made.
         """
-        downloader = supplied(self.selector, vendor)
+        downloader = downloader_for(self.selector, vendor)
         if downloader is None:
             raise MissingCredentialsError(f"{vendor} cannot be used here", provider=vendor)
         table = table_of(vendor)

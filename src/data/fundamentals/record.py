@@ -6,8 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..model.fundamentals import FIELDS, Snapshot, quality
-from ..model.fundamentals_plain import METADATA, copied, meaning_of, plain_statement
+from ..model.fundamentals import (
+    FIELDS,
+    METADATA,
+    Snapshot,
+    copied,
+    meaning_of,
+    plain_statement,
+    quality,
+)
 from ..model.instant import from_ms, iso
 from .merge import Merged
 

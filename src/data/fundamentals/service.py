@@ -14,8 +14,7 @@ from ..clock import Clock
 from ..config.fundamentals_file import find_file, load_fundamentals_rules
 from ..config.offered import known_vendor
 from ..errors import AllProvidersFailedError, DataError, QueryError
-from ..model.fundamentals import Snapshot
-from ..model.fundamentals_plain import copied
+from ..model.fundamentals import Snapshot, copied
 from ..model.instant import DAY_MS, MINUTE_MS
 from ..model.settings import Settings
 from ..net.deadline import run_call, seconds_of

@@ -34,7 +34,7 @@ from ..model.timeframe import Timeframe
 from ..net.deadline import run_call, seconds_of
 from ..provider_selector import ProviderSelector
 from ..vendors.base import BaseDataDownloader, is_ours, reopen
-from ..vendors.calls import ACTIONS_DOOR, door_of
+from ..vendors.calls import ACTIONS_ENDPOINT, endpoint_of
 from ..wiring import network_of
 from .vendors import lack
 
@@ -162,7 +162,7 @@ def _ask(
     """Ask for one bar; return what the vendor said against it."""
     error: DataError | None = None
     for one in instruments:
-        reopen(downloader, door_of(downloader.capabilities, one.asset_class, timeframe))
+        reopen(downloader, endpoint_of(downloader.capabilities, one.asset_class, timeframe))
         anchor = downloader.capabilities.kind(one, timeframe).anchor or "session"
         grid = BarGrid(calendar_for(one), timeframe, anchor)
         stamp = grid.back(now_ms - _AGE_MS, 1)
@@ -184,7 +184,7 @@ def _ask_actions(
     selector: ProviderSelector, downloader: BaseDataDownloader, now_ms: int
 ) -> DataError | None:
     share = selector.instrument(_EXAMPLES["stock"][0])
-    reopen(downloader, ACTIONS_DOOR)
+    reopen(downloader, ACTIONS_ENDPOINT)
     try:
         downloader.fetch_actions(share, Span(now_ms - _ACTIONS_MS, now_ms), now_ms)
     except NoDataError:

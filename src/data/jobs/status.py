@@ -30,7 +30,7 @@ from ..net.state import FILE
 from ..net.vendor_status import Standing
 from ..provider_selector import ProviderSelector
 from ..resources import Memory, memory
-from ..vendors.base import is_ours, look_at
+from ..vendors.base import is_ours, status_for
 from ..vendors.factory import usable_class
 from ..wiring import network_of
 from .vendors import describe_vendors
@@ -232,7 +232,7 @@ class Watch:
         if made is None or not is_ours(made):
             return ()
         try:
-            found = look_at(made, min(made.capabilities.asset_classes), _ANY_DAYS)
+            found = status_for(made, min(made.capabilities.asset_classes), _ANY_DAYS)
         except DataError:
             return ()  # its key was taken away meanwhile: the next look reports that as a lack
         return found.health(self.clock.now_ms()).quotas if found else ()

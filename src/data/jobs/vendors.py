@@ -18,8 +18,13 @@ from ..net.senders import Senders
 from ..network import Network
 from ..provider_selector import ProviderSelector
 from ..vendors.base import BaseDataDownloader, is_ours
-from ..vendors.factory import canonical_name, downloader_class, usable_class
-from ..vendors.pool import not_made, own_names
+from ..vendors.factory import (
+    canonical_name,
+    creation_error,
+    downloader_class,
+    own_names,
+    usable_class,
+)
 from ..vendors.registry import FAMILIES, key_names
 
 
@@ -59,7 +64,7 @@ def selector_of(settings: Settings) -> ProviderSelector:
 
 def lack(selector: ProviderSelector, name: str) -> Lack:
     """Return why a vendor cannot be asked by the rules of ``selector``."""
-    error = not_made(selector, name)
+    error = creation_error(selector, name)
     return Lack() if error is None else Lack(str(error.args[0]), error.hint or _advice(name))
 
 

@@ -39,6 +39,11 @@ def build_frame(
     ``state`` (text: ``final``, ``provisional``, ``suspect`` or ``forming``), ``is_final`` (bool),
     ``fetched_at`` (naive UTC in ns; NaT where it is unknown). The frame owns its memory: the caller
     may write into it.
+
+    Args:
+        table: the bars; rows keep their order.
+        coverage: ascending, disjoint stretches; needed for ``extra`` alone.
+        extra: names of extra columns.
     """
     stamps = table.index if table.index is not None else table.stamps * NS_IN_MS
     if table.index is not None and len(table) > _LONG:

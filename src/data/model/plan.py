@@ -258,12 +258,12 @@ class Plan:
     def verdict(self) -> str:
         """What the request takes, in a few words."""
         if self.error and not self.requests:
-            return "it cannot be had"
+            return "not available"
         count = len(self.lacking)
         takes = f"{counted(self.requests, 'request')}, {waiting(self.wait_s)}"
         takes += f", about {duration(self.takes_s)} in all" if self.takes_s >= _LONG_S else ""
         without = "a hit, no vendor is asked" if self.is_hit else "no vendor is asked"
-        lost = f"{count} stretch{'es' if count > 1 else ''} cannot be had" if count else ""
+        lost = f"{count} stretch{'es' if count > 1 else ''} not available" if count else ""
         return "; ".join(filter(None, [takes if self.requests else without, lost]))
 
     def lines(self) -> Iterator[Line]:

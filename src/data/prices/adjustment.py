@@ -56,7 +56,7 @@ def rebase(
     as_of: date | None,
     intraday: bool,
     close_before: CloseBefore | None = None,
-    known: Sequence[Span] | None = None,
+    fetched_dates: Sequence[Span] | None = None,
     timeframe: Timeframe | None = None,
     own: OwnActions | None = None,
 ) -> BarTable:
@@ -78,7 +78,7 @@ def rebase(
         close_before: gives the close of the last session before a dividend's ex-date, None when it
             is not known; it is ``split`` adjusted to the target's ``as_of``. The amount, which is
             per share as of its fetch or its ex-date (:class:`Action`), is brought there too.
-        known: stamps of ex-dates for which actions were fetched; those that the conversion needs
+        fetched_dates: stamps of ex-dates for which actions were fetched; those that the conversion needs
             must lie inside. None: the caller vouches that ``actions`` are complete.
         timeframe: when given, bars of several days with an ex-date inside are refused.
         own: the actions that count for the bars of a part's vendor, in place of ``actions``, where
@@ -97,7 +97,9 @@ def rebase(
     last = None if intraday else date_of(int(table.stamps[-1]))
     goal = Basis(target, max(filter(None, (as_of or common_as_of(parts), last)), default=None))
     counted = tuple(current(actions))
-    job = BasisConversion(table.stamps, counted, goal, intraday, close_before, known, timeframe)
+    job = BasisConversion(
+        table.stamps, counted, goal, intraday, close_before, fetched_dates, timeframe
+    )
     jobs = [_Job(group, _of_vendor(job, group, own)) for group in groups]
     pieces = [piece for group, work in jobs for piece in work.pieces(group)]
     factors = [(piece.rows, piece.price) for piece in pieces]
@@ -234,7 +236,7 @@ class BasisConversion:
     goal: Basis
     intraday: bool
     close_before: CloseBefore | None
-    known: Sequence[Span] | None
+    fetched_dates: Sequence[Span] | None
     timeframe: Timeframe | None
 
     def pieces(self, group: Group, *, lenient: bool = False) -> Iterator[BasisPiece]:
@@ -257,15 +259,15 @@ class BasisConversion:
         yield BasisPiece(slice(group.rows.start, end), price, splits)
 
     def _check_asked(self, first_ms: int, source: Basis) -> None:
-        if self.known is None:
+        if self.fetched_dates is None:
             return
         first = earliest_session(first_ms, self.intraday)
-        missing = subtract([needed(first, source, self.goal)], self.known)
+        missing = subtract([needed(first, source, self.goal)], self.fetched_dates)
         if missing:
             days = f"{date_of(missing[0].start)} to {date_of(missing[-1].end - 1)}"
             way = f"{source.adjustment} prices to {self.goal.adjustment}"
             raise KindMismatchError(
-                f"cannot bring {way}: no vendor was asked for splits and dividends from {days}"
+                f"cannot convert {way}: no vendor was asked for splits and dividends from {days}"
             )
 
     def _before(self, action: Action) -> int:
@@ -339,7 +341,9 @@ class BasisConversion:
 
 def _check_sound(action: Action) -> None:
     if not action.is_sound:
-        raise KindMismatchError(f"the {action} is none", hint="fetch the actions again")
+        raise KindMismatchError(
+            f"the {action} has impossible values", hint="fetch the actions again"
+        )
 
 
 # --- columns times rational numbers, each result rounded once --------------------------------

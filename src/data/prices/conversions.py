@@ -112,7 +112,8 @@ def obstacle(
 ) -> str:
     """Return why ``target`` bars are never made of ``source`` bars, or an empty text.
 
-    It goes by the lengths and the market alone; arguments as in :func:`sources_for`.
+    It goes by the lengths and the market alone. Arguments as of :func:`sources_for`; ``source`` is
+    the length of the bars available.
     """
     if source.longest_ms >= target.longest_ms:
         return "they are not shorter"

@@ -154,7 +154,7 @@ def is_correction(old: Action, new: Action) -> bool:
     return old.type == "split" and _is_one(_Word(old, *_ratio(old)), _Word(new, *_ratio(new)))
 
 
-def says_the_same(old: Action, new: Action) -> bool:
+def is_repeated(old: Action, new: Action) -> bool:
     """Tell whether the two reports are equal, to the last digit that counts."""
     if (old.ex_date, old.type, old.as_paid) != (new.ex_date, new.type, new.as_paid):
         return False

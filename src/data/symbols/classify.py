@@ -88,7 +88,7 @@ def malformed(symbol: Any) -> SymbolRefusal | None:
         hint = "a pair is written BTC/USDT, a venue AAPL.NASDAQ" if ":" in strange else ""
         return SymbolRefusal("malformed", what, hint=hint)
     if not _SHAPE.fullmatch(text):
-        return SymbolRefusal("malformed", f"the symbol {symbol!r} does not have the form of one")
+        return SymbolRefusal("malformed", f"the symbol {symbol!r} is malformed")
     return None
 
 
@@ -110,7 +110,7 @@ def _understood(text: str, tables: Classification) -> Instrument | SymbolRefusal
             return verdict
     return SymbolRefusal(
         "unknown",
-        f"nothing tells what {text!r} is",
+        f"{text!r} cannot be classified",
         hint="say the venue (7203.T, AAPL.NASDAQ), separate a pair (PEPE/USDT), or write a rule "
         f"under symbol_classification.symbols.{text}",
     )

@@ -1,4 +1,4 @@
-"""A limiter for users' own loops, with the names it always had."""
+"""Rate limiters for the caller's own loops, under their documented names."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ class RateLimiter:
         self.acquire()
 
     def record_success(self) -> None:
-        """Tell that a call worked: the next failure starts with a short pause again."""
+        """Record a success: the next failure starts with a short pause again."""
         with self._lock:
             self._stats["consecutive_failures"] = 0
 
     def record_failure(self, error: BaseException | None = None) -> None:
-        """Tell that a call failed; nothing passes for a while, or as long as the error says."""
+        """Record a failure: no call passes for a while, or for the ``retry_after`` seconds of the error."""
         self._count("failures")
         self._count("consecutive_failures")
         factor, longest = self._backoff
@@ -109,7 +109,7 @@ class RateLimiter:
 
     @property
     def _limiter(self) -> Limiter:
-        """What counts, now."""
+        """The limiter of the account whose keys are set now."""
         return self._own
 
     def _count(self, name: str) -> None:
@@ -117,7 +117,7 @@ class RateLimiter:
             self._stats[name] += 1
 
 
-# A pause that grows with failures is all that "adaptive" ever meant.
+# "Adaptive" means the pause that grows with failures, which every limiter has.
 AdaptiveRateLimiter = RateLimiter
 
 
@@ -128,7 +128,7 @@ class ProviderRateLimiter(RateLimiter):
     are set now, in all processes.
 
     Args:
-        provider: name or alias; an unknown one may be asked 10 times a minute.
+        provider: name or alias; an unknown one has 10 calls a minute.
         requests_per_second, requests_per_minute, burst_size: in place of the vendor's limits in
             force (rules, ``PROVIDER_RATE_LIMITS``); None for both rates leaves them.
         backoff_factor, max_backoff: see :class:`RateLimiter`.
@@ -161,7 +161,7 @@ class ProviderRateLimiter(RateLimiter):
 
 
 _by_provider: dict[str, RateLimiter] = {}
-# Guards the table above against threads that ask for the same vendor first.
+# Guards the table above against threads that name a vendor for the first time.
 _table_lock = threading.Lock()
 
 
@@ -177,7 +177,13 @@ def get_provider_limiter(provider: str) -> RateLimiter:
 def configure_provider_limits(
     provider: str, requests_per_second: float, requests_per_minute: int, **options: Any
 ) -> None:
-    """Replace a vendor's limiter; ``options`` are further ones of :class:`RateLimiter`."""
+    """Replace a vendor's limiter.
+
+    Args:
+        provider: name or alias.
+        requests_per_second, requests_per_minute: calls allowed; 0 means no such limit.
+        **options: further arguments of :class:`ProviderRateLimiter`.
+    """
     with _table_lock:
         name = canonical_name(provider) or provider
         _by_provider[name] = ProviderRateLimiter(

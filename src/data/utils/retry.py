@@ -1,4 +1,4 @@
-"""Trying users' own calls again, with the names it always had."""
+"""Retries of the caller's own functions, under their documented names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,13 @@ OnRetry = Callable[[int, Exception, float], object]
 def exponential_backoff(
     base_delay: float = 1.0, max_delay: float = 60.0, factor: float = 2.0, jitter: bool = True
 ) -> Iterator[float]:
-    """Yield growing waits in seconds for ever: up to ``max_delay``, and a quarter more by chance."""
+    """Yield growing waits in seconds, without end.
+
+    Args:
+        base_delay, max_delay: first and longest wait.
+        factor: ratio of a wait to the one before.
+        jitter: whether each wait is prolonged by a random part, up to a quarter.
+    """
     clock, delay = SystemClock(), base_delay
     while True:
         yield min(delay, max_delay) * (1 + 0.25 * clock.jitter() * jitter)
@@ -39,12 +45,12 @@ def exponential_backoff(
 
 @dataclass(frozen=True)
 class Backoff:
-    """How often and how long :func:`request_with_backoff` tries.
+    """Attempts and waits of :func:`request_with_backoff`.
 
     Attributes:
         max_attempts: calls at most, the first included.
         base_delay, max_delay: first and longest wait in seconds.
-        exceptions: what is tried again; ``ValueError`` and ``TypeError`` never are.
+        exceptions: errors that are retried; ``ValueError`` and ``TypeError`` never are.
         on_retry: called with the attempt made, its error, and the seconds until the next.
     """
 
@@ -65,10 +71,18 @@ def request_with_backoff(
     *,
     clock: Clock | None = None,
 ) -> T:
-    """Return ``func()``, called again after errors that may pass; the last error is raised.
+    """Return ``func()``, retried after errors that may pass; the last error is raised.
 
-    An error's ``retry_after`` is waited for where it is longer than our own wait, up to
+    An error's ``retry_after`` seconds are waited for where they exceed the usual wait, up to
     ``max_delay``.
+
+    Args:
+        func: called without arguments.
+        max_attempts: calls at most, the first included.
+        base_delay, max_delay: first and longest wait in seconds; waits double, with jitter.
+        exceptions: errors that are retried; ``ValueError`` and ``TypeError`` never are.
+        on_retry: called with the attempt made, its error, and the seconds until the next.
+        clock: waits; tests pass another.
     """
     policy = Backoff(max_attempts, base_delay, max_delay, exceptions, on_retry)
     return _run(func, policy, clock or SystemClock())
@@ -82,7 +96,10 @@ def retry_on_exception(
     *,
     clock: Clock | None = None,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Decorate a function so that it is called again after errors that may pass."""
+    """Decorate a function so that errors that may pass are retried.
+
+    Arguments as of :func:`request_with_backoff`.
+    """
     policy = Backoff(max_attempts, base_delay, max_delay, exceptions)
 
     def decorate(func: Callable[P, T]) -> Callable[P, T]:
@@ -98,7 +115,10 @@ def retry_on_exception(
 def retry_on_rate_limit(
     max_attempts: int = 5, max_delay: float = 300.0, *, clock: Clock | None = None
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Decorate a function so that it is called again when a vendor asks to slow down."""
+    """Decorate a function so that a ``RateLimitedError`` is retried.
+
+    Arguments as of :func:`request_with_backoff`.
+    """
     return retry_on_exception(
         max_attempts, max_delay=max_delay, exceptions=(RateLimitedError,), clock=clock
     )

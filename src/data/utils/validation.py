@@ -63,7 +63,13 @@ class ValidationResult:
     def of(
         cls, df: pd.DataFrame, *, interval: str | None = None, min_data_points: int = 1
     ) -> ValidationResult:
-        """Judge ``df``; ``interval`` is the length of its bars, such as ``"1h"``."""
+        """Check ``df``.
+
+        Args:
+            df: the bars; stamps are a ``timestamp`` column or a ``DatetimeIndex``, naive UTC.
+            interval: length of its bars, such as ``"1h"``; taken from the stamps when None.
+            min_data_points: fewest rows of a valid frame.
+        """
         is_valid, errors = validate_ohlcv_data(df, None, min_data_points, interval=interval)
         score = float(get_data_quality_score(df)["quality_score"])
         stamps, missing = _stamps_of(df), _missing_columns(df, REQUIRED_COLUMNS)
@@ -101,7 +107,7 @@ def validate_ohlcv_data(
         require_volume_data: whether the volume must be there and make sense.
         price_sanity_check, max_price_change_pct: as of :func:`validate_price_consistency`, without
             its bounds of prices.
-        symbol: taken for older callers; the bars themselves tell which week they trade.
+        symbol: accepted for older callers, and not used.
         interval: length of the bars, such as ``"5m"``; taken from the stamps when None.
     """
     if df is None or df.empty:
@@ -134,7 +140,15 @@ def validate_timestamps(
     max_gap_hours: float = 24,
     timezone_aware: bool = False,
 ) -> list[str]:
-    """Return what is wrong with stamps: no times, missing, of the wrong zone, unordered, gaps."""
+    """Return what is wrong with stamps: no times, missing, of the wrong zone, unordered, gaps.
+
+    Args:
+        timestamps: ``datetime64`` values.
+        check_order: whether they must ascend.
+        check_gaps, max_gap_hours: whether a longer step is a gap, and the longest in hours; weekends are
+            left out where no stamp is a Saturday.
+        timezone_aware: whether they must have a time zone.
+    """
     if not pd.api.types.is_datetime64_any_dtype(timestamps.dtype):
         return ["Timestamps must be datetime objects"]
     stamps = pd.DatetimeIndex(timestamps)
@@ -156,7 +170,13 @@ def validate_price_consistency(
     min_price: float = 0.0001,
     max_price: float = 1e6,
 ) -> list[str]:
-    """Return what is wrong with prices: their range, their order in a row, jumps of the close."""
+    """Return what is wrong with prices: their range, their order in a row, jumps of the close.
+
+    Args:
+        df: the bars; of missing columns nothing is checked.
+        max_price_change_pct: largest change from one close to the next, in percent.
+        min_price, max_price: bounds, both inclusive.
+    """
     errors = []
     columns = {name: _numbers(df, name) for name in PRICES if name in df}
     for name, values in columns.items():
@@ -196,7 +216,14 @@ def validate_data_gaps(
     expected_interval: str,
     tolerance_minutes: float = 5,
 ) -> list[str]:
-    """Return whether stamps follow each other by ``expected_interval``, weekends left out."""
+    """Return a sentence where stamps do not follow each other by ``expected_interval``.
+
+    Args:
+        timestamps: ``datetime64`` values, ascending; weekends are left out where no stamp is a
+            Saturday.
+        expected_interval: such as ``"5m"``.
+        tolerance_minutes: how far a step may differ.
+    """
     if parse_interval_to_minutes(expected_interval) is None:
         return [f"Invalid interval format: {expected_interval}"]
     least, most = _step_hours(Timeframe.parse(expected_interval))
@@ -317,7 +344,7 @@ def _milliseconds(stamps: pd.DatetimeIndex) -> Stamps:
 
 
 def _latest_ms(stamps: pd.DatetimeIndex, interval: str | None) -> float:
-    """Return the last plausible stamp; without an interval the usual step tells the timeframe."""
+    """Return the last plausible stamp; without an interval the usual step gives the timeframe."""
     minutes = round(abs(_usual_step(stamps, None)) * 60)
     if interval is not None and parse_interval_to_minutes(interval) is not None:
         timeframe = Timeframe.parse(interval)

@@ -1,4 +1,4 @@
-"""Which stretches of bars are worth having from a vendor's archive of whole months."""
+"""Whole months of bars out of a vendor's archive of files: which ones pay, and their fetching."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SHORTEST_MONTH_MS = 28 * DAY_MS
 
 
 class ArchivePiece(NamedTuple):
-    """A stretch to ask for, and whether it is one whole month of the archive."""
+    """A stretch to fetch, and whether it is one whole month of the archive."""
 
     span: Span
     is_archived: bool
@@ -41,7 +41,7 @@ def pieces(span: Span, timeframe: Timeframe, caps: Capabilities, now_ms: int) ->
         span: stamps ``[start, end)`` in UTC milliseconds; an empty one gives no piece.
         timeframe: length of the bars.
         caps: says how long after its end a month is in the archive, and what a page holds.
-        now_ms: the time of asking; later months are not there yet.
+        now_ms: the time of the request; later months are not there yet.
     """
     parts: list[ArchivePiece] = []
     cursor = span.start
@@ -60,7 +60,8 @@ def chunk_end(
 ) -> int:
     """Return where the first chunk of ``span`` ends, so that no month of the archive is cut.
 
-    It is ``most_ms`` long at most, but for one whole month at its begin.
+    It is ``most_ms`` long at most, but for one whole month at its begin. Other arguments as of
+    :func:`pieces`.
     """
     usual = min(span.start + most_ms, span.end)
     reach = Span(
@@ -105,7 +106,7 @@ _LARGEST = 64 * 1024 * 1024
 
 
 class Archive(Protocol):
-    """What is needed of a vendor that has one."""
+    """The part of a vendor that its archive needs."""
 
     name: str
 
@@ -116,7 +117,7 @@ class Archive(Protocol):
         """Read the lines of the file."""
 
     def send_aside(self, requests: Iterable[HttpRequest]) -> list[HttpResponse]:
-        """Carry requests to the archive, at its own pace."""
+        """Send requests to the archive, within its own limits."""
 
 
 def fetch_month(vendor: Archive, query: FetchQuery) -> tuple[BarTable, int]:
@@ -124,7 +125,7 @@ def fetch_month(vendor: Archive, query: FetchQuery) -> tuple[BarTable, int]:
 
     Raises:
         ResponseFormatError: the file is not what its checksum says, or does not hold every bar of
-            the month: then nothing tells whether the vendor has more of them.
+            the month: then it is unknown whether the vendor has more of them.
         DataError: the archive did not answer, or has no such file.
     """
     url = vendor.month_url(query)

@@ -1,4 +1,4 @@
-"""What every vendor is: declarations, two translations, and machinery around them."""
+"""Base class of all vendors: what a vendor declares, and the machinery that fetches by it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from ..net.sender import Sender
 from ..net.senders import process_sender
 from ..net.status import error_of
 from ..net.vendor_status import VendorStatus
-from .calls import ACTIONS_DOOR, VendorCalls, door_of
+from .calls import ACTIONS_ENDPOINT, EndpointCall, VendorCalls, endpoint_of
 from .credentials import CredentialProvider, Wired
 from .foreign import call_foreign
-from .paging import named
+from .paging import error_context, fetch_pages
 from .raw import (
     RawShape,
     load_frame,
@@ -48,25 +48,25 @@ _PERIOD_DAYS = {"1d": 1, "7d": 7, "1mo": 31, "3mo": 92, "6mo": 183, "1y": 366, "
 class BaseDataDownloader:
     """A vendor of bars.
 
-    A vendor of ours declares the attributes below and says how to ask and what the answer means:
+    A subclass declares the attributes below, builds requests and parses answers:
     :meth:`bars_request`, :meth:`parse_bars`, and :meth:`classify` where its errors need it. It
-    never sends, waits, counts, caches or builds frames; that is done here, once for all.
+    never sends, waits, counts, caches or builds frames; this class does.
 
-    A subclass that overrides :meth:`get_ohlcv` needs none of it: it is asked by that method.
+    A subclass that overrides :meth:`get_ohlcv` needs none of it: it is called by that method.
 
-    Thread-safe: it changes nothing of itself. Keys are looked up again for each question.
+    Thread-safe: an object has no state that requests change. Keys are looked up for each request.
 
     Args:
         credentials: environment name to key; the environment's when left out.
-        base_url: another host that speaks the same, such as a mirror or a proxy.
+        base_url: another host with the same interface, such as a mirror or a proxy.
         sender: carries requests; the process's own when left out.
-        carrier: what carries them in place of the sender's transport.
+        carrier: the transport in place of the sender's.
 
     Attributes:
         name, display_name, aliases: canonical name, name for people, other spellings.
         secrets: environment names of its keys; a tuple lists spellings of one and the same key.
-        requires_api_key: whether it can be asked without them.
-        limits: how often it may be asked.
+        requires_api_key: whether every request needs them.
+        limits: its rate limits.
         capabilities: what it serves.
         default_base_url: scheme and host.
         raw_shape, raw_options: where :meth:`get_ohlcv` puts stamps; the options that it takes.
@@ -107,14 +107,29 @@ class BaseDataDownloader:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.get_provider_name()}>"
 
-    # --- what a vendor says ----------------------------------------------------------------
+    # --- what a vendor overrides -----------------------------------------------------------
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Build the request for one page of ``query``; ``cursor`` is the last page's, if any."""
+        """Build the request for one page of ``query``.
+
+        Args:
+            query: stamps ``[start, end)`` in UTC milliseconds, cut to one page where the vendor
+                declares a bound.
+            cursor: :attr:`BarPage.cursor` of the page before; None for the first.
+
+        Raises:
+            CapabilityError: the vendor does not serve this.
+        """
         raise CapabilityError(f"{self.get_provider_name()} serves no bars")
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read one page. Rows are passed on as sent; an empty answer is an empty page."""
+        """Parse one page. Rows stay as sent, stamps in UTC milliseconds; no rows are an empty page.
+
+        Whatever the reading of an unexpected answer raises becomes a ``ResponseFormatError``.
+
+        Raises:
+            DataError: the answer says that there is nothing, or is about something else.
+        """
         raise CapabilityError(f"{self.get_provider_name()} serves no bars")
 
     def classify(self, response: HttpResponse) -> DataError | None:
@@ -122,10 +137,18 @@ class BaseDataDownloader:
         return error_of(response)
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Ask by :meth:`send` for splits and dividends with an ex-date in ``span``.
+        """Request by :meth:`send` splits and dividends with an ex-date in ``span``.
 
         For vendors that declare ``capabilities.actions`` or ``actions_apart``; callers use
         :meth:`fetch_actions`.
+
+        Args:
+            instrument: the share.
+            span: stamps ``[start, end)`` of session dates, UTC milliseconds.
+            now_ms: time of the request, UTC milliseconds; it becomes ``Action.fetched_at``.
+
+        Raises:
+            DataError: the vendor refused, failed or answered something else.
         """
         return ()
 
@@ -138,14 +161,14 @@ class BaseDataDownloader:
         return instrument.spelling(self.name)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Tell whether bars without trades are sent too, so that a missing one is a hole."""
+        """Tell whether bars without trades are sent too, so that a missing one is a gap."""
         return self.capabilities.dense
 
     def secret(self, name: str) -> str:
         """Return the key that :attr:`secrets` declares under ``name``, its first spelling.
 
-        Empty where it is not needed and not set. It stays the same while one :meth:`fetch`
-        lasts, whatever is set meanwhile.
+        Empty where it is not needed and not set. It stays the same during one :meth:`fetch`,
+        whatever is set meanwhile.
         """
         return self._access.account().keys.get(name, "")
 
@@ -160,64 +183,74 @@ class BaseDataDownloader:
         """Return all bars of ``query`` as received, unchecked, over as many pages as it takes.
 
         Raises:
-            MissingCredentialsError: its key is not set any more; nothing was asked.
-            CapabilityError: this vendor does not serve it; nothing was asked.
+            MissingCredentialsError: its key is not set any more; no request was sent.
+            CapabilityError: this vendor does not serve it; no request was sent.
             NoDataError: it answered, and there is nothing.
-            DataError: it refused, failed, answered something else, or (not asked) failed lately
-                or said lately that it does not know the symbol.
+            DataError: it refused, failed or answered something else; or no request was sent, for
+                it lately failed or did not know the symbol.
         """
-        with self._access.held() as account:
-            return self._calls.fetch(self, account.sender, query, self.base_url)
+        symbol, asset_class = query.instrument.spelling(self.name), query.instrument.asset_class
+        endpoint = endpoint_of(self.capabilities, asset_class, query.timeframe)
+        call = EndpointCall(symbol, endpoint, self.base_url, query.insist)
+        with (
+            self._access.pinned() as account,
+            self._calls.bars_call(account.sender, query, call),
+        ):
+            return fetch_pages(self, query)
 
-    def blame(self, query: FetchQuery, error: DataError) -> None:
-        """Count ``error`` against this vendor: its answer to ``query`` has turned out to be bad.
+    def blame(self, asked: FetchQuery, error: DataError) -> None:
+        """Count ``error`` against this vendor: its answer to ``asked`` turned out to be bad.
 
-        To be called by the thread that fetched it, before it fetches anything else from here.
+        Call it from the thread that fetched the answer, before that fetches anything else here.
         """
-        self._calls.blame(query, error)
+        self._calls.blame(asked, error)
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits and dividends with an ex-date in ``span`` (stamps of session dates).
 
-        Asked like bars: in the name of one account, and not where this failed lately. A vendor
-        that does not say how to ask for them has none.
+        As for bars, one account sends all requests, and none is sent where the endpoint failed
+        lately. A vendor that does not override :meth:`actions_of` has none. Arguments as of that
+        method.
 
         Raises:
-            MissingCredentialsError: its key is not set any more; nothing was asked.
-            CircuitOpenError: it failed or refused lately; nothing was asked.
+            MissingCredentialsError: its key is not set any more; no request was sent.
+            CircuitOpenError: it failed or refused lately; no request was sent.
             DataError: it refused, failed or answered something else.
         """
         if type(self).actions_of is BaseDataDownloader.actions_of:
             return ()
         with (
-            named(self.name, instrument.symbol),
-            self._calls.guarded(self._access, ACTIONS_DOOR, self.base_url),
+            error_context(self.name, instrument.symbol),
+            self._calls.endpoint_call(self._access, ACTIONS_ENDPOINT, self.base_url),
         ):
             return self.actions_of(instrument, span, now_ms)
 
-    def is_shut(self, door: str) -> bool:
-        """Tell whether it failed or refused lately behind ``door``, so that it is not asked now.
+    def is_circuit_open(self, endpoint: str) -> bool:
+        """Tell whether the circuit of ``endpoint`` is open: the vendor failed or refused there lately.
 
         Raises:
             MissingCredentialsError: its key is not set any more.
         """
         look = getattr(self._access.account().sender, "look", None)  # users' senders need have none
-        return look is not None and look(door, self.base_url).shut_s > 0
+        return look is not None and look(endpoint, self.base_url).shut_s > 0
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Carry ``request`` to this vendor within its limits, again where that may help.
+        """Send ``request`` to this vendor within its limits; retry where that may help.
 
         Raises:
             DataError: the last attempt's error.
         """
         sender = self._access.account().sender
         if sender is None:
-            raise CapabilityError(f"{self.get_provider_name()} has nothing to send with")
+            raise CapabilityError(f"{self.get_provider_name()} has no sender")
         return sender.send(request, vendor=self.name, classify=self.classify)
 
-    def visiting(self, door: str, symbol: str) -> AbstractContextManager[None]:
-        """Return a context for asking by :meth:`send` for what :meth:`fetch` does not fetch."""
-        return self._calls.entered(self._access, door, symbol, self.base_url)
+    def guarded_call(self, endpoint: str, symbol: str) -> AbstractContextManager[None]:
+        """Return a context for requests by :meth:`send` of what :meth:`fetch` does not fetch.
+
+        Its end counts for the circuit of the endpoint, and for the symbol.
+        """
+        return self._calls.symbol_call(self._access, endpoint, symbol, self.base_url)
 
     # --- the older interface ---------------------------------------------------------------
 
@@ -277,7 +310,10 @@ class BaseDataDownloader:
     def get_ohlcv_batch(
         self, symbols: Sequence[str], interval: str, start_date: Any, end_date: Any
     ) -> dict[str, pd.DataFrame]:
-        """Return :meth:`get_ohlcv` by symbol; symbols that failed are left out and logged."""
+        """Return frames by symbol, one :meth:`get_ohlcv` after the other.
+
+        Arguments as of that method. Symbols that failed, or gave None, are left out and logged.
+        """
         frames = self.download_multiple_symbols(
             symbols, self.get_ohlcv, interval, start_date, end_date
         )
@@ -294,6 +330,11 @@ class BaseDataDownloader:
         """Return ``download_func(symbol, interval, start_date, end_date)`` by symbol.
 
         Symbols for which it raises are left out and logged.
+
+        Args:
+            symbols: in the order of the calls.
+            download_func: called with symbol, ``interval``, ``start_date`` and ``end_date``.
+            interval, start_date, end_date: passed on unchanged.
         """
         results: dict[str, Any] = {}
         for symbol in symbols:
@@ -307,7 +348,7 @@ class BaseDataDownloader:
         return results
 
     def get_fundamentals(self, symbol: str) -> Any:
-        """Return what this vendor tells of ``symbol`` (its own spelling) as a dict; None for nothing.
+        """Return the profile of ``symbol`` (the vendor's spelling) as a flat dict; None without one.
 
         Raises:
             DataError: it refused or failed.
@@ -322,6 +363,8 @@ class BaseDataDownloader:
     ) -> str:
         """Write ``df`` as ``<directory>/<symbol>_<interval>.csv`` and return the path.
 
+        The folder is made where it is missing; an existing file is replaced.
+
         Raises:
             StorageError: it cannot be written.
         """
@@ -334,7 +377,7 @@ class BaseDataDownloader:
     # --- inside ----------------------------------------------------------------------------
 
     def _direct(self, symbol: str) -> Instrument:
-        """Return ``symbol`` as an instrument of some class we serve: it is the vendor's own word."""
+        """Return an instrument for ``symbol`` in the vendor's spelling, of a class that it serves."""
         classes = sorted(self.capabilities.asset_classes)
         if not classes:
             raise CapabilityError(f"{self.get_provider_name()} serves no bars")
@@ -342,16 +385,16 @@ class BaseDataDownloader:
 
 
 def keys_of(downloader: object) -> tuple[str, ...]:
-    """Return the keys that a downloader asks with now; none where that is not known."""
+    """Return the keys that a downloader sends now; none where that is unknown."""
     if not isinstance(downloader, BaseDataDownloader) or not hasattr(downloader, "_access"):
         return ()
     return () if downloader.lacking else tuple(downloader._access.account().keys.values())
 
 
 def sends_by_machinery(downloader: object) -> bool:
-    """Tell whether a ``get_ohlcv`` that is not ours may pass its request on to ours.
+    """Tell whether a foreign ``get_ohlcv`` may delegate to the machinery of this class.
 
-    What that sends is limited, repeated and counted by its sender.
+    Such requests are limited, retried and counted by its sender.
     """
     if not isinstance(downloader, BaseDataDownloader) or not hasattr(downloader, "_access"):
         return False
@@ -366,10 +409,10 @@ def declared_limits(downloader: object) -> Limits | None:
 
 
 def is_ours(downloader: object) -> bool:
-    """Tell whether ``downloader`` is asked by ``fetch``; anything else by its ``get_ohlcv``.
+    """Tell whether ``downloader`` is called by ``fetch``; any other one by its ``get_ohlcv``.
 
-    True for an instance of :class:`BaseDataDownloader` whose ``get_ohlcv`` nobody has replaced,
-    neither in a subclass nor on the object.
+    True for an instance of :class:`BaseDataDownloader` whose ``get_ohlcv`` is overridden neither
+    in a subclass nor on the object.
     """
     method = getattr(type(downloader), "get_ohlcv", None)
     return method is BaseDataDownloader.get_ohlcv and "get_ohlcv" not in vars(downloader)
@@ -378,37 +421,39 @@ def is_ours(downloader: object) -> bool:
 # --- a downloader's standing with its vendor: limits, circuit, unknown symbols; asks no vendor ------
 
 
-def look_at(
+def status_for(
     downloader: BaseDataDownloader, asset_class: AssetClass, timeframe: Timeframe
 ) -> VendorStatus | None:
-    """Return how the vendor stands for such bars; None where it has no limits of ours.
+    """Return limits and circuit of the vendor for such bars; None without a sender of ours.
 
     Raises:
         MissingCredentialsError: its key is not set any more.
     """
     look = getattr(_sender(downloader), "look", None)  # users' own senders need not have one
-    door = door_of(downloader.capabilities, asset_class, timeframe)
-    status: VendorStatus | None = look(door, downloader.base_url) if look else None
+    endpoint = endpoint_of(downloader.capabilities, asset_class, timeframe)
+    status: VendorStatus | None = look(endpoint, downloader.base_url) if look else None
     return status
 
 
-def reopen(downloader: BaseDataDownloader, door: str) -> None:
-    """Let the next call try a door that is shut; its end decides whether it stays so.
+def reopen(downloader: BaseDataDownloader, endpoint: str) -> None:
+    """Let the next call try an endpoint whose circuit is open; its end decides what follows.
 
     Args:
         downloader: of the vendor.
-        door: as :func:`.visits.door_of` names it, or ``ACTIONS_DOOR``.
+        endpoint: as :func:`.calls.endpoint_of` names it, or ``ACTIONS_ENDPOINT``.
 
     Raises:
         MissingCredentialsError: its key is not set any more.
     """
     again = getattr(_sender(downloader), "reopen", None)
     if again is not None:
-        again(door, downloader.base_url)
+        again(endpoint, downloader.base_url)
 
 
-def unknown_to(downloader: BaseDataDownloader, query: FetchQuery) -> SymbolNotFoundError | None:
-    """Return the error with which the vendor's word is remembered that it does not know a symbol."""
+def unknown_symbol_error(
+    downloader: BaseDataDownloader, query: FetchQuery
+) -> SymbolNotFoundError | None:
+    """Return the remembered error by which the vendor did not know the symbol; None without one."""
     if query.insist:
         return None
     unknown = getattr(_sender(downloader), "unknown_symbol", None)  # not of users' senders

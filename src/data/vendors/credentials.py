@@ -1,4 +1,4 @@
-"""In whose name a vendor is asked: its keys as they stand now, and what sends for that account."""
+"""Credentials of a vendor, looked up for each call, and the sender bound to that account."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Secret = str | tuple[str, ...]
 
 
 class WiredKeys(TypedDict, total=False):
-    """What the composition root hands to a downloader, but for its host."""
+    """Constructor arguments that ``wiring`` gives a downloader, all but its host."""
 
     credentials: Mapping[str, str] | None
     sender: Sender | None
@@ -26,13 +26,13 @@ class WiredKeys(TypedDict, total=False):
 
 
 class Wired(WiredKeys, total=False):
-    """What the composition root hands to a downloader; users leave it out."""
+    """Constructor arguments that ``wiring`` gives a downloader; other callers leave them out."""
 
     base_url: str | None
 
 
 class Keys(dict[str, str]):
-    """Name to key; no text form shows a key, for tracebacks with locals end up anywhere."""
+    """Name to key; no text form shows a key, since tracebacks with locals are logged and shared."""
 
     def __repr__(self) -> str:
         return f"Keys({', '.join(self)})"
@@ -42,14 +42,14 @@ class Keys(dict[str, str]):
 
 @dataclass(frozen=True)
 class VendorCredentials:
-    """One account of a vendor: its keys, and what sends in its name."""
+    """One account of a vendor: its keys, and the sender that carries them."""
 
     keys: Keys = field(repr=False)
     sender: Sender | None
 
 
 class Vendor(Protocol):
-    """What is declared of a vendor's keys."""
+    """The declaration of a vendor's keys."""
 
     name: str
     display_name: str
@@ -60,14 +60,13 @@ class Vendor(Protocol):
 class CredentialProvider:
     """The accounts of one vendor. Thread-safe.
 
-    Keys are looked up for every question: a key that is replaced counts from the next one on, with
-    the limits and circuits of its own account. A question that is under way keeps the key that
-    it began with.
+    Keys are looked up for every call: a key that is replaced counts from the next call on, with
+    the limits and circuits of its own account. A running call keeps the key that it began with.
 
     Args:
         vendor: declares which keys it takes.
         credentials: name to key, looked up at each access.
-        sender: sends for anybody; None where nothing can be sent.
+        sender: bound to no account yet; None where nothing can be sent.
     """
 
     def __init__(
@@ -78,10 +77,10 @@ class CredentialProvider:
         self._is_required = vendor.requires_api_key
         self._credentials = credentials
         self._sender = sender
-        # Replaced as a whole, so threads that come together at worst make the same one twice.
+        # Replaced as a whole, so concurrent threads at worst make the same one twice.
         self._last = VendorCredentials(Keys(), sender)
-        # The account of the question that this thread is asking.
-        self._held = threading.local()
+        # The account of the call that this thread is making.
+        self._pinned = threading.local()
 
     @property
     def lacking(self) -> tuple[str, ...]:
@@ -92,34 +91,34 @@ class CredentialProvider:
 
     @property
     def has_sender(self) -> bool:
-        """Whether there is anything to send with."""
+        """Whether there is a sender."""
         return self._sender is not None
 
     def account(self) -> VendorCredentials:
-        """Return the account that this thread asks for, else the one of this moment.
+        """Return the account of the call that this thread is making, else the current one.
 
         Raises:
             MissingCredentialsError: a key is needed and not there.
         """
-        account: VendorCredentials | None = getattr(self._held, "account", None)
+        account: VendorCredentials | None = getattr(self._pinned, "account", None)
         return account if account is not None else self._now()
 
     @contextmanager
-    def held(self) -> Iterator[VendorCredentials]:
-        """Keep the account of this moment for this thread until the block ends.
+    def pinned(self) -> Iterator[VendorCredentials]:
+        """Pin the current account for this thread until the block ends.
 
-        The block is one question: an answer in it counts as what the block makes of it.
+        The block is one call: an answer in it counts as the outcome of the block.
 
         Raises:
             MissingCredentialsError: a key is needed and not there.
         """
-        outer = getattr(self._held, "account", None)
-        self._held.account = account = self.account()
+        outer = getattr(self._pinned, "account", None)
+        self._pinned.account = account = self.account()
         try:
             with judged(self._name):
                 yield account
         finally:
-            self._held.account = outer
+            self._pinned.account = outer
 
     def _now(self) -> VendorCredentials:
         if lacking := self.lacking:

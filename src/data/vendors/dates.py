@@ -1,4 +1,4 @@
-"""Dates, wall times and numbers as vendors write them, in our terms."""
+"""Parsers of dates, wall times and numbers as vendors write them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def label(value: Any) -> int:
 
 
 def list_of(value: Any) -> list[Any]:
-    """Return a list of rows as it came.
+    """Return ``value`` if it is a list.
 
     Raises:
         TypeError: it is no list; an empty text or mapping is not the same as no rows.
@@ -89,6 +89,11 @@ def stamp_of(text: str, timeframe: Timeframe, zone: ZoneInfo) -> int:
 
     Any day of a week or month names it: vendors take the first, the last, or the last that traded.
 
+    Args:
+        text: ISO 8601; an offset in it is ignored.
+        timeframe: length of the bar.
+        zone: of wall times; daily and longer bars need none.
+
     Raises:
         ValueError: it is neither.
     """
@@ -120,7 +125,7 @@ def seconds_of(span: Span) -> dict[str, int]:
 def without_margin(bars: Iterable[Bar], query: FetchQuery) -> list[Bar]:
     """Drop what came only because whole dates were asked for.
 
-    Rows from other dates are handed on: they show that the answer is not what was asked.
+    Rows of other dates stay: they show that the answer is not what was requested.
     """
     first, last = map(day_ms, _dates(query))
     dates = Span(first, last + DAY_MS)
@@ -139,18 +144,18 @@ def _dates(query: FetchQuery) -> tuple[date, date]:
 
 
 def zone_of(instrument: Instrument) -> ZoneInfo:
-    """Return the zone of a share's wall times; New York's where nobody said what venue it is."""
+    """Return the zone of a share's wall times; New York's where its venue is unknown."""
     return ZoneInfo(NEW_YORK if instrument.calendar == "24/7" else instrument.timezone)
 
 
 @dataclass(frozen=True)
 class ActionReader:
-    """Makes actions of what a vendor tells about one share.
+    """Makes actions out of a vendor's rows about one share.
 
     Attributes:
         instrument: the share.
-        source: the vendor.
-        now_ms: when it was asked.
+        source: canonical name of the vendor.
+        now_ms: time of the request, UTC milliseconds.
         as_paid: whether its dividends are per share as of their own ex-date.
     """
 

@@ -1,4 +1,6 @@
-"""Downloaders by name: the classes of vendors, imported when they are first used, and the factory.
+"""Classes of vendors by name, the documented factory, and the pool of downloaders made by the rules.
+
+A class is imported when it is first used.
 
 Vendors of other packages are named by the entry-point group ``onetape.providers``.
 """
@@ -6,16 +8,25 @@ Vendors of other packages are named by the entry-point group ``onetape.providers
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Any, ClassVar, cast
 
+from ..config.credentials import credentials_for, vendor_credentials
 from ..config.offered import described, known_vendor, offers
-from ..errors import DataError, MissingCredentialsError, MissingExtraError, UnknownProviderError
-from .base import BaseDataDownloader
-from .foreign import call_foreign
-from .registry import SERVED, VENDORS, family_of, load, row_of
+from ..errors import (
+    ConfigError,
+    DataError,
+    MissingCredentialsError,
+    MissingExtraError,
+    UnknownProviderError,
+)
+from ..model.instant import MINUTE_MS
+from ..model.rules import ProviderRules, Rules
+from .base import BaseDataDownloader, is_ours, sends_by_machinery
+from .foreign import OwnSender, call_foreign
+from .registry import SERVED, VENDORS, canonical_vendor, family_of, key_names, load, row_of
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +83,7 @@ def _offered_class(name: str) -> type[BaseDataDownloader]:
     """
     cls = _loaded(name)
     if isinstance(cls, UnknownProviderError):
-        # A new one each time: a raised error keeps the frames of whoever got it.
+        # A new error each time: a raised one keeps the frames of its caller alive.
         raise UnknownProviderError(
             str(cls.args[0]), provider=name, hint=cls.hint
         ) from cls.__cause__
@@ -81,7 +92,7 @@ def _offered_class(name: str) -> type[BaseDataDownloader]:
 
 @lru_cache(64)
 def _loaded(name: str) -> type[BaseDataDownloader] | UnknownProviderError:
-    """Import the class behind a name once; what is wrong with it is logged once and remembered."""
+    """Import the class behind a name once; a failure is logged once and remembered."""
     offer = offers()[name]
     try:
         return _checked(name, call_foreign(offer.load, name))
@@ -111,7 +122,7 @@ def _checked(name: str, cls: Any) -> type[BaseDataDownloader]:
 
 @dataclass(frozen=True)
 class ProviderSpec:
-    """What the factory knows of one vendor."""
+    """Declaration of one vendor, as the factory lists it."""
 
     canonical: str
     display_name: str
@@ -121,7 +132,7 @@ class ProviderSpec:
 
 
 class _Codes(Mapping[str, str]):
-    """Every name and alias to its canonical name; what is installed is looked up when asked."""
+    """Every name and alias to its canonical name; installed packages are looked up at each access."""
 
     def __getitem__(self, code: str) -> str:
         return self._all()[code]
@@ -203,3 +214,187 @@ class DataDownloaderFactory:
         return ProviderSpec(
             cls.name, cls.display_name, cls, aliases_of(cls.name), cls.requires_api_key
         )
+
+
+# --- downloaders made by the rules, and those that cannot be made ------------------------------
+
+
+class DownloaderPool:
+    """Makes downloaders by one set of rules. Not thread-safe by itself: callers hold a lock.
+
+    A downloader that could not be made is not tried again, nor logged again, until one of its keys
+    is set or removed. One that was made here and lacks a key by now is unavailable until the key is
+    back.
+
+    Args:
+        rules: settings of each vendor.
+        factory: returns the class that makes downloaders by name.
+        make_sender: returns the sender of a vendor; None: the process's own.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        factory: Callable[[], type[DataDownloaderFactory]],
+        make_sender: Callable[[str], Any] | None,
+    ) -> None:
+        self._rules = rules
+        self._factory = factory
+        self._make_sender = make_sender
+        self._arguments: dict[str, dict[str, Any]] = {}
+        self._variables: dict[str, frozenset[str]] = {}
+        self._refused: dict[str, tuple[Any, ...]] = {}
+        self._made: list[BaseDataDownloader] = []
+
+    def supply(self, name: str, downloaders: dict[str, Any]) -> Any | None:
+        """Return the downloader of a vendor or alias, or None where none can be made now.
+
+        Args:
+            name: of the vendor.
+            downloaders: existing ones by name; a new one is added under both its names.
+        """
+        code = canonical_vendor(name) or name
+        downloader = downloaders.get(code, downloaders.get(name))
+        if downloader is None:
+            downloader = self._make(code)
+        if downloader is None or self._is_out(downloader):
+            return None
+        downloaders.setdefault(code, downloader)
+        downloaders.setdefault(name, downloader)
+        return downloader
+
+    def variables(self, name: str) -> frozenset[str]:
+        """Return the environment variables that :meth:`supply` reads for a vendor or alias."""
+        code = canonical_vendor(name) or name
+        if code not in self._variables:
+            credentials = self._arguments_for(code).get("credentials")
+            cls = usable_class(code)
+            own = credentials_for(cls.secrets).variables if cls is not None else frozenset()
+            self._variables[code] = own | (
+                credentials.variables if credentials is not None else frozenset()
+            )
+        return self._variables[code]
+
+    def remove_made(self, downloaders: dict[str, Any]) -> None:
+        """Remove from ``downloaders`` those that were made here; others stay."""
+        for name, one in list(downloaders.items()):
+            if any(one is made for made in self._made):
+                del downloaders[name]
+
+    def _is_out(self, downloader: object) -> bool:
+        """Tell whether ``downloader`` was made here and a key that it needs is gone since."""
+        return any(made is downloader and made.lacking for made in self._made)
+
+    def _make(self, code: str) -> Any | None:
+        factory, arguments = self._factory(), self._arguments_for(code)
+        state = (factory, tuple(arguments.get("credentials", ())))
+        if self._refused.get(code) == state:
+            return None
+        made = self._new(code, factory, dict(arguments))
+        if made is None:
+            self._refused[code] = state
+        elif is_ours(made):
+            self._made.append(made)
+        return made
+
+    def _arguments_for(self, code: str) -> dict[str, Any]:
+        if code not in self._arguments:
+            self._arguments[code] = constructor_arguments(self._rules.provider(code))
+        return self._arguments[code]
+
+    def _new(
+        self, code: str, factory: type[DataDownloaderFactory], arguments: dict[str, Any]
+    ) -> Any | None:
+        """Return a new downloader, or None where it cannot be made; why not is logged."""
+        if self._make_sender is not None and family_of(code) in factory.list_providers():
+            try:
+                arguments["sender"] = self._make_sender(code)
+            except (MissingExtraError, UnknownProviderError) as exc:
+                _log.warning("%s cannot be asked: %s", code, exc)
+                return None
+        made = factory.create_downloader(code, **arguments)
+        apply_settling(made, self._rules.provider(code))
+        return made
+
+
+def constructor_arguments(rules: ProviderRules) -> dict[str, Any]:
+    """Return the constructor arguments that the rules set for a vendor."""
+    arguments: dict[str, Any] = {}
+    if rules.base_url:
+        arguments["base_url"] = rules.base_url
+    if key_names(rules.name) or rules.api_key_env:
+        arguments["credentials"] = vendor_credentials(
+            rules.name, rules.api_key_env, rules.secret_key_env, names=own_names(rules.name)
+        )
+    if rules.name == "local":
+        arguments["files"] = dict(rules.options)
+    if rules.name == "ibkr":
+        arguments |= rules.options
+    return arguments
+
+
+def own_names(vendor: str) -> tuple[str, ...]:
+    """Return the names by which another package's vendor asks for its keys."""
+    cls = None if key_names(vendor) else usable_class(vendor)
+    secrets = cls.secrets if cls is not None else ()
+    return tuple(entry if isinstance(entry, str) else entry[0] for entry in secrets)
+
+
+def apply_settling(downloader: Any, rules: ProviderRules) -> None:
+    """Give a downloader of ours the settling time of the rules, where they name one."""
+    if rules.settle_minutes is None or not is_ours(downloader):
+        return
+    assert isinstance(downloader, BaseDataDownloader)
+    settle_ms = round(rules.settle_minutes * MINUTE_MS)
+    downloader.capabilities = replace(downloader.capabilities, settle_ms=settle_ms)
+
+
+def downloader_for(selector: Any, name: str) -> Any | None:
+    """Return the downloader of a selector for a vendor, made where need be; None without one.
+
+    Args:
+        selector: ours, or a user's double of it, which need not be able to make any.
+        name: of the vendor.
+    """
+    downloader = selector.downloaders.get(name)
+    make = getattr(selector, "_initialize_downloader", None)
+    return make(name) if downloader is None and make is not None else downloader
+
+
+def own_sender(selector: Any, name: str, downloader: Any) -> OwnSender | None:
+    """Return the maker of the sender that limits, retries and counts calls of a foreign downloader.
+
+    None where its requests pass through a sender of ours anyway.
+
+    Args:
+        selector: ours, or a user's double of it, which need not have any.
+        name: under which the downloader stands.
+        downloader: asked by its own methods.
+    """
+    make = getattr(selector, "own_sender", None)
+    if make is None or sends_by_machinery(downloader):
+        return None
+    return partial(make, name, downloader)
+
+
+def creation_error(selector: Any, name: str) -> DataError | None:
+    """Return why a selector has no downloader of a vendor; None where it has one, or cannot tell.
+
+    Args:
+        selector: ours, or a user's double of it.
+        name: of the vendor.
+    """
+    try:
+        if not hasattr(selector, "make_sender") or downloader_for(selector, name) is not None:
+            return None
+        if canonical_name(name) is None:
+            return UnknownProviderError("this version does not serve it")
+        cls: Any = downloader_class(name)
+        # The selector only logs the reason: making it once more raises it.
+        arguments = constructor_arguments(selector.parsed_rules.provider(name))
+        if selector.make_sender is not None:
+            arguments["sender"] = selector.make_sender(name)
+        call_foreign(lambda: cls(**arguments), name)
+    except DataError as error:
+        return error
+    return ConfigError("it could not be made")

@@ -1,4 +1,4 @@
-"""The machinery of vendors that serve figures of perpetual futures: pages, checks, frames."""
+"""Figures of perpetual futures (funding, open interest, long/short): pages, checks, frames."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ..net.status import server_time_ms
 from .base import BaseDataDownloader
 from .calls import EndpointCall
 from .foreign import OwnSender, call_own
-from .paging import PAGE_CAP, readable
+from .paging import PAGE_CAP, format_errors
 from .raw import raw_span
 
 if TYPE_CHECKING:
@@ -40,30 +40,38 @@ _FUNDING_STEP_MS = HOUR_MS
 class FiguresDownloader(BaseDataDownloader):
     """A vendor of bars that serves figures of perpetual futures too.
 
-    It declares which and says how to ask and what the answer means; limits, circuits, retries,
-    pages and frames are done here, as for bars. Thread-safe.
+    A subclass declares which, builds requests and parses answers; this class does limits, circuits,
+    retries, pages and frames, as for bars. Thread-safe.
 
     Attributes:
-        figures: what it serves, by the measure's name.
+        figures: how it serves each measure, by the measure's name.
     """
 
     figures: Mapping[str, Served] = {}
 
     def figures_request(self, query: FigureQuery) -> HttpRequest:
-        """Build the request for one page of ``query``."""
+        """Build the request for one page of ``query``.
+
+        Raises:
+            CapabilityError: the vendor does not serve this.
+        """
         raise CapabilityError(f"{self.get_provider_name()} serves no {query.measure}")
 
     def parse_figures(self, response: HttpResponse, query: FigureQuery) -> list[Figure]:
-        """Read one page, exactly as sent."""
+        """Parse one page: rows exactly as sent, in any order.
+
+        Raises:
+            DataError: the answer is about something else.
+        """
         raise CapabilityError(f"{self.get_provider_name()} serves no {query.measure}")
 
     def fetch_figures(self, query: FigureQuery) -> FetchedFigures:
         """Return all rows of ``query``, over as many pages as it takes; there may be none.
 
         Raises:
-            CapabilityError: this vendor does not serve it; nothing was asked.
-            DataError: it refused, failed, answered something else, or (not asked) failed lately
-                or said lately that it does not know the symbol.
+            CapabilityError: this vendor does not serve it; no request was sent.
+            DataError: it refused, failed or answered something else; or no request was sent, for
+                it lately failed or did not know the symbol.
         """
         try:
             served = self._served(query)
@@ -73,8 +81,8 @@ class FiguresDownloader(BaseDataDownloader):
                 symbol, f"{query.measure.name}/{query.period}", request.url, query.insist
             )
             with (
-                self._access.held() as account,
-                self._calls.asking(account.sender, call),
+                self._access.pinned() as account,
+                self._calls.guarded_call(account.sender, call),
             ):
                 return _Collection(self, query, served.page_rows).collect()
         except DataError as exc:
@@ -101,7 +109,10 @@ class FiguresDownloader(BaseDataDownloader):
     def get_open_interest(
         self, symbol: str, period: str, start_date: Any, end_date: Any
     ) -> pd.DataFrame:
-        """Return ``sumOpenInterest`` and ``sumOpenInterestValue``; as :meth:`get_funding_rate`."""
+        """Return ``sumOpenInterest`` and ``sumOpenInterestValue`` every ``period``, such as ``1h``.
+
+        Other arguments, frame and errors as of :meth:`get_funding_rate`.
+        """
         return self._figures(OPEN_INTEREST, symbol, period, start_date, end_date)
 
     def get_long_short_ratio(
@@ -109,7 +120,7 @@ class FiguresDownloader(BaseDataDownloader):
     ) -> pd.DataFrame:
         """Return ``longShortRatio``, ``longAccount``, ``shortAccount`` of all accounts.
 
-        Arguments and errors as for :meth:`get_funding_rate`.
+        Arguments as of :meth:`get_open_interest`, frame and errors of :meth:`get_funding_rate`.
         """
         return self._figures(LONG_SHORT, symbol, period, start_date, end_date)
 
@@ -123,7 +134,7 @@ class FiguresDownloader(BaseDataDownloader):
         return figures_frame(measure, self.fetch_figures(query).rows)
 
     def _served(self, query: FigureQuery) -> Served:
-        """Return how it serves what is asked for.
+        """Return how the vendor serves ``query``.
 
         Raises:
             CapabilityError: it does not, or not for this period, or not so far back.
@@ -145,7 +156,7 @@ class FiguresDownloader(BaseDataDownloader):
 
 
 def served_by(downloader: Any, measure: Measure) -> Served | None:
-    """Return how a downloader, ours or not, serves a measure; None where it does not say."""
+    """Return how a downloader, ours or not, serves a measure; None where it does not declare it."""
     figures = getattr(downloader, "figures", None)
     served = figures.get(measure.name) if isinstance(figures, Mapping) else None
     return served if isinstance(served, Served) else None
@@ -174,19 +185,19 @@ def fetch_figures_of(
     ):
         fetched: FetchedFigures = downloader.fetch_figures(query)
         return fetched
-    door = f"{query.measure.name}/{query.period}"
+    endpoint = f"{query.measure.name}/{query.period}"
     return call_own(
-        lambda: _checked(downloader.fetch_figures(query), name, query), name, door, make_sender
+        lambda: _checked(downloader.fetch_figures(query), name, query), name, endpoint, make_sender
     )
 
 
 def _checked(answer: Any, name: str, query: FigureQuery) -> FetchedFigures:
-    """Return what a downloader that is not ours answered: ascending, unique, within the span.
+    """Return the answer of a foreign downloader: ascending, unique, within the span.
 
     Raises:
         ResponseFormatError: it cannot be read.
     """
-    with readable(name, query.measure.title):
+    with format_errors(name, query.measure.title):
         if not isinstance(answer, FetchedFigures):
             raise ResponseFormatError(
                 f"fetch_figures of {name} returned a {type(answer).__name__}, not FetchedFigures"
@@ -201,7 +212,7 @@ def _checked(answer: Any, name: str, query: FigureQuery) -> FetchedFigures:
 class _Collection:
     """The pages of one query. A full page may be the oldest rows of what was asked or the newest.
 
-    So whatever lies before and behind a full page is asked for again: nobody need know which.
+    So both what lies before a full page and what lies behind it is requested again.
     """
 
     def __init__(self, vendor: FiguresDownloader, query: FigureQuery, page_rows: int) -> None:
@@ -210,7 +221,7 @@ class _Collection:
         self._rows: dict[int, Figure] = {}
 
     def collect(self) -> FetchedFigures:
-        """Ask until no page is full.
+        """Fetch until no page is full.
 
         Raises:
             DataError: the vendor did not answer, or something else than figures of this span.
@@ -240,14 +251,14 @@ class _Collection:
         response = vendor.send(vendor.figures_request(part))
         self._pages, self._requests = self._pages + 1, self._requests + response.requests
         self._now_ms = min(self._now_ms, server_time_ms(response) or self._now_ms)
-        with readable(vendor.name, query.measure.title):
+        with format_errors(vendor.name, query.measure.title):
             parsed = vendor.parse_figures(response, part)
             _check(parsed, vendor.name, query.measure)
         rows = sorted({row.stamp_ms: row for row in parsed if row.stamp_ms in span}.values())
         is_full = len(parsed) >= self._page_rows
         is_elsewhere = 2 * len(rows) < len({row.stamp_ms for row in parsed})
         if self._pages > PAGE_CAP or (is_full and (not rows or is_elsewhere)):
-            raise ResponseFormatError(f"{vendor.name} sends us round in circles")
+            raise ResponseFormatError(f"{vendor.name} sends pages that do not advance")
         return rows, is_full
 
 

@@ -1,4 +1,4 @@
-"""Calling code that is not ours, where anything may be raised."""
+"""Calls to downloaders that a program brings: errors, limits, and bars by their ``get_ohlcv``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LONGEST_QUOTE = 200
 
 
 def call_foreign(call: Callable[[], T], name: str) -> T:
-    """Return what ``call`` returns; whatever it raises becomes an error of our tree.
+    """Return what ``call`` returns; whatever it raises becomes a ``DataError``.
 
     Raises:
         DataError: it raised one of ours; ``provider`` is set to ``name`` where it was not.
@@ -51,15 +51,15 @@ def _quote(exc: Exception) -> str:
 
 
 def masked(text: str) -> str:
-    """Return ``text`` without any key that is known here: others quote them in their errors."""
+    """Return ``text`` without any key of this process: errors of other libraries quote them."""
     return without_keys(text, known_keys().values())
 
 
 class _Tracebacks(logging.Filter):
-    """Masks keys in the tracebacks of records: they end with the texts of others' errors."""
+    """Masks keys in tracebacks of log records: these end with error texts of other libraries."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Write the traceback down as handlers will show it; every record is kept."""
+        """Render the masked traceback into the record; every record is kept."""
         if record.exc_info and not record.exc_text:
             record.exc_text = masked("".join(traceback.format_exception(*record.exc_info)).rstrip())
         return True
@@ -70,19 +70,19 @@ logging.getLogger("onetape.feed").addFilter(_Tracebacks())
 
 
 class OwnSender(Protocol):
-    """Gives what limits, repeats and counts the calls of one downloader of the program's own."""
+    """Makes the sender that limits, retries and counts the calls of one foreign downloader."""
 
     def __call__(self, carrier: Transport) -> Sender:
         """Return a sender that carries by ``carrier``."""
 
 
-def call_own(call: Callable[[], T], name: str, door: str, make_sender: OwnSender | None) -> T:
-    """Return what ``call`` returns, made as a vendor's requests are: limit, retries, circuit.
+def call_own(call: Callable[[], T], name: str, endpoint: str, make_sender: OwnSender | None) -> T:
+    """Return what ``call`` returns, under the limit, retries and circuit of a vendor's request.
 
     Args:
-        call: asks a downloader that is not ours.
+        call: calls the foreign downloader.
         name: of the downloader.
-        door: what it is asked for.
+        endpoint: what it is asked for.
         make_sender: None: it is called once, as it is.
 
     Raises:
@@ -91,14 +91,14 @@ def call_own(call: Callable[[], T], name: str, door: str, make_sender: OwnSender
     if make_sender is None:
         return call_foreign(call, name)
     carrier = _Calling(call, name)
-    request, sender = HttpRequest(f"call://{name}/{door}"), make_sender(carrier)
-    with sender.guard(door, request.url):
+    request, sender = HttpRequest(f"call://{name}/{endpoint}"), make_sender(carrier)
+    with sender.guard(endpoint, request.url):
         sender.send(request, vendor=name, classify=lambda _: carrier.error)
     return carrier.results[-1]
 
 
 class _Calling(Generic[T]):
-    """Carries a request by a call; what comes of it stays here."""
+    """Transport that carries a request by a function call, and keeps its results."""
 
     def __init__(self, call: Callable[[], T], name: str) -> None:
         self._call, self._name = call, name
@@ -106,7 +106,7 @@ class _Calling(Generic[T]):
         self.results: list[T] = []
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Call; an error is one of the answer, so that a plea to slow down is heard."""
+        """Call; an error becomes that of the response, so that a rate limit is obeyed."""
         self.error = None
         try:
             self.results.append(call_foreign(self._call, self._name))
@@ -123,30 +123,30 @@ def fetch_legacy(
 ) -> Fetched:
     """Return the bars of ``downloader.get_ohlcv(symbol, timeframe, start, end)``.
 
-    It is called with naive UTC datetimes, both ends inclusive. Nothing is known about its bars:
-    not their kind (but for the volume, see :func:`kind_of`), not their adjustment, not whether a
-    missing one is a hole.
+    It is called with naive UTC datetimes, both ends inclusive. The kind of its bars is unknown (but
+    for the volume, see :func:`kind_of`), and so are their adjustment and whether a missing bar is a
+    gap.
 
     Args:
         downloader: any object with a ``get_ohlcv``; duck-typed.
-        query: what is wanted.
+        query: the bars wanted.
         name: the vendor's name, for errors and provenance.
-        make_sender: limits, repeats and counts the calls; without it there is one, as it is.
+        make_sender: limits, retries and counts the calls; without it there is one plain call.
 
     Raises:
         NoDataError: it returned None or an empty frame.
         ResponseFormatError: it returned something that holds no bars.
         ForeignError: it raised something of its own.
-        CircuitOpenError: it failed lately; it was not asked.
-        DataError: it raised this, each time that it was asked.
+        CircuitOpenError: it failed lately; it was not called.
+        DataError: it raised this at every attempt.
     """
     symbol = query.instrument.spelling(name)
     start, end = from_ms(query.span.start), from_ms(query.span.end - 1)
-    door = f"bars/{query.instrument.asset_class}/{query.timeframe}"
+    endpoint = f"bars/{query.instrument.asset_class}/{query.timeframe}"
     table = call_own(
         lambda: _table(downloader.get_ohlcv(symbol, query.timeframe.label, start, end)),
         name,
-        door,
+        endpoint,
         make_sender,
     )
     if not len(table):
@@ -165,9 +165,9 @@ def fetch_legacy(
 
 
 def kind_of(downloader: Any, instrument: Instrument, timeframe: Timeframe) -> Kind:
-    """Return the kind of its bars: not known, but that they have no volume may be declared.
+    """Return the kind of its bars: unknown, but that they may be declared to have no volume.
 
-    It is by the volume ``none`` of a kind in its ``capabilities``, where it has any.
+    That is the volume ``none`` of a kind in its ``capabilities``, where it has any.
     """
     capabilities = getattr(downloader, "capabilities", None)
     has_none = (
@@ -178,12 +178,12 @@ def kind_of(downloader: Any, instrument: Instrument, timeframe: Timeframe) -> Ki
 
 
 def _table(answer: Any) -> BarTable:
-    """Read what came back; None and an empty frame are no rows.
+    """Read the returned frame; None and an empty frame are no rows.
 
     Raises:
         ResponseFormatError: it is no frame, or a frame without bars in it.
     """
-    import pandas as pd  # loaded by those who need it
+    import pandas as pd  # such a downloader has loaded it
 
     from ..model.frame import table_of
 

@@ -6,9 +6,8 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from ..errors import (
     NoDataError,
@@ -17,33 +16,23 @@ from ..errors import (
     SymbolNotFoundError,
     TransientError,
 )
-from ..model.fundamentals import FIELDS, WITH_CURRENCY, Fact, Snapshot, Statement, Unit
-from ..model.fundamentals_plain import plain_of
-from ..model.http import HttpRequest, HttpResponse
+from ..model.fundamentals import FIELDS, WITH_CURRENCY, Fact, Snapshot, Statement, Unit, plain_of
 from ..model.instrument import Instrument
-from .fundamentals_table import Ask, Pick, TableAnswer, VendorTable, request_of, table_of
-from .paging import readable
-
-
-class TableVendor(Protocol):
-    """The part of a downloader that asking by a table needs."""
-
-    name: str
-    base_url: str
-
-    def secret(self, name: str) -> str:
-        """Return a key; empty where it is not set."""
-
-    def send(self, request: HttpRequest) -> HttpResponse:
-        """Send a request within the vendor's limits."""
-
-    def visiting(self, door: str, symbol: str) -> AbstractContextManager[None]:
-        """Return the context that holds circuit and account for one question."""
+from .fundamentals_table import (
+    Ask,
+    Pick,
+    TableAnswer,
+    TableVendor,
+    VendorTable,
+    request_of,
+    table_of,
+)
+from .paging import format_errors
 
 
 @dataclass(frozen=True)
 class TableQuestion:
-    """What is asked: about whom, what, and when (UTC milliseconds)."""
+    """A request for fundamentals: instrument, data type, and its time (UTC milliseconds)."""
 
     instrument: Instrument
     data_type: str
@@ -51,20 +40,20 @@ class TableQuestion:
 
     @property
     def symbol(self) -> str:
-        """Our spelling."""
+        """The canonical spelling."""
         return self.instrument.symbol
 
 
 def ask_by_table(downloader: TableVendor, table: VendorTable, question: TableQuestion) -> Snapshot:
-    """Return what a vendor of ours says.
+    """Fetch fundamentals of one data type by the vendor's field table.
 
     Raises:
         DataError: it refused, failed, does not know the symbol or answered about another one.
     """
     spelled = table.spelled(question.instrument)
-    with downloader.visiting(f"fundamentals/{question.data_type}", spelled):
+    with downloader.guarded_call(f"fundamentals/{question.data_type}", spelled):
         bodies = _bodies(downloader, table, question, spelled)
-        with readable(table.vendor, "fundamentals"):
+        with format_errors(table.vendor, "fundamentals"):
             return read(
                 table,
                 VendorAnswers(
@@ -74,12 +63,12 @@ def ask_by_table(downloader: TableVendor, table: VendorTable, question: TableQue
 
 
 def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[str, Any] | None:
-    """Return the profile that a vendor tells, flat, with what each value means under ``_metadata``.
+    """Return the vendor's profile, flat, with unit and period of each value under ``_metadata``.
 
     Args:
-        downloader: of a vendor of ours; of any other nothing is known.
+        downloader: of a vendor of ours; any other has no table.
         symbol: in the vendor's own spelling.
-        now_ms: the time of asking, UTC milliseconds.
+        now_ms: the time of the request, UTC milliseconds.
 
     Raises:
         DataError: it refused or failed.
@@ -99,7 +88,7 @@ def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[
 def _bodies(
     downloader: TableVendor, table: VendorTable, question: TableQuestion, spelled: str
 ) -> dict[Ask, Any]:
-    """Return the answers, one a request; of optional ones those that can be had."""
+    """Return the answers by request; of optional requests those that succeed."""
     bodies: dict[Ask, Any] = {}
     named = table.naming(question.instrument) if table.naming else {}
     needed = {a.ask for a in table.types[question.data_type] if not a.is_optional}
@@ -117,7 +106,7 @@ def _bodies(
 
 # --- from answers to a snapshot --------------------------------------------------------------
 
-# What vendors write where there is nothing.
+# Texts that vendors write for a missing value.
 _NOTHING = frozenset({"", "none", "n/a", "na", "-", "--", "null", "nan", "unknown"})
 # Prices in hundredths: what vendors call them, and the money that a hundred of them make.
 _MINOR = {"GBp": "GBP", "GBX": "GBP", "ZAc": "ZAR", "ZAC": "ZAR", "ILA": "ILS"}
@@ -150,7 +139,7 @@ def read(table: VendorTable, answers: VendorAnswers) -> Snapshot:
 
     Raises:
         SymbolNotFoundError: there is nothing in them.
-        ResponseFormatError: they are about somebody else.
+        ResponseFormatError: they are about another symbol.
         KeyError, IndexError, TypeError, ValueError, AttributeError: they are of another shape.
     """
     sheet = _Sheet(table.vendor)
@@ -177,7 +166,7 @@ def read(table: VendorTable, answers: VendorAnswers) -> Snapshot:
 
 
 class _Sheet:
-    """What the answers have brought so far; of one field the first word counts."""
+    """Facts and statements of the answers so far; of one field the first value counts."""
 
     def __init__(self, vendor: str) -> None:
         self._vendor = vendor
@@ -188,7 +177,7 @@ class _Sheet:
         self.names_symbol = False
 
     def add(self, answer: TableAnswer, body: Any, spelled: str) -> None:
-        """Take in one answer."""
+        """Add one answer."""
         content = at(body, answer.row)
         if content is not None and answer.shape is not None:
             content = answer.shape(content)

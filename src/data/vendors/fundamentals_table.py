@@ -1,4 +1,4 @@
-"""What a vendor's field table is made of: requests, and where in the answers each field stands.
+"""Types of a vendor's field table: requests, and where in the answers each field stands.
 
 A table is data. Paths are keys joined by dots, numbers for places in lists (``results.0.name``).
 Several stand with a bar between them, and the first that leads to a value counts. One that begins
@@ -8,18 +8,19 @@ with ``=`` is no path but the value itself (``=TTM``, ``period|=TTM``).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
 
-from ..model.http import HttpRequest
+from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import SECOND_MS
 from ..model.instrument import AssetClass, Instrument
 from .registry import load, row_of
 
 # Stands in paths and parameters for the vendor's own spelling of the symbol.
 SYMBOL = "{symbol}"
-# Stands in parameters for the time of asking, in Unix seconds.
+# Stands in parameters for the time of the request, in Unix seconds.
 NOW = "{now}"
 
 
@@ -61,19 +62,19 @@ class Pick:
 
 @dataclass(frozen=True)
 class TableAnswer:
-    """One answer, or a part of one: answers with equal requests are asked for once.
+    """One answer, or a part of one: equal requests are sent once.
 
     Attributes:
         ask: the request.
         fields: record field to path or :class:`Pick` in the row.
         row: path to the row in the body; to the list of rows for statements; empty: the body.
         shape: turns the row (or list) into plain mappings first, where the vendor's are not.
-        symbol: path in the body to the vendor's own word on whose answer it is; it is checked. Of a
+        symbol: path in the body to the symbol that the answer names; it is checked. Of a
             list, such as the classes of a company's shares, one must be the one asked for.
-        is_bare: whether that word lacks the exchange's suffix.
+        is_bare: whether that symbol lacks the exchange's suffix.
         currency, period, period_end, filed_at: paths in the row.
         block: name under which the row is kept as sent; empty: it is not.
-        also: names under which programs of old look for something in the block, to its path.
+        also: names that older programs look for in the block, to the path of the value.
         statement: ``income``, ``balance`` or ``cash_flow``: the rows are such statements.
         is_optional: whether the others count where this one is refused or empty.
     """
@@ -114,14 +115,14 @@ class Key:
 
 @dataclass(frozen=True)
 class VendorTable:
-    """All that a vendor is asked for fundamentals, and how its answers are read.
+    """The requests of a vendor's fundamentals, and how its answers are parsed.
 
     Attributes:
         vendor: canonical.
-        asset_classes: whom it knows.
+        asset_classes: classes that it serves.
         types: data type to the answers that serve it.
         keys: the keys it takes; those that are set are sent.
-        markets: of shares, whom it knows: ``US``, ``UK``, ``EU`` and so on; empty: all.
+        markets: of shares, the markets that it serves: ``US``, ``UK``, ``EU`` and so on; empty: all.
         spelling: how it writes an instrument, where not as for bars.
         naming: parameters of every request that name it, where one word does not.
     """
@@ -139,7 +140,7 @@ class VendorTable:
         return self.spelling(instrument) if self.spelling else instrument.spelling(self.vendor)
 
     def objection(self, instrument: Instrument, market: str, data_type: str) -> str:
-        """Return why it cannot be asked, or an empty text."""
+        """Return why the vendor does not serve the request, or an empty text."""
         if data_type not in self.types:
             return f"it does not serve {data_type}"
         if instrument.asset_class not in self.asset_classes:
@@ -151,20 +152,27 @@ class VendorTable:
         return ""
 
 
-class TableAccount(Protocol):
-    """What is needed of a downloader to build a request."""
+class TableVendor(Protocol):
+    """The part of a downloader that requests by a table need."""
 
+    name: str
     base_url: str
 
     def secret(self, name: str) -> str:
-        """Return a key, empty where it is not set."""
+        """Return a key; empty where it is not set."""
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        """Send a request within the vendor's limits."""
+
+    def guarded_call(self, endpoint: str, symbol: str) -> AbstractContextManager[None]:
+        """Return the context that holds circuit and account for one question."""
 
 
 def american(vendor: str, separator: str, preferred: str) -> Callable[[Instrument], str]:
     """Return the spelling of a vendor of American shares; see :func:`.us_equities.share`."""
 
     def spelled(instrument: Instrument) -> str:
-        # Loaded when somebody is asked: what the cache answers needs none of it.
+        # Imported with the first request: an answer out of the cache does not need it.
         from .us_equities import share
 
         return share(instrument, vendor, separator, preferred)
@@ -173,21 +181,29 @@ def american(vendor: str, separator: str, preferred: str) -> Callable[[Instrumen
 
 
 def request_of(
-    table: VendorTable, ask: Ask, spelled: str, account: TableAccount, now_ms: int
+    table: VendorTable, ask: Ask, spelled: str, downloader: TableVendor, now_ms: int
 ) -> HttpRequest:
-    """Build the request for ``ask`` about the symbol that the vendor spells ``spelled``."""
+    """Build the request for ``ask`` about one symbol.
+
+    Args:
+        table: the vendor's table, with the keys to send.
+        ask: path and parameters.
+        spelled: the symbol in the vendor's spelling.
+        downloader: gives host and keys.
+        now_ms: time of the request, UTC milliseconds.
+    """
     now = str(now_ms // SECOND_MS)
     params = {
         name: value.replace(SYMBOL, spelled).replace(NOW, now) if isinstance(value, str) else value
         for name, value in ask.params.items()
     }
     keys = [
-        (key, account.secret(key.secret))
+        (key, downloader.secret(key.secret))
         for key in table.keys
-        if not (key.unless and account.secret(key.unless))
+        if not (key.unless and downloader.secret(key.unless))
     ]
     return HttpRequest(
-        account.base_url + ask.path.replace(SYMBOL, spelled),
+        downloader.base_url + ask.path.replace(SYMBOL, spelled),
         params=params,
         secret_params={key.param: secret for key, secret in keys if secret and key.param},
         secret_headers={

@@ -29,7 +29,7 @@ from ..net.answers import judged
 from ..net.status import server_time_ms
 from .archives import Archive, fetch_month, pieces
 
-# A vendor that always has one more page would keep us for ever.
+# Ends a fetch from a vendor that always has one more page.
 PAGE_CAP = 10_000
 # Pages in a row that may bring no bar that is new; some vendors filter what stands on a page.
 IDLE_PAGES = 3
@@ -41,7 +41,7 @@ UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, Arith
 
 
 class PagedVendor(Protocol):
-    """What the machinery needs of a downloader."""
+    """The part of a downloader that fetching pages needs."""
 
     name: str
     capabilities: Capabilities
@@ -61,10 +61,10 @@ class PagedVendor(Protocol):
 
 @dataclass
 class _Harvest:
-    """What the pages of one query brought so far, and the months from the vendor's archive.
+    """Rows of the pages of one query so far, and of the months from the vendor's archive.
 
-    ``is_out`` says that the archive is not looked into again, ``dated`` that every page came with
-    the vendor's time; whole months need none. ``vendor_now_ms`` is the earliest of these times.
+    ``is_out`` says that the archive is not asked again, ``dated`` that every page carried the
+    vendor's time; whole months need none. ``vendor_now_ms`` is the earliest of these times.
     """
 
     server_now_ms: int
@@ -82,19 +82,19 @@ class _Harvest:
 
     @property
     def way(self) -> str:
-        """How the bars were had where not page by page, and why not more of them so."""
+        """How the bars were fetched where not page by page, and why the archive served no more."""
         had = f"months from its archive: {self.months}" if self.months else ""
         why = f"not from its archive: {self.trouble}" if self.trouble else ""
         return "; ".join(filter(None, (had, why)))
 
     def _with_actions(self, page: BarPage) -> dict[Action, None] | None:
-        """Return the actions so far; None once a page has told nothing about them."""
+        """Return the actions so far; None once a page did not cover them."""
         if self.actions is None or page.actions is None:
             return None
         return self.actions | dict.fromkeys(page.actions)
 
     def add(self, response: HttpResponse, page: BarPage, table: BarTable) -> None:
-        """Take in one page."""
+        """Add one page."""
         self.tables.append(table)
         self.actions = self._with_actions(page)
         self.unit = page.unit or self.unit
@@ -111,17 +111,28 @@ class _Harvest:
 
 
 def fetch_pages(vendor: PagedVendor, query: FetchQuery) -> Fetched:
-    """Ask ``vendor`` for all of ``query``, page by page; rows stay in the order received.
+    """Fetch all of ``query`` from ``vendor``, page by page; rows stay in the order received.
 
     Raises:
-        CapabilityError: it does not serve this; nothing was asked.
+        CapabilityError: it does not serve this; no request was sent.
         NoDataError: it answered, and there is not one row.
         ResponseFormatError: an answer cannot be read, or its pages do not advance.
-        DataError: it could not be asked; ``provider`` and ``symbol`` are set.
+        DataError: it did not answer; ``provider`` and ``symbol`` are set.
     """
-    with named(vendor.name, query.instrument.symbol):
+    with error_context(vendor.name, query.instrument.symbol):
         check_capability(vendor, query)
-        return _fetched(vendor, query, _harvest(vendor, query))
+        harvest, start = _Harvest(query.now_ms), query.span.start
+        while start < query.span.end:
+            rest = replace(query, span=Span(start, query.span.end))
+            first = pieces(rest.span, query.timeframe, vendor.capabilities, query.now_ms)[0]
+            if not first.is_archived or harvest.is_out:
+                end = query.span.end if harvest.is_out else first.span.end
+                start = _follow(vendor, replace(query, span=Span(start, end)), harvest)
+            elif _add_month(vendor, replace(query, span=first.span), harvest):
+                start = first.span.end
+            else:
+                start = _follow(vendor, rest, harvest, until_rows=not harvest.is_out)
+        return _fetched(vendor, query, harvest)
 
 
 def check_capability(vendor: PagedVendor, query: FetchQuery) -> None:
@@ -143,30 +154,15 @@ def check_capability(vendor: PagedVendor, query: FetchQuery) -> None:
         raise CapabilityError(f"{vendor.name} serves {label} bars of the last {depth} days only")
 
 
-def _harvest(vendor: PagedVendor, query: FetchQuery) -> _Harvest:
-    harvest, start = _Harvest(query.now_ms), query.span.start
-    while start < query.span.end:
-        rest = replace(query, span=Span(start, query.span.end))
-        first = pieces(rest.span, query.timeframe, vendor.capabilities, query.now_ms)[0]
-        if not first.is_archived or harvest.is_out:
-            end = query.span.end if harvest.is_out else first.span.end
-            start = _follow(vendor, replace(query, span=Span(start, end)), harvest)
-        elif _is_had(vendor, replace(query, span=first.span), harvest):
-            start = first.span.end
-        else:
-            start = _follow(vendor, rest, harvest, until_rows=not harvest.is_out)
-    return harvest
-
-
-def _is_had(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> bool:
-    """Take a whole month from the vendor's archive; whatever is wrong there, it has pages too."""
+def _add_month(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> bool:
+    """Add a whole month from the vendor's archive; False where it fails, for pages serve it too."""
     try:
-        with judged(vendor.name):  # it may be caught here, and is of the archive all the same
+        with judged(vendor.name):  # caught here, and still counted against the archive
             table, requests = fetch_month(cast("Archive", vendor), query)
     except DataError as exc:
         harvest.trouble = str(exc.args[0])
         harvest.troubles += 1
-        # Before a listing there are no files: it is worth another look behind it, and no more.
+        # Before a listing there are no files: one more month is tried behind it, and no more.
         harvest.is_out = not isinstance(exc, SymbolNotFoundError) or harvest.troubles > 1
         return False
     harvest.tables.append(table)
@@ -178,42 +174,40 @@ def _is_had(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> bool:
 def _follow(
     vendor: PagedVendor, query: FetchQuery, harvest: _Harvest, *, until_rows: bool = False
 ) -> int:
-    """Take in the pages of a stretch, or those up to the first rows; return where they end."""
+    """Add the pages of a stretch, or those up to the first rows; return the stamp where they end.
+
+    Cursors and stamps are followed to the last page of each window that the vendor allows.
+
+    Raises:
+        ResponseFormatError: the pages do not advance, or have no end.
+    """
     days = vendor.capabilities.page_days.get(query.timeframe.label, 0)
     for window in windows(query.span, query.timeframe, days=days):
-        for response, page, table in _pages(vendor, replace(query, span=window)):
+        requested: set[tuple[int, str | None]] = set()
+        progress = _Progress(vendor.name, replace(query, span=window))
+        start, cursor = window.start, _FIRST_PAGE
+        while start < window.end:
+            requested.add((start, cursor))
+            part = replace(query, span=Span(start, window.end))
+            response = vendor.send(vendor.bars_request(part, cursor))
+            page, table = read_page(vendor, response, part)
+            progress.check(page, table)
             harvest.add(response, page, table)
             if len(harvest.tables) > PAGE_CAP:
                 raise ResponseFormatError(f"{vendor.name} has more than {PAGE_CAP} pages for this")
             if until_rows and page.bars and page.next_ms is not None:
                 return page.next_ms
+            if page.cursor is None and page.next_ms is None:
+                break
+            following = start if page.next_ms is None else page.next_ms
+            if (following, page.cursor) in requested or following < start:
+                raise ResponseFormatError(f"{vendor.name} sends pages that do not advance")
+            start, cursor = following, page.cursor
     return query.span.end
 
 
-def _pages(
-    vendor: PagedVendor, query: FetchQuery
-) -> Iterator[tuple[HttpResponse, BarPage, BarTable]]:
-    """Follow cursors and stamps until the vendor says that this was the last page."""
-    requested: set[tuple[int, str | None]] = set()
-    progress = _Progress(vendor.name, query)
-    start, cursor = query.span.start, _FIRST_PAGE
-    while start < query.span.end:
-        requested.add((start, cursor))
-        part = replace(query, span=Span(start, query.span.end))
-        response = vendor.send(vendor.bars_request(part, cursor))
-        page, table = read_page(vendor, response, part)
-        progress.check(page, table)
-        yield response, page, table
-        if page.cursor is None and page.next_ms is None:
-            return
-        following = start if page.next_ms is None else page.next_ms
-        if (following, page.cursor) in requested or following < start:
-            raise ResponseFormatError(f"{vendor.name} sends us round in circles")
-        start, cursor = following, page.cursor
-
-
 class _Progress:
-    """Sees to it that pages go on only while they bring bars of the range that are new."""
+    """Ends a fetch whose pages bring no new bars of the range."""
 
     def __init__(self, vendor: str, query: FetchQuery) -> None:
         self._vendor = vendor
@@ -240,20 +234,18 @@ class _Progress:
         self._seen = np.union1d(self._seen, stamps)
         self._idle = 0 if len(self._seen) > before else self._idle + 1
         if self._idle > IDLE_PAGES:
-            raise ResponseFormatError(
-                f"{self._vendor} sends page after page with no bar that is new"
-            )
+            raise ResponseFormatError(f"{self._vendor} sends page after page without a new bar")
 
 
 def read_page(
     vendor: PagedVendor, response: HttpResponse, query: FetchQuery
 ) -> tuple[BarPage, BarTable]:
-    """Read one answer; whatever its shape, only our errors come out.
+    """Parse one answer; whatever its shape, only a ``DataError`` is raised.
 
     Raises:
-        DataError: the answer says no, or cannot be read.
+        DataError: the answer is an error, or cannot be parsed.
     """
-    with readable(vendor.name, "bars"):
+    with format_errors(vendor.name, "bars"):
         page = vendor.parse_bars(response, query)
         if not isinstance(page.cursor, str | None):
             raise TypeError(f"the next page is a {type(page.cursor).__name__}")
@@ -261,8 +253,8 @@ def read_page(
 
 
 @contextmanager
-def named(vendor: str, symbol: str) -> Iterator[None]:
-    """Say in an error of ours who was asked for what, where it does not say so itself."""
+def error_context(vendor: str, symbol: str) -> Iterator[None]:
+    """Set ``provider`` and ``symbol`` of a ``DataError`` that the block raises, where they are unset."""
     try:
         yield
     except DataError as exc:
@@ -272,8 +264,8 @@ def named(vendor: str, symbol: str) -> Iterator[None]:
 
 
 @contextmanager
-def readable(vendor: str, what: str) -> Iterator[None]:
-    """Turn what reading an answer of another shape raises into an error of ours.
+def format_errors(vendor: str, what: str) -> Iterator[None]:
+    """Turn what parsing an answer of another shape raises into a ``ResponseFormatError``.
 
     Raises:
         ResponseFormatError: the answer is no ``what``.
@@ -288,22 +280,22 @@ def readable(vendor: str, what: str) -> Iterator[None]:
         ) from exc
 
 
-def check_symbol(vendor: str, spelling: str, named: object) -> None:
+def check_symbol(vendor: str, asked: str, named: object) -> None:
     """Refuse an answer about another symbol; one that names none passes. Case does not matter.
 
     Args:
         vendor: canonical name.
-        spelling: the symbol asked for, in the vendor's spelling.
+        asked: the symbol asked for, in the vendor's spelling.
         named: the symbol that the answer names; None or empty where it names none.
 
     Raises:
         ResponseFormatError: the two differ.
     """
-    if named and str(named).upper() != spelling.upper():
-        raise ResponseFormatError(f"{vendor} answered about {str(named)[:40]!r}, not {spelling!r}")
+    if named and str(named).upper() != asked.upper():
+        raise ResponseFormatError(f"{vendor} answered about {str(named)[:40]!r}, not {asked!r}")
 
 
-def about(vendor: str, spelling: str, rows: Sequence[Any], name: str) -> list[Any]:
+def rows_about(vendor: str, spelling: str, rows: Sequence[Any], name: str) -> list[Any]:
     """Return the rows that name ``spelling`` under ``name``; those of other symbols are left out.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a vendor's own ``get_ohlcv`` takes and returns, for those who call it directly."""
+"""Arguments and frames of a vendor's own ``get_ohlcv``, for direct callers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VALUE_COLUMNS = (*PRICES, "volume", "adj_close")
 
 
 def raw_span(start: Any, end: Any) -> Span:
-    """Return the stamps from ``start`` to ``end``, both inclusive.
+    """Return the stamps (UTC milliseconds) from ``start`` to ``end``, both inclusive.
 
     Datetimes are instants (naive means UTC); dates, also as ``YYYY-MM-DD``, are whole days.
 
@@ -61,7 +61,7 @@ def _parsed(text: str, which: str) -> date:
 
 @dataclass(frozen=True)
 class RawOptions:
-    """What a direct caller may say beside the range.
+    """Options of a direct call beside the range.
 
     Attributes:
         adjustment: of prices; None means what the vendor declares.
@@ -97,7 +97,7 @@ def raw_frame(table: BarTable, span: Span, shape: RawShape) -> pd.DataFrame:
         span: stamps wanted.
         shape: ``column`` puts the stamps into a ``timestamp`` column, ``index`` into the index.
     """
-    from ..model.frame import build_frame  # pandas is loaded for those who need it
+    from ..model.frame import build_frame  # loads pandas: only direct callers need it
 
     has_price = ~np.logical_and.reduce([np.isnan(column) for column in table.values()[:4]])
     tidy = merge(BarTable.empty(), table.take(has_price))

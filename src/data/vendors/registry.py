@@ -1,13 +1,13 @@
-"""The vendors: one row each, with everything that is asked of a vendor before its folder is loaded.
+"""The vendors: one row each, with all facts that are needed before a vendor's folder is loaded.
 
-This module imports nothing of the package, so every floor may read it; what a row names by a path
-is imported by :func:`load` when it is used.
+This module imports nothing of the package, so every floor may read it; :func:`load` imports what a
+row names by a path.
 
 A rule file may name vendors that this version does not serve: it keeps loading, and they are never
 candidates. The names stay reserved: bars are kept under them, so a name must always mean the same
 supplier. Vendors of other packages have names of their own (``config.offered``).
 
-A family stands for many suppliers that are asked in one and the same way; each of its members is a
+A family stands for many suppliers that share one interface; each of its members is a
 vendor of its own, named ``family:member``, such as ``ccxt:kraken``.
 """
 
@@ -33,9 +33,9 @@ class VendorRow(NamedTuple):
         no_fundamentals: why it has none, where that is known.
         stream: path of its stream.
         package: module of its SDK, which the extra of the vendor's name installs.
-        package_use: what that package is good for, for people.
+        package_use: the use of that package, for people.
         no_volume: asset classes whose bars come without volume, beside those that have none anywhere.
-        by_id: whether it is asked by an identifier that means one asset, not by letters.
+        by_id: whether requests name an identifier that means one asset, not a ticker.
         is_family: whether its members are vendors.
     """
 
@@ -200,7 +200,7 @@ def key_names(name: str) -> tuple[str, ...]:
 def canonical_vendor(name: str) -> str | None:
     """Return the canonical name of a vendor or alias (case does not matter), or None.
 
-    Whether a family has such a member is for the family to say, when it is asked.
+    Whether a family has such a member is checked when its class is loaded.
     """
     text = name.strip().lower()
     family, colon, member = text.partition(":")

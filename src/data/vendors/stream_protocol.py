@@ -1,7 +1,7 @@
-"""What a vendor's stream file declares: addresses, texts to send, and what frames mean.
+"""Interface of a vendor's stream: address, texts to send, and the parsing of frames.
 
-A protocol is pure: no socket, no clock, no thread. The runner sends what it says and hands it what
-comes in.
+A protocol is pure: no socket, no clock, no thread. The runner of the connection sends its texts and
+passes it the frames received.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from ..model.stream import (
 )
 from ..model.timeframe import Timeframe
 
-# What `json.loads` comes to in the end, without what it does before and after.
+# The core of `json.loads`, without its checks before and after.
 _scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _INF = float("inf")
 
 
 @dataclass(frozen=True)
 class StreamTraits:
-    """What is known of a vendor's stream.
+    """Declared properties of a vendor's stream.
 
     Attributes:
         timeframes: our label to its own spelling; those it streams bars of. Empty: it streams
@@ -82,7 +82,7 @@ class StreamProtocol(Protocol):
         """Return the kind of its bars."""
 
     def opened(self) -> Sequence[StreamEvent]:
-        """Return what to do when a connection is open: ``Ready``, or what to send first."""
+        """Return the events of an opened connection: ``Ready``, or a text to send first."""
 
     def subscribe(self, topics: Sequence[Topic]) -> str:
         """Return the text that subscribes to ``topics``, at most ``traits.batch`` of them."""
@@ -91,19 +91,19 @@ class StreamProtocol(Protocol):
         """Return the text that ends subscriptions."""
 
     def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
-        """Return what a frame says: at least one event, whatever it holds; never raises."""
+        """Return the events of a frame, at least one, whatever it holds; never raises."""
 
 
 def understood(
     frame: str | bytes, read: Callable[[Any], Sequence[StreamEvent]]
 ) -> Sequence[StreamEvent]:
-    """Return what ``read`` makes of a frame of JSON; what it stumbles over is ``Unreadable``."""
+    """Return the events that ``read`` makes of a frame of JSON; ``Unreadable`` where it fails."""
     try:
         message = _parsed(frame)
     except (ValueError, RecursionError) as error:
         return [Unreadable(f"a frame is no JSON ({type(error).__name__})")]
     try:
-        return read(message) or [Unreadable("a message that says nothing known")]
+        return read(message) or [Unreadable("a message of no known type")]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         return [Unreadable(f"a message of another form ({type(error).__name__})")]
 
@@ -121,7 +121,7 @@ def _parsed(frame: str | bytes) -> Any:
             end = -1
         if end == len(frame):
             return message
-    # With blanks around it, in bytes, or no JSON at all: the long way knows.
+    # Blanks around it, bytes, or no JSON at all.
     return json.loads(frame)
 
 
@@ -139,18 +139,24 @@ def spelled(
 
 
 def bar_of(stamp_ms: int, values: Iterable[Any], *, is_closed: bool = True) -> LiveBar:
-    """Return a bar of open, high, low, close and volume, numbers or texts."""
+    """Return a bar of ``values``: open, high, low, close and volume, numbers or texts.
+
+    Raises:
+        ValueError, TypeError: a value is no number, or there are not five.
+    """
     o, h, low, c, volume = map(float, values)
     return LiveBar(stamp_ms, o, h, low, c, volume, is_closed)
 
 
 def seen(topic: Topic, bar: LiveBar) -> StreamEvent:
-    """Return the event of a bar, which is unreadable where no bar can be so."""
-    return BarSeen(topic, bar) if is_sound(bar) else Unreadable(f"{topic}: no bar can be so")
+    """Return the event of a bar, ``Unreadable`` where its values are impossible."""
+    return (
+        BarSeen(topic, bar) if is_sound(bar) else Unreadable(f"{topic}: a bar of impossible values")
+    )
 
 
 def key_of(credentials: Mapping[str, str] | None, name: str, title: str) -> str:
-    """Return a key that a stream cannot do without.
+    """Return a key that a stream requires.
 
     Raises:
         MissingCredentialsError: it is not set.

@@ -1,4 +1,4 @@
-"""What vendors of American shares have in common: spellings, session dates, ex-dates."""
+"""Shared by vendors of American shares: spellings, session dates, splits and dividends."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def dividend(day: str, cash: Any) -> Action:
 
 
 def stamped(actions: Iterable[Action], vendor: str, now_ms: int) -> list[Action]:
-    """Return the actions with their source and the time of asking."""
+    """Return the actions with their source and the time of the request."""
     return [replace(action, source=vendor, fetched_at=now_ms) for action in actions]
 
 
@@ -96,11 +96,11 @@ def ask_actions(
     """Return the actions with an ex-date in ``span``, over as many pages as it takes.
 
     Args:
-        vendor: whom to ask.
+        vendor: sends the requests.
         first: the request for the first page.
-        read: what an answer says: its actions, and the request for the next page, if any.
+        read: parses an answer: its actions, and the request for the next page, if any.
         span: stamps of session dates.
-        now_ms: the time of asking.
+        now_ms: the time of the request, UTC milliseconds.
 
     Raises:
         ResponseFormatError: an answer cannot be read, or there is no end of them.

@@ -12,7 +12,7 @@ from ...model.health import Health
 from ...model.query import BarsQuery
 from ...model.rules import Rule
 from ...model.series import SeriesKey
-from ...vendors.base import is_ours, look_at
+from ...vendors.base import is_ours, status_for
 from ..derive.sources import SourceTimeframes
 from ..selection.candidates import Candidate, Route
 from ..selection.exclusions import differences, unasked
@@ -76,7 +76,7 @@ def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> Way:
     if candidate.capabilities is not None:
         depth = candidate.capabilities.depth_days.get(query.timeframe.label)
     if is_ours(candidate.downloader):
-        status = look_at(candidate.downloader, query.instrument.asset_class, query.timeframe)
+        status = status_for(candidate.downloader, query.instrument.asset_class, query.timeframe)
         health = status.health(query.now_ms) if status is not None else health
     return Way(
         candidate.name,

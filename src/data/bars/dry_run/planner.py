@@ -117,11 +117,11 @@ class _FakeSelector:
     def _initialize_downloader(self, name: str) -> Any | None:
         """Return the stand-in of a vendor; None where the vendor cannot be made."""
         # Imported here: an answer from the cache needs no vendor and no HTTP library.
-        from ...vendors.pool import supplied
+        from ...vendors.factory import downloader_for
         from .vendors import stand_in
 
         self._run.is_routed = True
-        real = supplied(self._selector, name)
+        real = downloader_for(self._selector, name)
         if real is not None and name not in self.downloaders:
             self.downloaders[name] = stand_in(name, real, self._run)
         return self.downloaders.get(name)

@@ -33,8 +33,8 @@ from ...model.span import Span
 from ...model.texts import duration
 from ...model.timeframe import Timeframe
 from ...net.vendor_status import VendorStatus
-from ...vendors.base import BaseDataDownloader, is_ours, look_at, unknown_to
-from ...vendors.calls import ACTIONS_DOOR
+from ...vendors.base import BaseDataDownloader, is_ours, status_for, unknown_symbol_error
+from ...vendors.calls import ACTIONS_ENDPOINT
 from ...vendors.paging import check_capability
 from ..fetch.plan import archive_requests, cost_of, requests_for
 from ..fetch.state import FetchState
@@ -77,9 +77,9 @@ class FakeVendor(BaseDataDownloader):
         """Return the vendor's name of it; raises as the vendor does."""
         return self._real.spelled(instrument)
 
-    def is_shut(self, door: str) -> bool:
+    def is_circuit_open(self, endpoint: str) -> bool:
         """Return what the vendor returns."""
-        return self._real.is_shut(door)
+        return self._real.is_circuit_open(endpoint)
 
     def fetch(self, query: FetchQuery) -> Fetched:
         """Answer what the vendor would answer if it has every bar.
@@ -122,7 +122,7 @@ class FakeVendor(BaseDataDownloader):
         Raises:
             CircuitOpenError: the vendor is not asked for them now.
         """
-        if self.is_shut(ACTIONS_DOOR):
+        if self.is_circuit_open(ACTIONS_ENDPOINT):
             raise CircuitOpenError(f"{self._as} is not asked for {_ACTIONS} now")
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
         self._note(query, self.capabilities.action_requests, what=_ACTIONS)
@@ -138,7 +138,7 @@ class FakeVendor(BaseDataDownloader):
         requests = requests_for(self.capabilities, span, work.grid, query.now_ms)
         cost = cost_of(self._real, query)
         status = self._status(timeframe)
-        if error := unknown_to(self._real, query):
+        if error := unknown_symbol_error(self._real, query):
             return VendorOffer(name, span, 0, cost, trouble=str(error.args[0]))
         if status is None:
             return VendorOffer(name, span, requests, cost)
@@ -156,7 +156,7 @@ class FakeVendor(BaseDataDownloader):
 
     def _status(self, timeframe: Timeframe) -> VendorStatus | None:
         """Return how the vendor stands before this dry run; None where it has no limits of ours."""
-        return look_at(self._real, self._run.query.instrument.asset_class, timeframe)
+        return status_for(self._real, self._run.query.instrument.asset_class, timeframe)
 
     def _send(self, query: FetchQuery, requests: int) -> None:
         """Note the requests as far as the limits let them pass after those of this run so far.
@@ -168,7 +168,7 @@ class FakeVendor(BaseDataDownloader):
         if query.timeframe not in self._statuses:
             self._statuses[query.timeframe] = self._status(query.timeframe)
         status, wait_s = self._statuses[query.timeframe], 0.0
-        error: DataError | None = unknown_to(self._real, query)
+        error: DataError | None = unknown_symbol_error(self._real, query)
         if error is None and status is not None and status.shut_s > 0:
             error = CircuitOpenError(f"{self._as} is {status.health(query.now_ms).state}")
         if error is not None:

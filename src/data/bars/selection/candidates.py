@@ -115,13 +115,13 @@ class Candidate:
         Raises:
             ConfigError: its key is not set any more.
         """
-        from ...vendors.calls import door_of
+        from ...vendors.calls import endpoint_of
 
         if self.capabilities is None:
             return False
         frame = self.conversion.source if self.conversion else timeframe
-        door = door_of(self.downloader.capabilities, instrument.asset_class, frame)
-        return bool(self.downloader.is_shut(door))
+        endpoint = endpoint_of(self.downloader.capabilities, instrument.asset_class, frame)
+        return bool(self.downloader.is_circuit_open(endpoint))
 
     def kind(self, instrument: Instrument, timeframe: Timeframe) -> Kind:
         """Return the kind of its bars; unknown for a downloader that is not ours."""
@@ -227,9 +227,9 @@ def candidates_of(selector: Selector, query: BarsQuery) -> list[Candidate]:
 
 
 def _unusable(selector: Selector, name: str, query: BarsQuery) -> UnknownProviderError:
-    from ...vendors.pool import not_made
+    from ...vendors.factory import creation_error
 
-    error = not_made(selector, name)
+    error = creation_error(selector, name)
     return UnknownProviderError(
         f"provider {name!r} cannot be used for {query}" + (f": {error.args[0]}" if error else ""),
         provider=name,
@@ -241,9 +241,9 @@ def _unusable(selector: Selector, name: str, query: BarsQuery) -> UnknownProvide
 def _candidate(selector: Selector, name: str, timeframe: Timeframe) -> Candidate | None:
     # Imported here: an answer from the cache needs no vendor and no HTTP library.
     from ...vendors.base import is_ours
-    from ...vendors.pool import own_sender, supplied
+    from ...vendors.factory import downloader_for, own_sender
 
-    downloader = supplied(selector, name)
+    downloader = downloader_for(selector, name)
     if downloader is None:
         return None
     if is_ours(downloader):

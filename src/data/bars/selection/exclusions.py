@@ -113,9 +113,9 @@ def _reason(selector: ProviderSelector, query: BarsQuery, name: str, named: tupl
 
 def _lack(selector: Any, name: str) -> str:
     """Return why a vendor that the rules name cannot be made."""
-    from ...vendors.pool import not_made
+    from ...vendors.factory import creation_error
 
-    error = not_made(selector, name)
+    error = creation_error(selector, name)
     if error is None:
         return SWITCHED_OFF
     return f"no key: {error.hint}" if isinstance(error, MissingCredentialsError) else str(error)

@@ -41,47 +41,6 @@ from ..us_equities import (
 # The free plan serves the consolidated tape of what is older than a quarter of an hour; a request
 # for a newer minute is refused as a whole (2025-12).
 _BEHIND_MS = 16 * MINUTE_MS
-
-
-def asked_of(query: FetchQuery) -> Span:
-    """Return the labels to ask for.
-
-    Raises:
-        CapabilityError: they are too new, or days that begin at another hour than ours.
-        NoDataError: no day begins in the span.
-    """
-    is_stock, span = query.instrument.asset_class == "stock", query.span
-    if not query.timeframe.is_intraday:
-        if not is_stock:
-            raise CapabilityError("Alpaca's days of crypto begin at midnight in New York")
-        days = days_of(span)
-        span = Span(midnight_ms(days.start), midnight_ms(days.end))
-    newest = query.now_ms - _BEHIND_MS if is_stock else span.end
-    span = Span(span.start, min(span.end, newest))
-    if span.is_empty:
-        raise CapabilityError("Alpaca's stock bars of the last 16 minutes need a paid plan")
-    return span
-
-
-def read_bar(row: Mapping[str, Any], *, is_day: bool) -> Bar:
-    """Read one row; days are labelled with midnight in New York."""
-    label = parse_iso(row["t"])
-    values = (number(row[name]) for name in "ohlcv")
-    return Bar(session_ms(label) if is_day else label, *values)
-
-
-def read_actions(actions: Mapping[str, Any]) -> Iterator[Action]:
-    """Read corporate actions by type; a stock dividend changes the price as a split does."""
-    for row in (*actions.get("forward_splits", ()), *actions.get("reverse_splits", ())):
-        yield split(row["ex_date"], row["new_rate"], row["old_rate"])
-    for row in actions.get("stock_dividends", ()):
-        yield split(row["ex_date"], round(1 + amount(row["rate"]), 10), 1)
-    for row in actions.get("cash_dividends", ()):
-        yield dividend(row["ex_date"], row["rate"])
-
-
-# --- the vendor -------------------------------------------------------------------------
-
 _PAGE = 10_000
 _TYPES = "cash_dividend,forward_split,reverse_split,stock_dividend"
 # Actions are filed under the day they are processed: dividends under the day they are paid.
@@ -150,7 +109,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Ask for one symbol; both ends filter the open and are inclusive."""
-        span = asked_of(query)
+        span = requested_labels(query)
         params: dict[str, str | int] = {
             "symbols": self.spelled(query.instrument),
             "timeframe": self.capabilities.timeframes[query.timeframe.label],
@@ -166,7 +125,14 @@ class AlpacaDataDownloader(BaseDataDownloader):
         return self._request(path, params, cursor)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read rows by symbol; where there are none the symbol is absent."""
+        """Read rows by symbol; where there are none the symbol is absent.
+
+        ::
+
+            {"bars": {"AAPL": [{"t": "2024-03-01T05:00:00Z", "o": 179.55, "h": 180.53,
+                                "l": 177.38, "c": 179.66, "v": 73563082, "n": 911077, "vw": 179.19}]},
+             "next_page_token": null, "currency": "USD"}
+        """
         body, symbol = response.json(), self.spelled(query.instrument)
         if body["bars"] and symbol not in body["bars"]:
             raise ValueError(f"bars of {', '.join(body['bars'])[:40]}")
@@ -225,3 +191,40 @@ class AlpacaDataDownloader(BaseDataDownloader):
         }
         paged = {**params, "page_token": token} if token else params
         return HttpRequest(f"{self.base_url}/{path}", paged, secret_headers=keys)
+
+
+def requested_labels(query: FetchQuery) -> Span:
+    """Return the labels to ask for.
+
+    Raises:
+        CapabilityError: they are too new, or days that begin at another hour than ours.
+        NoDataError: no day begins in the span.
+    """
+    is_stock, span = query.instrument.asset_class == "stock", query.span
+    if not query.timeframe.is_intraday:
+        if not is_stock:
+            raise CapabilityError("Alpaca's days of crypto begin at midnight in New York")
+        days = days_of(span)
+        span = Span(midnight_ms(days.start), midnight_ms(days.end))
+    newest = query.now_ms - _BEHIND_MS if is_stock else span.end
+    span = Span(span.start, min(span.end, newest))
+    if span.is_empty:
+        raise CapabilityError("Alpaca's stock bars of the last 16 minutes need a paid plan")
+    return span
+
+
+def read_bar(row: Mapping[str, Any], *, is_day: bool) -> Bar:
+    """Read one row; days are labelled with midnight in New York."""
+    label = parse_iso(row["t"])
+    values = (number(row[name]) for name in "ohlcv")
+    return Bar(session_ms(label) if is_day else label, *values)
+
+
+def read_actions(actions: Mapping[str, Any]) -> Iterator[Action]:
+    """Read corporate actions by type; a stock dividend changes the price as a split does."""
+    for row in (*actions.get("forward_splits", ()), *actions.get("reverse_splits", ())):
+        yield split(row["ex_date"], row["new_rate"], row["old_rate"])
+    for row in actions.get("stock_dividends", ()):
+        yield split(row["ex_date"], round(1 + amount(row["rate"]), 10), 1)
+    for row in actions.get("cash_dividends", ()):
+        yield dividend(row["ex_date"], row["rate"])

@@ -1,4 +1,4 @@
-"""Alpaca's stream of minutes of American shares: the tape of IEX for everybody, SIP by plan."""
+"""Alpaca's stream of minutes of American shares: the tape of IEX on every plan, SIP on paid ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ..stream_protocol import StreamTraits, bar_of, key_of, seen, spelled, under
 # 402: wrong key; 405: too many symbols; 409: not in the plan; 400 and 410: a mistake of ours.
 _FINAL = frozenset({400, 402, 405, 409, 410})
 _TOO_MANY = 406
-# A connection that died without a word holds the only place there is for about so long.
+# A connection that was lost without a close still occupies the only one allowed for so long.
 _HELD_S = 90.0
 _HEARD = frozenset({"t", "q", "d", "s", "l", "c", "x", "i", "n"})
 
@@ -51,7 +51,7 @@ class AlpacaStream:
     traits: ClassVar[StreamTraits] = StreamTraits(
         timeframes={"1m": "bars"},
         asset_classes=frozenset({"stock"}),
-        # One connection at a time is allowed; who hammers is answered 429.
+        # One connection at a time is allowed; too many attempts are answered with 429.
         connects=Limits(per_minute=10, burst=2),
         topics=30_000,
         batch=500,

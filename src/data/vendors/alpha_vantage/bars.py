@@ -34,7 +34,7 @@ from ...model.span import Span
 from ...net.status import error_of
 from ..base import BaseDataDownloader, Wired
 from ..dates import NEW_YORK, ActionReader, number, stamp_of, within, zone_named
-from ..paging import check_symbol, readable
+from ..paging import check_symbol, format_errors
 from ..registry import VENDORS
 
 _PRICES = ("open", "high", "low", "close")
@@ -45,8 +45,129 @@ _ZONES = {"US/Eastern": NEW_YORK}
 _FIRST_MONTH = date(2000, 1, 1)
 _PREMIUM = re.compile(r"premium (endpoint|feature|function)", re.IGNORECASE)
 _TOO_MUCH = re.compile(r"rate limit|call frequency|(calls|requests) per|per second", re.IGNORECASE)
-
 Row = Mapping[str, Any]
+_DAYS = {"1d": "DAILY", "1w": "WEEKLY", "1M": "MONTHLY"}
+_FUNCTIONS = {"stock": "TIME_SERIES", "forex": "FX", "crypto": "DIGITAL_CURRENCY"}
+# A quote of a symbol that it does not know.
+_NO_QUOTE: dict[str, Any] = {"Global Quote": {}}
+# "compact" holds the last 100 bars; those of currencies have six in a week.
+_COMPACT_MS = 110 * DAY_MS
+
+
+class AlphaVantageDataDownloader(BaseDataDownloader):
+    """Bars, splits and dividends of Alpha Vantage, prices as traded.
+
+    Args:
+        api_key: goes before the environment's.
+        **wired: see :class:`BaseDataDownloader`.
+    """
+
+    name = "alpha_vantage"
+    display_name = "Alpha Vantage"
+    aliases = VENDORS["alpha_vantage"].aliases
+    secrets = VENDORS["alpha_vantage"].keys
+    requires_api_key = True
+    limits = Limits(per_minute=5, per_day=25, burst=1)  # of a free key
+    default_base_url = "https://www.alphavantage.co"
+    capabilities = Capabilities(
+        asset_classes=frozenset({"stock", "forex", "crypto"}),
+        # No hours: whether they count from the open or the clock has changed over the years.
+        timeframes={label: f"{label[:-1]}min" for label in ("1m", "5m", "15m", "30m")} | _DAYS,
+        kinds={
+            "stock": Kind("regular", "session", "consolidated", volume="shares"),
+            "forex": Kind("24h", "clock", "aggregate", volume="none"),
+            "crypto": Kind("24h", "clock", "aggregate", volume="base"),
+        },
+        adjustment="raw",
+        settle_ms=18 * HOUR_MS,  # a free key sees a session on the evening of its day
+        actions_apart=True,
+        action_requests=2,
+        # Minutes of these go back some days only, and cannot be asked for by date.
+        only=dict.fromkeys(("forex", "crypto"), frozenset(_DAYS)),
+    )
+
+    def __init__(self, api_key: str | None = None, **wired: Unpack[Wired]) -> None:
+        if api_key:
+            wired["credentials"] = {"ALPHA_VANTAGE_API_KEY": api_key}
+        super().__init__(**wired)
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Ask for a month of minutes, or for all days there are: no range can be named."""
+        instrument, timeframe = query.instrument, query.timeframe
+        theirs = self.capabilities.timeframes[timeframe.label]
+        params: dict[str, str] = {"function": f"{_FUNCTIONS[instrument.asset_class]}_{theirs}"}
+        params |= self._named(instrument)
+        if timeframe.is_intraday:
+            params |= {
+                "function": "TIME_SERIES_INTRADAY",
+                "interval": theirs,
+                "month": month_of(query.span.start),
+                "outputsize": "full",
+                "adjusted": "false",
+                "extended_hours": "false",
+            }
+        elif timeframe.label == "1d" and instrument.asset_class != "crypto":
+            is_recent = query.span.start > query.now_ms - _COMPACT_MS
+            params["outputsize"] = "compact" if is_recent else "full"
+        return self._request(params)
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read a series by date; bars beside the span are cut, for no range can be requested.
+
+        Minutes, days of currencies and coins alike; values are texts::
+
+            {"Meta Data": {"2. Symbol": "IBM", "5. Time Zone": "US/Eastern"},
+             "Time Series (Daily)": {"2024-03-01": {"1. open": "185.49", "2. high": "188.38",
+               "3. low": "185.18", "4. close": "188.20", "5. volume": "4018354"}}}
+        """
+        bars, unit = read_series(response, query)
+        inside = [bar for bar in bars if bar.stamp_ms in query.span]
+        following = month_after(query.span.start) if query.timeframe.is_intraday else None
+        if following is not None and following >= query.span.end:
+            following = None
+        return BarPage(inside, unit=unit, next_ms=following)
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Read the sentence that comes in place of data, with status 200."""
+        error = error_of(response)
+        if (
+            error is not None or response.body[:1] != b"{"
+        ):  # CSV, or HTML that is told as such later
+            return error
+        body = response.json()
+        if body == _NO_QUOTE:
+            return SymbolNotFoundError(f"{self.display_name} has nothing under this symbol")
+        texts = [body.get(key) for key in ("Error Message", "Information", "Note")]
+        sentence = next((text for text in texts if isinstance(text, str)), None)
+        return None if sentence is None else error_of_sentence(sentence, "Error Message" in body)
+
+    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
+        """Return splits and dividends with an ex-date in ``span``: two requests."""
+        actions: list[Action] = []
+        for function in ("SPLITS", "DIVIDENDS"):
+            request = self._request({"function": function, **self._named(instrument)})
+            answer = self.send(request)
+            with format_errors(self.name, "actions"):
+                body = answer.json()
+                check_symbol(self.name, instrument.spelling(self.name), body.get("symbol"))
+                actions += read_actions(body["data"], instrument, now_ms)
+        return within(actions, span)
+
+    def _named(self, instrument: Instrument) -> dict[str, str]:
+        """Return the parameters that name an instrument."""
+        name = instrument.spelling(self.name)
+        first, dash, second = name.partition("-")
+        if instrument.asset_class == "stock":
+            return {"symbol": name}
+        if not dash:
+            raise CapabilityError(f"{self.display_name} takes pairs such as BTC-USD, not {name}")
+        if instrument.asset_class == "forex":
+            return {"from_symbol": first, "to_symbol": second}
+        return {"symbol": first, "market": second}
+
+    def _request(self, params: dict[str, str]) -> HttpRequest:
+        secret = {"apikey": self.secret("ALPHA_VANTAGE_API_KEY")}
+        return HttpRequest(f"{self.base_url}/query", params=params, secret_params=secret)
 
 
 def read_series(response: HttpResponse, query: FetchQuery) -> tuple[Sequence[Bar], str]:
@@ -67,7 +188,7 @@ def read_series(response: HttpResponse, query: FetchQuery) -> tuple[Sequence[Bar
     series = body[max(name for name in body if "Time Series" in name)]
     rows = [(label, _named(row)) for label, row in series.items()]
     if not rows and not meta:
-        raise ValueError("a series of nothing, without a word on what it is of")
+        raise ValueError("an empty series without metadata")
     at = zone_named(_ZONES.get(zone, zone))
     bars = [_bar(label, row, query, at) for label, row in rows]
     return bars, meta.get("Market Code", "")
@@ -132,15 +253,15 @@ def _bar(label: str, row: Row, query: FetchQuery, zone: ZoneInfo) -> Bar:
     return Bar(stamp_of(label, query.timeframe, zone), *prices, *more)
 
 
-def meaning_of(sentence: str, is_error: bool) -> DataError:
-    """Return the error that a sentence stands for; sentences quote keys, so they are not told."""
+def error_of_sentence(sentence: str, is_error: bool) -> DataError:
+    """Return the error that a sentence stands for; sentences quote keys, so no error repeats them."""
     if "apikey" in sentence or "demo" in sentence:
         return AuthenticationError(
-            "Alpha Vantage does not take the key", hint="check that it is set and valid"
+            "Alpha Vantage does not accept the key", hint="check that it is set and valid"
         )
     if is_error:  # the same one for a parameter that it does not like
         return SymbolNotFoundError("Alpha Vantage calls this an invalid call: an unknown symbol?")
-    if "outputsize" in sentence:  # of this range alone: the last 100 days are there for everybody
+    if "outputsize" in sentence:  # of this range alone: every plan has the last 100 days
         return CapabilityError("Alpha Vantage serves this key the last 100 bars only")
     if _PREMIUM.search(sentence):
         return EntitlementError("Alpha Vantage", hint="the plan of this key does not include it")
@@ -150,122 +271,3 @@ def meaning_of(sentence: str, is_error: bool) -> DataError:
             "Alpha Vantage counts too many requests", 3600.0 if is_spent else 60.0
         )
     return ResponseFormatError("Alpha Vantage answered a sentence in place of data")
-
-
-# --- the vendor -------------------------------------------------------------------------
-
-_DAYS = {"1d": "DAILY", "1w": "WEEKLY", "1M": "MONTHLY"}
-_FUNCTIONS = {"stock": "TIME_SERIES", "forex": "FX", "crypto": "DIGITAL_CURRENCY"}
-# A quote of a symbol that it does not know.
-_NO_QUOTE: dict[str, Any] = {"Global Quote": {}}
-# "compact" holds the last 100 bars; those of currencies have six in a week.
-_COMPACT_MS = 110 * DAY_MS
-
-
-class AlphaVantageDataDownloader(BaseDataDownloader):
-    """Bars, splits and dividends of Alpha Vantage, prices as traded.
-
-    Args:
-        api_key: goes before the environment's.
-        **wired: see :class:`BaseDataDownloader`.
-    """
-
-    name = "alpha_vantage"
-    display_name = "Alpha Vantage"
-    aliases = VENDORS["alpha_vantage"].aliases
-    secrets = VENDORS["alpha_vantage"].keys
-    requires_api_key = True
-    limits = Limits(per_minute=5, per_day=25, burst=1)  # of a free key
-    default_base_url = "https://www.alphavantage.co"
-    capabilities = Capabilities(
-        asset_classes=frozenset({"stock", "forex", "crypto"}),
-        # No hours: whether they count from the open or the clock has changed over the years.
-        timeframes={label: f"{label[:-1]}min" for label in ("1m", "5m", "15m", "30m")} | _DAYS,
-        kinds={
-            "stock": Kind("regular", "session", "consolidated", volume="shares"),
-            "forex": Kind("24h", "clock", "aggregate", volume="none"),
-            "crypto": Kind("24h", "clock", "aggregate", volume="base"),
-        },
-        adjustment="raw",
-        settle_ms=18 * HOUR_MS,  # a free key sees a session on the evening of its day
-        actions_apart=True,
-        action_requests=2,
-        # Minutes of these go back some days only, and cannot be asked for by date.
-        only=dict.fromkeys(("forex", "crypto"), frozenset(_DAYS)),
-    )
-
-    def __init__(self, api_key: str | None = None, **wired: Unpack[Wired]) -> None:
-        if api_key:
-            wired["credentials"] = {"ALPHA_VANTAGE_API_KEY": api_key}
-        super().__init__(**wired)
-
-    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Ask for a month of minutes, or for all days there are: no range can be named."""
-        instrument, frame = query.instrument, query.timeframe
-        theirs = self.capabilities.timeframes[frame.label]
-        params: dict[str, str] = {"function": f"{_FUNCTIONS[instrument.asset_class]}_{theirs}"}
-        params |= self._named(instrument)
-        if frame.is_intraday:
-            params |= {
-                "function": "TIME_SERIES_INTRADAY",
-                "interval": theirs,
-                "month": month_of(query.span.start),
-                "outputsize": "full",
-                "adjusted": "false",
-                "extended_hours": "false",
-            }
-        elif frame.label == "1d" and instrument.asset_class != "crypto":
-            is_recent = query.span.start > query.now_ms - _COMPACT_MS
-            params["outputsize"] = "compact" if is_recent else "full"
-        return self._request(params)
-
-    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read a series by date; bars beside the span came because no range can be asked for."""
-        bars, unit = read_series(response, query)
-        inside = [bar for bar in bars if bar.stamp_ms in query.span]
-        following = month_after(query.span.start) if query.timeframe.is_intraday else None
-        if following is not None and following >= query.span.end:
-            following = None
-        return BarPage(inside, unit=unit, next_ms=following)
-
-    def classify(self, response: HttpResponse) -> DataError | None:
-        """Read the sentence that comes in place of data, with status 200."""
-        error = error_of(response)
-        if (
-            error is not None or response.body[:1] != b"{"
-        ):  # CSV, or HTML that is told as such later
-            return error
-        body = response.json()
-        if body == _NO_QUOTE:
-            return SymbolNotFoundError(f"{self.display_name} has nothing under this symbol")
-        texts = [body.get(key) for key in ("Error Message", "Information", "Note")]
-        sentence = next((text for text in texts if isinstance(text, str)), None)
-        return None if sentence is None else meaning_of(sentence, "Error Message" in body)
-
-    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
-        """Return splits and dividends with an ex-date in ``span``: two requests."""
-        actions: list[Action] = []
-        for function in ("SPLITS", "DIVIDENDS"):
-            request = self._request({"function": function, **self._named(instrument)})
-            answer = self.send(request)
-            with readable(self.name, "actions"):
-                body = answer.json()
-                check_symbol(self.name, instrument.spelling(self.name), body.get("symbol"))
-                actions += read_actions(body["data"], instrument, now_ms)
-        return within(actions, span)
-
-    def _named(self, instrument: Instrument) -> dict[str, str]:
-        """Return the parameters that name an instrument."""
-        name = instrument.spelling(self.name)
-        first, dash, second = name.partition("-")
-        if instrument.asset_class == "stock":
-            return {"symbol": name}
-        if not dash:
-            raise CapabilityError(f"{self.display_name} takes pairs such as BTC-USD, not {name}")
-        if instrument.asset_class == "forex":
-            return {"from_symbol": first, "to_symbol": second}
-        return {"symbol": first, "market": second}
-
-    def _request(self, params: dict[str, str]) -> HttpRequest:
-        secret = {"apikey": self.secret("ALPHA_VANTAGE_API_KEY")}
-        return HttpRequest(f"{self.base_url}/query", params=params, secret_params=secret)

@@ -31,7 +31,7 @@ from ...net.status import error_of, retry_after_s
 from ..credentials import Wired
 from ..dates import label, number
 from ..figures import FiguresDownloader
-from ..paging import readable
+from ..paging import format_errors
 from ..registry import VENDORS
 
 _PAGE = 1000
@@ -138,7 +138,13 @@ class BinanceDataDownloader(FiguresDownloader):
         )
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read ``[open ms, open, high, low, close, volume, close ms, ...]`` rows; all are texts."""
+        """Read rows of 12 values, oldest first; prices and volumes are texts.
+
+        ::
+
+            [[1709251200000, "61130.99", "61322.00", "61050.01", "61241.90", "1034.85",
+              1709254799999, "63320341.2", 47123, "521.4", "31904213.8", "0"]]
+        """
         rows = response.json()
         if not isinstance(rows, list):
             raise ResponseFormatError(f"klines are a {type(rows).__name__}, not a list")
@@ -179,13 +185,13 @@ class BinanceDataDownloader(FiguresDownloader):
 
         Stamps are milliseconds until 2024, microseconds since.
         """
-        with readable(self.name, "bars"):
+        with format_errors(self.name, "bars"):
             rows = (line.split(",") for line in lines if line and not line.startswith("open_time"))
             bars = [Bar(milliseconds(int(r[0])), *map(number, r[1:6])) for r in rows]
             return BarTable.from_bars(bars)
 
     def send_aside(self, requests: Iterable[HttpRequest]) -> list[HttpResponse]:
-        """Carry requests to the archive; it has limits and a circuit of its own.
+        """Send requests to the archive, which has limits and a circuit of its own.
 
         Raises:
             DataError: one of them was not answered; the others were not sent.
@@ -215,7 +221,7 @@ class BinanceDataDownloader(FiguresDownloader):
             path = f"{'dapi' if is_inverse else 'fapi'}/v1/klines"
             params: dict[str, str | int] = {"symbol": name, "interval": "1d", "limit": 1}
             try:
-                with self.visiting(path, name):
+                with self.guarded_call(path, name):
                     requests = self.send(HttpRequest(f"{host}/{path}", params)).requests
             except SymbolNotFoundError:
                 return Derivative("", requests)

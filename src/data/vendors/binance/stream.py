@@ -49,7 +49,7 @@ class BinanceStream:
         topics=200,
         batch=50,
         spacing_s=0.3,
-        # It pings every 20 s; a minute without one means that nobody is there.
+        # It pings every 20 s; a minute without one means that the connection is dead.
         beat_s=60.0,
         quiet_s=60.0,
         lifetime_s=86_400.0,
@@ -74,7 +74,7 @@ class BinanceStream:
         return Kind("24h", "clock", self.name, instrument.quote or "", "base")
 
     def opened(self) -> Sequence[StreamEvent]:
-        """Be ready at once: nobody has to log in."""
+        """Be ready at once: there is no login."""
         return [Ready()]
 
     def subscribe(self, topics: Sequence[Topic]) -> str:
@@ -153,6 +153,6 @@ def _other(message: dict[str, Any], data: dict[str, Any]) -> Sequence[StreamEven
         return [StreamRefusal(f"it refuses: {str(text)[:200]}")]
     if "result" in message:
         return [Subscribed()]
-    # A stream that nobody asked this connection for, or one without an event name.
+    # A stream that this connection did not subscribe to, or one without an event name.
     kind = data.get("e") or ("bookTicker" if "A" in data and "B" in data else "")
     return [Heard(str(kind))] if kind else []

@@ -55,66 +55,12 @@ _ERRORS: dict[str, type[DataError]] = {
     "ExchangeError": CapabilityError,
 }
 
-
-def error_said(response: HttpResponse, exchange: str) -> DataError | None:
-    """Return the error that ccxt made of an answer of ``exchange``, else what its status says."""
-    names = response.headers.get(ERROR_HEADER, "").split()
-    if not names:
-        return error_of(response)
-    kind = next((_ERRORS[name] for name in names if name in _ERRORS), CapabilityError)
-    message = f"{exchange} refused, by ccxt's word {names[0]}"
-    if kind is RateLimitedError:
-        return RateLimitedError(message, retry_after_s(response))
-    # ccxt calls whoever answers a status that it does not expect "not available".
-    by_status = error_of(response) if issubclass(kind, TransientError) else None
-    return by_status or kind(message)
-
-
-# --- what the exchanges that ccxt speaks to serve, as far as it can be told without asking them
-
 # Where ccxt knows no bound; every exchange answers so many.
 USUAL_PAGE = 100
 # Exchanges that answer their newest bars whatever is asked for: how many.
 _NEWEST_ONLY = {"kraken": 720}
 # ccxt counts what a request costs in an exchange's own units; this is modest for all of them.
 _MOST_A_SECOND = 5.0
-
-
-def limits_of(facts: ExchangeFacts) -> Limits:
-    """Return how often an exchange may be asked."""
-    pace = SECOND_MS / facts.pace_ms if facts.pace_ms else _MOST_A_SECOND
-    return Limits(per_second=min(pace, _MOST_A_SECOND), burst=2)
-
-
-def capabilities_of(exchange: str, facts: ExchangeFacts) -> Capabilities:
-    """Return what an exchange serves; a timeframe that reaches back less than a day is left out."""
-    steps = {label: step for label in facts.timeframes if (step := _step_ms(label))}
-    newest = _NEWEST_ONLY.get(exchange)
-    depth = {label: newest * step // DAY_MS for label, step in steps.items()} if newest else {}
-    return Capabilities(
-        asset_classes=frozenset({"crypto"}),
-        timeframes={label: label for label in steps if depth.get(label, 1)},
-        page_bars=facts.page_bars or USUAL_PAGE,
-        depth_days={label: days for label, days in depth.items() if days},
-        kinds={"crypto": Kind("24h", "clock", venue=exchange, volume="base")},
-        dense=False,
-    )
-
-
-def _step_ms(label: str) -> int | None:
-    """Return the length of a bar; None where it is none of ours, or longer than a day."""
-    try:
-        timeframe = Timeframe.parse(label)
-    except BadTimeframeError:
-        return None
-    return (
-        timeframe.step_ms
-        if timeframe.label == label and (timeframe.is_intraday or label == "1d")
-        else None
-    )
-
-
-# --- the vendor -------------------------------------------------------------------------
 
 
 class CCXTDataDownloader(BaseDataDownloader):
@@ -184,15 +130,18 @@ class CCXTDataDownloader(BaseDataDownloader):
         return HttpRequest(f"{self.base_url}/{self.exchange}/bars", params)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read ``[open ms, open, high, low, close, volume]`` rows; no rows are not yet the end."""
+        """Read ccxt's rows; a page without rows is not yet the end.
+
+        ``[[1709251200000, 61130.99, 61322.0, 61050.01, 61241.9, 1034.85]]``: open in UTC
+        milliseconds, open, high, low, close, volume in the base coin.
+        """
         rows, step = response.json(), query.timeframe.step_ms or DAY_MS
         bars = [Bar(label(r[0]), *map(number, r[1:6])) for r in list_of(rows)]
         odd = bars[0].stamp_ms if bars else 0
         # Days from another hour on are another kind; single stamps in between are off the grid.
         if all(bar.stamp_ms % step and not bar.stamp_ms % MINUTE_MS for bar in bars) and bars:
             raise KindMismatchError(
-                f"{self.name} begins its {query.timeframe} bars at another time than UTC's: "
-                f"{iso(odd)}"
+                f"{self.name} has {query.timeframe} bars off the UTC grid, the first at {iso(odd)}"
             )
         if bars and min(bar.stamp_ms for bar in bars) >= query.span.end:
             raise CapabilityError(
@@ -208,7 +157,7 @@ class CCXTDataDownloader(BaseDataDownloader):
 
     def classify(self, response: HttpResponse) -> DataError | None:
         """Name the error that ccxt made of the answer, else what its status says."""
-        return error_said(response, self.display_name)
+        return error_of_answer(response, self.display_name)
 
     def _symbol(self, instrument: Instrument) -> str:
         """Return a pair as ccxt writes it, whatever the exchange; a user's own spelling first."""
@@ -225,6 +174,54 @@ class CCXTDataDownloader(BaseDataDownloader):
     def _bars_to(query: FetchQuery) -> int:
         step = query.timeframe.step_ms or DAY_MS
         return max(1, -(-(query.span.end - max(0, query.span.start)) // step))
+
+
+def error_of_answer(response: HttpResponse, exchange: str) -> DataError | None:
+    """Return the error that ccxt made of an answer of ``exchange``, else what its status says."""
+    names = response.headers.get(ERROR_HEADER, "").split()
+    if not names:
+        return error_of(response)
+    kind = next((_ERRORS[name] for name in names if name in _ERRORS), CapabilityError)
+    message = f"{exchange} refused, by ccxt's word {names[0]}"
+    if kind is RateLimitedError:
+        return RateLimitedError(message, retry_after_s(response))
+    # ccxt calls an exchange "not available" that answers any status it does not expect.
+    by_status = error_of(response) if issubclass(kind, TransientError) else None
+    return by_status or kind(message)
+
+
+def limits_of(facts: ExchangeFacts) -> Limits:
+    """Return how often an exchange may be asked."""
+    pace = SECOND_MS / facts.pace_ms if facts.pace_ms else _MOST_A_SECOND
+    return Limits(per_second=min(pace, _MOST_A_SECOND), burst=2)
+
+
+def capabilities_of(exchange: str, facts: ExchangeFacts) -> Capabilities:
+    """Return what an exchange serves; a timeframe that reaches back less than a day is left out."""
+    steps = {label: step for label in facts.timeframes if (step := _step_ms(label))}
+    newest = _NEWEST_ONLY.get(exchange)
+    depth = {label: newest * step // DAY_MS for label, step in steps.items()} if newest else {}
+    return Capabilities(
+        asset_classes=frozenset({"crypto"}),
+        timeframes={label: label for label in steps if depth.get(label, 1)},
+        page_bars=facts.page_bars or USUAL_PAGE,
+        depth_days={label: days for label, days in depth.items() if days},
+        kinds={"crypto": Kind("24h", "clock", venue=exchange, volume="base")},
+        dense=False,
+    )
+
+
+def _step_ms(label: str) -> int | None:
+    """Return the length of a bar; None where it is none of ours, or longer than a day."""
+    try:
+        timeframe = Timeframe.parse(label)
+    except BadTimeframeError:
+        return None
+    return (
+        timeframe.step_ms
+        if timeframe.label == label and (timeframe.is_intraday or label == "1d")
+        else None
+    )
 
 
 @lru_cache(256)

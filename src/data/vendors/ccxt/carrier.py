@@ -68,7 +68,7 @@ def facts_of(exchange: str) -> ExchangeFacts:
     """
     made = _new_exchange(exchange)
     if made.has.get("fetchOHLCV") is not True:
-        raise UnknownProviderError(f"{exchange} tells ccxt no bars", provider=f"ccxt:{exchange}")
+        raise UnknownProviderError(f"{exchange} has no bars in ccxt", provider=f"ccxt:{exchange}")
     spot = (made.features or {}).get("spot") or {}
     page = (spot.get("fetchOHLCV") or {}).get("limit") or 0
     served = tuple(label for label, theirs in (made.timeframes or {}).items() if theirs)

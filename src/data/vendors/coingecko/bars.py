@@ -1,6 +1,6 @@
 """CoinGecko: averages over the world's venues, in many currencies, without volume.
 
-Without a key of a paid plan it tells the last day by half hours and the last 30 days by four hours.
+Without a key of a paid plan it serves the last day by half hours and the last 30 days by four hours.
 What it sends for longer ranges (bars of four days, days counted back from now) is not asked for.
 """
 
@@ -57,92 +57,10 @@ CURRENCIES = frozenset(
 # It quotes dollars, no dollar coins: the answer says so, and is never mixed with bars of those.
 _DOLLARS = frozenset("USDT USDC FDUSD BUSD TUSD USDP USDE USD1 DAI".split())
 
-
-def coin_id(instrument: Instrument) -> str:
-    """Return the id of the coin that is priced.
-
-    Raises:
-        CapabilityError: it is none that is known here.
-    """
-    if "coingecko" in instrument.spellings or instrument.base is None:
-        return instrument.spelling("coingecko").lower()
-    if coin := COINS.get(instrument.base):
-        return coin
-    raise CapabilityError(
-        f"the id of {instrument.base} at CoinGecko is not known here",
-        symbol=instrument.symbol,
-        hint="name it in the rules: symbol_classification.symbols, spellings: {coingecko: its-id}",
-    )
-
-
-def currency(instrument: Instrument) -> str:
-    """Return the currency in which it is priced, upper case; dollars where none is said.
-
-    Raises:
-        CapabilityError: CoinGecko quotes nothing in it.
-    """
-    quote = instrument.quote or "USD"
-    quote = "USD" if quote in _DOLLARS else quote
-    if quote not in CURRENCIES:
-        raise CapabilityError(f"CoinGecko quotes nothing in {quote}", symbol=instrument.symbol)
-    return quote
-
-
-# --- what CoinGecko can be asked for, in its terms: whole days back from now, and closes
-
 # The ranges in days that come in bars of this length; no others may be asked for.
 LENGTHS: Mapping[str, Sequence[int]] = {"30m": (1,), "4h": (7, 14, 30)}
 # 2026-09: an end a few seconds ahead of its clock is refused.
 _BEHIND_MS = MINUTE_MS
-
-
-def days_back(query: FetchQuery) -> int:
-    """Return the shortest range from now that holds the span in bars of its length.
-
-    Raises:
-        CapabilityError: the span begins before the longest such range.
-    """
-    label, step = query.timeframe.label, query.timeframe.step_ms or 0
-    back = query.now_ms - (query.span.start + step)
-    if fitting := [days for days in LENGTHS[label] if back <= days * DAY_MS]:
-        return fitting[0]
-    raise CapabilityError(
-        f"coingecko serves {label} bars of the last {LENGTHS[label][-1]} days only"
-    )
-
-
-def bounds_of_closes(query: FetchQuery) -> dict[str, str | int]:
-    """Return the bounds of the closes of a span as they are sent: seconds, both inclusive.
-
-    Raises:
-        NoDataError: none of its bars has closed yet.
-    """
-    step = query.timeframe.step_ms or 0
-    first = query.span.start + step
-    last = min(query.span.end - 1 + step, query.now_ms - _BEHIND_MS)
-    if last < first:
-        raise NoDataError(f"no {query.timeframe} bar of this range has closed")
-    return {"from": -(-first // SECOND_MS), "to": last // SECOND_MS}
-
-
-def opens_of(closes: Sequence[int], step: int) -> list[int]:
-    """Return the opens of bars that are labelled with their close.
-
-    The running bar, which is the latest, may be labelled with the time of asking. Of others beside
-    the grid the open is beside it, too.
-
-    Raises:
-        ResponseFormatError: most of them are not on the grid of ``step``: they are other bars.
-    """
-    latest = max(closes, default=0)
-    beside = {close for close in closes if close % step and close != latest}
-    if 2 * len(beside) > len(closes):
-        raise ResponseFormatError("closes beside the grid of their timeframe")
-    return [close - step if close in beside else (close - 1) // step * step for close in closes]
-
-
-# --- the vendor -------------------------------------------------------------------------
-
 _DEMO, _PAID = "COINGECKO_DEMO_API_KEY", "COINGECKO_PRO_API_KEY"
 _PAID_URL = "https://pro-api.coingecko.com/api/v3"
 _BY_CODE: dict[int, type[DataError]] = {
@@ -209,7 +127,9 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
         )
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read ``[close ms, open, high, low, close]`` rows; there is no volume.
+        """Read ``[[1709254800000, 61130.0, 61322.0, 61050.0, 61241.0]]``: close ms, then prices.
+
+        There is no volume.
 
         The length of the bars hangs on the range that was asked for: it is checked, not believed.
         """
@@ -243,6 +163,81 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
             return {"x-cg-pro-api-key": paid}
         demo = self.secret(_DEMO)
         return {"x-cg-demo-api-key": demo} if demo else {}
+
+
+def coin_id(instrument: Instrument) -> str:
+    """Return the id of the coin that is priced.
+
+    Raises:
+        CapabilityError: it is none that is known here.
+    """
+    if "coingecko" in instrument.spellings or instrument.base is None:
+        return instrument.spelling("coingecko").lower()
+    if coin := COINS.get(instrument.base):
+        return coin
+    raise CapabilityError(
+        f"the id of {instrument.base} at CoinGecko is not known here",
+        symbol=instrument.symbol,
+        hint="name it in the rules: symbol_classification.symbols, spellings: {coingecko: its-id}",
+    )
+
+
+def currency(instrument: Instrument) -> str:
+    """Return the currency in which it is priced, upper case; dollars where none is said.
+
+    Raises:
+        CapabilityError: CoinGecko quotes nothing in it.
+    """
+    quote = instrument.quote or "USD"
+    quote = "USD" if quote in _DOLLARS else quote
+    if quote not in CURRENCIES:
+        raise CapabilityError(f"CoinGecko quotes nothing in {quote}", symbol=instrument.symbol)
+    return quote
+
+
+def days_back(query: FetchQuery) -> int:
+    """Return the shortest range from now that holds the span in bars of its length.
+
+    Raises:
+        CapabilityError: the span begins before the longest such range.
+    """
+    label, step = query.timeframe.label, query.timeframe.step_ms or 0
+    back = query.now_ms - (query.span.start + step)
+    if fitting := [days for days in LENGTHS[label] if back <= days * DAY_MS]:
+        return fitting[0]
+    raise CapabilityError(
+        f"coingecko serves {label} bars of the last {LENGTHS[label][-1]} days only"
+    )
+
+
+def bounds_of_closes(query: FetchQuery) -> dict[str, str | int]:
+    """Return the bounds of the closes of a span as they are sent: seconds, both inclusive.
+
+    Raises:
+        NoDataError: none of its bars has closed yet.
+    """
+    step = query.timeframe.step_ms or 0
+    first = query.span.start + step
+    last = min(query.span.end - 1 + step, query.now_ms - _BEHIND_MS)
+    if last < first:
+        raise NoDataError(f"no {query.timeframe} bar of this range has closed")
+    return {"from": -(-first // SECOND_MS), "to": last // SECOND_MS}
+
+
+def opens_of(closes: Sequence[int], step: int) -> list[int]:
+    """Return the opens of bars that are labelled with their close.
+
+    The running bar, which is the latest, may be labelled with the time of asking. Of others beside
+    the grid the open is beside it, too.
+
+    Raises:
+        ResponseFormatError: most of them are not on the grid of ``step``: they are other bars.
+    """
+    latest = max(closes, default=0)
+    beside = {close for close in closes if close % step and close != latest}
+    if 2 * len(beside) > len(closes):
+        raise ResponseFormatError("closes beside the grid of their timeframe")
+    return [close - step if close in beside else (close - 1) // step * step for close in closes]
 
 
 def _code(response: HttpResponse) -> int:

@@ -30,7 +30,7 @@ _COIN = TableAnswer(
 
 
 def _id(instrument: Instrument) -> str:
-    # Loaded when somebody is asked: what the cache answers needs none of it.
+    # Imported with the first request: an answer out of the cache does not need it.
     from .bars import coin_id
 
     return coin_id(instrument)

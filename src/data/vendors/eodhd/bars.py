@@ -27,52 +27,11 @@ from ...net.status import error_of
 from .. import dates as dated
 from ..base import BaseDataDownloader, Wired
 from ..dates import ActionReader, list_of, number
-from ..paging import named, readable
+from ..paging import error_context, format_errors
 from ..registry import VENDORS
 
 _NAMES = {"Stock Splits": "split", "Dividends": "value"}
 _ROUNDING = 1e-4  # of adjusted closes; a smaller split than this has never been
-
-
-def rows_of(response: HttpResponse) -> list[dict[str, Any]]:
-    """Return the rows of JSON, or of the CSV that is this vendor's usual answer.
-
-    Its CSV ends in a line that is a number alone.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if response.body[:1] in (b"[", b"{"):
-        return list_of(response.json())
-    table = csv.reader(response.text.splitlines())
-    names = [_NAMES.get(name, name.lower()) for name in next(table, [""])]
-    if names[0] not in ("date", "timestamp"):
-        raise ValueError("neither JSON nor a table of dates")
-    return [dict(zip(names, row, strict=True)) for row in table if len(row) > 1]
-
-
-def ratio_of(text: str) -> tuple[str, str]:
-    """Return the new and the old shares of a split such as ``4.000000/1.000000``."""
-    new, _, old = text.partition("/")
-    return new, old
-
-
-def is_restated(table: BarTable) -> bool:
-    """Tell whether a split may have come after some of these days: their adjusted close differs."""
-    adjusted = table.adj_close
-    return adjusted is None or not np.allclose(adjusted, table.close, rtol=_ROUNDING, atol=0.0)
-
-
-def as_traded(table: BarTable, splits: Iterable[Action]) -> BarTable:
-    """Return the days with their volumes in the shares of their own day, as their prices are."""
-    volume = table.volume.copy()
-    for split in splits:
-        volume[table.stamps < day_ms(split.ex_date)] *= split.denominator / split.numerator
-    return replace(table, volume=volume)
-
-
-# --- the vendor -------------------------------------------------------------------------
-
 _PRICES = ("open", "high", "low", "close")
 # Minutes of shares hold the hours before and after the session, and their hours may begin with it
 # or with the clock; five minutes were seen from the open to the close.
@@ -132,7 +91,7 @@ class EODHDDataDownloader(BaseDataDownloader):
         is_days = instrument.asset_class == "stock" and not query.timeframe.is_intraday
         if not is_days or not is_restated(fetched.table):
             return fetched
-        with named(self.name, instrument.symbol):
+        with error_context(self.name, instrument.symbol):
             since = Span(query.span.start, fetched.adjusted_at_ms)
             splits = self._splits(instrument, since, query.now_ms)
         table = as_traded(fetched.table, splits)
@@ -148,18 +107,26 @@ class EODHDDataDownloader(BaseDataDownloader):
         return self._request("eod", query.instrument, **dates, period=theirs, order="a")
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read rows with seconds in UTC, or with a date."""
-        frame, instrument, bars = query.timeframe, query.instrument, []
+        """Read rows with seconds in UTC, or with a date; JSON, or CSV with the same names.
+
+        ::
+
+            [{"date": "2024-03-01", "open": 179.55, "high": 180.53, "low": 177.38,
+              "close": 179.66, "adjusted_close": 178.58, "volume": 73563082}]
+            [{"timestamp": 1709303400, "gmtoffset": 0, "datetime": "2024-03-01 14:30:00",
+              "open": 179.55, "high": 180.02, "low": 179.2, "close": 179.9, "volume": 3921000}]
+        """
+        timeframe, instrument, bars = query.timeframe, query.instrument, []
         for row in rows_of(response):
             at = (
                 dated.label(row["timestamp"]) * SECOND_MS
-                if frame.is_intraday
+                if timeframe.is_intraday
                 else dated.day(row["date"])
             )
             prices = [number(row[name]) for name in _PRICES]
             rest = [number(row["volume"]), number(row.get("adjusted_close"))]
             # The official close stands behind the last bar of a share, as a row without volume.
-            if rest[0] == rest[0] or not frame.is_intraday or instrument.asset_class != "stock":
+            if rest[0] == rest[0] or not timeframe.is_intraday or instrument.asset_class != "stock":
                 bars.append(Bar(at, *prices, *rest))
         return BarPage(
             dated.without_margin(bars, query), unit=_unit(instrument.spelling(self.name))
@@ -176,14 +143,14 @@ class EODHDDataDownloader(BaseDataDownloader):
         actions = self._splits(instrument, span, now_ms)
         reader = ActionReader(instrument, self.name, now_ms, as_paid=False)
         answer = self.send(self._request("div", instrument, **dated.dates_in(span)))
-        with readable(self.name, "actions"):
+        with format_errors(self.name, "actions"):
             actions += [reader.dividend(r["date"], r["value"]) for r in rows_of(answer)]
         return dated.within(actions, span)
 
     def _splits(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
         answer = self.send(self._request("splits", instrument, **dated.dates_in(span)))
         reader = ActionReader(instrument, self.name, now_ms)
-        with readable(self.name, "actions"):
+        with format_errors(self.name, "actions"):
             return [reader.split(r["date"], *ratio_of(r["split"])) for r in rows_of(answer)]
 
     def _request(self, path: str, instrument: Instrument, **params: str | int) -> HttpRequest:
@@ -194,6 +161,43 @@ class EODHDDataDownloader(BaseDataDownloader):
             secret_params={"api_token": self.secret("EODHD_API_KEY")},
             cost=5 if path == "intraday" else 1,
         )
+
+
+def rows_of(response: HttpResponse) -> list[dict[str, Any]]:
+    """Return the rows of JSON, or of the CSV that is this vendor's usual answer.
+
+    Its CSV ends in a line that is a number alone.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if response.body[:1] in (b"[", b"{"):
+        return list_of(response.json())
+    table = csv.reader(response.text.splitlines())
+    names = [_NAMES.get(name, name.lower()) for name in next(table, [""])]
+    if names[0] not in ("date", "timestamp"):
+        raise ValueError("neither JSON nor a table of dates")
+    return [dict(zip(names, row, strict=True)) for row in table if len(row) > 1]
+
+
+def ratio_of(text: str) -> tuple[str, str]:
+    """Return the new and the old shares of a split such as ``4.000000/1.000000``."""
+    new, _, old = text.partition("/")
+    return new, old
+
+
+def is_restated(table: BarTable) -> bool:
+    """Tell whether a split may have come after some of these days: their adjusted close differs."""
+    adjusted = table.adj_close
+    return adjusted is None or not np.allclose(adjusted, table.close, rtol=_ROUNDING, atol=0.0)
+
+
+def as_traded(table: BarTable, splits: Iterable[Action]) -> BarTable:
+    """Return the days with their volumes in the shares of their own day, as their prices are."""
+    volume = table.volume.copy()
+    for split in splits:
+        volume[table.stamps < day_ms(split.ex_date)] *= split.denominator / split.numerator
+    return replace(table, volume=volume)
 
 
 def _unit(name: str) -> str:

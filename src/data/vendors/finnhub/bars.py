@@ -35,7 +35,7 @@ from ..dates import (
     seconds_of,
     within,
 )
-from ..paging import check_symbol, readable
+from ..paging import check_symbol, format_errors
 from ..registry import VENDORS
 
 _COLUMNS = "tohlcv"
@@ -93,7 +93,11 @@ class FinnhubDataDownloader(BaseDataDownloader):
         )
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read columns of one length; days are labelled 00:00 UTC of their date."""
+        """Read columns of one length; days are labelled 00:00 UTC of their date, in seconds.
+
+        ``{"s": "ok", "t": [1709251200], "o": [179.55], "h": [180.53], "l": [177.38],
+        "c": [179.66], "v": [73563082]}``; without rows ``{"s": "no_data"}``.
+        """
         body = response.json()
         if body["s"] == "no_data":
             return BarPage(())
@@ -125,7 +129,7 @@ class FinnhubDataDownloader(BaseDataDownloader):
         paths, dates = ("stock/split", "stock/dividend"), dates_in(span)
         answers = [self.send(self._request(path, instrument, **dates)) for path in paths]
         reader = ActionReader(instrument, self.name, now_ms)
-        with readable(self.name, "actions"):
+        with format_errors(self.name, "actions"):
             splits, dividends = (list_of(answer.json()) for answer in answers)
             for row in (*splits, *dividends):
                 check_symbol(self.name, instrument.spelling(self.name), row.get("symbol"))

@@ -111,5 +111,5 @@ def _trade(row: dict[str, Any]) -> StreamEvent:
     price, size = float(row["p"]), float(row["v"])
     # Both comparisons refuse NaN.
     if not (price > 0 and 0 <= size < float("inf")):
-        return Unreadable("no trade can be so")
+        return Unreadable("a trade of impossible values")
     return TradeSeen(row["s"], Trade(int(row["t"]), price, size))

@@ -38,7 +38,7 @@ from ..dates import (
     without_margin,
     zone_of,
 )
-from ..paging import check_symbol, readable
+from ..paging import check_symbol, format_errors
 from ..registry import VENDORS
 
 _MINUTES = {"1m": "1min", "5m": "5min", "15m": "15min", "30m": "30min", "1h": "1hour"}
@@ -100,19 +100,27 @@ class FMPDataDownloader(BaseDataDownloader):
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Ask for whole dates at the venue; both ends are inclusive."""
-        frame = query.timeframe
-        theirs = self.capabilities.timeframes[frame.label]
-        path = "historical-chart" if frame.is_intraday else "historical-price-eod"
+        timeframe = query.timeframe
+        theirs = self.capabilities.timeframes[timeframe.label]
+        path = "historical-chart" if timeframe.is_intraday else "historical-price-eod"
         return self._request(f"{path}/{theirs}", query.instrument, **dates_of(query))
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read rows with a wall time of the venue, or a date; newest first."""
-        zone, frame = zone_of(query.instrument), query.timeframe
+        """Read rows with a wall time of the venue, or a date; newest first.
+
+        ::
+
+            [{"symbol": "AAPL", "date": "2024-03-01", "open": 179.55, "high": 180.53,
+              "low": 177.38, "close": 179.66, "volume": 73563082, "vwap": 179.19}]
+            [{"date": "2024-03-01 09:30:00", "open": 179.55, "low": 179.2, "high": 180.02,
+              "close": 179.9, "volume": 3921000}]
+        """
+        zone, timeframe = zone_of(query.instrument), query.timeframe
         bars = []
         for row in _rows(response.json(), query.instrument):
             values = [number(row[name]) for name in _PRICES]
             values += [number(row.get("volume")), number(row.get("adjClose"))]
-            bars.append(Bar(stamp_of(row["date"], frame, zone), *values))
+            bars.append(Bar(stamp_of(row["date"], timeframe, zone), *values))
         return BarPage(without_margin(bars, query))
 
     def classify(self, response: HttpResponse) -> DataError | None:

@@ -37,7 +37,7 @@ _GRACE_S = 0.5
 _SAME_AGAIN_S = 15.0
 # ib_async takes this refusal for a warning and goes on waiting.
 _REFUSED_AS_WARNING = frozenset({321})
-_OPEN_THE_DOOR = (
+_GATEWAY_HINT = (
     "start TWS or IB Gateway, log in and allow API clients there (API settings: socket clients); "
     "IBKR_HOST and IBKR_PORT, or host and port of providers.ibkr, say where it is"
 )
@@ -124,7 +124,7 @@ class IbkrCarrier:
         except TimeoutError as exc:
             waiting.cancel()  # others were before it, and it is not to be asked later
             raise ProviderTimeoutError(
-                f"the gateway at {_at(request)} was not done with other questions within "
+                f"the gateway at {_at(request)} was busy with other requests for "
                 f"{self._total_s:g} s"
             ) from exc
 
@@ -201,7 +201,7 @@ class IbkrCarrier:
 
     async def _connected(self, request: HttpRequest) -> GatewayClient:
         library: Any = import_module("ib_async")
-        # Errors are raised to us; nobody need read them on standard error, too.
+        # Errors are raised to us: they need not appear on standard error, too.
         logging.getLogger("ib_async").addHandler(_SILENT)
         client: GatewayClient = self._client or library.IB()
         self._client = client
@@ -223,7 +223,7 @@ class IbkrCarrier:
                 self._hang_up()
                 told = f" ({heard[-1][:100]})" if heard else ""
                 raise UnavailableError(
-                    f"no gateway answers at {_at(request)}{told}", hint=_OPEN_THE_DOOR
+                    f"no gateway answers at {_at(request)}{told}", hint=_GATEWAY_HINT
                 ) from exc
             finally:
                 client.errorEvent -= listen

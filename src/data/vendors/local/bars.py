@@ -1,4 +1,4 @@
-"""The user's own files as a vendor: only the columns are mapped here."""
+"""The user's own files as a vendor: layout of the folder, columns, stamps."""
 
 from __future__ import annotations
 
@@ -43,6 +43,16 @@ DELIMITERS: Final = (",", ";", "|", "\t")
 _LABELS = "1m 2m 3m 5m 15m 30m 1h 90m 2h 4h 6h 8h 12h 1d 3d 1w 1M"
 # Seconds since 1970 have at most 11 digits, milliseconds 13, microseconds 16, nanoseconds 19.
 _EPOCH_SCALES = ((10**11, 1000), (10**14, 1), (10**17, 1e-3))
+# So many parsed files stay in memory.
+_MOST_FILES = 8
+_stamp = attrgetter("stamp_ms")
+_REQUIRED = ("open", "high", "low", "close")
+_COLUMNS = (*_REQUIRED, "volume", "adj_close")
+_DAY = Timeframe.parse("1d")
+# Files say nothing of themselves: what is not declared in the rules is unknown.
+_UNKNOWN = Kind(session="", anchor="")
+# They trade around the clock, or nearly: there is no open to count from.
+_BY_CLOCK = ("crypto", "forex")
 
 
 @dataclass(frozen=True)
@@ -172,27 +182,6 @@ class LocalFiles:
         return moment.replace(tzinfo=zone) if moment.tzinfo is None else moment.astimezone(zone)
 
 
-def _epoch_ms(number: int) -> float:
-    for below, factor in _EPOCH_SCALES:
-        if abs(number) < below:
-            return number * factor
-    return number / 10**6
-
-
-# --- the vendor -------------------------------------------------------------------------
-
-# So many files are kept as they were read.
-_MOST_FILES = 8
-_stamp = attrgetter("stamp_ms")
-_REQUIRED = ("open", "high", "low", "close")
-_COLUMNS = (*_REQUIRED, "volume", "adj_close")
-_DAY = Timeframe.parse("1d")
-# Files say nothing of themselves: what is not declared in the rules is unknown.
-_UNKNOWN = Kind(session="", anchor="")
-# They trade around the clock, or nearly: there is no open to count from.
-_BY_CLOCK = ("crypto", "forex")
-
-
 class LocalDataDownloader(BaseDataDownloader):
     """Bars out of the user's CSV, gzip CSV and Parquet files.
 
@@ -245,7 +234,13 @@ class LocalDataDownloader(BaseDataDownloader):
         return HttpRequest(f"file:///{quote(name)}")
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read the rows of the span; a file holds all there is."""
+        """Read the rows of the span; a file holds all bars of a symbol and timeframe.
+
+        CSV with a header line, columns in any order (:class:`LocalFiles` maps other names)::
+
+            timestamp,open,high,low,close,volume
+            2024-03-01,179.55,180.53,177.38,179.66,73563082
+        """
         stamps, bars = self._parsed(response, query)
         first, end = bisect_left(stamps, query.span.start), bisect_left(stamps, query.span.end)
         return BarPage(bars[first:end])
@@ -339,6 +334,13 @@ class LocalDataDownloader(BaseDataDownloader):
                 day -= timedelta(days=day.weekday())
             stamp = day_ms(day.replace(day=1) if timeframe.unit == "M" else day)
         return Bar(stamp, *(_number(row, places, name) for name in _COLUMNS))
+
+
+def _epoch_ms(number: int) -> float:
+    for below, factor in _EPOCH_SCALES:
+        if abs(number) < below:
+            return number * factor
+    return number / 10**6
 
 
 def _number(row: Sequence[str], places: Mapping[str, int], name: str) -> float:

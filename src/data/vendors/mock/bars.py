@@ -27,12 +27,77 @@ _LONGEST_MS = 1024 * DAY_MS
 _DECIMALS = 6
 _GOLDEN, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _U64 = np.uint64
+_LABELS = "1m 2m 3m 5m 15m 30m 1h 2h 4h 1d 1w 1M".split()
+
+
+class MockDataDownloader(BaseDataDownloader):
+    """Made-up bars of every symbol, on its market's calendar. Sends no request.
+
+    They are the same on every machine and in every window, and they always lie in a lane of their
+    own, so that no real series ever holds one.
+    """
+
+    name = "mock"
+    display_name = "Mock (made up)"
+    limits = Limits(burst=0)
+    raw_shape = "column"
+    capabilities = Capabilities(
+        asset_classes=frozenset({"stock", "index", "forex", "crypto", "future"}),
+        timeframes={label: label for label in _LABELS},
+        kinds={
+            "stock": Kind("regular", "session", "mock", volume="shares"),
+            "index": Kind("regular", "session", "mock", volume="shares"),
+            "future": Kind("24h", "session", "mock", volume="shares"),
+            "forex": Kind("24h", "clock", "mock", volume="base"),
+            "crypto": Kind("24h", "clock", "mock", volume="base"),
+        },
+        adjustment="split",
+        settle_ms=0,
+        has_forming=False,
+        made_up=True,
+    )
+
+    def fetch(self, query: FetchQuery) -> Fetched:
+        """Return the bars of ``query`` that have closed.
+
+        Raises:
+            CapabilityError: this vendor does not serve it.
+            NoDataError: none has closed there.
+        """
+        instrument, kind = (
+            query.instrument,
+            self.capabilities.kind(query.instrument, query.timeframe),
+        )
+        try:
+            check_capability(self, query)
+            table = made_up(instrument, query.timeframe, kind.anchor, query.span, query.now_ms)
+            if not len(table):
+                raise NoDataError(f"mock has no closed {query.timeframe} bars in this range")
+        except DataError as exc:
+            exc.provider, exc.symbol = self.name, instrument.symbol
+            raise
+        basis = Basis(query.adjustment or self.capabilities.adjustment)
+        return Fetched(table, self.name, kind, basis, query.now_ms, requests=0, settle_ms=0)
+
+    def _direct(self, symbol: str) -> Instrument:
+        """Return what a symbol means: its calendar says where bars stand."""
+        meant = classify(symbol, load_rules().classification)
+        return meant if isinstance(meant, Instrument) else super()._direct(symbol)
 
 
 def made_up(
     instrument: Instrument, timeframe: Timeframe, anchor: str, span: Span, now_ms: int
 ) -> BarTable:
-    """Return the bars of ``span`` that have closed by ``now_ms``, ascending."""
+    """Return the bars of ``span`` that have closed by ``now_ms``, ascending.
+
+    Prices and volumes are a pure function of symbol, timeframe and stamp, so that every window of a
+    series shows the same bars.
+
+    Args:
+        instrument, timeframe, anchor: which bars.
+        span: stamps ``[start, end)``, UTC milliseconds.
+        now_ms: UTC milliseconds.
+    """
     grid = BarGrid(calendar_for(instrument), timeframe, anchor)
     stamps = grid.opens(span)
     closes = grid.closes(stamps)
@@ -88,66 +153,6 @@ def _drawn(seed: int, places: Stamps) -> Floats:
     x = (x ^ (x >> _U64(30))) * _U64(_MIX_1)
     x = (x ^ (x >> _U64(27))) * _U64(_MIX_2)
     return ((x ^ (x >> _U64(31))) >> _U64(11)).astype(np.float64) / float(1 << 53)
-
-
-# --- the vendor -------------------------------------------------------------------------
-
-_LABELS = "1m 2m 3m 5m 15m 30m 1h 2h 4h 1d 1w 1M".split()
-
-
-class MockDataDownloader(BaseDataDownloader):
-    """Made-up bars of every symbol, on its market's calendar. Nobody is asked.
-
-    They are the same on every machine and in every window, and they always lie in a lane of their
-    own, so that no real series ever holds one.
-    """
-
-    name = "mock"
-    display_name = "Mock (made up)"
-    limits = Limits(burst=0)
-    raw_shape = "column"
-    capabilities = Capabilities(
-        asset_classes=frozenset({"stock", "index", "forex", "crypto", "future"}),
-        timeframes={label: label for label in _LABELS},
-        kinds={
-            "stock": Kind("regular", "session", "mock", volume="shares"),
-            "index": Kind("regular", "session", "mock", volume="shares"),
-            "future": Kind("24h", "session", "mock", volume="shares"),
-            "forex": Kind("24h", "clock", "mock", volume="base"),
-            "crypto": Kind("24h", "clock", "mock", volume="base"),
-        },
-        adjustment="split",
-        settle_ms=0,
-        has_forming=False,
-        made_up=True,
-    )
-
-    def fetch(self, query: FetchQuery) -> Fetched:
-        """Return the bars of ``query`` that have closed.
-
-        Raises:
-            CapabilityError: this vendor does not serve it.
-            NoDataError: none has closed there.
-        """
-        instrument, kind = (
-            query.instrument,
-            self.capabilities.kind(query.instrument, query.timeframe),
-        )
-        try:
-            check_capability(self, query)
-            table = made_up(instrument, query.timeframe, kind.anchor, query.span, query.now_ms)
-            if not len(table):
-                raise NoDataError(f"mock has no closed {query.timeframe} bars in this range")
-        except DataError as exc:
-            exc.provider, exc.symbol = self.name, instrument.symbol
-            raise
-        basis = Basis(query.adjustment or self.capabilities.adjustment)
-        return Fetched(table, self.name, kind, basis, query.now_ms, requests=0, settle_ms=0)
-
-    def _direct(self, symbol: str) -> Instrument:
-        """Return what a symbol means: its calendar says where bars stand."""
-        meant = classify(symbol, load_rules().classification)
-        return meant if isinstance(meant, Instrument) else super()._direct(symbol)
 
 
 # Its name in the documents of older interfaces.

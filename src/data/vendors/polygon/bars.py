@@ -30,83 +30,9 @@ from ...net.status import error_of
 from ..base import BaseDataDownloader
 from ..credentials import Wired
 from ..dates import label, list_of, number
-from ..paging import about, check_symbol
+from ..paging import check_symbol, rows_about
 from ..registry import VENDORS
 from ..us_equities import ask_actions, days_of, dividend, session_ms, share, split
-
-
-def asked_of(query: FetchQuery) -> str:
-    """Return the first and the last label to ask for, both inclusive: milliseconds, or dates.
-
-    Raises:
-        CapabilityError: they are days that begin at another hour than ours.
-        NoDataError: no day begins in the span.
-    """
-    if query.timeframe.is_intraday:
-        return f"{query.span.start}/{query.span.end - 1}"
-    if query.instrument.asset_class == "forex":
-        raise CapabilityError("Polygon's days of currencies begin at midnight in UTC")
-    days = days_of(query.span)
-    return f"{date_of(days.start)}/{date_of(days.end - 1)}"
-
-
-def adjusted_of(query: FetchQuery) -> bool:
-    """Tell whether prices adjusted for splits are asked for, rather than raw ones.
-
-    Raises:
-        CapabilityError: they are to be adjusted for dividends, too.
-    """
-    if query.adjustment == "all":
-        raise CapabilityError("Polygon adjusts for splits alone", hint="raw or split")
-    return query.adjustment == "split"
-
-
-def rows_in(body: Mapping[str, Any]) -> list[Any]:
-    """Return the rows of an answer; where there are none the list is absent, and none counted.
-
-    Raises:
-        ResponseFormatError: it holds neither rows nor the word that there are none.
-    """
-    count, rows = body.get("resultsCount"), body.get("results")
-    if not rows and (count != 0 or isinstance(count, bool)):
-        raise ResponseFormatError(f"Polygon counts {str(count)[:20]} results and sends none")
-    return [] if rows is None else list_of(rows)
-
-
-def read_bar(row: Mapping[str, Any], *, is_local: bool) -> Bar:
-    """Read one row; days of stocks are labelled with midnight in New York, others in UTC."""
-    at = label(row["t"])
-    values = (number(row[name]) for name in "ohlcv")
-    return Bar(session_ms(at) if is_local else at, *values)
-
-
-def read_action(row: Mapping[str, Any]) -> Action:
-    """Read a split or a cash dividend.
-
-    Raises:
-        CapabilityError: it is paid in another currency than the prices are in.
-    """
-    if "execution_date" in row:
-        return split(row["execution_date"], row["split_to"], row["split_from"])
-    if (currency := row.get("currency") or "USD") != "USD":
-        raise CapabilityError(f"Polygon tells a dividend in {str(currency)[:3]}")
-    return dividend(row["ex_dividend_date"], row["cash_amount"])
-
-
-def cursor_of(body: Mapping[str, Any]) -> str | None:
-    """Return path and query of the page that follows; never a host, never a key.
-
-    Raises:
-        ResponseFormatError: what the answer names is no address.
-    """
-    if not body.get("next_url"):
-        return None
-    path, _, params = path_and_query(body["next_url"]).partition("?")
-    query = [(name, v) for name, v in parse_qsl(params) if name.lower() != "apikey"]
-    return f"{path}?{urlencode(query)}"
-
-
-# --- the vendor -------------------------------------------------------------------------
 
 _PAGE = 50_000
 _TAPE = Kind("regular", "session", "consolidated", volume="shares", feed="sip")
@@ -168,13 +94,21 @@ class PolygonDataDownloader(BaseDataDownloader):
         if cursor is not None:
             return self._following(cursor)
         ticker = quote(self.spelled(query.instrument), safe=":")
-        step, span = self.capabilities.timeframes[query.timeframe.label], asked_of(query)
+        step, span = self.capabilities.timeframes[query.timeframe.label], requested_labels(query)
         adjusted = "true" if adjusted_of(query) else "false"
         params: dict[str, str | int] = {"adjusted": adjusted, "sort": "asc", "limit": _PAGE}
         return self._request(f"/v2/aggs/ticker/{ticker}/range/{step}/{span}", params)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read rows; without any the list is absent. ``DELAYED`` is a success, too."""
+        """Read rows; without any the list is absent. ``DELAYED`` is a success, too.
+
+        ::
+
+            {"ticker": "AAPL", "status": "OK", "adjusted": false, "resultsCount": 1,
+             "results": [{"t": 1709269200000, "o": 179.55, "h": 180.53, "l": 177.38,
+                          "c": 179.66, "v": 73563082, "vw": 179.19, "n": 911077}],
+             "next_url": "https://api.polygon.io/v2/aggs/ticker/AAPL/range/1/day/...?cursor=bGlt"}
+        """
         body = response.json()
         if body["status"] not in ("OK", "DELAYED"):
             raise ResponseFormatError(f"Polygon answered the status {str(body['status'])[:40]!r}")
@@ -210,7 +144,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         def read(body: Any) -> tuple[Iterator[Action], HttpRequest | None]:
             cursor, rows = (
                 cursor_of(body),
-                about(self.name, ticker, list_of(body["results"]), "ticker"),
+                rows_about(self.name, ticker, list_of(body["results"]), "ticker"),
             )
             return map(read_action, rows), None if cursor is None else self._following(cursor)
 
@@ -236,3 +170,74 @@ class PolygonDataDownloader(BaseDataDownloader):
     def _request(self, path: str, params: dict[str, str | int]) -> HttpRequest:
         key = {"Authorization": f"Bearer {self.secret('POLYGON_API_KEY')}"}
         return HttpRequest(f"{self.base_url}{path}", params, secret_headers=key)
+
+
+def requested_labels(query: FetchQuery) -> str:
+    """Return the first and the last label to ask for, both inclusive: milliseconds, or dates.
+
+    Raises:
+        CapabilityError: they are days that begin at another hour than ours.
+        NoDataError: no day begins in the span.
+    """
+    if query.timeframe.is_intraday:
+        return f"{query.span.start}/{query.span.end - 1}"
+    if query.instrument.asset_class == "forex":
+        raise CapabilityError("Polygon's days of currencies begin at midnight in UTC")
+    days = days_of(query.span)
+    return f"{date_of(days.start)}/{date_of(days.end - 1)}"
+
+
+def adjusted_of(query: FetchQuery) -> bool:
+    """Tell whether prices adjusted for splits are asked for, rather than raw ones.
+
+    Raises:
+        CapabilityError: they are to be adjusted for dividends, too.
+    """
+    if query.adjustment == "all":
+        raise CapabilityError("Polygon adjusts for splits alone", hint="raw or split")
+    return query.adjustment == "split"
+
+
+def rows_in(body: Mapping[str, Any]) -> list[Any]:
+    """Return the rows of an answer; where there are none the list is absent, and none counted.
+
+    Raises:
+        ResponseFormatError: it holds neither rows nor the word that there are none.
+    """
+    count, rows = body.get("resultsCount"), body.get("results")
+    if not rows and (count != 0 or isinstance(count, bool)):
+        raise ResponseFormatError(f"Polygon counts {str(count)[:20]} results and sends none")
+    return [] if rows is None else list_of(rows)
+
+
+def read_bar(row: Mapping[str, Any], *, is_local: bool) -> Bar:
+    """Read one row; days of stocks are labelled with midnight in New York, others in UTC."""
+    at = label(row["t"])
+    values = (number(row[name]) for name in "ohlcv")
+    return Bar(session_ms(at) if is_local else at, *values)
+
+
+def read_action(row: Mapping[str, Any]) -> Action:
+    """Read a split or a cash dividend.
+
+    Raises:
+        CapabilityError: it is paid in another currency than the prices are in.
+    """
+    if "execution_date" in row:
+        return split(row["execution_date"], row["split_to"], row["split_from"])
+    if (currency := row.get("currency") or "USD") != "USD":
+        raise CapabilityError(f"Polygon has a dividend in {str(currency)[:3]}, not in USD")
+    return dividend(row["ex_dividend_date"], row["cash_amount"])
+
+
+def cursor_of(body: Mapping[str, Any]) -> str | None:
+    """Return path and query of the page that follows; never a host, never a key.
+
+    Raises:
+        ResponseFormatError: what the answer names is no address.
+    """
+    if not body.get("next_url"):
+        return None
+    path, _, params = path_and_query(body["next_url"]).partition("?")
+    query = [(name, v) for name, v in parse_qsl(params) if name.lower() != "apikey"]
+    return f"{path}?{urlencode(query)}"

@@ -22,89 +22,13 @@ from ...net.status import error_of
 from ..base import BaseDataDownloader
 from ..credentials import Wired
 from ..dates import amount, list_of, number
-from ..paging import about
+from ..paging import rows_about
 from ..registry import VENDORS
 from ..us_equities import ask_actions, days_of, dividend, share, split, stamped
 
 # A week is labelled with its last day, a month with its own: that many days behind our stamp.
 _LABEL_DAYS = {"w": 6, "M": 30}
 _PRICES = ("open", "high", "low", "close")
-
-
-def asked_of(query: FetchQuery) -> tuple[date, date]:
-    """Return the first and the last date to ask for, both inclusive.
-
-    Raises:
-        NoDataError: no day begins in the span of days asked for.
-    """
-    span = query.span
-    if not query.timeframe.is_intraday:
-        span = days_of(span)
-    more = timedelta(_LABEL_DAYS.get(query.timeframe.unit, 0))
-    return date_of(span.start), date_of(span.end - 1) + more
-
-
-def read_bars(rows: Iterable[Mapping[str, Any]], query: FetchQuery) -> Sequence[Bar]:
-    """Read rows; what came only because whole dates were asked for is left out.
-
-    Rows from elsewhere are handed on: they show that the answer is not what was asked.
-    """
-    first, last = asked_of(query)
-    days = _LABEL_DAYS.get(query.timeframe.unit, 0)
-    margin = Span(day_ms(first) - days * DAY_MS, day_ms(last) + DAY_MS)
-    bars = (_bar(row, query) for row in rows)
-    return [b for b in bars if b.stamp_ms in query.span or b.stamp_ms not in margin]
-
-
-def tells(rows: Iterable[Mapping[str, Any]]) -> bool:
-    """Return whether every one of these days says what happened on it."""
-    return all(row.get(name) is not None for row in rows for name in ("splitFactor", "divCash"))
-
-
-def read_actions(rows: Iterable[Mapping[str, Any]]) -> list[Action]:
-    """Read the splits and cash dividends of days; they stand on their ex-date."""
-    actions: list[Action] = []
-    for row in rows:
-        if (new := amount(row["splitFactor"])) != 1.0:
-            ratio = _exact(new)
-            actions.append(split(row["date"][:10], ratio.numerator, ratio.denominator))
-        if (cash := amount(row["divCash"])) != 0.0:
-            actions.append(dividend(row["date"][:10], cash))
-    return actions
-
-
-def _exact(factor: float) -> Fraction:
-    """Return 1/3 for 0.333333: splits are of small whole numbers."""
-    exact = Fraction(str(factor))
-    near = exact.limit_denominator(100)
-    return near if abs(near / exact - 1) < Fraction(1, 10_000) else exact
-
-
-def _bar(row: Mapping[str, Any], query: FetchQuery) -> Bar:
-    """Read one row.
-
-    A raw week or month with a split inside is of two bases at once: its prices are left out, so
-    that it is missing rather than wrong.
-    """
-    unit = query.timeframe.unit
-    is_mixed = unit in "wM" and amount(row.get("splitFactor") or 1.0) != 1.0
-    stamp = _stamp(parse_iso(row["date"]), unit)
-    if is_mixed:
-        return Bar(stamp, NAN, NAN, NAN, NAN, NAN)
-    values = (number(row.get(name)) for name in ("volume", "adjClose"))
-    return Bar(stamp, *(number(row[name]) for name in _PRICES), *values)
-
-
-def _stamp(label: int, unit: str) -> int:
-    """Return our stamp of a label: the instant, the date, its Monday, or the 1st of its month."""
-    if unit in "mh":
-        return label
-    day = date_of(label)
-    if unit == "w":
-        day -= timedelta(days=day.weekday())
-    return day_ms(day.replace(day=1) if unit == "M" else day)
-
-
 _MINUTES = "open,high,low,close,volume"
 
 
@@ -171,7 +95,7 @@ class TiingoDataDownloader(BaseDataDownloader):
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Ask for the dates of the span, both inclusive; a week or month comes if its end does."""
         instrument, label = query.instrument, query.timeframe.label
-        first, last = asked_of(query)
+        first, last = requested_dates(query)
         params = {
             "startDate": first.isoformat(),
             "endDate": last.isoformat(),
@@ -187,14 +111,24 @@ class TiingoDataDownloader(BaseDataDownloader):
         return self._request(f"tiingo/daily/{ticker}/prices", params)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read a list of rows; those of crypto lie in one more list, by ticker."""
+        """Read a list of rows; those of crypto lie in one more list, by ticker.
+
+        ::
+
+            [{"date": "2024-03-01T00:00:00.000Z", "open": 179.55, "high": 180.53, "low": 177.38,
+              "close": 179.66, "volume": 73563082, "adjClose": 178.58, "divCash": 0.0,
+              "splitFactor": 1.0}]
+            [{"ticker": "btcusd", "quoteCurrency": "usd", "priceData": [{"date": ...}]}]
+        """
         body, unit = list_of(response.json()), ""
         if query.instrument.asset_class == "stock" and query.timeframe.unit == "d":
             # Weeks and months hold no ex-date, and minutes are of another address.
-            actions = stamped(read_actions(body), self.name, query.now_ms) if tells(body) else None
+            actions = (
+                stamped(read_actions(body), self.name, query.now_ms) if has_actions(body) else None
+            )
             return BarPage(read_bars(body, query), actions)
         if query.instrument.asset_class == "crypto":
-            series = about(self.name, self.spelled(query.instrument), body, "ticker")
+            series = rows_about(self.name, self.spelled(query.instrument), body, "ticker")
             unit = series[0]["quoteCurrency"].upper() if series else ""
             body = [row for one in series for row in list_of(one["priceData"])]
         return BarPage(read_bars(body, query), unit=unit)
@@ -241,3 +175,77 @@ class TiingoDataDownloader(BaseDataDownloader):
     def _request(self, path: str, params: dict[str, str]) -> HttpRequest:
         key = {"Authorization": f"Token {self.secret('TIINGO_API_KEY')}"}
         return HttpRequest(f"{self.base_url}/{path}", params, secret_headers=key)
+
+
+def requested_dates(query: FetchQuery) -> tuple[date, date]:
+    """Return the first and the last date to ask for, both inclusive.
+
+    Raises:
+        NoDataError: no day begins in the span of days asked for.
+    """
+    span = query.span
+    if not query.timeframe.is_intraday:
+        span = days_of(span)
+    more = timedelta(_LABEL_DAYS.get(query.timeframe.unit, 0))
+    return date_of(span.start), date_of(span.end - 1) + more
+
+
+def read_bars(rows: Iterable[Mapping[str, Any]], query: FetchQuery) -> Sequence[Bar]:
+    """Read rows; what came only because whole dates were asked for is left out.
+
+    Rows from elsewhere are handed on: they show that the answer is not what was asked.
+    """
+    first, last = requested_dates(query)
+    days = _LABEL_DAYS.get(query.timeframe.unit, 0)
+    margin = Span(day_ms(first) - days * DAY_MS, day_ms(last) + DAY_MS)
+    bars = (_bar(row, query) for row in rows)
+    return [b for b in bars if b.stamp_ms in query.span or b.stamp_ms not in margin]
+
+
+def has_actions(rows: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether every one of these days carries its split and its dividend."""
+    return all(row.get(name) is not None for row in rows for name in ("splitFactor", "divCash"))
+
+
+def read_actions(rows: Iterable[Mapping[str, Any]]) -> list[Action]:
+    """Read the splits and cash dividends of days; they stand on their ex-date."""
+    actions: list[Action] = []
+    for row in rows:
+        if (new := amount(row["splitFactor"])) != 1.0:
+            ratio = _exact(new)
+            actions.append(split(row["date"][:10], ratio.numerator, ratio.denominator))
+        if (cash := amount(row["divCash"])) != 0.0:
+            actions.append(dividend(row["date"][:10], cash))
+    return actions
+
+
+def _exact(factor: float) -> Fraction:
+    """Return 1/3 for 0.333333: splits are of small whole numbers."""
+    exact = Fraction(str(factor))
+    near = exact.limit_denominator(100)
+    return near if abs(near / exact - 1) < Fraction(1, 10_000) else exact
+
+
+def _bar(row: Mapping[str, Any], query: FetchQuery) -> Bar:
+    """Read one row.
+
+    A raw week or month with a split inside is of two bases at once: its prices are left out, so
+    that it is missing rather than wrong.
+    """
+    unit = query.timeframe.unit
+    is_mixed = unit in "wM" and amount(row.get("splitFactor") or 1.0) != 1.0
+    stamp = _stamp(parse_iso(row["date"]), unit)
+    if is_mixed:
+        return Bar(stamp, NAN, NAN, NAN, NAN, NAN)
+    values = (number(row.get(name)) for name in ("volume", "adjClose"))
+    return Bar(stamp, *(number(row[name]) for name in _PRICES), *values)
+
+
+def _stamp(label: int, unit: str) -> int:
+    """Return our stamp of a label: the instant, the date, its Monday, or the 1st of its month."""
+    if unit in "mh":
+        return label
+    day = date_of(label)
+    if unit == "w":
+        day -= timedelta(days=day.weekday())
+    return day_ms(day.replace(day=1) if unit == "M" else day)

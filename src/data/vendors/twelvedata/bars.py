@@ -51,53 +51,6 @@ VENUES = {
     "SS": "XSHG",
     "SZ": "XSHE",
 }
-
-
-def listing(instrument: Instrument) -> dict[str, str]:
-    """Return the parameters that name an instrument.
-
-    Raises:
-        CapabilityError: it is listed where Twelve Data is not asked.
-    """
-    spelled = instrument.spelling("twelvedata")
-    if instrument.base is not None and instrument.quote is not None:
-        own = "twelvedata" in instrument.spellings
-        return {"symbol": spelled if own else f"{instrument.base}/{instrument.quote}"}
-    if instrument.calendar == "24/7":  # the caller's own word for it
-        return {"symbol": spelled}
-    body, dot, suffix = spelled.rpartition(".")
-    if not dot:
-        # Without the country a foreign share of the same name may answer.
-        return {"symbol": spelled.replace("-", "."), "country": "United States"}
-    if suffix not in VENUES:
-        raise CapabilityError(
-            f"Twelve Data is not asked for listings with .{suffix}", symbol=instrument.symbol
-        )
-    return {"symbol": body, "mic_code": VENUES[suffix]}
-
-
-# --- how Twelve Data writes a bar: texts, with a label in UTC or the date of its session
-
-
-def bar_of(row: Any, timeframe: Timeframe) -> Bar:
-    """Read one row; currencies and crypto have no volume."""
-    prices = [amount(row[name]) for name in ("open", "high", "low", "close")]
-    volume = number(row.get("volume"))
-    return Bar(_stamp(row["datetime"], timeframe), *prices, volume)  # type: ignore[call-arg]
-
-
-def _stamp(text: str, timeframe: Timeframe) -> int:
-    """Return our stamp of a label: an instant in UTC, or a date."""
-    if timeframe.is_intraday:
-        return parse_iso(text)
-    day = date.fromisoformat(text[:10])
-    if timeframe.unit == "w":
-        day -= timedelta(days=day.weekday())
-    return day_ms(day.replace(day=1) if timeframe.unit == "M" else day)
-
-
-# --- the vendor -------------------------------------------------------------------------
-
 _KEY = "TWELVE_DATA_API_KEY"
 # The most rows of one answer. Which end is cut where there are more is not documented, so windows
 # are short enough that there never are.
@@ -203,7 +156,14 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         return HttpRequest(f"{self.base_url}/time_series", params=params, secret_headers=key)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read ``values`` of texts; the answer names the currency of shares."""
+        """Read ``values`` of texts; the answer names the currency of shares.
+
+        ::
+
+            {"meta": {"symbol": "AAPL", "currency": "USD", "mic_code": "XNGS"}, "status": "ok",
+             "values": [{"datetime": "2024-03-01", "open": "179.55", "high": "180.53",
+                         "low": "177.38", "close": "179.66", "volume": "73563082"}]}
+        """
         body = response.json()
         if body.get("status") == "error":
             return BarPage(())  # what `classify` lets pass: nothing in this window
@@ -233,6 +193,49 @@ class TwelveDataDataDownloader(BaseDataDownloader):
             told_by = {" plan": EntitlementError, "**symbol** not found": SymbolNotFoundError}
             kind = next((k for word, k in told_by.items() if word in text), kind)
         return kind(f"{self.display_name} answered code {code}") if kind else error_of(response)
+
+
+def listing(instrument: Instrument) -> dict[str, str]:
+    """Return the parameters that name an instrument.
+
+    Raises:
+        CapabilityError: it is listed where Twelve Data is not asked.
+    """
+    spelled = instrument.spelling("twelvedata")
+    if instrument.base is not None and instrument.quote is not None:
+        own = "twelvedata" in instrument.spellings
+        return {"symbol": spelled if own else f"{instrument.base}/{instrument.quote}"}
+    if instrument.calendar == "24/7":  # the caller's own word for it
+        return {"symbol": spelled}
+    body, dot, suffix = spelled.rpartition(".")
+    if not dot:
+        # Without the country a foreign share of the same name may answer.
+        return {"symbol": spelled.replace("-", "."), "country": "United States"}
+    if suffix not in VENUES:
+        raise CapabilityError(
+            f"Twelve Data is not asked for listings with .{suffix}", symbol=instrument.symbol
+        )
+    return {"symbol": body, "mic_code": VENUES[suffix]}
+
+
+# --- how Twelve Data writes a bar: texts, with a label in UTC or the date of its session
+
+
+def bar_of(row: Any, timeframe: Timeframe) -> Bar:
+    """Read one row; currencies and crypto have no volume."""
+    prices = [amount(row[name]) for name in ("open", "high", "low", "close")]
+    volume = number(row.get("volume"))
+    return Bar(_stamp(row["datetime"], timeframe), *prices, volume)  # type: ignore[call-arg]
+
+
+def _stamp(text: str, timeframe: Timeframe) -> int:
+    """Return our stamp of a label: an instant in UTC, or a date."""
+    if timeframe.is_intraday:
+        return parse_iso(text)
+    day = date.fromisoformat(text[:10])
+    if timeframe.unit == "w":
+        day -= timedelta(days=day.weekday())
+    return day_ms(day.replace(day=1) if timeframe.unit == "M" else day)
 
 
 def _error(response: HttpResponse) -> tuple[int, str]:

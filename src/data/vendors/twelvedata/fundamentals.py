@@ -93,7 +93,7 @@ _STATISTICS = TableAnswer(
 
 
 def _listing(instrument: Instrument) -> Mapping[str, str]:
-    # Loaded when somebody is asked: what the cache answers needs none of it.
+    # Imported with the first request: an answer out of the cache does not need it.
     from .bars import listing
 
     return listing(instrument)

@@ -43,9 +43,102 @@ _NO_RESULT = re.compile(rb'"result"\s*:\s*null')
 _EARLIEST_LABEL_MS, _LATEST_LABEL_MS = 14 * HOUR_MS, 12 * HOUR_MS
 # How far before its label the stamp of a bar may lie.
 _LONGEST_DAYS = {"d": 1, "w": 7, "M": 31}
+# 2025-02: clients that do not look like a browser are throttled.
+_BROWSER = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/131.0.0.0 Safari/537.36"
+)
+_NOTHING_THERE = re.compile(r"doesn't exist|no data .*(range|period)", re.IGNORECASE)
+# No stretch of so many days is without a session.
+_SOME_SESSION_MS = 14 * DAY_MS
+# More than 100 years of days at once are refused.
+_CENTURY_DAYS = 36_500
 
 
-def asked_of(query: FetchQuery) -> Span:
+class YahooDataDownloader(BaseDataDownloader):
+    """Bars, splits and dividends of Yahoo's chart address; needs no key."""
+
+    name = "yahoo"
+    display_name = "Yahoo Finance"
+    aliases = VENDORS["yahoo"].aliases
+    limits = Limits(per_minute=60, per_second=1.0, burst=1)  # no figure is published
+    default_base_url = "https://query1.finance.yahoo.com"
+    sdk_carrier = f"{__package__}.carrier:YFinanceCarrier"
+    prefers_sdk = True
+    capabilities = Capabilities(
+        asset_classes=frozenset({"stock", "index", "forex", "crypto", "future"}),
+        timeframes={
+            **{label: label for label in "1m 2m 5m 15m 30m 1h 90m 1d".split()},
+            "1w": "1wk",
+            "1M": "1mo",
+        },
+        page_days={"1m": 7} | dict.fromkeys(("1d", "1w", "1M"), _CENTURY_DAYS),
+        # Each a day less than the vendor says: a request takes a moment to arrive.
+        depth_days={"1m": 29, "1h": 729} | dict.fromkeys(("2m", "5m", "15m", "30m", "90m"), 59),
+        kinds={
+            "stock": Kind("regular", "session", "consolidated", volume="shares"),
+            "index": Kind("regular", "session", "", volume="none"),
+            "forex": Kind("24h", "clock", "aggregate", volume="none"),
+            "crypto": Kind("24h", "clock", "aggregate", volume="quote"),
+            "future": Kind("", "", ""),
+        },
+        adjustment="split",
+        actions=True,
+    )
+
+    def is_dense(self, timeframe: Timeframe) -> bool:
+        """Days are complete; minutes without a trade may be missing."""
+        return not timeframe.is_intraday
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        """Carry ``request`` under a browser's name."""
+        return super().send(replace(request, headers={"User-Agent": _BROWSER, **request.headers}))
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Ask for the whole span; a bar labelled exactly ``period2`` may come too."""
+        labels = requested_labels(query)
+        return HttpRequest(
+            f"{self.base_url}/v8/finance/chart/{quote(query.instrument.spelling(self.name))}",
+            params={
+                "interval": self.capabilities.timeframes[query.timeframe.label],
+                "period1": labels.start // SECOND_MS,
+                "period2": -(-labels.end // SECOND_MS),
+                "events": "div|split",
+                "includePrePost": "false",
+            },
+        )
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read columns beside a list of labels, and the splits and dividends that came along."""
+        return read_chart(response.json(), query, server_time_ms(response) or query.now_ms)
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Read ``chart.error``; range limits come as 422, an unknown symbol as 404."""
+        error, text = error_of(response), error_text(response)
+        if not text or isinstance(error, RefusedError | TransientError):
+            return error
+        kind: type[DataError] = CapabilityError
+        if _NOTHING_THERE.search(text):
+            kind = NoDataError
+        elif response.status == 404 or "delisted" in text:
+            kind = SymbolNotFoundError
+        return kind(f"{self.display_name}: {text[:160]}")
+
+    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
+        """Return splits and dividends with an ex-date in ``span``: one chart of days.
+
+        It holds the last 100 years of the range: none are told from before 1962. A chart without
+        a day, of weeks in which there was trading, tells nothing of them.
+        """
+        span = Span(max(span.start, span.end - _CENTURY_DAYS * DAY_MS), span.end)
+        query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
+        page, _ = read_page(self, self.send(self.bars_request(query, None)), query)
+        if not page.bars and not page.actions and span.end - span.start >= _SOME_SESSION_MS:
+            raise NoDataError("its chart has no day of this range, and so no split or dividend")
+        return [action for action in page.actions or () if day_ms(action.ex_date) in span]
+
+
+def requested_labels(query: FetchQuery) -> Span:
     """Return the labels to ask for so that every bar of ``query`` is among them."""
     if query.timeframe.is_intraday:
         return query.span
@@ -56,6 +149,20 @@ def asked_of(query: FetchQuery) -> Span:
 
 def read_chart(payload: Any, query: FetchQuery, now_ms: int) -> BarPage:
     """Read one answer. A range without bars has no list of labels at all.
+
+    ::
+
+        {"chart": {"error": null, "result": [{
+          "meta": {"symbol": "AAPL", "currency": "USD", "firstTradeDate": 345479400,
+                   "exchangeTimezoneName": "America/New_York",
+                   "currentTradingPeriod": {"regular": {"start": 1709303400, "end": 1709326800}}},
+          "timestamp": [1709303400],
+          "events": {"dividends": {"1707489000": {"date": 1707489000, "amount": 0.24}},
+                     "splits": {"1598880600": {"date": 1598880600, "numerator": 4,
+                                               "denominator": 1, "splitRatio": "4:1"}}},
+          "indicators": {"quote": [{"open": [179.55], "high": [180.53], "low": [177.38],
+                                    "close": [179.66], "volume": [73563082]}],
+                         "adjclose": [{"adjclose": [178.58]}]}}]}}
 
     Args:
         payload, query: the answer and what was asked.
@@ -154,7 +261,7 @@ def _without_margin(bars: list[Bar], query: FetchQuery) -> list[Bar]:
 
     Rows from elsewhere are handed on: they show that the answer is not what was asked.
     """
-    labels, days = asked_of(query), _LONGEST_DAYS.get(query.timeframe.unit, 0)
+    labels, days = requested_labels(query), _LONGEST_DAYS.get(query.timeframe.unit, 0)
     margin = Span(labels.start - days * DAY_MS, labels.end + SECOND_MS)
     return [b for b in bars if b.stamp_ms in query.span or b.stamp_ms not in margin]
 
@@ -193,98 +300,3 @@ def _actions(events: Mapping[str, Any], zone: ZoneInfo, now_ms: int) -> list[Act
         at, paid = event["date"] * SECOND_MS, amount(event["amount"])
         actions.append(Action(local_date(zone, at), "dividend", at, amount=paid))
     return [replace(action, source="yahoo", fetched_at=now_ms) for action in sorted(actions)]
-
-
-# 2025-02: clients that do not look like a browser are throttled.
-_BROWSER = (
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
-    "Chrome/131.0.0.0 Safari/537.36"
-)
-_NOTHING_THERE = re.compile(r"doesn't exist|no data .*(range|period)", re.IGNORECASE)
-# No stretch of so many days is without a session.
-_SOME_SESSION_MS = 14 * DAY_MS
-# More than 100 years of days at once are refused.
-_CENTURY_DAYS = 36_500
-
-
-class YahooDataDownloader(BaseDataDownloader):
-    """Bars, splits and dividends of Yahoo's chart address; needs no key."""
-
-    name = "yahoo"
-    display_name = "Yahoo Finance"
-    aliases = VENDORS["yahoo"].aliases
-    limits = Limits(per_minute=60, per_second=1.0, burst=1)  # no figure is published
-    default_base_url = "https://query1.finance.yahoo.com"
-    sdk_carrier = f"{__package__}.carrier:YFinanceCarrier"
-    prefers_sdk = True
-    capabilities = Capabilities(
-        asset_classes=frozenset({"stock", "index", "forex", "crypto", "future"}),
-        timeframes={
-            **{label: label for label in "1m 2m 5m 15m 30m 1h 90m 1d".split()},
-            "1w": "1wk",
-            "1M": "1mo",
-        },
-        page_days={"1m": 7} | dict.fromkeys(("1d", "1w", "1M"), _CENTURY_DAYS),
-        # Each a day less than the vendor says: a request takes a moment to arrive.
-        depth_days={"1m": 29, "1h": 729} | dict.fromkeys(("2m", "5m", "15m", "30m", "90m"), 59),
-        kinds={
-            "stock": Kind("regular", "session", "consolidated", volume="shares"),
-            "index": Kind("regular", "session", "", volume="none"),
-            "forex": Kind("24h", "clock", "aggregate", volume="none"),
-            "crypto": Kind("24h", "clock", "aggregate", volume="quote"),
-            "future": Kind("", "", ""),
-        },
-        adjustment="split",
-        actions=True,
-    )
-
-    def is_dense(self, timeframe: Timeframe) -> bool:
-        """Days are complete; minutes without a trade may be missing."""
-        return not timeframe.is_intraday
-
-    def send(self, request: HttpRequest) -> HttpResponse:
-        """Carry ``request`` under a browser's name."""
-        return super().send(replace(request, headers={"User-Agent": _BROWSER, **request.headers}))
-
-    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Ask for the whole span; a bar labelled exactly ``period2`` may come too."""
-        labels = asked_of(query)
-        return HttpRequest(
-            f"{self.base_url}/v8/finance/chart/{quote(query.instrument.spelling(self.name))}",
-            params={
-                "interval": self.capabilities.timeframes[query.timeframe.label],
-                "period1": labels.start // SECOND_MS,
-                "period2": -(-labels.end // SECOND_MS),
-                "events": "div|split",
-                "includePrePost": "false",
-            },
-        )
-
-    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read columns beside a list of labels, and the splits and dividends that came along."""
-        return read_chart(response.json(), query, server_time_ms(response) or query.now_ms)
-
-    def classify(self, response: HttpResponse) -> DataError | None:
-        """Read ``chart.error``; range limits come as 422, an unknown symbol as 404."""
-        error, text = error_of(response), error_text(response)
-        if not text or isinstance(error, RefusedError | TransientError):
-            return error
-        kind: type[DataError] = CapabilityError
-        if _NOTHING_THERE.search(text):
-            kind = NoDataError
-        elif response.status == 404 or "delisted" in text:
-            kind = SymbolNotFoundError
-        return kind(f"{self.display_name}: {text[:160]}")
-
-    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Return splits and dividends with an ex-date in ``span``: one chart of days.
-
-        It holds the last 100 years of the range: none are told from before 1962. A chart without
-        a day, of weeks in which there was trading, tells nothing of them.
-        """
-        span = Span(max(span.start, span.end - _CENTURY_DAYS * DAY_MS), span.end)
-        query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
-        page, _ = read_page(self, self.send(self.bars_request(query, None)), query)
-        if not page.bars and not page.actions and span.end - span.start >= _SOME_SESSION_MS:
-            raise NoDataError("its chart has no day of this range, and so no split or dividend")
-        return [action for action in page.actions or () if day_ms(action.ex_date) in span]
