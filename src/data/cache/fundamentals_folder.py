@@ -21,8 +21,7 @@ from ..clock import Clock, SystemClock
 from ..config.settings import is_private, load_settings
 from ..disk.files import Disk, FileState
 from ..errors import CacheError, CorruptEntryError, StorageError
-from ..model.fundamentals import Snapshot, canonical_type
-from ..model.fundamentals_plain import METADATA, snapshot_of
+from ..model.fundamentals import METADATA, Snapshot, canonical_type, snapshot_of
 from ..model.instant import DAY_MS, SECOND_MS, from_ms, parse_iso, to_ms
 from ..vendors.registry import canonical_vendor
 from . import fundamentals_folder as files

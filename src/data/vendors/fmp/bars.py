@@ -38,7 +38,7 @@ from ..dates import (
     without_margin,
     zone_of,
 )
-from ..paging import check_symbol, format_errors
+from ..paging import check_symbol
 from ..registry import VENDORS
 
 _MINUTES = {"1m": "1min", "5m": "5min", "15m": "15min", "30m": "30min", "1h": "1hour"}
@@ -139,7 +139,7 @@ class FMPDataDownloader(BaseDataDownloader):
         """Return splits and dividends with an ex-date in ``span``: two requests."""
         answers = [self.send(self._request(p, instrument)) for p in ("splits", "dividends")]
         reader = ActionReader(instrument, self.name, now_ms)
-        with readable(self.name, "actions"):
+        with format_errors(self.name, "actions"):
             splits, dividends = (_actions(answer.json(), instrument) for answer in answers)
             actions = [reader.split(r["date"], r["numerator"], r["denominator"]) for r in splits]
             actions += [reader.dividend(r["date"], r["dividend"]) for r in dividends]
