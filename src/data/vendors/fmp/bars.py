@@ -38,7 +38,7 @@ from ..dates import (
     without_margin,
     zone_of,
 )
-from ..paging import check_symbol
+from ..paging import check_symbol, format_errors
 from ..registry import VENDORS
 
 _MINUTES = {"1m": "1min", "5m": "5min", "15m": "15min", "30m": "30min", "1h": "1hour"}
