@@ -87,30 +87,34 @@ class GuardedCall:
 
     # --- inside one transaction ------------------------------------------------------------
 
-    def enter(self, book: StateTables, *, write: bool) -> DataError | None:
+    def enter(self, tables: StateTables, *, write: bool) -> DataError | None:
         """Begin the call, or return the error of a vendor that is not asked.
 
         A circuit that is half-open needs a transaction that writes; without one the call is
         neither entered nor refused.
         """
         self.is_entered = False
-        name, symbol = self._account.named(book.salt), self._symbol
+        name, symbol = self._account.named(tables.salt), self._symbol
         if symbol is not None:
-            self._unknown = book.unknown(name, symbol.address, symbol.symbol)
-            if self._unknown is not None and self._unknown.holds(book.now_s) and not symbol.insist:
+            self._unknown = tables.unknown(name, symbol.address, symbol.symbol)
+            if (
+                self._unknown is not None
+                and self._unknown.holds(tables.now_s)
+                and not symbol.insist
+            ):
                 vendor, now_ms = self._account.vendor, self._state.clock.now_ms()
-                return self._unknown.error(vendor, symbol.symbol, book.now_s, now_ms)
-        circuit = book.circuit(name, self.door)
-        if (shut_s := circuit.shut_for(book.now_s)) > 0:
+                return self._unknown.error(vendor, symbol.symbol, tables.now_s, now_ms)
+        circuit = tables.circuit(name, self.door)
+        if (shut_s := circuit.shut_for(tables.now_s)) > 0:
             return self._refusal(circuit, shut_s)
         self.before, self._is_trial = circuit, not circuit.is_closed
         if self._is_trial and write:
-            book.keep_circuit(name, self.door, _POLICY.enter(circuit, book.now_s))
+            tables.keep_circuit(name, self.door, _POLICY.enter(circuit, tables.now_s))
         self.is_entered = write or not self._is_trial
         return None
 
     def leave(
-        self, book: StateTables, error: BaseException | None, *, write: bool
+        self, tables: StateTables, error: BaseException | None, *, write: bool
     ) -> tuple[bool, CircuitChange | None]:
         """End the call with what ``error`` says of the vendor and of the symbol.
 
@@ -118,10 +122,10 @@ class GuardedCall:
             Whether all of it is written (False where there is something to write and ``write`` is
             False), and the circuit that it opened or closed.
         """
-        name, symbol = self._account.named(book.salt), self._symbol
-        before = book.circuit(name, self.door)
+        name, symbol = self._account.named(tables.salt), self._symbol
+        before = tables.circuit(name, self.door)
         after = _POLICY.leave(
-            before, outcome_of(error), book.now_s, trial=self._is_trial, reason=_reason(error)
+            before, outcome_of(error), tables.now_s, trial=self._is_trial, reason=_reason(error)
         )
         is_known = error is None or isinstance(error, NoDataError)
         if symbol is not None and isinstance(error, SymbolNotFoundError):
@@ -132,27 +136,27 @@ class GuardedCall:
             return after == before and not keeps and not forgets, None
         if symbol is not None and keeps:
             place = (name, symbol.address, symbol.symbol)
-            book.keep_unknown(*place, said_again(book.unknown(*place), book.now_s))
+            tables.keep_unknown(*place, said_again(tables.unknown(*place), tables.now_s))
         if symbol is not None and forgets:
-            book.forget_unknown(name, symbol.address, symbol.symbol)
+            tables.forget_unknown(name, symbol.address, symbol.symbol)
         if after == before:
             return True, None
-        book.keep_circuit(name, self.door, after)
-        return True, _change(self._account.vendor, self.door, (before, after), book.now_s)
+        tables.keep_circuit(name, self.door, after)
+        return True, _change(self._account.vendor, self.door, (before, after), tables.now_s)
 
     # --- afterwards ------------------------------------------------------------------------
 
     def blame(self, error: BaseException) -> None:
         """Count ``error`` against the circuit of a call that had ended well, as if it had ended so."""
 
-        def keep(book: StateTables) -> CircuitChange | None:
-            name = self._account.named(book.salt)
-            circuit = book.circuit(name, self.door)
+        def keep(tables: StateTables) -> CircuitChange | None:
+            name = self._account.named(tables.salt)
+            circuit = tables.circuit(name, self.door)
             after = _POLICY.blame(
-                circuit, self.before, outcome_of(error), book.now_s, _reason(error)
+                circuit, self.before, outcome_of(error), tables.now_s, _reason(error)
             )
-            book.keep_circuit(name, self.door, after)
-            return _change(self._account.vendor, self.door, (circuit, after), book.now_s)
+            tables.keep_circuit(name, self.door, after)
+            return _change(self._account.vendor, self.door, (circuit, after), tables.now_s)
 
         self._state.finish(lambda: self.report(self._state.run(keep)))
 

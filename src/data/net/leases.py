@@ -18,7 +18,7 @@ from .state_tables import LeaseRow, StateTables
 _FIRST_POLL_S = 0.02
 _LONGEST_POLL_S = 0.5
 _GROWTH = 1.5
-# The leases of blocks that run in this process. An interrupt may come before the book is told that
+# The leases of blocks that run in this process. An interrupt may come before the state is told that
 # a block is over: what stands there in the name of this process and not here is over.
 _running: set[str] = set()
 
@@ -31,7 +31,7 @@ class Lease:
         name: what it is about.
         is_held: whether it is ours; False when the call's time was over before the holder's was.
         has_waited: whether another call had it first: what was missing may be there now.
-        holder: our name in the book.
+        holder: our name in the state.
     """
 
     name: str
@@ -41,14 +41,14 @@ class Lease:
 
 
 class Leases:
-    """Leases in the book of all processes. Thread-safe and fork-aware.
+    """Leases in the state of all processes. Thread-safe and fork-aware.
 
     A lease is advice, not a lock: a caller that was overtaken because it took longer than it said
     goes on all the same, and at worst something is fetched twice. One that waits does so within the
     time of its call, and a page that the holder takes is progress of that call.
 
     Args:
-        state: the book; waiting is done on its clock.
+        state: where they are stored; waiting is done on its clock.
     """
 
     def __init__(self, state: State) -> None:
@@ -86,7 +86,7 @@ class Leases:
     def _give_back(self, name: str, holder: str, pid: int) -> None:
         """End the lease, whether it was taken or only about to be."""
         if os.getpid() == pid:  # a forked child has not got it
-            end = partial(self._state.run, lambda book: book.give_back(name, holder))
+            end = partial(self._state.run, lambda tables: tables.give_back(name, holder))
             self._state.finish(end)
 
     def renew(self, lease: Lease, ttl_s: float = QUIET_S, pages: int = 0) -> bool:
@@ -126,23 +126,23 @@ class Leases:
         return Lease(name, True, seen is not None, holder)
 
     def _take(
-        self, book: StateTables, name: str, holder: str, ttl_s: float
+        self, tables: StateTables, name: str, holder: str, ttl_s: float
     ) -> tuple[str, int] | None:
         """Take the lease and return None, or return its holder and the pages of that one."""
-        held = book.lease(name)
+        held = tables.lease(name)
         if held is not None and not _is_dead(held):
-            return held.holder, book.pages(name, held.holder)
-        book.grant(name, LeaseRow(holder, process_space(), os.getpid(), book.now_s + ttl_s))
+            return held.holder, tables.pages(name, held.holder)
+        tables.grant(name, LeaseRow(holder, process_space(), os.getpid(), tables.now_s + ttl_s))
         return None
 
-    def _renew(self, book: StateTables, lease: Lease, ttl_s: float, pages: int) -> bool:
-        held = book.lease(lease.name)
+    def _renew(self, tables: StateTables, lease: Lease, ttl_s: float, pages: int) -> bool:
+        held = tables.lease(lease.name)
         if held is not None and held.holder != lease.holder:
             return False
-        book.grant(
-            lease.name, LeaseRow(lease.holder, process_space(), os.getpid(), book.now_s + ttl_s)
+        tables.grant(
+            lease.name, LeaseRow(lease.holder, process_space(), os.getpid(), tables.now_s + ttl_s)
         )
-        book.keep_pages(lease.name, lease.holder, pages)
+        tables.keep_pages(lease.name, lease.holder, pages)
         return True
 
 

@@ -176,11 +176,11 @@ class Limiter:
             The seconds that the pause lasts; without ``seconds`` it is for us to say.
         """
 
-        def keep(book: StateTables) -> float:
-            name = self._name(book)
-            after = book.pause(name).after(seconds, book.now_s)
-            book.keep_pause(name, after)
-            return after.left_s(book.now_s)
+        def keep(tables: StateTables) -> float:
+            name = self._name(tables)
+            after = tables.pause(name).after(seconds, tables.now_s)
+            tables.keep_pause(name, after)
+            return after.left_s(tables.now_s)
 
         try:
             return self._state.run(keep)
@@ -260,12 +260,12 @@ class Limiter:
     def reopen(self, door: str) -> None:
         """Let the next call try what an open circuit keeps away; its end decides."""
 
-        def half_open(book: StateTables) -> None:
-            name = self._name(book)
-            circuit = book.circuit(name, door)
+        def half_open(tables: StateTables) -> None:
+            name = self._name(tables)
+            circuit = tables.circuit(name, door)
             if not circuit.is_closed:
-                tried = replace(circuit, until_s=book.now_s, trial_until_s=0.0)
-                book.keep_circuit(name, door, tried)
+                tried = replace(circuit, until_s=tables.now_s, trial_until_s=0.0)
+                tables.keep_circuit(name, door, tried)
 
         self._state.finish(partial(self._state.run, half_open))
 
@@ -277,12 +277,12 @@ class Limiter:
         if self._is_local or symbol.insist or not self._state.exists:
             return None
 
-        def look(book: StateTables) -> SymbolNotFoundError | None:
-            unknown = book.unknown(self._name(book), symbol.address, symbol.symbol)
-            if unknown is None or not unknown.holds(book.now_s):
+        def look(tables: StateTables) -> SymbolNotFoundError | None:
+            unknown = tables.unknown(self._name(tables), symbol.address, symbol.symbol)
+            if unknown is None or not unknown.holds(tables.now_s):
                 return None
             now_ms = self._state.clock.now_ms()
-            return unknown.error(self._vendor, symbol.symbol, book.now_s, now_ms)
+            return unknown.error(self._vendor, symbol.symbol, tables.now_s, now_ms)
 
         with suppress(ProviderTimeoutError):
             return self._state.run(look, write=False)
@@ -314,16 +314,16 @@ class Limiter:
     def used(self) -> dict[str, float]:
         """Return the units that count now, by window length such as ``60s``."""
 
-        def count(book: StateTables) -> dict[str, float]:
-            name = self._name(book)
-            windows, flying = book.windows(name, self._limits), book.on_their_way(name)
-            return {f"{w.length_s:g}s": w.used(book.now_s) + flying for w in windows}
+        def count(tables: StateTables) -> dict[str, float]:
+            name = self._name(tables)
+            windows, flying = tables.windows(name, self._limits), tables.on_their_way(name)
+            return {f"{w.length_s:g}s": w.used(tables.now_s) + flying for w in windows}
 
         return self._state.run(count, write=False)
 
     def reset(self) -> None:
         """Forget what was spent and every pause, for all processes."""
-        self._state.run(lambda book: book.forget_spent(self._name(book)))
+        self._state.run(lambda tables: tables.forget_spent(self._name(tables)))
 
     def _like(self, vendor: str, limits: Limits, account: Account | None) -> Limiter:
         return Limiter(
@@ -332,17 +332,17 @@ class Limiter:
 
     # --- inside one transaction ------------------------------------------------------------
 
-    def _name(self, book: StateTables) -> str:
-        return self._account.named(book.salt)
+    def _name(self, tables: StateTables) -> str:
+        return self._account.named(tables.salt)
 
-    def _look(self, book: StateTables, door: str) -> VendorStatus:
-        name = self._name(book)
-        windows, flying = book.windows(name, self._limits), book.on_their_way(name)
+    def _look(self, tables: StateTables, door: str) -> VendorStatus:
+        name = self._name(tables)
+        windows, flying = tables.windows(name, self._limits), tables.on_their_way(name)
         for window in windows if flying else ():
-            window.spend(flying, book.now_s)
-        circuit = book.circuit(name, door)
+            window.spend(flying, tables.now_s)
+        circuit = tables.circuit(name, door)
         return VendorStatus(
-            self._vendor, windows, book.now_s, book.pause(name), circuit, book.lost_s
+            self._vendor, windows, tables.now_s, tables.pause(name), circuit, tables.lost_s
         )
 
     def _hint(self, setting: str) -> str | None:
@@ -353,74 +353,74 @@ class Limiter:
         return f"where its plan grants more, the line `{line}` in the rules raises the limit"
 
     def _entered(
-        self, book: StateTables, *, call: GuardedCall, first: tuple[str, int], write: bool
+        self, tables: StateTables, *, call: GuardedCall, first: tuple[str, int], write: bool
     ) -> DataError | None:
         """Enter ``call``, and set the units of its first request aside where they fit now."""
-        call.reserved, refusal = None, call.enter(book, write=write)
+        call.reserved, refusal = None, call.enter(tables, write=write)
         if call.is_entered and self._is_limited:
             ticket, cost = first
-            if self._try(book, cost, ticket).seconds <= 0:
+            if self._try(tables, cost, ticket).seconds <= 0:
                 call.reserved = first
         return refusal
 
     def _left(
-        self, book: StateTables, *, call: GuardedCall, error: BaseException | None, write: bool
+        self, tables: StateTables, *, call: GuardedCall, error: BaseException | None, write: bool
     ) -> tuple[bool, CircuitChange | None]:
-        self._catch_up(book, call)
-        return call.leave(book, error, write=write)
+        self._catch_up(tables, call)
+        return call.leave(tables, error, write=write)
 
-    def _catch_up(self, book: StateTables, call: GuardedCall) -> None:
+    def _catch_up(self, tables: StateTables, call: GuardedCall) -> None:
         """Settle the requests of ``call`` that are over, and free what was set aside."""
         if call.reserved is not None:
-            book.land(call.reserved[0])
+            tables.land(call.reserved[0])
         if call.ended:
-            self._settle(book, call.ended)
+            self._settle(tables, call.ended)
 
     def _try(
-        self, book: StateTables, cost: int, ticket: str, call: GuardedCall | None = None
+        self, tables: StateTables, cost: int, ticket: str, call: GuardedCall | None = None
     ) -> _Wait:
         """Spend and return 0, or return the seconds to wait and for what."""
         if call is not None:
-            self._catch_up(book, call)
-        self._count_crashed(book)
-        wait = self._wait(book, cost)
+            self._catch_up(tables, call)
+        self._count_crashed(tables)
+        wait = self._wait(tables, cost)
         if wait.seconds <= 0 and ticket != _NO_TICKET:
-            book.take_off(ticket, self._name(book), cost, book.now_s + _LONGEST_FLIGHT_S)
+            tables.take_off(ticket, self._name(tables), cost, tables.now_s + _LONGEST_FLIGHT_S)
         return wait
 
-    def _wait(self, book: StateTables, cost: int) -> _Wait:
+    def _wait(self, tables: StateTables, cost: int) -> _Wait:
         """Return the longest of all waits, 0 for none, and what it is for."""
-        name = self._name(book)
-        windows = book.windows(name, self._limits)
-        flying = book.on_their_way(name)
-        waits = [_Wait(book.pause(name).left_s(book.now_s), "it asked us to pause")]
+        name = self._name(tables)
+        windows = tables.windows(name, self._limits)
+        flying = tables.on_their_way(name)
+        waits = [_Wait(tables.pause(name).left_s(tables.now_s), "it asked us to pause")]
         for window in windows:
-            unknown = window.unknown(book.lost_s, book.now_s)
-            wait = window.wait(cost, book.now_s, flying + unknown)
+            unknown = window.unknown(tables.lost_s, tables.now_s)
+            wait = window.wait(cost, tables.now_s, flying + unknown)
             waits.append(_Wait(wait, _used_up(window), _setting(window)))
         return max(waits)
 
-    def _count_crashed(self, book: StateTables) -> None:
+    def _count_crashed(self, tables: StateTables) -> None:
         """Count requests as spent whose process died before it could say how they ended."""
-        name = self._name(book)
-        if self._is_limited and (units := book.crashed(name)):
-            book.spend(name, book.windows(name, self._limits), units)
+        name = self._name(tables)
+        if self._is_limited and (units := tables.crashed(name)):
+            tables.spend(name, tables.windows(name, self._limits), units)
 
-    def _settle(self, book: StateTables, requests: Iterable[EndedRequest]) -> None:
-        name, now_s = self._name(book), self._state.clock.monotonic()
-        windows = book.windows(name, self._limits)
+    def _settle(self, tables: StateTables, requests: Iterable[EndedRequest]) -> None:
+        name, now_s = self._name(tables), self._state.clock.monotonic()
+        windows = tables.windows(name, self._limits)
         for request in requests:
-            if units := book.land(request.ticket):
-                book.spend(name, windows, units, ago_s=max(0.0, now_s - request.at_s))
-            flying = book.on_their_way(name)
+            if units := tables.land(request.ticket):
+                tables.spend(name, windows, units, ago_s=max(0.0, now_s - request.at_s))
+            flying = tables.on_their_way(name)
             for report in request.reports:
-                lacking = report.lacking(windows, book.now_s, flying)
+                lacking = report.lacking(windows, tables.now_s, flying)
                 if lacking:
-                    book.spend(name, [w for w in windows if w is report.meant(windows)], lacking)
+                    tables.spend(name, [w for w in windows if w is report.meant(windows)], lacking)
 
-    def _charge(self, book: StateTables, cost: int) -> None:
-        name = self._name(book)
-        book.spend(name, book.windows(name, self._limits), cost)
+    def _charge(self, tables: StateTables, cost: int) -> None:
+        name = self._name(tables)
+        tables.spend(name, tables.windows(name, self._limits), cost)
 
 
 def _setting(window: Window) -> str:

@@ -1,4 +1,4 @@
-"""Knock at vendors' doors: is there a way to them at all?"""
+"""Whether vendors' hosts can be reached from here, by one small request each."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _UNAVAILABLE_FOR_LEGAL_REASONS = 451
 
 @dataclass(frozen=True)
 class Reached:
-    """How a knock ended.
+    """How one such request ended.
 
     Attributes:
-        seconds: until the answer, or until the knock was given up.
+        seconds: until the answer, or until the request was given up.
         refusal: why the vendor cannot be asked from here; empty when it answered.
         ahead_ms: how far our clock is ahead of the vendor's ``Date``; None where it sent none.
     """
@@ -86,11 +86,11 @@ def reach_all(urls: Mapping[str, str], within_s: float = 8.0) -> dict[str, Reach
     """
     results: dict[str, Reached] = {}
 
-    def knock(name: str, url: str) -> None:
+    def ask(name: str, url: str) -> None:
         results[name] = reach(url)
 
     # Daemons, so that one that hangs in the system's resolver does not hold up the exit.
-    threads = [threading.Thread(target=knock, args=item, daemon=True) for item in urls.items()]
+    threads = [threading.Thread(target=ask, args=item, daemon=True) for item in urls.items()]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + within_s

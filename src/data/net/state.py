@@ -96,7 +96,7 @@ class State:
         """Return what ``work`` returns, run as one transaction against all other processes.
 
         Args:
-            work: may be run again from the start, so it only computes and uses the book.
+            work: may be run again from the start, so it only computes and uses the tables.
             write: whether it changes anything; readers wait for no writer of another process.
 
         Raises:
@@ -340,14 +340,14 @@ class State:
             self._db = None
 
 
-def _worked(work: Callable[[StateTables], T], book: StateTables) -> T:
+def _worked(work: Callable[[StateTables], T], tables: StateTables) -> T:
     """Return what ``work`` returns.
 
     Raises:
         CorruptEntryError: the file holds something else than it should, such as text for a number.
     """
     try:
-        return work(book)
+        return work(tables)
     except DataError:
         raise
     except (TypeError, ValueError, OverflowError) as exc:

@@ -127,19 +127,19 @@ def unknown_symbols(state: State) -> dict[str, int]:
     """Return vendor to the number of symbols that it said lately it does not know."""
     counts: dict[str, int] = {}
     if state.exists:
-        for account, count in state.run(lambda book: book.count_unknown(), write=False):
+        for account, count in state.run(lambda tables: tables.count_unknown(), write=False):
             vendor = account.rpartition(":")[0]
             counts[vendor] = counts.get(vendor, 0) + count
     return counts
 
 
-def _paused_now(book: StateTables) -> list[tuple[str, str, float, str]]:
+def _paused_now(tables: StateTables) -> list[tuple[str, str, float, str]]:
     pauses = [
-        (account, "", pause.left_s(book.now_s), "it asked us to pause")
-        for account, pause in book.pauses()
+        (account, "", pause.left_s(tables.now_s), "it asked us to pause")
+        for account, pause in tables.pauses()
     ]
     doors = [
-        (account, door, circuit.shut_for(book.now_s), circuit.reason)
-        for account, door, circuit in book.open_circuits()
+        (account, door, circuit.shut_for(tables.now_s), circuit.reason)
+        for account, door, circuit in tables.open_circuits()
     ]
     return pauses + [door for door in doors if door[2] > 0]
