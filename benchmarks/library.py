@@ -110,7 +110,7 @@ def fill(root: Path, count: int) -> None:
 
 def _copy(store: BarStore, one: SeriesKey, other: SeriesKey) -> None:
     """Write the files of a series as those of another, whose name is as long."""
-    lane, folder = store.workshop.lane(one), store.root / "ohlcv" / other.symbol / other.folder
+    lane, folder = store.parts.lane(one), store.root / "ohlcv" / other.symbol / other.folder
     folder.mkdir(parents=True)
     for year in lane.years():
         identity = file_id(other, year)

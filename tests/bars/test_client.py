@@ -375,7 +375,7 @@ def test_a_pinned_generation_is_read_whatever_becomes_of_the_series(
         return float(client.get(client.query(*asked))["close"].iloc[0])
 
     assert then(2) == 101.0
-    drop_derived(store.workshop, Inventory(store.workshop).look().lanes, lambda lane: 0, 1 << 40)
+    drop_derived(store.parts, Inventory(store.parts).look().lanes, lambda lane: 0, 1 << 40)
     assert then(2) == 101.0, "room is made with other files"
     client.unpin(HOURS, 2)
     client.unpin(HOURS, 2)
@@ -398,7 +398,7 @@ def test_a_pin_of_today_outlives_rewrites_and_compaction(
         if place == 1:
             client.pin(HOURS, 2)
     # Logs of old, and commits that were found after a crash, do not tell where they begin.
-    log = store.workshop.lane(HOURS).paths.log(2024)
+    log = store.parts.lane(HOURS).paths.log(2024)
     log.write_text(log.read_text().replace('"touched"', '"other"'))
     services.cache.maintenance.compact([HOURS])
     whole = Span(DAY.start, days[-1].end)
@@ -412,7 +412,7 @@ def test_a_pin_of_today_outlives_rewrites_and_compaction(
 def test_nothing_pinned_is_evicted_or_deleted_by_age(
     client: BarsClient, store: BarStore, services: Services, clock: ManualClock
 ) -> None:
-    lane = store.workshop.lane(HOURS)
+    lane = store.parts.lane(HOURS)
     client.pin(HOURS, 1)
     clock.advance(90 * 86_400)
     services.cache.max_age = Age.parse("10d")

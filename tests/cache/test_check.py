@@ -55,7 +55,7 @@ def store_of(folder: Path, **other: object) -> BarStore:
 
 
 def found(folder: Path, **other: object) -> list[Finding]:
-    return check_series(store_of(folder, **other).workshop, DAILY)
+    return check_series(store_of(folder, **other).parts, DAILY)
 
 
 def contents(root: Path) -> dict[Path, bytes]:
@@ -63,7 +63,7 @@ def contents(root: Path) -> dict[Path, bytes]:
 
 
 def repaired(folder: Path, **other: object) -> tuple[list[Finding], list[Finding]]:
-    shop = store_of(folder, **other).workshop
+    shop = store_of(folder, **other).parts
     return repair_series(shop, shop.lane(DAILY))
 
 
@@ -112,7 +112,7 @@ def _series_flipped(folder: Path) -> None:
 
 def _coverage_lost(folder: Path) -> None:
     """Let sealed metadata know less than the file holds, as a mistake of a program would."""
-    lane = store_of(folder).workshop.lane(DAILY)
+    lane = store_of(folder).parts.lane(DAILY)
     meta = load_meta((folder / META).read_bytes(), _identity(lane))
     less = Coverage(meta.state.coverage.within(days(0, 4)))
     meta = replace(meta, state=replace(meta.state, coverage=less))
@@ -173,12 +173,12 @@ def test_the_remedy_says_how_many_bars_are_lost(folder: Path) -> None:
 def test_a_commit_on_its_way_is_no_damage(folder: Path) -> None:
     _metadata_of_before(folder)
     assert found(folder) == [], "whoever writes has not finished"
-    assert waiting(store_of(folder).workshop, [(DAILY, None)]) == []
+    assert waiting(store_of(folder).parts, [(DAILY, None)]) == []
     aged(folder)
-    assert waiting(store_of(folder).workshop, [(DAILY, None)]) == [(DAILY, 2024)]
+    assert waiting(store_of(folder).parts, [(DAILY, None)]) == [(DAILY, 2024)]
     _, left = repaired(folder)
     assert left == []
-    assert waiting(store_of(folder).workshop, [(DAILY, None)]) == []
+    assert waiting(store_of(folder).parts, [(DAILY, None)]) == []
 
 
 def test_repair_takes_in_what_is_young_too(folder: Path) -> None:
@@ -247,23 +247,23 @@ def test_a_newer_document_of_the_series_is_told_and_left_alone(folder: Path) -> 
 def test_only_what_is_sure_to_wait_is_said_to(
     folder: Path, name: str, edit: Callable[[bytes], bytes] | None
 ) -> None:
-    assert waiting(store_of(folder).workshop, [(DAILY, None)]) == []
+    assert waiting(store_of(folder).parts, [(DAILY, None)]) == []
     if edit is None:
         (folder / name).unlink()
     else:
         change(folder / name, edit)
-    assert waiting(store_of(aged(folder)).workshop, [(DAILY, None)]) == []
+    assert waiting(store_of(aged(folder)).parts, [(DAILY, None)]) == []
 
 
 def test_the_longer_one_of_two_files_waits_for_nobody(folder: Path) -> None:
-    lane = store_of(folder).workshop.lane(DAILY)
+    lane = store_of(folder).parts.lane(DAILY)
     meta = lane.meta(2024)
     assert meta is not None
     shorter = replace(meta.state, size=100)
     lane.write_meta(2024, replace(meta, state=shorter, pending=meta.state), durable=True)
-    assert waiting(store_of(aged(folder)).workshop, [(DAILY, None)]) == []
+    assert waiting(store_of(aged(folder)).parts, [(DAILY, None)]) == []
     lane.write_meta(2024, replace(meta, state=replace(shorter, size=0)), durable=True)
-    assert waiting(store_of(aged(folder)).workshop, [(DAILY, None)]) == []
+    assert waiting(store_of(aged(folder)).parts, [(DAILY, None)]) == []
 
 
 def _resealed(data: bytes, **more: object) -> bytes:
@@ -295,19 +295,19 @@ def test_damaged_actions_are_told_with_what_to_do(folder: Path) -> None:
     store = store_of(folder)
     split = Action(date(2024, 6, 10), "split", 0, numerator=10, denominator=1, source="acme")
     store.add_actions("AAPL", [split], EVER, "acme", 1)
-    assert check_actions(store.workshop, "AAPL") == []
+    assert check_actions(store.parts, "AAPL") == []
     change(folder.parent / "actions.json", lambda data: flipped(data, 150))
-    (one,) = check_actions(store_of(folder).workshop, "AAPL")
+    (one,) = check_actions(store_of(folder).parts, "AAPL")
     assert (one.where, one.cure) == ("actions.json", "none")
     assert "onetape fetch AAPL 1d --refresh" in one.remedy
 
 
 def test_actions_that_are_none_or_newer_are_no_damage(folder: Path) -> None:
     store = store_of(folder)
-    assert check_actions(store.workshop, "AAPL") == []
+    assert check_actions(store.parts, "AAPL") == []
     store.add_actions("AAPL", [], EVER, "acme", 1)
     change(folder.parent / "actions.json", _of_format_two)
-    (one,) = check_actions(store_of(folder).workshop, "AAPL")
+    (one,) = check_actions(store_of(folder).parts, "AAPL")
     assert (one.where, one.remedy, one.cure) == ("actions.json", "update this library", "none")
 
 
@@ -319,7 +319,7 @@ def columns(folder: Path) -> Path:
     """Return the columnar file, made by a reader."""
     store = store_of(folder, columnar="map")
     store.read(DAILY, EVER)
-    return store.workshop.sidecars.path(DAILY)
+    return store.parts.sidecars.path(DAILY)
 
 
 def test_columns_that_are_true_are_no_finding(folder: Path, columns: Path) -> None:
@@ -407,4 +407,4 @@ def test_same_bits_knows_signs_and_what_is_missing() -> None:
 def test_a_mark_alone_is_sound(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 2),), (mark(2, 9, "empty"),)))
-    assert check_series(store.workshop, DAILY) == []
+    assert check_series(store.parts, DAILY) == []

@@ -601,7 +601,7 @@ def test_what_a_dead_writer_left_is_dropped_with_the_rest(tmp_path: Path) -> Non
     folder = columns_file(tmp_path).parent
     (folder / ".1m.bars.7.8.9.tmp").write_bytes(b"x" * 9_000)
     store = BarStore(tmp_path, columnar="map")
-    drop_derived(store.workshop, Inventory(store.workshop).look().lanes, lambda lane: 0, 1 << 40)
+    drop_derived(store.parts, Inventory(store.parts).look().lanes, lambda lane: 0, 1 << 40)
     assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
@@ -619,15 +619,13 @@ def test_values_are_those_of_the_files_to_the_last_bit(tmp_path: Path) -> None:
 def test_a_year_that_lacks_rows_is_not_kept(tmp_path: Path) -> None:
     store = store_in(tmp_path, columnar="map")
     store.commit(MINUTES, Commit((minutes(0, 50),)))
-    lane = store.workshop.lane(MINUTES)
+    lane = store.parts.lane(MINUTES)
     state = read_state(lane, 2024, 1.0)
     assert state is not None
     file = lane.disk.stat(lane.paths.data(2024))
     assert file is not None
     short = WholeYear(state, table(range(49), size=MINUTE_MS), file)
-    store.workshop.sidecars.keep(lane, {2024: short})
+    store.parts.sidecars.keep(lane, {2024: short})
     assert not store.is_at_hand(MINUTES)
-    store.workshop.sidecars.keep(
-        lane, {2024: short._replace(table=table(range(50), size=MINUTE_MS))}
-    )
+    store.parts.sidecars.keep(lane, {2024: short._replace(table=table(range(50), size=MINUTE_MS))})
     assert store.is_at_hand(MINUTES)

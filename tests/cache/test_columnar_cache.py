@@ -49,7 +49,7 @@ class House(NamedTuple):
 
 def house_in(root: Path, mode: Any = "map", **other: Any) -> House:
     store = store_in(root, other.pop("disk", None) or Quick(), columnar=mode)
-    return House(store, store.workshop.lane(DAILY), store.workshop.sidecars)
+    return House(store, store.parts.lane(DAILY), store.parts.sidecars)
 
 
 @pytest.fixture

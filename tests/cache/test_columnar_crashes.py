@@ -265,7 +265,7 @@ class Model:
 
     def evict(self) -> None:
         store, year = self.store, self.dice.choice([2023, 2024])
-        lane = store.workshop.lane(DAILY)
+        lane = store.parts.lane(DAILY)
         meta = lane.meta(year) if year in lane.years() else None
         if meta is not None and evict_year(lane, year, meta.state.generation):
             self.without(year)
@@ -280,12 +280,12 @@ class Model:
         self.bars = {}
 
     def compact(self) -> None:
-        compact_series(self.store.workshop, DAILY, dry_run=False)
+        compact_series(self.store.parts, DAILY, dry_run=False)
 
     def drop(self) -> None:
         drop_derived(
-            self.store.workshop,
-            Inventory(self.store.workshop).look().lanes,
+            self.store.parts,
+            Inventory(self.store.parts).look().lanes,
             lambda lane: 0,
             1 << 40,
         )

@@ -75,7 +75,7 @@ def test_readers_that_keep_columns_while_bars_are_added(tmp_path: Path) -> None:
             count += more
             assert len(writer.read(MINUTES, EVER)[0]) == count
             if n % 10 == 9:
-                writer.workshop.sidecars.drop(MINUTES)
+                writer.parts.sidecars.drop(MINUTES)
         for process in readers:
             told = process.communicate()[0].splitlines()
             assert len(told) == 1, told
@@ -179,7 +179,7 @@ def test_a_child_has_frames_of_its_own(tmp_path: Path, store: BarStore) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="no fork there")
 def test_a_fork_while_another_thread_is_at_the_files(store: BarStore) -> None:
     held, done = threading.Event(), threading.Event()
-    sidecars = store.workshop.sidecars
+    sidecars = store.parts.sidecars
 
     def hold() -> None:
         with store.memory._own_lock():

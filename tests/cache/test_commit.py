@@ -322,4 +322,4 @@ def test_what_was_taken_over_is_not_looked_for_again(store: BarStore, tmp_path: 
     store.commit(DAILY, Commit((piece(5, 7),)))
     assert not (lane_folder(tmp_path) / "_quarantine").exists()
     store_in(tmp_path).clear_years(DAILY, [2024])  # as another process does
-    assert store.workshop.old.of(store.workshop.lane(DAILY), []) == {}
+    assert store.parts.old.of(store.parts.lane(DAILY), []) == {}

@@ -42,7 +42,7 @@ DATA = "2024.csv.gz"
 
 
 def compacted(root: Path, key: SeriesKey = DAILY, *, dry_run: bool = False) -> Compacted:
-    return compact_series(store_in(root).workshop, key, dry_run=dry_run)
+    return compact_series(store_in(root).parts, key, dry_run=dry_run)
 
 
 def days_of_hours(root: Path, count: int) -> None:
@@ -129,7 +129,7 @@ def test_a_damaged_year_hides_no_other(tmp_path: Path) -> None:
 
 def test_it_waits_for_writers_and_sweeps_behind_the_dead(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick(), lock_timeout_s=0)
-    assert compact_series(store.workshop, DAILY, dry_run=False) == Compacted(DAILY)
+    assert compact_series(store.parts, DAILY, dry_run=False) == Compacted(DAILY)
     assert not (tmp_path / "ohlcv").exists()
     for n in range(3):
         store.commit(DAILY, Commit((piece(n, n + 1),)))
@@ -139,9 +139,9 @@ def test_it_waits_for_writers_and_sweeps_behind_the_dead(tmp_path: Path) -> None
         Quick().lock(lane_folder(tmp_path) / ".lock", 0),
         pytest.raises(LockTimeoutError),
     ):
-        compact_series(store.workshop, DAILY, dry_run=False)
+        compact_series(store.parts, DAILY, dry_run=False)
     assert left.exists()
-    assert compact_series(store.workshop, DAILY, dry_run=False).members == (3, 1)
+    assert compact_series(store.parts, DAILY, dry_run=False).members == (3, 1)
     assert no_temps(tmp_path)
 
 
@@ -149,7 +149,7 @@ def test_older_tools_files_are_left_alone(tmp_path: Path) -> None:
     folder = lane_folder(tmp_path)
     leave(folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    found = compact_series(store_in(tmp_path, Quick()).workshop, DAILY, dry_run=False)
+    found = compact_series(store_in(tmp_path, Quick()).parts, DAILY, dry_run=False)
     assert found == Compacted(DAILY)
     assert {
         path.name: path.read_bytes() for path in folder.iterdir() if path.name in before
@@ -166,7 +166,7 @@ def test_stale_columns_go(tmp_path: Path) -> None:
     days_of_hours(tmp_path, 3)
     reader = store_in(tmp_path, columnar="map")
     reader.read(HOURLY, EVER)
-    columns = reader.workshop.sidecars.path(HOURLY)
+    columns = reader.parts.sidecars.path(HOURLY)
     size = columns.stat().st_size
     assert compacted(tmp_path, HOURLY, dry_run=True).stale == size
     assert compacted(tmp_path, HOURLY).stale == size
@@ -182,7 +182,7 @@ def columns_of(root: Path) -> Path:
     store = store_in(root, Quick(), columnar="map")
     store.commit(DAILY, Commit((piece(-5, 5),)))
     store.read(DAILY, EVER)
-    return store.workshop.sidecars.path(DAILY)
+    return store.parts.sidecars.path(DAILY)
 
 
 def _revised(root: Path, _: Path) -> None:
@@ -250,10 +250,10 @@ def test_versions_go_by_their_age_too(tmp_path: Path) -> None:
     names = [path.name for path in (lane_folder(tmp_path) / "_versions").iterdir()]
     assert sorted(names) == ["2024.1.csv.gz", "2024.2.csv.gz", "2024.3.csv.gz"]
     clock.advance(DAY_MS / 1000)
-    done = compact_series(store.workshop, DAILY, dry_run=True)
+    done = compact_series(store.parts, DAILY, dry_run=True)
     assert done.stale > 0
     assert len(list((lane_folder(tmp_path) / "_versions").iterdir())) == 3
-    compact_series(store.workshop, DAILY, dry_run=False)
+    compact_series(store.parts, DAILY, dry_run=False)
     names = [path.name for path in (lane_folder(tmp_path) / "_versions").iterdir()]
     assert names == ["2024.3.csv.gz"], "replaced two days ago, and not before"
 
@@ -285,7 +285,7 @@ def test_whoever_dies_while_compacting_loses_nothing(tmp_path: Path) -> None:
         root = tmp_path / str(dies_at)
         days_of_hours(root, 3)
         try:
-            compact_series(store_in(root, DyingDisk(dies_at)).workshop, HOURLY, dry_run=False)
+            compact_series(store_in(root, DyingDisk(dies_at)).parts, HOURLY, dry_run=False)
         except Killed:
             assert same(store_in(root).read(HOURLY, EVER)[0], table(range(72), size=HOUR_MS))
             assert compacted(root, HOURLY).members[1] == 1

@@ -202,7 +202,7 @@ def test_compacting_on_demand_joins_them_too(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     for n in range(5):
         store.commit(DAILY, Commit((shares(n, n),)))
-    done = compact_series(store_in(tmp_path).workshop, DAILY, dry_run=False)
+    done = compact_series(store_in(tmp_path).parts, DAILY, dry_run=False)
     assert done.members == (5, 1)
     assert done.bytes[1] < done.bytes[0]
     assert bases(tmp_path) == [(5, Basis("split"))]

@@ -20,7 +20,7 @@ def test_a_member_that_stays_is_told_what_was_settled_since(tmp_path: Path) -> N
     for day in (2, 3):
         store.commit(DAILY, Commit((piece(day, day + 1),)))
     store.commit(DAILY, Commit(marks=(mark(0, 2, "final", vendor="other"),)))
-    compact_series(store.workshop, DAILY, dry_run=False)
+    compact_series(store.parts, DAILY, dry_run=False)
     folder = lane_folder(tmp_path)
     told = [(m.header.rows, m.header.vendor, m.header.state) for _, m in members(folder)]
     assert told == [(2, "other", "final"), (2, "acme", "final")]
@@ -34,7 +34,7 @@ def test_members_that_do_not_change_stay_byte_for_byte(tmp_path: Path) -> None:
         store.commit(DAILY, Commit((piece(day, day + 1, vendor=vendor),)))
     folder = lane_folder(tmp_path)
     before = [member.raw for _, member in members(folder)]
-    compact_series(store.workshop, DAILY, dry_run=False)
+    compact_series(store.parts, DAILY, dry_run=False)
     after = [member.raw for _, member in members(folder)]
     assert after[:2] == before[:2]
     assert len(after) == 3

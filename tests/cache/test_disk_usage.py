@@ -28,7 +28,7 @@ def packed(root: Path) -> int:
 
 def gauge_of(root: Path, clock: ManualClock, **settings: Any) -> Gauge:
     """Return a gauge that reads the index of a folder, if it has one, and writes none."""
-    return Gauge(Inventory(BarStore(root).workshop, keeps=False).look, clock, **settings)
+    return Gauge(Inventory(BarStore(root).parts, keeps=False).look, clock, **settings)
 
 
 @pytest.fixture
@@ -161,8 +161,8 @@ def test_what_the_index_tells_is_not_looked_at_again(
 ) -> None:
     store.commit(DAILY, Commit(pieces=(piece(0, 50),)))
     monkeypatch.setattr(walk, "_SETTLED_NS", -1)
-    Inventory(store.workshop).look()
-    lane, listed, opened = store.workshop.lane(DAILY).paths.text, [], []
+    Inventory(store.parts).look()
+    lane, listed, opened = store.parts.lane(DAILY).paths.text, [], []
     whole, real, opens = texts(store.root), walk.listed, module.open_file
     monkeypatch.setattr(
         walk,

@@ -203,7 +203,7 @@ def test_what_a_writer_knows_is_what_anybody_else_reads(
 
 def check_memory(store: BarStore, key: SeriesKey) -> None:
     """Compare what is known of each document of a series with what its bytes say."""
-    lane = store.workshop.lane(key)
+    lane = store.parts.lane(key)
     for year in lane.years():
         content = lane.paths.metadata(year).read_bytes()
         assert lane.meta(year) == load_meta(content, file_id(key, year))

@@ -62,7 +62,7 @@ def days_of(*years: range, **other: Any) -> Commit:
 
 
 class Cache:
-    """A store with a steward, a clock and a limit."""
+    """A store with a retention manager, a clock and a limit."""
 
     def __init__(
         self, root: Path, must_keep: Any = anything_goes, columnar: Any = "off"
@@ -70,10 +70,10 @@ class Cache:
         self.clock = ManualClock(NOW)
         self.limit = 0
         self.store = BarStore(root, None, self.clock, columnar=columnar)
-        self.steward = RetentionManager(
+        self.manager = RetentionManager(
             self.store, self.clock, RetentionLimits(lambda: self.limit, 0, must_keep)
         )  # fmt: skip
-        self.store.steward = self.steward
+        self.store.listener = self.manager
 
     def commit(self, commit: Commit, key: SeriesKey = DAILY, *, later_s: float = 3600) -> Cache:
         self.store.commit(key, commit)
@@ -82,21 +82,21 @@ class Cache:
 
     def shrink(self, by: int) -> int:
         """Enforce, this once, a limit that is so many bytes below what there is."""
-        self.limit = max(1, self.steward.inventory.look().size.bytes - by)
-        dropped = self.steward.enforce()
+        self.limit = max(1, self.manager.inventory.look().size.bytes - by)
+        dropped = self.manager.enforce()
         self.limit = 0
         return dropped
 
     def rest(self) -> None:
         """Let an hour pass in which nobody uses anything."""
-        self.steward.write_uses()
+        self.manager.write_uses()
         self.clock.advance(3600)
 
     def years(self, key: SeriesKey = DAILY) -> list[int]:
         return self.store.years(key)
 
     def kept(self) -> dict[str, int]:
-        return dict(self.steward.freeable().kept)
+        return dict(self.manager.freeable().kept)
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_what_another_process_used_counts_too(tmp_path: Path) -> None:
 
 def test_without_the_uses_the_commits_count(cache: Cache, tmp_path: Path) -> None:
     cache.commit(days_of(THIS_YEAR)).commit(days_of(THIS_YEAR), OTHER)
-    cache.steward.write_uses()
+    cache.manager.write_uses()
     (tmp_path / "ohlcv/_metadata/index.sqlite").write_text("{ not ours")
     another = Cache(tmp_path)
     another.clock.advance(6 * 3600)
@@ -159,7 +159,7 @@ def test_derived_things_go_before_any_bar(tmp_path: Path) -> None:
     cache.commit(Commit((piece(800, 801, shift=1.0),)))  # a revision keeps the file of before
     for key in (DAILY, OTHER):
         cache.store.read(key, EVER)
-        cache.steward.write_uses()
+        cache.manager.write_uses()
         cache.clock.advance(2 * 24 * 3600)
     columns = {key: tmp_path / "_columnar" / key.symbol / "1d.bars" for key in (DAILY, OTHER)}
     versions = lane_folder(tmp_path) / "_versions"
@@ -215,7 +215,7 @@ SPLICE = Splice(at(800), "other", "constant", 2.0, 9, "a split of 2 for 1")
 def test_what_cannot_be_had_again_stays(cache: Cache, answer: Commit, why: str) -> None:
     cache.commit(answer)
     held = (lane_folder(cache.store.root) / "2026.csv.gz").stat().st_size
-    freeable = cache.steward.freeable()
+    freeable = cache.manager.freeable()
     assert list(freeable.kept) == ([why] if why else [])
     assert (freeable.bars > held) == (not why)
     before, _ = cache.store.read(DAILY, EVER)
@@ -237,7 +237,7 @@ def test_an_answer_without_a_bar_vouches_for_nothing(cache: Cache) -> None:
 
 
 def test_the_reasons_to_stay(cache: Cache) -> None:
-    (lane,) = cache.commit(days_of(THIS_YEAR)).steward.inventory.look().lanes
+    (lane,) = cache.commit(days_of(THIS_YEAR)).manager.inventory.look().lanes
 
     def why(told: str, newest: int) -> str:
         judge = eviction._Judge(lambda *_: told, {"acme": newest}, NOW + DAY_MS, NOW)
@@ -250,9 +250,9 @@ def test_the_reasons_to_stay(cache: Cache) -> None:
 
 def test_a_year_whose_bars_somebody_took_away_is_nothing_to_evict(cache: Cache) -> None:
     cache.commit(days_of(LAST_YEAR, THIS_YEAR))
-    held = cache.steward.freeable().bars
+    held = cache.manager.freeable().bars
     (lane_folder(cache.store.root) / "2025.csv.gz").unlink()
-    left = cache.steward.freeable()
+    left = cache.manager.freeable()
     assert (0 < left.bars < held, left.kept) == (True, {})
 
 
@@ -302,7 +302,7 @@ def test_what_is_in_use_stays_for_now_and_nobody_complains(
     cache: Cache, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache.commit(days_of(LAST_YEAR)).commit(days_of(THIS_YEAR))
-    cache.steward.used(DAILY, Span(at(800), at(801)))
+    cache.manager.used(DAILY, Span(at(800), at(801)))
     assert cache.shrink(1) == 0
     assert list(cache.kept()) == [eviction.IN_USE]
     assert "limit" not in caplog.text
@@ -392,7 +392,7 @@ def test_a_series_that_somebody_is_at_stays(cache: Cache, tmp_path: Path) -> Non
 
 def test_a_year_that_has_changed_since_it_was_looked_at_stays(cache: Cache) -> None:
     cache.commit(days_of(THIS_YEAR))
-    lane = cache.store.workshop.lane(DAILY)
+    lane = cache.store.parts.lane(DAILY)
     generation = cache.store.view(DAILY).generation
     cache.commit(Commit((piece(884, 885),)))
     assert not evict_year(lane, 2026, generation)
@@ -470,7 +470,7 @@ def test_the_log_tells_of_it_and_a_version_of_before_is_refused(cache: Cache) ->
     cache.commit(days_of(THIS_YEAR))
     first = cache.store.view(DAILY).generation
     cache.shrink(10**9)
-    lane = cache.store.workshop.lane(DAILY)
+    lane = cache.store.parts.lane(DAILY)
     entry = lane.log_entries(2026)[-1]
     assert (entry["evicted"], entry["removed"], entry["size"]) == (True, len(THIS_YEAR), 0)
     with pytest.raises(ValueError, match="not kept"):  # and not a version without the year
@@ -491,7 +491,7 @@ def test_power_fails_during_an_eviction(tmp_path: Path, caplog: pytest.LogCaptur
     whole = days_of(LAST_YEAR, THIS_YEAR)
     Cache(live).commit(replace(whole, next_due=year_start(2027)))
     platter, disk = Platter(live), Recorder()
-    lane = BarStore(live, disk, ManualClock(NOW)).workshop.lane(DAILY)
+    lane = BarStore(live, disk, ManualClock(NOW)).parts.lane(DAILY)
     assert evict_year(lane, 2026, 1)
     left = states_after(platter, disk.tape, MOST)
     assert len(left) > 4
@@ -507,13 +507,13 @@ def test_killed_during_an_eviction(tmp_path: Path) -> None:
     counting = Recorder()
     Cache(tmp_path / "counted").commit(replace(whole, next_due=year_start(2027)))
     evict_year(
-        BarStore(tmp_path / "counted", counting, ManualClock(NOW)).workshop.lane(DAILY), 2026, 1
+        BarStore(tmp_path / "counted", counting, ManualClock(NOW)).parts.lane(DAILY), 2026, 1
     )
     calls = len(counting.deeds())
     for dies_at in some(range(1, calls + 1), 6):
         root = tmp_path / str(dies_at)
         Cache(root).commit(replace(whole, next_due=year_start(2027)))
-        lane = BarStore(root, DyingDisk(dies_at), ManualClock(NOW)).workshop.lane(DAILY)
+        lane = BarStore(root, DyingDisk(dies_at), ManualClock(NOW)).parts.lane(DAILY)
         with pytest.raises(Killed):
             evict_year(lane, 2026, 1)
         _check_sound(root, f"before call {dies_at}")

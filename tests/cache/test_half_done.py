@@ -132,7 +132,7 @@ class TestPending:
     @pytest.mark.parametrize("replaced", [False, True])
     def test_nothing_is_appended_before_they_have(self, folder: Path, replaced: bool) -> None:
         self.pending(folder, replaced=replaced)
-        lane = fresh(folder).workshop.lane(DAILY)
+        lane = fresh(folder).parts.lane(DAILY)
         found = sound_meta(lane, 2024)
         assert found is not None and found == lane.meta(2024)
         assert found.pending is None

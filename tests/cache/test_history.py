@@ -61,7 +61,7 @@ def test_what_compaction_joined_is_told_apart_by_the_log(tmp_path: Path) -> None
     store = store_in(tmp_path)
     for n in range(10):
         store.commit(DAILY, Commit((piece(n, n + 1),)))
-    compact_series(store.workshop, DAILY, dry_run=False)
+    compact_series(store.parts, DAILY, dry_run=False)
     for generation in range(1, 11):
         rows, coverage = store.read_version(DAILY, EVER, generation)
         assert same(rows, table(range(generation)))
@@ -107,7 +107,7 @@ def test_what_was_changed_since_is_kept_or_refused(tmp_path: Path, later: Commit
         store.commit(DAILY, later)
         if forgets:
             _old_log(lane_folder(root) / "2024.log")
-        compact_series(store.workshop, DAILY, dry_run=False)
+        compact_series(store.parts, DAILY, dry_run=False)
         for version, then in ((1, before), (2, table([0, 1, 2, 3, 6]))):
             try:
                 rows, _ = store.read_version(DAILY, EVER, version)
@@ -121,10 +121,10 @@ def test_a_replaced_file_is_as_good_as_the_one_that_counts(tmp_path: Path) -> No
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 3),)))
     store.commit(DAILY, Commit((piece(3, 5),)))
-    compact_series(store.workshop, DAILY, dry_run=False)
+    compact_series(store.parts, DAILY, dry_run=False)
     store.commit(DAILY, Commit((piece(0, 4, shift=1.0),)))
     store.commit(DAILY, Commit((piece(4, 5, []),)))
-    assert [e["kept"] for e in commits_of(store.workshop.lane(DAILY))] == [True] * 4
+    assert [e["kept"] for e in commits_of(store.parts.lane(DAILY))] == [True] * 4
     assert same(store.read_version(DAILY, EVER, 1)[0], table(range(3)))
     assert same(store.read_version(DAILY, EVER, 2)[0], table(range(5)))
     assert [e["touched"] for e in store.log(DAILY)] == [at(0), at(3), at(0), at(4)]
@@ -149,8 +149,8 @@ def test_a_version_is_what_was_read_then_or_is_refused(
         store.commit(DAILY, Commit((piece(first, first + count, shift=shift),)))
         seen[store.view(DAILY).generation] = store.read(DAILY, EVER)[0]
         if n == compact_at:
-            compact_series(store.workshop, DAILY, dry_run=False)
-    told = {e["generation"]: e["kept"] for e in commits_of(store.workshop.lane(DAILY))}
+            compact_series(store.parts, DAILY, dry_run=False)
+    told = {e["generation"]: e["kept"] for e in commits_of(store.parts.lane(DAILY))}
     assert told.keys() == seen.keys()
     for generation, rows in seen.items():
         try:
@@ -202,7 +202,7 @@ def test_commits_to_two_years_are_one(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(-2, 2),)))
     store.commit(DAILY, Commit((piece(1, 2, shift=1.0),)))
-    one, other = commits_of(store.workshop.lane(DAILY))
+    one, other = commits_of(store.parts.lane(DAILY))
     assert (one["generation"], one["years"], one["added"]) == (1, [2023, 2024], 4)
     assert one["span"] == list(days(-2, 2))
     assert (other["changed"], other["vendor"], other["kept"]) == (1, "acme", True)
@@ -212,12 +212,12 @@ def test_a_commit_before_a_year_was_begun_is_kept_too(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 2),)))
     store.commit(DAILY, Commit((piece(-2, 0),)))
-    assert [commit["kept"] for commit in commits_of(store.workshop.lane(DAILY))] == [True, True]
+    assert [commit["kept"] for commit in commits_of(store.parts.lane(DAILY))] == [True, True]
     assert numbers(store.read_version(DAILY, EVER, 1)[0]) == [0, 1]
 
 
 def test_a_commit_that_recovery_found_in_one_year_is_one_it_found(tmp_path: Path) -> None:
-    lane = store_in(tmp_path).workshop.lane(DAILY)
+    lane = store_in(tmp_path).parts.lane(DAILY)
     store_in(tmp_path).commit(DAILY, Commit((piece(-2, 2),)))
     entry = {"added": 0, "changed": 0, "removed": 0, "size": 0}
     lane.append_log(2023, entry | {"generation": 2})
@@ -235,7 +235,7 @@ def test_without_any_file_no_version_is_promised(tmp_path: Path) -> None:
 
 
 def test_numbers_of_commits_ascend_whichever_are_left(tmp_path: Path) -> None:
-    lane = store_in(tmp_path).workshop.lane(DAILY)
+    lane = store_in(tmp_path).parts.lane(DAILY)
     store_in(tmp_path).commit(DAILY, Commit((piece(0, 2),)))
     entry = {"added": 0, "changed": 0, "removed": 0, "size": 0}
     for generation in (8, 1000, 4096):
@@ -247,7 +247,7 @@ def test_where_the_log_tells_no_span_the_last_bar_is_the_end(tmp_path: Path) -> 
     store = store_in(tmp_path)
     for n in range(10):
         store.commit(DAILY, Commit((piece(n, n + 1),)))
-    compact_series(store.workshop, DAILY, dry_run=False)
+    compact_series(store.parts, DAILY, dry_run=False)
     path = lane_folder(tmp_path) / "2024.log"
     entries = [json.loads(line) for line in path.read_bytes().splitlines()]
     path.write_text("".join(f"{json.dumps(entry | {'span': None})}\n" for entry in entries))
@@ -323,7 +323,7 @@ def test_a_commit_that_recovery_found_has_its_bars_and_no_more_facts(tmp_path: P
     store = store_in(tmp_path, Quick())
     store.repair(DAILY)
     recovered = store.view(DAILY).generation
-    told = commits_of(store.workshop.lane(DAILY))
+    told = commits_of(store.parts.lane(DAILY))
     assert [(e["span"], e["vendor"], e["added"]) for e in told] == [
         (list(days(0, 2)), "acme", 2), (None, "", 2),
     ]  # fmt: skip
@@ -342,7 +342,7 @@ def test_what_recovery_found_may_be_joined_with_what_came_later(tmp_path: Path) 
     store.commit(DAILY, Commit((piece(4, 6),)))
     then = store.view(DAILY).generation
     store.commit(DAILY, Commit((piece(6, 9, [8]),)))
-    compact_series(store.workshop, DAILY, dry_run=False)
+    compact_series(store.parts, DAILY, dry_run=False)
     rows, coverage = store.read_version(DAILY, EVER, then)
     assert numbers(rows) == [*range(6)]
     assert coverage[-1].span.end == at(6), "not up to the bar that came later"
@@ -356,7 +356,7 @@ def test_commits_that_only_mark_hide_no_older_version(tmp_path: Path) -> None:
     store.commit(DAILY, Commit((piece(0, 2),)))
     store.commit(DAILY, Commit((piece(2, 4),)))
     store.commit(DAILY, Commit(marks=(mark(4, 5, "empty"),)))
-    compact_series(store.workshop, DAILY, dry_run=False)
+    compact_series(store.parts, DAILY, dry_run=False)
     assert numbers(store.read_version(DAILY, EVER, 1)[0]) == [0, 1]
 
 
@@ -364,7 +364,7 @@ def test_a_last_bar_that_was_revised_since_is_not_taken_for_the_one_of_then(tmp_
     store = store_in(tmp_path, Quick(), retention=Retention(0))
     store.commit(DAILY, Commit((piece(0, 3),)))
     store.commit(DAILY, Commit((piece(2, 5, shift=1.0),)))
-    compact_series(store.workshop, DAILY, dry_run=False)
+    compact_series(store.parts, DAILY, dry_run=False)
     with pytest.raises(QueryError, match="not kept any more"):
         store.read_version(DAILY, EVER, 1)
 
@@ -376,7 +376,7 @@ def test_what_one_entry_stands_for_is_of_no_version_between(tmp_path: Path) -> N
     path = lane_folder(tmp_path) / "2024.log"
     entries = [json.loads(line) for line in path.read_bytes().splitlines()]
     path.write_text(json.dumps(entries[-1] | {"since": 1, "added": 4, "touched": at(0)}) + "\n")
-    lane = store_in(tmp_path, Quick()).workshop.lane(DAILY)
+    lane = store_in(tmp_path, Quick()).parts.lane(DAILY)
     assert {e["generation"]: e["kept"] for e in commits_of(lane)} == {2: False, 3: True}
 
 
@@ -384,7 +384,7 @@ def test_a_commit_that_only_marks_a_year_names_nobody_twice(tmp_path: Path) -> N
     store = store_in(tmp_path, Quick())
     store.commit(DAILY, Commit((piece(0, 3),)))
     store.commit(DAILY, Commit((piece(-3, 0),), marks=(mark(3, 4, "empty"),)))
-    told = commits_of(store.workshop.lane(DAILY))
+    told = commits_of(store.parts.lane(DAILY))
     assert [(e["years"], e["vendor"]) for e in told] == [([2024], "acme"), ([2023, 2024], "acme")]
 
 
@@ -392,11 +392,11 @@ def test_what_the_log_does_not_know_yet_hides_no_older_version(tmp_path: Path) -
     store = store_in(tmp_path, Quick())
     store.commit(DAILY, Commit((piece(0, 2),)))
     store.commit(DAILY, Commit((piece(2, 4),)))
-    compact_series(store.workshop, DAILY, dry_run=False)
+    compact_series(store.parts, DAILY, dry_run=False)
     forget = forgotten(tmp_path, "log")
     store.commit(DAILY, Commit((piece(4, 6),)))
     forget()
-    lane = store_in(tmp_path, Quick()).workshop.lane(DAILY)
+    lane = store_in(tmp_path, Quick()).parts.lane(DAILY)
     assert [e["kept"] for e in commits_of(lane)] == [True, True]
     assert numbers(history.read_version(lane, EVER, 1)[0]) == [0, 1]
 
@@ -405,11 +405,11 @@ def test_a_file_whose_bars_are_not_what_it_says_is_none_of_any_version(tmp_path:
     store = store_in(tmp_path, Quick())
     store.commit(DAILY, Commit((piece(0, 2),)))
     store.commit(DAILY, Commit((piece(2, 4),)))
-    compact_series(store.workshop, DAILY, dry_run=False)
+    compact_series(store.parts, DAILY, dry_run=False)
     path = lane_folder(tmp_path) / "2024.csv.gz"
     ((_, member),) = walk(path.read_bytes(), file_id(DAILY, 2024))
     path.write_bytes(build(member.header, member.text()[:-20]).raw)
-    lane = store_in(tmp_path, Quick()).workshop.lane(DAILY)
+    lane = store_in(tmp_path, Quick()).parts.lane(DAILY)
     assert not next(iter(commits_of(lane)))["kept"]
     for version in (1, 2):
         with pytest.raises(QueryError, match="not kept any more"):

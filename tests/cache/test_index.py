@@ -37,7 +37,7 @@ class Place:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.store = BarStore(root, clock=ManualClock(THEN))
-        self.inventory = Inventory(self.store.workshop)
+        self.inventory = Inventory(self.store.parts)
         self.file = root / "ohlcv/_metadata/index.sqlite"
         self.reads: list[str] = []
 
@@ -91,7 +91,7 @@ def test_what_did_not_change_is_not_read_again(place: Place) -> None:
     assert place.reads == list(ROWS) * 2, "once for the growth that was not asked for before"
     assert again.lanes == first.lanes
     place.look()
-    assert Inventory(place.store.workshop).look("growth").lanes == first.lanes
+    assert Inventory(place.store.parts).look("growth").lanes == first.lanes
     assert place.reads == list(ROWS) * 2
 
 
@@ -103,7 +103,7 @@ def test_it_says_what_the_store_says(place: Place) -> None:
         assert (entry.rows, entry.first, entry.last) == (view.rows, view.first, view.last)
         assert entry.vendors == sorted({p.vendor for p in view.coverage if p.state != "empty"})
         assert entry.answered_ms == max(part.fetched_at for part in view.coverage)
-        assert [year.year for year in entry.years] == place.store.workshop.lane(lane.key).years()
+        assert [year.year for year in entry.years] == place.store.parts.lane(lane.key).years()
         assert max(year.generation for year in entry.years) == view.generation
 
 
@@ -129,7 +129,7 @@ def test_every_change_of_a_lane_is_seen(place: Place, change: str) -> None:
     before = lane_folder(place.root).stat().st_mtime_ns
     CHANGES[change](place)
     assert lane_folder(place.root).stat().st_mtime_ns != before
-    fresh = Inventory(BarStore(place.root).workshop, keeps=False)
+    fresh = Inventory(BarStore(place.root).parts, keeps=False)
     fresh.index = module.LaneIndex(place.root / "none", Disk())
     assert place.look().lanes == fresh.look().lanes
 
@@ -333,7 +333,7 @@ def test_on_a_read_only_disk_it_is_read(place: Place, monkeypatch: pytest.Monkey
 
 
 def test_a_process_that_only_looks_writes_nothing(place: Place) -> None:
-    looking = Inventory(place.store.workshop, keeps=False)
+    looking = Inventory(place.store.parts, keeps=False)
     before = sorted(place.root.rglob("*"))
     assert len(looking.look().lanes) == 3
     assert sorted(place.root.rglob("*")) == before
@@ -364,7 +364,7 @@ from src.data.cache.retention.inventory import Inventory
 from src.data.cache.store import BarStore
 
 for _ in range(20):
-    inventory = Inventory(BarStore(Path(sys.argv[1])).workshop)
+    inventory = Inventory(BarStore(Path(sys.argv[1])).parts)
     rows = sum(lane.entry.rows for lane in inventory.look("growth").lanes)
     assert rows == 415, rows
     # Some kernels refuse to open what another process removes in that moment.
@@ -387,7 +387,7 @@ def test_killed_while_it_is_written(place: Place) -> None:
         shutil.rmtree(place.file.parent, ignore_errors=True)
         store = BarStore(place.root, DyingDisk(dies_at), ManualClock(THEN))
         try:
-            Inventory(store.workshop).look()
+            Inventory(store.parts).look()
         except Killed:
             assert Place(place.root).rows() == ROWS
     assert place.rows() == ROWS

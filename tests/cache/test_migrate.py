@@ -56,11 +56,11 @@ def leave(folder: Path, lines: list[str] = LINES, vendor: str = "tool") -> bytes
 
 
 def migrated(root: Path, store: BarStore | None = None, *, dry_run: bool = False) -> list[OldFile]:
-    return migrate_series((store or store_in(root)).workshop, DAILY, dry_run=dry_run)
+    return migrate_series((store or store_in(root)).parts, DAILY, dry_run=dry_run)
 
 
 def pruned(root: Path, *, dry_run: bool = False) -> list[Pruned]:
-    return prune_series(store_in(root).workshop, DAILY, dry_run=dry_run)
+    return prune_series(store_in(root).parts, DAILY, dry_run=dry_run)
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -331,7 +331,7 @@ def test_whoever_dies_while_deleting_loses_nothing(tmp_path: Path) -> None:
         migrated(root, store_in(root, Quick()))
         store_in(root, Quick()).commit(DAILY, Commit((piece(5, 7),)))
         try:
-            prune_series(store_in(root, DyingDisk(dies_at)).workshop, DAILY, dry_run=False)
+            prune_series(store_in(root, DyingDisk(dies_at)).parts, DAILY, dry_run=False)
         except Killed:
             assert same(store_in(root).read(DAILY, EVER)[0], table(range(7)))
             pruned(root)
@@ -362,7 +362,7 @@ def test_what_was_set_aside_is_not_looked_for_again(tmp_path: Path) -> None:
     leave(tmp_path / PLACES[1])
     (done,) = migrated(tmp_path, store)
     assert "other bars of that year" in done.said
-    assert store.workshop.old.of(store.workshop.lane(DAILY), []) == {}
+    assert store.parts.old.of(store.parts.lane(DAILY), []) == {}
 
 
 class Locked(CountingDisk):

@@ -95,7 +95,7 @@ def test_one_that_died_before_it_replaced_anything_leaves_no_version(store: BarS
 def test_versions_stay_where_the_file_itself_is_gone(store: BarStore) -> None:
     store.commit(DAILY, REVISED)
     (lane_folder(store.root) / DATA).unlink()
-    sweep_versions(store.workshop.lane(DAILY), 2024)
+    sweep_versions(store.parts.lane(DAILY), 2024)
     assert kept(store) == [OLD]
 
 
@@ -103,7 +103,7 @@ def test_a_version_that_somebody_else_removes_is_no_failure(
     store: BarStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.commit(DAILY, REVISED)
-    lane = store.workshop.lane(DAILY)
+    lane = store.parts.lane(DAILY)
     stat = lane.disk.stat
     monkeypatch.setattr(
         lane.disk, "stat", lambda path: None if Path(path).name == OLD else stat(path)
@@ -128,14 +128,14 @@ def test_other_names_are_no_versions(store: BarStore) -> None:
     folder = lane_folder(store.root) / "_versions"
     for name in (DATA, "2024.7", "2024.x.csv.gz", "2023.7.csv.gz", "2024.7.csv.gz.part"):
         (folder / name).write_bytes(b"")
-    assert versions(store.workshop.lane(DAILY), 2024) == [(1, folder / OLD)]
+    assert versions(store.parts.lane(DAILY), 2024) == [(1, folder / OLD)]
 
 
 def test_the_oldest_versions_go_first_however_many_digits_they_have(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick(), retention=Retention(3))
     for n in range(12):
         store.commit(DAILY, Commit((piece(0, 3, shift=float(n)),)))
-    found = versions(store.workshop.lane(DAILY), 2024)
+    found = versions(store.parts.lane(DAILY), 2024)
     assert [generation for generation, _ in found] == [9, 10, 11]
 
 
@@ -147,11 +147,11 @@ def test_where_nothing_tells_its_age_a_version_stays(tmp_path: Path, time: objec
     path = lane_folder(tmp_path) / "2024.log"
     entries = [json.loads(line) for line in path.read_bytes().splitlines()]
     path.write_text("".join(f"{json.dumps(entry | {'time': time})}\n" for entry in entries))
-    assert expired(store.workshop.lane(DAILY), 2024) == []
+    assert expired(store.parts.lane(DAILY), 2024) == []
 
 
 def test_years_that_were_rewritten_are_appended_to_again(store: BarStore) -> None:
-    store.workshop.lane(DAILY).tainted.add((DAILY, 2024))
+    store.parts.lane(DAILY).tainted.add((DAILY, 2024))
     path = lane_folder(store.root) / DATA
     inodes = [path.stat().st_ino]
     for day in (3, 4):

@@ -25,7 +25,7 @@ LATER = Suspect(Bar(at(2) + 5, 1.0, 0.5, 2.0, 1.0, 1.0, NAN), "odd")
 def lane(tmp_path: Path) -> SeriesFiles:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 1),)))
-    return store.workshop.lane(DAILY)
+    return store.parts.lane(DAILY)
 
 
 def test_the_same_bytes_are_kept_once(lane: SeriesFiles) -> None:
@@ -59,7 +59,7 @@ def test_a_row_is_safe_in_a_folder_of_which_a_killed_writer_told_nobody(
     tmp_path: Path, lane: SeriesFiles
 ) -> None:
     lane.paths.quarantine.mkdir()  # and killed before its name was safe
-    again = store_in(tmp_path, disk := CountingDisk()).workshop.lane(DAILY)
+    again = store_in(tmp_path, disk := CountingDisk()).parts.lane(DAILY)
     quarantine.keep_rows(again, 2024, [BAD])
     synced = [step.path for step in disk.steps if step.name == "fsync_dir"]
     assert synced == [lane.paths.folder, lane.paths.quarantine]
@@ -72,7 +72,7 @@ def test_a_row_is_safe_in_a_folder_of_which_a_killed_writer_told_nobody(
 def test_what_is_there_already_is_not_written_again(tmp_path: Path, lane: SeriesFiles) -> None:
     quarantine.keep_rows(lane, 2024, [BAD])
     quarantine.keep_bytes(lane, "2024.tail", b"torn", "a torn tail")
-    again = store_in(tmp_path, disk := CountingDisk()).workshop.lane(DAILY)
+    again = store_in(tmp_path, disk := CountingDisk()).parts.lane(DAILY)
     quarantine.keep_rows(again, 2024, [BAD, BAD])
     quarantine.keep_bytes(again, "2024.tail", b"torn", "a torn tail")
     written = [step.target.name for step in disk.steps if step.target is not None]

@@ -44,7 +44,7 @@ def test_what_is_known_already_is_not_looked_at_again(
     store = store_in(tmp_path, Quick(), columnar="map")
     store.commit(DAILY, Commit((piece(-9, 9),)))
     truth = store.read(DAILY, EVER)
-    lane = store.workshop.lane(DAILY)
+    lane = store.parts.lane(DAILY)
     known = store._index.entry(lane)
 
     def never(self: SeriesFiles) -> list[int]:
@@ -64,7 +64,7 @@ def test_what_is_known_is_looked_up_for_the_years_asked_for_alone(
 ) -> None:
     store = store_in(tmp_path, Quick(), columnar="map")
     store.commit(DAILY, Commit((piece(-9, 9),)))
-    lane, assembler = store.workshop.lane(DAILY), store._range_reader
+    lane, assembler = store.parts.lane(DAILY), store._range_reader
     known = store._index.entry(lane)
     assert assembler.seal(lane, days(2, 4), known) is None  # no columns yet
     store.read(DAILY, days(2, 4))
@@ -83,7 +83,7 @@ def test_where_columns_are_off_none_are_looked_at(tmp_path: Path) -> None:
     assert store.is_at_hand(DAILY)
     disk = CountingDisk()
     store = store_in(tmp_path, disk, columnar="off")
-    lane = store.workshop.lane(DAILY)
+    lane = store.parts.lane(DAILY)
     assert len(store._range_reader.read(lane, EVER, store._index.entry(lane))[0]) == 9
     assert not store.is_at_hand(DAILY)
     assert not [step for step in disk.steps if "_columnar" in step.path.parts]
@@ -97,7 +97,7 @@ def test_an_older_tools_year_is_left_alone_where_another_is_asked_for(
     leave(tmp_path / "AAPL" / "1d")
     disk = CountingDisk()
     store = store_in(tmp_path, disk, columnar=mode)
-    lane = store.workshop.lane(DAILY)
+    lane = store.parts.lane(DAILY)
     assert numbers(store._range_reader.read(lane, days(399, 500))[0]) == [400, 401]
     assert opened(disk) == ["2025.csv.gz"]
 
@@ -147,7 +147,7 @@ def test_a_year_that_is_gone_is_missing_from_both(tmp_path: Path, mode: str) -> 
 def test_a_year_that_vanishes_while_it_is_read(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick(), columnar="map")
     store.commit(DAILY, Commit((piece(-9, 9),)))
-    lane = store.workshop.lane(DAILY)
+    lane = store.parts.lane(DAILY)
     found = store._index.entry(lane).years(EVER)
     assert store._range_reader._whole(lane, 2020, YearState()) is None
     whole = store._range_reader._read_whole(lane, {**found, 2020: YearState()})
@@ -160,7 +160,7 @@ def test_a_year_that_vanishes_before_it_is_looked_at(
     store = store_in(tmp_path, Quick(), columnar="map")
     store.commit(DAILY, Commit((piece(0, 9),)))
     monkeypatch.setattr(SeriesFiles, "years", lambda self: [2023, 2024])
-    assert numbers(store._range_reader.read(store.workshop.lane(DAILY), EVER)[0]) == [*range(9)]
+    assert numbers(store._range_reader.read(store.parts.lane(DAILY), EVER)[0]) == [*range(9)]
 
 
 def sealed(root: Path) -> tuple[BarStore, Seal]:
@@ -221,7 +221,7 @@ def halves(root: Path) -> BarStore:
     writer.read(DAILY, EVER)
     writer.commit(DAILY, Commit((piece(4, 5, shift=1.0),)))
     store = store_in(root, Quick(), columnar="map")
-    store.workshop.sidecars._has_room = lambda need: False
+    store.parts.sidecars._has_room = lambda need: False
     return store
 
 

@@ -166,7 +166,7 @@ class TestMetadataLost:
         folder = lane_folder(tmp_path)
         leave(folder)
         before = {path.name: path.read_bytes() for path in folder.iterdir()}
-        assert recover(store_in(tmp_path).workshop.lane(DAILY), 2024) is None
+        assert recover(store_in(tmp_path).parts.lane(DAILY), 2024) is None
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
     def test_older_tools_files_that_come_later_are_theirs_too(self, folder: Path) -> None:
@@ -176,7 +176,7 @@ class TestMetadataLost:
         leave(folder)
         left = (folder / DATA).read_bytes()
         (folder / META).write_bytes(ours)
-        assert recover(fresh(folder).workshop.lane(DAILY), 2024) is None
+        assert recover(fresh(folder).parts.lane(DAILY), 2024) is None
         assert (folder / DATA).read_bytes() == left
         assert not (folder / META).exists()
         assert quarantined(folder) == []
@@ -327,7 +327,7 @@ class TestRewritePending:
 
     def pending(self, folder: Path, *, first_is_pending: bool, **facts: Any) -> None:
         """Let one of the two states be that of the data as they were, and change the other."""
-        lane = fresh(folder).workshop.lane(DAILY)
+        lane = fresh(folder).parts.lane(DAILY)
         meta = lane.meta(2024)
         assert meta is not None
         true = meta.state
@@ -338,7 +338,7 @@ class TestRewritePending:
 
     def rolled(self, folder: Path) -> tuple[int, int]:
         """Return generation and bars of the only state there is after recovery."""
-        found = recover(fresh(folder).workshop.lane(DAILY), 2024)
+        found = recover(fresh(folder).parts.lane(DAILY), 2024)
         assert found is not None
         assert found.pending is None
         assert quarantined(folder) == []
@@ -377,7 +377,7 @@ class TestGenerations:
     """What was made of lost commits is not taken for what is made of the next ones."""
 
     def rebuilt(self, folder: Path) -> int:
-        found = recover(fresh(folder).workshop.lane(DAILY), 2024)
+        found = recover(fresh(folder).parts.lane(DAILY), 2024)
         assert found is not None
         return found.state.generation
 
@@ -388,7 +388,7 @@ class TestGenerations:
         assert self.rebuilt(folder) == 5
 
     def test_a_pending_rewrite_alone_knows_it(self, folder: Path) -> None:
-        lane = fresh(folder).workshop.lane(DAILY)
+        lane = fresh(folder).parts.lane(DAILY)
         meta = lane.meta(2024)
         assert meta is not None
         later = replace(meta.state, generation=9, size=1)
@@ -416,7 +416,7 @@ class TestGenerations:
 
 def test_a_writer_makes_a_lost_document_anew_too(folder: Path) -> None:
     change(folder / META, lambda _: b"{}")
-    found = sound_meta(fresh(folder).workshop.lane(DAILY), 2024)
+    found = sound_meta(fresh(folder).parts.lane(DAILY), 2024)
     assert found is not None
     assert (found.state.rows, found.pending) == (6, None)
     assert len(documents(folder)) == 1
@@ -440,7 +440,7 @@ def test_adjusted_closes_are_found_without_metadata(tmp_path: Path) -> None:
 
 def test_a_document_made_anew_says_since_when_there_are_bars(folder: Path) -> None:
     (folder / META).unlink()
-    found = recover(fresh(folder).workshop.lane(DAILY), 2024)
+    found = recover(fresh(folder).parts.lane(DAILY), 2024)
     assert found is not None
     assert (found.created_ms, found.updated_ms) == (at(4), NOW)
 

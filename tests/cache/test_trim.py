@@ -39,7 +39,7 @@ def store(tmp_path: Path, clock: ManualClock) -> BarStore:
 
 @pytest.fixture
 def lane(store: BarStore) -> Callable[[], SeriesFiles]:
-    return lambda: store.workshop.lane(DAILY)
+    return lambda: store.parts.lane(DAILY)
 
 
 # --- logs ----------------------------------------------------------------------------------------

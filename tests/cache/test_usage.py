@@ -70,17 +70,17 @@ def test_the_latest_use_of_all_processes_counts(index: LaneIndex, clock: ManualC
     mine.write(lambda: index)
     clock.set(NOW + 2 * IN_USE_MS)
     theirs.of(DAILY).read(START + 7)
-    assert mine.known(index) == {lane_name(DAILY): Use(NOW, START)}
+    assert mine.merged(index) == {lane_name(DAILY): Use(NOW, START)}
     theirs.write(lambda: index)
     mine.of(DAILY).committed(START, NOW)  # told late
     mine.write(lambda: index)
-    assert mine.known(index) == {lane_name(DAILY): Use(clock.now_ms(), START + 7)}
+    assert mine.merged(index) == {lane_name(DAILY): Use(clock.now_ms(), START + 7)}
 
 
 def test_series_that_are_not_there_are_not_remembered(index: LaneIndex, clock: ManualClock) -> None:
     uses = uses_of(clock)
     uses.of(SeriesKey("GONE", DAILY.timeframe)).read(START)
-    assert uses.known(index) == {}
+    assert uses.merged(index) == {}
 
 
 def test_what_cannot_be_written_is_written_the_next_time(
@@ -91,9 +91,9 @@ def test_what_cannot_be_written_is_written_the_next_time(
     (tmp_path / "index.sqlite").mkdir()
     uses.write(lambda: index)
     (tmp_path / "index.sqlite").rmdir()
-    assert uses_of(clock).known(index) == {}
+    assert uses_of(clock).merged(index) == {}
     uses.write(lambda: index)
-    assert uses_of(clock).known(index) == {lane_name(DAILY): Use(NOW, START)}
+    assert uses_of(clock).merged(index) == {lane_name(DAILY): Use(NOW, START)}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -104,6 +104,6 @@ def test_a_forked_child_does_not_note_what_its_parent_noted(
     uses.of(DAILY).read(START)
     child = os.fork()
     if child == 0:
-        os._exit(0 if uses.known(index) == {} else 1)
+        os._exit(0 if uses.merged(index) == {} else 1)
     assert os.waitpid(child, 0)[1] == 0
-    assert uses.known(index) == {lane_name(DAILY): Use(NOW, START)}
+    assert uses.merged(index) == {lane_name(DAILY): Use(NOW, START)}

@@ -34,7 +34,7 @@ OTHER_ORDER = ("high", "open", "low", "close", "volume")
 
 def tell(folder: Path, **facts: Any) -> BarStore:
     """Write another document about the bars, sound in itself; return a store that reads it."""
-    lane = fresh(folder).workshop.lane(DAILY)
+    lane = fresh(folder).parts.lane(DAILY)
     meta = lane.meta(2024)
     assert meta is not None
     lane.write_meta(2024, replace(meta, state=replace(meta.state, **facts)), durable=True)
@@ -101,7 +101,7 @@ class TestWhileARewriteIsPending:
 
     def pending(self, folder: Path, disk: Disk, **facts: Any) -> SeriesFiles:
         """Return the series with a rewrite pending that was not done yet."""
-        lane = fresh(folder, disk).workshop.lane(DAILY)
+        lane = fresh(folder, disk).parts.lane(DAILY)
         meta = lane.meta(2024)
         assert meta is not None
         state = replace(meta.state, generation=meta.state.generation + 1, **facts)
@@ -134,7 +134,7 @@ class TestWhatIsWrong:
     """Where nothing can be repaired, a reader is told what does not fit."""
 
     def problem(self, folder: Path) -> str:
-        lane = fresh(folder).workshop.lane(DAILY)
+        lane = fresh(folder).parts.lane(DAILY)
         with pytest.raises(MismatchError) as caught:
             open_year(lane, 2024, lane.meta(2024))
         return str(caught.value)
@@ -168,7 +168,7 @@ class TestRowsBehind:
 
     def behind(self, folder: Path, disk: Disk | None = None, **state: Any) -> list[int] | None:
         """Return the bars behind those of ``first`` that a year in that ``state`` has."""
-        lane = fresh(folder, disk).workshop.lane(DAILY)
+        lane = fresh(folder, disk).parts.lane(DAILY)
         meta = lane.meta(2024)
         assert meta is not None
         wanted, first = replace(meta.state, **state), self.first

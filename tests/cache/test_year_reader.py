@@ -174,7 +174,7 @@ def test_a_disk_that_fails_is_neither_damage_nor_nothing(tmp_path: Path) -> None
 
 
 def test_a_year_of_which_there_is_nothing_needs_no_lock(tmp_path: Path) -> None:
-    lane = store_in(tmp_path, Unlockable()).workshop.lane(DAILY)
+    lane = store_in(tmp_path, Unlockable()).parts.lane(DAILY)
     assert read_state(lane, 2024, 0.0) is None
 
 
@@ -191,7 +191,7 @@ def test_a_year_cleared_while_its_rewrite_is_pending_is_gone(tmp_path: Path) -> 
         for name in (DATA, META):
             (folder / name).unlink()
 
-    lane = store_in(tmp_path, Meanwhile(DATA, [clear])).workshop.lane(DAILY)
+    lane = store_in(tmp_path, Meanwhile(DATA, [clear])).parts.lane(DAILY)
     assert read_state(lane, 2024, 0.0) is None
 
 
@@ -214,7 +214,7 @@ class Coarse(Unlockable):
 def test_metadata_that_do_not_fit_are_read_again_whatever_they_look_like(tmp_path: Path) -> None:
     writer = store_in(tmp_path)
     writer.commit(DAILY, Commit((piece(0, 5),)))
-    lane = store_in(tmp_path, Coarse()).workshop.lane(DAILY)
+    lane = store_in(tmp_path, Coarse()).parts.lane(DAILY)
     assert read_year(lane, 2024, EVER, 0.0) is not None
     writer.commit(DAILY, Commit((piece(1, 2, shift=1.0),)))
     found = read_year(lane, 2024, EVER, 0.0)

@@ -13,7 +13,7 @@ import pytest
 
 from src.data.bars import refetchable
 from src.data.cache.retention import eviction
-from src.data.cache.retention import manager as steward
+from src.data.cache.retention import manager as retention
 from src.data.cache.retention.inventory import Inventory, Size
 from src.data.cache.store import BarStore
 from src.data.cache.write import write_guard
@@ -38,7 +38,7 @@ MIB = 1 << 20
 
 @pytest.fixture(autouse=True)
 def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steward, "_said", set())
+    monkeypatch.setattr(retention, "_said", set())
     monkeypatch.setattr(write_guard, "_said", set())
 
 

@@ -41,7 +41,7 @@ assert len(ask("2024-06-02")) == 20 * 1440
 check("appended")
 store = manager.cache.store
 for key in store.keys():
-    compact_series(store.workshop, key, dry_run=False)
+    compact_series(store.parts, key, dry_run=False)
 manager.get_ohlcv("BTCUSDT", "1m", "2024-05-20", "2024-05-21", force_refresh=True)
 assert ask("2024-05-31").equals(truth)
 check("written anew")

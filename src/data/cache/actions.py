@@ -96,7 +96,7 @@ class ActionBook:
     def disagreements(self) -> tuple[Action, ...]:
         """What vendors say otherwise, or of events that do not count, by ex-date."""
         words = (e.dissent(e.action()) if e.counts else e.reports for e in self.events)
-        return tuple(sorted(action for said in words for action in said))
+        return tuple(sorted(action for dissents in words for action in dissents))
 
     @cached_property
     def disputed(self) -> tuple[ActionEvent, ...]:
@@ -176,8 +176,8 @@ class ActionBook:
 
     def newest(self, day: date) -> date:
         """Return the last ex-date behind ``day`` that has none before it that is not known."""
-        known = self.known_until(day)
-        return max((a.ex_date for a in self.actions if day < a.ex_date <= known), default=day)
+        until = self.known_until(day)
+        return max((a.ex_date for a in self.actions if day < a.ex_date <= until), default=day)
 
     def with_answer(self, actions: Sequence[Action], asked: Asked) -> ActionBook:
         """Return the book after an answer.
@@ -195,23 +195,23 @@ class ActionBook:
             for action in actions
         )
         for action in current(stamped):
-            older = [known for known in told if is_correction(known, action)]
+            older = [entry for entry in told if is_correction(entry, action)]
             if not (len(older) == 1 and is_repeated(older[0], action)):
-                told = [*(known for known in told if known not in older), action]
+                told = [*(entry for entry in told if entry not in older), action]
         awaited = [
             a for a in self.awaited if a.source != asked.source or not a.span.overlaps(asked.span)
         ]
-        known = asked._replace(until=None)
+        entry = asked._replace(until=None)
         if asked.until is not None and asked.until < asked.span.end:
             start = max(asked.until, asked.span.start)
-            known = known._replace(span=Span(asked.span.start, start))
+            entry = entry._replace(span=Span(asked.span.start, start))
             awaited.append(asked._replace(span=Span(start, asked.span.end), until=None))
-        done = self.asked if known.span.is_empty else _with_asked(self.asked, known)
+        done = self.asked if entry.span.is_empty else _with_asked(self.asked, entry)
         left = (a for a in awaited if gaps(a.span, [part.span for part in done]))
         return replace(self, told=tuple(sorted(told)), asked=done, awaited=tuple(sorted(left)))
 
     def _asked_for(self, day: date) -> set[str]:
-        """Return who was asked for ``day`` and the days around it, late enough to know."""
+        """Return the vendors asked for ``day`` and the days around it, late enough to know."""
         around = Span(day_ms(day) - _MARGIN_MS, day_ms(day) + DAY_MS + _MARGIN_MS)
         return {
             source
@@ -220,17 +220,17 @@ class ActionBook:
         }
 
 
-def _with_asked(held: tuple[Asked, ...], new: Asked) -> tuple[Asked, ...]:
+def _with_asked(old: tuple[Asked, ...], new: Asked) -> tuple[Asked, ...]:
     """Return the list with ``new``, one source's adjoining spans joined.
 
     Of settled spans the latest time holds, for those that were fresh the earliest: none may seem
     to have been asked for later than it was.
     """
-    same = [a for a in (*held, new) if a.source == new.source]
+    same = [a for a in (*old, new) if a.source == new.source]
     late = _joined([a._replace(span=a.settled) for a in same], max)
     left = [a._replace(span=s) for a in same for s in gaps(a.span, (done.span for done in late))]
     joined = _rejoined([*late, *_joined(left, min)])
-    return tuple(sorted([*(a for a in held if a.source != new.source), *joined]))
+    return tuple(sorted([*(a for a in old if a.source != new.source), *joined]))
 
 
 def _joined(asked: Sequence[Asked], time: Callable[[Iterable[int]], int]) -> list[Asked]:
@@ -316,7 +316,7 @@ class ActionStore:
             book = old.by(asked.fetched_at).with_answer(actions, asked)
             path = folder / "actions.json"
             if self._disk.stat(path) is None:
-                # Whoever made the folders may have been killed before they were durable.
+                # The process that made the folders may have been killed before they were durable.
                 self._disk.sync_folder(folder.parent)
                 self._disk.sync_folder(folder.parent.parent)
             if book != old:

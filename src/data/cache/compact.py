@@ -62,7 +62,7 @@ class _Year:
         return len(self.members) < len(self.file.members)
 
 
-def compact_series(shop: StoreParts, key: SeriesKey, *, dry_run: bool) -> Compacted:
+def compact_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> Compacted:
     """Compact the years of a series that have members to join; tell before and after.
 
     Raises:
@@ -70,19 +70,19 @@ def compact_series(shop: StoreParts, key: SeriesKey, *, dry_run: bool) -> Compac
         FormatVersionError: a newer version of this library wrote it.
         StorageError: the disk refused; each year is in its old or in its new state.
     """
-    lane = shop.lane(key)
-    if dry_run or shop.disk.stat(lane.paths.folder) is None:
-        return _compacted(shop, lane, dry_run=True)
-    with shop.disk.lock(lane.paths.lock, shop.lock_timeout_s):
+    lane = store.lane(key)
+    if dry_run or store.disk.stat(lane.paths.folder) is None:
+        return _compacted(store, lane, dry_run=True)
+    with store.disk.lock(lane.paths.lock, store.lock_timeout_s):
         lane.sweep()
-        return _compacted(shop, lane, dry_run=False)
+        return _compacted(store, lane, dry_run=False)
 
 
-def _compacted(shop: StoreParts, lane: SeriesFiles, *, dry_run: bool) -> Compacted:
+def _compacted(store: StoreParts, lane: SeriesFiles, *, dry_run: bool) -> Compacted:
     before, after = [0, 0], [0, 0]
     written: list[int] = []
     damaged: list[int] = []
-    foreign = shop.old.of(lane, lane.years())
+    foreign = store.old.of(lane, lane.years())
     for year in lane.years():
         if year in foreign:
             continue
@@ -108,9 +108,9 @@ def _compacted(shop: StoreParts, lane: SeriesFiles, *, dry_run: bool) -> Compact
                     state=planned.state,
                     keep_version=False,
                 )
-    stale = _stale(shop, lane, is_rewritten=bool(written))
+    stale = _stale(store, lane, is_rewritten=bool(written))
     for path in () if dry_run else stale:
-        shop.disk.remove(path)
+        store.disk.remove(path)
     return Compacted(
         lane.key,
         (before[0], after[0]),
@@ -146,19 +146,19 @@ def _planned(lane: SeriesFiles, year: int, *, dry_run: bool) -> _Year | None:
 # --- what is derived, and what was kept for long enough ------------------------------------
 
 
-def _stale(shop: StoreParts, lane: SeriesFiles, *, is_rewritten: bool) -> dict[Path, int]:
+def _stale(store: StoreParts, lane: SeriesFiles, *, is_rewritten: bool) -> dict[Path, int]:
     """Return what may go, with its bytes: old versions, columns that are those of no year now."""
     paths = [path for year in lane.years() for path in expired(lane, year)]
-    columns = shop.sidecars.path(lane.key)
-    if is_rewritten or _are_stale(shop, lane, columns):
+    columns = store.sidecars.path(lane.key)
+    if is_rewritten or _are_stale(store, lane, columns):
         paths.append(columns)
-    sizes = {path: shop.disk.stat(path) for path in paths}
-    return {path: found.size for path, found in sizes.items() if found is not None}
+    sizes = {path: store.disk.stat(path) for path in paths}
+    return {path: state.size for path, state in sizes.items() if state is not None}
 
 
-def _are_stale(shop: StoreParts, lane: SeriesFiles, path: Path) -> bool:
-    file = open_columns(shop.disk, path, file_id(lane.key, 0), may_map=False)
-    if file is None:  # nor can anybody else read it, if there is one
+def _are_stale(store: StoreParts, lane: SeriesFiles, path: Path) -> bool:
+    file = open_columns(store.disk, path, file_id(lane.key, 0), may_map=False)
+    if file is None:  # no reader can open it either, if there is one
         return True
     try:
         metas = {year: lane.meta(year) for year in file.head.years}

@@ -47,7 +47,7 @@ class CacheMetadata:
     Attributes:
         provider: canonical name of the vendor, or ``combined``.
         timestamp: naive UTC.
-        symbol: whose.
+        symbol: of the company.
         data_quality_score: 0 to 1: how much of what matters it tells.
         file_path: where it lies.
         is_valid: whether it is fresh.
@@ -86,7 +86,7 @@ class FundamentalsCache(FundamentalsFolder):
         """Return the newest fresh file, or None.
 
         Args:
-            symbol: whose.
+            symbol: of the company.
             provider: of this vendor only, by any of its names; of equal age ``combined`` wins.
             data_type: files that were written for other types do not count.
             max_age_days: how old it may be; default: as the type may be.
@@ -94,9 +94,9 @@ class FundamentalsCache(FundamentalsFolder):
         Raises:
             BadSymbolError: the symbol cannot name a folder.
         """
-        wanted = None if provider is None else canonical_vendor(provider) or provider
+        vendor = None if provider is None else canonical_vendor(provider) or provider
         for entry in sorted(self._entries(symbol), key=newest_first):
-            if wanted is not None and entry.vendor != wanted:
+            if vendor is not None and entry.vendor != vendor:
                 continue
             if not self._is_fresh(entry.stamp_ms, max_age_days, data_type):
                 continue
@@ -118,14 +118,14 @@ class FundamentalsCache(FundamentalsFolder):
         Raises:
             BadSymbolError: the symbol cannot name a folder.
         """
-        found: dict[str, Snapshot] = {}
+        snapshots: dict[str, Snapshot] = {}
         for entry in sorted(self._entries(symbol), key=newest_first):
-            if entry.vendor in found or entry.vendor == COMBINED:
+            if entry.vendor in snapshots or entry.vendor == COMBINED:
                 continue
             document = self._document(entry, symbol)
             if document is not None and (data_type is None or _serves(document, data_type)):
-                found[entry.vendor] = document.snapshot
-        return found
+                snapshots[entry.vendor] = document.snapshot
+        return snapshots
 
     def announced(self, symbol: str) -> frozenset[str]:
         """Return the days on which the company was to report, as any copy of any vendor told them.
@@ -133,9 +133,9 @@ class FundamentalsCache(FundamentalsFolder):
         Raises:
             BadSymbolError: the symbol cannot name a folder.
         """
-        held = (self._document(entry, symbol) for entry in self._entries(symbol))
-        told = (d.snapshot.facts.get(NEXT_REPORT) for d in held if d is not None)
-        return frozenset(str(fact.value) for fact in told if fact is not None)
+        documents = (self._document(entry, symbol) for entry in self._entries(symbol))
+        facts = (d.snapshot.facts.get(NEXT_REPORT) for d in documents if d is not None)
+        return frozenset(str(fact.value) for fact in facts if fact is not None)
 
     def is_cache_valid(
         self, timestamp: datetime, max_age_days: float | None = None, data_type: str = "general"
@@ -157,7 +157,8 @@ class FundamentalsCache(FundamentalsFolder):
         """Keep an answer and return its path.
 
         Args:
-            symbol, provider: whose, and who said it.
+            symbol: of the company.
+            provider: the vendor that gave it.
             data: JSON values; what is none is kept as its text.
             timestamp: when, naive UTC or aware; default: now.
             data_type: what was asked; without it the file counts for every type.
@@ -217,8 +218,8 @@ class FundamentalsCache(FundamentalsFolder):
 
 def _serves(document: FundamentalsDocument, data_type: str) -> bool:
     """Tell whether a file was written for a type; one that does not tell counts for all."""
-    wanted = canonical_type(data_type) or data_type
-    return not document.data_types or wanted in document.data_types
+    canonical = canonical_type(data_type) or data_type
+    return not document.data_types or canonical in document.data_types
 
 
 # Guards the table below against threads that ask for the same folder first.
@@ -232,12 +233,12 @@ def get_fundamentals_cache(
     """Return the one cache of this process on a folder; a combiner that is given counts from now."""
     folder = Path(os.path.abspath(cache_dir or load_settings().cache_dir))
     with _lock:
-        found = _caches.get(folder)
-        if found is None:
-            found = _caches[folder] = FundamentalsCache(folder, combiner)
+        made = _caches.get(folder)
+        if made is None:
+            made = _caches[folder] = FundamentalsCache(folder, combiner)
         if combiner is not None:
-            found.combiner = combiner
-        return found
+            made.combiner = combiner
+        return made
 
 
 def _after_fork() -> None:

@@ -116,28 +116,28 @@ class FundamentalsFolder:
         """
         removed = emptied = 0
         for symbol in self.symbols():
-            held = list(self._entries(symbol))
-            old = [e for e in held if not self._is_fresh(e.stamp_ms, max_age_days, data_type)]
+            entries = list(self._entries(symbol))
+            old = [e for e in entries if not self._is_fresh(e.stamp_ms, max_age_days, data_type)]
             gone = len(self._remove(symbol, old, "cleanup_expired_data"))
             removed += gone
-            emptied += bool(gone) and gone == len(held)
+            emptied += bool(gone) and gone == len(entries)
         return {"removed_files": removed, "removed_symbols": emptied}
 
     def get_cache_stats(self, symbol: str | None = None) -> dict[str, Any]:
         """Return what is held of a symbol, or of all: counts, and bytes as ``total_size``."""
         if symbol is not None:
-            held = list(self._entries(symbol))
+            entries = list(self._entries(symbol))
             vendors: dict[str, int] = {}
-            for entry in held:
+            for entry in entries:
                 vendors[entry.vendor] = vendors.get(entry.vendor, 0) + 1
             return {
                 "symbol": symbol,
-                "files": len(held),
-                "total_size": self._size(held),
+                "files": len(entries),
+                "total_size": self._size(entries),
                 "providers": vendors,
             }
-        known = self.symbols()
-        each = {name: self.get_cache_stats(name) for name in known}
+        symbols = self.symbols()
+        each = {name: self.get_cache_stats(name) for name in symbols}
         return {
             "total_symbols": len(each),
             "total_files": sum(stats["files"] for stats in each.values()),
@@ -189,9 +189,9 @@ class FundamentalsFolder:
     def _document(self, entry: Entry, symbol: str) -> FundamentalsDocument | None:
         """Return a file's content; one that cannot be believed is put aside."""
         state = self._disk.stat(entry.path)
-        known = self._read.get(entry.path)
-        if known is not None and known[0] == state:
-            return known[1]
+        kept = self._read.get(entry.path)
+        if kept is not None and kept[0] == state:
+            return kept[1]
         data = self._disk.read_if_exists(entry.path)
         if data is None or state is None:
             return None
@@ -424,9 +424,9 @@ def load(entry: Entry, data: bytes, symbol: str) -> FundamentalsDocument:
             raise TypeError("neither its head nor its content is a mapping")
         if "sha256" in document:
             json_document.load(data)
-        said = str(head.get("symbol") or symbol)
-        if _alike(said) != _alike(symbol):
-            raise ValueError(f"it is about {said}")
+        recorded = str(head.get("symbol") or symbol)
+        if _alike(recorded) != _alike(symbol):
+            raise ValueError(f"it is about {recorded}")
         snapshot = snapshot_of(entry.vendor, symbol, inner, _stamp_of(inner, entry.stamp_ms))
         types = tuple(map(str, head.get("data_types") or snapshot.data_types))
         quality = float(head.get("data_quality_score") or 0.0)
@@ -462,9 +462,9 @@ def payload(data: bytes | None) -> dict[str, Any] | None:
 
 def _stamp_of(inner: Mapping[str, Any], otherwise: int) -> int:
     """Return when the vendor was asked: as the content tells, else as the name does."""
-    said = inner.get(METADATA)
-    told = said.get("fetched_at") if isinstance(said, Mapping) else None
-    return parse_iso(told) if isinstance(told, str) else otherwise
+    metadata = inner.get(METADATA)
+    fetched_at = metadata.get("fetched_at") if isinstance(metadata, Mapping) else None
+    return parse_iso(fetched_at) if isinstance(fetched_at, str) else otherwise
 
 
 def _naive(stamp_ms: int) -> str:

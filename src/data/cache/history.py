@@ -76,11 +76,11 @@ def read_version(lane: SeriesFiles, span: Span, generation: int) -> tuple[BarTab
     for year in past.years:
         if not year_span(year).overlaps(span):
             continue
-        found = past.year(year, generation)
-        if found is None:
+        bars = past.year(year, generation)
+        if bars is None:
             raise _not_kept(past, year, generation)
-        tables.append(found[0].within(span))
-        coverage = coverage.overlaid(found[1])
+        tables.append(bars[0].within(span))
+        coverage = coverage.overlaid(bars[1])
     return concat(tables), coverage.within(span)
 
 
@@ -102,7 +102,7 @@ def pin(lane: SeriesFiles, generation: int, lock_timeout_s: float) -> None:
         disk.make_folders(paths.versions)
         if disk.stat(path) is None:
             disk.close(disk.create(path))
-        # Whoever made it may have been killed before its name was durable.
+        # The process that made it may have been killed before its name was durable.
         disk.sync_folder(paths.versions)
 
 
@@ -190,8 +190,8 @@ class Past:
         self.lane = lane
         self.years = lane.logged_years()
         self._log = {year: lane.log_entries(year) for year in self.years}
-        known = {int(entry["generation"]) for log in self._log.values() for entry in log}
-        self.generations = sorted(known)
+        generations = {int(entry["generation"]) for log in self._log.values() for entry in log}
+        self.generations = sorted(generations)
         self._files: dict[Path, _File] = {}
 
     def kept(self) -> list[int]:
@@ -290,7 +290,7 @@ class Past:
     def _file(self, year: int, own: int) -> _File:
         """Return the oldest kept file that was the year's at generation ``own`` or later."""
         newest = max(int(entry["generation"]) for entry in self._log[year])
-        kept = (found for found in versions(self.lane, year) if found[0] >= own)
+        kept = (version for version in versions(self.lane, year) if version[0] >= own)
         generation, path = next(kept, (newest, self.lane.paths.data(year)))
         if path not in self._files:
             self._files[path] = _File(self.lane, year, path, generation)
@@ -301,18 +301,18 @@ class Past:
 
         Compaction joins members for good; the log tells then where each commit began.
         """
-        stamps, held = file.stamps(), count
+        stamps, rows = file.stamps(), count
         for entry in sorted(self._log[year], key=lambda e: int(e["generation"])):
             if not own < entry["generation"] <= file.generation:
                 continue
             # Recovery does not know what the commits that it found touched; nor do old logs tell.
-            if held > len(stamps) or "touched" not in entry:
+            if rows > len(stamps) or "touched" not in entry:
                 return False
             first = entry["touched"]
-            if first is not None and held and first <= stamps[held - 1]:
+            if first is not None and rows and first <= stamps[rows - 1]:
                 return False
-            held += entry["added"]
-        return held == len(stamps)
+            rows += entry["added"]
+        return rows == len(stamps)
 
 
 def _whole(file: _File, own: int, count: int) -> list[Member] | None:

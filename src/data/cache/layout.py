@@ -144,7 +144,7 @@ class LanePaths:
         return self._of(year, ".csv.gz")
 
     def data_text(self, year: int) -> str:
-        """The same as text, for who only looks at the file."""
+        """The same as text, for callers that only look at the file."""
         return f"{self.text}{os.sep}{year:04d}.csv.gz"
 
     def metadata(self, year: int) -> Path:
@@ -160,10 +160,10 @@ class LanePaths:
         return self.quarantine / f"{year:04d}.rows.csv.gz"
 
     def _of(self, year: int, ending: str) -> Path:
-        known = self._made.get((year, ending))
-        if known is None:
-            known = self._made[year, ending] = self.folder / f"{year:04d}{ending}"
-        return known
+        path = self._made.get((year, ending))
+        if path is None:
+            path = self._made[year, ending] = self.folder / f"{year:04d}{ending}"
+        return path
 
 
 class Layout:
@@ -177,7 +177,7 @@ class Layout:
         self.root = root
         self.ohlcv = root / BARS
         self._text = os.fspath(self.ohlcv)
-        # Whose folder exists and was found inside; checking costs more than a cached answer.
+        # Series whose folder exists inside the cache; checking costs more than a cached answer.
         self._known: dict[SeriesKey, LanePaths] = {}
         self._actions: dict[str, Path] = {}
 
@@ -192,9 +192,9 @@ class Layout:
 
     def actions(self, symbol: str) -> Path:
         """Return the file of the symbol's splits and dividends; raises as :meth:`symbol`."""
-        known = self._actions.get(symbol)
-        if known is not None:
-            return known
+        made = self._actions.get(symbol)
+        if made is not None:
+            return made
         folder, is_there = self._checked(encode_symbol(symbol))
         file = Path(f"{folder}{os.sep}actions.json")
         if is_there:
@@ -203,9 +203,9 @@ class Layout:
 
     def lane(self, key: SeriesKey) -> LanePaths:
         """Return the paths of a series, whether they exist or not; raises as :meth:`symbol`."""
-        known = self._known.get(key)
-        if known is not None:
-            return known
+        made = self._known.get(key)
+        if made is not None:
+            return made
         text, is_there = self._checked(encode_symbol(key.symbol), encode_lane(key))
         paths = LanePaths(text, is_there=is_there)
         if is_there:
@@ -218,14 +218,14 @@ class Layout:
         Args:
             names: lists a folder, sorted.
         """
-        found: list[SeriesKey] = []
+        keys: list[SeriesKey] = []
         for folder in names(self.ohlcv):
             symbol = decode_symbol(folder)
             for name in names(self.ohlcv / folder) if symbol is not None else ():
                 key = decode_lane(symbol, name) if symbol is not None else None
                 if key is not None and any(map(_is_stored, names(self.ohlcv / folder / name))):
-                    found.append(key)
-        return found
+                    keys.append(key)
+        return keys
 
     def _checked(self, *names: str) -> tuple[str, bool]:
         """Return the path of what lies below the folder of bars, no way out; is it a folder?"""

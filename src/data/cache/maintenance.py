@@ -68,7 +68,7 @@ class Maintenance:
     """Keeps what one cache folder holds sound. Thread-safe, and safe beside other processes.
 
     Args:
-        shop: the parts of its store.
+        store: the parts of its store.
         catalogue: what lies in it.
         instrument_of: tells under which name a symbol is asked for.
         clock: tells the time of what is set aside.
@@ -76,16 +76,16 @@ class Maintenance:
 
     def __init__(
         self,
-        shop: StoreParts,
+        store: StoreParts,
         catalogue: Catalogue,
         instrument_of: Callable[[str], Instrument],
         clock: Clock,
     ) -> None:
-        self._shop = shop
+        self._parts = store
         self._catalogue = catalogue
         self._instrument_of = instrument_of
         self._clock = clock
-        self._others = OtherData(shop.layout.root, shop.disk, clock, catalogue.data_types)
+        self._others = OtherData(store.layout.root, store.disk, clock, catalogue.data_types)
 
     def series(
         self, symbol: str | None = None, timeframe: Timeframe | None = None
@@ -99,10 +99,10 @@ class Maintenance:
 
     def logged(self, symbol: str, timeframe: Timeframe | None = None) -> list[SeriesKey]:
         """Return the series with a log of commits in all their lanes, deleted ones among them."""
-        names = self._shop.disk.list(self._shop.layout.symbol(symbol))
+        names = self._parts.disk.list(self._parts.layout.symbol(symbol))
         keys = (decode_lane(symbol, name) for name in names)
-        found = [k for k in keys if k is not None and timeframe in (None, k.timeframe)]
-        return [key for key in found if self._shop.lane(key).logged_years()]
+        keys_logged = [k for k in keys if k is not None and timeframe in (None, k.timeframe)]
+        return [key for key in keys_logged if self._parts.lane(key).logged_years()]
 
     def listing(self) -> list[tuple[SeriesKey, LaneEntry | None]]:
         """Return every stored series with what the index knows; see :meth:`.Catalogue.listing`."""
@@ -112,9 +112,9 @@ class Maintenance:
 
     def check(self, keys: Sequence[SeriesKey]) -> tuple[list[Finding], list[Problem]]:
         """Return what is wrong with the series, and which could not be read; nothing is changed."""
-        parts, problems = _each(keys, lambda key: check_series(self._shop, key))
-        found = [finding for part in parts for finding in part]
-        return [*found, *self._check_actions(keys)], problems
+        parts, problems = _each(keys, lambda key: check_series(self._parts, key))
+        findings = [finding for part in parts for finding in part]
+        return [*findings, *self._check_actions(keys)], problems
 
     def others(
         self, symbol: str | None = None, timeframe: Timeframe | None = None
@@ -122,18 +122,18 @@ class Maintenance:
         """Return the tables and fundamentals that are stored, each to be checked and repaired."""
         return self._others.parts(symbol, timeframe)
 
-    def inspect(self, seconds: float | None, held: Holdings | None = None) -> Inspection:
+    def inspect(self, seconds: float | None, holdings: Holdings | None = None) -> Inspection:
         """Read as much as can be read in that time (None: all of it), and say what is damaged.
 
-        ``held``: what lies in the folder, where that is known already.
+        ``holdings``: what lies in the folder, where that is known already.
 
         It begins at another series each time, and every other second at tables and fundamentals:
         what is looked at often is all looked at some day.
         """
-        clock, turn, listed = self._clock, self._clock.now_ms(), self._catalogue.listing(held)
+        clock, turn, listed = self._clock, self._clock.now_ms(), self._catalogue.listing(holdings)
         keys = [key for key, _ in listed]
         files = sum(
-            entry.years_count if entry else file_count(self._shop.lane(key))
+            entry.years_count if entry else file_count(self._parts.lane(key))
             for key, entry in listed
         )
         first = turn % len(keys) if keys else 0
@@ -143,7 +143,7 @@ class Maintenance:
             return until is None or clock.monotonic() < until
 
         def bars() -> Inspection:
-            return inspect(self._shop, [*keys[first:], *keys[:first]], has_time, files)
+            return inspect(self._parts, [*keys[first:], *keys[:first]], has_time, files)
 
         def others() -> Inspection:
             return self._others.inspect(turn, has_time)
@@ -153,19 +153,19 @@ class Maintenance:
 
     def repair(self, keys: Sequence[SeriesKey]) -> Repaired:
         """Repair what can be repaired, series by series, each under its lock."""
-        parts, problems = _each(keys, lambda key: repair_series(self._shop, self._shop.lane(key)))
+        parts, problems = _each(keys, lambda key: repair_series(self._parts, self._parts.lane(key)))
         actions = self._check_actions(keys)
-        found = [finding for part, _ in parts for finding in part]
+        findings = [finding for part, _ in parts for finding in part]
         left = [finding for _, part in parts for finding in part]
-        return Repaired((*found, *actions), (*left, *actions), tuple(problems))
+        return Repaired((*findings, *actions), (*left, *actions), tuple(problems))
 
     def _check_actions(self, keys: Sequence[SeriesKey]) -> list[Finding]:
         symbols = dict.fromkeys(key.symbol for key in keys)
-        return [finding for s in symbols for finding in check_actions(self._shop, s)]
+        return [finding for s in symbols for finding in check_actions(self._parts, s)]
 
     def waiting(self) -> list[tuple[SeriesKey, int]]:
         """Return the years with bars that no metadata know of, by the sizes of files alone."""
-        return waiting(self._shop, self._catalogue.listing())
+        return waiting(self._parts, self._catalogue.listing())
 
     # --- smaller ---------------------------------------------------------------------------
 
@@ -173,21 +173,21 @@ class Maintenance:
         self, keys: Sequence[SeriesKey], *, dry_run: bool = False
     ) -> tuple[list[Compacted], list[Problem]]:
         """Join small members of the series' files, and drop what is derived and stale."""
-        return _each(keys, lambda key: compact_series(self._shop, key, dry_run=dry_run))
+        return _each(keys, lambda key: compact_series(self._parts, key, dry_run=dry_run))
 
     def drop_orphans(self, *, dry_run: bool = False) -> int:
         """Remove what is derived of series that are gone; return its bytes."""
-        disk, freed = self._shop.disk, 0
+        disk, freed = self._parts.disk, 0
         for path, key in list(self._derived()):
-            if not self._shop.lane(key).years() and (found := disk.stat(path)) is not None:
-                freed += found.size
+            if not self._parts.lane(key).years() and (state := disk.stat(path)) is not None:
+                freed += state.size
                 if not dry_run:
-                    drop_file(self._shop, path)
+                    drop_file(self._parts, path)
         return freed
 
     def _derived(self) -> Iterator[tuple[Path, SeriesKey]]:
         """Yield the files that are derived of series, each with its series."""
-        disk, root = self._shop.disk, self._shop.layout.root
+        disk, root = self._parts.disk, self._parts.layout.root
         for name in disk.list(root / FOLDER):
             for file in disk.list(root / FOLDER / name):
                 path = root / FOLDER / name / file
@@ -201,8 +201,10 @@ class Maintenance:
         self, keys: Sequence[SeriesKey], *, dry_run: bool = False
     ) -> tuple[list[OldFile], list[Problem]]:
         """Take over what older tools left, proved bar by bar; the originals stay in ``_legacy``."""
-        asked = dict.fromkeys(map(self._as_asked, (key for key in keys if not key.lane)))
-        parts, problems = _each(asked, lambda key: migrate_series(self._shop, key, dry_run=dry_run))
+        wanted_keys = dict.fromkeys(map(self._as_asked, (key for key in keys if not key.lane)))
+        parts, problems = _each(
+            wanted_keys, lambda key: migrate_series(self._parts, key, dry_run=dry_run)
+        )
         return [file for part in parts for file in part], problems
 
     def _as_asked(self, key: SeriesKey) -> SeriesKey:
@@ -218,30 +220,30 @@ class Maintenance:
     ) -> tuple[list[Pruned], list[Problem]]:
         """Delete originals all of whose bars are held, or were replaced by a vendor since."""
         plain = [key for key in keys if not key.lane]
-        parts, problems = _each(plain, lambda key: prune_series(self._shop, key, dry_run=dry_run))
+        parts, problems = _each(plain, lambda key: prune_series(self._parts, key, dry_run=dry_run))
         return [file for part in parts for file in part], problems
 
     # --- the past --------------------------------------------------------------------------
 
     def log(self, key: SeriesKey) -> list[dict[str, Any]]:
         """Return the commits to a series, oldest first; see :func:`.history.commits_of`."""
-        return commits_of(self._shop.lane(key))
+        return commits_of(self._parts.lane(key))
 
     def other_logs(self, symbol: str, timeframe: Timeframe | None = None) -> list[OtherLog]:
         """Return what was done to tables and fundamentals; see :meth:`.other_data.OtherData.logs`."""
         return self._others.logs(symbol, timeframe)
 
-    def growth(self, held: Holdings) -> list[dict[str, Any]]:
+    def growth(self, holdings: Holdings) -> list[dict[str, Any]]:
         """Return by how many bars, and bytes of their files, the cache grew on each day, in order.
 
         Each has ``date`` (UTC), ``bars`` and ``bytes``. It is what the logs of commits say: commits
         that a long log has folded into one count for the day of the last of them.
 
         Args:
-            held: what lies in the folder, with the growth of its lanes.
+            holdings: what lies in the folder, with the growth of its lanes.
         """
         days: dict[str, list[int]] = {}
-        for lane in held.lanes:
+        for lane in holdings.lanes:
             for date, bars, size in lane.growth or ():
                 day = days.setdefault(date, [0, 0])
                 day[0], day[1] = day[0] + bars, day[1] + size
@@ -267,7 +269,7 @@ def _each(
 # --- repair ------------------------------------------------------------------------------
 
 
-def repair_series(shop: StoreParts, lane: SeriesFiles) -> tuple[list[Finding], list[Finding]]:
+def repair_series(store: StoreParts, lane: SeriesFiles) -> tuple[list[Finding], list[Finding]]:
     """Repair a series under its lock; return what was found, and what of it is left.
 
     Also takes in what was committed just before a power loss. Bars that cannot be kept count as
@@ -277,17 +279,17 @@ def repair_series(shop: StoreParts, lane: SeriesFiles) -> tuple[list[Finding], l
         LockTimeoutError: another writer holds the series for too long.
         StorageError: the disk refused; what was stored is intact.
     """
-    if shop.disk.stat(lane.paths.folder) is None:
+    if store.disk.stat(lane.paths.folder) is None:
         return [], []
-    with shop.disk.lock(lane.paths.lock, shop.lock_timeout_s):
-        found = check_series(shop, lane.key, is_locked=True)
-        for finding in found:
-            _mend(shop, lane, finding)
+    with store.disk.lock(lane.paths.lock, store.lock_timeout_s):
+        findings = check_series(store, lane.key, is_locked=True)
+        for finding in findings:
+            _mend(store, lane, finding)
         lane.sweep()
-        return found, check_series(shop, lane.key, is_locked=True) if found else []
+        return findings, check_series(store, lane.key, is_locked=True) if findings else []
 
 
-def _mend(shop: StoreParts, lane: SeriesFiles, finding: Finding) -> None:
+def _mend(store: StoreParts, lane: SeriesFiles, finding: Finding) -> None:
     if finding.cure == "none":
         return
     if finding.where == SERIES:
@@ -296,7 +298,7 @@ def _mend(shop: StoreParts, lane: SeriesFiles, finding: Finding) -> None:
         lane.disk.remove(lane.paths.series)
         lane.memory.forget(lane.paths.series)
     elif finding.where == COLUMNS:
-        shop.sidecars.drop(lane.key)
+        store.sidecars.drop(lane.key)
     elif finding.cure == "rebuild":
         rebuild(lane, int(finding.where))
     else:

@@ -26,7 +26,7 @@ class OtherPart:
     """One table, or the fundamentals of one symbol.
 
     Attributes:
-        symbol, timeframe: whose; no timeframe of fundamentals, neither of what cannot be listed.
+        symbol, timeframe: of the table; fundamentals, and what cannot be listed, have no timeframe.
         data_type: the folder.
         files: how many hold data.
         damage: reads them and returns what is wrong.
@@ -59,14 +59,17 @@ class OtherPart:
 
     def repair(self) -> tuple[list[Finding], list[Finding]]:
         """Set aside what is wrong; return what was found, and what of it is left."""
-        found = self.check()
-        if not any(finding.cure != "none" for finding in found):
-            return found, found
+        findings = self.check()
+        if not any(finding.cure != "none" for finding in findings):
+            return findings, findings
         try:
             self.set_aside()
         except DataError as exc:
-            return found, [*found, self._refusal(str(exc), "try again when it can be written")]
-        return found, self.check()
+            return findings, [
+                *findings,
+                self._refusal(str(exc), "try again when it can be written"),
+            ]
+        return findings, self.check()
 
     def _finding(self, where: str, what: str) -> Finding:
         return Finding(self.symbol, self.timeframe, "", where, what, _REMEDY, "drop")
@@ -80,7 +83,7 @@ class OtherLog:
     """What was done to one table, or to the fundamentals of one symbol.
 
     Attributes:
-        symbol, timeframe: whose; no timeframe of fundamentals.
+        symbol, timeframe: of the table; fundamentals have no timeframe.
         data_type: the folder.
         entries: oldest first; see :meth:`TableStore.log` and :meth:`FundamentalsFolder.log`.
     """
@@ -117,12 +120,12 @@ class OtherData:
         self, symbol: str | None = None, timeframe: Timeframe | None = None
     ) -> list[OtherPart]:
         """Return what there is, of one symbol and timeframe or of all."""
-        found = [part for name in self._data_types() for part in self._tables(name)]
-        found += self._fundamentals()
+        parts = [part for name in self._data_types() for part in self._tables(name)]
+        parts += self._fundamentals()
         label = timeframe.label if timeframe else None
         return [
             part
-            for part in found
+            for part in parts
             if symbol in (None, part.symbol) and label in (None, part.timeframe)
         ]
 
@@ -135,13 +138,13 @@ class OtherData:
             BadSymbolError: the symbol cannot name a folder.
             StorageError: one cannot be read.
         """
-        found = []
+        logs = []
         for name in self._disk.list(self._root):
             try:
                 store = TableStore(self._root, name, self._disk, self._clock)
             except QueryError:  # no folder of tables
                 continue
-            found += [
+            logs += [
                 OtherLog(symbol, key.timeframe.label, name, store.log(key))
                 for key in store.logged(symbol)
                 if timeframe in (None, key.timeframe)
@@ -149,8 +152,8 @@ class OtherData:
         if timeframe is None:
             folder = FundamentalsFolder(self._root, clock=self._clock, disk=self._disk)
             entries = folder.log(symbol)
-            found += [OtherLog(symbol, "", FUNDAMENTALS, entries)] if entries else []
-        return found
+            logs += [OtherLog(symbol, "", FUNDAMENTALS, entries)] if entries else []
+        return logs
 
     def inspect(self, turn: int, has_time: Callable[[], bool]) -> Inspection:
         """Read part after part while there is time, at least one; nothing is changed.

@@ -35,29 +35,29 @@ def pins_in(disk: Disk, folder: Path) -> list[int]:
     return sorted(int(text) for text in texts if text.isascii() and text.isdecimal())
 
 
-def needed(pins: Sequence[int], log: Sequence[Entry], found: Sequence[Version]) -> set[Path]:
+def needed(pins: Sequence[int], log: Sequence[Entry], versions: Sequence[Version]) -> set[Path]:
     """Return which replaced files of a year pinned generations are read from.
 
     Args:
         pins: of its series.
         log: the commits to the year.
-        found: all its replaced files, oldest first.
+        versions: all its replaced files, oldest first.
     """
     kept: set[Path] = set()
     for own in _own_generations(pins, log):
-        later = [path for generation, path in found if own is None or generation >= own]
+        later = [path for generation, path in versions if own is None or generation >= own]
         kept.update(later if own is None else later[:1])
     return kept
 
 
 def needs(
-    pins: Sequence[int], log: Sequence[Entry], found: Sequence[Version], generation: int
+    pins: Sequence[int], log: Sequence[Entry], versions: Sequence[Version], generation: int
 ) -> bool:
     """Tell whether a pinned generation is read from the file of today, which is of ``generation``.
 
     The other arguments are as for :func:`needed`.
     """
-    newest = max((replaced for replaced, _ in found), default=0)
+    newest = max((replaced for replaced, _ in versions), default=0)
     return any(own is None or newest < own <= generation for own in _own_generations(pins, log))
 
 

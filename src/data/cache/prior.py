@@ -30,7 +30,7 @@ class PriorSessions:
     Attributes:
         store: where the bars are.
         key: the series that needs closes; its days lie in the same lane.
-        instrument: whose sessions count.
+        instrument: the sessions of its market count.
         ex_dates: the days that may be asked about.
         closed: the reason of stretches in which no market was open; where these reach up to a day,
             no calendar is needed.
@@ -49,8 +49,8 @@ class PriorSessions:
         if not len(rows):
             return None
         last = int(rows.stamps[-1])
-        known = [c.span for c in parts if c.state != "empty" or c.reason == self.closed]
-        if gaps(Span(last, span.end), known) and date_of(last) != self._session_before(day):
+        covered = [c.span for c in parts if c.state != "empty" or c.reason == self.closed]
+        if gaps(Span(last, span.end), covered) and date_of(last) != self._session_before(day):
             return None
         return LastSession(rows, parts_of(parts))
 
@@ -61,8 +61,8 @@ class PriorSessions:
         return self.store.read(daily, Span(day_ms(first - LOOKBACK), day_ms(last)))
 
     def _session_before(self, day: date) -> date | None:
-        found = calendar_for(self.instrument).sessions(day - LOOKBACK, day - _A_DAY)
-        return found[-1].day if found else None
+        sessions = calendar_for(self.instrument).sessions(day - LOOKBACK, day - _A_DAY)
+        return sessions[-1].day if sessions else None
 
 
 def parts_of(coverage: Coverage) -> list[BasisPart]:

@@ -73,8 +73,8 @@ class BarStore:
         root: as given.
         changed: whether anything was committed by this object.
         memory: what answers, documents and columns are kept in.
-        workshop: for the maintenance of the folder.
-        steward: who looks after it.
+        parts: the parts that the maintenance of the folder works with.
+        listener: the retention manager, which looks after it; one that does nothing until it is set.
         commit_feed: tells of commits to this folder, by whichever store of this process.
     """
 
@@ -110,8 +110,8 @@ class BarStore:
         self._actions = ActionStore(layout, disk, self._memory, lock_timeout_s=lock_timeout_s)
         self._guard = WriteGuard(self.root, self._clock)
         self.commit_feed = feed_of(self.root)
-        self.steward = StoreListener()
-        self.workshop = StoreParts(layout, disk, self._lane, old, self._sidecars, lock_timeout_s)
+        self.listener = StoreListener()
+        self.parts = StoreParts(layout, disk, self._lane, old, self._sidecars, lock_timeout_s)
 
     def preview(self) -> BarStore:
         """Return the store as a plan sees it: its reads change nothing on the disk.
@@ -158,7 +158,7 @@ class BarStore:
     def stretch(self, key: SeriesKey, span: Span, since: SeriesView | None = None) -> Stretch:
         """Return all that is stored of ``span`` with the view that it belongs to.
 
-        Read again where somebody commits meanwhile, a few times at most. Raises as :meth:`view`.
+        Read again where another writer commits meanwhile, a few times at most. Raises as :meth:`view`.
 
         ``since`` is a view got a moment ago, from which to start.
         """
@@ -237,7 +237,7 @@ class BarStore:
 
         Another writer of the series is waited for ``wait_s`` seconds, at most as long as everywhere.
 
-        When it returns, the bars are on the platter. Each year is changed wholly or not at all;
+        When it returns, the bars are durable. Each year is changed wholly or not at all;
         within a piece's span the piece is the truth, and stored bars it lacks go to quarantine.
 
         Raises:
@@ -247,12 +247,12 @@ class BarStore:
             FormatVersionError: a newer version of this library wrote it.
             StorageError: the disk refused; what was stored before is intact.
         """
-        from .write.commit import CommitRun  # who only reads can do without
+        from .write.commit import CommitRun  # a reader does without
 
         lane = self._lane(key)
         commit.check()
         if not commit.is_empty:
-            with self._guard.writing(lane.paths.folder), self.steward.committing(lane, commit):
+            with self._guard.writing(lane.paths.folder), self.listener.committing(lane, commit):
                 self.changed = True
                 run = CommitRun(lane, commit, self._old)
                 run.run(min(wait_s, self._lock_timeout_s))
@@ -426,12 +426,12 @@ class BarStore:
         """
         lane, wait_s = self._lane(key), self._lock_timeout_s if wait_s is None else wait_s
         self._disk.make_folders(lane.paths.folder)
-        found = clear_years(lane, years, self._old, wait_s, by, closed_by)
+        removed = clear_years(lane, years, self._old, wait_s, by, closed_by)
         self._sidecars.drop(key)
-        return found
+        return removed
 
     def _has_room(self, need: int) -> bool:
-        return self.steward.has_room(need)
+        return self.listener.has_room(need)
 
     def _lane(self, key: SeriesKey) -> SeriesFiles:
         made = self._lanes.get(key)
@@ -448,7 +448,7 @@ class BarStore:
             vendor_facts=self._vendor_facts,
             tainted=self._tainted,
             retention=self._retention,
-            use=LaneUse() if self._is_preview else self.steward.use_of(key),
+            use=LaneUse() if self._is_preview else self.listener.use_of(key),
             previews={} if self._is_preview else None,
         )
         if paths.is_there:
@@ -481,7 +481,7 @@ class StoreParts:
 
 
 class StoreListener:
-    """Nobody looks after the folder: so it is with a store that stands alone. Thread-safe."""
+    """What a store tells the retention manager of; by itself it does nothing. Thread-safe."""
 
     def use_of(self, key: SeriesKey) -> LaneUse:
         """Return what notes the uses of a series."""
@@ -500,7 +500,7 @@ class StoreListener:
         yield
 
     def has_room(self, need: int) -> bool:
-        """Tell whether ``need`` bytes may be written that nobody needs."""
+        """Tell whether there is room for ``need`` bytes of derived files."""
         return True
 
 
@@ -510,7 +510,7 @@ Sink = Callable[[CommitNotice], object]
 
 
 class CommitFeed:
-    """Hands every commit to those who subscribed. Thread-safe: its list is replaced, not changed."""
+    """Hands every commit to its subscribers. Thread-safe: its list is replaced, not changed."""
 
     def __init__(self) -> None:
         self._sinks: tuple[Sink, ...] = ()
@@ -525,7 +525,7 @@ class CommitFeed:
         return remove
 
     def announce(self, key: SeriesKey, commit: Commit, generation: int, at_ms: int) -> None:
-        """Tell of a commit that is durable; without anybody to tell it nothing is made."""
+        """Tell of a commit that is durable; without subscribers no notice is made."""
         if not self._sinks:
             return
         spans = [*(p.span for p in commit.pieces), *(m.span for m in commit.marks)]

@@ -120,10 +120,10 @@ class TableStore:
         """Merge rows into what is stored, later ones winning; return the number of rows taken.
 
         Args:
-            key: whose table.
+            key: the series of the table.
             frame: rows on a ``DatetimeIndex`` (aware stamps are converted, naive ones mean UTC).
             span: the stamps that were asked and answered; None: nothing is known of that.
-            vendor: who answered.
+            vendor: the vendor that answered.
 
         Raises:
             ResponseFormatError: the frame has no time index, or text where a number is needed.
@@ -160,7 +160,7 @@ class TableStore:
         """Return the stamps that were asked and answered, coalesced; of damaged years none.
 
         Args:
-            key: whose table.
+            key: the series of the table.
             span: only the years that it touches are read; default: all.
         """
         years = self.years(key) if span is None else self._years(key, span)
@@ -205,12 +205,12 @@ class TableStore:
         ``quarantined`` with its ``reason``.
         """
         lane = self._lane(key)
-        told = [
+        entries = [
             _told(entry, year)
             for year in logged_years(self._disk.list(lane))
             for entry in entries_of_log(self._disk, lane / f"{year:04d}.log")
         ]
-        return sorted(told, key=lambda entry: str(entry["time"]).rstrip("Z"))
+        return sorted(entries, key=lambda entry: str(entry["time"]).rstrip("Z"))
 
     def logged(self, symbol: str) -> list[SeriesKey]:
         """Return the tables of a symbol that have a log, deleted ones among them."""
@@ -269,8 +269,8 @@ class TableStore:
         wait_s = self._lock_timeout_s if wait_s is None else wait_s
         with self._disk.lock(folder / ".lock", wait_s):
             for year in years:
-                held = self.holding(key, year)
-                if held is not None and held[1] <= closed_by:
+                content = self.holding(key, year)
+                if content is not None and content[1] <= closed_by:
                     self._remove_years(folder, [year], by)
                     gone += 1
         return gone
@@ -352,7 +352,7 @@ class TableStore:
         return TableYear(*(lane / f"{year:04d}{end}" for end in ends))
 
     def document(self, key: SeriesKey, year: int) -> dict[str, Any] | None:
-        """Return the documented keys of a year, whoever wrote them, or None."""
+        """Return the documented keys of a year, written by this library or another tool, or None."""
         content = self._disk.read_if_exists(self._files(key, year).metadata)
         try:
             plain = json.loads(content) if content else None
@@ -449,9 +449,9 @@ class TableStore:
         Raises:
             DamagedError: it cannot be read as a table, or has text where a number is meant.
         """
-        known = self._parsed.get(path)
-        if known is not None and known[0] == digest:
-            return known[1]
+        kept = self._parsed.get(path)
+        if kept is not None and kept[0] == digest:
+            return kept[1]
         try:
             rows = _parsed(content)
             self._check_numbers(rows)

@@ -89,10 +89,10 @@ class UnifiedCache(CacheFolder):
 
         Args:
             df: bars, or for another ``data_type`` any dated table.
-            symbol, timeframe: whose.
+            symbol, timeframe: of the series.
             start_date, end_date: what was asked of the vendor, both inclusive; by this a stretch
                 without bars, before, between or behind them, is told from one never asked.
-            provider: who supplied it. Sample data (``mock``) are kept apart and never answer a
+            provider: the vendor that supplied it. Sample data (``mock``) are kept apart and never answer a
                 question put to the data manager.
             data_type: ``ohlcv``, or the name of another folder such as ``funding_rate``.
             kwargs: ``adjustment`` (``raw``, ``split``, ``all``) where the caller knows what the
@@ -112,8 +112,8 @@ class UnifiedCache(CacheFolder):
         try:
             key = SeriesKey(symbol, Timeframe.parse(timeframe))
             instrument = self._instrument_of(symbol)
-            said = _known(kwargs)
-            offer = FrameUpload(instrument, key.timeframe, start_date, end_date, provider, **said)
+            values = _known(kwargs)
+            offer = FrameUpload(instrument, key.timeframe, start_date, end_date, provider, **values)
             if data_type == BARS:
                 stored = self._put_bars(df, key, offer)
             else:
@@ -142,7 +142,7 @@ class UnifiedCache(CacheFolder):
         adjusted for splits where that is exact. Rows that cannot be bars are among them, logged.
 
         Args:
-            symbol, timeframe: whose.
+            symbol, timeframe: of the series.
             start_date, end_date: datetimes are UTC instants; dates, and an end at midnight, mean
                 the whole day. Default: the last 30 days.
             format: kept for old callers; there is one format.

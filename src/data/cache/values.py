@@ -25,7 +25,7 @@ class CommitPiece:
     Attributes:
         table: rows ascending, unique, checked, all inside ``span``; none is allowed.
         span: stamps that were asked and answered; here the new answer is the truth.
-        vendor: who answered.
+        vendor: the vendor that answered.
         fetched_at: UTC milliseconds.
         kind: of the bars.
         basis: of their prices.
@@ -139,15 +139,15 @@ class Commit:
             piece.check()
         for mark in self.marks:
             if mark.state not in STATES:
-                known = ", ".join(STATES)
-                raise ValueError(f"mark of {list(mark.span)}: {mark.state!r} is none of {known}")
+                states = ", ".join(STATES)
+                raise ValueError(f"mark of {list(mark.span)}: {mark.state!r} is none of {states}")
 
     @property
     def is_empty(self) -> bool:
         """Tell whether there is nothing to write at all."""
         parts = (self.pieces, self.marks, self.suspects)
-        said = (self.next_due, self.kind, self.compared_at, self.lifetime)
-        return not any(parts) and all(one is None for one in said)
+        facts = (self.next_due, self.kind, self.compared_at, self.lifetime)
+        return not any(parts) and all(one is None for one in facts)
 
 
 @dataclass(frozen=True)
@@ -279,12 +279,12 @@ def without_volume(bare: Stamps, answered: Span) -> Iterator[Fault]:
             yield Fault(Span(int(part[0]), int(part[-1]) + 1), MISSING_VOLUME, len(part))
 
 
-def after(known: Iterable[Fault], answered: Span, fresh: Iterable[Fault]) -> tuple[Fault, ...]:
+def after(old: Iterable[Fault], answered: Span, fresh: Iterable[Fault]) -> tuple[Fault, ...]:
     """Return the faults of a year after an answer for ``answered``: there only its own count.
 
     Beyond 64 neighbours of a kind are told as one.
     """
-    left = [part for fault in known for part in fault.outside(answered)]
+    left = [part for fault in old for part in fault.outside(answered)]
     faults = sorted([*left, *fresh])
     if len(faults) <= _MOST:
         return tuple(faults)
@@ -313,7 +313,7 @@ def quality_of(faults: Sequence[Fault], rows: int) -> Mapping[str, Any]:
     are there, a bad row being one; rows that none contradicts; rows that do not lack a volume.
     """
     by_kind = {kind: [f for f in faults if f.kind == kind] for kind in (MISSING, BAD, CONTRADICTED)}
-    missing, bad, odd = (_count(found) for found in by_kind.values())
+    missing, bad, odd = (_count(group) for group in by_kind.values())
     stamps = rows + bad
     score = 1.0
     if stamps + missing:
@@ -333,16 +333,16 @@ def sentences(faults: Sequence[Fault], rows: int) -> list[str]:
     missing = _count([f for f in faults if f.kind == MISSING])
     bad = [f for f in faults if f.kind == BAD]
     odd = [f for f in faults if f.kind == CONTRADICTED]
-    said = [f.text for f in faults if f.kind == NOTE]
+    texts = [f.text for f in faults if f.kind == NOTE]
     if missing:
-        said.append(f"{missing} of {rows + missing + _count(bad)} expected bars are missing")
+        texts.append(f"{missing} of {rows + missing + _count(bad)} expected bars are missing")
     if bare := _count([f for f in faults if f.kind == MISSING_VOLUME]):
-        said.append(f"missing_volume: {bare} of {rows} bars have no volume")
+        texts.append(f"missing_volume: {bare} of {rows} bars have no volume")
     if bad:
-        said.append(f"{_count(bad)} rows cannot be bars")
-    said += [f"{iso(f.span.start)}: rows of this stamp contradict each other" for f in odd]
-    said += [f"{iso(f.span.start)}: {f.text}" for f in bad]
-    return list(dict.fromkeys(said))[:_MOST_SENTENCES]
+        texts.append(f"{_count(bad)} rows cannot be bars")
+    texts += [f"{iso(f.span.start)}: rows of this stamp contradict each other" for f in odd]
+    texts += [f"{iso(f.span.start)}: {f.text}" for f in bad]
+    return list(dict.fromkeys(texts))[:_MOST_SENTENCES]
 
 
 def _count(faults: Iterable[Fault]) -> int:

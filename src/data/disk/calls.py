@@ -23,7 +23,7 @@ _MOST_OPEN = 1024
 _MEMORY = 2 << 30
 # No file of ours is longer; a longer one is not read into memory.
 MOST_BYTES = 1 << 28
-# Opening waits for nobody (a pipe would), and a link in the place of the file is an error.
+# Opening never waits (a pipe would), and a link in the place of the file is an error.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 # What a container may take.
@@ -53,9 +53,9 @@ def or_none(call: Callable[..., T], *args: object) -> T | None:
         return None
 
 
-def state_of(found: os.stat_result) -> FileState:
+def state_of(facts: os.stat_result) -> FileState:
     """Return what tells this version of a file from another."""
-    return FileState(found.st_ino, found.st_size, found.st_mtime_ns)
+    return FileState(facts.st_ino, facts.st_size, facts.st_mtime_ns)
 
 
 def state_at(path: Path | str) -> FileState | None:
@@ -98,13 +98,13 @@ def _opened(path: Path | str, flags: int, mode: int) -> tuple[int, os.stat_resul
             raise OSError(errno.ENXIO, "it is no ordinary file") from exc
         raise
     try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
+        facts = os.fstat(fd)
+        if not stat.S_ISREG(facts.st_mode):
             raise OSError(errno.ENXIO, "it is no ordinary file")
     except BaseException:
         os.close(fd)
         raise
-    return fd, found
+    return fd, facts
 
 
 def check_folders(path: str, root: str) -> None:
@@ -123,11 +123,11 @@ def check_folders(path: str, root: str) -> None:
 def content_of(path: Path | str, flags: int) -> tuple[bytes, FileState] | None:
     """Return the whole file and its state, or None where nothing has that name."""
     try:
-        fd, found = _opened(path, flags | _NO_LINK, 0)
+        fd, facts = _opened(path, flags | _NO_LINK, 0)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        state = state_of(found)
+        state = state_of(facts)
         check_size(state.size)
         content = pread(fd, state.size, 0)
         while content and len(content) < state.size:  # some systems give less than is there
@@ -153,8 +153,8 @@ def check_size(size: int) -> None:
 def space_of(folder: Path) -> Space:
     """Return what the disk of an existing folder has."""
     if hasattr(os, "statvfs"):
-        found = os.statvfs(folder)
-        return Space(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
+        facts = os.statvfs(folder)
+        return Space(facts.f_bavail * facts.f_frsize, facts.f_blocks * facts.f_frsize)
     import shutil  # Windows has no statvfs
 
     usage = shutil.disk_usage(folder)

@@ -84,7 +84,7 @@ class Disk:
 
     @property
     def _is_watched(self) -> bool:
-        # Every answer from the cache looks at files: where nobody watches, nobody is told.
+        # Every answer from the cache looks at files: without a subclass that watches, no step is made.
         return getattr(self.perform, "__func__", None) is not _UNWATCHED
 
     def now_ns(self) -> int:
@@ -99,7 +99,7 @@ class Disk:
         """Hold the lock file ``path`` against all threads and processes.
 
         Raises:
-            LockTimeoutError: somebody else holds it for longer than ``timeout_s``.
+            LockTimeoutError: another thread or process holds it for longer than ``timeout_s``.
             StorageError: the lock file cannot be made or opened.
         """
         return self._locks.hold(path, timeout_s)
@@ -158,16 +158,16 @@ class Disk:
         start = folder + os.sep
         if self._is_watched:
             return [self._watched(Path(start + name)) for name in names]
-        found: Sequence[tuple[bytes, FileState] | None] = ()
+        contents: Sequence[tuple[bytes, FileState] | None] = ()
         path = folder
         try:
             self._check(folder, is_folder=True)
             for name in names:
                 path = start + name
-                found = (*found, calls.content_of(path, _READ))
+                contents = (*contents, calls.content_of(path, _READ))
         except OSError as exc:
             raise refused("read", Path(path), exc) from exc
-        return found
+        return contents
 
     def _watched(self, path: Path) -> tuple[bytes, FileState] | None:
         """Return a file and its state step by step; None where it does not exist."""
@@ -193,8 +193,8 @@ class Disk:
 
     def read_if_exists(self, path: Path) -> bytes | None:
         """Return the whole file, or None where it does not exist."""
-        found = self.read_with_state(path)
-        return None if found is None else found[0]
+        content = self.read_with_state(path)
+        return None if content is None else content[0]
 
     def map(self, handle: Handle, size: int, *, private: bool) -> mmap:
         """Map the first ``size`` bytes into memory; they stay when the file is gone.
@@ -202,7 +202,7 @@ class Disk:
         Args:
             handle: an open file, which may be closed afterwards.
             size: it must not be longer than the file.
-            private: whether it may be written to; then nobody else sees what is written.
+            private: whether it may be written to; what is written is seen by this map alone.
         """
         access = ACCESS_COPY if private else ACCESS_READ
         return self._run("map", handle.path, partial(mmap, handle.fd, size, access=access))

@@ -49,26 +49,26 @@ class Locks:
         """Hold ``path`` while the block runs; its folder must exist.
 
         Raises:
-            LockTimeoutError: somebody else holds it for longer than ``timeout_s``.
+            LockTimeoutError: another thread or process holds it for longer than ``timeout_s``.
             StorageError: the lock file cannot be made or opened.
         """
         deadline = time.monotonic() + timeout_s
-        mine, taken, held = self._thread_lock(path), list[bool](), None
+        mine, taken, lock = self._thread_lock(path), list[bool](), None
         try:
             # In one step: an interrupt finds in the list whether the lock was taken.
             taken.extend(map(mine.acquire, (True,), (max(0.0, timeout_s),)))
             if not taken[0]:
                 raise _too_long(path, timeout_s)
             left_s = max(0.0, deadline - time.monotonic())
-            held = _acquire(path, left_s, timeout_s, self._file_mode)
+            lock = _acquire(path, left_s, timeout_s, self._file_mode)
             _leave_note(path)
             yield
         finally:
             try:
-                if held is not None:
-                    held.release()
+                if lock is not None:
+                    lock.release()
             except KeyboardInterrupt:
-                held.release()  # type: ignore[union-attr]
+                lock.release()  # type: ignore[union-attr]
                 raise
             finally:
                 if True in taken:
@@ -85,7 +85,7 @@ def _acquire(path: Path, left_s: float, timeout_s: float, mode: int) -> FileLock
     """Take the file lock; a new object each time, for one inherited by a fork is useless."""
     deadline, name = time.monotonic() + left_s, os.fspath(path)
     try:
-        while (held := take(name, mode)) is None:
+        while (lock := take(name, mode)) is None:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 raise _too_long(path, timeout_s)
@@ -94,7 +94,7 @@ def _acquire(path: Path, left_s: float, timeout_s: float, mode: int) -> FileLock
         if exc.errno not in NOT_THERE:
             raise _refused(path, exc) from exc
     else:
-        return held
+        return lock
     return _acquire_by_library(path, left_s, timeout_s, mode)
 
 
@@ -142,7 +142,7 @@ def holder_of(path: Path) -> int | None:
 
 
 def _leave_note(path: Path) -> None:
-    """Write our process id into the lock file, for the messages of those who wait."""
+    """Write our process id into the lock file, for the messages of those that wait."""
     try:
         fd = open_file(path, os.O_WRONLY)
     except OSError:
@@ -175,7 +175,7 @@ class FileLock:
             _held.add(self)
 
     def __del__(self) -> None:
-        if self._fd is not None:  # who took it was interrupted before he had it
+        if self._fd is not None:  # its taker was interrupted before it got it
             self.release()
 
     @property
@@ -184,7 +184,7 @@ class FileLock:
         return self._fd is not None
 
     def try_to_lock(self) -> bool:
-        """Lock the file if nobody else has, and tell whether that was done."""
+        """Lock the file if no other has, and tell whether that was done."""
         fd = self._fd
         # A file that has lost its name since it was opened guards nothing.
         return fd is not None and _lock(fd) and os.fstat(fd).st_nlink > 0
@@ -207,7 +207,7 @@ class FileLock:
 
 
 def take(path: str, mode: int = 0o666) -> FileLock | None:
-    """Return the lock on ``path``, or None where somebody else holds it.
+    """Return the lock on ``path``, or None where another thread or process holds it.
 
     A new lock file gets ``mode``, before the umask.
 
@@ -216,7 +216,7 @@ def take(path: str, mode: int = 0o666) -> FileLock | None:
     """
     try:
         lock = FileLock(path, mode)
-    except BlockingIOError:  # somebody has a lease on it, which is being broken
+    except BlockingIOError:  # another program has a lease on it, which is being broken
         return None
     is_ours = False
     try:

@@ -21,8 +21,8 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 def network_file_system(folder: Path) -> str:
     """Return the kind of network file system that ``folder`` lies on, such as ``nfs4``.
 
-    Empty where it lies on a disk of this machine, and where nobody tells: not on Linux, other than
-    Windows' own names of shares. The folder need not exist.
+    Empty where it lies on a disk of this machine, and where the system does not tell: outside of
+    Linux, but for Windows' own names of shares. The folder need not exist.
     """
     if str(folder).startswith("\\\\"):
         return "smb"

@@ -100,7 +100,7 @@ _ENTER = stat.S_IXGRP | stat.S_IXOTH
 def readable_by_others(folder: Path) -> Iterator[Path]:
     """Yield each file below ``folder`` that another user can get at, as the modes say.
 
-    A folder that nobody else can enter hides all that lies in it, whatever the files' own modes.
+    A folder that no other user can enter hides all that lies in it, whatever the files' own modes.
     Nothing is yielded where the system knows no such modes.
     """
     if os.name == "nt" or not folder.is_dir():
@@ -113,10 +113,10 @@ def readable_by_others(folder: Path) -> Iterator[Path]:
 def _below(folder: Path) -> Iterator[Path]:
     try:
         with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+            children = sorted(entries, key=lambda entry: entry.name)
     except OSError:  # gone since, or not ours to look into
         return
-    for entry in found:
+    for entry in children:
         path = Path(entry.path)
         mode = _mode(path)
         if stat.S_ISDIR(mode) and mode & _ENTER:

@@ -238,10 +238,10 @@ def _files(
     catalogue: Catalogue, holdings: Holdings, clock: Clock, *, full: bool
 ) -> Iterator[Check]:
     """Report damage and lost commits. Files are read for ``GLANCE_S``, with ``full`` all of them."""
-    workshop = catalogue.store.workshop
-    upkeep = Maintenance(workshop, catalogue, configured_instrument, clock)
+    parts = catalogue.store.parts
+    upkeep = Maintenance(parts, catalogue, configured_instrument, clock)
     yield _integrity(holdings.size, upkeep.inspect(None if full else GLANCE_S, holdings))
-    yield from _commits(waiting(workshop, catalogue.listing(holdings)))
+    yield from _commits(waiting(parts, catalogue.listing(holdings)))
 
 
 def _integrity(size: Size, found: Inspection) -> Check:

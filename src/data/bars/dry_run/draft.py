@@ -46,7 +46,7 @@ class DraftStore(BarStore):
 
     def __init__(self, preview: BarStore) -> None:
         vars(self).update(vars(preview))
-        self.steward = StoreListener()  # a plan counts as no use of a series
+        self.listener = StoreListener()  # a plan counts as no use of a series
         self._drafts: dict[SeriesKey, _Draft] = {}
         self._answers: dict[str, list[tuple[Sequence[Action], Asked]]] = {}
 

@@ -73,7 +73,7 @@ class LaneRunner:
         return answer if query.bars is None else last_of(answer, query.bars)
 
     def _filled(self, query: BarsQuery, wanted: Span, work: FetchState) -> Answer:
-        self._store.steward.used(work.key, wanted)
+        self._store.listener.used(work.key, wanted)
         plan = self._planner.todo(query, wanted, work)
         self.on_todo(work, plan)
         before = plan.stored

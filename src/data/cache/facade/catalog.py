@@ -82,8 +82,8 @@ class Catalogue:
         """Return the timeframes of which ``symbol`` has files of bars, shortest first."""
         names = [n for n in (encode_symbol(symbol), symbol, symbol.lower()) if is_plain(n)]
         places = [base / name for base in (self._layout.ohlcv, self._root) for name in names]
-        found = {frame for place in places for frame in folder_timeframes(place)}
-        return sorted(found, key=lambda frame: (frame.unit == "M", frame.step_ms or frame.count))
+        frames = {frame for place in places for frame in folder_timeframes(place)}
+        return sorted(frames, key=lambda frame: (frame.unit == "M", frame.step_ms or frame.count))
 
     def lane_of(self, key: SeriesKey) -> SeriesKey:
         """Return the series to read for ``key``: sample data only where there is nothing else."""
@@ -99,26 +99,26 @@ class Catalogue:
     def _of_its_own(self) -> Inventory:
         from ..retention.inventory import Inventory
 
-        return Inventory(self.store.workshop, keeps=False)
+        return Inventory(self.store.parts, keeps=False)
 
     def holdings(self) -> Holdings:
         """Return what lies in the folder; raises ``StorageError``."""
         return self._inventory().look()
 
-    def listing(self, found: Holdings | None = None) -> list[tuple[SeriesKey, LaneEntry | None]]:
+    def listing(self, holdings: Holdings | None = None) -> list[tuple[SeriesKey, LaneEntry | None]]:
         """Return every series in every lane, older tools' among them, with what is known of it.
 
         None where its documents are damaged, or bars of older tools may belong to it: the store
         tells of these.
         """
-        found = found or self.holdings()
+        holdings = holdings or self.holdings()
         keys = {
             lane.key: lane.entry
-            if lane.entry.is_sound and not found.has_foreign(lane.key.symbol)
+            if lane.entry.is_sound and not holdings.has_foreign(lane.key.symbol)
             else None
-            for lane in found.lanes
+            for lane in holdings.lanes
         }
-        for name in sorted(found.foreign):
+        for name in sorted(holdings.foreign):
             symbol = decode_symbol(name) or name
             for frame in self.timeframes(symbol):
                 key = SeriesKey(symbol, frame)
@@ -132,9 +132,9 @@ class Catalogue:
 
     def all_years(self) -> Iterator[YearInfo]:
         """Yield what is recorded of every year of every series that answers where no lane is named."""
-        found = self._inventory().look("outer_keys")
-        lanes = {lane.key: lane for lane in found.lanes}
-        listed = {key: entry for key, entry in self.listing(found) if key.lane in _ANSWERING}
+        holdings = self._inventory().look("outer_keys")
+        lanes = {lane.key: lane for lane in holdings.lanes}
+        listed = {key: entry for key, entry in self.listing(holdings) if key.lane in _ANSWERING}
         pairs = dict.fromkeys((key.symbol, key.timeframe) for key in sorted(listed, key=_in_order))
         for symbol, frame in pairs:
             own, sample = (SeriesKey(symbol, frame, lane) for lane in _ANSWERING)
@@ -190,9 +190,9 @@ class Catalogue:
             return None
         about = describe_legacy(self._disk, path)
         size = self._disk.stat(path)
-        told = self._json(path.with_name(f"{year}.metadata.json")) or {}
+        recorded = self._json(path.with_name(f"{year}.metadata.json")) or {}
         ends = [from_ms(int(table.stamps[i])).isoformat() for i in (0, -1)]
-        said: dict[str, Any] = {
+        document: dict[str, Any] = {
             "symbol": key.symbol,
             "timeframe": key.timeframe.label,
             "year": year,
@@ -203,14 +203,14 @@ class Catalogue:
             "end_date": ends[1],
             "data_quality": {},
             "provider_info": {"name": about.vendor},
-        } | told
+        } | recorded
         facts = {
             "format": "csv.gz",
             "size_bytes": size.size if size else 0,
             "rows": len(table),
             "columns": list(table.columns),
         }
-        return said | {"file_info": facts}
+        return document | {"file_info": facts}
 
     def unproven(self, key: SeriesKey, span: Span) -> BarTable:
         """Return the bars in ``span`` that other tools left, those too that count as missing.
@@ -221,11 +221,11 @@ class Catalogue:
         lane = self._layout.lane(key)
         years = year_of(span.start), year_of(span.end - 1)
         aside = {y: lane.legacy / f"{y}.csv.gz" for y in range(years[0], years[1] + 1)}
-        found = BarTable.empty()
+        bars = BarTable.empty()
         for year, path in (*aside.items(), *self.older_files(key).items()):
             if years[0] <= year <= years[1] and self._is_foreign(path):
-                found = merge(found, self._foreign_rows(path, key.timeframe).within(span))
-        return found
+                bars = merge(bars, self._foreign_rows(path, key.timeframe).within(span))
+        return bars
 
     def _is_foreign(self, path: Path) -> bool:
         """Tell whether ``path`` exists, is not ours and no sample data."""
@@ -252,10 +252,10 @@ class Catalogue:
         except (KeyError, TypeError, ValueError):
             return None
 
-    def stats(self, max_size_gb: float, found: Holdings | None = None) -> dict[str, Any]:
+    def stats(self, max_size_gb: float, holdings: Holdings | None = None) -> dict[str, Any]:
         """Return the statistics of the whole folder, all lanes counted."""
-        found = found or self.holdings()
-        listed = dict(self.listing(found))
+        holdings = holdings or self.holdings()
+        listed = dict(self.listing(holdings))
         rows = {
             key: entry.rows if entry else self.store.view(key).rows for key, entry in listed.items()
         }
@@ -263,8 +263,8 @@ class Catalogue:
         answering = (key for key in stored if key.lane in _ANSWERING)
         updated = max((self._updated(key, listed[key]) for key in answering), default=0)
         return {
-            "total_size_gb": found.size.bytes / BYTES_IN_GB,
-            "files_count": found.size.data_files,
+            "total_size_gb": holdings.size.bytes / BYTES_IN_GB,
+            "files_count": holdings.size.data_files,
             "last_updated": from_ms(updated).isoformat(timespec="seconds") if updated else None,
             "max_size_gb": max_size_gb,
             "symbols_count": len({key.symbol for key in stored}),

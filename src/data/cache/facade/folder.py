@@ -92,10 +92,12 @@ class CacheFolder:
             retention=retention,
         )
         self.max_age = max_age
-        house = RetentionLimits(self._limit, min_free_mb, must_keep, self._retain)
-        self.store.steward = self._steward = RetentionManager(self.store, self._clock, house)
+        limits = RetentionLimits(self._limit, min_free_mb, must_keep, self._retain)
+        self.store.listener = self._retention_manager = RetentionManager(
+            self.store, self._clock, limits
+        )
         self._catalogue = Catalogue(
-            self.cache_dir, self.store, self._disk, lambda: self._steward.inventory
+            self.cache_dir, self.store, self._disk, lambda: self._retention_manager.inventory
         )
         summaries.finish_at_exit(self)
 
@@ -107,7 +109,7 @@ class CacheFolder:
         """What checks, repairs, compacts and takes over, and tells the past of series."""
         from ..maintenance import Maintenance
 
-        return Maintenance(self.store.workshop, self._catalogue, self._instrument_of, self._clock)
+        return Maintenance(self.store.parts, self._catalogue, self._instrument_of, self._clock)
 
     def meaning_of(self, symbol: str) -> Instrument:
         """Return what a symbol means; raises ``QueryError`` where that cannot be told."""
@@ -142,23 +144,23 @@ class CacheFolder:
 
     def overview(self) -> dict[str, Any]:
         """Return :meth:`get_stats` with ``freeable`` (see :meth:`freeable`) and ``growth`` by day."""
-        found = self._steward.inventory.look("growth")
-        freeable = self._steward.freeable(found).to_json()
-        growth = self.maintenance.growth(found)
-        return self._stats(found) | {"freeable": freeable, "growth": growth}
+        holdings = self._retention_manager.inventory.look("growth")
+        freeable = self._retention_manager.freeable(holdings).to_json()
+        growth = self.maintenance.growth(holdings)
+        return self._stats(holdings) | {"freeable": freeable, "growth": growth}
 
-    def _stats(self, found: Holdings) -> dict[str, Any]:
+    def _stats(self, holdings: Holdings) -> dict[str, Any]:
         # First: reading documents repairs what is damaged.
-        health = self.maintenance.inspect(_GLANCE_S, found).to_json()
-        stats = self._catalogue.stats(self.max_size_gb, found)
-        if not self._are_told(found):
-            self._summarise(stats, found)
+        health = self.maintenance.inspect(_GLANCE_S, holdings).to_json()
+        stats = self._catalogue.stats(self.max_size_gb, holdings)
+        if not self._are_told(holdings):
+            self._summarise(stats, holdings)
         return stats | {"health": health}
 
-    def _are_told(self, found: Holdings) -> bool:
+    def _are_told(self, holdings: Holdings) -> bool:
         """Tell whether the summaries are those of the folder as it is."""
-        state = found.state
-        if not state or state != self._steward.inventory.index.fact(_TOLD):
+        state = holdings.state
+        if not state or state != self._retention_manager.inventory.index.fact(_TOLD):
             return False
         return all(self._disk.stat(self.metadata_dir / name) for name in summaries.FILES)
 
@@ -171,8 +173,8 @@ class CacheFolder:
         if not self.ohlcv_dir.is_dir():  # removed meanwhile, and not for us to make again
             return False
         try:
-            found = self._catalogue.holdings()
-            return self._summarise(self._catalogue.stats(self.max_size_gb, found), found)
+            holdings = self._catalogue.holdings()
+            return self._summarise(self._catalogue.stats(self.max_size_gb, holdings), holdings)
         except CacheError as exc:
             log.debug("summaries were not made: %s", exc)
             return False
@@ -182,7 +184,7 @@ class CacheFolder:
 
         No process is kept from ending by reading thousands of documents: jobs write them too.
         """
-        self._steward.write_uses()
+        self._retention_manager.write_uses()
         if self.store.changed and len(self.store.keys()) <= _MOST_SERIES_AT_EXIT:
             self.write_summaries()
 
@@ -225,10 +227,10 @@ class CacheFolder:
                 self.clear_symbol(symbol)
 
     def cleanup_old_data(self, max_age_days: float = 365) -> int:
-        """Delete years that nobody updated for so many days; return how many.
+        """Delete years that were not updated for so many days; return how many.
 
         The age is that of the last update in the metadata, so a quiet year that was checked
-        lately stays. What a deleted year answered for is asked again when somebody wants it.
+        lately stays. What a deleted year answered for is asked again with the next request for it.
 
         Raises:
             QueryError: the age is negative or no number.
@@ -239,10 +241,10 @@ class CacheFolder:
                 hint="0: all that was not updated just now",
             )
         oldest = self._clock.now_ms() - round(max_age_days * DAY_MS)
-        found = list(self._catalogue.unchanged_since(oldest))
+        stale = list(self._catalogue.unchanged_since(oldest))
         self.store.changed = True
         return sum(
-            self.store.clear_years(key, years, by="cleanup_old_data") for key, years in found
+            self.store.clear_years(key, years, by="cleanup_old_data") for key, years in stale
         )
 
     def delete_older_than(
@@ -286,11 +288,11 @@ class CacheFolder:
         First goes what can be made again from bars, then years that a configured vendor could
         supply again, the longest unused first. What remains above the limit is logged once.
         """
-        return self._steward.enforce()
+        return self._retention_manager.enforce()
 
     def freeable(self) -> eviction.Freeable:
         """Return what of the folder could go, and why the rest must stay."""
-        return self._steward.freeable()
+        return self._retention_manager.freeable()
 
     def tables(self, data_type: str) -> TableStore:
         """Return the dated tables of one data type, such as ``funding_rate``."""
@@ -300,17 +302,17 @@ class CacheFolder:
 
     def look_after(self) -> None:
         """Write down what was used when, keep limit and age, tidy up; jobs do so at their end."""
-        self._steward.look()
-        self._steward.retain()
-        self._steward.tidy()
+        self._retention_manager.look()
+        self._retention_manager.retain()
+        self._retention_manager.tidy()
 
     def tidy(self, *, dry_run: bool = False) -> Trimmed:
         """Take old files out of the quarantines; return what went, or would go."""
-        return self._steward.tidy(dry_run=dry_run)
+        return self._retention_manager.tidy(dry_run=dry_run)
 
     def last_used_ms(self, key: SeriesKey) -> int:
         """Return when a series was read or changed last; 0 where nothing tells."""
-        return self._steward.last_uses()(key).last_ms
+        return self._retention_manager.last_uses()(key).last_ms
 
     # --- inside ----------------------------------------------------------------------------
 
@@ -318,7 +320,7 @@ class CacheFolder:
         from ..retention.age import AgeRetention
 
         return AgeRetention(
-            self.store, self._catalogue, self._disk, self.tables, self._steward.last_uses
+            self.store, self._catalogue, self._disk, self.tables, self._retention_manager.last_uses
         )
 
     def _retain(self) -> None:
@@ -349,10 +351,10 @@ class CacheFolder:
             rows = sum(one.rows for one in gone)
             log.info("cache.retention: %d years, %d rows were deleted", len(gone), rows)
 
-    def _say_once(self, said: str) -> None:
-        if said not in self._said:
-            self._said.add(said)
-            log.warning("%s", said)
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            log.warning("%s", text)
 
     def _limit(self) -> int:
         return round(self.max_size_gb * eviction.BYTES_IN_GB)
@@ -360,13 +362,13 @@ class CacheFolder:
     def _lane(self, symbol: str, timeframe: str) -> SeriesKey:
         return self._catalogue.lane_of(SeriesKey(symbol, Timeframe.parse(timeframe)))
 
-    def _summarise(self, stats: dict[str, Any], found: Holdings) -> bool:
+    def _summarise(self, stats: dict[str, Any], holdings: Holdings) -> bool:
         contents = summaries.summaries(self._catalogue.all_years(), stats)
         written = summaries.write_summaries(self._disk, self.ohlcv_dir, contents)
         if written:
             self.store.changed = False
-            if found.state:
-                self._steward.inventory.index.keep_fact(_TOLD, found.state)
+            if holdings.state:
+                self._retention_manager.inventory.index.keep_fact(_TOLD, holdings.state)
         return written
 
 
@@ -404,12 +406,12 @@ def configured_instrument(symbol: str) -> Instrument:
 
 
 def instrument_in(tables: Any, symbol: str) -> Instrument:
-    """Return what ``symbol`` is; one that nobody knows trades around the clock in UTC.
+    """Return what ``symbol`` is; an unknown one trades around the clock in UTC.
 
     The cache holds whatever it is given, so an unknown or ambiguous symbol is no error here.
     """
-    found = classify(symbol, tables)
-    return Instrument(symbol, "crypto") if isinstance(found, SymbolRefusal) else found
+    meaning = classify(symbol, tables)
+    return Instrument(symbol, "crypto") if isinstance(meaning, SymbolRefusal) else meaning
 
 
 def span_to_read(

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 # More holes than these are a thin market's; there only those far beyond its habit are lacking.
 _MOST_HOLES, _FAR_BEYOND = 64, 10
-# Nobody else says so but the caller: for so long a stretch without bars is not asked for again.
+# Only the caller says so: for so long a stretch without bars is not asked for again.
 _EMPTY_FOR_MS = 24 * HOUR_MS
 _ANY_KIND = Kind(session="", anchor="")
 # Bars whose nominal end lies so far back have closed by any calendar.
@@ -60,7 +60,7 @@ class FrameUpload:
     Attributes:
         instrument, timeframe: of the bars.
         start, end: the range that was asked of the vendor, both inclusive; None: that of the bars.
-        vendor: who supplied them.
+        vendor: the vendor that supplied them.
         adjustment: what their prices are adjusted for, or ``unknown``.
         as_of: the date up to which they are adjusted; None means the time of storing.
     """
@@ -110,9 +110,9 @@ def _stamped(frame: pd.DataFrame, timeframe: Timeframe) -> BarTable:
     if not timeframe.is_intraday and isinstance(times, pd.DatetimeIndex) and times.tz is not None:
         frame = frame.set_axis(times.tz_localize(None).normalize(), axis=0)
     table = table_of(frame)
-    stamps, told = session_stamps(table.stamps, timeframe)
-    if not (told.all() or timeframe.is_intraday):
-        odd = table.stamps[~told][0]
+    stamps, are_certain = session_stamps(table.stamps, timeframe)
+    if not (are_certain.all() or timeframe.is_intraday):
+        odd = table.stamps[~are_certain][0]
         raise ValueError(
             f"{timeframe} bars must be stamped 00:00 of their date: {np.datetime64(int(odd), 'ms')}"
         )
@@ -145,9 +145,9 @@ def _commit(checked: Checked, offer: FrameUpload, extent: Span, now_ms: int) -> 
     doubted = [Span(stamp, stamp + 1) for stamp in bad]
     lacking = _holes(np.union1d(checked.good.stamps, np.array(bad, dtype=np.int64)), offer, extent)
     parts = [_part(piece, span) for span in subtract([extent], [*doubted, *lacking])]
-    asked = asked_span(offer, now_ms)
-    empties = subtract([asked] if asked else [], [extent]) + intersect(
-        [asked] if asked else [], lacking
+    wanted_span = asked_span(offer, now_ms)
+    empties = subtract([wanted_span] if wanted_span else [], [extent]) + intersect(
+        [wanted_span] if wanted_span else [], lacking
     )
     expires = now_ms + _EMPTY_FOR_MS
     marks = [
@@ -181,20 +181,20 @@ def _faults(
     checked: Checked, lacking: list[Span], offer: FrameUpload, extent: Span
 ) -> tuple[Fault, ...]:
     """Return what is wrong with the frame, none of it across the end of a year."""
-    found = [Fault(Span(row.bar.stamp_ms, row.bar.stamp_ms + 1), BAD, 1, row.reason)
+    faults = [Fault(Span(row.bar.stamp_ms, row.bar.stamp_ms + 1), BAD, 1, row.reason)
              for row in checked.bad]  # fmt: skip
     odd = checked.contradicted.tolist()
-    found += (Fault(Span(stamp, stamp + 1), CONTRADICTED, 1) for stamp in odd)
+    faults += (Fault(Span(stamp, stamp + 1), CONTRADICTED, 1) for stamp in odd)
     for hole in lacking:
         for year in years_of(hole):
             part = hole.clip(year_span(year))
             length = offer.timeframe.longest_ms
-            found.append(Fault(part, MISSING, max(1, (part.end - part.start) // length)))
-    found += without_volume(checked.without_volume, extent)
+            faults.append(Fault(part, MISSING, max(1, (part.end - part.start) // length)))
+    faults += without_volume(checked.without_volume, extent)
     if checked.duplicates:
         start = Span(extent.start, extent.start + 1)
-        found.append(Fault(start, DUPLICATE, checked.duplicates))
-    return tuple(found)
+        faults.append(Fault(start, DUPLICATE, checked.duplicates))
+    return tuple(faults)
 
 
 def _holes(present: Stamps, offer: FrameUpload, extent: Span) -> list[Span]:
@@ -210,14 +210,14 @@ def _holes(present: Stamps, offer: FrameUpload, extent: Span) -> list[Span]:
     best = max(range(len(grids)), key=fits.__getitem__)
     if 2 * fits[best] < len(present):
         return []
-    found = holes(extent, present, grids[best])
-    if len(found) <= _MOST_HOLES:
-        return found
+    gaps = holes(extent, present, grids[best])
+    if len(gaps) <= _MOST_HOLES:
+        return gaps
     # A thin market: what counts is a stretch far longer than the usual distance of its bars.
     opens = grids[best].opens(extent)
     usual = float(np.median(np.diff(np.flatnonzero(among(opens, present)))))
-    lengths = (len(opens[(opens >= hole.start) & (opens < hole.end)]) for hole in found)
-    return [hole for hole, bars in zip(found, lengths, strict=True) if bars >= _FAR_BEYOND * usual]
+    lengths = (len(opens[(opens >= hole.start) & (opens < hole.end)]) for hole in gaps)
+    return [hole for hole, bars in zip(gaps, lengths, strict=True) if bars >= _FAR_BEYOND * usual]
 
 
 def _part(piece: CommitPiece, span: Span) -> CommitPiece:

@@ -51,8 +51,8 @@ def summaries(years: Iterable[YearInfo], stats: Mapping[str, Any]) -> dict[str, 
         quality = dict(info.document.get("data_quality") or {})
         scores.setdefault(place[0], {}).setdefault(place[1], {})[str(info.year)] = quality
         _add_provider(providers, info, entry)
-    told = {k: stats.get(k) for k in ("total_size_gb", "files_count", "last_updated")}
-    return dict(zip(FILES, (symbols, providers, scores, told), strict=True))
+    totals = {k: stats.get(k) for k in ("total_size_gb", "files_count", "last_updated")}
+    return dict(zip(FILES, (symbols, providers, scores, totals), strict=True))
 
 
 def _entry(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,24 +66,24 @@ def _entry(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _add_provider(providers: dict[str, Any], info: YearInfo, entry: Mapping[str, Any]) -> None:
     name = str(entry["provider"] or "unknown")
-    known = providers.setdefault(
+    provider = providers.setdefault(
         name, {"symbols": [], "files": 0, "rows": 0, "last_updated": None, "rate_limit": None}
     )
-    if info.symbol not in known["symbols"]:
-        known["symbols"].append(info.symbol)
-    known["files"] += 1
-    known["rows"] += int(entry["rows"] or 0)
-    known["last_updated"] = max(
-        filter(None, (known["last_updated"], entry["last_updated"])), default=None
+    if info.symbol not in provider["symbols"]:
+        provider["symbols"].append(info.symbol)
+    provider["files"] += 1
+    provider["rows"] += int(entry["rows"] or 0)
+    provider["last_updated"] = max(
+        filter(None, (provider["last_updated"], entry["last_updated"])), default=None
     )
-    known["rate_limit"] = (info.document.get("provider_info") or {}).get("rate_limit")
+    provider["rate_limit"] = (info.document.get("provider_info") or {}).get("rate_limit")
 
 
 def write_summaries(disk: Disk, ohlcv: Path, contents: Mapping[str, Any]) -> bool:
     """Write the files under their lock; return whether that was possible.
 
-    A cache that may only be read, or a lock that somebody holds for long, is no error: the files
-    are for others, and the next one who can writes them.
+    A cache that may only be read, or a lock that another process holds for long, is no error: the
+    files are for other programs, and the next process that can writes them.
     """
     folder = ohlcv / FOLDER
     try:

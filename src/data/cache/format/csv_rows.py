@@ -64,10 +64,10 @@ def encode_rows(table: BarTable, columns: Sequence[str]) -> bytes:
 
 
 def _encoded(block: BarTable, columns: Sequence[str]) -> bytes:
-    held = dict(zip(block.columns, block.values(), strict=True))
+    values = dict(zip(block.columns, block.values(), strict=True))
     text = block_text(
         block.stamps,
-        [held.get(name) for name in columns],
+        [values.get(name) for name in columns],
         lambda odd: _lines(block.take(odd), columns),
     )
     return _lines(block, columns) if text is None else text
@@ -76,8 +76,8 @@ def _encoded(block: BarTable, columns: Sequence[str]) -> bytes:
 def _lines(table: BarTable, columns: Sequence[str]) -> bytes:
     """Return the rows as text, number by number."""
     stamps = np.datetime_as_string(table.stamps.astype("M8[ms]"), unit="s").tolist()
-    held = dict(zip(table.columns, table.values(), strict=True))
-    cells = [_texts(held.get(name), len(table)) for name in columns]
+    values = dict(zip(table.columns, table.values(), strict=True))
+    cells = [_texts(values.get(name), len(table)) for name in columns]
     text = "\n".join(map(",".join, zip(stamps, *cells, strict=True)))
     # The only capital T in the text is the one between date and time.
     return text.replace("T", " ").encode("ascii") + b"\n"
@@ -318,8 +318,8 @@ def _digits(numbers: NDArray[np.int64], width: int) -> Chars:
 def _times(stamps: Stamps) -> Chars:
     """Return ``YYYY-MM-DD HH:MM:SS`` of each stamp, a row each."""
     days, left = np.divmod(stamps, DAY_MS)
-    known, places = np.unique(days, return_inverse=True)
-    dates = np.datetime_as_string(known.astype("M8[D]")).astype("S10")
+    distinct, places = np.unique(days, return_inverse=True)
+    dates = np.datetime_as_string(distinct.astype("M8[D]")).astype("S10")
     chars = np.empty((len(stamps), _STAMP_WIDTH), np.uint8)
     chars[:, :10] = dates.view(np.uint8).reshape(-1, 10)[places]
     chars[:, 10] = b" "[0]

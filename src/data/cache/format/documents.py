@@ -163,7 +163,7 @@ class YearMeta:
     Attributes:
         state: the committed state.
         pending: the state a rewrite is about to make true, or None.
-        vendor: who supplied most bars; without bars who knew of none.
+        vendor: the vendor of most bars; without bars the one that had none.
         shares: vendor to the number of its bars, where there are several.
         created_ms, updated_ms: UTC milliseconds.
         quality: of all its bars.
@@ -187,11 +187,11 @@ class YearMeta:
 
     def of(self, shares: Mapping[str, int]) -> YearMeta:
         """Return the document of a year whose bars are of these vendors, the newest last."""
-        found = {vendor: bars for vendor, bars in shares.items() if bars}
-        if not found:
+        counts = {vendor: bars for vendor, bars in shares.items() if bars}
+        if not counts:
             return replace(self, shares={})
-        most = max(reversed(found), key=found.__getitem__)
-        return replace(self, vendor=most, shares=found if len(found) > 1 else {})
+        most = max(reversed(counts), key=counts.__getitem__)
+        return replace(self, vendor=most, shares=counts if len(counts) > 1 else {})
 
     def settled(self, state: YearState) -> YearMeta:
         """Return the document with ``state`` committed and nothing pending."""
@@ -385,10 +385,10 @@ def _check_words(ours: Mapping[str, Any]) -> None:
             words = [(state, basis.get("adjustment", "raw")) for state, basis in entries]
         except (AttributeError, KeyError, TypeError):
             continue  # that is damage
-        for known, adjustment in words:
-            if known not in STATES or adjustment not in _ADJUSTMENTS:
+        for state_word, adjustment in words:
+            if state_word not in STATES or adjustment not in _ADJUSTMENTS:
                 raise FormatVersionError(
-                    f"coverage was written by a newer version ({known!r}, {adjustment!r})"
+                    f"coverage was written by a newer version ({state_word!r}, {adjustment!r})"
                 )
 
 
@@ -510,8 +510,8 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
     except msgspec.DecodeError:
         document, extra = _series_with_unknown_keys(text)
     about = document.symbol, document.timeframe, document.lane
-    for found, value in zip(about, _about(key).values(), strict=True):
-        if found not in (None, value):
+    for recorded, value in zip(about, _about(key).values(), strict=True):
+        if recorded not in (None, value):
             raise json_document.DamagedError("it is about another series")
     return filled(
         SeriesMeta,

@@ -183,7 +183,7 @@ class Member:
         digest: of the whole, in hexadecimal.
         raw: all its bytes.
         body_at: where the compressed text begins in them.
-        decoded: its bars, once somebody has decoded them.
+        decoded: its bars, once they have been decoded.
     """
 
     header: Header
@@ -204,10 +204,10 @@ class Member:
             ValueError: it inflates to more than its rows may take, or is damaged in spite of all.
         """
         most = (self.header.rows + 1) * MOST_ROW_BYTES
-        (told,) = struct.unpack("<I", self.raw[-4:])
-        if told > most:
+        (size,) = struct.unpack("<I", self.raw[-4:])
+        if size > most:
             raise ValueError(f"{self.header.rows} bars inflate to more than {most} bytes")
-        return inflated_stream(memoryview(self.raw)[self.body_at : -8], told)
+        return inflated_stream(memoryview(self.raw)[self.body_at : -8], size)
 
     def with_header(self, header: Header) -> Member:
         """Return the same bars under another header."""
@@ -329,7 +329,7 @@ def is_ours(data: bytes) -> bool:
 
 
 def shares_of(headers: Iterable[Header]) -> dict[str, int]:
-    """Return vendor to the number of its bars, who was asked last at the end."""
+    """Return vendor to the number of its bars, the vendor asked last at the end."""
     shares: dict[str, int] = {}
     for header in sorted(headers, key=lambda header: header.seq):
         shares[header.vendor] = shares.pop(header.vendor, 0) + header.rows

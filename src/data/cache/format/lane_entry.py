@@ -35,7 +35,7 @@ class Growth(NamedTuple):
 
 
 class BarsOrigin(msgspec.Struct, array_like=True, frozen=True):
-    """Who supplied stretches with bars, of which kind and basis, and whether they are doubted."""
+    """The vendor, kind and basis of stretches with bars, and whether they are doubted."""
 
     is_suspect: bool
     vendor: str
@@ -100,7 +100,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
         rows, first, last: bars, and the stamps of the first and the last one.
         updated_ms: when it was committed to last.
         answered_ms: when its newest answer was given, one without bars too.
-        sources: who supplied stretches with bars.
+        sources: the vendors of stretches with bars.
         newest: vendor to where its newest bars end.
         has_series: whether it has a document without a year.
         is_pinned: whether a version of it is pinned.
@@ -181,8 +181,8 @@ class LaneEntry(msgspec.Struct, array_like=True):
             self.first = state.first if self.first is None else min(self.first, state.first)
             self.last = state.last if self.last is None else max(self.last, state.last)
         self.updated_ms = max(self.updated_ms, meta.updated_ms)
-        known = YearEntry(year, meta.pending is None, size, state.size, state.generation)
-        self.packed_years += _YEAR.pack(*known)
+        entry = YearEntry(year, meta.pending is None, size, state.size, state.generation)
+        self.packed_years += _YEAR.pack(*entry)
         for place, (start, end) in hulls.items():
             self.packed_stretches += _STRETCH.pack(year, place, start, end)
 
@@ -216,8 +216,8 @@ class OuterKeys(msgspec.Struct):
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping."""
-        found: dict[str, Any] = msgspec.to_builtins(self)
-        return found
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
 
 
 _decode_outer = msgspec.json.Decoder(OuterKeys).decode

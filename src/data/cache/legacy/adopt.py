@@ -118,10 +118,10 @@ class OldYears:
         root, key, encoded = self._layout.root, lane.key, encode_symbol(lane.key.symbol)
         if key.timeframe.folder == key.timeframe.label and not _are_others(root, key, encoded):
             return {}
-        found: dict[int, Path] = {}
+        files: dict[int, Path] = {}
         for year, path in legacy_files(root, key, encoded, beside=lane.paths.text):
-            found.setdefault(year, path)
-        return found
+            files.setdefault(year, path)
+        return files
 
     def forget(self, key: SeriesKey) -> None:
         """Look again next time."""

@@ -69,7 +69,7 @@ class OldFile:
         return plain | {name: getattr(self, name) for name in names}
 
 
-def migrate_series(shop: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[OldFile]:
+def migrate_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[OldFile]:
     """Take over what older tools left of a series; return what was, or would be, done to each file.
 
     Raises:
@@ -77,23 +77,23 @@ def migrate_series(shop: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[O
         LockTimeoutError: another writer holds the series for too long.
         StorageError: the disk refused; every bar is still there.
     """
-    shop.old.forget(key)
-    lane = shop.lane(key)
-    taken = dict(shop.old.of(lane, lane.years()))
-    hidden = _hidden(shop, lane, taken)
-    files = [_described(shop, key, year, path) for year, path in sorted(taken.items())]
-    files += [_as_hidden(_described(shop, key, year, path)) for year, path in hidden]
+    store.old.forget(key)
+    lane = store.lane(key)
+    taken = dict(store.old.of(lane, lane.years()))
+    hidden = _hidden(store, lane, taken)
+    files = [_described(store, key, year, path) for year, path in sorted(taken.items())]
+    files += [_as_hidden(_described(store, key, year, path)) for year, path in hidden]
     if dry_run or not files:
         return files
-    years = {year: shop.old.read(key, path) for year, path in taken.items()}
+    years = {year: store.old.read(key, path) for year, path in taken.items()}
     for year, old in years.items():
         _prove(key, year, old)
-    shop.disk.make_folders(lane.paths.folder)
-    with shop.disk.lock(lane.paths.lock, shop.lock_timeout_s):
+    store.disk.make_folders(lane.paths.folder)
+    with store.disk.lock(lane.paths.lock, store.lock_timeout_s):
         for year in years:
-            sound_meta(lane, year)  # somebody may have died over it
-    CommitRun(lane, Commit(), shop.old).run(shop.lock_timeout_s)
-    with shop.disk.lock(lane.paths.lock, shop.lock_timeout_s):
+            sound_meta(lane, year)  # a writer may have died over it
+    CommitRun(lane, Commit(), store.old).run(store.lock_timeout_s)
+    with store.disk.lock(lane.paths.lock, store.lock_timeout_s):
         for year, old in years.items():
             if old.pieces():
                 _check_held(lane, year, old)
@@ -101,30 +101,30 @@ def migrate_series(shop: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[O
                 _put_aside(lane, year, old.path, old.damage)
         for year, path in hidden:
             _put_aside(lane, year, path, "")
-    shop.old.forget(key)
+    store.old.forget(key)
     return files
 
 
-def _described(shop: StoreParts, key: SeriesKey, year: int, path: Path) -> OldFile:
-    file = OldFile(key, year, path.relative_to(shop.layout.root).as_posix())
-    if describe_legacy(shop.disk, path).is_sample:
+def _described(store: StoreParts, key: SeriesKey, year: int, path: Path) -> OldFile:
+    file = OldFile(key, year, path.relative_to(store.layout.root).as_posix())
+    if describe_legacy(store.disk, path).is_sample:
         return replace(file, said="sample data: set aside, and never part of an answer")
-    old = shop.old.read(key, path)
+    old = store.old.read(key, path)
     if old.damage:
         return replace(file, said="set aside, and a copy kept in quarantine", problem=old.damage)
-    rows = len(read_legacy(shop.disk, path, key.timeframe))
-    said = "taken over" if len(old.table) else "set aside: no bar of it is known to be closed"
-    return replace(file, rows=rows, taken=len(old.table), said=said)
+    rows = len(read_legacy(store.disk, path, key.timeframe))
+    outcome = "taken over" if len(old.table) else "set aside: no bar of it is known to be closed"
+    return replace(file, rows=rows, taken=len(old.table), said=outcome)
 
 
 def _hidden(
-    shop: StoreParts, lane: SeriesFiles, taken: Mapping[int, Path]
+    store: StoreParts, lane: SeriesFiles, taken: Mapping[int, Path]
 ) -> list[tuple[int, Path]]:
     """Return older files of years that the series, or a better layout, has bars of."""
     encoded = encode_symbol(lane.key.symbol)
     return [
         (year, path)
-        for year, path in legacy_files(shop.layout.root, lane.key, encoded)
+        for year, path in legacy_files(store.layout.root, lane.key, encoded)
         if path not in taken.values() and path.parent != lane.paths.folder
     ]
 
@@ -161,9 +161,9 @@ def _check_held(lane: SeriesFiles, year: int, old: OldYear) -> None:
         raise _unlike(lane.key, year, "the originals are in its folder _legacy")
 
 
-def _unlike(key: SeriesKey, year: int, said: str) -> CorruptEntryError:
+def _unlike(key: SeriesKey, year: int, differences: str) -> CorruptEntryError:
     return CorruptEntryError(
-        f"the bars of {key} {year} do not come back as another tool left them: {said}",
+        f"the bars of {key} {year} do not come back as another tool left them: {differences}",
         symbol=key.symbol,
     )
 
@@ -216,44 +216,44 @@ class Pruned:
         return plain | {"lacking": [iso(s) for s in self.lacking], "deleted": not self.problem}
 
 
-def prune_series(shop: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[Pruned]:
+def prune_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[Pruned]:
     """Delete the originals of a series that hold nothing which the series does not.
 
     Raises:
         LockTimeoutError: another writer holds the series for too long.
         StorageError: the disk refused; what was not deleted yet is still whole.
     """
-    lane = shop.lane(key)
-    if shop.disk.stat(lane.paths.legacy) is None:
+    lane = store.lane(key)
+    if store.disk.stat(lane.paths.legacy) is None:
         return []
     if dry_run:
-        return _weighed(shop, lane)
-    with shop.disk.lock(lane.paths.lock, shop.lock_timeout_s):
-        found = _weighed(shop, lane)
-        for one in found:
+        return _weighed(store, lane)
+    with store.disk.lock(lane.paths.lock, store.lock_timeout_s):
+        originals = _weighed(store, lane)
+        for one in originals:
             if not one.problem:
-                shop.disk.remove(shop.layout.root / one.path)
+                store.disk.remove(store.layout.root / one.path)
         _drop_documents(lane)
-        shop.disk.sync_folder(lane.paths.legacy)
-    return found
+        store.disk.sync_folder(lane.paths.legacy)
+    return originals
 
 
-def _weighed(shop: StoreParts, lane: SeriesFiles) -> list[Pruned]:
+def _weighed(store: StoreParts, lane: SeriesFiles) -> list[Pruned]:
     return [
-        _weigh(shop, lane, int(match[1]), lane.paths.legacy / name)
-        for name in shop.disk.list(lane.paths.legacy)
+        _weigh(store, lane, int(match[1]), lane.paths.legacy / name)
+        for name in store.disk.list(lane.paths.legacy)
         if (match := _DATA.fullmatch(name)) is not None
     ]
 
 
-def _weigh(shop: StoreParts, lane: SeriesFiles, year: int, path: Path) -> Pruned:
+def _weigh(store: StoreParts, lane: SeriesFiles, year: int, path: Path) -> Pruned:
     """Compare every bar of an original with what is held now."""
-    about = shop.disk.stat(path)
-    place, size = path.relative_to(shop.layout.root).as_posix(), about.size if about else 0
-    if describe_legacy(shop.disk, path).is_sample:
+    about = store.disk.stat(path)
+    place, size = path.relative_to(store.layout.root).as_posix(), about.size if about else 0
+    if describe_legacy(store.disk, path).is_sample:
         return Pruned(lane.key, place, size, problem="sample data, which are held nowhere else")
     try:
-        table = read_legacy(shop.disk, path, lane.key.timeframe, year)
+        table = read_legacy(store.disk, path, lane.key.timeframe, year)
     except CorruptEntryError:
         return Pruned(lane.key, place, size, problem="it cannot be read")
     try:
@@ -274,10 +274,10 @@ def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) ->
         table: its bars.
         now, coverage: what is held of that year, and where it comes from.
     """
-    held = _held(table, now)
+    is_kept = _held(table, now)
     superseded: dict[str, int] = {}
     lacking: list[int] = []
-    for stamp in table.stamps[~held].tolist():
+    for stamp in table.stamps[~is_kept].tolist():
         vendor = _replaced_by(stamp, now, coverage)
         if vendor:
             superseded[vendor] = superseded.get(vendor, 0) + 1
@@ -288,12 +288,19 @@ def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) ->
         bars = "a bar of it is" if len(lacking) == 1 else f"{len(lacking):,} bars of it are"
         problem = f"{bars} held nowhere else, first {iso(lacking[0])}: fetch that stretch first"
     return Pruned(
-        one.key, one.path, one.bytes, one.rows, int(held.sum()), superseded, tuple(lacking), problem
+        one.key,
+        one.path,
+        one.bytes,
+        one.rows,
+        int(is_kept.sum()),
+        superseded,
+        tuple(lacking),
+        problem,
     )
 
 
 def _replaced_by(stamp: int, now: BarTable, coverage: Coverage) -> str:
-    """Return who answered for a stamp since, empty where nobody did, or not to be trusted."""
+    """Return the vendor that answered for a stamp since; empty where none did that is trusted."""
     part = next(iter(coverage.touching(Span(stamp, stamp + 1))), None)
     if part is None or (part.state != "empty" and part.basis.adjustment == "unknown"):
         return ""

@@ -88,10 +88,10 @@ def legacy_years(root: Path, key: SeriesKey, encoded: str) -> dict[int, Path]:
         key: the series; only default lanes have older files.
         encoded: the symbol's folder name today; older tools wrote the symbol as it was typed.
     """
-    found: dict[int, Path] = {}
+    files: dict[int, Path] = {}
     for year, path in legacy_files(root, key, encoded):
-        found.setdefault(year, path)
-    return found
+        files.setdefault(year, path)
+    return files
 
 
 def legacy_files(
@@ -260,9 +260,9 @@ def _plausible(stamps: Stamps, timeframe: Timeframe) -> bool:
 
 def _own_stamps(table: BarTable, timeframe: Timeframe, year: int) -> BarTable:
     """Return the rows whose stamp is, or certainly means, one of ours, within ``year``."""
-    stamps, told = session_stamps(table.stamps, timeframe)
+    stamps, are_certain = session_stamps(table.stamps, timeframe)
     years = stamps.astype("M8[ms]").astype("M8[Y]").astype(np.int64) + 1970
-    stamped = replace(table, stamps=stamps).take(told & (years == year))
+    stamped = replace(table, stamps=stamps).take(are_certain & (years == year))
     return merge(BarTable.empty(), stamped)
 
 
@@ -316,11 +316,11 @@ def session_stamps(stamps: Stamps, timeframe: Timeframe) -> tuple[Stamps, NDArra
     """
     if timeframe.is_intraday:
         return stamps, stamps % MINUTE_MS == 0
-    told = stamps % DAY_MS <= DAY_MS // 2
+    are_certain = stamps % DAY_MS <= DAY_MS // 2
     days = stamps - stamps % DAY_MS
     if timeframe.unit == "w":
         into_week = (days - _MONDAY) % WEEK_MS
-        return days - into_week, told & (into_week < _FRIDAY_NIGHT)
+        return days - into_week, are_certain & (into_week < _FRIDAY_NIGHT)
     if timeframe.unit == "M":
-        return days.astype("M8[ms]").astype("M8[M]").astype("M8[ms]").astype(np.int64), told
-    return days, told
+        return days.astype("M8[ms]").astype("M8[M]").astype("M8[ms]").astype(np.int64), are_certain
+    return days, are_certain

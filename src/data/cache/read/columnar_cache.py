@@ -75,7 +75,7 @@ class Sidecars:
         memory: where open files are kept.
         mode: ``map`` files into memory; ``read`` them where maps are not to be trusted, such as
             over a network; ``off``.
-        has_room: tells whether so many bytes may be written that nobody needs.
+        has_room: tells whether there is room for so many bytes of derived files.
 
     Attributes:
         mode: as given.
@@ -144,9 +144,9 @@ class Sidecars:
     def _serving(self, lane: SeriesFiles, wanted: States) -> ColumnarFile | None:
         """Return a file that holds the years as they are: the one held, or the one on the disk."""
         identities = _identities(wanted)
-        held = self._held(lane.key)
-        if held is not None and held.serves(identities):
-            return held
+        open_file = self._held(lane.key)
+        if open_file is not None and open_file.serves(identities):
+            return open_file
         fresh = self._open(lane.key)
         if fresh is not None:
             fresh = self._extended(lane, fresh, wanted) or fresh
@@ -191,7 +191,7 @@ class Sidecars:
     def keep(self, lane: SeriesFiles, years: Mapping[int, WholeYear]) -> None:
         """Keep whole years that were read and found sound.
 
-        Nothing is raised: who cannot keep them reads them again next time, as does who only looks.
+        Nothing is raised: where they cannot be kept they are read again next time; a preview keeps none.
         """
         if lane.previews is not None:
             return
@@ -319,14 +319,14 @@ def _has_adj_close(state: YearState) -> bool:
 _said = threading.Event()
 
 
-def fitting(wanted: Columnar, folder: Path) -> Columnar:
-    """Return ``wanted``, but ``read`` in place of ``map`` over a network; that is said once.
+def fitting(mode: Columnar, folder: Path) -> Columnar:
+    """Return ``mode``, but ``read`` in place of ``map`` over a network; that is said once.
 
     A file that another machine changes or removes under a map ends the process with a signal. What
     is read can only be wrong, and its checksums tell.
     """
-    if wanted != "map" or not (kind := network_file_system(folder)):
-        return wanted
+    if mode != "map" or not (kind := network_file_system(folder)):
+        return mode
     if not _said.is_set():
         _said.set()
         log.warning(
@@ -355,7 +355,7 @@ def writing(disk: Disk, folder: Path) -> Iterator[None]:
     """Hold the lock of a folder of derived files; it is made where it does not exist.
 
     Raises:
-        LockTimeoutError: somebody else holds it just now: nobody waits for what is derived.
+        LockTimeoutError: another writer holds it just now; derived files are not waited for.
         StorageError: the disk refuses.
     """
     disk.make_folders(folder, durable=False)

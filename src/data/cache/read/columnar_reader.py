@@ -51,8 +51,8 @@ class DamagedColumnsError(CorruptEntryError):
 class ColumnarFile:
     """The rows that one header of a columnar file speaks for. Thread-safe.
 
-    A short stretch is returned as it lies here, which nobody can write to and frames are copied
-    from; a long one as memory mapped for the caller alone, whose writes change it for him alone.
+    A short stretch is returned as it lies here, read-only, and frames are copied from it; a long one
+    as memory mapped for the caller alone, whose writes change nothing for others.
 
     Attributes:
         path: of the file when it was opened.
@@ -69,7 +69,7 @@ class ColumnarFile:
         self._map: mmap | None = None
         if may_map and head.size > _SMALL:
             self._map = disk.map(handle, head.size, private=False)
-        # Who gets copies has his index made for him: of a small file it is not even read.
+        # For a copy the index is made anew: of a small file it is not even read.
         names = head.columns if not may_map else tuple(n for n in head.columns if n != INDEX)
         read = partial(disk.read_at, handle)
         self._columns = _columns(self._map, head) if self._map else _read(read, head, names)
@@ -84,8 +84,8 @@ class ColumnarFile:
     def serves(self, sources: Mapping[int, tuple[int, int, str]]) -> bool:
         """Tell whether it holds the years as they are: rows, size and head of each."""
         return all(
-            (held := self.head.years.get(year)) is not None and held[:3] == wanted
-            for year, wanted in sources.items()
+            (kept := self.head.years.get(year)) is not None and kept[:3] == source
+            for year, source in sources.items()
         )
 
     def table(self, span: Span, years: list[int]) -> BarTable:
@@ -94,11 +94,11 @@ class ColumnarFile:
         Raises:
             DamagedColumnsError: they are not what was written.
         """
-        held = list(self.head.years)
+        stored = list(self.head.years)
         runs: list[list[int]] = []
         for year in years:
-            place = held.index(year)
-            if runs and held[place - 1] == runs[-1][-1]:
+            place = stored.index(year)
+            if runs and stored[place - 1] == runs[-1][-1]:
                 runs[-1].append(year)
             else:
                 runs.append([year])
@@ -187,8 +187,8 @@ class ColumnarFile:
         crc32 = summing(8 * BLOCK * len(unknown) * len(self._columns))
         for name, values in self._columns.items():
             for block in unknown.tolist():
-                found = crc32(values[block * BLOCK : (block + 1) * BLOCK].data)
-                if found != self._checksums[name][block]:
+                checksum = crc32(values[block * BLOCK : (block + 1) * BLOCK].data)
+                if checksum != self._checksums[name][block]:
                     raise DamagedColumnsError(f"block {block} of {name}")
         self._sound[unknown] = True
 

@@ -174,8 +174,8 @@ class DocumentCache:
         if old:
             # Taken before a file is opened: what changes behind our back must look younger.
             now_ns = self._disk.now_ns()
-            found = self._disk.read_all(folder, old)
-            for (name, entry), read in zip(old.items(), found, strict=True):
+            contents = self._disk.read_all(folder, old)
+            for (name, entry), read in zip(old.items(), contents, strict=True):
                 key = self._name, start + name
                 if read is None:
                     self._memory.drop(key)
@@ -205,8 +205,8 @@ class DocumentCache:
         state = self.settled_state(folder)
         entry: _Parsed | None = self._memory.get(key)
         if entry is not None and entry.state == state:
-            known: tuple[str, ...] = entry.value
-            return known
+            kept: tuple[str, ...] = entry.value
+            return kept
         names = tuple(self._disk.list(folder))
         if state is not None:
             size = _EACH + _NAME_BYTES * len(names)

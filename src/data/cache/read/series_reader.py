@@ -261,11 +261,11 @@ class SeriesIndex:
         if not old and len(states) == len(own):
             return states, series, True
         for year, path in old.items():
-            found = self._old.read(lane.key, path)
-            stamps = found.table.stamps
+            older = self._old.read(lane.key, path)
+            stamps = older.table.stamps
             states[year] = YearState(
                 rows=len(stamps),
-                coverage=found.coverage,
+                coverage=older.coverage,
                 first=int(stamps[0]) if len(stamps) else None,
                 last=int(stamps[-1]) if len(stamps) else None,
             )
@@ -289,12 +289,12 @@ class SeriesIndex:
 def _view(
     key: SeriesKey,
     series: SeriesMeta | None,
-    told: Collection[YearState],
+    years: Collection[YearState],
     coverage: Coverage,
 ) -> SeriesView:
     newest, rows = 0, 0
     stamps: list[int] = []
-    for year in told:
+    for year in years:
         newest, rows = max(newest, year.generation), rows + year.rows
         if year.first is not None and year.last is not None:
             stamps += year.first, year.last
@@ -314,7 +314,7 @@ def _view(
         last=last,
         compared_at=series.compared_at if series else None,
         lifetime=series.lifetime.beside(first, last) if series else Lifetime(),
-        faults=tuple(fault for year in told for fault in year.faults),
+        faults=tuple(fault for year in years for fault in year.faults),
     )
 
 
@@ -337,8 +337,8 @@ def kind_of(series: SeriesMeta | None, coverage: Iterable[Covered]) -> Kind | No
     """Return the kind of a series; where its document is lost, what all of its bars tell."""
     if series is not None and series.kind is not None:
         return series.kind
-    known = [p.kind for p in coverage if p.state in ("final", "provisional") or p.parts]
-    return reduce(Kind.filled_from, known) if known else None
+    kinds = [p.kind for p in coverage if p.state in ("final", "provisional") or p.parts]
+    return reduce(Kind.filled_from, kinds) if kinds else None
 
 
 # --- ranges ------------------------------------------------------------------------------
@@ -406,8 +406,8 @@ class RangeReader:
         if sources is None or entry.has_quarantine:
             return None
         files = {path: self._disk.stat(path) for path, _ in sources}
-        wanted = {path: FileState(s.inode, s.size, s.mtime_ns) for path, s in sources}
-        return files if files == wanted else None
+        verified = {path: FileState(s.inode, s.size, s.mtime_ns) for path, s in sources}
+        return files if files == verified else None
 
     def _ours(
         self, lane: SeriesFiles, span: Span, years: Iterable[int]
@@ -425,12 +425,12 @@ class RangeReader:
             lacking = self._sidecars.lacking(lane, states)
             whole = self._read_whole(lane, {year: states[year] for year in lacking})
             self._sidecars.keep(lane, whole)
-            states |= {year: found.state for year, found in whole.items()}
+            states |= {year: content.state for year, content in whole.items()}
             table = self._sidecars.read(lane, span, states)
         if table is None:  # it cannot be kept on the disk
             whole |= self._read_whole(lane, {y: s for y, s in states.items() if y not in whole})
-            for year, found in whole.items():
-                self._keep(lane.key, year, found)
+            for year, content in whole.items():
+                self._keep(lane.key, year, content)
             states = {year: whole[year].state for year in states if year in whole}
             table = concat(whole[year].table.within(span) for year in states)
         return table, [state.coverage for state in states.values()]
@@ -438,17 +438,17 @@ class RangeReader:
     def _read_whole(
         self, lane: SeriesFiles, states: Mapping[int, YearState]
     ) -> dict[int, WholeYear]:
-        found = ((year, self._whole(lane, year, state)) for year, state in states.items())
-        return {year: whole for year, whole in found if whole is not None}
+        contents = ((year, self._whole(lane, year, state)) for year, state in states.items())
+        return {year: whole for year, whole in contents if whole is not None}
 
     def _whole(self, lane: SeriesFiles, year: int, state: YearState) -> WholeYear | None:
         # Looked at before it is read: what is done to the file meanwhile shows the next time.
         file = self._disk.stat(lane.paths.data(year)) or _NO_FILE
-        held: WholeYear | None = self._memory.get(("year", lane.key, year))
-        if held is not None and (held.file, held.state.head) == (file, state.head):
-            return held._replace(state=state)  # what is known of the bars may have changed
-        found = read_year(lane, year, year_span(year), self._lock_timeout_s)
-        return None if found is None else WholeYear(found[1], found[0], file)
+        kept: WholeYear | None = self._memory.get(("year", lane.key, year))
+        if kept is not None and (kept.file, kept.state.head) == (file, state.head):
+            return kept._replace(state=state)  # what is known of the bars may have changed
+        content = read_year(lane, year, year_span(year), self._lock_timeout_s)
+        return None if content is None else WholeYear(content[1], content[0], file)
 
     def _keep(self, key: SeriesKey, year: int, whole: WholeYear) -> None:
         """Keep a year in memory."""
@@ -463,14 +463,14 @@ class RangeReader:
     ) -> tuple[BarTable, list[Coverage]]:
         """Read years of ours and of older tools, one by one."""
         tables: list[BarTable] = []
-        known: list[Coverage] = []
+        coverages: list[Coverage] = []
         paths = self._old.of(lane, lane.years())
         for year in sorted([*old, *ours]):
             if year in old:
                 theirs = self._old.read(lane.key, paths[year])
                 tables.append(theirs.table.within(span))
-                known.append(theirs.coverage)
+                coverages.append(theirs.coverage)
             elif (mine := read_year(lane, year, span, self._lock_timeout_s)) is not None:
                 tables.append(mine[0])
-                known.append(mine[1].coverage)
-        return concat(tables), known
+                coverages.append(mine[1].coverage)
+        return concat(tables), coverages

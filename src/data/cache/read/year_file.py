@@ -52,9 +52,9 @@ class YearFile:
     @cached_property
     def _extents(self) -> tuple[Stamps, Stamps]:
         """The first and the last stamp of each member; one without bars ends before it begins."""
-        found = [(m.header.first, m.header.last) for m in self.members]
-        known = [(1, 0) if a is None or b is None else (a, b) for a, b in found]
-        edges = np.array(known, dtype=np.int64).reshape(-1, 2)
+        outermost = [(m.header.first, m.header.last) for m in self.members]
+        extents = [(1, 0) if a is None or b is None else (a, b) for a, b in outermost]
+        edges = np.array(extents, dtype=np.int64).reshape(-1, 2)
         return edges[:, 0], edges[:, 1]
 
 
@@ -134,28 +134,28 @@ def _matching(lane: SeriesFiles, year: int, meta: YearMeta, handle: Handle) -> Y
 
 
 def _verified(lane: SeriesFiles, year: int, state: YearState, data: bytes) -> YearFile:
-    found = list(walk(data, file_id(lane.key, year)))
-    check_members(found, state, most_rows=lane.most_rows())
-    return YearFile(state, tuple(member for _, member in found))
+    members = list(walk(data, file_id(lane.key, year)))
+    check_members(members, state, most_rows=lane.most_rows())
+    return YearFile(state, tuple(member for _, member in members))
 
 
-def check_members(found: list[tuple[int, Member]], state: YearState, *, most_rows: int) -> None:
+def check_members(members: list[tuple[int, Member]], state: YearState, *, most_rows: int) -> None:
     """Check that sound, chained members are what was recorded.
 
     Raises:
         MismatchError: they are not, or hold more bars than a year has room for.
     """
-    end = found[-1][0] + len(found[-1][1].raw) if found else 0
+    end = members[-1][0] + len(members[-1][1].raw) if members else 0
     if end != state.size:
         raise MismatchError(f"it is sound up to byte {end} of {state.size}")
-    at, head = found[-1]
+    at, head = members[-1]
     stamps = [
-        stamp for _, m in found for stamp in (m.header.first, m.header.last) if stamp is not None
+        stamp for _, m in members for stamp in (m.header.first, m.header.last) if stamp is not None
     ]
-    rows = sum(m.header.rows for _, m in found)
+    rows = sum(m.header.rows for _, m in members)
     facts = (head.digest, at, rows, stamps[0] if stamps else None, stamps[-1] if stamps else None)
     recorded = (state.head, state.head_at, state.rows, state.first, state.last)
-    if facts != recorded or found[0][1].columns != state.columns:
+    if facts != recorded or members[0][1].columns != state.columns:
         raise MismatchError("its members are not the recorded ones")
     if rows > most_rows:
         raise MismatchError(f"it claims {rows} bars")
@@ -182,10 +182,10 @@ def rows_behind(
         data = lane.disk.read_at(handle, size, state.size - size)
     finally:
         lane.disk.close(handle)
-    found = list(walk(data, file_id(lane.key, year), head))
-    if not found or found[-1][1].digest != state.head:
+    members = list(walk(data, file_id(lane.key, year), head))
+    if not members or members[-1][1].digest != state.head:
         return None
     try:
-        return concat(rows_of(member, state.columns, first=False) for _, member in found)
+        return concat(rows_of(member, state.columns, first=False) for _, member in members)
     except MismatchError:
         return None

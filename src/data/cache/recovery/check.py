@@ -39,7 +39,7 @@ class Finding:
     """One thing that is not as it should be.
 
     Attributes:
-        symbol, timeframe, lane: whose; no timeframe where it is the symbol's own.
+        symbol, timeframe, lane: of the series; what a symbol has beside its series has no timeframe.
         where: the year, ``series.json``, ``actions.json`` or ``columns`` (the columnar file).
         what: is wrong.
         remedy: what ``repair`` does about it, or what the user can do.
@@ -102,11 +102,11 @@ class Inspection:
     @property
     def damage(self) -> list[str]:
         """What is wrong, in sentences."""
-        told = []
+        sentences = []
         for one in self.findings:
             lane = "@".join(filter(None, (one.timeframe, one.lane)))
-            told.append(f"{' '.join(filter(None, (one.symbol, lane, one.where)))}: {one.what}")
-        return told + [f"{key}: {why}" for key, why in self.problems]
+            sentences.append(f"{' '.join(filter(None, (one.symbol, lane, one.where)))}: {one.what}")
+        return sentences + [f"{key}: {why}" for key, why in self.problems]
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping; of much damage the first."""
@@ -121,7 +121,7 @@ class Inspection:
 
 
 def inspect(
-    shop: StoreParts, keys: Sequence[SeriesKey], has_time: Callable[[], bool], total: int
+    store: StoreParts, keys: Sequence[SeriesKey], has_time: Callable[[], bool], total: int
 ) -> Inspection:
     """Read series after series while there is time, at least one file; nothing is changed.
 
@@ -130,27 +130,27 @@ def inspect(
     findings: list[Finding] = []
     problems: list[tuple[SeriesKey, str]] = []
     files, is_whole = 0, True
-    for count, found in _inspected(shop, keys, problems):
+    for count, part in _inspected(store, keys, problems):
         if not is_whole:
             break
-        findings += found
+        findings += part
         files += count
         is_whole = has_time() or not files
     return Inspection(tuple(findings), tuple(problems), files, total, is_whole)
 
 
 def _inspected(
-    shop: StoreParts, keys: Sequence[SeriesKey], problems: list[tuple[SeriesKey, str]]
+    store: StoreParts, keys: Sequence[SeriesKey], problems: list[tuple[SeriesKey, str]]
 ) -> Iterator[tuple[int, list[Finding]]]:
     """Yield what is wrong part by part, and of how many files each part is."""
     symbols: set[str] = set()
     for key in keys:
         try:
-            for files, ailments in _parts(shop, shop.lane(key), is_locked=False):
+            for files, ailments in _parts(store, store.lane(key), is_locked=False):
                 yield files, _findings(key, ailments)
             if key.symbol not in symbols:
                 symbols.add(key.symbol)
-                yield 0, check_actions(shop, key.symbol)
+                yield 0, check_actions(store, key.symbol)
         except DataError as error:
             problems.append((key, str(error)))
 
@@ -163,17 +163,17 @@ def file_count(lane: SeriesFiles) -> int:
         return 0
 
 
-def check_series(shop: StoreParts, key: SeriesKey, *, is_locked: bool = False) -> list[Finding]:
+def check_series(store: StoreParts, key: SeriesKey, *, is_locked: bool = False) -> list[Finding]:
     """Return what is wrong with a series: its years, the document without a year, its columns.
 
     Every byte of it is read. Commits that go on meanwhile are not taken for damage.
 
     Args:
-        shop: the parts of the store.
+        store: the parts of the store.
         key: the series.
-        is_locked: whether its lock is held, so that nobody commits meanwhile.
+        is_locked: whether the caller holds its lock, so that there are no commits meanwhile.
     """
-    parts = _parts(shop, shop.lane(key), is_locked=is_locked)
+    parts = _parts(store, store.lane(key), is_locked=is_locked)
     return [finding for _, ailments in parts for finding in _findings(key, ailments)]
 
 
@@ -185,37 +185,39 @@ def _findings(key: SeriesKey, ailments: Iterable[tuple[str, Ailment]]) -> list[F
 
 
 def _parts(
-    shop: StoreParts, lane: SeriesFiles, *, is_locked: bool
+    store: StoreParts, lane: SeriesFiles, *, is_locked: bool
 ) -> Iterator[tuple[int, Iterable[tuple[str, Ailment]]]]:
     """Yield the ailments of one year after the other, then of the rest, with the count of files."""
     years = lane.years()
     for year in years:
-        found = diagnose(lane, year, is_locked=is_locked)
-        yield 1, [] if found is None else [(str(year), found)]
-    yield 0, _beside(shop, lane, years)
+        ailment = diagnose(lane, year, is_locked=is_locked)
+        yield 1, [] if ailment is None else [(str(year), ailment)]
+    yield 0, _beside(store, lane, years)
 
 
-def _beside(shop: StoreParts, lane: SeriesFiles, years: list[int]) -> Iterator[tuple[str, Ailment]]:
-    yield from _older(shop, lane, years)
+def _beside(
+    store: StoreParts, lane: SeriesFiles, years: list[int]
+) -> Iterator[tuple[str, Ailment]]:
+    yield from _older(store, lane, years)
     try:
         lane.series()
     except DamagedError as exc:
         yield SERIES, Ailment(str(exc), "it is kept in quarantine; it only saves requests", "drop")
     except FormatVersionError as exc:
         yield SERIES, Ailment(str(exc.args[0]), "update this library", "none")
-    found = columns_ailment(shop, lane)
-    if found is not None:
-        yield COLUMNS, found
+    ailment = columns_ailment(store, lane)
+    if ailment is not None:
+        yield COLUMNS, ailment
 
 
-def _older(shop: StoreParts, lane: SeriesFiles, years: list[int]) -> Iterator[tuple[str, Ailment]]:
-    """Yield files of older tools that cannot be read; they are nobody's to repair."""
+def _older(store: StoreParts, lane: SeriesFiles, years: list[int]) -> Iterator[tuple[str, Ailment]]:
+    """Yield files of older tools that cannot be read; a repair leaves them as they are."""
     try:
-        files = sorted(shop.old.of(lane, years).items())
+        files = sorted(store.old.of(lane, years).items())
     except FormatVersionError:
         return  # told already; whose the files are, only a newer version knows
     for year, path in files:
-        damage = shop.old.read(lane.key, path).damage
+        damage = store.old.read(lane.key, path).damage
         if damage:
             yield (
                 str(year),
@@ -230,15 +232,15 @@ def _older(shop: StoreParts, lane: SeriesFiles, years: list[int]) -> Iterator[tu
 # --- the columnar file ---------------------------------------------------------------------
 
 
-def columns_ailment(shop: StoreParts, lane: SeriesFiles) -> Ailment | None:
+def columns_ailment(store: StoreParts, lane: SeriesFiles) -> Ailment | None:
     """Compare the columnar file with the bars it was made from, bit by bit.
 
-    A file of an older state is none: whoever reads next makes it anew.
+    A file of an older state is no damage: the next reader makes it anew.
     """
-    path = shop.sidecars.path(lane.key)
-    if shop.disk.stat(path) is None:
+    path = store.sidecars.path(lane.key)
+    if store.disk.stat(path) is None:
         return None
-    file = open_columns(shop.disk, path, file_id(lane.key, 0), may_map=False)
+    file = open_columns(store.disk, path, file_id(lane.key, 0), may_map=False)
     if file is None:
         return _drop("the columnar file cannot be read")
     try:
@@ -290,9 +292,9 @@ def _same_column(one: Any, other: Any) -> bool:
 # --- what a symbol has beside its series ---------------------------------------------------
 
 
-def check_actions(shop: StoreParts, symbol: str) -> list[Finding]:
+def check_actions(store: StoreParts, symbol: str) -> list[Finding]:
     """Return what is wrong with the splits and dividends of a symbol."""
-    data = shop.disk.read_if_exists(shop.layout.actions(symbol))
+    data = store.disk.read_if_exists(store.layout.actions(symbol))
     if data is None:
         return []
     try:
@@ -309,23 +311,23 @@ def check_actions(shop: StoreParts, symbol: str) -> list[Finding]:
 
 
 def waiting(
-    shop: StoreParts, listed: Iterable[tuple[SeriesKey, LaneEntry | None]]
+    store: StoreParts, listed: Iterable[tuple[SeriesKey, LaneEntry | None]]
 ) -> list[tuple[SeriesKey, int]]:
     """Return the years whose data file is longer than recorded: bars that are not read yet.
 
     Only sizes are compared. A power loss right behind a commit leaves such a file.
 
     Args:
-        shop: the parts of the store.
+        store: the parts of the store.
         listed: the series, each with what the index knows of it.
     """
-    found: list[tuple[SeriesKey, int]] = []
+    longer: list[tuple[SeriesKey, int]] = []
     for key, entry in listed:
-        lane = shop.lane(key)
+        lane = store.lane(key)
         sizes = {} if entry is None else {year.year: year.size for year in entry.years}
         years = sizes or lane.years()
-        found += [(key, year) for year in years if _is_longer(lane, year, sizes.get(year))]
-    return found
+        longer += [(key, year) for year in years if _is_longer(lane, year, sizes.get(year))]
+    return longer
 
 
 def _is_longer(lane: SeriesFiles, year: int, size: int | None) -> bool:
@@ -372,9 +374,9 @@ def diagnose(lane: SeriesFiles, year: int, *, is_locked: bool = False) -> Ailmen
     A commit that is on its way, or that came between, is told from damage by its youth; with the
     lane's lock there is none.
     """
-    found = _diagnosed(lane, year)
-    is_commit = found is not None and found.in_flight and not is_locked
-    return None if is_commit and is_young(lane, year) else found
+    ailment = _diagnosed(lane, year)
+    is_commit = ailment is not None and ailment.in_flight and not is_locked
+    return None if is_commit and is_young(lane, year) else ailment
 
 
 def is_young(lane: SeriesFiles, year: int) -> bool:
@@ -463,8 +465,8 @@ def _as_recorded(meta: YearMeta, recorded: tuple[YearState, int], seen: Scan) ->
         )
     if meta.pending is not None:
         is_new = recorded[0] is meta.pending
-        said = "the new file is there and counts" if is_new else "the old file stays"
-        return Ailment("a rewrite was not finished", said, in_flight=True)
+        outcome = "the new file is there and counts" if is_new else "the old file stays"
+        return Ailment("a rewrite was not finished", outcome, in_flight=True)
     return None
 
 
@@ -484,7 +486,7 @@ def _damaged_inside(lane: SeriesFiles, year: int, meta: YearMeta | None, seen: S
 def _inside(lane: SeriesFiles, year: int, meta: YearMeta, seen: Scan) -> Ailment | None:
     """Look at every bar: whether it is where its member and the metadata say that bars are."""
     last: int | None = None
-    known = coalesce(c.span for c in meta.state.coverage if c.state != "empty")
+    covered = coalesce(c.span for c in meta.state.coverage if c.state != "empty")
     outside = 0
     for place, member in enumerate(seen.members):
         try:
@@ -494,7 +496,7 @@ def _inside(lane: SeriesFiles, year: int, meta: YearMeta, seen: Scan) -> Ailment
         problem = _misplaced(table, member.header.span, year_span(year), last)
         if problem:
             return _beyond_repair(problem)
-        outside += len(table) - sum(len(table.within(span)) for span in known)
+        outside += len(table) - sum(len(table.within(span)) for span in covered)
         last = int(table.stamps[-1]) if len(table) else last
     if outside:
         return Ailment(

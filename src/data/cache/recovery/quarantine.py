@@ -71,15 +71,15 @@ def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
     if not rows:
         return
     content = lane.disk.read_if_exists(lane.paths.rows(year))
-    held = _held_cells(content)
-    if held is None:
+    kept = _held_cells(content)
+    if kept is None:
         assert content is not None
         keep_bytes(lane, lane.paths.rows(year).name, content, "the file of bad rows is damaged")
-    cells = dict.fromkeys(held or ())
-    known = len(cells)
+    cells = dict.fromkeys(kept or ())
+    before = len(cells)
     cells |= dict.fromkeys(map(_cells, rows))
-    if len(cells) == known:
-        # Whoever kept them may have been killed before their name was durable ...
+    if len(cells) == before:
+        # The process that kept them may have been killed before their name was durable ...
         lane.disk.sync_folder(lane.paths.quarantine)
         return
     lane.disk.make_folders(lane.paths.quarantine)
@@ -151,7 +151,7 @@ def _each(content: bytes | None, read: Callable[[list[str]], T | None]) -> list[
         text = inflated(content).decode("utf-8")
         table = csv.reader(io.StringIO(text, newline=""))
         next(table)
-        return [found for cells in table if (found := read(cells)) is not None]
+        return [row for cells in table if (row := read(cells)) is not None]
     except (
         OSError,
         EOFError,
@@ -231,8 +231,8 @@ def standing_in(
     rows = rows_in(lane, years, span)
     if not rows:
         return ()
-    known = coverage().within(span)
-    trusted = [c.span for c in known if c.state in ("final", "provisional")]
+    covered = coverage().within(span)
+    trusted = [c.span for c in covered if c.state in ("final", "provisional")]
     # What stands where no bar can open stands in for none.
     rows = [row for row in rows if not row.reason.startswith(OFF_GRID)]
     latest = {row.bar.stamp_ms: row for row in rows if row.bar.stamp_ms in span}
@@ -270,7 +270,7 @@ class Quarantine:
     Attributes:
         disk, clock: of the store.
         folder: made when it is first needed.
-        owner: whose files they are, for the log.
+        owner: of the files, for the log.
     """
 
     disk: Disk

@@ -370,15 +370,15 @@ def _replaced(
 def _next_generation(
     lane: SeriesFiles, year: int, meta: YearMeta | None, members: Iterable[Member]
 ) -> int:
-    known = [member.header.seq for member in members]
-    known += [lane.logged_generation(year), meta.state.generation if meta else 0]
-    known += [meta.pending.generation if meta and meta.pending else 0]
+    generations = [member.header.seq for member in members]
+    generations += [lane.logged_generation(year), meta.state.generation if meta else 0]
+    generations += [meta.pending.generation if meta and meta.pending else 0]
     try:
         # It is written last and may have survived what it was written about.
         series = lane.series()
     except (DamagedError, FormatVersionError):
         series = None
-    return max(*known, series.generation if series else 0) + 1
+    return max(*generations, series.generation if series else 0) + 1
 
 
 def _facts(lane: SeriesFiles, meta: YearMeta | None, members: list[Member]) -> YearMeta:

@@ -106,7 +106,7 @@ class AgeRetention:
         last_uses: Callable[[], Callable[[SeriesKey], Use]],
     ) -> None:
         self._store = store
-        self._shop = store.workshop
+        self._parts = store.parts
         self._catalogue = catalogue
         self._disk = disk
         self._tables = tables
@@ -116,23 +116,23 @@ class AgeRetention:
         """Return the years all of whose rows had closed by ``before``; nothing is changed."""
         found, problems = _Found(), list[tuple[SeriesKey, str]]()
         for key in self._catalogue.stored_keys():
-            lane = self._shop.lane(key)
+            lane = self._parts.lane(key)
             own = lane.years()
-            foreign = self._shop.old.of(lane, own)
+            foreign = self._parts.old.of(lane, own)
             for year in sorted({*own, *foreign}):
                 path = foreign.get(year, lane.paths.data(year))
                 if self._disk.stat(path) is None:
                     continue  # it has no bars
                 is_younger = year_span(year).start >= before  # nothing of it need be read
-                held = None if is_younger else holding(lane, year, foreign, self._shop.old)
-                if held is None or held.closed_ms > before:
+                content = None if is_younger else holding(lane, year, foreign, self._parts.old)
+                if content is None or content.closed_ms > before:
                     found.stay.add(BARS)
-                    if held is None and not is_younger:
+                    if content is None and not is_younger:
                         problems.append((key, f"{year} {_UNREADABLE}"))
                     continue
                 files = [path, path.with_name(f"{year:04d}.metadata.json")]
                 size = _size(self._disk, [*files, *files_aside(lane, year)])
-                found.go.append(AgedYear(key, year, BARS, held.bars, size))
+                found.go.append(AgedYear(key, year, BARS, content.bars, size))
         for table, key in self._stored_tables():
             for year in table.years(key):
                 rows = table.holding(key, year) if year_span(year).start < before else None
@@ -181,7 +181,7 @@ class AgeRetention:
         return replace(aged, years=tuple(kept))
 
     def _is_pinned(self, one: AgedYear) -> bool:
-        return bool(pins_in(self._disk, self._shop.lane(one.key).paths.versions))
+        return bool(pins_in(self._disk, self._parts.lane(one.key).paths.versions))
 
     def check_clock(self, now_ms: int) -> int:
         """Return when the newest answer in the store was given; it is not earlier than that now.
@@ -204,7 +204,7 @@ class AgeRetention:
     def _commits(self) -> Iterator[tuple[int, int]]:
         """Yield the time of the newest commit to each year, and of its newest answer."""
         for key in self._store.keys():
-            lane = self._shop.lane(key)
+            lane = self._parts.lane(key)
             for year in lane.years():
                 try:
                     meta = lane.meta(year)

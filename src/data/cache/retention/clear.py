@@ -1,4 +1,4 @@
-"""Removing a series for good; the lock file stays, for somebody may wait for it."""
+"""Removing a series for good; the lock file stays, for another writer may wait for it."""
 
 from __future__ import annotations
 
@@ -78,20 +78,20 @@ def clear_years(
     With ``closed_by`` a year stays whose newest bar may have closed later, or cannot be told: it is
     looked at under the lock, for a writer may have come in between.
     """
-    disk, found, years = lane.disk, 0, list(years)
+    disk, removed, years = lane.disk, 0, list(years)
     with disk.lock(lane.paths.lock, lock_timeout_s):
         foreign = old.of(lane, lane.years())
         if closed_by is not None:
             years = [
                 year
                 for year in years
-                if (held := holding(lane, year, foreign, old)) and held.closed_ms <= closed_by
+                if (content := holding(lane, year, foreign, old)) and content.closed_ms <= closed_by
             ]
         series = read_series(lane) or SeriesMeta()
         empties = series.empties.without(map(year_span, years))
         gone = _Gone.of(lane, years, foreign, old)
         generation = gone.newest + 1 if gone.years else series.generation
-        # First: whoever reads on after a crash must not take what is gone for up to date.
+        # First: after a crash a reader must not take what is gone for up to date.
         after = replace(
             series, next_due=None, empties=empties, generation=generation, years_generation=0
         )
@@ -99,7 +99,7 @@ def clear_years(
             lane.write_series(after, durable=True)
         for year in years:
             data = foreign.get(year, lane.paths.data(year))
-            found += disk.stat(data) is not None
+            removed += disk.stat(data) is not None
             disk.remove(data.with_name(f"{year:04d}.metadata.json"))
             disk.remove(data)
             for path in files_aside(lane, year):
@@ -108,7 +108,7 @@ def clear_years(
         disk.sync_folder(lane.paths.folder)
         gone.write(lane, by)
     old.forget(lane.key)
-    return found
+    return removed
 
 
 class YearHeld(NamedTuple):
@@ -185,7 +185,7 @@ class _Gone:
             series = SeriesMeta()
         logged = lane.logged_years()
         newest = [series.generation, *(lane.logged_generation(year) for year in logged)]
-        found: dict[int, tuple[Span | None, int | None, int, int]] = {}
+        years_gone: dict[int, tuple[Span | None, int | None, int, int]] = {}
         for year in lane.years():
             try:
                 meta = lane.meta(year)
@@ -194,33 +194,38 @@ class _Gone:
             newest.append(0 if meta is None else meta.state.generation)
         for year in years:
             entries = lane.log_entries(year) if year in logged else []
-            known = sum(_count(e, "added") - _count(e, "removed") for e in entries)
+            bars_logged = sum(_count(e, "added") - _count(e, "removed") for e in entries)
             if year in foreign:
                 table = [piece.table for piece in old.read(lane.key, foreign[year]).pieces()]
-                found[year] = None, None, sum(map(len, table)), known
+                years_gone[year] = None, None, sum(map(len, table)), bars_logged
                 continue
             try:
                 meta = lane.meta(year)
             except (DamagedError, FormatVersionError):
-                found[year] = None, None, known, known
+                years_gone[year] = None, None, bars_logged, bars_logged
                 continue
             if meta is not None:
                 state = meta.state
                 parts = state.coverage
                 span = Span(parts[0].span.start, parts[-1].span.end) if parts else None
-                found[year] = span, state.first, state.rows, known if entries else state.rows
-        return cls(found, max(newest))
+                years_gone[year] = (
+                    span,
+                    state.first,
+                    state.rows,
+                    bars_logged if entries else state.rows,
+                )
+        return cls(years_gone, max(newest))
 
     def write(self, lane: SeriesFiles, by: str) -> None:
         """Add an entry to the log of each year, and say it."""
-        for year, (span, first, bars, known) in sorted(self.years.items()):
+        for year, (span, first, bars, bars_logged) in sorted(self.years.items()):
             entry = {
                 "generation": self.newest + 1,
                 "vendor": "",
                 "span": None if span is None else list(span),
                 "added": 0,
                 "changed": 0,
-                "removed": known,
+                "removed": bars_logged,
                 "touched": first if first is not None else year_span(year).start,
                 "size": 0,
                 "deleted": by,
@@ -240,14 +245,14 @@ def evict_year(lane: SeriesFiles, year: int, generation: int) -> bool:
     """Remove a year whose bars can be had again, if it still is that of commit ``generation``.
 
     The log stays: by it a version of before is known to be gone, and not taken for empty. Whatever
-    of this is done last when the process dies, what is left is sound: first nobody relies on the
-    next question any more, then the bars stand without a document, which they make up for.
+    of this is done last when the process dies, what is left is sound: first ``next_due`` goes, then
+    the document, whose absence the bars make up for.
 
     Returns:
         Whether it went.
 
     Raises:
-        LockTimeoutError: somebody is at the series.
+        LockTimeoutError: a writer is at the series.
         StorageError: what was not removed yet is still whole.
     """
     disk, paths = lane.disk, lane.paths
@@ -272,12 +277,12 @@ def evict_year(lane: SeriesFiles, year: int, generation: int) -> bool:
 def _without(lane: SeriesFiles, states: Sequence[YearState]) -> SeriesMeta:
     """Return what has no year, for a series that loses one: it is to be asked about anew."""
     series = read_series(lane) or SeriesMeta()
-    known = (c.kind for s in states for c in s.coverage if c.state in ("final", "provisional"))
+    kinds = (c.kind for s in states for c in s.coverage if c.state in ("final", "provisional"))
     newest = max(state.generation for state in states)
     return replace(
         series,
         next_due=None,
-        kind=series.kind or next(known, None),
+        kind=series.kind or next(kinds, None),
         generation=max(newest, series.generation) + 1,
         years_generation=0,
     )

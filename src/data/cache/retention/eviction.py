@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .inventory import StoredLane
 
 BYTES_IN_GB = 1024**3
-# Vendors of ours say what their bars are; who hands in a frame does not.
+# Vendors say what their bars are; a caller that hands in a frame does not.
 _ANY_KIND = Kind(session="", anchor="")
 # A vendor that has supplied bars of a symbol so lately still has the symbol.
 ALIVE_MS = 30 * DAY_MS
@@ -30,19 +30,19 @@ ALIVE_MS = 30 * DAY_MS
 IN_USE = "in use just now"
 PINNED = "a version of the series is pinned"
 DOUBTED = "in doubt, or taken back by its vendor"
-UNKNOWN_BASIS = "nobody knows what it was adjusted for"
+UNKNOWN_BASIS = "what its prices were adjusted for is not known"
 HANDED_IN = "handed in by a program"
 FITTED = "fitted to bars of another vendor"
 MAYBE_DELISTED = f"no new bars of the symbol for {ALIVE_MS // DAY_MS} days: it may be delisted"
 UNREADABLE = "of an older tool, or its metadata cannot be read"
-NOBODY_SAYS = "nobody says who could supply it again"
+NO_VENDOR = "no vendor is known to supply it again"
 
 
 class Keeps(Protocol):
     """Tells why stored bars must be kept."""
 
     def __call__(self, key: SeriesKey, part: Covered, now_ms: int) -> str:
-        """Return why nobody could supply ``part`` again; empty where a configured vendor can.
+        """Return why no vendor could supply ``part`` again; empty where a configured one can.
 
         ``part`` is from where bars of one source begin to where they end, in a year or in the whole
         series, without what came of comparing them. A vendor that can supply all of it can supply
@@ -52,8 +52,8 @@ class Keeps(Protocol):
 
 
 def keep_all(key: SeriesKey, part: Covered, now_ms: int) -> str:
-    """Keep everything: where nobody tells what vendors could supply."""
-    return NOBODY_SAYS
+    """Keep everything: where it is not known what vendors could supply."""
+    return NO_VENDOR
 
 
 class Holding(NamedTuple):
@@ -136,12 +136,12 @@ def holdings_of(
         by_symbol.setdefault(lane.key.symbol, []).append(lane)
     commits = (lane.entry.updated_ms for group in by_symbol.values() for lane in group)
     latest_ms = max(now_ms, max(commits, default=now_ms))
-    found: list[Holding] = []
+    holdings: list[Holding] = []
     for group in by_symbol.values():
         judge = _Judge(must_keep, _newest(group), now_ms, latest_ms)
         for lane in group:
-            found += judge.holdings(lane, last_use(lane.key))
-    return found
+            holdings += judge.holdings(lane, last_use(lane.key))
+    return holdings
 
 
 def _newest(lanes: Iterable[StoredLane]) -> dict[str, int]:
@@ -175,13 +175,13 @@ class _Judge:
             if lane.entry.is_pinned:
                 kept = PINNED
             else:
-                kept = reasons.get(year.year, NOBODY_SAYS) if year.is_sound else UNREADABLE
+                kept = reasons.get(year.year, NO_VENDOR) if year.is_sound else UNREADABLE
             kept = kept or in_use
             yield Holding(key, year.year, year.bytes, year.generation, last_ms, kept)
 
     def _reasons(self, key: SeriesKey, entry: LaneEntry) -> dict[int, str]:
         """Return year to why it must stay; an empty text where its vendors can supply it again."""
-        found: dict[int, str] = {}
+        reasons: dict[int, str] = {}
         stretches = entry.stretches
         for place, source in enumerate(entry.sources):
             own = [one for one in stretches if one.place == place]
@@ -199,8 +199,8 @@ class _Judge:
             for one in own:
                 reason = self._reason(key, source, Span(one.start, one.end)) if each else why
                 reason = reason or (MAYBE_DELISTED if is_gone else "")
-                found[one.year] = found.get(one.year) or reason
-        return found
+                reasons[one.year] = reasons.get(one.year) or reason
+        return reasons
 
     def _reason(self, key: SeriesKey, source: BarsOrigin, span: Span) -> str:
         if source.is_suspect:

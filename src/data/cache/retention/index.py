@@ -87,25 +87,25 @@ class LaneIndex:
 
         ``column`` names a part to read with them.
         """
-        found: dict[str, Learned] = {}
+        learned: dict[str, Learned] = {}
         for lane, data, more in self._rows(_READ[column]):
             entry: LaneEntry | None = ENTRY.load(str(lane), data)
             if entry is None:
                 continue
             part = _COLUMNS[column].load(str(lane), more) if column else None
-            found[str(lane)] = Learned(entry, {} if part is None else {column: part})
-        return found
+            learned[str(lane)] = Learned(entry, {} if part is None else {column: part})
+        return learned
 
     def uses(self) -> dict[str, Use]:
         """Return lane to its last use."""
         rows = self._rows("SELECT lane, last FROM uses")
-        found = {str(lane): USED.load(str(lane), last) for lane, last in rows}
-        return {lane: Use._make(use) for lane, use in found.items() if use is not None}
+        uses = {str(lane): USED.load(str(lane), last) for lane, last in rows}
+        return {lane: Use._make(use) for lane, use in uses.items() if use is not None}
 
     def fact(self, name: str) -> str:
         """Return what was kept under a name; empty where nothing was."""
-        for found, value in self._rows("SELECT name, value FROM facts"):
-            if found == name:
+        for key, value in self._rows("SELECT name, value FROM facts"):
+            if key == name:
                 return FACT.load(name, value) or ""
         return ""
 
@@ -150,9 +150,9 @@ class LaneIndex:
         """Keep the last uses of lanes beside those of other processes; tell whether that was done."""
 
         def work(db: sqlite3.Connection) -> None:
-            known = dict(db.execute("SELECT lane, last FROM uses").fetchall())
+            before = dict(db.execute("SELECT lane, last FROM uses").fetchall())
             both = [
-                (lane, use.after(Use._make(USED.load(lane, known.get(lane)) or Use())))
+                (lane, use.after(Use._make(USED.load(lane, before.get(lane)) or Use())))
                 for lane, use in uses.items()
             ]
             rows = [(lane, USED.dump(lane, use)) for lane, use in both]
@@ -221,7 +221,7 @@ def _text(data: bytes) -> str:
 
 
 def _set_up(db: sqlite3.Connection) -> None:
-    """Make the tables, those of an older version or of nobody's away."""
+    """Make the tables; those of an older version, or unknown ones, are dropped."""
     db.execute("BEGIN IMMEDIATE")
     names = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     for (name,) in names:

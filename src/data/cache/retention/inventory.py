@@ -105,18 +105,18 @@ class Size:
     def add_files(
         self,
         folder: str,
-        found: Mapping[str, os.stat_result],
+        files: Mapping[str, os.stat_result],
         links: list[tuple[int, int]] | None = None,
     ) -> None:
         """Count the files of one folder, by name; those with other names go to ``links`` instead."""
         place = os.path.basename(folder)
-        for name, facts in found.items():
+        for name, facts in files.items():
             # Beside each file lies a document with the reason, which is named after it.
-            is_reason = name.endswith(".json") and name.removesuffix(".json") in found
+            is_reason = name.endswith(".json") and name.removesuffix(".json") in files
             self.quarantined += place == QUARANTINE and not is_reason
             if name.endswith(DATA) and not place.startswith("_"):
                 self.data_files += 1
-                self.without_metadata += f"{name.removesuffix(DATA)}{METADATA}" not in found
+                self.without_metadata += f"{name.removesuffix(DATA)}{METADATA}" not in files
             if facts.st_nlink == 1:
                 self.bytes, self.files = self.bytes + facts.st_size, self.files + 1
             elif links is None:
@@ -156,28 +156,28 @@ class Holdings:
         """A text that changes with every change of a lane; empty where that cannot be told."""
         if self.foreign or not self.is_settled:
             return ""
-        told = sha256()
+        digest = sha256()
         for key, entry, *_ in self.lanes:
-            told.update(f"{key}{sorted(entry.folders.items())}".encode())
-        return told.hexdigest()
+            digest.update(f"{key}{sorted(entry.folders.items())}".encode())
+        return digest.hexdigest()
 
 
 class Inventory:
     """Looks through one cache folder. Thread-safe.
 
     Args:
-        shop: the parts of its store.
+        store: the parts of its store.
         keeps: whether what is learned is kept in the index, which is always read.
 
     Attributes:
         index: of the folder.
     """
 
-    def __init__(self, shop: StoreParts, *, keeps: bool = True) -> None:
-        self._shop = shop
-        self._disk = shop.disk
+    def __init__(self, store: StoreParts, *, keeps: bool = True) -> None:
+        self._parts = store
+        self._disk = store.disk
         self._keeps = keeps
-        self.index = LaneIndex(shop.layout.ohlcv / FOLDER, shop.disk)
+        self.index = LaneIndex(store.layout.ohlcv / FOLDER, store.disk)
 
     def look(self, part: Part = "") -> Holdings:
         """Return what lies there now; nothing is repaired, and no bar is read.
@@ -188,73 +188,73 @@ class Inventory:
         Raises:
             StorageError: a folder is a link, or cannot be listed.
         """
-        found, known, learned = Holdings(), self.index.entries(part), dict[str, Learned]()
-        lanes = self._walk(found)
+        holdings, entries, learned = Holdings(), self.index.entries(part), dict[str, Learned]()
+        lanes = self._walk(holdings)
         for name, (key, path) in lanes.items():
-            old = known.pop(name, None)
-            is_foreign = found.has_foreign(key.symbol)
+            old = entries.pop(name, None)
+            is_foreign = holdings.has_foreign(key.symbol)
             if old is not None and (is_foreign or not self._stands(old.entry, path)):
                 old = None
             if old is None or (part and part not in old.parts):
                 old, may_keep = self._learn(key, path, part)
-                found.is_settled &= may_keep
+                holdings.is_settled &= may_keep
                 if may_keep and not is_foreign:
                     learned[name] = old
-            found.size.add_lane(old.entry)
+            holdings.size.add_lane(old.entry)
             if old.entry.exists:
-                found.lanes.append(
+                holdings.lanes.append(
                     StoredLane(
                         key, old.entry, path, old.parts.get("outer_keys"), old.parts.get("growth")
                     )
                 )
-        if self._keeps and (learned or known):
-            self.index.keep(learned, known)
-        return found
+        if self._keeps and (learned or entries):
+            self.index.keep(learned, entries)
+        return holdings
 
     # --- the walk --------------------------------------------------------------------------
 
-    def _walk(self, found: Holdings) -> dict[str, tuple[SeriesKey, str]]:
+    def _walk(self, holdings: Holdings) -> dict[str, tuple[SeriesKey, str]]:
         """Size all that is in no lane; return the lanes by their folders, with their paths."""
-        root, lanes = os.fspath(self._shop.layout.root), dict[str, tuple[SeriesKey, str]]()
+        root, lanes = os.fspath(self._parts.layout.root), dict[str, tuple[SeriesKey, str]]()
         folders, files = listed(root)
-        found.size.add_files(root, files)
+        holdings.size.add_files(root, files)
         for folder in folders:
             if folder.name != BARS:
-                found.size.add_folder(folder.path)
+                holdings.size.add_folder(folder.path)
                 if is_plain(folder.name) and folder_timeframes(Path(folder.path)):
-                    found.foreign.add(folder.name)
+                    holdings.foreign.add(folder.name)
         folders, files = self._listed_surely(os.path.join(root, BARS))
-        found.size.add_files(BARS, files)
+        holdings.size.add_files(BARS, files)
         for folder in folders:
-            self._walk_symbol(found, folder, lanes)
+            self._walk_symbol(holdings, folder, lanes)
         return lanes
 
     def _walk_symbol(
-        self, found: Holdings, folder: os.DirEntry[str], lanes: dict[str, tuple[SeriesKey, str]]
+        self, holdings: Holdings, folder: os.DirEntry[str], lanes: dict[str, tuple[SeriesKey, str]]
     ) -> None:
         symbol, others = decode_symbol(folder.name), False
         if symbol is not None and folder.is_symlink():
             self._refuse_link(folder)
         inner, files = self._listed_surely(folder.path)
-        found.size.add_files(folder.path, files)
+        holdings.size.add_files(folder.path, files)
         for one in inner:
             key = None if symbol is None else _key(symbol, one.name)
             if key is None:
-                found.size.add_folder(one.path)
+                holdings.size.add_folder(one.path)
                 others = others or one.name[0] != "_"
             else:
                 lanes[f"{folder.name}/{one.name}"] = key, one.path
         if others and is_plain(folder.name) and folder_timeframes(Path(folder.path)):
-            found.foreign.add(folder.name)
+            holdings.foreign.add(folder.name)
 
     def _listed_surely(
         self, folder: str
     ) -> tuple[list[os.DirEntry[str]], dict[str, os.stat_result]]:
         """Return what :func:`listed` does; raises ``StorageError`` where that cannot be told."""
-        found = listed(folder, self._refuse_link)
-        if not any(found):
+        content = listed(folder, self._refuse_link)
+        if not any(content):
             self._disk.list(folder)
-        return found
+        return content
 
     def _refuse_link(self, entry: os.DirEntry[str]) -> None:
         """Refuse a link in the place of a folder as the store does; raises ``StorageError``."""
@@ -322,7 +322,7 @@ class Inventory:
             parts[part] = {y: outer_keys(documents[f"{y:04d}{METADATA}"]) for y in sound}
         elif part == "growth":
             try:
-                parts[part] = growth_of(log_of(self._shop.lane(key)))
+                parts[part] = growth_of(log_of(self._parts.lane(key)))
             except DataError:
                 entry.is_sound = False
         return Learned(entry, parts)
@@ -338,8 +338,8 @@ class Inventory:
         """Return name to content; a document that cannot be read is absent."""
         names = [name for name in files if name.endswith(METADATA) or name == SERIES]
         try:
-            found = zip(names, self._disk.read_all(path, names), strict=True)
-            return {name: read[0] for name, read in found if read is not None}
+            contents = zip(names, self._disk.read_all(path, names), strict=True)
+            return {name: read[0] for name, read in contents if read is not None}
         except StorageError:
             if len(names) == 1:
                 return {}
@@ -404,8 +404,8 @@ def listed(
     folders: list[os.DirEntry[str]] = []
     files: dict[str, os.stat_result] = {}
     try:
-        with os.scandir(folder) as found:
-            entries = list(found)
+        with os.scandir(folder) as scan:
+            entries = list(scan)
     except OSError:
         return [], {}
     for entry in entries:

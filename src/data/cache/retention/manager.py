@@ -52,7 +52,7 @@ def _keep_any_age() -> None:
 
 @dataclass(frozen=True)
 class RetentionLimits:
-    """What a steward goes by.
+    """What the retention manager goes by.
 
     Attributes:
         limit: bytes that the folder may take now; 0: any.
@@ -73,26 +73,26 @@ class RetentionManager(StoreListener):
     Whatever goes wrong here costs no commit and no answer.
 
     Args:
-        store: whose folder.
+        store: the store whose folder it looks after.
         clock: the time.
-        house: limits, and what must stay.
+        limits: limits, and what must stay.
         keeps: whether what is learned of the folder is kept in its index.
     """
 
     def __init__(
-        self, store: BarStore, clock: Clock, house: RetentionLimits, *, keeps: bool = True
+        self, store: BarStore, clock: Clock, limits: RetentionLimits, *, keeps: bool = True
     ) -> None:
         self._store = store
-        self._shop = store.workshop
-        self._disk = store.workshop.disk
+        self._parts = store.parts
+        self._disk = store.parts.disk
         self._clock = clock
-        self._house = house
+        self._limits = limits
         self._root = store.root
         self._folder = store.root / "ohlcv" / summaries.FOLDER
         self._keeps = keeps
         self._uses = LastUses(clock, self._is_stored)
         self._room = FreeSpaceGuard(
-            self._root, self._disk, house.min_free_mb, self._make_room, clock
+            self._root, self._disk, limits.min_free_mb, self._make_room, clock
         )
         self._grown = 0
         # Bytes of the folder when it was measured, with those added by this process since; when.
@@ -107,7 +107,7 @@ class RetentionManager(StoreListener):
         """The walk through the folder, and its index."""
         from .inventory import Inventory
 
-        return Inventory(self._shop, keeps=self._keeps)
+        return Inventory(self._parts, keeps=self._keeps)
 
     # --- on the way ------------------------------------------------------------------------
 
@@ -137,11 +137,11 @@ class RetentionManager(StoreListener):
             self.look()
 
     def has_room(self, need: int) -> bool:
-        """Tell whether ``need`` bytes may be written that nobody needs."""
+        """Tell whether there is room for ``need`` bytes of derived files."""
         return self._room.has(need)
 
     def _is_time(self) -> bool:
-        limit = self._house.limit()
+        limit = self._limits.limit()
         most = min(limit * _GROWN_SHARE, _GROWN_MOST) if limit else _GROWN_MOST
         return self._grown > most or self._clock.monotonic() - self._looked_s >= _EVERY_S
 
@@ -166,7 +166,7 @@ class RetentionManager(StoreListener):
         """Delete what is older than the rules want; what goes wrong is logged."""
         self._retained_s = self._clock.monotonic()
         try:
-            self._house.by_age()
+            self._limits.by_age()
         except DataError as exc:
             log.debug("what is too old was not deleted: %s", exc)
 
@@ -179,7 +179,7 @@ class RetentionManager(StoreListener):
         size, measured_s = self._measured
         self._measured = size + grown, measured_s
         is_old = self._looked_s - measured_s >= _EVERY_S
-        if is_old or size + grown > self._house.limit():
+        if is_old or size + grown > self._limits.limit():
             self.enforce()
 
     def tidy(self, *, dry_run: bool = False) -> Trimmed:
@@ -188,7 +188,7 @@ class RetentionManager(StoreListener):
         for lane in self.inventory.look().lanes:
             if lane.entry.quarantined:
                 try:
-                    done = done.plus(trim_quarantine(self._shop.lane(lane.key), dry_run=dry_run))
+                    done = done.plus(trim_quarantine(self._parts.lane(lane.key), dry_run=dry_run))
                 except CacheError as exc:
                     log.debug("%s: the quarantine stays: %s", lane.key, exc)
         return done
@@ -205,7 +205,7 @@ class RetentionManager(StoreListener):
         those of the lane that is unused for longest first. What remains above the limit is logged
         once a process. One process does it at a time; the others go on.
         """
-        limit = self._house.limit()
+        limit = self._limits.limit()
         if limit <= 0 or not self._folder.parent.is_dir():
             return 0
         try:
@@ -219,12 +219,12 @@ class RetentionManager(StoreListener):
         return 0
 
     def _enforce(self, limit: int) -> int:
-        found = self.inventory.look()
-        left, dropped = found.size.bytes - limit, 0
+        holdings = self.inventory.look()
+        left, dropped = holdings.size.bytes - limit, 0
         if left > 0:
-            left -= self._drop_derived(found.lanes, left)
+            left -= self._drop_derived(holdings.lanes, left)
         if left > 0:
-            years = self._years(found)
+            years = self._years(holdings)
             for one in eviction.choose(years, left):
                 if self._evict(one):
                     left, dropped = left - one.bytes, dropped + 1
@@ -243,12 +243,12 @@ class RetentionManager(StoreListener):
             return 0
 
     def _drop_derived(self, lanes: Iterable[StoredLane], lack: int) -> int:
-        uses = self._uses.known(self.inventory.index)
-        return drop_derived(self._shop, lanes, lambda lane: uses.get(lane, Use()).last_ms, lack)
+        uses = self._uses.merged(self.inventory.index)
+        return drop_derived(self._parts, lanes, lambda lane: uses.get(lane, Use()).last_ms, lack)
 
     def _evict(self, one: Holding) -> bool:
         try:
-            return evict_year(self._shop.lane(one.key), one.year, one.generation)
+            return evict_year(self._parts.lane(one.key), one.year, one.generation)
         except DataError as exc:
             log.debug("%s %s stays: %s", one.key, one.year, exc)
             return False
@@ -264,26 +264,26 @@ class RetentionManager(StoreListener):
 
     # --- for people ------------------------------------------------------------------------
 
-    def freeable(self, found: Holdings | None = None) -> Freeable:
+    def freeable(self, holdings: Holdings | None = None) -> Freeable:
         """Return what could go of the folder, and why the rest could not.
 
-        ``found``: what lies there, where that is known already.
+        ``holdings``: what lies there, where that is known already.
         """
-        found = found or self.inventory.look()
-        derived = derived_bytes(self._shop, found.lanes)
-        return eviction.summed(found.size.bytes, derived, self._years(found))
+        holdings = holdings or self.inventory.look()
+        derived = derived_bytes(self._parts, holdings.lanes)
+        return eviction.summed(holdings.size.bytes, derived, self._years(holdings))
 
     def last_uses(self) -> Callable[[SeriesKey], Use]:
         """Return what gives the last use of a series by any process; its time is 0 where there is none."""
-        uses = self._uses.known(self.inventory.index)
+        uses = self._uses.merged(self.inventory.index)
         return lambda key: uses.get(lane_name(key), Use())
 
-    def _years(self, found: Holdings) -> list[Holding]:
-        keep, now = self._house.must_keep, self._clock.now_ms()
-        return eviction.holdings_of(found.lanes, self.last_uses(), keep, now)
+    def _years(self, holdings: Holdings) -> list[Holding]:
+        keep, now = self._limits.must_keep, self._clock.now_ms()
+        return eviction.holdings_of(holdings.lanes, self.last_uses(), keep, now)
 
     def _is_stored(self, key: SeriesKey) -> bool:
-        return self._disk.stat(self._shop.lane(key).paths.text) is not None
+        return self._disk.stat(self._parts.lane(key).paths.text) is not None
 
 
 # --- last uses of all processes ----------------------------------------------------------
@@ -313,12 +313,12 @@ class LastUses:
         """Return what notes the uses of a series, always the same."""
         return self._noted.setdefault(key, LaneUse())
 
-    def known(self, index: LaneIndex) -> dict[str, Use]:
+    def merged(self, index: LaneIndex) -> dict[str, Use]:
         """Return lane to its last use by any process, as far as they are written, and by this one."""
         with self._guard():
             self._take()
-            known = index.uses()
-            return known | {n: use.after(known.get(n, Use())) for n, use in self._fresh.items()}
+            written = index.uses()
+            return written | {n: use.after(written.get(n, Use())) for n, use in self._fresh.items()}
 
     def write(self, index: Callable[[], LaneIndex]) -> None:
         """Write down ours; what cannot be written is written the next time."""

@@ -59,7 +59,7 @@ def trim_quarantine(lane: SeriesFiles, *, dry_run: bool = False) -> Trimmed:
     else it may be the last place where some of them are. Rows that were not believed stay.
     """
     disk, folder = lane.disk, lane.paths.quarantine
-    sizes = {name: found.size for name in disk.list(folder) if (found := disk.stat(folder / name))}
+    sizes = {name: state.size for name in disk.list(folder) if (state := disk.stat(folder / name))}
     excess = sum(sizes.values()) - MOST_QUARANTINED
     if excess <= 0:
         return Trimmed()
@@ -102,8 +102,8 @@ def _is_known_again(lane: SeriesFiles, year: int, now_ms: int) -> bool:
         return False
     whole = year_span(year)
     past = Span(whole.start, min(whole.end, now_ms))
-    known = meta.state.coverage.opened() if meta else ()
-    trusted = [part.span for part in known if part.state != "suspect"]
+    covered = meta.state.coverage.opened() if meta else ()
+    trusted = [part.span for part in covered if part.state != "suspect"]
     return not gaps(past, trusted)
 
 
@@ -127,14 +127,14 @@ class Found(NamedTuple):
 
 
 def drop_derived(
-    shop: StoreParts, lanes: Iterable[StoredLane], last_used: Callable[[str], int], excess: int
+    store: StoreParts, lanes: Iterable[StoredLane], last_used: Callable[[str], int], excess: int
 ) -> int:
     """Remove derived files, the longest unused first, until ``excess`` bytes are freed.
 
     Frames that were read from them stay what they are.
 
     Args:
-        shop: the parts of the store.
+        store: the parts of the store.
         lanes: of the cache.
         last_used: lane, by its folders, to when it was used last.
         excess: bytes.
@@ -143,38 +143,38 @@ def drop_derived(
         The bytes freed.
     """
     freed = 0
-    for found in (*sorted(_columns(shop, last_used)), *sorted(_versions(shop, lanes))):
+    for file in (*sorted(_columns(store, last_used)), *sorted(_versions(store, lanes))):
         if freed >= excess:
             break
         try:
-            drop_file(shop, found.path)
+            drop_file(store, file.path)
         except CacheError:
             continue
-        freed += found.bytes
+        freed += file.bytes
     return freed
 
 
-def derived_bytes(shop: StoreParts, lanes: Iterable[StoredLane]) -> int:
+def derived_bytes(store: StoreParts, lanes: Iterable[StoredLane]) -> int:
     """Return how many bytes could be freed so."""
-    return sum(f.bytes for f in (*_columns(shop, lambda _: 0), *_versions(shop, lanes)))
+    return sum(f.bytes for f in (*_columns(store, lambda _: 0), *_versions(store, lanes)))
 
 
-def drop_file(shop: StoreParts, path: Path) -> None:
+def drop_file(store: StoreParts, path: Path) -> None:
     """Remove one derived file, and what of it is held in memory.
 
     Raises:
         StorageError: the disk refuses.
     """
-    key = series_of(shop.layout.root, path)
+    key = series_of(store.layout.root, path)
     if key is not None:
-        shop.sidecars.drop(key)
-    shop.disk.remove(path)
+        store.sidecars.drop(key)
+    store.disk.remove(path)
 
 
-def _columns(shop: StoreParts, last_used: Callable[[str], int]) -> Iterator[Found]:
+def _columns(store: StoreParts, last_used: Callable[[str], int]) -> Iterator[Found]:
     from .inventory import listed  # with SQLite, which a cached answer does without
 
-    for folder in listed(shop.layout.root / FOLDER)[0]:
+    for folder in listed(store.layout.root / FOLDER)[0]:
         for name, facts in listed(folder.path)[1].items():
             if name == ".lock":  # a writer may wait for it; what a dead writer left goes
                 continue
@@ -184,14 +184,14 @@ def _columns(shop: StoreParts, last_used: Callable[[str], int]) -> Iterator[Foun
             yield Found(max(used, written) // _ALIKE_MS, -facts.st_size, path)
 
 
-def _versions(shop: StoreParts, lanes: Iterable[StoredLane]) -> Iterator[Found]:
+def _versions(store: StoreParts, lanes: Iterable[StoredLane]) -> Iterator[Found]:
     from .inventory import listed
 
     for lane in lanes:
         if VERSIONS not in lane.entry.folders:
             continue
-        folder = shop.layout.lane(lane.key).versions
-        if pins_in(shop.disk, folder):
+        folder = store.layout.lane(lane.key).versions
+        if pins_in(store.disk, folder):
             continue
         for name, facts in listed(folder)[1].items():
             # With another name it is the file of today, too.

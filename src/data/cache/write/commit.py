@@ -154,8 +154,8 @@ class CommitRun:
                 quarantine.keep_file(self.lane, path, content, damage)
             bars = any(len(piece.table) for piece in part.pieces)
             set_aside(self.lane, year, path, make_room=not bars)
-        known = self.series.empties.within(year_span(year))
-        fresh = YearMeta(state=YearState(coverage=known))
+        empties = self.series.empties.within(year_span(year))
+        fresh = YearMeta(state=YearState(coverage=empties))
         meta = self.metas.get(year) or fresh
         try:
             self._run_year(year, meta, part)
@@ -184,9 +184,9 @@ class CommitRun:
 
     def _write_series(self, kind: Kind | None, empties: list[Covered]) -> None:
         """Write what has no year, where there is something new to say."""
-        known = self.series.empties
-        if known:
-            known = known.without(year_span(year) for year in self.lane.years())
+        old = self.series.empties
+        if old:
+            old = old.without(year_span(year) for year in self.lane.years())
         compared = self.commit.compared_at
         after = replace(
             self.series,
@@ -194,7 +194,7 @@ class CommitRun:
             next_due=self._next_due(),
             compared_at=self.series.compared_at if compared is None else compared,
             lifetime=self._lifetime(),
-            empties=after_marks(known, empties, lambda _: False),
+            empties=after_marks(old, empties, lambda _: False),
         )
         if after == self.series and after.next_due is None:
             return
@@ -214,11 +214,11 @@ class CommitRun:
 
     def _lifetime(self) -> Lifetime:
         """Return what is known of when the series begins and ends, and no bar disproves."""
-        known = self.series.lifetime.updated(self.commit.lifetime)
+        lifetime = self.series.lifetime.updated(self.commit.lifetime)
         for piece in self.commit.pieces:
             if len(piece.table):
-                known = known.beside(int(piece.table.stamps[0]), int(piece.table.stamps[-1]))
-        return known
+                lifetime = lifetime.beside(int(piece.table.stamps[0]), int(piece.table.stamps[-1]))
+        return lifetime
 
 
 def _generation(meta: YearMeta | None) -> int:

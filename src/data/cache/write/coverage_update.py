@@ -58,12 +58,12 @@ def year_span(year: int) -> Span:
     return Span(year_start(year), year_start(year + 1))
 
 
-def standing(part: YearPart, known: Coverage) -> list[Covered]:
+def standing(part: YearPart, covered: Coverage) -> list[Covered]:
     """Return the marks of a commit that stand for a year that has just been repaired.
 
     Its caller looked before: a doubt about bars that are gone would pass for an answer.
     """
-    spans = [item.span for item in known if item.state in _WITH_BARS]
+    spans = [item.span for item in covered if item.state in _WITH_BARS]
     spans += [piece.span for piece in part.pieces]
     spans += [Span(s.bar.stamp_ms, s.bar.stamp_ms + 1) for s in part.suspects]
     left: list[Covered] = []
@@ -148,7 +148,7 @@ def after_marks(
     ``final`` and ``provisional`` renew stretches with bars and change nothing elsewhere: they say
     that stored bars were found equal, and up to which day's knowledge. ``suspect`` keeps what is
     known of the source of stored bars; where only bad rows are kept, the later ones count, and so
-    does who sent them. ``empty`` never covers a stored bar.
+    does their vendor. ``empty`` never covers a stored bar.
 
     Args:
         coverage: before.
@@ -176,7 +176,7 @@ def _emptied(coverage: Coverage, mark: Covered, has_bars: Callable[[Span], bool]
 
 
 def _renewed(coverage: Coverage, mark: Covered, has_bars: Callable[[Span], bool]) -> list[Covered]:
-    known = [
+    covered = [
         item
         for item in coverage.within(mark.span)
         if item.state in _WITH_BARS and (item.state != "suspect" or has_bars(item.span))
@@ -190,16 +190,16 @@ def _renewed(coverage: Coverage, mark: Covered, has_bars: Callable[[Span], bool]
             expires=mark.expires,
             basis=_basis_after(item, mark),
         )
-        for item in known
+        for item in covered
     ]
     if mark.state == "suspect":
-        others = gaps(mark.span, [item.span for item in known])
+        others = gaps(mark.span, [item.span for item in covered])
         fresh += [replace(mark, span=span) for span in others]
     return fresh
 
 
 def _fetched_at(item: Covered, mark: Covered) -> int:
-    """Return the later time; who takes trust away may do so for the very time of the fetch."""
+    """Return the later time; trust may be taken away for the very time of the fetch."""
     is_doubt = mark.state == "suspect" and mark.fetched_at
     return mark.fetched_at if is_doubt else max(item.fetched_at, mark.fetched_at)
 
@@ -219,18 +219,18 @@ def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:
     """
     if old is None:
         return rebuilt
-    old, known = old.opened(), [item.span for item in rebuilt]
+    old, renewed = old.opened(), [item.span for item in rebuilt]
     empties = [
         replace(item, span=span)
         for item in old
         if item.state == "empty"
-        for span in gaps(item.span, known)
+        for span in gaps(item.span, renewed)
     ]
     doubts = [
         part
         for item in old
         if item.state == "suspect"
-        for span in known
+        for span in renewed
         if (part := item.clip(span)) is not None
     ]
     return after_marks(rebuilt.overlaid(empties), doubts, lambda _: True)

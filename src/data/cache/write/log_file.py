@@ -60,15 +60,15 @@ def append_entry(disk: Disk, path: Path, clock: Clock, entry: Mapping[str, Any])
 
 def entries_of_log(disk: Disk, path: Path) -> list[dict[str, Any]]:
     """Return the entries of such a log, oldest first; lines that cannot be read are left out."""
-    found = []
+    entries = []
     for line in (disk.read_if_exists(path) or b"").splitlines():
         try:
             entry = json.loads(line)
         except ValueError:
             continue
         if isinstance(entry, dict):
-            found.append(entry)
-    return found
+            entries.append(entry)
+    return entries
 
 
 def logged_years(names: Iterable[str]) -> list[int]:

@@ -186,7 +186,7 @@ def _outside(segment: YearSegment, span: Span) -> list[YearSegment]:
 
 def _rows_in(segments: Iterable[YearSegment], spans: list[Span]) -> BarTable:
     """Return the bars whose stamps lie in one of ``spans``."""
-    found = BarTable.empty()
+    rows = BarTable.empty()
     for segment in segments:
         header = segment.header
         extent = Span(header.first or 0, (header.last or 0) + 1)
@@ -194,15 +194,15 @@ def _rows_in(segments: Iterable[YearSegment], spans: list[Span]) -> BarTable:
             continue
         table = segment.table()
         for span in intersect([extent], spans):
-            found = merge(found, table.within(span))
-    return found
+            rows = merge(rows, table.within(span))
+    return rows
 
 
 def _change(old: BarTable, new: BarTable) -> Change:
-    kept, known = among(old.stamps, new.stamps), among(new.stamps, old.stamps)
-    changed = _differences(old.take(kept), new.take(known))
+    kept, are_old = among(old.stamps, new.stamps), among(new.stamps, old.stamps)
+    changed = _differences(old.take(kept), new.take(are_old))
     gone = old.take(~kept)
-    return Change(int((~known).sum()), changed, len(gone), gone)
+    return Change(int((~are_old).sum()), changed, len(gone), gone)
 
 
 def _differences(one: BarTable, other: BarTable) -> int:
@@ -226,18 +226,18 @@ def _settled(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
     extent = Span(header.first or 0, (header.last or 0) + 1)
     # Where a member has no bar, it is not about its bars.
     shown = subtract([extent], header.holes)
-    known = [
+    covered = [
         part
         for part in coverage.within(extent)
         if part.state != "empty" and _overlaps_any(part.span, shown)
     ]
-    states = {_stored_state(c.state) for c in known}
-    if not known or states == {header.state}:
+    states = {_stored_state(c.state) for c in covered}
+    if not covered or states == {header.state}:
         return [segment]
     if len(states) == 1:
-        fetched = max(header.fetched_at, *(c.fetched_at for c in known))
+        fetched = max(header.fetched_at, *(c.fetched_at for c in covered))
         return [replace(segment, header=replace(header, state=states.pop(), fetched_at=fetched))]
-    edges = [header.span.start, *(c.span.start for c in known[1:]), header.span.end]
+    edges = [header.span.start, *(c.span.start for c in covered[1:]), header.span.end]
     parts = (segment.part(Span(a, b)) for a, b in pairwise(edges))
     return [done for part in parts if part is not None for done in _settled(part, coverage)]
 

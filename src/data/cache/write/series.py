@@ -114,8 +114,8 @@ class SeriesFiles:
             FormatVersionError: one is of a newer version.
         """
         places = {f"{year:04d}{METADATA}": year for year in years}
-        found = self.memory.load_all(self.paths.text, [*places, SERIES], self._parsed)
-        *metas, series = found
+        documents = self.memory.load_all(self.paths.text, [*places, SERIES], self._parsed)
+        *metas, series = documents
         states = {
             year: meta.state
             for year, meta in zip(years, metas, strict=True)

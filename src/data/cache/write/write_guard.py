@@ -95,12 +95,12 @@ class WriteGuard:
         if self._root in _said:
             return
         _said.add(self._root)
-        said = (
+        text = (
             f"the cache folder {self._root} can only be read ({refusal.args[0]}): bars are "
             "returned, and asked for again the next time"
         )
-        log.warning("%s", said)
-        warn_user(said, ReadOnlyCacheWarning)
+        log.warning("%s", text)
+        warn_user(text, ReadOnlyCacheWarning)
 
 
 class _Writing(AbstractContextManager[None]):
@@ -168,11 +168,11 @@ class FreeSpaceGuard:
             NoRoomError: they cannot, and nothing derived is left to be dropped.
         """
         lack = self._lack(need)
-        # What somebody has mapped into memory frees nothing before he lets go of it.
+        # A file that is mapped into memory frees nothing before the map is closed.
         while lack > 0 and self._dropped(lack):
             lack = self._lack(need)
         if lack > 0:
-            # The number is for whoever asks by it whether a disk is full.
+            # The number is for callers that ask by it whether a disk is full.
             raise self._refusal() from OSError(errno.ENOSPC, "the reserve is kept free")
 
     def _dropped(self, lack: int) -> bool:
@@ -210,12 +210,12 @@ class FreeSpaceGuard:
     def _refusal(self) -> NoRoomError:
         space = self._space()
         free = space.free / MIB if space else 0.0
-        said = f"only {free:,.0f} MiB are free on the disk of the cache"
+        text = f"only {free:,.0f} MiB are free on the disk of the cache"
         if self._root not in _said:
             _said.add(self._root)
-            log.warning("%s %s: bars are returned, and not stored", said, self._root)
+            log.warning("%s %s: bars are returned, and not stored", text, self._root)
         return NoRoomError(
-            f"{said}, and cache.min_free_mb keeps a reserve",
+            f"{text}, and cache.min_free_mb keeps a reserve",
             hint="free some space on that disk, or name another with DATA_CACHE_DIR",
         )
 

@@ -231,7 +231,7 @@ class YearCommit:
         return bool(change.changed or change.removed or (change.added and inserted))
 
     def _keep_withdrawn(self, gone: BarTable) -> None:
-        """Put stored bars that the new answer lacks into quarantine, with who withdrew them."""
+        """Put stored bars that the new answer lacks into quarantine, with the vendor that withdrew them."""
         for piece in self.pieces:
             rows = quarantine.withdrawn(gone.within(piece.span), piece.vendor)
             quarantine.keep_rows(self.lane, self.year, rows)
@@ -239,27 +239,27 @@ class YearCommit:
     @cached_property
     def _faults(self) -> tuple[Fault, ...]:
         """What is wrong with the year's answers after this one."""
-        known, judged = self.meta.state.faults, self.commit.judged
+        old, judged = self.meta.state.faults, self.commit.judged
         if judged is None:
-            return known
+            return old
         own = within(self.commit.faults, year_span(self.year))
-        return after(known, judged, own)
+        return after(old, judged, own)
 
     def _quality(self, state: YearState) -> dict[str, Any]:
         """Return the quality of the whole year."""
-        told = {} if self.commit.judged is None else quality_of(self._faults, state.rows)
-        return {**self.meta.quality, **told, **_plain(self.commit.quality)}
+        judged = {} if self.commit.judged is None else quality_of(self._faults, state.rows)
+        return {**self.meta.quality, **judged, **_plain(self.commit.quality)}
 
     def _shares_after(self) -> dict[str, int]:
         """Return vendor to the number of its bars, those of this commit added."""
-        found = self.meta.bars_of()
+        shares = self.meta.bars_of()
         for piece in self._with_bars:
-            found[piece.vendor] = found.pop(piece.vendor, 0) + len(piece.table)
-        return found
+            shares[piece.vendor] = shares.pop(piece.vendor, 0) + len(piece.table)
+        return shares
 
     def _facts(self, state: YearState) -> YearMeta:
         """Return the document with what this commit says beside bars and coverage."""
-        # Of a year without bars, who knew of none; the last before the others.
+        # Of a year without bars, the vendor that had none; the last before the others.
         vendors = [mark.vendor for mark in self.part.marks]
         vendors += [self.meta.vendor, *(piece.vendor for piece in self.pieces)]
         now = self.lane.clock.now_ms()
@@ -291,7 +291,7 @@ class YearCommit:
         self.lane.append_log(self.year, entry)
 
 
-def _plain(told: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what a caller said as it will be read again, and as nobody else can change it."""
-    plain: dict[str, Any] = json.loads(canonical(dict(told))) if told else {}
+def _plain(quality: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a copy of the caller's figures as they will be read again."""
+    plain: dict[str, Any] = json.loads(canonical(dict(quality))) if quality else {}
     return plain

@@ -292,14 +292,14 @@ def expired(lane: SeriesFiles, year: int) -> list[Path]:
 
     Those that a pinned generation is read from are not among them.
     """
-    found, retention = versions(lane, year), lane.retention
-    pinned = needed(*_pinned(lane, year), found)
-    found = [one for one in found if one[1] not in pinned]
-    late = found[: max(0, len(found) - retention.versions)]
+    old, retention = versions(lane, year), lane.retention
+    pinned = needed(*_pinned(lane, year), old)
+    old = [one for one in old if one[1] not in pinned]
+    late = old[: max(0, len(old) - retention.versions)]
     if retention.days is not None:
         oldest = lane.clock.now_ms() - round(retention.days * DAY_MS)
         entries = lane.log_entries(year)
-        late += [(g, p) for g, p in found if _replaced_ms(entries, g, oldest) < oldest]
+        late += [(g, p) for g, p in old if _replaced_ms(entries, g, oldest) < oldest]
     return [path for _, path in dict(late).items()]
 
 
@@ -325,12 +325,12 @@ def _drop(lane: SeriesFiles, paths: list[Path]) -> None:
 
 def versions(lane: SeriesFiles, year: int) -> list[tuple[int, Path]]:
     """Return generation and path of the older files of ``year``, oldest first."""
-    found = []
+    kept = []
     for name in lane.disk.list(lane.paths.versions):
         parts = name.split(".")
         if len(parts) == 4 and parts[0] == f"{year:04d}" and parts[1].isdecimal():
-            found.append((int(parts[1]), lane.paths.versions / name))
-    return sorted(found)
+            kept.append((int(parts[1]), lane.paths.versions / name))
+    return sorted(kept)
 
 
 def sweep_versions(lane: SeriesFiles, year: int) -> None:
