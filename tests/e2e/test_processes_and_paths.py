@@ -16,7 +16,7 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import ConfigError, QueryError
 from src.data.feed.data_feed_factory import DataFeedFactory
-from src.data.feed.services import get_door
+from src.data.feed.services import default_manager
 from tests.vendor_server import VendorServer
 
 from .oracle import ms
@@ -73,7 +73,7 @@ def test_a_forked_child_may_say_otherwise(configured: DataManager, tmp_path: Pat
 
 def test_feeds_without_a_manager_use_that_of_the_process(configured: DataManager) -> None:
     pytest.importorskip("backtrader")
-    assert get_door() is configured
+    assert default_manager() is configured
     config = {"data_source": "binance", "symbol": "BTCUSDT", "interval": "1h", "lookback_bars": 5}
     feed = DataFeedFactory.create_data_feed(config)
     assert feed is not None

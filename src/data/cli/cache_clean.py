@@ -106,9 +106,9 @@ def _show_aged(aged: Aged, document: dict[str, Any]) -> None:
         ]
         screen.print(TextTable(["series", "data?", "year#", "rows#", "size#"], rows))
     verb = "would be deleted" if document["dry_run"] else "deleted"
-    found = f"{counted(len(aged.years), 'year')}, {counted(document['aged']['rows'], 'row')}, "
-    found += f"{size(document['aged']['bytes'])} {verb}"
-    screen.print(styled(f"older than {document['older_than']}: {found}", "bold"), soft_wrap=True)
+    summary = f"{counted(len(aged.years), 'year')}, {counted(document['aged']['rows'], 'row')}, "
+    summary += f"{size(document['aged']['bytes'])} {verb}"
+    screen.print(styled(f"older than {document['older_than']}: {summary}", "bold"), soft_wrap=True)
     if document["dry_run"] and aged.is_all:
         screen.print("no bars would be left: without --all it is refused", soft_wrap=True)
     screen.print()

@@ -91,8 +91,8 @@ def _meant(house: Any, args: argparse.Namespace) -> SeriesKey:
     from ..errors import CacheError
 
     keys = chosen(house, args.symbol, args.timeframe)
-    found = next((key for key in keys if key.lane_label == (args.lane or "")), None)
-    if found is None:
+    lane = next((key for key in keys if key.lane_label == (args.lane or "")), None)
+    if lane is None:
         lanes = ", ".join(key.lane_label or "(none)" for key in keys)
         raise CacheError(
             f"{args.symbol} {args.timeframe} has no bars of "
@@ -100,7 +100,7 @@ def _meant(house: Any, args: argparse.Namespace) -> SeriesKey:
             symbol=args.symbol,
             hint=f"--lane may be: {lanes}",
         )
-    return found
+    return lane
 
 
 def _show(done: list[Exported]) -> None:

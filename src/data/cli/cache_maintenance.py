@@ -71,21 +71,21 @@ def configure(actions: Any) -> None:
 def _verify(args: argparse.Namespace) -> int:
     manager = manager_of(args)
     keys, others = chosen_with_others(manager, args.symbol, args.timeframe)
-    found, problems = manager.cache.maintenance.check(keys)
-    found += [finding for part in others for finding in part.check()]
-    is_sound = not found and not problems
+    findings, problems = manager.cache.maintenance.check(keys)
+    findings += [finding for part in others for finding in part.check()]
+    is_sound = not findings and not problems
     if args.json:
         document: dict[str, Any] = {**_counts(keys, others), "sound": is_sound}
-        document |= {"findings": [f.to_json() for f in found]}
+        document |= {"findings": [f.to_json() for f in findings]}
         print_json(document | {"problems": problems_json(problems)})
     else:
-        _show_findings(found, "would do")
+        _show_findings(findings, "would do")
         show_problems(problems)
         _conclude(
             is_sound,
             f"{_read(keys, others)}: ",
-            _count(found, problems),
-            "`onetape cache repair` does it" if found else "",
+            _count(findings, problems),
+            "`onetape cache repair` does it" if findings else "",
         )
     return OK if is_sound else FAILED
 
@@ -97,19 +97,19 @@ def _repair(args: argparse.Namespace) -> int:
     keys, others = chosen_with_others(manager, args.symbol, args.timeframe)
     done = manager.cache.maintenance.repair(keys)
     of_others = [part.repair() for part in others]
-    found = [*done.found, *(finding for part, _ in of_others for finding in part)]
+    findings = [*done.found, *(finding for part, _ in of_others for finding in part)]
     left = [*done.left, *(finding for _, part in of_others for finding in part)]
     is_sound = not left and not done.problems
     if args.json:
         document = {
             **_counts(keys, others),
             "sound": is_sound,
-            "found": [f.to_json() for f in found],
+            "found": [f.to_json() for f in findings],
             "left": [f.to_json() for f in left],
         }
         print_json(document | {"problems": problems_json(done.problems)})
     else:
-        repaired = [f for f in found if f not in left]
+        repaired = [f for f in findings if f not in left]
         _show_findings(repaired, "done")
         _show_findings(left, "left")
         show_problems(done.problems)
@@ -133,9 +133,9 @@ def _read(keys: Sequence[SeriesKey], others: Sequence[OtherPart]) -> str:
     return f"{', '.join(text)} read"
 
 
-def _show_findings(found: Sequence[Finding], state: str) -> None:
+def _show_findings(findings: Sequence[Finding], state: str) -> None:
     screen = console()
-    for one in found:
+    for one in findings:
         lane = "@".join(filter(None, (one.timeframe, one.lane)))
         name = " ".join(filter(None, (one.symbol, lane, one.where)))
         screen.print(styled(f"{name}: {one.what}", "yellow"), soft_wrap=True)
@@ -143,8 +143,8 @@ def _show_findings(found: Sequence[Finding], state: str) -> None:
         screen.print(styled(f"  {mark} {one.remedy}", "dim"), soft_wrap=True)
 
 
-def _count(found: Sequence[Finding], problems: Sequence[Any]) -> str:
-    text = [counted(len(found), "finding")] if found else []
+def _count(findings: Sequence[Finding], problems: Sequence[Any]) -> str:
+    text = [counted(len(findings), "finding")] if findings else []
     text += [f"{len(problems):,} could not be read"] if problems else []
     return ", ".join(text)
 

@@ -128,14 +128,14 @@ def listed(manager: Installation, *, check: bool = False) -> list[dict[str, Any]
     upkeep = manager.cache.maintenance
     if not check:
         return [_entry(manager, key, indexed) for key, indexed in upkeep.listing()]
-    found = []
+    checked = []
     for key in upkeep.series():
         damage, problems = upkeep.check([key])
         faults = [f"{one.where}: {one.what}" for one in damage] + [why for _, why in problems]
         # First: reading the documents repairs what is damaged.
         entry = _entry(manager, key)
-        found.append(entry | {"problem": "; ".join(faults) or entry["problem"]})
-    return found
+        checked.append(entry | {"problem": "; ".join(faults) or entry["problem"]})
+    return checked
 
 
 def entries(manager: Installation, keys: Sequence[SeriesKey]) -> list[dict[str, Any]]:

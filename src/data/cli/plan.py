@@ -74,8 +74,8 @@ def _headline(plan: Plan) -> Text:
 
 
 def _row(segment: PlanSegment, span: str) -> list[Any]:
-    asked: dict[str, int] = {}
+    requests: dict[str, int] = {}
     for step in segment.steps:
-        asked[step.vendor] = asked.get(step.vendor, 0) + step.requests
-    path = [f"{count} {name}" if count else f"({name})" for name, count in asked.items()]
+        requests[step.vendor] = requests.get(step.vendor, 0) + step.requests
+    path = [f"{count} {name}" if count else f"({name})" for name, count in requests.items()]
     return [span, f"{segment.bars:,}", ", ".join(segment.reasons), " → ".join(path) or "none"]

@@ -93,23 +93,23 @@ def _probe(args: argparse.Namespace) -> int:
     from ..jobs.key_probe import probe, probed_vendors, prober_of
 
     selector, clock = prober_of(args.cache_dir, args.config)
-    names, found = probed_vendors(selector, None if args.probe == _ALL else args.probe), []
+    names, results = probed_vendors(selector, None if args.probe == _ALL else args.probe), []
     screen = console()
     width = max(map(len, names), default=0)
     for name in names:
         for finding in probe(selector, name, clock, args.timeout):
-            found.append(finding)
+            results.append(finding)
             if not args.json:
                 mark, style = _VERDICTS[finding.verdict]
                 cells = [finding.what, *([styled(finding.why, "dim")] if finding.why else [])]
                 screen.print(findings([(styled(mark, style), name, cells)], width))
     if args.json:
-        print_json({"probe": [finding.to_json() for finding in found]})
+        print_json({"probe": [finding.to_json() for finding in results]})
     elif not names:
         screen.print(
             styled("no vendor has a key here; --probe VENDOR asks one all the same", "dim")
         )
-    return OK if not found or any(one.verdict == "yes" for one in found) else FAILED
+    return OK if not results or any(one.verdict == "yes" for one in results) else FAILED
 
 
 def _print_family(family: str, *, as_json: bool) -> int:

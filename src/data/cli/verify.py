@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from ..jobs.verify import verify
 
     with busy(args, "asking, and storing nothing"):
-        found = verify(
+        verification = verify(
             args.symbol,
             args.timeframe,
             args.start,
@@ -59,39 +59,43 @@ def run(args: argparse.Namespace) -> int:
             config_path=args.config,
         )
     if args.json:
-        print_json(found.to_json())
+        print_json(verification.to_json())
     else:
-        _show(found)
-    return OK if found.ok else FAILED
+        _show(verification)
+    return OK if verification.ok else FAILED
 
 
-def _show(found: Verification) -> None:
+def _show(verification: Verification) -> None:
     screen = console()
-    for one in found.comparisons:
-        screen.print(_headline(found, one))
+    for one in verification.comparisons:
+        screen.print(_headline(verification, one))
         if one.differences:
             screen.print()
             screen.print(_table(one))
             for difference in one.differences:
-                _show_advice(screen, one, difference, found.advice(one, difference))
+                _show_advice(screen, one, difference, verification.advice(one, difference))
         for remark in one.remarks:
             screen.print(styled(f"  {remark}", "dim"))
         screen.print()
-    screen.print(_verdict(found))
+    screen.print(_verdict(verification))
 
 
-def _headline(found: Verification, one: Comparison) -> Text:
+def _headline(verification: Verification, one: Comparison) -> Text:
     from rich.text import Text
 
     lane = f" ({one.lane})" if "@" in one.lane else ""
     sides = f"{one.ours} and {one.theirs}{lane}"
     if one.compared is None:
-        return Text.assemble((str(found.subject), "bold"), f"  {sides}: ", (one.error, "red"))
+        return Text.assemble(
+            (str(verification.subject), "bold"), f"  {sides}: ", (one.error, "red")
+        )
     share = f"{one.equal_share:.2%} equal"
-    asked = counted(one.requests, "request")
+    requests = counted(one.requests, "request")
     adjusted = f"{one.basis.adjustment} prices of {one.basis.as_of}" if one.basis.as_of else ""
-    facts = [sides, counted(one.compared.rows, "bar"), adjusted, asked]
-    line = Text.assemble((str(found.subject), "bold"), "  ", " · ".join(filter(None, facts)), " · ")
+    facts = [sides, counted(one.compared.rows, "bar"), adjusted, requests]
+    line = Text.assemble(
+        (str(verification.subject), "bold"), "  ", " · ".join(filter(None, facts)), " · "
+    )
     return line.append(share, style="green" if one.ok else "yellow")
 
 
@@ -104,14 +108,16 @@ def _table(one: Comparison) -> TextTable:
     return TextTable(columns, rows)
 
 
-def _named(one: Comparison, found: Difference) -> Text:
-    return styled(_name(one, found), "red" if found.cause in _GRAVE else "yellow")
+def _named(one: Comparison, difference: Difference) -> Text:
+    return styled(_name(one, difference), "red" if difference.cause in _GRAVE else "yellow")
 
 
-def _name(one: Comparison, found: Difference) -> str:
+def _name(one: Comparison, difference: Difference) -> str:
     """Return what a difference is called where both sides have names."""
     missing = {"missing here": one.ours, "missing there": one.theirs}
-    return f"not in {missing[found.cause]}" if found.cause in missing else found.cause
+    return (
+        f"not in {missing[difference.cause]}" if difference.cause in missing else difference.cause
+    )
 
 
 def _moment(ms: int) -> str:
@@ -120,12 +126,14 @@ def _moment(ms: int) -> str:
     return moment(iso(ms))
 
 
-def _closes(found: Difference) -> list[str]:
+def _closes(difference: Difference) -> list[str]:
     """Return what the first of the bars is on both sides: the price or else volume that differs."""
-    if found.ours is None or found.theirs is None:
-        return [_close(found.ours), _close(found.theirs)]
+    if difference.ours is None or difference.theirs is None:
+        return [_close(difference.ours), _close(difference.theirs)]
     names = ("close", "open", "high", "low", "volume")
-    pairs = {name: (getattr(found.ours, name), getattr(found.theirs, name)) for name in names}
+    pairs = {
+        name: (getattr(difference.ours, name), getattr(difference.theirs, name)) for name in names
+    }
     name = next((n for n, (ours, theirs) in pairs.items() if ours != theirs), "close")
     return [f"{name} {value}" for value in aligned(pairs[name])]
 
@@ -134,17 +142,19 @@ def _close(bar: Bar | None) -> str:
     return "-" if bar is None else f"close {aligned([bar.close])[0]}"
 
 
-def _show_advice(screen: Console, one: Comparison, found: Difference, advice: str) -> None:
-    details = f": {found.said}" if found.said else ""
-    screen.print(f"  {_name(one, found)}{details}", soft_wrap=True)
+def _show_advice(screen: Console, one: Comparison, difference: Difference, advice: str) -> None:
+    details = f": {difference.said}" if difference.said else ""
+    screen.print(f"  {_name(one, difference)}{details}", soft_wrap=True)
     screen.print(styled(f"    → {advice}", "yellow"), soft_wrap=True)
 
 
-def _verdict(found: Verification) -> Text:
-    if found.ok:
+def _verdict(verification: Verification) -> Text:
+    if verification.ok:
         return styled("both sides are the same", "bold green")
-    failed = sum(c.compared is None for c in found.comparisons)
-    rows = sum(d.rows for c in found.comparisons for d in c.differences)
+    failed = sum(c.compared is None for c in verification.comparisons)
+    rows = sum(d.rows for c in verification.comparisons for d in c.differences)
     parts = [f"{counted(rows, 'bar')} differ" if rows != 1 else "1 bar differs"] if rows else []
-    parts += [f"{failed} of {len(found.comparisons)} could not be compared"] if failed else []
+    parts += (
+        [f"{failed} of {len(verification.comparisons)} could not be compared"] if failed else []
+    )
     return styled(", ".join(parts), "bold red")

@@ -86,14 +86,14 @@ def _feed_of_market(source: str, market: str, config: Mapping[str, Any]) -> Back
     """
     from .backtrader.live import StreamedLiveDataFeed
 
-    found = placed({"provider": source, "market": market})
+    options = placed({"provider": source, "market": market})
     if config.get("testnet"):
         raise ConfigError(
             f"{source}'s {market} have no testnet here",
             hint="leave testnet out, or point base_url and ws_url elsewhere",
         )
     shared = {key: config[key] for key in _SHARED if key in config}
-    return StreamedLiveDataFeed(config["symbol"], config["interval"], **found, **shared)
+    return StreamedLiveDataFeed(config["symbol"], config["interval"], **options, **shared)
 
 
 def _file_feed(config: Mapping[str, Any]) -> BacktraderFeed:

@@ -263,12 +263,14 @@ def _renamed(raw: pd.DataFrame, columns: CsvColumns, path: str | Path) -> pd.Dat
     missing = [f"{theirs} ({ours})" for ours, theirs in columns.values() if theirs not in raw]
     if missing:
         raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it has {_names(raw)}")
-    found = {ours: pd.to_numeric(raw[theirs], errors="coerce") for ours, theirs in columns.values()}
+    values = {
+        ours: pd.to_numeric(raw[theirs], errors="coerce") for ours, theirs in columns.values()
+    }
     interest = columns.openinterest_col
     if interest is not None and interest not in raw:
         raise ValueError(f"{path} lacks the column {interest}; it has {_names(raw)}")
     there = 0.0 if interest is None else pd.to_numeric(raw[interest], errors="coerce").fillna(0.0)
-    return pd.DataFrame(found, dtype="float64").assign(openinterest=there)
+    return pd.DataFrame(values, dtype="float64").assign(openinterest=there)
 
 
 def _time_column(raw: pd.DataFrame, columns: CsvColumns, path: str | Path) -> str:
@@ -281,21 +283,21 @@ def _time_column(raw: pd.DataFrame, columns: CsvColumns, path: str | Path) -> st
     )
 
 
-def _stamps(said: Any, columns: CsvColumns, path: str | Path) -> pd.DatetimeIndex:
+def _stamps(column: Any, columns: CsvColumns, path: str | Path) -> pd.DatetimeIndex:
     """Return the stamps as naive UTC."""
     import pandas as pd
 
     try:
-        if pd.api.types.is_numeric_dtype(said) and columns.datetime_format is None:
-            factor = 1 if (said >= _MS_FROM).all() else 1000
-            return _index(pd.to_datetime((said * factor).round().astype("int64"), unit="ms"))
-        text = said.astype(str) if columns.datetime_format else said
+        if pd.api.types.is_numeric_dtype(column) and columns.datetime_format is None:
+            factor = 1 if (column >= _MS_FROM).all() else 1000
+            return _index(pd.to_datetime((column * factor).round().astype("int64"), unit="ms"))
+        text = column.astype(str) if columns.datetime_format else column
         if columns.timezone is None:
             return _index(pd.to_datetime(text, format=columns.datetime_format, utc=True))
         times = pd.DatetimeIndex(pd.to_datetime(text, format=columns.datetime_format))
         return _index(times.tz_localize(columns.timezone) if times.tz is None else times)
     except (ValueError, TypeError, OverflowError, KeyError) as exc:
-        raise ValueError(f"{path}: {said.name} does not hold times: {str(exc)[:200]}") from exc
+        raise ValueError(f"{path}: {column.name} does not hold times: {str(exc)[:200]}") from exc
 
 
 def _index(times: Any) -> pd.DatetimeIndex:

@@ -211,8 +211,8 @@ class LiveFeeds:
         )
 
     def _settle_ms(self, name: str) -> int:
-        found = self._services.selector.downloaders.get(name)
-        return int(found.capabilities.settle_ms) if found is not None else 120_000
+        downloader = self._services.selector.downloaders.get(name)
+        return int(downloader.capabilities.settle_ms) if downloader is not None else 120_000
 
     def _way(self, instrument: Instrument, step: Timeframe, provider: str | None) -> _Way:
         """Return the first stream, in the order of the rules, that has such bars.
@@ -234,13 +234,13 @@ class LiveFeeds:
                 reasons.append(f"{name} is not listened to: {namesakes[name]}")
                 continue
             try:
-                found = self._stream(str(selector.canonical(name)), (instrument, step, provider))
+                stream = self._stream(str(selector.canonical(name)), (instrument, step, provider))
             except MissingCredentialsError as error:
                 reasons.append(str(error))
                 continue
-            if isinstance(found, _Way):
-                return found
-            reasons.append(f"{name} streams no such bars{found}")
+            if isinstance(stream, _Way):
+                return stream
+            reasons.append(f"{name} streams no such bars{stream}")
         raise NoProviderError(
             "; ".join(reasons) or "no vendor that can be asked is routed to",
             symbol=instrument.symbol,

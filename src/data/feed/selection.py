@@ -123,8 +123,8 @@ def _for_backtrader(
     if streamer is not None:
         name, usual = streamer, "backtrader.live:StreamedLiveDataFeed"
     else:
-        asked = options.get("provider") or selector.get_best_provider(symbol, timeframe)
-        name, usual = selector.canonical(asked) or "", "backtrader.live:PolledLiveDataFeed"
+        vendor = options.get("provider") or selector.get_best_provider(symbol, timeframe)
+        name, usual = selector.canonical(vendor) or "", "backtrader.live:PolledLiveDataFeed"
     source = VENDOR_FEEDS.get(name)
     path = usual
     if source is not None and source.is_stream == (streamer is not None):
@@ -208,7 +208,7 @@ def plain_feed(
     symbol, timeframe, lookback = wanted
     feeds = feeds_of(manager)
     if feeds.streamer(symbol, timeframe, provider) is not None:
-        found = feeds.find(
+        streamed = feeds.find(
             symbol,
             timeframe,
             lookback,
@@ -216,8 +216,8 @@ def plain_feed(
             adjustment=adjustment,
             timeout=timeout,
         )
-        if found is not None:
-            return found
+        if streamed is not None:
+            return streamed
     source = polled(
         manager,
         symbol,

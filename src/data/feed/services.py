@@ -65,19 +65,19 @@ class FeedBars:
         return client.get(client.query(symbol, timeframe, start_date, end_date, bars, how))
 
 
-def get_door() -> Any:
+def default_manager() -> Any:
     """Return the data manager of this process; where none was made, bars as files configure them."""
-    return MANAGER.look() or _own_door()
+    return MANAGER.look() or _default_bars()
 
 
 @lru_cache(1)
-def _own_door() -> FeedBars:
+def _default_bars() -> FeedBars:
     return FeedBars()
 
 
 @lru_cache(1)
-def get_testnet_door() -> FeedBars:
-    """Return the one door to test networks, with a cache of its own: their prices are not real."""
+def bars_of_testnets() -> FeedBars:
+    """Return bars of test networks, with a cache of its own: their prices are not real."""
     usual = load_settings().cache_dir
     return FeedBars(usual.with_name(f"{usual.name}-testnet"), rules_of_testnets())
 
@@ -87,7 +87,7 @@ _gateways: WeakKeyDictionary[Any, dict[Gateway, Any]] = WeakKeyDictionary()
 _gateways_lock = threading.Lock()
 
 
-def get_gateway_door(manager: Any, wanted: Gateway) -> Any:
+def manager_for_gateway(manager: Any, wanted: Gateway) -> Any:
     """Return what asks a gateway of Interactive Brokers: ``manager`` where that is its own gateway.
 
     Another gateway shares cache, rules and clock with the manager; always the same for one gateway.
@@ -100,57 +100,57 @@ def get_gateway_door(manager: Any, wanted: Gateway) -> Any:
     if wanted == configured:
         return manager
     with _gateways_lock:
-        doors = _gateways.setdefault(manager, {})
-        if wanted not in doors:
-            doors[wanted] = _gateway_door(services, wanted)
-        return doors[wanted]
+        managers = _gateways.setdefault(manager, {})
+        if wanted not in managers:
+            managers[wanted] = _gateway_bars(services, wanted)
+        return managers[wanted]
 
 
-def _gateway_door(services: Services, wanted: Gateway) -> FeedBars:
+def _gateway_bars(services: Services, wanted: Gateway) -> FeedBars:
     from ..vendors.factory import apply_settling
     from ..vendors.ibkr.bars import IBKRDataDownloader
 
     settings = services.settings
     # Events at the gateway go to the listeners of the manager.
-    door = FeedBars(settings.cache_dir, settings.rules_path, services.clock, services.observer)
-    sender = door._services.networks.sender("ibkr")
+    manager = FeedBars(settings.cache_dir, settings.rules_path, services.clock, services.observer)
+    sender = manager._services.networks.sender("ibkr")
     downloader = IBKRDataDownloader(**wanted._asdict(), sender=sender)
     apply_settling(downloader, services.selector.parsed_rules.provider("ibkr"))
-    door.provider_selector.downloaders["ibkr"] = downloader
-    return door
+    manager.provider_selector.downloaders["ibkr"] = downloader
+    return manager
 
 
-def services_of(door: Any) -> Services | None:
+def services_of(manager: Any) -> Services | None:
     """Return the services of a data manager of the library's; None of a stand-in."""
-    found = getattr(door, "_services", None)
-    return found if isinstance(found, Services) else None
+    services = getattr(manager, "_services", None)
+    return services if isinstance(services, Services) else None
 
 
-def feeds_of(door: Any) -> LiveFeeds:
+def feeds_of(manager: Any) -> LiveFeeds:
     """Return what makes the streams of a data manager; of a stand-in, the process' own."""
-    found = getattr(door, "_feeds", None)
-    if not isinstance(found, LiveFeeds):
-        found = get_door()._feeds
-        assert isinstance(found, LiveFeeds)
-    return found
+    feeds = getattr(manager, "_feeds", None)
+    if not isinstance(feeds, LiveFeeds):
+        feeds = default_manager()._feeds
+        assert isinstance(feeds, LiveFeeds)
+    return feeds
 
 
-def clock_of(door: Any) -> Clock:
+def clock_of(manager: Any) -> Clock:
     """Return the clock that a data manager goes by."""
-    found = services_of(door)
-    return SystemClock() if found is None else found.clock
+    services = services_of(manager)
+    return SystemClock() if services is None else services.clock
 
 
-def is_manager(door: Any) -> bool:
+def is_manager(manager: Any) -> bool:
     """Tell whether this is a data manager of ours, and no stand-in with its method."""
-    return isinstance(getattr(door, "provider_selector", None), ProviderSelector)
+    return isinstance(getattr(manager, "provider_selector", None), ProviderSelector)
 
 
-def market_of(door: Any, symbol: str) -> MarketCalendar | None:
+def market_of(manager: Any, symbol: str) -> MarketCalendar | None:
     """Return the calendar of ``symbol`` as a data manager understands it; None where it does not."""
-    if not is_manager(door):
+    if not is_manager(manager):
         return None
     try:
-        return calendar_for(door.provider_selector.instrument(symbol))
+        return calendar_for(manager.provider_selector.instrument(symbol))
     except QueryError:
         return None

@@ -134,16 +134,16 @@ def _installation() -> Iterator[Check]:
     yield Check("installation", "version", None, python)
     for extra, (module, purpose) in EXTRAS.items():
         there = importlib.util.find_spec(module) is not None
-        said = purpose if there else f"not installed: {purpose}"
+        text = purpose if there else f"not installed: {purpose}"
         advice = "" if there else f'pip install "onetape[{extra}]"'
-        yield Check("installation", f"extra {extra}", True if there else None, said, advice)
+        yield Check("installation", f"extra {extra}", True if there else None, text, advice)
 
 
 # --- places ----------------------------------------------------------------------------------
 
 
-def _places(found: Survey, selector: ProviderSelector, size: int) -> Iterator[Check]:
-    settings = found.settings
+def _places(survey: Survey, selector: ProviderSelector, size: int) -> Iterator[Check]:
+    settings = survey.settings
     source = settings.cache_dir_from
     yield _folder("cache", settings.cache_dir, f"from {_SOURCES.get(source, source)}")
     yield from _odd_name(settings.cache_dir)
@@ -154,55 +154,55 @@ def _places(found: Survey, selector: ProviderSelector, size: int) -> Iterator[Ch
 
 
 def _folder(topic: str, folder: Path, source: str) -> Check:
-    said = f"{folder} ({source})"
+    text = f"{folder} ({source})"
     if refusal := refusal_to_write(folder):
         advice = f"choose another folder, or make {folder} writable for this user"
-        return Check("places", topic, False, f"{said} cannot be written: {refusal}", advice)
+        return Check("places", topic, False, f"{text} cannot be written: {refusal}", advice)
     free = free_bytes(folder)
     room = "" if free is None else f", {free / 1e9:,.0f} GB free"
     if free is not None and free < LITTLE_SPACE:
-        said, advice = f"{said}, only {free / 1e6:,.0f} MB free", "make room on that disk"
-        return Check("places", topic, False, said, advice)
+        text, advice = f"{text}, only {free / 1e6:,.0f} MB free", "make room on that disk"
+        return Check("places", topic, False, text, advice)
     later = "" if folder.exists() else ", made when it is first needed"
-    return Check("places", topic, True, said + room + later)
+    return Check("places", topic, True, text + room + later)
 
 
 def _odd_name(folder: Path) -> Iterator[Check]:
     if os.name != "nt" and any(":" in part for part in folder.parts):
-        said = f"{folder} has a colon in it, like a drive of Windows"
+        text = f"{folder} has a colon in it, like a drive of Windows"
         advice = "on this system that is an ordinary folder name; DATA_CACHE_DIR sets another"
-        yield Check("places", "cache name", None, said, advice)
+        yield Check("places", "cache name", None, text, advice)
 
 
 def _privacy(settings: Settings, *, is_wanted: bool) -> Iterator[Check]:
     """Report what other users of this machine can read; a fault where ``cache.private`` is set."""
     folders = (settings.cache_dir, settings.state_dir)
     files = (path for folder in folders for path in readable_by_others(folder))
-    found = list(islice(files, _FILES_NAMED + 1 if is_wanted else 1))
-    if not found:
+    readable = list(islice(files, _FILES_NAMED + 1 if is_wanted else 1))
+    if not readable:
         if is_wanted:
             yield Check("places", "privacy", True, "no other user of this machine can read a file")
         return
     if not is_wanted:
-        said = f"other users of this machine can read the cache's files, such as {found[0]}"
+        text = f"other users of this machine can read the cache's files, such as {readable[0]}"
         advice = "cache.private: true in the rules makes new files their owner's alone"
-        yield Check("places", "privacy", None, said, advice)
+        yield Check("places", "privacy", None, text, advice)
         return
-    count = f"more than {_FILES_NAMED:,}" if len(found) > _FILES_NAMED else f"{len(found):,}"
-    what = "file" if len(found) == 1 else "files"
-    said = f"other users of this machine can read {count} {what}, such as {found[0]}"
+    count = f"more than {_FILES_NAMED:,}" if len(readable) > _FILES_NAMED else f"{len(readable):,}"
+    what = "file" if len(readable) == 1 else "files"
+    text = f"other users of this machine can read {count} {what}, such as {readable[0]}"
     places = shlex.join(str(folder) for folder in folders if folder.exists())
     advice = f"they were made before cache.private was set: chmod -R go= {places}"
-    yield Check("places", "privacy", False, said, advice)
+    yield Check("places", "privacy", False, text, advice)
 
 
 def _far_away(folder: Path) -> Iterator[Check]:
     if kind := network_file_system(folder):
-        said = f"a network file system ({kind}): columns are read and not mapped into memory"
+        text = f"a network file system ({kind}): columns are read and not mapped into memory"
         advice = (
             "DATA_CACHE_DIR names a folder on a disk of this machine; cache.columnar: read is quiet"
         )
-        yield Check("places", "cache disk", None, said, advice)
+        yield Check("places", "cache disk", None, text, advice)
 
 
 def _size(settings: Settings, selector: ProviderSelector, size_gb: float) -> Iterator[Check]:
@@ -221,17 +221,17 @@ def _size(settings: Settings, selector: ProviderSelector, size_gb: float) -> Ite
 
 def _freshness(series: SeriesHealth) -> Check:
     """Report how many series are behind. That is no fault: they may not be wanted any more."""
-    said = f"{series.total:,} series: {series.fresh:,} fresh, {series.stale:,} behind"
-    said += f", {series.at_rest:,} at rest" if series.at_rest else ""
-    said += f", {series.unread:,} not looked at" if series.unread else ""
+    text = f"{series.total:,} series: {series.fresh:,} fresh, {series.stale:,} behind"
+    text += f", {series.at_rest:,} at rest" if series.at_rest else ""
+    text += f", {series.unread:,} not looked at" if series.unread else ""
     if not series.total:
         return Check("health", "freshness", None, "no series yet")
     if not series.stalest:
-        return Check("health", "freshness", True, said)
+        return Check("health", "freshness", True, text)
     worst = series.stalest[0]
     bars = f"{worst.freshness.behind:,} bar{'' if worst.freshness.behind == 1 else 's'}"
     advice = "`onetape populate` brings them up to date, `onetape doctor --watch` names them"
-    return Check("health", "freshness", None, f"{said}; {worst.key} lacks {bars}", advice)
+    return Check("health", "freshness", None, f"{text}; {worst.key} lacks {bars}", advice)
 
 
 def _files(
@@ -244,68 +244,68 @@ def _files(
     yield from _commits(waiting(parts, catalogue.listing(holdings)))
 
 
-def _integrity(size: Size, found: Inspection) -> Check:
+def _integrity(size: Size, inspection: Inspection) -> Check:
     """Report what reading the files found; without damage it is good only if all were read."""
-    bars = found.total - found.others
-    said = f"{bars:,} file{'' if bars == 1 else 's'} of bars"
-    said += f" and {found.others:,} of tables and fundamentals" if found.others else ""
-    if found.is_whole:
-        said += ", all read" if found.total else ""
+    bars = inspection.total - inspection.others
+    text = f"{bars:,} file{'' if bars == 1 else 's'} of bars"
+    text += f" and {inspection.others:,} of tables and fundamentals" if inspection.others else ""
+    if inspection.is_whole:
+        text += ", all read" if inspection.total else ""
     else:
-        said += f", {found.files:,} of them read in {GLANCE_S:g} s"
-    said += f"; {size.without_metadata:,} without metadata" if size.without_metadata else ""
+        text += f", {inspection.files:,} of them read in {GLANCE_S:g} s"
+    text += f"; {size.without_metadata:,} without metadata" if size.without_metadata else ""
     aside = f"{size.quarantined:,} file{'' if size.quarantined == 1 else 's'} in quarantine"
-    said += f", {aside if size.quarantined else 'nothing in quarantine'}"
-    if damage := found.damage:
+    text += f", {aside if size.quarantined else 'nothing in quarantine'}"
+    if damage := inspection.damage:
         more = f" and {len(damage) - 1:,} more" if len(damage) > 1 else ""
         advice = "`onetape cache verify` lists it, `onetape cache repair` mends what can be mended"
-        return Check("health", "integrity", False, f"{said}; damaged: {damage[0]}{more}", advice)
+        return Check("health", "integrity", False, f"{text}; damaged: {damage[0]}{more}", advice)
     if size.quarantined:
         advice = "they lie in the folders `_quarantine`, each with its reason beside it"
-        return Check("health", "integrity", None, said, advice)
-    advice = "" if found.is_whole else "`onetape doctor --full` reads all of them"
-    return Check("health", "integrity", found.ok, said, advice)
+        return Check("health", "integrity", None, text, advice)
+    advice = "" if inspection.is_whole else "`onetape doctor --full` reads all of them"
+    return Check("health", "integrity", inspection.ok, text, advice)
 
 
 def _commits(years: list[tuple[SeriesKey, int]]) -> Iterator[Check]:
     """Report years whose bars a power loss parted from their metadata; a repair takes them in."""
     if years:
         (key, year), more = years[0], f" and {len(years) - 1:,} more" if len(years) > 1 else ""
-        said = f"{key} {year}{more}: bars that were committed are not in the metadata"
-        yield Check("health", "commits", False, said, "`onetape cache repair` takes them in")
+        text = f"{key} {year}{more}: bars that were committed are not in the metadata"
+        yield Check("health", "commits", False, text, "`onetape cache repair` takes them in")
 
 
-def _memory(found: Memory) -> Check:
-    used = "" if found.used is None else f"{found.used / 1e6:,.0f} MB used by this process"
-    left = "" if found.free is None else f"{found.free / 1e9:,.1f} GB left on this machine"
-    is_little = found.free is not None and found.free < LITTLE_MEMORY
-    said = ", ".join(filter(None, (used, left))) or "this system does not tell"
-    return Check("health", "memory", not is_little, said, "end something" if is_little else "")
+def _memory(state: Memory) -> Check:
+    used = "" if state.used is None else f"{state.used / 1e6:,.0f} MB used by this process"
+    left = "" if state.free is None else f"{state.free / 1e9:,.1f} GB left on this machine"
+    is_little = state.free is not None and state.free < LITTLE_MEMORY
+    text = ", ".join(filter(None, (used, left))) or "this system does not tell"
+    return Check("health", "memory", not is_little, text, "end something" if is_little else "")
 
 
 # --- configuration and keys ------------------------------------------------------------------
 
 
-def _configuration(found: Survey, selector: ProviderSelector) -> Iterator[Check]:
-    for error in found.errors:
+def _configuration(survey: Survey, selector: ProviderSelector) -> Iterator[Check]:
+    for error in survey.errors:
         yield from _mistakes(error)
-    if not found.errors:
-        own = found.rules_path
-        said = f"{own} over the packaged ones" if own else "the packaged ones"
-        yield Check("configuration", "rules", True, said)
-    for remark in found.remarks:
+    if not survey.errors:
+        own = survey.rules_path
+        text = f"{own} over the packaged ones" if own else "the packaged ones"
+        yield Check("configuration", "rules", True, text)
+    for remark in survey.remarks:
         yield Check("configuration", "environment", False, remark, "correct the variable")
     for name in sorted({v for r in selector.parsed_rules.rules.values() for v in r.vendors}):
         lacking = lack(selector, name)
         if lacking.reason:
-            said = f"the rules name {name}: {lacking.reason}"
-            yield Check("configuration", "rules", None, said, lacking.advice)
+            text = f"the rules name {name}: {lacking.reason}"
+            yield Check("configuration", "rules", None, text, lacking.advice)
     if Path(".env").is_file():
-        said, advice = (
+        text, advice = (
             "there is a file .env here, and no program loads it",
             "set -a; . ./.env; set +a",
         )
-        yield Check("configuration", ".env", None, said, f"export it first: {advice}")
+        yield Check("configuration", ".env", None, text, f"export it first: {advice}")
 
 
 def _mistakes(error: ConfigError) -> Iterator[Check]:
@@ -330,8 +330,8 @@ def _keys(vendors: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
 
 def _key(vendor: Mapping[str, Any], state: str, variables: str) -> Check:
     if state == "placeholder":
-        said = f"{variables}: a placeholder out of a document, not a key"
-        return Check("keys", vendor["name"], False, said, "put the real key there, or unset it")
+        text = f"{variables}: a placeholder out of a document, not a key"
+        return Check("keys", vendor["name"], False, text, "put the real key there, or unset it")
     if state == "set":
         return Check("keys", vendor["name"], True, f"{variables} set")
     if vendor["requires_api_key"]:
@@ -358,15 +358,15 @@ def _clock(reached: Mapping[str, Reached]) -> Check:
     """Compare our clock with the vendors' dates; the one that it is nearest to counts."""
     offsets = [one.ahead_ms for one in reached.values() if one.ahead_ms is not None]
     if not offsets:
-        said = "no vendor was asked what time it is: nothing vouches for this machine's clock"
+        text = "no vendor was asked what time it is: nothing vouches for this machine's clock"
         advice = "bars of the last day stay provisional until a vendor that sends a date is asked"
-        return Check("vendors", "clock", None, said, advice)
+        return Check("vendors", "clock", None, text, advice)
     ahead = min(offsets, key=abs)
     if abs(ahead) <= _CLOCK_OFF_MS:
         return Check("vendors", "clock", True, "as the vendors' clocks")
     side = "ahead of" if ahead > 0 else "behind"
-    said = f"this machine's clock is {duration(abs(ahead) / 1000)} {side} the vendors' clocks"
-    return Check("vendors", "clock", False, said, "set it, by NTP for instance")
+    text = f"this machine's clock is {duration(abs(ahead) / 1000)} {side} the vendors' clocks"
+    return Check("vendors", "clock", False, text, "set it, by NTP for instance")
 
 
 def _vendor(vendor: Mapping[str, Any], reached: Reached | None, *, is_routed: bool) -> Check:
@@ -374,8 +374,8 @@ def _vendor(vendor: Mapping[str, Any], reached: Reached | None, *, is_routed: bo
     if not vendor["ready"]:
         return Check("vendors", name, None, f"not usable: {vendor['why_not']}", vendor["advice"])
     if reached is None:
-        said = "usable, the network was not tried" if _is_remote(vendor) else "usable"
-        return Check("vendors", name, True, said)
+        text = "usable, the network was not tried" if _is_remote(vendor) else "usable"
+        return Check("vendors", name, True, text)
     if not reached.ok and vendor["gateway"]:
         # Its package comes with others: without a rule that names it, no gateway need run.
         return Check(
@@ -438,11 +438,11 @@ def freeable_of(folder: Path, selector: ProviderSelector, clock: Clock) -> Freea
     return RetentionManager(store, clock, house, keeps=False).freeable()
 
 
-def in_words(found: Freeable) -> str:
+def in_words(freeable: Freeable) -> str:
     """Return the same in one sentence."""
-    again = found.derived + found.bars
-    said = f"{again / BYTES_IN_GB:,.3f} GB could be had again"
-    kept = [f"{why} ({size / BYTES_IN_GB:,.3f} GB)" for why, size in found.kept.items()]
+    again = freeable.derived + freeable.bars
+    text = f"{again / BYTES_IN_GB:,.3f} GB could be had again"
+    kept = [f"{why} ({size / BYTES_IN_GB:,.3f} GB)" for why, size in freeable.kept.items()]
     if kept:
-        said += "; what must stay: " + "; ".join(kept[:_REASONS_TOLD])
-    return said
+        text += "; what must stay: " + "; ".join(kept[:_REASONS_TOLD])
+    return text

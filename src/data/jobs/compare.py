@@ -126,17 +126,17 @@ class Verification:
         """Whether everything could be compared and nothing differs."""
         return all(c.ok for c in self.comparisons)
 
-    def advice(self, comparison: Comparison, found: Difference) -> str:
+    def advice(self, comparison: Comparison, difference: Difference) -> str:
         """Return what to do about a difference: a command, or a sentence."""
         if comparison.ours != CACHE:
-            return _BETWEEN_VENDORS.get(found.cause, _A_THIRD)
-        if found.cause == "missing there":
+            return _BETWEEN_VENDORS.get(difference.cause, _A_THIRD)
+        if difference.cause == "missing there":
             return _KEPT
-        series, last = f"onetape fetch {self.subject}", found.last_ms
+        series, last = f"onetape fetch {self.subject}", difference.last_ms
         if f"@{comparison.theirs}" in comparison.lane:
             series += f" --provider {comparison.theirs}"
-        start = f"--start {self.subject.moment(found.first_ms)}"
-        if found.cause == "stale":
+        start = f"--start {self.subject.moment(difference.first_ms)}"
+        if difference.cause == "stale":
             return f"{series} {start}"
         if self.subject.timeframe.is_intraday:  # equal instants are no range
             last += self.subject.timeframe.step_ms or 0

@@ -66,15 +66,15 @@ def matrix(selector: ProviderSelector) -> list[ServedRow]:
 
     A vendor that cannot be asked here stands with what it declares.
     """
-    found: list[ServedRow] = []
+    rows: list[ServedRow] = []
     for name in names():
         made = selector._initialize_downloader(name)
         cls = usable_class(name)
         if made is not None and is_ours(made):
-            found += served(name, made.capabilities)
+            rows += served(name, made.capabilities)
         elif cls is not None:
-            found += served(name, cls.capabilities)
-    return found
+            rows += served(name, cls.capabilities)
+    return rows
 
 
 def served(vendor: str, caps: Capabilities) -> list[ServedRow]:

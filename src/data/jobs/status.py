@@ -232,10 +232,10 @@ class Watch:
         if made is None or not is_ours(made):
             return ()
         try:
-            found = status_for(made, min(made.capabilities.asset_classes), _ANY_DAYS)
+            standing = status_for(made, min(made.capabilities.asset_classes), _ANY_DAYS)
         except DataError:
             return ()  # its key was taken away meanwhile: the next look reports that as a lack
-        return found.health(self.clock.now_ms()).quotas if found else ()
+        return standing.health(self.clock.now_ms()).quotas if standing else ()
 
     def _places(self) -> Places:
         settings = self.survey.settings
@@ -274,14 +274,14 @@ class StaleSeries:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping; ``age_s`` is time during which the market was open."""
-        found = self.freshness
+        freshness = self.freshness
         return {
             "symbol": self.key.symbol,
             "timeframe": "@".join((self.key.timeframe.label, *self.key.lane)),
-            "newest": iso(found.newest) if found.newest is not None else None,
-            "due": iso(found.due) if found.due is not None else None,
-            "behind": found.behind,
-            "age_s": found.age_ms // SECOND_MS if found.age_ms is not None else None,
+            "newest": iso(freshness.newest) if freshness.newest is not None else None,
+            "due": iso(freshness.due) if freshness.due is not None else None,
+            "behind": freshness.behind,
+            "age_s": freshness.age_ms // SECOND_MS if freshness.age_ms is not None else None,
         }
 
 
@@ -350,8 +350,8 @@ class SeriesWatch:
         )
         followed = [key for at, _, key in changed if at >= now - REST_DAYS * DAY_MS]
         paces: dict[tuple[str, ...], Pace] = {}
-        found = [(key, self._freshness(key, now, paces)) for key in followed[: self._most]]
-        return _summed(found, now, len(changed) - len(followed), len(followed) - len(found))
+        looked_at = [(key, self._freshness(key, now, paces)) for key in followed[: self._most]]
+        return _summed(looked_at, now, len(changed) - len(followed), len(followed) - len(looked_at))
 
     def _changed_ms(self, key: SeriesKey) -> int:
         """Return when anything of the series was last written: no bar of it is newer."""
@@ -385,10 +385,10 @@ def _settle_ms(coverage: Coverage) -> int:
 
 
 def _summed(
-    found: Iterable[tuple[SeriesKey, Freshness | None]], now_ms: int, at_rest: int, unread: int
+    series: Iterable[tuple[SeriesKey, Freshness | None]], now_ms: int, at_rest: int, unread: int
 ) -> SeriesHealth:
     fresh, stale = 0, []
-    for key, freshness in found:
+    for key, freshness in series:
         if freshness is None:
             unread += 1
         elif is_at_rest(freshness.newest, now_ms, REST_DAYS):

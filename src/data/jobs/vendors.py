@@ -186,12 +186,12 @@ def way_to(selector: ProviderSelector, query: BarsQuery) -> list[Stop]:
 
 
 def _candidates(selector: ProviderSelector, query: BarsQuery) -> tuple[list[Stop], dict[str, str]]:
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     try:
-        found = candidates_of(selector, query)
-        way = route(query, found, None)
+        candidates = candidates_of(selector, query)
+        way = route(query, candidates, None)
     except DataError:
-        refused = {c.name: c.refusal(query.instrument, query.timeframe) for c in found}
+        refused = {c.name: c.refusal(query.instrument, query.timeframe) for c in candidates}
         return [], {name: why for name, why in refused.items() if why}
     stops = [Stop(c.name, "asked") for c in way.lanes[0].candidates]
     for lane in way.lanes[1:]:

@@ -81,50 +81,53 @@ def verify(
         ConfigError: the configuration is wrong, or there is no such vendor.
     """
     seconds = seconds_of(timeout, symbol)
-    asked = VerifyQuestion(symbol, timeframe, start, end, provider, against, whole)
+    question = VerifyQuestion(symbol, timeframe, start, end, provider, against, whole)
     services = build(cache_dir, config_path)
     if seconds is None:
-        return verify_with(services, asked)
-    return run_call(services.clock, seconds, verify_with, services, asked)
+        return verify_with(services, question)
+    return run_call(services.clock, seconds, verify_with, services, question)
 
 
-def verify_with(services: Services, asked: VerifyQuestion) -> Verification:
+def verify_with(services: Services, question: VerifyQuestion) -> Verification:
     """Compare as :func:`verify` does, with services that are there already; raises the same."""
-    if asked.against is not None:
-        return _two_vendors(services, asked)
-    start = asked.start if asked.start is not None else _EVER
-    query = _query(services, asked, (start, asked.end, None), asked.provider)
-    most = USUAL_BARS if asked.start is None and not asked.whole else None
-    found = tuple(StoredBars(services, query, most).comparisons())
-    if not found:
+    if question.against is not None:
+        return _two_vendors(services, question)
+    start = question.start if question.start is not None else _EVER
+    query = _query(services, question, (start, question.end, None), question.provider)
+    most = USUAL_BARS if question.start is None and not question.whole else None
+    comparisons = tuple(StoredBars(services, query, most).comparisons())
+    if not comparisons:
         whose = f" from {query.provider}" if query.provider else ""
         raise QueryError(
             f"nothing of {query}{whose} is cached in that range",
             symbol=query.instrument.symbol,
             hint="fetch it first, or name two vendors: provider and against",
         )
-    return Verification(VerifiedSeries(query.instrument, query.timeframe), found)
+    return Verification(VerifiedSeries(query.instrument, query.timeframe), comparisons)
 
 
 def _query(
-    services: Services, asked: VerifyQuestion, bounds: tuple[Any, Any, Any], provider: str | None
+    services: Services, question: VerifyQuestion, bounds: tuple[Any, Any, Any], provider: str | None
 ) -> BarsQuery:
-    return services.client.query(asked.symbol, asked.timeframe, *bounds, Wishes(provider))
+    return services.client.query(question.symbol, question.timeframe, *bounds, Wishes(provider))
 
 
-def _two_vendors(services: Services, asked: VerifyQuestion) -> Verification:
+def _two_vendors(services: Services, question: VerifyQuestion) -> Verification:
     """Compare what two vendors send now; the cache is neither read nor written."""
-    if asked.provider is None:
+    if question.provider is None:
         raise QueryError(
-            f"against {asked.against!r} needs a vendor to be compared with it", hint="name provider"
+            f"against {question.against!r} needs a vendor to be compared with it",
+            hint="name provider",
         )
-    if asked.whole:
-        raise QueryError("two vendors have no end: give a start", symbol=asked.symbol)
-    bounds = (asked.start, asked.end, None)
-    first, second = (_query(services, asked, bounds, v) for v in (asked.provider, asked.against))
+    if question.whole:
+        raise QueryError("two vendors have no end: give a start", symbol=question.symbol)
+    bounds = (question.start, question.end, None)
+    first, second = (
+        _query(services, question, bounds, v) for v in (question.provider, question.against)
+    )
     one, other = first.provider or "", second.provider or ""
     if one == other:
-        raise QueryError(f"{one} cannot be compared with itself", symbol=asked.symbol)
+        raise QueryError(f"{one} cannot be compared with itself", symbol=question.symbol)
     grid = BarGrid(calendar_for(first.instrument), first.timeframe)
     refetcher = Refetcher(services.selector, services.clock, first, grid)
     subject = VerifiedSeries(first.instrument, first.timeframe)
@@ -152,13 +155,13 @@ def _between(
         adj_close=goal.as_of is not None,
         agreement=AGGREGATES if "aggregate" in [k.venue for k in kinds] else ONE_MARKET,
     )
-    found = compare(ours.table.within(span), theirs.table.within(span), terms)
+    compared = compare(ours.table.within(span), theirs.table.within(span), terms)
     if ours.tells_actions and theirs.tells_actions:
         differing = differing_actions(ours.actions, theirs.actions, (name, rival), span)
-        found = found.with_actions(differing)
+        compared = compared.with_actions(differing)
     remarks = [*ours.remarks, *theirs.remarks, *kind_remarks(*kinds, name, rival)]
     if not terms.volume:
         remarks.append("volumes are not compared: they count different trades")
     return Comparison(
-        name, rival, "", span, found, goal, "", tuple(remarks), ours.requests + theirs.requests
+        name, rival, "", span, compared, goal, "", tuple(remarks), ours.requests + theirs.requests
     )

@@ -23,12 +23,12 @@ from ...vendors.factory import downloader_class
 from ..close_time import Closing
 from ..live_feed import LiveFeed
 from ..services import (
+    bars_of_testnets,
     clock_of,
+    default_manager,
     feeds_of,
-    get_door,
-    get_gateway_door,
-    get_testnet_door,
     is_manager,
+    manager_for_gateway,
     market_of,
 )
 from ..sources.base import Source, log
@@ -112,7 +112,7 @@ class BaseLiveDataFeed(BacktraderFeed):
         self.symbol, self.interval = symbol, interval
         self.lookback_bars, self.retry_interval = lookback_bars, retry_interval
         self.on_new_bar = on_new_bar
-        self.data_manager: Manager = get_door() if data_manager is None else data_manager
+        self.data_manager: Manager = default_manager() if data_manager is None else data_manager
         self.live_clock = clock_of(self.data_manager)
         self.live_overrides: dict[str, Any] = {}
         self.live_timeframe = Timeframe.parse(interval)
@@ -347,7 +347,7 @@ class StreamedLiveDataFeed(SourcedLiveDataFeed):
     def _stream(self, past: list[LiveBar]) -> tuple[LiveFeed, list[LiveBar]]:
         feeds, pinned = feeds_of(self.data_manager), self._pin()
         self.live_vendor = feeds.streamer(self.symbol, self.interval, pinned)
-        found = feeds.find(
+        feed = feeds.find(
             self.symbol,
             self.interval,
             self.lookback_bars,
@@ -355,11 +355,11 @@ class StreamedLiveDataFeed(SourcedLiveDataFeed):
             adjustment=self.adjustment,
             timeout=self.live_timeout_s,
         )
-        if found is None:
+        if feed is None:
             raise NoProviderError(
                 f"no vendor streams {self.symbol} {self.interval}; the log says why"
             )
-        return found, []
+        return feed, []
 
     def get_status(self) -> dict[str, Any]:
         """Return its state; ``data_source`` is the vendor that is listened to."""
@@ -417,8 +417,8 @@ class PolledLiveDataFeed(SourcedLiveDataFeed):
     def last_poll_time(self) -> datetime | None:
         """When it asked last (naive UTC), or None."""
         source = self.stream.source
-        asked = source.asked_ms if isinstance(source, PollSource) else None
-        return None if asked is None else from_ms(asked)
+        asked_ms = source.asked_ms if isinstance(source, PollSource) else None
+        return None if asked_ms is None else from_ms(asked_ms)
 
     def get_status(self) -> dict[str, Any]:
         """Return its state, with ``polling_interval`` and ``last_poll_time``."""
@@ -458,7 +458,7 @@ class BinanceLiveDataFeed(StreamedLiveDataFeed):
     ) -> None:
         self.testnet = testnet
         if testnet and others.get("data_manager") is None:
-            others["data_manager"] = get_testnet_door()
+            others["data_manager"] = bars_of_testnets()
         elif testnet:
             log.warning(
                 "%s: testnet has no effect beside a data_manager: its rules say which network is asked "
@@ -484,7 +484,7 @@ class BinanceLiveDataFeed(StreamedLiveDataFeed):
 
     def _ws_url(self) -> str:
         """Return where the stream is, by the rules of the data manager."""
-        manager: Any = self.data_manager if is_manager(self.data_manager) else get_door()
+        manager: Any = self.data_manager if is_manager(self.data_manager) else default_manager()
         rules: Rules = manager.provider_selector.parsed_rules
         return BinanceStream(rules.provider("binance").ws_url).address().shown
 
@@ -565,7 +565,7 @@ class IBKRLiveDataFeed(PolledLiveDataFeed):
         client_id: int | None = None,
         **others: Any,
     ) -> None:
-        manager = others.pop("data_manager", None) or get_door()
+        manager = others.pop("data_manager", None) or default_manager()
         named = {"host": host, "port": port, "client_id": client_id}
         named = {name: value for name, value in named.items() if value is not None}
         rules = (
@@ -574,7 +574,7 @@ class IBKRLiveDataFeed(PolledLiveDataFeed):
         wanted = ibkr_gateway({**(rules.options if rules else {}), **named})
         self.host, self.port, self.client_id = wanted
         if named:
-            manager = get_gateway_door(manager, wanted)
+            manager = manager_for_gateway(manager, wanted)
         super().__init__(symbol, interval, data_manager=manager, **others)
 
     def get_status(self) -> dict[str, Any]:

@@ -206,24 +206,24 @@ class _Poll:
 
     def revised(self, bars: Sequence[LiveBar]) -> list[LiveBar]:
         """Return the bars that were given before with other values."""
-        found = [
+        changed = [
             bar
             for bar in bars
             if bar.stamp_ms in self._recent and bar[:6] != self._recent[bar.stamp_ms][:6]
         ]
-        self._recent |= {bar.stamp_ms: bar for bar in found}
-        return found
+        self._recent |= {bar.stamp_ms: bar for bar in changed}
+        return changed
 
     def take(self, filled: Filled, newest_ms: int) -> list[LiveBar]:
         """Return the bars that are next in order."""
         self.line.learn(filled.bars, filled.absent)
-        given = [
+        bars_given = [
             bar._replace(origin="live" if bar.stamp_ms >= newest_ms else "backfill")
             for bar in self.line.take()
         ]
-        kept = [*self._recent.items(), *((bar.stamp_ms, bar) for bar in given)]
+        kept = [*self._recent.items(), *((bar.stamp_ms, bar) for bar in bars_given)]
         self._recent = dict(kept[-_OVERLAP:])
-        return given
+        return bars_given
 
 
 # --- for any symbol of a data manager

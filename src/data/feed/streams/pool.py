@@ -36,24 +36,24 @@ class Hub:
             make: makes another connection.
         """
         with self._lock:
-            self._open[account] = held = [
+            self._open[account] = connections = [
                 one for one in self._open.get(account, []) if not one.is_over
             ]
-            found = next((one for one in held if _has_room(one, topic)), None)
-            if found is None:
-                found = make()
-                held.append(found)
-            found.add(topic, listener)
-            return found
+            connection = next((one for one in connections if _has_room(one, topic)), None)
+            if connection is None:
+                connection = make()
+                connections.append(connection)
+            connection.add(topic, listener)
+            return connection
 
     def leave(self, connection: Connection, topic: Topic, listener: Listener) -> None:
         """Listen no more; a connection without listeners is closed within half a second."""
         with self._lock:
             is_idle = connection.remove(topic, listener)
-            for account, held in list(self._open.items()):
-                if is_idle and connection in held:
-                    held.remove(connection)
-                    if not held:
+            for account, connections in list(self._open.items()):
+                if is_idle and connection in connections:
+                    connections.remove(connection)
+                    if not connections:
                         del self._open[account]
         if is_idle:
             connection.close()
@@ -62,7 +62,7 @@ class Hub:
     def connections(self) -> int:
         """How many are open or being opened."""
         with self._lock:
-            return sum(len(held) for held in self._open.values())
+            return sum(len(connections) for connections in self._open.values())
 
     def after_fork(self) -> None:
         """Start with a lock and a table of our own."""
