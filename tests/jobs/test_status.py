@@ -38,7 +38,7 @@ def door() -> Door:
 
 @pytest.fixture
 def watch(rules: Path, tmp_path: Path, clock: ManualClock, door: Door) -> Watch:
-    return Watch(tmp_path / "cache", rules, clock=clock, knock=door)
+    return Watch(tmp_path / "cache", rules, clock=clock, reach=door)
 
 
 def vendor(snapshot: StatusSnapshot, name: str) -> VendorState:
@@ -114,7 +114,7 @@ def test_doors_are_knocked_at_every_five_minutes(
 def test_without_a_network_nobody_is_knocked_at(
     rules: Path, tmp_path: Path, clock: ManualClock
 ) -> None:
-    found = Watch(tmp_path / "cache", rules, clock=clock, knock=None).look()
+    found = Watch(tmp_path / "cache", rules, clock=clock, reach=None).look()
     assert vendor(found, "binance").reached is None
     assert vendor(found, "binance").to_json()["reached_s"] is None
     assert vendor(found, "binance").is_well
@@ -137,6 +137,6 @@ def test_little_space_little_memory_and_a_full_cache_are_worries(watch: Watch) -
 def test_mistakes_in_the_rules_do_not_blind_it(tmp_path: Path, clock: ManualClock) -> None:
     rules = tmp_path / "odd.yaml"
     rules.write_text("crypto: {primry: binance}\n")
-    found = Watch(tmp_path / "cache", rules, clock=clock, knock=None).look()
+    found = Watch(tmp_path / "cache", rules, clock=clock, reach=None).look()
     assert vendor(found, "binance").is_well
     assert found.at_ms == parse_iso("2024-06-12T15:00:30")

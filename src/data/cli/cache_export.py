@@ -58,15 +58,17 @@ def _export(args: argparse.Namespace) -> int:
             hint="`onetape fetch SYMBOL TIMEFRAME --offline --csv -` is",
         )
     check_folder(args)
-    house = build(args.cache_dir, args.config)
-    exporter = Exporter.of(house)
+    services = build(args.cache_dir, args.config)
+    exporter = Exporter.of(services)
     if args.all:
-        done = exporter.write_all(house.cache.maintenance.series(), Path(args.all), _wanted(args))
+        done = exporter.write_all(
+            services.cache.maintenance.series(), Path(args.all), _wanted(args)
+        )
     else:
-        key = _meant(house, args)
+        key = _meant(services, args)
         done = [exporter.write(key, Path(args.out), _wanted(args))]
     if not done and not args.json:
-        console().print(f"no bars in {house.cache.cache_dir}", soft_wrap=True)
+        console().print(f"no bars in {services.cache.cache_dir}", soft_wrap=True)
     elif args.json:
         print_json([file.to_json() for file in done])
     else:
@@ -86,11 +88,11 @@ def _wanted(args: argparse.Namespace) -> Wanted:
     )
 
 
-def _meant(house: Any, args: argparse.Namespace) -> SeriesKey:
+def _meant(services: Any, args: argparse.Namespace) -> SeriesKey:
     """Return the series in the lane that was named."""
     from ..errors import CacheError
 
-    keys = chosen(house, args.symbol, args.timeframe)
+    keys = chosen(services, args.symbol, args.timeframe)
     lane = next((key for key in keys if key.lane_label == (args.lane or "")), None)
     if lane is None:
         lanes = ", ".join(key.lane_label or "(none)" for key in keys)

@@ -44,9 +44,9 @@ def run(args: argparse.Namespace) -> int:
     with _cache_folder(args) as folder:
         case = Showcase(folder, args.config, args.timeout)
         tell.opening(case, is_temporary=not args.cache_dir)
-        doors = {} if args.offline else case.doors()
-        tell.doors(doors)
-        shown = [case.ask(q) for q in case.live_questions()] if _any_open(doors) else []
+        reached = {} if args.offline else case.reached()
+        tell.network(reached)
+        shown = [case.ask(q) for q in case.live_questions()] if _any_reached(reached) else []
         for one in shown:
             tell.answer(one)
         if not any(one.frame is not None for one in shown):
@@ -77,8 +77,8 @@ def _way(stops: Sequence[Stop]) -> Iterator[tuple[Cell, str, Sequence[Cell]]]:
             yield styled(mark, style), names, texts
 
 
-def _any_open(doors: dict[str, Reached]) -> bool:
-    return any(door.ok for door in doors.values())
+def _any_reached(reached: dict[str, Reached]) -> bool:
+    return any(one.ok for one in reached.values())
 
 
 @contextmanager
@@ -99,7 +99,7 @@ class _Teller:
     def __init__(self, args: argparse.Namespace) -> None:
         self._as_json = bool(args.json)
         self._offline = bool(args.offline)
-        self._doors: dict[str, Reached] = {}
+        self._reached: dict[str, Reached] = {}
 
     @property
     def _screen(self) -> Console:
@@ -113,21 +113,21 @@ class _Teller:
         keep = " (gone afterwards; --cache-dir keeps it)" if is_temporary else ""
         self._screen.print(styled(f"cache: {case.cache_dir}{keep}", "dim"))
 
-    def doors(self, doors: dict[str, Reached]) -> None:
+    def network(self, reached: dict[str, Reached]) -> None:
         """Say of each vendor whether there is a way to it."""
-        self._doors = doors
+        self._reached = reached
         self._title("network")
         if self._offline:
             self._screen.print("not tried: --offline")
             return
         rows = [
-            (styled("✓", "green"), name, [f"reached in {milliseconds(door.seconds)}"])
-            if door.ok
-            else (styled("✗", "red"), name, [door.refusal])
-            for name, door in doors.items()
+            (styled("✓", "green"), name, [f"reached in {milliseconds(one.seconds)}"])
+            if one.ok
+            else (styled("✗", "red"), name, [one.refusal])
+            for name, one in reached.items()
         ]
         self._screen.print(findings(rows))
-        if not _any_open(doors):
+        if not _any_reached(reached):
             self._screen.print("no vendor can be asked from here")
 
     def samples(self) -> None:
@@ -175,7 +175,7 @@ class _Teller:
     def closing(self, shown: list[Shown]) -> None:
         """Print the JSON, or say what is lacking where there was nothing to show."""
         if self._as_json:
-            print_json(_document(self._doors, shown))
+            print_json(_document(self._reached, shown))
         if all(one.frame is None for one in shown):
             hint = 'pip install "onetape[demo]" brings real sample bars that need no network'
             complain("no vendor could be asked, and there are no sample bars", [hint])
@@ -208,9 +208,9 @@ def _spans(provenance: dict[str, Any], *, is_sample: bool) -> TextTable:
     return TextTable(names, rows)
 
 
-def _document(doors: dict[str, Reached], shown: list[Shown]) -> dict[str, Any]:
+def _document(reached: dict[str, Reached], shown: list[Shown]) -> dict[str, Any]:
     return {
-        "network": {name: vars(door) | {"ok": door.ok} for name, door in doors.items()},
+        "network": {name: vars(one) | {"ok": one.ok} for name, one in reached.items()},
         "answers": [_answer(one) for one in shown],
         "summary": counted(sum(one.frame is not None for one in shown), "answer"),
     }

@@ -31,8 +31,8 @@ def run_watch(args: argparse.Namespace) -> int:
     from ..jobs.status import Watch
     from ..net.reach import reach_all
 
-    knock = None if args.no_network else reach_all
-    watch = Watch(args.cache_dir, args.config, knock=knock)
+    reach = None if args.no_network else reach_all
+    watch = Watch(args.cache_dir, args.config, reach=reach)
     if args.json:
         print_json(watch.look().to_json())
         return OK

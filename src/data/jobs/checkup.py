@@ -104,14 +104,14 @@ def checkup(
     """
     clock = SystemClock()
     try:
-        watch = Watch(cache_dir, config_path, clock=clock, knock=reach_all if network else None)
+        watch = Watch(cache_dir, config_path, clock=clock, reach=reach_all if network else None)
     except ConfigError as error:
         return [*_installation(), Check("places", "home", False, *_words(error))]
     found, selector = watch.survey, watch.selector
     catalogue = catalogue_of(found.settings.cache_dir, selector)
     holdings, vendors = catalogue.holdings(), describe_vendors(selector)
-    doors = {v["name"]: v["base_url"] for v in vendors if v["ready"] and _is_remote(v)}
-    reached = watch.reached(doors)
+    urls = {v["name"]: v["base_url"] for v in vendors if v["ready"] and _is_remote(v)}
+    reached = watch.reached(urls)
     return [
         *_installation(),
         *_places(found, selector, holdings.size.bytes),
@@ -434,8 +434,8 @@ def freeable_of(folder: Path, selector: ProviderSelector, clock: Clock) -> Freea
     """
     disk = Disk(root=folder, private=selector.parsed_rules.cache.private)
     store = BarStore(folder, disk, clock)
-    house = RetentionLimits(limit=lambda: 0, must_keep=Refetchability(selector))
-    return RetentionManager(store, clock, house, keeps=False).freeable()
+    limits = RetentionLimits(limit=lambda: 0, must_keep=Refetchability(selector))
+    return RetentionManager(store, clock, limits, keeps=False).freeable()
 
 
 def in_words(freeable: Freeable) -> str:

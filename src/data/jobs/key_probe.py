@@ -129,7 +129,7 @@ def probe(
         if isinstance(error, _FINAL):
             return
     caps = downloader.capabilities
-    # What comes with the bars is of their door.
+    # Actions that come with the bars are part of their questions.
     if caps.actions_apart and not caps.actions and "stock" in caps.asset_classes:
         error = run_call(clock, seconds, _ask_actions, selector, downloader, now_ms)
         yield _finding(name, _ACTIONS, error)

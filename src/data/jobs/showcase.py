@@ -98,8 +98,8 @@ class Showcase:
         self._services: Services = build(cache_dir, config_path, retry=_RETRY)
         self.cache_dir = self._services.settings.cache_dir
 
-    def doors(self) -> dict[str, Reached]:
-        """Return which vendors of the network can be reached, of those that can be asked."""
+    def reached(self) -> dict[str, Reached]:
+        """Return which vendors of the network can be reached, of those that can be asked here."""
         selector = self._services.selector
         made = {name: selector._initialize_downloader(name) for name in selector.provider_names()}
         urls = {name: str(d.base_url) for name, d in made.items() if d is not None}

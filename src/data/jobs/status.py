@@ -35,13 +35,13 @@ from ..vendors.factory import usable_class
 from ..wiring import network_of
 from .vendors import describe_vendors
 
-Knock = Callable[[Mapping[str, str]], dict[str, Reached]]
+Reach = Callable[[Mapping[str, str]], dict[str, Reached]]
 
 # Below these, in bytes, free space and memory are little.
 LITTLE_SPACE = 1e9
 LITTLE_MEMORY = 200e6
 # Vendors are not tried more often than that, in seconds.
-_KNOCK_EVERY_S = 300.0
+_REACH_EVERY_S = 300.0
 _ANY_DAYS = Timeframe.parse("1d")
 
 
@@ -161,7 +161,7 @@ class Watch:
     Args:
         cache_dir, config_path: as for the data manager.
         clock: another clock than the machine's.
-        knock: finds out which vendors can be reached; None: none is tried.
+        reach: finds out which vendors can be reached; None: none is tried.
 
     Attributes:
         survey: settings, and what is wrong with the configuration.
@@ -177,7 +177,7 @@ class Watch:
         config_path: Where = None,
         *,
         clock: Clock | None = None,
-        knock: Knock | None = reach_all,
+        reach: Reach | None = reach_all,
     ) -> None:
         self.survey = survey(cache_dir, config_path)
         self.clock = clock or SystemClock()
@@ -186,9 +186,9 @@ class Watch:
         self.selector = ProviderSelector(settings=settings, make_sender=self.network.sender)
         self._series = SeriesWatch(settings.cache_dir, self.selector, self.clock)
         self._gauge = Gauge(catalogue_of(settings.cache_dir, self.selector).holdings, self.clock)
-        self._knock = knock
+        self._reach = reach
         self._reached: dict[str, Reached] = {}
-        self._knocked_s: float | None = None
+        self._reached_s: float | None = None
 
     def look(self) -> StatusSnapshot:
         """Return the state of everything now. Vendors are tried every five minutes only."""
@@ -200,17 +200,17 @@ class Watch:
         """Return how fresh the stored series are."""
         return self._series.look()
 
-    def reached(self, doors: Mapping[str, str]) -> Mapping[str, Reached]:
+    def reached(self, urls: Mapping[str, str]) -> Mapping[str, Reached]:
         """Return which vendors can be reached, as of the last five minutes.
 
         Args:
-            doors: vendor to its address.
+            urls: vendor to its address.
         """
         now = self.clock.monotonic()
-        is_early = self._knocked_s is not None and now - self._knocked_s < _KNOCK_EVERY_S
-        if self._knock is not None and not is_early:
-            self._knocked_s = now
-            self._reached = self._knock(doors)
+        is_early = self._reached_s is not None and now - self._reached_s < _REACH_EVERY_S
+        if self._reach is not None and not is_early:
+            self._reached_s = now
+            self._reached = self._reach(urls)
         return self._reached
 
     def _vendors(self) -> Iterator[VendorState]:
