@@ -1,19 +1,175 @@
-"""Live feeds by a plain mapping, as programs keep it in their own configuration."""
+"""Live feeds by a plain mapping, as programs keep it in their own configuration.
+
+Any vendor of the rules has live bars by the general classes; the sources of this table have classes
+of their own, whose paths, options and attributes are documented.
+"""
 
 from __future__ import annotations
 
 import copy
 import difflib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ConfigError, DataError
-from .catalog import SOURCES, SourceInfo, feed_class
-from .selection import placed
 from .sources.base import log
 
 if TYPE_CHECKING:
     from .backtrader.feed import BacktraderFeed
+
+SourceInfo = dict[str, Any]
+
+
+class FactorySource(NamedTuple):
+    """One source.
+
+    Attributes:
+        path: ``module:class`` in this package, imported by :func:`feed_class`.
+        is_stream: whether its bars come by a stream.
+        options: keys that only this source reads.
+        info: what the factory reports of it.
+    """
+
+    path: str
+    is_stream: bool
+    options: tuple[str, ...]
+    info: SourceInfo
+
+
+# Binance's futures margined in dollars: a vendor of their own, as their bars are another market's.
+FUTURES = "ccxt:binanceusdm"
+
+_MINUTES = ["1m", "5m", "15m", "30m", "1h", "4h", "1d"]
+
+_FILE = (
+    "interval",
+    "datetime_col",
+    "open_col",
+    "high_col",
+    "low_col",
+    "close_col",
+    "volume_col",
+    "openinterest_col",
+    "separator",
+    "datetime_format",
+    "timezone",
+    "reverse",
+    "fromdate",
+    "todate",
+    "simulate_realtime",
+    "realtime_interval",
+    "on_new_bar",
+)
+VENDOR_FEEDS: dict[str, FactorySource] = {
+    "binance": FactorySource(
+        "backtrader.live:BinanceLiveDataFeed",
+        True,
+        ("api_key", "api_secret", "testnet", "market"),
+        {
+            "name": "Binance",
+            "description": "bars by a stream, as they close",
+            "symbols": "crypto pairs, such as BTCUSDT",
+            "intervals": [
+                "1m",
+                "3m",
+                "5m",
+                "15m",
+                "30m",
+                "1h",
+                "2h",
+                "4h",
+                "6h",
+                "8h",
+                "12h",
+                "1d",
+                "3d",
+                "1w",
+                "1M",
+            ],
+            "real_time": True,
+            "requires_auth": False,
+            "rate_limits": "one connection for all feeds of a process",
+            "cost": "free",
+        },
+    ),
+    "yahoo": FactorySource(
+        "backtrader.live:YahooLiveDataFeed",
+        False,
+        ("polling_interval",),
+        {
+            "name": "Yahoo Finance",
+            "description": "bars asked for as they close",
+            "symbols": "stocks, funds, indices, currencies, futures, crypto",
+            "intervals": [
+                "1m",
+                "2m",
+                "5m",
+                "15m",
+                "30m",
+                "1h",
+                "90m",
+                "1d",
+                "5d",
+                "1w",
+                "1M",
+                "3M",
+            ],
+            "real_time": False,
+            "requires_auth": False,
+            "rate_limits": "60 questions a minute",
+            "cost": "free",
+        },
+    ),
+    "ibkr": FactorySource(
+        "backtrader.live:IBKRLiveDataFeed",
+        False,
+        ("host", "port", "client_id"),
+        {
+            "name": "Interactive Brokers",
+            "description": "bars asked of a gateway of yours as they close",
+            "symbols": "what your account may see",
+            "intervals": _MINUTES,
+            "real_time": True,
+            "requires_auth": True,
+            "rate_limits": "60 questions in ten minutes",
+            "cost": "by account and subscription",
+        },
+    ),
+    "coingecko": FactorySource(
+        "backtrader.live:CoinGeckoLiveDataFeed",
+        False,
+        ("polling_interval",),
+        {
+            "name": "CoinGecko",
+            "description": "bars asked for as they close; averages of many venues, without volume",
+            "symbols": "crypto pairs against dollars, such as BTCUSD",
+            "intervals": ["30m", "4h"],
+            "real_time": False,
+            "requires_auth": False,
+            "rate_limits": "50 questions a minute",
+            "cost": "free; hours and days with a key of a paid plan",
+        },
+    ),
+}
+SOURCES: dict[str, FactorySource] = {
+    **VENDOR_FEEDS,
+    "file": FactorySource(
+        "file_data_feed:FileDataFeed",
+        False,
+        ("file_path", *_FILE),
+        {
+            "name": "CSV File",
+            "description": "bars of a file of yours, at once or one by one as if live",
+            "symbols": "any",
+            "intervals": ["any"],
+            "real_time": False,
+            "requires_auth": False,
+            "rate_limits": "none",
+            "cost": "free",
+        },
+    ),
+}
 
 _SHARED = ("lookback_bars", "retry_interval", "on_new_bar", "data_manager", "timeout")
 # Keys that another source reads are no mistake: presets carry all.
@@ -31,12 +187,12 @@ class DataFeedFactory:
 
         Keys: ``data_source`` (see :meth:`get_supported_sources`), ``symbol``, ``interval``,
         ``lookback_bars``, ``retry_interval``, ``on_new_bar``, ``data_manager``, ``timeout``; then
-        those of the source: Binance ``api_key api_secret testnet market`` (``"futures"``: the perpetual ones
-        margined in dollars, without a testnet); Yahoo and CoinGecko ``polling_interval``; IBKR
+        those of the source: Binance ``api_key api_secret testnet market`` (``"futures"``: the
+        perpetual ones margined in dollars, without a testnet); Yahoo and CoinGecko ``polling_interval``; IBKR
         ``host port client_id``; file ``file_path`` and the parameters of ``FileDataFeed``.
         """
         try:
-            return _made(config)
+            return _create(config)
         except (DataError, ValueError, TypeError, OSError) as error:
             log.error("no feed could be made: %s", error)
             return None
@@ -52,7 +208,7 @@ class DataFeedFactory:
         return {name: copy.deepcopy(source.info) for name, source in SOURCES.items()}
 
 
-def _made(config: Mapping[str, Any]) -> BacktraderFeed:
+def _create(config: Mapping[str, Any]) -> BacktraderFeed:
     source = str(config.get("data_source", "")).lower()
     if source not in SOURCES:
         near = difflib.get_close_matches(source, SOURCES, n=1)
@@ -86,7 +242,7 @@ def _feed_of_market(source: str, market: str, config: Mapping[str, Any]) -> Back
     """
     from .backtrader.live import StreamedLiveDataFeed
 
-    options = placed({"provider": source, "market": market})
+    options = with_market({"provider": source, "market": market})
     if config.get("testnet"):
         raise ConfigError(
             f"{source}'s {market} have no testnet here",
@@ -104,3 +260,28 @@ def _file_feed(config: Mapping[str, Any]) -> BacktraderFeed:
     # Its arguments are Backtrader's parameters.
     made: BacktraderFeed = feed_class(SOURCES["file"].path)(dataname=config["file_path"], **wanted)
     return made
+
+
+def feed_class(path: str) -> Any:
+    """Return the class that a path names; only its own module is loaded."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(f".{module}", __package__), name)
+
+
+def with_market(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options with the vendor of a market in place of its name.
+
+    Raises:
+        ConfigError: there is no such market, or not of this vendor.
+    """
+    market, others = options.get("market"), {k: v for k, v in options.items() if k != "market"}
+    if market in (None, "spot"):
+        return others
+    provider = others.get("provider")
+    if market != "futures" or provider not in (None, "binance", FUTURES):
+        of = "" if provider is None else f" of {provider}"
+        raise ConfigError(
+            f"there is no live market {market!r}{of}",
+            hint="there are spot, and futures of Binance",
+        )
+    return others | {"provider": FUTURES}

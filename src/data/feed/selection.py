@@ -15,7 +15,7 @@ from ..model.stream import LiveBar
 from ..net.deadline import seconds_of
 from ..observability.logs import running, subject_of
 from ..provider_selector import ProviderSelector
-from .catalog import VENDOR_FEEDS, feed_class
+from .data_feed_factory import VENDOR_FEEDS, feed_class, with_market
 from .live_feed import LiveFeed
 from .live_feeds import refuse
 from .services import clock_of, feeds_of, services_of
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 AnyFeed = Union["BaseLiveDataFeed", LiveFeed]
 # Symbol, timeframe, and how many closed bars come first.
 Wanted = tuple[str, str, int]
-
-# Binance's futures margined in dollars: a vendor of their own, as their bars are another market's.
-FUTURES = "ccxt:binanceusdm"
 
 # Options of any feed; one that its vendor has no use for is no mistake.
 _OPTIONS = (
@@ -98,7 +95,7 @@ def _feed(manager: Manager, wanted: Wanted, options: dict[str, Any]) -> AnyFeed:
         check_lookback(lookback)
         _check_adjustment(options.get("adjustment", "split"))
         seconds_of(options.get("timeout"), symbol)
-        options = placed(options)
+        options = with_market(options)
         streamer = feeds_of(manager).streamer(symbol, timeframe, options.get("provider"))
         make = _for_backtrader if find_spec("backtrader") else _plain
         return make(manager, wanted, streamer, options)
@@ -136,25 +133,6 @@ def _for_backtrader(
         symbol, timeframe, lookback_bars=lookback, data_manager=manager, **options
     )
     return feed
-
-
-def placed(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options with the vendor of a market in place of its name.
-
-    Raises:
-        ConfigError: there is no such market, or not of this vendor.
-    """
-    market, others = options.get("market"), {k: v for k, v in options.items() if k != "market"}
-    if market in (None, "spot"):
-        return others
-    provider = others.get("provider")
-    if market != "futures" or provider not in (None, "binance", FUTURES):
-        of = "" if provider is None else f" of {provider}"
-        raise ConfigError(
-            f"there is no live market {market!r}{of}",
-            hint="there are spot, and futures of Binance",
-        )
-    return others | {"provider": FUTURES}
 
 
 def _check_adjustment(adjustment: object) -> None:
