@@ -27,8 +27,7 @@ from src.data.clock import ManualClock, SystemClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, DataError, IncompleteDataWarning, QueryError
 from src.data.jobs import populate
-from src.data.jobs.backfill import Job, fill
-from src.data.jobs.populate import populate_cache
+from src.data.jobs.populate import Job, fill, populate_cache
 from src.data.model.rules import JobRules
 from src.data.net import background
 from src.data.wiring import build

@@ -11,7 +11,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import DataError
-from src.data.jobs.backfill import Job, fill
+from src.data.jobs.populate import Job, fill
 from src.data.model.instant import parse_iso
 from tests.ledger import listening
 from tests.vendor_server import Fault, VendorServer

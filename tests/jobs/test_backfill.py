@@ -18,7 +18,7 @@ from src.data.errors import (
     LockTimeoutError,
     StorageError,
 )
-from src.data.jobs.backfill import Job, Progress, SeriesResult, fill
+from src.data.jobs.populate import Job, Progress, SeriesResult, fill
 from src.data.model.instant import parse_iso
 
 NOW = parse_iso("2024-06-12T15:00:30")

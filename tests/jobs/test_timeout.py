@@ -14,9 +14,8 @@ from src.data.errors import QueryError
 from src.data.fundamentals.request import Wish
 from src.data.fundamentals.service import FundamentalsService
 from src.data.jobs import key_probe, populate
-from src.data.jobs.backfill import BackfillReport, Job
 from src.data.jobs.key_probe import probe
-from src.data.jobs.populate import CachePopulator
+from src.data.jobs.populate import BackfillReport, CachePopulator, Job
 from src.data.jobs.refresh_fundamentals import (
     Refresh,
     periodic_refresh,

@@ -16,7 +16,7 @@ from .tables import TextTable, counted, styled
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from ..jobs.backfill import Listener, Progress
+    from ..jobs.populate import Listener, Progress
 
 _LONGEST_REASON = 300
 
