@@ -50,7 +50,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that stands still until it is told otherwise; sleeping moves it. Thread-safe.
+    """A clock that stands still until it is moved; sleeping moves it. Thread-safe.
 
     For tests and simulations: ``slept`` records every wait.
     """

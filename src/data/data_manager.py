@@ -271,10 +271,10 @@ class DataManager:
         (new shares for one old share; NaN of a dividend); ``amount`` (cash per share as shares are
         today, which fits prices adjusted for splits; NaN of a split); ``paid`` (cash per share as
         shares were on the ex-date); ``source`` (the vendor believed); ``dispute`` (what other
-        vendors say, empty where they agree). Amounts are in the currency of the share's prices.
+        vendors have, empty where they agree). Amounts are in the currency of the share's prices.
         ``attrs["onetape"]``: ``symbol``, ``attempts``, ``complete``, ``gaps`` (ex-dates that no
-        vendor knows of), ``awaited`` (ex-dates that the vendor tells with the bar of their day) and
-        ``left_out`` (what too few vendors tell to count). Crypto, currencies,
+        vendor knows of), ``awaited`` (ex-dates that come with the bar of their day) and
+        ``left_out`` (what too few vendors have to count). Crypto, currencies,
         indices and futures have none: an empty frame, and no vendor is asked.
 
         What was asked for is stored beside the bars; it is due again with the next session of the
@@ -533,7 +533,7 @@ class DataManager:
     def on_event(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Have ``listener`` called with every :class:`~.observability.events.Event`: retries, fallbacks, ...
 
-        It runs in the thread of the call that it tells about, which waits for it. What it raises
+        It runs in the thread of the call that the event is about, which waits for it. What it raises
         is logged once and breaks nothing. Returns a function that takes it out again.
         """
         return self._services.observer.on_event(listener)

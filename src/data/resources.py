@@ -35,7 +35,7 @@ class Memory:
 class CpuUse:
     """Processor time of this process, beside the time that went by since this was made.
 
-    A forked child's processor time begins at zero, and so does what is told there once
+    A forked child's processor time begins at zero, and so do these values once
     :meth:`after_fork` was called.
 
     Args:

@@ -66,7 +66,7 @@ def test_what_was_not_public_then_is_told(run: Run) -> None:
 def test_nobody_tells_anything(run: Run) -> None:
     ran = run("fundamentals", "MSFT")
     assert ran.code == 1
-    assert "no vendor tells anything about MSFT" in ran.err
+    assert "no vendor has anything about MSFT" in ran.err
     assert "FMP_API_KEY is not set" in ran.err
     wrong = run("fundamentals", "EURUSD=X")
     assert (wrong.code, "has no fundamentals" in wrong.err) == (2, True)

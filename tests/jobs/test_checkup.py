@@ -340,7 +340,7 @@ def test_little_memory_is_a_finding(
     check = health(tmp_path / "cache", "memory")
     assert check.ok is ok
     assert bool(check.advice) is not ok
-    said = {9e9: "9.0 GB left", 90e6: "0.1 GB left", None: "does not tell"}[free]
+    said = {9e9: "9.0 GB left", 90e6: "0.1 GB left", None: "does not report"}[free]
     assert said in check.said
 
 

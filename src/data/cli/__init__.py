@@ -15,7 +15,7 @@ from .._version import __version__
 from ..errors import ConfigError, DataError, QueryError
 from ..model.printable import printable
 
-# Command to what `onetape --help` says about it; the modules are loaded on use.
+# Command to its line in `onetape --help`; the modules are loaded on use.
 COMMANDS = {
     "fetch": "show or export bars of one symbol",
     "futures": "funding, open interest, long/short ratios of a perpetual future",
@@ -172,7 +172,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
 @contextmanager
 def _logging(log: str | None, *, verbose: bool) -> Iterator[None]:
-    """Show our log on standard error when asked to, else nowhere: commands say what matters.
+    """Show the library's log on standard error when asked to, else nowhere.
 
     Raises:
         ConfigError: the environment asks for a format or a level that there is not.

@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fetch and show; 1 when of some ex-dates no vendor told."""
+    """Fetch and show; 1 when no vendor answered for some ex-dates."""
     from ..data_manager import DataManager
 
     manager = DataManager(args.cache_dir, args.config)
@@ -65,6 +65,6 @@ def run(args: argparse.Namespace) -> int:
         else:
             text = f"{provenance['symbol']} is {asset_class}: only shares have splits and dividends"
             screen.print(styled(text, "dim"))
-    for said in notes:
-        note(said)
+    for text in notes:
+        note(text)
     return OK if provenance["complete"] else FAILED

@@ -86,7 +86,7 @@ def _heading(name: str) -> str:
 
 
 def _cells(name: str, values: Sequence[Any]) -> Sequence[Cell]:
-    """Return the cells of one column; what is told beside a bar is no number."""
+    """Return the cells of one column; a column beside the bars is no number."""
     if name == "fetched_at":
         return [t.strftime("%Y-%m-%d %H:%M:%S") if t == t else "-" for t in values]
     if name == "is_final":

@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     shown.add_argument(
         "--check",
         action="store_true",
-        help="read every file, and say of each series what is damaged",
+        help="read every file, and show of each series what is damaged",
     )
     info.add_argument("symbol")
     info.add_argument("timeframe")
@@ -188,7 +188,7 @@ def _clear(args: argparse.Namespace) -> int:
     from ..errors import QueryError
 
     if args.all == bool(args.symbol):
-        raise QueryError("name a symbol, or say --all to delete every series, and not both")
+        raise QueryError("name a symbol, or --all to delete every series, and not both")
     manager = manager_of(args)
     doomed = chosen(manager, args.symbol, args.timeframe)
     gone = entries(manager, doomed)

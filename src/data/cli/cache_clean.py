@@ -1,4 +1,4 @@
-"""``onetape cache clean``: keep the limit now, tidy up, and say what stays and why."""
+"""``onetape cache clean``: keep the limit now, tidy up, and show what stays and why."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def configure(actions: Any) -> None:
     clean.add_argument(
         "--dry-run",
         action="store_true",
-        help="say what would go, with its size, and what must stay; deletes nothing",
+        help="show what would go, with its size, and what must stay; deletes nothing",
     )
     clean.add_argument(
         "--older-than",
@@ -59,9 +59,7 @@ def _clean(args: argparse.Namespace) -> int:
     if args.older_than or cache.max_age:
         aged = cache.delete_older_than(args.older_than, dry_run=args.dry_run, every=args.all)
     elif args.all:
-        raise QueryError(
-            "--all is about an age, and none is given", hint="say --older-than AGE too"
-        )
+        raise QueryError("--all is about an age, and none is given", hint="add --older-than AGE")
     tidied = cache.tidy(dry_run=args.dry_run)
     years = 0 if args.dry_run else cache.enforce_limit()
     after = before if args.dry_run else cache.freeable()

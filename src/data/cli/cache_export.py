@@ -51,7 +51,7 @@ def _export(args: argparse.Namespace) -> int:
 
     one = bool(args.symbol and args.timeframe and args.out)
     if one == bool(args.all) or (args.all and (args.symbol or args.out or args.lane)):
-        raise QueryError("say SYMBOL TIMEFRAME --out FILE, or --all DIR, and not both")
+        raise QueryError("name SYMBOL TIMEFRAME --out FILE, or --all DIR, and not both")
     if "-" in (args.out, args.all):
         raise QueryError(
             "an export is a file, not the screen",

@@ -35,7 +35,7 @@ _COUNTS = ("added", "changed", "removed")
 def configure(actions: Any) -> None:
     """Add the sub-commands."""
     verify = actions.add_parser(
-        "verify", help="read all of it and say what is damaged; changes nothing"
+        "verify", help="read all of it and show what is damaged; changes nothing"
     )
     repair = actions.add_parser(
         "repair", help="repair what verify finds, keeping every bar that can be kept"
@@ -55,7 +55,7 @@ def configure(actions: Any) -> None:
         action.add_argument("timeframe", nargs="?")
         action.set_defaults(run=work)
     for action in (repair, compact, migrate):
-        action.add_argument("--dry-run", action="store_true", help="say what would be done")
+        action.add_argument("--dry-run", action="store_true", help="show what would be done")
     migrate.add_argument(
         "--prune", action="store_true", help="then delete the originals whose bars are all stored"
     )
@@ -381,7 +381,7 @@ def _show_other_log(one: OtherLog, entries: Sequence[dict[str, Any]]) -> None:
 
 
 def _done(entry: dict[str, Any]) -> str:
-    """Say what a line of the log of a table, or of fundamentals, tells."""
+    """Return a line of the log of a table, or of fundamentals, in words."""
     if entry["deleted"]:
         return f"deleted by {entry['deleted']}"
     if entry["quarantined"]:

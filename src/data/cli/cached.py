@@ -52,7 +52,7 @@ def chosen(manager: Installation, symbol: str | None, label: str | None = None) 
     """Return the series that are meant, in all their lanes; all of them where none is named.
 
     Raises:
-        CacheError: there are none; it says what there is.
+        CacheError: there are none; it names those that there are.
         QueryError: symbol or timeframe cannot be understood.
     """
     from ..errors import CacheError
@@ -122,8 +122,8 @@ def name_of(key: SeriesKey, *, symbol: bool = True) -> str:
 def listed(manager: Installation, *, check: bool = False) -> list[dict[str, Any]]:
     """Return one plain entry for each stored series.
 
-    By what the index knows, or else the documents say; with ``check`` every file is read, and an
-    entry tells what is damaged.
+    By the index, or else by the documents; with ``check`` every file is read, and an entry has what
+    is damaged.
     """
     upkeep = manager.cache.maintenance
     if not check:
@@ -139,7 +139,7 @@ def listed(manager: Installation, *, check: bool = False) -> list[dict[str, Any]
 
 
 def entries(manager: Installation, keys: Sequence[SeriesKey]) -> list[dict[str, Any]]:
-    """Return one plain entry for each series; one that cannot be read says why."""
+    """Return one plain entry for each series, with the reason for one that cannot be read."""
     return [_entry(manager, key) for key in keys]
 
 

@@ -67,8 +67,8 @@ def _way(stops: Sequence[Stop]) -> Iterator[tuple[Cell, str, Sequence[Cell]]]:
             text = stop.role + (f": {stop.why}" if stop.why else "")
             yield styled(mark, style), stop.vendor, [styled(text, style)]
     mark, style = _MARKS["not asked"]
-    for told in by_reason(others):
-        names, _, why = told.partition(": ")
+    for group in by_reason(others):
+        names, _, why = group.partition(": ")
         texts = [styled(f"not asked: {why}", style)]
         several = names.count(", ") + 1
         if several > 1:
@@ -173,7 +173,7 @@ class _Teller:
         self._screen.print(styled(again + ratio, "bold green"))
 
     def closing(self, shown: list[Shown]) -> None:
-        """Print the JSON, or say what is lacking where there was nothing to show."""
+        """Print the JSON, or name what is missing where there was nothing to show."""
         if self._as_json:
             print_json(_document(self._reached, shown))
         if all(one.frame is None for one in shown):

@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=listed,
         metavar="A,B",
         default=(),
-        help=f"tell beside each bar: {', '.join(EXTRA_COLUMNS)}",
+        help=f"add beside each bar: {', '.join(EXTRA_COLUMNS)}",
     )
     parser.add_argument("--rows", type=positive, default=10, help="rows to show (default 10)")
     parser.add_argument(
@@ -87,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
         _show(frame, provenance, args.rows, seconds)
         for path in written:
             console().print(f"written: {path}", soft_wrap=True)
-    for said in notes:
-        note(said)
+    for text in notes:
+        note(text)
     return OK if provenance["complete"] else FAILED
 
 
@@ -149,6 +149,6 @@ def _show(frame: pd.DataFrame, provenance: Provenance, rows: int, seconds: float
     else:
         screen.print(styled("no bar in this range", "dim"))
     show_attempts(screen, provenance)
-    for said in by_reason(provenance["rejected"]):
-        screen.print(styled(f"not asked: {said}", "dim"))
+    for reason in by_reason(provenance["rejected"]):
+        screen.print(styled(f"not asked: {reason}", "dim"))
     show_gaps(screen, provenance)

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     elif record:
         _show(record)
     if not record:
-        complain(f"no vendor tells anything about {args.symbol}", reasons)
+        complain(f"no vendor has anything about {args.symbol}", reasons)
     return OK if record else FAILED
 
 

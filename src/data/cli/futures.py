@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
         print_json({"provenance": provenance, "rows": records(frame)})
     else:
         _show(frame, provenance, args.rows, time.perf_counter() - started)
-    for said in notes:
-        note(said)
+    for text in notes:
+        note(text)
     return OK if provenance["complete"] else FAILED
 
 

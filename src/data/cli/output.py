@@ -149,7 +149,7 @@ def _print_errors(*lines: Text) -> None:
 
 
 def complain_about(error: DataError, *, as_json: bool = False) -> None:
-    """Say what a typed error says: on standard error, and as JSON where that was asked for."""
+    """Print a typed error on standard error, and as JSON where that was asked for."""
     if as_json:
         print_json({"error": _described(error)})
     complain(str(error.args[0]) if error.args else type(error).__name__, filter(None, [error.hint]))

@@ -76,8 +76,8 @@ def _fill_and_show(args: argparse.Namespace) -> dict[str, Any]:
         print_json(report)
     else:
         _show(report)
-    for said in dict.fromkeys(unstored):
-        note(said)
+    for text in dict.fromkeys(unstored):
+        note(text)
     if report["interrupted"]:
         note("interrupted: what was committed is kept; run it again to go on")
     return report

@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         const=_ALL,
         metavar="VENDOR",
         help="ask one cheap question for each thing served, of all vendors that "
-        "have a key or of one, and tell what the key may do",
+        "have a key or of one, and show what the key may do",
     )
     add_timeout(parser, "with --probe: what each question has; default: 30 s without an answer")
     add_output(parser)

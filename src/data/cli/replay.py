@@ -59,6 +59,6 @@ def run(args: argparse.Namespace) -> int:
             force_refresh=args.refresh,
             timeout=args.timeout,
         )
-    for said in notes:
-        note(said)
+    for text in notes:
+        note(text)
     return follow(feed, args)

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from ..feed.selection import plain_feed
 
     manager = DataManager(args.cache_dir, args.config)
-    # A feed cannot ask back: what is wrong with the question is said before it starts.
+    # A feed runs in threads of its own: a wrong question is refused before it starts.
     manager.plan(
         args.symbol,
         args.timeframe,

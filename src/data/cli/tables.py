@@ -106,13 +106,13 @@ def findings(rows: Sequence[tuple[Cell, str, Sequence[Cell]]], name_width: int =
     made.add_column()
     made.add_column(min_width=name_width, max_width=_NAME_WIDTH, overflow="fold")
     made.add_column(overflow="fold")
-    for mark, name, said in rows:
-        made.add_row(_text(mark), _text(name), Group(*map(_text, said)))
+    for mark, name, texts in rows:
+        made.add_row(_text(mark), _text(name), Group(*map(_text, texts)))
     return made
 
 
 def aligned(values: Sequence[float]) -> list[str]:
-    """Return numbers of one column with the same decimals, as few as say enough."""
+    """Return numbers of one column with the same decimals, as few as suffice."""
     finite = [v for v in values if math.isfinite(v)]
     largest = max(map(abs, finite), default=0.0)
     decimals = 0
@@ -157,7 +157,7 @@ def moment(stamp: str | None) -> str:
     return day if time in ("", "00:00:00") else f"{day} {time.removesuffix(':00')}"
 
 
-# --- facts of a plan or an explanation: a name, and beside it what there is to say
+# --- facts of a plan or an explanation: a name, and texts beside it
 
 
 def facts(lines: Iterable[tuple[str, str]], styles: Mapping[str, str]) -> Table:

@@ -143,13 +143,13 @@ def _machine(snapshot: StatusSnapshot) -> list[Any]:
         ("state", f"{state} in {places.state_file}"),
         ("memory", ", ".join(_memory(memory.used, memory.free))),
     ]
-    return [f"{name:8}{said}" for name, said in lines]
+    return [f"{name:8}{text}" for name, text in lines]
 
 
 def _memory(used: int | None, free: int | None) -> list[str]:
     parts = [f"{size(used)} used by this process"] if used is not None else []
     parts += [f"{size(free)} left on this machine"] if free is not None else []
-    return parts or ["this system does not tell"]
+    return parts or ["this system does not report it"]
 
 
 # --- lines, where standard output is no terminal -------------------------------------------------------

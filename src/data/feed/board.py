@@ -22,7 +22,7 @@ class FeedSnapshot:
         symbol, timeframe: of the feed.
         status: its state, and why.
         bars: the last closed bars, oldest first.
-        forming: the running bar, where the source tells it.
+        forming: the running bar, where the source sends it.
         given: closed bars given since it was started.
         revisions: bars that were corrected after they had been given.
     """
@@ -201,7 +201,7 @@ class Board:
             box.put(Revision(bar))
 
     def status(self, status: StreamStatus) -> None:
-        """Show a status, and hand it to all; one that says nothing new is left out."""
+        """Show a status, and pass it to all; one equal to the last is left out."""
         with self._lock:
             if (status.state, status.reason) == (self.current.state, self.current.reason):
                 return

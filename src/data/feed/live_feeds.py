@@ -247,7 +247,7 @@ class LiveFeeds:
         )
 
     def _stream(self, name: str, wanted: tuple[Instrument, Timeframe, str | None]) -> _Way | str:
-        """Return a vendor's stream of such bars, or why there is more to say than that it has none."""
+        """Return a vendor's stream of such bars, or why it has none; empty where that is all."""
         instrument, step, _ = wanted
         path = row_of(name).stream
         if not path:

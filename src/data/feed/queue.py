@@ -162,7 +162,7 @@ class Mailbox:
 
 
 def is_superseded(waiting: Item, item: Item) -> bool:
-    """Tell whether ``item`` says all that ``waiting`` says, and more."""
+    """Tell whether ``item`` makes ``waiting`` needless: a newer running bar or status."""
     if isinstance(waiting, LiveBar):
         if waiting.is_closed:
             return False

@@ -75,7 +75,7 @@ class FundamentalsService:
     Args:
         settings: where the cache and the rules lie.
         selector: understands symbols and makes downloaders; duck-typed.
-        clock: tells how old an answer is.
+        clock: the time, for the age of answers.
         on_failure: called with the reason where a call gives nothing; it must not raise.
     """
 

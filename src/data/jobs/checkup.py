@@ -70,7 +70,7 @@ class Check:
             ``vendors``.
         topic: what was checked.
         ok: True, False, or None where it is neither good nor bad.
-        said: what was found.
+        said: the finding.
         advice: what to do about it, empty when there is nothing to do.
     """
 
@@ -279,7 +279,7 @@ def _memory(state: Memory) -> Check:
     used = "" if state.used is None else f"{state.used / 1e6:,.0f} MB used by this process"
     left = "" if state.free is None else f"{state.free / 1e9:,.1f} GB left on this machine"
     is_little = state.free is not None and state.free < LITTLE_MEMORY
-    text = ", ".join(filter(None, (used, left))) or "this system does not tell"
+    text = ", ".join(filter(None, (used, left))) or "this system does not report it"
     return Check("health", "memory", not is_little, text, "end something" if is_little else "")
 
 

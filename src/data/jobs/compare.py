@@ -256,9 +256,9 @@ class Refetcher:
             remarks.append(f"{vendor} sent {len(checked.bad)} row(s) that cannot be bars")
         if within != span:
             remarks.append(f"{vendor} has no {frame} bars before {date_of(within.start)} any more")
-        tells = candidate.tells_actions and goal.as_of is not None and len(table) > 0
+        has_actions = candidate.tells_actions and goal.as_of is not None and len(table) > 0
         return VendorAnswer(
-            within, table, fetched.kind, actions, tells, fetched.requests, tuple(remarks)
+            within, table, fetched.kind, actions, has_actions, fetched.requests, tuple(remarks)
         )
 
     def _candidate(self, vendor: str) -> Candidate:

@@ -63,7 +63,7 @@ class ProbeResult:
     Attributes:
         vendor: canonical name.
         what: such as ``stock 1d``.
-        verdict: ``unclear`` where the vendor said neither yes nor no.
+        verdict: ``unclear`` where the answer is neither yes nor no.
         why: its refusal, in words.
     """
 
@@ -78,7 +78,7 @@ class ProbeResult:
 
 
 def prober_of(cache_dir: Where, config_path: Where) -> tuple[ProviderSelector, Clock]:
-    """Return a selector whose vendors remember what they say, and its clock; no cache is opened.
+    """Return a selector whose vendors remember refusals, and its clock; no cache is opened.
 
     Raises:
         ConfigError: the configuration is wrong.
@@ -159,7 +159,7 @@ def _ask(
     timeframe: Timeframe,
     now_ms: int,
 ) -> DataError | None:
-    """Ask for one bar; return what the vendor said against it."""
+    """Ask for one bar; return the vendor's refusal, if any."""
     error: DataError | None = None
     for one in instruments:
         reopen(downloader, endpoint_of(downloader.capabilities, one.asset_class, timeframe))

@@ -127,7 +127,7 @@ def kinds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
     lines: dict[tuple[str, str], Kind] = {}
     for entry in entries:
         for asset_class, kind in entry.kinds.items():
-            # Days are counted by sessions wherever hours begin: a shorter bar tells more.
+            # Days are counted by sessions wherever hours begin: a shorter bar shows more.
             lines.setdefault((entry.vendor, asset_class), kind)
     return [[*key, *_kind(kind)] for key, kind in lines.items()]
 

@@ -47,7 +47,7 @@ __all__ = ["DEFAULT_START", "DEFAULT_TIMEFRAMES", "CachePopulator", "populate_ca
 log = logging.getLogger("onetape.populate")
 
 When = date | datetime | str
-# A series of more bars than that is asked for in parts: progress can be told, and no frame holds
+# A series of more bars than that is asked for in parts: progress can be reported, and no frame holds
 # ten years of minutes.
 _BARS_A_PART = 100_000
 # Where a part ends in UTC, the venue's own day may end up to a day earlier or later.
@@ -86,7 +86,7 @@ def populate_cache(
             (UTC). ``start`` and ``end`` are the same under shorter names.
         cache_dir: folder of the cache, as for the data manager.
         config_path: rules file, as for the data manager.
-        progress: told of each part of a series that has arrived, and of longer waits.
+        progress: called with each part of a series that has arrived, and before longer waits.
         timeout: seconds that a request goes on without a page of any vendor, waits for limits
             included; by default ``jobs.timeout_s`` of the rules (600).
 
@@ -506,7 +506,7 @@ class _Run:
 
     def _frame(self, result: SeriesResult, start: When, end: When) -> pd.DataFrame:
         with warnings.catch_warnings():
-            # The report says the same, series by series.
+            # The report has the same, series by series.
             warnings.simplefilter("ignore", IncompleteDataWarning)
             query = self._client.query(result.symbol, result.timeframe, start, end)
             heard, clock = partial(self._heard, result), self._client.clock

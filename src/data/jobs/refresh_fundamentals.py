@@ -1,6 +1,6 @@
 """Ask again for fundamentals that have grown old, symbol by symbol, the oldest first.
 
-What is still fresh is not asked for, unless it is forced or as old as the run says. Each answer is kept
+What is still fresh is not asked for, unless it is forced or older than the run allows. Each answer is kept
 as it arrives: a run that is interrupted loses nothing, and the next one begins with what is oldest then.
 """
 
@@ -86,7 +86,7 @@ def refresh_fundamentals(
     Args:
         wanted: what to do; left out, all that is cached, where it is stale.
         cache_dir, config_path: as for the data manager.
-        listener: told of each symbol's result, of its place and of how many there are.
+        listener: called with each symbol's result, its place and the number of symbols.
         timeout: seconds that each question (one symbol, one type) has, waits for vendors' limits
             included; by default ``time_budget_seconds`` of the fundamentals file (20).
 
@@ -100,7 +100,7 @@ def refresh_fundamentals(
         ConfigError: the configuration is wrong.
     """
     seconds = seconds_of(timeout, "a job")
-    return _Run(build(cache_dir, config_path), wanted or Refresh(), listener, seconds).told()
+    return _Run(build(cache_dir, config_path), wanted or Refresh(), listener, seconds).result()
 
 
 def periodic_refresh(
@@ -251,7 +251,7 @@ class _Run:
         wish = Wish(force_refresh=force_refresh, data_type=data_type, **more)
         return self._services.fundamentals.get(symbol, wish)
 
-    def told(self) -> dict[str, Any]:
+    def result(self) -> dict[str, Any]:
         named = self._wanted.symbols
         symbols = self._cache.symbols() if named is None else map(self._canonical, named)
         ages = {symbol: self._age(symbol, self._wanted.data_types) for symbol in symbols}
@@ -285,7 +285,7 @@ class _Run:
         return _result(symbol, done)
 
     def _is_forced(self, symbol: str, kind: str) -> bool:
-        """Tell whether a type is asked for though it may be fresh: where it is as old as was said."""
+        """Tell whether a type is asked for though it may be fresh: where it is older than the run allows."""
         choice = self._wanted.choice
         is_old = choice.threshold_days is not None and choice.is_due(self._age(symbol, (kind,)))
         return self._wanted.force or is_old

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..errors import QueryError
 
 DEFAULT_TTL_DAYS = 14.0
-# What a run renews unless it is told; the periodic one renews less, of fewer symbols.
+# The types that a run renews by default; the periodic one renews fewer, of fewer symbols.
 REFRESHED_TYPES = ("ratios", "profile", "statements")
 PERIODIC_TYPES = ("ratios", "profile")
 PERIODIC_SYMBOLS = 50

@@ -90,7 +90,7 @@ class Places:
 
     Attributes:
         cache_dir, fill, limit_gb: the cache, what it holds, how much it may (0: anything).
-        free: bytes left on its disk; None where the system does not tell.
+        free: bytes left on its disk; None where the system does not report it.
         state_file, state_bytes: what processes remember together; None bytes: nothing yet.
     """
 
@@ -327,8 +327,8 @@ class SeriesWatch:
 
     Args:
         root: the cache folder; it need not exist.
-        selector: tells what the symbols mean.
-        clock: tells the time.
+        selector: understands the symbols.
+        clock: the time.
         most: how many series are looked at, those changed last before all others.
     """
 

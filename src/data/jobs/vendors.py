@@ -78,7 +78,7 @@ def describe_vendors(selector: ProviderSelector) -> list[dict[str, Any]]:
 
 
 def describe_family(name: str) -> list[dict[str, Any]]:
-    """Return one plain entry for each vendor of a family, as far as can be told without asking it.
+    """Return one plain entry for each vendor of a family, as far as it is known without asking it.
 
     Each has ``name``, ``title`` and ``timeframes``.
 

@@ -1,6 +1,6 @@
 """Feeds as Backtrader sees them: the one module that imports Backtrader (GPL-3, an extra).
 
-A strategy gets every closed bar once, in order, by its close in UTC, and is told before the first
+A strategy gets every closed bar once, in order, by its close in UTC, and is notified before the first
 live one that it is live (``notify_data``). Lines are written in Cerebro's own thread alone.
 """
 
@@ -43,7 +43,7 @@ _UNITS = {
     "M": (bt.TimeFrame.Months, 1),
 }
 _LINES = ("datetime", "open", "high", "low", "close", "volume", "openinterest")
-# What strategies are told of each state; they trade on LIVE alone.
+# The notifications of each state; strategies trade on LIVE alone.
 _NOTIFICATIONS = {
     StreamState.BACKFILLING: (bt.DataBase.CONNECTED, bt.DataBase.DELAYED),
     StreamState.LIVE: (bt.DataBase.LIVE,),

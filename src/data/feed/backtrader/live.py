@@ -545,7 +545,7 @@ class IBKRLiveDataFeed(PolledLiveDataFeed):
     Args:
         symbol, interval: whose bars, and their timeframe.
         host, port, client_id: of the gateway that is asked; what is left out is as the rules
-            (``providers.ibkr``), the environment (``IBKR_HOST``, ...) or the usual say.
+            (``providers.ibkr``), the environment (``IBKR_HOST``, ...) or the usual give it.
         **others: as :class:`PolledLiveDataFeed`.
 
     Raises:

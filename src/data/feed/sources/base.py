@@ -76,7 +76,7 @@ class Halt:
         return self._is_set.is_set()
 
     def until(self, due: float) -> bool:
-        """Wait until the steady clock says ``due`` seconds; return whether to go on."""
+        """Wait until ``due`` seconds of the steady clock; return whether to go on."""
         while not self.is_set and (left := due - self._clock.monotonic()) > 0:
             self._clock.sleep(min(left, _SLICE_S))
         return not self.is_set

@@ -63,7 +63,7 @@ class ManagerHistory:
         manager: asked for bars.
         symbol: as the user writes it.
         grid: of the series.
-        clock: tells how old a bar is.
+        clock: the time, for the age of bars.
         patience_ms: that a vendor has no bar is believed so long after the bar's close; before
             that the bar may only be late.
         pinned: the only vendor whose bars count, if any.

@@ -31,7 +31,7 @@ from .history import Filled, History, Manager, ManagerHistory, bars_of
 _PASSING = (ProviderError, AllProvidersFailedError, CacheError)
 # Closed bars that are looked at again with every question, for their corrections.
 _OVERLAP = 3
-# So long after its close a bar is asked for, and so long it may be lacking before that is told.
+# So long after its close a bar is asked for, and so long it may be missing before that is reported.
 _GRACE_S = 2.0
 _LATE_MS = 120_000
 _FIRST_RETRY_S = 2.0

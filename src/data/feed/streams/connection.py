@@ -116,7 +116,7 @@ class StreamSession:
             for event in self._read(frame):
                 self._dispatch(event)
 
-    # --- what frames say -------------------------------------------------------------------
+    # --- frames ----------------------------------------------------------------------------
 
     def _dispatch(self, event: StreamEvent) -> None:
         if isinstance(event, BarSeen):
@@ -316,16 +316,16 @@ class Connection:
     """Keeps one vendor's connection open while it has listeners. Thread-safe.
 
     Attempts are paced by the limiter, which all processes share; waits between them grow until
-    market data have come: a connection that opens and says nothing is no success. When the vendor
+    market data have come: a connection that opens and sends nothing is no success. When the vendor
     announces its end, the next one is open before this one is closed.
 
     Args:
-        protocol: what the vendor says and wants to be told; used by this connection alone.
+        protocol: the vendor's messages, both ways; used by this connection alone.
         dial: opens a socket.
         limiter: paces attempts.
         clock: measures durations.
         pulse: times.
-        account: tells the name under which the account that logs in is remembered.
+        account: gives the name under which the account that logs in is remembered.
     """
 
     def __init__(
@@ -387,7 +387,7 @@ class Connection:
             return not self._listeners
 
     def doubt(self, reason: str, silent_s: float) -> None:
-        """Say that it was silent for so long while there was something to say.
+        """Report that it was silent for so long although there was something to send.
 
         It is opened anew; where a bar without trades is not sent, only if nothing came for others
         either.
