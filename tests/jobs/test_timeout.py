@@ -14,6 +14,7 @@ from src.data.errors import QueryError
 from src.data.fundamentals.request import Wish
 from src.data.fundamentals.service import FundamentalsService
 from src.data.jobs import key_probe, populate
+from src.data.jobs import verify as verification
 from src.data.jobs.key_probe import probe
 from src.data.jobs.populate import BackfillReport, CachePopulator, Job
 from src.data.jobs.refresh_fundamentals import (
@@ -23,9 +24,10 @@ from src.data.jobs.refresh_fundamentals import (
     refresh_symbol_fundamentals,
 )
 from src.data.jobs.showcase import OF_THE_SAMPLES, Showcase
-from src.data.jobs.verify import verify
-from src.data.net.deadline import current_deadline
-from tests.vendor_server import Fault, VendorServer
+from src.data.jobs.verify import VerifyQuestion
+from src.data.net.deadline import Deadline, current_deadline
+from src.data.wiring import Services
+from tests.vendor_server import VendorServer
 
 pytestmark = pytest.mark.usefixtures("rules")
 Times = list[float | None]
@@ -62,7 +64,7 @@ def test_each_question_for_fundamentals_has_it(tmp_path: Path, times: Times) -> 
     [
         lambda folder: refresh_fundamentals(Refresh(["KO"]), folder, timeout=0),
         lambda folder: refresh_symbol_fundamentals(DataManager(folder), "KO", ["x"], timeout=-1),
-        lambda folder: verify("BTCUSDT", "1h", timeout=True, cache_dir=folder),
+        lambda folder: verification.verify("BTCUSDT", "1h", timeout=True, cache_dir=folder),
         lambda folder: CachePopulator(folder).populate_ticker("BTCUSDT", ["1h"], timeout=0),
     ],
     ids=["refresh", "symbol", "verify", "populator"],
@@ -75,16 +77,17 @@ def test_what_is_no_time_is_refused_before_any_vendor_is_asked(
     assert vendors.count() == 0
 
 
-def test_a_verification_ends_with_it_and_says_so(
-    tmp_path: Path, rules: Path, clock: ManualClock, vendors: VendorServer
-) -> None:
-    manager = DataManager(tmp_path / "cache", rules, clock=clock)
-    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
-    vendors.fault("binance", Fault.hang())
-    places = {"cache_dir": tmp_path / "cache", "config_path": rules}
-    (one,) = verify("BTCUSDT", "1h", timeout=0.2, **places).comparisons
-    assert one.compared is None
-    assert "took more than 0.2 s to answer" in one.error
+def test_a_verification_has_it_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deadlines: list[Deadline] = []
+
+    def compare(services: Services, question: VerifyQuestion) -> None:
+        deadlines.append(current_deadline(services.clock))
+
+    monkeypatch.setattr(verification, "verify_with", compare)
+    for timeout in (7, None):
+        verification.verify("BTCUSDT", "1h", timeout=timeout, cache_dir=tmp_path / "cache")
+    assert [deadline.is_fixed for deadline in deadlines] == [True, False]
+    assert deadlines[0].what == "the 7 s of this call"
 
 
 def test_each_question_about_a_key_has_it(
