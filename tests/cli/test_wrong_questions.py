@@ -54,7 +54,7 @@ def test_a_wrong_question_is_exit_2(
         (["fetch", "AAPL", "1d", "--csv", ""], "the csv is empty"),
         (["providers", "--probe", ""], "the probe is empty"),
         (["fundamentals", ""], "the symbol is empty"),
-        (["fundamentals", "../x"], "'../x' does not have the form"),
+        (["fundamentals", "../x"], "'../x' is malformed"),
         (["fundamentals", "AAPL", "--type", "nope"], "there is no data type 'nope'"),
         (["fundamentals", "AAPL", "--as-of", "soon"], "'soon', which is no date"),
         (["fetch", "AAPL", "1d", "--offline", "--refresh"], "not allowed with"),
