@@ -14,7 +14,7 @@ from typing import TypeVar
 import pytest
 
 from src.data.cache.store import BarStore, Commit
-from src.data.cache.write.write_guard import ReadOnlyError
+from src.data.cache.write.write_guard import FreeSpaceGuard, NoRoomError, ReadOnlyError
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk, DiskStep
 from src.data.errors import ReadOnlyCacheWarning, StorageError
@@ -135,3 +135,15 @@ def test_a_real_one(mounted: Path) -> None:
         store.add_actions("AAPL", [], EVER, "acme", 1)
     assert same(store.read(DAILY, EVER)[0], table(range(5)))
     assert sorted(mounted.rglob("*")) == before
+
+
+def test_a_warning_of_a_folder_leaves_that_of_a_full_disk_to_come(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.warns(ReadOnlyCacheWarning):
+        refused(BarStore(root, RefusingDisk(), ManualClock(NOW)))
+    everything = FreeSpaceGuard(root, Disk(), 1e12, lambda lack: 0, ManualClock(NOW))
+    for _ in range(2):
+        with pytest.raises(NoRoomError):
+            everything.claim(1)
+    assert [r.message.count("MiB are free") for r in caplog.records if "MiB" in r.message] == [1]

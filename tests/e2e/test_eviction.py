@@ -38,8 +38,8 @@ MIB = 1 << 20
 
 @pytest.fixture(autouse=True)
 def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "_said", set())
-    monkeypatch.setattr(write_guard, "_said", set())
+    monkeypatch.setattr(retention, "_warned", set())
+    monkeypatch.setattr(write_guard, "_warned_full", set())
 
 
 def limit(manager: DataManager, size: float) -> None:

@@ -43,7 +43,7 @@ _EVERY_S = 15 * 60.0
 _GROWN_SHARE, _GROWN_MOST = 0.01, 256 << 20
 # How often a process looks for what is too old.
 _RETAINED_EVERY_S = 24 * 3600.0
-_said: set[Path] = set()
+_warned: set[Path] = set()
 
 
 def _keep_any_age() -> None:
@@ -254,8 +254,8 @@ class RetentionManager(StoreListener):
             return False
 
     def _say(self, left: int) -> None:
-        if self._root not in _said:
-            _said.add(self._root)
+        if self._root not in _warned:
+            _warned.add(self._root)
             log.warning(
                 "the cache is %.2f GB above its limit, and what it holds could not be had again: "
                 "`onetape cache clean --dry-run` says why",

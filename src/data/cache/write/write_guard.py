@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 _REFUSALS = (errno.EROFS, errno.EACCES, errno.EPERM)
 # So long nothing is tried again: folders seldom change, and every request would try.
 _AGAIN_AFTER_S = 60.0
-_said: set[Path] = set()
+_warned_read_only: set[Path] = set()
 
 
 class ReadOnlyError(StorageError):
@@ -92,9 +92,9 @@ class WriteGuard:
     def _say_once(self, refusal: StorageError) -> None:
         from ...model.frame import warn_user
 
-        if self._root in _said:
+        if self._root in _warned_read_only:
             return
-        _said.add(self._root)
+        _warned_read_only.add(self._root)
         text = (
             f"the cache folder {self._root} can only be read ({refusal.args[0]}): bars are "
             "returned, and asked for again the next time"
@@ -131,6 +131,7 @@ _LEAST, _MOST, _SHARE = 64 * MIB, 1024 * MIB, 0.01
 # What a bar takes at most, as text before it is packed, and metadata beside it.
 _A_BAR, _A_COMMIT = 80, 16_384
 _BARE_FOR_S = 60.0
+_warned_full: set[Path] = set()
 
 Makes = Callable[[int], int]  # frees so many bytes, or fewer, and returns how many
 
@@ -211,8 +212,8 @@ class FreeSpaceGuard:
         space = self._space()
         free = space.free / MIB if space else 0.0
         text = f"only {free:,.0f} MiB are free on the disk of the cache"
-        if self._root not in _said:
-            _said.add(self._root)
+        if self._root not in _warned_full:
+            _warned_full.add(self._root)
             log.warning("%s %s: bars are returned, and not stored", text, self._root)
         return NoRoomError(
             f"{text}, and cache.min_free_mb keeps a reserve",
