@@ -15,7 +15,7 @@ from ..model.instrument import Instrument
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps
 from ..model.timeframe import Timeframe
-from ..prices.adjustment import BasisPart, LastSession
+from ..prices.adjustment import LastSession, basis_parts
 from .store import BarStore
 
 # No market is closed for so long.
@@ -52,7 +52,7 @@ class PriorSessions:
         covered = [c.span for c in parts if c.state != "empty" or c.reason == self.closed]
         if gaps(Span(last, span.end), covered) and date_of(last) != self._session_before(day):
             return None
-        return LastSession(rows, parts_of(parts))
+        return LastSession(rows, basis_parts(parts))
 
     @cached_property
     def _held(self) -> tuple[BarTable, Coverage]:
@@ -63,8 +63,3 @@ class PriorSessions:
     def _session_before(self, day: date) -> date | None:
         sessions = calendar_for(self.instrument).sessions(day - LOOKBACK, day - _A_DAY)
         return sessions[-1].day if sessions else None
-
-
-def parts_of(coverage: Coverage) -> list[BasisPart]:
-    """Return the bases of all stretches that can hold bars."""
-    return [BasisPart(c.span, c.basis, c.vendor) for c in coverage if c.state != "empty"]

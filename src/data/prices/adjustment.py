@@ -24,6 +24,7 @@ import numpy as np
 from ..errors import KindMismatchError
 from ..model.actions import Action, amount_on, current
 from ..model.bars import NAN, BarTable, Floats, Stamps
+from ..model.coverage import Coverage
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.kind import Adjustment, Basis
 from ..model.span import Span, coalesce, subtract
@@ -45,6 +46,11 @@ class BasisPart:
     span: Span
     basis: Basis
     vendor: str = ""
+
+
+def basis_parts(coverage: Coverage) -> list[BasisPart]:
+    """Return the bases of all stretches that can hold bars."""
+    return [BasisPart(c.span, c.basis, c.vendor) for c in coverage if c.state != "empty"]
 
 
 def rebase(

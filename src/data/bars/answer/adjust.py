@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from ...cache.actions import ActionBook, Asked
-from ...cache.prior import LOOKBACK, PriorSessions, parts_of
+from ...cache.prior import LOOKBACK, PriorSessions
 from ...cache.store import BarStore, SeriesView
 from ...calendars.calendar import session_date
 from ...errors import CorruptEntryError, KindMismatchError
@@ -25,6 +25,7 @@ from ...prices.adjustment import (
     ClosesBefore,
     LastSession,
     SessionOf,
+    basis_parts,
     needed_actions,
     rebase,
 )
@@ -94,7 +95,7 @@ class Rebaser:
         """
         if self.query.instrument.asset_class != "stock" or not len(table):
             return Rebased(table)
-        parts = parts_of(coverage)
+        parts = basis_parts(coverage)
         own = _newest(parts, int(table.stamps[-1]))
         if all(p.basis.adjustment == "unknown" for p in parts):
             return Rebased(table, own)
@@ -247,7 +248,7 @@ class Rebaser:
     def _target(self, book: ActionBook, own: date) -> date:
         """Return the newest date up to which anything is known of this series."""
         last = self.view.last if self.view.last is not None else day_ms(own)
-        return book.newest(max(own, _newest(parts_of(self.view.coverage), last)))
+        return book.newest(max(own, _newest(basis_parts(self.view.coverage), last)))
 
     def _needed(self, table: BarTable, parts: Sequence[BasisPart], as_of: date) -> list[Span]:
         """Return the ex-dates that the conversion needs actions of."""

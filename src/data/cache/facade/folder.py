@@ -77,7 +77,7 @@ class CacheFolder:
         self._clock = clock or SystemClock()
         self._instrument_of = instrument_of or configured_instrument
         self._puts = itertools.count(1)
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
         self._disk.make_folders(self.cache_dir)
         if not self.cache_dir.is_dir():
             raise StorageError(
@@ -352,8 +352,8 @@ class CacheFolder:
             log.info("cache.retention: %d years, %d rows were deleted", len(gone), rows)
 
     def _say_once(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
+        if text not in self._warned:
+            self._warned.add(text)
             log.warning("%s", text)
 
     def _limit(self) -> int:

@@ -22,10 +22,10 @@ from ...model.kind import ADJUSTMENTS, Basis, Kind
 from ...model.series import SeriesKey
 from ...model.span import Span, intersect, subtract
 from ...model.timeframe import Timeframe
-from ...prices.adjustment import ClosesBefore, common_as_of, rebase
+from ...prices.adjustment import ClosesBefore, basis_parts, common_as_of, rebase
 from ...prices.quality import Checked, check, off_grid_rows
 from ..legacy.reader import next_stamps, session_stamps
-from ..prior import PriorSessions, parts_of
+from ..prior import PriorSessions
 from ..store import BarStore
 from ..values import (
     BAD,
@@ -276,7 +276,7 @@ def stored_frame(
 def _on_one_basis(
     store: BarStore, key: SeriesKey, table: BarTable, coverage: Coverage, instrument: Instrument
 ) -> BarTable:
-    parts, book = parts_of(coverage), store.actions(key.symbol)
+    parts, book = basis_parts(coverage), store.actions(key.symbol)
     if len({part.basis for part in parts}) <= 1 and not book.actions:
         return table
     as_of = book.newest(max(date_of(int(table.stamps[-1])), common_as_of(parts) or date.min))

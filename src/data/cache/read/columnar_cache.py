@@ -316,7 +316,7 @@ def _has_adj_close(state: YearState) -> bool:
 
 
 # Whether it was said; once a process is enough.
-_said = threading.Event()
+_warned = threading.Event()
 
 
 def fitting(mode: Columnar, folder: Path) -> Columnar:
@@ -327,8 +327,8 @@ def fitting(mode: Columnar, folder: Path) -> Columnar:
     """
     if mode != "map" or not (kind := network_file_system(folder)):
         return mode
-    if not _said.is_set():
-        _said.set()
+    if not _warned.is_set():
+        _warned.set()
         log.warning(
             "%s lies on a network file system (%s): columns are read and not mapped into "
             "memory; cache.columnar: read in the rules says the same without this warning",
