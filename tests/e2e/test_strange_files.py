@@ -183,7 +183,7 @@ def works(manager: DataManager, clock: ManualClock, folder: Path) -> dict[str, C
         "tidy": lambda: told.tidy("AAPL"),
         "stats": cache.get_stats,
         "names": lambda: [cache.list_timeframes(symbol) for symbol in cache.list_symbols()],
-        "fill": lambda: Gauge(folder, clock).read(),
+        "fill": lambda: Gauge(cache.holdings, clock).read(),
         "check": lambda: cache.maintenance.check(keys),
         "log": lambda: [cache.maintenance.log(key) for key in keys],
         "repair": lambda: cache.maintenance.repair(keys),
