@@ -21,7 +21,7 @@ def share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     table, folder = tmp_path / "mountinfo", tmp_path.resolve() / "share"
     table.write_text(f"40 22 0:50 / {folder} rw - nfs4 server:/bars rw\n")
     monkeypatch.setattr(mounts, "MOUNTS", table)
-    monkeypatch.setattr(columnar_cache, "_said", threading.Event())
+    monkeypatch.setattr(columnar_cache, "_warned", threading.Event())
     return folder
 
 

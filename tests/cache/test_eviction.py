@@ -106,7 +106,7 @@ def cache(tmp_path: Path) -> Cache:
 
 @pytest.fixture(autouse=True)
 def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manager, "_said", set())
+    monkeypatch.setattr(manager, "_warned", set())
 
 
 # --- the order -----------------------------------------------------------------------------------
