@@ -24,8 +24,8 @@ from src.data.model.capabilities import Limits
 from src.data.model.instant import MINUTE_MS, from_ms, parse_iso
 from src.data.model.stream import BarSeen, LiveBar, Topic
 from src.data.net.limiter import Limiter
-from src.data.net.socket import Dialer
 from src.data.net.state import State
+from src.data.net.websocket import Dialer
 from src.data.vendors.binance.stream import BinanceStream
 from tests.vendor_server.streams import StreamServer
 

@@ -29,8 +29,8 @@ from src.data.model.span import Span
 from src.data.model.stream import LiveBar, StreamState, StreamStatus, Topic
 from src.data.model.timeframe import Timeframe
 from src.data.net.limiter import Limiter
-from src.data.net.socket import Dialer, Wire
 from src.data.net.state import State
+from src.data.net.websocket import Dialer, Wire
 from src.data.vendors.binance.stream import BinanceStream
 from tests.vendor_server.streams import StreamServer, hanging
 

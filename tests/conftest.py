@@ -42,7 +42,9 @@ def state_dir(_states: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """
     folder = _states / f"{next(_numbers)}"
     monkeypatch.setenv("ONETAPE_STATE_DIR", str(folder))
-    if senders := sys.modules.get("src.data.net.senders"):  # else nothing of older tests is in it
+    if senders := sys.modules.get(
+        "src.data.net.sender_pool"
+    ):  # else nothing of older tests is in it
         monkeypatch.setattr(senders, "_process", senders.ProcessSenders())
     if credentials := sys.modules.get("src.data.config.credentials"):
         # Keys of other tests would be masked in the texts of this one.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .net.leases import Leases
 from .net.limiter import Limiter
-from .net.senders import Senders
+from .net.sender_pool import Senders
 
 if TYPE_CHECKING:
     from .model.capabilities import Limits

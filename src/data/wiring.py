@@ -210,7 +210,7 @@ def network_of(
     observer: Observer | None = None,
 ) -> Network:
     """Return connections and limits by settings and rules; nothing is opened."""
-    from .net.senders import senders_of
+    from .net.sender_pool import senders_of
     from .network import Network
 
     hooks = (observer.attempted, observer.circuit_changed) if observer else ()

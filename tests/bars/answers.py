@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from src.data.bars.ingest.classify import ClassifiedAnswer, Density, digest
 from src.data.bars.ingest.commit import CommitContext, StoredRange
+from src.data.bars.ingest.sorted_answer import ClassifiedAnswer, Density, sorted_answer
 from src.data.bars.validity import Expiry
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.gaps import BarGrid
@@ -62,7 +62,7 @@ def digested(
     """Check and digest an answer for ``span``."""
     now = answer.server_now_ms
     checked = check(answer.table, span, timeframe=grid.timeframe, now_ms=now)
-    return digest(answer, checked, span, grid, now, density, least_share)
+    return sorted_answer(answer, checked, span, grid, now, density, least_share)
 
 
 def held(bars: Iterable[Bar], *parts: Covered, tolerance: float = 0.0) -> StoredRange:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from src.data.bars.answer.answer import Unfilled
-from src.data.bars.fetch.nothing import ListingProof
+from src.data.bars.fetch.absence import ListingProof
 from src.data.bars.validity import BEFORE_FIRST, CLOSED, NO_BAR, Expiry, lifetime_of
 from src.data.cache.store import Commit, SeriesView
 from src.data.clock import ManualClock

@@ -19,8 +19,8 @@ from src.data.model.instrument import Instrument
 from src.data.model.query import BarsQuery
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.net.answers import SendRecord
-from src.data.net.circuit import CircuitChange
+from src.data.net.guarded_call import CircuitChange
+from src.data.net.send_records import SendRecord
 from src.data.observability.events import (
     AnswerIncomplete,
     AttemptFailed,

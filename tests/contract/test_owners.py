@@ -24,7 +24,7 @@ OWNERS = {
     "binance": ("vendors.binance.carrier",),
     "ccxt": ("vendors.ccxt.carrier",),
     "ib_async": ("vendors.ibkr.carrier",),
-    "websocket": ("net.socket",),
+    "websocket": ("net.websocket",),
     "backtrader": ("feed.backtrader.feed",),
     "yaml": ("config",),
     "filelock": ("disk.",),

@@ -23,17 +23,17 @@ from tests.vendor_server import VendorServer
 # Kind of way to its worst figures over all questions. The longest file from disk
 # is that of the documents of a series, of an answer given again the store with its feed of commits.
 WAYS: dict[str, Figures] = {
-    "disk": {"files": 61, "functions": 362, "code lines": 2938, "longest file": 348, "frames": 0},
-    "again": {"files": 20, "functions": 58, "code lines": 454, "longest file": 305, "frames": 0},
-    "refresh": {"files": 97, "functions": 604, "code lines": 4780, "longest file": 466, "frames": 44},
-    "miss": {"files": 133, "functions": 1061, "code lines": 8271, "longest file": 466, "frames": 51},
+    "disk": {"files": 49, "functions": 344, "code lines": 2888, "longest file": 348, "frames": 0},
+    "again": {"files": 20, "functions": 59, "code lines": 479, "longest file": 308, "frames": 0},
+    "refresh": {"files": 85, "functions": 590, "code lines": 4773, "longest file": 466, "frames": 41},
+    "miss": {"files": 112, "functions": 1046, "code lines": 8271, "longest file": 466, "frames": 48},
 }  # fmt: skip
 WEIGHT: Figures = {
-    "code lines": 48209,
-    "files of more than ten code lines": 391,
+    "code lines": 48135,
+    "files of more than ten code lines": 335,
     "lazy imports of own modules": 215,
-    "modules named by a gerund": 10,
-    "protocols": 37,
+    "modules named by a gerund": 9,
+    "protocols": 31,
     "public class names in two modules": 0,
 }
 _RULES = """\

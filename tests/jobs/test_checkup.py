@@ -19,7 +19,7 @@ from src.data.data_manager import DataManager
 from src.data.jobs import checkup as module
 from src.data.jobs.checkup import Check, checkup
 from src.data.net.reach import Reached
-from src.data.net.senders import Senders
+from src.data.net.sender_pool import Senders
 from src.data.network import Network
 from src.data.resources import Memory
 from tests.contract.source import ROOT
@@ -136,7 +136,7 @@ def test_a_cache_above_its_limit(
 def test_rules_that_need_a_missing_package_are_a_finding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.data.net.senders.find_spec", lambda _: None)
+    monkeypatch.setattr("src.data.net.sender_pool.find_spec", lambda _: None)
     path = tmp_path / "rules.yaml"
     path.write_text("providers: {binance: {transport: sdk}}\n")
     check = found(checkup(tmp_path / "cache", path, network=False), "binance", "vendors")

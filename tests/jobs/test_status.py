@@ -13,7 +13,7 @@ from src.data.data_manager import DataManager
 from src.data.jobs.status import StatusSnapshot, VendorState, Watch
 from src.data.model.instant import parse_iso
 from src.data.net.reach import Reached
-from src.data.net.senders import Senders
+from src.data.net.sender_pool import Senders
 from src.data.network import Network
 from src.data.resources import Memory
 from tests.vendor_server import VendorServer

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 
 from src.data.model.capabilities import Limits
-from src.data.net.circuit import CircuitHook, GuardedCall
 from src.data.net.circuit_breaker import Circuit
+from src.data.net.guarded_call import CircuitHook, GuardedCall
 from src.data.net.limiter import Limiter
 from src.data.net.state import State
 from src.data.net.state_tables import Account

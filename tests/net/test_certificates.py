@@ -17,7 +17,7 @@ from src.data.model.http import HttpRequest
 from src.data.model.stream import StreamAddress
 from src.data.net.http import HttpTransport
 from src.data.net.reach import reach
-from src.data.net.socket import Dialer
+from src.data.net.websocket import Dialer
 from src.data.vendors.binance.carrier import BinanceCarrier
 from src.data.vendors.ccxt.carrier import CcxtCarrier
 from src.data.vendors.yahoo.carrier import YFinanceCarrier

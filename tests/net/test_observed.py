@@ -11,10 +11,10 @@ from src.data.clock import ManualClock
 from src.data.errors import EntitlementError, RateLimitedError, UnavailableError
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest
-from src.data.net.answers import SendRecord
-from src.data.net.circuit import CircuitChange
 from src.data.net.deadline import run_call
+from src.data.net.guarded_call import CircuitChange
 from src.data.net.limiter import Limiter
+from src.data.net.send_records import SendRecord
 from src.data.net.state import State
 from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
 
@@ -97,7 +97,7 @@ def test_a_circuit_is_told_each_time_it_opens_and_once_when_it_closes(
         CircuitChange("acme", "bars/1d", True, 1800.0, reason),
         CircuitChange("acme", "bars/1d", False),
     ]
-    levels = [r.levelname for r in caplog.records if r.name.endswith(".circuit")]
+    levels = [r.levelname for r in caplog.records if r.name.endswith(".guarded_call")]
     assert levels == ["WARNING", "WARNING", "INFO"]
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.model.capabilities import Limits
-from src.data.net.quota import Pause, QuotaReport, Spent, Window, longest_wait, windows_of
+from src.data.net.quota import Pause, QuotaReport, Spent, Window, windows_of
 
 
 def test_a_window_is_full_until_its_first_spending_leaves_it() -> None:
@@ -38,10 +38,10 @@ def test_limits_become_windows() -> None:
 def test_the_slowest_window_decides() -> None:
     windows = [Window(1, 1), Window(60, 2)]
     for at in (0, 1):
-        assert longest_wait(windows, 1, at) == 0
+        assert [window.wait(1, at) for window in windows] == [0, 0]
         for window in windows:
             window.spend(1, at)
-    assert longest_wait(windows, 1, 1.5) == pytest.approx(58.5)
+    assert max(window.wait(1, 1.5) for window in windows) == pytest.approx(58.5)
 
 
 @settings(max_examples=60, derandomize=True, deadline=None)

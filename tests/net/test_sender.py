@@ -14,9 +14,9 @@ from src.data.errors import (
 )
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest, HttpResponse
-from src.data.net.answers import SendRecord
 from src.data.net.deadline import one_call, run_call
 from src.data.net.retry import RetryPolicy
+from src.data.net.send_records import SendRecord
 from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
 
 REQUEST = HttpRequest("https://vendor.example/path")

@@ -116,7 +116,7 @@ class TestTheFile:
     def test_a_hit_in_the_cache_does_not_load_the_database(self) -> None:
         code = (
             "import sys; import src.data.data_manager, src.data.wiring\n"
-            "from src.data.net import circuit, leases, limiter, state\n"
+            "from src.data.net import guarded_call, leases, limiter, state\n"
             "sys.exit('sqlite3' in sys.modules)"
         )
         root = Path(__file__).resolve().parents[2]

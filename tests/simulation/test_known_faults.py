@@ -14,9 +14,9 @@ import pytest
 
 from src.data.bars import lookup, validity
 from src.data.bars.answer.adjust import Rebaser
-from src.data.bars.fetch import nothing, plan
+from src.data.bars.fetch import absence, plan
 from src.data.bars.fetch.lane import LaneRunner
-from src.data.bars.ingest import classify, ingest
+from src.data.bars.ingest import ingest, sorted_answer
 from src.data.bars.selection import candidates
 from src.data.cache.facade import frames
 from src.data.calendars.gaps import BarGrid
@@ -117,7 +117,7 @@ def doubled_with_other_prices(sim: Simulation) -> None:
 
 
 def believe_contradicted_rows(patch: Patch) -> None:
-    patch.setattr(classify, "_disbelief", lambda *_: "")
+    patch.setattr(sorted_answer, "_disbelief", lambda *_: "")
     real = quality._unique
 
     def unique(*args: Any) -> Any:
@@ -166,7 +166,7 @@ def a_clock_ahead_without_a_date(sim: Simulation) -> None:
 
 
 def believe_our_own_clock(patch: Patch) -> None:
-    patch.setattr(classify, "_vouched_before", lambda answered, closed: answered.end)
+    patch.setattr(sorted_answer, "_vouched_before", lambda answered, closed: answered.end)
     patch.setattr(lookup, "fetched_ahead", lambda *_: ())
     patch.setattr(plan, "fetched_ahead", lambda *_: ())
 
@@ -177,7 +177,7 @@ def a_history_cut_short(sim: Simulation) -> None:
 
 
 def take_one_silence_for_a_listing(patch: Patch) -> None:
-    patch.setattr(nothing, "PROVING", 1)
+    patch.setattr(absence, "PROVING", 1)
     patch.setattr(validity, "PROVING", 1)
 
 

@@ -21,9 +21,9 @@ from src.data.errors import (
     UnavailableError,
 )
 from src.data.model.http import HttpRequest
-from src.data.net import senders
+from src.data.net import sender_pool
 from src.data.net.http import HttpTransport
-from src.data.net.senders import choose_transport
+from src.data.net.sender_pool import choose_transport
 from src.data.vendors.binance.bars import BinanceDataDownloader
 from src.data.vendors.binance.carrier import BinanceCarrier
 from src.data.vendors.yahoo.bars import YahooDataDownloader
@@ -254,7 +254,7 @@ class TestChoice:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert self.choose("auto", BinanceDataDownloader) is self.PLAIN
-        monkeypatch.setattr(senders, "find_spec", lambda _: None)
+        monkeypatch.setattr(sender_pool, "find_spec", lambda _: None)
         assert self.choose("auto", YahooDataDownloader) is self.PLAIN
 
     @needs_binance
@@ -267,6 +267,6 @@ class TestChoice:
     def test_a_missing_package_is_named_with_its_extra(
         self, cls: Any, extra: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(senders, "find_spec", lambda _: None)
+        monkeypatch.setattr(sender_pool, "find_spec", lambda _: None)
         with pytest.raises(MissingExtraError, match=rf'pip install "onetape\[{extra}\]"'):
             self.choose("sdk", cls)

@@ -285,7 +285,13 @@ def test_a_dividend_in_another_currency_is_not_taken_for_dollars() -> None:
         )
 
 
-@pytest.mark.parametrize("body", [{}, [], {"results": [{"ticker": "AAPL"}]}, b"<html>"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {}, [], {"results": [{"ticker": "AAPL"}]}, b"<html>", {"status": "ERROR", "results": []},
+        {"status": "NOT_AUTHORIZED", "results": [], "message": "no"},
+    ],
+)  # fmt: skip
 def test_actions_of_another_shape_are_unreadable(body: Any) -> None:
     with pytest.raises(ResponseFormatError):
         polygon(answer(body))[0].fetch_actions(AAPL, Span(0, DAY_MS), NOW_MS)

@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from ..provider_selector import ProviderSelector
     from .corporate_actions import ActionService, FoundActions
     from .dry_run.planner import RequestPlanner
-    from .locks import FindLeases
     from .service import BarsService
+    from .turns import FindLeases
     from .validity import Expiry
 
 __all__ = ["BarsClient", "Lookup", "Wishes"]

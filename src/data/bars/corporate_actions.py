@@ -29,8 +29,8 @@ from ..net.locks import SeriesLocks
 from .answer.reader import attempt_entries, dissent_of
 from .fetch.actions import TOLD_LATE_MS, ActionFetcher
 from .fetch.state import FetchState, StoreWriter
-from .locks import FindLeases, Turns
 from .selection.candidates import LaneRoute, Selector, candidates_of
+from .turns import FindLeases, Turns
 from .validity import TradingDays
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from ..vendors.factory import downloader_for, own_sender
 from ..vendors.figures import fetch_figures_of, served_by
 from .answer.reader import attempt_entries
 from .fetch.attempt import ask
-from .locks import FindLeases, Turns
+from .turns import FindLeases, Turns
 
 if TYPE_CHECKING:
     import pandas as pd

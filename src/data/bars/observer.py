@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from ..cache.retention.disk_usage import Gauge
     from ..model.stored import CommitNotice
-    from ..net.answers import SendRecord
-    from ..net.circuit import CircuitChange
+    from ..net.guarded_call import CircuitChange
+    from ..net.send_records import SendRecord
     from ..observability.events import Event
     from .answer.answer import Answer
 

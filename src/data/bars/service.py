@@ -14,9 +14,9 @@ from ..net.deadline import run_call
 from ..net.locks import SeriesLocks
 from .answer.answer import Answer, frame_of
 from .answer.reader import Reader
-from .locks import FindLeases, Turns
 from .lookup import MISS, AnswerCache, CacheLookup, Derived, Hit, LookupResult
 from .observer import Call, Observer
+from .turns import FindLeases, Turns
 from .validity import Expiry
 
 if TYPE_CHECKING:

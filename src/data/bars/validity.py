@@ -53,9 +53,11 @@ class Expiry:
     """How long a "nothing there" stands, and how long bars are left alone that are not trusted.
 
     Attributes:
-        recent_ms: for what was said again, and lies within the last month. As often the newest
-            final bars are compared again, where their vendor is asked for newer ones anyway.
-        old_ms: for what was said again of older bars, and for what the calendar or a listing proves.
+        recent_ms: how long "nothing there" stands for stretches of the last 30 days, and for older
+            ones after the first answer. It is also the shortest time between two comparisons of the
+            newest final bars with what their vendor sends.
+        old_ms: the same for older stretches after a second answer, and for what the calendar or a
+            listing proves.
     """
 
     recent_ms: int = 24 * HOUR_MS

@@ -32,7 +32,7 @@ from ..model.instrument import Instrument
 from ..model.kind import Basis, Kind
 from ..model.stream import LiveBar, Topic
 from ..model.timeframe import Timeframe
-from ..net.socket import Dialer, library
+from ..net.websocket import Dialer, library
 from ..observability.logs import running, subject_of
 from ..prices.conversions import obstacle
 from ..vendors.registry import key_names, load, row_of

@@ -14,7 +14,7 @@ from ..errors import DataError, QueryError
 from ..model.query import BarsQuery
 from ..model.rules import Rule
 from ..model.settings import Settings
-from ..net.senders import Senders
+from ..net.sender_pool import Senders
 from ..network import Network
 from ..provider_selector import ProviderSelector
 from ..vendors.base import BaseDataDownloader, is_ours

@@ -10,7 +10,7 @@ from ..model.http import HttpRequest
 from .redact import where
 
 if TYPE_CHECKING:
-    from .answers import SendRecord
+    from .send_records import SendRecord
 
 # Off like any logger at INFO, until the program turns it on; `docs/keys.md` shows how.
 _log = logging.getLogger("onetape.audit")

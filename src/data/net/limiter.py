@@ -13,8 +13,8 @@ from typing import NamedTuple
 from ..errors import DataError, ProviderTimeoutError, RateLimitedError, SymbolNotFoundError
 from ..model.capabilities import Limits
 from ..model.http import HttpResponse
-from .circuit import CircuitChange, CircuitHook, EndedRequest, GuardedCall
 from .deadline import note_wait
+from .guarded_call import CircuitChange, CircuitHook, EndedRequest, GuardedCall
 from .quota import COOL_DOWNS_S, Window, reports_of, windows_of
 from .state import State
 from .state_tables import Account, StateTables

@@ -17,8 +17,8 @@ from ..model.http import HttpResponse
 
 # Three days are the longest ban on record (2019); a vendor that says more is asked again after a week.
 LONGEST_PAUSE_S = 7 * 86_400.0
-# Where the vendor says "too much" and not for how long: the first time one caller waits and tries
-# again; then only those wait that have the time, and all others go elsewhere at once.
+# The pause after a 429 without `Retry-After`, by how many came in a row. The first fits into a usual
+# call of 30 s, whose caller waits for it; with the later ones such a call fails over at once.
 COOL_DOWNS_S = (15.0, 40.0, 60.0)
 _FORGIVEN_S = 600.0
 
@@ -130,11 +130,6 @@ def windows_of(limits: Limits) -> list[Window]:
         (_MONTH_S, limits.per_month),
     )
     return windows + [Window(length, capacity) for length, capacity in longer if capacity > 0]
-
-
-def longest_wait(windows: Iterable[Window], cost: float, now_s: float) -> float:
-    """Return the seconds until ``cost`` units fit into every one of ``windows``."""
-    return max((window.wait(cost, now_s) for window in windows), default=0.0)
 
 
 @dataclass(frozen=True)

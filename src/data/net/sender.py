@@ -23,16 +23,16 @@ from ..model.capabilities import Limits
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import SECOND_MS
 from ..observability.logs import asking
-from .answers import SendRecord, report
 from .audit import note_use
 from .background import BackgroundCall
-from .circuit import GuardedCall
 from .deadline import Deadline, current_call, current_deadline, note_wait, within
 from .forks import renew_after_fork
+from .guarded_call import GuardedCall
 from .http import Transport
 from .limiter import Limiter
 from .redact import address, place, redacted, where
 from .retry import RetryPolicy
+from .send_records import Hook, SendRecord, report
 from .status import error_of, retry_after_s, server_time_ms
 from .unknown_symbols import SymbolCheck
 from .vendor_status import VendorStatus
@@ -43,9 +43,6 @@ _GRACE_S = 0.2
 # A vendor that did not answer in less than this has not failed.
 _USUAL_S = 10.0
 _log = logging.getLogger(__name__)
-
-
-Hook = Callable[[SendRecord], None]
 
 
 class Sender:

@@ -11,7 +11,7 @@ from ..config.credentials import credentials_for
 from ..errors import RateLimitedError
 from ..model.capabilities import Limits
 from ..net.limiter import Limiter
-from ..net.senders import process_limiter
+from ..net.sender_pool import process_limiter
 from ..net.state import State
 from ..vendors.factory import canonical_name, usable_class
 

@@ -20,11 +20,11 @@ from ..model.timeframe import Timeframe
 from ..net.http import Transport
 from ..net.limiter import UNKNOWN_VENDOR_LIMITS
 from ..net.sender import Sender
-from ..net.senders import process_sender
+from ..net.sender_pool import process_sender
 from ..net.status import error_of
 from ..net.vendor_status import VendorStatus
+from .accounts import CredentialProvider, Wired
 from .calls import ACTIONS_ENDPOINT, EndpointCall, VendorCalls, endpoint_of
-from .credentials import CredentialProvider, Wired
 from .foreign import call_foreign
 from .paging import error_context, fetch_pages
 from .raw import (

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from ..model.capabilities import Capabilities, FetchQuery
 from ..model.instrument import AssetClass
 from ..model.timeframe import Timeframe
-from ..net.circuit import GuardedCall
+from ..net.guarded_call import GuardedCall
 from ..net.sender import Sender
-from .credentials import CredentialProvider
+from .accounts import CredentialProvider
 
 # Symbols that this process has had answers for; dropping them costs nothing.
 _MOST_SERVED = 10_000

@@ -25,7 +25,7 @@ from ..model.instant import DAY_MS
 from ..model.kind import Basis
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from ..net.answers import judged
+from ..net.send_records import reporting
 from ..net.status import server_time_ms
 from .archives import Archive, fetch_month, pieces
 
@@ -157,7 +157,7 @@ def check_capability(vendor: PagedVendor, query: FetchQuery) -> None:
 def _add_month(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> bool:
     """Add a whole month from the vendor's archive; False where it fails, for pages serve it too."""
     try:
-        with judged(vendor.name):  # caught here, and still counted against the archive
+        with reporting(vendor.name):  # caught here, and still counted against the archive
             table, requests = fetch_month(cast("Archive", vendor), query)
     except DataError as exc:
         harvest.trouble = str(exc.args[0])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from ...cache.actions import ActionBook, Asked
-from ...cache.prior import LOOKBACK, PriorSessions
+from ...cache.prior_sessions import LOOKBACK, PriorSessions
 from ...cache.store import BarStore, SeriesView
 from ...calendars.calendar import session_date
 from ...errors import CorruptEntryError, KindMismatchError

@@ -35,7 +35,8 @@ log = logging.getLogger("onetape.routing")
 _MOST_SPANS = 16
 _MOST_GAPS = 64
 _REMEMBERED = 4096
-# A count that reached back over fewer bars than it wants reaches twice as far, so many times in all.
+# Where a span holds fewer bars than `bars=` wants, one that reaches back twice as far is read: this
+# many times in all.
 LOOKBACKS = 4
 
 

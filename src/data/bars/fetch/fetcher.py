@@ -22,17 +22,17 @@ from ...model.coverage import Coverage
 from ...model.instant import iso
 from ...model.rules import ValidationRules
 from ...model.span import Span, coalesce, subtract
-from ...net.answers import judged
 from ...net.deadline import run_part
+from ...net.send_records import reporting
 from ...prices.quality import check
 from ...vendors.archives import chunk_end
-from ..ingest.classify import ClassifiedAnswer
 from ..ingest.ingest import AnswerIngester, grid_of
+from ..ingest.sorted_answer import ClassifiedAnswer
 from ..selection.candidates import Candidate
 from ..validity import BEFORE_FIRST, CLOSED, NO_BAR, Expiry, is_proof
+from .absence import AbsenceRecorder
 from .actions import ActionFetcher
 from .attempt import VendorReply, ask
-from .nothing import NothingRecorder
 from .plan import in_few_requests
 from .revisions import FetchWindow, Revisions
 from .splice import Neighbours, widened
@@ -80,7 +80,7 @@ class Fetcher:
         self._revisions = Revisions(store, writer, clock, expiry)
         self._ingester = AnswerIngester(store, writer, clock, expiry, checks)
         self._action_fetcher = ActionFetcher(writer, clock)
-        self._nothing = NothingRecorder(store, writer, clock, expiry)
+        self._absence = AbsenceRecorder(store, writer, clock, expiry)
 
     def forming_bar(self, work: FetchState, span: Span) -> None:
         """Ask for the running bar in ``span``; it is kept in ``work`` and never stored."""
@@ -116,7 +116,7 @@ class Fetcher:
             ProviderError, ConfigError: it did not answer, or its answer does not fit.
         """
         question = self._question(work, candidate, window)
-        with judged(candidate.account_name):
+        with reporting(candidate.account_name):
             fetched = self._fetch(work, candidate, question)
             fetched = self._ingester.fitted(work, fetched, window.span, window.sides)
         now, grid = self._clock.now_ms(), grid_of(work, fetched)
@@ -160,7 +160,7 @@ class Fetcher:
         if not lacking:
             return
         if position == len(work.lane.candidates):
-            self._nothing.record(work, lacking, outcomes)
+            self._absence.record(work, lacking, outcomes)
             return
         candidate = work.lane.candidates[position]
         if candidate.name in work.out:
@@ -206,7 +206,7 @@ class Fetcher:
                 return
             # The calendar expects nothing, and one vendor says the same.
             closed = [s for s in lacking if _is_none(outcome) and not len(work.grid.opens(s))]
-            self._nothing.record(work, closed, (outcome,))
+            self._absence.record(work, closed, (outcome,))
             self.fill(work, [s for s in lacking if s not in closed], position + 1, so_far)
 
     def _has_none(self, coverage: Coverage, candidate: Candidate, segment: Span) -> bool:
@@ -285,7 +285,7 @@ class Fetcher:
         else:
             window = self._revisions.window(work, candidate, span, sides)
         question = self._question(work, candidate, window)
-        with judged(candidate.account_name) as answers:
+        with reporting(candidate.account_name) as answers:
             fetched = self._fetch(work, candidate, question)
             try:
                 taken = self._ingester.take(work, candidate, fetched, window)

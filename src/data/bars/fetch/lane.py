@@ -17,11 +17,11 @@ from ...model.span import Span, coalesce, intersect, subtract
 from ..answer.adjust import ActionsMissingError
 from ..answer.answer import LOOKBACKS, Answer, Gap, Unfilled, as_known, closed_rows, last_of
 from ..answer.reader import Outcome, Reader
-from ..locks import Turns
+from ..turns import Turns
 from ..validity import CLOSED, Expiry, is_older
+from .absence import ListingProof
 from .actions import TOLD_LATE_MS, ActionFetcher
 from .fetcher import Fetcher
-from .nothing import ListingProof
 from .plan import FetchPlan, Planner
 from .state import FetchState, StoreWriter
 

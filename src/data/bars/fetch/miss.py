@@ -209,9 +209,9 @@ class MissHandler:
     ) -> Answer | None:
         """Return the first answer with rows, or to which no rows belong; note what was tried.
 
-        Where vendors are down and bars are missing that only they have, the answer in part gives
-        way to a whole one of a substitute: as it does where nothing is stored, for what was asked
-        before decides nothing. Bars that are held, and only doubted or due again, lack nothing.
+        Where an outage leaves an answer in part, a whole answer of a substitute replaces it. With an
+        empty cache the result is the same: what happens to be cached decides nothing (decision 17).
+        Bars that are stored, and only doubted or due again, lack nothing.
         """
         tries, out = done
         part: Answer | None = None

@@ -34,11 +34,10 @@ from ..validity import (
     Suspicion,
     is_hole,
 )
-from .classify import DID_NOT_COME, ClassifiedAnswer
+from .sorted_answer import DID_NOT_COME, ClassifiedAnswer
 
 if TYPE_CHECKING:
     from ...calendars.gaps import BarGrid
-    from ...model.capabilities import Fetched
 
 # Vendors compute adjusted closes anew for each answer, many in single precision.
 _SAME_ADJUSTED = 1e-6
@@ -386,7 +385,7 @@ class _Making:
         """Yield a mark for the new bars that are closed by our own clock alone."""
         first = self.answer.vouched_before
         for piece in pieces if first < self.answer.answered.end else ():
-            # Where there is no bar before the first of them, nothing is vouched for either.
+            # A stretch without a bar before the first of them is vouched for by nothing, too.
             is_alone = len(piece.table) and int(piece.table.stamps[0]) >= first
             alone = piece.span if is_alone else Span(max(piece.span.start, first), piece.span.end)
             for span in subtract([alone], self._absent):

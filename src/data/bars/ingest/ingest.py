@@ -44,7 +44,6 @@ from ..validity import (
     latest_known,
     split_windows,
 )
-from .classify import ClassifiedAnswer, Density, digest, faults_of
 from .commit import (
     RESCALED,
     CommitContext,
@@ -55,6 +54,7 @@ from .commit import (
     build_commit,
     without_rescaled,
 )
+from .sorted_answer import ClassifiedAnswer, Density, faults_of, sorted_answer
 
 # Two answers of one vendor in one basis: single precision is good to 6e-8. Rebased: rounding of
 # an adjustment adds to it. What has no corporate actions is compared to the last bit.
@@ -129,7 +129,7 @@ class AnswerIngester:
         )
         density = self._density(candidate, fetched)
         least = self._checks.min_quality_score
-        answer = digest(fetched, checked, span, grid, now, density, least, window.parts)
+        answer = sorted_answer(fetched, checked, span, grid, now, density, least, window.parts)
         self._refuse_unbelieved(work, fetched, window, answer)
         self.note_forming(work, fetched, answer.forming)
         if asked_actions is not None:

@@ -268,11 +268,12 @@ def route(
         has_actions: whether the splits and dividends from the start of the range on are stored.
         proved: vendors whose bars agree with the stored ones.
 
-    The wanted kind is the stored one, else that of the first capable candidate. Where its bars
-    reach beyond the regular hours and another's keep to them, it is those hours. A pinned
-    vendor's bars go into a lane of its own name. A vendor that leans on splits and dividends of
-    another is in two lanes: beside the others, and in its own in case that these cannot be had. So
-    is a vendor that has to be converted: beyond the reach of that its own bars may be a substitute.
+    The wanted kind is the stored one; where nothing is stored, that of the first candidate that can
+    serve the series. If that candidate sends extended hours and another one regular hours, regular
+    hours are wanted. The bars of a pinned vendor go into a lane of its name. Two groups of vendors
+    are in two lanes, the common one and one of their own: those whose prices need splits and
+    dividends that another vendor tells, for the case that these cannot be had; and those whose bars
+    must be converted, for ranges that the conversion does not reach.
 
     Raises:
         NoProviderError: no vendor is left.

@@ -24,7 +24,7 @@ from ...model.timeframe import Timeframe
 from ...prices.conversions import regular_hours, sources_of_kind
 from ...prices.quality import check
 from ...prices.resample import Resampled, resample, source_span
-from ..ingest.classify import ClassifiedAnswer, digest
+from ..ingest.sorted_answer import ClassifiedAnswer, sorted_answer
 
 _HOURS_SEEN_MS = 60 * DAY_MS
 # An answer that lacks more of its expected bars is doubted as a whole.
@@ -155,7 +155,9 @@ class _Made:
         checked = check(fetched.table, asked.span, timeframe=source, now_ms=now, grid=grid)
         if conversion.own.session != conversion.kind.session:
             checked = replace(checked, good=regular_hours(checked.good, source, calendar))
-        classified = digest(fetched, checked, asked.span, grid, now, least_share=_LEAST_SHARE)
+        classified = sorted_answer(
+            fetched, checked, asked.span, grid, now, least_share=_LEAST_SHARE
+        )
         return cls(conversion, asked, fetched, checked.good, classified)
 
     def answer(self, needed: Span) -> Fetched:

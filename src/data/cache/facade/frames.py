@@ -25,7 +25,7 @@ from ...model.timeframe import Timeframe
 from ...prices.adjustment import ClosesBefore, basis_parts, common_as_of, rebase
 from ...prices.quality import Checked, check, off_grid_rows
 from ..legacy.reader import next_stamps, session_stamps
-from ..prior import PriorSessions
+from ..prior_sessions import PriorSessions
 from ..store import BarStore
 from ..values import (
     BAD,

@@ -36,7 +36,7 @@ from ...net.audit import note_login
 from ...net.forks import renew_after_fork
 from ...net.limiter import Limiter
 from ...net.retry import RetryPolicy
-from ...net.socket import Wire
+from ...net.websocket import Wire
 from ...observability.logs import Named, current, next_number, running
 from ...vendors.foreign import call_foreign, masked
 from ...vendors.stream_protocol import StreamProtocol
@@ -303,7 +303,7 @@ class ConnectionTimings:
 
 
 class Dial(Protocol):
-    """What opens sockets; see :class:`~.net.socket.Dialer`."""
+    """What opens sockets; see :class:`~.net.websocket.Dialer`."""
 
     def __call__(self) -> Wire:
         """Open one."""

@@ -23,8 +23,8 @@ from ...model.kind import Kind
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...net.status import error_of
+from ..accounts import WiredKeys
 from ..base import BaseDataDownloader
-from ..credentials import WiredKeys
 from ..dates import amount, list_of, number
 from ..paging import check_symbol
 from ..registry import VENDORS

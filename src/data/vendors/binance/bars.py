@@ -28,7 +28,7 @@ from ...model.instant import MINUTE_MS, SECOND_MS, date_of
 from ...model.instrument import Instrument
 from ...model.kind import Kind
 from ...net.status import error_of, retry_after_s
-from ..credentials import Wired
+from ..accounts import Wired
 from ..dates import label, number
 from ..figures import FiguresDownloader
 from ..paging import format_errors

@@ -27,8 +27,8 @@ from ...model.kind import Kind
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...net.status import error_of
+from ..accounts import Wired
 from ..base import BaseDataDownloader
-from ..credentials import Wired
 from ..dates import label, list_of, number
 from ..paging import check_symbol, rows_about
 from ..registry import VENDORS
@@ -110,8 +110,7 @@ class PolygonDataDownloader(BaseDataDownloader):
              "next_url": "https://api.polygon.io/v2/aggs/ticker/AAPL/range/1/day/...?cursor=bGlt"}
         """
         body = response.json()
-        if body["status"] not in ("OK", "DELAYED"):
-            raise ResponseFormatError(f"Polygon answered the status {str(body['status'])[:40]!r}")
+        check_status(body["status"])
         rows = rows_in(body)
         check_symbol(self.name, self.spelled(query.instrument), body.get("ticker"))
         is_stock = query.instrument.asset_class == "stock"
@@ -121,7 +120,11 @@ class PolygonDataDownloader(BaseDataDownloader):
         return BarPage([read_bar(r, is_local=is_local) for r in rows], cursor=cursor_of(body))
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Read ``{"status", "message"}``; how far a plan reaches concerns the range alone."""
+        """Return what an HTTP status above 399 means; errors with status 200 are left to the parsers.
+
+        A text that says that the plan lacks this timeframe or today's data refuses this range alone,
+        not the account.
+        """
         error = error_of(response)
         if isinstance(error, EntitlementError) and _OF_THE_RANGE.search(response.text[:600]):
             return CapabilityError("the plan of this key does not reach over this range")
@@ -142,6 +145,7 @@ class PolygonDataDownloader(BaseDataDownloader):
             return ask_actions(self, first, read, span, now_ms)
 
         def read(body: Any) -> tuple[Iterator[Action], HttpRequest | None]:
+            check_status(body.get("status", "OK"))  # some of these answers have none
             cursor, rows = (
                 cursor_of(body),
                 rows_about(self.name, ticker, list_of(body["results"]), "ticker"),
@@ -196,6 +200,16 @@ def adjusted_of(query: FetchQuery) -> bool:
     if query.adjustment == "all":
         raise CapabilityError("Polygon adjusts for splits alone", hint="raw or split")
     return query.adjustment == "split"
+
+
+def check_status(status: Any) -> None:
+    """Refuse a body whose own status tells of an error, whatever that of HTTP.
+
+    Raises:
+        ResponseFormatError: it is neither ``OK`` nor ``DELAYED``.
+    """
+    if status not in ("OK", "DELAYED"):
+        raise ResponseFormatError(f"Polygon answered the status {str(status)[:40]!r}")
 
 
 def rows_in(body: Mapping[str, Any]) -> list[Any]:

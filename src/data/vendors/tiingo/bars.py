@@ -19,8 +19,8 @@ from ...model.kind import Kind
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...net.status import error_of
+from ..accounts import Wired
 from ..base import BaseDataDownloader
-from ..credentials import Wired
 from ..dates import amount, list_of, number
 from ..paging import rows_about
 from ..registry import VENDORS

@@ -10,8 +10,8 @@ from typing import Protocol, TypedDict
 
 from ..config.credentials import note_key
 from ..errors import MissingCredentialsError
-from ..net.answers import judged
 from ..net.http import Transport
+from ..net.send_records import reporting
 from ..net.sender import Sender
 
 Secret = str | tuple[str, ...]
@@ -115,7 +115,7 @@ class CredentialProvider:
         outer = getattr(self._pinned, "account", None)
         self._pinned.account = account = self.account()
         try:
-            with judged(self._name):
+            with reporting(self._name):
                 yield account
         finally:
             self._pinned.account = outer

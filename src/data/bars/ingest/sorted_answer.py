@@ -122,7 +122,7 @@ class ClassifiedAnswer:
         return intersect(spans, self.parts) if self.parts else coalesce(spans)
 
 
-def digest(
+def sorted_answer(
     fetched: Fetched,
     checked: Checked,
     segment: Span,

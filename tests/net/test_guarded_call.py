@@ -20,7 +20,7 @@ from src.data.errors import (
     ResponseFormatError,
     UnavailableError,
 )
-from src.data.net.circuit import CircuitChange
+from src.data.net.guarded_call import CircuitChange
 from src.data.net.state import State
 from src.data.net.state_tables import Account
 from tests.net.guarding import Circuits

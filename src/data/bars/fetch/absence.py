@@ -27,7 +27,15 @@ from ...model.timeframe import Timeframe
 from ..answer.answer import Unfilled
 from ..ingest.commit import CommitContext
 from ..selection.candidates import Candidate
-from ..validity import BEFORE_FIRST, CLOSED, LOST, NO_BAR, PROVING, UNVOUCHED_MS, Expiry
+from ..validity import (
+    BEFORE_FIRST,
+    CLOSED,
+    LOST,
+    NO_BAR,
+    PROVING,
+    UNVOUCHED_MS,
+    Expiry,
+)
 from .state import FetchState, StoreWriter, is_outage
 
 log = logging.getLogger("onetape.routing")
@@ -38,7 +46,7 @@ _LONGEST_HALT_MS = 45 * DAY_MS
 _SHARE_OF_NOTHING = 30
 
 
-class NothingRecorder:
+class AbsenceRecorder:
     """Records that vendors have nothing in a stretch. Thread-safe: it keeps no state."""
 
     def __init__(self, store: BarStore, writer: StoreWriter, clock: Clock, expiry: Expiry) -> None:
@@ -86,7 +94,7 @@ class NothingRecorder:
         parts = coverage.within(answered)
         vendor = ",".join(sorted(names))
         standing = [c for c in parts if c.stands(now) and c.state != "provisional"]
-        # What one of them said a moment ago is said by all of them now.
+        # What one vendor answered a moment ago has now been answered by all of them.
         for part in standing:
             if part.reason.startswith(NO_BAR) and set(part.vendor.split(",")) < names:
                 yield replace(part, vendor=vendor)

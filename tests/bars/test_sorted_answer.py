@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from src.data.bars.ingest.classify import BARS_A_HOLE, MOST_HOLES, digest
+from src.data.bars.ingest.sorted_answer import BARS_A_HOLE, MOST_HOLES, sorted_answer
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.gaps import BarGrid
 from src.data.model.bars import Bar
@@ -92,7 +92,7 @@ def test_of_an_answer_for_some_stretches_nothing_else_is_lacking() -> None:
     wanted = [hours(2, 4), hours(6, 7), hours(9, 10)]
     rows = [bar(2), bar(6, high=1.0)]
     checked = check(fetched(rows).table, hours(2, 10), timeframe=HOURLY.timeframe, now_ms=LATER)
-    found = digest(fetched(rows), checked, hours(2, 10), HOURLY, LATER, parts=wanted)
+    found = sorted_answer(fetched(rows), checked, hours(2, 10), HOURLY, LATER, parts=wanted)
     assert list(found.holes) == [hours(3, 4), hours(9, 10)]
     assert found.spans == wanted
     assert found.lacking == [hours(3, 4), hours(6, 7), hours(9, 10)]
@@ -126,7 +126,7 @@ def test_the_earlier_of_two_clocks_decides() -> None:
     for ours, theirs in ((hour(4), hour(9)), (hour(9), hour(4))):
         answer = fetched(rows, theirs)
         checked = check(answer.table, hours(0, 6), timeframe=HOURLY.timeframe, now_ms=ours)
-        found = digest(answer, checked, hours(0, 6), HOURLY, ours)
+        found = sorted_answer(answer, checked, hours(0, 6), HOURLY, ours)
         assert stamps(found.closed) == [0, 1, 2, 3]
         assert np.array_equal(found.forming.stamps, [hour(4), hour(5)])
 
@@ -141,7 +141,7 @@ def test_a_bar_beside_the_calendar_that_runs_is_forming() -> None:
     checked = check(
         answer.table, span, timeframe=SHARE_HOURS.timeframe, now_ms=LATER, grid=SHARE_HOURS
     )
-    found = digest(answer, checked, span, SHARE_HOURS, LATER)
+    found = sorted_answer(answer, checked, span, SHARE_HOURS, LATER)
     assert found.closed.stamps.tolist() == [saturday - DAY_MS, saturday]
     assert found.unexpected.tolist() == [saturday]
     assert found.forming.stamps.tolist() == [saturday + 60 * MINUTE_MS]

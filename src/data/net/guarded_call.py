@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from ..errors import CircuitOpenError, DataError, NoDataError, SymbolNotFoundError
+from ..errors import (
+    CircuitOpenError,
+    DataError,
+    NoDataError,
+    SymbolNotFoundError,
+)
 from .circuit_breaker import Circuit, CircuitPolicy, outcome_of
 from .quota import QuotaReport
 from .state import State

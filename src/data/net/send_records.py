@@ -63,7 +63,7 @@ Hook = Callable[[SendRecord], None]
 
 
 @dataclass
-class Answers:
+class PendingRecords:
     """The answers to one question, in the thread that asked it.
 
     Attributes:
@@ -109,11 +109,11 @@ class Answers:
             hook(record)
 
 
-_current: ContextVar[Answers | None] = ContextVar("answers", default=None)
+_current: ContextVar[PendingRecords | None] = ContextVar("answers", default=None)
 
 
 @contextmanager
-def judged(vendor: str) -> Iterator[Answers]:
+def reporting(vendor: str) -> Iterator[PendingRecords]:
     """Report the answers that come in the block when it ends; an error in it is their outcome.
 
     A block inside a block for the same vendor belongs to the outer one.
@@ -123,7 +123,7 @@ def judged(vendor: str) -> Iterator[Answers]:
         with _blaming(outer):
             yield outer
         return
-    answers = Answers(vendor)
+    answers = PendingRecords(vendor)
     token = _current.set(answers)
     try:
         with _blaming(answers):
@@ -143,7 +143,7 @@ def report(hook: Hook, record: SendRecord) -> None:
 
 
 @contextmanager
-def _blaming(answers: Answers) -> Iterator[None]:
+def _blaming(answers: PendingRecords) -> Iterator[None]:
     try:
         yield
     except DataError as error:

@@ -31,7 +31,7 @@ from src.data.errors import (
     UnavailableError,
 )
 from src.data.model.stream import StreamAddress
-from src.data.net.socket import Dialer, Wire
+from src.data.net.websocket import Dialer, Wire
 from tests.vendor_server.streams import CLOSE, PING, Peer, StreamServer, framed, hanging, refusing
 
 KEY = "canary0123456789"

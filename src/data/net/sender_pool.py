@@ -27,9 +27,10 @@ from .state import State
 from .state_tables import Account
 
 if TYPE_CHECKING:
-    from .circuit import CircuitHook
+    from .guarded_call import CircuitHook
     from .http import HttpTransport, Transport
-    from .sender import Hook, Sender
+    from .send_records import Hook
+    from .sender import Sender
 
 
 # Downloaders of a program's own whose circuits are remembered; a program has few.

@@ -21,7 +21,7 @@ from src.data.model.instant import DAY_MS, parse_iso
 from src.data.net.limiter import Limiter
 from src.data.net.sender import Sender
 from src.data.net.state import State
-from src.data.vendors.credentials import Keys
+from src.data.vendors.accounts import Keys
 from tests.net.scripted import NO_LIMITS, NOW_MS, answer
 from tests.vendors.acme import AcmeDataDownloader, query
 
