@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .bars.client import Wishes
 from .clock import Clock
+from .errors import BadRangeError
 from .errors import ProviderTimeoutError as TimeoutException
 from .errors import RateLimitedError as RateLimitException
 from .errors import TransientError as NetworkException
@@ -37,7 +38,7 @@ __all__ = [
     "reset_data_manager",
 ]
 
-When = datetime | date | str | None
+When = datetime | date | timedelta | str | None
 
 
 class DataManager:
@@ -82,6 +83,7 @@ class DataManager:
         force_refresh: bool = False,
         *,
         bars: int | None = None,
+        period: str | timedelta | None = None,
         provider: str | None = None,
         adjustment: str = "split",
         closed_by: When = None,
@@ -112,9 +114,15 @@ class DataManager:
             timeframe: such as ``1m``, ``1h``, ``1d``, ``1w``, ``1M``.
             start_date, end_date: datetimes are UTC instants (naive means UTC), both inclusive on
                 the open stamp; dates and ``YYYY-MM-DD`` texts are whole session dates of the
-                venue. Without an end: now. With symbol and timeframe alone: the last 500 bars.
+                venue. Of ``"2024"`` and ``"2024-06"`` a start means the first date, an end the
+                last. ``"now"``, ``"-12h"``, ``"-90m"`` and timedeltas (so long ago) are instants,
+                ``"today"``, ``"yesterday"``, ``"-30d"``, ``"-2w"``, ``"-6mo"`` and ``"-1y"``
+                dates at the venue. Without an end: now. With symbol and timeframe alone: the last
+                500 bars.
             force_refresh: ask for all of it again.
             bars: the last so many closed bars up to the end.
+            period: in place of a start: so long before the end (``"1y"``, ``"6mo"``, ``"30d"``,
+                ``"12h"``, a timedelta), ``"ytd"`` or ``"max"`` (1900); both ends inclusive.
             provider: ask this vendor only, and use only what it supplied.
             adjustment: ``raw``, ``split`` (default) or ``all`` (dividends too).
             closed_by: only bars that have closed by this instant, or by the end of this session
@@ -158,8 +166,8 @@ class DataManager:
             version,
             timeout,
         )
-        client = self._services.client
-        return client.get(client.query(symbol, timeframe, start_date, end_date, bars, wishes))
+        client, start = self._services.client, _start(symbol, start_date, period)
+        return client.get(client.query(symbol, timeframe, start, end_date, bars, wishes))
 
     def get_ohlcv_batch(
         self,
@@ -170,6 +178,7 @@ class DataManager:
         force_refresh: bool = False,
         *,
         bars: int | None = None,
+        period: str | timedelta | None = None,
         provider: str | None = None,
         adjustment: str = "split",
         closed_by: When = None,
@@ -200,7 +209,7 @@ class DataManager:
             columns,
             timeout=timeout,
         )
-        bounds = (start_date, end_date, bars)
+        bounds = (_start("a batch", start_date, period), end_date, bars)
         return self._services.client.get_by_symbol(symbols, timeframe, bounds, wishes)
 
     def plan(
@@ -212,6 +221,7 @@ class DataManager:
         force_refresh: bool = False,
         *,
         bars: int | None = None,
+        period: str | timedelta | None = None,
         provider: str | None = None,
         adjustment: str = "split",
         closed_by: When = None,
@@ -232,9 +242,9 @@ class DataManager:
         wishes = Wishes(
             provider, adjustment, include_forming, offline, False, force_refresh, closed_by
         )
-        client = self._services.client
+        client, start = self._services.client, _start(symbol, start_date, period)
         with running(subject_of(symbol, timeframe)):
-            return client.plan(client.query(symbol, timeframe, start_date, end_date, bars, wishes))
+            return client.plan(client.query(symbol, timeframe, start, end_date, bars, wishes))
 
     def explain(
         self,
@@ -296,7 +306,8 @@ class DataManager:
         """
         from .calendars.ranges import resolve_days
 
-        days = resolve_days(self._services.selector.instrument(symbol), start, end)
+        now_ms = self._services.clock.now_ms()
+        days = resolve_days(self._services.selector.instrument(symbol), start, end, now_ms)
         return self._services.client.get_actions(symbol, *days, timeout).frame()
 
     def coverage(self, symbol: str, timeframe: str) -> pd.DataFrame:
@@ -348,7 +359,7 @@ class DataManager:
         from .model.stored import sessions_frame
 
         instrument = self._services.selector.instrument(symbol)
-        span = resolve_instants(instrument, start, end)
+        span = resolve_instants(instrument, start, end, self._services.clock.now_ms())
         return sessions_frame(self._services.client.sessions(instrument, span))
 
     def get_funding_rate(
@@ -449,7 +460,7 @@ class DataManager:
         data_type: str = "general",
         max_age_days: float | None = None,
         *,
-        as_of: When = None,
+        as_of: datetime | date | str | None = None,
         timeout: float | None = None,
     ) -> dict[str, Any]:
         """Return what vendors have of a company or coin, as one record; {} where none has any.
@@ -542,6 +553,21 @@ class DataManager:
         """Delete cached bars: of a series, of a symbol, of a timeframe, or all of them."""
         with running(subject_of(symbol, timeframe)):
             self.cache.clear(symbol, timeframe)
+
+
+def _start(symbol: str, start: When, period: str | timedelta | None) -> Any:
+    """Return the start of a range; a period takes its place."""
+    if period is None:
+        return start
+    if start is not None:
+        raise BadRangeError(
+            f"{symbol}: start {start} and period {period} exclude each other",
+            symbol=symbol,
+            hint="give start and end, or period and end",
+        )
+    from .calendars.written_times import Period
+
+    return Period(period)
 
 
 def get_data_manager(

@@ -30,7 +30,8 @@ def resolved(instrument: Instrument, timeframe: str, start: Any, end: Any) -> No
     "bound",
     [
         pd.NaT, np.datetime64("NaT"), float("nan"), 20240603, 1717400000.0, True, "", "soon", "2024-13-01",
-        "2024", "2024-W05", [], {}, pd.Series([1, 2]), np.datetime64("2024-06", "M"), pd.Period("2024-06"),
+        "2024-00", "0000", "2024-W05", "30d", "-30x", "--3d", "-", "20240101-20240201",
+        [], {}, pd.Series([1, 2]), np.datetime64("2024-06", "M"), pd.Period("2024-06"),
     ],
     ids=repr,
 )  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pandas as pd
 import pytest
 
 from src.data.calendars.ranges import resolve_range
+from src.data.calendars.written_times import Period
 from src.data.errors import BadRangeError
 from src.data.model.instant import iso, parse_iso
 from src.data.model.instrument import Instrument
@@ -266,3 +269,81 @@ def test_without_bounds_as_many_as_calendars_know(
     who: Instrument, timeframe: str, count: int
 ) -> None:
     assert resolved(who, timeframe, None, None)[2] == count
+
+
+# --- as people write them --------------------------------------------------------------------
+
+# 11:00 in New York.
+NOON = "2024-06-12T15:00:30Z"
+
+
+@pytest.mark.parametrize(
+    "start, end, first, last",
+    [
+        ("2023", "2023", "2023-01-01T05:00:00Z", "2024-01-01T04:59:59.999Z"),
+        ("2024-02", "2024-02", "2024-02-01T05:00:00Z", "2024-03-01T04:59:59.999Z"),
+        ("2024", None, "2024-01-01T05:00:00Z", NOON),
+        ("today", "TODAY", "2024-06-12T04:00:00Z", NOON),
+        ("yesterday", " yesterday ", "2024-06-11T04:00:00Z", "2024-06-12T03:59:59.999Z"),
+        ("-30d", None, "2024-05-13T04:00:00Z", NOON),
+        ("-2w", "-1w", "2024-05-29T04:00:00Z", "2024-06-06T03:59:59.999Z"),
+        ("-1M", None, "2024-05-12T04:00:00Z", NOON),
+        ("-6mo", None, "2023-12-12T05:00:00Z", NOON),
+        ("-1Y", None, "2023-06-12T04:00:00Z", NOON),
+        ("-12h", "-90m", "2024-06-12T03:00:30Z", "2024-06-12T13:30:30Z"),
+        ("-12h", "now", "2024-06-12T03:00:30Z", NOON),
+        (timedelta(hours=2), None, "2024-06-12T13:00:30Z", NOON),
+        (timedelta(hours=-2), pd.Timedelta("1h"), "2024-06-12T13:00:30Z", "2024-06-12T14:00:30Z"),
+        ("20240102-", "-20240103", "2024-01-02T05:00:00Z", "2024-01-04T04:59:59.999Z"),
+    ],
+)
+def test_times_as_people_write_them(start: Any, end: Any, first: str, last: str) -> None:
+    assert resolved(APPLE, "1h", start, end) == (first, last, None)
+
+
+@pytest.mark.parametrize(
+    "period, end, first",
+    [
+        ("1y", None, "2023-06-12T04:00:00Z"),
+        ("1mo", "2024-03-31", "2024-02-29T05:00:00Z"),
+        ("30d", "2030", "2024-05-13T04:00:00Z"),
+        ("ytd", None, "2024-01-01T05:00:00Z"),
+        ("YTD", "2023-05-01", "2023-01-01T05:00:00Z"),
+        ("max", None, "1900-01-01T05:00:00Z"),
+        ("12h", "2024-06-01T12:00", "2024-06-01T00:00:00Z"),
+        (timedelta(days=1), None, "2024-06-11T15:00:30Z"),
+    ],
+)
+def test_a_period_ends_with_the_end_or_now(period: Any, end: Any, first: str) -> None:
+    assert resolved(APPLE, "1h", Period(period), end)[0] == first
+
+
+def test_a_day_that_is_told_from_now_is_the_venues() -> None:
+    late = "2024-06-12T22:00:00"  # 13 June in Tokyo, 12 June in New York
+    assert resolved(TOYOTA, "1d", "today", None, now=late)[0] == "2024-06-13T00:00:00Z"
+    assert resolved(APPLE, "1d", "today", None, now=late)[0] == "2024-06-12T00:00:00Z"
+
+
+@pytest.mark.parametrize("period", ["0d", "-5d", "", "soon", 5, timedelta(0), timedelta(-1), "5q"])
+def test_what_is_no_length_of_time_is_refused(period: Any) -> None:
+    with pytest.raises(BadRangeError, match=r"is not a length of time .*30d, 2w, 6mo, 1y, ytd"):
+        resolved(APPLE, "1d", Period(period), None)
+
+
+def test_a_period_beyond_all_calendars_is_refused() -> None:
+    with pytest.raises(BadRangeError, match="period '9999y' lies outside the years 1900 to 2261"):
+        resolved(APPLE, "1d", Period("9999y"), None)
+    with pytest.raises(BadRangeError, match="period '1y' and bars 5 exclude each other"):
+        resolved(APPLE, "1d", Period("1y"), None, bars=5)
+
+
+def test_the_page_about_times_says_what_they_mean() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "times.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:4] for line in page.splitlines() if line.endswith(" UTC |")]
+    assert len(rows) > 8
+    for written, _, meant in rows:
+        for text in re.findall(r'`"([^"]+)"`', written)[:1]:
+            start = resolved(APPLE, "1h", text, None)[0]
+            wanted = parse_iso(meant.strip().removesuffix(" UTC"))
+            is_end = text.startswith("-2024")
+            assert is_end or start == iso(wanted) or text == "now", (text, start)

@@ -212,3 +212,12 @@ def test_a_time_is_given_to_the_call(run: Run, vendors: VendorServer) -> None:
         assert ran.code == 2
         assert "no number of seconds" in ran.err
     assert vendors.count() == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--start", "-2d", "--end", "yesterday"), ("--period", "1d", "--end", "yesterday")],
+)
+def test_times_are_written_as_people_write_them(words: tuple[str, ...], run: Run) -> None:
+    ran = run("fetch", "BTCUSDT", "daily", *words)
+    assert ran.out.startswith("BTCUSDT 1d  2 bars · binance")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from src.data.errors import BadTimeframeError
@@ -19,6 +21,16 @@ from src.data.model.timeframe import Timeframe
         ("7d", "1w", "1w", 604_800_000),
         ("24h", "1d", "1d", 86_400_000),
         ("45m", "45m", "45m", 2_700_000),
+        ("D", "1d", "1d", 86_400_000),
+        ("daily", "1d", "1d", 86_400_000),
+        ("1day", "1d", "1d", 86_400_000),
+        ("1Hour", "1h", "1h", 3_600_000),
+        ("4hours", "4h", "4h", 14_400_000),
+        ("5Min", "5m", "5m", 300_000),
+        ("15minutes", "15m", "15m", 900_000),
+        ("2W", "2w", "2w", 1_209_600_000),
+        ("weekly", "1w", "1w", 604_800_000),
+        ("1MONTH", "1M", "1mo", None),
     ],
 )
 def test_reading(text: str, label: str, folder: str, step_ms: int | None) -> None:
@@ -36,7 +48,16 @@ def test_what_is_none_is_refused_with_the_usual_ones(text: object) -> None:
 
 def test_a_near_miss_is_named() -> None:
     with pytest.raises(BadTimeframeError, match="did you mean '1h'"):
-        Timeframe.parse("1hr")
+        Timeframe.parse("1hx")
+
+
+@pytest.mark.parametrize(
+    "text, meant",
+    [("m", "'1m' (a minute) or '1M' (a month)"), ("M", "'1m' (a minute) or"), ("60", "'60m'")],
+)
+def test_what_may_mean_several_things_is_asked_back(text: str, meant: str) -> None:
+    with pytest.raises(BadTimeframeError, match=re.escape(f"did you mean {meant}")):
+        Timeframe.parse(text)
 
 
 def test_a_minute_and_a_month_never_share_a_folder() -> None:

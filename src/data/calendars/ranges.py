@@ -2,7 +2,9 @@
 
 A datetime is an instant: naive means UTC, aware is converted, and both ends are inclusive on the
 bar's stamp: equal ones mean one bar of minutes or hours, and no day. A date (``date``,
-``"2024-12-31"``, a ``numpy.datetime64`` of days) is a whole session date of the venue.
+``"2024-12-31"``, a ``numpy.datetime64`` of days) is a whole session date of the venue. Of a year or
+a month (``"2024"``, ``"2024-06"``) a start is its first date, an end its last one. What is told from
+now (``"today"``, ``"-30d"``) is in :mod:`.written_times`.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from .calendar import (
     first_unclosed,
     session_date,
 )
+from .written_times import Period, days_of, period_start, relative
 
 DEFAULT_BARS = 500
 # Of bars so long that 500 would reach beyond the calendars, as many as fit into a century.
@@ -36,7 +39,11 @@ _CENTURY_MS, _MONTH_MS = 36_524 * DAY_MS, 31 * DAY_MS
 
 # Weeks and ordinal days, which Python reads too, are no day anybody means: 2024-W05, 2024-200.
 _TEXT = re.compile(r"(\d{4}-?\d{2}-?\d{2})([T ].+)?")
-_ACCEPTED = "give a datetime (naive is UTC), a date, or ISO text such as 2024-12-31T14:30"
+_ACCEPTED = (
+    "give a datetime (naive is UTC), a date, or text: 2024-12-31T14:30, 2024-12-31, 2024-12, 2024, "
+    "today, yesterday, now, -30d, -12h"
+)
+_PERIODS = "such as 90m, 12h, 30d, 2w, 6mo, 1y, ytd, max"
 _LONGEST_TEXT = 80
 _LONGEST_MONTH_MS = 31 * DAY_MS
 _ANCHORS = ("session", "clock")
@@ -58,8 +65,8 @@ def resolve_range(
     Args:
         instrument: whose bars; its venue decides what a date is.
         timeframe: length of the bars.
-        start: first stamp wanted; None together with ``bars`` None means the last 500 closed bars, or
-            as many as fit into a century.
+        start: first stamp wanted, or a :class:`~.written_times.Period` before the end; None together
+            with ``bars`` None means the last 500 closed bars, or as many as fit into a century.
         end: last stamp wanted, inclusive; None, or anything in the future, means now. With a count
             it is the instant by which the bars must have closed.
         now_ms: UTC milliseconds.
@@ -77,7 +84,8 @@ def resolve_range(
             the future; an end before the start, or of days and longer bars the same instant; a
             count that is no positive whole number, comes with a start, or reaches beyond 1900.
     """
-    low, high = _bound("start", start, instrument), _bound("end", end, instrument)
+    high = _bound("end", end, instrument, now_ms)
+    low = _start(start, high, instrument, now_ms)
     known_ms = now_ms if closed_by_ms is None else min(now_ms, closed_by_ms)
     if low is None:
         count = _usual_count(timeframe) if bars is None else _count(bars, instrument)
@@ -106,11 +114,11 @@ def closing_time(instrument: Instrument, closed_by: Any, now_ms: int) -> int | N
     Raises:
         BadRangeError: it is no time, or lies outside the years 1900 to 2261.
     """
-    bound = _bound("closed_by", closed_by, instrument)
+    bound = _bound("closed_by", closed_by, instrument, now_ms)
     return None if bound is None else min(now_ms, bound.last_ms)
 
 
-def resolve_instants(instrument: Instrument, start: Any, end: Any) -> Span:
+def resolve_instants(instrument: Instrument, start: Any, end: Any, now_ms: int) -> Span:
     """Return the instants meant by two bounds, both inclusive; they may lie in the future.
 
     A date means its hours at the venue, as everywhere.
@@ -119,7 +127,8 @@ def resolve_instants(instrument: Instrument, start: Any, end: Any) -> Span:
         BadRangeError: a bound is no time, or lies outside the years 1900 to 2261; the end lies
             before the start.
     """
-    low, high = _bound("start", start, instrument), _bound("end", end, instrument)
+    high = _bound("end", end, instrument, now_ms)
+    low = _start(start, high, instrument, now_ms)
     if low is None or high is None:
         name = "start" if low is None else "end"
         raise _refused(instrument, f"{name} None is not a time", hint=_ACCEPTED)
@@ -128,7 +137,9 @@ def resolve_instants(instrument: Instrument, start: Any, end: Any) -> Span:
     return Span(low.first_ms, high.end_ms)
 
 
-def resolve_days(instrument: Instrument, start: Any, end: Any) -> tuple[date | None, date | None]:
+def resolve_days(
+    instrument: Instrument, start: Any, end: Any, now_ms: int
+) -> tuple[date | None, date | None]:
     """Return the session dates meant by two bounds, both inclusive; None stays None.
 
     An instant means the session date to which it belongs at the venue.
@@ -136,7 +147,8 @@ def resolve_days(instrument: Instrument, start: Any, end: Any) -> tuple[date | N
     Raises:
         BadRangeError: as :func:`resolve_instants`.
     """
-    low, high = _bound("start", start, instrument), _bound("end", end, instrument)
+    high = _bound("end", end, instrument, now_ms)
+    low = _start(start, high, instrument, now_ms)
     first, last = (
         None if bound is None else bound.day or session_date(instrument, bound.first_ms)
         for bound in (low, high)
@@ -268,26 +280,55 @@ def _end_of_now(instrument: Instrument, timeframe: Timeframe, now_ms: int) -> in
 # --- reading -------------------------------------------------------------------------------
 
 
-def _bound(name: str, value: Any, instrument: Instrument) -> _Bound | None:
-    """Read one bound; None stays None."""
-    if value is None:
-        return None
-    # The same dates are asked for again and again, for one symbol after the other.
-    is_plain = type(value) is str or type(value) is date
-    return (_remembered if is_plain else _read)(name, value, instrument)
+def _start(value: Any, high: _Bound | None, instrument: Instrument, now_ms: int) -> _Bound | None:
+    """Read the start; a period counts back from the end, or from now."""
+    if not isinstance(value, Period):
+        return _bound("start", value, instrument, now_ms)
+    end_ms = now_ms if high is None else min(now_ms, high.last_ms)
+    day = high.day if high is not None and high.day else session_date(instrument, end_ms)
+    day = min(day, session_date(instrument, now_ms))
+    moment = period_start(value.value, day, end_ms)
+    text = _shown("period", value.value)
+    if moment is None:
+        raise _refused(instrument, f"{text} is not a length of time", hint=_PERIODS)
+    return _of_moment(text, moment, value, instrument)
 
 
-def _read(name: str, value: Any, instrument: Instrument) -> _Bound:
-    """Read one bound.
+def _bound(name: str, value: Any, instrument: Instrument, now_ms: int) -> _Bound | None:
+    """Read one bound; None stays None.
 
     Raises:
         BadRangeError: it is no time, or lies outside the years we know.
     """
-    shown = repr(value) if isinstance(value, str) else str(value)
-    text = f"{name} {' '.join(shown.split())[:_LONGEST_TEXT]}"
-    moment = _moment(value)
+    if value is None:
+        return None
+    # The same dates are asked for again and again, for one symbol after the other.
+    is_plain = type(value) is str or type(value) is date
+    if (bound := (_remembered if is_plain else _read)(name, value, instrument)) is not None:
+        return bound
+    text, today = _shown(name, value), session_date(instrument, now_ms)
+    moment = relative(value, today, now_ms)
     if moment is None:
         raise _refused(instrument, f"{text} is not a time", hint=_ACCEPTED)
+    return _of_moment(text, moment, value, instrument)
+
+
+def _read(name: str, value: Any, instrument: Instrument) -> _Bound | None:
+    """Read one bound that means the same at any time; None where it does not.
+
+    Raises:
+        BadRangeError: it lies outside the years we know.
+    """
+    moment = _moment(value)
+    if moment is None and isinstance(value, str) and (days := days_of(value.strip())):
+        moment = days.first if name == "start" else days.last
+    return None if moment is None else _of_moment(_shown(name, value), moment, value, instrument)
+
+
+_remembered = lru_cache(_REMEMBERED, typed=True)(_read)
+
+
+def _of_moment(text: str, moment: date | datetime, value: Any, instrument: Instrument) -> _Bound:
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
         raise _refused(instrument, f"{text} lies outside the years {FIRST_YEAR} to {LAST_YEAR}")
     if not isinstance(moment, datetime):
@@ -296,7 +337,9 @@ def _read(name: str, value: Any, instrument: Instrument) -> _Bound:
     return _Bound(text, floor + _is_finer(moment, value), floor + 1)
 
 
-_remembered = lru_cache(_REMEMBERED, typed=True)(_read)
+def _shown(name: str, value: Any) -> str:
+    shown = repr(value) if isinstance(value, str) else str(value)
+    return f"{name} {' '.join(shown.split())[:_LONGEST_TEXT]}"
 
 
 def _moment(value: Any) -> date | datetime | None:

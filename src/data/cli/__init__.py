@@ -37,6 +37,7 @@ COMMANDS = {
 }
 
 OK, FAILED, USAGE = 0, 1, 2
+_TIMES = ("--start", "--end", "--start-date", "--end-date", "--closed-by")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,13 +51,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         parser = _parser(arguments)
-        args = parser.parse_args(arguments)
+        args = parser.parse_args(_joined(arguments))
     except KeyboardInterrupt:  # the command was being imported
         return _interrupted()
     if args.command is None:
         parser.print_help()
         return OK
     return guarded(args)
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with ``--start -30d`` written ``--start=-30d``: it is no option."""
+    joined: list[str] = []
+    for argument in arguments:
+        is_time = argument[:1] == "-" and argument[1:2].isdigit() and joined
+        if is_time and joined[-1] in _TIMES:
+            argument = f"{joined.pop()}={argument}"
+        joined.append(argument)
+    return joined
 
 
 def guarded(args: argparse.Namespace) -> int:

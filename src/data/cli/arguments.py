@@ -34,9 +34,12 @@ def add_series(parser: argparse.ArgumentParser) -> None:
 
 def add_range(parser: argparse.ArgumentParser) -> None:
     """Add the range, or the number of bars."""
-    parser.add_argument("--start", help="date (whole session) or UTC time, included")
+    parser.add_argument("--start", help="date (whole session), UTC time, 2024-06 or -30d, included")
     parser.add_argument("--end", help="date (whole session) or UTC time, included; default: now")
     parser.add_argument("--bars", type=positive, help="the last so many closed bars")
+    parser.add_argument(
+        "--period", metavar="LENGTH", help="in place of --start: 30d, 6mo, 1y, ytd, max"
+    )
 
 
 def add_adjustment(parser: argparse._ActionsContainer) -> None:

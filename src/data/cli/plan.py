@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
             args.end,
             args.refresh,
             bars=args.bars,
+            period=args.period,
             provider=args.provider,
             adjustment=args.adjustment,
             include_forming=args.forming,

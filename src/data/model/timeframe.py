@@ -13,8 +13,17 @@ from .instant import DAY_MS, HOUR_MS, MINUTE_MS, WEEK_MS
 _SHAPE = re.compile(r"([1-9][0-9]{0,3})([mhdwM])")
 _LONGEST_MONTH_MS = 31 * DAY_MS
 _UNIT_MS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": WEEK_MS}
-# Spellings users of other tools type; the case of `m` and `M` is never folded.
-_ALIASES = {"60m": "1h", "1wk": "1w", "1mo": "1M", "1H": "1h", "1D": "1d", "1W": "1w", "4H": "4h"}
+# Spellings of other tools. The case of `m` and `M` is never folded; alone they may mean either.
+_WORD = re.compile(r"([0-9]{0,4})([A-Za-z]+)")
+_NAMES = {"hourly": "h", "daily": "d", "weekly": "w", "monthly": "M"}
+_UNITS = {
+    "m": ("min", "mins", "minute", "minutes"),
+    "h": ("h", "hr", "hrs", "hour", "hours"),
+    "d": ("d", "day", "days"),
+    "w": ("w", "wk", "week", "weeks"),
+    "M": ("mo", "mon", "month", "months"),
+}
+_UNIT_OF = {word: unit for unit, words in _UNITS.items() for word in words}
 _USUAL = "1m 5m 15m 30m 1h 4h 1d 1w 1M"
 
 
@@ -32,6 +41,9 @@ class Timeframe:
     def parse(cls, text: Any) -> Timeframe:
         """Read ``"1m"``, ``"4h"``, ``"1d"``, ``"1w"``, ``"1M"`` and their likes.
 
+        Spellings of other tools that mean one thing are read, too: ``D``, ``daily``, ``1day``,
+        ``60m``, ``1Hour``, ``5min``, ``1mo``. ``M`` and ``60`` alone are refused.
+
         Raises:
             BadTimeframeError: anything else, naming the nearest valid one.
         """
@@ -39,10 +51,7 @@ class Timeframe:
             return text
         timeframe = _read(text) if isinstance(text, str) else None
         if timeframe is None:
-            import difflib  # a right one needs no help
-
-            near = difflib.get_close_matches(str(text), _USUAL.split(), n=1, cutoff=0.3)
-            hint = (f"did you mean {near[0]!r}? " if near else "") + f"usual ones: {_USUAL}"
+            hint = f"{_meant(str(text))}usual ones: {_USUAL}"
             raise BadTimeframeError(f"unknown timeframe {text!r}", hint=hint)
         return timeframe
 
@@ -88,8 +97,30 @@ _NORMAL = {
 # The same few are asked for with every question.
 @lru_cache
 def _read(text: str) -> Timeframe | None:
-    match = _SHAPE.fullmatch(_ALIASES.get(text, text))
+    match = _SHAPE.fullmatch(text) or _SHAPE.fullmatch(_usual(text))
     if match is None:
         return None
     count, unit = int(match[1]), match[2]
     return _NORMAL.get((count, unit)) or Timeframe(count, unit)
+
+
+def _usual(text: str) -> str:
+    """Return the usual spelling of another tool's; empty where there is none."""
+    match = _WORD.fullmatch(text)
+    if match is None:
+        return ""
+    word = match[2].lower()
+    unit = _NAMES.get(word, "") if not match[1] else _UNIT_OF.get(word, "")
+    return f"{match[1] or 1}{unit or _UNIT_OF.get(word, '')}"
+
+
+def _meant(text: str) -> str:
+    """Return the question whether another spelling was meant; empty where none is near."""
+    import difflib  # a right one needs no help
+
+    if text in ("m", "M"):
+        return "did you mean '1m' (a minute) or '1M' (a month)? "
+    if text.isdigit() and text.isascii() and 0 < len(text) < 5:
+        return f"did you mean '{text}m'? "
+    near = difflib.get_close_matches(text, _USUAL.split(), n=1, cutoff=0.3)
+    return f"did you mean {near[0]!r}? " if near else ""

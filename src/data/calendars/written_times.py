@@ -1,0 +1,149 @@
+"""Times as people write them: ``2024``, ``2024-06``, ``today``, ``-30d``; lengths such as ``1y``.
+
+Units are ``m`` or ``min``, ``h``, ``d``, ``w`` or ``wk``, ``M`` or ``mo``, ``y``. Case matters for
+``m`` and ``M`` alone. Minutes and hours lead to an instant; days and longer lead to a date, which
+means the whole session date of the venue. A month before 31 March is the last day of February.
+"""
+
+from __future__ import annotations
+
+import calendar
+import re
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+
+from ..model.instant import from_ms
+
+_LENGTH = re.compile(r"([0-9]{1,6})\s*([A-Za-z]{1,3})")
+_UNITS = {
+    "m": "m", "min": "m", "h": "h", "d": "d", "w": "w", "wk": "w", "M": "M", "mo": "M", "y": "y",
+}  # fmt: skip
+_MONTHS = {"M": 1, "y": 12}
+_SPANS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(1), "w": timedelta(7)}
+_YEAR_OR_MONTH = re.compile(r"([0-9]{4})(?:-([0-9]{2}))?")
+# A range as freqtrade writes it; either end may be left out.
+_TIMERANGE = re.compile(r"([0-9]{8})?-([0-9]{8})?")
+_FIRST = date(1900, 1, 1)
+
+
+class Days(NamedTuple):
+    """The dates that a text means, both inclusive."""
+
+    first: date
+    last: date
+
+
+class Length(NamedTuple):
+    """A length of time: months (a year has twelve), or a time that is always as long."""
+
+    months: int = 0
+    time: timedelta = timedelta()
+    is_of_days: bool = False
+
+    def before(self, day: date, now_ms: int) -> date | datetime:
+        """Return the date or instant this long before ``day`` or ``now_ms``, from year 1 on."""
+        try:
+            if self.months:
+                return _months_before(day, self.months)
+            return day - self.time if self.is_of_days else from_ms(now_ms) - self.time
+        except (OverflowError, ValueError):
+            return date.min
+
+
+class Period(NamedTuple):
+    """How far back from its end a range reaches, as the argument ``period`` says it.
+
+    A start bound for :func:`~.ranges.resolve_range`.
+    """
+
+    value: Any
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+def length_of(value: Any) -> Length | None:
+    """Return the length that a text such as ``30d`` or a timedelta means, None for anything else.
+
+    A timedelta counts whatever its sign.
+    """
+    if isinstance(value, timedelta):
+        return None if value != value else Length(time=abs(value))
+    match = _LENGTH.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        return None
+    unit = _UNITS.get(match[2]) or _UNITS.get(match[2].lower())
+    if unit is None:
+        return None
+    count = int(match[1])
+    if unit in _MONTHS:
+        return Length(months=count * _MONTHS[unit], is_of_days=True)
+    return Length(time=count * _SPANS[unit], is_of_days=unit in "dw")
+
+
+def days_of(text: str) -> Days | None:
+    """Return the dates that ``2024``, ``2024-06``, ``20200101-`` or ``-20200131`` means."""
+    if match := _YEAR_OR_MONTH.fullmatch(text):
+        year, month = int(match[1]), int(match[2] or 0)
+        if year < 1 or month > 12 or match[2] == "00":
+            return None
+        last = calendar.monthrange(year, month or 12)[1]
+        return Days(date(year, month or 1, 1), date(year, month or 12, last))
+    match = _TIMERANGE.fullmatch(text)
+    if match is None or bool(match[1]) == bool(match[2]):
+        return None
+    day = _date_of(match[1] or match[2])
+    return None if day is None else Days(day, day)
+
+
+def relative(value: Any, today: date, now_ms: int) -> date | datetime | None:
+    """Return what a time that is told from now means; None where it is none.
+
+    Args:
+        value: ``now``, ``today``, ``yesterday``, a length behind a minus sign (``-30d``), or a
+            timedelta, which lies that long before now whatever its sign.
+        today: the date at the venue.
+        now_ms: UTC milliseconds.
+    """
+    if isinstance(value, timedelta):
+        length = length_of(value)
+        return None if length is None else length.before(today, now_ms)
+    if not isinstance(value, str):
+        return None
+    text = value.strip()
+    words = {"now": from_ms(now_ms), "today": today, "yesterday": today - timedelta(1)}
+    if text.lower() in words:
+        return words[text.lower()]
+    length = length_of(text[1:]) if text.startswith("-") else None
+    return None if length is None else length.before(today, now_ms)
+
+
+def period_start(value: Any, day: date, now_ms: int) -> date | datetime | None:
+    """Return where a period that ends with ``day`` or at ``now_ms`` begins; None where it is none.
+
+    Args:
+        value: a length above zero (``1y``, ``6mo``, ``90d``, a timedelta), ``ytd`` (1 January of the
+            year of its end), or ``max`` (1900-01-01).
+        day: the date of its end at the venue.
+        now_ms: the instant of its end, UTC milliseconds.
+    """
+    if isinstance(value, str) and value.strip().lower() in ("ytd", "max"):
+        return date(day.year, 1, 1) if value.strip().lower() == "ytd" else _FIRST
+    if isinstance(value, timedelta) and value <= timedelta():
+        return None
+    length = length_of(value)
+    if length is None or not (length.months or length.time):
+        return None
+    return length.before(day, now_ms)
+
+
+def _months_before(day: date, count: int) -> date:
+    years, month = divmod(day.year * 12 + day.month - 1 - count, 12)
+    return date(years, month + 1, min(day.day, calendar.monthrange(years, month + 1)[1]))
+
+
+def _date_of(digits: str) -> date | None:
+    try:
+        return date.fromisoformat(digits)
+    except ValueError:
+        return None

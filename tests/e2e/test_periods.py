@@ -1,0 +1,29 @@
+"""Ranges as people write them, through the whole library and on the command line."""
+
+from __future__ import annotations
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import BadRangeError
+from src.data.model.instant import iso
+
+
+def test_a_period_is_a_range_of_bars_of_a_plan_and_of_a_batch(
+    manager: DataManager, clock: ManualClock
+) -> None:
+    today = iso(clock.now_ms())[:10]
+    bars = manager.get_ohlcv("BTCUSDT", "1d", period="5d")
+    assert list(bars.index) == list(manager.get_ohlcv("BTCUSDT", "1d", "-5d", today).index)
+    assert len(bars) == 5
+    assert manager.plan("BTCUSDT", "1d", period="5d").requests == 0
+    batch = manager.get_ohlcv_batch(["BTCUSDT", "ETHUSDT"], "daily", period="5d")
+    assert [len(frame) for frame in batch.values()] == [5, 5]
+
+
+def test_a_period_and_a_start_exclude_each_other(manager: DataManager) -> None:
+    with pytest.raises(BadRangeError, match="start 2024 and period 1y exclude each other"):
+        manager.get_ohlcv("BTCUSDT", "1d", "2024", period="1y")
+    with pytest.raises(BadRangeError, match="a batch: start 2024 and period 1y exclude"):
+        manager.get_ohlcv_batch(["BTCUSDT"], "1d", "2024", period="1y")
