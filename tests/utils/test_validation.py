@@ -188,7 +188,7 @@ class TestParts:
         assert validate_data_gaps(index.delete(4), "1h", tolerance_minutes=60) == []
         assert len(validate_data_gaps(index, "5m")) == 1
         assert validate_data_gaps(index[:1], "1h") == []
-        assert validate_data_gaps(index, "hourly") == ["Invalid interval format: hourly"]
+        assert validate_data_gaps(index, "every hour") == ["Invalid interval format: every hour"]
 
     @pytest.mark.parametrize("freq, interval", [("W-MON", "1w"), ("MS", "1M")])
     def test_long_intervals_match(self, freq: str, interval: str) -> None:
