@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from .feed.live_feeds import LiveFeeds
     from .feed.selection import AnyFeed
     from .model.explanation import Explanation
+    from .model.kind import AskedAdjustment
     from .model.plan import Plan
+    from .model.query import ExtraColumn
     from .observability.events import Event
 
 __all__ = [
@@ -85,13 +87,13 @@ class DataManager:
         bars: int | None = None,
         period: str | timedelta | None = None,
         provider: str | None = None,
-        adjustment: str = "split",
+        adjustment: AskedAdjustment = "split",
         closed_by: When = None,
         include_forming: bool = False,
         offline: bool = False,
         strict: bool = False,
         version: int | None = None,
-        columns: Sequence[str] = (),
+        columns: Sequence[ExtraColumn] = (),
         timeout: float | None = None,
     ) -> pd.DataFrame:
         """Return closed bars of ``symbol``, from the cache where held.
@@ -180,12 +182,12 @@ class DataManager:
         bars: int | None = None,
         period: str | timedelta | None = None,
         provider: str | None = None,
-        adjustment: str = "split",
+        adjustment: AskedAdjustment = "split",
         closed_by: When = None,
         include_forming: bool = False,
         offline: bool = False,
         strict: bool = False,
-        columns: Sequence[str] = (),
+        columns: Sequence[ExtraColumn] = (),
         timeout: float | None = None,
     ) -> dict[str, pd.DataFrame]:
         """Return symbol to frame for many symbols; arguments as :meth:`get_ohlcv`.
@@ -223,7 +225,7 @@ class DataManager:
         bars: int | None = None,
         period: str | timedelta | None = None,
         provider: str | None = None,
-        adjustment: str = "split",
+        adjustment: AskedAdjustment = "split",
         closed_by: When = None,
         include_forming: bool = False,
         offline: bool = False,
@@ -252,7 +254,7 @@ class DataManager:
         timeframe: str,
         *,
         provider: str | None = None,
-        adjustment: str = "split",
+        adjustment: AskedAdjustment = "split",
     ) -> Explanation:
         """Return which vendors are asked for a series and why, which are not, and what is stored.
 

@@ -29,7 +29,7 @@ from ..errors import (
 )
 from ..model.instant import SECOND_MS
 from ..model.instrument import Instrument
-from ..model.kind import Basis, Kind
+from ..model.kind import AskedAdjustment, Basis, Kind
 from ..model.stream import LiveBar, Topic
 from ..model.timeframe import Timeframe
 from ..net.websocket import Dialer, library
@@ -99,7 +99,7 @@ class LiveFeeds:
         *,
         provider: str | None = None,
         after_ms: int | None = None,
-        adjustment: str = "split",
+        adjustment: AskedAdjustment = "split",
         timeout: float | None = None,
         on_new_bar: Callable[[LiveBar], object] | None = None,
         **unknown: object,

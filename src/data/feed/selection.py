@@ -24,6 +24,7 @@ from .sources.history import Manager, check_lookback
 from .sources.poll import polled
 
 if TYPE_CHECKING:
+    from ..model.kind import AskedAdjustment
     from .backtrader.live import BaseLiveDataFeed
 
 # With Backtrader it is a data of Backtrader that can be iterated too.
@@ -166,7 +167,7 @@ def plain_feed(
     provider: str | None = None,
     interval_s: float = 60.0,
     forming: bool = False,
-    adjustment: str = "split",
+    adjustment: AskedAdjustment = "split",
     timeout: float | None = None,
 ) -> LiveFeed:
     """Return a feed without Backtrader, not started yet.

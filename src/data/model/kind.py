@@ -12,6 +12,8 @@ from ..vendors.registry import row_of
 from .instant import date_of
 
 Adjustment = Literal["raw", "split", "all", "unknown"]
+# What callers may ask for.
+AskedAdjustment = Literal["raw", "split", "all"]
 ADJUSTMENTS: tuple[Adjustment, ...] = ("raw", "split", "all")
 
 # Classes of which nothing is traded in one place: currencies, and indices, which are computed.

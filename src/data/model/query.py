@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from .instrument import Instrument
 from .kind import Adjustment
@@ -10,7 +11,8 @@ from .span import Span
 from .timeframe import Timeframe
 
 # Extra columns that a caller may ask for; no part of the bars themselves.
-EXTRA_COLUMNS = ("source", "state", "is_final", "fetched_at")
+ExtraColumn = Literal["source", "state", "is_final", "fetched_at"]
+EXTRA_COLUMNS: tuple[ExtraColumn, ...] = ("source", "state", "is_final", "fetched_at")
 
 _DAY = Timeframe(1, "d")
 

@@ -40,6 +40,8 @@ from .feed import BacktraderFeed
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ...model.kind import AskedAdjustment
+
 OnNewBar = Callable[[str, "pd.Timestamp", dict[str, float]], object]
 
 _HOOKS = ("_connect_realtime", "_disconnect_realtime", "_get_latest_data")
@@ -338,10 +340,11 @@ class StreamedLiveDataFeed(SourcedLiveDataFeed):
         symbol: str,
         interval: str,
         provider: str | None = None,
-        adjustment: str = "split",
+        adjustment: AskedAdjustment = "split",
         **others: Any,
     ) -> None:
-        self.provider, self.adjustment = provider or self.pinned, adjustment
+        self.provider = provider or self.pinned
+        self.adjustment: AskedAdjustment = adjustment
         super().__init__(symbol, interval, **others)
 
     def _stream(self, past: list[LiveBar]) -> tuple[LiveFeed, list[LiveBar]]:
@@ -389,7 +392,7 @@ class PolledLiveDataFeed(SourcedLiveDataFeed):
         interval: str,
         polling_interval: float = 60,
         provider: str | None = None,
-        adjustment: str = "split",
+        adjustment: AskedAdjustment = "split",
         **others: Any,
     ) -> None:
         self.polling_interval = polling_interval
