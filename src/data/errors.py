@@ -29,6 +29,7 @@ next one: :data:`FAILOVER_ERRORS`).
     └── CacheError                        CorruptEntryError · FormatVersionError · LockTimeoutError
                                           · StorageError
 
+Each also says its ``reason`` in one word of :data:`REASONS`, and its ``brief`` in a sentence for end users.
 ``IncompleteDataWarning`` warns of a partial answer, ``ReadOnlyCacheWarning`` of a cache that cannot keep it.
 Messages say what happened, to which series, which bound, and what to do; never a key, a query string
 or a whole body.
@@ -38,10 +39,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+Reason = Literal[
+    "question", "unknown_symbol", "no_vendor", "configuration", "no_key", "plan", "region", "quota",
+    "timeout", "outage", "unsupported", "no_data", "bad_answer", "other_kind", "incomplete", "lag",
+    "cache", "other",
+]  # fmt: skip
+REASONS: tuple[Reason, ...] = get_args(Reason)
+# One sentence for people who use a program and run none: no vendor's host, no class, no option.
+_BRIEFS: dict[Reason, str] = {
+    "question": "This question cannot be answered as it was put.",
+    "unknown_symbol": "{symbol} is not known at any market that was asked.",
+    "no_vendor": "No data source is set up for {symbol}.",
+    "configuration": "The data sources of this program are not set up correctly.",
+    "no_key": "The data source for {symbol} has no valid key.",
+    "plan": "The subscription of the data source does not include this data of {symbol}.",
+    "region": "The data source for {symbol} does not serve this country.",
+    "quota": "The data source for {symbol} accepts no further request at the moment; try again later.",
+    "timeout": "The data source for {symbol} did not answer in time; try again.",
+    "outage": "The data source for {symbol} cannot be reached at the moment; try again later.",
+    "unsupported": "No data source serves this data of {symbol}.",
+    "no_data": "There is no data of {symbol} for this time.",
+    "bad_answer": "The data source for {symbol} sent data that cannot be used.",
+    "other_kind": "The data source has another kind of prices of {symbol} than was asked for.",
+    "incomplete": "Some of the data of {symbol} is missing.",
+    "lag": "The live data of {symbol} arrived faster than it was read.",
+    "cache": "The data stored on this machine cannot be used at the moment.",
+    "other": "The data of {symbol} could not be had.",
+}
+# Where vendors failed for several reasons, the one that says best what to do.
+_FIRST: tuple[Reason, ...] = (
+    "outage", "timeout", "quota", "no_key", "plan", "region", "bad_answer", "other_kind", "unsupported",
+    "no_data", "unknown_symbol",
+)  # fmt: skip
 
 
 def _rebuild(cls: type[DataError], args: tuple[Any, ...], state: dict[str, Any]) -> DataError:
@@ -62,8 +97,11 @@ class DataError(Exception):
 
     Attributes:
         hidden_requests: what a vendor's package had sent by itself before the request that failed.
+        reason: one word of :data:`REASONS` for programs.
+        brief: one sentence for their users; the message is for who runs the program.
     """
 
+    because: ClassVar[Reason] = "other"
     retry: ClassVar[bool] = False
     failover: ClassVar[bool] = False
     hidden_requests: int = 0
@@ -78,6 +116,17 @@ class DataError(Exception):
     ) -> None:
         super().__init__(message)
         self.provider, self.symbol, self.hint = provider, symbol, hint
+
+    @property
+    def reason(self) -> Reason:
+        """Why it failed, as one of :data:`REASONS`."""
+        return self.because
+
+    @property
+    def brief(self) -> str:
+        """One sentence fit for an end user, without hosts, class names, keys or line breaks."""
+        symbol = "".join(c for c in self.symbol or "" if c.isprintable())[:32]
+        return _BRIEFS[self.reason].format(symbol=symbol or "this symbol")
 
     def __str__(self) -> str:
         message = str(self.args[0]) if self.args else ""
@@ -96,6 +145,8 @@ class ConfigError(DataError, ValueError):
     Where it concerns one vendor alone, the next one is asked.
     """
 
+    because: ClassVar[Reason] = "configuration"
+
     failover = True
 
 
@@ -112,6 +163,8 @@ class RulesError(ConfigError):
 class MissingCredentialsError(ConfigError):
     """No vendor that could answer has its key set."""
 
+    because: ClassVar[Reason] = "no_key"
+
 
 class UnknownProviderError(ConfigError):
     """A vendor was named that does not exist here."""
@@ -126,6 +179,8 @@ class MissingExtraError(ConfigError):
 
 class QueryError(DataError, ValueError):
     """The request itself cannot be understood or can never be answered."""
+
+    because: ClassVar[Reason] = "question"
 
 
 class BadSymbolError(QueryError):
@@ -143,12 +198,16 @@ class BadRangeError(QueryError):
 class NoProviderError(QueryError, RuntimeError):
     """No vendor is configured for this symbol and timeframe."""
 
+    because: ClassVar[Reason] = "no_vendor"
+
 
 # --- what vendors do -----------------------------------------------------------------------
 
 
 class ProviderError(DataError):
     """A vendor did not give us bars we can use; another one may."""
+
+    because: ClassVar[Reason] = "outage"
 
     failover = True
 
@@ -166,6 +225,8 @@ class ProviderTimeoutError(TransientError):
         by_caller: whether the call left less time than vendors usually take: this says nothing of
             the vendor.
     """
+
+    because: ClassVar[Reason] = "timeout"
 
     by_caller: bool = False
 
@@ -191,6 +252,8 @@ class RateLimitedError(TransientError):
         until_ms: until this instant in UTC milliseconds, where it names one by its clock.
     """
 
+    because: ClassVar[Reason] = "quota"
+
     def __init__(
         self,
         message: str,
@@ -206,6 +269,8 @@ class RateLimitedError(TransientError):
 class RefusedError(ProviderError):
     """The vendor will not serve this account."""
 
+    because: ClassVar[Reason] = "no_key"
+
 
 class AuthenticationError(RefusedError):
     """The key is missing, wrong or expired."""
@@ -214,17 +279,25 @@ class AuthenticationError(RefusedError):
 class EntitlementError(RefusedError):
     """The plan or the region does not include what was asked."""
 
+    because: ClassVar[Reason] = "plan"
+
 
 class RegionError(EntitlementError):
     """The vendor serves no account in this country, whatever the plan and whatever is asked."""
+
+    because: ClassVar[Reason] = "region"
 
 
 class UnsupportedError(ProviderError):
     """The vendor cannot serve this request at all."""
 
+    because: ClassVar[Reason] = "unsupported"
+
 
 class SymbolNotFoundError(UnsupportedError):
     """The vendor does not know the symbol."""
+
+    because: ClassVar[Reason] = "unknown_symbol"
 
 
 class CapabilityError(UnsupportedError):
@@ -238,19 +311,27 @@ class NoDataError(ProviderError):
         server_now_ms: the vendor's time at its answer, in UTC milliseconds; None where it sent none.
     """
 
+    because: ClassVar[Reason] = "no_data"
+
     server_now_ms: int | None = None
 
 
 class ResponseFormatError(ProviderError):
     """The vendor answered, and the answer cannot be read."""
 
+    because: ClassVar[Reason] = "bad_answer"
+
 
 class QualityError(ProviderError):
     """The vendor answered rows that cannot be bars."""
 
+    because: ClassVar[Reason] = "bad_answer"
+
 
 class KindMismatchError(ProviderError):
     """The vendor's bars are of another kind than the series; they were not spliced to it."""
+
+    because: ClassVar[Reason] = "other_kind"
 
 
 class SpliceConflictError(KindMismatchError):
@@ -298,13 +379,26 @@ class AllProvidersFailedError(DataError, RuntimeError):
         super().__init__(message, **context)
         self.attempts = tuple(attempts)
 
+    @property
+    def reason(self) -> Reason:
+        """Why the vendors failed: of several reasons the one that says best what to do."""
+        if self.because != "other":
+            return self.because
+        errors = [attempt.error for attempt in self.attempts if attempt.error is not None]
+        reasons = {error.reason for error in errors}
+        return next((reason for reason in _FIRST if reason in reasons), "no_data")
+
 
 class UnknownSymbolError(AllProvidersFailedError, SymbolNotFoundError):
     """The symbol is unknown where it is listed, and no other vendor is proved to mean the same."""
 
+    because: ClassVar[Reason] = "unknown_symbol"
+
 
 class IncompleteDataError(DataError, RuntimeError):
     """``strict=True`` and the answer has holes; ``frame`` holds what could be had."""
+
+    because: ClassVar[Reason] = "incomplete"
 
     def __init__(
         self, message: str, *, frame: pd.DataFrame | None = None, **context: str | None
@@ -315,6 +409,8 @@ class IncompleteDataError(DataError, RuntimeError):
 
 class FeedLagError(DataError, RuntimeError):
     """A listener read too slowly and was cut off from its feed; it got all bars up to there."""
+
+    because: ClassVar[Reason] = "lag"
 
 
 class IncompleteDataWarning(UserWarning):
@@ -334,6 +430,8 @@ FAILOVER_ERRORS = (ProviderError, ConfigError)
 
 class CacheError(DataError):
     """The cache folder could not be used."""
+
+    because: ClassVar[Reason] = "cache"
 
 
 class CorruptEntryError(CacheError):

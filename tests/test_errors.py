@@ -1,0 +1,85 @@
+"""What errors say to programs and to the people who use them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from src.data import errors
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import (
+    REASONS,
+    AllProvidersFailedError,
+    Attempt,
+    AuthenticationError,
+    CircuitOpenError,
+    DataError,
+    NoDataError,
+    ProviderTimeoutError,
+    RateLimitedError,
+    RegionError,
+    UnknownSymbolError,
+)
+
+CLASSES = [
+    each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, DataError)
+]
+PAGE = Path(__file__).parents[1] / "docs" / "errors.md"
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_every_error_has_a_reason_and_a_sentence_for_end_users(kind: type[DataError]) -> None:
+    text = "GET https://api.acme.com/v1 answered 500"
+    error = kind(text, provider="acme", symbol="AAPL", hint="set ACME_API_KEY")
+    assert error.reason in REASONS
+    assert error.brief.endswith(".") and len(error.brief) < 100
+    assert not re.search(r"acme|http|Error|_|[{}\n]", error.brief), error.brief
+    assert "AAPL" in error.brief or error.reason in ("question", "configuration", "cache")
+
+
+def test_all_reasons_are_used_and_explained() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    listed = {
+        word
+        for line in page.splitlines()
+        if re.match(r"\| `[a-z_`, ]+` \| ", line)
+        for word in re.findall("`([a-z_]+)`", line.split("|")[1])
+    }
+    assert listed == set(REASONS)
+    assert {kind("x").reason for kind in CLASSES} | {"no_data"} == set(REASONS)
+
+
+@pytest.mark.parametrize(
+    "failures, reason",
+    [
+        ([], "no_data"),
+        ([NoDataError("none")], "no_data"),
+        ([NoDataError("none"), RateLimitedError("slow down")], "quota"),
+        ([AuthenticationError("wrong key"), RateLimitedError("slow down")], "quota"),
+        ([AuthenticationError("wrong key"), RegionError("not there")], "no_key"),
+        ([ProviderTimeoutError("late"), CircuitOpenError("down")], "outage"),
+    ],
+)
+def test_of_several_reasons_the_one_that_says_what_to_do(
+    failures: list[DataError], reason: str
+) -> None:
+    attempts = [Attempt("acme", type(error).__name__, error=error) for error in failures]
+    assert AllProvidersFailedError("all failed", attempts=attempts).reason == reason
+    assert UnknownSymbolError("unknown", attempts=attempts).reason == "unknown_symbol"
+
+
+def test_a_symbol_in_a_sentence_is_short_and_plain() -> None:
+    error = RateLimitedError("slow down", symbol="\x1b[31m" + "A" * 500)
+    assert "\x1b" not in error.brief and len(error.brief) < 150
+    assert "this symbol" in RateLimitedError("slow down").brief
+
+
+def test_a_call_that_fails_says_why(tmp_path: Path, clock: ManualClock) -> None:
+    manager = DataManager(tmp_path / "cache", clock=clock)
+    with pytest.raises(AllProvidersFailedError) as caught:
+        manager.get_ohlcv("BTCUSDT", "1h", period="1d", offline=True)
+    assert caught.value.reason == "no_data"
+    assert caught.value.brief == "There is no data of BTCUSDT for this time."
