@@ -18,7 +18,6 @@ from ..calendars.gaps import BarGrid
 from ..clock import Clock
 from ..errors import BadRangeError, CacheError, CorruptEntryError, KindMismatchError
 from ..model.bars import BarTable
-from ..model.frame import NS_IN_MS, frame_on
 from ..model.frozen import filled
 from ..model.instant import iso
 from ..model.instrument import Instrument
@@ -264,6 +263,8 @@ class AnswerCache:
         # Memory of its own, and once only: rows may lie in a mapped file.
         values = np.array(answer.table.values(), dtype=np.float64)
         table = BarTable(answer.table.stamps.copy(), *values)
+        from ..model.frame import NS_IN_MS, frame_on  # loads pandas: here it is loaded
+
         stamps = table.stamps * NS_IN_MS
         stamps.flags.writeable = False  # every copy has this very index
         entry = _Entry(

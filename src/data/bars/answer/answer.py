@@ -10,14 +10,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from ...cache.legacy.reader import SAMPLE_VENDORS
 from ...errors import IncompleteDataError, IncompleteDataWarning
 from ...model.bars import NAN, BarTable
 from ...model.coverage import Coverage, Covered
-from ...model.frame import build_frame, warn_user
 from ...model.instant import DAY_MS, iso
 from ...model.kind import Adjustment, Kind
 from ...model.provenance import ATTRS_KEY, Provenance, freeze
@@ -26,6 +24,8 @@ from ...model.span import Span, coalesce, gaps
 from ..validity import AFTER_LAST, BEFORE_FIRST, CLOSED, FORMING, UNEXPECTED
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ...cache.actions import ActionBook
     from ...cache.store import SeriesView
     from ...prices.disputes import ActionEvent
@@ -237,6 +237,9 @@ def frame_of(answer: Answer) -> pd.DataFrame:
     Raises:
         IncompleteDataError: ``strict`` was asked and something is lacking.
     """
+    # It loads pandas, which a process that builds no frame (`cache list`, `plan`) does without.
+    from ...model.frame import build_frame, warn_user
+
     answer = as_known(answer)
     frame = build_frame(answer.table, answer.coverage, answer.query.columns)
     frame.attrs[ATTRS_KEY] = freeze(provenance(answer))
