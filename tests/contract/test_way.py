@@ -55,6 +55,7 @@ def _expect(kind: str, figures: Figures, noted: Figures) -> None:
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the figures are those of Python 3.11")
+@pytest.mark.timeout(300)  # ten questions under the profiler, twice, on a machine that may be busy
 def test_no_question_enters_more_than_it_did(tmp_path: Path) -> None:
     clock = ManualClock(parse_iso("2024-09-11T15:00:30"))
     ways: list[tuple[str, str, Figures]] = []
