@@ -23,6 +23,7 @@ from src.data.errors import (
     RegionError,
     UnknownSymbolError,
 )
+from tests.vendor_server import VendorServer
 
 CLASSES = [
     each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, DataError)
@@ -55,7 +56,7 @@ def test_all_reasons_are_used_and_explained() -> None:
 @pytest.mark.parametrize(
     "failures, reason",
     [
-        ([], "no_data"),
+        ([], "other"),
         ([NoDataError("none")], "no_data"),
         ([NoDataError("none"), RateLimitedError("slow down")], "quota"),
         ([AuthenticationError("wrong key"), RateLimitedError("slow down")], "quota"),
@@ -81,5 +82,16 @@ def test_a_call_that_fails_says_why(tmp_path: Path, clock: ManualClock) -> None:
     manager = DataManager(tmp_path / "cache", clock=clock)
     with pytest.raises(AllProvidersFailedError) as caught:
         manager.get_ohlcv("BTCUSDT", "1h", period="1d", offline=True)
-    assert caught.value.reason == "no_data"
-    assert caught.value.brief == "There is no data of BTCUSDT for this time."
+    assert caught.value.reason == "other"
+    assert caught.value.brief == "The data of BTCUSDT could not be had."
+
+
+def test_splits_that_no_vendor_could_be_asked_for_are_not_said_to_be_none(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    url = vendors.refused_url("yahoo")
+    rules.write_text(f"providers: {{yahoo: {{base_url: '{url}', transport: http}}}}")
+    with pytest.raises(AllProvidersFailedError) as caught:
+        DataManager(tmp_path / "cache", rules, clock=clock).get_actions("AAPL")
+    assert caught.value.reason == "outage"

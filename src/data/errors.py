@@ -384,9 +384,8 @@ class AllProvidersFailedError(DataError, RuntimeError):
         """Why the vendors failed: of several reasons the one that says best what to do."""
         if self.because != "other":
             return self.because
-        errors = [attempt.error for attempt in self.attempts if attempt.error is not None]
-        reasons = {error.reason for error in errors}
-        return next((reason for reason in _FIRST if reason in reasons), "no_data")
+        reasons = {a.error.reason for a in self.attempts if a.error is not None}
+        return next((reason for reason in _FIRST if reason in reasons), self.because)
 
 
 class UnknownSymbolError(AllProvidersFailedError, SymbolNotFoundError):

@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
             args.end,
             speed=args.speed,
             bars=args.bars,
+            period=args.period,
             provider=args.provider,
             adjustment=args.adjustment,
             offline=args.offline,

@@ -61,7 +61,7 @@ class ActionFetcher:
             part = self._clock, True, candidate.downloader.fetch_actions, work.query.instrument
             reply = ask(self._clock, candidate.name, asked, run_part, *part, lead, latest)
             message = f"splits and dividends{f': {reply.error}' if reply.error else ''}"
-            work.beside.append(replace(reply.attempt(), message=message, error=None))
+            work.beside.append(replace(reply.attempt(), message=message))
             if reply.error is not None:
                 work.untold[candidate.name] = reply.error
                 if isinstance(reply.error, ProviderTimeoutError):
