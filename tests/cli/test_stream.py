@@ -43,6 +43,11 @@ def test_a_replay_prints_every_bar_and_how_it_stands(run: Run, vendors: VendorSe
     assert said[-1] == "CLOSED: it has ended"
 
 
+def test_a_replay_obeys_a_period(run: Run) -> None:
+    ran = run("replay", "BTCUSDT", "1d", "--period", "3d", "--speed", "0")
+    assert len([line for line in ran.out.splitlines() if " open " in line]) == 3
+
+
 def test_a_replay_gives_a_bar_a_second_of_any_length(run: Run, clock: ManualClock) -> None:
     run("replay", "AAPL", "1d", "--start", "2024-05-01", "--end", "2024-05-10", "--speed", "0")
     for name in ("1d", "1h"):
