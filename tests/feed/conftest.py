@@ -44,6 +44,15 @@ def wait_until(done: Callable[[], object], what: str = "it") -> None:
     assert done(), f"{what} did not happen in time"
 
 
+def wait_for_reader(streams: StreamServer, topic: Topic) -> None:
+    """Wait until the feed has read what was sent: what is unread would be silence to the feed."""
+    [peer] = streams.listening(topic)
+    if not peer.is_mute:
+        before = peer.pongs
+        peer.ping()
+        wait_until(lambda: peer.pongs > before, "a pong")
+
+
 def emptied(box: Mailbox) -> list[object]:
     """Return all that waits in a mailbox."""
     return [box.get() for _ in range(len(box))]

@@ -21,7 +21,7 @@ from src.data.model.stream import LiveBar, Revision, StreamState, Topic
 from tests.vendor_server import VendorServer
 from tests.vendor_server.streams import StreamServer
 
-from .conftest import PATIENCE, PULSE, bars_in, emptied, ours, wait_until
+from .conftest import PATIENCE, PULSE, bars_in, emptied, ours, wait_for_reader, wait_until
 from .test_live_feeds import KEYS
 
 APPLE = Topic("AAPL", "1m")
@@ -72,15 +72,7 @@ class Exchange:
                 if by is not None:
                     self.heard(by, stamp)
                 else:
-                    self._wait_for_reader()
-
-    def _wait_for_reader(self) -> None:
-        """Wait until the feed has read what was sent: unread, it would be silence to the feed."""
-        [peer] = self.streams.listening(APPLE)
-        if not peer.is_mute:
-            before = peer.pongs
-            peer.ping()
-            wait_until(lambda: peer.pongs > before, "a pong")
+                    wait_for_reader(self.streams, APPLE)
 
     def heard(self, feed: LiveFeed, stamp_ms: int) -> None:
         """Wait until a minute has gone into the running bar, or has closed it."""

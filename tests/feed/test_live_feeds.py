@@ -21,7 +21,7 @@ from src.data.vendors.registry import MEMBERS, VENDORS, VendorRow, row_of
 from tests.vendor_server import VendorServer
 from tests.vendor_server.streams import StreamServer
 
-from .conftest import PATIENCE, PULSE, Stage, bars_in, emptied, wait_until
+from .conftest import PATIENCE, PULSE, Stage, bars_in, emptied, wait_for_reader, wait_until
 
 KEYS = {"ALPACA_API_KEY": "a-key", "ALPACA_SECRET_KEY": "a-secret", "POLYGON_API_KEY": "p-key",
         "FINNHUB_API_KEY": "f-key"}  # fmt: skip
@@ -148,6 +148,7 @@ def test_other_vendors_streams_speak_over_real_sockets(
                 clock.advance(60)
                 assert streams.publish(vendor, "AAPL", "1m", at) == 1
                 if vendor == "finnhub":  # closed by the clock, once late trades had their time
+                    wait_for_reader(streams, Topic("AAPL", "1m"))
                     clock.advance(3)
                 if number:
                     wait_until(lambda at=at: at in [b.stamp_ms for b in feed.snapshot().bars])  # type: ignore[misc]
