@@ -7,19 +7,15 @@ means the whole session date of the venue. A month before 31 March is the last d
 
 from __future__ import annotations
 
-import calendar
 import re
+from calendar import monthrange
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from ..model.instant import from_ms
+from ..model.length import UNIT_MONTHS, UNIT_MS, months_before, split_length
 
-_LENGTH = re.compile(r"([0-9]{1,6})\s*([A-Za-z]{1,3})")
-_UNITS = {
-    "m": "m", "min": "m", "h": "h", "d": "d", "w": "w", "wk": "w", "M": "M", "mo": "M", "y": "y",
-}  # fmt: skip
-_MONTHS = {"M": 1, "y": 12}
-_SPANS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(1), "w": timedelta(7)}
+_UNITS = {"min": "m", "wk": "w", "M": "mo"} | {unit: unit for unit in (*UNIT_MS, *UNIT_MONTHS)}
 _YEAR_OR_MONTH = re.compile(r"([0-9]{4})(?:-([0-9]{2}))?")
 # A range as freqtrade writes it; either end may be left out.
 _TIMERANGE = re.compile(r"([0-9]{8})?-([0-9]{8})?")
@@ -44,7 +40,7 @@ class Length(NamedTuple):
         """Return the date or instant this long before ``day`` or ``now_ms``, from year 1 on."""
         try:
             if self.months:
-                return _months_before(day, self.months)
+                return months_before(day, self.months)
             return day - self.time if self.is_of_days else from_ms(now_ms) - self.time
         except (OverflowError, ValueError):
             return date.min
@@ -69,16 +65,13 @@ def length_of(value: Any) -> Length | None:
     """
     if isinstance(value, timedelta):
         return None if value != value else Length(time=abs(value))
-    match = _LENGTH.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
-        return None
-    unit = _UNITS.get(match[2]) or _UNITS.get(match[2].lower())
+    count, written = split_length(value) or (0, "")
+    unit = _UNITS.get(written.strip()) or _UNITS.get(written.strip().lower())
     if unit is None:
         return None
-    count = int(match[1])
-    if unit in _MONTHS:
-        return Length(months=count * _MONTHS[unit], is_of_days=True)
-    return Length(time=count * _SPANS[unit], is_of_days=unit in "dw")
+    if unit in UNIT_MONTHS:
+        return Length(months=count * UNIT_MONTHS[unit], is_of_days=True)
+    return Length(time=timedelta(milliseconds=count * UNIT_MS[unit]), is_of_days=unit in "dw")
 
 
 def days_of(text: str) -> Days | None:
@@ -87,7 +80,7 @@ def days_of(text: str) -> Days | None:
         year, month = int(match[1]), int(match[2] or 0)
         if year < 1 or month > 12 or match[2] == "00":
             return None
-        last = calendar.monthrange(year, month or 12)[1]
+        last = monthrange(year, month or 12)[1]
         return Days(date(year, month or 1, 1), date(year, month or 12, last))
     match = _TIMERANGE.fullmatch(text)
     if match is None or bool(match[1]) == bool(match[2]):
@@ -135,11 +128,6 @@ def period_start(value: Any, day: date, now_ms: int) -> date | datetime | None:
     if length is None or not (length.months or length.time):
         return None
     return length.before(day, now_ms)
-
-
-def _months_before(day: date, count: int) -> date:
-    years, month = divmod(day.year * 12 + day.month - 1 - count, 12)
-    return date(years, month + 1, min(day.day, calendar.monthrange(years, month + 1)[1]))
 
 
 def _date_of(digits: str) -> date | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..model.fundamentals import DATA_TYPES
 from ..model.fundamentals_rules import STRATEGIES
+from ..model.length import UNIT_MS, split_length
 from .rules import as_switch
 from .schema import (
     Check,
@@ -40,21 +40,22 @@ ELSEWHERE = {
     "provider_rules.yaml",
     ("symbol_mapping", "exchange_suffixes"): "symbol_classification in provider_rules.yaml",
 }
-_LENGTH = re.compile(r"(\d{1,5})([dhm])")
+_UNITS = ("d", "h", "m")
+_MOST = 99_999
 
 
 def _length(value: Any, path: Path) -> Iterator[Problem]:
     """Accept days, hours or minutes such as ``14d``, ``6h``, ``30m``."""
-    match = _LENGTH.fullmatch(value) if isinstance(value, str) else None
-    if match is None or int(match[1]) == 0:
+    count, unit = split_length(value) or (0, "")
+    if unit not in _UNITS or not 0 < count <= _MOST:
         near = f'"{value}d"' if isinstance(value, int) and not isinstance(value, bool) else ""
         yield Problem(path, f"{value!r:.40} is no length of time such as 14d, 6h or 30m", near)
 
 
 def length_ms(text: str) -> int:
     """Return the milliseconds of a length of time that the check has accepted."""
-    count, unit = text[:-1], text[-1]
-    return int(count) * {"d": 86_400_000, "h": 3_600_000, "m": 60_000}[unit]
+    count, unit = split_length(text) or (0, "")
+    return count * UNIT_MS[unit]
 
 
 def _fixed(wanted: bool, why: str) -> Check:

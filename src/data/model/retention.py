@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from calendar import monthrange
 from dataclasses import dataclass
-from datetime import date
 
 from ..errors import QueryError
-from .instant import DAY_MS, WEEK_MS, date_of, day_ms
+from .instant import DAY_MS, date_of, day_ms
+from .length import UNIT_MONTHS, UNIT_MS, months_before, split_length
 
 
 @dataclass(frozen=True)
@@ -24,8 +22,7 @@ class Retention:
     days: float | None = None
 
 
-_AGE = re.compile(r"([0-9]{1,5})(d|w|mo|y)")
-_MONTHS_OF = {"mo": 1, "y": 12}
+_ABOUT_DAYS = {"d": 1, "w": 7, "mo": 30, "y": 365}
 _MOST_YEARS = 200
 _WANTED = f"an age is a whole number of d, w, mo or y from 1d to {_MOST_YEARS}y, such as 5y"
 
@@ -49,8 +46,8 @@ class Age:
         Raises:
             QueryError: it is none, is shorter than a day or longer than 200 years.
         """
-        match = _AGE.fullmatch(text.strip()) if isinstance(text, str) else None
-        age = cls(int(match[1]), match[2]) if match else None
+        count, unit = split_length(text) or (0, "")
+        age = cls(count, unit) if unit in _ABOUT_DAYS else None
         if age is None or not 0 < age._about_days <= _MOST_YEARS * 366:
             raise QueryError(f"{text!r:.40} is not an age", hint=_WANTED)
         return age
@@ -60,17 +57,14 @@ class Age:
 
     @property
     def _about_days(self) -> int:
-        return self.count * {"d": 1, "w": 7, "mo": 30, "y": 365}[self.unit]
+        return self.count * _ABOUT_DAYS[self.unit]
 
     def before(self, now_ms: int) -> int:
         """Return the instant that lies so long before ``now_ms``, in UTC milliseconds.
 
         Five years before 29 February it is 28 February.
         """
-        if self.unit in ("d", "w"):
-            return now_ms - self.count * (DAY_MS if self.unit == "d" else WEEK_MS)
-        today = date_of(now_ms)
-        months = today.year * 12 + today.month - 1 - self.count * _MONTHS_OF[self.unit]
-        year, month = months // 12, months % 12 + 1
-        day = min(today.day, monthrange(year, month)[1])
-        return day_ms(date(year, month, day)) + now_ms % DAY_MS
+        if self.unit in UNIT_MS:
+            return now_ms - self.count * UNIT_MS[self.unit]
+        day = months_before(date_of(now_ms), self.count * UNIT_MONTHS[self.unit])
+        return day_ms(day) + now_ms % DAY_MS
