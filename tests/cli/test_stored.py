@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from src.data.clock import ManualClock
+from src.data.model.instant import date_of
 from tests.cli.conftest import Run
 from tests.vendor_server import VendorServer
 
@@ -51,6 +55,17 @@ def test_sessions_are_shown_and_told_as_json(run: Run, vendors: VendorServer) ->
          "early_close": True, "next_due": "2024-07-05T13:30:00Z"}
     ]  # fmt: skip
     assert vendors.count() == 0
+
+
+@pytest.mark.parametrize("options_at", [1, 2, 4])
+def test_a_time_behind_a_minus_sign_is_no_option(
+    run: Run, clock: ManualClock, options_at: int
+) -> None:
+    words = ["sessions", "BTCUSDT", "-2d", "-1d"]
+    words[options_at:options_at] = ["--json"]
+    today = date_of(clock.now_ms())
+    days = [str(today - timedelta(back)) for back in (2, 1)]
+    assert [row["session"] for row in run(*words).json] == days
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ LONG = "A" * 65
         (["AAPL", "1d", "--start", "some day"], ["'some day'", "not a time", "-30d"]),
         (["AAPL", "1d", "--start", "-30x"], ["'-30x'", "not a time"]),
         (["AAPL", "1d", "--period", "soon"], ["period 'soon'", "not a length of time"]),
+        (["AAPL", "1d", "--period", "-5d"], ["period '-5d'", "not a length of time", "30d"]),
+        (["AAPL", "-5d", "--bars", "3"], ["timeframe '-5d'"]),
         (["AAPL", "1d", "--period", "1y", "--start", "2024"], ["exclude each other"]),
         (["AAPL", "1d", "--start", "2024-06-03", "--bars", "5"], ["bars 5", "exclude"]),
         (["AAPL", "1d", "--provider", "yahooo"], ["'yahooo'", "'yahoo'"]),

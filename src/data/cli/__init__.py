@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .._version import __version__
 from ..errors import ConfigError, DataError, QueryError
@@ -37,7 +38,6 @@ COMMANDS = {
 }
 
 OK, FAILED, USAGE = 0, 1, 2
-_TIMES = ("--start", "--end", "--start-date", "--end-date", "--closed-by")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,24 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         parser = _parser(arguments)
-        args = parser.parse_args(_joined(arguments))
+        args = parser.parse_args(arguments)
     except KeyboardInterrupt:  # the command was being imported
         return _interrupted()
     if args.command is None:
         parser.print_help()
         return OK
     return guarded(args)
-
-
-def _joined(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with ``--start -30d`` written ``--start=-30d``: it is no option."""
-    joined: list[str] = []
-    for argument in arguments:
-        is_time = argument[:1] == "-" and argument[1:2].isdigit() and joined
-        if is_time and joined[-1] in _TIMES:
-            argument = f"{joined.pop()}={argument}"
-        joined.append(argument)
-    return joined
 
 
 def guarded(args: argparse.Namespace) -> int:
@@ -150,7 +139,12 @@ def _drop_output() -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose messages quote arguments as a terminal can show them."""
+    """A parser that takes ``-30d`` as a value, and quotes arguments as a terminal can show them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # A minus sign and a digit begin a value, as from Python 3.14 on: no option begins with a digit.
+        self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and leave with 2."""

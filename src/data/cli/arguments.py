@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from ..errors import QueryError
 from ..model.kind import ADJUSTMENTS
@@ -24,6 +25,24 @@ def add_question(parser: argparse.ArgumentParser) -> None:
         "--forming", action="store_true", help="add the bar that has not closed yet"
     )
     add_freshness(parser)
+
+
+def question(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what the options of :func:`add_question` say, by the names of ``DataManager.get_ohlcv``."""
+    return {
+        "symbol": args.symbol,
+        "timeframe": args.timeframe,
+        "start_date": args.start,
+        "end_date": args.end,
+        "force_refresh": args.refresh,
+        "bars": args.bars,
+        "period": args.period,
+        "provider": args.provider,
+        "adjustment": args.adjustment,
+        "closed_by": args.closed_by,
+        "include_forming": args.forming,
+        "offline": args.offline,
+    }
 
 
 def add_series(parser: argparse.ArgumentParser) -> None:

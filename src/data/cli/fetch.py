@@ -13,7 +13,7 @@ from ..model.query import EXTRA_COLUMNS
 from ..model.texts import by_reason
 from . import FAILED, OK
 from .answers import Provenance, headline, show_attempts, show_bars, show_gaps
-from .arguments import add_output, add_places, add_question, add_timeout, listed, positive
+from .arguments import add_output, add_places, add_question, add_timeout, listed, positive, question
 from .output import asking, console, note, print_json
 from .tables import styled
 
@@ -62,19 +62,8 @@ def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     with asking(args) as notes:
         frame = manager.get_ohlcv(
-            args.symbol,
-            args.timeframe,
-            args.start,
-            args.end,
-            args.refresh,
-            bars=args.bars,
-            period=args.period,
-            provider=args.provider,
-            adjustment=args.adjustment,
-            include_forming=args.forming,
-            offline=args.offline,
+            **question(args),
             strict=args.strict,
-            closed_by=args.closed_by,
             columns=args.columns,
             version=args.version,
             timeout=args.timeout,

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from . import FAILED, OK
-from .arguments import add_output, add_places, add_question
+from .arguments import add_output, add_places, add_question, question
 from .output import busy, console, print_json
 from .tables import TextTable, facts
 
@@ -31,20 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from ..data_manager import DataManager
 
     with busy(args, "planning, no vendor is asked"):
-        plan = DataManager(args.cache_dir, args.config).plan(
-            args.symbol,
-            args.timeframe,
-            args.start,
-            args.end,
-            args.refresh,
-            bars=args.bars,
-            period=args.period,
-            provider=args.provider,
-            adjustment=args.adjustment,
-            include_forming=args.forming,
-            offline=args.offline,
-            closed_by=args.closed_by,
-        )
+        plan = DataManager(args.cache_dir, args.config).plan(**question(args))
     if args.json:
         print_json(plan.to_json())
     else:

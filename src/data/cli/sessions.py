@@ -17,7 +17,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "Times are UTC. `final` is from when the daily bar of a session does not change any more."
     )
     parser.add_argument("symbol", help="such as AAPL, VOD.L, EURUSD=X, BTCUSDT")
-    parser.add_argument("start", help="date (whole session) or UTC time, included; may be to come")
+    parser.add_argument(
+        "start", help="date (whole session), UTC time or -30d, included; may be to come"
+    )
     parser.add_argument("end", help="date (whole session) or UTC time, included")
     add_output(parser)
     add_places(parser)
