@@ -397,10 +397,9 @@ class DataManager:
         from .model.figures import FUNDING, FUNDING_PERIOD
 
         bounds = (start_date, end_date)
-        with self._services.observer.call_beside(symbol, FUNDING_PERIOD):
-            return self._services.figures.get(
-                FUNDING, symbol, FUNDING_PERIOD, bounds, force_refresh, timeout
-            )
+        return self._services.figures.get(
+            FUNDING, symbol, FUNDING_PERIOD, bounds, force_refresh, timeout
+        )
 
     def get_open_interest(
         self,
@@ -426,10 +425,9 @@ class DataManager:
         from .model.figures import OPEN_INTEREST
 
         bounds = (start_date, end_date)
-        with self._services.observer.call_beside(symbol, period):
-            return self._services.figures.get(
-                OPEN_INTEREST, symbol, period, bounds, force_refresh, timeout
-            )
+        return self._services.figures.get(
+            OPEN_INTEREST, symbol, period, bounds, force_refresh, timeout
+        )
 
     def get_long_short_ratio(
         self,
@@ -448,10 +446,9 @@ class DataManager:
         from .model.figures import LONG_SHORT
 
         bounds = (start_date, end_date)
-        with self._services.observer.call_beside(symbol, period):
-            return self._services.figures.get(
-                LONG_SHORT, symbol, period, bounds, force_refresh, timeout
-            )
+        return self._services.figures.get(
+            LONG_SHORT, symbol, period, bounds, force_refresh, timeout
+        )
 
     def get_fundamentals(
         self,

@@ -106,7 +106,8 @@ class Services:
         """Funding rates, open interest and the like."""
         from .bars.figures import FiguresService
 
-        return FiguresService(self.cache, self.selector, self.clock, self.networks.leases)
+        leases = self.networks.leases
+        return FiguresService(self.cache, self.selector, self.clock, self.observer, leases)
 
     @cached_property
     def fundamentals(self) -> FundamentalsService:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from ..cache.unified_cache import UnifiedCache
     from ..provider_selector import ProviderSelector
+    from .observer import Observer
 
 log = logging.getLogger("onetape.routing")
 
@@ -95,11 +96,13 @@ class FiguresService:
         cache: UnifiedCache,
         selector: ProviderSelector,
         clock: Clock,
+        observer: Observer,
         leases: FindLeases | None = None,
     ) -> None:
         self._cache = cache
         self._selector = selector
         self._clock = clock
+        self._observer = observer
         self._locks = SeriesLocks()
         self._turns = Turns(cache.cache_dir, clock, leases)
 
@@ -124,9 +127,10 @@ class FiguresService:
         Warns:
             IncompleteDataWarning: part of it could not be had.
         """
-        query = self._query(measure, symbol, period, bounds, refresh)
-        seconds = seconds_of(timeout, query.instrument.symbol)
-        return run_call(self._clock, seconds, self._got, query)
+        with self._observer.call_beside(symbol, period):
+            query = self._query(measure, symbol, period, bounds, refresh)
+            seconds = seconds_of(timeout, query.instrument.symbol)
+            return run_call(self._clock, seconds, self._got, query)
 
     def _got(self, query: FigureQuery) -> pd.DataFrame:
         measure = query.measure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -25,24 +25,11 @@ from .sources.history import live_bars
 if TYPE_CHECKING:
     import pandas as pd
 
-_COLUMNS = (
-    "datetime_col",
-    "open_col",
-    "high_col",
-    "low_col",
-    "close_col",
-    "volume_col",
-    "openinterest_col",
-    "separator",
-    "datetime_format",
-    "timezone",
-    "reverse",
-)
 _VALUES = ("open", "high", "low", "close", "volume")
 
 
 class FileDataFeed(BacktraderFeed):
-    """Bars of a CSV file; see :class:`~.csv_files.CsvColumns` for what its columns may be.
+    """Bars of a CSV file; see :class:`CsvColumns` for what its columns may be.
 
     Bars stand by the file's own stamps. Where these are opens, say ``interval``: then they stand by
     their closes, as those of all other feeds.
@@ -82,7 +69,9 @@ class FileDataFeed(BacktraderFeed):
     def __init__(self) -> None:
         self.symbol = self.p.symbol or "file_data"
         self.is_realtime = bool(self.p.simulate_realtime)
-        layout = CsvColumns(**{name: getattr(self.p, name) for name in _COLUMNS})
+        layout = CsvColumns(
+            **{part.name: getattr(self.p, part.name) for part in fields(CsvColumns)}
+        )
         self.df = read_csv_bars(self.p.dataname, layout)
         self.p.fromdate, self.p.todate = _moment(self.p.fromdate), _moment(self.p.todate)
         bars = live_bars(self.df)
