@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -40,8 +39,8 @@ def test_without_a_network_the_samples_answer_by_name(
     }  # fmt: skip
     assert vendors.count() == 0
     (answer,) = ran.json["answers"]
-    assert answer["question"]["provider"] == "local"
-    assert answer["provenance"]["vendors"] == ["local"]
+    assert answer["question"]["provider"] == "demo"
+    assert answer["provenance"]["vendors"] == ["demo"]
     shown = bare("demo", "--config", str(path)).out
     assert shown.count("no connection to") == 2
     assert "no vendor can be asked from here" in shown
@@ -51,8 +50,8 @@ def test_offline_tries_nobody(bare: Run, rules: Path, vendors: VendorServer) -> 
     ran = bare("demo", "--offline", "--config", str(rules))
     assert ran.code == 0
     assert vendors.count() == 0
-    assert "AAPL 1d  250 bars · local · 0% from cache · raw prices · USD" in ran.out
-    assert "local: sample bars" in ran.out
+    assert "AAPL 1d  250 bars · demo (SAMPLE) · 0% from cache · split prices · USD" in ran.out
+    assert "demo: sample bars" in ran.out
     closes = dict(zip(SAMPLES.AAPL["date"], SAMPLES.AAPL["close"], strict=True))
     (first,) = [line for line in ran.out.splitlines() if line.startswith("2012-01-03")]
     assert f"{closes['2012-01-03']:.2f}" in first.split()
@@ -67,13 +66,13 @@ def test_vendors_that_fail_give_way_to_the_samples(
     assert ran.code == 0
     assert "it refuses this region (HTTP 451)" in ran.out
     assert "binance: " in ran.out and "503" in ran.out
-    assert "local: sample bars" in ran.out
+    assert "demo: sample bars" in ran.out
 
 
 def test_neither_network_nor_samples_is_exit_1(
     bare: Run, rules: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "bokeh_sampledata.stocks", None)
+    monkeypatch.setattr("src.data.vendors.demo.bars.PACKAGE", "no_such_package_here")
     ran = bare("demo", "--offline", "--config", str(rules))
     assert ran.code == 1
     assert 'pip install "onetape[demo]"' in ran.err
@@ -89,7 +88,7 @@ def test_the_cache_is_gone_unless_it_was_named(
     assert list(scratch.iterdir()) == []
     kept = tmp_path / "kept"
     bare("demo", "--offline", "--config", str(rules), "--cache-dir", str(kept))
-    assert (kept / "ohlcv" / "AAPL" / "1d@local" / "2012.csv.gz").is_file()
+    assert (kept / "ohlcv" / "AAPL" / "1d@demo" / "2012.csv.gz").is_file()
 
 
 @pytest.mark.parametrize("columns", ["40", "80", "120"])

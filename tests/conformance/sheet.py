@@ -30,6 +30,7 @@ from src.data.vendors.registry import SERVED
 
 # Vendors of the registry that the kit cannot examine, and who does it in its place.
 ABSENT: Mapping[str, str] = {
+    "demo": "it has sample bars: tests/vendors/test_demo.py",
     "ibkr": "it speaks to a gateway and not over HTTP: tests/vendors/test_ibkr.py",
     "mock": "it asks nobody: tests/vendors/test_mock.py",
 }

@@ -60,7 +60,7 @@ def test_what_there_is() -> None:
 
 def test_folders_are_vendors_or_exchanges() -> None:
     # These have no server of their own; what ccxt's exchanges answer stands in EXCHANGES.
-    serverless = {"local", "mock", "ibkr", "ccxt"}
+    serverless = {"local", "demo", "mock", "ibkr", "ccxt"}
     assert set(BARS) == set(OTHER) == set(SERVED) - serverless
     assert not set(EXCHANGES) & set(SERVED)
     assert set(FOLDERS) <= set(BARS) | set(EXCHANGES)

@@ -18,11 +18,11 @@ BLOCKS = re.findall(r"```(\w*)\n(.*?)```", TEXT, re.DOTALL)
 
 def test_the_five_lines_print_what_stands_below_them(tmp_path: Path) -> None:
     position = next(
-        i for i, (lang, code) in enumerate(BLOCKS) if lang == "python" and "demo-rules" in code
+        i for i, (lang, code) in enumerate(BLOCKS) if lang == "python" and 'provider="demo"' in code
     )
     code, printed = BLOCKS[position][1], BLOCKS[position + 1][1]
     ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=50,
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=50,
         env={"DATA_CACHE_DIR": str(tmp_path), "ONETAPE_STATE_DIR": str(tmp_path), "PATH": "",
              "PYTHONPATH": PYTHONPATH, "HOME": str(tmp_path)},
     )  # fmt: skip

@@ -13,8 +13,8 @@ from src.data.vendors.registry import SERVED
 # What everybody who serves the class has, as each one spells it.
 STOCK, COIN = "AAPL", "BTC-USD"
 _COINS: Mapping[str, str] = {"binance": "BTCUSDT", "ccxt:kraken": "BTC/USD"}
-# Made-up bars and the user's own files are no vendors.
-_NOT_ASKED = ("mock", "local", "ccxt")
+# Made-up bars, sample bars and the user's own files are no vendors.
+_NOT_ASKED = ("mock", "demo", "local", "ccxt")
 TIMEFRAME = "1d"
 
 

@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from src.data.errors import (
-    CapabilityError,
     ConfigError,
     NoDataError,
     ResponseFormatError,
@@ -328,27 +327,11 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
         ({"folder": "x", "anchor": "open"}, "anchor 'open' is not known"),
         ({"folder": "x", "delimiter": "::"}, "delimiter '::' is not known"),
         ({"folder": "x", "pattern": "all.csv"}, "must hold {symbol}"),
-        ({"dataset": "other"}, "unknown dataset 'other'"),
     ],
 )
 def test_a_layout_that_is_not_understood(mapping: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         LocalDataDownloader(mapping, sender=sender_over(None))
-
-
-def test_the_demo_data_set() -> None:
-    pytest.importorskip("bokeh_sampledata")
-    vendor = LocalDataDownloader({"dataset": "demo"}, sender=sender_over(None))
-    whole = query("1d", "2000-01-01", "2014-01-01", Instrument("IBM", "stock"))
-    got = vendor.fetch(whole)
-    assert len(got.table) == 3270
-    assert got.table.stamps[-1] == parse_iso("2013-03-01")
-    assert got.table.close[-1] == 202.91
-    assert (got.basis, got.kind.unit) == (Basis("raw"), "USD")
-    with pytest.raises(SymbolNotFoundError):
-        vendor.fetch(query("1d", 0, 10**12, Instrument("NOPE", "stock")))
-    with pytest.raises(CapabilityError, match="timeframes 1d, not 1h"):
-        vendor.fetch(query("1h", 0, 10**12, AAPL))
 
 
 def test_a_file_is_read_once_until_it_changes(

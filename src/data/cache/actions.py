@@ -22,6 +22,7 @@ from ..model.actions import Action, current
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.span import Span, coalesce, gaps
 from ..prices.disputes import ActionEvent, events_of, is_correction, is_repeated
+from ..vendors.registry import SAMPLES
 from .format import json_document
 from .layout import Layout
 from .read.lru_cache import DocumentCache
@@ -30,7 +31,7 @@ from .read.lru_cache import DocumentCache
 # had been asked for, which come without. Those entries lack the key below.
 _NOT_BELIEVED = frozenset({"alpaca", "polygon", "tiingo"})
 _TOLD = "told"
-_OURS = ("format", "symbol", "actions", "asked", "disagreements", "confirmed", "awaited")
+_OURS = ("format", "symbol", "actions", "asked", "disagreements", "confirmed", "awaited", "samples")
 # Until then a vendor may tell an action late; what it does not tell means nothing.
 _SETTLED_MS = 7 * DAY_MS
 # Vendors differ by this much in the date of one action.
@@ -64,12 +65,14 @@ class ActionBook:
         told: every vendor's last word about every action, by ex-date.
         asked: what was asked and answered.
         awaited: what was asked and will be told with the bars of those days, by vendor the latest.
+        samples: what vendors of sample bars told; it counts for their own bars alone (:meth:`only`).
         extra: keys of other versions (renames, delisting), kept as they are.
     """
 
     told: tuple[Action, ...] = ()
     asked: tuple[Asked, ...] = ()
     awaited: tuple[Asked, ...] = ()
+    samples: ActionBook | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -111,6 +114,8 @@ class ActionBook:
 
     def only(self, vendor: str) -> ActionBook:
         """Return what ``vendor`` told, and was asked for, as if there were no other."""
+        if vendor in SAMPLES:
+            return self.samples or ActionBook()
         named: tuple[Action | Asked, ...] = (*self.told, *self.asked, *self.awaited)
         if {one.source for one in named} <= {vendor}:
             return self
@@ -162,9 +167,13 @@ class ActionBook:
         """
         sound = tuple(a for a in self.asked if a.fetched_at <= now_ms + DAY_MS)
         awaited = tuple(a for a in self.awaited if a.fetched_at <= now_ms)
-        if (len(sound), len(awaited)) == (len(self.asked), len(self.awaited)):
+        samples = self.samples and self.samples.by(now_ms)
+        if samples is self.samples and (len(sound), len(awaited)) == (
+            len(self.asked),
+            len(self.awaited),
+        ):
             return self
-        return replace(self, asked=sound, awaited=awaited)
+        return replace(self, asked=sound, awaited=awaited, samples=samples)
 
     def known_until(self, day: date) -> date:
         """Return the last ex-date up to which, behind ``day``, every one was asked for."""
@@ -185,6 +194,11 @@ class ActionBook:
         A source that corrects itself is believed. An action that an answer lacks stays: vendors
         forget more often than companies take back. Several dividends of one day are one.
         """
+        if asked.source in SAMPLES:
+            return replace(self, samples=(self.samples or ActionBook())._after(actions, asked))
+        return self._after(actions, asked)
+
+    def _after(self, actions: Sequence[Action], asked: Asked) -> ActionBook:
         told = list(self.told)
         stamped = (
             replace(
@@ -338,13 +352,19 @@ class ActionStore:
 
 def dump_book(symbol: str, book: ActionBook) -> bytes:
     """Return the bytes of the document."""
-    elsewhere = {*book.actions, *book.disagreements}
-    confirmed = [action.to_json() for action in book.told if action not in elsewhere]
     return json_document.dump(
         dict(book.extra)
-        | {
-            "format": json_document.FORMAT,
-            "symbol": symbol,
+        | {"format": json_document.FORMAT, "symbol": symbol}
+        | _entries(book)
+        | ({"samples": _entries(book.samples)} if book.samples is not None else {})
+    )
+
+
+def _entries(book: ActionBook) -> dict[str, Any]:
+    elsewhere = {*book.actions, *book.disagreements}
+    confirmed = [action.to_json() for action in book.told if action not in elsewhere]
+    return (
+        {
             "actions": [action.to_json() for action in book.actions],
             "asked": [_plain(a) | {_TOLD: True} for a in book.asked],
             "disagreements": [action.to_json() for action in book.disagreements],
@@ -371,19 +391,23 @@ def load_book(data: bytes, symbol: str) -> ActionBook:
     if plain.get("symbol") != symbol:
         raise json_document.DamagedError(f"they are those of {plain.get('symbol')!r}")
     try:
-        told = [*plain["actions"], *plain["disagreements"], *plain.get("confirmed", ())]
-        return ActionBook(
-            told=tuple(sorted(Action.from_json(a) for a in told)),
-            asked=tuple(
-                Asked(Span(*a["span"]), a["source"], a["fetched_at"])
-                for a in plain["asked"]
-                if a.get(_TOLD) or a["source"] not in _NOT_BELIEVED
-            ),
-            awaited=tuple(
-                Asked(Span(*a["span"]), a["source"], a["fetched_at"])
-                for a in plain.get("awaited", ())
-            ),
-            extra={k: v for k, v in plain.items() if k not in _OURS},
-        )
+        samples = _book_of(plain["samples"]) if "samples" in plain else None
+        extra = {k: v for k, v in plain.items() if k not in _OURS}
+        return replace(_book_of(plain), samples=samples, extra=extra)
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise json_document.DamagedError(f"it lacks what it must hold: {exc!r}") from exc
+
+
+def _book_of(plain: Mapping[str, Any]) -> ActionBook:
+    told = [*plain["actions"], *plain["disagreements"], *plain.get("confirmed", ())]
+    return ActionBook(
+        told=tuple(sorted(Action.from_json(a) for a in told)),
+        asked=tuple(
+            Asked(Span(*a["span"]), a["source"], a["fetched_at"])
+            for a in plain["asked"]
+            if a.get(_TOLD) or a["source"] not in _NOT_BELIEVED
+        ),
+        awaited=tuple(
+            Asked(Span(*a["span"]), a["source"], a["fetched_at"]) for a in plain.get("awaited", ())
+        ),
+    )

@@ -17,6 +17,7 @@ from ..disk.atomic import export_csv
 from ..errors import CacheError, DataError, StorageError
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
+from ..vendors.registry import SAMPLES
 from .facade.folder import BARS, CacheFolder, span_to_read
 from .legacy.reader import SAMPLE_LANE, SAMPLE_VENDORS
 from .write.coverage_update import year_span
@@ -195,7 +196,8 @@ class UnifiedCache(CacheFolder):
         if commit is None:
             log.info("%s: no bar of the frame has closed yet", key)
             return False
-        lane = SAMPLE_LANE if offer.vendor.lower() in SAMPLE_VENDORS else ()
+        vendor = offer.vendor.lower()
+        lane = SAMPLE_LANE if vendor in SAMPLE_VENDORS else (vendor,) if vendor in SAMPLES else ()
         self.store.commit(replace(key, lane=lane), commit)
         return True
 

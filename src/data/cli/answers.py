@@ -27,6 +27,7 @@ def headline(provenance: Provenance, seconds: float) -> Text:
 
     vendors = ", ".join(provenance["vendors"]) or "no vendor"
     vendors += " (MADE UP)" if provenance.get("made_up") else ""
+    vendors += " (SAMPLE)" if provenance.get("sample") else ""
     cached = f"{provenance['from_cache']:.0%} from cache" if provenance["rows"] else "nothing there"
     # Only what has splits and dividends has a day up to which they are in the prices.
     prices = f"{provenance['adjustment']} prices" if provenance["as_of"] else ""

@@ -50,7 +50,6 @@ def run(args: argparse.Namespace) -> int:
         for one in shown:
             tell.answer(one)
         if not any(one.frame is not None for one in shown):
-            case.use_samples()
             tell.samples()
             shown.append(case.ask(OF_THE_SAMPLES))
             tell.answer(shown[-1])
@@ -134,9 +133,8 @@ class _Teller:
         """Say that what follows are sample bars, and how they are asked for."""
         self._title("without a network")
         self._screen.print(
-            "Real daily bars of 2000 to 2013 (extra `demo`), served by the vendor `local` because "
-            'it is named:\nproviders: {local: {dataset: demo}} in the rules, provider="local" in '
-            "the call. They never answer anything else."
+            "Real daily bars of 2000 to 2013 (extra `demo`), served by the vendor `demo` because "
+            'it is named:\nprovider="demo" in the call. They never answer anything else.'
         )
 
     def answer(self, shown: Shown) -> None:
@@ -165,7 +163,7 @@ class _Teller:
         self._screen.print()
         show_bars(self._screen, shown.frame, _ROWS)
         self._screen.print()
-        self._screen.print(_spans(provenance, is_sample=shown.question.provider == "local"))
+        self._screen.print(_spans(provenance, is_sample=shown.question.provider == "demo"))
         show_gaps(self._screen, provenance)
         first, second = shown.seconds
         again = f"the same call again: {milliseconds(second)} from the cache, no vendor asked"

@@ -165,6 +165,10 @@ def _serves(vendor: dict[str, Any]) -> list[Text | str]:
     depths = [f"{' '.join(labels)} {counted(days, 'day')} back" for days, labels in by_days.items()]
     if depths:
         cells.append(styled(f"only {', '.join(depths)}", "dim"))
+    if vendor["sample"]:
+        cells.append(
+            styled(f"sample bars, for calls that name it: --provider {vendor['name']}", "dim")
+        )
     if not vendor["ready"] and vendor["advice"]:
         cells.append(styled(f"→ {vendor['advice']}", "yellow"))
     return cells

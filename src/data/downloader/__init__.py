@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..vendors.binance.bars import BinanceDataDownloader
     from ..vendors.ccxt.bars import CCXTDataDownloader
     from ..vendors.coingecko.bars import CoinGeckoDataDownloader
+    from ..vendors.demo.bars import DemoDataDownloader
     from ..vendors.eodhd.bars import EODHDDataDownloader
     from ..vendors.factory import DataDownloaderFactory
     from ..vendors.finnhub.bars import FinnhubDataDownloader
@@ -32,6 +33,7 @@ _HOMES = {
     "CCXTDataDownloader": "ccxt.bars",
     "CoinGeckoDataDownloader": "coingecko.bars",
     "DataDownloaderFactory": "factory",
+    "DemoDataDownloader": "demo.bars",
     "EODHDDataDownloader": "eodhd.bars",
     "FMPDataDownloader": "fmp.bars",
     "FinnhubDataDownloader": "finnhub.bars",
@@ -52,6 +54,7 @@ __all__ = (
     "CCXTDataDownloader",
     "CoinGeckoDataDownloader",
     "DataDownloaderFactory",
+    "DemoDataDownloader",
     "EODHDDataDownloader",
     "FMPDataDownloader",
     "FinnhubDataDownloader",

@@ -50,7 +50,6 @@ EXTRAS = {
     "parquet": ("pyarrow", "reads and writes Parquet files"),
     "fast": ("isal", "compresses and inflates long files in a tenth of the time"),
     "metrics": ("prometheus_client", "serves the counters of a program to Prometheus"),
-    "demo": ("bokeh_sampledata", "real daily bars of 2000 to 2013, without a network"),
 }
 # Of files that others can read no more are counted.
 _FILES_NAMED = 10_000

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _RETRY = RetryPolicy(attempts=2, first_s=0.3)
 _DAYS = 30
 LIVE = (("BTCUSDT", "1h"), ("AAPL", "1d"))
-SAMPLE = "demo"
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class DemoQuestion:
 
 
 # A year of the sample bars, by their vendor's name: without it they never answer.
-OF_THE_SAMPLES = DemoQuestion("AAPL", "1d", "2012-01-01", "2012-12-31", "local", "raw")
+OF_THE_SAMPLES = DemoQuestion("AAPL", "1d", "2012-01-01", "2012-12-31", "demo")
 
 
 @dataclass(frozen=True)
@@ -110,13 +109,6 @@ class Showcase:
         now = self._services.clock.now_ms()
         start, end = (date_of(ms).isoformat() for ms in (now - _DAYS * DAY_MS, now))
         return [DemoQuestion(symbol, timeframe, start, end) for symbol, timeframe in LIVE]
-
-    def use_samples(self) -> None:
-        """Let the vendor ``local`` serve the sample bars, as a rules file would."""
-        rules = self._services.selector.rules
-        providers = rules["providers"]
-        ours = {**rules, "providers": {**providers, "local": {"dataset": SAMPLE}}}
-        self._services.selector.rules = ours
 
     def ask(self, question: DemoQuestion) -> Shown:
         """Ask twice and measure; an answer that cannot be had is part of what is shown."""

@@ -25,7 +25,7 @@ from ..vendors.factory import (
     own_names,
     usable_class,
 )
-from ..vendors.registry import FAMILIES, key_names
+from ..vendors.registry import FAMILIES, SAMPLES, key_names
 
 
 class Lack(NamedTuple):
@@ -125,6 +125,7 @@ def _description(selector: ProviderSelector, name: str) -> dict[str, Any]:
         "per_minute": int(limit) or None,
         "base_url": address,
         "gateway": gateway_in(address),
+        "sample": name in SAMPLES,
     }
 
 

@@ -82,6 +82,9 @@ class Description:
             ("complete", "yes" if facts["complete"] else "no"),
         ]
         lines += [("made up", "these are no market's bars")] if facts.get("made_up") else []
+        lines += [("sample", "real bars of the past; no vendor was asked")] * bool(
+            facts.get("sample")
+        )
         lines += [("closed by", facts["closed_by"])] if facts.get("closed_by") else []
         lines += [(name, facts[name][:10]) for name in ("listed", "delisted") if name in facts]
         lines += [("from", _span(span)) for span in facts["spans"]]

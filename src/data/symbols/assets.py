@@ -13,7 +13,7 @@ import numpy as np
 from ..model.bars import BarTable, among
 from ..model.instrument import Instrument
 from ..model.kind import Kind
-from ..vendors.registry import row_of
+from ..vendors.registry import SAMPLES, row_of
 
 # Coins and dollar coins whose letters mean one thing at every vendor that lists them. As of
 # 2026-11-21: those whose name in Yahoo's list of pairs with dollars (a public copy of 2026-08-02,
@@ -29,7 +29,7 @@ _INDICES = frozenset({"^GSPC"})
 # Money: only venues of coins quote in anything else.
 _DOLLAR_COINS = frozenset("USDT USDC FDUSD BUSD TUSD USDP USDE USD1 DAI".split())
 # Values of ``venue`` that stand for no single exchange with a list of pairs.
-_NO_EXCHANGE = frozenset({"", "aggregate", "consolidated", "mock", "twelvedata"})
+_NO_EXCHANGE = frozenset({"", "aggregate", "consolidated", "mock", "twelvedata"}) | SAMPLES
 
 _LEAST_COMMON = 20
 # Of one asset at two venues: medians of closes lie within some 0.3 percent, and returns go together.

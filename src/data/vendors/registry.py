@@ -37,6 +37,7 @@ class VendorRow(NamedTuple):
         no_volume: asset classes whose bars come without volume, beside those that have none anywhere.
         by_id: whether requests name an identifier that means one asset, not a ticker.
         is_family: whether its members are vendors.
+        is_sample: whether it answers only where a call names it, and its bars and actions lie apart.
     """
 
     bars: str = ""
@@ -51,6 +52,7 @@ class VendorRow(NamedTuple):
     no_volume: tuple[str, ...] = ()
     by_id: bool = False
     is_family: bool = False
+    is_sample: bool = False
 
 
 VENDORS: Mapping[str, VendorRow] = MappingProxyType(
@@ -95,6 +97,12 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             fundamentals="coingecko.fundamentals:TABLE",
             no_volume=("crypto",),
             by_id=True,
+        ),
+        "demo": VendorRow(
+            bars="demo.bars:DemoDataDownloader",
+            package="bokeh_sampledata",
+            package_use="real daily bars of 2000 to 2013, without a network",
+            is_sample=True,
         ),
         "eodhd": VendorRow(
             bars="eodhd.bars:EODHDDataDownloader",
@@ -179,6 +187,7 @@ MEMBERS: Mapping[str, VendorRow] = MappingProxyType(
 )
 SERVED = tuple(name for name, row in VENDORS.items() if row.bars)
 FAMILIES = frozenset(name for name, row in VENDORS.items() if row.is_family)
+SAMPLES = frozenset(name for name, row in VENDORS.items() if row.is_sample)
 
 _NO_ROW = VendorRow()
 _MEMBER = re.compile(r"[a-z0-9][a-z0-9_]{1,39}")

@@ -22,6 +22,7 @@ from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
+from ...vendors.registry import SAMPLES
 from ..validity import DOUBTFUL, FORMING, TradingDays, lifetime_of
 from .answer import Answer, Dependency, Rebased, lacking_spans, left_out, own_volume
 
@@ -156,7 +157,7 @@ class Reader:
         problems = sentences(faults, len(table) - len(flagged)) if faults else ()
         facts = _facts(key, view, outcome, coverage, now, problems)
         facts = with_disputes(facts, done, coverage)
-        outdated = _outdated(done)
+        outdated = _outdated(done, query)
         facts |= {"problems": [*outdated, *facts["problems"]]}
         if done.is_awaited and not _holds(done.table, done.unknown_since):
             outdated = []  # what the answer says of its basis is true, and there is none newer
@@ -243,14 +244,17 @@ def _holds(table: BarTable, day: date | None) -> bool:
     return day is not None and bool(len(table)) and int(table.stamps[-1]) >= day_ms(day)
 
 
-def _outdated(done: Rebased) -> list[str]:
+def _outdated(done: Rebased, query: BarsQuery) -> list[str]:
     """Say that prices are not those of today, where a split since then is not ruled out."""
     if done.unknown_since is None:
         return []
     if done.is_awaited:
+        when = (
+            "not in the sample" if query.provider in SAMPLES else "told with the bars of those days"
+        )
         return [
             f"prices are as of {done.as_of}: splits and dividends from {done.unknown_since} on are "
-            "told with the bars of those days"
+            f"{when}"
         ]
     return [
         f"prices are as of {done.as_of}: splits and dividends from {done.unknown_since} on are "

@@ -40,6 +40,7 @@ from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...net.deadline import call_left_s
+from ...vendors.registry import SAMPLES
 from ..answer.adjust import with_answers
 from ..answer.answer import Unfilled
 from ..selection.candidates import Candidate, LaneRoute
@@ -218,7 +219,9 @@ class StoreWriter:
             book = self._store.actions(work.key.symbol)
         except CorruptEntryError:
             book = ActionBook()
-        return with_answers(book, work.unstored_actions)
+        book = with_answers(book, work.unstored_actions)
+        vendor = work.query.provider
+        return book.only(vendor) if vendor in SAMPLES else book
 
     def _note(self, work: FetchState, error: Exception) -> None:
         problem = f"not stored: {error}"

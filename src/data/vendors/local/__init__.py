@@ -1,1 +1,1 @@
-"""The user's own files as a vendor, and the sample files of the ``demo`` extra."""
+"""The user's own files as a vendor."""

@@ -34,9 +34,8 @@ from ...model.timeframe import Timeframe
 from ...net.redact import where
 from ...net.status import error_of
 from ..base import BaseDataDownloader, Wired
-from .carrier import DemoFilesCarrier, FileCarrier
+from .carrier import FileCarrier
 
-DEMO = "demo"
 LABELS: Final = ("start", "end")
 ANCHORS: Final = ("clock", "session")
 DELIMITERS: Final = (",", ";", "|", "\t")
@@ -60,8 +59,7 @@ class LocalFiles:
     """The layout of a folder of bars.
 
     Attributes:
-        folder: where the files lie; None for a packaged data set.
-        dataset: ``demo`` for the sample data, else empty.
+        folder: where the files lie.
         pattern: name of a file in the folder; ``{symbol}`` and ``{timeframe}`` are filled in. An
             ending may be left out: ``.csv``, ``.csv.gz`` and ``.parquet`` are tried.
         delimiter: what parts the fields of a CSV file: ``,``, ``;``, ``|`` or a tab; Parquet has none.
@@ -79,8 +77,7 @@ class LocalFiles:
         dense: whether a missing bar is a hole.
     """
 
-    folder: Path | None = None
-    dataset: str = ""
+    folder: Path
     pattern: str = "{symbol}_{timeframe}"
     delimiter: str = ","
     columns: Mapping[str, str | None] = field(default_factory=dict)
@@ -95,13 +92,6 @@ class LocalFiles:
     dense: bool = False
 
     @classmethod
-    def demo(cls) -> LocalFiles:
-        """Return the layout of the sample data of the ``demo`` extra."""
-        return cls(
-            dataset=DEMO, pattern="{symbol}", time_column="date", adjustment="raw", unit="USD"
-        )
-
-    @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> LocalFiles:
         """Read the ``providers.local`` section of the rules.
 
@@ -109,12 +99,6 @@ class LocalFiles:
             ConfigError: a key or value is not understood; the message says which.
         """
         settings = {key: value for key, value in mapping.items() if value is not None}
-        if settings.get("dataset"):
-            if settings["dataset"] != DEMO:
-                raise ConfigError(
-                    f"unknown dataset {settings['dataset']!r}", hint=f"there is {DEMO}"
-                )
-            return cls.demo()
         names = [f.name for f in fields(cls)]
         for key in settings.keys() - set(names):
             near = difflib.get_close_matches(key, names, n=1)
@@ -122,13 +106,12 @@ class LocalFiles:
                 f"providers.local.{key} is not known",
                 hint=f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}",
             )
-        if "folder" in settings:
-            settings["folder"] = Path(str(settings["folder"]))
+        if "folder" not in settings:
+            raise ConfigError("no folder is set for `local`", hint="set providers.local.folder")
+        settings["folder"] = Path(str(settings["folder"]))
         return cls(**settings)
 
     def __post_init__(self) -> None:
-        if self.folder is None and not self.dataset:
-            raise ConfigError("no folder is set for `local`", hint="set providers.local.folder")
         for name, choices, more in (
             ("adjustment", ADJUSTMENTS, "unknown"),
             ("label", LABELS, "start"),
@@ -158,8 +141,6 @@ class LocalFiles:
 
     def labels(self) -> dict[str, str]:
         """Return every timeframe that may be asked for, to its text in file names."""
-        if self.dataset:
-            return {"1d": "1d"}
         return {label: label for label in _LABELS.split()} | dict(self.timeframes)
 
     def wall_time(self, text: str) -> datetime:
@@ -221,8 +202,7 @@ class LocalDataDownloader(BaseDataDownloader):
             kinds={name: self._kind(name) for name in classes},
         )
         self._files_read: dict[tuple[str, ...], tuple[bytes, tuple[list[int], list[Bar]]]] = {}
-        folder = self.files.folder
-        wired.setdefault("carrier", FileCarrier(folder) if folder else DemoFilesCarrier())
+        wired.setdefault("carrier", FileCarrier(self.files.folder))
         super().__init__(**wired)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:

@@ -1,14 +1,11 @@
-"""Carries requests to a folder of files, or to the sample data; every table comes back as CSV text."""
+"""Carries requests to a folder of files; every table comes back as CSV text."""
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import zlib
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ...clock import Clock, SystemClock
@@ -131,45 +128,3 @@ def _parquet_as_csv(path: Path) -> bytes:
     except pa.ArrowException as exc:
         raise ResponseFormatError(f"{path.name} is not a readable Parquet table") from exc
     return text.getvalue()
-
-
-# --- the sample data of the ``demo`` extra: real daily bars, no network, no key -----------------
-
-SYMBOLS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
-_COLUMNS = ("date", "open", "high", "low", "close", "volume", "adj_close")
-
-
-class DemoFilesCarrier:
-    """Answer ``file:`` requests with a sample stock as CSV text. Thread-safe.
-
-    Prices are raw, as traded 2000-03-01 to 2013-03-01; ``adj_close`` is adjusted for splits and
-    dividends.
-    """
-
-    def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the table with status 200, or 404 for a symbol that is not among the samples.
-
-        Raises:
-            MissingExtraError: the samples are not installed.
-        """
-        symbol = unquote(urlsplit(request.url).path).lstrip("/").partition(".")[0].upper()
-        stocks = _stocks()
-        if symbol not in SYMBOLS:
-            return HttpResponse(404, url=request.url)
-        columns = getattr(stocks, symbol)
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        writer.writerows(zip(*(columns[name] for name in _COLUMNS), strict=True))
-        body = text.getvalue().encode()
-        return HttpResponse(200, {"content-type": "text/csv"}, body, request.url)
-
-
-def _stocks() -> Any:
-    try:
-        # Through the module, not its files: their layout changes between releases.
-        return import_module("bokeh_sampledata.stocks")
-    except ImportError as exc:
-        raise MissingExtraError(
-            "the demo data set is not installed", hint='pip install "onetape[demo]"'
-        ) from exc

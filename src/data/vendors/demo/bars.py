@@ -1,0 +1,146 @@
+"""The vendor ``demo``: sample bars of five shares, and Apple's splits and dividends."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from datetime import date
+from importlib.util import find_spec
+from typing import Any, Final, Unpack
+from urllib.parse import quote, unquote
+
+from ...errors import CapabilityError, DataError, MissingExtraError, SymbolNotFoundError
+from ...model.actions import Action, ActionList
+from ...model.bars import Bar
+from ...model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from ...model.http import HttpRequest, HttpResponse
+from ...model.instant import day_ms
+from ...model.instrument import Instrument
+from ...model.kind import Kind
+from ...model.span import Span
+from ...net.redact import where
+from ...net.status import error_of
+from ..base import BaseDataDownloader, Wired
+from ..us_equities import dividend, split, stamped
+from .carrier import PACKAGE, SYMBOLS, SampleCarrier
+
+# On the first day of a 2:1 split the sample has half of the shares that were traded. Of Apple the
+# other half was found by comparing the volumes with Yahoo's and with QuantConnect's; of Microsoft
+# half a share lot (28,707,750) gives it away. So these are doubled.
+_HALVED: Final = {("AAPL", "2000-06-21"), ("AAPL", "2005-02-28"), ("MSFT", "2003-02-18")}
+
+# Apple's splits and dividends of the sample's years: ex-date, new shares for one; ex-date, dollars
+# per share as shares were then. Apple paid no dividend between 1995 and 2012.
+#
+# Sources: QuantConnect's factor file (Lean, Data/equity/usa/factor_files/aapl.csv), which changes
+# behind the session before each of these dates and by these amounts; and the sample's own
+# ``adj_close``, which is the close times a factor that has just these steps (of a dividend
+# C / (C + D), with C the close of the ex-date).
+_SPLITS: Final = (("2000-06-21", 2), ("2005-02-28", 2))
+_DIVIDENDS: Final = (("2012-08-09", 2.65), ("2012-11-07", 2.65), ("2013-02-07", 2.65))
+_WITH_ACTIONS: Final = "AAPL"
+# The day after the sample's last. Later ones (7:1 on 2014-06-09, 4:1 on 2020-08-31, a dividend each
+# quarter) are left out: prices adjusted for dividends need the closes before them.
+_UNKNOWN_FROM: Final = date(2013, 3, 2)
+
+
+class DemoDataDownloader(BaseDataDownloader):
+    """Real daily bars of AAPL, FB, GOOG, IBM and MSFT, 2000-03-01 to 2013-03-01. No network, no key.
+
+    It answers only calls that name it (``provider="demo"``): no rule can, its bars and actions are
+    kept apart from those of all other vendors, and each answer says that it is a sample.
+
+    Prices and volumes are as traded. Apple's splits and dividends of these years are known, so its
+    bars come in every adjustment, as of the sample's end: a later split is in none of them. Of the
+    others there is ``raw`` alone. The sample's ``adj_close`` is left out, for it is as of 2017.
+
+    Args:
+        **wired: see :class:`BaseDataDownloader`.
+
+    Raises:
+        MissingExtraError: the samples are not installed.
+    """
+
+    name = "demo"
+    display_name = "Sample bars (extra demo)"
+    limits = Limits(burst=0)
+    capabilities = Capabilities(
+        asset_classes=frozenset({"stock"}),
+        timeframes={"1d": "1d"},
+        # A venue of its own keeps these bars out of every other series.
+        kinds={"stock": Kind("regular", "session", "demo", "USD", "shares")},
+        adjustment="raw",
+        has_forming=False,
+        actions_apart=True,
+        action_requests=0,
+    )
+
+    def __init__(self, **wired: Unpack[Wired]) -> None:
+        if find_spec(PACKAGE) is None:
+            raise MissingExtraError(
+                "the sample bars are not installed", hint='pip install "onetape[demo]"'
+            )
+        wired.setdefault("carrier", SampleCarrier())
+        super().__init__(**wired)
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Name the share."""
+        return HttpRequest(f"file:///{quote(query.instrument.spelling(self.name))}")
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read the rows of the span; a table holds all bars of a share.
+
+        ::
+
+            date,open,high,low,close,volume
+            2012-01-03,409.4,412.5,409.0,411.23,10793600
+
+        Raises:
+            CapabilityError: the sample has none there; the message says where it has some.
+        """
+        symbol = _symbol(response)
+        rows = list(csv.DictReader(response.text.splitlines()))
+        bars = [bar for row in rows if (bar := _bar(symbol, row)).stamp_ms in query.span]
+        if not bars:
+            first, last = (rows[place]["date"] for place in (0, -1))
+            raise CapabilityError(f"the sample bars of {symbol} are those of {first} to {last}")
+        return BarPage(bars)
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Say which shares there are."""
+        if response.status == 404:
+            return SymbolNotFoundError(
+                f"there are no sample bars of {_symbol(response)}",
+                hint=f"there are {', '.join(SYMBOLS)}",
+            )
+        return error_of(response)
+
+    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
+        """Return Apple's splits and dividends up to the sample's end.
+
+        Raises:
+            CapabilityError: those of the share are not among the samples.
+        """
+        symbol = instrument.spelling(self.name)
+        if symbol != _WITH_ACTIONS:
+            raise CapabilityError(
+                f"the samples have no splits and dividends of {symbol}, only of {_WITH_ACTIONS}",
+                hint="ask for adjustment='raw'",
+            )
+        known = [split(day, new, 1) for day, new in _SPLITS]
+        known += [dividend(day, cash) for day, cash in _DIVIDENDS]
+        inside = [action for action in known if day_ms(action.ex_date) in span]
+        actions = ActionList(sorted(stamped(inside, self.name, now_ms)))
+        actions.until = day_ms(_UNKNOWN_FROM)
+        return actions
+
+
+def _bar(symbol: str, row: dict[str, Any]) -> Bar:
+    day = row["date"]
+    volume = float(row["volume"]) * (2 if (symbol, day) in _HALVED else 1)
+    opened, high, low, close = (float(row[name]) for name in ("open", "high", "low", "close"))
+    return Bar(day_ms(date.fromisoformat(day)), opened, high, low, close, volume)
+
+
+def _symbol(response: HttpResponse) -> str:
+    return unquote(where(response.url).removeprefix("file/"))

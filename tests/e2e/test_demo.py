@@ -1,0 +1,106 @@
+"""Sample bars answer calls that name them, in every adjustment, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import NoProviderError, RulesError, UnknownProviderError
+from src.data.model.proof import describe
+from src.data.vendors.demo import bars as demo
+from tests.vendor_server import VendorServer
+
+from .twin import told
+
+STOCKS = pytest.importorskip("bokeh_sampledata.stocks")
+ASKED = ("AAPL", "1d", "2000-03-01", "2013-03-01")
+
+
+def test_every_adjustment_follows_from_the_samples_own_numbers(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    raw, split, both = (
+        manager.get_ohlcv(*ASKED, provider="demo", adjustment=how)["close"]
+        for how in ("raw", "split", "all")
+    )
+    days = [str(stamp.date()) for stamp in raw.index]
+    closes = dict(zip(STOCKS.AAPL["date"], STOCKS.AAPL["close"], strict=True))
+    assert list(raw) == [closes[day] for day in days]
+    parts = [1 / 4 if d < "2000-06-21" else 1 / 2 if d < "2005-02-28" else 1 for d in days]
+    assert list(split) == [close * part for close, part in zip(raw, parts, strict=True)]
+    # By hand: each dividend of 2.65 as a share of the close before it.
+    factor = {
+        "2012-08-09": 1 - 2.65 / 619.86,
+        "2012-11-07": 1 - 2.65 / 582.8495,
+        "2013-02-07": 1 - 2.65 / 457.35,
+    }
+    for day, have, want in zip(days, both, split, strict=True):
+        for ex_date, part in factor.items():
+            want *= part if day < ex_date else 1
+        assert have == pytest.approx(want, rel=1e-14)
+    # The sample's own adjusted column is as of 2017, and takes the close of the ex-date.
+    column = dict(zip(STOCKS.AAPL["date"], STOCKS.AAPL["adj_close"], strict=True))
+    ratio = both / [column[day] for day in days]
+    assert float(ratio.max() / ratio.min()) < 1 + 2.5e-4
+    assert vendors.count() == 0
+
+
+def test_an_answer_says_that_it_is_a_sample(manager: DataManager, tmp_path: Path) -> None:
+    frame = manager.get_ohlcv("AAPL", "1d", "2012-01-03", "2012-01-09", provider="demo")
+    facts = told(frame)
+    assert (facts["sample"], facts["vendors"], facts["complete"]) == (True, ["demo"], True)
+    assert facts["as_of"] == "2013-03-03", "the day before the first session behind the sample"
+    assert facts["problems"] == [
+        "prices are as of 2013-03-03: splits and dividends from 2013-03-04 on are not in the sample"
+    ]
+    assert "real bars of the past" in str(describe(frame))
+    assert [path.name for path in (tmp_path / "cache/ohlcv/AAPL").glob("1d*")] == ["1d@demo"]
+
+
+def test_its_bars_and_actions_concern_no_other_vendor(
+    make: Callable[[], DataManager], tmp_path: Path, vendors: VendorServer
+) -> None:
+    make().get_ohlcv("AAPL", "1d", "2012-01-03", "2012-01-09", provider="demo", adjustment="all")
+    book = json.loads((tmp_path / "cache/ohlcv/AAPL/actions.json").read_text())
+    assert (book["actions"], book["asked"], "awaited" in book) == ([], [], False)
+    assert [one["ex_date"] for one in book["samples"]["actions"]] == [
+        "2012-08-09", "2012-11-07", "2013-02-07",
+    ]  # fmt: skip
+    manager = make()  # reads them from the disk
+    real = manager.get_ohlcv("AAPL", "1d", "2012-01-03", "2012-01-09")
+    assert told(real)["vendors"] == ["yahoo"]
+    assert "sample" not in told(real)
+    assert vendors.count("yahoo") > 0
+    both = manager.get_ohlcv(
+        "AAPL", "1d", "2012-01-03", "2012-01-09", provider="demo", adjustment="all", offline=True
+    )
+    assert told(both)["as_of"] == "2013-03-03"
+    assert both["close"].iloc[0] == pytest.approx(405.248415, abs=1e-6)
+
+
+def test_no_rule_can_name_it(
+    rules: Path, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(rules.read_text() + "stock_daily: {primary: yahoo, backup: [demo]}\n")
+    with pytest.raises(RulesError, match="demo answers only where a call names it"):
+        DataManager(tmp_path / "cache", path, clock=clock)
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    monkeypatch.setattr(
+        manager.provider_selector, "get_provider_with_failover", lambda *_: ["demo"]
+    )
+    with pytest.raises(NoProviderError, match="sample bars answer only where a call names it"):
+        manager.get_ohlcv("AAPL", "1d", "2012-01-03", "2012-01-09")
+
+
+def test_without_the_extra_the_error_has_the_line_that_installs_it(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "PACKAGE", "no_such_package_here")
+    with pytest.raises(UnknownProviderError, match=r'pip install "onetape\[demo\]"'):
+        manager.get_ohlcv("AAPL", "1d", "2012-01-03", "2012-01-09", provider="demo")

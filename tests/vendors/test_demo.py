@@ -1,0 +1,112 @@
+"""The sample bars: as the extra has them, with splits and dividends that their own column proves."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.data.errors import CapabilityError, MissingExtraError, SymbolNotFoundError
+from src.data.model.actions import Action
+from src.data.model.http import HttpRequest
+from src.data.model.instant import date_of, day_ms, parse_iso
+from src.data.model.instrument import Instrument
+from src.data.model.kind import Basis
+from src.data.model.span import Span
+from src.data.vendors.demo import bars as demo
+from src.data.vendors.demo.carrier import SampleCarrier
+from tests.net.scripted import NOW_MS, sender_over
+from tests.vendors.acme import query
+
+STOCKS = pytest.importorskip("bokeh_sampledata.stocks")
+AAPL = Instrument("AAPL", "stock", "XNYS", "America/New_York", quote="USD")
+EVER = Span(0, NOW_MS)
+
+
+def vendor() -> demo.DemoDataDownloader:
+    return demo.DemoDataDownloader(sender=sender_over(None))
+
+
+def whole(symbol: str) -> Any:
+    return vendor().fetch(query("1d", "2000-01-01", "2014-01-01", Instrument(symbol, "stock")))
+
+
+def actions() -> list[Action]:
+    return list(vendor().actions_of(AAPL, EVER, NOW_MS))
+
+
+@pytest.mark.parametrize("symbol", ["AAPL", "FB", "GOOG", "IBM", "MSFT"])
+def test_every_bar_is_the_samples(symbol: str) -> None:
+    got, there = whole(symbol), getattr(STOCKS, symbol)
+    assert [str(date_of(int(stamp))) for stamp in got.table.stamps] == list(there["date"])
+    for name in ("open", "high", "low", "close"):
+        assert getattr(got.table, name).tolist() == list(there[name])
+    # Half of the volume is lacking in the sample on the first day of a split.
+    ratio = got.table.volume / np.array(there["volume"])
+    doubled = {str(date_of(int(stamp))) for stamp in got.table.stamps[ratio == 2]}
+    assert doubled == {"AAPL": {"2000-06-21", "2005-02-28"}, "MSFT": {"2003-02-18"}}.get(
+        symbol, set()
+    )
+    assert set(ratio.tolist()) <= {1.0, 2.0}
+    assert (got.basis, got.kind.unit, got.table.adj_close) == (Basis("raw"), "USD", None)
+
+
+def test_the_doubled_volume_is_that_of_another_source() -> None:
+    """Yahoo's file of 2018 has 162,902,600 shares for 2005-02-28, after the 7:1 split of 2014."""
+    got = whole("AAPL").table
+    (volume,) = got.volume[got.stamps == parse_iso("2005-02-28")]
+    assert volume * 7 == 162_902_600
+
+
+def test_the_adjusted_column_has_just_these_steps() -> None:
+    """``adj_close`` is the close times a factor; where it changes, there is a split or a dividend."""
+    closes, adjusted = (np.array(STOCKS.AAPL[name]) for name in ("close", "adj_close"))
+    factor = adjusted / closes
+    at = np.flatnonzero(np.abs(factor[:-1] / factor[1:] - 1) > 1e-9) + 1
+    found = {STOCKS.AAPL["date"][i]: float(factor[i - 1] / factor[i]) for i in at}
+    close_on = dict(zip(STOCKS.AAPL["date"], STOCKS.AAPL["close"], strict=True))
+    said = {}
+    for one in actions():
+        day = str(one.ex_date)
+        close = Fraction(str(close_on[day]))
+        # This column takes the close of the ex-date for a dividend.
+        said[day] = float(
+            1 / one.ratio if one.type == "split" else close / (close + Fraction(str(one.amount)))
+        )
+    assert said == pytest.approx(found, rel=1e-11)
+    assert len(said) == 5
+
+
+def test_nothing_is_said_of_what_came_after_the_sample() -> None:
+    told = vendor().actions_of(AAPL, EVER, NOW_MS)
+    assert getattr(told, "until", None) == parse_iso("2013-03-02")
+    last = parse_iso(STOCKS.AAPL["date"][-1])
+    assert max(day_ms(one.ex_date) for one in told) <= last < parse_iso("2013-03-02")
+    assert {(one.source, one.fetched_at) for one in told} == {("demo", NOW_MS)}
+    assert all(one.as_paid for one in told if one.type == "dividend")
+
+
+def test_of_the_others_there_are_none() -> None:
+    with pytest.raises(CapabilityError, match="splits and dividends of MSFT") as refused:
+        vendor().actions_of(Instrument("MSFT", "stock"), EVER, NOW_MS)
+    assert refused.value.hint == "ask for adjustment='raw'"
+
+
+def test_what_the_sample_lacks_is_said() -> None:
+    with pytest.raises(SymbolNotFoundError, match="there are AAPL, FB, GOOG, IBM, MSFT"):
+        whole("TSLA")
+    with pytest.raises(CapabilityError, match="those of 2000-03-01 to 2013-03-01"):
+        vendor().fetch(query("1d", "2024-01-01", "2024-02-01", AAPL))
+    with pytest.raises(CapabilityError, match="timeframes 1d, not 1h"):
+        vendor().fetch(query("1h", "2012-01-01", "2012-02-01", AAPL))
+
+
+def test_without_the_extra_its_name_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "bokeh_sampledata.stocks", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "onetape\[demo\]"'):
+        SampleCarrier().send(HttpRequest("file:///AAPL"))
+    monkeypatch.setattr(demo, "PACKAGE", "no_such_package_here")
+    with pytest.raises(MissingExtraError, match=r'pip install "onetape\[demo\]"'):
+        vendor()
