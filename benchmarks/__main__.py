@@ -20,6 +20,7 @@ from . import (
     library,
     memory,
     nights,
+    quote,
     read,
     route,
     size,
@@ -34,7 +35,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
     module.__name__.rpartition(".")[2]: module.measure
     for module in (
         hit, route, start, covered, read, batch, write, size, memory, library, nights, workload,
-        company, feed,
+        company, feed, quote,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .feed.data_feed_factory import DataFeedFactory
     from .model.frame import coerce_ohlcv_timestamp_column
     from .model.proof import describe, fingerprint
+    from .model.quote import Quote, Quotes
     from .observability.logs import configure_logging
     from .provider_selector import ProviderSelector, get_provider_selector
     from .utils.rate_limiting import RateLimiter
@@ -49,6 +50,8 @@ _HOMES = {
     "configure_logging": "observability.logs",
     "describe": "model.proof",
     "fingerprint": "model.proof",
+    "Quote": "model.quote",
+    "Quotes": "model.quote",
     "RateLimiter": "utils.rate_limiting",
     "validate_ohlcv_data": "utils.validation",
     "get_data_quality_score": "utils.validation",
@@ -71,6 +74,8 @@ __all__ = (
     "configure_logging",
     "describe",
     "fingerprint",
+    "Quote",
+    "Quotes",
     "RateLimiter",
     "validate_ohlcv_data",
     "get_data_quality_score",

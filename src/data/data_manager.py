@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from .feed.live_feeds import LiveFeeds
     from .feed.selection import AnyFeed
     from .model.explanation import Explanation
+    from .model.instrument import Instrument
     from .model.kind import AskedAdjustment
     from .model.plan import Plan
     from .model.query import ExtraColumn
+    from .model.quote import LivePrice, Quote, Quotes
     from .observability.events import Event
 
 __all__ = [
@@ -213,6 +215,56 @@ class DataManager:
         )
         bounds = (_start("a batch", start_date, period), end_date, bars)
         return self._services.client.get_by_symbol(symbols, timeframe, bounds, wishes)
+
+    def get_quote(
+        self, symbol: str, max_age: float = 5.0, *, timeout: float | None = None
+    ) -> Quote:
+        """Return the last price of ``symbol``, with its time and how far it can be trusted.
+
+        A running stream of this manager gives it, where a vendor of the rules sends one and its
+        newest price is no older than ``max_age``. Else the vendors that bars are asked of are asked
+        for the running minute, and while the market is closed for the last close. What was asked
+        for is given again for ``max_age`` seconds, as long as the market neither opens nor closes;
+        of those that ask at once one asks the vendors. No quote is ever stored as a bar.
+
+        Args:
+            symbol: as for :meth:`get_ohlcv`.
+            max_age: seconds since a quote was asked for, or a price of a stream came, within which
+                it is given again; from 0 (ask) to a day.
+            timeout: seconds after which nothing is waited for any more, as for :meth:`get_ohlcv`.
+
+        Returns:
+            The quote. Its ``state`` is ``live`` or ``forming`` only for a price of this minute; that of
+            a symbol that is halted, delisted or out of reach is ``stale``, and ``note`` says why.
+
+        Raises:
+            QueryError: an argument cannot be understood, or the symbol is ambiguous (a ``ValueError``).
+            NoProviderError: no vendor is configured for it.
+            UnknownSymbolError: the symbol is unknown at its venue.
+            AllProvidersFailedError, NoDataError: no price is known, and none could be had.
+        """
+        return self._services.client.get_quote(symbol, max_age, timeout, self._streamed)
+
+    def get_quotes(
+        self, symbols: Sequence[str], max_age: float = 5.0, *, timeout: float | None = None
+    ) -> Quotes:
+        """Return symbol, as it was typed, to quote; arguments as :meth:`get_quote`.
+
+        A few symbols are asked for at a time; ``timeout`` is for all of them together. A symbol that
+        could not be had is not in the dict: its error is in ``.errors``, and reading it raises that.
+
+        Raises:
+            QueryError: an argument that all symbols share is wrong.
+
+        Warns:
+            IncompleteDataWarning: some could not be had; once a call.
+        """
+        return self._services.client.get_quotes(symbols, max_age, timeout, self._streamed)
+
+    def _streamed(self, instrument: Instrument) -> LivePrice | None:
+        """Return the newest price of a running stream; None where there is none."""
+        feeds: LiveFeeds | None = self.__dict__.get("_feeds")  # none were made: none run
+        return feeds.live_price(instrument) if feeds is not None else None
 
     def plan(
         self,

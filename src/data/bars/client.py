@@ -45,10 +45,12 @@ if TYPE_CHECKING:
     from ..model.instrument import Instrument
     from ..model.plan import Plan
     from ..model.query import BarsQuery
+    from ..model.quote import Quote, Quotes
     from ..model.rules import ValidationRules
     from ..provider_selector import ProviderSelector
     from .corporate_actions import ActionService, FoundActions
     from .dry_run.planner import RequestPlanner
+    from .quotes import Live, QuoteService
     from .service import BarsService
     from .turns import FindLeases
     from .validity import Expiry
@@ -347,6 +349,51 @@ class BarsClient:
             tuple((row.bar, row.reason) for row in rows),
             tuple((file.path.name, file.reason) for file in files),
         )
+
+    # --- last prices -----------------------------------------------------------------------
+
+    def get_quote(
+        self, symbol: Any, max_age: Any = 5.0, timeout: Any = None, live: Live | None = None
+    ) -> Quote:
+        """Return the last price of a symbol; see ``DataManager.get_quote``.
+
+        Args:
+            symbol, max_age, timeout: as there.
+            live: gives the newest price of a running stream for an instrument, where there is one.
+
+        Raises:
+            QueryError: an argument cannot be understood.
+            NoProviderError, AllProvidersFailedError, NoDataError: no price is known.
+        """
+        return self._quotes.get(symbol, max_age, timeout, live)
+
+    def get_quotes(
+        self,
+        symbols: Sequence[str],
+        max_age: Any = 5.0,
+        timeout: Any = None,
+        live: Live | None = None,
+    ) -> Quotes:
+        """Return the last prices of many symbols; see ``DataManager.get_quotes``.
+
+        Raises:
+            QueryError: an argument that all symbols share is wrong.
+
+        Warns:
+            IncompleteDataWarning: some could not be had.
+        """
+        return self._quotes.get_many(symbols, max_age, timeout, live)
+
+    @cached_property
+    def _quotes(self) -> QuoteService:
+        from .quotes import QuoteService
+
+        # Of two that are made at once one is kept, for all: it is what lets one thread ask at a time.
+        made: QuoteService = self.__dict__.setdefault(
+            "_quote_service",
+            QuoteService(self._service, self._parser, self._selector, self._clock, self._observer),
+        )
+        return made
 
     # --- versions and changes --------------------------------------------------------------
 

@@ -91,6 +91,18 @@ class BarsService:
                 result = Hit(self.answer(query, call))
             return self._frame(query, call, result)
 
+    def answered(self, query: BarsQuery) -> Answer:
+        """Return what :meth:`get` makes its frame of; the call is counted, and nothing warned of.
+
+        Raises:
+            NoProviderError, AllProvidersFailedError: as :meth:`get`.
+        """
+        return copy_context().run(self._answered, query)
+
+    def _answered(self, query: BarsQuery) -> Answer:
+        with self._observer.call(query) as call:
+            return call.answered(self.answer(query, call))
+
     def lookup(self, query: BarsQuery) -> LookupResult:
         """Return what memory and store give by themselves, a hit with its frame.
 

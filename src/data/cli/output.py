@@ -151,11 +151,12 @@ def _print_errors(*lines: Text) -> None:
 def complain_about(error: DataError, *, as_json: bool = False) -> None:
     """Print a typed error on standard error, and as JSON where that was asked for."""
     if as_json:
-        print_json({"error": _described(error)})
+        print_json({"error": described(error)})
     complain(str(error.args[0]) if error.args else type(error).__name__, filter(None, [error.hint]))
 
 
-def _described(error: DataError) -> dict[str, Any]:
+def described(error: DataError) -> dict[str, Any]:
+    """Return a typed error as plain values."""
     attempts = [
         {"provider": a.provider, "outcome": a.outcome, "message": a.message}
         for a in getattr(error, "attempts", ())

@@ -25,6 +25,7 @@ class FeedSnapshot:
         forming: the running bar, where the source sends it.
         given: closed bars given since it was started.
         revisions: bars that were corrected after they had been given.
+        newest_ms: when the last bar came, running or closed (UTC milliseconds); 0: none has.
     """
 
     symbol: str
@@ -34,6 +35,7 @@ class FeedSnapshot:
     forming: LiveBar | None = None
     given: int = 0
     revisions: int = 0
+    newest_ms: int = 0
 
 
 @dataclass
@@ -71,6 +73,7 @@ class _Shown:
     forming: LiveBar | None = None
     given: int = 0
     revisions: int = 0
+    newest_ms: int = 0
 
 
 class Board:
@@ -167,6 +170,7 @@ class Board:
                 shown.forming,
                 shown.given,
                 shown.revisions,
+                shown.newest_ms,
             )
 
     # --- what a run pushes -----------------------------------------------------------------
@@ -175,6 +179,7 @@ class Board:
         """Show a bar, and hand it to all."""
         with self._lock:
             shown = self._shown
+            shown.newest_ms = self._clock.now_ms()
             if bar.is_closed:
                 shown.bars.append(bar)
                 shown.given += 1

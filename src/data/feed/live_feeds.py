@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
+from weakref import WeakSet
 
 from ..bars.client import Wishes
 from ..bars.stream_store import (
@@ -30,6 +31,7 @@ from ..errors import (
 from ..model.instant import SECOND_MS
 from ..model.instrument import Instrument
 from ..model.kind import AskedAdjustment, Basis, Kind
+from ..model.quote import LivePrice
 from ..model.stream import LiveBar, Topic
 from ..model.timeframe import Timeframe
 from ..net.websocket import Dialer, library
@@ -90,6 +92,8 @@ class LiveFeeds:
         self._services = services
         self._tempo = tempo or FeedTimings()
         self._keeper = StreamKeeper(services.cache.store, services.clock)
+        # Feeds that a vendor of the rules streams to, for last prices; they go when they are dropped.
+        self._routed: WeakSet[_RoutedFeed] = WeakSet()
 
     def find(
         self,
@@ -194,7 +198,7 @@ class LiveFeeds:
         )
         # History comes at once: a listener that takes its time with it has not fallen behind.
         capacity = CAPACITY + start.lookback
-        return LiveFeed(
+        feed = _RoutedFeed(
             symbol,
             step.label,
             source,
@@ -203,6 +207,24 @@ class LiveFeeds:
             capacity=capacity,
             history=history,
         )
+        feed.set_origin(instrument, way.name, step, sends_trades=way.sent is None)
+        selector = self._services.selector
+        routed = selector.get_provider_with_failover(instrument.symbol, step.label)
+        if way.name in map(selector.canonical, routed):
+            self._routed.add(feed)
+        return feed
+
+    def live_price(self, instrument: Instrument) -> LivePrice | None:
+        """Return the newest price of the feeds that run; None where none has any.
+
+        Feeds of vendors that the rules do not name for it, such as those of futures, do not count.
+        """
+        prices = [
+            price
+            for feed in tuple(self._routed)
+            if feed.instrument.symbol == instrument.symbol and (price := feed.price()) is not None
+        ]
+        return max(prices, key=lambda price: price.time_ms, default=None)
 
     def _patience(self, way: _Way) -> StreamTimings:
         traits = way.protocol.traits
@@ -296,6 +318,38 @@ class LiveFeeds:
 
         account = f"{way.name} {hash(way.protocol.address().url)}"
         return Subscription(self.hub, account, way.topic, make, listen)
+
+
+class _RoutedFeed(LiveFeed):
+    """A feed that knows whose prices it gives."""
+
+    def set_origin(
+        self, instrument: Instrument, vendor: str, step: Timeframe, *, sends_trades: bool
+    ) -> None:
+        """Note what is streamed, by which vendor.
+
+        Args:
+            instrument, vendor: whose prices, and who sends them.
+            step: length of the bars.
+            sends_trades: whether a running bar has the last trade, and not the last closed minute.
+        """
+        self.instrument, self._vendor = instrument, vendor
+        self._step, self._sends_trades = step, sends_trades
+
+    def price(self) -> LivePrice | None:
+        """Return its newest price; None while it does not run, or has given history alone."""
+        if not self.is_running:
+            return None
+        shown, step_ms = self.snapshot(), self._step.step_ms
+        bar = shown.forming if self._sends_trades else None
+        if bar is None and self._step.is_intraday and shown.bars:
+            bar = shown.bars[-1]
+        if bar is None or bar.origin != "live":
+            return None
+        # Of a vendor that is late the end of the bar bounds the time, not the arrival.
+        is_bounded = self._step.is_intraday and step_ms is not None
+        end_ms = bar.stamp_ms + step_ms if is_bounded and step_ms is not None else shown.newest_ms
+        return LivePrice(bar.close, min(shown.newest_ms, end_ms), self._vendor)
 
 
 def refuse(unknown: Collection[str], options: Iterable[str]) -> None:

@@ -1,0 +1,67 @@
+"""What a thousand askers of one last price cost: requests at the vendor, and time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.model.instant import parse_iso
+from tests.vendor_server import VendorServer
+
+from .harness import Figure, Report, Row, race
+
+_ASKERS = 1_000
+_GOAL = "1 request"
+_NOTE = (
+    f"*requests*: what arrives at the vendor when {_ASKERS:,} threads ask for one coin at once, whose "
+    "close of yesterday is cached. *ms*: until the last of them has its answer (the vendor is a "
+    "server on this machine). *µs*: of one call for a quote that is given again."
+)
+
+
+def measure() -> Report:
+    """Count and time."""
+    clock = ManualClock(parse_iso("2024-06-12T15:00:30"))
+    with TemporaryDirectory() as folder, VendorServer(clock) as server:
+        rules = Path(folder) / "rules.yaml"
+        rules.write_text(
+            f"providers: {{binance: {{base_url: '{server.base_url('binance')}', transport: http}}}}"
+        )
+        manager = DataManager(Path(folder) / "cache", rules, clock=clock)
+        manager.get_ohlcv("BTCUSDT", "1d", bars=2)
+        requests, millis = [], []
+        for _ in range(5):
+            clock.advance(60)
+            server.clear_log()
+            millis.append(_asked_at_once(lambda: manager.get_quote("BTCUSDT")))
+            requests.append(float(server.count()))
+        again = race({"again": lambda: manager.get_quote("BTCUSDT", 60)})["again"]
+    figures = {"requests": Figure.of(requests), "ms": Figure.of(millis)}
+    rows = [
+        Row(f"{_ASKERS:,} threads at once", figures, _GOAL),
+        Row("given again within its age", {"µs": Figure.of(again)}),
+    ]
+    return Report("Last prices", _NOTE, rows)
+
+
+def _asked_at_once(ask: Callable[[], object]) -> float:
+    """Return the milliseconds until all threads have their answer."""
+    barrier = threading.Barrier(_ASKERS + 1)
+
+    def waited() -> None:
+        barrier.wait(60)
+        ask()
+
+    with ThreadPoolExecutor(_ASKERS) as pool:
+        answers = [pool.submit(waited) for _ in range(_ASKERS)]
+        barrier.wait(60)
+        started = perf_counter()
+        for answer in answers:
+            answer.result(60)
+        return (perf_counter() - started) * 1e3

@@ -1,0 +1,492 @@
+"""The last price of a symbol: of a running stream, of the running minute, or the last close.
+
+Bars are asked for as everywhere (:class:`~.service.BarsService`: vendors in the order of the rules,
+limits, circuits, the time of the call). What is kept here is kept in memory for as long as callers
+allow, and is never stored as a bar.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from functools import partial
+from itertools import count
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..calendars.calendar import Session, calendar_for, session_date
+from ..clock import Clock
+from ..errors import (
+    DataError,
+    IncompleteDataWarning,
+    NoDataError,
+    QueryError,
+    UnknownSymbolError,
+)
+from ..model.coverage import Covered
+from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, date_of, iso
+from ..model.instrument import Instrument
+from ..model.kind import NO_VOLUME
+from ..model.quote import LivePrice, Quote, Quotes, QuoteState, aware
+from ..model.timeframe import Timeframe
+from ..net.deadline import run_call, seconds_of
+from ..net.locks import SeriesLocks
+from ..observability.logs import carried, running, subject_of
+from .answer.answer import Answer
+from .observer import Observer
+from .request import RequestParser, Wishes
+from .service import BarsService
+
+Live = Callable[[Instrument], LivePrice | None]
+
+_MINUTE, _DAY = Timeframe(1, "m"), Timeframe(1, "d")
+# While a market is open, a price is new for so long: vendors publish a minute some time after it.
+_NEW_MS = 2 * MINUTE_MS
+# No market is closed for longer, by its calendar.
+_NEAR = timedelta(days=15)
+# So far back a price of the running session is looked for where the last minutes have none; so many
+# minutes fit into one page of every vendor.
+_LOOK_BACK_MS = 12 * 60 * MINUTE_MS
+_LONGEST_AGE_S = 86_400.0
+_WORKERS = 8
+# Reasons of a failure that say something of the minutes asked for, and nothing of the vendors.
+_BARREN = ("no_data", "other")
+_MOST = 10_000
+
+
+class _Market(NamedTuple):
+    """A market at one moment.
+
+    Attributes:
+        is_open: whether it trades.
+        newest_ms: up to when there can be a price: now, or when trading ended last.
+        until_ms: when this changes next.
+        session: the one that runs or ran last; None where the calendar has none around.
+        before: the session date before that one.
+    """
+
+    is_open: bool
+    newest_ms: int
+    until_ms: int
+    session: Session | None
+    before: date | None
+
+
+class _Price(NamedTuple):
+    """The last price of an answer: UTC milliseconds, the stretch it stands in, the answer."""
+
+    value: float
+    time_ms: int
+    part: Covered
+    answer: Answer
+
+    @property
+    def unit(self) -> str:
+        return self.part.kind.unit or self.answer.kind.unit
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A quote that was asked for.
+
+    Attributes:
+        quote: as it was given.
+        asked_ms: when it was asked for.
+        until_ms: when its market opens or closes next: it is not given after that.
+    """
+
+    quote: Quote
+    asked_ms: int
+    until_ms: int
+
+
+class QuoteService:
+    """Last prices. Thread-safe: of those that ask for a symbol at once, one asks its vendors.
+
+    Args:
+        bars: answers questions for minutes and days.
+        parser: makes them.
+        selector: what symbols mean; knows the downloaders.
+        clock: the time.
+        observer: is told of calls that fail.
+    """
+
+    def __init__(
+        self,
+        bars: BarsService,
+        parser: RequestParser,
+        selector: Any,
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        self._bars, self._parser, self._selector = bars, parser, selector
+        self._clock, self._observer = clock, observer
+        self._locks = SeriesLocks()
+        # Symbol to its last quote, its last failure and the close of its last session but one;
+        # entries are replaced whole, and a table that is full is begun anew.
+        self._quotes: dict[str, _Kept] = {}
+        self._failures: dict[str, tuple[int, DataError]] = {}
+        self._closes: dict[str, tuple[int, date, _Price]] = {}
+        # Numbers calls and failures: what failed while a call waited for its turn is its own, too.
+        self._numbers = count(1)
+
+    def get(self, symbol: Any, max_age: Any, timeout: Any, live: Live | None) -> Quote:
+        """Return the last price of ``symbol``; see ``DataManager.get_quote``."""
+        age_ms, seconds = _age_ms(max_age, symbol), seconds_of(timeout, symbol)
+        with self._observer.call_beside(symbol, ""):
+            instrument = self._selector.instrument(symbol)
+            return run_call(self._clock, seconds, self._get, instrument, age_ms, live)
+
+    def get_many(
+        self, symbols: Sequence[str], max_age: Any, timeout: Any, live: Live | None
+    ) -> Quotes:
+        """Return the last prices of ``symbols``; see ``DataManager.get_quotes``."""
+        if isinstance(symbols, str):
+            raise QueryError(f"symbols must be a list, not the text {symbols!r}")
+        age_ms, seconds = _age_ms(max_age, "quotes"), seconds_of(timeout, "quotes")
+        try:
+            wanted = list(dict.fromkeys(symbols))
+        except TypeError as exc:
+            raise QueryError(f"symbols must be a list of texts, not {symbols!r:.80}") from exc
+        get = partial(self._or_error, age_ms=age_ms, live=live)
+        with running(subject_of("", "")):
+            got = run_call(self._clock, seconds, _in_threads, get, wanted)
+        pairs = list(zip(wanted, got, strict=True))
+        quotes = Quotes(
+            {symbol: one for symbol, one in pairs if isinstance(one, Quote)},
+            {symbol: one for symbol, one in pairs if isinstance(one, DataError)},
+        )
+        if quotes.errors:
+            from ..model.frame import warn_user  # loads pandas
+
+            first = next(iter(quotes.errors.items()))
+            warn_user(
+                f"{len(quotes.errors)} of {len(wanted)} quotes could not be had; {first[0]}: "
+                f"{first[1]}",
+                IncompleteDataWarning,
+            )
+        return quotes
+
+    # --- one question at a time ------------------------------------------------------------
+
+    def _or_error(self, symbol: Any, age_ms: int, live: Live | None) -> Quote | DataError:
+        try:
+            with self._observer.call_beside(symbol, ""):
+                return self._get(self._selector.instrument(symbol), age_ms, live)
+        except DataError as error:
+            return error
+
+    def _get(self, instrument: Instrument, age_ms: int, live: Live | None) -> Quote:
+        asked_ms, number = self._clock.now_ms(), next(self._numbers)
+        streamed = live(instrument) if live is not None else None
+        if streamed is not None and 0 <= asked_ms - streamed.time_ms <= age_ms:
+            return self._of_stream(instrument, streamed, asked_ms)
+        symbol = instrument.symbol
+        if (kept := self._kept(symbol, asked_ms - age_ms)) is not None:
+            return kept
+        with self._locks.hold(("quote", symbol), self._clock):
+            if (kept := self._kept(symbol, asked_ms - age_ms)) is not None:
+                return kept
+            self._raise_failure(symbol, number)
+            try:
+                return self._asked(instrument)
+            except DataError as error:
+                self._note_failure(symbol, error)
+                raise
+
+    def _kept(self, symbol: str, since_ms: int) -> Quote | None:
+        """Return a quote that was asked for at ``since_ms`` or later, and still is the last one."""
+        kept, now = self._quotes.get(symbol), self._clock.now_ms()
+        if kept is None or not since_ms <= kept.asked_ms <= now < kept.until_ms:
+            return None
+        return kept.quote
+
+    def _raise_failure(self, symbol: str, number: int) -> None:
+        """Raise what the call ended with that this one waited for."""
+        failure = self._failures.get(symbol)
+        if failure is not None and failure[0] > number:
+            raise copy.copy(failure[1])  # each thread its own traceback
+
+    def _note_failure(self, symbol: str, error: DataError) -> None:
+        """Keep a failure for those that wait; not that of a call which had no time."""
+        attempts = getattr(error, "attempts", ())
+        if any(getattr(attempt.error, "by_caller", False) for attempt in attempts):
+            return
+        _put(self._failures, symbol, (next(self._numbers), error))
+
+    def _asked(self, instrument: Instrument) -> Quote:
+        """Ask for the running minute, or for the last close.
+
+        Raises:
+            DataError: there is no price.
+        """
+        asked_ms = self._clock.now_ms()
+        market = market_at(instrument, asked_ms)
+        price, why = self._price(instrument, market, asked_ms)
+        state = state_of(price.time_ms, market)
+        note = _note(state, market, price, why)
+        close = self._close_before(instrument, market, price.time_ms)
+        quote = _quote(instrument, price, state, close, asked_ms, note)
+        _put(self._quotes, instrument.symbol, _Kept(quote, asked_ms, market.until_ms))
+        return quote
+
+    def _of_stream(self, instrument: Instrument, streamed: LivePrice, asked_ms: int) -> Quote:
+        market = market_at(instrument, asked_ms)
+        close = self._close_before(instrument, market, streamed.time_ms)
+        kind = close.answer.kind if close is not None else None
+        quote = Quote(
+            instrument.symbol,
+            streamed.price,
+            aware(streamed.time_ms),
+            "live",
+            streamed.vendor,
+            (kind.unit if kind is not None else "") or instrument.quote,
+            None,
+            None,
+            None,
+            aware(asked_ms),
+        )
+        return quote if close is None else _with_change(quote, close.value)
+
+    # --- prices ----------------------------------------------------------------------------
+
+    def _price(
+        self, instrument: Instrument, market: _Market, asked_ms: int
+    ) -> tuple[_Price, DataError | None]:
+        """Return the newest price there is, and what kept a newer one away.
+
+        Raises:
+            DataError: there is none; what the first question failed with.
+        """
+        minute = partial(self._minute, instrument, asked_ms)
+        day = partial(self._day, instrument, asked_ms)
+        ways: list[Callable[[], _Price | None]] = [minute, day]
+        if market.session is not None and market.newest_ms == market.session.close_ms:
+            ways = [day, minute]  # the close of a session is that of its day
+        elif market.session is not None and market.is_open:
+            start_ms = max(market.session.open_ms, asked_ms - _LOOK_BACK_MS)
+            ways.insert(1, partial(self._minute, instrument, asked_ms, start_ms))
+        newest: _Price | None = None
+        failure: DataError | None = None
+        while ways:
+            try:
+                price = ways.pop(0)()
+            except UnknownSymbolError:
+                raise
+            except DataError as error:
+                if failure is None and len(ways) > 1 and error.reason not in _BARREN:
+                    del ways[0]  # the same vendors, which cannot be asked now
+                failure = failure or error
+                continue
+            if price is not None and (newest is None or price.time_ms > newest.time_ms):
+                newest = price
+            if newest is not None and state_of(newest.time_ms, market) != "stale":
+                break
+        if newest is None:
+            raise failure or _nothing(instrument)
+        return newest, failure
+
+    def _minute(
+        self, instrument: Instrument, asked_ms: int, start_ms: int | None = None
+    ) -> _Price | None:
+        """Return the last price of the minutes up to now, the running one included."""
+        start = None if start_ms is None else aware(start_ms)
+        bounds = (start, None, 1 if start is None else None)
+        wishes = Wishes(include_forming=True)
+        query = self._parser.query(instrument.symbol, "1m", bounds, wishes)
+        return self._last(self._bars.answered(query), asked_ms)
+
+    def _day(self, instrument: Instrument, asked_ms: int) -> _Price | None:
+        """Return the close of the last session that has one."""
+        return self._last(self._days(instrument), asked_ms)
+
+    def _days(self, instrument: Instrument) -> Answer:
+        query = self._parser.query(instrument.symbol, "1d", (None, None, 2), Wishes())
+        return self._bars.answered(query)
+
+    def _last(self, answer: Answer, asked_ms: int, day: date | None = None) -> _Price | None:
+        """Return the last price of an answer, or that of a session date.
+
+        A row that cannot be a bar gives none, nor does one without a trade of a vendor that sends a
+        bar for every minute: its price is older than it.
+        """
+        instrument, step = answer.query.instrument, answer.query.timeframe
+        table, bad = answer.table, {stamp for stamp, _ in answer.flagged}
+        parts = [part for part in answer.coverage.opened() if part.state != "empty"]
+        for place in range(len(table) - 1, -1, -1):
+            stamp, close = int(table.stamps[place]), float(table.close[place])
+            part = next((part for part in parts if stamp in part.span), None)
+            if part is None or stamp in bad or stamp > asked_ms or not math.isfinite(close):
+                continue
+            if day is not None and date_of(stamp) != day:
+                continue
+            is_quiet = float(table.volume[place]) == 0 and instrument.asset_class not in NO_VOLUME
+            if step == _MINUTE and is_quiet and self._is_dense(part.vendor):
+                continue
+            anchor = part.kind.anchor or answer.kind.anchor or "session"
+            closes = calendar_for(instrument).closes(step, np.array([stamp]), anchor)
+            return _Price(close, min(int(closes[0]), asked_ms), part, answer)
+        return None
+
+    def _is_dense(self, vendor: str) -> bool:
+        """Tell whether a vendor sends minutes without a trade."""
+        tell = getattr(self._selector.downloaders.get(vendor), "is_dense", None)
+        return tell is not None and bool(tell(_MINUTE))
+
+    def _close_before(self, instrument: Instrument, market: _Market, time_ms: int) -> _Price | None:
+        """Return the close of the session before that of ``time_ms``; None where it is unknown."""
+        symbol, now = instrument.symbol, self._clock.now_ms()
+        day = session_before(instrument, time_ms)
+        if day is None:
+            return None
+        known = self._closes.get(symbol)
+        if known is not None and known[1] == day and now < known[0]:
+            return known[2]
+        try:
+            answer = self._days(instrument)
+        except DataError:
+            return None  # said of the price already, or the change alone is lacking
+        close = None if answer.doubts or answer.substitute else self._last(answer, now, day)
+        if close is not None and close.part.state == "final":
+            _put(self._closes, symbol, (market.until_ms, day, close))
+        return close
+
+
+# --- decisions ---------------------------------------------------------------------------------
+
+
+def market_at(instrument: Instrument, now_ms: int) -> _Market:
+    """Return how the market of an instrument stands, by its calendar."""
+    around = calendar_for(instrument).sessions(date_of(now_ms) - _NEAR, date_of(now_ms) + _NEAR)
+    begun = [session for session in around if session.open_ms <= now_ms]
+    coming = [session.open_ms for session in around if session.open_ms > now_ms]
+    if not begun:
+        return _Market(False, now_ms, min(coming, default=now_ms + DAY_MS), None, None)
+    session = begun[-1]
+    before = begun[-2].day if len(begun) > 1 else None
+    if now_ms >= session.close_ms:
+        until = min(coming, default=now_ms + DAY_MS)
+        return _Market(False, session.close_ms, until, session, before)
+    for pause in session.breaks:
+        if now_ms in pause:
+            return _Market(False, pause.start, pause.end, session, before)
+    pauses = [pause.start for pause in session.breaks if pause.start > now_ms]
+    until = min([*pauses, session.close_ms])
+    return _Market(True, now_ms, until, session, before)
+
+
+def session_before(instrument: Instrument, time_ms: int) -> date | None:
+    """Return the session date before that of a price, whose time may be the end of its session."""
+    day = session_date(instrument, time_ms - 1)
+    earlier = calendar_for(instrument).sessions(day - _NEAR, day - timedelta(days=1))
+    return earlier[-1].day if earlier else None
+
+
+def state_of(time_ms: int, market: _Market) -> QuoteState:
+    """Return the state of a price that is no stream's."""
+    if market.newest_ms - time_ms >= _NEW_MS:
+        return "stale"
+    return "forming" if market.is_open else "closed"
+
+
+def _note(state: QuoteState, market: _Market, price: _Price, why: DataError | None) -> str:
+    """Return what the user should know beside the state."""
+    said = []
+    if not market.is_open:
+        said.append(f"the market is closed until {iso(market.until_ms)}")
+    if state == "stale":
+        said.append(f"no newer price than that of {iso(price.time_ms)} is known")
+        if why is not None:
+            said.append(str(why.args[0]) if why.args else type(why).__name__)
+    if price.answer.substitute:
+        said.append(f"a substitute of another kind: {price.answer.substitute}")
+    said += price.answer.doubts
+    if state == "closed" and price.part.state == "provisional":
+        said.append("this close may still be corrected")
+    return "; ".join(said)
+
+
+def _quote(
+    instrument: Instrument,
+    price: _Price,
+    state: QuoteState,
+    close: _Price | None,
+    asked_ms: int,
+    note: str,
+) -> Quote:
+    quote = Quote(
+        instrument.symbol,
+        price.value,
+        aware(price.time_ms),
+        state,
+        price.part.vendor,
+        price.unit or instrument.quote or None,
+        None,
+        None,
+        None,
+        aware(asked_ms),
+        note,
+    )
+    if close is None or not _are_comparable(instrument, price, close):
+        return quote
+    return _with_change(quote, close.value)
+
+
+def _are_comparable(instrument: Instrument, price: _Price, close: _Price) -> bool:
+    """Tell whether two prices are of one unit and, of a coin, of one venue."""
+    differing = price.answer.kind.differences(close.answer.kind)
+    hard = ("unit", "venue") if instrument.asset_class == "crypto" else ("unit",)
+    is_odd = price.answer.substitute or price.answer.doubts
+    return not is_odd and not any(name in differing for name in hard)
+
+
+def _with_change(quote: Quote, close: float) -> Quote:
+    change = quote.price - close
+    percent = change / close * 100 if close else None
+    return replace(quote, previous_close=close, change=change, change_percent=percent)
+
+
+def _nothing(instrument: Instrument) -> DataError:
+    return NoDataError(
+        f"no price of {instrument.symbol} is known of the last weeks",
+        symbol=instrument.symbol,
+        hint="of what is not traded any more get_ohlcv with a start has the last bars",
+    )
+
+
+def _age_ms(max_age: Any, symbol: Any) -> int:
+    """Return the age that a quote may have, in milliseconds.
+
+    Raises:
+        QueryError: it is no number of seconds from 0 to a day.
+    """
+    is_number = isinstance(max_age, Real) and not isinstance(max_age, bool)
+    if not is_number or not 0 <= float(max_age) <= _LONGEST_AGE_S:
+        raise QueryError(
+            f"max_age {max_age!r:.40} for {symbol!s:.40} is no number of seconds from 0 to 86400",
+            symbol=symbol if isinstance(symbol, str) else None,
+        )
+    return round(float(max_age) * SECOND_MS)
+
+
+def _put(table: dict[str, Any], symbol: str, entry: Any) -> None:
+    if len(table) >= _MOST and symbol not in table:
+        table.clear()
+    table[symbol] = entry
+
+
+def _in_threads(
+    get: Callable[[Any], Quote | DataError], symbols: Sequence[Any]
+) -> list[Quote | DataError]:
+    """Return what ``get`` gives for each symbol, a few at a time."""
+    if len(symbols) < 2:
+        return [get(symbol) for symbol in symbols]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="onetape-quotes") as pool:
+        return list(pool.map(carried(get), symbols))

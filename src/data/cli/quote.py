@@ -1,0 +1,94 @@
+"""``onetape quote``: the last price of one symbol or several."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..model.instant import iso, to_ms
+from ..model.quote import Quote
+from . import FAILED, OK, USAGE
+from .arguments import add_output, add_places, add_timeout
+from .output import asking, complain_about, console, described, print_json
+from .tables import TextTable, styled
+
+_STYLES = {"live": "green", "forming": "green", "closed": "", "stale": "yellow"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.epilog = (
+        "forming: of the running minute; closed: the market is closed, it is the last close; stale: "
+        "anything older. The change is that since the close of the session before. Examples: "
+        "`onetape quote BTCUSDT AAPL`, `onetape quote AAPL --json`."
+    )
+    parser.add_argument("symbols", nargs="+", metavar="SYMBOL", help="such as BTCUSDT, AAPL, VOD.L")
+    parser.add_argument(
+        "--max-age",
+        type=_age,
+        default=5.0,
+        metavar="SECONDS",
+        help="a quote asked for so long ago by this process is given again (default 5)",
+    )
+    add_timeout(parser)
+    add_output(parser)
+    add_places(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask and show; 1 where the price of a symbol could not be had, 2 where none could be asked."""
+    from ..data_manager import DataManager
+    from ..errors import QueryError
+
+    manager = DataManager(args.cache_dir, args.config)
+    args.symbol = ", ".join(args.symbols)
+    with asking(args):
+        quotes = manager.get_quotes(args.symbols, args.max_age, timeout=args.timeout)
+    if args.json:
+        print_json(
+            {
+                "quotes": [quote.as_dict() for quote in quotes.values()],
+                "errors": {name: described(error) for name, error in quotes.errors.items()},
+            }
+        )
+    elif quotes:
+        names = ["symbol", "price#", "currency", "change#", "%#", "state", "time (UTC)", "vendor?"]
+        console().print(TextTable(names, [_row(quote) for quote in quotes.values()]))
+        for quote in quotes.values():
+            if quote.note:
+                console().print(styled(f"{quote.symbol}: {quote.note}", "dim"))
+    for error in quotes.errors.values():
+        complain_about(error)
+    if not quotes.errors:
+        return OK
+    are_wrong = all(isinstance(error, QueryError) for error in quotes.errors.values())
+    return USAGE if are_wrong and not quotes else FAILED
+
+
+def _row(quote: Quote) -> list[object]:
+    change, percent = quote.change, quote.change_percent
+    return [
+        quote.symbol,
+        f"{quote.price:.12g}",
+        quote.currency or "",
+        "" if change is None else f"{change:+.6g}",
+        "" if percent is None else f"{percent:+.2f}",
+        styled(quote.state, _STYLES[quote.state]),
+        iso(to_ms(quote.time)).replace("T", " ").rstrip("Z").split(".")[0],
+        quote.vendor,
+    ]
+
+
+def _age(text: str) -> float:
+    """Read a number of seconds from 0 to a day.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 86400")
+    return value

@@ -1,0 +1,99 @@
+"""Last prices: a price, the time of it, and how far it can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple, get_args
+
+from ..errors import DataError
+from .instant import from_ms, iso, to_ms
+
+__all__ = ["QUOTE_STATES", "Quote", "QuoteState", "Quotes"]
+
+QuoteState = Literal["live", "forming", "closed", "stale"]
+QUOTE_STATES: tuple[QuoteState, ...] = get_args(QuoteState)
+
+
+@dataclass(frozen=True)
+class Quote:
+    """The last price of a symbol.
+
+    Attributes:
+        symbol: canonical, such as ``BRK-B``.
+        price: the last price up to ``time``, adjusted for splits as of today.
+        time: aware UTC. Of a stream when the price came; of a running minute when its vendor was
+            asked; of a closed bar the end of that bar. The trade itself is not later.
+        state: ``live``: of a running stream of this process. ``forming``: the market is open, and
+            it is the close of the running minute, or of a minute that closed less than two minutes
+            before ``asked_at``. ``closed``: the market is closed, and it is the last close.
+            ``stale``: anything older; ``note`` says why.
+        vendor: the vendor of the price.
+        currency: of the price as its vendor has it (``USD``, ``USDT``, ``GBp``); None where unknown.
+        change: ``price`` less ``previous_close``; None where that is unknown.
+        change_percent: the same in percent of ``previous_close``.
+        previous_close: the close of the session before that of ``time``, of the UTC day before where
+            the market never closes; None where it is unknown.
+        asked_at: aware UTC: as of when all this is so. A quote that was asked for before, and is
+            given again within ``max_age``, has the time at which it was asked for.
+        note: one sentence on what the state does not say; empty for nothing.
+    """
+
+    symbol: str
+    price: float
+    time: datetime
+    state: QuoteState
+    vendor: str
+    currency: str | None
+    change: float | None
+    change_percent: float | None
+    previous_close: float | None
+    asked_at: datetime
+    note: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values under the names of the attributes; times as ISO texts with Z."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return values | {name: iso(to_ms(values[name])) for name in ("time", "asked_at")}
+
+    def __str__(self) -> str:
+        money = f"{self.price:.12g} {self.currency}" if self.currency else f"{self.price:.12g}"
+        change = "" if self.change_percent is None else f" ({self.change_percent:+.2f} %)"
+        return (
+            f"{self.symbol} {money}{change}, {self.state}, {iso(to_ms(self.time))}, {self.vendor}"
+        )
+
+
+class Quotes(dict[str, Quote]):
+    """Quotes by symbol, as it was typed; reading one that could not be had raises its error.
+
+    Attributes:
+        errors: symbol to the error of each that could not be had.
+    """
+
+    def __init__(
+        self,
+        quotes: Mapping[str, Quote] | None = None,
+        errors: Mapping[str, DataError] | None = None,
+    ) -> None:
+        super().__init__(quotes or {})
+        self.errors: dict[str, DataError] = dict(errors or {})
+
+    def __missing__(self, symbol: str) -> Quote:
+        if symbol in self.errors:
+            raise self.errors[symbol]
+        raise KeyError(symbol)
+
+
+class LivePrice(NamedTuple):
+    """The newest price of a stream: its time in UTC milliseconds, and the vendor that sent it."""
+
+    price: float
+    time_ms: int
+    vendor: str
+
+
+def aware(ms: int) -> datetime:
+    """Return UTC milliseconds as an aware datetime."""
+    return from_ms(ms).replace(tzinfo=UTC)

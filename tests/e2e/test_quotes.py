@@ -1,0 +1,306 @@
+"""Last prices over real sockets: what they say of themselves, and how often vendors are asked."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import src.data.data_manager
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import (
+    AllProvidersFailedError,
+    BadSymbolError,
+    IncompleteDataWarning,
+    NoDataError,
+    QueryError,
+    UnknownSymbolError,
+)
+from src.data.model.instant import MINUTE_MS, from_ms, parse_iso
+from src.data.model.quote import Quote
+from src.data.model.stream import LiveBar, StreamState, StreamStatus
+from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.face import Page
+
+PAGE = (Path(__file__).parents[2] / "docs" / "quotes.md").read_text(encoding="utf-8")
+
+
+def at(quote: Quote) -> str:
+    return quote.as_dict()["time"]
+
+
+# --- what a quote says -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "now, state, time, before",
+    [
+        ("2024-06-12T15:00:30", "forming", "2024-06-12T15:00:30Z", "2024-06-11"),
+        ("2024-06-12T21:00:00", "closed", "2024-06-12T20:00:00Z", "2024-06-11"),
+        ("2024-06-12T00:30:00", "closed", "2024-06-11T20:00:00Z", "2024-06-10"),
+        ("2024-06-15T12:00:00", "closed", "2024-06-14T20:00:00Z", "2024-06-13"),
+        ("2024-06-12T13:30:20", "forming", "2024-06-12T13:30:20Z", "2024-06-11"),
+    ],
+)
+def test_a_share_inside_and_outside_its_session(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, now: str, state: str, time: str,
+    before: str,
+) -> None:  # fmt: skip
+    clock.set(parse_iso(now))
+    quote = manager.get_quote("AAPL")
+    assert (quote.state, at(quote), quote.vendor, quote.currency) == (state, time, "yahoo", "USD")
+    # The last price is the close of the minute that runs, or of the last one of the session.
+    end = parse_iso(time) - 1
+    minute = vendors.truth.rows("AAPL", "1m", end - MINUTE_MS, end + 1, "split", clock.now_ms())[-1]
+    day = parse_iso(before)
+    close = vendors.truth.expected("AAPL", "1d", day, day + 1, "split", clock.now_ms())[0][4]
+    if state == "forming":
+        assert quote.price == minute.close
+    assert quote.previous_close == close
+    assert quote.change == pytest.approx(quote.price - close)
+    assert quote.change_percent == pytest.approx((quote.price / close - 1) * 100)
+    assert ("market is closed until" in quote.note) == (state == "closed")
+
+
+def test_a_coin_and_its_change_since_the_utc_day(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    quote = manager.get_quote("BTCUSDT")
+    assert (quote.state, quote.vendor, quote.currency) == ("forming", "binance", "USDT")
+    day = parse_iso("2024-06-11")
+    close = vendors.truth.expected("BTCUSDT", "1d", day, day + 1, "raw", clock.now_ms())[0][4]
+    assert quote.previous_close == close
+    assert vendors.count() == 2
+    assert quote.time == datetime(2024, 6, 12, 15, 0, 30, tzinfo=UTC) == quote.asked_at
+    assert json.loads(json.dumps(quote.as_dict()))["state"] == "forming"
+
+
+def test_a_price_of_the_last_minute_of_a_day_belongs_to_that_day(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    clock.set(parse_iso("2024-06-12T00:00:20"))
+    vendors.fault("binance", Fault.drop_stamps(parse_iso("2024-06-12T00:00:00")))
+    quote = manager.get_quote("BTCUSDT")
+    assert (quote.state, at(quote)) == ("forming", "2024-06-12T00:00:00Z")
+    day = parse_iso("2024-06-10")
+    close = vendors.truth.expected("BTCUSDT", "1d", day, day + 1, "raw", clock.now_ms())[0][4]
+    assert quote.previous_close == close
+
+
+def test_no_quote_is_stored_as_a_bar(manager: DataManager, clock: ManualClock) -> None:
+    manager.get_quote("BTCUSDT")
+    stored = manager.get_ohlcv("BTCUSDT", "1m", offline=True, bars=1)
+    assert stored.index[-1] == from_ms(clock.now_ms() // MINUTE_MS * MINUTE_MS - MINUTE_MS)
+
+
+def test_what_is_halted_is_stale_and_has_the_time_of_its_last_trade(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    halted = parse_iso("2024-06-12T14:40:00")
+    vendors.fault("yahoo", Fault.drop_stamps(*range(halted, halted + 60 * MINUTE_MS, MINUTE_MS)))
+    quote = manager.get_quote("AAPL")
+    assert (quote.state, at(quote)) == ("stale", "2024-06-12T14:40:00Z")
+    assert "no newer price than that of 2024-06-12T14:40:00Z" in quote.note
+
+
+def test_a_minute_without_a_trade_makes_no_price_new(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    quiet = parse_iso("2024-06-12T14:56:00")
+
+    def flat(page: Page) -> Page:
+        minutes = [r._replace(volume=0.0) if r.stamp_ms >= quiet else r for r in page.rows]
+        return replace(page, rows=tuple(minutes))
+
+    vendors.fault("binance", Fault.on_rows("no trade since 14:56", flat))
+    quote = manager.get_quote("BTCUSDT")
+    assert (quote.state, at(quote)) == ("stale", "2024-06-12T14:56:00Z")
+
+
+def test_while_no_vendor_answers_the_last_close_is_stale(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", bars=5)
+    vendors.fault("yahoo", Fault.status(503))
+    quote = manager.get_quote("AAPL", timeout=5)
+    assert (quote.state, at(quote)) == ("stale", "2024-06-11T20:00:00Z")
+    assert "yahoo" in quote.note
+    with pytest.raises(AllProvidersFailedError):
+        manager.get_quote("MSFT", timeout=5)
+
+
+def test_what_is_no_symbol_or_no_price_is_an_error(manager: DataManager) -> None:
+    with pytest.raises(UnknownSymbolError):
+        manager.get_quote("NOPE")
+    with pytest.raises(BadSymbolError, match="ambiguous"):
+        manager.get_quote("SOL")
+    with pytest.raises(NoDataError, match="no price of GONE"):
+        manager.get_quote("GONE")
+
+
+@pytest.mark.parametrize("age", [-1, True, "5", float("nan"), float("inf"), 86_401, None])
+def test_what_is_no_age_is_refused(manager: DataManager, age: Any) -> None:
+    with pytest.raises(QueryError, match="max_age"):
+        manager.get_quote("AAPL", age)
+    with pytest.raises(QueryError, match="max_age"):
+        manager.get_quotes(["AAPL"], age)
+
+
+# --- how often vendors are asked -------------------------------------------------------------
+
+
+def test_within_its_age_a_quote_is_given_again(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    first = manager.get_quote("BTCUSDT")
+    asked = vendors.count()
+    clock.advance(4)
+    assert manager.get_quote("btc/usdt") is first
+    assert vendors.count() == asked
+    clock.advance(2)
+    assert manager.get_quote("BTCUSDT").asked_at > first.asked_at
+    assert vendors.count() == asked + 1
+
+
+def test_the_close_of_a_market_ends_a_quote(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    clock.set(parse_iso("2024-06-12T19:59:58"))
+    assert manager.get_quote("AAPL", max_age=600).state == "forming"
+    clock.advance(3)
+    assert manager.get_quote("AAPL", max_age=600).state == "closed"
+
+
+def test_a_closed_market_is_asked_once(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    clock.set(parse_iso("2024-06-15T12:00:00"))
+    for _ in range(3):
+        assert manager.get_quote("AAPL", max_age=0).state == "closed"
+        clock.advance(60)
+    assert vendors.count() == 1
+
+
+def ask_at_once(manager: DataManager, symbol: str, during: Callable[[], None]) -> list[Any]:
+    """Return what 24 threads get that ask for one symbol at once; ``during`` runs meanwhile."""
+    barrier = threading.Barrier(24)
+
+    def ask() -> Quote | Exception:
+        barrier.wait(5)
+        try:
+            return manager.get_quote(symbol)
+        except AllProvidersFailedError as error:
+            return error
+
+    with ThreadPoolExecutor(24) as pool:
+        answers = [pool.submit(ask) for _ in range(24)]
+        during()
+        return [answer.result(20) for answer in answers]
+
+
+def test_of_threads_that_ask_at_once_one_asks(manager: DataManager, vendors: VendorServer) -> None:
+    manager.get_ohlcv("BTCUSDT", "1d", bars=2)  # the close before is known
+    vendors.clear_log()
+    vendors.fault("binance", Fault.hold())
+
+    def during() -> None:
+        assert vendors.wait_for("binance", 1)
+        vendors.heal()
+
+    got = ask_at_once(manager, "BTCUSDT", during)
+    assert len({id(one) for one in got}) == 1
+    assert vendors.count() == 1
+
+
+def test_those_that_wait_share_a_failure(manager: DataManager, vendors: VendorServer) -> None:
+    vendors.fault("binance", Fault.status(400))
+    vendors.fault("yahoo", Fault.hold())
+
+    def during() -> None:
+        assert vendors.wait_for("yahoo", 1)
+        vendors.heal("yahoo")
+
+    got = ask_at_once(manager, "ETHUSDT", during)
+    assert {type(one) for one in got} == {AllProvidersFailedError}
+    assert len({id(one) for one in got}) == 24  # each thread has a traceback of its own
+    # A thread that was late to wait may ask again; the others do not.
+    assert vendors.count() < 24
+
+
+def test_many_at_once_name_what_could_not_be_had(manager: DataManager) -> None:
+    with pytest.warns(IncompleteDataWarning, match="1 of 3 quotes could not be had; NOPE"):
+        quotes = manager.get_quotes(["AAPL", "NOPE", "BTCUSDT", "AAPL"])
+    assert list(quotes) == ["AAPL", "BTCUSDT"]
+    assert list(quotes.errors) == ["NOPE"]
+    with pytest.raises(UnknownSymbolError):
+        quotes["NOPE"]
+    with pytest.raises(KeyError):
+        quotes["MSFT"]
+    with pytest.raises(QueryError, match="a list"):
+        manager.get_quotes("AAPL")
+
+
+# --- a running stream ------------------------------------------------------------------------
+
+
+def test_a_running_stream_answers_without_a_request(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = manager._feeds.find("BTCUSDT", "1m", 1)
+    assert feed is not None
+    manager.get_ohlcv("BTCUSDT", "1d", bars=2)
+    asked = vendors.count()
+
+    def start(sink: Any) -> None:
+        opens = clock.now_ms() // MINUTE_MS * MINUTE_MS
+        sink.status(StreamStatus(StreamState.LIVE))
+        sink.bar(LiveBar(opens, 1.0, 1.0, 1.0, 27_000.5, 1.0, is_closed=False))
+
+    monkeypatch.setattr(feed.source, "start", start)
+    assert manager.get_quote("BTCUSDT").vendor == "binance"  # it does not run: one request
+    assert vendors.count() == asked + 1
+    with feed:
+        clock.advance(2)
+        quote = manager.get_quote("BTCUSDT")
+        assert (quote.state, quote.price, at(quote)) == ("live", 27_000.5, "2024-06-12T15:00:30Z")
+        assert quote.currency == "USDT" and quote.change is not None
+        assert vendors.count() == asked + 1
+        clock.advance(10)  # nothing came since: it is too old to be called live
+        assert manager.get_quote("BTCUSDT").state == "forming"
+    assert manager.get_quote("BTCUSDT", max_age=60).state == "forming"  # it has ended
+
+
+def test_history_of_a_feed_is_no_live_price(
+    manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = manager._feeds.find("BTCUSDT", "1m", 1)
+    assert feed is not None
+    opens = clock.now_ms() // MINUTE_MS * MINUTE_MS - MINUTE_MS
+    bar = LiveBar(opens, 1.0, 1.0, 1.0, 1.0, 1.0, origin="history")
+    monkeypatch.setattr(feed.source, "start", lambda sink: sink.bar(bar))
+    with feed:
+        assert manager.get_quote("BTCUSDT", max_age=60).state == "forming"
+
+
+# --- the page --------------------------------------------------------------------------------
+
+
+def test_the_page_prints_what_stands_in_it(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(src.data.data_manager, "get_data_manager", lambda: manager)
+    blocks = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
+    namespace: dict[str, Any] = {}
+    assert [kind for kind, _ in blocks] == ["python", "text"] * 2
+    for (_, code), (_, printed) in zip(blocks[::2], blocks[1::2], strict=True):
+        exec(code, namespace)
+        assert capsys.readouterr().out == printed
