@@ -78,6 +78,9 @@ class DataManager:
         self.provider_selector = self._services.selector
         self.rate_limiters = self._services.rate_limiters
 
+    def __repr__(self) -> str:
+        return f"<DataManager: cache {self._services.settings.cache_dir}, {self.provider_selector.about}>"
+
     def get_ohlcv(
         self,
         symbol: str,
@@ -197,7 +200,8 @@ class DataManager:
         ``timeout`` is for all of them together.
 
         Every symbol is in the answer. One that failed has an empty frame, and its error stands
-        in ``attrs["onetape"]["error"]``.
+        in ``attrs["onetape"]["error"]`` (``type``, ``message``, ``reason``, ``brief``) beside the
+        entries that every frame has; ``describe(frame)`` tells it.
 
         Raises:
             QueryError: an argument that all symbols share is wrong.
@@ -516,7 +520,7 @@ class DataManager:
     ) -> dict[str, Any]:
         """Return what vendors have of a company or coin, as one record; {} where none has any.
 
-        It never raises; why it is empty is logged. ``_metadata`` has for each field its vendor and
+        It never raises; a warning says why it is empty. ``_metadata`` has for each field its vendor and
         time, what vendors disagree about, which were asked and which failed. ``docs/fundamentals.md``
         lists the fields with their units.
 
@@ -531,6 +535,9 @@ class DataManager:
             as_of: only what was public by this date; of an instant, by the day before.
             timeout: seconds after which no vendor and no other caller is waited for any more, in
                 place of ``time_budget_seconds`` of the fundamentals file (20).
+
+        Warns:
+            IncompleteDataWarning: it is empty; once a call, with the reason.
         """
         from .fundamentals.request import Wish
 

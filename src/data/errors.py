@@ -413,7 +413,7 @@ class FeedLagError(DataError, RuntimeError):
 
 
 class IncompleteDataWarning(UserWarning):
-    """The answer has holes, flagged rows or another kind than asked; see ``df.attrs``."""
+    """The answer has holes, flagged rows or another kind than asked (see ``df.attrs``), or is empty."""
 
 
 class ReadOnlyCacheWarning(UserWarning):

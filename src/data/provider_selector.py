@@ -129,11 +129,21 @@ class ProviderSelector:
         self._workshop: DownloaderPool | None = None
         self._plain: dict[str, Any] | None = None
         renew_after_fork(self)
-        self._use(load_rules(resolved.rules_path))
+        path = resolved.rules_path
+        self._rules_from = f"rules of {path}" if path else "packaged rules"
+        self._use(load_rules(path))
 
     def after_fork(self) -> None:
         """Replace the lock in a forked child: a thread of the parent may hold it."""
         self._building = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"<ProviderSelector: {self.about}>"
+
+    @property
+    def about(self) -> str:
+        """By which rules it selects, and among how many vendors."""
+        return f"{self._rules_from}, {len(self.provider_names())} vendors"
 
     # --- the rules -------------------------------------------------------------------------
 
@@ -153,6 +163,7 @@ class ProviderSelector:
     @rules.setter
     def rules(self, mapping: Mapping[str, Any]) -> None:
         self._use(rules_of(mapping, "selector.rules"))
+        self._rules_from = "rules of the program"
 
     @property
     def parsed_rules(self) -> Rules:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
+
+from .model.caller import warn_user
 
 T = TypeVar("T")
 
@@ -35,17 +36,16 @@ class Singleton(Generic[T]):
     def get(self, make: Callable[..., T], *arguments: Any) -> T:
         """Return the thing, making it of ``arguments`` at the first call.
 
-        Later arguments that differ are ignored, with a warning at the place that called our caller.
+        Later arguments that differ are ignored, with a warning at the caller's line.
         """
         with self._lock:
             if self._thing is None:
                 arguments = arguments if any(arguments) else self._made_of or arguments
                 self._thing, self._made_of = make(*arguments), arguments
             elif any(arguments) and arguments != self._made_of:
-                warnings.warn(
+                warn_user(
                     f"the {self._name} of this process was made with {self._made_of}; "
-                    f"{arguments} is ignored",
-                    stacklevel=3,
+                    f"{arguments} is ignored"
                 )
             return self._thing
 

@@ -17,6 +17,7 @@ from .model.instant import HOUR_MS
 from .model.rules import Rules
 from .model.settings import Settings
 from .net.forks import renew_after_fork
+from .observability.logs import write_as_environment_says
 from .singleton import Singleton
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ def build(
     from .cache.unified_cache import UnifiedCache
     from .provider_selector import ProviderSelector
 
+    write_as_environment_says()
     settings = load_settings(cache_dir, config_path)
     ticking = clock or SystemClock()
     rules = load_rules(settings.rules_path)

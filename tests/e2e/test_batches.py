@@ -10,9 +10,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from src.data import describe
 from src.data.bars import batch
 from src.data.data_manager import DataManager
-from tests.vendor_server import VendorServer
+from src.data.errors import IncompleteDataWarning
+from tests.vendor_server import Fault, VendorServer
+
+from .twin import told
 
 DAYS = ("1d", "2024-06-03", "2024-06-07")
 
@@ -113,3 +117,34 @@ def _key(symbol: str) -> Any:
     from src.data.model.timeframe import Timeframe
 
     return SeriesKey(symbol, Timeframe.parse("1d"))
+
+
+def test_a_warning_from_a_thread_points_at_the_line_that_asked(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    vendors.fault("binance", Fault.drop(1, 2))
+    with pytest.warns(IncompleteDataWarning) as caught:
+        manager.get_ohlcv_batch(["BTCUSDT", "ETHUSDT"], *DAYS)
+    assert {warning.filename for warning in caught} == {__file__}
+
+
+def test_a_failed_frame_has_the_entries_of_a_good_one_and_tells_its_error(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    vendors.fault("yahoo", Fault.status(500))
+    frames = manager.get_ohlcv_batch(["BTCUSDT", "AAPL", "A A"], *DAYS, columns=["source"])
+    good, down, none = (told(frame) for frame in frames.values())
+    assert set(good) <= set(down) == set(none)
+    assert [type(down[name]) for name in good if name in ("rows", "spans", "quality", "kind")] == [
+        type(good[name]) for name in good if name in ("rows", "spans", "quality", "kind")
+    ]
+    assert down["error"]["type"] == "AllProvidersFailedError"
+    assert (down["error"]["reason"], none["error"]["reason"]) == ("outage", "question")
+    assert down["error"]["brief"].startswith("The data source for AAPL cannot be reached")
+    assert down["attempts"][0]["provider"] == "yahoo"
+    (gap,) = down["gaps"]
+    assert (gap["start"], down["unanswered"]) == ("2024-06-03T00:00:00Z", down["error"]["message"])
+    assert (none["symbol"], none["timeframe"], list(none["gaps"])) == ("A A", "1d", [])
+    assert f"error        {down['error']['type']}: " in str(describe(frames["AAPL"]))
+    assert "BadSymbolError" in str(describe(frames["A A"]))
+    assert list(frames["A A"].columns) == list(frames["BTCUSDT"].columns)

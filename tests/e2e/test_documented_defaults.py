@@ -163,3 +163,17 @@ def test_metrics_tell_processor_time(make: Callable[[], DataManager]) -> None:
     told = manager.metrics()["process"]["cpu_seconds"]
     assert 0 < before <= told <= time.process_time()
     assert "cpu_percent" in manager.metrics()["process"]
+
+
+def test_what_managers_selectors_and_feeds_are_is_seen(tmp_path: Path) -> None:
+    manager = DataManager(tmp_path)
+    vendors = len(manager.provider_selector.provider_names())
+    assert repr(manager) == f"<DataManager: cache {tmp_path}, packaged rules, {vendors} vendors>"
+    assert repr(manager.provider_selector) == (
+        f"<ProviderSelector: packaged rules, {vendors} vendors>"
+    )
+    manager.provider_selector.rules = manager.provider_selector.rules
+    assert "rules of the program" in repr(manager)
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("crypto: {backup: []}\n")
+    assert f"rules of {rules}" in repr(DataManager(tmp_path, rules))

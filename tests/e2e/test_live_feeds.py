@@ -44,6 +44,8 @@ def test_binance_streams(manager: DataManager) -> None:
     assert isinstance(feed, BinanceLiveDataFeed)
     assert feed.data_manager is manager
     assert len(feed.df) == 50
+    assert repr(feed) == "<BinanceLiveDataFeed BTCUSDT 1h: CLOSED, not started>"
+    assert repr(feed.stream) == "<LiveFeed BTCUSDT 1h: CLOSED, not started>"
     status = feed.get_status()
     assert status["data_source"] == "Binance"
     assert status["binance_interval"] == feed.binance_interval == "1h"

@@ -17,8 +17,11 @@ import pytest
 from src.data.cache.fundamentals_cache import FundamentalsCache
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import UnavailableError
+from src.data.errors import IncompleteDataWarning, UnavailableError
 from tests.fundamentals.conftest import KEY, Vendors, asking, av_overview, fmp_income, fmp_profile
+
+# Each empty record is warned of; what these tests are about is why it is empty.
+pytestmark = pytest.mark.filterwarnings("ignore:no fundamentals of")
 
 DAY_S = 86_400
 FMP = {
@@ -198,7 +201,7 @@ def test_a_vendor_without_its_key_is_not_asked(
     monkeypatch.delenv("ALPHA_VANTAGE_API_KEY")
     with caplog.at_level(logging.WARNING):
         assert manager.get_fundamentals("MSFT") == {}
-    assert "fmp: FMP_API_KEY is not set" in caplog.text
+    assert "not asked for want of a key: fmp (FMP_API_KEY), alpha_vantage (" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -333,9 +336,11 @@ def test_a_symbol_that_nobody_knows(
     manager: DataManager, vendors: Vendors, caplog: pytest.LogCaptureFixture, cache: Path
 ) -> None:
     vendors.bodies = {}
-    with caplog.at_level(logging.WARNING):
+    why = "no vendor has profile of ZZZZ"
+    with caplog.at_level(logging.WARNING), pytest.warns(IncompleteDataWarning, match=why) as caught:
         assert manager.get_fundamentals("ZZZZ") == {}
-    assert "no vendor has profile of ZZZZ" in caplog.text
+    assert [warning.filename for warning in caught] == [__file__]
+    assert why in caplog.text
     assert not (cache / "fundamentals" / "ZZZZ").exists()
 
 

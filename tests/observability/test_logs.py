@@ -8,10 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from src.data import configure_logging
+from src.data import DataManager, configure_logging
 from src.data.errors import ConfigError
 from src.data.observability import logs
 from src.data.observability.logs import (
@@ -253,3 +254,29 @@ def test_a_line_of_a_message_does_not_pass_for_a_record() -> None:
     first, *others = stream.getvalue().splitlines()
     assert first == "WARNING onetape.test: no"
     assert [line for line in others if not line.startswith("    ")] == []
+
+
+def test_the_environment_counts_in_programs_from_the_first_manager_on(tmp_path: Path) -> None:
+    program = (
+        "from src.data import DataManager, configure_logging\n"
+        "import logging, sys\n"
+        "one, two = DataManager('a'), DataManager('b')\n"
+        "logging.getLogger('onetape.test').info('said')\n"
+        "configure_logging('text', 'error', sys.stdout)\n"
+        "logging.getLogger('onetape.test').info('too low')\n"
+    )
+    environ = {"PYTHONPATH": PYTHONPATH, "ONETAPE_LOG": "json", "ONETAPE_LOG_LEVEL": "info"}
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environ, capture_output=True, text=True,
+        check=True, timeout=60,
+    )  # fmt: skip
+    (line,) = ran.stderr.splitlines()
+    assert (json.loads(line)["message"], ran.stdout) == ("said", "")
+
+
+def test_a_manager_refuses_a_log_that_there_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONETAPE_LOG", "yes")
+    with pytest.raises(ConfigError, match="'yes'"):
+        DataManager(tmp_path)

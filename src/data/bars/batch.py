@@ -10,11 +10,17 @@ from typing import Any
 import pandas as pd
 
 from ..errors import DataError, QueryError
+from ..model.bars import BarTable
+from ..model.coverage import Coverage
 from ..model.frame import empty_frame
+from ..model.instant import iso
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.query import BarsQuery
+from ..model.series import SeriesKey
 from ..net.deadline import run_call
 from ..observability.logs import carried, running, subject_of
+from .answer.answer import Answer, Gap, provenance
+from .answer.reader import attempt_entries
 from .lookup import Hit
 from .request import RequestParser, Wishes
 from .service import BarsService
@@ -66,7 +72,7 @@ def get_by_symbol(
             try:
                 queries[symbol] = parser.query(symbol, *shared)
             except DataError as error:
-                failed[symbol] = _failed(symbol, error, shared[-1].columns)
+                failed[symbol] = _failed(parser.for_nothing(symbol, shared[0], shared[-1]), error)
         frames = dict(zip(queries, get_batch(bars, list(queries.values())), strict=True))
     return {symbol: failed[symbol] if symbol in failed else frames[symbol] for symbol in wanted}
 
@@ -81,7 +87,7 @@ def _by(get: _Get, query: BarsQuery) -> pd.DataFrame | None:
     try:
         return get(query)
     except DataError as error:
-        return _failed(query.instrument.symbol, error, query.columns)
+        return _failed(query, error)
 
 
 def _in_threads(
@@ -96,15 +102,29 @@ def _in_threads(
         return [frame for frame in pool.map(carried(get), queries) if frame is not None]
 
 
-def _failed(symbol: str, error: DataError, columns: Sequence[str]) -> pd.DataFrame:
-    log.warning("no bars for %s in a batch: %s", symbol, error, extra={"symbol": str(symbol)})
-    frame = empty_frame(columns)
-    frame.attrs[ATTRS_KEY] = freeze(
-        {
-            "symbol": str(symbol),
-            "rows": 0,
-            "complete": False,
-            "error": {"type": type(error).__name__, "message": str(error)},
-        }
-    )
+def _failed(query: BarsQuery, error: DataError) -> pd.DataFrame:
+    """Return an empty frame whose provenance has the entries of any answer, and the error."""
+    symbol = query.instrument.symbol
+    log.warning("no bars for %s in a batch: %s", symbol, error, extra={"symbol": symbol})
+    failed = Gap(query.span, str(error), failed=True)
+    facts = {
+        "lane": SeriesKey(symbol, query.timeframe, query.pinned).folder,
+        "generation": None,
+        "problems": [],
+        "attempts": attempt_entries(getattr(error, "attempts", ())),
+        "rejected": {},
+        "asked_at": iso(query.now_ms),
+        "error": {
+            "type": type(error).__name__,
+            "message": str(error),
+            "reason": error.reason,
+            "brief": error.brief,
+        },
+    }
+    # Where a number of bars was wanted it is not known from when on.
+    gaps = () if query.span.is_empty or query.bars is not None else (failed,)
+    answer = Answer(query, BarTable.empty(), Coverage(), gaps, facts=facts)
+    frame = empty_frame(query.columns)
+    told = provenance(answer) | {"complete": False, "unanswered": failed.reason}
+    frame.attrs[ATTRS_KEY] = freeze(told)
     return frame

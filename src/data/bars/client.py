@@ -170,8 +170,8 @@ class BarsClient:
         """Return one frame for each question, in the order given.
 
         What is held is read in the caller's thread, what must be fetched by a few threads. A
-        question that failed has an empty frame, its error (``type``, ``message``) in
-        ``attrs["onetape"]["error"]``; nothing is raised for it.
+        question that failed has an empty frame, its error (``type``, ``message``, ``reason``,
+        ``brief``) in ``attrs["onetape"]["error"]``; nothing is raised for it.
         """
         from .batch import get_batch
 
@@ -481,7 +481,7 @@ class BarsClient:
             seconds, get = seconds_of(timeout, symbol), self._action_service.get
             result = run_call(self._clock, seconds, get, instrument, first, last)
         if result.lacking:
-            from ..model.frame import warn_user
+            from ..model.caller import warn_user
 
             why = "; ".join(dict.fromkeys(result.problems)) or "no vendor of the rules tells them"
             warn_user(f"splits and dividends of {instrument.symbol}: {why}", IncompleteDataWarning)

@@ -265,7 +265,7 @@ def _answer(query: FigureQuery, stored: pd.DataFrame | None, done: _Done) -> pd.
     """
     import pandas as pd
 
-    from ..model.frame import warn_user
+    from ..model.caller import warn_user
 
     parts = [part for part in (stored, *done.frames) if part is not None]
     frame = pd.concat(parts) if parts else figures_frame(query.measure, ())

@@ -14,6 +14,7 @@ from ..model.frozen import filled
 from ..model.instrument import Instrument
 from ..model.kind import ADJUSTMENTS
 from ..model.query import EXTRA_COLUMNS, BarsQuery
+from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.deadline import seconds_of
 
@@ -94,6 +95,23 @@ class RequestParser:
             columns=tuple(wishes.columns),
             version=wishes.version,
             timeout_s=seconds_of(wishes.timeout, instrument.symbol),
+        )
+
+    def for_nothing(self, symbol: Any, timeframe: Any, wishes: Wishes) -> BarsQuery:
+        """Return a query for no bars, in place of one whose symbol cannot be understood.
+
+        Raises:
+            QueryError, UnknownProviderError: as :meth:`check_shared`.
+        """
+        now = self._clock.now_ms()
+        return BarsQuery(
+            Instrument(str(symbol), "crypto"),
+            Timeframe.parse(timeframe),
+            Span(now, now),
+            now,
+            provider=self._pinned(wishes.provider),
+            adjustment=wishes.adjustment,  # type: ignore[arg-type] # checked
+            columns=tuple(wishes.columns),
         )
 
     def check_shared(self, timeframe: Any, bounds: tuple[Any, Any, Any], wishes: Wishes) -> None:

@@ -184,13 +184,13 @@ def _logging(log: str | None, *, verbose: bool) -> Iterator[None]:
     Raises:
         ConfigError: the environment asks for a format or a level that there is not.
     """
-    from ..observability.logs import LOGGERS, attach, wanted
+    from ..observability.logs import LOGGERS, WritingHandler, attach, wanted
 
     choice = wanted(log, "debug" if verbose else None)
     if choice is None:
         yield
         return
-    handler = logging.StreamHandler()
+    handler = WritingHandler()
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
     attach(handler, *choice)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
-from ..errors import ConfigError, DataError, QueryError
+from ..errors import AllProvidersFailedError
 from . import FAILED, OK
 from .arguments import add_output, add_places, add_timeout, listed
-from .output import busy, complain, console, print_json
+from .output import busy, complain_about, console, print_json
 from .tables import TextTable, styled
 
-_LOGGER = f"{__name__.rpartition('.cli.')[0]}.fundamentals"
 _SCALES = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
 _LONG = ("description", "website", "symbol")
 _DAY_S, _HOUR_S, _MINUTE_S = 86_400, 3_600, 60
@@ -49,28 +46,31 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         QueryError, ConfigError: the question cannot be understood, or the configuration.
     """
-    from ..data_manager import DataManager
+    from ..fundamentals.request import Wish
+    from ..wiring import build
 
-    manager = DataManager(args.cache_dir, args.config)
-    with _reasons() as (reasons, mistakes), busy(args, "asking for fundamentals"):
-        record = manager.get_fundamentals(
-            args.symbol,
-            args.provider,
-            args.refresh,
-            args.strategy,
-            args.data_type,
-            as_of=args.as_of,
-            timeout=args.timeout,
-        )
-    if mistakes:
-        raise mistakes[0]
+    wish = Wish(
+        args.provider,
+        args.refresh,
+        args.strategy,
+        args.data_type,
+        as_of=args.as_of,
+        timeout=args.timeout,
+    )
+    services = build(args.cache_dir, args.config)
+    try:
+        with busy(args, "asking for fundamentals"):
+            record = services.fundamentals.find(args.symbol, wish)
+    except AllProvidersFailedError as error:
+        if args.json:
+            print_json({})
+        complain_about(error)
+        return FAILED
     if args.json:
         print_json(record)
-    elif record:
+    else:
         _show(record)
-    if not record:
-        complain(f"no vendor has anything about {args.symbol}", reasons)
-    return OK if record else FAILED
+    return OK
 
 
 def _show(record: Mapping[str, Any]) -> None:
@@ -148,23 +148,3 @@ def _age(fetched_at: str, now: str) -> str:
         if seconds >= length:
             return f"{seconds // length}{letter}"
     return "now"
-
-
-@contextmanager
-def _reasons() -> Iterator[tuple[list[str], list[DataError]]]:
-    """Collect why the lookup has nothing, as it logs that, and the mistakes of the caller in it."""
-    messages: list[str] = []
-    mistakes: list[DataError] = []
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            messages.append(record.getMessage())
-            values = record.args if isinstance(record.args, tuple) else ()
-            mistakes.extend(v for v in values if isinstance(v, QueryError | ConfigError))
-
-    logger, handler = logging.getLogger(_LOGGER), Collector(logging.WARNING)
-    logger.addHandler(handler)
-    try:
-        yield messages, mistakes
-    finally:
-        logger.removeHandler(handler)

@@ -300,6 +300,10 @@ class LiveFeed:
     def __str__(self) -> str:
         return f"{self.symbol} {self.timeframe}"
 
+    def __repr__(self) -> str:
+        state, reason, _ = self.status
+        return f"<{type(self).__name__} {self}: {state}{f', {reason}' if reason else ''}>"
+
     def _register(self, caller: Caller, wants: _Wants) -> None:
         with self._turning:
             self._callers[caller] = wants

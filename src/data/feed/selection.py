@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from ..errors import ConfigError, DataError
 from ..model.bars import PRICES
-from ..model.frame import warn_user
+from ..model.caller import warn_user
 from ..model.instant import from_ms
 from ..model.kind import ADJUSTMENTS
 from ..model.stream import LiveBar

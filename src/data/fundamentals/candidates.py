@@ -13,6 +13,9 @@ from ..model.instrument import Instrument
 from ..vendors.fundamentals_table import table_of
 from ..vendors.registry import key_names, row_of
 
+# Why a vendor without its key is not asked, behind the name of the variable.
+NO_KEY = "is not set"
+
 
 @dataclass(frozen=True)
 class CompanyQuery:
@@ -76,7 +79,7 @@ class Candidates:
             return ""
         keys = vendor_credentials(vendor, rules.api_key_env, rules.secret_key_env)
         missing = [name for name in key_names(vendor) if name not in keys]
-        return f"{missing[0]} is not set" if missing else ""
+        return f"{missing[0]} {NO_KEY}" if missing else ""
 
 
 def _is_foreign(downloader: Any) -> bool:

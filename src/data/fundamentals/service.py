@@ -13,15 +13,24 @@ from ..cache.fundamentals_cache import FundamentalsCache
 from ..clock import Clock
 from ..config.fundamentals_file import find_file, load_fundamentals_rules
 from ..config.offered import known_vendor
-from ..errors import AllProvidersFailedError, DataError, QueryError
+from ..errors import (
+    AllProvidersFailedError,
+    Attempt,
+    DataError,
+    IncompleteDataWarning,
+    MissingCredentialsError,
+    QueryError,
+)
+from ..model.caller import warn_user
 from ..model.fundamentals import Snapshot, copied
 from ..model.instant import DAY_MS, MINUTE_MS
 from ..model.settings import Settings
+from ..model.texts import by_reason
 from ..net.deadline import run_call, seconds_of
 from ..net.locks import SeriesLocks
 from ..observability.logs import Subject as LogSubject
 from ..observability.logs import running
-from .candidates import Candidates, CompanyQuery
+from .candidates import NO_KEY, Candidates, CompanyQuery
 from .combiner import FundamentalsCombiner
 from .point_in_time import as_known, last_turn_ms
 from .record import RecordContext
@@ -59,6 +68,7 @@ class _Lookup:
     cached: Mapping[str, Snapshot] = field(default_factory=dict)
     answers: dict[str, Snapshot] = field(default_factory=dict)
     fetched: frozenset[str] = frozenset()
+    attempts: list[Attempt] = field(default_factory=list)
 
     @property
     def symbol(self) -> str:
@@ -125,9 +135,20 @@ class FundamentalsService:
         return FundamentalsSupply(self._selector, self.cache, self.combiner.rules, self._clock)
 
     def get(self, symbol: Any, wish: Wish) -> dict[str, Any]:
-        """Return one record about ``symbol``, empty where no vendor has any; it never raises.
+        """Return :meth:`find`; where it raises, an empty record, with one warning that says why."""
+        try:
+            return self.find(symbol, wish)
+        except DataError as exc:
+            warn_user(f"no fundamentals of {symbol!r}: {exc}", IncompleteDataWarning)
+            return {}
 
-        The reason for an empty one is logged, and an event.
+    def find(self, symbol: Any, wish: Wish) -> dict[str, Any]:
+        """Return one record about ``symbol``; why there is none is logged, and an event.
+
+        Raises:
+            QueryError: an argument cannot be understood (a ``ValueError``).
+            ConfigError: the fundamentals file is wrong.
+            AllProvidersFailedError: no vendor has anything.
         """
         with running(LogSubject(symbol if isinstance(symbol, str) else "")):
             try:
@@ -137,7 +158,7 @@ class FundamentalsService:
             except DataError as exc:
                 log.warning("no fundamentals of %r: %s", symbol, exc)
                 self._on_failure(exc)
-                return {}
+                raise
 
     # --- inside ----------------------------------------------------------------------------
 
@@ -219,6 +240,10 @@ class FundamentalsService:
         why = f"{type(error).__name__}: {error}"
         log.warning("%s has nothing about %s: %s", vendor, lookup.symbol, why)
         lookup.failed[vendor] = why
+        if isinstance(error, DataError):
+            seconds = (self._clock.now_ms() - lookup.now_ms) / 1000
+            attempt = Attempt(vendor, type(error).__name__, str(error), seconds, error=error)
+            lookup.attempts.append(attempt)
         if getattr(error, "by_caller", False):
             return  # the call had no time: the next one may have more
         if len(self._failures) >= _MOST_FAILURES:
@@ -274,12 +299,7 @@ class FundamentalsService:
         order = lookup.vendors if lookup.named is not None else ()
         record = self._combined(answers, lookup.wish.strategy, context, order)
         if not record:
-            reasons = {**lookup.failed, **lookup.not_asked}
-            raise AllProvidersFailedError(
-                f"no vendor has {lookup.about.data_type} of {lookup.symbol}: "
-                + "; ".join(f"{vendor}: {why}" for vendor, why in reasons.items()),
-                symbol=lookup.symbol,
-            )
+            raise _nothing(lookup)
         return record
 
     def _combined(
@@ -314,6 +334,29 @@ class FundamentalsService:
             if facts and lookup.now_ms - one.fetched_at_ms <= self.combiner.rules.stale_ms:
                 completed = answers.get(vendor, replace(one, facts={}, statements=(), blocks={}))
                 answers[vendor] = replace(completed, facts=facts | dict(completed.facts))
+
+
+def _nothing(lookup: _Lookup) -> AllProvidersFailedError:
+    """Return the error of a lookup that no vendor has answered."""
+    about = f"{lookup.about.data_type} of {lookup.symbol}"
+    keys = {v: why.split()[0] for v, why in lookup.not_asked.items() if NO_KEY in why}
+    without_key = ", ".join(f"{vendor} ({key})" for vendor, key in keys.items())
+    unable = by_reason({v: why for v, why in lookup.not_asked.items() if v not in keys})
+    hints = [f"not asked for want of a key: {without_key}"] if keys else []
+    hint = "; ".join([*hints, *unable])
+    failed = "; ".join(f"{vendor}: {why}" for vendor, why in lookup.failed.items())
+    lacking = {v: why for v, why in (lookup.failed | lookup.not_asked).items() if NO_KEY in why}
+    return AllProvidersFailedError(
+        f"no vendor has {about}: {failed or 'none could be asked'}",
+        symbol=lookup.symbol,
+        attempts=lookup.attempts or [_without_key(vendor, why) for vendor, why in lacking.items()],
+        hint=hint or None,
+    )
+
+
+def _without_key(vendor: str, why: str) -> Attempt:
+    error = MissingCredentialsError(why, provider=vendor)
+    return Attempt(vendor, type(error).__name__, why, error=error)
 
 
 def _are_same(ones: tuple[Snapshot, ...], others: tuple[Snapshot, ...]) -> bool:

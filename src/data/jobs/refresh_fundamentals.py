@@ -249,7 +249,10 @@ class _Run:
         self, symbol: str, *, force_refresh: bool = False, data_type: str = "general", **more: Any
     ) -> dict[str, Any]:
         wish = Wish(force_refresh=force_refresh, data_type=data_type, **more)
-        return self._services.fundamentals.get(symbol, wish)
+        try:
+            return self._services.fundamentals.find(symbol, wish)
+        except DataError:
+            return {}  # it is counted, and was logged with its reason
 
     def result(self) -> dict[str, Any]:
         named = self._wanted.symbols

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 from ..errors import ResponseFormatError
 from .bars import NAN, PRICES, BarTable, Stamps
 from .coverage import Covered
-from .printable import printable
 from .span import Span
 
 REQUIRED_COLUMNS = ("open", "high", "low", "close", "volume")
@@ -178,19 +176,3 @@ def validate_normalized_ohlcv(frame: pd.DataFrame | None) -> None:
     missing = [name for name in REQUIRED_COLUMNS if name not in frame.columns]
     if missing:
         raise ValueError(f"missing columns: {', '.join(missing)}")
-
-
-def warn_user(message: str, category: type[Warning]) -> None:
-    """Warn at the caller's line, whatever the depth of ours."""
-    warnings.warn(printable(message), category, stacklevel=_depth_of_caller())
-
-
-def _depth_of_caller() -> int:
-    """Count the frames of this package above the caller of :func:`warn_user`."""
-    import sys
-
-    package = __name__.rsplit(".", 2)[0]
-    depth, here = 1, sys._getframe(1)
-    while here is not None and here.f_globals.get("__name__", "").startswith(package):
-        depth, here = depth + 1, here.f_back  # type: ignore[assignment]
-    return depth

@@ -78,9 +78,11 @@ class Description:
         facts = self.told
         lines = [
             ("series", f"{facts['symbol']} {facts['timeframe']}, {facts['adjustment']} prices"),
-            ("answer", f"{facts['rows']} bars, {facts['first']} .. {facts['last']}"),
+            ("answer", _extent(facts)),
             ("complete", "yes" if facts["complete"] else "no"),
         ]
+        if facts.get("error"):
+            lines += [("error", f"{facts['error']['type']}: {facts['error']['message']}")]
         lines += [("made up", "these are no market's bars")] if facts.get("made_up") else []
         lines += [("sample", "real bars of the past; no vendor was asked")] * bool(
             facts.get("sample")
@@ -106,6 +108,12 @@ def describe(df: pd.DataFrame) -> Description:
     provenance = thaw(df.attrs.get(ATTRS_KEY, {}))
     complete = provenance if "spans" in provenance else {}
     return Description(complete, _difference(df, complete), fingerprint(df))
+
+
+def _extent(facts: dict[str, Any]) -> str:
+    if not facts["rows"]:
+        return "no bars"
+    return f"{facts['rows']} bars, {facts['first']} .. {facts['last']}"
 
 
 def _span(span: dict[str, Any]) -> str:

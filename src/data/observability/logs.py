@@ -1,8 +1,8 @@
 """What is logged, and for which request: context, two formats, one call that sets them up.
 
-The library attaches no handler but ones that do nothing. Levels: DEBUG for every HTTP attempt,
-INFO for a vendor's pause, WARNING for what an answer suffers from: a vendor that failed, a
-fallback, holes, an open circuit.
+The library attaches no handler that writes unless the program or the environment says so. Levels:
+DEBUG for every HTTP attempt, INFO for a vendor's pause, WARNING for what an answer suffers from: a
+vendor that failed, a fallback, holes, an open circuit.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import IO, Any, ParamSpec, Protocol, TypeVar
 from urllib.parse import quote, quote_plus
 
 from ..errors import ConfigError
+from ..model.caller import called_from, working_for
 from ..model.printable import printable
 
 __all__ = [
@@ -135,22 +136,28 @@ def asking(vendor: str) -> Iterator[None]:
 
 
 def carried(function: Callable[[A], R]) -> Callable[[A], R]:
-    """Return ``function`` as one that runs with the context of this moment in any thread."""
-    context = contextvars.copy_context()
+    """Return ``function`` as one that runs with the context of this moment in any thread.
+
+    Its warnings point at the line that is called from now.
+    """
+    with working_for(called_from()):
+        context = contextvars.copy_context()
     return lambda argument: context.copy().run(function, argument)
 
 
 def following(function: Callable[P, R]) -> Callable[P, R]:
     """Return ``function`` as one whose records belong to the request of this moment, in any thread.
 
-    For threads that outlive the call which starts them: nothing else of the call goes along.
+    Their warnings point at the line that is called from now. For threads that outlive the call which
+    starts them: nothing else of the call goes along.
     """
-    subject = current.get()
+    subject, place = current.get(), called_from()
 
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         token = current.set(subject)
         try:
-            return function(*args, **kwargs)
+            with working_for(place):
+                return function(*args, **kwargs)
         finally:
             current.reset(token)
 
@@ -266,8 +273,8 @@ class JsonFormatter(_Masking):
 # --- setting it up -----------------------------------------------------------------------------
 
 
-class _Ours(logging.StreamHandler[Any]):
-    """The handler that :func:`configure_logging` has attached; the next call replaces it."""
+class WritingHandler(logging.StreamHandler[Any]):
+    """What writes for this library; :func:`configure_logging` replaces the one before."""
 
 
 def configure_logging(
@@ -290,9 +297,23 @@ def configure_logging(
     how, until = wanted(format, level) or ("text", "warning")
     for name in LOGGERS:
         logger = logging.getLogger(name)
-        for handler in [h for h in logger.handlers if isinstance(h, _Ours)]:
+        for handler in [h for h in logger.handlers if isinstance(h, WritingHandler)]:
             logger.removeHandler(handler)
-    attach(_Ours(stream), how, until)
+    attach(WritingHandler(stream), how, until)
+
+
+def write_as_environment_says() -> None:
+    """Write to standard error as ``ONETAPE_LOG`` and ``ONETAPE_LOG_LEVEL`` say, where one is set.
+
+    What the command or :func:`configure_logging` attached before stays.
+
+    Raises:
+        ConfigError: there is no such format or level.
+    """
+    choice = wanted(None, None)
+    handlers = logging.getLogger(LOGGERS[0]).handlers
+    if choice is not None and not any(isinstance(h, WritingHandler) for h in handlers):
+        attach(WritingHandler(), *choice)
 
 
 def wanted(format: str | None, level: str | None) -> tuple[str, str] | None:

@@ -239,7 +239,7 @@ def frame_of(answer: Answer) -> pd.DataFrame:
         IncompleteDataError: ``strict`` was asked and something is lacking.
     """
     # It loads pandas, which a process that builds no frame (`cache list`, `plan`) does without.
-    from ...model.frame import build_frame, warn_user
+    from ...model.frame import build_frame
 
     answer = as_known(answer)
     frame = build_frame(answer.table, answer.coverage, answer.query.columns)
@@ -256,6 +256,8 @@ def frame_of(answer: Answer) -> pd.DataFrame:
             hint="without strict=True the bars that could be had are returned",
         )
     log.warning("incomplete answer for %s", message)
+    from ...model.caller import warn_user  # most answers lack nothing
+
     warn_user(message, IncompleteDataWarning)
     return frame
 

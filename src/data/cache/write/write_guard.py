@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ...clock import Clock
 from ...disk.files import Disk, Space, errno_of
 from ...errors import CacheError, ReadOnlyCacheWarning, StorageError
+from ...model.caller import warn_user
 from ...model.span import Span
 from ..values import Commit
 from .coverage_update import years_of
@@ -90,8 +91,6 @@ class WriteGuard:
         )
 
     def _say_once(self, refusal: StorageError) -> None:
-        from ...model.frame import warn_user
-
         if self._root in _warned_read_only:
             return
         _warned_read_only.add(self._root)

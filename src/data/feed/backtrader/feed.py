@@ -217,6 +217,11 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         self.datetime, self.buflen = self.lines.datetime, self.lines.buflen
         self._name_by(stream.symbol, timeframe)
 
+    def __repr__(self) -> str:
+        stream = self.__dict__.get("stream")  # Backtrader may show a data that is being made
+        of_what = repr(stream).partition(" ")[2] if stream is not None else "not made>"
+        return f"<{type(self).__name__} {of_what}"
+
     def _name_by(self, symbol: str, timeframe: Timeframe) -> None:
         """Take name and timeframe of the stream where the caller gave none."""
         self.p.name = self.p.name or symbol

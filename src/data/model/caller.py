@@ -1,0 +1,66 @@
+"""Warnings that point at the line of the program that called this library."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+from .printable import printable
+
+# Ours: what calls between these is no caller.
+_PACKAGES = (__name__.rsplit(".", 2)[0], "onetape")
+
+
+class Place(NamedTuple):
+    """A line of a program.
+
+    Attributes:
+        filename, line, module: where it is.
+        registry: what Python remembers of the warnings that were given there.
+    """
+
+    filename: str
+    line: int
+    module: str
+    registry: dict[Any, Any]
+
+
+# Where the call came from that a thread of ours works for; None in the caller's own thread.
+_called_from: ContextVar[Place | None] = ContextVar("onetape_called_from", default=None)
+
+
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the caller's line, whatever the depth of ours and in whatever thread of ours."""
+    filename, line, module, registry = called_from()
+    warnings.warn_explicit(printable(message), category, filename, line, module, registry)
+
+
+def called_from() -> Place:
+    """Return the line outside this library at which the call began that this thread works for."""
+    place = _called_from.get()
+    if place is not None:
+        return place
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
+        frame = frame.f_back
+    names = frame.f_globals
+    registry = names.setdefault("__warningregistry__", {})
+    return Place(frame.f_code.co_filename, frame.f_lineno, names.get("__name__", ""), registry)
+
+
+@contextmanager
+def working_for(place: Place) -> Iterator[None]:
+    """Let warnings of the block point at ``place``: for threads that work for a call."""
+    token = _called_from.set(place)
+    try:
+        yield
+    finally:
+        _called_from.reset(token)
+
+
+def _is_ours(module: str) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in _PACKAGES)
