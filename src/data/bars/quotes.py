@@ -162,7 +162,7 @@ class QuoteService:
             {symbol: one for symbol, one in pairs if isinstance(one, DataError)},
         )
         if quotes.errors:
-            from ..model.frame import warn_user  # loads pandas
+            from ..model.caller import warn_user  # most quotes lack nothing
 
             first = next(iter(quotes.errors.items()))
             warn_user(
