@@ -211,12 +211,54 @@ def test_a_commit_in_between_is_no_damage(folder: Path) -> None:
     assert disk.times == 0
 
 
+class HalfWay(Disk):
+    """A disk on which the data are read while another process is half way through a commit."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self.times = 1
+
+    def read_if_exists(self, path: Path) -> bytes | None:
+        if path.name != DATA or not self.times:
+            return super().read_if_exists(path)
+        self.times -= 1
+        before = super().read_if_exists(path)
+        store_of(self.folder).commit(DAILY, Commit((piece(8, 10),)))
+        whole = super().read_if_exists(path)
+        assert whole is not None
+        return None if before is None else whole[: (len(before) + len(whole)) // 2]
+
+
+def test_data_read_half_way_through_an_append_are_not_damaged(folder: Path) -> None:
+    disk = HalfWay(folder)
+    assert found(folder, disk=disk) == []
+    assert disk.times == 0
+
+
+def test_a_first_file_that_comes_meanwhile_is_not_gone(folder: Path) -> None:
+    (folder / DATA).unlink()
+    repaired(folder)
+    assert (aged(folder) / META).exists()
+    assert not (folder / DATA).exists()
+    disk = HalfWay(folder)
+    assert found(folder, disk=disk) == []
+    assert disk.times == 0
+
+
+def test_a_year_that_changes_under_every_look_is_not_judged(folder: Path) -> None:
+    disk = HalfWay(folder)
+    disk.times = 99
+    assert found(folder, disk=disk) == []
+    assert disk.times > 90, "a check does not look for ever"
+
+
 def test_a_newer_format_is_left_alone(folder: Path) -> None:
     change(folder / META, lambda data: _resealed(data, need=["more"]))
     before = contents(folder)
     (one,), left = repaired(folder)
     assert (one.cure, left) == ("none", [one])
-    assert "unknown format" in one.what
+    assert one.what.startswith("metadata have the unknown format"), "the series is named beside it"
     assert contents(folder) == before
 
 

@@ -1,7 +1,8 @@
 """A series, and a symbol's actions, compared with what they should be. Nothing is changed.
 
-What is wrong with a year, and what a repair would do about it, follows the cases of
-:mod:`.recover`, in their order.
+What is wrong with a year, and what a repair does about it, is the decision of
+:func:`.recover.examine`, by which the repair itself goes. Bars that recovery does not look at are
+compared here with what is said of them.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from ...model.instant import SECOND_MS
 from ...model.series import SeriesKey
 from ...model.span import Span, coalesce, gaps
 from ..actions import load_book
-from ..format.documents import YearMeta, YearState
-from ..format.gzip_member import file_id, is_ours
+from ..format.documents import YearState
+from ..format.gzip_member import file_id
 from ..format.json_document import DamagedError
 from ..format.lane_entry import LaneEntry
 from ..read.columnar_reader import ColumnarFile, DamagedColumnsError, open_columns
@@ -28,7 +29,7 @@ from ..read.year_file import MismatchError, open_year, rows_of
 from ..store import StoreParts
 from ..write.coverage_update import year_span
 from ..write.series import SeriesFiles
-from .recover import Scan, recorded_state, salvage, scan
+from .recover import Diagnosis, examine
 
 SERIES, ACTIONS, COLUMNS = "series.json", "actions.json", "columns"
 _MOST_TOLD = 20
@@ -349,6 +350,40 @@ def _is_longer(lane: SeriesFiles, year: int, size: int | None) -> bool:
 Cure = Literal["recover", "rebuild", "drop", "none"]
 # So long after the last change of a file a writer may still be at it.
 IN_FLIGHT_MS = 10 * SECOND_MS
+# How often a year is looked at whose files change meanwhile.
+_LOOKS = 3
+# Case of a diagnosis to what is wrong, and what recovery does about it.
+_WORDS = {
+    "half_adopted": (
+        "another tool's file was not taken over to the end",
+        "it is given back its own metadata",
+    ),
+    "lost": ("{document}, and there are no bars", "the metadata are kept in quarantine"),
+    "unfinished": ("its first commit was not finished", "that is forgotten"),
+    "gone": (
+        "the data file is gone, and {recorded} with it",
+        "they count as missing, and are asked for again",
+    ),
+    "behind": (
+        "not in the metadata, and so not read: {fresh} that were committed",
+        "they are taken in",
+    ),
+    "torn": (
+        "{tail:,} bytes of a torn append stand behind the bars",
+        "they are kept in quarantine, and cut off",
+    ),
+    "forward": ("a rewrite was not finished", "the new file is there and counts"),
+    "back": ("a rewrite was not finished", "the old file stays"),
+    "rebuild": ("{document}", "they are made anew from the {left}"),
+    "replace": (
+        "the data are damaged at byte {end:,} of {size:,}",
+        "the file is kept in quarantine, and {left} of it in its place",
+    ),
+}
+# Those that a commit on its way looks like; not with a damaged document.
+_IN_FLIGHT = frozenset(
+    {"half_adopted", "unfinished", "behind", "torn", "forward", "back", "rebuild"}
+)
 
 
 @dataclass(frozen=True)
@@ -371,126 +406,82 @@ class Ailment:
 def diagnose(lane: SeriesFiles, year: int, *, is_locked: bool = False) -> Ailment | None:
     """Return what is wrong with a year, None when nothing is; a file of another tool is not ours.
 
-    A commit that is on its way, or that came between, is told from damage by its youth; with the
-    lane's lock there is none.
+    A commit that is on its way is told from damage by its youth, and one that came between by the
+    files, which are looked at again then; with the lane's lock there is none.
     """
-    ailment = _diagnosed(lane, year)
-    is_commit = ailment is not None and ailment.in_flight and not is_locked
-    return None if is_commit and is_young(lane, year) else ailment
+    for _ in range(_LOOKS):
+        before = _states(lane, year)
+        ailment = _diagnosed(lane, year)
+        if ailment is None or is_locked:
+            return ailment
+        if before == _states(lane, year):
+            return None if ailment.in_flight and is_young(lane, year) else ailment
+    return None  # a writer is at it all the time
+
+
+def _states(lane: SeriesFiles, year: int) -> tuple[FileState | None, FileState | None]:
+    paths = lane.paths
+    return lane.disk.stat(paths.data(year)), lane.disk.stat(paths.metadata(year))
 
 
 def is_young(lane: SeriesFiles, year: int) -> bool:
     """Tell whether a file of the year was changed so lately that a commit may be on its way."""
     now_ns = lane.disk.now_ns()
-    states = (lane.disk.stat(path) for path in (lane.paths.data(year), lane.paths.metadata(year)))
-    return any(s is not None and now_ns - s.mtime_ns < IN_FLIGHT_MS * 1_000_000 for s in states)
+    states = [state for state in _states(lane, year) if state is not None]
+    return any(now_ns - state.mtime_ns < IN_FLIGHT_MS * 1_000_000 for state in states)
 
 
 def _diagnosed(lane: SeriesFiles, year: int) -> Ailment | None:
-    content = lane.disk.read_if_exists(lane.paths.data(year))
-    damage, meta = "", None
     try:
-        meta = lane.meta(year)
-        if content is None:
-            return _without_data(meta)
-        if not is_ours(content) and (meta is None or not meta.state.size):
-            return _of_another_tool(meta)
-        seen = scan(content, file_id(lane.key, year))
-    except DamagedError as exc:
-        damage = str(exc)
-        if content is None:
-            return Ailment(
-                f"the metadata are damaged ({exc}), and there are no bars",
-                "the metadata are kept in quarantine",
-            )
-        if not is_ours(content):
-            return None  # other tools seal nothing
-        seen = scan(content, file_id(lane.key, year))
+        found = examine(lane, year, lane.disk.read_if_exists(lane.paths.data(year)))
     except FormatVersionError as exc:
-        return Ailment(str(exc.args[0]), "it is left as it is; update this library", "none")
-    return _of_ours(lane, year, meta, seen, damage)
+        what = (exc.__cause__ or exc).args[0]  # the finding names the file itself
+        return Ailment(str(what), "it is left as it is; update this library", "none")
+    return _inside(year, found) if found.case == "sound" else _ailment(found)
 
 
-def _without_data(meta: YearMeta | None) -> Ailment | None:
-    if meta is None or (not meta.state.size and meta.pending is None):
+def _ailment(found: Diagnosis) -> Ailment | None:
+    """Return in words what is wrong, and what recovery does about it."""
+    words = _WORDS.get(found.case)
+    if words is None:
         return None
-    if not meta.state.size:
-        return Ailment("its first commit was not finished", "that is forgotten", in_flight=True)
-    return Ailment(
-        f"the data file is gone, and {_bars(meta.state.rows)} with it",
-        "they count as missing, and are asked for again",
-    )
+    recorded = found.meta.state.rows if found.meta is not None else 0
+    left = found.state.rows if found.state is not None else 0
+    facts = {
+        "document": _document(found),
+        "recorded": _bars(recorded),
+        "left": _bars(left),
+        "fresh": _bars(sum(member.header.rows for member in found.fresh)),
+        "tail": len(found.seen.tail),
+        "end": found.seen.end,
+        "size": len(found.seen.content),
+    }
+    what, remedy = (text.format(**facts) for text in words)
+    if found.case == "replace" and recorded > left:
+        remedy += f"; to be asked for again: {_bars(recorded - left)}"
+    return Ailment(what, remedy, in_flight=found.case in _IN_FLIGHT and not found.flaw)
 
 
-def _of_another_tool(meta: YearMeta | None) -> Ailment | None:
-    if meta is None:
-        return None
-    return Ailment(
-        "another tool's file was not taken over to the end",
-        "it is given back its own metadata",
-        in_flight=True,
-    )
-
-
-def _of_ours(
-    lane: SeriesFiles, year: int, meta: YearMeta | None, seen: Scan, damage: str
-) -> Ailment | None:
-    recorded = recorded_state(lane, meta, seen) if meta is not None else None
-    if meta is not None and recorded is not None:
-        if not seen.tail or not seen.goes_on():
-            return _as_recorded(meta, recorded, seen) or _inside(lane, year, meta, seen)
-    elif seen.is_whole:
-        what = "the metadata are not those of the data" if meta else "there are no metadata"
-        what = f"the metadata are damaged ({damage})" if damage else what
-        return Ailment(
-            what, f"they are made anew from the {_bars(_rows(seen))}", in_flight=not damage
-        )
-    return _damaged_inside(lane, year, meta, seen)
-
-
-def _as_recorded(meta: YearMeta, recorded: tuple[YearState, int], seen: Scan) -> Ailment | None:
-    """Say what stands behind the recorded state, or that a rewrite was not finished."""
-    rows = sum(member.header.rows for member in seen.members[recorded[1] :])
-    if rows:
-        return Ailment(
-            f"not in the metadata, and so not read: {_bars(rows)} that were committed",
-            "they are taken in",
-            in_flight=True,
-        )
-    if seen.tail:
-        return Ailment(
-            f"{len(seen.tail):,} bytes of a torn append stand behind the bars",
-            "they are kept in quarantine, and cut off",
-            in_flight=True,
-        )
-    if meta.pending is not None:
-        is_new = recorded[0] is meta.pending
-        outcome = "the new file is there and counts" if is_new else "the old file stays"
-        return Ailment("a rewrite was not finished", outcome, in_flight=True)
-    return None
-
-
-def _damaged_inside(lane: SeriesFiles, year: int, meta: YearMeta | None, seen: Scan) -> Ailment:
-    kept = sum(s.header.rows for s in salvage(seen, file_id(lane.key, year)))
-    lost = meta.state.rows - kept if meta is not None else 0
-    what = f"the data are damaged at byte {seen.end:,} of {len(seen.content):,}"
-    remedy = f"the file is kept in quarantine, and {_bars(kept)} of it in its place"
-    if lost > 0:
-        remedy += f"; to be asked for again: {_bars(lost)}"
-    return Ailment(what, remedy)
+def _document(found: Diagnosis) -> str:
+    """Return what is wrong with the document, where something is wrong with it."""
+    if found.flaw:
+        return f"the metadata are damaged ({found.flaw})"
+    return "the metadata are not those of the data" if found.meta else "there are no metadata"
 
 
 # --- bars against what is said of them -----------------------------------------------------
 
 
-def _inside(lane: SeriesFiles, year: int, meta: YearMeta, seen: Scan) -> Ailment | None:
+def _inside(year: int, found: Diagnosis) -> Ailment | None:
     """Look at every bar: whether it is where its member and the metadata say that bars are."""
+    if found.state is None:
+        return None
     last: int | None = None
-    covered = coalesce(c.span for c in meta.state.coverage if c.state != "empty")
+    covered = coalesce(c.span for c in found.state.coverage if c.state != "empty")
     outside = 0
-    for place, member in enumerate(seen.members):
+    for place, member in enumerate(found.members):
         try:
-            table = rows_of(member, meta.state.columns, first=place == 0)
+            table = rows_of(member, found.state.columns, first=place == 0)
         except MismatchError as exc:
             return _beyond_repair(str(exc))
         problem = _misplaced(table, member.header.span, year_span(year), last)
@@ -525,10 +516,6 @@ def _beyond_repair(what: str) -> Ailment:
         "this cannot be repaired; `onetape cache clear` and fetch it again",
         "none",
     )
-
-
-def _rows(seen: Scan) -> int:
-    return sum(member.header.rows for member in seen.members)
 
 
 def _bars(count: int) -> str:

@@ -1,23 +1,28 @@
-"""Making a year sound again after a crash or damage; under the lane's lock only.
+"""Making a year sound again after a crash or damage.
 
-What a reader is served is first made durable. Then, in this order:
+:func:`examine` decides what is wrong and what is left of the year; it changes nothing and needs no
+lock. Checks report its decision, previews read by it, and :func:`recover` carries it out, under the
+lane's lock only. Of data of ours, in this order:
 
 1. the data begin with what the metadata (committed or pending) say: members behind it that are
-   sound, chained and of this file are taken; a torn tail behind those is kept and cut;
-2. the data verify from end to end: the metadata are rebuilt from them;
+   sound, chained and of this file are taken (``behind``); a torn tail behind those is kept and cut
+   (``torn``); of a rewrite that was not finished the new file counts (``forward``) or the old one
+   (``back``), whichever is there;
+2. the data verify from end to end: the metadata are rebuilt from them (``rebuild``);
 3. else the file is kept in quarantine whole and replaced by its sound members; the rest of it is
-   missing and will be asked for again.
+   missing and will be asked for again (``replace``).
 
-Nothing that verifies is ever cut or moved away. Files of newer versions are left untouched.
+What is read is first made durable. Nothing that verifies is ever cut or moved away. Files of newer
+versions are left untouched.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from ...disk.atomic import write_atomically
 from ...errors import FormatVersionError
@@ -46,21 +51,36 @@ from .quarantine import keep_bytes, keep_file
 
 log = logging.getLogger(__name__)
 
+Case = Literal[
+    "sound", "foreign", "half_adopted", "lost", "unfinished", "gone",
+    "behind", "torn", "forward", "back", "rebuild", "replace",
+]  # fmt: skip
 
-class _Outcome(NamedTuple):
-    """What a repair leaves of a year file of ours.
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the files of a year are, and what a repair leaves of them.
 
     Attributes:
-        cure: ``roll``, ``rebuild`` or ``replace``: the cases 1 to 3 above.
-        state: of the year.
-        members: of its file.
+        case: ``sound``: nothing is wrong. ``foreign``: the data are another tool's;
+            ``half_adopted``: so they are, with a document of ours. Without data: ``lost``, a damaged
+            document; ``unfinished``, the first file never took its name; ``gone``, there was one. The
+            others are those of data of ours, see above.
+        meta: the document; None where there is none, or a damaged one.
+        flaw: what is wrong with a damaged document; empty where there is none.
+        state: of the year after a repair; None where nothing of ours is stored then.
+        members: of its file after a repair.
         fresh: those behind the recorded state, where they are taken.
+        seen: the data, where they are ours; else nothing.
     """
 
-    cure: Literal["roll", "rebuild", "replace"]
-    state: YearState
-    members: list[Member]
+    case: Case
+    meta: YearMeta | None = None
+    flaw: str = ""
+    state: YearState | None = None
+    members: Sequence[Member] = ()
     fresh: Sequence[Member] = ()
+    seen: Scan = field(default_factory=lambda: Scan(b"", (), 0))
 
 
 def sound_meta(lane: SeriesFiles, year: int) -> YearMeta | None:
@@ -107,43 +127,30 @@ def recover(lane: SeriesFiles, year: int) -> YearMeta | None:
     lane.sweep()
     sweep_versions(lane, year)
     content = _made_durable(lane, year)
-    meta = _meta_or_quarantine(lane, year, content)
-    if content is None:
-        return _without_data(lane, year, meta)
-    if _is_foreign(content, meta):
-        _give_back(lane, year, meta)
+    path = lane.paths.metadata(year)
+    lane.memory.forget(path)
+    found = examine(lane, year, content)
+    if found.case in ("sound", "foreign"):
+        return found.meta
+    if found.flaw:
+        damaged = lane.disk.read_if_exists(path) or b""
+        keep_bytes(lane, path.name, damaged, f"metadata: {found.flaw}")
+    if found.state is None:
+        _put_back(lane, year, found)
         return None
-    try:
-        seen = scan(content, file_id(lane.key, year))
-        return _repaired(lane, year, meta, seen)
-    except FormatVersionError as exc:
-        raise lane.newer(year, exc) from exc
+    if found.case in ("rebuild", "replace"):
+        return _from_members(lane, year, found, found.state)
+    assert found.meta is not None
+    return _settled(lane, year, found, found.meta, found.state)
 
 
 def preview(lane: SeriesFiles, year: int) -> YearFile | None:
     """Return what :func:`recover` would leave of ``year``; nothing is changed, no lock is needed.
 
-    None where nothing of ours would be stored.
-
-    Raises:
-        FormatVersionError: the file is of a newer version.
-        StorageError: it could not be read.
+    None where nothing of ours would be stored. Raises as :func:`examine`.
     """
-    try:
-        meta = lane.meta(year)
-    except DamagedError:
-        meta = None
-    content = lane.disk.read_if_exists(lane.paths.data(year))
-    if content is None:
-        state = None if meta is None else _state_without_data(lane, year, meta)
-        return None if state is None else YearFile(state)
-    if _is_foreign(content, meta):
-        return None
-    try:
-        left = _outcome(lane, year, meta, scan(content, file_id(lane.key, year)))
-    except FormatVersionError as exc:
-        raise lane.newer(year, exc) from exc
-    return YearFile(left.state, tuple(left.members))
+    left = examine(lane, year, lane.disk.read_if_exists(lane.paths.data(year)))
+    return None if left.state is None else YearFile(left.state, tuple(left.members))
 
 
 def rebuild(lane: SeriesFiles, year: int) -> YearMeta | None:
@@ -152,7 +159,8 @@ def rebuild(lane: SeriesFiles, year: int) -> YearMeta | None:
     if content is None:
         return meta
     members = scan(content, file_id(lane.key, year)).members
-    return _rebuilt(lane, year, meta, members, _state_of_members(lane, year, meta, members))
+    state = _state_of_members(lane, year, meta, members)
+    return _saved(lane, year, _facts(lane, meta, members).settled(state))
 
 
 def _made_durable(lane: SeriesFiles, year: int) -> bytes | None:
@@ -169,59 +177,12 @@ def _made_durable(lane: SeriesFiles, year: int) -> bytes | None:
         lane.disk.close(handle)
 
 
-def _meta_or_quarantine(lane: SeriesFiles, year: int, content: bytes | None) -> YearMeta | None:
-    """Return the document; a damaged one is kept aside when it was ours."""
+def _put_back(lane: SeriesFiles, year: int, found: Diagnosis) -> None:
+    """Take the document away; another tool gets back its own, which our rewrite took away."""
     path = lane.paths.metadata(year)
-    lane.memory.forget(path)
-    try:
-        return lane.meta(year)
-    except DamagedError as exc:
-        if content is None or is_ours(content):
-            damaged = lane.disk.read_if_exists(path) or b""
-            keep_bytes(lane, path.name, damaged, f"metadata: {exc}")
-        if content is None:
-            lane.disk.remove(path)
-        return None
-
-
-def _without_data(lane: SeriesFiles, year: int, meta: YearMeta | None) -> YearMeta | None:
-    if meta is None or (not meta.state.size and meta.pending is None):
-        return meta
-    state = _state_without_data(lane, year, meta)
-    if state is None:
-        lane.disk.remove(lane.paths.metadata(year))
-        lane.memory.forget(lane.paths.metadata(year))
-        return None
-    if meta.state.size:
-        log.error(
-            "%s %s: the data file is gone; %s bars will be asked for again",
-            lane.key,
-            year,
-            meta.state.rows,
-        )
-    return _saved(lane, year, meta.settled(state))
-
-
-def _state_without_data(lane: SeriesFiles, year: int, meta: YearMeta) -> YearState | None:
-    """Return what a year without a data file is; None: its first file never took its name."""
-    if not meta.state.size:
-        return None if meta.pending and not meta.state.generation else meta.state
-    generation = _next_generation(lane, year, meta, ())
-    coverage = Coverage(c for c in meta.state.coverage.opened() if c.state == "empty")
-    return YearState(generation, coverage=coverage)
-
-
-def _is_foreign(content: bytes, meta: YearMeta | None) -> bool:
-    """Tell whether data are another tool's."""
-    return not is_ours(content) and (meta is None or not meta.state.size)
-
-
-def _give_back(lane: SeriesFiles, year: int, meta: YearMeta | None) -> None:
-    """Leave a file of another tool alone, and give it back the document our rewrite took away."""
-    if meta is None:
-        return
-    path = lane.paths.metadata(year)
-    before = lane.disk.read_if_exists(lane.paths.legacy / path.name)
+    before = None
+    if found.case == "half_adopted":
+        before = lane.disk.read_if_exists(lane.paths.legacy / path.name)
     if before is None:
         lane.disk.remove(path)
     else:
@@ -229,32 +190,154 @@ def _give_back(lane: SeriesFiles, year: int, meta: YearMeta | None) -> None:
     lane.memory.forget(path)
 
 
-def _outcome(lane: SeriesFiles, year: int, meta: YearMeta | None, seen: Scan) -> _Outcome:
-    """Decide which repair a year file of ours needs, and compute what it leaves."""
-    recorded = recorded_state(lane, meta, seen) if meta is not None else None
+def _settled(
+    lane: SeriesFiles, year: int, found: Diagnosis, meta: YearMeta, state: YearState
+) -> YearMeta:
+    """Make ``state`` the recorded one: of what was appended, rewritten or lost; cut a torn tail."""
+    seen = found.seen
+    if seen.tail:
+        keep_bytes(lane, lane.paths.data(year).name, seen.tail, "torn tail of an append")
+        _cut(lane, year, seen.end)
+    if found.case == "torn":
+        return meta
+    if found.case == "gone":
+        gone = "%s %s: the data file is gone; %s bars will be asked for again"
+        log.error(gone, lane.key, year, meta.state.rows)
+    elif found.members and state.generation > (logged := lane.logged_generation(year)):
+        _log(lane, year, state, sum(m.header.rows for m in found.fresh if m.header.seq > logged))
+    return _saved(lane, year, meta.settled(state))
+
+
+def _log(lane: SeriesFiles, year: int, state: YearState, more: int) -> None:
+    """Log what recovery found: bars of commits that the log lacks, or bars lost (negative)."""
+    entry = {"generation": state.generation, "vendor": "", "span": None, "recovered": True}
+    entry |= {"added": max(0, more), "changed": 0, "removed": max(0, -more), "size": state.size}
+    lane.append_log(year, entry)
+
+
+def _cut(lane: SeriesFiles, year: int, size: int) -> None:
+    handle = lane.disk.open_write(lane.paths.data(year))
+    try:
+        lane.disk.truncate(handle, size)
+        lane.disk.sync(handle)
+    finally:
+        lane.disk.close(handle)
+
+
+def _from_members(lane: SeriesFiles, year: int, found: Diagnosis, state: YearState) -> YearMeta:
+    """Write the document that the members make; where they are not the whole file, the file too."""
+    meta, members = found.meta, found.members
+    facts = _facts(lane, meta, members)
+    if found.case == "rebuild":
+        log.warning("%s %s: metadata are rebuilt from the bars", lane.key, year)
+        return _saved(lane, year, facts.settled(state))
+    seen = found.seen
+    keep_file(lane, lane.paths.data(year), seen.content, f"damaged at byte {seen.end}")
+    log.warning("%s %s: damaged; %s bars could be kept", lane.key, year, state.rows)
+    done = rewrite(lane, year, meta=facts, members=members, state=state, keep_version=False)
+    if meta is not None:
+        _log(lane, year, state, state.rows - meta.state.rows)
+    return done
+
+
+def _facts(lane: SeriesFiles, meta: YearMeta | None, members: Sequence[Member]) -> YearMeta:
+    """Return the old document, or a new one with what the members know."""
+    now = lane.clock.now_ms()
+    shares = shares_of(member.header for member in members)
+    if meta is not None:
+        return replace(meta, updated_ms=now).of(shares)
+    fetched = [m.header.fetched_at for m in members if m.header.fetched_at]
+    made = YearMeta(
+        vendor=members[-1].header.vendor, created_ms=min(fetched, default=now), updated_ms=now
+    )
+    return made.of(shares)
+
+
+def _saved(lane: SeriesFiles, year: int, meta: YearMeta) -> YearMeta:
+    lane.write_meta(year, meta, durable=True)
+    return meta
+
+
+# --- the decision ------------------------------------------------------------------------
+
+
+def examine(lane: SeriesFiles, year: int, content: bytes | None) -> Diagnosis:
+    """Decide what is wrong with ``year`` and what a repair leaves of it; nothing is changed.
+
+    Args:
+        lane, year: the files.
+        content: the data; None where there are none.
+
+    Raises:
+        FormatVersionError: the file is of a newer version.
+        StorageError: it could not be read.
+    """
+    meta, flaw = None, ""
+    try:
+        meta = lane.meta(year)
+    except DamagedError as exc:
+        flaw = str(exc)
+    if content is None:
+        return _of_document(lane, year, meta, flaw)
+    if not is_ours(content) and (meta is None or not meta.state.size):
+        return Diagnosis("foreign" if meta is None else "half_adopted", meta, flaw)
+    try:
+        return _of_data(lane, year, meta, flaw, scan(content, file_id(lane.key, year)))
+    except FormatVersionError as exc:
+        raise lane.newer(year, exc) from exc
+
+
+def _of_document(lane: SeriesFiles, year: int, meta: YearMeta | None, flaw: str) -> Diagnosis:
+    """Decide about a year without data."""
+    if meta is None:
+        return Diagnosis("lost" if flaw else "sound", flaw=flaw)
+    state = meta.state
+    if state.size:
+        generation = _next_generation(lane, year, meta, ())
+        coverage = Coverage(c for c in state.coverage.opened() if c.state == "empty")
+        return Diagnosis("gone", meta, state=YearState(generation, coverage=coverage))
+    if meta.pending is None:
+        return Diagnosis("sound", meta, state=state)
+    return Diagnosis("unfinished", meta, state=state if state.generation else None)
+
+
+def _of_data(
+    lane: SeriesFiles, year: int, meta: YearMeta | None, flaw: str, seen: Scan
+) -> Diagnosis:
+    """Decide about data of ours."""
+    recorded = _recorded_state(lane, meta, seen) if meta is not None else None
     if meta is not None and recorded is not None:
-        if not seen.goes_on():
-            state, fresh = recorded[0], seen.members[recorded[1] :]
-            if fresh:
-                state = _with_appended(lane, year, meta, state, fresh)
-            return _Outcome("roll", state, seen.members, fresh)
+        if not seen.tail or not seen.goes_on():
+            return _of_recorded(lane, year, meta, recorded, seen)
     elif seen.is_whole:
         state = _state_of_members(lane, year, meta, seen.members)
-        return _Outcome("rebuild", state, seen.members)
-    return _of_sound_members(lane, year, meta, seen)
+        return Diagnosis("rebuild", meta, flaw, state, seen.members, seen=seen)
+    segments = salvage(seen, file_id(lane.key, year))
+    generation = _next_generation(lane, year, meta, seen.members)
+    target = Target(lane.key, year, columns_for(segments), generation)
+    members = compose(segments, seen.members, target)
+    headers = [member.header for member in members if member.header.rows]
+    coverage = carried(meta.state.coverage if meta else None, after_members(Coverage(), headers))
+    state = state_of(members, 0, YearState(), target, coverage)
+    return Diagnosis("replace", meta, flaw, state, members, seen=seen)
 
 
-def _repaired(lane: SeriesFiles, year: int, meta: YearMeta | None, seen: Scan) -> YearMeta:
-    left = _outcome(lane, year, meta, seen)
-    if left.cure == "rebuild":
-        log.warning("%s %s: metadata are rebuilt from the bars", lane.key, year)
-        return _rebuilt(lane, year, meta, left.members, left.state)
-    if left.cure == "roll" and meta is not None:
-        return _rolled(lane, year, meta, left, seen)
-    return _replaced(lane, year, meta, left, seen)
+def _of_recorded(
+    lane: SeriesFiles, year: int, meta: YearMeta, recorded: tuple[YearState, int], seen: Scan
+) -> Diagnosis:
+    """Decide about data that begin with a recorded state."""
+    state, count = recorded
+    fresh = seen.members[count:]
+    if fresh:
+        appended = _with_appended(lane, year, meta, state, fresh)
+        return Diagnosis("behind", meta, "", appended, seen.members, fresh, seen)
+    case: Case = "torn" if seen.tail else "sound"
+    if meta.pending is not None:  # the data are one of the two files to the last byte
+        case = "forward" if state is meta.pending else "back"
+    return Diagnosis(case, meta, "", state, seen.members, seen=seen)
 
 
-def recorded_state(lane: SeriesFiles, meta: YearMeta, seen: Scan) -> tuple[YearState, int] | None:
+def _recorded_state(lane: SeriesFiles, meta: YearMeta, seen: Scan) -> tuple[YearState, int] | None:
     """Return the recorded state with which the data begin, and the number of its members.
 
     While a rewrite is pending the data must equal one of the two states to the last byte: the new
@@ -291,43 +374,6 @@ def _with_appended(
     return state_of(fresh, state.size, state, target, coverage)
 
 
-def _rolled(lane: SeriesFiles, year: int, meta: YearMeta, left: _Outcome, seen: Scan) -> YearMeta:
-    """Take what was appended behind the recorded state, and cut a torn tail."""
-    state = left.state
-    if seen.tail:
-        keep_bytes(lane, lane.paths.data(year).name, seen.tail, "torn tail of an append")
-        _cut(lane, year, seen.end)
-    if state == meta.state and meta.pending is None:
-        return meta
-    logged = lane.logged_generation(year)
-    if state.generation > logged:
-        _log(lane, year, state, sum(m.header.rows for m in left.fresh if m.header.seq > logged))
-    return _saved(lane, year, meta.settled(state))
-
-
-def _log(lane: SeriesFiles, year: int, state: YearState, more: int) -> None:
-    """Log what recovery found: bars of commits that the log lacks, or bars lost (negative)."""
-    entry = {"generation": state.generation, "vendor": "", "span": None, "recovered": True}
-    entry |= {"added": max(0, more), "changed": 0, "removed": max(0, -more), "size": state.size}
-    lane.append_log(year, entry)
-
-
-def _cut(lane: SeriesFiles, year: int, size: int) -> None:
-    handle = lane.disk.open_write(lane.paths.data(year))
-    try:
-        lane.disk.truncate(handle, size)
-        lane.disk.sync(handle)
-    finally:
-        lane.disk.close(handle)
-
-
-def _rebuilt(
-    lane: SeriesFiles, year: int, meta: YearMeta | None, members: list[Member], state: YearState
-) -> YearMeta:
-    """Write metadata that say what the members say."""
-    return _saved(lane, year, _facts(lane, meta, members).settled(state))
-
-
 def _state_of_members(
     lane: SeriesFiles, year: int, meta: YearMeta | None, members: list[Member]
 ) -> YearState:
@@ -342,31 +388,6 @@ def _state_of_members(
     return replace(state_of(members, 0, YearState(), target, coverage), open=len(members))
 
 
-def _of_sound_members(lane: SeriesFiles, year: int, meta: YearMeta | None, seen: Scan) -> _Outcome:
-    """Return the file that the sound members of a damaged one make."""
-    segments = salvage(seen, file_id(lane.key, year))
-    generation = _next_generation(lane, year, meta, seen.members)
-    target = Target(lane.key, year, columns_for(segments), generation)
-    members = compose(segments, seen.members, target)
-    headers = [member.header for member in members if member.header.rows]
-    coverage = carried(meta.state.coverage if meta else None, after_members(Coverage(), headers))
-    return _Outcome("replace", state_of(members, 0, YearState(), target, coverage), members)
-
-
-def _replaced(
-    lane: SeriesFiles, year: int, meta: YearMeta | None, left: _Outcome, seen: Scan
-) -> YearMeta:
-    """Keep the damaged file aside and put its sound members in its place."""
-    path, state, members = lane.paths.data(year), left.state, left.members
-    keep_file(lane, path, seen.content, f"damaged at byte {seen.end}")
-    log.warning("%s %s: damaged; %s bars could be kept", lane.key, year, state.rows)
-    facts = _facts(lane, meta, members)
-    done = rewrite(lane, year, meta=facts, members=members, state=state, keep_version=False)
-    if meta is not None:
-        _log(lane, year, state, state.rows - meta.state.rows)
-    return done
-
-
 def _next_generation(
     lane: SeriesFiles, year: int, meta: YearMeta | None, members: Iterable[Member]
 ) -> int:
@@ -379,24 +400,6 @@ def _next_generation(
     except (DamagedError, FormatVersionError):
         series = None
     return max(*generations, series.generation if series else 0) + 1
-
-
-def _facts(lane: SeriesFiles, meta: YearMeta | None, members: list[Member]) -> YearMeta:
-    """Return the old document, or a new one with what the members know."""
-    now = lane.clock.now_ms()
-    shares = shares_of(member.header for member in members)
-    if meta is not None:
-        return replace(meta, updated_ms=now).of(shares)
-    fetched = [m.header.fetched_at for m in members if m.header.fetched_at]
-    made = YearMeta(
-        vendor=members[-1].header.vendor, created_ms=min(fetched, default=now), updated_ms=now
-    )
-    return made.of(shares)
-
-
-def _saved(lane: SeriesFiles, year: int, meta: YearMeta) -> YearMeta:
-    lane.write_meta(year, meta, durable=True)
-    return meta
 
 
 # --- salvage -----------------------------------------------------------------------------
