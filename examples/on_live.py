@@ -10,7 +10,7 @@ import sys
 import backtrader as bt
 from crossover import Crossover
 
-from src.data import DataManager, get_data_manager
+from onetape import DataManager, get_data_manager
 from src.data.feed.backtrader.feed import run_live
 
 

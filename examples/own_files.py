@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from src.data import DataManager
+from onetape import DataManager
 
 CSV = """when,o,h,l,c,vol
 2024-01-02,100.0,102.5,99.5,101.0,12000

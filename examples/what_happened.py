@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from src.data import AllProvidersFailedError, get_data_manager
+from onetape import AllProvidersFailedError, get_data_manager
 
 
 def main(symbol: str = "BTCUSDT", timeframe: str = "1h") -> int:

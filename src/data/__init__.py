@@ -2,12 +2,12 @@
 
 ::
 
-    from src.data import get_data_manager
+    from onetape import get_data_manager
 
     df = get_data_manager().get_ohlcv("AAPL", "1d", "2024-01-01", "2024-12-31")
 
-Names are resolved when they are first used: importing the package loads neither pandas nor an
-HTTP library nor any vendor.
+``from src.data import ...`` gives the same objects. Names are resolved when they are first used:
+importing the package loads neither pandas nor an HTTP library nor any vendor.
 """
 
 from __future__ import annotations

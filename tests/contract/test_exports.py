@@ -185,8 +185,9 @@ def loaded_by(statement: str) -> set[str]:
     return names & set(HEAVY)
 
 
-def test_importing_the_root_loads_nothing_heavy() -> None:
-    assert loaded_by("import src.data; src.data.__version__; dir(src.data)") == set()
+@pytest.mark.parametrize("root", ["src.data", "onetape"])
+def test_importing_the_root_loads_nothing_heavy(root: str) -> None:
+    assert loaded_by(f"import {root}; {root}.__version__; dir({root})") == set()
 
 
 def test_catching_an_error_loads_nothing_heavy() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.contract.source import ROOT
 
-SHIPPED = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "src", "config")
+SHIPPED = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "onetape", "src", "config")
 
 
 def copy_tree(target: Path) -> Path:

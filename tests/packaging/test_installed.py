@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.source import PACKAGE
+from tests.contract.source import PACKAGE, ROOT
 from tests.packaging.build import as_user, build, build_editable, copy_tree, unpack
 
 # One worker builds once; another one would only build the same again.
@@ -58,19 +58,23 @@ def test_the_wheel_holds_every_module_and_the_rules(wheel: Path) -> None:
     assert sources - names == set()
     assert {"src/data/py.typed", "src/data/default_config/provider_rules.yaml"} <= names
     assert "src/__init__.py" not in names
-    strangers = {n for n in names if not n.startswith("src/data/") and ".dist-info/" not in n}
+    face = {f"onetape/{p.name}" for p in (ROOT / "onetape").iterdir() if p.suffix}
+    assert face <= names and "onetape/py.typed" in face
+    ours = ("src/data/", "onetape/")
+    strangers = {n for n in names if not n.startswith(ours) and ".dist-info/" not in n}
     assert strangers == set()
 
 
 def test_the_wheel_works_in_an_empty_folder(site: Path, tmp_path: Path) -> None:
     assert as_user(["-c", WHERE], cwd=tmp_path, installed=site).stdout.startswith(str(site))
-    said = as_user(["-m", "src.data", "--version"], cwd=tmp_path, installed=site).stdout
-    assert said == "onetape 0.1.0\n"
+    for module in ("onetape", "src.data"):
+        said = as_user(["-m", module, "--version"], cwd=tmp_path, installed=site).stdout
+        assert said == "onetape 0.1.0\n"
 
 
 def test_the_command_is_declared(site: Path) -> None:
     (entry_points,) = site.glob("*.dist-info/entry_points.txt")
-    assert "onetape = src.data.cli:main" in entry_points.read_text("utf-8")
+    assert "onetape = onetape.__main__:main" in entry_points.read_text("utf-8")
 
 
 def test_the_packaged_rules_are_read_from_the_wheel(site: Path, tmp_path: Path) -> None:
@@ -106,13 +110,17 @@ def test_two_installed_portions_share_the_namespace(site: Path, consumer: Path) 
     assert portions[:2] == [str(consumer / "src"), str(site / "src")]
 
 
-def test_a_consumers_init_hides_us_and_one_line_cures_it(site: Path, consumer: Path) -> None:
+def test_a_consumers_init_hides_us_and_onetape_or_one_line_cures_it(
+    site: Path, consumer: Path
+) -> None:
     hiding = consumer / "src" / "__init__.py"
     hiding.touch()
     (consumer / "src" / "data" / "prices.csv").unlink()
     (consumer / "src" / "data").rmdir()
     refused = as_user(["-c", WHERE], cwd=consumer, installed=site, check=False)
     assert "No module named 'src.data'" in refused.stderr
+    said = as_user(["-c", f"import onetape; {WHERE}"], cwd=consumer, installed=site).stdout
+    assert said.startswith(str(site)), "onetape adds our folder to that package's path"
     hiding.write_text('__path__ = __import__("pkgutil").extend_path(__path__, __name__)\n')
     assert as_user(["-c", WHERE], cwd=consumer, installed=site).stdout.startswith(str(site))
 

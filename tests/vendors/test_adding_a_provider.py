@@ -87,6 +87,7 @@ def test_a_folder_and_a_row_are_a_vendor(tmp_path: Path) -> None:
     unfinished = shutil.ignore_patterns("*.pyc.*")
     shutil.copytree(ROOT / "src" / "data", package, ignore=unfinished)
     shutil.copytree(ROOT / "config" / "data", tmp_path / "config" / "data")
+    shutil.copytree(ROOT / "onetape", tmp_path / "onetape", ignore=unfinished)
     folder, registry = package / "vendors" / "acme", package / "vendors" / "registry.py"
     folder.mkdir()
     (folder / "__init__.py").write_text('"""Acme: bars of its crypto exchange."""\n')

@@ -2,7 +2,7 @@
 
 ::
 
-    from src.data import get_data_manager
+    from onetape import get_data_manager
     from src.data.observability.prometheus import start_exporter
 
     stop = start_exporter(get_data_manager(), 9464)

@@ -1,0 +1,87 @@
+"""``onetape`` is ``src.data`` by another name, also where another package is called ``src``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import onetape
+import src.data
+from tests.contract.source import ROOT
+from tests.programs import PYTHONPATH
+
+OURS = str(ROOT / "src" / "data" / "__init__.py")
+
+
+def run(code: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python as a user whose own folder stands before ours on the path."""
+    path = os.pathsep.join([str(folder), PYTHONPATH])
+    places = {"DATA_CACHE_DIR": str(folder / "bars"), "ONETAPE_STATE_DIR": str(folder / "state")}
+    return subprocess.run(
+        [sys.executable, *code], cwd=folder, env=dict(os.environ, PYTHONPATH=path, **places),
+        capture_output=True, text=True, timeout=50,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", src.data.__all__)
+def test_every_name_is_the_very_object(name: str) -> None:
+    assert getattr(onetape, name) is getattr(src.data, name)
+    assert name in onetape.__all__
+
+
+def test_the_list_and_the_types_agree_and_nothing_else_is_there() -> None:
+    assert set(onetape.__all__) == {*src.data.__all__, "HiddenPackageError"}
+    assert set(onetape.__all__) <= set(dir(onetape))
+    text = (ROOT / "onetape" / "__init__.py").read_text("utf-8")
+    types = text[text.index("    from src.data import (") : text.index(")\n\n__all__")]
+    assert [name for name in src.data.__all__ if f"        {name},\n" not in types] == []
+    with pytest.raises(AttributeError, match="module 'onetape' has no attribute 'nothing'"):
+        onetape.__getattr__("nothing")
+
+
+def test_what_is_patched_at_home_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = object()
+    monkeypatch.setattr("src.data.errors.QueryError", stand_in)
+    assert onetape.QueryError is stand_in
+
+
+@pytest.mark.parametrize("command", [["-m", "onetape"], ["-m", "src.data"]])
+def test_it_is_the_command(command: list[str], tmp_path: Path) -> None:
+    assert run([*command, "--version"], tmp_path).stdout == f"onetape {src.data.__version__}\n"
+
+
+def test_beside_another_package_of_the_name_src(tmp_path: Path) -> None:
+    (tmp_path / "src" / "data").mkdir(parents=True)  # no package: a folder of files
+    (tmp_path / "src" / "__init__.py").write_text("OWN = 1\n")
+    (tmp_path / "src" / "ours.py").write_text("NAME = 'ours'\n")
+    hidden = run(["-c", "import src.data; src.data.get_data_manager"], tmp_path)
+    assert hidden.returncode != 0, "without onetape it cannot be imported"
+    code = "import onetape, src.data, src.ours; print(src.data.__file__, src.OWN, src.ours.NAME)"
+    assert run(["-c", code], tmp_path).stdout == f"{OURS} 1 ours\n"
+    assert run(["-m", "onetape", "--version"], tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("theirs", ["src/data/__init__.py", "src/data.py", "src.py"])
+def test_a_package_with_a_data_of_its_own_is_named(theirs: str, tmp_path: Path) -> None:
+    path = tmp_path / theirs
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.parent != tmp_path:
+        (tmp_path / "src" / "__init__.py").touch()
+    path.write_text("print('theirs has run')\n" if theirs != "src.py" else "")
+    code = (
+        "try:\n    import onetape\n"
+        "except ImportError as error: print(type(error).__name__, error.path, error)"
+    )
+    said = run(["-c", code], tmp_path).stdout
+    assert said.startswith(f"HiddenPackageError {path} {path} is imported as src.data")
+
+
+def test_also_where_it_was_imported_before(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "data.py").write_text("OTHER = 1\n")  # `src` is a namespace here
+    said = run(["-c", "import src.data\nimport onetape"], tmp_path)
+    assert f"HiddenPackageError: {tmp_path / 'src' / 'data.py'} is imported as" in said.stderr
