@@ -167,7 +167,22 @@ class MissingCredentialsError(ConfigError):
 
 
 class UnknownProviderError(ConfigError):
-    """A vendor was named that does not exist here."""
+    """A vendor was named that does not exist here, or cannot be used for want of something.
+
+    Attributes:
+        lacking: the error of making it, whose reason is this one's; None where there is no such vendor.
+    """
+
+    def __init__(
+        self, message: str, *, lacking: DataError | None = None, **context: str | None
+    ) -> None:
+        super().__init__(message, **context)
+        self.lacking = lacking
+
+    @property
+    def reason(self) -> Reason:
+        """Why it cannot be used: ``no_key`` where only its key is missing."""
+        return self.lacking.reason if self.lacking is not None else self.because
 
 
 class MissingExtraError(ConfigError):

@@ -139,8 +139,10 @@ def test_what_cannot_be_is_raised_or_none_with_one_warning(
 def test_without_history_the_error_is_that_of_the_bars(
     manager: DataManager, vendors: VendorServer
 ) -> None:
-    with pytest.raises(UnknownProviderError, match="POLYGON_API_KEY"):
+    with pytest.raises(UnknownProviderError, match="POLYGON_API_KEY") as caught:
         manager.live_feed("AAPL", "1m", 5, provider="polygon")
+    assert caught.value.reason == "no_key"
+    assert caught.value.brief == "The data source for AAPL has no valid key."
     vendors.fault("yahoo", Fault.empty())
     with (
         pytest.warns(IncompleteDataWarning),
@@ -158,7 +160,7 @@ def test_without_backtrader_it_is_a_feed_all_the_same(
     monkeypatch.setattr("src.data.feed.selection.find_spec", lambda name: None)
     for symbol in ("BTCUSDT", "AAPL"):
         feed = manager.get_live_feed(symbol, "1h", 5, retry_interval=5)
-        assert type(feed) is LiveFeed
+        assert isinstance(feed, LiveFeed)
 
 
 def test_what_a_feed_can_do_does_not_hang_on_backtrader(

@@ -277,7 +277,7 @@ def test_an_open_circuit_is_told_and_the_next_vendor_is_counted(
     assert caplog.records == [], "what is in a dry run has not happened"
     first, second = plan.segments[0].offers
     assert (first.vendor, first.requests) == ("binance", 0)
-    assert first.trouble.startswith("left alone until 2024-06-12 16:")
+    assert first.trouble.startswith("left alone after ")
     assert (second.vendor, second.requests, second.trouble) == ("twin", 1, "")
     assert plan.segments[0].path == "binance cannot be asked, then twin 1 request"
     assert plan.health[0].until_ms > clock.now_ms()

@@ -48,8 +48,8 @@ def test_without_waiting(clock: ManualClock) -> None:
 
 
 @pytest.mark.parametrize("speed, said", [
-    (60.0, "replayed"), (1.0, "replayed, a bar in 60 s"), (0.1, "replayed, a bar in 10 min"),
-    (0.001, "replayed, a bar in 16.7 h"),
+    (60.0, "replayed"), (1.0, "replayed, a bar in 60 seconds"), (0.1, "replayed, a bar in 10 minutes"),
+    (0.001, "replayed, a bar in 17 hours"),
 ])  # fmt: skip
 def test_long_waits_are_told_beforehand(clock: ManualClock, speed: float, said: str) -> None:
     items = played(replay(at_speed(CLOSING, speed, MINUTE_MS), clock, count=2))

@@ -38,11 +38,11 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Times:
     """Return what time each question for fundamentals had; no vendor is asked."""
     noted: Times = []
 
-    def get(self: FundamentalsService, symbol: str, wish: Wish) -> dict[str, Any]:
+    def find(self: FundamentalsService, symbol: str, wish: Wish) -> dict[str, Any]:
         noted.append(wish.timeout)
         return {}
 
-    monkeypatch.setattr(FundamentalsService, "get", get)
+    monkeypatch.setattr(FundamentalsService, "find", find)
     return noted
 
 
@@ -87,7 +87,7 @@ def test_a_verification_has_it_as_a_whole(tmp_path: Path, monkeypatch: pytest.Mo
     for timeout in (7, None):
         verification.verify("BTCUSDT", "1h", timeout=timeout, cache_dir=tmp_path / "cache")
     assert [deadline.is_fixed for deadline in deadlines] == [True, False]
-    assert deadlines[0].what == "the 7 s of this call"
+    assert deadlines[0].what == "the time of this call (7 seconds)"
 
 
 def test_each_question_about_a_key_has_it(

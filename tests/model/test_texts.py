@@ -1,6 +1,41 @@
 from __future__ import annotations
 
-from src.data.model.texts import by_reason
+import pytest
+
+from src.data.model.instant import parse_iso
+from src.data.model.texts import by_reason, duration, time_until
+
+NOW = parse_iso("2024-06-11T22:59:30")
+
+
+@pytest.mark.parametrize(
+    "seconds, said",
+    [
+        (0, "0 seconds"), (0.012, "0.012 seconds"), (0.3, "0.3 seconds"), (1, "1 second"),
+        (2.5, "2.5 seconds"), (90, "90 seconds"), (120, "2 minutes"), (5400, "90 minutes"),
+        (9000, "2.5 hours"), (86_400, "24 hours"), (7 * 86_400, "7 days"),
+    ],
+)  # fmt: skip
+def test_durations_in_words(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    "seconds, said",
+    [
+        (30, "30 seconds"),
+        (119.9, "120 seconds"),
+        (600, "10 minutes (23:10 UTC)"),
+        (630, "10 minutes (23:10 UTC)"),
+        (3_629, "60 minutes (tomorrow 00:00 UTC)"),
+        (3_660, "61 minutes (tomorrow 00:01 UTC)"),
+        (3_631, "60 minutes (tomorrow 00:01 UTC)"),
+        (86_400, "24 hours (tomorrow 23:00 UTC)"),
+        (5 * 86_400, "5 days (2024-06-16 23:00 UTC)"),
+    ],
+)
+def test_waits_say_when_they_end(seconds: float, said: str) -> None:
+    assert time_until(seconds, NOW) == said
 
 
 def test_names_with_one_reason_are_told_together_where_they_are_many() -> None:

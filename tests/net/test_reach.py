@@ -72,7 +72,7 @@ def test_who_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.monotonic() - started < 5
     release.set()
     assert list(found) == ["a", "b"]
-    assert found["a"].refusal == "no answer within 0.1 s"
+    assert found["a"].refusal == "no answer within 0.1 seconds"
     assert found["b"].ok
 
 

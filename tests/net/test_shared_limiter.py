@@ -113,7 +113,7 @@ def test_a_request_whose_process_died_counts_for_a_while(make: Make, clock: Manu
     with pytest.raises(RateLimitedError):
         one.acquire(1, 0)
     clock.advance(2)
-    with pytest.raises(RateLimitedError, match=r"60\.0 s"):
+    with pytest.raises(RateLimitedError, match="possible in 60 seconds"):
         one.acquire(1, 0)
     clock.advance(60)
     one.acquire(1, 0)
@@ -181,7 +181,9 @@ def test_a_pause_outlives_the_process_and_the_longer_one_stays(
     make(per_minute=5).pause(7200)
     late = make(per_minute=5)
     assert late.pause(60) == pytest.approx(7200)
-    with pytest.raises(RateLimitedError, match=r"again in 7200.0 s \(it asked us to pause\)"):
+    with pytest.raises(
+        RateLimitedError, match=r"it asked us to pause; next request possible in 2 hours \("
+    ):
         late.acquire(1, 45)
     clock.advance(7200)
     late.acquire(1, 0)
@@ -217,7 +219,7 @@ class TestSending:
             sender.send(REQUEST, vendor="acme")
         clock.advance(259_100)
         late, transport = script(answer([1]))
-        with pytest.raises(RateLimitedError, match=r"100\.0 s"):
+        with pytest.raises(RateLimitedError, match="possible in 100 seconds"):
             late.send(REQUEST, vendor="acme")
         clock.advance(100)
         late.send(REQUEST, vendor="acme")
@@ -230,13 +232,13 @@ class TestSending:
         with pytest.raises(RateLimitedError):
             sender.send(REQUEST, vendor="acme")
         assert (len(transport.asked), clock.monotonic()) == (2, pytest.approx(15))
-        with pytest.raises(RateLimitedError, match="again in 40"):
+        with pytest.raises(RateLimitedError, match="possible in 40 seconds"):
             sender.send(REQUEST, vendor="acme")
         with pytest.raises(RateLimitedError):
             run_call(clock, 45, lambda: sender.send(REQUEST, vendor="acme"))
         assert (len(transport.asked), clock.monotonic()) == (3, pytest.approx(55))
         late, untouched = script()
-        with pytest.raises(RateLimitedError, match=r"60\.0 s"):
+        with pytest.raises(RateLimitedError, match="possible in 60 seconds"):
             late.send(REQUEST, vendor="acme")
         assert untouched.asked == []
 

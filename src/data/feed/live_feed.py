@@ -302,7 +302,7 @@ class LiveFeed:
 
     def __repr__(self) -> str:
         state, reason, _ = self.status
-        return f"<{type(self).__name__} {self}: {state}{f', {reason}' if reason else ''}>"
+        return f"<LiveFeed {self}: {state}{f', {reason}' if reason else ''}>"
 
     def _register(self, caller: Caller, wants: _Wants) -> None:
         with self._turning:

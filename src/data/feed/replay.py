@@ -9,6 +9,7 @@ from typing import Any
 from ..clock import Clock
 from ..errors import NoDataError, QueryError
 from ..model.stream import LiveBar, StreamState, StreamStatus
+from ..model.texts import duration
 from ..model.timeframe import Timeframe
 from .close_time import Closing
 from .live_feed import LiveFeed
@@ -144,14 +145,7 @@ class ReplaySource(ThreadedSource):
     def _pace_of(self, bars: Sequence[LiveBar]) -> str:
         """Return how long the wait between two bars is, where it is long."""
         wait = self._pace(bars[0].stamp_ms, bars[1].stamp_ms) if len(bars) > 1 else 0.0
-        return f", a bar in {_in_words(wait)}" if wait >= _LONG_S else ""
+        return f", a bar in {duration(wait)}" if wait >= _LONG_S else ""
 
     def _status(self, state: StreamState, reason: str) -> StreamStatus:
         return StreamStatus(state, reason, self.clock.now_ms())
-
-
-def _in_words(seconds: float) -> str:
-    for unit, length in (("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.3g} s"

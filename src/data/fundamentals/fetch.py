@@ -20,6 +20,7 @@ from ..errors import (
 )
 from ..model.fundamentals import Snapshot, snapshot_of
 from ..model.fundamentals_rules import FundamentalsRules
+from ..model.texts import duration
 from ..net.background import BackgroundCall
 from ..net.deadline import current_deadline
 from ..vendors.base import BaseDataDownloader
@@ -125,7 +126,7 @@ def _outcome(call: BackgroundCall[Snapshot], until: float, late: DataError) -> O
 
 def _late(vendor: str, seconds: float, is_fixed: bool) -> ProviderTimeoutError:
     error = ProviderTimeoutError(
-        f"{vendor} did not answer within the {seconds:.3g} s of a lookup",
+        f"{vendor} did not answer within the {duration(seconds)} of a lookup",
         provider=vendor,
         hint="timeout= is the bound"
         if is_fixed

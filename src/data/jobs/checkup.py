@@ -28,10 +28,10 @@ from ..disk.files import Disk
 from ..disk.mounts import network_file_system
 from ..disk.scratch import free_bytes, readable_by_others, refusal_to_write
 from ..errors import ConfigError, RulesError
-from ..model.instant import MINUTE_MS
+from ..model.instant import MINUTE_MS, SECOND_MS
 from ..model.series import SeriesKey
 from ..model.settings import Settings
-from ..model.texts import duration
+from ..model.texts import duration, time_until
 from ..net.reach import Reached, reach_all
 from ..network import Network
 from ..provider_selector import ProviderSelector
@@ -407,14 +407,15 @@ def _paused(network: Network, clock: Clock) -> Iterator[Check]:
             "each is asked for again within 6 h; a forced refresh asks at once",
         )
     for one in network.standing():
-        minutes = max(1, round((one.until_ms - clock.now_ms()) / MINUTE_MS))
+        now_ms = clock.now_ms()
+        until = time_until(max(0.0, (one.until_ms - now_ms) / SECOND_MS), now_ms)
         what = f"{one.door} " if one.door else ""
         yield Check(
             "vendors",
             one.vendor,
             False,
             f"{what}not asked: {one.reason}",
-            f"it is asked again in {minutes} min",
+            f"next request possible in {until}",
         )
 
 

@@ -35,6 +35,7 @@ from ..net.deadline import run_call, seconds_of
 from ..provider_selector import ProviderSelector
 from ..vendors.base import BaseDataDownloader, is_ours, reopen
 from ..vendors.calls import ACTIONS_ENDPOINT, endpoint_of
+from ..vendors.factory import creation_error
 from ..wiring import network_of
 from .vendors import lack
 
@@ -102,6 +103,7 @@ def probed_vendors(selector: ProviderSelector, vendor: str | None) -> list[str]:
         why = f": {lacking.reason}" if lacking else ""
         raise UnknownProviderError(
             f"{vendor!r} cannot be probed{why}",
+            lacking=creation_error(selector, name) if name else None,
             provider=vendor,
             hint=(lacking.advice if lacking else "") or "`onetape providers` lists the vendors",
         )

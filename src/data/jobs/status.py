@@ -24,6 +24,7 @@ from ..model.coverage import Coverage
 from ..model.health import Quota
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
 from ..model.series import SeriesKey
+from ..model.texts import time_until
 from ..model.timeframe import Timeframe
 from ..net.reach import Reached, reach_all
 from ..net.state import FILE
@@ -130,7 +131,11 @@ class StatusSnapshot:
         for vendor in self.vendors:
             for one in vendor.alone:
                 what = f" for {one.door}" if one.door else ""
-                yield f"{vendor.name} is not asked{what} until {iso(one.until_ms)}: {one.reason}"
+                until = time_until(max(0.0, (one.until_ms - self.at_ms) / SECOND_MS), self.at_ms)
+                yield (
+                    f"{vendor.name} is not asked{what}: {one.reason}; next request possible in "
+                    f"{until}"
+                )
             if vendor.reached is not None and not vendor.reached.ok:
                 yield f"{vendor.name}: {vendor.reached.refusal}"
         places, fill = self.places, self.places.fill

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .instant import iso
-from .texts import duration, stamp
+from .instant import SECOND_MS, iso
+from .texts import duration, time_until
 
 # Duration of a healthy request. With none, estimates would run into limits that are never reached.
 REQUEST_S = 0.2
@@ -33,7 +33,7 @@ class Quota:
         return max(0.0, self.limit - self.used)
 
     def __str__(self) -> str:
-        per = _PER.get(self.length_s, f"in {self.length_s:g} s")
+        per = _PER.get(self.length_s, f"in {duration(self.length_s)}")
         return f"{self.left:,.0f} of {self.limit:,.0f} {per}"
 
     def to_json(self) -> dict[str, float]:
@@ -51,6 +51,7 @@ class Health:
         reason: why not before; where it may be asked, its last failure.
         failures: in a row.
         quotas: of each of its limits, the shortest window first.
+        wait_s: seconds from the moment of all this to ``until_ms``.
     """
 
     vendor: str
@@ -58,6 +59,7 @@ class Health:
     reason: str = ""
     failures: int = 0
     quotas: tuple[Quota, ...] = ()
+    wait_s: float = 0.0
 
     def __str__(self) -> str:
         return ", ".join(filter(None, [self.state, self.left]))
@@ -66,7 +68,8 @@ class Health:
     def state(self) -> str:
         """Whether it may be asked, in words."""
         if self.until_ms:
-            return f"left alone until {stamp(self.until_ms)} ({self.reason})"
+            until = time_until(self.wait_s, self.until_ms - round(self.wait_s * SECOND_MS))
+            return f"left alone after {self.reason}; next request possible in {until}"
         times = "once" if self.failures == 1 else f"{self.failures} times in a row"
         return f"failed {times}, last with {self.reason}" if self.failures else "ready"
 

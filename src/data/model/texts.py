@@ -6,24 +6,44 @@ import html
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from .instant import SECOND_MS, iso
+from .instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
 from .timeframe import Timeframe
 
 WIDTH = 100
 # Up to this many names with the same reason have a line each.
 _APART = 2
+# Shorter waits need no clock.
+_NEAR_S = 120.0
 _UNITS = ((86_400.0, "day"), (3600.0, "hour"), (60.0, "minute"), (1.0, "second"))
 Line = tuple[str, str]
 
 
 def duration(seconds: float) -> str:
-    """Return a duration to two figures: ``90 seconds``, ``2.5 hours``."""
+    """Return a duration to two figures: ``0.25 seconds``, ``90 seconds``, ``2.5 hours``."""
     for length, unit in _UNITS:
         if seconds >= 2 * length or unit == "second":
             count = round(seconds / length, 1)
+            if 0 < seconds < 1:
+                return f"{seconds:.2g} seconds"
             number = f"{count:.0f}" if count >= 10 or count == int(count) else f"{count:.1f}"
             return f"{number} {unit}{'' if number == '1' else 's'}"
     return ""
+
+
+def time_until(seconds: float, now_ms: int) -> str:
+    """Return a wait with the time at which it ends, where that is minutes away and more.
+
+    ``30 seconds``, ``10 minutes (15:40 UTC)``, ``24 hours (tomorrow 07:00 UTC)``,
+    ``5 days (2024-06-16 07:00 UTC)``: the next full minute after it.
+    """
+    if seconds < _NEAR_S:
+        return duration(seconds)
+    end_ms = now_ms + round(seconds * SECOND_MS)
+    end_ms += -end_ms % MINUTE_MS
+    days = end_ms // DAY_MS - now_ms // DAY_MS
+    day, _, clock = iso(end_ms).partition("T")
+    named = {0: "", 1: "tomorrow "}.get(days, f"{day} ")
+    return f"{duration(seconds)} ({named}{clock[:5]} UTC)"
 
 
 def stamp(ms: int, timeframe: Timeframe | None = None) -> str:

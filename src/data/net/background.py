@@ -15,6 +15,7 @@ from contextvars import copy_context
 from typing import Generic, TypeVar
 
 from ..errors import CircuitOpenError, DataError, ProviderTimeoutError
+from ..model.texts import duration
 from .forks import renew_after_fork
 
 T = TypeVar("T")
@@ -86,7 +87,7 @@ class BackgroundCall(Generic[T]):
         finally:
             self._leave()
         raise late or ProviderTimeoutError(
-            f"{self._vendor} did not answer within {seconds:.3g} s", provider=self._vendor
+            f"{self._vendor} did not answer within {duration(seconds)}", provider=self._vendor
         )
 
     def _has_ended(self, seconds: float) -> bool:

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from ..clock import Clock, SystemClock
 from ..errors import ProviderTimeoutError, QueryError
+from ..model.texts import duration
 
 R = TypeVar("R")
 
@@ -84,8 +85,8 @@ class Deadline:
     def what(self) -> str:
         """The time that the call has, for its errors."""
         if self._timeout_s is not None:
-            return f"the {self._timeout_s:g} s of this call"
-        return f"the {self._quiet_s:g} s that a call goes on without a page"
+            return f"the time of this call ({duration(self._timeout_s)})"
+        return f"the time that a call goes on without a page ({duration(self._quiet_s)})"
 
     def progress(self) -> None:
         """Note that a page was taken: by this call, or by the call that fetches what it waits for."""
@@ -117,7 +118,7 @@ class Deadline:
         """Return the error for a vendor that is not asked because the time is over."""
         waited = f"; {self.waited_for}" if self.waited_for else ""
         error = ProviderTimeoutError(
-            f"{vendor} was not asked: {self.what} are over{waited}",
+            f"{vendor} was not asked: {self.what} is over{waited}",
             provider=vendor,
             hint=self._hint,
         )
@@ -194,7 +195,7 @@ def note_wait(vendor: str, seconds: float, why: str) -> None:
     """Call the listener, if there is one, with a wait for a vendor that takes a while."""
     listener = _listener.get()
     if listener is not None and seconds >= _LONG_WAIT_S:
-        listener(f"waits {seconds:.0f} s for {vendor}: {why}")
+        listener(f"waits {duration(seconds)} for {vendor}: {why}")
 
 
 def run_part(clock: Clock, has_others: bool, function: Callable[..., R], *arguments: object) -> R:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from ..errors import (
@@ -14,6 +13,7 @@ from ..errors import (
     NoDataError,
     SymbolNotFoundError,
 )
+from ..model.texts import time_until
 from .circuit_breaker import Circuit, CircuitPolicy, outcome_of
 from .quota import QuotaReport
 from .state import State
@@ -183,15 +183,14 @@ class GuardedCall:
             self._on_change(change)
 
     def _refusal(self, circuit: Circuit, shut_s: float) -> CircuitOpenError:
-        until_ms = self._state.clock.now_ms() + round(shut_s * 1000)
-        until = datetime.fromtimestamp(until_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        now_ms = self._state.clock.now_ms()
         times = "once" if circuit.failures == 1 else f"{circuit.failures} times in a row"
         error = CircuitOpenError(
-            f"{self._account.vendor} is not asked for {self.door} before {until} UTC: it failed "
-            f"{times}, last with {circuit.reason}",
+            f"{self._account.vendor} is not asked for {self.door}: it failed {times}, last with "
+            f"{circuit.reason}; next request possible in {time_until(shut_s, now_ms)}",
             provider=self._account.vendor,
         )
-        error.until_ms = until_ms
+        error.until_ms = now_ms + round(shut_s * 1000)
         return error
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ..errors import DataError, ProviderTimeoutError, RateLimitedError, SymbolNotFoundError
 from ..model.capabilities import Limits
 from ..model.http import HttpResponse
+from ..model.texts import duration, time_until
 from .deadline import note_wait
 from .guarded_call import CircuitChange, CircuitHook, EndedRequest, GuardedCall
 from .quota import COOL_DOWNS_S, Window, reports_of, windows_of
@@ -128,8 +129,9 @@ class Limiter:
             if wait <= 0:
                 return ticket
             if clock.monotonic() + wait > deadline:
+                until = time_until(wait, clock.now_ms())
                 raise RateLimitedError(
-                    f"{self._vendor} may be asked again in {wait:.1f} s ({why})",
+                    f"{self._vendor}: {why}; next request possible in {until}",
                     retry_after=wait,
                     provider=self._vendor,
                     hint=self._hint(setting),
@@ -429,5 +431,5 @@ def _setting(window: Window) -> str:
 
 
 def _used_up(window: Window) -> str:
-    span = _SPANS.get(window.length_s, f"in {window.length_s:g} s")
+    span = _SPANS.get(window.length_s, f"in {duration(window.length_s)}")
     return f"its limit of {window.capacity:g} {span} is used up"

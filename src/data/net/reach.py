@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from ..clock import SystemClock
 from ..errors import DataError, ResponseFormatError, UnavailableError
 from ..model.http import HttpRequest
+from ..model.texts import duration
 from .http import MEBIBYTE, HttpTransport
 from .status import server_time_ms
 
@@ -96,7 +97,7 @@ def reach_all(urls: Mapping[str, str], within_s: float = 8.0) -> dict[str, Reach
     deadline = time.monotonic() + within_s
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    late = Reached(within_s, f"no answer within {within_s:g} s")
+    late = Reached(within_s, f"no answer within {duration(within_s)}")
     return {name: results.get(name, late) for name in urls}
 
 

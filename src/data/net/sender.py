@@ -22,6 +22,7 @@ from ..errors import (
 from ..model.capabilities import Limits
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import SECOND_MS
+from ..model.texts import duration, time_until
 from ..observability.logs import asking
 from .audit import note_use
 from .background import BackgroundCall
@@ -237,7 +238,7 @@ class Sender:
             return self._transport.send(call.request)
         seconds = call.deadline.left_s()
         carry = partial(within, seconds, self._transport.send, call.request)
-        late = ProviderTimeoutError(f"{call.vendor} did not answer within {seconds:.3g} s")
+        late = ProviderTimeoutError(f"{call.vendor} did not answer within {duration(seconds)}")
         try:
             # A transport that can be ended by its time words its error better: it may be first.
             return BackgroundCall(call.vendor, carry).result(seconds + _GRACE_S, late)
@@ -255,6 +256,8 @@ class Sender:
             left_ms = error.until_ms - (server_time_ms(response) or now_ms)
             seconds = max(0.0, left_ms / SECOND_MS)
         error.retry_after = paused_s = self._limiter.pause(seconds)
+        until = time_until(paused_s, now_ms)
+        error.args = (f"{error.args[0]}; next request possible in {until}", *error.args[1:])
         _log.info(
             "%s asked us to slow down: it is left alone for %.1f s", self._limiter.vendor, paused_s
         )

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ..errors import SymbolNotFoundError
 from ..model.instant import SECOND_MS, iso
+from ..model.texts import time_until
 
 _FIRST_S = 900.0
 _LONGEST_S = 6 * 3600.0
@@ -56,14 +57,10 @@ class Unknown:
 
     def error(self, vendor: str, symbol: str, now_s: float, now_ms: int) -> SymbolNotFoundError:
         """Return the error of a call that is not made; ``now_ms`` is the wall time of ``now_s``."""
-
-        def moment(then_s: float) -> str:
-            moment_ms = now_ms + round((then_s - now_s) * SECOND_MS)
-            return iso(moment_ms - moment_ms % SECOND_MS)
-
+        said_ms = now_ms + round((self.said_s - now_s) * SECOND_MS)
         return SymbolNotFoundError(
-            f"{vendor} said at {moment(self.said_s)} that it does not know {symbol!r}; "
-            f"it is not asked again before {moment(self.until_s)}",
+            f"{vendor} said at {iso(said_ms - said_ms % SECOND_MS)} that it does not know "
+            f"{symbol!r}; it is asked again in {time_until(self.until_s - now_s, now_ms)}",
             provider=vendor,
             hint="a forced refresh asks at once",
         )

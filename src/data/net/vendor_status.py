@@ -91,7 +91,7 @@ class VendorStatus:
         left_s = max(self.shut_s, paused_s)
         reason = _TO_PAUSE if paused_s and paused_s >= self.shut_s else self.circuit.reason
         until_ms = now_ms + round(left_s * 1000) if left_s > 0 else 0
-        return Health(self.vendor, until_ms, reason, self.circuit.failures, quotas)
+        return Health(self.vendor, until_ms, reason, self.circuit.failures, quotas, left_s)
 
 
 @dataclass(frozen=True)

@@ -233,6 +233,7 @@ def _unusable(selector: Selector, name: str, query: BarsQuery) -> UnknownProvide
     error = creation_error(selector, name)
     return UnknownProviderError(
         f"provider {name!r} cannot be used for {query}" + (f": {error.args[0]}" if error else ""),
+        lacking=error,
         provider=name,
         symbol=query.instrument.symbol,
         hint=error.hint if error and error.hint else _LOOK,

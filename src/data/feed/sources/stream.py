@@ -22,6 +22,7 @@ from ...errors import DataError, ForeignError, QueryError
 from ...model.instant import SECOND_MS
 from ...model.span import Span
 from ...model.stream import LiveBar, Revision, StreamState, StreamStatus
+from ...model.texts import duration
 from ...model.timeframe import Timeframe
 from ...net.retry import RetryPolicy
 from ...observability.logs import following
@@ -398,7 +399,7 @@ class StreamThread:
         if self._patience.dense and self._is_silent():
             self._silence.checked(missed=True)
         if silent_s := self._silence.take_missed_s():
-            self._source.stream.doubt(f"connected, and silent for {silent_s:.1f} s", silent_s)
+            self._source.stream.doubt(f"connected, and silent for {duration(silent_s)}", silent_s)
         if self._silence.is_stale:
             self._set_state(StreamState.STALE, "the market is open and nothing comes")
         elif gap is None:

@@ -32,6 +32,7 @@ from ...model.stream import (
     TradeSeen,
     Unreadable,
 )
+from ...model.texts import duration
 from ...net.audit import note_login
 from ...net.forks import renew_after_fork
 from ...net.limiter import Limiter
@@ -236,7 +237,7 @@ class StreamSession:
             raise UnavailableError("it did not answer what we asked")
         silence, beat = now - self._heard, self._traits.beat_s * scale
         if silence > beat:
-            raise UnavailableError(f"nothing at all came for {silence:.1f} s")
+            raise UnavailableError(f"nothing at all came for {duration(silence)}")
         if silence > beat / 2 and not self._is_pinged:
             self._is_pinged = True
             self._wire.ping()

@@ -26,6 +26,7 @@ from ...errors import (
 )
 from ...model.http import HttpRequest, HttpResponse
 from ...model.instant import to_ms
+from ...model.texts import duration
 from ...net.forks import renew_after_fork
 
 # The header under which an answer tells the gateway's number for what went wrong.
@@ -125,7 +126,7 @@ class IbkrCarrier:
             waiting.cancel()  # others were before it, and it is not to be asked later
             raise ProviderTimeoutError(
                 f"the gateway at {_at(request)} was busy with other requests for "
-                f"{self._total_s:g} s"
+                f"{duration(self._total_s)}"
             ) from exc
 
     def _run(self, request: HttpRequest) -> HttpResponse:
@@ -141,7 +142,7 @@ class IbkrCarrier:
         except TimeoutError as exc:
             self._hang_up()
             raise ProviderTimeoutError(
-                f"the gateway at {_at(request)} did not answer within {self._timeout_s:g} s"
+                f"the gateway at {_at(request)} did not answer within {duration(self._timeout_s)}"
             ) from exc
         except OSError as exc:  # it has gone away meanwhile
             self._hang_up()
@@ -235,7 +236,9 @@ class IbkrCarrier:
         self._asked = {k: then for k, then in self._asked.items() if now - then < _SAME_AGAIN_S}
         if (then := self._asked.get(key)) is not None:
             left = _SAME_AGAIN_S - (now - then)
-            raise RateLimitedError(f"the gateway was asked the same {now - then:.0f} s ago", left)
+            raise RateLimitedError(
+                f"the gateway was asked the same {duration(now - then)} ago", left
+            )
         self._asked[key] = now
 
     def _hang_up(self) -> None:
