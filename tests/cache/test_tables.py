@@ -50,7 +50,7 @@ def test_rows_and_answered_stretches(store: TableStore) -> None:
 def test_an_answer_without_rows_is_remembered(store: TableStore) -> None:
     span = Span(to_ms(datetime(2025, 1, 1)), to_ms(datetime(2025, 2, 1)))
     assert store.put(KEY, rates("2025-01-01", 0), span, "binance") == 0
-    assert store.answered_of(KEY, 2025) == [span]
+    assert store.answered(KEY, span) == [span]
     assert store.read(KEY, ALL) is None
 
 

@@ -342,10 +342,6 @@ class TableStore:
         entry = {"vendor": vendor, "span": list(span) if span else None, "size": len(packed)}
         append_entry(self._disk, files.log, self._clock, entry | _changes(stored.rows, both))
 
-    def answered_of(self, key: SeriesKey, year: int) -> list[Span]:
-        """Return the answered stamps recorded with ``year``."""
-        return list(self._sound(key, year).answered)
-
     def _files(self, key: SeriesKey, year: int) -> TableYear:
         lane = self._lane(key)
         ends = (".csv.gz", ".metadata.json", ".log")

@@ -135,11 +135,9 @@ def _read(keys: Sequence[SeriesKey], others: Sequence[OtherPart]) -> str:
 
 def _show_findings(findings: Sequence[Finding], state: str) -> None:
     screen = console()
+    mark = {"done": "✓", "left": "✗"}.get(state, "→")
     for one in findings:
-        lane = "@".join(filter(None, (one.timeframe, one.lane)))
-        name = " ".join(filter(None, (one.symbol, lane, one.where)))
-        screen.print(styled(f"{name}: {one.what}", "yellow"), soft_wrap=True)
-        mark = {"done": "✓", "left": "✗"}.get(state, "→")
+        screen.print(styled(str(one), "yellow"), soft_wrap=True)
         screen.print(styled(f"  {mark} {one.remedy}", "dim"), soft_wrap=True)
 
 
@@ -184,14 +182,10 @@ def _compact(args: argparse.Namespace) -> int:
     else:
         _show_compacted([one for one in done if one.years or one.stale])
         show_problems(problems)
-        would = "would be " if args.dry_run else ""
-        text = (
-            f"bars: {size(before)} {would}{size(after)}"
-            if args.dry_run
-            else (f"bars: {size(before)} before, {size(after)} after")
-        )
-        text += f"; {size(stale)} of stale files {'would go' if args.dry_run else 'removed'}"
-        console().print(styled(text, "bold"))
+        text = "bars: {} would be {}; {} of stale files would go"
+        if not args.dry_run:
+            text = "bars: {} before, {} after; {} of stale files removed"
+        console().print(styled(text.format(size(before), size(after), size(stale)), "bold"))
     return FAILED if problems else OK
 
 
@@ -304,10 +298,8 @@ def _log(args: argparse.Namespace) -> int:
     manager = manager_of(args)
     from ..cache.layout import BARS
 
-    symbol, frame = (
-        meant(manager, args.symbol),
-        frame_of(args.timeframe) if args.timeframe else None,
-    )
+    symbol = meant(manager, args.symbol)
+    frame = frame_of(args.timeframe) if args.timeframe else None
     upkeep = manager.cache.maintenance
     keys, others = upkeep.logged(symbol, frame), upkeep.other_logs(symbol, frame)
     if not keys and not others:
@@ -355,7 +347,7 @@ def _show_other_log(one: OtherLog, entries: Sequence[dict[str, Any]]) -> None:
         rows = [
             [
                 moment(e["time"]),
-                _done(e),
+                _author(e),
                 *(map(moment, e["span"] or ("", ""))),
                 *("?" if e[name] is None else f"{e[name]:,}" for name in _COUNTS),
                 size(e["size"]),
@@ -368,7 +360,7 @@ def _show_other_log(one: OtherLog, entries: Sequence[dict[str, Any]]) -> None:
         rows = [
             [
                 moment(e["time"]),
-                _done(e),
+                _author(e),
                 e["file"] or "-",
                 "?" if e["size"] is None else size(e["size"]),
                 e["reason"] or "",
@@ -380,20 +372,13 @@ def _show_other_log(one: OtherLog, entries: Sequence[dict[str, Any]]) -> None:
     screen.print()
 
 
-def _done(entry: dict[str, Any]) -> str:
-    """Return a line of the log of a table, or of fundamentals, in words."""
+def _author(entry: dict[str, Any], unnamed: str = "written") -> str:
+    """Return what made an entry of a log: vendors, recovery, or the call that deleted."""
     if entry["deleted"]:
         return f"deleted by {entry['deleted']}"
-    if entry["quarantined"]:
+    if entry.get("quarantined"):
         return "quarantined"
-    return entry.get("vendor") or "written"
-
-
-def _by(entry: dict[str, Any]) -> str:
-    """Return what made a commit: vendors, a repair, or the call that deleted."""
-    if entry["deleted"]:
-        return f"deleted by {entry['deleted']}"
-    return entry["vendor"] or ("recovery" if entry["recovered"] else "-")
+    return entry.get("vendor") or ("recovery" if entry.get("recovered") else unnamed)
 
 
 def _plain(entry: dict[str, Any]) -> dict[str, Any]:
@@ -409,7 +394,7 @@ def _show_log(key: SeriesKey, log: Sequence[dict[str, Any]], summary: str) -> No
         [
             str(e["generation"]),
             moment(e["time"]),
-            _by(e),
+            _author(e, "-"),
             *(map(moment, e["span"] or ("", ""))),
             f"{e['added']:,}",
             f"{e['changed']:,}",

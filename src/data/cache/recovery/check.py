@@ -55,6 +55,11 @@ class Finding:
     remedy: str
     cure: Cure = "recover"
 
+    def __str__(self) -> str:
+        """Return where it is, and what is wrong."""
+        lane = "@".join(filter(None, (self.timeframe, self.lane)))
+        return f"{' '.join(filter(None, (self.symbol, lane, self.where)))}: {self.what}"
+
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping, with ``repairable``."""
         names = ("symbol", "timeframe", "lane", "where", "what", "remedy")
@@ -103,11 +108,7 @@ class Inspection:
     @property
     def damage(self) -> list[str]:
         """What is wrong, in sentences."""
-        sentences = []
-        for one in self.findings:
-            lane = "@".join(filter(None, (one.timeframe, one.lane)))
-            sentences.append(f"{' '.join(filter(None, (one.symbol, lane, one.where)))}: {one.what}")
-        return sentences + [f"{key}: {why}" for key, why in self.problems]
+        return [*map(str, self.findings), *(f"{key}: {why}" for key, why in self.problems)]
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping; of much damage the first."""
