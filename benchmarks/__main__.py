@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from . import (
+    awaited,
     batch,
     company,
     covered,
@@ -35,7 +36,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
     module.__name__.rpartition(".")[2]: module.measure
     for module in (
         hit, route, start, covered, read, batch, write, size, memory, library, nights, workload,
-        company, feed, quote,
+        company, feed, quote, awaited,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -55,7 +55,7 @@ def long_stage(series: Sequence[tuple[str, int, int]] = _LONG) -> Iterator[DataM
         for label, first, step in series:
             stamps = np.arange(year_start(first), YEAR.end, step, dtype=np.int64)
             span = Span(year_start(2014), YEAR.end)
-            _commit(manager.cache.store, "BTCUSDT", label, stamps, COIN, Basis("raw"), span)
+            commit(manager.cache.store, "BTCUSDT", label, stamps, COIN, Basis("raw"), span)
         yield manager
 
 
@@ -73,7 +73,7 @@ def crowd_stage(count: int, every: int = 1) -> Iterator[tuple[DataManager, list[
         sessions = calendar.opens(Timeframe.parse("1d"), FIVE_YEARS)[::every]
         for symbol in symbols:
             known = Basis("split", date(2024, 5, 31))
-            _commit(store, symbol, "1d", sessions, _SHARE, known, FIVE_YEARS)
+            commit(store, symbol, "1d", sessions, _SHARE, known, FIVE_YEARS)
             store.add_actions(symbol, [], Span(FIVE_YEARS.start, FETCHED), "yahoo", FETCHED)
         yield manager, symbols
 
@@ -92,15 +92,15 @@ def _fill(manager: DataManager) -> None:
     store = manager.cache.store
     for label, step in (("1h", HOUR_MS), ("1d", DAY_MS)):
         stamps = np.arange(YEAR.start, YEAR.end, step, dtype=np.int64)
-        _commit(store, "BTCUSDT", label, stamps, COIN, Basis("raw"))
+        commit(store, "BTCUSDT", label, stamps, COIN, Basis("raw"))
     calendar = calendar_for(manager.provider_selector.instrument("AAPL"))
     sessions = calendar.opens(Timeframe.parse("1d"), YEAR)
     known = Basis("split", date(2024, 5, 31))
-    _commit(store, "AAPL", "1d", sessions, _SHARE, known)
+    commit(store, "AAPL", "1d", sessions, _SHARE, known)
     store.add_actions("AAPL", [], Span(YEAR.start, FETCHED), "yahoo", FETCHED)
 
 
-def _commit(
+def commit(
     store: BarStore, symbol: str, label: str, stamps: Stamps, kind: Kind, basis: Basis,
     span: Span = YEAR,
 ) -> None:  # fmt: skip

@@ -12,6 +12,7 @@ from ..clock import Clock
 from ..errors import CacheError, DataError, IncompleteDataError
 from ..model.actions import Action
 from ..model.query import BarsQuery
+from ..net.deadline import MustWait
 from ..net.forks import renew_after_fork
 from ..observability.logs import context, current, next_number, running, subject_of
 from ..observability.metrics import Metrics
@@ -258,6 +259,8 @@ class Call:
         current.reset(self._token)
 
     def _end(self, error: BaseException | None) -> None:
+        if isinstance(error, MustWait):
+            return  # the same call goes on in another thread
         answer, observer = self._answer, self._observer
         if answer is not None:
             attempts = answer.facts.get("attempts")

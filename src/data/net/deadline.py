@@ -32,6 +32,13 @@ _LONG_WAIT_S = 5.0
 _CLOCK = SystemClock()
 
 
+class MustWait(BaseException):
+    """A call that may not wait has come to where it would; see :attr:`Deadline.may_wait`.
+
+    No error: what catches errors lets it pass, and it is neither counted nor told.
+    """
+
+
 class Deadline:
     """When a call ends. Thread-safe; the threads that work for one call share it.
 
@@ -42,6 +49,9 @@ class Deadline:
         quiet_s: seconds without a page.
         outer: the deadline of the call inside of which this one runs; it ends no later.
         hint: what gives more time, for errors.
+        may_wait: whether a vendor or another caller may be waited for at all. If not, the call ends
+            with :class:`MustWait` where it would; until then it reads what is stored, and nothing
+            else.
 
     Attributes:
         pages: answers of vendors taken so far.
@@ -56,8 +66,10 @@ class Deadline:
         quiet_s: float = QUIET_S,
         outer: Deadline | None = None,
         hint: str = "timeout= in seconds gives a call more",
+        may_wait: bool = True,
     ) -> None:
         self.pages = 0
+        self.may_wait: bool = may_wait and (outer is None or outer.may_wait)
         self.waited_for = ""
         self._clock = clock
         self._outer = outer
@@ -114,9 +126,18 @@ class Deadline:
         """
         return _Part(self._clock, self)
 
+    def without_waiting(self) -> Deadline:
+        """Return the deadline of a first part of the call, in which it may not wait."""
+        return Deadline(self._clock, outer=self, may_wait=False)
+
+    def end(self, waited_for: str) -> None:
+        """End the call now, after it waited in vain."""
+        self.waited_for, self._end = waited_for, self._clock.monotonic()
+
     def over(self, vendor: str) -> ProviderTimeoutError:
         """Return the error for a vendor that is not asked because the time is over."""
-        waited = f"; {self.waited_for}" if self.waited_for else ""
+        why = self.waited_for or (self._outer.waited_for if self._outer else "")
+        waited = f"; {why}" if why else ""
         error = ProviderTimeoutError(
             f"{vendor} was not asked: {self.what} is over{waited}",
             provider=vendor,
@@ -178,6 +199,15 @@ def run_call(
 def run_job(clock: Clock, quiet_s: float, function: Callable[..., R], *arguments: object) -> R:
     """Return what ``function`` does as a part of a job: it ends ``quiet_s`` after its last page."""
     deadline = Deadline(clock, quiet_s=quiet_s, hint=_OF_JOBS)
+    return copy_context().run(_with_deadline, deadline, function, arguments)
+
+
+def run_within(deadline: Deadline, function: Callable[..., R], *arguments: object) -> R:
+    """Return what ``function`` does as part of the call that ``deadline`` is of.
+
+    Raises:
+        MustWait: it would wait, and may not.
+    """
     return copy_context().run(_with_deadline, deadline, function, arguments)
 
 

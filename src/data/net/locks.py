@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 from ..clock import Clock
-from .deadline import Deadline, current_deadline
+from .deadline import Deadline, MustWait, current_deadline
 from .forks import renew_after_fork
 
 # So often a thread that waits looks whether the holder has taken a page.
@@ -66,7 +66,13 @@ class SeriesLocks:
 
         When its time is over the block runs without the lock: nothing is asked any more then, and
         what is stored can be read. The thread that holds it already goes on at once.
+
+        Raises:
+            MustWait: the call may not wait. What needs the lock is what asks vendors.
         """
+        deadline = current_deadline(clock)
+        if not deadline.may_wait:
+            raise MustWait
         with self._guard:
             lock = self._locks.setdefault(key, _SeriesLock())
         if lock.thread == threading.get_ident():
@@ -74,7 +80,7 @@ class SeriesLocks:
             return
         token = object()
         try:
-            lock.take(token, current_deadline(clock))
+            lock.take(token, deadline)
             yield
         finally:
             try:

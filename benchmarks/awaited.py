@@ -1,0 +1,135 @@
+"""What a bot's event loop sees: answers from the cache beside calls that hang, and how late it is itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import statistics
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from onetape.aio import AsyncDataManager
+from src.data.data_manager import DataManager
+from src.data.errors import DataError
+from src.data.model.instant import HOUR_MS
+from src.data.model.kind import Basis
+
+from .harness import Figure, Report, Row
+from .stage import COIN, YEAR, commit
+
+HANGING, USERS = 8, 300
+_ROUNDS, _LOOKUPS, _TICK_S = 5, 100, 0.005
+# Calls that hang end then: without twins that is how long an answer from the cache takes.
+_PATIENCE_S = 2.0
+_HELD = ("BTCUSDT", "1h", "2023-03-01", "2023-03-31")
+_MISSING = ("BTCUSDT", "1h", "2022-03-01", "2022-03-31")
+_NOTE = (
+    f"Milliseconds, the 99th percentile of each of {_ROUNDS} rounds. *beside*: a month of hours from the "
+    f"cache while {HANGING} users hang on a vendor that does not answer (they give up after "
+    f"{_PATIENCE_S:g} s). *late*: how much later than asked for the loop goes on while {USERS} users take "
+    "such answers as fast as they can. *threads*: the same by `asyncio.to_thread`; *no users*: how late "
+    "this machine lets any loop be."
+)
+_Get = Callable[..., Awaitable[Any]]
+
+
+def measure() -> Report:
+    """Let users ask from one event loop."""
+    with _stage() as manager:
+        twin = AsyncDataManager(manager)
+        ways: dict[str, _Get] = {
+            "onetape.aio": twin.aget_ohlcv,
+            "threads": lambda *range_, **more: asyncio.to_thread(
+                manager.get_ohlcv, *range_, **more
+            ),
+        }
+        beside: dict[str, list[float]] = {name: [] for name in ways}
+        late: dict[str, list[float]] = {name: [] for name in (*ways, "no users")}
+        for _ in range(_ROUNDS):
+            for name, get in ways.items():
+                beside[name].append(asyncio.run(_beside(get)))
+                late[name].append(asyncio.run(_late(get)))
+            late["no users"].append(asyncio.run(_late(twin.aget_ohlcv, users=0)))
+    rows = [("beside", beside), ("late", late)]
+    return Report(
+        "Awaited",
+        _NOTE,
+        [
+            Row(name, {way: Figure.of(ms) for way, ms in found.items()}, "<= 20 by onetape.aio")
+            for name, found in rows
+        ],
+    )
+
+
+async def _beside(get: _Get) -> float:
+    """Return the milliseconds of answers from the cache while others hang."""
+    hanging = [asyncio.ensure_future(_give_up(get)) for _ in range(HANGING)]
+    await asyncio.sleep(0.1)
+    spent = []
+    for _ in range(_LOOKUPS):
+        began = perf_counter()
+        await get(*_HELD)
+        spent.append(perf_counter() - began)
+    await asyncio.gather(*hanging)
+    return _worst(spent)
+
+
+async def _give_up(get: _Get) -> None:
+    with suppress(DataError):
+        await get(*_MISSING, timeout=_PATIENCE_S)
+
+
+async def _late(get: _Get, users: int = USERS) -> float:
+    """Return by how many milliseconds the loop is late while many users ask."""
+    tasks = [asyncio.ensure_future(_go_on(get)) for _ in range(users)]
+    late = []
+    for _ in range(_LOOKUPS):
+        began = perf_counter()
+        await asyncio.sleep(_TICK_S)
+        late.append(perf_counter() - began - _TICK_S)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return _worst(late)
+
+
+async def _go_on(get: _Get) -> None:
+    while True:
+        await get(*_HELD)
+
+
+def _worst(seconds: Sequence[float]) -> float:
+    """Return the 99th percentile in milliseconds."""
+    return statistics.quantiles(seconds, n=100)[-1] * 1e3
+
+
+@contextmanager
+def _stage() -> Iterator[DataManager]:
+    """Yield a manager that holds a year of hours, and whose vendor takes requests and never answers."""
+    with (
+        TemporaryDirectory() as folder,
+        patch.dict(os.environ, ONETAPE_STATE_DIR=folder),
+        socket.create_server(("127.0.0.1", 0), backlog=1024) as server,
+    ):
+        rules = Path(folder) / "rules.yaml"
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        vendor = {"base_url": address, "transport": "http"}
+        rules.write_text(json.dumps({"crypto": {"backup": []}, "providers": {"binance": vendor}}))
+        manager = DataManager(Path(folder) / "cache", rules)
+        stamps = np.arange(YEAR.start, YEAR.end, HOUR_MS, dtype=np.int64)
+        commit(manager.cache.store, "BTCUSDT", "1h", stamps, COIN, Basis("raw"))
+        manager.get_ohlcv(*_HELD)
+        yield manager
+
+
+if __name__ == "__main__":
+    print(measure())

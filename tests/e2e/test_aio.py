@@ -1,0 +1,333 @@
+"""``await`` at the edge: what is cached never waits for what is not, and nothing else changes."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from contextvars import ContextVar
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from onetape import aio
+from onetape.aio import AsyncDataManager
+from src.data.data_manager import DataManager
+from src.data.errors import AllProvidersFailedError, IncompleteDataWarning, QueryError
+from tests.vendor_server import Fault, VendorServer
+
+DAY = ("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
+NEXT = ("BTCUSDT", "1h", "2024-06-02", "2024-06-02")
+
+
+@pytest.fixture(autouse=True)
+def _threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test threads of its own; those of the process keep what other tests left."""
+    monkeypatch.setattr(aio, "_lookups", aio._Threads("onetape-lookup", aio._LOOKUPS))
+    monkeypatch.setattr(aio, "_calls", aio._Threads("onetape-call", aio._CALLS))
+
+
+@pytest.fixture
+def twin(manager: DataManager) -> AsyncDataManager:
+    return AsyncDataManager(manager)
+
+
+async def asked(vendors: VendorServer, count: int = 1) -> None:
+    """Wait until the vendor has so many requests."""
+    assert await asyncio.get_running_loop().run_in_executor(
+        None, vendors.wait_for, "binance", count
+    )
+
+
+# --- each method
+
+
+def test_every_public_method_has_a_twin(twin: AsyncDataManager) -> None:
+    """Those apart that neither read nor wait."""
+    public = {
+        name
+        for name, value in vars(DataManager).items()
+        if not name.startswith("_") and callable(value)
+    }
+    for name in public - {"on_event"}:
+        method = getattr(twin, f"a{name}")
+        assert inspect.signature(method) == inspect.signature(getattr(twin.manager, name)), name
+        assert method.__name__ == f"a{name}"
+        assert f":meth:`DataManager.{name}`" in method.__doc__
+
+
+def test_answers_are_those_of_the_methods(twin: AsyncDataManager, manager: DataManager) -> None:
+    async def main() -> None:
+        fetched = await twin.aget_ohlcv(*DAY, strict=True)
+        held = await twin.aget_ohlcv(*DAY)
+        pd.testing.assert_frame_equal(fetched, held)
+        pd.testing.assert_frame_equal(held, manager.get_ohlcv(*DAY))
+        assert (await twin.acoverage("BTCUSDT", "1h"))["vendor"].tolist() == ["binance"]
+        assert "BTCUSDT" in str(await twin.aplan(*DAY))
+        assert len(await twin.asessions("AAPL", "2024-06-03", "2024-06-07")) == 5
+        await twin.aclear_cache("BTCUSDT")
+        assert (await twin.acoverage("BTCUSDT", "1h")).empty
+
+    asyncio.run(main())
+
+
+def test_a_batch_has_all_symbols_in_order(twin: AsyncDataManager, vendors: VendorServer) -> None:
+    symbols = ["ETHUSDT", "BTCUSDT", "ETHUSDT", "%%%"]
+    range_ = ("1h", "2024-06-01", "2024-06-01")
+    frames = asyncio.run(twin.aget_ohlcv_batch(symbols, *range_))
+    again = twin.manager.get_ohlcv_batch(symbols, *range_)
+    assert list(frames) == list(again) == ["ETHUSDT", "BTCUSDT", "%%%"]
+    for symbol, frame in frames.items():
+        pd.testing.assert_frame_equal(frame, again[symbol])
+    assert asyncio.run(twin.aget_ohlcv_batch(symbols=[], timeframe="1h")) == {}
+
+
+@pytest.mark.parametrize("symbols", ["BTCUSDT", 7, [["BTCUSDT"]]])
+def test_a_batch_of_no_symbols_says_what_is_wrong(twin: AsyncDataManager, symbols: Any) -> None:
+    with pytest.raises((QueryError, TypeError)) as told:
+        twin.manager.get_ohlcv_batch(symbols, "1h")
+    with pytest.raises(type(told.value), match=str(told.value)[:20].replace("[", ".")):
+        asyncio.run(twin.aget_ohlcv_batch(symbols, "1h"))
+
+
+def test_a_batch_whose_shared_argument_is_wrong_ends(
+    twin: AsyncDataManager, vendors: VendorServer
+) -> None:
+    with pytest.raises(QueryError, match="1q"):
+        asyncio.run(twin.aget_ohlcv_batch(["BTCUSDT", "ETHUSDT"], "1q"))
+    assert vendors.count("binance") == 0
+
+
+@pytest.mark.parametrize("timeout", [-1, "soon", float("nan"), True])
+def test_a_timeout_that_is_none_is_refused(twin: AsyncDataManager, timeout: Any) -> None:
+    with pytest.raises(QueryError, match="timeout"):
+        asyncio.run(twin.aget_ohlcv(*DAY, timeout=timeout))
+    assert asyncio.run(twin.aget_fundamentals("AAPL", timeout=timeout)) == {}
+
+
+# --- what is cached waits for nothing
+
+
+def test_what_is_cached_is_answered_while_every_other_thread_hangs(
+    twin: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aio, "_calls", aio._Threads("onetape-call", 2))
+
+    async def main() -> None:
+        for question in (DAY, ("ETHUSDT", *DAY[1:])):
+            await twin.aget_ohlcv(*question)
+        vendors.clear_log()
+        vendors.fault("binance", Fault.hold())
+        hanging = [asyncio.ensure_future(twin.aget_ohlcv(*NEXT)) for _ in range(8)]
+        await asked(vendors)
+        assert len(await twin.aget_ohlcv(*DAY)) == 24
+        assert len(await twin.aget_ohlcv("BTCUSDT", "2h", *DAY[2:], offline=True)) == 12
+        frames = await twin.aget_ohlcv_batch(["BTCUSDT", "ETHUSDT"], *DAY[1:])
+        assert [len(frame) for frame in frames.values()] == [24, 24]
+        assert len(await twin.aget_ohlcv("BTCUSDT", "1h", *DAY[2:3], NEXT[3], offline=True)) == 24
+        assert not any(call.done() for call in hanging)
+        vendors.heal()
+        assert {len(frame) for frame in await asyncio.gather(*hanging)} == {24}
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)
+        asyncio.run(main())
+    assert vendors.count("binance") == 1
+
+
+def test_fundamentals_and_figures_that_are_cached_do_not_wait_either(
+    twin: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aio, "_calls", aio._Threads("onetape-call", 1))
+    rate = ("BTCUSDT", "2024-06-01", "2024-06-02")
+
+    async def main() -> None:
+        rates = await twin.aget_funding_rate(*rate)
+        vendors.clear_log()
+        vendors.fault("binance", Fault.hold())
+        hanging = asyncio.ensure_future(twin.aget_ohlcv(*DAY))
+        await asked(vendors)
+        pd.testing.assert_frame_equal(await twin.aget_funding_rate(*rate), rates)
+        vendors.heal()
+        await hanging
+
+    asyncio.run(main())
+
+
+def test_a_call_is_counted_once(twin: AsyncDataManager) -> None:
+    events: list[object] = []
+    twin.manager.on_event(events.append)
+    asyncio.run(twin.aget_ohlcv(*DAY))
+    asyncio.run(twin.aget_ohlcv(*DAY))
+    calls = twin.manager.metrics()["calls"]
+    assert (calls["answers"], calls["hits"], calls["failed"]) == (2, 1, {})
+    assert events == []
+
+
+# --- waiting
+
+
+def test_a_cancelled_call_ends_at_once_and_its_bars_are_stored(
+    twin: AsyncDataManager, vendors: VendorServer
+) -> None:
+    vendors.fault("binance", Fault.hold())
+
+    async def main() -> None:
+        call = asyncio.ensure_future(twin.aget_ohlcv(*DAY))
+        await asked(vendors)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    asyncio.run(main())
+    vendors.heal()
+    assert len(twin.manager.get_ohlcv(*DAY)) == 24  # of the same fetch, which is waited for
+    assert vendors.count("binance") == 1
+
+
+def test_a_call_that_is_cancelled_before_it_begins_asks_nothing(
+    twin: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aio, "_calls", aio._Threads("onetape-call", 1))
+    vendors.fault("binance", Fault.hold())
+
+    async def main() -> None:
+        hanging = asyncio.ensure_future(twin.aget_ohlcv(*DAY))
+        await asked(vendors)
+        queued = asyncio.ensure_future(twin.aget_ohlcv("ETHUSDT", *DAY[1:]))
+        while not aio._calls._jobs.qsize():
+            await asyncio.sleep(0)
+        queued.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await queued
+        vendors.heal()
+        await hanging
+
+    asyncio.run(main())
+    assert vendors.count("binance") == 1
+
+
+def test_a_call_without_a_free_thread_ends_in_its_time(
+    twin: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what is cached, or with the error that says what it waited for."""
+    monkeypatch.setattr(aio, "_calls", aio._Threads("onetape-call", 1))
+
+    async def main() -> None:
+        await twin.aget_ohlcv(*DAY)
+        vendors.clear_log()
+        vendors.fault("binance", Fault.hold())
+        hanging = asyncio.ensure_future(twin.aget_ohlcv("ETHUSDT", *DAY[1:]))
+        await asked(vendors)
+        with pytest.raises(AllProvidersFailedError, match="other calls wait for vendors"):
+            await twin.aget_ohlcv("SOLUSDT", *DAY[1:], timeout=0.05)
+        with pytest.warns(IncompleteDataWarning, match="0.05 s of this call"):
+            part = await twin.aget_ohlcv("BTCUSDT", "1h", DAY[2], NEXT[3], timeout=0.05)
+        assert len(part) == 24
+        assert not hanging.done()
+        vendors.heal()
+        await hanging
+
+    asyncio.run(main())
+    assert vendors.count("binance") == 1
+
+
+def test_a_warning_points_at_the_line_that_called(
+    twin: AsyncDataManager, vendors: VendorServer
+) -> None:
+    asyncio.run(twin.aget_ohlcv(*DAY))
+    vendors.fault("binance", Fault.status(503))
+    with pytest.warns(IncompleteDataWarning) as caught:
+        asyncio.run(twin.aget_ohlcv("BTCUSDT", "1h", DAY[2], NEXT[3]))
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_the_context_of_the_caller_goes_along(twin: AsyncDataManager) -> None:
+    name: ContextVar[str] = ContextVar("name", default="")
+    seen: list[str] = []
+    twin.manager.on_event(lambda event: seen.append(name.get()))
+
+    async def main() -> None:
+        name.set("mine")
+        with pytest.raises(QueryError):
+            await twin.aget_ohlcv("%%%", "1h")
+        with pytest.raises(QueryError):
+            await twin.aget_funding_rate("AAPL")
+
+    asyncio.run(main())
+    assert seen == ["mine"]
+
+
+# --- loops, threads, forks
+
+
+def test_two_loops_at_once(twin: AsyncDataManager) -> None:
+    lengths: list[int] = []
+
+    def run() -> None:
+        lengths.append(len(asyncio.run(twin.aget_ohlcv(*DAY))))
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert lengths == [24, 24]
+
+
+def test_a_loop_that_is_closed_while_a_call_hangs(
+    twin: AsyncDataManager, vendors: VendorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    vendors.fault("binance", Fault.hold())
+    loop = asyncio.new_event_loop()
+    call = loop.create_task(twin.aget_ohlcv(*DAY))
+    loop.run_until_complete(asked(vendors))
+    call.cancel()
+    loop.run_until_complete(asyncio.wait({call}))
+    loop.close()
+    vendors.heal()
+    assert len(twin.manager.get_ohlcv(*DAY)) == 24
+    assert "exception calling callback" not in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_has_threads_of_its_own(twin: AsyncDataManager) -> None:
+    asyncio.run(twin.aget_ohlcv(*DAY))
+    child = os.fork()
+    if not child:  # pragma: no cover - counted in no process
+        try:
+            os._exit(0 if len(asyncio.run(twin.aget_ohlcv(*DAY))) == 24 else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_program_ends_though_a_call_hangs() -> None:
+    script = """
+import asyncio
+from onetape import aio
+async def main():
+    gone = asyncio.wrap_future(aio._calls.submit(lambda: __import__("threading").Event().wait()))
+    try:
+        await asyncio.wait_for(gone, 0.01)
+    except asyncio.TimeoutError:
+        print("over")
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "over\n"), done.stderr
+
+
+def test_what_a_thread_meets_is_the_caller_s() -> None:
+    def leave() -> None:
+        raise SystemExit(3)
+
+    assert isinstance(aio._calls.submit(leave).exception(10), SystemExit)
+    assert aio._calls.submit(lambda: 1).result(10) == 1
