@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from .feed.data_feed_factory import DataFeedFactory
     from .model.frame import coerce_ohlcv_timestamp_column
+    from .model.interchange import to_arrow, to_polars
     from .model.proof import describe, fingerprint
     from .model.quote import Quote, Quotes
     from .observability.logs import configure_logging
@@ -46,6 +47,8 @@ _HOMES = {
     "get_provider_selector": "provider_selector",
     "UnifiedCache": "cache.unified_cache",
     "coerce_ohlcv_timestamp_column": "model.frame",
+    "to_polars": "model.interchange",
+    "to_arrow": "model.interchange",
     "DataFeedFactory": "feed.data_feed_factory",
     "configure_logging": "observability.logs",
     "describe": "model.proof",
@@ -70,6 +73,8 @@ __all__ = (
     "get_provider_selector",
     "UnifiedCache",
     "coerce_ohlcv_timestamp_column",
+    "to_polars",
+    "to_arrow",
     "DataFeedFactory",
     "configure_logging",
     "describe",

@@ -24,6 +24,8 @@ OWNERS = {
     "binance": ("vendors.binance.carrier",),
     "ccxt": ("vendors.ccxt.carrier",),
     "ib_async": ("vendors.ibkr.carrier",),
+    "polars": ("model.interchange",),
+    "pyarrow": ("model.interchange", "cache.format.csv_rows", "vendors.local.carrier"),
     "websocket": ("net.websocket",),
     "backtrader": ("feed.backtrader.feed",),
     "yaml": ("config",),

@@ -47,7 +47,8 @@ EXTRAS = {
     **{name: (row.package, row.package_use) for name, row in VENDORS.items() if row.package},
     "live": ("websocket", "listens to the streams of vendors"),
     "backtrader": ("backtrader", "makes live feeds datas of Backtrader"),
-    "parquet": ("pyarrow", "reads and writes Parquet files"),
+    "parquet": ("pyarrow", "reads and writes Parquet files, makes Arrow tables of bars"),
+    "polars": ("polars", "makes Polars frames of bars"),
     "fast": ("isal", "compresses and inflates long files in a tenth of the time"),
     "metrics": ("prometheus_client", "serves the counters of a program to Prometheus"),
 }

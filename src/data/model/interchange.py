@@ -1,0 +1,224 @@
+"""Frames of bars as tables of other libraries: the one module that converts.
+
+A column of numbers or of times is handed over where it lies, without a copy, where pandas copies
+before it writes (pandas 3): what the caller later writes into the frame does not show in the table.
+Older pandas writes in place, so there it is copied.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..errors import MissingExtraError, QueryError
+from .frame import empty_frame
+from .provenance import ATTRS_KEY
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+_COPIES_ON_WRITE = int(pd.__version__.split(".")[0]) >= 3
+_SYMBOL, _TIME = "symbol", "timestamp"
+# Texts, and values of one type each; neither Polars nor Arrow has a type for anything else.
+_TEXTS = ("string", "empty")
+_MIXED = ("mixed", "mixed-integer", "unknown-array")
+_NUMBERS = "biufm"
+
+
+def to_polars(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pl.DataFrame:
+    """Return a frame, or a batch as one long table, as a Polars frame.
+
+    The index becomes the first column, ``timestamp`` (``Datetime("ns")``, naive UTC, the bar's open);
+    the other columns keep names and order: ``Float64``, ``String`` (``source``, ``state``),
+    ``Boolean``, ``Datetime("ns")``. NaN stays NaN; a text or time that is not there is null. Of a
+    batch the symbol stands first (``symbol``, ``String``); rows are in the order of the symbols,
+    then of the frame, and a column that a symbol lacks is null there. A symbol that failed has no
+    rows. Provenance is left behind, for Polars keeps none: ``describe(frame)`` and
+    :func:`to_arrow` have it.
+
+    Numbers and times are not copied with pandas 3; the table never changes with the frame.
+
+    Args:
+        frames: of ``get_ohlcv``, or any frame with one row of column names; or the dict of
+            ``get_ohlcv_batch``.
+
+    Raises:
+        MissingExtraError: Polars is not installed (extra ``polars``).
+        QueryError: it is no such frame, two columns have one name, or a column holds values of
+            several types.
+    """
+    try:
+        import polars as pl
+    except ImportError as missing:
+        raise MissingExtraError(
+            "to_polars needs Polars", hint='pip install "onetape[polars]"'
+        ) from missing
+
+    def table(frame: pd.DataFrame, symbol: str | None) -> pl.DataFrame:
+        series = [_polars_series(pl, column) for column in _columns(frame, symbol)]
+        return pl.DataFrame(series)
+
+    if not isinstance(frames, Mapping):
+        return table(frames, None)
+    tables = [table(frame, str(symbol)) for symbol, frame in _batch(frames)]
+    try:
+        whole = pl.concat(tables, how="diagonal", rechunk=False)
+    except pl.exceptions.PolarsError as error:
+        raise _unlike(error) from error
+    return whole
+
+
+def to_arrow(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pa.Table:
+    """Return a frame, or a batch as one long table, as an Arrow table that carries its provenance.
+
+    Columns and rows are those of :func:`to_polars`, with the types ``timestamp[ns]`` (naive UTC),
+    ``double``, ``string`` and ``bool``. The schema's metadata has ``attrs["onetape"]`` as JSON
+    under ``b"onetape"``; of a batch ``{"symbols": {symbol: attrs}}``, failed symbols with their
+    error. It stays with the table in Parquet, Feather and Flight.
+
+    Numbers and times are not copied with pandas 3; the table never changes with the frame. A batch
+    has a chunk for each symbol.
+
+    Args:
+        frames: as for :func:`to_polars`.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed (extra ``parquet``).
+        QueryError: as :func:`to_polars`.
+    """
+    try:
+        import pyarrow as pa
+    except ImportError as missing:
+        raise MissingExtraError(
+            "to_arrow needs pyarrow", hint='pip install "onetape[parquet]"'
+        ) from missing
+
+    def table(frame: pd.DataFrame, symbol: str | None) -> pa.Table:
+        columns = _columns(frame, symbol)
+        return pa.table({column.name: _arrow_array(pa, column) for column in columns})
+
+    if not isinstance(frames, Mapping):
+        return _with_metadata(table(frames, None), frames.attrs.get(ATTRS_KEY))
+    tables = [table(frame, str(symbol)) for symbol, frame in _batch(frames)]
+    try:
+        whole = pa.concat_tables(tables, promote_options="default")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise _unlike(error) from error
+    told = {str(symbol): frame.attrs.get(ATTRS_KEY) for symbol, frame in frames.items()}
+    return _with_metadata(whole, {"symbols": told})
+
+
+def _batch(frames: Mapping[str, pd.DataFrame]) -> Sequence[tuple[str, pd.DataFrame]]:
+    """Return symbols and frames; of no symbols an empty frame, which has the columns of bars."""
+    return list(frames.items()) or [("", empty_frame())]
+
+
+def _unlike(error: Exception) -> QueryError:
+    return QueryError(
+        f"the frames of the batch cannot be one table: {error}",
+        hint="hand over frames whose columns of one name have one type",
+    )
+
+
+def _with_metadata(table: pa.Table, told: Any) -> pa.Table:
+    if told is None:
+        return table
+    return table.replace_schema_metadata({ATTRS_KEY: json.dumps(told)})
+
+
+# --- columns, before any library is asked ------------------------------------------------------
+
+
+class _Column(NamedTuple):
+    """A column to convert: an array of numbers or times, or a list with None where there is none."""
+
+    name: str
+    values: NDArray[Any] | list[Any]
+    is_text: bool = False
+
+
+class _Lent:
+    """Memory of a frame. While it lives a second frame stands on it: pandas copies before a write."""
+
+    def __init__(self, values: NDArray[Any], holder: pd.DataFrame) -> None:
+        self.__array_interface__ = values.__array_interface__
+        self._values, self._holder = values, holder
+
+
+def _columns(frame: pd.DataFrame, symbol: str | None) -> list[_Column]:
+    """Return the columns of the table that a frame becomes.
+
+    Raises:
+        QueryError: it is no frame, or a column has no type or no name of its own.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        raise QueryError(f"a frame of bars or a dict of frames is needed, not {frame!r:.80}")
+    if frame.columns.nlevels > 1 or frame.index.nlevels > 1:
+        raise QueryError(
+            "a table has one row of column names and one index, this frame has more",
+            hint='hand over the dict of frames (layout="dict"), or one field, such as wide["close"]',
+        )
+    holder = frame.copy(deep=False)
+    sources: list[tuple[str, Any]] = [(str(name), column) for name, column in holder.items()]
+    index = holder.index
+    if isinstance(index, pd.DatetimeIndex) or index.name is not None:
+        sources.insert(0, (str(index.name or _TIME), index))
+    columns = [_column(name, values, holder) for name, values in sources]
+    if symbol is not None:
+        columns.insert(0, _Column(_SYMBOL, [symbol] * len(frame), is_text=True))
+    names = [column.name for column in columns]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise QueryError(
+            f"two columns of the table would be called {', '.join(twice)}",
+            hint="rename or drop one of them",
+        )
+    return columns
+
+
+def _column(name: str, source: pd.Series[Any] | pd.Index[Any], holder: pd.DataFrame) -> _Column:
+    dtype = source.dtype
+    if isinstance(dtype, pd.DatetimeTZDtype) or dtype.kind == "M":
+        times = source if isinstance(source, pd.DatetimeIndex) else pd.DatetimeIndex(source)
+        if times.tz is not None:
+            times = times.tz_convert("UTC").tz_localize(None)
+        if times.unit != "ns":  # `as_unit` copies what is in nanoseconds, too
+            times = times.as_unit("ns")
+        return _Column(name, _lent(times.to_numpy(), holder))
+    if isinstance(dtype, np.dtype) and dtype.kind in _NUMBERS:
+        return _Column(name, _lent(source.to_numpy(), holder))
+    values = source.to_numpy(object)
+    kind = pd.api.types.infer_dtype(values, skipna=True)
+    if kind in _MIXED:
+        raise QueryError(
+            f"the column {name!r} holds values of several types, a table holds one",
+            hint="convert it with astype, or drop it",
+        )
+    kept = [None if gone else value for value, gone in zip(values, pd.isna(values), strict=True)]
+    return _Column(name, kept, is_text=kind in _TEXTS)
+
+
+def _lent(values: NDArray[Any], holder: pd.DataFrame) -> NDArray[Any]:
+    """Return the values where they lie, if they can stay there; else a copy."""
+    if not (_COPIES_ON_WRITE and values.flags.c_contiguous and values.dtype.isnative):
+        return np.array(values, dtype=values.dtype.newbyteorder("="), order="C")
+    return np.asarray(_Lent(values, holder))
+
+
+def _polars_series(pl: Any, column: _Column) -> pl.Series:
+    name, values = column.name, column.values
+    if isinstance(values, list):
+        return pl.Series(name, values, dtype=pl.String if column.is_text else None)
+    if values.dtype.kind != "M" or np.isnat(values).any():
+        return pl.Series(name, values)
+    # Polars would copy times; numbers it takes as they lie, and a cast back moves nothing.
+    return pl.Series(name, values.view(np.int64)).cast(pl.Datetime("ns"))
+
+
+def _arrow_array(pa: Any, column: _Column) -> pa.Array:
+    return pa.array(column.values, type=pa.string() if column.is_text else None)
