@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .feed.data_feed_factory import DataFeedFactory
     from .model.frame import coerce_ohlcv_timestamp_column
     from .model.interchange import to_arrow, to_polars
+    from .model.listing import Listing
     from .model.proof import describe, fingerprint
     from .model.quote import Quote, Quotes
     from .observability.logs import configure_logging
@@ -53,6 +54,7 @@ _HOMES = {
     "configure_logging": "observability.logs",
     "describe": "model.proof",
     "fingerprint": "model.proof",
+    "Listing": "model.listing",
     "Quote": "model.quote",
     "Quotes": "model.quote",
     "RateLimiter": "utils.rate_limiting",
@@ -79,6 +81,7 @@ __all__ = (
     "configure_logging",
     "describe",
     "fingerprint",
+    "Listing",
     "Quote",
     "Quotes",
     "RateLimiter",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .model.explanation import Explanation
     from .model.instrument import Instrument
     from .model.kind import AskedAdjustment
+    from .model.listing import Listing
     from .model.plan import Plan
     from .model.query import ExtraColumn
     from .model.quote import LivePrice, Quote, Quotes
@@ -264,6 +265,37 @@ class DataManager:
             IncompleteDataWarning: some could not be had; once a call.
         """
         return self._services.client.get_quotes(symbols, max_age, timeout, self._streamed)
+
+    def search(
+        self, text: str, limit: int = 20, *, offline: bool = False, timeout: float | None = None
+    ) -> list[Listing]:
+        """Return the symbols whose symbol or name fits ``text``, the likeliest first.
+
+        Exact symbols come first, then exact names, beginnings of symbols, whole words of names,
+        beginnings of words, parts; among equals the order of the vendor's answer counts. Vendors
+        that take a text are asked in the order of the rules until one lists something; the pairs of
+        Binance are asked for as a whole. What they list is kept for a week under the cache folder.
+        What no rule understands as a symbol is left out: each ``symbol`` can be asked for as it is.
+
+        Args:
+            text: a part of a symbol or name, of at most 64 characters; case does not matter.
+            limit: how many at most, from 1 to 1,000.
+            offline: search what is held alone; no vendor is asked.
+            timeout: seconds after which nothing is waited for any more, as for :meth:`get_ohlcv`.
+
+        Returns:
+            Listings with symbol, name, venue, type and currency; empty where nothing fits.
+
+        Raises:
+            QueryError: an argument cannot be understood.
+            NoProviderError: no vendor that can be searched is configured.
+            AllProvidersFailedError: no vendor answered, and nothing that is held fits.
+
+        Warns:
+            IncompleteDataWarning: some vendors did not answer.
+        """
+        with self._services.observer.call_beside(text, ""):
+            return self._services.names.search(text, limit, offline, timeout)
 
     def _streamed(self, instrument: Instrument) -> LivePrice | None:
         """Return the newest price of a running stream; None where there is none."""

@@ -404,9 +404,14 @@ class AllProvidersFailedError(DataError, RuntimeError):
 
 
 class UnknownSymbolError(AllProvidersFailedError, SymbolNotFoundError):
-    """The symbol is unknown where it is listed, and no other vendor is proved to mean the same."""
+    """The symbol is unknown where it is listed, and no other vendor is proved to mean the same.
+
+    Attributes:
+        nearest: symbols that may be meant, of those that are stored or were listed by a search.
+    """
 
     because: ClassVar[Reason] = "unknown_symbol"
+    nearest: tuple[str, ...] = ()
 
 
 class IncompleteDataError(DataError, RuntimeError):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .bars.client import BarsClient
     from .bars.figures import FiguresService
     from .bars.observer import Observer
+    from .bars.symbol_search import NameService
     from .cache.unified_cache import UnifiedCache
     from .fundamentals.service import FundamentalsService
     from .net.http import Transport
@@ -101,7 +102,7 @@ class Services:
         """The connections and limits that all of them share."""
         return self.networks.get()
 
-    # Of the next two, threads that ask first at the same time may make two: no harm is done.
+    # Of the next three, threads that ask first at the same time may make two: no harm is done.
     @cached_property
     def figures(self) -> FiguresService:
         """Funding rates, open interest and the like."""
@@ -116,6 +117,19 @@ class Services:
         from .fundamentals.service import FundamentalsService
 
         return FundamentalsService(self.settings, self.selector, self.clock, self.observer.failed)
+
+    @cached_property
+    def names(self) -> NameService:
+        """Symbols by name."""
+        from .bars.symbol_search import NameService
+        from .cache.names import NameCache
+
+        is_private = self.selector.parsed_rules.cache.private
+        cache = NameCache(self.cache.cache_dir, private=is_private)
+        made: NameService = self.__dict__.setdefault(
+            "_names", NameService(cache, self.selector, self.clock)
+        )
+        return made
 
     @property
     def rate_limiters(self) -> Mapping[str, Limiter]:

@@ -28,10 +28,11 @@ WAYS: dict[str, Figures] = {
     "refresh": {"files": 85, "functions": 590, "code lines": 4773, "longest file": 466, "frames": 41},
     "miss": {"files": 112, "functions": 1046, "code lines": 8271, "longest file": 466, "frames": 48},
 }  # fmt: skip
+# Files: quotes and names of symbols came with sixteen, one of them for each vendor that is searched.
 WEIGHT: Figures = {
     "code lines": 48135,
-    "files of more than ten code lines": 335,
-    "lazy imports of own modules": 215,
+    "files of more than ten code lines": 356,
+    "lazy imports of own modules": 225,
     "modules named by a gerund": 9,
     "protocols": 31,
     "public class names in two modules": 0,

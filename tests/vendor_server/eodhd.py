@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
+from urllib.parse import unquote
 
 from src.data.model.instant import HOUR_MS, SECOND_MS, from_ms
 from src.data.model.timeframe import Timeframe
@@ -22,6 +23,7 @@ from .keyed import (
     whole,
 )
 from .listings import Listing
+from .names import matching, plain_spelling
 from .sessions import ALWAYS
 
 _PATH = re.compile(r"/api/(eod|intraday|splits|div)/([^/]+)")
@@ -83,6 +85,9 @@ class EODHD(Keyed):
 
     def serve(self, request: Request, context: Context) -> Reply:
         """Answer days, minutes, splits and dividends."""
+        if request.path.startswith("/api/search/"):
+            names = matching(self, unquote(request.path.removeprefix("/api/search/")), context)
+            return Reply.json([_named(self, one) for one in names])
         found = _PATH.fullmatch(request.path)
         listing = self.find(found[2], context.truth) if found else None
         if found is None or listing is None:
@@ -154,6 +159,15 @@ class EODHD(Keyed):
              "unadjustedValue": a.amount, "currency": listing.currency}
             for a in listed_actions(listing, context, "dividend", dates_in(params))[::-1]
         ]  # fmt: skip
+
+
+def _named(face: Keyed, listing: Listing) -> dict[str, Any]:
+    code, _, exchange = plain_spelling(face, listing).rpartition(".")
+    return {
+        "Code": code, "Exchange": exchange, "Name": listing.name or listing.symbol,
+        "Type": "Currency" if exchange == "CC" else "Common Stock", "Country": "", "ISIN": None,
+        "Currency": listing.currency, "previousClose": 1.0, "previousCloseDate": "2024-06-11",
+    }  # fmt: skip
 
 
 def _closed(context: Context, ask: Callable[[Any], list[Row]], late_ms: int) -> list[Row]:

@@ -12,6 +12,7 @@ from src.data.model.timeframe import Timeframe
 from .face import STATUS, Context, Page, Reason, Reply, Request
 from .keyed import Keyed, as_of_its_split, dates_in, listed_actions, pair_of, whole
 from .listings import Listing
+from .names import matching, plain_spelling
 
 _PATH = re.compile(r"/api/v1/(stock|crypto)/(candle|split|dividend)")
 _RESOLUTIONS = {
@@ -54,6 +55,9 @@ class Finnhub(Keyed):
     def serve(self, request: Request, context: Context) -> Reply:
         """Answer bars, splits and dividends."""
         found, params = _PATH.fullmatch(request.path), request.params
+        if request.path == "/api/v1/search":
+            names = matching(self, params.get("q", ""), context)
+            return Reply.json({"count": len(names), "result": [_named(self, n) for n in names]})
         if found is None:
             return Reply.json({"error": "Resource not found"}, 404)
         listing = self.find(params.get("symbol", ""), context.truth)
@@ -67,6 +71,14 @@ class Finnhub(Keyed):
         except (KeyError, ValueError):
             return Reply.json({"error": "Wrong resolution or timestamp"}, 422)
         return Reply.json(_columns(page))
+
+
+def _named(face: Keyed, listing: Listing) -> dict[str, str]:
+    spelled = plain_spelling(face, listing)
+    return {
+        "description": listing.name or listing.symbol, "displaySymbol": spelled,
+        "symbol": spelled, "type": "Crypto" if ":" in spelled else "Common Stock",
+    }  # fmt: skip
 
 
 def _page(listing: Listing, params: Mapping[str, str], context: Context) -> Page:

@@ -19,6 +19,7 @@ from .keyed import (
     whole,
 )
 from .listings import Listing
+from .names import matching, plain_spelling
 
 _EOD, _CHART = "/stable/historical-price-eod/full", "/stable/historical-chart/"
 _FRAMES = {
@@ -77,6 +78,10 @@ class FMP(Keyed):
 
     def serve(self, request: Request, context: Context) -> Reply:
         """Answer days, minutes, splits and dividends."""
+        if request.path in ("/stable/search-symbol", "/stable/search-name"):
+            found = matching(self, request.params.get("query", ""), context)
+            by_name = request.path.endswith("name")
+            return Reply.json([_named(self, one) for one in found if bool(one.name) == by_name])
         listing = self.find(request.params.get("symbol", ""), context.truth)
         told = {"/stable/splits": _splits, "/stable/dividends": _dividends}.get(request.path)
         frame = _FRAMES.get(request.path.removeprefix(_CHART), "")
@@ -108,6 +113,14 @@ class FMP(Keyed):
         order = sorted(range(len(rows)), key=labels.__getitem__)
         page = Page(tuple(labels[i] for i in order), tuple(rows[i] for i in order))
         return newest_first(context.spoil(page))
+
+
+def _named(face: Keyed, listing: Listing) -> dict[str, str]:
+    return {
+        "symbol": plain_spelling(face, listing), "name": listing.name or listing.symbol,
+        "currency": listing.currency, "exchangeFullName": listing.exchange,
+        "exchange": listing.exchange,
+    }  # fmt: skip
 
 
 def _is_last(rows: list[Any], at: int) -> bool:

@@ -14,6 +14,7 @@ from src.data.model.timeframe import Timeframe
 from .face import Context, Page, Reason, Reply, Request
 from .keyed import Keyed, edge, fixed, newest_first, pair_of, whole
 from .listings import Listing
+from .names import matching, plain_spelling
 
 _FRAMES = {
     "1min": "1m", "5min": "5m", "15min": "15m", "30min": "30m", "45min": "45m", "1h": "1h",
@@ -92,6 +93,9 @@ class TwelveData(Keyed):
     def serve(self, request: Request, context: Context) -> Reply:
         """Answer series."""
         params = request.params
+        if request.path == "/symbol_search":
+            found = matching(self, params.get("symbol", ""), context)
+            return Reply.json({"data": [_named(self, one) for one in found], "status": "ok"})
         if request.path != "/time_series":
             return self._error(404, "Not found")
         listing = self.find(self.symbol_in(request) or "", context.truth)
@@ -109,6 +113,17 @@ class TwelveData(Keyed):
         values = _values(page, listing, frame, zone)
         told = {"meta": _meta(listing, interval), "values": values, "status": "ok"}
         return Reply.json(told)
+
+
+def _named(face: Keyed, listing: Listing) -> dict[str, str]:
+    is_coin = listing.asset_class == "crypto"
+    symbol, _, mic = plain_spelling(face, listing).partition(":")
+    return {
+        "symbol": symbol, "instrument_name": listing.name or listing.symbol,
+        "exchange": listing.exchange, "mic_code": mic or "XNGS",
+        "instrument_type": "Digital Currency" if is_coin else "Common Stock",
+        "country": "United Kingdom" if mic else "United States", "currency": listing.currency,
+    }  # fmt: skip
 
 
 def _page(listing: Listing, frame: Timeframe, params: Mapping[str, str], context: Context) -> Page:

@@ -14,6 +14,7 @@ from src.data.model.timeframe import Timeframe
 from .face import STATUS, Context, Face, Page, Reason, Reply, Request, local_midnight
 from .ground_truth import Row
 from .listings import Listing
+from .names import matching, plain_spelling
 from .yahoo_live import live
 from .yahoo_meta import meta_of, session_of, trading_periods
 
@@ -79,9 +80,18 @@ class Yahoo(Face):
         return _error(STATUS[reason], reason.title(), f"{reason} request")
 
     def answer(self, request: Request, context: Context) -> Reply:
-        """Answer the chart; everything else is 404."""
+        """Answer the chart and searches; everything else is 404."""
         if self.needs_browser and "mozilla" not in request.headers.get("user-agent", "").lower():
             return self.refusal("throttled", context.now_ms)
+        if request.path == "/v1/finance/search":
+            found = matching(self, request.params.get("q", ""), context)
+            return Reply.json(
+                {
+                    "explains": [],
+                    "count": len(found),
+                    "quotes": [_named(self, one) for one in found],
+                }
+            )
         symbol = self.symbol_in(request)
         if symbol is None:
             return _error(404, "Not Found", "HTTP 404 Not Found")
@@ -120,6 +130,15 @@ class Yahoo(Face):
                 ask.listing, ask.frame, context, inside[-1], twin=self.twin_after_close
             )
         return Page(tuple(x for x, _ in inside), tuple(r for _, r in inside), per_second=1)
+
+
+def _named(face: Face, listing: Listing) -> dict[str, Any]:
+    kind = "CRYPTOCURRENCY" if listing.asset_class == "crypto" else "EQUITY"
+    return {
+        "exchange": listing.exchange, "shortname": listing.name or listing.symbol,
+        "quoteType": kind, "symbol": plain_spelling(face, listing), "index": "quotes",
+        "typeDisp": kind.title(), "exchDisp": listing.exchange, "isYahooFinance": True,
+    }  # fmt: skip
 
 
 def _read(request: Request, context: Context, listing: Listing) -> _Ask | Reply:

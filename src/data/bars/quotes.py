@@ -28,6 +28,7 @@ from ..errors import (
     QueryError,
     UnknownSymbolError,
 )
+from ..model.caller import warn_user
 from ..model.coverage import Covered
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, date_of, iso
 from ..model.instrument import Instrument
@@ -162,8 +163,6 @@ class QuoteService:
             {symbol: one for symbol, one in pairs if isinstance(one, DataError)},
         )
         if quotes.errors:
-            from ..model.caller import warn_user  # most quotes lack nothing
-
             first = next(iter(quotes.errors.items()))
             warn_user(
                 f"{len(quotes.errors)} of {len(wanted)} quotes could not be had; {first[0]}: "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..cache.store import BarStore
 from ..clock import Clock
+from ..errors import UnknownSymbolError
 from ..model.query import BarsQuery
 from ..model.rules import ValidationRules
 from ..model.series import SeriesKey
@@ -139,7 +140,13 @@ class BarsService:
             return result.answer
         call.missed(self._store.actions)
         days = result.source if isinstance(result, Derived) else None
-        return run_call(self._clock, query.timeout_s, self.misses().answer, query, days)
+        try:
+            return run_call(self._clock, query.timeout_s, self.misses().answer, query, days)
+        except UnknownSymbolError as error:
+            from .nearest_names import suggest  # most symbols are known
+
+            suggest(error, self._store)
+            raise
 
     def _look_up(self, query: BarsQuery) -> LookupResult:
         """Return what the store gives by itself."""

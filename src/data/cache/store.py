@@ -29,7 +29,7 @@ from ..model.span import Span
 from ..model.stored import CommitNotice
 from ..model.timeframe import Timeframe
 from .actions import ActionBook, ActionStore, Asked
-from .layout import Layout, decode_lane
+from .layout import Layout, decode_lane, decode_symbol
 from .legacy.adopt import OldYears
 from .read.columnar_cache import Columnar, Sidecars
 from .read.lru_cache import DocumentCache, LruCache
@@ -357,6 +357,15 @@ class BarStore:
             return self._actions.add(symbol, actions, answered, wait_s)
 
     # --- the whole -------------------------------------------------------------------------
+
+    def symbols(self) -> list[str]:
+        """Return the symbols that have a folder, whatever lies in it: one listing, however many.
+
+        Raises:
+            StorageError: the folder cannot be listed.
+        """
+        names = self._disk.list(self._layout.ohlcv)
+        return [symbol for name in names if (symbol := decode_symbol(name)) is not None]
 
     def keys(self) -> list[SeriesKey]:
         """Return every series that has something stored, in the order of their folders."""

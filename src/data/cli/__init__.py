@@ -20,6 +20,7 @@ from ..model.printable import printable
 COMMANDS = {
     "fetch": "show or export bars of one symbol",
     "quote": "the last price of symbols, its time, and the change since the last close",
+    "search": "symbols by name: venue, type, currency",
     "futures": "funding, open interest, long/short ratios of a perpetual future",
     "plan": "what a request would cost; no vendor is asked",
     "explain": "which vendors are asked for a series and why, which are not, what is stored",

@@ -252,6 +252,13 @@ class BaseDataDownloader:
         """
         return self._calls.symbol_call(self._access, endpoint, symbol, self.base_url)
 
+    def endpoint_call(self, endpoint: str) -> AbstractContextManager[None]:
+        """Return a context for requests by :meth:`send` that are about no symbol.
+
+        Its end counts for the circuit of the endpoint.
+        """
+        return self._calls.endpoint_call(self._access, endpoint, self.base_url)
+
     # --- the older interface ---------------------------------------------------------------
 
     def get_provider_name(self) -> str:

@@ -197,19 +197,31 @@ def request_of(
         name: value.replace(SYMBOL, spelled).replace(NOW, now) if isinstance(value, str) else value
         for name, value in ask.params.items()
     }
-    keys = [
-        (key, downloader.secret(key.secret))
-        for key in table.keys
-        if not (key.unless and downloader.secret(key.unless))
-    ]
+    secret_params, secret_headers = secrets_of(table.keys, downloader.secret)
     return HttpRequest(
         downloader.base_url + ask.path.replace(SYMBOL, spelled),
         params=params,
-        secret_params={key.param: secret for key, secret in keys if secret and key.param},
-        secret_headers={
-            key.header: key.prefix + secret for key, secret in keys if secret and key.header
-        },
+        secret_params=secret_params,
+        secret_headers=secret_headers,
         cost=ask.cost,
+    )
+
+
+def secrets_of(
+    keys: Sequence[Key], secret_of: Callable[[str], str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the query parameters and the headers that carry the keys which are set.
+
+    Args:
+        keys: how the vendor wants them.
+        secret_of: gives a key by its name; empty where it is not set.
+    """
+    pairs = [
+        (key, secret_of(key.secret)) for key in keys if not (key.unless and secret_of(key.unless))
+    ]
+    return (
+        {key.param: secret for key, secret in pairs if secret and key.param},
+        {key.header: key.prefix + secret for key, secret in pairs if secret and key.header},
     )
 
 

@@ -32,6 +32,7 @@ class VendorRow(NamedTuple):
         fundamentals: path of its field table.
         no_fundamentals: why it has none, where that is known.
         stream: path of its stream.
+        search: path of its search for names.
         package: module of its SDK, which the extra of the vendor's name installs.
         package_use: the use of that package, for people.
         no_volume: asset classes whose bars come without volume, beside those that have none anywhere.
@@ -47,6 +48,7 @@ class VendorRow(NamedTuple):
     fundamentals: str = ""
     no_fundamentals: str = ""
     stream: str = ""
+    search: str = ""
     package: str = ""
     package_use: str = ""
     no_volume: tuple[str, ...] = ()
@@ -80,6 +82,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             keys=(("BINANCE_API_KEY", "BINANCE_KEY"), ("BINANCE_API_SECRET", "BINANCE_SECRET")),
             domains=("binance.com", "binance.vision", "binancefuture.com"),
             stream="binance.stream:BinanceStream",
+            search="binance.search:TABLE",
             package="binance",
             package_use="carries Binance's requests by python-binance",
         ),
@@ -110,6 +113,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             keys=("EODHD_API_KEY",),
             domains=("eodhd.com", "eodhistoricaldata.com"),
             fundamentals="eodhd.fundamentals:TABLE",
+            search="eodhd.search:TABLE",
         ),
         "finnhub": VendorRow(
             bars="finnhub.bars:FinnhubDataDownloader",
@@ -118,6 +122,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             domains=("finnhub.io",),
             fundamentals="finnhub.fundamentals:TABLE",
             stream="finnhub.stream:FinnhubStream",
+            search="finnhub.search:TABLE",
         ),
         "fmp": VendorRow(
             bars="fmp.bars:FMPDataDownloader",
@@ -125,6 +130,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             keys=("FMP_API_KEY",),
             domains=("financialmodelingprep.com",),
             fundamentals="fmp.fundamentals:TABLE",
+            search="fmp.search:TABLE",
         ),
         "ibkr": VendorRow(
             bars="ibkr.bars:IBKRDataDownloader",
@@ -155,6 +161,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             keys=(("TWELVE_DATA_API_KEY", "TWELVEDATA_API_KEY"),),
             domains=("twelvedata.com",),
             fundamentals="twelvedata.fundamentals:TABLE",
+            search="twelvedata.search:TABLE",
             no_volume=("crypto",),
         ),
         "yahoo": VendorRow(
@@ -162,6 +169,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             aliases=("yf", "yf_finance", "yfinance"),
             domains=("finance.yahoo.com",),
             fundamentals="yahoo.fundamentals:TABLE",
+            search="yahoo.search:TABLE",
             package="yfinance",
             package_use="carries Yahoo's requests as a browser would",
         ),

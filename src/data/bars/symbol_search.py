@@ -1,0 +1,266 @@
+"""Symbols by name: from the names that are held, and from the vendors that can be searched.
+
+Vendors that take a text are asked in the order of the rules until one lists something; those that
+give their whole list once in a while. What they list is kept beside the bars, with its age.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from ..cache.names import NameCache
+from ..clock import Clock
+from ..errors import (
+    AllProvidersFailedError,
+    Attempt,
+    EntitlementError,
+    IncompleteDataWarning,
+    NoProviderError,
+    QueryError,
+)
+from ..model.caller import warn_user
+from ..model.instant import DAY_MS
+from ..model.instrument import AssetClass, Instrument
+from ..model.listing import Listing, ListingType
+from ..model.span import Span
+from ..net.deadline import run_call, run_part, seconds_of
+from ..net.locks import SeriesLocks
+from ..symbols.name_search import merged, normalized, ranked
+from ..vendors.base import BaseDataDownloader
+from ..vendors.factory import downloader_for
+from ..vendors.registry import VENDORS
+from ..vendors.search_table import SearchTable, fetch_listings, search_of
+from .fetch.attempt import ask
+
+log = logging.getLogger("onetape.routing")
+
+# Names change seldom.
+_FRESH_MS = 7 * DAY_MS
+_LONGEST_TEXT = 64
+_MOST_RESULTS = 1_000
+_CLASSES: dict[ListingType, AssetClass] = {
+    "stock": "stock",
+    "fund": "stock",
+    "crypto": "crypto",
+    "forex": "forex",
+    "index": "index",
+    "future": "future",
+}
+_TYPES: dict[AssetClass, ListingType] = {
+    "stock": "stock",
+    "crypto": "crypto",
+    "forex": "forex",
+    "index": "index",
+    "future": "future",
+}
+_NO_SPAN = Span(0, 0)
+
+
+class _Searched(NamedTuple):
+    """A vendor that can be asked, and how."""
+
+    name: str
+    table: SearchTable
+    downloader: Any
+
+    def key(self, text: str) -> str:
+        """Return what its answer is kept under."""
+        return "" if self.table.is_list else text
+
+
+class NameService:
+    """Symbols by name. Thread-safe: of those that search for one text at once, one asks.
+
+    Args:
+        cache: the names that are held.
+        selector: what symbols mean; makes downloaders.
+        clock: the time.
+    """
+
+    def __init__(self, cache: NameCache, selector: Any, clock: Clock) -> None:
+        self._cache, self._selector, self._clock = cache, selector, clock
+        self._locks = SeriesLocks()
+
+    def search(self, text: Any, limit: Any, offline: bool, timeout: Any) -> list[Listing]:
+        """Return the listings for a text; see ``DataManager.search``."""
+        wanted, most = _text_of(text), _limit_of(limit)
+        seconds = seconds_of(timeout, "a search")
+        return run_call(self._clock, seconds, self._search, wanted, most, offline)
+
+    def _search(self, text: str, most: int, offline: bool) -> list[Listing]:
+        attempts: list[Attempt] = []
+        order: list[str] = []
+        is_answered = True
+        if not offline:
+            vendors = self._vendors()
+            order = [vendor.name for vendor in vendors]
+            with self._locks.hold(("search", text), self._clock):
+                is_answered = self._ask(vendors, text, attempts)
+        found = self._held(text, order)[:most]
+        failed = [attempt for attempt in attempts if attempt.error is not None]
+        if not (found or is_answered):
+            raise _failure(text, attempts)
+        told = [a for a in failed if not isinstance(a.error, EntitlementError)]
+        if told:
+            reasons = dict.fromkeys(f"{a.provider}: {a.message}" for a in told)
+            message = f"search for {text!r}: not all vendors answered: {'; '.join(reasons)}"
+            log.warning("%s", message)
+            warn_user(message, IncompleteDataWarning)
+        return found
+
+    # --- vendors ---------------------------------------------------------------------------
+
+    def _vendors(self) -> list[_Searched]:
+        """Return the vendors that can be asked: in the order of the rules for shares, then the others.
+
+        Raises:
+            NoProviderError: there is none.
+        """
+        routed = map(
+            self._selector.canonical, self._selector.get_provider_with_failover("AAPL", "1d")
+        )
+        vendors = []
+        for name in dict.fromkeys([*routed, *VENDORS]):
+            table = search_of(name) if name else None
+            if table is None:
+                continue
+            downloader = downloader_for(self._selector, name)
+            if isinstance(downloader, BaseDataDownloader) and not downloader.lacking:
+                vendors.append(_Searched(name, table, downloader))
+        if not vendors:
+            raise NoProviderError(
+                "no vendor that can be searched is configured",
+                hint="offline=True searches the names that are held",
+            )
+        return sorted(vendors, key=lambda vendor: vendor.table.is_list)
+
+    def _ask(self, vendors: list[_Searched], text: str, attempts: list[Attempt]) -> bool:
+        """Ask for what is not held or too old.
+
+        Vendors that take a text are asked until one lists something, and each whole list.
+
+        Returns:
+            Whether a vendor has answered for this text, now or lately, be it with nothing. A whole
+            list answers for what is on it; where there is nothing else, for all.
+        """
+        oldest = self._clock.now_ms() - _FRESH_MS
+        takes_text = any(not vendor.table.is_list for vendor in vendors)
+        is_found = is_answered = False
+        for place, vendor in enumerate(vendors):
+            is_list = vendor.table.is_list
+            if is_found and not is_list:
+                continue
+            held = self._cache.of(vendor.name).searches.get(vendor.key(text))
+            if held is not None and held[0] >= oldest:
+                is_found = is_found or bool(held[1])
+                is_answered = is_answered or not (is_list and takes_text)
+                continue
+            has_others = place + 1 < len(vendors)
+            reply = ask(
+                self._clock,
+                vendor.name,
+                _NO_SPAN,
+                run_part,
+                self._clock,
+                has_others,
+                self._listed,
+                vendor,
+                text,
+            )
+            attempts.append(reply.attempt(rows=len(reply.value or ())))
+            if reply.value is None:
+                reply.log_failure(f"names like {text!r}")
+                continue
+            is_found = is_found or bool(reply.value)
+            is_answered = is_answered or not (is_list and takes_text)
+        return is_answered
+
+    def _listed(self, vendor: _Searched, text: str) -> list[Listing]:
+        """Ask one vendor, and keep what it lists.
+
+        Raises:
+            ProviderError, ConfigError: it did not answer.
+        """
+        rows = fetch_listings(vendor.downloader, vendor.table, text)
+        listings = [one for row in rows if (one := self._understood(row, vendor.name))]
+        self._cache.keep(vendor.name, vendor.key(text), listings, self._clock.now_ms())
+        return listings
+
+    def _understood(self, row: Listing, vendor: str) -> Listing | None:
+        """Return a listing under the symbol that means it here; None where none does."""
+        wanted = _CLASSES.get(row.type)
+        spellings = [row.symbol]
+        if wanted in ("stock", None) and "." not in row.symbol:
+            spellings.append(f"{row.symbol}.US")  # alone it may be the name of a coin
+        for spelling in spellings:
+            try:
+                instrument: Instrument = self._selector.instrument(spelling)
+            except QueryError:
+                continue
+            if wanted is not None and instrument.asset_class != wanted:
+                continue
+            return replace(
+                row,
+                symbol=instrument.symbol,
+                venue=row.venue or instrument.exchange or "",
+                type=_TYPES[instrument.asset_class] if row.type == "other" else row.type,
+                currency=row.currency or instrument.quote or "",
+                vendor=vendor,
+            )
+        return None
+
+    # --- what is held ----------------------------------------------------------------------
+
+    def _held(self, text: str, order: Iterable[str]) -> list[Listing]:
+        """Return the held listings that fit, or were listed for this very text."""
+        vendors = list(dict.fromkeys([*order, *self._cache.vendors()]))
+        names = [self._cache.of(vendor) for vendor in vendors]
+        places: dict[str, int] = {}
+        for one in names:
+            _, symbols = one.searches.get(text, (0, ()))
+            for symbol in symbols:
+                places.setdefault(symbol, len(places))
+        return ranked(text, merged(one.listings.values() for one in names).values(), places)
+
+
+def _text_of(text: Any) -> str:
+    """Return a text as it is compared.
+
+    Raises:
+        QueryError: it is none, empty or too long.
+    """
+    wanted = normalized(text) if isinstance(text, str) else ""
+    if not any(c.isalnum() for c in wanted) or len(wanted) > _LONGEST_TEXT:
+        raise QueryError(
+            f"{text!r:.80} is nothing to search for",
+            hint=f"a part of a symbol or a name, of at most {_LONGEST_TEXT} characters",
+        )
+    if not wanted.isprintable():
+        raise QueryError(f"{text!r:.80} has control characters")
+    return wanted
+
+
+def _limit_of(limit: Any) -> int:
+    """Return how many listings are wanted.
+
+    Raises:
+        QueryError: it is no whole number from 1 on.
+    """
+    is_count = isinstance(limit, int) and not isinstance(limit, bool)
+    if not is_count or not 1 <= limit <= _MOST_RESULTS:
+        raise QueryError(f"limit {limit!r:.40} is no whole number from 1 to {_MOST_RESULTS}")
+    return int(limit)
+
+
+def _failure(text: str, attempts: Iterable[Attempt]) -> AllProvidersFailedError:
+    tried = list(attempts)
+    reasons = dict.fromkeys(f"{a.provider}: {a.message}" for a in tried)
+    return AllProvidersFailedError(
+        f"All providers failed for a search for {text!r}: {'; '.join(reasons)}",
+        attempts=tried,
+        hint="offline=True searches the names that are held; `onetape doctor` says which vendors "
+        "can be reached",
+    )

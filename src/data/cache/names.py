@@ -1,0 +1,159 @@
+"""Names of symbols, as vendors listed them: one document for each vendor, with its age.
+
+``<cache>/_names/<vendor>.json``: derived, may be deleted at any time. What cannot be read counts as
+not there; what cannot be written is logged, and asked for again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..disk.atomic import write_atomically
+from ..disk.files import Disk, FileState
+from ..errors import CacheError
+from ..model.listing import LISTING_TYPES, Listing
+from .format import json_document
+
+log = logging.getLogger("onetape.cache")
+
+FOLDER = "_names"
+_FORMAT = 1
+# Texts that are kept of each vendor, the newest.
+_MOST_SEARCHES = 500
+_LOCK_S = 5.0
+
+
+@dataclass(frozen=True)
+class VendorNames:
+    """What a vendor has listed.
+
+    Attributes:
+        searches: normalised text to the time of the answer (UTC ms) and its symbols, in its order;
+            the empty text stands for its whole list.
+        listings: symbol to its listing.
+    """
+
+    searches: Mapping[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)
+    listings: Mapping[str, Listing] = field(default_factory=dict)
+
+
+_NOTHING = VendorNames()
+
+
+class NameCache:
+    """The names in one cache folder. Thread-safe, and safe across processes.
+
+    Args:
+        cache_dir: root of the cache.
+        private: whether files are their owner's alone.
+        disk: another file system, for tests.
+    """
+
+    def __init__(self, cache_dir: Path, *, private: bool = False, disk: Disk | None = None) -> None:
+        self._folder = cache_dir / FOLDER
+        self._disk = disk or Disk(root=cache_dir, private=private)
+        # Files read, by what the file system says of them; entries are replaced whole.
+        self._read: dict[str, tuple[FileState, VendorNames]] = {}
+        self._unwritten: dict[str, VendorNames] = {}
+
+    def vendors(self) -> list[str]:
+        """Return the vendors whose names are held."""
+        try:
+            names = self._disk.list(self._folder)
+        except CacheError as error:
+            log.debug("names are not read: %s", error)
+            names = []
+        held = [name.removesuffix(".json") for name in names if name.endswith(".json")]
+        return list(dict.fromkeys([*held, *self._unwritten]))
+
+    def of(self, vendor: str) -> VendorNames:
+        """Return what a vendor has listed; nothing where that is not held, or damaged."""
+        if vendor in self._unwritten:
+            return self._unwritten[vendor]
+        try:
+            return self._of(vendor)
+        except (CacheError, KeyError, TypeError, ValueError) as error:
+            log.debug("names of %s are not read: %s", vendor, error)
+            return _NOTHING
+
+    def held(self) -> list[list[Listing]]:
+        """Return all listings, a list for each vendor."""
+        return [list(self.of(vendor).listings.values()) for vendor in self.vendors()]
+
+    def keep(self, vendor: str, text: str, listings: Iterable[Listing], now_ms: int) -> None:
+        """Keep what a vendor listed for a normalised text; the empty one: all that it has.
+
+        Where it cannot be written it is kept in memory.
+        """
+        found = list(listings)
+        try:
+            self._disk.make_folders(self._folder, durable=False)
+            with self._disk.lock(self._folder / f"{vendor}.lock", _LOCK_S):
+                names = _added(self.of(vendor), text, found, now_ms)
+                data = json_document.dump(_document(names, vendor))
+                write_atomically(self._disk, self._path(vendor), data, durable=False)
+                self._unwritten.pop(vendor, None)
+        except CacheError as error:
+            log.warning("names of %s are not kept: %s", vendor, error)
+            self._unwritten[vendor] = _added(self.of(vendor), text, found, now_ms)
+
+    def _path(self, vendor: str) -> Path:
+        return self._folder / f"{vendor}.json"
+
+    def _of(self, vendor: str) -> VendorNames:
+        path = self._path(vendor)
+        state = self._disk.stat(path)
+        if state is None:
+            return _NOTHING
+        known = self._read.get(vendor)
+        if known is not None and known[0] == state:
+            return known[1]
+        found = self._disk.read_with_state(path)
+        if found is None:
+            return _NOTHING
+        names = _names_of(json_document.load(found[0]), vendor)
+        self._read[vendor] = (found[1], names)
+        return names
+
+
+def _added(before: VendorNames, text: str, listings: Iterable[Listing], now_ms: int) -> VendorNames:
+    """Return names with one answer more, and without the oldest ones of too many."""
+    found = {listing.symbol: listing for listing in listings}
+    searches = {**before.searches, text: (now_ms, tuple(found))}
+    newest = sorted(searches, key=lambda one: searches[one][0])[-_MOST_SEARCHES:]
+    searches = {one: searches[one] for one in newest}
+    kept = {symbol for _, symbols in searches.values() for symbol in symbols}
+    known = {**before.listings, **found}
+    return VendorNames(searches, {name: one for name, one in known.items() if name in kept})
+
+
+def _document(names: VendorNames, vendor: str) -> dict[str, Any]:
+    return {
+        "format": _FORMAT,
+        "vendor": vendor,
+        "searches": {text: [at, *symbols] for text, (at, symbols) in names.searches.items()},
+        "listings": {
+            one.symbol: [one.name, one.venue, one.type, one.currency]
+            for one in names.listings.values()
+        },
+    }
+
+
+def _names_of(document: Mapping[str, Any], vendor: str) -> VendorNames:
+    """Return the content of a document; nothing of another format or vendor."""
+    if document["format"] != _FORMAT or document["vendor"] != vendor:
+        return _NOTHING
+    searches = {
+        text: (int(at), tuple(map(str, symbols)))
+        for text, (at, *symbols) in document["searches"].items()
+    }
+    listings = {
+        symbol: Listing(symbol, name, venue, kind, currency, vendor)
+        for symbol, (name, venue, kind, currency) in document["listings"].items()
+        if kind in LISTING_TYPES and all(isinstance(t, str) for t in (name, venue, currency))
+    }
+    return VendorNames(searches, listings)

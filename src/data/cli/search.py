@@ -1,0 +1,48 @@
+"""``onetape search``: symbols by name."""
+
+from __future__ import annotations
+
+import argparse
+
+from . import FAILED, OK
+from .arguments import add_output, add_places, add_timeout, positive
+from .output import asking, console, note, print_json
+from .tables import TextTable, counted, styled
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.epilog = (
+        "Each symbol can be asked for as it is. Examples: `onetape search apple`, "
+        "`onetape search 'deutsche bank' --limit 5 --json`."
+    )
+    parser.add_argument("text", nargs="+", help="a part of a symbol or a name")
+    parser.add_argument("--limit", type=positive, default=20, help="rows at most (default 20)")
+    parser.add_argument("--offline", action="store_true", help="search what is held alone")
+    add_timeout(parser)
+    add_output(parser)
+    add_places(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search and show; 1 where nothing was found, or not all vendors answered."""
+    from ..data_manager import DataManager
+
+    manager = DataManager(args.cache_dir, args.config)
+    args.symbol = text = " ".join(args.text)
+    with asking(args) as notes:
+        found = manager.search(text, args.limit, offline=args.offline, timeout=args.timeout)
+    if args.json:
+        print_json([listing.as_dict() for listing in found])
+    elif found:
+        names = ["symbol", "name", "venue", "type", "currency", "from?"]
+        rows = [
+            [one.symbol, one.name, one.venue, one.type, one.currency, one.vendor] for one in found
+        ]
+        console().print(TextTable(names, rows, f"{text} · {counted(len(found), 'symbol')}"))
+    else:
+        console().print(styled(f"no symbol or name fits {text!r}", "dim"))
+    for line in notes:
+        note(line)
+    return OK if found and not notes else FAILED

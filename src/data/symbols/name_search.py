@@ -1,0 +1,116 @@
+"""Which listings a text means, the likeliest first; and which are nearest to a symbol that is unknown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from difflib import SequenceMatcher
+from itertools import chain
+
+from ..model.listing import Listing
+
+_WORD = re.compile(r"\w+")
+# Below this likeness two symbols are no misspelling of each other.
+_ALIKE = 0.75
+# Of the ranks below, the last at which a name has the words that were typed.
+_HAS_WORDS = 4
+_SHORTEST = 3
+
+
+def normalized(text: str) -> str:
+    """Return what a search compares: words in one case, single blanks between them."""
+    return " ".join(text.casefold().split())
+
+
+def rank_of(text: str, listing: Listing) -> int | None:
+    """Return how well a listing fits a normalised text, 0 best; None: not at all.
+
+    0 its symbol, 1 its name, 2 the beginning of its symbol, 3 the first words of its name, 4 words
+    of its name, 5 beginnings of words of its name, 6 a part of symbol or name.
+    """
+    symbol, name = listing.symbol.casefold(), normalized(listing.name)
+    plain = symbol.partition(".")[0]
+    if text in (symbol, plain, symbol.lstrip("^")):
+        return 0
+    if text == name:
+        return 1
+    if symbol.startswith(text):
+        return 2
+    wanted, words = _WORD.findall(text), _WORD.findall(name)
+    if not wanted:
+        return None
+    if words[: len(wanted)] == wanted:
+        return 3
+    if set(wanted) <= set(words):
+        return 4
+    if all(any(word.startswith(one) for word in words) for one in wanted):
+        return 5
+    return 6 if len(text) >= _SHORTEST and (text in symbol or text in name) else None
+
+
+def ranked(text: str, listings: Iterable[Listing], places: Mapping[str, int]) -> list[Listing]:
+    """Return the listings that fit a normalised text, or were answered for it, the best first.
+
+    Those that fit equally well stand in the order of the answers, then by length and letters.
+
+    Args:
+        text: normalised.
+        listings: each symbol once.
+        places: symbol to its place in a vendor's answer to this text.
+    """
+    beyond = len(places)
+    keyed = []
+    for listing in listings:
+        rank, place = rank_of(text, listing), places.get(listing.symbol)
+        if rank is None and place is None:
+            continue
+        order = (
+            7 if rank is None else rank,
+            beyond if place is None else place,
+            len(listing.symbol),
+        )
+        keyed.append((order, listing.symbol, listing))
+    return [listing for *_, listing in sorted(keyed, key=lambda entry: entry[:2])]
+
+
+def nearest(symbol: str, listings: Iterable[Listing], count: int = 3) -> list[Listing]:
+    """Return the listings nearest to an unknown symbol: alike in letters, or with it in their name."""
+    text, found = symbol.casefold(), []
+    matcher = SequenceMatcher(b=text, autojunk=False)
+    for listing in listings:
+        theirs = listing.symbol.casefold()
+        if theirs == text:
+            continue
+        rank = rank_of(text, listing) if len(text) >= _SHORTEST else None
+        if rank is not None and rank <= _HAS_WORDS:
+            found.append(((rank - 10.0, len(theirs)), listing.symbol, listing))
+            continue
+        if abs(len(theirs) - len(text)) > 2:
+            continue
+        matcher.set_seq1(theirs)
+        is_near = matcher.real_quick_ratio() >= _ALIKE and matcher.quick_ratio() >= _ALIKE
+        if is_near and (likeness := matcher.ratio()) >= _ALIKE:
+            found.append(((-likeness, len(theirs)), listing.symbol, listing))
+    return [listing for *_, listing in sorted(found, key=lambda entry: entry[:2])][:count]
+
+
+def merged(lists: Iterable[Iterable[Listing]]) -> dict[str, Listing]:
+    """Return symbol to its listing; an earlier list counts, a later one fills in what it lacks."""
+    by_symbol: dict[str, Listing] = {}
+    for listing in chain.from_iterable(lists):
+        known = by_symbol.get(listing.symbol)
+        by_symbol[listing.symbol] = listing if known is None else _completed(known, listing)
+    return by_symbol
+
+
+def _completed(known: Listing, other: Listing) -> Listing:
+    if known.name and known.venue and known.currency and known.type != "other":
+        return known
+    return Listing(
+        known.symbol,
+        known.name or other.name,
+        known.venue or other.venue,
+        other.type if known.type == "other" else known.type,
+        known.currency or other.currency,
+        known.vendor,
+    )

@@ -1,0 +1,52 @@
+"""EODHD: names of some seventy venues.
+
+Shape of the answer: the vendor's page on its search, and a row of it in a public project's sources
+(2022); at most 50 rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ...model.listing import Listing, ListingType
+from ..dates import list_of
+from ..fundamentals_table import Ask, Key
+from ..search_table import TEXT, SearchTable, listing_of
+
+# Its exchanges to our suffixes, where they are others.
+_SUFFIXES = {
+    "US": "", "LSE": ".L", "XETRA": ".DE", "STU": ".SG", "AU": ".AX", "SHG": ".SS", "SHE": ".SZ",
+    "KO": ".KS", "NSE": ".NS", "BSE": ".BO", "KLSE": ".KL", "WAR": ".WA", "BUD": ".BD",
+    "JSE": ".JO",
+}  # fmt: skip
+_MARKS: dict[str, tuple[str, ListingType]] = {
+    "CC": ("{}", "crypto"),
+    "FOREX": ("{}=X", "forex"),
+    "INDX": ("^{}", "index"),
+}
+
+
+def _read(body: Any) -> Iterator[Listing]:
+    """Read a list.
+
+    ::
+
+        [{"Code": "SBIN", "Exchange": "NSE", "Name": "State Bank of India", "Type": "Common Stock",
+          "Country": "India", "Currency": "INR", "ISIN": "INE062A01020", "previousClose": 529.6,
+          "previousCloseDate": "2022-02-11"}]
+    """
+    for row in list_of(body):
+        code, exchange = str(row["Code"]), str(row["Exchange"])
+        is_fund = str(row.get("Type")).upper() in ("ETF", "FUND", "MUTUAL FUND")
+        form, kind = _MARKS.get(exchange, ("", "fund" if is_fund else "stock"))
+        symbol = form.format(code) if form else code + _SUFFIXES.get(exchange, f".{exchange}")
+        yield listing_of(symbol, row, "Name", "Exchange", kind, "Currency")
+
+
+TABLE = SearchTable(
+    "eodhd",
+    (Ask(f"/api/search/{TEXT}", {"fmt": "json", "limit": 30}),),
+    _read,
+    keys=(Key("EODHD_API_KEY", param="api_token"),),
+)

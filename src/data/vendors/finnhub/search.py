@@ -1,0 +1,42 @@
+"""Finnhub: names of shares; neither venue nor currency.
+
+Shape of the answer: answers of ``/search`` that users pasted into threads about this vendor (2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ...model.listing import Listing
+from ..dates import list_of
+from ..fundamentals_table import Ask, Key
+from ..search_table import TEXT, SearchTable, listing_of
+
+_OURS = "BINANCE:"
+_FUNDS = ("ETP", "Open-End Fund", "Closed-End Fund", "Mutual Fund")
+
+
+def _read(body: Any) -> Iterator[Listing]:
+    """Read ``result``; pairs of other exchanges than Binance are left out.
+
+    ::
+
+        {"count": 1, "result": [{"description": "APPLE INC", "displaySymbol": "AAPL",
+                                 "symbol": "AAPL", "type": "Common Stock"}]}
+    """
+    for row in list_of(body["result"]):
+        symbol, kind = str(row["symbol"]), str(row.get("type"))
+        if symbol.startswith(_OURS):
+            yield listing_of(symbol.removeprefix(_OURS), row, "description", "", "crypto")
+        elif ":" not in symbol:
+            is_fund = kind in _FUNDS
+            yield listing_of(symbol, row, "description", "", "fund" if is_fund else "stock")
+
+
+TABLE = SearchTable(
+    "finnhub",
+    (Ask("/api/v1/search", {"q": TEXT}),),
+    _read,
+    keys=(Key("FINNHUB_API_KEY", header="X-Finnhub-Token"),),
+)

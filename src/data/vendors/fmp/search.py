@@ -1,0 +1,40 @@
+"""Financial Modeling Prep: names by symbol and by company, two requests.
+
+Shape of the answers: the response types of the client ``libfmp`` 0.12 (2026) for
+``/stable/search-symbol`` and ``/stable/search-name``; they tell no type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ...model.listing import Listing, ListingType
+from ..dates import list_of
+from ..fundamentals_table import Ask, Key
+from ..search_table import TEXT, SearchTable, listing_of
+
+_TYPES: dict[str, ListingType] = {"CRYPTO": "crypto", "FOREX": "forex", "INDEX": "index"}
+_PARAMS: dict[str, str | int] = {"query": TEXT, "limit": 25}
+
+
+def _read(body: Any) -> Iterator[Listing]:
+    """Read a list; a pair of currencies gets the mark that tells it from a coin.
+
+    ::
+
+        [{"symbol": "AAPL", "name": "Apple Inc.", "currency": "USD",
+          "exchangeFullName": "NASDAQ Global Select", "exchange": "NASDAQ"}]
+    """
+    for row in list_of(body):
+        kind = _TYPES.get(row.get("exchange"), "other")
+        symbol = f"{row['symbol']}=X" if kind == "forex" else row["symbol"]
+        yield listing_of(symbol, row, "name", "exchange|exchangeFullName", kind, "currency")
+
+
+TABLE = SearchTable(
+    "fmp",
+    (Ask("/stable/search-symbol", _PARAMS), Ask("/stable/search-name", _PARAMS)),
+    _read,
+    keys=(Key("FMP_API_KEY", param="apikey"),),
+)

@@ -1,0 +1,108 @@
+"""How a vendor is searched for names: its requests, and where in the answers each field stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote
+
+from ..model.http import HttpRequest
+from ..model.listing import Listing, ListingType, plain_text
+from .base import BaseDataDownloader
+from .fundamentals_table import Ask, Key, secrets_of
+from .paging import format_errors
+from .registry import load, row_of
+
+# Stands in paths and parameters for the text that is searched for.
+TEXT = "{text}"
+ENDPOINT = "search"
+
+
+@dataclass(frozen=True)
+class SearchTable:
+    """The search of one vendor.
+
+    Attributes:
+        vendor: canonical.
+        asks: its requests, all of them sent.
+        read: returns the listings of one answer in its order; ``symbol`` as a user may type it.
+        keys: the keys it takes; those that are set are sent.
+        is_list: whether the answer is all that the vendor has, whatever is searched for.
+    """
+
+    vendor: str
+    asks: tuple[Ask, ...]
+    read: Callable[[Any], Iterable[Listing]]
+    keys: tuple[Key, ...] = ()
+    is_list: bool = False
+
+
+@lru_cache(64)
+def search_of(vendor: str) -> SearchTable | None:
+    """Return how a vendor is searched by its canonical name, or None where it is not."""
+    path = row_of(vendor).search
+    if not path:
+        return None
+    table = load(path)
+    assert isinstance(table, SearchTable)
+    return table
+
+
+def fetch_listings(downloader: BaseDataDownloader, table: SearchTable, text: str) -> list[Listing]:
+    """Return what a vendor lists for a text, in its order; ``symbol`` is not checked yet.
+
+    Raises:
+        MissingCredentialsError, CircuitOpenError: no request was sent.
+        DataError: it refused, failed or answered something else.
+    """
+    found: list[Listing] = []
+    with downloader.endpoint_call(ENDPOINT):
+        for ask in table.asks:
+            answer = downloader.send(_request(downloader, table, ask, text))
+            with format_errors(table.vendor, "names"):
+                found += table.read(answer.json())
+    return found
+
+
+def _request(
+    downloader: BaseDataDownloader, table: SearchTable, ask: Ask, text: str
+) -> HttpRequest:
+    params = {
+        name: value.replace(TEXT, text) if isinstance(value, str) else value
+        for name, value in ask.params.items()
+    }
+    url = downloader.base_url + ask.path.replace(TEXT, quote(text, safe=""))
+    secret_params, secret_headers = secrets_of(table.keys, downloader.secret)
+    return HttpRequest(
+        url,
+        params=params,
+        secret_params=secret_params,
+        secret_headers=secret_headers,
+        cost=ask.cost,
+    )
+
+
+def listing_of(
+    symbol: str,
+    row: Mapping[str, Any],
+    name: str,
+    venue: str,
+    kind: ListingType,
+    currency: str = "",
+) -> Listing:
+    """Return a listing out of a vendor's row.
+
+    Args:
+        symbol: as a user may type it.
+        row: of the answer.
+        name, venue, currency: keys in it; the first of several, parted by a bar, that has a text.
+        kind: its type.
+    """
+    texts = [_first(row, keys) for keys in (name, venue, currency)]
+    return Listing(symbol, texts[0], texts[1], kind, texts[2])
+
+
+def _first(row: Mapping[str, Any], keys: str) -> str:
+    return next((text for key in keys.split("|") if (text := plain_text(row.get(key)))), "")

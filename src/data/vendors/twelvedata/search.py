@@ -1,0 +1,61 @@
+"""Twelve Data: names of shares, funds, pairs; of venues whose code is known here.
+
+Shape of the answer: test fixtures of public clients of ``/symbol_search`` (2026), and the vendor's
+own article on its lists of symbols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ...model.listing import Listing, ListingType
+from ..dates import list_of
+from ..fundamentals_table import Ask, Key
+from ..search_table import TEXT, SearchTable, listing_of
+from .bars import VENUES
+
+_SUFFIXES = {mic: suffix for suffix, mic in VENUES.items()}
+_TYPES: dict[str, ListingType] = {
+    "Digital Currency": "crypto",
+    "Physical Currency": "forex",
+    "Index": "index",
+    "ETF": "fund",
+    "Mutual Fund": "fund",
+}
+
+
+def _read(body: Any) -> Iterator[Listing]:
+    """Read ``data``; a listing abroad is left out where its venue has no suffix here.
+
+    ::
+
+        {"data": [{"symbol": "AAPL", "instrument_name": "Apple Inc", "exchange": "NASDAQ",
+                   "mic_code": "XNGS", "instrument_type": "Common Stock",
+                   "country": "United States", "currency": "USD"}], "status": "ok"}
+    """
+    for row in list_of(body["data"]):
+        kind = _TYPES.get(row.get("instrument_type"), "stock")
+        symbol = _symbol(row, kind)
+        if symbol:
+            yield listing_of(symbol, row, "instrument_name", "exchange", kind, "currency")
+
+
+def _symbol(row: Any, kind: ListingType) -> str:
+    symbol = str(row["symbol"])
+    if kind in ("crypto", "forex"):
+        return symbol  # a slash parts the pair
+    if kind == "index":
+        return f"^{symbol}"
+    if row.get("country") == "United States":
+        return symbol.replace(".", "-")
+    suffix = _SUFFIXES.get(str(row.get("mic_code")))
+    return f"{symbol}.{suffix}" if suffix else ""
+
+
+TABLE = SearchTable(
+    "twelvedata",
+    (Ask("/symbol_search", {"symbol": TEXT, "outputsize": 30}),),
+    _read,
+    keys=(Key("TWELVE_DATA_API_KEY", header="Authorization", prefix="apikey "),),
+)

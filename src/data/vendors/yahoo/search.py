@@ -1,0 +1,47 @@
+"""Yahoo: names of everything that it has a chart of; needs no key.
+
+Shape of the answer: the test fixtures and typed clients of public projects that ask
+``/v1/finance/search`` (yfinance's ``Search`` among them), as of 2026; it tells no currency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ...model.listing import Listing, ListingType
+from ..dates import list_of
+from ..fundamentals_table import Ask
+from ..search_table import TEXT, SearchTable, listing_of
+
+_TYPES: dict[str, ListingType] = {
+    "EQUITY": "stock",
+    "ETF": "fund",
+    "MUTUALFUND": "fund",
+    "INDEX": "index",
+    "CURRENCY": "forex",
+    "CRYPTOCURRENCY": "crypto",
+    "FUTURE": "future",
+}
+
+
+def _read(body: Any) -> Iterator[Listing]:
+    """Read ``{"quotes": [...]}``; options, and companies that are not listed, are left out.
+
+    ::
+
+        {"quotes": [{"exchange": "NMS", "shortname": "Apple Inc.", "quoteType": "EQUITY",
+                     "symbol": "AAPL", "typeDisp": "Equity", "longname": "Apple Inc.",
+                     "exchDisp": "NASDAQ", "isYahooFinance": true}]}
+    """
+    for row in list_of(body["quotes"]):
+        kind = _TYPES.get(row.get("quoteType"))
+        if kind is not None and row.get("symbol"):
+            yield listing_of(row["symbol"], row, "longname|shortname", "exchDisp|exchange", kind)
+
+
+TABLE = SearchTable(
+    "yahoo",
+    (Ask("/v1/finance/search", {"q": TEXT, "quotesCount": 25, "newsCount": 0}),),
+    _read,
+)

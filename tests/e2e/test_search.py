@@ -1,0 +1,210 @@
+"""Symbols by name over real sockets: who is asked, what is kept, what is offered."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import src.data.data_manager
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import (
+    AllProvidersFailedError,
+    IncompleteDataWarning,
+    QueryError,
+    UnknownSymbolError,
+)
+from src.data.model.listing import Listing
+from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.keyed import KEY
+from tests.vendor_server.listings import Listing as Traded
+
+PAGE = (Path(__file__).parents[2] / "docs" / "search.md").read_text(encoding="utf-8")
+APPLE = Listing("AAPL", "Apple Inc.", "NMS", "stock", "USD", "yahoo")
+KEYS = {"fmp": "FMP_API_KEY", "eodhd": "EODHD_API_KEY", "finnhub": "FINNHUB_API_KEY",
+        "twelvedata": "TWELVE_DATA_API_KEY"}  # fmt: skip
+
+
+def test_a_name_finds_its_symbol(manager: DataManager, vendors: VendorServer) -> None:
+    assert manager.search("apple") == [APPLE]
+    assert (vendors.count("yahoo"), vendors.count("binance")) == (1, 1)
+    assert len(manager.get_ohlcv(manager.search("APPLE inc")[0].symbol, "1d", bars=2)) == 2
+    assert APPLE.as_dict() == {"symbol": "AAPL", "name": "Apple Inc.", "venue": "NMS",
+                               "type": "stock", "currency": "USD", "vendor": "yahoo"}  # fmt: skip
+
+
+def test_pairs_come_from_the_list_of_their_exchange(manager: DataManager) -> None:
+    found = manager.search("btc")
+    assert [one.symbol for one in found[:2]] == ["BTCUSD", "BTCUSDT"]
+    pair = next(one for one in found if one.symbol == "BTCUSDT")
+    assert pair == Listing("BTCUSDT", "BTC/USDT", "Binance", "crypto", "USDT", "binance")
+    assert [one.symbol for one in manager.search("btc", 1)] == ["BTCUSD"]
+
+
+def test_what_was_found_is_kept_for_a_week(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
+) -> None:
+    assert make().search("apple") == [APPLE]
+    assert make().search("nothing like it") == []
+    asked = vendors.count()
+    clock.advance(6 * 86_400)
+    manager = make()
+    assert manager.search(" Apple ") == [APPLE]
+    assert manager.search("nothing like it") == []
+    assert vendors.count() == asked
+    clock.advance(2 * 86_400)
+    assert manager.search("apple") == [APPLE]
+    assert vendors.count() == asked + 2
+
+
+def test_offline_searches_what_is_held(manager: DataManager, vendors: VendorServer) -> None:
+    assert manager.search("apple", offline=True) == []
+    assert vendors.count() == 0
+    manager.search("apple")
+    asked = vendors.count()
+    assert manager.search("inc", offline=True) == [APPLE]  # another text than was asked for
+    assert "BTCUSDT" in [one.symbol for one in manager.search("usdt", offline=True)]
+    assert vendors.count() == asked
+
+
+@pytest.mark.parametrize("vendor", KEYS)
+def test_vendors_with_keys_stand_in(
+    vendors: VendorServer, clock: ManualClock, rules: Path, tmp_path: Path, vendor: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv(KEYS[vendor], KEY)
+    own = f"  {vendor}: {{base_url: '{vendors.base_url(vendor)}', transport: http}}\n"
+    rules.write_text(rules.read_text() + own)
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    assert [one.vendor for one in manager.search("apple")] == ["yahoo"]
+    assert vendors.count(vendor) == 0  # nothing of its limits is used where another one answers
+    vendors.fault("yahoo", Fault.status(404))
+    with pytest.warns(IncompleteDataWarning, match="'vod': not all vendors answered: yahoo"):
+        found = manager.search("vod")
+    assert [(one.symbol, one.vendor) for one in found] == [("VOD.L", vendor)]
+
+
+def test_a_search_that_all_refuse_is_an_error(manager: DataManager, vendors: VendorServer) -> None:
+    manager.search("apple")
+    vendors.fault("yahoo", Fault.status(404))
+    with pytest.raises(AllProvidersFailedError, match="search for 'vod': yahoo: ") as caught:
+        manager.search("vod")
+    assert [attempt.provider for attempt in caught.value.attempts] == ["yahoo"]
+    with pytest.warns(IncompleteDataWarning, match="yahoo"):
+        assert manager.search("inc") == [APPLE]  # what is held
+
+
+def test_another_shape_is_no_answer(manager: DataManager, vendors: VendorServer) -> None:
+    vendors.fault("yahoo", Fault.lie('{"quotes": {"AAPL": 1}}'))
+    with pytest.raises(AllProvidersFailedError, match="something else than names"):
+        manager.search("apple")
+
+
+def test_names_that_cannot_be_written_are_kept_in_memory(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    Path(manager.cache.cache_dir, "_names").write_text("in the way")
+    assert manager.search("apple") == manager.search("apple") == [APPLE]
+    assert vendors.count("yahoo") == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b'{"format": 1}', b"\xff\x00"])
+def test_damaged_names_are_asked_for_again(
+    make: Callable[[], DataManager], vendors: VendorServer, damage: bytes
+) -> None:
+    manager = make()
+    manager.search("apple")
+    Path(manager.cache.cache_dir, "_names", "yahoo.json").write_bytes(damage)
+    assert make().search("apple") == [APPLE]
+    assert vendors.count("yahoo") == 2
+
+
+def test_of_threads_that_search_at_once_one_asks(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    vendors.fault("yahoo", Fault.hold())
+    barrier = threading.Barrier(8)
+
+    def search() -> list[Listing]:
+        barrier.wait(5)
+        return manager.search("apple")
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(search) for _ in range(8)]
+        assert vendors.wait_for("yahoo", 1)
+        vendors.heal()
+        assert [answer.result(10) for answer in answers] == [[APPLE]] * 8
+    assert vendors.count("yahoo") == 1
+
+
+@pytest.mark.parametrize("symbol", ["SOL", "LINKBTC"])
+def test_a_share_is_not_listed_under_the_name_of_a_coin(
+    manager: DataManager, vendors: VendorServer, symbol: str
+) -> None:
+    vendors.truth.add(Traded(symbol, "stock", 10.0, calendar="XNYS", timezone="America/New_York",
+                             name="Emeren Group"))  # fmt: skip
+    assert [(one.symbol, one.type) for one in manager.search("emeren")] == [
+        (f"{symbol}.US", "stock")
+    ]
+
+
+def test_names_are_safe_to_show(manager: DataManager, vendors: VendorServer) -> None:
+    vendors.truth.add(Traded("EVIL", "stock", 10.0, calendar="XNYS", timezone="America/New_York",
+                             name="\x1b[2J<b>[red]Evil\u202e\x00 Corp"))  # fmt: skip
+    assert [one.name for one in manager.search("evil")] == ["[2J<b>[red]Evil Corp"]
+
+
+@pytest.mark.parametrize("text", ["", "  ", "...", "x" * 65, None, 5, "a\x00b"])
+def test_what_is_nothing_to_search_for_is_refused(manager: DataManager, text: Any) -> None:
+    with pytest.raises(QueryError):
+        manager.search(text)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, True, "5", 1_001])
+def test_what_is_no_count_is_refused(manager: DataManager, limit: Any) -> None:
+    with pytest.raises(QueryError, match="limit"):
+        manager.search("apple", limit)
+
+
+# --- unknown symbols -------------------------------------------------------------------------
+
+
+def test_an_unknown_symbol_offers_the_nearest_without_a_request(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    manager.search("apple")
+    vendors.clear_log()
+    with pytest.raises(UnknownSymbolError, match=r"did you mean AAPL \(Apple Inc\.\)\?") as caught:
+        manager.get_ohlcv("APPLE", "1d", bars=2)
+    assert caught.value.nearest == ("AAPL",)
+    assert vendors.count() == 1
+
+
+def test_what_is_stored_is_offered_too(manager: DataManager) -> None:
+    manager.get_ohlcv("MSFT", "1d", bars=2)
+    with pytest.raises(UnknownSymbolError, match=r"did you mean MSFT\?"):
+        manager.get_quote("MSFTT")
+    with pytest.raises(UnknownSymbolError) as caught:
+        manager.get_ohlcv("QQQQ", "1d", bars=2)
+    assert caught.value.nearest == () and "did you mean" not in str(caught.value)
+
+
+# --- the page --------------------------------------------------------------------------------
+
+
+def test_the_page_prints_what_stands_in_it(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(src.data.data_manager, "get_data_manager", lambda: manager)
+    blocks = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
+    namespace: dict[str, Any] = {}
+    assert [kind for kind, _ in blocks] == ["python", "text"] * 2
+    for (_, code), (_, printed) in zip(blocks[::2], blocks[1::2], strict=True):
+        exec(code, namespace)
+        assert capsys.readouterr().out == printed
