@@ -95,3 +95,12 @@ def test_splits_that_no_vendor_could_be_asked_for_are_not_said_to_be_none(
     with pytest.raises(AllProvidersFailedError) as caught:
         DataManager(tmp_path / "cache", rules, clock=clock).get_actions("AAPL")
     assert caught.value.reason == "outage"
+
+
+def test_the_line_that_installs_an_extra_works_where_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout = PAGE.parents[1]
+    assert errors.install_line("demo") == f'pip install -e "{checkout}[demo]"'
+    monkeypatch.setattr(errors, "__file__", str(tmp_path / "src" / "data" / "errors.py"))
+    assert errors.install_line("demo") == 'pip install "onetape[demo]"'

@@ -39,6 +39,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 if TYPE_CHECKING:
@@ -186,7 +187,15 @@ class UnknownProviderError(ConfigError):
 
 
 class MissingExtraError(ConfigError):
-    """An optional package is needed; the message names the extra to install."""
+    """An optional package is needed; the message has the line that installs the extra."""
+
+
+def install_line(extra: str) -> str:
+    """Return the command that installs an extra: of the checkout that this file lies in, if it does."""
+    checkout = Path(__file__).resolve().parents[2]
+    if (checkout / "setup.cfg").is_file():
+        return f'pip install -e "{checkout}[{extra}]"'
+    return f'pip install "onetape[{extra}]"'
 
 
 # --- the caller's mistakes -----------------------------------------------------------------

@@ -390,7 +390,7 @@ def test_parquet_without_its_extra_names_it(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     ran = filled("cache", "export", "--all", str(tmp_path / "out"), "--format", "parquet")
     assert ran.code == 2
-    assert "onetape[parquet]" in ran.err
+    assert "[parquet]" in ran.err
     assert list((tmp_path / "out").iterdir()) == []
 
 

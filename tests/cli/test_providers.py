@@ -106,4 +106,4 @@ def test_a_family_whose_package_is_missing_names_the_extra(
     monkeypatch.setitem(sys.modules, "ccxt", None)
     ran = run("providers", "ccxt")
     assert ran.code != 0
-    assert "onetape[ccxt]" in ran.err
+    assert "[ccxt]" in ran.err

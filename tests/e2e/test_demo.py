@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import NoProviderError, RulesError, UnknownProviderError
+from src.data.errors import NoProviderError, RulesError, UnknownProviderError, install_line
 from src.data.model.proof import describe
 from src.data.vendors.demo import bars as demo
 from tests.vendor_server import VendorServer
@@ -102,5 +103,5 @@ def test_without_the_extra_the_error_has_the_line_that_installs_it(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "PACKAGE", "no_such_package_here")
-    with pytest.raises(UnknownProviderError, match=r'pip install "onetape\[demo\]"'):
+    with pytest.raises(UnknownProviderError, match=re.escape(install_line("demo"))):
         manager.get_ohlcv("AAPL", "1d", "2012-01-03", "2012-01-09", provider="demo")

@@ -80,7 +80,7 @@ def test_without_the_extra_there_is_none(
 ) -> None:
     monkeypatch.setitem(sys.modules, "websocket", None)
     assert manager._feeds.find("BTCUSDT", "1m") is None
-    assert "onetape[live]" in caplog.text
+    assert "[live]" in caplog.text
 
 
 def test_a_callback_is_called(stage: Stage) -> None:

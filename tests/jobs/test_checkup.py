@@ -16,6 +16,7 @@ from src.data.cache.unified_cache import UnifiedCache
 from src.data.clock import ManualClock, SystemClock
 from src.data.config.settings import load_settings
 from src.data.data_manager import DataManager
+from src.data.errors import install_line
 from src.data.jobs import checkup as module
 from src.data.jobs.checkup import Check, checkup
 from src.data.net.reach import Reached
@@ -107,7 +108,7 @@ def test_extras_that_are_missing_come_with_the_command(
     monkeypatch.setattr(module, "EXTRAS", {"demo": ("no_such_module_here", "real bars")})
     check = found(checkup(tmp_path / "cache", rules, network=False), "extra demo")
     assert check == Check("installation", "extra demo", None, "not installed: real bars",
-                          'pip install "onetape[demo]"')  # fmt: skip
+                          install_line("demo"))  # fmt: skip
 
 
 def test_a_disk_that_is_nearly_full(
@@ -142,7 +143,7 @@ def test_rules_that_need_a_missing_package_are_a_finding(
     check = found(checkup(tmp_path / "cache", path, network=False), "binance", "vendors")
     assert check.ok is None
     assert "python-binance" in check.said or "binance" in check.said
-    assert "onetape[binance]" in check.advice
+    assert install_line("binance") in check.advice
 
 
 def test_without_a_home_there_is_one_finding(

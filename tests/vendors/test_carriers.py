@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import json
+import re
 import tracemalloc
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -19,6 +20,7 @@ from src.data.errors import (
     ResponseFormatError,
     SymbolNotFoundError,
     UnavailableError,
+    install_line,
 )
 from src.data.model.http import HttpRequest
 from src.data.net import sender_pool
@@ -268,5 +270,5 @@ class TestChoice:
         self, cls: Any, extra: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sender_pool, "find_spec", lambda _: None)
-        with pytest.raises(MissingExtraError, match=rf'pip install "onetape\[{extra}\]"'):
+        with pytest.raises(MissingExtraError, match=re.escape(install_line(extra))):
             self.choose("sdk", cls)

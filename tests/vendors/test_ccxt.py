@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ from src.data.errors import (
     SymbolNotFoundError,
     UnavailableError,
     UnknownProviderError,
+    install_line,
 )
 from src.data.model.capabilities import FetchQuery
 from src.data.model.http import HttpRequest, HttpResponse
@@ -89,7 +91,7 @@ class TestNames:
         ccxt_carrier.facts_of.cache_clear()
         ccxt_bars._member.cache_clear()
         monkeypatch.setattr(ccxt_carrier, "import_module", missing)
-        with pytest.raises(MissingExtraError, match=r'pip install "onetape\[ccxt\]"'):
+        with pytest.raises(MissingExtraError, match=re.escape(install_line("ccxt"))):
             downloader_class("ccxt:bitfinex")
         assert usable_class("ccxt:bitfinex") is None
 

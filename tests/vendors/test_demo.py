@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 
-from src.data.errors import CapabilityError, MissingExtraError, SymbolNotFoundError
+from src.data.errors import CapabilityError, MissingExtraError, SymbolNotFoundError, install_line
 from src.data.model.actions import Action
 from src.data.model.http import HttpRequest
 from src.data.model.instant import date_of, day_ms, parse_iso
@@ -105,8 +106,8 @@ def test_what_the_sample_lacks_is_said() -> None:
 
 def test_without_the_extra_its_name_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "bokeh_sampledata.stocks", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "onetape\[demo\]"'):
+    with pytest.raises(MissingExtraError, match=re.escape(install_line("demo"))):
         SampleCarrier().send(HttpRequest("file:///AAPL"))
     monkeypatch.setattr(demo, "PACKAGE", "no_such_package_here")
-    with pytest.raises(MissingExtraError, match=r'pip install "onetape\[demo\]"'):
+    with pytest.raises(MissingExtraError, match=re.escape(install_line("demo"))):
         vendor()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import re
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -24,6 +25,7 @@ from src.data.errors import (
     RateLimitedError,
     SymbolNotFoundError,
     UnavailableError,
+    install_line,
 )
 from src.data.model.capabilities import FetchQuery
 from src.data.model.http import HttpResponse
@@ -221,7 +223,7 @@ def test_without_the_package_the_extra_is_named(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(ibkr_carrier, "find_spec", lambda _: None)
-    with pytest.raises(MissingExtraError, match=r'pip install "onetape\[ibkr\]"'):
+    with pytest.raises(MissingExtraError, match=re.escape(install_line("ibkr"))):
         IbkrCarrier(1)
     assert DataDownloaderFactory.create_downloader("ibkr") is None
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ..errors import install_line
 from ..model.texts import by_reason
 from . import FAILED, OK
 from .answers import headline, show_attempts, show_bars, show_gaps
@@ -175,7 +176,7 @@ class _Teller:
         if self._as_json:
             print_json(_document(self._reached, shown))
         if all(one.frame is None for one in shown):
-            hint = 'pip install "onetape[demo]" brings real sample bars that need no network'
+            hint = f"{install_line('demo')} brings real sample bars that need no network"
             complain("no vendor could be asked, and there are no sample bars", [hint])
         elif not self._as_json:
             self._screen.print()

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import MissingExtraError, StorageError
+from ..errors import MissingExtraError, StorageError, install_line
 from .files import Disk, Handle, errno_of
 
 if TYPE_CHECKING:
@@ -156,9 +156,7 @@ def export_parquet(frame: pd.DataFrame, path: Path) -> Path:
     try:
         data = frame.to_parquet(engine="pyarrow")
     except ImportError as exc:
-        raise MissingExtraError(
-            "Parquet needs an extra", hint='pip install "onetape[parquet]"'
-        ) from exc
+        raise MissingExtraError("Parquet needs an extra", hint=install_line("parquet")) from exc
     return _put(path, data)
 
 

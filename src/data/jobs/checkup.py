@@ -27,7 +27,7 @@ from ..config.survey import Survey, Where
 from ..disk.files import Disk
 from ..disk.mounts import network_file_system
 from ..disk.scratch import free_bytes, readable_by_others, refusal_to_write
-from ..errors import ConfigError, RulesError
+from ..errors import ConfigError, RulesError, install_line
 from ..model.instant import MINUTE_MS, SECOND_MS
 from ..model.series import SeriesKey
 from ..model.settings import Settings
@@ -135,7 +135,7 @@ def _installation() -> Iterator[Check]:
     for extra, (module, purpose) in EXTRAS.items():
         there = importlib.util.find_spec(module) is not None
         text = purpose if there else f"not installed: {purpose}"
-        advice = "" if there else f'pip install "onetape[{extra}]"'
+        advice = "" if there else install_line(extra)
         yield Check("installation", f"extra {extra}", True if there else None, text, advice)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from ..clock import Clock, SystemClock
 from ..config.rules_file import load_rules
 from ..config.settings import load_settings
-from ..errors import MissingExtraError
+from ..errors import MissingExtraError, install_line
 from ..model.capabilities import Limits
 from ..model.rules import Rules
 from ..model.settings import Settings
@@ -214,7 +214,7 @@ def choose_transport(
     if not installed:
         raise MissingExtraError(
             f"transport `sdk` needs {carrier.package}",
-            hint=f'pip install "onetape[{carrier.extra}]", or set transport: http',
+            hint=f"{install_line(carrier.extra)}, or set transport: http",
         )
     transport: Transport = carrier()
     return transport

@@ -25,6 +25,7 @@ from ..errors import (
     ProviderTimeoutError,
     ResponseFormatError,
     UnavailableError,
+    install_line,
 )
 from ..model.http import HttpResponse
 from ..model.stream import StreamAddress
@@ -145,7 +146,7 @@ def library() -> Any:
     except ModuleNotFoundError:
         raise MissingExtraError(
             "live streams need the package websocket-client",
-            hint="pip install 'onetape[live]'",
+            hint=install_line("live"),
         ) from None
     # Its own records hold frames, keys included.
     logging.getLogger("websocket").setLevel(logging.CRITICAL)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..errors import ConfigError, MissingExtraError
+from ..errors import ConfigError, MissingExtraError, install_line
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -180,6 +180,6 @@ def _core() -> Any:
     except ImportError as exc:
         raise MissingExtraError(
             "metrics for Prometheus need the package prometheus_client",
-            hint='pip install "onetape[metrics]"',
+            hint=install_line("metrics"),
         ) from exc
     return core

@@ -16,7 +16,7 @@ from typing import Any, Self
 from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from ...errors import ConfigError, DataError, MissingExtraError
+from ...errors import ConfigError, DataError, MissingExtraError, install_line
 from ...model.instant import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, from_ms
 from ...model.stream import LiveBar, StreamState, StreamStatus
 from ...model.timeframe import Timeframe
@@ -28,7 +28,7 @@ try:
     import backtrader as bt
 except ImportError as missing:
     raise MissingExtraError(
-        "feeds for Backtrader need Backtrader", hint='pip install "onetape[backtrader]"'
+        "feeds for Backtrader need Backtrader", hint=install_line("backtrader")
     ) from missing
 
 __all__ = ["BacktraderFeed", "run_live"]

@@ -21,6 +21,7 @@ from ...errors import (
     MissingExtraError,
     ResponseFormatError,
     UnknownProviderError,
+    install_line,
 )
 from ...model.http import HttpRequest, HttpResponse
 from ...net.deadline import within
@@ -212,7 +213,7 @@ def _library() -> ModuleType:
         return import_module("ccxt")
     except ImportError as exc:
         raise MissingExtraError(
-            "asking an exchange by ccxt needs ccxt", hint='pip install "onetape[ccxt]"'
+            "asking an exchange by ccxt needs ccxt", hint=install_line("ccxt")
         ) from exc
 
 

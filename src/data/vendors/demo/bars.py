@@ -9,7 +9,13 @@ from importlib.util import find_spec
 from typing import Any, Final, Unpack
 from urllib.parse import quote, unquote
 
-from ...errors import CapabilityError, DataError, MissingExtraError, SymbolNotFoundError
+from ...errors import (
+    CapabilityError,
+    DataError,
+    MissingExtraError,
+    SymbolNotFoundError,
+    install_line,
+)
 from ...model.actions import Action, ActionList
 from ...model.bars import Bar
 from ...model.capabilities import BarPage, Capabilities, FetchQuery, Limits
@@ -77,9 +83,7 @@ class DemoDataDownloader(BaseDataDownloader):
 
     def __init__(self, **wired: Unpack[Wired]) -> None:
         if find_spec(PACKAGE) is None:
-            raise MissingExtraError(
-                "the sample bars are not installed", hint='pip install "onetape[demo]"'
-            )
+            raise MissingExtraError("the sample bars are not installed", hint=install_line("demo"))
         wired.setdefault("carrier", SampleCarrier())
         super().__init__(**wired)
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ...errors import MissingExtraError
+from ...errors import MissingExtraError, install_line
 from ...model.http import HttpRequest, HttpResponse
 
 PACKAGE = "bokeh_sampledata"
@@ -43,5 +43,5 @@ def _stocks() -> Any:
         return import_module(f"{PACKAGE}.stocks")
     except ImportError as exc:
         raise MissingExtraError(
-            "the sample bars are not installed", hint='pip install "onetape[demo]"'
+            "the sample bars are not installed", hint=install_line("demo")
         ) from exc

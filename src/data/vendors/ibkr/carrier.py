@@ -23,6 +23,7 @@ from ...errors import (
     ProviderTimeoutError,
     RateLimitedError,
     UnavailableError,
+    install_line,
 )
 from ...model.http import HttpRequest, HttpResponse
 from ...model.instant import to_ms
@@ -92,9 +93,7 @@ class IbkrCarrier:
         clock: Clock | None = None,
     ) -> None:
         if find_spec("ib_async") is None:
-            raise MissingExtraError(
-                "asking a gateway needs ib_async", hint='pip install "onetape[ibkr]"'
-            )
+            raise MissingExtraError("asking a gateway needs ib_async", hint=install_line("ibkr"))
         self._client_id = client_id
         self._given = client
         self._timeout_s, self._connect_s = timeout_s, connect_s

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ...clock import Clock, SystemClock
-from ...errors import MissingExtraError, ResponseFormatError, UnavailableError
+from ...errors import MissingExtraError, ResponseFormatError, UnavailableError, install_line
 from ...model.http import HttpRequest, HttpResponse
 from ...net.http import MEBIBYTE
 
@@ -120,7 +120,7 @@ def _parquet_as_csv(path: Path) -> bytes:
         from pyarrow import csv, parquet
     except ImportError as exc:
         raise MissingExtraError(
-            "reading Parquet files needs pyarrow", hint='pip install "onetape[parquet]"'
+            "reading Parquet files needs pyarrow", hint=install_line("parquet")
         ) from exc
     text = io.BytesIO()
     try:
