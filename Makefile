@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 UV ?= $(shell uv --version >/dev/null 2>&1 && echo uv)
 RUN := $(VENV)/bin
 
-.PHONY: help demo test test-full test-live docs bench soak lint types clean
+.PHONY: help demo test test-full test-live docs bench soak lint types dist clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -53,6 +53,9 @@ lint: $(VENV)/.installed-dev  ## style and format
 
 types: $(VENV)/.installed-dev  ## strict types
 	$(RUN)/mypy
+
+dist: $(VENV)/.installed-dev  ## wheel and source archive into dist/, built twice and compared
+	$(RUN)/python .ci/dist.py
 
 clean:  ## remove the environment, builds and what tools left behind; never the cache
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -9,30 +9,45 @@ import sys
 import sysconfig
 import zipfile
 from collections.abc import Sequence
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 from tests.contract.source import ROOT
 
-SHIPPED = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "onetape", "src", "config")
+PACKED = (
+    ".ci", ".gitignore", "benchmarks", "CHANGELOG.md", "config", "CONTRIBUTING.md", "data-cache", "docs",
+    "examples", "LICENSE", "Makefile", "MANIFEST.in", "onetape", "pyproject.toml", "README.md",
+    "ruff.toml", "SECURITY.md", "setup.cfg", "src", "tests",
+)  # fmt: skip
 
 
 def copy_tree(target: Path) -> Path:
     """Copy what a build reads: building in place would leave `build/` behind and share it."""
     target.mkdir(parents=True)
-    for name in SHIPPED:
+    for name in PACKED:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+            left = ("__pycache__", "ohlcv")  # bars that were cached in the checkout
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns(*left))
         elif source.exists():
             shutil.copy2(source, target / name)
     return target
 
 
 def build(tree: Path, out: Path) -> Path:
-    """Build the sdist, then the wheel from that sdist, and return the wheel; no network."""
-    run(["-m", "build", "--no-isolation", "--outdir", str(out), str(tree)], cwd=tree)
-    (wheel,) = out.glob("*.whl")
+    """Build the sdist, then the wheel from that sdist, as `make dist` does, and return the wheel."""
+    archive, wheel = dist().build(tree, out)
+    assert archive.parent == wheel.parent == out
     return wheel
+
+
+def dist() -> Any:
+    """Return the module that `make dist` runs."""
+    spec = spec_from_file_location("dist", ROOT / ".ci" / "dist.py")
+    assert spec is not None and spec.loader is not None
+    spec.loader.exec_module(module := module_from_spec(spec))
+    return module
 
 
 def build_editable(tree: Path, out: Path) -> Path:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from src.data import __version__
 from tests.contract.source import PACKAGE, ROOT
-from tests.packaging.build import as_user, build, build_editable, copy_tree, unpack
+from tests.packaging.build import as_user, build, build_editable, copy_tree, dist, unpack
 
 # One worker builds once; another one would only build the same again.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.xdist_group("packaging")]
@@ -65,11 +68,52 @@ def test_the_wheel_holds_every_module_and_the_rules(wheel: Path) -> None:
     assert strangers == set()
 
 
+def test_the_source_archive_is_the_repository(wheel: Path) -> None:
+    (archive,) = wheel.parent.glob("*.tar.gz")
+    with tarfile.open(archive) as packed:
+        members = packed.getmembers()
+    names = {one.name.partition("/")[2] for one in members}
+    assert {
+        "Makefile",
+        "data-cache/.gitkeep",
+        "docs/format.md",
+        "tests/packaging/build.py",
+    } <= names
+    listed = {
+        f"tests/{p.relative_to(ROOT / 'tests').as_posix()}" for p in (ROOT / "tests").rglob("*.py")
+    }
+    assert listed - names == set()
+    assert len({one.mtime for one in members}) == 1
+
+
+def test_the_same_files_are_the_same_archive() -> None:
+    """Whoever packed them, whenever, in whichever order."""
+
+    def packed(names: list[str], mtime: int, uid: int, mode: int) -> bytes:
+        raw = io.BytesIO()
+        with tarfile.open(fileobj=raw, mode="w:gz") as archive:
+            for name in names:
+                member = tarfile.TarInfo(name)
+                member.size, member.mtime, member.uid, member.mode = len(name), mtime, uid, mode
+                archive.addfile(member, io.BytesIO(name.encode()))
+        return raw.getvalue()
+
+    one, other = packed(["a/x", "a/y"], 5, 0, 0o600), packed(["a/y", "a/x"], 99, 1000, 0o664)
+    assert one != other
+    repacked = dist().repacked
+    assert repacked(one, 7) == repacked(other, 7) != repacked(one, 8)
+    with tarfile.open(fileobj=io.BytesIO(repacked(one, 7))) as archive:
+        assert [(m.name, m.mtime, m.mode) for m in archive] == [
+            ("a/x", 7, 0o644),
+            ("a/y", 7, 0o644),
+        ]
+
+
 def test_the_wheel_works_in_an_empty_folder(site: Path, tmp_path: Path) -> None:
     assert as_user(["-c", WHERE], cwd=tmp_path, installed=site).stdout.startswith(str(site))
     for module in ("onetape", "src.data"):
         said = as_user(["-m", module, "--version"], cwd=tmp_path, installed=site).stdout
-        assert said == "onetape 0.1.0\n"
+        assert said == f"onetape {__version__}\n"
 
 
 def test_the_command_is_declared(site: Path) -> None:

@@ -104,6 +104,18 @@ def test_what_the_sample_lacks_is_said() -> None:
         vendor().fetch(query("1h", "2012-01-01", "2012-02-01", AAPL))
 
 
+def test_other_numbers_than_those_that_were_checked_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An older release has volumes that are adjusted for splits under the same prices."""
+    volumes = [volume * 2 for volume in STOCKS.AAPL["volume"]]
+    monkeypatch.setattr(STOCKS, "AAPL", {**STOCKS.AAPL, "volume": volumes})
+    with pytest.raises(
+        MissingExtraError, match=re.escape('pip install "bokeh_sampledata==2026.1"')
+    ):
+        whole("AAPL")
+
+
 def test_without_the_extra_its_name_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "bokeh_sampledata.stocks", None)
     with pytest.raises(MissingExtraError, match=re.escape(install_line("demo"))):

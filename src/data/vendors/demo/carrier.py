@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from hashlib import sha256
 from importlib import import_module
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -12,7 +13,17 @@ from ...errors import MissingExtraError, install_line
 from ...model.http import HttpRequest, HttpResponse
 
 PACKAGE = "bokeh_sampledata"
-SYMBOLS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
+# The release whose numbers were checked, and the SHA-256 of each of its tables. Another one (2025.0) has
+# volumes that are adjusted for splits under the same prices: what is not known is refused.
+RELEASE = "2026.1"
+DIGESTS = {
+    "AAPL": "722632d5a134a2b2c83d2e62cd929e6d56f2bfd27bc1777b8fd8beb0987ee3a1",
+    "FB": "33421dc4e5d08db0180e586f2771cac746b13f1837ce86028dc44b1a1dbb9836",
+    "GOOG": "54cbbee9411b46324bbc7a3db2b3e2478cfd86bf5acd36b977207d0f631917a7",
+    "IBM": "a5d8edb3da5d7a3d663bbbbd9d95bbcd2812d7aa0703857bc322025fb0a53a61",
+    "MSFT": "89c87c0f8c416f1937626e472c9ef01e0296e4234a6c398723893f9536146ab7",
+}
+SYMBOLS = tuple(DIGESTS)
 _COLUMNS = ("date", "open", "high", "low", "close", "volume")
 
 
@@ -23,7 +34,7 @@ class SampleCarrier:
         """Return the table with status 200, or 404 for a symbol that is not among the samples.
 
         Raises:
-            MissingExtraError: the samples are not installed.
+            MissingExtraError: the samples are not installed, or are of another release.
         """
         symbol = unquote(urlsplit(request.url).path).lstrip("/")
         if symbol not in SYMBOLS:
@@ -34,6 +45,11 @@ class SampleCarrier:
         writer.writerow(_COLUMNS)
         writer.writerows(zip(*(columns[name] for name in _COLUMNS), strict=True))
         body = text.getvalue().encode()
+        if sha256(body).hexdigest() != DIGESTS[symbol]:
+            raise MissingExtraError(
+                f"the sample bars of {symbol} that are installed are not those that were checked",
+                hint=f'pip install "{PACKAGE}=={RELEASE}"',
+            )
         return HttpResponse(200, {"content-type": "text/csv"}, body, request.url)
 
 
