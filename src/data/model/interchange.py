@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..errors import MissingExtraError, QueryError
+from ..errors import MissingExtraError, QueryError, install_line
 from .frame import empty_frame
 from .provenance import ATTRS_KEY
 
@@ -56,9 +56,7 @@ def to_polars(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pl.DataFrame
     try:
         import polars as pl
     except ImportError as missing:
-        raise MissingExtraError(
-            "to_polars needs Polars", hint='pip install "onetape[polars]"'
-        ) from missing
+        raise MissingExtraError("to_polars needs Polars", hint=install_line("polars")) from missing
 
     def table(frame: pd.DataFrame, symbol: str | None) -> pl.DataFrame:
         series = [_polars_series(pl, column) for column in _columns(frame, symbol)]
@@ -95,9 +93,7 @@ def to_arrow(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pa.Table:
     try:
         import pyarrow as pa
     except ImportError as missing:
-        raise MissingExtraError(
-            "to_arrow needs pyarrow", hint='pip install "onetape[parquet]"'
-        ) from missing
+        raise MissingExtraError("to_arrow needs pyarrow", hint=install_line("parquet")) from missing
 
     def table(frame: pd.DataFrame, symbol: str | None) -> pa.Table:
         columns = _columns(frame, symbol)
