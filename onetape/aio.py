@@ -255,6 +255,7 @@ class AsyncDataManager:
     aget_ohlcv_batch = _BatchTwin(DataManager.get_ohlcv_batch)
     aget_quote = _Twin(DataManager.get_quote)
     aget_quotes = _Twin(DataManager.get_quotes)
+    asearch = _Twin(DataManager.search)
     aplan = _Twin(DataManager.plan)
     aexplain = _Twin(DataManager.explain)
     aget_actions = _Twin(DataManager.get_actions)
