@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from src.data import to_arrow, to_polars
-from src.data.errors import MissingExtraError, QueryError
+from src.data.errors import MissingExtraError, QueryError, install_line
 from src.data.model.bars import BarTable
 from src.data.model.coverage import Covered
 from src.data.model.frame import build_frame, empty_frame
@@ -263,10 +263,10 @@ def without(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_extra_is_named() -> None:
     with pytest.raises(MissingExtraError) as polars:
         to_polars(bars(1))
-    assert polars.value.hint == 'pip install "onetape[polars]"'
+    assert polars.value.hint == install_line("polars")
     with pytest.raises(MissingExtraError) as arrow:
         to_arrow(bars(1))
-    assert arrow.value.hint == 'pip install "onetape[parquet]"'
+    assert arrow.value.hint == install_line("parquet")
 
 
 def test_polars_needs_no_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
