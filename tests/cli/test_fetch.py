@@ -221,3 +221,61 @@ def test_a_time_is_given_to_the_call(run: Run, vendors: VendorServer) -> None:
 def test_times_are_written_as_people_write_them(words: tuple[str, ...], run: Run) -> None:
     ran = run("fetch", "BTCUSDT", "daily", *words)
     assert ran.out.startswith("BTCUSDT 1d  2 bars · binance")
+
+
+# --- several symbols ----------------------------------------------------------------------------
+
+WEEK = ("1d", "--start", "2024-06-03", "--end", "2024-06-07")
+
+
+def test_several_symbols_are_shown_one_after_another(run: Run, vendors: VendorServer) -> None:
+    ran = run("fetch", "AAPL", "BTCUSDT", *WEEK)
+    assert ran.code == 0
+    heads = [line for line in ran.out.splitlines() if " bars · " in line]
+    assert [head.split()[:3] for head in heads] == [["AAPL", "1d", "5"], ["BTCUSDT", "1d", "5"]]
+
+
+def test_what_fails_of_several_symbols_is_an_error_and_the_rest_an_answer(
+    run: Run, vendors: VendorServer
+) -> None:
+    vendors.fault("yahoo", Fault.status(500))
+    ran = run("fetch", "AAPL", "A A", "BTCUSDT", *WEEK, "--json")
+    assert ran.code == 1
+    (answer,) = ran.json["answers"]
+    assert (answer["provenance"]["symbol"], len(answer["bars"])) == ("BTCUSDT", 5)
+    assert [error["reason"] for error in ran.json["errors"].values()] == ["outage", "question"]
+    assert ran.err.splitlines()[0].startswith("onetape: All providers failed for AAPL 1d")
+    nothing = run("fetch", "A A", "B B", *WEEK)
+    assert (nothing.code, nothing.out) == (2, "")
+
+
+def test_each_of_several_symbols_has_a_file(run: Run, vendors: VendorServer) -> None:
+    for name in ("all.csv", "-"):
+        refused = run("fetch", "AAPL", "BTCUSDT", *WEEK, "--csv", name)
+        assert (refused.code, "put {symbol} in its name" in refused.err) == (2, True)
+    assert vendors.count() == 0
+    ran = run("fetch", "AAPL", "BTCUSDT", *WEEK, "--csv", "{symbol}-days.csv")
+    assert "written: AAPL-days.csv" in ran.out
+    assert len(Path("BTCUSDT-days.csv").read_text().splitlines()) == 6
+    for words, why in (
+        (("BTCUSDT", *WEEK, "--version", "1"), "--version is of one series"),
+        (("1h", *WEEK), "'1h' is a timeframe, and '1d' is the one"),
+    ):
+        refused = run("fetch", "AAPL", *words)
+        assert (refused.code, why in refused.err) == (2, True), refused.err
+
+
+def test_every_option_counts_for_several_symbols(run: Run, vendors: VendorServer) -> None:
+    ran = run(
+        "fetch", "AAPL", "BTCUSDT", *WEEK, "--columns", "source", "--rows", "2", "--adjustment", "raw",
+        "--closed-by", "2024-06-06", "--strict", "--offline",
+    )  # fmt: skip
+    assert (ran.code, ran.err.count("nothing is cached")) == (1, 2)
+    assert run("fetch", "AAPL", "BTCUSDT", *WEEK).code == 0
+    ran = run(
+        "fetch", "AAPL", "BTCUSDT", *WEEK, "--columns", "source", "--rows", "2",
+        "--closed-by", "2024-06-06", "--strict", "--offline",
+    )  # fmt: skip
+    assert ran.code == 0
+    assert ran.out.count(" 4 bars · ") == ran.out.count("…") == 2
+    assert "yahoo" in ran.out and "binance" in ran.out

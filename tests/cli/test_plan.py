@@ -82,3 +82,22 @@ def test_an_explanation_for_machines(run: Run) -> None:
     assert [way["vendor"] for way in told["route"]] == ["yahoo"]
     assert told["instrument"]["calendar"] == "XNYS"
     assert told["stored"] == []
+
+
+def test_several_symbols_are_planned_and_their_requests_added_up(
+    run: Run, vendors: VendorServer
+) -> None:
+    words = ("1d", "--start", "2024-06-03", "--end", "2024-06-07")
+    ran = run("plan", "AAPL", "BTCUSDT", *words)
+    assert ran.code == 0
+    assert [line.split()[0] for line in ran.out.splitlines() if " 1d  1 request" in line] == [
+        "AAPL",
+        "BTCUSDT",
+    ]
+    assert ran.out.splitlines()[-1] == "2 requests in all"
+    told = run("plan", "AAPL", "BTCUSDT", *words, "--json").json
+    assert [plan["symbol"] for plan in told["plans"]] == ["AAPL", "BTCUSDT"]
+    assert told["requests"] == 2
+    assert run("plan", "AAPL", *words, "--json").json["symbol"] == "AAPL"
+    assert run("plan", "AAPL", "A A", *words).code == 2
+    assert vendors.count() == 0

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any, NoReturn
 
 from .._version import __version__
 from ..errors import ConfigError, DataError, QueryError
-from ..model.printable import printable
+from .parser import Parser
 
 # Command to its line in `onetape --help`; the modules are loaded on use.
 COMMANDS = {
-    "fetch": "show or export bars of one symbol",
+    "fetch": "show or export bars of one symbol or several",
     "quote": "the last price of symbols, its time, and the change since the last close",
     "search": "symbols by name: venue, type, currency",
     "futures": "funding, open interest, long/short ratios of a perpetual future",
-    "plan": "what a request would cost; no vendor is asked",
+    "plan": "what requests would cost; no vendor is asked",
     "explain": "which vendors are asked for a series and why, which are not, what is stored",
     "actions": "splits and dividends of a share",
     "coverage": "what is known of the stored bars of a series; no vendor is asked",
@@ -64,12 +62,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def guarded(args: argparse.Namespace) -> int:
     """Run a parsed command; print a typed error as one line, and return the exit code."""
-    from .output import complain, complain_about, speak_plainly
+    from .output import complain, complain_about, quiet, speak_plainly
 
     speak_plainly()
+    is_quiet, is_verbose = getattr(args, "quiet", False), getattr(args, "verbose", False)
     try:
         _refuse_empty(args)
-        with _logging(getattr(args, "log", None), verbose=getattr(args, "verbose", False)):
+        if is_quiet and is_verbose:
+            raise QueryError("-q and -v exclude each other", hint="leave one of the two out")
+        with _logging(getattr(args, "log", None), verbose=is_verbose), quiet(is_quiet):
             code = _run(args.run, args)
             # A reader that went away is noticed here, and not by the interpreter at its exit.
             sys.stdout.flush()
@@ -140,19 +141,6 @@ def _drop_output() -> None:
             pass  # closed all the same
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser that takes ``-30d`` as a value, and quotes arguments as a terminal can show them."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # A minus sign and a digit begin a value, as from Python 3.14 on: no option begins with a digit.
-        self._negative_number_matcher = re.compile(r"-\.?\d")
-
-    def error(self, message: str) -> NoReturn:
-        """Print what is wrong and leave with 2."""
-        super().error(printable(message))
-
-
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """Build the parser; only the command that is used is imported and gets its options."""
     parser = Parser(
@@ -163,6 +151,9 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"onetape {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="show what is logged")
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="print results and errors, nothing else"
+    )
     parser.add_argument(
         "--log",
         choices=("text", "json"),

@@ -21,8 +21,8 @@ _GAPS_SHOWN = 5
 Provenance = Mapping[str, Any]
 
 
-def headline(provenance: Provenance, seconds: float) -> Text:
-    """Return one line about an answer: series, bars, vendors, seconds."""
+def headline(provenance: Provenance, seconds: float | None) -> Text:
+    """Return one line about an answer: series, bars, vendors, seconds where it has some of its own."""
     from rich.text import Text
 
     vendors = ", ".join(provenance["vendors"]) or "no vendor"
@@ -37,7 +37,7 @@ def headline(provenance: Provenance, seconds: float) -> Text:
         cached,
         prices,
         provenance["kind"].get("unit", ""),
-        milliseconds(seconds),
+        "" if seconds is None else milliseconds(seconds),
     ]
     name = f"{provenance['symbol']} {provenance['timeframe']}"
     line = Text.assemble((name, "bold"), "  ", " · ".join(filter(None, facts)))

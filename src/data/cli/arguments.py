@@ -11,8 +11,14 @@ from ..model.retention import Age
 
 
 def add_question(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a question for bars."""
-    add_series(parser)
+    """Add the options of a question for bars, of one symbol or several."""
+    parser.add_argument(
+        "symbols",
+        nargs="+",
+        metavar="symbol",
+        help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX; one or several",
+    )
+    parser.add_argument("timeframe", help="such as 1m, 1h, 1d, 1w, 1M; of all of them")
     add_range(parser)
     parser.add_argument("--provider", help="ask this vendor only")
     add_adjustment(parser)
@@ -28,9 +34,20 @@ def add_question(parser: argparse.ArgumentParser) -> None:
 
 
 def question(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what the options of :func:`add_question` say, by the names of ``DataManager.get_ohlcv``."""
+    """Return what the options of :func:`add_question` say, by the names of ``DataManager.get_ohlcv``.
+
+    The symbols are left out.
+
+    Raises:
+        QueryError: a timeframe stands among the symbols.
+    """
+    for symbol in args.symbols[1:]:
+        if symbol[:1].isdigit() and _is_timeframe(symbol):
+            raise QueryError(
+                f"{symbol!r} is a timeframe, and {args.timeframe!r} is the one of all symbols",
+                hint="name one timeframe, behind the symbols",
+            )
     return {
-        "symbol": args.symbol,
         "timeframe": args.timeframe,
         "start_date": args.start,
         "end_date": args.end,
@@ -43,6 +60,16 @@ def question(args: argparse.Namespace) -> dict[str, Any]:
         "include_forming": args.forming,
         "offline": args.offline,
     }
+
+
+def _is_timeframe(text: str) -> bool:
+    from ..model.timeframe import Timeframe
+
+    try:
+        Timeframe.parse(text)
+    except QueryError:
+        return False
+    return True
 
 
 def add_series(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +127,13 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         default=argparse.SUPPRESS,
         help="show what is logged",
+    )
+    parser.add_argument(
+        "-q",
+        "--quiet",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="print results and errors, nothing else: no progress, no notes",
     )
     parser.add_argument(
         "--log",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from pathlib import Path
@@ -11,16 +12,22 @@ from typing import TYPE_CHECKING, Any
 from ..errors import QueryError
 from ..model.query import EXTRA_COLUMNS
 from ..model.texts import by_reason
-from . import FAILED, OK
+from . import FAILED, OK, USAGE
 from .answers import Provenance, headline, show_attempts, show_bars, show_gaps
 from .arguments import add_output, add_places, add_question, add_timeout, listed, positive, question
-from .output import asking, console, note, print_json
+from .output import asking, complain, console, note, print_json
 from .tables import styled
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..data_manager import DataManager
+
 _SCREEN = "-"
+# Stands for the symbol in names of files.
+_SYMBOL = "{symbol}"
+# Why nothing could be asked: the caller's words.
+_WRONG = ("question", "no_vendor")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,23 +52,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--csv",
         metavar="FILE",
-        help="write the bars as CSV (.gz: compressed; -: to standard output, and nothing else)",
+        help="write the bars as CSV (.gz: compressed; -: to standard output, and nothing else; of "
+        "several symbols with {symbol} in the name)",
     )
-    parser.add_argument("--parquet", metavar="FILE", help="write the bars as Parquet")
+    parser.add_argument(
+        "--parquet", metavar="FILE", help="write the bars as Parquet; names as of --csv"
+    )
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fetch, export and show; 1 when something is lacking."""
+    """Fetch, export and show; 1 when something is lacking.
+
+    Raises:
+        QueryError: outputs exclude each other, or the one symbol cannot be understood.
+    """
     from ..data_manager import DataManager
 
     _check(args)
     manager = DataManager(args.cache_dir, args.config)
+    if len(args.symbols) > 1:
+        return _fetch_many(manager, args)
     started = time.perf_counter()
     with asking(args) as notes:
         frame = manager.get_ohlcv(
+            args.symbols[0],
             **question(args),
             strict=args.strict,
             columns=args.columns,
@@ -72,14 +89,55 @@ def run(args: argparse.Namespace) -> int:
     provenance: Provenance = frame.attrs["onetape"]
     written = _export(frame, args)
     if args.json:
-        print_json({"provenance": provenance, "bars": records(frame), "written": written})
+        print_json(_plain(frame, written))
     elif args.csv != _SCREEN:
         _show(frame, provenance, args.rows, seconds)
-        for path in written:
-            console().print(f"written: {path}", soft_wrap=True)
+        _show_written(written)
     for text in notes:
         note(text)
     return OK if provenance["complete"] else FAILED
+
+
+def _fetch_many(manager: DataManager, args: argparse.Namespace) -> int:
+    """Fetch, export and show several symbols; 2 where none of them can be understood."""
+    with asking(args) as notes:
+        frames = manager.get_ohlcv_batch(
+            args.symbols,
+            **question(args),
+            strict=args.strict,
+            columns=args.columns,
+            timeout=args.timeout,
+        )
+    told: dict[str, Provenance] = {name: f.attrs["onetape"] for name, f in frames.items()}
+    errors = {name: facts["error"] for name, facts in told.items() if "error" in facts}
+    answers = [(name, frame) for name, frame in frames.items() if name not in errors]
+    written = {name: _export(frame, args) for name, frame in answers}
+    if args.json:
+        plain = [_plain(frame, written[name]) for name, frame in answers]
+        print_json({"answers": plain, "errors": errors})
+    else:
+        for name, frame in answers:
+            _show(frame, told[name], args.rows, None)
+            _show_written(written[name])
+            console().print()
+    for error in errors.values():
+        complain(error["message"])
+    for text in notes:
+        note(text)
+    if not answers and all(error["reason"] in _WRONG for error in errors.values()):
+        return USAGE
+    return OK if all(facts["complete"] for facts in told.values()) else FAILED
+
+
+def _plain(frame: pd.DataFrame, written: list[str]) -> dict[str, Any]:
+    """Return what machines get of one symbol."""
+    told = frame.attrs["onetape"]
+    return {"provenance": told, "bars": records(frame), "written": written}
+
+
+def _show_written(paths: list[str]) -> None:
+    for path in paths:
+        console().print(f"written: {path}", soft_wrap=True)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -91,6 +149,8 @@ def _check(args: argparse.Namespace) -> None:
     """
     from ..config.settings import working_dir
 
+    if len(args.symbols) > 1:
+        _check_many(args)
     if args.parquet == _SCREEN:
         raise QueryError("Parquet is nothing for the screen", hint="name a file: --parquet FILE")
     if args.csv == _SCREEN and args.json:
@@ -98,6 +158,22 @@ def _check(args: argparse.Namespace) -> None:
     files = [(working_dir() / name).resolve() for name in (args.csv, args.parquet) if name]
     if len(files) > len(set(files)):
         raise QueryError(f"--csv and --parquet both name {args.csv}", hint="name two files")
+
+
+def _check_many(args: argparse.Namespace) -> None:
+    """Refuse what is of one symbol alone.
+
+    Raises:
+        QueryError: there is some of it.
+    """
+    if args.version is not None:
+        raise QueryError("--version is of one series", hint="name one symbol")
+    for option, name in (("--csv", args.csv), ("--parquet", args.parquet)):
+        if name and _SYMBOL not in name:
+            raise QueryError(
+                f"{option} {name} is one file, and there are {len(args.symbols)} symbols",
+                hint=f"put {_SYMBOL} in its name, such as '{_SYMBOL}.csv', or name one symbol",
+            )
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -123,13 +199,19 @@ def _export(frame: pd.DataFrame, args: argparse.Namespace) -> list[str]:
     if args.csv == _SCREEN and not args.json:
         sys.stdout.write(csv_text(frame))
     elif args.csv and args.csv != _SCREEN:
-        written.append(str(export_csv(frame, Path(args.csv))))
+        written.append(str(export_csv(frame, _path(args.csv, frame))))
     if args.parquet:
-        written.append(str(export_parquet(frame, Path(args.parquet))))
+        written.append(str(export_parquet(frame, _path(args.parquet, frame))))
     return written
 
 
-def _show(frame: pd.DataFrame, provenance: Provenance, rows: int, seconds: float) -> None:
+def _path(name: str, frame: pd.DataFrame) -> Path:
+    """Return a file's path with the symbol in its place."""
+    symbol = re.sub(r"[/\\]", "-", frame.attrs["onetape"]["symbol"])
+    return Path(name.replace(_SYMBOL, symbol))
+
+
+def _show(frame: pd.DataFrame, provenance: Provenance, rows: int, seconds: float | None) -> None:
     screen = console()
     screen.print(headline(provenance, seconds))
     screen.print()

@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from ..model.printable import printable
@@ -49,10 +50,26 @@ def console(*, stderr: bool = False) -> Console:
                 yield Segment(text if control else printable(text), style, control)
 
     stream = sys.stderr if stderr else sys.stdout
+    if stderr and _is_quiet.get():
+        stream = _Nowhere()  # type: ignore[assignment] # all that a screen needs
     width = None
     if not stream.isatty():
         width = shutil.get_terminal_size((_UNBOUND_WIDTH, 50)).columns
-    return Screen(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)
+    return Screen(file=stream, highlight=False, markup=False, emoji=False, width=width)
+
+
+# Whether standard error is for errors alone.
+_is_quiet: ContextVar[bool] = ContextVar("onetape_quiet", default=False)
+
+
+@contextmanager
+def quiet(wanted: bool) -> Iterator[None]:
+    """Print neither progress nor notes while the block runs, if that is wanted: errors alone."""
+    token = _is_quiet.set(wanted)
+    try:
+        yield
+    finally:
+        _is_quiet.reset(token)
 
 
 class _Nowhere(io.TextIOBase):
@@ -82,7 +99,8 @@ def busy(args: argparse.Namespace, doing: str) -> AbstractContextManager[Any]:
     screen = console(stderr=True)
     if args.json or not screen.is_terminal:
         return nullcontext()
-    name = " ".join(filter(None, (args.symbol, getattr(args, "timeframe", ""))))
+    symbols = ", ".join(getattr(args, "symbols", None) or [args.symbol])
+    name = " ".join(filter(None, (symbols, getattr(args, "timeframe", ""))))
     return screen.status(f"{name}: {doing}")
 
 
@@ -128,7 +146,8 @@ def complain(message: str, hints: Iterable[str] = ()) -> None:
     from rich.text import Text
 
     lines = [Text.assemble(("onetape: ", "bold red"), message)]
-    _print_errors(*lines, *(Text(f"  {hint}", style="dim") for hint in hints))
+    with quiet(False):
+        _print_errors(*lines, *(Text(f"  {hint}", style="dim") for hint in hints))
 
 
 def note(message: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import FAILED, OK
 from .arguments import add_output, add_places, add_question, question
 from .output import busy, console, print_json
-from .tables import TextTable, facts
+from .tables import TextTable, counted, facts, styled
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -27,16 +27,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the plan; 1 when something is not available."""
+    """Print the plan of each symbol; 1 when something is not available."""
     from ..data_manager import DataManager
 
     with busy(args, "planning, no vendor is asked"):
-        plan = DataManager(args.cache_dir, args.config).plan(**question(args))
-    if args.json:
-        print_json(plan.to_json())
+        manager = DataManager(args.cache_dir, args.config)
+        plans = [manager.plan(symbol, **question(args)) for symbol in dict.fromkeys(args.symbols)]
+    requests = sum(plan.requests for plan in plans)
+    if args.json and len(plans) == 1:
+        print_json(plans[0].to_json())
+    elif args.json:
+        print_json({"plans": [plan.to_json() for plan in plans], "requests": requests})
     else:
-        _show(plan)
-    return OK if plan.is_possible else FAILED
+        for plan in plans:
+            _show(plan)
+            if len(plans) > 1:
+                console().print()
+        if len(plans) > 1:
+            console().print(styled(f"{counted(requests, 'request')} in all", "bold"))
+    return OK if all(plan.is_possible for plan in plans) else FAILED
 
 
 def _show(plan: Plan) -> None:

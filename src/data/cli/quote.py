@@ -18,8 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.epilog = (
         "forming: of the running minute; closed: the market is closed, it is the last close; stale: "
-        "anything older. The change is that since the close of the session before. Examples: "
-        "`onetape quote BTCUSDT AAPL`, `onetape quote AAPL --json`."
+        "anything older. The change is that since the close of the session before."
     )
     parser.add_argument("symbols", nargs="+", metavar="SYMBOL", help="such as BTCUSDT, AAPL, VOD.L")
     parser.add_argument(
@@ -41,7 +40,6 @@ def run(args: argparse.Namespace) -> int:
     from ..errors import QueryError
 
     manager = DataManager(args.cache_dir, args.config)
-    args.symbol = ", ".join(args.symbols)
     with asking(args):
         quotes = manager.get_quotes(args.symbols, args.max_age, timeout=args.timeout)
     if args.json:

@@ -1,0 +1,107 @@
+"""The parser of the command line: suggestions for what is mistyped, two examples in each help."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+from ..model.printable import printable
+
+# Command, with its action where it has some, to two ways of calling it.
+EXAMPLES = {
+    "": ("demo", "fetch AAPL 1d --period 1y"),
+    "fetch": ("fetch AAPL 1d --period 1y", "fetch AAPL MSFT BTCUSDT 1h --bars 100 --json"),
+    "quote": ("quote AAPL BTCUSDT", "quote EURUSD=X --json"),
+    "search": ("search apple", "search bitcoin --json"),
+    "futures": ("futures BTCUSDT", "futures BTCUSDT 1h --what open-interest --start -7d"),
+    "plan": ("plan BTCUSDT 1m --start 2020-01-01", "plan AAPL MSFT 1d --period 5y"),
+    "explain": ("explain AAPL 1d", "explain BTCUSDT 1h --provider binance --json"),
+    "actions": ("actions AAPL", "actions KO --start 2020-01-01 --json"),
+    "coverage": ("coverage AAPL 1d", "coverage BTCUSDT 1h --json"),
+    "sessions": ("sessions AAPL -5d today", "sessions VOD.L 2024-12-20 2025-01-05"),
+    "fundamentals": ("fundamentals AAPL", "fundamentals AAPL --type statements --as-of 2023-06-30"),
+    "refresh": ("refresh --dry-run", "refresh --symbols AAPL,MSFT --data-types ratios,profile"),
+    "populate": (
+        "populate --symbols AAPL,MSFT --timeframes 1d --start-date 2020-01-01",
+        "populate --symbols BTCUSDT --timeframes 1h,1d --start-date -1y",
+    ),
+    "stream": ("stream BTCUSDT 1m", "stream BTCUSDT 1m --count 10 --json"),
+    "replay": ("replay BTCUSDT 1h --period 30d", "replay AAPL 1d --start 2024-01-01 --speed 0"),
+    "cache": ("cache list", "cache stats --json"),
+    "cache stats": ("cache stats", "cache stats --json"),
+    "cache list": ("cache list", "cache list --check"),
+    "cache info": ("cache info AAPL 1d", "cache info BTCUSDT 1h --json"),
+    "cache export": ("cache export AAPL 1d --out aapl.parquet", "cache export --all bars"),
+    "cache verify": ("cache verify", "cache verify AAPL 1d"),
+    "cache repair": ("cache repair --dry-run", "cache repair AAPL 1d"),
+    "cache compact": ("cache compact --dry-run", "cache compact BTCUSDT 1m"),
+    "cache migrate": ("cache migrate --dry-run", "cache migrate --prune"),
+    "cache log": ("cache log AAPL", "cache log AAPL 1d --limit 20"),
+    "cache clean": ("cache clean --dry-run", "cache clean --older-than 5y"),
+    "cache clear": ("cache clear AAPL 1d", "cache clear --all"),
+    "verify": ("verify AAPL 1d", "verify BTCUSDT 1h --against coingecko --start -30d"),
+    "providers": ("providers", "providers yahoo"),
+    "doctor": ("doctor", "doctor --watch --every 5"),
+    "demo": ("demo", "demo --offline"),
+    "completion": ("completion bash", "completion fish"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes ``-30d`` as a value, and names what a mistyped word is nearest to."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # A minus sign and a digit begin a value, as from Python 3.14 on: no option begins with a digit.
+        self._negative_number_matcher = re.compile(r"-\.?\d")
+
+    def format_help(self) -> str:
+        """Return the help with its examples."""
+        program, _, command = self.prog.partition(" ")
+        lines = [f"  {program} {example}\n" for example in EXAMPLES.get(command, ())]
+        return super().format_help() + "".join(["\nexamples:\n", *lines] if lines else [])
+
+    def parse_known_args(  # type: ignore[override] # of one type here
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse, and refuse what is not known where it stands: a command knows its own options."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unknown: {' '.join(unknown)}{self._meant(unknown)}")
+        return parsed, unknown
+
+    def _meant(self, unknown: Iterable[str]) -> str:
+        """Return the question whether known options were meant; empty where none is near."""
+        options = [name for name in self._option_string_actions if name.startswith("--")]
+        words = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+        near = [found for word in words for found in _nearest(word, options)]
+        if near:
+            return f" (did you mean {' '.join(near)}?)"
+        takes_several = any(action.nargs == "+" for action in self._get_positional_actions())
+        return " (what is no option stands together)" if takes_several and not words else ""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        names = [str(choice) for choice in action.choices]
+        near = _nearest(str(value), names)
+        meant = f"did you mean {near[0]!r}? " if near else ""
+        what = f"there is no {str(action.metavar or 'value').lower()} {value!r}"
+        known = f"{what} ({meant}known: {', '.join(names)})"
+        if isinstance(action, argparse._SubParsersAction):
+            self.error(known)
+        raise argparse.ArgumentError(action, known)
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong, and where the help is, and leave with 2."""
+        self.exit(
+            2, f"{self.prog}: {printable(message)}\n  `{self.prog} --help` shows how it is called\n"
+        )
+
+
+def _nearest(word: str, names: Sequence[str]) -> list[str]:
+    import difflib  # what is spelled right needs none of it
+
+    return difflib.get_close_matches(word, names, n=1)

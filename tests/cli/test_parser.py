@@ -1,0 +1,90 @@
+"""What is mistyped is met with what was meant; every help has examples, and they can be typed."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Iterator
+
+import pytest
+
+from src.data.cli import COMMANDS, _parser
+from src.data.cli.parser import EXAMPLES, Parser
+from tests.cli.conftest import Run
+from tests.vendor_server import Fault, VendorServer
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[Parser]:
+    """Yield a parser and those of its commands."""
+    assert isinstance(parser, Parser)
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from parsers(command)
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["fetsch"], "there is no command 'fetsch' (did you mean 'fetch'? known: fetch, "),
+        (["zzzz"], "there is no command 'zzzz' (known: fetch, "),
+        (["cache", "lits"], "onetape cache: there is no action 'lits' (did you mean 'list'? "),
+        (["fetch", "AAPL", "1d", "--ofline"], "unknown: --ofline (did you mean --offline?)"),
+        (["cache", "list", "--chekc"], "onetape cache list: unknown: --chekc (did you mean --check?)"),
+        (["fetch", "AAPL", "1d", "--jsom=1", "--zz"], "--jsom=1 --zz (did you mean --json?)"),
+        (["--versoin"], "onetape: unknown: --versoin (did you mean --version?)"),
+        (["fetch", "AAPL", "1d", "--adjustment", "splitt"], "--adjustment: there is no value 'splitt' "
+         "(did you mean 'split'? known: raw, split, all)"),
+        (["fetch", "AAPL", "MSFT", "--bars", "3", "1d"], "unknown: 1d (what is no option stands together)"),
+        (["doctor", "now"], "onetape doctor: unknown: now\n"),
+    ],
+)  # fmt: skip
+def test_what_was_meant_is_offered(words: list[str], said: str, bare: Run) -> None:
+    ran = bare(*words)
+    assert (ran.code, ran.out) == (2, "")
+    assert said in ran.err
+
+
+def test_a_mistyped_word_is_shown_as_a_terminal_can(bare: Run) -> None:
+    ran = bare("fetch", "AAPL", "1d", "--\x1b[31m")
+    assert (ran.code, "\x1b" in ran.err, r"\x1b[31m" in ran.err) == (2, False, True)
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_every_help_has_two_examples_that_can_be_typed(command: str) -> None:
+    whole = _parser([command])
+    shown = [p for p in parsers(whole) if p is not whole] if command else [whole]
+    for parser in shown:
+        name = parser.prog.partition(" ")[2]
+        if name.partition(" ")[0] != command:
+            continue  # of other commands the options are not there
+        text = parser.format_help()
+        examples = EXAMPLES[name]
+        assert len(examples) == 2
+        for example in examples:
+            assert f"\n  onetape {example}\n" in text
+            assert example.startswith(name)
+            _parser(shlex.split(example)).parse_args(shlex.split(example))
+
+
+def test_quiet_says_nothing_but_results_and_errors(run: Run, vendors: VendorServer) -> None:
+    vendors.fault("binance", Fault.drop(3))
+    words = ("fetch", "BTCUSDT", "1d", "--start", "2024-05-01", "--end", "2024-05-10")
+    loud = run(*words)
+    silent = run(*words, "-q")
+    assert loud.code == silent.code == 1
+    assert "incomplete" in loud.err and silent.err == ""
+    assert "2024-05-01" in silent.out
+    failed = run("fetch", "AAPL", "1x", "--quiet")
+    assert (failed.code, "unknown timeframe" in failed.err) == (2, True)
+    both = run("fetch", "AAPL", "1d", "-q", "-v")
+    assert (both.code, "exclude each other" in both.err) == (2, True)
+
+
+def test_quiet_before_the_command_counts_too(run: Run, vendors: VendorServer) -> None:
+    said = run(
+        "populate", "--symbols", "BTCUSDT", "--timeframes", "1d", "--start-date", "2024-05-01"
+    )
+    assert "1/1" in said.err
+    assert run("-q", "populate", "--symbols", "BTCUSDT", "--timeframes", "1d").err == ""
