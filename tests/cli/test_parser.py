@@ -88,3 +88,7 @@ def test_quiet_before_the_command_counts_too(run: Run, vendors: VendorServer) ->
     )
     assert "1/1" in said.err
     assert run("-q", "populate", "--symbols", "BTCUSDT", "--timeframes", "1d").err == ""
+
+
+def test_the_older_commands_have_no_examples_of_this_one() -> None:
+    assert "examples" not in Parser(prog="populate_cache").format_help()

@@ -51,7 +51,7 @@ def console(*, stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     if stderr and _is_quiet.get():
-        stream = _Nowhere()  # type: ignore[assignment] # all that a screen needs
+        stream = _Nowhere()
     width = None
     if not stream.isatty():
         width = shutil.get_terminal_size((_UNBOUND_WIDTH, 50)).columns

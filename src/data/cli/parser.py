@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 
 from ..model.printable import printable
 
+# The older commands, which have names of their own, are called otherwise.
+_PROGRAM = "onetape"
 # Command, with its action where it has some, to two ways of calling it.
 EXAMPLES = {
     "": ("demo", "fetch AAPL 1d --period 1y"),
@@ -60,7 +62,8 @@ class Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         """Return the help with its examples."""
         program, _, command = self.prog.partition(" ")
-        lines = [f"  {program} {example}\n" for example in EXAMPLES.get(command, ())]
+        examples = EXAMPLES.get(command, ()) if program == _PROGRAM else ()
+        lines = [f"  {program} {example}\n" for example in examples]
         return super().format_help() + "".join(["\nexamples:\n", *lines] if lines else [])
 
     def parse_known_args(  # type: ignore[override] # of one type here

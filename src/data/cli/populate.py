@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from . import FAILED, OK, Parser, guarded
+from . import FAILED, OK, guarded
 from .arguments import add_output, add_places, add_timeout, listed
 from .output import console, note, print_json
+from .parser import Parser
 from .tables import TextTable, counted, styled
 
 if TYPE_CHECKING:

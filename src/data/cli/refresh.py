@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import FAILED, OK, Parser, guarded
+from . import FAILED, OK, guarded
 from .arguments import add_output, add_places, add_timeout, listed
 from .output import console, note, print_json
+from .parser import Parser
 from .tables import TextTable, counted, styled
 
 if TYPE_CHECKING:
