@@ -14,7 +14,8 @@ import pytest
 from src.data.cache.format.documents import dump_meta, load_meta
 from src.data.cache.maintenance import repair_series
 from src.data.cache.recovery.check import Finding, check_actions, check_series, same_bits, waiting
-from src.data.cache.store import BarStore, Commit
+from src.data.cache.recovery.recover import examine
+from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.disk.files import Disk
 from src.data.model.actions import Action
 from src.data.model.bars import BarTable
@@ -214,9 +215,10 @@ def test_a_commit_in_between_is_no_damage(folder: Path) -> None:
 class HalfWay(Disk):
     """A disk on which the data are read while another process is half way through a commit."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: CommitPiece | None = None) -> None:
         super().__init__()
         self.folder = folder
+        self.more = more or piece(8, 10)
         self.times = 1
 
     def read_if_exists(self, path: Path) -> bytes | None:
@@ -224,7 +226,7 @@ class HalfWay(Disk):
             return super().read_if_exists(path)
         self.times -= 1
         before = super().read_if_exists(path)
-        store_of(self.folder).commit(DAILY, Commit((piece(8, 10),)))
+        store_of(self.folder).commit(DAILY, Commit((self.more,)))
         whole = super().read_if_exists(path)
         assert whole is not None
         return None if before is None else whole[: (len(before) + len(whole)) // 2]
@@ -234,6 +236,9 @@ def test_data_read_half_way_through_an_append_are_not_damaged(folder: Path) -> N
     disk = HalfWay(folder)
     assert found(folder, disk=disk) == []
     assert disk.times == 0
+    aged(folder)
+    lane = store_of(folder, disk=HalfWay(folder, piece(10, 12))).parts.lane(DAILY)
+    assert examine(lane, 2024).case == "torn", "the document is older than the data"
 
 
 def test_a_first_file_that_comes_meanwhile_is_not_gone(folder: Path) -> None:
@@ -246,11 +251,32 @@ def test_a_first_file_that_comes_meanwhile_is_not_gone(folder: Path) -> None:
     assert disk.times == 0
 
 
+def test_a_year_that_is_deleted_meanwhile_is_not_gone(folder: Path) -> None:
+    class Deleting(Disk):
+        def read_if_exists(self, path: Path) -> bytes | None:
+            if path.name == DATA:
+                store_of(folder).clear("AAPL")
+            return super().read_if_exists(path)
+
+    assert found(folder, disk=Deleting()) == []
+    assert not (folder / META).exists()
+
+
 def test_a_year_that_changes_under_every_look_is_not_judged(folder: Path) -> None:
-    disk = HalfWay(folder)
-    disk.times = 99
+    class Restless(Disk):
+        looks = 0
+
+        def read_if_exists(self, path: Path) -> bytes | None:
+            content = super().read_if_exists(path)
+            if path.name != DATA or content is None:
+                return content
+            self.looks += 1
+            os.utime(path, (self.looks, self.looks))
+            return flipped(content, len(content) // 2)
+
+    disk = Restless()
     assert found(folder, disk=disk) == []
-    assert disk.times > 90, "a check does not look for ever"
+    assert 1 < disk.looks < 9
 
 
 def test_a_newer_format_is_left_alone(folder: Path) -> None:

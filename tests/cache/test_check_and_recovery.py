@@ -332,9 +332,7 @@ def test_a_check_says_what_recovery_does_and_touches_nothing(
     shutil.copytree(sound, root)
     folder = lane_folder(root)
     KINDS[kind](folder)
-    then = folder.stat().st_mtime_ns - HOUR_NS
-    for path in root.rglob("*"):
-        os.utime(path, ns=(then, then))  # no commit is on its way
+    age(root)
     untouched, before = snapshot(root), Year.of(folder)
 
     disk = CountingDisk()
@@ -363,7 +361,15 @@ def test_a_check_says_what_recovery_does_and_touches_nothing(
             is_new = "the new file" in words
             assert after.data == before.data
             assert after.generation == before.generations[is_new], words
+    age(root)
     assert found(root) == []
+
+
+def age(root: Path) -> None:
+    """Let all files be an hour old: no commit is on its way."""
+    then = root.stat().st_mtime_ns - HOUR_NS
+    for path in root.rglob("*"):
+        os.utime(path, ns=(then, then))
 
 
 def found(root: Path, disk: CountingDisk | None = None) -> list[Finding]:

@@ -434,7 +434,7 @@ def is_young(lane: SeriesFiles, year: int) -> bool:
 
 def _diagnosed(lane: SeriesFiles, year: int) -> Ailment | None:
     try:
-        found = examine(lane, year, lane.disk.read_if_exists(lane.paths.data(year)))
+        found = examine(lane, year)
     except FormatVersionError as exc:
         what = (exc.__cause__ or exc).args[0]  # the finding names the file itself
         return Ailment(str(what), "it is left as it is; update this library", "none")

@@ -126,10 +126,10 @@ def recover(lane: SeriesFiles, year: int) -> YearMeta | None:
     """
     lane.sweep()
     sweep_versions(lane, year)
-    content = _made_durable(lane, year)
+    _make_durable(lane, year)
     path = lane.paths.metadata(year)
     lane.memory.forget(path)
-    found = examine(lane, year, content)
+    found = examine(lane, year)
     if found.case in ("sound", "foreign"):
         return found.meta
     if found.flaw:
@@ -149,13 +149,14 @@ def preview(lane: SeriesFiles, year: int) -> YearFile | None:
 
     None where nothing of ours would be stored. Raises as :func:`examine`.
     """
-    left = examine(lane, year, lane.disk.read_if_exists(lane.paths.data(year)))
+    left = examine(lane, year)
     return None if left.state is None else YearFile(left.state, tuple(left.members))
 
 
 def rebuild(lane: SeriesFiles, year: int) -> YearMeta | None:
     """Write the document of a sound year anew, for one that does not know all its bars."""
-    meta, content = lane.meta(year), _made_durable(lane, year)
+    _make_durable(lane, year)
+    meta, content = lane.meta(year), lane.disk.read_if_exists(lane.paths.data(year))
     if content is None:
         return meta
     members = scan(content, file_id(lane.key, year)).members
@@ -163,16 +164,15 @@ def rebuild(lane: SeriesFiles, year: int) -> YearMeta | None:
     return _saved(lane, year, _facts(lane, meta, members).settled(state))
 
 
-def _made_durable(lane: SeriesFiles, year: int) -> bytes | None:
-    """Sync the data file and its folder, and return its bytes."""
+def _make_durable(lane: SeriesFiles, year: int) -> None:
+    """Sync the data file and its folder."""
     path = lane.paths.data(year)
     if lane.disk.stat(path) is None:
-        return None
+        return
     handle = lane.disk.open_write(path)
     try:
         lane.disk.sync(handle)
         lane.disk.sync_folder(lane.paths.folder)
-        return lane.disk.read_at(handle, 0, lane.disk.fstat(handle).size)
     finally:
         lane.disk.close(handle)
 
@@ -261,12 +261,11 @@ def _saved(lane: SeriesFiles, year: int, meta: YearMeta) -> YearMeta:
 # --- the decision ------------------------------------------------------------------------
 
 
-def examine(lane: SeriesFiles, year: int, content: bytes | None) -> Diagnosis:
+def examine(lane: SeriesFiles, year: int) -> Diagnosis:
     """Decide what is wrong with ``year`` and what a repair leaves of it; nothing is changed.
 
-    Args:
-        lane, year: the files.
-        content: the data; None where there are none.
+    The document is read before the data: where a writer commits in between, the data are newer than
+    it says, and not damaged.
 
     Raises:
         FormatVersionError: the file is of a newer version.
@@ -277,6 +276,7 @@ def examine(lane: SeriesFiles, year: int, content: bytes | None) -> Diagnosis:
         meta = lane.meta(year)
     except DamagedError as exc:
         flaw = str(exc)
+    content = lane.disk.read_if_exists(lane.paths.data(year))
     if content is None:
         return _of_document(lane, year, meta, flaw)
     if not is_ours(content) and (meta is None or not meta.state.size):
