@@ -12,7 +12,6 @@ from src.data.bars.answer.answer import Unfilled
 from src.data.bars.fetch.absence import ListingProof
 from src.data.bars.validity import BEFORE_FIRST, CLOSED, NO_BAR, Expiry, lifetime_of
 from src.data.cache.store import Commit, SeriesView
-from src.data.clock import ManualClock
 from src.data.errors import NoDataError, UnavailableError
 from src.data.model.bars import Bar, BarTable
 from src.data.model.capabilities import FetchQuery
@@ -57,11 +56,14 @@ class Case:
         self.commits: list[Commit] = []
         self.work: Any = SimpleNamespace(
             query=SimpleNamespace(instrument=COIN), grid=HOURLY, settle_ms=0, unfilled=[], out={},
-            lane=SimpleNamespace(candidates=vendors),
+            lane=SimpleNamespace(candidates=vendors), end_phase=lambda: None,
         )  # fmt: skip
 
     def coverage(self, work: object) -> Coverage:
         return self.known
+
+    def now_ms(self, work: object) -> int:
+        return LATER
 
     def lifetime(self, work: object) -> Lifetime:
         return self.life
@@ -71,9 +73,8 @@ class Case:
 
     def sought(self, *segments: Span, expiry: Expiry = EXPIRY) -> Lifetime | None:
         """Look for proof after these were asked; return what was learned."""
-        ListingProof(self, ManualClock(LATER), expiry).seek(  # type: ignore[arg-type]
-            self.work, segments or [part.span for part in self.known]
-        )
+        proof = ListingProof(self, expiry)  # type: ignore[arg-type]
+        proof.seek(self.work, segments or [part.span for part in self.known])
         assert len(self.commits) <= 1
         return self.commits[0].lifetime if self.commits else None
 

@@ -53,11 +53,11 @@ class Shop:
 
     def __init__(self, folder: Path) -> None:
         self.store = BarStore(folder, clock=ManualClock(LATER))
-        self.keeper = StoreWriter(self.store)
+        self.keeper = StoreWriter(self.store, ManualClock(LATER))
         self.key = SeriesKey(COIN.symbol, HOURLY.timeframe)
         self.vendor = Candidate("a", object())
         self.query = BarsQuery(COIN, HOURLY.timeframe, hours(0, 24), LATER)
-        self.splicer = Splicer(self.store, self.keeper)
+        self.splicer = Splicer(self.keeper)
 
     def hold(self, vendor: str, first: int, end: int, state: str = "final", **more: object) -> None:
         """Store a stretch of hours of a vendor, closes 100 and up."""
@@ -70,7 +70,7 @@ class Shop:
         return FetchState(replace(self.query, **wishes), self.key, lane, HOURLY)  # type: ignore[arg-type]
 
     def beside(self, first: int, end: int, **wishes: object) -> tuple[Side, ...]:
-        found = Neighbours(self.store, self.keeper)
+        found = Neighbours(self.keeper)
         return found.beside(self.work(**wishes), self.vendor, hours(first, end))
 
 

@@ -93,7 +93,7 @@ class ActionService:
         self, store: BarStore, selector: Selector, clock: Clock, leases: FindLeases | None
     ) -> None:
         self._store, self._selector, self._clock = store, selector, clock
-        self._writer = StoreWriter(store)
+        self._writer = StoreWriter(store, clock)
         self._fetcher = ActionFetcher(self._writer, clock)
         self._days = TradingDays(clock)
         self._locks, self._turns = SeriesLocks(), Turns(store.root, clock, leases)

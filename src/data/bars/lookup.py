@@ -6,7 +6,7 @@ A lookup has one of four results: :class:`Hit`, :class:`PartialHit`, :class:`Der
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,9 +66,11 @@ class PartialHit:
 
     Attributes:
         missing: the stretches of them, ascending.
+        view: of the series; None where it was not looked at.
     """
 
     missing: tuple[Span, ...]
+    view: SeriesView | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,13 @@ class Derived:
 
 @dataclass(frozen=True)
 class Miss:
-    """Nothing is stored, or a comparison of documents cannot decide."""
+    """Nothing is stored, or a comparison of documents cannot decide.
+
+    Attributes:
+        view: of the series; None where it was not looked at.
+    """
+
+    view: SeriesView | None = field(default=None, compare=False, repr=False)
 
 
 LookupResult = Hit | PartialHit | Derived | Miss
@@ -111,10 +119,12 @@ class CacheLookup:
             return MISS
         view = self._store.view(SeriesKey(query.instrument.symbol, query.timeframe, query.pinned))
         if not view.exists:
-            return MISS
-        if query.bars is None:
-            return self._of_span(query, view, query.span)
-        return self._of_count(query, view, query.bars)
+            result: LookupResult = MISS
+        elif query.bars is None:
+            result = self._of_span(query, view, query.span)
+        else:
+            result = self._of_count(query, view, query.bars)
+        return replace(result, view=view) if isinstance(result, Miss | PartialHit) else result
 
     def _of_count(self, query: BarsQuery, view: SeriesView, count: int) -> LookupResult:
         """Look for the last ``count`` bars up to the end, however far back they reach."""

@@ -139,9 +139,8 @@ class BarsService:
         if isinstance(result, Hit):
             return result.answer
         call.missed(self._store.actions)
-        days = result.source if isinstance(result, Derived) else None
         try:
-            return run_call(self._clock, query.timeout_s, self.misses().answer, query, days)
+            return run_call(self._clock, query.timeout_s, self.misses().answer, query, result)
         except UnknownSymbolError as error:
             from .nearest_names import suggest  # most symbols are known
 

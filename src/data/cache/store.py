@@ -158,9 +158,10 @@ class BarStore:
     def stretch(self, key: SeriesKey, span: Span, since: SeriesView | None = None) -> Stretch:
         """Return all that is stored of ``span`` with the view that it belongs to.
 
-        Read again where another writer commits meanwhile, a few times at most. Raises as :meth:`view`.
+        The series is looked at behind the read, and read again where another writer came meanwhile, a
+        few times at most. Raises as :meth:`view`.
 
-        ``since`` is a view got a moment ago, from which to start.
+        ``since`` is the view got last, from which to start without a look.
         """
         lane = self._lane(key)
         lane.use.read(span.start)
@@ -169,7 +170,7 @@ class BarStore:
             table, coverage = self._range_reader.read(lane, span, entry)
             suspects = self._suspects(lane, span, entry)
             before, entry = entry, self._index.entry(lane)
-            if entry.view.generation == before.view.generation:
+            if entry is before or entry.view == before.view:
                 break
         return Stretch(entry.view, table, coverage, suspects)
 

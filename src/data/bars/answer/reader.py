@@ -28,7 +28,7 @@ from .answer import Answer, Dependency, Rebased, lacking_spans, left_out, own_vo
 
 if TYPE_CHECKING:
     from ...prices.disputes import ActionEvent
-    from ..fetch.state import FetchState, Forming
+    from ..fetch.state import FetchState, Forming, Snapshot
     from .answer import Unfilled
 
 _MOST_PROBLEMS, _MOST_ATTEMPTS, _MOST_DISPUTED = 20, 50, 16
@@ -41,7 +41,8 @@ class Outcome:
     ``book`` is the symbol's splits and dividends, and ``view`` that of the series, where comparing
     them alone gave the answer, which stands ``until`` then. Bars stamped ``closed_before`` or
     later were closed by a clock that was wrong, unless they are final. ``is_alone`` says that a
-    vendor was pinned which tells no splits and dividends.
+    vendor was pinned which tells no splits and dividends. ``snapshot`` is that of the phase in which
+    a request is: the read goes on from its view, and puts the one that belongs to it in its place.
     """
 
     unfilled: Sequence[Unfilled] = ()
@@ -58,6 +59,7 @@ class Outcome:
     until: int = 0
     closed_before: int | None = None
     is_alone: bool = False
+    snapshot: Snapshot | None = None
 
     def dependency(self, span: Span) -> Dependency | None:
         """Return what an answer for ``span`` depends on to which fetching added nothing."""
@@ -78,6 +80,7 @@ class Outcome:
             work.attempts,
             closed_before=cap,
             is_alone=work.query.provider is not None and not work.lane.tellers,
+            snapshot=work.snapshot,
         )
 
 
@@ -113,7 +116,11 @@ class Reader:
         """
         now = self._clock.now_ms()
         span = Span(wanted.start, min(wanted.end, now + 1))
-        view, table, coverage, suspects = self._store.stretch(key, span, outcome.view)
+        snapshot = outcome.snapshot
+        since = outcome.view if snapshot is None else snapshot.since
+        view, table, coverage, suspects = self._store.stretch(key, span, since)
+        if snapshot is not None:
+            snapshot.view = view
         if outcome.unstored:
             table, coverage, suspects = _with_unstored(table, coverage, suspects, outcome.unstored)
         table, coverage = table.within(span), at_borders(coverage.within(span))

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...cache.store import BarStore, Commit
-from ...clock import Clock
+from ...cache.store import Commit
 from ...errors import (
     FAILOVER_ERRORS,
     DataError,
@@ -49,10 +48,8 @@ _SHARE_OF_NOTHING = 30
 class AbsenceRecorder:
     """Records that vendors have nothing in a stretch. Thread-safe: it keeps no state."""
 
-    def __init__(self, store: BarStore, writer: StoreWriter, clock: Clock, expiry: Expiry) -> None:
-        self._store = store
+    def __init__(self, writer: StoreWriter, expiry: Expiry) -> None:
         self._writer = writer
-        self._clock = clock
         self._expiry = expiry
 
     def record(
@@ -77,7 +74,7 @@ class AbsenceRecorder:
             return
         times = [e.server_now_ms for e in outcomes if isinstance(e, NoDataError)]
         dates = [at for at in times if at is not None]
-        now = min([self._clock.now_ms(), *dates])
+        now = min([self._writer.now_ms(work), *dates])
         names = {e.provider or "" for e in outcomes} - {""}
         coverage = self._writer.coverage(work).opened(Span(lacking[0].start, lacking[-1].end))
         marks = [mark for span in lacking for mark in self._none(work, span, coverage, names, now)]
@@ -128,7 +125,7 @@ class AbsenceRecorder:
     ) -> Iterator[Covered]:
         """Yield what a "nothing there" means: stored bars stay and are doubted, the rest is empty."""
         terms = CommitContext(work.grid, Basis(), now, self._expiry)
-        rows, _ = self._store.read(work.key, span)
+        rows, _ = self._writer.read(work, span)
         stored = [c.span for c in coverage if len(rows.within(c.span))]
         for kept in stored:
             expires = terms.expires(kept, work.settle_ms, coverage)
@@ -172,9 +169,8 @@ class ListingProof:
     come all the same one day: it is asked again the sooner the shorter it is.
     """
 
-    def __init__(self, writer: StoreWriter, clock: Clock, expiry: Expiry) -> None:
+    def __init__(self, writer: StoreWriter, expiry: Expiry) -> None:
         self._writer = writer
-        self._clock = clock
         self._expiry = expiry
 
     def seek(self, work: FetchState, segments: Sequence[Span]) -> None:
@@ -195,7 +191,7 @@ class ListingProof:
             agreeing &= self._without_bars_before(work, nothing, agreeing)
         if len(agreeing) < PROVING:
             return
-        now, vendors = self._clock.now_ms(), ",".join(sorted(agreeing))
+        now, vendors = self._writer.now_ms(work), ",".join(sorted(agreeing))
         expires = now + self._expiry.old_ms
         mark = Covered(
             nothing, "empty", vendors, fetched_at=now, reason=BEFORE_FIRST, expires=expires
@@ -207,7 +203,7 @@ class ListingProof:
         length = nothing.end - nothing.start
         if length < _LONGEST_HALT_MS or any(u.span.overlaps(nothing) for u in work.unfilled):
             return
-        now = self._clock.now_ms()
+        now = self._writer.now_ms(work)
         if not _reaches(work, nothing.end, now):
             return
         expires = now + min(length // _SHARE_OF_NOTHING, self._expiry.old_ms)
@@ -226,6 +222,7 @@ class ListingProof:
                 continue
             if any(not _can_tell(candidate, page) for page in pages):
                 continue
+            work.end_phase()
             try:
                 if not all(_is_empty(candidate, page) for page in pages):
                     return set()
@@ -247,7 +244,7 @@ class ListingProof:
             work.grid.timeframe: Span(first, nothing.start),
             Timeframe.parse("1d"): Span(first - _LONGEST_HALT_MS, first),
         }
-        now, instrument = self._clock.now_ms(), work.query.instrument
+        now, instrument = self._writer.now_ms(work), work.query.instrument
         return [FetchQuery(instrument, step, span, now) for step, span in spans.items()]
 
 

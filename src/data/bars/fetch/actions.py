@@ -60,6 +60,7 @@ class ActionFetcher:
             lead = _lead(candidate, asked)
             part = self._clock, True, candidate.downloader.fetch_actions, work.query.instrument
             reply = ask(self._clock, candidate.name, asked, run_part, *part, lead, latest)
+            work.end_phase()
             message = f"splits and dividends{f': {reply.error}' if reply.error else ''}"
             work.beside.append(replace(reply.attempt(), message=message))
             if reply.error is not None:

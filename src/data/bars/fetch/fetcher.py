@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ...cache.store import BarStore
 from ...clock import Clock
 from ...errors import (
     FAILOVER_ERRORS,
@@ -26,7 +25,7 @@ from ...net.deadline import run_part
 from ...net.send_records import reporting
 from ...prices.quality import check
 from ...vendors.archives import chunk_end
-from ..ingest.ingest import AnswerIngester, grid_of
+from ..ingest.ingest import AnswerIngester, check_kind, grid_of
 from ..ingest.sorted_answer import ClassifiedAnswer
 from ..selection.candidates import Candidate
 from ..validity import BEFORE_FIRST, CLOSED, NO_BAR, Expiry, is_proof
@@ -66,21 +65,19 @@ class Fetcher:
 
     def __init__(
         self,
-        store: BarStore,
         writer: StoreWriter,
         clock: Clock,
         expiry: Expiry,
         checks: ValidationRules,
     ) -> None:
-        self._store = store
         self._writer = writer
         self._clock = clock
         self._expiry = expiry
-        self._neighbours = Neighbours(store, writer)
-        self._revisions = Revisions(store, writer, clock, expiry)
-        self._ingester = AnswerIngester(store, writer, clock, expiry, checks)
+        self._neighbours = Neighbours(writer)
+        self._revisions = Revisions(writer, expiry)
+        self._ingester = AnswerIngester(writer, expiry, checks)
         self._action_fetcher = ActionFetcher(writer, clock)
-        self._absence = AbsenceRecorder(store, writer, clock, expiry)
+        self._absence = AbsenceRecorder(writer, expiry)
 
     def forming_bar(self, work: FetchState, span: Span) -> None:
         """Ask for the running bar in ``span``; it is kept in ``work`` and never stored."""
@@ -119,14 +116,14 @@ class Fetcher:
         with reporting(candidate.account_name):
             fetched = self._fetch(work, candidate, question)
             fetched = self._ingester.fitted(work, fetched, window.span, window.sides)
-        now, grid = self._clock.now_ms(), grid_of(work, fetched)
+        now, grid = self._writer.now_ms(work), grid_of(work, fetched)
         step = work.grid.timeframe
         checked = check(fetched.table, window.span, timeframe=step, now_ms=now, grid=grid)
         return fetched, checked.good
 
     def _question(self, work: FetchState, candidate: Candidate, window: FetchWindow) -> FetchQuery:
         """Return what to ask for: what is lacking, and what is compared with it."""
-        now, timeframe = self._clock.now_ms(), work.grid.timeframe
+        now, timeframe = self._writer.now_ms(work), work.grid.timeframe
         reach = candidate.servable(widened(window.stored, window.sides), timeframe, now)
         instrument, insist = work.query.instrument, work.query.refresh
         return FetchQuery(instrument, timeframe, reach, now, insist=insist)
@@ -138,7 +135,10 @@ class Fetcher:
             ProviderError, ConfigError: it did not answer bars.
         """
         self._action_fetcher.check(work, candidate, question.span)
-        return run_part(self._clock, work.has_others(candidate), candidate.fetch, question)
+        try:
+            return run_part(self._clock, work.has_others(candidate), candidate.fetch, question)
+        finally:
+            work.end_phase()
 
     def fill(
         self,
@@ -167,10 +167,10 @@ class Fetcher:
             self.fill(work, lacking, position + 1, (*outcomes, work.out[candidate.name]))
             return
         parts = Coverage() if work.query.refresh else self._writer.coverage(work)
-        none = [span for span in lacking if self._has_none(parts, candidate, span)]
+        none = [span for span in lacking if self._has_none(work, parts, candidate, span)]
         nothing = NoDataError(NO_BAR, provider=candidate.name)
         self.fill(work, none, position + 1, (*outcomes, nothing))
-        now, timeframe = self._clock.now_ms(), work.grid.timeframe
+        now, timeframe = self._writer.now_ms(work), work.grid.timeframe
         wanted = [span for span in lacking if span not in none]
         servable = [candidate.servable(span, timeframe, now) for span in wanted]
         for rest in subtract(wanted, servable):
@@ -209,12 +209,14 @@ class Fetcher:
             self._absence.record(work, closed, (outcome,))
             self.fill(work, [s for s in lacking if s not in closed], position + 1, so_far)
 
-    def _has_none(self, coverage: Coverage, candidate: Candidate, segment: Span) -> bool:
+    def _has_none(
+        self, work: FetchState, coverage: Coverage, candidate: Candidate, segment: Span
+    ) -> bool:
         """Tell whether it still stands that a candidate has nothing in ``segment``.
 
         It is asked for then because another vendor has not been.
         """
-        now, parts = self._clock.now_ms(), coverage.within(segment)
+        now, parts = self._writer.now_ms(work), coverage.within(segment)
         empty = [
             part.span
             for part in parts
@@ -284,10 +286,11 @@ class Fetcher:
             window = FetchWindow(span, sides, parts=tuple(parts.spans), until=parts.until)
         else:
             window = self._revisions.window(work, candidate, span, sides)
-        question = self._question(work, candidate, window)
+        question, kind = self._question(work, candidate, window), self._writer.view(work).kind
         with reporting(candidate.account_name) as answers:
             fetched = self._fetch(work, candidate, question)
             try:
+                check_kind(kind, work, fetched)
                 taken = self._ingester.take(work, candidate, fetched, window)
             except FAILOVER_ERRORS as error:
                 _blame(candidate, question, error)

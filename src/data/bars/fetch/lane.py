@@ -44,15 +44,14 @@ class LaneRunner:
         turns: Turns,
     ) -> None:
         self._store = store
-        self._clock = clock
         self.reader = reader
         self._expiry = expiry
         self._turns = turns
-        self._writer = StoreWriter(store)
+        self._writer = StoreWriter(store, clock)
         self._action_fetcher = ActionFetcher(self._writer, clock)
-        self._planner = Planner(store, self._writer, clock)
-        self._fetcher = Fetcher(store, self._writer, clock, expiry, checks)
-        self._listing = ListingProof(self._writer, clock, expiry)
+        self._planner = Planner(store, self._writer)
+        self._fetcher = Fetcher(self._writer, clock, expiry, checks)
+        self._listing = ListingProof(self._writer, expiry)
         self.on_todo: Callable[[FetchState, FetchPlan], None] = lambda work, plan: None
 
     def answer(self, query: BarsQuery, work: FetchState) -> Answer:
@@ -74,13 +73,16 @@ class LaneRunner:
 
     def _filled(self, query: BarsQuery, wanted: Span, work: FetchState) -> Answer:
         self._store.listener.used(work.key, wanted)
+        work.end_phase()  # other callers may have been waited for
         plan = self._planner.todo(query, wanted, work)
         self.on_todo(work, plan)
         before = plan.stored
         plan = self._done(query, plan, work)
         answer = as_known(self._read(query, wanted, work, plan.cap))
         if lost := self._lost(before, plan, work):
-            self._done(query, replace(plan, segments=tuple(lost), closed=()), work)
+            now = self._writer.view(work).generation
+            plan_of_lost = replace(plan, segments=tuple(lost), closed=(), generation=now)
+            self._done(query, plan_of_lost, work)
             answer = as_known(self._read(query, wanted, work, plan.cap))
         doubts = [*answer.doubts, *_unrefreshed(query, work)]
         gaps = real_gaps(answer.gaps, plan.cap, work.grid)
@@ -106,7 +108,9 @@ class LaneRunner:
         if plan.segments:
             # One process fetches a series at a time; what another one has fetched is planned anew.
             with self._turns.take(work.key) as has_waited:
-                if has_waited and not query.refresh:
+                work.end_phase()
+                is_as_planned = self._writer.view(work).generation == plan.generation
+                if (has_waited or not is_as_planned) and not query.refresh:
                     plan = self._planner.lacking(query, plan.wanted, work)
                 self._fetcher.fill(work, plan.segments)
                 self._fill_overdue(plan.wanted, work)
@@ -134,7 +138,7 @@ class LaneRunner:
         Not beside bars of older tools: their files are taken over by the first write, and reading
         is none.
         """
-        view, now = self._store.view(work.key), self._clock.now_ms()
+        view, now = self._writer.view(work), self._writer.now_ms(work)
         closed = [s for s in plan.closed if s not in plan.segments]
         closed = subtract(closed, (c.span for c in view.coverage if c.stands(now)))
         if view.next_due is not None and now < view.next_due and view.coverage:

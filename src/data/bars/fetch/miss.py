@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from ...cache.store import BarStore
+from ...cache.store import BarStore, SeriesView
 from ...calendars.calendar import calendar_for, first_unclosed
 from ...calendars.gaps import BarGrid
 from ...clock import Clock
@@ -32,7 +32,7 @@ from ..answer.answer import Answer, Unfilled
 from ..answer.reader import Outcome, attempt_entries, attempt_of
 from ..derive.derive import NO_ANSWER, Deriver
 from ..derive.sources import SourceTimeframes
-from ..lookup import CacheLookup, Hit
+from ..lookup import CacheLookup, Derived, Hit, LookupResult, Miss, PartialHit
 from ..selection.candidates import LaneRoute, Route, Selector, candidates_of, route, unknown_symbol
 from ..selection.exclusions import left_out
 from ..selection.namesakes import Namesakes, derivative
@@ -113,27 +113,31 @@ class MissHandler:
         self._namesakes = Namesakes(store, clock)
         self._deriver = Deriver(self.parts, self._ask)
 
-    def answer(self, query: BarsQuery, days: Timeframe | None) -> Answer:
-        """Answer out of ``days`` where these are better, else from vendors, else with what is stored.
+    def answer(self, query: BarsQuery, result: LookupResult) -> Answer:
+        """Answer out of days where these are better, else from vendors, else with what is stored.
+
+        Args:
+            query: the question.
+            result: what the store gave for it just now, which is no hit.
 
         Raises:
             NoProviderError, AllProvidersFailedError: as ``BarsService.get``.
         """
         with one_call():
-            if days is not None:
-                return self._deriver.of_days(query, days)
+            if isinstance(result, Derived):
+                return self._deriver.of_days(query, result.source)
             try:
-                result = self._from_vendors(query, {})
+                supplied = self._from_vendors(query, {}, _view_of(result))
             except NO_ANSWER as error:
                 answer = self._deriver.instead(query, error, self._from_store_alone)
                 if isinstance(error, NoProviderError):
                     return answer
                 return replace(answer, depends_on=None)  # the vendors may be back the next time
-            if not (result.is_alone and _is_cut_off(result.answer)):
-                return result.answer
-            made = self._deriver.made(query, result.attempts)
-            if made is None or not _is_whole(made, result.answer):
-                return result.answer
+            if not (supplied.is_alone and _is_cut_off(supplied.answer)):
+                return supplied.answer
+            made = self._deriver.made(query, supplied.attempts)
+            if made is None or not _is_whole(made, supplied.answer):
+                return supplied.answer
             return replace(made, depends_on=None)
 
     def _ask(self, query: BarsQuery, out: Mapping[str, DataError]) -> Answer:
@@ -142,13 +146,15 @@ class MissHandler:
         if isinstance(result, Hit):
             return result.answer
         try:
-            return self._from_vendors(query, out).answer
+            return self._from_vendors(query, out, _view_of(result)).answer
         except NO_ANSWER as error:
             return self._from_store_alone(query, error)
 
-    def _from_vendors(self, query: BarsQuery, out: Mapping[str, DataError]) -> _VendorAnswer:
+    def _from_vendors(
+        self, query: BarsQuery, out: Mapping[str, DataError], view: SeriesView | None = None
+    ) -> _VendorAnswer:
         """Answer from the asked kind's lane, or wholly from one substitute."""
-        way = self.route(query)
+        way = self.route(query, view=view)
         tries: list[_Try] = []
         answer = self._by(query, way, (tries, out))
         attempts = [attempt for tried in tries for attempt in tried.attempts]
@@ -288,13 +294,19 @@ class MissHandler:
         except DataError as error:
             return error
 
-    def route(self, query: BarsQuery, proved: Container[str] = ()) -> Route:
+    def route(
+        self, query: BarsQuery, proved: Container[str] = (), view: SeriesView | None = None
+    ) -> Route:
         """Return where the bars of ``query`` may come from.
+
+        ``view`` is that of the default lane, where it was looked at just now.
 
         Raises:
             NoProviderError, UnknownProviderError: from no vendor.
         """
-        stored = None if query.provider else self._store.view(self._key(query, ())).kind
+        stored = None
+        if not query.provider:
+            stored = (view or self._store.view(self._key(query, ()))).kind
         are_known = actions_known(self._store, query, self._reader.days)
         candidates = candidates_of(self._selector, query)
         return route(query, candidates, stored, has_actions=are_known, proved=proved)
@@ -358,6 +370,11 @@ class MissHandler:
     @staticmethod
     def _key(query: BarsQuery, parts: tuple[str, ...]) -> SeriesKey:
         return SeriesKey(query.instrument.symbol, query.timeframe, parts)
+
+
+def _view_of(result: LookupResult) -> SeriesView | None:
+    """Return the view of the series by which a lookup was decided; None where there was none."""
+    return result.view if isinstance(result, Miss | PartialHit) else None
 
 
 def _is_substitute(query: BarsQuery, way: Route, lane: LaneRoute) -> bool:

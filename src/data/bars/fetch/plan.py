@@ -9,7 +9,6 @@ from typing import Any
 from ...cache.store import BarStore, Commit, CommitPiece
 from ...calendars.calendar import first_unclosed
 from ...calendars.gaps import BarGrid, due_spans, missing
-from ...clock import Clock
 from ...errors import DataError
 from ...model.bars import BarTable, Stamps
 from ...model.capabilities import Capabilities, FetchQuery
@@ -51,6 +50,7 @@ class FetchPlan:
         segments: what to ask for.
         closed: what need not be asked: no bar is expected there.
         stored: what was stored when this was planned, if anything of it was wanted.
+        generation: of the series when this was planned.
     """
 
     wanted: Span
@@ -58,6 +58,7 @@ class FetchPlan:
     segments: tuple[Span, ...] = ()
     closed: tuple[Span, ...] = ()
     stored: Coverage = Coverage()
+    generation: int = 0
 
 
 class Planner:
@@ -65,15 +66,12 @@ class Planner:
 
     Args:
         store: what is held.
-        writer: takes what a plan changes before anything is asked; one that stores nothing makes
-            a plan that is only told.
-        clock: the time of asking.
+        writer: looks at the series, and takes what a plan changes before anything is asked.
     """
 
-    def __init__(self, store: BarStore, writer: StoreWriter, clock: Clock) -> None:
+    def __init__(self, store: BarStore, writer: StoreWriter) -> None:
         self._store = store
         self._writer = writer
-        self._clock = clock
 
     def wanted(self, query: BarsQuery, work: FetchState, factor: int = 1) -> Span:
         """Return the stamps wanted; a count reaches ``factor`` times back from the last closed bar."""
@@ -85,7 +83,7 @@ class Planner:
     def cap(self, work: FetchState) -> int:
         """Return the stamp of the first bar that has not closed."""
         grid = work.grid
-        return first_unclosed(grid.calendar, grid.timeframe, self._clock.now_ms(), grid.anchor)
+        return first_unclosed(grid.calendar, grid.timeframe, self._writer.now_ms(work), grid.anchor)
 
     def todo(self, query: BarsQuery, wanted: Span, work: FetchState) -> FetchPlan:
         """Look at what is held as if for the first time, and say what to do."""
@@ -98,12 +96,12 @@ class Planner:
 
     def _doubt_ahead(self, work: FetchState) -> None:
         """Take trust from what was learned at a time that has not come yet."""
-        now = self._clock.now_ms()
+        now = self._writer.now_ms(work)
         marks = [
             replace(part, fetched_at=now, expires=now)
             if part.state == "empty"
             else replace(part, state="suspect", reason=AHEAD, fetched_at=now, expires=now)
-            for part in fetched_ahead(self._store.view(work.key), now)
+            for part in fetched_ahead(self._writer.view(work), now)
         ]
         if marks:
             self._writer.commit(work, Commit(marks=tuple(marks), next_due=now))
@@ -113,20 +111,20 @@ class Planner:
         splits = self._writer.book(work).splits
         if not splits:
             return
-        coverage = self._store.view(work.key).coverage.opened()
+        coverage = self._writer.view(work).coverage.opened()
         near = split_windows(splits, work.grid.calendar, [part.fetched_at for part in coverage])
-        marks, now = doubted(coverage, near), self._clock.now_ms()
+        marks, now = doubted(coverage, near), self._writer.now_ms(work)
         if marks:
             self._writer.commit(work, Commit(marks=tuple(marks)))
             work.overdue += [mark.span for mark in marks if not mark.stands(now)]
 
     def lacking(self, query: BarsQuery, wanted: Span, work: FetchState) -> FetchPlan:
         """Say what to ask for: nothing that is held, nothing that has not closed."""
-        view, now, cap = self._store.view(work.key), self._clock.now_ms(), self.cap(work)
+        view, now, cap = self._writer.view(work), self._writer.now_ms(work), self.cap(work)
         reach = Span(wanted.start, min(wanted.end, cap))
         if reach.is_empty:
-            return FetchPlan(wanted, cap)
-        stored = self._writer.coverage(work, view)
+            return FetchPlan(wanted, cap, generation=view.generation)
+        stored = self._writer.coverage(work)
         coverage = _trusted(query, stored.opened(reach), reach, now, work)
         is_refresh = query.refresh and not work.attempts
         # A closed market is not asked for its own sake. Beside what is asked it is covered, too: bars
@@ -148,12 +146,13 @@ class Planner:
             segments = with_overlap(segments, coverage, work.grid, cap)
         if not view.exists and not segments and not work.attempts:
             # Nothing is expected there, but nothing is known of the series either: ask once.
-            closed = (s.clip(past) for s in lacking.closed)
-            return FetchPlan(wanted, cap, tuple(s for s in closed if not s.is_empty), stored=stored)
+            segments = [s for part in lacking.closed if not (s := part.clip(past)).is_empty]
+            return FetchPlan(wanted, cap, tuple(segments), (), stored, view.generation)
         if query.include_forming and segments and segments[-1].end == past.end:
             # The running bar comes along with the closed ones before it.
             segments[-1] = Span(segments[-1].start, max(wanted.end, past.end + MINUTE_MS))
-        return FetchPlan(wanted, cap, tuple(segments), tuple(lacking.closed), stored)
+        closed = tuple(lacking.closed)
+        return FetchPlan(wanted, cap, tuple(segments), closed, stored, view.generation)
 
     def _with_unsettled(
         self, segments: list[Span], coverage: Coverage, work: FetchState
@@ -163,7 +162,7 @@ class Planner:
         A question of every night, asked before its last bar had settled, would leave one such bar
         for each night, which the next one never reaches.
         """
-        due = due_spans(coverage, work.grid, work.settle_ms, self._clock.now_ms())
+        due = due_spans(coverage, work.grid, work.settle_ms, self._writer.now_ms(work))
         widened = []
         for start, end in segments:
             before = next((span for span in due if span.end == start), None)

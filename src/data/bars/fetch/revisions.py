@@ -13,9 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...cache.store import BarStore, SeriesView
 from ...calendars.gaps import BarGrid
-from ...clock import Clock
 from ...errors import NoDataError
 from ...model.capabilities import Capabilities, Fetched
 from ...model.coverage import Coverage, Covered
@@ -77,32 +75,30 @@ class FetchWindow(NamedTuple):
 class Revisions:
     """Says how far back a request reaches. Thread-safe: it keeps no state of its own."""
 
-    def __init__(self, store: BarStore, writer: StoreWriter, clock: Clock, expiry: Expiry) -> None:
-        self._store = store
+    def __init__(self, writer: StoreWriter, expiry: Expiry) -> None:
         self._writer = writer
-        self._clock = clock
         self._expiry = expiry
 
     def window(
         self, work: FetchState, candidate: Candidate, span: Span, sides: Sequence[Side]
     ) -> FetchWindow:
         """Return what to ask ``candidate`` for where ``span`` is lacking."""
-        caps, view = candidate.capabilities, self._store.view(work.key)
+        caps, view = candidate.capabilities, self._writer.view(work)
         compared = view.compared_at
         if caps is None or sides or work.query.refresh or not self._is_due(work, compared):
             return FetchWindow(span, sides)
-        parts = self._writer.coverage(work, view)
+        parts = self._writer.coverage(work)
         if any(part.state != "empty" and part.span.end > span.end for part in parts):
             return FetchWindow(span, sides)  # this is not the end of the series
         own = _own_before(parts, candidate, span.start)
-        now = self._clock.now_ms()
+        now = self._writer.now_ms(work)
         own = candidate.servable(own, work.grid.timeframe, now)
         start = _reach(own, span, compared, caps, work.grid, now)
         return FetchWindow(span, sides, Span(start, span.end) if start < span.start else Span(0, 0))
 
     def _is_due(self, work: FetchState, compared: int | None) -> bool:
         """Tell whether it is time to compare; near a split no vendor is to be compared with."""
-        now = self._clock.now_ms()
+        now = self._writer.now_ms(work)
         if compared is not None and abs(now - compared) < self._expiry.recent_ms:
             return False
         splits = self._writer.book(work).splits
@@ -116,7 +112,7 @@ class Revisions:
         again = Span(window.stored.start, window.span.start)
         if again.is_empty:
             return window
-        stored = self._store.read(work.key, again)[0].stamps
+        stored = self._writer.read(work, again)[0].stamps
         lost = len(stored) - int(np.isin(stored, fetched.table.stamps).sum())
         if not are_many(lost, len(stored)):
             return window
@@ -130,10 +126,10 @@ class Revisions:
         )
         return FetchWindow(window.span, window.sides)
 
-    def compared_at(self, view: SeriesView, window: FetchWindow) -> int | None:
+    def compared_at(self, work: FetchState, window: FetchWindow) -> int | None:
         """Return what to remember of an answer: now, where the newest bars have been compared."""
-        is_new = not view.rows
-        return self._clock.now_ms() if is_new or not window.whole.is_empty else None
+        is_new = not self._writer.view(work).rows
+        return self._writer.now_ms(work) if is_new or not window.whole.is_empty else None
 
 
 def _own_before(parts: Coverage, candidate: Candidate, edge: int) -> Span:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...cache.actions import ActionBook, Asked
-from ...cache.store import BarStore, Commit
+from ...cache.store import Commit
 from ...calendars.gaps import BarGrid
 from ...errors import KindMismatchError, NoDataError, SpliceConflictError
 from ...model.bars import BarTable, inside, merge
@@ -65,8 +65,7 @@ class Side(NamedTuple):
 class Neighbours:
     """Finds what stands beside a stretch. Thread-safe: it keeps no state."""
 
-    def __init__(self, store: BarStore, writer: StoreWriter) -> None:
-        self._store = store
+    def __init__(self, writer: StoreWriter) -> None:
         self._writer = writer
 
     def beside(self, work: FetchState, candidate: Candidate, span: Span) -> tuple[Side, ...]:
@@ -101,7 +100,7 @@ class Neighbours:
 
     def stored(self, work: FetchState, span: Span) -> tuple[BarTable, Coverage]:
         """Return what is stored, with what the disk refused in this request."""
-        rows, parts = self._store.read(work.key, span)
+        rows, parts = self._writer.read(work, span)
         for commit in work.unstored:
             rows, parts = laid_over(rows, parts, commit)
         return rows.within(span), parts.within(span)
@@ -207,9 +206,9 @@ class CommonBasis:
 class Splicer:
     """Compares answers with what other vendors supplied beside them. Thread-safe; keeps no state."""
 
-    def __init__(self, store: BarStore, writer: StoreWriter) -> None:
+    def __init__(self, writer: StoreWriter) -> None:
         self._writer = writer
-        self._neighbours = Neighbours(store, writer)
+        self._neighbours = Neighbours(writer)
 
     def fitted(self, work: FetchState, reply: NeighbourReply) -> Fitted:
         """Return the answer for the stretch alone, compared with what is beside it.

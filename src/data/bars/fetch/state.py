@@ -14,6 +14,7 @@ from ...cache.store import BarStore, Commit, SeriesView
 from ...cache.write.coverage_update import after_marks, after_pieces
 from ...cache.write.write_guard import NoRoomError, ReadOnlyError
 from ...calendars.gaps import BarGrid
+from ...clock import Clock
 from ...errors import (
     Attempt,
     CapabilityError,
@@ -62,6 +63,33 @@ class Forming(NamedTuple):
 
 
 @dataclass
+class Snapshot:
+    """What one phase of a request decides by, each part looked at once, when it is first needed.
+
+    A phase ends where what was looked at may have changed: with a wait for another caller, a question
+    to a vendor, a commit. A read may repair what it reads, so the view that belongs to it takes
+    the place of the one before.
+
+    Attributes:
+        now_ms: UTC milliseconds.
+        view: what is stored of the series.
+        book: the splits and dividends of its symbol; nothing where they are damaged.
+        before: the view of the phase before. It decides nothing; a read may start from it, for the
+            series is looked at again behind every read.
+    """
+
+    now_ms: int | None = None
+    view: SeriesView | None = None
+    book: ActionBook | None = None
+    before: SeriesView | None = None
+
+    @property
+    def since(self) -> SeriesView | None:
+        """The newest view that a read may start from."""
+        return self.view or self.before
+
+
+@dataclass
 class FetchState:
     """One request on its way through one lane: what was tried and what came of it.
 
@@ -81,6 +109,7 @@ class FetchState:
         untold: vendors that failed to tell splits and dividends, and why.
         is_last_lane: whether no other lane is tried after this one.
         beside: attempts at splits, dividends and daily closes, which the bars are adjusted by.
+        snapshot: of the phase in which the request is.
     """
 
     query: BarsQuery
@@ -100,6 +129,11 @@ class FetchState:
     untold: dict[str, DataError] = field(default_factory=dict)
     is_last_lane: bool = False
     beside: list[Attempt] = field(default_factory=list)
+    snapshot: Snapshot = field(default_factory=Snapshot)
+
+    def end_phase(self) -> None:
+        """Let the next decision look anew: something may have changed what was looked at."""
+        self.snapshot = Snapshot(before=self.snapshot.since)
 
     @property
     def settle_ms(self) -> int:
@@ -150,15 +184,18 @@ _REFUSED = (StorageError, LockTimeoutError, CorruptEntryError)
 
 
 class StoreWriter:
-    """Commits for requests on their way. Thread-safe: it keeps no state of its own.
+    """Looks and commits for requests on their way. Thread-safe: it keeps no state of its own.
+
+    A look is one a phase, see :class:`Snapshot`, and shows with what is stored what could not be.
 
     A disk that refuses, or a writer that holds the series for longer than the call has time, costs
     no bar: what could not be stored stays in the request's ``work``, is part of its answer, and is
     asked again by the next one.
     """
 
-    def __init__(self, store: BarStore) -> None:
+    def __init__(self, store: BarStore, clock: Clock) -> None:
         self._store = store
+        self._clock = clock
 
     def commit(self, work: FetchState, commit: Commit) -> None:
         """Store a commit, or keep it in ``work.unstored``."""
@@ -167,6 +204,8 @@ class StoreWriter:
         except _REFUSED as error:
             work.unstored.append(commit)
             self._note(work, error)
+        finally:
+            work.snapshot = Snapshot()
 
     def add_actions(self, work: FetchState, actions: Sequence[Action], asked: Asked) -> None:
         """Store what a vendor said about splits and dividends, or keep it in the work."""
@@ -175,22 +214,37 @@ class StoreWriter:
         except _REFUSED as error:
             work.unstored_actions.append((tuple(actions), asked))
             self._note(work, error)
+        finally:
+            work.snapshot.book = None
 
-    def coverage(self, work: FetchState, view: SeriesView | None = None) -> Coverage:
-        """Return what is known of the series, with what could not be stored.
+    def now_ms(self, work: FetchState) -> int:
+        """Return the time of the phase."""
+        if work.snapshot.now_ms is None:
+            work.snapshot.now_ms = self._clock.now_ms()
+        return work.snapshot.now_ms
 
-        Args:
-            work: the state of the request.
-            view: the series as it was looked at in this phase; None: as it is now.
-        """
-        coverage = (view or self._store.view(work.key)).coverage
+    def view(self, work: FetchState) -> SeriesView:
+        """Return what is stored of the series."""
+        if work.snapshot.view is None:
+            work.snapshot.view = self._store.view(work.key)
+        return work.snapshot.view
+
+    def read(self, work: FetchState, span: Span) -> tuple[BarTable, Coverage]:
+        """Return the stored bars in ``span`` and what is known about it; the view is theirs then."""
+        stretch = self._store.stretch(work.key, span, work.snapshot.since)
+        work.snapshot.view = stretch.view
+        return stretch.table, stretch.coverage
+
+    def coverage(self, work: FetchState) -> Coverage:
+        """Return what is known of the series, with what could not be stored."""
+        coverage = self.view(work).coverage
         for commit in work.unstored:
             coverage = laid_over(BarTable.empty(), coverage, commit)[1]
         return coverage
 
-    def lifetime(self, work: FetchState, view: SeriesView | None = None) -> Lifetime:
-        """Return when the series begins and ends, with what could not be stored; see `coverage`."""
-        life = (view or self._store.view(work.key)).lifetime
+    def lifetime(self, work: FetchState) -> Lifetime:
+        """Return when the series begins and ends, with what could not be stored."""
+        life = self.view(work).lifetime
         for commit in work.unstored:
             life = life.updated(commit.lifetime)
         return life
@@ -205,7 +259,7 @@ class StoreWriter:
         missing = Span(days.start, first_row_ms)
         pieces = [piece.table.stamps for commit in work.unstored for piece in commit.pieces]
         try:
-            pieces.append(self._store.read(work.key, missing)[0].stamps)
+            pieces.append(self.read(work, missing)[0].stamps)
         except CorruptEntryError as error:
             log.debug("%s: %s", work.key.symbol, error)
         is_cut = any(inside(stamps, [missing]).any() for stamps in pieces)
@@ -215,11 +269,12 @@ class StoreWriter:
         """Return the splits and dividends known of a stock; nothing where the book is damaged."""
         if work.query.instrument.asset_class != "stock":
             return ActionBook()
-        try:
-            book = self._store.actions(work.key.symbol)
-        except CorruptEntryError:
-            book = ActionBook()
-        book = with_answers(book, work.unstored_actions)
+        if work.snapshot.book is None:
+            try:
+                work.snapshot.book = self._store.actions(work.key.symbol)
+            except CorruptEntryError:
+                work.snapshot.book = ActionBook()
+        book = with_answers(work.snapshot.book, work.unstored_actions)
         vendor = work.query.provider
         return book.only(vendor) if vendor in SAMPLES else book
 

@@ -10,12 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ...cache.actions import Asked
-from ...cache.store import BarStore, Commit, SeriesView
+from ...cache.store import Commit, SeriesView
 from ...cache.values import Fault
 from ...calendars.calendar import first_unclosed
 from ...calendars.due import next_due
 from ...calendars.gaps import BarGrid
-from ...clock import Clock
 from ...errors import KindMismatchError, QualityError
 from ...model.bars import BarTable, among, inside
 from ...model.capabilities import Fetched
@@ -74,19 +73,15 @@ class AnswerIngester:
 
     def __init__(
         self,
-        store: BarStore,
         writer: StoreWriter,
-        clock: Clock,
         expiry: Expiry,
         checks: ValidationRules,
     ) -> None:
-        self._store = store
         self._writer = writer
-        self._clock = clock
         self._expiry = expiry
         self._checks = checks
-        self._splicer = Splicer(store, writer)
-        self._revisions = Revisions(store, writer, clock, expiry)
+        self._splicer = Splicer(writer)
+        self._revisions = Revisions(writer, expiry)
 
     def take(
         self, work: FetchState, candidate: Candidate, fetched: Fetched, window: FetchWindow
@@ -104,7 +99,6 @@ class AnswerIngester:
             KindMismatchError: it is of another kind than what is stored, or does not fit beside it.
             QualityError: it is not believed.
         """
-        check_kind(self._store, work, fetched)
         window.check(work, fetched)
         behind = self._clock_is_behind(work, fetched)
         if behind is not None:
@@ -117,7 +111,7 @@ class AnswerIngester:
         if window.parts:
             wanted = fetched.table.take(inside(fetched.table.stamps, window.parts))
             fetched = replace(fetched, table=wanted)
-        now = self._clock.now_ms()
+        now = self._writer.now_ms(work)
         grid, asset_class = grid_of(work, fetched), work.query.instrument.asset_class
         checked = check(
             fetched.table,
@@ -131,16 +125,18 @@ class AnswerIngester:
         least = self._checks.min_quality_score
         answer = sorted_answer(fetched, checked, span, grid, now, density, least, window.parts)
         self._refuse_unbelieved(work, fetched, window, answer)
-        self.note_forming(work, fetched, answer.forming)
         if asked_actions is not None:
             self._note_actions(work, candidate, fetched, asked_actions)
         stored = self._stored(work, fetched, answer, near)
-        view = self._store.view(work.key)  # after the read, which may have repaired something
+        # The answer is stored beside what stands there now: another writer may have come meanwhile.
+        view = self._writer.view(work)
+        check_kind(view.kind, work, fetched)
+        self.note_forming(work, fetched, answer.forming)
         splits = work.query.instrument.asset_class != "stock"
         plain = without_rescaled(answer, stored, fetched.vendor, splits=splits)
         self._refuse_rescaled(work, fetched, plain)
         answer = beside_doubted(plain, stored, fetched.vendor)
-        commit = self._commit(work, fetched, answer, near, stored, view, behind)
+        commit = self._commit(work, fetched, answer, near, stored, behind)
         commit = with_splices(commit, splices, span)
         judged = Span(answer.answered.start, max(answer.answered.end, window.until))
         commit = replace(
@@ -151,8 +147,8 @@ class AnswerIngester:
                 *_older_faults(view, window, judged),
             ),
             kind=_kind(view, work, candidate, fetched),
-            compared_at=self._revisions.compared_at(view, window),
-            lifetime=self._lifetime(work, fetched, view),
+            compared_at=self._revisions.compared_at(work, window),
+            lifetime=self._lifetime(work, fetched),
         )
         self._writer.commit(work, commit)
         work.fetched += intersect(answer.spans, [window.span])
@@ -171,11 +167,11 @@ class AnswerIngester:
         if fetched.dated or not is_adjusted or work.query.instrument.asset_class != "stock":
             return None
         latest = latest_known(self._writer.coverage(work), self._writer.book(work))
-        return Suspicion(BEHIND, latest) if latest > self._now_ms(fetched) + SKEW_MS else None
+        return Suspicion(BEHIND, latest) if latest > self._now_ms(work, fetched) + SKEW_MS else None
 
-    def _now_ms(self, fetched: Fetched) -> int:
+    def _now_ms(self, work: FetchState, fetched: Fetched) -> int:
         """Return the time at an answer: by our clock or the vendor's, whichever is earlier."""
-        return min(self._clock.now_ms(), fetched.server_now_ms)
+        return min(self._writer.now_ms(work), fetched.server_now_ms)
 
     def _refuse_rescaled(
         self, work: FetchState, fetched: Fetched, answer: ClassifiedAnswer
@@ -202,7 +198,7 @@ class AnswerIngester:
         Raises:
             QualityError: with why they are not.
         """
-        if answer.is_believed or not len(self._store.read(work.key, window.span)[0]):
+        if answer.is_believed or not len(self._writer.read(work, window.span)[0]):
             return
         raise QualityError(
             f"{fetched.vendor} is not believed for {work.query}: {answer.doubt}",
@@ -211,7 +207,7 @@ class AnswerIngester:
             hint="the stored bars were kept; validation.min_quality_score sets the limit",
         )
 
-    def _lifetime(self, work: FetchState, fetched: Fetched, view: SeriesView) -> Lifetime | None:
+    def _lifetime(self, work: FetchState, fetched: Fetched) -> Lifetime | None:
         """Return the listing as the vendor tells it, where that is news.
 
         From the start of that day on: where the venue's date is another one, it is a day earlier.
@@ -220,7 +216,7 @@ class AnswerIngester:
             return None
         longest = 0 if work.grid.timeframe.unit not in "wM" else work.grid.timeframe.count * 31
         at = fetched.listed_ms // DAY_MS * DAY_MS - longest * DAY_MS
-        now, listed = self._now_ms(fetched), self._writer.lifetime(work, view).listed
+        now, listed = self._now_ms(work, fetched), self._writer.lifetime(work).listed
         if listed is not None and listed.at == at and now < listed.expires:
             return None
         return Lifetime(Bound(at, fetched.vendor, now, now + self._expiry.old_ms, FIELD))
@@ -241,7 +237,7 @@ class AnswerIngester:
             KindMismatchError: it is of another kind than what is stored, or does not fit beside it.
             NoDataError: it holds nothing of ``span``.
         """
-        check_kind(self._store, work, fetched)
+        check_kind(self._writer.view(work).kind, work, fetched)
         near = self._sessions(work, fetched)
         return self._splicer.fitted(work, NeighbourReply(fetched, span, sides, near.opened)).fetched
 
@@ -258,15 +254,14 @@ class AnswerIngester:
         answer: ClassifiedAnswer,
         near: _Sessions,
         stored: StoredRange,
-        view: SeriesView,
         behind: Suspicion | None,
     ) -> Commit:
         first = int(answer.closed.stamps[0]) if len(answer.closed) else answer.answered.start
         basis = basis_of(fetched, first, work.query.instrument, near.opened)
-        others, doubt = self._split_doubts(work, fetched, view)
-        now, refresh = self._now_ms(fetched), work.query.refresh
+        others, doubt = self._split_doubts(work, fetched)
+        now, refresh = self._now_ms(work, fetched), work.query.refresh
         terms = CommitContext(work.grid, basis, now, self._expiry, behind or doubt, refresh)
-        others += self._older_marks(work, fetched, answer, stored, view)
+        others += self._older_marks(work, fetched, answer, stored)
         commit = build_commit(fetched, answer, stored, terms)
         # Bars fetched earlier lose their trust before this answer can be joined to them.
         outside = [
@@ -276,16 +271,16 @@ class AnswerIngester:
         ]
         work.overdue += [mark.span for mark in outside if not mark.stands(terms.now_ms)]
         commit = replace(commit, marks=(*outside, *commit.marks))
-        return self._with_due(work, fetched, answer, commit, view)
+        return self._with_due(work, fetched, answer, commit)
 
     def _split_doubts(
-        self, work: FetchState, fetched: Fetched, view: SeriesView
+        self, work: FetchState, fetched: Fetched
     ) -> tuple[list[Covered], Suspicion | None]:
         """Return the stored bars that a split nearby makes doubtful, and the doubt of the new."""
         splits = self._writer.book(work).splits
         if not splits or fetched.basis.adjustment not in ("split", "all"):
             return [], None
-        coverage = self._writer.coverage(work, view).opened()
+        coverage = self._writer.coverage(work).opened()
         times = [fetched.adjusted_at_ms, *(part.fetched_at for part in coverage)]
         near = split_windows(splits, work.grid.calendar, times)
         return doubted(coverage, near), doubt_at(near, fetched.adjusted_at_ms)
@@ -296,19 +291,18 @@ class AnswerIngester:
         fetched: Fetched,
         answer: ClassifiedAnswer,
         stored: StoredRange,
-        view: SeriesView,
     ) -> list[Covered]:
         """Return what takes the trust from bars of older tools that this answer contradicts."""
         if fetched.basis.adjustment == "unknown" or not any(map(is_older, stored.coverage)):
             return []
-        coverage, now = self._writer.coverage(work, view), self._clock.now_ms()
+        coverage, now = self._writer.coverage(work), self._writer.now_ms(work)
         return contradicted(stored, answer.closed, coverage, fetched.vendor, now)
 
     def _stored(
         self, work: FetchState, fetched: Fetched, answer: ClassifiedAnswer, near: _Sessions
     ) -> StoredRange:
         """Read what is stored of the answered stretch, as it is and in the answer's basis."""
-        rows, coverage = self._store.read(work.key, answer.answered)
+        rows, coverage = self._writer.read(work, answer.answered)
         if answer.parts:
             rows = rows.take(inside(rows.stamps, answer.parts))
             coverage = Coverage(c for span in answer.spans for c in coverage.within(span))
@@ -355,7 +349,6 @@ class AnswerIngester:
         fetched: Fetched,
         answer: ClassifiedAnswer,
         commit: Commit,
-        view: SeriesView,
     ) -> Commit:
         """Add when asking again could change the answer.
 
@@ -363,15 +356,15 @@ class AnswerIngester:
         be taken for settled because a later one reached up to now.
         """
         grid = work.grid
-        now = self._now_ms(fetched)
+        now = self._now_ms(work, fetched)
         cap = first_unclosed(grid.calendar, grid.timeframe, now, grid.anchor)
-        due_before = view.next_due
+        due_before = self._writer.view(work).next_due
         # Behind the last bar that has closed there may be hours in which the market is shut.
         reaches = answer.answered.end >= cap or grid.next_open(answer.answered.end) >= cap
         up_to_now = reaches and answer.unpublished is None
         if not up_to_now and due_before is None:
             return commit
-        parts = self._writer.coverage(work, view)
+        parts = self._writer.coverage(work)
         first = min(_provisional(parts, answer, commit, grid), default=None)
         due = next_due(
             grid.calendar,
@@ -433,13 +426,12 @@ def _provisional(
     return [grid.next_open(begin) for begin in begins]
 
 
-def check_kind(store: BarStore, work: FetchState, fetched: Fetched) -> None:
+def check_kind(kind: Kind | None, work: FetchState, fetched: Fetched) -> None:
     """Refuse bars of another kind than those stored.
 
     Raises:
         KindMismatchError: with the attributes that differ.
     """
-    kind = store.view(work.key).kind
     if kind is None or kind.agrees(fetched.kind):
         return
     pairs = kind.differences(fetched.kind).items()

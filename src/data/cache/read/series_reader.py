@@ -181,6 +181,10 @@ class IndexEntry(NamedTuple):
         }
 
 
+# The state of the folder while which an entry is current, None where none tells, and the entry.
+_Look = tuple[FileState | None, IndexEntry]
+
+
 class SeriesIndex:
     """Puts the years of a series together. Thread-safe.
 
@@ -211,21 +215,24 @@ class SeriesIndex:
         if lane.previews:  # the documents on the disk are not those that a repair would leave
             return self._read(lane)
         place = "tail" if tail else "series", lane.key
-        made: tuple[FileState, IndexEntry] | None = self._memory.get(place)
+        made: _Look | None = self._memory.get(place)
         if made is not None and made[1].view is since:
             return made[1]
         before = lane.memory.settled_state(lane.paths.text)
-        if made is not None and made[0] == before:
+        if made is not None and made[0] is not None and made[0] == before:
             return made[1]
         entry = (self._read_tail(lane) if tail else None) or self._read(lane)
-        if before is not None and entry.is_ours and not lane.previews:
-            self._memory.put(place, (before, entry), entry.size)
+        if not lane.previews:
+            # Without a state it serves nothing but to go on from this very view.
+            self._memory.put(place, (before if entry.is_ours else None, entry), entry.size)
         return entry
 
     def seal(self, lane: SeriesFiles, view: SeriesView) -> dict[str, FileState | None] | None:
         """Return the state of the folder that tells while it is so that ``view`` is current."""
-        made: tuple[FileState, IndexEntry] | None = self._memory.get(("series", lane.key))
-        return None if made is None or made[1].view is not view else {lane.paths.text: made[0]}
+        made: _Look | None = self._memory.get(("series", lane.key))
+        if made is None or made[0] is None or made[1].view is not view:
+            return None
+        return {lane.paths.text: made[0]}
 
     def _read_tail(self, lane: SeriesFiles) -> IndexEntry | None:
         """Return what the documents of the newest years say; None where that does not do."""
