@@ -103,3 +103,18 @@ def test_rows_that_come_to_be_doubted_are_seen_although_there_were_none(tmp_path
     assert [row.bar.stamp_ms for row in store.stretch(DAILY, EVER).suspects] == [at(7)]
     store_in(tmp_path).commit(DAILY, Commit(suspects=(bad(8),)))
     assert [row.bar.stamp_ms for row in store.stretch(DAILY, EVER).suspects] == [at(7), at(8)]
+
+
+def test_a_view_is_gone_on_from_however_young_it_is(tmp_path: Path) -> None:
+    disk = Watched()
+    disk.now_ns = super(Watched, disk).now_ns  # type: ignore[method-assign]
+    store = BarStore(tmp_path, disk)
+    for commit in (Commit(), Commit((piece(0, 5),))):
+        store.commit(DAILY, commit)
+        view = store.view(DAILY)
+        disk.steps.clear()
+        store.stretch(DAILY, EVER, view)
+        once = len(disk.steps)
+        disk.steps.clear()
+        store.stretch(DAILY, EVER)
+        assert len(disk.steps) > once, "without a view it is looked at before the read, too"

@@ -170,7 +170,7 @@ class BarStore:
             table, coverage = self._range_reader.read(lane, span, entry)
             suspects = self._suspects(lane, span, entry)
             before, entry = entry, self._index.entry(lane)
-            if entry is before or entry.view == before.view:
+            if entry.view.generation == before.view.generation:
                 break
         return Stretch(entry.view, table, coverage, suspects)
 
