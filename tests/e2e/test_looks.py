@@ -12,6 +12,7 @@ import pytest
 
 from src.data.bars.turns import Turns
 from src.data.cache.store import Commit, CommitPiece
+from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk.files import Disk, FileState
 from src.data.model.bars import BarTable
@@ -150,3 +151,11 @@ def test_what_another_process_fetched_before_the_lease_is_ours_is_not_asked_agai
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-04")
     assert len(frame) == 24
     assert vendors.count("binance") == 1
+
+
+def test_what_came_is_judged_by_the_time_behind_the_request(
+    manager: DataManager, clock: ManualClock, meanwhile: list[Callable[[], object]]
+) -> None:
+    meanwhile.append(lambda: clock.advance(60))
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-04")
+    assert manager.cache.store.view(KEY).compared_at == clock.now_ms()
