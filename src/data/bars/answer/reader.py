@@ -28,7 +28,7 @@ from .answer import Answer, Dependency, Rebased, lacking_spans, left_out, own_vo
 
 if TYPE_CHECKING:
     from ...prices.disputes import ActionEvent
-    from ..fetch.state import FetchState, Forming, Snapshot
+    from ..fetch.state import FetchState, Forming, SeriesSnapshot
     from .answer import Unfilled
 
 _MOST_PROBLEMS, _MOST_ATTEMPTS, _MOST_DISPUTED = 20, 50, 16
@@ -59,7 +59,7 @@ class Outcome:
     until: int = 0
     closed_before: int | None = None
     is_alone: bool = False
-    snapshot: Snapshot | None = None
+    snapshot: SeriesSnapshot | None = None
 
     def dependency(self, span: Span) -> Dependency | None:
         """Return what an answer for ``span`` depends on to which fetching added nothing."""

@@ -63,7 +63,7 @@ class Forming(NamedTuple):
 
 
 @dataclass
-class Snapshot:
+class SeriesSnapshot:
     """What one phase of a request decides by, each part looked at once, when it is first needed.
 
     A phase ends where what was looked at may have changed: with a wait for another caller, a question
@@ -129,11 +129,11 @@ class FetchState:
     untold: dict[str, DataError] = field(default_factory=dict)
     is_last_lane: bool = False
     beside: list[Attempt] = field(default_factory=list)
-    snapshot: Snapshot = field(default_factory=Snapshot)
+    snapshot: SeriesSnapshot = field(default_factory=SeriesSnapshot)
 
     def end_phase(self) -> None:
         """Let the next decision look anew: something may have changed what was looked at."""
-        self.snapshot = Snapshot(before=self.snapshot.since)
+        self.snapshot = SeriesSnapshot(before=self.snapshot.since)
 
     @property
     def settle_ms(self) -> int:
@@ -186,7 +186,7 @@ _REFUSED = (StorageError, LockTimeoutError, CorruptEntryError)
 class StoreWriter:
     """Looks and commits for requests on their way. Thread-safe: it keeps no state of its own.
 
-    A look is one a phase, see :class:`Snapshot`, and shows with what is stored what could not be.
+    A look is one a phase, see :class:`SeriesSnapshot`, and shows with what is stored what could not be.
 
     A disk that refuses, or a writer that holds the series for longer than the call has time, costs
     no bar: what could not be stored stays in the request's ``work``, is part of its answer, and is
@@ -205,7 +205,7 @@ class StoreWriter:
             work.unstored.append(commit)
             self._note(work, error)
         finally:
-            work.snapshot = Snapshot()
+            work.snapshot = SeriesSnapshot()
 
     def add_actions(self, work: FetchState, actions: Sequence[Action], asked: Asked) -> None:
         """Store what a vendor said about splits and dividends, or keep it in the work."""
