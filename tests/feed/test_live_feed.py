@@ -432,6 +432,44 @@ def test_bars_that_come_while_the_store_is_asked_are_not_lost() -> None:
     feed.stop()
 
 
+def test_every_bar_says_whose_it_is() -> None:
+    source, called = Pushed(), threading.Event()
+    feed = LiveFeed("BTCUSDT", "1m", source)
+    told: list[str] = []
+
+    def take(item: LiveBar) -> None:
+        told.append(item.symbol)
+        if len(told) == 4:
+            called.set()
+
+    feed.on_bar(take, forming=True)
+    box = feed.subscribe(forming=True, revisions=True)
+    with feed:
+        source.push(0, 1, 2)
+        source.sink.revised(bar(1, close=7.0))
+        source.sink.bar(bar(3, closed=False))
+        shown = feed.snapshot()
+    items = box.take(100)
+    bars = [item.bar for item in items if isinstance(item, Revision)] + bars_of(items)
+    assert shown.forming is not None and len(bars) == 5
+    assert {b.symbol for b in [*shown.bars, shown.forming, *bars]} == {"BTCUSDT"}
+    assert called.wait(SOON_S) and set(told) == {"BTCUSDT"}
+
+
+def bars_of(items: Iterable[Item]) -> list[LiveBar]:
+    return [item for item in items if isinstance(item, LiveBar)]
+
+
+def test_bars_read_again_for_a_late_consumer_say_whose_they_are() -> None:
+    feed, source = pushed(capacity=5, history=Stored())
+    source.push(*range(20))
+    seen = list(itertools.islice(iter(feed), 20))
+    assert [(b.stamp_ms // MINUTE_MS, b.symbol) for b in seen] == [
+        (n, "BTCUSDT") for n in range(20)
+    ]
+    feed.stop()
+
+
 @pytest.mark.parametrize(
     "history, error",
     [

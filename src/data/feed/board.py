@@ -82,10 +82,11 @@ class Board:
     Args:
         clock: stamps the statuses of :meth:`tell`.
         keep: how many closed bars are kept for snapshots.
+        symbol: of the bars, which are given with it.
     """
 
-    def __init__(self, clock: Clock, keep: int) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, keep: int, symbol: str = "") -> None:
+        self._clock, self._symbol = clock, symbol
         self._shown = _Shown(deque(maxlen=keep))
         self.current = StreamStatus(StreamState.CLOSED, "not started", clock.now_ms())
         self._boxes: tuple[Mailbox, ...] = ()
@@ -145,7 +146,7 @@ class Board:
             if (unread.lost if unread else None) != lost:
                 return False
             if unread is not None:
-                box.preload([*older, *unread.items])
+                box.preload([*(bar.of(self._symbol) for bar in older), *unread.items])
             self._unread = None
             self._consumers = (*self._consumers, box)
             self._boxes = (*self._boxes, box)
@@ -177,6 +178,7 @@ class Board:
 
     def bar(self, bar: LiveBar) -> None:
         """Show a bar, and hand it to all."""
+        bar = bar.of(self._symbol)
         with self._lock:
             shown = self._shown
             shown.newest_ms = self._clock.now_ms()
@@ -194,6 +196,7 @@ class Board:
 
     def revised(self, bar: LiveBar) -> None:
         """Show a corrected bar in place of the one given, and pass the correction on."""
+        bar = bar.of(self._symbol)
         with self._lock:
             self._shown.revisions += 1
             for place, held in enumerate(self._shown.bars):

@@ -84,7 +84,7 @@ class LiveFeed:
         self.timeframe = timeframe
         self.source = source
         self._capacity = capacity
-        self._board = Board(clock or SystemClock(), keep)
+        self._board = Board(clock or SystemClock(), keep, symbol)
         self._run: Run | None = None
         self._subject = Subject(symbol, timeframe)
         self._dropped: weakref.finalize[..., LiveFeed] | None = None

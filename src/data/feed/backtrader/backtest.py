@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ...errors import NoDataError
 from ...model.stream import LiveBar
 from ...model.timeframe import Timeframe
 from ..close_time import Closing
 from ..live_feed import LiveFeed
+from ..queue import Mailbox
 from ..replay import ReplaySource, every
 from ..services import market_of
 from ..sources.history import Manager, bars_of
-from .feed import BacktraderFeed
+from .feed import BacktraderFeed, WakeHub
 
 
 class BacktestFeed(BacktraderFeed):
     """All closed bars of a range at once, by the same stamps as those of live feeds.
 
-    Backtrader loads them before the run, so indicators are computed at one stroke.
+    Backtrader loads them before the run, so indicators are computed at one stroke. It can be sent to
+    other processes, as ``cerebro.optstrategy`` does on several processors; no vendor is asked there.
 
     Args:
         manager: the data manager.
@@ -46,8 +50,21 @@ class BacktestFeed(BacktraderFeed):
         )
         if not bars:
             raise NoDataError(f"there is no bar of {symbol} {step} in the range", symbol=symbol)
-        nothing = LiveFeed(symbol, step.label, ReplaySource(symbol, list, every(0.0)))
-        super().__init__(nothing, Closing(step, market_of(manager, symbol)), bars)
+        stamps = np.array([bar.stamp_ms for bar in bars], dtype=np.int64)
+        closes = Closing(step, market_of(manager, symbol)).all(stamps).tolist()
+        # A table goes to other processes at less cost than a market's calendar.
+        table = dict(zip(stamps.tolist(), closes, strict=True))
+        super().__init__(_nothing(symbol, step.label), table.__getitem__, bars)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what an optimisation sends to its processes: all but locks, which are made anew."""
+        series = {"stream": (self.stream.symbol, self.stream.timeframe)}
+        return vars(self) | series | dict.fromkeys(("live_hub", "live_box"))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.stream = _nothing(*state["stream"])
+        self.live_hub, self.live_box = WakeHub(), Mailbox()
 
     def islive(self) -> bool:
         """Return False: all bars are there before the run."""
@@ -55,3 +72,8 @@ class BacktestFeed(BacktraderFeed):
 
     def _begin(self) -> None:
         self.live_is_over = True  # as soon as its bars were given
+
+
+def _nothing(symbol: str, timeframe: str) -> LiveFeed:
+    """Return a feed that ends at once: what a data of the past has behind it."""
+    return LiveFeed(symbol, timeframe, ReplaySource(symbol, list, every(0.0)))

@@ -1,0 +1,92 @@
+"""A backtest with many settings on several processors: the data reaches each process whole."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import backtrader as bt
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.data.feed.backtrader.backtest import BacktestFeed
+from src.data.model.bars import BarTable
+from src.data.model.frame import build_frame
+from src.data.model.instant import HOUR_MS, parse_iso
+
+MONDAY = parse_iso("2024-06-10T00:00:00")
+SPANS = (2, 3, 5)
+
+
+class Waves:
+    """A manager that knows sixty hours of one coin."""
+
+    def get_ohlcv(self, *_: Any, **__: Any) -> pd.DataFrame:
+        stamps = MONDAY + HOUR_MS * np.arange(60)
+        close = 100 + 10 * np.sin(np.arange(60) / 4)
+        return build_frame(BarTable(stamps, close, close + 1, close - 1, close, close))
+
+
+class Averages(bt.Strategy):
+    """Buys above its average, and keeps what it saw for its result."""
+
+    params = (("span", 2),)
+
+    def __init__(self) -> None:
+        self.above = self.data.close > bt.ind.SMA(period=self.p.span)
+
+    def next(self) -> None:
+        if self.above[0] and not self.position:
+            self.buy(size=1)
+        elif not self.above[0] and self.position:
+            self.close()
+
+
+class Seen(bt.Analyzer):
+    """What a run saw: how many bars, the first and the last close by time, the value at the end."""
+
+    def start(self) -> None:
+        self.bars: list[tuple[str, float]] = []
+
+    def next(self) -> None:
+        self.bars.append((self.data.datetime.datetime(0).isoformat(), self.data.close[0]))
+
+    def stop(self) -> None:
+        self.value = self.strategy.broker.getvalue()
+
+    def get_analysis(self) -> tuple[Any, ...]:
+        return len(self.bars), self.bars[0], self.bars[-1], self.value
+
+
+def results(processes: int, wanted: dict[str, Any]) -> list[tuple[int, Any]]:
+    cerebro = bt.Cerebro(maxcpus=processes)
+    cerebro.adddata(BacktestFeed(Waves(), "BTCUSDT", "1h"))
+    cerebro.optstrategy(Averages, span=SPANS)
+    cerebro.addanalyzer(Seen)
+    runs = cerebro.run(**wanted)
+    return [(run.p.span, run.analyzers[0].get_analysis()) for (run,) in runs]
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forks beside threads of other tests
+@pytest.mark.parametrize(
+    "wanted", [{}, {"optdatas": False}, {"preload": False}, {"optreturn": False}], ids=str
+)
+def test_two_processes_see_what_one_sees(wanted: dict[str, Any]) -> None:
+    here, there = results(1, wanted), results(2, wanted)
+    assert here == there
+    assert [span for span, _ in there] == list(SPANS)
+    assert {analysis[0] for _, analysis in there} == {60}
+    assert {analysis[2][0] for _, analysis in there} == {"2024-06-12T12:00:00"}
+    assert len({analysis[3] for _, analysis in there}) == len(SPANS)
+
+
+def test_a_data_that_was_sent_is_a_data_again() -> None:
+    sent = pickle.loads(pickle.dumps(BacktestFeed(Waves(), "BTCUSDT", "1h")))
+    cerebro = bt.Cerebro()
+    cerebro.adddata(sent)
+    cerebro.addanalyzer(Seen)
+    (run,) = cerebro.run()
+    assert run.analyzers[0].get_analysis()[0] == 60
+    assert (sent.stream.symbol, sent.timeframe, sent.is_running) == ("BTCUSDT", "1h", False)
