@@ -16,7 +16,7 @@ from rich.console import Console
 from src.data.cli.live_table import whole
 from src.data.clock import ManualClock
 from src.data.errors import UnavailableError
-from src.data.feed.live_feed import FeedSnapshot
+from src.data.feed.live_feed import FeedSnapshot, LiveFeed
 from src.data.model.capabilities import Limits
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.stream import LiveBar, StreamState, StreamStatus, Topic
@@ -35,12 +35,12 @@ def lines(text: str) -> list[dict[str, Any]]:
 
 def test_a_replay_prints_every_bar_and_how_it_stands(run: Run, vendors: VendorServer) -> None:
     ran = run("replay", "BTCUSDT", "1h", *RANGE, "--speed", "0")
-    assert ran.code == 0 and ran.err == ""
-    said = ran.out.splitlines()
-    bars = [line for line in said if line.startswith("2024-06-10T")]
-    assert len(bars) == 24
-    assert said.index("LIVE: replayed") < said.index(bars[0])
-    assert said[-1] == "CLOSED: it has ended"
+    assert ran.code == 0
+    bars = ran.out.splitlines()
+    assert len(bars) == 24 and all(line.startswith("2024-06-10T") for line in bars)
+    states = ran.err.splitlines()
+    assert (states[-2:]) == ["LIVE: replayed", "CLOSED: it has ended"]
+    assert run("replay", "BTCUSDT", "1h", *RANGE, "--speed", "0", "-q").err == ""
 
 
 def test_a_replay_obeys_a_period(run: Run) -> None:
@@ -66,8 +66,7 @@ def test_a_replay_waits_as_long_as_the_bars_took(run: Run, clock: ManualClock) -
 
 def test_json_is_one_document_a_line(run: Run, vendors: VendorServer) -> None:
     ran = run("replay", "BTCUSDT", "1h", *RANGE, "--speed", "0", "--json")
-    told = lines(ran.out)
-    bars = [one["bar"] for one in told if "bar" in one]
+    bars = [one["bar"] for one in lines(ran.out)]
     start, end = parse_iso("2024-06-10"), parse_iso("2024-06-11")
     truth = vendors.truth.expected("BTCUSDT", "1h", start, end, "raw", end)
     assert [bar["close"] for bar in bars] == [row[4] for row in truth]
@@ -81,7 +80,7 @@ def test_json_is_one_document_a_line(run: Run, vendors: VendorServer) -> None:
         "closed",
         "origin",
     }
-    assert told[-1]["status"]["state"] == "CLOSED"
+    assert lines(ran.err)[-1]["status"]["state"] == "CLOSED"
 
 
 @pytest.mark.parametrize(
@@ -126,12 +125,12 @@ def test_what_a_hint_advises_a_stream_can_do(
 ) -> None:
     shown: list[Any] = []
 
-    def show(_: object, item: Any) -> None:
+    def show(_: str, item: Any) -> None:
         shown.append(item)
         if isinstance(item, LiveBar) or "adjustment='raw' needs none" in item.reason:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("src.data.cli.live_table._print_line", show)
+    monkeypatch.setattr("src.data.cli.live_table._print_item", show)
     words = ("stream", "AAPL", "1d", "--rows", "3", "--provider", "local", "--config", str(held))
     bare(*words)
     assert "adjustment='raw' needs none" in shown[-1].reason
@@ -150,7 +149,7 @@ def test_a_range_without_bars_is_named(bare: Run, held: Path) -> None:
 def test_what_a_replay_lacks_is_one_line(bare: Run, held: Path) -> None:
     ran = bare("replay", "AAPL", "1d", "--start", "2024-06-10", "--end", "2024-06-11", "--speed",
                "0", "--provider", "local", "--adjustment", "raw", "--config", str(held))  # fmt: skip
-    (said,) = ran.err.splitlines()
+    (said,) = (line for line in ran.err.splitlines() if "incomplete" in line)
     assert said.startswith("incomplete: AAPL 1d: 1 stretch without bars")
 
 
@@ -193,6 +192,39 @@ def test_a_stream_shows_history_then_bars_as_they_close(
     assert stamps == list(range(stamps[0], stamps[-1] + 1, MINUTE_MS))
 
 
+@pytest.mark.parametrize("words", [("--forming",), ()])
+@pytest.mark.parametrize("form", [("--json",), ()])
+def test_running_bars_are_printed_where_they_are_wanted(
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], form: tuple[str, ...]
+) -> None:
+    closed = LiveBar(NOON, 1.0, 2.0, 0.5, 1.5, 10.0)
+    asked: list[bool] = []
+
+    class Running:
+        def start(self, sink: Any) -> None:
+            sink.bar(closed._replace(stamp_ms=NOON - MINUTE_MS))
+            sink.bar(closed._replace(is_closed=False, close=1.25))
+            sink.end()
+
+        def stop(self) -> None:
+            """Have nothing to stop."""
+
+    def made(_: object, wanted: tuple[str, str, int], *, forming: bool, **__: object) -> LiveFeed:
+        asked.append(forming)
+        return LiveFeed(*wanted[:2], Running())
+
+    monkeypatch.setattr("src.data.feed.selection.plain_feed", made)
+    ran = run("stream", "BTCUSDT", "1m", *words, *form)
+    assert asked == [bool(words)]
+    assert len(ran.out.splitlines()) == (2 if words else 1)
+    assert ("1.25" in ran.out) is bool(words)
+    assert "CLOSED" in ran.err and "CLOSED" not in ran.out
+    if form:
+        assert [one["bar"]["closed"] for one in lines(ran.out)] == [True, False][: 1 + len(words)]
+    elif words:
+        assert ran.out.splitlines()[1].endswith("close 1.25  volume 10  forming")
+
+
 def test_what_ends_a_feed_ends_the_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
         def start(self, sink: Any) -> None:
@@ -210,19 +242,19 @@ def test_ctrl_c_is_how_it_ends(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("src.data.cli.live_table._print_line", interrupted)
+    monkeypatch.setattr("src.data.cli.live_table._print_item", interrupted)
     ran = run("replay", "BTCUSDT", "1h", *RANGE)
     assert (ran.code, ran.err) == (0, "")
     assert not [t.name for t in threading.enumerate() if t.name.startswith("onetape feed BTC")]
 
 
-def shown(**said: Any) -> str:
+def shown(forming: LiveBar | None = None, **said: Any) -> str:
     closed = [LiveBar(NOON + n * MINUTE_MS, 1.0, 2.0, 0.5, 1.5 + n, 10.0) for n in range(20)]
     snapshot = FeedSnapshot(
-        "BTCUSDT", "1m", StreamStatus(StreamState.LIVE), tuple(closed), given=20
+        "BTCUSDT", "1m", StreamStatus(StreamState.LIVE), tuple(closed), forming, given=20
     )
     screen = Console(file=io.StringIO(), width=80, color_system=None)
-    screen.print(whole(replace(snapshot, **said), rows=3))
+    screen.print(whole(replace(snapshot, **said), rows=3, forming=forming is not None))
     return str(screen.file.getvalue())  # type: ignore[attr-defined]
 
 

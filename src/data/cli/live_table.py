@@ -6,10 +6,10 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..model.instant import iso
+from ..model.printable import printable
 from ..model.stream import LiveBar, Revision, StreamState, StreamStatus
 from . import OK
 from .output import console
@@ -34,6 +34,9 @@ _VALUES = ("open", "high", "low", "close", "volume")
 def follow(feed: LiveFeed, args: argparse.Namespace) -> int:
     """Show the items of ``feed`` until it ends, ``args.count`` new bars came, or Ctrl-C.
 
+    Bars go to standard output, running ones with ``args.forming`` alone; where that is no terminal,
+    states go to standard error.
+
     Returns:
         0, also when interrupted.
 
@@ -41,12 +44,15 @@ def follow(feed: LiveFeed, args: argparse.Namespace) -> int:
         DataError: what made an end of the feed.
     """
     try:
+        items = _items(feed, args.count, forming=args.forming)
         if args.json:
-            for item in _items(feed, args.count):
-                sys.stdout.write(json.dumps(_plain(item), allow_nan=False) + "\n")
-                sys.stdout.flush()
+            for item in items:
+                _print_item(json.dumps(_plain(item), allow_nan=False), item)
+        elif (screen := console()).is_terminal:
+            _show(feed, items, screen, args)
         else:
-            _show(feed, args.rows, args.count)
+            for item in items:
+                _print_item(_line(item), item)
     except KeyboardInterrupt:
         pass  # the usual end
     finally:
@@ -54,9 +60,9 @@ def follow(feed: LiveFeed, args: argparse.Namespace) -> int:
     return OK
 
 
-def _items(feed: LiveFeed, count: int | None) -> Iterator[Item]:
-    """Start the feed and yield all its items, up to so many bars that are not history."""
-    box = feed.subscribe(forming=True, revisions=True)
+def _items(feed: LiveFeed, count: int | None, *, forming: bool) -> Iterator[Item]:
+    """Start the feed and yield its items, up to so many bars that are not history."""
+    box = feed.subscribe(forming=forming, revisions=True)
     feed.start()
     new = 0
     while not box.is_over and (count is None or new < count):
@@ -66,24 +72,29 @@ def _items(feed: LiveFeed, count: int | None) -> Iterator[Item]:
             yield item
 
 
-def _show(feed: LiveFeed, rows: int, count: int | None) -> None:
+def _print_item(text: str, item: Item) -> None:
+    """Print one line: of a bar on standard output, of a state on standard error."""
+    if isinstance(item, StreamStatus):
+        console(stderr=True).print(text, soft_wrap=True)
+        return
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _show(feed: LiveFeed, items: Iterator[Item], screen: Console, args: argparse.Namespace) -> None:
     from rich.live import Live
 
-    screen = console()
-    live = Live(console=screen, auto_refresh=False) if screen.is_terminal else None
-    with live or nullcontext():
-        for item in _items(feed, count):
-            if live is not None:
-                live.update(whole(feed.snapshot(), rows), refresh=True)
-            else:
-                _print_line(screen, item)
+    with Live(console=screen, auto_refresh=False) as live:
+        for _ in items:
+            table = whole(feed.snapshot(), args.rows, forming=args.forming)
+            live.update(table, refresh=True)
 
 
 # --- a screen ----------------------------------------------------------------------------------
 
 
-def whole(shown: FeedSnapshot, rows: int) -> Group:
-    """Return the whole screen: the feed's state, the last bars, the running one marked."""
+def whole(shown: FeedSnapshot, rows: int, *, forming: bool) -> Group:
+    """Return the whole screen: the feed's state, the last bars, the running one if it is wanted."""
     from rich.console import Group
     from rich.text import Text
 
@@ -96,7 +107,7 @@ def whole(shown: FeedSnapshot, rows: int) -> Group:
         f", {counted(shown.revisions, 'correction')}" if shown.revisions else "",
         (f"  {status.reason}" if status.reason else "", "dim"),
     )
-    bars = [*shown.bars[-rows:], *([shown.forming] if shown.forming else [])]
+    bars = [*shown.bars[-rows:], *([shown.forming] if shown.forming and forming else [])]
     body = [_table(bars)] if bars else []
     return Group(head, *body, styled("Ctrl-C ends this", "dim"))
 
@@ -113,22 +124,16 @@ def _table(bars: Sequence[LiveBar]) -> TextTable:
 # --- lines ---------------------------------------------------------------------------------------
 
 
-def _print_line(screen: Console, item: Item) -> None:
-    """Print what is new; running bars are for screens."""
+def _line(item: Item) -> str:
+    """Return what is new in one line."""
     if isinstance(item, StreamStatus):
-        screen.print(f"{item.state}{f': {item.reason}' if item.reason else ''}", soft_wrap=True)
-    elif isinstance(item, Revision):
-        screen.print(f"corrected: {_line(item.bar)}", soft_wrap=True)
-    elif item.is_closed:
-        screen.print(_line(item), soft_wrap=True)
-    sys.stdout.flush()
-
-
-def _line(bar: LiveBar) -> str:
+        return printable(f"{item.state}{f': {item.reason}' if item.reason else ''}")
+    if isinstance(item, Revision):
+        return f"corrected: {_line(item.bar)}"
     values = "  ".join(
-        f"{name} {value:.10g}" for name, value in zip(_VALUES, bar[1:6], strict=True)
+        f"{name} {value:.10g}" for name, value in zip(_VALUES, item[1:6], strict=True)
     )
-    return f"{iso(bar.stamp_ms)}  {values}"
+    return f"{iso(item.stamp_ms)}  {values}{'' if item.is_closed else '  forming'}"
 
 
 def _plain(item: Item) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=positive, default=10, help="bars to show (default 10)")
     add_output(parser)
     add_places(parser)
-    parser.set_defaults(run=run, count=None)
+    parser.set_defaults(run=run, count=None, forming=False)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -27,13 +27,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=10,
         help="bars of history to begin with, and to show (default 10)",
     )
+    parser.add_argument(
+        "--forming", action="store_true", help="print the running bar, too, each time it changes"
+    )
     parser.add_argument("--count", type=positive, metavar="N", help="end after N new bars")
     parser.add_argument(
         "--every",
         type=seconds,
         default=60.0,
         metavar="SECONDS",
-        help="how often a vendor without a stream is asked for the running bar (default 60)",
+        help="how often a vendor without a stream is asked at least for a bar that is late, and with "
+        "--forming for the running one (default 60)",
     )
     add_timeout(
         parser,
@@ -64,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         (args.symbol, args.timeframe, args.rows),
         provider=args.provider,
         interval_s=args.every,
-        forming=True,
+        forming=args.forming,
         adjustment=args.adjustment,
         timeout=args.timeout,
     )
