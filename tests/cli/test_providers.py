@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from src.data.vendors.registry import VENDORS
 from tests.cli.conftest import Run
 
 ROOT = Path(__file__).parents[2]
@@ -93,11 +94,40 @@ def test_exchanges_are_counted_and_no_number_is_written_by_hand(run: Run) -> Non
     assert "hundred" not in (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("words", [["binance"], ["ccxt", "--matrix"], ["ccxt", "--probe"]])
-def test_a_family_that_is_none_or_more_than_it(run: Run, words: list[str]) -> None:
+@pytest.mark.parametrize(
+    "words, why",
+    [
+        (["ccxt", "--matrix"], "ccxt is shown alone"),
+        (["yahoo", "--probe"], "yahoo is shown alone"),
+        (["yaho"], "did you mean 'yahoo'?"),
+        (["ccxt:nobody"], "no provider is called 'ccxt:nobody'"),
+        (["--timeout", "3"], "--timeout needs --probe"),
+    ],
+)
+def test_a_name_that_is_none_or_more_than_it(run: Run, words: list[str], why: str) -> None:
     ran = run("providers", *words)
-    assert ran.code == 2
-    assert "family of vendors" in ran.err
+    assert (ran.code, why in ran.err) == (2, True), ran.err
+
+
+def test_all_about_one_vendor(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FMP_API_KEY", raising=False)
+    ran = run("providers", "BNC")
+    assert ran.code == 0
+    said = [" ".join(line.split()) for line in ran.out.splitlines()]
+    assert said[0] == "binance Binance"
+    assert "state ready" in said and "live streams bars" in said
+    assert "now ready, 1,200 of 1,200 a minute left" in said
+    assert "rules crypto (1 of 2)" in said
+    told = run("providers", "fmp", "--json").json
+    assert (told["ready"], told["advice"]) == (False, "set FMP_API_KEY")
+    assert (told["fundamentals"], told["health"]) == (["profile", "ratios", "statements"], "")
+    assert told["serves"][0]["timeframe"] == "1m"
+
+
+@pytest.mark.parametrize("name", [name for name, row in VENDORS.items() if row.bars])
+def test_every_vendor_can_be_shown(run: Run, name: str) -> None:
+    if not VENDORS[name].is_family:
+        assert run("providers", name).out.startswith(f"{name}  ")
 
 
 def test_a_family_whose_package_is_missing_names_the_extra(

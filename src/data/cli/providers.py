@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
+from ..vendors.registry import FAMILIES, family_of
 from . import FAILED, OK
 from .arguments import add_output, add_places, add_timeout
 from .output import console, print_json
-from .tables import TextTable, counted, findings, styled
+from .tables import TextTable, counted, facts, findings, styled
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -25,11 +27,11 @@ _ALL = "*"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument(
-        "family",
+        "vendor",
         nargs="?",
-        metavar="FAMILY",
-        help="list and count the vendors of a family instead: ccxt, the exchanges that the "
-        "installed package gives bars of",
+        metavar="NAME",
+        help="show all about this vendor; of a family (ccxt: the exchanges that the installed package "
+        "gives bars of) list and count the vendors",
     )
     either = parser.add_mutually_exclusive_group()
     either.add_argument(
@@ -52,15 +54,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the vendors and the route of each rule.
+    """Print the vendors and the route of each rule, or all about one vendor or family.
 
     Raises:
-        QueryError: a family is named that is none, or beside what is about all vendors.
+        QueryError: options exclude each other.
+        UnknownProviderError: there is no such vendor.
     """
-    if args.family is not None:
+    if args.timeout is not None and args.probe is None:
+        raise QueryError("--timeout needs --probe: else no vendor is asked", hint="add --probe")
+    if args.vendor is not None:
         if args.matrix or args.probe is not None:
-            raise QueryError("a family of vendors is listed alone", hint="leave one of the two out")
-        return _print_family(args.family, as_json=args.json)
+            raise QueryError(
+                f"{args.vendor} is shown alone",
+                hint=f"leave it or the option out; --probe {args.vendor} probes one vendor",
+            )
+        if args.vendor.strip().lower() in FAMILIES:
+            return _print_family(args.vendor, as_json=args.json)
+        return _print_vendor(args)
     if args.probe is not None:
         return _probe(args)
     from ..config.settings import load_settings
@@ -125,6 +135,54 @@ def _print_family(family: str, *, as_json: bool) -> int:
     screen.print(TextTable(["vendor", "whose?", "timeframes"], rows))
     screen.print(styled(f"{counted(len(members), 'exchange')}, none of them asked", "dim"))
     return OK
+
+
+def _print_vendor(args: argparse.Namespace) -> int:
+    """Print all about one vendor."""
+    from ..config.settings import load_settings
+    from ..jobs.matrix import BOUNDS, KINDS, bounds_table, kinds_table, plain
+    from ..jobs.vendor_profile import vendor_profile
+
+    profile = vendor_profile(load_settings(args.cache_dir, args.config), args.vendor)
+    if args.json:
+        print_json(profile | {"serves": plain(profile["serves"])})
+        return OK
+    screen, served = console(), profile["serves"]
+    screen.print(styled(f"{profile['name']}  {profile['title']}", "bold"))
+    screen.print()
+    styles = {"state": "green" if profile["ready"] else "yellow", "advice": "yellow"}
+    screen.print(facts(_facts(profile), styles))
+    screen.print()
+    screen.print(TextTable([*BOUNDS[1:]], [row[1:] for row in bounds_table(served)]))
+    screen.print()
+    screen.print(TextTable([*KINDS[1:]], [row[1:] for row in kinds_table(served)]))
+    return OK
+
+
+def _facts(profile: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield name and text of each line about a vendor."""
+    yield "state", "ready" if profile["ready"] else profile["why_not"]
+    if profile["advice"] and not profile["ready"]:
+        yield "advice", profile["advice"]
+    if profile["aliases"]:
+        yield "also", ", ".join(profile["aliases"])
+    keys = [f"{name} ({state})" for name, state in profile["keys"].items()]
+    is_needed = "" if profile["requires_api_key"] else ", optional"
+    yield "keys", f"{', '.join(keys)}{is_needed}" if keys else "none"
+    if profile["base_url"]:
+        yield "address", profile["base_url"]
+    limits = [f"{count:g} a {time}" for time, count in profile["limits"].items() if count]
+    yield "limits", ", ".join(limits) or "none"
+    if profile["health"]:
+        yield "now", profile["health"]
+    yield "actions", "splits and dividends" if profile["actions"] else "none"
+    yield "companies", ", ".join(profile["fundamentals"]) or profile["no_fundamentals"] or "nothing"
+    yield "live", "streams bars" if profile["stream"] else "no stream: asked as bars close"
+    yield "names", "searched" if profile["search"] else "not searched"
+    if profile["package"]:
+        yield "package", f"extra {family_of(profile['name'])}: {profile['package']}"
+    places = [f"{way['rule']} ({way['place']} of {way['of']})" for way in profile["rules"]]
+    yield "rules", ", ".join(places) or "none: it is asked where a call names it"
 
 
 def _print_matrix(selector: ProviderSelector, *, as_json: bool) -> int:

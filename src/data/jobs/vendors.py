@@ -74,7 +74,7 @@ def _advice(name: str) -> str:
 
 def describe_vendors(selector: ProviderSelector) -> list[dict[str, Any]]:
     """Return one plain entry for each vendor that exists: what it serves, whether it is usable."""
-    return [_description(selector, name) for name in selector.provider_names()]
+    return [description(selector, name) for name in selector.provider_names()]
 
 
 def describe_family(name: str) -> list[dict[str, Any]]:
@@ -102,7 +102,8 @@ def describe_family(name: str) -> list[dict[str, Any]]:
     ]
 
 
-def _description(selector: ProviderSelector, name: str) -> dict[str, Any]:
+def description(selector: ProviderSelector, name: str) -> dict[str, Any]:
+    """Return one plain entry for a vendor; see :func:`describe_vendors`."""
     cls, lacking = usable_class(name) or BaseDataDownloader, lack(selector, name)
     made = selector._initialize_downloader(name)
     caps = made.capabilities if made is not None and is_ours(made) else cls.capabilities

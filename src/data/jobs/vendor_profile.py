@@ -1,0 +1,94 @@
+"""All about one vendor: what it serves, what it lacks here, its limits, and the rules that name it."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+from ..clock import SystemClock
+from ..config.rules_file import load_rules
+from ..errors import UnknownProviderError
+from ..model.settings import Settings
+from ..model.timeframe import Timeframe
+from ..provider_selector import ProviderSelector
+from ..vendors.base import BaseDataDownloader, is_ours, status_for
+from ..vendors.factory import usable_class
+from ..vendors.fundamentals_table import table_of
+from ..vendors.registry import FAMILIES, row_of
+from ..wiring import network_of
+from .matrix import served
+from .vendors import description, routes
+
+
+def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
+    """Return all about a vendor; it is not asked.
+
+    Beside the entries of :func:`~.vendors.describe_vendors`: ``aliases``, ``stream``, ``search``
+    (whether it has them), ``fundamentals`` (its types of data), ``no_fundamentals`` (why it has
+    none), ``package`` (what an optional package does for it), ``limits`` (a second, minute, day and
+    month, 0 for none), ``health`` (limits left, pauses), ``serves`` (a ``ServedRow`` for each timeframe)
+    and ``rules`` (those that name it, with its ``place`` from 1 on and ``of`` how many).
+
+    Raises:
+        UnknownProviderError: there is no such vendor; the nearest name is offered.
+        RulesError: the rules file has mistakes.
+    """
+    clock, rules = SystemClock(), load_rules(settings.rules_path)
+    network = network_of(settings, rules, clock)
+    selector = ProviderSelector(settings=settings, make_sender=network.sender)
+    name = selector.canonical(vendor)
+    cls = usable_class(name) if name is not None else None
+    if name is None or cls is None:
+        raise _unknown(vendor, selector)
+    plainly, row, table = description(selector, name), row_of(name), table_of(name)
+    made = selector._initialize_downloader(name)
+    own = made if made is not None and is_ours(made) else None
+    capabilities = own.capabilities if own else cls.capabilities
+    limits = network.limiter(name).limits
+    return {
+        **plainly,
+        "aliases": list(cls.aliases),
+        "stream": bool(row.stream),
+        "search": bool(row.search),
+        "fundamentals": sorted(table.types) if table else [],
+        "no_fundamentals": row.no_fundamentals,
+        "package": row.package_use,
+        "limits": {
+            "second": limits.per_second,
+            "minute": limits.per_minute,
+            "day": limits.per_day,
+            "month": limits.per_month,
+        },
+        "health": _health(own, clock.now_ms()),
+        "serves": served(name, capabilities),
+        "rules": [
+            {
+                "rule": way["rule"],
+                "place": way["vendors"].index(name) + 1,
+                "of": len(way["vendors"]),
+            }
+            for way in routes(selector)
+            if name in way["vendors"]
+        ],
+    }
+
+
+def _health(downloader: BaseDataDownloader | None, now_ms: int) -> str:
+    """Return how it stands for the first bars that it serves, in words; empty where it cannot be asked."""
+    if downloader is None:
+        return ""
+    capabilities = downloader.capabilities
+    timeframe = Timeframe.parse(next(iter(capabilities.timeframes)))
+    status = status_for(downloader, min(capabilities.asset_classes), timeframe)
+    return str(status.health(now_ms)) if status else ""
+
+
+def _unknown(vendor: str, selector: ProviderSelector) -> UnknownProviderError:
+    names = [*selector.provider_names(), *sorted(FAMILIES)]
+    near = get_close_matches(vendor.lower(), names, n=1)
+    meant = f"did you mean {near[0]!r}? " if near else ""
+    return UnknownProviderError(
+        f"no provider is called {vendor!r}",
+        provider=vendor,
+        hint=f"{meant}known: {', '.join(names)}",
+    )
