@@ -104,6 +104,6 @@ def test_without_the_extra_there_is_one_sentence(
         raise ImportError("no pyarrow")
 
     monkeypatch.setattr(pd.DataFrame, "to_parquet", missing)
-    with pytest.raises(MissingExtraError, match=r"onetape\[parquet\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[parquet\]"):
         export_parquet(frame, tmp_path / "a.parquet")
     assert list(tmp_path.iterdir()) == []

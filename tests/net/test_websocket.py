@@ -282,5 +282,5 @@ def test_only_tls_leaves_this_machine(url: str) -> None:
 
 def test_the_extra_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "websocket", None)
-    with pytest.raises(MissingExtraError, match=r"onetape\[live\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[live\]"):
         Dialer(lambda: StreamAddress("wss://example.test", "x"))()

@@ -137,5 +137,5 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(builtins, "__import__", without)
     for attempt in (lambda: MetricsCollector(Counted()), lambda: start_exporter(Counted(), 0)):
-        with pytest.raises(MissingExtraError, match=r"onetape\[metrics\]"):
+        with pytest.raises(MissingExtraError, match=r"pip install .*\[metrics\]"):
             attempt()

@@ -30,7 +30,7 @@ def test_an_exact_name_comes_before_one_in_another_case(tmp_path: Path) -> None:
 def test_parquet_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtraError, match=r"onetape\[parquet\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[parquet\]"):
         FileCarrier(tmp_path).send(HttpRequest("file:///a"))
 
 

@@ -93,7 +93,7 @@ def _extra_column(name: str, parts: Sequence[Covered]) -> pd.Series[Any]:
         return pd.Series(states, dtype="str")
     if name == "is_final":
         return pd.Series([state == "final" for state in states], dtype=bool)
-    fetched = [part.fetched_at or np.datetime64("NaT") for part in parts]
+    fetched = [part.fetched_at or np.datetime64("NaT", "ms") for part in parts]
     return pd.Series(np.array(fetched, dtype="M8[ms]").astype("M8[ns]"))
 
 

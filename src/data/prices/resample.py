@@ -237,7 +237,9 @@ def _ends(target: Timeframe, stamps: Stamps, closes: Stamps) -> Stamps:
         return closes
     if target.step_ms is not None:
         return stamps + target.step_ms
-    months = stamps.astype("datetime64[ms]").astype("datetime64[M]") + target.count
+    months = stamps.astype("datetime64[ms]").astype("datetime64[M]") + np.timedelta64(
+        target.count, "M"
+    )
     return months.astype("datetime64[ms]").astype(np.int64)
 
 
