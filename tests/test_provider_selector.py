@@ -161,7 +161,7 @@ class TestRouting:
         factory.available |= set(order)
         found = ProviderSelector().get_provider_with_failover(symbol, timeframe)
         assert found == order
-        for page in ("README.md", "docs/providers.md"):
+        for page in ("docs/vendors.md", "docs/providers.md"):
             words = " ".join((ROOT / page).read_text().split())
             assert json.dumps(order) in words
             assert "A rules file of yours is taken as it is" in words

@@ -1,10 +1,11 @@
-"""The README's five lines print what stands below them, and its links lead somewhere."""
+"""The README's blocks print what stands below them, and links of all pages lead somewhere."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,26 +14,56 @@ from tests.programs import PYTHONPATH
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", TEXT, re.DOTALL)
+# A block of Python, and what it prints, if that is shown.
+BLOCK = re.compile(r"```python\n(.*?)```\n(?:\n```\n(.*?)```)?", re.DOTALL)
+PAGES = {
+    page.name: page.read_text("utf-8")
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+}
 
 
-def test_the_five_lines_print_what_stands_below_them(tmp_path: Path) -> None:
-    position = next(
-        i for i, (lang, code) in enumerate(BLOCKS) if lang == "python" and 'provider="demo"' in code
-    )
-    code, printed = BLOCKS[position][1], BLOCKS[position + 1][1]
+def test_the_blocks_print_what_stands_below_them(tmp_path: Path) -> None:
+    """As a user would paste them, one after another, into a program in an empty folder."""
+    blocks = BLOCK.findall(TEXT)
+    assert len(blocks) > 4
+    if find_spec("polars") is None:
+        blocks = [block for block in blocks if "to_polars" not in block[0]]
     ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=50,
+        [sys.executable, "-c", "\n".join(code for code, _ in blocks)], cwd=tmp_path,
+        capture_output=True, text=True, timeout=50,
         env={"DATA_CACHE_DIR": str(tmp_path), "ONETAPE_STATE_DIR": str(tmp_path), "PATH": "",
              "PYTHONPATH": PYTHONPATH, "HOME": str(tmp_path)},
     )  # fmt: skip
     assert ran.stderr == ""
-    assert ran.stdout.split() == printed.split()
+    assert ran.stdout.split() == "".join(printed for _, printed in blocks).split()
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", TEXT))))
-def test_links_lead_somewhere(target: str) -> None:
-    assert (ROOT / target).exists()
+def test_it_is_short() -> None:
+    assert len(TEXT.splitlines()) <= 200
+
+
+LINKS = sorted(
+    {
+        (page, target)
+        for page, text in PAGES.items()
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text)
+    }
+)
+
+
+def test_links_lead_somewhere() -> None:
+    folder = {page: ROOT if page == "README.md" else ROOT / "docs" for page in PAGES}
+    assert [link for link in LINKS if not (folder[link[0]] / link[1]).exists()] == []
+    assert len(LINKS) > 60
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached, new = set(), {"README.md"}
+    while new:
+        reached |= new
+        near = {target.rpartition("/")[2] for page, target in LINKS if page in new}
+        new = near & set(PAGES) - reached
+    assert set(PAGES) - reached == set()
 
 
 @pytest.mark.parametrize("example", sorted(p.name for p in (ROOT / "examples").glob("own_*.py")))
@@ -45,5 +76,9 @@ def test_examples_without_a_network_run(example: str, tmp_path: Path) -> None:
     assert "100% from the cache" in ran.stdout
 
 
-def test_both_commands_are_shown_first() -> None:
-    assert TEXT.index("make demo") < TEXT.index("make test") < TEXT.index("## Five lines")
+def test_it_opens_with_the_line_that_installs_and_one_call() -> None:
+    order = ["pip install 'onetape[demo]'", "manager.get_ohlcv(", "![onetape demo", "\n## "]
+    places = [TEXT.index(one) for one in order]
+    assert places == sorted(places)
+    assert len(TEXT[: places[1]].splitlines()) < 15
+    assert "make demo" in TEXT and "make test" in TEXT

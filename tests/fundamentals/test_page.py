@@ -1,4 +1,4 @@
-"""The README's example of three vendors prints what stands below it."""
+"""The page's example of three vendors prints what stands below it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ record = example.record
 def test_the_example_prints_what_stands_below_it(
     record: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = (ROOT / "README.md").read_text("utf-8").split("One company, three vendors")[1]
+    text = (
+        (ROOT / "docs" / "fundamentals.md")
+        .read_text("utf-8")
+        .split("One company, three vendors")[1]
+    )
     code, printed = re.findall(r"```\w+\n(.*?)```", text, re.DOTALL)[:2]
     exec(code, {"company": record})
     shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
