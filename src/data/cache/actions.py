@@ -22,7 +22,7 @@ from ..model.actions import Action, current
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.span import Span, coalesce, gaps
 from ..prices.disputes import ActionEvent, events_of, is_correction, is_repeated
-from ..vendors.registry import SAMPLES
+from ..vendors.registry import is_sample
 from .format import json_document
 from .layout import Layout
 from .read.lru_cache import DocumentCache
@@ -114,8 +114,8 @@ class ActionBook:
 
     def only(self, vendor: str) -> ActionBook:
         """Return what ``vendor`` told, and was asked for, as if there were no other."""
-        if vendor in SAMPLES:
-            return self.samples or ActionBook()
+        if is_sample(vendor) and self.samples is not None:
+            return self.samples.only(vendor)
         named: tuple[Action | Asked, ...] = (*self.told, *self.asked, *self.awaited)
         if {one.source for one in named} <= {vendor}:
             return self
@@ -194,7 +194,7 @@ class ActionBook:
         A source that corrects itself is believed. An action that an answer lacks stays: vendors
         forget more often than companies take back. Several dividends of one day are one.
         """
-        if asked.source in SAMPLES:
+        if is_sample(asked.source):
             return replace(self, samples=(self.samples or ActionBook())._after(actions, asked))
         return self._after(actions, asked)
 

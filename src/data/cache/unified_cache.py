@@ -17,7 +17,7 @@ from ..disk.atomic import export_csv
 from ..errors import CacheError, DataError, StorageError
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
-from ..vendors.registry import SAMPLES
+from ..vendors.registry import is_sample
 from .facade.folder import BARS, CacheFolder, span_to_read
 from .legacy.reader import SAMPLE_LANE, SAMPLE_VENDORS
 from .write.coverage_update import year_span
@@ -197,7 +197,7 @@ class UnifiedCache(CacheFolder):
             log.info("%s: no bar of the frame has closed yet", key)
             return False
         vendor = offer.vendor.lower()
-        lane = SAMPLE_LANE if vendor in SAMPLE_VENDORS else (vendor,) if vendor in SAMPLES else ()
+        lane = SAMPLE_LANE if vendor in SAMPLE_VENDORS else (vendor,) if is_sample(vendor) else ()
         self.store.commit(replace(key, lane=lane), commit)
         return True
 

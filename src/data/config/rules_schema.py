@@ -9,7 +9,7 @@ from ..errors import QueryError
 from ..model.retention import Age
 from ..model.rules import RULES, Classification
 from ..symbols.classify import SymbolRefusal, classify, malformed
-from ..vendors.registry import FAMILIES, SAMPLES, canonical_vendor
+from ..vendors.registry import FAMILIES, canonical_vendor, is_sample
 from .rules import as_switch
 from .schema import (
     Check,
@@ -56,7 +56,7 @@ def _asked(value: Any, path: Path) -> Iterator[Problem]:
     yield from vendor(value, path)
     if isinstance(value, str) and canonical_vendor(value) in FAMILIES:
         yield Problem(path, f"{value} stands for many: one is needed", f"{value}:kraken")
-    if isinstance(value, str) and canonical_vendor(value) in SAMPLES:
+    if isinstance(value, str) and is_sample(canonical_vendor(value)):
         yield Problem(path, f"{value} answers only where a call names it: provider={value!r}")
 
 

@@ -52,6 +52,7 @@ def load_settings(
     here = working_dir() if cwd is None else cwd
     cache, cache_from = _cache_dir(cache_dir, environ, here)
     rules_path = find_rules(config_path, environ, here)
+    record = _variable("ONETAPE_RECORD", environ)
     return Settings(
         cache_dir=cache,
         cache_dir_from=cache_from,
@@ -60,6 +61,7 @@ def load_settings(
         max_size_gb=_max_size(environ, rules_path),
         credentials=all_credentials(environ),
         rate_limits=_rate_limits(_variable("PROVIDER_RATE_LIMITS", environ)),
+        record_dir=named_path(record, "ONETAPE_RECORD", here) if record else None,
     )
 
 

@@ -25,7 +25,7 @@ from ..vendors.factory import (
     own_names,
     usable_class,
 )
-from ..vendors.registry import FAMILIES, SAMPLES, key_names
+from ..vendors.registry import FAMILIES, is_sample, key_names
 
 
 class Lack(NamedTuple):
@@ -126,7 +126,7 @@ def description(selector: ProviderSelector, name: str) -> dict[str, Any]:
         "per_minute": int(limit) or None,
         "base_url": address,
         "gateway": gateway_in(address),
-        "sample": name in SAMPLES,
+        "sample": is_sample(name),
     }
 
 

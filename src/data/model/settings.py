@@ -16,6 +16,7 @@ class Settings:
         cache_dir_from: its origin, for ``doctor``: ``argument``, ``DATA_CACHE_DIR``,
             ``./data-cache`` or ``user cache folder``.
         state_dir: where limits and leases shared by processes lie.
+        record_dir: where each answer of a vendor is written, or None.
         rules_path: the user's rules file, or None for the packaged one alone.
         max_size_gb: limit of the cache; 0 means none.
         credentials: environment name to key; never shown.
@@ -29,3 +30,4 @@ class Settings:
     max_size_gb: float = 10.0
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     rate_limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    record_dir: Path | None = None

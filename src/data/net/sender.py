@@ -31,6 +31,7 @@ from .forks import renew_after_fork
 from .guarded_call import GuardedCall
 from .http import Transport
 from .limiter import Limiter
+from .recordings import Recorder
 from .redact import address, place, redacted, where
 from .retry import RetryPolicy
 from .send_records import Hook, SendRecord, report
@@ -55,6 +56,7 @@ class Sender:
         clock: measures, waits and rolls the dice.
         retry: how often and how long.
         on_attempt: told of every attempt; it observes and must not raise.
+        recorder: writes every answer; None: nothing is written.
     """
 
     def __init__(
@@ -64,8 +66,10 @@ class Sender:
         clock: Clock,
         retry: RetryPolicy | None = None,
         on_attempt: Hook | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._transport = transport
+        self._recorder = recorder
         self._limiter = limiter
         self._clock = clock
         self._retry = retry or RetryPolicy()
@@ -93,7 +97,7 @@ class Sender:
         """
         limiter = self._limiter.acting_for(keys.values()) if keys else self._limiter
         carrier = transport or self._transport
-        return Sender(carrier, limiter, self._clock, self._retry, self._on_attempt)
+        return self._like(carrier, limiter)
 
     def aside(self, name: str, limits: Limits) -> Sender:
         """Return a sender with the same policy to another host of the vendor, at its own pace.
@@ -102,8 +106,10 @@ class Sender:
             name: of that host, beside the vendor's.
             limits: how often it may be asked.
         """
-        limiter = self._limiter.aside(name, limits)
-        return Sender(self._transport, limiter, self._clock, self._retry, self._on_attempt)
+        return self._like(self._transport, self._limiter.aside(name, limits))
+
+    def _like(self, carrier: Transport, limiter: Limiter) -> Sender:
+        return Sender(carrier, limiter, self._clock, self._retry, self._on_attempt, self._recorder)
 
     def guard(
         self,
@@ -222,6 +228,8 @@ class Sender:
             call.is_sent, sent = True, self._clock.monotonic()
             response = redacted(self._transported(call), call.request)
             response = replace(response, took_ms=round(1000 * (self._clock.monotonic() - sent)))
+            if self._recorder is not None and not self._limiter.is_local:
+                self._recorder.keep(call.vendor, call.request, response, self._clock.now_ms())
         finally:
             self._limiter.settle(ticket, response)
         if hidden := response.requests - 1:

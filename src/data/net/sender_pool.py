@@ -64,6 +64,7 @@ class Senders:
         on_circuit: told of every circuit that a call of this process opens or closes.
         state_dir: where limits, circuits and leases lie that hold for all processes; made by the
             first request. Without it they are those of this process.
+        record_dir: where every answer of a vendor is written; None: nowhere.
     """
 
     def __init__(
@@ -76,7 +77,9 @@ class Senders:
         *,
         state_dir: Path | None = None,
         on_circuit: CircuitHook | None = None,
+        record_dir: Path | None = None,
     ) -> None:
+        self._record_dir = record_dir
         self._clock = clock
         self._retry = retry
         self._modes = modes or {}
@@ -98,6 +101,7 @@ class Senders:
             MissingExtraError: the rules want the vendor's own package, which is not installed.
         """
         from .http import HttpTransport
+        from .recordings import Recorder
         from .sender import Sender
 
         self._transport = self._transport or HttpTransport()
@@ -108,7 +112,8 @@ class Senders:
             plain=self._transport,
         )
         limiter = self.limiter(vendor, declared)
-        return Sender(transport, limiter, self._clock, self._retry, self._on_attempt)
+        recorder = Recorder(self._record_dir) if self._record_dir else None
+        return Sender(transport, limiter, self._clock, self._retry, self._on_attempt, recorder)
 
     def own_sender(
         self,
@@ -237,6 +242,7 @@ def senders_of(
         {name: entry.transport for name, entry in rules.providers.items()},
         on_attempt,
         state_dir=settings.state_dir,
+        record_dir=settings.record_dir,
         on_circuit=on_circuit,
     )
 

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
 
 
 class VendorRow(NamedTuple):
@@ -38,6 +39,7 @@ class VendorRow(NamedTuple):
         no_volume: asset classes whose bars come without volume, beside those that have none anywhere.
         by_id: whether requests name an identifier that means one asset, not a ticker.
         is_family: whether its members are vendors.
+        of_folders: whether the members of the family are named by the paths of folders.
         is_sample: whether it answers only where a call names it, and its bars and actions lie apart.
     """
 
@@ -54,6 +56,7 @@ class VendorRow(NamedTuple):
     no_volume: tuple[str, ...] = ()
     by_id: bool = False
     is_family: bool = False
+    of_folders: bool = False
     is_sample: bool = False
 
 
@@ -149,6 +152,9 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             fundamentals="polygon.fundamentals:TABLE",
             stream="polygon.stream:PolygonStream",
         ),
+        "replay": VendorRow(
+            bars="replay.bars:ReplayDownloader", is_family=True, of_folders=True, is_sample=True
+        ),
         "tiingo": VendorRow(
             bars="tiingo.bars:TiingoDataDownloader",
             keys=("TIINGO_API_KEY",),
@@ -197,6 +203,8 @@ SERVED = tuple(name for name, row in VENDORS.items() if row.bars)
 FAMILIES = frozenset(name for name, row in VENDORS.items() if row.is_family)
 SAMPLES = frozenset(name for name, row in VENDORS.items() if row.is_sample)
 
+# Of an escaped path: names of files end at 255.
+_LONGEST_PATH = 200
 _NO_ROW = VendorRow()
 _MEMBER = re.compile(r"[a-z0-9][a-z0-9_]{1,39}")
 _CANONICAL = {name: name for name in VENDORS} | {
@@ -217,18 +225,33 @@ def key_names(name: str) -> tuple[str, ...]:
 def canonical_vendor(name: str) -> str | None:
     """Return the canonical name of a vendor or alias (case does not matter), or None.
 
-    Whether a family has such a member is checked when its class is loaded.
+    Whether a family has such a member is checked when its class is loaded. The path of a folder is
+    escaped: a name is a part of names of files. Its case matters.
     """
-    text = name.strip().lower()
+    text = name.strip()
     family, colon, member = text.partition(":")
-    if colon:
-        return text if family in FAMILIES and _MEMBER.fullmatch(member) else None
-    return _CANONICAL.get(text)
+    family = family.lower()
+    if not colon:
+        return _CANONICAL.get(family)
+    if row_of(family).of_folders:
+        escaped = quote(unquote(member), safe="")
+        return f"{family}:{escaped}" if 0 < len(escaped) <= _LONGEST_PATH else None
+    return text.lower() if family in FAMILIES and _MEMBER.fullmatch(member.lower()) else None
 
 
 def family_of(name: str) -> str:
     """Return the family of a canonical name; any other vendor is its own."""
     return name.partition(":")[0]
+
+
+def is_sample(name: str | None) -> bool:
+    """Tell whether a vendor, by its canonical name, answers only where a call names it."""
+    return name is not None and row_of(family_of(name)).is_sample
+
+
+def folder_of(name: str) -> str:
+    """Return the path that a member of a family of folders is named by."""
+    return unquote(name.partition(":")[2])
 
 
 def vendor_names() -> tuple[str, ...]:

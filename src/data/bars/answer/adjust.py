@@ -30,7 +30,7 @@ from ...prices.adjustment import (
     rebase,
 )
 from ...prices.disputes import ActionEvent
-from ...vendors.registry import SAMPLES
+from ...vendors.registry import is_sample
 from ..validity import CLOSED, TradingDay
 from .answer import Rebased
 
@@ -106,7 +106,7 @@ class Rebaser:
         mine = book.only(vendor)
         if not self.lenient:
             return self._brought(table, parts, own, mine)
-        return self._of_pinned(table, parts, own, (mine,) if vendor in SAMPLES else (mine, book))
+        return self._of_pinned(table, parts, own, (mine,) if is_sample(vendor) else (mine, book))
 
     def _of_pinned(
         self, table: BarTable, parts: Sequence[BasisPart], own: date, books: Sequence[ActionBook]

@@ -21,7 +21,7 @@ from ...model.kind import Adjustment, Kind
 from ...model.provenance import ATTRS_KEY, Provenance, freeze
 from ...model.query import BarsQuery
 from ...model.span import Span, coalesce, gaps
-from ...vendors.registry import SAMPLES
+from ...vendors.registry import is_sample
 from ..validity import AFTER_LAST, BEFORE_FIRST, CLOSED, FORMING, UNEXPECTED
 
 if TYPE_CHECKING:
@@ -321,7 +321,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
         "last": iso(int(table.stamps[-1])) if len(table) else None,
         "vendors": vendors,
         **({"made_up": True} if SAMPLE_VENDORS & set(vendors) else {}),
-        **({"sample": True} if SAMPLES & set(vendors) else {}),
+        **({"sample": True} if any(map(is_sample, vendors)) else {}),
         "pinned": query.provider,
         "substitute": answer.substitute,
         "complete": not answer.trouble,

@@ -22,7 +22,7 @@ from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
-from ...vendors.registry import SAMPLES
+from ...vendors.registry import is_sample
 from ..validity import DOUBTFUL, FORMING, TradingDays, lifetime_of
 from .answer import Answer, Dependency, Rebased, lacking_spans, left_out, own_volume
 
@@ -257,7 +257,7 @@ def _outdated(done: Rebased, query: BarsQuery) -> list[str]:
         return []
     if done.is_awaited:
         when = (
-            "not in the sample" if query.provider in SAMPLES else "told with the bars of those days"
+            "not in the sample" if is_sample(query.provider) else "told with the bars of those days"
         )
         return [
             f"prices are as of {done.as_of}: splits and dividends from {done.unknown_since} on are "

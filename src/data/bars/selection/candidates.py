@@ -24,7 +24,7 @@ from ...model.series import lane_of
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...symbols.assets import Listed, is_proved, named_at, names_an_exchange
-from ...vendors.registry import SAMPLES
+from ...vendors.registry import is_sample
 from .conversion import Conversion, conversion_for
 
 if TYPE_CHECKING:
@@ -290,7 +290,7 @@ def route(
         if reason := candidate.refusal(query.instrument, query.timeframe):
             rejected[candidate.name] = reason
             continue
-        if candidate.name in SAMPLES and query.provider is None:
+        if is_sample(candidate.name) and query.provider is None:
             rejected[candidate.name] = "its sample bars answer only where a call names it"
             continue
         if candidate.name in namesakes:

@@ -1,0 +1,192 @@
+"""Answers of vendors, written to a folder as they come, and given again from there.
+
+Each exchange is a file of its own, ``<folder>/<vendor>/<question>-<time>.json``::
+
+    {"recording": 1, "vendor": "tiingo", "asked_at": "2024-06-12T15:00:30Z",
+     "request": {"method": "GET", "path": "/tiingo/daily/aapl/prices", "params": {"format": "json"}},
+     "response": {"status": 200, "headers": {"content-type": "application/json"}, "text": "[]"}}
+
+``base64`` stands in place of ``text`` where a body is no UTF-8. Keys are in none of it: they stand
+apart in a request and are not written, and each one that this process knows is masked in the rest.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..config.credentials import known_keys
+from ..disk.atomic import write_atomically
+from ..disk.files import Disk
+from ..errors import CapabilityError, ResponseFormatError, StorageError
+from ..model.http import HttpRequest, HttpResponse
+from ..model.instant import SECOND_MS, iso, parse_iso
+from .redact import without_keys
+
+FORMAT = 1
+_SUFFIX = ".json"
+# Cookies and tokens let others act as who was answered; their names vary.
+_PRIVATE = re.compile(r"cookie|auth|token|secret|session|key|csrf", re.IGNORECASE)
+_log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Writes each answer of a vendor into a folder. Thread-safe; processes may share the folder.
+
+    What cannot be written is logged once and hurts no call.
+
+    Args:
+        folder: where; made with the first answer.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._disk = folder, Disk()
+        self._has_failed = False
+
+    def keep(self, vendor: str, request: HttpRequest, response: HttpResponse, now_ms: int) -> None:
+        """Write one exchange.
+
+        Args:
+            vendor: canonical name of the vendor that was asked.
+            request, response: the exchange; the keys of the request are masked in the response.
+            now_ms: when it was asked, UTC milliseconds.
+        """
+        question = _question(request)
+        entry = {
+            "recording": FORMAT,
+            "vendor": vendor,
+            "asked_at": iso(now_ms),
+            "request": question,
+            "response": {
+                "status": response.status,
+                "headers": _public(response.headers),
+                **_body(response.body),
+            },
+        }
+        text = without_keys(json.dumps(entry, indent=1, ensure_ascii=False), known_keys().values())
+        folder = self._folder / vendor
+        name = f"{_digest(question)}-{time.time_ns():020d}"
+        try:
+            self._disk.make_folders(folder, durable=False)
+            write_atomically(self._disk, folder / f"{name}{_SUFFIX}", text.encode(), durable=False)
+        except StorageError as exc:
+            if not self._has_failed:
+                self._has_failed = True
+                _log.warning("answers of vendors are not recorded (ONETAPE_RECORD): %s", exc)
+
+
+class Recording:
+    """Answers requests from the recorded exchanges of one vendor: a transport. Thread-safe.
+
+    A request that was answered several times is given its answers in the order of their times, the
+    last one again and again. Scheme and host of a request do not matter, nor does what a mirror has
+    before its path.
+
+    Args:
+        folder: of the vendor's exchanges.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # Guards the counts against threads that ask for the same.
+        self._lock = threading.Lock()
+        self._given: dict[str, int] = {}
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        """Return the recorded answer, whatever its status.
+
+        Raises:
+            CapabilityError: the request was not recorded.
+            ResponseFormatError: the file is damaged, or of another version.
+        """
+        asked = _question(request)
+        answers = [
+            answer
+            for path in sorted(self._folder.glob(f"{_digest(asked)}-*{_SUFFIX}"))
+            if (answer := _answer(path, asked["path"], request.url)) is not None
+        ]
+        if not answers:
+            raise CapabilityError(
+                f"the recording {self._folder} has no answer to {asked['method']} {asked['path']} "
+                f"{json.dumps(asked['params'])}",
+                hint="ONETAPE_RECORD=<folder> records it while the vendor is asked",
+            )
+        key = json.dumps(asked)
+        with self._lock:
+            place = self._given.get(key, 0)
+            self._given[key] = place + 1
+        return answers[min(place, len(answers) - 1)]
+
+
+def recorded_vendors(folder: Path) -> dict[str, Path]:
+    """Return vendor to the folder of its recorded exchanges; the folder of one vendor has that alone."""
+    if not folder.is_dir():
+        return {}
+    folders = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    return {path.name: path for path in folders if any(path.glob(f"[!.]*{_SUFFIX}"))}
+
+
+def _question(request: HttpRequest) -> dict[str, Any]:
+    """Return what tells one request from another; keys do not."""
+    body = {"body_sha256": sha256(request.body).hexdigest()} if request.body else {}
+    params = {name: str(value) for name, value in sorted(request.params.items())}
+    return {"method": request.method, "path": urlsplit(request.url).path, "params": params, **body}
+
+
+def _digest(question: Mapping[str, Any]) -> str:
+    """Return what names the files of a question; a mirror may have it under a longer path."""
+    named = {name: value for name, value in question.items() if name != "path"}
+    return sha256(json.dumps(named).encode()).hexdigest()[:24]
+
+
+def _public(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if not _PRIVATE.search(name)}
+
+
+def _body(body: bytes) -> dict[str, str]:
+    try:
+        return {"text": body.decode()}
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(body).decode()}
+
+
+def _answer(path: Path, asked: str, url: str) -> HttpResponse | None:
+    """Read the answer in a file; None where another path was asked for.
+
+    Raises:
+        ResponseFormatError: the file is damaged, or of another version.
+    """
+    try:
+        entry = json.loads(path.read_text("utf-8"))
+        version = entry["recording"]
+        if version != FORMAT:
+            raise _unreadable(path, f"is of version {version}, and this release reads {FORMAT}")
+        if not entry["request"]["path"].endswith(asked):
+            return None
+        answer = entry["response"]
+        text = answer.get("text")
+        body = base64.b64decode(answer["base64"]) if text is None else text.encode()
+        headers = {str(name): str(value) for name, value in answer["headers"].items()}
+        # As of when prices are adjusted hangs on it; some vendors send none.
+        asked_at = datetime.fromtimestamp(parse_iso(entry["asked_at"]) / SECOND_MS, UTC)
+        headers.setdefault("date", format_datetime(asked_at, usegmt=True))
+        return HttpResponse(int(answer["status"]), headers, body, url)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as exc:
+        raise _unreadable(path, f"is damaged ({type(exc).__name__})") from exc
+
+
+def _unreadable(path: Path, why: str) -> ResponseFormatError:
+    return ResponseFormatError(
+        f"the recorded answer {path} {why}", hint="delete it and record it again"
+    )

@@ -1,0 +1,1 @@
+"""Recorded answers of other vendors, read as those vendors are read."""

@@ -1,0 +1,145 @@
+"""The family ``replay``: what a vendor answered once, given again from a folder (``ONETAPE_RECORD``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Unpack, cast
+
+from ...errors import ConfigError, UnknownProviderError
+from ...model.actions import Action, ActionList
+from ...model.capabilities import Fetched, FetchQuery, Limits
+from ...model.instrument import Instrument
+from ...model.span import Span
+from ...net.recordings import Recording, recorded_vendors
+from ..base import BaseDataDownloader, Wired
+from ..factory import downloader_class
+from ..registry import folder_of
+
+
+class ReplayDownloader(BaseDataDownloader):
+    """Bars, splits and dividends that a vendor answered while ``ONETAPE_RECORD`` named a folder.
+
+    ``provider="replay:<folder>"`` asks the vendor whose answers lie there, without a network and
+    without its keys: its requests are answered from the files, and its parser reads them. Only a
+    call that names it is answered; its bars and actions are kept apart from those of all vendors.
+    What was asked with a key that the vendor does not need (CoinGecko's) cannot be replayed.
+
+    Raises:
+        ConfigError: it was made without a folder; :meth:`member` has the class of one.
+    """
+
+    name = "replay"
+    display_name = "Recorded answers"
+    limits = Limits(burst=0)
+
+    def __init__(self, **wired: Unpack[Wired]) -> None:
+        raise ConfigError(
+            "replay answers from a folder; one is needed",
+            provider=self.name,
+            hint="name it behind a colon, such as replay:recordings/binance",
+        )
+
+    @classmethod
+    def member(cls, name: str) -> type[BaseDataDownloader]:
+        """Return the class that answers from a folder by its name, such as ``replay:recordings``.
+
+        Raises:
+            UnknownProviderError: the folder holds the answers of no vendor, or of several.
+            MissingExtraError: the vendor is a member of a family whose package is not installed.
+        """
+        folder = Path(folder_of(name)).expanduser()
+        vendors = recorded_vendors(folder)
+        if len(vendors) != 1:
+            raise UnknownProviderError(
+                f"the folder {folder} holds the recorded answers of {_several(vendors)}",
+                provider=name,
+                hint=f"name one of them: replay:{folder / next(iter(vendors))}"
+                if vendors
+                else "ONETAPE_RECORD=<folder> records answers while vendors are asked",
+            )
+        ((vendor, answers),) = vendors.items()
+        base = downloader_class(vendor)
+        declared: dict[str, Any] = {
+            "name": name,
+            "display_name": f"Recorded answers of {base.display_name}",
+            "recorded_vendor": vendor,
+            "answers": answers,
+            "limits": cls.limits,
+            "default_base_url": "",  # on this machine: neither limits nor circuits
+            "sdk_carrier": "",
+            "__module__": __name__,
+            "__doc__": cls.__doc__,
+        }
+        return cast("type[BaseDataDownloader]", type(base.__name__, (_Replayed, base), declared))
+
+    @classmethod
+    def members(cls) -> list[type[BaseDataDownloader]]:
+        """Return nothing: any folder may be one."""
+        return []
+
+
+class _Replayed(BaseDataDownloader):
+    """A vendor whose requests are answered from files; stands before the vendor's own class.
+
+    Attributes:
+        recorded_vendor: the vendor that was asked.
+        answers: the folder of its exchanges.
+    """
+
+    recorded_vendor: ClassVar[str]
+    answers: ClassVar[Path]
+
+    def __init__(self, **wired: Unpack[Wired]) -> None:
+        # A key that is not needed may lead to other requests: these are replayed as sent without one.
+        keys = _AnyKey() if self.requires_api_key else {}
+        wired |= {"carrier": Recording(self.answers), "credentials": keys}
+        wired.pop("base_url", None)
+        super().__init__(**wired)
+
+    def spelled(self, instrument: Instrument) -> str:
+        """Return the name that the vendor was asked by."""
+        return super().spelled(self._as_asked(instrument))
+
+    def fetch(self, query: FetchQuery) -> Fetched:
+        """Return the recorded bars; arguments and errors are those of the vendor's class."""
+        fetched = super().fetch(replace(query, instrument=self._as_asked(query.instrument)))
+        if fetched.actions is None:
+            return fetched
+        return replace(fetched, actions=self._own(fetched.actions))
+
+    def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
+        """Return the recorded splits and dividends, likewise."""
+        return self._own(super().fetch_actions(self._as_asked(instrument), span, now_ms))
+
+    def _own(self, actions: Sequence[Action]) -> Sequence[Action]:
+        """Return splits and dividends under our own name: they count for our own bars alone."""
+        own = ActionList(replace(action, source=self.name) for action in actions)
+        if isinstance(actions, ActionList):
+            own.since, own.until = actions.since, actions.until
+        return own
+
+    def _as_asked(self, instrument: Instrument) -> Instrument:
+        spelling = instrument.spelling(self.recorded_vendor)
+        return replace(instrument, spellings={**instrument.spellings, self.name: spelling})
+
+
+class _AnyKey(Mapping[str, str]):
+    """Has a key under every name: recorded requests are told apart without them."""
+
+    def __getitem__(self, name: str) -> str:
+        return "recorded-answers-need-no-key"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+def _several(vendors: Mapping[str, Path]) -> str:
+    return f"{len(vendors)} vendors ({', '.join(vendors)})" if vendors else "no vendor"

@@ -1,0 +1,267 @@
+"""What vendors answered is recorded, and answers again without them."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import (
+    AllProvidersFailedError,
+    DataError,
+    IncompleteDataWarning,
+    RulesError,
+    UnknownProviderError,
+)
+from src.data.model.http import HttpRequest
+from src.data.net.recordings import Recording
+from src.data.vendors.factory import downloader_class
+from tests.conformance.sheet import sheet_of
+from tests.vendor_server import Fault, VendorServer
+
+DAY = ("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
+SPLIT = ("AAPL", "1d", "2020-08-20", "2020-09-10")  # 4:1 on 2020-08-31
+KEY = "c4nary-k3y-of-the-vendor-7719"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder that is recorded into, named as users do: relative to where they are."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ONETAPE_RECORD", "seen")
+    return tmp_path / "seen"
+
+
+@pytest.fixture
+def replay(
+    tmp_path: Path, clock: ManualClock, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., pd.DataFrame]:
+    """Return what asks a recording by a manager that can reach no vendor, on an empty cache."""
+
+    def ask(*question: str, of: str = "seen", **how: object) -> pd.DataFrame:
+        monkeypatch.delenv("ONETAPE_RECORD")
+        vendors.clear_log()
+        for vendor in ("binance", "yahoo"):
+            vendors.fault(vendor, Fault.status(500))
+        manager = DataManager(tmp_path / "other", clock=clock)
+        frame = manager.get_ohlcv(*question, provider=f"replay:{of}", **how)  # type: ignore[arg-type]
+        assert not vendors.count("binance") + vendors.count("yahoo")
+        return frame
+
+    return ask
+
+
+def bars_of(frame: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(frame)
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.json"))
+
+
+def test_bars_come_again_without_the_vendor(
+    manager: DataManager,
+    folder: Path,
+    make: Callable[[], DataManager],
+    replay: Callable[..., pd.DataFrame],
+) -> None:
+    seen = make().get_ohlcv(*DAY)
+    again = replay(*DAY)
+    pd.testing.assert_frame_equal(bars_of(again), bars_of(seen))
+    proof = again.attrs["onetape"]
+    assert (proof["vendors"], proof["sample"], proof["complete"]) == (["replay:seen"], True, True)
+    ((file),) = files(folder)
+    entry = json.loads(file.read_text("utf-8"))
+    assert (entry["recording"], entry["vendor"], entry["asked_at"]) == (
+        1, "binance", "2024-06-12T15:00:30Z",
+    )  # fmt: skip
+    assert entry["request"]["path"].endswith("/api/v3/klines")
+    assert entry["request"]["params"]["symbol"] == "BTCUSDT"
+
+
+@pytest.mark.parametrize("adjustment", ["raw", "split", "all"])
+def test_splits_and_dividends_come_with_them(
+    adjustment: str,
+    folder: Path,
+    make: Callable[[], DataManager],
+    replay: Callable[..., pd.DataFrame],
+) -> None:
+    how = {"provider": "yahoo", "adjustment": adjustment}
+    seen = make().get_ohlcv(*SPLIT, **how)  # type: ignore[arg-type]
+    again = replay(*SPLIT, of="seen/yahoo", adjustment=adjustment)
+    pd.testing.assert_frame_equal(bars_of(again), bars_of(seen))
+
+
+@pytest.mark.parametrize(
+    "vendor",
+    [
+        "alpaca",
+        "alpha_vantage",
+        "coingecko",
+        "eodhd",
+        "finnhub",
+        "fmp",
+        "polygon",
+        "tiingo",
+        "twelvedata",
+    ],
+)
+def test_every_vendor_is_replayed_without_its_key(
+    vendor: str, folder: Path, tmp_path: Path, clock: ManualClock, vendors: VendorServer,
+    monkeypatch: pytest.MonkeyPatch, replay: Callable[..., pd.DataFrame],
+) -> None:  # fmt: skip
+    keys = sheet_of(vendor).keys if downloader_class(vendor).requires_api_key else {}
+    for name, value in keys.items():
+        monkeypatch.setenv(name, value)
+    rules = tmp_path / "own.yaml"
+    rules.write_text(json.dumps({"providers": {vendor: {"base_url": vendors.base_url(vendor)}}}))
+    is_coin = vendor == "coingecko"
+    question = ("BTCUSDT" if is_coin else "AAPL", "1d", "2024-06-03", "2024-06-07")
+    how = {"adjustment": "raw" if vendor == "finnhub" else "split"}
+    manager = DataManager(tmp_path / "first", rules, clock=clock)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)
+        seen = manager.get_ohlcv(*question, provider=vendor, **how)  # type: ignore[arg-type]
+        for name in keys:
+            monkeypatch.delenv(name)
+        again = replay(*question, of=f"seen/{vendor}", **how)
+    assert len(seen) >= 5
+    pd.testing.assert_frame_equal(bars_of(again), bars_of(seen))
+
+
+def test_its_splits_count_for_itself_alone(
+    folder: Path, make: Callable[[], DataManager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recording may be old, or made up."""
+    raw = make().get_ohlcv(*SPLIT, provider="yahoo", adjustment="raw")
+    monkeypatch.delenv("ONETAPE_RECORD")
+    for file in files(folder):
+        entry = json.loads(file.read_text("utf-8"))
+        chart = json.loads(entry["response"]["text"])
+        for event in chart["chart"]["result"][0].get("events", {}).get("splits", {}).values():
+            event |= {"numerator": 2, "splitRatio": "2:1"}
+        entry["response"]["text"] = json.dumps(chart)
+        file.write_text(json.dumps(entry), "utf-8")
+    manager = make()
+    made_up = manager.get_ohlcv(*SPLIT, provider="replay:seen", adjustment="raw")
+    assert made_up["close"].iloc[0] == pytest.approx(raw["close"].iloc[0] / 2)
+    again = manager.get_ohlcv(*SPLIT, provider="yahoo", adjustment="raw")
+    assert again["close"].tolist() == raw["close"].tolist()
+    ratios = manager.get_actions("AAPL", "2020-08-01", "2020-09-30")["ratio"].dropna()
+    assert ratios.tolist() == [4]
+
+
+def test_what_was_not_recorded_is_named(
+    folder: Path, make: Callable[[], DataManager], replay: Callable[..., pd.DataFrame]
+) -> None:
+    make().get_ohlcv(*DAY)
+    with pytest.raises(
+        AllProvidersFailedError, match=r"recording .*seen.* has no answer to GET .*ETHUSDT"
+    ):
+        replay("ETHUSDT", *DAY[1:])
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda text: text[: len(text) // 2], "is damaged"),
+        (lambda text: "", "is damaged"),
+        (lambda text: "[]", "is damaged"),
+        (lambda text: text.replace('"status": 200', '"status": "well"'), "is damaged"),
+        (lambda text: text.replace('"recording": 1', '"recording": 2'), "release reads 1"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_is_named(
+    damage: Callable[[str], str], said: str, folder: Path, make: Callable[[], DataManager],
+    replay: Callable[..., pd.DataFrame],
+) -> None:  # fmt: skip
+    make().get_ohlcv(*DAY)
+    ((file),) = files(folder)
+    file.write_text(damage(file.read_text("utf-8")), "utf-8")
+    with pytest.raises(DataError, match=said) as told:
+        replay(*DAY)
+    assert file.name in str(told.value)
+
+
+def test_a_folder_of_several_vendors_or_of_none(
+    folder: Path, make: Callable[[], DataManager], replay: Callable[..., pd.DataFrame]
+) -> None:
+    manager = make()
+    manager.get_ohlcv(*DAY)
+    manager.get_ohlcv(*SPLIT, provider="yahoo")
+    with pytest.raises(
+        UnknownProviderError, match=r"2 vendors \(binance, yahoo\).*replay:seen/binance"
+    ):
+        replay(*DAY)
+    for nothing in ("nowhere", "seen/binance/deeper", "%00", "x" * 300, ""):
+        with pytest.raises(UnknownProviderError):
+            manager.get_ohlcv(*DAY, provider=f"replay:{nothing}")
+
+
+def test_answers_of_one_request_come_in_their_order(
+    folder: Path, make: Callable[[], DataManager], replay: Callable[..., pd.DataFrame]
+) -> None:
+    for _ in range(2):
+        make().get_ohlcv(*DAY, force_refresh=True)
+    first, second = files(folder)
+    entry = json.loads(second.read_text("utf-8"))
+    rows = json.loads(entry["response"]["text"])
+    rows[0][5] = "1.5"
+    entry["response"]["text"] = json.dumps(rows)
+    second.write_text(json.dumps(entry), "utf-8")
+    recording = Recording(folder / "binance")
+    asked = HttpRequest("http://any.where" + entry["request"]["path"], entry["request"]["params"])
+    answers = [json.loads(recording.send(asked).text)[0][5] for _ in range(3)]
+    assert answers == [
+        json.loads(json.loads(first.read_text())["response"]["text"])[0][5],
+        "1.5",
+        "1.5",
+    ]
+
+
+def test_no_key_is_written(
+    folder: Path,
+    vendors: VendorServer,
+    tmp_path: Path,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither those that are sent nor those that an answer quotes, of this vendor or another."""
+    other = "an0ther-k3y-of-tiingo-5521"
+    monkeypatch.setenv("FMP_API_KEY", KEY)
+    monkeypatch.setenv("TIINGO_API_KEY", other)
+    rules = tmp_path / "fmp.yaml"
+    rules.write_text(json.dumps({"providers": {"fmp": {"base_url": vendors.base_url("fmp")}}}))
+    vendors.fault(
+        "fmp", Fault.status(403, json.dumps({"Error Message": f"Invalid API KEY {KEY} {other}"}))
+    )
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    with pytest.raises(DataError):
+        manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-07", provider="fmp")
+    texts = [file.read_text("utf-8") for file in files(folder)]
+    assert texts
+    assert not any(KEY in text or other in text for text in texts)
+    assert "Invalid API KEY *** ***" in texts[0]
+
+
+def test_a_folder_that_cannot_be_written_hurts_no_call(
+    folder: Path, make: Callable[[], DataManager], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder.write_text("a file")
+    manager = make()
+    assert len(manager.get_ohlcv(*DAY)) == 24
+    assert len(manager.get_ohlcv("ETHUSDT", *DAY[1:])) == 24
+    assert len([r for r in caplog.records if "ONETAPE_RECORD" in r.getMessage()]) == 1
+
+
+def test_no_rule_can_name_one(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("crypto: {primary: 'replay:seen'}\n")
+    with pytest.raises(RulesError, match="only where a call names it"):
+        DataManager(tmp_path / "cache", rules)
