@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pandas as pd
 import pytest
 
 from src.data.config.feed_presets import load_preset, preset_names
+from src.data.feed.backtrader.feed import BacktraderFeed
 from src.data.feed.backtrader.live import CoinGeckoLiveDataFeed, IBKRLiveDataFeed, YahooLiveDataFeed
+from src.data.feed.data_feed_factory import SOURCES as FACTORY_SOURCES
 from src.data.feed.data_feed_factory import DataFeedFactory
-from src.data.feed.file_data_feed import FileDataFeed
+from src.data.feed.file_data_feed import CsvColumns, FileDataFeed
 from tests.feed.test_base_live_data_feed import Stub, hours
 
 SOURCES = ["binance", "yahoo", "ibkr", "coingecko", "file"]
@@ -33,6 +36,15 @@ def test_sources_and_what_is_said_of_them() -> None:
     assert all(set(said) == INFO for said in info.values())
     info["binance"]["intervals"].clear()
     assert DataFeedFactory.get_source_info()["binance"]["intervals"]
+
+
+def test_every_option_of_a_file_is_a_parameter_of_its_feed_and_none_is_left_out() -> None:
+    """The factory names them without Backtrader, the feed with their defaults."""
+    own = {*FileDataFeed.params._getkeys()} - {*BacktraderFeed.params._getkeys()}
+    options = {*FACTORY_SOURCES["file"].options} - {"file_path"}
+    assert own <= options | {"symbol"}
+    assert options - own == {"fromdate", "todate"}, "Backtrader's own"
+    assert {column.name for column in fields(CsvColumns)} <= own
 
 
 def test_yahoo() -> None:
