@@ -79,7 +79,7 @@ def test_every_command_explains_itself(command: str, bare: Run) -> None:
 
 def test_every_command_that_may_ask_a_vendor_takes_its_time() -> None:
     # Doctor knocks at all doors at once, 3 s each; the others ask no vendor.
-    ask_none = {"plan", "explain", "coverage", "sessions", "cache", "doctor"}
+    ask_none = {"plan", "explain", "coverage", "sessions", "cache", "doctor", "completion"}
     timed = {
         command
         for command in COMMANDS
@@ -127,6 +127,7 @@ def test_an_error_is_json_for_machines_too(run: Run) -> None:
     ran = run("fetch", "AAPL", "1d", "--provider", "yahooo", "--json")
     assert ran.code == 2
     assert ran.json["error"]["type"] == "UnknownProviderError"
+    assert ran.json["error"]["reason"] == "configuration"
     assert "yahoo" in ran.json["error"]["hint"]
     assert ran.err.startswith("onetape: no provider is called 'yahooo'")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ import pytest
 from src.data.cli import COMMANDS, _parser
 from src.data.cli.parser import EXAMPLES, Parser
 from tests.cli.conftest import Run
+from tests.programs import ROOT
 from tests.vendor_server import Fault, VendorServer
 
 
@@ -92,3 +94,16 @@ def test_quiet_before_the_command_counts_too(run: Run, vendors: VendorServer) ->
 
 def test_the_older_commands_have_no_examples_of_this_one() -> None:
     assert "examples" not in Parser(prog="populate_cache").format_help()
+
+
+def _typed() -> Iterator[str]:
+    """Yield each call of the command in a shell block of README and docs."""
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            yield from (line for line in block.splitlines() if line.startswith("onetape "))
+
+
+@pytest.mark.parametrize("line", list(_typed()))
+def test_what_the_pages_print_can_be_typed(line: str) -> None:
+    words = shlex.split(line.partition(" > ")[0], comments=True)[1:]
+    _parser(words).parse_args(words)

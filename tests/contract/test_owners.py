@@ -33,6 +33,7 @@ OWNERS = {
     "msgspec": ("cache.format.",),
     "exchange_calendars": ("calendars.exchange",),
     "rich": ("cli",),
+    "shtab": ("cli.completion",),
     "prometheus_client": ("observability.prometheus",),
 }
 # Never imported where time, randomness, files and sockets arrive as arguments.

@@ -35,6 +35,7 @@ COMMANDS = {
     "providers": "the vendors, what they serve and what they lack here",
     "doctor": "check keys, extras, network, cache and state",
     "demo": "the main job on this machine, without any key",
+    "completion": "the script by which bash, zsh or fish completes all this",
 }
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -141,7 +142,12 @@ def _drop_output() -> None:
             pass  # closed all the same
 
 
-def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+def whole_parser() -> argparse.ArgumentParser:
+    """Return the parser with the options of all commands."""
+    return _parser((), every=True)
+
+
+def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.ArgumentParser:
     """Build the parser; only the command that is used is imported and gets its options."""
     parser = Parser(
         prog="onetape",
@@ -161,10 +167,10 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         help="log to standard error as text or json; -v for all of it",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    used = next((a for a in arguments if a in COMMANDS), None)
+    used = next(([a] for a in arguments if a in COMMANDS), [])
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
-        if name == used:
+        if name in (COMMANDS if every else used):
             import_module(f".{name}", __name__).configure(command)
     return parser
 

@@ -183,6 +183,8 @@ def described(error: DataError) -> dict[str, Any]:
     return {
         "type": type(error).__name__,
         "message": str(error),
+        "reason": error.reason,
+        "brief": error.brief,
         "hint": error.hint,
         "provider": error.provider,
         "symbol": error.symbol,

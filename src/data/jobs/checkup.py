@@ -50,6 +50,7 @@ EXTRAS = {
     "parquet": ("pyarrow", "reads and writes Parquet files, makes Arrow tables of bars"),
     "polars": ("polars", "makes Polars frames of bars"),
     "fast": ("isal", "compresses and inflates long files in a tenth of the time"),
+    "completion": ("shtab", "writes the completion of bash, zsh and fish"),
     "metrics": ("prometheus_client", "serves the counters of a program to Prometheus"),
 }
 # Of files that others can read no more are counted.

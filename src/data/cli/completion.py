@@ -1,0 +1,77 @@
+"""``onetape completion``: the script by which a shell completes commands, options and values."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from ..errors import MissingExtraError, QueryError, install_line
+from . import OK, whole_parser
+
+# Shell to the way of loading its script; `eval` in a profile costs half a second at each start.
+_LOADED = {
+    "bash": "onetape completion bash > ~/.local/share/bash-completion/completions/onetape",
+    "zsh": "onetape completion zsh > ~/.zfunc/_onetape  (~/.zshrc: fpath+=~/.zfunc before compinit)",
+    "fish": "onetape completion fish > ~/.config/fish/completions/onetape.fish",
+}
+_TIMEFRAMES = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "1M")
+# Where a vendor is named, and where a timeframe is.
+_VENDOR, _TIMEFRAME = ("provider", "against", "probe", "vendor"), ("timeframe",)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the shell."""
+    ways = "\n".join(f"  {way}" for way in _LOADED.values())
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = f"Write it where the shell looks, and again after an upgrade:\n{ways}"
+    parser.add_argument("shell", metavar="SHELL", help=f"one of {', '.join(_LOADED)}")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the script.
+
+    Raises:
+        QueryError: there is none for that shell.
+        MissingExtraError: the package that writes it is not installed.
+    """
+    shell = args.shell.strip().lower()
+    if shell not in _LOADED:
+        raise QueryError(
+            f"there is no completion for {args.shell!r}", hint=f"there is {', '.join(_LOADED)}"
+        )
+    try:
+        import shtab
+    except ImportError as exc:
+        raise MissingExtraError(
+            "completion needs the package shtab", hint=install_line("completion")
+        ) from exc
+    parser = whole_parser()
+    for action in _actions(parser):
+        _complete(action, shtab)
+    sys.stdout.write(f"{shtab.complete(parser, shell)}\n")
+    return OK
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Yield every option and argument of a parser and its commands."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _actions(command)
+
+
+def _complete(action: argparse.Action, shtab: Any) -> None:
+    """Let an option or argument be completed by what it takes; this parser parses nothing."""
+    from ..vendors.registry import VENDORS
+
+    if action.dest in _VENDOR and action.choices is None:
+        action.choices = [name for name, row in VENDORS.items() if row.bars]
+    elif action.dest in _TIMEFRAME and action.choices is None:
+        action.choices = _TIMEFRAMES
+    elif action.metavar in ("FILE", "DIR"):
+        places = {"FILE": shtab.FILE, "DIR": shtab.DIRECTORY}
+        action.complete = places[str(action.metavar)]  # type: ignore[attr-defined] # shtab's own
