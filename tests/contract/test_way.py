@@ -29,8 +29,10 @@ WAYS: dict[str, Figures] = {
     "miss": {"files": 112, "functions": 1046, "code lines": 8271, "longest file": 466, "frames": 48},
 }  # fmt: skip
 # Files: quotes and names of symbols came with sixteen, one of them for each vendor that is searched.
+# Code lines: quotes, names of symbols, sample bars, handing on, the front package, and what the command
+# completes and suggests came with 2,440.
 WEIGHT: Figures = {
-    "code lines": 48135,
+    "code lines": 50575,
     "files of more than ten code lines": 356,
     "lazy imports of own modules": 225,
     "modules named by a gerund": 9,
