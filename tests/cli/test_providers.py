@@ -137,3 +137,12 @@ def test_a_family_whose_package_is_missing_names_the_extra(
     ran = run("providers", "ccxt")
     assert ran.code != 0
     assert "[ccxt]" in ran.err
+
+
+def test_sample_bars_are_told_as_such(bare: Run, rules: Path) -> None:
+    told = bare("providers", "--json", "--config", str(rules)).json["providers"]
+    assert {"demo"} <= {one["name"] for one in told if one["sample"]}
+    shown = bare("providers", "--config", str(rules)).out
+    assert "sample bars, for calls that name it: --provider demo" in " ".join(shown.split())
+    alone = " ".join(bare("providers", "demo", "--config", str(rules)).out.split())
+    assert "Sample bars (extra demo)" in alone and "none: these are bars of the past" in alone

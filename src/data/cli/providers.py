@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
-from ..vendors.registry import FAMILIES, family_of
+from ..vendors.registry import FAMILIES, family_of, is_sample
 from . import FAILED, OK
 from .arguments import add_output, add_places, add_timeout
 from .output import console, print_json
@@ -177,7 +177,8 @@ def _facts(profile: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "now", profile["health"]
     yield "actions", "splits and dividends" if profile["actions"] else "none"
     yield "companies", ", ".join(profile["fundamentals"]) or profile["no_fundamentals"] or "nothing"
-    yield "live", "streams bars" if profile["stream"] else "no stream: asked as bars close"
+    live = "streams bars" if profile["stream"] else "no stream: asked as bars close"
+    yield "live", "none: these are bars of the past" if is_sample(profile["name"]) else live
     yield "names", "searched" if profile["search"] else "not searched"
     if profile["package"]:
         yield "package", f"extra {family_of(profile['name'])}: {profile['package']}"
