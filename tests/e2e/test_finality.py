@@ -108,6 +108,27 @@ def test_the_running_bar_on_request_is_marked_and_never_stored(
     assert str(again.index[-1]) == "2024-06-12 14:00:00"
 
 
+@pytest.mark.parametrize("closed", [0, 3], ids=["alone", "with closed bars"])
+def test_a_vendor_that_has_no_running_bar_is_asked_for_it_once(
+    manager: DataManager, vendors: VendorServer, closed: int
+) -> None:
+    running = ms("2024-06-12T15:00:00")
+    minutes = range(running - closed * 60_000, running + 1, 60_000)
+    vendors.fault("yahoo", Fault.drop_stamps(*minutes))
+    manager.get_ohlcv("AAPL", "1m", "2024-06-12T14:57", include_forming=True)
+    assert vendors.count("yahoo") == 1
+
+
+def test_an_answer_about_older_bars_says_nothing_of_the_running_one(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    clock.advance(600)
+    for first, last in (("10:00", "11:00"), ("13:00", "14:00")):
+        manager.get_ohlcv("BTCUSDT", "1h", f"2024-06-12T{first}", f"2024-06-12T{last}")
+    frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12T10:00", include_forming=True)
+    assert [str(stamp)[11:16] for stamp in frame.index[-4:]] == ["12:00", "13:00", "14:00", "15:00"]
+
+
 def test_the_vendors_clock_counts_where_it_is_behind_ours(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:

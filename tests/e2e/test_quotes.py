@@ -96,6 +96,32 @@ def test_a_price_of_the_last_minute_of_a_day_belongs_to_that_day(
     assert quote.previous_close == close
 
 
+@pytest.mark.parametrize(
+    "symbol, now, state, time, price, before",
+    [
+        # A split by ten this morning: the close before it is in today's shares.
+        ("NVDA", "2024-06-10T15:00:30", "forming", "2024-06-10T15:00:30Z", 79.6, 79.427),
+        ("AAPL", "2024-07-04T15:00:00", "closed", "2024-07-03T17:00:00Z", 198.79, 197.9),
+        ("GONE", "2023-03-14T15:00:00", "stale", "2023-03-10T21:00:00Z", 42.56, 42.09),
+        ("OLDUSDT", "2022-05-13T00:40:00", "stale", "2022-05-13T00:30:00Z", 1.342, 1.3417),
+        ("HALTUSDT", "2024-03-05T03:00:00", "stale", "2024-03-05T02:00:00Z", 262.52, 261.87),
+        ("YOUNG", "2024-04-24T13:40:00", "forming", "2024-04-24T13:40:00Z", 39.59, None),
+    ],
+)
+def test_splits_holidays_ends_and_halts(
+    manager: DataManager, clock: ManualClock, symbol: str, now: str, state: str, time: str,
+    price: float, before: float | None,
+) -> None:  # fmt: skip
+    clock.set(parse_iso(now))
+    quote = manager.get_quote(symbol)
+    assert (quote.state, at(quote), quote.price, quote.previous_close) == (
+        state, time, price, before,
+    )  # fmt: skip
+    assert (quote.change is None) == (quote.change_percent is None) == (before is None)
+    if before is not None:
+        assert quote.change == round(price - before, 6)  # no noise of binary numbers
+
+
 def test_no_quote_is_stored_as_a_bar(manager: DataManager, clock: ManualClock) -> None:
     manager.get_quote("BTCUSDT")
     stored = manager.get_ohlcv("BTCUSDT", "1m", offline=True, bars=1)
@@ -110,6 +136,22 @@ def test_what_is_halted_is_stale_and_has_the_time_of_its_last_trade(
     quote = manager.get_quote("AAPL")
     assert (quote.state, at(quote)) == ("stale", "2024-06-12T14:40:00Z")
     assert "no newer price than that of 2024-06-12T14:40:00Z" in quote.note
+    assert vendors.count() == 3  # the last minutes, the session before them, and the close before
+    clock.advance(6)
+    assert manager.get_quote("AAPL").state == "stale"
+    assert vendors.count() == 4
+
+
+def test_while_the_day_is_not_published_its_last_minute_is_the_close(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    clock.set(parse_iso("2024-06-12T20:05:00"))
+    vendors.fault("yahoo", Fault.drop_stamps(parse_iso("2024-06-12")))
+    quote = manager.get_quote("AAPL")
+    assert (quote.state, at(quote)) == ("closed", "2024-06-12T20:00:00Z")
+    day = parse_iso("2024-06-11")
+    close = vendors.truth.expected("AAPL", "1d", day, day + 1, "split", clock.now_ms())[0][4]
+    assert quote.previous_close == close
 
 
 def test_a_minute_without_a_trade_makes_no_price_new(
@@ -169,6 +211,17 @@ def test_within_its_age_a_quote_is_given_again(
     clock.advance(2)
     assert manager.get_quote("BTCUSDT").asked_at > first.asked_at
     assert vendors.count() == asked + 1
+
+
+def test_each_new_quote_costs_one_request(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    manager.get_quote("BTCUSDT")
+    for seconds in (6, 60, 60, 60, 7, 300, 60, 3600):
+        clock.advance(seconds)
+        asked = vendors.count()
+        assert manager.get_quote("BTCUSDT").state == "forming"
+        assert vendors.count() == asked + 1
 
 
 def test_the_close_of_a_market_ends_a_quote(

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from decimal import Decimal
 from functools import partial
 from itertools import count
 from numbers import Real
@@ -50,8 +51,10 @@ _MINUTE, _DAY = Timeframe(1, "m"), Timeframe(1, "d")
 _NEW_MS = 2 * MINUTE_MS
 # No market is closed for longer, by its calendar.
 _NEAR = timedelta(days=15)
-# So far back a price of the running session is looked for where the last minutes have none; so many
-# minutes fit into one page of every vendor.
+# So far back a price of the running session is looked for first. A minute more would be asked for
+# again each minute, as soon as it has settled.
+_FIRST_LOOK_MS = 2 * MINUTE_MS
+# So far where that has none; so many minutes fit into one page of every vendor.
 _LOOK_BACK_MS = 12 * 60 * MINUTE_MS
 _LONGEST_AGE_S = 86_400.0
 _WORKERS = 8
@@ -68,14 +71,12 @@ class _Market(NamedTuple):
         newest_ms: up to when there can be a price: now, or when trading ended last.
         until_ms: when this changes next.
         session: the one that runs or ran last; None where the calendar has none around.
-        before: the session date before that one.
     """
 
     is_open: bool
     newest_ms: int
     until_ms: int
     session: Session | None
-    before: date | None
 
 
 class _Price(NamedTuple):
@@ -262,14 +263,7 @@ class QuoteService:
         Raises:
             DataError: there is none; what the first question failed with.
         """
-        minute = partial(self._minute, instrument, asked_ms)
-        day = partial(self._day, instrument, asked_ms)
-        ways: list[Callable[[], _Price | None]] = [minute, day]
-        if market.session is not None and market.newest_ms == market.session.close_ms:
-            ways = [day, minute]  # the close of a session is that of its day
-        elif market.session is not None and market.is_open:
-            start_ms = max(market.session.open_ms, asked_ms - _LOOK_BACK_MS)
-            ways.insert(1, partial(self._minute, instrument, asked_ms, start_ms))
+        ways = self._ways(instrument, market, asked_ms)
         newest: _Price | None = None
         failure: DataError | None = None
         while ways:
@@ -290,13 +284,43 @@ class QuoteService:
             raise failure or _nothing(instrument)
         return newest, failure
 
+    def _ways(
+        self, instrument: Instrument, market: _Market, asked_ms: int
+    ) -> list[Callable[[], _Price | None]]:
+        """Return the questions in which a price is looked for, the likeliest first."""
+        minute = partial(self._minute, instrument, asked_ms)
+        day = partial(self._day, instrument, asked_ms)
+        ways: list[Callable[[], _Price | None]] = [minute, day]
+        if market.session is not None and market.newest_ms == market.session.close_ms:
+            ways = [day, minute]  # the close of a session is that of its day
+        elif market.session is not None and market.is_open:
+            opened = market.session.open_ms
+            minute_ms = asked_ms // MINUTE_MS * MINUTE_MS
+            first = max(opened, minute_ms - _FIRST_LOOK_MS)
+            ways = [partial(minute, first), day]
+            if opened < first:
+                start = max(opened, minute_ms - _LOOK_BACK_MS)
+                ways.insert(1, partial(minute, start, first))
+        return ways
+
     def _minute(
-        self, instrument: Instrument, asked_ms: int, start_ms: int | None = None
+        self,
+        instrument: Instrument,
+        asked_ms: int,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
     ) -> _Price | None:
-        """Return the last price of the minutes up to now, the running one included."""
+        """Return the last price of minutes.
+
+        Args:
+            instrument, asked_ms: of the quote.
+            start_ms, end_ms: from when on, and before when; without an end up to now, the running
+                one included. Without either: the last one that has closed.
+        """
         start = None if start_ms is None else aware(start_ms)
-        bounds = (start, None, 1 if start is None else None)
-        wishes = Wishes(include_forming=True)
+        end = None if end_ms is None else aware(end_ms - 1)
+        bounds = (start, end, 1 if start_ms is None else None)
+        wishes = Wishes(include_forming=start_ms is not None and end_ms is None)
         query = self._parser.query(instrument.symbol, "1m", bounds, wishes)
         return self._last(self._bars.answered(query), asked_ms)
 
@@ -365,18 +389,17 @@ def market_at(instrument: Instrument, now_ms: int) -> _Market:
     begun = [session for session in around if session.open_ms <= now_ms]
     coming = [session.open_ms for session in around if session.open_ms > now_ms]
     if not begun:
-        return _Market(False, now_ms, min(coming, default=now_ms + DAY_MS), None, None)
+        return _Market(False, now_ms, min(coming, default=now_ms + DAY_MS), None)
     session = begun[-1]
-    before = begun[-2].day if len(begun) > 1 else None
     if now_ms >= session.close_ms:
         until = min(coming, default=now_ms + DAY_MS)
-        return _Market(False, session.close_ms, until, session, before)
+        return _Market(False, session.close_ms, until, session)
     for pause in session.breaks:
         if now_ms in pause:
-            return _Market(False, pause.start, pause.end, session, before)
+            return _Market(False, pause.start, pause.end, session)
     pauses = [pause.start for pause in session.breaks if pause.start > now_ms]
     until = min([*pauses, session.close_ms])
-    return _Market(True, now_ms, until, session, before)
+    return _Market(True, now_ms, until, session)
 
 
 def session_before(instrument: Instrument, time_ms: int) -> date | None:
@@ -445,7 +468,8 @@ def _are_comparable(instrument: Instrument, price: _Price, close: _Price) -> boo
 
 
 def _with_change(quote: Quote, close: float) -> Quote:
-    change = quote.price - close
+    # As the prices are written: 79.6 less 79.427 is 0.173, and no digit more.
+    change = float(Decimal(repr(quote.price)) - Decimal(repr(close)))
     percent = change / close * 100 if close else None
     return replace(quote, previous_close=close, change=change, change_percent=percent)
 

@@ -128,7 +128,8 @@ class LaneRunner:
 
     def _ask_forming(self, query: BarsQuery, plan: FetchPlan, work: FetchState) -> None:
         """Ask for the running bar when it was wanted and has not come along already."""
-        if query.include_forming and plan.wanted.end > plan.cap and work.forming is None:
+        is_wanted = query.include_forming and plan.wanted.end > plan.cap
+        if is_wanted and work.forming is None and not _has_none_running(work, plan.cap):
             end = max(plan.wanted.end, plan.cap + MINUTE_MS)
             self._fetcher.forming_bar(work, Span(plan.cap, end))
 
@@ -192,6 +193,13 @@ def real_gaps(gaps: Iterable[Gap], cap: int, grid: BarGrid) -> list[Gap]:
         if not span.is_empty and grid.next_open(span.start) < span.end:
             real.append(replace(gap, span=span))
     return real
+
+
+def _has_none_running(work: FetchState, cap: int) -> bool:
+    """Tell whether the vendor that would be asked has just answered for the running bar, without it."""
+    first = next((one.name for one in work.lane.candidates if one.name not in work.out), "")
+    answers = [a for a in work.attempts if a.provider == first and a.outcome in ("ok", "empty")]
+    return any(answer.end_ms > cap for answer in answers)
 
 
 def _unrefreshed(query: BarsQuery, work: FetchState) -> list[str]:
