@@ -28,6 +28,7 @@ from src.data.clock import SystemClock
 from src.data.data_manager import DataManager, get_data_manager
 from src.data.errors import QueryError
 from src.data.model.caller import called_from, working_for
+from src.data.model.wide import LAYOUTS, wide_frame
 from src.data.net.deadline import QUIET_S, Deadline, MustWait, run_within, seconds_of
 from src.data.net.forks import renew_after_fork
 
@@ -152,7 +153,8 @@ class _BatchTwin(_Twin[P, R]):
     ) -> R:
         (symbols, *others), options = (args or (kwargs.get("symbols"),)), dict(kwargs)
         options.pop("symbols", None)
-        wanted = _different(symbols)
+        layout = options.pop("layout", "dict")
+        wanted = _different(symbols) if layout in LAYOUTS else []
         if not wanted:  # there is nothing to ask, or the method says what is wrong
             return await _answer(partial(method, *args, **kwargs), deadline, looks=True)
         answers: dict[Any, Any] = dict.fromkeys(wanted)  # in the order asked for
@@ -170,7 +172,7 @@ class _BatchTwin(_Twin[P, R]):
         finally:
             for task in tasks:
                 task.cancel()
-        return cast("R", answers)
+        return cast("R", wide_frame(answers) if layout == "wide" else answers)
 
 
 def _seconds(timeout: Any) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from .bars.client import Wishes
 from .clock import Clock
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .model.plan import Plan
     from .model.query import ExtraColumn
     from .model.quote import LivePrice, Quote, Quotes
+    from .model.wide import BatchWishes, Layout
     from .observability.events import Event
 
 __all__ = [
@@ -177,6 +178,32 @@ class DataManager:
         client, start = self._services.client, _start(symbol, start_date, period)
         return client.get(client.query(symbol, timeframe, start, end_date, bars, wishes))
 
+    @overload
+    def get_ohlcv_batch(
+        self,
+        symbols: Sequence[str],
+        timeframe: str,
+        start_date: When = None,
+        end_date: When = None,
+        force_refresh: bool = False,
+        *,
+        layout: Literal["dict"] = "dict",
+        **wishes: Unpack[BatchWishes],
+    ) -> dict[str, pd.DataFrame]: ...
+
+    @overload
+    def get_ohlcv_batch(
+        self,
+        symbols: Sequence[str],
+        timeframe: str,
+        start_date: When = None,
+        end_date: When = None,
+        force_refresh: bool = False,
+        *,
+        layout: Literal["wide"],
+        **wishes: Unpack[BatchWishes],
+    ) -> pd.DataFrame: ...
+
     def get_ohlcv_batch(
         self,
         symbols: Sequence[str],
@@ -195,10 +222,17 @@ class DataManager:
         strict: bool = False,
         columns: Sequence[ExtraColumn] = (),
         timeout: float | None = None,
-    ) -> dict[str, pd.DataFrame]:
-        """Return symbol to frame for many symbols; arguments as :meth:`get_ohlcv`.
+        layout: Layout = "dict",
+    ) -> dict[str, pd.DataFrame] | pd.DataFrame:
+        """Return symbol to frame for many symbols, or one wide frame; arguments as :meth:`get_ohlcv`.
 
         ``timeout`` is for all of them together.
+
+        ``layout="wide"``: one frame, with the columns (field, symbol) and a row for each stamp of any
+        symbol; ``wide["close"]`` has a column for each symbol, as vectorbt takes it and
+        ``yfinance.download`` gives it. Where a symbol has no bar stands NaN; one that failed is NaN
+        throughout. ``attrs["onetape"]`` has ``symbols`` (symbol to what its frame would carry),
+        ``failed`` and ``complete``.
 
         Every symbol is in the answer. One that failed has an empty frame, and its error stands
         in ``attrs["onetape"]["error"]`` (``type``, ``message``, ``reason``, ``brief``) beside the
@@ -206,20 +240,19 @@ class DataManager:
 
         Raises:
             QueryError: an argument that all symbols share is wrong.
+
+        Warns:
+            IncompleteDataWarning: symbols of a wide frame failed; once, with their names.
         """
-        wishes = Wishes(
-            provider,
-            adjustment,
-            include_forming,
-            offline,
-            strict,
-            force_refresh,
-            closed_by,
-            columns,
-            timeout=timeout,
-        )
+        if layout != "dict":
+            from .model.wide import check_layout, wide_frame
+
+            check_layout(layout)
+        asked = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
+        wishes = Wishes(*asked, columns, timeout=timeout)
         bounds = (_start("a batch", start_date, period), end_date, bars)
-        return self._services.client.get_by_symbol(symbols, timeframe, bounds, wishes)
+        frames = self._services.client.get_by_symbol(symbols, timeframe, bounds, wishes)
+        return wide_frame(frames) if layout == "wide" else frames
 
     def get_quote(
         self, symbol: str, max_age: float = 5.0, *, timeout: float | None = None

@@ -87,6 +87,14 @@ def test_a_batch_has_all_symbols_in_order(twin: AsyncDataManager, vendors: Vendo
     assert asyncio.run(twin.aget_ohlcv_batch(symbols=[], timeframe="1h")) == {}
 
 
+def test_a_wide_batch_is_that_of_the_facade(twin: AsyncDataManager) -> None:
+    asked: Any = (["ETHUSDT", "BTCUSDT"], "1h", "2024-06-01", "2024-06-01")
+    wide: Any = asyncio.run(twin.aget_ohlcv_batch(*asked, layout="wide"))  # type: ignore[arg-type]
+    pd.testing.assert_frame_equal(wide, twin.manager.get_ohlcv_batch(*asked, layout="wide"))
+    with pytest.raises(QueryError, match="layout"):
+        asyncio.run(twin.aget_ohlcv_batch(*asked, layout="x"))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("symbols", ["BTCUSDT", 7, [["BTCUSDT"]]])
 def test_a_batch_of_no_symbols_says_what_is_wrong(twin: AsyncDataManager, symbols: Any) -> None:
     with pytest.raises((QueryError, TypeError)) as told:

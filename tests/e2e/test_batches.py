@@ -13,7 +13,7 @@ import pytest
 from src.data import describe
 from src.data.bars import batch
 from src.data.data_manager import DataManager
-from src.data.errors import IncompleteDataWarning
+from src.data.errors import IncompleteDataWarning, QueryError
 from tests.vendor_server import Fault, VendorServer
 
 from .twin import told
@@ -148,3 +148,29 @@ def test_a_failed_frame_has_the_entries_of_a_good_one_and_tells_its_error(
     assert f"error        {down['error']['type']}: " in str(describe(frames["AAPL"]))
     assert "BadSymbolError" in str(describe(frames["A A"]))
     assert list(frames["A A"].columns) == list(frames["BTCUSDT"].columns)
+
+
+# --- the wide layout -------------------------------------------------------------------------
+
+
+def test_a_wide_batch_has_the_values_of_the_frames(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    symbols = ["BTCUSDT", "AAPL", "NOPE1", "btcusdt"]
+    frames = manager.get_ohlcv_batch(symbols, *DAYS)
+    with pytest.warns(IncompleteDataWarning, match="1 of 4 symbols have no bars: NOPE1") as told:
+        wide = manager.get_ohlcv_batch(symbols, *DAYS, layout="wide")
+    assert [record.filename for record in told] == [__file__]
+    for symbol, frame in frames.items():
+        for field in ("open", "high", "low", "close", "volume"):
+            assert wide[field, symbol].dropna().tolist() == frame[field].tolist()
+    facts = wide.attrs["onetape"]
+    assert list(facts["symbols"]) == symbols
+    assert facts["failed"] == ["NOPE1"]
+    assert facts["symbols"]["AAPL"]["vendors"] == frames["AAPL"].attrs["onetape"]["vendors"]
+
+
+def test_an_unknown_layout_asks_no_vendor(manager: DataManager, vendors: VendorServer) -> None:
+    with pytest.raises(QueryError, match="layout 'long' is not one of dict, wide"):
+        manager.get_ohlcv_batch(["BTCUSDT"], *DAYS, layout="long")  # type: ignore[call-overload]
+    assert vendors.count() == 0

@@ -34,11 +34,16 @@ def fingerprint(df: pd.DataFrame) -> str:
     index = df.index.tz_convert("UTC") if df.index.tz is not None else df.index
     digest = hashlib.sha256(_VERSION)
     digest.update(b"timestamp\n" + np.asarray(index.as_unit("ms").asi8).astype("<i8").tobytes())
-    for name in (column for column in df.columns if column not in EXTRA_COLUMNS):
+    for name in (column for column in df.columns if _field(column) not in EXTRA_COLUMNS):
         values = pd.to_numeric(df[name]).to_numpy(np.float64, copy=True)
         values[np.isnan(values)] = np.nan
         digest.update(f"{name}\n".encode() + values.astype("<f8").tobytes())
     return f"sha256:{digest.hexdigest()}"
+
+
+def _field(column: Any) -> Any:
+    """Return the name of a column; of a wide frame's (field, symbol) the field."""
+    return column[0] if isinstance(column, tuple) else column
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,11 @@ class Description:
         if not self.told:
             return [("provenance", "none: this frame carries none"), ("bars", self.fingerprint)]
         facts = self.told
+        if "symbols" in facts:
+            each = [(name, _extent_of(told)) for name, told in facts["symbols"].items()]
+            lines = [("complete", "yes" if facts["complete"] else "no"), *each]
+            lines += [("changed", self.changed)] if self.changed else []
+            return [*lines, ("bars", self.fingerprint)]
         lines = [
             ("series", f"{facts['symbol']} {facts['timeframe']}, {facts['adjustment']} prices"),
             ("answer", _extent(facts)),
@@ -106,7 +116,7 @@ def describe(df: pd.DataFrame) -> Description:
         ValueError: the frame is no frame of bars.
     """
     provenance = thaw(df.attrs.get(ATTRS_KEY, {}))
-    complete = provenance if "spans" in provenance else {}
+    complete = provenance if {"spans", "symbols"} & set(provenance) else {}
     return Description(complete, _difference(df, complete), fingerprint(df))
 
 
@@ -114,6 +124,12 @@ def _extent(facts: dict[str, Any]) -> str:
     if not facts["rows"]:
         return "no bars"
     return f"{facts['rows']} bars, {facts['first']} .. {facts['last']}"
+
+
+def _extent_of(facts: dict[str, Any]) -> str:
+    """Return what a wide frame has of a symbol."""
+    error = facts.get("error")
+    return f"{error['type']}: {error['message']}" if error else _extent(facts)
 
 
 def _span(span: dict[str, Any]) -> str:
@@ -126,12 +142,26 @@ def _difference(df: pd.DataFrame, provenance: dict[str, Any]) -> str:
     """Describe how a frame differs from the answer of its provenance; empty where it does not."""
     if not provenance:
         return ""
+    if "symbols" in provenance:
+        return _difference_of_wide(df, provenance["symbols"])
     if len(df) != provenance["rows"]:
         return f"this frame has {len(df)} rows, the answer had {provenance['rows']}"
     ends = [_stamp(df.index[0]), _stamp(df.index[-1])] if len(df) else [None, None]
     if ends != [provenance["first"], provenance["last"]]:
         return f"this frame goes from {ends[0]} to {ends[1]}"
     return ""
+
+
+def _difference_of_wide(df: pd.DataFrame, told: dict[str, dict[str, Any]]) -> str:
+    """Describe how a wide frame differs from the answer; by symbols, and by closes of each."""
+    if df.columns.nlevels == 1 or "close" not in df:
+        return "this frame is a part of the wide one"
+    closes: Any = df["close"]
+    held = closes.count().to_dict()
+    if list(held) != list(told):
+        return f"this frame has the closes of {len(held)} symbols, the answer had {len(told)}"
+    lost = [name for name, facts in told.items() if held[name] < facts["rows"]]
+    return f"this frame has fewer bars of {', '.join(lost[:5])} than the answer had" if lost else ""
 
 
 def _stamp(stamp: pd.Timestamp) -> str:

@@ -1,0 +1,110 @@
+"""The wide layout: the frames of a batch side by side on one index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, Literal, TypedDict, get_args
+
+import numpy as np
+import pandas as pd
+
+from ..errors import IncompleteDataWarning, QueryError
+from .caller import warn_user
+from .frame import REQUIRED_COLUMNS, empty_frame
+from .kind import AskedAdjustment
+from .provenance import ATTRS_KEY, freeze
+from .query import EXTRA_COLUMNS, ExtraColumn
+
+# How a batch is answered: a dict of frames, or one frame.
+Layout = Literal["dict", "wide"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+LEVELS = ("field", "symbol")
+
+
+class BatchWishes(TypedDict, total=False):
+    """Keywords of ``get_ohlcv_batch`` beside its layout, for type checkers."""
+
+    bars: int | None
+    period: str | timedelta | None
+    provider: str | None
+    adjustment: AskedAdjustment
+    closed_by: datetime | date | timedelta | str | None
+    include_forming: bool
+    offline: bool
+    strict: bool
+    columns: Sequence[ExtraColumn]
+    timeout: float | None
+
+
+def check_layout(layout: object) -> None:
+    """Refuse what is no layout.
+
+    Raises:
+        QueryError: it is none.
+    """
+    if layout not in LAYOUTS:
+        raise QueryError(f"layout {layout!r} is not one of {', '.join(LAYOUTS)}")
+
+
+def wide_frame(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the frames of a batch as one: columns (field, symbol), a row for every stamp of any.
+
+    Fields are in the order of a frame's columns, ``adj_close`` where any symbol has it, and symbols in
+    the order of ``frames``; each symbol has every field. Where a symbol has no bar numbers are NaN, texts
+    missing, times NaT, and ``is_final`` (then of dtype ``boolean``) is NA. ``attrs["onetape"]``:
+    ``symbols`` (symbol to the provenance of its frame), ``failed`` (symbols whose entry has an
+    ``error``), ``complete`` (whether each frame is).
+
+    Warns:
+        IncompleteDataWarning: symbols failed; once, with their names.
+    """
+    symbols = [str(symbol) for symbol in frames]
+    parts = list(frames.values())
+    # Most symbols of a batch have the same stamps: these are joined once.
+    indexes = [part.index.to_numpy() for part in parts or [empty_frame()]]
+    each = {stamps.tobytes(): stamps for stamps in indexes}
+    stamps = np.unique(np.concatenate([*each.values()]))
+    index = pd.DatetimeIndex(stamps, name="timestamp")
+    adjusted = ["adj_close"] if any("adj_close" in part for part in parts) else []
+    numbers = [*REQUIRED_COLUMNS, *adjusted]
+    values = np.full((len(numbers), len(parts), len(stamps)), np.nan)
+    for place, part in enumerate(parts):
+        rows = np.searchsorted(stamps, part.index.to_numpy())
+        for field, name in enumerate(numbers):
+            if name in part:
+                values[field, place, rows] = part[name].to_numpy()
+    columns = pd.MultiIndex.from_product([numbers, symbols], names=LEVELS)
+    rows_first = values.reshape(len(columns), len(stamps)).T
+    wide = pd.DataFrame(rows_first, index=index, columns=columns, copy=False)
+    # In the order asked for, which is that of every frame.
+    for name in (str(name) for name in (parts[0] if parts else ()) if name in EXTRA_COLUMNS):
+        wide = pd.concat([wide, _extra(name, symbols, parts, index)], axis=1)
+    wide.attrs[ATTRS_KEY] = freeze(_provenance(symbols, parts))
+    return wide
+
+
+def _extra(
+    name: str, symbols: list[str], parts: list[pd.DataFrame], index: pd.DatetimeIndex
+) -> pd.DataFrame:
+    """Return an extra column of each symbol; of truth values there is a missing one, too."""
+    is_truth = name == "is_final"
+    columns = (part[name].astype("boolean") if is_truth else part[name] for part in parts)
+    beside = {place: column.reindex(index) for place, column in enumerate(columns)}
+    return pd.DataFrame(beside).set_axis(
+        pd.MultiIndex.from_product([[name], symbols], names=LEVELS), axis=1
+    )
+
+
+def _provenance(symbols: list[str], parts: list[pd.DataFrame]) -> dict[str, Any]:
+    told = {symbol: part.attrs[ATTRS_KEY] for symbol, part in zip(symbols, parts, strict=True)}
+    failed = [symbol for symbol, facts in told.items() if "error" in facts]
+    if failed:
+        first = told[failed[0]]["error"]
+        warn_user(
+            f"{len(failed)} of {len(symbols)} symbols have no bars: {', '.join(failed[:20])}"
+            f"{', ...' if failed[20:] else ''}; {failed[0]}: {first['message']}",
+            IncompleteDataWarning,
+        )
+    complete = all(facts["complete"] for facts in told.values())
+    return {"symbols": told, "failed": failed, "complete": complete}
