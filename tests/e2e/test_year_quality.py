@@ -150,3 +150,5 @@ def test_problems_are_told_with_every_answer(
     assert again["problems"] == first
     part = told(market.manager(shelf).get_ohlcv(*ask[:2], "2024-03-07", "2024-03-08"))
     assert part["problems"] == []
+    version = again["generation"]
+    assert told(market.manager(shelf).get_ohlcv(*ask, version=version))["problems"] == first

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..cache.store import BarStore, SeriesView
+from ..cache.values import sentences, within
 from ..calendars.calendar import calendar_for, first_unclosed
 from ..calendars.gaps import BarGrid
 from ..clock import Clock
@@ -18,7 +19,7 @@ from ..model.series import SeriesKey
 from ..model.span import Span
 from .answer.adjust import Rebaser
 from .answer.answer import Answer, Gap, Unfilled, lacking_spans, own_volume
-from .answer.reader import at_borders, doubts_of, with_disputes
+from .answer.reader import at_borders, doubts_of, splice_problems, with_disputes
 from .fetch.lane import real_gaps
 
 # Before every bar there is.
@@ -68,7 +69,7 @@ class Versions:
             "generation": query.version,
             "version": query.version,
             "committed_at": iso(committed),
-            "problems": [],
+            "problems": [*_problems(view, query, span, len(table)), *splice_problems(coverage)],
             "attempts": [],
             "rejected": {},
             "asked_at": iso(self._clock.now_ms()),
@@ -103,3 +104,10 @@ class Versions:
         lacking = [Unfilled(span, f"version {query.version} has no bars there")]
         gaps = lacking_spans(span, coverage, lacking, committed, Lifetime().for_gaps(committed))
         return real_gaps(gaps, cap, grid)
+
+
+def _problems(view: SeriesView, query: BarsQuery, span: Span, rows: int) -> list[str]:
+    """Return what was wrong with the answers for ``span``; it is known of the newest version alone."""
+    if query.version != view.generation or not view.faults:
+        return []
+    return sentences(within(view.faults, span), rows)
