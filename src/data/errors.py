@@ -220,9 +220,28 @@ class BadRangeError(QueryError):
 
 
 class NoProviderError(QueryError, RuntimeError):
-    """No vendor is configured for this symbol and timeframe."""
+    """No vendor is configured for this symbol and timeframe, or each that is lacks its key.
+
+    Attributes:
+        lacking: what says which keys are missing, where that alone is the reason; else None.
+    """
 
     because: ClassVar[Reason] = "no_vendor"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        lacking: MissingCredentialsError | None = None,
+        **context: str | None,
+    ) -> None:
+        super().__init__(message, **context)
+        self.lacking = lacking
+
+    @property
+    def reason(self) -> Reason:
+        """Why there is none: ``no_key`` where only keys are missing."""
+        return self.lacking.reason if self.lacking is not None else self.because
 
 
 # --- what vendors do -----------------------------------------------------------------------

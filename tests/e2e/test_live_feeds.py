@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -236,3 +237,23 @@ def test_the_running_bar_of_a_vendor_without_a_stream(
     assert {bar.stamp_ms for bar in notebook.running} == {
         notebook.bars[-1].stamp_ms + 5 * MINUTE_MS
     }
+
+
+def test_without_a_key_it_says_what_explain_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FMP_API_KEY", "POLYGON_API_KEY", "POLYGON_KEY", "MASSIVE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    rules = tmp_path / "keyed.yaml"
+    rules.write_text("stock_intraday: {primary: fmp, backup: [polygon]}\n")
+    manager = DataManager(tmp_path / "cache", rules)
+    lacking = [why for what, why in manager.explain("AAPL", "1m").lines() if "no key" in why]
+    assert [why.partition(":")[0] for why in lacking] == ["fmp", "polygon"]
+    for ask in (manager.live_feed, manager.get_ohlcv):
+        with pytest.raises(NoProviderError, match="No suitable provider found") as caught:
+            ask("AAPL", "1m")
+        assert all(why in str(caught.value) for why in lacking)
+        assert (caught.value.reason, caught.value.symbol) == ("no_key", "AAPL")
+        assert "FMP_API_KEY" in str(caught.value.lacking)
+    with pytest.warns(UserWarning, match="set FMP_API_KEY"):
+        assert manager.get_live_feed("AAPL", "1m") is None

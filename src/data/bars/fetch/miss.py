@@ -34,7 +34,7 @@ from ..derive.derive import NO_ANSWER, Deriver
 from ..derive.sources import SourceTimeframes
 from ..lookup import CacheLookup, Derived, Hit, LookupResult, Miss, PartialHit
 from ..selection.candidates import LaneRoute, Route, Selector, candidates_of, route, unknown_symbol
-from ..selection.exclusions import left_out
+from ..selection.exclusions import left_out, with_reasons
 from ..selection.namesakes import Namesakes, derivative
 from .lane import LaneRunner, real_gaps
 from .state import FetchState, actions_known, is_down
@@ -265,6 +265,8 @@ class MissHandler:
 
     def _from_store_alone(self, query: BarsQuery, error: DataError) -> Answer:
         """Answer with what is stored although no vendor can supply the rest; else raise ``error``."""
+        if isinstance(error, NoProviderError):
+            error = with_reasons(self._selector, query, error)
         key = self._key(query, (query.provider,) if query.provider else ())
         is_failure = not isinstance(error, UnsupportedError)
         attempts: Sequence[Attempt] = getattr(error, "attempts", ())

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
-from ...errors import DataError, MissingCredentialsError, QueryError
+from ...errors import DataError, MissingCredentialsError, NoProviderError, QueryError
 from ...model.query import BarsQuery
+from ...model.texts import by_reason
 from ...provider_selector import ProviderSelector
 from .candidates import LaneRoute, Route, candidates_of
 
 SWITCHED_OFF = "the rules switch failover off"
 NOT_NEEDED = "it was not needed"
+_NO_KEY = "no key: "
 
 
 def unasked(
@@ -63,6 +65,21 @@ def left_out(
         else:
             reasons[name] = _reason(selector, query, name, named) or str(way)
     return reasons
+
+
+def with_reasons(selector: Any, query: BarsQuery, error: NoProviderError) -> NoProviderError:
+    """Return the error with the reason of each vendor that the rules name for ``query``."""
+    reasons = left_out(selector, query, error, (), {})
+    if not reasons:
+        return error
+    said = "; ".join(by_reason(reasons))
+    are_keys = all(why.startswith(_NO_KEY) for why in reasons.values())
+    return NoProviderError(
+        f"No suitable provider found for {query}: {said}",
+        lacking=MissingCredentialsError(said) if are_keys else None,
+        symbol=error.symbol,
+        hint=error.hint,
+    )
 
 
 def _passed_over(query: BarsQuery, way: Route) -> Iterator[tuple[str, str]]:
@@ -118,4 +135,4 @@ def _lack(selector: Any, name: str) -> str:
     error = creation_error(selector, name)
     if error is None:
         return SWITCHED_OFF
-    return f"no key: {error.hint}" if isinstance(error, MissingCredentialsError) else str(error)
+    return f"{_NO_KEY}{error.hint}" if isinstance(error, MissingCredentialsError) else str(error)
