@@ -467,3 +467,13 @@ class TestWithinACall:
         assert clock.monotonic() - begun < 2.5
         writer.execute("ROLLBACK")
         patient.join()
+
+
+def test_a_state_that_nothing_uses_any_more_closes_its_connection(folder: Path) -> None:
+    """From 3.13 on Python warns of one that is collected while it is open."""
+    state = State(folder, ManualClock(NOW_MS))
+    state.run(count)
+    connection = vars(state)["_db"]
+    del state
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")

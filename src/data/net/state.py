@@ -59,6 +59,8 @@ class State:
         clock: says the time.
     """
 
+    _db: sqlite3.Connection | None = None
+
     def __init__(self, folder: Path | None, clock: Clock) -> None:
         self.clock = clock
         self._has_file = folder is not None
@@ -74,7 +76,6 @@ class State:
         # in SQLite itself, while another process writes. No other lock is taken inside: a thread
         # that forks may hold that one and wait for this.
         self._lock = threading.Lock()
-        self._db: sqlite3.Connection | None = None
         self._parents: sqlite3.Connection | None = None
         self._is_forking = False
         self._inode: int | None = None
@@ -86,6 +87,11 @@ class State:
         # When the file is tried again after it could not be used; None while it can be.
         self._alone_until = self._never
         close_before_fork(self)
+
+    def __del__(self) -> None:
+        # From 3.13 on Python warns of a connection that is collected while it is open.
+        if self._db is not None:
+            self._db.close()
 
     @property
     def exists(self) -> bool:

@@ -114,7 +114,9 @@ class LaneIndex:
             if self._disk.stat(self._path) is None:
                 return
             check_places(self._path)
-            with closing(sqlite3.connect(read_only_uri(self._path), _BUSY_S, uri=True)) as db:
+            with closing(
+                sqlite3.connect(read_only_uri(self._path), timeout=_BUSY_S, uri=True)
+            ) as db:
                 db.text_factory = _text
                 if _version(db) == VERSION:
                     yield from db.execute(query)
@@ -200,7 +202,7 @@ class LaneIndex:
             sqlite3.Error, CacheError: it cannot be used, or a newer version of this library uses it.
         """
         make_empty(self._disk, self._path)
-        with closing(sqlite3.connect(self._path, _BUSY_S, isolation_level=None)) as db:
+        with closing(sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)) as db:
             # What a power loss takes or tears is made anew.
             db.execute("PRAGMA synchronous = OFF")
             version = _version(db)
