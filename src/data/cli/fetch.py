@@ -48,7 +48,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=(),
         help=f"add beside each bar: {', '.join(EXTRA_COLUMNS)}",
     )
-    parser.add_argument("--rows", type=positive, default=10, help="rows to show (default 10)")
+    parser.add_argument(
+        "--rows", type=positive, default=10, help="rows to show on the screen (default 10)"
+    )
     parser.add_argument(
         "--csv",
         metavar="FILE",

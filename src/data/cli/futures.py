@@ -36,7 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--end", help="date or UTC time, included; default: now")
     parser.add_argument("--refresh", action="store_true", help="ask for all of it again")
     add_timeout(parser)
-    parser.add_argument("--rows", type=positive, default=10, help="rows to show (default 10)")
+    parser.add_argument(
+        "--rows", type=positive, default=10, help="rows to show on the screen (default 10)"
+    )
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)

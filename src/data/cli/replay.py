@@ -32,7 +32,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_adjustment(parser)
     add_freshness(parser)
     add_timeout(parser)
-    parser.add_argument("--rows", type=positive, default=10, help="bars to show (default 10)")
+    parser.add_argument(
+        "--rows", type=positive, default=10, help="bars to show on a terminal (default 10)"
+    )
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run, count=None, forming=False)

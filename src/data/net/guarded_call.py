@@ -171,11 +171,11 @@ class GuardedCall:
             return
         if change.is_open:
             _log.warning(
-                "%s is not asked for %s for %.0f s: %s",
+                "%s is not asked for %s: %s; next request possible in %s",
                 change.vendor,
                 change.door,
-                change.seconds,
                 change.reason,
+                time_until(change.seconds, self._state.clock.now_ms()),
             )
         else:
             _log.info("%s answers for %s again", change.vendor, change.door)

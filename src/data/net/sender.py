@@ -267,7 +267,7 @@ class Sender:
         until = time_until(paused_s, now_ms)
         error.args = (f"{error.args[0]}; next request possible in {until}", *error.args[1:])
         _log.info(
-            "%s asked us to slow down: it is left alone for %.1f s", self._limiter.vendor, paused_s
+            "%s asked us to slow down: next request possible in %s", self._limiter.vendor, until
         )
         return paused_s
 
