@@ -29,7 +29,7 @@ def test_the_blocks_print_what_stands_below_them(tmp_path: Path) -> None:
     if find_spec("polars") is None:
         blocks = [block for block in blocks if "to_polars" not in block[0]]
     ran = subprocess.run(
-        [sys.executable, "-c", "\n".join(code for code, _ in blocks)], cwd=tmp_path,
+        [sys.executable, "-W", "ignore::SyntaxWarning", "-c", "\n".join(c for c, _ in blocks)], cwd=tmp_path,
         capture_output=True, text=True, timeout=50,
         env={"DATA_CACHE_DIR": str(tmp_path), "ONETAPE_STATE_DIR": str(tmp_path), "PATH": "",
              "PYTHONPATH": PYTHONPATH, "HOME": str(tmp_path)},
