@@ -286,3 +286,15 @@ def test_the_time_of_each_question_is_the_commands(
     assert run("stream", "BTCUSDT", "1m", "--timeout", "7").code == 1
     assert run("stream", "BTCUSDT", "1m").code == 1
     assert times == [7.0, None]
+
+
+def test_states_that_no_reader_takes_end_no_stream(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stderr", Gone())
+    ran = run("replay", "BTCUSDT", "1h", *RANGE, "--speed", "0")
+    assert (ran.code, len(ran.out.splitlines())) == (0, 24)

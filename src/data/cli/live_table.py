@@ -12,7 +12,7 @@ from ..model.instant import iso
 from ..model.printable import printable
 from ..model.stream import LiveBar, Revision, StreamState, StreamStatus
 from . import OK
-from .output import console
+from .output import console, print_state
 from .tables import TextTable, aligned, counted, moment, styled
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _items(feed: LiveFeed, count: int | None, *, forming: bool) -> Iterator[Item
 def _print_item(text: str, item: Item) -> None:
     """Print one line: of a bar on standard output, of a state on standard error."""
     if isinstance(item, StreamStatus):
-        console(stderr=True).print(text, soft_wrap=True)
+        print_state(text)
         return
     sys.stdout.write(text + "\n")
     sys.stdout.flush()

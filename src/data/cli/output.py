@@ -157,6 +157,13 @@ def note(message: str) -> None:
     _print_errors(Text(message, style="yellow"))
 
 
+def print_state(line: str) -> None:
+    """Print how something stands on standard error; where that cannot be written, work goes on."""
+    from rich.text import Text
+
+    _print_errors(Text(line))
+
+
 def _print_errors(*lines: Text) -> None:
     """Print lines on standard error; where that is closed, the exit code says enough."""
     screen = console(stderr=True)
