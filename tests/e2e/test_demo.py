@@ -95,7 +95,7 @@ def test_no_rule_can_name_it(
     monkeypatch.setattr(
         manager.provider_selector, "get_provider_with_failover", lambda *_: ["demo"]
     )
-    with pytest.raises(NoProviderError, match="sample bars answer only where a call names it"):
+    with pytest.raises(NoProviderError, match="No suitable provider found"):
         manager.get_ohlcv("AAPL", "1d", "2012-01-03", "2012-01-09")
 
 
