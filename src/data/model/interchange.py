@@ -139,6 +139,14 @@ class _Column(NamedTuple):
     is_text: bool = False
 
 
+class _Symbol(NamedTuple):
+    """The column of a batch's symbol: one text in every row."""
+
+    text: str
+    rows: int
+    name: str = _SYMBOL
+
+
 class _Lent:
     """Memory of a frame. While it lives a second frame stands on it: pandas copies before a write."""
 
@@ -147,14 +155,16 @@ class _Lent:
         self._values, self._holder = values, holder
 
 
-def _columns(frame: pd.DataFrame, symbol: str | None) -> list[_Column]:
+def _columns(frame: pd.DataFrame, symbol: str | None) -> list[_Column | _Symbol]:
     """Return the columns of the table that a frame becomes.
 
     Raises:
         QueryError: it is no frame, or a column has no type or no name of its own.
     """
     if not isinstance(frame, pd.DataFrame):
-        raise QueryError(f"a frame of bars or a dict of frames is needed, not {frame!r:.80}")
+        raise QueryError(
+            f"a frame of bars or a dict of frames is needed, not {type(frame).__name__}"
+        )
     if frame.columns.nlevels > 1 or frame.index.nlevels > 1:
         raise QueryError(
             "a table has one row of column names and one index, this frame has more",
@@ -165,9 +175,8 @@ def _columns(frame: pd.DataFrame, symbol: str | None) -> list[_Column]:
     index = holder.index
     if isinstance(index, pd.DatetimeIndex) or index.name is not None:
         sources.insert(0, (str(index.name or _TIME), index))
-    columns = [_column(name, values, holder) for name, values in sources]
-    if symbol is not None:
-        columns.insert(0, _Column(_SYMBOL, [symbol] * len(frame), is_text=True))
+    columns: list[_Column | _Symbol] = [] if symbol is None else [_Symbol(symbol, len(frame))]
+    columns += [_column(name, values, holder) for name, values in sources]
     names = [column.name for column in columns]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise QueryError(
@@ -206,7 +215,10 @@ def _lent(values: NDArray[Any], holder: pd.DataFrame) -> NDArray[Any]:
     return np.asarray(_Lent(values, holder))
 
 
-def _polars_series(pl: Any, column: _Column) -> pl.Series:
+def _polars_series(pl: Any, column: _Column | _Symbol) -> pl.Series:
+    if isinstance(column, _Symbol):
+        every = pl.repeat(column.text, column.rows, dtype=pl.String, eager=True)
+        return every.alias(column.name)
     name, values = column.name, column.values
     if isinstance(values, list):
         return pl.Series(name, values, dtype=pl.String if column.is_text else None)
@@ -216,5 +228,7 @@ def _polars_series(pl: Any, column: _Column) -> pl.Series:
     return pl.Series(name, values.view(np.int64)).cast(pl.Datetime("ns"))
 
 
-def _arrow_array(pa: Any, column: _Column) -> pa.Array:
+def _arrow_array(pa: Any, column: _Column | _Symbol) -> pa.Array:
+    if isinstance(column, _Symbol):
+        return pa.repeat(column.text, column.rows)
     return pa.array(column.values, type=pa.string() if column.is_text else None)
