@@ -22,10 +22,11 @@ from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.vendors.base import BaseDataDownloader
 from src.data.vendors.factory import downloader_class, names
+from src.data.vendors.registry import SAMPLES
 
 from .twin import route_to
 
-OURS = [name for name in names() if name not in ("ccxt", "local", "mock")]
+OURS = [name for name in names() if name not in {"ccxt", "local", "mock", *SAMPLES}]
 
 
 def serving(asset_class: str, timeframe: str = "1h") -> list[str]:

@@ -26,7 +26,7 @@ from src.data.errors import (
 from src.data.model.bars import Bar
 from src.data.model.instant import DAY_MS, HOUR_MS
 from src.data.vendors.factory import downloader_class
-from src.data.vendors.registry import SERVED
+from src.data.vendors.registry import SAMPLES, SERVED
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import ms
@@ -41,7 +41,9 @@ MARK = 1 + 1e-6
 # Asked over sockets, or from a file; the others are played.
 FACES = ("binance", "yahoo", "local")
 # Of a family, one member. What is made up never stands beside real bars.
-VENDORS = tuple({"ccxt": "ccxt:binance"}.get(name, name) for name in SERVED if name != "mock")
+VENDORS = tuple(
+    {"ccxt": "ccxt:binance"}.get(name, name) for name in SERVED if name not in {"mock", *SAMPLES}
+)
 HEADER = "timestamp,open,high,low,close,volume\n"
 
 
