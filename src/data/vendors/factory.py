@@ -61,7 +61,7 @@ def downloader_class(code: str) -> type[BaseDataDownloader]:
             f"there is no provider {code!r}", hint=f"there are {', '.join(names())}"
         )
     family = family_of(name)
-    if family not in SERVED:
+    if not row_of(family).bars:
         return _offered_class(name)
     cls: Any = load(row_of(family).bars)
     return cast("type[BaseDataDownloader]", cls if name == family else cls.member(name))
@@ -306,7 +306,9 @@ class DownloaderPool:
         self, code: str, factory: type[DataDownloaderFactory], arguments: dict[str, Any]
     ) -> Any | None:
         """Return a new downloader, or None where it cannot be made; why not is logged."""
-        if self._make_sender is not None and family_of(code) in factory.list_providers():
+        family = family_of(code)
+        is_made_here = row_of(family).of_folders or family in factory.list_providers()
+        if self._make_sender is not None and is_made_here:
             try:
                 arguments["sender"] = self._make_sender(code)
             except (MissingExtraError, UnknownProviderError) as exc:

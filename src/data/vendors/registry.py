@@ -39,7 +39,8 @@ class VendorRow(NamedTuple):
         no_volume: asset classes whose bars come without volume, beside those that have none anywhere.
         by_id: whether requests name an identifier that means one asset, not a ticker.
         is_family: whether its members are vendors.
-        of_folders: whether the members of the family are named by the paths of folders.
+        of_folders: whether it stands for folders, each named by its path behind a colon; it is none
+            of the vendors that are listed.
         is_sample: whether it answers only where a call names it, and its bars and actions lie apart.
     """
 
@@ -152,9 +153,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             fundamentals="polygon.fundamentals:TABLE",
             stream="polygon.stream:PolygonStream",
         ),
-        "replay": VendorRow(
-            bars="replay.bars:ReplayDownloader", is_family=True, of_folders=True, is_sample=True
-        ),
+        "replay": VendorRow(bars="replay.bars:ReplayDownloader", of_folders=True, is_sample=True),
         "tiingo": VendorRow(
             bars="tiingo.bars:TiingoDataDownloader",
             keys=("TIINGO_API_KEY",),
@@ -199,7 +198,7 @@ MEMBERS: Mapping[str, VendorRow] = MappingProxyType(
         ),
     }
 )
-SERVED = tuple(name for name, row in VENDORS.items() if row.bars)
+SERVED = tuple(name for name, row in VENDORS.items() if row.bars and not row.of_folders)
 FAMILIES = frozenset(name for name, row in VENDORS.items() if row.is_family)
 SAMPLES = frozenset(name for name, row in VENDORS.items() if row.is_sample)
 

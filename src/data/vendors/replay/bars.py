@@ -74,11 +74,6 @@ class ReplayDownloader(BaseDataDownloader):
         }
         return cast("type[BaseDataDownloader]", type(base.__name__, (_Replayed, base), declared))
 
-    @classmethod
-    def members(cls) -> list[type[BaseDataDownloader]]:
-        """Return nothing: any folder may be one."""
-        return []
-
 
 class _Replayed(BaseDataDownloader):
     """A vendor whose requests are answered from files; stands before the vendor's own class.
