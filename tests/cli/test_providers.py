@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.vendors.registry import VENDORS
+from src.data.vendors.registry import SERVED
 from tests.cli.conftest import Run
 
 ROOT = Path(__file__).parents[2]
@@ -124,7 +124,7 @@ def test_all_about_one_vendor(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     assert told["serves"][0]["timeframe"] == "1m"
 
 
-@pytest.mark.parametrize("name", [name for name, row in VENDORS.items() if row.bars])
+@pytest.mark.parametrize("name", SERVED)
 def test_every_vendor_can_be_shown(run: Run, name: str) -> None:
     if not VENDORS[name].is_family:
         assert run("providers", name).out.startswith(f"{name}  ")
