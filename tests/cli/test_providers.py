@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.vendors.registry import SERVED
+from src.data.vendors.registry import SERVED, VENDORS
 from tests.cli.conftest import Run
 
 ROOT = Path(__file__).parents[2]
