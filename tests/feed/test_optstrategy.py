@@ -15,6 +15,8 @@ from src.data.model.bars import BarTable
 from src.data.model.frame import build_frame
 from src.data.model.instant import HOUR_MS, parse_iso
 
+from .conftest import Stage
+
 MONDAY = parse_iso("2024-06-10T00:00:00")
 SPANS = (2, 3, 5)
 
@@ -90,3 +92,9 @@ def test_a_data_that_was_sent_is_a_data_again() -> None:
     (run,) = cerebro.run()
     assert run.analyzers[0].get_analysis()[0] == 60
     assert (sent.stream.symbol, sent.timeframe, sent.is_running) == ("BTCUSDT", "1h", False)
+
+
+def test_a_live_feed_that_is_sent_says_what_to_take(stage: Stage) -> None:
+    feed = stage.manager.live_feed("BTCUSDT", "1m", 5)
+    with pytest.raises(TypeError, match=r"BTCUSDT 1m runs in one process.*takes a BacktestFeed"):
+        pickle.dumps(feed)

@@ -130,6 +130,17 @@ class BaseLiveDataFeed(BacktraderFeed):
 
     # --- for subclasses --------------------------------------------------------------------
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Refuse to be sent to another process.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(
+            f"the live feed of {self.symbol} {self.interval} runs in one process and cannot be sent to "
+            "another; cerebro.optstrategy takes a BacktestFeed, or maxcpus=1"
+        )
+
     def _stream(self, past: list[LiveBar]) -> tuple[LiveFeed, list[LiveBar]]:
         """Return where live bars come from, and the bars that it does not give again itself."""
         source = HookSource(f"{self.symbol} {self.interval}", self, self.live_clock)
