@@ -9,7 +9,7 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pytest
 import src.data.data_manager
 import src.data.model.interchange
 from src.data.data_manager import DataManager
+from src.data.observability.logs import LOGGERS
 from tests.contract.source import ROOT
 from tests.vendor_server import Fault, VendorServer
 
@@ -64,6 +65,18 @@ def test_what_a_bot_shows(shown: Shown) -> None:
     assert names["answer"] and not names["again"]
 
 
+@pytest.fixture
+def as_before() -> Iterator[None]:
+    """Take off again what the page attaches to our loggers."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(logger.level, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, (level, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+
+
+@pytest.mark.usefixtures("as_before")
 def test_observability(
     shown: Shown, manager: DataManager, monkeypatch: pytest.MonkeyPatch, vendors: VendorServer
 ) -> None:
@@ -79,7 +92,6 @@ def test_observability(
     )  # fmt: skip
     assert ports == [9464]
     assert isinstance(handler.formatter, logs.JsonFormatter)
-    logs.configure_logging(format="text", level="warning")
 
 
 def test_a_listener_of_the_page_is_told(shown: Shown, manager: DataManager, capsys: Any) -> None:
