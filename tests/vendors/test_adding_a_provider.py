@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SECTIONS = re.split(
     r"^## ", (ROOT / "docs" / "adding-a-provider.md").read_text("utf-8"), flags=re.MULTILINE
 )
-READ, CODE, HERE, PACKAGE, RULES_, USE_, TEST_ = SECTIONS[1:]
+READ, CODE, HERE, PACKAGE, RULES_, USE_, TEST_, KIT_ = SECTIONS[1:]
 
 
 def blocks(section: str, language: str = "python") -> list[str]:
@@ -33,7 +33,7 @@ def blocks(section: str, language: str = "python") -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
 
 
-((CLASS,), (ROW,), (USE,), (TEST,)) = map(blocks, (CODE, HERE, USE_, TEST_))
+((CLASS,), (ROW,), (USE,), (TEST,), (KIT,)) = map(blocks, (CODE, HERE, USE_, TEST_, KIT_))
 (PROJECT,) = map(tomllib.loads, blocks(PACKAGE, "toml"))
 (RULES,) = map(yaml.safe_load, blocks(RULES_, "yaml"))
 KEY = "k3y-c4nary-9934"
@@ -149,6 +149,28 @@ def test_the_tests_of_the_page_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(tests) == 3
     for test in tests:
         test()
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_kit_finds_that_it_keeps_its_promises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the page shows it: recorded once, and examined without the vendor."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACME_API_KEY", KEY)
+    monkeypatch.setenv("DATA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("ONETAPE_RECORD", "tests/recordings")
+    with serving(acme_server) as server:
+        rules = json.loads(json.dumps(RULES))
+        rules["providers"]["acme"]["base_url"] = server.base
+        (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
+        exec(compile(USE, "page", "exec"), {})
+    monkeypatch.delenv("ONETAPE_RECORD")
+    monkeypatch.delenv("ACME_API_KEY")
+    namespace: dict[str, Any] = {}
+    exec(compile(KIT, "page", "exec"), namespace)
+    namespace["test_acme_keeps_its_promises"]()
+    assert not [p for p in tmp_path.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
 
 
 @pytest.mark.usefixtures("installed")

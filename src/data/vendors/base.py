@@ -26,7 +26,7 @@ from ..net.vendor_status import VendorStatus
 from .accounts import CredentialProvider, Wired
 from .calls import ACTIONS_ENDPOINT, EndpointCall, VendorCalls, endpoint_of
 from .foreign import call_foreign
-from .paging import error_context, fetch_pages
+from .paging import error_context, fetch_pages, format_errors
 from .raw import (
     RawShape,
     load_frame,
@@ -243,7 +243,12 @@ class BaseDataDownloader:
         sender = self._access.account().sender
         if sender is None:
             raise CapabilityError(f"{self.get_provider_name()} has no sender")
-        return sender.send(request, vendor=self.name, classify=self.classify)
+        return sender.send(request, vendor=self.name, classify=self._classified)
+
+    def _classified(self, response: HttpResponse) -> DataError | None:
+        """Return the error that an answer stands for; one of another shape is none of its errors."""
+        with format_errors(self.name, "an answer of its own"):
+            return self.classify(response)
 
     def guarded_call(self, endpoint: str, symbol: str) -> AbstractContextManager[None]:
         """Return a context for requests by :meth:`send` of what :meth:`fetch` does not fetch.

@@ -1,0 +1,190 @@
+"""Tests of a provider of your own, against what its vendor really answered, without a network.
+
+::
+
+    ONETAPE_RECORD=tests/recordings onetape fetch BTCUSDT 1d --start 2024-01 --end 2024-01 --provider acme
+
+    from onetape.testing import examine
+
+    def test_acme() -> None:
+        examine(AcmeDataDownloader, "tests/recordings/acme", "BTCUSDT", "1d", "2024-01", "2024-01")
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+
+from src.data.clock import ManualClock, SystemClock
+from src.data.data_manager import DataManager
+from src.data.errors import AllProvidersFailedError, DataError, RateLimitedError
+from src.data.model.capabilities import Limits
+from src.data.model.http import HttpRequest, HttpResponse
+from src.data.net.limiter import Limiter
+from src.data.net.recordings import Recording
+from src.data.net.retry import RetryPolicy
+from src.data.net.sender import Sender
+from src.data.net.state import State
+from src.data.vendors.base import BaseDataDownloader
+
+__all__ = ["examine"]
+
+_KEY = "a-key-that-no-text-may-show"
+_Spoil = Callable[[HttpResponse], HttpResponse]
+# What says that there is nothing: wrong where the vendor has answered something else.
+_NOTHING = frozenset({"NoDataError", "SymbolNotFoundError"})
+_PAGE = b"<!DOCTYPE html><html><body><h1>We will be back soon</h1></body></html>"
+
+
+def examine(
+    provider: type[BaseDataDownloader],
+    recording: str | Path,
+    symbol: str,
+    timeframe: str,
+    start: Any,
+    end: Any,
+    *,
+    adjustment: str = "raw",
+) -> pd.DataFrame:
+    """Ask a provider what was recorded, then again with each answer spoilt in several ways.
+
+    The provider's class is made anew, with a made-up key under every name that it declares, on an
+    empty cache. These are its promises:
+
+    - it gives bars, all of which can be bars, the same each time;
+    - no key stands where it would be shown;
+    - what is not its vendor's answer (a page for people, another document, half a body) is an error,
+      never bars and never "there is nothing";
+    - a refusal is one: 401, 403, 429, 500 and 503 are errors, and 429 is a rate limit.
+
+    Args:
+        provider: its class.
+        recording: folder of its recorded exchanges, which ``ONETAPE_RECORD`` has written.
+        symbol, timeframe, start, end: the question that was recorded, as for ``get_ohlcv``.
+        adjustment: ``raw``, ``split`` or ``all``, likewise.
+
+    Returns:
+        The bars.
+
+    Raises:
+        AssertionError: it breaks a promise; the message has all that it breaks.
+        DataError: the recording does not answer the question, or cannot be read.
+    """
+    question = (symbol, timeframe, start, end)
+    bench = _Bench(provider, Path(recording), question, adjustment)
+    bars = bench.ask()
+    broken = list(_broken(bench, bars))
+    assert not broken, f"{provider.__name__} breaks {len(broken)} promises:\n" + "\n".join(broken)
+    return bars
+
+
+class _Bench:
+    """Asks the provider over recorded answers, each time on an empty cache."""
+
+    def __init__(
+        self,
+        provider: type[BaseDataDownloader],
+        folder: Path,
+        question: tuple[str, str, Any, Any],
+        adjustment: str,
+    ) -> None:
+        self._provider, self._folder = provider, folder
+        self._question, self._adjustment = question, adjustment
+        self.requests: list[HttpRequest] = []
+
+    def ask(self, spoil: _Spoil = lambda response: response) -> pd.DataFrame:
+        """Return the bars that come of recorded answers, each of them changed by ``spoil``.
+
+        Raises:
+            DataError: the answers gave none.
+        """
+        carrier = _Carrier(Recording(self._folder), spoil, self.requests)
+        clock = ManualClock(SystemClock().now_ms())  # what waits, waits for no time
+        name = self._provider.name
+        limiter = Limiter(name, Limits(), State(None, clock), is_local=True)
+        names = [key if isinstance(key, str) else key[0] for key in self._provider.secrets]
+        downloader = self._provider(
+            credentials=dict.fromkeys(names, _KEY),
+            sender=Sender(carrier, limiter, clock, RetryPolicy(attempts=1)),
+        )
+        with TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            manager = DataManager(folder, clock=clock)
+            manager.provider_selector.downloaders[name] = downloader
+            return manager.get_ohlcv(
+                *self._question,
+                provider=name,
+                adjustment=self._adjustment,  # type: ignore[arg-type]
+            )
+
+
+class _Carrier:
+    """A transport that spoils what another one answers."""
+
+    def __init__(self, inner: Recording, spoil: _Spoil, requests: list[HttpRequest]) -> None:
+        self._inner, self._spoil, self._requests = inner, spoil, requests
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        """Return the recorded answer, spoilt."""
+        self._requests.append(request)
+        return self._spoil(self._inner.send(request))
+
+
+def _broken(bench: _Bench, bars: pd.DataFrame) -> Iterator[str]:
+    """Yield a sentence for each promise that is broken."""
+    proof = bars.attrs["onetape"]
+    if not len(bars):
+        yield "- it gave no bars"
+    if flagged := proof.get("flagged"):
+        yield f"- {len(flagged)} of its rows cannot be bars"
+    if not bars.equals(bench.ask()):
+        yield "- it gave other bars when it was asked again"
+    if any(_KEY in f"{request!r}{request.url}" for request in bench.requests):
+        yield "- a key stands in what is shown of a request; it belongs into secret_params or secret_headers"
+    for name, body in _bodies().items():
+        yield from _not_refused(bench, name, partial(_changed, body=body))
+    yield from _not_refused(bench, "half of an answer", _half)
+    for status in (401, 403, 429, 500, 503):
+        spoil = partial(_changed, status=status, headers={}, body=_PAGE)
+        yield from _not_refused(bench, f"HTTP {status}", spoil)
+
+
+def _bodies() -> dict[str, bytes]:
+    others: list[Any] = [None, "text", 17, True, {"something": [1]}, [[]], [None]]
+    return {
+        "a page for people": _PAGE,
+        "an empty body": b"",
+        **{f"the document {json.dumps(one)}": json.dumps(one).encode() for one in others},
+    }
+
+
+def _changed(answer: HttpResponse, **changes: Any) -> HttpResponse:
+    return replace(answer, **changes)
+
+
+def _half(answer: HttpResponse) -> HttpResponse:
+    return replace(answer, body=answer.body[: len(answer.body) // 2])
+
+
+def _not_refused(bench: _Bench, name: str, spoil: _Spoil) -> Iterator[str]:
+    """Yield what is wrong with what the provider makes of a spoilt answer."""
+    try:
+        bars = bench.ask(spoil)
+    except AllProvidersFailedError as error:
+        outcomes = {attempt.outcome for attempt in error.attempts}
+        if found := outcomes & _NOTHING:
+            yield f"- {name} is taken for {min(found)}"
+        if name == "HTTP 429" and RateLimitedError.__name__ not in outcomes:
+            yield f"- HTTP 429 is {', '.join(sorted(outcomes))}, not {RateLimitedError.__name__}"
+    except DataError as error:
+        yield f"- {name} ends in {type(error).__name__}: {error}"
+    else:
+        yield f"- {name} gives {len(bars)} bars" if len(bars) else f"- {name} is taken for no bars"

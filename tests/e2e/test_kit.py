@@ -1,0 +1,126 @@
+"""The kit for providers of other packages: ours pass it, and each broken promise is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onetape.testing import examine
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import DataError, NoDataError, UnavailableError
+from src.data.model.capabilities import BarPage, FetchQuery
+from src.data.model.http import HttpRequest, HttpResponse
+from src.data.vendors.binance.bars import BinanceDataDownloader
+from src.data.vendors.factory import downloader_class
+from tests.conformance.sheet import sheet_of
+from tests.vendor_server import VendorServer
+
+COIN = ("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
+SHARE = ("AAPL", "1d", "2024-05-01", "2024-05-31")
+Record = Callable[..., Path]
+
+
+@pytest.fixture
+def record(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> Record:
+    """Return what records a question to a vendor, and returns the folder."""
+
+    def ask(vendor: str, question: tuple[str, str, str, str]) -> Path:
+        with monkeypatch.context() as patch:
+            patch.setenv("ONETAPE_RECORD", str(tmp_path / "seen"))
+            for name, value in sheet_of(vendor).keys.items():
+                patch.setenv(name, value)
+            rules = tmp_path / "rules.yaml"
+            own = {"base_url": vendors.base_url(vendor), "transport": "http"}
+            rules.write_text(json.dumps({"providers": {vendor: own}}))
+            manager = DataManager(tmp_path / "cache", rules, clock=clock)
+            manager.get_ohlcv(*question, provider=vendor, adjustment="raw")
+        return tmp_path / "seen" / vendor
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("vendor", "question"),
+    [
+        ("binance", COIN),
+        ("tiingo", SHARE),
+        ("alpaca", SHARE),
+        ("fmp", SHARE),
+    ],
+)
+def test_our_own_pass(vendor: str, question: tuple[str, str, str, str], record: Record) -> None:
+    bars = examine(downloader_class(vendor), record(vendor, question), *question)
+    assert len(bars) == (48 if question is COIN else 22)
+
+
+class Swallows(BinanceDataDownloader):
+    """What it cannot read is nothing to it."""
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        try:
+            return super().parse_bars(response, query)
+        except Exception:  # noqa: BLE001 - what it must not do
+            raise NoDataError("nothing there") from None
+
+
+class Shows(BinanceDataDownloader):
+    """Its key stands in the query."""
+
+    secrets = ("ACME_KEY",)
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        request = super().bars_request(query, cursor)
+        return HttpRequest(request.url, request.params, {"X-Key": self.secret("ACME_KEY")})
+
+
+class Shrugs(BinanceDataDownloader):
+    """Every refusal is the same to it."""
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        return UnavailableError("no") if response.status != 200 else None
+
+
+class Forgets(BinanceDataDownloader):
+    """Its answers depend on what it was asked before."""
+
+    asked = 0
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        page = super().parse_bars(response, query)
+        type(self).asked += 1
+        first, *others = page.bars
+        return replace(page, bars=[first._replace(volume=type(self).asked), *others])
+
+
+@pytest.mark.parametrize(
+    ("provider", "said"),
+    [
+        (
+            Swallows,
+            [
+                "half of an answer is taken for no bars",
+                "the document 17 is taken for no bars",
+            ],
+        ),
+        (Shows, ["a key stands in what is shown of a request"]),
+        (Shrugs, ["HTTP 429 is UnavailableError, not RateLimitedError"]),
+        (Forgets, ["other bars when it was asked again"]),
+    ],
+)
+def test_a_broken_promise_is_told(provider: Any, said: list[str], record: Record) -> None:
+    with pytest.raises(AssertionError, match=provider.__name__) as told:
+        examine(provider, record("binance", COIN), *COIN)
+    assert [part for part in said if part not in str(told.value)] == []
+
+
+def test_a_question_that_was_not_recorded(record: Record) -> None:
+    with pytest.raises(DataError, match="has no answer to GET"):
+        examine(BinanceDataDownloader, record("binance", COIN), "ETHUSDT", *COIN[1:])
