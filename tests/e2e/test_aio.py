@@ -17,8 +17,10 @@ import pytest
 
 from onetape import aio
 from onetape.aio import AsyncDataManager
+from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, IncompleteDataWarning, QueryError
+from src.data.net.deadline import Deadline
 from tests.vendor_server import Fault, VendorServer
 
 DAY = ("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
@@ -243,6 +245,16 @@ def test_a_call_without_a_free_thread_ends_in_its_time(
 
     asyncio.run(main())
     assert vendors.count("binance") == 1
+
+
+def test_a_look_into_the_store_is_cut_by_a_time_of_the_caller_alone() -> None:
+    """A long batch goes on looking after the time that one of its calls may wait."""
+    clock = ManualClock(0)
+    usual, timed = Deadline(clock), Deadline(clock, 5)
+    clock.advance(31)
+    assert usual.is_over and timed.is_over
+    assert not usual.without_waiting().is_over
+    assert timed.without_waiting().is_over
 
 
 def test_a_warning_points_at_the_line_that_called(

@@ -127,8 +127,11 @@ class Deadline:
         return _Part(self._clock, self)
 
     def without_waiting(self) -> Deadline:
-        """Return the deadline of a first part of the call, in which it may not wait."""
-        return Deadline(self._clock, outer=self, may_wait=False)
+        """Return the deadline of a first part of the call, in which it may not wait.
+
+        Without a time of its own a call ends by its waits alone: what came before them is not cut.
+        """
+        return Deadline(self._clock, outer=self if self.is_fixed else None, may_wait=False)
 
     def end(self, waited_for: str) -> None:
         """End the call now, after it waited in vain."""
