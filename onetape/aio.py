@@ -28,6 +28,7 @@ from src.data.clock import SystemClock
 from src.data.data_manager import DataManager, get_data_manager
 from src.data.errors import QueryError
 from src.data.model.caller import called_from, working_for
+from src.data.model.query import distinct_symbols
 from src.data.model.wide import LAYOUTS, wide_frame
 from src.data.net.deadline import QUIET_S, Deadline, MustWait, run_within, seconds_of
 from src.data.net.forks import renew_after_fork
@@ -62,14 +63,16 @@ class _Threads:
         """Start with none: threads are not inherited."""
         self._guard = threading.Lock()
         self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
-        self._count = self._idle = 0
+        # `_queued` is not the length of the queue: it changes together with `_idle`.
+        self._count = self._idle = self._queued = 0
 
     def submit(self, work: Callable[[], R]) -> Future[R]:
         """Return the future of ``work``, which can be cancelled until a thread takes it up."""
         future: Future[R] = Future()
         with self._guard:
             self._jobs.put((future, work))
-            if self._idle < self._jobs.qsize() and self._count < self._most:
+            self._queued += 1
+            if self._idle < self._queued and self._count < self._most:
                 self._count += 1
                 threading.Thread(target=self._run, name=self._name, daemon=True).start()
         return future
@@ -81,6 +84,7 @@ class _Threads:
             future, work = self._jobs.get()
             with self._guard:
                 self._idle -= 1
+                self._queued -= 1
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(work())
@@ -151,12 +155,12 @@ class _BatchTwin(_Twin[P, R]):
     async def _answer(
         self, method: Callable[..., R], args: Any, kwargs: Any, deadline: Deadline
     ) -> R:
-        (symbols, *others), options = (args or (kwargs.get("symbols"),)), dict(kwargs)
-        options.pop("symbols", None)
-        layout = options.pop("layout", "dict")
-        wanted = _different(symbols) if layout in LAYOUTS else []
-        if not wanted:  # there is nothing to ask, or the method says what is wrong
+        others, options = args[1:], dict(kwargs)
+        symbols, layout = options.pop("symbols", None), options.pop("layout", "dict")
+        symbols = args[0] if args else symbols
+        if symbols is None or layout not in LAYOUTS:  # the method says what is wrong
             return await _answer(partial(method, *args, **kwargs), deadline, looks=True)
+        wanted = distinct_symbols(symbols)
         answers: dict[Any, Any] = dict.fromkeys(wanted)  # in the order asked for
         left = iter(wanted)
 
@@ -183,14 +187,6 @@ def _seconds(timeout: Any) -> float | None:
         return None
 
 
-def _different(symbols: Any) -> list[Any]:
-    """Return each symbol once; nothing where these are no symbols."""
-    try:
-        return [] if isinstance(symbols, str) else list(dict.fromkeys(symbols))
-    except TypeError:
-        return []
-
-
 async def _answer(work: Callable[[], R], deadline: Deadline, *, looks: bool) -> R:
     """Return what ``work`` does: out of the store where it can, else after waiting for others.
 
@@ -198,8 +194,10 @@ async def _answer(work: Callable[[], R], deadline: Deadline, *, looks: bool) -> 
     waits for a vendor.
     """
     context = copy_context()
-    if looks and (found := await _threaded(_lookups, partial(context.run, _look, work, deadline))):
-        return found[0]
+    if looks:
+        answer_of_store = await _threaded(_lookups, partial(context.run, _look, work, deadline))
+        if answer_of_store is not None:
+            return answer_of_store[0]
     # Without a time of its own a call begins to wait with its thread.
     waits = partial(run_within, deadline, work) if deadline.is_fixed else work
     future = _calls.submit(partial(context.run, waits))

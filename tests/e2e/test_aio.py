@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -343,6 +344,27 @@ asyncio.run(main())
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout) == (0, "over\n"), done.stderr
+
+
+def test_a_thread_that_has_just_taken_a_job_is_not_waited_for() -> None:
+    """It counts as idle until it has noted that it is not; its job may last for ever."""
+    threads = aio._Threads("onetape-call", 2)
+    taken, go_on, end = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(queue.SimpleQueue[Any]):
+        def get(self, *_: Any) -> Any:
+            job = super().get()
+            taken.set()
+            go_on.wait(10)
+            return job
+
+    threads._jobs = Slow()
+    threads.submit(end.wait)
+    assert taken.wait(10)
+    second = threads.submit(lambda: "done")
+    go_on.set()
+    assert second.result(10) == "done"
+    end.set()
 
 
 def test_what_a_thread_meets_is_the_caller_s() -> None:

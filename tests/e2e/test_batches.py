@@ -86,11 +86,12 @@ def test_misses_go_to_a_few_threads_and_the_order_is_that_of_the_symbols(
 def test_a_series_without_columns_is_inflated_in_a_thread(
     manager: DataManager, threads: list[str], tmp_path: Path
 ) -> None:
-    names = copied(manager, 2)
-    manager.cache.store._sidecars.drop(_key(names[0]))
+    names = copied(manager, 3)
+    for name in names[:2]:
+        manager.cache.store._sidecars.drop(_key(name))
     frames = manager.get_ohlcv_batch(names, *DAYS)
-    assert len(threads) == 1
-    assert [len(frame) for frame in frames.values()] == [5, 5]
+    assert 1 <= len(threads) <= 2
+    assert [len(frame) for frame in frames.values()] == [5, 5, 5]
     threads.clear()
     manager.get_ohlcv_batch(names, *DAYS)
     assert not threads

@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
-from ..errors import DataError, QueryError
+from ..errors import DataError
 from ..model.bars import BarTable
 from ..model.coverage import Coverage
 from ..model.frame import empty_frame
 from ..model.instant import iso
 from ..model.provenance import ATTRS_KEY, freeze
-from ..model.query import BarsQuery
+from ..model.query import BarsQuery, distinct_symbols
 from ..model.series import SeriesKey
 from ..net.deadline import run_call
 from ..observability.logs import carried, running, subject_of
@@ -29,6 +29,8 @@ log = logging.getLogger("onetape.routing")
 
 _WORKERS = 4
 _Get = Callable[[BarsQuery], pd.DataFrame | None]
+A = TypeVar("A")
+R = TypeVar("R")
 
 
 def get_batch(bars: BarsService, queries: Sequence[BarsQuery]) -> list[pd.DataFrame]:
@@ -42,8 +44,9 @@ def get_batch(bars: BarsService, queries: Sequence[BarsQuery]) -> list[pd.DataFr
     # All of them are one call; a question with a time of its own ends by it, too.
     times = [query.timeout_s for query in others]
     longest = None if None in times else max(filter(None, times), default=None)
-    get = partial(_by, bars.get)
-    fetched = iter(run_call(bars.clock, longest, _in_threads, get, others))
+    fetched = iter(
+        run_call(bars.clock, longest, in_threads, partial(_by, bars.get), others, _WORKERS)
+    )
     return [next(fetched) if frame is None else frame for frame in at_hand]
 
 
@@ -58,13 +61,8 @@ def get_by_symbol(
     Raises:
         QueryError: an argument that all symbols share is wrong.
     """
-    if isinstance(symbols, str):
-        raise QueryError(f"symbols must be a list, not the text {symbols!r}")
+    wanted = distinct_symbols(symbols)
     parser.check_shared(*shared)
-    try:
-        wanted = list(dict.fromkeys(symbols))
-    except TypeError as exc:
-        raise QueryError(f"symbols must be a list of texts, not {symbols!r:.80}") from exc
     queries: dict[str, BarsQuery] = {}
     failed: dict[str, pd.DataFrame] = {}
     with running(subject_of("", shared[0])):
@@ -90,16 +88,14 @@ def _by(get: _Get, query: BarsQuery) -> pd.DataFrame | None:
         return _failed(query, error)
 
 
-def _in_threads(
-    get: Callable[[BarsQuery], pd.DataFrame | None], queries: Sequence[BarsQuery]
-) -> list[pd.DataFrame]:
-    """Return the frames, a few at a time; no thread is started for none."""
-    if not queries:
-        return []
+def in_threads(get: Callable[[A], R], items: Sequence[A], most: int) -> list[R]:
+    """Return what ``get`` gives for each item, ``most`` at a time; one alone needs no thread."""
+    if len(items) < 2:
+        return [get(item) for item in items]
     from concurrent.futures import ThreadPoolExecutor  # what is held needs no threads
 
-    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="onetape-batch") as pool:
-        return [frame for frame in pool.map(carried(get), queries) if frame is not None]
+    with ThreadPoolExecutor(most, thread_name_prefix="onetape-batch") as pool:
+        return list(pool.map(carried(get), items))
 
 
 def _failed(query: BarsQuery, error: DataError) -> pd.DataFrame:

@@ -34,12 +34,14 @@ from ..model.coverage import Covered
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, date_of, iso
 from ..model.instrument import Instrument
 from ..model.kind import NO_VOLUME
+from ..model.query import distinct_symbols
 from ..model.quote import LivePrice, Quote, Quotes, QuoteState, aware
 from ..model.timeframe import Timeframe
 from ..net.deadline import run_call, seconds_of
 from ..net.locks import SeriesLocks
-from ..observability.logs import carried, running, subject_of
+from ..observability.logs import running, subject_of
 from .answer.answer import Answer
+from .batch import in_threads
 from .observer import Observer
 from .request import RequestParser, Wishes
 from .service import BarsService
@@ -148,16 +150,11 @@ class QuoteService:
         self, symbols: Sequence[str], max_age: Any, timeout: Any, live: Live | None
     ) -> Quotes:
         """Return the last prices of ``symbols``; see ``DataManager.get_quotes``."""
-        if isinstance(symbols, str):
-            raise QueryError(f"symbols must be a list, not the text {symbols!r}")
+        wanted = distinct_symbols(symbols)
         age_ms, seconds = _age_ms(max_age, "quotes"), seconds_of(timeout, "quotes")
-        try:
-            wanted = list(dict.fromkeys(symbols))
-        except TypeError as exc:
-            raise QueryError(f"symbols must be a list of texts, not {symbols!r:.80}") from exc
         get = partial(self._or_error, age_ms=age_ms, live=live)
         with running(subject_of("", "")):
-            got = run_call(self._clock, seconds, _in_threads, get, wanted)
+            got = run_call(self._clock, seconds, in_threads, get, wanted, _WORKERS)
         pairs = list(zip(wanted, got, strict=True))
         quotes = Quotes(
             {symbol: one for symbol, one in pairs if isinstance(one, Quote)},
@@ -501,15 +498,3 @@ def _put(table: dict[str, Any], symbol: str, entry: Any) -> None:
     if len(table) >= _MOST and symbol not in table:
         table.clear()
     table[symbol] = entry
-
-
-def _in_threads(
-    get: Callable[[Any], Quote | DataError], symbols: Sequence[Any]
-) -> list[Quote | DataError]:
-    """Return what ``get`` gives for each symbol, a few at a time."""
-    if len(symbols) < 2:
-        return [get(symbol) for symbol in symbols]
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="onetape-quotes") as pool:
-        return list(pool.map(carried(get), symbols))

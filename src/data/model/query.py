@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from ..errors import QueryError
 from .instrument import Instrument
 from .kind import Adjustment
 from .span import Span
@@ -15,6 +16,20 @@ ExtraColumn = Literal["source", "state", "is_final", "fetched_at"]
 EXTRA_COLUMNS: tuple[ExtraColumn, ...] = ("source", "state", "is_final", "fetched_at")
 
 _DAY = Timeframe(1, "d")
+
+
+def distinct_symbols(symbols: Any) -> list[Any]:
+    """Return the symbols of a batch as they were typed, each once, in their order.
+
+    Raises:
+        QueryError: it is a text, or no list of texts.
+    """
+    if isinstance(symbols, str):
+        raise QueryError(f"symbols must be a list, not the text {symbols!r}")
+    try:
+        return list(dict.fromkeys(symbols))
+    except TypeError as exc:
+        raise QueryError(f"symbols must be a list of texts, not {symbols!r:.80}") from exc
 
 
 @dataclass(frozen=True)
