@@ -82,7 +82,10 @@ def examine(
     bench = _Bench(provider, Path(recording), question, adjustment)
     bars = bench.ask()
     broken = list(_broken(bench, bars))
-    assert not broken, f"{provider.__name__} breaks {len(broken)} promises:\n" + "\n".join(broken)
+    if broken:  # no `assert`, which Python leaves out under -O
+        raise AssertionError(
+            f"{provider.__name__} breaks {len(broken)} promises:\n" + "\n".join(broken)
+        )
     return bars
 
 
@@ -180,8 +183,8 @@ def _not_refused(bench: _Bench, name: str, spoil: _Spoil) -> Iterator[str]:
         bars = bench.ask(spoil)
     except AllProvidersFailedError as error:
         outcomes = {attempt.outcome for attempt in error.attempts}
-        if found := outcomes & _NOTHING:
-            yield f"- {name} is taken for {min(found)}"
+        if nothing := outcomes & _NOTHING:
+            yield f"- {name} is taken for {min(nothing)}"
         if name == "HTTP 429" and RateLimitedError.__name__ not in outcomes:
             yield f"- HTTP 429 is {', '.join(sorted(outcomes))}, not {RateLimitedError.__name__}"
     except DataError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -119,6 +121,23 @@ def test_a_broken_promise_is_told(provider: Any, said: list[str], record: Record
     with pytest.raises(AssertionError, match=provider.__name__) as told:
         examine(provider, record("binance", COIN), *COIN)
     assert [part for part in said if part not in str(told.value)] == []
+
+
+def test_promises_count_where_asserts_do_not() -> None:
+    """Python leaves out every ``assert`` under -O."""
+    script = (
+        "from onetape import testing; testing._Bench.ask = lambda *_: None; "
+        "testing._broken = lambda *_: iter(['- one']); "
+        "testing.examine(int, 'x', 'BTCUSDT', '1h', None, None)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-O", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "AssertionError: int breaks 1 promises:\n- one" in done.stderr
 
 
 def test_a_question_that_was_not_recorded(record: Record) -> None:

@@ -128,8 +128,6 @@ class BaseLiveDataFeed(BacktraderFeed):
             stream.on_bar(self._call_back)
             stream.start()
 
-    # --- for subclasses --------------------------------------------------------------------
-
     def __getstate__(self) -> dict[str, Any]:
         """Refuse to be sent to another process.
 
@@ -140,6 +138,8 @@ class BaseLiveDataFeed(BacktraderFeed):
             f"the live feed of {self.symbol} {self.interval} runs in one process and cannot be sent to "
             "another; cerebro.optstrategy takes a BacktestFeed, or maxcpus=1"
         )
+
+    # --- for subclasses --------------------------------------------------------------------
 
     def _stream(self, past: list[LiveBar]) -> tuple[LiveFeed, list[LiveBar]]:
         """Return where live bars come from, and the bars that it does not give again itself."""
