@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from src.data.vendors.ccxt.bars import _member
+from src.data.vendors.ccxt.carrier import facts_of
 from src.data.vendors.registry import SERVED, VENDORS
 from tests.cli.conftest import Run
 
@@ -100,7 +102,7 @@ def test_exchanges_are_counted_and_no_number_is_written_by_hand(run: Run) -> Non
         (["ccxt", "--matrix"], "ccxt is shown alone"),
         (["yahoo", "--probe"], "yahoo is shown alone"),
         (["yaho"], "did you mean 'yahoo'?"),
-        (["ccxt:nobody"], "no provider is called 'ccxt:nobody'"),
+        (["ccxt:nobody"], "ccxt knows no exchange 'nobody'"),
         (["--timeout", "3"], "--timeout needs --probe"),
     ],
 )
@@ -130,13 +132,26 @@ def test_every_vendor_can_be_shown(run: Run, name: str) -> None:
         assert run("providers", name).out.startswith(f"{name}  ")
 
 
+def test_known_names_are_told_once(run: Run) -> None:
+    listed = run("providers", "nobody").err.partition("known: ")[2].split()
+    assert len(listed) == len({name.rstrip(",") for name in listed}) == len(SERVED)
+
+
+def test_why_a_vendor_cannot_be_shown_is_told(run: Run) -> None:
+    ran = run("providers", "replay:nowhere")
+    assert (ran.code, "nowhere holds the recorded answers of no vendor" in ran.err) == (2, True)
+
+
 def test_a_family_whose_package_is_missing_names_the_extra(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ccxt", None)
-    ran = run("providers", "ccxt")
-    assert ran.code != 0
-    assert "[ccxt]" in ran.err
+    _member.cache_clear()
+    facts_of.cache_clear()
+    for name in ("ccxt", "ccxt:kraken"):
+        ran = run("providers", name)
+        assert ran.code != 0
+        assert "[ccxt]" in ran.err
 
 
 def test_sample_bars_are_told_as_such(bare: Run, rules: Path) -> None:

@@ -19,8 +19,8 @@ from src.data.errors import (
     RulesError,
     UnknownProviderError,
 )
-from src.data.model.http import HttpRequest
-from src.data.net.recordings import Recording
+from src.data.model.http import HttpRequest, HttpResponse
+from src.data.net.recordings import Recorder, Recording
 from src.data.vendors.factory import downloader_class
 from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer
@@ -57,23 +57,18 @@ def replay(
     return ask
 
 
-def bars_of(frame: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame(frame)
-
-
 def files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.json"))
 
 
 def test_bars_come_again_without_the_vendor(
-    manager: DataManager,
     folder: Path,
     make: Callable[[], DataManager],
     replay: Callable[..., pd.DataFrame],
 ) -> None:
     seen = make().get_ohlcv(*DAY)
     again = replay(*DAY)
-    pd.testing.assert_frame_equal(bars_of(again), bars_of(seen))
+    pd.testing.assert_frame_equal(again, seen)
     proof = again.attrs["onetape"]
     assert (proof["vendors"], proof["sample"], proof["complete"]) == (["replay:seen"], True, True)
     ((file),) = files(folder)
@@ -95,7 +90,7 @@ def test_splits_and_dividends_come_with_them(
     how = {"provider": "yahoo", "adjustment": adjustment}
     seen = make().get_ohlcv(*SPLIT, **how)  # type: ignore[arg-type]
     again = replay(*SPLIT, of="seen/yahoo", adjustment=adjustment)
-    pd.testing.assert_frame_equal(bars_of(again), bars_of(seen))
+    pd.testing.assert_frame_equal(again, seen)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +127,7 @@ def test_every_vendor_is_replayed_without_its_key(
             monkeypatch.delenv(name)
         again = replay(*question, of=f"seen/{vendor}", **how)
     assert len(seen) >= 5
-    pd.testing.assert_frame_equal(bars_of(again), bars_of(seen))
+    pd.testing.assert_frame_equal(again, seen)
 
 
 def test_its_splits_count_for_itself_alone(
@@ -199,7 +194,7 @@ def test_a_folder_of_several_vendors_or_of_none(
         UnknownProviderError, match=r"2 vendors \(binance, yahoo\).*replay:seen/binance"
     ):
         replay(*DAY)
-    for nothing in ("nowhere", "seen/binance/deeper", "%00", "x" * 300, ""):
+    for nothing in ("nowhere", "seen/binance/deeper", "%00", "x" * 300):
         with pytest.raises(UnknownProviderError):
             manager.get_ohlcv(*DAY, provider=f"replay:{nothing}")
 
@@ -258,6 +253,18 @@ def test_a_folder_that_cannot_be_written_hurts_no_call(
     assert len(manager.get_ohlcv(*DAY)) == 24
     assert len(manager.get_ohlcv("ETHUSDT", *DAY[1:])) == 24
     assert len([r for r in caplog.records if "ONETAPE_RECORD" in r.getMessage()]) == 1
+
+
+@pytest.mark.parametrize("name", ["replay", "replay:"])
+def test_without_a_folder_it_says_that_one_is_needed(name: str, manager: DataManager) -> None:
+    with pytest.raises(UnknownProviderError, match=r"one is needed .*replay:recordings/binance"):
+        manager.get_ohlcv(*DAY, provider=name)
+
+
+def test_half_a_surrogate_pair_hurts_no_call(tmp_path: Path) -> None:
+    request = HttpRequest("http://any.where/bars", {"symbol": "\udc80"})
+    Recorder(tmp_path).keep("acme", request, HttpResponse(200, body=b"[]"), 0)
+    assert Recording(tmp_path / "acme").send(request).body == b"[]"
 
 
 def test_no_rule_can_name_one(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from ..model.settings import Settings
 from ..model.timeframe import Timeframe
 from ..provider_selector import ProviderSelector
 from ..vendors.base import BaseDataDownloader, is_ours, status_for
-from ..vendors.factory import usable_class
+from ..vendors.factory import downloader_class
 from ..vendors.fundamentals_table import table_of
-from ..vendors.registry import FAMILIES, row_of
+from ..vendors.registry import row_of
 from ..wiring import network_of
 from .matrix import served
 from .vendors import description, routes
@@ -30,16 +30,18 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
     and ``rules`` (those that name it, with its ``place`` from 1 on and ``of`` how many).
 
     Raises:
-        UnknownProviderError: there is no such vendor; the nearest name is offered.
+        UnknownProviderError: there is no such vendor, and the nearest name is offered; or it cannot
+            be used.
+        MissingExtraError: it is a member of a family whose package is not installed.
         RulesError: the rules file has mistakes.
     """
     clock, rules = SystemClock(), load_rules(settings.rules_path)
     network = network_of(settings, rules, clock)
     selector = ProviderSelector(settings=settings, make_sender=network.sender)
     name = selector.canonical(vendor)
-    cls = usable_class(name) if name is not None else None
-    if name is None or cls is None:
+    if name is None:
         raise _unknown(vendor, selector)
+    cls = downloader_class(name)
     plainly, row, table = description(selector, name), row_of(name), table_of(name)
     made = selector._initialize_downloader(name)
     own = made if made is not None and is_ours(made) else None
@@ -84,7 +86,7 @@ def _health(downloader: BaseDataDownloader | None, now_ms: int) -> str:
 
 
 def _unknown(vendor: str, selector: ProviderSelector) -> UnknownProviderError:
-    names = [*selector.provider_names(), *sorted(FAMILIES)]
+    names = selector.provider_names()
     near = get_close_matches(vendor.lower(), names, n=1)
     meant = f"did you mean {near[0]!r}? " if near else ""
     return UnknownProviderError(

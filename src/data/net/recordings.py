@@ -79,7 +79,9 @@ class Recorder:
         name = f"{_digest(question)}-{time.time_ns():020d}"
         try:
             self._disk.make_folders(folder, durable=False)
-            write_atomically(self._disk, folder / f"{name}{_SUFFIX}", text.encode(), durable=False)
+            # Half a surrogate pair, which no UTF-8 has, stays the escape that JSON knows.
+            data = text.encode("utf-8", "backslashreplace")
+            write_atomically(self._disk, folder / f"{name}{_SUFFIX}", data, durable=False)
         except StorageError as exc:
             if not self._has_failed:
                 self._has_failed = True

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from tenacity import RetryCallState, Retrying
 
@@ -31,13 +32,15 @@ from .forks import renew_after_fork
 from .guarded_call import GuardedCall
 from .http import Transport
 from .limiter import Limiter
-from .recordings import Recorder
 from .redact import address, place, redacted, where
 from .retry import RetryPolicy
 from .send_records import Hook, SendRecord, report
 from .status import error_of, retry_after_s, server_time_ms
 from .unknown_symbols import SymbolCheck
 from .vendor_status import VendorStatus
+
+if TYPE_CHECKING:
+    from .recordings import Recorder
 
 Classify = Callable[[HttpResponse], DataError | None]
 # A transport may be so late with its own end before it is left behind.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +30,7 @@ from .state_tables import Account
 if TYPE_CHECKING:
     from .guarded_call import CircuitHook
     from .http import HttpTransport, Transport
+    from .recordings import Recorder
     from .send_records import Hook
     from .sender import Sender
 
@@ -101,7 +103,6 @@ class Senders:
             MissingExtraError: the rules want the vendor's own package, which is not installed.
         """
         from .http import HttpTransport
-        from .recordings import Recorder
         from .sender import Sender
 
         self._transport = self._transport or HttpTransport()
@@ -112,8 +113,17 @@ class Senders:
             plain=self._transport,
         )
         limiter = self.limiter(vendor, declared)
-        recorder = Recorder(self._record_dir) if self._record_dir else None
+        recorder = self._recorder
         return Sender(transport, limiter, self._clock, self._retry, self._on_attempt, recorder)
+
+    @cached_property
+    def _recorder(self) -> Recorder | None:
+        """What writes the answers of all vendors, where they are recorded."""
+        if self._record_dir is None:
+            return None
+        from .recordings import Recorder  # most programs record nothing
+
+        return Recorder(self._record_dir)
 
     def own_sender(
         self,

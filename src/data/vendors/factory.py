@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 def canonical_name(code: str) -> str | None:
     """Return the canonical name of a vendor that exists here, by name or alias, else None."""
     name = known_vendor(code) if isinstance(code, str) else None
-    return None if name in VENDORS and name not in SERVED else name
+    return None if name is not None and name in VENDORS and not VENDORS[name].bars else name
 
 
 def names() -> tuple[str, ...]:

@@ -234,7 +234,9 @@ def canonical_vendor(name: str) -> str | None:
         return _CANONICAL.get(family)
     if row_of(family).of_folders:
         escaped = quote(unquote(member), safe="")
-        return f"{family}:{escaped}" if 0 < len(escaped) <= _LONGEST_PATH else None
+        if not escaped:
+            return family  # which says that a folder is needed
+        return f"{family}:{escaped}" if len(escaped) <= _LONGEST_PATH else None
     return text.lower() if family in FAMILIES and _MEMBER.fullmatch(member.lower()) else None
 
 

@@ -63,6 +63,7 @@ class ReplayDownloader(BaseDataDownloader):
         base = downloader_class(vendor)
         declared: dict[str, Any] = {
             "name": name,
+            "aliases": (),
             "display_name": f"Recorded answers of {base.display_name}",
             "recorded_vendor": vendor,
             "answers": answers,
