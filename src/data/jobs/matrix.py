@@ -24,13 +24,13 @@ from ..vendors.registry import SERVED
 
 _HEAD = """# What each vendor serves
 
-Written by `make docs` from what the vendors' files declare: change those. What an installation makes
-of it, with its keys, its rules and the vendors of [other packages](adding-a-provider.md):
+`make docs` generates this page from what the vendors' files declare: change those, not this page. For your
+installation, with its keys, its rules and the vendors of [other packages](adding-a-provider.md), run
 `onetape providers --matrix`.
 
-A page is what one request brings at most. Depth is how far back bars reach. A closed bar that may
-still change is *provisional* until it has settled, and is asked for again then. The running bar is
-never stored, whether it is sent or not.
+A page is the most that one request returns. Depth is how far back the bars reach. A closed bar that may
+still change is *provisional* until it has settled; it is then fetched again. The running bar is
+never cached, whether the vendor sends it or not.
 """
 
 
@@ -143,10 +143,10 @@ def markdown() -> str:
     parts = [
         _HEAD,
         _table(BOUNDS, bounds_table(entries)),
-        "## Of which kind\n\nBars of two kinds are never mixed. `-` is not known before it is asked.\n",
+        "## Kinds of bars\n\nBars of two kinds are never mixed. `-`: unknown before the first request.\n",
         _table(KINDS, kinds_table(entries)),
         _order(),
-        "## Names, keys and limits\n\nThe limits are those kept where the rules name no others.\n",
+        "## Names, keys and limits\n\nThe limits apply unless the rules set others.\n",
         _table(("vendor", "title", "other names", "keys", "limits"), vendors),
     ]
     return "\n".join(parts)
@@ -162,15 +162,15 @@ def _order() -> str:
     rules = packaged_rules().rules
     rows = [[name, ", ".join(rule.vendors)] for name, rule in rules.items()]
     share, coin = (rules[name].vendors for name in ("stock_intraday", "crypto"))
-    return f"""## Which vendor is asked first
+    return f"""## Order of the vendors
 
 {_table(("rule", "vendors of the packaged rules, in order"), rows)}
 With all their keys, `ProviderSelector().get_provider_with_failover("AAPL", "5m")` returns
 `{json.dumps(share)}`, and
 `get_provider_with_failover("BTCUSDT", "1h")` returns `{json.dumps(coin)}`.
-A vendor without its key is left out; without any key the first call returns `["yahoo"]`. Older documents of
-this call print these lists without Yahoo: it needs no key, and stands last so that a fresh installation
-answers. A rules file of yours is taken as it is.
+Vendors without a key are left out; without any key the first call returns `["yahoo"]`. Older documents of
+this call print these lists without Yahoo, which needs no key and comes last so that a fresh installation
+works. A rules file of yours is used as it is.
 """
 
 
