@@ -22,6 +22,7 @@ OWNERS = {
     "curl_cffi": ("vendors.yahoo.carrier",),
     "yfinance": ("vendors.yahoo.carrier",),
     "binance": ("vendors.binance.carrier",),
+    "alpaca": ("vendors.alpaca.carrier",),
     "ccxt": ("vendors.ccxt.carrier",),
     "ib_async": ("vendors.ibkr.carrier",),
     "polars": ("model.interchange",),

@@ -18,6 +18,7 @@ from src.data.model.stream import StreamAddress
 from src.data.net.http import HttpTransport
 from src.data.net.reach import reach
 from src.data.net.websocket import Dialer
+from src.data.vendors.alpaca.carrier import AlpacaCarrier
 from src.data.vendors.binance.carrier import BinanceCarrier
 from src.data.vendors.ccxt.carrier import CcxtCarrier
 from src.data.vendors.yahoo.carrier import YFinanceCarrier
@@ -57,6 +58,11 @@ def python_binance(base: str) -> None:
     BinanceCarrier().send(HttpRequest(f"{base}/api/v3/klines", {"symbol": "BTCUSDT"}))
 
 
+def alpaca_py(base: str) -> None:
+    keys = {"APCA-API-KEY-ID": KEY, "APCA-API-SECRET-KEY": KEY}
+    AlpacaCarrier().send(HttpRequest(f"{base}/v2/stocks/bars", secret_headers=keys))
+
+
 def ccxt(base: str) -> None:
     asked: dict[str, str | int] = {
         "symbol": "BTC/USDT", "timeframe": "1d", "since": BAR[0], "limit": 9,
@@ -75,7 +81,7 @@ def websocket(base: str) -> None:
 
 
 PACKAGES = {browser_like_session: "curl_cffi", yfinance: "yfinance", python_binance: "binance",
-            ccxt: "ccxt", websocket: "websocket"}  # fmt: skip
+            alpaca_py: "alpaca", ccxt: "ccxt", websocket: "websocket"}  # fmt: skip
 TRANSPORTS = [
     pytest.param(
         ask,

@@ -17,6 +17,7 @@ from src.data.model.http import HttpRequest, HttpResponse
 from src.data.net import deadline
 from src.data.net.deadline import left_s, within
 from src.data.net.http import HttpTransport, Transport
+from src.data.vendors.alpaca.carrier import AlpacaCarrier
 from src.data.vendors.binance.carrier import BinanceCarrier
 from src.data.vendors.ccxt.carrier import CcxtCarrier
 from src.data.vendors.ibkr.carrier import IbkrCarrier
@@ -46,9 +47,11 @@ TRANSPORTS: dict[str, tuple[str, str, Callable[[], Transport]]] = {
     "curl": ("curl_cffi", "/x", lambda: YFinanceCarrier(through_sdk=False, timeout_s=DEADLINE_S)),
     "yfinance": ("yfinance", "/x", lambda: YFinanceCarrier(timeout_s=DEADLINE_S)),
     "binance": ("binance", "/api/v3/klines", lambda: BinanceCarrier(plain())),
+    "alpaca": ("alpaca", "/v2/stocks/bars", lambda: AlpacaCarrier(plain())),
     "ccxt": ("ccxt", "/binance/bars", lambda: CcxtCarrier("binance", slow(), total_s=DEADLINE_S)),
 }
 PARAMS: dict[str, str | int] = {"symbol": "BTC/USDT", "timeframe": "1d", "since": 0, "limit": 9}
+KEYS = {"APCA-API-KEY-ID": "canary0123456789", "APCA-API-SECRET-KEY": "canary0123456789"}
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +85,7 @@ def test_every_server_is_left_at_the_deadline(transport: str, behaviour: str) ->
         pytest.importorskip(package)
     carrier = make()
     with endless(behaviour) as port:
-        request = HttpRequest(f"http://127.0.0.1:{port}{path}", PARAMS)
+        request = HttpRequest(f"http://127.0.0.1:{port}{path}", PARAMS, secret_headers=KEYS)
         error = ends_in_time(lambda: carrier.send(request))
     # A library may see that such an answer is none before the time is over.
     assert isinstance(error, ProviderTimeoutError | ResponseFormatError | UnavailableError)

@@ -5,36 +5,59 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import json
+import os
 import re
+import sys
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, ClassVar, NamedTuple
+from urllib.parse import parse_qs
 
 import pytest
+import requests
+import responses
 
+from src.data.clock import ManualClock
 from src.data.errors import (
+    AuthenticationError,
+    DataError,
     MissingExtraError,
     ProviderTimeoutError,
     ResponseFormatError,
-    SymbolNotFoundError,
     UnavailableError,
     install_line,
 )
+from src.data.model.capabilities import FetchQuery
 from src.data.model.http import HttpRequest
+from src.data.model.instrument import Instrument
+from src.data.model.span import Span
 from src.data.net import sender_pool
-from src.data.net.http import HttpTransport
+from src.data.net.http import HttpTransport, Transport
 from src.data.net.sender_pool import choose_transport
+from src.data.vendors.alpaca.bars import AlpacaDataDownloader
+from src.data.vendors.alpaca.carrier import AlpacaCarrier
+from src.data.vendors.base import BaseDataDownloader
 from src.data.vendors.binance.bars import BinanceDataDownloader
 from src.data.vendors.binance.carrier import BinanceCarrier
 from src.data.vendors.yahoo.bars import YahooDataDownloader
 from src.data.vendors.yahoo.carrier import YFinanceCarrier
-from tests.net.scripted import Recorder, reply, sender_over, serving
+from tests.net.scripted import (
+    NOW_MS,
+    Recorder,
+    ScriptedTransport,
+    answer,
+    reply,
+    sender_over,
+    serving,
+)
+from tests.vendors.acme import query
 
-HAS_BINANCE = importlib.util.find_spec("binance") is not None
 HAS_YFINANCE = importlib.util.find_spec("yfinance") is not None
-needs_binance = pytest.mark.skipif(not HAS_BINANCE, reason="python-binance is not installed")
 needs_yfinance = pytest.mark.skipif(not HAS_YFINANCE, reason="yfinance is not installed")
 BAR = [1704067200000, "1", "2", "0.5", "1.5", "10", 1704153599999, "15", 3, "4", "6", "0"]
 CHART = {
@@ -52,14 +75,11 @@ CHART = {
 }
 
 
-def vendors(handler: BaseHTTPRequestHandler) -> None:
+def yahoo(handler: BaseHTTPRequestHandler) -> None:
     if "NOPE" in handler.path:
-        known = {"code": -1121} if "klines" in handler.path else {"chart": {"result": None}}
-        reply(handler, json.dumps(known).encode(), 400 if "klines" in handler.path else 404)
+        reply(handler, json.dumps({"chart": {"result": None}}).encode(), 404)
     elif "BUSY" in handler.path:
         reply(handler, b"<html>busy</html>", 429, Retry_After="7")
-    elif "klines" in handler.path:
-        reply(handler, json.dumps([BAR]).encode())
     elif "chart" in handler.path:
         reply(handler, json.dumps(CHART).encode())
     else:
@@ -68,7 +88,7 @@ def vendors(handler: BaseHTTPRequestHandler) -> None:
 
 @pytest.fixture
 def server() -> Iterator[Recorder]:
-    with serving(vendors) as running:
+    with serving(yahoo) as running:
         yield running
 
 
@@ -89,46 +109,372 @@ def paths(server: Recorder) -> list[str]:
     return [path.partition("?")[0] for path, _ in server.requests]
 
 
-@needs_binance
-class TestBinance:
-    def test_it_sends_the_very_same_request(self, server: Recorder) -> None:
-        for carrier in (None, BinanceCarrier()):
-            vendor = BinanceDataDownloader(
-                base_url=server.base, sender=sender_over(HttpTransport()), carrier=carrier
+class Sent(NamedTuple):
+    """What counts of one request. By its user agent a package says what it is; the order of a query
+    means nothing.
+    """
+
+    method: str
+    url: str
+    query: dict[str, list[str]]
+    headers: dict[str, str]
+    body: Any
+
+
+def sent(calls: responses.CallList) -> list[Sent]:
+    found = []
+    for asked in [call.request for call in calls]:
+        headers = {name: text for name, text in asked.headers.items() if name != "User-Agent"}
+        url, _, text = str(asked.url).partition("?")
+        query = parse_qs(text, keep_blank_values=True, strict_parsing=True)
+        found.append(Sent(str(asked.method), url, query, headers, asked.body))
+    return found
+
+
+class Case(NamedTuple):
+    """One vendor and the carrier whose package sends by our transport."""
+
+    vendor: Callable[..., BaseDataDownloader]
+    carrier: Callable[..., Transport]
+    asked: FetchQuery
+
+
+ALPACA_KEYS = {"ALPACA_API_KEY": "c4nary-id-0123", "ALPACA_SECRET_KEY": "c4nary+/secret=4567"}
+AAPL = Instrument("AAPL", "stock", "XNYS", "America/New_York", quote="USD")
+BAR_OF_ALPACA = {
+    "t": "2024-01-02T14:30:00Z", "o": 1.5, "h": 2, "l": 1, "c": 1.25, "v": 10, "n": 3, "vw": 1,
+}  # fmt: skip
+CASES = {
+    "binance": Case(BinanceDataDownloader, BinanceCarrier, query("1d", "2024-01-01", "2024-01-03")),
+    "alpaca": Case(
+        partial(AlpacaDataDownloader, credentials=ALPACA_KEYS),
+        AlpacaCarrier,
+        query("1m", "2024-01-02T14:00", "2024-01-02T15:00", AAPL),
+    ),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    if importlib.util.find_spec(request.param) is None:
+        pytest.skip(f"the package of {request.param} is not installed")
+    return CASES[request.param]
+
+
+Ask = Callable[[BaseDataDownloader], Any]
+
+
+def rows(vendor: BaseDataDownloader, asked: FetchQuery) -> list[tuple[float, ...]]:
+    table = vendor.fetch(asked).table
+    columns = (table.stamps, table.open, table.high, table.low, table.close, table.volume)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def exchanged(case: Case, answers: Sequence[dict[str, Any]], ask: Ask | None = None) -> Any:
+    """Return what was sent and what came of it, the same by plain HTTP and by the package."""
+    ways = []
+    for carrier in (None, case.carrier()):
+        clock = ManualClock(NOW_MS)
+        sender = sender_over(HttpTransport(), clock=clock)
+        vendor, told = case.vendor(sender=sender, carrier=carrier), Any
+        with responses.RequestsMock(assert_all_requests_are_fired=False) as server:
+            for one in answers:
+                server.get(re.compile("https://"), **one)
+            try:
+                told = ask(vendor) if ask else rows(vendor, case.asked)
+            except DataError as error:
+                told = type(error), str(error), vars(error)
+            ways.append((sent(server.calls), told, clock.slept))
+    assert ways[0] == ways[1]
+    return ways[1]
+
+
+def page(*rows: Any, token: str | None = None, symbol: str = "AAPL") -> dict[str, Any]:
+    return {"json": {"bars": {symbol: list(rows)}, "next_page_token": token}}
+
+
+class TestByRequests:
+    """Packages that send by our transport, which sends by ``requests``: the wire is scripted."""
+
+    def test_bars_of_binance(self) -> None:
+        pytest.importorskip("binance")
+        (asked,), told, _ = exchanged(CASES["binance"], [{"json": [BAR]}])
+        assert asked.url == "https://data-api.binance.vision/api/v3/klines"
+        assert asked.query == {
+            "symbol": ["BTCUSDT"], "interval": ["1d"], "limit": ["1000"],
+            "startTime": ["1704067200000"], "endTime": ["1704239999999"],
+        }  # fmt: skip
+        assert [row[4] for row in told] == [1.5]
+
+    def test_shares_of_alpaca_over_pages(self) -> None:
+        pytest.importorskip("alpaca")
+        later = BAR_OF_ALPACA | {"t": "2024-01-02T14:31:00Z", "c": 1.75}
+        cursor = "QUFQTHxNfDE3MD+/QXYZ=="
+        asked, told, _ = exchanged(
+            CASES["alpaca"], [page(BAR_OF_ALPACA, token=cursor), page(later)]
+        )
+        assert [(one.method, one.url, one.body) for one in asked] == [
+            ("GET", "https://data.alpaca.markets/v2/stocks/bars", None)
+        ] * 2
+        for one in asked:
+            assert one.headers["APCA-API-KEY-ID"] == ALPACA_KEYS["ALPACA_API_KEY"]
+            assert one.headers["APCA-API-SECRET-KEY"] == ALPACA_KEYS["ALPACA_SECRET_KEY"]
+        assert asked[0].query == {
+            "symbols": ["AAPL"], "timeframe": ["1Min"], "start": ["2024-01-02T14:00:00Z"],
+            "end": ["2024-01-02T14:59:59.999Z"], "limit": ["10000"], "sort": ["asc"],
+            "adjustment": ["raw"], "feed": ["sip"],
+        }  # fmt: skip
+        assert asked[1].query == {**asked[0].query, "page_token": [cursor]}
+        assert [row[4] for row in told] == [1.25, 1.75]
+
+    @pytest.mark.parametrize("name", ["BTC/USD", "A&B=C/D#?", "50%25 +/Ü€", "\U0001f680", " /;,"])
+    def test_pairs_of_alpaca_with_odd_letters(self, name: str) -> None:
+        pytest.importorskip("alpaca")
+        odd = Instrument("ODD", "crypto", base="A", quote="B", spellings={"alpaca": name})
+        case = CASES["alpaca"]._replace(
+            asked=query("1h", "2024-01-02T14:00", "2024-01-02T16:00", odd)
+        )
+        (asked,), told, _ = exchanged(
+            case, [page(BAR_OF_ALPACA | {"t": "2024-01-02T14:00:00Z"}, symbol=name)]
+        )
+        assert asked.url == "https://data.alpaca.markets/v1beta3/crypto/us/bars"
+        assert asked.query["symbols"] == [name]
+        assert len(told) == 1
+
+    def test_splits_and_dividends_of_alpaca(self) -> None:
+        pytest.importorskip("alpaca")
+        one, two = (
+            {
+                "corporate_actions": {
+                    "cash_dividends": [{"symbol": "AAPL", "ex_date": day, "rate": 0.205}]
+                },
+                "next_page_token": token,
+            }
+            for day, token in (("2020-11-06", "p2=&"), ("2021-02-05", None))
+        )
+        span = Span(1_577_836_800_000, 1_640_995_200_000)
+        asked, told, _ = exchanged(
+            CASES["alpaca"],
+            [{"json": one}, {"json": two}],
+            lambda vendor: vendor.fetch_actions(AAPL, span, NOW_MS),
+        )
+        url = "https://data.alpaca.markets/v1/corporate-actions"
+        assert [one.url for one in asked] == [url] * 2
+        assert asked[1].query == asked[0].query | {"page_token": ["p2=&"]}
+        assert [action.amount for action in told] == [0.205, 0.205]
+
+    @pytest.mark.parametrize(
+        "answer, attempts",
+        [
+            ({"status": 401, "json": {"message": "unauthorized."}}, 1),
+            ({"status": 403, "json": {"message": "forbidden."}}, None),
+            ({"status": 403, "json": {"message": "not querying recent SIP data"}}, None),
+            ({"status": 404, "body": "not found"}, 1),
+            ({"status": 400, "json": {"code": -1121, "message": "invalid symbol: X"}}, 1),
+            ({"status": 422, "json": {"message": "invalid symbol: X"}}, 1),
+            ({"status": 418, "json": {"code": -1003}, "headers": {"Retry-After": "7200"}}, 1),
+            ({"status": 429, "body": "slow", "headers": {"Retry-After": "7"}}, 3),
+            ({"status": 500, "body": ""}, 3),
+            ({"status": 503, "body": "<html>busy</html>"}, 3),
+            ({"status": 504, "body": "<html>late</html>"}, 3),
+            ({"status": 204, "body": ""}, None),
+            ({"status": 304, "body": ""}, None),
+            ({"status": 200, "body": ""}, None),
+            ({"status": 200, "body": "<html>welcome</html>"}, None),
+            ({"status": 200, "body": '{"bars": {"AAPL": [{"t"'}, None),
+            ({"status": 200, "body": b"\xff\xfe\x00"}, None),
+            ({"status": 200, "body": "[" * 100_000}, None),
+            ({"status": 200, "body": "null"}, None),
+            ({"status": 302, "body": "", "headers": {"Location": "https://evil.example/x"}}, None),
+            ({"body": requests.ReadTimeout("https://x/?key=c4nary")}, 3),
+            ({"body": requests.ConnectionError("https://x/?key=c4nary")}, 3),
+            ({"body": requests.exceptions.SSLError("c4nary")}, 3),
+            ({"body": requests.exceptions.ChunkedEncodingError("c4nary")}, 3),
+        ],
+    )
+    def test_every_end_is_told_alike(
+        self, case: Case, answer: dict[str, Any], attempts: int | None
+    ) -> None:
+        asked, told, slept = exchanged(case, [answer])
+        assert issubclass(told[0], DataError)
+        assert "c4nary" not in repr(told)
+        if attempts is not None:
+            assert (len(asked), len(slept)) == (attempts, attempts - 1)
+        if answer.get("status") == 429:
+            assert slept == [7.0, 7.0], "the vendor's own wait, not the package's"
+
+    def test_an_answer_after_a_failure_is_taken(self, case: Case) -> None:
+        good = {"json": [BAR]} if case is CASES["binance"] else page(BAR_OF_ALPACA)
+        asked, told, slept = exchanged(case, [{"status": 503}, good])
+        assert (len(asked), len(told), len(slept)) == (2, 1, 1)
+
+    def test_what_is_more_than_memory_bears_is_not_parsed_by_the_package(
+        self, case: Case, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Four megabytes that would take 300 of it."""
+        parsed: list[requests.Response] = []
+        monkeypatch.setattr(requests.Response, "json", lambda self: parsed.append(self))
+        _, told, _ = exchanged(case, [{"body": b"[" + b"{}," * 1_400_000 + b"{}]"}])
+        assert told[0] is ResponseFormatError
+        assert "MiB of values" in told[1]
+        assert parsed == []
+
+    def test_a_key_that_is_quoted_comes_back_masked(self, caplog: Any) -> None:
+        pytest.importorskip("alpaca")
+        caplog.set_level(0)
+        quoted = " ".join(ALPACA_KEYS.values())
+        for status in (200, 403, 500):
+            _, told, _ = exchanged(CASES["alpaca"], [{"status": status, "body": quoted}])
+            assert "c4nary" not in repr(told)
+        assert "c4nary" not in caplog.text
+
+    @pytest.mark.parametrize("letter", ["\n", "\r\n X: y"])
+    def test_a_key_that_no_header_carries_is_told_without_it(self, letter: str) -> None:
+        pytest.importorskip("alpaca")
+        keys = {"ALPACA_API_KEY": f"c4nary{letter}0123", "ALPACA_SECRET_KEY": "c4nary-secret"}
+        for carrier in (None, AlpacaCarrier()):
+            vendor = AlpacaDataDownloader(
+                credentials=keys, sender=sender_over(HttpTransport()), carrier=carrier
             )
-            frame = vendor.get_ohlcv("BTCUSDT", "1d", "2024-01-01", "2024-01-02")
-            assert frame is not None
-            assert frame["close"].tolist() == [1.5]
-        plain, sdk = (sorted(path.partition("?")[2].split("&")) for path, _ in server.requests)
-        assert plain == sdk
-        assert paths(server) == ["/api/v3/klines"] * 2
+            with responses.RequestsMock() as server:
+                server.assert_all_requests_are_fired = False
+                server.get(re.compile("https://"), json={})
+                with pytest.raises(AuthenticationError, match="no header may carry") as caught:
+                    vendor.fetch(CASES["alpaca"].asked)
+            told: BaseException | None = caught.value
+            while told is not None:
+                assert "c4nary" not in f"{told!r} {vars(told)}"
+                told = told.__cause__ or told.__context__
 
-    def test_errors_are_read_from_the_answer(self, server: Recorder) -> None:
-        carrier = BinanceCarrier()
-        vendor = BinanceDataDownloader(base_url=server.base, sender=sender_over(carrier))
-        with pytest.raises(SymbolNotFoundError):
-            vendor.get_ohlcv("NOPE", "1d", "2024-01-01", "2024-01-02")
-        busy = carrier.send(HttpRequest(f"{server.base}/api/v3/klines", {"symbol": "BUSY"}))
-        assert (busy.status, busy.headers["retry-after"], busy.requests) == (429, "7", 1)
-        assert len(server.requests) == 2
+    def test_keys_stay_secret_below_the_package(self) -> None:
+        pytest.importorskip("alpaca")
+        below = ScriptedTransport(answer({}))
+        keys = {"APCA-API-KEY-ID": "c4nary-id", "APCA-API-SECRET-KEY": "c4nary-secret"}
+        asked = HttpRequest("https://data.alpaca.markets/v2/stocks/bars", secret_headers=keys)
+        AlpacaCarrier(below).send(asked)
+        assert below.asked[0].secret_headers == keys
+        assert "c4nary" not in repr(below.asked[0])
 
-    def test_without_an_answer_the_error_is_ours(self) -> None:
-        carrier = BinanceCarrier(HttpTransport(timeout=(0.2, 0.2)))
-        with pytest.raises(UnavailableError, match="no connection"):
-            carrier.send(HttpRequest("http://127.0.0.1:9/api/v3/klines"))
+    def test_each_thread_and_each_key_has_a_client_of_its_own(self) -> None:
+        pytest.importorskip("alpaca")
+        below = ScriptedTransport(*[answer([number]) for number in range(40)])
+        carrier, url = AlpacaCarrier(below), "https://data.alpaca.markets/v2/stocks/bars"
+
+        def ask(number: int) -> None:
+            keys = {"APCA-API-KEY-ID": f"id-{number}", "APCA-API-SECRET-KEY": f"s-{number}"}
+            carrier.send(HttpRequest(url, {"page_token": number}, secret_headers=keys))
+
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(ask, range(40)))
+        pairs = {
+            (r.params["page_token"], *(v.partition("-")[2] for v in r.secret_headers.values()))
+            for r in below.asked
+        }
+        assert pairs == {(str(n), str(n), str(n)) for n in range(40)}
+
+    @pytest.mark.parametrize(
+        "url", ["https://vendor.example/klines", "https://vendor.example/v2", "https:///v2/bars"]
+    )
+    def test_an_address_that_the_package_cannot_ask(self, case: Case, url: str) -> None:
+        below = ScriptedTransport()
         with pytest.raises(ResponseFormatError, match="no address"):
-            carrier.send(HttpRequest("http://127.0.0.1:9/klines"))
+            case.carrier(below).send(HttpRequest(url))
+        assert below.asked == []
+
+    def test_a_mirror_below_a_path_is_asked_there(self) -> None:
+        pytest.importorskip("alpaca")
+        case = CASES["alpaca"]
+        case = case._replace(
+            vendor=partial(case.vendor, base_url="https://proxy.example:8443/v2/of/alpaca/")
+        )
+        (asked,), *_ = exchanged(case, [page(BAR_OF_ALPACA)])
+        assert asked.url == "https://proxy.example:8443/v2/of/alpaca/v2/stocks/bars"
+
+    def test_a_package_that_cannot_be_imported_is_named(
+        self, case: Case, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A file of that name in the user's folder hides it, or its own requirements are broken."""
+        name = "binance" if case is CASES["binance"] else "alpaca"
+        for module in [one for one in sys.modules if one.partition(".")[0] == name]:
+            monkeypatch.delitem(sys.modules, module)
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        with pytest.raises(MissingExtraError, match="cannot be imported") as caught:
+            case.carrier(ScriptedTransport()).send(HttpRequest("https://x.example/api/v3/bars"))
+        assert install_line(name) in str(caught.value)
+        assert "transport: http" in str(caught.value)
+
+    def test_a_version_that_does_not_send_by_our_session_sends_nothing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Else keys would go out by a session without a timeout and with retries."""
+        rest = pytest.importorskip("alpaca.common.rest")
+        begin = rest.RESTClient.__init__
+
+        def renamed(self: Any, *args: Any, **options: Any) -> None:
+            begin(self, *args, **options)
+            self.http = self.__dict__.pop("_session")
+
+        monkeypatch.setattr(rest.RESTClient, "__init__", renamed)
+        below = ScriptedTransport()
+        vendor = CASES["alpaca"].vendor(sender=sender_over(AlpacaCarrier(below)))
+        with (
+            responses.RequestsMock() as server,
+            pytest.raises(UnavailableError, match="did not ask"),
+        ):
+            vendor.fetch(CASES["alpaca"].asked)
+        assert len(server.calls) == len(below.asked) == 0
 
     @pytest.mark.parametrize("path", ["/fapi/v1/fundingRate", "/futures/data/openInterestHist"])
-    def test_futures_are_asked_without_the_client(self, server: Recorder, path: str) -> None:
-        BinanceCarrier().send(HttpRequest(f"{server.base}{path}", {"symbol": "A"}))
-        assert paths(server) == [path]
+    def test_futures_of_binance_are_asked_without_the_client(self, path: str) -> None:
+        below = ScriptedTransport(answer([]))
+        request = HttpRequest(f"https://fapi.binance.com{path}", {"symbol": "A"})
+        BinanceCarrier(below).send(request)
+        assert below.asked == [request]
 
-    def test_one_connection_serves_all(self, server: Recorder) -> None:
-        carrier = BinanceCarrier()
-        for _ in range(3):
-            carrier.send(HttpRequest(f"{server.base}/api/v3/klines", {"symbol": "A"}))
-        assert server.connections == 1
+
+def klines_or_bars(handler: BaseHTTPRequestHandler) -> None:
+    reply(handler, json.dumps([]).encode())
+
+
+class TestSocketsByRequests:
+    """What only a real connection shows."""
+
+    ADDRESSES: ClassVar[dict[str, str]] = {"binance": "/api/v3/klines", "alpaca": "/v2/stocks/bars"}
+    KEYS: ClassVar[dict[str, str]] = {"APCA-API-KEY-ID": "i" * 9, "APCA-API-SECRET-KEY": "s" * 9}
+
+    def request(self, case: Case, base: str) -> HttpRequest:
+        (name,) = [name for name in CASES if CASES[name] is case]
+        return HttpRequest(base + self.ADDRESSES[name], {"symbol": "A"}, secret_headers=self.KEYS)
+
+    def test_one_connection_serves_all(self, case: Case) -> None:
+        carrier = case.carrier()
+        with serving(klines_or_bars) as server:
+            for _ in range(3):
+                assert carrier.send(self.request(case, server.base)).requests == 1
+            assert server.connections == 1
+
+    def test_without_an_answer_the_error_is_ours(self, case: Case) -> None:
+        carrier = case.carrier(HttpTransport(timeout=(0.2, 0.2)))
+        with pytest.raises(UnavailableError, match="no connection"):
+            carrier.send(self.request(case, "http://127.0.0.1:9"))
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+    def test_a_forked_child_opens_its_own_connection(self, case: Case) -> None:
+        """On its parent's the answers of both would mix, and its parent's lock may be held."""
+        transport = HttpTransport()
+        carrier = case.carrier(transport)
+        with serving(klines_or_bars) as server:
+            request = self.request(case, server.base)
+            carrier.send(request)
+            transport._lock.acquire()
+            child = os.fork()
+            if child == 0:
+                os._exit(0 if carrier.send(request).status == 200 else 1)
+            transport._lock.release()
+            assert os.waitpid(child, 0)[1] == 0
+            carrier.send(request)
+            assert (server.connections, len(server.requests)) == (2, 3)
+        transport.close()
 
 
 @needs_yfinance
@@ -244,9 +590,15 @@ class TestChoice:
     def choose(self, mode: str, cls: Any) -> Any:
         return choose_transport(mode, cls.sdk_carrier, preferred=cls.prefers_sdk, plain=self.PLAIN)
 
-    @pytest.mark.parametrize("cls", [YahooDataDownloader, BinanceDataDownloader])
-    def test_http_is_http(self, cls: Any) -> None:
-        assert self.choose("http", cls) is self.PLAIN
+    BY_SDK: ClassVar[dict[str, Any]] = {
+        "yahoo": YahooDataDownloader,
+        "binance": BinanceDataDownloader,
+        "alpaca": AlpacaDataDownloader,
+    }
+
+    @pytest.mark.parametrize("vendor", BY_SDK)
+    def test_http_is_http(self, vendor: str) -> None:
+        assert self.choose("http", self.BY_SDK[vendor]) is self.PLAIN
 
     @needs_yfinance
     def test_auto_is_the_browser_for_yahoo(self) -> None:
@@ -256,19 +608,23 @@ class TestChoice:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert self.choose("auto", BinanceDataDownloader) is self.PLAIN
+        assert self.choose("auto", AlpacaDataDownloader) is self.PLAIN
         monkeypatch.setattr(sender_pool, "find_spec", lambda _: None)
         assert self.choose("auto", YahooDataDownloader) is self.PLAIN
 
-    @needs_binance
-    def test_sdk_is_the_package(self) -> None:
-        assert isinstance(self.choose("sdk", BinanceDataDownloader), BinanceCarrier)
+    @pytest.mark.parametrize("case", CASES, indirect=True)
+    def test_sdk_is_the_package(self, case: Case) -> None:
+        cls = case.vendor.func if isinstance(case.vendor, partial) else case.vendor
+        assert isinstance(self.choose("sdk", cls), case.carrier)
 
     @pytest.mark.parametrize(
-        "cls, extra", [(YahooDataDownloader, "yahoo"), (BinanceDataDownloader, "binance")]
+        "vendor, package",
+        [("yahoo", "yfinance"), ("binance", "python-binance"), ("alpaca", "alpaca-py")],
     )
     def test_a_missing_package_is_named_with_its_extra(
-        self, cls: Any, extra: str, monkeypatch: pytest.MonkeyPatch
+        self, vendor: str, package: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sender_pool, "find_spec", lambda _: None)
-        with pytest.raises(MissingExtraError, match=re.escape(install_line(extra))):
-            self.choose("sdk", cls)
+        told = f"transport: sdk needs {package} ({install_line(vendor)}, or set transport: http)"
+        with pytest.raises(MissingExtraError, match=f"^{re.escape(told)}$"):
+            self.choose("sdk", self.BY_SDK[vendor])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from http.client import responses
 from typing import Any
 from urllib.parse import parse_qsl
@@ -9,8 +11,12 @@ from urllib.parse import parse_qsl
 import requests
 from requests.structures import CaseInsensitiveDict
 
+from ..errors import DataError, MissingExtraError, UnavailableError, install_line
 from ..model.http import HttpRequest, HttpResponse, check_parsed_size
+from ..vendors.registry import row_of
+from .faults import LIBRARY_ERRORS, worded
 from .http import Transport
+from .redact import where
 
 
 class CarrierSession(requests.Session):
@@ -33,25 +39,58 @@ class CarrierSession(requests.Session):
         """Forget what was answered to the request before."""
         self.last: HttpResponse | None = None
         self.requests = 0
+        self._secret_headers: frozenset[str] = frozenset()
+
+    def carry(self, vendor: str, request: HttpRequest, ask: Callable[[], object]) -> HttpResponse:
+        """Return what the vendor answered, whatever its status and whatever its package makes of it.
+
+        Args:
+            vendor: whose package asks, by its canonical name.
+            request: what is to be asked.
+            ask: has the package ask it by this session.
+
+        Raises:
+            MissingExtraError: the package cannot be imported.
+            DataError: there was no answer.
+        """
+        self.begin()
+        self._secret_headers = frozenset(name.lower() for name in request.secret_headers)
+        package, failure = row_of(vendor).distribution, ""
+        try:
+            ask()
+        except DataError:
+            raise
+        except ImportError as exc:
+            raise MissingExtraError(
+                f"{package} cannot be imported: {exc}",
+                hint=f"{install_line(vendor)}, or set transport: http",
+            ) from exc
+        except Exception as exc:  # noqa: BLE001 - of an answer that it cannot read: what it likes
+            failure = f" ({type(exc).__name__})"  # its text may hold a key
+        if self.last is None:
+            raise UnavailableError(f"{package} did not ask {where(request.url)}{failure}")
+        return replace(self.last, url=request.url, requests=self.requests)
 
     def request(
         self, method: str | bytes, url: str | bytes, *args: Any, **options: Any
     ) -> requests.Response:
-        """Send one request; options but what is asked are ours to decide."""
-        prepared = requests.Request(
-            str(method).upper(),
-            str(url),
-            params=options.get("params"),
-            headers=options.get("headers"),
-            data=options.get("data"),
-        ).prepare()
+        """Send one request; options but what is asked are ours to decide.
+
+        Raises:
+            DataError: there was no answer.
+        """
+        prepared = _prepared(str(method).upper(), str(url), options)
+        if isinstance(prepared, DataError):
+            raise prepared
         body = prepared.body or b""
         address, _, query = str(prepared.url).partition("?")
+        headers, secrets = dict(prepared.headers), self._secret_headers
         answer = self._transport.send(
             HttpRequest(
                 address,
                 params=dict(parse_qsl(query, keep_blank_values=True)),
-                headers=dict(prepared.headers),
+                headers={name: headers[name] for name in headers if name.lower() not in secrets},
+                secret_headers={name: headers[name] for name in headers if name.lower() in secrets},
                 method=str(prepared.method),
                 body=body.encode() if isinstance(body, str) else body,
             )
@@ -59,6 +98,17 @@ class CarrierSession(requests.Session):
         check_parsed_size(answer.body)  # packages parse by themselves
         self.last, self.requests = answer, self.requests + 1
         return _as_library_response(answer, prepared)
+
+
+def _prepared(
+    method: str, url: str, options: dict[str, Any]
+) -> requests.PreparedRequest | DataError:
+    """Return the library's form of a request, or our error for one that cannot be sent."""
+    asked = {name: options.get(name) for name in ("params", "headers", "data")}
+    try:
+        return requests.Request(method, url, **asked).prepare()
+    except LIBRARY_ERRORS as exc:
+        return worded(exc, url)
 
 
 def _as_library_response(

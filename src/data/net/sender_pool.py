@@ -18,7 +18,7 @@ from ..errors import MissingExtraError, install_line
 from ..model.capabilities import Limits
 from ..model.rules import Rules
 from ..model.settings import Settings
-from ..vendors.registry import family_of
+from ..vendors.registry import family_of, row_of
 from .forks import renew_after_fork
 from .leases import Leases
 from .limiter import UNKNOWN_VENDOR_LIMITS, Limiter
@@ -228,7 +228,7 @@ def choose_transport(
         return light or plain
     if not installed:
         raise MissingExtraError(
-            f"transport `sdk` needs {carrier.package}",
+            f"transport: sdk needs {row_of(carrier.extra).distribution or carrier.package}",
             hint=f"{install_line(carrier.extra)}, or set transport: http",
         )
     transport: Transport = carrier()

@@ -35,6 +35,7 @@ class VendorRow(NamedTuple):
         stream: path of its stream.
         search: path of its search for names.
         package: module of its SDK, which the extra of the vendor's name installs.
+        distribution: name of that SDK for people and package indexes.
         package_use: the use of that package, for people.
         no_volume: asset classes whose bars come without volume, beside those that have none anywhere.
         by_id: whether requests name an identifier that means one asset, not a ticker.
@@ -53,6 +54,7 @@ class VendorRow(NamedTuple):
     stream: str = ""
     search: str = ""
     package: str = ""
+    distribution: str = ""
     package_use: str = ""
     no_volume: tuple[str, ...] = ()
     by_id: bool = False
@@ -72,6 +74,9 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             ),
             domains=("alpaca.markets",),
             stream="alpaca.stream:AlpacaStream",
+            package="alpaca",
+            distribution="alpaca-py",
+            package_use="carries Alpaca's requests",
         ),
         "alpha_vantage": VendorRow(
             bars="alpha_vantage.bars:AlphaVantageDataDownloader",
@@ -88,11 +93,13 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             stream="binance.stream:BinanceStream",
             search="binance.search:TABLE",
             package="binance",
-            package_use="carries Binance's requests by python-binance",
+            distribution="python-binance",
+            package_use="carries Binance's requests",
         ),
         "ccxt": VendorRow(
             bars="ccxt.bars:CCXTDataDownloader",
             package="ccxt",
+            distribution="ccxt",
             package_use="asks any of a hundred exchanges, as ccxt:kraken",
             is_family=True,
         ),
@@ -108,6 +115,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
         "demo": VendorRow(
             bars="demo.bars:DemoDataDownloader",
             package="bokeh_sampledata",
+            distribution="bokeh_sampledata",
             package_use="real daily bars of 2000 to 2013, without a network",
             is_sample=True,
         ),
@@ -141,6 +149,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             no_fundamentals="Interactive Brokers has ended fundamentals for most accounts "
             "(reqFundamentalData is refused with code 430), so its gateway is not asked for them",
             package="ib_async",
+            distribution="ib_async",
             package_use="asks a gateway of Interactive Brokers that you run",
         ),
         "local": VendorRow(bars="local.bars:LocalDataDownloader"),
@@ -176,6 +185,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             fundamentals="yahoo.fundamentals:TABLE",
             search="yahoo.search:TABLE",
             package="yfinance",
+            distribution="yfinance",
             package_use="carries Yahoo's requests as a browser would",
         ),
         # Reserved names.

@@ -70,6 +70,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
     requires_api_key = True
     limits = Limits(per_minute=200, burst=10)
     default_base_url = "https://data.alpaca.markets"
+    sdk_carrier = f"{__package__}.carrier:AlpacaCarrier"
     raw_shape = "index"
     raw_options = ("adjustment", "limit", "enable_chunking")
     capabilities = Capabilities(

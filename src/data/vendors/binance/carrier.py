@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from importlib import import_module
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from ...errors import ResponseFormatError, UnavailableError
+from ...errors import ResponseFormatError
 from ...model.http import HttpRequest, HttpResponse
-from ...net.deadline import within
-from ...net.http import TOTAL_S, HttpTransport, Transport
+from ...net.http import HttpTransport, Transport
 from ...net.package_session import CarrierSession
 from ...net.redact import where
 
 # The client knows its futures at other hosts, and the archive not at all: they are asked without it.
 _WITHOUT_IT = ("/fapi/", "/dapi/", "/futures/", "/data/spot/")
-_READING_ERRORS = (AttributeError, KeyError, TypeError, ValueError)
 
 
 class BinanceCarrier:
@@ -46,39 +43,29 @@ class BinanceCarrier:
         """Return the answer, whatever its status; its ``requests`` counts what the client sent.
 
         Raises:
+            MissingExtraError: python-binance cannot be imported.
             DataError: there was no answer.
         """
         if any(path in request.url for path in _WITHOUT_IT):
             return self._transport.send(request)
-        client = self._client()
-        session: CarrierSession = client.session
-        session.begin()
-        within(TOTAL_S, self._call, client, request)
-        if session.last is None:
-            raise UnavailableError(f"python-binance did not ask {where(request.url)}")
-        return replace(session.last, url=request.url, requests=session.requests)
+
+        session = CarrierSession(self._transport)
+
+        def ask() -> None:
+            base, version, path = _split(request.url)
+            client = self._client()
+            client.API_URL, client.session = base, session
+            client._request_api("get", path, version=version, data=dict(request.params))
+
+        return session.carry("binance", request, ask)
 
     def _client(self) -> Any:
         """Return this thread's client; making one takes longer than many requests."""
         if not hasattr(self._of_thread, "client"):
             client: Any = import_module("binance.client").Client(ping=False)
             client.session.close()
-            client.session = CarrierSession(self._transport)
             self._of_thread.client = client
         return self._of_thread.client
-
-    def _call(self, client: Any, request: HttpRequest) -> None:
-        """Let the client ask; how the answer ended is ours to say, from the answer itself."""
-        errors = import_module("binance.exceptions")
-        base, version, path = _split(request.url)
-        client.API_URL = base
-        # What it raises over an answer that is an error, or that it cannot read.
-        unread = (errors.BinanceAPIException, errors.BinanceRequestException, *_READING_ERRORS)
-        try:
-            client._request_api("get", path, version=version, data=dict(request.params))
-        except unread:
-            if client.session.last is None:
-                raise
 
 
 def _split(url: str) -> tuple[str, str, str]:
