@@ -17,7 +17,8 @@ from src.data.feed.sources.stream import GapFreeSource
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.span import Span
 from src.data.model.stream import LiveBar, StreamState, Topic
-from src.data.vendors.registry import MEMBERS, VENDORS, VendorRow, row_of
+from src.data.vendors.polygon.stream import PolygonStream
+from src.data.vendors.registry import MEMBERS, VENDORS
 from tests.vendor_server import VendorServer
 from tests.vendor_server.streams import StreamServer
 
@@ -60,8 +61,7 @@ def test_a_stream_of_another_thing_is_not_listened_to(
 ) -> None:
     """History of METAUSDT would be Binance's, and its stream that of Polygon's coin."""
     monkeypatch.setenv("POLYGON_API_KEY", "p-key")
-    silent = {"binance": VendorRow()}
-    monkeypatch.setattr(live_feeds, "row_of", lambda name: silent.get(name) or row_of(name))
+    monkeypatch.setattr(live_feeds, "stream_of", {"polygon": PolygonStream}.get)
     selector = manager.provider_selector
     monkeypatch.setattr(selector, "get_provider_with_failover", lambda *_: ["binance", "polygon"])
     assert manager._feeds.find("METAUSDT", "1m") is None

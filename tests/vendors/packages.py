@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from src.data.config import offered
-from src.data.vendors import factory
+from src.data.vendors import foreign, fundamentals_table
 
 
 class Shelf:
@@ -20,23 +20,36 @@ class Shelf:
         self.folder = folder
         self.modules: list[str] = []
 
-    def put(self, module: str, code: str, offers: dict[str, str], package: str = "") -> None:
-        """Install a module and the entry points of its package."""
+    def put(
+        self, module: str, code: str, offers: Mapping[str, str], package: str = "",
+        more: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:  # fmt: skip
+        """Install a module and the entry points of its package: vendors, then by group."""
         package = package or module.replace("_", "-")
-        (self.folder / f"{module}.py").write_text(code, encoding="utf-8")
+        self.add(module, code)
         info = self.folder / f"{package.replace('-', '_')}-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-        lines = ["[onetape.providers]", *(f"{name} = {value}" for name, value in offers.items())]
+        groups = {"onetape.providers": offers, **(more or {})}
+        lines = [
+            line
+            for group, named in groups.items()
+            for line in (f"[{group}]", *(f"{name} = {value}" for name, value in named.items()))
+        ]
         (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
-        self.modules.append(module)
         forget()
+
+    def add(self, module: str, code: str) -> None:
+        """Put another module of a package there."""
+        (self.folder / f"{module}.py").write_text(code, encoding="utf-8")
+        self.modules.append(module)
 
 
 def forget() -> None:
     """Let what is installed be looked up again."""
-    offered.offers.cache_clear()
-    factory._loaded.cache_clear()
+    offered.all_offers.cache_clear()
+    foreign._loaded.cache_clear()
+    fundamentals_table.table_of.cache_clear()
 
 
 @contextmanager

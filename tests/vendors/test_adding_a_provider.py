@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
 
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.model.stream import Topic
 from tests.net.scripted import reply, serving
+from tests.vendor_server.stream_faces import STREAM_FACES
+from tests.vendor_server.streams import StreamServer
 from tests.vendors.packages import Shelf, shelf
 
 ROOT = Path(__file__).resolve().parents[2]
 SECTIONS = re.split(
     r"^## ", (ROOT / "docs" / "adding-a-provider.md").read_text("utf-8"), flags=re.MULTILINE
 )
-READ, CODE, HERE, PACKAGE, RULES_, USE_, TEST_, KIT_ = SECTIONS[1:]
+READ, CODE, HERE, PACKAGE, RULES_, USE_, TEST_, KIT_, MORE_, LEDGER_, RELAY_ = SECTIONS[1:]
 
 
 def blocks(section: str, language: str = "python") -> list[str]:
@@ -34,8 +40,16 @@ def blocks(section: str, language: str = "python") -> list[str]:
 
 
 ((CLASS,), (ROW,), (USE,), (TEST,), (KIT,)) = map(blocks, (CODE, HERE, USE_, TEST_, KIT_))
-(PROJECT,) = map(tomllib.loads, blocks(PACKAGE, "toml"))
-(RULES,) = map(yaml.safe_load, blocks(RULES_, "yaml"))
+COINS, LIVE, USE_MORE = blocks(MORE_)
+(LEDGER, USE_LEDGER), (RELAY, USE_RELAY) = map(blocks, (LEDGER_, RELAY_))
+PROJECT, MORE, LEDGERS, RELAYS = (
+    tomllib.loads(blocks(section, "toml")[0])["project"]
+    for section in (PACKAGE, MORE_, LEDGER_, RELAY_)
+)
+(RULES,), (RULES_OF_RELAY,) = (
+    [yaml.safe_load(b) for b in blocks(s, "yaml")] for s in (RULES_, RELAY_)
+)
+GROUPS = ("onetape.fundamentals", "onetape.streams")
 KEY = "k3y-c4nary-9934"
 FIRST_S = 1_704_067_200  # 2024-01-01
 DAY_S = 86_400
@@ -47,8 +61,16 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf
     folder = tmp_path / "site"
     folder.mkdir()
     with shelf(folder, monkeypatch) as made:
-        offers = PROJECT["project"]["entry-points"]["onetape.providers"]
-        made.put("onetape_acme", CLASS, offers, PROJECT["project"]["name"])
+        offers = PROJECT["entry-points"]["onetape.providers"]
+        made.put("onetape_acme", CLASS, offers, PROJECT["name"], MORE["entry-points"])
+        made.add("onetape_acme_coins", COINS)
+        made.add("onetape_acme_live", LIVE)
+        for module, code, project in (
+            ("onetape_ledger", LEDGER, LEDGERS),
+            ("onetape_relay", RELAY, RELAYS),
+        ):
+            groups = dict(project["entry-points"])
+            made.put(module, code, groups.pop("onetape.providers"), project["name"], groups)
         yield made
 
 
@@ -60,10 +82,20 @@ def acme_server(handler: BaseHTTPRequestHandler) -> None:
     """Answer like Acme: two bars a page, a cursor, and the key in a header."""
     if handler.headers["X-Key"] != KEY:
         return reply(handler, b"{}", 401)
+    if handler.path.endswith("/about"):
+        about = {
+            "pair": "BTCUSDT",
+            "name": "Bitcoin",
+            "worth": 2000,
+            "supply": 20e6,
+            "money": "USD",
+        }
+        return reply(handler, json.dumps(about).encode())
     asked = parse_qs(urlsplit(handler.path).query)
     begin, last = (int(asked[name][0]) for name in ("from", "to"))
     begin = int(asked.get("page", [begin])[0])
-    days = [at for at in range(begin - begin % DAY_S, last + 1, DAY_S) if at >= begin]
+    step = {"1Day": DAY_S, "1Min": 60}[asked["bar"][0]]
+    days = [at for at in range(begin - begin % step, last + 1, step) if at >= begin]
     body: dict[str, Any] = {"bars": [day(at) for at in days[:2]]}
     if len(days) > 2:
         body["next"] = str(days[2])
@@ -192,3 +224,103 @@ def test_the_rules_of_the_page_say_what_they_say(
     assert acme is not None
     assert acme.secret("ACME_API_KEY") == KEY
     assert acme.capabilities.settle_ms == 300_000
+
+
+# --- companies and streams, together and alone ---------------------------------------------------
+
+NOON_MS = 1_704_456_000_000  # 2024-01-05 12:00
+
+
+class AcmeFace:
+    """Lets in who has the key, and sends the minute that begins at noon."""
+
+    row: ClassVar[dict[str, float]] = {"o": 10, "h": 12, "l": 9, "c": 11.5, "v": 7}
+
+    def greeting(self) -> Sequence[str]:
+        return []
+
+    def answer(self, text: str, topics: set[Topic]) -> Sequence[str]:
+        asked = json.loads(text)
+        if asked["do"] == "login":
+            is_right = asked["key"] == KEY
+            said = (
+                {"type": "welcome"}
+                if is_right
+                else {"type": "refused", "why": f"no {asked['key']}"}
+            )
+            return [json.dumps(said)]
+        bar = {"type": "bar", "pair": asked["pairs"][0], "t": NOON_MS // 1000, "closed": True}
+        return [json.dumps({"type": "following"}), json.dumps(bar | self.row)]
+
+
+class RelayFace(AcmeFace):
+    """Sends that minute at once."""
+
+    def answer(self, text: str, topics: set[Topic]) -> Sequence[str]:
+        asked = json.loads(text)
+        return [json.dumps([p, NOON_MS // 1000, *self.row.values()]) for p in asked.get("on", ())]
+
+
+def ledger_server(handler: BaseHTTPRequestHandler) -> None:
+    """Answer like Ledger, with the key in a parameter."""
+    asked = parse_qs(urlsplit(handler.path).query)
+    if asked["token"] != [KEY]:
+        return reply(handler, b"{}", 401)
+    body = {"ticker": asked["of"][0], "pe": 31.5, "yield": 0.5}
+    return reply(handler, json.dumps(body).encode())
+
+
+class Place:
+    """A folder in which the page's blocks run, their vendors on this machine."""
+
+    def __init__(self, folder: Path, clock: ManualClock, urls: dict[str, dict[str, str]]) -> None:
+        self.folder, self.clock, self.urls = folder, clock, urls
+
+    def manager(self, rules: dict[str, Any] = RULES) -> DataManager:
+        """Return a manager by rules that lead here."""
+        here = json.loads(json.dumps(rules))
+        for name, urls in self.urls.items():
+            here.setdefault("providers", {}).setdefault(name, {}).update(urls)
+        (self.folder / "rules.yaml").write_text(yaml.safe_dump(here))
+        (self.folder / "fundamentals.json").write_text(blocks(LEDGER_, "json")[0])
+        return DataManager(self.folder / "cache", self.folder / "rules.yaml", clock=self.clock)
+
+    def leaks(self) -> list[Path]:
+        """Return the files that hold the key."""
+        files = (path for path in self.folder.rglob("*") if path.is_file())
+        return [path for path in files if KEY.encode() in path.read_bytes()]
+
+
+@pytest.fixture
+def place(tmp_path: Path, installed: Shelf, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.setenv("ACME_API_KEY", KEY)
+    monkeypatch.setenv("LEDGER_API_KEY", KEY)
+    monkeypatch.setitem(STREAM_FACES, "acme", AcmeFace)
+    monkeypatch.setitem(STREAM_FACES, "relay", RelayFace)
+    clock = ManualClock(NOON_MS + 1_000)
+    with (
+        serving(acme_server) as acme,
+        serving(ledger_server) as ledger,
+        StreamServer(clock) as streams,
+    ):
+        yield Place(tmp_path, clock, {
+            "acme": {"base_url": acme.base, "ws_url": streams.url("acme")},
+            "ledger": {"base_url": ledger.base},
+            "relay": {"ws_url": streams.url("relay")},
+        })  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("section", "code", "rules"),
+    [(MORE_, USE_MORE, RULES), (LEDGER_, USE_LEDGER, RULES), (RELAY_, USE_RELAY, RULES_OF_RELAY)],
+    ids=["all three", "fundamentals alone", "a stream alone"],
+)
+def test_a_section_prints_what_stands_in_it(
+    section: str, code: str, rules: dict[str, Any], place: Place, caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    with caplog.at_level(logging.DEBUG):
+        exec(compile(code, "page", "exec"), {"manager": place.manager(rules)})
+    assert capsys.readouterr().out == blocks(section, "text")[0]
+    assert not place.leaks()
+    assert KEY not in caplog.text

@@ -21,6 +21,7 @@ from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.locks import SeriesLocks
+from ..symbols.assets import Listed, is_proved
 from .selection.candidates import Selector, candidates_of, route
 
 log = logging.getLogger("onetape.routing")
@@ -47,6 +48,31 @@ def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
         return route(query, candidates_of(selector, query), None).namesakes
     except (NoProviderError, UnknownProviderError):
         return {}
+
+
+def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, kind: Kind) -> str:
+    """Return why streamed bars are not those that answer ``query``; empty where they may be.
+
+    Args:
+        selector, store, query: as of :func:`kind_of_series`.
+        vendor: canonical name of what streams, and serves no such bars.
+        kind: of its bars.
+
+    Raises:
+        NoProviderError, UnknownProviderError: no vendor serves them.
+    """
+    series = kind_of_series(selector, store, query)
+    if differing := differences(kind, series):
+        kinds = ", ".join(
+            f"of {mine}, the series has bars of {theirs}" for mine, theirs in differing
+        )
+        return f"its bars are {kinds}"
+    owner = route(query, candidates_of(selector, query), series).owner
+    listed = Listed(vendor, kind)
+    if not owner or is_proved(query.instrument, listed, Listed(owner, series)):
+        return ""
+    symbol = query.instrument.symbol
+    return f"nothing proves that its {query.instrument.spelling(vendor)} is the {symbol} of {owner}"
 
 
 def differences(one: Kind, other: Kind) -> list[tuple[str, str]]:

@@ -152,10 +152,9 @@ def _print_vendor(args: argparse.Namespace) -> int:
     screen.print()
     styles = {"state": "green" if profile["ready"] else "yellow", "advice": "yellow"}
     screen.print(facts(_facts(profile), styles))
-    screen.print()
-    screen.print(TextTable([*BOUNDS[1:]], [row[1:] for row in bounds_table(served)]))
-    screen.print()
-    screen.print(TextTable([*KINDS[1:]], [row[1:] for row in kinds_table(served)]))
+    for names, table in ((BOUNDS, bounds_table), (KINDS, kinds_table)) if served else ():
+        screen.print()
+        screen.print(TextTable([*names[1:]], [row[1:] for row in table(served)]))
     return OK
 
 
@@ -177,7 +176,10 @@ def _facts(profile: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "now", profile["health"]
     yield "actions", "splits and dividends" if profile["actions"] else "none"
     yield "companies", ", ".join(profile["fundamentals"]) or profile["no_fundamentals"] or "nothing"
-    live = "streams bars" if profile["stream"] else "no stream: asked as bars close"
+    if not profile["timeframes"]:
+        yield "bars", "none"
+    polled = "no stream: asked as bars close" if profile["timeframes"] else "nothing"
+    live = "streams bars" if profile["stream"] else profile["no_stream"] or polled
     yield "live", "none: these are bars of the past" if is_sample(profile["name"]) else live
     yield "names", "searched" if profile["search"] else "not searched"
     if profile["package"]:
@@ -218,6 +220,8 @@ def _serves(vendor: dict[str, Any]) -> list[Text | str]:
         ", ".join(vendor["asset_classes"]),
         styled(" ".join(vendor["timeframes"]), "dim"),
     ]
+    if not vendor["timeframes"]:
+        cells = ["no bars"]
     by_days: dict[int, list[str]] = {}
     for label, days in vendor["depth_days"].items():
         by_days.setdefault(days, []).append(label)
@@ -228,6 +232,7 @@ def _serves(vendor: dict[str, Any]) -> list[Text | str]:
         cells.append(
             styled(f"sample bars, for calls that name it: --provider {vendor['name']}", "dim")
         )
+    cells += [styled(f"→ {fault}", "yellow") for fault in vendor["faults"]]
     if not vendor["ready"] and vendor["advice"]:
         cells.append(styled(f"→ {vendor['advice']}", "yellow"))
     return cells

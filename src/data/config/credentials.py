@@ -201,19 +201,20 @@ def vendor_credentials(
     secret_env: str | None = None,
     environ: Mapping[str, str] | None = None,
     *,
-    names: Sequence[str] = (),
+    names: Sequence[str | Sequence[str]] = (),
 ) -> Credentials:
     """Return the keys of one vendor; ``key_env`` and ``secret_env`` are the rules' own variables.
 
     A variable that the rules name is the only one looked at, whatever name the vendor asks by.
-    ``names`` are those that a vendor of another package asks by.
+    ``names`` are those that a vendor of another package asks by; a sequence lists spellings of one.
     """
     own_names = (key_env, secret_env)
     note_variables(*own_names)
-    names = key_names(vendor) or tuple(names) or tuple(name for name in own_names if name)
+    keys: Sequence[str | Sequence[str]] = key_names(vendor) or names
+    keys = keys or tuple(name for name in own_names if name)
     variables: dict[str, tuple[str, ...]] = {}
-    for position, name in enumerate(names):
-        group = _GROUP.get(name, (name,))
+    for position, key in enumerate(keys):
+        group = _GROUP.get(key, (key,)) if isinstance(key, str) else tuple(key)
         own = own_names[position] if position < len(own_names) else None
         for spelling in group:
             usual = tuple(dict.fromkeys((spelling, *group)))

@@ -1,7 +1,8 @@
-"""Vendors that other installed packages bring: their names, without importing any of them.
+"""What other installed packages bring for vendors: the names of it, without importing any of it.
 
-A package offers one under the entry-point group ``onetape.providers``. What is installed is looked
-up once, and only when a name is asked for that is none of ours, or a list of all.
+A package offers a vendor under the entry-point group ``onetape.providers``, and under the same name
+its table of fundamentals and its stream. What is installed is looked up once, and only when a name
+is asked for that is none of ours, or a list of all.
 """
 
 from __future__ import annotations
@@ -18,26 +19,44 @@ from ..vendors.registry import canonical_vendor, vendor_names
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-GROUP = "onetape.providers"
+PROVIDERS = "onetape.providers"
+FUNDAMENTALS = "onetape.fundamentals"
+STREAMS = "onetape.streams"
+_WHAT = {PROVIDERS: "provider", FUNDAMENTALS: "table of fundamentals", STREAMS: "stream"}
 _log = logging.getLogger(__name__)
 # It becomes a folder of the cache and a key of rules files.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
-@lru_cache(1)
-def offers() -> Mapping[str, EntryPoint]:
-    """Return the vendors that other packages bring, by name; nothing of them is imported.
+def offers(group: str = PROVIDERS) -> Mapping[str, EntryPoint]:
+    """Return what other packages bring under a group, by vendor; nothing of it is imported."""
+    return all_offers()[group]
 
-    A name that is taken, by us or by another package, or that is none is left out with a warning.
+
+@lru_cache(1)
+def all_offers() -> Mapping[str, Mapping[str, EntryPoint]]:
+    """Return what other packages bring, by group and vendor; nothing of it is imported.
+
+    A name that is taken, by us or by another package, or that is none is left out with a warning,
+    and so is a table or a stream of a vendor that no package brings.
     """
-    kept: dict[str, EntryPoint] = {}
-    for offer in _installed():
-        why = _objection(offer, kept)
-        if why:
-            _log.warning("provider %r of %s is ignored: %s", offer.name, _package(offer), why)
-        else:
-            kept[offer.name] = offer
-    return MappingProxyType(kept)
+    kept: dict[str, dict[str, EntryPoint]] = {}
+    for group in (PROVIDERS, FUNDAMENTALS, STREAMS):
+        kept[group] = {}
+        for offer in _installed(group):
+            why = _objection(offer, kept)
+            if why:
+                _log.warning(
+                    "the %s %r of %s is ignored: %s", _WHAT[group], offer.name, _package(offer), why
+                )
+            else:
+                kept[group][offer.name] = offer
+    return MappingProxyType({group: MappingProxyType(some) for group, some in kept.items()})
+
+
+def offer_of(group: str, vendor: str) -> EntryPoint | None:
+    """Return what another package brings for a vendor; None where it is ours, or brings nothing."""
+    return offers(group).get(vendor) if canonical_vendor(vendor) is None else None
 
 
 def known_vendor(name: str) -> str | None:
@@ -55,30 +74,32 @@ def known_names() -> tuple[str, ...]:
 
 
 def described(offer: EntryPoint) -> str:
-    """Return what is said of an offer in messages: its class and the package it comes from."""
-    return f"{offer.value} of {_package(offer)}"
+    """Return what is said of an offer in messages: what it names and the package it comes from."""
+    return f"the {_WHAT[offer.group]} {offer.name!r}, {offer.value} of {_package(offer)},"
 
 
-def _installed() -> Iterator[EntryPoint]:
+def _installed(group: str) -> Iterator[EntryPoint]:
     """Yield the offers in an order that does not hang on the disk; none twice."""
     from importlib.metadata import entry_points
 
     seen: set[tuple[str, str]] = set()
-    for offer in sorted(entry_points(group=GROUP), key=lambda o: (o.name, _package(o), o.value)):
+    for offer in sorted(entry_points(group=group), key=lambda o: (o.name, _package(o), o.value)):
         # A package that is on the path twice, installed and as its source, is one package.
         if (offer.name, offer.value) not in seen:
             seen.add((offer.name, offer.value))
             yield offer
 
 
-def _objection(offer: EntryPoint, kept: Mapping[str, EntryPoint]) -> str:
+def _objection(offer: EntryPoint, kept: Mapping[str, Mapping[str, EntryPoint]]) -> str:
     """Return why an offer cannot be taken, or an empty text."""
     if not _NAME.fullmatch(offer.name):
         return "a name has small letters, digits and _ only, and begins with a letter"
     if canonical_vendor(offer.name) is not None:
         return "the name is one of onetape's own"
-    if offer.name in kept:
-        return f"{_package(kept[offer.name])} has taken the name"
+    if offer.name in kept[offer.group]:
+        return f"{_package(kept[offer.group][offer.name])} has taken the name"
+    if offer.group != PROVIDERS and offer.name not in kept[PROVIDERS]:
+        return f"no package brings a vendor of that name under {PROVIDERS}"
     return ""
 
 

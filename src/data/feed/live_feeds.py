@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from ..bars.client import Wishes
@@ -17,16 +17,20 @@ from ..bars.stream_store import (
     differences,
     kind_of_series,
     namesakes_of,
+    unlike,
 )
 from ..calendars.bar_builders import MinuteBars, TradeBars
 from ..calendars.calendar import calendar_for
 from ..calendars.gaps import BarGrid
 from ..config.credentials import vendor_credentials
+from ..config.offered import STREAMS, offer_of
 from ..errors import (
     ConfigError,
     DataError,
+    ForeignError,
     MissingCredentialsError,
     NoProviderError,
+    UnknownProviderError,
 )
 from ..model.instant import SECOND_MS
 from ..model.instrument import Instrument
@@ -37,8 +41,9 @@ from ..model.timeframe import Timeframe
 from ..net.websocket import Dialer, library
 from ..observability.logs import running, subject_of
 from ..prices.conversions import obstacle
-from ..vendors.registry import key_names, load, row_of
-from ..vendors.stream_protocol import StreamProtocol
+from ..vendors.factory import keys_declared, own_secrets
+from ..vendors.foreign import call_foreign
+from ..vendors.stream_protocol import StreamProtocol, stream_of
 from ..wiring import Services
 from .live_feed import LiveFeed
 from .queue import CAPACITY
@@ -71,6 +76,8 @@ class _Way:
     make: Callable[[], StreamProtocol]
     protocol: StreamProtocol
     topic: Topic
+    kind: Kind
+    url: str
     account: Callable[[], str]
     sent: Timeframe | None = None
 
@@ -144,6 +151,8 @@ class LiveFeeds:
         try:
             library()
             return self._way(instrument, step, provider).name
+        except UnknownProviderError:
+            raise
         except (NoProviderError, ConfigError):
             return None
 
@@ -164,7 +173,7 @@ class LiveFeeds:
         step = Timeframe.parse(timeframe)
         instrument = self._services.selector.instrument(symbol)
         way = self._way(instrument, step, provider)
-        kind = way.protocol.kind(instrument)
+        kind = way.kind
         grid = BarGrid(calendar_for(instrument), step, kind.anchor or "session")
         clock, traits = self._services.clock, way.protocol.traits
         patience = self._patience(way)
@@ -242,6 +251,7 @@ class LiveFeeds:
         Raises:
             NoProviderError: there is none.
             UnknownSymbolError: all vendors may mean another thing.
+            UnknownProviderError, ForeignError: the pinned one is of another package, and at fault.
         """
         selector = self._services.selector
         routed = selector.get_provider_with_failover(instrument.symbol, step.label)
@@ -255,9 +265,12 @@ class LiveFeeds:
             if name in namesakes:
                 reasons.append(f"{name} is not listened to: {namesakes[name]}")
                 continue
+            ask = partial(self._stream, str(selector.canonical(name)), (instrument, step, provider))
             try:
-                stream = self._stream(str(selector.canonical(name)), (instrument, step, provider))
-            except MissingCredentialsError as error:
+                stream = call_foreign(ask, name)
+            except (MissingCredentialsError, UnknownProviderError, ForeignError) as error:
+                if provider and not isinstance(error, MissingCredentialsError):
+                    raise  # no other may stand in for it
                 reasons.append(str(error))
                 continue
             if isinstance(stream, _Way):
@@ -271,31 +284,34 @@ class LiveFeeds:
     def _stream(self, name: str, wanted: tuple[Instrument, Timeframe, str | None]) -> _Way | str:
         """Return a vendor's stream of such bars, or why it has none; empty where that is all."""
         instrument, step, _ = wanted
-        path = row_of(name).stream
-        if not path:
+        made = stream_of(name)
+        if made is None:
             return ""
-        made = load(path)
         rules = self._services.selector.parsed_rules.provider(name)
-        keys = vendor_credentials(name, rules.api_key_env, rules.secret_key_env)
+        keys = vendor_credentials(
+            name, rules.api_key_env, rules.secret_key_env, names=own_secrets(name)
+        )
 
         def make() -> StreamProtocol:
-            return cast(StreamProtocol, made(rules.ws_url, keys))
+            return call_foreign(lambda: made(rules.ws_url, keys), name)
 
         def account() -> str:
-            own = [key for key in key_names(name) if key in keys]
+            own = [key for key in keys_declared(name) if key in keys]
             limiter = self._services.network.limiter(name)
             return limiter.acting_for(keys[key] for key in own).account()
 
         protocol = make()
+        kind, url = protocol.kind(instrument), protocol.address().url
         topic = protocol.spelling(instrument, step)
         if topic is not None:
-            return _Way(name, make, protocol, topic, account)
+            why = strangeness(self._services, name, kind, wanted)
+            return f": {why}" if why else _Way(name, make, protocol, topic, kind, url, account)
         topic = protocol.spelling(instrument, MINUTE)
         if topic is None:
             return ""
-        if why := hindrance(self._services, name, protocol.kind(instrument), wanted):
+        if why := hindrance(self._services, name, kind, wanted):
             return f": {why}"
-        return _Way(name, make, protocol, topic, account, MINUTE)
+        return _Way(name, make, protocol, topic, kind, url, account, MINUTE)
 
     def _subscription(self, way: _Way, grid: BarGrid) -> Subscription:
         clock = self._services.clock
@@ -316,7 +332,7 @@ class LiveFeeds:
                 protocol, dial, limiter, clock, self._tempo.pulse, account=way.account
             )
 
-        account = f"{way.name} {hash(way.protocol.address().url)}"
+        account = f"{way.name} {hash(way.url)}"
         return Subscription(self.hub, account, way.topic, make, listen)
 
 
@@ -363,6 +379,37 @@ def refuse(unknown: Collection[str], options: Iterable[str]) -> None:
             f"a live feed has no option {', '.join(sorted(unknown))}",
             hint=f"there are {', '.join(options)}",
         )
+
+
+# --- may a stream's bars go on from those of another vendor? Where both mean one thing and kind ---
+
+
+def strangeness(
+    services: Services, vendor: str, kind: Kind, wanted: tuple[Instrument, Timeframe, str | None]
+) -> str:
+    """Return why bars of a package's stream do not go on from the series; empty where they do.
+
+    A vendor that serves such bars itself is a candidate for them, and compared as one. History of
+    any other is told by other vendors: its bars must be of the same thing and kind.
+
+    Args:
+        services: routing and the store.
+        vendor: canonical name.
+        kind: of its bars.
+        wanted: instrument and timeframe of the bars, and the pinned vendor if there is one.
+
+    Raises:
+        DataError: no vendor serves such bars.
+    """
+    instrument, step, pinned = wanted
+    if offer_of(STREAMS, vendor) is None:
+        return ""
+    if declared_kind(services.selector, vendor, instrument, step) is not None:
+        return ""
+    query = services.client.query(
+        instrument.symbol, step.label, bars=1, wishes=Wishes(provider=pinned)
+    )
+    return unlike(services.selector, services.cache.store, query, vendor, kind)
 
 
 # --- may bars be built of a stream's minutes? Where these are the minutes that the cache has -----

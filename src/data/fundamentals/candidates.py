@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..config.credentials import vendor_credentials
-from ..config.offered import known_vendor
+from ..config.offered import PROVIDERS, known_vendor, offer_of
+from ..errors import UnknownProviderError
 from ..model.fundamentals_rules import FundamentalsRules
 from ..model.instrument import Instrument
-from ..vendors.fundamentals_table import table_of
+from ..vendors.fundamentals_table import VendorTable, table_of
 from ..vendors.registry import key_names, row_of
 
 # Why a vendor without its key is not asked, behind the name of the variable.
@@ -53,7 +54,9 @@ class Candidates:
         The second part has the reason for each vendor of the rules that cannot.
         """
         ours = self.rules.order(about.data_type)
-        names = dict.fromkeys(known_vendor(n) or n for n in (*ours, *self.selector.downloaders))
+        # A vendor of ours that the rules do not name is none, whether bars have made it or not.
+        others = [n for n, one in self.selector.downloaders.items() if _is_foreign(one)]
+        names = dict.fromkeys(known_vendor(n) or n for n in (*ours, *others))
         objections = {name: self.objection(name, about) for name in names}
         able = tuple(name for name, why in objections.items() if not why)
         unable = {name: why for name, why in objections.items() if why and name in ours}
@@ -64,21 +67,38 @@ class Candidates:
         downloader = self.selector.downloaders.get(vendor)
         if downloader is not None and _is_foreign(downloader):
             return ""
-        table = table_of(vendor)
+        try:
+            table = table_of(vendor)
+        except UnknownProviderError as error:
+            return str(error.args[0])
         if table is None:
             if known_vendor(vendor) is None:
                 return "there is no such provider"
             return row_of(vendor).no_fundamentals or "it serves no fundamentals here"
         return table.objection(about.instrument, about.market, about.data_type) or (
-            self._lacking(vendor)
+            self._lacking(vendor, table)
         )
 
-    def _lacking(self, vendor: str) -> str:
+    def _lacking(self, vendor: str, table: VendorTable) -> str:
         rules = self.selector.parsed_rules.provider(vendor)
-        if not rules.api_key_required:
+        names, is_required = key_names(vendor), rules.api_key_required
+        secrets: Sequence[str | tuple[str, ...]] = ()
+        if offer_of(PROVIDERS, vendor) is not None:  # its class alone says which keys it takes
+            from ..vendors.factory import downloader_class, keys_declared
+
+            try:
+                cls = downloader_class(vendor)
+            except UnknownProviderError as error:
+                return str(error.args[0])
+            names, secrets = keys_declared(vendor), cls.secrets
+            is_required = is_required or cls.requires_api_key
+            undeclared = {key.secret for key in table.keys} - {*names}
+            if undeclared:
+                return f"its `secrets` lack {', '.join(sorted(undeclared))}, which its table sends"
+        if not is_required:
             return ""
-        keys = vendor_credentials(vendor, rules.api_key_env, rules.secret_key_env)
-        missing = [name for name in key_names(vendor) if name not in keys]
+        keys = vendor_credentials(vendor, rules.api_key_env, rules.secret_key_env, names=secrets)
+        missing = [name for name in names if name not in keys]
         return f"{missing[0]} {NO_KEY}" if missing else ""
 
 

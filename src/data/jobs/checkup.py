@@ -352,6 +352,9 @@ def _vendors(
     for vendor in vendors:
         name = vendor["name"]
         yield _vendor(vendor, reached.get(name), is_routed=name in routed)
+        for fault in vendor["faults"]:
+            advice = "repair, update or uninstall that package"
+            yield Check("vendors", name, False, fault, advice)
     yield _clock(reached)
 
 

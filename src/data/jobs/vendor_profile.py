@@ -15,19 +15,20 @@ from ..vendors.base import BaseDataDownloader, is_ours, status_for
 from ..vendors.factory import downloader_class
 from ..vendors.fundamentals_table import table_of
 from ..vendors.registry import row_of
+from ..vendors.stream_protocol import stream_of
 from ..wiring import network_of
 from .matrix import served
-from .vendors import description, routes
+from .vendors import description, part, routes
 
 
 def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
     """Return all about a vendor; it is not asked.
 
     Beside the entries of :func:`~.vendors.describe_vendors`: ``aliases``, ``stream``, ``search``
-    (whether it has them), ``fundamentals`` (its types of data), ``no_fundamentals`` (why it has
-    none), ``package`` (what an optional package does for it), ``limits`` (a second, minute, day and
-    month, 0 for none), ``health`` (limits left, pauses), ``serves`` (a ``ServedRow`` for each timeframe)
-    and ``rules`` (those that name it, with its ``place`` from 1 on and ``of`` how many).
+    (whether it has them), ``fundamentals`` (its types of data), ``no_fundamentals``, ``no_stream``
+    (why it has none), ``package`` (what an optional package does for it), ``limits`` (a second, minute,
+    day and month, 0 for none), ``health`` (limits left, pauses), ``serves`` (a ``ServedRow`` for each
+    timeframe) and ``rules`` (those that name it, with its ``place`` from 1 on and ``of`` how many).
 
     Raises:
         UnknownProviderError: there is no such vendor, and the nearest name is offered; or it cannot
@@ -42,7 +43,9 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
     if name is None:
         raise _unknown(vendor, selector)
     cls = downloader_class(name)
-    plainly, row, table = description(selector, name), row_of(name), table_of(name)
+    plainly, row = description(selector, name), row_of(name)
+    table, no_table = part(table_of, name)
+    stream, no_stream = part(stream_of, name)
     made = selector._initialize_downloader(name)
     own = made if made is not None and is_ours(made) else None
     capabilities = own.capabilities if own else cls.capabilities
@@ -50,10 +53,11 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
     return {
         **plainly,
         "aliases": list(cls.aliases),
-        "stream": bool(row.stream),
+        "stream": stream is not None,
+        "no_stream": no_stream,
         "search": bool(row.search),
         "fundamentals": sorted(table.types) if table else [],
-        "no_fundamentals": row.no_fundamentals,
+        "no_fundamentals": no_table or row.no_fundamentals,
         "package": row.package_use,
         "limits": {
             "second": limits.per_second,
@@ -77,7 +81,7 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
 
 def _health(downloader: BaseDataDownloader | None, now_ms: int) -> str:
     """Return how it stands for the first bars that it serves, in words; empty where it cannot be asked."""
-    if downloader is None:
+    if downloader is None or not downloader.capabilities.timeframes:
         return ""
     capabilities = downloader.capabilities
     timeframe = Timeframe.parse(next(iter(capabilities.timeframes)))

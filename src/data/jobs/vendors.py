@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from ..bars.selection.candidates import Candidate, candidates_of, route
 from ..bars.selection.exclusions import SWITCHED_OFF, differences, named_for, not_named
 from ..clock import SystemClock
 from ..config.credentials import vendor_credentials
+from ..config.offered import PROVIDERS, offer_of
 from ..config.rules_file import load_rules
-from ..errors import DataError, QueryError
+from ..errors import DataError, QueryError, UnknownProviderError
 from ..model.query import BarsQuery
 from ..model.rules import Rule
 from ..model.settings import Settings
@@ -22,10 +24,17 @@ from ..vendors.factory import (
     canonical_name,
     creation_error,
     downloader_class,
-    own_names,
+    keys_declared,
+    own_secrets,
     usable_class,
 )
-from ..vendors.registry import FAMILIES, is_sample, key_names
+from ..vendors.fundamentals_table import table_of
+from ..vendors.registry import FAMILIES, is_sample
+from ..vendors.stream_protocol import stream_of
+
+T = TypeVar("T")
+# What a package may bring beside a vendor's bars.
+_PARTS: tuple[Callable[[str], object], ...] = (table_of, stream_of)
 
 
 class Lack(NamedTuple):
@@ -105,6 +114,7 @@ def describe_family(name: str) -> list[dict[str, Any]]:
 def description(selector: ProviderSelector, name: str) -> dict[str, Any]:
     """Return one plain entry for a vendor; see :func:`describe_vendors`."""
     cls, lacking = usable_class(name) or BaseDataDownloader, lack(selector, name)
+    is_offered = offer_of(PROVIDERS, name) is not None
     made = selector._initialize_downloader(name)
     caps = made.capabilities if made is not None and is_ours(made) else cls.capabilities
     rules = selector.parsed_rules.provider(name)
@@ -127,7 +137,21 @@ def description(selector: ProviderSelector, name: str) -> dict[str, Any]:
         "base_url": address,
         "gateway": gateway_in(address),
         "sample": is_sample(name),
+        "faults": [why for find in _PARTS if (why := part(find, name)[1])] if is_offered else [],
     }
+
+
+def part(find: Callable[[str], T | None], vendor: str) -> tuple[T | None, str]:
+    """Return what a vendor has beside its bars, and why that cannot be used.
+
+    Args:
+        find: ``table_of`` or ``stream_of``.
+        vendor: canonical name.
+    """
+    try:
+        return find(vendor), ""
+    except UnknownProviderError as error:
+        return None, str(error.args[0])
 
 
 def gateway_in(address: str) -> str:
@@ -138,11 +162,12 @@ def gateway_in(address: str) -> str:
 
 def _keys(selector: ProviderSelector, name: str) -> dict[str, str]:
     """Return the variable of each key a vendor takes, to ``set``, ``placeholder`` or ``not set``."""
-    names = key_names(name) or own_names(name)
+    names = keys_declared(name)
     if not names:
         return {}
     rules = selector.parsed_rules.provider(name)
-    credentials = vendor_credentials(name, rules.api_key_env, rules.secret_key_env, names=names)
+    secrets = own_secrets(name)
+    credentials = vendor_credentials(name, rules.api_key_env, rules.secret_key_env, names=secrets)
     own = (rules.api_key_env, rules.secret_key_env)
     states = {}
     for place, usual in enumerate(names):

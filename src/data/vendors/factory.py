@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, ClassVar, cast
 
 from ..config.credentials import credentials_for, vendor_credentials
-from ..config.offered import described, known_vendor, offers
+from ..config.offered import PROVIDERS, known_vendor, offers
 from ..errors import (
     ConfigError,
     DataError,
@@ -25,7 +25,7 @@ from ..errors import (
 from ..model.instant import MINUTE_MS
 from ..model.rules import ProviderRules, Rules
 from .base import BaseDataDownloader, is_ours, sends_by_machinery
-from .foreign import OwnSender, call_foreign
+from .foreign import OwnSender, call_foreign, load_offer
 from .registry import SERVED, VENDORS, canonical_vendor, family_of, key_names, load, row_of
 
 _log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def downloader_class(code: str) -> type[BaseDataDownloader]:
         )
     family = family_of(name)
     if not row_of(family).bars:
-        return _offered_class(name)
+        return cast("type[BaseDataDownloader]", load_offer(PROVIDERS, name, _faults))
     cls: Any = load(row_of(family).bars)
     return cast("type[BaseDataDownloader]", cls if name == family else cls.member(name))
 
@@ -75,49 +75,11 @@ def usable_class(code: str) -> type[BaseDataDownloader] | None:
         return None
 
 
-def _offered_class(name: str) -> type[BaseDataDownloader]:
-    """Return the class of another package's vendor.
-
-    Raises:
-        UnknownProviderError: it cannot be imported, or is no vendor.
-    """
-    cls = _loaded(name)
-    if isinstance(cls, UnknownProviderError):
-        # A new error each time: a raised one keeps the frames of its caller alive.
-        raise UnknownProviderError(
-            str(cls.args[0]), provider=name, hint=cls.hint
-        ) from cls.__cause__
-    return cls
-
-
-@lru_cache(64)
-def _loaded(name: str) -> type[BaseDataDownloader] | UnknownProviderError:
-    """Import the class behind a name once; a failure is logged once and remembered."""
-    offer = offers()[name]
-    try:
-        return _checked(name, call_foreign(offer.load, name))
-    except DataError as exc:
-        error = UnknownProviderError(
-            f"the provider {name!r}, {described(offer)}, cannot be used: {exc.args[0]}",
-            provider=name,
-            hint="repair, update or uninstall that package",
-        )
-        error.__cause__ = exc.__cause__ or exc
-        _log.warning("%s", error)
-        return error
-
-
-def _checked(name: str, cls: Any) -> type[BaseDataDownloader]:
-    """Return what was loaded if it is a vendor of that name.
-
-    Raises:
-        UnknownProviderError: it is not.
-    """
+def _faults(name: str, cls: Any) -> str:
+    """Return why what a package offers as a vendor is none of that name, or an empty text."""
     if not isinstance(cls, type) or not issubclass(cls, BaseDataDownloader):
-        raise UnknownProviderError("it is no subclass of BaseDataDownloader")
-    if cls.name != name:
-        raise UnknownProviderError(f"its `name` is {cls.name!r}, not {name!r}")
-    return cls
+        return "it is no subclass of BaseDataDownloader"
+    return "" if cls.name == name else f"its `name` is {cls.name!r}, not {name!r}"
 
 
 @dataclass(frozen=True)
@@ -326,7 +288,7 @@ def constructor_arguments(rules: ProviderRules) -> dict[str, Any]:
         arguments["base_url"] = rules.base_url
     if key_names(rules.name) or rules.api_key_env:
         arguments["credentials"] = vendor_credentials(
-            rules.name, rules.api_key_env, rules.secret_key_env, names=own_names(rules.name)
+            rules.name, rules.api_key_env, rules.secret_key_env, names=own_secrets(rules.name)
         )
     if rules.name == "local":
         arguments["files"] = dict(rules.options)
@@ -335,11 +297,16 @@ def constructor_arguments(rules: ProviderRules) -> dict[str, Any]:
     return arguments
 
 
-def own_names(vendor: str) -> tuple[str, ...]:
-    """Return the names by which another package's vendor asks for its keys."""
+def own_secrets(vendor: str) -> tuple[str | tuple[str, ...], ...]:
+    """Return the names by which another package's vendor asks for its keys, as it declares them."""
     cls = None if key_names(vendor) else usable_class(vendor)
-    secrets = cls.secrets if cls is not None else ()
-    return tuple(entry if isinstance(entry, str) else entry[0] for entry in secrets)
+    return cls.secrets if cls is not None else ()
+
+
+def keys_declared(vendor: str) -> tuple[str, ...]:
+    """Return the usual names of the keys that a vendor takes, by its canonical name."""
+    own = own_secrets(vendor)
+    return key_names(vendor) or tuple(key if isinstance(key, str) else key[0] for key in own)
 
 
 def apply_settling(downloader: Any, rules: ProviderRules) -> None:

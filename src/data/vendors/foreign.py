@@ -1,4 +1,4 @@
-"""Calls to downloaders that a program brings: errors, limits, and bars by their ``get_ohlcv``."""
+"""What a program or another package brings: loaded, called, limited; bars by its ``get_ohlcv``."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ import logging
 import re
 import traceback
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..config.credentials import known_keys
-from ..errors import DataError, ForeignError, NoDataError, ResponseFormatError
+from ..config.offered import described, offers
+from ..errors import (
+    DataError,
+    ForeignError,
+    NoDataError,
+    ResponseFormatError,
+    UnknownProviderError,
+)
 from ..model.bars import BarTable
 from ..model.capabilities import Capabilities, Fetched, FetchQuery
 from ..model.http import HttpRequest, HttpResponse
@@ -22,6 +30,7 @@ from ..net.redact import without_keys
 from ..net.sender import Sender
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 _QUERY = re.compile(r"\?\S+")
 _LONGEST_QUOTE = 200
 
@@ -113,6 +122,53 @@ class _Calling(Generic[T]):
         except DataError as exc:
             self.error = exc
         return HttpResponse(0, url=request.url)
+
+
+# --- what another package offers for a vendor: its class, its table of fundamentals, its stream -----
+
+
+def load_offer(group: str, vendor: str, faults: Callable[[str, Any], str]) -> Any:
+    """Return what another package offers under a group for a vendor; it is imported once.
+
+    Args:
+        group: of the entry points.
+        vendor: that has such an offer.
+        faults: returns what is wrong with what was loaded for a vendor, or an empty text.
+
+    Raises:
+        UnknownProviderError: it cannot be imported, or is of no use; that is logged once.
+    """
+    loaded = _loaded(group, vendor, faults)
+    if isinstance(loaded, UnknownProviderError):
+        # A new error each time: a raised one keeps the frames of its caller alive.
+        raise UnknownProviderError(
+            str(loaded.args[0]), provider=vendor, hint=loaded.hint
+        ) from loaded.__cause__
+    return loaded
+
+
+@lru_cache(256)
+def _loaded(group: str, vendor: str, faults: Callable[[str, Any], str]) -> Any:
+    """Import an offer once; the error of one that cannot be used is logged once and remembered."""
+    offer = offers(group)[vendor]
+
+    def load() -> Any:
+        loaded = offer.load()
+        if why := faults(vendor, loaded):
+            raise UnknownProviderError(why)
+        return loaded
+
+    try:
+        return call_foreign(load, vendor)
+    except DataError as exc:
+        error = UnknownProviderError(
+            f"{described(offer)} cannot be used: {exc.args[0]}",
+            provider=vendor,
+            hint="repair, update or uninstall that package",
+        )
+        error.__cause__ = exc.__cause__ or exc
+        _log.warning("%s", error)
+        return error
 
 
 # --- bars of a downloader that is not ours, by the one method it must have, ``get_ohlcv`` --------

@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
+from ..config.offered import FUNDAMENTALS, offer_of
+from ..model.fundamentals import DATA_TYPES, FIELDS
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import SECOND_MS
 from ..model.instrument import AssetClass, Instrument
@@ -227,10 +229,32 @@ def secrets_of(
 
 @lru_cache(64)
 def table_of(vendor: str) -> VendorTable | None:
-    """Return the table of a vendor by its canonical name, or None where it has none."""
+    """Return the table of a vendor by its canonical name, or None where it has none.
+
+    Raises:
+        UnknownProviderError: another package brings it, and it cannot be used.
+    """
     path = row_of(vendor).fundamentals
-    if not path:
+    if path:
+        return cast(VendorTable, load(path))
+    if offer_of(FUNDAMENTALS, vendor) is None:
         return None
-    table = load(path)
-    assert isinstance(table, VendorTable)
-    return table
+    from .foreign import load_offer  # an answer out of the cache needs no sender
+
+    return cast(VendorTable, load_offer(FUNDAMENTALS, vendor, _faults))
+
+
+def _faults(vendor: str, table: Any) -> str:
+    """Return why what a package offers as the table of a vendor is none, or an empty text."""
+    if not isinstance(table, VendorTable):
+        return "it is no VendorTable"
+    if table.vendor != vendor:
+        return f"its `vendor` is {table.vendor!r}, not {vendor!r}"
+    answers = [answer for served in table.types.values() for answer in served]
+    if not answers or not all(isinstance(answer, TableAnswer) for answer in answers):
+        return "its `types` lead to no TableAnswer"
+    names = {*table.asset_classes, *table.types, *(name for a in answers for name in a.fields)}
+    strange = names - {"stock", "crypto", *DATA_TYPES, *FIELDS}
+    if strange:
+        return f"no such asset class, data type or field: {', '.join(sorted(map(str, strange)))}"
+    return "" if table.asset_classes else "it serves no asset class"

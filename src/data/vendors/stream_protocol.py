@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from inspect import isfunction
+from typing import Any, ClassVar, Protocol, cast
 
+from ..config.offered import STREAMS, offer_of
 from ..errors import MissingCredentialsError
 from ..model.capabilities import Limits
 from ..model.instrument import Instrument
@@ -24,6 +26,8 @@ from ..model.stream import (
     Unreadable,
 )
 from ..model.timeframe import Timeframe
+from .foreign import load_offer
+from .registry import load, row_of
 
 # The core of `json.loads`, without its checks before and after.
 _scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
@@ -92,6 +96,43 @@ class StreamProtocol(Protocol):
 
     def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
         """Return the events of a frame, at least one, whatever it holds; never raises."""
+
+
+# Makes the stream of an address and keys; None: the vendor's own address.
+MakeStream = Callable[[str | None, Mapping[str, str]], StreamProtocol]
+
+
+def stream_of(vendor: str) -> MakeStream | None:
+    """Return what makes the stream of a vendor by its canonical name, or None where it has none.
+
+    Raises:
+        UnknownProviderError: another package brings it, and it cannot be used.
+    """
+    path = row_of(vendor).stream
+    if path:
+        return cast(MakeStream, load(path))
+    if offer_of(STREAMS, vendor) is None:
+        return None
+    return cast(MakeStream, load_offer(STREAMS, vendor, _faults))
+
+
+def _faults(vendor: str, cls: Any) -> str:
+    """Return why what a package offers as the stream of a vendor is none, or an empty text."""
+    if not isinstance(cls, type):
+        return "it is no class"
+    methods = [name for name, what in vars(StreamProtocol).items() if isfunction(what)]
+    lacking = [name for name in methods if name[0] != "_" and not callable(getattr(cls, name, 0))]
+    if lacking:
+        return f"it lacks {', '.join(lacking)}"
+    name, traits = getattr(cls, "name", ""), getattr(cls, "traits", None)
+    if name != vendor:
+        return f"its `name` is {name!r}, not {vendor!r}"
+    if not isinstance(getattr(cls, "display_name", None), str):
+        return "it has no `display_name`"
+    if not isinstance(traits, StreamTraits) or not isinstance(traits.connects, Limits):
+        return "its `traits` are no StreamTraits"
+    is_sound = min(traits.topics, traits.batch) >= 1 and min(traits.beat_s, traits.quiet_s) > 0
+    return "" if is_sound else "its `traits` need topics, batch, beat_s and quiet_s above 0"
 
 
 def understood(

@@ -74,7 +74,7 @@ class Candidate:
         if caps is None:
             return ""
         if instrument.asset_class not in caps.asset_classes:
-            return f"serves no {instrument.asset_class}"
+            return f"serves no {instrument.asset_class if caps.timeframes else 'bars'}"
         if timeframe.label not in (labels := caps.labels(instrument.asset_class)):
             return f"serves no {timeframe}, only {' '.join(labels)}"
         try:
