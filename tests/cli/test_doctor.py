@@ -140,3 +140,35 @@ def test_a_cache_that_cannot_be_written(bare: Run, tmp_path: Path) -> None:
 def test_it_fits(columns: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     assert max(map(len, run("doctor").out.splitlines())) <= int(columns)
+
+
+@pytest.mark.parametrize(
+    "mode, version, code, ok, said",
+    [
+        ("http", "9.1", 0, None, "alpaca-py 9.1, not used: Alpaca is asked by plain HTTP (transport: http)"),
+        ("sdk", "9.1", 0, True, "alpaca-py 9.1: carries Alpaca's requests (transport: sdk)"),
+        ("sdk", "", 1, False, "transport: sdk wants alpaca-py, which is not installed"),
+    ],
+)  # fmt: skip
+def test_what_a_vendors_package_does_is_told(
+    bare: Run,
+    mode: str,
+    version: str,
+    code: int,
+    ok: bool | None,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("src.data.jobs.extras.installed", lambda _: (version, ""))
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"providers:\n  alpaca: {{transport: {mode}}}\n  fmp: {{transport: sdk}}\n")
+    asked = ("--config", str(path), "--cache-dir", str(tmp_path / "cache"))
+    ran = bare("doctor", "--no-network", "--json", *asked)
+    assert ran.code == code
+    (found,) = about(ran, "extra alpaca")
+    assert (found["section"], found["ok"], found["said"]) == ("installation", ok, said)
+    assert any("no effect on fmp" in check["said"] for check in about(ran, "rules"))
+    assert said in " ".join(bare("doctor", "--no-network", *asked).out.split())
+    assert said in " ".join(bare("providers", "alpaca", "--config", str(path)).out.split())
+    assert said in bare("providers", "alpaca", "--json", "--config", str(path)).json["package"]

@@ -588,7 +588,7 @@ class TestChoice:
     PLAIN = HttpTransport()
 
     def choose(self, mode: str, cls: Any) -> Any:
-        return choose_transport(mode, cls.sdk_carrier, preferred=cls.prefers_sdk, plain=self.PLAIN)
+        return choose_transport(mode, cls, plain=self.PLAIN)
 
     BY_SDK: ClassVar[dict[str, Any]] = {
         "yahoo": YahooDataDownloader,

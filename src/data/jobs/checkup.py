@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shlex
@@ -27,7 +26,7 @@ from ..config.survey import Survey, Where
 from ..disk.files import Disk
 from ..disk.mounts import network_file_system
 from ..disk.scratch import free_bytes, readable_by_others, refusal_to_write
-from ..errors import ConfigError, RulesError, install_line
+from ..errors import ConfigError, RulesError
 from ..model.instant import MINUTE_MS, SECOND_MS
 from ..model.series import SeriesKey
 from ..model.settings import Settings
@@ -36,23 +35,12 @@ from ..net.reach import Reached, reach_all
 from ..network import Network
 from ..provider_selector import ProviderSelector
 from ..resources import Memory, memory
-from ..vendors.registry import VENDORS
+from .extras import EXTRAS, extra_state, without_effect
 from .status import LITTLE_MEMORY, LITTLE_SPACE, SeriesHealth, Watch, catalogue_of
 from .vendors import describe_vendors, lack
 
 __all__ = ["Check", "checkup"]
 
-# Extra to the module that comes with it, and what it is good for.
-EXTRAS = {
-    **{name: (row.package, row.package_use) for name, row in VENDORS.items() if row.package},
-    "live": ("websocket", "listens to the streams of vendors"),
-    "backtrader": ("backtrader", "makes live feeds datas of Backtrader"),
-    "parquet": ("pyarrow", "reads and writes Parquet files, makes Arrow tables of bars"),
-    "polars": ("polars", "makes Polars frames of bars"),
-    "fast": ("isal", "compresses and inflates long files in a tenth of the time"),
-    "completion": ("shtab", "writes the completion of bash, zsh and fish"),
-    "metrics": ("prometheus_client", "serves the counters of a program to Prometheus"),
-}
 # Of files that others can read no more are counted.
 _FILES_NAMED = 10_000
 # Dates of HTTP are full seconds, and answers take their time.
@@ -115,6 +103,7 @@ def checkup(
     reached = watch.reached(urls)
     return [
         *_installation(),
+        *_extras(selector),
         *_places(found, selector, holdings.size.bytes),
         _freshness(watch.series()),
         *_files(catalogue, holdings, clock, full=full),
@@ -133,11 +122,11 @@ def _words(error: ConfigError) -> tuple[str, str]:
 def _installation() -> Iterator[Check]:
     python = f"onetape {__version__} on Python {platform.python_version()}, {platform.system()}"
     yield Check("installation", "version", None, python)
-    for extra, (module, purpose) in EXTRAS.items():
-        there = importlib.util.find_spec(module) is not None
-        text = purpose if there else f"not installed: {purpose}"
-        advice = "" if there else install_line(extra)
-        yield Check("installation", f"extra {extra}", True if there else None, text, advice)
+
+
+def _extras(selector: ProviderSelector) -> Iterator[Check]:
+    for extra in EXTRAS:
+        yield Check("installation", f"extra {extra}", *extra_state(selector, extra))
 
 
 # --- places ----------------------------------------------------------------------------------
@@ -301,6 +290,9 @@ def _configuration(survey: Survey, selector: ProviderSelector) -> Iterator[Check
         if lacking.reason:
             text = f"the rules name {name}: {lacking.reason}"
             yield Check("configuration", "rules", None, text, lacking.advice)
+    for name in without_effect(selector):
+        text = f"transport: sdk has no effect on {name}: it is asked in one way only"
+        yield Check("configuration", "rules", None, text, "leave it out")
     if Path(".env").is_file():
         text, advice = (
             "there is a file .env here, and no program loads it",

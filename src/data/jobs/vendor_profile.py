@@ -17,6 +17,7 @@ from ..vendors.fundamentals_table import table_of
 from ..vendors.registry import row_of
 from ..vendors.stream_protocol import stream_of
 from ..wiring import network_of
+from .extras import EXTRAS, extra_state
 from .matrix import served
 from .vendors import description, part, routes
 
@@ -26,7 +27,7 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
 
     Beside the entries of :func:`~.vendors.describe_vendors`: ``aliases``, ``stream``, ``search``
     (whether it has them), ``fundamentals`` (its types of data), ``no_fundamentals``, ``no_stream``
-    (why it has none), ``package`` (what an optional package does for it), ``limits`` (a second, minute,
+    (why it has none), ``package`` (what its extra does for it here), ``limits`` (a second, minute,
     day and month, 0 for none), ``health`` (limits left, pauses), ``serves`` (a ``ServedRow`` for each
     timeframe) and ``rules`` (those that name it, with its ``place`` from 1 on and ``of`` how many).
 
@@ -58,7 +59,7 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
         "search": bool(row.search),
         "fundamentals": sorted(table.types) if table else [],
         "no_fundamentals": no_table or row.no_fundamentals,
-        "package": row.package_use,
+        "package": extra_state(selector, name).said if name in EXTRAS else "",
         "limits": {
             "second": limits.per_second,
             "minute": limits.per_minute,

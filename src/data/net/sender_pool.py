@@ -106,12 +106,8 @@ class Senders:
         from .sender import Sender
 
         self._transport = self._transport or HttpTransport()
-        transport = choose_transport(
-            self._modes.get(vendor, "auto"),
-            declared.sdk_carrier,
-            preferred=declared.prefers_sdk,
-            plain=self._transport,
-        )
+        mode = self._modes.get(vendor, "auto")
+        transport = choose_transport(mode, declared, plain=self._transport)
         limiter = self.limiter(vendor, declared)
         recorder = self._recorder
         return Sender(transport, limiter, self._clock, self._retry, self._on_attempt, recorder)
@@ -203,24 +199,27 @@ class Senders:
         return Limiter(vendor, limits, self.state or self._memory, on_circuit=self._on_circuit)
 
 
-def choose_transport(
-    mode: str, sdk_carrier: str, *, preferred: bool, plain: Transport
-) -> Transport:
+def wants_package(mode: str, declared: type[Declared]) -> bool:
+    """Tell whether the vendor's own package carries its requests under ``mode``, where installed."""
+    prefers = mode == "sdk" or (mode == "auto" and declared.prefers_sdk)
+    return prefers and bool(declared.sdk_carrier)
+
+
+def choose_transport(mode: str, declared: type[Declared], *, plain: Transport) -> Transport:
     """Return what carries a vendor's requests.
 
     Args:
         mode: ``http``; ``sdk``, the vendor's own package; or ``auto``, the package where it is
             installed and preferred, else plain HTTP.
-        sdk_carrier: ``module:Class``, empty where the vendor has none; imported here.
-        preferred: whether ``auto`` means the package.
+        declared: the vendor's class; what it names as carrier is imported here.
         plain: the HTTP transport.
 
     Raises:
         MissingExtraError: ``sdk`` is asked for and not installed; the hint names the extra.
     """
-    if mode == "http" or not sdk_carrier or (mode == "auto" and not preferred):
+    if not wants_package(mode, declared):
         return plain
-    module, _, name = sdk_carrier.partition(":")
+    module, _, name = declared.sdk_carrier.partition(":")
     carrier: Any = getattr(import_module(module), name)
     installed = find_spec(carrier.package) is not None
     if mode == "auto":

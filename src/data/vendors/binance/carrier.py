@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from importlib import import_module
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -20,8 +19,8 @@ _WITHOUT_IT = ("/fapi/", "/dapi/", "/futures/", "/data/spot/")
 class BinanceCarrier:
     """Sends what ``Client`` would send, over our transport. Thread-safe.
 
-    The client is made without its opening ping and makes no retries of its own; each thread has
-    one to itself, for it keeps its last response in an attribute.
+    A client is made for every request, without its opening ping, which costs nothing: it keeps its
+    last response in an attribute, so no two threads share one. It makes no retries of its own.
 
     Args:
         transport: carries what the client sends.
@@ -32,7 +31,6 @@ class BinanceCarrier:
 
     def __init__(self, transport: Transport | None = None) -> None:
         self._transport = transport or HttpTransport()
-        self._of_thread = threading.local()
 
     @classmethod
     def light(cls) -> Transport | None:
@@ -48,24 +46,17 @@ class BinanceCarrier:
         """
         if any(path in request.url for path in _WITHOUT_IT):
             return self._transport.send(request)
-
         session = CarrierSession(self._transport)
+        return session.carry("binance", request, lambda: _ask(session, request))
 
-        def ask() -> None:
-            base, version, path = _split(request.url)
-            client = self._client()
-            client.API_URL, client.session = base, session
-            client._request_api("get", path, version=version, data=dict(request.params))
 
-        return session.carry("binance", request, ask)
-
-    def _client(self) -> Any:
-        """Return this thread's client; making one takes longer than many requests."""
-        if not hasattr(self._of_thread, "client"):
-            client: Any = import_module("binance.client").Client(ping=False)
-            client.session.close()
-            self._of_thread.client = client
-        return self._of_thread.client
+def _ask(session: CarrierSession, request: HttpRequest) -> None:
+    """Let a client ask; how the answer ended is ours to say, from the answer itself."""
+    base, version, path = _split(request.url)
+    client: Any = import_module("binance.client").Client(ping=False)
+    client.session.close()
+    client.API_URL, client.session = base, session
+    client._request_api("get", path, version=version, data=dict(request.params))
 
 
 def _split(url: str) -> tuple[str, str, str]:

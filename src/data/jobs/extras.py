@@ -1,0 +1,111 @@
+"""What each extra does on this machine, and under which transport of the rules."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import install_line
+from ..net.sender_pool import wants_package
+from ..provider_selector import ProviderSelector
+from ..vendors.base import BaseDataDownloader
+from ..vendors.factory import usable_class
+from ..vendors.registry import VENDORS
+
+
+class Extra(NamedTuple):
+    """An extra of this package.
+
+    Attributes:
+        module: that comes with it.
+        distribution: its package, by the name of package indexes.
+        use: what it does, for people.
+    """
+
+    module: str
+    distribution: str
+    use: str
+
+
+class ExtraState(NamedTuple):
+    """What an extra does here.
+
+    Attributes:
+        ok: True where it works, False where it is wanted and does not, None where it is not used.
+        said: the same for people, with the version of its package.
+        advice: what to do about it, empty when there is nothing to do.
+    """
+
+    ok: bool | None
+    said: str
+    advice: str = ""
+
+
+EXTRAS = {
+    **{
+        name: Extra(row.package, row.distribution, row.package_use)
+        for name, row in VENDORS.items()
+        if row.package
+    },
+    "live": Extra("websocket", "websocket-client", "listens to the streams of vendors"),
+    "backtrader": Extra("backtrader", "backtrader", "makes live feeds datas of Backtrader"),
+    "parquet": Extra(
+        "pyarrow", "pyarrow", "reads and writes Parquet files, makes Arrow tables of bars"
+    ),
+    "polars": Extra("polars", "polars", "makes Polars frames of bars"),
+    "fast": Extra("isal", "isal", "compresses and inflates long files in a tenth of the time"),
+    "completion": Extra("shtab", "shtab", "writes the completion of bash, zsh and fish"),
+    "metrics": Extra(
+        "prometheus_client", "prometheus-client", "serves the counters of a program to Prometheus"
+    ),
+}
+
+
+def extra_state(selector: ProviderSelector, name: str) -> ExtraState:
+    """Return what an extra does by the rules of ``selector``; its package is not imported."""
+    extra, advice = EXTRAS[name], install_line(name)
+    cls = (usable_class(name) if name in VENDORS else None) or BaseDataDownloader
+    mode = selector.parsed_rules.provider(name).transport if cls.sdk_carrier else ""
+    under = f" (transport: {mode})" if mode else ""
+    version, hidden_by = installed(extra)
+    package = f"{extra.distribution} {version}".rstrip()
+    if mode and not wants_package(mode, cls):
+        there = f"{package}, not used" if version else "not installed and not needed"
+        return ExtraState(None, f"{there}: {cls.display_name} is asked by plain HTTP{under}")
+    if hidden_by:
+        said = f"{hidden_by} is imported in place of {package}"
+        # Bundles of programs have packages without their metadata: these may be the right ones.
+        ok = False if version or mode == "sdk" else None
+        return ExtraState(ok, said, "remove or rename it, or start in another folder")
+    if version:
+        subject = f"the session of {package}" if mode == "auto" else package
+        return ExtraState(True, f"{subject}: {extra.use}{under}")
+    if mode == "sdk":
+        said = f"transport: sdk wants {package}, which is not installed"
+        return ExtraState(False, said, f"{advice}, or set transport: http")
+    return ExtraState(None, f"not installed: {package} {extra.use}{under}", advice)
+
+
+def installed(extra: Extra) -> tuple[str, str]:
+    """Return the version of an extra's package, empty without it, and the file that hides it.
+
+    A file of the user's with the name of a module is imported in place of the package.
+    """
+    spec = find_spec(extra.module)
+    origin = spec.origin if spec and spec.origin else ""
+    try:
+        found = metadata.distribution(extra.distribution)
+    except metadata.PackageNotFoundError:
+        return "", origin
+    place = Path(str(found.locate_file(extra.module)))
+    own = [path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()]
+    is_own = not own or not origin or any(path.samefile(origin) for path in own)
+    return found.version, "" if is_own else origin
+
+
+def without_effect(selector: ProviderSelector) -> list[str]:
+    """Return the vendors for which the rules name a package as transport, and which have none."""
+    named = [n for n, one in selector.parsed_rules.providers.items() if one.transport == "sdk"]
+    return [n for n in named if not (usable_class(n) or BaseDataDownloader).sdk_carrier]

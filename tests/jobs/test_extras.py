@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import importlib
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+from src.data.config.settings import load_settings
+from src.data.errors import install_line
+from src.data.jobs import extras
+from src.data.jobs.extras import EXTRAS, Extra, ExtraState, extra_state, installed, without_effect
+from src.data.jobs.vendors import selector_of
+from src.data.provider_selector import ProviderSelector
+from tests.contract.source import ROOT
+
+
+def selector(folder: Path, rules: str = "version: 1\n") -> ProviderSelector:
+    path = folder / "rules.yaml"
+    path.write_text(rules)
+    return selector_of(load_settings(folder / "cache", path))
+
+
+def test_every_extra_there_is_has_its_line_and_its_package() -> None:
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    extras_of_setup = dict(setup["options.extras_require"])
+    packages = {name: text.partition(">=")[0] for name, text in extras_of_setup.items()}
+    assert {name: extra.distribution for name, extra in EXTRAS.items()} == {
+        name: packages[name] for name in set(packages) - {"all", "dev"}
+    }
+
+
+HTTP = "is asked by plain HTTP"
+SDK, AUTO, PLAIN = "(transport: sdk)", "(transport: auto)", "(transport: http)"
+NEED = "not installed and not needed"
+BROWSER = "carries Yahoo's requests as a browser would"
+STATES = [
+    ("alpaca", "sdk", "9.1", True, f"alpaca-py 9.1: carries Alpaca's requests {SDK}", ""),
+    ("alpaca", "auto", "9.1", None, f"alpaca-py 9.1, not used: Alpaca {HTTP} {AUTO}", ""),
+    ("alpaca", "http", "9.1", None, f"alpaca-py 9.1, not used: Alpaca {HTTP} {PLAIN}", ""),
+    ("alpaca", "sdk", "", False, "transport: sdk wants alpaca-py, which is not installed", "both"),
+    ("alpaca", "auto", "", None, f"{NEED}: Alpaca {HTTP} {AUTO}", ""),
+    ("alpaca", "http", "", None, f"{NEED}: Alpaca {HTTP} {PLAIN}", ""),
+    ("binance", "sdk", "9.1", True, f"python-binance 9.1: carries Binance's requests {SDK}", ""),
+    ("binance", "auto", "9.1", None, f"python-binance 9.1, not used: Binance {HTTP} {AUTO}", ""),
+    ("binance", "sdk", "", False, "transport: sdk wants python-binance, which is not installed",
+     "both"),
+    ("yahoo", "sdk", "9.1", True, f"yfinance 9.1: {BROWSER} {SDK}", ""),
+    ("yahoo", "auto", "9.1", True, f"the session of yfinance 9.1: {BROWSER} {AUTO}", ""),
+    ("yahoo", "http", "9.1", None, f"yfinance 9.1, not used: Yahoo Finance {HTTP} {PLAIN}", ""),
+    ("yahoo", "auto", "", None, f"not installed: yfinance {BROWSER} {AUTO}", "install"),
+    ("yahoo", "sdk", "", False, "transport: sdk wants yfinance, which is not installed", "both"),
+    ("ccxt", "sdk", "9.1", True, "ccxt 9.1: asks any of a hundred exchanges, as ccxt:kraken", ""),
+    ("ccxt", "http", "", None, "not installed: ccxt asks any of a hundred exchanges, as ccxt:kraken",
+     "install"),
+    ("ibkr", "auto", "9.1", True, "ib_async 9.1: asks a gateway of Interactive Brokers that you run",
+     ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, mode, version, ok, said, advice", STATES)
+def test_what_a_package_does_under_a_transport(
+    name: str,
+    mode: str,
+    version: str,
+    ok: bool | None,
+    said: str,
+    advice: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(extras, "installed", lambda _: (version, ""))
+    line = install_line(name)
+    remedy = {"": "", "install": line, "both": f"{line}, or set transport: http"}[advice]
+    chosen = selector(tmp_path, f"providers: {{{name}: {{transport: {mode}}}}}\n")
+    assert extra_state(chosen, name) == ExtraState(ok, said, remedy)
+
+
+def test_other_extras_are_not_about_vendors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = selector(tmp_path)
+    monkeypatch.setattr(extras, "installed", lambda _: ("9.1", ""))
+    use = "listens to the streams of vendors"
+    assert extra_state(chosen, "live") == ExtraState(True, f"websocket-client 9.1: {use}")
+    monkeypatch.setattr(extras, "installed", lambda _: ("", ""))
+    assert extra_state(chosen, "live") == ExtraState(
+        None, f"not installed: websocket-client {use}", install_line("live")
+    )
+
+
+@pytest.mark.parametrize(
+    "mode, version, ok",
+    [("sdk", "9.1", False), ("sdk", "", False), ("auto", "9.1", None), ("http", "", None)],
+)
+def test_a_file_that_hides_a_package_matters_where_the_package_is_wanted(
+    mode: str, version: str, ok: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extras, "installed", lambda _: (version, "/home/me/alpaca.py"))
+    found = extra_state(
+        selector(tmp_path, f"providers: {{alpaca: {{transport: {mode}}}}}\n"), "alpaca"
+    )
+    assert found.ok is ok
+    assert ("/home/me/alpaca.py is imported in place of alpaca-py" in found.said) is (ok is False)
+    assert ("start in another folder" in found.advice) is (ok is False)
+
+
+NAME = "onetape_sample_package"
+SAMPLE = Extra(NAME, "onetape-sample", "is a sample")
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of installed packages, and before it that of the user's program."""
+    site, program = tmp_path / "site", tmp_path / "program"
+    for folder in (site, program):
+        folder.mkdir()
+        monkeypatch.syspath_prepend(str(folder))
+    return site
+
+
+def put(site: Path, *, is_one_file: bool = False) -> None:
+    place = site / f"{NAME}.py" if is_one_file else site / NAME / "__init__.py"
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("raise RuntimeError('nothing imports it')\n")
+    (site / "onetape_sample-9.1.dist-info").mkdir()
+    (site / "onetape_sample-9.1.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: onetape-sample\nVersion: 9.1\n"
+    )
+    importlib.invalidate_caches()
+
+
+@pytest.mark.parametrize("is_one_file", [False, True])
+def test_the_version_is_that_of_the_package(site: Path, is_one_file: bool) -> None:
+    assert installed(SAMPLE) == ("", "")
+    put(site, is_one_file=is_one_file)
+    assert installed(SAMPLE) == ("9.1", "")
+
+
+@pytest.mark.parametrize("is_one_file", [False, True])
+def test_a_file_of_the_users_hides_a_package(site: Path, is_one_file: bool) -> None:
+    put(site, is_one_file=is_one_file)
+    mine = site.parent / "program" / f"{NAME}.py"
+    mine.write_text("raise RuntimeError('nothing imports it')\n")
+    importlib.invalidate_caches()
+    assert installed(SAMPLE) == ("9.1", str(mine))
+
+
+def test_a_folder_of_the_users_hides_nothing(site: Path) -> None:
+    (site.parent / "program" / NAME).mkdir()
+    assert installed(SAMPLE) == ("", "")
+    put(site)
+    assert installed(SAMPLE) == ("9.1", "")
+
+
+def test_a_module_without_a_package_is_no_package(site: Path) -> None:
+    mine = site.parent / "program" / f"{NAME}.py"
+    mine.write_text("")
+    importlib.invalidate_caches()
+    assert installed(SAMPLE) == ("", str(mine))
+
+
+def test_a_transport_without_effect_is_found(tmp_path: Path) -> None:
+    rules = "providers: {fmp: {transport: sdk}, ccxt: {transport: sdk}, yahoo: {transport: sdk}}\n"
+    assert without_effect(selector(tmp_path, rules)) == ["fmp", "ccxt"]
+    assert without_effect(selector(tmp_path)) == []
