@@ -16,6 +16,7 @@ from .config.offered import known_vendor
 from .config.rules_file import RELATIVE, load_rules, rules_of
 from .config.settings import load_settings
 from .errors import BadSymbolError, NoProviderError, QueryError
+from .model.capabilities import Capabilities
 from .model.instrument import Instrument
 from .model.rules import Rule, Rules
 from .model.settings import Settings
@@ -310,6 +311,18 @@ class ProviderSelector:
             if named := self.get_provider_with_failover(symbol, source.label):
                 return named[0]
         return None
+
+    def depths(self, name: str, instrument: Instrument) -> dict[str, int | None]:
+        """Return the timeframes that a vendor serves of an instrument, each with how far back.
+
+        In days; None means as far as the listing. Of what is no vendor of ours nothing is known.
+        """
+        downloader = self._initialize_downloader(name)
+        capabilities = getattr(downloader, "capabilities", None)
+        if not isinstance(capabilities, Capabilities):
+            return {}
+        labels = capabilities.labels(instrument.asset_class)
+        return {label: capabilities.depth_days.get(label) for label in labels}
 
     def _sources(self, instrument: Instrument, timeframe: str) -> list[Timeframe]:
         """Return the timeframes of the rules out of which another is made, the coarsest first."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 
 from src.data.bars.fetch import fetcher
 from src.data.cli.populate import main as older_main
+from src.data.clock import ManualClock
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import HOUR_MS, parse_iso
 from src.data.net.http import HttpTransport
@@ -30,7 +32,8 @@ def test_every_series_is_filled_and_told(run: Run, vendors: VendorServer) -> Non
         ["AAPL", "1h", "154", "154"], ["AAPL", "1d", "22", "22"],
     ]  # fmt: skip
     assert ran.out.count("complete") == 4
-    assert ran.err.splitlines()[0] == "1/4 BTCUSDT 1h 744 bars"
+    told = {line.split(" ", 1)[1] for line in ran.err.splitlines()}
+    assert "BTCUSDT 1h 744 bars" in told and len(told) == 4
     asked = vendors.count()
     assert run("populate", "--symbols", "BTCUSDT,AAPL", "--timeframes", "1h,1d", *MAY).code == 0
     assert vendors.count() == asked, "the second run has nothing to ask"
@@ -207,3 +210,145 @@ def test_a_narrow_terminal_leaves_columns_out(run: Run, monkeypatch: pytest.Monk
         line.split() for line in ran.out.splitlines()
     ]
     assert max(map(len, ran.out.splitlines())) <= 40
+
+
+# --- lists, dry runs, reports ------------------------------------------------------------------
+
+
+def test_a_list_of_a_file_and_a_row_that_is_none(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_bytes(
+        b"\xef\xbb\xbfsymbol,timeframe,from,priority\r\n\r\n# coins\r\nBTCUSDT,1h,2024-05-20,2\r\n"
+        b"ETHUSDT,,,1\r\nBTCUSDT,60m,2024-05-10\r\nNOPE?,1d\r\nAAPL,1q\r\nSOLUSDT,1d,2031-01-01\r\n"
+    )
+    ran = run("populate", "--symbols-file", "list.csv", "--timeframes", "1d", *MAY, "--json")
+    assert ran.code == 1
+    told = {r["symbol"]: r for r in ran.json["results"]}
+    assert [r["symbol"] for r in ran.json["results"]] == [
+        "BTCUSDT", "ETHUSDT", "NOPE?", "AAPL", "SOLUSDT",
+    ]  # fmt: skip
+    assert (told["BTCUSDT"]["rows"], told["BTCUSDT"]["timeframe"]) == (22 * 24, "1h")
+    assert told["ETHUSDT"]["rows"] == 31
+    assert "'?'" in told["NOPE?"]["error"] and "'1q'" in told["AAPL"]["error"]
+    assert "future" in told["SOLUSDT"]["error"]
+    assert run("populate", "--symbols-file", "nowhere.csv").code == 2
+
+
+def test_a_dry_run_tells_the_requests_that_are_then_sent(
+    run: Run, vendors: VendorServer, cache: Path
+) -> None:
+    words = ("populate", "--symbols", "BTCUSDT,ETHUSDT,AAPL,ZZ?", "--timeframes", "1h,1d", *MAY)
+    told = run(*words, "--dry-run", "--json")
+    assert (told.code, told.json["series"], told.json["held"]) == (1, 8, 0)
+    assert vendors.count() == 0 and not list(cache.iterdir())
+    assert [(group["count"], group["failed"]) for group in told.json["reasons"]] == [(2, True)]
+    shown = run(*words, "--dry-run").out
+    assert "ZZ? 1h" in shown and "binance" in shown and "at your plan" in shown
+    run(*words)
+    sent = {name: cost["requests"] for name, cost in told.json["vendors"].items()}
+    assert sent == {name: vendors.count(name) for name in ("binance", "yahoo")}
+    after = run("populate", "--symbols", "BTCUSDT,AAPL", *words[3:], "--dry-run", "--json")
+    assert (after.code, after.json["held"], after.json["requests"]) == (0, 4, 0)
+
+
+def test_days_at_your_plan(run: Run, rules: Path) -> None:
+    limit = "rate_limits: {requests_per_day: 3}"
+    rules.write_text(rules.read_text().replace("  binance: {", f"  binance: {{{limit}, "))
+    words = ("--symbols", "BTCUSDT,ETHUSDT,SOLUSDT,HALTUSDT", "--timeframes", "1h", *MAY)
+    told = run("populate", *words, "--dry-run", "--json").json["vendors"]["binance"]
+    assert told["days"] == 1 + (told["units"] - 1) // 3
+    assert f"{told['days']} days" in run("populate", *words, "--dry-run").out
+
+
+def test_failures_alike_are_one_line(run: Run, vendors: VendorServer) -> None:
+    vendors.fault("binance", Fault.status(451))
+    names = [f"{name}USDT" for name in ("HALT", "NEW", "GONE", "BTC", "ETH", "SOL")]
+    ran = run("populate", "--symbols", ",".join([*names, "ZZZZQ"]), "--timeframes", "1h,4h", *MAY)
+    assert ran.code == 1
+    said = [line for line in ran.out.splitlines() if "series, such as the first of" in line]
+    assert [int(line.split()[0]) for line in said] == [7, 4, 2], "open, refused, unknown"
+
+
+def test_the_report_is_written(run: Run, tmp_path: Path) -> None:
+    words = ("populate", "--symbols", "BTCUSDT,ZZZZQ", "--timeframes", "1d", *MAY)
+    assert run(*words, "--report", "night.json").code == 1
+    told = json.loads((tmp_path / "night.json").read_text())
+    assert told["requests"]["binance"]["answered"] == 1
+    (group,) = told["reasons"]
+    assert (group["series"], group["failed"]) == (["ZZZZQ 1d"], True)
+    assert told["results"][1]["reason"] == "unknown_symbol" and told["results"][1]["next_step"]
+    assert run(*words, "--report", "no/folder.json").code == 1
+    assert "does not exist" in run(*words, "--report", "no/folder.json").err
+
+
+def test_quiet_and_many_series(run: Run) -> None:
+    names = ",".join(f"Z{n}USDT" for n in range(50))
+    ran = run("-q", "populate", "--symbols", f"BTCUSDT,{names}", "--timeframes", "1d", *MAY)
+    assert ran.err == ""
+    assert "BTCUSDT" not in ran.out, "what is complete of so many is not listed"
+    assert "50 series, such as the first of Z0USDT 1d" in " ".join(ran.out.split())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_the_report(
+    number: int, rules: Path, cache: Path, vendors: VendorServer, tmp_path: Path
+) -> None:
+    vendors.fault("binance", Fault.hang(), symbol="ETHUSDT")
+    words = ("populate", "--symbols", "BTCUSDT,ETHUSDT", "--timeframes", "1d", *MAY,
+             "--report", str(tmp_path / "night.json"))  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "src.data", *words, "--config", str(rules), "--cache-dir", str(cache)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": PYTHONPATH}, preexec_fn=listening,
+    )  # fmt: skip
+    assert vendors.wait_for("binance", 2, timeout_s=30)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, "Traceback" in err) == (1, False), err
+    assert "ETHUSDT 1d: interrupted" in out
+    told = json.loads((tmp_path / "night.json").read_text())
+    assert told["interrupted"] and told["results"][0]["complete"]
+
+
+# --- sync --------------------------------------------------------------------------------------
+
+
+def test_sync_brings_what_is_stored_up_to_date(
+    run: Run, vendors: VendorServer, clock: ManualClock
+) -> None:
+    assert run("sync").code == 2, "there is nothing yet"
+    run("populate", "--symbols", "BTCUSDT,ETHUSDT", "--timeframes", "1h", *MAY)
+    run("fetch", "AAPL", "1d", "--start", "2024-05-20", "--end", "2024-05-31")
+    ran = run("sync", "--json")
+    assert ran.code == 0
+    assert {(r["symbol"], r["timeframe"]): r["fetched"] > 0 for r in ran.json["results"]} == {
+        ("BTCUSDT", "1h"): True, ("ETHUSDT", "1h"): True, ("AAPL", "1d"): True,
+    }  # fmt: skip
+    vendors.clear_log()
+    again = run("sync", "--json")
+    assert (again.code, vendors.count()) == (0, 0)
+    clock.advance(86_400)
+    told = run("sync", "BTC*", "--json").json["results"]
+    assert [(r["symbol"], r["fetched"]) for r in told] == [("BTCUSDT", 25)], (
+        "with the bar before, for late revisions"
+    )
+    told = run("sync", "* 1d", "--dry-run", "--json").json
+    assert (told["series"], list(told["vendors"])) == (1, ["yahoo"])
+
+
+def test_every_so_often_until_a_signal(
+    run: Run, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
+) -> None:
+    run("fetch", "BTCUSDT", "1h", "--bars", "3")
+    rests: list[float] = []
+
+    def rest(seconds: float) -> None:
+        rests.append(seconds)
+        clock.advance(seconds)
+        if len(rests) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("src.data.cli.populate.time.sleep", rest)
+    ran = run("sync", "--every", "1h", "-q")
+    assert (ran.code, ran.out.count("1 of 1 series answered")) == (0, 3)
+    assert all(3500 < seconds <= 3600 for seconds in rests)
+    assert run("sync", "--every", "soon").code == 2

@@ -99,7 +99,7 @@ def test_a_vendor_that_has_banned_us_is_no_success(tmp_path: Path, vendors: Vend
     vendors.fault("binance", Fault.ban(retry_after=7200))
     told = fill("2024-05-10", tmp_path)
     assert (told["success"], len(told["failed"])) == ([], len(steps))
-    assert vendors.count("binance") == 1, "the others failed without a request"
+    assert vendors.count("binance") <= 4, "those at once; the others failed without a request"
 
 
 def test_what_no_vendor_can_have_is_no_failure(tmp_path: Path, vendors: VendorServer) -> None:

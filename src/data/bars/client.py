@@ -7,7 +7,8 @@ half-open. No method asks a vendor unless its name says ``get``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..calendars.calendar import calendar_for, closes_early
 from ..errors import IncompleteDataWarning
-from ..model.instant import MINUTE_MS, date_of, day_ms, parse_iso
+from ..model.instant import DAY_MS, MINUTE_MS, date_of, day_ms, parse_iso
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.stored import (
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from .turns import FindLeases
     from .validity import Expiry
 
-__all__ = ["BarsClient", "Lookup", "Wishes"]
+__all__ = ["BarsClient", "Lookup", "Route", "Wishes"]
 
 _USUAL = Wishes()
 # A session lies within two days of the UTC date that it is named by.
@@ -78,6 +79,22 @@ class Lookup(NamedTuple):
     def is_hit(self) -> bool:
         """Whether there is an answer."""
         return self.frame is not None
+
+
+class Route(NamedTuple):
+    """Where bars that are missing come from.
+
+    Attributes:
+        vendor: which is asked first; empty where none is configured.
+        depth_days: how far back those go that are asked at all; None where one has all history.
+    """
+
+    vendor: str
+    depth_days: int | None
+
+    def lost_ms(self, missing_ms: int) -> float:
+        """Return when a bar of ``missing_ms`` can be had no more, both UTC milliseconds."""
+        return math.inf if self.depth_days is None else missing_ms + self.depth_days * DAY_MS
 
 
 class BarsClient:
@@ -241,6 +258,26 @@ class BarsClient:
         from .dry_run.explain import explain
 
         return explain(self._planner(), query)
+
+    def route(self, query: BarsQuery) -> Route:
+        """Return which vendor is asked first for a series, and how far back its vendors go.
+
+        No vendor is asked. Health and quota do not count: that is what :meth:`plan` is for.
+        """
+        symbol, label = query.instrument.symbol, query.timeframe.label
+        named = [query.provider] if query.provider else []
+        named = named or self._selector.get_provider_with_failover(symbol, label)
+        served = {name: self._selector.depths(name, query.instrument) for name in named}
+        depths = {name: told[label] for name, told in served.items() if label in told}
+        if not depths:  # bars that are made of others, or vendors that are not ours
+            return Route(self._selector.get_best_provider(symbol, label) or "", None)
+        known = [days for days in depths.values() if days is not None]
+        return Route(next(iter(depths)), max(known) if len(known) == len(depths) else None)
+
+    def requests(self) -> Mapping[str, tuple[int, int]]:
+        """Return vendor to the requests sent to it by this process, and how many it answered."""
+        vendors = self._observer.metrics.snapshot()["vendors"]
+        return {name: (told["requests"], told["ok"]) for name, told in vendors.items()}
 
     def _planner(self) -> RequestPlanner:
         """Return what plans one request, by the store as it is now."""

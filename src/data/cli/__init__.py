@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,7 @@ COMMANDS = {
     "fundamentals": "a company or coin, field by field, with the vendor of each",
     "refresh": "ask again for fundamentals that have grown old",
     "populate": "fill the cache for many symbols",
+    "sync": "bring every stored series up to date",
     "stream": "bars of one symbol as they close",
     "replay": "bars of the past as if they closed now",
     "cache": "what the cache holds; check, repair, export, delete it",
@@ -71,7 +73,8 @@ def guarded(args: argparse.Namespace) -> int:
         _refuse_empty(args)
         if is_quiet and is_verbose:
             raise QueryError("-q and -v exclude each other", hint="leave one of the two out")
-        with _logging(getattr(args, "log", None), verbose=is_verbose), quiet(is_quiet):
+        logging_ = _logging(getattr(args, "log", None), verbose=is_verbose)
+        with _ended_by_sigterm(), logging_, quiet(is_quiet):
             code = _run(args.run, args)
             # A reader that went away is noticed here, and not by the interpreter at its exit.
             sys.stdout.flush()
@@ -88,6 +91,20 @@ def guarded(args: argparse.Namespace) -> int:
         complain(_of_the_system(error))
         _drop_output()
         return FAILED
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does: with its report, and what came is kept."""
+    try:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    except ValueError:  # only the main thread of a program has signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _interrupted() -> int:

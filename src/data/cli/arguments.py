@@ -205,3 +205,20 @@ def seconds(text: str) -> float:
     if not 0.1 <= value <= 86_400:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0.1 to 86400")
     return value
+
+
+def every(text: str) -> float:
+    """Read how often something is done, such as 15m, 4h or 1d; return seconds.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none, or shorter than a minute.
+    """
+    from ..model.timeframe import Timeframe
+
+    try:
+        step_ms = Timeframe.parse(text).step_ms or 0
+    except QueryError:
+        step_ms = 0
+    if step_ms < 60_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 15m, 4h or 1d")
+    return step_ms / 1000

@@ -27,8 +27,9 @@ EXAMPLES = {
     "refresh": ("refresh --dry-run", "refresh --symbols AAPL,MSFT --data-types ratios,profile"),
     "populate": (
         "populate --symbols AAPL,MSFT --timeframes 1d --start-date 2020-01-01",
-        "populate --symbols BTCUSDT --timeframes 1h,1d --start-date -1y",
+        "populate --symbols-file universe.csv --dry-run",
     ),
+    "sync": ("sync", "sync '* 1d' --every 1h --report night.json"),
     "stream": ("stream BTCUSDT 1m", "stream BTCUSDT 1m --count 10 --json"),
     "replay": ("replay BTCUSDT 1h --period 30d", "replay AAPL 1d --start 2024-01-01 --speed 0"),
     "cache": ("cache list", "cache stats --json"),

@@ -1,15 +1,18 @@
-"""``onetape populate``: fill the cache for many symbols and timeframes."""
+"""``onetape populate`` and ``onetape sync``: fill the cache for many series; bring all up to date."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import FAILED, OK, guarded
-from .arguments import add_output, add_places, add_timeout, listed
+from .arguments import add_output, add_places, add_timeout, every, listed
 from .output import console, note, print_json
 from .parser import Parser
 from .tables import TextTable, counted, styled
@@ -17,9 +20,12 @@ from .tables import TextTable, counted, styled
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from ..jobs.populate import Listener, Progress
+    from ..jobs.fill_report import Listener, Progress
 
 _LONGEST_REASON = 300
+# Of more series those alone are shown that are not complete, and progress once in a while.
+_MOST_SHOWN, _MOST_REASONS = 40, 20
+_REPORT_S = 30.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,23 +45,66 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="default: 5m,15m,30m,1h,4h,1d",
     )
     parser.add_argument(
+        "--symbols-file",
+        metavar="FILE",
+        help="a list: one symbol a line, or CSV or YAML with symbol, timeframe, from, priority; "
+        "-: standard input",
+    )
+    parser.add_argument(
         "--start-date", "--start", metavar="DATE", help="first session; default: 2020-01-01"
     )
     parser.add_argument("--end-date", "--end", metavar="DATE", help="last session; default: today")
+    parser.set_defaults(all_stored=False, run=run)
+    _add_job(parser)
+
+
+def configure_sync(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``onetape sync``."""
+    parser.add_argument(
+        "pattern",
+        nargs="?",
+        default="*",
+        help="symbols such as 'BTC*', or symbol and timeframe such as '* 1d'; default: all",
+    )
+    nothing: dict[str, None] = dict.fromkeys(("symbols", "timeframes", "start_date", "end_date"))
+    parser.set_defaults(**nothing, all_stored=True, run=run)
+    _add_job(parser)
+
+
+def _add_job(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dry-run", action="store_true", help="sum up what vendors would be asked; none is asked"
+    )
+    parser.add_argument("--report", metavar="FILE", help="write the whole report there, as JSON")
+    parser.add_argument(
+        "--every",
+        type=every,
+        metavar="TIME",
+        help="begin again after so long, such as 15m or 1d, until Ctrl-C or SIGTERM",
+    )
     add_timeout(
         parser,
         "a request goes on for so long without a page; default: jobs.timeout_s of the rules",
     )
     add_output(parser)
     add_places(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Fill, and print the report; 1 when anything is lacking, or nothing could be stored."""
-    report = _fill_and_show(args)
-    whole = report["stored"] and all(result["complete"] for result in report["results"])
-    return OK if whole and not report["failed"] and not report["interrupted"] else FAILED
+    while True:
+        began_s = time.monotonic()
+        report = _fill_and_show(args)
+        if args.dry_run:
+            return FAILED if report["reasons"] else OK
+        whole = report["stored"] and all(result["complete"] for result in report["results"])
+        is_done = whole and not report["failed"] and not report["interrupted"]
+        if args.every is None or report["interrupted"]:
+            return OK if is_done else FAILED
+        try:
+            time.sleep(max(0.0, args.every - (time.monotonic() - began_s)))
+        except KeyboardInterrupt:  # between two runs this is how it ends
+            return OK if is_done else FAILED
 
 
 def _run_as_before(args: argparse.Namespace) -> int:
@@ -71,6 +120,11 @@ def _fill_and_show(args: argparse.Namespace) -> dict[str, Any]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ReadOnlyCacheWarning)
         report = _populated(args)
+    if args.report is not None:
+        _write(report, args.report)
+    if args.dry_run:
+        print_json(report) if args.json else _show_cost(report)
+        return report
     unstored = [str(w.message) for w in caught if issubclass(w.category, ReadOnlyCacheWarning)]
     report["stored"] = not unstored
     if args.json:
@@ -84,32 +138,46 @@ def _fill_and_show(args: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
+def _write(report: dict[str, Any], path: str) -> None:
+    from ..disk.atomic import put
+
+    put(Path(path), (json.dumps(report, indent=2, default=str) + "\n").encode())
+
+
 def _populated(args: argparse.Namespace) -> dict[str, Any]:
     from ..errors import QueryError
-    from ..jobs.populate import populate_cache
+    from ..jobs.populate import populate_cache, sync_cache
 
     with _progress(args) as listener:
-        report = populate_cache(
-            args.symbols,
-            args.timeframes,
-            args.start_date,
-            args.end_date,
-            args.cache_dir,
-            config_path=args.config,
-            progress=listener,
-            timeout=args.timeout,
-        )
-    if not report["results"]:
+        places: dict[str, Any] = {
+            "cache_dir": args.cache_dir,
+            "config_path": args.config,
+            "dry_run": args.dry_run,
+            "progress": listener,
+            "timeout": args.timeout,
+        }
+        if args.all_stored:
+            report = sync_cache(args.pattern, **places)
+        else:
+            report = populate_cache(
+                args.symbols,
+                args.timeframes,
+                args.start_date,
+                args.end_date,
+                symbols_file=args.symbols_file,
+                **places,
+            )
+    if not (report["series"] if args.dry_run else report["results"]):
         raise QueryError(
-            "there is nothing to fill: the cache holds no symbol yet",
-            hint="name some: --symbols AAPL,BTCUSDT",
+            "there is nothing to fill: the cache holds no such series",
+            hint="name some: onetape populate --symbols AAPL,BTCUSDT",
         )
     return report
 
 
 @contextmanager
 def _progress(args: argparse.Namespace) -> Iterator[Listener]:
-    """Show on standard error how far it is: a bar on a terminal, else one line a series."""
+    """Show on standard error how far it is: a bar on a terminal, else lines."""
     from rich import progress as rich
 
     screen = console(stderr=True)
@@ -124,22 +192,49 @@ def _progress(args: argparse.Namespace) -> Iterator[Listener]:
     # Older versions of rich end even a bar that is not shown with an empty line.
     with bar if shown else nullcontext():
         task = bar.add_task("looking", total=None)
+        lines = _Lines(screen.print)
 
         def listen(now: Progress) -> None:
-            name = f"{now.result.symbol} {now.result.timeframe}"
-            progress = f"{name} {counted(now.result.rows, 'bar')}" if now.result.rows else name
-            if now.waiting:
-                progress = f"{name} {now.waiting}"
-            bar.update(task, total=now.total, completed=now.done, description=progress)
-            if now.waiting and not args.json and not shown:
-                screen.print(progress, soft_wrap=True)
-            if now.is_over and not args.json and not shown:
-                screen.print(f"{now.done}/{now.total} {progress}", soft_wrap=True)
+            if shown:
+                bar.update(task, total=now.total, completed=now.done, description=_said(now))
+            elif not args.json:
+                lines.listen(now)
 
         yield listen
 
 
+class _Lines:
+    """Progress in lines: each series of a short job, of a long one how far it is now and then."""
+
+    def __init__(self, show: Callable[..., object]) -> None:
+        self._show, self._last_s = show, time.monotonic()
+
+    def listen(self, now: Progress) -> None:
+        """Print what is worth a line."""
+        now_s = time.monotonic()
+        if now.total > _MOST_SHOWN and not now.waiting and now_s - self._last_s < _REPORT_S:
+            return
+        if now.is_over or now.waiting or now.total > _MOST_SHOWN:
+            self._last_s = now_s
+            done = "" if now.waiting else f"{now.done}/{now.total} "
+            self._show(f"{done}{_said(now)}", soft_wrap=True)
+
+
+def _said(now: Progress) -> str:
+    """Return what a series is at, and how long the job will still take."""
+    from ..model.texts import duration
+
+    name = f"{now.result.symbol} {now.result.timeframe}"
+    said = f"{name} {counted(now.result.rows, 'bar')}" if now.result.rows else name
+    if now.waiting:
+        said = f"{name} {now.waiting}"
+    is_long = now.left_s is not None and now.left_s >= 60
+    return f"{said}, about {duration(now.left_s or 0)} left" if is_long else said
+
+
 def _show(report: dict[str, Any]) -> None:
+    results = report["results"]
+    few = len(results) <= _MOST_SHOWN
     rows = [
         [
             r["symbol"],
@@ -150,19 +245,62 @@ def _show(report: dict[str, Any]) -> None:
             r["gaps"] or "-",
             _state(r),
         ]
-        for r in report["results"]
+        for r in (results if few else ())
     ]
     screen = console()
-    names = ["symbol", "timeframe", "bars#", "new#?", "from?", "gaps#?", "state"]
-    screen.print(TextTable(names, rows))
-    for result in report["results"]:
-        reason = result["error"] or ("" if result["complete"] else result["lacking"])
-        if reason:
-            name = f"{result['symbol']} {result['timeframe']}"
-            screen.print(styled(f"{name}: {reason[:_LONGEST_REASON]}", "yellow"))
+    if rows:
+        names = ["symbol", "timeframe", "bars#", "new#?", "from?", "gaps#?", "state"]
+        screen.print(TextTable(names, rows))
+    _show_reasons(report["reasons"])
+    for vendor, counts in report["requests"].items():
+        sent, answered = counts["sent"], counts["answered"]
+        lost = f", {sent - answered:,} without an answer" if sent > answered else ""
+        screen.print(styled(f"{vendor}: {counted(sent, 'request')}{lost}", "dim"))
     good, failed = len(report["success"]), len(report["failed"])
-    fetched = counted(sum(r["fetched"] for r in report["results"]), "new bar")
-    screen.print(styled(f"{good} of {counted(good + failed, 'series')} answered, {fetched}", "dim"))
+    fetched = counted(sum(r["fetched"] for r in results), "new bar")
+    screen.print(
+        styled(f"{good:,} of {counted(good + failed, 'series')} answered, {fetched}", "dim")
+    )
+
+
+def _show_reasons(reasons: Sequence[dict[str, Any]]) -> None:
+    from ..jobs.fill_report import Alike
+
+    screen = console()
+    for told in reasons[:_MOST_REASONS]:
+        group = Alike(told["why"][:_LONGEST_REASON], told["series"])
+        screen.print(
+            styled(str(group), "red" if told["failed"] and len(group.series) > 1 else "yellow")
+        )
+    more = len(reasons) - _MOST_REASONS
+    if more > 0:
+        text = f"and {counted(more, 'other reason')}; --report has them all"
+        screen.print(styled(text, "yellow"))
+
+
+def _show_cost(report: dict[str, Any]) -> None:
+    screen = console()
+    rows = [
+        [
+            vendor,
+            f"{cost['series']:,}",
+            f"{cost['requests']:,}",
+            f"{cost['units']:,}",
+            _takes(cost),
+        ]
+        for vendor, cost in report["vendors"].items()
+    ]
+    if rows:
+        screen.print(TextTable(["vendor", "series#", "requests#", "units#?", "at your plan"], rows))
+    _show_reasons(report["reasons"])
+    held = f"{report['held']:,} of {counted(report['series'], 'series')} need no vendor"
+    screen.print(styled(f"{held}, {counted(report['requests'], 'request')} in all", "dim"))
+
+
+def _takes(cost: dict[str, Any]) -> str:
+    from ..model.texts import duration
+
+    return f"{cost['days']:,} days" if cost["days"] > 1 else f"about {duration(cost['takes_s'])}"
 
 
 def _state(result: dict[str, Any]) -> Text:

@@ -143,7 +143,7 @@ def export_csv(frame: pd.DataFrame, path: Path) -> Path:
     data = csv_text(frame).encode()
     if path.suffix == ".gz":
         data = gzip.compress(data, mtime=0)
-    return _put(path, data)
+    return put(path, data)
 
 
 def export_parquet(frame: pd.DataFrame, path: Path) -> Path:
@@ -157,10 +157,10 @@ def export_parquet(frame: pd.DataFrame, path: Path) -> Path:
         data = frame.to_parquet(engine="pyarrow")
     except ImportError as exc:
         raise MissingExtraError("Parquet needs an extra", hint=install_line("parquet")) from exc
-    return _put(path, data)
+    return put(path, data)
 
 
-def _put(path: Path, data: bytes) -> Path:
+def put(path: Path, data: bytes) -> Path:
     """Make ``data`` the content of ``path``; behind a link, of the file it leads to."""
     target = Path(os.path.realpath(path.expanduser()))
     if target.is_dir():

@@ -1,7 +1,7 @@
 """Fill the cache for many symbols and timeframes: the function, and the older class.
 
-Every series is committed as it arrives: an interrupted job loses nothing, and the next run asks
-only for what is still missing.
+Every series is committed as it arrives: the cache is all the state that a job has. One that was
+interrupted or killed goes on where it was, for the next run asks only for what is still missing.
 """
 
 from __future__ import annotations
@@ -10,39 +10,48 @@ import errno
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..bars.client import Lookup
 from ..calendars.ranges import resolve_range
 from ..disk.files import errno_of
 from ..errors import (
     BadTimeframeError,
+    CacheError,
     DataError,
     IncompleteDataWarning,
+    QueryError,
     StorageError,
 )
-from ..model.instant import DAY_MS, date_of, from_ms, year_of, year_start
+from ..model.instant import DAY_MS, date_of, from_ms, iso, year_of, year_start
 from ..model.instrument import Instrument
 from ..model.printable import printable
-from ..model.provenance import ATTRS_KEY
 from ..model.rules import JobRules
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps
+from ..model.texts import duration
 from ..model.timeframe import Timeframe
 from ..net.deadline import run_heard, run_job, seconds_of
 from ..observability.logs import running, subject_of
 from ..wiring import Services, build
+from .fill_cost import cost_of
+from .fill_report import BackfillReport, Listener, Progress, SeriesResult
+from .runner import INTERRUPTED, Runner
+from .work_list import NO_PRIORITY, WorkItem, read_work_list
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..bars.client import BarsClient
+    from ..model.query import BarsQuery
 
-__all__ = ["DEFAULT_START", "DEFAULT_TIMEFRAMES", "CachePopulator", "populate_cache"]
+__all__ = ["DEFAULT_START", "DEFAULT_TIMEFRAMES", "CachePopulator", "populate_cache", "sync_cache"]
 
 log = logging.getLogger("onetape.populate")
 
@@ -57,7 +66,8 @@ _JOB = Instrument("every symbol", "crypto")
 # After these nothing more can be stored, whatever the series.
 _DISK_IS_DONE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
-INTERRUPTED = "interrupted"
+# A vendor answers so many requests of a job at once; its limits are kept whatever this is.
+_AT_ONCE = 4
 DEFAULT_TIMEFRAMES = ("5m", "15m", "30m", "1h", "4h", "1d")
 DEFAULT_START = date(2020, 1, 1)
 # Names under which test doubles stored bars; these are no prices.
@@ -74,6 +84,8 @@ def populate_cache(
     start: When | None = None,
     end: When | None = None,
     config_path: str | Path | None = None,
+    symbols_file: str | Path | None = None,
+    dry_run: bool = False,
     progress: Listener | None = None,
     timeout: float | None = None,
 ) -> dict[str, Any]:
@@ -81,11 +93,14 @@ def populate_cache(
 
     Args:
         symbols: what to fetch; by default every symbol that is cached already.
+        symbols_file: a list of them, beside or in place of ``symbols``: a text with one symbol a
+            line, or CSV or YAML with ``symbol, timeframe, from, priority``; ``-``: standard input.
         intervals: timeframes; by default ``5m 15m 30m 1h 4h 1d``.
         start_date, end_date: session dates, both included; by default 2020-01-01 and today
             (UTC). ``start`` and ``end`` are the same under shorter names.
         cache_dir: folder of the cache, as for the data manager.
         config_path: rules file, as for the data manager.
+        dry_run: ask no vendor; return what would be asked of which, and how long that takes.
         progress: called with each part of a series that has arrived, and before longer waits.
         timeout: seconds that a request goes on without a page of any vendor, waits for limits
             included; by default ``jobs.timeout_s`` of the rules (600).
@@ -93,15 +108,71 @@ def populate_cache(
     Returns:
         ``success`` and ``failed`` (lists of ``SYMBOL_timeframe``), ``cache_stats``,
         ``data_quality`` (series to score, gaps, rows and whether it is complete), ``errors``
-        (series to reason), ``interrupted``, and ``results`` with all of it by series.
+        (series to reason), ``interrupted``, ``results`` with all of it by series, ``reasons``
+        (failures that are alike, together) and ``requests`` by vendor. Of a dry run ``series``,
+        ``held`` (how many of them need no vendor), ``requests``, ``vendors`` (to requests, units of
+        their limits, days) and ``reasons`` (what would be lacking).
 
     Raises:
-        QueryError: a timeframe, the range or ``timeout`` is wrong; nothing was asked. A symbol that
-            is wrong only fails its own series.
+        QueryError: a timeframe, the range, the list or ``timeout`` is wrong; nothing was asked. A
+            symbol or a row that is wrong only fails its own series.
         ConfigError: the configuration is wrong.
     """
     services = build(cache_dir, config_path)
-    job = _job(services, symbols, intervals, start_date or start, end_date or end, timeout)
+    listed: list[str | WorkItem] | None = None if symbols is None else list(symbols)
+    if symbols_file is not None:
+        listed = [*(listed or ()), *read_work_list(symbols_file)]
+    job = _job(services, listed, intervals, start_date or start, end_date or end, timeout)
+    return _done(services, job, progress, dry_run=dry_run)
+
+
+def sync_cache(
+    pattern: str = "*",
+    cache_dir: str | Path | None = None,
+    *,
+    config_path: str | Path | None = None,
+    dry_run: bool = False,
+    progress: Listener | None = None,
+    timeout: float | None = None,
+) -> dict[str, Any]:
+    """Bring what is stored up to date: every series in its own timeframe, from its first bar to now.
+
+    Series of vendors that were named (``provider=``) are left out: no rule says whom to ask.
+
+    Args:
+        pattern: of symbols (``BTC*``), or of symbol and timeframe (``* 1d``), a shell pattern.
+        cache_dir, config_path, dry_run, progress, timeout: as for :func:`populate_cache`.
+
+    Returns:
+        What :func:`populate_cache` does.
+
+    Raises:
+        QueryError: ``timeout`` is wrong.
+        ConfigError: the configuration is wrong.
+    """
+    services = build(cache_dir, config_path)
+    is_whole = " " in pattern
+    rows = [
+        WorkItem(key.symbol, key.timeframe.label, _date_text(key.timeframe, entry.first))
+        for key, entry in services.cache.maintenance.listing()
+        if not key.lane and entry is not None and entry.first is not None
+        if fnmatchcase(f"{key.symbol} {key.timeframe}" if is_whole else key.symbol, pattern)
+    ]
+    job = _job(services, rows, ("1d",), None, None, timeout)
+    return _done(services, job, progress, dry_run=dry_run)
+
+
+def _date_text(timeframe: Timeframe, stamp: int) -> str:
+    """Return a stamp as the start of a question: days are named by their date."""
+    return iso(stamp) if timeframe.is_intraday else str(date_of(stamp))
+
+
+def _done(
+    services: Services, job: Job, progress: Listener | None, *, dry_run: bool
+) -> dict[str, Any]:
+    """Return what comes of a job, or what it would take."""
+    if dry_run:
+        return cost_of(services.client, job).to_json()
     report = fill(services.client, job, progress)
     services.cache.look_after()
     return report.statistics(dict(services.cache.get_stats()))
@@ -109,7 +180,7 @@ def populate_cache(
 
 def _job(
     services: Services,
-    symbols: Iterable[str] | None,
+    symbols: Iterable[str | WorkItem] | None,
     timeframes: Iterable[str] | None,
     start: When | None,
     end: When | None,
@@ -165,8 +236,8 @@ class CachePopulator:
         """Return timeframe to the years of which something is missing; no vendor is asked."""
         job = _job(self._services, [ticker], intervals, start_date, end_date)
         return {
-            step: self._lacking_years(symbol, step, job.start, job.end)
-            for symbol, step in job.series
+            one.timeframe: self._lacking_years(one.symbol, one.timeframe, job.start, job.end)
+            for one in job.series
         }
 
     def _lacking_years(self, symbol: str, timeframe: str, start: Any, end: Any) -> list[int]:
@@ -258,7 +329,24 @@ class CachePopulator:
         sys.stdout.write(printable("\n".join(lines)) + "\n")
 
 
-# --- the job: series by series, part by part ------------------------------------------------------
+# --- the job: a few series of each vendor at once, each part by part ------------------------------
+
+
+class SeriesToFill(NamedTuple):
+    """One series of a job.
+
+    Attributes:
+        symbol, timeframe: which.
+        start: its first session date or instant; None for that of the job.
+        priority: smaller numbers come first.
+        problem: why it cannot be filled; empty where it can.
+    """
+
+    symbol: str
+    timeframe: str
+    start: When | None = None
+    priority: int = NO_PRIORITY
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -266,14 +354,14 @@ class Job:
     """What to fill, checked.
 
     Attributes:
-        series: symbol and timeframe, in the order of the work, each once.
+        series: in the order of the list, each once.
         start, end: session dates or instants, both included.
         now_ms: the time of asking in UTC milliseconds.
         timeout_s: seconds that one request goes on without a page of any vendor, waits for their
             limits included.
     """
 
-    series: tuple[tuple[str, str], ...]
+    series: tuple[SeriesToFill, ...]
     start: When
     end: When
     now_ms: int
@@ -282,35 +370,72 @@ class Job:
     @classmethod
     def of(
         cls,
-        symbols: Sequence[str],
+        symbols: Iterable[str | WorkItem],
         timeframes: Sequence[str],
         bounds: tuple[When, When],
         now_ms: int,
     ) -> Job:
-        """Return the job for every symbol in every timeframe.
+        """Return the job for every symbol in every timeframe, or in that of its row.
+
+        Of two rows for one series the earlier start and the smaller priority count.
 
         Raises:
-            BadTimeframeError: some of them are none; all of those are named.
+            BadTimeframeError: some of the timeframes are none; all of those are named. In a row it
+                is a problem of that row alone, and so is a start.
             BadRangeError: the bounds cannot be understood, or are reversed.
         """
         steps = _parsed(timeframes)
         for step in steps:
             resolve_range(_JOB, step, *bounds, now_ms)
-        labels = dict.fromkeys(step.label for step in steps)
-        series = tuple((s, label) for s in dict.fromkeys(symbols) for label in labels)
-        return cls(series, *bounds, now_ms)
+        labels = list(dict.fromkeys(step.label for step in steps))
+        series: dict[tuple[str, str], SeriesToFill] = {}
+        for row in symbols:
+            item = row if isinstance(row, WorkItem) else WorkItem(row)
+            for one in _of_item(item, labels, bounds, now_ms):
+                key = one.symbol, one.timeframe
+                series[key] = _both(series[key], one, now_ms) if key in series else one
+        return cls(tuple(series.values()), *bounds, now_ms)
 
-    def parts(self, timeframe: str) -> list[tuple[When, When]]:
+    def parts(self, timeframe: str, since: When | None = None) -> list[tuple[When, When]]:
         """Return the bounds of the requests that one series takes, oldest first."""
-        step = Timeframe.parse(timeframe)
+        start, step = since or self.start, Timeframe.parse(timeframe)
         if not step.is_intraday or step.step_ms is None:
-            return [(self.start, self.end)]
-        span, _ = resolve_range(_JOB, step, self.start, self.end, self.now_ms)
+            return [(start, self.end)]
+        span, _ = resolve_range(_JOB, step, start, self.end, self.now_ms)
         size = max(_BARS_A_PART * step.step_ms // DAY_MS, 1) * DAY_MS
         first = span.start - span.start % DAY_MS + size
         cuts = [from_ms(ms) for ms in range(first, span.end - _LEEWAY_MS, size)]
         ends = [from_ms(ms - 1) for ms in range(first, span.end - _LEEWAY_MS, size)]
-        return list(zip([self.start, *cuts], [*ends, self.end], strict=True))
+        return list(zip([start, *cuts], [*ends, self.end], strict=True))
+
+
+def _of_item(
+    item: WorkItem, labels: Sequence[str], bounds: tuple[When, When], now_ms: int
+) -> Iterator[SeriesToFill]:
+    """Yield the series of one row."""
+    wanted, problem = list(labels), item.problem
+    try:
+        if item.timeframe:
+            wanted = [Timeframe.parse(item.timeframe).label]
+        if item.start:
+            resolve_range(_JOB, Timeframe.parse(wanted[0]), item.start, bounds[1], now_ms)
+    except QueryError as error:
+        wanted, problem = [item.timeframe or wanted[0]], problem or str(error)
+    for label in wanted:
+        yield SeriesToFill(item.symbol, label, item.start or None, item.priority, problem)
+
+
+def _both(one: SeriesToFill, other: SeriesToFill, now_ms: int) -> SeriesToFill:
+    """Return what two rows for one series ask for together."""
+    if one.problem or other.problem:
+        return other if one.problem else one
+    starts = [row.start for row in (one, other)]
+    start = None if None in starts else min(starts, key=partial(_first_ms, one.timeframe, now_ms))
+    return one._replace(start=start, priority=min(one.priority, other.priority))
+
+
+def _first_ms(timeframe: str, now_ms: int, start: When | None) -> int:
+    return resolve_range(_JOB, Timeframe.parse(timeframe), start, None, now_ms)[0].start
 
 
 def _parsed(timeframes: Sequence[str]) -> list[Timeframe]:
@@ -328,195 +453,243 @@ def _parsed(timeframes: Sequence[str]) -> list[Timeframe]:
     return parsed
 
 
-@dataclass(frozen=True)
-class SeriesResult:
-    """The result of one series.
-
-    Attributes:
-        rows: bars now stored in the range.
-        fetched: bars that were fetched for it now.
-        complete: whether nothing is lacking.
-        vendors: the vendors of these bars.
-        gaps: stretches without bars.
-        lacking: why the first of them is one.
-        unanswered: why vendors did not answer for a part of it, also where a substitute did; empty
-            where all were answered.
-        score: worst quality score of what was fetched now; None when nothing was.
-        error: why the series is not all there, empty where it was answered to its end.
-    """
-
-    symbol: str
-    timeframe: str
-    rows: int = 0
-    fetched: int = 0
-    complete: bool = True
-    vendors: tuple[str, ...] = ()
-    gaps: int = 0
-    lacking: str = ""
-    unanswered: str = ""
-    score: float | None = None
-    error: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether every request for it was answered; bars that no vendor has are no failure."""
-        return not self.error
-
-    @property
-    def name(self) -> str:
-        """The series as older callers write it, such as ``AAPL_1d``."""
-        return f"{self.symbol}_{self.timeframe}"
-
-    def failed(self, error: str) -> SeriesResult:
-        """Return the result so far with the reason why there is no more."""
-        return replace(self, complete=False, error=error)
-
-    def plus(self, frame: pd.DataFrame) -> SeriesResult:
-        """Return the result with the answer to one more part."""
-        provenance = frame.attrs.get(ATTRS_KEY, {})
-        rows = len(frame)
-        score = provenance.get("quality", {}).get("score")
-        return replace(
-            self,
-            rows=self.rows + rows,
-            fetched=self.fetched + round(rows * (1 - provenance.get("from_cache", 1.0))),
-            complete=self.complete and bool(provenance.get("complete", True)),
-            vendors=tuple(sorted({*self.vendors, *provenance.get("vendors", ())})),
-            gaps=self.gaps + int(provenance.get("gaps_total", 0)),
-            lacking=self.lacking or _lacking(provenance),
-            unanswered=self.unanswered or provenance.get("unanswered") or "",
-            score=min((s for s in (self.score, score) if s is not None), default=None),
-        )
-
-
-def _lacking(provenance: Mapping[str, Any]) -> str:
-    """Return why an answer is not complete: its first gap, or that other bars stand in."""
-    if gaps := provenance.get("gaps"):
-        return str(gaps[0]["reason"])
-    if substitute := provenance.get("substitute"):
-        return f"answered by a substitute of another kind: {substitute}"
-    return ""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a job is.
-
-    Attributes:
-        result: of the series at work, so far.
-        done, total: parts, over the whole job.
-        is_over: whether the series is at its end.
-        waiting: the vendor that is waited for, how long and why; empty while bars come.
-    """
-
-    result: SeriesResult
-    done: int
-    total: int
-    is_over: bool = False
-    waiting: str = ""
-
-
-Listener = Callable[[Progress], None]
-
-
-@dataclass
-class BackfillReport:
-    """The results of a job, one for every series, in the order of the work."""
-
-    results: list[SeriesResult] = field(default_factory=list)
-    interrupted: bool = False
-
-    def statistics(self, cache_stats: dict[str, Any]) -> dict[str, Any]:
-        """Return the report as plain values; the first four keys are those of older callers."""
-        good = [r for r in self.results if r.ok]
-        failed = [r for r in self.results if not r.ok]
-        return {
-            "success": [r.name for r in good],
-            "failed": [r.name for r in failed],
-            "cache_stats": cache_stats,
-            "data_quality": {
-                r.name: {"score": r.score, "gaps": r.gaps, "rows": r.rows, "complete": r.complete}
-                for r in good
-            },
-            "errors": {r.name: r.error for r in failed},
-            "interrupted": self.interrupted,
-            "results": [{**vars(r), "vendors": list(r.vendors)} for r in self.results],
-        }
-
-
-def fill(client: BarsClient, job: Job, listener: Listener | None = None) -> BackfillReport:
+def fill(
+    client: BarsClient, job: Job, listener: Listener | None = None, at_once: int = _AT_ONCE
+) -> BackfillReport:
     """Fetch what is missing of every series of ``job``; what arrives is committed as it comes.
+
+    What is stored is looked up first. Then series that are asked of one vendor first share
+    ``at_once`` threads: another vendor's do not wait for them. Among these come first those with the
+    smallest priority, then those whose missing bars their vendors will drop soonest.
 
     A series that fails does not keep the others from being asked. Ctrl-C and a disk that takes
     nothing more end the job: what is left then is in the report, with the reason.
     """
-    run = _Run(client, job, listener)
-    results = [run.series(symbol, timeframe) for symbol, timeframe in job.series]
-    return BackfillReport(results, interrupted=run.stopped == INTERRUPTED)
+    with warnings.catch_warnings():
+        # The report has the same, series by series.
+        warnings.simplefilter("ignore", IncompleteDataWarning)
+        return _Run(client, job, listener, at_once).report()
+
+
+class _Ahead(NamedTuple):
+    """A series that vendors must be asked for.
+
+    Attributes:
+        place: in the job.
+        result: of the parts that the store answered.
+        parts: the other ones.
+        vendor: which is asked first.
+        lost_ms: when the first missing bars cannot be had any more, UTC milliseconds.
+    """
+
+    place: int
+    result: SeriesResult
+    parts: Sequence[tuple[When, When]]
+    vendor: str
+    lost_ms: float
+
+
+class _News(NamedTuple):
+    """What the work on a series passes on: its result so far, parts that came, what it waits for."""
+
+    result: SeriesResult
+    parts: int = 0
+    waiting: str = ""
 
 
 class _Run:
-    """One job at work.
+    """One job at work. Everything but :meth:`_asked` happens in the thread of the caller."""
 
-    Attributes:
-        stopped: why nothing more is asked; empty while it goes on.
-    """
+    def __init__(
+        self, client: BarsClient, job: Job, listener: Listener | None, at_once: int
+    ) -> None:
+        self._client, self._job, self._listener = client, job, listener
+        self._parts = [
+            [] if one.problem else job.parts(one.timeframe, one.start) for one in job.series
+        ]
+        self._left = [len(parts) for parts in self._parts]
+        self._total = sum(self._left)
+        self._results: list[SeriesResult | None] = [None] * len(job.series)
+        self._runner = Runner(self._asked, self._on_news, self._on_done, self._on_quiet, at_once)
+        self._news: dict[int, _News] = {}
+        self._paces: dict[str, _Pace] = {}
 
-    def __init__(self, client: BarsClient, job: Job, listener: Listener | None) -> None:
-        self.stopped = ""
-        self._client = client
-        self._listener, self._timeout_s = listener, job.timeout_s
-        self._parts = {label: job.parts(label) for _, label in job.series}
-        self._total = sum(len(self._parts[label]) for _, label in job.series)
-        self._done = 0
-
-    def series(self, symbol: str, timeframe: str) -> SeriesResult:
-        """Return what came of one series."""
-        result = SeriesResult(symbol, timeframe)
-        behind = self._done + len(self._parts[timeframe])
-        if self.stopped:
-            result = result.failed(f"not asked: {self.stopped}")
-        else:
-            self._tell(result)
-            with running(subject_of(symbol, timeframe)):
-                result = self._asked(result)
-        self._done = behind
-        self._tell(result, is_over=True)
-        return result
-
-    def _asked(self, result: SeriesResult) -> SeriesResult:
+    def report(self) -> BackfillReport:
+        """Do it."""
+        before = self._client.requests()
+        runner, ahead = self._runner, list[_Ahead]()
         try:
-            for start, end in self._parts[result.timeframe]:
-                result = result.plus(self._frame(result, start, end))
-                self._done += 1
-                self._tell(result)
+            for place, one in enumerate(self._job.series):
+                with running(subject_of(one.symbol, one.timeframe)):
+                    ahead += self._looked_up(place, one)
         except KeyboardInterrupt:
-            self.stopped = INTERRUPTED
-            return result.failed(INTERRUPTED)
+            runner.stop(INTERRUPTED)
+        else:
+            ahead.sort(key=lambda each: (self._job.series[each.place].priority, each.lost_ms))
+            now_s = self._client.clock.monotonic()
+            for each in ahead:
+                pace = self._paces.setdefault(each.vendor, _Pace(now_s))
+                pace.left += len(each.parts)
+            runner.run((each.vendor, each) for each in ahead)
+        results = [
+            self._unasked(self._job.series[place], self._news.get(place))
+            if result is None
+            else result
+            for place, result in enumerate(self._results)
+        ]
+        requests = _difference(before, self._client.requests())
+        return BackfillReport(results, runner.stopped == INTERRUPTED, requests)
+
+    def _unasked(self, one: SeriesToFill, begun: _News | None) -> SeriesResult:
+        """Return the result of a series that the end of the job left behind."""
+        stopped = self._runner.stopped
+        if begun is not None and stopped == INTERRUPTED:
+            return begun.result.failed(INTERRUPTED, next_step="run it again")
+        result = SeriesResult(one.symbol, one.timeframe) if begun is None else begun.result
+        return result.failed(f"not asked: {stopped}", next_step="run it again")
+
+    # --- what is stored --------------------------------------------------------------------
+
+    def _looked_up(self, place: int, one: SeriesToFill) -> Iterator[_Ahead]:
+        """Look a series up in the store; yield it where vendors must be asked for more."""
+        result, parts, client = (
+            SeriesResult(one.symbol, one.timeframe),
+            self._parts[place],
+            self._client,
+        )
+        if one.problem:
+            self._end(place, result.failed(one.problem, "bad_question"))
+            return
+        try:
+            for at, bounds in enumerate(parts):
+                query = client.query(one.symbol, one.timeframe, *bounds)
+                found = _lookup(client, query)
+                if found.frame is None:
+                    route = client.route(query)
+                    lost_ms = route.lost_ms(found.missing[0].start)
+                    yield _Ahead(place, result, parts[at:], route.vendor, lost_ms)
+                    return
+                result = result.plus(found.frame)
+                self._left[place] -= 1
         except DataError as error:
-            log.warning("%s %s: %s", result.symbol, result.timeframe, error)
-            if isinstance(error, StorageError) and errno_of(error) in _DISK_IS_DONE:
-                self.stopped = str(error)
-            return result.failed(str(error))
-        if result.unanswered:
-            return result.failed(result.unanswered)
-        if not result.rows and not result.complete:
-            return result.failed(result.lacking or "no vendor has a bar of it")
-        return result
+            self._end(place, result.failed_by(error))
+        else:
+            self._end(place, _judged(result))
 
-    def _frame(self, result: SeriesResult, start: When, end: When) -> pd.DataFrame:
-        with warnings.catch_warnings():
-            # The report has the same, series by series.
-            warnings.simplefilter("ignore", IncompleteDataWarning)
-            query = self._client.query(result.symbol, result.timeframe, start, end)
-            heard, clock = partial(self._heard, result), self._client.clock
-            get = partial(run_job, clock, self._timeout_s, self._client.get, query)
-            return run_heard(heard, get)
+    # --- what is asked for -----------------------------------------------------------------
 
-    def _heard(self, result: SeriesResult, waiting: str) -> None:
-        log.info("%s %s %s", result.symbol, result.timeframe, waiting)
-        self._tell(result, waiting=waiting)
+    def _asked(self, ahead: _Ahead, tell: Callable[[_News], None]) -> SeriesResult:
+        """Return what came of a series; runs in a thread of the runner."""
+        result, runner = ahead.result, self._runner
+        with running(subject_of(result.symbol, result.timeframe)):
+            tell(_News(result))
+            try:
+                for start, end in ahead.parts:
+                    if runner.stopped:
+                        return self._unasked(self._job.series[ahead.place], _News(result))
+                    result = result.plus(self._frame(result, start, end, tell))
+                    tell(_News(result, parts=1))
+            except DataError as error:
+                log.warning("%s %s: %s", result.symbol, result.timeframe, error)
+                if isinstance(error, StorageError) and errno_of(error) in _DISK_IS_DONE:
+                    runner.stop(str(error))
+                return result.failed_by(error)
+        return _judged(result)
+
+    def _frame(
+        self, result: SeriesResult, start: When, end: When, tell: Callable[[_News], None]
+    ) -> pd.DataFrame:
+        client = self._client
+        query = client.query(result.symbol, result.timeframe, start, end)
+
+        def hear(waiting: str) -> None:
+            log.info("%s %s %s", result.symbol, result.timeframe, waiting)
+            tell(_News(result, waiting=waiting))
+
+        get = partial(run_job, client.clock, self._job.timeout_s, client.get, query)
+        return run_heard(hear, get)
+
+    # --- progress --------------------------------------------------------------------------
+
+    def _on_news(self, ahead: _Ahead, news: _News) -> None:
+        self._news[ahead.place] = news
+        self._left[ahead.place] -= news.parts
+        self._paces[ahead.vendor].came(news.parts)
+        self._tell(news.result, waiting=news.waiting)
+
+    def _on_done(self, ahead: _Ahead, result: SeriesResult) -> None:
+        self._paces[ahead.vendor].came(self._left[ahead.place])
+        self._end(ahead.place, result)
+
+    def _on_quiet(self) -> None:
+        """Tell what has been waited for longest."""
+        running_now = self._runner.running()
+        if not running_now:
+            return
+        ahead, seconds = running_now[0].item, running_now[0].seconds
+        news = self._news.get(ahead.place, _News(ahead.result))
+        others = f", as {len(running_now) - 1} more do" if len(running_now) > 1 else ""
+        waits = f"has waited {duration(seconds)} for {ahead.vendor or 'an answer'}"
+        self._tell(news.result, waiting=f"{news.waiting or waits}{others}")
+
+    def _end(self, place: int, result: SeriesResult) -> None:
+        self._left[place], self._results[place] = 0, result
+        self._tell(result, is_over=True)
 
     def _tell(self, result: SeriesResult, *, is_over: bool = False, waiting: str = "") -> None:
-        if self._listener is not None:
-            self._listener(Progress(result, self._done, self._total, is_over, waiting))
+        if self._listener is None:
+            return
+        now_s = self._client.clock.monotonic()
+        paces = [pace.left_s(now_s) for pace in self._paces.values()]
+        left_s = None if None in paces else max(filter(None, paces), default=None)
+        done = self._total - sum(self._left)
+        self._listener(Progress(result, done, self._total, is_over, waiting, left_s))
+
+
+@dataclass
+class _Pace:
+    """How fast the parts of one vendor come: since when, how many came, how many are left."""
+
+    since_s: float
+    done: int = 0
+    left: int = 0
+
+    def came(self, parts: int) -> None:
+        """Count parts."""
+        self.done, self.left = self.done + parts, self.left - parts
+
+    def left_s(self, now_s: float) -> float | None:
+        """Return the seconds until all have come; None where none has come yet."""
+        if not self.left:
+            return 0.0
+        return self.left * (now_s - self.since_s) / self.done if self.done else None
+
+
+def _lookup(client: BarsClient, query: BarsQuery) -> Lookup:
+    """Return what the store has; where it cannot be read, all is asked for, which mends what can be."""
+    try:
+        found = client.lookup(query)
+    except CacheError:
+        return Lookup(None, (query.span,))
+    return found if found.is_hit or found.missing else Lookup(None, (query.span,))
+
+
+def _judged(result: SeriesResult) -> SeriesResult:
+    """Return the result of a series that was answered to its end."""
+    if result.unanswered:
+        return result.failed(result.unanswered)
+    if not result.rows and not result.complete:
+        return result.failed(result.lacking or "no vendor has a bar of it")
+    return result
+
+
+def _difference(
+    before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]]
+) -> dict[str, dict[str, int]]:
+    """Return vendor to what was sent to it and answered between two counts."""
+    counted: dict[str, dict[str, int]] = {}
+    for vendor, (sent, good) in after.items():
+        sent_before, good_before = before.get(vendor, (0, 0))
+        if sent > sent_before:
+            counted[vendor] = {"sent": sent - sent_before, "answered": good - good_before}
+    return counted

@@ -1,0 +1,141 @@
+"""What filling the cache would take: the plans of all its series, summed up by vendor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DataError
+from ..model.health import REQUEST_S, Quota
+from ..model.instant import DAY_MS, SECOND_MS
+from ..model.texts import counted, duration
+from .fill_report import SeriesResult, alike
+
+if TYPE_CHECKING:
+    from ..bars.client import BarsClient
+    from ..model.plan import Plan
+    from .populate import Job
+
+_DAY_S = DAY_MS // SECOND_MS
+
+
+@dataclass
+class VendorCost:
+    """What one vendor would be asked for.
+
+    Attributes:
+        requests: how many would be sent.
+        units: what they take of its limits.
+        series: for how many series.
+        quotas: of each of its limits, as they are now.
+    """
+
+    requests: int = 0
+    units: int = 0
+    series: int = 0
+    quotas: tuple[Quota, ...] = ()
+
+    @property
+    def takes_s(self) -> float:
+        """Seconds that its requests take: as many as its tightest limit makes them last."""
+        waits = [
+            q.length_s * math.ceil((self.units - q.left) / q.limit)
+            for q in self.quotas
+            if q.limit and self.units > q.left
+        ]
+        return max([self.requests * REQUEST_S, *waits])
+
+    @property
+    def days(self) -> int:
+        """On how many days it would be asked."""
+        return 1 + math.floor(self.takes_s / _DAY_S)
+
+    def __str__(self) -> str:
+        takes = f"{self.days} days" if self.days > 1 else f"about {duration(self.takes_s)}"
+        return f"{counted(self.requests, 'request')}, {takes} at your plan"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "requests": self.requests,
+            "units": self.units,
+            "series": self.series,
+            "days": self.days,
+            "takes_s": round(self.takes_s, 1),
+            "limits": [quota.to_json() for quota in self.quotas],
+        }
+
+
+@dataclass(frozen=True)
+class FillCost:
+    """What a job would take.
+
+    Attributes:
+        series: how many there are.
+        held: how many of them the store answers.
+        vendors: what each would be asked for.
+        results: of the series of which something would be lacking, why.
+    """
+
+    series: int
+    held: int
+    vendors: Mapping[str, VendorCost]
+    results: list[SeriesResult]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "dry_run": True,
+            "series": self.series,
+            "held": self.held,
+            "requests": sum(cost.requests for cost in self.vendors.values()),
+            "vendors": {name: cost.to_json() for name, cost in self.vendors.items()},
+            "reasons": [group.to_json() for group in alike(self.results)],
+        }
+
+
+def cost_of(
+    client: BarsClient, job: Job, listener: Callable[[int, int], object] | None = None
+) -> FillCost:
+    """Return what ``fill`` would do; no vendor is asked and nothing is written.
+
+    Each series is planned by itself: that they share limits counts in the sums.
+
+    Args:
+        client: bars.
+        job: what would be filled.
+        listener: is given how many series are planned, and how many there are.
+    """
+    held, vendors, lacking = 0, dict[str, VendorCost](), list[SeriesResult]()
+    for place, one in enumerate(job.series):
+        result = SeriesResult(one.symbol, one.timeframe)
+        try:
+            if one.problem:
+                lacking.append(result.failed(one.problem, "bad_question"))
+                continue
+            query = client.query(one.symbol, one.timeframe, one.start or job.start, job.end)
+            if client.lookup(query).is_hit:
+                held += 1
+                continue
+            plan = client.plan(query)
+            held += plan.is_hit
+            _add(vendors, plan)
+            if not plan.is_possible:
+                why = plan.lacking[0].reason if plan.lacking else plan.error
+                lacking.append(result.failed(why))
+        except DataError as error:
+            lacking.append(result.failed_by(error))
+        finally:
+            if listener is not None:
+                listener(place + 1, len(job.series))
+    return FillCost(len(job.series), held, vendors, lacking)
+
+
+def _add(vendors: dict[str, VendorCost], plan: Plan) -> None:
+    quotas = {health.vendor: health.quotas for health in plan.health}
+    for name, units in plan.units.items():
+        cost = vendors.setdefault(name, VendorCost(quotas=quotas.get(name, ())))
+        cost.requests += sum(step.requests for step in plan.steps if step.vendor == name)
+        cost.units, cost.series = cost.units + units, cost.series + 1

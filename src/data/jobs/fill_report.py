@@ -1,0 +1,219 @@
+"""What came of filling the cache: series by series, by vendor, failures alike together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from ..errors import AllProvidersFailedError
+from ..model.provenance import ATTRS_KEY
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..errors import DataError
+
+# So many series are named of those that failed alike.
+_NAMED = 5
+# What differs between failures that are alike: numbers, dates, and texts in quotes.
+_PARTICULAR = re.compile(r"\d[\d,.:TZ-]*|'[^']*'")
+
+
+@dataclass(frozen=True)
+class SeriesResult:
+    """The result of one series.
+
+    Attributes:
+        rows: bars now stored in the range.
+        fetched: bars that were fetched for it now.
+        complete: whether nothing is lacking.
+        vendors: the vendors of these bars.
+        gaps: stretches without bars.
+        lacking: why the first of them is one.
+        unanswered: why vendors did not answer for a part of it, also where a substitute did; empty
+            where all were answered.
+        score: worst quality score of what was fetched now; None when nothing was.
+        error: why the series is not all there, empty where it was answered to its end.
+        reason: one word for the error, of ``onetape.REASONS``.
+        failed_at: the vendor that failed first; empty where none was asked.
+        next_step: what to do about it, where that is known.
+    """
+
+    symbol: str
+    timeframe: str
+    rows: int = 0
+    fetched: int = 0
+    complete: bool = True
+    vendors: tuple[str, ...] = ()
+    gaps: int = 0
+    lacking: str = ""
+    unanswered: str = ""
+    score: float | None = None
+    error: str = ""
+    reason: str = ""
+    failed_at: str = ""
+    next_step: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every request for it was answered; bars that no vendor has are no failure."""
+        return not self.error
+
+    @property
+    def name(self) -> str:
+        """The series as older callers write it, such as ``AAPL_1d``."""
+        return f"{self.symbol}_{self.timeframe}"
+
+    @property
+    def why(self) -> str:
+        """Why it is not complete; empty where it is."""
+        return self.error or ("" if self.complete else self.lacking)
+
+    def failed(self, error: str, reason: str = "", next_step: str = "") -> SeriesResult:
+        """Return the result so far with the reason why there is no more."""
+        return replace(self, complete=False, error=error, reason=reason, next_step=next_step)
+
+    def failed_by(self, error: DataError) -> SeriesResult:
+        """Return the result so far with the error that ended it."""
+        attempts = error.attempts if isinstance(error, AllProvidersFailedError) else ()
+        vendor = attempts[0].provider if attempts else error.provider or ""
+        failed = self.failed(str(error), error.reason, error.hint or "")
+        return replace(failed, failed_at=vendor)
+
+    def plus(self, frame: pd.DataFrame) -> SeriesResult:
+        """Return the result with the answer to one more part."""
+        provenance = frame.attrs.get(ATTRS_KEY, {})
+        rows = len(frame)
+        score = provenance.get("quality", {}).get("score")
+        return replace(
+            self,
+            rows=self.rows + rows,
+            fetched=self.fetched + round(rows * (1 - provenance.get("from_cache", 1.0))),
+            complete=self.complete and bool(provenance.get("complete", True)),
+            vendors=tuple(sorted({*self.vendors, *provenance.get("vendors", ())})),
+            gaps=self.gaps + int(provenance.get("gaps_total", 0)),
+            lacking=self.lacking or _lacking(provenance),
+            unanswered=self.unanswered or provenance.get("unanswered") or "",
+            score=min((s for s in (self.score, score) if s is not None), default=None),
+        )
+
+
+def _lacking(provenance: Mapping[str, Any]) -> str:
+    """Return why an answer is not complete: its first gap, or that other bars stand in."""
+    if gaps := provenance.get("gaps"):
+        return str(gaps[0]["reason"])
+    if substitute := provenance.get("substitute"):
+        return f"answered by a substitute of another kind: {substitute}"
+    return ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is.
+
+    Attributes:
+        result: of the series at work, so far.
+        done, total: parts, over the whole job.
+        is_over: whether the series is at its end.
+        waiting: what is waited for, how long and why; empty while bars come.
+        left_s: seconds until the job will be done at the pace so far; None while that is unknown.
+    """
+
+    result: SeriesResult
+    done: int
+    total: int
+    is_over: bool = False
+    waiting: str = ""
+    left_s: float | None = None
+
+
+Listener = Callable[[Progress], None]
+
+
+@dataclass
+class BackfillReport:
+    """The results of a job, one for every series, in the order of the work.
+
+    Attributes:
+        requests: vendor to the requests sent to it during the job, and how many were answered.
+    """
+
+    results: list[SeriesResult] = field(default_factory=list)
+    interrupted: bool = False
+    requests: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def statistics(self, cache_stats: dict[str, Any]) -> dict[str, Any]:
+        """Return the report as plain values; the first four keys are those of older callers."""
+        good = [r for r in self.results if r.ok]
+        failed = [r for r in self.results if not r.ok]
+        return {
+            "success": [r.name for r in good],
+            "failed": [r.name for r in failed],
+            "cache_stats": cache_stats,
+            "data_quality": {
+                r.name: {"score": r.score, "gaps": r.gaps, "rows": r.rows, "complete": r.complete}
+                for r in good
+            },
+            "errors": {r.name: r.error for r in failed},
+            "interrupted": self.interrupted,
+            "results": [{**vars(r), "vendors": list(r.vendors)} for r in self.results],
+            "reasons": [group.to_json() for group in alike(self.results)],
+            "requests": {name: dict(counts) for name, counts in self.requests.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Series that are not complete for the same reason.
+
+    Attributes:
+        why: the reason of the first of them.
+        series: their names, in the order of the work.
+        next_step: what to do about it.
+        is_failure: whether they failed; else they lack bars that no vendor has.
+    """
+
+    why: str
+    series: Sequence[str]
+    next_step: str = ""
+    is_failure: bool = True
+
+    def __str__(self) -> str:
+        if len(self.series) == 1:
+            return f"{self.series[0]}: {self.why}"
+        named = ", ".join(self.series[:_NAMED])
+        more = len(self.series) - _NAMED
+        named += f" and {more:,} more" if more > 0 else ""
+        return f"{len(self.series):,} series, such as the first of {named}: {self.why}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "why": self.why,
+            "count": len(self.series),
+            "series": list(self.series),
+            "next_step": self.next_step,
+            "failed": self.is_failure,
+        }
+
+
+def alike(results: Iterable[SeriesResult]) -> list[Alike]:
+    """Return the series that are not complete, together where the reason is the same, most first.
+
+    It is of errors of the same reason at the same vendor, else of texts that differ in symbols,
+    numbers and dates alone.
+    """
+    found: dict[tuple[bool, str], tuple[SeriesResult, list[str]]] = {}
+    for result in results:
+        if why := result.why:
+            general = _PARTICULAR.sub("*", why.replace(result.symbol, "*"))
+            if result.failed_at:
+                general = f"{result.reason} of {result.failed_at}"
+            _, names = found.setdefault((result.ok, general), (result, []))
+            names.append(f"{result.symbol} {result.timeframe}")
+    groups = [
+        Alike(first.why, names, first.next_step, not first.ok) for first, names in found.values()
+    ]
+    return sorted(groups, key=lambda group: -len(group.series))

@@ -1,0 +1,136 @@
+"""The list of series that a job works on, as a file says it: text, CSV or YAML."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..config.yaml_text import read_yaml
+from ..errors import QueryError
+
+# A list of ten thousand series takes some hundred kilobytes; of a device there is no end.
+_MOST_BYTES = 10_000_000
+COLUMNS = ("symbol", "timeframe", "from", "priority")
+_SYMBOL_HEADERS = ("symbol", "symbols", "ticker", "tickers")
+_HINT = "one symbol a line, or CSV or YAML with " + ", ".join(COLUMNS)
+# What has no priority comes after all that has one.
+NO_PRIORITY = sys.maxsize
+
+
+@dataclass(frozen=True)
+class WorkItem:
+    """One row of a list.
+
+    Attributes:
+        symbol: as it is written there.
+        timeframe: empty for the timeframes of the job.
+        start: from when on; empty for the start of the job.
+        priority: smaller numbers come first.
+        problem: why the row cannot be worked on; empty where it can.
+    """
+
+    symbol: str
+    timeframe: str = ""
+    start: str = ""
+    priority: int = NO_PRIORITY
+    problem: str = ""
+
+
+def read_work_list(source: str | Path) -> list[WorkItem]:
+    """Return the rows of a list, in their order; ``-`` is standard input.
+
+    A text has one symbol a line; CSV the columns ``symbol, timeframe, from, priority`` in this order, or in
+    that of its header; YAML a list of symbols, or of mappings with these keys, at the top or under
+    ``series``. Behind ``#`` stands a comment. A row with a mistake is returned with its ``problem``.
+
+    Raises:
+        QueryError: it cannot be read, is no text, has columns that are none, or names no series.
+    """
+    failure = "the list of standard input" if source == "-" else f"the list {source}"
+    try:
+        if source == "-":
+            data = sys.stdin.buffer.read(_MOST_BYTES + 1)
+        else:
+            with Path(source).open("rb") as file:
+                data = file.read(_MOST_BYTES + 1)
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise QueryError(f"{failure} cannot be read: it is no text", hint=_HINT) from exc
+    except (OSError, ValueError) as exc:  # a name with a null byte is a ValueError
+        reason = getattr(exc, "strerror", None) or exc
+        raise QueryError(f"{failure} cannot be read: {reason}") from exc
+    if len(data) > _MOST_BYTES:
+        raise QueryError(f"{failure} is longer than {_MOST_BYTES:,} bytes")
+    lines = [
+        (place, bare)
+        for place, line in enumerate(text.splitlines(), 1)
+        if (bare := line.partition("#")[0].strip()) not in ("", "---")
+    ]
+    first = lines[0][1] if lines else ""
+    if first == "-" or first.startswith(("- ", "series:", "symbols:")):
+        # A list may stand at the top, where a file of rules has keys.
+        body = text.removeprefix("---")
+        rows = _of_yaml(f"series:\n{body}" if first[0] == "-" else body, failure)
+    else:
+        rows = _of_csv(lines, failure)
+    items = list(rows)
+    if not items:
+        raise QueryError(f"{failure} names no series", hint=_HINT)
+    return items
+
+
+def _of_csv(lines: list[tuple[int, str]], failure: str) -> Iterator[WorkItem]:
+    names: tuple[str, ...] = COLUMNS
+    for row, (place, line) in enumerate(lines):
+        cells = [cell.strip() for cell in next(csv.reader([line]))]
+        if row == 0 and cells[0].lower() in _SYMBOL_HEADERS:
+            names = ("symbol", *(cell.lower() for cell in cells[1:]))
+            _check_names(names, failure)
+            continue
+        if len(cells) > len(names):
+            problem = f"line {place} has {len(cells)} columns, {len(names)} at most are needed"
+            yield WorkItem(cells[0], problem=problem)
+            continue
+        yield _item(dict(zip(names, cells, strict=False)), f"line {place}")
+
+
+def _of_yaml(text: str, failure: str) -> Iterator[WorkItem]:
+    document = read_yaml(text.encode())
+    if document.problems:
+        raise QueryError(f"{failure} is no list: {document.problems[0].what}", hint=_HINT)
+    for key, rows in document.value.items():
+        if key not in ("series", "symbols") or not isinstance(rows, list):
+            raise QueryError(f"{failure} has {key!r}, where a list `series` is needed", hint=_HINT)
+        for place, row in enumerate(rows, 1):
+            if isinstance(row, Mapping):
+                _check_names(tuple(map(str, row)), failure)
+                yield _item({str(name): value for name, value in row.items()}, f"entry {place}")
+            else:
+                yield _item({"symbol": row}, f"entry {place}")
+
+
+def _check_names(names: tuple[str, ...], failure: str) -> None:
+    for name in names:
+        if name not in COLUMNS:
+            known = ", ".join(COLUMNS)
+            raise QueryError(
+                f"{failure} has a column {name!r:.40}", hint=f"the columns are {known}"
+            )
+
+
+def _item(row: Mapping[str, Any], where: str) -> WorkItem:
+    """Return a row; numbers of YAML are texts again."""
+    plain = {name: "" if value is None else str(value).strip() for name, value in row.items()}
+    symbol, priority = plain.get("symbol", ""), plain.get("priority", "")
+    problem, number = "", NO_PRIORITY
+    if not symbol:
+        problem = f"{where} names no symbol"
+    try:
+        number = int(priority) if priority else NO_PRIORITY
+    except ValueError:
+        problem = problem or f"{where}: the priority {priority!r:.40} is no whole number"
+    return WorkItem(symbol, plain.get("timeframe", ""), plain.get("from", ""), number, problem)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.data.errors import QueryError
+from src.data.jobs.work_list import NO_PRIORITY, WorkItem, read_work_list
+
+
+def read(tmp_path: Path, text: str | bytes, name: str = "list.txt") -> list[WorkItem]:
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_work_list(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "AAPL\nBRK.B\n",
+        "\ufeff# mine\r\n\r\nAAPL  # a comment\r\n  BRK.B\r\n\r\n",
+        "symbol\nAAPL\nBRK.B",
+        "Ticker, timeframe\nAAPL,\nBRK.B",
+        "- AAPL\n- BRK.B\n",
+        "---\n# mine\n- AAPL\n- BRK.B\n",
+        "series:\n  - AAPL\n  - symbol: BRK.B\n",
+        "symbols: [AAPL, BRK.B]\n",
+        '"AAPL"\n"BRK.B"',
+    ],
+)
+def test_symbols_alone(text: str, tmp_path: Path) -> None:
+    assert read(tmp_path, text) == [WorkItem("AAPL"), WorkItem("BRK.B")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "AAPL,1d,2020-01-01,3\nBTCUSDT,,-30d,\n",
+        "priority,symbol,from,timeframe\n".replace("priority,symbol", "symbol,priority")
+        + "AAPL,3,2020-01-01,1d\nBTCUSDT,,-30d,\n",
+        "- {symbol: AAPL, timeframe: 1d, from: 2020-01-01, priority: 3}\n"
+        "- symbol: BTCUSDT\n  from: -30d\n",
+    ],
+)
+def test_rows_with_more(text: str, tmp_path: Path) -> None:
+    assert read(tmp_path, text) == [
+        WorkItem("AAPL", "1d", "2020-01-01", 3),
+        WorkItem("BTCUSDT", "", "-30d", NO_PRIORITY),
+    ]
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"AAPL\n")))
+    assert read_work_list("-") == [WorkItem("AAPL")]
+
+
+@pytest.mark.parametrize(
+    "text, place",
+    [
+        ("AAPL,1d,,high\nMSFT", "line 1: the priority 'high' is no whole number"),
+        ("AAPL\n# one\n,1d\nMSFT", "line 3 names no symbol"),
+        ("AAPL,1d,2020,1,more\nMSFT", "line 1 has 5 columns, 4 at most are needed"),
+        ("- {symbol: , timeframe: 1d}\n- MSFT", "entry 1 names no symbol"),
+    ],
+)
+def test_a_row_with_a_mistake_is_a_problem_of_that_row_alone(
+    text: str, place: str, tmp_path: Path
+) -> None:
+    items = read(tmp_path, text)
+    assert [item.problem for item in items if item.problem] == [place]
+    assert items[-1] == WorkItem("MSFT")
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("symbol,tiemframe\nAAPL,1d", "column 'tiemframe'"),
+        ("- {symbol: AAPL, since: 2020}", "column 'since'"),
+        ("- [AAPL", "no valid YAML"),
+        ("series: AAPL", "a list `series` is needed"),
+        ("symbols: [AAPL]\nfrom: 2020", "has 'from'"),
+        ("", "names no series"),
+        ("# nothing\n\n", "names no series"),
+        (b"\xff\xfe\x00A", "no text"),
+        ("A\n" * 5_000_001, "longer than 10,000,000 bytes"),
+    ],
+)
+def test_a_list_that_is_none(text: str | bytes, said: str, tmp_path: Path) -> None:
+    with pytest.raises(QueryError, match=r"the list .*list\.txt") as told:
+        read(tmp_path, text)
+    assert said in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["nowhere.csv", "", "a\0b", "."])
+def test_a_list_that_is_not_there(name: str, tmp_path: Path) -> None:
+    with pytest.raises(QueryError, match="cannot be read"):
+        read_work_list(f"{tmp_path}/{name}")
+
+
+def test_ten_thousand_rows(tmp_path: Path) -> None:
+    items = read(tmp_path, "".join(f"S{n}USDT,1d\r\n" for n in range(10_000)))
+    assert len(items) == 10_000 and items[-1] == WorkItem("S9999USDT", "1d")
