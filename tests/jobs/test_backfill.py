@@ -19,8 +19,8 @@ from src.data.errors import (
     LockTimeoutError,
     StorageError,
 )
+from src.data.jobs.fill_job import Job
 from src.data.jobs.fill_report import Progress, SeriesResult
-from src.data.jobs.populate import Job
 from src.data.jobs.populate import fill as fill_at_once
 from src.data.model.instant import parse_iso
 from src.data.model.span import Span

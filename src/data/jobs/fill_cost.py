@@ -16,7 +16,7 @@ from .fill_report import SeriesResult, alike
 if TYPE_CHECKING:
     from ..bars.client import BarsClient
     from ..model.plan import Plan
-    from .populate import Job
+    from .fill_job import Job
 
 _DAY_S = DAY_MS // SECOND_MS
 

@@ -12,27 +12,22 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..bars.client import Lookup
-from ..calendars.ranges import resolve_range
 from ..disk.files import errno_of
 from ..errors import (
-    BadTimeframeError,
     CacheError,
     DataError,
     IncompleteDataWarning,
-    QueryError,
     StorageError,
 )
-from ..model.instant import DAY_MS, date_of, from_ms, iso, year_of, year_start
-from ..model.instrument import Instrument
+from ..model.instant import date_of, iso, year_of, year_start
 from ..model.printable import printable
-from ..model.rules import JobRules
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps
 from ..model.texts import duration
@@ -41,9 +36,10 @@ from ..net.deadline import run_heard, run_job, seconds_of
 from ..observability.logs import running, subject_of
 from ..wiring import Services, build
 from .fill_cost import cost_of
+from .fill_job import Job, SeriesToFill, When
 from .fill_report import BackfillReport, Listener, Progress, SeriesResult
 from .runner import INTERRUPTED, Runner
-from .work_list import NO_PRIORITY, WorkItem, read_work_list
+from .work_list import WorkItem, read_work_list
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,14 +51,6 @@ __all__ = ["DEFAULT_START", "DEFAULT_TIMEFRAMES", "CachePopulator", "populate_ca
 
 log = logging.getLogger("onetape.populate")
 
-When = date | datetime | str
-# A series of more bars than that is asked for in parts: progress can be reported, and no frame holds
-# ten years of minutes.
-_BARS_A_PART = 100_000
-# Where a part ends in UTC, the venue's own day may end up to a day earlier or later.
-_LEEWAY_MS = 2 * DAY_MS
-# Stands for every symbol while the range of a job is checked.
-_JOB = Instrument("every symbol", "crypto")
 # After these nothing more can be stored, whatever the series.
 _DISK_IS_DONE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -330,127 +318,6 @@ class CachePopulator:
 
 
 # --- the job: a few series of each vendor at once, each part by part ------------------------------
-
-
-class SeriesToFill(NamedTuple):
-    """One series of a job.
-
-    Attributes:
-        symbol, timeframe: which.
-        start: its first session date or instant; None for that of the job.
-        priority: smaller numbers come first.
-        problem: why it cannot be filled; empty where it can.
-    """
-
-    symbol: str
-    timeframe: str
-    start: When | None = None
-    priority: int = NO_PRIORITY
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to fill, checked.
-
-    Attributes:
-        series: in the order of the list, each once.
-        start, end: session dates or instants, both included.
-        now_ms: the time of asking in UTC milliseconds.
-        timeout_s: seconds that one request goes on without a page of any vendor, waits for their
-            limits included.
-    """
-
-    series: tuple[SeriesToFill, ...]
-    start: When
-    end: When
-    now_ms: int
-    timeout_s: float = JobRules().timeout_s
-
-    @classmethod
-    def of(
-        cls,
-        symbols: Iterable[str | WorkItem],
-        timeframes: Sequence[str],
-        bounds: tuple[When, When],
-        now_ms: int,
-    ) -> Job:
-        """Return the job for every symbol in every timeframe, or in that of its row.
-
-        Of two rows for one series the earlier start and the smaller priority count.
-
-        Raises:
-            BadTimeframeError: some of the timeframes are none; all of those are named. In a row it
-                is a problem of that row alone, and so is a start.
-            BadRangeError: the bounds cannot be understood, or are reversed.
-        """
-        steps = _parsed(timeframes)
-        for step in steps:
-            resolve_range(_JOB, step, *bounds, now_ms)
-        labels = list(dict.fromkeys(step.label for step in steps))
-        series: dict[tuple[str, str], SeriesToFill] = {}
-        for row in symbols:
-            item = row if isinstance(row, WorkItem) else WorkItem(row)
-            for one in _of_item(item, labels, bounds, now_ms):
-                key = one.symbol, one.timeframe
-                series[key] = _both(series[key], one, now_ms) if key in series else one
-        return cls(tuple(series.values()), *bounds, now_ms)
-
-    def parts(self, timeframe: str, since: When | None = None) -> list[tuple[When, When]]:
-        """Return the bounds of the requests that one series takes, oldest first."""
-        start, step = since or self.start, Timeframe.parse(timeframe)
-        if not step.is_intraday or step.step_ms is None:
-            return [(start, self.end)]
-        span, _ = resolve_range(_JOB, step, start, self.end, self.now_ms)
-        size = max(_BARS_A_PART * step.step_ms // DAY_MS, 1) * DAY_MS
-        first = span.start - span.start % DAY_MS + size
-        cuts = [from_ms(ms) for ms in range(first, span.end - _LEEWAY_MS, size)]
-        ends = [from_ms(ms - 1) for ms in range(first, span.end - _LEEWAY_MS, size)]
-        return list(zip([start, *cuts], [*ends, self.end], strict=True))
-
-
-def _of_item(
-    item: WorkItem, labels: Sequence[str], bounds: tuple[When, When], now_ms: int
-) -> Iterator[SeriesToFill]:
-    """Yield the series of one row."""
-    wanted, problem = list(labels), item.problem
-    try:
-        if item.timeframe:
-            wanted = [Timeframe.parse(item.timeframe).label]
-        if item.start:
-            resolve_range(_JOB, Timeframe.parse(wanted[0]), item.start, bounds[1], now_ms)
-    except QueryError as error:
-        wanted, problem = [item.timeframe or wanted[0]], problem or str(error)
-    for label in wanted:
-        yield SeriesToFill(item.symbol, label, item.start or None, item.priority, problem)
-
-
-def _both(one: SeriesToFill, other: SeriesToFill, now_ms: int) -> SeriesToFill:
-    """Return what two rows for one series ask for together."""
-    if one.problem or other.problem:
-        return other if one.problem else one
-    starts = [row.start for row in (one, other)]
-    start = None if None in starts else min(starts, key=partial(_first_ms, one.timeframe, now_ms))
-    return one._replace(start=start, priority=min(one.priority, other.priority))
-
-
-def _first_ms(timeframe: str, now_ms: int, start: When | None) -> int:
-    return resolve_range(_JOB, Timeframe.parse(timeframe), start, None, now_ms)[0].start
-
-
-def _parsed(timeframes: Sequence[str]) -> list[Timeframe]:
-    parsed, refused = [], list[BadTimeframeError]()
-    for text in timeframes:
-        try:
-            parsed.append(Timeframe.parse(text))
-        except BadTimeframeError as error:
-            refused.append(error)
-    if len(refused) == 1:
-        raise refused[0]
-    if refused:
-        mistakes = "; ".join(str(error.args[0]) for error in refused)
-        raise BadTimeframeError(mistakes, hint=refused[0].hint)
-    return parsed
 
 
 def fill(
