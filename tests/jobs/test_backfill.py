@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.bars.client import BarsClient, Lookup, Route
+from src.data.bars.client import BarsClient, Lookup, Supply
 from src.data.clock import ManualClock
 from src.data.errors import (
     AllProvidersFailedError,
@@ -57,8 +57,8 @@ class Client(BarsClient):
     def lookup(self, query: Any) -> Lookup:
         return Lookup(None, (Span(0, 1),))
 
-    def route(self, query: Any) -> Route:
-        return Route("v", None)
+    def supply(self, query: Any) -> Supply:
+        return Supply("v", None)
 
     def requests(self) -> dict[str, tuple[int, int]]:
         return {}

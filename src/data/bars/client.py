@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from .turns import FindLeases
     from .validity import Expiry
 
-__all__ = ["BarsClient", "Lookup", "Route", "Wishes"]
+__all__ = ["BarsClient", "Lookup", "Supply", "Wishes"]
 
 _USUAL = Wishes()
 # A session lies within two days of the UTC date that it is named by.
@@ -81,7 +81,7 @@ class Lookup(NamedTuple):
         return self.frame is not None
 
 
-class Route(NamedTuple):
+class Supply(NamedTuple):
     """Where bars that are missing come from.
 
     Attributes:
@@ -259,7 +259,7 @@ class BarsClient:
 
         return explain(self._planner(), query)
 
-    def route(self, query: BarsQuery) -> Route:
+    def supply(self, query: BarsQuery) -> Supply:
         """Return which vendor is asked first for a series, and how far back its vendors go.
 
         No vendor is asked. Health and quota do not count: that is what :meth:`plan` is for.
@@ -270,9 +270,9 @@ class BarsClient:
         served = {name: self._selector.depths(name, query.instrument) for name in named}
         depths = {name: told[label] for name, told in served.items() if label in told}
         if not depths:  # bars that are made of others, or vendors that are not ours
-            return Route(self._selector.get_best_provider(symbol, label) or "", None)
+            return Supply(self._selector.get_best_provider(symbol, label) or "", None)
         known = [days for days in depths.values() if days is not None]
-        return Route(next(iter(depths)), max(known) if len(known) == len(depths) else None)
+        return Supply(next(iter(depths)), max(known) if len(known) == len(depths) else None)
 
     def requests(self) -> Mapping[str, tuple[int, int]]:
         """Return vendor to the requests sent to it by this process, and how many it answered."""

@@ -432,9 +432,9 @@ class _Run:
                 query = client.query(one.symbol, one.timeframe, *bounds)
                 found = _lookup(client, query)
                 if found.frame is None:
-                    route = client.route(query)
-                    lost_ms = route.lost_ms(found.missing[0].start)
-                    yield _Ahead(place, result, parts[at:], route.vendor, lost_ms)
+                    supply = client.supply(query)
+                    lost_ms = supply.lost_ms(found.missing[0].start)
+                    yield _Ahead(place, result, parts[at:], supply.vendor, lost_ms)
                     return
                 result = result.plus(found.frame)
                 self._left[place] -= 1
