@@ -23,6 +23,7 @@ from . import (
     nights,
     quote,
     read,
+    resample,
     route,
     size,
     start,
@@ -36,7 +37,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
     module.__name__.rpartition(".")[2]: module.measure
     for module in (
         hit, route, start, covered, read, batch, write, size, memory, library, nights, workload,
-        company, feed, quote, awaited,
+        company, feed, quote, awaited, resample,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

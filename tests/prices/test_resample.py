@@ -22,7 +22,7 @@ from src.data.model.bars import Bar, BarTable
 from src.data.model.instant import day_ms, from_ms, parse_iso, to_ms
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.prices.resample import Incomplete, Resampled, resample, source_span
+from src.data.prices.resample import Incomplete, Resampled, resample, resample_many, source_span
 from tests.calendars.market import (
     ALWAYS,
     BOMBAY,
@@ -704,3 +704,58 @@ def test_an_outage_leaves_out_its_bars_alone(target: str, minutes: int) -> None:
     assert [r[:5] for r in rows(found.table)] == [r[:5] for r in whole]
     np.testing.assert_allclose(found.table.volume, [r[5] for r in whole], rtol=1e-12)
     assert len(found.partial) == len(groups) - len(whole)
+
+
+# --- many symbols at once --------------------------------------------------------------------
+
+
+def ragged(generator: random.Random, calendar: MarketCalendar, whole: Span) -> BarTable:
+    """Return minutes of a symbol: some missing, some without volume, some beside the grid."""
+    bars = [
+        Bar(stamp + generator.choice([0] * 40 + [7000]), *(generator.choice([3, 5, 7]) for _ in "ohlc"),
+            generator.choice([NAN, 2.0, 4.0]), generator.choice([NAN, 6.0]))
+        for stamp in calendar.opens(tf("1m"), whole).tolist()
+        if generator.random() < 0.97
+    ]  # fmt: skip
+    return BarTable.from_bars(bars[: generator.choice([0, 50, len(bars), len(bars)])])
+
+
+def plain(found: Resampled) -> str:
+    """Return everything that was built as text: NaN equals NaN there."""
+    tables = [(t.stamps.tolist(), [c.tolist() for c in t.values()]) for t in (found.table, found.partial)]
+    return repr((tables, found.ends.tolist(), found.incomplete, found.part_volume, found.strays))
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("dense", [True, False])
+@pytest.mark.parametrize("target", ["5m", "1h", "1d"])
+def test_many_symbols_at_once_are_what_each_of_them_is_alone(
+    seed: int, dense: bool, target: str
+) -> None:
+    generator, whole = random.Random(seed), span("2024-06-03T15:30", "2024-06-04T15:30")
+    tables = [ragged(generator, NEW_YORK, whole) for _ in range(7)]
+    tables[3] = tables[3].with_adj_close(None)
+    holes = [[span("2024-06-03T18:00", "2024-06-03T18:02")] * generator.choice([0, 1]) for _ in tables]
+    facts = (tf("1m"), tf(target), NEW_YORK)
+    terms = {"span": whole, "now_ms": parse_iso("2024-06-04T15:00"), "dense": dense}
+    together = resample_many(tables, *facts, **terms, unanswered=holes)
+    alone = [resample(t, *facts, **terms, unanswered=h) for t, h in zip(tables, holes, strict=True)]
+    assert list(map(plain, together)) == list(map(plain, alone))
+    assert len(set(map(plain, alone))) > 3
+    assert together[3].table.adj_close is None
+
+
+def test_a_day_of_each_of_a_thousand_symbols_is_pandas_own() -> None:
+    whole = span("2024-06-03", "2024-06-04")
+    stamps, generator = NEW_YORK.opens(tf("1m"), whole), np.random.default_rng(3)
+    tables = [BarTable(stamps, *generator.integers(1, 900, (5, len(stamps))).astype(float))
+              for _ in range(1000)]  # fmt: skip
+    found = resample_many(tables, tf("1m"), tf("1d"), NEW_YORK, span=whole, now_ms=LATER)
+    assert [rows(one.table) for one in found] == [
+        [(whole.start, t.open[0], t.high.max(), t.low.min(), t.close[-1], t.volume.sum())]
+        for t in tables
+    ]
+    assert resample_many([], tf("1m"), tf("1d"), NEW_YORK, span=whole, now_ms=LATER) == []
+    sunday = resample_many(tables[:2], tf("1m"), tf("1d"), NEW_YORK,
+                           span=span("2024-06-02", "2024-06-03"), now_ms=LATER)  # fmt: skip
+    assert [(len(one.table), one.strays) for one in sunday] == [(0, 0), (0, 0)]

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..calendars.calendar import MarketCalendar
-from ..model.bars import NAN, BarTable, Floats, Stamps
+from ..model.bars import NAN, BarTable, Floats, Stamps, concat
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 
@@ -104,19 +105,68 @@ def resample(
         dense: whether an expected source bar that did not come is lacking; else it had no trade.
         unanswered: stretches of ``span`` in which nothing is known, or nothing to be trusted.
     """
-    rows = table.within(span)
+    (made,) = resample_many(
+        [table],
+        source,
+        target,
+        calendar,
+        anchor=anchor,
+        source_anchor=source_anchor,
+        span=span,
+        now_ms=now_ms,
+        dense=dense,
+        unanswered=[unanswered],
+    )
+    return made
+
+
+def resample_many(
+    tables: Sequence[BarTable],
+    source: Timeframe,
+    target: Timeframe,
+    calendar: MarketCalendar,
+    *,
+    anchor: str = "session",
+    source_anchor: str = "session",
+    span: Span,
+    now_ms: int,
+    dense: bool = True,
+    unanswered: Sequence[Sequence[Span]] = (),
+) -> list[Resampled]:
+    """Build the bars of many symbols of one market in one pass: what :func:`resample` gives for each.
+
+    Args:
+        tables: one of each symbol, as for :func:`resample`.
+        unanswered: of each table its stretches; empty where all is known of all of them.
+        source, target, calendar, anchor, source_anchor, span, now_ms, dense: as there.
+
+    Returns:
+        The bars of each table, in their order.
+    """
+    tables = [table.within(span) for table in tables]
+    if not tables:
+        return []
     bins = _bins(_Sides(source, target, calendar, source_anchor, anchor), span)
     if bins is None:
         none = BarTable.empty()
-        return Resampled(none, none.stamps, strays=len(rows))
-    places = bins.places(rows.stamps)
-    complete = np.zeros(len(bins.parts), dtype=bool)
-    complete[places[places >= 0] if dense else bins.parts_in(span)] = True
-    for hole in unanswered:
-        complete[bins.parts_in(hole)] = False
+        return [Resampled(none, none.stamps, strays=len(rows)) for rows in tables]
+    places = [bins.places(table.stamps) for table in tables]
+    known = np.zeros((len(tables), len(bins.parts)), dtype=bool)
+    if dense:
+        for own_known, own in zip(known, places, strict=True):
+            own_known[own[own >= 0]] = True
+    else:
+        known[:, bins.parts_in(span)] = True
+    for number, holes in enumerate(unanswered):
+        for hole in holes:
+            known[number, bins.parts_in(hole)] = False
     if not bins.by_date:
-        complete &= ~bins.overlapped(rows.stamps[places < 0], source.longest_ms)
-    return _built(rows, bins, bins.owners_of(rows.stamps, places), complete, now_ms)
+        for own_known, own, table in zip(known, places, tables, strict=True):
+            strays = table.stamps[own < 0]
+            if len(strays):
+                own_known &= ~bins.overlapped(strays, source.longest_ms)
+    owners = [bins.owners_of(t.stamps, own) for t, own in zip(tables, places, strict=True)]
+    return _built(tables, bins, owners, known, now_ms)
 
 
 def source_span(
@@ -247,37 +297,76 @@ def _ends(target: Timeframe, stamps: Stamps, closes: Stamps) -> Stamps:
 
 
 def _built(
-    rows: BarTable, bins: _Bins, owners: Positions, is_complete: Mask, now_ms: int
-) -> Resampled:
-    """Fold the rows into their bars and sort these by whether they are complete."""
-    belongs = owners >= 0
-    strays = len(rows) - int(np.count_nonzero(belongs))
-    if strays:
-        rows, owners = rows.take(belongs), owners[belongs]
-    lacking = np.bincount(bins.owners[~is_complete], minlength=len(bins.stamps))
-    whole = (bins.closes <= now_ms) & (lacking == 0) & ~bins.straddled
-    bars, with_rows, in_part = _folded(rows, owners, bins.stamps)
-    complete = whole[with_rows]
-    return Resampled(
-        table=bars.take(complete),
-        ends=bins.ends[with_rows][complete],
-        incomplete=tuple(_told(bins, np.flatnonzero(~whole), lacking, now_ms)),
-        partial=bars.take(~complete & ~bins.straddled[with_rows]),
-        part_volume=tuple(bars.stamps[complete & in_part].tolist()),
-        strays=strays,
+    tables: Sequence[BarTable],
+    bins: _Bins,
+    owners: Sequence[Positions],
+    known: Mask,
+    now_ms: int,
+) -> list[Resampled]:
+    """Fold the rows of all tables into their bars and sort these by whether they are complete.
+
+    The bars of a table are numbered behind those of the tables before it.
+    """
+    count, width = len(tables), len(bins.stamps)
+    parts, numbers, strays = list[BarTable](), list[Positions](), list[int]()
+    for table, own in zip(tables, owners, strict=True):
+        belongs = own >= 0
+        strays.append(len(own) - int(np.count_nonzero(belongs)))
+        parts.append(table.take(belongs) if strays[-1] else table)
+        numbers.append((own[belongs] if strays[-1] else own) + width * len(numbers))
+    of, part = np.divmod(np.flatnonzero(~known), known.shape[1])
+    lacking = np.bincount(of * width + bins.owners[part], minlength=count * width)
+    whole = np.tile((bins.closes <= now_ms) & ~bins.straddled, count) & (lacking == 0)
+    bars, filled, in_part = _folded(
+        concat(parts), np.concatenate(numbers), np.tile(bins.stamps, count)
     )
+    complete = whole[filled]
+    left = ~complete & ~bins.straddled[filled % width]
+    with_adj = [table.adj_close is not None for table in tables]
+    built = _split(bars.take(complete), filled[complete] // width, with_adj)
+    partial = _split(bars.take(left), filled[left] // width, with_adj)
+    ends, told = bins.ends[filled[complete] % width], whole.reshape(count, width)
+    in_part, lacks = in_part[complete], lacking.reshape(count, width)
+    expected, made, at = np.bincount(bins.owners, minlength=width), list[Resampled](), 0
+    some_in_part, all_told = bool(in_part.any()), told.all(axis=1).tolist()
+    for number, table in enumerate(built):
+        span = slice(at, at := at + len(table))
+        open_bars = (
+            () if all_told[number] else _told(bins, ~told[number], lacks[number], expected, now_ms)
+        )
+        made.append(
+            Resampled(
+                table=table,
+                ends=ends[span],
+                incomplete=tuple(open_bars),
+                partial=partial[number],
+                part_volume=tuple(table.stamps[in_part[span]].tolist()) if some_in_part else (),
+                strays=strays[number],
+            )
+        )
+    return made
 
 
-def _told(bins: _Bins, chosen: Positions, lacking: Positions, now_ms: int) -> Iterator[Incomplete]:
+def _split(bars: BarTable, numbers: Positions, with_adj: Sequence[bool]) -> list[BarTable]:
+    """Return the bars of each table; ``numbers`` are those of their tables, ascending."""
+    none, edges = BarTable.empty(), np.searchsorted(numbers, np.arange(len(with_adj) + 1)).tolist()
+    tables = [bars.take(slice(*edge)) if edge[0] < edge[1] else none for edge in pairwise(edges)]
+    if bars.adj_close is None or all(with_adj):
+        return tables
+    return [t if has else t.with_adj_close(None) for t, has in zip(tables, with_adj, strict=True)]
+
+
+def _told(
+    bins: _Bins, chosen: Mask, lacking: Positions, expected: Positions, now_ms: int
+) -> Iterator[Incomplete]:
     """Yield the chosen bars with the reason why they are incomplete."""
-    expected = np.bincount(bins.owners, minlength=len(bins.stamps))
     facts = (bins.stamps, bins.ends, bins.closes, bins.straddled, lacking, expected)
     # Plain lists: there can be very many of them.
-    for start, end, close, straddled, without, of in zip(
+    for start, end, close, straddled, without, parts in zip(
         *(fact[chosen].tolist() for fact in facts), strict=True
     ):
         reason: Reason = "straddled" if straddled else "missing" if close <= now_ms else "forming"
-        yield Incomplete(Span(start, end), reason, without, of)
+        yield Incomplete(Span(start, end), reason, without, parts)
 
 
 def _folded(rows: BarTable, owners: Positions, stamps: Stamps) -> tuple[BarTable, Positions, Mask]:
