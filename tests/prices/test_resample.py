@@ -722,7 +722,9 @@ def ragged(generator: random.Random, calendar: MarketCalendar, whole: Span) -> B
 
 def plain(found: Resampled) -> str:
     """Return everything that was built as text: NaN equals NaN there."""
-    tables = [(t.stamps.tolist(), [c.tolist() for c in t.values()]) for t in (found.table, found.partial)]
+    tables = [
+        (t.stamps.tolist(), [c.tolist() for c in t.values()]) for t in (found.table, found.partial)
+    ]
     return repr((tables, found.ends.tolist(), found.incomplete, found.part_volume, found.strays))
 
 
@@ -735,7 +737,9 @@ def test_many_symbols_at_once_are_what_each_of_them_is_alone(
     generator, whole = random.Random(seed), span("2024-06-03T15:30", "2024-06-04T15:30")
     tables = [ragged(generator, NEW_YORK, whole) for _ in range(7)]
     tables[3] = tables[3].with_adj_close(None)
-    holes = [[span("2024-06-03T18:00", "2024-06-03T18:02")] * generator.choice([0, 1]) for _ in tables]
+    holes = [
+        [span("2024-06-03T18:00", "2024-06-03T18:02")] * generator.choice([0, 1]) for _ in tables
+    ]
     facts = (tf("1m"), tf(target), NEW_YORK)
     terms = {"span": whole, "now_ms": parse_iso("2024-06-04T15:00"), "dense": dense}
     together = resample_many(tables, *facts, **terms, unanswered=holes)
