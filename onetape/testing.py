@@ -28,9 +28,11 @@ from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, DataError, RateLimitedError
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest, HttpResponse
+from src.data.model.shape import ShapeChange
 from src.data.net.limiter import Limiter
 from src.data.net.recordings import Recording
 from src.data.net.retry import RetryPolicy
+from src.data.net.send_records import SendRecord
 from src.data.net.sender import Sender
 from src.data.net.state import State
 from src.data.vendors.base import BaseDataDownloader
@@ -60,6 +62,7 @@ def examine(
     empty cache. These are its promises:
 
     - it gives bars, all of which can be bars, the same each time;
+    - what was recorded has the shape that it declares, where it declares one;
     - no key stands where it would be shown;
     - what is not its vendor's answer (a page for people, another document, half a body) is an error,
       never bars and never "there is nothing";
@@ -102,6 +105,7 @@ class _Bench:
         self._provider, self._folder = provider, folder
         self._question, self._adjustment = question, adjustment
         self.requests: list[HttpRequest] = []
+        self.shapes: dict[ShapeChange, None] = {}
 
     def ask(self, spoil: _Spoil = lambda response: response) -> pd.DataFrame:
         """Return the bars that come of recorded answers, each of them changed by ``spoil``.
@@ -116,7 +120,7 @@ class _Bench:
         names = [key if isinstance(key, str) else key[0] for key in self._provider.secrets]
         downloader = self._provider(
             credentials=dict.fromkeys(names, _KEY),
-            sender=Sender(carrier, limiter, clock, RetryPolicy(attempts=1)),
+            sender=Sender(carrier, limiter, clock, RetryPolicy(attempts=1), self._note),
         )
         with TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -127,6 +131,10 @@ class _Bench:
                 provider=name,
                 adjustment=self._adjustment,  # type: ignore[arg-type]
             )
+
+    def _note(self, record: SendRecord) -> None:
+        if record.shape is not None:
+            self.shapes[record.shape] = None
 
 
 class _Carrier:
@@ -148,6 +156,8 @@ def _broken(bench: _Bench, bars: pd.DataFrame) -> Iterator[str]:
         yield "- it gave no bars"
     if flagged := proof.get("flagged"):
         yield f"- {len(flagged)} of its rows cannot be bars"
+    for change in bench.shapes:
+        yield f"- what was recorded is otherwise than its `shapes` say: {change}"
     if not bars.equals(bench.ask()):
         yield "- it gave other bars when it was asked again"
     if any(_KEY in f"{request!r}{request.url}" for request in bench.requests):

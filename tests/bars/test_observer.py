@@ -17,6 +17,7 @@ from src.data.model.coverage import Coverage
 from src.data.model.instant import parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.query import BarsQuery
+from src.data.model.shape import Difference, ShapeChange
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.net.guarded_call import CircuitChange
@@ -29,6 +30,7 @@ from src.data.observability.events import (
     CircuitOpened,
     Event,
     FellBack,
+    ShapeChanged,
     SplitFound,
     VendorPaused,
 )
@@ -209,6 +211,38 @@ def test_attempts_are_counted_and_failures_told(observer: Observer, heard: list[
     assert (vendor["requests"], vendor["bytes"], vendor["pauses"]) == (3, 50, 1)
     assert vendor["seconds"]["total"] == 8.0, "the wait for the limit is not the vendor's"
     assert vendor["waits"]["limit"]["seconds"] == 1.0
+
+
+def test_an_answer_that_is_otherwise_is_told_once_a_day(
+    observer: Observer, heard: list[Event], clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    change = ShapeChange(
+        "v1/bars",
+        (
+            Difference("new", "a.x", "nothing", "flag"),
+            Difference("missing", "a.y", "text", "nothing"),
+        ),
+    )
+    for _ in range(3):
+        observer.attempted(record("ok", shape=change))
+    observer.attempted(record("ResponseFormatError", shape=change))
+    told = [event for event in heard if isinstance(event, ShapeChanged)]
+    assert [(e.vendor, e.endpoint, e.differences) for e in told] == [
+        ("acme", "v1/bars", change.differences)
+    ]
+    assert told[0].to_json()["differences"][1] == {
+        "change": "missing", "key": "a.y", "expected": "text", "came": "nothing",
+    }  # fmt: skip
+    assert [r.getMessage() for r in caplog.records] == [
+        "acme answers otherwise than its parser knows at v1/bars: a.x is new (flag), "
+        "a.y is missing (text); told once a day"
+    ]
+    counted = observer.metrics.snapshot()
+    assert counted["vendors"]["acme"]["shape_changes"] == {"new": 4, "missing": 4, "retyped": 0}
+    assert counted["events"]["ShapeChanged"] == 1
+    clock.advance(9 * 3600)  # past midnight UTC
+    observer.attempted(record("ok", shape=change))
+    assert sum(isinstance(event, ShapeChanged) for event in heard) == 2
 
 
 def test_circuits_are_told(observer: Observer, heard: list[Event]) -> None:

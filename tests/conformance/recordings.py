@@ -262,15 +262,21 @@ def vendor_over(vendor: str, *answers: Any) -> BaseDataDownloader:
 def count_bars(one: Recording) -> tuple[int, int]:
     """Return how many rows of a recording are bars, and how many are none, as the library judges."""
     _, response = recorded(one.vendor, one.name)
-    label, symbol = one.told.split()
-    asked = _query(label, symbol)
-    if one.vendor == "polygon" and asked.instrument.asset_class == "stock":
-        asked = _query(label, symbol, "split")
+    asked = question_of(one)
     page = vendor_over(one.vendor).parse_bars(response, asked)
     judged = check(
         BarTable.from_bars(page.bars), asked.span, timeframe=asked.timeframe, now_ms=asked.now_ms
     )
     return len(judged.good), len(judged.bad)
+
+
+def question_of(one: Recording) -> FetchQuery:
+    """Return what recorded bars are the answer to."""
+    label, symbol = one.told.split()
+    asked = _query(label, symbol)
+    if one.vendor == "polygon" and asked.instrument.asset_class == "stock":
+        asked = _query(label, symbol, "split")
+    return asked
 
 
 def error_in(one: Recording) -> DataError | None:

@@ -102,6 +102,12 @@ class Forgets(BinanceDataDownloader):
         return replace(page, bars=[first._replace(volume=type(self).asked), *others])
 
 
+class Misdeclares(BinanceDataDownloader):
+    """It declares another shape than its vendor's."""
+
+    shapes = (("klines", [("text",) * 12]),)
+
+
 @pytest.mark.parametrize(
     ("provider", "said"),
     [
@@ -114,6 +120,7 @@ class Forgets(BinanceDataDownloader):
         ),
         (Shows, ["a key stands in what is shown of a request"]),
         (Shrugs, ["HTTP 429 is UnavailableError, not RateLimitedError"]),
+        (Misdeclares, ["otherwise than its `shapes` say: klines: [][0] is number, not text"]),
         (Forgets, ["other bars when it was asked again"]),
     ],
 )

@@ -21,10 +21,12 @@ from src.data.observability.events import (
     CircuitOpened,
     Event,
     FellBack,
+    ShapeChanged,
     SplitFound,
     VendorPaused,
 )
 from src.data.observability.logs import LOGGERS, configure_logging
+from src.data.vendors.binance.bars import BinanceDataDownloader
 from tests.vendor_server import Fault, VendorServer, split
 
 from .oracle import ms
@@ -128,6 +130,32 @@ def test_a_circuit_is_told_when_it_opens_and_when_it_closes(
     manager.get_ohlcv(*DAY, provider="binance")
     (closed,) = of(heard, CircuitClosed)
     assert (closed.vendor, closed.door) == (opened.vendor, opened.door)
+
+
+def test_an_answer_of_another_shape_is_told_once_and_is_the_same_answer(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch, heard: list[Event],
+    lines: Callable[[], list[dict[str, Any]]],
+) -> None:  # fmt: skip
+    usual = manager.get_ohlcv(*DAY, force_refresh=True)
+    assert of(heard, ShapeChanged) == []
+    row = ("number", "number", *["text"] * 4, "number", "text", "number", "text", "text")
+    monkeypatch.setattr(BinanceDataDownloader, "shapes", (("api/v3/klines", [row]),))
+    for _ in range(2):
+        answer = manager.get_ohlcv(*DAY, force_refresh=True)
+    assert answer.equals(usual)
+    (event,) = of(heard, ShapeChanged)
+    assert (event.vendor, event.endpoint, event.symbol) == ("binance", "api/v3/klines", "BTCUSDT")
+    assert list(map(str, event.differences)) == [
+        "[][1] is text, not number",
+        "[][11] is new (text)",
+    ]
+    counts = manager.metrics()["vendors"]["binance"]
+    assert counts["shape_changes"] == {"new": 2, "missing": 0, "retyped": 2}
+    assert (counts["requests"], counts["ok"]) == (3, 3)
+    (line,) = [one for one in lines() if "otherwise than its parser" in one["message"]]
+    assert (line["level"], line["provider"], line["symbol"]) == ("WARNING", "binance", "BTCUSDT")
+    assert line["differences"][0]["expected"] == "number"
+    assert manager.get_ohlcv(*DAY).equals(usual), "a hit compares nothing"
 
 
 def test_an_incomplete_answer_is_told(

@@ -72,6 +72,33 @@ def test_a_vendor_is_counted_by_outcome() -> None:
     assert vendor["quality_score"] == 0.75
 
 
+def test_the_first_answer_of_a_day_that_is_otherwise_is_known() -> None:
+    metrics = Metrics()
+    days = [metrics.reshaped("acme", ["new", "new"], day) for day in (1, 1, 2, 2)]
+    assert days == [True, False, True, False]
+    assert metrics.reshaped("other", ["missing", "retyped"], 2)
+    found = metrics.snapshot()["vendors"]
+    assert found["acme"]["shape_changes"] == {"new": 4, "missing": 0, "retyped": 0}
+    assert found["other"]["shape_changes"] == {"new": 0, "missing": 1, "retyped": 1}
+
+
+def test_of_many_threads_one_is_the_first_of_a_day() -> None:
+    metrics, firsts = Metrics(), list[bool]()
+    barrier = threading.Barrier(8)
+
+    def note() -> None:
+        barrier.wait()
+        firsts.extend([metrics.reshaped("acme", ["new"], 1) for _ in range(200)])
+
+    threads = [threading.Thread(target=note) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(firsts), firsts.count(True)) == (1600, 1)
+    assert metrics.snapshot()["vendors"]["acme"]["shape_changes"]["new"] == 1600
+
+
 def test_calls_are_counted_with_their_rows_and_hits() -> None:
     metrics = Metrics()
     metrics.answered(100, 2.0, is_hit=False)

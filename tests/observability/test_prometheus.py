@@ -24,6 +24,7 @@ class Counted:
         counters.attempted("acme", "ok", 0.4, 100, limit_wait_s=1.5)
         counters.attempted("acme", "UnavailableError", 3.0, 0, retry_wait_s=0.5)
         counters.held_back("acme", 0.0)
+        counters.reshaped("acme", ["new", "new", "retyped"], 1)
         counters.answered(500, 0.01, is_hit=True)
         counters.answered(100, 5.0, is_hit=False)
         counters.failed("AllProvidersFailedError")
@@ -74,6 +75,9 @@ def test_the_text_format_says_what_was_counted() -> None:
         ("onetape_vendor_wait_seconds_total", ("acme", "retry")): 0.5,
         ("onetape_vendor_pauses_total", ("acme",)): 0,
         ("onetape_vendor_held_back_total", ("acme",)): 1,
+        ("onetape_vendor_shape_changes_total", ("acme", "new")): 1,
+        ("onetape_vendor_shape_changes_total", ("acme", "missing")): 0,
+        ("onetape_vendor_shape_changes_total", ("acme", "retyped")): 1,
         ("onetape_vendor_request_seconds_count", ("acme",)): 2,
         ("onetape_vendor_request_seconds_sum", ("acme",)): 3.4,
         ("onetape_vendor_request_seconds_bucket", ("acme", "0.25")): 0,

@@ -11,6 +11,7 @@ from ..cache.actions import ActionBook
 from ..clock import Clock
 from ..errors import CacheError, DataError, IncompleteDataError
 from ..model.actions import Action
+from ..model.instant import DAY_MS
 from ..model.query import BarsQuery
 from ..net.deadline import MustWait
 from ..net.forks import renew_after_fork
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ..cache.retention.disk_usage import Gauge
+    from ..model.shape import ShapeChange
     from ..model.stored import CommitNotice
     from ..net.guarded_call import CircuitChange
     from ..net.send_records import SendRecord
@@ -132,6 +134,8 @@ class Observer:
             retry_wait_s=record.wait_s,
             is_pause=record.pause_s is not None,
         )
+        if record.shape is not None:
+            self._reshaped(record.vendor, record.shape)
         if record.outcome == "ok":
             return
         from ..observability.events import AttemptFailed, VendorPaused
@@ -148,6 +152,26 @@ class Observer:
         )
         if record.pause_s is not None:
             self.tell(VendorPaused, vendor=record.vendor, seconds=record.pause_s)
+
+    def _reshaped(self, vendor: str, change: ShapeChange) -> None:
+        """Count an answer that is otherwise than its parser knows; tell of the first one of a day."""
+        changes = [one.change for one in change.differences]
+        if not self.metrics.reshaped(vendor, changes, self._clock.now_ms() // DAY_MS):
+            return
+        from ..observability.events import ShapeChanged
+
+        log.warning(
+            "%s answers otherwise than its parser knows at %s; told once a day",
+            vendor,
+            change,
+            extra={"provider": vendor, "differences": [vars(d) for d in change.differences]},
+        )
+        self.tell(
+            ShapeChanged,
+            vendor=vendor,
+            endpoint=change.endpoint,
+            differences=change.differences,
+        )
 
     def circuit_changed(self, change: CircuitChange) -> None:
         """Tell that a circuit was opened or closed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
@@ -69,12 +70,16 @@ class HttpResponse:
         return self.body.decode("utf-8", errors="replace")
 
     def json(self) -> Any:
-        """Parse the body.
+        """Parse the body; called again, it returns the same values, which nothing may change.
 
         Raises:
             ResponseFormatError: it is not JSON (the message shows its size and first characters),
                 or its values would take more memory than :data:`MOST_PARSED_BYTES`.
         """
+        return self._parsed
+
+    @cached_property
+    def _parsed(self) -> Any:
         check_parsed_size(self.body)
         try:
             return json.loads(self.body)

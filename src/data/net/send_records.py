@@ -20,6 +20,7 @@ from ..errors import (
     QualityError,
     SpliceConflictError,
 )
+from ..model.shape import ShapeChange
 
 # "Nothing there" is an answer; in a conflict of two vendors it is open which of them is wrong; and
 # behind an open circuit nothing was asked.
@@ -44,6 +45,7 @@ class SendRecord:
         waited_s: the part of ``seconds`` that was spent waiting for the limit.
         pause_s: for how long this vendor is not asked now because it asked us to slow down.
         is_sent: False where our own limiter let nothing pass: the vendor was not asked.
+        shape: how the answer differs from what its parser knows; None where it does not.
     """
 
     vendor: str
@@ -57,6 +59,7 @@ class SendRecord:
     waited_s: float = 0.0
     pause_s: float | None = None
     is_sent: bool = True
+    shape: ShapeChange | None = None
 
 
 Hook = Callable[[SendRecord], None]
@@ -82,6 +85,12 @@ class PendingRecords:
             self._pending.append((hook, record))
         else:
             hook(record)
+
+    def note_shape(self, change: ShapeChange) -> None:
+        """Note that the last answer has another shape than its parser knows."""
+        if self._is_last_answered and self._pending:
+            hook, record = self._pending[-1]
+            self._pending[-1] = hook, replace(record, shape=change)
 
     def blame(self, error: BaseException) -> None:
         """Give ``error`` as the outcome of the answers that it is about.
@@ -140,6 +149,13 @@ def report(hook: Hook, record: SendRecord) -> None:
         hook(record)
     else:
         answers.add(hook, record)
+
+
+def note_shape(vendor: str, change: ShapeChange) -> None:
+    """Note the shape of the last answer of ``vendor`` to the question of this moment, if there is one."""
+    answers = _current.get()
+    if answers is not None and answers.vendor == vendor:
+        answers.note_shape(change)
 
 
 @contextmanager

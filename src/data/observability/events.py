@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..model.shape import Difference
+
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
@@ -62,6 +64,21 @@ class VendorPaused(Event):
 
     vendor: str
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeChanged(Event):
+    """An answer is otherwise than its parser knows; told once a vendor and day (UTC).
+
+    Attributes:
+        vendor: the vendor that was asked.
+        endpoint: the end of the address, as the vendor's class declares it.
+        differences: keys that are new, missing or of another type, eight at most; no values.
+    """
+
+    vendor: str
+    endpoint: str
+    differences: tuple[Difference, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import Counter, deque
+from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any
+
+from ..model.shape import CHANGES
 
 __all__ = ["EDGES", "Metrics", "Timings"]
 
@@ -87,6 +90,8 @@ class _Vendor:
         self.pauses = 0
         self.held_back = 0
         self.score: float | None = None
+        self.shapes: Counter[str] = Counter()
+        self.shape_day: int | None = None
 
     def wait(self, why: str, seconds: float | None) -> None:
         """Count a wait; none, or one of no length, is not counted."""
@@ -109,6 +114,7 @@ class _Vendor:
             "pauses": self.pauses,
             "held_back": self.held_back,
             "quality_score": self.score,
+            "shape_changes": {change: self.shapes[change] for change in CHANGES},
         }
 
 
@@ -174,6 +180,20 @@ class Metrics:
             counts = self._vendors.setdefault(vendor, _Vendor())
             counts.held_back += 1
             counts.wait("limit", waited_s)
+
+    def reshaped(self, vendor: str, changes: Iterable[str], day: int) -> bool:
+        """Count one answer that is otherwise than its parser knows; True for the first of a day.
+
+        Args:
+            vendor: the vendor that was asked.
+            changes: ``new``, ``missing``, ``retyped``: what it has.
+            day: number of the day.
+        """
+        with self._lock:
+            counts = self._vendors.setdefault(vendor, _Vendor())
+            counts.shapes.update(set(changes))
+            is_first, counts.shape_day = counts.shape_day != day, day
+            return is_first
 
     def answered(self, rows: int, seconds: float, is_hit: bool) -> None:
         """Count one answered call; ``is_hit`` says that no vendor had to be asked."""

@@ -70,6 +70,9 @@ class MetricsCollector:
         waited = self._counter("vendor_wait_seconds", "Time spent waiting", "vendor", "reason")
         pauses = self._counter("vendor_pauses", "Times it asked us to slow down", "vendor")
         held_back = self._counter("vendor_held_back", "Requests our limiter let not pass", "vendor")
+        shapes = self._counter(
+            "vendor_shape_changes", "Answers of another shape than known", "vendor", "change"
+        )
         seconds = self._histogram("vendor_request_seconds", "Duration of an attempt", "vendor")
         for name, vendor in vendors.items():
             for outcome, count in vendor["outcomes"].items():
@@ -79,8 +82,10 @@ class MetricsCollector:
             received.add_metric([name], vendor["bytes"])
             pauses.add_metric([name], vendor["pauses"])
             held_back.add_metric([name], vendor["held_back"])
+            for change, count in vendor["shape_changes"].items():
+                shapes.add_metric([name, change], count)
             _add_timings(seconds, [name], vendor["seconds"])
-        yield from (requests, received, waited, pauses, held_back, seconds)
+        yield from (requests, received, waited, pauses, held_back, shapes, seconds)
 
     def _of_calls(self, calls: Mapping[str, Any]) -> Iterator[Metric]:
         answers = self._counter("answers", "Calls answered", "hit")

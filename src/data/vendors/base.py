@@ -15,10 +15,12 @@ from ..model.bars import BarTable
 from ..model.capabilities import BarPage, Capabilities, Fetched, FetchQuery, Limits
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instrument import AssetClass, Instrument
+from ..model.shape import Shapes, shape_change
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.http import Transport
 from ..net.limiter import UNKNOWN_VENDOR_LIMITS
+from ..net.send_records import note_shape
 from ..net.sender import Sender
 from ..net.sender_pool import process_sender
 from ..net.status import error_of
@@ -69,6 +71,8 @@ class BaseDataDownloader:
         limits: its rate limits.
         capabilities: what it serves.
         default_base_url: scheme and host.
+        shapes: what its parsers know of its answers, by the end of the address; an answer that has
+            more, less or other types is counted and told, and is otherwise as any other.
         raw_shape, raw_options: where :meth:`get_ohlcv` puts stamps; the options that it takes.
         sdk_carrier: ``module:Class``, by its full path, that carries by the vendor's SDK; empty for none.
         prefers_sdk: whether that is better than plain HTTP wherever it is installed.
@@ -82,6 +86,7 @@ class BaseDataDownloader:
     limits: ClassVar[Limits] = UNKNOWN_VENDOR_LIMITS
     capabilities: Capabilities = Capabilities(frozenset(), {})
     default_base_url: ClassVar[str] = ""
+    shapes: ClassVar[Shapes] = ()
     raw_shape: RawShape = "column"
     raw_options: tuple[str, ...] = ()
     sdk_carrier: ClassVar[str] = ""
@@ -243,7 +248,10 @@ class BaseDataDownloader:
         sender = self._access.account().sender
         if sender is None:
             raise CapabilityError(f"{self.get_provider_name()} has no sender")
-        return sender.send(request, vendor=self.name, classify=self._classified)
+        response = sender.send(request, vendor=self.name, classify=self._classified)
+        if self.shapes and (change := shape_change(self.shapes, request.url, response)):
+            note_shape(self.name, change)
+        return response
 
     def _classified(self, response: HttpResponse) -> DataError | None:
         """Return the error that an answer stands for; one of another shape is none of its errors."""

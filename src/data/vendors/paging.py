@@ -193,6 +193,7 @@ def _follow(
             page, table = read_page(vendor, response, part)
             progress.check(page, table)
             harvest.add(response, page, table)
+            del response  # what it was parsed to is not kept beside the next page
             if len(harvest.tables) > PAGE_CAP:
                 raise ResponseFormatError(f"{vendor.name} has more than {PAGE_CAP} pages for this")
             if until_rows and page.bars and page.next_ms is not None:

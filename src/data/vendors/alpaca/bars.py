@@ -46,6 +46,22 @@ _TYPES = "cash_dividend,forward_split,reverse_split,stock_dividend"
 # Actions are filed under the day they are processed: dividends under the day they are paid.
 _PAID_LATER_MS = 180 * DAY_MS
 _TAPE = Kind("regular", "session", "consolidated", volume="shares", feed="sip")
+_BARS = {
+    "bars": {"*?": [{"t": "text", "o|h|l|c|v|n?|vw?": "number"}]},
+    "next_page_token": "text",
+    "currency?": "text",
+}
+_ACTION = {
+    "ex_date|symbol?": "text",
+    "id?|cusip?|old_cusip?|new_cusip?|process_date?|record_date?|payable_date?": "text",
+    "due_bill_redemption_date?|due_bill_on_date?|due_bill_off_date?": "text",
+    "special?|foreign?": "flag",
+}
+_SPLITS, _CASH = [{**_ACTION, "new_rate|old_rate": "number"}], [{**_ACTION, "rate": "number"}]
+_TYPES_OF_ACTIONS = {
+    "forward_splits?|reverse_splits?": _SPLITS,
+    "stock_dividends?|cash_dividends?": _CASH,
+}
 # Hosts of the trading interface, which keys are often kept beside; they serve no bars.
 _TRADING = ("://paper-api.alpaca.markets", "://api.alpaca.markets")
 
@@ -71,6 +87,14 @@ class AlpacaDataDownloader(BaseDataDownloader):
     limits = Limits(per_minute=200, burst=10)
     default_base_url = "https://data.alpaca.markets"
     sdk_carrier = f"{__package__}.carrier:AlpacaCarrier"
+    shapes = (
+        ("v2/stocks/bars", _BARS),
+        ("v1beta3/crypto/us/bars", _BARS),
+        (
+            "v1/corporate-actions",
+            {"corporate_actions": _TYPES_OF_ACTIONS, "next_page_token": "text"},
+        ),
+    )
     raw_shape = "index"
     raw_options = ("adjustment", "limit", "enable_chunking")
     capabilities = Capabilities(

@@ -48,6 +48,25 @@ _TOO_MUCH = re.compile(r"rate limit|call frequency|(calls|requests) per|per seco
 Row = Mapping[str, Any]
 _DAYS = {"1d": "DAILY", "1w": "WEEKLY", "1M": "MONTHLY"}
 _FUNCTIONS = {"stock": "TIME_SERIES", "forex": "FX", "crypto": "DIGITAL_CURRENCY"}
+_META = {
+    "*. Time Zone|*. Information?|*. Last Refreshed?|*. Interval?|*. Output Size?": "text",
+    "*. Symbol?|*. From Symbol?|*. To Symbol?|*. Market Code?|*. Market Name?": "text",
+    "*. Digital Currency Code?|*. Digital Currency Name?": "text",
+}
+_BAR = {"1. open|2. high|3. low|4. close": "text"}
+_ADJUSTED = "5. adjusted close|6. volume|7. dividend amount|8. split coefficient?"
+# A coin in the market's currency, and in dollars beside it.
+_COIN = {
+    "1a. open (*|2a. high (*|3a. low (*|4a. close (*|5. volume": "text",
+    "1b. open (*?|2b. high (*?|3b. low (*?|4b. close (*?|6. market cap (*?": "text",
+}
+_SERIES = (
+    {"*Time Series*": {"*?": {**_BAR, "5. volume": "text"}}},
+    {"*Time Series*": {"*?": {**_BAR, _ADJUSTED: "text"}}},
+    {"Time Series FX*": {"*?": _BAR}},
+    {"*Digital Currency*": {"*?": _COIN}},
+)
+_DIVIDEND = {"ex_dividend_date|amount|declaration_date?|record_date?|payment_date?": "text"}
 # A quote of a symbol that it does not know.
 _NO_QUOTE: dict[str, Any] = {"Global Quote": {}}
 # "compact" holds the last 100 bars; those of currencies have six in a week.
@@ -69,6 +88,12 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
     requires_api_key = True
     limits = Limits(per_minute=5, per_day=25, burst=1)  # of a free key
     default_base_url = "https://www.alphavantage.co"
+    shapes = (
+        *(("query", {"Meta Data": _META, **series}) for series in _SERIES),
+        ("query", [{"timestamp|open|high|low|close|volume": "text"}]),
+        ("query", {"symbol?": "text", "data": [{"effective_date|split_factor": "text"}]}),
+        ("query", {"symbol?": "text", "data": [_DIVIDEND]}),
+    )
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "forex", "crypto"}),
         # No hours: whether they count from the open or the clock has changed over the years.

@@ -91,6 +91,13 @@ class BinanceDataDownloader(FiguresDownloader):
     # Weight a minute. The vendor grants 6000 to an address (2023-08); we are guests there.
     limits = Limits(per_minute=1200)
     default_base_url = "https://data-api.binance.vision"
+    # Open, its five values, close, quote volume, trades, both volumes of buyers, and one unused.
+    shapes = (
+        (
+            "api/v3/klines",
+            [("number", *["text"] * 5, "number", "text", "number", "text", "text", "text")],
+        ),
+    )
     sdk_carrier = f"{__package__}.carrier:BinanceCarrier"
     capabilities = Capabilities(
         asset_classes=frozenset({"crypto"}),

@@ -87,6 +87,10 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
     secrets = VENDORS["coingecko"].keys
     limits = Limits(per_minute=50)
     default_base_url = "https://api.coingecko.com/api/v3"
+    shapes = (
+        ("coins/*/ohlc", [("number",) * 5]),
+        ("coins/*/ohlc/range", [("number",) * 5]),
+    )
     capabilities = Capabilities(
         asset_classes=frozenset({"crypto"}),
         timeframes={"30m": "", "1h": "hourly", "4h": "", "1d": "daily"},

@@ -33,6 +33,10 @@ from ..registry import VENDORS
 _NAMES = {"Stock Splits": "split", "Dividends": "value"}
 _ROUNDING = 1e-4  # of adjusted closes; a smaller split than this has never been
 _PRICES = ("open", "high", "low", "close")
+_DIVIDEND = {
+    "date|declarationDate?|recordDate?|paymentDate?|period?|currency?": "text",
+    "value|unadjustedValue?": "number",
+}
 # Minutes of shares hold the hours before and after the session, and their hours may begin with it
 # or with the clock; five minutes were seen from the open to the close.
 _SHARES = frozenset({"5m", "1d"})
@@ -53,6 +57,20 @@ class EODHDDataDownloader(BaseDataDownloader):
     requires_api_key = True
     limits = Limits(per_minute=100, per_day=100_000)
     default_base_url = "https://eodhd.com"
+    # Each as JSON, and as the table that comes where that is not understood.
+    shapes = (
+        ("api/eod/*", [{"date": "text", "open|high|low|close|adjusted_close|volume": "number"}]),
+        ("api/eod/*", [{"Date|Open|High|Low|Close|Adjusted_close|Volume": "text"}]),
+        (
+            "api/intraday/*",
+            [{"datetime": "text", "timestamp|gmtoffset|open|high|low|close|volume": "number"}],
+        ),
+        ("api/intraday/*", [{"Timestamp|Gmtoffset|Datetime|Open|High|Low|Close|Volume": "text"}]),
+        ("api/div/*", [_DIVIDEND]),
+        ("api/div/*", [{"Date|Dividends": "text"}]),
+        ("api/splits/*", [{"date|split": "text"}]),
+        ("api/splits/*", [{"Date|Stock Splits": "text"}]),
+    )
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "index", "forex", "crypto"}),
         timeframes={"1m": "1m", "5m": "5m", "1h": "1h", "1d": "d"},

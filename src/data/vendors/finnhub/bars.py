@@ -39,6 +39,10 @@ from ..paging import check_symbol, format_errors
 from ..registry import VENDORS
 
 _COLUMNS = "tohlcv"
+_DIVIDEND = {
+    "symbol|date|payDate?|recordDate?|declarationDate?|currency?|freq?": "text",
+    "amount|adjustedAmount?": "number",
+}
 _SAID: tuple[tuple[re.Pattern[str], type[DataError]], ...] = (
     (re.compile("limit reached", re.IGNORECASE), RateLimitedError),
     (re.compile("api key", re.IGNORECASE), AuthenticationError),
@@ -62,6 +66,11 @@ class FinnhubDataDownloader(BaseDataDownloader):
     requires_api_key = True
     limits = Limits(per_minute=60, per_second=30.0)
     default_base_url = "https://finnhub.io"
+    shapes = (
+        ("candle", {"s": "text", "t|o|h|l|c|v": ["number"]}),
+        ("stock/split", [{"symbol|date": "text", "fromFactor|toFactor": "number"}]),
+        ("stock/dividend", [_DIVIDEND]),
+    )
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "crypto"}),
         # No months: they were thirty days each (2020).

@@ -43,6 +43,20 @@ from ..registry import VENDORS
 
 _MINUTES = {"1m": "1min", "5m": "5min", "15m": "15min", "30m": "30min", "1h": "1hour"}
 _PRICES = ("open", "high", "low", "close")
+_BAR = {"date": "text", "open|high|low|close|volume": "number"}
+_BESIDE = "change?|changePercent?|vwap?|adjClose?|unadjustedVolume?|changeOverTime?"
+_DAY = {**_BAR, "symbol?|label?": "text", _BESIDE: "number"}
+_SPLIT = {"date|symbol?|label?|splitType?": "text", "numerator|denominator": "number"}
+_DIVIDEND = {
+    "date|symbol?|label?|recordDate?|paymentDate?|declarationDate?|frequency?": "text",
+    "dividend|adjDividend?|yield?": "number",
+}
+_ROWS = {
+    "stable/historical-price-eod/full": _DAY,
+    "stable/historical-chart/*": _BAR,
+    "stable/splits": _SPLIT,
+    "stable/dividends": _DIVIDEND,
+}
 # In this order: all of them speak of a better plan.
 _SAID: tuple[tuple[re.Pattern[str], type[DataError]], ...] = (
     (re.compile("limit reach", re.IGNORECASE), RateLimitedError),
@@ -70,6 +84,11 @@ class FMPDataDownloader(BaseDataDownloader):
     requires_api_key = True
     limits = Limits(per_minute=3000)
     default_base_url = "https://financialmodelingprep.com"
+    # Rows, or rows wrapped as an older address has them.
+    shapes = (
+        *((end, [row]) for end, row in _ROWS.items()),
+        *((end, {"symbol": "text", "historical": [row]}) for end, row in _ROWS.items()),
+    )
     raw_shape = "index"
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "index"}),

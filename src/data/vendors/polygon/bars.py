@@ -38,6 +38,22 @@ _PAGE = 50_000
 _TAPE = Kind("regular", "session", "consolidated", volume="shares", feed="sip")
 # What a plan lacks for some days only: those too long ago, and today before its end.
 _OF_THE_RANGE = re.compile("timeframe|before end of day", re.IGNORECASE)
+_ENVELOPE = {
+    "adjusted": "flag",
+    "resultsCount|queryCount?|count?": "number",
+    "status|ticker?|request_id?|next_url?": "text",
+}
+_BAR = {"t|o|h|l|c|v|vw?|n?": "number", "T?": "text", "otc?": "flag"}
+_LIST = {"status?|request_id?|next_url?": "text"}
+_SPLIT = {
+    "ticker|execution_date|id?|adjustment_type?": "text",
+    "split_from|split_to|historical_adjustment_factor?": "number",
+}
+_DIVIDEND = {
+    "ticker|ex_dividend_date|currency?|id?|dividend_type?|distribution_type?": "text",
+    "declaration_date?|record_date?|pay_date?": "text",
+    "cash_amount|frequency?|historical_adjustment_factor?|split_adjusted_cash_amount?": "number",
+}
 _MARKS: dict[str, AssetClass] = {"X:": "crypto", "C:": "forex"}
 
 
@@ -58,6 +74,12 @@ class PolygonDataDownloader(BaseDataDownloader):
     requires_api_key = True
     limits = Limits(per_minute=5, burst=5)  # the free plan
     default_base_url = "https://api.polygon.io"
+    shapes = (
+        ("v2/aggs/ticker/*", {**_ENVELOPE, "results": [_BAR]}),
+        ("v2/aggs/ticker/*", _ENVELOPE),  # without rows
+        ("v3/reference/splits", {**_LIST, "results": [_SPLIT]}),
+        ("v3/reference/dividends", {**_LIST, "results": [_DIVIDEND]}),
+    )
     raw_options = ("adjustment", "limit")
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "crypto", "forex"}),

@@ -29,6 +29,14 @@ from ..us_equities import ask_actions, days_of, dividend, share, split, stamped
 # A week is labelled with its last day, a month with its own: that many days behind our stamp.
 _LABEL_DAYS = {"w": 6, "M": 30}
 _PRICES = ("open", "high", "low", "close")
+_PRICED = {"date": "text", "open|high|low|close": "number"}
+_BAR = {**_PRICED, "volume": "number"}
+_ADJUSTED = "adjOpen|adjHigh|adjLow|adjClose|adjVolume|divCash|splitFactor"
+_COIN = {
+    "ticker|baseCurrency|quoteCurrency": "text",
+    "priceData": [{**_BAR, "volumeNotional?|tradesDone?": "number"}],
+    "exchangeData?": "any",
+}
 _MINUTES = "open,high,low,close,volume"
 
 
@@ -51,6 +59,12 @@ class TiingoDataDownloader(BaseDataDownloader):
     # Free: 50 an hour, which ten at once and 40 an hour never exceed.
     limits = Limits(per_second=40 * SECOND_MS / HOUR_MS, burst=10, per_day=1000)
     default_base_url = "https://api.tiingo.com"
+    shapes = (
+        ("tiingo/daily/*/prices", [{**_BAR, _ADJUSTED: "number"}]),
+        ("tiingo/daily/*/prices", [_BAR]),
+        ("iex/*/prices", [{**_PRICED, "volume?": "number"}]),
+        ("tiingo/crypto/prices", [_COIN]),
+    )
     raw_shape = "index"
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "crypto"}),

@@ -78,6 +78,9 @@ _WINDOW_DAYS = {
     "8h": 1666,
     "1d": 4990,
 }
+_BAR = {"datetime|open|high|low|close": "text"}
+_SHARE = {"symbol|interval|currency|exchange?|exchange_timezone?|mic_code?|type?": "text"}
+_PAIR = {"symbol|interval|currency_base?|currency_quote?|exchange?|type?": "text"}
 _EMPTY = "no data is available"
 _BY_CODE: dict[int, type[DataError]] = {
     400: CapabilityError,
@@ -106,6 +109,15 @@ class TwelveDataDataDownloader(BaseDataDownloader):
     requires_api_key = True
     limits = Limits(per_minute=55)
     default_base_url = "https://api.twelvedata.com"
+    shapes = (
+        (
+            "time_series",
+            {"meta": _SHARE, "values": [{**_BAR, "volume": "text"}], "status": "text"},
+        ),
+        ("time_series", {"meta": _PAIR, "values": [_BAR], "status": "text"}),
+        # There is nothing in this window.
+        ("time_series", {"code": "number", "message|status": "text", "meta?": "any"}),
+    )
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "forex", "crypto"}),
         timeframes={**_INTRADAY, "1d": "1day", "1w": "1week", "1M": "1month"},

@@ -37,6 +37,36 @@ from ..paging import check_symbol, read_page
 from ..registry import VENDORS
 
 _COLUMNS = ("open", "high", "low", "close", "volume")
+_TIMES = {"start|end|gmtoffset?": "number", "timezone?": "text"}
+_META = {
+    "symbol|exchangeTimezoneName|currency?": "text",
+    "exchangeName?|fullExchangeName?|instrumentType?|longName?|shortName?|timezone?": "text",
+    "range?|dataGranularity?|underlyingSymbol?": "text",
+    "firstTradeDate?|regularMarketTime?|gmtoffset?|priceHint?|scale?|expireDate?": "number",
+    "regularMarketPrice?|regularMarketVolume?|chartPreviousClose?|previousClose?": "number",
+    "regularMarketDayHigh?|regularMarketDayLow?|fiftyTwoWeekHigh?|fiftyTwoWeekLow?": "number",
+    "hasPrePostMarketData?": "flag",
+    "validRanges?": ["text"],
+    "tradingPeriods?": "any",
+    "currentTradingPeriod?": {"regular|pre?|post?": _TIMES},
+}
+_EVENTS = {
+    "dividends?": {"*?": {"date|amount": "number", "currency?": "text"}},
+    "splits?": {"*?": {"date|numerator|denominator": "number", "splitRatio?": "text"}},
+    "capitalGains?": "any",
+}
+_QUOTE, _ADJUSTED = {"open|high|low|close|volume": ["number"]}, [{"adjclose?": ["number"]}]
+_ROWS = {
+    "meta": _META,
+    "timestamp": ["number"],
+    "events?": _EVENTS,
+    "indicators": {"quote": [_QUOTE], "adjclose?": _ADJUSTED},
+}
+_NO_ROWS = {
+    "meta": _META,
+    "events?": _EVENTS,
+    "indicators": {"quote": [{}], "adjclose?": _ADJUSTED},
+}
 _NO_RESULT = re.compile(rb'"result"\s*:\s*null')
 # Days and longer are labelled with their session's open in UTC: up to 14 hours before the
 # midnight of its date (Auckland), up to 12 after the next (Honolulu).
@@ -63,6 +93,10 @@ class YahooDataDownloader(BaseDataDownloader):
     aliases = VENDORS["yahoo"].aliases
     limits = Limits(per_minute=60, per_second=1.0, burst=1)  # no figure is published
     default_base_url = "https://query1.finance.yahoo.com"
+    shapes = tuple(
+        ("v8/finance/chart/*", {"chart": {"result": [chart], "error": "any"}})
+        for chart in (_ROWS, _NO_ROWS)
+    )
     sdk_carrier = f"{__package__}.carrier:YFinanceCarrier"
     prefers_sdk = True
     capabilities = Capabilities(
