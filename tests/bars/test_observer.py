@@ -17,7 +17,7 @@ from src.data.model.coverage import Coverage
 from src.data.model.instant import parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.query import BarsQuery
-from src.data.model.shape import Difference, ShapeChange
+from src.data.model.shape import KeyDifference, ShapeChange
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.net.guarded_call import CircuitChange
@@ -219,8 +219,8 @@ def test_an_answer_that_is_otherwise_is_told_once_a_day(
     change = ShapeChange(
         "v1/bars",
         (
-            Difference("new", "a.x", "nothing", "flag"),
-            Difference("missing", "a.y", "text", "nothing"),
+            KeyDifference("new", "a.x", "nothing", "flag"),
+            KeyDifference("missing", "a.y", "text", "nothing"),
         ),
     )
     for _ in range(3):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from src.data.model.http import HttpResponse
-from src.data.model.shape import Difference, ShapeChange, shape_change
+from src.data.model.shape import KeyDifference, ShapeChange, shape_change
 
 ROW = {"t": "text", "o|c": "number", "n?": "number"}
 SHAPES = (
@@ -111,7 +111,7 @@ def test_the_nearest_shape_says_what_differs() -> None:
         "https://host.example/x",
         HttpResponse(200, {}, b'[{"a": 1, "b": 2}]'),
     )
-    assert found == ShapeChange("x", (Difference("missing", "[].c", "number", "nothing"),))
+    assert found == ShapeChange("x", (KeyDifference("missing", "[].c", "number", "nothing"),))
 
 
 def test_a_hostile_answer_takes_little() -> None:

@@ -50,7 +50,7 @@ _COLUMN = _Column()
 
 
 @dataclass(frozen=True)
-class Difference:
+class KeyDifference:
     """One key of an answer that is otherwise than its parser knows; it holds no value.
 
     Attributes:
@@ -81,7 +81,7 @@ class ShapeChange:
     """
 
     endpoint: str
-    differences: tuple[Difference, ...]
+    differences: tuple[KeyDifference, ...]
 
     def __str__(self) -> str:
         return f"{self.endpoint}: {', '.join(map(str, self.differences))}"
@@ -143,19 +143,19 @@ def _is_of(shape: Any, value: Any) -> bool:
     return isinstance(value, list) == isinstance(shape, tuple)
 
 
-def _differences(shape: Any, value: Any) -> tuple[Difference, ...]:
+def _differences(shape: Any, value: Any) -> tuple[KeyDifference, ...]:
     # First and last elements mostly differ alike.
     unique = dict.fromkeys(islice(_compared(shape, value, ""), _MOST_FOUND))
     return tuple(islice(unique, _MOST_TOLD))
 
 
-def _compared(shape: Any, value: Any, at: str) -> Iterator[Difference]:
+def _compared(shape: Any, value: Any, at: str) -> Iterator[KeyDifference]:
     """Yield the differences of a value; goes as deep as the shape, not as the answer."""
     came = _type(value)
     if value is None or value is _COLUMN or shape == "any":
         return
     if came not in _expected(shape).split("|"):
-        yield Difference("retyped", at, _expected(shape), came)
+        yield KeyDifference("retyped", at, _expected(shape), came)
     elif isinstance(shape, Mapping):
         yield from _compared_object(shape, value, at)
     elif isinstance(shape, list):
@@ -167,29 +167,29 @@ def _compared(shape: Any, value: Any, at: str) -> Iterator[Difference]:
 
 def _compared_object(
     shape: Mapping[str, Any], value: Mapping[str, Any], at: str
-) -> Iterator[Difference]:
+) -> Iterator[KeyDifference]:
     known = list(_keys(shape))
     for key, inner, is_needed in known:
         found = _under(value, key)
         if is_needed and not found:
-            yield Difference("missing", _joined(at, key), _expected(inner), _NOTHING)
+            yield KeyDifference("missing", _joined(at, key), _expected(inner), _NOTHING)
         for one in found:
             yield from _compared(inner, one, _joined(at, key))
     names = {key for key, _, _ in known}
     patterns = [key for key in names if "*" in key]
     for key in () if "*" in names else islice(value, _MOST_KEYS):
         if key not in names and not any(fnmatchcase(key, pattern) for pattern in patterns):
-            yield Difference("new", _joined(at, _shown(key)), _NOTHING, _type(value[key]))
+            yield KeyDifference("new", _joined(at, _shown(key)), _NOTHING, _type(value[key]))
 
 
-def _compared_row(shape: tuple[Any, ...], value: list[Any], at: str) -> Iterator[Difference]:
+def _compared_row(shape: tuple[Any, ...], value: list[Any], at: str) -> Iterator[KeyDifference]:
     for place, inner in enumerate(shape):
         if place < len(value):
             yield from _compared(inner, value[place], f"{at}[{place}]")
         else:
-            yield Difference("missing", f"{at}[{place}]", _expected(inner), _NOTHING)
+            yield KeyDifference("missing", f"{at}[{place}]", _expected(inner), _NOTHING)
     for place in range(len(shape), len(value)):
-        yield Difference("new", f"{at}[{place}]", _NOTHING, _type(value[place]))
+        yield KeyDifference("new", f"{at}[{place}]", _NOTHING, _type(value[place]))
 
 
 def _keys(shape: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..model.shape import Difference
+from ..model.shape import KeyDifference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class ShapeChanged(Event):
 
     vendor: str
     endpoint: str
-    differences: tuple[Difference, ...]
+    differences: tuple[KeyDifference, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
