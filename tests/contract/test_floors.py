@@ -23,10 +23,11 @@ FLOORS = {
     "fundamentals": 7, "provider_selector": 7, "network": 7,
     "bars": 8,
     "wiring": 9,
-    "feed": 10, "jobs": 10, "utils": 10,
-    "data_manager": 11,
-    "cli": 12,
-    "__main__": 13,
+    "quality": 10,
+    "feed": 11, "jobs": 11, "utils": 11,
+    "data_manager": 12,
+    "cli": 13,
+    "__main__": 14,
 }  # fmt: skip
 
 # Older import paths: nothing but imports and a list of names, and nobody inside uses them.

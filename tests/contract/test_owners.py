@@ -63,6 +63,8 @@ PURE = {
     "_version", "errors", "model", "calendars", "symbols", "prices", "config.rules",
     "net.circuit_breaker", "net.quota", "net.retry", "net.steady", "net.unknown_symbols",
     "fundamentals.point_in_time", "fundamentals.merge", "bars.freshness", "feed.continuation",
+    "quality.checks", "quality.dividends", "quality.levels", "quality.repair", "quality.report",
+    "quality.series", "quality.shape",
 }  # fmt: skip
 
 

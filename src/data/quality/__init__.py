@@ -1,0 +1,1 @@
+"""Validation of stored bars: checks of a series alone, beside a second vendor, beside its exchange."""

@@ -1,0 +1,138 @@
+"""The registry of checks, and the one function that runs them over a series. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from .dividends import dividend_errors
+from .levels import Defect, repaired_prices, split_errors, unit_errors
+from .report import Level, QualityFinding
+from .series import CheckedSeries
+from .shape import (
+    beyond_days,
+    calendar_errors,
+    extreme_moves,
+    order_errors,
+    outliers,
+    stale_runs,
+    volume_spikes,
+    zero_volume,
+)
+
+
+@dataclass(frozen=True)
+class QualityCheck:
+    """One check: what it is called, what it takes, and what to do about what it finds.
+
+    Attributes:
+        name: as findings have it.
+        about: what it finds, in a few words.
+        next_step: what to do about a finding.
+        find: returns what it found, or why it could not look; None of checks beside a vendor, which
+            compare bars as ``onetape verify`` does.
+        level: what it needs.
+        requests: what it costs at a vendor, in words; empty where it costs nothing.
+    """
+
+    name: str
+    about: str
+    next_step: str
+    find: Callable[[CheckedSeries], list[Defect] | str] | None = None
+    level: Level = "intrinsic"
+    requests: str = ""
+
+
+_AGAIN = "fetch these bars again, or from another vendor: `onetape fetch ... --refresh --provider`"
+_LOOK = "nothing, if the market moved; `onetape verify` asks the vendor again"
+
+# In the order in which they run. What the first two repair for certain is seen repaired by the others:
+# one wrong unit is no outlier, no missing split and no odd dividend besides.
+CHECKS: tuple[QualityCheck, ...] = (
+    QualityCheck("unit", "prices 100 times too large or too small", _AGAIN, unit_errors),
+    QualityCheck(
+        "split",
+        "a split that is missing, or applied to a part of the rows",
+        "compare with `onetape actions`, then fetch these bars again with --refresh",
+        split_errors,
+    ),
+    QualityCheck("order", "rows that cannot be bars", _AGAIN, order_errors),
+    QualityCheck(
+        "calendar",
+        "bars that are missing, or stand where the market is closed",
+        "`onetape coverage` says why; `onetape fetch` asks for what is due",
+        calendar_errors,
+    ),
+    QualityCheck("stale", "prices that stand still", _AGAIN, stale_runs),
+    QualityCheck(
+        "outlier", "bars that leave their neighbours and return at once", _AGAIN, outliers
+    ),
+    QualityCheck("move", "very large moves", _LOOK, extreme_moves),
+    QualityCheck("no volume", "bars without volume", _LOOK, zero_volume),
+    QualityCheck("volume", "volumes far beyond the usual", _LOOK, volume_spikes),
+    QualityCheck(
+        "dividend",
+        "amounts that are wrong or that adj_close does not follow",
+        "compare with `onetape actions`; use adjustment='all' with another vendor's dividends",
+        dividend_errors,
+    ),
+    QualityCheck(
+        "beyond days",
+        "weeks and months beyond any day of theirs",
+        "make them out of days: fetch 1d and ask for the longer bars again",
+        beyond_days,
+    ),
+    QualityCheck(
+        "second vendor",
+        "bars that differ from what vendors send now",
+        "a third vendor decides: `onetape verify ... --against`",
+        level="corroborated",
+        requests="one request or more for each vendor and 500 bars",
+    ),
+    QualityCheck(
+        "exchange",
+        "bars that differ from those of the exchange itself",
+        "the exchange is right: fetch these bars from it",
+        level="authoritative",
+        requests="one request or more for 500 bars",
+    ),
+)
+
+
+def run_checks(
+    series: CheckedSeries, checks: Sequence[QualityCheck] = CHECKS
+) -> tuple[list[QualityFinding], list[str], dict[str, str]]:
+    """Return what the intrinsic checks find, which of them ran, and why others could not."""
+    findings: list[QualityFinding] = []
+    ran: list[str] = []
+    skipped: dict[str, str] = {}
+    seen = series
+    for check in checks:
+        if check.find is None:
+            continue
+        if not len(series):
+            skipped[check.name] = "there are no bars"
+            continue
+        found = check.find(seen)
+        if isinstance(found, str):
+            skipped[check.name] = found
+            continue
+        ran.append(check.name)
+        findings += (finding_of(check, one) for one in found)
+        repairs = [r for one in found for r in one.repairs if r.what == "prices"]
+        if repairs:
+            seen = replace(seen, table=repaired_prices(seen.table, repairs))
+    return findings, ran, skipped
+
+
+def finding_of(check: QualityCheck, found: Defect) -> QualityFinding:
+    """Return what a check found, with its name, level and next step."""
+    return QualityFinding(
+        check.name,
+        check.level,
+        found.severity,
+        found.stamps,
+        found.evidence,
+        check.next_step,
+        found.repairs,
+    )

@@ -1,0 +1,294 @@
+"""Dividends held against what the price did on their ex-dates, and against the adjusted close.
+
+An amount, the step of ``adj_close`` over the ex-date and the fall of the price are three accounts of
+one dividend. Where two differ, the third one decides, if it can: the likelihood of the fall is taken
+under each, with tails as heavy as those of real returns, so that one odd day decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from ..model.bars import NAN
+from ..model.instant import DAY_MS, iso
+from .levels import Defect, prices_text
+from .report import Repair
+from .series import CheckedSeries, ShareEvent, noise
+
+# The two accounts are one where they differ by less than what prices of a few digits leave open.
+_SAME, _ROUNDING = 0.05, 2e-4
+# The bounds of a yield that is looked at; amounts of 25 % and more are rarely dividends.
+_LARGE_YIELD, _OF_MEDIAN, _FOR_MEDIAN = 0.25, 20.0, 3
+_HUNDRED = 100.0
+_NEAR_HUNDRED = (70.0, 140.0)
+# Odds of a thousand to one decide.
+_DECIDED = float(np.log(1000))
+# Of one day counts what its neighbours move: a quarter before and after.
+_AROUND = 60
+# Yields of single payments (monthly to yearly payers) scatter by a factor of three around 1 %.
+_USUAL_YIELD, _SCATTER = 0.01, 1.1
+_LEAST_NOISE, _WAITS = 2e-3, 10
+# Nobody pays nearly the same twice in a week but funds that pay every week.
+_TWICE_MS, _TWICE_LIKE, _OFTEN_MS = 10 * DAY_MS, 0.15, 25 * DAY_MS
+# A step of adj_close that is this large is no rounding.
+_STEP = 2e-3
+
+
+class _Payment(NamedTuple):
+    """One dividend: its row, its yields by amount and by adj_close (NaN: unknown), and the price."""
+
+    event: ShareEvent
+    row: int
+    told: float
+    implied: float
+    fall: float
+    usual: float
+
+    def evidence(self, true: float, other: float) -> float:
+        """Return the log odds of one yield against another by the fall of the price."""
+        return _likelihood(self.fall - true, self.usual) - _likelihood(
+            self.fall - other, self.usual
+        )
+
+
+def _likelihood(error: float, usual: float) -> float:
+    """Return the logarithm of the density of a t distribution with 3 degrees, without constants."""
+    return float(-2 * np.log1p((error / usual) ** 2 / 3))
+
+
+def _plausible(yielded: float) -> float:
+    """Return the logarithm of how usual a yield is, without constants."""
+    return float(-((np.log(max(yielded, 1e-9) / _USUAL_YIELD) / _SCATTER) ** 2) / 2)
+
+
+def dividend_errors(series: CheckedSeries) -> list[Defect] | str:
+    """Find amounts that are wrong, amounts that ``adj_close`` does not follow, doubles."""
+    if series.asset_class != "stock":
+        return "it has no dividends"
+    if not series.timeframe.is_intraday and series.timeframe.step_ms != DAY_MS:
+        return "inside weeks and months a dividend cannot be told from a move"
+    if series.dividends is None:
+        return "its dividends are not stored: `onetape actions` fetches them"
+    payments = _payments(series)
+    found = list(_of_adj_close(series, payments))
+    wrong = {int(stamp) for one in found for stamp in one.stamps}
+    found += _of_price(series, [p for p in payments if p.event.at_ms not in wrong])
+    found += _doubles(payments)
+    return found + list(_untold(series, payments))
+
+
+def _payments(series: CheckedSeries) -> list[_Payment]:
+    table, dividends = series.table, [e for e in series.dividends or () if e.value > 0]
+    rows = series.rows_of(dividends)
+    adj = np.full(len(table), NAN) if table.adj_close is None else table.adj_close / table.close
+    payments = []
+    for event, row in zip(dividends, rows.tolist(), strict=True):
+        if not 0 < row < len(table) or event.at_ms < table.stamps[0]:
+            continue
+        before = float(table.close[row - 1])
+        has_step = np.isfinite(adj[row - 1 : row + 1]).all() and adj[row] > 0
+        implied = 1 - float(adj[row - 1] / adj[row]) if has_step else NAN
+        near = series.moves[max(0, row - 1 - _AROUND) : row + _AROUND]
+        near = near if np.count_nonzero(near) >= _WAITS else series.moves
+        usual = max(noise(near[near != 0]), _scale(near), _LEAST_NOISE)
+        # Shares that seldom trade stand still on the ex-date, whatever was paid: their next price counts.
+        moved = np.flatnonzero(table.close[row : row + _WAITS] != before)
+        fall = 1 - float(table.close[row + (moved[0] if len(moved) else 0)] / before)
+        payments.append(_Payment(event, row, event.value / before, implied, fall, usual))
+    return payments
+
+
+def _scale(moves: np.ndarray) -> float:
+    """Return how far moves reach: shares that seldom trade stand still on most days."""
+    finite = moves[np.isfinite(moves)]
+    if not len(finite):
+        return 0.0
+    low, high = np.quantile(np.abs(finite), [0.68, 0.9])
+    return float(max(low, high / 2))
+
+
+# --- beside adj_close ----------------------------------------------------------------------------
+
+
+def _of_adj_close(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
+    """Yield where the amounts and the steps of ``adj_close`` are not of one dividend."""
+    odd = [
+        p
+        for p in payments
+        if np.isfinite(p.implied)
+        and p.told > 2 * _ROUNDING
+        and abs(p.told - p.implied) > max(_SAME * max(p.told, p.implied), _ROUNDING)
+    ]
+    missing = [p for p in odd if p.implied < _ROUNDING / 2 and p.told / max(p.implied, 1e-9) > 1000]
+    hundred = [p for p in odd if p not in missing and _is_hundred(p.told / max(p.implied, 1e-9))]
+    # Amounts that are too large and steps that are too small: one series may have both.
+    large = [p for p in hundred if p.told >= _LARGE_YIELD]
+    small = [p for p in hundred if p.told < _LARGE_YIELD]
+    for group, name in (
+        (large, "a hundredth of"),
+        (small, "a hundredth of"),
+        (missing, "nothing of"),
+    ):
+        if group:
+            yield from _judged(series, group, name)
+    for payment in odd:
+        if payment not in hundred and payment not in missing:
+            yield from _judged(series, [payment], f"{payment.implied / payment.told:.3g} times")
+
+
+def _is_hundred(ratio: float) -> bool:
+    return _NEAR_HUNDRED[0] <= ratio <= _NEAR_HUNDRED[1]
+
+
+def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iterator[Defect]:
+    """Yield which of amount and ``adj_close`` is wrong, for payments that are wrong alike."""
+    text = (
+        f"adj_close follows {name} the dividend in {len(group)} of its ex-dates: on "
+        f"{iso(group[0].event.at_ms)[:10]} {prices_text(group[0].event.value)} were paid, "
+        f"{group[0].told:.2%} of the price"
+    )
+    is_missing = name.startswith("nothing")
+    odds = sum(p.evidence(p.told, p.implied) for p in group)
+    odds += float(
+        np.mean(
+            [_plausible(p.told) - (0.0 if is_missing else _plausible(p.implied)) for p in group]
+        )
+    )
+    stamps = np.array([p.event.at_ms for p in group], dtype=np.int64)
+    if is_missing:
+        # Nothing is no amount: what stands against the dividend is that it was a hundredth.
+        large = [p for p in group if _doubt(p, _median_of(series, p)) < -_DECIDED]
+        amounts = {id(p): p.told / (_HUNDRED if p in large else 1) for p in group}
+        repairs = [_adjusting(series, p, 1 - amounts[id(p)]) for p in group]
+        repairs += [_scaled([p], 1 / _HUNDRED) for p in large]
+        if large:
+            text += f"; {len(large)} of these amounts are 100 times too large"
+        yield Defect(stamps, text, "error", tuple(repairs))
+    elif odds > _DECIDED:
+        repairs = [_adjusting(series, p, (1 - p.told) / (1 - p.implied)) for p in group]
+        yield Defect(stamps, f"{text}, as the price says, too", "error", tuple(repairs))
+    elif odds < -_DECIDED or all(p.told >= 1 or _is_of_split(series, p) for p in group):
+        repairs = [
+            _scaled([p], 1 / _HUNDRED if _is_hundred(p.told / p.implied) else p.implied / p.told)
+            for p in group
+        ]
+        yield Defect(
+            stamps,
+            f"{text}, and the price did not fall by it: the amount is wrong",
+            "error",
+            tuple(repairs),
+        )
+    else:
+        yield Defect(stamps, f"{text}; which of the two is right cannot be told", "error")
+
+
+def _is_of_split(series: CheckedSeries, payment: _Payment) -> bool:
+    """Tell whether an amount is off by a split of these days: it is per share as shares were."""
+    ratio = payment.told / payment.implied
+    near = [s.value for s in series.splits or () if abs(s.at_ms - payment.event.at_ms) <= _TWICE_MS]
+    return any(abs(ratio / value - 1) < _SAME / 5 for value in near)
+
+
+def _median_of(series: CheckedSeries, payment: _Payment) -> float:
+    """Return the median yield of the other dividends as ``adj_close`` has them; NaN of few."""
+    others = [
+        p.implied for p in _payments(series) if p.row != payment.row and p.implied > _ROUNDING
+    ]
+    return float(np.median(others)) if len(others) >= _FOR_MEDIAN else NAN
+
+
+def _adjusting(series: CheckedSeries, payment: _Payment, factor: float) -> Repair:
+    return Repair("adj_close", np.array([series.table.stamps[payment.row]]), factor)
+
+
+def _scaled(group: Sequence[_Payment], factor: float) -> Repair:
+    return Repair("dividend", np.array([p.event.at_ms for p in group], dtype=np.int64), factor)
+
+
+# --- beside the price ----------------------------------------------------------------------------
+
+
+def _doubt(payment: _Payment, median: float) -> float:
+    """Return the log odds that an amount is right, against its hundredth."""
+    if payment.told >= 1:
+        return -np.inf
+    odds = payment.evidence(payment.told, payment.told / _HUNDRED)
+    if payment.told >= _LARGE_YIELD or payment.told >= _OF_MEDIAN * median:
+        odds += (
+            min(0.0, _plausible(payment.told) - _plausible(payment.told / _HUNDRED)) - _DECIDED / 2
+        )
+    return odds
+
+
+def _of_price(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
+    """Yield amounts that the price did not follow; both ``adj_close`` and amount may be wrong alike."""
+    yields = np.array([p.told for p in payments])
+    for place, payment in enumerate(payments):
+        others = np.delete(yields, place)
+        median = float(np.median(others)) if len(others) >= _FOR_MEDIAN else NAN
+        odds = _doubt(payment, median)
+        is_large = payment.told >= _LARGE_YIELD or payment.told >= _OF_MEDIAN * median
+        text = (
+            f"a dividend of {prices_text(payment.event.value)}, {payment.told:.1%} of the price, while the "
+            f"price fell by {payment.fall:.1%} on that day (usual: {payment.usual:.1%})"
+        )
+        stamps = np.array([payment.event.at_ms], dtype=np.int64)
+        if odds < -_DECIDED:
+            repairs = [_scaled([payment], 1 / _HUNDRED)]
+            if payment.implied > _ROUNDING:
+                # What adj_close was divided by is given back, and the hundredth taken.
+                factor = (1 - payment.told / _HUNDRED) / (1 - payment.implied)
+                repairs += [_adjusting(series, payment, factor)] if payment.implied < 1 else []
+            certain = (is_large or odds < -1.5 * _DECIDED) and (
+                payment.implied < 1 or not np.isfinite(payment.implied)
+            )
+            yield Defect(
+                stamps, f"{text}: 100 times too much", "error", tuple(repairs) if certain else ()
+            )
+        elif is_large and payment.fall < payment.told / 3:
+            yield Defect(stamps, f"{text}: 100 times too much?", "warning")
+        elif payment.told * _OF_MEDIAN <= median and payment.told * _HUNDRED <= 3 * median:
+            yield Defect(stamps, f"{text}; the others are {median:.2%}: a hundredth of it?", "info")
+
+
+def _doubles(payments: Sequence[_Payment]) -> Iterator[Defect]:
+    """Yield dividends that were reported twice within days."""
+    times = [p.event.at_ms for p in payments]
+    if len(times) > 2 and np.median(np.diff(times)) < _OFTEN_MS:
+        return
+    for one, other in pairwise(payments):
+        ratio = other.event.value / one.event.value
+        is_like = abs(np.log(ratio)) < _TWICE_LIKE or _is_hundred(ratio) or _is_hundred(1 / ratio)
+        if other.event.at_ms - one.event.at_ms <= _TWICE_MS and is_like:
+            stamps = np.array([one.event.at_ms, other.event.at_ms], dtype=np.int64)
+            less = one if one.evidence(one.told, 0.0) < other.evidence(other.told, 0.0) else other
+            text = (
+                f"dividends of {prices_text(one.event.value)} and {prices_text(other.event.value)} on "
+                f"{iso(one.event.at_ms)[:10]} and {iso(other.event.at_ms)[:10]}: one, reported twice? "
+                f"The price says less for that of {iso(less.event.at_ms)[:10]}"
+            )
+            yield Defect(stamps, text, "warning")
+
+
+def _untold(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
+    """Yield steps of ``adj_close`` where no dividend and no split is known."""
+    table = series.table
+    if table.adj_close is None:
+        return
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = table.adj_close / table.close
+        steps = 1 - share[:-1] / share[1:]
+    rows = np.flatnonzero(np.abs(steps) > _STEP) + 1
+    known = {p.row for p in payments}
+    known |= {int(r) for r in series.rows_of(list(series.splits or ()))}
+    known |= {int(r) for r in series.rows_of(list(series.dividends or ()))}
+    odd = [row for row in rows.tolist() if row not in known]
+    if odd:
+        more = f" and on {len(odd) - 1} other days" if len(odd) > 1 else ""
+        step, day = abs(steps[odd[0] - 1]), iso(int(table.stamps[odd[0]]))[:10]
+        text = f"adj_close steps by {step:.2%} on {day}{more}, and no dividend is known of then"
+        yield Defect(table.stamps[odd], text, "warning")

@@ -1,0 +1,379 @@
+"""Bars at another level than their neighbours: x100 units, and splits applied to a part of the rows.
+
+Both leave a jump of one known size where the wrong bars begin and the inverse one where they end. A
+jump between two neighbours says nothing by itself; a pair that brackets a stretch does, and so does
+one that stands beside a split's ex-date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..model.bars import NAN, PRICES, BarTable, Floats, Stamps
+from .report import Repair, Severity
+from .series import CheckedSeries, Mask, local_noise, runs
+
+_HUNDRED = float(np.log(100))
+# Half a hundred to two hundred is looked at as x100; no bar of the 40 real series moves by 30 times.
+_UNIT_SLACK = float(np.log(2))
+_LOOKED_AT = 30.0
+# How far repaired bars may lie from what trades beside them, relative to the usual move of a bar.
+_MOVES, _LEAST_DRIFT, _MOST_DRIFT = 8.0, 0.1, 0.5
+# A stretch this long at the end is the unit that the vendor sends from now on, no slip.
+_NEW_UNIT = 5
+# Of the rows that traded, so many must be right for the others to be wrong beyond doubt.
+_MAJORITY = 2 / 3
+
+# A split is told from a move where it is eight times as large as gaps usually are: of the gaps of the
+# real shares (SPY, AAPL, GOOG, ORCL, MSFT: 30,000 sessions) one in 600 is beyond that, and four in all
+# reach the size of a split of 3:2.
+_GAPS, _SPLIT_GAPS = 8.0, 4.0
+_SPLIT_SLACK, _WIDE_SLACK, _LARGE_SPLIT = 0.1, 0.35, float(np.log(4))
+_NEAR_ROWS, _SHORT_ROWS, _VOLUME_ROWS = 10, 60, 20
+# Ratios of splits that are looked for without being told; smaller ones are moves, too.
+_RATIOS = np.log(
+    [1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200]
+)
+_RATIO_SLACK = 0.015
+# On a day of news many times as much money changes hands; on that of a split as much as ever.
+_NEWS = 3.0
+
+
+class Defect(NamedTuple):
+    """What a check found, before it has a name and a next step."""
+
+    stamps: Stamps
+    evidence: str
+    severity: Severity = "error"
+    repairs: tuple[Repair, ...] = ()
+
+
+# --- units ---------------------------------------------------------------------------------------
+
+
+def unit_errors(series: CheckedSeries) -> list[Defect] | str:
+    """Find prices that are a hundred times too large or too small: rows, stretches, single cells."""
+    prices = np.column_stack(series.prices)
+    top, bottom = prices.max(axis=1), prices.min(axis=1)
+    if not (bottom > 0).all():
+        sound = np.flatnonzero(bottom > 0)
+        if len(sound) < len(prices) and len(sound) > 1:
+            return unit_errors(replace(series, table=series.table.take(sound)))
+        return []
+    apart = top > bottom * _LOOKED_AT
+    apart[1:] |= (top[1:] > bottom[:-1] * _LOOKED_AT) | (top[:-1] > bottom[1:] * _LOOKED_AT)
+    if not apart.any():
+        return []
+    cells = np.log(prices).reshape(-1)
+    steps = np.diff(cells)
+    jumps = np.where(np.abs(np.abs(steps) - _HUNDRED) < _UNIT_SLACK, np.sign(steps), 0)
+    levels = np.concatenate(([0.0], np.cumsum(jumps))).reshape(-1, 4)
+    if not jumps.any():
+        return []
+    right, is_certain = _right_level(series, levels)
+    levels = levels - right
+    found = []
+    for first, end in runs((levels != 0).any(axis=1)):
+        part = levels[first:end]
+        if np.abs(part).max() > 1 or not _fits(series, prices, levels, first, end):
+            continue
+        found.append(_unit_finding(series, levels, (first, end), is_certain))
+    return found
+
+
+def _right_level(series: CheckedSeries, levels: NDArray[np.float64]) -> tuple[float, bool]:
+    """Return the level of the right unit, and whether that is beyond doubt."""
+    rows = np.median(levels, axis=1)
+    counted = rows[series.traded] if series.traded.any() else rows
+    kinds, counts = np.unique(counted, return_counts=True)
+    right = float(kinds[np.argmax(counts)])
+    share = float(counts.max() / counts.sum())
+    changes = np.flatnonzero(np.diff(rows))
+    if series.units_vary and len(changes) == 1 and rows[-1] != right:
+        # The vendor has changed from pence to pounds: what it sends next is in the newest unit.
+        is_lasting = len(rows) - 1 - changes[-1] >= _NEW_UNIT
+        return (float(rows[-1]), True) if is_lasting else (right, False)
+    return right, share >= _MAJORITY
+
+
+def _fits(series: CheckedSeries, prices: Floats, levels: Floats, first: int, end: int) -> bool:
+    """Tell whether the bars, brought to the right unit, join what stands beside them."""
+    drift = min(max(_MOVES * series.move_noise, _LEAST_DRIFT), _MOST_DRIFT)
+    repaired = prices * np.exp(-levels * _HUNDRED)
+    for inner, outer in (
+        (first, slice(max(0, first - 2), first + 1)),
+        (end - 1, slice(end - 1, end + 2)),
+    ):
+        beside = repaired[outer][levels[outer] == 0]
+        wrong = repaired[inner][levels[inner] != 0]
+        if len(beside) and not (
+            wrong.min() >= beside.min() * np.exp(-drift)
+            and wrong.max() <= beside.max() * np.exp(drift)
+        ):
+            return False
+    return True
+
+
+def _unit_finding(
+    series: CheckedSeries, levels: Floats, stretch: tuple[int, int], is_certain: bool
+) -> Defect:
+    rows = np.arange(*stretch)
+    stamps, repairs = series.table.stamps, []
+    for pattern in np.unique(levels[rows], axis=0) if is_certain else ():
+        for sign in {-1.0, 1.0} & set(pattern.tolist()):
+            columns = tuple(
+                name for name, level in zip(PRICES, pattern, strict=True) if level == sign
+            )
+            like = rows[(levels[rows] == pattern).all(axis=1)]
+            repairs.append(Repair("prices", stamps[like], 100.0**-sign, columns))
+    wrong = levels[rows][levels[rows] != 0]
+    size = "larger" if wrong[0] > 0 else "smaller"
+    cells = (
+        f"{len(wrong)} prices in {len(rows)} rows"
+        if len(wrong) < 4 * len(rows)
+        else f"{len(rows)} rows"
+    )
+    inside = prices_text(series.table.close[rows[0]])
+    beside = rows[0] - 1 if rows[0] else min(stretch[1], len(series) - 1)
+    doubt = "" if is_certain else "; which of the two units is right cannot be told"
+    outside = prices_text(series.table.close[beside])
+    text = f"{cells} 100 times {size} than those beside: close {inside}, beside it {outside}"
+    return Defect(stamps[rows], text + doubt, "error", tuple(repairs))
+
+
+def prices_text(value: float) -> str:
+    """Return a price as it is written in evidence."""
+    return f"{value:.6g}"
+
+
+# --- splits --------------------------------------------------------------------------------------
+
+
+def split_errors(series: CheckedSeries) -> list[Defect] | str:
+    """Find rows that a known split was not applied to, or twice; and splits that nothing tells of."""
+    if series.asset_class not in ("stock", "future"):
+        return "it has no splits"
+    if len(series) < 3:
+        return "it has fewer than three bars"
+    found: list[Defect] = []
+    splits = series.splits or ()
+    rows = series.rows_of(splits)
+    sizes = [round(abs(float(np.log(split.value))), 3) for split in splits]
+    for size in dict.fromkeys(sizes):
+        alike = [k for k, other in enumerate(sizes) if other == size]
+        exact = abs(float(np.log(splits[alike[0]].value)))
+        found += _known(series, exact, [int(rows[k]) for k in alike])
+    taken = np.concatenate([f.stamps for f in found]) if found else np.empty(0, np.int64)
+    free = ~np.isin(series.table.stamps, taken)
+    return found + list(_unknown(series, free))
+
+
+def _known(series: CheckedSeries, size: float, dates: list[int]) -> Iterator[Defect]:
+    """Yield the stretches that are off by a known split of that size (its logarithm)."""
+    usual, gaps = series.gap_noise, _without_dividends(series)
+    if size < _GAPS * usual:
+        return
+    near = np.zeros(len(gaps), dtype=bool)
+    for date in dates:
+        near[max(0, date - _NEAR_ROWS - 1) : date + _NEAR_ROWS] = True
+    # Beside its ex-date a jump is the split's, whatever the market did that day; elsewhere it must be exact.
+    wide = _WIDE_SLACK if size >= _LARGE_SPLIT else _SPLIT_SLACK
+    slack = np.where(near, wide * size, min(wide * size, _SPLIT_SLACK))
+    slack = np.minimum(np.maximum(_SPLIT_GAPS * usual, slack), size / 2)
+    jumps = np.where(np.abs(np.abs(gaps) - size) <= slack, np.sign(gaps), 0)
+    if not jumps.any():
+        return
+    # Prices of today are right: a jump down puts all rows before it above them.
+    levels = np.concatenate((-np.cumsum(jumps[::-1])[::-1], [0.0]))
+    stretches = [
+        (a, b, float(levels[a])) for a, b in runs(levels != 0) if len(set(levels[a:b])) == 1
+    ]
+    for first, end, level in stretches:
+        place = (first, end, level)
+        if not first and len(series) - end <= min(_SHORT_ROWS, len(series) // 3):
+            # All rows but the last few: it is these that are wrong, unless the split is theirs.
+            place = (end, len(series), -level) if not _is_near(end, dates) else place
+        if abs(level) == 1 and _is_of_split(series, place, size, dates):
+            yield _split_finding(series, place, size)
+
+
+def _is_near(row: int, dates: list[int]) -> bool:
+    return any(abs(row - date) <= _NEAR_ROWS for date in dates)
+
+
+def _is_of_split(
+    series: CheckedSeries, place: tuple[int, int, float], size: float, dates: list[int]
+) -> bool:
+    """Tell whether a stretch is one of the split, and no move of the market."""
+    first, end, _ = place
+    if _is_near(end, dates) or (first and _is_near(first, dates)):
+        return True
+    if first > 0 and end < len(series) and end - first <= _SHORT_ROWS:
+        return True
+    edge = end if end < len(series) else first
+    return _volume_follows(series, place, size) and not _is_news(series, edge)
+
+
+def _volume_ratio(series: CheckedSeries, first: int, end: int) -> float:
+    """Return log(volume inside / outside), by medians near the edges of a stretch; NaN without."""
+    volume = np.where(series.table.volume > 0, series.table.volume, NAN)
+    inside = volume[first:end]
+    inside = (
+        inside
+        if len(inside) <= 2 * _VOLUME_ROWS
+        else np.r_[inside[:_VOLUME_ROWS], inside[-_VOLUME_ROWS:]]
+    )
+    outside = np.r_[volume[max(0, first - _VOLUME_ROWS) : first], volume[end : end + _VOLUME_ROWS]]
+    inside, outside = inside[~np.isnan(inside)], outside[~np.isnan(outside)]
+    if not len(inside) or not len(outside):
+        return NAN
+    return float(np.log(np.median(inside) / np.median(outside)))
+
+
+def _volume_follows(series: CheckedSeries, place: tuple[int, int, float], size: float) -> bool:
+    """Tell whether volume is off the other way: prices twice as high, half as many shares."""
+    first, end, level = place
+    return abs(_volume_ratio(series, first, end) + level * size) < size / 2
+
+
+def _split_finding(series: CheckedSeries, place: tuple[int, int, float], size: float) -> Defect:
+    first, end, level = place
+    stamps, close = series.table.stamps[first:end], series.table.close
+    factor, change = float(np.exp(-level * size)), _volume_ratio(series, first, end)
+    # Who forgets a split forgets it in the volume, too, unless the volume itself says otherwise.
+    is_kept = abs(change) + size / 3 < abs(change + level * size)
+    beside = close[first - 1] if first else close[min(end, len(close) - 1)]
+    whats = "was not applied to" if level > 0 else "was applied twice to"
+    text = (
+        f"a split of {np.exp(size):.6g}:1 {whats} {end - first} rows, or the other way round: close "
+        f"{prices_text(close[first])}, beside it {prices_text(beside)}"
+    )
+    repair = Repair("prices", stamps, factor, PRICES, 1.0 if is_kept else 1 / factor)
+    return Defect(stamps, text, "error", (repair,))
+
+
+def _unknown(series: CheckedSeries, free: Mask) -> Iterator[Defect]:
+    """Yield stretches and levels that look as if a split were missing that nothing tells of."""
+    usual, gaps = series.gap_noise, _without_dividends(series)
+    least = max(_GAPS * usual, float(_RATIOS[0]) - _RATIO_SLACK)
+    rows = np.flatnonzero((np.abs(gaps) >= least) & free[1:] & free[:-1])
+    # In wild days, or where prices have one digit, a jump is a move.
+    wild = [local_noise(gaps, row) for row in rows.tolist()]
+    like = {
+        row: ratio
+        for row, near in zip(rows.tolist(), wild, strict=True)
+        if abs(gaps[row]) >= _GAPS * near
+        and (ratio := _ratio_like(abs(gaps[row]), max(usual, near)))
+    }
+    near = list(like)
+    used: set[int] = set()
+    for one, other in pairwise(near):
+        if one in used or like[one] != like[other] or gaps[one] * gaps[other] > 0:
+            continue
+        place = (one + 1, other + 1, float(np.sign(gaps[one])))
+        is_told = other - one >= _NEW_UNIT and _volume_follows(series, place, like[one])
+        if is_told or other - one <= _NEW_UNIT:
+            used |= {one, other}
+            stamps = series.table.stamps[place[0] : place[1]]
+            found = _split_finding(series, place, like[one])
+            repairs, severity = (found.repairs, "error") if is_told else ((), "warning")
+            yield Defect(stamps, found.evidence, severity, repairs)  # type: ignore[arg-type]
+    for row in near:
+        if row not in used and _is_level(series, row, like[row]):
+            at, gap = series.table.stamps[row : row + 2], float(gaps[row])
+            terms = f"1:{np.exp(like[row]):.6g}" if gap > 0 else f"{np.exp(like[row]):.6g}:1"
+            text = (
+                f"close {prices_text(series.table.close[row])}, then open "
+                f"{prices_text(series.table.open[row + 1])}, and it stays there: a split of {terms} "
+                "that was not applied to the rows before?"
+            )
+            yield Defect(at, text, "warning")
+
+
+def _ratio_like(gap: float, usual: float) -> float:
+    """Return the logarithm of the ratio that a gap is as large as; 0 where it is no split's."""
+    nearest = float(_RATIOS[np.argmin(np.abs(_RATIOS - gap))])
+    return nearest if abs(nearest - gap) <= min(max(3 * usual, _RATIO_SLACK), 0.1) else 0.0
+
+
+def _without_dividends(series: CheckedSeries) -> Floats:
+    """Return the gaps less what dividends explain of them; half of a price may be paid out."""
+    gaps = series.gaps
+    if not series.dividends:
+        return gaps
+    gaps, close = gaps.copy(), series.table.close
+    days = 1 if series.timeframe.step_ms == 86_400_000 or series.timeframe.is_intraday else 2
+    for row, event in zip(series.rows_of(series.dividends).tolist(), series.dividends, strict=True):
+        for at in range(row, min(row + days, len(close))):
+            if at > 0 and 0 < event.value < close[at - 1]:
+                without = gaps[at - 1] - np.log1p(-event.value / close[at - 1])
+                gaps[at - 1] = without if abs(without) < abs(gaps[at - 1]) else gaps[at - 1]
+    return gaps
+
+
+def _is_level(series: CheckedSeries, row: int, size: float) -> bool:
+    """Tell whether prices stay where they jumped to, and no more money changed hands than before."""
+    table, sign = series.table, np.sign(series.gaps[row])
+    after = slice(row + 1, row + 1 + _NEW_UNIT)
+    stay = np.log(np.median(table.close[after]) / np.median(table.close[max(0, row - 4) : row + 1]))
+    if abs(stay * sign - size) > size / 3:
+        return False
+    if not series.has_volume:
+        return bool(abs(abs(series.gaps[row]) - size) <= max(2 * series.gap_noise, 0.01))
+    return not _is_news(series, row + 1)
+
+
+def _is_news(series: CheckedSeries, row: int) -> bool:
+    """Tell whether much more money than usual changed hands at a jump: a price that moved, no split."""
+    before, days = slice(max(0, row - _VOLUME_ROWS), row), slice(row, row + 2)
+    money = series.table.close * series.table.volume
+    usual = float(np.median(money[before])) if row else 0.0
+    return bool(usual > 0 and np.max(money[days]) > _NEWS * usual)
+
+
+def repaired_prices(table: BarTable, repairs: list[Repair]) -> BarTable:
+    """Return the table with its prices repaired.
+
+    Where a part of a row was, high and low enclose open and close again.
+    """
+    if not repairs:
+        return table
+    columns = {name: getattr(table, name).copy() for name in (*PRICES, "volume")}
+    if table.adj_close is not None:
+        columns["adj_close"] = table.adj_close.copy()
+    in_part = np.zeros(len(table), dtype=bool)
+    for repair in repairs:
+        rows = np.isin(table.stamps, repair.stamps)
+        in_part |= rows & (len(repair.columns) < len(PRICES))
+        for name in repair.columns:
+            columns[name][rows] *= repair.factor
+        columns["volume"][rows] *= repair.volume
+        if "close" in repair.columns and table.adj_close is not None:
+            columns["adj_close"][_also_adjusted(table, rows, repair.factor)] *= repair.factor
+    ends = columns["open"], columns["close"]
+    columns["high"] = np.where(
+        in_part, np.maximum(columns["high"], np.maximum(*ends)), columns["high"]
+    )
+    columns["low"] = np.where(
+        in_part, np.minimum(columns["low"], np.minimum(*ends)), columns["low"]
+    )
+    return BarTable(table.stamps, **columns)
+
+
+def _also_adjusted(table: BarTable, rows: Mask, factor: float) -> Mask:
+    """Return the rows where ``adj_close`` is off as their close is; a stretch is off as its edge is."""
+    assert table.adj_close is not None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.log(table.adj_close / table.close)
+    along = rows.copy()
+    for first, end in runs(rows):
+        inner, outer = (first, first - 1) if first else (end - 1, min(end, len(rows) - 1))
+        if abs(share[inner] - share[outer]) > abs(np.log(factor)) / 2:
+            along[first:end] = False
+    return along

@@ -1,0 +1,53 @@
+"""What a series would be with the certain findings repaired. Pure, and never stored as bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from ..model.bars import BarTable
+from .levels import repaired_prices
+from .report import QualityFinding
+from .series import CheckedSeries, Mask, ShareEvent
+
+
+class RepairedSeries(NamedTuple):
+    """A series with its certain defects repaired.
+
+    Attributes:
+        table: the bars; unchanged columns are those of the series.
+        dividends: with amounts repaired; None where they are not known.
+        rows: which rows differ from the series in any column.
+    """
+
+    table: BarTable
+    dividends: tuple[ShareEvent, ...] | None
+    rows: Mask
+
+
+def repaired(series: CheckedSeries, findings: Iterable[QualityFinding]) -> RepairedSeries:
+    """Return the series as the findings of certain cause say that it should be; the input stays."""
+    repairs = [repair for finding in findings for repair in finding.repairs]
+    table = repaired_prices(series.table, [r for r in repairs if r.what == "prices"])
+    if table.adj_close is not None:
+        adj = table.adj_close
+        for repair in repairs:
+            if repair.what == "adj_close":
+                adj = np.where(table.stamps < repair.stamps[0], adj * repair.factor, adj)
+        table = table.with_adj_close(adj)
+    factors = {
+        int(stamp): repair.factor
+        for repair in repairs
+        if repair.what == "dividend"
+        for stamp in repair.stamps
+    }
+    dividends = series.dividends and tuple(
+        event._replace(value=event.value * factors.get(event.at_ms, 1.0))
+        for event in series.dividends
+    )
+    rows = np.zeros(len(table), dtype=bool)
+    for new, old in zip(table.values(), series.table.values(), strict=True):
+        rows |= (new != old) & ~(np.isnan(new) & np.isnan(old))
+    return RepairedSeries(table, None if dividends is None else tuple(dividends), rows)

@@ -1,0 +1,172 @@
+"""What validation found, as values. Instants are UTC milliseconds; spans are half-open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from ..model.bars import Stamps
+from ..model.instant import iso
+
+Level = Literal["intrinsic", "corroborated", "authoritative"]
+LEVELS: tuple[Level, ...] = get_args(Level)
+Severity = Literal["info", "warning", "error"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+
+# What a finding costs at least, and the weight of the share of rows that it is about.
+_COST = {"info": (0.0, 0.0), "warning": (0.05, 0.5), "error": (0.1, 1.0)}
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What makes a finding go away, where its cause is certain.
+
+    Attributes:
+        what: ``prices``: ``columns`` of these rows are multiplied by ``factor``, their volume by
+            ``volume``. ``dividend``: the amounts of these ex-dates are multiplied by ``factor``.
+            ``adj_close``: that column of all rows before the one ex-date is multiplied by ``factor``.
+        stamps: of rows or ex-dates, int64, ascending.
+        factor: what is multiplied with.
+        columns, volume: of ``prices``.
+    """
+
+    what: Literal["prices", "dividend", "adj_close"]
+    stamps: Stamps
+    factor: float
+    columns: tuple[str, ...] = ()
+    volume: float = 1.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plain mapping."""
+        plain = {"what": self.what, "factor": self.factor, "at": [iso(int(s)) for s in self.stamps]}
+        if self.what == "prices":
+            plain |= {"columns": list(self.columns), "volume_factor": self.volume}
+        return plain
+
+
+@dataclass(frozen=True)
+class QualityFinding:
+    """One defect or oddity of a series.
+
+    Attributes:
+        check: name of the check that found it.
+        level: what it took: ``intrinsic`` (the series alone), ``corroborated`` (a second vendor),
+            ``authoritative`` (the exchange).
+        severity: ``error``: bars are wrong. ``warning``: they probably are, or bars are missing.
+            ``info``: unusual, and no defect by itself.
+        stamps: of the rows (or missing bars, or ex-dates) that it is about, int64, ascending.
+        evidence: what was measured, with figures.
+        next_step: what to do about it.
+        repairs: what repairs it; empty where the cause is not certain.
+    """
+
+    check: str
+    level: Level
+    severity: Severity
+    stamps: Stamps
+    evidence: str
+    next_step: str
+    repairs: tuple[Repair, ...] = ()
+
+    @property
+    def certain(self) -> bool:
+        """Whether cause and repair are certain."""
+        return bool(self.repairs)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plain mapping."""
+        ends = [iso(int(s)) for s in (self.stamps[:1].tolist() + self.stamps[-1:].tolist())]
+        return {
+            "check": self.check,
+            "level": self.level,
+            "severity": self.severity,
+            "rows": len(self.stamps),
+            "first": ends[0] if ends else None,
+            "last": ends[-1] if ends else None,
+            "evidence": self.evidence,
+            "next_step": self.next_step,
+            "certain": self.certain,
+            "repairs": [repair.as_dict() for repair in self.repairs],
+        }
+
+
+@dataclass(frozen=True)
+class QualityReport:
+    """Everything that was checked of one series.
+
+    Attributes:
+        symbol, timeframe, lane: which series; the lane is empty for the default one.
+        first_ms, last_ms: stamps of the first and the last bar; None without bars.
+        rows: how many bars.
+        findings: the gravest first, then by time.
+        score: 0 to 1; see :func:`score_of`.
+        checked: names of the checks that ran.
+        not_checked: check to why it could not run.
+        requests: how many requests to vendors it took.
+    """
+
+    symbol: str
+    timeframe: str
+    lane: str = ""
+    first_ms: int | None = None
+    last_ms: int | None = None
+    rows: int = 0
+    findings: tuple[QualityFinding, ...] = ()
+    score: float = 1.0
+    checked: tuple[str, ...] = ()
+    not_checked: Mapping[str, str] = field(default_factory=dict)
+    requests: int = 0
+
+    def at_least(self, severity: Severity) -> tuple[QualityFinding, ...]:
+        """Return the findings of that severity and graver ones."""
+        least = SEVERITIES.index(severity)
+        return tuple(f for f in self.findings if SEVERITIES.index(f.severity) >= least)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, as ``onetape validate --json`` prints them."""
+        return {
+            "symbol": self.symbol,
+            "timeframe": self.timeframe,
+            "lane": self.lane,
+            "first": None if self.first_ms is None else iso(self.first_ms),
+            "last": None if self.last_ms is None else iso(self.last_ms),
+            "rows": self.rows,
+            "score": round(self.score, 4),
+            "findings": [finding.as_dict() for finding in self.findings],
+            "checked": list(self.checked),
+            "not_checked": dict(self.not_checked),
+            "requests": self.requests,
+        }
+
+    to_json = as_dict
+
+
+def ranked(findings: Iterable[QualityFinding]) -> tuple[QualityFinding, ...]:
+    """Return findings, the gravest first, then by time."""
+
+    def key(finding: QualityFinding) -> tuple[int, int]:
+        at = int(finding.stamps[0]) if len(finding.stamps) else 0
+        return -SEVERITIES.index(finding.severity), at
+
+    return tuple(sorted(findings, key=key))
+
+
+def score_of(findings: Iterable[QualityFinding], rows: int) -> float:
+    """Return the quality of a series, 0 to 1; without rows it is 0.
+
+    Each finding leaves a share: an error takes away the share of rows that it is about and at least
+    a tenth, a warning half of that share and at least a twentieth, what is ``info`` nothing.
+    """
+    score = 1.0 if rows else 0.0
+    for finding in findings:
+        least, weight = _COST[finding.severity]
+        score *= 1 - min(1.0, max(least, weight * len(finding.stamps) / max(rows, 1)))
+    return score
+
+
+def no_rows() -> Stamps:
+    """Return no stamp."""
+    return np.empty(0, dtype=np.int64)

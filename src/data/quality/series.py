@@ -1,0 +1,133 @@
+"""What is validated: the bars of one series on one basis, with what is known beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..model.bars import BarTable, Floats, Stamps
+from ..model.timeframe import Timeframe
+
+Mask = NDArray[np.bool_]
+Rows = NDArray[np.intp]
+
+# Turns a median of absolute values into the standard deviation that a normal distribution would have.
+_NORMAL = 1.4826
+
+
+class ShareEvent(NamedTuple):
+    """A split or a dividend.
+
+    Attributes:
+        at_ms: the stamp of its ex-date (00:00), or of intraday bars the instant that session opens.
+        value: new shares for an old one, or cash for a share as shares are in the prices.
+    """
+
+    at_ms: int
+    value: float
+
+
+@dataclass(frozen=True)
+class CheckedSeries:
+    """One series as the checks see it; nothing in it is written to.
+
+    Attributes:
+        timeframe: length of the bars.
+        table: the bars, ascending and unique, on one basis: adjusted for all splits of ``splits``.
+        asset_class: of the instrument; only shares have splits and dividends.
+        splits, dividends: those that count, ascending; None where they are not known.
+        units_vary: whether vendors quote it both in a currency and in its hundredth (pence).
+        expected: ascending stamps at which the calendar expects bars, None where it does not know.
+        days: stored daily bars of the same stretch, of weeks and months alone.
+    """
+
+    timeframe: Timeframe
+    table: BarTable
+    asset_class: str = "stock"
+    splits: Sequence[ShareEvent] | None = None
+    dividends: Sequence[ShareEvent] | None = None
+    units_vary: bool = False
+    expected: Stamps | None = None
+    days: BarTable | None = None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def prices(self) -> tuple[Floats, Floats, Floats, Floats]:
+        """Open, high, low, close."""
+        return self.table.open, self.table.high, self.table.low, self.table.close
+
+    @cached_property
+    def has_volume(self) -> bool:
+        """Whether any bar has a volume above zero."""
+        return bool(np.any(self.table.volume > 0))
+
+    @cached_property
+    def traded(self) -> Mask:
+        """Which rows have a volume above zero; all of them where the series has none at all."""
+        if not self.has_volume:
+            return np.ones(len(self), dtype=bool)
+        return self.table.volume > 0
+
+    @cached_property
+    def gaps(self) -> Floats:
+        """log(open / close before) of every row but the first; shape (n - 1,)."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log(self.table.open[1:] / self.table.close[:-1])
+
+    @cached_property
+    def moves(self) -> Floats:
+        """log(close / close before) of every row but the first; shape (n - 1,)."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log(self.table.close[1:] / self.table.close[:-1])
+
+    @cached_property
+    def gap_noise(self) -> float:
+        """How far gaps usually reach: a standard deviation that a few large ones do not change."""
+        return noise(self.gaps)
+
+    @cached_property
+    def move_noise(self) -> float:
+        """How far moves usually reach, as :attr:`gap_noise`."""
+        return noise(self.moves)
+
+    def rows_of(self, events: Sequence[ShareEvent]) -> Rows:
+        """Return for each event the first row that trades without it, ``len(self)`` where none does."""
+        stamps = np.array([event.at_ms for event in events], dtype=np.int64)
+        step = self.timeframe.step_ms
+        if self.timeframe.is_intraday or step == 86_400_000:
+            return np.searchsorted(self.table.stamps, stamps)
+        # A week or a month that holds the ex-date trades without it at its close.
+        return np.maximum(np.searchsorted(self.table.stamps, stamps, side="right") - 1, 0)
+
+
+def local_noise(values: Floats, place: int, reach: int = 20) -> float:
+    """Return the standard deviation of the values around one of them, which is left out.
+
+    The larger of two quantiles: where most values are zero, the others still say how far it goes.
+    """
+    near = np.abs(
+        np.concatenate(
+            (values[max(0, place - reach) : place], values[place + 1 : place + 1 + reach])
+        )
+    )
+    near = near[np.isfinite(near)]
+    return float(max(np.quantile(near, 0.68), np.quantile(near, 0.9) / 2)) if len(near) else 0.0
+
+
+def noise(values: Floats) -> float:
+    """Return a robust standard deviation around zero; 0 without a finite value."""
+    finite = np.abs(values[np.isfinite(values)])
+    return float(np.median(finite)) * _NORMAL if len(finite) else 0.0
+
+
+def runs(rows: Mask) -> list[tuple[int, int]]:
+    """Return the stretches ``[first, end)`` of rows that are True."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], rows, [False])).astype(np.int8)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

@@ -1,0 +1,287 @@
+"""Checks of single rows and of their rhythm: order, calendar, stale runs, spikes, volume, longer bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..model.bars import among
+from ..model.instant import MINUTE_MS, iso
+from ..prices.quality import are_bars
+from .levels import Defect, prices_text
+from .series import CheckedSeries, Mask, local_noise, runs
+
+# A series that has 19 of 20 expected bars is one that should have all of them.
+_DENSE = 0.95
+# What is sparse has holes; only one ten times as long as usual is a hole in it.
+_BEYOND_HABIT, _SHOWN = 10, 3
+_MINUTES_MS = 15 * MINUTE_MS
+
+# A run is stale where one as long would come about by chance in one of a thousand such series.
+_CHANCE, _LEAST_REPEATS = 1e-3, 4
+
+# A spike leaves and returns by at least so many times what bars usually move, and by 5 %: of the 203,309
+# rows of the real series none does that trades and opens where its neighbour closed.
+_SPIKE, _LEAST_SPIKE, _RETURN = 12.0, 0.05, 0.25
+_EXTREME, _EXTREME_NOISE, _MOST_SHOWN = 0.5, 20.0, 5
+
+_NO_VOLUME_SHARE, _QUIET_RUN = 0.05, 5
+_VOLUME_SPIKE = 20.0
+_OF_DAYS = 1e-3
+
+
+def order_errors(series: CheckedSeries) -> list[Defect] | str:
+    """Find rows that cannot be bars: prices missing, not positive or out of order, odd volumes."""
+    rows = np.flatnonzero(~are_bars(series.table))
+    if not len(rows):
+        return []
+    table, at = series.table, int(rows[0])
+    prices = "/".join(prices_text(column[at]) for column in series.prices)
+    text = f"{len(rows)} rows break 0 < low <= open, close <= high; the first: {prices} (o/h/l/c)"
+    # Auctions and rounding: a low a little above the close spoils no result.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        top, bottom = np.fmax(table.open, table.close), np.fmin(table.open, table.close)
+        far = np.fmax(top / table.high, table.low / bottom)[rows] - 1
+    grave = ~(far <= 0.05)
+    return [Defect(table.stamps[rows], text, "error" if grave.any() else "warning")]
+
+
+def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
+    """Find bars that the calendar expects and the series lacks, and bars outside its hours."""
+    expected, stamps = series.expected, series.table.stamps
+    if expected is None or not len(stamps):
+        return "the calendar does not say where its bars stand"
+    expected = expected[(expected >= stamps[0]) & (expected <= stamps[-1])]
+    if not len(expected):
+        return "the calendar expects no bar in this stretch"
+    found, there = [], among(expected, stamps)
+    holes = runs(~there)
+    share = float(there.mean())
+    # A minute without a trade has no bar, also in a dense series; an hour or a day has trades.
+    is_dense = share >= _DENSE
+    if not is_dense or series.timeframe.longest_ms <= _MINUTES_MS:
+        usual = float(np.median(np.diff(np.flatnonzero(there)))) if there.sum() > 1 else 1.0
+        if not is_dense and len(holes) > 1:
+            usual = max(usual, float(np.median(sorted(b - a for a, b in holes)[:-1])))
+        holes = [hole for hole in holes if hole[1] - hole[0] >= _BEYOND_HABIT * usual]
+    missing = np.concatenate([expected[a:b] for a, b in holes]) if holes else expected[:0]
+    if len(missing):
+        longest = sorted(holes, key=lambda hole: hole[0] - hole[1])[:_SHOWN]
+        where = ", ".join(f"{b - a} from {_when(series, expected[a])}" for a, b in sorted(longest))
+        text = f"{len(missing)} of {len(expected)} expected bars are missing in {len(holes)} holes: {where}"
+        found.append(Defect(missing, text, "warning"))
+    elif share < 1:
+        count = int((~there).sum())
+        found.append(
+            Defect(
+                expected[~there],
+                f"{count} of {len(expected)} bars are missing, one here and there: no trade",
+                "info",
+            )
+        )
+    extra = stamps[~among(stamps, expected)]
+    if len(extra):
+        text = f"{len(extra)} bars stand where the market is closed, the first at {_when(series, extra[0])}"
+        found.append(Defect(extra, text, "info"))
+    return found
+
+
+def _when(series: CheckedSeries, stamp: int) -> str:
+    text = iso(int(stamp))
+    return text if series.timeframe.is_intraday else text[:10]
+
+
+# --- stale -----------------------------------------------------------------------------------------
+
+
+def stale_runs(series: CheckedSeries) -> list[Defect] | str:
+    """Find prices that stand still for longer than those of this series ever do by themselves."""
+    table = series.table
+    same = np.ones(max(len(table) - 1, 0), dtype=bool)
+    for column in series.prices:
+        same &= column[1:] == column[:-1]
+    if not same.any():
+        return []
+    if series.has_volume or (series.asset_class == "stock" and (table.volume == 0).all()):
+        # Without volume nothing was traded: the price is that of the last trade.
+        quiet = table.volume[1:] == 0
+        same_volume = same & (table.volume[1:] == table.volume[:-1]) & ~quiet
+        same &= ~quiet
+        found = list(_beyond_chance(series, same_volume, "prices and volume"))
+    else:
+        same_volume, found = np.zeros_like(same), []
+    taken = {int(stamp) for one in found for stamp in one.stamps}
+    more = _beyond_chance(series, same, "prices")
+    return found + [one for one in more if int(one.stamps[-1]) not in taken]
+
+
+def _beyond_chance(series: CheckedSeries, same: Mask, what: str) -> Iterator[Defect]:
+    """Yield runs of repeats that chance does not explain, by the habit of all shorter runs."""
+    repeats = sorted(runs(same), key=lambda run: run[0] - run[1])
+    lengths = np.array([b - a for a, b in repeats])
+    rows = len(same)
+    for (first, end), length in zip(repeats, lengths.tolist(), strict=True):
+        if length < _LEAST_REPEATS:
+            return
+        shorter = lengths[lengths < length]
+        # How often a repeat follows a bar, and how often one follows a repeat: the likelier counts.
+        begin = (len(shorter) + 1) / (rows - lengths[lengths >= length].sum() + 2)
+        again = (shorter.sum() - len(shorter) + begin) / (shorter.sum() + 1)
+        chance = rows * begin * max(begin, again) ** (length - 1)
+        if chance > _CHANCE:
+            return
+        stamps = series.table.stamps[first : end + 1]
+        usual = int(shorter.max(initial=0)) + 1
+        text = (
+            f"{what} stand still for {length + 1} bars from {_when(series, stamps[0])} at "
+            f"{prices_text(series.table.close[first])}; other runs have at most {usual}"
+        )
+        yield Defect(stamps, text, "error" if "volume" in what else "warning")
+
+
+# --- spikes and moves ------------------------------------------------------------------------------
+
+
+def outliers(series: CheckedSeries) -> list[Defect] | str:
+    """Find single bars that leave their neighbours and return at once, without a way there or back."""
+    if len(series) < 5:
+        return "it has fewer than five bars"
+    table, gaps = series.table, series.gaps
+    usual = max(series.gap_noise, series.move_noise / 2)
+    least = max(_SPIKE * usual, _LEAST_SPIKE)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        body = np.log(table.close / table.open)
+    # A bar that jumps away at its open, or between open and close, and the next open that jumps back.
+    reach = np.zeros(len(table))
+    for out, back, offset in ((gaps[:-1], gaps[1:], 1), (body[:-1], gaps, 0)):
+        size = np.minimum(np.abs(out), np.abs(back))
+        odd = (size > least) & (out * back < 0) & (np.abs(out + back) < _RETURN * size)
+        rows = np.flatnonzero(odd)
+        reach[rows + offset] = np.maximum(reach[rows + offset], size[rows])
+    # What is far for the series may be usual for its days.
+    places = np.array(
+        [
+            row
+            for row in np.flatnonzero(reach).tolist()
+            if reach[row] > _SPIKE * _wildness(series, row)
+        ],
+        dtype=np.intp,
+    )
+    found = []
+    # Extended hours have quotes without a trade: what nobody traded is no price, and no defect.
+    for rows, is_traded in (
+        (places[series.traded[places]], True),
+        (places[~series.traded[places]], False),
+    ):
+        if len(rows):
+            at = int(rows[0])
+            near = [prices_text(table.close[max(at - 1, 0)]), prices_text(table.close[at])]
+            near.append(prices_text(table.open[min(at + 1, len(table) - 1)]))
+            text = (
+                f"{len(rows)} bars leave their neighbours and return at once: {near[1]} at "
+                f"{_when(series, table.stamps[at])} after {near[0]}, then {near[2]}"
+                f"{'' if is_traded else '; nothing was traded in them'}"
+            )
+            found.append(Defect(table.stamps[rows], text, "warning" if is_traded else "info"))
+    return found
+
+
+def _wildness(series: CheckedSeries, row: int) -> float:
+    """Return how far gaps and closes go in the days around a row."""
+    return max(local_noise(series.gaps, row), local_noise(series.moves, row) / 2)
+
+
+def extreme_moves(series: CheckedSeries) -> list[Defect] | str:
+    """Find moves from close to close that are very large; markets do make such moves."""
+    moves = series.moves
+    least = (
+        np.log1p(_EXTREME)
+        if not series.timeframe.is_intraday
+        else _EXTREME_NOISE * series.move_noise
+    )
+    least = max(least, _EXTREME_NOISE * series.move_noise)
+    rows = np.flatnonzero(np.abs(moves) > max(least, 0.05)) + 1
+    if not len(rows):
+        return []
+    largest = rows[np.argsort(-np.abs(moves[rows - 1]))][:_MOST_SHOWN]
+    where = ", ".join(
+        f"{np.expm1(moves[r - 1]):+.0%} at {_when(series, series.table.stamps[r])}" for r in largest
+    )
+    return [Defect(series.table.stamps[rows], f"{len(rows)} bars move far: {where}", "info")]
+
+
+# --- volume ----------------------------------------------------------------------------------------
+
+
+def zero_volume(series: CheckedSeries) -> list[Defect] | str:
+    """Find bars without volume in a series that has it."""
+    if not series.has_volume:
+        return "its source has no volume"
+    none = series.table.volume == 0
+    share = float(none.mean())
+    if not share:
+        return []
+    text = f"{int(none.sum())} of {len(series)} bars ({share:.1%}) have no volume"
+    stamps = series.table.stamps
+    moving = none & (series.table.high > series.table.low)
+    long_runs = [run for run in runs(moving) if run[1] - run[0] >= _QUIET_RUN]
+    if share < _NO_VOLUME_SHARE and long_runs:
+        rows = np.concatenate([np.arange(*run) for run in long_runs])
+        return [
+            Defect(
+                stamps[rows], f"{text}; {len(rows)} of them in runs whose prices move", "warning"
+            )
+        ]
+    return [Defect(stamps[none], text, "info")]
+
+
+def volume_spikes(series: CheckedSeries) -> list[Defect] | str:
+    """Find bars with many times the usual volume."""
+    if not series.has_volume:
+        return "its source has no volume"
+    volume = series.table.volume
+    usual = float(np.median(volume[volume > 0]))
+    rows = np.flatnonzero(volume > _VOLUME_SPIKE * usual)
+    if not len(rows):
+        return []
+    at = int(rows[np.argmax(volume[rows])])
+    text = (
+        f"{len(rows)} bars have more than {_VOLUME_SPIKE:.0f} times the usual volume; the most, "
+        f"{volume[at] / usual:,.0f} times, at {_when(series, series.table.stamps[at])}"
+    )
+    return [Defect(series.table.stamps[rows], text, "info")]
+
+
+# --- beside its own days -------------------------------------------------------------------------
+
+
+def beyond_days(series: CheckedSeries) -> list[Defect] | str:
+    """Find weeks and months whose prices lie beyond any day of theirs."""
+    if series.timeframe.step_ms == 86_400_000 or series.timeframe.is_intraday:
+        return "it is for weeks and months"
+    if series.days is None or not len(series.days):
+        return "no days of it are stored"
+    days, stamps = series.days, series.table.stamps
+    ends = np.append(stamps[1:], np.iinfo(np.int64).max)
+    first, last = np.searchsorted(days.stamps, stamps), np.searchsorted(days.stamps, ends)
+    # A bar whose days are not all stored proves nothing: its open and close must be theirs.
+    rows: list[int] = []
+    for row in np.flatnonzero(last - first >= 3).tolist():
+        part = slice(int(first[row]), int(last[row]))
+        top, bottom = days.high[part].max(), days.low[part].min()
+        beyond = series.table.high[row] > top * (1 + _OF_DAYS) or series.table.low[row] < bottom * (
+            1 - _OF_DAYS
+        )
+        if beyond and (first[row] > 0 and last[row] < len(days)):
+            rows.append(row)
+    if not rows:
+        return []
+    at = rows[0]
+    part = slice(int(first[at]), int(last[at]))
+    text = (
+        f"{len(rows)} bars reach beyond every day of theirs: that of {_when(series, stamps[at])} from "
+        f"{prices_text(series.table.low[at])} to {prices_text(series.table.high[at])}, its days from "
+        f"{prices_text(days.low[part].min())} to {prices_text(days.high[part].max())}"
+    )
+    return [Defect(stamps[rows], text, "warning")]
