@@ -72,3 +72,20 @@ def test_no_dependency_has_an_upper_bound() -> None:
 
 def test_the_editable_form_is_the_path_line() -> None:
     assert setup()["editable_wheel"]["mode"] == "compat"
+
+
+def test_the_decision_on_dependencies_lists_each_with_its_lower_bound() -> None:
+    text = (ROOT / "docs" / "adr" / "0006-dependencies.md").read_text("utf-8")
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in text.splitlines()
+        if "|" in line
+    ]
+    core = {f"{row[0]}>={row[1]}" for row in rows if len(row) == 4 and row[1][0].isdigit()}
+    needed = setup()["options"]["install_requires"].strip().splitlines()
+    assert core == {line.partition(";")[0] for line in needed}
+    extras = {row[0].strip("`"): row for row in rows if len(row) == 6 and row[0].startswith("`")}
+    named = dict(setup()["options.extras_require"])
+    del named["all"], named["dev"], extras["all`, `dev"]
+    assert {name: row[1].replace(" ", ">=") for name, row in extras.items()} == named
+    assert all(cell for row in extras.values() for cell in row)

@@ -503,6 +503,20 @@ class TestYahoo:
         again = carrier.send(request)
         assert again.requests == len(server.requests) - asked
 
+    def test_yfinance_is_imported_where_it_sends_alone(
+        self, server: Recorder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The session alone does not wait for it, and a file that hides it does no harm there."""
+        for module in [one for one in sys.modules if one.partition(".")[0] == "yfinance"]:
+            monkeypatch.delitem(sys.modules, module)
+        monkeypatch.setitem(sys.modules, "yfinance", ModuleType("yfinance"))
+        request = HttpRequest(f"{server.base}/v8/finance/chart/AAPL")
+        assert YFinanceCarrier(through_sdk=False).send(request).json() == CHART
+        with pytest.raises(MissingExtraError, match="yfinance cannot be imported") as caught:
+            YFinanceCarrier().send(request)
+        assert install_line("yahoo") in str(caught.value)
+        assert len(server.requests) == 1
+
     @pytest.mark.parametrize("symbol, status", [("NOPE", 404), ("BUSY", 429)])
     def test_a_refused_request_is_not_sent_again(
         self, server: Recorder, symbol: str, status: int

@@ -61,10 +61,7 @@ class CarrierSession(requests.Session):
         except DataError:
             raise
         except ImportError as exc:
-            raise MissingExtraError(
-                f"{package} cannot be imported: {exc}",
-                hint=f"{install_line(vendor)}, or set transport: http",
-            ) from exc
+            raise not_importable(vendor, exc) from exc
         except Exception as exc:  # noqa: BLE001 - of an answer that it cannot read: what it likes
             failure = f" ({type(exc).__name__})"  # its text may hold a key
         if self.last is None:
@@ -98,6 +95,14 @@ class CarrierSession(requests.Session):
         check_parsed_size(answer.body)  # packages parse by themselves
         self.last, self.requests = answer, self.requests + 1
         return _as_library_response(answer, prepared)
+
+
+def not_importable(vendor: str, error: ImportError) -> MissingExtraError:
+    """Return our error for a vendor's package that is there and cannot be imported."""
+    return MissingExtraError(
+        f"{row_of(vendor).distribution} cannot be imported: {error}",
+        hint=f"{install_line(vendor)}, or set transport: http",
+    )
 
 
 def _prepared(

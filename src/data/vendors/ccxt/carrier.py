@@ -210,11 +210,17 @@ class CcxtCarrier:
 
 def _library() -> ModuleType:
     try:
-        return import_module("ccxt")
+        library = import_module("ccxt")
     except ImportError as exc:
         raise MissingExtraError(
             "asking an exchange by ccxt needs ccxt", hint=install_line("ccxt")
         ) from exc
+    if not hasattr(library, "exchanges"):  # a file of the user's with that name
+        raise MissingExtraError(
+            f"{library.__file__ or 'a folder'} is imported in place of ccxt",
+            hint=f"rename it or start in another folder; without ccxt: {install_line('ccxt')}",
+        )
+    return library
 
 
 def _new_exchange(name: str) -> Any:

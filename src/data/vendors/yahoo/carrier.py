@@ -15,6 +15,7 @@ from ...net.deadline import left_s, within
 from ...net.faults import check_address, worded_by_name
 from ...net.forks import renew_after_fork
 from ...net.http import MAX_REDIRECTS, MEBIBYTE, REDIRECTS, Transport, certificates, too_large
+from ...net.package_session import not_importable
 from ...net.redact import where
 
 _VENDOR_HOSTS = ".yahoo.com"
@@ -62,9 +63,16 @@ class YFinanceCarrier:
         """Return the answer, whatever its status; its ``requests`` counts all that was sent.
 
         Raises:
+            MissingExtraError: what it is to send by cannot be imported.
             DataError: there was no answer, or it names another host.
         """
         check_address(request.url)
+        try:
+            return self._answered(request)
+        except ImportError as exc:
+            raise not_importable("yahoo", exc) from exc
+
+    def _answered(self, request: HttpRequest) -> HttpResponse:
         session = self._ready()
         carry = session.begin(request)
         error: DataError | None = None
@@ -98,7 +106,7 @@ class YFinanceCarrier:
     def _ready(self) -> Any:
         with self._lock:
             if self._session is None:
-                self._session = _browser_session(self._max_bytes)
+                self._session = _browser_session(self._max_bytes, through_sdk=self._through_sdk)
             return self._session
 
 
@@ -172,13 +180,13 @@ class _Body:
         return len(piece)
 
 
-def _browser_session(max_bytes: int) -> Any:
+def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
     """Return a session of yfinance's HTTP library that keeps count, time and to the vendor."""
     library: Any = import_module("curl_cffi.requests")
     exceptions: Any = import_module("curl_cffi.requests.exceptions")
     stop: int = import_module("curl_cffi.curl").CURL_WRITEFUNC_ERROR
     yahoo_errors: tuple[type[Exception], ...] = ()
-    if find_spec("yfinance"):
+    if through_sdk:  # alone the session needs nothing of yfinance, which takes a while to import
         yahoo_errors = (import_module("yfinance.exceptions").YFException,)
 
     class BrowserSession(library.Session):  # type: ignore[misc]
