@@ -16,7 +16,7 @@ from .config.offered import known_vendor
 from .config.rules_file import RELATIVE, load_rules, rules_of
 from .config.settings import load_settings
 from .errors import BadSymbolError, NoProviderError, QueryError
-from .model.capabilities import Capabilities
+from .model.capabilities import Capabilities, Supply
 from .model.instrument import Instrument
 from .model.rules import Rule, Rules
 from .model.settings import Settings
@@ -312,17 +312,25 @@ class ProviderSelector:
                 return named[0]
         return None
 
-    def depths(self, name: str, instrument: Instrument) -> dict[str, int | None]:
-        """Return the timeframes that a vendor serves of an instrument, each with how far back.
+    def supply(
+        self, instrument: Instrument, timeframe: Timeframe, vendor: str | None = None
+    ) -> Supply:
+        """Return which vendor is asked first for bars, and how far back its vendors go.
 
-        In days; None means as far as the listing. Of what is no vendor of ours nothing is known.
+        Health and quota do not count. ``vendor``: the one that is pinned.
         """
-        downloader = self._initialize_downloader(name)
-        capabilities = getattr(downloader, "capabilities", None)
-        if not isinstance(capabilities, Capabilities):
-            return {}
-        labels = capabilities.labels(instrument.asset_class)
-        return {label: capabilities.depth_days.get(label) for label in labels}
+        symbol, label = instrument.symbol, timeframe.label
+        named = [vendor] if vendor else self.get_provider_with_failover(symbol, label)
+        depths: dict[str, int | None] = {}
+        for name in named:
+            capabilities = getattr(self._initialize_downloader(name), "capabilities", None)
+            is_known = isinstance(capabilities, Capabilities)
+            if is_known and label in capabilities.labels(instrument.asset_class):
+                depths[name] = capabilities.depth_days.get(label)
+        if not depths:  # bars that are made of others, or vendors that are not ours
+            return Supply(self.get_best_provider(symbol, label) or "", None)
+        known = [days for days in depths.values() if days is not None]
+        return Supply(next(iter(depths)), max(known) if len(known) == len(depths) else None)
 
     def _sources(self, instrument: Instrument, timeframe: str) -> list[Timeframe]:
         """Return the timeframes of the rules out of which another is made, the coarsest first."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from src.data.clock import ManualClock
 from tests.cli.conftest import Ran, Run
 from tests.vendor_server import VendorServer
 
@@ -172,3 +173,15 @@ def test_what_a_vendors_package_does_is_told(
     assert said in " ".join(bare("doctor", "--no-network", *asked).out.split())
     assert said in " ".join(bare("providers", "alpaca", "--config", str(path)).out.split())
     assert said in bare("providers", "alpaca", "--json", "--config", str(path)).json["package"]
+
+
+def test_history_that_will_be_lost(
+    run: Run, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.jobs.checkup.SystemClock", lambda: clock)
+    run("fetch", "AAPL", "5m", "--start", "2024-06-10", "--end", "2024-06-11")
+    assert "perishable" not in run("doctor").out
+    clock.advance(50 * 86_400)
+    said = " ".join(run("doctor").out.split())
+    assert "1 series will lose bars, first AAPL 5m: yahoo goes back 59 days" in said
+    assert "onetape sync" in said

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.bars.client import BarsClient, Lookup, Supply
+from src.data.bars.client import BarsClient, Lookup
 from src.data.clock import ManualClock
 from src.data.errors import (
     AllProvidersFailedError,
@@ -22,6 +22,7 @@ from src.data.errors import (
 from src.data.jobs.fill_job import Job
 from src.data.jobs.fill_report import Progress, SeriesResult
 from src.data.jobs.populate import fill as fill_at_once
+from src.data.model.capabilities import Supply
 from src.data.model.instant import parse_iso
 from src.data.model.span import Span
 

@@ -7,7 +7,6 @@ half-open. No method asks a vendor unless its name says ``get``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..calendars.calendar import calendar_for, closes_early
 from ..errors import IncompleteDataWarning
-from ..model.instant import DAY_MS, MINUTE_MS, date_of, day_ms, parse_iso
+from ..model.instant import MINUTE_MS, date_of, day_ms, parse_iso
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.stored import (
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 
     from ..cache.store import BarStore, SeriesView
     from ..clock import Clock
+    from ..model.capabilities import Supply
     from ..model.coverage import Coverage
     from ..model.explanation import Explanation
     from ..model.instrument import Instrument
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from .turns import FindLeases
     from .validity import Expiry
 
-__all__ = ["BarsClient", "Lookup", "Supply", "Wishes"]
+__all__ = ["BarsClient", "Lookup", "Wishes"]
 
 _USUAL = Wishes()
 # A session lies within two days of the UTC date that it is named by.
@@ -79,22 +79,6 @@ class Lookup(NamedTuple):
     def is_hit(self) -> bool:
         """Whether there is an answer."""
         return self.frame is not None
-
-
-class Supply(NamedTuple):
-    """Where bars that are missing come from.
-
-    Attributes:
-        vendor: which is asked first; empty where none is configured.
-        depth_days: how far back those go that are asked at all; None where one has all history.
-    """
-
-    vendor: str
-    depth_days: int | None
-
-    def lost_ms(self, missing_ms: int) -> float:
-        """Return when a bar of ``missing_ms`` can be had no more, both UTC milliseconds."""
-        return math.inf if self.depth_days is None else missing_ms + self.depth_days * DAY_MS
 
 
 class BarsClient:
@@ -264,15 +248,7 @@ class BarsClient:
 
         No vendor is asked. Health and quota do not count: that is what :meth:`plan` is for.
         """
-        symbol, label = query.instrument.symbol, query.timeframe.label
-        named = [query.provider] if query.provider else []
-        named = named or self._selector.get_provider_with_failover(symbol, label)
-        served = {name: self._selector.depths(name, query.instrument) for name in named}
-        depths = {name: told[label] for name, told in served.items() if label in told}
-        if not depths:  # bars that are made of others, or vendors that are not ours
-            return Supply(self._selector.get_best_provider(symbol, label) or "", None)
-        known = [days for days in depths.values() if days is not None]
-        return Supply(next(iter(depths)), max(known) if len(known) == len(depths) else None)
+        return self._selector.supply(query.instrument, query.timeframe, query.provider)
 
     def requests(self) -> Mapping[str, tuple[int, int]]:
         """Return vendor to the requests sent to it by this process, and how many it answered."""

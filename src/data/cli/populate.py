@@ -256,6 +256,10 @@ def _show(report: dict[str, Any]) -> None:
         sent, answered = counts["sent"], counts["answered"]
         lost = f", {sent - answered:,} without an answer" if sent > answered else ""
         screen.print(styled(f"{vendor}: {counted(sent, 'request')}{lost}", "dim"))
+    for one in report["perishable"][:_MOST_REASONS]:
+        name, lost = f"{one['symbol']} {one['timeframe']}", one["lost"]
+        text = f"{name} has no bars after {one['last']}; {one['vendor']} drops the next at {lost}"
+        screen.print(styled(text, "yellow"))
     good, failed = len(report["success"]), len(report["failed"])
     fetched = counted(sum(r["fetched"] for r in results), "new bar")
     screen.print(

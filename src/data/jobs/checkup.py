@@ -27,15 +27,16 @@ from ..disk.files import Disk
 from ..disk.mounts import network_file_system
 from ..disk.scratch import free_bytes, readable_by_others, refusal_to_write
 from ..errors import ConfigError, RulesError
-from ..model.instant import MINUTE_MS, SECOND_MS
+from ..model.instant import MINUTE_MS, SECOND_MS, date_of
 from ..model.series import SeriesKey
 from ..model.settings import Settings
-from ..model.texts import duration, time_until
+from ..model.texts import counted, duration, time_until
 from ..net.reach import Reached, reach_all
 from ..network import Network
 from ..provider_selector import ProviderSelector
 from ..resources import Memory, memory
 from .extras import EXTRAS, extra_state, without_effect
+from .perishable import perishable
 from .status import LITTLE_MEMORY, LITTLE_SPACE, SeriesHealth, Watch, catalogue_of
 from .vendors import describe_vendors, lack
 
@@ -106,6 +107,7 @@ def checkup(
         *_extras(selector),
         *_places(found, selector, holdings.size.bytes),
         _freshness(watch.series()),
+        *_perishable(catalogue, holdings, selector, clock.now_ms()),
         *_files(catalogue, holdings, clock, full=full),
         _memory(memory()),
         *_configuration(found, selector),
@@ -222,6 +224,19 @@ def _freshness(series: SeriesHealth) -> Check:
     bars = f"{worst.freshness.behind:,} bar{'' if worst.freshness.behind == 1 else 's'}"
     advice = "`onetape populate` brings them up to date, `onetape doctor --watch` names them"
     return Check("health", "freshness", None, f"{text}; {worst.key} lacks {bars}", advice)
+
+
+def _perishable(
+    catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
+) -> Iterator[Check]:
+    """Report the series that lose bars soon: those can be had from no vendor later."""
+    soon = perishable(catalogue.listing(holdings), selector, now_ms)
+    if soon:
+        one = soon[0]
+        text = f"{counted(len(soon), 'series')} will lose bars, first {one.key}: {one.vendor} goes back"
+        text += f" {one.depth_days} days, and it has none after {date_of(one.last_ms)}"
+        advice = "`onetape sync` fetches them, `onetape sync --every 1d` keeps them"
+        yield Check("health", "perishable", False, text, advice)
 
 
 def _files(

@@ -33,11 +33,13 @@ from ..model.span import Span, gaps
 from ..model.texts import duration
 from ..model.timeframe import Timeframe
 from ..net.deadline import run_heard, run_job, seconds_of
+from ..observability.events import Event, HistoryPerishes
 from ..observability.logs import running, subject_of
 from ..wiring import Services, build
 from .fill_cost import cost_of
 from .fill_job import Job, SeriesToFill, When
 from .fill_report import BackfillReport, Listener, Progress, SeriesResult
+from .perishable import Perishable, perishable
 from .runner import INTERRUPTED, Runner
 from .work_list import WorkItem, read_work_list
 
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..bars.client import BarsClient
+    from ..bars.observer import Observer
     from ..model.query import BarsQuery
 
 __all__ = ["DEFAULT_START", "DEFAULT_TIMEFRAMES", "CachePopulator", "populate_cache", "sync_cache"]
@@ -75,6 +78,7 @@ def populate_cache(
     symbols_file: str | Path | None = None,
     dry_run: bool = False,
     progress: Listener | None = None,
+    on_event: Callable[[Event], object] | None = None,
     timeout: float | None = None,
 ) -> dict[str, Any]:
     """Fill the cache and return a statistics dict.
@@ -90,6 +94,8 @@ def populate_cache(
         config_path: rules file, as for the data manager.
         dry_run: ask no vendor; return what would be asked of which, and how long that takes.
         progress: called with each part of a series that has arrived, and before longer waits.
+        on_event: called with every event of the job, as ``DataManager.on_event`` has it, in the
+            thread where it happens.
         timeout: seconds that a request goes on without a page of any vendor, waits for limits
             included; by default ``jobs.timeout_s`` of the rules (600).
 
@@ -97,7 +103,8 @@ def populate_cache(
         ``success`` and ``failed`` (lists of ``SYMBOL_timeframe``), ``cache_stats``,
         ``data_quality`` (series to score, gaps, rows and whether it is complete), ``errors``
         (series to reason), ``interrupted``, ``results`` with all of it by series, ``reasons``
-        (failures that are alike, together) and ``requests`` by vendor. Of a dry run ``series``,
+        (failures that are alike, together), ``requests`` by vendor and ``perishable`` (stored series
+        whose next bars vendors drop soon). Of a dry run ``series``,
         ``held`` (how many of them need no vendor), ``requests``, ``vendors`` (to requests, units of
         their limits, days) and ``reasons`` (what would be lacking).
 
@@ -111,6 +118,8 @@ def populate_cache(
     if symbols_file is not None:
         listed = [*(listed or ()), *read_work_list(symbols_file)]
     job = _job(services, listed, intervals, start_date or start, end_date or end, timeout)
+    if on_event is not None:
+        services.observer.on_event(on_event)
     return _done(services, job, progress, dry_run=dry_run)
 
 
@@ -121,6 +130,7 @@ def sync_cache(
     config_path: str | Path | None = None,
     dry_run: bool = False,
     progress: Listener | None = None,
+    on_event: Callable[[Event], object] | None = None,
     timeout: float | None = None,
 ) -> dict[str, Any]:
     """Bring what is stored up to date: every series in its own timeframe, from its first bar to now.
@@ -129,7 +139,7 @@ def sync_cache(
 
     Args:
         pattern: of symbols (``BTC*``), or of symbol and timeframe (``* 1d``), a shell pattern.
-        cache_dir, config_path, dry_run, progress, timeout: as for :func:`populate_cache`.
+        cache_dir, config_path, dry_run, progress, on_event, timeout: as for :func:`populate_cache`.
 
     Returns:
         What :func:`populate_cache` does.
@@ -147,6 +157,8 @@ def sync_cache(
         if fnmatchcase(f"{key.symbol} {key.timeframe}" if is_whole else key.symbol, pattern)
     ]
     job = _job(services, rows, ("1d",), None, None, timeout)
+    if on_event is not None:
+        services.observer.on_event(on_event)
     return _done(services, job, progress, dry_run=dry_run)
 
 
@@ -163,7 +175,18 @@ def _done(
         return cost_of(services.client, job).to_json()
     report = fill(services.client, job, progress)
     services.cache.look_after()
-    return report.statistics(dict(services.cache.get_stats()))
+    statistics = report.statistics(dict(services.cache.get_stats()))
+    soon = perishable(services.cache.maintenance.listing(), services.selector, job.now_ms)
+    for one in soon:
+        _tell_of(services.observer, one)
+    return statistics | {"perishable": [one.to_json() for one in soon]}
+
+
+def _tell_of(observer: Observer, one: Perishable) -> None:
+    with running(subject_of(one.key.symbol, one.key.timeframe.label)):
+        observer.tell(
+            HistoryPerishes, vendor=one.vendor, depth_days=one.depth_days, lost=iso(one.lost_ms)
+        )
 
 
 def _job(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 from .actions import Action
 from .bars import Bar, BarTable
-from .instant import MINUTE_MS
+from .instant import DAY_MS, MINUTE_MS
 from .instrument import AssetClass, Instrument
 from .kind import Adjustment, Basis, Kind
 from .span import Span
@@ -127,6 +128,22 @@ class Capabilities:
 def _kind_of(declared: Kind, quote: str, by_session: bool) -> Kind:
     anchor = "session" if by_session and declared.anchor else declared.anchor
     return replace(declared, anchor=anchor, unit=declared.unit or quote)
+
+
+class Supply(NamedTuple):
+    """Where bars that are missing come from.
+
+    Attributes:
+        vendor: which is asked first; empty where none is configured.
+        depth_days: how far back those go that are asked at all; None where one has all history.
+    """
+
+    vendor: str
+    depth_days: int | None
+
+    def lost_ms(self, missing_ms: int) -> float:
+        """Return when a bar of ``missing_ms`` can be had no more, both UTC milliseconds."""
+        return math.inf if self.depth_days is None else missing_ms + self.depth_days * DAY_MS
 
 
 @dataclass(frozen=True)

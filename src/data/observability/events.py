@@ -119,6 +119,18 @@ class AnswerIncomplete(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HistoryPerishes(Event):
+    """A stored series lacks bars that ``vendor`` and all others drop at ``lost`` (ISO, UTC).
+
+    They go back ``depth_days`` days; a job that fetches or checks the series tells it.
+    """
+
+    vendor: str
+    depth_days: int
+    lost: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CallFailed(Event):
     """A call ended with an error: the name of its class, and what it says."""
 

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.jobs.populate import populate_cache, sync_cache
+from src.data.observability.events import Event, HistoryPerishes
+from tests.vendor_server import VendorServer
+
+pytestmark = pytest.mark.usefixtures("rules")
+DAY_S = 86_400
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """Return a cache with minutes of a vendor that goes back 59 days, and of one without such an end."""
+    folder = tmp_path / "cache"
+    told = populate_cache(["AAPL", "BTCUSDT"], ["5m"], "2024-06-10", "2024-06-11", folder)
+    assert (told["failed"], told["perishable"]) == ([], [])
+    return folder
+
+
+def test_what_will_be_lost_is_told_before(
+    cache: Path, clock: ManualClock, vendors: VendorServer
+) -> None:
+    clock.advance(40 * DAY_S)
+    assert sync_cache("NONE*", cache)["perishable"] == [], "two thirds are not over"
+    clock.advance(5 * DAY_S)
+    heard: list[Event] = []
+    (soon,) = sync_cache("NONE*", cache, on_event=heard.append)["perishable"]
+    assert (soon["symbol"], soon["vendor"], soon["depth_days"]) == ("AAPL", "yahoo", 59)
+    assert soon["last"] == "2024-06-11T19:55:00Z"
+    assert soon["lost"] == "2024-08-09T20:00:00Z"
+    (event,) = (one for one in heard if isinstance(one, HistoryPerishes))
+    assert (event.symbol, event.timeframe, event.lost) == ("AAPL", "5m", soon["lost"])
+    assert sync_cache("* 5m", cache)["perishable"] == []
+
+
+def test_what_is_lost_soonest_is_fetched_first(
+    cache: Path, clock: ManualClock, vendors: VendorServer
+) -> None:
+    populate_cache(["MSFT"], ["5m"], "2024-06-03", "2024-06-04", cache)
+    clock.advance(45 * DAY_S)
+    vendors.clear_log()
+    sync_cache(cache_dir=cache)
+    asked = [entry for entry in vendors.log("yahoo") if "/chart/" in entry.path]
+    assert "MSFT" in asked[0].path or "MSFT" in asked[1].path, "four are asked at once"
