@@ -324,8 +324,9 @@ class ProviderSelector:
         depths: dict[str, int | None] = {}
         for name in named:
             capabilities = getattr(self._initialize_downloader(name), "capabilities", None)
-            is_known = isinstance(capabilities, Capabilities)
-            if is_known and label in capabilities.labels(instrument.asset_class):
+            if not isinstance(capabilities, Capabilities):
+                continue
+            if label in capabilities.labels(instrument.asset_class):
                 depths[name] = capabilities.depth_days.get(label)
         if not depths:  # bars that are made of others, or vendors that are not ours
             return Supply(self.get_best_provider(symbol, label) or "", None)
