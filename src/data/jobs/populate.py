@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..bars.client import BarsClient
-    from ..bars.observer import Observer
     from ..model.query import BarsQuery
 
 __all__ = ["DEFAULT_START", "DEFAULT_TIMEFRAMES", "CachePopulator", "populate_cache", "sync_cache"]
@@ -178,13 +177,13 @@ def _done(
     statistics = report.statistics(dict(services.cache.get_stats()))
     soon = perishable(services.cache.maintenance.listing(), services.selector, job.now_ms)
     for one in soon:
-        _tell_of(services.observer, one)
+        _tell_of(services, one)
     return statistics | {"perishable": [one.to_json() for one in soon]}
 
 
-def _tell_of(observer: Observer, one: Perishable) -> None:
+def _tell_of(services: Services, one: Perishable) -> None:
     with running(subject_of(one.key.symbol, one.key.timeframe.label)):
-        observer.tell(
+        services.observer.tell(
             HistoryPerishes, vendor=one.vendor, depth_days=one.depth_days, lost=iso(one.lost_ms)
         )
 
