@@ -90,8 +90,9 @@ class ShapeChange:
 def shape_change(shapes: Shapes, url: str, response: HttpResponse) -> ShapeChange | None:
     """Return how an answer differs from all shapes of its address; None where it does not.
 
-    An answer that lacks more than half of the keys of its outermost object is another document,
-    such as an error, and is not compared; nor is one that cannot be read.
+    An answer whose outermost object lacks more than half of its keys, or that has something else in
+    its place, is another document, such as an error, and is not compared; nor is one that cannot be
+    read.
 
     Args:
         shapes: as declared.
