@@ -1,11 +1,10 @@
-"""The README's blocks print what stands below them, and links of all pages lead somewhere."""
+"""What README has and how long it is, and links of all pages lead somewhere."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,28 +13,10 @@ from tests.programs import PYTHONPATH
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-# A block of Python, and what it prints, if that is shown.
-BLOCK = re.compile(r"```python\n(.*?)```\n(?:\n```\n(.*?)```)?", re.DOTALL)
 PAGES = {
     page.name: page.read_text("utf-8")
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
 }
-
-
-def test_the_blocks_print_what_stands_below_them(tmp_path: Path) -> None:
-    """As a user would paste them, one after another, into a program in an empty folder."""
-    blocks = BLOCK.findall(TEXT)
-    assert len(blocks) > 4
-    if find_spec("polars") is None:
-        blocks = [block for block in blocks if "to_polars" not in block[0]]
-    ran = subprocess.run(
-        [sys.executable, "-W", "ignore::SyntaxWarning", "-c", "\n".join(c for c, _ in blocks)], cwd=tmp_path,
-        capture_output=True, text=True, timeout=50,
-        env={"DATA_CACHE_DIR": str(tmp_path), "ONETAPE_STATE_DIR": str(tmp_path), "PATH": "",
-             "PYTHONPATH": PYTHONPATH, "HOME": str(tmp_path)},
-    )  # fmt: skip
-    assert ran.stderr == ""
-    assert ran.stdout.split() == "".join(printed for _, printed in blocks).split()
 
 
 def test_it_is_short() -> None:

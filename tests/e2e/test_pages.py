@@ -1,116 +1,260 @@
-"""What the pages show runs: their blocks, one after another, with a manager whose vendors are here.
+"""Every block of Python in README and docs runs, and prints what is shown below it.
 
-Pages that need no vendor stand in ``tests/contract/test_pages.py``.
+A new page runs without an entry here: its blocks one after another, with a manager whose vendors are the
+scripted server. The tables say where a page needs another place, and which test runs it elsewhere.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import re
-import warnings
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+import yaml
 
-import src.data.data_manager
+import src.data
 import src.data.model.interchange
+from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.model.instant import MINUTE_MS
+from src.data.model.stream import Topic
 from src.data.observability.logs import LOGGERS
-from tests.contract.source import ROOT
+from src.data.wiring import MANAGER
+from tests.fundamentals import test_page as of_fundamentals
+from tests.pages import Block, pages
+from tests.programs import PYTHONPATH
 from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.stream_faces import STREAM_FACES, BinanceFace
+from tests.vendor_server.streams import StreamServer
+from tests.vendors import test_adding_a_provider as of_adding
 
-Shown = Callable[..., str]
+PAGES = pages()
+# Run as programs in an empty folder, without any vendor.
+PROGRAMS = ("README.md", "asyncio.md")
+# Page to the fixture that gives the names among which it runs.
+PLACES = {
+    "errors.md": "outage",
+    "format.md": "year_file",
+    "handing-on.md": "own_process",
+    "keys.md": "loggers",
+    "live-feeds.md": "streams",
+    "observability.md": "observed",
+    "recording.md": "recorded",
+}
+# Page to the blocks that a test of another file runs.
+ELSEWHERE = {"adding-a-provider.md": of_adding.RUN, "fundamentals.md": of_fundamentals.RUN}
+# Sections of handing-on.md to the libraries that they need; each goes on from the page's first block.
+NEEDS = {
+    "Polars": ["polars"],
+    "Arrow and Parquet": ["pyarrow"],
+    "DuckDB": ["duckdb", "pyarrow"],
+    "vectorbt": ["vectorbt"],
+    "backtesting.py": ["backtesting"],
+    "mplfinance": ["mplfinance"],
+    "Zipline": ["zipline"],
+    "NautilusTrader": ["nautilus_trader"],
+    "Backtrader": ["backtrader"],
+}
+
+
+class Case(NamedTuple):
+    """Blocks that run one after another."""
+
+    name: str
+    place: str
+    blocks: list[Block]
+    needs: list[str]
+
+
+def cases() -> Iterator[Case]:
+    """Yield each page that runs in this process; handing-on.md by its sections."""
+    for page, blocks in PAGES.items():
+        if page == "handing-on.md":
+            for section, needs in NEEDS.items():
+                own = [block for block in blocks if block.section == section]
+                yield Case(section, PLACES[page], [blocks[0], *own], ["bokeh_sampledata", *needs])
+        elif page not in (*PROGRAMS, *ELSEWHERE):
+            yield Case(page, PLACES.get(page, "installation"), blocks, [])
+
+
+CASES = {case.name: case for case in cases()}
+
+
+def test_every_block_is_run() -> None:
+    run = {block for case in CASES.values() for block in case.blocks}
+    run |= {block for page in PROGRAMS for block in PAGES[page]}
+    run |= {block for blocks in ELSEWHERE.values() for block in blocks}
+    assert [str(block) for blocks in PAGES.values() for block in blocks if block not in run] == []
+    assert {*PLACES, *PROGRAMS, *ELSEWHERE} <= set(PAGES)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("case", CASES)
+def test_the_blocks_print_what_stands_below_them(case: str, request: pytest.FixtureRequest) -> None:
+    for library in CASES[case].needs:
+        pytest.importorskip(library, reason=f"{library} is not installed")
+    names = request.getfixturevalue(CASES[case].place)
+    for block in CASES[case].blocks:
+        block.run(names)
+
+
+@pytest.mark.parametrize("page", PROGRAMS)
+def test_a_page_is_a_program(page: str, tmp_path: Path) -> None:
+    """As a user would paste its blocks, one after another, into a program in an empty folder."""
+    blocks = PAGES[page]
+    if find_spec("polars") is None:
+        blocks = [block for block in blocks if "to_polars" not in block.code]
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore::SyntaxWarning", "-c", "\n".join(b.code for b in blocks)],
+        cwd=tmp_path, capture_output=True, text=True, timeout=100,
+        env={"DATA_CACHE_DIR": str(tmp_path), "ONETAPE_STATE_DIR": str(tmp_path), "PATH": "",
+             "PYTHONPATH": PYTHONPATH, "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert ran.stderr == ""
+    assert ran.stdout.split() == "".join(block.printed for block in blocks).split()
+
+
+# --- places ----------------------------------------------------------------------------------
+
+Names = dict[str, Any]
 
 
 @pytest.fixture
-def shown(
-    manager: DataManager, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Shown:
-    """Return what runs the blocks of a page, all or some, and returns what they print."""
-    monkeypatch.setattr(src.data.data_manager, "get_data_manager", lambda *_, **__: manager)
-    monkeypatch.setattr(src.data.model.interchange, "to_polars", lambda many: many)  # of an extra
-
-    def run(page: str, which: slice = slice(None), **names: Any) -> str:
-        blocks = re.findall(
-            r"```python\n(.*?)```", (ROOT / "docs" / page).read_text("utf-8"), re.DOTALL
-        )
-        assert blocks[which], "the page has lost its code"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            exec("\n".join(blocks[which]), names)
-        return capsys.readouterr().out
-
-    return run
+def installation(manager: DataManager, monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
+    """Yield no names; the manager of the process is one whose vendors are here."""
+    if find_spec("polars") is None:
+        monkeypatch.setattr(src.data.model.interchange, "to_polars", lambda many: many)
+    MANAGER.forget()
+    MANAGER.get(lambda: manager)
+    yield {}
+    MANAGER.forget()
 
 
-def test_bars(shown: Shown) -> None:
-    text = shown("bars.md")
-    assert "BTCUSDT 1m" in text and "AAPL 1d" in text
-
-
-def test_errors(shown: Shown, vendors: VendorServer) -> None:
+@pytest.fixture
+def outage(installation: Names, vendors: VendorServer) -> Names:
+    """Return no names; no vendor can answer."""
     for vendor in ("binance", "yahoo"):
         vendors.fault(vendor, Fault.status(503))
-    assert "yahoo UnavailableError" in shown("errors.md")
-
-
-def test_what_a_bot_shows(shown: Shown) -> None:
-    names: dict[str, Any] = {}
-    page = (ROOT / "docs" / "errors.md").read_text("utf-8")
-    code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[1]
-    exec(code, names)
-    assert names["answer"] and not names["again"]
+    return installation
 
 
 @pytest.fixture
-def as_before() -> Iterator[None]:
-    """Take off again what the page attaches to our loggers."""
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    before = [(logger.level, list(logger.handlers)) for logger in loggers]
-    yield
-    for logger, (level, handlers) in zip(loggers, before, strict=True):
+def year_file(monkeypatch: pytest.MonkeyPatch) -> Names:
+    """Return no names; the working directory is a folder of bars, and the program's argument a file of it."""
+    monkeypatch.chdir(Path(__file__).parents[1] / "golden" / "format-1" / "ohlcv" / "AAPL" / "1d")
+    monkeypatch.setattr(sys, "argv", ["verify.py", "2024.csv.gz"])
+    return {}
+
+
+@pytest.fixture
+def own_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
+    """Yield the names of a main module in an empty folder, with a manager of the process."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("DATA_CACHE_DIR", "ONETAPE_STATE_DIR", "ZIPLINE_ROOT", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    # Classes that the blocks make look for a module of theirs.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules[__name__])
+    MANAGER.forget()
+    yield {"__name__": "__main__"}
+    MANAGER.forget()
+
+
+@pytest.fixture
+def loggers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
+    """Yield no names, in an empty folder; what is attached to our loggers is taken off again."""
+    monkeypatch.chdir(tmp_path)
+    ours = [logging.getLogger(name) for name in (*LOGGERS, "onetape.audit")]
+    before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in ours]
+    yield {}
+    for logger, (level, propagates, handlers) in zip(ours, before, strict=True):
+        for handler in set(logger.handlers) - set(handlers):
+            handler.close()
         logger.setLevel(level)
-        logger.handlers[:] = handlers
+        logger.propagate, logger.handlers[:] = propagates, handlers
 
 
-@pytest.mark.usefixtures("as_before")
-def test_observability(
-    shown: Shown, manager: DataManager, monkeypatch: pytest.MonkeyPatch, vendors: VendorServer
-) -> None:
+@pytest.fixture
+def observed(
+    loggers: Names, installation: Names, manager: DataManager, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Names]:  # fmt: skip
+    """Yield a manager, and what a program has that logs by itself."""
     pytest.importorskip("prometheus_client")
     from src.data.observability import logs, prometheus
 
     ports: list[int] = []
     monkeypatch.setattr(prometheus, "start_exporter", lambda _, port: ports.append(port))
     handler = logging.NullHandler()
-    shown(
-        "observability.md", manager=manager, handler=handler,
-        ContextFilter=logs.ContextFilter, JsonFormatter=logs.JsonFormatter,
-    )  # fmt: skip
+    yield {
+        "manager": manager, "handler": handler, "ContextFilter": logs.ContextFilter,
+        "JsonFormatter": logs.JsonFormatter,
+    }  # fmt: skip
     assert ports == [9464]
     assert isinstance(handler.formatter, logs.JsonFormatter)
-
-
-def test_a_listener_of_the_page_is_told(shown: Shown, manager: DataManager, capsys: Any) -> None:
-    shown("observability.md", slice(1, 2), manager=manager)
     with pytest.raises(ValueError, match="futures"):
         manager.get_funding_rate("AAPL")
-    assert json.loads(capsys.readouterr().out.replace("'", '"').replace("None", "null"))
+    assert "'event': 'CallFailed'" in capsys.readouterr().out, "its listener was called"
 
 
-def test_recording(
-    shown: Shown, make: Callable[[], DataManager], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def recorded(
+    make: Callable[[], DataManager],
+    installation: Names,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Names:
+    """Return the folder of a test in which the page's command has recorded."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ONETAPE_RECORD", "tests/recordings")
     make().get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-07")
     monkeypatch.delenv("ONETAPE_RECORD")
-    shown("recording.md", tmp_path=tmp_path)
+    return {"tmp_path": tmp_path}
 
 
-def test_feeds(shown: Shown) -> None:
-    """Feeds have no end: the last block alone makes one, and does not start it."""
-    shown("live-feeds.md", slice(2, 3))
+@pytest.fixture
+def streams(
+    rules: Path,
+    tmp_path: Path,
+    vendors: VendorServer,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Names]:
+    """Yield a strategy, and a ``print`` that stops the feed after one bar of its stream."""
+    pytest.importorskip("backtrader")
+    import backtrader as bt
+
+    opens = clock.now_ms() // MINUTE_MS * MINUTE_MS
+
+    class Face(BinanceFace):
+        def answer(self, text: str, topics: set[Topic]) -> Sequence[str]:
+            said = super().answer(text, topics)
+            return [*said, *(server.text("binance", *topic, opens) for topic in topics)]
+
+    class MyStrategy(bt.Strategy):
+        def next(self) -> None:
+            self.env.runstop()
+
+    names: Names = {}
+
+    def show(*words: object) -> None:
+        print(*words)
+        if words[-1] == "live":
+            names["feed"].stop()
+
+    monkeypatch.setitem(STREAM_FACES, "binance", Face)
+    with StreamServer(clock, vendors.truth) as server:
+        plain = yaml.safe_load(rules.read_text())
+        plain["providers"]["binance"]["ws_url"] = server.url("binance")
+        rules.write_text(yaml.safe_dump(plain))
+        MANAGER.forget()
+        MANAGER.get(lambda: DataManager(tmp_path / "cache", rules, clock=clock))
+        names |= {"MyStrategy": MyStrategy, "print": show}
+        yield names
+        names["feed"].stop()
+    MANAGER.forget()

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import src.data.data_manager
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import (
@@ -30,8 +27,6 @@ from src.data.model.quote import Quote
 from src.data.model.stream import LiveBar, StreamState, StreamStatus
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.face import Page
-
-PAGE = (Path(__file__).parents[2] / "docs" / "quotes.md").read_text(encoding="utf-8")
 
 
 def at(quote: Quote) -> str:
@@ -342,18 +337,3 @@ def test_history_of_a_feed_is_no_live_price(
     monkeypatch.setattr(feed.source, "start", lambda sink: sink.bar(bar))
     with feed:
         assert manager.get_quote("BTCUSDT", max_age=60).state == "forming"
-
-
-# --- the page --------------------------------------------------------------------------------
-
-
-def test_the_page_prints_what_stands_in_it(
-    manager: DataManager, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(src.data.data_manager, "get_data_manager", lambda: manager)
-    blocks = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
-    namespace: dict[str, Any] = {}
-    assert [kind for kind, _ in blocks] == ["python", "text"] * 2
-    for (_, code), (_, printed) in zip(blocks[::2], blocks[1::2], strict=True):
-        exec(code, namespace)
-        assert capsys.readouterr().out == printed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,6 @@ from typing import Any
 
 import pytest
 
-import src.data.data_manager
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import (
@@ -25,7 +23,6 @@ from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.keyed import KEY
 from tests.vendor_server.listings import Listing as Traded
 
-PAGE = (Path(__file__).parents[2] / "docs" / "search.md").read_text(encoding="utf-8")
 APPLE = Listing("AAPL", "Apple Inc.", "NMS", "stock", "USD", "yahoo")
 KEYS = {"fmp": "FMP_API_KEY", "eodhd": "EODHD_API_KEY", "finnhub": "FINNHUB_API_KEY",
         "twelvedata": "TWELVE_DATA_API_KEY"}  # fmt: skip
@@ -193,18 +190,3 @@ def test_what_is_stored_is_offered_too(manager: DataManager) -> None:
     with pytest.raises(UnknownSymbolError) as caught:
         manager.get_ohlcv("QQQQ", "1d", bars=2)
     assert caught.value.nearest == () and "did you mean" not in str(caught.value)
-
-
-# --- the page --------------------------------------------------------------------------------
-
-
-def test_the_page_prints_what_stands_in_it(
-    manager: DataManager, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(src.data.data_manager, "get_data_manager", lambda: manager)
-    blocks = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
-    namespace: dict[str, Any] = {}
-    assert [kind for kind, _ in blocks] == ["python", "text"] * 2
-    for (_, code), (_, printed) in zip(blocks[::2], blocks[1::2], strict=True):
-        exec(code, namespace)
-        assert capsys.readouterr().out == printed

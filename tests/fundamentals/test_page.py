@@ -1,27 +1,22 @@
-"""The page's example of three vendors prints what stands below it."""
+"""The blocks of the page run, with three vendors; see ``tests/e2e/test_pages.py``."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-import pytest
-
-from tests.contract.source import ROOT
+from src.data.data_manager import DataManager
+from src.data.vendors import fundamentals_table
 from tests.fundamentals import test_three_vendors as example
+from tests.pages import pages
 
 record = example.record
+RUN = pages()["fundamentals.md"]
 
 
-def test_the_example_prints_what_stands_below_it(
-    record: dict[str, Any], capsys: pytest.CaptureFixture[str]
+def test_the_blocks_print_what_stands_below_them(
+    record: dict[str, Any], manager: DataManager
 ) -> None:
-    text = (
-        (ROOT / "docs" / "fundamentals.md")
-        .read_text("utf-8")
-        .split("One company, three vendors")[1]
-    )
-    code, printed = re.findall(r"```\w+\n(.*?)```", text, re.DOTALL)[:2]
-    exec(code, {"company": record})
-    shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert shown == [" ".join(line.split()) for line in printed.splitlines()]
+    assert record["company_name"] == "Apple Inc."  # the three are asked, and their answers cached
+    names = vars(fundamentals_table) | {"manager": manager}
+    for block in RUN:
+        block.run(names)

@@ -23,6 +23,7 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.model.stream import Topic
 from tests.net.scripted import reply, serving
+from tests.pages import pages
 from tests.vendor_server.stream_faces import STREAM_FACES
 from tests.vendor_server.streams import StreamServer
 from tests.vendors.packages import Shelf, shelf
@@ -49,7 +50,9 @@ PROJECT, MORE, LEDGERS, RELAYS = (
 (RULES,), (RULES_OF_RELAY,) = (
     [yaml.safe_load(b) for b in blocks(s, "yaml")] for s in (RULES_, RELAY_)
 )
-GROUPS = ("onetape.fundamentals", "onetape.streams")
+# A test of this file runs each of these, and holds the excerpts of the first section against the files.
+_CODE = {CLASS, ROW, USE, TEST, KIT, COINS, LIVE, USE_MORE, LEDGER, USE_LEDGER, RELAY, USE_RELAY}
+RUN = [block for block in pages()["adding-a-provider.md"] if block.code in {*_CODE, *blocks(READ)}]
 KEY = "k3y-c4nary-9934"
 FIRST_S = 1_704_067_200  # 2024-01-01
 DAY_S = 86_400
@@ -165,7 +168,7 @@ def test_the_page_from_the_first_block_to_the_last(
         (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
         namespace: dict[str, Any] = {}
         exec(compile(USE, "page", "exec"), namespace)
-    assert "acme" in capsys.readouterr().out
+    assert capsys.readouterr().out == blocks(USE_, "text")[0]
     frame = namespace["df"]
     assert frame["volume"].tolist()[:3] == [5 + (FIRST_S + n * DAY_S) % 7 for n in range(3)]
     assert len(server.requests) >= 2, "it paged"
