@@ -125,8 +125,12 @@ Names = dict[str, Any]
 
 
 @pytest.fixture
-def installation(manager: DataManager, monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
-    """Yield no names; the manager of the process is one whose vendors are here."""
+def installation(
+    manager: DataManager, rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Names]:
+    """Yield no names; the vendors of the process' manager, and of what the environment sets up, are here."""
+    monkeypatch.setenv("ONETAPE_RULES", str(rules))
+    monkeypatch.setenv("DATA_CACHE_DIR", str(tmp_path / "data"))
     if find_spec("polars") is None:
         monkeypatch.setattr(src.data.model.interchange, "to_polars", lambda many: many)
     MANAGER.forget()

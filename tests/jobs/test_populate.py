@@ -3,7 +3,6 @@ from __future__ import annotations
 import functools
 import gzip
 import json
-import re
 from datetime import date, datetime
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 
 from src.data.errors import BadRangeError, BadTimeframeError
 from src.data.jobs.populate import CachePopulator, populate_cache
-from tests.contract.source import ROOT
 from tests.vendor_server import Fault, VendorServer
 
 pytestmark = pytest.mark.usefixtures("rules")
@@ -198,13 +196,3 @@ class TestCachePopulator:
         assert populator.populate_ticker("AAPL", ["1d"], "2024-05-01", "2024-05-31") == {
             "1d": False
         }
-
-
-def test_the_page_on_jobs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("DATA_CACHE_DIR", str(tmp_path / "cache"))
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/jobs.md").read_text(), re.DOTALL)
-    exec(block, {})
-    printed = capsys.readouterr().out
-    assert printed.startswith("['BTCUSDT_1d', 'AAPL_1d'] [] {'binance': {'sent': 1, 'answered': 1}")
