@@ -19,6 +19,7 @@ from ..model.instant import MINUTE_MS, date_of, day_ms, parse_iso
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.stored import (
+    Calculated,
     CommitNotice,
     CoverageSpan,
     KnownAction,
@@ -220,6 +221,27 @@ class BarsClient:
         if isinstance(result, Hit):
             return Lookup(result.frame)
         return Lookup(None, result.missing if isinstance(result, PartialHit) else (query.span,))
+
+    def calculate(self, query: BarsQuery, source: Timeframe, *, anew: bool = False) -> Calculated:
+        """Store the longer bars that all stored ``source`` bars make up; no vendor is asked.
+
+        They are kept in a lane of their own (``1h@from-1m``), out of which no question is answered,
+        with the vendors and states of their parts. Minutes of extended hours make bars of extended
+        hours (``1h@extended@from-1m``). Days of a market with sessions lack its auctions.
+
+        Args:
+            query: their symbol and timeframe; its span does not count.
+            source: what they are made of.
+            anew: drop what was calculated before first.
+
+        Raises:
+            QueryError: such bars are not made of ``source`` bars.
+            NoDataError: no ``source`` bar is stored, or not one whole bar can be made of them.
+            CacheError: the store cannot be read or written.
+        """
+        from .derive.calculated import Calculator
+
+        return Calculator(self._store, self._service.answered).calculate(query, source, anew=anew)
 
     def plan(self, query: BarsQuery) -> Plan:
         """Return what :meth:`get` would do: held, missing, requests, quota, waits; see ``Plan``.

@@ -41,6 +41,7 @@ __all__ = [
     "calendar_for",
     "closes_early",
     "day_span",
+    "extended_hours",
     "first_unclosed",
     "session_date",
 ]
@@ -125,6 +126,14 @@ def calendar_for(instrument: Instrument) -> MarketCalendar:
     earlier would import the library.
     """
     return _calendar(instrument.calendar)
+
+
+@cache
+def extended_hours(name: str) -> MarketCalendar:
+    """Return the calendar of an exchange by its code, with the hours before its open and behind its close."""
+    from .exchange import ExtendedCalendar
+
+    return ExtendedCalendar(name)
 
 
 @cache

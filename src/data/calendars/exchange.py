@@ -25,6 +25,8 @@ _ERA_YEARS = 20  # about 0.1 s to build for New York
 _AN_ERA_BEGINS = 1990
 _NS_PER_MS = 1_000_000
 
+_BEFORE_OPEN_MS, _AFTER_CLOSE_MS = 330 * MINUTE_MS, 240 * MINUTE_MS
+
 _EVER = day_ms(date(FIRST_YEAR, 1, 1)) - 2 * DAY_MS
 
 # Minutes after midnight, each with the stamp from which it is in force; None where there is none.
@@ -41,6 +43,24 @@ class ExchangeCalendar(SessionCalendar):
         super().__init__(
             name, lambda: _usual(name).zone, lambda first, last: _load(name, first, last)
         )
+
+
+class ExtendedCalendar(SessionCalendar):
+    """The calendar of an exchange with the trading before its open and behind its close.
+
+    New York trades from 04:00 to 20:00, on half days to 17:00: as long before any open and behind any
+    close as there.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            name, lambda: _usual(name).zone, lambda first, last: _widened(_load(name, first, last))
+        )
+
+
+def _widened(table: SessionTable) -> SessionTable:
+    ends = table.closes + _AFTER_CLOSE_MS
+    return SessionTable(table.days, table.opens - _BEFORE_OPEN_MS, ends, ends, ends)
 
 
 def trading_hours(name: str, day: date) -> Span:

@@ -358,7 +358,8 @@ class StoredBars:
         """Yield one comparison for each lane and vendor."""
         wanted = self._query.instrument.symbol, self._query.timeframe
         for key in self._store.keys():
-            if (key.symbol, key.timeframe) == wanted and key.lane != SAMPLE_LANE:
+            is_vendors = key.lane != SAMPLE_LANE and not key.made_of
+            if (key.symbol, key.timeframe) == wanted and is_vendors:
                 yield from self._of_lane(key)
 
     def _of_lane(self, key: SeriesKey) -> Iterator[Comparison]:

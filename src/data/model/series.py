@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from .kind import Kind
 from .timeframe import Timeframe
 
+_MADE_OF = "from-"
+
 
 @dataclass(frozen=True)
 class SeriesKey:
@@ -28,6 +30,12 @@ class SeriesKey:
         return "@".join(self.lane)
 
     @property
+    def made_of(self) -> str:
+        """The timeframe out of whose bars a job calculated these; empty for bars of vendors."""
+        last = self.lane[-1] if self.lane else ""
+        return last.removeprefix(_MADE_OF) if last.startswith(_MADE_OF) else ""
+
+    @property
     def folder(self) -> str:
         """The lane's folder name, such as ``1d`` or ``1d@raw``."""
         return "@".join((self.timeframe.folder, *self.lane))
@@ -39,3 +47,8 @@ class SeriesKey:
 def lane_of(kind: Kind, default: Kind) -> tuple[str, ...]:
     """Name a lane after the hard attributes in which ``kind`` differs from ``default``."""
     return tuple(mine for mine, _ in kind.differences(default).values())
+
+
+def calculated_lane(source: Timeframe, *, is_extended: bool) -> tuple[str, ...]:
+    """Name the lane of bars that a job calculates out of ``source`` bars: no vendor's stand there."""
+    return (*(["extended"] if is_extended else []), f"{_MADE_OF}{source.folder}")

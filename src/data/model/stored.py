@@ -6,7 +6,7 @@ call: the caller may write into them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "Calculated",
     "CommitNotice",
     "CoverageSpan",
     "KnownAction",
@@ -37,6 +38,35 @@ __all__ = [
 ]
 
 _NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Calculated:
+    """What came of bars that were calculated out of stored ones.
+
+    Attributes:
+        key: their series, whose lane names what they are made of.
+        rows: how many there are now.
+        written: how many of them were stored just now.
+        gaps: stretches for which none could be made.
+        lacking: why, of the first of these.
+    """
+
+    key: SeriesKey
+    rows: int = 0
+    written: int = 0
+    gaps: int = 0
+    lacking: str = ""
+
+    def plus(self, rows: int, written: int, reasons: Sequence[str]) -> Calculated:
+        """Return the same with one more stretch; ``reasons``: of its gaps."""
+        return Calculated(
+            self.key,
+            self.rows + rows,
+            self.written + written,
+            self.gaps + len(reasons),
+            self.lacking or next(iter(reasons), ""),
+        )
 
 
 @dataclass(frozen=True)

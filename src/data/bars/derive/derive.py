@@ -25,7 +25,7 @@ from ...errors import (
 from ...model.bars import BarTable, among
 from ...model.kind import Kind
 from ...model.query import BarsQuery
-from ...model.span import Span
+from ...model.span import Span, gaps
 from ...model.timeframe import Timeframe
 from ...prices.conversions import has_known_hours, regular_hours
 from ...prices.resample import resample, source_span
@@ -161,7 +161,13 @@ def _down_in(attempts: Sequence[Attempt]) -> dict[str, DataError]:
     return {a.provider: a.error for a in attempts if a.error is not None and is_down(a.error)}
 
 
-def derived(query: BarsQuery, source: Timeframe, anchor: str, ask: Ask) -> Answer:
+def derived(
+    query: BarsQuery,
+    source: Timeframe,
+    anchor: str,
+    ask: Ask,
+    hours: MarketCalendar | None = None,
+) -> Answer:
     """Answer ``query`` out of ``source`` bars.
 
     Args:
@@ -170,12 +176,14 @@ def derived(query: BarsQuery, source: Timeframe, anchor: str, ask: Ask) -> Answe
         anchor: what the source bars are counted from as far as that is known; what is made of them
             is counted from the same.
         ask: answers the source bars, from the store and from vendors.
+        hours: in which they are put together; None: the market's regular ones, which are cut out of
+            extended ones.
 
     Raises:
         NoProviderError, AllProvidersFailedError: as ``ask`` does.
         KindMismatchError: they stand in hours that the calendar does not know.
     """
-    making = _Making(query, source, anchor, ask)
+    making = _Making(query, source, anchor, ask, hours)
     answer = making.answer(1)
     for tries in range(1, LOOKBACKS):
         if query.bars is None or closed_rows(answer) >= query.bars or not len(answer.table):
@@ -199,6 +207,7 @@ class _Making:
     source: Timeframe
     anchor: str
     ask: Ask
+    hours: MarketCalendar | None = None
     is_sure: bool = False
 
     def again(self) -> _Making:
@@ -232,7 +241,8 @@ class _Making:
         ends = [*(c.span.end for c in below.coverage), *(g.span.end for g in below.gaps)]
         # Behind what the answer speaks of, silence does not mean that nothing traded.
         span = Span(needed.start, min(needed.end, max(ends, default=needed.start)))
-        holes = sorted([*_holes(below), *self._doubted(below, span)], key=lambda gap: gap.span)
+        unknown = [*_holes(below), *self._doubted(below, span), *self._beyond_calendar(below, span)]
+        holes = sorted(unknown, key=lambda gap: gap.span)
         rows = self._rows(below)
         made = resample(
             rows,
@@ -265,6 +275,8 @@ class _Making:
     def _rows(self, below: Answer) -> BarTable:
         """Return the rows that bars are made of: those in hours that the calendar knows."""
         session = below.kind.session
+        if self.hours is not None:
+            return below.table
         if self.source.is_intraday and not has_known_hours(self.source, session, self._calendar):
             raise KindMismatchError(
                 f"{self.source} bars of {session} hours cannot be put together",
@@ -279,7 +291,14 @@ class _Making:
         return replace(kind, session="regular") if self._cuts(below) else kind
 
     def _cuts(self, below: Answer) -> bool:
-        return self.source.is_intraday and below.kind.session == "extended"
+        is_extended = below.kind.session == "extended"
+        return self.hours is None and self.source.is_intraday and is_extended
+
+    def _beyond_calendar(self, below: Answer, span: Span) -> Iterator[Gap]:
+        """Yield what was never asked for, also where the market's own calendar expects no bar."""
+        if self.hours is not None:
+            for part in gaps(span, [c.span for c in below.coverage]):
+                yield Gap(part, "never asked for")
 
     def _doubted(self, below: Answer, span: Span) -> Iterator[Gap]:
         """Yield the bars that are absent from an answer which lacks too many to list them."""
@@ -292,7 +311,7 @@ class _Making:
 
     @cached_property
     def _calendar(self) -> MarketCalendar:
-        return calendar_for(self.query.instrument)
+        return self.hours or calendar_for(self.query.instrument)
 
     @cached_property
     def _grid(self) -> BarGrid:
