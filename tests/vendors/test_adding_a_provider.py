@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
@@ -21,6 +22,7 @@ import yaml
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.errors import ForeignError
 from src.data.model.stream import Topic
 from tests.net.scripted import reply, serving
 from tests.pages import pages
@@ -327,3 +329,28 @@ def test_a_section_prints_what_stands_in_it(
     assert capsys.readouterr().out == blocks(section, "text")[0]
     assert not place.leaks()
     assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ("return understood(frame", f"raise KeyError('{KEY}') or understood(frame"),
+        ('return json.dumps({"on"', 'return 1 / 0 or json.dumps({"on"'),
+        ("return [Ready()]", "return 5"),
+        ("return [Ready()]", "return ['ready']"),
+    ],
+)
+def test_a_stream_that_fails_ends_its_own_feed_alone(
+    good: str, bad: str, place: Place, installed: Shelf, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert good in RELAY
+    installed.add("onetape_relay", RELAY.replace(good, bad, 1))
+    manager = place.manager(RULES_OF_RELAY)
+    with (
+        manager.live_feed("BTCUSDT", "1m", lookback_bars=1) as feed,
+        pytest.raises(ForeignError, match="relay raised"),
+    ):
+        list(feed)
+    assert KEY not in caplog.text
+    with manager.live_feed("BTCUSDT", "1m", lookback_bars=1, provider="acme") as feed:
+        assert [bar.origin for bar in islice(feed, 2)] == ["history", "live"]

@@ -18,7 +18,6 @@ from src.data.errors import ForeignError, NoProviderError, UnknownProviderError
 from src.data.jobs.checkup import checkup
 from src.data.jobs.vendor_profile import vendor_profile
 from src.data.jobs.vendors import describe_vendors, selector_of
-from src.data.model.timeframe import Timeframe
 from src.data.vendors.fundamentals_table import table_of
 from src.data.vendors.stream_protocol import stream_of
 from tests.net.scripted import reply, serving
@@ -176,18 +175,20 @@ def test_a_stream_that_raises_hurts_no_other(site: Shelf, make: Callable[..., Da
     ],
 )
 def test_a_stream_alone_goes_on_from_bars_of_its_kind_and_thing(
-    symbol: str, venue: str, said: str, site: Shelf, make: Callable[..., DataManager]
-) -> None:
+    symbol: str, venue: str, said: str, site: Shelf, make: Callable[..., DataManager],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     """Else another coin of the same letters would follow the history."""
+    caplog.set_level(logging.INFO, "onetape.feed")
     put_relay(site, RELAY.replace('"acme", instrument', f'"{venue}", instrument'))
     manager = make("crypto: {primary: relay, backup: [binance]}")
     assert manager._feeds.streamer(symbol, "1m") == ("binance" if said else "relay")
-    wanted = (manager.provider_selector.instrument(symbol), Timeframe(1, "m"), None)
-    stream = manager._feeds._stream("relay", wanted)
-    assert stream == f": {said}" if said else not isinstance(stream, str)
+    lines = [f"binance streams {symbol} 1m: relay streams no such bars: {said}"] if said else []
+    assert [record.message for record in caplog.records] == lines
     manager = make("crypto: {primary: relay, backup: []}")
     with pytest.raises(NoProviderError, match="serves no bars"):
         manager.live_feed(symbol, "1m")
+    assert f"{symbol} 1m is asked for as bars close" in caplog.text
 
 
 def test_names_that_are_taken_or_have_no_vendor_are_refused(

@@ -153,7 +153,8 @@ class LiveFeeds:
             return self._way(instrument, step, provider).name
         except UnknownProviderError:
             raise
-        except (NoProviderError, ConfigError):
+        except (NoProviderError, ConfigError) as error:
+            log.info("%s %s is asked for as bars close: %s", instrument.symbol, step, error)
             return None
 
     def _feed(
@@ -274,6 +275,9 @@ class LiveFeeds:
                 reasons.append(str(error))
                 continue
             if isinstance(stream, _Way):
+                if reasons:
+                    passed = "; ".join(reasons)
+                    log.info("%s streams %s %s: %s", name, instrument.symbol, step, passed)
                 return stream
             reasons.append(f"{name} streams no such bars{stream}")
         raise NoProviderError(

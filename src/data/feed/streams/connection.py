@@ -22,6 +22,7 @@ from ...errors import (
 from ...model.stream import (
     BarRevised,
     BarSeen,
+    Heard,
     Leaving,
     Ready,
     StreamEvent,
@@ -150,6 +151,8 @@ class StreamSession:
             self._raise_refusal(event)
         elif isinstance(event, Unreadable):
             self._note_unreadable(event)
+        elif not isinstance(event, Heard):
+            raise TypeError(f"a {type(event).__name__} is no event of a stream")
 
     def _end_login(self, outcome: str) -> None:
         """Note how a login ended that was sent and is open."""
