@@ -21,6 +21,7 @@ from . import (
     library,
     memory,
     nights,
+    populate,
     quote,
     read,
     resample,
@@ -37,7 +38,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
     module.__name__.rpartition(".")[2]: module.measure
     for module in (
         hit, route, start, covered, read, batch, write, size, memory, library, nights, workload,
-        company, feed, quote, awaited, resample,
+        company, feed, quote, awaited, resample, populate,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -18,6 +18,7 @@ from ..errors import ConfigError
 from ..model.bars import Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, date_of, day_ms, to_ms, year_of
 from ..model.span import Span
+from ..once import once
 from .localtime import FIRST_YEAR, LAST_YEAR, local_to_utc
 from .sessions import SessionCalendar, SessionTable
 
@@ -136,12 +137,9 @@ def _era_of(ms: int) -> int:
     return (year_of(ms) - _AN_ERA_BEGINS) // _ERA_YEARS
 
 
-@cache
+@once
 def _era(name: str, era: int) -> SessionTable:
-    """Return all sessions of one era: the recorded ones, and usual ones where none are.
-
-    Two threads that ask for the first time may both build it; they build the same.
-    """
+    """Return all sessions of one era: the recorded ones, and usual ones where none are."""
     year = _AN_ERA_BEGINS + era * _ERA_YEARS
     first = day_ms(date(max(year, FIRST_YEAR), 1, 1))
     last = day_ms(date(min(year + _ERA_YEARS - 1, LAST_YEAR), 12, 31))

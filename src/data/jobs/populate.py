@@ -57,7 +57,7 @@ log = logging.getLogger("onetape.populate")
 _DISK_IS_DONE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 # A vendor answers so many requests of a job at once; its limits are kept whatever this is.
-_AT_ONCE = 4
+AT_ONCE = 4
 DEFAULT_TIMEFRAMES = ("5m", "15m", "30m", "1h", "4h", "1d")
 DEFAULT_START = date(2020, 1, 1)
 # Names under which test doubles stored bars; these are no prices.
@@ -343,7 +343,7 @@ class CachePopulator:
 
 
 def fill(
-    client: BarsClient, job: Job, listener: Listener | None = None, at_once: int = _AT_ONCE
+    client: BarsClient, job: Job, listener: Listener | None = None, at_once: int = AT_ONCE
 ) -> BackfillReport:
     """Fetch what is missing of every series of ``job``; what arrives is committed as it comes.
 

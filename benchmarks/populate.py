@@ -1,0 +1,95 @@
+"""How long a job over several vendors takes, beside what the slowest of them takes alone."""
+
+from __future__ import annotations
+
+from itertools import islice, product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter, sleep
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.jobs.fill_job import Job
+from src.data.jobs.populate import AT_ONCE, fill
+from src.data.jobs.work_list import WorkItem
+
+from .harness import Figure, Report, Row
+from .stage import FETCHED
+
+SYMBOLS, ANSWER_S, _ROUNDS = 100, 0.3, 1
+# Rule to the timeframe that is asked of its vendor, and to the vendor whose place is taken.
+_RULES = {
+    "crypto": ("1h", "binance"),
+    "stock_intraday": ("1h", "polygon"),
+    "stock_daily": ("1d", "yahoo"),
+}
+_DAYS = ("2024-05-01", "2024-05-31")
+_NOTE = (
+    f"Seconds for {SYMBOLS} series of each of three vendors that answer after {ANSWER_S:g} s, without "
+    f"limits. *one vendor alone*: its requests, {AT_ONCE} at once, and nothing else; *batches*: "
+    "`get_ohlcv_batch`, one vendor after the other; *again*: the same job, nothing missing."
+)
+
+
+class _Slow:
+    """A downloader of the program's own whose answers take their time."""
+
+    def get_ohlcv(self, symbol: str, interval: str, start: Any, end: Any) -> pd.DataFrame:
+        sleep(ANSWER_S)
+        first, last = (pd.Timestamp(bound).tz_localize(None) for bound in (start, end))
+        stamps = pd.date_range(first, last, freq={"1h": "h", "1d": "B"}[interval], name="timestamp")
+        values = np.full(len(stamps), 100.0)
+        columns = ("open", "high", "low", "close", "volume")
+        return pd.DataFrame(dict.fromkeys(columns, values), index=stamps)
+
+
+def measure() -> Report:
+    """Fill three caches."""
+    alone_s = SYMBOLS * ANSWER_S / AT_ONCE
+    spent: dict[str, list[float]] = {name: [] for name in ("populate", "again", "batches")}
+    for _ in range(_ROUNDS):
+        with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
+            manager = _manager(Path(folder) / "jobs")
+            client = manager._services.client
+            rows = [WorkItem(symbol, label) for label, names in _asked() for symbol in names]
+            job = Job.of(rows, ("1d",), _DAYS, client.clock.now_ms())
+            for name in ("populate", "again"):
+                began = perf_counter()
+                report = fill(client, job)
+                spent[name].append(perf_counter() - began)
+                assert all(result.complete for result in report.results)
+            manager = _manager(Path(folder) / "batches")
+            began = perf_counter()
+            for label, names in _asked():
+                manager.get_ohlcv_batch(names, label, *_DAYS)
+            spent["batches"].append(perf_counter() - began)
+    figures = {name: Figure.of(values) for name, values in spent.items()}
+    figures["one vendor alone"] = Figure.of([alone_s])
+    return Report("Jobs", _NOTE, [Row(f"{SYMBOLS} x 3", figures, "populate <= 1.2 x one vendor alone")])
+
+
+def _asked() -> list[tuple[str, list[str]]]:
+    """Return the timeframe and the symbols of each vendor."""
+    shares = ["".join(letters) for letters in islice(product("QWZXVJK", repeat=4), SYMBOLS)]
+    coins = [f"{share}USDT" for share in shares]
+    return [(label, coins if rule == "crypto" else shares) for rule, (label, _) in _RULES.items()]
+
+
+def _manager(folder: Path) -> DataManager:
+    manager = DataManager(folder, clock=ManualClock(FETCHED))
+    selector = manager.provider_selector
+    rules = dict(selector.rules)
+    for rule, (_, name) in _RULES.items():
+        rules[rule] = rules[rule] | {"primary": name, "backup": []}
+    selector.rules = rules
+    selector.downloaders.update({name: _Slow() for _, name in _RULES.values()})
+    return manager
+
+
+if __name__ == "__main__":
+    print(measure())

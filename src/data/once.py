@@ -1,0 +1,43 @@
+"""Results that are computed once, by one thread while the others wait for it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, TypeVar
+
+R = TypeVar("R")
+
+
+class once(Generic[R]):  # noqa: N801 - a decorator, as functools.cache is one
+    """Keeps the result of ``function`` for each arguments, as ``functools.cache`` does.
+
+    Threads that ask for the same at the same time compute it once: what takes processor time alone
+    is no faster in four threads, and four times as long in all. Errors are not kept. A child of a
+    fork has locks of its own.
+    """
+
+    def __init__(self, function: Callable[..., R]) -> None:
+        self.__doc__ = function.__doc__
+        self._function = function
+        self._results: dict[Hashable, R] = {}
+        self._renew()
+        if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[Hashable, threading.Lock] = {}
+
+    def __call__(self, *arguments: Any) -> R:
+        """Return the result, kept or computed now."""
+        results = self._results
+        if arguments in results:
+            return results[arguments]
+        with self._guard:
+            lock = self._locks.setdefault(arguments, threading.Lock())
+        with lock:
+            if arguments not in results:
+                results[arguments] = self._function(*arguments)
+        return results[arguments]
