@@ -72,7 +72,9 @@ def measure() -> Report:
             spent["batches"].append(perf_counter() - began)
     figures = {name: Figure.of(values) for name, values in spent.items()}
     figures["one vendor alone"] = Figure.of([alone_s])
-    return Report("Jobs", _NOTE, [Row(f"{SYMBOLS} x 3", figures, "populate <= 1.2 x one vendor alone")])
+    return Report(
+        "Jobs", _NOTE, [Row(f"{SYMBOLS} x 3", figures, "populate <= 1.2 x one vendor alone")]
+    )
 
 
 def _asked() -> list[tuple[str, list[str]]]:
