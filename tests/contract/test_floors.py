@@ -26,8 +26,9 @@ FLOORS = {
     "quality": 10,
     "feed": 11, "jobs": 11, "utils": 11,
     "data_manager": 12,
-    "cli": 13,
-    "__main__": 14,
+    "v2": 13,
+    "cli": 14,
+    "__main__": 15,
 }  # fmt: skip
 
 # Older import paths: nothing but imports and a list of names, and nobody inside uses them.

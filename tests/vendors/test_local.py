@@ -49,6 +49,15 @@ def test_plain_files(tmp_path: Path, name: str) -> None:
     assert (got.basis, got.dense, got.kind) == (Basis("raw"), False, Kind("", "", "", "USD"))
 
 
+def test_rows_that_a_program_filled_are_no_bars(tmp_path: Path) -> None:
+    header, rows = HEADER.strip() + ",filled\n", ROWS.replace("\n", ",False\n")
+    (tmp_path / "AAPL_1d.csv").write_text(header + rows)
+    assert len(fetch(local(tmp_path)).table) == 2
+    (tmp_path / "AAPL_1d.csv").write_text(header + rows + "2024-01-04,2,3,1,2,0,True\n")
+    with pytest.raises(ResponseFormatError, match="line 4: the row is filled, and no bar"):
+        fetch(local(tmp_path))
+
+
 @pytest.mark.parametrize("delimiter", [";", "|", "\t"])
 def test_fields_are_parted_by_the_declared_delimiter(tmp_path: Path, delimiter: str) -> None:
     rows = '"2024-01-02",1,2,0.5,1.5,10\n' + "2024-01-03,2,3,1.5,2.5,\n"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..disk.atomic import export_csv
-from ..errors import CacheError, DataError, StorageError
+from ..errors import CacheError, DataError, QueryError, StorageError
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
 from ..vendors.registry import is_sample
@@ -105,11 +105,19 @@ class UnifiedCache(CacheFolder):
 
         Raises:
             CacheError: the folder could not be written.
+            QueryError: rows of the frame are filled, and no bars.
         """
+        from ..model.frame import WITHOUT_FILLED, filled_rows
         from .facade.frames import FrameUpload
 
         if df is None or len(df) == 0:
             return False
+        if data_type == BARS and (filled := filled_rows(df)):
+            raise QueryError(
+                f"{symbol} {timeframe}: {filled} rows are filled, and only bars are stored",
+                symbol=str(symbol),
+                hint=WITHOUT_FILLED,
+            )
         try:
             key = SeriesKey(symbol, Timeframe.parse(timeframe))
             instrument = self._instrument_of(symbol)

@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from ..errors import ResponseFormatError
 from .bars import NAN, PRICES, BarTable, Stamps
 from .coverage import Covered
+from .provenance import FrozenList
 from .span import Span
 
+# The column that is true in rows which a program filled, and where ``attrs`` note their stamps.
+FILLED, _FILLED_STAMPS = "filled", "onetape_filled"
 REQUIRED_COLUMNS = ("open", "high", "low", "close", "volume")
 _TIME_COLUMNS = ("timestamp", "datetime", "date", "time", "open_time")
 
@@ -110,8 +113,11 @@ def table_of(frame: pd.DataFrame) -> BarTable:
     Column names are compared without case; ``Adj Close`` counts as ``adj_close``.
 
     Raises:
-        ResponseFormatError: a price column or the stamps are missing or cannot be read.
+        ResponseFormatError: a price column or the stamps are missing or cannot be read, or rows
+            were filled by a program.
     """
+    if filled := filled_rows(frame):
+        raise ResponseFormatError(f"{filled} rows are filled and no bars", hint=WITHOUT_FILLED)
     named = {str(c).strip().lower().replace(" ", "_"): c for c in frame.columns}
     missing = [name for name in PRICES if name not in named]
     if missing:
@@ -125,6 +131,32 @@ def table_of(frame: pd.DataFrame) -> BarTable:
 
     adj = column("adj_close") if "adj_close" in named else None
     return BarTable.of_columns(stamps, [column(n) for n in (*PRICES, "volume")], adj)
+
+
+# What is to be done about filled rows.
+WITHOUT_FILLED = 'frame[~frame["filled"]] has the bars alone'
+
+
+def with_filled(frame: pd.DataFrame, times: Any) -> pd.DataFrame:
+    """Return a new frame with the column ``filled``, true at ``times`` of its naive UTC index.
+
+    The stamps are noted in its ``attrs`` too: a frame from which the column was dropped is known
+    as well.
+    """
+    made = frame.assign(**{FILLED: frame.index.isin(times)})
+    stamps = pd.DatetimeIndex(times).as_unit("ms").asi8.tolist() if len(times) else []
+    made.attrs = frame.attrs | {_FILLED_STAMPS: FrozenList(stamps)}
+    return made
+
+
+def filled_rows(frame: pd.DataFrame) -> int:
+    """Return how many rows of a frame a program has filled, by the flag or by what is noted of it."""
+    noted = frame.attrs.get(_FILLED_STAMPS) or ()
+    flagged = frame[FILLED].eq(True).to_numpy() if FILLED in frame else np.zeros(len(frame), bool)
+    if noted and len(frame):
+        named = {str(c).strip().lower().replace(" ", "_"): c for c in frame.columns}
+        flagged = flagged | np.isin(_stamps_of(frame, named), noted)
+    return int(np.count_nonzero(flagged))
 
 
 def _stamps_of(frame: pd.DataFrame, named: dict[str, Any]) -> Any:

@@ -47,6 +47,8 @@ _MOST_FILES = 8
 _stamp = attrgetter("stamp_ms")
 _REQUIRED = ("open", "high", "low", "close")
 _COLUMNS = (*_REQUIRED, "volume", "adj_close")
+# True in rows that a program filled (``model.frame.FILLED``).
+_FILLED = "filled"
 _DAY = Timeframe.parse("1d")
 # Files say nothing of themselves: what is not declared in the rules is unknown.
 _UNKNOWN = Kind(session="", anchor="")
@@ -289,6 +291,7 @@ class LocalDataDownloader(BaseDataDownloader):
         named = {ours: self.files.columns.get(ours, ours) for ours in _COLUMNS}
         theirs = {ours: name for ours, name in named.items() if name is not None}
         theirs["timestamp"] = self.files.time_column
+        theirs[_FILLED] = _FILLED
         places = {o: there[t.casefold()] for o, t in theirs.items() if t.casefold() in there}
         missing = [theirs[o] for o in ("timestamp", *_REQUIRED) if o not in places]
         if missing:
@@ -305,6 +308,8 @@ class LocalDataDownloader(BaseDataDownloader):
         timeframe: Timeframe,
         calendar: MarketCalendar,
     ) -> Bar:
+        if _FILLED in places and row[places[_FILLED]].strip().casefold() in ("true", "1"):
+            raise ValueError("the row is filled, and no bar")
         moment = self.files.wall_time(row[places["timestamp"]])
         stamp = to_ms(moment)
         if not timeframe.is_intraday:

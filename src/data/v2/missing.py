@@ -1,0 +1,215 @@
+"""Missing bars made up by a rule, for programs that need every stamp: on request, and flagged.
+
+Nothing in this library fills by itself, and the store refuses filled rows
+(:func:`..model.frame.filled_rows`): they are no bars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ..calendars.calendar import calendar_for
+from ..calendars.gaps import BarGrid
+from ..errors import QueryError
+from ..model.bars import PRICES, among
+from ..model.frame import NS_IN_MS, with_filled
+from ..model.instrument import Instrument
+from ..model.interchange import to_polars
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from ..provider_selector import get_provider_selector
+
+__all__ = ["GapAnalysis", "MissingDataHandler"]
+
+_TIMES = ("timestamp", "date", "datetime", "time")
+_NEW_YORK = Instrument("", "stock", "XNYS", "America/New_York")
+# Of daily bars: below the first share of gaps they are filled forward, below the second interpolated.
+_FEW, _SOME = 0.05, 0.15
+Fill = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+class GapAnalysis(NamedTuple):
+    """What a frame lacks between its first and its last row, by the calendar of its market.
+
+    Attributes:
+        expected: bars that the calendar expects.
+        missing: those of them without a row, or whose row lacks a price.
+    """
+
+    expected: int
+    missing: int
+
+    @property
+    def gap_pct(self) -> float:
+        """The missing share, 0 to 1."""
+        return self.missing / self.expected if self.expected else 0.0
+
+
+class MissingDataHandler:
+    """Fills gaps of a frame by a named strategy. Thread-safe: it keeps no state.
+
+    ``forward_fill`` repeats the prices of the row before, ``interpolate`` draws a line between
+    the rows around the gap (so it knows the future: not for backtests), ``market_hours`` repeats
+    the prices of the row before at 9:30 to 16:00 in New York on days on which its exchange trades,
+    and nowhere else. ``drop`` adds nothing, and removes rows that lack a price. ``auto``:
+    ``market_hours`` for bars shorter than a day; else by the share that is missing
+    ``forward_fill`` (below 5 %), ``interpolate`` (below 15 %) or ``drop``.
+
+    Attributes:
+        strategies: name to what fills.
+    """
+
+    def __init__(self) -> None:
+        self.strategies: dict[str, Callable[[pd.DataFrame, str, str], pd.DataFrame]] = {
+            "forward_fill": self._forward_fill,
+            "interpolate": self._interpolate,
+            "drop": self._drop,
+            "market_hours": self._market_hours,
+        }
+
+    def handle_missing_data(
+        self, df: Any, symbol: str, timeframe: str, strategy: str = "auto"
+    ) -> Any:
+        """Return a new frame of the same library, gaps filled, with a column ``filled`` (bool).
+
+        It is true in every row that was added or had lacked a price. Such a row keeps the volume
+        that it had; an added one has 0. No row is added before the first or behind the last one.
+
+        Args:
+            df: of pandas (times in the index or in a column ``timestamp``, ``date``, ``datetime`` or
+                ``time``) or of Polars; naive times mean UTC. Ascending, each time once, with the
+                columns ``open high low close`` (``volume`` too, where there is one).
+            symbol, timeframe: as for ``get_ohlcv``; by them the market's calendar is chosen.
+            strategy: ``auto`` or one of :attr:`strategies`.
+
+        Raises:
+            QueryError: an argument cannot be understood (a ``ValueError``).
+        """
+        if strategy != "auto" and strategy not in self.strategies:
+            known = ", ".join(["auto", *self.strategies])
+            raise QueryError(f"unknown strategy {strategy!r}", hint=f"one of {known}")
+        frame, back = _read(df)
+        if strategy == "auto":
+            strategy = self._choose(frame, symbol, timeframe)
+        return back(self.strategies[strategy](frame, symbol, timeframe))
+
+    def analyze_gaps(self, df: Any, symbol: str, timeframe: str) -> GapAnalysis:
+        """Return how much a frame lacks; the arguments are those of :meth:`handle_missing_data`.
+
+        Raises:
+            QueryError: an argument cannot be understood.
+        """
+        return _analysis(_read(df)[0], symbol, timeframe)
+
+    def _choose(self, frame: pd.DataFrame, symbol: str, timeframe: str) -> str:
+        if Timeframe.parse(timeframe).is_intraday:
+            return "market_hours"
+        share = _analysis(frame, symbol, timeframe).gap_pct
+        if share < _FEW:
+            return "forward_fill"
+        return "interpolate" if share < _SOME else "drop"
+
+    def _forward_fill(self, frame: pd.DataFrame, symbol: str, timeframe: str) -> pd.DataFrame:
+        return _filled(frame, _expected(frame, _instrument(symbol), timeframe), pd.DataFrame.ffill)
+
+    def _interpolate(self, frame: pd.DataFrame, symbol: str, timeframe: str) -> pd.DataFrame:
+        def line(prices: pd.DataFrame) -> pd.DataFrame:
+            return prices.interpolate(method="time", limit_area="inside")
+
+        return _filled(frame, _expected(frame, _instrument(symbol), timeframe), line)
+
+    def _drop(self, frame: pd.DataFrame, symbol: str, timeframe: str) -> pd.DataFrame:
+        return with_filled(frame[~_lacks_price(frame)], [])
+
+    def _market_hours(self, frame: pd.DataFrame, symbol: str, timeframe: str) -> pd.DataFrame:
+        return _filled(frame, _expected(frame, _NEW_YORK, timeframe), pd.DataFrame.ffill)
+
+
+def _instrument(symbol: str) -> Instrument:
+    return get_provider_selector().instrument(symbol)
+
+
+def _analysis(frame: pd.DataFrame, symbol: str, timeframe: str) -> GapAnalysis:
+    expected = _expected(frame, _instrument(symbol), timeframe)
+    present = frame.index[~_lacks_price(frame)]
+    return GapAnalysis(len(expected), int((~expected.isin(present)).sum()))
+
+
+def _lacks_price(frame: pd.DataFrame) -> Any:
+    return frame[list(PRICES)].isna().any(axis=1).to_numpy()
+
+
+def _expected(frame: pd.DataFrame, instrument: Instrument, timeframe: str) -> pd.DatetimeIndex:
+    """Return the times of expected bars from the first to the last row.
+
+    Bars on the hour and bars from the open are told apart by which of them are there.
+    """
+    step = Timeframe.parse(timeframe)
+    times = pd.DatetimeIndex(frame.index)
+    if not len(times):
+        return times
+    stamps = times.as_unit("ns").asi8 // NS_IN_MS
+    span, calendar = Span(int(stamps[0]), int(stamps[-1]) + 1), calendar_for(instrument)
+    anchors = ("session", "clock") if step.is_intraday else ("session",)
+    grids = [BarGrid(calendar, step, anchor).opens(span) for anchor in anchors]
+    best = max(grids, key=lambda opens: int(np.count_nonzero(among(opens, stamps))))
+    return pd.DatetimeIndex((best * NS_IN_MS).view("M8[ns]"), name=frame.index.name)
+
+
+def _filled(frame: pd.DataFrame, expected: pd.DatetimeIndex, fill: Fill) -> pd.DataFrame:
+    """Return the frame with a row at every expected time, prices by ``fill`` where there were none."""
+    sound = frame.index[~_lacks_price(frame)]
+    made = frame.reindex(frame.index.union(expected))
+    is_new = ~made.index.isin(sound)
+    names = [name for name in (*PRICES, "adj_close") if name in made]
+    made.loc[is_new, names] = np.nan
+    made[names] = fill(made[names])
+    if "volume" in made:
+        made["volume"] = made["volume"].where(~is_new, made["volume"].fillna(0.0))
+    for name in frame.select_dtypes("bool").columns:
+        made[name] = made[name].eq(True)
+    kept = ~_lacks_price(made)  # before the first sound row nothing can be repeated
+    made, is_new = made[kept], is_new[kept]
+    return with_filled(made, made.index[is_new])
+
+
+def _read(df: Any) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], Any]]:
+    """Return the rows on a naive UTC index, and what brings a frame back to the form of ``df``.
+
+    Raises:
+        QueryError: it is no frame of bars.
+    """
+    frame = df if isinstance(df, pd.DataFrame) else _of_polars(df)
+    is_column = not isinstance(frame.index, pd.DatetimeIndex)
+    name = next((name for name in _TIMES if name in frame), None) if is_column else None
+    if is_column and name is None:
+        raise QueryError("the frame has neither a time index nor a column of times")
+    times = pd.DatetimeIndex(frame.index if name is None else pd.to_datetime(frame[name]))
+    zone = times.tz
+    naive = times if zone is None else times.tz_convert(None)
+    naive = pd.DatetimeIndex(naive, name=name or frame.index.name)
+    frame = frame.drop(columns=[] if name is None else name).set_axis(naive, axis=0)
+    if lacking := [name for name in PRICES if name not in frame]:
+        raise QueryError(f"the frame lacks the columns {', '.join(lacking)}")
+    if frame.index.hasnans or not frame.index.is_monotonic_increasing or frame.index.has_duplicates:
+        raise QueryError("the times of the frame must ascend, each once", hint="sort_index() sorts")
+
+    def restored(made: pd.DataFrame) -> Any:
+        if zone is not None:
+            made.index = pd.DatetimeIndex(made.index).tz_localize("UTC").tz_convert(zone)
+        shown = made.reset_index() if is_column else made
+        return shown if isinstance(df, pd.DataFrame) else to_polars(shown)
+
+    return frame, restored
+
+
+def _of_polars(df: Any) -> pd.DataFrame:
+    try:
+        return pd.DataFrame(df.to_dict(as_series=False))
+    except (AttributeError, TypeError) as error:
+        kind = type(df).__name__
+        raise QueryError(f"{kind} is no frame of pandas or Polars") from error
