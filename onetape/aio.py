@@ -261,6 +261,7 @@ class AsyncDataManager:
     aget_actions = _Twin(DataManager.get_actions)
     acoverage = _Twin(DataManager.coverage)
     asessions = _Twin(DataManager.sessions)
+    avalidate = _Twin(DataManager.validate, looks=False)
     aget_funding_rate = _Twin(DataManager.get_funding_rate)
     aget_open_interest = _Twin(DataManager.get_open_interest)
     aget_long_short_ratio = _Twin(DataManager.get_long_short_ratio)

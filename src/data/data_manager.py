@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .model.quote import LivePrice, Quote, Quotes
     from .model.wide import BatchWishes, Layout
     from .observability.events import Event
+    from .quality.report import Level, QualityReport
 
 __all__ = [
     "DataManager",
@@ -458,6 +459,49 @@ class DataManager:
         client, step = self._services.client, Timeframe.parse(timeframe)
         keys = client.lanes(self._services.selector.instrument(symbol).symbol, step)
         return coverage_frame((key, part) for key in keys for part in client.coverage(key))
+
+    def validate(
+        self,
+        symbol: str,
+        timeframe: str,
+        start: When = None,
+        end: When = None,
+        *,
+        level: Level = "intrinsic",
+        lane: str = "",
+        timeout: float | None = None,
+    ) -> QualityReport:
+        """Return what is wrong with the stored bars of a series, as far as that can be told.
+
+        By itself (``intrinsic``) a series proves x100 units, splits that are missing or applied in
+        part, wrong dividends, stale runs, spikes, rows that are no bars and missing bars: no vendor
+        is asked. ``corroborated`` compares the range (by default the last 500 bars) with a second
+        vendor, too, and ``authoritative`` with the exchange itself, as ``onetape verify`` does: that
+        takes requests, which ``requests`` of the report counts. Nothing is changed: a finding whose
+        cause is certain has ``repairs``, which say what would make it go away. A score below
+        ``validation.min_quality_score`` of the rules is also an event (``QualityLow``). Thread-safe.
+
+        Args:
+            symbol, timeframe: as for :meth:`get_ohlcv`.
+            start, end: as for :meth:`get_ohlcv`; by default all that is stored.
+            level: what may be asked: ``intrinsic``, ``corroborated`` or ``authoritative``.
+            lane: as :meth:`coverage` names it; by default the first that is stored.
+            timeout: seconds after which no vendor is waited for any more; what could not be
+                compared by then stands in ``not_checked``.
+
+        Returns:
+            The report; ``as_dict()`` gives what ``onetape validate --json`` prints.
+
+        Raises:
+            QueryError: an argument cannot be understood, or nothing of the series is stored.
+            CacheError: the cache cannot be read.
+        """
+        from .jobs.validate import ValidateQuestion, validate_with
+        from .net.deadline import run_call, seconds_of
+
+        question = ValidateQuestion(symbol, timeframe, start, end, level, lane)
+        seconds = seconds_of(timeout, symbol)
+        return run_call(self._services.clock, seconds, validate_with, self._services, question)
 
     def sessions(self, symbol: str, start: When, end: When) -> pd.DataFrame:
         """Return the sessions of a symbol's market by its calendar; no vendor is asked.

@@ -125,7 +125,14 @@ def test_an_incomplete_answer_is_told_also_where_it_is_refused(
     assert isinstance(heard[0], AnswerIncomplete)
     assert heard[0].trouble == tuple(found.trouble)
     snapshot = observer.metrics.snapshot()
-    assert snapshot["quality"] == {"scores": {}, "incomplete": 2, "gaps": 2, "flagged": 2}
+    assert snapshot["quality"] == {
+        "scores": {},
+        "incomplete": 2,
+        "gaps": 2,
+        "flagged": 2,
+        "validated": 0,
+        "below_minimum": 0,
+    }
     assert snapshot["calls"]["failed"] == {"IncompleteDataError": 1}
     assert snapshot["calls"]["answers"] == 1
 

@@ -21,10 +21,10 @@ from tests.programs import PYTHONPATH
 from tests.vendor_server import VendorServer
 
 # Kind of way to its worst figures over all questions. The longest file from disk
-# is that of the documents of a series, of an answer given again the store with its feed of commits.
+# is that of the documents of a series, of an answer given again the facade: `validate` came with 20 lines.
 WAYS: dict[str, Figures] = {
     "disk": {"files": 49, "functions": 344, "code lines": 2888, "longest file": 348, "frames": 0},
-    "again": {"files": 20, "functions": 59, "code lines": 479, "longest file": 308, "frames": 0},
+    "again": {"files": 20, "functions": 59, "code lines": 479, "longest file": 334, "frames": 0},
     "refresh": {"files": 85, "functions": 590, "code lines": 4773, "longest file": 466, "frames": 41},
     "miss": {"files": 112, "functions": 1046, "code lines": 8271, "longest file": 466, "frames": 48},
 }  # fmt: skip

@@ -113,7 +113,14 @@ def test_calls_are_counted_with_their_rows_and_hits() -> None:
     assert calls["rows_per_second"] == 80.0
     assert calls["failed"] == {"AllProvidersFailedError": 1}
     assert calls["hit_seconds"]["max"] == 0.5
-    assert found["quality"] == {"scores": {}, "incomplete": 2, "gaps": 3, "flagged": 1}
+    assert found["quality"] == {
+        "scores": {},
+        "incomplete": 2,
+        "gaps": 3,
+        "flagged": 1,
+        "validated": 0,
+        "below_minimum": 0,
+    }
     assert found["events"] == {"FellBack": 1}
 
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "stream": "bars of one symbol as they close",
     "replay": "bars of the past as if they closed now",
     "cache": "what the cache holds; check, repair, export, delete it",
+    "validate": "what is wrong with stored bars; no vendor is asked",
     "verify": "compare the cache with its vendors, or two vendors",
     "providers": "the vendors, what they serve and what they lack here",
     "doctor": "check keys, extras, network, cache and state",

@@ -44,6 +44,7 @@ EXAMPLES = {
     "cache log": ("cache log AAPL", "cache log AAPL 1d --limit 20"),
     "cache clean": ("cache clean --dry-run", "cache clean --older-than 5y"),
     "cache clear": ("cache clear AAPL 1d", "cache clear --all"),
+    "validate": ("validate AAPL 1d", "validate --all --json"),
     "verify": ("verify AAPL 1d", "verify BTCUSDT 1h --against coingecko --start -30d"),
     "providers": ("providers", "providers yahoo"),
     "doctor": ("doctor", "doctor --watch --every 5"),

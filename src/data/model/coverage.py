@@ -19,6 +19,8 @@ _NO_SPAN, _NO_KIND, _NO_BASIS = Span(0, 0), Kind(), Basis()
 # Begins the reason of what was sent under a stamp at which no bar of its timeframe can open: of the
 # rows in the quarantine, and of the stretch that lacks a bar for it.
 OFF_GRID = "off_grid"
+# Begins the reason, in the quarantine, of a bar that its vendor does not send any more.
+WITHDRAWN = "withdrawn by "
 # The reason of a stretch in which no bar is expected.
 CLOSED = "market closed"
 STATES: tuple[State, ...] = ("final", "provisional", "empty", "suspect")

@@ -147,3 +147,19 @@ class SplitFound(Event):
 
     day: str
     ratio: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityLow(Event):
+    """The validation of a stored series gave less than ``validation.min_quality_score`` of the rules.
+
+    Attributes:
+        lane: which kind of the series; empty for the default one.
+        score, minimum: from 0 to 1.
+        findings: what was found, one sentence each; unusual things that are no defects are left out.
+    """
+
+    lane: str
+    score: float
+    minimum: float
+    findings: tuple[str, ...]

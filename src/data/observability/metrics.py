@@ -18,6 +18,7 @@ __all__ = ["EDGES", "Metrics", "Timings"]
 _QUARTERS = 4
 EDGES = tuple(2.0 ** (quarter / _QUARTERS) for quarter in range(-68, 41))
 _MOST_UNCOUNTED = 1024
+_OF_QUALITY = ("incomplete", "gaps", "flagged", "validated", "below_minimum")
 # It answered, though with "nothing": that is no failure of the vendor.
 _ANSWERED = frozenset({"ok", "NoDataError", "SymbolNotFoundError", "CapabilityError"})
 
@@ -224,6 +225,11 @@ class Metrics:
         with self._lock:
             self._troubles.update(incomplete=1, gaps=gaps, flagged=flagged)
 
+    def validated(self, is_low: bool) -> None:
+        """Count one validated series, and whether its quality is below the minimum of the rules."""
+        with self._lock:
+            self._troubles.update(validated=1, below_minimum=int(is_low))
+
     def told(self, event: str) -> None:
         """Count one event by its name."""
         with self._lock:
@@ -249,7 +255,7 @@ class Metrics:
                 },
                 "quality": {
                     "scores": scores,
-                    **{name: self._troubles[name] for name in ("incomplete", "gaps", "flagged")},
+                    **{name: self._troubles[name] for name in _OF_QUALITY},
                 },
                 "events": dict(sorted(self._told.items())),
             }

@@ -23,7 +23,7 @@ from ...clock import Clock
 from ...disk.atomic import link_or_copy, write_atomically
 from ...disk.files import Disk
 from ...model.bars import NAN, Bar, BarTable
-from ...model.coverage import OFF_GRID, Coverage
+from ...model.coverage import OFF_GRID, WITHDRAWN, Coverage
 from ...model.instant import SECOND_MS, from_ms, iso, parse_iso
 from ...model.span import Span
 from ..format import json_document
@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 
 # Of one stamp the last row counts; a few more tell how its vendor errs.
 _MOST_OF_A_STAMP, _MOST_ROWS = 3, 10_000
-WITHDRAWN = "withdrawn by "
 _HEADER = ("timestamp", *ALL_COLUMNS, "reason")
 T = TypeVar("T")
 

@@ -1,0 +1,237 @@
+"""Validate what is stored: one series or all of them, by itself or beside a second vendor.
+
+By itself no vendor is asked and nothing is written, so that any process may do it: see
+:func:`validate_series`. Beside a vendor bars are compared as ``onetape verify`` compares them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import DataError, QueryError
+from ..model.instant import iso
+from ..model.series import SeriesKey
+from ..observability.events import QualityLow
+from ..observability.logs import running, subject_of
+from ..quality.checks import CHECKS
+from ..quality.report import (
+    LEVELS,
+    Level,
+    QualityFinding,
+    QualityReport,
+    Severity,
+    ranked,
+    score_of,
+)
+from ..quality.service import validate
+from ..wiring import Services, build
+from .verify import VerifyQuestion, verify_with
+
+if TYPE_CHECKING:
+    from .compare import Verification
+
+__all__ = ["ValidateQuestion", "validate_all", "validate_series", "validate_with"]
+
+log = logging.getLogger("onetape.quality")
+
+_EVER = date(1900, 1, 1)
+# Vendors that are the exchange whose bars they send.
+_EXCHANGES = ("binance", "ccxt")
+_GRAVE = ("conflict", "unit x100", "split")
+_SLIGHT = ("revision", "small difference", "missing there")
+
+
+@dataclass(frozen=True)
+class ValidateQuestion:
+    """What is to be validated; see ``DataManager.validate``."""
+
+    symbol: str
+    timeframe: str
+    start: Any = None
+    end: Any = None
+    level: Level = "intrinsic"
+    lane: str = ""
+
+
+def validate_with(services: Services, question: ValidateQuestion) -> QualityReport:
+    """Return the report of one stored series; see ``DataManager.validate``.
+
+    Raises:
+        QueryError: an argument is wrong, or nothing of the series is stored.
+        CacheError: the store cannot be read.
+    """
+    if question.level not in LEVELS:
+        raise QueryError(
+            f"{question.level!r} is no level of validation", hint=f"there is {', '.join(LEVELS)}"
+        )
+    client = services.client
+    is_whole = question.start is None and question.end is None
+    bounds = (question.start or _EVER, question.end)
+    query = client.query(question.symbol, question.timeframe, *bounds)
+    symbol, timeframe = query.instrument.symbol, query.timeframe
+    lanes = client.lanes(symbol, timeframe)
+    key = next((k for k in lanes if not question.lane or k.lane_label == question.lane), None)
+    if key is None:
+        has = ", ".join(k.lane_label or "the default one" for k in lanes)
+        raise QueryError(
+            f"nothing of {symbol} {timeframe} {question.lane}".rstrip() + " is stored",
+            symbol=symbol,
+            hint=f"its lanes are {has}"
+            if lanes
+            else "fetch it first: `onetape cache list` shows what there is",
+        )
+    with running(subject_of(symbol, timeframe)):
+        spans = () if is_whole else (query.span,)
+        report = validate(client, query.instrument, key, *spans)
+        if question.level != "intrinsic":
+            report = _beside_vendors(services, replace(question, symbol=symbol), key, report)
+        _tell(services, report)
+    return report
+
+
+def validate_series(
+    cache_dir: str,
+    symbol: str,
+    timeframe: str,
+    lane: str = "",
+    start: Any = None,
+    end: Any = None,
+    config_path: str | None = None,
+) -> dict[str, Any]:
+    """Return the report of one stored series as plain values; no vendor is asked.
+
+    For work that other processes or machines do on a folder that all of them see: arguments and
+    report can be pickled and hold no secret. A process keeps what it needs for the folder.
+
+    Raises:
+        QueryError: nothing of the series is stored.
+        CacheError: the store cannot be read.
+    """
+    question = ValidateQuestion(symbol, timeframe, start, end, "intrinsic", lane)
+    return validate_with(_services(cache_dir, config_path), question).as_dict()
+
+
+@lru_cache(maxsize=1)
+def _services(cache_dir: str, config_path: str | None) -> Services:
+    return build(cache_dir, config_path)
+
+
+def validate_all(services: Services, pattern: str = "*") -> Iterator[QualityReport | DataError]:
+    """Yield the report of every stored series that matches, one after another.
+
+    One series is held in memory at a time. In place of a report stands the error of one that cannot
+    be read.
+
+    Args:
+        services: the installation.
+        pattern: as for ``BarsClient.series``.
+    """
+    for key in services.client.series(pattern):
+        label, lane = key.timeframe.label, key.lane_label
+        try:
+            yield validate_with(services, ValidateQuestion(key.symbol, label, lane=lane))
+        except DataError as error:
+            yield error
+
+
+def cost_in_words(level: Level) -> str:
+    """Return what a level costs at vendors; empty where it costs nothing."""
+    costs = [f"{c.name}: {c.requests}" for c in CHECKS if c.requests and _reaches(level, c.level)]
+    return "; ".join(costs)
+
+
+def _reaches(level: Level, other: Level) -> bool:
+    return LEVELS.index(other) <= LEVELS.index(level)
+
+
+def _tell(services: Services, report: QualityReport) -> None:
+    """Count a report; what is below the minimum of the rules is an event and a line of the log."""
+    least = services.selector.parsed_rules.validation.min_quality_score
+    is_low = report.rows > 0 and report.score < least
+    services.observer.metrics.validated(is_low)
+    if is_low:
+        worst = tuple(f"{f.check}: {f.evidence}" for f in report.at_least("warning"))
+        log.warning("quality %.2f is below %.2f: %s", report.score, least, "; ".join(worst))
+        services.observer.tell(
+            QualityLow, lane=report.lane, score=report.score, minimum=least, findings=worst
+        )
+
+
+# --- beside vendors --------------------------------------------------------------------------
+
+
+def _beside_vendors(
+    services: Services, question: ValidateQuestion, key: SeriesKey, report: QualityReport
+) -> QualityReport:
+    """Add what vendors say to the findings of the series alone."""
+    client = services.client
+    # Without a range the last 500 bars, as `onetape verify` takes them.
+    query = client.query(question.symbol, question.timeframe, question.start, question.end)
+    start = iso(query.span.start)[:-1]
+    own = [p.vendor for p in client.coverage(key) if p.state != "empty"]
+    ways = [way.vendor for way in client.explain(query).ways]
+    second = next((vendor for vendor in ways if vendor not in own), None)
+    findings, ran, skipped = list(report.findings), list(report.checked), dict(report.not_checked)
+    requests = 0
+    for check in CHECKS:
+        if check.find is not None or not _reaches(question.level, check.level):
+            continue
+        is_exchange = check.level == "authoritative"
+        missing = _lacking(own, second, is_exchange)
+        if missing:
+            skipped[check.name] = missing
+            continue
+        vendors = (own[-1], None if is_exchange else second)
+        bounds = (question.start or start, question.end)
+        asked = VerifyQuestion(question.symbol, question.timeframe, *bounds, *vendors)
+        try:
+            verification = verify_with(services, asked)
+        except DataError as error:
+            skipped[check.name] = str(error)
+            continue
+        failed = [one.error for one in verification.comparisons if one.error]
+        if failed:
+            skipped[check.name] = "; ".join(failed)
+        else:
+            ran.append(check.name)
+        requests += sum(one.requests for one in verification.comparisons)
+        findings += _of_verification(check.name, check.level, verification)
+    return replace(
+        report,
+        findings=ranked(findings),
+        score=score_of(findings, report.rows),
+        checked=tuple(ran),
+        not_checked=skipped,
+        requests=requests,
+    )
+
+
+def _lacking(own: list[str], second: str | None, is_exchange: bool) -> str:
+    """Return why a comparison cannot be made; empty where it can."""
+    if not own or not own[-1]:
+        return "which vendor its bars are from is not known"
+    if is_exchange and own[-1] not in _EXCHANGES:
+        return f"{own[-1]} is no exchange"
+    return "" if is_exchange or second else "the rules name no second vendor that serves it"
+
+
+def _of_verification(
+    check: str, level: Level, verification: Verification
+) -> Iterator[QualityFinding]:
+    for comparison in verification.comparisons:
+        for one in comparison.differences:
+            severity: Severity = "warning"
+            severity = "error" if one.cause in _GRAVE else severity
+            severity = "info" if one.cause in _SLIGHT else severity
+            sides = f"{comparison.ours} and {comparison.theirs}"
+            text = f"{one.cause} between {sides}: {one.rows} bars; {one.said}".removesuffix("; ")
+            stamps = np.array(sorted({one.first_ms, one.last_ms}), dtype=np.int64)
+            advice = verification.advice(comparison, one)
+            yield QualityFinding(check, level, severity, stamps, text, advice)

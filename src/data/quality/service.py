@@ -1,0 +1,186 @@
+"""Validates stored series through the client: nothing is fetched and nothing is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import date
+
+import numpy as np
+
+from ..bars.client import BarsClient
+from ..calendars.calendar import calendar_for
+from ..calendars.gaps import BarGrid
+from ..errors import ConfigError, CorruptEntryError, KindMismatchError
+from ..model.bars import BarTable, Stamps, among, inside
+from ..model.coverage import WITHDRAWN
+from ..model.instant import date_of, day_ms
+from ..model.instrument import Instrument
+from ..model.series import SeriesKey
+from ..model.span import Span
+from ..model.stored import CoverageSpan, KnownAction, StoredColumns
+from ..model.timeframe import Timeframe
+from ..prices.adjustment import BasisPart, rebase
+from .checks import CHECKS, finding_of, run_checks
+from .levels import Defect
+from .report import QualityFinding, QualityReport, ranked, score_of
+from .series import CheckedSeries, ShareEvent
+
+__all__ = ["checked_series", "validate"]
+
+_DAY = Timeframe.parse("1d")
+_ALL = Span(day_ms(date(1800, 1, 1)), day_ms(date(9999, 1, 1)))
+
+
+def validate(
+    client: BarsClient, instrument: Instrument, key: SeriesKey, span: Span = _ALL
+) -> QualityReport:
+    """Return what the intrinsic checks find in the stored bars of one series.
+
+    Args:
+        client: where the bars are; no vendor is asked.
+        instrument: what its symbol means.
+        key: which series, lane included.
+        span: of open stamps; by default all of it.
+
+    Raises:
+        CacheError: the store cannot be read.
+    """
+    series, problem = checked_series(client, instrument, key, span)
+    findings, ran, skipped = run_checks(series)
+    findings += _kept_aside(client, key, span, series.table.stamps)
+    stamps = series.table.stamps
+    return QualityReport(
+        key.symbol,
+        key.timeframe.label,
+        key.lane_label,
+        int(stamps[0]) if len(stamps) else None,
+        int(stamps[-1]) if len(stamps) else None,
+        len(stamps),
+        ranked(findings),
+        score_of(findings, len(stamps)),
+        tuple(ran),
+        skipped | ({"adjustment": problem} if problem else {}),
+    )
+
+
+def checked_series(
+    client: BarsClient, instrument: Instrument, key: SeriesKey, span: Span = _ALL
+) -> tuple[CheckedSeries, str]:
+    """Return stored bars as the checks see them, adjusted for splits as of today.
+
+    The second value says why they could not be adjusted, and are as they are stored; else it is
+    empty. Arguments and errors as :func:`validate`.
+    """
+    stored, actions = client.columns(key, span), _actions(client, instrument)
+    table, problem = _adjusted(client, stored, actions)
+    days = None
+    if not key.timeframe.is_intraday and key.timeframe != _DAY:
+        days = client.columns(SeriesKey(key.symbol, _DAY, key.lane), span).table
+    series = CheckedSeries(
+        key.timeframe,
+        table,
+        instrument.asset_class,
+        _events(actions, "split", key.timeframe),
+        _events(actions, "dividend", key.timeframe),
+        instrument.asset_class == "stock" and instrument.quote is None,
+        _expected(instrument, key.timeframe, table, stored.coverage),
+        days,
+    )
+    return series, problem
+
+
+def _actions(client: BarsClient, instrument: Instrument) -> list[KnownAction]:
+    """Return the splits and dividends that count; none where they are damaged."""
+    try:
+        known = client.actions(instrument.symbol)
+    except CorruptEntryError:
+        return []
+    return [one for one in known if one.counts and one.action.is_sound]
+
+
+def _kept_aside(
+    client: BarsClient, key: SeriesKey, span: Span, stored: Stamps
+) -> Iterator[QualityFinding]:
+    """Yield the rows that were no bars when they came, and that no bar has replaced since."""
+    rows = [
+        (bar.stamp_ms, reason)
+        for bar, reason in client.quarantined(key).rows
+        if bar.stamp_ms in span and not reason.startswith(WITHDRAWN)
+    ]
+    stamps = np.unique(np.array([stamp for stamp, _ in rows], dtype=np.int64))
+    stamps = stamps[~among(stamps, stored)]
+    if len(stamps):
+        reasons = Counter(
+            reason.partition(":")[0] for stamp, reason in rows if stamp in set(stamps.tolist())
+        )
+        why = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
+        text = f"{len(stamps)} rows cannot be bars, and are kept aside: {why}"
+        order = next(check for check in CHECKS if check.name == "order")
+        yield finding_of(order, Defect(stamps, text))
+
+
+def _adjusted(
+    client: BarsClient, stored: StoredColumns, actions: Iterable[KnownAction]
+) -> tuple[BarTable, str]:
+    """Bring bars of several fetches to one adjustment, so that a split is no jump."""
+    splits = [one.action for one in actions if one.action.type == "split"]
+    if not splits or not len(stored.table):
+        return stored.table, ""
+    parts = [BasisPart(part.span, part.basis, part.vendor) for part in stored.coverage]
+    today, timeframe = date_of(client.clock.now_ms()), stored.series.timeframe
+    try:
+        table = rebase(
+            stored.table,
+            parts,
+            [one.action for one in actions],
+            "split",
+            as_of=today,
+            intraday=timeframe.is_intraday,
+            timeframe=timeframe,
+        )
+    except KindMismatchError as error:
+        return stored.table, f"prices are checked as they are stored: {error}"
+    return table, ""
+
+
+def _events(
+    actions: Iterable[KnownAction], kind: str, timeframe: Timeframe
+) -> tuple[ShareEvent, ...] | None:
+    """Return the actions of a kind as the bars have them; None where none are stored at all."""
+    actions = list(actions)
+    if not actions:
+        return None
+    return tuple(
+        ShareEvent(
+            one.action.ex_at if timeframe.is_intraday else day_ms(one.action.ex_date),
+            float(one.action.ratio) if kind == "split" else one.amount,
+        )
+        for one in actions
+        if one.action.type == kind
+    )
+
+
+def _expected(
+    instrument: Instrument,
+    timeframe: Timeframe,
+    table: BarTable,
+    coverage: Iterable[CoverageSpan],
+) -> Stamps | None:
+    """Return the stamps that the calendar expects where a vendor was asked; None without a calendar.
+
+    Bars of hours stand on the hour or count from the open: which of the two shows in the bars.
+    """
+    if not len(table):
+        return None
+    reach = Span(int(table.stamps[0]), int(table.stamps[-1]) + 1)
+    try:
+        grids = [
+            BarGrid(calendar_for(instrument), timeframe, anchor) for anchor in ("session", "clock")
+        ]
+        both = [grid.opens(reach) for grid in (grids if timeframe.is_intraday else grids[:1])]
+    except ConfigError:
+        return None
+    expected = max(both, key=lambda stamps: int(np.count_nonzero(among(table.stamps, stamps))))
+    asked = [part.span for part in coverage]
+    return expected[inside(expected, asked)] if asked else expected
