@@ -1,0 +1,152 @@
+"""Validation through the facade: what lies in the cache is judged, nothing is asked and nothing changed."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from onetape.aio import AsyncDataManager
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import QueryError
+from src.data.jobs.validate import validate_series
+from src.data.model.bars import BarTable
+from src.data.observability.events import Event, QualityLow
+from tests.quality.planting import KINDS, clean
+
+BAD, GOOD = "VOD.L", "BTCUSDT"
+
+
+@pytest.fixture
+def manager(tmp_path: Path, clock: ManualClock) -> DataManager:
+    return DataManager(tmp_path / "cache", clock=clock)
+
+
+def frame_of(table: BarTable) -> pd.DataFrame:
+    index = pd.DatetimeIndex(table.stamps.astype("M8[ms]").astype("M8[ns]"), name="timestamp")
+    names = ("open", "high", "low", "close", "volume")
+    return pd.DataFrame({name: getattr(table, name) for name in names}, index=index)
+
+
+@pytest.fixture
+def filled(manager: DataManager) -> DataManager:
+    """Return a manager with a clean coin and a share that has four rows in pounds."""
+    random = np.random.default_rng(5)
+    coin = replace(KINDS[9], rows=300)
+    manager.cache.put(frame_of(clean(coin, random).table), GOOD, "1d", provider="binance")
+    frame = frame_of(clean(replace(KINDS[5], rows=250, dividends=0), random).table)
+    frame.iloc[100:104, :4] /= 100
+    manager.cache.put(frame, BAD, "1d", provider="yahoo")
+    return manager
+
+
+def contents(folder: Path) -> dict[str, int]:
+    files = [path for path in folder.rglob("*") if path.is_file() and "_columnar" not in path.parts]
+    return {str(path): path.stat().st_mtime_ns for path in files}
+
+
+def test_a_defect_is_told_and_nothing_is_changed(filled: DataManager) -> None:
+    before = contents(Path(filled.cache.cache_dir))
+    report = filled.validate(BAD, "1d")
+    (finding,) = report.at_least("warning")
+    assert (finding.check, finding.severity, len(finding.stamps), finding.certain) == (
+        "unit",
+        "error",
+        4,
+        True,
+    )
+    assert (report.rows, report.requests, report.lane) == (250, 0, "")
+    assert 0.85 < report.score < 0.95
+    assert report.checked[0] == "unit"
+    assert contents(Path(filled.cache.cache_dir)) == before
+
+
+def test_what_is_clean_has_nothing(filled: DataManager) -> None:
+    report = filled.validate(GOOD, "1d")
+    assert report.at_least("warning") == ()
+    assert report.score == 1.0
+
+
+def test_a_range_is_looked_at_alone(filled: DataManager) -> None:
+    stamps = filled.validate(BAD, "1d").findings[0].stamps
+    day = pd.Timestamp(int(stamps[-1]), unit="ms") + pd.Timedelta(days=1)
+    part = filled.validate(BAD, "1d", day.date())
+    assert part.at_least("warning") == ()
+    assert 0 < part.rows < 250
+
+
+def test_rows_that_could_not_be_bars_count_though_they_are_kept_aside(manager: DataManager) -> None:
+    frame = frame_of(clean(replace(KINDS[9], rows=60), np.random.default_rng(1)).table)
+    frame.iloc[[7, 20], 1] = frame.iloc[[7, 20], 2] / 2
+    manager.cache.put(frame, GOOD, "1d", provider="binance")
+    findings = manager.validate(GOOD, "1d").at_least("error")
+    assert [(f.check, len(f.stamps)) for f in findings] == [("order", 2)]
+
+
+def test_low_quality_is_an_event_a_count_and_a_line_of_the_log(
+    filled: DataManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    events: list[Event] = []
+    filled.on_event(events.append)
+    filled.validate(BAD, "1d")
+    filled.validate(GOOD, "1d")
+    assert events == []  # one error leaves 0.9
+    frame = filled.cache.get(BAD, "1d")
+    assert frame is not None
+    frame.iloc[40:46, :4] = frame.iloc[40, :4].to_numpy()
+    frame.iloc[150, :4] *= 1.9
+    frame.iloc[200, :4] *= 1.9
+    frame.iloc[220:240, :4] *= 100
+    filled.cache.put(frame[["open", "high", "low", "close", "volume"]], BAD, "1d", provider="yahoo")
+    with caplog.at_level("WARNING", logger="onetape.quality"):
+        report = filled.validate(BAD, "1d")
+    assert report.score < 0.8
+    (event,) = [event for event in events if isinstance(event, QualityLow)]
+    assert (event.symbol, event.score, event.minimum) == (BAD, report.score, 0.8)
+    assert any(text.startswith("unit: ") for text in event.findings)
+    assert "is below 0.80" in caplog.text
+    quality = filled.metrics()["quality"]
+    assert (quality["validated"], quality["below_minimum"]) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [(("MSFT", "1d"), "nothing of MSFT 1d is stored"), ((BAD, "1h"), "nothing of VOD.L 1h is stored"),
+     ((BAD, "soon"), "soon")],
+)  # fmt: skip
+def test_a_wrong_question_says_what_is_wrong(
+    filled: DataManager, question: Any, words: str
+) -> None:
+    with pytest.raises(QueryError, match=words):
+        filled.validate(*question)
+
+
+def test_an_unknown_level_names_those_that_there_are(filled: DataManager) -> None:
+    with pytest.raises(QueryError, match="no level") as caught:
+        filled.validate(BAD, "1d", level="sure")  # type: ignore[arg-type]
+    assert "corroborated" in str(caught.value.hint)
+
+
+def test_the_awaited_twin_gives_the_same(filled: DataManager) -> None:
+    import asyncio
+
+    report = asyncio.run(AsyncDataManager(filled).avalidate(BAD, "1d"))
+    assert report.as_dict() == filled.validate(BAD, "1d").as_dict()
+
+
+def test_another_process_gives_the_same_report_as_plain_values(filled: DataManager) -> None:
+    folder = str(filled.cache.cache_dir)
+    ours = filled.validate(BAD, "1d").as_dict()
+    theirs = validate_series(folder, BAD, "1d")
+    assert theirs == ours == json.loads(json.dumps(ours))
+    assert pickle.loads(pickle.dumps(validate_series)) is validate_series
+    with ProcessPoolExecutor(1) as pool:
+        assert pool.submit(validate_series, folder, BAD, "1d").result(60) == ours
