@@ -99,13 +99,14 @@ def test_low_quality_is_an_event_a_count_and_a_line_of_the_log(
     filled.validate(BAD, "1d")
     filled.validate(GOOD, "1d")
     assert events == []  # one error leaves 0.9
-    frame = filled.cache.get(BAD, "1d")
-    assert frame is not None
+    frame = frame_of(
+        clean(replace(KINDS[5], rows=250, dividends=0), np.random.default_rng(6)).table
+    )
     frame.iloc[40:46, :4] = frame.iloc[40, :4].to_numpy()
     frame.iloc[150, :4] *= 1.9
     frame.iloc[200, :4] *= 1.9
     frame.iloc[220:240, :4] *= 100
-    filled.cache.put(frame[["open", "high", "low", "close", "volume"]], BAD, "1d", provider="yahoo")
+    filled.cache.put(frame, BAD, "1d", provider="yahoo")
     with caplog.at_level("WARNING", logger="onetape.quality"):
         report = filled.validate(BAD, "1d")
     assert report.score < 0.8
