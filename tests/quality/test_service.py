@@ -104,8 +104,7 @@ def test_low_quality_is_an_event_a_count_and_a_line_of_the_log(
     )
     frame.iloc[40:46, :4] = frame.iloc[40, :4].to_numpy()
     frame.iloc[150, :4] *= 1.9
-    frame.iloc[200, :4] *= 1.9
-    frame.iloc[220:240, :4] *= 100
+    frame.iloc[170:230, :4] *= 100
     filled.cache.put(frame, BAD, "1d", provider="yahoo")
     with caplog.at_level("WARNING", logger="onetape.quality"):
         report = filled.validate(BAD, "1d")
