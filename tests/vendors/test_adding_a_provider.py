@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler
 from itertools import islice
@@ -25,10 +24,11 @@ from src.data.data_manager import DataManager
 from src.data.errors import ForeignError
 from src.data.model.stream import Topic
 from tests.net.scripted import reply, serving
+from tests.packaging.build import unpack
 from tests.pages import pages
 from tests.vendor_server.stream_faces import STREAM_FACES
 from tests.vendor_server.streams import StreamServer
-from tests.vendors.packages import Shelf, shelf
+from tests.vendors.packages import Shelf, forget, shelf
 
 ROOT = Path(__file__).resolve().parents[2]
 SECTIONS = re.split(
@@ -45,10 +45,6 @@ def blocks(section: str, language: str = "python") -> list[str]:
 ((CLASS,), (ROW,), (USE,), (TEST,), (KIT,)) = map(blocks, (CODE, HERE, USE_, TEST_, KIT_))
 COINS, LIVE, USE_MORE = blocks(MORE_)
 (LEDGER, USE_LEDGER), (RELAY, USE_RELAY) = map(blocks, (LEDGER_, RELAY_))
-PROJECT, MORE, LEDGERS, RELAYS = (
-    tomllib.loads(blocks(section, "toml")[0])["project"]
-    for section in (PACKAGE, MORE_, LEDGER_, RELAY_)
-)
 (RULES,), (RULES_OF_RELAY,) = (
     [yaml.safe_load(b) for b in blocks(s, "yaml")] for s in (RULES_, RELAY_)
 )
@@ -60,22 +56,46 @@ FIRST_S = 1_704_067_200  # 2024-01-01
 DAY_S = 86_400
 
 
+# Distribution to what is printed of it: its project file, and the modules.
+PACKAGES = {
+    "acme": (
+        "".join(block for section in (PACKAGE, MORE_) for block in blocks(section, "toml")),
+        {"onetape_acme": CLASS, "onetape_acme_coins": COINS, "onetape_acme_live": LIVE},
+    ),
+    "ledger": (blocks(LEDGER_, "toml")[0], {"onetape_ledger": LEDGER}),
+    "relay": (blocks(RELAY_, "toml")[0], {"onetape_relay": RELAY}),
+}
+_BUILD = "import sys; from setuptools.build_meta import build_wheel as b; b(sys.argv[1])"
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Build the packages of the page as they are printed."""
+    top = tmp_path_factory.mktemp("packages")
+    for name, (project, modules) in PACKAGES.items():
+        (top / name).mkdir()
+        (top / name / "pyproject.toml").write_text(project)
+        for module, code in modules.items():
+            (top / name / f"{module}.py").write_text(code)
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", _BUILD, str(top)], cwd=top / name,
+            capture_output=True, check=True, timeout=50,
+        )  # fmt: skip
+    return sorted(top.glob("*.whl"))
+
+
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
-    """Put the package of the page where importlib finds it."""
+def installed(
+    wheels: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Shelf]:
+    """Put the packages of the page where importlib finds them."""
     folder = tmp_path / "site"
     folder.mkdir()
     with shelf(folder, monkeypatch) as made:
-        offers = PROJECT["entry-points"]["onetape.providers"]
-        made.put("onetape_acme", CLASS, offers, PROJECT["name"], MORE["entry-points"])
-        made.add("onetape_acme_coins", COINS)
-        made.add("onetape_acme_live", LIVE)
-        for module, code, project in (
-            ("onetape_ledger", LEDGER, LEDGERS),
-            ("onetape_relay", RELAY, RELAYS),
-        ):
-            groups = dict(project["entry-points"])
-            made.put(module, code, groups.pop("onetape.providers"), project["name"], groups)
+        for wheel in wheels:
+            unpack(wheel, folder)
+        made.modules += [module for _, modules in PACKAGES.values() for module in modules]
+        forget()
         yield made
 
 
