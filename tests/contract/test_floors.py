@@ -28,7 +28,7 @@ FLOORS = {
     "data_manager": 12,
     "v2": 13,
     "cli": 14,
-    "__main__": 15,
+    "pipeline": 15, "__main__": 15,
 }  # fmt: skip
 
 # Older import paths: nothing but imports and a list of names, and nobody inside uses them.

@@ -44,6 +44,7 @@ PLACES = {
     "keys.md": "loggers",
     "live-feeds.md": "streams",
     "observability.md": "observed",
+    "pipeline.md": "empty_folder",
     "recording.md": "recorded",
 }
 # Page to the blocks that a test of another file runs.
@@ -137,6 +138,13 @@ def installation(
     MANAGER.get(lambda: manager)
     yield {}
     MANAGER.forget()
+
+
+@pytest.fixture
+def empty_folder(installation: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Names:
+    """Return no names; the working directory is empty."""
+    monkeypatch.chdir(tmp_path)
+    return installation
 
 
 @pytest.fixture

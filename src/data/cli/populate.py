@@ -148,7 +148,7 @@ def _populated(args: argparse.Namespace) -> dict[str, Any]:
     from ..errors import QueryError
     from ..jobs.populate import populate_cache, sync_cache
 
-    with _progress(args) as listener:
+    with progress_of(args) as listener:
         places: dict[str, Any] = {
             "cache_dir": args.cache_dir,
             "config_path": args.config,
@@ -176,7 +176,7 @@ def _populated(args: argparse.Namespace) -> dict[str, Any]:
 
 
 @contextmanager
-def _progress(args: argparse.Namespace) -> Iterator[Listener]:
+def progress_of(args: argparse.Namespace) -> Iterator[Listener]:
     """Show on standard error how far it is: a bar on a terminal, else lines."""
     from rich import progress as rich
 

@@ -53,6 +53,7 @@ class Job:
         now_ms: the time of asking in UTC milliseconds.
         timeout_s: seconds that one request goes on without a page of any vendor, waits for their
             limits included.
+        refresh: whether what is stored is fetched again, too.
     """
 
     series: tuple[SeriesToFill, ...]
@@ -60,6 +61,7 @@ class Job:
     end: When
     now_ms: int
     timeout_s: float = JobRules().timeout_s
+    refresh: bool = False
 
     @classmethod
     def of(

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..bars.client import Lookup
+from ..bars.client import Lookup, Wishes
 from ..disk.files import errno_of
 from ..errors import (
     CacheError,
@@ -74,6 +74,7 @@ def populate_cache(
     start: When | None = None,
     end: When | None = None,
     config_path: str | Path | None = None,
+    force_refresh: bool = False,
     symbols_file: str | Path | None = None,
     dry_run: bool = False,
     progress: Listener | None = None,
@@ -91,6 +92,7 @@ def populate_cache(
             (UTC). ``start`` and ``end`` are the same under shorter names.
         cache_dir: folder of the cache, as for the data manager.
         config_path: rules file, as for the data manager.
+        force_refresh: fetch again what is stored, too.
         dry_run: ask no vendor; return what would be asked of which, and how long that takes.
         progress: called with each part of a series that has arrived, and before longer waits.
         on_event: called with every event of the job, as ``DataManager.on_event`` has it, in the
@@ -117,6 +119,7 @@ def populate_cache(
     if symbols_file is not None:
         listed = [*(listed or ()), *read_work_list(symbols_file)]
     job = _job(services, listed, intervals, start_date or start, end_date or end, timeout)
+    job = replace(job, refresh=force_refresh)
     if on_event is not None:
         services.observer.on_event(on_event)
     return _done(services, job, progress, dry_run=dry_run)
@@ -393,6 +396,7 @@ class _Run:
         self, client: BarsClient, job: Job, listener: Listener | None, at_once: int
     ) -> None:
         self._client, self._job, self._listener = client, job, listener
+        self._wishes = Wishes(refresh=job.refresh)
         self._parts = [
             [] if one.problem else job.parts(one.timeframe, one.start) for one in job.series
         ]
@@ -451,7 +455,7 @@ class _Run:
             return
         try:
             for at, bounds in enumerate(parts):
-                query = client.query(one.symbol, one.timeframe, *bounds)
+                query = client.query(one.symbol, one.timeframe, *bounds, wishes=self._wishes)
                 found = _lookup(client, query)
                 if found.frame is None:
                     supply = client.supply(query)
@@ -489,7 +493,7 @@ class _Run:
         self, result: SeriesResult, start: When, end: When, tell: Callable[[_News], None]
     ) -> pd.DataFrame:
         client = self._client
-        query = client.query(result.symbol, result.timeframe, start, end)
+        query = client.query(result.symbol, result.timeframe, start, end, wishes=self._wishes)
 
         def hear(waiting: str) -> None:
             log.info("%s %s %s", result.symbol, result.timeframe, waiting)

@@ -1,0 +1,1 @@
+"""The pipeline of older programs: minutes from vendors, then longer bars made of them."""

@@ -1,0 +1,106 @@
+"""What the commands of the pipeline share: options, the report, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from ..cli import FAILED, OK, guarded
+from ..cli.arguments import add_output, add_places, listed
+from ..cli.output import console, note, print_json
+from ..cli.parser import Parser
+from ..cli.populate import progress_of
+from ..cli.tables import TextTable, counted, styled
+
+__all__ = ["add_dates", "add_steps", "add_timeframes", "progress_of", "run_command"]
+
+_LONGEST_REASON = 300
+_MOST_SHOWN = 40
+
+
+def add_steps(parser: Parser) -> None:
+    """Add which steps are run."""
+    parser.add_argument(
+        "--steps", type=listed, default=["1", "2"], metavar="1,2", help="default: 1,2"
+    )
+
+
+def add_dates(parser: Parser) -> None:
+    """Add the range of step 1."""
+    parser.add_argument("--start-date", metavar="DATE", help="first session; default: 2020-01-01")
+    parser.add_argument("--end-date", metavar="DATE", help="last session; default: yesterday")
+
+
+def add_timeframes(parser: Parser) -> None:
+    """Add the timeframes of step 2."""
+    parser.add_argument(
+        "--timeframes", type=listed, metavar="5m,1h", help="default: 5m,15m,1h,4h,1d"
+    )
+
+
+def run_command(
+    name: str,
+    about: str,
+    options: Sequence[Callable[[Parser], None]],
+    run: Callable[[argparse.Namespace], dict[str, Any]],
+    argv: Sequence[str] | None,
+) -> int:
+    """Run a command: 0 where all or a part of its work could be done; 1 where none, or interrupted.
+
+    Args:
+        name, about: for its help.
+        options: add its options to those that all have.
+        run: does it, and returns what ``DataPipelineRunner.run_pipeline`` does.
+        argv: the arguments; None: those of the process.
+    """
+    parser = Parser(prog=name, description=about)
+    parser.add_argument(
+        "--tickers", "--symbols", type=listed, metavar="A,B,C", help="default: what the cache holds"
+    )
+    for add in options:
+        add(parser)
+    parser.add_argument(
+        "--force-refresh", action="store_true", help="do all of it again, though it is there"
+    )
+    add_output(parser)
+    add_places(parser)
+    args = parser.parse_args(argv)
+    args.run = partial(_run_and_show, run)
+    return OK if guarded(args) == OK else FAILED
+
+
+def _run_and_show(
+    run: Callable[[argparse.Namespace], dict[str, Any]], args: argparse.Namespace
+) -> int:
+    report = run(args)
+    if args.json:
+        print_json(report)
+    else:
+        for name, step in report["step_results"].items():
+            _show(name, step)
+    if report["interrupted"]:
+        note("interrupted: what was committed is kept; run it again to go on")
+    return OK if report["steps_executed"] and not report["interrupted"] else FAILED
+
+
+def _show(name: str, step: dict[str, Any]) -> None:
+    screen, results = console(), step["results"]
+    rows = [
+        [
+            ticker,
+            f"{one['rows']:,}",
+            f"{one['rows_new']:,}",
+            one["error"][:_LONGEST_REASON] or one["note"][:_LONGEST_REASON] or "complete",
+        ]
+        for ticker, one in results.items()
+        if len(results) <= _MOST_SHOWN or one["error"]
+    ]
+    screen.print(TextTable(["symbol", "bars#", "new#", "state"], rows, name))
+    if step.get("error"):
+        screen.print(styled(step["error"], "red"))
+    good = sum(one["success"] for one in results.values())
+    screen.print(
+        styled(f"{good:,} of {counted(len(results), 'symbol')}, {step['duration']:.1f} s", "dim")
+    )

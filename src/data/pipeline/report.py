@@ -1,0 +1,63 @@
+"""What the steps of the pipeline take and tell alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+Step = Callable[[], dict[str, Any]]
+
+
+def names(texts: Iterable[str] | str | None) -> list[str] | None:
+    """Return the names of a list, or of a text with commas; None stays None."""
+    if texts is None:
+        return None
+    parts = texts.split(",") if isinstance(texts, str) else texts
+    return [part.strip() for part in parts if part.strip()]
+
+
+def statistics(
+    results: dict[str, dict[str, Any]], began_s: float, *, interrupted: bool
+) -> dict[str, Any]:
+    """Return what older callers read of a step: how many symbols, which, why not, seconds."""
+    groups: dict[str, list[str]] = {}
+    for name, one in results.items():
+        groups.setdefault(one["action"], []).append(name)
+    failed = groups.get("failed", [])
+    return {
+        "total_tickers": len(results),
+        "successful_tickers": groups.get("updated", []),
+        "skipped_tickers": groups.get("up_to_date", []),
+        "failed_tickers": failed,
+        "errors": {name: results[name]["error"] for name in failed},
+        "processing_time": time.monotonic() - began_s,
+        "interrupted": interrupted,
+    }
+
+
+def run_in_order(steps: Mapping[int, Step]) -> dict[str, Any]:
+    """Run steps, and return what ``DataPipelineRunner.run_pipeline`` does.
+
+    A step fails where it can do nothing at all; then, and after Ctrl-C, the next is not begun.
+    """
+    began, done = time.monotonic(), dict[int, dict[str, Any]]()
+    for number, step in steps.items():
+        done[number] = result = _run(step)
+        if not result["success"] or result["statistics"]["interrupted"]:
+            break
+    return {
+        "steps_executed": [n for n, result in done.items() if result["success"]],
+        "steps_failed": [n for n, result in done.items() if not result["success"]],
+        "step_results": {f"step{n}": result for n, result in done.items()},
+        "total_duration": time.monotonic() - began,
+        "interrupted": any(result["statistics"]["interrupted"] for result in done.values()),
+    }
+
+
+def _run(step: Step) -> dict[str, Any]:
+    began, report = time.monotonic(), step()
+    results = report["results"].values()
+    success = any(one["success"] for one in results)
+    why = "" if success else next((one["error"] for one in results), "no symbol is named or cached")
+    return report | {"success": success, "duration": time.monotonic() - began, "error": why}

@@ -1,0 +1,272 @@
+"""The pipeline of older programs: what it fetches, what it makes of it, how it ends."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.bars.client import BarsClient
+from src.data.errors import BadTimeframeError, QueryError
+from src.data.jobs.verify import verify
+from src.data.model.instant import parse_iso
+from src.data.pipeline import run_pipeline, step01_download_alpaca_1m, step02_calculate_timeframes
+from src.data.pipeline.run_pipeline import DataPipelineRunner
+from src.data.pipeline.step01_download_alpaca_1m import AlpacaPipelineDownloader
+from src.data.pipeline.step02_calculate_timeframes import TimeframeCalculator
+from src.data.wiring import build
+from tests.vendor_server import VendorServer
+
+pytestmark = pytest.mark.usefixtures("rules")
+
+DAYS = ("2024-06-11", "2024-06-11")
+RANGE = ["--start-date", DAYS[0], "--end-date", DAYS[1]]
+Main = Callable[[Sequence[str]], int]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def ran(folder: Path, tickers: Any = "AAPL,BTCUSDT", **more: Any) -> dict[str, Any]:
+    """Run the pipeline as a program does."""
+    bounds = {"start_date": DAYS[0], "end_date": DAYS[1]}
+    return DataPipelineRunner().run_pipeline(tickers=tickers, cache_dir=folder, **(bounds | more))
+
+
+def lanes(folder: Path, symbol: str) -> list[str]:
+    return sorted(path.name for path in (folder / "ohlcv" / symbol).iterdir() if path.is_dir())
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    out, err = capsys.readouterr()
+    return out + err
+
+
+# --- what it makes ---------------------------------------------------------------------------
+
+
+def test_both_steps_leave_minutes_and_what_is_made_of_them(
+    folder: Path, vendors: VendorServer
+) -> None:
+    stats = ran(folder)
+    assert (stats["steps_executed"], stats["steps_failed"]) == ([1, 2], [])
+    assert stats["total_duration"] > 0
+    first, second = (stats["step_results"][name] for name in ("step1", "step2"))
+    assert first["statistics"]["successful_tickers"] == ["AAPL", "BTCUSDT"]
+    assert first["statistics"]["total_rows_downloaded"] == 390 + 1440
+    assert first["statistics"]["total_api_calls"] == vendors.count() > 0
+    assert second["statistics"]["timeframes_processed"] == {
+        "5m": 78 + 288, "15m": 26 + 96, "1h": 7 + 24, "4h": 2 + 6, "1d": 1 + 1,
+    }  # fmt: skip
+    assert lanes(folder, "BTCUSDT") == [
+        "15m@from-1m", "1d@from-1m", "1h@from-1m", "1m", "4h@from-1m", "5m@from-1m",
+    ]  # fmt: skip
+    assert second["results"]["AAPL"]["lanes"]["1h"] == "1h@from-1m"
+    for symbol, label in [("BTCUSDT", "4h"), ("BTCUSDT", "1d"), ("AAPL", "15m")]:
+        check_file(folder, vendors, symbol, label)
+
+
+def check_file(folder: Path, vendors: VendorServer, symbol: str, label: str) -> None:
+    """Assert that a file holds what the vendor itself would send."""
+    file = folder / "ohlcv" / symbol / f"{label}@from-1m" / "2024.csv.gz"
+    frame = pd.read_csv(file, index_col=0, parse_dates=True)
+    span = parse_iso(DAYS[0]), parse_iso("2024-06-12")
+    truth = vendors.truth.expected(symbol, label, *span, "split", parse_iso("2024-06-12T15:00"))
+    assert frame.index.astype("datetime64[ms]").astype("int64").tolist() == [
+        row[0] for row in truth
+    ]
+    for mine, theirs in zip(frame.to_numpy().tolist(), truth, strict=True):
+        assert mine[:5] == pytest.approx(list(theirs[1:6]), rel=1e-6)
+
+
+def test_minutes_and_vendor_are_told_with_what_was_made(folder: Path) -> None:
+    ran(folder, ["BTCUSDT"], timeframes=["1h"])
+    client = build(folder).client
+    (key,) = client.series("BTCUSDT 1h@*")
+    assert (str(key), key.made_of) == ("BTCUSDT 1h@from-1m", "1m")
+    assert {(c.vendor, c.state) for c in client.coverage(key)} == {("binance", "final")}
+
+
+def test_no_question_is_answered_by_what_was_made_and_no_check_compares_it(
+    folder: Path, vendors: VendorServer
+) -> None:
+    ran(folder, "BTCUSDT")
+    vendors.clear_log()
+    client = build(folder).client
+    frame = client.get(client.query("BTCUSDT", "1h", *DAYS))
+    assert frame.attrs["onetape"]["lane"] == "1h"
+    assert vendors.count("binance") > 0, "the vendor's own hours were fetched"
+    lane = folder / "ohlcv" / "BTCUSDT" / "1h@from-1m" / "2024.csv.gz"
+    before = lane.read_bytes()
+    compared = verify("BTCUSDT", "1h", *DAYS, cache_dir=folder)
+    assert [one.lane for one in compared.comparisons] == ["1h"]
+    assert lane.read_bytes() == before
+
+
+def test_a_second_run_asks_for_nothing_and_writes_nothing(
+    folder: Path, vendors: VendorServer
+) -> None:
+    ran(folder, "BTCUSDT")
+    vendors.clear_log()
+    stats = ran(folder, "BTCUSDT")
+    assert vendors.count() == 0
+    assert stats["step_results"]["step1"]["statistics"]["skipped_tickers"] == ["BTCUSDT"]
+    assert stats["step_results"]["step2"]["statistics"]["total_bars_calculated"] == 0
+    assert stats["steps_executed"] == [1, 2]
+
+
+def test_force_refresh_does_all_of_it_again(folder: Path, vendors: VendorServer) -> None:
+    ran(folder, "BTCUSDT", timeframes="1h,4h")
+    vendors.clear_log()
+    stats = ran(folder, "BTCUSDT", timeframes="1h,4h", force_refresh=True)
+    assert vendors.count("binance") > 0
+    assert stats["step_results"]["step2"]["statistics"]["timeframes_processed"] == {
+        "1h": 24,
+        "4h": 6,
+    }
+    assert len(build(folder).client.commits(build(folder).client.series("BTCUSDT 4h*")[0])) == 3
+
+
+def test_without_tickers_it_works_on_what_the_cache_holds(folder: Path) -> None:
+    assert AlpacaPipelineDownloader(folder).discover_tickers() == set()
+    ran(folder, "BTCUSDT", steps=[1])
+    assert AlpacaPipelineDownloader(folder).discover_tickers() == {"BTCUSDT"}
+    assert TimeframeCalculator(folder).discover_tickers_with_1m_data() == {"BTCUSDT"}
+    stats = ran(folder, None, timeframes="1d")
+    assert stats["steps_executed"] == [1, 2]
+    assert lanes(folder, "BTCUSDT") == ["1d@from-1m", "1m"]
+
+
+def test_a_folder_of_the_older_pipeline_stays_as_it_is(folder: Path) -> None:
+    """Its minutes lie in one file beside the series; nothing of it is read, moved or written over."""
+    older = folder / "ohlcv" / "BTCUSDT" / "BTCUSDT-1m.csv.gz"
+    older.parent.mkdir(parents=True)
+    older.write_bytes(
+        gzip.compress(b"timestamp,open,high,low,close,volume\n2024-06-10,1,1,1,1,1\n")
+    )
+    before = older.read_bytes()
+    assert ran(folder, "BTCUSDT")["steps_executed"] == [1, 2]
+    assert older.read_bytes() == before
+
+
+def test_the_documented_figures_of_the_calculator() -> None:
+    assert TimeframeCalculator.TIMEFRAMES == {"5m": 5, "15m": 15, "1h": 60, "4h": 240, "1d": 960}
+    assert (TimeframeCalculator.TRADING_START_HOUR, TimeframeCalculator.TRADING_END_HOUR) == (4, 20)
+
+
+# --- how it ends -----------------------------------------------------------------------------
+
+
+def test_what_fails_is_told_and_the_rest_is_done(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = ["--cache-dir", str(folder), "--timeframes", "1h", *RANGE]
+    assert run_pipeline.main(["--tickers", "BTCUSDT,ZZZUSDT,b@d", *places]) == 0
+    text = said(capsys)
+    assert "unknown symbol" in text and "b@d" in text
+    assert "1 of 3 symbols" in text
+    assert run_pipeline.main(["--tickers", "ZZZUSDT", *places]) == 1
+    assert "step2" not in said(capsys), "without a minute there is nothing to calculate"
+
+
+def test_each_step_is_a_command_of_its_own(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = ["--cache-dir", str(folder), "--tickers", "BTCUSDT"]
+    assert step02_calculate_timeframes.main([*cache, "--timeframes", "1h"]) == 1
+    assert "no 1m bars of BTCUSDT are stored" in said(capsys)
+    assert step01_download_alpaca_1m.main([*cache, *RANGE]) == 0
+    assert "complete" in said(capsys)
+    assert step02_calculate_timeframes.main([*cache, "--timeframes", "1h", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["step_results"]["step2"]["results"]["BTCUSDT"]["rows"] == 24
+    assert run_pipeline.main([*cache, "--steps", "2", "--timeframes", "4h"]) == 0
+    assert lanes(folder, "BTCUSDT") == ["1h@from-1m", "1m", "4h@from-1m"]
+
+
+@pytest.mark.parametrize("main", [
+    run_pipeline.main, step01_download_alpaca_1m.main, step02_calculate_timeframes.main,
+])  # fmt: skip
+def test_an_empty_cache_without_tickers_is_a_failure(
+    main: Main, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--cache-dir", str(folder)]) == 1
+    assert "no symbol is named or cached" in said(capsys)
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    assert "--force-refresh" in said(capsys)
+
+
+@pytest.mark.parametrize("wrong, why", [
+    (["--steps", "3"], "there are the steps 1 and 2"),
+    (["--start-date", "2024-13-01"], "2024-13-01"),
+    (["--start-date", "2024-06-11", "--end-date", "2024-06-10"], "2024-06-11"),
+    (["--steps", "2", "--timeframes", "1w"], "made of days when they are asked for"),
+    (["--steps", "2", "--timeframes", "5x"], "5x"),
+    (["--cache-dir", ""], "the cache-dir is empty"),
+])  # fmt: skip
+def test_a_wrong_argument_says_what_is_wrong(
+    wrong: list[str], why: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_pipeline.main(["--cache-dir", str(folder), "--tickers", "BTCUSDT", *wrong]) == 1
+    assert why in said(capsys)
+
+
+def test_wrong_arguments_raise_in_a_program(folder: Path) -> None:
+    with pytest.raises(QueryError, match="steps 1 and 2"):
+        ran(folder, steps=[])
+    with pytest.raises(BadTimeframeError):
+        ran(folder, "BTCUSDT", steps=[2], timeframes="5x")
+
+
+def test_what_came_before_sigterm_is_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calculate = BarsClient.calculate
+
+    def ended(self: BarsClient, query: Any, *args: Any, **options: Any) -> Any:
+        if query.timeframe.label == "4h":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return calculate(self, query, *args, **options)
+
+    monkeypatch.setattr(BarsClient, "calculate", ended)
+    options = [
+        "--tickers",
+        "BTCUSDT,ETHUSDT",
+        "--cache-dir",
+        str(folder),
+        "--timeframes",
+        "1h,4h,1d",
+    ]
+    assert run_pipeline.main([*options, *RANGE]) == 1
+    assert "run it again to go on" in said(capsys)
+    assert lanes(folder, "BTCUSDT") == ["1h@from-1m", "1m"]
+    monkeypatch.setattr(BarsClient, "calculate", calculate)
+    assert run_pipeline.main([*options, *RANGE]) == 0
+    assert lanes(folder, "ETHUSDT") == ["1d@from-1m", "1h@from-1m", "1m", "4h@from-1m"]
+
+
+def test_step_two_does_not_begin_where_step_one_was_interrupted(folder: Path) -> None:
+    def stop(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    stats = ran(folder, "BTCUSDT", progress=stop)
+    assert stats["interrupted"] is True
+    assert "step2" not in stats["step_results"]
+
+
+def test_yesterday_is_the_last_day_where_none_is_named(folder: Path) -> None:
+    ran(folder, "BTCUSDT", steps=["1"], end_date=None)
+    client = build(folder).client
+    (minutes,) = client.series("BTCUSDT 1m")
+    assert client.coverage(minutes)[-1].span.end == parse_iso("2024-06-12")
