@@ -32,11 +32,12 @@ WAYS: dict[str, Figures] = {
 # Lines: quotes, names, recordings, completion and the tables of other libraries came with 2,400.
 # Code lines: quotes, names of symbols, sample bars, handing on, the front package, and what the command
 # completes and suggests came with 2,440; jobs over lists, several vendors at once, with 700.
+# The pipeline of older programs, and bars that a job calculates, came with 590.
 # Gerunds: ``v2.missing`` is named by what it is about, which are missing bars.
 WEIGHT: Figures = {
-    "code lines": 51800,
-    "files of more than ten code lines": 368,
-    "lazy imports of own modules": 240,
+    "code lines": 52390,
+    "files of more than ten code lines": 374,
+    "lazy imports of own modules": 245,
     "modules named by a gerund": 10,
     "protocols": 31,
     "public class names in two modules": 0,
