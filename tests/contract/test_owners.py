@@ -35,6 +35,7 @@ OWNERS = {
     "exchange_calendars": ("calendars.exchange",),
     "rich": ("cli",),
     "shtab": ("cli.completion",),
+    "distributed": ("jobs.workers",),
     "prometheus_client": ("observability.prometheus",),
 }
 # Never imported where time, randomness, files and sockets arrive as arguments.

@@ -157,6 +157,15 @@ def add_timeout(
     )
 
 
+def add_executor(parser: argparse.ArgumentParser) -> None:
+    """Add which workers do what asks no vendor."""
+    parser.add_argument(
+        "--executor",
+        metavar="WORKERS",
+        help="processes, processes:4 or dask://host:port (extra dask); default: this process",
+    )
+
+
 def listed(text: str) -> list[str]:
     """Split ``A,B C`` into its parts.
 

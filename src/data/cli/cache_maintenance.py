@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import FAILED, OK
-from .arguments import positive
+from .arguments import add_executor, positive
 from .cached import (
     chosen,
     chosen_with_others,
@@ -54,6 +54,9 @@ def configure(actions: Any) -> None:
         action.add_argument("symbol", nargs="?", help="default: all of them")
         action.add_argument("timeframe", nargs="?")
         action.set_defaults(run=work)
+    repair.set_defaults(executor=None)
+    for action in (verify, compact):
+        add_executor(action)
     for action in (repair, compact, migrate):
         action.add_argument("--dry-run", action="store_true", help="show what would be done")
     migrate.add_argument(
@@ -69,9 +72,11 @@ def configure(actions: Any) -> None:
 
 
 def _verify(args: argparse.Namespace) -> int:
+    from ..jobs.upkeep import keep_up
+
     manager = manager_of(args)
     keys, others = chosen_with_others(manager, args.symbol, args.timeframe)
-    findings, problems = manager.cache.maintenance.check(keys)
+    findings, problems = keep_up(manager._services, "check", keys, args.executor)
     findings += [finding for part in others for finding in part.check()]
     is_sound = not findings and not problems
     if args.json:
@@ -156,9 +161,12 @@ def _conclude(is_sound: bool, summary: str, trouble: str, advice: str) -> None:
 
 
 def _compact(args: argparse.Namespace) -> int:
+    from ..jobs.upkeep import keep_up
+
     manager = manager_of(args)
     upkeep, keys = manager.cache.maintenance, chosen(manager, args.symbol, args.timeframe)
-    done, problems = upkeep.compact(keys, dry_run=args.dry_run)
+    services, is_trial = manager._services, args.dry_run
+    done, problems = keep_up(services, "compact", keys, args.executor, dry_run=is_trial)
     orphans = 0 if args.symbol else upkeep.drop_orphans(dry_run=args.dry_run)
     problems += [
         (one.key, f"{', '.join(map(str, one.damaged))}: damaged, `onetape cache repair` first")

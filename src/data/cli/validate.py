@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ..errors import DataError, QueryError
+from ..errors import QueryError
 from ..quality.report import LEVELS, SEVERITIES, QualityReport
 from . import FAILED, OK
-from .arguments import add_output, add_places, add_timeout
+from .arguments import add_executor, add_output, add_places, add_timeout
 from .cached import manager_of
 from .output import busy, console, print_json
 from .tables import counted, styled
@@ -44,6 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="warning",
         help="show findings of this severity and graver ones, and exit with 1 for them",
     )
+    add_executor(parser)
     add_timeout(parser)
     add_output(parser)
     add_places(parser)
@@ -52,7 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Validate and show; 1 where something was found or could not be read."""
-    from ..jobs.validate import ValidateQuestion, cost_in_words
+    from ..jobs.validate import ValidateQuestion, cost_in_words, validate_all
 
     if args.all == bool(args.symbol) or bool(args.symbol) != bool(args.timeframe):
         raise QueryError("name a symbol and a timeframe, or --all for every stored series")
@@ -60,7 +61,9 @@ def run(args: argparse.Namespace) -> int:
         raise QueryError("--all looks at all of every series, and at the bars alone")
     manager = manager_of(args)
     if args.all:
-        return _shown(args, _of_all(manager))
+        return _shown(args, validate_all(manager._services, executor=args.executor))
+    if args.executor:
+        raise QueryError("--executor is for --all: one series is one task")
     question = ValidateQuestion(args.symbol, args.timeframe, args.start, args.end, args.level)
     if cost := cost_in_words(args.level):
         console(stderr=True).print(f"vendors are asked ({cost})", soft_wrap=True)
@@ -79,19 +82,13 @@ def _of_series(
         yield manager.validate(*bounds, level=question.level, lane=lane, timeout=timeout)
 
 
-def _of_all(manager: DataManager) -> Iterator[QualityReport | DataError]:
-    from ..jobs.validate import validate_all
-
-    return validate_all(manager._services)
-
-
-def _shown(args: argparse.Namespace, reports: Iterable[QualityReport | DataError]) -> int:
+def _shown(args: argparse.Namespace, reports: Iterable[QualityReport | Exception]) -> int:
     """Print each report as it comes, and the sum of them; return the exit code."""
     count = found = failed = 0
     plain = []
     for report in reports:
         count += 1
-        if isinstance(report, DataError):
+        if isinstance(report, Exception):
             failed += 1
             plain.append({"error": str(report)})
         else:
@@ -109,9 +106,9 @@ def _shown(args: argparse.Namespace, reports: Iterable[QualityReport | DataError
     return FAILED if found or failed else OK
 
 
-def _show(args: argparse.Namespace, report: QualityReport | DataError) -> None:
+def _show(args: argparse.Namespace, report: QualityReport | Exception) -> None:
     screen = console()
-    if isinstance(report, DataError):
+    if isinstance(report, Exception):
         screen.print(styled(str(report), "red"), soft_wrap=True)
         return
     findings = report.at_least(args.severity)

@@ -57,6 +57,7 @@ EXTRAS = {
     "polars": Extra("polars", "polars", "makes Polars frames of bars"),
     "fast": Extra("isal", "isal", "compresses and inflates long files in a tenth of the time"),
     "completion": Extra("shtab", "shtab", "writes the completion of bash, zsh and fish"),
+    "dask": Extra("distributed", "distributed", "has a cluster do what asks no vendor"),
     "metrics": Extra(
         "prometheus_client", "prometheus-client", "serves the counters of a program to Prometheus"
     ),

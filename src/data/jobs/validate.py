@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from ..quality.report import (
 from ..quality.service import validate
 from ..wiring import Services, build
 from .verify import VerifyQuestion, verify_with
+from .workers import run_on, workers
 
 if TYPE_CHECKING:
     from .compare import Verification
@@ -67,6 +69,11 @@ def validate_with(services: Services, question: ValidateQuestion) -> QualityRepo
         QueryError: an argument is wrong, or nothing of the series is stored.
         CacheError: the store cannot be read.
     """
+    return _told(services, _report(services, question))
+
+
+def _report(services: Services, question: ValidateQuestion) -> QualityReport:
+    """Return the report without counting it."""
     if question.level not in LEVELS:
         raise QueryError(
             f"{question.level!r} is no level of validation", hint=f"there is {', '.join(LEVELS)}"
@@ -92,7 +99,6 @@ def validate_with(services: Services, question: ValidateQuestion) -> QualityRepo
         report = validate(client, query.instrument, key, *spans)
         if question.level != "intrinsic":
             report = _beside_vendors(services, replace(question, symbol=symbol), key, report)
-        _tell(services, report)
     return report
 
 
@@ -115,7 +121,7 @@ def validate_series(
         CacheError: the store cannot be read.
     """
     question = ValidateQuestion(symbol, timeframe, start, end, "intrinsic", lane)
-    return validate_with(_services(cache_dir, config_path), question).as_dict()
+    return _report(_services(cache_dir, config_path), question).as_dict()
 
 
 @lru_cache(maxsize=1)
@@ -123,22 +129,44 @@ def _services(cache_dir: str, config_path: str | None) -> Services:
     return build(cache_dir, config_path)
 
 
-def validate_all(services: Services, pattern: str = "*") -> Iterator[QualityReport | DataError]:
-    """Yield the report of every stored series that matches, one after another.
+def validate_all(
+    services: Services, pattern: str = "*", executor: str | None = None
+) -> Iterator[QualityReport | Exception]:
+    """Yield the report of every stored series that matches, in their order; no vendor is asked.
 
-    One series is held in memory at a time. In place of a report stands the error of one that cannot
-    be read.
+    One series of a worker is held in memory at a time. In place of a report stands the error of one
+    that cannot be read, or that ended its worker.
 
     Args:
         services: the installation.
         pattern: as for ``BarsClient.series``.
+        executor: which workers do it, as :func:`~.workers.workers` has it; None: this process.
+
+    Raises:
+        QueryError, MissingExtraError, UnavailableError: there are no such workers.
     """
-    for key in services.client.series(pattern):
-        label, lane = key.timeframe.label, key.lane_label
-        try:
-            yield validate_with(services, ValidateQuestion(key.symbol, label, lane=lane))
-        except DataError as error:
-            yield error
+    questions = (
+        ValidateQuestion(key.symbol, key.timeframe.label, lane=key.lane_label)
+        for key in services.client.series(pattern)
+    )
+    if executor is None:
+        for question in questions:
+            try:
+                yield validate_with(services, question)
+            except DataError as error:
+                yield error
+        return
+    places = str(services.settings.cache_dir), services.settings.rules_path
+    tasks = ((question, *places) for question in questions)
+    with workers(executor) as make:
+        for _, result in run_on(make, _of_task, tasks):
+            yield _told(services, result) if isinstance(result, QualityReport) else result
+
+
+def _of_task(task: tuple[ValidateQuestion, str, Path | None]) -> QualityReport:
+    """Do one task; runs in any process that sees the folder, and counts nothing there."""
+    question, folder, rules = task
+    return _report(_services(folder, None if rules is None else str(rules)), question)
 
 
 def cost_in_words(level: Level) -> str:
@@ -151,17 +179,19 @@ def _reaches(level: Level, other: Level) -> bool:
     return LEVELS.index(other) <= LEVELS.index(level)
 
 
-def _tell(services: Services, report: QualityReport) -> None:
-    """Count a report; what is below the minimum of the rules is an event and a line of the log."""
+def _told(services: Services, report: QualityReport) -> QualityReport:
+    """Count a report and return it; one below the minimum of the rules is an event and is logged."""
     least = services.selector.parsed_rules.validation.min_quality_score
     is_low = report.rows > 0 and report.score < least
     services.observer.metrics.validated(is_low)
     if is_low:
         worst = tuple(f"{f.check}: {f.evidence}" for f in report.at_least("warning"))
-        log.warning("quality %.2f is below %.2f: %s", report.score, least, "; ".join(worst))
-        services.observer.tell(
-            QualityLow, lane=report.lane, score=report.score, minimum=least, findings=worst
-        )
+        with running(subject_of(report.symbol, report.timeframe)):
+            log.warning("quality %.2f is below %.2f: %s", report.score, least, "; ".join(worst))
+            services.observer.tell(
+                QualityLow, lane=report.lane, score=report.score, minimum=least, findings=worst
+            )
+    return report
 
 
 # --- beside vendors --------------------------------------------------------------------------

@@ -1,0 +1,88 @@
+"""Checks, repairs and compaction of stored series, here or by workers; no vendor is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from ..model.series import SeriesKey
+from ..wiring import Services, build
+from .workers import run_on, workers
+
+Work = Literal["check", "compact"]
+# What came of it, and the series with which nothing could be done.
+_Kept = tuple[list[Any], list[tuple[SeriesKey, str]]]
+
+
+class UpkeepTask(NamedTuple):
+    """What is to be done with the series of one symbol.
+
+    Attributes:
+        folder, rules: the cache, and the rules file.
+        work: the method of ``UnifiedCache.maintenance``.
+        keys: the series.
+        options: of that method.
+    """
+
+    folder: Path
+    rules: Path | None
+    work: Work
+    keys: list[SeriesKey]
+    options: dict[str, Any]
+
+
+def keep_up(
+    services: Services,
+    work: Work,
+    keys: Sequence[SeriesKey],
+    executor: str | None = None,
+    **options: Any,
+) -> _Kept:
+    """Return what was found or done, and the series of which nothing could be.
+
+    Args:
+        services: of the installation; workers get the paths of its folder and of its rules.
+        work: what to do.
+        keys: with which series, those of a symbol together.
+        executor: which workers do it, as :func:`~.workers.workers` has it; None: this process.
+        options: of the work.
+
+    Raises:
+        QueryError, MissingExtraError, UnavailableError: there are no such workers.
+    """
+    if executor is None:
+        return _kept_up(services, work, keys, options)
+    folder, rules = services.settings.cache_dir, services.settings.rules_path
+    grouped = groupby(keys, attrgetter("symbol"))
+    tasks = [UpkeepTask(folder, rules, work, list(own), options) for _, own in grouped]
+    found: list[Any] = []
+    problems: list[tuple[SeriesKey, str]] = []
+    with workers(executor) as make:
+        for task, result in run_on(make, kept_up, tasks):
+            if isinstance(result, Exception):
+                why = f"the worker failed: {type(result).__name__}: {result}"
+                result = [], [(key, why) for key in task.keys]
+            found += result[0]
+            problems += result[1]
+    return found, problems
+
+
+def kept_up(task: UpkeepTask) -> _Kept:
+    """Do one task; runs in any process that sees the folder."""
+    return _kept_up(_services(task.folder, task.rules), task.work, task.keys, task.options)
+
+
+def _kept_up(
+    services: Services, work: Work, keys: Sequence[SeriesKey], options: dict[str, Any]
+) -> _Kept:
+    found, problems = getattr(services.cache.maintenance, work)(keys, **options)
+    return list(found), list(problems)
+
+
+@lru_cache(1)
+def _services(folder: Path, rules: Path | None) -> Services:
+    return build(folder, rules)

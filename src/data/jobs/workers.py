@@ -1,0 +1,131 @@
+"""Work that asks no vendor, done by processes of this machine or by a cluster.
+
+Tasks are plain values without secrets (a folder, a symbol, a timeframe), results are reports and never
+bars: all workers read and write the same cache folder, whose locks hold across processes. What asks
+vendors stays in one process, because their quotas bound it and not its processors.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, Future
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, TypeVar
+
+from ..errors import MissingExtraError, QueryError, UnavailableError, install_line
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# So many tasks are handed over ahead: workers do not wait, and a list of any length stays here.
+_AHEAD = 4
+_CONNECT_S = 10.0
+
+Make = Callable[[], Executor]
+
+
+@contextmanager
+def workers(wanted: str) -> Iterator[Make]:
+    """Yield what makes the executor that is meant; all are shut down behind the block.
+
+    Args:
+        wanted: ``processes``, ``processes:4``, or the address of a scheduler, ``dask://host:port``.
+
+    Raises:
+        QueryError: it is none of these.
+        MissingExtraError: the extra ``dask`` is not installed.
+        UnavailableError: no scheduler answers there.
+    """
+    kind, _, detail = wanted.partition(":")
+    made: list[Executor] = []
+    if kind == "processes" and (not detail or (detail.isascii() and detail.isdigit())):
+        make = _processes(int(detail) if detail else os.cpu_count() or 1)
+        client = None
+    elif kind == "dask" and detail.startswith("//") and len(detail) > 2:
+        client = _client(f"tcp:{detail}")
+        make = client.get_executor
+    else:
+        raise QueryError(
+            f"{wanted!r:.80} names no executor",
+            hint="processes, processes:4 or dask://host:port",
+        )
+
+    def keep() -> Executor:
+        made.append(make())
+        return made[-1]
+
+    try:
+        yield keep
+    finally:
+        for executor in made:
+            executor.shutdown(wait=False)
+        if client is not None:
+            client.close()
+
+
+def _processes(count: int) -> Make:
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    if not count:
+        raise QueryError("0 processes do nothing", hint="processes, or a number from 1 on")
+    # A forked child has the locks and sockets of the threads of this process.
+    return lambda: ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+
+
+def _client(address: str) -> Any:
+    try:
+        from distributed import Client
+    except ImportError as exc:
+        raise MissingExtraError("a cluster needs an extra", hint=install_line("dask")) from exc
+    try:
+        connect: Any = Client
+        return connect(address, timeout=_CONNECT_S, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as exc:
+        raise UnavailableError(
+            f"no scheduler answers at {address}: {exc}", hint="start one, or name its address"
+        ) from exc
+
+
+def run_on(
+    make: Make, function: Callable[[T], R], tasks: Iterable[T]
+) -> Iterator[tuple[T, R | Exception]]:
+    """Have tasks done elsewhere; yield each with its result, in their order.
+
+    What a worker was doing when it died, and what its pool had besides, is done again, one task
+    after another: the one that then ends its worker once more has that error as its result. So has one
+    whose function raises.
+
+    Args:
+        make: makes an executor; called again where all workers of one have died.
+        function: can be pickled: it stands at the top of a module.
+        tasks: can be pickled; they are taken as workers become free.
+    """
+    executor, left, under_way = make(), iter(tasks), deque[tuple[T, Future[R] | None]]()
+    room = _AHEAD * (os.cpu_count() or 1)
+    try:
+        while True:
+            if all(future for _, future in under_way):
+                for task in islice(left, room - len(under_way)):
+                    under_way.append((task, executor.submit(function, task)))
+            if not under_way:
+                return
+            task, future = under_way.popleft()
+            is_alone = future is None
+            future = future or executor.submit(function, task)
+            error = future.exception()
+            if isinstance(error, BrokenExecutor):
+                executor = make()
+                if not is_alone:
+                    under_way = deque((each, None) for each, _ in [(task, None), *under_way])
+                    continue
+            if error is not None and not isinstance(error, Exception):
+                raise error
+            yield task, future.result() if error is None else error
+    finally:
+        for _, future in under_way:
+            if future is not None:
+                future.cancel()

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.data.errors import MissingExtraError, QueryError, UnavailableError
+from src.data.jobs.upkeep import UpkeepTask, keep_up
+from src.data.jobs.validate import validate_all
+from src.data.jobs.workers import run_on, workers
+from src.data.quality.report import QualityReport
+from src.data.wiring import Services, build
+
+
+def double(number: int) -> int:
+    return number * 2
+
+
+def refuse(number: int) -> int:
+    if number == 2:
+        raise ValueError("not two")
+    return number
+
+
+def die_once(task: tuple[str, int]) -> int:
+    """Kill the worker that begins this first."""
+    folder, number = task
+    with Path(folder, f"{number}").open("a") as file:
+        file.write("x")
+    if number == 3 and Path(folder, "3").stat().st_size == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def die(number: Any) -> Any:
+    if number == 3 or isinstance(number, UpkeepTask):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_each_task_is_done_once_and_any_number_of_them() -> None:
+    with workers("processes:2") as make:
+        assert list(run_on(make, double, range(100))) == [(n, 2 * n) for n in range(100)]
+
+
+def test_an_error_is_the_result_of_its_task_alone() -> None:
+    with workers("processes:1") as make:
+        done = dict(run_on(make, refuse, range(4)))
+    assert isinstance(done.pop(2), ValueError)
+    assert done == {0: 0, 1: 1, 3: 3}
+
+
+def test_what_a_killed_worker_had_is_done_by_another(tmp_path: Path) -> None:
+    tasks = [(str(tmp_path), number) for number in range(20)]
+    with workers("processes:2") as make:
+        assert [result for _, result in run_on(make, die_once, tasks)] == list(range(20))
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 30, "each once, a few again"
+
+
+def test_what_kills_every_worker_is_given_up_and_nothing_else() -> None:
+    with workers("processes:2") as make:
+        done = dict(run_on(make, die, range(6)))
+    assert type(done.pop(3)).__name__ == "BrokenProcessPool"
+    assert done == {n: n for n in (0, 1, 2, 4, 5)}
+
+
+def test_what_the_caller_leaves_is_not_begun(tmp_path: Path) -> None:
+    with workers("processes:1") as make:
+        results = run_on(make, die_once, ((str(tmp_path), n) for n in range(4, 10**9)))
+        assert next(results)[1] == 4
+        results.close()
+    assert len(list(tmp_path.iterdir())) < 50
+
+
+@pytest.mark.parametrize("text", ["", "threads", "processes:x", "processes:0", "dask",
+                                  "dask://", "dask:8786", "processes:٣"])  # fmt: skip
+def test_what_is_no_executor(text: str) -> None:
+    with pytest.raises(QueryError), workers(text):
+        pass
+
+
+def test_a_cluster_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingExtraError, match="dask"), workers("dask://127.0.0.1:1"):
+        pass
+
+
+# --- what is done by them ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Services:
+    """Return an installation with twelve series, of which each third has a defect."""
+    services = build(tmp_path_factory.mktemp("workers") / "cache")
+    days = pd.date_range("2023-01-01", periods=60, freq="D", name="timestamp")
+    for number in range(12):
+        price = 100 + np.sin(np.arange(60) * (number + 1))
+        frame = pd.DataFrame(dict.fromkeys(("open", "high", "low", "close"), price), index=days)
+        frame["volume"] = 1000.0
+        if number % 3 == 0:
+            frame.iloc[30, :4] *= 100
+        assert services.cache.put(frame, f"{'ABCDEFGHIJKL'[number]}AUSDT", "1d", provider="binance")
+    return services
+
+
+def reports(services: Services, executor: str | None) -> list[Any]:
+    told = validate_all(services, executor=executor)
+    return [one.as_dict() if isinstance(one, QualityReport) else repr(one) for one in told]
+
+
+def test_processes_report_the_same(installation: Services) -> None:
+    alone = reports(installation, None)
+    assert sum(bool(report["findings"]) for report in alone) == 4
+    before = installation.observer.metrics.snapshot()["quality"]
+    assert reports(installation, "processes:2") == alone
+    after = installation.observer.metrics.snapshot()["quality"]
+    assert after["validated"] - before["validated"] == 12, "counted where it was asked for"
+    keys = installation.client.series()
+    for work in ("check", "compact"):
+        here = keep_up(installation, work, keys)
+        assert keep_up(installation, work, keys, "processes:2") == here
+
+
+def test_a_worker_that_fails_is_a_problem_of_its_series(
+    installation: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.jobs.upkeep.kept_up", die)
+    keys = installation.client.series()[:2]
+    found, problems = keep_up(installation, "check", keys, "processes:1")
+    assert (found, [key for key, _ in problems]) == ([], keys)
+    assert all(why.startswith("the worker failed: ") for _, why in problems)
+
+
+# --- a cluster ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, worker_dashboard_address=None
+    ) as cluster:
+        yield cluster.scheduler_address.replace("tcp:", "dask:")
+
+
+def test_a_cluster_does_the_same(scheduler: str, tmp_path: Path) -> None:
+    tasks = [(str(tmp_path), number) for number in range(20)]
+    with workers(scheduler) as make:
+        assert [result for _, result in run_on(make, die_once, tasks)] == list(range(20))
+
+
+def test_a_cluster_reports_the_same_though_a_worker_is_killed(
+    scheduler: str, installation: Services
+) -> None:
+    from distributed import Client
+
+    alone = reports(installation, None)
+    told = validate_all(installation, executor=scheduler)
+    first = next(told)
+    with Client(scheduler.replace("dask:", "tcp:"), set_as_default=False) as client:
+        pids = client.run(os.getpid)
+        os.kill(next(iter(pids.values())), signal.SIGKILL)
+    assert [one.as_dict() for one in [first, *told] if isinstance(one, QualityReport)] == alone
+
+
+def test_no_scheduler_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed", reason="the extra dask is not installed")
+    monkeypatch.setattr("src.data.jobs.workers._CONNECT_S", 0.2)
+    with (
+        pytest.raises(UnavailableError, match="no scheduler answers"),
+        workers("dask://127.0.0.1:1"),
+    ):
+        pass
