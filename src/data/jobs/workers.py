@@ -110,18 +110,18 @@ def run_on(
         while True:
             if all(future for _, future in under_way):
                 for task in islice(left, room - len(under_way)):
-                    under_way.append((task, executor.submit(function, task)))
+                    under_way.append((task, _begun(executor, function, task)))
             if not under_way:
                 return
             task, future = under_way.popleft()
             is_alone = future is None
-            future = future or executor.submit(function, task)
-            error = future.exception()
-            if isinstance(error, BrokenExecutor):
+            if future is None and (future := _begun(executor, function, task)) is None:
                 executor = make()
-                if not is_alone:
-                    under_way = deque((each, None) for each, _ in [(task, None), *under_way])
-                    continue
+                future = executor.submit(function, task)
+            error = future.exception()
+            if isinstance(error, BrokenExecutor) and not is_alone:
+                under_way = deque((each, None) for each, _ in [(task, None), *under_way])
+                continue
             if error is not None and not isinstance(error, Exception):
                 raise error
             yield task, future.result() if error is None else error
@@ -129,3 +129,11 @@ def run_on(
         for _, future in under_way:
             if future is not None:
                 future.cancel()
+
+
+def _begun(executor: Executor, function: Callable[[T], R], task: T) -> Future[R] | None:
+    """Hand a task over; None where the workers of the executor have died."""
+    try:
+        return executor.submit(function, task)
+    except BrokenExecutor:
+        return None
