@@ -28,6 +28,7 @@ from . import (
     route,
     size,
     start,
+    validate,
     workload,
     write,
 )  # fmt: skip
@@ -38,7 +39,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
     module.__name__.rpartition(".")[2]: module.measure
     for module in (
         hit, route, start, covered, read, batch, write, size, memory, library, nights, workload,
-        company, feed, quote, awaited, resample, populate,
+        company, feed, quote, awaited, resample, populate, validate,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

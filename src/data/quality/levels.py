@@ -27,6 +27,8 @@ _LOOKED_AT = 30.0
 _MOVES, _LEAST_DRIFT, _MOST_DRIFT = 8.0, 0.1, 0.5
 # A stretch this long at the end is the unit that the vendor sends from now on, no slip.
 _NEW_UNIT = 5
+# Among so many rows one that is mixed does not decide.
+_MANY = 1000
 # Of the rows that traded, so many must be right for the others to be wrong beyond doubt.
 _MAJORITY = 2 / 3
 
@@ -45,6 +47,10 @@ _RATIO_SLACK = 0.015
 _NEWS = 3.0
 
 
+# How many jumps of x100 each price stands above the first one; shape (n, 4).
+Levels = NDArray[np.int8]
+
+
 class Defect(NamedTuple):
     """What a check found, before it has a name and a next step."""
 
@@ -59,74 +65,92 @@ class Defect(NamedTuple):
 
 def unit_errors(series: CheckedSeries) -> list[Defect] | str:
     """Find prices that are a hundred times too large or too small: rows, stretches, single cells."""
-    prices = np.column_stack(series.prices)
-    top, bottom = prices.max(axis=1), prices.min(axis=1)
-    if not (bottom > 0).all():
+    opened, high, low, close = series.prices
+    top, bottom = np.maximum(opened, close), np.minimum(opened, close)
+    for column in (high, low):
+        np.maximum(top, column, out=top)
+        np.minimum(bottom, column, out=bottom)
+    if not bottom.min() > 0:
         sound = np.flatnonzero(bottom > 0)
-        if len(sound) < len(prices) and len(sound) > 1:
+        if len(sound) < len(bottom) and len(sound) > 1:
             return unit_errors(replace(series, table=series.table.take(sound)))
         return []
     apart = top > bottom * _LOOKED_AT
     apart[1:] |= (top[1:] > bottom[:-1] * _LOOKED_AT) | (top[:-1] > bottom[1:] * _LOOKED_AT)
     if not apart.any():
         return []
-    cells = np.log(prices).reshape(-1)
-    steps = np.diff(cells)
-    jumps = np.where(np.abs(np.abs(steps) - _HUNDRED) < _UNIT_SLACK, np.sign(steps), 0)
-    levels = np.concatenate(([0.0], np.cumsum(jumps))).reshape(-1, 4)
-    if not jumps.any():
-        return []
+    levels = _unit_levels(series, apart)
     right, is_certain = _right_level(series, levels)
-    levels = levels - right
+    levels -= right
     found = []
-    for first, end in runs((levels != 0).any(axis=1)):
-        part = levels[first:end]
-        if np.abs(part).max() > 1 or not _fits(series, prices, levels, first, end):
-            continue
-        found.append(_unit_finding(series, levels, (first, end), is_certain))
+    # The four levels of a row are four bytes: one number.
+    for first, end in runs(levels.view(np.uint32)[:, 0] != 0):
+        if np.abs(levels[first:end]).max() == 1 and _fits(series, levels, first, end):
+            found.append(_unit_finding(series, levels, (first, end), is_certain))
     return found
 
 
-def _right_level(series: CheckedSeries, levels: NDArray[np.float64]) -> tuple[float, bool]:
+def _unit_levels(series: CheckedSeries, apart: Mask) -> Levels:
+    """Return for each price how many jumps of x100 lie between it and the first; shape (n, 4).
+
+    Only rows that are far apart, within or from the row before, can hold one.
+    """
+    rows = np.flatnonzero(apart | np.append(apart[1:], False))
+    cells = np.log(np.column_stack([column[rows] for column in series.prices]))
+    before = np.append(cells[:1, 0], cells[:-1, 3])
+    before[np.append(True, np.diff(rows) > 1)] = cells[np.append(True, np.diff(rows) > 1), 0]
+    steps = np.diff(np.column_stack((before, cells)), axis=1)
+    jumps = np.where(np.abs(np.abs(steps) - _HUNDRED) < _UNIT_SLACK, np.sign(steps), 0)
+    inside = np.cumsum(jumps).astype(np.int8).reshape(-1, 4)
+    levels = np.zeros((len(series), 4), dtype=np.int8)
+    # Between two of these rows all prices are at the level that the earlier one ends with.
+    for first, end, level in zip(rows, [*rows[1:], len(series)], inside[:, 3], strict=True):
+        levels[first:end] = level
+    levels[rows] = inside
+    return levels
+
+
+def _right_level(series: CheckedSeries, levels: Levels) -> tuple[np.int8, bool]:
     """Return the level of the right unit, and whether that is beyond doubt."""
-    rows = np.median(levels, axis=1)
+    # What most of a row's prices are: the second and third of four, in order.
+    rows = np.sort(levels, axis=1)[:, 1] if len(levels) < _MANY else levels[:, 0]
     counted = rows[series.traded] if series.traded.any() else rows
-    kinds, counts = np.unique(counted, return_counts=True)
-    right = float(kinds[np.argmax(counts)])
+    lowest = counted.min()
+    counts = np.bincount(counted - lowest)
+    right = np.int8(np.argmax(counts) + lowest)
     share = float(counts.max() / counts.sum())
     changes = np.flatnonzero(np.diff(rows))
     if series.units_vary and len(changes) == 1 and rows[-1] != right:
         # The vendor has changed from pence to pounds: what it sends next is in the newest unit.
         is_lasting = len(rows) - 1 - changes[-1] >= _NEW_UNIT
-        return (float(rows[-1]), True) if is_lasting else (right, False)
+        return (rows[-1], True) if is_lasting else (right, False)
     return right, share >= _MAJORITY
 
 
-def _fits(series: CheckedSeries, prices: Floats, levels: Floats, first: int, end: int) -> bool:
+def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
     """Tell whether the bars, brought to the right unit, join what stands beside them."""
-    drift = min(max(_MOVES * series.move_noise, _LEAST_DRIFT), _MOST_DRIFT)
-    repaired = prices * np.exp(-levels * _HUNDRED)
-    for inner, outer in (
-        (first, slice(max(0, first - 2), first + 1)),
-        (end - 1, slice(end - 1, end + 2)),
-    ):
-        beside = repaired[outer][levels[outer] == 0]
-        wrong = repaired[inner][levels[inner] != 0]
-        if len(beside) and not (
-            wrong.min() >= beside.min() * np.exp(-drift)
-            and wrong.max() <= beside.max() * np.exp(drift)
+    drift = np.exp(min(max(_MOVES * series.move_noise, _LEAST_DRIFT), _MOST_DRIFT))
+    begin = max(0, first - 2)
+    for inner, outer in ((first, slice(begin, first + 1)), (end - 1, slice(end - 1, end + 2))):
+        near = np.column_stack([column[outer] for column in series.prices])
+        beside = near[levels[outer] == 0]
+        wrong = np.array([column[inner] for column in series.prices]) * 100.0 ** -levels[inner]
+        wrong = wrong[levels[inner] != 0]
+        if (
+            len(beside)
+            and not beside.min() / drift <= wrong.min() <= wrong.max() <= beside.max() * drift
         ):
             return False
     return True
 
 
 def _unit_finding(
-    series: CheckedSeries, levels: Floats, stretch: tuple[int, int], is_certain: bool
+    series: CheckedSeries, levels: Levels, stretch: tuple[int, int], is_certain: bool
 ) -> Defect:
     rows = np.arange(*stretch)
     stamps, repairs = series.table.stamps, []
     for pattern in np.unique(levels[rows], axis=0) if is_certain else ():
-        for sign in {-1.0, 1.0} & set(pattern.tolist()):
+        for sign in {-1, 1} & set(pattern.tolist()):
             columns = tuple(
                 name for name, level in zip(PRICES, pattern, strict=True) if level == sign
             )
@@ -264,7 +288,7 @@ def _unknown(series: CheckedSeries, free: Mask) -> Iterator[Defect]:
     least = max(_GAPS * usual, float(_RATIOS[0]) - _RATIO_SLACK)
     rows = np.flatnonzero((np.abs(gaps) >= least) & free[1:] & free[:-1])
     # In wild days, or where prices have one digit, a jump is a move.
-    wild = [local_noise(gaps, row) for row in rows.tolist()]
+    wild = [local_noise(series.gap_ratios, row) for row in rows.tolist()]
     like = {
         row: ratio
         for row, near in zip(rows.tolist(), wild, strict=True)
@@ -349,13 +373,16 @@ def repaired_prices(table: BarTable, repairs: list[Repair]) -> BarTable:
         columns["adj_close"] = table.adj_close.copy()
     in_part = np.zeros(len(table), dtype=bool)
     for repair in repairs:
-        rows = np.isin(table.stamps, repair.stamps)
+        rows = np.zeros(len(table), dtype=bool)
+        rows[np.searchsorted(table.stamps, repair.stamps)] = True
         in_part |= rows & (len(repair.columns) < len(PRICES))
         for name in repair.columns:
             columns[name][rows] *= repair.factor
         columns["volume"][rows] *= repair.volume
         if "close" in repair.columns and table.adj_close is not None:
             columns["adj_close"][_also_adjusted(table, rows, repair.factor)] *= repair.factor
+    if not in_part.any():
+        return BarTable(table.stamps, **columns)
     ends = columns["open"], columns["close"]
     columns["high"] = np.where(
         in_part, np.maximum(columns["high"], np.maximum(*ends)), columns["high"]

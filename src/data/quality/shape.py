@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..model.bars import among
+from ..model.bars import Floats
 from ..model.instant import MINUTE_MS, iso
 from ..prices.quality import are_bars
 from .levels import Defect, prices_text
-from .series import CheckedSeries, Mask, local_noise, runs
+from .series import CheckedSeries, Mask, beyond, local_noise, runs, typical
 
 # A series that has 19 of 20 expected bars is one that should have all of them.
 _DENSE = 0.95
@@ -52,16 +52,24 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
     expected, stamps = series.expected, series.table.stamps
     if expected is None or not len(stamps):
         return "the calendar does not say where its bars stand"
-    expected = expected[(expected >= stamps[0]) & (expected <= stamps[-1])]
+    expected = expected[slice(*np.searchsorted(expected, [stamps[0], stamps[-1] + 1]))]
+    if np.array_equal(expected, stamps):
+        return []
     if not len(expected):
         return "the calendar expects no bar in this stretch"
-    found, there = [], among(expected, stamps)
+    places = np.minimum(np.searchsorted(expected, stamps), len(expected) - 1)
+    is_expected = expected[places] == stamps
+    there = np.zeros(len(expected), dtype=bool)
+    there[places[is_expected]] = True
+    found = []
     holes = runs(~there)
     share = float(there.mean())
     # A minute without a trade has no bar, also in a dense series; an hour or a day has trades.
     is_dense = share >= _DENSE
     if not is_dense or series.timeframe.longest_ms <= _MINUTES_MS:
-        usual = float(np.median(np.diff(np.flatnonzero(there)))) if there.sum() > 1 else 1.0
+        usual = 1.0
+        if not is_dense and there.any():
+            usual = float(np.median(np.diff(np.flatnonzero(there), prepend=-1)))
         if not is_dense and len(holes) > 1:
             usual = max(usual, float(np.median(sorted(b - a for a, b in holes)[:-1])))
         holes = [hole for hole in holes if hole[1] - hole[0] >= _BEYOND_HABIT * usual]
@@ -80,7 +88,7 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
                 "info",
             )
         )
-    extra = stamps[~among(stamps, expected)]
+    extra = stamps[~is_expected]
     if len(extra):
         text = f"{len(extra)} bars stand where the market is closed, the first at {_when(series, extra[0])}"
         found.append(Defect(extra, text, "info"))
@@ -147,27 +155,16 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
     """Find single bars that leave their neighbours and return at once, without a way there or back."""
     if len(series) < 5:
         return "it has fewer than five bars"
-    table, gaps = series.table, series.gaps
+    table, gaps = series.table, series.gap_ratios
     usual = max(series.gap_noise, series.move_noise / 2)
     least = max(_SPIKE * usual, _LEAST_SPIKE)
     with np.errstate(divide="ignore", invalid="ignore"):
-        body = np.log(table.close / table.open)
+        bodies = table.close / table.open
     # A bar that jumps away at its open, or between open and close, and the next open that jumps back.
-    reach = np.zeros(len(table))
-    for out, back, offset in ((gaps[:-1], gaps[1:], 1), (body[:-1], gaps, 0)):
-        size = np.minimum(np.abs(out), np.abs(back))
-        odd = (size > least) & (out * back < 0) & (np.abs(out + back) < _RETURN * size)
-        rows = np.flatnonzero(odd)
-        reach[rows + offset] = np.maximum(reach[rows + offset], size[rows])
-    # What is far for the series may be usual for its days.
-    places = np.array(
-        [
-            row
-            for row in np.flatnonzero(reach).tolist()
-            if reach[row] > _SPIKE * _wildness(series, row)
-        ],
-        dtype=np.intp,
-    )
+    ways = [(row + 1, gaps[row], gaps[row + 1]) for row in beyond(gaps[:-1], least).tolist()]
+    ways += [(row, bodies[row], gaps[row]) for row in beyond(bodies[:-1], least).tolist()]
+    back = {row for row, *both in ways if _returns(series, row, np.log(both), least)}
+    places = np.array(sorted(back), dtype=np.intp)
     found = []
     # Extended hours have quotes without a trade: what nobody traded is no price, and no defect.
     for rows, is_traded in (
@@ -187,26 +184,26 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
     return found
 
 
-def _wildness(series: CheckedSeries, row: int) -> float:
-    """Return how far gaps and closes go in the days around a row."""
-    return max(local_noise(series.gaps, row), local_noise(series.moves, row) / 2)
+def _returns(series: CheckedSeries, row: int, ways: Floats, least: float) -> bool:
+    """Tell whether a bar goes out and comes back as far, and farther than the days around it."""
+    out, back = ways
+    size = min(abs(out), abs(back))
+    if not (size > least and out * back < 0 and abs(out + back) < _RETURN * size):
+        return False
+    wild = local_noise(series.gap_ratios, row), local_noise(series.move_ratios, row) / 2
+    return bool(size > _SPIKE * max(wild))
 
 
 def extreme_moves(series: CheckedSeries) -> list[Defect] | str:
     """Find moves from close to close that are very large; markets do make such moves."""
-    moves = series.moves
-    least = (
-        np.log1p(_EXTREME)
-        if not series.timeframe.is_intraday
-        else _EXTREME_NOISE * series.move_noise
-    )
-    least = max(least, _EXTREME_NOISE * series.move_noise)
-    rows = np.flatnonzero(np.abs(moves) > max(least, 0.05)) + 1
+    moves, usual = series.move_ratios, _EXTREME_NOISE * series.move_noise
+    least = 0.05 if series.timeframe.is_intraday else float(np.log1p(_EXTREME))
+    rows = beyond(moves, max(least, usual)) + 1
     if not len(rows):
         return []
-    largest = rows[np.argsort(-np.abs(moves[rows - 1]))][:_MOST_SHOWN]
+    largest = rows[np.argsort(-np.abs(np.log(moves[rows - 1])))][:_MOST_SHOWN]
     where = ", ".join(
-        f"{np.expm1(moves[r - 1]):+.0%} at {_when(series, series.table.stamps[r])}" for r in largest
+        f"{moves[r - 1] - 1:+.0%} at {_when(series, series.table.stamps[r])}" for r in largest
     )
     return [Defect(series.table.stamps[rows], f"{len(rows)} bars move far: {where}", "info")]
 
@@ -241,7 +238,7 @@ def volume_spikes(series: CheckedSeries) -> list[Defect] | str:
     if not series.has_volume:
         return "its source has no volume"
     volume = series.table.volume
-    usual = float(np.median(volume[volume > 0]))
+    usual = typical(volume[volume > 0])
     rows = np.flatnonzero(volume > _VOLUME_SPIKE * usual)
     if not len(rows):
         return []
