@@ -18,7 +18,7 @@ _VENDORS = ("fmp", "yahoo", "alpha_vantage")
 _NOW_MS = 1_718_204_430_000
 _NOTE = (
     "Microseconds of ten lookups of a company of which three vendors have told every field; made up. "
-    "Nobody is asked. *merged again*: with a day to which nothing later counts, which is not remembered."
+    "No request is sent. *merged again*: as of a given day, which is not remembered."
 )
 
 

@@ -72,6 +72,21 @@ def test_of_several_reasons_the_one_that_says_what_to_do(
     assert UnknownSymbolError("unknown", attempts=attempts).reason == "unknown_symbol"
 
 
+@pytest.mark.parametrize(
+    "vendor, message, text",
+    [
+        ("yahoo", "HTTP 503", "yahoo: HTTP 503"),
+        ("yahoo", "yahoo: its limit of 60 a minute is used up", "yahoo: its limit of 60 a minute is used up"),
+        ("yahoo", "Yahoo Finance: No data found", "Yahoo Finance: No data found"),
+        ("alpha_vantage", "Alpha Vantage needs a key", "Alpha Vantage needs a key"),
+        ("replay:rec%2Fyahoo", "HTTP 503", "replay:rec/yahoo: HTTP 503"),
+        ("replay:rec%2Fyahoo", "replay:rec%2Fyahoo serves stock", "replay:rec/yahoo serves stock"),
+    ],
+)  # fmt: skip
+def test_an_attempt_names_its_vendor_once(vendor: str, message: str, text: str) -> None:
+    assert str(Attempt(vendor, "failed", message)) == text
+
+
 def test_a_symbol_in_a_sentence_is_short_and_plain() -> None:
     error = RateLimitedError("slow down", symbol="\x1b[31m" + "A" * 500)
     assert "\x1b" not in error.brief and len(error.brief) < 150
@@ -83,7 +98,7 @@ def test_a_call_that_fails_says_why(tmp_path: Path, clock: ManualClock) -> None:
     with pytest.raises(AllProvidersFailedError) as caught:
         manager.get_ohlcv("BTCUSDT", "1h", period="1d", offline=True)
     assert caught.value.reason == "other"
-    assert caught.value.brief == "The data of BTCUSDT could not be had."
+    assert caught.value.brief == "The data of BTCUSDT is not available."
 
 
 def test_splits_that_no_vendor_could_be_asked_for_are_not_said_to_be_none(

@@ -41,6 +41,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,8 +55,8 @@ Reason = Literal[
 REASONS: tuple[Reason, ...] = get_args(Reason)
 # One sentence for people who use a program and run none: no vendor's host, no class, no option.
 _BRIEFS: dict[Reason, str] = {
-    "question": "This question cannot be answered as it was put.",
-    "unknown_symbol": "{symbol} is not known at any market that was asked.",
+    "question": "This request is not valid.",
+    "unknown_symbol": "{symbol} is not known at any of the available markets.",
     "no_vendor": "No data source is set up for {symbol}.",
     "configuration": "The data sources of this program are not set up correctly.",
     "no_key": "The data source for {symbol} has no valid key.",
@@ -65,13 +66,13 @@ _BRIEFS: dict[Reason, str] = {
     "timeout": "The data source for {symbol} did not answer in time; try again.",
     "outage": "The data source for {symbol} cannot be reached at the moment; try again later.",
     "unsupported": "No data source serves this data of {symbol}.",
-    "no_data": "There is no data of {symbol} for this time.",
+    "no_data": "There is no data for {symbol} in this period.",
     "bad_answer": "The data source for {symbol} sent data that cannot be used.",
-    "other_kind": "The data source has another kind of prices of {symbol} than was asked for.",
+    "other_kind": "The data source has another kind of prices of {symbol} than requested.",
     "incomplete": "Some of the data of {symbol} is missing.",
     "lag": "The live data of {symbol} arrived faster than it was read.",
     "cache": "The data stored on this machine cannot be used at the moment.",
-    "other": "The data of {symbol} could not be had.",
+    "other": "The data of {symbol} is not available.",
 }
 # Where vendors failed for several reasons, the one that says best what to do.
 _FIRST: tuple[Reason, ...] = (
@@ -412,6 +413,16 @@ class Attempt:
     requests: int = 0
     error: DataError | None = None
 
+    def __str__(self) -> str:
+        return by_vendor(self.provider, self.message)
+
+
+def by_vendor(provider: str, message: str) -> str:
+    """Return a message with its vendor in front, unless it begins with the vendor's name."""
+    named = message.lower().replace(" ", "_").startswith(provider.lower())
+    text = message if named else f"{provider}: {message}"
+    return text.replace(provider, unquote(provider)) if "%" in provider else text
+
 
 class AllProvidersFailedError(DataError, RuntimeError):
     """Bars were missing, none cached, no vendor could supply them; ``attempts`` lists each request."""
@@ -465,7 +476,7 @@ class IncompleteDataWarning(UserWarning):
 
 
 class ReadOnlyCacheWarning(UserWarning):
-    """The cache folder can only be read: bars are returned, and not kept."""
+    """The cache folder is read-only: bars are returned but not cached."""
 
 
 # What ends one vendor's attempt and no more: the next vendor is asked.

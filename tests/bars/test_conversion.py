@@ -290,7 +290,7 @@ def test_an_hour_whose_half_is_bad_is_left_out_and_told(
     street.other.spoil["30m"] = lambda bars: [
         bar._replace(high=bar.low - 1) if bar.stamp_ms == GONE else bar for bar in bars
     ]
-    with pytest.warns(IncompleteDataWarning, match="without bars"):
+    with pytest.warns(IncompleteDataWarning, match="gap, first"):
         frame = street.ask("1h", *RANGE)
     assert rows(frame) == [r for r in street.closed("1h") if r[0] != GONE - 30 * MINUTE_MS]
     assert lacking(frame)[0][:2] == ("2024-07-02T14:30", "2024-07-02T15:30")
@@ -302,7 +302,7 @@ def test_an_hour_whose_half_did_not_come_is_left_out_where_all_come(
     street = Pair(tmp_path, tape, CLOCK, "30m 1h")
     street.down("1h")
     street.other.spoil["30m"] = lambda bars: [bar for bar in bars if bar.stamp_ms != GONE]
-    with pytest.warns(IncompleteDataWarning, match="without bars"):
+    with pytest.warns(IncompleteDataWarning, match="gap, first"):
         frame = street.ask("1h", *RANGE)
     assert rows(frame) == [r for r in street.closed("1h") if r[0] != GONE - 30 * MINUTE_MS]
     # Where silence means that nothing traded, the other half is the hour.

@@ -133,9 +133,9 @@ DAMAGE: list[tuple[Callable[[Path], None], str, str, list[int]]] = [
     (_data_gone, "2024", "the data file is gone, and 6 bars with it", []),
     (_metadata_gone, "2024", "there are no metadata", [0, 1, 2, 3, 4, 5]),
     (_metadata_flipped, "2024", "the metadata are damaged", [0, 1, 2, 3, 4, 5]),
-    (_metadata_of_before, "2024", "2 bars that were committed", [0, 1, 2, 3, 4, 5, 8, 9]),
+    (_metadata_of_before, "2024", "so not read: 2 bars", [0, 1, 2, 3, 4, 5, 8, 9]),
     (_series_flipped, "series.json", "digest", [0, 1, 2, 3, 4, 5]),
-    (_coverage_lost, "2024", "know nothing of 2 bars in the file", [0, 1, 2, 3, 4, 5]),
+    (_coverage_lost, "2024", "do not list 2 bars in the file", [0, 1, 2, 3, 4, 5]),
 ]
 
 
@@ -165,7 +165,7 @@ def test_damage_is_found_told_and_repaired(
 def test_the_remedy_says_how_many_bars_are_lost(folder: Path) -> None:
     _bit_flipped(folder)
     (one,) = found(folder)
-    assert "5 bars of it in its place; to be asked for again: 1 bar" in one.remedy
+    assert "5 bars of it in its place; to be fetched again: 1 bar" in one.remedy
     whole = (folder / DATA).read_bytes()
     repaired(folder)
     assert quarantined(folder)[0].read_bytes() == whole, "the damaged file is kept whole"
@@ -452,7 +452,7 @@ def test_columns_that_say_other_than_the_bars_are_dropped(folder: Path, columns:
     lies = Part(source, table(range(6), 0.5))
     write_new(Disk(), columns, file_id(DAILY, 0), None, {2024: lies})
     (one,) = found(folder)
-    assert "says other than the bars of 2024" in one.what
+    assert "differs from the bars of 2024" in one.what
 
 
 def test_same_bits_knows_signs_and_what_is_missing() -> None:

@@ -274,7 +274,7 @@ def test_a_bar_held_nowhere_else_keeps_its_file(taken_over: Path) -> None:
     (one,) = pruned(taken_over)
     assert (one.rows, one.held, one.superseded) == (6, 5, {})
     assert one.to_json()["lacking"] == ["2024-01-06T00:00:00Z"]
-    assert "a bar of it is held nowhere else, first 2024-01-06" in one.problem
+    assert "a bar of it is cached nowhere else, first 2024-01-06" in one.problem
     assert (lane_folder(taken_over) / "_legacy" / DATA).exists()
 
 

@@ -151,7 +151,7 @@ def test_a_file_with_bars_that_no_metadata_know_stays(cache: UnifiedCache, tmp_p
     data.write_bytes(data.read_bytes() + b"torn")
     aged = cache.delete_older_than("5y")
     assert aged.years == ()
-    assert "before `onetape cache repair`" in aged.problems[0][1]
+    assert "until `onetape cache repair`" in aged.problems[0][1]
     assert data.exists()
 
 

@@ -62,7 +62,7 @@ def test_one_of_a_newer_version_is_no_damage(change: dict[str, Any]) -> None:
 def test_one_that_holds_what_it_cannot_is_damaged(change: dict[str, Any]) -> None:
     plain = json.loads(dump_series(SeriesMeta(next_due=NOW), DAILY))
     data = json_document.dump(plain | change)
-    with pytest.raises(json_document.DamagedError, match="lacks what it must hold"):
+    with pytest.raises(json_document.DamagedError, match="lacks required content"):
         load_series(data, DAILY)
 
 

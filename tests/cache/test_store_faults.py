@@ -109,7 +109,7 @@ def test_a_failing_call(tmp_path: Path, name: str, for_ever: bool) -> None:
         error = failure(store, commit)
         assert disk.failed is not None
         is_refused = code in (errno.EACCES, errno.EROFS)
-        assert error is None or ("can only be read" if is_refused else "made to fail") in str(error)
+        assert error is None or ("is read-only" if is_refused else "made to fail") in str(error)
         found = seen(root)
         assert found in legal, (n, disk.failed)
         assert error is not None or found == legal[1], (n, disk.failed)

@@ -264,13 +264,13 @@ def test_an_older_tools_file_with_text_for_a_number_is_set_aside(tmp_path: Path)
     content = path.read_bytes()
     assert opened(tmp_path).read(KEY, ALL) is None
     assert content in kept(folder).values()
-    assert "sumOpenInterest is no number" in next(iter(reasons(folder).values()))
+    assert "sumOpenInterest is not a number" in next(iter(reasons(folder).values()))
 
 
 def test_text_for_a_number_is_not_stored(tmp_path: Path) -> None:
     frame = OLD.astype(object)
     frame.iloc[3, 0] = "many"
-    with pytest.raises(ResponseFormatError, match="sumOpenInterest is no number"):
+    with pytest.raises(ResponseFormatError, match="sumOpenInterest is not a number"):
         opened(tmp_path).put(KEY, frame, WHOLE, "binance")
     assert not (tmp_path / "open_interest").exists()
     numbers = OLD.map(repr)  # as an exchange writes them

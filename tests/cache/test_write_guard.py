@@ -58,7 +58,7 @@ def refused(store: BarStore, first: int = 5) -> ReadOnlyError:
 def test_it_is_said_once_and_left_in_peace(root: Path, code: int) -> None:
     disk, clock = RefusingDisk(code), ManualClock(NOW)
     store = BarStore(root, disk, clock)
-    with pytest.warns(ReadOnlyCacheWarning, match="can only be read"):
+    with pytest.warns(ReadOnlyCacheWarning, match="is read-only"):
         error = refused(store)
     assert isinstance(error, StorageError)
     assert "DATA_CACHE_DIR" in str(error)

@@ -103,7 +103,7 @@ def test_tables_and_fundamentals_are_read_and_repaired(
         ran = run("cache", *words)
         assert ran.code == 1
         assert path.name in ran.out
-        assert "it is kept in quarantine, and asked again" in ran.out
+        assert "it goes into quarantine, and is fetched again" in ran.out
     assert run("cache", "verify", other).code == 0
     assert files(cache) == before, "nothing is changed"
     told = run("cache", "verify", "--json").json
@@ -124,7 +124,7 @@ def test_a_folder_in_the_place_of_a_table_is_told(run: Run, others: dict[str, Pa
     for words in ("verify", "repair"):
         ran = run("cache", words)
         assert ran.code == 1
-        assert ran.out.count("make it readable, or remove what is in its place") == 2
+        assert ran.out.count("make it readable, or remove it") == 2
 
 
 def test_repair_says_what_it_did(damaged: Run, cache: Path) -> None:
@@ -170,13 +170,13 @@ JUNE = ("--start", "2024-06-01", "--end", "2024-06-02")
 
 def test_a_cache_that_can_only_be_read_is_not_filled(read_only: Run) -> None:
     ran = read_only("populate", "--symbols", "BTCUSDT", "--timeframes", "1h", *JUNE)
-    assert (ran.code, ran.err.count("can only be read")) == (1, 1)
+    assert (ran.code, ran.err.count("is read-only")) == (1, 1)
 
 
 def test_a_cache_that_can_only_be_read_is_one_note(read_only: Run) -> None:
     ran = read_only("fetch", "BTCUSDT", "1h", *JUNE, "--json")
     assert (ran.code, len(ran.json["bars"])) == (0, 48)
-    assert ran.err.count("can only be read") == 1
+    assert ran.err.count("is read-only") == 1
     assert read_only("cache", "verify").code == 0
     ran = read_only("cache", "clear", "AAPL")
     assert (ran.code, "read-only file system" in ran.err) == (1, True)
@@ -246,7 +246,7 @@ def test_older_files_are_taken_over_under_the_name_they_are_asked_by(
 def test_pruning_keeps_what_is_held_nowhere_else(run: Run, cache: Path, older: Path) -> None:
     ran = run("cache", "migrate", "--prune")
     assert ran.code == 1
-    assert "stays: a bar of it is held nowhere else, first 2023-03-10" in ran.out
+    assert "stays: a bar of it is cached nowhere else, first 2023-03-10" in ran.out
     aside = cache / "ohlcv" / "BTCUSDT" / "1d" / "_legacy" / "2023.csv.gz"
     assert aside.exists()
     around = ("--start", "2023-03-01", "--end", "2023-03-12", "--refresh")

@@ -18,7 +18,7 @@ def test_with_a_network_the_vendors_answer(bare: Run, rules: Path, vendors: Vend
     assert "BTCUSDT 1h  735 bars · binance · 0% from cache" in ran.out
     assert "AAPL 1d  21 bars · yahoo · 0% from cache · split prices · USD" in ran.out
     assert "substitute: aggregate instead of binance" in ran.out
-    assert "not asked: the rules do not name it for this" in ran.out
+    assert "not asked: not in the rule for this" in ran.out
     assert " ".join(ran.out.split()).count("times as fast") == 2
     bars = [entry for entry in vendors.log() if entry.path.startswith(("/api", "/v8"))]
     assert len(bars) == 2, "each was asked once, though every question was put twice"
@@ -44,7 +44,7 @@ def test_without_a_network_the_samples_answer_by_name(
     assert answer["provenance"]["vendors"] == ["demo"]
     shown = bare("demo", "--config", str(path)).out
     assert shown.count("no connection to") == 2
-    assert "no vendor can be asked from here" in shown
+    assert "no vendor can be reached from here" in shown
 
 
 def test_offline_tries_nobody(bare: Run, rules: Path, vendors: VendorServer) -> None:
@@ -65,7 +65,7 @@ def test_vendors_that_fail_give_way_to_the_samples(
     vendors.fault("yahoo", Fault.status(451))
     ran = bare("demo", "--config", str(rules))
     assert ran.code == 0
-    assert "it refuses this region (HTTP 451)" in ran.out
+    assert "it does not serve this region (HTTP 451)" in ran.out
     assert "binance: " in ran.out and "503" in ran.out
     assert "demo: sample bars" in ran.out
 

@@ -27,7 +27,7 @@ def test_a_machine_on_which_all_works(run: Run, cache: Path) -> None:
     assert not cache.exists(), "looking makes nothing"
     shown = run("doctor")
     assert shown.code == 0
-    assert "all of it works" in shown.out
+    assert "everything works" in shown.out
 
 
 def test_the_words_for_a_full_look(run: Run, cache: Path) -> None:
@@ -75,10 +75,10 @@ def test_a_broken_rules_file_is_a_finding_with_all_its_mistakes(
     said = " ".join(check["said"] for check in about(ran, "rules"))
     assert "3 mistakes" in said
     assert all(text in said for text in ("primry", "yahooo", "version"))
-    assert about(ran, "yahoo")[-1]["said"] == "usable, the network was not tried"
+    assert about(ran, "yahoo")[-1]["said"] == "usable; the network was not tried"
     shown = bare("doctor", "--no-network", "--cache-dir", str(cache))
     assert "primry" in shown.out
-    assert "4 things to put right" in shown.out
+    assert "4 things to fix" in shown.out
 
 
 def test_a_rules_file_that_is_not_there(bare: Run, cache: Path) -> None:
@@ -101,10 +101,10 @@ def test_the_environment_is_looked_at(
     ran = run("doctor", "--no-network", "--json")
     assert ran.code == 1
     (env,) = about(ran, ".env")
-    assert "no program loads it" in env["said"]
+    assert "not loaded automatically" in env["said"]
     assert "set -a" in env["advice"]
     (key,) = [c for c in about(ran, "binance") if c["section"] == "keys" and c["ok"] is False]
-    assert key["said"] == "BINANCE_API_KEY: a placeholder out of a document, not a key"
+    assert key["said"] == "BINANCE_API_KEY: a placeholder from documentation, not a key"
     (limits,) = about(ran, "environment")
     assert "did you mean yahoo?" in limits["said"]
     (size,) = about(ran, "settings")
@@ -147,7 +147,7 @@ def test_it_fits(columns: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     "mode, version, code, ok, said",
     [
         ("http", "9.1", 0, None, "alpaca-py 9.1, not used: Alpaca is asked by plain HTTP (transport: http)"),
-        ("sdk", "9.1", 0, True, "alpaca-py 9.1: carries Alpaca's requests (transport: sdk)"),
+        ("sdk", "9.1", 0, True, "alpaca-py 9.1: sends Alpaca's requests (transport: sdk)"),
         ("sdk", "", 1, False, "transport: sdk wants alpaca-py, which is not installed"),
     ],
 )  # fmt: skip

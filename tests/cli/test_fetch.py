@@ -43,7 +43,7 @@ def test_bars_are_shown_with_their_route(run: Run, vendors: VendorServer) -> Non
     assert "binance  ok         48         1" in ran.out
     again = run("fetch", "BTCUSDT", "1h", *DAYS)
     assert "100% from cache" in again.out
-    assert "no vendor was asked" in again.out
+    assert "no request: everything was cached" in again.out
     assert vendors.count() == 1
 
 
@@ -142,7 +142,7 @@ def test_what_is_lacking_is_said_and_is_exit_1(run: Run) -> None:
     words = ("fetch", "HALTUSDT", "1h", "--start", "2024-03-04", "--end", "2024-03-06")
     ran = run(*words)
     assert ran.code == 1
-    assert "incomplete: HALTUSDT 1h: 1 stretch without bars" in ran.err
+    assert "incomplete: HALTUSDT 1h: 1 gap, first" in ran.err
     assert "69 bars" in ran.out
     assert run(*words, "--json").json["provenance"]["complete"] is False
 
@@ -151,7 +151,7 @@ def test_strict_fails_where_something_is_lacking(run: Run) -> None:
     ran = run("fetch", "HALTUSDT", "1h", "--start", "2024-03-04", "--end", "2024-03-06", "--strict")
     assert ran.code == 1
     assert ran.out == ""
-    assert ran.err.startswith("onetape: HALTUSDT 1h: 1 stretch without bars")
+    assert ran.err.startswith("onetape: HALTUSDT 1h: 1 gap, first")
 
 
 def test_a_range_without_sessions_is_no_failure(run: Run) -> None:
@@ -210,7 +210,7 @@ def test_a_time_is_given_to_the_call(run: Run, vendors: VendorServer) -> None:
     for bad in ("0", "-1", "nan", "x"):
         ran = run("fetch", "BTCUSDT", "1h", *DAYS, "--timeout", bad)
         assert ran.code == 2
-        assert "no number of seconds" in ran.err
+        assert "not a number of seconds" in ran.err
     assert vendors.count() == 1
 
 

@@ -68,7 +68,7 @@ def test_nobody_tells_anything(run: Run) -> None:
     assert ran.code == 1
     assert ran.err.splitlines() == [
         "onetape: no vendor has profile of MSFT: none could be asked",
-        "  not asked for want of a key: fmp (FMP_API_KEY), alpha_vantage (ALPHA_VANTAGE_API_KEY)",
+        "  skipped without a key: fmp (FMP_API_KEY), alpha_vantage (ALPHA_VANTAGE_API_KEY)",
     ]
     wrong = run("fundamentals", "EURUSD=X")
     assert (wrong.code, "has no fundamentals" in wrong.err) == (2, True)

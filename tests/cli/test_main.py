@@ -129,7 +129,7 @@ def test_an_error_is_json_for_machines_too(run: Run) -> None:
     assert ran.json["error"]["type"] == "UnknownProviderError"
     assert ran.json["error"]["reason"] == "configuration"
     assert "yahoo" in ran.json["error"]["hint"]
-    assert ran.err.startswith("onetape: no provider is called 'yahooo'")
+    assert ran.err.startswith("onetape: unknown provider 'yahooo'")
 
 
 def test_brackets_and_colons_in_messages_mean_nothing(run: Run) -> None:
@@ -145,7 +145,7 @@ def test_an_interrupt_is_no_traceback(run: Run, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("src.data.data_manager.build", interrupted)
     ran = run("fetch", "AAPL", "1d")
     assert ran.code == 1
-    assert ran.err == "onetape: interrupted; what was committed is kept\n"
+    assert ran.err == "onetape: interrupted; committed bars are kept\n"
 
 
 def test_what_is_logged_is_shown_on_request_only(
@@ -209,7 +209,7 @@ def test_an_interrupt_while_a_command_is_loaded_is_no_traceback(
 
     monkeypatch.setattr("src.data.cli.import_module", interrupted)
     ran = bare("fetch", "AAPL", "1d")
-    assert (ran.code, ran.err) == (1, "onetape: interrupted; what was committed is kept\n")
+    assert (ran.code, ran.err) == (1, "onetape: interrupted; committed bars are kept\n")
 
 
 @pytest.mark.parametrize(

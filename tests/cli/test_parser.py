@@ -38,7 +38,7 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[Parser]:
         (["--versoin"], "onetape: unknown: --versoin (did you mean --version?)"),
         (["fetch", "AAPL", "1d", "--adjustment", "splitt"], "--adjustment: there is no value 'splitt' "
          "(did you mean 'split'? known: raw, split, all)"),
-        (["fetch", "AAPL", "MSFT", "--bars", "3", "1d"], "unknown: 1d (what is no option stands together)"),
+        (["fetch", "AAPL", "MSFT", "--bars", "3", "1d"], "unknown: 1d (put all symbols and values together)"),
         (["doctor", "now"], "onetape doctor: unknown: now\n"),
     ],
 )  # fmt: skip

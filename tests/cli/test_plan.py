@@ -14,7 +14,7 @@ def test_a_plan_for_people(run: Run, vendors: VendorServer) -> None:
     ran = run("plan", *WHAT)
     assert ran.code == 0
     assert ran.out.startswith("AAPL 1d  1 request, no wait\n")
-    assert "2024-03-01 .. 2024-05-31    64  nothing is held yet  1 yahoo" in ran.out
+    assert "2024-03-01 .. 2024-05-31    64  nothing cached yet  1 yahoo" in ran.out
     assert "60 of 60 a minute left; this takes 1" in ran.out
     assert vendors.count() == 0
 
@@ -25,7 +25,7 @@ def test_a_plan_for_machines(run: Run, vendors: VendorServer) -> None:
     run("fetch", *WHAT)
     told = run("plan", *WHAT, "--json").json
     assert (told["requests"], told["is_hit"], told["share"]) == (0, True, 1.0)
-    assert run("plan", *WHAT).out.startswith("AAPL 1d  a hit, no vendor is asked\n")
+    assert run("plan", *WHAT).out.startswith("AAPL 1d  a cache hit, no request\n")
 
 
 def test_what_cannot_be_had_fails(run: Run) -> None:
@@ -40,7 +40,7 @@ def test_every_wish_is_passed_on(run: Run) -> None:
     told = run("plan", "BTCUSDT", "1h", "--bars", "5", "--forming", "--provider", "binance",
                "--adjustment", "raw", "--json").json  # fmt: skip
     assert told["segments"][0]["bars"] == 5
-    assert told["segments"][0]["reasons"][-1] == "the running bar comes along"
+    assert told["segments"][0]["reasons"][-1] == "with the running bar"
     assert told["adjustment"] == "raw"
     assert told["substitutes"] == {}
     run("fetch", *WHAT)
@@ -64,7 +64,7 @@ def test_it_fits(columns: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_an_explanation_for_people(run: Run, cache: Path) -> None:
     ran = run("explain", "BTCUSDT", "1h")
     assert ran.code == 0
-    assert ran.out.startswith("BTCUSDT 1h  binance is asked first\n")
+    assert ran.out.startswith("BTCUSDT 1h  binance first\n")
     assert "only in whole, as a substitute: aggregate instead of binance" in ran.out
     assert "binance, then yahoo" in " ".join(ran.out.split())
     assert "nothing yet" in ran.out
@@ -73,7 +73,7 @@ def test_an_explanation_for_people(run: Run, cache: Path) -> None:
 def test_an_explanation_of_what_nobody_serves(run: Run) -> None:
     ran = run("explain", "VOD.L", "1d", "--provider", "local")
     assert ran.code == 1
-    assert "no vendor can be asked" in ran.out
+    assert "no usable vendor" in ran.out
     assert "local: no folder is set for `local`" in ran.out
 
 

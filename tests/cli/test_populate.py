@@ -77,7 +77,7 @@ def test_the_reasons_are_shown(run: Run) -> None:
     assert ran.code == 1
     assert "ZZZZQ 1h: unknown symbol 'ZZZZQ'" in ran.out
     assert "HALTUSDT 1h: the vendor has no bar" in ran.out
-    assert "1 of 2 series answered" in ran.out
+    assert "1 of 2 series succeeded" in ran.out
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_ctrl_c_from_the_terminal(
     assert process.returncode == 1
     assert "Traceback" not in err
     assert "ETHUSDT 1d: interrupted" in out
-    assert "what was committed is kept" in err
+    assert "committed bars are kept" in err
     vendors.heal()
     vendors.clear_log()
     assert run(*words).code == 0
@@ -200,7 +200,7 @@ def test_the_modules_of_old_end_with_1_when_a_vendor_is_down(
         [sys.executable, "-m", module, *words], capture_output=True, text=True, env=env, timeout=60
     )
     assert done.returncode == 1, done.stderr
-    assert "0 of 1 series answered" in done.stdout
+    assert "0 of 1 series succeeded" in done.stdout
 
 
 def test_a_narrow_terminal_leaves_columns_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,6 +350,6 @@ def test_every_so_often_until_a_signal(
 
     monkeypatch.setattr("src.data.cli.populate.time.sleep", rest)
     ran = run("sync", "--every", "1h", "-q")
-    assert (ran.code, ran.out.count("1 of 1 series answered")) == (0, 3)
+    assert (ran.code, ran.out.count("1 of 1 series succeeded")) == (0, 3)
     assert all(3500 < seconds <= 3600 for seconds in rests)
     assert run("sync", "--every", "soon").code == 2

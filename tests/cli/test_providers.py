@@ -160,4 +160,4 @@ def test_sample_bars_are_told_as_such(bare: Run, rules: Path) -> None:
     shown = bare("providers", "--config", str(rules)).out
     assert "sample bars, for calls that name it: --provider demo" in " ".join(shown.split())
     alone = " ".join(bare("providers", "demo", "--config", str(rules)).out.split())
-    assert "Sample bars (extra demo)" in alone and "none: these are bars of the past" in alone
+    assert "Sample bars (extra demo)" in alone and "none: these are historical bars" in alone

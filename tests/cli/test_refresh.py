@@ -71,7 +71,7 @@ def test_replaced_copies_are_cleaned_up(run: Run, cache: Path) -> None:
         (["--symbols-file", "nowhere.txt"], "nowhere.txt cannot be read: No such file"),
         (["--symbols-file", "/"], "/ cannot be read: Is a directory"),
         (["--symbols-file", "/dev/zero"], "/dev/zero cannot be read: it is longer"),
-        (["--symbols-file", sys.executable], "cannot be read: it is no text"),
+        (["--symbols-file", sys.executable], "cannot be read: it is not text"),
     ],
 )
 def test_a_wrong_question_is_refused(run: Run, words: list[str], said: str) -> None:

@@ -150,7 +150,7 @@ def test_what_a_replay_lacks_is_one_line(bare: Run, held: Path) -> None:
     ran = bare("replay", "AAPL", "1d", "--start", "2024-06-10", "--end", "2024-06-11", "--speed",
                "0", "--provider", "local", "--adjustment", "raw", "--config", str(held))  # fmt: skip
     (said,) = (line for line in ran.err.splitlines() if "incomplete" in line)
-    assert said.startswith("incomplete: AAPL 1d: 1 stretch without bars")
+    assert said.startswith("incomplete: AAPL 1d: 1 gap, first")
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ def test_a_vendor_that_is_down_is_exit_1(run: Run, vendors: VendorServer, held: 
 @pytest.mark.parametrize(
     "words, said",
     [
-        (("BTCUSDT", "1h"), "nothing of BTCUSDT 1h is cached in that range"),
+        (("BTCUSDT", "1h"), "no bars of BTCUSDT 1h are cached in that range"),
         (("BTCUSDT", "1h", "--against", "yahoo"), "needs a vendor to be compared with it"),
         (("BTCUSDT", "1h", "--provider", "yaho"), "did you mean 'yahoo'"),
         (("BTCUSDT", "1x"), "unknown timeframe '1x'"),

@@ -62,7 +62,7 @@ def test_where_nobody_looks_there_are_lines_round_for_round(run: Run, clock: Rou
     ]  # fmt: skip
     # How many, hangs on the extras that are installed.
     told = re.sub(r"\d+ vendors", "N vendors", heads[0])
-    assert "N vendors ready, 0 left alone · 1 series: 1 behind · cache " in told
+    assert "N vendors ready, 0 paused · 1 series: 1 behind · cache " in told
     assert "memory 47.7 MB" in heads[0]
     rows = [line for line in ran.out.splitlines() if line.startswith("  BTCUSDT 1h")]
     assert rows[0] == "  BTCUSDT 1h: 3 behind, newest 2024-06-12 13:00, market open 4 hours since"
@@ -110,7 +110,7 @@ def test_a_terminal_shows_one_screen_that_is_painted_anew(
     shown = seen("doctor", "--watch", "--no-network", columns=columns)
     assert shown.count("onetape at 2024-06-12 18:00:3") >= 2
     assert "\x1b[1A" in shown, "the cursor goes up again"
-    for said in ("nothing to worry about", "1 behind", "BTCUSDT 1h", "bars behind", "state"):
+    for said in ("no problems", "1 behind", "BTCUSDT 1h", "bars behind", "state"):
         assert said in shown
 
 

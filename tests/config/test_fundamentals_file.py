@@ -77,7 +77,7 @@ def test_every_mistake_at_once_with_its_line(tmp_path: Path) -> None:
     told = "\n".join(caught.value.problems)
     for part in (
         "statments' is no data type: did you mean statements?", "did you mean fmp?", "(line 2)",
-        'did you mean "3d"?', "'0d' is no length of time", "files are plain JSON",
+        'did you mean "3d"?', "'0d' is not a length of time", "files are plain JSON",
         "cannot be switched off", "from 0 to 100", "nope: unknown key", "(line 7)",
     ):  # fmt: skip
         assert part in told

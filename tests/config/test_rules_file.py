@@ -63,15 +63,15 @@ class TestMistakes:
         assert mistakes(user_file, text) == (
             "crypto: a second time in line 7, first in line 1 (line 1)",
             "crypto.primry: unknown key: did you mean primary? (line 2)",
-            "crypto.backup[0]: it is 'yaho', which is no vendor: did you mean yahoo? (line 3)",
+            "crypto.backup[0]: it is 'yaho', which is not a vendor: did you mean yahoo? (line 3)",
             "stock_daily.timeframes[1]: unknown timeframe '1x' (did you mean '1w'? usual ones: "
             "1m 5m 15m 30m 1h 4h 1d 1w 1M) (line 6)",
         )
 
     def test_a_family_is_no_vendor_and_its_members_are(self, user_file: Path) -> None:
         assert mistakes(user_file, "crypto: {primary: ccxt, backup: [ccxt:a-b]}\n") == (
-            "crypto.primary: ccxt stands for many: one is needed: did you mean ccxt:kraken? (line 1)",
-            "crypto.backup[0]: it is 'ccxt:a-b', which is no vendor: did you mean ccxt? (line 1)",
+            "crypto.primary: ccxt is a family of vendors: name one: did you mean ccxt:kraken? (line 1)",
+            "crypto.backup[0]: it is 'ccxt:a-b', which is not a vendor: did you mean ccxt? (line 1)",
         )
         rules = load(user_file, "crypto: {primary: ccxt:kraken}\nproviders:\n  ccxt:kraken: {}\n")
         assert vendors(rules, "crypto", "1d")[0] == "ccxt:kraken"
@@ -97,8 +97,8 @@ class TestMistakes:
                 "crypto: {backup: yahoo}",
                 "crypto.backup: it is 'yahoo', a list is needed: did you mean [yahoo]?",
             ),
-            ("crypto: {primary: 5}", "crypto.primary: it is 5, which is no vendor"),
-            ("crypto: {primary: }", "crypto.primary: it is empty, which is no vendor"),
+            ("crypto: {primary: 5}", "crypto.primary: it is 5, which is not a vendor"),
+            ("crypto: {primary: }", "crypto.primary: it is empty, which is not a vendor"),
             ("crypto: {timeframes: [1]}", "crypto.timeframes[0]: unknown timeframe 1"),
             (
                 "cache: {max_size_gb: -1}",
@@ -113,7 +113,7 @@ class TestMistakes:
             ("validation: {min_quality_score: 1.5}", "a number from 0 to 1 is needed"),
             (
                 "providers: {nobody: {cost: free}}",
-                "providers.nobody: it is 'nobody', which is no vendor",
+                "providers.nobody: it is 'nobody', which is not a vendor",
             ),
             ("providers: {yahoo: {folder: x}}", "providers.yahoo.folder: unknown key"),
             (
@@ -151,7 +151,7 @@ class TestMistakes:
             ("live_feeds: {binance: {polling_interval: 0}}", "a number of at least 1 is needed"),
             (
                 "symbol_classification: {crypto: {patterns: ['(']}}",
-                "which is no regular expression",
+                "which is not a regular expression",
             ),
             ("symbol_classification: {symbols: {SOL: {calendar: XNYS}}}", "asset_class is missing"),
             (

@@ -193,7 +193,7 @@ class TestRateLimits:
         (record,) = caplog.records
         assert record.getMessage() == (
             "PROVIDER_RATE_LIMITS: ignored binance.rpm, binance.burst_size, "
-            "binance.requests_per_second, fmp; yahooo is no vendor (did you mean yahoo?), but for "
+            "binance.requests_per_second, fmp; yahooo is no vendor (did you mean yahoo?), except for "
             "a downloader of your own"
         )
 

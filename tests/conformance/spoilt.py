@@ -301,7 +301,7 @@ def _named(bench: Bench, instrument: Instrument) -> str:
         bench.downloader().spelled(instrument)
     except CapabilityError:
         return ""
-    return f"{bench.name}(:| is not asked)"
+    return f"{bench.name}(:| is skipped)"
 
 
 def _assert_no_other_share(bench: Bench) -> None:

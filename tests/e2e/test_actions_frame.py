@@ -83,7 +83,7 @@ def test_what_is_stored_stands_while_no_vendor_answers(
     manager.get_actions("AAPL")
     clock.advance(7 * 86_400)
     vendor.script = Script(mute=True)
-    with pytest.warns(IncompleteDataWarning, match="AAPL: r did not tell the actions"):
+    with pytest.warns(IncompleteDataWarning, match="AAPL: r sent no splits and dividends"):
         frame = manager.get_actions("AAPL", "2024-01-01")
     assert frame["paid"].tolist() == [0.24, 0.25]
     told = frame.attrs["onetape"]

@@ -156,7 +156,7 @@ def test_a_refresh_that_comes_back_short_withdraws_nothing(
 ) -> None:
     first = manager.get_ohlcv(*DAY)
     vendors.fault("binance", Fault.cap(12), times=1)
-    with pytest.warns(IncompleteDataWarning, match="not all could be asked again"):
+    with pytest.warns(IncompleteDataWarning, match="not all bars could be fetched again"):
         frame = manager.get_ohlcv(*DAY, force_refresh=True)
     pd.testing.assert_frame_equal(first, frame)
     pd.testing.assert_frame_equal(first, manager.get_ohlcv(*DAY, strict=True))
@@ -201,7 +201,7 @@ def test_a_refresh_that_nobody_answers_says_so(manager: DataManager, vendors: Ve
     first = manager.get_ohlcv(*DAY)
     vendors.fault("binance", Fault.status(503))
     vendors.fault("yahoo", Fault.status(503))
-    with pytest.warns(IncompleteDataWarning, match="could be asked again"):
+    with pytest.warns(IncompleteDataWarning, match="could be fetched again"):
         frame = manager.get_ohlcv(*DAY, force_refresh=True)
     pd.testing.assert_frame_equal(first, frame)
     assert told(frame)["from_cache"] == 1.0

@@ -115,11 +115,11 @@ def test_the_future_means_now(manager: DataManager) -> None:
 
 def test_holes_count_up_to_it_and_no_further(manager: DataManager) -> None:
     ask = ("HALTUSDT", "1h", "2024-03-04", "2024-03-06")
-    with pytest.warns(UserWarning, match="1 stretch without bars"):
+    with pytest.warns(UserWarning, match="1 gap, first"):
         manager.get_ohlcv(*ask)
     before = manager.get_ohlcv(*ask, closed_by="2024-03-05T02:00", strict=True)
     assert gaps(before) == []
-    with pytest.warns(UserWarning, match="1 stretch without bars"):
+    with pytest.warns(UserWarning, match="1 gap, first"):
         inside = manager.get_ohlcv(*ask, closed_by="2024-03-05T04:00")
     assert gaps(inside)[0][:2] == ("2024-03-05T02:00:00", "2024-03-05T04:00:00")
 

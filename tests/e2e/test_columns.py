@@ -147,8 +147,8 @@ def test_the_caller_owns_them(manager: DataManager) -> None:
         (("source", "source"), "name 'source' twice"),
         ("source", "a list of names, not 'source'"),
         (5, "a list of names, not 5"),
-        (("close",), "'close' is no extra column of AAPL: it is in the frame always"),
-        (("adj_close",), "in the frame wherever the vendor tells it"),
+        (("close",), "'close' is not an extra column of AAPL: it is in the frame always"),
+        (("adj_close",), "in the frame if the vendor has it"),
         ((None,), "no extra column None"),
     ],
 )

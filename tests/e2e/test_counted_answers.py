@@ -81,7 +81,7 @@ def test_the_pages_before_the_unreadable_one_were_answers(
     pages = counted(manager, "binance")[0]["ok"]
     assert pages > 2, "else this test is about nothing"
     vendors.fault("binance", Fault.lie("html"), times=1, skip=1)
-    with pytest.warns(IncompleteDataWarning, match="asked again"):
+    with pytest.warns(IncompleteDataWarning, match="fetched again"):
         manager.get_ohlcv(*days, provider="binance", force_refresh=True)
     outcomes, _ = counted(manager, "binance")
     assert outcomes["ResponseFormatError"] == 1
@@ -93,7 +93,7 @@ def test_an_answer_of_nothing_and_a_good_one_are_successes(
 ) -> None:
     manager.get_ohlcv(*DAY, provider="binance")
     vendors.fault("binance", Fault.empty())
-    with pytest.warns(IncompleteDataWarning, match="without bars"):
+    with pytest.warns(IncompleteDataWarning, match="gap, first"):
         manager.get_ohlcv("ETHUSDT", *DAY[1:], provider="binance")
     assert counted(manager, "binance")[1] == 1.0
 

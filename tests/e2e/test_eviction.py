@@ -310,7 +310,7 @@ def test_without_room_bars_are_returned_and_not_stored(
             frame = manager.get_ohlcv(symbol, "1h", "2024-06-03", "2024-06-10", strict=True)
             assert_true(frame, vendors, clock, symbol, "1h", "2024-06-03", "2024-06-11")
             assert any("reserve" in said for said in told(frame)["problems"])
-    assert [r.name for r in caplog.records if "stored" in r.getMessage()] == [
+    assert [r.name for r in caplog.records if "not cached" in r.getMessage()] == [
         "src.data.cache.write.write_guard"
     ]
     assert everything(manager.cache.cache_dir / "ohlcv").items() >= before.items()

@@ -40,7 +40,7 @@ def test_the_coin_metadium_is_no_perpetual_on_a_share(
         said = str(error)
         assert said.startswith(f"unknown symbol '{letters}USDT'")
         assert f"its {letters}-USD is the {letters}USDT of binance" in said
-        assert f"{letters}-USD with provider='yahoo' asks for it" in said
+        assert f"request {letters}-USD with provider='yahoo' to get it" in said
         assert f"{letters}USDT as a perpetual future alone" in said
         assert f"get_live_feed('{letters}USDT', ..., market='futures')" in said
         assert "provider='ccxt:binanceusdm'" in said
@@ -86,7 +86,7 @@ def test_while_the_exchange_is_down_no_namesake_stands_in(
 ) -> None:
     vendors.truth.add(Listing("META-USD", "crypto", 0.02, decimals=6))
     vendors.fault("binance", Fault.status(503))
-    with pytest.raises(AllProvidersFailedError, match="yahoo is not asked: nothing proves") as one:
+    with pytest.raises(AllProvidersFailedError, match="yahoo is skipped: nothing proves") as one:
         manager.get_ohlcv("METAUSDT", timeframe, *RANGE[1:])
     assert not isinstance(one.value, SymbolNotFoundError), "nobody knows that"
     assert vendors.count("yahoo") == 0
@@ -101,7 +101,7 @@ def test_a_gap_names_who_could_fill_it(manager: DataManager, vendors: VendorServ
         frame = manager.get_ohlcv("METAUSDT", *RANGE)
     assert told(frame)["vendors"] == ["binance"]
     (gap,) = gaps(frame)
-    assert "yahoo is not asked" in gap[2]
+    assert "yahoo is skipped" in gap[2]
     assert "yahoo" in told(frame)["rejected"]
 
 
@@ -109,7 +109,7 @@ def test_a_pair_that_the_exchange_does_not_list_is_unknown_whatever_its_coin(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("binance", Fault.unknown_symbol())
-    with pytest.raises(UnknownSymbolError, match="BTCUSDT with provider='yahoo' asks for it"):
+    with pytest.raises(UnknownSymbolError, match="request BTCUSDT with provider='yahoo' to get it"):
         manager.get_ohlcv("BTCUSDT", *RANGE)
     assert vendors.count("yahoo") == 0
     with warnings.catch_warnings():
@@ -131,7 +131,9 @@ def test_a_pinned_vendor_is_asked_for_dollars_by_their_name_alone(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.truth.add(Listing("META-USD", "crypto", 0.02, decimals=6))
-    with pytest.raises(UnknownSymbolError, match="META-USD with provider='yahoo' asks for it"):
+    with pytest.raises(
+        UnknownSymbolError, match="request META-USD with provider='yahoo' to get it"
+    ):
         manager.get_ohlcv("METAUSDT", *RANGE, provider="yahoo")
     assert vendors.count("yahoo") == 0
     frame = manager.get_ohlcv("META-USD", *RANGE, provider="yahoo", strict=True)

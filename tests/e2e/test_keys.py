@@ -139,7 +139,7 @@ def test_after_a_refused_key_the_next_one_works_at_once(
     with pytest.raises(AllProvidersFailedError, match="401"):
         manager.get_ohlcv("BTCUSDT", "1h", *DAY)
     for one in (manager, make()):
-        with pytest.raises(AllProvidersFailedError, match="is not asked for bars/1h"):
+        with pytest.raises(AllProvidersFailedError, match="is paused for bars/1h"):
             one.get_ohlcv("BTCUSDT", "1h", *DAY)
     assert desk.seen == ["revoked"]
     monkeypatch.setenv("NEWSAPI_API_KEY", "good")

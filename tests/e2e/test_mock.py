@@ -36,7 +36,7 @@ def test_pinned_they_lie_apart_and_say_so(
     made_up = manager.get_ohlcv(*ASKED, provider="mock")
     assert len(made_up) == 10
     assert told(made_up)["made_up"] is True
-    assert "no market's bars" in str(describe(made_up))
+    assert "invented bars" in str(describe(made_up))
     assert lanes(tmp_path / "cache") == ["1d@mock"]
     assert vendors.count() == 0
     real = manager.get_ohlcv(*ASKED)

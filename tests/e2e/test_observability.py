@@ -168,7 +168,7 @@ def test_an_incomplete_answer_is_told(
     with pytest.warns(IncompleteDataWarning):
         manager.get_ohlcv(*DAY)
     (told,) = of(heard, AnswerIncomplete)
-    assert "1 stretch without bars" in told.trouble[0]
+    assert "1 gap, first" in told.trouble[0]
     assert manager.metrics()["quality"]["incomplete"] == 1
 
 

@@ -355,7 +355,7 @@ def test_each_vendor_of_a_coin_was_asked_or_stands_with_the_reason(
     hit = manager.get_ohlcv(*DAYS[:3], "2024-05-04")
     assert (told(hit)["attempts"], told(hit)["rejected"]) == ([], {}), "there was nothing to ask"
     offline = manager.get_ohlcv(*DAYS, offline=True)
-    assert set(told(offline)["rejected"].values()) == {"offline=True forbids asking"}
+    assert set(told(offline)["rejected"].values()) == {"offline=True allows no request"}
     assert list(told(offline)["rejected"]) == ["binance", "yahoo"]
     vendors.fault("binance", Fault.status(503))
     instead = manager.get_ohlcv(*DAYS)
@@ -377,7 +377,7 @@ def test_each_vendor_of_a_share_was_asked_or_stands_with_the_reason(
     monkeypatch.setenv("TIINGO_API_KEY", "a-key-that-is-never-sent")
     manager = make()
     for symbol, why in (
-        ("AAPL", "it was not needed"),
+        ("AAPL", "not needed"),
         ("VOD.L", "tiingo serves stocks of the USA, not VOD.L"),
     ):
         plan = manager.plan(symbol, "1d", "2024-05-06", "2024-05-10")
@@ -399,5 +399,5 @@ def test_what_answers_out_of_the_store_alone_says_why_nobody_was_asked(
     monkeypatch.setattr(selector, "get_provider_with_failover", lambda *_: [])
     frame = manager.get_ohlcv(*DAYS)
     assert (len(frame), told(frame)["attempts"]) == (3, [])
-    off = "the rules switch failover off"
+    off = "the rules disable failover"
     assert told(frame)["rejected"] == {"binance": off, "yahoo": off}

@@ -184,7 +184,7 @@ def test_head_hole_and_tail_are_told_apart(manager: DataManager, vendors: Vendor
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-06", "2024-06-07")
     plan = agree(manager, vendors, *COIN)
     assert [s.reasons for s in plan.segments] == [
-        ("before what is held",), ("a hole in what is held",), ("after what is held",)
+        ("before the cached bars",), ("a hole in the cached bars",), ("after the cached bars",)
     ]  # fmt: skip
     assert [iso(s.span.start)[:10] for s in plan.segments] == [
         "2024-06-01",
@@ -203,7 +203,7 @@ def test_bars_that_have_settled_are_asked_again(
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12")
     clock.set(ms("2024-06-12T16:05:00"))
     plan = agree(manager, vendors, "BTCUSDT", "1h", "2024-06-12")
-    assert plan.segments[0].reasons == ("settled since it was fetched", "after what is held")
+    assert plan.segments[0].reasons == ("settled since it was fetched", "after the cached bars")
 
 
 def test_a_nothing_that_has_expired_is_asked_again(
@@ -217,7 +217,7 @@ def test_a_nothing_that_has_expired_is_asked_again(
     assert [part.reason for part in plan.lacking] == ["the vendor has no bar"]
     clock.advance(25 * 3600)
     plan = manager.plan(*request)
-    assert [s.reasons for s in plan.segments] == [("nothing was there, time to ask again",)]
+    assert [s.reasons for s in plan.segments] == [("no data last time, due again",)]
 
 
 def test_actions_that_a_conversion_needs_are_counted(
@@ -234,7 +234,7 @@ def test_the_running_bar_is_counted_when_it_does_not_come_along(
 ) -> None:
     request = ("BTCUSDT", "1h", "2024-06-10")
     plan = agree(manager, vendors, *request, include_forming=True)
-    assert plan.segments[0].reasons == ("nothing is held yet", "the running bar comes along")
+    assert plan.segments[0].reasons == ("nothing cached yet", "with the running bar")
     plan = agree(manager, vendors, *request, include_forming=True)
     assert "the running bar: binance 1 request" in str(plan)
 
@@ -242,7 +242,7 @@ def test_the_running_bar_is_counted_when_it_does_not_come_along(
 def test_bars_made_of_shorter_ones_say_so(manager: DataManager, vendors: VendorServer) -> None:
     plan = agree(manager, vendors, "NVDA", "1w", bars=20)
     assert str(plan.source) == "1d"
-    assert plan.title.startswith("NVDA 1w, out of 1d bars: 1 request")
+    assert plan.title.startswith("NVDA 1w, built from 1d bars: 1 request")
     assert agree(manager, vendors, "NVDA", "1w", bars=20).is_hit
 
 
@@ -277,7 +277,7 @@ def test_an_open_circuit_is_told_and_the_next_vendor_is_counted(
     assert caplog.records == [], "what is in a dry run has not happened"
     first, second = plan.segments[0].offers
     assert (first.vendor, first.requests) == ("binance", 0)
-    assert first.trouble.startswith("left alone after ")
+    assert first.trouble.startswith("paused after ")
     assert (second.vendor, second.requests, second.trouble) == ("twin", 1, "")
     assert plan.segments[0].path == "binance cannot be asked, then twin 1 request"
     assert plan.health[0].until_ms > clock.now_ms()
@@ -443,7 +443,7 @@ def test_an_explanation_tells_route_health_and_what_is_held(
     assert found.ways[0].substitute == ""
     assert found.ways[1].substitute == "aggregate instead of binance"
     assert found.ways[1].spelling == "BTC-USD"
-    assert set(found.unasked.values()) == {"the rules do not name it for this"}
+    assert set(found.unasked.values()) == {"not in the rule for this"}
     assert {"local", "alpaca"} <= set(found.unasked)
     assert (found.rule, Path(found.rule_from).name) == ("crypto", "rules.yaml")
     assert manager.explain("AAPL", "1d").rule_from == "the packaged rules"
@@ -453,15 +453,15 @@ def test_an_explanation_tells_route_health_and_what_is_held(
     assert "nothing newer before 2024-06-12 15:02 (in 90 seconds)" in str(found)
     assert found.ways[0].health.left == "1,198 of 1,200 a minute left"
     clock.advance(3600)
-    assert "asking again may bring more" in str(manager.explain("BTCUSDT", "1h"))
+    assert "a new request may bring more" in str(manager.explain("BTCUSDT", "1h"))
 
 
 def test_an_explanation_answers_for_what_nobody_serves(manager: DataManager) -> None:
     found = manager.explain("VOD.L", "1d", provider="local")
     assert not found.is_served
-    assert found.title == "VOD.L 1d: no vendor can be asked"
+    assert found.title == "VOD.L 1d: no usable vendor"
     assert found.unasked["local"].startswith("no folder is set")
-    assert found.unasked["yahoo"] == "local alone was asked for"
+    assert found.unasked["yahoo"] == "local is pinned"
     assert found.to_json()["route"] == []
 
 

@@ -285,7 +285,7 @@ def test_those_that_wait_share_a_failure(manager: DataManager, vendors: VendorSe
 
 
 def test_many_at_once_name_what_could_not_be_had(manager: DataManager) -> None:
-    with pytest.warns(IncompleteDataWarning, match="1 of 3 quotes could not be had; NOPE"):
+    with pytest.warns(IncompleteDataWarning, match="1 of 3 quotes failed; NOPE"):
         quotes = manager.get_quotes(["AAPL", "NOPE", "BTCUSDT", "AAPL"])
     assert list(quotes) == ["AAPL", "BTCUSDT"]
     assert list(quotes.errors) == ["NOPE"]

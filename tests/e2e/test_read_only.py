@@ -49,7 +49,7 @@ def test_fetches_still_work_and_one_warning_says_it(
         for symbol, timeframe in (("BTCUSDT", "1h"), ("AAPL", "1d"), ("AAPL", "1d")):
             frame = manager.get_ohlcv(symbol, timeframe, "2024-05-01", "2024-05-03", strict=True)
             assert_true(frame, vendors, clock, symbol, timeframe, "2024-05-01", "2024-05-04")
-            assert any("can only be read" in said for said in told(frame)["problems"])
+            assert any("is read-only" in said for said in told(frame)["problems"])
     (one,) = [w for w in caught if issubclass(w.category, ReadOnlyCacheWarning)]
     assert "bars are returned" in str(one.message)
     assert one.filename == __file__, "it points at the line that asked"

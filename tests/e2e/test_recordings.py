@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from src.data import describe
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import (
@@ -67,10 +68,11 @@ def test_bars_come_again_without_the_vendor(
     replay: Callable[..., pd.DataFrame],
 ) -> None:
     seen = make().get_ohlcv(*DAY)
-    again = replay(*DAY)
+    again = replay(*DAY, of="./seen")
     pd.testing.assert_frame_equal(again, seen)
     proof = again.attrs["onetape"]
-    assert (proof["vendors"], proof["sample"], proof["complete"]) == (["replay:seen"], True, True)
+    assert (proof["vendors"], proof["sample"]) == (["replay:.%2Fseen"], True)
+    assert proof["complete"] and "from         replay:./seen, " in str(describe(again))
     ((file),) = files(folder)
     entry = json.loads(file.read_text("utf-8"))
     assert (entry["recording"], entry["vendor"], entry["asked_at"]) == (
@@ -270,5 +272,5 @@ def test_half_a_surrogate_pair_hurts_no_call(tmp_path: Path) -> None:
 def test_no_rule_can_name_one(tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
     rules.write_text("crypto: {primary: 'replay:seen'}\n")
-    with pytest.raises(RulesError, match="only where a call names it"):
+    with pytest.raises(RulesError, match="only for calls that name it"):
         DataManager(tmp_path / "cache", rules)

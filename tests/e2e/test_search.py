@@ -82,7 +82,9 @@ def test_vendors_with_keys_stand_in(
     assert [one.vendor for one in manager.search("apple")] == ["yahoo"]
     assert vendors.count(vendor) == 0  # nothing of its limits is used where another one answers
     vendors.fault("yahoo", Fault.status(404))
-    with pytest.warns(IncompleteDataWarning, match="'vod': not all vendors answered: yahoo"):
+    with pytest.warns(
+        IncompleteDataWarning, match="'vod': not all vendors answered: Yahoo Finance"
+    ):
         found = manager.search("vod")
     assert [(one.symbol, one.vendor) for one in found] == [("VOD.L", vendor)]
 
@@ -90,10 +92,12 @@ def test_vendors_with_keys_stand_in(
 def test_a_search_that_all_refuse_is_an_error(manager: DataManager, vendors: VendorServer) -> None:
     manager.search("apple")
     vendors.fault("yahoo", Fault.status(404))
-    with pytest.raises(AllProvidersFailedError, match="search for 'vod': yahoo: ") as caught:
+    with pytest.raises(
+        AllProvidersFailedError, match="search for 'vod': Yahoo Finance: "
+    ) as caught:
         manager.search("vod")
     assert [attempt.provider for attempt in caught.value.attempts] == ["yahoo"]
-    with pytest.warns(IncompleteDataWarning, match="yahoo"):
+    with pytest.warns(IncompleteDataWarning, match="Yahoo"):
         assert manager.search("inc") == [APPLE]  # what is held
 
 

@@ -48,7 +48,7 @@ def test_a_refusal_closes_one_door_for_all_processes_and_another_host_is_another
     vendors.heal()
     vendors.clear_log()
     told = reasons(make())
-    assert "is not asked for bars/1h at 127.0.0.1" in told
+    assert "is paused for bars/1h at 127.0.0.1" in told
     assert "next request possible in 15 minutes (15:16 UTC)" in told
     assert vendors.count() == 0
     make().get_ohlcv("BTCUSDT", "4h", *DAY, provider="binance", strict=True)

@@ -37,7 +37,7 @@ def test_it_is_asked_once_by_all_processes_and_the_error_stays_the_same(
     for manager in (make(), make()):
         error = refused(manager, *DAYS)
         assert str(error).startswith("unknown symbol 'ZZZZQ'. All providers failed for ZZZZQ 1d")
-        assert "it is asked again in 14 minutes (15:16 UTC)" in str(error)
+        assert "next request in 14 minutes (15:16 UTC)" in str(error)
         attempt = error.attempts[0]
         assert isinstance(attempt.error, SymbolNotFoundError)
         assert attempt.outcome == first.attempts[0].outcome == "SymbolNotFoundError"
@@ -111,7 +111,7 @@ def test_the_checkup_counts_them_and_finds_nothing_wrong(
     for number in range(3):
         refused(manager, f"ZZZZ{'QXY'[number]}", *DAYS[1:])
     checks = checkup(tmp_path / "cache", rules, network=False)
-    (check,) = [c for c in checks if "not asked" in c.said]
+    (check,) = [c for c in checks if "skipped" in c.said]
     assert (check.topic, check.ok) == ("yahoo", None)
-    assert check.said == "3 symbols not asked for: it does not know them"
+    assert check.said == "3 symbols skipped: unknown to this vendor"
     assert not [c for c in checks if "ZZZZ" in c.said], "their names are nobody's business"

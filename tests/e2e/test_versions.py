@@ -153,9 +153,9 @@ def test_a_pinned_vendors_series_has_versions_of_its_own(
     "wrong, said",
     [
         ({"version": 99}, "versions 1 to"),
-        ({"version": 0}, "no commit's number"),
-        ({"version": True}, "no commit's number"),
-        ({"version": "1"}, "no commit's number"),
+        ({"version": 0}, "not a commit number"),
+        ({"version": True}, "not a commit number"),
+        ({"version": "1"}, "not a commit number"),
         ({"version": 1, "force_refresh": True}, "force_refresh for BTCUSDT exclude"),
         ({"version": 1, "include_forming": True}, "include_forming for BTCUSDT exclude"),
     ],

@@ -168,7 +168,7 @@ def test_columns_may_have_other_names() -> None:
 def test_a_substitute_is_no_history() -> None:
     frame = hours(2)
     frame.attrs["onetape"] = {"substitute": "yahoo: an average of venues"}
-    with pytest.raises(ValueError, match=r"a substitute alone can be had .yahoo"):
+    with pytest.raises(ValueError, match=r"only a substitute is available .yahoo"):
         Own("TEST", "1h", 2, data_manager=Stub(frame))
 
 

@@ -36,7 +36,7 @@ def test_a_feed_dropped_in_a_loop_that_was_left_ends(
     gc.collect()
     wait_until(lambda: not set(ours()) - before, "the end of its threads")
     assert stage.manager._feeds.hub.connections == 0
-    assert "was dropped without being stopped" in caplog.text
+    assert "was deleted without stop()" in caplog.text
 
 
 def test_a_feed_that_is_dropped_goes_on_for_its_listeners() -> None:

@@ -65,7 +65,7 @@ def test_a_stream_of_another_thing_is_not_listened_to(
     selector = manager.provider_selector
     monkeypatch.setattr(selector, "get_provider_with_failover", lambda *_: ["binance", "polygon"])
     assert manager._feeds.find("METAUSDT", "1m") is None
-    assert "polygon is not listened to: nothing proves that its METAUSDT" in caplog.text
+    assert "polygon is not used: nothing proves that its METAUSDT" in caplog.text
 
 
 def test_an_option_nobody_reads_is_refused(

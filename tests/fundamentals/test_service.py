@@ -201,7 +201,7 @@ def test_a_vendor_without_its_key_is_not_asked(
     monkeypatch.delenv("ALPHA_VANTAGE_API_KEY")
     with caplog.at_level(logging.WARNING):
         assert manager.get_fundamentals("MSFT") == {}
-    assert "not asked for want of a key: fmp (FMP_API_KEY), alpha_vantage (" in caplog.text
+    assert "skipped without a key: fmp (FMP_API_KEY), alpha_vantage (" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -497,7 +497,7 @@ def test_an_unknown_strategy_is_the_usual_one(
 ) -> None:
     record = manager.get_fundamentals("AAPL", combination_strategy="best")
     assert told(record)["combination_strategy"] == "priority_based"
-    assert "no strategy is called 'best'" in caplog.text
+    assert "unknown strategy 'best'" in caplog.text
 
 
 @pytest.mark.parametrize(

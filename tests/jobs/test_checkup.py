@@ -49,13 +49,13 @@ def test_without_a_network_nobody_is_knocked_at(
 ) -> None:
     checks = checkup(tmp_path / "cache", rules, network=False)
     assert vendors.count() == 0
-    assert found(checks, "yahoo", "vendors").said == "usable, the network was not tried"
+    assert found(checks, "yahoo", "vendors").said == "usable; the network was not tried"
 
 
 def test_a_region_that_is_refused_is_named(
     rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused = Reached(0.1, "it refuses this region (HTTP 451)")
+    refused = Reached(0.1, "it does not serve this region (HTTP 451)")
     monkeypatch.setattr(module, "reach_all", lambda doors: dict.fromkeys(doors, refused))
     check = found(checkup(tmp_path / "cache", rules), "binance", "vendors")
     assert (check.ok, check.said) == (False, refused.refusal)
@@ -68,7 +68,7 @@ def test_a_region_that_is_refused_is_named(
         (20, True, "as the vendors' clocks"),
         (-7200, False, "ahead of the vendors' clocks"),
         (7200, False, "behind the vendors' clocks"),
-        (None, None, "nothing vouches for this machine's clock"),
+        (None, None, "this machine's clock is unconfirmed"),
     ],
 )
 def test_the_clock_is_compared_with_the_vendors_dates(
@@ -163,11 +163,11 @@ def test_keys_are_one_line_a_vendor(
 
 
 def test_a_vendor_that_is_left_alone_is_a_finding(tmp_path: Path) -> None:
-    assert [c for c in checkup(tmp_path, network=False) if "not asked" in c.said] == []
+    assert [c for c in checkup(tmp_path, network=False) if "paused" in c.said] == []
     Network(Senders(SystemClock(), state_dir=load_settings().state_dir)).limiter("binance").pause(
         600
     )
-    (check,) = [c for c in checkup(tmp_path, network=False) if "not asked" in c.said]
+    (check,) = [c for c in checkup(tmp_path, network=False) if "paused" in c.said]
     assert (check.topic, check.ok) == ("binance", False)
     assert check.advice.startswith("next request possible in 10 minutes (")
 
@@ -340,5 +340,5 @@ def test_above_the_limit_it_is_told_what_could_go_and_what_must_stay(
     monkeypatch.setenv("CACHE_MAX_SIZE_GB", "0.000001")
     check = found(checkup(cache, rules, network=False), "cache size")
     assert check.ok is False
-    assert "could be had again; what must stay: handed in by a program" in check.said
+    assert "could be fetched again; what must stay: handed in by a program" in check.said
     assert check.advice.startswith("`onetape cache clean`")

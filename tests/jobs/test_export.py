@@ -102,7 +102,7 @@ def test_one_that_cannot_be_written_does_not_stop_the_others(
 
 def test_prices_that_cannot_be_had_are_refused(house: Services, tmp_path: Path) -> None:
     (tmp_path / "cache" / "ohlcv" / "AAPL" / "actions.json").unlink()
-    with pytest.raises(KindMismatchError, match="as they are stored"):
+    with pytest.raises(KindMismatchError, match="as stored"):
         Exporter.of(house).write(DAILY, tmp_path / "g.csv", Wanted(adjustment="all"))
     assert not (tmp_path / "g.csv").exists()
 

@@ -34,15 +34,15 @@ def test_every_extra_there_is_has_its_line_and_its_package() -> None:
 HTTP = "is asked by plain HTTP"
 SDK, AUTO, PLAIN = "(transport: sdk)", "(transport: auto)", "(transport: http)"
 NEED = "not installed and not needed"
-BROWSER = "carries Yahoo's requests as a browser would"
+BROWSER = "sends Yahoo's requests as a browser would"
 STATES = [
-    ("alpaca", "sdk", "9.1", True, f"alpaca-py 9.1: carries Alpaca's requests {SDK}", ""),
+    ("alpaca", "sdk", "9.1", True, f"alpaca-py 9.1: sends Alpaca's requests {SDK}", ""),
     ("alpaca", "auto", "9.1", None, f"alpaca-py 9.1, not used: Alpaca {HTTP} {AUTO}", ""),
     ("alpaca", "http", "9.1", None, f"alpaca-py 9.1, not used: Alpaca {HTTP} {PLAIN}", ""),
     ("alpaca", "sdk", "", False, "transport: sdk wants alpaca-py, which is not installed", "both"),
     ("alpaca", "auto", "", None, f"{NEED}: Alpaca {HTTP} {AUTO}", ""),
     ("alpaca", "http", "", None, f"{NEED}: Alpaca {HTTP} {PLAIN}", ""),
-    ("binance", "sdk", "9.1", True, f"python-binance 9.1: carries Binance's requests {SDK}", ""),
+    ("binance", "sdk", "9.1", True, f"python-binance 9.1: sends Binance's requests {SDK}", ""),
     ("binance", "auto", "9.1", None, f"python-binance 9.1, not used: Binance {HTTP} {AUTO}", ""),
     ("binance", "sdk", "", False, "transport: sdk wants python-binance, which is not installed",
      "both"),
@@ -51,10 +51,10 @@ STATES = [
     ("yahoo", "http", "9.1", None, f"yfinance 9.1, not used: Yahoo Finance {HTTP} {PLAIN}", ""),
     ("yahoo", "auto", "", None, f"not installed: yfinance {BROWSER} {AUTO}", "install"),
     ("yahoo", "sdk", "", False, "transport: sdk wants yfinance, which is not installed", "both"),
-    ("ccxt", "sdk", "9.1", True, "ccxt 9.1: asks any of a hundred exchanges, as ccxt:kraken", ""),
-    ("ccxt", "http", "", None, "not installed: ccxt asks any of a hundred exchanges, as ccxt:kraken",
+    ("ccxt", "sdk", "9.1", True, "ccxt 9.1: fetches from any of a hundred exchanges, as ccxt:kraken", ""),
+    ("ccxt", "http", "", None, "not installed: ccxt fetches from any of a hundred exchanges, as ccxt:kraken",
      "install"),
-    ("ibkr", "auto", "9.1", True, "ib_async 9.1: asks a gateway of Interactive Brokers that you run",
+    ("ibkr", "auto", "9.1", True, "ib_async 9.1: connects to your own gateway of Interactive Brokers",
      ""),
 ]  # fmt: skip
 

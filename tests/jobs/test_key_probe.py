@@ -87,7 +87,7 @@ def test_a_refusal_shuts_one_door_until_a_probe_finds_it_open(
     probed(places)
     manager = DataManager(*places, clock=clock)
     asked = len(server.requests)
-    with pytest.raises(AllProvidersFailedError, match="is not asked for bars/stock/5m"):
+    with pytest.raises(AllProvidersFailedError, match="is paused for bars/stock/5m"):
         manager.get_ohlcv("AAPL", "5m", "2024-06-10", "2024-06-11")
     assert len(server.requests) == asked
     assert len(manager.get_ohlcv("AAPL", "1d", "2024-06-10", "2024-06-11"))

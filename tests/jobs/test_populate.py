@@ -139,7 +139,7 @@ class TestCachePopulator:
         assert done == {"AAPL": {"1d": True}, "ZZZZQ": {"1d": False}}
         populator.print_summary()
         said = capsys.readouterr().out
-        assert said == "1 of 2 series could be had\n  AAPL: 1d ok\n  ZZZZQ: 1d FAILED\n"
+        assert said == "1 of 2 series succeeded\n  AAPL: 1d ok\n  ZZZZQ: 1d FAILED\n"
         populator.print_summary({"X": {"1h": True}})
         assert "X: 1h ok" in capsys.readouterr().out
 

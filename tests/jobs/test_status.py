@@ -86,8 +86,7 @@ def test_who_is_left_alone_is_a_worry(watch: Watch, clock: ManualClock) -> None:
     found = watch.look()
     assert not vendor(found, "binance").is_well
     assert next(iter(found.worries())) == (
-        "binance is not asked: it asked us to pause; next request possible in 10 minutes "
-        "(15:11 UTC)"
+        "binance is paused: it asked us to pause; next request possible in 10 minutes (15:11 UTC)"
     )
     (told,) = (v["alone"] for v in found.to_json()["vendors"] if v["name"] == "binance")
     assert told == [{"door": "", "until": "2024-06-12T15:10:30Z", "reason": "it asked us to pause"}]

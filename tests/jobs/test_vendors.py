@@ -36,9 +36,9 @@ def test_a_pair_goes_to_its_venue_and_then_to_a_substitute(make) -> None:  # typ
         Stop("binance", "asked"),
         Stop("yahoo", "substitute", "aggregate instead of binance"),
     ]
-    assert Stop("local", "not asked", "the rules do not name it for this") in way
+    assert Stop("local", "not asked", "not in the rule for this") in way
     assert {stop.role for stop in way[2:]} == {"not asked"}
-    assert {stop.vendor: stop.why for stop in way[2:] if "do not name it" not in stop.why} == {
+    assert {stop.vendor: stop.why for stop in way[2:] if "not in the rule" not in stop.why} == {
         "coingecko": "serves no 1h, only 30m 4h", "alpha_vantage": "Alpha Vantage needs a key",
     }  # fmt: skip
 
@@ -46,7 +46,7 @@ def test_a_pair_goes_to_its_venue_and_then_to_a_substitute(make) -> None:  # typ
 def test_a_vendor_that_cannot_be_asked_says_why(make) -> None:  # type: ignore[no-untyped-def]
     services = make("stock_daily: {primary: newsapi, backup: [local, binance, yahoo]}\n")
     way = way_to(services.selector, query(services, "AAPL", "1d"))
-    assert [stop for stop in way if stop.why != "the rules do not name it for this"] == [
+    assert [stop for stop in way if stop.why != "not in the rule for this"] == [
         Stop("yahoo", "asked"),
         Stop("binance", "not asked", "serves no stock"),
         Stop("newsapi", "not asked", "this version does not serve it"),
@@ -58,7 +58,7 @@ def test_a_pinned_vendor_is_alone_on_the_way(make) -> None:  # type: ignore[no-u
     services = make()
     way = way_to(services.selector, query(services, "BTCUSDT", "1h", provider="yahoo"))
     assert way[0] == Stop("yahoo", "asked")
-    assert {stop.why for stop in way[1:]} == {"yahoo alone was asked for"}
+    assert {stop.why for stop in way[1:]} == {"yahoo is pinned"}
 
 
 def test_nobody_left_still_has_reasons(make) -> None:  # type: ignore[no-untyped-def]
@@ -71,7 +71,7 @@ def test_nobody_left_still_has_reasons(make) -> None:  # type: ignore[no-untyped
 def test_without_failover_the_others_say_so(make) -> None:  # type: ignore[no-untyped-def]
     services = make("failover: {enabled: false}\n")
     way = way_to(services.selector, query(services, "BTCUSDT", "1h"))
-    assert Stop("yahoo", "not asked", "the rules switch failover off") in way
+    assert Stop("yahoo", "not asked", "the rules disable failover") in way
 
 
 def test_keys_are_told_by_state_and_never_shown(make, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]

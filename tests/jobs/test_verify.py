@@ -158,7 +158,7 @@ def test_bars_that_one_side_lacks(
 ) -> None:
     gone = ms("2024-06-03T05:00")
     fault = vendors.fault("binance", Fault.drop_stamps(gone))
-    with pytest.warns(UserWarning, match="without bars"):
+    with pytest.warns(UserWarning, match="gap, first"):
         manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-10")
     assert check("BTCUSDT", "1h").ok, "neither side has it"
     vendors.heal(fault)
@@ -174,7 +174,7 @@ def test_a_bar_that_was_lacking_at_the_end_is_found_too(
     manager: DataManager, check: Verify, vendors: VendorServer
 ) -> None:
     fault = vendors.fault("binance", Fault.drop_stamps(ms("2024-06-02T23:00")))
-    with pytest.warns(UserWarning, match="without bars"):
+    with pytest.warns(UserWarning, match="gap, first"):
         manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
     vendors.heal(fault)
     assert named(only(check("BTCUSDT", "1h"))) == [("missing here", 1, "2024-06-02T23:00")]
@@ -251,7 +251,7 @@ def test_what_several_vendors_said_is_not_there_is_asked_of_each(
     for start, end in [("00:00", "01:00"), ("04:00", "08:00")]:
         manager.get_ohlcv("BTCUSDT", "1h", f"2024-06-10T{start}", f"2024-06-10T{end}")
     first.spoil = second.spoil = lambda _: []
-    with pytest.warns(UserWarning, match="without bars"):
+    with pytest.warns(UserWarning, match="gap, first"):
         manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10T02:00", "2024-06-10T03:00")
     first.spoil = lambda rows: rows
     found = verify_with(manager._services, VerifyQuestion("BTCUSDT", "1h", "2024-06-10"))
@@ -314,10 +314,10 @@ def test_dividends_do_not_disturb(
 def test_nothing_cached_is_a_wrong_question(
     manager: DataManager, check: Verify, vendors: VendorServer
 ) -> None:
-    with pytest.raises(QueryError, match="nothing of BTCUSDT 1h is cached"):
+    with pytest.raises(QueryError, match="no bars of BTCUSDT 1h are cached"):
         check("BTCUSDT", "1h")
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
-    with pytest.raises(QueryError, match="nothing of BTCUSDT 1h from yahoo is cached"):
+    with pytest.raises(QueryError, match="no bars of BTCUSDT 1h from yahoo are cached"):
         check("BTCUSDT", "1h", provider="yahoo")
     with pytest.raises(UnknownProviderError, match="acme"):
         check("BTCUSDT", "1h", provider="acme")
@@ -392,7 +392,7 @@ def test_real_vendors_of_different_kinds_say_so(
     [
         ({"against": "yahoo"}, "needs a vendor to be compared with"),
         ({"provider": "yahoo", "against": "yahoo"}, "yahoo cannot be compared with itself"),
-        ({"provider": "binance", "against": "yahoo", "whole": True}, "give a start"),
+        ({"provider": "binance", "against": "yahoo", "whole": True}, "needs a start"),
     ],
 )
 def test_wrong_questions(check: Verify, more: dict[str, Any], said: str) -> None:

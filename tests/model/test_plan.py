@@ -26,7 +26,7 @@ def plan(evil: str = "") -> Plan:
     span, bars, first, last = days("2024-04-01", "2024-04-30", 22)
     step = PlanStep("yahoo", DAY, span, 1, 2, 3.0)
     segment = PlanSegment(
-        span, bars, first, last, reasons=("after what is held",),
+        span, bars, first, last, reasons=("after the cached bars",),
         offers=(VendorOffer("yahoo", span, 1), VendorOffer("fmp", span, 0, trouble="failed lately")),
         steps=(step,),
     )  # fmt: skip
@@ -42,10 +42,10 @@ def plan(evil: str = "") -> Plan:
 
 def test_a_plan_in_words() -> None:
     assert str(plan()).splitlines() == [
-        "AAPL 1d: 2 requests, about 3 seconds of waiting; 1 stretch not available",
-        "held       47%, 20 bars: 2024-03-01 .. 2024-03-28",
-        "missing    2024-04-01 .. 2024-04-30, 22 bars (after what is held): yahoo 1 request; else fmp failed",
-        "           lately",
+        "AAPL 1d: 2 requests, about 3 seconds of waiting; 1 gap",
+        "cached     47%, 20 bars: 2024-03-01 .. 2024-03-28",
+        "missing    2024-04-01 .. 2024-04-30, 22 bars (after the cached bars): yahoo 1 request; else fmp",
+        "           failed lately",
         "besides    splits and dividends: yahoo 1 request",
         "vendor     yahoo: ready, 58 of 60 a minute left; this takes 3",
         "not asked  tiingo: no key: set TIINGO_API_KEY",
@@ -56,7 +56,7 @@ def test_a_plan_in_words() -> None:
 def test_no_line_is_longer_than_a_hundred_signs() -> None:
     text = str(plan("very long words " * 30))
     assert max(map(len, text.splitlines())) <= 100
-    assert all(line[:11].strip() in ("", "held", "missing", "besides", "vendor", "not asked", "lacking")
+    assert all(line[:11].strip() in ("", "cached", "missing", "besides", "vendor", "not asked", "lacking")
                for line in text.splitlines()[1:])  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def test_a_plan_is_plain_json() -> None:
 
 def test_a_hit_says_so() -> None:
     found = Plan("AAPL", DAY, "split", Span(0, 1), NOW, is_hit=True, share=1.0)
-    assert str(found) == "AAPL 1d: a hit, no vendor is asked"
+    assert str(found) == "AAPL 1d: a cache hit, no request"
     assert found.is_possible
 
 
@@ -93,16 +93,16 @@ def test_an_explanation_in_words() -> None:
         stored=(StoredSeries("1d", 2, NOW, NOW, {"final": 1}, ("yahoo",), 3, NOW + 3_600_000),),
     )  # fmt: skip
     assert str(found).splitlines() == [
-        "BRK-B 1d: yahoo is asked first",
+        "BRK-B 1d: yahoo first",
         "instrument  stock on NYSE, calendar XNYS (America/New_York), prices in USD",
         "rule        stock_daily of the packaged rules: yahoo, then fmp",
         "1. yahoo    split prices, its whole history; ready, no limit",
-        "2. fmp      raw prices, 30 days back, as BRK.B; left alone after ForeignError: <b>; next request",
+        "2. fmp      raw prices, 30 days back, as BRK.B; paused after ForeignError: <b>; next request",
         "            possible in 60 seconds, no limit",
         "            only in whole, as a substitute: raw prices",
         "not asked   tiingo: no key: set TIINGO_API_KEY",
-        "held        1d: 2 bars, 2024-06-12 .. 2024-06-12, from yahoo; stretches: 1 final; nothing newer",
-        "            before 2024-06-12 16:00:30 (in 60 minutes)",
+        "cached      1d: 2 bars, 2024-06-12 .. 2024-06-12, from yahoo; spans: 1 final; nothing newer before",
+        "            2024-06-12 16:00:30 (in 60 minutes)",
     ]
     assert "<b>" not in found._repr_html_()
     assert json.loads(json.dumps(found.to_json()))["route"][1]["health"]["ready"] is False

@@ -14,6 +14,7 @@ from src.data.model.printable import printable
         ("\u202egpj.exe\u2066\u200f", "\\u202egpj.exe\\u2066\\u200f"),
         ("a\u2028b\u2029c\x85d", "a\\u2028b\\u2029c\\x85d"),
         ("\ud800", "\\ud800"),
+        ("replay:rec%2Fa%1B, x%2Fy", "replay:rec/a\\x1b, x%2Fy"),
         ("tab\tand\nline · größer 数", "tab\tand\nline · größer 数"),
     ],
 )

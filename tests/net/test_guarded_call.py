@@ -82,7 +82,7 @@ def test_five_failures_in_a_row_shut_the_door_for_all_processes(
         assert caught.value.until_ms == NOW_MS + 30_000
         assert caught.value.provider == "acme"
         assert str(caught.value) == (
-            "acme is not asked for bars/1d at acme.example: it failed 5 times in a row, last with "
+            "acme is paused for bars/1d at acme.example: it failed 5 times in a row, last with "
             "UnavailableError: HTTP 503 from acme.example; next request possible in 30 seconds"
         )
     clock.advance(30)

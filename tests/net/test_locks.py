@@ -97,7 +97,7 @@ class TestWaiting:
     def test_without_a_page_it_ends(self, clock: ManualClock) -> None:
         seconds, error = self.waited(clock, 0, None)
         assert seconds == QUIET_S
-        assert "another thread fetches the series" in error
+        assert "another thread is fetching the series" in error
 
     def test_a_page_of_the_holder_is_progress(self, clock: ManualClock) -> None:
         assert self.waited(clock, 3, None)[0] == 60 + QUIET_S

@@ -167,7 +167,7 @@ class TestTrouble:
         (folder / lost).unlink()
         later = State(folder, clock)
         assert free(later) == 5
-        assert "not known any more" in caplog.text
+        assert "running bans are lost" in caplog.text
         clock.advance(60)
         assert free(later) == 10
 
@@ -217,7 +217,7 @@ class TestTrouble:
         clock.advance(100)
         assert free(state) == 5, "it was tried again, and started carefully again"
         (record,) = caplog.records
-        assert "this process keeps limits by itself" in record.message
+        assert "this process keeps its own limits" in record.message
 
     def test_it_comes_back_when_the_trouble_is_over(
         self, tmp_path: Path, clock: ManualClock
@@ -436,7 +436,7 @@ class TestWithinACall:
         assert caplog.text == ""
         clock.advance(0.2)
         assert run_call(clock, 0.01, state.run, lambda book: 7) == 7
-        assert "this process keeps limits by itself" in caplog.text
+        assert "this process keeps its own limits" in caplog.text
 
     def test_what_ends_it_is_written_when_the_file_is_free(
         self, tmp_path: Path, writer: sqlite3.Connection

@@ -62,8 +62,8 @@ def test_it_is_asked_once_and_no_other_process_asks_again(
         with pytest.raises(SymbolNotFoundError) as caught, one.asking("ZZZ"):
             pytest.fail("it was asked")
         assert str(caught.value) == (
-            "acme said at 2025-01-01T00:00:00Z that it does not know 'ZZZ'; "
-            "it is asked again in 14 minutes (00:15 UTC) (a forced refresh asks at once)"
+            "acme reported at 2025-01-01T00:00:00Z that it does not know 'ZZZ'; "
+            "next request in 14 minutes (00:15 UTC) (a forced refresh retries at once)"
         )
         assert caught.value.provider == "acme"
     clock.advance(840)

@@ -172,7 +172,10 @@ def test_a_split_before_the_last_odd_bar_did_not_make_it_odd() -> None:
     (found,) = compare(
         truth(), scaled(truth(), 0.25, slice(0, 30)), ComparisonTerms(actions=actions)
     )[2]
-    assert found.said == "theirs is 1/4 of ours, as by a split after 2024-01-30 that no vendor told"
+    assert (
+        found.said
+        == "theirs is 1/4 of ours, as by a split after 2024-01-30 that no vendor reported"
+    )
 
 
 def test_one_odd_day_is_no_split_that_nobody_told() -> None:

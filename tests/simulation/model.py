@@ -190,7 +190,9 @@ class Seen:
         names = ("complete", "flagged", "substitute", "adjustment", "as_of")
         told = {name: self.facts.get(name) for name in names} | {"gaps": self.gaps}
         # What failed on the way is of that call, not of the bars.
-        lasting = [text for text in self.facts["problems"] if "did not tell" not in text]
+        lasting = [
+            text for text in self.facts["problems"] if "sent no splits and dividends" not in text
+        ]
         return told | {"problems": lasting}
 
 
@@ -322,7 +324,9 @@ class Model:
                         told.append(tuple((v or 0.0) * factor for v in quote.values[:4]))
         for value, column in zip(seen.rows[stamp][:4], zip(*told, strict=True), strict=False):
             fits = any(isclose(value, one, rel_tol=1e-5) for one in column)
-            assert fits, f"{question}: {iso(stamp)} is made of bars that no vendor told: {value}"
+            assert fits, (
+                f"{question}: {iso(stamp)} is made of bars that no vendor reported: {value}"
+            )
 
     def _is_share(self, question: Question) -> bool:
         name = self.same.get(question.symbol, (question.symbol,))[0]

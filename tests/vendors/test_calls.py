@@ -63,7 +63,7 @@ class TestUnknownSymbols:
             first.fetch(DAYS)
         other, transport = script(answer(ROWS))
         for asked in (DAYS, MINUTES):
-            with pytest.raises(SymbolNotFoundError, match="it is asked again in"):
+            with pytest.raises(SymbolNotFoundError, match="next request in"):
                 other.fetch(asked)
         assert transport.asked == []
         clock.advance(900)

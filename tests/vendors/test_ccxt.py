@@ -72,7 +72,7 @@ class TestNames:
         ] * 4
 
     def test_the_family_itself_asks_for_one(self, caplog: pytest.LogCaptureFixture) -> None:
-        with pytest.raises(ConfigError, match=r"one is needed .*ccxt:kraken"):
+        with pytest.raises(ConfigError, match=r"name one .*ccxt:kraken"):
             CCXTDataDownloader()
         assert DataDownloaderFactory.create_downloader("ccxt") is None
         assert "ccxt:kraken" in caplog.text

@@ -90,9 +90,9 @@ def test_nothing_is_said_of_what_came_after_the_sample() -> None:
 
 
 def test_of_the_others_there_are_none() -> None:
-    with pytest.raises(CapabilityError, match="splits and dividends of MSFT") as refused:
+    with pytest.raises(CapabilityError, match="not of MSFT") as refused:
         vendor().actions_of(Instrument("MSFT", "stock"), EVER, NOW_MS)
-    assert refused.value.hint == "ask for adjustment='raw'"
+    assert refused.value.hint == "use adjustment='raw'"
 
 
 def test_what_the_sample_lacks_is_said() -> None:

@@ -240,7 +240,7 @@ def test_a_table_of_another_package_is_asked_by_its_rules_and_key(
     with serving(ledger_server) as server:
         rules = f"providers: {{ledger: {{base_url: '{server.base}'}}}}"
         manager = make(rules, FIRST)
-        with pytest.warns(UserWarning, match=r"want of a key: ledger \(LEDGER_API_KEY\)"):
+        with pytest.warns(UserWarning, match=r"skipped without a key: ledger \(LEDGER_API_KEY\)"):
             assert asks(manager) == {}
         assert not server.requests
         monkeypatch.setenv("LEDGER_KEY", "wrong-" + KEY[:4])

@@ -68,8 +68,8 @@ BROKEN = {
     "it raises": ("raise RuntimeError('at https://x.example/?key=CANARY')", "raised RuntimeError"),
     "it misses something": ("import nothing_of_this_name", "ModuleNotFoundError"),
     "no such class": ("", "AttributeError"),
-    "no class": ("Acme = 5", "no subclass of BaseDataDownloader"),
-    "another class": ("class Acme: name = 'acme'", "no subclass of BaseDataDownloader"),
+    "no class": ("Acme = 5", "not a subclass of BaseDataDownloader"),
+    "another class": ("class Acme: name = 'acme'", "not a subclass of BaseDataDownloader"),
     "another name": (GOOD.replace('"acme"', '"ekme"'), "its `name` is 'ekme', not 'acme'"),
 }
 
@@ -135,7 +135,7 @@ def test_a_package_that_is_there_twice_is_one(
 def test_rules_may_name_it_and_are_told_the_nearest_name(site: Shelf, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("crypto: {primary: ACME, backup: [binance]}\nproviders: {Acme: {name: A}}\n")
-    with pytest.raises(RulesError, match="no vendor"):
+    with pytest.raises(RulesError, match="not a vendor"):
         load_rules(path)
     site.put("acme_one", GOOD, {"acme": "acme_one:Acme"})
     rules = load_rules(path)

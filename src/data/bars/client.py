@@ -518,7 +518,7 @@ class BarsClient:
         if result.lacking:
             from ..model.caller import warn_user
 
-            why = "; ".join(dict.fromkeys(result.problems)) or "no vendor of the rules tells them"
+            why = "; ".join(dict.fromkeys(result.problems)) or "no vendor in the rules serves them"
             warn_user(f"splits and dividends of {instrument.symbol}: {why}", IncompleteDataWarning)
         return result
 

@@ -199,12 +199,12 @@ def _failure(work: FetchState) -> NoProviderError | AllProvidersFailedError:
         return NoProviderError(
             f"No suitable provider found for the splits and dividends of {symbol}",
             symbol=symbol,
-            hint="name a vendor that tells them in the rules: `onetape providers --matrix`",
+            hint="add a vendor that serves them to the rules: `onetape providers --matrix`",
         )
     reasons = dict.fromkeys(f"{name}: {error}" for name, error in work.untold.items())
     return AllProvidersFailedError(
         f"All providers failed for the splits and dividends of {symbol}: {'; '.join(reasons)}",
         attempts=work.beside,
         symbol=symbol,
-        hint="`onetape doctor` says which vendors can be reached, with which keys",
+        hint="`onetape doctor` shows which vendors can be reached and which keys are set",
     )

@@ -302,10 +302,10 @@ def _failure(query: FigureQuery, done: _Done) -> AllProvidersFailedError:
     failed: Sequence[Attempt] = [a for a in done.attempts if a.error is not None]
     unknown = bool(failed) and all(isinstance(a.error, SymbolNotFoundError) for a in failed)
     prefix = f"unknown symbol {query.instrument.symbol!r}. " if unknown else ""
-    reasons = dict.fromkeys(f"{a.provider}: {a.message}" for a in failed)
+    reasons = dict.fromkeys(map(str, failed))
     return AllProvidersFailedError(
         f"{prefix}All providers failed for {query}: {'; '.join(reasons)}{_in_quarantine(done.damaged)}",
         attempts=done.attempts,
         symbol=query.instrument.symbol,
-        hint="`onetape doctor` says which vendors can be reached",
+        hint="`onetape doctor` shows which vendors can be reached",
     )

@@ -216,7 +216,7 @@ class Enrolled:
         except DataError as error:
             if not self._has_failed:
                 self._has_failed = True
-                log.error("%s at %s; it is said once", error, event.name)
+                log.error("%s at %s; logged once", error, event.name)
 
 
 class Call:

@@ -163,8 +163,7 @@ class QuoteService:
         if quotes.errors:
             first = next(iter(quotes.errors.items()))
             warn_user(
-                f"{len(quotes.errors)} of {len(wanted)} quotes could not be had; {first[0]}: "
-                f"{first[1]}",
+                f"{len(quotes.errors)} of {len(wanted)} quotes failed; {first[0]}: {first[1]}",
                 IncompleteDataWarning,
             )
         return quotes
@@ -419,7 +418,7 @@ def _note(state: QuoteState, market: _Market, price: _Price, why: DataError | No
     if not market.is_open:
         said.append(f"the market is closed until {iso(market.until_ms)}")
     if state == "stale":
-        said.append(f"no newer price than that of {iso(price.time_ms)} is known")
+        said.append(f"the newest known price is of {iso(price.time_ms)}")
         if why is not None:
             said.append(str(why.args[0]) if why.args else type(why).__name__)
     if price.answer.substitute:
@@ -473,9 +472,9 @@ def _with_change(quote: Quote, close: float) -> Quote:
 
 def _nothing(instrument: Instrument) -> DataError:
     return NoDataError(
-        f"no price of {instrument.symbol} is known of the last weeks",
+        f"no price of {instrument.symbol} is known from the last weeks",
         symbol=instrument.symbol,
-        hint="of what is not traded any more get_ohlcv with a start has the last bars",
+        hint="for a symbol that no longer trades, get_ohlcv with a start returns the last bars",
     )
 
 
@@ -483,12 +482,12 @@ def _age_ms(max_age: Any, symbol: Any) -> int:
     """Return the age that a quote may have, in milliseconds.
 
     Raises:
-        QueryError: it is no number of seconds from 0 to a day.
+        QueryError: it is not a number of seconds from 0 to a day.
     """
     is_number = isinstance(max_age, Real) and not isinstance(max_age, bool)
     if not is_number or not 0 <= float(max_age) <= _LONGEST_AGE_S:
         raise QueryError(
-            f"max_age {max_age!r:.40} for {symbol!s:.40} is no number of seconds from 0 to 86400",
+            f"max_age {max_age!r:.40} for {symbol!s:.40} is not a number of seconds from 0 to 86400",
             symbol=symbol if isinstance(symbol, str) else None,
         )
     return round(float(max_age) * SECOND_MS)

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 # What goes today may be wanted in some weeks: a vendor's history must still reach back to it then.
 _WEEKS_MS = 28 * DAY_MS
 
-NO_SYMBOL = "what the symbol means is not known any more"
-NOT_ASKED = "its vendor is not asked for it by the rules, or cannot be asked here"
-FOREIGN = "its vendor is a program of the user's own"
-FILES = "out of files on this machine, which may be gone"
-NOT_SERVED = "its vendor does not serve such bars any more"
+NO_SYMBOL = "the meaning of the symbol is no longer known"
+NOT_ASKED = "the rules do not name its vendor for it, or its vendor cannot be used here"
+FOREIGN = "its vendor is the user's own program"
+FILES = "from files on this machine, which may be gone"
+NOT_SERVED = "its vendor no longer serves such bars"
 TOO_OLD = "its vendor's history does not reach back so far"
 OTHER_KIND = "its vendor serves bars of another kind"
-NOT_KNOWN = "its vendor says that it does not know the symbol"
+NOT_KNOWN = "its vendor does not know the symbol"
 
 
 class Refetchability:

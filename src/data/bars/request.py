@@ -137,7 +137,7 @@ class RequestParser:
             return name
         names = self._selector.provider_names()
         raise UnknownProviderError(
-            f"no provider is called {provider!r}",
+            f"unknown provider {provider!r}",
             provider=str(provider),
             hint=f"{_meant(provider, names)}known: {', '.join(names)}",
         )
@@ -171,7 +171,7 @@ def _check_version(wishes: Wishes, symbol: str) -> None:
     number = wishes.version
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise QueryError(
-            f"version {number!r} for {symbol} is no commit's number: a whole one from 1 on",
+            f"version {number!r} for {symbol} is not a commit number: a whole number from 1 on is needed",
             symbol=symbol,
             hint=f"`onetape cache log {symbol} TIMEFRAME` lists them",
         )
@@ -179,7 +179,7 @@ def _check_version(wishes: Wishes, symbol: str) -> None:
         if getattr(wishes, name):
             raise QueryError(
                 f"version and {'force_refresh' if name == 'refresh' else name} for {symbol} "
-                "exclude each other: a version is read as it stood, and no vendor is asked",
+                "exclude each other: a version is read from the cache, without a request",
                 symbol=symbol,
                 hint="leave one of them out",
             )
@@ -199,9 +199,9 @@ def _check_columns(columns: Any, symbol: str) -> None:
         if name in EXTRA_COLUMNS:
             continue
         if name in _ALWAYS_THERE:
-            where = "wherever the vendor tells it" if name == "adj_close" else "always"
+            where = "if the vendor has it" if name == "adj_close" else "always"
             raise QueryError(
-                f"{name!r} is no extra column of {symbol}: it is in the frame {where}",
+                f"{name!r} is not an extra column of {symbol}: it is in the frame {where}",
                 symbol=symbol,
                 hint=f"extra ones: {extra}",
             )

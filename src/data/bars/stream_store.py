@@ -149,7 +149,7 @@ class StreamKeeper:
             log.debug("%s: bars of %s are of another kind than those stored", key, origin.vendor)
             return 0
         if not _fits(view.coverage, origin.vendor, bars[0].stamp_ms):
-            log.debug("%s: bars of %s would stand beside another vendor's", key, origin.vendor)
+            log.debug("%s: bars of %s would adjoin another vendor's", key, origin.vendor)
             return 0
         free = [bar for bar in bars if not _is_known(view.coverage, bar.stamp_ms)]
         if not free:

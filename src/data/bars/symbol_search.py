@@ -105,7 +105,7 @@ class NameService:
             raise _failure(text, attempts)
         told = [a for a in failed if not isinstance(a.error, EntitlementError)]
         if told:
-            reasons = dict.fromkeys(f"{a.provider}: {a.message}" for a in told)
+            reasons = dict.fromkeys(map(str, told))
             message = f"search for {text!r}: not all vendors answered: {'; '.join(reasons)}"
             log.warning("%s", message)
             warn_user(message, IncompleteDataWarning)
@@ -133,7 +133,7 @@ class NameService:
         if not vendors:
             raise NoProviderError(
                 "no vendor that can be searched is configured",
-                hint="offline=True searches the names that are held",
+                hint="offline=True searches the cached names",
             )
         return sorted(vendors, key=lambda vendor: vendor.table.is_list)
 
@@ -235,7 +235,7 @@ def _text_of(text: Any) -> str:
     wanted = normalized(text) if isinstance(text, str) else ""
     if not any(c.isalnum() for c in wanted) or len(wanted) > _LONGEST_TEXT:
         raise QueryError(
-            f"{text!r:.80} is nothing to search for",
+            f"{text!r:.80} cannot be searched for",
             hint=f"a part of a symbol or a name, of at most {_LONGEST_TEXT} characters",
         )
     if not wanted.isprintable():
@@ -247,20 +247,20 @@ def _limit_of(limit: Any) -> int:
     """Return how many listings are wanted.
 
     Raises:
-        QueryError: it is no whole number from 1 on.
+        QueryError: it is not a whole number from 1 on.
     """
     is_count = isinstance(limit, int) and not isinstance(limit, bool)
     if not is_count or not 1 <= limit <= _MOST_RESULTS:
-        raise QueryError(f"limit {limit!r:.40} is no whole number from 1 to {_MOST_RESULTS}")
+        raise QueryError(f"limit {limit!r:.40} is not a whole number from 1 to {_MOST_RESULTS}")
     return int(limit)
 
 
 def _failure(text: str, attempts: Iterable[Attempt]) -> AllProvidersFailedError:
     tried = list(attempts)
-    reasons = dict.fromkeys(f"{a.provider}: {a.message}" for a in tried)
+    reasons = dict.fromkeys(map(str, tried))
     return AllProvidersFailedError(
         f"All providers failed for a search for {text!r}: {'; '.join(reasons)}",
         attempts=tried,
-        hint="offline=True searches the names that are held; `onetape doctor` says which vendors "
+        hint="offline=True searches the cached names; `onetape doctor` shows which vendors "
         "can be reached",
     )

@@ -64,7 +64,7 @@ class ActionBook:
     Attributes:
         told: every vendor's last word about every action, by ex-date.
         asked: what was asked and answered.
-        awaited: what was asked and will be told with the bars of those days, by vendor the latest.
+        awaited: what was asked and will be published with the bars of those days, by vendor the latest.
         samples: what vendors of sample bars told; it counts for their own bars alone (:meth:`only`).
         extra: keys of other versions (renames, delisting), kept as they are.
     """
@@ -389,13 +389,13 @@ def load_book(data: bytes, symbol: str) -> ActionBook:
     if plain.get("format") != json_document.FORMAT or plain.get("need"):
         raise FormatVersionError(f"actions.json has the unknown format {plain.get('format')!r}")
     if plain.get("symbol") != symbol:
-        raise json_document.DamagedError(f"they are those of {plain.get('symbol')!r}")
+        raise json_document.DamagedError(f"they belong to {plain.get('symbol')!r}")
     try:
         samples = _book_of(plain["samples"]) if "samples" in plain else None
         extra = {k: v for k, v in plain.items() if k not in _OURS}
         return replace(_book_of(plain), samples=samples, extra=extra)
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
-        raise json_document.DamagedError(f"it lacks what it must hold: {exc!r}") from exc
+        raise json_document.DamagedError(f"it lacks required content: {exc!r}") from exc
 
 
 def _book_of(plain: Mapping[str, Any]) -> ActionBook:

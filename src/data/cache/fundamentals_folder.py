@@ -381,12 +381,12 @@ def entries(disk: Disk, folder: Path, now_ms: int) -> Iterator[Entry]:
         try:
             named = _named(name)
         except ValueError:
-            _warn_once(folder / name, "its name holds no time that there is")
+            _warn_once(folder / name, "its name has an impossible time")
             continue
         if named is None:
             continue
         if named[1] > now_ms + DAY_MS:
-            _warn_once(folder / name, "its name holds a time to come")
+            _warn_once(folder / name, "its name has a time in the future")
             continue
         yield Entry(folder / name, *named)
 
@@ -421,7 +421,7 @@ def load(entry: Entry, data: bytes, symbol: str) -> FundamentalsDocument:
         document = json.loads(data)
         head, inner = document["metadata"], document["fundamentals"]
         if not isinstance(head, Mapping) or not isinstance(inner, Mapping):
-            raise TypeError("neither its head nor its content is a mapping")
+            raise TypeError("neither its header nor its content is a mapping")
         if "sha256" in document:
             json_document.load(data)
         recorded = str(head.get("symbol") or symbol)
@@ -439,7 +439,7 @@ def load(entry: Entry, data: bytes, symbol: str) -> FundamentalsDocument:
         OverflowError,
         CorruptEntryError,
     ) as exc:
-        raise CorruptEntryError(f"{entry.path.name} is no file of fundamentals: {exc}") from exc
+        raise CorruptEntryError(f"{entry.path.name} is not a fundamentals file: {exc}") from exc
     return FundamentalsDocument(quality, types, snapshot, inner)
 
 

@@ -18,7 +18,7 @@ from .recovery.check import Finding, Inspection
 from .recovery.quarantine import Damage
 from .tables import TableStore
 
-_REMEDY = "it is kept in quarantine, and asked again where a vendor still has it"
+_REMEDY = "it goes into quarantine, and is fetched again if a vendor still has it"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class OtherPart:
         except FormatVersionError as exc:
             return [self._refusal(str(exc.args[0]), "update this library")]
         except DataError as exc:
-            return [self._refusal(str(exc), "make it readable, or remove what is in its place")]
+            return [self._refusal(str(exc), "make it readable, or remove it")]
 
     def repair(self) -> tuple[list[Finding], list[Finding]]:
         """Set aside what is wrong; return what was found, and what of it is left."""

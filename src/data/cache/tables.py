@@ -466,7 +466,7 @@ class TableStore:
             try:
                 pd.to_numeric(rows[name])
             except (ValueError, TypeError) as exc:
-                raise ResponseFormatError(f"{name} is no number: {exc}") from exc
+                raise ResponseFormatError(f"{name} is not a number: {exc}") from exc
 
     def _describe(
         self, key: SeriesKey, year: int, rows: pd.DataFrame | None, size: int, vendor: str
@@ -603,7 +603,7 @@ def _record(document: bytes | None, key: SeriesKey, year: int) -> dict[str, Any]
     plain = metadata.load(document)
     ours = plain.get("onetape")
     if not isinstance(ours, dict):
-        raise metadata.DamagedError("it does not say what was answered")
+        raise metadata.DamagedError("it lacks the answered spans")
     if ours.get("format") != metadata.FORMAT or ours.get("need"):
         raise FormatVersionError(
             f"{key} {year}: the table has the unknown format {ours.get('format')!r}",

@@ -17,28 +17,28 @@ from .parser import Parser
 
 # Command to its line in `onetape --help`; the modules are loaded on use.
 COMMANDS = {
-    "fetch": "show or export bars of one symbol or several",
+    "fetch": "show or export bars of one or more symbols",
     "quote": "the last price of symbols, its time, and the change since the last close",
     "search": "symbols by name: venue, type, currency",
     "futures": "funding, open interest, long/short ratios of a perpetual future",
-    "plan": "what requests would cost; no vendor is asked",
-    "explain": "which vendors are asked for a series and why, which are not, what is stored",
+    "plan": "what a call would cost; sends no request",
+    "explain": "which vendors a call would use and why, and what is cached",
     "actions": "splits and dividends of a share",
-    "coverage": "what is known of the stored bars of a series; no vendor is asked",
-    "sessions": "when the market of a symbol trades; no vendor is asked",
+    "coverage": "the cached bars of a series by span; sends no request",
+    "sessions": "when the market of a symbol trades; sends no request",
     "fundamentals": "a company or coin, field by field, with the vendor of each",
-    "refresh": "ask again for fundamentals that have grown old",
+    "refresh": "fetch stale fundamentals again",
     "populate": "fill the cache for many symbols",
     "sync": "bring every stored series up to date",
     "stream": "bars of one symbol as they close",
-    "replay": "bars of the past as if they closed now",
-    "cache": "what the cache holds; check, repair, export, delete it",
-    "validate": "what is wrong with stored bars; no vendor is asked",
+    "replay": "past bars as if they closed now",
+    "cache": "list, check, repair, export or delete the cache",
+    "validate": "find faults in cached bars; sends no request",
     "verify": "compare the cache with its vendors, or two vendors",
     "providers": "the vendors, what they serve and what they lack here",
     "doctor": "check keys, extras, network, cache and state",
-    "demo": "the main job on this machine, without any key",
-    "completion": "the script by which bash, zsh or fish completes all this",
+    "demo": "a first look on this machine, without a key",
+    "completion": "completion script for bash, zsh or fish",
 }
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -111,7 +111,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 def _interrupted() -> int:
     from .output import complain
 
-    complain("interrupted; what was committed is kept")
+    complain("interrupted; committed bars are kept")
     return FAILED
 
 
@@ -169,20 +169,18 @@ def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.Argume
     """Build the parser; only the command that is used is imported and gets its options."""
     parser = Parser(
         prog="onetape",
-        description="One door to market data.",
+        description="Market data behind one call: bars, quotes, fundamentals and live feeds, cached.",
         epilog="`onetape COMMAND --help` explains a command. "
-        "Exit codes: 0 done, 1 failed or incomplete, 2 the question was wrong.",
+        "Exit codes: 0 done, 1 failed or incomplete, 2 invalid arguments.",
     )
     parser.add_argument("--version", action="version", version=f"onetape {__version__}")
-    parser.add_argument("-v", "--verbose", action="store_true", help="show what is logged")
-    parser.add_argument(
-        "-q", "--quiet", action="store_true", help="print results and errors, nothing else"
-    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the log")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print only results and errors")
     parser.add_argument(
         "--log",
         choices=("text", "json"),
         metavar="FORMAT",
-        help="log to standard error as text or json; -v for all of it",
+        help="log to standard error as text or json; -v for everything",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     used = next(([a] for a in arguments if a in COMMANDS), [])

@@ -16,11 +16,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.epilog = (
         "Amounts are per share as shares are today; `paid` is per share as they were on the "
-        "ex-date. What is missing or due is asked of the vendors that the rules name for days."
+        "ex-date. Missing and due ones are fetched from the vendors that the rules name for days."
     )
     parser.add_argument("symbol", help="such as AAPL, BRK.B, VOD.L")
-    parser.add_argument("--start", help="first ex-date; default: all there are")
-    parser.add_argument("--end", help="last ex-date; default: those announced already, too")
+    parser.add_argument("--start", help="first ex-date; default: the earliest")
+    parser.add_argument("--end", help="last ex-date; default: the last one announced")
     add_timeout(parser)
     add_output(parser)
     add_places(parser)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..errors import by_vendor
 from ..model.query import EXTRA_COLUMNS
 from .tables import Cell, TextTable, aligned, counted, milliseconds, moment, styled
 
@@ -116,12 +117,14 @@ def attempts_table(provenance: Provenance) -> TextTable:
 def show_attempts(screen: Console, provenance: Provenance) -> None:
     """Print the vendors that were asked, how each attempt ended, and why some failed."""
     if not provenance["attempts"]:
-        screen.print(styled("no vendor was asked: all of it was in the cache", "dim"))
+        screen.print(styled("no request: everything was cached", "dim"))
         return
     screen.print(attempts_table(provenance))
     for attempt in provenance["attempts"]:
         if attempt["message"]:
-            screen.print(styled(f"  {attempt['provider']}: {attempt['message']}", "yellow"))
+            screen.print(
+                styled(f"  {by_vendor(attempt['provider'], attempt['message'])}", "yellow")
+            )
 
 
 def show_gaps(screen: Console, provenance: Provenance) -> None:
@@ -132,9 +135,7 @@ def show_gaps(screen: Console, provenance: Provenance) -> None:
         span = f"{moment(gap['start'])} → {moment(gap['end'])}"
         screen.print(styled(f"no bars {span}: {gap['reason']}", "yellow"))
     if provenance["gaps_total"] > _GAPS_SHOWN:
-        screen.print(
-            styled(f"and {provenance['gaps_total'] - _GAPS_SHOWN} more such stretches", "yellow")
-        )
+        screen.print(styled(f"and {provenance['gaps_total'] - _GAPS_SHOWN} more gaps", "yellow"))
 
 
 # --- a small picture of a series in text

@@ -16,16 +16,16 @@ def add_question(parser: argparse.ArgumentParser) -> None:
         "symbols",
         nargs="+",
         metavar="symbol",
-        help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX; one or several",
+        help="one or more, such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX",
     )
-    parser.add_argument("timeframe", help="such as 1m, 1h, 1d, 1w, 1M; of all of them")
+    parser.add_argument("timeframe", help="such as 1m, 1h, 1d, 1w, 1M; the same for all symbols")
     add_range(parser)
-    parser.add_argument("--provider", help="ask this vendor only")
+    parser.add_argument("--provider", help="use this vendor only")
     add_adjustment(parser)
     parser.add_argument(
         "--closed-by",
         metavar="TIME",
-        help="only bars closed by this UTC time or date: what could be known then",
+        help="only bars that had closed by this UTC time or date",
     )
     parser.add_argument(
         "--forming", action="store_true", help="add the bar that has not closed yet"
@@ -80,11 +80,13 @@ def add_series(parser: argparse.ArgumentParser) -> None:
 
 def add_range(parser: argparse.ArgumentParser) -> None:
     """Add the range, or the number of bars."""
-    parser.add_argument("--start", help="date (whole session), UTC time, 2024-06 or -30d, included")
-    parser.add_argument("--end", help="date (whole session) or UTC time, included; default: now")
-    parser.add_argument("--bars", type=positive, help="the last so many closed bars")
     parser.add_argument(
-        "--period", metavar="LENGTH", help="in place of --start: 30d, 6mo, 1y, ytd, max"
+        "--start", help="date (whole session), UTC time, 2024-06 or -30d, inclusive"
+    )
+    parser.add_argument("--end", help="date (whole session) or UTC time, inclusive; default: now")
+    parser.add_argument("--bars", type=positive, help="the last N closed bars")
+    parser.add_argument(
+        "--period", metavar="LENGTH", help="instead of --start: 30d, 6mo, 1y, ytd, max"
     )
 
 
@@ -104,17 +106,19 @@ def add_freshness(parser: argparse.ArgumentParser) -> None:
     """Add whether the cache alone is used, or not at all."""
     either = parser.add_mutually_exclusive_group()
     either.add_argument(
-        "--offline", action="store_true", help="use the cache alone; no vendor is asked"
+        "--offline", action="store_true", help="use the cache only; send no request"
     )
     either.add_argument(
-        "--refresh", action="store_true", help="fetch all of it again, though it is cached"
+        "--refresh", action="store_true", help="fetch the whole range again, even if cached"
     )
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:
     """Add the places of cache and rules."""
     parser.add_argument("--cache-dir", metavar="DIR", help="the cache folder")
-    parser.add_argument("--config", metavar="FILE", help="rules laid over the packaged ones")
+    parser.add_argument(
+        "--config", metavar="FILE", help="a rules file, merged over the packaged rules"
+    )
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
@@ -126,14 +130,14 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         "--verbose",
         action="store_true",
         default=argparse.SUPPRESS,
-        help="show what is logged",
+        help="show the log",
     )
     parser.add_argument(
         "-q",
         "--quiet",
         action="store_true",
         default=argparse.SUPPRESS,
-        help="print results and errors, nothing else: no progress, no notes",
+        help="print only results and errors: no progress, no notes",
     )
     parser.add_argument(
         "--log",
@@ -146,7 +150,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 
 def add_timeout(
     parser: argparse.ArgumentParser,
-    help_text: str = "wait for vendors no longer than that; default: 30 s without an answer",
+    help_text: str = "wait no longer for vendors; default: 30 s without a response",
 ) -> None:
     """Add the time after which vendors and other callers are waited for no more."""
     parser.add_argument(
@@ -212,7 +216,7 @@ def seconds(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0.1 <= value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0.1 to 86400")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0.1 to 86400")
     return value
 
 

@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     shown.add_argument(
         "--check",
         action="store_true",
-        help="read every file, and show of each series what is damaged",
+        help="read every file, and show the damage of each series",
     )
     info.add_argument("symbol")
     info.add_argument("timeframe")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _BYTES_IN_GB = 1024**3
 _ABOUT = (
-    "Drop what can be had again until the cache is within its limit, and old files out of "
+    "Evict bars that can be fetched again until the cache is within its limit, and old files out of "
     "quarantine. --older-than deletes by age, also bars that no vendor has any more: whole years "
     "of a series, and of tables such as funding_rate, whose newest row is older. A year's file "
     "that still has younger bars stays whole; so do fundamentals, splits and dividends. "
@@ -30,14 +30,14 @@ def configure(actions: Any) -> None:
     """Add the sub-command."""
     clean = actions.add_parser(
         "clean",
-        help="drop what can be had again until the cache is "
+        help="evict bars that can be fetched again until the cache is "
         "within its limit, and old files out of quarantine",
     )
     clean.description = _ABOUT
     clean.add_argument(
         "--dry-run",
         action="store_true",
-        help="show what would go, with its size, and what must stay; deletes nothing",
+        help="show what would be deleted, with its size, and what must stay; deletes nothing",
     )
     clean.add_argument(
         "--older-than",
@@ -46,9 +46,7 @@ def configure(actions: Any) -> None:
         help="first delete whole years whose newest bar is older: 5y, 18mo, 2w, 90d "
         "(default: cache.retention of the rules, where it is set)",
     )
-    clean.add_argument(
-        "--all", action="store_true", help="also where no bars would be left by that age"
-    )
+    clean.add_argument("--all", action="store_true", help="even if no bars would be left")
     clean.set_defaults(run=_clean)
 
 
@@ -108,7 +106,7 @@ def _show_aged(aged: Aged, document: dict[str, Any]) -> None:
     summary += f"{size(document['aged']['bytes'])} {verb}"
     screen.print(styled(f"older than {document['older_than']}: {summary}", "bold"), soft_wrap=True)
     if document["dry_run"] and aged.is_all:
-        screen.print("no bars would be left: without --all it is refused", soft_wrap=True)
+        screen.print("no bars would be left: refused without --all", soft_wrap=True)
     screen.print()
 
 
@@ -135,6 +133,6 @@ def freeable_rows(document: dict[str, Any]) -> list[list[str]]:
     """Return the same as rows of a table."""
     rows = [
         ["can be made again", size(document["derived_bytes"])],
-        ["can be had again", size(document["replaceable_bytes"])],
+        ["can be fetched again", size(document["replaceable_bytes"])],
     ]
     return rows + [["must stay", f"{size(k['bytes'])}: {k['reason']}"] for k in document["kept"]]

@@ -19,16 +19,18 @@ if TYPE_CHECKING:
 
 def configure(actions: Any) -> None:
     """Add the sub-command."""
-    export = actions.add_parser("export", help="write bars to CSV or Parquet; no vendor is asked")
+    export = actions.add_parser("export", help="write bars to CSV or Parquet; sends no request")
     export.add_argument("symbol", nargs="?")
     export.add_argument("timeframe", nargs="?")
     export.add_argument("--out", metavar="FILE", help="the file (.gz: compressed CSV)")
-    export.add_argument("--all", metavar="DIR", help="every series, a file each, in this folder")
     export.add_argument(
-        "--format", choices=("csv", "parquet"), help="default: by the name of the file, else csv"
+        "--all", metavar="DIR", help="every series, one file each, into this folder"
     )
-    export.add_argument("--start", help="date (whole session) or UTC time, included")
-    export.add_argument("--end", help="date (whole session) or UTC time, included")
+    export.add_argument(
+        "--format", choices=("csv", "parquet"), help="default: by the file name, else csv"
+    )
+    export.add_argument("--start", help="date (whole session) or UTC time, inclusive")
+    export.add_argument("--end", help="date (whole session) or UTC time, inclusive")
     export.add_argument(
         "--lane",
         metavar="KIND",
@@ -39,7 +41,7 @@ def configure(actions: Any) -> None:
     prices.add_argument(
         "--raw",
         action="store_true",
-        help="the very numbers that are stored, whatever they were adjusted for",
+        help="the numbers as stored, whatever they are adjusted for",
     )
     export.set_defaults(run=_export)
 
@@ -54,7 +56,7 @@ def _export(args: argparse.Namespace) -> int:
         raise QueryError("name SYMBOL TIMEFRAME --out FILE, or --all DIR, and not both")
     if "-" in (args.out, args.all):
         raise QueryError(
-            "an export is a file, not the screen",
+            "an export needs a file",
             hint="`onetape fetch SYMBOL TIMEFRAME --offline --csv -` is",
         )
     check_folder(args)

@@ -34,16 +34,12 @@ _COUNTS = ("added", "changed", "removed")
 
 def configure(actions: Any) -> None:
     """Add the sub-commands."""
-    verify = actions.add_parser(
-        "verify", help="read all of it and show what is damaged; changes nothing"
-    )
-    repair = actions.add_parser(
-        "repair", help="repair what verify finds, keeping every bar that can be kept"
-    )
-    compact = actions.add_parser("compact", help="make files smaller: join what was appended")
-    migrate = actions.add_parser("migrate", help="take over the files of older tools now")
+    verify = actions.add_parser("verify", help="read every file and show damage; changes nothing")
+    repair = actions.add_parser("repair", help="repair what verify finds; keeps every readable bar")
+    compact = actions.add_parser("compact", help="make files smaller: join small appends")
+    migrate = actions.add_parser("migrate", help="convert the files of older tools now")
     log = actions.add_parser(
-        "log", help="what was written, deleted and set aside, and by which call"
+        "log", help="what was written, deleted and quarantined, and by which call"
     )
     for action, work in (
         (verify, _verify),
@@ -63,8 +59,8 @@ def configure(actions: Any) -> None:
         "--prune", action="store_true", help="then delete the originals whose bars are all stored"
     )
     log.add_argument("symbol")
-    log.add_argument("timeframe", nargs="?", help="default: all of them, and fundamentals")
-    log.add_argument("--limit", type=positive, metavar="N", help="the last so many of each")
+    log.add_argument("timeframe", nargs="?", help="default: all, and fundamentals")
+    log.add_argument("--limit", type=positive, metavar="N", help="the last N entries of each")
     log.set_defaults(run=_log)
 
 

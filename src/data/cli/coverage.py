@@ -1,4 +1,4 @@
-"""``onetape coverage``: what is known of the stored bars of a series; no vendor is asked."""
+"""``onetape coverage``: the cached bars of a series by span; sends no request."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .tables import TextTable, counted, moment
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.epilog = (
-        "Stretches are half-open; what lies between them was never asked for. `due` is from when "
-        "asking again can change a stretch."
+        "Spans are half-open; the time between them was never requested. `due` is when a new request "
+        "can change a span."
     )
     add_series(parser)
     add_output(parser)

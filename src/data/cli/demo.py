@@ -30,7 +30,7 @@ _MARKS = {"asked": ("●", "green"), "substitute": ("○", "yellow"), "not asked
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--offline", action="store_true", help="as on a machine without a network")
+    parser.add_argument("--offline", action="store_true", help="as if there were no network")
     add_timeout(parser)
     add_output(parser)
     add_places(parser)
@@ -109,7 +109,7 @@ class _Teller:
 
     def opening(self, case: Showcase, *, is_temporary: bool) -> None:
         """Say what this is, and where the bars go."""
-        self._screen.print(styled("onetape: one door to market data", "bold"))
+        self._screen.print(styled("onetape: market data behind one call", "bold"))
         keep = " (gone afterwards; --cache-dir keeps it)" if is_temporary else ""
         self._screen.print(styled(f"cache: {case.cache_dir}{keep}", "dim"))
 
@@ -128,14 +128,14 @@ class _Teller:
         ]
         self._screen.print(findings(rows))
         if not _any_reached(reached):
-            self._screen.print("no vendor can be asked from here")
+            self._screen.print("no vendor can be reached from here")
 
     def samples(self) -> None:
         """Say that what follows are sample bars, and how they are asked for."""
         self._title("without a network")
         self._screen.print(
             "Real daily bars of 2000 to 2013 (extra `demo`), served by the vendor `demo` because "
-            'it is named:\nprovider="demo" in the call. They never answer anything else.'
+            'it is named:\nprovider="demo" in the call. They are never used for anything else.'
         )
 
     def answer(self, shown: Shown) -> None:
@@ -151,7 +151,7 @@ class _Teller:
 
     def _failure(self, shown: Shown) -> None:
         for attempt in shown.attempts:
-            text = f"{attempt.provider}: {attempt.message} ({milliseconds(attempt.seconds)})"
+            text = f"{attempt} ({milliseconds(attempt.seconds)})"
             self._screen.print(styled(text, "yellow"))
         if not shown.attempts:
             self._screen.print(styled(str(shown.error), "yellow"))
@@ -167,7 +167,7 @@ class _Teller:
         self._screen.print(_spans(provenance, is_sample=shown.question.provider == "demo"))
         show_gaps(self._screen, provenance)
         first, second = shown.seconds
-        again = f"the same call again: {milliseconds(second)} from the cache, no vendor asked"
+        again = f"the same call again: {milliseconds(second)} from the cache, no request"
         ratio = f" · {first / second:,.0f} times as fast" if second > 0 else ""
         self._screen.print(styled(again + ratio, "bold green"))
 
@@ -177,7 +177,7 @@ class _Teller:
             print_json(_document(self._reached, shown))
         if all(one.frame is None for one in shown):
             hint = f"{install_line('demo')} brings real sample bars that need no network"
-            complain("no vendor could be asked, and there are no sample bars", [hint])
+            complain("no vendor could be reached, and the sample bars are not installed", [hint])
         elif not self._as_json:
             self._screen.print()
             self._screen.print(styled("next: onetape fetch AAPL 1d · onetape doctor", "dim"))

@@ -19,13 +19,13 @@ _MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("·", "dim"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--no-network", action="store_true", help="do not try to reach the vendors")
+    parser.add_argument("--no-network", action="store_true", help="do not contact the vendors")
     parser.add_argument(
-        "--full", action="store_true", help="read every file of data, however long that takes"
+        "--full", action="store_true", help="read every data file, however long that takes"
     )
-    parser.add_argument("--watch", action="store_true", help="look again and again until Ctrl-C")
+    parser.add_argument("--watch", action="store_true", help="repeat until Ctrl-C")
     parser.add_argument(
-        "--every", type=seconds, metavar="SECONDS", help="how often --watch looks (default: 5)"
+        "--every", type=seconds, metavar="SECONDS", help="interval of --watch (default: 5)"
     )
     add_output(parser)
     add_places(parser)
@@ -64,7 +64,7 @@ def _show(checks: list[Check], broken: int) -> None:
         screen.print(styled(section, "bold"))
         screen.print(findings([_row(c) for c in checks if c.section == section], width))
         screen.print()
-    verdict = f"{counted(broken, 'thing')} to put right" if broken else "all of it works"
+    verdict = f"{counted(broken, 'thing')} to fix" if broken else "everything works"
     screen.print(styled(verdict, "bold red" if broken else "bold green"))
 
 

@@ -19,7 +19,7 @@ _STYLES = {"not asked": "dim", "why": "yellow"}
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_series(parser)
-    parser.add_argument("--provider", help="as if this vendor alone were asked")
+    parser.add_argument("--provider", help="as if a call named this vendor")
     add_adjustment(parser)
     add_output(parser)
     add_places(parser)

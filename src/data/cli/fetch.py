@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--version",
         type=positive,
         metavar="N",
-        help="as the series stood after this commit to it (`onetape cache log`)",
+        help="the series as it was after this commit (`onetape cache log`)",
     )
     parser.add_argument(
         "--columns",
@@ -58,7 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "several symbols with {symbol} in the name)",
     )
     parser.add_argument(
-        "--parquet", metavar="FILE", help="write the bars as Parquet; names as of --csv"
+        "--parquet", metavar="FILE", help="write the bars as Parquet; file names as for --csv"
     )
     add_output(parser)
     add_places(parser)
@@ -154,9 +154,9 @@ def _check(args: argparse.Namespace) -> None:
     if len(args.symbols) > 1:
         _check_many(args)
     if args.parquet == _SCREEN:
-        raise QueryError("Parquet is nothing for the screen", hint="name a file: --parquet FILE")
+        raise QueryError("Parquet cannot be printed", hint="name a file: --parquet FILE")
     if args.csv == _SCREEN and args.json:
-        raise QueryError("--csv - and --json both want the standard output", hint="take one")
+        raise QueryError("--csv - and --json both write to standard output", hint="take one")
     files = [(working_dir() / name).resolve() for name in (args.csv, args.parquet) if name]
     if len(files) > len(set(files)):
         raise QueryError(f"--csv and --parquet both name {args.csv}", hint="name two files")

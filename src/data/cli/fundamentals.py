@@ -20,7 +20,7 @@ _DAY_S, _HOUR_S, _MINUTE_S = 86_400, 3_600, 60
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("symbol", help="such as AAPL, BRK.B, VOD.L, BTCUSDT")
-    parser.add_argument("--provider", type=listed, metavar="A,B", help="ask these vendors only")
+    parser.add_argument("--provider", type=listed, metavar="A,B", help="use these vendors only")
     parser.add_argument(
         "--type", default="general", dest="data_type", help="general, ratios, statements, ..."
     )
@@ -29,11 +29,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="priority_based",
         choices=("priority_based", "quality_based", "consensus"),
     )
-    parser.add_argument("--as-of", metavar="DATE", help="only what was public by then")
-    parser.add_argument("--refresh", action="store_true", help="ask again though it is fresh")
+    parser.add_argument("--as-of", metavar="DATE", help="only data that was public by then")
+    parser.add_argument("--refresh", action="store_true", help="fetch again even if fresh")
     add_timeout(
         parser,
-        "wait for vendors no longer than that; default: time_budget_seconds of the fundamentals file (20)",
+        "wait no longer for vendors; default: time_budget_seconds of the fundamentals file (20)",
     )
     add_output(parser)
     add_places(parser)
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     )
     services = build(args.cache_dir, args.config)
     try:
-        with busy(args, "asking for fundamentals"):
+        with busy(args, "fetching fundamentals"):
             record = services.fundamentals.find(args.symbol, wish)
     except AllProvidersFailedError as error:
         if args.json:
@@ -122,7 +122,7 @@ def _below(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
             f"{why}: {', '.join(fields)}" for why, fields in withheld.items()
         ],
         "no answer": [f"{v}: {why}" for v, why in metadata["providers_failed"].items()],
-        "old copies that stand in": stale,
+        "stale copies used instead": stale,
         "lacking": metadata["missing"],
     }
     yield from ((title, lines) for title, lines in parts.items() if lines)

@@ -32,8 +32,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="between two rows, such as 5m, 1h (default), 1d; not of funding",
     )
     parser.add_argument("--what", choices=_WHAT, default=_WHAT[0], help="default: %(default)s")
-    parser.add_argument("--start", help="date or UTC time, included; default: 29 days ago")
-    parser.add_argument("--end", help="date or UTC time, included; default: now")
+    parser.add_argument("--start", help="date or UTC time, inclusive; default: 29 days ago")
+    parser.add_argument("--end", help="date or UTC time, inclusive; default: now")
     parser.add_argument("--refresh", action="store_true", help="ask for all of it again")
     add_timeout(parser)
     parser.add_argument(

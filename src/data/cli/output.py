@@ -112,7 +112,7 @@ def asking(args: argparse.Namespace) -> Iterator[list[str]]:
     lines: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        with busy(args, "looking, and asking for what is missing"):
+        with busy(args, "reading the cache and fetching what is missing"):
             yield lines
     for warning in caught:
         if issubclass(warning.category, IncompleteDataWarning):

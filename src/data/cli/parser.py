@@ -85,7 +85,7 @@ class Parser(argparse.ArgumentParser):
         if near:
             return f" (did you mean {' '.join(near)}?)"
         takes_several = any(action.nargs == "+" for action in self._get_positional_actions())
-        return " (what is no option stands together)" if takes_several and not words else ""
+        return " (put all symbols and values together)" if takes_several and not words else ""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is None or value in action.choices:

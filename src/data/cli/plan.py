@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the plan of each symbol; 1 when something is not available."""
     from ..data_manager import DataManager
 
-    with busy(args, "planning, no vendor is asked"):
+    with busy(args, "planning; sends no request"):
         manager = DataManager(args.cache_dir, args.config)
         plans = [manager.plan(symbol, **question(args)) for symbol in dict.fromkeys(args.symbols)]
     requests = sum(plan.requests for plan in plans)

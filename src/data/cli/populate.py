@@ -73,18 +73,20 @@ def configure_sync(parser: argparse.ArgumentParser) -> None:
 
 def _add_job(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--dry-run", action="store_true", help="sum up what vendors would be asked; none is asked"
+        "--dry-run", action="store_true", help="show the requests and their cost; send none"
     )
-    parser.add_argument("--report", metavar="FILE", help="write the whole report there, as JSON")
+    parser.add_argument(
+        "--report", metavar="FILE", help="write the full report to this file, as JSON"
+    )
     parser.add_argument(
         "--every",
         type=every,
         metavar="TIME",
-        help="begin again after so long, such as 15m or 1d, until Ctrl-C or SIGTERM",
+        help="repeat after this time, such as 15m or 1d, until Ctrl-C or SIGTERM",
     )
     add_timeout(
         parser,
-        "a request goes on for so long without a page; default: jobs.timeout_s of the rules",
+        "a request ends after this long without a page; default: jobs.timeout_s of the rules",
     )
     add_output(parser)
     add_places(parser)
@@ -134,7 +136,7 @@ def _fill_and_show(args: argparse.Namespace) -> dict[str, Any]:
     for text in dict.fromkeys(unstored):
         note(text)
     if report["interrupted"]:
-        note("interrupted: what was committed is kept; run it again to go on")
+        note("interrupted: committed bars are kept; run it again to continue")
     return report
 
 
@@ -169,7 +171,7 @@ def _populated(args: argparse.Namespace) -> dict[str, Any]:
             )
     if not (report["series"] if args.dry_run else report["results"]):
         raise QueryError(
-            "there is nothing to fill: the cache holds no such series",
+            "nothing to fill: no such series is cached",
             hint="name some: onetape populate --symbols AAPL,BTCUSDT",
         )
     return report
@@ -263,7 +265,7 @@ def _show(report: dict[str, Any]) -> None:
     good, failed = len(report["success"]), len(report["failed"])
     fetched = counted(sum(r["fetched"] for r in results), "new bar")
     screen.print(
-        styled(f"{good:,} of {counted(good + failed, 'series')} answered, {fetched}", "dim")
+        styled(f"{good:,} of {counted(good + failed, 'series')} succeeded, {fetched}", "dim")
     )
 
 
@@ -314,7 +316,7 @@ def _state(result: dict[str, Any]) -> Text:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run under an older module name: 0 when every series could be had, 1 otherwise."""
+    """Run under an older module name: 0 when every series succeeded, 1 otherwise."""
     parser = Parser(prog="populate_cache", description="Fill the cache.")
     configure(parser)
     args = parser.parse_args(argv)

@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="ask one cheap question for each thing served, of all vendors that "
         "have a key or of one, and show what the key may do",
     )
-    add_timeout(parser, "with --probe: what each question has; default: 30 s without an answer")
+    add_timeout(parser, "with --probe: time for each request; default: 30 s without a response")
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
@@ -61,7 +61,9 @@ def run(args: argparse.Namespace) -> int:
         UnknownProviderError: there is no such vendor.
     """
     if args.timeout is not None and args.probe is None:
-        raise QueryError("--timeout needs --probe: else no vendor is asked", hint="add --probe")
+        raise QueryError(
+            "--timeout needs --probe: nothing else here sends a request", hint="add --probe"
+        )
     if args.vendor is not None:
         if args.matrix or args.probe is not None:
             raise QueryError(
@@ -94,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         TextTable(["asked for", "in this order", "timeframes?"], [_order(w) for w in ways])
     )
     if any(set(w["vendors"]) - set(w["ready"]) for w in ways):
-        screen.print(styled("a vendor in (brackets) cannot be asked here", "dim"))
+        screen.print(styled("a vendor in (brackets) cannot be used here", "dim"))
     return OK
 
 
@@ -116,9 +118,7 @@ def _probe(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"probe": [finding.to_json() for finding in results]})
     elif not names:
-        screen.print(
-            styled("no vendor has a key here; --probe VENDOR asks one all the same", "dim")
-        )
+        screen.print(styled("no vendor has a key here; --probe VENDOR probes one anyway", "dim"))
     return OK if not results or any(one.verdict == "yes" for one in results) else FAILED
 
 
@@ -133,7 +133,7 @@ def _print_family(family: str, *, as_json: bool) -> int:
     rows = [[m["name"], m["title"], " ".join(m["timeframes"])] for m in members]
     screen = console()
     screen.print(TextTable(["vendor", "whose?", "timeframes"], rows))
-    screen.print(styled(f"{counted(len(members), 'exchange')}, none of them asked", "dim"))
+    screen.print(styled(f"{counted(len(members), 'exchange')}, no request sent", "dim"))
     return OK
 
 
@@ -178,14 +178,14 @@ def _facts(profile: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "companies", ", ".join(profile["fundamentals"]) or profile["no_fundamentals"] or "nothing"
     if not profile["timeframes"]:
         yield "bars", "none"
-    polled = "no stream: asked as bars close" if profile["timeframes"] else "nothing"
+    polled = "no stream: polled as bars close" if profile["timeframes"] else "nothing"
     live = "streams bars" if profile["stream"] else profile["no_stream"] or polled
-    yield "live", "none: these are bars of the past" if is_sample(profile["name"]) else live
+    yield "live", "none: these are historical bars" if is_sample(profile["name"]) else live
     yield "names", "searched" if profile["search"] else "not searched"
     if profile["package"]:
         yield "package", f"extra {family_of(profile['name'])}: {profile['package']}"
     places = [f"{way['rule']} ({way['place']} of {way['of']})" for way in profile["rules"]]
-    yield "rules", ", ".join(places) or "none: it is asked where a call names it"
+    yield "rules", ", ".join(places) or "none: only for calls that name it"
 
 
 def _print_matrix(selector: ProviderSelector, *, as_json: bool) -> int:

@@ -17,8 +17,8 @@ _STYLES = {"live": "green", "forming": "green", "closed": "", "stale": "yellow"}
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.epilog = (
-        "forming: of the running minute; closed: the market is closed, it is the last close; stale: "
-        "anything older. The change is that since the close of the session before."
+        "forming: the price of the running minute; closed: the last close of a closed market; stale: "
+        "anything older. The change is since the close of the session before."
     )
     parser.add_argument("symbols", nargs="+", metavar="SYMBOL", help="such as BTCUSDT, AAPL, VOD.L")
     parser.add_argument(
@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_age,
         default=5.0,
         metavar="SECONDS",
-        help="a quote asked for so long ago by this process is given again (default 5)",
+        help="reuse a quote of this process that is at most this old (default 5)",
     )
     add_timeout(parser)
     add_output(parser)
@@ -88,5 +88,5 @@ def _age(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 86400")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 86400")
     return value

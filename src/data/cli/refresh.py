@@ -1,4 +1,4 @@
-"""``onetape refresh``: ask again for fundamentals that have grown old, the oldest first."""
+"""``onetape refresh``: fetch stale fundamentals again, the oldest first."""
 
 from __future__ import annotations
 
@@ -22,29 +22,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
     from ..jobs import refresh_plan
 
     _add_whose(parser, refresh_plan.REFRESHED_TYPES).add_argument(
-        "--symbols-file", metavar="FILE", help="text file, one symbol a line"
+        "--symbols-file", metavar="FILE", help="text file, one symbol per line"
     )
-    parser.add_argument("--force-refresh", action="store_true", help="ask for what is fresh, too")
+    parser.add_argument(
+        "--force-refresh", action="store_true", help="also fetch what is still fresh"
+    )
     parser.add_argument(
         "--delay",
         type=float,
         default=refresh_plan.DEFAULT_DELAY_S,
         metavar="SECONDS",
-        help="between two symbols that are asked for; default: %(default)g",
+        help="pause between two symbols; default: %(default)g",
     )
     parser.add_argument(
-        "--max-symbols", type=int, default=0, metavar="N", help="at most so many symbols; 0: all"
+        "--max-symbols", type=int, default=0, metavar="N", help="maximum number of symbols; 0: all"
     )
     parser.add_argument("--shuffle", action="store_true", help="in random order")
-    parser.add_argument("--seed", type=int, help="makes the random order repeatable")
+    parser.add_argument("--seed", type=int, help="seed of the random order")
     parser.add_argument(
-        "--stale-min-days", type=float, metavar="DAYS", help="only what is at least that old"
+        "--stale-min-days", type=float, metavar="DAYS", help="only data at least this old"
     )
     parser.add_argument(
         "--stale-fraction",
         type=float,
         metavar="PART",
-        help="the same as a part of --stale-ttl-days",
+        help="the same, as a fraction of --stale-ttl-days",
     )
     parser.add_argument(
         "--stale-ttl-days",
@@ -57,10 +59,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--chunk-fraction",
         type=float,
         metavar="PART",
-        help="only the oldest part, such as 0.25; each run takes the next",
+        help="only the oldest part, such as 0.25; each run continues with the next",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="show what would be done; no vendor is asked"
+        "--dry-run", action="store_true", help="show what would be done; sends no request"
     )
     parser.set_defaults(run=run)
 
@@ -86,11 +88,11 @@ def _add_whose(parser: argparse.ArgumentParser, types: Sequence[str]) -> Any:
     """Add symbols and data types; return the group of options that exclude each other."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--symbols", type=listed, metavar="A,B,C")
-    group.add_argument("--all-symbols", action="store_true", help="all that are cached (default)")
+    group.add_argument("--all-symbols", action="store_true", help="all cached symbols (default)")
     group.add_argument(
         "--cleanup-only",
         action="store_true",
-        help="delete copies that newer and good ones have replaced",
+        help="delete copies that newer, good ones have replaced",
     )
     parser.add_argument(
         "--data-types",
@@ -141,7 +143,7 @@ def _refreshed(args: argparse.Namespace) -> int:
     else:
         _show(result)
     if result["interrupted"]:
-        note("interrupted: the answers so far are kept; run it again to go on")
+        note("interrupted: data fetched so far are kept; run it again to continue")
     return FAILED if result["failed"] or result["interrupted"] else OK
 
 

@@ -1,4 +1,4 @@
-"""``onetape replay``: bars of the past as if they closed now."""
+"""``onetape replay``: past bars as if they closed now."""
 
 from __future__ import annotations
 

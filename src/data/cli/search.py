@@ -12,13 +12,12 @@ from .tables import TextTable, counted, styled
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.epilog = (
-        "Each symbol can be asked for as it is. Examples: `onetape search apple`, "
-        "`onetape search 'deutsche bank' --limit 5 --json`."
-    )
+    parser.epilog = "Each symbol can be passed to the other commands as it is."
     parser.add_argument("text", nargs="+", help="a part of a symbol or a name")
-    parser.add_argument("--limit", type=positive, default=20, help="rows at most (default 20)")
-    parser.add_argument("--offline", action="store_true", help="search what is held alone")
+    parser.add_argument(
+        "--limit", type=positive, default=20, help="maximum number of rows (default 20)"
+    )
+    parser.add_argument("--offline", action="store_true", help="search the cached names only")
     add_timeout(parser)
     add_output(parser)
     add_places(parser)

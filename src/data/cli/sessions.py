@@ -18,9 +18,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("symbol", help="such as AAPL, VOD.L, EURUSD=X, BTCUSDT")
     parser.add_argument(
-        "start", help="date (whole session), UTC time or -30d, included; may be to come"
+        "start", help="date (whole session), UTC time or -30d, inclusive; may be in the future"
     )
-    parser.add_argument("end", help="date (whole session) or UTC time, included")
+    parser.add_argument("end", help="date (whole session) or UTC time, inclusive")
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)

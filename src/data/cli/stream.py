@@ -19,16 +19,16 @@ from .live_table import follow
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_series(parser)
-    parser.add_argument("--provider", help="listen to this vendor only, or ask it only")
+    parser.add_argument("--provider", help="stream or poll this vendor only")
     add_adjustment(parser)
     parser.add_argument(
         "--rows",
         type=positive,
         default=10,
-        help="bars of history to begin with, and to show (default 10)",
+        help="bars of history to start with and to show (default 10)",
     )
     parser.add_argument(
-        "--forming", action="store_true", help="print the running bar, too, each time it changes"
+        "--forming", action="store_true", help="also print the running bar whenever it changes"
     )
     parser.add_argument("--count", type=positive, metavar="N", help="end after N new bars")
     parser.add_argument(

@@ -30,8 +30,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("symbol", nargs="?", help="such as BTCUSDT, AAPL, VOD.L")
     parser.add_argument("timeframe", nargs="?", help="such as 1m, 1h, 1d, 1w, 1M")
     parser.add_argument("--all", action="store_true", help="every stored series, one after another")
-    parser.add_argument("--start", help="date (whole session) or UTC time, included; default: all")
-    parser.add_argument("--end", help="date (whole session) or UTC time, included")
+    parser.add_argument("--start", help="date (whole session) or UTC time, inclusive; default: all")
+    parser.add_argument("--end", help="date (whole session) or UTC time, inclusive")
     parser.add_argument(
         "--level",
         choices=LEVELS,

@@ -25,17 +25,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_series(parser)
     parser.add_argument(
-        "--start", help="date (whole session) or UTC time, included; default: the last 500 bars"
+        "--start", help="date (whole session) or UTC time, inclusive; default: the last 500 bars"
     )
-    parser.add_argument("--end", help="date (whole session) or UTC time, included; default: now")
-    parser.add_argument("--provider", metavar="A", help="of the cache only what A supplied")
-    parser.add_argument("--against", metavar="B", help="compare A with B, and leave the cache out")
+    parser.add_argument("--end", help="date (whole session) or UTC time, inclusive; default: now")
+    parser.add_argument(
+        "--provider", metavar="A", help="compare only the cached bars that A supplied"
+    )
+    parser.add_argument(
+        "--against", metavar="B", help="compare vendor A with vendor B instead of the cache"
+    )
     parser.add_argument(
         "--all",
         action="store_true",
-        help="everything that is cached, however many requests that takes",
+        help="all cached bars, whatever the number of requests",
     )
-    add_timeout(parser, "wait for vendors no longer than that; default: 30 s for each request")
+    add_timeout(parser, "wait no longer for vendors; default: 30 s for each request")
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
@@ -45,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """Compare and show; 1 when something differs or could not be asked."""
     from ..jobs.verify import verify
 
-    with busy(args, "asking, and storing nothing"):
+    with busy(args, "comparing; stores nothing"):
         verification = verify(
             args.symbol,
             args.timeframe,

@@ -67,7 +67,7 @@ def whole(snapshot: StatusSnapshot) -> Group:
 
     worries = [styled(f"✗ {worry}", "bold red") for worry in snapshot.worries()]
     # First: a low terminal cuts off the end.
-    verdict = worries or [styled("✓ nothing to worry about", "bold green")]
+    verdict = worries or [styled("✓ no problems", "bold green")]
     return Group(
         styled(f"onetape at {moment(iso(snapshot.at_ms // 1000 * 1000))} UTC", "bold"),
         *verdict,
@@ -93,7 +93,7 @@ def _state(vendor: VendorState) -> Any:
     if vendor.lack:
         return styled(vendor.lack, "dim")
     if vendor.alone:
-        return styled(f"left alone until {moment(iso(vendor.alone[0].until_ms))}", "bold red")
+        return styled(f"paused until {moment(iso(vendor.alone[0].until_ms))}", "bold red")
     if vendor.reached is None:
         return styled("ready", "green")
     if not vendor.reached.ok:
@@ -162,7 +162,7 @@ def _print_lines(screen: Console, snapshot: StatusSnapshot) -> None:
     free, used = snapshot.places.free, snapshot.memory.used
     parts = [
         iso(snapshot.at_ms),
-        f"{counted(ready, 'vendor')} ready, {alone} left alone",
+        f"{counted(ready, 'vendor')} ready, {alone} paused",
         summary(snapshot.series),
         f"cache {size(snapshot.places.fill.bytes)}",
         f"{size(free)} free" if free is not None else "",

@@ -49,7 +49,7 @@ def _length(value: Any, path: Path) -> Iterator[Problem]:
     count, unit = split_length(value) or (0, "")
     if unit not in _UNITS or not 0 < count <= _MOST:
         near = f'"{value}d"' if isinstance(value, int) and not isinstance(value, bool) else ""
-        yield Problem(path, f"{value!r:.40} is no length of time such as 14d, 6h or 30m", near)
+        yield Problem(path, f"{value!r:.40} is not a length of time such as 14d, 6h or 30m", near)
 
 
 def length_ms(text: str) -> int:

@@ -55,9 +55,9 @@ def _asked(value: Any, path: Path) -> Iterator[Problem]:
     """Accept a vendor that can be asked: not a family, but a member of one."""
     yield from vendor(value, path)
     if isinstance(value, str) and canonical_vendor(value) in FAMILIES:
-        yield Problem(path, f"{value} stands for many: one is needed", f"{value}:kraken")
+        yield Problem(path, f"{value} is a family of vendors: name one", f"{value}:kraken")
     if isinstance(value, str) and is_sample(canonical_vendor(value)):
-        yield Problem(path, f"{value} answers only where a call names it: provider={value!r}")
+        yield Problem(path, f"{value} is only for calls that name it: provider={value!r}")
 
 
 def _age(value: Any, path: Path) -> Iterator[Problem]:

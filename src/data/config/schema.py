@@ -106,7 +106,7 @@ def pattern(value: Any, path: Path) -> Iterator[Problem]:
     try:
         re.compile(value)
     except (re.error, TypeError, RecursionError, OverflowError) as exc:
-        yield Problem(path, f"{_shown(value)}, which is no regular expression ({exc})")
+        yield Problem(path, f"{_shown(value)}, which is not a regular expression ({exc})")
 
 
 def timeframe(value: Any, path: Path) -> Iterator[Problem]:
@@ -121,7 +121,7 @@ def vendor(value: Any, path: Path) -> Iterator[Problem]:
     """Accept a vendor that exists, also of another package, or one that other versions serve."""
     if not isinstance(value, str) or known_vendor(value) is None:
         near = nearest(str(value).lower(), known_names())
-        yield Problem(path, f"{_shown(value)}, which is no vendor", near)
+        yield Problem(path, f"{_shown(value)}, which is not a vendor", near)
 
 
 def url(scheme: str) -> Check:

@@ -206,7 +206,7 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
     except (ValueError, RecursionError):
         plain = None
     if not isinstance(plain, dict):
-        _log.warning("PROVIDER_RATE_LIMITS is ignored: it is no JSON object of vendors")
+        _log.warning("PROVIDER_RATE_LIMITS is ignored: it is not a JSON object of vendors")
         return {}
     limits: dict[str, dict[str, float]] = {}
     wrong: list[str] = []
@@ -231,7 +231,9 @@ def _slip(name: str) -> str:
     from .schema import nearest
 
     near = "" if known_vendor(name) else nearest(name, known_names())
-    return near and f"{name} is no vendor (did you mean {near}?), but for a downloader of your own"
+    return (
+        near and f"{name} is no vendor (did you mean {near}?), except for a downloader of your own"
+    )
 
 
 def _is_limit(key: str, value: Any) -> bool:

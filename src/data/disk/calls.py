@@ -95,12 +95,12 @@ def _opened(path: Path | str, flags: int, mode: int) -> tuple[int, os.stat_resul
         fd = os.open(path, flags | _AT_ONCE, mode)
     except OSError as exc:
         if exc.errno == errno.ENXIO:  # a pipe or a socket
-            raise OSError(errno.ENXIO, "it is no ordinary file") from exc
+            raise OSError(errno.ENXIO, "it is not an ordinary file") from exc
         raise
     try:
         facts = os.fstat(fd)
         if not stat.S_ISREG(facts.st_mode):
-            raise OSError(errno.ENXIO, "it is no ordinary file")
+            raise OSError(errno.ENXIO, "it is not an ordinary file")
     except BaseException:
         os.close(fd)
         raise
@@ -239,9 +239,9 @@ _ADVICE = {
     errno.EROFS: "the cache lies on a read-only file system",
     errno.EMFILE: "too many files are open in this process; raise `ulimit -n`",
     errno.ELOOP: "put the file or folder itself there: nothing in the cache may lead out of it",
-    errno.ENXIO: "remove what lies there: it is a folder, a pipe or a device",
-    errno.EISDIR: "remove the folder that lies there",
-    errno.EFBIG: "remove it: it is none of ours, or its file system is damaged",
+    errno.ENXIO: "remove it: it is a folder, a pipe or a device",
+    errno.EISDIR: "remove the folder of that name",
+    errno.EFBIG: "remove it: it is not a file of the cache, or its file system is damaged",
     errno.EIO: "the disk reports errors; look at the system log",
 }
 

@@ -18,7 +18,7 @@ from .files import Disk, errno_of
 
 
 def check_places(path: Path) -> None:
-    """Refuse what is no ordinary file in the place of one: SQLite would wait for it, or follow.
+    """Refuse what is not an ordinary file in the place of one: SQLite would wait for it, or follow.
 
     Raises:
         StorageError: a pipe, a link, a folder or a device lies there, or beside it where SQLite
@@ -28,8 +28,8 @@ def check_places(path: Path) -> None:
         mode = mode_of(f"{path}{suffix}")
         if mode and not stat.S_ISREG(mode):
             raise StorageError(
-                f"{path.name}{suffix} in {path.parent} is no ordinary file",
-                hint="remove what lies there",
+                f"{path.name}{suffix} in {path.parent} is not an ordinary file",
+                hint="remove it",
             )
 
 

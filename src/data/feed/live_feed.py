@@ -210,7 +210,7 @@ class LiveFeed:
             why = f" ({filled.why})" if filled else ""
             raise FeedLagError(
                 f"{self} gave {self._capacity:,} items before anything consumed them, and the "
-                f"first of them cannot be had again{why}",
+                f"first of them cannot be fetched again{why}",
                 hint="iterate or subscribe before starting it",
             )
         return filled.bars
@@ -336,7 +336,7 @@ def _end_unheard(name: str, source: Source, run: Run) -> None:
     """End a run that can no longer be stopped, unless it has a listener."""
     if run.is_over or run.board.is_heard:
         return
-    log.warning("%s was dropped without being stopped; it is stopped now", name)
+    log.warning("%s was deleted without stop(); it is stopped now", name)
 
     def end() -> None:
         run.retire("dropped")
@@ -409,5 +409,5 @@ class Caller:
         try:
             return box.take(_MOST, timeout=None)
         except DataError as error:
-            log.error("callbacks of %s end: %s", self._name, error)
+            log.error("callbacks of %s stop: %s", self._name, error)
             return []

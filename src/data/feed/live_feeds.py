@@ -264,7 +264,7 @@ class LiveFeeds:
         namesakes = namesakes_of(selector, wanted)
         for name in names:
             if name in namesakes:
-                reasons.append(f"{name} is not listened to: {namesakes[name]}")
+                reasons.append(f"{name} is not used: {namesakes[name]}")
                 continue
             ask = partial(self._stream, str(selector.canonical(name)), (instrument, step, provider))
             try:
@@ -281,7 +281,7 @@ class LiveFeeds:
                 return stream
             reasons.append(f"{name} streams no such bars{stream}")
         raise NoProviderError(
-            "; ".join(reasons) or "no vendor that can be asked is routed to",
+            "; ".join(reasons) or "the rules name no usable vendor",
             symbol=instrument.symbol,
         )
 
@@ -441,7 +441,7 @@ def hindrance(
     """
     instrument, step, pinned = wanted
     if why := obstacle(MINUTE, step, calendar_for(instrument), anchor=kind.anchor or "session"):
-        return f"no {step} bars are built of its minutes: {why}"
+        return f"no {step} bars are built from its minutes: {why}"
     own = declared_kind(services.selector, vendor, instrument, step)
     if own is None:
         return f"it serves no {step} bars that minutes could go on from"

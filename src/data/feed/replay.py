@@ -32,7 +32,7 @@ def replay_feed(
     history: int = 0,
     **wishes: Any,
 ) -> LiveFeed:
-    """Return a feed that plays closed bars of the past as if they closed now.
+    """Return a feed that plays closed past bars as if they closed now.
 
     The bars are asked for here, once: held ones cost nothing, missing ones are fetched unless
     ``offline=True`` is among the wishes.

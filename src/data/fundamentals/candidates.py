@@ -73,7 +73,7 @@ class Candidates:
             return str(error.args[0])
         if table is None:
             if known_vendor(vendor) is None:
-                return "there is no such provider"
+                return "unknown provider"
             return row_of(vendor).no_fundamentals or "it serves no fundamentals here"
         return table.objection(about.instrument, about.market, about.data_type) or (
             self._lacking(vendor, table)

@@ -97,7 +97,7 @@ class FundamentalsCombiner:
             context: what ``_metadata`` reports beside the fields.
         """
         if strategy not in STRATEGIES:
-            log.warning("no strategy is called %r: priority_based is taken", strategy)
+            log.warning("unknown strategy %r: priority_based is used", strategy)
             strategy = STRATEGIES[0]
         whole = [with_reported(snapshot) for snapshot in snapshots]
         merged = merge(whole, self.rules, context.data_type, strategy, order)

@@ -166,7 +166,7 @@ def ask_foreign(
         make_sender,
     )
     if not payload:
-        raise NoDataError(f"{vendor} has nothing about {question.symbol}", provider=vendor)
+        raise NoDataError(f"{vendor} has no data on {question.symbol}", provider=vendor)
     return snapshot_of(vendor, question.symbol, payload, question.now_ms)
 
 

@@ -108,7 +108,7 @@ def day_of(as_of: When) -> date | None:
         return last_day_of(to_ms(moment) if isinstance(moment, datetime) else moment)
     except (ValueError, OverflowError) as exc:
         raise QueryError(
-            f"as_of is {as_of!r:.40}, which is no date", hint="write it as 2024-06-30"
+            f"as_of is {as_of!r:.40}, which is not a date", hint="write it as 2024-06-30"
         ) from exc
 
 

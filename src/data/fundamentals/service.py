@@ -238,7 +238,7 @@ class FundamentalsService:
 
     def _failed(self, vendor: str, error: Outcome, lookup: _Lookup) -> None:
         why = f"{type(error).__name__}: {error}"
-        log.warning("%s has nothing about %s: %s", vendor, lookup.symbol, why)
+        log.warning("%s has no data on %s: %s", vendor, lookup.symbol, why)
         lookup.failed[vendor] = why
         if isinstance(error, DataError):
             seconds = (self._clock.now_ms() - lookup.now_ms) / 1000
@@ -342,7 +342,7 @@ def _nothing(lookup: _Lookup) -> AllProvidersFailedError:
     keys = {v: why.split()[0] for v, why in lookup.not_asked.items() if NO_KEY in why}
     without_key = ", ".join(f"{vendor} ({key})" for vendor, key in keys.items())
     unable = by_reason({v: why for v, why in lookup.not_asked.items() if v not in keys})
-    hints = [f"not asked for want of a key: {without_key}"] if keys else []
+    hints = [f"skipped without a key: {without_key}"] if keys else []
     hint = "; ".join([*hints, *unable])
     failed = "; ".join(f"{vendor}: {why}" for vendor, why in lookup.failed.items())
     lacking = {v: why for v, why in (lookup.failed | lookup.not_asked).items() if NO_KEY in why}

@@ -90,7 +90,7 @@ def checkup(
     Args:
         cache_dir, config_path: as for the data manager.
         network: whether to try to reach the vendors (one small request each).
-        full: whether to read every file of data, however long that takes.
+        full: whether to read every data file, however long that takes.
     """
     clock = SystemClock()
     try:
@@ -153,7 +153,7 @@ def _folder(topic: str, folder: Path, source: str) -> Check:
     free = free_bytes(folder)
     room = "" if free is None else f", {free / 1e9:,.0f} GB free"
     if free is not None and free < LITTLE_SPACE:
-        text, advice = f"{text}, only {free / 1e6:,.0f} MB free", "make room on that disk"
+        text, advice = f"{text}, only {free / 1e6:,.0f} MB free", "free space on that disk"
         return Check("places", topic, False, text, advice)
     later = "" if folder.exists() else ", made when it is first needed"
     return Check("places", topic, True, text + room + later)
@@ -263,10 +263,12 @@ def _integrity(size: Size, inspection: Inspection) -> Check:
     text += f", {aside if size.quarantined else 'nothing in quarantine'}"
     if damage := inspection.damage:
         more = f" and {len(damage) - 1:,} more" if len(damage) > 1 else ""
-        advice = "`onetape cache verify` lists it, `onetape cache repair` mends what can be mended"
+        advice = (
+            "`onetape cache verify` lists it, `onetape cache repair` repairs what can be repaired"
+        )
         return Check("health", "integrity", False, f"{text}; damaged: {damage[0]}{more}", advice)
     if size.quarantined:
-        advice = "they lie in the folders `_quarantine`, each with its reason beside it"
+        advice = "they are in the folders `_quarantine`, each with its reason"
         return Check("health", "integrity", None, text, advice)
     advice = "" if inspection.is_whole else "`onetape doctor --full` reads all of them"
     return Check("health", "integrity", inspection.ok, text, advice)
@@ -285,7 +287,7 @@ def _memory(state: Memory) -> Check:
     left = "" if state.free is None else f"{state.free / 1e9:,.1f} GB left on this machine"
     is_little = state.free is not None and state.free < LITTLE_MEMORY
     text = ", ".join(filter(None, (used, left))) or "this system does not report it"
-    return Check("health", "memory", not is_little, text, "end something" if is_little else "")
+    return Check("health", "memory", not is_little, text, "end other programs" if is_little else "")
 
 
 # --- configuration and keys ------------------------------------------------------------------
@@ -310,7 +312,7 @@ def _configuration(survey: Survey, selector: ProviderSelector) -> Iterator[Check
         yield Check("configuration", "rules", None, text, "leave it out")
     if Path(".env").is_file():
         text, advice = (
-            "there is a file .env here, and no program loads it",
+            "there is a .env file here, and it is not loaded automatically",
             "set -a; . ./.env; set +a",
         )
         yield Check("configuration", ".env", None, text, f"export it first: {advice}")
@@ -322,7 +324,7 @@ def _mistakes(error: ConfigError) -> Iterator[Check]:
         yield Check("configuration", "settings", False, *_words(error))
         return
     head = str(error.args[0]).partition(":\n")[0]
-    yield Check("configuration", "rules", False, head, "until then every command but this refuses")
+    yield Check("configuration", "rules", False, head, "until then every other command fails")
     for problem in error.problems:
         yield Check("configuration", "rules", False, problem)
 
@@ -338,7 +340,7 @@ def _keys(vendors: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
 
 def _key(vendor: Mapping[str, Any], state: str, variables: str) -> Check:
     if state == "placeholder":
-        text = f"{variables}: a placeholder out of a document, not a key"
+        text = f"{variables}: a placeholder from documentation, not a key"
         return Check("keys", vendor["name"], False, text, "put the real key there, or unset it")
     if state == "set":
         return Check("keys", vendor["name"], True, f"{variables} set")
@@ -369,8 +371,8 @@ def _clock(reached: Mapping[str, Reached]) -> Check:
     """Compare our clock with the vendors' dates; the one that it is nearest to counts."""
     offsets = [one.ahead_ms for one in reached.values() if one.ahead_ms is not None]
     if not offsets:
-        text = "no vendor was asked what time it is: nothing vouches for this machine's clock"
-        advice = "bars of the last day stay provisional until a vendor that sends a date is asked"
+        text = "no vendor was contacted, so this machine's clock is unconfirmed"
+        advice = "bars of the last day stay provisional until a vendor responds with a date"
         return Check("vendors", "clock", None, text, advice)
     ahead = min(offsets, key=abs)
     if abs(ahead) <= _CLOCK_OFF_MS:
@@ -385,7 +387,7 @@ def _vendor(vendor: Mapping[str, Any], reached: Reached | None, *, is_routed: bo
     if not vendor["ready"]:
         return Check("vendors", name, None, f"not usable: {vendor['why_not']}", vendor["advice"])
     if reached is None:
-        text = "usable, the network was not tried" if _is_remote(vendor) else "usable"
+        text = "usable; the network was not tried" if _is_remote(vendor) else "usable"
         return Check("vendors", name, True, text)
     if not reached.ok and vendor["gateway"]:
         # Its package comes with others: without a rule that names it, no gateway need run.
@@ -415,8 +417,8 @@ def _paused(network: Network, clock: Clock) -> Iterator[Check]:
             "vendors",
             vendor,
             None,
-            f"{symbols} not asked for: it does not know them",
-            "each is asked for again within 6 h; a forced refresh asks at once",
+            f"{symbols} skipped: unknown to this vendor",
+            "each is retried within 6 h; a forced refresh retries at once",
         )
     for one in network.standing():
         now_ms = clock.now_ms()
@@ -426,7 +428,7 @@ def _paused(network: Network, clock: Clock) -> Iterator[Check]:
             "vendors",
             one.vendor,
             False,
-            f"{what}not asked: {one.reason}",
+            f"{what}paused: {one.reason}",
             f"next request possible in {until}",
         )
 
@@ -453,7 +455,7 @@ def freeable_of(folder: Path, selector: ProviderSelector, clock: Clock) -> Freea
 def in_words(freeable: Freeable) -> str:
     """Return the same in one sentence."""
     again = freeable.derived + freeable.bars
-    text = f"{again / BYTES_IN_GB:,.3f} GB could be had again"
+    text = f"{again / BYTES_IN_GB:,.3f} GB could be fetched again"
     kept = [f"{why} ({size / BYTES_IN_GB:,.3f} GB)" for why, size in freeable.kept.items()]
     if kept:
         text += "; what must stay: " + "; ".join(kept[:_REASONS_TOLD])

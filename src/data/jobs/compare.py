@@ -45,15 +45,15 @@ if TYPE_CHECKING:
 CACHE = "cache"
 _BETWEEN_VENDORS = {
     "unit x100": "pin one of the two with --provider: their units differ",
-    "split": "one of the two has not applied it yet: pin the other, or ask again in some days",
+    "split": "one of the two has not applied it yet: pin the other, or try again in some days",
     "dividend adjustment": "one of the two adjusts for dividends: compare their raw prices",
-    "actions": "a third vendor decides, or the company's own notice",
-    "small difference": "nothing: two sources of one market count other trades",
-    "missing here": "the second vendor can fill what the first one lacks: let failover do it",
+    "actions": "check a third vendor, or the company's own notice",
+    "small difference": "nothing: two sources of one market count different trades",
+    "missing here": "the second vendor can fill the gap: let failover do it",
     "missing there": "the first vendor has more: put it first in the rules",
 }
-_A_THIRD = "a third vendor decides: verify each of the two against it"
-_KEPT = "nothing: the cache keeps what its vendor does not have any more"
+_A_THIRD = "verify both against a third vendor"
+_KEPT = "nothing: the cache keeps bars that the vendor no longer has"
 
 
 @dataclass(frozen=True)

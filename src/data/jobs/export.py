@@ -193,8 +193,7 @@ class Exporter:
             return self._reader.answer(query, key, span, Outcome(), lenient=True)
         except KindMismatchError as error:
             error.hint = error.hint or (
-                "fetch the range in that adjustment, which brings what is missing, or take the "
-                "numbers as they are stored"
+                "fetch the range in that adjustment, or export the numbers as stored with --raw"
             )
             raise
 

@@ -335,7 +335,7 @@ class CachePopulator:
         """Print symbol by symbol what succeeded, of ``results`` or of the last run."""
         results_by_symbol = self._last if results is None else results
         outcomes = [ok for steps in results_by_symbol.values() for ok in steps.values()]
-        lines = [f"{sum(outcomes)} of {len(outcomes)} series could be had"]
+        lines = [f"{sum(outcomes)} of {len(outcomes)} series succeeded"]
         for symbol, steps in results_by_symbol.items():
             states = ", ".join(f"{step} {'ok' if ok else 'FAILED'}" for step, ok in steps.items())
             lines.append(f"  {symbol}: {states}")

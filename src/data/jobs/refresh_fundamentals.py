@@ -58,7 +58,7 @@ class Refresh:
         dry_run: report what would be done; no vendor is asked.
 
     Raises:
-        QueryError: the delay is no number of seconds.
+        QueryError: the delay is not a number of seconds.
     """
 
     symbols: Sequence[str] | None = None
@@ -150,7 +150,7 @@ def load_symbols_from_file(file_path: str | Path) -> list[str]:
         with Path(file_path).open(encoding="utf-8") as file:
             text = file.read(_LONGEST_LIST + 1)  # of a device there is no end
     except UnicodeDecodeError as exc:
-        raise QueryError(f"{failure}: it is no text") from exc
+        raise QueryError(f"{failure}: it is not text") from exc
     except OSError as exc:
         raise QueryError(f"{failure}: {exc.strerror}") from exc
     if len(text) > _LONGEST_LIST:
@@ -305,7 +305,7 @@ class _Run:
             try:
                 snapshots = [s for kind in kinds for s in self._cache.latest(symbol, kind).values()]
             except QueryError as exc:
-                log.warning("%r is no symbol: %s", symbol, exc)
+                log.warning("%r is not a symbol: %s", symbol, exc)
                 return None
         newest = max((s.fetched_at_ms for s in snapshots), default=None)
         return None if newest is None else round((self._now_ms - newest) / DAY_MS, 4)

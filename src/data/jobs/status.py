@@ -133,8 +133,7 @@ class StatusSnapshot:
                 what = f" for {one.door}" if one.door else ""
                 until = time_until(max(0.0, (one.until_ms - self.at_ms) / SECOND_MS), self.at_ms)
                 yield (
-                    f"{vendor.name} is not asked{what}: {one.reason}; next request possible in "
-                    f"{until}"
+                    f"{vendor.name} is paused{what}: {one.reason}; next request possible in {until}"
                 )
             if vendor.reached is not None and not vendor.reached.ok:
                 yield f"{vendor.name}: {vendor.reached.refusal}"

@@ -95,7 +95,7 @@ def _unknown(vendor: str, selector: ProviderSelector) -> UnknownProviderError:
     near = get_close_matches(vendor.lower(), names, n=1)
     meant = f"did you mean {near[0]!r}? " if near else ""
     return UnknownProviderError(
-        f"no provider is called {vendor!r}",
+        f"unknown provider {vendor!r}",
         provider=vendor,
         hint=f"{meant}known: {', '.join(names)}",
     )

@@ -92,13 +92,13 @@ def describe_family(name: str) -> list[dict[str, Any]]:
     Each has ``name``, ``title`` and ``timeframes``.
 
     Raises:
-        QueryError: it is no family of vendors.
+        QueryError: it is not a family of vendors.
         MissingExtraError: the package that knows its vendors is not installed.
     """
     family = name.strip().lower()
     if family not in FAMILIES:
         raise QueryError(
-            f"{name!r} is no family of vendors", hint=f"there is {', '.join(sorted(FAMILIES))}"
+            f"{name!r} is not a family of vendors", hint=f"there is {', '.join(sorted(FAMILIES))}"
         )
     members = downloader_class(family).members()  # type: ignore[attr-defined]
     return [

@@ -99,7 +99,7 @@ def verify_with(services: Services, question: VerifyQuestion) -> Verification:
     if not comparisons:
         whose = f" from {query.provider}" if query.provider else ""
         raise QueryError(
-            f"nothing of {query}{whose} is cached in that range",
+            f"no bars of {query}{whose} are cached in that range",
             symbol=query.instrument.symbol,
             hint="fetch it first, or name two vendors: provider and against",
         )
@@ -120,7 +120,7 @@ def _two_vendors(services: Services, question: VerifyQuestion) -> Verification:
             hint="name provider",
         )
     if question.whole:
-        raise QueryError("two vendors have no end: give a start", symbol=question.symbol)
+        raise QueryError("comparing two vendors needs a start", symbol=question.symbol)
     bounds = (question.start, question.end, None)
     first, second = (
         _query(services, question, bounds, v) for v in (question.provider, question.against)

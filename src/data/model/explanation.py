@@ -100,13 +100,13 @@ class StoredSeries:
             bars = f"{counted(self.rows, 'bar')}, {ends}, from {listed(self.vendors)}"
         states = ", ".join(f"{count} {state}" for state, count in self.states.items())
         ends = "".join(f"{bound}; " for bound in self.lifetime.ends(timeframe))
-        return f"{self.lane}: {bars}; {ends}stretches: {states}; {self._due(now_ms)}"
+        return f"{self.lane}: {bars}; {ends}spans: {states}; {self._due(now_ms)}"
 
     def _due(self, now_ms: int) -> str:
         if self.next_due is None:
-            return "not up to now"
+            return "does not reach now"
         if self.next_due <= now_ms:
-            return "asking again may bring more"
+            return "a new request may bring more"
         wait = duration((self.next_due - now_ms) / 1000)
         return f"nothing newer before {stamp(self.next_due)} (in {wait})"
 
@@ -163,8 +163,8 @@ class Explanation:
     @property
     def title(self) -> str:
         """The series and the vendor that is asked first, in one line."""
-        first = f"{self.ways[0].vendor} is asked first" if self.ways else "no vendor can be asked"
-        made = f"made out of {self.source} bars" if self.source else first
+        first = f"{self.ways[0].vendor} first" if self.ways else "no usable vendor"
+        made = f"built from {self.source} bars" if self.source else first
         return f"{self.instrument.symbol} {self.timeframe}: {made}"
 
     def lines(self) -> Iterator[Line]:
@@ -180,15 +180,15 @@ class Explanation:
                 yield "", f"only in whole, as a substitute: {way.substitute}"
         if self.source:
             series = f"{self.instrument.symbol} {self.source}"
-            yield "made of", f"{self.source} bars: `onetape explain {series}` says who is asked"
+            yield "made of", f"{self.source} bars: `onetape explain {series}` shows its vendors"
         for reason in by_reason(self.unasked):
             yield "not asked", reason
         if self.why_not and not self.is_served:
             yield "why", self.why_not
         for stored in self.stored:
-            yield "held", stored.text(self.timeframe, self.now_ms)
+            yield "cached", stored.text(self.timeframe, self.now_ms)
         if not self.stored:
-            yield "held", "nothing yet"
+            yield "cached", "nothing yet"
 
     def _instrument(self) -> str:
         what = self.instrument

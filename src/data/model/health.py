@@ -69,7 +69,7 @@ class Health:
         """Whether it may be asked, in words."""
         if self.until_ms:
             until = time_until(self.wait_s, self.until_ms - round(self.wait_s * SECOND_MS))
-            return f"left alone after {self.reason}; next request possible in {until}"
+            return f"paused after {self.reason}; next request possible in {until}"
         times = "once" if self.failures == 1 else f"{self.failures} times in a row"
         return f"failed {times}, last with {self.reason}" if self.failures else "ready"
 

@@ -123,7 +123,7 @@ class PlanSegment(PlanStretch):
     """A stretch to fetch.
 
     Attributes:
-        reasons: why, such as ``after what is held``.
+        reasons: why, such as ``after the cached bars``.
         offers: the candidates in the order of the rules.
         steps: the likely course: which vendor is asked for which part.
     """
@@ -251,7 +251,7 @@ class Plan:
     @property
     def title(self) -> str:
         """The request and what it takes, in one line."""
-        made = f", out of {self.source} bars" if self.source else ""
+        made = f", built from {self.source} bars" if self.source else ""
         return f"{self.symbol} {self.timeframe}{made}: {self.verdict}"
 
     @property
@@ -262,8 +262,8 @@ class Plan:
         count = len(self.lacking)
         takes = f"{counted(self.requests, 'request')}, {waiting(self.wait_s)}"
         takes += f", about {duration(self.takes_s)} in all" if self.takes_s >= _LONG_S else ""
-        without = "a hit, no vendor is asked" if self.is_hit else "no vendor is asked"
-        lost = f"{count} stretch{'es' if count > 1 else ''} not available" if count else ""
+        without = "a cache hit, no request" if self.is_hit else "no request"
+        lost = f"{count} gap{'s' if count > 1 else ''}" if count else ""
         return "; ".join(filter(None, [takes if self.requests else without, lost]))
 
     def lines(self) -> Iterator[Line]:
@@ -272,7 +272,7 @@ class Plan:
         if self.held:
             bars = counted(sum(part.bars for part in self.held), "bar")
             text = _some([part.range_text(self.timeframe) for part in self.held])
-            yield "held", f"{self.share:.0%}, {bars}: {text}"
+            yield "cached", f"{self.share:.0%}, {bars}: {text}"
         for part in self.segments[:_MOST_SHOWN]:
             why = ", ".join(part.reasons)
             yield (

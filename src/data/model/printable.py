@@ -1,22 +1,25 @@
-"""Escapes control characters in foreign texts before they reach a terminal or a log. Pure."""
+"""Texts as people read them: control characters are written out, folders of recordings are not. Pure."""
 
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 # What a terminal may obey or a reader would not see: the control characters but line feed and tab,
 # line separators, the marks that turn the direction of writing, halves of surrogate pairs.
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+# The name of a recording, whose folder is escaped because names of vendors are names of files, too.
+_RECORDING = re.compile(r"\breplay:[\w.~-]*%[\w.~%-]*")
 
 
 def printable(text: str) -> str:
     r"""Return ``text`` with control characters written out, such as ``\x1b`` for an escape.
 
-    Line feeds and tabs stay.
+    Line feeds and tabs stay. ``replay:rec%2Fyahoo`` becomes ``replay:rec/yahoo``.
     """
-    return _UNPRINTABLE.sub(_written_out, text)
+    return _UNPRINTABLE.sub(_written_out, _RECORDING.sub(lambda m: unquote(m[0]), text))
 
 
 def _written_out(match: re.Match[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .printable import printable
 from .provenance import ATTRS_KEY, thaw
 from .query import EXTRA_COLUMNS
 
@@ -68,11 +69,11 @@ class Description:
         )
 
     def __str__(self) -> str:
-        return "\n".join(f"{name:12} {value}" for name, value in self._lines())
+        return printable("\n".join(f"{name:12} {value}" for name, value in self._lines()))
 
     def _repr_html_(self) -> str:
         rows = (
-            f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(printable(value))}</td></tr>"
             for name, value in self._lines()
         )
         return f"<table>{''.join(rows)}</table>"
@@ -93,8 +94,8 @@ class Description:
         ]
         if facts.get("error"):
             lines += [("error", f"{facts['error']['type']}: {facts['error']['message']}")]
-        lines += [("made up", "these are no market's bars")] if facts.get("made_up") else []
-        lines += [("sample", "real bars of the past; no vendor was asked")] * bool(
+        lines += [("made up", "invented bars, not from a market")] if facts.get("made_up") else []
+        lines += [("sample", "real bars of the past, not fetched from a vendor")] * bool(
             facts.get("sample")
         )
         lines += [("closed by", facts["closed_by"])] if facts.get("closed_by") else []

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
+from .printable import printable
 from .timeframe import Timeframe
 
 WIDTH = 100
@@ -74,7 +75,7 @@ def as_text(title: str, lines: Iterable[Line]) -> str:
 
     A name that is the one of the line before is not repeated.
     """
-    lines = list(lines)
+    lines = [(printable(name), text) for name, text in lines]
     room = max((len(name) for name, _ in lines), default=0) + 2
     rows, before = _wrapped(title, ""), ""
     for name, text in lines:
@@ -87,7 +88,11 @@ def as_text(title: str, lines: Iterable[Line]) -> str:
 def _wrapped(text: str, name: str) -> list[str]:
     behind = " " * len(name)
     return textwrap.wrap(
-        text, WIDTH, initial_indent=name, subsequent_indent=behind, break_on_hyphens=False
+        printable(text),
+        WIDTH,
+        initial_indent=name,
+        subsequent_indent=behind,
+        break_on_hyphens=False,
     )
 
 
@@ -95,7 +100,7 @@ def as_html(title: str, lines: Iterable[Line]) -> str:
     """Return the same as a table for notebooks; everything in it is escaped."""
     rows = "".join(
         f'<tr><th style="text-align:left">{html.escape(name)}</th>'
-        f'<td style="text-align:left">{html.escape(text)}</td></tr>'
+        f'<td style="text-align:left">{html.escape(printable(text))}</td></tr>'
         for name, text in lines
     )
     return f"<table><caption>{html.escape(title)}</caption>{rows}</table>"

@@ -98,7 +98,7 @@ class Deadline:
         """The time that the call has, for its errors."""
         if self._timeout_s is not None:
             return f"the time of this call ({duration(self._timeout_s)})"
-        return f"the time that a call goes on without a page ({duration(self._quiet_s)})"
+        return f"the time without a page from a vendor ({duration(self._quiet_s)})"
 
     def progress(self) -> None:
         """Note that a page was taken: by this call, or by the call that fetches what it waits for."""
@@ -142,7 +142,7 @@ class Deadline:
         why = self.waited_for or (self._outer.waited_for if self._outer else "")
         waited = f"; {why}" if why else ""
         error = ProviderTimeoutError(
-            f"{vendor} was not asked: {self.what} is over{waited}",
+            f"{vendor} was skipped: {self.what} is over{waited}",
             provider=vendor,
             hint=self._hint,
         )
@@ -267,9 +267,9 @@ def seconds_of(timeout: object, symbol: object) -> float | None:
         seconds = math.inf
     if not 0 < seconds < math.inf:
         raise QueryError(
-            f"timeout {timeout!r:.40} for {symbol!s:.40} is no number of seconds above 0",
+            f"timeout {timeout!r:.40} for {symbol!s:.40} is not a number of seconds above 0",
             symbol=symbol if isinstance(symbol, str) else None,
-            hint="leave it out to go on as long as pages come",
+            hint="leave it out to wait as long as pages arrive",
         )
     return seconds
 

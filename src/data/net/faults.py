@@ -37,13 +37,13 @@ def check_address(url: str) -> None:
     authority = url.partition("://")[2].partition("/")[0].partition("?")[0]
     if "@" in authority or "\\" in authority:
         raise ConfigError(
-            f"{where(url)} is asked in the name of a user, or not to be read",
+            f"{where(url)} has a user in it, or cannot be read",
             hint="base_url holds a host and a path; keys are set in the environment",
         )
     if url.startswith("https://") or (url.startswith("http://") and is_loopback(url)):
         return
     raise ConfigError(
-        f"{where(url)} would not be asked over TLS",
+        f"{where(url)} would not be reached over TLS",
         hint="base_url must begin with https://; http:// is for this machine only",
     )
 
@@ -66,7 +66,7 @@ def worded(exc: Exception, url: str) -> DataError:
     unsendable = type(exc) is ValueError and str(exc).startswith("Invalid header")
     if unsendable or isinstance(exc, InvalidHeader | UnicodeError):
         return AuthenticationError(
-            f"the key for {place} holds characters that no header may carry",
+            f"the key for {place} contains characters that are invalid in a header",
             hint="look for a line break or a quotation mark in it",
         )
     if isinstance(exc, _TIMEOUTS):

@@ -171,14 +171,14 @@ class GuardedCall:
             return
         if change.is_open:
             _log.warning(
-                "%s is not asked for %s: %s; next request possible in %s",
+                "%s is paused for %s: %s; next request possible in %s",
                 change.vendor,
                 change.door,
                 change.reason,
                 time_until(change.seconds, self._state.clock.now_ms()),
             )
         else:
-            _log.info("%s answers for %s again", change.vendor, change.door)
+            _log.info("%s works again for %s", change.vendor, change.door)
         if self._on_change is not None:
             self._on_change(change)
 
@@ -186,7 +186,7 @@ class GuardedCall:
         now_ms = self._state.clock.now_ms()
         times = "once" if circuit.failures == 1 else f"{circuit.failures} times in a row"
         error = CircuitOpenError(
-            f"{self._account.vendor} is not asked for {self.door}: it failed {times}, last with "
+            f"{self._account.vendor} is paused for {self.door}: it failed {times}, last with "
             f"{circuit.reason}; next request possible in {time_until(shut_s, now_ms)}",
             provider=self._account.vendor,
         )

@@ -119,7 +119,7 @@ class Leases:
                 deadline.progress()
             seen = other
             if (left := deadline.left_s()) <= 0:
-                deadline.waited_for = "another process fetches the series meanwhile"
+                deadline.waited_for = "another process is fetching the series"
                 return Lease(name, False, True, holder)
             clock.sleep(min(left, poll * (1 + clock.jitter())))
             poll = min(_LONGEST_POLL_S, poll * _GROWTH)

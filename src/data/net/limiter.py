@@ -352,7 +352,7 @@ class Limiter:
         if not setting:
             return None
         line = f"providers.{self._vendor}.rate_limits: {{{setting}: ...}}"
-        return f"where its plan grants more, the line `{line}` in the rules raises the limit"
+        return f"if its plan allows more, the line `{line}` in the rules raises the limit"
 
     def _entered(
         self, tables: StateTables, *, call: GuardedCall, first: tuple[str, int], write: bool

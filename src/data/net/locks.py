@@ -32,7 +32,7 @@ class _SeriesLock:
             while self.token is not None:
                 holder, pages = self.deadline, self._pages
                 if deadline.is_over:
-                    deadline.waited_for = "another thread fetches the series meanwhile"
+                    deadline.waited_for = "another thread is fetching the series"
                     return
                 self.freed.wait(min(_POLL_S, deadline.left_s()))
                 if self.deadline is holder is not deadline and self._pages > pages:

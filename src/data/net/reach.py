@@ -56,7 +56,7 @@ def reach(url: str, timeout_s: float = 3.0) -> Reached:
         if (date_ms := server_time_ms(response)) is not None:
             ahead_ms = SystemClock().now_ms() - date_ms
         if response.status == _UNAVAILABLE_FOR_LEGAL_REASONS:
-            refusal = "it refuses this region (HTTP 451)"
+            refusal = "it does not serve this region (HTTP 451)"
     except ResponseFormatError:
         pass  # it answered with something large, or sent us elsewhere: it is there
     except UnavailableError as error:
@@ -107,5 +107,5 @@ def _named(url: str) -> str:
     try:
         socket.getaddrinfo(host, None)
     except (OSError, UnicodeError):
-        return f"the name {host} is not known here: no network, or no name server"
+        return f"the host {host} cannot be resolved: no network, or no DNS server"
     return ""

@@ -171,7 +171,7 @@ class Sender:
         whole, host = current_call(), (vendor, place(request.url))
         if host in whole.late:
             raise CircuitOpenError(
-                f"{vendor} did not answer in time, and is asked for nothing else in this call",
+                f"{vendor} did not respond in time and gets no further request in this call",
                 provider=vendor,
             )
         call = _Call(request, vendor, classify, current_deadline(self._clock))
@@ -270,7 +270,7 @@ class Sender:
         until = time_until(paused_s, now_ms)
         error.args = (f"{error.args[0]}; next request possible in {until}", *error.args[1:])
         _log.info(
-            "%s asked us to slow down: next request possible in %s", self._limiter.vendor, until
+            "%s asked us to slow down; next request possible in %s", self._limiter.vendor, until
         )
         return paused_s
 

@@ -278,7 +278,7 @@ class State:
                 _make_tables(db, TABLES)
                 db.execute(f"PRAGMA user_version = {VERSION}")
             if has_salt or has_tables:
-                self._start_carefully(db, "what was spent and which bans run is not known any more")
+                self._start_carefully(db, "used quotas and running bans are lost")
         db.execute("COMMIT")
         _use_write_ahead(db)
 
@@ -323,7 +323,7 @@ class State:
         db = self._open_in_memory()
         self._alone_until = self.clock.monotonic() + _RETRY_S
         words = exc.args[0] if exc.args else type(exc).__name__
-        self._start_carefully(db, f"{words}; this process keeps limits by itself")
+        self._start_carefully(db, f"{words}; this process keeps its own limits")
 
     def _has_set_aside(self) -> bool:
         """Rename the damaged file, unless another process already has; the next one is made anew."""
@@ -357,7 +357,7 @@ def _worked(work: Callable[[StateTables], T], tables: StateTables) -> T:
     except DataError:
         raise
     except (TypeError, ValueError, OverflowError) as exc:
-        raise CorruptEntryError("the state file holds something else than it should") from exc
+        raise CorruptEntryError("the state file has unexpected content") from exc
 
 
 def _connect(path: str, wait_s: float = _BUSY_S) -> sqlite3.Connection:

@@ -286,7 +286,7 @@ def read_anchor(rows: Rows) -> Anchor | None:
     """Return the moment from which the remembered time is counted.
 
     Raises:
-        CorruptEntryError: part of it is missing or is no number: the file is damaged.
+        CorruptEntryError: part of it is missing or is not a number: the file is damaged.
     """
     facts = dict(rows.execute("SELECT name, value FROM facts WHERE name LIKE 'anchor_%'"))
     if not facts:

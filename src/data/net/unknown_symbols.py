@@ -59,10 +59,10 @@ class Unknown:
         """Return the error of a call that is not made; ``now_ms`` is the wall time of ``now_s``."""
         said_ms = now_ms + round((self.said_s - now_s) * SECOND_MS)
         return SymbolNotFoundError(
-            f"{vendor} said at {iso(said_ms - said_ms % SECOND_MS)} that it does not know "
-            f"{symbol!r}; it is asked again in {time_until(self.until_s - now_s, now_ms)}",
+            f"{vendor} reported at {iso(said_ms - said_ms % SECOND_MS)} that it does not know "
+            f"{symbol!r}; next request in {time_until(self.until_s - now_s, now_ms)}",
             provider=vendor,
-            hint="a forced refresh asks at once",
+            hint="a forced refresh retries at once",
         )
 
 

@@ -166,7 +166,7 @@ def _refused(status: int, headers: Mapping[str, str], url: str) -> DataError:
     """Return the error that a refused handshake stands for."""
     lower = {str(name).lower(): str(value) for name, value in headers.items()}
     error = error_of(HttpResponse(status, lower, url=url.partition("?")[0]))
-    return error or ResponseFormatError(f"{where(url)} answered no websocket (HTTP {status})")
+    return error or ResponseFormatError(f"{where(url)} did not accept a websocket (HTTP {status})")
 
 
 def _worded(error: Exception, library: Any, what: str) -> DataError:
@@ -177,7 +177,7 @@ def _worded(error: Exception, library: Any, what: str) -> DataError:
         return UnavailableError(f"{what}: its certificate could not be verified")
     broken = library.WebSocketProtocolException | library.WebSocketPayloadException
     if isinstance(error, broken | UnicodeDecodeError):
-        return ResponseFormatError(f"{what}: it does not keep to the protocol")
+        return ResponseFormatError(f"{what}: it violates the protocol")
     return UnavailableError(f"{what}: {_how(error, library)}")
 
 
@@ -188,14 +188,14 @@ def _how(error: Exception, library: Any) -> str:
     if isinstance(error, library.WebSocketProxyException):
         return "the proxy did not let it through"
     if isinstance(error, library.WebSocketConnectionClosedException | AttributeError):
-        return "it was closed without a word"
+        return "it was closed without a reason"
     if isinstance(error, ssl.SSLError):  # its numbers are not the system's
         return "TLS failed"
     if isinstance(error, OSError):
         return os.strerror(error.errno).lower() if error.errno else "the network failed"
     if isinstance(error, ValueError):
         return "its address cannot be read"
-    return "its answer is no websocket's"
+    return "its response is not a websocket handshake"
 
 
 def _capped(library: Any) -> Any:
@@ -277,7 +277,7 @@ class _Socket:
         except self._library.WebSocketTimeoutException:
             return None
         except (self._library.WebSocketException, OSError, ValueError, AttributeError) as error:
-            return _worded(error, self._library, f"the connection to {self._shown} broke off")
+            return _worded(error, self._library, f"the connection to {self._shown} was lost")
 
     def _closed(self, data: bytes) -> DataError:
         """Return what a close frame means; its text is the vendor's and is not quoted."""
@@ -289,6 +289,6 @@ class _Socket:
         try:
             act()
         except (self._library.WebSocketException, OSError, ValueError, AttributeError) as raised:
-            error = _worded(raised, self._library, f"the connection to {self._shown} broke off")
+            error = _worded(raised, self._library, f"the connection to {self._shown} was lost")
         if error is not None:
             raise error

@@ -347,7 +347,7 @@ def attach(handler: logging.Handler, format: str, level: str) -> None:
 
 def _one_of(what: str, value: str, known: tuple[str, ...]) -> str:
     if value.lower() not in known:
-        raise ConfigError(f"the {what} {value!r} is none", hint=f"one of {', '.join(known)}")
+        raise ConfigError(f"unknown {what} {value!r}", hint=f"one of {', '.join(known)}")
     return value.lower()
 
 

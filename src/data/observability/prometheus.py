@@ -69,7 +69,9 @@ class MetricsCollector:
         received = self._counter("vendor_received_bytes", "Decoded bytes received", "vendor")
         waited = self._counter("vendor_wait_seconds", "Time spent waiting", "vendor", "reason")
         pauses = self._counter("vendor_pauses", "Times it asked us to slow down", "vendor")
-        held_back = self._counter("vendor_held_back", "Requests our limiter let not pass", "vendor")
+        held_back = self._counter(
+            "vendor_held_back", "Requests held back by our own limiter", "vendor"
+        )
         shapes = self._counter(
             "vendor_shape_changes", "Answers of another shape than known", "vendor", "change"
         )

@@ -317,7 +317,7 @@ class BasisConversion:
             return None
         raise KindMismatchError(
             f"cannot adjust for the {action}: the close before it is {close or 'not known'}",
-            hint="ask for the daily bars before it, or for adjustment='split'",
+            hint="fetch the daily bars before it, or use adjustment='split'",
         )
 
     def _ratio(self, split: Action) -> Fraction:

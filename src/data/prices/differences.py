@@ -29,7 +29,7 @@ _LITTLE, _FEW, _FEW_SHARE = 0.02, 5, 0.05
 _EVEN = 5e-3
 # How far a ratio may lie from the one that a split or a dividend makes.
 _NEAR_SPLIT, _NEAR_DIVIDEND = 5e-3, 1e-3
-# A split that no vendor told is no smaller than this, and shorter runs of one ratio prove none.
+# A split that no vendor reported is no smaller than this, and shorter runs of one ratio prove none.
 _LEAST_SPLIT, _LEAST_RUN = 0.1, 5
 # The terms of splits that are no whole number for one: 3:2, 5:4.
 _LARGEST_TERM, _LARGEST_OF_TWO = 50, 5
@@ -386,7 +386,7 @@ def _words(cause: Cause, stamps: Stamps, ratio: Floats, terms: ComparisonTerms) 
         return ""
     factor, last = float(np.median(ratio)), int(stamps[-1])
     split = _split_after(last, factor, terms.actions)
-    made = f"the {split}" if split else f"a split after {date_of(last)} that no vendor told"
+    made = f"the {split}" if split else f"a split after {date_of(last)} that no vendor reported"
     return f"theirs is {_ratio_of(factor, split)} of ours, as by {made}"
 
 

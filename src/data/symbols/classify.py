@@ -146,7 +146,7 @@ def _suffixed(text: str, tables: Classification) -> Verdict:
         return None
     return SymbolRefusal(
         "unknown",
-        f"{text!r} ends in .{tail}, which is no exchange known here",
+        f"{text!r} ends in .{tail}, which is not a known exchange suffix",
         hint="a rule may add it: symbol_classification.stock.exchange_suffixes",
     )
 
@@ -282,7 +282,7 @@ def _crypto(base: str, quote: str, tables: Classification) -> Instrument:
 def _currencies(pair: str, tables: Classification) -> Instrument | SymbolRefusal:
     """Build a currency pair from six letters."""
     if not _are_currencies(pair, tables) or pair[:3] == pair[3:]:
-        return SymbolRefusal("unknown", f"{pair!r} is not a pair of two currencies known here")
+        return SymbolRefusal("unknown", f"{pair!r} is not a pair of two known currencies")
     return Instrument(
         f"{pair}=X",
         "forex",

@@ -197,7 +197,7 @@ def ticker_verdict(
     if not 1 <= length <= _MAX_TICKER:
         error = f"a ticker has 1 to {_MAX_TICKER} characters, this one has {length}"
     elif instrument is None:
-        error = f"{symbol!r} is no ticker known here"
+        error = f"{symbol!r} is not a known ticker"
     else:
         return {
             "valid": True,

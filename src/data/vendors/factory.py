@@ -78,7 +78,7 @@ def usable_class(code: str) -> type[BaseDataDownloader] | None:
 def _faults(name: str, cls: Any) -> str:
     """Return why what a package offers as a vendor is none of that name, or an empty text."""
     if not isinstance(cls, type) or not issubclass(cls, BaseDataDownloader):
-        return "it is no subclass of BaseDataDownloader"
+        return "it is not a subclass of BaseDataDownloader"
     return "" if cls.name == name else f"its `name` is {cls.name!r}, not {name!r}"
 
 
@@ -366,4 +366,4 @@ def creation_error(selector: Any, name: str) -> DataError | None:
         call_foreign(lambda: cls(**arguments), name)
     except DataError as error:
         return error
-    return ConfigError("it could not be made")
+    return ConfigError("its setup failed")

@@ -76,7 +76,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             stream="alpaca.stream:AlpacaStream",
             package="alpaca",
             distribution="alpaca-py",
-            package_use="carries Alpaca's requests",
+            package_use="sends Alpaca's requests",
         ),
         "alpha_vantage": VendorRow(
             bars="alpha_vantage.bars:AlphaVantageDataDownloader",
@@ -94,13 +94,13 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             search="binance.search:TABLE",
             package="binance",
             distribution="python-binance",
-            package_use="carries Binance's requests",
+            package_use="sends Binance's requests",
         ),
         "ccxt": VendorRow(
             bars="ccxt.bars:CCXTDataDownloader",
             package="ccxt",
             distribution="ccxt",
-            package_use="asks any of a hundred exchanges, as ccxt:kraken",
+            package_use="fetches from any of a hundred exchanges, as ccxt:kraken",
             is_family=True,
         ),
         "coingecko": VendorRow(
@@ -147,10 +147,10 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
         "ibkr": VendorRow(
             bars="ibkr.bars:IBKRDataDownloader",
             no_fundamentals="Interactive Brokers has ended fundamentals for most accounts "
-            "(reqFundamentalData is refused with code 430), so its gateway is not asked for them",
+            "(reqFundamentalData is refused with code 430), so its gateway is not used for them",
             package="ib_async",
             distribution="ib_async",
-            package_use="asks a gateway of Interactive Brokers that you run",
+            package_use="connects to your own gateway of Interactive Brokers",
         ),
         "local": VendorRow(bars="local.bars:LocalDataDownloader"),
         "mock": VendorRow(bars="mock.bars:MockDataDownloader"),
@@ -186,7 +186,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             search="yahoo.search:TABLE",
             package="yfinance",
             distribution="yfinance",
-            package_use="carries Yahoo's requests as a browser would",
+            package_use="sends Yahoo's requests as a browser would",
         ),
         # Reserved names.
         "finra": VendorRow(aliases=("finra_trf",), keys=("FINRA_API_CLIENT", "FINRA_API_SECRET")),

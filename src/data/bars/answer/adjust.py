@@ -192,7 +192,7 @@ class Rebaser:
     def _awaited_from(
         self, book: ActionBook, table: BarTable, parts: Sequence[BasisPart], own: date
     ) -> date | None:
-        """Return from when on what counts today will be told with the bars of those days.
+        """Return from when on what counts today will be published with the bars of those days.
 
         By a clock that is behind it may be later already where the bars were fetched. Only prices
         as traded can be brought to an earlier basis than that of their fetch.

@@ -147,7 +147,7 @@ class Answer:
         """How to ask for prices that stand in because no vendor tells splits and dividends."""
         instead = self.facts.get("adjustment")
         return (
-            f": no splits and dividends are told, adjustment={instead!r} needs none"
+            f": no vendor has splits and dividends, adjustment={instead!r} needs none"
             if instead
             else ""
         )
@@ -160,7 +160,7 @@ class Answer:
         if lacking:
             first = lacking[0]
             sentences.append(
-                f"{len(lacking)} stretch{'es' if len(lacking) > 1 else ''} without bars, first "
+                f"{len(lacking)} gap{'s' if len(lacking) > 1 else ''}, first "
                 f"{iso(first.span.start)}..{iso(first.span.end)}: {first.reason}"
             )
         if self.flagged:
@@ -253,7 +253,7 @@ def frame_of(answer: Answer) -> pd.DataFrame:
             message,
             frame=frame,
             symbol=answer.query.instrument.symbol,
-            hint="without strict=True the bars that could be had are returned",
+            hint="without strict=True you get the available bars",
         )
     log.warning("incomplete answer for %s", message)
     from ...model.caller import warn_user  # most answers lack nothing

@@ -257,7 +257,9 @@ def _outdated(done: Rebased, query: BarsQuery) -> list[str]:
         return []
     if done.is_awaited:
         when = (
-            "not in the sample" if is_sample(query.provider) else "told with the bars of those days"
+            "not in the sample"
+            if is_sample(query.provider)
+            else "published with the bars of those days"
         )
         return [
             f"prices are as of {done.as_of}: splits and dividends from {done.unknown_since} on are "

@@ -284,7 +284,7 @@ def _source(answer: Answer | None) -> Timeframe | None:
 def _reason(query: BarsQuery, error: DataError | None) -> str:
     """Return why there is no answer, each vendor's reason once."""
     if isinstance(error, AllProvidersFailedError) and error.attempts:
-        reasons = (f"{a.provider}: {a.message}" for a in error.attempts if a.message)
+        reasons = (str(a) for a in error.attempts if a.message)
         return "; ".join(dict.fromkeys(reasons))
     # Behind the colon stands why.
     return str(error.args[0]).rpartition(f" for {query}: ")[2] if error is not None else ""
@@ -338,17 +338,17 @@ def _reasons(span: Span, cap: int, coverage: Coverage, work: FetchState) -> Iter
     now, parts = work.query.now_ms, coverage.within(span)
     lacking = gaps(Span(span.start, min(span.end, cap)), [part.span for part in parts])
     reasons = {
-        "a refresh is wanted": work.query.refresh,
+        "refresh requested": work.query.refresh,
         "settled since it was fetched": any(p.state == "provisional" for p in parts),
-        "nothing was there, time to ask again": any(
+        "no data last time, due again": any(
             p.state == "empty" and not p.stands(now) for p in parts
         ),
-        "doubtful, asked again": any(p.state == "suspect" for p in parts),
+        "doubtful, fetched again": any(p.state == "suspect" for p in parts),
         **{_place(gap, coverage): True for gap in lacking},
-        "the running bar comes along": span.end > cap,
+        "with the running bar": span.end > cap,
     }
     if not any(reasons.values()):
-        yield "held, but to be checked beside what is fetched"
+        yield "cached, fetched again for comparison"
     yield from (reason for reason, holds in reasons.items() if holds)
 
 
@@ -356,7 +356,7 @@ def _place(gap: Span, coverage: Coverage) -> str:
     """Return where ``gap`` lies beside the stored bars."""
     stored = [part.span for part in coverage if part.state != "empty"]
     if not stored:
-        return "nothing is held yet"
+        return "nothing cached yet"
     if gap.end <= stored[0].start:
-        return "before what is held"
-    return "after what is held" if gap.start >= stored[-1].end else "a hole in what is held"
+        return "before the cached bars"
+    return "after the cached bars" if gap.start >= stored[-1].end else "a hole in the cached bars"

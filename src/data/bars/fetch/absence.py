@@ -15,6 +15,7 @@ from ...errors import (
     NoDataError,
     SpliceConflictError,
     UnsupportedError,
+    by_vendor,
 )
 from ...model.capabilities import FetchQuery
 from ...model.coverage import Coverage, Covered
@@ -66,7 +67,7 @@ class AbsenceRecorder:
             return
         failures = [e for e in outcomes if not isinstance(e, NoDataError)]
         if failures:
-            reasons = dict.fromkeys(f"{e.provider or 'vendor'}: {e}" for e in failures)
+            reasons = dict.fromkeys(by_vendor(e.provider or "vendor", str(e)) for e in failures)
             is_failure = not all(isinstance(e, UnsupportedError) for e in failures)
             reason, is_out = "; ".join(reasons), is_outage(outcomes)
             work.unfilled += (Unfilled(span, reason, is_failure, is_out) for span in lacking)
@@ -228,7 +229,7 @@ class ListingProof:
                     return set()
             except FAILOVER_ERRORS as error:
                 log.info(
-                    "%s did not tell whether %s was listed: %s", candidate.name, work.query, error
+                    "%s did not say whether %s was listed: %s", candidate.name, work.query, error
                 )
             else:
                 agreeing.add(candidate.name)

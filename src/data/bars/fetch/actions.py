@@ -67,7 +67,9 @@ class ActionFetcher:
                 work.untold[candidate.name] = reply.error
                 if isinstance(reply.error, ProviderTimeoutError):
                     work.out[candidate.name] = reply.error
-                work.problems.append(f"{candidate.name} did not tell the actions: {reply.error}")
+                work.problems.append(
+                    f"{candidate.name} sent no splits and dividends: {reply.error}"
+                )
                 continue
             actions: Any = reply.value
             until = self._until(work, actions, asked)
@@ -111,7 +113,7 @@ class ActionFetcher:
         its own to fall back on.
 
         Raises:
-            CapabilityError: the actions are not known, and no vendor tells them.
+            CapabilityError: the actions are not known, and no vendor serves them.
         """
         if not candidate.leans_on_actions(work.query) or candidate.adjustment in work.lane.parts:
             return
@@ -127,7 +129,7 @@ class ActionFetcher:
             raise CapabilityError(
                 f"{candidate.name} serves {candidate.adjustment} prices, which can only stand "
                 f"beside others when splits and dividends from {date_of(lacking[0].start)} on are "
-                "known, and no vendor tells them",
+                "known, and no vendor serves them",
                 provider=candidate.name,
                 symbol=work.query.instrument.symbol,
                 hint=why or None,

@@ -206,4 +206,4 @@ def _unrefreshed(query: BarsQuery, work: FetchState) -> list[str]:
     """Say that a refresh which was asked for could not be done."""
     if not query.refresh or query.offline or not work.unfilled:
         return []
-    return [f"not all could be asked again: {work.unfilled[0].reason}"]
+    return [f"not all bars could be fetched again: {work.unfilled[0].reason}"]

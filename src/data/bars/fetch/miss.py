@@ -20,6 +20,7 @@ from ...errors import (
     NoProviderError,
     SymbolNotFoundError,
     UnsupportedError,
+    by_vendor,
 )
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
@@ -380,7 +381,7 @@ def _view_of(result: LookupResult) -> SeriesView | None:
 
 
 def _is_substitute(query: BarsQuery, way: Route, lane: LaneRoute) -> bool:
-    """Tell whether the bars of a lane are of another kind than was asked for."""
+    """Tell whether the bars of a lane are of another kind than requested."""
     return lane is not way.lanes[0] and lane.parts != (query.adjustment,)
 
 
@@ -411,10 +412,10 @@ def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[s
     """Return the vendors that were not asked, with how to ask each."""
     done, symbol = {attempt.provider for attempt in attempts}, query.instrument.symbol
     left = [c.name for lane in way.lanes for c in lane.candidates if c.name not in done]
-    why = f"{way.owner}, whose pair this is, does not know it"
+    why = f"{way.owner}, the exchange of this pair, does not list it"
     return {
         **way.namesakes,
-        **{name: f"{why}; {symbol} with provider={name!r} asks for it" for name in left},
+        **{name: f"{why}; request {symbol} with provider={name!r} to get it" for name in left},
     }
 
 
@@ -423,7 +424,7 @@ def _naming(answer: Answer, unfilled: Sequence[Unfilled], namesakes: Mapping[str
     reasons = {part.reason for part in unfilled}
     if not namesakes or not reasons:
         return answer
-    not_asked = "; ".join(f"{name} is not asked: {why}" for name, why in namesakes.items())
+    not_asked = "; ".join(f"{name} is skipped: {why}" for name, why in namesakes.items())
     gaps = [
         replace(gap, reason=f"{gap.reason}; {not_asked}") if gap.reason in reasons else gap
         for gap in answer.gaps
@@ -438,20 +439,20 @@ def _failure(
     namesakes: Mapping[str, str],
 ) -> AllProvidersFailedError:
     failed = [a for a in attempts if a.outcome not in ("ok", "empty")]
-    reasons = dict.fromkeys(f"{a.provider}: {a.message}" for a in failed)
+    reasons = dict.fromkeys(map(str, failed))
     if reasons:
         # What others answered belongs to it: they know the symbol, and have nothing closed.
         barren = [a for a in attempts if a.outcome in ("ok", "empty") and not a.rows]
         reasons |= dict.fromkeys(
-            f"{a.provider}: {a.message or 'it has no closed bar in this range'}" for a in barren
+            by_vendor(a.provider, a.message or "it has no closed bar in this range") for a in barren
         )
     reasons = reasons or dict.fromkeys(u.reason for u in unfilled)
-    reasons |= dict.fromkeys(f"{name} is not asked: {why}" for name, why in namesakes.items())
+    reasons |= dict.fromkeys(f"{name} is skipped: {why}" for name, why in namesakes.items())
     if query.offline and not failed:
-        reasons = {"nothing is cached, and offline=True forbids asking": None}
+        reasons = {"nothing is cached, and offline=True allows no request": None}
     return AllProvidersFailedError(
         f"All providers failed for {query}: {'; '.join(reasons)}",
         attempts=attempts,
         symbol=query.instrument.symbol,
-        hint="`onetape doctor` says which vendors can be reached, with which keys",
+        hint="`onetape doctor` shows which vendors can be reached and which keys are set",
     )

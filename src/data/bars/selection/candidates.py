@@ -291,7 +291,7 @@ def route(
             rejected[candidate.name] = reason
             continue
         if is_sample(candidate.name) and query.provider is None:
-            rejected[candidate.name] = "its sample bars answer only where a call names it"
+            rejected[candidate.name] = "its sample bars are only for calls that name it"
             continue
         if candidate.name in namesakes:
             rejected[candidate.name] = namesakes[candidate.name]
@@ -384,7 +384,7 @@ def _namesakes(
         whose = f" of {owner.name}" if owner is not candidate else ""
         reasons[candidate.name] = (
             f"nothing proves that its {name} is the {instrument.symbol}{whose}; "
-            f"{name} with provider={candidate.name!r} asks for it"
+            f"request {name} with provider={candidate.name!r} to get it"
         )
     return reasons
 
@@ -401,15 +401,15 @@ def unknown_symbol(
         hint: how to ask for another thing under these letters, where there is one.
     """
     failed = [a for a in attempts if a.outcome not in ("ok", "empty")]
-    reasons = [f"{a.provider}: {a.message}" for a in failed]
-    reasons += [f"{name} is not asked: {why}" for name, why in namesakes.items()]
+    reasons = [str(a) for a in failed]
+    reasons += [f"{name} is skipped: {why}" for name, why in namesakes.items()]
     symbol = query.instrument.symbol
     return UnknownSymbolError(
         f"unknown symbol {symbol!r}. All providers failed for {query}: "
         f"{'; '.join(dict.fromkeys(reasons))}",
         attempts=attempts,
         symbol=symbol,
-        hint=hint or "`onetape doctor` says which vendors can be reached, with which keys",
+        hint=hint or "`onetape doctor` shows which vendors can be reached and which keys are set",
     )
 
 

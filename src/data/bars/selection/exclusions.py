@@ -11,8 +11,8 @@ from ...model.texts import by_reason
 from ...provider_selector import ProviderSelector
 from .candidates import LaneRoute, Route, candidates_of
 
-SWITCHED_OFF = "the rules switch failover off"
-NOT_NEEDED = "it was not needed"
+SWITCHED_OFF = "the rules disable failover"
+NOT_NEEDED = "not needed"
 _NO_KEY = "no key: "
 
 
@@ -85,7 +85,7 @@ def with_reasons(selector: Any, query: BarsQuery, error: NoProviderError) -> NoP
 def _passed_over(query: BarsQuery, way: Route) -> Iterator[tuple[str, str]]:
     """Yield the vendors that could be candidates, and why each is not asked, or need not be."""
     for lane in reversed(way.lanes):  # the reason of the first lane counts
-        why = "offline=True forbids asking" if query.offline else NOT_NEEDED
+        why = "offline=True allows no request" if query.offline else NOT_NEEDED
         if lane is not way.lanes[0] and not query.offline:
             why = f"only in whole, as a substitute: {differences(way.lanes[0], lane)}"
         yield from ((candidate.name, why) for candidate in lane.candidates)
@@ -112,8 +112,8 @@ def named_for(selector: ProviderSelector, query: BarsQuery) -> tuple[str, ...]:
 def not_named(query: BarsQuery) -> str:
     """Return why a vendor is not asked that neither the rules nor the request name."""
     if query.provider is None:
-        return "the rules do not name it for this"
-    return f"{query.provider} alone was asked for"
+        return "not in the rule for this"
+    return f"{query.provider} is pinned"
 
 
 def _reason(selector: ProviderSelector, query: BarsQuery, name: str, named: tuple[str, ...]) -> str:

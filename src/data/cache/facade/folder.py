@@ -278,12 +278,12 @@ class CacheFolder:
         if aged.is_all and not every:
             raise QueryError(
                 f"all bars of the cache are older than {age}, and all of them would be deleted",
-                hint="say so if it is meant: `--all`, in programs every=True",
+                hint="to delete them all the same: `--all`, in programs every=True",
             )
         return retention.delete(aged)
 
     def enforce_limit(self) -> int:
-        """Drop what can be had again until the folder is within its limit; return years dropped.
+        """Evict bars that can be fetched again until the folder is within its limit; return years dropped.
 
         First goes what can be made again from bars, then years that a configured vendor could
         supply again, the longest unused first. What remains above the limit is logged once.

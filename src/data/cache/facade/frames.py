@@ -297,5 +297,5 @@ def _on_one_basis(
             close_before=ClosesBefore(book.actions, as_of, prior.before, own),
         )
     except KindMismatchError as exc:
-        log.warning("%s: prices are given as they were stored: %s", key, exc)
+        log.warning("%s: prices are returned as stored: %s", key, exc)
         return table

@@ -370,7 +370,7 @@ def _year_with_unknown_keys(
     try:
         return _decode_year(canonical(plain)), extra
     except msgspec.DecodeError as exc:
-        raise json_document.DamagedError(f"it lacks what it must hold: {exc}") from exc
+        raise json_document.DamagedError(f"it lacks required content: {exc}") from exc
 
 
 def _check_words(ours: Mapping[str, Any]) -> None:
@@ -540,4 +540,4 @@ def _series_with_unknown_keys(text: bytes) -> tuple[_SeriesDocument, dict[str, A
     try:
         return _decode_series(canonical(plain)), extra
     except msgspec.DecodeError as exc:
-        raise json_document.DamagedError(f"it lacks what it must hold: {exc}") from exc
+        raise json_document.DamagedError(f"it lacks required content: {exc}") from exc

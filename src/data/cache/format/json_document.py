@@ -57,7 +57,7 @@ def text_of(data: bytes) -> bytes:
         claim = document.pop(_KEY)
         text = canonical(document).encode("ascii")
     except (ValueError, TypeError, KeyError, RecursionError) as exc:
-        raise DamagedError(f"no document of ours: {exc!r}"[:200]) from exc
+        raise DamagedError(f"not a document of this library: {exc!r}"[:200]) from exc
     if claim != _digest(text):
         raise DamagedError("the digest does not match")
     return text
@@ -72,9 +72,9 @@ def plain(text: bytes) -> dict[str, Any]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as exc:
-        raise DamagedError(f"no document of ours: {exc!r}"[:200]) from exc
+        raise DamagedError(f"not a document of this library: {exc!r}"[:200]) from exc
     if not isinstance(document, dict):
-        raise DamagedError("no document of ours: it is no JSON object")
+        raise DamagedError("not a document of this library: it is not a JSON object")
     return document
 
 

@@ -149,7 +149,7 @@ def _prove(key: SeriesKey, year: int, old: OldYear) -> None:
     members = compose(segments, [], Target(key, year, columns, 1))
     state = YearState(columns=columns)
     if not same_bits(old.table, YearFile(state, tuple(members)).table()):
-        raise _unlike(key, year, "written and read back they differ; nothing was moved")
+        raise _unlike(key, year, "they differ after writing and reading back; nothing was moved")
 
 
 def _check_held(lane: SeriesFiles, year: int, old: OldYear) -> None:
@@ -251,7 +251,7 @@ def _weigh(store: StoreParts, lane: SeriesFiles, year: int, path: Path) -> Prune
     about = store.disk.stat(path)
     place, size = path.relative_to(store.layout.root).as_posix(), about.size if about else 0
     if describe_legacy(store.disk, path).is_sample:
-        return Pruned(lane.key, place, size, problem="sample data, which are held nowhere else")
+        return Pruned(lane.key, place, size, problem="sample data, which exist nowhere else")
     try:
         table = read_legacy(store.disk, path, lane.key.timeframe, year)
     except CorruptEntryError:
@@ -259,7 +259,7 @@ def _weigh(store: StoreParts, lane: SeriesFiles, year: int, path: Path) -> Prune
     try:
         file = open_year(lane, year, lane.meta(year))
     except (MismatchError, DamagedError):
-        problem = "what is held is damaged: `onetape cache repair` first"
+        problem = "the cached bars are damaged: `onetape cache repair` first"
         return Pruned(lane.key, place, size, len(table), problem=problem)
     now = file.table() if file is not None else BarTable.empty()
     coverage = file.state.coverage if file is not None else Coverage()
@@ -286,7 +286,7 @@ def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) ->
     problem = ""
     if lacking:
         bars = "a bar of it is" if len(lacking) == 1 else f"{len(lacking):,} bars of it are"
-        problem = f"{bars} held nowhere else, first {iso(lacking[0])}: fetch that stretch first"
+        problem = f"{bars} cached nowhere else, first {iso(lacking[0])}: fetch that span first"
     return Pruned(
         one.key,
         one.path,

@@ -147,7 +147,7 @@ def check_members(members: list[tuple[int, Member]], state: YearState, *, most_r
     """
     end = members[-1][0] + len(members[-1][1].raw) if members else 0
     if end != state.size:
-        raise MismatchError(f"it is sound up to byte {end} of {state.size}")
+        raise MismatchError(f"it is intact up to byte {end} of {state.size}")
     at, head = members[-1]
     stamps = [
         stamp for _, m in members for stamp in (m.header.first, m.header.last) if stamp is not None

@@ -225,7 +225,7 @@ def _older(store: StoreParts, lane: SeriesFiles, years: list[int]) -> Iterator[t
                 str(year),
                 Ailment(
                     f"another tool's file cannot be read: {damage}",
-                    "`onetape cache migrate` sets it aside; its bars are asked for again",
+                    "`onetape cache migrate` sets it aside; its bars are fetched again",
                     "none",
                 ),
             )
@@ -250,12 +250,12 @@ def columns_ailment(store: StoreParts, lane: SeriesFiles) -> Ailment | None:
     except DamagedColumnsError as exc:
         return _drop(f"the columnar file is damaged: {exc}")
     if differing:
-        return _drop(f"the columnar file says other than the bars of {differing[0]}")
+        return _drop(f"the columnar file differs from the bars of {differing[0]}")
     return None
 
 
 def _drop(what: str) -> Ailment:
-    return Ailment(what, "it is removed, and made anew when it is needed", "drop")
+    return Ailment(what, "it is removed, and rebuilt when needed", "drop")
 
 
 def _differs(lane: SeriesFiles, year: int, file: ColumnarFile) -> bool:
@@ -356,26 +356,26 @@ _LOOKS = 3
 # Case of a diagnosis to what is wrong, and what recovery does about it.
 _WORDS = {
     "half_adopted": (
-        "another tool's file was not taken over to the end",
-        "it is given back its own metadata",
+        "the conversion of another tool's file was not finished",
+        "its own metadata are restored",
     ),
     "lost": ("{document}, and there are no bars", "the metadata are kept in quarantine"),
     "unfinished": ("its first commit was not finished", "that is forgotten"),
     "gone": (
         "the data file is gone, and {recorded} with it",
-        "they count as missing, and are asked for again",
+        "they count as missing and are fetched again",
     ),
     "behind": (
-        "not in the metadata, and so not read: {fresh} that were committed",
+        "committed but missing from the metadata, and so not read: {fresh}",
         "they are taken in",
     ),
     "torn": (
         "{tail:,} bytes of a torn append stand behind the bars",
         "they are kept in quarantine, and cut off",
     ),
-    "forward": ("a rewrite was not finished", "the new file is there and counts"),
+    "forward": ("a rewrite was not finished", "the new file is complete and is used"),
     "back": ("a rewrite was not finished", "the old file stays"),
-    "rebuild": ("{document}", "they are made anew from the {left}"),
+    "rebuild": ("{document}", "they are rebuilt from the {left}"),
     "replace": (
         "the data are damaged at byte {end:,} of {size:,}",
         "the file is kept in quarantine, and {left} of it in its place",
@@ -459,7 +459,7 @@ def _ailment(found: Diagnosis) -> Ailment | None:
     }
     what, remedy = (text.format(**facts) for text in words)
     if found.case == "replace" and recorded > left:
-        remedy += f"; to be asked for again: {_bars(recorded - left)}"
+        remedy += f"; to be fetched again: {_bars(recorded - left)}"
     return Ailment(what, remedy, in_flight=found.case in _IN_FLIGHT and not found.flaw)
 
 
@@ -492,8 +492,8 @@ def _inside(year: int, found: Diagnosis) -> Ailment | None:
         last = int(table.stamps[-1]) if len(table) else last
     if outside:
         return Ailment(
-            f"the metadata know nothing of {_bars(outside)} in the file",
-            "the metadata are made anew from the bars",
+            f"the metadata do not list {_bars(outside)} in the file",
+            "the metadata are rebuilt from the bars",
             "rebuild",
         )
     return None
@@ -513,7 +513,7 @@ def _misplaced(table: BarTable, span: Span, year: Span, last: int | None) -> str
 
 def _beyond_repair(what: str) -> Ailment:
     return Ailment(
-        f"sound bytes say what cannot be: {what}",
+        f"intact bytes with impossible content: {what}",
         "this cannot be repaired; `onetape cache clear` and fetch it again",
         "none",
     )

@@ -201,7 +201,7 @@ def _settled(
     if found.case == "torn":
         return meta
     if found.case == "gone":
-        gone = "%s %s: the data file is gone; %s bars will be asked for again"
+        gone = "%s %s: the data file is gone; %s bars will be fetched again"
         log.error(gone, lane.key, year, meta.state.rows)
     elif found.members and state.generation > (logged := lane.logged_generation(year)):
         _log(lane, year, state, sum(m.header.rows for m in found.fresh if m.header.seq > logged))

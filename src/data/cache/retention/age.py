@@ -27,7 +27,7 @@ from .clear import files_aside, holding
 BY = "retention"
 # Clocks of machines that share a folder differ by this much without being wrong.
 _SKEW_MS = MINUTE_MS
-_UNREADABLE = "stays: its newest bar cannot be told before `onetape cache repair`"
+_UNREADABLE = "stays: its newest bar is unknown until `onetape cache repair`"
 
 
 @dataclass(frozen=True)

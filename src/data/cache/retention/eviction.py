@@ -29,13 +29,13 @@ ALIVE_MS = 30 * DAY_MS
 
 IN_USE = "in use just now"
 PINNED = "a version of the series is pinned"
-DOUBTED = "in doubt, or taken back by its vendor"
-UNKNOWN_BASIS = "what its prices were adjusted for is not known"
+DOUBTED = "doubtful, or withdrawn by its vendor"
+UNKNOWN_BASIS = "the adjustment of its prices is unknown"
 HANDED_IN = "handed in by a program"
 FITTED = "fitted to bars of another vendor"
 MAYBE_DELISTED = f"no new bars of the symbol for {ALIVE_MS // DAY_MS} days: it may be delisted"
 UNREADABLE = "of an older tool, or its metadata cannot be read"
-NO_VENDOR = "no vendor is known to supply it again"
+NO_VENDOR = "no known vendor can supply it again"
 
 
 class Keeps(Protocol):

@@ -199,7 +199,7 @@ class RetentionManager(StoreListener):
             self._uses.write(lambda: self.inventory.index)
 
     def enforce(self) -> int:
-        """Drop what can be had again until the folder is within its limit; return years dropped.
+        """Evict bars that can be fetched again until the folder is within its limit; return years dropped.
 
         First goes what can be made again from the bars, then years that vendors can supply again,
         those of the lane that is unused for longest first. What remains above the limit is logged
@@ -257,7 +257,7 @@ class RetentionManager(StoreListener):
         if self._root not in _warned:
             _warned.add(self._root)
             log.warning(
-                "the cache is %.2f GB above its limit, and what it holds could not be had again: "
+                "the cache is %.2f GB above its limit, and its bars cannot be fetched again: "
                 "`onetape cache clean --dry-run` says why",
                 left / BYTES_IN_GB,
             )

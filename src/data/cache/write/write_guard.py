@@ -86,7 +86,7 @@ class WriteGuard:
 
     def _error(self) -> ReadOnlyError:
         return ReadOnlyError(
-            f"the cache folder {self._root} can only be read",
+            f"the cache folder {self._root} is read-only",
             hint="check the permissions of the folder, or name another with DATA_CACHE_DIR",
         )
 
@@ -95,8 +95,8 @@ class WriteGuard:
             return
         _warned_read_only.add(self._root)
         text = (
-            f"the cache folder {self._root} can only be read ({refusal.args[0]}): bars are "
-            "returned, and asked for again the next time"
+            f"the cache folder {self._root} is read-only ({refusal.args[0]}): bars are "
+            "returned but not cached"
         )
         log.warning("%s", text)
         warn_user(text, ReadOnlyCacheWarning)
@@ -199,7 +199,7 @@ class FreeSpaceGuard:
         try:
             return self._disk.space(self._root)
         except CacheError as exc:
-            log.debug("how much is free is not known: %s", exc)
+            log.debug("free space is unknown: %s", exc)
             return None
 
     def _reserve(self, space: Space) -> int:
@@ -213,7 +213,7 @@ class FreeSpaceGuard:
         text = f"only {free:,.0f} MiB are free on the disk of the cache"
         if self._root not in _warned_full:
             _warned_full.add(self._root)
-            log.warning("%s %s: bars are returned, and not stored", text, self._root)
+            log.warning("%s %s: bars are returned but not cached", text, self._root)
         return NoRoomError(
             f"{text}, and cache.min_free_mb keeps a reserve",
             hint="free some space on that disk, or name another with DATA_CACHE_DIR",

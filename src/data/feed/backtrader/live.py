@@ -274,7 +274,7 @@ class BaseLiveDataFeed(BacktraderFeed):
         instead = frame.attrs.get(ATTRS_KEY, {}).get("substitute")
         if instead and "provider" not in self._wishes():
             # Live bars are of the kind that is wanted: behind these prices they would jump.
-            raise ValueError(f"{nothing}: a substitute alone can be had ({instead}); try again")
+            raise ValueError(f"{nothing}: only a substitute is available ({instead}); try again")
         named = {theirs: ours for ours in _VALUES if (theirs := getattr(self.p, ours)) != ours}
         return frame.set_axis([named.get(column, column) for column in frame.columns], axis=1)
 

@@ -142,7 +142,7 @@ class ThreadedSource(ABC):
         except DataError as error:
             sink.end(error)
         except BaseException:
-            sink.end(UnavailableError(f"the feed of {self.name} was broken off"))
+            sink.end(UnavailableError(f"the feed of {self.name} was interrupted"))
             raise
         else:
             sink.end()

@@ -145,7 +145,7 @@ class PollSource(ThreadedSource):
             return True
         late = self.clock.now_ms() - int(self._grid.closes(np.array([lacking.start]))[0])
         if poll.line.waiting:
-            self._tell(sink, StreamState.DELAYED, why or "a bar is lacking; later ones wait")
+            self._tell(sink, StreamState.DELAYED, why or "a bar is missing; later ones wait")
         elif late > _LATE_MS:
             self._tell(
                 sink,

@@ -333,7 +333,7 @@ class StreamThread:
         except QueryError:
             raise
         except DataError as error:
-            log.info("there is no history yet: %s", error)
+            log.info("no history yet: %s", error)
             self._schedule(str(error))
             return None
         for bar in bars:
@@ -401,7 +401,7 @@ class StreamThread:
         if silent_s := self._silence.take_missed_s():
             self._source.stream.doubt(f"connected, and silent for {duration(silent_s)}", silent_s)
         if self._silence.is_stale:
-            self._set_state(StreamState.STALE, "the market is open and nothing comes")
+            self._set_state(StreamState.STALE, "the market is open and nothing arrives")
         elif gap is None:
             self._set_state(StreamState.LIVE, "")
         elif self._questions >= self._patience.delayed_after:

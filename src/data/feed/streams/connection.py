@@ -237,10 +237,10 @@ class StreamSession:
         if doubt := self._owner.taken_doubt():
             self._suspect(*doubt)
         if self._asked is not None and now - self._asked > _LOGIN_S * scale:
-            raise UnavailableError("it did not answer what we asked")
+            raise UnavailableError("it did not answer our request")
         silence, beat = now - self._heard, self._traits.beat_s * scale
         if silence > beat:
-            raise UnavailableError(f"nothing at all came for {duration(silence)}")
+            raise UnavailableError(f"nothing arrived for {duration(silence)}")
         if silence > beat / 2 and not self._is_pinged:
             self._is_pinged = True
             self._wire.ping()

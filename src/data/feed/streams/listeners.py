@@ -92,7 +92,7 @@ class BuildingListener(Listener):
             self._sink.bar(bar)
         owed_ms, self._bars.owed_ms = self._bars.owed_ms, None
         if owed_ms is not None:
-            why = "a bar is over that was not heard as a whole"
+            why = "a bar ended that the stream did not cover completely"
             self._sink.status(StreamStatus(StreamState.DELAYED, why, owed_ms))
 
 

@@ -55,7 +55,9 @@ def _ask(session: CarrierSession, request: HttpRequest) -> None:
     """Let a client ask; how the answer ended is ours to say, from the answer itself."""
     parts = _ADDRESS.fullmatch(request.url)
     if parts is None:
-        raise ResponseFormatError(f"{where(request.url)} is no address that alpaca-py can ask")
+        raise ResponseFormatError(
+            f"{where(request.url)} is not an address that alpaca-py can reach"
+        )
     base, version, path = parts.groups()
     keys = request.secret_headers
     # Of its modules this one alone loads neither pandas nor the streams.

@@ -68,5 +68,5 @@ def _split(url: str) -> tuple[str, str, str]:
     base, mark, rest = url.partition("/api/")
     version, slash, path = rest.partition("/")
     if not (mark and slash and urlsplit(base).hostname):
-        raise ResponseFormatError(f"{where(url)} is no address that python-binance can ask")
+        raise ResponseFormatError(f"{where(url)} is not an address that python-binance can reach")
     return f"{base}/api", version, path

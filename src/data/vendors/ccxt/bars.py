@@ -92,9 +92,9 @@ class CCXTDataDownloader(BaseDataDownloader):
     def __init__(self, **wired: Unpack[Wired]) -> None:
         if not self.exchange:
             raise ConfigError(
-                "ccxt stands for many exchanges; one is needed",
+                "ccxt is a family of exchanges: name one",
                 provider=self.name,
-                hint="name it behind a colon, such as ccxt:kraken",
+                hint="after a colon, such as ccxt:kraken",
             )
         wired.setdefault("carrier", CcxtCarrier(self.exchange))
         super().__init__(**wired)

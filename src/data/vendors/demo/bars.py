@@ -128,8 +128,8 @@ class DemoDataDownloader(BaseDataDownloader):
         symbol = instrument.spelling(self.name)
         if symbol != _WITH_ACTIONS:
             raise CapabilityError(
-                f"the samples have no splits and dividends of {symbol}, only of {_WITH_ACTIONS}",
-                hint="ask for adjustment='raw'",
+                f"the sample has splits and dividends of {_WITH_ACTIONS} only, not of {symbol}",
+                hint="use adjustment='raw'",
             )
         known = [split(day, new, 1) for day, new in _SPLITS]
         known += [dividend(day, cash) for day, cash in _DIVIDENDS]

@@ -36,9 +36,9 @@ class ReplayDownloader(BaseDataDownloader):
 
     def __init__(self, **wired: Unpack[Wired]) -> None:
         raise ConfigError(
-            "replay answers from a folder; one is needed",
+            "replay needs a folder",
             provider=self.name,
-            hint="name it behind a colon, such as replay:recordings/binance",
+            hint="after a colon, such as replay:recordings/binance",
         )
 
     @classmethod
