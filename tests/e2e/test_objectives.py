@@ -1,0 +1,150 @@
+"""The objectives of the design in one story: fill, resample, cache, fail over, go live, trade."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import backtrader as bt
+import pandas as pd
+import pytest
+
+from src.data.cache.unified_cache import UnifiedCache
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.feed.backtrader.feed import run_live
+from src.data.feed.live_feeds import FeedTimings
+from src.data.model.capabilities import Limits
+from src.data.model.instant import MINUTE_MS, parse_iso
+from src.data.ohlcv_contract import validate_normalized_ohlcv
+from src.data.pipeline.run_pipeline import DataPipelineRunner
+from src.data.vendors.binance.stream import BinanceStream
+from tests.feed.conftest import BITCOIN, PATIENCE, PULSE, Stage, clock, ours, streams, wait_until
+from tests.feed.hands import Witness
+from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.keyed import KEY
+from tests.vendor_server.streams import StreamServer
+
+from .oracle import assert_true
+from .twin import told
+
+__all__ = ["clock", "streams"]
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Backtrader's own utcnow
+
+FIRST, LAST, BEHIND = "2024-07-08", "2024-07-09", "2024-07-10"
+PAST, LIVE, CUT = 30, 5, 3
+
+
+@pytest.fixture
+def stage(
+    tmp_path: Path, clock: ManualClock, vendors: VendorServer, streams: StreamServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Stage]:  # fmt: skip
+    """Yield a manager, its vendors and a venue's socket; jobs work with the same rules and clock."""
+    free = replace(BinanceStream.traits, connects=Limits(), spacing_s=0.0)
+    monkeypatch.setattr(BinanceStream, "traits", free)
+    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    monkeypatch.setenv("FMP_API_KEY", KEY)
+    fast = "rate_limits: {requests_per_minute: 6000000, requests_per_second: 100000, burst_size: 100000}"
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "crypto: {backup: []}\n"
+        "stock_intraday: {primary: fmp, backup: [yahoo]}\n"
+        "providers:\n"
+        f"  binance: {{base_url: '{vendors.base_url('binance')}', transport: http,\n"
+        f"    ws_url: '{streams.url('binance')}', {fast}}}\n"
+        f"  fmp: {{base_url: '{vendors.base_url('fmp')}', {fast}}}\n"
+        f"  yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http, {fast}}}\n"
+    )
+    monkeypatch.setenv("ONETAPE_RULES", str(rules))
+    others = set(ours())
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    manager._feeds._tempo = FeedTimings(PULSE, PATIENCE)
+    yield Stage(clock, vendors, streams, manager)
+    wait_until(lambda: not set(ours()) - others, "the end of all threads")
+
+
+def lived(stage: Stage) -> tuple[list[tuple[object, ...]], list[str]]:
+    """Trade on the past and on bars that close meanwhile; return the bars seen, and what was told."""
+    seen: list[tuple[object, ...]] = []
+    notices: list[str] = []
+    enough = PAST + LIVE
+    cerebro = bt.Cerebro(stdstats=False)
+    cerebro.adddata(stage.manager.live_feed(*BITCOIN, lookback_bars=PAST))
+    cerebro.addstrategy(
+        Witness, seen=seen, told=notices,
+        act=lambda strategy: strategy.env.runstop() if len(strategy) >= enough else strategy.buy(),
+    )  # fmt: skip
+    runner = threading.Thread(target=run_live, args=(cerebro,), daemon=True)
+    runner.start()
+    wait_until(lambda: len(seen) >= PAST and "LIVE" in notices, "the past, and LIVE")
+    for more in range(1, LIVE + 1):
+        if more == CUT:
+            stage.peer.reset()  # the bar that closes now is asked of history
+        if more == LIVE:
+            wait_until(lambda: notices[-1] == "LIVE", "LIVE again")
+        stage.minute()
+        wait_until(lambda: len(seen) >= PAST + more, "the bar that closed")  # noqa: B023 - waited for
+    runner.join(10)
+    assert not runner.is_alive()
+    return seen, notices
+
+
+def test_from_an_empty_folder_to_a_strategy_on_live_bars(
+    stage: Stage, vendors: VendorServer, tmp_path: Path
+) -> None:
+    # Populate and resample, night by night; between them the first vendor goes down.
+    folder = tmp_path / "cache"
+    for night, last in enumerate((FIRST, LAST)):
+        if night:
+            vendors.fault("fmp", Fault.status(503))
+        stats = DataPipelineRunner().run_pipeline(
+            tickers="AAPL,BTCUSDT", timeframes="1h,1d", start_date=FIRST, end_date=last,
+            cache_dir=folder,
+        )  # fmt: skip
+        assert (stats["steps_executed"], stats["steps_failed"]) == ([1, 2], [])
+
+    # The rules chose the vendors; what one did not answer, the next one did, and it is told.
+    manager, now = stage.manager, stage.clock.now_ms()
+    assert manager.provider_selector.get_provider_with_failover("AAPL", "1m") == ["fmp", "yahoo"]
+    for vendor in ("fmp", "yahoo", "binance"):
+        vendors.fault(vendor, Fault.reset())
+    vendors.clear_log()
+    shares = manager.get_ohlcv("AAPL", "1m", FIRST, LAST, strict=True)
+    coins = manager.get_ohlcv("BTCUSDT", "1m", FIRST, LAST, strict=True)
+    assert [span["vendor"] for span in told(shares)["spans"]] == ["fmp", "yahoo"]
+    assert told(coins)["vendors"] == ["binance"]
+    for symbol, frame in {"AAPL": shares, "BTCUSDT": coins}.items():
+        validate_normalized_ohlcv(frame)
+        assert told(frame)["from_cache"] == 1.0
+        assert_true(frame, vendors, stage.clock, symbol, "1m", FIRST, BEHIND)
+
+    # Longer bars: as files of the pipeline, and made when they are asked for.
+    days = pd.read_csv(
+        folder / "ohlcv/BTCUSDT/1d@from-1m/2024.csv.gz", index_col=0, parse_dates=True
+    )
+    span = parse_iso(FIRST), parse_iso(BEHIND)
+    truth = vendors.truth.expected("BTCUSDT", "1d", *span, "raw", now)
+    assert days["close"].tolist() == [row[4] for row in truth]
+    hours = manager.get_ohlcv("AAPL", "2h", FIRST, LAST, offline=True)
+    assert told(hours)["derived_from"]["timeframe"] == "1m"
+    assert hours["volume"].sum() == pytest.approx(shares["volume"].sum())
+
+    # Any program finds the same in the cache, and no vendor was asked for any of it.
+    cached = UnifiedCache(folder, clock=stage.clock).get("BTCUSDT", "1m", FIRST, LAST)
+    pd.testing.assert_frame_equal(cached, coins, check_freq=False)
+    assert vendors.count() == 0
+
+    # Live: the past out of cache and vendor, then each bar as it closes, every one once.
+    vendors.heal()
+    seen, notices = lived(stage)
+    first = now // MINUTE_MS * MINUTE_MS - PAST * MINUTE_MS
+    truth = vendors.truth.expected(*BITCOIN, first, first + (PAST + LIVE) * MINUTE_MS, "raw",
+                                   stage.clock.now_ms())  # fmt: skip
+    closes = [pd.Timestamp(row[0] + MINUTE_MS, unit="ms") for row in truth]
+    assert [row[1] for row in seen] == closes, "every bar once, in order, by its close"
+    assert [row[2:] for row in seen] == [tuple(row[1:6]) for row in truth]
+    assert notices.count("CONNBROKEN") == 1
