@@ -99,9 +99,7 @@ def told(client: BarsClient, key: SeriesKey) -> list[tuple[str, str, str]]:
 # --- coins -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "label, step", [("5m", 5), ("15m", 15), ("1h", 60), ("4h", 240), ("1d", 1440)]
-)
+@pytest.mark.parametrize("label, step", [("15m", 15), ("4h", 240), ("1d", 1440)])
 def test_minutes_of_two_years_become_longer_bars(
     client: BarsClient, store: BarStore, label: str, step: int
 ) -> None:
@@ -223,7 +221,7 @@ def traded(stamp: int) -> bool:
     return time.weekday() < 5 and time.strftime("%m-%d") != "07-04" and 4 <= time.hour < last
 
 
-@pytest.mark.parametrize("label, hours", [("4h", [4, 8, 12, 16]), ("1h", [*range(4, 20)])])
+@pytest.mark.parametrize("label, hours", [("4h", [4, 8, 12, 16])])
 def test_minutes_of_extended_hours_become_bars_from_four_to_twenty(
     client: BarsClient, store: BarStore, clock: ManualClock, label: str, hours: list[int]
 ) -> None:
