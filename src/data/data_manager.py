@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .feed.live_feeds import LiveFeeds
     from .feed.selection import AnyFeed
+    from .jobs.gaps import GapReport
     from .model.explanation import Explanation
     from .model.instrument import Instrument
     from .model.kind import AskedAdjustment
@@ -502,6 +503,31 @@ class DataManager:
         question = ValidateQuestion(symbol, timeframe, start, end, level, lane)
         seconds = seconds_of(timeout, symbol)
         return run_call(self._services.clock, seconds, validate_with, self._services, question)
+
+    def gaps(
+        self,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        start: When = None,
+        end: When = None,
+    ) -> GapReport:
+        """Return why stored series lack bars: every gap with class, evidence and next step.
+
+        No vendor is asked. ``report.gaps`` has the gaps, ``report.to_frame()`` a row for each,
+        ``report.incidents`` the sessions that a vendor lacks for most of its symbols,
+        ``report.series`` the counts by series. Thread-safe.
+
+        Args:
+            symbol, timeframe: as for :meth:`get_ohlcv`; None: of everything that is stored.
+            start, end: as for :meth:`get_ohlcv`; by default from what was first asked for up to now.
+
+        Raises:
+            QueryError: an argument cannot be understood (a ``ValueError``).
+            CacheError: nothing of it is stored, or the cache cannot be read.
+        """
+        from .jobs.gaps import gap_report
+
+        return gap_report(self._services, symbol, timeframe, start, end)
 
     def sessions(self, symbol: str, start: When, end: When) -> pd.DataFrame:
         """Return the sessions of a symbol's market by its calendar; no vendor is asked.

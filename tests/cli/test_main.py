@@ -79,7 +79,7 @@ def test_every_command_explains_itself(command: str, bare: Run) -> None:
 
 def test_every_command_that_may_ask_a_vendor_takes_its_time() -> None:
     # Doctor knocks at all doors at once, 3 s each; the others ask no vendor.
-    ask_none = {"plan", "explain", "coverage", "sessions", "cache", "doctor", "completion"}
+    ask_none = {"plan", "explain", "coverage", "gaps", "sessions", "cache", "doctor", "completion"}
     timed = {
         command
         for command in COMMANDS

@@ -65,7 +65,7 @@ PURE = {
     "net.circuit_breaker", "net.quota", "net.retry", "net.steady", "net.unknown_symbols",
     "fundamentals.point_in_time", "fundamentals.merge", "bars.freshness", "feed.continuation",
     "quality.checks", "quality.dividends", "quality.levels", "quality.repair", "quality.report",
-    "quality.series", "quality.shape",
+    "quality.series", "quality.shape", "quality.gaps", "quality.vendor_days",
 }  # fmt: skip
 
 

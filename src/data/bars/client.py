@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from ..provider_selector import ProviderSelector
     from .corporate_actions import ActionService, FoundActions
     from .dry_run.planner import RequestPlanner
+    from .outline import SeriesOutline as SeriesOutline
     from .quotes import Live, QuoteService
     from .service import BarsService
     from .turns import FindLeases
@@ -296,6 +297,17 @@ class BarsClient:
         """
         view = self._store.view(series)
         return tuple(_spans(view, view.coverage))
+
+    def outline(self, series: SeriesKey) -> SeriesOutline:
+        """Return the coverage of a series with its lifetime and its calendar, of one moment.
+
+        Raises:
+            CacheError: the store cannot be read.
+            QueryError: the symbol means nothing by the rules.
+        """
+        from .outline import outline_of
+
+        return outline_of(self._store.view(series), self._selector.instrument(series.symbol))
 
     def lanes(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
         """Return the stored series of a symbol and timeframe in all their lanes, the default first.

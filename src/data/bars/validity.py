@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..calendars.calendar import MarketCalendar, calendar_for, day_span, session_date
 from ..clock import Clock
 from ..model.actions import Action
+from ..model.coverage import BEFORE_FIRST as BEFORE_FIRST
 from ..model.coverage import CLOSED as CLOSED
+from ..model.coverage import DOUBTFUL as DOUBTFUL
+from ..model.coverage import NO_BAR as NO_BAR
 from ..model.coverage import Coverage, Covered
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms
 from ..model.instrument import Instrument
@@ -27,8 +30,7 @@ if TYPE_CHECKING:
 
 # --- reasons of stretches in a coverage, and how long they stand
 
-BEFORE_FIRST, AFTER_LAST = "before the first bar", "after the last bar"
-NO_BAR = "the vendor has no bar"
+AFTER_LAST = "after the last bar"
 LOST = "the vendor does not have this bar any more"
 FORMING = "forming"
 SPOILT = "the vendor now sends something here that cannot be a bar"
@@ -41,8 +43,6 @@ UNVOUCHED_MS = HOUR_MS
 SKEW_MS = MINUTE_MS
 # A hole that was seen once is asked again after so long: one of the last day, and an older one.
 _YOUNG_HOLE_MS, _OLD_HOLE_MS = 15 * MINUTE_MS, 6 * HOUR_MS
-# Begins the reason of a stretch whose bars the user is warned of.
-DOUBTFUL = "doubtful: "
 BEHIND = (
     f"{DOUBTFUL}as of when prices are adjusted is not known, for this machine's clock is behind"
 )

@@ -25,6 +25,7 @@ COMMANDS = {
     "explain": "which vendors a call would use and why, and what is cached",
     "actions": "splits and dividends of a share",
     "coverage": "the cached bars of a series by span; sends no request",
+    "gaps": "why cached series lack bars: class, evidence, next step; sends no request",
     "sessions": "when the market of a symbol trades; sends no request",
     "fundamentals": "a company or coin, field by field, with the vendor of each",
     "refresh": "fetch stale fundamentals again",

@@ -22,6 +22,7 @@ EXAMPLES = {
     "explain": ("explain AAPL 1d", "explain BTCUSDT 1h --provider binance --json"),
     "actions": ("actions AAPL", "actions KO --start 2020-01-01 --json"),
     "coverage": ("coverage AAPL 1d", "coverage BTCUSDT 1h --json"),
+    "gaps": ("gaps AAPL 1d", "gaps --all --json"),
     "sessions": ("sessions AAPL -5d today", "sessions VOD.L 2024-12-20 2025-01-05"),
     "fundamentals": ("fundamentals AAPL", "fundamentals AAPL --type statements --as-of 2023-06-30"),
     "refresh": ("refresh --dry-run", "refresh --symbols AAPL,MSFT --data-types ratios,profile"),

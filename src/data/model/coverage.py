@@ -15,6 +15,7 @@ from .kind import Basis, Kind
 from .span import Span, coalesce, gaps
 
 State = Literal["final", "provisional", "empty", "suspect"]
+Condition = Literal["available", "degraded", "pending", "missing"]
 _NO_SPAN, _NO_KIND, _NO_BASIS = Span(0, 0), Kind(), Basis()
 # Begins the reason of what was sent under a stamp at which no bar of its timeframe can open: of the
 # rows in the quarantine, and of the stretch that lacks a bar for it.
@@ -23,6 +24,10 @@ OFF_GRID = "off_grid"
 WITHDRAWN = "withdrawn by "
 # The reason of a stretch in which no bar is expected.
 CLOSED = "market closed"
+# Begins the reason of a stretch that vendors have no bar for; the reason of one before a listing.
+NO_BAR, BEFORE_FIRST = "the vendor has no bar", "before the first bar"
+# Begins the reason of a stretch whose bars the user is warned of.
+DOUBTFUL = "doubtful: "
 STATES: tuple[State, ...] = ("final", "provisional", "empty", "suspect")
 # Of a stretch that is folded, for readers that do not open it.
 FOLDED = "doubtful: bars are lacking or not to be trusted here and there"
@@ -309,6 +314,37 @@ def _outside(old: Covered, span: Span) -> list[Covered]:
         return [old]
     parts = Span(old.span.start, span.start), Span(span.end, old.span.end)
     return [replace(old, span=part) for part in parts if not part.is_empty]
+
+
+@dataclass(frozen=True)
+class VendorDay:
+    """A session that a vendor did not supply for most of its symbols: one incident, however many gaps.
+
+    Attributes:
+        vendor, calendar, timeframe: whose, of which market, bars of which length.
+        day: session date, ISO.
+        span: the stamps of its bars, half-open.
+        condition: ``pending`` (it closed less than a day ago), ``missing`` (whole for most symbols) or
+            ``degraded`` (for most in part). Of every other day it is ``available``.
+        symbols: how many symbols the vendor supplies around it.
+        lacking: of how many of them it has no bar of the session, or not all.
+        elsewhere: of how many of them the bars are stored from other vendors.
+    """
+
+    vendor: str
+    calendar: str
+    timeframe: str
+    day: str
+    span: Span
+    condition: Condition
+    symbols: int
+    lacking: int
+    elsewhere: int
+
+    def __str__(self) -> str:
+        counts = f"{self.lacking + self.elsewhere} of {self.symbols} symbols"
+        others = f"; {self.elsewhere} come from other vendors" if self.elsewhere else ""
+        return f"{self.vendor} {self.day} {self.timeframe}: {self.condition} for {counts}{others}"
 
 
 # --- folding -------------------------------------------------------------------------------

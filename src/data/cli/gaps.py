@@ -1,0 +1,91 @@
+"""``onetape gaps``: every gap of what is stored, with its class, evidence and next step."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from ..errors import QueryError
+from . import FAILED, OK
+from .arguments import add_output, add_places
+from .cached import manager_of, name_of
+from .output import console, print_json
+from .tables import TextTable, counted, moment, styled
+
+if TYPE_CHECKING:
+    from ..jobs.gaps import GapReport
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.epilog = (
+        "Incidents stand on top: a session that a vendor lacks for most of its symbols is one of "
+        "them, and its gaps are not listed. No vendor is asked. 1: a series could not be read."
+    )
+    parser.add_argument("symbol", nargs="?", help="such as AAPL; its series in all timeframes")
+    parser.add_argument("timeframe", nargs="?", help="such as 1h, 1d; of this one alone")
+    parser.add_argument("--all", action="store_true", help="of everything that is stored")
+    parser.add_argument("--start", help="date (whole session), UTC time, 2024-06 or -30d, included")
+    parser.add_argument("--end", help="date (whole session) or UTC time, included; default: now")
+    add_output(parser)
+    add_places(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the gaps; 1 where a series could not be read.
+
+    Raises:
+        QueryError: neither a symbol nor ``--all``, or both.
+    """
+    if args.all == bool(args.symbol):
+        what = "both a symbol and --all" if args.all else "no symbol"
+        raise QueryError(what, hint="`onetape gaps AAPL 1d`, or `onetape gaps --all`")
+    report = manager_of(args).gaps(args.symbol, args.timeframe, args.start, args.end)
+    if args.json:
+        print_json(report.as_dict())
+    else:
+        _show(report)
+    return FAILED if any(one.problem for one in report.series) else OK
+
+
+def _show(report: GapReport) -> None:
+    screen = console()
+    for day in report.incidents:
+        screen.print(styled(f"incident: {day}", "bold yellow"), soft_wrap=True)
+    rows = [
+        [
+            name_of(gap.series),
+            moment(gap_json["start"]),
+            moment(gap_json["end"]),
+            f"{gap.bars:,}",
+            gap.gap_class.replace("_", " "),
+            gap.evidence,
+            gap.next_step or "-",
+        ]
+        for gap in report.gaps
+        if gap.gap_class not in ("closed", "vendor_outage")
+        for gap_json in [gap.as_dict()]
+    ]
+    if rows:
+        names = ["series", "from", "up to", "bars#", "class", "evidence?", "next step?"]
+        screen.print(TextTable(names, rows))
+    for one in report.series:
+        if one.problem:
+            screen.print(styled(f"{name_of(one.series)}: {one.problem}", "red"), soft_wrap=True)
+    hidden = sum(sum(one.counts.values()) - len(one.listed) for one in report.series)
+    lines = [f"{counted(hidden, 'gap')} more are not listed: --json counts them"] * bool(hidden)
+    lines.append(_summary(report))
+    screen.print(styled("\n".join(lines), "dim"), soft_wrap=True)
+
+
+def _summary(report: GapReport) -> str:
+    counts: dict[str, int] = {}
+    for one in report.series:
+        for name, count in one.counts.items():
+            counts[name] = counts.get(name, 0) + count
+    series = counted(len(report.series), "series")
+    if not counts:
+        return f"{series}, no gap"
+    parts = ", ".join(f"{n.replace('_', ' ')} {count:,}" for n, count in sorted(counts.items()))
+    return f"{series}; {parts}"

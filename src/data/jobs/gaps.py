@@ -1,0 +1,220 @@
+"""The gaps of what is stored, with reasons, series by series; and what vendors may have of them."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..bars.client import BarsClient
+from ..errors import CacheError, DataError, QueryError
+from ..model.coverage import VendorDay
+from ..model.instant import iso
+from ..model.series import SeriesKey
+from ..model.span import Span
+from ..quality.gaps import FINAL_CLASSES, ClassifiedGap, classify_gaps
+from ..quality.vendor_days import VendorDays, merged_days
+from ..wiring import Services
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..model.bars import Stamps
+
+__all__ = ["GapReport", "SeriesGaps", "find_vendor_days", "gap_report", "gaps_of"]
+
+log = logging.getLogger("onetape.gaps")
+
+# So many gaps of a series are listed; all are counted.
+MOST_LISTED = 64
+
+
+@dataclass(frozen=True)
+class SeriesGaps:
+    """The gaps of one series.
+
+    Attributes:
+        series: which.
+        listed: the gaps, ascending; of more than 64 those that vendors may fill come first.
+        counts: class to how many stretches it has, over all of them.
+        bars: class to how many bars are expected in these.
+        problem: why the series could not be read; empty where it could.
+    """
+
+    series: SeriesKey
+    listed: tuple[ClassifiedGap, ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
+    bars: dict[str, int] = field(default_factory=dict)
+    problem: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plain mapping."""
+        return {
+            "symbol": self.series.symbol,
+            "timeframe": self.series.timeframe.label,
+            "lane": self.series.lane_label,
+            "counts": self.counts,
+            "bars": self.bars,
+            "gaps": [gap.as_dict() for gap in self.listed],
+            "problem": self.problem,
+        }
+
+
+@dataclass(frozen=True)
+class GapReport:
+    """The gaps of some series, and the sessions that vendors lack across theirs.
+
+    Attributes:
+        incidents: sessions that a vendor did not supply for most of its symbols.
+        series: one entry for each series, those without gaps among them.
+    """
+
+    incidents: tuple[VendorDay, ...]
+    series: tuple[SeriesGaps, ...]
+
+    @property
+    def gaps(self) -> list[ClassifiedGap]:
+        """The listed gaps of all series."""
+        return [gap for one in self.series for gap in one.listed]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plain mapping, as ``onetape gaps --json`` prints it."""
+        incidents = [incident_json(day) for day in self.incidents]
+        return {"incidents": incidents, "series": [one.as_dict() for one in self.series]}
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row for each listed gap.
+
+        Columns ``symbol``, ``timeframe``, ``lane``, ``start``, ``end`` (naive UTC, half-open),
+        ``class``, ``bars`` (int), ``vendors`` (joined by commas), ``evidence``, ``next_step``.
+        """
+        import pandas as pd
+
+        names = [*_COLUMNS]
+        rows = [gap.as_dict() | {"vendors": ",".join(gap.vendors)} for gap in self.gaps]
+        frame = pd.DataFrame(rows, columns=names)
+        for name in ("start", "end"):
+            times = pd.to_datetime(frame[name].astype("str"), utc=True)
+            frame[name] = times.dt.tz_localize(None).astype("M8[ns]")
+        return frame.astype({"bars": "int64"})
+
+
+_COLUMNS = (
+    "symbol", "timeframe", "lane", "start", "end", "class", "bars", "vendors", "evidence",
+    "next_step",
+)  # fmt: skip
+
+
+def incident_json(day: VendorDay) -> dict[str, Any]:
+    """Return a day that a vendor lacks as plain values."""
+    plain = {**vars(day), "start": iso(day.span.start), "end": iso(day.span.end)}
+    return {name: value for name, value in plain.items() if name != "span"}
+
+
+def gap_report(
+    services: Services,
+    symbol: str | None = None,
+    timeframe: Any = None,
+    start: Any = None,
+    end: Any = None,
+) -> GapReport:
+    """Return the gaps of a series, of a symbol, or of everything that is stored; no vendor is asked.
+
+    Of everything, what vendors lack across their symbols is found out and noted; else what is noted
+    counts.
+
+    Args:
+        services: of the installation.
+        symbol, timeframe: as for ``get_ohlcv``; None: all.
+        start, end: as for ``get_ohlcv``; by default from what was first asked for up to now.
+
+    Raises:
+        QueryError: an argument cannot be understood, or there is an end without a start.
+        CacheError: nothing is stored of it.
+    """
+    keys = _chosen(services, symbol, timeframe)
+    days = find_vendor_days(services, keys) if symbol is None else []
+    return GapReport(tuple(days), tuple(gaps_of(services, keys, days, (start, end))))
+
+
+def _chosen(services: Services, symbol: str | None, timeframe: Any) -> list[SeriesKey]:
+    from ..model.timeframe import Timeframe
+
+    step = None if timeframe is None else Timeframe.parse(timeframe)
+    name = None if symbol is None else services.selector.instrument(symbol).symbol
+    keys = services.cache.maintenance.series(name, step)
+    if not keys and name is not None:
+        what = name if step is None else f"{name} {step}"
+        raise CacheError(
+            f"nothing is cached of {what}: where nothing was asked for, there is no gap",
+            symbol=name,
+            hint="`onetape cache list` shows what there is",
+        )
+    return keys
+
+
+def gaps_of(
+    services: Services,
+    keys: Iterable[SeriesKey],
+    days: Sequence[VendorDay] = (),
+    bounds: tuple[Any, Any] = (None, None),
+) -> Iterator[SeriesGaps]:
+    """Yield the gaps of one series after another; one that cannot be read has its reason.
+
+    Args:
+        services, keys: which series of which installation.
+        days: what vendors lack across their symbols.
+        bounds: start and end, as for :func:`gap_report`.
+    """
+    start, end = bounds
+    if end is not None and start is None:
+        raise QueryError(f"an end {end} without a start", hint="name the start, too")
+    client, now = services.client, services.clock.now_ms()
+    for key in keys:
+        try:
+            within = None if start is None else _span(client, key, start, end)
+            yield _classified(client, key, now, within, days)
+        except QueryError:
+            if start is not None:
+                raise
+            yield SeriesGaps(key, problem="its symbol means nothing by the rules")
+        except DataError as error:
+            yield SeriesGaps(key, problem=str(error))
+
+
+def _span(client: BarsClient, key: SeriesKey, start: Any, end: Any) -> Span:
+    return client.query(key.symbol, key.timeframe, start, end).span
+
+
+def _classified(
+    client: BarsClient, key: SeriesKey, now: int, within: Span | None, days: Sequence[VendorDay]
+) -> SeriesGaps:
+    def present(span: Span) -> Stamps:
+        return client.columns(key, span).table.stamps
+
+    outline = client.outline(key)
+    market = outline.grid.calendar.name, key.timeframe.label
+    own = [day for day in days if (day.calendar, day.timeframe) == market]
+    found = classify_gaps(key, outline, now, within, present, own)
+    counts, bars = Counter[str](gap.gap_class for gap in found), Counter[str]()
+    for gap in found:
+        bars[gap.gap_class] += gap.bars
+    first = sorted(found, key=lambda gap: gap.gap_class in FINAL_CLASSES)[:MOST_LISTED]
+    listed = tuple(sorted(first, key=lambda gap: gap.span))
+    return SeriesGaps(key, listed, dict(counts), dict(bars))
+
+
+def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[VendorDay]:
+    """Return the sessions that vendors did not supply for most of their symbols, by these series.
+
+    One series is looked at after another, and none of them is kept.
+    """
+    counted = VendorDays(services.clock.now_ms())
+    for key in keys:
+        try:
+            counted.add(key, services.client.outline(key))
+        except DataError as error:
+            log.debug("%s is not counted: %s", key, error)
+    return merged_days((), counted)

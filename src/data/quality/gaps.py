@@ -1,0 +1,269 @@
+"""Why a stored series lacks bars: a class, with evidence, for every stretch without them.
+
+Decided by what vendors answered (the coverage), the market's calendar, the listing, and the days that
+vendors lack across their symbols. What was seen once proves nothing; no class is a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from ..calendars.calendar import first_unclosed
+from ..calendars.gaps import holes
+from ..model.coverage import BEFORE_FIRST, CLOSED, DOUBTFUL, NO_BAR, Covered, VendorDay
+from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
+from ..model.span import Span, gaps, intersect, subtract
+from ..model.texts import listed, stamp
+
+if TYPE_CHECKING:
+    from ..bars.client import SeriesOutline
+    from ..model.bars import Stamps
+    from ..model.series import SeriesKey
+
+GapClass = Literal[
+    "closed", "before_listing", "after_delisting", "halt", "vendor_outage", "vendor_hole",
+    "common_hole", "not_published", "never_asked",
+]  # fmt: skip
+GAP_CLASSES: tuple[GapClass, ...] = get_args(GapClass)
+# In these no bar can be had: the market was closed, or two vendors and more agree, asked twice.
+FINAL_CLASSES = frozenset({"closed", "before_listing", "after_delisting", "halt"})
+# A hole that was seen once is asked again sooner than that.
+_BELIEVED_MS = 6 * HOUR_MS
+_SETTLE_MS = 2 * MINUTE_MS
+_NO_SESSION = "no session by the market's calendar"
+
+
+@dataclass(frozen=True)
+class ClassifiedGap:
+    """A stretch of a series without bars.
+
+    Attributes:
+        series: which.
+        span: its stamps, half-open, UTC milliseconds.
+        gap_class: ``closed`` (no bar is expected); ``before_listing``, ``after_delisting``; ``halt``
+            (two vendors and more agree, asked twice, and bars stand around it); ``vendor_outage``
+            (its vendor lacks that session for most of its symbols); ``vendor_hole`` (one vendor has
+            none, no other one has answered); ``common_hole`` (all vendors asked have none, not yet
+            proved); ``not_published`` (closed a short time ago); ``never_asked``.
+        bars: how many bars are expected in it.
+        vendors: those that have none.
+        evidence: what the class is based on.
+        next_step: what can be done; empty where nothing can.
+    """
+
+    series: SeriesKey
+    span: Span
+    gap_class: GapClass
+    bars: int
+    vendors: tuple[str, ...] = ()
+    evidence: str = ""
+    next_step: str = ""
+
+    @property
+    def may_be_filled(self) -> bool:
+        """Whether a vendor may have its bars."""
+        return self.gap_class not in FINAL_CLASSES
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plain mapping."""
+        return {
+            "symbol": self.series.symbol,
+            "timeframe": self.series.timeframe.label,
+            "lane": self.series.lane_label,
+            "start": iso(self.span.start),
+            "end": iso(self.span.end),
+            "class": self.gap_class,
+            "bars": self.bars,
+            "vendors": list(self.vendors),
+            "evidence": self.evidence,
+            "next_step": self.next_step,
+        }
+
+
+def classify_gaps(
+    series: SeriesKey,
+    outline: SeriesOutline,
+    now_ms: int,
+    within: Span | None = None,
+    present: Callable[[Span], Stamps] | None = None,
+    days: Sequence[VendorDay] = (),
+) -> list[ClassifiedGap]:
+    """Return every gap of a series, ascending.
+
+    Args:
+        series, outline: what is known of it.
+        now_ms: UTC milliseconds; what has not closed by then is no gap.
+        within: the stamps looked at; None: from the first that was ever asked for up to now.
+        present: gives the stamps of stored bars, for stretches that are doubted as a whole.
+        days: what vendors lack across their symbols.
+    """
+    parts, grid = outline.coverage, outline.grid
+    if within is None:
+        within = Span(parts[0].span.start, now_ms) if parts else Span(now_ms, now_ms)
+    cap = first_unclosed(grid.calendar, grid.timeframe, now_ms, grid.anchor)
+    within = Span(within.start, min(within.end, cap))
+    if within.is_empty:
+        return []
+    return _Classifier(series, outline, within, now_ms).gaps(present, days)
+
+
+class _Classifier:
+    def __init__(
+        self, series: SeriesKey, outline: SeriesOutline, within: Span, now_ms: int
+    ) -> None:
+        self._series, self._now, self._within = series, now_ms, within
+        self._grid = outline.grid
+        self._parts = [part for part in outline.coverage if part.span.overlaps(within)]
+        self._all = outline.coverage
+        self._traded = outline.lifetime.for_gaps(now_ms)
+        with_bars = [part.span for part in outline.coverage if part.state != "empty"]
+        # From the first stamp of stored bars to behind the last one.
+        self._reach = Span(with_bars[0].start, with_bars[-1].end) if with_bars else Span(0, 0)
+
+    def gaps(
+        self, present: Callable[[Span], Stamps] | None, days: Sequence[VendorDay]
+    ) -> list[ClassifiedGap]:
+        found: list[ClassifiedGap] = []
+        for part in self._parts:
+            span = part.span.clip(self._within)
+            if part.state == "empty":
+                found.append(self._empty(part, span))
+            elif present is not None and part.reason.startswith(DOUBTFUL):
+                found += (
+                    self._gap(hole, "vendor_hole", part.vendor, part.reason, _due(part, self._now))
+                    for hole in holes(span, present(span), self._grid)
+                )
+        for span in gaps(self._within, [part.span for part in self._parts]):
+            found += self._unanswered(span)
+        joined = _joined(sorted(found, key=lambda gap: gap.span))
+        return [gap for whole in joined for gap in self._by_days(whole, days)]
+
+    def _gap(
+        self, span: Span, gap_class: GapClass, vendors: str = "", evidence: str = "", then: str = ""
+    ) -> ClassifiedGap:
+        names = tuple(name for name in vendors.split(",") if name)
+        return ClassifiedGap(self._series, span, gap_class, self._bars(span), names, evidence, then)
+
+    def _bars(self, span: Span) -> int:
+        return len(self._grid.opens(span))
+
+    def _empty(self, part: Covered, span: Span) -> ClassifiedGap:
+        """Return the gap that vendors answered "nothing" for."""
+        if part.reason == CLOSED:
+            return self._gap(span, "closed", part.vendor, _NO_SESSION)
+        if part.reason == BEFORE_FIRST or span.end <= self._traded.start:
+            source = f", by {_names(part.vendor)}" if part.vendor else ""
+            return self._gap(span, "before_listing", part.vendor, f"before its listing{source}")
+        if span.start >= self._traded.end:
+            return self._gap(span, "after_delisting", part.vendor, self._ended())
+        asked = (
+            f"{_names(part.vendor) or 'a vendor'}: {part.reason}, asked {_minute(part.fetched_at)}"
+        )
+        is_believed = part.expires is None or part.expires - part.fetched_at > _BELIEVED_MS
+        is_last = span.start >= self._reach.end
+        evidence = asked + (" UTC and before" if is_believed else " UTC, once")
+        gap_class: GapClass = "common_hole" if "," in part.vendor else "vendor_hole"
+        if is_last and not is_believed and self._now - span.end < DAY_MS:
+            gap_class = "not_published"
+        elif gap_class == "common_hole" and is_believed and self._is_inside(span, part):
+            return self._gap(span, "halt", part.vendor, f"{evidence}; bars stand around it")
+        return self._gap(span, gap_class, part.vendor, evidence, _due(part, self._now))
+
+    def _is_inside(self, span: Span, part: Covered) -> bool:
+        """Tell whether bars stand around, and no vendor sent any that did not fit."""
+        return self._reach.start < span.start < self._reach.end and part.reason == NO_BAR
+
+    def _ended(self) -> str:
+        return f"no bar since {stamp(self._traded.end, self._grid.timeframe)}"
+
+    def _unanswered(self, span: Span) -> Iterator[ClassifiedGap]:
+        """Yield the gaps in a stretch that no vendor has answered for."""
+        traded = span.clip(self._traded)
+        for part in gaps(span, [traded]):
+            if part.start < self._traded.start:
+                yield self._gap(part, "before_listing", evidence="before its listing")
+            else:
+                yield self._gap(part, "after_delisting", evidence=self._ended())
+        if traded.is_empty:
+            return
+        opens = self._grid.opens(traded)
+        if not len(opens):
+            yield self._gap(traded, "closed", evidence=_NO_SESSION)
+            return
+        unsettled = opens[self._grid.settles(opens, _SETTLE_MS) > self._now]
+        late = int(unsettled[0]) if len(unsettled) else traded.end
+        settled = opens[opens < late]
+        if len(settled):
+            part, then = Span(traded.start, late), self._fetch(int(settled[0]), int(settled[-1]))
+            yield self._gap(part, "never_asked", "", self._silence(part), then)
+        if late < traded.end:
+            last = int(self._grid.settles(unsettled[-1:], _SETTLE_MS)[0])
+            then = f"final from {stamp(last)} UTC"
+            yield self._gap(
+                Span(late, traded.end), "not_published", "", "closed, not settled", then
+            )
+
+    def _silence(self, span: Span) -> str:
+        before = [part.fetched_at for part in self._all if part.span.end <= span.start]
+        asked = max(before, default=0)
+        if asked and all(part.span.end <= span.start for part in self._all):
+            return f"behind all that was asked for; last asked {_minute(asked)} UTC"
+        return "no vendor has answered for it"
+
+    def _fetch(self, first: int, last: int) -> str:
+        step = self._grid.timeframe
+        start, end = (iso(at) if step.is_intraday else stamp(at, step) for at in (first, last))
+        series = self._series
+        pinned = f" --provider {series.lane[0]}" if series.lane else ""
+        name = f"{series.symbol} {series.timeframe}"
+        return f"onetape fetch {name} --start {start} --end {end}{pinned}"
+
+    def _by_days(self, gap: ClassifiedGap, days: Sequence[VendorDay]) -> Iterator[ClassifiedGap]:
+        """Yield the parts of a hole that belong to a day which its vendor lacks, and the rest."""
+        own = [day for day in days if day.vendor in gap.vendors] if gap.may_be_filled else []
+        outages = [(span, day) for day in own for span in intersect([gap.span], [day.span])]
+        if not outages:
+            yield gap
+            return
+        for span, day in outages:
+            if bars := self._bars(span):
+                then = f"the other vendors are asked first for that day; {gap.next_step}"
+                yield replace(
+                    gap, span=span, gap_class="vendor_outage", bars=bars, evidence=str(day),
+                    next_step=then,
+                )  # fmt: skip
+        for span in subtract([gap.span], [span for span, _ in outages]):
+            if bars := self._bars(span):
+                yield replace(gap, span=span, bars=bars)
+
+
+def _names(vendors: str) -> str:
+    return listed([name for name in vendors.split(",") if name])
+
+
+def _due(part: Covered, now_ms: int) -> str:
+    if part.expires is None:
+        return ""
+    if part.expires <= now_ms:
+        return "asked again with the next request"
+    return f"asked again from {_minute(part.expires)} UTC"
+
+
+def _minute(at_ms: int) -> str:
+    return stamp(at_ms - at_ms % MINUTE_MS)
+
+
+def _joined(ascending: Iterable[ClassifiedGap]) -> list[ClassifiedGap]:
+    """Return adjoining gaps that differ in their span alone as one."""
+    joined: list[ClassifiedGap] = []
+    for gap in ascending:
+        if joined and joined[-1].span.end == gap.span.start:
+            last = joined[-1]
+            if replace(last, span=gap.span, bars=gap.bars) == gap:
+                span = Span(last.span.start, gap.span.end)
+                gap = replace(last, span=span, bars=last.bars + gap.bars)
+                joined.pop()
+        joined.append(gap)
+    return joined

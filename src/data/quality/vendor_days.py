@@ -1,0 +1,176 @@
+"""The condition of a vendor and day, derived across series: a session lacking for most is one incident."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..model.coverage import BEFORE_FIRST, CLOSED, Condition, VendorDay
+from ..model.instant import DAY_MS, date_of, day_ms
+from ..model.span import Span
+
+if TYPE_CHECKING:
+    from ..bars.client import SeriesOutline
+    from ..calendars.calendar import MarketCalendar
+    from ..model.series import SeriesKey
+    from ..model.timeframe import Timeframe
+
+Mask = NDArray[np.bool_]
+# Fewer symbols than these prove nothing of a vendor.
+_FEWEST = 3
+# A part of a session that is shorter than this share of it is a hole of the series.
+_SHARE = 0.25
+_FIRST_DAY = date(2000, 1, 1)
+
+
+class _Sessions:
+    """The sessions of a market up to now: of daily bars their stamps, of shorter ones their hours."""
+
+    def __init__(self, calendar: MarketCalendar, timeframe: Timeframe, now_ms: int) -> None:
+        sessions = [
+            s for s in calendar.sessions(_FIRST_DAY, date_of(now_ms)) if s.close_ms <= now_ms
+        ]
+        self.days = [session.day for session in sessions]
+        self.closes = np.array([session.close_ms for session in sessions], dtype=np.int64)
+        if timeframe.is_intraday:
+            self.starts = np.array([session.open_ms for session in sessions], dtype=np.int64)
+            self.ends = self.closes
+        else:
+            self.starts = np.array([day_ms(day) for day in self.days], dtype=np.int64)
+            self.ends = self.starts + DAY_MS
+
+    def touched(self, span: Span) -> slice:
+        """Return the sessions that share an instant with a span."""
+        first = int(np.searchsorted(self.ends, span.start, side="right"))
+        return slice(first, max(first, int(np.searchsorted(self.starts, span.end))))
+
+    def shares(self, span: Span, touched: slice) -> NDArray[np.float64]:
+        """Return of each touched session the share that lies in a span."""
+        starts, ends = self.starts[touched], self.ends[touched]
+        inside = np.minimum(ends, span.end) - np.maximum(starts, span.start)
+        shares: NDArray[np.float64] = inside / (ends - starts)
+        return shares
+
+
+class _Tally:
+    """How many symbols of a vendor have, lack, lack a part, or have from others, by session."""
+
+    def __init__(self, sessions: _Sessions) -> None:
+        self.sessions = sessions
+        self.counts = np.zeros((4, len(sessions.days)), dtype=np.int32)
+
+
+class VendorDays:
+    """Counts by vendor and session over many series, of which none is kept. Used by one thread.
+
+    Args:
+        now_ms: UTC milliseconds.
+    """
+
+    def __init__(self, now_ms: int) -> None:
+        self._now = now_ms
+        self._sessions: dict[tuple[str, bool], _Sessions] = {}
+        self._tallies: dict[tuple[str, str, str], _Tally] = {}
+
+    def add(self, series: SeriesKey, outline: SeriesOutline) -> None:
+        """Count a series; those of other lanes and of bars longer than a day are passed over."""
+        step, calendar = series.timeframe, outline.grid.calendar
+        if series.lane or step.step_ms is None or step.step_ms > DAY_MS:
+            return
+        market = calendar.name, step.is_intraday
+        if market not in self._sessions:
+            self._sessions[market] = _Sessions(calendar, step, self._now)
+        sessions = self._sessions[market]
+        present, whole, part = self._masks(sessions, outline)
+        any_bar: Mask = np.logical_or.reduce([*present.values()] or [np.zeros(0, bool)])
+        for vendor, has in present.items():
+            none = whole.get(vendor, _none(sessions)) & ~has
+            half = part.get(vendor, _none(sessions)) & has
+            elsewhere = any_bar & ~has & (none | _between(has, any_bar))
+            states = (has & ~half, none & ~any_bar, half, elsewhere)
+            key = vendor, calendar.name, step.label
+            tally = self._tallies.setdefault(key, _Tally(sessions))
+            tally.counts += np.array(states, dtype=np.int32)
+
+    def _masks(
+        self, sessions: _Sessions, outline: SeriesOutline
+    ) -> tuple[dict[str, Mask], dict[str, Mask], dict[str, Mask]]:
+        """Return vendor to the sessions of which it has bars, none, and not all."""
+        present: dict[str, Mask] = {}
+        whole: dict[str, Mask] = {}
+        part: dict[str, Mask] = {}
+        for one in outline.coverage:
+            touched = sessions.touched(one.span)
+            if one.state != "empty":
+                for name in filter(None, one.vendor.split(",")):
+                    present.setdefault(name, _none(sessions))[touched] = True
+            elif one.reason not in (CLOSED, BEFORE_FIRST):
+                shares = sessions.shares(one.span, touched)
+                for name in filter(None, one.vendor.split(",")):
+                    whole.setdefault(name, _none(sessions))[touched] |= shares >= 1
+                    part.setdefault(name, _none(sessions))[touched] |= shares >= _SHARE
+        return present, whole, part
+
+    @cached_property
+    def found(self) -> list[VendorDay]:
+        """The sessions that a vendor did not supply for most of its symbols, and for three at least."""
+        return [
+            self._day(key, tally, place)
+            for key, tally in sorted(self._tallies.items())
+            for place in np.flatnonzero(_is_lacking(tally)).tolist()
+        ]
+
+    def is_available(self, day: VendorDay) -> bool:
+        """Tell whether what was counted shows that the vendor has a day now."""
+        tally = self._tallies.get((day.vendor, day.calendar, day.timeframe))
+        if tally is None:
+            return False
+        place = int(np.searchsorted(tally.sessions.starts, day.span.start))
+        is_counted = tally.counts.sum(axis=0) >= _FEWEST
+        return bool(place < len(is_counted) and is_counted[place] and not _is_lacking(tally)[place])
+
+    def _day(self, key: tuple[str, str, str], tally: _Tally, place: int) -> VendorDay:
+        has, none, half, elsewhere = tally.counts[:, place].tolist()
+        symbols, sessions = has + none + half + elsewhere, tally.sessions
+        condition: Condition = "missing" if 2 * (none + elsewhere) > symbols else "degraded"
+        if self._now - int(sessions.closes[place]) < DAY_MS:
+            condition = "pending"
+        span = Span(int(sessions.starts[place]), int(sessions.ends[place]))
+        day = sessions.days[place].isoformat()
+        return VendorDay(*key, day, span, condition, symbols, none + half, elsewhere)
+
+
+def merged_days(known: Iterable[VendorDay], counted: VendorDays) -> list[VendorDay]:
+    """Return the days known before, less those that are there now, with those that were found."""
+    fresh = {(day.vendor, day.calendar, day.timeframe, day.day): day for day in counted.found}
+    kept = {
+        key: day
+        for day in known
+        if not counted.is_available(day)
+        for key in [(day.vendor, day.calendar, day.timeframe, day.day)]
+    }
+    return [day for _, day in sorted((kept | fresh).items())]
+
+
+def _is_lacking(tally: _Tally) -> Mask:
+    lacking = tally.counts[1:].sum(axis=0)
+    mask: Mask = (lacking >= _FEWEST) & (2 * lacking > tally.counts.sum(axis=0))
+    return mask
+
+
+def _none(sessions: _Sessions) -> Mask:
+    return np.zeros(len(sessions.days), dtype=bool)
+
+
+def _between(has: Mask, any_bar: Mask) -> Mask:
+    """Tell which sessions follow one with bars, and precede another or are the last of the series."""
+    before, behind = np.zeros_like(has), np.zeros_like(has)
+    before[1:], behind[:-1] = has[:-1], has[1:]
+    last = np.flatnonzero(any_bar)[-1:]
+    behind[last] = True
+    return before & behind

@@ -1,0 +1,52 @@
+"""``onetape gaps``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cli.conftest import Run
+from tests.vendor_server import VendorServer
+
+
+def test_gaps_are_shown_and_told_as_json(run: Run, vendors: VendorServer) -> None:
+    run("fetch", "HALTUSDT", "1h", "--start", "2024-03-04", "--end", "2024-03-06")
+    count = vendors.count()
+    shown = run("gaps", "HALTUSDT", "1h", "--start", "2024-03-04", "--end", "2024-03-06")
+    assert shown.code == 0
+    assert "vendor hole" in shown.out and "2024-03-05 02:00" in shown.out
+    assert "1 series; vendor hole 1" in shown.out
+    told = run("gaps", "--all", "--start", "2024-03-04", "--end", "2024-03-06", "--json").json
+    assert told["incidents"] == []
+    (series,) = told["series"]
+    assert series["counts"] == {"vendor_hole": 1}
+    (gap,) = series["gaps"]
+    assert gap["evidence"].startswith("binance: the vendor has no bar, asked 2024-06-12 15:00")
+    assert gap["next_step"] == "asked again from 2024-06-12 21:00 UTC"
+    assert vendors.count() == count
+    whole = run("gaps", "HALTUSDT", "--start", "2024-03-06", "--end", "2024-03-06")
+    assert whole.out == "1 series, no gap\n"
+
+
+def test_wrong_questions(run: Run) -> None:
+    for words in ((), ("AAPL", "--all")):
+        refused = run("gaps", *words)
+        assert refused.code == 2 and "`onetape gaps --all`" in refused.err
+    none = run("gaps", "AAPL", "1d")
+    assert none.code == 1 and "nothing is cached of AAPL 1d" in none.err
+    assert run("gaps", "--all").out == "0 series, no gap\n"
+
+
+def test_a_damaged_year_is_no_gap_that_was_never_asked_for_without_a_word(
+    run: Run, cache: Path
+) -> None:
+    run("fetch", "BTCUSDT", "1h", "--start", "2024-03-04", "--end", "2024-03-06")
+    folder = cache / "ohlcv" / "BTCUSDT" / "1h"
+    data = (folder / "2024.csv.gz").read_bytes()
+    (folder / "2024.csv.gz").write_bytes(data[:100] + bytes(50) + data[150:])
+    bounds = ("--start", "2024-03-04", "--end", "2024-03-06")
+    shown = run("gaps", "BTCUSDT", "1h", *bounds)
+    assert shown.code == 0 and "no gap" in shown.out, "its documents stand: nothing is lacking yet"
+    (folder / "2024.metadata.json").write_text("{")
+    shown = run("gaps", "BTCUSDT", "1h", *bounds)
+    assert "never asked" in shown.out
+    assert list((folder / "_quarantine").iterdir()), "what was damaged is kept"

@@ -1,0 +1,296 @@
+"""Every stretch without bars has a class; what most symbols of a vendor lack is one incident."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import CacheError, IncompleteDataWarning, QueryError, UnavailableError
+from src.data.model.instant import DAY_MS, HOUR_MS
+from src.data.quality.gaps import ClassifiedGap
+
+from .shelf import Market, Shelf, at, days, every
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    warnings.simplefilter("ignore", IncompleteDataWarning)
+
+
+@pytest.fixture
+def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    return Market(tmp_path, clock, monkeypatch)
+
+
+SESSIONS = [at(f"{day}") for day in days("2024-05-01", "2024-06-11") if str(day) != "2024-05-27"]
+SPRING = ("1d", "2024-05-01", "2024-05-31")
+
+
+def without(stamps: Sequence[int], *gone: str) -> list[int]:
+    return [stamp for stamp in stamps if stamp not in {at(day) for day in gone}]
+
+
+def found(manager: DataManager, *ask: Any) -> list[tuple[str, str, int, tuple[str, ...]]]:
+    """Return class, first day, bars and vendors of each gap."""
+    return [
+        (gap.gap_class, gap.as_dict()["start"].removesuffix("T00:00:00Z"), gap.bars, gap.vendors)
+        for gap in manager.gaps(*ask).gaps
+    ]
+
+
+def only(manager: DataManager, *ask: Any) -> ClassifiedGap:
+    (gap,) = manager.gaps(*ask).gaps
+    return gap
+
+
+BOUNDS = ("2024-05-01", "2024-05-31")
+
+
+def test_a_hole_of_one_vendor(market: Market, clock: ManualClock) -> None:
+    one = Shelf(clock, without(SESSIONS, "2024-05-14"), "yahoo")
+    two = Shelf(clock, SESSIONS, "tiingo")
+    two.errors = [UnavailableError("down")] * 9
+    manager = market.manager(one, two)
+    manager.get_ohlcv("AAPL", *SPRING)
+    gap = only(manager, "AAPL", "1d", *BOUNDS)
+    assert (gap.gap_class, gap.bars, gap.vendors) == ("vendor_hole", 1, ("yahoo",))
+    assert gap.evidence.endswith("asked 2024-06-12 15:00 UTC, once")
+    assert gap.next_step == "asked again from 2024-06-12 21:00 UTC"
+
+
+def test_a_hole_of_all_vendors_is_a_halt_only_when_it_is_seen_again(
+    market: Market, clock: ManualClock
+) -> None:
+    one, two = (Shelf(clock, without(SESSIONS, "2024-05-14"), name) for name in ("yahoo", "tiingo"))
+    market.manager(one, two).get_ohlcv("AAPL", *SPRING)
+    seen = ("2024-05-14", 1, ("tiingo", "yahoo"))
+    assert found(market.manager(one, two), "AAPL", "1d", *BOUNDS) == [("common_hole", *seen)]
+    clock.advance(7 * 3600)
+    market.manager(one, two).get_ohlcv("AAPL", *SPRING)
+    manager = market.manager(one, two)
+    assert found(manager, "AAPL", "1d", *BOUNDS) == [("halt", *seen)]
+    gap = only(manager, "AAPL", "1d", *BOUNDS)
+    assert gap.evidence.endswith("UTC and before; bars stand around it")
+    assert (gap.next_step, gap.may_be_filled) == ("", False)
+
+
+def test_a_nothing_before_all_bars_is_no_halt(market: Market, clock: ManualClock) -> None:
+    one, two = (Shelf(clock, SESSIONS[5:], name) for name in ("yahoo", "tiingo"))
+    two.errors = [UnavailableError("down")]
+    for _ in range(3):
+        market.manager(one, two).get_ohlcv("AAPL", *SPRING)
+        clock.advance(25 * 3600)
+    classes = [gap[0] for gap in found(market.manager(one, two), "AAPL", "1d", *BOUNDS)]
+    assert classes in (["before_listing"], ["common_hole"])
+
+
+def test_before_a_listing_that_two_vendors_prove(market: Market, clock: ManualClock) -> None:
+    listed = [stamp for stamp in SESSIONS if stamp >= at("2024-05-20")]
+    one, two = (Shelf(clock, listed, name) for name in ("yahoo", "tiingo"))
+    manager = market.manager(one, two)
+    manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-05-31")
+    gap = only(manager, "AAPL", "1d", "2024-01-02", "2024-05-31")
+    assert (gap.gap_class, gap.span.end) == ("before_listing", at("2024-05-20"))
+    assert not gap.may_be_filled
+
+
+def test_after_the_end_of_a_listing(market: Market, clock: ManualClock) -> None:
+    old = [at(f"{day}") for day in days("2024-01-02", "2024-01-31") if str(day) != "2024-01-15"]
+    one, two = (Shelf(clock, old, name) for name in ("yahoo", "tiingo"))
+    manager = market.manager(one, two)
+    manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-06-11")
+    gap = only(manager, "AAPL", "1d")
+    assert (gap.gap_class, gap.evidence) == ("after_delisting", "no bar since 2024-02-01")
+
+
+def test_what_was_never_asked_for(manager: DataManager) -> None:
+    manager.get_ohlcv("AAPL", *SPRING)
+    manager.get_ohlcv("AAPL", "1d", "2024-03-04", "2024-03-08")
+    first, last = manager.gaps("AAPL", "1d").gaps[:2]
+    assert (first.gap_class, first.bars) == ("never_asked", 36)
+    assert first.next_step == "onetape fetch AAPL 1d --start 2024-03-11 --end 2024-04-30"
+    assert first.evidence == "no vendor has answered for it"
+    assert (last.gap_class, last.bars) == ("never_asked", 7)
+    assert last.evidence.startswith("behind all that was asked for; last asked 2024-06-12 15:00")
+
+
+def test_what_has_closed_and_not_settled_is_not_published(
+    manager: DataManager, clock: ManualClock
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-07")
+    clock.advance(6.5 * 3600)
+    late = manager.gaps("AAPL", "1d").gaps[-1]
+    assert (late.gap_class, late.bars) == ("not_published", 1)
+    assert late.next_step == "final from 2024-06-13 13:30 UTC"
+
+
+def test_a_young_hole_at_the_end_is_not_published(market: Market, clock: ManualClock) -> None:
+    today = every("1h", "2024-06-12T00:00", "2024-06-12T14:00")
+    shelf = Shelf(clock, today[:12], "binance")
+    manager = market.manager(shelf)
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12T00:00", "2024-06-12T13:00")
+    gap = only(manager, "BTCUSDT", "1h", "2024-06-12T00:00", "2024-06-12T13:00")
+    assert (gap.gap_class, gap.bars) == ("not_published", 2)
+    assert gap.next_step == "asked again from 2024-06-12 15:15 UTC"
+
+
+def test_a_closed_market(manager: DataManager) -> None:
+    manager.get_ohlcv("AAPL", *SPRING)
+    gap = only(manager, "AAPL", "1d", "2024-04-27", "2024-04-28")
+    assert (gap.gap_class, gap.bars) == ("closed", 0)
+    assert found(manager, "AAPL", "1d", "2024-05-25", "2024-05-27") == [], "within what is known"
+
+
+def test_an_outage_of_the_venue_over_the_wire(manager: DataManager) -> None:
+    ask = ("HALTUSDT", "1h", "2024-03-04", "2024-03-06")
+    manager.get_ohlcv(*ask)
+    gap = only(manager, *ask)
+    assert (gap.gap_class, gap.bars, gap.vendors) == ("vendor_hole", 3, ("binance",))
+    assert gap.as_dict()["start"] == "2024-03-05T02:00:00Z"
+
+
+def test_doubtful_stretches_are_looked_at_bar_by_bar(market: Market, clock: ManualClock) -> None:
+    minutes = every("1m", "2024-06-03T00:00", "2024-06-03T23:59")
+    shelf = Shelf(clock, [s for n, s in enumerate(minutes) if n % 5 != 2], "binance")
+    manager = market.manager(shelf)
+    manager.get_ohlcv("BTCUSDT", "1m", "2024-06-03", "2024-06-03")
+    (one,) = manager.gaps("BTCUSDT", "1m", "2024-06-03", "2024-06-03").series
+    assert one.bars == {"vendor_hole": 288}
+    assert (one.counts, len(one.listed)) == ({"vendor_hole": 288}, 64)
+    assert one.listed[0].evidence.startswith("doubtful: ")
+
+
+def test_the_report_as_values(manager: DataManager, clock: ManualClock) -> None:
+    clock.advance(600)
+    manager.get_ohlcv("HALTUSDT", "1h", "2024-03-04", "2024-03-06")
+    report = manager.gaps()
+    assert list(report.as_dict()) == ["incidents", "series"]
+    frame = report.to_frame()
+    assert frame["class"].tolist() == ["vendor_hole", "never_asked"]
+    assert frame["start"].dtype == "M8[ns]"
+    assert frame["start"][0] == pd.Timestamp("2024-03-05 02:00")
+    assert len(manager.gaps("HALTUSDT", "1h", "2024-03-04", "2024-03-04").to_frame()) == 0
+
+
+def test_of_nothing_stored_no_gap_is_told(manager: DataManager) -> None:
+    with pytest.raises(CacheError, match="nothing is cached of AAPL 1d"):
+        manager.gaps("AAPL", "1d")
+    assert manager.gaps().series == (), "an empty cache"
+    manager.get_ohlcv("AAPL", *SPRING)
+    with pytest.raises(QueryError, match="an end 2024-05-03 without a start"):
+        manager.gaps("AAPL", "1d", None, "2024-05-03")
+    with pytest.raises(QueryError, match="unknown timeframe"):
+        manager.gaps("AAPL", "1q")
+
+
+def test_a_damaged_year_is_told_and_the_others_are_looked_at(
+    manager: DataManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for symbol in ("AAPL", "MSFT"):
+        manager.get_ohlcv(symbol, *SPRING)
+    client = manager._services.client
+    outline = type(client).outline
+
+    def failing(self: Any, key: Any) -> Any:
+        if key.symbol == "AAPL":
+            raise CacheError("2024.metadata.json cannot be read")
+        return outline(self, key)
+
+    monkeypatch.setattr(type(client), "outline", failing)
+    apple, other = manager.gaps().series
+    assert (apple.problem, apple.counts) == ("2024.metadata.json cannot be read", {})
+    assert other.counts == {"never_asked": 1}
+
+
+# --- the condition of a vendor and day ------------------------------------------------------------
+
+NAMES = [f"SY{letter}" for letter in "ABCDEFGHIJKLMNO"]
+
+
+def fleet(clock: ManualClock, gone: str, lacking: int, vendor: str = "yahoo") -> Shelf:
+    """Return a vendor that lacks a session for the first ``lacking`` of its fifteen symbols."""
+    shelf = Shelf(clock, SESSIONS, vendor)
+    fetch = shelf.fetch
+
+    def with_lack(query: Any) -> Any:
+        lost = query.instrument.symbol in NAMES[:lacking]
+        shelf.stamps = without(SESSIONS, gone) if lost else SESSIONS
+        return fetch(query)
+
+    shelf.fetch = with_lack  # type: ignore[method-assign]
+    return shelf
+
+
+def incidents(manager: DataManager) -> list[str]:
+    return [str(day) for day in manager.gaps().incidents]
+
+
+def test_a_session_that_a_vendor_lacks_for_most_symbols_is_one_incident(
+    market: Market, clock: ManualClock
+) -> None:
+    manager = market.manager(fleet(clock, "2024-06-05", 12))
+    for name in NAMES:
+        manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11")
+    report = manager.gaps()
+    assert [str(day) for day in report.incidents] == [
+        "yahoo 2024-06-05 1d: missing for 12 of 15 symbols"
+    ]
+    outages = [gap for gap in report.gaps if gap.gap_class == "vendor_outage"]
+    assert [gap.series.symbol for gap in outages] == NAMES[:12]
+    assert {gap.evidence for gap in outages} == {str(report.incidents[0])}
+    assert outages[0].next_step.startswith("the other vendors are asked first for that day")
+
+
+def test_a_session_that_few_symbols_lack_is_none(market: Market, clock: ManualClock) -> None:
+    manager = market.manager(fleet(clock, "2024-06-05", 3))
+    for name in NAMES[:6]:
+        manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11")
+    report = manager.gaps()
+    assert report.incidents == ()
+    assert [gap.gap_class for gap in report.gaps] == ["vendor_hole"] * 3
+
+
+def test_two_symbols_prove_nothing_of_a_vendor(market: Market, clock: ManualClock) -> None:
+    manager = market.manager(fleet(clock, "2024-06-05", 2))
+    for name in NAMES[:2]:
+        manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11")
+    assert incidents(manager) == []
+
+
+def test_bars_from_other_vendors_are_told_apart(market: Market, clock: ManualClock) -> None:
+    manager = market.manager(fleet(clock, "2024-06-05", 4), Shelf(clock, SESSIONS, "tiingo"))
+    for name in NAMES[:5]:
+        manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11")
+    assert incidents(manager) == [
+        "yahoo 2024-06-05 1d: missing for 4 of 5 symbols; 4 come from other vendors"
+    ]
+    assert manager.gaps().gaps == []
+
+
+def test_half_a_session_is_degraded(market: Market, clock: ManualClock) -> None:
+    hours = [
+        s for day in SESSIONS[-9:-1] for s in range(day + 48_600_000, day + 72_000_000, HOUR_MS)
+    ]
+    lost = [s for s in hours if s // DAY_MS * DAY_MS == at("2024-06-05")][3:]
+    shelf = Shelf(clock, [s for s in hours if s not in lost], "tiingo", timeframes={"1h": "1h"},
+                  dense=True)  # fmt: skip
+    manager = market.manager(shelf)
+    for name in NAMES[:4]:
+        manager.get_ohlcv(name, "1h", "2024-06-03", "2024-06-07")
+    assert incidents(manager) == ["tiingo 2024-06-05 1h: degraded for 4 of 4 symbols"]
+
+
+def test_the_newest_session_is_pending_for_a_day(market: Market, clock: ManualClock) -> None:
+    manager = market.manager(fleet(clock, "2024-06-11", 4))
+    for name in NAMES[:5]:
+        manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11")
+    assert incidents(manager) == ["yahoo 2024-06-11 1d: pending for 4 of 5 symbols"]
+    clock.advance(6 * 3600)
+    assert incidents(manager) == ["yahoo 2024-06-11 1d: missing for 4 of 5 symbols"]
