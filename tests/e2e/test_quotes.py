@@ -130,7 +130,7 @@ def test_what_is_halted_is_stale_and_has_the_time_of_its_last_trade(
     vendors.fault("yahoo", Fault.drop_stamps(*range(halted, halted + 60 * MINUTE_MS, MINUTE_MS)))
     quote = manager.get_quote("AAPL")
     assert (quote.state, at(quote)) == ("stale", "2024-06-12T14:40:00Z")
-    assert "no newer price than that of 2024-06-12T14:40:00Z" in quote.note
+    assert "the newest known price is of 2024-06-12T14:40:00Z" in quote.note
     assert vendors.count() == 3  # the last minutes, the session before them, and the close before
     clock.advance(6)
     assert manager.get_quote("AAPL").state == "stale"
