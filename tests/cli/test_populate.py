@@ -32,7 +32,7 @@ def test_every_series_is_filled_and_told(run: Run, vendors: VendorServer) -> Non
         ["AAPL", "1h", "154", "154"], ["AAPL", "1d", "22", "22"],
     ]  # fmt: skip
     assert ran.out.count("complete") == 4
-    told = {line.split(" ", 1)[1] for line in ran.err.splitlines()}
+    told = {line.split(" ", 1)[1].partition(",")[0] for line in ran.err.splitlines()}
     assert "BTCUSDT 1h 744 bars" in told and len(told) == 4
     asked = vendors.count()
     assert run("populate", "--symbols", "BTCUSDT,AAPL", "--timeframes", "1h,1d", *MAY).code == 0

@@ -183,6 +183,7 @@ def plain_feed(
 
     Raises:
         QueryError: symbol or timeframe cannot be understood.
+        UnknownProviderError: there is no such vendor.
     """
     symbol, timeframe, lookback = wanted
     feeds = feeds_of(manager)
