@@ -37,7 +37,7 @@ from .recovery.check import (
     waiting,
 )
 from .recovery.recover import rebuild, recover
-from .retention.trim import drop_file
+from .retention.trim import Trimmed, drop_file, purge_quarantine
 from .store import StoreParts
 from .write.series import SeriesFiles
 
@@ -174,6 +174,20 @@ class Maintenance:
     ) -> tuple[list[Compacted], list[Problem]]:
         """Join small members of the series' files, and drop what is derived and stale."""
         return _each(keys, lambda key: compact_series(self._parts, key, dry_run=dry_run))
+
+    def purge_quarantine(
+        self, keys: Sequence[SeriesKey], *, dry_run: bool = False
+    ) -> tuple[list[Trimmed], list[Problem]]:
+        """Delete what is kept aside of the series, each under its lock: bad rows and damaged files."""
+
+        def purge(key: SeriesKey) -> Trimmed:
+            lane = self._parts.lane(key)
+            if self._parts.disk.stat(lane.paths.quarantine) is None:
+                return Trimmed()
+            with self._parts.disk.lock(lane.paths.lock, self._parts.lock_timeout_s):
+                return purge_quarantine(lane, dry_run=dry_run)
+
+        return _each(keys, purge)
 
     def drop_orphans(self, *, dry_run: bool = False) -> int:
         """Remove what is derived of series that are gone; return its bytes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from . import FAILED, OK, cache_clean, cache_export, cache_maintenance
+from . import FAILED, OK, cache_clean, cache_export, cache_maintenance, cache_quarantine
 from .arguments import add_output, add_places
 from .cached import chosen, entries, frame_of, listed, manager_of, meant
 from .output import console, print_json
@@ -43,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for action in actions.choices.values():
         add_output(action)
         add_places(action)
+    cache_quarantine.configure(actions)
 
 
 def _stats(args: argparse.Namespace) -> int:

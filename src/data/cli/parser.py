@@ -43,6 +43,20 @@ EXAMPLES = {
     "cache compact": ("cache compact --dry-run", "cache compact BTCUSDT 1m"),
     "cache migrate": ("cache migrate --dry-run", "cache migrate --prune"),
     "cache log": ("cache log AAPL", "cache log AAPL 1d --limit 20"),
+    "cache quarantine": ("cache quarantine list", "cache quarantine show BTCUSDT 1m"),
+    "cache quarantine list": ("cache quarantine list", "cache quarantine list AAPL --json"),
+    "cache quarantine show": (
+        "cache quarantine show AAPL 1d",
+        "cache quarantine show AAPL 1d --json",
+    ),
+    "cache quarantine restore": (
+        "cache quarantine restore BTCUSDT 1m",
+        "cache quarantine restore AAPL 1d --json",
+    ),
+    "cache quarantine purge": (
+        "cache quarantine purge AAPL 1d --dry-run",
+        "cache quarantine purge --all",
+    ),
     "cache clean": ("cache clean --dry-run", "cache clean --older-than 5y"),
     "cache clear": ("cache clear AAPL 1d", "cache clear --all"),
     "validate": ("validate AAPL 1d", "validate --all --json"),

@@ -23,7 +23,7 @@ from ..model.timeframe import Timeframe
 from ..prices.adjustment import BasisPart, rebase
 from .checks import CHECKS, finding_of, run_checks
 from .levels import Defect
-from .report import QualityFinding, QualityReport, ranked, score_of
+from .report import QualityFinding, QualityReport, no_rows, ranked, score_of
 from .series import CheckedSeries, ShareEvent
 
 __all__ = ["checked_series", "validate"]
@@ -46,9 +46,10 @@ def validate(
     Raises:
         CacheError: the store cannot be read.
     """
-    series, problem = checked_series(client, instrument, key, span)
+    series, unasked, problem = checked_series(client, instrument, key, span)
     findings, ran, skipped = run_checks(series)
     findings += _kept_aside(client, key, span, series.table.stamps)
+    findings += _never_asked(unasked)
     stamps = series.table.stamps
     return QualityReport(
         key.symbol,
@@ -66,14 +67,16 @@ def validate(
 
 def checked_series(
     client: BarsClient, instrument: Instrument, key: SeriesKey, span: Span = _ALL
-) -> tuple[CheckedSeries, str]:
+) -> tuple[CheckedSeries, Stamps, str]:
     """Return stored bars as the checks see them, adjusted for splits as of today.
 
-    The second value says why they could not be adjusted, and are as they are stored; else it is
-    empty. Arguments and errors as :func:`validate`.
+    The second value has the stamps of bars that the calendar expects and that were never asked for,
+    between stored stretches. The third one says why bars could not be adjusted, and are as they are
+    stored; else it is empty. Arguments and errors as :func:`validate`.
     """
     stored, actions = client.columns(key, span), _actions(client, instrument)
     table, problem = _adjusted(client, stored, actions)
+    expected, unasked = _expected(instrument, key.timeframe, table, stored.coverage)
     days = None
     if not key.timeframe.is_intraday and key.timeframe != _DAY:
         days = client.columns(SeriesKey(key.symbol, _DAY, key.lane), span).table
@@ -84,10 +87,10 @@ def checked_series(
         _events(actions, "split", key.timeframe),
         _events(actions, "dividend", key.timeframe),
         instrument.asset_class == "stock" and instrument.quote is None,
-        _expected(instrument, key.timeframe, table, stored.coverage),
+        expected,
         days,
     )
-    return series, problem
+    return series, unasked, problem
 
 
 def _actions(client: BarsClient, instrument: Instrument) -> list[KnownAction]:
@@ -118,6 +121,14 @@ def _kept_aside(
         text = f"{len(stamps)} rows cannot be bars, and are kept aside: {why}"
         order = next(check for check in CHECKS if check.name == "order")
         yield finding_of(order, Defect(stamps, text))
+
+
+def _never_asked(stamps: Stamps) -> Iterator[QualityFinding]:
+    """Yield the bars between stored stretches that no vendor was asked for: no defect of the others."""
+    if len(stamps):
+        text = f"{len(stamps)} expected bars between the stored stretches were never asked for"
+        calendar = next(check for check in CHECKS if check.name == "calendar")
+        yield finding_of(calendar, Defect(stamps, text, "info"))
 
 
 def _adjusted(
@@ -166,13 +177,14 @@ def _expected(
     timeframe: Timeframe,
     table: BarTable,
     coverage: Iterable[CoverageSpan],
-) -> Stamps | None:
-    """Return the stamps that the calendar expects where a vendor was asked; None without a calendar.
+) -> tuple[Stamps | None, Stamps]:
+    """Return the stamps that the calendar expects where a vendor was asked, and where none was.
 
-    Bars of hours stand on the hour or count from the open: which of the two shows in the bars.
+    Without a calendar the first is None. Bars of hours stand on the hour or count from the open:
+    which of the two shows in the bars.
     """
     if not len(table):
-        return None
+        return None, no_rows()
     reach = Span(int(table.stamps[0]), int(table.stamps[-1]) + 1)
     try:
         grids = [
@@ -180,7 +192,7 @@ def _expected(
         ]
         both = [grid.opens(reach) for grid in (grids if timeframe.is_intraday else grids[:1])]
     except ConfigError:
-        return None
+        return None, no_rows()
     expected = max(both, key=lambda stamps: int(np.count_nonzero(among(table.stamps, stamps))))
-    asked = [part.span for part in coverage]
-    return expected[inside(expected, asked)] if asked else expected
+    was_asked = inside(expected, [part.span for part in coverage]) | among(expected, table.stamps)
+    return expected[was_asked], expected[~was_asked]

@@ -74,6 +74,15 @@ def trim_quarantine(lane: SeriesFiles, *, dry_run: bool = False) -> Trimmed:
     return done
 
 
+def purge_quarantine(lane: SeriesFiles, *, dry_run: bool = False) -> Trimmed:
+    """Remove everything that is kept aside of a series, whatever it is."""
+    disk, folder = lane.disk, lane.paths.quarantine
+    sizes = {name: state.size for name in disk.list(folder) if (state := disk.stat(folder / name))}
+    for name in () if dry_run else sizes:
+        disk.remove(folder / name)
+    return Trimmed(0, sum(not name.endswith(".json") for name in sizes), sum(sizes.values()))
+
+
 def _may_go(lane: SeriesFiles, names: Mapping[str, int]) -> Iterator[tuple[int, str]]:
     """Yield since when a file is kept, and its name, for those that may go."""
     now = lane.clock.now_ms()

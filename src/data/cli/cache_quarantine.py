@@ -1,0 +1,123 @@
+"""``onetape cache quarantine list | show | restore | purge``: what is kept aside, and why."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from . import FAILED, OK
+from .arguments import add_output, add_places
+from .cached import chosen, manager_of, name_of, problems_json, show_problems
+from .output import console, print_json
+from .tables import TextTable, counted, moment, size, styled
+
+_SHOWN = 50
+
+
+def configure(actions: Any) -> None:
+    """Add the sub-commands."""
+    parser = actions.add_parser(
+        "quarantine", help="rows that cannot be bars and damaged files, kept aside with the reason"
+    )
+    deeds = parser.add_subparsers(dest="deed", metavar="ACTION", required=True)
+    listed = deeds.add_parser("list", help="each series with what is kept aside of it")
+    shown = deeds.add_parser("show", help="every row and file, with the reason")
+    restored = deeds.add_parser(
+        "restore", help="put back rows that can be bars, where there is none"
+    )
+    purged = deeds.add_parser(
+        "purge", help="delete it for good, bars that vendors withdrew included"
+    )
+    for deed, work in ((listed, _list), (shown, _show), (restored, _restore), (purged, _purge)):
+        deed.add_argument("symbol", nargs="?" if deed in (listed, purged) else None)
+        deed.add_argument("timeframe", nargs="?", help="default: all of them")
+        deed.set_defaults(run=work)
+        add_output(deed)
+        add_places(deed)
+    purged.add_argument("--all", action="store_true", help="of every series")
+    purged.add_argument("--dry-run", action="store_true", help="show what would be deleted")
+
+
+def _list(args: argparse.Namespace) -> int:
+    from ..jobs.quarantine import aside
+
+    manager = manager_of(args)
+    all_kept = [aside(manager.cache, key) for key in chosen(manager, args.symbol, args.timeframe)]
+    kept = [one for one in all_kept if one.rows or one.files]
+    if args.json:
+        print_json([one.to_json() for one in kept])
+        return OK
+    if not kept:
+        console().print("nothing is kept aside")
+        return OK
+    rows = [
+        [
+            name_of(one.key),
+            f"{len(one.rows):,}",
+            f"{len(one.files):,}",
+            ", ".join(f"{reason} ({count})" for reason, count in list(one.reasons.items())[:3]),
+        ]
+        for one in kept
+    ]
+    console().print(TextTable(["series", "rows#", "files#", "most often?"], rows))
+    return OK
+
+
+def _show(args: argparse.Namespace) -> int:
+    from ..jobs.quarantine import aside
+    from ..model.instant import iso
+
+    manager = manager_of(args)
+    kept = [aside(manager.cache, key) for key in chosen(manager, args.symbol, args.timeframe)]
+    if args.json:
+        print_json([one.to_json(details=True) for one in kept])
+        return OK
+    for one in kept:
+        rows = [
+            [moment(iso(bar.stamp_ms)), *(f"{value:g}" for value in bar[1:6]), reason]
+            for bar, reason in one.rows[-_SHOWN:]
+        ]
+        title = f"{name_of(one.key)} · {counted(len(one.rows), 'row')}, {counted(len(one.files), 'file')}"
+        names = ["time", "open#", "high#", "low#", "close#", "volume#", "why"]
+        console().print(TextTable(names, rows, title) if rows else styled(title, "bold"))
+        if len(one.rows) > len(rows):
+            console().print(styled(f"the newest {len(rows)} are shown; --json has all", "dim"))
+        for name, reason in one.files:
+            console().print(f"  {name}: {reason}", soft_wrap=True)
+    return OK
+
+
+def _restore(args: argparse.Namespace) -> int:
+    from ..jobs.quarantine import restore
+
+    manager = manager_of(args)
+    done, left, document = 0, 0, []
+    for key in chosen(manager, args.symbol, args.timeframe):
+        bars, stay = restore(manager.cache, key)
+        done, left = done + len(bars), left + len(stay)
+        document.append({"series": name_of(key), "restored": len(bars), "left": len(stay)})
+    if args.json:
+        print_json(document)
+    else:
+        text = f"restored: {counted(done, 'bar')}; still aside: {counted(left, 'row')}"
+        console().print(styled(text, "bold"))
+    return OK
+
+
+def _purge(args: argparse.Namespace) -> int:
+    from ..errors import QueryError
+
+    if args.all == bool(args.symbol):
+        raise QueryError("name a symbol, or --all for every series, and not both")
+    manager = manager_of(args)
+    keys = chosen(manager, args.symbol, args.timeframe)
+    gone, problems = manager.cache.maintenance.purge_quarantine(keys, dry_run=args.dry_run)
+    files, freed = sum(one.files for one in gone), sum(one.file_bytes for one in gone)
+    if args.json:
+        document = {"files": files, "bytes": freed, "dry_run": args.dry_run}
+        print_json(document | {"problems": problems_json(problems)})
+    else:
+        would = "would be deleted" if args.dry_run else "deleted"
+        console().print(styled(f"{would}: {counted(files, 'file')}, {size(freed)}", "bold"))
+        show_problems(problems)
+    return FAILED if problems else OK
