@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ..errors import QueryError
+from ..jobs.quarantine import aside, restore
+from ..model.instant import iso
 from . import FAILED, OK
 from .arguments import add_output, add_places
 from .cached import chosen, manager_of, name_of, problems_json, show_problems
@@ -39,8 +42,6 @@ def configure(actions: Any) -> None:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from ..jobs.quarantine import aside
-
     manager = manager_of(args)
     all_kept = [aside(manager.cache, key) for key in chosen(manager, args.symbol, args.timeframe)]
     kept = [one for one in all_kept if one.rows or one.files]
@@ -64,9 +65,6 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from ..jobs.quarantine import aside
-    from ..model.instant import iso
-
     manager = manager_of(args)
     kept = [aside(manager.cache, key) for key in chosen(manager, args.symbol, args.timeframe)]
     if args.json:
@@ -88,8 +86,6 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _restore(args: argparse.Namespace) -> int:
-    from ..jobs.quarantine import restore
-
     manager = manager_of(args)
     done, left, document = 0, 0, []
     for key in chosen(manager, args.symbol, args.timeframe):
@@ -105,8 +101,6 @@ def _restore(args: argparse.Namespace) -> int:
 
 
 def _purge(args: argparse.Namespace) -> int:
-    from ..errors import QueryError
-
     if args.all == bool(args.symbol):
         raise QueryError("name a symbol, or --all for every series, and not both")
     manager = manager_of(args)
