@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from src.data.bars.client import BarsClient
+from src.data.clock import ManualClock
 from src.data.errors import BadTimeframeError, QueryError
 from src.data.jobs.verify import verify
 from src.data.model.instant import parse_iso
@@ -22,7 +23,7 @@ from src.data.pipeline.run_pipeline import DataPipelineRunner
 from src.data.pipeline.step01_download_alpaca_1m import AlpacaPipelineDownloader
 from src.data.pipeline.step02_calculate_timeframes import TimeframeCalculator
 from src.data.wiring import build
-from tests.vendor_server import VendorServer
+from tests.vendor_server import VendorServer, split
 
 pytestmark = pytest.mark.usefixtures("rules")
 
@@ -161,6 +162,31 @@ def test_a_folder_of_the_older_pipeline_stays_as_it_is(folder: Path) -> None:
 def test_the_documented_figures_of_the_calculator() -> None:
     assert TimeframeCalculator.TIMEFRAMES == {"5m": 5, "15m": 15, "1h": 60, "4h": 240, "1d": 960}
     assert (TimeframeCalculator.TRADING_START_HOUR, TimeframeCalculator.TRADING_END_HOUR) == (4, 20)
+
+
+def test_a_split_that_becomes_known_shows_in_the_files(
+    folder: Path, vendors: VendorServer, clock: ManualClock
+) -> None:
+    ran(folder, "AAPL", timeframes="1h")
+    vendors.truth.act("AAPL", split("2024-06-20", 4))
+    clock.set(parse_iso("2024-06-21T02:00"))
+    ran(folder, "AAPL", timeframes="1h", end_date="2024-06-20")
+    file = folder / "ohlcv" / "AAPL" / "1h@from-1m" / "2024.csv.gz"
+    frame = pd.read_csv(file, index_col=0, parse_dates=True)
+    span = parse_iso("2024-06-11"), parse_iso("2024-06-21")
+    truth = vendors.truth.expected("AAPL", "1h", *span, "split", clock.now_ms())
+    assert len(frame) == len(truth) == 7 * 7
+    for mine, theirs in zip(frame.to_numpy().tolist(), truth, strict=True):
+        assert mine[:5] == pytest.approx(list(theirs[1:6]), rel=1e-6)
+
+
+def test_minutes_that_a_program_put_are_as_good(folder: Path) -> None:
+    index = pd.date_range("2024-06-11", periods=1440, freq="1min", name="timestamp")
+    columns = ("open", "high", "low", "close", "volume")
+    frame = pd.DataFrame(dict.fromkeys(columns, 100.0), index=index)
+    assert build(folder).cache.put(frame, "BTCUSDT", "1m", provider="binance")
+    stats = ran(folder, None, steps=[2], timeframes="4h")
+    assert stats["step_results"]["step2"]["results"]["BTCUSDT"]["rows"] == 6
 
 
 # --- how it ends -----------------------------------------------------------------------------
