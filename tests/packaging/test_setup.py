@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import re
 
+from src.data import __version__
 from tests.contract.source import PACKAGE, ROOT, modules
 
 MAPPED = "src.data.default_config"
@@ -89,3 +90,10 @@ def test_the_decision_on_dependencies_lists_each_with_its_lower_bound() -> None:
     del named["all"], named["dev"], extras["all`, `dev"]
     assert {name: row[1].replace(" ", ">=") for name, row in extras.items()} == named
     assert all(cell for row in extras.values() for cell in row)
+
+
+def test_the_newest_release_of_the_changelog_is_this_version() -> None:
+    releases = re.findall(
+        r"^## \[(\d[^]]*)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M
+    )
+    assert releases[0] == __version__
