@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -730,9 +731,10 @@ class DataManager:
 
         ``vendors`` (requests, outcomes, seconds, bytes, waits), ``calls``, ``quality``, ``events``,
         ``cache`` (sizes as of the last minute), ``process`` (memory, processor time). Counts are this
-        process' own.
+        process' own; ``vendor_days`` (how many sessions each vendor lacks) are those of all processes.
         """
-        return self._services.observer.snapshot()
+        days = Counter(day.vendor for day in self._services.network.vendor_days())
+        return self._services.observer.snapshot() | {"vendor_days": dict(days)}
 
     def on_event(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Have ``listener`` called with every :class:`~.observability.events.Event`: retries, fallbacks, ...

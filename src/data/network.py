@@ -9,7 +9,10 @@ from .net.limiter import Limiter
 from .net.sender_pool import Senders
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from .model.capabilities import Limits
+    from .model.coverage import VendorDay
     from .net.http import Transport
     from .net.sender import Sender
     from .net.vendor_status import Standing
@@ -59,6 +62,26 @@ class Network:
         from .net.vendor_status import standing
 
         return standing(self._senders.state) if self._senders.state else []
+
+    def vendor_days(self) -> list[VendorDay]:
+        """Return the sessions that vendors lack for most of their symbols, as far as that is known."""
+        state = self._senders.state
+        if state is None or not state.exists:
+            return []
+        return state.run(lambda tables: tables.vendor_days(), write=False)
+
+    def keep_vendor_days(
+        self, fresh: Sequence[VendorDay], is_over: Callable[[VendorDay], bool]
+    ) -> list[VendorDay]:
+        """Remember days found lacking just now, for all processes; forget those that are over.
+
+        Returns:
+            What is known then.
+        """
+        state = self._senders.state
+        if state is None or not (fresh or state.exists):
+            return list(fresh)
+        return state.run(lambda tables: tables.keep_vendor_days(fresh, is_over))
 
     def unknown_symbols(self) -> dict[str, int]:
         """Return for how many symbols each vendor is not asked, because it does not know them."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from src.data.clock import ManualClock
 from tests.cli.conftest import Run
 from tests.vendor_server import VendorServer
 
@@ -50,3 +54,27 @@ def test_a_damaged_year_is_no_gap_that_was_never_asked_for_without_a_word(
     shown = run("gaps", "BTCUSDT", "1h", *bounds)
     assert "never asked" in shown.out
     assert list((folder / "_quarantine").iterdir()), "what was damaged is kept"
+
+
+def test_an_incident_stands_on_top_and_its_gaps_are_not_listed(
+    run: Run, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.jobs.checkup.SystemClock", lambda: clock)
+    symbols = ["SPY", "MSFT", "AAPL", "NVDA"]
+    for symbol in symbols[:3]:
+        listing = vendors.truth.listing(symbol)
+        outage = ("2024-06-05T00:00", "2024-06-06T00:00")
+        vendors.truth.add(replace(listing, outages=(outage,)))
+    bounds = ("--start-date", "2024-06-03", "--end-date", "2024-06-11")
+    done = run("populate", "--symbols", ",".join(symbols), "--timeframes", "1d", *bounds, "--json")
+    (incident,) = done.json["incidents"]
+    assert (incident["vendor"], incident["day"], incident["lacking"]) == ("yahoo", "2024-06-05", 3)
+    shown = run("gaps", "--all")
+    first = "incident: yahoo 2024-06-05 1d: missing for 3 of 4 symbols"
+    assert shown.out.splitlines() == [first, "4 series; vendor outage 3"]
+    told = run("gaps", "MSFT", "--json").json
+    assert told["incidents"] == [incident]
+    assert [gap["class"] for gap in told["series"][0]["gaps"]] == ["vendor_outage"]
+    checks = run("doctor", "--no-network", "--json").json["checks"]
+    (check,) = [check for check in checks if check["topic"] == "vendor day"]
+    assert check["said"] == first.removeprefix("incident: ")

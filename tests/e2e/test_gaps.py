@@ -294,3 +294,97 @@ def test_the_newest_session_is_pending_for_a_day(market: Market, clock: ManualCl
     assert incidents(manager) == ["yahoo 2024-06-11 1d: pending for 4 of 5 symbols"]
     clock.advance(6 * 3600)
     assert incidents(manager) == ["yahoo 2024-06-11 1d: missing for 4 of 5 symbols"]
+
+
+# --- what follows from it --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def known(market: Market, clock: ManualClock) -> tuple[Shelf, Shelf]:
+    """Return two vendors of a market where it is known that the first one lacks a session."""
+    one, two = fleet(clock, "2024-06-05", 5), Shelf(clock, SESSIONS, "tiingo")
+    manager = market.manager(one)
+    for name in NAMES[:4]:
+        manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11")
+    assert len(manager.gaps().incidents) == 1
+    one.asked.clear()
+    return one, two
+
+
+def test_the_other_vendors_are_asked_first_for_that_day(
+    market: Market, clock: ManualClock, known: tuple[Shelf, Shelf], caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = known
+    frame = market.manager(one, two).get_ohlcv(
+        NAMES[4], "1d", "2024-06-05", "2024-06-05", strict=True, columns=("source",)
+    )
+    assert frame["source"].tolist() == ["tiingo"]
+    assert one.asked == []
+    assert "is asked of tiingo, yahoo in this order, for a vendor lacks the session" in caplog.text
+    frame = market.manager(one, two).get_ohlcv(
+        "OTHER", "1d", "2024-06-03", "2024-06-07", strict=True, columns=("source",)
+    )
+    assert frame["source"].tolist() == ["yahoo", "yahoo", "tiingo", "yahoo", "yahoo"]
+    hours = market.manager(one, two)._services.network.vendor_days()
+    assert [day.timeframe for day in hours] == ["1d"]
+
+
+def test_the_vendor_that_lacks_it_is_asked_after_the_others(
+    market: Market, clock: ManualClock, known: tuple[Shelf, Shelf]
+) -> None:
+    one, two = known
+    two.errors = [UnavailableError("down")] * 3
+    frame = market.manager(one, two).get_ohlcv("OTHER", "1d", "2024-06-05", "2024-06-05")
+    assert len(frame) == 1, "it is there of this symbol"
+    assert len(two.asked) >= 1
+
+
+def test_its_holes_are_never_believed(
+    market: Market, clock: ManualClock, known: tuple[Shelf, Shelf]
+) -> None:
+    one, _ = known
+    for _ in range(3):
+        clock.advance(7 * 3600)
+        manager = market.manager(one)
+        manager.get_ohlcv(NAMES[0], "1d", "2024-06-03", "2024-06-11")
+        gap = only(manager, NAMES[0], "1d", "2024-06-03", "2024-06-11")
+        assert gap.gap_class == "vendor_outage"
+        due = pd.Timestamp(gap.next_step.rpartition("from ")[2].removesuffix(" UTC"))
+        assert due - pd.Timestamp(clock.now_ms(), unit="ms") <= pd.Timedelta("6h")
+
+
+@pytest.mark.usefixtures("known")
+def test_a_session_that_comes_back_is_no_incident_any_more(
+    market: Market, clock: ManualClock
+) -> None:
+    back = Shelf(clock, SESSIONS, "yahoo")
+    clock.advance(7 * 3600)
+    manager = market.manager(back)
+    for name in NAMES[:4]:
+        manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11", strict=True)
+    assert manager.gaps().incidents == ()
+    assert manager._services.network.vendor_days() == []
+
+
+def test_an_incident_that_is_not_found_again_is_forgotten_after_a_week(
+    market: Market, clock: ManualClock, known: tuple[Shelf, Shelf]
+) -> None:
+    network = market.manager(known[0])._services.network
+    clock.advance(6.9 * 86_400)
+    assert len(network.vendor_days()) == 1
+    clock.advance(0.2 * 86_400)
+    assert network.vendor_days() == []
+
+
+def test_it_is_an_event_once_and_counted(market: Market, clock: ManualClock) -> None:
+    manager = market.manager(fleet(clock, "2024-06-05", 4))
+    told: list[Any] = []
+    manager.on_event(told.append)
+    for name in NAMES[:4]:
+        manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11")
+    for _ in range(2):
+        manager.gaps()
+    (event,) = [event for event in told if event.name == "VendorDayLacking"]
+    assert (event.vendor, event.day, event.condition) == ("yahoo", "2024-06-05", "missing")
+    assert (event.symbols, event.lacking, event.elsewhere) == (4, 4, 0)
+    assert manager.metrics()["vendor_days"] == {"yahoo": 1}

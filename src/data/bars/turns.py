@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..clock import Clock
+from ..model.coverage import VendorDay
 from ..model.series import SeriesKey
 from ..net.deadline import Deadline, current_deadline
 
@@ -18,6 +19,18 @@ if TYPE_CHECKING:
 FindLeases = Callable[[], "Leases | None"]
 # A caller that waits looks for a page within its own time without one, which is far longer.
 _TOLD_EVERY_S = 1.0
+
+
+class Turn(NamedTuple):
+    """How our turn came.
+
+    Attributes:
+        has_waited: whether another call had it first.
+        lacking: the sessions that vendors lack for most of their symbols.
+    """
+
+    has_waited: bool = False
+    lacking: Sequence[VendorDay] = ()
 
 
 class Turns:
@@ -38,14 +51,14 @@ class Turns:
         self._leases = leases or (lambda: None)
 
     @contextmanager
-    def take(self, key: SeriesKey) -> Iterator[bool]:
-        """Wait for our turn, as long as the call may; tell whether we waited.
+    def take(self, key: SeriesKey) -> Iterator[Turn]:
+        """Wait for our turn, as long as the call may; tell how it came.
 
         Pages that come while the block runs are told to those that wait for it.
         """
         leases = self._leases()
         if leases is None:
-            yield False
+            yield Turn()
             return
         name = sha256(f"{self._root}|{key.symbol}|{key.folder}".encode()).hexdigest()[:32]
         deadline = current_deadline(self._clock)
@@ -53,7 +66,7 @@ class Turns:
             leases.hold(f"bars {name}", deadline=deadline) as lease,
             deadline.telling(_Teller(leases, lease, deadline, self._clock)),
         ):
-            yield lease.has_waited
+            yield Turn(lease.has_waited, lease.lacking)
 
 
 class _Teller:

@@ -258,6 +258,9 @@ def _show(report: dict[str, Any]) -> None:
         sent, answered = counts["sent"], counts["answered"]
         lost = f", {sent - answered:,} without an answer" if sent > answered else ""
         screen.print(styled(f"{vendor}: {counted(sent, 'request')}{lost}", "dim"))
+    for day in report["incidents"][:_MOST_REASONS]:
+        text = f"incident: {day['vendor']} {day['day']} {day['timeframe']} is {day['condition']}"
+        screen.print(styled(f"{text}; `onetape gaps --all` shows it", "yellow"))
     for one in report["perishable"][:_MOST_REASONS]:
         name, lost = f"{one['symbol']} {one['timeframe']}", one["lost"]
         text = f"{name} has no bars after {one['last']}; {one['vendor']} drops the next at {lost}"

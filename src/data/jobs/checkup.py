@@ -108,6 +108,7 @@ def checkup(
         *_places(found, selector, holdings.size.bytes),
         _freshness(watch.series()),
         *_perishable(catalogue, holdings, selector, clock.now_ms()),
+        *_lacking(watch.network),
         *_files(catalogue, holdings, clock, full=full),
         _memory(memory()),
         *_configuration(found, selector),
@@ -407,6 +408,13 @@ def _vendor(vendor: Mapping[str, Any], reached: Reached | None, *, is_routed: bo
 
 def _is_remote(vendor: Mapping[str, Any]) -> bool:
     return bool(vendor["gateway"]) or str(vendor["base_url"]).startswith("http")
+
+
+def _lacking(network: Network) -> Iterator[Check]:
+    """Report the sessions that vendors lack for most of their symbols, as jobs have found them."""
+    for day in network.vendor_days():
+        advice = "other vendors are asked first for it; `onetape gaps --all` looks again"
+        yield Check("health", "vendor day", None, str(day), advice)
 
 
 def _paused(network: Network, clock: Clock) -> Iterator[Check]:

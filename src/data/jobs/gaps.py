@@ -14,8 +14,9 @@ from ..model.coverage import VendorDay
 from ..model.instant import iso
 from ..model.series import SeriesKey
 from ..model.span import Span
+from ..observability.events import VendorDayLacking
 from ..quality.gaps import FINAL_CLASSES, ClassifiedGap, classify_gaps
-from ..quality.vendor_days import VendorDays, merged_days
+from ..quality.vendor_days import VendorDays
 from ..wiring import Services
 
 if TYPE_CHECKING:
@@ -135,7 +136,8 @@ def gap_report(
         CacheError: nothing is stored of it.
     """
     keys = _chosen(services, symbol, timeframe)
-    days = find_vendor_days(services, keys) if symbol is None else []
+    is_all = symbol is None and start is None
+    days = find_vendor_days(services, keys) if is_all else services.network.vendor_days()
     return GapReport(tuple(days), tuple(gaps_of(services, keys, days, (start, end))))
 
 
@@ -207,14 +209,32 @@ def _classified(
 
 
 def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[VendorDay]:
-    """Return the sessions that vendors did not supply for most of their symbols, by these series.
+    """Find the sessions that vendors did not supply for most of their symbols, by these series.
 
-    One series is looked at after another, and none of them is kept.
+    What is found is noted for all processes: from then on such a day is asked of the other vendors
+    first, and its holes are asked again within hours. A new one is an event (``VendorDayLacking``) and
+    a warning in the log. A day that these series show to be there is forgotten, and so is one that was
+    not found again for a week. One series is looked at after another, and none of them is kept.
+
+    Returns:
+        What is known of all days then.
     """
+    before = services.network.vendor_days()
+    known = {(day.vendor, day.calendar, day.timeframe, day.day) for day in before}
     counted = VendorDays(services.clock.now_ms())
     for key in keys:
         try:
             counted.add(key, services.client.outline(key))
         except DataError as error:
             log.debug("%s is not counted: %s", key, error)
-    return merged_days((), counted)
+    for day in counted.found:
+        if (day.vendor, day.calendar, day.timeframe, day.day) not in known:
+            log.warning("%s", day)
+            services.observer.tell(
+                VendorDayLacking, vendor=day.vendor, bars=day.timeframe, day=day.day,
+                condition=day.condition, symbols=day.symbols, lacking=day.lacking,
+                elsewhere=day.elsewhere,
+            )  # fmt: skip
+    if not (counted.found or before):
+        return []
+    return services.network.keep_vendor_days(counted.found, counted.is_available)

@@ -26,7 +26,7 @@ from ..errors import (
     IncompleteDataWarning,
     StorageError,
 )
-from ..model.instant import date_of, iso, year_of, year_start
+from ..model.instant import MINUTE_MS, date_of, iso, year_of, year_start
 from ..model.printable import printable
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps
@@ -39,6 +39,7 @@ from ..wiring import Services, build
 from .fill_cost import cost_of
 from .fill_job import Job, SeriesToFill, When
 from .fill_report import BackfillReport, Listener, Progress, SeriesResult
+from .gaps import find_vendor_days, incident_json
 from .perishable import Perishable, perishable
 from .runner import INTERRUPTED, Runner
 from .work_list import WorkItem, read_work_list
@@ -178,10 +179,15 @@ def _done(
     report = fill(services.client, job, progress)
     services.cache.look_after()
     statistics = report.statistics(dict(services.cache.get_stats()))
-    soon = perishable(services.cache.maintenance.listing(), services.selector, job.now_ms)
+    listing = services.cache.maintenance.listing()
+    soon = perishable(listing, services.selector, job.now_ms)
     for one in soon:
         _tell_of(services, one)
-    return statistics | {"perishable": [one.to_json() for one in soon]}
+    # Vendors' dates are full seconds.
+    since = job.now_ms - MINUTE_MS
+    fresh = [key for key, entry in listing if entry is None or entry.answered_ms >= since]
+    days = [incident_json(day) for day in find_vendor_days(services, fresh)]
+    return statistics | {"perishable": [one.to_json() for one in soon], "incidents": days}
 
 
 def _tell_of(services: Services, one: Perishable) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from ..errors import ProviderTimeoutError
+from ..model.coverage import VendorDay
 from .deadline import QUIET_S, Deadline, current_deadline
 from .state import State
 from .state_tables import LeaseRow, StateTables
@@ -32,12 +33,14 @@ class Lease:
         is_held: whether it is ours; False when the call's time was over before the holder's was.
         has_waited: whether another call had it first: what was missing may be there now.
         holder: our name in the state.
+        lacking: the sessions that vendors lack for most of their symbols, as of then.
     """
 
     name: str
     is_held: bool
     has_waited: bool
     holder: str
+    lacking: Sequence[VendorDay] = ()
 
 
 class Leases:
@@ -112,8 +115,8 @@ class Leases:
             except ProviderTimeoutError as error:
                 deadline.waited_for = str(error.args[0])
                 return Lease(name, False, True, holder)
-            if other is None:
-                break
+            if isinstance(other, list):
+                return Lease(name, True, seen is not None, holder, other)
             # A new holder has made no progress yet that we have waited for.
             if seen is not None and seen[0] == other[0] and seen[1] < other[1]:
                 deadline.progress()
@@ -123,17 +126,16 @@ class Leases:
                 return Lease(name, False, True, holder)
             clock.sleep(min(left, poll * (1 + clock.jitter())))
             poll = min(_LONGEST_POLL_S, poll * _GROWTH)
-        return Lease(name, True, seen is not None, holder)
 
     def _take(
         self, tables: StateTables, name: str, holder: str, ttl_s: float
-    ) -> tuple[str, int] | None:
-        """Take the lease and return None, or return its holder and the pages of that one."""
+    ) -> tuple[str, int] | list[VendorDay]:
+        """Take the lease and return what vendors lack, or return its holder and the pages of that one."""
         held = tables.lease(name)
         if held is not None and not _is_dead(held):
             return held.holder, tables.pages(name, held.holder)
         tables.grant(name, LeaseRow(holder, process_space(), os.getpid(), tables.now_s + ttl_s))
-        return None
+        return tables.vendor_days()
 
     def _renew(self, tables: StateTables, lease: Lease, ttl_s: float, pages: int) -> bool:
         held = tables.lease(lease.name)

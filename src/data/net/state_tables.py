@@ -1,4 +1,4 @@
-"""Tables of the state that processes share: spent units, pauses, circuits, leases, symbols.
+"""Tables of the state that processes share: units, pauses, circuits, leases, symbols, days.
 
 Nothing here decides. Times are seconds of the remembered time (see ``net.steady``).
 """
@@ -6,12 +6,14 @@ Nothing here decides. Times are seconds of the remembered time (see ``net.steady
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, field
 from typing import Any, Protocol
 
 from ..errors import CorruptEntryError
 from ..model.capabilities import Limits
+from ..model.coverage import VendorDay
+from ..model.span import Span
 from .circuit_breaker import Circuit
 from .quota import Pause, Spent, Window, windows_of
 from .steady import Anchor, Reading
@@ -36,7 +38,12 @@ LATER = (
     " until_s REAL, times INT, PRIMARY KEY (who, place, symbol)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS progress (name TEXT PRIMARY KEY, holder TEXT, pages INT)"
     " WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS vendor_days (vendor TEXT, calendar TEXT, timeframe TEXT, day TEXT,"
+    " start_ms INT, end_ms INT, condition TEXT, symbols INT, lacking INT, elsewhere INT,"
+    " until_s REAL, PRIMARY KEY (vendor, calendar, timeframe, day)) WITHOUT ROWID",
 )
+# The newest of more days than that are kept, each for so long after it was last found lacking.
+_MOST_DAYS, _DAY_STANDS_S = 1_000, 7 * 86_400.0
 # What is believed for the shortest time is forgotten where there are more.
 _MOST_UNKNOWN = 10_000
 
@@ -277,6 +284,38 @@ class StateTables:
         """Return for how many symbols no vendor is asked now, with whom."""
         sql = "SELECT who, count(*) FROM unknown WHERE until_s > ? GROUP BY who ORDER BY who"
         return [(account, int(count)) for account, count in self._rows.execute(sql, (self.now_s,))]
+
+    # --- days that vendors lack ------------------------------------------------------------
+
+    def vendor_days(self) -> list[VendorDay]:
+        """Return the sessions that vendors lack for most of their symbols, by vendor and day."""
+        rows = self._rows.execute(
+            "SELECT vendor, calendar, timeframe, day, start_ms, end_ms, condition, symbols, lacking,"
+            " elsewhere FROM vendor_days WHERE until_s > ? ORDER BY vendor, day, timeframe",
+            (self.now_s,),
+        )
+        return [
+            VendorDay(vendor, calendar, timeframe, day, Span(start, end), *rest)
+            for vendor, calendar, timeframe, day, start, end, *rest in rows
+        ]
+
+    def keep_vendor_days(
+        self, fresh: Iterable[VendorDay], is_over: Callable[[VendorDay], bool]
+    ) -> list[VendorDay]:
+        """Remember the days found just now, forget those that are over, and return what is known."""
+        self._rows.execute("DELETE FROM vendor_days WHERE until_s <= ?", (self.now_s,))
+        for day in filter(is_over, self.vendor_days()):
+            self._rows.execute(
+                "DELETE FROM vendor_days WHERE (vendor, calendar, timeframe, day) = (?, ?, ?, ?)",
+                (day.vendor, day.calendar, day.timeframe, day.day),
+            )
+        for day in sorted(fresh, key=lambda each: each.day)[-_MOST_DAYS:]:
+            values = (*astuple(day)[:4], *day.span, *astuple(day)[5:])
+            self._rows.execute(
+                "INSERT OR REPLACE INTO vendor_days VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*values, self.now_s + _DAY_STANDS_S),
+            )
+        return self.vendor_days()
 
 
 # --- facts about the state itself ---------------------------------------------------------------

@@ -150,6 +150,26 @@ class SplitFound(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class VendorDayLacking(Event):
+    """A session turned out to be lacking for most symbols of a vendor.
+
+    Attributes:
+        vendor, bars, day: which vendor, bars of which length, session date (ISO).
+        condition: ``missing``, ``degraded`` or ``pending``.
+        symbols: that the vendor supplies around that day.
+        lacking, elsewhere: of how many it has not all bars, of how many they came from others.
+    """
+
+    vendor: str
+    bars: str
+    day: str
+    condition: str
+    symbols: int
+    lacking: int
+    elsewhere: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class QualityLow(Event):
     """The validation of a stored series gave less than ``validation.min_quality_score`` of the rules.
 

@@ -63,6 +63,14 @@ class MetricsCollector:
         yield from self._of_quality(figures["quality"], figures["events"])
         for part in ("cache", "process"):
             yield from self._gauges(part, figures[part])
+        lacking = self._core.GaugeMetricFamily(
+            f"{_PREFIX}_vendor_days_lacking",
+            "Sessions that a vendor lacks for most of its symbols",
+            labels=["vendor"],
+        )
+        for name, count in figures.get("vendor_days", {}).items():
+            lacking.add_metric([name], count)
+        yield lacking
 
     def _of_vendors(self, vendors: Mapping[str, Any]) -> Iterator[Metric]:
         requests = self._counter("vendor_requests", "HTTP attempts", "vendor", "outcome")

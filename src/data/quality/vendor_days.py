@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -143,18 +142,6 @@ class VendorDays:
         span = Span(int(sessions.starts[place]), int(sessions.ends[place]))
         day = sessions.days[place].isoformat()
         return VendorDay(*key, day, span, condition, symbols, none + half, elsewhere)
-
-
-def merged_days(known: Iterable[VendorDay], counted: VendorDays) -> list[VendorDay]:
-    """Return the days known before, less those that are there now, with those that were found."""
-    fresh = {(day.vendor, day.calendar, day.timeframe, day.day): day for day in counted.found}
-    kept = {
-        key: day
-        for day in known
-        if not counted.is_available(day)
-        for key in [(day.vendor, day.calendar, day.timeframe, day.day)]
-    }
-    return [day for _, day in sorted((kept | fresh).items())]
 
 
 def _is_lacking(tally: _Tally) -> Mask:

@@ -125,7 +125,7 @@ class AbsenceRecorder:
         self, work: FetchState, span: Span, coverage: Coverage, vendor: str, now: int
     ) -> Iterator[Covered]:
         """Yield what a "nothing there" means: stored bars stay and are doubted, the rest is empty."""
-        terms = CommitContext(work.grid, Basis(), now, self._expiry)
+        terms = CommitContext(work.grid, Basis(), now, self._expiry, lacking=work.lacking)
         rows, _ = self._writer.read(work, span)
         stored = [c.span for c in coverage if len(rows.within(c.span))]
         for kept in stored:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from ...cache.store import BarStore, Commit
@@ -10,7 +11,7 @@ from ...calendars.gaps import BarGrid
 from ...clock import Clock
 from ...errors import BadRangeError
 from ...model.coverage import Coverage, Covered
-from ...model.instant import MINUTE_MS
+from ...model.instant import MINUTE_MS, iso
 from ...model.query import BarsQuery
 from ...model.rules import ValidationRules
 from ...model.span import Span, coalesce, intersect, subtract
@@ -24,6 +25,8 @@ from .actions import TOLD_LATE_MS, ActionFetcher
 from .fetcher import Fetcher
 from .plan import FetchPlan, Planner
 from .state import FetchState, StoreWriter
+
+log = logging.getLogger("onetape.routing")
 
 
 class LaneRunner:
@@ -107,17 +110,32 @@ class LaneRunner:
             return plan
         if plan.segments:
             # One process fetches a series at a time; what another one has fetched is planned anew.
-            with self._turns.take(work.key) as has_waited:
+            with self._turns.take(work.key) as turn:
                 work.end_phase()
+                work.note_lacking(turn.lacking)
                 is_as_planned = self._writer.view(work).generation == plan.generation
-                if (has_waited or not is_as_planned) and not query.refresh:
+                if (turn.has_waited or not is_as_planned) and not query.refresh:
                     plan = self._planner.lacking(query, plan.wanted, work)
-                self._fetcher.fill(work, plan.segments)
+                self._fill(plan.segments, work)
                 self._fill_overdue(plan.wanted, work)
                 self._listing.seek(work, plan.segments)
         self._ask_forming(query, plan, work)
         self._remember_closed(plan, work)
         return plan
+
+    def _fill(self, segments: Sequence[Span], work: FetchState) -> None:
+        """Ask the vendors in order; of a day that one lacks for most symbols the others first."""
+        usual = work.lane
+        try:
+            for lane, spans in usual.by_days(work.lacking, segments):
+                work.lane = lane
+                if spans and lane is not usual:
+                    names = ", ".join(candidate.name for candidate in lane.candidates)
+                    log.warning("%s from %s is asked of %s in this order, for a vendor lacks the "
+                                "session", work.query, iso(spans[0].start), names)  # fmt: skip
+                self._fetcher.fill(work, spans)
+        finally:
+            work.lane = usual
 
     def _fill_overdue(self, wanted: Span, work: FetchState) -> None:
         """Ask again for bars that an answer has just made doubtful and whose time is over."""

@@ -33,7 +33,7 @@ from ...errors import (
 )
 from ...model.actions import Action
 from ...model.bars import BarTable, inside, merge
-from ...model.coverage import Coverage
+from ...model.coverage import Coverage, VendorDay
 from ...model.instant import DAY_MS, MINUTE_MS, date_of, day_ms
 from ...model.kind import Basis, Kind
 from ...model.lifetime import Lifetime
@@ -110,6 +110,7 @@ class FetchState:
         is_last_lane: whether no other lane is tried after this one.
         beside: attempts at splits, dividends and daily closes, which the bars are adjusted by.
         snapshot: of the phase in which the request is.
+        lacking: sessions of these bars that vendors lack for most of their symbols.
     """
 
     query: BarsQuery
@@ -130,10 +131,16 @@ class FetchState:
     is_last_lane: bool = False
     beside: list[Attempt] = field(default_factory=list)
     snapshot: SeriesSnapshot = field(default_factory=SeriesSnapshot)
+    lacking: Sequence[VendorDay] = ()
 
     def end_phase(self) -> None:
         """Let the next decision look anew: something may have changed what was looked at."""
         self.snapshot = SeriesSnapshot(before=self.snapshot.since)
+
+    def note_lacking(self, days: Sequence[VendorDay]) -> None:
+        """Keep those of the days that vendors lack which are of such bars."""
+        bars = self.grid.calendar.name, self.grid.timeframe.label
+        self.lacking = [day for day in days if (day.calendar, day.timeframe) == bars]
 
     @property
     def settle_ms(self) -> int:

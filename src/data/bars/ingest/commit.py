@@ -15,7 +15,7 @@ from ...cache.store import Commit, CommitPiece, Suspect
 from ...errors import QualityError
 from ...model.bars import Bar, BarTable, Stamps, among
 from ...model.capabilities import Fetched
-from ...model.coverage import OFF_GRID, Coverage, Covered, State
+from ...model.coverage import OFF_GRID, Coverage, Covered, State, VendorDay
 from ...model.instant import DAY_MS, date_of
 from ...model.instrument import Instrument
 from ...model.kind import Basis
@@ -628,6 +628,7 @@ class CommitContext:
         expiry: how long nothings stand.
         doubt: what makes all that was fetched just now doubtful, such as a split nearby.
         is_refresh: whether what is stored was to be fetched again.
+        lacking: sessions that a vendor lacks for most of its symbols: a hole there is never believed.
     """
 
     grid: BarGrid
@@ -636,6 +637,7 @@ class CommitContext:
     expiry: Expiry
     doubt: Suspicion | None = None
     is_refresh: bool = False
+    lacking: Sequence[VendorDay] = ()
 
     def expires(
         self, span: Span, settle_ms: int, coverage: Coverage, *, as_holes: bool = False
@@ -662,6 +664,7 @@ class CommitContext:
         seen = coalesce(expired)
         for part in sorted([*subtract([hole], seen), *seen]):
             again = part in seen or not len(self.grid.opens(part))
+            again &= not any(part.overlaps(day.span) for day in self.lacking)
             expires = self._settling(part, settle_ms)
             yield part, expires or self.expiry.of_hole(part, self.now_ms, again=again)
 

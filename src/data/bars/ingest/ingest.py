@@ -260,7 +260,8 @@ class AnswerIngester:
         basis = basis_of(fetched, first, work.query.instrument, near.opened)
         others, doubt = self._split_doubts(work, fetched)
         now, refresh = self._now_ms(work, fetched), work.query.refresh
-        terms = CommitContext(work.grid, basis, now, self._expiry, behind or doubt, refresh)
+        doubt, lacking = behind or doubt, work.lacking
+        terms = CommitContext(work.grid, basis, now, self._expiry, doubt, refresh, lacking)
         others += self._older_marks(work, fetched, answer, stored)
         commit = build_commit(fetched, answer, stored, terms)
         # Bars fetched earlier lose their trust before this answer can be joined to them.

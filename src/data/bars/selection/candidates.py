@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,13 +15,13 @@ from ...errors import (
     UnknownSymbolError,
 )
 from ...model.capabilities import Capabilities, Fetched, FetchQuery
-from ...model.coverage import Covered
+from ...model.coverage import Covered, VendorDay
 from ...model.instant import DAY_MS
 from ...model.instrument import Instrument
 from ...model.kind import Adjustment, Kind
 from ...model.query import BarsQuery
 from ...model.series import lane_of
-from ...model.span import Span
+from ...model.span import Span, intersect, subtract
 from ...model.timeframe import Timeframe
 from ...symbols.assets import Listed, is_proved, named_at, names_an_exchange
 from ...vendors.registry import is_sample
@@ -181,6 +181,21 @@ class LaneRoute:
     candidates: tuple[Candidate, ...]
     kind: Kind
     tellers: tuple[Candidate, ...] = ()
+
+    def by_days(
+        self, lacking: Sequence[VendorDay], spans: Sequence[Span]
+    ) -> Iterator[tuple[LaneRoute, list[Span]]]:
+        """Yield stretches with the lane in which the vendors that lack a day stand behind the others.
+
+        The stretches that no vendor lacks come first: what lies beside a day is stored then.
+        """
+        names = {candidate.name for candidate in self.candidates}
+        days = [day for day in lacking if day.vendor in names and len(names) > 1]
+        yield self, subtract(spans, [day.span for day in days])
+        for span in dict.fromkeys(day.span for day in days):
+            late = {day.vendor for day in days if day.span == span}
+            order = sorted(self.candidates, key=lambda candidate: candidate.name in late)
+            yield replace(self, candidates=tuple(order)), intersect(spans, [span])
 
     def named(self, attempt: Attempt) -> Attempt:
         """Return an attempt with a note on how its bars were brought to the kind of the lane."""
