@@ -36,7 +36,7 @@ SHIMS = {m.name for m in modules()} & {
     *MODULES,
     "ohlcv_contract", "data_downloader_factory", "logs", "metrics_prometheus",
     "cache.populate_cache", "utils.populate_cache",
-    "cache.fundamentals_combiner",
+    "cache.fundamentals_combiner", "cache.validate_gaps", "cache.fill_gaps",
     *(m.name for m in modules() if m.top == "downloader"),
     "feed.backtest_feed", "feed.backtrader_feed", "feed.binance_data_feed", "feed.replaying",
     "feed.base_live_data_feed", "feed.binance_live_feed", "feed.coingecko_live_feed",

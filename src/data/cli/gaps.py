@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import QueryError
-from . import FAILED, OK
-from .arguments import add_output, add_places
-from .cached import manager_of, name_of
+from . import FAILED, OK, guarded
+from .arguments import add_output, add_places, listed
+from .cached import check_folder, manager_of, name_of
 from .output import console, print_json
+from .parser import Parser
 from .tables import TextTable, counted, moment, styled
 
 if TYPE_CHECKING:
@@ -89,3 +91,75 @@ def _summary(report: GapReport) -> str:
         return f"{series}, no gap"
     parts = ", ".join(f"{n.replace('_', ' ')} {count:,}" for n, count in sorted(counts.items()))
     return f"{series}; {parts}"
+
+
+# --- under older module names ---------------------------------------------------------------------
+
+
+def main_validate(argv: Sequence[str] | None = None) -> int:
+    """Run ``validate_gaps``: 0 when it was written, whatever was found; 1 failed, 2 wrong options."""
+    parser = _older("validate_gaps", "Write the gaps of the cache to validate-metadata.json.")
+    parser.add_argument("--validate-all", action="store_true", help="all series; the default")
+    return _run_older(parser, _validate, argv)
+
+
+def main_fill(argv: Sequence[str] | None = None) -> int:
+    """Run ``fill_gaps``: 0 when vendors answered, 1 when they failed, 2 without the file."""
+    parser = _older("fill_gaps", "Ask vendors for the gaps in validate-metadata.json.")
+    parser.add_argument(
+        "--max-gap-hours", type=float, default=24.0, help="leave longer gaps alone; default: 24"
+    )
+    return _run_older(parser, _fill, argv)
+
+
+def _older(name: str, what: str) -> Parser:
+    parser = Parser(prog=name, description=what)
+    parser.add_argument("--symbols", type=listed, metavar="A,B", help="default: all")
+    parser.add_argument("--intervals", type=listed, metavar="1h,1d", help="default: all")
+    add_output(parser)
+    add_places(parser)
+    return parser
+
+
+def _run_older(parser: Parser, run: object, argv: Sequence[str] | None) -> int:
+    parser.set_defaults(run=run)
+    return guarded(parser.parse_args(argv))
+
+
+def _validate(args: argparse.Namespace) -> int:
+    from ..jobs.gap_files import FILE, validate_gaps
+
+    check_folder(args)
+    symbols, intervals = (None, None) if args.validate_all else (args.symbols, args.intervals)
+    document = validate_gaps(symbols, intervals, args.cache_dir, config_path=args.config)
+    if args.json:
+        print_json(document)
+        return OK
+    summary = document["validation_summary"]
+    for name, one in document["detailed_results"].items():
+        gaps = counted(one["gap_summary"]["total_gaps"], "gap")
+        console().print(f"{name}: {one['overall_status']}, {gaps}", soft_wrap=True)
+    counts = ", ".join(f"{name} {summary[name]}" for name in ("valid", "invalid", "missing"))
+    console().print(f"{counts}; written to {FILE} in the cache folder", soft_wrap=True)
+    return OK
+
+
+def _fill(args: argparse.Namespace) -> int:
+    from ..jobs.gap_files import fill_gaps
+
+    check_folder(args)
+    if args.max_gap_hours < 0:
+        raise QueryError("--max-gap-hours is negative", hint="a number of hours from 0 on")
+    report = fill_gaps(
+        args.symbols, args.intervals, args.cache_dir, args.max_gap_hours, config_path=args.config
+    )
+    if args.json:
+        print_json(report)
+    else:
+        for name, bars in report["filled"].items():
+            console().print(f"{name}: {counted(bars, 'new bar')}")
+        for name, why in report["failed"].items():
+            console().print(styled(f"{name}: {why}", "red"), soft_wrap=True)
+        left = counted(report["too_long"], "gap")
+        console().print(f"{counted(len(report['unchanged']), 'series')} as before; {left} too long")
+    return FAILED if report["failed"] else OK

@@ -162,6 +162,7 @@ def gaps_of(
     keys: Iterable[SeriesKey],
     days: Sequence[VendorDay] = (),
     bounds: tuple[Any, Any] = (None, None),
+    most: int | None = MOST_LISTED,
 ) -> Iterator[SeriesGaps]:
     """Yield the gaps of one series after another; one that cannot be read has its reason.
 
@@ -169,6 +170,7 @@ def gaps_of(
         services, keys: which series of which installation.
         days: what vendors lack across their symbols.
         bounds: start and end, as for :func:`gap_report`.
+        most: so many gaps of a series are listed; None: all.
     """
     start, end = bounds
     if end is not None and start is None:
@@ -177,7 +179,7 @@ def gaps_of(
     for key in keys:
         try:
             within = None if start is None else _span(client, key, start, end)
-            yield _classified(client, key, now, within, days)
+            yield _classified(client, key, now, within, days, most)
         except QueryError:
             if start is not None:
                 raise
@@ -191,7 +193,12 @@ def _span(client: BarsClient, key: SeriesKey, start: Any, end: Any) -> Span:
 
 
 def _classified(
-    client: BarsClient, key: SeriesKey, now: int, within: Span | None, days: Sequence[VendorDay]
+    client: BarsClient,
+    key: SeriesKey,
+    now: int,
+    within: Span | None,
+    days: Sequence[VendorDay],
+    most: int | None,
 ) -> SeriesGaps:
     def present(span: Span) -> Stamps:
         return client.columns(key, span).table.stamps
@@ -203,7 +210,7 @@ def _classified(
     counts, bars = Counter[str](gap.gap_class for gap in found), Counter[str]()
     for gap in found:
         bars[gap.gap_class] += gap.bars
-    first = sorted(found, key=lambda gap: gap.gap_class in FINAL_CLASSES)[:MOST_LISTED]
+    first = sorted(found, key=lambda gap: gap.gap_class in FINAL_CLASSES)[:most]
     listed = tuple(sorted(first, key=lambda gap: gap.span))
     return SeriesGaps(key, listed, dict(counts), dict(bars))
 

@@ -1,0 +1,292 @@
+"""The older tools that validate and fill gaps, with the file that they hand on: faces of ``jobs.gaps``.
+
+``validate-metadata.json`` in the cache folder lists the gaps by series and year, as older programs
+read it; every gap has its class and evidence besides. Filling asks all vendors of the rules, by the way
+of every other request: what none of them has stays missing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..bars.client import BarsClient, Wishes
+from ..disk.atomic import put
+from ..errors import DataError, IncompleteDataWarning, QueryError
+from ..model.instant import HOUR_MS, date_of, from_ms, iso, parse_iso, year_of
+from ..model.provenance import ATTRS_KEY
+from ..model.series import SeriesKey
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from ..quality.gaps import FINAL_CLASSES, ClassifiedGap
+from ..wiring import Services, build
+from .gaps import find_vendor_days, gaps_of
+
+__all__ = ["FILE", "fill_gaps", "validate_gaps"]
+
+log = logging.getLogger("onetape.gaps")
+FILE = "validate-metadata.json"
+_RUN_FIRST = "python -m src.data.cache.validate_gaps writes it"
+Where = str | Path | None
+
+
+class _ListedGap(NamedTuple):
+    """A gap out of the file."""
+
+    span: Span
+    gap_class: str
+
+
+def validate_gaps(
+    symbols: Sequence[str] | None = None,
+    intervals: Sequence[str] | None = None,
+    cache_dir: Where = None,
+    *,
+    config_path: Where = None,
+) -> dict[str, Any]:
+    """Write ``validate-metadata.json`` into the cache folder, and return what stands in it.
+
+    No vendor is asked.
+
+    Args:
+        symbols, intervals: which series; None: all that are stored.
+        cache_dir, config_path: as for the data manager.
+
+    Returns:
+        ``validation_summary`` (``total_symbols_intervals``, ``valid``, ``invalid``, ``missing``,
+        ``validation_timestamp``), ``detailed_results`` (``SYMBOL_timeframe`` to ``yearly_breakdown``,
+        ``gap_summary`` and more), ``gap_analysis`` (series to gaps) and ``yearly_analysis``. A gap has
+        ``start`` and ``end`` (naive UTC, half-open), ``duration_hours``, ``bars``, ``class`` and
+        ``evidence``. A series is valid when a vendor can have nothing more of it.
+
+    Raises:
+        QueryError: a symbol or a timeframe cannot be understood.
+        StorageError: the file cannot be written.
+    """
+    services = build(cache_dir, config_path)
+    steps = None if intervals is None else [Timeframe.parse(text) for text in intervals]
+    names = (
+        None if symbols is None else [services.selector.instrument(name).symbol for name in symbols]
+    )
+    stored = [key for key in services.cache.maintenance.series() if not key.lane]
+    keys = [
+        key
+        for key in stored
+        if (names is None or key.symbol in names) and (steps is None or key.timeframe in steps)
+    ]
+    wanted = [SeriesKey(name, step) for name in names or () for step in steps or ()]
+    days, now = find_vendor_days(services, keys), _naive(services.clock.now_ms())
+    results = {
+        _name(one.series): _result(services, one.series, one.listed, one.problem, now)
+        for one in gaps_of(services, keys, days, most=None)
+    }
+    valid = sum(one["overall_status"] == "valid" for one in results.values())
+    summary = {
+        "total_symbols_intervals": len(results),
+        "valid": valid,
+        "invalid": len(results) - valid,
+        "missing": len(set(wanted) - set(keys)),
+        "validation_timestamp": now,
+    }
+    document = {
+        "validation_summary": summary,
+        "detailed_results": results,
+        "gap_analysis": {name: _gaps_of_years(one) for name, one in results.items()},
+        "yearly_analysis": {name: one["yearly_breakdown"] for name, one in results.items()},
+    }
+    put(services.settings.cache_dir / FILE, (json.dumps(document, indent=2) + "\n").encode())
+    return document
+
+
+def _result(
+    services: Services, key: SeriesKey, gaps: Sequence[ClassifiedGap], problem: str, now: str
+) -> dict[str, Any]:
+    symbol, label = key.symbol, key.timeframe.label
+    lacking = [gap for gap in gaps if gap.gap_class != "closed"]
+    years = {
+        year: _year(services.cache.get_data_info(symbol, label, year) or {}, lacking, year)
+        for year in services.cache.list_years(symbol, label)
+    }
+    for year in sorted({year_of(gap.span.start) for gap in lacking} - set(years)):
+        years[year] = _year({}, lacking, year)
+    breakdown = {str(year): one for year, one in sorted(years.items())}
+    hours = [gap["duration_hours"] for one in breakdown.values() for gap in one["gaps"]]
+    is_valid = not problem and all(one["status"] == "valid" for one in breakdown.values())
+    return {
+        "symbol": symbol,
+        "interval": label,
+        "available_years": sorted(services.cache.list_years(symbol, label)),
+        "total_rows": sum(one["rows"] for one in breakdown.values()),
+        "overall_status": "valid" if is_valid else "invalid",
+        "problem": problem,
+        "yearly_breakdown": breakdown,
+        "gap_summary": {
+            "total_gaps": len(hours),
+            "largest_gap_hours": max(hours, default=0),
+            "gaps_by_year": {year: len(one["gaps"]) for year, one in breakdown.items()},
+        },
+        "validation_timestamp": now,
+    }
+
+
+def _year(info: Mapping[str, Any], lacking: Iterable[ClassifiedGap], year: int) -> dict[str, Any]:
+    gaps = [gap for gap in lacking if year_of(gap.span.start) == year]
+    open_gaps = [gap for gap in gaps if gap.may_be_filled]
+    quality = info.get("data_quality") or {}
+    return {
+        "status": "invalid" if open_gaps else "valid",
+        "rows": (info.get("file_info") or {}).get("rows", 0),
+        "quality_score": quality.get("score"),
+        "errors": [f"{gap.gap_class}: {gap.evidence}" for gap in open_gaps],
+        "gaps": [_as_listed(gap) for gap in gaps],
+        "date_range": {"start": info.get("start_date"), "end": info.get("end_date")},
+    }
+
+
+def _as_listed(gap: ClassifiedGap) -> dict[str, Any]:
+    return {
+        "start": _naive(gap.span.start),
+        "end": _naive(gap.span.end),
+        "duration_hours": (gap.span.end - gap.span.start) / HOUR_MS,
+        "bars": gap.bars,
+        "class": gap.gap_class,
+        "evidence": gap.evidence,
+    }
+
+
+def _gaps_of_years(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [gap for one in result["yearly_breakdown"].values() for gap in one["gaps"]]
+
+
+def _name(key: SeriesKey) -> str:
+    return f"{key.symbol}_{key.timeframe.label}"
+
+
+def _naive(at_ms: int) -> str:
+    return iso(at_ms).removesuffix("Z")
+
+
+# --- filling -------------------------------------------------------------------------------------
+
+
+def fill_gaps(
+    symbols: Sequence[str] | None = None,
+    intervals: Sequence[str] | None = None,
+    cache_dir: Where = None,
+    max_gap_hours: float = 24.0,
+    *,
+    config_path: Where = None,
+) -> dict[str, Any]:
+    """Ask vendors for the gaps that ``validate-metadata.json`` lists, where they may have them.
+
+    All vendors of the rules are asked, in their order. A stretch that is closed, halted, before a
+    listing or after its end is not asked for. Nothing is made up: what no vendor has stays missing.
+
+    Args:
+        symbols, intervals: which series of the file; None: all.
+        cache_dir, config_path: as for the data manager.
+        max_gap_hours: longer gaps are left alone.
+
+    Returns:
+        ``filled`` (``SYMBOL_timeframe`` to bars that came), ``failed`` (series to reason),
+        ``unchanged`` (series of which no bar came), ``too_long`` (how many gaps were left alone).
+
+    Raises:
+        QueryError: there is no such file, or it cannot be read.
+        ConfigError: the configuration is wrong.
+    """
+    services = build(cache_dir, config_path)
+    path = services.settings.cache_dir / FILE
+    wanted = (
+        None if symbols is None else {services.selector.instrument(name).symbol for name in symbols}
+    )
+    steps = None if intervals is None else {Timeframe.parse(text) for text in intervals}
+    report: dict[str, Any] = {"filled": {}, "failed": {}, "unchanged": [], "too_long": 0}
+    for name, key, listed in _read(path):
+        if (wanted and key.symbol not in wanted) or (steps and key.timeframe not in steps):
+            continue
+        may = [gap for gap in listed if gap.gap_class not in FINAL_CLASSES]
+        short = [g for g in may if g.span.end - g.span.start <= max_gap_hours * HOUR_MS]
+        report["too_long"] += len(may) - len(short)
+        bars = 0
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", IncompleteDataWarning)  # the report has the same
+                for run in _runs(listed, short):
+                    came, why = _asked(services.client, key, run)
+                    bars += came
+                    if why:
+                        report["failed"].setdefault(name, why)
+        except DataError as error:
+            log.warning("%s: %s", name, error)
+            report["failed"][name] = str(error)
+        if bars:
+            report["filled"][name] = bars
+        elif short and name not in report["failed"]:
+            report["unchanged"].append(name)
+    return report
+
+
+def _read(path: Path) -> list[tuple[str, SeriesKey, list[_ListedGap]]]:
+    """Return the series of the file with their gaps, ascending; those of older tools have no class.
+
+    Raises:
+        QueryError: there is no such file, or it cannot be read.
+    """
+    try:
+        results = json.loads(path.read_bytes())["detailed_results"]
+        return [
+            (
+                name,
+                SeriesKey(one["symbol"], Timeframe.parse(one["interval"])),
+                sorted(_listed(gap) for gap in _gaps_of_years(one)),
+            )
+            for name, one in results.items()
+        ]
+    except FileNotFoundError:
+        raise QueryError(f"there is no {path.name} in the cache folder", hint=_RUN_FIRST) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise QueryError(f"{path.name} cannot be read: {error}", hint=_RUN_FIRST) from error
+
+
+def _listed(gap: Mapping[str, Any]) -> _ListedGap:
+    start, length = parse_iso(gap["start"]), round(float(gap["duration_hours"]) * HOUR_MS)
+    if "end" not in gap:  # an older tool's start is the bar behind the gap
+        start -= length
+    return _ListedGap(Span(start, start + length), gap.get("class", ""))
+
+
+def _runs(listed: Sequence[_ListedGap], short: Sequence[_ListedGap]) -> Iterator[list[_ListedGap]]:
+    """Yield gaps that are asked for at once: with nothing between them that is not, of one year."""
+    place = {gap: number for number, gap in enumerate(listed)}
+
+    def run_of(numbered: tuple[int, _ListedGap]) -> tuple[int, int, bool]:
+        number, gap = numbered
+        return place[gap] - number, year_of(gap.span.start), gap.gap_class == "vendor_outage"
+
+    for (_, _, is_outage), run in groupby(enumerate(short), run_of):
+        gaps = [gap for _, gap in run]
+        # What another vendor may have now is asked for although the hole still stands.
+        yield from ([gap] for gap in gaps) if is_outage else [gaps]
+
+
+def _asked(client: BarsClient, key: SeriesKey, run: Sequence[_ListedGap]) -> tuple[int, str]:
+    """Ask for a run of gaps; return how many bars are new, and why vendors did not answer, if so."""
+    whole = Span(run[0].span.start, run[-1].span.end)
+    before = client.columns(key, whole).table.stamps
+    if key.timeframe.is_intraday:
+        bounds: tuple[Any, Any] = (from_ms(whole.start), from_ms(whole.end - 1))
+    else:
+        bounds = (date_of(whole.start), date_of(whole.end - 1))
+    wishes = Wishes(refresh=run[0].gap_class == "vendor_outage")
+    frame = client.get(client.query(key.symbol, key.timeframe, *bounds, wishes=wishes))
+    after = client.columns(key, whole).table.stamps
+    why = frame.attrs[ATTRS_KEY]["unanswered"] or ""
+    return int(np.count_nonzero(~np.isin(after, before))), why
