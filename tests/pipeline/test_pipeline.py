@@ -58,7 +58,11 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 def test_both_steps_leave_minutes_and_what_is_made_of_them(
     folder: Path, vendors: VendorServer
 ) -> None:
-    stats = ran(folder)
+    heard: list[Any] = []
+    stats = ran(folder, progress=heard.append)
+    assert [(now.result.timeframe, now.done, now.total) for now in heard if now.is_over][2:] == [
+        ("5m,15m,1h,4h,1d", 1, 2), ("5m,15m,1h,4h,1d", 2, 2),
+    ]  # fmt: skip
     assert (stats["steps_executed"], stats["steps_failed"]) == ([1, 2], [])
     assert stats["total_duration"] > 0
     first, second = (stats["step_results"][name] for name in ("step1", "step2"))

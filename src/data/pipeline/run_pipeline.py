@@ -47,7 +47,7 @@ class DataPipelineRunner:
             steps: 1, 2 or both; they run in this order.
             tickers, timeframes, start_date, end_date, force_refresh: as for the steps.
             cache_dir, config_path: as for the data manager.
-            progress: of step 1, as for ``populate_cache``.
+            progress: as for the steps.
 
         Returns:
             ``steps_executed`` and ``steps_failed`` (numbers), ``step_results`` (``step1``, ``step2``:
@@ -67,7 +67,8 @@ class DataPipelineRunner:
 
         def calculate() -> dict[str, Any]:
             step = TimeframeCalculator(cache_dir, config_path)
-            return step.calculate_all_timeframes(symbols, timeframes, force_refresh)
+            wanted = symbols, timeframes, force_refresh
+            return step.calculate_all_timeframes(*wanted, progress=progress)
 
         every: dict[int, Step] = {1: fetch, 2: calculate}
         chosen = _chosen(steps, every)

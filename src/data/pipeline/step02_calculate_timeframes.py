@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, QueryError
+from ..jobs.fill_report import Listener, Progress, SeriesResult
 from ..model.stored import Calculated
 from ..model.timeframe import Timeframe
 from ..wiring import build
@@ -55,6 +56,8 @@ class TimeframeCalculator:
         tickers: Iterable[str] | str | None = None,
         timeframes: Iterable[str] | str | None = None,
         force_refresh: bool = False,
+        *,
+        progress: Listener | None = None,
     ) -> dict[str, Any]:
         """Make and store the bars of every symbol in every timeframe.
 
@@ -66,6 +69,7 @@ class TimeframeCalculator:
             tickers: symbols; by default those that have minutes. Lists are also taken as one text.
             timeframes: intraday ones, and ``1d``; by default :attr:`TIMEFRAMES`.
             force_refresh: drop what was calculated before first.
+            progress: called with each symbol that is done.
 
         Returns:
             ``results``: symbol to ``ticker``, ``success``, ``action``, ``timeframes_processed`` and
@@ -83,8 +87,11 @@ class TimeframeCalculator:
         symbols = sorted(self.discover_tickers_with_1m_data()) if wanted is None else wanted
         results = {ticker: _failed(ticker, "not calculated: interrupted") for ticker in symbols}
         try:
-            for ticker in results:
-                results[ticker] = self._calculated(ticker, steps, anew=force_refresh)
+            for place, ticker in enumerate(results):
+                results[ticker] = one = self._calculated(ticker, steps, anew=force_refresh)
+                if progress is not None:
+                    told = SeriesResult(ticker, ",".join(map(str, steps)), one["rows"])
+                    progress(Progress(told, place + 1, len(results), is_over=True))
         except KeyboardInterrupt:
             interrupted = True
         self._services.cache.look_after()
@@ -139,13 +146,14 @@ def _failed(ticker: str, why: str) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the step: 0 where all or a part of it could be done, else 1."""
-    from .command import add_timeframes, run_command
+    from .command import add_timeframes, progress_of, run_command
 
     def run(args: argparse.Namespace) -> dict[str, Any]:
         step = TimeframeCalculator(args.cache_dir, args.config)
-        calculate = step.calculate_all_timeframes
         wanted = args.tickers, args.timeframes, args.force_refresh
-        return run_in_order({2: partial(calculate, *wanted)})
+        with progress_of(args) as progress:
+            calculate = partial(step.calculate_all_timeframes, *wanted, progress=progress)
+            return run_in_order({2: calculate})
 
     about = "Make longer bars of stored minutes."
     return run_command("step02_calculate_timeframes", about, (add_timeframes,), run, argv)
