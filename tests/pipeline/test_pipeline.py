@@ -27,8 +27,10 @@ from tests.vendor_server import VendorServer, split
 
 pytestmark = pytest.mark.usefixtures("rules")
 
-DAYS = ("2024-06-11", "2024-06-11")
-RANGE = ["--start-date", DAYS[0], "--end-date", DAYS[1]]
+DAY = ("2024-06-11", "2024-06-11")
+# The last eight hours of that day: two bars of four hours.
+EVENING = ("2024-06-11T16:00", "2024-06-11T23:59")
+RANGE = ["--start-date", EVENING[0], "--end-date", EVENING[1]]
 Main = Callable[[Sequence[str]], int]
 
 
@@ -39,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 def ran(folder: Path, tickers: Any = "AAPL,BTCUSDT", **more: Any) -> dict[str, Any]:
     """Run the pipeline as a program does."""
-    bounds = {"start_date": DAYS[0], "end_date": DAYS[1]}
+    bounds = {"start_date": EVENING[0], "end_date": EVENING[1]}
     return DataPipelineRunner().run_pipeline(tickers=tickers, cache_dir=folder, **(bounds | more))
 
 
@@ -59,7 +61,7 @@ def test_both_steps_leave_minutes_and_what_is_made_of_them(
     folder: Path, vendors: VendorServer
 ) -> None:
     heard: list[Any] = []
-    stats = ran(folder, progress=heard.append)
+    stats = ran(folder, start_date=DAY[0], end_date=DAY[1], progress=heard.append)
     assert [(now.result.timeframe, now.done, now.total) for now in heard if now.is_over][2:] == [
         ("5m,15m,1h,4h,1d", 1, 2), ("5m,15m,1h,4h,1d", 2, 2),
     ]  # fmt: skip
@@ -84,7 +86,7 @@ def check_file(folder: Path, vendors: VendorServer, symbol: str, label: str) -> 
     """Assert that a file holds what the vendor itself would send."""
     file = folder / "ohlcv" / symbol / f"{label}@from-1m" / "2024.csv.gz"
     frame = pd.read_csv(file, index_col=0, parse_dates=True)
-    span = parse_iso(DAYS[0]), parse_iso("2024-06-12")
+    span = parse_iso(DAY[0]), parse_iso("2024-06-12")
     truth = vendors.truth.expected(symbol, label, *span, "split", parse_iso("2024-06-12T15:00"))
     assert frame.index.astype("datetime64[ms]").astype("int64").tolist() == [
         row[0] for row in truth
@@ -107,12 +109,12 @@ def test_no_question_is_answered_by_what_was_made_and_no_check_compares_it(
     ran(folder, "BTCUSDT")
     vendors.clear_log()
     client = build(folder).client
-    frame = client.get(client.query("BTCUSDT", "1h", *DAYS))
+    frame = client.get(client.query("BTCUSDT", "1h", *DAY))
     assert frame.attrs["onetape"]["lane"] == "1h"
     assert vendors.count("binance") > 0, "the vendor's own hours were fetched"
     lane = folder / "ohlcv" / "BTCUSDT" / "1h@from-1m" / "2024.csv.gz"
     before = lane.read_bytes()
-    compared = verify("BTCUSDT", "1h", *DAYS, cache_dir=folder)
+    compared = verify("BTCUSDT", "1h", *DAY, cache_dir=folder)
     assert [one.lane for one in compared.comparisons] == ["1h"]
     assert lane.read_bytes() == before
 
@@ -135,8 +137,8 @@ def test_force_refresh_does_all_of_it_again(folder: Path, vendors: VendorServer)
     stats = ran(folder, "BTCUSDT", timeframes="1h,4h", force_refresh=True)
     assert vendors.count("binance") > 0
     assert stats["step_results"]["step2"]["statistics"]["timeframes_processed"] == {
-        "1h": 24,
-        "4h": 6,
+        "1h": 8,
+        "4h": 2,
     }
     assert len(build(folder).client.commits(build(folder).client.series("BTCUSDT 4h*")[0])) == 3
 
@@ -146,9 +148,9 @@ def test_without_tickers_it_works_on_what_the_cache_holds(folder: Path) -> None:
     ran(folder, "BTCUSDT", steps=[1])
     assert AlpacaPipelineDownloader(folder).discover_tickers() == {"BTCUSDT"}
     assert TimeframeCalculator(folder).discover_tickers_with_1m_data() == {"BTCUSDT"}
-    stats = ran(folder, None, timeframes="1d")
+    stats = ran(folder, None, timeframes="15m")
     assert stats["steps_executed"] == [1, 2]
-    assert lanes(folder, "BTCUSDT") == ["1d@from-1m", "1m"]
+    assert lanes(folder, "BTCUSDT") == ["15m@from-1m", "1m"]
 
 
 def test_a_folder_of_the_older_pipeline_stays_as_it_is(folder: Path) -> None:
@@ -171,10 +173,10 @@ def test_the_documented_figures_of_the_calculator() -> None:
 def test_a_split_that_becomes_known_shows_in_the_files(
     folder: Path, vendors: VendorServer, clock: ManualClock
 ) -> None:
-    ran(folder, "AAPL", timeframes="1h")
+    ran(folder, "AAPL", timeframes="1h", start_date=DAY[0], end_date=DAY[1])
     vendors.truth.act("AAPL", split("2024-06-20", 4))
     clock.set(parse_iso("2024-06-21T02:00"))
-    ran(folder, "AAPL", timeframes="1h", end_date="2024-06-20")
+    ran(folder, "AAPL", timeframes="1h", start_date=DAY[0], end_date="2024-06-20")
     file = folder / "ohlcv" / "AAPL" / "1h@from-1m" / "2024.csv.gz"
     frame = pd.read_csv(file, index_col=0, parse_dates=True)
     span = parse_iso("2024-06-11"), parse_iso("2024-06-21")
@@ -218,7 +220,7 @@ def test_each_step_is_a_command_of_its_own(
     assert "complete" in said(capsys)
     assert step02_calculate_timeframes.main([*cache, "--timeframes", "1h", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["step_results"]["step2"]["results"]["BTCUSDT"]["rows"] == 24
+    assert report["step_results"]["step2"]["results"]["BTCUSDT"]["rows"] == 8
     assert run_pipeline.main([*cache, "--steps", "2", "--timeframes", "4h"]) == 0
     assert lanes(folder, "BTCUSDT") == ["1h@from-1m", "1m", "4h@from-1m"]
 
@@ -276,14 +278,14 @@ def test_what_came_before_sigterm_is_kept(
         "--cache-dir",
         str(folder),
         "--timeframes",
-        "1h,4h,1d",
+        "1h,4h,15m",
     ]
     assert run_pipeline.main([*options, *RANGE]) == 1
     assert "run it again to go on" in said(capsys)
     assert lanes(folder, "BTCUSDT") == ["1h@from-1m", "1m"]
     monkeypatch.setattr(BarsClient, "calculate", calculate)
     assert run_pipeline.main([*options, *RANGE]) == 0
-    assert lanes(folder, "ETHUSDT") == ["1d@from-1m", "1h@from-1m", "1m", "4h@from-1m"]
+    assert lanes(folder, "ETHUSDT") == ["15m@from-1m", "1h@from-1m", "1m", "4h@from-1m"]
 
 
 def test_step_two_does_not_begin_where_step_one_was_interrupted(folder: Path) -> None:
