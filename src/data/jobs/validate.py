@@ -33,7 +33,7 @@ from ..quality.report import (
 )
 from ..quality.service import validate
 from ..wiring import Services, build
-from .verify import VerifyQuestion, verify_with
+from .verify import USUAL_BARS, VerifyQuestion, verify_with
 from .workers import run_on, workers
 
 if TYPE_CHECKING:
@@ -202,9 +202,14 @@ def _beside_vendors(
 ) -> QualityReport:
     """Add what vendors say to the findings of the series alone."""
     client = services.client
-    # Without a range the last 500 bars, as `onetape verify` takes them.
-    query = client.query(question.symbol, question.timeframe, question.start, question.end)
-    start = iso(query.span.start)[:-1]
+    if report.first_ms is None or report.last_ms is None:
+        return report
+    # The last 500 bars of what was looked at, as `onetape verify` takes them.
+    texts = [iso(report.first_ms)[:-1], iso(report.last_ms)[:-1]]
+    first, last = texts if key.timeframe.is_intraday else (text[:10] for text in texts)
+    query = client.query(question.symbol, question.timeframe, None, last, USUAL_BARS)
+    if query.span.start > report.first_ms:
+        first = iso(query.span.start)[: len(first)]
     own = [p.vendor for p in client.coverage(key) if p.state != "empty"]
     ways = [way.vendor for way in client.explain(query).ways]
     second = next((vendor for vendor in ways if vendor not in own), None)
@@ -219,8 +224,7 @@ def _beside_vendors(
             skipped[check.name] = missing
             continue
         vendors = (own[-1], None if is_exchange else second)
-        bounds = (question.start or start, question.end)
-        asked = VerifyQuestion(question.symbol, question.timeframe, *bounds, *vendors)
+        asked = VerifyQuestion(question.symbol, question.timeframe, first, last, *vendors)
         try:
             verification = verify_with(services, asked)
         except DataError as error:

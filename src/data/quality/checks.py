@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from .dividends import dividend_errors
 from .levels import Defect, repaired_prices, split_errors, unit_errors
 from .report import Level, QualityFinding
-from .series import CheckedSeries
+from .series import CheckedSeries, Mask
 from .shape import (
     beyond_days,
     calendar_errors,
@@ -33,6 +35,7 @@ class QualityCheck:
             compare bars as ``onetape verify`` does.
         level: what it needs.
         requests: what it costs at a vendor, in words; empty where it costs nothing.
+        takes_all: whether it also looks at rows that lack a price above zero.
     """
 
     name: str
@@ -41,6 +44,7 @@ class QualityCheck:
     find: Callable[[CheckedSeries], list[Defect] | str] | None = None
     level: Level = "intrinsic"
     requests: str = ""
+    takes_all: bool = False
 
 
 _AGAIN = "fetch these bars again, or from another vendor: `onetape fetch ... --refresh --provider`"
@@ -56,12 +60,13 @@ CHECKS: tuple[QualityCheck, ...] = (
         "compare with `onetape actions`, then fetch these bars again with --refresh",
         split_errors,
     ),
-    QualityCheck("order", "rows that cannot be bars", _AGAIN, order_errors),
+    QualityCheck("order", "rows that cannot be bars", _AGAIN, order_errors, takes_all=True),
     QualityCheck(
         "calendar",
         "bars that are missing, or stand where the market is closed",
         "`onetape coverage` says why; `onetape fetch` asks for what is due",
         calendar_errors,
+        takes_all=True,
     ),
     QualityCheck("stale", "prices that stand still", _AGAIN, stale_runs),
     QualityCheck(
@@ -106,14 +111,14 @@ def run_checks(
     findings: list[QualityFinding] = []
     ran: list[str] = []
     skipped: dict[str, str] = {}
-    seen = series
+    has_prices = np.logical_and.reduce([column > 0 for column in series.prices])
+    is_whole = bool(has_prices.all())
+    whole, priced = series, series if is_whole else _taken(series, has_prices)
     for check in checks:
         if check.find is None:
             continue
-        if not len(series):
-            skipped[check.name] = "there are no bars"
-            continue
-        found = check.find(seen)
+        seen = whole if check.takes_all else priced
+        found = check.find(seen) if len(seen) else "there are no bars"
         if isinstance(found, str):
             skipped[check.name] = found
             continue
@@ -121,8 +126,13 @@ def run_checks(
         findings += (finding_of(check, one) for one in found)
         repairs = [r for one in found for r in one.repairs if r.what == "prices"]
         if repairs:
-            seen = replace(seen, table=repaired_prices(seen.table, repairs))
+            whole = replace(whole, table=repaired_prices(whole.table, repairs))
+            priced = whole if is_whole else _taken(whole, has_prices)
     return findings, ran, skipped
+
+
+def _taken(series: CheckedSeries, rows: Mask) -> CheckedSeries:
+    return replace(series, table=series.table.take(rows))
 
 
 def finding_of(check: QualityCheck, found: Defect) -> QualityFinding:

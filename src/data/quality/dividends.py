@@ -35,7 +35,7 @@ _LEAST_NOISE, _WAITS = 2e-3, 10
 # Nobody pays nearly the same twice in a week but funds that pay every week.
 _TWICE_MS, _TWICE_LIKE, _OFTEN_MS = 10 * DAY_MS, 0.15, 25 * DAY_MS
 # A step of adj_close that is this large is no rounding.
-_STEP = 2e-3
+_STEP, _STEPS = 1e-3, 8.0
 
 
 class _Payment(NamedTuple):
@@ -282,7 +282,7 @@ def _untold(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Def
     with np.errstate(divide="ignore", invalid="ignore"):
         share = table.adj_close / table.close
         steps = 1 - share[:-1] / share[1:]
-    rows = np.flatnonzero(np.abs(steps) > _STEP) + 1
+    rows = np.flatnonzero(np.abs(steps) > max(_STEP, _STEPS * noise(steps))) + 1
     known = {p.row for p in payments}
     known |= {int(r) for r in series.rows_of(list(series.splits or ()))}
     known |= {int(r) for r in series.rows_of(list(series.dividends or ()))}

@@ -8,7 +8,6 @@ one that stands beside a split's ex-date.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.bars import NAN, PRICES, BarTable, Floats, Stamps
+from ..model.instant import iso
 from .report import Repair, Severity
 from .series import CheckedSeries, Mask, local_noise, runs
 
@@ -70,11 +70,6 @@ def unit_errors(series: CheckedSeries) -> list[Defect] | str:
     for column in (high, low):
         np.maximum(top, column, out=top)
         np.minimum(bottom, column, out=bottom)
-    if not bottom.min() > 0:
-        sound = np.flatnonzero(bottom > 0)
-        if len(sound) < len(bottom) and len(sound) > 1:
-            return unit_errors(replace(series, table=series.table.take(sound)))
-        return []
     apart = top > bottom * _LOOKED_AT
     apart[1:] |= (top[1:] > bottom[:-1] * _LOOKED_AT) | (top[:-1] > bottom[1:] * _LOOKED_AT)
     if not apart.any():
@@ -128,20 +123,28 @@ def _right_level(series: CheckedSeries, levels: Levels) -> tuple[np.int8, bool]:
 
 
 def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
-    """Tell whether the bars, brought to the right unit, join what stands beside them."""
-    drift = np.exp(min(max(_MOVES * series.move_noise, _LEAST_DRIFT), _MOST_DRIFT))
+    """Tell whether the bars, brought to the right unit, join what stands beside them.
+
+    On one side they must; on the other a market may have moved.
+    """
+    usual = min(max(_MOVES * series.move_noise, _LEAST_DRIFT), _MOST_DRIFT)
     begin = max(0, first - 2)
-    for inner, outer in ((first, slice(begin, first + 1)), (end - 1, slice(end - 1, end + 2))):
-        near = np.column_stack([column[outer] for column in series.prices])
-        beside = near[levels[outer] == 0]
-        wrong = np.array([column[inner] for column in series.prices]) * 100.0 ** -levels[inner]
-        wrong = wrong[levels[inner] != 0]
-        if (
-            len(beside)
-            and not beside.min() / drift <= wrong.min() <= wrong.max() <= beside.max() * drift
-        ):
-            return False
-    return True
+    far = [
+        _apart(series, levels, inner, outer)
+        for inner, outer in ((first, slice(begin, first + 1)), (end - 1, slice(end - 1, end + 2)))
+    ]
+    return min(far) <= usual and max(far) <= _MOST_DRIFT
+
+
+def _apart(series: CheckedSeries, levels: Levels, inner: int, outer: slice) -> float:
+    """Return how far the wrong prices of a row, repaired, are from the right ones beside; a logarithm."""
+    near = np.column_stack([column[outer] for column in series.prices])
+    beside = near[levels[outer] == 0]
+    wrong = np.array([column[inner] for column in series.prices]) * 100.0 ** -levels[inner]
+    wrong = wrong[levels[inner] != 0]
+    if not len(beside):
+        return 0.0
+    return float(max(0.0, np.log(wrong.min() / beside.max()), np.log(beside.min() / wrong.max())))
 
 
 def _unit_finding(
@@ -168,6 +171,10 @@ def _unit_finding(
     doubt = "" if is_certain else "; which of the two units is right cannot be told"
     outside = prices_text(series.table.close[beside])
     text = f"{cells} 100 times {size} than those beside: close {inside}, beside it {outside}"
+    if not stretch[0] and 2 * stretch[1] > len(series):
+        # Most of the bars, up to a change of the unit: it is the change that is to be looked at.
+        rows = np.arange(stretch[1], len(series))
+        text += f"; from {iso(int(stamps[rows[0]]))[:10]} on, {len(rows)} rows are in another unit"
     return Defect(stamps[rows], text + doubt, "error", tuple(repairs))
 
 
@@ -211,6 +218,9 @@ def _known(series: CheckedSeries, size: float, dates: list[int]) -> Iterator[Def
     slack = np.where(near, wide * size, min(wide * size, _SPLIT_SLACK))
     slack = np.minimum(np.maximum(_SPLIT_GAPS * usual, slack), size / 2)
     jumps = np.where(np.abs(np.abs(gaps) - size) <= slack, np.sign(gaps), 0)
+    if size < _LARGE_SPLIT:  # a market has fallen by half in a night, on news
+        for row in np.flatnonzero(jumps).tolist():
+            jumps[row] *= near[row] or not _is_news(series, row + 1)
     if not jumps.any():
         return
     # Prices of today are right: a jump down puts all rows before it above them.
@@ -241,6 +251,8 @@ def _is_of_split(
     if first > 0 and end < len(series) and end - first <= _SHORT_ROWS:
         return True
     edge = end if end < len(series) else first
+    if size >= _LARGE_SPLIT:  # and never to a quarter, to the last digit of a split that is known
+        return True
     return _volume_follows(series, place, size) and not _is_news(series, edge)
 
 

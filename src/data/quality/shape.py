@@ -15,11 +15,11 @@ from .series import CheckedSeries, Mask, beyond, local_noise, runs, typical
 # A series that has 19 of 20 expected bars is one that should have all of them.
 _DENSE = 0.95
 # What is sparse has holes; only one ten times as long as usual is a hole in it.
-_BEYOND_HABIT, _SHOWN = 10, 3
-_MINUTES_MS = 15 * MINUTE_MS
+_BEYOND_HABIT, _HABIT, _SHOWN = 10, 5, 3
+_MINUTES_MS = 5 * MINUTE_MS
 
 # A run is stale where one as long would come about by chance in one of a thousand such series.
-_CHANCE, _LEAST_REPEATS = 1e-3, 4
+_CHANCE, _LEAST_REPEATS, _STILL = 1e-3, 4, 0.5
 
 # A spike leaves and returns by at least so many times what bars usually move, and by 5 %: of the 203,309
 # rows of the real series none does that trades and opens where its neighbour closed.
@@ -70,8 +70,8 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
         usual = 1.0
         if not is_dense and there.any():
             usual = float(np.median(np.diff(np.flatnonzero(there), prepend=-1)))
-        if not is_dense and len(holes) > 1:
-            usual = max(usual, float(np.median(sorted(b - a for a, b in holes)[:-1])))
+        if not is_dense and len(holes) >= _HABIT:
+            usual = max(usual, float(np.median([b - a for a, b in holes])))
         holes = [hole for hole in holes if hole[1] - hole[0] >= _BEYOND_HABIT * usual]
     missing = np.concatenate([expected[a:b] for a, b in holes]) if holes else expected[:0]
     if len(missing):
@@ -111,14 +111,14 @@ def stale_runs(series: CheckedSeries) -> list[Defect] | str:
         same &= column[1:] == column[:-1]
     if not same.any():
         return []
-    if series.has_volume or (series.asset_class == "stock" and (table.volume == 0).all()):
+    same_volume = np.zeros_like(same)
+    if series.has_volume:
         # Without volume nothing was traded: the price is that of the last trade.
-        quiet = table.volume[1:] == 0
-        same_volume = same & (table.volume[1:] == table.volume[:-1]) & ~quiet
-        same &= ~quiet
-        found = list(_beyond_chance(series, same_volume, "prices and volume"))
-    else:
-        same_volume, found = np.zeros_like(same), []
+        same &= table.volume[1:] != 0
+        same_volume = same & (table.volume[1:] == table.volume[:-1])
+    elif same.mean() > _STILL:  # a share that is not traded at all
+        return []
+    found = list(_beyond_chance(series, same_volume, "prices and volume"))
     taken = {int(stamp) for one in found for stamp in one.stamps}
     more = _beyond_chance(series, same, "prices")
     return found + [one for one in more if int(one.stamps[-1]) not in taken]

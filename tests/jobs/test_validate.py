@@ -1,0 +1,62 @@
+"""Validation beside a second vendor and beside the exchange: compared as ``verify`` compares, and counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.model.instant import parse_iso
+from tests.vendor_server import Fault, VendorServer
+
+SERIES = ("BTCUSDT", "1h")
+
+
+@pytest.fixture
+def manager(tmp_path: Path, rules: Path, clock: ManualClock) -> DataManager:
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    manager.get_ohlcv(*SERIES, "2024-06-01", "2024-06-10")
+    return manager
+
+
+def test_alone_no_vendor_is_asked(manager: DataManager, vendors: VendorServer) -> None:
+    before = vendors.count()
+    report = manager.validate(*SERIES)
+    assert (report.requests, vendors.count()) == (0, before)
+    assert "second vendor" not in {*report.checked, *report.not_checked}
+
+
+def test_a_second_vendor_is_asked_for_what_is_stored(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    before = vendors.count()
+    report = manager.validate(*SERIES, level="corroborated")
+    assert "second vendor" in report.checked
+    assert report.requests == vendors.count() - before > 0
+    # The two of the server walk differently: they contradict each other in all bars of the range.
+    (finding,) = report.findings
+    assert (finding.check, finding.level, finding.severity) == (
+        "second vendor",
+        "corroborated",
+        "error",
+    )
+    assert finding.evidence == "conflict between binance and yahoo: 240 bars"
+
+
+def test_the_exchange_says_where_bars_differ(manager: DataManager, vendors: VendorServer) -> None:
+    at = parse_iso("2024-06-05T07:00")
+    vendors.revise("BTCUSDT", "1h", at, 1.5, parse_iso("2099-01-01"))
+    report = manager.validate(*SERIES, level="authoritative")
+    (finding,) = [one for one in report.findings if one.level == "authoritative"]
+    assert (finding.check, finding.severity, finding.stamps.tolist()) == ("exchange", "error", [at])
+    assert finding.next_step.startswith("onetape fetch BTCUSDT 1h --start 2024-06-05T07:00:00")
+
+
+def test_what_could_not_be_compared_says_why(manager: DataManager, vendors: VendorServer) -> None:
+    vendors.fault("yahoo", Fault.status(500))
+    vendors.fault("binance", Fault.status(500))
+    report = manager.validate(*SERIES, level="authoritative", timeout=5)
+    assert {"second vendor", "exchange"} <= set(report.not_checked)
+    assert report.findings == ()

@@ -1,0 +1,328 @@
+"""What tells a defect from a market: one short series for each distinction that a check makes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from src.data.model.bars import BarTable
+from src.data.model.instant import DAY_MS, MINUTE_MS
+from src.data.model.timeframe import Timeframe
+from src.data.quality.checks import CHECKS, run_checks
+from src.data.quality.repair import repaired
+from src.data.quality.report import QualityFinding, ranked, score_of
+from src.data.quality.series import CheckedSeries, ShareEvent
+from tests.quality.planting import KINDS, clean
+
+ALL = ("open", "high", "low", "close")
+
+
+def walk(close: list[float] | np.ndarray, **more: object) -> CheckedSeries:
+    """Return days that open where the day before closed."""
+    close = np.asarray(close, dtype=np.float64)
+    opened = np.append(close[:1], close[:-1])
+    stamps = np.arange(len(close), dtype=np.int64) * DAY_MS
+    volume = np.full(len(close), 1000.0) + np.arange(len(close)) % 7
+    high, low = np.maximum(opened, close) * 1.001, np.minimum(opened, close) * 0.999
+    table = BarTable(stamps, opened, high, low, close, volume)
+    return CheckedSeries(Timeframe(1, "d"), table, **more)  # type: ignore[arg-type]
+
+
+def wavy(rows: int, price: float = 100.0) -> np.ndarray:
+    return price * np.exp(0.01 * np.sin(np.arange(rows) * 1.7))
+
+
+def found(series: CheckedSeries, check: str, least: str = "warning") -> list[QualityFinding]:
+    findings, _, _ = run_checks(series)
+    return [f for f in findings if f.check == check and (least == "info" or f.severity != "info")]
+
+
+def scaled(series: CheckedSeries, rows: slice, factor: float, volume: float = 1.0) -> CheckedSeries:
+    columns = {name: getattr(series.table, name).copy() for name in (*ALL, "volume")}
+    for name in ALL:
+        columns[name][rows] *= factor
+    columns["volume"][rows] *= volume
+    return replace(series, table=replace(series.table, **columns))
+
+
+# --- units -----------------------------------------------------------------------------------
+
+
+def test_a_wick_a_hundred_times_too_deep_is_no_unit_but_where_it_fits_exactly() -> None:
+    series = walk(wavy(60))
+    low = series.table.low.copy()
+    low[30] = 100 / 75
+    assert not found(replace(series, table=replace(series.table, low=low)), "unit")
+    low[30] = series.table.low[30] / 100
+    (finding,) = found(replace(series, table=replace(series.table, low=low)), "unit")
+    assert [repair.columns for repair in finding.repairs] == [("low",)]
+
+
+def test_the_market_may_move_on_one_side_of_wrong_units() -> None:
+    close = wavy(60)
+    close[33:] *= 0.8
+    series = scaled(walk(close), slice(30, 33), 100)
+    opened = series.table.open.copy()
+    opened[[30, 33]] = close[[29, 33]] * [100, 1]
+    series = replace(series, table=replace(series.table, open=opened))
+    (finding,) = found(series, "unit")
+    assert finding.stamps.tolist() == series.table.stamps[30:33].tolist()
+
+
+def test_a_new_unit_that_lasts_is_the_right_one_where_units_vary() -> None:
+    series = scaled(walk(wavy(60), units_vary=True), slice(50, 60), 0.01)
+    opened = series.table.open.copy()
+    opened[50] = series.table.close[50]
+    series = replace(series, table=replace(series.table, open=opened))
+    (finding,) = found(series, "unit")
+    assert finding.stamps.tolist() == series.table.stamps[50:].tolist()
+    np.testing.assert_allclose(repaired(series, [finding]).table.close, wavy(60) / 100)
+
+
+def test_half_of_the_rows_prove_no_unit() -> None:
+    series = scaled(walk(wavy(60)), slice(10, 40), 100)
+    findings = found(series, "unit")
+    assert findings
+    assert not any(finding.certain for finding in findings)
+    assert "cannot be told" in findings[0].evidence
+
+
+def test_what_was_traded_decides_which_unit_is_right() -> None:
+    series = scaled(walk(np.full(23, 14.55), units_vary=True), slice(0, 4), 0.01)
+    series = scaled(series, slice(13, 23), 0.01)
+    volume = np.zeros(23)
+    volume[6] = 532_454.0
+    opened = series.table.close.copy()
+    series = replace(series, table=replace(series.table, volume=volume, open=opened))
+    findings = found(series, "unit")
+    np.testing.assert_allclose(repaired(series, findings).table.close, np.full(23, 14.55))
+
+
+# --- splits ----------------------------------------------------------------------------------
+
+
+def test_a_price_that_halves_on_news_is_no_split() -> None:
+    close = wavy(200)
+    close[120:] *= 0.5
+    series = walk(close)
+    opened = series.table.open.copy()
+    opened[120] = close[120]
+    series = replace(series, table=replace(series.table, open=opened))
+    (untold,) = found(series, "split")
+    assert (untold.severity, untold.certain) == ("warning", False)
+    volume = series.table.volume.copy()
+    volume[120] *= 12
+    assert not found(replace(series, table=replace(series.table, volume=volume)), "split")
+
+
+def test_a_crash_of_the_size_of_a_known_split_is_not_repaired() -> None:
+    series = walk(wavy(400), splits=(ShareEvent(100 * DAY_MS, 2.0),))
+    series = scaled(series, slice(0, 170), 2.0)  # far from the ex-date
+    opened, volume = series.table.open.copy(), series.table.volume.copy()
+    opened[170] = series.table.close[170]
+    volume[170] *= 20
+    crashed = replace(series, table=replace(series.table, open=opened, volume=volume))
+    assert not any(finding.certain for finding in found(crashed, "split"))
+
+
+def test_what_a_dividend_explains_is_no_split() -> None:
+    close = wavy(60)
+    close[30:] *= 0.48
+    paid = (ShareEvent(30 * DAY_MS, close[29] * 0.52),)
+    series = walk(close, splits=(ShareEvent(30 * DAY_MS, 0.48),), dividends=paid)
+    opened = series.table.open.copy()
+    opened[30] = close[30]
+    assert not found(replace(series, table=replace(series.table, open=opened)), "split")
+
+
+def test_currencies_and_coins_have_no_splits() -> None:
+    series = scaled(walk(wavy(60), asset_class="crypto"), slice(0, 30), 2.0)
+    assert run_checks(series)[2]["split"] == "it has no splits"
+
+
+# --- dividends -------------------------------------------------------------------------------
+
+
+def test_a_special_dividend_that_the_price_follows_is_right() -> None:
+    close = wavy(200)
+    close[100:] *= 0.6
+    series = walk(close, dividends=(ShareEvent(100 * DAY_MS, close[99] * 0.4),))
+    assert not found(series, "dividend")
+
+
+@pytest.mark.parametrize("share", [0.26, 0.4, 1.3])
+def test_a_large_dividend_that_the_price_does_not_follow_is_wrong(share: float) -> None:
+    close = wavy(200)
+    series = walk(close, dividends=(ShareEvent(100 * DAY_MS, close[99] * share),))
+    (finding,) = found(series, "dividend")
+    assert finding.certain
+    (event,) = repaired(series, [finding]).dividends or ()
+    assert event.value == pytest.approx(close[99] * share / 100)
+
+
+def test_twenty_times_the_others_is_enough_where_the_price_does_not_follow() -> None:
+    close = wavy(400)
+    paid = [ShareEvent(day * DAY_MS, 0.2) for day in (50, 110, 170, 230, 290)]
+    paid[2] = ShareEvent(paid[2].at_ms, 20.0)
+    (finding,) = found(walk(close, dividends=tuple(paid)), "dividend")
+    assert finding.stamps.tolist() == [paid[2].at_ms]
+
+
+def test_a_share_that_stands_still_on_its_ex_date_proves_nothing() -> None:
+    close = np.repeat(wavy(40, 10.0), 5)  # a price a week
+    series = walk(close, dividends=(ShareEvent(101 * DAY_MS, 0.3),))
+    assert not found(series, "dividend")
+
+
+def test_one_dividend_on_two_days_is_suspected_and_weekly_payers_are_not() -> None:
+    close = wavy(400)
+    twice = tuple(ShareEvent(day * DAY_MS, 0.5) for day in (100, 200, 203, 300))
+    (finding,) = found(walk(close, dividends=twice), "dividend")
+    assert "reported twice" in finding.evidence
+    weekly = tuple(ShareEvent(day * DAY_MS, 0.05) for day in range(10, 390, 7))
+    assert not found(walk(close, dividends=weekly), "dividend")
+
+
+def test_dividends_that_are_not_known_are_told() -> None:
+    assert "not stored" in run_checks(walk(wavy(30)))[2]["dividend"]
+
+
+# --- rows and rhythm -------------------------------------------------------------------------
+
+
+def test_no_trade_is_not_stale() -> None:
+    close = wavy(100)
+    close[50:62] = close[50]
+    stuck = walk(close)
+    assert found(stuck, "stale")
+    quiet = stuck.table.volume.copy()
+    quiet[50:62] = 0.0
+    assert found(replace(stuck, table=replace(stuck.table, volume=quiet)), "stale") == []
+
+
+def test_a_series_that_often_repeats_itself_is_not_stale() -> None:
+    random = np.random.default_rng(2)
+    close = 1.0 + random.integers(0, 2, 600) * 0.01  # a peg: two prices, each for some bars
+    close = np.repeat(close[:200], random.geometric(0.35, 200))
+    flat = walk(close)
+    table = replace(flat.table, open=close, high=close, low=close)
+    assert found(replace(flat, table=table), "stale") == []
+
+
+def test_a_way_there_and_back_is_no_outlier() -> None:
+    close = wavy(100)
+    close[50] *= 0.6
+    assert not found(walk(close), "outlier")  # the next bar opens where it closed
+    series = walk(close)
+    opened = series.table.open.copy()
+    opened[51] = close[49]
+    assert found(replace(series, table=replace(series.table, open=opened)), "outlier")
+
+
+def test_a_minute_without_a_trade_is_no_hole_and_an_hour_is() -> None:
+    series = clean(KINDS[11], np.random.default_rng(1))
+    few = replace(series, table=series.table.take(np.r_[0:100, 103 : len(series)]))
+    assert not found(few, "calendar")
+    assert found(few, "calendar", "info")
+    many = replace(series, table=series.table.take(np.r_[0:100, 160 : len(series)]))
+    assert "60 from" in found(many, "calendar")[0].evidence
+
+
+def test_a_market_that_trades_seldom_has_no_holes_but_far_longer_ones() -> None:
+    random = np.random.default_rng(4)
+    series = clean(KINDS[11], random)
+    kept = np.flatnonzero(random.random(len(series)) < 0.3)
+    sparse = replace(series, table=series.table.take(kept))
+    assert not found(sparse, "calendar")
+    gone = kept[(kept < 1000) | (kept > 1200)]
+    assert found(replace(series, table=series.table.take(gone)), "calendar")
+
+
+def test_a_month_beyond_every_day_of_its_own() -> None:
+    days = walk(wavy(120))
+    months = np.array([0, 30, 60, 90], dtype=np.int64) * DAY_MS
+    parts = [slice(a, a + 30) for a in (0, 30, 60, 90)]
+    table = BarTable(
+        months,
+        np.array([days.table.open[p][0] for p in parts]),
+        np.array([days.table.high[p].max() for p in parts]),
+        np.array([days.table.low[p].min() for p in parts]),
+        np.array([days.table.close[p][-1] for p in parts]),
+        np.array([days.table.volume[p].sum() for p in parts]),
+    )
+    series = CheckedSeries(Timeframe(1, "M"), table, days=days.table)
+    assert not found(series, "beyond days")
+    high = table.high.copy()
+    high[1] *= 1.3
+    (finding,) = found(replace(series, table=replace(table, high=high)), "beyond days")
+    assert finding.stamps.tolist() == [months[1]]
+
+
+def test_volume_and_moves_are_told_and_no_alarm() -> None:
+    close = wavy(100)
+    close[60:] *= 1.8
+    series = walk(close)
+    volume = series.table.volume.copy()
+    volume[60], volume[20] = 90_000.0, 0.0
+    series = replace(series, table=replace(series.table, volume=volume))
+    for check in ("move", "volume", "no volume"):
+        (finding,) = found(series, check, "info")
+        assert finding.severity == "info"
+
+
+def test_prices_that_move_while_nothing_is_traded_are_doubted() -> None:
+    series = walk(wavy(400))
+    volume = series.table.volume.copy()
+    volume[100:110] = 0.0
+    assert found(replace(series, table=replace(series.table, volume=volume)), "no volume")
+
+
+# --- all of them -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 4])
+def test_very_short_series_break_no_check(rows: int) -> None:
+    _, ran, skipped = run_checks(walk(wavy(rows), splits=(), dividends=()))
+    assert len(ran) + len(skipped) == sum(check.find is not None for check in CHECKS)
+
+
+def test_rows_without_a_price_break_no_check() -> None:
+    series = walk(wavy(50), dividends=(ShareEvent(20 * DAY_MS, 0.5),), splits=())
+    close = series.table.close.copy()
+    close[[19, 20]], close[30], close[31] = np.nan, 0.0, -5.0
+    findings, _, _ = run_checks(replace(series, table=replace(series.table, close=close)))
+    assert "order" in {finding.check for finding in findings}
+    none = replace(series, table=replace(series.table, close=np.full(50, np.nan)))
+    findings, ran, _ = run_checks(none)
+    assert [finding.check for finding in findings] == ["order"]
+    assert "dividend" not in ran
+
+
+def test_a_score_is_what_the_findings_leave() -> None:
+    none = np.arange(5, dtype=np.int64)
+    error = QualityFinding("unit", "intrinsic", "error", none, "", "")
+    warning = replace(error, severity="warning")
+    info = replace(error, severity="info")
+    assert score_of([], 100) == score_of([info], 100) == 1.0
+    assert score_of([error], 100) == pytest.approx(0.9)
+    assert score_of([error], 10) == pytest.approx(0.5)
+    assert score_of([warning], 100) == pytest.approx(0.95)
+    assert score_of([error, warning], 100) == pytest.approx(0.9 * 0.95)
+    assert score_of([], 0) == 0.0
+    assert [f.severity for f in ranked([info, warning, error])] == ["error", "warning", "info"]
+
+
+def test_every_check_has_a_name_a_level_a_next_step_and_its_cost() -> None:
+    assert len({check.name for check in CHECKS}) == len(CHECKS)
+    for check in CHECKS:
+        assert check.about
+        assert check.next_step
+        assert bool(check.requests) == (check.find is None) == (check.level != "intrinsic")
+
+
+def test_minutes_are_fast_enough_to_be_looked_at_as_a_whole() -> None:
+    series = clean(replace(KINDS[11], rows=3000), np.random.default_rng(8))
+    assert series.timeframe.longest_ms == MINUTE_MS
+    assert run_checks(series)[1]
