@@ -12,7 +12,7 @@ import pytest
 from src.data.bars.client import BarsClient, Wishes
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
-from src.data.errors import NoDataError, QueryError
+from src.data.errors import KindMismatchError, NoDataError, QueryError
 from src.data.model.bars import Bar, BarTable
 from src.data.model.instant import MINUTE_MS, from_ms, parse_iso, to_ms
 from src.data.model.kind import Basis, Kind
@@ -154,6 +154,7 @@ def test_what_is_there_is_left_alone_and_what_is_new_appended(
     again = calculated(client, "BTCUSDT", "1h")
     assert (again.rows, again.written) == (36, 2)
     assert [c.added for c in client.commits(first.key)] == [34, 2]
+    assert len(client.coverage(first.key)) == 1, "nights adjoin, so that they can be joined"
 
 
 def test_a_revised_minute_a_settled_one_and_a_lost_one_show(
@@ -261,6 +262,35 @@ def test_a_day_of_extended_hours_has_all_960_minutes_and_a_half_day_780(
         bars = walked(range(opened, opened + count * MINUTE_MS, MINUTE_MS))
         assert row[5] == sum(bar.volume for bar in bars)
         assert (row[1], row[4]) == (bars[0].open, bars[-1].close)
+
+
+def test_in_winter_the_last_hour_is_one_of_the_next_day_in_utc(
+    client: BarsClient, store: BarStore
+) -> None:
+    put(store, "AAPL", "2024-01-10T05:00", "2024-01-12T05:00", TAPE, vendor="alpaca", keep=traded)
+    for label, rows in {"1d": 2, "7m": 2 * 138, "1h": 32}.items():
+        found = calculated(client, "AAPL", label)
+        assert (found.rows, found.gaps, found.lacking) == (rows, 0, "")
+    put(store, "AAPL", "2024-01-12T00:30", "2024-01-12T01:00", TAPE, vendor="alpaca",
+        keep=traded, state="provisional")  # fmt: skip
+    key = calculated(client, "AAPL", "1d").key
+    assert [state for _, state, _ in told(client, key)] == ["final", "provisional"]
+
+
+def test_days_that_begin_on_the_evening_before_are_refused(
+    client: BarsClient, store: BarStore
+) -> None:
+    put(
+        store,
+        "EURUSD=X",
+        "2024-06-10",
+        "2024-06-12",
+        Kind("24h", "clock", "", "USD"),
+        vendor="yahoo",
+    )
+    with pytest.raises(KindMismatchError, match="begin on the evening before"):
+        calculated(client, "EURUSD=X", "1d")
+    assert calculated(client, "EURUSD=X", "1h").rows == 48
 
 
 def test_before_the_open_what_was_never_asked_for_is_lacking(

@@ -238,6 +238,7 @@ class BarsClient:
         Raises:
             QueryError: such bars are not made of ``source`` bars.
             NoDataError: no ``source`` bar is stored, or not one whole bar can be made of them.
+            KindMismatchError: they stand in hours, or are days, that the calendar cannot make.
             CacheError: the store cannot be read or written.
         """
         from .derive.calculated import Calculator

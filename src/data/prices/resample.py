@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..calendars.calendar import MarketCalendar
 from ..model.bars import NAN, BarTable, Floats, Stamps, concat
+from ..model.instant import date_of
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 
@@ -170,17 +171,25 @@ def resample_many(
 
 
 def source_span(
-    wanted: Span, target: Timeframe, calendar: MarketCalendar, *, anchor: str = "session"
+    wanted: Span,
+    target: Timeframe,
+    calendar: MarketCalendar,
+    *,
+    anchor: str = "session",
+    source: Timeframe | None = None,
 ) -> Span:
     """Return the source stamps that the ``target`` bars stamped in ``wanted`` are made of.
 
-    It is empty where no bar is expected.
+    It is empty where no bar is expected. Those of days are dates, unless ``source`` is intraday.
     """
     stamps = calendar.opens(target, wanted, anchor)
     if not len(stamps):
         return Span(wanted.start, wanted.start)
     closes = calendar.closes(target, stamps[-1:], anchor)
-    return Span(int(stamps[0]), int(_ends(target, stamps[-1:], closes)[0]))
+    if source is None or not source.is_intraday or target.is_intraday:
+        return Span(int(stamps[0]), int(_ends(target, stamps[-1:], closes)[0]))
+    first = date_of(int(stamps[0]))
+    return Span(calendar.sessions(first, first)[0].open_ms, int(closes[0]))
 
 
 # --- which part belongs to which bar -------------------------------------------------------
@@ -250,7 +259,7 @@ def _bins(sides: _Sides, span: Span) -> _Bins | None:
     parts = calendar.opens(source, Span(span.start - reach, span.end + reach), source_anchor)
     stamps = calendar.opens(target, Span(span.start - 2 * reach, span.end + reach), anchor)
     closes = calendar.closes(target, stamps, anchor)
-    ends = _ends(target, stamps, closes)
+    ends = closes if source.is_intraday else _ends(target, stamps, closes)
     if source.is_intraday:
         part_closes = calendar.closes(source, parts, source_anchor)
         behind = np.searchsorted(part_closes, closes, side="right")

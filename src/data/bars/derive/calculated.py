@@ -12,12 +12,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...cache.store import BarStore, Commit, CommitPiece
-from ...calendars.calendar import calendar_for, extended_hours
-from ...errors import NoDataError, QueryError
+from ...cache.store import BarStore, Commit, CommitPiece, SeriesView
+from ...calendars.calendar import calendar_for, extended_hours, session_date
+from ...errors import KindMismatchError, NoDataError, QueryError
 from ...model.bars import BarTable
 from ...model.coverage import Coverage, Covered
-from ...model.instant import DAY_MS, year_start
+from ...model.instant import date_of, day_ms, year_start
 from ...model.kind import Basis
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey, calculated_lane
@@ -56,6 +56,8 @@ class Calculator:
         Raises:
             QueryError: such bars cannot be made of ``source`` bars.
             NoDataError: no ``source`` bar is stored, or not one whole bar can be made of them.
+            KindMismatchError: days of this market begin on the evening before, or the source bars
+                stand in hours that the calendar does not know.
             CacheError: the store cannot be read or written.
         """
         symbol, target = query.instrument.symbol, query.timeframe
@@ -70,14 +72,14 @@ class Calculator:
         is_extended = stored.kind.session == "extended"
         hours = extended_hours(query.instrument.calendar) if is_extended else None
         key = SeriesKey(symbol, target, calculated_lane(source, is_extended=is_extended))
+        reach = _reach(query, stored)
+        _check_days(query, reach)
         if anew:
             self._store.clear_years(key, self._store.years(key), by="calculate")
         total = Calculated(key)
         # Prices as they were traded stay so: what is learned of splits later concerns reads alone.
         bases = {c.basis.adjustment for c in stored.coverage if c.state != "empty"}
         adjustment = "raw" if bases == {"raw"} else query.adjustment
-        # A day is stamped with its date, before its first minute.
-        reach = Span(stored.first - stored.first % DAY_MS, min(stored.last + 1, query.now_ms))
         for year in self._store.years(stored.key):
             span = Span(year_start(year), year_start(year + 1)).clip(reach)
             part = replace(
@@ -97,7 +99,9 @@ class Calculator:
         start = _first_difference(answer, before.table, before.coverage)
         if start is None:
             return 0
-        changed = Span(start, span.end)
+        # Commits that adjoin are joined later: there may be one for each night.
+        ends = [c.span.end for c in before.coverage if c.state != "empty" and c.span.end <= start]
+        changed = Span(max(ends, default=start), span.end)
         parts = answer.coverage.within(changed)
         pieces = [self._piece(answer, part) for part in parts if part.state != "empty"]
         gone = gaps(changed, [piece.span for piece in pieces])
@@ -132,6 +136,17 @@ class Calculator:
         return basis.of_bars(first, answer.kind.session, intraday=query.timeframe.is_intraday)
 
 
+def _reach(query: BarsQuery, stored: SeriesView) -> Span:
+    """Return the stamps of the bars that may be made of what is stored, now or before."""
+    bounds = stored.first or 0, min(stored.last or 0, query.now_ms)
+    if not query.timeframe.is_intraday:
+        first, last = (day_ms(session_date(query.instrument, bound)) for bound in bounds)
+        return Span(first, last + 1)
+    # The first minutes that were asked for may have had no trade.
+    asked = [c.span.start for c in stored.coverage if c.state != "empty"]
+    return Span(min(asked, default=bounds[0]), bounds[1] + 1)
+
+
 def _check(query: BarsQuery, source: Timeframe) -> None:
     target = query.timeframe
     why = ""
@@ -144,6 +159,21 @@ def _check(query: BarsQuery, source: Timeframe) -> None:
             f"{target} bars are not calculated out of {source} bars: {why}",
             symbol=query.instrument.symbol,
             hint="name intraday timeframes that they divide, or 1d",
+        )
+
+
+def _check_days(query: BarsQuery, reach: Span) -> None:
+    """Refuse days that begin on the evening before: where vendors cut them is their own rule."""
+    if query.timeframe.is_intraday:
+        return
+    first, last = date_of(reach.start), date_of(reach.end)
+    sessions = calendar_for(query.instrument).sessions(first, last)
+    if any(session.open_ms < day_ms(session.day) for session in sessions):
+        raise KindMismatchError(
+            f"days of {query.instrument.symbol} begin on the evening before (UTC), and are not "
+            "calculated out of shorter bars",
+            symbol=query.instrument.symbol,
+            hint="ask for 1d bars, which vendors serve",
         )
 
 

@@ -217,7 +217,13 @@ class _Making:
     def answer(self, factor: int) -> Answer:
         """Return the answer; a count reaches ``factor`` times as far back."""
         wanted = self._wanted(factor)
-        needed = source_span(wanted, self.query.timeframe, self._calendar, anchor=self._grid.anchor)
+        needed = source_span(
+            wanted,
+            self.query.timeframe,
+            self._calendar,
+            anchor=self._grid.anchor,
+            source=self.source,
+        )
         # Where no bar is expected they are asked for all the same: there may be one.
         span = wanted if needed.is_empty else needed
         below = self.ask(replace(self.query, timeframe=self.source, span=span, bars=None))
