@@ -260,6 +260,7 @@ class AsyncDataManager:
     aexplain = _Twin(DataManager.explain)
     aget_actions = _Twin(DataManager.get_actions)
     acoverage = _Twin(DataManager.coverage)
+    agaps = _Twin(DataManager.gaps, looks=False)
     asessions = _Twin(DataManager.sessions)
     avalidate = _Twin(DataManager.validate, looks=False)
     aget_funding_rate = _Twin(DataManager.get_funding_rate)

@@ -81,16 +81,6 @@ def test_a_hole_of_all_vendors_is_a_halt_only_when_it_is_seen_again(
     assert (gap.next_step, gap.may_be_filled) == ("", False)
 
 
-def test_a_nothing_before_all_bars_is_no_halt(market: Market, clock: ManualClock) -> None:
-    one, two = (Shelf(clock, SESSIONS[5:], name) for name in ("yahoo", "tiingo"))
-    two.errors = [UnavailableError("down")]
-    for _ in range(3):
-        market.manager(one, two).get_ohlcv("AAPL", *SPRING)
-        clock.advance(25 * 3600)
-    classes = [gap[0] for gap in found(market.manager(one, two), "AAPL", "1d", *BOUNDS)]
-    assert classes in (["before_listing"], ["common_hole"])
-
-
 def test_before_a_listing_that_two_vendors_prove(market: Market, clock: ManualClock) -> None:
     listed = [stamp for stamp in SESSIONS if stamp >= at("2024-05-20")]
     one, two = (Shelf(clock, listed, name) for name in ("yahoo", "tiingo"))
@@ -327,6 +317,47 @@ def test_the_other_vendors_are_asked_first_for_that_day(
     assert frame["source"].tolist() == ["yahoo", "yahoo", "tiingo", "yahoo", "yahoo"]
     hours = market.manager(one, two)._services.network.vendor_days()
     assert [day.timeframe for day in hours] == ["1d"]
+
+
+def test_no_weekend_is_asked_for_beside_a_friday_that_a_vendor_lacks(
+    market: Market, clock: ManualClock
+) -> None:
+    one, two = fleet(clock, "2024-06-07", 5), Shelf(clock, SESSIONS, "tiingo")
+    manager = market.manager(one)
+    for name in NAMES[:4]:
+        manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11")
+    manager.gaps()
+    one.asked.clear()
+    manager = market.manager(one, two)
+    ask = (NAMES[4], "1d", "2024-06-07", "2024-06-10")
+    assert len(manager.get_ohlcv(*ask, strict=True)) == 2
+    assert [span.start for span in one.asked] == [at("2024-06-10")], "Monday alone"
+    assert len(manager.get_ohlcv(*ask, strict=True)) == 2
+    assert (len(one.asked), len(two.asked)) == (1, 1)
+
+
+def test_no_night_is_asked_for_beside_hours_that_a_vendor_lacks(
+    market: Market, clock: ManualClock
+) -> None:
+    hours = [
+        s for day in SESSIONS[-9:-1] for s in range(day + 48_600_000, day + 72_000_000, HOUR_MS)
+    ]
+    lacking = [s for s in hours if s // DAY_MS * DAY_MS != at("2024-06-05")]
+    one, two = (
+        Shelf(clock, stamps, "tiingo", timeframes={"1h": "1h"}, dense=True)
+        for stamps in (lacking, hours)
+    )
+    two.name = "second"
+    manager = market.manager(one)
+    for name in NAMES[:4]:
+        manager.get_ohlcv(name, "1h", "2024-06-03", "2024-06-07")
+    manager.gaps()
+    one.asked.clear()
+    frame = market.manager(one, two).get_ohlcv(
+        "OTHER", "1h", "2024-06-05", "2024-06-05", strict=True
+    )
+    assert len(frame) == 7
+    assert one.asked == []
 
 
 def test_the_vendor_that_lacks_it_is_asked_after_the_others(

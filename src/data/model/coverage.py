@@ -323,7 +323,7 @@ class VendorDay:
     Attributes:
         vendor, calendar, timeframe: whose, of which market, bars of which length.
         day: session date, ISO.
-        span: the stamps of its bars, half-open.
+        span: the stamps of its bars, half-open, up to the next session.
         condition: ``pending`` (it closed less than a day ago), ``missing`` (whole for most symbols) or
             ``degraded`` (for most in part). Of every other day it is ``available``.
         symbols: how many symbols the vendor supplies around it.

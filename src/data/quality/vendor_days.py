@@ -43,6 +43,12 @@ class _Sessions:
             self.starts = np.array([day_ms(day) for day in self.days], dtype=np.int64)
             self.ends = self.starts + DAY_MS
 
+    def span(self, place: int) -> Span:
+        """Return a session with the hours up to the next one, as holes have them."""
+        is_last = place + 1 == len(self.days)
+        end = self.ends[place] if is_last else self.starts[place + 1]
+        return Span(int(self.starts[place]), int(end))
+
     def touched(self, span: Span) -> slice:
         """Return the sessions that share an instant with a span."""
         first = int(np.searchsorted(self.ends, span.start, side="right"))
@@ -139,8 +145,7 @@ class VendorDays:
         condition: Condition = "missing" if 2 * (none + elsewhere) > symbols else "degraded"
         if self._now - int(sessions.closes[place]) < DAY_MS:
             condition = "pending"
-        span = Span(int(sessions.starts[place]), int(sessions.ends[place]))
-        day = sessions.days[place].isoformat()
+        day, span = sessions.days[place].isoformat(), sessions.span(place)
         return VendorDay(*key, day, span, condition, symbols, none + half, elsewhere)
 
 

@@ -129,6 +129,8 @@ class LaneRunner:
         try:
             for lane, spans in usual.by_days(work.lacking, segments):
                 work.lane = lane
+                # What is cut off beside a session may hold hours alone in which no bar is expected.
+                spans = [s for s in spans if s in segments or work.grid.next_open(s.start) < s.end]
                 if spans and lane is not usual:
                     names = ", ".join(candidate.name for candidate in lane.candidates)
                     log.warning("%s from %s is asked of %s in this order, for a vendor lacks the "

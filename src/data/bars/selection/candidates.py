@@ -83,10 +83,13 @@ class Candidate:
             return str(error)
         return ""
 
+    def is_among(self, vendors: Iterable[str]) -> bool:
+        """Tell whether it is one of these vendors, as the rules spell it or as it calls itself."""
+        return bool({self.name, getattr(self.downloader, "name", None)} & set(vendors))
+
     def has_answered(self, nothing: Covered) -> bool:
         """Tell whether the entry that there is ``nothing`` is of this vendor, alone or with others."""
-        own = getattr(self.downloader, "name", None)
-        return bool({self.name, own} & set(nothing.vendor.split(",")))
+        return self.is_among(nothing.vendor.split(","))
 
     def servable(self, segment: Span, timeframe: Timeframe, now_ms: int) -> Span:
         """Return the part of ``segment`` within its depth of history; it may be empty."""
@@ -189,12 +192,12 @@ class LaneRoute:
 
         The stretches that no vendor lacks come first: what lies beside a day is stored then.
         """
-        names = {candidate.name for candidate in self.candidates}
-        days = [day for day in lacking if day.vendor in names and len(names) > 1]
-        yield self, subtract(spans, [day.span for day in days])
-        for span in dict.fromkeys(day.span for day in days):
-            late = {day.vendor for day in days if day.span == span}
-            order = sorted(self.candidates, key=lambda candidate: candidate.name in late)
+        late: dict[Span, list[str]] = {}
+        for day in lacking if len(self.candidates) > 1 else ():
+            late.setdefault(day.span, []).append(day.vendor)
+        yield self, subtract(spans, late)
+        for span, vendors in late.items():
+            order = sorted(self.candidates, key=lambda candidate: candidate.is_among(vendors))
             yield replace(self, candidates=tuple(order)), intersect(spans, [span])
 
     def named(self, attempt: Attempt) -> Attempt:

@@ -1,0 +1,123 @@
+"""Classes of gaps and the days of vendors, by what is known of made-up series alone."""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from src.data.bars.outline import SeriesOutline
+from src.data.calendars.calendar import calendar_for
+from src.data.calendars.gaps import BarGrid
+from src.data.model.coverage import BEFORE_FIRST, NO_BAR, Covered
+from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
+from src.data.model.instrument import Instrument
+from src.data.model.lifetime import Lifetime
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from src.data.quality.gaps import classify_gaps
+from src.data.quality.vendor_days import VendorDays
+
+DAILY = Timeframe.parse("1d")
+GRID = BarGrid(calendar_for(Instrument("X", "stock", "XNYS", "America/New_York")), DAILY)
+SERIES, NOW = SeriesKey("X", DAILY), parse_iso("2024-06-12T15:00:00")
+BELIEVED = NOW - DAY_MS
+
+
+def bars(first: str, last: str, vendor: str = "yahoo") -> Covered:
+    return Covered(Span(parse_iso(first), parse_iso(last)), "final", vendor, fetched_at=NOW)
+
+
+def none(first: str, last: str, vendors: str = "alpaca,yahoo", reason: str = NO_BAR) -> Covered:
+    span = Span(parse_iso(first), parse_iso(last))
+    return Covered(span, "empty", vendors, fetched_at=BELIEVED, reason=reason,
+                   expires=BELIEVED + 30 * DAY_MS)  # fmt: skip
+
+
+def outline(*parts: Covered) -> SeriesOutline:
+    return SeriesOutline(parts, Lifetime(), GRID)
+
+
+def classes(*parts: Covered, first: str = "2024-05-01", last: str = "2024-06-01") -> list[str]:
+    within = Span(parse_iso(first), parse_iso(last))
+    return [gap.gap_class for gap in classify_gaps(SERIES, outline(*parts), NOW, within)]
+
+
+HOLE = none("2024-05-08", "2024-05-09")
+AROUND = bars("2024-05-01", "2024-05-08"), bars("2024-05-09", "2024-06-01")
+
+
+def test_a_halt_takes_two_vendors_asked_twice_and_bars_around() -> None:
+    assert classes(AROUND[0], HOLE, AROUND[1]) == ["halt"]
+    soon = replace(HOLE, expires=BELIEVED + 6 * HOUR_MS)
+    assert classes(AROUND[0], soon, AROUND[1]) == ["common_hole"]
+    assert classes(AROUND[0], replace(HOLE, vendor="yahoo"), AROUND[1]) == ["vendor_hole"]
+    misfit = replace(HOLE, reason=f"{NO_BAR}; those of alpaca do not fit")
+    assert classes(AROUND[0], misfit, AROUND[1]) == ["common_hole"]
+
+
+@pytest.mark.parametrize("place", ["before", "behind", "alone"])
+def test_what_no_bars_surround_is_no_halt(place: str) -> None:
+    parts = {
+        "before": (none("2024-05-01", "2024-05-09"), AROUND[1]),
+        "behind": (AROUND[0], none("2024-05-08", "2024-06-01")),
+        "alone": (none("2024-05-01", "2024-06-01"),),
+    }
+    assert classes(*parts[place]) == ["common_hole"]
+
+
+def test_one_gap_is_told_once_however_many_pieces_it_came_in() -> None:
+    second = none("2024-05-09", "2024-05-10")
+    rest = bars("2024-05-10", "2024-06-01")
+    (gap,) = classify_gaps(SERIES, outline(AROUND[0], HOLE, second, rest), NOW)[:1]
+    assert (gap.gap_class, gap.bars) == ("halt", 2)
+
+
+def test_of_a_series_without_coverage_nothing_is_told() -> None:
+    assert classify_gaps(SERIES, outline(), NOW) == []
+    future = Span(NOW, NOW + DAY_MS)
+    assert classify_gaps(SERIES, outline(*AROUND), NOW, future) == []
+
+
+def test_the_day_of_a_vendor_does_not_grow_with_the_number_of_series() -> None:
+    counted, whole = VendorDays(NOW), outline(AROUND[0], replace(HOLE, vendor="yahoo"), AROUND[1])
+    counted.add(SERIES, whole)
+    tracemalloc.start()
+    try:
+        for _ in range(500):
+            counted.add(SERIES, whole)
+        assert tracemalloc.get_traced_memory()[0] < 50_000
+    finally:
+        tracemalloc.stop()
+    (day,) = counted.found
+    assert str(day) == "yahoo 2024-05-08 1d: missing for 501 of 501 symbols"
+    assert day.span == HOLE.span
+
+
+def test_what_lies_before_a_listing_is_not_counted() -> None:
+    counted = VendorDays(NOW)
+    for _ in range(5):
+        early = none("2024-05-01", "2024-05-08", "yahoo", BEFORE_FIRST)
+        counted.add(SERIES, outline(early, bars("2024-05-08", "2024-06-01")))
+    assert counted.found == []
+
+
+@pytest.mark.parametrize(
+    "other", [{"lane": ("yahoo",)}, {"timeframe": Timeframe.parse("1w")}, {}], ids=str
+)
+def test_lanes_of_their_own_and_longer_bars_are_not_counted(other: dict[str, Any]) -> None:
+    counted = VendorDays(NOW)
+    for _ in range(5):
+        lacking = outline(AROUND[0], replace(HOLE, vendor="yahoo"), AROUND[1])
+        counted.add(replace(SERIES, **other), lacking)
+    assert len(counted.found) == (0 if other else 1)
+
+
+def test_a_vendor_that_was_added_later_lacks_nothing() -> None:
+    counted = VendorDays(NOW)
+    for _ in range(5):
+        counted.add(SERIES, outline(AROUND[0], replace(AROUND[1], vendor="tiingo")))
+    assert counted.found == []
