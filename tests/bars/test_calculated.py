@@ -146,11 +146,11 @@ def test_a_bar_that_lacks_a_minute_is_no_bar(client: BarsClient, store: BarStore
 def test_what_is_there_is_left_alone_and_what_is_new_appended(
     client: BarsClient, store: BarStore
 ) -> None:
-    put(store, "BTCUSDT", "2024-06-09", "2024-06-10T10:30", COIN)
+    put(store, "BTCUSDT", "2024-06-09", "2024-06-10T10:00", COIN)
     first = calculated(client, "BTCUSDT", "1h")
     assert (first.rows, first.written) == (34, 34)
     assert calculated(client, "BTCUSDT", "1h").written == 0
-    put(store, "BTCUSDT", "2024-06-10T10:30", "2024-06-10T12:00", COIN)
+    put(store, "BTCUSDT", "2024-06-10T10:00", "2024-06-10T12:00", COIN)
     again = calculated(client, "BTCUSDT", "1h")
     assert (again.rows, again.written) == (36, 2)
     assert [c.added for c in client.commits(first.key)] == [34, 2]
