@@ -63,10 +63,10 @@ def test_a_wick_a_hundred_times_too_deep_is_no_unit_but_where_it_fits_exactly() 
 def test_the_market_may_move_on_one_side_of_wrong_units() -> None:
     close = wavy(60)
     close[33:] *= 0.8
-    series = scaled(walk(close), slice(30, 33), 100)
-    opened = series.table.open.copy()
-    opened[[30, 33]] = close[[29, 33]] * [100, 1]
-    series = replace(series, table=replace(series.table, open=opened))
+    series = walk(close)
+    flat = {name: close.copy() for name in ALL}
+    series = replace(series, table=replace(series.table, **flat))
+    series = scaled(series, slice(30, 33), 100)
     (finding,) = found(series, "unit")
     assert finding.stamps.tolist() == series.table.stamps[30:33].tolist()
 
@@ -100,6 +100,18 @@ def test_what_was_traded_decides_which_unit_is_right() -> None:
     np.testing.assert_allclose(repaired(series, findings).table.close, np.full(23, 14.55))
 
 
+def test_an_adjusted_close_that_is_right_stays_as_it_is() -> None:
+    series = walk(wavy(60))
+    series = replace(series, table=series.table.with_adj_close(series.table.close * 0.9))
+    wrong = scaled(series, slice(30, 32), 100)
+    result = repaired(wrong, found(wrong, "unit")).table
+    np.testing.assert_allclose(result.adj_close, series.table.close * 0.9)
+    adj = wrong.table.close * 0.9
+    both = replace(wrong, table=wrong.table.with_adj_close(adj))
+    result = repaired(both, found(both, "unit")).table
+    np.testing.assert_allclose(result.adj_close, series.table.close * 0.9)
+
+
 # --- splits ----------------------------------------------------------------------------------
 
 
@@ -115,6 +127,19 @@ def test_a_price_that_halves_on_news_is_no_split() -> None:
     volume = series.table.volume.copy()
     volume[120] *= 12
     assert not found(replace(series, table=replace(series.table, volume=volume)), "split")
+
+
+@pytest.mark.parametrize("place", [slice(0, 100), slice(60, 75), slice(99, 100), slice(101, 104)])
+def test_rows_that_a_known_split_was_not_applied_to(place: slice) -> None:
+    series = walk(wavy(200), splits=(ShareEvent(100 * DAY_MS, 3.0),))
+    flat = {name: series.table.close.copy() for name in ALL}
+    series = replace(series, table=replace(series.table, **flat))
+    wrong = scaled(series, place, 3.0, 1 / 3)
+    (finding,) = found(wrong, "split")
+    assert finding.stamps.tolist() == series.table.stamps[place].tolist()
+    result = repaired(wrong, [finding]).table
+    for ours, theirs in zip(result.values(), series.table.values(), strict=True):
+        np.testing.assert_allclose(ours, theirs)
 
 
 def test_a_crash_of_the_size_of_a_known_split_is_not_repaired() -> None:
@@ -176,6 +201,29 @@ def test_a_share_that_stands_still_on_its_ex_date_proves_nothing() -> None:
     assert not found(series, "dividend")
 
 
+def test_the_next_price_counts_where_a_share_seldom_trades() -> None:
+    close = np.repeat(wavy(40, 10.0), 5)
+    close[105:] *= 0.72  # its next price, four days after the ex-date
+    series = walk(close, dividends=(ShareEvent(101 * DAY_MS, 2.8),))
+    assert not found(series, "dividend")
+
+
+def test_an_amount_that_is_neither_followed_nor_possible_is_repaired_on_both_sides() -> None:
+    close = wavy(400)
+    paid = [ShareEvent(day * DAY_MS, 0.5) for day in (50, 110, 170, 230, 290)]
+    adj = close.copy()
+    for event in paid[:4]:
+        row = event.at_ms // DAY_MS
+        adj[:row] *= 1 - 0.5 / close[row - 1]
+    series = walk(close, dividends=(*paid[:4], ShareEvent(paid[4].at_ms, 50.0)))
+    series = replace(series, table=series.table.with_adj_close(adj))
+    findings = found(series, "dividend")
+    result = repaired(series, findings)
+    assert result.dividends == tuple(paid)
+    before = close[paid[4].at_ms // DAY_MS - 1]
+    np.testing.assert_allclose(result.table.adj_close[:50], adj[:50] * (1 - 0.5 / before))  # type: ignore[index]
+
+
 def test_one_dividend_on_two_days_is_suspected_and_weekly_payers_are_not() -> None:
     close = wavy(400)
     twice = tuple(ShareEvent(day * DAY_MS, 0.5) for day in (100, 200, 203, 300))
@@ -196,7 +244,11 @@ def test_no_trade_is_not_stale() -> None:
     close = wavy(100)
     close[50:62] = close[50]
     stuck = walk(close)
-    assert found(stuck, "stale")
+    assert [finding.severity for finding in found(stuck, "stale")] == ["warning"]
+    repeated = stuck.table.volume.copy()
+    repeated[50:62] = 77.0
+    same = replace(stuck, table=replace(stuck.table, volume=repeated))
+    assert [finding.severity for finding in found(same, "stale")] == ["error"]
     quiet = stuck.table.volume.copy()
     quiet[50:62] = 0.0
     assert found(replace(stuck, table=replace(stuck.table, volume=quiet)), "stale") == []
@@ -217,6 +269,8 @@ def test_a_way_there_and_back_is_no_outlier() -> None:
     assert not found(walk(close), "outlier")  # the next bar opens where it closed
     series = walk(close)
     opened = series.table.open.copy()
+    opened[51] = (close[49] + close[50]) / 2  # half of the way back
+    assert not found(replace(series, table=replace(series.table, open=opened)), "outlier")
     opened[51] = close[49]
     assert found(replace(series, table=replace(series.table, open=opened)), "outlier")
 
