@@ -13,7 +13,10 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import CacheError, IncompleteDataWarning, QueryError, UnavailableError
+from src.data.jobs.gaps import find_vendor_days
 from src.data.model.instant import DAY_MS, HOUR_MS
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
 from src.data.quality.gaps import ClassifiedGap
 
 from .shelf import Market, Shelf, at, days, every
@@ -395,6 +398,21 @@ def test_a_session_that_comes_back_is_no_incident_any_more(
         manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11", strict=True)
     assert manager.gaps().incidents == ()
     assert manager._services.network.vendor_days() == []
+
+
+def test_few_symbols_do_not_take_back_what_many_showed(market: Market, clock: ManualClock) -> None:
+    one = fleet(clock, "2024-06-05", 8)
+    manager = market.manager(one)
+    for name in NAMES[:11]:
+        manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11")
+    (known,) = manager.gaps().incidents
+    step = Timeframe.parse("1d")
+    there = [SeriesKey(name, step) for name in NAMES[8:11]]
+    lacking = [SeriesKey(name, step) for name in NAMES[:3]]
+    services = manager._services
+    assert find_vendor_days(services, there) == [known]
+    assert find_vendor_days(services, lacking) == [known]
+    assert str(known) == "yahoo 2024-06-05 1d: missing for 8 of 11 symbols"
 
 
 def test_an_incident_that_is_not_found_again_is_forgotten_after_a_week(

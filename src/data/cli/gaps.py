@@ -12,10 +12,11 @@ from .arguments import add_output, add_places, listed
 from .cached import check_folder, manager_of, name_of
 from .output import console, print_json
 from .parser import Parser
-from .tables import TextTable, counted, moment, styled
+from .tables import counted, moment, styled
 
 if TYPE_CHECKING:
     from ..jobs.gaps import GapReport
+    from ..quality.gaps import ClassifiedGap
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -55,23 +56,9 @@ def _show(report: GapReport) -> None:
     screen = console()
     for day in report.incidents:
         screen.print(styled(f"incident: {day}", "bold yellow"), soft_wrap=True)
-    rows = [
-        [
-            name_of(gap.series),
-            moment(gap_json["start"]),
-            moment(gap_json["end"]),
-            f"{gap.bars:,}",
-            gap.gap_class.replace("_", " "),
-            gap.evidence,
-            gap.next_step or "-",
-        ]
-        for gap in report.gaps
-        if gap.gap_class not in ("closed", "vendor_outage")
-        for gap_json in [gap.as_dict()]
-    ]
-    if rows:
-        names = ["series", "from", "up to", "bars#", "class", "evidence?", "next step?"]
-        screen.print(TextTable(names, rows))
+    for gap in report.gaps:
+        if gap.gap_class not in ("closed", "vendor_outage"):
+            _show_gap(gap)
     for one in report.series:
         if one.problem:
             screen.print(styled(f"{name_of(one.series)}: {one.problem}", "red"), soft_wrap=True)
@@ -79,6 +66,18 @@ def _show(report: GapReport) -> None:
     lines = [f"{counted(hidden, 'gap')} more are not listed: --json counts them"] * bool(hidden)
     lines.append(_summary(report))
     screen.print(styled("\n".join(lines), "dim"), soft_wrap=True)
+
+
+def _show_gap(gap: ClassifiedGap) -> None:
+    screen, plain = console(), gap.as_dict()
+    span = f"{moment(plain['start'])} to {moment(plain['end'])}"
+    what = gap.gap_class.replace("_", " ")
+    head = f"{name_of(gap.series)}  {span}  {counted(gap.bars, 'bar')}  {what}"
+    screen.print(head, soft_wrap=True)
+    # A line of its own each, however long: the next step may be a command.
+    screen.print(styled(f"    {gap.evidence}", "dim"), soft_wrap=True)
+    if gap.next_step:
+        screen.print(styled(f"    → {gap.next_step}", "yellow"), soft_wrap=True)
 
 
 def _summary(report: GapReport) -> str:

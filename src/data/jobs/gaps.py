@@ -30,6 +30,8 @@ log = logging.getLogger("onetape.gaps")
 
 # So many gaps of a series are listed; all are counted.
 MOST_LISTED = 64
+# Behind every stamp: a range without an end goes up to what has closed.
+_EVER = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,8 @@ def gaps_of(
 
 
 def _span(client: BarsClient, key: SeriesKey, start: Any, end: Any) -> Span:
-    return client.query(key.symbol, key.timeframe, start, end).span
+    span = client.query(key.symbol, key.timeframe, start, end).span
+    return span if end is not None else Span(span.start, _EVER)
 
 
 def _classified(
@@ -226,22 +229,33 @@ def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[Vend
     Returns:
         What is known of all days then.
     """
-    before = services.network.vendor_days()
-    known = {(day.vendor, day.calendar, day.timeframe, day.day) for day in before}
+    before = {_key(day): day for day in services.network.vendor_days()}
     counted = VendorDays(services.clock.now_ms())
     for key in keys:
         try:
             counted.add(key, services.client.outline(key))
         except DataError as error:
             log.debug("%s is not counted: %s", key, error)
-    for day in counted.found:
-        if (day.vendor, day.calendar, day.timeframe, day.day) not in known:
-            log.warning("%s", day)
-            services.observer.tell(
-                VendorDayLacking, vendor=day.vendor, bars=day.timeframe, day=day.day,
-                condition=day.condition, symbols=day.symbols, lacking=day.lacking,
-                elsewhere=day.elsewhere,
-            )  # fmt: skip
+    new = [day for day in counted.found if _key(day) not in before]
+    for day in new:
+        facts = {name: value for name, value in vars(day).items() if name in _TOLD}
+        services.observer.tell(VendorDayLacking, bars=day.timeframe, **facts)
+    if new:
+        older = f", and {len(new) - _MOST_LOGGED:,} older ones" if new[_MOST_LOGGED:] else ""
+        log.warning("%s%s", "; ".join(map(str, new[-_MOST_LOGGED:])), older)
     if not (counted.found or before):
         return []
-    return services.network.keep_vendor_days(counted.found, counted.is_available)
+    # What many symbols showed is not told anew by a few of them.
+    fresh = [
+        day if 2 * day.symbols >= (known := before.get(_key(day), day)).symbols else known
+        for day in counted.found
+    ]
+    return services.network.keep_vendor_days(fresh, counted.is_available)
+
+
+_MOST_LOGGED = 10
+_TOLD = ("vendor", "day", "condition", "symbols", "lacking", "elsewhere")
+
+
+def _key(day: VendorDay) -> tuple[str, ...]:
+    return day.vendor, day.calendar, day.timeframe, day.day

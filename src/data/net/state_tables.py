@@ -42,8 +42,8 @@ LATER = (
     " start_ms INT, end_ms INT, condition TEXT, symbols INT, lacking INT, elsewhere INT,"
     " until_s REAL, PRIMARY KEY (vendor, calendar, timeframe, day)) WITHOUT ROWID",
 )
-# The newest of more days than that are kept, each for so long after it was last found lacking.
-_MOST_DAYS, _DAY_STANDS_S = 1_000, 7 * 86_400.0
+# A day that a vendor lacks is known for so long after it was last found lacking.
+_DAY_STANDS_S = 7 * 86_400.0
 # What is believed for the shortest time is forgotten where there are more.
 _MOST_UNKNOWN = 10_000
 
@@ -309,7 +309,7 @@ class StateTables:
                 "DELETE FROM vendor_days WHERE (vendor, calendar, timeframe, day) = (?, ?, ?, ?)",
                 (day.vendor, day.calendar, day.timeframe, day.day),
             )
-        for day in sorted(fresh, key=lambda each: each.day)[-_MOST_DAYS:]:
+        for day in fresh:
             values = (*astuple(day)[:4], *day.span, *astuple(day)[5:])
             self._rows.execute(
                 "INSERT OR REPLACE INTO vendor_days VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

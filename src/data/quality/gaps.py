@@ -100,9 +100,9 @@ def classify_gaps(
         days: what vendors lack across their symbols.
     """
     parts, grid = outline.coverage, outline.grid
-    if within is None:
-        within = Span(parts[0].span.start, now_ms) if parts else Span(now_ms, now_ms)
     cap = first_unclosed(grid.calendar, grid.timeframe, now_ms, grid.anchor)
+    if within is None:
+        within = Span(parts[0].span.start if parts else cap, cap)
     within = Span(within.start, min(within.end, cap))
     if within.is_empty:
         return []

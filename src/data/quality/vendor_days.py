@@ -25,6 +25,7 @@ _FEWEST = 3
 # A part of a session that is shorter than this share of it is a hole of the series.
 _SHARE = 0.25
 _FIRST_DAY = date(2000, 1, 1)
+_MOST = 1_000
 
 
 class _Sessions:
@@ -123,21 +124,29 @@ class VendorDays:
 
     @cached_property
     def found(self) -> list[VendorDay]:
-        """The sessions that a vendor did not supply for most of its symbols, and for three at least."""
-        return [
+        """The sessions that a vendor did not supply for most of its symbols, and for three at least.
+
+        The newest thousand of them, oldest first.
+        """
+        days = [
             self._day(key, tally, place)
             for key, tally in sorted(self._tallies.items())
             for place in np.flatnonzero(_is_lacking(tally)).tolist()
         ]
+        return sorted(days, key=lambda day: day.day)[-_MOST:]
 
     def is_available(self, day: VendorDay) -> bool:
-        """Tell whether what was counted shows that the vendor has a day now."""
+        """Tell whether what was counted shows that the vendor has a day now.
+
+        That takes half as many symbols at least as those by which it was found lacking.
+        """
         tally = self._tallies.get((day.vendor, day.calendar, day.timeframe))
         if tally is None:
             return False
         place = int(np.searchsorted(tally.sessions.starts, day.span.start))
-        is_counted = tally.counts.sum(axis=0) >= _FEWEST
-        return bool(place < len(is_counted) and is_counted[place] and not _is_lacking(tally)[place])
+        if place == len(tally.sessions.days) or _is_lacking(tally)[place]:
+            return False
+        return bool(tally.counts[:, place].sum() >= max(_FEWEST, day.symbols / 2))
 
     def _day(self, key: tuple[str, str, str], tally: _Tally, place: int) -> VendorDay:
         has, none, half, elsewhere = tally.counts[:, place].tolist()
