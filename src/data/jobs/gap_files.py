@@ -64,7 +64,8 @@ def validate_gaps(
         ``validation_timestamp``), ``detailed_results`` (``SYMBOL_timeframe`` to ``yearly_breakdown``,
         ``gap_summary`` and more), ``gap_analysis`` (series to gaps) and ``yearly_analysis``. A gap has
         ``start`` and ``end`` (naive UTC, half-open), ``duration_hours``, ``bars``, ``class`` and
-        ``evidence``. A series is valid when a vendor can have nothing more of it.
+        ``evidence``, and lies between the first and the last bar. A series is valid when no vendor
+        can have bars for any of its gaps.
 
     Raises:
         QueryError: a symbol or a timeframe cannot be understood.
@@ -109,20 +110,24 @@ def _result(
     services: Services, key: SeriesKey, gaps: Sequence[ClassifiedGap], problem: str, now: str
 ) -> dict[str, Any]:
     symbol, label = key.symbol, key.timeframe.label
-    lacking = [gap for gap in gaps if gap.gap_class != "closed"]
-    years = {
-        year: _year(services.cache.get_data_info(symbol, label, year) or {}, lacking, year)
+    infos = {
+        year: services.cache.get_data_info(symbol, label, year) or {}
         for year in services.cache.list_years(symbol, label)
     }
-    for year in sorted({year_of(gap.span.start) for gap in lacking} - set(years)):
-        years[year] = _year({}, lacking, year)
-    breakdown = {str(year): one for year, one in sorted(years.items())}
+    # As older tools have it: between the first and the last bar.
+    first = min((info["start_date"] for info in infos.values() if info), default="")
+    last = max((info["end_date"] for info in infos.values() if info), default="")
+    lacking = [
+        gap for gap in gaps if gap.gap_class != "closed" and first < _naive(gap.span.start) < last
+    ]
+    years = {*infos, *(year_of(gap.span.start) for gap in lacking)}
+    breakdown = {str(year): _year(infos.get(year, {}), lacking, year) for year in sorted(years)}
     hours = [gap["duration_hours"] for one in breakdown.values() for gap in one["gaps"]]
     is_valid = not problem and all(one["status"] == "valid" for one in breakdown.values())
     return {
         "symbol": symbol,
         "interval": label,
-        "available_years": sorted(services.cache.list_years(symbol, label)),
+        "available_years": sorted(infos),
         "total_rows": sum(one["rows"] for one in breakdown.values()),
         "overall_status": "valid" if is_valid else "invalid",
         "problem": problem,
