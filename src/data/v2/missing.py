@@ -25,7 +25,7 @@ from ..provider_selector import get_provider_selector
 
 __all__ = ["GapAnalysis", "MissingDataHandler"]
 
-_TIMES = ("timestamp", "date", "datetime", "time")
+TIMES = ("timestamp", "date", "datetime", "time")
 _NEW_YORK = Instrument("", "stock", "XNYS", "America/New_York")
 # Of daily bars: below the first share of gaps they are filled forward, below the second interpolated.
 _FEW, _SOME = 0.05, 0.15
@@ -183,9 +183,9 @@ def _read(df: Any) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], Any]]:
     Raises:
         QueryError: it is no frame of bars.
     """
-    frame = df if isinstance(df, pd.DataFrame) else _of_polars(df)
+    frame = df if isinstance(df, pd.DataFrame) else of_polars(df)
     is_column = not isinstance(frame.index, pd.DatetimeIndex)
-    name = next((name for name in _TIMES if name in frame), None) if is_column else None
+    name = next((name for name in TIMES if name in frame), None) if is_column else None
     if is_column and name is None:
         raise QueryError("the frame has neither a time index nor a column of times")
     times = pd.DatetimeIndex(frame.index if name is None else pd.to_datetime(frame[name]))
@@ -207,7 +207,8 @@ def _read(df: Any) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], Any]]:
     return frame, restored
 
 
-def _of_polars(df: Any) -> pd.DataFrame:
+def of_polars(df: Any) -> pd.DataFrame:
+    """Return a frame of Polars as one of pandas; anything else is a ``QueryError``."""
     try:
         return pd.DataFrame(df.to_dict(as_series=False))
     except (AttributeError, TypeError) as error:

@@ -1,0 +1,267 @@
+"""Validation of a frame, its report and score, and the strategies that its quality allows.
+
+Faces of the checks that stored series are validated by (:mod:`..quality`), with the thresholds, sentences
+and weights of the second data layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import QueryError
+from ..model.bars import PRICES, BarTable
+from ..model.frame import NS_IN_MS
+from ..model.timeframe import Timeframe
+from ..prices.quality import ordered
+from ..provider_selector import get_provider_selector
+from ..quality.levels import split_errors, unit_errors
+from ..quality.series import CheckedSeries
+from ..quality.shape import outliers
+from .missing import TIMES, MissingDataHandler, of_polars
+
+__all__ = [
+    "CheckResult",
+    "DataAwareStrategySelector",
+    "DataQualityReport",
+    "DataQualityScorer",
+    "DataValidator",
+]
+
+_STEPS = {
+    "1d": timedelta(days=1),
+    "1h": timedelta(hours=1),
+    "15m": timedelta(minutes=15),
+    "5m": timedelta(minutes=5),
+    "1m": timedelta(minutes=1),
+}
+_LONG_WEEKEND, _STEPS_OF_A_GAP, _GAPS_PCT = timedelta(days=4), 3, 1.0
+_EXTREME, _ZERO_PCT, _SPIKE = 0.5, 5, 20
+_PER_ISSUE, _PER_WARNING = 0.1, 0.05
+_USABLE = 0.7
+
+
+@dataclass
+class CheckResult:
+    """What one check found, in sentences."""
+
+    issues: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass
+class DataQualityReport:
+    """The findings about a frame.
+
+    Attributes:
+        symbol, timeframe: as they were given.
+        issues, warnings: sentences.
+        quality_score: 0 to 1: a tenth less for each issue, a twentieth for each warning; 0 of an empty
+            frame.
+        record_count: rows.
+    """
+
+    symbol: str
+    timeframe: str
+    issues: list[str]
+    warnings: list[str]
+    quality_score: float
+    record_count: int
+
+    def is_usable(self, min_score: float = _USABLE) -> bool:
+        """Tell whether the score is ``min_score`` or more, and there are data at all."""
+        return self.quality_score >= min_score and not any("No data" in i for i in self.issues)
+
+
+Check = Callable[[Any, str, str], CheckResult]
+
+
+class DataValidator:
+    """Runs checks over a frame of pandas or Polars. A check that fails is an issue of the report.
+
+    Attributes:
+        checks: what is run, in order; each is given frame, symbol and timeframe.
+    """
+
+    def __init__(self) -> None:
+        self.checks: list[Check] = [
+            self._check_missing_data,
+            self._check_price_consistency,
+            self._check_volume_anomalies,
+            self._check_corporate_actions,
+            self._check_outliers,
+        ]
+
+    def validate(self, df: Any, symbol: str, timeframe: str) -> DataQualityReport:
+        """Return the findings of all checks; it never raises.
+
+        Args:
+            df: columns ``open high low close volume``, times in the index or in a column ``timestamp``,
+                ``date``, ``datetime`` or ``time``; in any order.
+            symbol, timeframe: what the frame is of.
+        """
+        found = CheckResult()
+        for check in self.checks:
+            try:
+                one = check(df, symbol, timeframe)
+            except Exception as error:  # noqa: BLE001 - whatever a check of the program's own may raise
+                found.issues.append(f"Validation check failed: {error}")
+                continue
+            found.issues += one.issues
+            found.warnings += one.warnings
+        score = _score(found) if len(df) else 0.0
+        return DataQualityReport(symbol, timeframe, found.issues, found.warnings, score, len(df))
+
+    def _check_missing_data(self, df: Any, symbol: str, timeframe: str) -> CheckResult:
+        if not len(df):
+            return CheckResult(["No data available"])
+        step = _STEPS.get(timeframe)
+        if step is None:
+            return CheckResult(warnings=[f"Unknown timeframe: {timeframe}"])
+        longest = _LONG_WEEKEND if timeframe == "1d" else step * _STEPS_OF_A_GAP
+        gaps = int((_rows(df).index.to_series().diff() > longest).sum())
+        share = gaps / len(df) * 100
+        return CheckResult([f"{gaps} time gaps ({share:.1f}%)"] if share > _GAPS_PCT else [])
+
+    def _check_price_consistency(self, df: Any, symbol: str, timeframe: str) -> CheckResult:
+        frame = _rows(df)
+        ends = frame[["open", "close"]]
+        moves = (frame["close"] / frame["close"].shift() - 1).abs()
+        counts = {
+            "bars where high < max(open,close)": frame["high"] < ends.max(axis=1),
+            "bars where low > min(open,close)": frame["low"] > ends.min(axis=1),
+            "extreme price moves (>50%)": (moves > _EXTREME) & (timeframe == "1d"),
+            "bars with zero/negative prices": (frame[list(PRICES)] <= 0).any(axis=1),
+        }
+        return CheckResult(
+            [f"{int(rows.sum())} {what}" for what, rows in counts.items() if rows.any()]
+        )
+
+    def _check_volume_anomalies(self, df: Any, symbol: str, timeframe: str) -> CheckResult:
+        volume = _rows(df)["volume"]
+        zero = float((volume == 0).mean() * 100)
+        spikes = int((volume > volume.median() * _SPIKE).sum())
+        warnings = [f"{zero:.1f}% bars with zero volume"] if zero > _ZERO_PCT else []
+        warnings += [f"{spikes} extreme volume spikes (>20x median)"] if spikes else []
+        return CheckResult(warnings=warnings)
+
+    def _check_corporate_actions(self, df: Any, symbol: str, timeframe: str) -> CheckResult:
+        found = split_errors(_series(df, symbol, timeframe))
+        return CheckResult([] if isinstance(found, str) else [one.evidence for one in found])
+
+    def _check_outliers(self, df: Any, symbol: str, timeframe: str) -> CheckResult:
+        series = _series(df, symbol, timeframe)
+        units, spikes = unit_errors(series), outliers(series)
+        return CheckResult(
+            [] if isinstance(units, str) else [one.evidence for one in units],
+            [] if isinstance(spikes, str) else [one.evidence for one in spikes],
+        )
+
+
+class DataQualityScorer:
+    """Scores a frame: completeness 0.4, consistency 0.3, volume 0.2, findings 0.1."""
+
+    def compute_score(self, df: Any, validation_report: DataQualityReport) -> float:
+        """Return the quality of a frame, 0 to 1; 0 of an empty one.
+
+        Completeness is the share of the bars that the market's calendar expects between the first and
+        the last row, consistency the share of rows whose prices are in order, volume the share of rows
+        with any (1 without that column).
+
+        Raises:
+            QueryError: the frame, its symbol or timeframe cannot be understood.
+        """
+        if not len(df):
+            return 0.0
+        frame, report = _rows(df), validation_report
+        gaps = MissingDataHandler().analyze_gaps(frame, report.symbol, report.timeframe)
+        completeness = 1 - gaps.gap_pct if gaps.expected else 0.0
+        consistency = float(ordered(_table(frame)).mean())
+        volume = float((frame["volume"] > 0).mean()) if "volume" in frame else 1.0
+        findings = 1 - _penalty(report)
+        score = 0.4 * completeness + 0.3 * consistency + 0.2 * volume + 0.1 * findings
+        return max(0.0, min(1.0, score))
+
+
+class DataAwareStrategySelector:
+    """Chooses strategies by the quality of their data.
+
+    Attributes:
+        strategy_requirements: type to ``min_quality`` and ``max_gaps``, both from 0 to 1.
+    """
+
+    def __init__(self) -> None:
+        self.strategy_requirements: dict[str, dict[str, float]] = {
+            "high_frequency": {"min_quality": 0.95, "max_gaps": 0.01},
+            "intraday": {"min_quality": 0.85, "max_gaps": 0.05},
+            "daily": {"min_quality": 0.70, "max_gaps": 0.10},
+            "robust": {"min_quality": 0.50, "max_gaps": 0.20},
+        }
+
+    def filter_strategies(
+        self,
+        available_strategies: Sequence[str],
+        data_quality: Mapping[str, float],
+        gaps: Mapping[str, float] | None = None,
+    ) -> list[str]:
+        """Return the strategies that the worst of the data is good enough for, in their order.
+
+        Args:
+            available_strategies: names; the type is the one that a name contains, and any other name
+                needs a quality of 0.7.
+            data_quality: symbol to score, 0 to 1; without any no strategy is suitable.
+            gaps: symbol to the missing share, 0 to 1, where it counts, too.
+        """
+        if not data_quality:
+            return []
+        worst, most = min(data_quality.values()), max((gaps or {}).values(), default=0.0)
+        suitable = []
+        for name in available_strategies:
+            needs = self.strategy_requirements.get(self._classify_strategy(name), {})
+            enough = worst >= needs.get("min_quality", _USABLE)
+            if enough and most <= needs.get("max_gaps", 1.0):
+                suitable.append(name)
+        return suitable
+
+    def _classify_strategy(self, strategy: str) -> str:
+        name = strategy.lower().replace("-", "_").replace(" ", "_")
+        return next((kind for kind in self.strategy_requirements if kind in name), "")
+
+
+def _penalty(found: CheckResult | DataQualityReport) -> float:
+    return len(found.issues) * _PER_ISSUE + len(found.warnings) * _PER_WARNING
+
+
+def _score(found: CheckResult) -> float:
+    return max(0.0, 1 - _penalty(found))
+
+
+def _rows(df: Any) -> pd.DataFrame:
+    """Return the rows by time, on a naive UTC index."""
+    frame = df if isinstance(df, pd.DataFrame) else of_polars(df)
+    name = next((name for name in TIMES if name in frame), None)
+    if name is None and not isinstance(frame.index, pd.DatetimeIndex):
+        raise QueryError("the frame has neither a time index nor a column of times")
+    times = pd.DatetimeIndex(frame.index if name is None else pd.to_datetime(frame[name]))
+    times = times if times.tz is None else times.tz_convert(None)
+    return frame.set_axis(times.rename("timestamp"), axis=0).sort_index()
+
+
+def _table(frame: pd.DataFrame) -> BarTable:
+    stamps = pd.DatetimeIndex(frame.index).as_unit("ns").asi8 // NS_IN_MS
+    columns = {name: frame[name].to_numpy(np.float64) for name in PRICES}
+    none = np.full(len(frame), np.nan)
+    volume = frame["volume"].to_numpy(np.float64) if "volume" in frame else none
+    return BarTable(stamps, volume=volume, **columns)
+
+
+def _series(df: Any, symbol: str, timeframe: str) -> CheckedSeries:
+    table = _table(_rows(df))
+    sound = np.logical_and.reduce([column > 0 for column in table.values()[:4]])
+    instrument = get_provider_selector().instrument(symbol)
+    return CheckedSeries(Timeframe.parse(timeframe), table.take(sound), instrument.asset_class)
