@@ -249,7 +249,7 @@ def _rows(df: Any) -> pd.DataFrame:
         raise QueryError("the frame has neither a time index nor a column of times")
     times = pd.DatetimeIndex(frame.index if name is None else pd.to_datetime(frame[name]))
     times = times if times.tz is None else times.tz_convert(None)
-    return frame.set_axis(times.rename("timestamp"), axis=0).sort_index()
+    return frame.set_axis(pd.DatetimeIndex(times, name="timestamp"), axis=0).sort_index()
 
 
 def _table(frame: pd.DataFrame) -> BarTable:
