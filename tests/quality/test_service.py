@@ -87,8 +87,21 @@ def test_rows_that_could_not_be_bars_count_though_they_are_kept_aside(manager: D
     frame = frame_of(clean(replace(KINDS[9], rows=60), np.random.default_rng(1)).table)
     frame.iloc[[7, 20], 1] = frame.iloc[[7, 20], 2] / 2
     manager.cache.put(frame, GOOD, "1d", provider="binance")
-    findings = manager.validate(GOOD, "1d").at_least("error")
-    assert [(f.check, len(f.stamps)) for f in findings] == [("order", 2)]
+    findings = manager.validate(GOOD, "1d").findings
+    assert [(f.check, len(f.stamps)) for f in findings] == [("order", 2)]  # and nothing is missing
+
+
+def test_a_hole_is_missing_and_what_lies_between_two_pieces_was_never_asked_for(
+    manager: DataManager,
+) -> None:
+    frame = frame_of(clean(replace(KINDS[9], rows=100), np.random.default_rng(1)).table)
+    manager.cache.put(frame.drop(frame.index[40:45]), GOOD, "1d", provider="binance")
+    (finding,) = manager.validate(GOOD, "1d").at_least("warning")
+    assert (finding.check, len(finding.stamps)) == ("calendar", 5)
+    manager.cache.put(frame.drop(frame.index[20:80]), "ETHUSDT", "1d", provider="binance")
+    (finding,) = manager.validate("ETHUSDT", "1d").findings
+    assert (finding.severity, len(finding.stamps)) == ("info", 60)
+    assert "never asked for" in finding.evidence
 
 
 def test_low_quality_is_an_event_a_count_and_a_line_of_the_log(

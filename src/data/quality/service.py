@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -29,6 +30,7 @@ from .series import CheckedSeries, ShareEvent
 __all__ = ["checked_series", "validate"]
 
 _DAY = Timeframe.parse("1d")
+_ONE_PIECE = 0.8
 _ALL = Span(day_ms(date(1800, 1, 1)), day_ms(date(9999, 1, 1)))
 
 
@@ -47,9 +49,13 @@ def validate(
         CacheError: the store cannot be read.
     """
     series, unasked, problem = checked_series(client, instrument, key, span)
+    aside = _kept_aside(client, key, span, series.table.stamps)
+    if series.expected is not None and aside:
+        # The place of a row that is no bar is not missing besides.
+        expected = series.expected[~among(series.expected, np.array(list(aside), dtype=np.int64))]
+        series = replace(series, expected=expected)
     findings, ran, skipped = run_checks(series)
-    findings += _kept_aside(client, key, span, series.table.stamps)
-    findings += _never_asked(unasked)
+    findings += [*_no_bars(aside), *_never_asked(unasked)]
     stamps = series.table.stamps
     return QualityReport(
         key.symbol,
@@ -102,25 +108,24 @@ def _actions(client: BarsClient, instrument: Instrument) -> list[KnownAction]:
     return [one for one in known if one.counts and one.action.is_sound]
 
 
-def _kept_aside(
-    client: BarsClient, key: SeriesKey, span: Span, stored: Stamps
-) -> Iterator[QualityFinding]:
-    """Yield the rows that were no bars when they came, and that no bar has replaced since."""
-    rows = [
-        (bar.stamp_ms, reason)
+def _kept_aside(client: BarsClient, key: SeriesKey, span: Span, stored: Stamps) -> dict[int, str]:
+    """Return stamp to reason of rows that were no bars when they came, and no bar has replaced since."""
+    rows = {
+        bar.stamp_ms: reason
         for bar, reason in client.quarantined(key).rows
         if bar.stamp_ms in span and not reason.startswith(WITHDRAWN)
-    ]
-    stamps = np.unique(np.array([stamp for stamp, _ in rows], dtype=np.int64))
-    stamps = stamps[~among(stamps, stored)]
-    if len(stamps):
-        reasons = Counter(
-            reason.partition(":")[0] for stamp, reason in rows if stamp in set(stamps.tolist())
-        )
+    }
+    stamps = np.array(sorted(rows), dtype=np.int64)
+    return {stamp: rows[stamp] for stamp in stamps[~among(stamps, stored)].tolist()}
+
+
+def _no_bars(rows: dict[int, str]) -> Iterator[QualityFinding]:
+    if rows:
+        reasons = Counter(reason.partition(":")[0] for reason in rows.values())
         why = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
-        text = f"{len(stamps)} rows cannot be bars, and are kept aside: {why}"
+        text = f"{len(rows)} rows cannot be bars, and are kept aside: {why}"
         order = next(check for check in CHECKS if check.name == "order")
-        yield finding_of(order, Defect(stamps, text))
+        yield finding_of(order, Defect(np.array(list(rows), dtype=np.int64), text))
 
 
 def _never_asked(stamps: Stamps) -> Iterator[QualityFinding]:
@@ -195,4 +200,6 @@ def _expected(
         return None, no_rows()
     expected = max(both, key=lambda stamps: int(np.count_nonzero(among(table.stamps, stamps))))
     was_asked = inside(expected, [part.span for part in coverage]) | among(expected, table.stamps)
+    # What was stored in one piece has holes; what was fetched in pieces was never asked for between.
+    was_asked |= was_asked.mean() >= _ONE_PIECE
     return expected[was_asked], expected[~was_asked]
