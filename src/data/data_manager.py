@@ -733,7 +733,8 @@ class DataManager:
         ``cache`` (sizes as of the last minute), ``process`` (memory, processor time). Counts are this
         process' own; ``vendor_days`` (how many sessions each vendor lacks) are those of all processes.
         """
-        days = Counter(day.vendor for day in self._services.network.vendor_days())
+        known = self._services.network.vendor_days()
+        days = Counter(day.vendor for day in known if day.condition != "pending")
         return self._services.observer.snapshot() | {"vendor_days": dict(days)}
 
     def on_event(self, listener: Callable[[Event], object]) -> Callable[[], None]:

@@ -257,13 +257,13 @@ def test_two_symbols_prove_nothing_of_a_vendor(market: Market, clock: ManualCloc
     assert incidents(manager) == []
 
 
-def test_bars_from_other_vendors_are_told_apart(market: Market, clock: ManualClock) -> None:
+def test_bars_from_other_vendors_tell_nothing_of_the_first_one(
+    market: Market, clock: ManualClock
+) -> None:
     manager = market.manager(fleet(clock, "2024-06-05", 4), Shelf(clock, SESSIONS, "tiingo"))
     for name in NAMES[:5]:
         manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11")
-    assert incidents(manager) == [
-        "yahoo 2024-06-05 1d: missing for 4 of 5 symbols; 4 come from other vendors"
-    ]
+    assert incidents(manager) == []
     assert manager.gaps().gaps == []
 
 
@@ -284,9 +284,18 @@ def test_the_newest_session_is_pending_for_a_day(market: Market, clock: ManualCl
     manager = market.manager(fleet(clock, "2024-06-11", 4))
     for name in NAMES[:5]:
         manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11")
+    told: list[Any] = []
+    manager.on_event(told.append)
     assert incidents(manager) == ["yahoo 2024-06-11 1d: pending for 4 of 5 symbols"]
+    assert (told, manager.metrics()["vendor_days"]) == ([], {})
+    two = Shelf(clock, SESSIONS, "tiingo")
+    market.manager(fleet(clock, "2024-06-11", 4), two).get_ohlcv(
+        "OTHER", "1d", "2024-06-10", "2024-06-11", strict=True
+    )
+    assert two.asked == [], "the usual order"
     clock.advance(6 * 3600)
-    assert incidents(manager) == ["yahoo 2024-06-11 1d: missing for 4 of 5 symbols"]
+    assert incidents(manager) == ["yahoo 2024-06-11 1d: missing for 4 of 6 symbols"]
+    assert [event.name for event in told] == ["VendorDayLacking"]
 
 
 # --- what follows from it --------------------------------------------------------------------------
@@ -435,5 +444,5 @@ def test_it_is_an_event_once_and_counted(market: Market, clock: ManualClock) -> 
         manager.gaps()
     (event,) = [event for event in told if event.name == "VendorDayLacking"]
     assert (event.vendor, event.day, event.condition) == ("yahoo", "2024-06-05", "missing")
-    assert (event.symbols, event.lacking, event.elsewhere) == (4, 4, 0)
+    assert (event.symbols, event.lacking) == (4, 4)
     assert manager.metrics()["vendor_days"] == {"yahoo": 1}

@@ -116,8 +116,12 @@ def test_lanes_of_their_own_and_longer_bars_are_not_counted(other: dict[str, Any
     assert len(counted.found) == (0 if other else 1)
 
 
-def test_a_vendor_that_was_added_later_lacks_nothing() -> None:
+def test_bars_of_another_vendor_count_neither_way() -> None:
     counted = VendorDays(NOW)
+    lacking = outline(AROUND[0], replace(HOLE, vendor="yahoo"), AROUND[1])
+    for _ in range(3):
+        counted.add(SERIES, lacking)
     for _ in range(5):
-        counted.add(SERIES, outline(AROUND[0], replace(AROUND[1], vendor="tiingo")))
-    assert counted.found == []
+        other = bars("2024-05-08", "2024-05-09", "tiingo")
+        counted.add(SERIES, outline(AROUND[0], other, AROUND[1]))
+    assert [(day.vendor, day.lacking, day.symbols) for day in counted.found] == [("yahoo", 3, 3)]

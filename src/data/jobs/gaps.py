@@ -70,7 +70,7 @@ class GapReport:
     """The gaps of some series, and the sessions that vendors lack across theirs.
 
     Attributes:
-        incidents: sessions that a vendor did not supply for most of its symbols.
+        incidents: sessions that a vendor lacks for most of its symbols.
         series: one entry for each series, those without gaps among them.
     """
 
@@ -219,12 +219,13 @@ def _classified(
 
 
 def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[VendorDay]:
-    """Find the sessions that vendors did not supply for most of their symbols, by these series.
+    """Find the sessions that vendors lack for most of their symbols, by these series.
 
     What is found is noted for all processes: from then on such a day is asked of the other vendors
     first, and its holes are asked again within hours. A new one is an event (``VendorDayLacking``) and
-    a warning in the log. A day that these series show to be there is forgotten, and so is one that was
-    not found again for a week. One series is looked at after another, and none of them is kept.
+    a warning in the log, a pending one not before it is a day old. A day that these series show to
+    be there is forgotten, and so is one that was not found again for a week. One series is looked at
+    after another, and none of them is kept.
 
     Returns:
         What is known of all days then.
@@ -236,7 +237,12 @@ def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[Vend
             counted.add(key, services.client.outline(key))
         except DataError as error:
             log.debug("%s is not counted: %s", key, error)
-    new = [day for day in counted.found if _key(day) not in before]
+    new = [
+        day
+        for day in counted.found
+        if day.condition != "pending"
+        and ((known := before.get(_key(day))) is None or known.condition == "pending")
+    ]
     for day in new:
         facts = {name: value for name, value in vars(day).items() if name in _TOLD}
         services.observer.tell(VendorDayLacking, bars=day.timeframe, **facts)
@@ -254,7 +260,7 @@ def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[Vend
 
 
 _MOST_LOGGED = 10
-_TOLD = ("vendor", "day", "condition", "symbols", "lacking", "elsewhere")
+_TOLD = ("vendor", "day", "condition", "symbols", "lacking")
 
 
 def _key(day: VendorDay) -> tuple[str, ...]:

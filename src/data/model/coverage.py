@@ -318,7 +318,7 @@ def _outside(old: Covered, span: Span) -> list[Covered]:
 
 @dataclass(frozen=True)
 class VendorDay:
-    """A session that a vendor did not supply for most of its symbols: one incident, however many gaps.
+    """A session that a vendor lacks for most of its symbols: one incident, however many gaps.
 
     Attributes:
         vendor, calendar, timeframe: whose, of which market, bars of which length.
@@ -326,9 +326,8 @@ class VendorDay:
         span: the stamps of its bars, half-open, up to the next session.
         condition: ``pending`` (it closed less than a day ago), ``missing`` (whole for most symbols) or
             ``degraded`` (for most in part). Of every other day it is ``available``.
-        symbols: how many symbols the vendor supplies around it.
+        symbols: of how many symbols it is known whether the vendor has it.
         lacking: of how many of them it has no bar of the session, or not all.
-        elsewhere: of how many of them the bars are stored from other vendors.
     """
 
     vendor: str
@@ -339,12 +338,10 @@ class VendorDay:
     condition: Condition
     symbols: int
     lacking: int
-    elsewhere: int
 
     def __str__(self) -> str:
-        counts = f"{self.lacking + self.elsewhere} of {self.symbols} symbols"
-        others = f"; {self.elsewhere} come from other vendors" if self.elsewhere else ""
-        return f"{self.vendor} {self.day} {self.timeframe}: {self.condition} for {counts}{others}"
+        counts = f"{self.lacking} of {self.symbols} symbols"
+        return f"{self.vendor} {self.day} {self.timeframe}: {self.condition} for {counts}"
 
 
 # --- folding -------------------------------------------------------------------------------

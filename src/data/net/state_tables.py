@@ -38,9 +38,9 @@ LATER = (
     " until_s REAL, times INT, PRIMARY KEY (who, place, symbol)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS progress (name TEXT PRIMARY KEY, holder TEXT, pages INT)"
     " WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS vendor_days (vendor TEXT, calendar TEXT, timeframe TEXT, day TEXT,"
-    " start_ms INT, end_ms INT, condition TEXT, symbols INT, lacking INT, elsewhere INT,"
-    " until_s REAL, PRIMARY KEY (vendor, calendar, timeframe, day)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS lacking_days (vendor TEXT, calendar TEXT, timeframe TEXT, day TEXT,"
+    " start_ms INT, end_ms INT, condition TEXT, symbols INT, lacking INT, until_s REAL,"
+    " PRIMARY KEY (vendor, calendar, timeframe, day)) WITHOUT ROWID",
 )
 # A day that a vendor lacks is known for so long after it was last found lacking.
 _DAY_STANDS_S = 7 * 86_400.0
@@ -290,8 +290,8 @@ class StateTables:
     def vendor_days(self) -> list[VendorDay]:
         """Return the sessions that vendors lack for most of their symbols, by vendor and day."""
         rows = self._rows.execute(
-            "SELECT vendor, calendar, timeframe, day, start_ms, end_ms, condition, symbols, lacking,"
-            " elsewhere FROM vendor_days WHERE until_s > ? ORDER BY vendor, day, timeframe",
+            "SELECT vendor, calendar, timeframe, day, start_ms, end_ms, condition, symbols, lacking"
+            " FROM lacking_days WHERE until_s > ? ORDER BY vendor, day, timeframe",
             (self.now_s,),
         )
         return [
@@ -303,16 +303,16 @@ class StateTables:
         self, fresh: Iterable[VendorDay], is_over: Callable[[VendorDay], bool]
     ) -> list[VendorDay]:
         """Remember the days found just now, forget those that are over, and return what is known."""
-        self._rows.execute("DELETE FROM vendor_days WHERE until_s <= ?", (self.now_s,))
+        self._rows.execute("DELETE FROM lacking_days WHERE until_s <= ?", (self.now_s,))
         for day in filter(is_over, self.vendor_days()):
             self._rows.execute(
-                "DELETE FROM vendor_days WHERE (vendor, calendar, timeframe, day) = (?, ?, ?, ?)",
+                "DELETE FROM lacking_days WHERE (vendor, calendar, timeframe, day) = (?, ?, ?, ?)",
                 (day.vendor, day.calendar, day.timeframe, day.day),
             )
         for day in fresh:
             values = (*astuple(day)[:4], *day.span, *astuple(day)[5:])
             self._rows.execute(
-                "INSERT OR REPLACE INTO vendor_days VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO lacking_days VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*values, self.now_s + _DAY_STANDS_S),
             )
         return self.vendor_days()

@@ -156,8 +156,8 @@ class VendorDayLacking(Event):
     Attributes:
         vendor, bars, day: which vendor, bars of which length, session date (ISO).
         condition: ``missing``, ``degraded`` or ``pending``.
-        symbols: that the vendor supplies around that day.
-        lacking, elsewhere: of how many it has not all bars, of how many they came from others.
+        symbols: of how many it is known whether the vendor has it.
+        lacking: of how many of them it has not all bars.
     """
 
     vendor: str
@@ -166,7 +166,6 @@ class VendorDayLacking(Event):
     condition: str
     symbols: int
     lacking: int
-    elsewhere: int
 
 
 @dataclass(frozen=True, kw_only=True)

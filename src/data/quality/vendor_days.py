@@ -64,11 +64,11 @@ class _Sessions:
 
 
 class _Tally:
-    """How many symbols of a vendor have, lack, lack a part, or have from others, by session."""
+    """How many symbols of a vendor have bars, lack all, and lack a part, by session."""
 
     def __init__(self, sessions: _Sessions) -> None:
         self.sessions = sessions
-        self.counts = np.zeros((4, len(sessions.days)), dtype=np.int32)
+        self.counts = np.zeros((3, len(sessions.days)), dtype=np.int32)
 
 
 class VendorDays:
@@ -97,8 +97,8 @@ class VendorDays:
         for vendor, has in present.items():
             none = whole.get(vendor, _none(sessions)) & ~has
             half = part.get(vendor, _none(sessions)) & has
-            elsewhere = any_bar & ~has & (none | _between(has, any_bar))
-            states = (has & ~half, none & ~any_bar, half, elsewhere)
+            # Bars of another vendor tell nothing: this one may have found them equal since.
+            states = (has & ~half, none & ~any_bar, half)
             key = vendor, calendar.name, step.label
             tally = self._tallies.setdefault(key, _Tally(sessions))
             tally.counts += np.array(states, dtype=np.int32)
@@ -124,7 +124,7 @@ class VendorDays:
 
     @cached_property
     def found(self) -> list[VendorDay]:
-        """The sessions that a vendor did not supply for most of its symbols, and for three at least.
+        """The sessions that a vendor lacks for most of its symbols, and for three at least.
 
         The newest thousand of them, oldest first.
         """
@@ -149,13 +149,13 @@ class VendorDays:
         return bool(tally.counts[:, place].sum() >= max(_FEWEST, day.symbols / 2))
 
     def _day(self, key: tuple[str, str, str], tally: _Tally, place: int) -> VendorDay:
-        has, none, half, elsewhere = tally.counts[:, place].tolist()
-        symbols, sessions = has + none + half + elsewhere, tally.sessions
-        condition: Condition = "missing" if 2 * (none + elsewhere) > symbols else "degraded"
+        has, none, half = tally.counts[:, place].tolist()
+        symbols, sessions = has + none + half, tally.sessions
+        condition: Condition = "missing" if 2 * none > symbols else "degraded"
         if self._now - int(sessions.closes[place]) < DAY_MS:
             condition = "pending"
         day, span = sessions.days[place].isoformat(), sessions.span(place)
-        return VendorDay(*key, day, span, condition, symbols, none + half, elsewhere)
+        return VendorDay(*key, day, span, condition, symbols, none + half)
 
 
 def _is_lacking(tally: _Tally) -> Mask:
@@ -166,12 +166,3 @@ def _is_lacking(tally: _Tally) -> Mask:
 
 def _none(sessions: _Sessions) -> Mask:
     return np.zeros(len(sessions.days), dtype=bool)
-
-
-def _between(has: Mask, any_bar: Mask) -> Mask:
-    """Tell which sessions follow one with bars, and precede another or are the last of the series."""
-    before, behind = np.zeros_like(has), np.zeros_like(has)
-    before[1:], behind[:-1] = has[:-1], has[1:]
-    last = np.flatnonzero(any_bar)[-1:]
-    behind[last] = True
-    return before & behind

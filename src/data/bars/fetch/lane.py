@@ -124,10 +124,14 @@ class LaneRunner:
         return plan
 
     def _fill(self, segments: Sequence[Span], work: FetchState) -> None:
-        """Ask the vendors in order; of a day that one lacks for most symbols the others first."""
-        usual = work.lane
+        """Ask the vendors in order; of a day that one lacks for most symbols the others first.
+
+        Not of one that may not be published yet: where the others have it before, it would never be
+        asked of its vendor again.
+        """
+        usual, late = work.lane, [day for day in work.lacking if day.condition != "pending"]
         try:
-            for lane, spans in usual.by_days(work.lacking, segments):
+            for lane, spans in usual.by_days(late, segments):
                 work.lane = lane
                 # What is cut off beside a session may hold hours alone in which no bar is expected.
                 spans = [s for s in spans if s in segments or work.grid.next_open(s.start) < s.end]
