@@ -294,24 +294,48 @@ def test_a_market_that_trades_seldom_has_no_holes_but_far_longer_ones() -> None:
     assert found(replace(series, table=series.table.take(gone)), "calendar")
 
 
-def test_a_month_beyond_every_day_of_its_own() -> None:
-    days = walk(wavy(120))
-    months = np.array([0, 30, 60, 90], dtype=np.int64) * DAY_MS
-    parts = [slice(a, a + 30) for a in (0, 30, 60, 90)]
+def months_of(days: CheckedSeries) -> CheckedSeries:
+    """Return the months of 1970 that a series of days makes."""
+    starts = np.array([0, 31, 59, 90])
+    parts = [slice(a, b) for a, b in zip(starts, [*starts[1:], 120], strict=True)]
     table = BarTable(
-        months,
+        starts.astype(np.int64) * DAY_MS,
         np.array([days.table.open[p][0] for p in parts]),
         np.array([days.table.high[p].max() for p in parts]),
         np.array([days.table.low[p].min() for p in parts]),
         np.array([days.table.close[p][-1] for p in parts]),
         np.array([days.table.volume[p].sum() for p in parts]),
     )
-    series = CheckedSeries(Timeframe(1, "M"), table, days=days.table)
+    return CheckedSeries(Timeframe(1, "M"), table, days=days.table)
+
+
+def test_a_month_beyond_every_day_of_its_own() -> None:
+    series = months_of(walk(wavy(120)))
+    table = series.table
     assert not found(series, "beyond days")
-    high = table.high.copy()
+    for name, row, factor in (("high", 1, 1.3), ("low", 0, 0.7), ("high", 3, 1.3)):
+        column = getattr(table, name).copy()
+        column[row] *= factor
+        wrong = replace(series, table=replace(table, **{name: column}))
+        (finding,) = found(wrong, "beyond days")
+        assert finding.stamps.tolist() == [table.stamps[row]]
+
+
+def test_months_whose_days_are_not_all_stored_prove_nothing() -> None:
+    series = months_of(walk(wavy(120)))
+    days = series.days
+    assert days is not None
+    high = series.table.high.copy()
     high[1] *= 1.3
-    (finding,) = found(replace(series, table=replace(table, high=high)), "beyond days")
-    assert finding.stamps.tolist() == [months[1]]
+    wrong = replace(series, table=replace(series.table, high=high))
+    few = replace(wrong, days=days.take(np.r_[0:35, 37:120]))
+    assert not found(few, "beyond days")
+    none = np.full(120, np.nan)
+    without = replace(wrong, days=replace(days, volume=none))
+    assert found(without, "beyond days")
+    assert not found(
+        replace(without, days=replace(days, volume=none).take(slice(31, 59))), "beyond days"
+    )
 
 
 def test_volume_and_moves_are_told_and_no_alarm() -> None:

@@ -285,9 +285,9 @@ def _split_finding(series: CheckedSeries, place: tuple[int, int, float], size: f
     # Who forgets a split forgets it in the volume, too, unless the volume itself says otherwise.
     is_kept = abs(change) + size / 3 < abs(change + level * size)
     beside = close[first - 1] if first else close[min(end, len(close) - 1)]
-    whats = "was not applied to" if level > 0 else "was applied twice to"
+    way = "high" if level > 0 else "low"
     text = (
-        f"a split of {np.exp(size):.6g}:1 {whats} {end - first} rows, or the other way round: close "
+        f"{end - first} rows are {np.exp(size):.6g} times too {way}, the ratio of a split: close "
         f"{prices_text(close[first])}, beside it {prices_text(beside)}"
     )
     repair = Repair("prices", stamps, factor, PRICES, 1.0 if is_kept else 1 / factor)

@@ -85,7 +85,9 @@ def checked_series(
     expected, unasked = _expected(instrument, key.timeframe, table, stored.coverage)
     days = None
     if not key.timeframe.is_intraday and key.timeframe != _DAY:
-        days = client.columns(SeriesKey(key.symbol, _DAY, key.lane), span).table
+        # A week may begin before the range, a month end behind it.
+        days_key = SeriesKey(key.symbol, _DAY, key.lane)
+        days, _ = _adjusted(client, client.columns(days_key, _ALL), actions)
     series = CheckedSeries(
         key.timeframe,
         table,

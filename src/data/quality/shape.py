@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..model.bars import Floats
+from ..model.bars import Floats, Stamps
 from ..model.instant import MINUTE_MS, iso
 from ..prices.quality import are_bars
 from .levels import Defect, prices_text
@@ -28,7 +28,7 @@ _EXTREME, _EXTREME_NOISE, _MOST_SHOWN = 0.5, 20.0, 5
 
 _NO_VOLUME_SHARE, _QUIET_RUN = 0.05, 5
 _VOLUME_SPIKE = 20.0
-_OF_DAYS = 1e-3
+_OF_DAYS, _SAME_VOLUME, _FEW_DAYS = 1e-3, 0.02, 4
 
 
 def order_errors(series: CheckedSeries) -> list[Defect] | str:
@@ -259,18 +259,21 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
         return "it is for weeks and months"
     if series.days is None or not len(series.days):
         return "no days of it are stored"
-    days, stamps = series.days, series.table.stamps
-    ends = np.append(stamps[1:], np.iinfo(np.int64).max)
-    first, last = np.searchsorted(days.stamps, stamps), np.searchsorted(days.stamps, ends)
-    # A bar whose days are not all stored proves nothing: its open and close must be theirs.
+    days, table, stamps = series.days, series.table, series.table.stamps
+    first, last = np.searchsorted(days.stamps, stamps), np.searchsorted(days.stamps, _ends(series))
     rows: list[int] = []
-    for row in np.flatnonzero(last - first >= 3).tolist():
+    for row in np.flatnonzero(last > first).tolist():
         part = slice(int(first[row]), int(last[row]))
+        # Days that are not all stored prove nothing: their volume is that of the bar, or others lie around.
+        total, own = float(days.volume[part].sum()), float(table.volume[row])
+        is_whole = first[row] > 0 and last[row] < len(days) and last[row] - first[row] >= _FEW_DAYS
+        if total > 0 and own > 0:
+            is_whole = abs(total / own - 1) < _SAME_VOLUME
         top, bottom = days.high[part].max(), days.low[part].min()
-        beyond = series.table.high[row] > top * (1 + _OF_DAYS) or series.table.low[row] < bottom * (
-            1 - _OF_DAYS
+        is_beyond = (
+            table.high[row] > top * (1 + _OF_DAYS) or table.low[row] * (1 + _OF_DAYS) < bottom
         )
-        if beyond and (first[row] > 0 and last[row] < len(days)):
+        if is_whole and is_beyond:
             rows.append(row)
     if not rows:
         return []
@@ -282,3 +285,13 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
         f"{prices_text(days.low[part].min())} to {prices_text(days.high[part].max())}"
     )
     return [Defect(stamps[rows], text, "warning")]
+
+
+def _ends(series: CheckedSeries) -> Stamps:
+    """Return where weeks and months end."""
+    stamps, step = series.table.stamps, series.timeframe.step_ms
+    if step is not None:
+        return stamps + step
+    months = stamps.astype("M8[ms]").astype("M8[M]") + series.timeframe.count
+    ends: Stamps = months.astype("M8[ms]").astype(np.int64)
+    return ends
