@@ -29,6 +29,7 @@ from tests.fundamentals import test_page as of_fundamentals
 from tests.pages import Block, pages
 from tests.programs import PYTHONPATH
 from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.keyed import KEY
 from tests.vendor_server.stream_faces import STREAM_FACES, BinanceFace
 from tests.vendor_server.streams import StreamServer
 from tests.vendors import test_adding_a_provider as of_adding
@@ -46,6 +47,7 @@ PLACES = {
     "observability.md": "observed",
     "pipeline.md": "empty_folder",
     "recording.md": "recorded",
+    "validation.md": "two_vendors",
 }
 # Page to the blocks that a test of another file runs.
 ELSEWHERE = {"adding-a-provider.md": of_adding.RUN, "fundamentals.md": of_fundamentals.RUN}
@@ -138,6 +140,20 @@ def installation(
     MANAGER.get(lambda: manager)
     yield {}
     MANAGER.forget()
+
+
+@pytest.fixture
+def two_vendors(
+    installation: Names, rules: Path, vendors: VendorServer, clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Names:  # fmt: skip
+    """Return no names; a second vendor has days of shares, too."""
+    monkeypatch.setenv("FMP_API_KEY", KEY)
+    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    two = "stock_daily: {primary: yahoo, backup: [fmp]}\n"
+    fmp = f"  fmp: {{base_url: '{vendors.base_url('fmp')}'}}\n"
+    rules.write_text(two + rules.read_text() + fmp)
+    return installation
 
 
 @pytest.fixture

@@ -33,7 +33,8 @@ class Counted:
         counters.told("FellBack")
 
     def metrics(self) -> dict[str, Any]:
-        taken = {"cache": Fill(bytes=7, files=2, packed_bytes=10, plain_bytes=41).to_json(),
+        taken = {"cache": Fill(bytes=7, files=2, packed_bytes=10, plain_bytes=41, bars=9,
+                                        confirmed_bars=4).to_json(),
                  "process": Memory(used=5).to_json() | {"cpu_seconds": 2.5, "cpu_percent": 40.0}}  # fmt: skip
         return self.counters.snapshot() | taken
 
@@ -94,6 +95,8 @@ def test_the_text_format_says_what_was_counted() -> None:
         ("onetape_events_total", ("FellBack",)): 1,
         ("onetape_cache_bytes", ()): 7,
         ("onetape_cache_compression_ratio", ()): 4.1,
+        ("onetape_cache_confirmed_bars", ()): 4,
+        ("onetape_cache_contradicted_bars", ()): 0,
         ("onetape_process_memory_used_bytes", ()): 5,
         ("onetape_process_cpu_seconds_total", ()): 2.5,
         ("onetape_process_cpu_percent", ()): 40.0,

@@ -20,15 +20,19 @@ from weakref import WeakValueDictionary
 from ..clock import Clock, SystemClock
 from ..disk.files import Disk
 from ..model.actions import Action
-from ..model.bars import BarTable
+from ..model.bars import PRICES, BarTable, fingerprint_of
 from ..model.coverage import Coverage
 from ..model.frozen import filled
+from ..model.instant import year_of
 from ..model.retention import Retention
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.stored import CommitNotice
 from ..model.timeframe import Timeframe
 from .actions import ActionBook, ActionStore, Asked
+from .confirmations import Confirmation, head_of
+from .confirmations import keep as keep_confirmations
+from .confirmations import read as read_confirmations
 from .layout import Layout, decode_lane, decode_symbol
 from .legacy.adopt import OldYears
 from .read.columnar_cache import Columnar, Sidecars
@@ -323,6 +327,38 @@ class BarStore:
         from .history import read_version
 
         return read_version(self._lane(key), span, generation)
+
+    # --- what second vendors said ----------------------------------------------------------
+
+    def confirmations(self, key: SeriesKey) -> list[tuple[Confirmation, bool]]:
+        """Return what was compared with a second vendor, each with whether it stands.
+
+        Raises as :func:`.confirmations.load`, and as :meth:`view`.
+        """
+        lane = self._lane(key)
+        entries = read_confirmations(lane)
+        states, _ = lane.documents(lane.years() if entries else [])
+        return [(one, one.stands(self._disk, lane.paths.text, states)) for one in entries]
+
+    def to_confirm(self, key: SeriesKey, span: Span) -> Confirmation | None:
+        """Return the bars in ``span``, within one year, as an entry that nothing is said of yet.
+
+        None where there are none, or where a writer came in between. Raises as :meth:`view`.
+        """
+        lane, year = self._lane(key), year_of(span.start)
+        before = lane.documents([year])[0].get(year)
+        table = self.stretch(key, span).table
+        if before is None or not len(table) or lane.documents([year])[0].get(year) != before:
+            return None
+        names = (*PRICES, "volume")
+        bars = fingerprint_of(table.stamps, ((name, getattr(table, name)) for name in names))
+        return Confirmation(*span, bars, len(table), **head_of(before))
+
+    def confirm(self, key: SeriesKey, fresh: Sequence[Confirmation]) -> None:
+        """Keep what was compared; raises as :func:`.confirmations.keep`."""
+        lane = self._lane(key)
+        with self._guard.writing(lane.paths.folder):
+            keep_confirmations(lane, fresh, self._lock_timeout_s)
 
     # --- actions ---------------------------------------------------------------------------
 

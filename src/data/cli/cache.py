@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from ..model.instant import iso
+from ..model.texts import proof_in_words
 from . import FAILED, OK, cache_clean, cache_export, cache_maintenance, cache_quarantine
 from .arguments import add_output, add_places
-from .cached import chosen, entries, frame_of, listed, manager_of, meant
+from .cached import chosen, confirmations, entries, frame_of, listed, manager_of, meant
 from .output import console, print_json
 from .tables import TextTable, counted, moment, size, styled
 
 if TYPE_CHECKING:
+    from ..cache.confirmations import Confirmation
     from ..model.coverage import Covered
 
 _BYTES_IN_GB = 1024**3
@@ -60,6 +63,7 @@ def _stats(args: argparse.Namespace) -> int:
         ["symbols", f"{document['symbols_count']:,}"],
         ["series", f"{document['series_count']:,}"],
         ["bars", f"{document['bars_count']:,}"],
+        ["proof", _proof(document)],
         ["data files", f"{document['files_count']:,}"],
         ["last updated", moment(document["last_updated"])],
         ["damage", _damage(document["health"])],
@@ -71,6 +75,11 @@ def _stats(args: argparse.Namespace) -> int:
         console().print()
         console().print(TextTable(["day", "bars#", "bytes#"], days))
     return OK
+
+
+def _proof(stats: dict[str, Any]) -> Any:
+    counts = (stats[name] for name in ("bars_count", "confirmed_bars", "contradicted_bars"))
+    return styled(proof_in_words(*counts), "red" if stats["contradicted_bars"] else "")
 
 
 def _damage(health: dict[str, Any]) -> Any:
@@ -131,6 +140,7 @@ def _info(args: argparse.Namespace) -> int:
         {
             **entry,
             "spans": [_span(part) for part in manager.cache.store.view(key).coverage.opened()],
+            "proof": [_proof_entry(one) for one in confirmations(manager, key)],
         }
         for key, entry in zip(keys, entries(manager, keys), strict=True)
     ]
@@ -147,8 +157,6 @@ def _info(args: argparse.Namespace) -> int:
 
 
 def _span(part: Covered) -> dict[str, Any]:
-    from ..model.instant import iso
-
     return {
         "start": iso(part.span.start),
         "end": iso(part.span.end),
@@ -158,6 +166,20 @@ def _span(part: Covered) -> dict[str, Any]:
         "basis": part.basis.to_json(),
         "fetched_at": iso(part.fetched_at // 1000 * 1000) if part.fetched_at else None,
         "expires": iso(part.expires) if part.expires else None,
+    }
+
+
+def _proof_entry(one: Confirmation) -> dict[str, Any]:
+    return {
+        "start": iso(one.start),
+        "end": iso(one.end),
+        "vendor": one.vendor,
+        "at": iso(one.at // 1000 * 1000),
+        "bars": one.rows,
+        "confirmed": one.confirmed,
+        "contradicted": one.contradicted,
+        "first": None if one.first is None else iso(one.first),
+        "said": one.said,
     }
 
 
@@ -179,6 +201,14 @@ def _show_series(entry: dict[str, Any]) -> None:
     names = ["from", "up to", "state", "vendor", "prices?", "fetched?", "why?"]
     screen = console()
     screen.print(TextTable(names, rows, title))
+    confirmed, contradicted = (
+        sum(one[name] for one in entry["proof"]) for name in ("confirmed", "contradicted")
+    )
+    text = proof_in_words(entry["rows"], confirmed, contradicted)
+    screen.print(styled(text, "red" if contradicted else "dim"))
+    for one in (one for one in entry["proof"] if one["contradicted"]):
+        at = f"{moment(one['start'])} .. {moment(one['end'])}, first {moment(one['first'])}"
+        screen.print(styled(f"  {one['vendor']}, {at}: {one['said']}", "red"), soft_wrap=True)
     screen.print()
 
 

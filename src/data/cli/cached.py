@@ -8,11 +8,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import QueryError
+from ..errors import FormatVersionError, QueryError
 from .output import console
 from .tables import styled
 
 if TYPE_CHECKING:
+    from ..cache.confirmations import Confirmation
     from ..cache.format.lane_entry import LaneEntry
     from ..cache.other_data import OtherPart
     from ..cache.store import SeriesView
@@ -157,14 +158,27 @@ def _entry(
         "last": None,
         "vendors": [],
         "updated": None,
+        "confirmed": 0,
+        "contradicted": 0,
         "problem": "",
     }
     try:
-        return entry | (
-            _facts(manager.cache.store.view(key)) if indexed is None else _entry_of(indexed)
-        )
+        if indexed is not None:
+            return entry | _entry_of(indexed)
+        standing = confirmations(manager, key)
+        entry["confirmed"] = sum(one.confirmed for one in standing)
+        entry["contradicted"] = sum(one.contradicted for one in standing)
+        return entry | _facts(manager.cache.store.view(key))
     except DataError as error:
         return entry | {"problem": str(error)}
+
+
+def confirmations(manager: Installation, key: SeriesKey) -> list[Confirmation]:
+    """Return what was compared with a second vendor and stands; nothing where a newer version keeps it."""
+    try:
+        return [one for one, stands in manager.cache.store.confirmations(key) if stands]
+    except FormatVersionError:
+        return []
 
 
 def _facts(view: SeriesView) -> dict[str, Any]:
@@ -176,7 +190,8 @@ def _facts(view: SeriesView) -> dict[str, Any]:
 
 def _entry_of(entry: LaneEntry) -> dict[str, Any]:
     ends = entry.first, entry.last
-    return _plain(entry.rows, ends, entry.vendors, entry.answered_ms)
+    proof = {"confirmed": entry.confirmed, "contradicted": entry.contradicted}
+    return _plain(entry.rows, ends, entry.vendors, entry.answered_ms) | proof
 
 
 def _plain(

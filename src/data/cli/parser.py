@@ -60,7 +60,7 @@ EXAMPLES = {
     "cache clean": ("cache clean --dry-run", "cache clean --older-than 5y"),
     "cache clear": ("cache clear AAPL 1d", "cache clear --all"),
     "validate": ("validate AAPL 1d", "validate --all --json"),
-    "verify": ("verify AAPL 1d", "verify BTCUSDT 1h --against coingecko --start -30d"),
+    "verify": ("verify AAPL 1d", "verify --sample 1% --requests 50"),
     "providers": ("providers", "providers yahoo"),
     "doctor": ("doctor", "doctor --watch --every 5"),
     "demo": ("demo", "demo --offline"),

@@ -123,7 +123,7 @@ def _fill_and_show(args: argparse.Namespace) -> dict[str, Any]:
         warnings.simplefilter("always", ReadOnlyCacheWarning)
         report = _populated(args)
     if args.report is not None:
-        _write(report, args.report)
+        write_report(report, args.report)
     if args.dry_run:
         print_json(report) if args.json else _show_cost(report)
         return report
@@ -140,7 +140,8 @@ def _fill_and_show(args: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
-def _write(report: dict[str, Any], path: str) -> None:
+def write_report(report: dict[str, Any], path: str) -> None:
+    """Write a report as JSON; raises ``StorageError``."""
     from ..disk.atomic import put
 
     put(Path(path), (json.dumps(report, indent=2, default=str) + "\n").encode())
@@ -253,7 +254,7 @@ def _show(report: dict[str, Any]) -> None:
     if rows:
         names = ["symbol", "timeframe", "bars#", "new#?", "from?", "gaps#?", "state"]
         screen.print(TextTable(names, rows))
-    _show_reasons(report["reasons"])
+    show_reasons(report["reasons"])
     for vendor, counts in report["requests"].items():
         sent, answered = counts["sent"], counts["answered"]
         lost = f", {sent - answered:,} without an answer" if sent > answered else ""
@@ -272,7 +273,8 @@ def _show(report: dict[str, Any]) -> None:
     )
 
 
-def _show_reasons(reasons: Sequence[dict[str, Any]]) -> None:
+def show_reasons(reasons: Sequence[dict[str, Any]]) -> None:
+    """Print why series are not complete, those alike in one line."""
     from ..jobs.fill_report import Alike
 
     screen = console()
@@ -301,7 +303,7 @@ def _show_cost(report: dict[str, Any]) -> None:
     ]
     if rows:
         screen.print(TextTable(["vendor", "series#", "requests#", "units#?", "at your plan"], rows))
-    _show_reasons(report["reasons"])
+    show_reasons(report["reasons"])
     held = f"{report['held']:,} of {counted(report['series'], 'series')} need no vendor"
     screen.print(styled(f"{held}, {counted(report['requests'], 'request')} in all", "dim"))
 

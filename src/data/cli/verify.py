@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..errors import QueryError
+from ..prices.differences import GRAVE
 from . import FAILED, OK
-from .arguments import add_output, add_places, add_series, add_timeout
-from .output import busy, console, print_json
+from .arguments import add_output, add_places, add_timeout, positive
+from .output import busy, console, note, print_json
+from .populate import show_reasons, write_report
 from .tables import TextTable, aligned, counted, moment, styled
 
 if TYPE_CHECKING:
@@ -18,12 +21,33 @@ if TYPE_CHECKING:
     from ..model.bars import Bar
     from ..prices.differences import Difference
 
-_GRAVE = ("conflict", "unit x100", "split")
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    add_series(parser)
+    parser.epilog = (
+        "Exit code of --sample 0: nothing is contradicted. 1: bars are, or none could be compared. "
+        "2: invalid arguments."
+    )
+    parser.add_argument("symbol", nargs="?", help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
+    parser.add_argument("timeframe", nargs="?", help="such as 1m, 1h, 1d, 1w, 1M")
+    parser.add_argument(
+        "--sample",
+        metavar="SHARE",
+        help="compare so much of the whole cache with second vendors, such as 1%%, the oldest "
+        "unproved bars first, and keep what was compared",
+    )
+    parser.add_argument(
+        "--requests",
+        type=positive,
+        metavar="N",
+        help="with --sample: send each vendor no more than that; default: 50",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="with --sample: show what would be compared"
+    )
+    parser.add_argument(
+        "--report", metavar="FILE", help="with --sample: write the whole report there, as JSON"
+    )
     parser.add_argument(
         "--start", help="date (whole session) or UTC time, inclusive; default: the last 500 bars"
     )
@@ -46,9 +70,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare and show; 1 when something differs or could not be asked."""
+    """Compare and show; 1 when something differs or could not be asked.
+
+    Raises:
+        QueryError: options that exclude each other, or neither a series nor ``--sample``.
+    """
     from ..jobs.verify import verify
 
+    own = [args.requests, args.dry_run, args.report]
+    if args.sample is not None:
+        others = (args.symbol, args.start, args.end, args.provider, args.against, args.timeout)
+        if any(others) or args.all:
+            raise QueryError(
+                "--sample takes the series of the whole cache",
+                hint="give it --requests, --dry-run, --report, --json, and nothing else",
+            )
+        return _sample(args)
+    if any(own) or not args.timeframe:
+        raise QueryError(
+            "name a symbol and a timeframe, or --sample for a share of the whole cache",
+            hint="--requests, --dry-run and --report belong to --sample",
+        )
     with busy(args, "comparing; stores nothing"):
         verification = verify(
             args.symbol,
@@ -67,6 +109,48 @@ def run(args: argparse.Namespace) -> int:
     else:
         _show(verification)
     return OK if verification.ok else FAILED
+
+
+def _sample(args: argparse.Namespace) -> int:
+    from ..jobs.confirm import confirm_sample
+
+    with busy(args, "comparing with second vendors, and storing none of their bars"):
+        report = confirm_sample(
+            args.sample,
+            50 if args.requests is None else args.requests,
+            args.cache_dir,
+            config_path=args.config,
+            dry_run=args.dry_run,
+        )
+    if args.report is not None:
+        write_report(report, args.report)
+    print_json(report) if args.json else _show_sample(report)
+    if report["interrupted"]:
+        note("interrupted: what was compared is kept; run it again to continue")
+    passed_over = bool(report["reasons"] or report["results"])
+    is_good = not report["found"] and (report["compared"] or not passed_over)
+    return OK if is_good and not report["interrupted"] else FAILED
+
+
+def _show_sample(report: dict[str, Any]) -> None:
+    screen = console()
+    would = "would be " if report["dry_run"] else ""
+    for one in report["results"]:
+        lane = f"@{one['lane']}" if one["lane"] else ""
+        name = f"{one['symbol']} {one['timeframe']}{lane}"
+        bars = f"{one['vendor']}, {moment(one['start'])} .. {moment(one['end'])}"
+        if one["error"] or one["differences"]:
+            text = one["error"] or "; ".join(one["differences"])
+            style = "red" if one["contradicted"] else "yellow"
+            screen.print(styled(f"{name}  {bars}: {text}", style), soft_wrap=True)
+    show_reasons(report["reasons"])
+    for vendor, told in report["vendors"].items():
+        text = f"{vendor}: {counted(told['requests'], 'request')}, "
+        text += f"{counted(told['bars'], 'bar')} {would}compared"
+        screen.print(styled(f"{text}; {told['why']}" if told["why"] else text, "dim"))
+    style = "bold red" if report["found"] or report["contradicted"] else "bold green"
+    compared = counted(report["compared"], "bar")
+    screen.print(styled(f"{compared} {would}compared; {report['proof']}", style))
 
 
 def _show(verification: Verification) -> None:
@@ -113,7 +197,7 @@ def _table(one: Comparison) -> TextTable:
 
 
 def _named(one: Comparison, difference: Difference) -> Text:
-    return styled(_name(one, difference), "red" if difference.cause in _GRAVE else "yellow")
+    return styled(_name(one, difference), "red" if difference.cause in GRAVE else "yellow")
 
 
 def _name(one: Comparison, difference: Difference) -> str:

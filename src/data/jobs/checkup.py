@@ -17,6 +17,7 @@ from ..cache.facade.catalog import Catalogue
 from ..cache.facade.folder import configured_instrument
 from ..cache.maintenance import Maintenance
 from ..cache.recovery.check import Inspection, waiting
+from ..cache.retention.disk_usage import totals
 from ..cache.retention.eviction import BYTES_IN_GB, Freeable
 from ..cache.retention.inventory import Holdings, Size
 from ..cache.retention.manager import RetentionLimits, RetentionManager
@@ -30,7 +31,7 @@ from ..errors import ConfigError, RulesError
 from ..model.instant import MINUTE_MS, SECOND_MS, date_of
 from ..model.series import SeriesKey
 from ..model.settings import Settings
-from ..model.texts import counted, duration, time_until
+from ..model.texts import counted, duration, proof_in_words, time_until
 from ..net.reach import Reached, reach_all
 from ..network import Network
 from ..provider_selector import ProviderSelector
@@ -110,6 +111,7 @@ def checkup(
         *_perishable(catalogue, holdings, selector, clock.now_ms()),
         *_lacking(watch.network),
         *_files(catalogue, holdings, clock, full=full),
+        *_proof(holdings),
         _memory(memory()),
         *_configuration(found, selector),
         *_keys(vendors),
@@ -248,6 +250,19 @@ def _files(
     upkeep = Maintenance(parts, catalogue, configured_instrument, clock)
     yield _integrity(holdings.size, upkeep.inspect(None if full else GLANCE_S, holdings))
     yield from _commits(waiting(parts, catalogue.listing(holdings)))
+
+
+def _proof(holdings: Holdings) -> Iterator[Check]:
+    """Report how many bars second vendors confirmed, and where one contradicts them."""
+    bars, confirmed, contradicted = totals(lane.entry for lane in holdings.lanes)
+    text = proof_in_words(bars, confirmed, contradicted)
+    if contradicted:
+        key = next(lane.key for lane in holdings.lanes if lane.entry.contradicted)
+        advice = f"`onetape cache info {key.symbol} {key.timeframe}` shows which bars and by whom"
+        yield Check("health", "proof", False, f"{text}, first of {key}", advice)
+    elif bars:
+        advice = "" if confirmed else "`onetape verify --sample 1%` compares them, night by night"
+        yield Check("health", "proof", True if confirmed else None, text, advice)
 
 
 def _integrity(size: Size, inspection: Inspection) -> Check:

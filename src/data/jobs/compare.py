@@ -21,6 +21,7 @@ from ..errors import (
     CapabilityError,
     CorruptEntryError,
     DataError,
+    KindMismatchError,
     NoDataError,
     UnknownProviderError,
 )
@@ -38,6 +39,7 @@ from ..model.timeframe import Timeframe
 from ..prices.adjustment import BasisPart, rebase
 from ..prices.differences import Compared, ComparisonTerms, Difference, compare, differing_actions
 from ..prices.quality import check
+from ..prices.splice import AGGREGATES, ONE_MARKET
 
 if TYPE_CHECKING:
     from ..wiring import Services
@@ -53,6 +55,7 @@ _BETWEEN_VENDORS = {
     "missing there": "the first vendor has more: put it first in the rules",
 }
 _A_THIRD = "verify both against a third vendor"
+NO_VOLUMES = "volumes are not compared: they count different trades"
 _KEPT = "nothing: the cache keeps bars that the vendor no longer has"
 
 
@@ -227,11 +230,18 @@ class Refetcher:
         return None if opened is None else date_of(opened)
 
     def ask(
-        self, vendor: str, span: Span, goal: Basis, others: Sequence[Action] = ()
+        self,
+        vendor: str,
+        span: Span,
+        goal: Basis,
+        others: Sequence[Action] = (),
+        *,
+        with_actions: bool = True,
     ) -> VendorAnswer:
         """Ask ``vendor`` for ``span`` and bring its closed bars to the basis ``goal``.
 
-        ``others`` are splits and dividends of other vendors; the vendor's own count first.
+        ``others`` are splits and dividends of other vendors; the vendor's own count first. Without
+        ``with_actions`` it is not asked for any, and those that come with its bars count.
 
         Raises:
             UnknownProviderError: there is no such vendor, or it cannot be used.
@@ -249,14 +259,18 @@ class Refetcher:
         answered_at = min(now, fetched.server_now_ms)
         cap = first_unclosed(self._grid.calendar, frame, answered_at, self._grid.anchor)
         closed = checked.good.within(Span(within.start, min(within.end, cap)))
-        actions = self._actions(candidate, fetched, within, goal)
+        actions = tuple(fetched.actions or ())
+        if with_actions:
+            actions = self._actions(candidate, fetched, within, goal)
         table = self._rebased(closed, fetched, goal, [*others, *actions])
         remarks = []
         if checked.bad:
             remarks.append(f"{vendor} sent {len(checked.bad)} row(s) that cannot be bars")
         if within != span:
             remarks.append(f"{vendor} has no {frame} bars before {date_of(within.start)} any more")
-        has_actions = candidate.tells_actions and goal.as_of is not None and len(table) > 0
+        has_actions = (
+            with_actions and candidate.tells_actions and goal.as_of is not None and len(table) > 0
+        )
         return VendorAnswer(
             within, table, fetched.kind, actions, has_actions, fetched.requests, tuple(remarks)
         )
@@ -330,6 +344,25 @@ def _wanted(goal: Basis) -> Adjustment:
     return "split" if goal.adjustment == "unknown" else goal.adjustment
 
 
+# Two vendors round each in their own way.
+_TWO_VENDORS = 2e-4
+
+
+def terms_between(
+    ours: Kind, theirs: Kind, actions: Sequence[Action], *, adj_close: bool
+) -> ComparisonTerms:
+    """Return how bars of two vendors are compared; volumes only where both count the same trades."""
+    counted = [(k.volume, k.feed, k.venue) for k in (ours, theirs)]
+    is_mixed = "aggregate" in (ours.venue, theirs.venue)
+    return ComparisonTerms(
+        _TWO_VENDORS,
+        volume=counted[0] == counted[1] and bool(ours.volume),
+        actions=actions,
+        adj_close=adj_close,
+        agreement=AGGREGATES if is_mixed else ONE_MARKET,
+    )
+
+
 # Rebased to another date, prices may be rounded differently; what has no actions is the same to
 # the last bit.
 _REBASED = 1e-6
@@ -362,12 +395,52 @@ class StoredBars:
             if (key.symbol, key.timeframe) == wanted and is_vendors:
                 yield from self._of_lane(key)
 
+    def beside(
+        self, key: SeriesKey, vendor: str, span: Span, *, with_actions: bool = True
+    ) -> Comparison:
+        """Compare the stored bars of a stretch with those of a vendor that they are not from.
+
+        Volumes are left out where the two count other trades; adjusted closes, splits and dividends
+        always. ``with_actions``: whether the vendor is asked for these, to bring its prices to the basis
+        of the stored ones.
+
+        Raises:
+            KindMismatchError: its bars are of another kind, or cannot be brought to that basis.
+            DataError: it did not answer, or the store cannot be read; as :meth:`Refetcher.ask`.
+        """
+        view = self._store.view(key)
+        parts = view.coverage.within(span).opened()
+        query = replace(self._query, span=span, adjustment=_common(key, parts), provider=None)
+        stored = self._reader.answer(query, key, span, Outcome(), lenient=True)
+        goal = Basis(stored.facts.get("adjustment", query.adjustment), stored.as_of)
+        actions, grid = self._stored_actions(), self.grid_of(view)
+        refetcher = Refetcher(self._services.selector, self._services.clock, query, grid)
+        answer = refetcher.ask(vendor, span, goal, actions, with_actions=with_actions)
+        if differing := stored.kind.differences(answer.kind):
+            (name, (mine, its)), *_ = differing.items()
+            raise KindMismatchError(
+                f"the bars of {vendor} are of another kind: {name} {its}, not {mine}",
+                provider=vendor,
+                symbol=key.symbol,
+            )
+        terms = terms_between(
+            stored.kind, answer.kind, [*actions, *answer.actions], adj_close=False
+        )
+        ours, theirs = stored.table.within(answer.span), answer.table.within(answer.span)
+        compared = compare(ours, theirs, terms)
+        remarks = answer.remarks if terms.volume else (*answer.remarks, NO_VOLUMES)
+        return Comparison(
+            CACHE, vendor, key.folder, span, compared, goal, "", remarks, answer.requests
+        )
+
+    def grid_of(self, view: SeriesView) -> BarGrid:
+        """Return where the bars of a lane stand."""
+        anchor = (view.kind or Kind()).anchor or "session"
+        return BarGrid(calendar_for(self._query.instrument), view.key.timeframe, anchor)
+
     def _of_lane(self, key: SeriesKey) -> Iterator[Comparison]:
         view = self._store.view(key)
-        kind = view.kind or Kind()
-        grid = BarGrid(
-            calendar_for(self._query.instrument), key.timeframe, kind.anchor or "session"
-        )
+        grid = self.grid_of(view)
         covered = [c for c in view.coverage.within(self._query.span) if c.reason != CLOSED]
         stored = [c for c in covered if c.state != "empty"]
         if self._query.provider is not None:

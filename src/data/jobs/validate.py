@@ -21,6 +21,7 @@ from ..model.instant import iso
 from ..model.series import SeriesKey
 from ..observability.events import QualityLow
 from ..observability.logs import running, subject_of
+from ..prices.differences import GRAVE
 from ..quality.checks import CHECKS
 from ..quality.report import (
     LEVELS,
@@ -46,7 +47,6 @@ log = logging.getLogger("onetape.quality")
 _EVER = date(1900, 1, 1)
 # Vendors that are the exchange whose bars they send.
 _EXCHANGES = ("binance", "ccxt")
-_GRAVE = ("conflict", "unit x100", "split")
 _SLIGHT = ("revision", "small difference", "missing there")
 
 
@@ -262,7 +262,7 @@ def _of_verification(
     for comparison in verification.comparisons:
         for one in comparison.differences:
             severity: Severity = "warning"
-            severity = "error" if one.cause in _GRAVE else severity
+            severity = "error" if one.cause in GRAVE else severity
             severity = "info" if one.cause in _SLIGHT else severity
             sides = f"{comparison.ours} and {comparison.theirs}"
             text = f"{one.cause} between {sides}: {one.rows} bars; {one.said}".removesuffix("; ")

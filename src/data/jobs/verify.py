@@ -17,10 +17,10 @@ from ..errors import DataError, QueryError
 from ..model.kind import Basis
 from ..model.query import BarsQuery
 from ..net.deadline import run_call, seconds_of
-from ..prices.differences import ComparisonTerms, compare, differing_actions
-from ..prices.splice import AGGREGATES, ONE_MARKET
+from ..prices.differences import compare, differing_actions
 from ..wiring import Services, build
 from .compare import (
+    NO_VOLUMES,
     Comparison,
     Refetcher,
     StoredBars,
@@ -28,14 +28,13 @@ from .compare import (
     Verification,
     VerifiedSeries,
     kind_remarks,
+    terms_between,
 )
 
 __all__ = ["VerifyQuestion", "verify", "verify_with"]
 
 USUAL_BARS = 500
 _EVER = date(1900, 1, 1)
-# Two vendors round each in their own way.
-_TWO_VENDORS = 2e-4
 
 
 @dataclass(frozen=True)
@@ -147,21 +146,15 @@ def _between(
     (name, ours), (rival, theirs) = one, other
     span = ours.span.clip(theirs.span)
     kinds = ours.kind, theirs.kind
-    counted = [(k.volume, k.feed, k.venue) for k in kinds]
-    terms = ComparisonTerms(
-        _TWO_VENDORS,
-        volume=counted[0] == counted[1] and bool(kinds[0].volume),
-        actions=[*ours.actions, *theirs.actions],
-        adj_close=goal.as_of is not None,
-        agreement=AGGREGATES if "aggregate" in [k.venue for k in kinds] else ONE_MARKET,
-    )
+    actions = [*ours.actions, *theirs.actions]
+    terms = terms_between(*kinds, actions, adj_close=goal.as_of is not None)
     compared = compare(ours.table.within(span), theirs.table.within(span), terms)
     if ours.tells_actions and theirs.tells_actions:
         differing = differing_actions(ours.actions, theirs.actions, (name, rival), span)
         compared = compared.with_actions(differing)
     remarks = [*ours.remarks, *theirs.remarks, *kind_remarks(*kinds, name, rival)]
     if not terms.volume:
-        remarks.append("volumes are not compared: they count different trades")
+        remarks.append(NO_VOLUMES)
     return Comparison(
         name, rival, "", span, compared, goal, "", tuple(remarks), ours.requests + theirs.requests
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -19,6 +20,7 @@ PRICES = ("open", "high", "low", "close")
 NAN = float("nan")
 # Below this many values a Python loop is faster than numpy.
 _FEW = 32
+_FINGERPRINT = b"onetape-frame-1\n"
 
 
 class Bar(NamedTuple):
@@ -181,3 +183,18 @@ def merge(old: BarTable, new: BarTable) -> BarTable:
     stamps = both.stamps[order]
     last_of_its_stamp = np.append(stamps[1:] != stamps[:-1], True)
     return both.take(order[last_of_its_stamp])
+
+
+def fingerprint_of(stamps: Stamps, columns: Iterable[tuple[str, Floats]]) -> str:
+    """Return the digest of bars that :func:`~.proof.fingerprint` describes.
+
+    Args:
+        stamps: UTC milliseconds.
+        columns: of values, each with its name, in order.
+    """
+    digest = hashlib.sha256(_FINGERPRINT)
+    digest.update(b"timestamp\n" + stamps.astype("<i8").tobytes())
+    for name, column in columns:
+        one_nan = np.where(np.isnan(column), np.nan, column)
+        digest.update(f"{name}\n".encode() + one_nan.astype("<f8").tobytes())
+    return f"sha256:{digest.hexdigest()}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import html
 import json
 from dataclasses import dataclass
@@ -11,11 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .bars import fingerprint_of
 from .printable import printable
 from .provenance import ATTRS_KEY, thaw
 from .query import EXTRA_COLUMNS
-
-_VERSION = b"onetape-frame-1\n"
 
 
 def fingerprint(df: pd.DataFrame) -> str:
@@ -33,13 +31,9 @@ def fingerprint(df: pd.DataFrame) -> str:
     if not isinstance(df.index, pd.DatetimeIndex):
         raise ValueError(f"a frame of bars has a DatetimeIndex, not {type(df.index).__name__}")
     index = df.index.tz_convert("UTC") if df.index.tz is not None else df.index
-    digest = hashlib.sha256(_VERSION)
-    digest.update(b"timestamp\n" + np.asarray(index.as_unit("ms").asi8).astype("<i8").tobytes())
-    for name in (column for column in df.columns if _field(column) not in EXTRA_COLUMNS):
-        values = pd.to_numeric(df[name]).to_numpy(np.float64, copy=True)
-        values[np.isnan(values)] = np.nan
-        digest.update(f"{name}\n".encode() + values.astype("<f8").tobytes())
-    return f"sha256:{digest.hexdigest()}"
+    names = (column for column in df.columns if _field(column) not in EXTRA_COLUMNS)
+    columns = ((name, pd.to_numeric(df[name]).to_numpy(np.float64)) for name in names)
+    return fingerprint_of(np.asarray(index.as_unit("ms").asi8), columns)
 
 
 def _field(column: Any) -> Any:

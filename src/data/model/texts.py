@@ -109,3 +109,10 @@ def as_html(title: str, lines: Iterable[Line]) -> str:
 def listed(parts: Sequence[str], last: str = "and") -> str:
     """Return parts joined as ``a, b and c``."""
     return f" {last} ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+
+
+def proof_in_words(bars: int, confirmed: int, contradicted: int) -> str:
+    """Return the numbers as reports and statistics have them; a share is rounded down."""
+    tenths = 1000 * confirmed // bars if bars else 0
+    share = "less than 0.1" if confirmed and not tenths else f"{tenths / 10:.1f}"
+    return f"{share} % of bars confirmed by two sources, {contradicted:,} contradicted"

@@ -182,3 +182,23 @@ class QualityLow(Event):
     score: float
     minimum: float
     findings: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarsContradicted(Event):
+    """Stored bars differ gravely from those of a second vendor; one of the two is wrong.
+
+    Attributes:
+        vendor: the second vendor.
+        lane: which kind of the series; empty for the default one.
+        start, end: the stretch that was compared (ISO, UTC); the end is not in it.
+        bars: how many bars differ.
+        said: how, in words.
+    """
+
+    vendor: str
+    lane: str
+    start: str
+    end: str
+    bars: int
+    said: str

@@ -54,6 +54,8 @@ Cause = Literal[
     "stale",
 ]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
+# Then one of the two sides is wrong.
+GRAVE: tuple[Cause, ...] = ("conflict", "unit x100", "split")
 
 
 @dataclass(frozen=True)

@@ -270,6 +270,8 @@ class Catalogue:
             "symbols_count": len({key.symbol for key in stored}),
             "series_count": len(stored),
             "bars_count": sum(rows.values()),
+            "confirmed_bars": sum(entry.confirmed for entry in listed.values() if entry),
+            "contradicted_bars": sum(entry.contradicted for entry in listed.values() if entry),
         }
 
     def _updated(self, key: SeriesKey, entry: LaneEntry | None) -> int:

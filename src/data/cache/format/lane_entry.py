@@ -20,7 +20,7 @@ from .documents import SeriesMeta, YearMeta
 
 Packed = bytes  # of a lane's own, which has an attribute of that name
 # Of what the entries hold and of the bytes they are kept in.
-VERSION = 1
+VERSION = 2
 _DIGEST_BYTES = 16
 # A year and a stretch as they are packed.
 _YEAR, _STRETCH = struct.Struct("<5q"), struct.Struct("<4q")
@@ -105,6 +105,8 @@ class LaneEntry(msgspec.Struct, array_like=True):
         has_series: whether it has a document without a year.
         is_pinned: whether a version of it is pinned.
         is_sound: whether all its documents are relied upon and no file is another tool's.
+        confirmed, contradicted: bars that a second vendor has alike, and otherwise.
+        compared_ms: when any were compared with a second vendor last.
     """
 
     folders: dict[str, tuple[int, int, int]]
@@ -126,6 +128,9 @@ class LaneEntry(msgspec.Struct, array_like=True):
     is_sound: bool = True
     packed_years: Packed = b""
     packed_stretches: Packed = b""
+    confirmed: int = 0
+    contradicted: int = 0
+    compared_ms: int = 0
 
     @property
     def exists(self) -> bool:

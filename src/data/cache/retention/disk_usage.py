@@ -7,7 +7,7 @@ import math
 import os
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import IO, TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from ...errors import CacheError
 from ..format.gzip_member import PEEK_BYTES, is_ours
 
 if TYPE_CHECKING:
-    from ..format.lane_entry import YearEntry
+    from ..format.lane_entry import LaneEntry, YearEntry
     from .inventory import Holdings
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ class Fill:
         without_metadata: files of bars whose metadata are missing: other tools', or to be repaired.
         packed_bytes, plain_bytes: of the year files of bars measured so far, as they lie on the
             disk and inflated.
+        bars: stored ones, in all lanes.
+        confirmed_bars, contradicted_bars: those that a second vendor has alike, and otherwise.
     """
 
     bytes: int = 0
@@ -50,6 +52,9 @@ class Fill:
     without_metadata: int = 0
     packed_bytes: int = 0
     plain_bytes: int = 0
+    bars: int = 0
+    confirmed_bars: int = 0
+    contradicted_bars: int = 0
 
     @property
     def compression_ratio(self) -> float | None:
@@ -139,7 +144,17 @@ class Gauge:
             size.without_metadata,
             sum(one.packed for one in self._measured.values()),
             sum(one.plain for one in self._measured.values()),
+            *totals(lane.entry for lane in holdings.lanes),
         )
+
+
+def totals(entries: Iterable[LaneEntry]) -> tuple[int, int, int]:
+    """Return how many bars lanes have, how many of them are confirmed, and how many contradicted."""
+    bars = confirmed = contradicted = 0
+    for one in entries:
+        bars, confirmed = bars + one.rows, confirmed + one.confirmed
+        contradicted += one.contradicted
+    return bars, confirmed, contradicted
 
 
 def _measured(path: str, entry: YearEntry, before: _Measured | None) -> _Measured | None:

@@ -20,8 +20,9 @@ from typing import Any, Literal, NamedTuple
 
 from ...errors import DataError, FormatVersionError, LockTimeoutError, StorageError
 from ...model.series import SeriesKey
+from ..confirmations import CONFIRMED, load, tallied
 from ..facade.summaries import FOLDER
-from ..format.documents import load_meta, load_series
+from ..format.documents import YearState, load_meta, load_series
 from ..format.gzip_member import file_id
 from ..format.json_document import DamagedError
 from ..format.lane_entry import Growth, LaneEntry, OuterKeys, outer_keys
@@ -311,8 +312,8 @@ class Inventory:
         entry.bytes, entry.files, entry.data_files = size.bytes, size.files, size.data_files
         entry.quarantined, entry.without_metadata = size.quarantined, size.without_metadata
         documents = self._documents(path, files)
-        for year in years_in(files):
-            self._add_year(entry, key, year, files, documents)
+        states = {y: self._add_year(entry, key, y, files, documents) for y in years_in(files)}
+        self._add_confirmed(entry, key, path, documents, states)
         entry.is_sound &= self._add_series(entry, key, documents)
         if not files and not folders and not self._is_listed(path):
             entry.has_series, entry.is_sound = True, False  # what is in it cannot be told
@@ -336,7 +337,7 @@ class Inventory:
 
     def _documents(self, path: str, files: Iterable[str]) -> dict[str, bytes]:
         """Return name to content; a document that cannot be read is absent."""
-        names = [name for name in files if name.endswith(METADATA) or name == SERIES]
+        names = [n for n in files if n.endswith(METADATA) or n in (SERIES, CONFIRMED)]
         try:
             contents = zip(names, self._disk.read_all(path, names), strict=True)
             return {name: read[0] for name, read in contents if read is not None}
@@ -352,7 +353,7 @@ class Inventory:
         year: int,
         files: Mapping[str, os.stat_result],
         documents: Mapping[str, bytes],
-    ) -> None:
+    ) -> YearState:
         data, document = files.get(f"{year:04d}{DATA}"), f"{year:04d}{METADATA}"
         content = documents.get(document)
         try:
@@ -367,6 +368,23 @@ class Inventory:
             and meta.state.generation > 0
             and meta.state.size == size
         )
+        return YearState() if meta is None or meta.pending is not None else meta.state
+
+    def _add_confirmed(
+        self,
+        entry: LaneEntry,
+        key: SeriesKey,
+        path: str,
+        documents: Mapping[str, bytes],
+        states: Mapping[int, YearState],
+    ) -> None:
+        """Add what second vendors said of the bars as they are."""
+        try:
+            known = load(documents[CONFIRMED], key) if CONFIRMED in documents else []
+            standing = [one for one in known if one.stands(self._disk, path, states)]
+        except (FormatVersionError, StorageError):
+            return
+        entry.confirmed, entry.contradicted, entry.compared_ms = tallied(standing)
 
     def _add_series(self, entry: LaneEntry, key: SeriesKey, documents: Mapping[str, bytes]) -> bool:
         """Add what has no year; tell whether that is sound."""

@@ -1,0 +1,170 @@
+"""Which stored bars a second vendor confirmed: the document ``confirmed.json`` of a lane.
+
+No bar depends on it, and a lost one costs requests. It holds for the very bars that were compared:
+an entry names the member of the year file that was the last one then, whose digest covers all
+before it, and the fingerprint of the bars. While the file is that one, or was appended to, the entry
+stands. After a rewrite it stands again once the bars were read and have the same fingerprint.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from dataclasses import fields as fields_of
+from pathlib import Path
+from typing import Any
+
+from ..disk.atomic import write_atomically
+from ..disk.files import Disk
+from ..errors import FormatVersionError
+from ..model.instant import year_of
+from ..model.series import SeriesKey
+from ..model.span import Span
+from .format import json_document
+from .format.documents import YearState
+from .format.gzip_member import PEEK_BYTES, peek_digest
+from .write.series import SeriesFiles
+
+log = logging.getLogger(__name__)
+
+CONFIRMED = "confirmed.json"
+# Of a digest so many digits are written, as the members have of the one before.
+_DIGITS = 16
+_NAMES = ("symbol", "timeframe", "lane")
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """One stretch of stored bars, and how it compared with what another vendor had.
+
+    Attributes:
+        start, end: stamps, half-open; within one year.
+        bars: fingerprint of the bars (stamps, prices, volume).
+        rows: how many there are.
+        head, head_at: beginning of the digest, and offset, of the last member of the year file.
+        vendor: which was asked.
+        at: when, UTC milliseconds.
+        confirmed, contradicted: how many of the bars it has alike, and otherwise. It lacks the rest, or
+            has them otherwise for a known or a slight reason.
+        first: stamp of the first contradicted one.
+        said: the differences, or why nothing was compared.
+    """
+
+    start: int
+    end: int
+    bars: str
+    rows: int
+    head: str
+    head_at: int
+    vendor: str = ""
+    at: int = 0
+    confirmed: int = 0
+    contradicted: int = 0
+    first: int | None = None
+    said: str = ""
+
+    @property
+    def span(self) -> Span:
+        """Its stamps."""
+        return Span(self.start, self.end)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every bar of it is confirmed."""
+        return self.confirmed == self.rows
+
+    def stands(self, disk: Disk, folder: str | Path, states: Mapping[int, YearState]) -> bool:
+        """Tell whether its bars are stored as they were compared, without reading them.
+
+        Args:
+            disk: the file system.
+            folder: of the lane.
+            states: the committed states of its years.
+        """
+        year = year_of(self.start)
+        state = states.get(year)
+        if state is None or state.head is None:
+            return False
+        if state.head[:_DIGITS] == self.head:
+            return True
+        if self.head_at >= state.head_at:  # nothing was appended since: it is another file
+            return False
+        handle = disk.open_read(Path(folder, f"{year:04d}.csv.gz"))
+        if handle is None:
+            return False
+        try:
+            member = disk.read_at(handle, self.head_at, PEEK_BYTES)
+        finally:
+            disk.close(handle)
+        return len(member) == PEEK_BYTES and peek_digest(member)[:_DIGITS] == self.head
+
+
+_FIELDS = frozenset(field.name for field in fields_of(Confirmation))
+
+
+def head_of(state: YearState) -> dict[str, Any]:
+    """Return what ties an entry to the file of a year."""
+    return {"head": (state.head or "")[:_DIGITS], "head_at": state.head_at}
+
+
+def load(data: bytes, key: SeriesKey) -> list[Confirmation]:
+    """Return what the document of a series says; nothing where it is lost.
+
+    Raises:
+        FormatVersionError: a newer version of this library wrote it.
+    """
+    try:
+        plain = json_document.load(data)
+        if plain.get("format", 1) != 1 or plain.get("need"):
+            raise FormatVersionError(
+                f"{key}: {CONFIRMED} has the unknown format {plain.get('format')!r}",
+                symbol=key.symbol,
+                hint="update this library; the file was left as it is",
+            )
+        entries = [{n: one[n] for n in _FIELDS & one.keys()} for one in plain["stretches"]]
+        stretches = [Confirmation(**entry) for entry in entries]
+    except (json_document.DamagedError, KeyError, TypeError, AttributeError) as exc:
+        log.warning("%s: %s is lost, and its bars are compared again: %s", key, CONFIRMED, exc)
+        return []
+    if tuple(map(plain.get, _NAMES)) != _about(key):
+        log.warning("%s: %s is of another series, and is not believed", key, CONFIRMED)
+        return []
+    return stretches
+
+
+def _about(key: SeriesKey) -> tuple[str, str, str]:
+    return key.symbol, key.timeframe.label, key.lane_label
+
+
+def read(lane: SeriesFiles) -> list[Confirmation]:
+    """Return the entries of a lane, ascending; raises as :func:`load`."""
+    data = lane.disk.read_if_exists(lane.paths.folder / CONFIRMED)
+    return [] if data is None else load(data, lane.key)
+
+
+def keep(lane: SeriesFiles, fresh: Sequence[Confirmation], lock_timeout_s: float) -> None:
+    """Keep entries, durably, in the place of those that they overlap.
+
+    Raises:
+        FormatVersionError: a newer version of this library keeps the document.
+        LockTimeoutError, StorageError: nothing was changed.
+    """
+    if lane.disk.stat(lane.paths.folder) is None:  # deleted meanwhile
+        return
+    with lane.disk.lock(lane.paths.lock, lock_timeout_s):
+        left = [one for one in read(lane) if not any(one.span.overlaps(f.span) for f in fresh)]
+        stretches = sorted([*left, *fresh], key=lambda one: one.start)
+        document: dict[str, Any] = dict(zip(_NAMES, _about(lane.key), strict=True))
+        document |= {"format": 1, "stretches": [asdict(one) for one in stretches]}
+        data = json_document.dump(document)
+        write_atomically(lane.disk, lane.paths.folder / CONFIRMED, data)
+
+
+def tallied(standing: Iterable[Confirmation]) -> tuple[int, int, int]:
+    """Return how many bars are confirmed, how many contradicted, and when the last were compared."""
+    confirmed = contradicted = at = 0
+    for one in standing:
+        confirmed, contradicted = confirmed + one.confirmed, contradicted + one.contradicted
+        at = max(at, one.at)
+    return confirmed, contradicted, at

@@ -1,0 +1,508 @@
+"""Compare a sample of the stored bars with second vendors, night after night, and keep what came of it.
+
+Oldest first, one stretch of a series after one of another, within a number of requests for each
+vendor. What was compared is kept beside the bars (:mod:`..cache.confirmations`): the next run goes on
+from there. Bars of the second vendor are never stored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..bars.dry_run.planner import RequestPlanner
+from ..bars.fetch.plan import cost_of, requests_for
+from ..bars.fetch.state import actions_known
+from ..bars.selection.candidates import Candidate
+from ..bars.validity import TradingDays
+from ..cache.confirmations import Confirmation
+from ..cache.facade.summaries import FOLDER
+from ..cache.retention.disk_usage import totals
+from ..errors import (
+    CircuitOpenError,
+    ConfigError,
+    DataError,
+    LockTimeoutError,
+    QueryError,
+    RefusedError,
+    ResponseFormatError,
+    StorageError,
+    TransientError,
+    UnsupportedError,
+)
+from ..model.capabilities import FetchQuery
+from ..model.instant import DAY_MS, date_of, iso, year_of, year_start
+from ..model.kind import Kind
+from ..model.query import BarsQuery
+from ..model.series import SeriesKey
+from ..model.span import Span, subtract
+from ..model.texts import counted, duration, proof_in_words
+from ..net.deadline import run_job
+from ..net.retry import RetryPolicy
+from ..observability.events import BarsContradicted, Event
+from ..observability.logs import running, subject_of
+from ..prices.differences import GRAVE
+from ..vendors.base import is_ours, status_for
+from ..wiring import Services, build
+from .compare import Comparison, StoredBars
+from .fill_report import SeriesResult, alike
+
+if TYPE_CHECKING:
+    from ..cache.store import SeriesView
+    from ..calendars.gaps import BarGrid
+
+__all__ = ["confirm_sample"]
+
+_EVER = date(1900, 1, 1)
+# A stretch has so many bars: with fewer it does not show whether two sources agree on the whole.
+_LEAST, _MOST = 100, 5_000
+# What was not confirmed is compared again after so long.
+_AGAIN_MS = 30 * DAY_MS
+# Of the vendor, and not of the series: it is asked no more in this run.
+_OF_VENDOR = (TransientError, RefusedError, CircuitOpenError, ResponseFormatError, ConfigError)
+
+
+def confirm_sample(
+    sample: str = "1%",
+    requests: int = 50,
+    cache_dir: str | Path | None = None,
+    *,
+    config_path: str | Path | None = None,
+    dry_run: bool = False,
+    on_event: Callable[[Event], object] | None = None,
+) -> dict[str, Any]:
+    """Compare a share of the stored bars with second vendors, and keep what came of it.
+
+    The vendor is one of the rules that serves the same kind, and not the one that the bars are from.
+    A request that fails is not repeated, and its vendor is asked no more in this run.
+
+    Args:
+        sample: share of all stored bars, such as ``1%``. A stretch has a hundred bars or more.
+        requests: how many are sent to each vendor at most.
+        cache_dir, config_path: as for the data manager.
+        dry_run: ask no vendor and write nothing; return what would be compared.
+        on_event: called with every event, as ``DataManager.on_event`` has it.
+
+    Returns:
+        ``bars`` (stored), ``confirmed``, ``contradicted`` and ``proof`` (the same in words) of the whole
+        cache afterwards; ``compared`` and ``found`` (bars of this run, contradicted ones among them);
+        ``results`` by stretch, ``vendors`` (to requests, bars, and why one was asked no more),
+        ``reasons`` (why series were passed over), ``interrupted``, ``dry_run``.
+
+    Raises:
+        QueryError: ``sample`` or ``requests`` is wrong, or no bar is stored; nothing was asked.
+        ConfigError: the configuration is wrong.
+        CacheError: another run is at work on the folder, or it cannot be written.
+    """
+    share = _share(sample)
+    if isinstance(requests, bool) or not isinstance(requests, int) or requests < 1:
+        raise QueryError(f"{requests!r:.40} is no number of requests", hint="give 1 or more")
+    services = build(cache_dir, config_path, retry=RetryPolicy(attempts=1))
+    if on_event is not None:
+        services.observer.on_event(on_event)
+    return _Run(services, share, requests, is_dry=dry_run).report()
+
+
+def _share(text: str) -> float:
+    """Return a percentage as a share; raises ``QueryError``."""
+    number, sign, rest = str(text).strip().partition("%")
+    try:
+        percent = float(number)
+    except ValueError:
+        percent = math.nan
+    if not sign or rest or not 0 < percent <= 100:
+        raise QueryError(
+            f"the sample {str(text)[:40]!r} is no share of the stored bars",
+            hint="give a percentage above 0 and up to 100, such as 1% or 0.1%",
+        )
+    return percent / 100
+
+
+@dataclass
+class _Vendor:
+    """What was asked of one vendor in this run, and why it is asked no more."""
+
+    requests: int = 0
+    bars: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One stretch to be compared with one vendor, and what that takes."""
+
+    key: SeriesKey
+    query: BarsQuery
+    candidate: Candidate
+    span: Span
+    bars: int
+    requests: int
+    with_actions: bool
+    grid: BarGrid
+
+
+@dataclass
+class _Run:
+    """One run over the cache. Used by one thread."""
+
+    services: Services
+    share: float
+    most: int
+    is_dry: bool
+    vendors: dict[str, _Vendor] = field(default_factory=dict)
+    results: list[dict[str, Any]] = field(default_factory=list)
+    passed_over: list[SeriesResult] = field(default_factory=list)
+    compared: int = 0
+    done: dict[SeriesKey, list[Span]] = field(default_factory=dict)
+    refusals: dict[tuple[str, SeriesKey], str] = field(default_factory=dict)
+
+    def report(self) -> dict[str, Any]:
+        """Compare until the sample is full, the requests are used or nothing is left."""
+        services, is_interrupted = self.services, False
+        listing = services.cache.maintenance.listing()
+        lanes = [(key, entry) for key, entry in listing if entry is not None and entry.rows]
+        bars = sum(entry.rows for _, entry in lanes)
+        if not bars:
+            raise QueryError("no bar is stored", hint="`onetape populate` fills the cache")
+        # Those first that were compared longest ago, or never; of these the oldest.
+        queue = deque(
+            (key, entry.vendors)
+            for key, entry in sorted(lanes, key=lambda one: (one[1].compared_ms, one[1].first or 0))
+            if entry.confirmed < entry.rows
+        )
+        del listing, lanes
+        target = math.ceil(self.share * bars)
+        each = max(_LEAST, math.ceil(target / max(1, len(queue))))
+        with nullcontext() if self.is_dry else self._alone():
+            try:
+                while queue and self.compared < target:
+                    key, own = queue.popleft()
+                    if self._turn(key, own, min(each, max(_LEAST, target - self.compared))):
+                        queue.append((key, own))
+            except KeyboardInterrupt:
+                is_interrupted = True
+        entries = (lane.entry for lane in services.cache.holdings().lanes)
+        bars, confirmed, contradicted = totals(entries)
+        return {
+            "dry_run": self.is_dry,
+            "bars": bars,
+            "confirmed": confirmed,
+            "contradicted": contradicted,
+            "proof": proof_in_words(bars, confirmed, contradicted),
+            "compared": self.compared,
+            "found": sum(result["contradicted"] for result in self.results),
+            "interrupted": is_interrupted,
+            "results": self.results,
+            "vendors": {n: vars(v) for n, v in self.vendors.items() if v.requests or v.why},
+            "reasons": [group.to_json() for group in alike(self.passed_over)],
+        }
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other runs from asking the same; raises ``CacheError``."""
+        parts = self.services.cache.store.parts
+        folder = parts.layout.ohlcv / FOLDER
+        parts.disk.make_folders(folder)
+        try:
+            with parts.disk.lock(folder / ".confirm.lock", 0.0):
+                yield
+        except LockTimeoutError as exc:
+            raise LockTimeoutError(
+                "another run compares the bars of this cache with second vendors",
+                hint="wait until it has ended",
+            ) from exc
+
+    # --- what comes next of a series -------------------------------------------------------
+
+    def _turn(self, key: SeriesKey, own: list[str], most: int) -> bool:
+        """Compare the next stretch of a series; tell whether there was one."""
+        try:
+            step = run_job(self.services.clock, self._quiet_s(), self._next, key, own, most)
+            if isinstance(step, _Step):
+                with running(subject_of(key.symbol, key.timeframe.label)):
+                    self._compare(step)
+                return True
+        except StorageError:  # nothing more could be kept
+            raise
+        except DataError as error:
+            step = str(error)
+        if step and not self.done.get(key):
+            label = "@".join((key.timeframe.label, *key.lane))
+            self.passed_over.append(SeriesResult(key.symbol, label).failed(step))
+        return False
+
+    def _quiet_s(self) -> float:
+        return self.services.selector.parsed_rules.jobs.timeout_s
+
+    def _vendor(self, candidate: Candidate) -> _Vendor:
+        return self.vendors.setdefault(candidate.name, _Vendor())
+
+    def _next(self, key: SeriesKey, own: list[str], most: int) -> _Step | str:
+        """Return the oldest stretch that is to be compared, or why there is none; empty: all is.
+
+        ``own``: the vendors that its bars are from.
+        """
+        services, label = self.services, key.timeframe.label
+        store, client = services.cache.store, services.client
+        names = services.selector.get_provider_with_failover(key.symbol, label)
+        # Without a document read: of ten thousand series most are passed over here.
+        seconds = [name for name in names if [name] != own]
+        if names and all(map(self._why, seconds)):
+            told = [f"{name}: {self._why(name)}" for name in seconds]
+            return "; ".join(told) or f"the rules name {names[0]} alone, which its bars are from"
+        query = client.query(key.symbol, label, _EVER)
+        way = RequestPlanner(store.preview(), services.selector, services.clock).route(query)
+        candidates = [c for lane in way.lanes if lane.parts == key.lane for c in lane.candidates]
+        if not candidates:
+            return "no vendor of the rules serves bars of its kind"
+        view = store.view(key)
+        if view.first is None or view.last is None:
+            return ""
+        grid = StoredBars(services, query, None).grid_of(view)
+        whole = Span(view.first, view.last + 1)
+        final = [
+            (part.span.clip(whole), part.vendor)
+            for part in view.coverage.opened()
+            if part.state == "final" and part.vendor
+        ]
+        if not final:
+            return "none of its bars is final yet"
+        taken = [*self._taken(key, query.now_ms), *self.done.get(key, ())]
+        steps, reasons = list[_Step](), dict[str, str]()
+        for candidate in candidates:
+            others = [span for span, vendor in final if vendor not in _names_of(candidate)]
+            step = self._unfit(candidate, query, view) or self._step_of(
+                key, query, candidate, grid, subtract(others, taken), most
+            )
+            if isinstance(step, _Step):
+                steps.append(step)
+            elif step or not others:
+                reasons[candidate.name] = step or "the bars are its own"
+        if steps:
+            return min(steps, key=lambda step: step.span.start)
+        is_all = _first_stretch(grid, subtract([span for span, _ in final], taken), most) is None
+        return "" if is_all else "; ".join(f"{name}: {why}" for name, why in reasons.items())
+
+    def _step_of(
+        self,
+        key: SeriesKey,
+        query: BarsQuery,
+        candidate: Candidate,
+        grid: BarGrid,
+        left: Sequence[Span],
+        most: int,
+    ) -> _Step | str:
+        """Return the oldest of what is left that a vendor can be asked for, or why there is none."""
+        if not left:
+            return ""
+        whole = Span(left[0].start, left[-1].end)
+        reach, most = (
+            candidate.servable(whole, key.timeframe, query.now_ms),
+            min(most, _page(candidate)),
+        )
+        span = _first_stretch(grid, [one.clip(reach) for one in left], most)
+        if span is not None:
+            return self._planned(key, query, candidate, span, grid)
+        is_beyond = _first_stretch(grid, left, most) is not None
+        return f"it has bars from {date_of(reach.start)} on only" if is_beyond else ""
+
+    def _why(self, name: str) -> str:
+        vendor = self.vendors.get(name)
+        if vendor is None:
+            return ""
+        is_used = vendor.requests >= self.most
+        return vendor.why or (f"its {counted(self.most, 'request')} are used" if is_used else "")
+
+    def _unfit(self, candidate: Candidate, query: BarsQuery, view: SeriesView) -> str:
+        """Return why a vendor is not asked for a series; empty where it is."""
+        if why := self._why(candidate.name) or self.refusals.get((candidate.name, view.key)):
+            return why
+        if candidate.conversion is not None:
+            return "its bars would have to be converted"
+        own = candidate.kind(query.instrument, query.timeframe)
+        for name, (mine, theirs) in (view.kind or Kind()).differences(own).items():
+            return f"its bars are of another kind: {name} {theirs}, not {mine}"
+        return ""
+
+    def _planned(
+        self, key: SeriesKey, query: BarsQuery, candidate: Candidate, span: Span, grid: BarGrid
+    ) -> _Step | str:
+        """Return what comparing a stretch takes, or why its vendor is not asked for it."""
+        caps, now, instrument = candidate.capabilities, query.now_ms, query.instrument
+        requests, with_actions = requests_for(caps, span, grid, now), False
+        if instrument.asset_class == "stock":
+            days = TradingDays(self.services.clock)
+            asked = replace(query, span=span)
+            with_actions = not actions_known(self.services.cache.store, asked, days)
+            if with_actions and caps is not None and caps.tells_actions:
+                requests += caps.action_requests
+        vendor = self._vendor(candidate)
+        if vendor.requests + requests > self.most:
+            left = self.most - vendor.requests
+            return f"it takes {counted(requests, 'request')}, and {left} are left of {self.most}"
+        if is_ours(candidate.downloader):
+            status = status_for(candidate.downloader, instrument.asset_class, key.timeframe)
+            if status is not None and status.shut_s > 0:
+                vendor.why = status.health(now).state
+            elif status is not None:
+                cost = cost_of(
+                    candidate.downloader, FetchQuery(instrument, key.timeframe, span, now)
+                )
+                stuck_s = status.send(requests, cost).stuck_s
+                if stuck_s:
+                    vendor.why = f"its limit is used up for {duration(stuck_s)}"
+        if vendor.why:
+            return vendor.why
+        bars = len(grid.opens(span))
+        return _Step(key, query, candidate, span, bars, requests, with_actions, grid)
+
+    def _taken(self, key: SeriesKey, now_ms: int) -> list[Span]:
+        """Return the stretches that need not be compared now.
+
+        Entries of a file that was rewritten since are taken over where their bars are the same.
+        """
+        store, taken, same = self.services.cache.store, list[Span](), list[Confirmation]()
+        for one, stands in store.confirmations(key):
+            is_now = one
+            if not stands:
+                bars = store.to_confirm(key, one.span)
+                if bars is None or bars.bars != one.bars:
+                    continue
+                is_now = replace(one, head=bars.head, head_at=bars.head_at)
+                same.append(is_now)
+            if is_now.is_whole or now_ms - is_now.at < _AGAIN_MS:
+                taken.append(one.span)
+        if same and not self.is_dry:
+            store.confirm(key, same)
+        return taken
+
+    # --- one comparison --------------------------------------------------------------------
+
+    def _compare(self, step: _Step) -> None:
+        """Ask the vendor, compare, and keep what came of it; a dry run only counts."""
+        self.done.setdefault(step.key, []).append(step.span)
+        if self.is_dry:
+            vendor = self._vendor(step.candidate)
+            vendor.requests, vendor.bars = vendor.requests + step.requests, vendor.bars + step.bars
+            self.compared += step.bars
+            self.results.append(self._result(step, None))
+            return
+        services, vendor = self.services, self._vendor(step.candidate)
+        store, sent = services.cache.store, self._sent(step.candidate)
+        bars = store.to_confirm(step.key, step.span)
+        if bars is None:
+            return
+        comparison: Comparison | None = None
+        why = ""
+        try:
+            stored = StoredBars(services, step.query, None)
+            comparison = run_job(
+                services.clock, self._quiet_s(), lambda: stored.beside(
+                    step.key, step.candidate.name, step.span, with_actions=step.with_actions
+                )
+            )  # fmt: skip
+        except DataError as error:
+            why = str(error)
+            if isinstance(error, _OF_VENDOR):
+                vendor.why = why
+                self.done[step.key].remove(step.span)  # another vendor may have it
+            elif isinstance(error, UnsupportedError):
+                self.refusals[step.candidate.name, step.key] = why
+        finally:
+            vendor.requests += self._sent(step.candidate) - sent
+        result = self._result(step, comparison, why)
+        self.results.append(result)
+        if vendor.why or store.to_confirm(step.key, step.span) != bars:
+            return  # nothing was compared, or other bars than those that are stored by now
+        vendor.bars, self.compared = vendor.bars + bars.rows, self.compared + bars.rows
+        one = replace(
+            bars,
+            vendor=step.candidate.name,
+            at=services.clock.now_ms(),
+            confirmed=min(result["confirmed"], bars.rows),
+            contradicted=result["contradicted"],
+            first=next((d.first_ms for d in _grave(comparison)), None),
+            said="; ".join(result["differences"]) or why,
+        )
+        store.confirm(step.key, [self._joined(step, one)])
+        if one.contradicted:
+            services.observer.tell(
+                BarsContradicted,
+                vendor=one.vendor,
+                lane=step.key.lane_label,
+                start=iso(one.start),
+                end=iso(one.end),
+                bars=one.contradicted,
+                said=one.said,
+            )
+
+    def _joined(self, step: _Step, one: Confirmation) -> Confirmation:
+        """Return an entry with the one before it, where the same vendor confirmed all of both."""
+        store = self.services.cache.store
+        for before, stands in store.confirmations(step.key) if one.is_whole else ():
+            is_near = before.end <= one.start <= step.grid.next_open(before.end)
+            is_alike = before.is_whole and before.vendor == one.vendor
+            if stands and is_near and is_alike and year_of(before.start) == year_of(one.start):
+                both = store.to_confirm(step.key, Span(before.start, one.end))
+                rows = before.rows + one.rows
+                if both is not None and both.rows == rows and both.head == one.head:
+                    return replace(both, vendor=one.vendor, at=one.at, confirmed=rows)
+        return one
+
+    def _sent(self, candidate: Candidate) -> int:
+        return self.services.client.requests().get(candidate.account_name, (0, 0))[0]
+
+    def _result(self, step: _Step, comparison: Comparison | None, why: str = "") -> dict[str, Any]:
+        compared = None if comparison is None else comparison.compared
+        grave = list(_grave(comparison))
+        return {
+            "symbol": step.key.symbol,
+            "timeframe": step.key.timeframe.label,
+            "lane": step.key.lane_label,
+            "vendor": step.candidate.name,
+            "start": iso(step.span.start),
+            "end": iso(step.span.end),
+            "bars": step.bars,
+            "requests": step.requests,
+            "confirmed": compared.equal if compared else 0,
+            "contradicted": sum(one.rows for one in grave),
+            "differences": [
+                f"{one.cause}: {counted(one.rows, 'bar')}" + (f", {one.said}" if one.said else "")
+                for one in (compared.differences if compared else ())
+            ],
+            "error": why or None,
+        }
+
+
+def _grave(comparison: Comparison | None) -> Sequence[Any]:
+    return [one for one in comparison.differences if one.cause in GRAVE] if comparison else []
+
+
+def _names_of(candidate: Candidate) -> tuple[str, str]:
+    return candidate.name, candidate.account_name
+
+
+def _page(candidate: Candidate) -> int:
+    return (candidate.capabilities.page_bars if candidate.capabilities else 0) or _MOST
+
+
+def _first_stretch(grid: BarGrid, spans: Sequence[Span], most: int) -> Span | None:
+    """Return where the first expected bars in ascending spans are, of one year, and at most so many."""
+    for span in spans:
+        start, reach = grid.next_open(span.start), most * grid.timeframe.longest_ms
+        end = min(span.end, year_start(year_of(start) + 1))
+        while start < end:
+            window = Span(start, min(end, start + reach))
+            opens = grid.opens(window)
+            if len(opens) > most:
+                return Span(start, int(opens[most]))
+            if window.end == end:
+                return window
+            reach *= 4
+    return None

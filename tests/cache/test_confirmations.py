@@ -1,0 +1,234 @@
+"""What a second vendor confirmed holds for the very bars that it confirmed, and costs no bar."""
+
+from __future__ import annotations
+
+import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.data.cache.compact import compact_series
+from src.data.cache.confirmations import CONFIRMED, Confirmation
+from src.data.cache.format import json_document
+from src.data.cache.retention.inventory import Inventory
+from src.data.cache.store import BarStore, Commit
+from src.data.errors import FormatVersionError
+from src.data.model.proof import fingerprint
+from src.data.model.series import SeriesKey
+from src.data.model.texts import proof_in_words
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    NOW,
+    days,
+    lane_folder,
+    no_temps,
+    piece,
+    same,
+    store_in,
+    table,
+)
+from tests.cache.disks import DyingDisk, Killed
+
+
+def entry(store: BarStore, first: int, end: int, **said: int) -> Confirmation:
+    """Return days compared with another vendor, which has all of them alike by default."""
+    bars = store.to_confirm(DAILY, days(first, end))
+    assert bars is not None
+    counts = {"confirmed": bars.rows, "at": NOW} | said
+    return replace(bars, vendor="other", **counts)
+
+
+def proved(root: Path, first: int = 0, end: int = 10) -> BarStore:
+    """Return a store of thirty days of which some are confirmed."""
+    store = store_in(root)
+    store.commit(DAILY, Commit((piece(0, 30),)))
+    store.confirm(DAILY, [entry(store, first, end)])
+    return store
+
+
+def standing(root: Path) -> list[bool]:
+    return [stands for _, stands in store_in(root).confirmations(DAILY)]
+
+
+def indexed(root: Path) -> tuple[int, int]:
+    """Return what the index counts."""
+    (lane,) = Inventory(store_in(root).parts).look().lanes
+    return lane.entry.confirmed, lane.entry.contradicted
+
+
+def test_an_entry_names_bars_that_anybody_can_check(tmp_path: Path) -> None:
+    proved(tmp_path)
+    plain = json.loads((lane_folder(tmp_path) / CONFIRMED).read_bytes())
+    (one,) = plain["stretches"]
+    frame = pd.read_csv(
+        lane_folder(tmp_path) / "2024.csv.gz", index_col="timestamp", parse_dates=True
+    )
+    assert one["bars"] == fingerprint(frame.iloc[:10])
+    assert (one["rows"], one["confirmed"], one["vendor"]) == (10, 10, "other")
+    assert (plain["symbol"], plain["timeframe"], plain["lane"]) == ("AAPL", "1d", "")
+
+
+def test_it_stands_while_bars_are_appended(tmp_path: Path) -> None:
+    store = proved(tmp_path)
+    store.commit(DAILY, Commit((piece(30, 31),)))
+    store.commit(DAILY, Commit((piece(31, 33),)))
+    assert (standing(tmp_path), indexed(tmp_path)) == ([True], (10, 0))
+
+
+def test_a_revision_ends_it(tmp_path: Path) -> None:
+    store = proved(tmp_path)
+    before = entry(store, 0, 10)
+    store.commit(DAILY, Commit((piece(3, 4, shift=5.0),)))
+    assert (standing(tmp_path), indexed(tmp_path)) == ([False], (0, 0))
+    assert entry(store, 0, 10).bars != before.bars
+
+
+def test_a_revision_of_other_bars_leaves_the_fingerprint_as_it_was(tmp_path: Path) -> None:
+    store = proved(tmp_path)
+    before = entry(store, 0, 10)
+    store.commit(DAILY, Commit((piece(20, 21, shift=5.0),)))
+    after = entry(store, 0, 10)
+    assert (before.bars, before.rows) == (after.bars, after.rows)
+    store.confirm(DAILY, [after])  # as a run does that has read them
+    assert (standing(tmp_path), indexed(tmp_path)) == ([True], (10, 0))
+
+
+def test_a_compaction_is_no_revision(tmp_path: Path) -> None:
+    store = proved(tmp_path)
+    for day in range(30, 36):
+        store.commit(DAILY, Commit((piece(day, day + 1),)))
+    before = entry(store, 0, 10)
+    compact_series(store.parts, DAILY, dry_run=False)
+    assert entry(store_in(tmp_path), 0, 10).bars == before.bars
+
+
+def test_what_is_evicted_or_deleted_is_not_counted(tmp_path: Path) -> None:
+    store = proved(tmp_path)
+    store.clear_years(DAILY, [2024])
+    assert standing(tmp_path) == [False]
+    store.commit(DAILY, Commit((piece(0, 30),)))
+    store.clear(DAILY.symbol)
+    assert store_in(tmp_path).confirmations(DAILY) == []
+
+
+def test_no_bar_of_the_year_of_another_lane_is_counted(tmp_path: Path) -> None:
+    proved(tmp_path)
+    other = SeriesKey("MSFT", DAILY.timeframe)
+    store = store_in(tmp_path)
+    store.commit(other, Commit((piece(0, 30),)))
+    document = (lane_folder(tmp_path) / CONFIRMED).read_bytes()
+    (lane_folder(tmp_path, other) / CONFIRMED).write_bytes(document)
+    assert store_in(tmp_path).confirmations(other) == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{", b"\x00" * 200, b'{"sha256":"0"}', b"[]"],
+    ids=["empty", "torn", "zeros", "no digest", "list"],
+)
+def test_a_torn_document_costs_the_proof_and_nothing_else(
+    tmp_path: Path, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    proved(tmp_path)
+    (lane_folder(tmp_path) / CONFIRMED).write_bytes(data)
+    store = store_in(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        assert store.confirmations(DAILY) == []
+    assert "confirmed.json is lost" in caplog.text
+    assert same(store.read(DAILY, EVER)[0], table(range(30)))
+    assert indexed(tmp_path) == (0, 0)
+    store.confirm(DAILY, [entry(store, 5, 8)])
+    assert indexed(tmp_path) == (3, 0)
+
+
+def test_half_of_it_is_no_proof(tmp_path: Path) -> None:
+    proved(tmp_path)
+    path = lane_folder(tmp_path) / CONFIRMED
+    whole = path.read_bytes()
+    for size in range(0, len(whole) - 1, 7):
+        path.write_bytes(whole[:size])
+        assert store_in(tmp_path).confirmations(DAILY) == []
+    path.write_bytes(whole.replace(b'"confirmed":10', b'"confirmed":30'))
+    assert store_in(tmp_path).confirmations(DAILY) == []
+
+
+def test_the_document_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    store = proved(tmp_path)
+    path = lane_folder(tmp_path) / CONFIRMED
+    newer = json_document.dump({**json_document.load(path.read_bytes()), "format": 2})
+    path.write_bytes(newer)
+    for attempt in (lambda: store.confirmations(DAILY), lambda: store.confirm(DAILY, [])):
+        with pytest.raises(FormatVersionError, match="format 2"):
+            attempt()
+    assert path.read_bytes() == newer
+    assert indexed(tmp_path) == (0, 0)
+
+
+def test_two_writers_keep_both(tmp_path: Path) -> None:
+    store = proved(tmp_path)
+    parts = [entry(store, day, day + 1) for day in range(10, 22)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda one: store_in(tmp_path).confirm(DAILY, [one]), parts))
+    assert len(store_in(tmp_path).confirmations(DAILY)) == 13
+    assert indexed(tmp_path) == (22, 0)
+
+
+def test_an_entry_takes_the_place_of_those_that_it_overlaps(tmp_path: Path) -> None:
+    store = proved(tmp_path)
+    store.confirm(DAILY, [entry(store, 12, 15, confirmed=2, contradicted=1)])
+    assert indexed(tmp_path) == (12, 1)
+    store.confirm(DAILY, [entry(store, 9, 13)])
+    assert indexed(tmp_path) == (4, 0)
+
+
+def test_a_writer_that_is_killed_leaves_the_old_or_the_new(tmp_path: Path) -> None:
+    for dies_at in range(1, 30):
+        root = tmp_path / str(dies_at)
+        one = entry(proved(root), 10, 20)
+        try:
+            store_in(root, DyingDisk(dies_at)).confirm(DAILY, [one])
+        except Killed:
+            assert len(store_in(root).confirmations(DAILY)) in (1, 2)
+            store_in(root).commit(DAILY, Commit((piece(30, 31),)))
+            assert no_temps(root)
+            continue
+        assert dies_at > 3
+        return
+    raise AssertionError("it never came to its end")
+
+
+def test_a_deleted_series_is_not_made_again(tmp_path: Path) -> None:
+    store = proved(tmp_path / "a")
+    one = entry(store, 0, 10)
+    store_in(tmp_path / "b").confirm(DAILY, [one])
+    assert not lane_folder(tmp_path / "b").exists()
+
+
+def test_the_index_tells_when_bars_were_compared_last(tmp_path: Path) -> None:
+    proved(tmp_path)
+    (lane,) = Inventory(store_in(tmp_path).parts).look().lanes
+    assert lane.entry.compared_ms == NOW
+
+
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        ((1000, 41, 0), "4.1 % of bars confirmed by two sources, 0 contradicted"),
+        ((10_000, 9_999, 1), "99.9 % of bars confirmed by two sources, 1 contradicted"),
+        ((100_000, 3, 0), "less than 0.1 % of bars confirmed by two sources, 0 contradicted"),
+        ((10, 10, 0), "100.0 % of bars confirmed by two sources, 0 contradicted"),
+        ((0, 0, 0), "0.0 % of bars confirmed by two sources, 0 contradicted"),
+    ],
+)
+def test_the_share_is_never_rounded_up(counts: tuple[int, int, int], text: str) -> None:
+    assert proof_in_words(*counts) == text
+
+
+def test_bars_of_a_span_without_any_are_no_entry(tmp_path: Path) -> None:
+    assert proved(tmp_path).to_confirm(DAILY, days(100, 110)) is None
+    assert store_in(tmp_path).to_confirm(DAILY, days(366, 367)) is None

@@ -1,0 +1,493 @@
+"""Stored bars are compared with a second vendor, oldest first, and what was compared is kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.cache.confirmations import CONFIRMED
+from src.data.cache.store import Commit, CommitPiece
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import LockTimeoutError, QueryError
+from src.data.jobs.compare import StoredBars
+from src.data.jobs.confirm import confirm_sample
+from src.data.model.instant import iso, parse_iso
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.observability.events import BarsContradicted, Event
+from tests.conformance.sheet import sheet_of
+from tests.vendor_server import Fault, Row, VendorServer, dividend
+from tests.vendor_server.face import Page
+
+NEVER = parse_iso("2099-01-01")
+YEAR = ("2023-06-01", "2024-06-13")
+# Of a year so much is compared in stretches of a hundred days.
+PART = "39%"
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def rules(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Return rules by which days of shares are from Yahoo, then from FMP and Finnhub."""
+    clock.set(parse_iso("2024-06-13T22:30:00"))
+    names = ("yahoo", "fmp", "finnhub")
+    lines = [
+        f"stock_daily: {{primary: {names[0]}, backup: [{', '.join(names[1:])}]}}",
+        "providers:",
+    ]
+    for name in names:
+        for key, value in sheet_of(name).keys.items():
+            monkeypatch.setenv(key, value)
+        fast = "{requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
+        where = f"base_url: '{vendors.base_url(name)}', rate_limits: {fast}"
+        lines.append(f"  {name}: {{{where}{', transport: http' * (name == 'yahoo')}}}")
+    path = tmp_path / "rules.yaml"
+    path.write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    return path
+
+
+@pytest.fixture
+def manager(tmp_path: Path, rules: Path, clock: ManualClock) -> DataManager:
+    return DataManager(tmp_path / "cache", rules, clock=clock)
+
+
+@pytest.fixture
+def run(tmp_path: Path, rules: Path, vendors: VendorServer) -> Run:
+    """Return a run over the cache; the server's log is that of the run alone."""
+
+    def once(sample: str = "100%", requests: int = 50, **more: Any) -> dict[str, Any]:
+        vendors.clear_log()
+        return confirm_sample(sample, requests, tmp_path / "cache", config_path=rules, **more)
+
+    return once
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return what may not change by a comparison: bars and what is known of them."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.name.endswith((".csv.gz", ".metadata.json", "series.json", "actions.json", ".log"))
+    }
+
+
+def named(report: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [(one["symbol"], one["vendor"], one["start"][:10]) for one in report["results"]]
+
+
+# --- what is compared ------------------------------------------------------------------------
+
+
+def test_equal_bars_are_confirmed_and_none_is_stored(
+    manager: DataManager, run: Run, vendors: VendorServer, tmp_path: Path
+) -> None:
+    rows = len(manager.get_ohlcv("AAPL", "1d", *YEAR))
+    before = files(tmp_path / "cache")
+    report = run()
+    assert (report["bars"], report["contradicted"]) == (rows, 0)
+    assert report["confirmed"] == rows - 1, "the last day may still change"
+    assert report["proof"] == "99.6 % of bars confirmed by two sources, 0 contradicted"
+    assert set(report["vendors"]) == {"fmp"}, "never the vendor that they are from"
+    assert report["vendors"]["fmp"]["requests"] == vendors.count("fmp") == vendors.count()
+    assert files(tmp_path / "cache") == before
+    again = run()
+    assert (vendors.count(), again["compared"], again["reasons"]) == (0, 0, [])
+
+
+def test_neighbours_that_were_confirmed_are_one_entry_for_each_year(
+    manager: DataManager, run: Run, tmp_path: Path
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", *YEAR)
+    results = [one for night in range(4) for one in run(PART)["results"]]
+    assert len(results) == 4
+    entries = [one for one, _ in manager.cache.store.confirmations(_key(manager))]
+    assert [iso(one.start)[:4] for one in entries] == ["2023", "2024"]
+
+
+def test_pence_are_a_contradiction(manager: DataManager, run: Run, vendors: VendorServer) -> None:
+    manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28")
+    vendors.fault("fmp", Fault.rescale(100.0, 3, 4, 5))
+    report = run()
+    (one,) = report["results"]
+    assert (one["contradicted"], one["confirmed"]) == (3, one["bars"] - 3)
+    assert one["differences"] == ["unit x100: 3 bars, theirs is 100 times ours"]
+    assert (report["found"], report["contradicted"]) == (3, 3)
+
+
+def test_a_split_that_one_lacks_is_a_contradiction(
+    manager: DataManager, run: Run, vendors: VendorServer
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28")
+    vendors.fault("fmp", Fault.rescale(0.25, *range(20)))
+    (one,) = run()["results"]
+    assert (one["contradicted"], one["confirmed"]) == (20, one["bars"] - 20)
+    assert one["differences"][0].startswith("split: 20 bars, theirs is 1/4 of ours")
+
+
+def test_a_few_bars_that_differ_are_a_contradiction_and_told(
+    manager: DataManager, run: Run, vendors: VendorServer
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28")
+    vendors.revise("AAPL", "1d", parse_iso("2024-02-06"), 1.07, NEVER, vendor="fmp")
+    heard: list[Event] = []
+    (one,) = run(on_event=heard.append)["results"]
+    assert (one["contradicted"], one["differences"]) == (1, ["conflict: 1 bar"])
+    (event,) = (one for one in heard if isinstance(one, BarsContradicted))
+    assert (event.symbol, event.timeframe, event.lane) == ("AAPL", "1d", "")
+    assert (event.vendor, event.bars, event.said) == ("fmp", 1, "conflict: 1 bar")
+    (entry,) = (entry for entry, _ in manager.cache.store.confirmations(_key(manager)))
+    assert iso(entry.first or 0)[:10] == "2024-02-06"
+
+
+def test_dividends_taken_off_are_a_known_basis_and_no_contradiction(
+    manager: DataManager, run: Run, vendors: VendorServer
+) -> None:
+    vendors.truth.act("AAPL", dividend("2024-03-08", 1.5))
+    bars = manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28")
+    manager.get_actions("AAPL")
+
+    def taken_off(row: Row) -> Row:
+        factor = (row.adj_close or 0.0) / (row.close or 1.0)
+        o, h, low, c = (None if x is None else x * factor for x in row[1:5])
+        return row._replace(open=o, high=h, low=low, close=c)
+
+    def change(page: Page) -> Page:
+        return replace(page, rows=tuple(map(taken_off, page.rows)))
+
+    vendors.fault("fmp", Fault.on_rows("dividends taken off", change))
+    (one,) = run()["results"]
+    assert (one["contradicted"], one["confirmed"]) == (0, 0)
+    assert one["differences"][0].startswith(f"dividend adjustment: {len(bars)} bars")
+
+
+def test_bars_that_the_second_vendor_lacks_are_neither(
+    manager: DataManager, run: Run, vendors: VendorServer
+) -> None:
+    rows = len(manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28"))
+    vendors.fault("fmp", Fault.drop(5, 6, 7))
+    report = run()
+    assert (report["confirmed"], report["contradicted"], report["found"]) == (rows - 3, 0, 0)
+    assert report["results"][0]["differences"] == ["missing there: 3 bars"]
+
+
+def test_bars_of_another_kind_are_not_compared(
+    tmp_path: Path, rules: Path, clock: ManualClock, vendors: VendorServer, run: Run
+) -> None:
+    rules.write_text(
+        "crypto: {primary: binance, backup: [yahoo]}\n"
+        + rules.read_text().replace(
+            "providers:",
+            "providers:\n  binance: {base_url: '"
+            + vendors.base_url("binance")
+            + "', transport: http}",
+        )
+    )
+    DataManager(tmp_path / "cache", rules, clock=clock).get_ohlcv(
+        "BTCUSDT", "1d", "2024-05-01", "2024-05-31"
+    )
+    report = run()
+    assert (vendors.count(), report["compared"]) == (0, 0)
+    (reason,) = report["reasons"]
+    assert reason["series"] == ["BTCUSDT 1d"]
+    assert "the bars are its own" in reason["why"]
+
+
+# --- which, and how many ---------------------------------------------------------------------
+
+
+def test_the_oldest_are_first_and_the_next_night_goes_on(
+    manager: DataManager, run: Run, vendors: VendorServer
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", *YEAR)
+    nights = [run("10%", 1) for _ in range(5)]
+    starts = [one["start"][:10] for night in nights for one in night["results"]]
+    assert starts == ["2023-06-01", "2023-10-24", "2024-01-02", "2024-05-24"]
+    assert vendors.count() == 0, "in the fifth nothing is left"
+    assert [night["confirmed"] for night in nights] == [100, 147, 247, 260, 260]
+
+
+def test_no_vendor_is_sent_more_than_it_may_be(
+    manager: DataManager, run: Run, vendors: VendorServer
+) -> None:
+    for symbol in ("AAPL", "MSFT", "REVS"):
+        manager.get_ohlcv(symbol, "1d", *YEAR)
+    for most in (1, 2, 3):
+        report = run("90%", most)
+        for vendor in ("fmp", "finnhub"):
+            told = report["vendors"].get(vendor, {"requests": 0})["requests"]
+            assert vendors.count(vendor) == told <= most
+        assert vendors.count("yahoo") == 0
+
+
+def test_splits_that_must_be_asked_for_count_too(
+    manager: DataManager, run: Run, vendors: VendorServer, tmp_path: Path
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28")
+    for path in (tmp_path / "cache").rglob("actions.json"):
+        path.unlink()
+    assert run("100%", 1)["compared"] == 0
+    assert vendors.count() == 0
+    report = run("100%", 5)
+    assert vendors.count("fmp") == report["vendors"]["fmp"]["requests"] > 1
+    assert report["confirmed"] == report["bars"]
+
+
+def test_a_sample_is_spread_over_the_series(manager: DataManager, run: Run) -> None:
+    for symbol in ("AAPL", "MSFT", "REVS"):
+        manager.get_ohlcv(symbol, "1d", *YEAR)
+    first = run("30%")
+    assert sorted(one["symbol"] for one in first["results"]) == ["AAPL", "MSFT", "REVS"]
+    assert first["compared"] < 0.5 * first["bars"]
+
+
+def test_series_that_were_never_compared_come_first(manager: DataManager, run: Run) -> None:
+    manager.get_ohlcv("AAPL", "1d", *YEAR)
+    run("1%")
+    manager.get_ohlcv("MSFT", "1d", *YEAR)
+    assert [one["symbol"] for one in run("1%")["results"]] == ["MSFT"]
+
+
+def test_a_dry_run_says_what_the_run_then_does(
+    manager: DataManager, run: Run, vendors: VendorServer, tmp_path: Path
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", *YEAR)
+    dry = run("60%", dry_run=True)
+    assert vendors.count() == 0
+    assert not list((tmp_path / "cache").rglob(CONFIRMED))
+    real = run("60%")
+    assert named(dry) == named(real)
+    assert dry["compared"] == real["compared"]
+    assert vendors.count("fmp") == dry["vendors"]["fmp"]["requests"]
+
+
+@pytest.mark.parametrize(
+    "sample", ["0", "0%", "101%", "1", "-1%", "text", "nan%", "inf%", "", "1%%", "%"]
+)
+def test_what_is_no_share_is_refused(manager: DataManager, run: Run, sample: str) -> None:
+    with pytest.raises(QueryError, match="is no share of the stored bars"):
+        run(sample)
+
+
+@pytest.mark.parametrize("requests", [0, -1, True, 1.5, "many"])
+def test_what_is_no_number_of_requests_is_refused(run: Run, requests: Any) -> None:
+    with pytest.raises(QueryError, match="no number of requests"):
+        run("1%", requests)
+
+
+def test_an_empty_cache_is_a_wrong_question(run: Run) -> None:
+    with pytest.raises(QueryError, match="no bar is stored"):
+        run()
+
+
+# --- vendors that cannot be asked --------------------------------------------------------------
+
+
+def test_another_vendor_is_asked_where_one_is_down(
+    manager: DataManager, run: Run, vendors: VendorServer
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", *YEAR)
+    vendors.fault("fmp", Fault.status(503))
+    report = run()
+    assert vendors.count("fmp") == 1, "it is asked no more"
+    assert "503" in report["vendors"]["fmp"]["why"]
+    assert report["confirmed"] == report["bars"] - 1
+
+
+def test_where_all_are_down_nothing_is_kept(
+    manager: DataManager, run: Run, vendors: VendorServer, tmp_path: Path
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", *YEAR)
+    for vendor in ("fmp", "finnhub"):
+        vendors.fault(vendor, Fault.reset())
+    report = run()
+    assert (report["compared"], report["found"]) == (0, 0)
+    assert not list((tmp_path / "cache").rglob(CONFIRMED))
+    vendors.heal()
+
+
+def test_a_vendor_without_quota_is_not_asked_and_told(
+    manager: DataManager, run: Run, vendors: VendorServer, rules: Path
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", *YEAR)
+    text = rules.read_text().split("\n")
+    limited = [
+        line.replace("60000,", "60000, requests_per_day: 1,")
+        for line in text
+        if "finnhub:" not in line
+    ]
+    rules.write_text("\n".join(limited).replace(", finnhub", ""))
+    assert run("10%")["confirmed"] == 100
+    report = run("10%")
+    assert vendors.count("fmp") == 0
+    assert report["vendors"]["fmp"]["why"].startswith("its limit is used up for ")
+    assert report["confirmed"] == 100
+
+
+def test_bars_beyond_the_depth_of_a_vendor_do_not_hold_up_younger_ones(
+    tmp_path: Path, rules: Path, clock: ManualClock, vendors: VendorServer, run: Run
+) -> None:
+    rules.write_text("stock_intraday: {primary: fmp, backup: [yahoo]}\n" + rules.read_text())
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    manager.get_ohlcv("AAPL", "5m", "2024-03-04", "2024-03-05")
+    manager.get_ohlcv("AAPL", "5m", "2024-06-03", "2024-06-04")
+    report = run()
+    assert {one["start"][:7] for one in report["results"]} == {"2024-06"}
+    assert report["confirmed"] == report["bars"] / 2
+    assert run()["reasons"][0]["why"] == (
+        "fmp: the bars are its own; yahoo: it has bars from 2024-04-15 on only"
+    )
+
+
+# --- what is kept ------------------------------------------------------------------------------
+
+
+def test_a_revision_voids_it_and_is_compared_again(
+    manager: DataManager, run: Run, vendors: VendorServer
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28")
+    run()
+    vendors.revise("AAPL", "1d", parse_iso("2024-02-06"), 1.07, NEVER, vendor="yahoo")
+    manager.get_ohlcv("AAPL", "1d", "2024-02-06", "2024-02-06", True)
+    assert manager.get_cache_stats()["confirmed_bars"] == 0
+    report = run()
+    assert vendors.count("fmp") > 0
+    assert (report["found"], report["contradicted"]) == (1, 1)
+
+
+def test_bars_that_stay_the_same_in_another_file_are_not_compared_again(
+    manager: DataManager, run: Run, vendors: VendorServer
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28")
+    run()
+    manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-05-31")
+    manager.cache.store.commit(_key(manager), _rewritten(manager))
+    report = run()
+    assert [one["start"][:10] for one in report["results"]] == ["2024-04-01"]
+    assert report["confirmed"] == report["bars"]
+
+
+def test_what_was_not_confirmed_is_compared_again_after_a_month(
+    manager: DataManager, run: Run, vendors: VendorServer, clock: ManualClock
+) -> None:
+    rows = len(manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28"))
+    vendors.fault("fmp", Fault.rescale(100.0, 3, 4, 5), times=1)
+    assert run()["found"] == 3
+    assert (run()["compared"], run()["contradicted"]) == (0, 3)
+    clock.advance(31 * 86_400)
+    report = run()
+    assert (report["compared"], report["confirmed"], report["contradicted"]) == (rows, rows, 0)
+
+
+def test_bars_that_change_while_they_are_compared_are_not_kept_as_compared(
+    manager: DataManager, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28")
+    beside = StoredBars.beside
+
+    def meanwhile(*given: Any, **more: Any) -> Any:
+        comparison = beside(*given, **more)
+        manager.cache.store.commit(_key(manager), _rewritten(manager, 1.5))
+        return comparison
+
+    monkeypatch.setattr(StoredBars, "beside", meanwhile)
+    assert run()["compared"] == 0
+    assert manager.cache.store.confirmations(_key(manager)) == []
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, MemoryError], ids=["Ctrl-C", "killed"])
+def test_what_was_compared_before_the_end_is_kept(
+    manager: DataManager, run: Run, monkeypatch: pytest.MonkeyPatch, end: type[BaseException]
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", *YEAR)
+    manager.get_ohlcv("MSFT", "1d", *YEAR)
+    beside, calls = StoredBars.beside, list[int]()
+
+    def third(*given: Any, **more: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise end
+        return beside(*given, **more)
+
+    monkeypatch.setattr(StoredBars, "beside", third)
+    if end is KeyboardInterrupt:
+        report = run("90%")
+        assert report["interrupted"]
+        assert len(report["results"]) == 2
+    else:
+        with pytest.raises(end):
+            run("90%")
+    monkeypatch.undo()
+    entries = [manager.cache.store.confirmations(key) for key in manager.cache.store.keys()]
+    assert sum(map(len, entries)) == 2
+
+
+def test_two_runs_do_not_ask_the_same(
+    manager: DataManager, run: Run, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", *YEAR)
+    beside = StoredBars.beside
+
+    def meanwhile(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(StoredBars, "beside", beside)
+        with pytest.raises(LockTimeoutError, match="another run compares"):
+            run()
+        return beside(*given, **more)
+
+    monkeypatch.setattr(StoredBars, "beside", meanwhile)
+    report = run()
+    assert report["confirmed"] == report["bars"] - 1
+
+
+def test_a_torn_document_is_made_anew(
+    manager: DataManager, run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28")
+    run()
+    (path,) = (tmp_path / "cache").rglob(CONFIRMED)
+    path.write_bytes(path.read_bytes()[:100])
+    with caplog.at_level(logging.WARNING):
+        report = run()
+    assert report["confirmed"] == report["bars"]
+    assert "confirmed.json is lost" in caplog.text
+
+
+# --- where it shows ------------------------------------------------------------------------------
+
+
+def test_statistics_and_metrics_have_it(
+    manager: DataManager, run: Run, vendors: VendorServer
+) -> None:
+    rows = len(manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28"))
+    vendors.fault("fmp", Fault.rescale(100.0, 3))
+    run()
+    stats, cache = manager.get_cache_stats(), manager.metrics()["cache"]
+    assert (stats["confirmed_bars"], stats["contradicted_bars"]) == (rows - 1, 1)
+    assert (cache["bars"], cache["confirmed_bars"], cache["contradicted_bars"]) == (
+        rows,
+        rows - 1,
+        1,
+    )
+
+
+def _key(manager: DataManager) -> SeriesKey:
+    return next(key for key in manager.cache.store.keys() if key.symbol == "AAPL")
+
+
+def _rewritten(manager: DataManager, factor: float = 1.0) -> Commit:
+    """Return a commit that writes the stored days of January anew."""
+    store, key = manager.cache.store, _key(manager)
+    span = Span(parse_iso("2024-01-01"), parse_iso("2024-02-01"))
+    table, coverage = store.read(key, span)
+    part = next(part for part in coverage if part.state == "final")
+    other = replace(table, close=table.close * factor, adj_close=None)
+    piece = CommitPiece(other, span, part.vendor, part.fetched_at, part.kind, part.basis, "final")
+    return Commit((piece,))
