@@ -257,14 +257,30 @@ def test_two_symbols_prove_nothing_of_a_vendor(market: Market, clock: ManualCloc
     assert incidents(manager) == []
 
 
-def test_bars_from_other_vendors_tell_nothing_of_the_first_one(
-    market: Market, clock: ManualClock
-) -> None:
+def test_what_another_vendor_filled_counts_by_the_log(market: Market, clock: ManualClock) -> None:
     manager = market.manager(fleet(clock, "2024-06-05", 4), Shelf(clock, SESSIONS, "tiingo"))
     for name in NAMES[:5]:
-        manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11")
-    assert incidents(manager) == []
+        manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11", strict=True)
+    assert incidents(manager) == ["yahoo 2024-06-05 1d: missing for 4 of 5 symbols"]
     assert manager.gaps().gaps == []
+    clock.advance(31 * 86_400)
+    assert [day for day in incidents(manager) if "06-05" in day] == [], "past after a month"
+
+
+def test_bars_of_a_quicker_vendor_are_no_lack_of_the_usual_one(
+    market: Market, clock: ManualClock
+) -> None:
+    clock.advance(6 * 3600)  # an hour after the close of 12 June
+    both = [*SESSIONS, at("2024-06-12"), at("2024-06-13")]
+    one, two = Shelf(clock, SESSIONS, "yahoo"), Shelf(clock, both, "tiingo")
+    manager = market.manager(one, two)
+    for _ in range(2):
+        for name in NAMES[:4]:
+            frame = manager.get_ohlcv(name, "1d", "2024-06-10", columns=("source",))
+            assert frame["source"].loc["2024-06-12"] == "tiingo"
+        assert incidents(manager) == []
+        one.stamps = both
+        clock.advance(24 * 3600)
 
 
 def test_half_a_session_is_degraded(market: Market, clock: ManualClock) -> None:

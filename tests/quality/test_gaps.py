@@ -17,6 +17,7 @@ from src.data.model.instrument import Instrument
 from src.data.model.lifetime import Lifetime
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
+from src.data.model.stored import LoggedCommit
 from src.data.model.timeframe import Timeframe
 from src.data.quality.gaps import classify_gaps
 from src.data.quality.vendor_days import VendorDays
@@ -114,6 +115,39 @@ def test_lanes_of_their_own_and_longer_bars_are_not_counted(other: dict[str, Any
         lacking = outline(AROUND[0], replace(HOLE, vendor="yahoo"), AROUND[1])
         counted.add(replace(SERIES, **other), lacking)
     assert len(counted.found) == (0 if other else 1)
+
+
+def logged(vendor: str, at: str, first: str, last: str, added: int = 1) -> LoggedCommit:
+    span = Span(parse_iso(first), parse_iso(last))
+    return LoggedCommit(1, parse_iso(at), vendor, span, added, 0, 0)
+
+
+ASKED = logged("yahoo", "2024-05-10T12:00", "2024-05-01", "2024-05-31", 20)
+FILLED = logged("tiingo", "2024-05-10T12:00", "2024-05-08", "2024-05-09")
+
+
+@pytest.mark.parametrize(
+    ("commits", "count", "now"),
+    [
+        ([ASKED, FILLED], 1, "2024-06-01"),
+        ([ASKED, FILLED], 0, "2024-06-12"),  # longer ago than a month
+        ([FILLED], 0, "2024-06-01"),  # never asked
+        ([FILLED, ASKED], 0, "2024-06-01"),  # asked later: it may have found them equal
+        ([ASKED, replace(FILLED, added=0)], 0, "2024-06-01"),
+        ([ASKED, replace(FILLED, vendor="yahoo")], 0, "2024-06-01"),
+        ([replace(ASKED, span=Span(0, FILLED.span.start)), FILLED], 0, "2024-06-01"),  # type: ignore[union-attr]
+        ([replace(one, at_ms=parse_iso("2024-05-09T12:00")) for one in (ASKED, FILLED)], 0,
+         "2024-06-01"),
+    ],
+)  # fmt: skip
+def test_what_another_vendor_filled_counts_where_the_log_proves_it(
+    commits: list[LoggedCommit], count: int, now: str
+) -> None:
+    counted = VendorDays(parse_iso(now))
+    for _ in range(3):
+        filled = outline(AROUND[0], bars("2024-05-08", "2024-05-09", "tiingo"), AROUND[1])
+        counted.add(SERIES, filled, lambda: commits)
+    assert len(counted.found) == count
 
 
 def test_bars_of_another_vendor_count_neither_way() -> None:

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..bars.client import BarsClient
@@ -234,7 +235,8 @@ def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[Vend
     counted = VendorDays(services.clock.now_ms())
     for key in keys:
         try:
-            counted.add(key, services.client.outline(key))
+            client = services.client
+            counted.add(key, client.outline(key), partial(client.commits, key))
         except DataError as error:
             log.debug("%s is not counted: %s", key, error)
     new = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..bars.client import SeriesOutline
     from ..calendars.calendar import MarketCalendar
     from ..model.series import SeriesKey
+    from ..model.stored import LoggedCommit
     from ..model.timeframe import Timeframe
 
 Mask = NDArray[np.bool_]
@@ -25,7 +27,7 @@ _FEWEST = 3
 # A part of a session that is shorter than this share of it is a hole of the series.
 _SHARE = 0.25
 _FIRST_DAY = date(2000, 1, 1)
-_MOST = 1_000
+_MOST, _LOGGED_MS = 1_000, 30 * DAY_MS
 
 
 class _Sessions:
@@ -83,8 +85,19 @@ class VendorDays:
         self._sessions: dict[tuple[str, bool], _Sessions] = {}
         self._tallies: dict[tuple[str, str, str], _Tally] = {}
 
-    def add(self, series: SeriesKey, outline: SeriesOutline) -> None:
-        """Count a series; those of other lanes and of bars longer than a day are passed over."""
+    def add(
+        self,
+        series: SeriesKey,
+        outline: SeriesOutline,
+        commits: Callable[[], Sequence[LoggedCommit]] = tuple,
+    ) -> None:
+        """Count a series; those of other lanes and of bars longer than a day are passed over.
+
+        Args:
+            series, outline: what is known of it.
+            commits: gives its log, oldest first; asked where bars of the last month came from another
+                vendor than those before.
+        """
         step, calendar = series.timeframe, outline.grid.calendar
         if series.lane or step.step_ms is None or step.step_ms > DAY_MS:
             return
@@ -97,8 +110,13 @@ class VendorDays:
         for vendor, has in present.items():
             none = whole.get(vendor, _none(sessions)) & ~has
             half = part.get(vendor, _none(sessions)) & has
-            # Bars of another vendor tell nothing: this one may have found them equal since.
-            states = (has & ~half, none & ~any_bar, half)
+            lacks = none & ~any_bar
+            filled = np.flatnonzero(any_bar & ~has & (sessions.closes > self._now - _LOGGED_MS))
+            if len(filled) and filled[-1] > np.argmax(has):
+                logged = commits()
+                for place in filled.tolist():
+                    lacks[place] = _has_lacked(vendor, sessions, place, logged)
+            states = (has & ~half, lacks, half)
             key = vendor, calendar.name, step.label
             tally = self._tallies.setdefault(key, _Tally(sessions))
             tally.counts += np.array(states, dtype=np.int32)
@@ -156,6 +174,25 @@ class VendorDays:
             condition = "pending"
         day, span = sessions.days[place].isoformat(), sessions.span(place)
         return VendorDay(*key, day, span, condition, symbols, none + half)
+
+
+def _has_lacked(
+    vendor: str, sessions: _Sessions, place: int, commits: Sequence[LoggedCommit]
+) -> bool:
+    """Tell whether a vendor answered for a session a day after it, and another one then added to it.
+
+    Bars of another vendor alone tell nothing: this one may have found them equal since.
+    """
+    first, end = int(sessions.starts[place]), int(sessions.ends[place])
+    has_answered = False
+    for one in commits:
+        if one.span is None or (one.at_ms or 0) < int(sessions.closes[place]) + DAY_MS:
+            continue
+        if vendor in one.vendor.split(","):
+            has_answered |= one.span.start <= first and end <= one.span.end
+        elif has_answered and one.added and one.span.overlaps(Span(first, end)):
+            return True
+    return False
 
 
 def _is_lacking(tally: _Tally) -> Mask:
