@@ -6,6 +6,7 @@ import json
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError
 from src.data.jobs.validate import validate_series
+from src.data.model.actions import Action
 from src.data.model.bars import BarTable
+from src.data.model.instant import day_ms
+from src.data.model.span import Span
 from src.data.observability.events import Event, QualityLow
 from tests.quality.planting import KINDS, clean
 
@@ -128,6 +132,21 @@ def test_low_quality_is_an_event_a_count_and_a_line_of_the_log(
     assert "is below 0.80" in caplog.text
     quality = filled.metrics()["quality"]
     assert (quality["validated"], quality["below_minimum"]) == (3, 1)
+
+
+def test_dividends_that_vendors_tell_differently_are_told(
+    filled: DataManager, clock: ManualClock
+) -> None:
+    store, day, ever = filled.cache.store, date(2015, 6, 1), Span(0, day_ms(date(2016, 6, 1)))
+    for vendor, amount in (("yahoo", 20.0), ("fmp", 21.0)):
+        told = Action(day, "dividend", day_ms(day), amount=amount, source=vendor, fetched_at=1)
+        store.add_actions(BAD, [told], ever, vendor, clock.now_ms())
+    (finding,) = [f for f in filled.validate(BAD, "1d").findings if f.check == "disputed action"]
+    assert (finding.severity, finding.level, finding.stamps.tolist()) == (
+        "warning", "corroborated", [day_ms(day)],
+    )  # fmt: skip
+    assert "20.0" in finding.evidence
+    assert "21" in finding.evidence
 
 
 @pytest.mark.parametrize(

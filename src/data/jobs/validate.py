@@ -216,7 +216,7 @@ def _beside_vendors(
     findings, ran, skipped = list(report.findings), list(report.checked), dict(report.not_checked)
     requests = 0
     for check in CHECKS:
-        if check.find is not None or not _reaches(question.level, check.level):
+        if not check.requests or not _reaches(question.level, check.level):
             continue
         is_exchange = check.level == "authoritative"
         missing = _lacking(own, second, is_exchange)

@@ -31,8 +31,8 @@ class QualityCheck:
         name: as findings have it.
         about: what it finds, in a few words.
         next_step: what to do about a finding.
-        find: returns what it found, or why it could not look; None of checks beside a vendor, which
-            compare bars as ``onetape verify`` does.
+        find: returns what it found, or why it could not look; None of checks beside a vendor: bars
+            are compared as ``onetape verify`` does, stored reports as answers are adjusted.
         level: what it needs.
         requests: what it costs at a vendor, in words; empty where it costs nothing.
         takes_all: whether it also looks at rows that lack a price above zero.
@@ -86,6 +86,13 @@ CHECKS: tuple[QualityCheck, ...] = (
         "weeks and months beyond any day of theirs",
         "make them out of days: fetch 1d and ask for the longer bars again",
         beyond_days,
+    ),
+    # Of what vendors have told already, so it costs no request.
+    QualityCheck(
+        "disputed action",
+        "splits and dividends that vendors tell differently",
+        "the company's own notice decides; `onetape actions` shows all reports",
+        level="corroborated",
     ),
     QualityCheck(
         "second vendor",

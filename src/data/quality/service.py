@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 
@@ -15,7 +15,7 @@ from ..calendars.gaps import BarGrid
 from ..errors import ConfigError, CorruptEntryError, KindMismatchError
 from ..model.bars import BarTable, Stamps, among, inside
 from ..model.coverage import WITHDRAWN
-from ..model.instant import date_of, day_ms
+from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.series import SeriesKey
 from ..model.span import Span
@@ -24,10 +24,10 @@ from ..model.timeframe import Timeframe
 from ..prices.adjustment import BasisPart, rebase
 from .checks import CHECKS, finding_of, run_checks
 from .levels import Defect
-from .report import QualityFinding, QualityReport, no_rows, ranked, score_of
+from .report import QualityFinding, QualityReport, Severity, no_rows, ranked, score_of
 from .series import CheckedSeries, ShareEvent
 
-__all__ = ["checked_series", "validate"]
+__all__ = ["validate"]
 
 _DAY = Timeframe.parse("1d")
 _ONE_PIECE = 0.8
@@ -48,7 +48,8 @@ def validate(
     Raises:
         CacheError: the store cannot be read.
     """
-    series, unasked, problem = checked_series(client, instrument, key, span)
+    known = _known(client, instrument)
+    series, unasked, problem = _checked_series(client, instrument, key, span, known)
     aside = _kept_aside(client, key, span, series.table.stamps)
     if series.expected is not None and aside:
         # The place of a row that is no bar is not missing besides.
@@ -56,6 +57,7 @@ def validate(
         series = replace(series, expected=expected)
     findings, ran, skipped = run_checks(series)
     findings += [*_no_bars(aside), *_never_asked(unasked)]
+    findings += _disputed(known, series.table.stamps)
     stamps = series.table.stamps
     return QualityReport(
         key.symbol,
@@ -71,16 +73,21 @@ def validate(
     )
 
 
-def checked_series(
-    client: BarsClient, instrument: Instrument, key: SeriesKey, span: Span = _ALL
+def _checked_series(
+    client: BarsClient,
+    instrument: Instrument,
+    key: SeriesKey,
+    span: Span,
+    known: Iterable[KnownAction],
 ) -> tuple[CheckedSeries, Stamps, str]:
     """Return stored bars as the checks see them, adjusted for splits as of today.
 
     The second value has the stamps of bars that the calendar expects and that were never asked for,
     between stored stretches. The third one says why bars could not be adjusted, and are as they are
-    stored; else it is empty. Arguments and errors as :func:`validate`.
+    stored; else it is empty.
     """
-    stored, actions = client.columns(key, span), _actions(client, instrument)
+    stored = client.columns(key, span)
+    actions = [one for one in known if one.counts and one.action.is_sound]
     table, problem = _adjusted(client, stored, actions)
     expected, unasked = _expected(instrument, key.timeframe, table, stored.coverage)
     days = None
@@ -101,13 +108,24 @@ def checked_series(
     return series, unasked, problem
 
 
-def _actions(client: BarsClient, instrument: Instrument) -> list[KnownAction]:
-    """Return the splits and dividends that count; none where they are damaged."""
+def _known(client: BarsClient, instrument: Instrument) -> Sequence[KnownAction]:
+    """Return the stored splits and dividends; none where they are damaged."""
     try:
-        known = client.actions(instrument.symbol)
+        return client.actions(instrument.symbol)
     except CorruptEntryError:
-        return []
-    return [one for one in known if one.counts and one.action.is_sound]
+        return ()
+
+
+def _disputed(known: Iterable[KnownAction], stamps: Stamps) -> Iterator[QualityFinding]:
+    """Yield the splits and dividends of the stretch that vendors contradict each other about."""
+    check = next(check for check in CHECKS if check.name == "disputed action")
+    for one in known:
+        at = day_ms(one.action.ex_date)
+        if one.dispute and len(stamps) and stamps[0] - DAY_MS < at <= stamps[-1] + DAY_MS:
+            text = f"{one.action}, says {one.action.source}; {one.dispute}"
+            text += "" if one.counts else "; it does not count"
+            severity: Severity = "info" if one.is_settled else "warning"
+            yield finding_of(check, Defect(np.array([at], dtype=np.int64), text, severity))
 
 
 def _kept_aside(client: BarsClient, key: SeriesKey, span: Span, stored: Stamps) -> dict[int, str]:
