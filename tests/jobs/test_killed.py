@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from src.data.clock import ManualClock
 from src.data.jobs.populate import populate_cache
 from tests.programs import PYTHONPATH
 from tests.vendor_server import VendorServer
@@ -58,3 +59,31 @@ def test_a_job_that_is_killed_again_and_again(
     assert bars(tmp_path / "killed") == bars(undisturbed)
     # Each kill may take the requests that were under way: four of a vendor.
     assert vendors.count() <= needed + 4 * KILLS
+
+
+def test_two_jobs_on_one_list_ask_for_nothing_twice(
+    begun: Begun, tmp_path: Path, vendors: VendorServer
+) -> None:
+    assert populate_cache(SYMBOLS, STEPS, *RANGE, tmp_path / "alone")["failed"] == []
+    needed = vendors.count()
+    vendors.clear_log()
+    jobs = [begun(), begun()]
+    assert [job.wait() for job in jobs] == [0, 0]
+    assert vendors.count() == needed
+    assert bars(tmp_path / "killed") == bars(tmp_path / "alone")
+
+
+def test_a_quota_that_ends_amid_a_job_and_the_next_day(
+    rules: Path, tmp_path: Path, vendors: VendorServer, clock: ManualClock
+) -> None:
+    limit = "rate_limits: {requests_per_day: 8, requests_per_minute: 1000}"
+    rules.write_text(rules.read_text().replace("  binance: {", f"  binance: {{{limit}, "))
+    steps = ["1d", "4h", "1h"]
+    first = populate_cache(SYMBOLS, steps, *RANGE, tmp_path / "cache")
+    late = [r for r in first["results"] if r["error"]]
+    assert 0 < len(late) < len(SYMBOLS) * len(steps)
+    assert sum("limit of 8 a day is used up" in r["error"] for r in late) == len(late)
+    clock.advance(86_400)
+    second = populate_cache(SYMBOLS, steps, *RANGE, tmp_path / "cache")
+    assert len(second["failed"]) < len(late)
+    assert [r["fetched"] for r in second["results"]].count(0) >= len(first["success"])
