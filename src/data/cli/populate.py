@@ -215,7 +215,7 @@ class _Lines:
     def listen(self, now: Progress) -> None:
         """Print what is worth a line."""
         now_s = time.monotonic()
-        if now.total > _MOST_SHOWN and not now.waiting and now_s - self._last_s < _REPORT_S:
+        if now.total > _MOST_SHOWN and now_s - self._last_s < _REPORT_S:
             return
         if now.is_over or now.waiting or now.total > _MOST_SHOWN:
             self._last_s = now_s
