@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -223,3 +224,12 @@ def test_the_statistics_keep_their_keys() -> None:
     assert told["errors"] == {"B_1d": "no"}
     empty = fill(client, job([], ["1d"])).statistics({})
     assert empty.keys() == told.keys()
+
+
+def test_collections_are_as_rare_as_before_when_a_job_is_over() -> None:
+    before, during = gc.get_threshold(), []
+    client = Client(lambda *_: during.append(gc.get_threshold()) or frame())
+    fill(client, job(["A"], ["1d"]))
+    with pytest.raises(ZeroDivisionError):
+        fill(Client(lambda *_: ZeroDivisionError()), job(["A"], ["1d"]))
+    assert during[0] > before == gc.get_threshold()

@@ -7,10 +7,12 @@ interrupted or killed goes on where it was, for the next run asks only for what 
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from fnmatch import fnmatchcase
@@ -363,10 +365,25 @@ def fill(
     A series that fails does not keep the others from being asked. Ctrl-C and a disk that takes
     nothing more end the job: what is left then is in the report, with the reason.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _rare_collections():
         # The report has the same, series by series.
         warnings.simplefilter("ignore", IncompleteDataWarning)
         return _Run(client, job, listener, at_once).report()
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Let the interpreter look for cycles less often while the block runs.
+
+    Documents of thousands of series make many small values that live on and no cycles; looking
+    through all of them again and again took three quarters of the time of 10,000 series.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 50, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 class _Ahead(NamedTuple):
