@@ -53,7 +53,7 @@ class Client(BarsClient):
         self._answer = answer
         self._clock = ManualClock(0)
 
-    def query(self, *words: Any) -> Any:  # type: ignore[override]
+    def query(self, *words: Any, **_: Any) -> Any:  # type: ignore[override]
         return words
 
     def lookup(self, query: Any) -> Lookup:
