@@ -15,6 +15,7 @@ import numpy as np
 
 from ..model.bars import NAN
 from ..model.instant import DAY_MS, iso
+from ..model.texts import counted
 from .levels import Defect, prices_text
 from .report import Repair
 from .series import CheckedSeries, ShareEvent, noise
@@ -288,7 +289,7 @@ def _untold(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Def
     known |= {int(r) for r in series.rows_of(list(series.dividends or ()))}
     odd = [row for row in rows.tolist() if row not in known]
     if odd:
-        more = f" and on {len(odd) - 1} other days" if len(odd) > 1 else ""
+        more = f" and on {counted(len(odd) - 1, 'other day')}" if len(odd) > 1 else ""
         step, day = abs(steps[odd[0] - 1]), iso(int(table.stamps[odd[0]]))[:10]
         text = f"adj_close steps by {step:.2%} on {day}{more}, and no dividend is known of then"
         yield Defect(table.stamps[odd], text, "warning")

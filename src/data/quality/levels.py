@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..model.bars import NAN, PRICES, BarTable, Floats, Stamps
 from ..model.instant import iso
+from ..model.texts import counted
 from .report import Repair, Severity
 from .series import CheckedSeries, Mask, local_noise, runs
 
@@ -162,9 +163,9 @@ def _unit_finding(
     wrong = levels[rows][levels[rows] != 0]
     size = "larger" if wrong[0] > 0 else "smaller"
     cells = (
-        f"{len(wrong)} prices in {len(rows)} rows"
+        f"{counted(len(wrong), 'price')} in {counted(len(rows), 'row')}"
         if len(wrong) < 4 * len(rows)
-        else f"{len(rows)} rows"
+        else counted(len(rows), "row")
     )
     inside = prices_text(series.table.close[rows[0]])
     beside = rows[0] - 1 if rows[0] else min(stretch[1], len(series) - 1)
@@ -174,7 +175,7 @@ def _unit_finding(
     if not stretch[0] and 2 * stretch[1] > len(series):
         # Most of the bars, up to a change of the unit: it is the change that is to be looked at.
         rows = np.arange(stretch[1], len(series))
-        text += f"; from {iso(int(stamps[rows[0]]))[:10]} on, {len(rows)} rows are in another unit"
+        text += f"; from {iso(int(stamps[rows[0]]))[:10]} on, {counted(len(rows), 'row')} in another unit"
     return Defect(stamps[rows], text + doubt, "error", tuple(repairs))
 
 
@@ -287,7 +288,7 @@ def _split_finding(series: CheckedSeries, place: tuple[int, int, float], size: f
     beside = close[first - 1] if first else close[min(end, len(close) - 1)]
     way = "high" if level > 0 else "low"
     text = (
-        f"{end - first} rows are {np.exp(size):.6g} times too {way}, the ratio of a split: close "
+        f"{counted(end - first, 'row')} {np.exp(size):.6g} times too {way}, the ratio of a split: close "
         f"{prices_text(close[first])}, beside it {prices_text(beside)}"
     )
     repair = Repair("prices", stamps, factor, PRICES, 1.0 if is_kept else 1 / factor)

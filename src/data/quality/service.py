@@ -20,6 +20,7 @@ from ..model.instrument import Instrument
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.stored import CoverageSpan, KnownAction, StoredColumns
+from ..model.texts import counted
 from ..model.timeframe import Timeframe
 from ..prices.adjustment import BasisPart, rebase
 from .checks import CHECKS, finding_of, run_checks
@@ -143,7 +144,7 @@ def _no_bars(rows: dict[int, str]) -> Iterator[QualityFinding]:
     if rows:
         reasons = Counter(reason.partition(":")[0] for reason in rows.values())
         why = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
-        text = f"{len(rows)} rows cannot be bars, and are kept aside: {why}"
+        text = f"{counted(len(rows), 'row')} that cannot be bars, kept aside: {why}"
         order = next(check for check in CHECKS if check.name == "order")
         yield finding_of(order, Defect(np.array(list(rows), dtype=np.int64), text))
 
@@ -151,7 +152,9 @@ def _no_bars(rows: dict[int, str]) -> Iterator[QualityFinding]:
 def _never_asked(stamps: Stamps) -> Iterator[QualityFinding]:
     """Yield the bars between stored stretches that no vendor was asked for: no defect of the others."""
     if len(stamps):
-        text = f"{len(stamps)} expected bars between the stored stretches were never asked for"
+        text = (
+            f"never asked for: {counted(len(stamps), 'expected bar')} between the stored stretches"
+        )
         calendar = next(check for check in CHECKS if check.name == "calendar")
         yield finding_of(calendar, Defect(stamps, text, "info"))
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..model.bars import Floats, Stamps
 from ..model.instant import MINUTE_MS, iso
+from ..model.texts import counted
 from ..prices.quality import are_bars
 from .levels import Defect, prices_text
 from .series import CheckedSeries, Mask, beyond, local_noise, runs, typical
@@ -38,7 +39,8 @@ def order_errors(series: CheckedSeries) -> list[Defect] | str:
         return []
     table, at = series.table, int(rows[0])
     prices = "/".join(prices_text(column[at]) for column in series.prices)
-    text = f"{len(rows)} rows break 0 < low <= open, close <= high; the first: {prices} (o/h/l/c)"
+    rule = "0 < low <= open, close <= high"
+    text = f"{counted(len(rows), 'row')} without {rule}; the first: {prices} (o/h/l/c)"
     # Auctions and rounding: a low a little above the close spoils no result.
     with np.errstate(invalid="ignore", divide="ignore"):
         top, bottom = np.fmax(table.open, table.close), np.fmin(table.open, table.close)
@@ -77,7 +79,8 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
     if len(missing):
         longest = sorted(holes, key=lambda hole: hole[0] - hole[1])[:_SHOWN]
         where = ", ".join(f"{b - a} from {_when(series, expected[a])}" for a, b in sorted(longest))
-        text = f"{len(missing)} of {len(expected)} expected bars are missing in {len(holes)} holes: {where}"
+        held = f"{len(missing)} of {len(expected)} expected bars"
+        text = f"{held} are missing in {counted(len(holes), 'hole')}: {where}"
         found.append(Defect(missing, text, "warning"))
     elif share < 1:
         count = int((~there).sum())
@@ -90,7 +93,8 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
         )
     extra = stamps[~is_expected]
     if len(extra):
-        text = f"{len(extra)} bars stand where the market is closed, the first at {_when(series, extra[0])}"
+        first = _when(series, extra[0])
+        text = f"{counted(len(extra), 'bar')} outside of trading hours, the first at {first}"
         found.append(Defect(extra, text, "info"))
     return found
 
@@ -176,7 +180,7 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
             near = [prices_text(table.close[max(at - 1, 0)]), prices_text(table.close[at])]
             near.append(prices_text(table.open[min(at + 1, len(table) - 1)]))
             text = (
-                f"{len(rows)} bars leave their neighbours and return at once: {near[1]} at "
+                f"{counted(len(rows), 'bar')} far from the neighbours and back at once: {near[1]} at "
                 f"{_when(series, table.stamps[at])} after {near[0]}, then {near[2]}"
                 f"{'' if is_traded else '; nothing was traded in them'}"
             )
@@ -205,7 +209,11 @@ def extreme_moves(series: CheckedSeries) -> list[Defect] | str:
     where = ", ".join(
         f"{moves[r - 1] - 1:+.0%} at {_when(series, series.table.stamps[r])}" for r in largest
     )
-    return [Defect(series.table.stamps[rows], f"{len(rows)} bars move far: {where}", "info")]
+    return [
+        Defect(
+            series.table.stamps[rows], f"{counted(len(rows), 'very large move')}: {where}", "info"
+        )
+    ]
 
 
 # --- volume ----------------------------------------------------------------------------------------
@@ -244,7 +252,7 @@ def volume_spikes(series: CheckedSeries) -> list[Defect] | str:
         return []
     at = int(rows[np.argmax(volume[rows])])
     text = (
-        f"{len(rows)} bars have more than {_VOLUME_SPIKE:.0f} times the usual volume; the most, "
+        f"{counted(len(rows), 'bar')} with more than {_VOLUME_SPIKE:.0f} times the usual volume; the most, "
         f"{volume[at] / usual:,.0f} times, at {_when(series, series.table.stamps[at])}"
     )
     return [Defect(series.table.stamps[rows], text, "info")]
@@ -280,7 +288,7 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
     at = rows[0]
     part = slice(int(first[at]), int(last[at]))
     text = (
-        f"{len(rows)} bars reach beyond every day of theirs: that of {_when(series, stamps[at])} from "
+        f"{counted(len(rows), 'bar')} beyond every day of theirs: that of {_when(series, stamps[at])} from "
         f"{prices_text(series.table.low[at])} to {prices_text(series.table.high[at])}, its days from "
         f"{prices_text(days.low[part].min())} to {prices_text(days.high[part].max())}"
     )
