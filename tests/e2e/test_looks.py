@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.data.bars.turns import Turns
+from src.data.bars.turns import Turn, Turns
 from src.data.cache.store import Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
@@ -140,12 +140,12 @@ def test_what_another_process_fetched_before_the_lease_is_ours_is_not_asked_agai
     manager, others, take = make(), [make()], Turns.take
 
     @contextmanager
-    def late(turns: Turns, key: SeriesKey) -> Iterator[bool]:
+    def late(turns: Turns, key: SeriesKey) -> Iterator[Turn]:
         if others:
             others.pop().get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-04")
-        with take(turns, key) as has_waited:
-            assert not has_waited
-            yield has_waited
+        with take(turns, key) as turn:
+            assert not turn.has_waited
+            yield turn
 
     monkeypatch.setattr(Turns, "take", late)
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-04")
