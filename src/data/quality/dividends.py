@@ -22,18 +22,18 @@ from .series import CheckedSeries, ShareEvent, noise
 
 # The two accounts are one where they differ by less than what prices of a few digits leave open.
 _SAME, _ROUNDING = 0.05, 2e-4
-# The bounds of a yield that is looked at; amounts of 25 % and more are rarely dividends.
+# The bounds of a yield that is looked at: of 277 real payments four are of 25 % and more.
 _LARGE_YIELD, _OF_MEDIAN, _FOR_MEDIAN = 0.25, 20.0, 3
 _HUNDRED = 100.0
 _NEAR_HUNDRED = (70.0, 140.0)
 # Odds of a thousand to one decide.
 _DECIDED = float(np.log(1000))
-# Of one day counts what its neighbours move: a quarter before and after.
+# A day is held against how its neighbours move: a quarter before and after.
 _AROUND = 60
-# Yields of single payments (monthly to yearly payers) scatter by a factor of three around 1 %.
+# Yields of single payments: of 277 real ones the median is 0.8 %, and 0.07 to 8.4 % hold nine of ten.
 _USUAL_YIELD, _SCATTER = 0.01, 1.1
 _LEAST_NOISE, _WAITS = 2e-3, 10
-# Nobody pays nearly the same twice in a week but funds that pay every week.
+# Only funds that pay every week pay nearly the same twice in ten days.
 _TWICE_MS, _TWICE_LIKE, _OFTEN_MS = 10 * DAY_MS, 0.15, 25 * DAY_MS
 # A step of adj_close that is this large is no rounding.
 _STEP, _STEPS = 1e-3, 8.0

@@ -22,8 +22,8 @@ _MINUTES_MS = 5 * MINUTE_MS
 # A run is stale where one as long would come about by chance in one of a thousand such series.
 _CHANCE, _LEAST_REPEATS, _STILL = 1e-3, 4, 0.5
 
-# A spike leaves and returns by at least so many times what bars usually move, and by 5 %: of the 203,309
-# rows of the real series none does that trades and opens where its neighbour closed.
+# A spike leaves and returns by at least so many times what bars usually move, and by 5 %. Of the
+# 202,557 real bars one that was traded does; at half of that two would.
 _SPIKE, _LEAST_SPIKE, _RETURN = 12.0, 0.05, 0.25
 _EXTREME, _EXTREME_NOISE, _MOST_SHOWN = 0.5, 20.0, 5
 
@@ -170,7 +170,7 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
     back = {row for row, *both in ways if _returns(series, row, np.log(both), least)}
     places = np.array(sorted(back), dtype=np.intp)
     found = []
-    # Extended hours have quotes without a trade: what nobody traded is no price, and no defect.
+    # Extended hours have quotes without a trade: what was not traded is no price, and no defect.
     for rows, is_traded in (
         (places[series.traded[places]], True),
         (places[~series.traded[places]], False),
