@@ -25,7 +25,7 @@ _HUNDRED = float(np.log(100))
 # crashes of coins, at a 3,500th and less of their open), and none lies between 50 and 200.
 _UNIT_SLACK = float(np.log(2))
 _LOOKED_AT = 30.0
-# How far (a logarithm) repaired bars may lie from what trades beside them, relative to the usual move of a bar.
+# How far (a logarithm) repaired bars may lie from what trades beside them, by the usual move of a bar.
 _MOVES, _LEAST_DRIFT, _MOST_DRIFT = 8.0, 0.1, 0.5
 # A stretch this long at the end is the unit that the vendor sends from now on, no slip.
 _NEW_UNIT = 5
