@@ -198,6 +198,21 @@ def test_minutes_that_a_program_put_are_as_good(folder: Path) -> None:
 # --- how it ends -----------------------------------------------------------------------------
 
 
+def test_processes_make_the_same(folder: Path) -> None:
+    ran(folder)
+    wanted = ["AAPL", "NOPEUSDT", "BTCUSDT"], ["1h", "4h"], True
+    alone = TimeframeCalculator(folder).calculate_all_timeframes(*wanted)["results"]
+    done = TimeframeCalculator(folder).calculate_all_timeframes(*wanted, executor="processes:2")
+    assert done["results"] == alone
+    assert [one["success"] for one in alone.values()] == [True, False, True]
+    with pytest.raises(QueryError):
+        TimeframeCalculator(folder).calculate_all_timeframes(
+            ["AAPL"], ["7d"], executor="processes:1"
+        )
+    with pytest.raises(QueryError, match="names no executor"):
+        TimeframeCalculator(folder).calculate_all_timeframes(executor="threads")
+
+
 def test_what_fails_is_told_and_the_rest_is_done(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

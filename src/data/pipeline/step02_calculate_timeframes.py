@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, QueryError
 from ..jobs.fill_report import Listener, Progress, SeriesResult
+from ..jobs.workers import run_on, workers
 from ..model.stored import Calculated
 from ..model.timeframe import Timeframe
 from ..wiring import build
@@ -57,6 +58,7 @@ class TimeframeCalculator:
         timeframes: Iterable[str] | str | None = None,
         force_refresh: bool = False,
         *,
+        executor: str | None = None,
         progress: Listener | None = None,
     ) -> dict[str, Any]:
         """Make and store the bars of every symbol in every timeframe.
@@ -69,6 +71,8 @@ class TimeframeCalculator:
             tickers: symbols; by default those that have minutes. Lists are also taken as one text.
             timeframes: intraday ones, and ``1d``; by default :attr:`TIMEFRAMES`.
             force_refresh: drop what was calculated before first.
+            executor: which workers do it: ``processes``, ``processes:4`` or ``dask://host:port``; None:
+                this process.
             progress: called with each symbol that is done.
 
         Returns:
@@ -78,7 +82,7 @@ class TimeframeCalculator:
             ``statistics``: numbers and lists of symbols.
 
         Raises:
-            QueryError: such bars are never made of minutes.
+            QueryError: such bars are never made of minutes, or there are no such workers.
             ConfigError: the configuration is wrong.
         """
         began, interrupted = time.monotonic(), False
@@ -87,8 +91,10 @@ class TimeframeCalculator:
         symbols = sorted(self.discover_tickers_with_1m_data()) if wanted is None else wanted
         results = {ticker: _failed(ticker, "not calculated: interrupted") for ticker in symbols}
         try:
-            for place, ticker in enumerate(results):
-                results[ticker] = one = self._calculated(ticker, steps, anew=force_refresh)
+            made = self._made(symbols, steps, executor, anew=force_refresh)
+            for place, one in enumerate(made):
+                ticker = one["ticker"]
+                results[ticker] = one
                 if progress is not None:
                     told = SeriesResult(ticker, ",".join(map(str, steps)), one["rows"])
                     progress(Progress(told, place + 1, len(results), is_over=True))
@@ -103,6 +109,31 @@ class TimeframeCalculator:
             "total_bars_calculated": total.total(),
         }
         return {"results": results, "statistics": self.stats}
+
+    def _made(
+        self,
+        tickers: Iterable[str],
+        steps: Sequence[Timeframe],
+        executor: str | None,
+        *,
+        anew: bool,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield what came of each symbol, in their order."""
+        tickers = dict.fromkeys(tickers)
+        if executor is None:
+            yield from (self._calculated(ticker, steps, anew=anew) for ticker in tickers)
+            return
+        settings = self._services.settings
+        places = settings.cache_dir, settings.rules_path
+        tasks = ((*places, ticker, tuple(steps), anew) for ticker in tickers)
+        with workers(executor) as make:
+            for task, result in run_on(make, _of_task, tasks):
+                if isinstance(result, QueryError):
+                    raise result
+                if isinstance(result, Exception):
+                    why = f"the worker failed: {type(result).__name__}: {result}"
+                    result = _failed(task[2], why)
+                yield result
 
     def _calculated(self, ticker: str, steps: Sequence[Timeframe], *, anew: bool) -> dict[str, Any]:
         """Return what came of one symbol; of several failures the first is told."""
@@ -137,6 +168,19 @@ class TimeframeCalculator:
         }
 
 
+def _of_task(
+    task: tuple[Path, Path | None, str, tuple[Timeframe, ...], bool],
+) -> dict[str, Any]:
+    """Do one symbol; runs in any process that sees the folder."""
+    folder, rules, ticker, steps, anew = task
+    return _calculator(folder, rules)._calculated(ticker, steps, anew=anew)
+
+
+@lru_cache(1)
+def _calculator(folder: Path, rules: Path | None) -> TimeframeCalculator:
+    return TimeframeCalculator(folder, rules)
+
+
 def _failed(ticker: str, why: str) -> dict[str, Any]:
     nothing: dict[str, Any] = {"timeframes_processed": [], "timeframes_skipped": [], "lanes": {}}
     counts = {"bars": {}, "rows": 0, "rows_new": 0}
@@ -146,17 +190,22 @@ def _failed(ticker: str, why: str) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the step: 0 where all or a part of it could be done, else 1."""
+    from ..cli.arguments import add_executor
     from .command import add_timeframes, progress_of, run_command
 
     def run(args: argparse.Namespace) -> dict[str, Any]:
         step = TimeframeCalculator(args.cache_dir, args.config)
         wanted = args.tickers, args.timeframes, args.force_refresh
         with progress_of(args) as progress:
-            calculate = partial(step.calculate_all_timeframes, *wanted, progress=progress)
+            calculate = partial(
+                step.calculate_all_timeframes, *wanted, executor=args.executor, progress=progress
+            )
             return run_in_order({2: calculate})
 
     about = "Make longer bars of stored minutes."
-    return run_command("step02_calculate_timeframes", about, (add_timeframes,), run, argv)
+    return run_command(
+        "step02_calculate_timeframes", about, (add_timeframes, add_executor), run, argv
+    )
 
 
 if __name__ == "__main__":
