@@ -14,7 +14,8 @@ from src.data.cache.confirmations import CONFIRMED
 from src.data.cache.store import Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import LockTimeoutError, QueryError
+from src.data.disk.files import Disk
+from src.data.errors import KindMismatchError, LockTimeoutError, QueryError, StorageError
 from src.data.jobs.compare import StoredBars
 from src.data.jobs.confirm import confirm_sample
 from src.data.model.instant import iso, parse_iso
@@ -345,6 +346,73 @@ def test_bars_beyond_the_depth_of_a_vendor_do_not_hold_up_younger_ones(
     assert run()["reasons"][0]["why"] == (
         "fmp: the bars are its own; yahoo: it has bars from 2024-04-15 on only"
     )
+
+
+def test_a_series_that_a_vendor_does_not_know_takes_one_request(
+    manager: DataManager, run: Run, vendors: VendorServer, rules: Path
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", *YEAR)
+    rules.write_text(rules.read_text().replace("[fmp, finnhub]", "[fmp]"))
+    vendors.fault("fmp", Fault.status(404))
+    report = run("90%")
+    assert vendors.count("fmp") == 1
+    assert (report["confirmed"], report["found"]) == (0, 0)
+    assert report["vendors"]["fmp"]["why"] == "", "other series are asked for"
+
+
+def test_bars_that_would_have_to_be_converted_are_not_compared(
+    tmp_path: Path, rules: Path, clock: ManualClock, vendors: VendorServer, run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for key, value in sheet_of("alpaca").keys.items():
+        monkeypatch.setenv(key, value)
+    rules.write_text(
+        f"stock_intraday: {{primary: yahoo, backup: [alpaca]}}\n{rules.read_text()}"
+        f"  alpaca: {{base_url: '{vendors.base_url('alpaca')}'}}\n"
+    )
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    manager.get_ohlcv("AAPL", "1h", "2024-06-03", "2024-06-04")
+    report = run()
+    assert vendors.count() == 0
+    assert "would have to be converted" in report["reasons"][0]["why"]
+
+
+def test_what_is_stored_and_cannot_be_compared_is_told_once(
+    manager: DataManager, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", *YEAR)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise KindMismatchError("the splits of AAPL are not known")
+
+    monkeypatch.setattr(StoredBars, "beside", refuse)
+    report = run("90%")
+    assert (report["compared"], report["results"]) == (0, [])
+    assert report["reasons"][0]["why"] == "the splits of AAPL are not known"
+    assert not list((tmp_path / "cache").rglob(CONFIRMED))
+
+
+def test_bars_that_have_not_settled_are_not_compared(
+    manager: DataManager, run: Run, vendors: VendorServer
+) -> None:
+    manager.get_ohlcv("NVDA", "1d", "2024-06-03", "2024-06-12")  # split on 10 June
+    report = run()
+    assert (vendors.count(), report["compared"]) == (0, 0)
+    assert report["reasons"][0]["why"] == "none of its bars is final yet"
+
+
+def test_a_cache_that_cannot_be_written_takes_no_request(
+    manager: DataManager, run: Run, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", *YEAR)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise StorageError("the disk is read-only")
+
+    monkeypatch.setattr(Disk, "lock", refuse)
+    with pytest.raises(StorageError):
+        run()
+    assert vendors.count() == 0
 
 
 # --- what is kept ------------------------------------------------------------------------------

@@ -38,7 +38,6 @@ from ..errors import (
 )
 from ..model.capabilities import FetchQuery
 from ..model.instant import DAY_MS, date_of, iso, year_of, year_start
-from ..model.kind import Kind
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, subtract
@@ -54,7 +53,6 @@ from .compare import Comparison, StoredBars
 from .fill_report import SeriesResult, alike
 
 if TYPE_CHECKING:
-    from ..cache.store import SeriesView
     from ..calendars.gaps import BarGrid
 
 __all__ = ["confirm_sample"]
@@ -277,7 +275,7 @@ class _Run:
         steps, reasons = list[_Step](), dict[str, str]()
         for candidate in candidates:
             others = [span for span, vendor in final if vendor not in _names_of(candidate)]
-            step = self._unfit(candidate, query, view) or self._step_of(
+            step = self._unfit(candidate, key) or self._step_of(
                 key, query, candidate, grid, subtract(others, taken), most
             )
             if isinstance(step, _Step):
@@ -319,16 +317,11 @@ class _Run:
         is_used = vendor.requests >= self.most
         return vendor.why or (f"its {counted(self.most, 'request')} are used" if is_used else "")
 
-    def _unfit(self, candidate: Candidate, query: BarsQuery, view: SeriesView) -> str:
+    def _unfit(self, candidate: Candidate, key: SeriesKey) -> str:
         """Return why a vendor is not asked for a series; empty where it is."""
-        if why := self._why(candidate.name) or self.refusals.get((candidate.name, view.key)):
-            return why
         if candidate.conversion is not None:
-            return "its bars would have to be converted"
-        own = candidate.kind(query.instrument, query.timeframe)
-        for name, (mine, theirs) in (view.kind or Kind()).differences(own).items():
-            return f"its bars are of another kind: {name} {theirs}, not {mine}"
-        return ""
+            return "its bars are of another kind, and would have to be converted"
+        return self._why(candidate.name) or self.refusals.get((candidate.name, key), "")
 
     def _planned(
         self, key: SeriesKey, query: BarsQuery, candidate: Candidate, span: Span, grid: BarGrid
@@ -393,38 +386,24 @@ class _Run:
             self.compared += step.bars
             self.results.append(self._result(step, None))
             return
-        services, vendor = self.services, self._vendor(step.candidate)
-        store, sent = services.cache.store, self._sent(step.candidate)
+        store, vendor = self.services.cache.store, self._vendor(step.candidate)
         bars = store.to_confirm(step.key, step.span)
         if bars is None:
             return
-        comparison: Comparison | None = None
-        why = ""
-        try:
-            stored = StoredBars(services, step.query, None)
-            comparison = run_job(
-                services.clock, self._quiet_s(), lambda: stored.beside(
-                    step.key, step.candidate.name, step.span, with_actions=step.with_actions
-                )
-            )  # fmt: skip
-        except DataError as error:
-            why = str(error)
-            if isinstance(error, _OF_VENDOR):
-                vendor.why = why
-                self.done[step.key].remove(step.span)  # another vendor may have it
-            elif isinstance(error, UnsupportedError):
-                self.refusals[step.candidate.name, step.key] = why
-        finally:
-            vendor.requests += self._sent(step.candidate) - sent
+        sent = vendor.requests
+        comparison, why = self._asked(step, vendor)
         result = self._result(step, comparison, why)
         self.results.append(result)
-        if vendor.why or store.to_confirm(step.key, step.span) != bars:
-            return  # nothing was compared, or other bars than those that are stored by now
-        vendor.bars, self.compared = vendor.bars + bars.rows, self.compared + bars.rows
+        if vendor.why or (comparison is None and vendor.requests == sent):
+            return
+        if store.to_confirm(step.key, step.span) != bars:
+            return  # other bars are stored by now
+        if comparison is not None:
+            vendor.bars, self.compared = vendor.bars + bars.rows, self.compared + bars.rows
         one = replace(
             bars,
             vendor=step.candidate.name,
-            at=services.clock.now_ms(),
+            at=self.services.clock.now_ms(),
             confirmed=min(result["confirmed"], bars.rows),
             contradicted=result["contradicted"],
             first=next((d.first_ms for d in _grave(comparison)), None),
@@ -432,7 +411,7 @@ class _Run:
         )
         store.confirm(step.key, [self._joined(step, one)])
         if one.contradicted:
-            services.observer.tell(
+            self.services.observer.tell(
                 BarsContradicted,
                 vendor=one.vendor,
                 lane=step.key.lane_label,
@@ -441,6 +420,33 @@ class _Run:
                 bars=one.contradicted,
                 said=one.said,
             )
+
+    def _asked(self, step: _Step, vendor: _Vendor) -> tuple[Comparison | None, str]:
+        """Return the comparison, or why the vendor gave none.
+
+        Raises:
+            DataError: what is stored cannot be compared; no request was sent.
+        """
+        stored, before = StoredBars(self.services, step.query, None), self._sent(step.candidate)
+        key, name, span = step.key, step.candidate.name, step.span
+        try:
+            return run_job(
+                self.services.clock,
+                self._quiet_s(),
+                lambda: stored.beside(key, name, span, with_actions=step.with_actions),
+            ), ""
+        except DataError as error:
+            if isinstance(error, _OF_VENDOR):
+                vendor.why = str(error)
+                self.done[key].remove(span)  # another vendor may have it
+            elif isinstance(error, UnsupportedError):
+                self.refusals[name, key] = str(error)
+            elif self._sent(step.candidate) == before:
+                del self.done[key]
+                raise
+            return None, str(error)
+        finally:
+            vendor.requests += self._sent(step.candidate) - before
 
     def _joined(self, step: _Step, one: Confirmation) -> Confirmation:
         """Return an entry with the one before it, where the same vendor confirmed all of both."""
