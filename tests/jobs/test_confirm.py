@@ -271,7 +271,8 @@ def test_a_dry_run_says_what_the_run_then_does(
 
 
 @pytest.mark.parametrize(
-    "sample", ["0", "0%", "101%", "1", "-1%", "text", "nan%", "inf%", "", "1%%", "%"]
+    "sample",
+    ["0", "0%", "101%", "1", "-1%", "text", "nan%", "inf%", "", "1%%", "%", "1e400%", "\u0661%"],
 )
 def test_what_is_no_share_is_refused(manager: DataManager, run: Run, sample: str) -> None:
     with pytest.raises(QueryError, match="is no share of the stored bars"):

@@ -114,7 +114,7 @@ def _share(text: str) -> float:
         percent = float(number)
     except ValueError:
         percent = math.nan
-    if not sign or rest or not 0 < percent <= 100:
+    if not sign or rest or not number.isascii() or not 0 < percent <= 100:
         raise QueryError(
             f"the sample {str(text)[:40]!r} is no share of the stored bars",
             hint="give a percentage above 0 and up to 100, such as 1% or 0.1%",
