@@ -243,7 +243,8 @@ def test_the_snapshot_is_plain_and_tells_sizes(manager: DataManager, vendors: Ve
     manager.get_ohlcv(*DAY)
     found = manager.metrics()
     assert json.loads(json.dumps(found)) == found
-    assert set(found) == {"vendors", "calls", "quality", "events", "cache", "process"}
+    parts = {"vendors", "calls", "quality", "events", "cache", "process", "vendor_days"}
+    assert set(found) == parts
     assert found["cache"]["data_files"] == 1
     assert found["cache"]["compression_ratio"] > 1
     assert found["vendors"]["binance"]["quality_score"] == 1.0
