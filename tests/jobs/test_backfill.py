@@ -23,6 +23,7 @@ from src.data.errors import (
 from src.data.jobs.fill_job import Job
 from src.data.jobs.fill_report import Progress, SeriesResult
 from src.data.jobs.populate import fill as fill_at_once
+from src.data.jobs.work_list import WorkItem
 from src.data.model.capabilities import Supply
 from src.data.model.instant import parse_iso
 from src.data.model.span import Span
@@ -174,6 +175,22 @@ def test_an_interrupt_ends_the_job_and_accounts_for_the_rest() -> None:
     assert report.interrupted
     assert [r.error for r in report.results] == ["", "interrupted", "not asked: interrupted"]
     assert [asked[0] for asked in client.asked] == ["A", "B"]
+
+
+def test_first_by_priority_then_by_what_is_lost_soonest_then_by_the_list() -> None:
+    client = Client()
+    days = {"A": None, "B": 60, "C": 30, "D": None, "E": 10}
+    client.supply = lambda query: Supply("v", days[query[0]])  # type: ignore[method-assign]
+    rows = [
+        WorkItem("A"),
+        WorkItem("B"),
+        WorkItem("C"),
+        WorkItem("D", priority=2),
+        WorkItem("E", priority=9),
+    ]
+    report = fill(client, Job.of(rows, ["1d"], MAY, NOW))
+    assert [asked[0] for asked in client.asked] == ["D", "E", "C", "B", "A"]
+    assert [result.symbol for result in report.results] == ["A", "B", "C", "D", "E"]
 
 
 def full_disk(number: int) -> StorageError:

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from src.data.cache.format.lane_entry import LaneEntry
 from src.data.clock import ManualClock
+from src.data.jobs.perishable import perishable
 from src.data.jobs.populate import populate_cache, sync_cache
+from src.data.model.capabilities import Supply
+from src.data.model.instrument import Instrument
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
 from src.data.observability.events import Event, HistoryPerishes
+from src.data.provider_selector import ProviderSelector
 from tests.vendor_server import VendorServer
 
 pytestmark = pytest.mark.usefixtures("rules")
@@ -36,6 +44,28 @@ def test_what_will_be_lost_is_told_before(
     (event,) = (one for one in heard if isinstance(one, HistoryPerishes))
     assert (event.symbol, event.timeframe, event.lost) == ("AAPL", "5m", soon["lost"])
     assert sync_cache("* 5m", cache)["perishable"] == []
+
+
+def test_a_third_of_the_depth_is_left_and_named_vendors_do_not_count() -> None:
+    class Selector(ProviderSelector):
+        def __init__(self) -> None:
+            """Know one vendor."""
+
+        def instrument(self, symbol: Any) -> Instrument:
+            return Instrument(symbol, "crypto")
+
+        def supply(self, *_: Any) -> Supply:
+            return Supply("v", 30)
+
+    def listed(*lane: str) -> list[tuple[SeriesKey, LaneEntry]]:
+        return [(SeriesKey("A", Timeframe.parse("5m"), lane), LaneEntry({}, last=0))]
+
+    lost_ms = 300_000 + 30 * DAY_S * 1000
+    later = lost_ms - 10 * DAY_S * 1000
+    assert perishable(listed(), Selector(), later) == []
+    (one,) = perishable(listed(), Selector(), later + 1)
+    assert one.lost_ms == lost_ms
+    assert perishable(listed("v"), Selector(), later + 1) == []
 
 
 def test_what_is_lost_soonest_is_fetched_first(

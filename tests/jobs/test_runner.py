@@ -150,6 +150,25 @@ def test_what_hangs_is_left_behind_after_ctrl_c(monkeypatch: pytest.MonkeyPatch)
     assert (ran.done, ran.runner.stopped) == ([], INTERRUPTED)
 
 
+def test_the_second_ctrl_c_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUIET_S", 0.01)
+    monkeypatch.setattr(module, "_GRACE_S", 600.0)
+    end = threading.Event()
+
+    def work(item: str, tell: Callable[[Any], None]) -> bool:
+        tell("begun")
+        return end.wait(_LONG_S)
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    ran = Ran(work, most=2)
+    ran.runner._on_event = interrupt
+    ran.runner.run([("v", "a"), ("v", "b")])
+    end.set()
+    assert (ran.done, ran.runner.stopped) == ([], INTERRUPTED)
+
+
 @pytest.mark.parametrize("where", ["work", "callback"])
 def test_an_error_of_the_program_is_raised_where_it_was_called(where: str) -> None:
     def work(item: str, _: Callable[[Any], None]) -> str:

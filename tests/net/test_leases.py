@@ -82,7 +82,7 @@ def test_a_page_of_the_holder_is_progress_of_the_one_that_waits(
             assert not late.is_held
     assert pages == 4
     assert clock.monotonic() == pytest.approx(80 + QUIET_S, abs=2)
-    assert "meanwhile" in str(deadline.over("acme"))
+    assert "another process is fetching" in str(deadline.over("acme"))
 
 
 def test_a_page_prolongs_no_time_that_the_caller_gave(make: Make, clock: ManualClock) -> None:

@@ -50,7 +50,7 @@ def test_a_name_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     assert reach("https://nowhere.invalid").refusal == (
-        "the name nowhere.invalid is not known here: no network, or no name server"
+        "the host nowhere.invalid cannot be resolved: no network, or no DNS server"
     )
 
 

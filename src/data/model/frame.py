@@ -150,7 +150,12 @@ def with_filled(frame: pd.DataFrame, times: Any) -> pd.DataFrame:
 
 
 def filled_rows(frame: pd.DataFrame) -> int:
-    """Return how many rows of a frame a program has filled, by the flag or by what is noted of it."""
+    """Return how many rows of a frame a program has filled, by the flag or by what is noted of it.
+
+    Of what is no frame, none.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        return 0
     noted = frame.attrs.get(_FILLED_STAMPS) or ()
     flagged = frame[FILLED].eq(True).to_numpy() if FILLED in frame else np.zeros(len(frame), bool)
     if noted and len(frame):
