@@ -15,7 +15,8 @@ import pandas as pd
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.jobs.fill_job import Job
-from src.data.jobs.populate import AT_ONCE, fill
+from src.data.jobs.populate import fill
+from src.data.jobs.runner import AT_ONCE
 from src.data.jobs.work_list import WorkItem
 
 from .harness import Figure, Report, Row

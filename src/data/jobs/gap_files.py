@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +30,7 @@ from ..model.timeframe import Timeframe
 from ..quality.gaps import FINAL_CLASSES, ClassifiedGap
 from ..wiring import Services, build
 from .gaps import find_vendor_days, gaps_of
+from .runner import AT_ONCE, Runner
 
 __all__ = ["FILE", "fill_gaps", "validate_gaps"]
 
@@ -214,29 +217,82 @@ def fill_gaps(
     )
     steps = None if intervals is None else {Timeframe.parse(text) for text in intervals}
     report: dict[str, Any] = {"filled": {}, "failed": {}, "unchanged": [], "too_long": 0}
-    for name, key, listed in _read(path):
-        if (wanted and key.symbol not in wanted) or (steps and key.timeframe not in steps):
-            continue
-        may = [gap for gap in listed if gap.gap_class not in FINAL_CLASSES]
-        short = [g for g in may if g.span.end - g.span.start <= max_gap_hours * HOUR_MS]
-        report["too_long"] += len(may) - len(short)
-        bars = 0
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", IncompleteDataWarning)  # the report has the same
-                for run in _runs(listed, short):
-                    came, why = _asked(services.client, key, run)
-                    bars += came
-                    if why:
-                        report["failed"].setdefault(name, why)
-        except DataError as error:
-            log.warning("%s: %s", name, error)
-            report["failed"][name] = str(error)
-        if bars:
-            report["filled"][name] = bars
-        elif short and name not in report["failed"]:
-            report["unchanged"].append(name)
+    works = [
+        _Work(name, key, listed, max_gap_hours)
+        for name, key, listed in _read(path)
+        if not ((wanted and key.symbol not in wanted) or (steps and key.timeframe not in steps))
+    ]
+    done: dict[str, _Filled] = {}
+    runner = Runner(
+        partial(_filled, services.client),
+        on_event=lambda *_: None,
+        on_done=lambda work, filled: done.update({work.name: filled}),
+        on_quiet=lambda: None,
+        most=AT_ONCE,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)  # the report has the same
+        runner.run((_vendor(services, work.key), work) for work in works)
+    for work in works:
+        report["too_long"] += len(work.may) - len(work.short)
+        filled = done.get(work.name, _Filled(0, runner.stopped))
+        if filled.why:
+            report["failed"][work.name] = filled.why
+        if filled.bars:
+            report["filled"][work.name] = filled.bars
+        elif work.short and not filled.why:
+            report["unchanged"].append(work.name)
     return report
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One series of the file, its gaps, and how long one may be that is asked for."""
+
+    name: str
+    key: SeriesKey
+    listed: list[_ListedGap]
+    max_hours: float
+
+    @cached_property
+    def may(self) -> list[_ListedGap]:
+        """The gaps that a vendor may fill."""
+        return [gap for gap in self.listed if gap.gap_class not in FINAL_CLASSES]
+
+    @cached_property
+    def short(self) -> list[_ListedGap]:
+        """Those of them that are not too long."""
+        return [g for g in self.may if g.span.end - g.span.start <= self.max_hours * HOUR_MS]
+
+
+class _Filled(NamedTuple):
+    """How many bars came, and why vendors did not answer for a part."""
+
+    bars: int
+    why: str
+
+
+def _vendor(services: Services, key: SeriesKey) -> str:
+    """Return which vendor is asked first; empty for what is no symbol."""
+    try:
+        return services.selector.supply(
+            services.selector.instrument(key.symbol), key.timeframe
+        ).vendor
+    except DataError:
+        return ""
+
+
+def _filled(client: BarsClient, work: _Work, _: Callable[[Any], None]) -> _Filled:
+    """Ask for the gaps of one series, in a thread of its vendor."""
+    bars, failed = 0, ""
+    try:
+        for run in _runs(work.listed, work.short):
+            came, why = _asked(client, work.key, run)
+            bars, failed = bars + came, failed or why
+    except DataError as error:
+        log.warning("%s: %s", work.name, error)
+        failed = str(error)
+    return _Filled(bars, failed)
 
 
 def _read(path: Path) -> list[tuple[str, SeriesKey, list[_ListedGap]]]:

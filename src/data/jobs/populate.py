@@ -43,7 +43,7 @@ from .fill_job import Job, SeriesToFill, When
 from .fill_report import BackfillReport, Listener, Progress, SeriesResult
 from .gaps import find_vendor_days, incident_json
 from .perishable import Perishable, perishable
-from .runner import INTERRUPTED, Runner
+from .runner import AT_ONCE, INTERRUPTED, Runner
 from .work_list import WorkItem, read_work_list
 
 if TYPE_CHECKING:
@@ -59,8 +59,6 @@ log = logging.getLogger("onetape.populate")
 # After these nothing more can be stored, whatever the series.
 _DISK_IS_DONE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
-# A vendor answers so many requests of a job at once; its limits are kept whatever this is.
-AT_ONCE = 4
 DEFAULT_TIMEFRAMES = ("5m", "15m", "30m", "1h", "4h", "1d")
 DEFAULT_START = date(2020, 1, 1)
 # Names under which test doubles stored bars; these are no prices.

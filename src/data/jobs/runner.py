@@ -20,6 +20,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 INTERRUPTED = "interrupted"
+# So many requests of a job a vendor answers at once; its limits are kept whatever this is.
+AT_ONCE = 4
 # So long without an event, and what is waited for is told.
 QUIET_S = 5.0
 # After Ctrl-C work has so long to come to an end of its own; what is committed is kept anyway.
