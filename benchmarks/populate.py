@@ -22,7 +22,7 @@ from src.data.jobs.work_list import WorkItem
 from .harness import Figure, Report, Row
 from .stage import FETCHED
 
-SYMBOLS, ANSWER_S, _ROUNDS = 100, 0.3, 1
+SYMBOLS, ANSWER_S, _ROUNDS = 100, 0.3, 3
 # Rule to the timeframe that is asked of its vendor, and to the vendor whose place is taken.
 _RULES = {
     "crypto": ("1h", "binance"),
