@@ -97,3 +97,11 @@ def test_the_newest_release_of_the_changelog_is_this_version() -> None:
         r"^## \[(\d[^]]*)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M
     )
     assert releases[0] == __version__
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    pages = sorted((ROOT / "docs" / "adr").glob("0*.md"))
+    numbers = [int(page.name[:4]) for page in pages]
+    assert numbers == sorted(set(numbers))
+    for number, page in zip(numbers, pages, strict=True):
+        assert page.read_text("utf-8").startswith(f"# {number}. "), page.name
