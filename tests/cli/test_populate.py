@@ -181,6 +181,17 @@ def test_the_older_name_counts_failures_only(
     assert older_main(["--tickers", "HALTUSDT,ZZZZQ", *outage, *places]) == 1
     assert older_main(["--tickers", "HALTUSDT", "--intervals", "1x", *places]) == 1
     assert "'1x'" in capsys.readouterr().err
+    assert older_main(["--tickers", "BTCUSDT", *outage, *places, "--dry-run"]) == 0
+    assert "binance" in capsys.readouterr().out
+    rests: list[float] = []
+
+    def rest(seconds: float) -> None:
+        rests.append(seconds)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("src.data.cli.populate.time.sleep", rest)
+    assert older_main(["--tickers", "HALTUSDT", *outage, *places, "--every", "1h"]) == 0
+    assert len(rests) == 1
 
 
 @pytest.mark.parametrize(
@@ -269,7 +280,7 @@ def test_failures_alike_are_one_line(run: Run, vendors: VendorServer) -> None:
     assert len(said) <= 3
 
 
-def test_the_report_is_written(run: Run, tmp_path: Path) -> None:
+def test_the_report_is_written(run: Run, tmp_path: Path, vendors: VendorServer) -> None:
     words = ("populate", "--symbols", "BTCUSDT,ZZZZQ", "--timeframes", "1d", *MAY)
     assert run(*words, "--report", "night.json").code == 1
     told = json.loads((tmp_path / "night.json").read_text())
@@ -277,8 +288,12 @@ def test_the_report_is_written(run: Run, tmp_path: Path) -> None:
     (group,) = told["reasons"]
     assert (group["series"], group["failed"]) == (["ZZZZQ 1d"], True)
     assert told["results"][1]["reason"] == "unknown_symbol" and told["results"][1]["next_step"]
-    assert run(*words, "--report", "no/folder.json").code == 1
-    assert "does not exist" in run(*words, "--report", "no/folder.json").err
+    vendors.clear_log()
+    words = ("populate", "--symbols", "ETHUSDT", "--timeframes", "1d", *MAY, "--report")
+    for place, why in [("no/folder.json", "no does not exist"), (".", "it is a folder")]:
+        ran = run(*words, place)
+        assert (ran.code, vendors.count()) == (1, 0), "before anything is asked"
+        assert why in ran.err
 
 
 def test_quiet_and_many_series(run: Run) -> None:

@@ -122,7 +122,13 @@ def shares(run: Run, rules: Path, vendors: VendorServer, monkeypatch: pytest.Mon
     assert run("fetch", "AAPL", "1d", "--start", "2024-01-02", "--end", "2024-03-28").code == 0
 
 
-def test_a_sample_tells_what_is_confirmed(run: Run, shares: None, tmp_path: Path) -> None:
+def test_a_sample_tells_what_is_confirmed(
+    run: Run, shares: None, tmp_path: Path, vendors: VendorServer
+) -> None:
+    vendors.clear_log()
+    ran = run("verify", "--sample", "100%", "--report", "no/folder.json")
+    assert (ran.code, vendors.count()) == (1, 0), "before anything is asked"
+    assert "no does not exist" in ran.err
     ran = run("verify", "--sample", "100%", "--report", str(tmp_path / "night.json"))
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.splitlines()[-2:] == [

@@ -94,13 +94,26 @@ def _add_job(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fill, and print the report; 1 when anything is lacking, or nothing could be stored."""
+    return _run_by(args, _is_whole)
+
+
+def _is_whole(report: dict[str, Any]) -> bool:
+    return bool(report["stored"]) and all(result["complete"] for result in report["results"])
+
+
+def _run_as_before(args: argparse.Namespace) -> int:
+    """Fill, and print the report; 1 when a series failed."""
+    return _run_by(args, lambda _: True)
+
+
+def _run_by(args: argparse.Namespace, is_enough: Callable[[dict[str, Any]], bool]) -> int:
+    """Do it once, or again and again; 0 where no series failed and the report is enough."""
     while True:
         began_s = time.monotonic()
         report = _fill_and_show(args)
         if args.dry_run:
             return FAILED if report["reasons"] else OK
-        whole = report["stored"] and all(result["complete"] for result in report["results"])
-        is_done = whole and not report["failed"] and not report["interrupted"]
+        is_done = is_enough(report) and not report["failed"] and not report["interrupted"]
         if args.every is None or report["interrupted"]:
             return OK if is_done else FAILED
         try:
@@ -109,23 +122,17 @@ def run(args: argparse.Namespace) -> int:
             return OK if is_done else FAILED
 
 
-def _run_as_before(args: argparse.Namespace) -> int:
-    """Fill, and print the report; 1 when a series failed."""
-    report = _fill_and_show(args)
-    return FAILED if report["failed"] or report["interrupted"] else OK
-
-
 def _fill_and_show(args: argparse.Namespace) -> dict[str, Any]:
     """Fetch what is missing, showing progress, and print what came of it."""
     from ..errors import ReadOnlyCacheWarning
 
+    check_report(args)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ReadOnlyCacheWarning)
         report = _populated(args)
-    if args.report is not None:
-        write_report(report, args.report)
     if args.dry_run:
         print_json(report) if args.json else _show_cost(report)
+        write_report(report, args)
         return report
     unstored = [str(w.message) for w in caught if issubclass(w.category, ReadOnlyCacheWarning)]
     report["stored"] = not unstored
@@ -137,14 +144,28 @@ def _fill_and_show(args: argparse.Namespace) -> dict[str, Any]:
         note(text)
     if report["interrupted"]:
         note("interrupted: committed bars are kept; run it again to continue")
+    write_report(report, args)
     return report
 
 
-def write_report(report: dict[str, Any], path: str) -> None:
-    """Write a report as JSON; raises ``StorageError``."""
+def check_report(args: argparse.Namespace) -> None:
+    """Refuse a place for ``--report`` that cannot be written; raises ``StorageError``.
+
+    Before the work, which may take a night.
+    """
+    from ..disk.atomic import check_target
+
+    if args.report is not None:
+        check_target(Path(args.report))
+
+
+def write_report(report: dict[str, Any], args: argparse.Namespace) -> None:
+    """Write a report as JSON where ``--report`` wants it; raises ``StorageError``."""
     from ..disk.atomic import put
 
-    put(Path(path), (json.dumps(report, indent=2, default=str) + "\n").encode())
+    if args.report is not None:
+        data = json.dumps(report, indent=2, default=str) + "\n"
+        put(Path(args.report), data.encode())
 
 
 def _populated(args: argparse.Namespace) -> dict[str, Any]:

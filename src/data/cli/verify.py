@@ -10,7 +10,7 @@ from ..prices.differences import GRAVE
 from . import FAILED, OK
 from .arguments import add_output, add_places, add_timeout, positive
 from .output import busy, console, note, print_json
-from .populate import show_reasons, write_report
+from .populate import check_report, show_reasons, write_report
 from .tables import TextTable, aligned, counted, moment, styled
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ def run(args: argparse.Namespace) -> int:
 def _sample(args: argparse.Namespace) -> int:
     from ..jobs.confirm import confirm_sample
 
+    check_report(args)
     with busy(args, "comparing with second vendors, and storing none of their bars"):
         report = confirm_sample(
             args.sample,
@@ -122,11 +123,10 @@ def _sample(args: argparse.Namespace) -> int:
             config_path=args.config,
             dry_run=args.dry_run,
         )
-    if args.report is not None:
-        write_report(report, args.report)
     print_json(report) if args.json else _show_sample(report)
     if report["interrupted"]:
         note("interrupted: what was compared is kept; run it again to continue")
+    write_report(report, args)
     passed_over = bool(report["reasons"] or report["results"])
     is_good = not report["found"] and (report["compared"] or not passed_over)
     return OK if is_good and not report["interrupted"] else FAILED

@@ -162,6 +162,22 @@ def export_parquet(frame: pd.DataFrame, path: Path) -> Path:
 
 def put(path: Path, data: bytes) -> Path:
     """Make ``data`` the content of ``path``; behind a link, of the file it leads to."""
+    target = check_target(path)
+    try:
+        write_atomically(Disk(), target, data)
+    except StorageError as exc:
+        number = errno_of(exc)
+        reason = os.strerror(number) if number else str(exc)
+        raise StorageError(f"{path} cannot be written: {reason}") from exc
+    return path
+
+
+def check_target(path: Path) -> Path:
+    """Return the file that ``path`` leads to.
+
+    Raises:
+        StorageError: it is a folder or a device, or its folder does not exist.
+    """
     target = Path(os.path.realpath(path.expanduser()))
     if target.is_dir():
         raise StorageError(f"{path} cannot be written: it is a folder", hint="name a file in it")
@@ -173,10 +189,4 @@ def put(path: Path, data: bytes) -> Path:
             f"{path} cannot be written: the folder {target.parent} does not exist",
             hint="make it first, or choose another",
         )
-    try:
-        write_atomically(Disk(), target, data)
-    except StorageError as exc:
-        number = errno_of(exc)
-        reason = os.strerror(number) if number else str(exc)
-        raise StorageError(f"{path} cannot be written: {reason}") from exc
-    return path
+    return target
