@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
 from ..model.health import REQUEST_S, Quota
 from ..model.instant import DAY_MS, SECOND_MS
-from ..model.texts import counted, duration
 from .fill_report import SeriesResult, alike
 
 if TYPE_CHECKING:
@@ -52,10 +51,6 @@ class VendorCost:
         """On how many days it would be asked."""
         return 1 + math.floor(self.takes_s / _DAY_S)
 
-    def __str__(self) -> str:
-        takes = f"{self.days} days" if self.days > 1 else f"about {duration(self.takes_s)}"
-        return f"{counted(self.requests, 'request')}, {takes} at your plan"
-
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {
@@ -96,9 +91,7 @@ class FillCost:
         }
 
 
-def cost_of(
-    client: BarsClient, job: Job, listener: Callable[[int, int], object] | None = None
-) -> FillCost:
+def cost_of(client: BarsClient, job: Job) -> FillCost:
     """Return what ``fill`` would do; no vendor is asked and nothing is written.
 
     Each series is planned by itself: that they share limits counts in the sums.
@@ -106,19 +99,15 @@ def cost_of(
     Args:
         client: bars.
         job: what would be filled.
-        listener: is given how many series are planned, and how many there are.
     """
     held, vendors, lacking = 0, dict[str, VendorCost](), list[SeriesResult]()
-    for place, one in enumerate(job.series):
+    for one in job.series:
         result = SeriesResult(one.symbol, one.timeframe)
         try:
             if one.problem:
                 lacking.append(result.failed(one.problem, "bad_question"))
                 continue
             query = client.query(one.symbol, one.timeframe, one.start or job.start, job.end)
-            if client.lookup(query).is_hit:
-                held += 1
-                continue
             plan = client.plan(query)
             held += plan.is_hit
             _add(vendors, plan)
@@ -127,9 +116,6 @@ def cost_of(
                 lacking.append(result.failed(why))
         except DataError as error:
             lacking.append(result.failed_by(error))
-        finally:
-            if listener is not None:
-                listener(place + 1, len(job.series))
     return FillCost(len(job.series), held, vendors, lacking)
 
 
