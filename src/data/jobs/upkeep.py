@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..model.series import SeriesKey
-from ..wiring import Services, build
-from .workers import run_on, workers
+from ..wiring import Services
+from .workers import described, run_on, services_of, workers
 
 Work = Literal["check", "compact"]
 # What came of it, and the series with which nothing could be done.
@@ -64,8 +63,7 @@ def keep_up(
     with workers(executor) as make:
         for task, result in run_on(make, kept_up, tasks):
             if isinstance(result, Exception):
-                why = f"the worker failed: {type(result).__name__}: {result}"
-                result = [], [(key, why) for key in task.keys]
+                result = [], [(key, described(result)) for key in task.keys]
             found += result[0]
             problems += result[1]
     return found, problems
@@ -73,7 +71,7 @@ def keep_up(
 
 def kept_up(task: UpkeepTask) -> _Kept:
     """Do one task; runs in any process that sees the folder."""
-    return _kept_up(_services(task.folder, task.rules), task.work, task.keys, task.options)
+    return _kept_up(services_of(task.folder, task.rules), task.work, task.keys, task.options)
 
 
 def _kept_up(
@@ -81,8 +79,3 @@ def _kept_up(
 ) -> _Kept:
     found, problems = getattr(services.cache.maintenance, work)(keys, **options)
     return list(found), list(problems)
-
-
-@lru_cache(1)
-def _services(folder: Path, rules: Path | None) -> Services:
-    return build(folder, rules)

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +32,9 @@ from ..quality.report import (
     score_of,
 )
 from ..quality.service import validate
-from ..wiring import Services, build
+from ..wiring import Services
 from .verify import USUAL_BARS, VerifyQuestion, verify_with
-from .workers import run_on, workers
+from .workers import run_on, services_of, workers
 
 if TYPE_CHECKING:
     from .compare import Verification
@@ -121,12 +120,8 @@ def validate_series(
         CacheError: the store cannot be read.
     """
     question = ValidateQuestion(symbol, timeframe, start, end, "intrinsic", lane)
-    return _report(_services(cache_dir, config_path), question).as_dict()
-
-
-@lru_cache(maxsize=1)
-def _services(cache_dir: str, config_path: str | None) -> Services:
-    return build(cache_dir, config_path)
+    rules = None if config_path is None else Path(config_path)
+    return _report(services_of(Path(cache_dir), rules), question).as_dict()
 
 
 def validate_all(
@@ -156,17 +151,17 @@ def validate_all(
             except DataError as error:
                 yield error
         return
-    places = str(services.settings.cache_dir), services.settings.rules_path
+    places = services.settings.cache_dir, services.settings.rules_path
     tasks = ((question, *places) for question in questions)
     with workers(executor) as make:
         for _, result in run_on(make, _of_task, tasks):
             yield _told(services, result) if isinstance(result, QualityReport) else result
 
 
-def _of_task(task: tuple[ValidateQuestion, str, Path | None]) -> QualityReport:
+def _of_task(task: tuple[ValidateQuestion, Path, Path | None]) -> QualityReport:
     """Do one task; runs in any process that sees the folder, and counts nothing there."""
     question, folder, rules = task
-    return _report(_services(folder, None if rules is None else str(rules)), question)
+    return _report(services_of(folder, rules), question)
 
 
 def cost_in_words(level: Level) -> str:

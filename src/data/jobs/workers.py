@@ -12,10 +12,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import MissingExtraError, QueryError, UnavailableError, install_line
+from ..wiring import Services, build
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -129,6 +132,22 @@ def run_on(
         for _, future in under_way:
             if future is not None:
                 future.cancel()
+
+
+def described(error: Exception) -> str:
+    """Return why a task has no result, for reports."""
+    return f"the worker failed: {type(error).__name__}: {error}"
+
+
+@lru_cache(1)
+def services_of(folder: Path, rules: Path | None) -> Services:
+    """Return the services of an installation, which a worker keeps from task to task.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        StorageError: the cache folder cannot be used.
+    """
+    return build(folder, rules)
 
 
 def _begun(executor: Executor, function: Callable[[T], R], task: T) -> Future[R] | None:

@@ -10,16 +10,16 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, QueryError
 from ..jobs.fill_report import Listener, Progress, SeriesResult
-from ..jobs.workers import run_on, workers
+from ..jobs.workers import described, run_on, services_of, workers
 from ..model.stored import Calculated
 from ..model.timeframe import Timeframe
-from ..wiring import build
+from ..wiring import Services, build
 from .report import names, run_in_order, statistics
 
 __all__ = ["TimeframeCalculator"]
@@ -121,7 +121,7 @@ class TimeframeCalculator:
         """Yield what came of each symbol, in their order."""
         tickers = dict.fromkeys(tickers)
         if executor is None:
-            yield from (self._calculated(ticker, steps, anew=anew) for ticker in tickers)
+            yield from (_calculated(self._services, ticker, steps, anew=anew) for ticker in tickers)
             return
         settings = self._services.settings
         places = settings.cache_dir, settings.rules_path
@@ -130,42 +130,44 @@ class TimeframeCalculator:
             for task, result in run_on(make, _of_task, tasks):
                 if isinstance(result, QueryError):
                     raise result
-                if isinstance(result, Exception):
-                    why = f"the worker failed: {type(result).__name__}: {result}"
-                    result = _failed(task[2], why)
-                yield result
+                yield (
+                    _failed(task[2], described(result)) if isinstance(result, Exception) else result
+                )
 
-    def _calculated(self, ticker: str, steps: Sequence[Timeframe], *, anew: bool) -> dict[str, Any]:
-        """Return what came of one symbol; of several failures the first is told."""
-        client, made, problems = self._services.client, list[Calculated](), list[str]()
-        for step in steps:
-            try:
-                query = client.query(ticker, step)
-            except QueryError as error:
-                return _failed(ticker, str(error))
-            try:
-                made.append(client.calculate(query, _MINUTE, anew=anew))
-            except QueryError:
-                raise
-            except DataError as error:
-                problems.append(f"{step}: {error}")
-        if not made:
-            return _failed(ticker, problems[0] if problems else "no timeframe is named")
-        new = [one for one in made if one.written]
-        problems += [f"{one.key.timeframe}: {one.lacking}" for one in made if one.gaps]
-        return {
-            "ticker": ticker,
-            "success": True,
-            "action": "updated" if new else "up_to_date",
-            "timeframes_processed": [one.key.timeframe.label for one in new],
-            "timeframes_skipped": [one.key.timeframe.label for one in made if not one.written],
-            "lanes": {one.key.timeframe.label: one.key.folder for one in made},
-            "bars": {one.key.timeframe.label: one.written for one in new},
-            "rows": sum(one.rows for one in made),
-            "rows_new": sum(one.written for one in made),
-            "error": "",
-            "note": problems[0] if problems else "",
-        }
+
+def _calculated(
+    services: Services, ticker: str, steps: Sequence[Timeframe], *, anew: bool
+) -> dict[str, Any]:
+    """Return what came of one symbol; of several failures the first is told."""
+    client, made, problems = services.client, list[Calculated](), list[str]()
+    for step in steps:
+        try:
+            query = client.query(ticker, step)
+        except QueryError as error:
+            return _failed(ticker, str(error))
+        try:
+            made.append(client.calculate(query, _MINUTE, anew=anew))
+        except QueryError:
+            raise
+        except DataError as error:
+            problems.append(f"{step}: {error}")
+    if not made:
+        return _failed(ticker, problems[0] if problems else "no timeframe is named")
+    new = [one for one in made if one.written]
+    problems += [f"{one.key.timeframe}: {one.lacking}" for one in made if one.gaps]
+    return {
+        "ticker": ticker,
+        "success": True,
+        "action": "updated" if new else "up_to_date",
+        "timeframes_processed": [one.key.timeframe.label for one in new],
+        "timeframes_skipped": [one.key.timeframe.label for one in made if not one.written],
+        "lanes": {one.key.timeframe.label: one.key.folder for one in made},
+        "bars": {one.key.timeframe.label: one.written for one in new},
+        "rows": sum(one.rows for one in made),
+        "rows_new": sum(one.written for one in made),
+        "error": "",
+        "note": problems[0] if problems else "",
+    }
 
 
 def _of_task(
@@ -173,12 +175,7 @@ def _of_task(
 ) -> dict[str, Any]:
     """Do one symbol; runs in any process that sees the folder."""
     folder, rules, ticker, steps, anew = task
-    return _calculator(folder, rules)._calculated(ticker, steps, anew=anew)
-
-
-@lru_cache(1)
-def _calculator(folder: Path, rules: Path | None) -> TimeframeCalculator:
-    return TimeframeCalculator(folder, rules)
+    return _calculated(services_of(folder, rules), ticker, steps, anew=anew)
 
 
 def _failed(ticker: str, why: str) -> dict[str, Any]:
