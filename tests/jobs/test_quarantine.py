@@ -50,7 +50,7 @@ def filled(tmp_path: Path, clock: ManualClock) -> DataManager:
 
 
 def test_it_is_told_by_reason(filled: DataManager) -> None:
-    kept = aside(filled.cache, KEY)
+    kept = aside(filled._services.client, KEY)
     assert kept.reasons == {"high below low": 1, "withdrawn by binance": 1}
     assert kept.to_json()["rows"] == 2
     assert [row["timestamp"] for row in kept.to_json(details=True)["rows_kept"]] == [
@@ -60,26 +60,26 @@ def test_it_is_told_by_reason(filled: DataManager) -> None:
 
 
 def test_a_withdrawn_bar_comes_back_and_what_is_no_bar_stays(filled: DataManager) -> None:
-    done, left = restore(filled.cache, KEY)
+    done, left = restore(filled._services, KEY)
     assert [bar.stamp_ms for bar in done] == [START + 7 * HOUR_MS]
     assert [reason for _, reason in left] == ["high below low"]
     table, coverage = filled.cache.store.read(KEY, Span(START, START + 10 * HOUR_MS))
     assert table.close[table.stamps == START + 7 * HOUR_MS].tolist() == [107.0]
     assert len(table) == 9
     assert all(part.state in ("final", "provisional", "suspect") for part in coverage)
-    again, stay = restore(filled.cache, KEY)
+    again, stay = restore(filled._services, KEY)
     assert again == []
     assert sorted(reason for _, reason in stay) == ["a bar is stored there", "high below low"]
-    assert len(aside(filled.cache, KEY).rows) == 2  # nothing leaves the quarantine by it
+    assert len(aside(filled._services.client, KEY).rows) == 2  # nothing leaves the quarantine by it
 
 
 def test_nothing_is_deleted_but_by_a_purge(filled: DataManager) -> None:
     upkeep = filled.cache.maintenance
     (would,), _ = upkeep.purge_quarantine([KEY], dry_run=True)
-    assert (would.files, len(aside(filled.cache, KEY).rows)) == (1, 2)
+    assert (would.files, len(aside(filled._services.client, KEY).rows)) == (1, 2)
     (gone,), problems = upkeep.purge_quarantine([KEY])
     assert (gone, problems) == (would, [])
-    assert aside(filled.cache, KEY).rows == ()
+    assert aside(filled._services.client, KEY).rows == ()
     assert len(filled.cache.store.read(KEY, Span(START, START + 10 * HOUR_MS))[0]) == 8
     assert upkeep.purge_quarantine([KEY])[0][0].files == 0
 

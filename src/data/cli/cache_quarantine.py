@@ -43,7 +43,9 @@ def configure(actions: Any) -> None:
 
 def _list(args: argparse.Namespace) -> int:
     manager = manager_of(args)
-    all_kept = [aside(manager.cache, key) for key in chosen(manager, args.symbol, args.timeframe)]
+    all_kept = [
+        aside(manager._services.client, key) for key in chosen(manager, args.symbol, args.timeframe)
+    ]
     kept = [one for one in all_kept if one.rows or one.files]
     if args.json:
         print_json([one.to_json() for one in kept])
@@ -66,7 +68,9 @@ def _list(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     manager = manager_of(args)
-    kept = [aside(manager.cache, key) for key in chosen(manager, args.symbol, args.timeframe)]
+    kept = [
+        aside(manager._services.client, key) for key in chosen(manager, args.symbol, args.timeframe)
+    ]
     if args.json:
         print_json([one.to_json(details=True) for one in kept])
         return OK
@@ -89,7 +93,7 @@ def _restore(args: argparse.Namespace) -> int:
     manager = manager_of(args)
     done, left, document = 0, 0, []
     for key in chosen(manager, args.symbol, args.timeframe):
-        bars, stay = restore(manager.cache, key)
+        bars, stay = restore(manager._services, key)
         done, left = done + len(bars), left + len(stay)
         document.append({"series": name_of(key), "restored": len(bars), "left": len(stay)})
     if args.json:

@@ -16,7 +16,8 @@ from ..model.span import Span
 from ..prices.quality import are_bars
 
 if TYPE_CHECKING:
-    from ..cache.unified_cache import UnifiedCache
+    from ..bars.client import BarsClient
+    from ..wiring import Services
 
 __all__ = ["Aside", "aside", "restore"]
 
@@ -65,21 +66,17 @@ class Aside:
         return plain | {"rows_kept": rows, "files_kept": files}
 
 
-def aside(cache: UnifiedCache, key: SeriesKey) -> Aside:
+def aside(client: BarsClient, key: SeriesKey) -> Aside:
     """Return what is kept aside of a series; nothing is repaired for it.
 
     Raises:
         StorageError: the store cannot be read.
     """
-    rows, files = cache.store.quarantined(key)
-    return Aside(
-        key,
-        tuple((row.bar, row.reason) for row in rows),
-        tuple((file.path.name, file.reason) for file in files),
-    )
+    kept = client.quarantined(key)
+    return Aside(key, kept.rows, kept.files)
 
 
-def restore(cache: UnifiedCache, key: SeriesKey) -> tuple[list[Bar], list[tuple[Bar, str]]]:
+def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[Bar, str]]]:
     """Put back the rows that can be bars, where no bar is stored; return them, and what stays aside.
 
     These are bars that their vendor did not send any more: they were right once. Each counts as
@@ -89,8 +86,8 @@ def restore(cache: UnifiedCache, key: SeriesKey) -> tuple[list[Bar], list[tuple[
     Raises:
         CacheError: the store cannot be read or written.
     """
-    store = cache.store
-    rows = {bar.stamp_ms: (bar, reason) for bar, reason in aside(cache, key).rows}
+    store = services.cache.store
+    rows = {b.stamp_ms: (b, reason) for b, reason in services.client.quarantined(key).rows}
     ordered = [rows[stamp] for stamp in sorted(rows)]
     table = BarTable.from_bars([bar for bar, _ in ordered])
     if not ordered:
