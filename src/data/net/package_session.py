@@ -15,8 +15,24 @@ from ..errors import DataError, MissingExtraError, UnavailableError, install_lin
 from ..model.http import HttpRequest, HttpResponse, check_parsed_size
 from ..vendors.registry import row_of
 from .faults import LIBRARY_ERRORS, worded
-from .http import Transport
+from .http import HttpTransport, Transport
 from .redact import where
+
+
+class PackageCarrier:
+    """What carriers have in common whose packages send by :class:`CarrierSession`. Thread-safe.
+
+    Args:
+        transport: carries what the package sends.
+    """
+
+    def __init__(self, transport: Transport | None = None) -> None:
+        self._transport = transport or HttpTransport()
+
+    @classmethod
+    def light(cls) -> Transport | None:
+        """Return None: ``auto`` means plain HTTP, which is the same request without the weight."""
+        return None
 
 
 class CarrierSession(requests.Session):

@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 
 from ...errors import ResponseFormatError
 from ...model.http import HttpRequest, HttpResponse
-from ...net.http import HttpTransport, Transport
-from ...net.package_session import CarrierSession
+from ...net.package_session import CarrierSession, PackageCarrier
 from ...net.redact import where
 
 # What the client adds to each other: a base, a version and a path.
@@ -18,27 +17,16 @@ _ADDRESS = re.compile(r"(https?://.+)/(v\d\w*)(/.+)")
 _NEVER = 0
 
 
-class AlpacaCarrier:
+class AlpacaCarrier(PackageCarrier):
     """Sends what its ``RESTClient`` would send, over our transport. Thread-safe.
 
     Its own retries, which wait without asking for how long, are switched off; timeouts, of which it
     has none, are our transport's. It follows no pages: each is a request of ours. A client is made
     for every request, and costs nothing: keys may change, and no two threads share one.
-
-    Args:
-        transport: carries what the client sends.
     """
 
     package: ClassVar[str] = "alpaca"
     extra: ClassVar[str] = "alpaca"
-
-    def __init__(self, transport: Transport | None = None) -> None:
-        self._transport = transport or HttpTransport()
-
-    @classmethod
-    def light(cls) -> Transport | None:
-        """Return None: ``auto`` means plain HTTP, which is the same request without the weight."""
-        return None
 
     def send(self, request: HttpRequest) -> HttpResponse:
         """Return the answer, whatever its status.

@@ -8,34 +8,22 @@ from urllib.parse import urlsplit
 
 from ...errors import ResponseFormatError
 from ...model.http import HttpRequest, HttpResponse
-from ...net.http import HttpTransport, Transport
-from ...net.package_session import CarrierSession
+from ...net.package_session import CarrierSession, PackageCarrier
 from ...net.redact import where
 
 # The client knows its futures at other hosts, and the archive not at all: they are asked without it.
 _WITHOUT_IT = ("/fapi/", "/dapi/", "/futures/", "/data/spot/")
 
 
-class BinanceCarrier:
+class BinanceCarrier(PackageCarrier):
     """Sends what ``Client`` would send, over our transport. Thread-safe.
 
     A client is made for every request, without its opening ping, which costs nothing: it keeps its
     last response in an attribute, so no two threads share one. It makes no retries of its own.
-
-    Args:
-        transport: carries what the client sends.
     """
 
     package: ClassVar[str] = "binance"
     extra: ClassVar[str] = "binance"
-
-    def __init__(self, transport: Transport | None = None) -> None:
-        self._transport = transport or HttpTransport()
-
-    @classmethod
-    def light(cls) -> Transport | None:
-        """Return None: ``auto`` means plain HTTP, which is the same request without the weight."""
-        return None
 
     def send(self, request: HttpRequest) -> HttpResponse:
         """Return the answer, whatever its status; its ``requests`` counts what the client sent.
