@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from ..errors import QueryError
 from ..model.instant import iso
 from ..model.texts import proof_in_words
 from . import FAILED, OK, cache_clean, cache_export, cache_maintenance, cache_quarantine
@@ -216,8 +217,6 @@ def _show_series(entry: dict[str, Any]) -> None:
 
 
 def _clear(args: argparse.Namespace) -> int:
-    from ..errors import QueryError
-
     if args.all == bool(args.symbol):
         raise QueryError("name a symbol, or --all to delete every series, and not both")
     manager = manager_of(args)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import CacheError, QueryError
 from . import FAILED, OK
 from .arguments import add_adjustment
 from .cached import check_folder, chosen, name_of
@@ -47,7 +48,6 @@ def configure(actions: Any) -> None:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from ..errors import QueryError
     from ..jobs.export import Exporter
     from ..wiring import build
 
@@ -92,8 +92,6 @@ def _wanted(args: argparse.Namespace) -> Wanted:
 
 def _meant(services: Any, args: argparse.Namespace) -> SeriesKey:
     """Return the series in the lane that was named."""
-    from ..errors import CacheError
-
     keys = chosen(services, args.symbol, args.timeframe)
     lane = next((key for key in keys if key.lane_label == (args.lane or "")), None)
     if lane is None:

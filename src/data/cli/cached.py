@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FormatVersionError, QueryError
+from ..errors import CacheError, DataError, FormatVersionError, QueryError
 from .output import console
 from .tables import styled
 
@@ -56,7 +56,6 @@ def chosen(manager: Installation, symbol: str | None, label: str | None = None) 
         CacheError: there are none; it names those that there are.
         QueryError: symbol or timeframe cannot be understood.
     """
-    from ..errors import CacheError
     from ..model.timeframe import Timeframe
 
     name = meant(manager, symbol) if symbol else None
@@ -147,8 +146,6 @@ def entries(manager: Installation, keys: Sequence[SeriesKey]) -> list[dict[str, 
 def _entry(
     manager: Installation, key: SeriesKey, indexed: LaneEntry | None = None
 ) -> dict[str, Any]:
-    from ..errors import DataError
-
     entry = {
         "symbol": key.symbol,
         "timeframe": key.timeframe.label,

@@ -15,14 +15,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from ..errors import DataError, IncompleteDataWarning, ReadOnlyCacheWarning
 from ..model.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.segment import Segment
     from rich.text import Text
-
-    from ..errors import DataError
 
 # Wide enough that nothing is broken where `grep` and files read, not people.
 _UNBOUND_WIDTH = 200
@@ -107,8 +106,6 @@ def busy(args: argparse.Namespace, doing: str) -> AbstractContextManager[Any]:
 @contextmanager
 def asking(args: argparse.Namespace) -> Iterator[list[str]]:
     """Show that bars are asked for; afterwards the list has what is to be noted, each once."""
-    from ..errors import IncompleteDataWarning, ReadOnlyCacheWarning
-
     lines: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import QueryError, ReadOnlyCacheWarning
 from . import FAILED, OK, guarded
 from .arguments import add_output, add_places, add_timeout, every, listed
 from .output import console, note, print_json
@@ -124,8 +125,6 @@ def _run_by(args: argparse.Namespace, is_enough: Callable[[dict[str, Any]], bool
 
 def _fill_and_show(args: argparse.Namespace) -> dict[str, Any]:
     """Fetch what is missing, showing progress, and print what came of it."""
-    from ..errors import ReadOnlyCacheWarning
-
     check_report(args)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ReadOnlyCacheWarning)
@@ -169,7 +168,6 @@ def write_report(report: dict[str, Any], args: argparse.Namespace) -> None:
 
 
 def _populated(args: argparse.Namespace) -> dict[str, Any]:
-    from ..errors import QueryError
     from ..jobs.populate import populate_cache, sync_cache
 
     with progress_of(args) as listener:

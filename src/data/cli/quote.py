@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ..errors import QueryError
 from ..model.instant import iso, to_ms
 from ..model.quote import Quote
 from . import FAILED, OK, USAGE
@@ -37,7 +38,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Ask and show; 1 where the price of a symbol could not be had, 2 where none could be asked."""
     from ..data_manager import DataManager
-    from ..errors import QueryError
 
     manager = DataManager(args.cache_dir, args.config)
     with asking(args):
