@@ -12,14 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..calendars.calendar import MarketCalendar
-from ..model.bars import NAN, BarTable, Floats, Stamps, concat
+from ..model.bars import NAN, BarTable, Floats, Stamps
 from ..model.instant import date_of
 from ..model.span import Span
 from ..model.timeframe import Timeframe
@@ -151,23 +150,23 @@ def resample_many(
     if bins is None:
         none = BarTable.empty()
         return [Resampled(none, none.stamps, strays=len(rows)) for rows in tables]
-    places = [bins.places(table.stamps) for table in tables]
-    known = np.zeros((len(tables), len(bins.parts)), dtype=bool)
-    if dense:
-        for own_known, own in zip(known, places, strict=True):
-            own_known[own[own >= 0]] = True
-    else:
-        known[:, bins.parts_in(span)] = True
-    for number, holes in enumerate(unanswered):
+    all_known = np.ones(len(bins.parts), dtype=bool)
+    in_span = None if dense else bins.parts_in(span)
+    parts_of_bars, made = _ranges(bins.owners, len(bins.stamps)), list[Resampled]()
+    for table, holes in zip(tables, unanswered or [()] * len(tables), strict=True):
+        if not bins.by_date and np.array_equal(table.stamps, bins.parts):
+            rows, ranges, known = table, parts_of_bars, all_known.copy()
+        else:
+            places = bins.places(table.stamps)
+            known = bins.known(table.stamps, places, in_span, source.longest_ms)
+            owners = bins.owners_of(table.stamps, places)
+            belongs = owners >= 0
+            rows = table if belongs.all() else table.take(belongs)
+            ranges = _ranges(owners[belongs], len(bins.stamps))
         for hole in holes:
-            known[number, bins.parts_in(hole)] = False
-    if not bins.by_date:
-        for own_known, own, table in zip(known, places, tables, strict=True):
-            strays = table.stamps[own < 0]
-            if len(strays):
-                own_known &= ~bins.overlapped(strays, source.longest_ms)
-    owners = [bins.owners_of(t.stamps, own) for t, own in zip(tables, places, strict=True)]
-    return _built(tables, bins, owners, known, now_ms)
+            known[bins.parts_in(hole)] = False
+        made.append(_built(rows, ranges, bins, known, now_ms, strays=len(table) - len(rows)))
+    return made
 
 
 def source_span(
@@ -228,17 +227,23 @@ class _Bins:
         """Return the positions of the parts stamped in ``span``."""
         return slice(*np.searchsorted(self.parts, span))
 
-    def overlapped(self, strays: Stamps, step_ms: int) -> Mask:
-        """Tell of each part whether a row that stands beside the grid lies across it."""
-        before = np.searchsorted(strays, self.parts - step_ms, side="right")
-        return np.searchsorted(strays, self.part_closes) > before
-
     def places(self, rows: Stamps) -> Positions:
         """Return the position of each row among the parts, -1 where none is expected."""
-        if np.array_equal(rows, self.parts):
-            return np.arange(len(rows))
         at = np.searchsorted(self.parts, rows)
         return np.where(self.parts[np.minimum(at, len(self.parts) - 1)] == rows, at, -1)
+
+    def known(self, rows: Stamps, places: Positions, answered: slice | None, step_ms: int) -> Mask:
+        """Tell of each part whether it is known: those that came, or all that are ``answered``.
+
+        A row that stands beside the grid makes the parts that it lies across unknown.
+        """
+        known = np.zeros(len(self.parts), dtype=bool)
+        known[places[places >= 0] if answered is None else answered] = True
+        strays = rows[places < 0]
+        if len(strays) and not self.by_date:
+            before = np.searchsorted(strays, self.parts - step_ms, side="right")
+            known &= np.searchsorted(strays, self.part_closes) <= before
+        return known
 
     def owners_of(self, rows: Stamps, places: Positions) -> Positions:
         """Return the bar of each row, -1 where there is none.
@@ -305,64 +310,47 @@ def _ends(target: Timeframe, stamps: Stamps, closes: Stamps) -> Stamps:
 # --- the bars ------------------------------------------------------------------------------
 
 
+class _Ranges(NamedTuple):
+    """Which bars have rows, ascending, and the first and the last row of each of them."""
+
+    bars: Positions
+    firsts: Positions
+    lasts: Positions
+
+
+def _ranges(owners: Positions, count: int) -> _Ranges:
+    """Return the rows of each of ``count`` bars; ``owners`` are the bars of the rows, ascending."""
+    edges = np.searchsorted(owners, np.arange(count + 1))
+    bars = np.flatnonzero(np.diff(edges))
+    return _Ranges(bars, edges[bars], edges[bars + 1] - 1)
+
+
 def _built(
-    tables: Sequence[BarTable],
-    bins: _Bins,
-    owners: Sequence[Positions],
-    known: Mask,
-    now_ms: int,
-) -> list[Resampled]:
-    """Fold the rows of all tables into their bars and sort these by whether they are complete.
-
-    The bars of a table are numbered behind those of the tables before it.
-    """
-    count, width = len(tables), len(bins.stamps)
-    parts, numbers, strays = list[BarTable](), list[Positions](), list[int]()
-    for table, own in zip(tables, owners, strict=True):
-        belongs = own >= 0
-        strays.append(len(own) - int(np.count_nonzero(belongs)))
-        parts.append(table.take(belongs) if strays[-1] else table)
-        numbers.append((own[belongs] if strays[-1] else own) + width * len(numbers))
-    of, part = np.divmod(np.flatnonzero(~known), known.shape[1])
-    lacking = np.bincount(of * width + bins.owners[part], minlength=count * width)
-    whole = np.tile((bins.closes <= now_ms) & ~bins.straddled, count) & (lacking == 0)
-    bars, filled, in_part = _folded(
-        concat(parts), np.concatenate(numbers), np.tile(bins.stamps, count)
+    rows: BarTable, ranges: _Ranges, bins: _Bins, known: Mask, now_ms: int, strays: int
+) -> Resampled:
+    """Fold the rows of a symbol into their bars and sort these by whether they are complete."""
+    bars, in_part = _folded(rows, ranges, bins.stamps)
+    lacking = np.bincount(bins.owners[~known], minlength=len(bins.stamps))
+    whole = (bins.closes <= now_ms) & ~bins.straddled & (lacking == 0)
+    complete, partial = whole[ranges.bars], BarTable.empty()
+    incomplete: tuple[Incomplete, ...] = ()
+    if not whole.all():
+        expected = np.bincount(bins.owners, minlength=len(bins.stamps))
+        incomplete = tuple(_told(bins, ~whole, lacking, expected, now_ms))
+        partial = _picked(bars, ~complete & ~bins.straddled[ranges.bars])
+        bars = _picked(bars, complete)
+    return Resampled(
+        table=bars,
+        ends=bins.ends[ranges.bars[complete]],
+        incomplete=incomplete,
+        partial=partial,
+        part_volume=tuple(bars.stamps[in_part[complete]].tolist()) if in_part.any() else (),
+        strays=strays,
     )
-    complete = whole[filled]
-    left = ~complete & ~bins.straddled[filled % width]
-    with_adj = [table.adj_close is not None for table in tables]
-    built = _split(bars.take(complete), filled[complete] // width, with_adj)
-    partial = _split(bars.take(left), filled[left] // width, with_adj)
-    ends, told = bins.ends[filled[complete] % width], whole.reshape(count, width)
-    in_part, lacks = in_part[complete], lacking.reshape(count, width)
-    expected, made, at = np.bincount(bins.owners, minlength=width), list[Resampled](), 0
-    some_in_part, all_told = bool(in_part.any()), told.all(axis=1).tolist()
-    for number, table in enumerate(built):
-        span = slice(at, at := at + len(table))
-        open_bars = (
-            () if all_told[number] else _told(bins, ~told[number], lacks[number], expected, now_ms)
-        )
-        made.append(
-            Resampled(
-                table=table,
-                ends=ends[span],
-                incomplete=tuple(open_bars),
-                partial=partial[number],
-                part_volume=tuple(table.stamps[in_part[span]].tolist()) if some_in_part else (),
-                strays=strays[number],
-            )
-        )
-    return made
 
 
-def _split(bars: BarTable, numbers: Positions, with_adj: Sequence[bool]) -> list[BarTable]:
-    """Return the bars of each table; ``numbers`` are those of their tables, ascending."""
-    none, edges = BarTable.empty(), np.searchsorted(numbers, np.arange(len(with_adj) + 1)).tolist()
-    tables = [bars.take(slice(*edge)) if edge[0] < edge[1] else none for edge in pairwise(edges)]
-    if bars.adj_close is None or all(with_adj):
-        return tables
-    return [t if has else t.with_adj_close(None) for t, has in zip(tables, with_adj, strict=True)]
+def _picked(bars: BarTable, rows: Mask) -> BarTable:
+    return bars.take(rows) if rows.any() else BarTable.empty()
 
 
 def _told(
@@ -378,32 +366,30 @@ def _told(
         yield Incomplete(Span(start, end), reason, without, parts)
 
 
-def _folded(rows: BarTable, owners: Positions, stamps: Stamps) -> tuple[BarTable, Positions, Mask]:
-    """Return a bar for each owner that has rows, these owners, and whose volume is a part."""
-    edges = np.searchsorted(owners, np.arange(len(stamps) + 1))
-    with_rows = np.flatnonzero(np.diff(edges))
-    if not len(with_rows):
-        return BarTable.empty(), with_rows, np.zeros(0, dtype=bool)
-    firsts, lasts = edges[with_rows], edges[with_rows + 1] - 1
+def _folded(rows: BarTable, ranges: _Ranges, stamps: Stamps) -> tuple[BarTable, Mask]:
+    """Return a bar for each range of rows, and whose volume is that of some of its rows."""
+    bars, firsts, lasts = ranges
+    if not len(bars):
+        return BarTable.empty(), np.zeros(0, dtype=bool)
     volume, in_part = _summed(rows.volume, firsts, lasts)
-    adj = None if rows.adj_close is None else rows.adj_close[lasts]
-    bars = BarTable(
-        stamps[with_rows],
+    folded = BarTable(
+        stamps[bars],
         rows.open[firsts],
         np.maximum.reduceat(rows.high, firsts),
         np.minimum.reduceat(rows.low, firsts),
         rows.close[lasts],
         volume,
-        adj,
+        None if rows.adj_close is None else rows.adj_close[lasts],
     )
-    return bars, with_rows, in_part
+    return folded, in_part
 
 
 def _summed(volume: Floats, firsts: Positions, lasts: Positions) -> tuple[Floats, Mask]:
     """Sum the known volumes of each bar, and tell which sums lack some of them."""
+    sums = np.add.reduceat(volume, firsts)
+    if not np.isnan(sums).any():
+        return sums, np.zeros(len(firsts), dtype=bool)
     unknown = np.isnan(volume)
-    if not unknown.any():
-        return np.add.reduceat(volume, firsts), np.zeros(len(firsts), dtype=bool)
     sums = np.add.reduceat(np.where(unknown, 0.0, volume), firsts)
     lacking = np.add.reduceat(unknown.astype(np.intp), firsts)
     none = lacking == lasts - firsts + 1
