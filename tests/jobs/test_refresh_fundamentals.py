@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from src.data.cache.fundamentals_cache import FundamentalsCache
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import QueryError
+from src.data.errors import QueryError, StorageError
+from src.data.fundamentals.service import FundamentalsService
+from src.data.jobs.progress import Progress
 from src.data.jobs.refresh_fundamentals import (
     Refresh,
     cleanup_fundamentals,
@@ -22,14 +26,16 @@ from src.data.jobs.refresh_fundamentals import (
     refresh_symbol_fundamentals,
 )
 from src.data.jobs.refresh_plan import Choice
+from src.data.jobs.work_list import WorkItem
 from src.data.model.fundamentals import Fact, Snapshot
 from src.data.model.instant import DAY_MS
 from tests.fundamentals import conftest as world
 
-Run = Callable[[Refresh], dict[str, Any]]
+Run = Callable[..., dict[str, Any]]
 
 vendors, rules = world.vendors, world.rules
 BOTH = ("ratios", "profile")
+MANY = [f"Q{letter}{other}" for letter in "ABCDE" for other in "ABCDEFGHIJ"]
 
 
 @pytest.fixture
@@ -59,7 +65,7 @@ def keep(kept: FundamentalsCache, symbol: str, at_ms: int) -> None:
 def run(cache: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Return the job on that folder, on a clock that stands still but for its own waits."""
     monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
-    return lambda wanted: refresh_fundamentals(wanted, cache, config_path=rules)
+    return lambda wanted, **more: refresh_fundamentals(wanted, cache, config_path=rules, **more)
 
 
 def names(told: dict[str, Any]) -> list[str]:
@@ -73,6 +79,11 @@ def test_a_dry_run_tells_the_order_and_asks_nobody(run: Run, vendors: world.Vend
         ("AAPL", 20), ("MSFT", 9), ("KO", 1),
     ]  # fmt: skip
     assert (told["results"], vendors.asked) == ([], [])
+    assert {name: cost["series"] for name, cost in told["vendors"].items()} == {
+        "fmp": 4, "alpha_vantage": 4,
+    }  # fmt: skip
+    run(Refresh(data_types=BOTH))
+    assert told["requests"] == len(vendors.asked)
 
 
 def test_what_is_stale_is_asked_for_and_what_is_fresh_is_not(
@@ -104,36 +115,97 @@ def test_what_only_old_copies_tell_is_no_success(run: Run, vendors: world.Vendor
     vendors.bodies = {}
     told = run(Refresh(["AAPL"], ("profile",), force=True))
     assert told["failed"] == ["AAPL"]
-    assert "old copies stand in" in told["results"][0]["errors"][0]
+    assert "older copies stand in" in told["results"][0]["errors"][0]
     nobody = run(Refresh(["ZZZZ", "../x"], ("profile",)))
     assert nobody["failed"] == ["ZZZZ", "../x"]
-    assert "no vendor answered" in nobody["results"][0]["errors"][0]
+    assert "fmp has no profile of ZZZZ" in nobody["results"][0]["errors"][0]
 
 
-def test_it_waits_between_symbols_only_where_somebody_was_asked(
-    run: Run, held: FundamentalsCache, clock: ManualClock
+@pytest.mark.usefixtures("held")
+def test_a_vendor_waits_between_two_symbols_that_it_is_asked_for(
+    run: Run, clock: ManualClock
 ) -> None:
-    keep(held, "PEP", clock.now_ms() - DAY_MS)
-    begun = clock.now_ms()
-    run(Refresh(["KO", "PEP"], ("profile",), delay_s=5.0))
-    assert clock.now_ms() == begun
-    run(Refresh(["PEP", "KO", "MSFT"], ("profile",), delay_s=5.0))  # MSFT is the oldest
-    assert clock.now_ms() == begun + 5_000
+    run(Refresh(["KO", "MSFT"], ("profile",), delay_s=5.0))  # KO is fresh
+    assert clock.slept == []
+    run(Refresh(["KO", "MSFT", "AAPL"], ("profile",), force=True, delay_s=5.0))
+    assert clock.slept == [5.0] * 4  # two vendors, three symbols
 
 
-def test_an_interrupted_run_tells_what_it_has(
-    cache: Path, rules: Path, held: FundamentalsCache, clock: ManualClock,
+@pytest.mark.usefixtures("held")
+def test_a_vendor_that_does_not_answer_holds_up_no_other(
+    run: Run, vendors: world.Vendors, held: FundamentalsCache, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.jobs.runner.QUIET_S", 0.05)
+    monkeypatch.setattr("src.data.jobs.refresh_fundamentals.AT_ONCE", 1)
+    vendors.slow = {"/stable/profile"}
+    waits: list[str] = []
 
-    def stop(result: dict[str, Any], done: int, total: int) -> None:
-        assert (result["symbol"], done, total) == ("AAPL", 1, 3)
-        raise KeyboardInterrupt
+    def look(now: Progress) -> None:
+        if now.waiting:
+            told = held.latest("AAPL", "profile")["alpha_vantage"]
+            if told.fetched_at_ms == clock.now_ms():  # it has answered
+                waits.append(now.waiting)
+                vendors.gate.set()
 
-    wanted = Refresh(data_types=("profile",))
-    told = refresh_fundamentals(wanted, cache, config_path=rules, listener=stop)
-    assert (told["interrupted"], told["successful"]) == (True, ["AAPL"])
+    told = run(Refresh(["AAPL"], ("profile",)), progress=look)
+    assert "for fmp" in waits[0]
+    assert told["successful"] == ["AAPL"]
+
+
+def test_failures_alike_are_one_reason_and_what_another_vendor_answered_is_no_failure(
+    run: Run, vendors: world.Vendors
+) -> None:
+    vendors.status = {"/stable/profile": 503}
+    vendors.bodies["OVERVIEW"] = world.av_overview("AAPL")
+    rows = [WorkItem("AAPL", "1d", "2020-01-01", 2), WorkItem("KO", priority=1)]
+    told = run(Refresh([*rows, WorkItem("X", problem="line 3: no")], ("profile",)))
+    assert names(told) == ["KO", "AAPL"]
+    assert (told["successful"], told["failed"]) == (["AAPL"], ["KO", "X"])
+    assert [(one["series"], one["failed"]) for one in told["reasons"]] == [
+        (["KO profile"], True), (["AAPL profile"], False), (["X profile"], True),
+    ]  # fmt: skip
+    assert "HTTP 503" in told["reasons"][0]["why"] and "503" in told["reasons"][1]["why"]
+    assert told["requests"]["alpha_vantage"] == {"sent": 2, "answered": 1}
+
+
+def test_an_answer_that_cannot_be_stored_is_no_success_and_a_full_disk_ends_the_run(
+    run: Run, vendors: world.Vendors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: FundamentalsCache, snapshot: Snapshot) -> Path:
+        raise StorageError("the disk is full") from OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(FundamentalsCache, "keep", full)
+    monkeypatch.setattr("src.data.jobs.refresh_fundamentals.AT_ONCE", 1)
+    told = run(Refresh(["AAPL", *MANY], ("profile",)))
+    assert (told["successful"], len(told["failed"])) == ([], 51)
+    assert len(vendors.asked) <= 8  # of each vendor one symbol at most, and FMP's four requests
+    assert "not asked: the disk is full" in str(told["results"][-1]["errors"])
+
+
+def test_an_interrupted_run_tells_what_it_has_and_of_the_rest_that_it_was_not_asked(
+    run: Run, vendors: world.Vendors, held: FundamentalsCache, clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    quiet = [False]
+
+    def stop(now: Progress) -> None:
+        told = held.latest("AAPL", "profile")["fmp"]
+        if now.waiting and told.fetched_at_ms == clock.now_ms():
+            if quiet.pop():  # since then nothing more has come
+                raise KeyboardInterrupt
+            quiet.append(True)
+
+    vendors.slow = {"OVERVIEW"}
+    monkeypatch.setattr("src.data.jobs.runner.QUIET_S", 0.1)
+    monkeypatch.setattr("src.data.jobs.runner._GRACE_S", 0.0)
+    wanted = Refresh([WorkItem("AAPL", priority=1), *MANY], ("profile",), force=True)
+    told = run(wanted, progress=stop)
+    assert (told["interrupted"], told["successful"], len(told["failed"])) == (True, ["AAPL"], 50)
+    assert all("alpha_vantage: not asked: interrupted" in one["why"] for one in told["reasons"])
+    monkeypatch.setattr(FundamentalsService, "plan", Mock(side_effect=KeyboardInterrupt))
+    told = run(wanted)
+    assert (told["interrupted"], told["successful"], len(told["failed"])) == (True, [], 51)
 
 
 @pytest.mark.usefixtures("held")
@@ -171,8 +243,8 @@ def test_a_data_manager_of_ones_own_may_be_asked(
 
 def test_a_list_of_symbols_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "symbols.txt"
-    path.write_text("# those I watch\naapl\n\nBRK.B  # Berkshire\n")
-    assert load_symbols_from_file(path) == ["AAPL", "BRK.B"]
+    path.write_text("# those I watch\naapl\n\nBRK.B  # Berkshire\nKO,1d,2020-01-01,2\n")
+    assert load_symbols_from_file(path) == ["AAPL", "BRK.B", "KO"]
     with pytest.raises(QueryError, match=r"nowhere\.txt cannot be read"):
         load_symbols_from_file(tmp_path / "nowhere.txt")
 

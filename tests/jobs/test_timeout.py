@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import QueryError
+from src.data.errors import DataError, QueryError
+from src.data.fundamentals.fetch import FundamentalsSupply
 from src.data.fundamentals.request import Wish
 from src.data.fundamentals.service import FundamentalsService
 from src.data.jobs import key_probe, populate
@@ -42,20 +44,27 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Times:
         noted.append(wish.timeout)
         return {}
 
+    def ask(
+        self: FundamentalsSupply, vendors: list[str], question: Any, *, must_keep: bool
+    ) -> dict[str, DataError]:
+        noted.append(math.ceil(current_deadline(self.clock).left_s()))
+        return {vendor: DataError("no vendor is asked") for vendor in vendors}
+
     monkeypatch.setattr(FundamentalsService, "find", find)
+    monkeypatch.setattr(FundamentalsSupply, "ask", ask)
     return noted
 
 
 def test_each_question_for_fundamentals_has_it(tmp_path: Path, times: Times) -> None:
-    wanted = Refresh(["AAPL", "KO"], ("profile", "ratios"), delay_s=0)
+    wanted = Refresh(["AAPL", "KO"], ("profile", "ratios"))
     refresh_fundamentals(wanted, tmp_path / "cache", timeout=7)
-    assert times == [7.0] * 4
+    assert times == [7] * 4  # of one vendor, as the others have no key
     periodic_refresh(["AAPL"], tmp_path / "cache", timeout=8)
-    assert times[4:] == [8.0] * 2
+    assert times[4:] == [8] * 2
     refresh_symbol_fundamentals(DataManager(tmp_path / "cache"), "KO", ["profile"], timeout=9)
     assert times[6:] == [9.0]
     refresh_fundamentals(wanted, tmp_path / "cache")
-    assert times[7:] == [None] * 4
+    assert times[7:] == [600] * 4  # jobs.timeout_s of the rules
 
 
 @pytest.mark.usefixtures("times")

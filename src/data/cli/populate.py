@@ -21,11 +21,11 @@ from .tables import TextTable, counted, styled
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from ..jobs.fill_report import Listener, Progress
+    from ..jobs.progress import Listener, Progress
 
 _LONGEST_REASON = 300
 # Of more series those alone are shown that are not complete, and progress once in a while.
-_MOST_SHOWN, _MOST_REASONS = 40, 20
+MOST_SHOWN, _MOST_REASONS = 40, 20
 _REPORT_S = 30.0
 
 
@@ -234,9 +234,9 @@ class _Lines:
     def listen(self, now: Progress) -> None:
         """Print what is worth a line."""
         now_s = time.monotonic()
-        if now.total > _MOST_SHOWN and now_s - self._last_s < _REPORT_S:
+        if now.total > MOST_SHOWN and now_s - self._last_s < _REPORT_S:
             return
-        if now.is_over or now.waiting or now.total > _MOST_SHOWN:
+        if now.is_over or now.waiting or now.total > MOST_SHOWN:
             self._last_s = now_s
             done = "" if now.waiting else f"{now.done}/{now.total} "
             self._show(f"{done}{_said(now)}", soft_wrap=True)
@@ -256,7 +256,7 @@ def _said(now: Progress) -> str:
 
 def _show(report: dict[str, Any]) -> None:
     results = report["results"]
-    few = len(results) <= _MOST_SHOWN
+    few = len(results) <= MOST_SHOWN
     rows = [
         [
             r["symbol"],
@@ -274,10 +274,7 @@ def _show(report: dict[str, Any]) -> None:
         names = ["symbol", "timeframe", "bars#", "new#?", "from?", "gaps#?", "state"]
         screen.print(TextTable(names, rows))
     show_reasons(report["reasons"])
-    for vendor, counts in report["requests"].items():
-        sent, answered = counts["sent"], counts["answered"]
-        lost = f", {sent - answered:,} without an answer" if sent > answered else ""
-        screen.print(styled(f"{vendor}: {counted(sent, 'request')}{lost}", "dim"))
+    show_requests(report["requests"])
     for day in report["incidents"][:_MOST_REASONS]:
         text = f"incident: {day['vendor']} {day['day']} {day['timeframe']} is {day['condition']}"
         screen.print(styled(f"{text}; `onetape gaps --all` shows it", "yellow"))
@@ -292,13 +289,13 @@ def _show(report: dict[str, Any]) -> None:
     )
 
 
-def show_reasons(reasons: Sequence[dict[str, Any]]) -> None:
+def show_reasons(reasons: Sequence[dict[str, Any]], what: str = "series") -> None:
     """Print why series are not complete, those alike in one line."""
     from ..jobs.fill_report import Alike
 
     screen = console()
     for told in reasons[:_MOST_REASONS]:
-        group = Alike(told["why"][:_LONGEST_REASON], told["series"])
+        group = Alike(told["why"][:_LONGEST_REASON], told["series"], noun=what)
         screen.print(
             styled(str(group), "red" if told["failed"] and len(group.series) > 1 else "yellow")
         )
@@ -308,8 +305,23 @@ def show_reasons(reasons: Sequence[dict[str, Any]]) -> None:
         screen.print(styled(text, "yellow"))
 
 
+def show_requests(requests: dict[str, dict[str, int]]) -> None:
+    """Print how many requests each vendor was sent, and how many it did not answer."""
+    for vendor, counts in requests.items():
+        sent, answered = counts["sent"], counts["answered"]
+        lost = f", {sent - answered:,} without an answer" if sent > answered else ""
+        console().print(styled(f"{vendor}: {counted(sent, 'request')}{lost}", "dim"))
+
+
 def _show_cost(report: dict[str, Any]) -> None:
-    screen = console()
+    show_vendor_costs(report["vendors"])
+    show_reasons(report["reasons"])
+    held = f"{report['held']:,} of {counted(report['series'], 'series')} need no vendor"
+    console().print(styled(f"{held}, {counted(report['requests'], 'request')} in all", "dim"))
+
+
+def show_vendor_costs(vendors: dict[str, dict[str, Any]], what: str = "series") -> None:
+    """Print what each vendor would be asked for, and how long that takes."""
     rows = [
         [
             vendor,
@@ -318,13 +330,11 @@ def _show_cost(report: dict[str, Any]) -> None:
             f"{cost['units']:,}",
             _takes(cost),
         ]
-        for vendor, cost in report["vendors"].items()
+        for vendor, cost in vendors.items()
     ]
     if rows:
-        screen.print(TextTable(["vendor", "series#", "requests#", "units#?", "at your plan"], rows))
-    show_reasons(report["reasons"])
-    held = f"{report['held']:,} of {counted(report['series'], 'series')} need no vendor"
-    screen.print(styled(f"{held}, {counted(report['requests'], 'request')} in all", "dim"))
+        names = ["vendor", f"{what}#", "requests#", "units#?", "at your plan"]
+        console().print(TextTable(names, rows))
 
 
 def _takes(cost: dict[str, Any]) -> str:

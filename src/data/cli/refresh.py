@@ -10,11 +10,23 @@ from . import FAILED, OK, guarded
 from .arguments import add_output, add_places, add_timeout, listed
 from .output import console, note, print_json
 from .parser import Parser
+from .populate import (
+    MOST_SHOWN,
+    check_report,
+    progress_of,
+    show_reasons,
+    show_requests,
+    show_vendor_costs,
+    write_report,
+)
 from .tables import TextTable, counted, styled
 
 if TYPE_CHECKING:
     from ..jobs.refresh_fundamentals import Refresh
     from ..jobs.refresh_plan import Choice
+
+# The older names always had this pause.
+_OLDER_DELAY_S = 1.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +34,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     from ..jobs import refresh_plan
 
     _add_whose(parser, refresh_plan.REFRESHED_TYPES).add_argument(
-        "--symbols-file", metavar="FILE", help="text file, one symbol per line"
+        "--symbols-file",
+        metavar="FILE",
+        help="a list as `onetape populate` takes it, of which symbol and priority count; "
+        "-: standard input",
     )
     parser.add_argument(
         "--force-refresh", action="store_true", help="also fetch what is still fresh"
@@ -30,9 +45,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--delay",
         type=float,
-        default=refresh_plan.DEFAULT_DELAY_S,
+        default=0.0,
         metavar="SECONDS",
-        help="pause between two symbols; default: %(default)g",
+        help="ask each vendor for one symbol at a time, with this pause; default: several at once, "
+        "as fast as its limits allow",
     )
     parser.add_argument(
         "--max-symbols", type=int, default=0, metavar="N", help="maximum number of symbols; 0: all"
@@ -62,7 +78,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="only the oldest part, such as 0.25; each run continues with the next",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="show what would be done; sends no request"
+        "--dry-run", action="store_true", help="show the requests and their cost; send none"
+    )
+    parser.add_argument(
+        "--report", metavar="FILE", help="write the full report to this file, as JSON"
     )
     parser.set_defaults(run=run)
 
@@ -103,8 +122,8 @@ def _add_whose(parser: argparse.ArgumentParser, types: Sequence[str]) -> Any:
     )
     add_timeout(
         parser,
-        "what each symbol and type has, waits for vendors' limits included; default: "
-        "time_budget_seconds of the fundamentals file (20)",
+        "what a vendor has for one type of a symbol, waits for its limits included; default: "
+        "jobs.timeout_s of the rules",
     )
     add_output(parser)
     add_places(parser)
@@ -112,7 +131,7 @@ def _add_whose(parser: argparse.ArgumentParser, types: Sequence[str]) -> Any:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Refresh, or clean up, and print the result; 1 when a symbol has nothing new."""
+    """Refresh, or clean up, and print the result; 1 when something could not be refreshed."""
     return _cleaned(args) if args.cleanup_only else _refreshed(args)
 
 
@@ -131,28 +150,31 @@ def _cleaned(args: argparse.Namespace) -> int:
 def _refreshed(args: argparse.Namespace) -> int:
     from ..jobs.refresh_fundamentals import refresh_fundamentals
 
-    result = refresh_fundamentals(
-        _wanted(args),
-        args.cache_dir,
-        config_path=args.config,
-        listener=None if args.json else _progress,
-        timeout=args.timeout,
-    )
+    check_report(args)
+    with progress_of(args) as listener:
+        result = refresh_fundamentals(
+            _wanted(args),
+            args.cache_dir,
+            config_path=args.config,
+            progress=listener,
+            timeout=args.timeout,
+        )
     if args.json:
         print_json(result)
     else:
-        _show(result)
+        _show_plan(result) if args.dry_run else _show(result)
     if result["interrupted"]:
         note("interrupted: data fetched so far are kept; run it again to continue")
-    return FAILED if result["failed"] or result["interrupted"] else OK
+    write_report(result, args)
+    is_failure = result["failed"] or any(group["failed"] for group in result["reasons"])
+    return FAILED if is_failure or result["interrupted"] else OK
 
 
 def _wanted(args: argparse.Namespace) -> Refresh:
-    from ..jobs.refresh_fundamentals import Refresh, load_symbols_from_file
+    from ..jobs.refresh_fundamentals import Refresh
+    from ..jobs.work_list import read_work_list
 
-    symbols = args.symbols
-    if args.symbols_file:
-        symbols = load_symbols_from_file(args.symbols_file)
+    symbols = read_work_list(args.symbols_file) if args.symbols_file else args.symbols
     return Refresh(
         symbols, args.data_types, _choice(args), args.force_refresh, args.delay, args.dry_run
     )
@@ -172,17 +194,20 @@ def _choice(args: argparse.Namespace) -> Choice:
     )
 
 
-def _progress(result: dict[str, Any], done: int, total: int) -> None:
-    state = "ok" if result["success"] else "FAILED"
-    console(stderr=True).print(f"{done}/{total} {result['symbol']} {state}", soft_wrap=True)
+def _show_plan(report: dict[str, Any]) -> None:
+    selected = report["selected"]
+    if len(selected) <= MOST_SHOWN:
+        rows = [[one["symbol"], _days(one["age_days"])] for one in selected]
+        console().print(TextTable(["selected", "age#"], rows))
+    show_vendor_costs(report["vendors"], "data types")
+    show_reasons(report["reasons"], "data types")
+    text = f"{counted(len(selected), 'symbol')} selected, {counted(report['requests'], 'request')} in all"
+    console().print(styled(text, "dim"))
 
 
 def _show(report: dict[str, Any]) -> None:
     screen = console()
-    if report["dry_run"]:
-        rows = [[one["symbol"], _days(one["age_days"])] for one in report["selected"]]
-        screen.print(TextTable(["would be asked for", "age#"], rows))
-        return
+    results = report["results"]
     rows = [
         [
             r["symbol"],
@@ -194,14 +219,14 @@ def _show(report: dict[str, Any]) -> None:
             )
             or "-",
         ]
-        for r in report["results"]
+        for r in (results if len(results) <= MOST_SHOWN else ())
     ]
-    screen.print(TextTable(["symbol", "age before#", "fields"], rows))
-    for result in report["results"]:
-        for error in result["errors"]:
-            screen.print(styled(f"{result['symbol']} {error}", "yellow"))
+    if rows:
+        screen.print(TextTable(["symbol", "age before#", "fields"], rows))
+    show_reasons(report["reasons"], "data types")
+    show_requests(report["requests"])
     good, failed = len(report["successful"]), len(report["failed"])
-    screen.print(styled(f"{good} of {counted(good + failed, 'symbol')} refreshed", "dim"))
+    screen.print(styled(f"{good:,} of {counted(good + failed, 'symbol')} refreshed", "dim"))
 
 
 def _days(age: float | None) -> str:
@@ -221,4 +246,5 @@ def main_periodic(argv: Sequence[str] | None = None) -> int:
 def _older(name: str, add_options: Any, argv: Sequence[str] | None) -> int:
     parser = Parser(prog=name, description="Refresh cached fundamentals.")
     add_options(parser)
+    parser.set_defaults(delay=_OLDER_DELAY_S)
     return guarded(parser.parse_args(argv))

@@ -268,3 +268,12 @@ def short(path: Path) -> str:
 def errno_of(error: StorageError) -> int | None:
     """Return the system's error number behind ``error``."""
     return error.__cause__.errno if isinstance(error.__cause__, OSError) else None
+
+
+# After these nothing more can be stored, whatever the file.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def is_disk_done(error: Exception) -> bool:
+    """Tell whether ``error`` means that nothing more can be stored: the disk is full or read-only."""
+    return isinstance(error, StorageError) and errno_of(error) in _FULL

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..errors import StorageError
 from . import calls
-from .calls import FileState, Space, errno_of, refused, short
+from .calls import FileState, Space, errno_of, is_disk_done, refused, short
 from .lock import Locks
 
-__all__ = ["Disk", "FileState", "Handle", "Space", "DiskStep", "errno_of", "short"]
+__all__ = ["Disk", "FileState", "Handle", "Space", "DiskStep", "errno_of", "is_disk_done", "short"]
 
 T = TypeVar("T")
 

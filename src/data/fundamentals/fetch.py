@@ -20,10 +20,11 @@ from ..errors import (
 )
 from ..model.fundamentals import Snapshot, snapshot_of
 from ..model.fundamentals_rules import FundamentalsRules
+from ..model.health import Quota
 from ..model.texts import duration
 from ..net.background import BackgroundCall
 from ..net.deadline import current_deadline
-from ..vendors.base import BaseDataDownloader
+from ..vendors.base import BaseDataDownloader, status_at
 from ..vendors.factory import downloader_for, own_sender
 from ..vendors.foreign import OwnSender, call_foreign, call_own
 from ..vendors.fundamentals_request import TableQuestion, ask_by_table
@@ -48,12 +49,35 @@ class FundamentalsSupply:
     rules: FundamentalsRules
     clock: Clock
 
-    def ask(self, vendors: Iterable[str], question: TableQuestion) -> Mapping[str, Outcome]:
-        """Ask ``vendors`` at once; return each one's answer, or the error in its place."""
-        jobs = {vendor: partial(self._asked_and_kept, vendor, question) for vendor in vendors}
+    def ask(
+        self, vendors: Iterable[str], question: TableQuestion, *, must_keep: bool = False
+    ) -> Mapping[str, Outcome]:
+        """Ask ``vendors`` at once; return each one's answer, or the error in its place.
+
+        ``must_keep``: an answer that cannot be stored is an error, too.
+        """
+        jobs = {
+            vendor: partial(self._asked_and_kept, vendor, question, must_keep) for vendor in vendors
+        }
         return ask_all(jobs, self.clock, self.rules.budget_s)
 
-    def _asked_and_kept(self, vendor: str, question: TableQuestion) -> Snapshot:
+    def cost(self, vendor: str, question: TableQuestion) -> tuple[int, int]:
+        """Return the requests that a question takes at most, and their units of the vendor's limits."""
+        table = table_of(vendor)
+        if table is None or not is_asked_by_table(downloader_for(self.selector, vendor)):
+            return 1, 1
+        asks = {answer.ask for answer in table.types[question.data_type]}
+        return len(asks), sum(ask.cost for ask in asks)
+
+    def quotas(self, vendor: str, question: TableQuestion) -> tuple[Quota, ...]:
+        """Return what is left of a vendor's limits; nothing where it has none of ours."""
+        downloader = downloader_for(self.selector, vendor)
+        if not isinstance(downloader, BaseDataDownloader):
+            return ()
+        status = status_at(downloader, _door(question))
+        return () if status is None else status.health(question.now_ms).quotas
+
+    def _asked_and_kept(self, vendor: str, question: TableQuestion, must_keep: bool) -> Snapshot:
         snapshot = self._job(vendor, question)()
         try:
             self.cache.keep(snapshot)
@@ -61,6 +85,8 @@ class FundamentalsSupply:
                 self.cache.tidy(snapshot.symbol, self.rules.copies, self.rules.min_quality)
         except CacheError as exc:
             log.warning("the answer of %s about %s is not kept: %s", vendor, question.symbol, exc)
+            if must_keep:
+                raise
         return snapshot
 
     def _job(self, vendor: str, question: TableQuestion) -> Job:
@@ -158,16 +184,20 @@ def ask_foreign(
         DataError: it raised this, or failed lately and was not asked.
     """
     spelled = question.instrument.spelling(vendor)
-    door = f"fundamentals/{question.data_type}"
     payload = call_own(
         lambda: _read(downloader.get_fundamentals(spelled), vendor, question.symbol),
         vendor,
-        door,
+        _door(question),
         make_sender,
     )
     if not payload:
         raise NoDataError(f"{vendor} has no data on {question.symbol}", provider=vendor)
     return snapshot_of(vendor, question.symbol, payload, question.now_ms)
+
+
+def _door(question: TableQuestion) -> str:
+    """Return the endpoint by which circuits and limits know a question."""
+    return f"fundamentals/{question.data_type}"
 
 
 def _read(payload: Any, vendor: str, symbol: str) -> Mapping[str, Any]:

@@ -37,6 +37,7 @@ from .record import RecordContext
 from .request import Wish, age_of, data_type_of, day_of, vendors_of
 
 if TYPE_CHECKING:
+    from ..vendors.fundamentals_request import TableQuestion
     from .fetch import FundamentalsSupply, Outcome
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,25 @@ _KNOWN = ("stock", "crypto")
 _LISTING = ("symbol_type", "market", "exchange", "country", "currency", "international")
 # Screeners need these: any copy of any vendor and type may supply them.
 _FILLED = ("market_cap", "avg_volume")
+
+
+@dataclass(frozen=True)
+class FundamentalsPlan:
+    """What a lookup takes: what is fresh, and which vendors would be asked for the rest.
+
+    Attributes:
+        question: what they would be asked.
+        fresh: the copies that are fresh.
+        vendors: that would be asked, in order.
+        has_copies: whether there are copies at all, fresh or not.
+        error: why there is nothing: no copy is fresh, and no vendor can be asked; else None.
+    """
+
+    question: TableQuestion
+    fresh: tuple[Snapshot, ...]
+    vendors: tuple[str, ...]
+    has_copies: bool
+    error: DataError | None
 
 
 @dataclass
@@ -77,6 +97,12 @@ class _Lookup:
     @property
     def unanswered(self) -> list[str]:
         return [v for v in self.vendors if v not in self.answers and v not in self.failed]
+
+    @property
+    def question(self) -> TableQuestion:
+        from ..vendors.fundamentals_request import TableQuestion
+
+        return TableQuestion(self.about.instrument, self.about.data_type, self.now_ms)
 
 
 class FundamentalsService:
@@ -129,7 +155,8 @@ class FundamentalsService:
         return Candidates(self._selector, self.combiner.rules)
 
     @cached_property
-    def _supply(self) -> FundamentalsSupply:
+    def supply(self) -> FundamentalsSupply:
+        """The vendors, for a job that asks each by itself."""
         from .fetch import FundamentalsSupply
 
         return FundamentalsSupply(self._selector, self.cache, self.combiner.rules, self._clock)
@@ -159,6 +186,19 @@ class FundamentalsService:
                 log.warning("no fundamentals of %r: %s", symbol, exc)
                 self._on_failure(exc)
                 raise
+
+    def plan(self, symbol: Any, wish: Wish) -> FundamentalsPlan:
+        """Return what :meth:`find` would take; no vendor is asked.
+
+        Raises:
+            QueryError: an argument cannot be understood (a ``ValueError``).
+            ConfigError: the fundamentals file is wrong.
+        """
+        lookup = self._lookup(symbol, wish)
+        self._read_cache(lookup)
+        fresh, vendors = tuple(lookup.answers.values()), tuple(lookup.unanswered)
+        error = None if fresh or vendors else _nothing(lookup)
+        return FundamentalsPlan(lookup.question, fresh, vendors, bool(lookup.cached), error)
 
     # --- inside ----------------------------------------------------------------------------
 
@@ -225,10 +265,7 @@ class FundamentalsService:
             }
 
     def _fetch(self, lookup: _Lookup) -> None:
-        from ..vendors.fundamentals_request import TableQuestion
-
-        question = TableQuestion(lookup.about.instrument, lookup.about.data_type, lookup.now_ms)
-        outcomes = self._supply.ask(lookup.unanswered, question)
+        outcomes = self.supply.ask(lookup.unanswered, lookup.question)
         lookup.fetched = frozenset(outcomes)
         for vendor, outcome in outcomes.items():
             if isinstance(outcome, Snapshot):

@@ -36,6 +36,12 @@ class VendorCost:
     series: int = 0
     quotas: tuple[Quota, ...] = ()
 
+    def add(self, requests: int, units: int) -> None:
+        """Add what one more series takes."""
+        self.requests += requests
+        self.units += units
+        self.series += 1
+
     @property
     def takes_s(self) -> float:
         """Seconds that its requests take: as many as its tightest limit makes them last."""
@@ -123,5 +129,4 @@ def _add(vendors: dict[str, VendorCost], plan: Plan) -> None:
     quotas = {health.vendor: health.quotas for health in plan.health}
     for name, units in plan.units.items():
         cost = vendors.setdefault(name, VendorCost(quotas=quotas.get(name, ())))
-        cost.requests += sum(step.requests for step in plan.steps if step.vendor == name)
-        cost.units, cost.series = cost.units + units, cost.series + 1
+        cost.add(sum(step.requests for step in plan.steps if step.vendor == name), units)

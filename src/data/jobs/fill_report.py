@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -109,29 +109,6 @@ def _lacking(provenance: Mapping[str, Any]) -> str:
     return ""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a job is.
-
-    Attributes:
-        result: of the series at work, so far.
-        done, total: parts, over the whole job.
-        is_over: whether the series is at its end.
-        waiting: what is waited for, how long and why; empty while bars come.
-        left_s: seconds until the job will be done at the pace so far; None while that is unknown.
-    """
-
-    result: SeriesResult
-    done: int
-    total: int
-    is_over: bool = False
-    waiting: str = ""
-    left_s: float | None = None
-
-
-Listener = Callable[[Progress], None]
-
-
 @dataclass
 class BackfillReport:
     """The results of a job, one for every series, in the order of the work.
@@ -173,12 +150,14 @@ class Alike:
         series: their names, in the order of the work.
         next_step: what to do about it.
         is_failure: whether they failed; else they lack bars that no vendor has.
+        noun: what they are, if not series.
     """
 
     why: str
     series: Sequence[str]
     next_step: str = ""
     is_failure: bool = True
+    noun: str = "series"
 
     def __str__(self) -> str:
         if len(self.series) == 1:
@@ -186,7 +165,7 @@ class Alike:
         named = ", ".join(self.series[:_NAMED])
         more = len(self.series) - _NAMED
         named += f" and {more:,} more" if more > 0 else ""
-        return f"{len(self.series):,} series, such as the first of {named}: {self.why}"
+        return f"{len(self.series):,} {self.noun} ({named}): {self.why}"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -203,12 +182,13 @@ def alike(results: Iterable[SeriesResult]) -> list[Alike]:
     """Return the series that are not complete, together where the reason is the same, most first.
 
     It is of errors of the same reason at the same vendor, else of texts that differ in symbols,
-    numbers and dates alone.
+    timeframes, numbers and dates alone.
     """
     found: dict[tuple[bool, str], tuple[SeriesResult, list[str]]] = {}
     for result in results:
         if why := result.why:
-            general = _PARTICULAR.sub("*", why.replace(result.symbol, "*"))
+            named = why.replace(result.symbol, "*").replace(result.timeframe, "*")
+            general = _PARTICULAR.sub("*", named)
             if result.failed_at:
                 general = f"{result.reason} of {result.failed_at}"
             _, names = found.setdefault((result.ok, general), (result, []))
@@ -217,3 +197,15 @@ def alike(results: Iterable[SeriesResult]) -> list[Alike]:
         Alike(first.why, names, first.next_step, not first.ok) for first, names in found.values()
     ]
     return sorted(groups, key=lambda group: -len(group.series))
+
+
+def requests_between(
+    before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]]
+) -> dict[str, dict[str, int]]:
+    """Return vendor to what was sent to it and answered between two counts."""
+    counted: dict[str, dict[str, int]] = {}
+    for vendor, (sent, good) in after.items():
+        sent_before, good_before = before.get(vendor, (0, 0))
+        if sent > sent_before:
+            counted[vendor] = {"sent": sent - sent_before, "answered": good - good_before}
+    return counted

@@ -6,14 +6,13 @@ interrupted or killed goes on where it was, for the next run asks only for what 
 
 from __future__ import annotations
 
-import errno
 import gc
 import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from fnmatch import fnmatchcase
 from functools import partial
@@ -21,18 +20,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..bars.client import Lookup, Wishes
-from ..disk.files import errno_of
+from ..disk.files import is_disk_done
 from ..errors import (
     CacheError,
     DataError,
     IncompleteDataWarning,
-    StorageError,
 )
 from ..model.instant import MINUTE_MS, date_of, iso, year_of, year_start
 from ..model.printable import printable
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps
-from ..model.texts import duration
 from ..model.timeframe import Timeframe
 from ..net.deadline import run_heard, run_job, seconds_of
 from ..observability.events import Event, HistoryPerishes
@@ -40,9 +37,10 @@ from ..observability.logs import running, subject_of
 from ..wiring import Services, build
 from .fill_cost import cost_of
 from .fill_job import Job, SeriesToFill, When
-from .fill_report import BackfillReport, Listener, Progress, SeriesResult
+from .fill_report import BackfillReport, SeriesResult, requests_between
 from .gaps import find_vendor_days, incident_json
 from .perishable import Perishable, perishable
+from .progress import JobProgress, Listener, waiting_text
 from .runner import AT_ONCE, INTERRUPTED, Runner
 from .work_list import WorkItem, read_work_list
 
@@ -55,9 +53,6 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_START", "DEFAULT_TIMEFRAMES", "CachePopulator", "populate_cache", "sync_cache"]
 
 log = logging.getLogger("onetape.populate")
-
-# After these nothing more can be stored, whatever the series.
-_DISK_IS_DONE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 DEFAULT_TIMEFRAMES = ("5m", "15m", "30m", "1h", "4h", "1d")
 DEFAULT_START = date(2020, 1, 1)
@@ -416,17 +411,16 @@ class _Run:
     def __init__(
         self, client: BarsClient, job: Job, listener: Listener | None, at_once: int
     ) -> None:
-        self._client, self._job, self._listener = client, job, listener
+        self._client, self._job = client, job
         self._wishes = Wishes(refresh=job.refresh)
         self._parts = [
             [] if one.problem else job.parts(one.timeframe, one.start) for one in job.series
         ]
         self._left = [len(parts) for parts in self._parts]
-        self._total = sum(self._left)
+        self._progress = JobProgress(client.clock, listener, sum(self._left))
         self._results: list[SeriesResult | None] = [None] * len(job.series)
         self._runner = Runner(self._asked, self._on_news, self._on_done, self._on_quiet, at_once)
         self._news: dict[int, _News] = {}
-        self._paces: dict[str, _Pace] = {}
 
     def report(self) -> BackfillReport:
         """Do it."""
@@ -440,10 +434,8 @@ class _Run:
             runner.stop(INTERRUPTED)
         else:
             ahead.sort(key=lambda each: (self._job.series[each.place].priority, each.lost_ms))
-            now_s = self._client.clock.monotonic()
             for each in ahead:
-                pace = self._paces.setdefault(each.vendor, _Pace(now_s))
-                pace.left += len(each.parts)
+                self._progress.expect(each.vendor, len(each.parts))
             runner.run((each.vendor, each) for each in ahead)
         results = [
             self._unasked(self._job.series[place], self._news.get(place))
@@ -451,7 +443,7 @@ class _Run:
             else result
             for place, result in enumerate(self._results)
         ]
-        requests = _difference(before, self._client.requests())
+        requests = requests_between(before, self._client.requests())
         return BackfillReport(results, runner.stopped == INTERRUPTED, requests)
 
     def _unasked(self, one: SeriesToFill, begun: _News | None) -> SeriesResult:
@@ -484,7 +476,7 @@ class _Run:
                     yield _Ahead(place, result, parts[at:], supply.vendor, lost_ms)
                     return
                 result = result.plus(found.frame)
-                self._left[place] -= 1
+                self._came(place, 1)
         except DataError as error:
             self._end(place, result.failed_by(error))
         else:
@@ -505,7 +497,7 @@ class _Run:
                     tell(_News(result, parts=1))
             except DataError as error:
                 log.warning("%s %s: %s", result.symbol, result.timeframe, error)
-                if isinstance(error, StorageError) and errno_of(error) in _DISK_IS_DONE:
+                if is_disk_done(error):
                     runner.stop(str(error))
                 return result.failed_by(error)
         return _judged(result)
@@ -527,56 +519,32 @@ class _Run:
 
     def _on_news(self, ahead: _Ahead, news: _News) -> None:
         self._news[ahead.place] = news
-        self._left[ahead.place] -= news.parts
-        self._paces[ahead.vendor].came(news.parts)
-        self._tell(news.result, waiting=news.waiting)
+        self._came(ahead.place, news.parts, ahead.vendor)
+        self._progress.tell(news.result, waiting=news.waiting)
 
     def _on_done(self, ahead: _Ahead, result: SeriesResult) -> None:
-        self._paces[ahead.vendor].came(self._left[ahead.place])
+        self._progress.came(ahead.vendor, self._left[ahead.place])
         self._end(ahead.place, result)
 
     def _on_quiet(self) -> None:
         """Tell what has been waited for longest."""
-        running_now = self._runner.running()
-        if not running_now:
-            return
-        ahead, seconds = running_now[0].item, running_now[0].seconds
-        news = self._news.get(ahead.place, _News(ahead.result))
-        others = f", as {len(running_now) - 1} more do" if len(running_now) > 1 else ""
-        waits = f"has waited {duration(seconds)} for {ahead.vendor or 'an answer'}"
-        self._tell(news.result, waiting=f"{news.waiting or waits}{others}")
+        if running_now := self._runner.running():
+            ahead = running_now[0].item
+            news = self._news.get(ahead.place, _News(ahead.result))
+            waiting = waiting_text(running_now, ahead.vendor, news.waiting)
+            self._progress.tell(news.result, waiting=waiting)
+
+    def _came(self, place: int, parts: int, vendor: str | None = None) -> None:
+        """Count parts of a series that are done, by the store or by a vendor."""
+        self._left[place] -= parts
+        self._progress.done += parts
+        if vendor is not None:
+            self._progress.came(vendor, parts)
 
     def _end(self, place: int, result: SeriesResult) -> None:
-        self._left[place], self._results[place] = 0, result
-        self._tell(result, is_over=True)
-
-    def _tell(self, result: SeriesResult, *, is_over: bool = False, waiting: str = "") -> None:
-        if self._listener is None:
-            return
-        now_s = self._client.clock.monotonic()
-        paces = [pace.left_s(now_s) for pace in self._paces.values()]
-        left_s = None if None in paces else max(filter(None, paces), default=None)
-        done = self._total - sum(self._left)
-        self._listener(Progress(result, done, self._total, is_over, waiting, left_s))
-
-
-@dataclass
-class _Pace:
-    """How fast the parts of one vendor come: since when, how many came, how many are left."""
-
-    since_s: float
-    done: int = 0
-    left: int = 0
-
-    def came(self, parts: int) -> None:
-        """Count parts."""
-        self.done, self.left = self.done + parts, self.left - parts
-
-    def left_s(self, now_s: float) -> float | None:
-        """Return the seconds until all have come; None where none has come yet."""
-        if not self.left:
-            return 0.0
-        return self.left * (now_s - self.since_s) / self.done if self.done else None
+        self._came(place, self._left[place])
+        self._results[place] = result
+        self._progress.tell(result, is_over=True)
 
 
 def _lookup(client: BarsClient, query: BarsQuery) -> Lookup:
@@ -595,15 +563,3 @@ def _judged(result: SeriesResult) -> SeriesResult:
     if not result.rows and not result.complete:
         return result.failed(result.lacking or "no vendor has a bar of it")
     return result
-
-
-def _difference(
-    before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]]
-) -> dict[str, dict[str, int]]:
-    """Return vendor to what was sent to it and answered between two counts."""
-    counted: dict[str, dict[str, int]] = {}
-    for vendor, (sent, good) in after.items():
-        sent_before, good_before = before.get(vendor, (0, 0))
-        if sent > sent_before:
-            counted[vendor] = {"sent": sent - sent_before, "answered": good - good_before}
-    return counted

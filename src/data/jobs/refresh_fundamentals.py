@@ -1,4 +1,4 @@
-"""Ask again for fundamentals that have grown old, symbol by symbol, the oldest first.
+"""Ask again for fundamentals that have grown old: several vendors at once, the oldest symbols first.
 
 What is still fresh is not asked for, unless it is forced or older than the run allows. Each answer is kept
 as it arrives: a run that is interrupted loses nothing, and the next one begins with what is oldest then.
@@ -8,36 +8,46 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from ..errors import DataError, QueryError
+from ..disk.files import is_disk_done
+from ..errors import (
+    AllProvidersFailedError,
+    Attempt,
+    DataError,
+    MissingCredentialsError,
+    NoDataError,
+    QueryError,
+    UnsupportedError,
+    by_vendor,
+)
+from ..fundamentals.merge import with_reported
 from ..fundamentals.request import Wish, data_type_of
+from ..fundamentals.service import FundamentalsPlan
+from ..model.fundamentals import Snapshot
 from ..model.instant import DAY_MS
-from ..net.deadline import seconds_of
+from ..net.deadline import run_call, run_heard, seconds_of
 from ..observability.logs import Subject, running
 from ..wiring import Services, build
-from .refresh_plan import (
-    DEFAULT_DELAY_S,
-    PERIODIC_SYMBOLS,
-    PERIODIC_TYPES,
-    REFRESHED_TYPES,
-    Choice,
-)
+from .fill_cost import VendorCost
+from .fill_report import SeriesResult, alike, requests_between
+from .progress import JobProgress, Listener, waiting_text
+from .refresh_plan import PERIODIC_SYMBOLS, PERIODIC_TYPES, REFRESHED_TYPES, Choice
+from .runner import AT_ONCE, INTERRUPTED, Runner
+from .work_list import WorkItem, read_work_list
 
 log = logging.getLogger("onetape.refresh")
 
-_LONGEST_LIST = 10_000_000
 _NOTHING = "no vendor answered; the log says why"
-_OLD = "all vendors failed, and old copies stand in; the log says why"
-
-Listener = Callable[[dict[str, Any], int, int], None]
+_OLD = "older copies stand in"
 
 
 class Fundamentals(Protocol):
-    """The part of a data manager that a refresh needs."""
+    """The part of a data manager that a refresh of one symbol needs."""
 
     def get_fundamentals(
         self, symbol: str, *, force_refresh: bool = False, data_type: str = "general", **more: Any
@@ -50,22 +60,24 @@ class Refresh:
     """What a run does.
 
     Attributes:
-        symbols: companies and coins; None: all that are cached.
+        symbols: companies and coins, or rows of a list, of which symbol and priority count;
+            None: all that are cached.
         data_types: of which types, by any of their names.
         choice: which of them, and in which order.
         force: ask though it is fresh.
-        delay_s: seconds between two symbols for which a vendor was asked.
-        dry_run: report what would be done; no vendor is asked.
+        delay_s: seconds between two symbols for which one vendor is asked, which then come one by
+            one; 0: several at once, as fast as its limits allow.
+        dry_run: report what would be done, and what it takes; no vendor is asked.
 
     Raises:
         QueryError: the delay is not a number of seconds.
     """
 
-    symbols: Sequence[str] | None = None
+    symbols: Sequence[str | WorkItem] | None = None
     data_types: Sequence[str] = REFRESHED_TYPES
     choice: Choice = field(default_factory=Choice)
     force: bool = False
-    delay_s: float = DEFAULT_DELAY_S
+    delay_s: float = 0.0
     dry_run: bool = False
 
     def __post_init__(self) -> None:
@@ -78,7 +90,7 @@ def refresh_fundamentals(
     cache_dir: str | Path | None = None,
     *,
     config_path: str | Path | None = None,
-    listener: Listener | None = None,
+    progress: Listener | None = None,
     timeout: float | None = None,
 ) -> dict[str, Any]:
     """Renew fundamentals and return what came of it.
@@ -86,21 +98,24 @@ def refresh_fundamentals(
     Args:
         wanted: what to do; left out, all that is cached, where it is stale.
         cache_dir, config_path: as for the data manager.
-        listener: called with each symbol's result, its place and the number of symbols.
-        timeout: seconds that each question (one symbol, one type) has, waits for vendors' limits
-            included; by default ``time_budget_seconds`` of the fundamentals file (20).
+        progress: called with each type of a symbol that is done, and before longer waits.
+        timeout: seconds that a vendor has for one type of one symbol, waits for its limits
+            included; by default ``jobs.timeout_s`` of the rules (600).
 
     Returns:
         ``selected`` (symbols in the order of the work), ``results`` (of each ``symbol``,
-        ``age_days`` before, ``success``, ``data_types``, ``errors``), ``successful``, ``failed``,
-        ``dry_run`` and ``interrupted``.
+        ``age_days`` before, ``success``, ``data_types``, ``errors``), ``successful``, ``failed``
+        (symbols of which no type is fresh), ``reasons`` (failures that are alike, together; also of
+        vendors whose place others took), ``requests`` by vendor, ``dry_run`` and ``interrupted``.
+        Of a dry run no results, but ``requests`` in all and ``vendors`` (to requests, units of their
+        limits, days).
 
     Raises:
         QueryError: a data type, a number or ``timeout`` is wrong; nothing was asked.
         ConfigError: the configuration is wrong.
     """
     seconds = seconds_of(timeout, "a job")
-    return _Run(build(cache_dir, config_path), wanted or Refresh(), listener, seconds).result()
+    return _Run(build(cache_dir, config_path), wanted or Refresh(), progress, seconds).report()
 
 
 def periodic_refresh(
@@ -134,29 +149,25 @@ def refresh_symbol_fundamentals(
     Raises:
         QueryError: ``timeout`` is no time.
     """
-    seconds = seconds_of(timeout, symbol)
-    done = [_Done(kind, dm, symbol, force_refresh, seconds) for kind in data_types]
-    return _result(symbol, done)
+    seconds, types = seconds_of(timeout, symbol), dict[str, dict[str, Any]]()
+    more = {} if seconds is None else {"timeout": seconds}
+    for kind in data_types:
+        record = dm.get_fundamentals(symbol, force_refresh=force_refresh, data_type=kind, **more)
+        metadata: Mapping[str, Any] = record.get("_metadata") or {}
+        vendors = metadata.get("providers", {}).values()
+        is_old = bool(vendors) and all(v.get("is_stale") for v in vendors)
+        error = _NOTHING if not record else f"all vendors failed, and {_OLD}" if is_old else ""
+        types[kind] = _type_result(len(metadata.get("fields", record)), error)
+    return _symbol_result(symbol, types)
 
 
 def load_symbols_from_file(file_path: str | Path) -> list[str]:
-    """Return the symbols of a text file, one a line; what stands behind ``#`` is left out.
+    """Return the symbols of a list, upper case; see :func:`.work_list.read_work_list`.
 
     Raises:
-        QueryError: the file cannot be read as text.
+        QueryError: the file cannot be read as text, or names no symbol.
     """
-    failure = f"the list of symbols {file_path} cannot be read"
-    try:
-        with Path(file_path).open(encoding="utf-8") as file:
-            text = file.read(_LONGEST_LIST + 1)  # of a device there is no end
-    except UnicodeDecodeError as exc:
-        raise QueryError(f"{failure}: it is not text") from exc
-    except OSError as exc:
-        raise QueryError(f"{failure}: {exc.strerror}") from exc
-    if len(text) > _LONGEST_LIST:
-        raise QueryError(f"{failure}: it is longer than {_LONGEST_LIST:,} characters")
-    lines = text.splitlines()
-    return [symbol.upper() for line in lines if (symbol := line.partition("#")[0].strip())]
+    return [item.symbol.upper() for item in read_work_list(file_path) if not item.problem]
 
 
 def get_cached_symbols(
@@ -190,44 +201,109 @@ def cleanup_fundamentals(
     return {"removed": removed, "total_removed_files": len(removed), "dry_run": dry_run}
 
 
-class _Done:
-    """One type of one symbol, asked for."""
-
-    def __init__(
-        self, kind: str, dm: Fundamentals, symbol: str, force: bool, timeout_s: float | None
-    ) -> None:
-        more = {} if timeout_s is None else {"timeout": timeout_s}
-        record = dm.get_fundamentals(symbol, force_refresh=force, data_type=kind, **more)
-        metadata: Mapping[str, Any] = record.get("_metadata") or {}
-        vendors = metadata.get("providers", {}).values()
-        self.kind = kind
-        self.fields = len(metadata.get("fields", record))
-        is_old = bool(vendors) and all(v.get("is_stale") for v in vendors)
-        self.error = _NOTHING if not record else _OLD if is_old else ""
-        # Where all of it was fresh, no vendor has noticed anything.
-        is_fresh = all(v.get("from_cache") for v in vendors) and not metadata.get(
-            "providers_failed"
-        )
-        self.was_asked = bool(self.error) or not is_fresh
+def _type_result(fields: int, error: str) -> dict[str, Any]:
+    done: dict[str, Any] = {"success": not error, "fields_count": fields}
+    return done | ({"error": error} if error else {})
 
 
-def _result(symbol: str, done: Sequence[_Done]) -> dict[str, Any]:
-    types = {
-        d.kind: {"success": not d.error, "fields_count": d.fields}
-        | ({"error": d.error} if d.error else {})
-        for d in done
-    }
-    errors = [f"{d.kind}: {d.error}" for d in done if d.error]
+def _symbol_result(symbol: str, types: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     return {
         "symbol": symbol,
-        "success": any(not d.error for d in done),
-        "data_types": types,
-        "errors": errors,
+        "success": any(one["success"] for one in types.values()),
+        "data_types": dict(types),
+        "errors": [f"{kind}: {one['error']}" for kind, one in types.items() if "error" in one],
     }
+
+
+# --- the job: a few symbols of each vendor at once ------------------------------------------------
+
+
+@dataclass(eq=False)
+class _Part:
+    """One type of one symbol, and what came of it so far.
+
+    Attributes:
+        plan: what is fresh, and which vendors are asked for the rest; None where that is not known.
+        fields: that fresh answers have.
+        left: the vendors that have not answered yet.
+        errors: vendor to why it did not answer.
+        problem: why no vendor is asked.
+    """
+
+    symbol: str
+    kind: str
+    plan: FundamentalsPlan | None = None
+    fields: set[str] = field(default_factory=set)
+    left: list[str] = field(default_factory=list)
+    errors: dict[str, DataError] = field(default_factory=dict)
+    problem: DataError | None = None
+    is_fresh: bool = False
+
+    def take(self, snapshot: Snapshot) -> None:
+        """Take an answer."""
+        self.is_fresh = True
+        self.fields |= with_reported(snapshot).facts.keys()
+
+    def error(self) -> DataError | None:
+        """Return why there is nothing fresh; None where there is."""
+        if self.is_fresh or self.problem is not None or not self.errors:
+            return None if self.is_fresh else self.problem
+        attempts = [
+            Attempt(vendor, type(error).__name__, str(error), error=error)
+            for vendor, error in self.errors.items()
+        ]
+        why = "; ".join(map(str, attempts))
+        if self.plan is not None and self.plan.has_copies:
+            why = f"{why}; {_OLD}"
+        return AllProvidersFailedError(why, symbol=self.symbol, attempts=attempts)
+
+    def results(self) -> Iterator[SeriesResult]:
+        """Yield why it is not fresh, and which vendors failed though others answered."""
+        plain = SeriesResult(self.symbol, self.kind)
+        failures = {v: e for v, e in self.errors.items() if not isinstance(e, _HAS_NOTHING)}
+        error = self.error()
+        if error is None:
+            for vendor, failure in failures.items():
+                told = plain.failed_by(failure)
+                yield replace(
+                    told, error="", lacking=by_vendor(vendor, told.error), failed_at=vendor
+                )
+        elif isinstance(error, AllProvidersFailedError) and not (failures or _lacks_a_key(error)):
+            yield replace(plain, complete=False, lacking=str(error))
+        else:
+            yield plain.failed_by(error)
+
+
+# What vendors say of which nothing is wrong: they do not have it.
+_HAS_NOTHING = (NoDataError, UnsupportedError)
+
+
+def _lacks_a_key(error: AllProvidersFailedError) -> bool:
+    """Tell whether vendors that could be asked have no key here."""
+    return any(isinstance(attempt.error, MissingCredentialsError) for attempt in error.attempts)
+
+
+class _Ask(NamedTuple):
+    """What one vendor is asked about one symbol."""
+
+    vendor: str
+    parts: Sequence[_Part]
+
+
+class _News(NamedTuple):
+    """What the work passes on: which type it is at, what came of it, what it waits for."""
+
+    part: _Part
+    outcome: Snapshot | DataError | None = None
+    waiting: str = ""
+
+
+def _hear(tell: Callable[[_News], None], part: _Part, waiting: str) -> None:
+    tell(_News(part, waiting=waiting))
 
 
 class _Run:
-    """One run at work; asks as the facade would, which stands above."""
+    """One run. Everything but :meth:`_asked` happens in the thread of the caller."""
 
     def __init__(
         self,
@@ -239,59 +315,91 @@ class _Run:
         kinds = tuple(dict.fromkeys(data_type_of(kind) for kind in wanted.data_types))
         if not kinds:
             raise QueryError("no data type is named", hint="such as ratios,profile")
-        self._wanted = replace(wanted, data_types=kinds)
-        self._services, self._listener, self._timeout_s = services, listener, timeout_s
+        self._kinds, self._wanted, self._services = kinds, wanted, services
+        self._service, self._cache = services.fundamentals, services.fundamentals.cache
+        usual_s = services.selector.parsed_rules.jobs.timeout_s
+        self._timeout_s = usual_s if timeout_s is None else timeout_s
         self._now_ms = services.clock.now_ms()
-        self._cache = services.fundamentals.cache
-        self._was_asked = False
+        self._listener = listener
+        most = 1 if wanted.delay_s else AT_ONCE
+        self._runner = Runner(self._asked, self._on_news, self._on_done, self._on_quiet, most)
+        self._news: dict[int, _News] = {}
+        self._begun: set[str] = set()
 
-    def get_fundamentals(
-        self, symbol: str, *, force_refresh: bool = False, data_type: str = "general", **more: Any
-    ) -> dict[str, Any]:
-        wish = Wish(force_refresh=force_refresh, data_type=data_type, **more)
+    def report(self) -> dict[str, Any]:
+        """Do it."""
+        items = self._items()
+        ages = {symbol: self._age(symbol, self._kinds) for symbol in items}
+        good = {symbol: age for symbol, age in ages.items() if not items[symbol].problem}
+        chosen = self._wanted.choice.of(good, self._now_ms // DAY_MS)
+        chosen.sort(key=lambda symbol: items[symbol].priority)
+        mistaken = [symbol for symbol in items if symbol not in good]
+        parts = {
+            symbol: [_Part(symbol, kind) for kind in self._kinds] for symbol in (*chosen, *mistaken)
+        }
+        for symbol in mistaken:
+            for part in parts[symbol]:
+                part.problem = QueryError(items[symbol].problem)
+        before = self._services.client.requests()
+        all_parts = [part for several in parts.values() for part in several]
+        listener = None if self._wanted.dry_run else self._listener
+        self._progress = JobProgress(self._services.clock, listener, len(all_parts))
         try:
-            return self._services.fundamentals.find(symbol, wish)
-        except DataError:
-            return {}  # it is counted, and was logged with its reason
-
-    def result(self) -> dict[str, Any]:
-        named = self._wanted.symbols
-        symbols = self._cache.symbols() if named is None else map(self._canonical, named)
-        ages = {symbol: self._age(symbol, self._wanted.data_types) for symbol in symbols}
-        selected = self._wanted.choice.of(ages, self._now_ms // DAY_MS)
-        results: list[dict[str, Any]] = []
-        interrupted = False
-        try:
-            for symbol in () if self._wanted.dry_run else selected:
-                results.append(self._renewed(symbol) | {"age_days": ages[symbol]})
-                if self._listener is not None:
-                    self._listener(results[-1], len(results), len(selected))
+            for part in all_parts:
+                self._plan(part)
         except KeyboardInterrupt:
-            interrupted = True
-        return {
-            "selected": [{"symbol": s, "age_days": ages[s]} for s in selected],
-            "results": results,
-            "successful": [r["symbol"] for r in results if r["success"]],
-            "failed": [r["symbol"] for r in results if not r["success"]],
+            self._runner.stop(INTERRUPTED)
+        report: dict[str, Any] = {
+            "selected": [{"symbol": s, "age_days": ages[s]} for s in chosen],
             "dry_run": self._wanted.dry_run,
-            "interrupted": interrupted,
+            "interrupted": False,
+        }
+        if self._wanted.dry_run:
+            return report | self._cost(all_parts)
+        self._ask(parts)
+        done = [self._result(s, several, ages[s]) for s, several in parts.items()]
+        return report | {
+            "interrupted": self._runner.stopped == INTERRUPTED,
+            "results": done,
+            "successful": [one["symbol"] for one in done if one["success"]],
+            "failed": [one["symbol"] for one in done if not one["success"]],
+            "reasons": _reasons(all_parts),
+            "requests": requests_between(before, self._services.client.requests()),
         }
 
-    def _renewed(self, symbol: str) -> dict[str, Any]:
-        if self._was_asked and self._wanted.delay_s > 0:
-            self._services.clock.sleep(self._wanted.delay_s)
-        done = [
-            _Done(kind, self, symbol, self._is_forced(symbol, kind), self._timeout_s)
-            for kind in self._wanted.data_types
-        ]
-        self._was_asked = any(one.was_asked for one in done)
-        return _result(symbol, done)
+    # --- what is stored --------------------------------------------------------------------
 
-    def _is_forced(self, symbol: str, kind: str) -> bool:
+    def _items(self) -> dict[str, WorkItem]:
+        """Return symbol to its row; of two rows the smaller priority counts."""
+        named = self._cache.symbols() if self._wanted.symbols is None else self._wanted.symbols
+        items: dict[str, WorkItem] = {}
+        for one in named:
+            item = one if isinstance(one, WorkItem) else WorkItem(one)
+            symbol = item.symbol if self._wanted.symbols is None else self._canonical(item.symbol)
+            items[symbol] = min(item, items.get(symbol, item), key=lambda row: row.priority)
+        return items
+
+    def _plan(self, part: _Part) -> None:
+        """Find out what is fresh, and which vendors are to be asked."""
+        wish = Wish(force_refresh=self._is_forced(part), data_type=part.kind)
+        with running(Subject(part.symbol)):
+            try:
+                if part.problem is None:
+                    part.plan = plan = self._service.plan(part.symbol, wish)
+                    part.left, part.problem = list(plan.vendors), plan.error
+                    for snapshot in plan.fresh:
+                        part.take(snapshot)
+            except QueryError as error:
+                part.problem = error
+        if not part.left:
+            self._end(part)
+
+    def _is_forced(self, part: _Part) -> bool:
         """Tell whether a type is asked for though it may be fresh: where it is older than the run allows."""
         choice = self._wanted.choice
-        is_old = choice.threshold_days is not None and choice.is_due(self._age(symbol, (kind,)))
-        return self._wanted.force or is_old
+        if choice.threshold_days is None:
+            return self._wanted.force
+        return self._wanted.force or choice.is_due(self._age(part.symbol, (part.kind,)))
 
     def _canonical(self, symbol: str) -> str:
         try:
@@ -309,3 +417,115 @@ class _Run:
                 return None
         newest = max((s.fetched_at_ms for s in snapshots), default=None)
         return None if newest is None else round((self._now_ms - newest) / DAY_MS, 4)
+
+    def _cost(self, parts: Iterable[_Part]) -> dict[str, Any]:
+        """Return what a dry run reports: requests by vendor, and what would be lacking."""
+        supply, costs = self._service.supply, dict[str, VendorCost]()
+        for part in parts:
+            if part.plan is None:
+                continue
+            question = part.plan.question
+            for vendor in part.plan.vendors:
+                if vendor not in costs:
+                    costs[vendor] = VendorCost(quotas=supply.quotas(vendor, question))
+                requests, units = supply.cost(vendor, question)
+                costs[vendor].add(requests, units)
+        return {
+            "results": [],
+            "successful": [],
+            "failed": [],
+            "reasons": _reasons(parts),
+            "requests": sum(cost.requests for cost in costs.values()),
+            "vendors": {vendor: cost.to_json() for vendor, cost in costs.items()},
+        }
+
+    # --- what is asked for -----------------------------------------------------------------
+
+    def _ask(self, parts: Mapping[str, Sequence[_Part]]) -> None:
+        """Ask the vendors, a few symbols of each at once."""
+        asks = []
+        for several in parts.values():
+            for vendor in dict.fromkeys(vendor for part in several for vendor in part.left):
+                its = [part for part in several if vendor in part.left]
+                asks.append(_Ask(vendor, its))
+                self._progress.expect(vendor, len(its))
+        self._runner.run((ask.vendor, ask) for ask in asks)
+        unasked = DataError(f"not asked: {self._runner.stopped}")
+        for several in parts.values():
+            for part in several:
+                part.errors |= dict.fromkeys(part.left, unasked)
+                if part.plan is None:  # it ended before
+                    part.problem = part.problem or unasked
+
+    def _asked(self, ask: _Ask, tell: Callable[[_News], None]) -> None:
+        """Ask a vendor about one symbol; runs in a thread of the runner."""
+        clock = self._services.clock
+        if self._wanted.delay_s and ask.vendor in self._begun:  # then it has one thread
+            clock.sleep(self._wanted.delay_s)
+        self._begun.add(ask.vendor)
+        for part in ask.parts:
+            if self._runner.stopped or part.plan is None:
+                return
+            with running(Subject(part.symbol)):
+                tell(_News(part))
+                question = replace(part.plan.question, now_ms=clock.now_ms())
+                ask_it = partial(self._service.supply.ask, must_keep=True)
+                outcome: Snapshot | DataError = run_heard(
+                    partial(_hear, tell, part),
+                    partial(run_call, clock, self._timeout_s, ask_it, [ask.vendor], question),
+                )[ask.vendor]
+                if isinstance(outcome, DataError):
+                    log.warning("%s: no %s of %s: %s", ask.vendor, part.kind, part.symbol, outcome)
+                    if is_disk_done(outcome):
+                        self._runner.stop(str(outcome))
+            tell(_News(part, outcome))
+
+    # --- progress --------------------------------------------------------------------------
+
+    def _on_news(self, ask: _Ask, news: _News) -> None:
+        self._news[id(ask)], part = news, news.part
+        if news.outcome is None:
+            self._tell(part, waiting=news.waiting)
+            return
+        self._progress.came(ask.vendor, 1)
+        part.left.remove(ask.vendor)
+        if isinstance(news.outcome, Snapshot):
+            part.take(news.outcome)
+        else:
+            part.errors[ask.vendor] = news.outcome
+        if not part.left:
+            self._end(part)
+
+    def _on_done(self, ask: _Ask, _: None) -> None:
+        self._news.pop(id(ask), None)
+
+    def _on_quiet(self) -> None:
+        """Tell what has been waited for longest."""
+        if running_now := self._runner.running():
+            ask = running_now[0].item
+            news = self._news.get(id(ask), _News(ask.parts[0]))
+            self._tell(news.part, waiting=waiting_text(running_now, ask.vendor, news.waiting))
+
+    def _end(self, part: _Part) -> None:
+        self._progress.done += 1
+        self._tell(part, is_over=True)
+
+    def _tell(self, part: _Part, *, is_over: bool = False, waiting: str = "") -> None:
+        result = SeriesResult(part.symbol, part.kind)
+        self._progress.tell(result, is_over=is_over, waiting=waiting)
+
+    # --- what came of it -------------------------------------------------------------------
+
+    def _result(self, symbol: str, parts: Iterable[_Part], age: float | None) -> dict[str, Any]:
+        types = {}
+        for part in parts:
+            error = part.error()
+            if error is not None:
+                with running(Subject(symbol)):
+                    self._services.observer.failed(error)
+            types[part.kind] = _type_result(len(part.fields), "" if error is None else str(error))
+        return _symbol_result(symbol, types) | {"age_days": age}
+
+
+def _reasons(parts: Iterable[_Part]) -> list[dict[str, Any]]:
+    return [group.to_json() for group in alike(r for part in parts for r in part.results())]

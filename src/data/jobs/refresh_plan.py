@@ -14,7 +14,6 @@ DEFAULT_TTL_DAYS = 14.0
 REFRESHED_TYPES = ("ratios", "profile", "statements")
 PERIODIC_TYPES = ("ratios", "profile")
 PERIODIC_SYMBOLS = 50
-DEFAULT_DELAY_S = 1.0
 
 
 @dataclass(frozen=True)

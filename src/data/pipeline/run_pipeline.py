@@ -13,7 +13,7 @@ from .step01_download_alpaca_1m import AlpacaPipelineDownloader, When
 from .step02_calculate_timeframes import TimeframeCalculator
 
 if TYPE_CHECKING:
-    from ..jobs.fill_report import Listener
+    from ..jobs.progress import Listener
 
 __all__ = ["DataPipelineRunner"]
 

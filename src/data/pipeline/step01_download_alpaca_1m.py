@@ -20,7 +20,7 @@ from ..wiring import build
 from .report import names, run_in_order, statistics
 
 if TYPE_CHECKING:
-    from ..jobs.fill_report import Listener
+    from ..jobs.progress import Listener
 
 __all__ = ["AlpacaPipelineDownloader"]
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, QueryError
-from ..jobs.fill_report import Listener, Progress, SeriesResult
+from ..jobs.fill_report import SeriesResult
+from ..jobs.progress import Listener, Progress
 from ..jobs.workers import described, run_on, services_of, workers
 from ..model.stored import Calculated
 from ..model.timeframe import Timeframe

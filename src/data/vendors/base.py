@@ -449,8 +449,12 @@ def status_for(
     Raises:
         MissingCredentialsError: its key is not set any more.
     """
+    return status_at(downloader, endpoint_of(downloader.capabilities, asset_class, timeframe))
+
+
+def status_at(downloader: BaseDataDownloader, endpoint: str) -> VendorStatus | None:
+    """Return limits and circuit of an endpoint; None without a sender of ours. Raises as above."""
     look = getattr(_sender(downloader), "look", None)  # users' own senders need not have one
-    endpoint = endpoint_of(downloader.capabilities, asset_class, timeframe)
     status: VendorStatus | None = look(endpoint, downloader.base_url) if look else None
     return status
 

@@ -1,0 +1,102 @@
+"""How far a job is, how long it will still take, and what it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..model.texts import duration
+
+if TYPE_CHECKING:
+    from ..clock import Clock
+    from .fill_report import SeriesResult
+    from .runner import Running
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is.
+
+    Attributes:
+        result: of the series at work, so far.
+        done, total: parts, over the whole job.
+        is_over: whether the series is at its end.
+        waiting: what is waited for, how long and why; empty while bars come.
+        left_s: seconds until the job will be done at the pace so far; None while that is unknown.
+    """
+
+    result: SeriesResult
+    done: int
+    total: int
+    is_over: bool = False
+    waiting: str = ""
+    left_s: float | None = None
+
+
+Listener = Callable[[Progress], None]
+
+
+@dataclass
+class _Pace:
+    """How fast the parts of one vendor come: since when, how many came, how many are left."""
+
+    since_s: float
+    done: int = 0
+    left: int = 0
+
+    def left_s(self, now_s: float) -> float | None:
+        """Return the seconds until all have come; None where none has come yet."""
+        if not self.left:
+            return 0.0
+        return self.left * (now_s - self.since_s) / self.done if self.done else None
+
+
+class JobProgress:
+    """Counts the parts of a job, and tells a listener. Used by one thread.
+
+    Args:
+        clock: measures.
+        listener: is told; None: no one is.
+        total: parts of the whole job.
+
+    Attributes:
+        done: parts so far.
+    """
+
+    def __init__(self, clock: Clock, listener: Listener | None, total: int) -> None:
+        self.done = 0
+        self._clock, self._listener, self._total = clock, listener, total
+        self._paces: dict[str, _Pace] = {}
+
+    def expect(self, vendor: str, parts: int) -> None:
+        """Count parts that a vendor is asked for; the first call starts its clock."""
+        pace = self._paces.setdefault(vendor, _Pace(self._clock.monotonic()))
+        pace.left += parts
+
+    def came(self, vendor: str, parts: int) -> None:
+        """Count parts that a vendor was asked for, and that are done."""
+        pace = self._paces[vendor]
+        pace.done, pace.left = pace.done + parts, pace.left - parts
+
+    def tell(self, result: SeriesResult, *, is_over: bool = False, waiting: str = "") -> None:
+        """Tell how far it is, at one series."""
+        if self._listener is None:
+            return
+        now_s = self._clock.monotonic()
+        paces = [pace.left_s(now_s) for pace in self._paces.values()]
+        left_s = None if None in paces else max(filter(None, paces), default=None)
+        self._listener(Progress(result, self.done, self._total, is_over, waiting, left_s))
+
+
+def waiting_text(running: Sequence[Running[Any]], vendor: str, reason: str) -> str:
+    """Return what has been waited for longest, and how many others wait.
+
+    Args:
+        running: the tasks at work, the longest first.
+        vendor: that the first of them is asked of; may be empty.
+        reason: what it said it waits for; empty where it said nothing.
+    """
+    others = f", as {len(running) - 1} more do" if len(running) > 1 else ""
+    waits = f"has waited {duration(running[0].seconds)} for {vendor or 'an answer'}"
+    return f"{reason or waits}{others}"
