@@ -109,6 +109,18 @@ def test_the_same_question_is_not_read_again(
     assert len(reads) == 1
 
 
+@pytest.mark.parametrize("bounds", [(), ("2024-01-01", "2024-02-11")], ids=["bare", "asked"])
+def test_bars_that_a_program_put_are_held_with_the_holidays_beside_them(
+    manager: DataManager, tmp_path: Path, reads: Reads, bounds: tuple[str, ...]
+) -> None:
+    days = pd.bdate_range("2024-01-02", "2024-02-09").drop(pd.Timestamp("2024-01-15"))
+    columns = ["open", "high", "low", "close", "volume"]
+    assert manager.cache.put(pd.DataFrame(1.0, days, columns), "MSFT", "1d", *bounds)
+    assert held_after(manager, tmp_path, "MSFT", "1d", "2024-01-01", "2024-02-11") == 1
+    assert reads == ["MSFT 1d"] * 2
+    assert held_after(manager, tmp_path, "MSFT", "1d", "2023-12-29", "2024-02-11") == 0
+
+
 def test_what_is_asked_for_once_is_not_held(manager: DataManager, reads: Reads) -> None:
     other = (*ASKED[:3], "2024-01-01T00:30:00")
     before = len(givens(manager))

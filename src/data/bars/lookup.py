@@ -266,10 +266,11 @@ class AnswerCache:
             return
         is_made = key.timeframe != query.timeframe and not query.is_of_whole_weeks
         absent = SeriesKey(key.symbol, query.timeframe, key.lane) if is_made else None
-        seal = self._store.seal(depends_on.view, depends_on.span, depends_on.book, absent)
+        book = None if _is_of_unknown_basis(answer) else depends_on.book
+        seal = self._store.seal(depends_on.view, depends_on.span, book, absent)
         if seal is None:
             return
-        until = min(depends_on.until, self._actions_due(query, answer, depends_on.book))
+        until = min(depends_on.until, self._actions_due(query, answer, book))
         # Memory of its own, and once only: rows may lie in a mapped file.
         values = np.array(answer.table.values(), dtype=np.float64)
         table = BarTable(answer.table.stamps.copy(), *values)
@@ -346,5 +347,15 @@ def _is_final(query: BarsQuery, answer: Answer) -> bool:
     bars = [part for part in answer.coverage if part.state != "empty"]
     # Prices that were converted may rest on the closes of days, which are another series.
     goal = Basis(query.adjustment, answer.as_of)
-    is_as_stored = query.instrument.asset_class != "stock" or all(c.basis == goal for c in bars)
+    is_as_stored = (
+        query.instrument.asset_class != "stock"
+        or all(c.basis == goal for c in bars)
+        or _is_of_unknown_basis(answer)
+    )
     return is_as_stored and all(part.state != "suspect" for part in bars)
+
+
+def _is_of_unknown_basis(answer: Answer) -> bool:
+    """Tell whether no bar says what it is adjusted for, so that splits and dividends change none."""
+    bars = (part for part in answer.coverage if part.state != "empty")
+    return all(part.basis.adjustment == "unknown" for part in bars)

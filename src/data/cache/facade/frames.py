@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from ...calendars.gaps import BarGrid, holes
 from ...calendars.ranges import resolve_range
 from ...errors import BadRangeError, KindMismatchError, QueryError
 from ...model.bars import Bar, BarTable, Stamps, among, merge
-from ...model.coverage import Coverage, Covered
+from ...model.coverage import CLOSED, Coverage, Covered
 from ...model.frame import build_frame, table_of
 from ...model.instant import DAY_MS, HOUR_MS, date_of
 from ...model.instrument import Instrument
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 _MOST_HOLES, _FAR_BEYOND = 64, 10
 # Only the caller says so: for so long a stretch without bars is not asked for again.
 _EMPTY_FOR_MS = 24 * HOUR_MS
+# The calendar says so: not for ever, for calendars are corrected.
+_CLOSED_FOR_MS = 90 * DAY_MS
 _ANY_KIND = Kind(session="", anchor="")
 # Bars whose nominal end lies so far back have closed by any calendar.
 _SURELY_CLOSED_MS = 3 * DAY_MS
@@ -78,7 +81,8 @@ def to_commit(frame: pd.DataFrame, offer: FrameUpload, now_ms: int) -> Commit | 
     """Return what to store of ``frame``: closed bars, bad rows apart; None when it has neither.
 
     Closed bars count as final. Intraday rows off the full minute are kept aside under the stamp
-    that they came with. The range asked for beyond them is remembered as empty for a day.
+    that they came with. The range asked for beyond them is remembered as empty for a day, the
+    hours beside them in which the market is closed for 90 days.
 
     Raises:
         QueryError: the adjustment is none of ours.
@@ -143,14 +147,20 @@ def _commit(checked: Checked, offer: FrameUpload, extent: Span, now_ms: int) -> 
     )
     bad = [row.bar.stamp_ms for row in checked.bad]
     doubted = [Span(stamp, stamp + 1) for stamp in bad]
-    lacking = _holes(np.union1d(checked.good.stamps, np.array(bad, dtype=np.int64)), offer, extent)
+    present = np.union1d(checked.good.stamps, np.array(bad, dtype=np.int64))
+    grid = _grid(present, offer, extent)
+    lacking = _holes(present, grid, extent) if grid else []
     parts = [_part(piece, span) for span in subtract([extent], [*doubted, *lacking])]
+    closed = _closed_beside(extent, grid, now_ms) if grid else []
     wanted_span = asked_span(offer, now_ms)
-    empties = subtract([wanted_span] if wanted_span else [], [extent]) + intersect(
-        [wanted_span] if wanted_span else [], lacking
-    )
-    expires = now_ms + _EMPTY_FOR_MS
+    wanted = [wanted_span] if wanted_span else []
+    empties = subtract(wanted, [extent, *closed]) + intersect(wanted, lacking)
+    expires, closed_until = now_ms + _EMPTY_FOR_MS, now_ms + _CLOSED_FOR_MS
     marks = [
+        Covered(span, "empty", reason=CLOSED, fetched_at=now_ms, expires=closed_until)
+        for span in closed
+    ]
+    marks += (
         Covered(
             span,
             "empty",
@@ -160,7 +170,8 @@ def _commit(checked: Checked, offer: FrameUpload, extent: Span, now_ms: int) -> 
             reason="not among the bars handed in",
         )
         for span in empties
-    ] + [
+    )
+    marks += (
         Covered(
             span,
             "suspect",
@@ -171,7 +182,7 @@ def _commit(checked: Checked, offer: FrameUpload, extent: Span, now_ms: int) -> 
             reason=row.reason,
         )
         for span, row in zip(doubted, checked.bad, strict=True)
-    ]
+    )
     suspects = tuple(Suspect(row.bar, row.reason) for row in checked.bad)
     faults = _faults(checked, lacking, offer, extent)
     return Commit(tuple(parts), tuple(marks), suspects, judged=extent, faults=faults)
@@ -197,24 +208,40 @@ def _faults(
     return tuple(faults)
 
 
-def _holes(present: Stamps, offer: FrameUpload, extent: Span) -> list[Span]:
-    """Return the stretches of ``extent`` without a bar where the calendar expects one.
-
-    They are no part of what is covered: that they are lacking here says nothing of a vendor. Of
-    bars that stand on no grid of ours nothing is expected.
-    """
+def _grid(present: Stamps, offer: FrameUpload, extent: Span) -> BarGrid | None:
+    """Return where the bars of ``extent`` stand; None where it is on no grid of ours."""
     calendar, step = calendar_for(offer.instrument), offer.timeframe
     anchors = ("session", "clock") if step.is_intraday else ("session",)
     grids = [BarGrid(calendar, step, anchor) for anchor in anchors]
     fits = [int(np.count_nonzero(among(present, grid.opens(extent)))) for grid in grids]
     best = max(range(len(grids)), key=fits.__getitem__)
-    if 2 * fits[best] < len(present):
-        return []
-    gaps = holes(extent, present, grids[best])
+    return grids[best] if 2 * fits[best] >= len(present) else None
+
+
+def _closed_beside(extent: Span, grid: BarGrid, now_ms: int) -> list[Span]:
+    """Return the stretches right before and behind ``extent`` in which no bar is expected.
+
+    A question that begins on a holiday is answered without a vendor, then, and without a calendar.
+    """
+    spans = [Span(extent.end, min(grid.next_open(extent.end), now_ms))]
+    with suppress(BadRangeError):  # calendars do not reach so far back
+        last = np.array([grid.back(extent.start, 1)], dtype=np.int64)
+        is_intraday = grid.timeframe.is_intraday
+        end = grid.closes(last) if is_intraday else next_stamps(last, grid.timeframe)
+        spans.append(Span(int(end[0]), extent.start))
+    return [span for span in spans if not span.is_empty]
+
+
+def _holes(present: Stamps, grid: BarGrid, extent: Span) -> list[Span]:
+    """Return the stretches of ``extent`` without a bar where the calendar expects one.
+
+    They are no part of what is covered: that they are lacking here says nothing of a vendor.
+    """
+    gaps = holes(extent, present, grid)
     if len(gaps) <= _MOST_HOLES:
         return gaps
     # A thin market: what counts is a stretch far longer than the usual distance of its bars.
-    opens = grids[best].opens(extent)
+    opens = grid.opens(extent)
     usual = float(np.median(np.diff(np.flatnonzero(among(opens, present)))))
     lengths = (len(opens[(opens >= hole.start) & (opens < hole.end)]) for hole in gaps)
     return [hole for hole, bars in zip(gaps, lengths, strict=True) if bars >= _FAR_BEYOND * usual]
