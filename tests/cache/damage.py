@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from src.data.cache.format.documents import YearMeta
 from src.data.cache.format.gzip_member import Member, file_id, walk
 from src.data.cache.store import BarStore, Commit
 from src.data.disk.files import Disk
-from tests.cache.bars import DAILY, EVER, lane_folder, mark, numbers, piece, same, store_in, table
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    at,
+    lane_folder,
+    mark,
+    numbers,
+    piece,
+    same,
+    store_in,
+    table,
+)
 
 DATA, META, LOG = "2024.csv.gz", "2024.metadata.json", "2024.log"
 
@@ -51,3 +64,14 @@ def flipped(data: bytes, at: int) -> bytes:
 
 def quarantined(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("_quarantine/*") if p.suffix != ".json")
+
+
+def announced(folder: Path) -> None:
+    """Leave what an older version wrote of a first file that did not take its name any more."""
+    lane = fresh(folder).parts.lane(DAILY)
+    meta = lane.meta(2024) or YearMeta()
+    later = replace(
+        meta.state, generation=9, size=99, rows=2, first=at(0), last=at(1), head="0" * 64, members=1
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    lane.write_meta(2024, replace(meta, pending=later), durable=True)

@@ -24,7 +24,17 @@ from src.data.cache.recovery.recover import recover
 from src.data.cache.store import Commit
 from src.data.errors import FormatVersionError
 from tests.cache.bars import DAILY, lane_folder, mark, piece, store_in
-from tests.cache.damage import DATA, LOG, META, change, flipped, fresh, members, three_members
+from tests.cache.damage import (
+    DATA,
+    LOG,
+    META,
+    announced,
+    change,
+    flipped,
+    fresh,
+    members,
+    three_members,
+)
 from tests.cache.disks import CountingDisk, DyingDisk, Killed
 from tests.cache.test_adopt import leave
 
@@ -215,12 +225,10 @@ def _foreign(folder: Path) -> None:
     (folder / DATA).write_bytes(gzip.compress(b"timestamp,open,high,low,close,volume\n"))
 
 
-def _killed(commit: Commit, *, replaced: bool | None, without: tuple[str, ...] = ()) -> Kind:
+def _killed(commit: Commit, *, replaced: bool) -> Kind:
     """Stop a commit while its rewrite is pending, before or after the new file took its name."""
 
     def kill(folder: Path) -> None:
-        for name in without:
-            (folder / name).unlink()
         before = folder.parent / "before"
         shutil.copytree(folder, before)
         for n in range(1, 99):
@@ -228,11 +236,9 @@ def _killed(commit: Commit, *, replaced: bool | None, without: tuple[str, ...] =
                 store_in(folder.parents[2], DyingDisk(n)).commit(DAILY, commit)
             except Killed:
                 pass
-            path = folder / META
-            is_pending = path.exists() and "pending" in json.loads(path.read_bytes())["onetape"]
-            old = (before / DATA).read_bytes() if (before / DATA).exists() else b""
-            now = (folder / DATA).read_bytes() if (folder / DATA).exists() else b""
-            if is_pending and (now != old) is bool(replaced):
+            is_pending = "pending" in json.loads((folder / META).read_bytes())["onetape"]
+            is_replaced = (folder / DATA).read_bytes() != (before / DATA).read_bytes()
+            if is_pending and is_replaced is replaced:
                 shutil.rmtree(before)
                 return
             shutil.rmtree(folder)
@@ -242,7 +248,7 @@ def _killed(commit: Commit, *, replaced: bool | None, without: tuple[str, ...] =
     return kill
 
 
-REVISION, FIRST = Commit((piece(1, 2, shift=1.0),)), Commit((piece(0, 2),))
+REVISION = Commit((piece(1, 2, shift=1.0),))
 SMALLER = Commit((piece(0, 6, [2]),))
 DOUBT = Commit(marks=(mark(0, 5, "suspect", reason="split"),))
 
@@ -285,10 +291,9 @@ KINDS: dict[str, Kind] = {
     "rewrite, new file": _killed(REVISION, replaced=True),
     "rewrite, neither": _both(_killed(REVISION, replaced=True), _flip_in(2, 60)),
     "rewrite, smaller": _killed(SMALLER, replaced=False),
-    "first file": _killed(FIRST, replaced=False, without=(DATA, META)),
+    "first file": _both(_without(DATA, META), announced),
     "first file, and marks": _both(
-        lambda folder: ((folder / DATA).unlink(), fresh(folder).repair(DAILY)),
-        _killed(FIRST, replaced=False),
+        lambda folder: ((folder / DATA).unlink(), fresh(folder).repair(DAILY)), announced
     ),
 }  # fmt: skip
 

@@ -33,7 +33,7 @@ from tests.cache.bars import (
     table,
 )
 from tests.cache.crash import Quick
-from tests.cache.damage import change, flipped, three_members
+from tests.cache.damage import announced, change, flipped, three_members
 from tests.cache.disks import DyingDisk, Killed
 from tests.cache.test_adopt import leave
 
@@ -270,12 +270,7 @@ def test_bars_that_the_metadata_do_not_know_yet_are_kept(tmp_path: Path) -> None
 
 def test_a_first_write_that_was_never_finished_is_nothing_to_compact(tmp_path: Path) -> None:
     folder = lane_folder(tmp_path)
-    for dies_at in range(1, 40):
-        with pytest.raises(Killed):
-            store_in(tmp_path, DyingDisk(dies_at)).commit(DAILY, Commit((piece(0, 3),)))
-        if (folder / "2024.metadata.json").exists():
-            break
-    assert not (folder / DATA).exists()
+    announced(folder)
     assert compacted(tmp_path) == Compacted(DAILY)
     assert not (folder / "2024.metadata.json").exists()
 

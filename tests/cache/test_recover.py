@@ -38,6 +38,7 @@ from tests.cache.damage import (
     DATA,
     LOG,
     META,
+    announced,
     bars,
     change,
     flipped,
@@ -46,7 +47,7 @@ from tests.cache.damage import (
     quarantined,
     three_members,
 )
-from tests.cache.disks import CountingDisk, DyingDisk, HoldingDisk, Killed
+from tests.cache.disks import CountingDisk, HoldingDisk
 from tests.cache.test_adopt import leave
 
 
@@ -363,12 +364,7 @@ class TestRewritePending:
     def test_what_was_known_before_a_first_file_stays_known(self, folder: Path) -> None:
         (folder / DATA).unlink()
         assert self.rolled(folder) == (5, 0)
-        for dies_at in range(1, 40):
-            with pytest.raises(Killed):
-                fresh(folder, DyingDisk(dies_at)).commit(DAILY, Commit((piece(0, 2),)))
-            if b'"pending":{' in (folder / META).read_bytes():
-                break
-        assert not (folder / DATA).exists()
+        announced(folder)
         assert self.rolled(folder) == (5, 0)
         assert states(fresh(folder)) == [(6, 8, "empty")]
 

@@ -218,6 +218,22 @@ def test_the_order_of_a_rewrite(tmp_path: Path) -> None:
     assert kinds[8:] == ["fsync", "replace", "fsync_dir"]  # metadata with the new state
 
 
+def test_the_order_of_a_first_file(tmp_path: Path) -> None:
+    disk = CountingDisk()
+    store_in(tmp_path / "new", disk).commit(DAILY, Commit((piece(0, 5),)))
+    steps = [
+        (s.name, "" if s.name == "fsync" else (s.target or s.path).name)
+        for s in disk.steps if s.name in ("fsync", "fsync_dir", "replace")
+    ]  # fmt: skip
+    assert steps[0] == ("fsync_dir", tmp_path.name)  # the cache itself is new
+    assert steps[1:] == [
+        *(("fsync_dir", name) for name in ("AAPL", "ohlcv", "new")),
+        ("fsync", ""), ("fsync", ""),  # bars and metadata, under temporary names
+        ("replace", "2024.csv.gz"), ("replace", "2024.metadata.json"), ("fsync_dir", "1d"),
+        ("replace", "series.json"),
+    ]  # fmt: skip
+
+
 def test_trust_is_taken_away_durably_and_given_cheaply(tmp_path: Path) -> None:
     store_in(tmp_path).commit(DAILY, Commit((piece(0, 5, state="provisional"),)))
     disk = CountingDisk()

@@ -171,7 +171,7 @@ def test_a_plan_of_a_damaged_series_repairs_nothing_and_foretells_the_call(
 
 
 @pytest.mark.parametrize("same", [False, True])
-@pytest.mark.parametrize("commit", ["first", "old file", "new file"])
+@pytest.mark.parametrize("commit", ["first", "first file", "old file", "new file"])
 def test_a_plan_of_a_series_with_half_a_commit_finishes_nothing_and_foretells_the_call(
     tmp_path: Path, make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch, commit: str, same: bool,
@@ -179,18 +179,19 @@ def test_a_plan_of_a_series_with_half_a_commit_finishes_nothing_and_foretells_th
     def dying(_: Disk, step: DiskStep, call: Any) -> Any:
         if step.target is None or step.target.name != "2024.csv.gz" or step.name != "replace":
             return call()
-        if commit == "new file":
+        if commit in ("first file", "new file"):
             call()
         raise Killed
 
-    manager = make()
-    if commit != "first":
+    manager, is_first = make(), commit.startswith("first")
+    if not is_first:
         manager.get_ohlcv(*COIN, "2024-06-10", strict=True)
     with monkeypatch.context() as patch:
         patch.setattr(Disk, "perform", dying)
         with pytest.raises(Killed):
             manager.get_ohlcv("BTCUSDT", "1h", "2024-05-30", "2024-06-05")
-    assert b'"pending"' in (tmp_path / "cache" / LANE / "2024.metadata.json").read_bytes()
+    document = tmp_path / "cache" / LANE / "2024.metadata.json"
+    assert not document.exists() if is_first else b'"pending"' in document.read_bytes()
     manager = manager if same else make()
     assert_foretold(manager, vendors, clock, tmp_path / "cache", (*COIN, "2024-06-11"))
 

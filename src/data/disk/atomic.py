@@ -65,14 +65,24 @@ def or_discarded(disk: Disk, temp: Path) -> Iterator[None]:
         raise
 
 
-def write_atomically(disk: Disk, path: Path, data: bytes, *, durable: bool = True) -> None:
+def write_atomically(
+    disk: Disk,
+    path: Path,
+    data: bytes,
+    *,
+    durable: bool = True,
+    behind: Callable[[], None] | None = None,
+) -> None:
     """Make ``data`` the content of ``path``: readers see the old bytes or the new ones.
 
     Without ``durable`` a power loss may take the change back, or leave an empty file where the
-    file system renames before it writes: for what can be rebuilt.
+    file system renames before it writes: for what can be rebuilt. ``behind``: what comes right
+    before the new bytes take the name, in the same folder, to be made durable by the same sync.
     """
     temp = stage(disk, path, data, durable=durable)
     with or_discarded(disk, temp):
+        if behind is not None:
+            behind()
         disk.replace(temp, path)
     if durable:
         disk.sync_folder(path.parent)

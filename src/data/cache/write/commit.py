@@ -52,7 +52,8 @@ class CommitRun:
     def run(self, lock_timeout_s: float) -> None:
         """Store everything; raises as :meth:`BarStore.commit`."""
         disk, paths = self.lane.disk, self.lane.paths
-        disk.make_folders(paths.folder)
+        disk.make_folders(paths.folder.parents[2])
+        disk.make_folders(paths.folder, durable=False)  # the first commit sees to that
         with disk.lock(paths.lock, lock_timeout_s):
             self._look(years_in(self.lane.sweep()))
             kind = self._checked_kind()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,11 +144,14 @@ class SeriesFiles:
             hint="update this library; the file was left as it is",
         )
 
-    def write_meta(self, year: int, meta: YearMeta, *, durable: bool) -> None:
-        """Replace the document of ``year``."""
+    def write_meta(
+        self, year: int, meta: YearMeta, *, durable: bool, behind: Callable[[], None] | None = None
+    ) -> None:
+        """Replace the document of ``year``, as :func:`write_atomically` does."""
         data = dump_meta(meta, self.key, year, self.vendor_facts.get(meta.vendor))
-        write_atomically(self.disk, self.paths.metadata(year), data, durable=durable)
-        self.memory.wrote(self.paths.metadata(year), data, meta)
+        path = self.paths.metadata(year)
+        write_atomically(self.disk, path, data, durable=durable, behind=behind)
+        self.memory.wrote(path, data, meta)
 
     def series(self) -> SeriesMeta | None:
         """Return ``series.json``, or None where there is none; raises as :meth:`meta`."""

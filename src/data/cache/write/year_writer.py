@@ -2,7 +2,8 @@
 
 To append, the new members are written behind the last one and synced; that is the commit. The
 metadata follow by an unsynced rename: they can be had again from the members. To rewrite, the new
-file is staged, announced in the metadata as pending, renamed over the old one, and committed.
+file is staged, announced in the metadata as pending, renamed over the old one, and committed. A first
+file replaces none and is not announced: it takes its name right before its metadata take theirs.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import errno
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -246,17 +248,21 @@ def rewrite(
     Raises:
         StorageError: a step failed; the series is in its old state or in its new one.
     """
-    data = lane.paths.data(year)
+    data, done = lane.paths.data(year), meta.settled(state)
     temp = stage(lane.disk, data, b"".join(member.raw for member in members))
+    take_name = partial(lane.disk.replace, temp, data)
     with or_discarded(lane.disk, temp):
-        is_pinned = needs(*_pinned(lane, year), versions(lane, year), meta.state.generation)
-        if keep_version or is_pinned:
-            keep(lane, year, meta.state.generation, is_pinned=is_pinned)
-        lane.write_meta(year, replace(meta, pending=state), durable=True)
-        lane.disk.replace(temp, data)
-    lane.disk.sync_folder(lane.paths.folder)
-    done = meta.settled(state)
-    lane.write_meta(year, done, durable=True)
+        if not meta.state.size:
+            # Until the document has its name, too, the members tell what it says of bars.
+            lane.write_meta(year, done, durable=True, behind=take_name)
+        else:
+            is_pinned = needs(*_pinned(lane, year), versions(lane, year), meta.state.generation)
+            if keep_version or is_pinned:
+                keep(lane, year, meta.state.generation, is_pinned=is_pinned)
+            lane.write_meta(year, replace(meta, pending=state), durable=True)
+            take_name()
+            lane.disk.sync_folder(lane.paths.folder)
+            lane.write_meta(year, done, durable=True)
     lane.tainted.discard((lane.key, year))
     return done
 
