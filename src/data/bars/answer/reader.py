@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..fetch.state import FetchState, Forming, SeriesSnapshot
     from .answer import Unfilled
 
-_MOST_PROBLEMS, _MOST_ATTEMPTS, _MOST_DISPUTED = 20, 50, 16
+_MOST_PROBLEMS, _MOST_ATTEMPTS, _MOST_DISPUTED, _MOST_DOUBTS = 20, 50, 16, 3
 
 
 @dataclass
@@ -230,8 +230,10 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
 
 
 def _doubts(coverage: Coverage) -> list[str]:
-    """Return why whole answers among these are not to be trusted; each reason once."""
-    return list(dict.fromkeys(c.reason for c in coverage if c.reason.startswith(DOUBTFUL)))
+    """Return why whole answers among these are not to be trusted; each reason once, of many a few."""
+    texts = list(dict.fromkeys(c.reason for c in coverage if c.reason.startswith(DOUBTFUL)))
+    more = len(texts) - _MOST_DOUBTS
+    return texts if more <= 0 else [*texts[:_MOST_DOUBTS], f"{DOUBTFUL}{more} answers more"]
 
 
 def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class: str) -> list[str]:

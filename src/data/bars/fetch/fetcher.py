@@ -39,9 +39,11 @@ from .state import FetchState, StoreWriter
 
 log = logging.getLogger("onetape.routing")
 
-_PAGES_A_COMMIT = 20
-# Of a call with a time of its own: at its end what came since the last commit is lost.
-_PAGES_IN_A_TIME = 4
+# What came since the last commit is lost where a process is killed or a call's time ends; a commit
+# costs as much as the work on a page.
+_PAGES_A_COMMIT = 4
+# So much longer is each chunk while nothing comes.
+_GROWTH = 8
 
 
 class _Parts(NamedTuple):
@@ -347,9 +349,8 @@ def _chunks(span: Span, candidate: Candidate, work: FetchState) -> Iterator[Span
     few requests.
     """
     caps, step = candidate.capabilities, work.grid.timeframe.step_ms
-    pages = _PAGES_A_COMMIT if work.query.timeout_s is None else _PAGES_IN_A_TIME
-    size = caps.page_bars * pages * step if caps and caps.page_bars and step else 0
-    cursor, usual = span.start, size
+    usual = caps.page_bars * _PAGES_A_COMMIT * step if caps and caps.page_bars and step else 0
+    cursor, size = span.start, usual
     while cursor < span.end:
         rows_before = work.rows
         end = min(cursor + size, span.end) if size else span.end
@@ -358,5 +359,4 @@ def _chunks(span: Span, candidate: Candidate, work: FetchState) -> Iterator[Span
             end = chunk_end(rest, size, work.grid.timeframe, caps, work.query.now_ms)
         yield Span(cursor, end)
         cursor = end
-        if work.rows == rows_before:
-            size *= 4
+        size = size * _GROWTH if work.rows == rows_before else usual
