@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from src.data.disk.files import Disk
 from src.data.errors import KindMismatchError, LockTimeoutError, QueryError, StorageError
 from src.data.jobs.compare import StoredBars
 from src.data.jobs.confirm import confirm_sample
+from src.data.jobs.progress import Progress
 from src.data.model.instant import iso, parse_iso
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
@@ -187,7 +189,9 @@ def test_bars_of_another_kind_are_not_compared(
     assert (vendors.count(), report["compared"]) == (0, 0)
     (reason,) = report["reasons"]
     assert reason["series"] == ["BTCUSDT 1d"]
-    assert "the bars are its own" in reason["why"]
+    assert reason["why"] == (
+        "no second vendor of the rules serves bars of this kind; these are from binance"
+    )
 
 
 # --- which, and how many ---------------------------------------------------------------------
@@ -217,6 +221,49 @@ def test_no_vendor_is_sent_more_than_it_may_be(
             told = report["vendors"].get(vendor, {"requests": 0})["requests"]
             assert vendors.count(vendor) == told <= most
         assert vendors.count("yahoo") == 0
+
+
+def test_a_vendor_that_does_not_answer_holds_up_no_other_and_what_is_under_way_counts(
+    manager: DataManager, run: Run, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for symbol in ("AAPL", "MSFT", "REVS"):
+        manager.get_ohlcv(symbol, "1d", *YEAR)
+    beside, other = StoredBars.beside, threading.Event()
+    heard: list[Progress] = []
+
+    def slow(self: StoredBars, key: SeriesKey, vendor: str, *given: Any, **more: Any) -> Any:
+        assert vendor != "fmp" or other.wait(10), "the other one waits for it"
+        comparison = beside(self, key, vendor, *given, **more)
+        other.set()
+        return comparison
+
+    monkeypatch.setattr(StoredBars, "beside", slow)
+    report = run("100%", 1, progress=heard.append)
+    assert {name: told["requests"] for name, told in report["vendors"].items()} == {
+        "fmp": 1, "finnhub": 1,
+    } == {name: vendors.count(name) for name in ("fmp", "finnhub")}  # fmt: skip
+    assert "its budget of 1 request is used" in report["reasons"][0]["why"]
+    assert [one.done for one in heard] == [147, 294] and heard[0].total == report["bars"]
+
+
+def test_a_budget_that_is_given_back_is_used(
+    manager: DataManager, run: Run, vendors: VendorServer, rules: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    rules.write_text(rules.read_text().replace("[fmp, finnhub]", "[fmp]"))
+    for symbol in ("AAPL", "MSFT"):
+        manager.get_ohlcv(symbol, "1d", *YEAR)
+    beside = StoredBars.beside
+
+    def first(self: StoredBars, key: SeriesKey, *given: Any, **more: Any) -> Any:
+        if key.symbol == "AAPL":
+            raise KindMismatchError("no request was sent")
+        return beside(self, key, *given, **more)
+
+    monkeypatch.setattr(StoredBars, "beside", first)
+    report = run("100%", 1)
+    assert [one["symbol"] for one in report["results"]] == ["MSFT"]
+    assert vendors.count("fmp") == 1
 
 
 def test_splits_that_must_be_asked_for_count_too(
@@ -335,7 +382,7 @@ def test_bars_beyond_the_depth_of_a_vendor_do_not_hold_up_younger_ones(
     assert {one["start"][:7] for one in report["results"]} == {"2024-06"}
     assert report["confirmed"] == report["bars"] / 2
     assert run()["reasons"][0]["why"] == (
-        "fmp: the bars are its own; yahoo: it has bars from 2024-04-15 on only"
+        "fmp: it supplied these bars; yahoo: it has bars from 2024-04-15 on only"
     )
 
 
@@ -477,6 +524,7 @@ def test_what_was_compared_before_the_end_is_kept(
         return beside(*given, **more)
 
     monkeypatch.setattr(StoredBars, "beside", third)
+    monkeypatch.setattr("src.data.jobs.confirm.AT_ONCE", 1)
     if end is KeyboardInterrupt:
         report = run("90%")
         assert report["interrupted"]

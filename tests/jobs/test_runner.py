@@ -83,6 +83,21 @@ def test_of_each_group_so_many_work_at_once() -> None:
     assert most == {"a": 3, "b": 3}
 
 
+def test_a_result_may_add_tasks_of_its_group_and_of_others() -> None:
+    ran = Ran(lambda item, _: item, most=1)
+    note = ran.runner._on_done
+
+    def done(item: str, result: Any) -> None:
+        note(item, result)
+        if len(item) < 50:
+            ran.runner.add("ab"[len(item) % 2], item + "x")
+
+    ran.runner._on_done = done
+    ran.runner.run([("a", "a")])
+    assert [len(item) for item, _ in ran.done] == [*range(1, 51)]
+    assert ran.runner.running() == []
+
+
 def test_what_is_waited_for_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUIET_S", 0.01)
     told = threading.Event()

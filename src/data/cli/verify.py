@@ -10,7 +10,7 @@ from ..prices.differences import GRAVE
 from . import FAILED, OK
 from .arguments import add_output, add_places, add_timeout, positive
 from .output import busy, console, note, print_json
-from .populate import check_report, show_reasons, write_report
+from .populate import check_report, progress_of, show_reasons, write_report
 from .tables import TextTable, aligned, counted, moment, styled
 
 if TYPE_CHECKING:
@@ -115,13 +115,14 @@ def _sample(args: argparse.Namespace) -> int:
     from ..jobs.confirm import confirm_sample
 
     check_report(args)
-    with busy(args, "comparing with second vendors, and storing none of their bars"):
+    with progress_of(args) as listener:
         report = confirm_sample(
             args.sample,
             50 if args.requests is None else args.requests,
             args.cache_dir,
             config_path=args.config,
             dry_run=args.dry_run,
+            progress=listener,
         )
     print_json(report) if args.json else _show_sample(report)
     if report["interrupted"]:

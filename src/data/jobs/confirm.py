@@ -8,11 +8,12 @@ from there. Bars of the second vendor are never stored.
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, subtract
 from ..model.texts import counted, duration, proof_in_words
-from ..net.deadline import run_job
+from ..net.deadline import one_call, run_heard, run_job
 from ..net.retry import RetryPolicy
 from ..observability.events import BarsContradicted, Event
 from ..observability.logs import running, subject_of
@@ -51,6 +52,8 @@ from ..vendors.base import is_ours, status_for
 from ..wiring import Services, build
 from .compare import Comparison, StoredBars
 from .fill_report import SeriesResult, alike
+from .progress import JobProgress, Listener, waiting_text
+from .runner import AT_ONCE, INTERRUPTED, Runner
 
 if TYPE_CHECKING:
     from ..calendars.gaps import BarGrid
@@ -62,6 +65,8 @@ _EVER = date(1900, 1, 1)
 _LEAST, _MOST = 100, 5_000
 # What was not confirmed is compared again after so long.
 _AGAIN_MS = 30 * DAY_MS
+# Why a vendor is no second one.
+_OWN = "it supplied these bars"
 # Of the vendor, and not of the series: it is asked no more in this run.
 _OF_VENDOR = (TransientError, RefusedError, CircuitOpenError, ResponseFormatError, ConfigError)
 
@@ -73,18 +78,22 @@ def confirm_sample(
     *,
     config_path: str | Path | None = None,
     dry_run: bool = False,
+    progress: Listener | None = None,
     on_event: Callable[[Event], object] | None = None,
 ) -> dict[str, Any]:
     """Compare a share of the stored bars with second vendors, and keep what came of it.
 
     The vendor is one of the rules that serves the same kind, and not the one that the bars are from.
-    A request that fails is not repeated, and its vendor is asked no more in this run.
+    A request that fails is not repeated, and its vendor is asked no more in this run. Several
+    vendors are asked at once, each for a few stretches; what is under way counts as sent.
 
     Args:
         sample: share of all stored bars, such as ``1%``. A stretch has a hundred bars or more.
         requests: how many are sent to each vendor at most.
         cache_dir, config_path: as for the data manager.
         dry_run: ask no vendor and write nothing; return what would be compared.
+        progress: called with each stretch that was compared, and before longer waits; its parts are
+            bars of the sample.
         on_event: called with every event, as ``DataManager.on_event`` has it.
 
     Returns:
@@ -104,7 +113,8 @@ def confirm_sample(
     services = build(cache_dir, config_path, retry=RetryPolicy(attempts=1))
     if on_event is not None:
         services.observer.on_event(on_event)
-    return _Run(services, share, requests, is_dry=dry_run).report()
+    listener = None if dry_run else progress
+    return _Run(services, share, requests, is_dry=dry_run, listener=listener).report()
 
 
 def _share(text: str) -> float:
@@ -132,10 +142,18 @@ class _Vendor:
 
 
 @dataclass(frozen=True)
+class _Turn:
+    """A series of which a stretch may be due, and the vendors that its bars are from."""
+
+    key: SeriesKey
+    own: list[str]
+
+
+@dataclass(frozen=True, eq=False)
 class _Step:
     """One stretch to be compared with one vendor, and what that takes."""
 
-    key: SeriesKey
+    turn: _Turn
     query: BarsQuery
     candidate: Candidate
     span: Span
@@ -144,49 +162,91 @@ class _Step:
     with_actions: bool
     grid: BarGrid
 
+    @property
+    def key(self) -> SeriesKey:
+        return self.turn.key
 
-@dataclass
+    @property
+    def vendor(self) -> str:
+        return self.candidate.name
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What came of a step.
+
+    Attributes:
+        sent: the requests that it took.
+        bars: the bars that were to be compared, None where they are no longer stored; the same ones
+            are stored afterwards, else ``is_same`` is false.
+        error: why there is no comparison.
+    """
+
+    sent: int = 0
+    bars: Confirmation | None = None
+    comparison: Comparison | None = None
+    error: DataError | None = None
+    is_same: bool = True
+
+
 class _Run:
-    """One run over the cache. Used by one thread."""
+    """One run over the cache. Everything but :meth:`_asked` happens in the thread of the caller."""
 
-    services: Services
-    share: float
-    most: int
-    is_dry: bool
-    vendors: dict[str, _Vendor] = field(default_factory=dict)
-    results: list[dict[str, Any]] = field(default_factory=list)
-    passed_over: list[SeriesResult] = field(default_factory=list)
-    compared: int = 0
-    done: dict[SeriesKey, list[Span]] = field(default_factory=dict)
-    refusals: dict[tuple[str, SeriesKey], str] = field(default_factory=dict)
+    def __init__(
+        self,
+        services: Services,
+        share: float,
+        most: int,
+        *,
+        is_dry: bool,
+        listener: Listener | None = None,
+    ) -> None:
+        self.services, self.share, self.most, self.is_dry = services, share, most, is_dry
+        self.vendors: dict[str, _Vendor] = {}
+        # What was begun, in this order; of what has not ended yet there is no result.
+        self.results: dict[_Step, dict[str, Any] | None] = {}
+        self.passed_over: list[SeriesResult] = []
+        self.compared = 0
+        self.done: dict[SeriesKey, list[Span]] = {}
+        self.refusals: dict[tuple[str, SeriesKey], str] = {}
+        # Requests and bars of the steps that have not ended: they count as sent and compared.
+        self.reserved: Counter[str] = Counter()
+        self.begun = 0
+        self.waiting: dict[int, str] = {}
+        # Series that wait until what is reserved is free again, or used.
+        self.parked: list[_Turn] = []
+        self.may_wait = False
+        self.listener = listener
+        self.runner = Runner(self._asked, self._on_wait, self._on_done, self._on_quiet, AT_ONCE)
 
     def report(self) -> dict[str, Any]:
         """Compare until the sample is full, the requests are used or nothing is left."""
-        services, is_interrupted = self.services, False
+        services = self.services
         listing = services.cache.maintenance.listing()
         lanes = [(key, entry) for key, entry in listing if entry is not None and entry.rows]
         bars = sum(entry.rows for _, entry in lanes)
         if not bars:
             raise QueryError("no bar is stored", hint="`onetape populate` fills the cache")
         # Those first that were compared longest ago, or never; of these the oldest.
-        queue = deque(
-            (key, entry.vendors)
+        self.queue = deque(
+            _Turn(key, entry.vendors)
             for key, entry in sorted(lanes, key=lambda one: (one[1].compared_ms, one[1].first or 0))
             if entry.confirmed < entry.rows
         )
         del listing, lanes
-        target = math.ceil(self.share * bars)
-        each = max(_LEAST, math.ceil(target / max(1, len(queue))))
+        self.target = math.ceil(self.share * bars)
+        self.each = max(_LEAST, math.ceil(self.target / max(1, len(self.queue))))
+        self.progress = JobProgress(services.clock, self.listener, self.target)
         with nullcontext() if self.is_dry else self._alone():
-            try:
-                while queue and self.compared < target:
-                    key, own = queue.popleft()
-                    if self._turn(key, own, min(each, max(_LEAST, target - self.compared))):
-                        queue.append((key, own))
-            except KeyboardInterrupt:
-                is_interrupted = True
+            if self.is_dry:
+                self._imagine()
+            else:
+                self.runner.run((step.vendor, step) for step in self._steps())
+        for one in self.runner.running():  # left behind
+            self._vendor(one.item.candidate).requests += one.item.requests
         entries = (lane.entry for lane in services.cache.holdings().lanes)
         bars, confirmed, contradicted = totals(entries)
+        results = [result for result in self.results.values() if result is not None]
         return {
             "dry_run": self.is_dry,
             "bars": bars,
@@ -194,12 +254,28 @@ class _Run:
             "contradicted": contradicted,
             "proof": proof_in_words(bars, confirmed, contradicted),
             "compared": self.compared,
-            "found": sum(result["contradicted"] for result in self.results),
-            "interrupted": is_interrupted,
-            "results": self.results,
+            "found": sum(result["contradicted"] for result in results),
+            "interrupted": self.runner.stopped == INTERRUPTED,
+            "results": results,
             "vendors": {n: vars(v) for n, v in self.vendors.items() if v.requests or v.why},
             "reasons": [group.to_json() for group in alike(self.passed_over)],
         }
+
+    def _imagine(self) -> None:
+        """Count each step as if it had been done."""
+        try:
+            for step in self._steps():
+                self._free(step)
+                vendor = self._vendor(step.candidate)
+                vendor.requests, vendor.bars = (
+                    vendor.requests + step.requests,
+                    vendor.bars + step.bars,
+                )
+                self.compared += step.bars
+                self.results[step] = self._result(step, None)
+                self.queue.append(step.turn)
+        except KeyboardInterrupt:
+            self.runner.stop(INTERRUPTED)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -218,22 +294,40 @@ class _Run:
 
     # --- what comes next of a series -------------------------------------------------------
 
-    def _turn(self, key: SeriesKey, own: list[str], most: int) -> bool:
-        """Compare the next stretch of a series; tell whether there was one."""
+    def _steps(self) -> Iterator[_Step]:
+        """Yield what is to be compared next, as far as sample and requests go."""
+        while self.queue and self.compared + self.begun < self.target and not self.runner.stopped:
+            turn = self.queue.popleft()
+            step = self._step(turn, self.target - self.compared - self.begun)
+            if step is not None:
+                self.done.setdefault(step.key, []).append(step.span)
+                self.reserved[step.vendor] += step.requests
+                self.begun += step.bars
+                self.results[step] = None
+                self.progress.expect(step.vendor, step.bars)
+                yield step
+
+    def _step(self, turn: _Turn, left: int) -> _Step | None:
+        """Return the next stretch of a series; None where there is none, or none now."""
+        key, most, self.may_wait = turn.key, min(self.each, max(_LEAST, left)), False
         try:
-            step = run_job(self.services.clock, self._quiet_s(), self._next, key, own, most)
-            if isinstance(step, _Step):
-                with running(subject_of(key.symbol, key.timeframe.label)):
-                    self._compare(step)
-                return True
+            step = run_job(self.services.clock, self._quiet_s(), self._next, turn, most)
         except StorageError:  # nothing more could be kept
             raise
         except DataError as error:
             step = str(error)
-        if step and not self.done.get(key):
+        if isinstance(step, _Step):
+            return step
+        if step and self.may_wait:
+            self.parked.append(turn)
+        elif step:
+            self._pass_over(key, step)
+        return None
+
+    def _pass_over(self, key: SeriesKey, why: str) -> None:
+        if not self.done.get(key):
             label = "@".join((key.timeframe.label, *key.lane))
-            self.passed_over.append(SeriesResult(key.symbol, label).failed(step))
-        return False
+            self.passed_over.append(SeriesResult(key.symbol, label).failed(why))
 
     def _quiet_s(self) -> float:
         return self.services.selector.parsed_rules.jobs.timeout_s
@@ -241,11 +335,9 @@ class _Run:
     def _vendor(self, candidate: Candidate) -> _Vendor:
         return self.vendors.setdefault(candidate.name, _Vendor())
 
-    def _next(self, key: SeriesKey, own: list[str], most: int) -> _Step | str:
-        """Return the oldest stretch that is to be compared, or why there is none; empty: all is.
-
-        ``own``: the vendors that its bars are from.
-        """
+    def _next(self, turn: _Turn, most: int) -> _Step | str:
+        """Return the oldest stretch that is to be compared, or why there is none; empty: all is."""
+        key, own = turn.key, turn.own
         services, label = self.services, key.timeframe.label
         store, client = services.cache.store, services.client
         names = services.selector.get_provider_with_failover(key.symbol, label)
@@ -253,7 +345,7 @@ class _Run:
         seconds = [name for name in names if [name] != own]
         if names and all(map(self._why, seconds)):
             told = [f"{name}: {self._why(name)}" for name in seconds]
-            return "; ".join(told) or f"the rules name {names[0]} alone, which its bars are from"
+            return "; ".join(told) or f"the rules name only {names[0]}, which supplied these bars"
         query = client.query(key.symbol, label, _EVER)
         way = RequestPlanner(store.preview(), services.selector, services.clock).route(query)
         candidates = [c for lane in way.lanes if lane.parts == key.lane for c in lane.candidates]
@@ -276,20 +368,23 @@ class _Run:
         for candidate in candidates:
             others = [span for span, vendor in final if vendor not in _names_of(candidate)]
             step = self._unfit(candidate, key) or self._step_of(
-                key, query, candidate, grid, subtract(others, taken), most
+                turn, query, candidate, grid, subtract(others, taken), most
             )
             if isinstance(step, _Step):
                 steps.append(step)
             elif step or not others:
-                reasons[candidate.name] = step or "the bars are its own"
+                reasons[candidate.name] = step or _OWN
         if steps:
             return min(steps, key=lambda step: step.span.start)
         is_all = _first_stretch(grid, subtract([span for span, _ in final], taken), most) is None
+        if not is_all and {*reasons.values()} == {_OWN}:
+            whose = ", ".join(reasons)
+            return f"no second vendor of the rules serves bars of this kind; these are from {whose}"
         return "" if is_all else "; ".join(f"{name}: {why}" for name, why in reasons.items())
 
     def _step_of(
         self,
-        key: SeriesKey,
+        turn: _Turn,
         query: BarsQuery,
         candidate: Candidate,
         grid: BarGrid,
@@ -299,14 +394,14 @@ class _Run:
         """Return the oldest of what is left that a vendor can be asked for, or why there is none."""
         if not left:
             return ""
-        whole = Span(left[0].start, left[-1].end)
+        whole, key = Span(left[0].start, left[-1].end), turn.key
         reach, most = (
             candidate.servable(whole, key.timeframe, query.now_ms),
             min(most, _page(candidate)),
         )
         span = _first_stretch(grid, [one.clip(reach) for one in left], most)
         if span is not None:
-            return self._planned(key, query, candidate, span, grid)
+            return self._planned(turn, query, candidate, span, grid)
         is_beyond = _first_stretch(grid, left, most) is not None
         return f"it has bars from {date_of(reach.start)} on only" if is_beyond else ""
 
@@ -314,8 +409,17 @@ class _Run:
         vendor = self.vendors.get(name)
         if vendor is None:
             return ""
-        is_used = vendor.requests >= self.most
-        return vendor.why or (f"its {counted(self.most, 'request')} are used" if is_used else "")
+        is_used = self._left(name) < 1
+        return vendor.why or (
+            f"its budget of {counted(self.most, 'request')} is used" if is_used else ""
+        )
+
+    def _left(self, name: str, needed: int = 1) -> int:
+        """Return how many requests a vendor may still be sent; those under way count as sent."""
+        sent = self.vendors[name].requests
+        left = self.most - sent - self.reserved[name]
+        self.may_wait = self.may_wait or left < needed <= self.most - sent
+        return left
 
     def _unfit(self, candidate: Candidate, key: SeriesKey) -> str:
         """Return why a vendor is not asked for a series; empty where it is."""
@@ -324,10 +428,15 @@ class _Run:
         return self._why(candidate.name) or self.refusals.get((candidate.name, key), "")
 
     def _planned(
-        self, key: SeriesKey, query: BarsQuery, candidate: Candidate, span: Span, grid: BarGrid
+        self, turn: _Turn, query: BarsQuery, candidate: Candidate, span: Span, grid: BarGrid
     ) -> _Step | str:
         """Return what comparing a stretch takes, or why its vendor is not asked for it."""
-        caps, now, instrument = candidate.capabilities, query.now_ms, query.instrument
+        key, caps, now, instrument = (
+            turn.key,
+            candidate.capabilities,
+            query.now_ms,
+            query.instrument,
+        )
         requests, with_actions = requests_for(caps, span, grid, now), False
         if instrument.asset_class == "stock":
             days = TradingDays(self.services.clock)
@@ -336,8 +445,8 @@ class _Run:
             if with_actions and caps is not None and caps.tells_actions:
                 requests += caps.action_requests
         vendor = self._vendor(candidate)
-        if vendor.requests + requests > self.most:
-            left = self.most - vendor.requests
+        left = self._left(candidate.name, requests)
+        if left < requests:
             return f"it takes {counted(requests, 'request')}, and {left} are left of {self.most}"
         if is_ours(candidate.downloader):
             status = status_for(candidate.downloader, instrument.asset_class, key.timeframe)
@@ -353,7 +462,7 @@ class _Run:
         if vendor.why:
             return vendor.why
         bars = len(grid.opens(span))
-        return _Step(key, query, candidate, span, bars, requests, with_actions, grid)
+        return _Step(turn, query, candidate, span, bars, requests, with_actions, grid)
 
     def _taken(self, key: SeriesKey, now_ms: int) -> list[Span]:
         """Return the stretches that need not be compared now.
@@ -377,76 +486,116 @@ class _Run:
 
     # --- one comparison --------------------------------------------------------------------
 
-    def _compare(self, step: _Step) -> None:
-        """Ask the vendor, compare, and keep what came of it; a dry run only counts."""
-        self.done.setdefault(step.key, []).append(step.span)
-        if self.is_dry:
-            vendor = self._vendor(step.candidate)
-            vendor.requests, vendor.bars = vendor.requests + step.requests, vendor.bars + step.bars
-            self.compared += step.bars
-            self.results.append(self._result(step, None))
-            return
-        store, vendor = self.services.cache.store, self._vendor(step.candidate)
-        bars = store.to_confirm(step.key, step.span)
+    def _asked(self, step: _Step, tell: Callable[[str], None]) -> _Outcome | None:
+        """Ask the vendor and compare; None where it is asked no more. Runs in a thread of the runner."""
+        services, store, key = self.services, self.services.cache.store, step.key
+        if self.runner.stopped or self.vendors[step.vendor].why:
+            return None
+        with running(subject_of(key.symbol, key.timeframe.label)), one_call() as call:
+            bars = comparison = failure = None
+            is_same = True
+            try:
+                bars = store.to_confirm(key, step.span)
+                if bars is not None:
+                    stored = StoredBars(services, step.query, None)
+                    compare = partial(stored.beside, with_actions=step.with_actions)
+                    ask = partial(run_job, services.clock, self._quiet_s(), compare)
+                    comparison = run_heard(tell, ask, key, step.vendor, step.span)
+                    is_same = store.to_confirm(key, step.span) == bars
+            except DataError as error:
+                failure = error
+            return _Outcome(call.requests, bars, comparison, failure, is_same)
+
+    def _on_wait(self, step: _Step, waiting: str) -> None:
+        self.waiting[id(step)] = waiting
+        self._tell(step, waiting)
+
+    def _on_quiet(self) -> None:
+        """Tell what has been waited for longest."""
+        if running_now := self.runner.running():
+            step = running_now[0].item
+            said = self.waiting.get(id(step), "")
+            self._tell(step, waiting_text(running_now, step.vendor, said))
+
+    def _tell(self, step: _Step, waiting: str = "") -> None:
+        result = SeriesResult(step.key.symbol, step.key.timeframe.label, step.bars)
+        self.progress.tell(result, is_over=not waiting, waiting=waiting)
+
+    def _on_done(self, step: _Step, outcome: _Outcome | None) -> None:
+        """Keep what came of a step, and begin with what comes next."""
+        self.waiting.pop(id(step), None)
+        self._free(step)
+        sent = 0 if outcome is None else outcome.sent
+        self._vendor(step.candidate).requests += sent
+        try:
+            if outcome is None:
+                self.done[step.key].remove(step.span)  # another vendor may have it
+            else:
+                self._take(step, outcome)
+            self.queue.append(step.turn)
+        except StorageError:  # nothing more could be kept
+            raise
+        except DataError as error:
+            self._pass_over(step.key, str(error))
+        self.progress.came(step.vendor, step.bars)
+        self.progress.done = min(self.compared, self.target)
+        self._tell(step)
+        if sent < step.requests or not self.begun:
+            self.queue.extend(self.parked)
+            self.parked.clear()
+        for more in self._steps():
+            self.runner.add(more.vendor, more)
+
+    def _free(self, step: _Step) -> None:
+        """Count a step no more as under way."""
+        self.reserved[step.vendor] -= step.requests
+        self.begun -= step.bars
+
+    def _take(self, step: _Step, outcome: _Outcome) -> None:
+        """Keep what came of a step.
+
+        Raises:
+            DataError: what is stored cannot be compared, and no request was sent; or kept.
+        """
+        error, comparison, bars = outcome.error, outcome.comparison, outcome.bars
+        vendor, key, is_of_vendor = self._vendor(step.candidate), step.key, False
+        if isinstance(error, _OF_VENDOR):
+            vendor.why, is_of_vendor = vendor.why or str(error), True
+            self.done[key].remove(step.span)  # another vendor may have it
+        elif isinstance(error, UnsupportedError):
+            self.refusals[step.vendor, key] = str(error)
+        elif error is not None and not outcome.sent:
+            self.done.pop(key, None)
+            raise error
         if bars is None:
-            return
-        sent = vendor.requests
-        comparison, why = self._asked(step, vendor)
-        result = self._result(step, comparison, why)
-        self.results.append(result)
-        if vendor.why or (comparison is None and vendor.requests == sent):
-            return
-        if store.to_confirm(step.key, step.span) != bars:
-            return  # other bars are stored by now
+            return  # they are stored no more
+        why = "" if error is None else str(error)
+        self.results[step] = result = self._result(step, comparison, why)
+        if is_of_vendor or not outcome.is_same or (comparison is None and not outcome.sent):
+            return  # nothing was compared, or other bars are stored by now
         if comparison is not None:
             vendor.bars, self.compared = vendor.bars + bars.rows, self.compared + bars.rows
         one = replace(
             bars,
-            vendor=step.candidate.name,
+            vendor=step.vendor,
             at=self.services.clock.now_ms(),
             confirmed=min(result["confirmed"], bars.rows),
             contradicted=result["contradicted"],
             first=next((d.first_ms for d in _grave(comparison)), None),
             said="; ".join(result["differences"]) or why,
         )
-        store.confirm(step.key, [self._joined(step, one)])
+        self.services.cache.store.confirm(key, [self._joined(step, one)])
         if one.contradicted:
-            self.services.observer.tell(
-                BarsContradicted,
-                vendor=one.vendor,
-                lane=step.key.lane_label,
-                start=iso(one.start),
-                end=iso(one.end),
-                bars=one.contradicted,
-                said=one.said,
-            )
-
-    def _asked(self, step: _Step, vendor: _Vendor) -> tuple[Comparison | None, str]:
-        """Return the comparison, or why the vendor gave none.
-
-        Raises:
-            DataError: what is stored cannot be compared; no request was sent.
-        """
-        stored, before = StoredBars(self.services, step.query, None), self._sent(step.candidate)
-        key, name, span = step.key, step.candidate.name, step.span
-        try:
-            return run_job(
-                self.services.clock,
-                self._quiet_s(),
-                lambda: stored.beside(key, name, span, with_actions=step.with_actions),
-            ), ""
-        except DataError as error:
-            if isinstance(error, _OF_VENDOR):
-                vendor.why = str(error)
-                self.done[key].remove(span)  # another vendor may have it
-            elif isinstance(error, UnsupportedError):
-                self.refusals[name, key] = str(error)
-            elif self._sent(step.candidate) == before:
-                del self.done[key]
-                raise
-            return None, str(error)
-        finally:
-            vendor.requests += self._sent(step.candidate) - before
+            with running(subject_of(key.symbol, key.timeframe.label)):
+                self.services.observer.tell(
+                    BarsContradicted,
+                    vendor=one.vendor,
+                    lane=key.lane_label,
+                    start=iso(one.start),
+                    end=iso(one.end),
+                    bars=one.contradicted,
+                    said=one.said,
+                )
 
     def _joined(self, step: _Step, one: Confirmation) -> Confirmation:
         """Return an entry with the one before it, where the same vendor confirmed all of both."""
@@ -460,9 +609,6 @@ class _Run:
                 if both is not None and both.rows == rows and both.head == one.head:
                     return replace(both, vendor=one.vendor, at=one.at, confirmed=rows)
         return one
-
-    def _sent(self, candidate: Candidate) -> int:
-        return self.services.client.requests().get(candidate.account_name, (0, 0))[0]
 
     def _result(self, step: _Step, comparison: Comparison | None, why: str = "") -> dict[str, Any]:
         compared = None if comparison is None else comparison.compared

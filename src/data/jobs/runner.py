@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -63,9 +63,12 @@ class Runner(Generic[T, R]):
         self._on_event, self._on_done, self._on_quiet = on_event, on_done, on_quiet
         # What the thread of the caller shall do; None where a thread has ended.
         self._calls: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        # Guards the next three against the threads; only the thread of the caller adds groups.
         self._guard = threading.Lock()
         self._waiting: dict[str, deque[T]] = {}
+        self._alive: Counter[str] = Counter()
         self._since: dict[int, tuple[T, float]] = {}
+        self._threads = 0
 
     def stop(self, why: str) -> None:
         """Begin no more tasks; the first reason stands. From any thread."""
@@ -77,8 +80,19 @@ class Runner(Generic[T, R]):
         with self._guard:
             return [Running(item, now - since) for item, since in self._since.values()]
 
+    def add(self, group: str, item: T) -> None:
+        """Add a task behind those of its group; from the thread that runs, also while it runs."""
+        with self._guard:
+            self._waiting.setdefault(group, deque()).append(item)
+            if self._alive[group] >= self._most:
+                return
+            self._alive[group] += 1
+        name, take = f"onetape-job-{group}", carried(self._take)
+        threading.Thread(target=take, args=(group,), name=name, daemon=True).start()
+        self._threads += 1
+
     def run(self, tasks: Iterable[tuple[str, T]]) -> None:
-        """Run tasks, each a group and an item, in the order of each group.
+        """Run tasks, each a group and an item, in the order of each group, and those that they add.
 
         Returns when all are done, or after a stop when those at work are; after Ctrl-C (which is a
         stop) two seconds later at the latest, at once after the second.
@@ -86,17 +100,20 @@ class Runner(Generic[T, R]):
         Raises:
             Exception: what work or callbacks raised; no more tasks are begun then.
         """
-        for group, item in tasks:
-            self._waiting.setdefault(group, deque()).append(item)
-        threads, until = self._start(), None
-        while threads and (until is None or time.monotonic() < until):
+        waiting, until = iter(tasks), None
+        while True:
             try:
-                threads -= self._step(until)
+                for group, item in waiting:
+                    self.add(group, item)
+                while self._threads and (until is None or time.monotonic() < until):
+                    has_ended = self._step(until)  # which may add some
+                    self._threads -= has_ended
+                return
             except KeyboardInterrupt:
                 if until is not None:  # the second one
                     return
                 self.stop(INTERRUPTED)
-                until = time.monotonic() + _GRACE_S
+                waiting, until = iter(()), time.monotonic() + _GRACE_S
             except BaseException:
                 self.stop("failed")
                 raise
@@ -115,25 +132,16 @@ class Runner(Generic[T, R]):
             call()
         return call is None
 
-    def _start(self) -> int:
-        """Start the threads, each with a copy of this context; return how many there are."""
-        take, count = carried(self._take), 0
-        for group, waiting in self._waiting.items():
-            for _ in range(min(self._most, len(waiting))):
-                name = f"onetape-job-{group}"
-                threading.Thread(target=take, args=(group,), name=name, daemon=True).start()
-                count += 1
-        return count
-
     def _pass_on(self, item: T, event: Any) -> None:
         self._calls.put(partial(self._on_event, item, event))
 
     def _take(self, group: str) -> None:
         """Work in a thread until nothing is left of the group."""
         waiting, put = self._waiting[group], self._calls.put
-        while not self.stopped:
+        while True:
             with self._guard:
-                if not waiting:
+                if self.stopped or not waiting:
+                    self._alive[group] -= 1
                     break
                 item = waiting.popleft()
                 self._since[id(item)] = item, time.monotonic()
