@@ -11,7 +11,12 @@ from src.data.once import once
 
 
 def test_many_threads_compute_it_once() -> None:
-    asked, begun, go_on = threading.Barrier(8), list[int](), threading.Event()
+    looked_up, begun, go_on = list[int](), list[int](), threading.Event()
+
+    class Number(int):
+        def __hash__(self) -> int:
+            looked_up.append(threading.get_ident())
+            return int(self)
 
     @once
     def slow(number: int) -> int:
@@ -20,16 +25,10 @@ def test_many_threads_compute_it_once() -> None:
         assert go_on.wait(10)
         return number * 2
 
-    def ask(_: int) -> int:
-        asked.wait(10)
-        if len(begun) == 1:
-            go_on.set()
-        return slow(3)
-
     with ThreadPoolExecutor(8) as pool:
-        waiting = [pool.submit(ask, n) for n in range(8)]
-        while not begun:
-            pass
+        waiting = [pool.submit(slow, Number(3)) for _ in range(8)]
+        while len(set(looked_up)) < 8:
+            pass  # the result is held back until all eight have looked for it
         go_on.set()
         assert {one.result(10) for one in waiting} == {6}
     assert begun == [3]

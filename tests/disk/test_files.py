@@ -207,6 +207,24 @@ def test_a_folder_another_process_made_first_is_fine(disk: Scripted, tmp_path: P
     disk.make_folders(tmp_path / "a")
 
 
+def test_a_sync_reaches_the_system(
+    disk: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int]] = []
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(
+            os, name, lambda fd, name=name: asked.append((name, os.fstat(fd).st_ino))
+        )
+    monkeypatch.setattr(calls.sys, "platform", "linux")
+    handle = disk.create(tmp_path / "a")
+    disk.sync(handle)
+    disk.sync_data(handle)
+    disk.close(handle)
+    disk.sync_folder(tmp_path)
+    file, folder = (tmp_path / "a").stat().st_ino, tmp_path.stat().st_ino
+    assert asked == [("fsync", file), ("fdatasync", file), ("fsync", folder)]
+
+
 def test_macos_syncs_down_to_the_platter(
     disk: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
