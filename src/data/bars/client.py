@@ -490,16 +490,17 @@ class BarsClient:
 
     # --- splits and dividends, sessions ----------------------------------------------------
 
-    def actions(self, symbol: str) -> tuple[KnownAction, ...]:
+    def actions(self, symbol: str, vendor: str | None = None) -> tuple[KnownAction, ...]:
         """Return the stored splits and dividends of a symbol, by ex-date; no vendor is asked.
 
-        Those that do not count are among them (``counts``). Of what is no share: nothing.
+        Those that do not count are among them (``counts``). Of what is no share: nothing. For bars
+        of a vendor of samples its own count, and no others.
 
         Raises:
             QueryError: the symbol cannot be understood.
             CorruptEntryError: they are damaged; :meth:`get_actions` fetches them again.
         """
-        return self._action_service.stored(self._selector.instrument(symbol))
+        return self._action_service.stored(self._selector.instrument(symbol), vendor)
 
     def get_actions(
         self,

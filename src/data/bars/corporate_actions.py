@@ -98,15 +98,15 @@ class ActionService:
         self._days = TradingDays(clock)
         self._locks, self._turns = SeriesLocks(), Turns(store.root, clock, leases)
 
-    def stored(self, instrument: Instrument) -> tuple[KnownAction, ...]:
-        """Return what is stored; of what is no share there is nothing.
+    def stored(self, instrument: Instrument, vendor: str | None = None) -> tuple[KnownAction, ...]:
+        """Return what is stored and counts for bars of ``vendor``; of what is no share: nothing.
 
         Raises:
             CorruptEntryError: they are damaged; the next fetch begins anew.
         """
         if instrument.asset_class != "stock":
             return ()
-        book = self._store.actions(instrument.symbol)
+        book = self._store.actions(instrument.symbol).beside(vendor)
         return known_actions(book, self._days.current(instrument).day)
 
     def get(self, instrument: Instrument, first: date | None, last: date | None) -> FoundActions:

@@ -125,6 +125,10 @@ class ActionBook:
         )
         return ActionBook(told, asked, awaited)
 
+    def beside(self, vendor: str | None) -> ActionBook:
+        """Return what counts for bars of ``vendor``: of a sample its own word alone; None: of all."""
+        return self.only(vendor) if vendor is not None and is_sample(vendor) else self
+
     def covers(self, span: Span, since_ms: int | None = None) -> bool:
         """Tell whether every ex-date in ``span`` was asked for, of any vendor.
 

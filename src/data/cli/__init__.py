@@ -138,6 +138,8 @@ def _refuse_empty(args: argparse.Namespace) -> None:
 
 def _run(command: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
     with warnings.catch_warnings():
+        # How libraries use each other does not concern the user of a command.
+        warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", module=r"exchange_calendars")
         warnings.showwarning = _note
         return int(command(args))

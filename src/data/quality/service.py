@@ -49,7 +49,7 @@ def validate(
     Raises:
         CacheError: the store cannot be read.
     """
-    known = _known(client, instrument)
+    known = _known(client, instrument, key)
     series, unasked, problem = _checked_series(client, instrument, key, span, known)
     aside = _kept_aside(client, key, span, series.table.stamps)
     if series.expected is not None and aside:
@@ -109,10 +109,10 @@ def _checked_series(
     return series, unasked, problem
 
 
-def _known(client: BarsClient, instrument: Instrument) -> Sequence[KnownAction]:
-    """Return the stored splits and dividends; none where they are damaged."""
+def _known(client: BarsClient, instrument: Instrument, key: SeriesKey) -> Sequence[KnownAction]:
+    """Return the stored splits and dividends of these bars; none where they are damaged."""
     try:
-        return client.actions(instrument.symbol)
+        return client.actions(instrument.symbol, key.lane[0] if key.lane else None)
     except CorruptEntryError:
         return ()
 

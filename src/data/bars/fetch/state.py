@@ -41,7 +41,6 @@ from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...net.deadline import call_left_s
-from ...vendors.registry import is_sample
 from ..answer.adjust import with_answers
 from ..answer.answer import Unfilled
 from ..selection.candidates import Candidate, LaneRoute
@@ -282,8 +281,7 @@ class StoreWriter:
             except CorruptEntryError:
                 work.snapshot.book = ActionBook()
         book = with_answers(work.snapshot.book, work.unstored_actions)
-        vendor = work.query.provider
-        return book.only(vendor) if vendor is not None and is_sample(vendor) else book
+        return book.beside(work.query.provider)
 
     def _note(self, work: FetchState, error: Exception) -> None:
         problem = f"not stored: {error}"
