@@ -183,5 +183,5 @@ def test_history_that_will_be_lost(
     assert "perishable" not in run("doctor").out
     clock.advance(50 * 86_400)
     said = " ".join(run("doctor").out.split())
-    assert "1 series will lose bars, first AAPL 5m: yahoo goes back 59 days" in said
+    assert "1 series will lose history, first AAPL 5m: yahoo goes back 59 days" in said
     assert "onetape sync" in said

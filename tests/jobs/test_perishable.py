@@ -6,12 +6,17 @@ from typing import Any
 import pytest
 
 from src.data.cache.format.lane_entry import LaneEntry
+from src.data.cache.tables import TableStore
 from src.data.clock import ManualClock
+from src.data.jobs.checkup import checkup
 from src.data.jobs.perishable import perishable
 from src.data.jobs.populate import populate_cache, sync_cache
 from src.data.model.capabilities import Supply
+from src.data.model.figures import MEASURES, Figure, figures_frame
+from src.data.model.instant import iso
 from src.data.model.instrument import Instrument
 from src.data.model.series import SeriesKey
+from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.observability.events import Event, HistoryPerishes
 from src.data.provider_selector import ProviderSelector
@@ -46,7 +51,7 @@ def test_what_will_be_lost_is_told_before(
     assert sync_cache("* 5m", cache)["perishable"] == []
 
 
-def test_a_third_of_the_depth_is_left_and_named_vendors_do_not_count() -> None:
+def test_a_third_of_the_depth_is_left_and_named_vendors_do_not_count(tmp_path: Path) -> None:
     class Selector(ProviderSelector):
         def __init__(self) -> None:
             """Know one vendor."""
@@ -62,10 +67,44 @@ def test_a_third_of_the_depth_is_left_and_named_vendors_do_not_count() -> None:
 
     lost_ms = 300_000 + 30 * DAY_S * 1000
     later = lost_ms - 10 * DAY_S * 1000
-    assert perishable(listed(), Selector(), later) == []
-    (one,) = perishable(listed(), Selector(), later + 1)
+    assert perishable(listed(), Selector(), later, tmp_path) == []
+    (one,) = perishable(listed(), Selector(), later + 1, tmp_path)
     assert one.lost_ms == lost_ms
-    assert perishable(listed("v"), Selector(), later + 1) == []
+    assert perishable(listed("v"), Selector(), later + 1, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "name, what, option",
+    [
+        ("open_interest", "open interest", "open-interest"),
+        ("long_short_ratio", "long/short ratios", "long-short"),
+    ],
+)
+def test_figures_that_will_be_lost_are_told_before(
+    cache: Path, clock: ManualClock, name: str, what: str, option: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("src.data.jobs.checkup.SystemClock", lambda: clock)
+    step, now = Timeframe.parse("5m"), clock.now_ms()
+    for stored in (name, "funding_rate"):  # the latter goes back to the listing
+        span = Span(now - 10 * DAY_S * 1000, now)
+        rows = [Figure(span.start, (1.0,) * len(MEASURES[stored].columns))]
+        frame = figures_frame(MEASURES[stored], rows)
+        TableStore(cache, stored, clock=clock).put(
+            SeriesKey("BTCUSDT", step), frame, span, "binance"
+        )
+    clock.advance(20 * DAY_S)
+    assert sync_cache("NONE*", cache)["perishable"] == [], "ten days are left"
+    clock.advance(1)
+    heard: list[Event] = []
+    (soon,) = sync_cache("NONE*", cache, on_event=heard.append)["perishable"]
+    assert (soon["symbol"], soon["timeframe"], soon["what"]) == ("BTCUSDT", "5m", what)
+    assert (soon["depth_days"], soon["lost"]) == (30, iso(now + 30 * DAY_S * 1000))
+    (event,) = (one for one in heard if isinstance(one, HistoryPerishes))
+    assert (event.what, event.lost) == (what, soon["lost"])
+    (check,) = (one for one in checkup(cache, network=False) if one.topic == "perishable")
+    assert f"BTCUSDT 5m {what}: binance goes back 30 days" in check.said
+    assert f"`onetape futures BTCUSDT 5m --what {option}`" in check.advice
 
 
 def test_what_is_lost_soonest_is_fetched_first(

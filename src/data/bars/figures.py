@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from ..errors import (
     QueryError,
     SymbolNotFoundError,
 )
-from ..model.figures import FetchedFigures, FigureQuery, Measure, Served, figures_frame
+from ..model.figures import FetchedFigures, FigureQuery, Measure, figures_frame
 from ..model.instant import DAY_MS, MINUTE_MS, from_ms, iso
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.series import SeriesKey
@@ -28,8 +28,8 @@ from ..model.span import Span, subtract
 from ..model.timeframe import Timeframe
 from ..net.deadline import run_call, run_part, seconds_of
 from ..net.locks import SeriesLocks
-from ..vendors.factory import downloader_for, own_sender
-from ..vendors.figures import fetch_figures_of, served_by
+from ..vendors.factory import own_sender
+from ..vendors.figures import Supplier, fetch_figures_of, suppliers
 from .answer.reader import attempt_entries
 from .fetch.attempt import ask
 from .turns import FindLeases, Turns
@@ -46,19 +46,8 @@ log = logging.getLogger("onetape.routing")
 _PERPETUAL = "_PERP"
 # As far as all measures reach back.
 _USUAL_DAYS = 29
-# A period is no length of bars: the vendors of hours are asked.
-_RULE_OF = "1h"
 # The vendor's clock and ours are not the same.
 _GRACE_MS = 10 * MINUTE_MS
-
-
-@dataclass(frozen=True)
-class _Supplier:
-    """A vendor, or a downloader of the program's own, that serves a measure."""
-
-    name: str
-    downloader: Any
-    served: Served
 
 
 @dataclass
@@ -176,7 +165,7 @@ class FiguresService:
 
     def _fill(self, query: FigureQuery, table: TableStore, key: SeriesKey, done: _Done) -> None:
         """Ask one vendor after the other for a stretch, and store what comes."""
-        vendors = list(self._vendors(query))
+        vendors = list(suppliers(self._selector, query.instrument.symbol, query.measure))
         if not vendors:
             raise NoProviderError(
                 f"No suitable provider found for {query}",
@@ -205,15 +194,7 @@ class FiguresService:
             return
         done.miss(table, key, query.span, "; ".join(dict.fromkeys(reasons)))
 
-    def _vendors(self, query: FigureQuery) -> Iterator[_Supplier]:
-        """Yield the vendors that serve the measure, in the order of the rules."""
-        names = self._selector.get_provider_with_failover(query.instrument.symbol, _RULE_OF)
-        for name in names:
-            downloader = downloader_for(self._selector, name)
-            if (served := served_by(downloader, query.measure)) is not None:
-                yield _Supplier(name, downloader, served)
-
-    def _ask(self, vendor: _Supplier, query: FigureQuery) -> FetchedFigures:
+    def _ask(self, vendor: Supplier, query: FigureQuery) -> FetchedFigures:
         """Ask one vendor.
 
         Raises:
@@ -230,7 +211,7 @@ class FiguresService:
         self,
         query: FigureQuery,
         reach: Span,
-        answer: tuple[_Supplier, FetchedFigures],
+        answer: tuple[Supplier, FetchedFigures],
         place: tuple[TableStore, SeriesKey],
         done: _Done,
     ) -> None:

@@ -166,6 +166,21 @@ class TableStore:
         years = self.years(key) if span is None else self._years(key, span)
         return coalesce(part for year in years for part in self._sound(key, year).answered)
 
+    def answered_until(self, key: SeriesKey) -> int | None:
+        """Return the end of the answered stamps as the documents tell it; the data are not read.
+
+        In UTC milliseconds; None where no document tells any.
+        """
+        for year in reversed(self.years(key)):
+            content = self._disk.read_if_exists(self._files(key, year).metadata)
+            try:
+                spans = _answered(_record(content, key, year), year)
+            except (metadata.DamagedError, FormatVersionError):
+                continue
+            if spans:
+                return spans[-1].end
+        return None
+
     def quarantined(self, key: SeriesKey, span: Span) -> list[str]:
         """Return which files of the years that ``span`` touches were set aside, and why."""
         years = {f"{year:04d}" for year in _years(span)}

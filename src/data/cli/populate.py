@@ -280,7 +280,7 @@ def _show(report: dict[str, Any]) -> None:
         screen.print(styled(f"{text}; `onetape gaps --all` shows it", "yellow"))
     for one in report["perishable"][:_MOST_REASONS]:
         name, lost = f"{one['symbol']} {one['timeframe']}", one["lost"]
-        text = f"{name} has no bars after {one['last']}; {one['vendor']} drops the next at {lost}"
+        text = f"{name} has no {one['what']} after {one['last']}; {one['vendor']} drops the next at {lost}"
         screen.print(styled(text, "yellow"))
     good, failed = len(report["success"]), len(report["failed"])
     fetched = counted(sum(r["fetched"] for r in results), "new bar")

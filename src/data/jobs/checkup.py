@@ -108,7 +108,7 @@ def checkup(
         *_extras(selector),
         *_places(found, selector, holdings.size.bytes),
         _freshness(watch.series()),
-        *_perishable(catalogue, holdings, selector, clock.now_ms()),
+        *_perishable(catalogue, holdings, selector, clock.now_ms(), found.settings.cache_dir),
         *_lacking(watch.network),
         *_files(catalogue, holdings, clock, full=full),
         *_proof(holdings),
@@ -230,15 +230,23 @@ def _freshness(series: SeriesHealth) -> Check:
 
 
 def _perishable(
-    catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
+    catalogue: Catalogue,
+    holdings: Holdings,
+    selector: ProviderSelector,
+    now_ms: int,
+    cache_dir: Path,
 ) -> Iterator[Check]:
-    """Report the series that lose bars soon: those can be had from no vendor later."""
-    soon = perishable(catalogue.listing(holdings), selector, now_ms)
+    """Report the series that lose bars or figures soon: those can be had from no vendor later."""
+    soon = perishable(catalogue.listing(holdings), selector, now_ms, cache_dir)
     if soon:
         one = soon[0]
-        text = f"{counted(len(soon), 'series')} will lose bars, first {one.key}: {one.vendor} goes back"
+        text = (
+            f"{counted(len(soon), 'series')} will lose history, first {one}: {one.vendor} goes back"
+        )
         text += f" {one.depth_days} days, and it has none after {date_of(one.last_ms)}"
-        advice = "`onetape sync` fetches them, `onetape sync --every 1d` keeps them"
+        commands = list(dict.fromkeys(f"`{one.command}`" for one in soon))
+        more = f" and {len(commands) - 3:,} more like it" if len(commands) > 3 else ""
+        advice = f"run {', '.join(commands[:3])}{more} now, and then daily"
         yield Check("health", "perishable", False, text, advice)
 
 

@@ -1,23 +1,32 @@
-"""Stored series whose next bars their vendors will soon have no more.
+"""Stored series whose next bars or figures their vendors will soon have no more.
 
-A vendor that goes back sixty days drops a bar sixty days after it opened. What was not fetched by
-then cannot be had from any vendor of the rules.
+A vendor that goes back sixty days drops a bar sixty days after it opened; open interest and ratios
+of perpetual futures are kept for thirty. What was not fetched by then cannot be had from any vendor
+of the rules.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from ..cache.format.lane_entry import LaneEntry
+from ..cache.tables import TableStore
 from ..errors import DataError
+from ..model.figures import LONG_SHORT, MEASURES, OPEN_INTEREST
 from ..model.instant import DAY_MS, iso
 from ..model.series import SeriesKey
 from ..provider_selector import ProviderSelector
+from ..vendors.figures import suppliers
 
 # It is told when of the time that a vendor keeps its bars this share is left, or so many days.
 _SHARE, _MOST_MS = 1 / 3, 14 * DAY_MS
+_BARS = "bars"
+# What `onetape futures --what` calls them.
+_OPTIONS = {OPEN_INTEREST.title: "open-interest", LONG_SHORT.title: "long-short"}
 
 
 @dataclass(frozen=True)
@@ -28,8 +37,9 @@ class Perishable:
         key: the series.
         vendor: which is asked first.
         depth_days: how far back its vendors go.
-        last_ms: the stamp of its newest bar, UTC milliseconds.
-        lost_ms: when the bar after that can be had no more; it may be over.
+        last_ms: the stamp of its newest bar or figure, UTC milliseconds.
+        lost_ms: when the one after that can be had no more; it may be over.
+        what: it is a series of: ``bars``, ``open interest``, ``long/short ratios``.
     """
 
     key: SeriesKey
@@ -37,12 +47,25 @@ class Perishable:
     depth_days: int
     last_ms: int
     lost_ms: int
+    what: str = _BARS
+
+    def __str__(self) -> str:
+        return str(self.key) if self.what == _BARS else f"{self.key} {self.what}"
+
+    @property
+    def command(self) -> str:
+        """The command that fetches what is missing."""
+        if self.what == _BARS:
+            return "onetape sync"
+        symbol, label = self.key.symbol, self.key.timeframe.label
+        return f"onetape futures {symbol} {label} --what {_OPTIONS[self.what]}"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {
             "symbol": self.key.symbol,
             "timeframe": self.key.timeframe.label,
+            "what": self.what,
             "vendor": self.vendor,
             "depth_days": self.depth_days,
             "last": iso(self.last_ms),
@@ -51,7 +74,10 @@ class Perishable:
 
 
 def perishable(
-    listing: Iterable[tuple[SeriesKey, LaneEntry | None]], selector: ProviderSelector, now_ms: int
+    listing: Iterable[tuple[SeriesKey, LaneEntry | None]],
+    selector: ProviderSelector,
+    now_ms: int,
+    cache_dir: Path,
 ) -> list[Perishable]:
     """Return the series that lose bars soon, those first that lose them first; no vendor is asked.
 
@@ -61,8 +87,10 @@ def perishable(
         listing: the stored series with what the index knows of them.
         selector: which vendors are asked, and how far back they go.
         now_ms: the time, UTC milliseconds.
+        cache_dir: where figures of perpetual futures are stored.
     """
-    found = (one for key, entry in listing for one in _of(key, entry, selector))
+    bars = (one for key, entry in listing for one in _of(key, entry, selector))
+    found = chain(bars, _figures(cache_dir, selector))
     due = [one for one in found if one.lost_ms - now_ms < _warned_ms(one)]
     return sorted(due, key=lambda one: one.lost_ms)
 
@@ -83,3 +111,19 @@ def _of(
     if supply.depth_days is not None:
         lost_ms = entry.last + key.timeframe.longest_ms + supply.depth_days * DAY_MS
         yield Perishable(key, supply.vendor, supply.depth_days, entry.last, lost_ms)
+
+
+def _figures(cache_dir: Path, selector: ProviderSelector) -> Iterator[Perishable]:
+    for measure in MEASURES.values():
+        table = TableStore(cache_dir, measure.name)
+        for key in table.keys():
+            try:
+                vendors = list(suppliers(selector, key.symbol, measure))
+            except DataError:
+                continue
+            depths = [vendor.served.depth_days for vendor in vendors]  # 0: to the listing
+            until = table.answered_until(key) if depths and all(depths) else None
+            if until is not None:
+                lost_ms = until + max(depths) * DAY_MS
+                name = vendors[0].name
+                yield Perishable(key, name, max(depths), until, lost_ms, measure.title)

@@ -101,7 +101,7 @@ def populate_cache(
         ``data_quality`` (series to score, gaps, rows and whether it is complete), ``errors``
         (series to reason), ``interrupted``, ``results`` with all of it by series, ``reasons``
         (failures that are alike, together), ``requests`` by vendor and ``perishable`` (stored series
-        whose next bars vendors drop soon). Of a dry run ``series``,
+        whose next bars or figures vendors drop soon). Of a dry run ``series``,
         ``held`` (how many of them need no vendor), ``requests``, ``vendors`` (to requests, units of
         their limits, days) and ``reasons`` (what would be lacking).
 
@@ -175,7 +175,7 @@ def _done(
     services.cache.look_after()
     statistics = report.statistics(dict(services.cache.get_stats()))
     listing = services.cache.maintenance.listing()
-    soon = perishable(listing, services.selector, job.now_ms)
+    soon = perishable(listing, services.selector, job.now_ms, services.settings.cache_dir)
     for one in soon:
         _tell_of(services, one)
     # Vendors' dates are full seconds.
@@ -188,7 +188,11 @@ def _done(
 def _tell_of(services: Services, one: Perishable) -> None:
     with running(subject_of(one.key.symbol, one.key.timeframe.label)):
         services.observer.tell(
-            HistoryPerishes, vendor=one.vendor, depth_days=one.depth_days, lost=iso(one.lost_ms)
+            HistoryPerishes,
+            vendor=one.vendor,
+            depth_days=one.depth_days,
+            lost=iso(one.lost_ms),
+            what=one.what,
         )
 
 

@@ -122,12 +122,15 @@ class AnswerIncomplete(Event):
 class HistoryPerishes(Event):
     """A stored series lacks bars that ``vendor`` and all others drop at ``lost`` (ISO, UTC).
 
+    ``what``: ``bars``, or the figures of a perpetual future (``open interest``).
+
     They go back ``depth_days`` days; a job that fetches or checks the series tells it.
     """
 
     vendor: str
     depth_days: int
     lost: str
+    what: str = "bars"
 
 
 @dataclass(frozen=True, kw_only=True)

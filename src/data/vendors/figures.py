@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CapabilityError, DataError, ResponseFormatError
@@ -26,6 +27,7 @@ from ..model.timeframe import Timeframe
 from ..net.status import server_time_ms
 from .base import BaseDataDownloader
 from .calls import EndpointCall
+from .factory import downloader_for
 from .foreign import OwnSender, call_own
 from .paging import PAGE_CAP, format_errors
 from .raw import raw_span
@@ -33,6 +35,8 @@ from .raw import raw_span
 if TYPE_CHECKING:
     import pandas as pd
 
+# A period is no length of bars: the vendors of hours are asked.
+_RULE_OF = "1h"
 # No two funding rates of a future lie closer together.
 _FUNDING_STEP_MS = HOUR_MS
 
@@ -160,6 +164,23 @@ def served_by(downloader: Any, measure: Measure) -> Served | None:
     figures = getattr(downloader, "figures", None)
     served = figures.get(measure.name) if isinstance(figures, Mapping) else None
     return served if isinstance(served, Served) else None
+
+
+@dataclass(frozen=True)
+class Supplier:
+    """A vendor, or a downloader of the program's own, that serves a measure."""
+
+    name: str
+    downloader: Any
+    served: Served
+
+
+def suppliers(selector: Any, symbol: str, measure: Measure) -> Iterator[Supplier]:
+    """Yield the vendors of a selector that serve a measure of a pair, in the order of its rules."""
+    for name in selector.get_provider_with_failover(symbol, _RULE_OF):
+        downloader = downloader_for(selector, name)
+        if (served := served_by(downloader, measure)) is not None:
+            yield Supplier(name, downloader, served)
 
 
 def fetch_figures_of(
