@@ -31,7 +31,7 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import StorageError
 from src.data.model.actions import Action
-from src.data.model.instant import parse_iso
+from src.data.model.instant import date_of, parse_iso
 from src.data.model.kind import Basis, Kind
 from src.data.model.query import BarsQuery
 from src.data.model.series import SeriesKey
@@ -413,6 +413,24 @@ def test_prices_that_rest_on_the_closes_of_days_are_not_held(
 def test_prices_that_were_converted_are_not_held(manager: DataManager, tmp_path: Path) -> None:
     assert held_after(manager, tmp_path, *SHARE) == 1
     assert held_after(manager, tmp_path, *SHARE, adjustment="raw") == 0
+
+
+def test_the_newest_session_which_names_no_date_is_not_converted(
+    manager: DataManager, tmp_path: Path
+) -> None:
+    """What a night fetches of its last session is stored so; its stretch begins at a weekend."""
+    newest = date_of(at(62))
+    nights = (
+        piece(0, 60, basis=Basis("split", newest), adj=True),
+        piece(60, 63, steps=(62,), basis=Basis("split"), adj=True),
+    )
+    store_at(tmp_path).commit(DAILY, Commit(nights))
+    question = ("AAPL", "1d", "2024-01-02", str(newest))
+    assert held_after(manager, tmp_path, *question) == 1
+    answer = asked(manager, question)
+    assert answer.attrs["onetape"]["as_of"] == str(newest)
+    assert (answer["adj_close"] == answer["close"] / 2).all()
+    assert held_after(manager, tmp_path, *question, adjustment="raw") == 0
 
 
 def test_a_coin_has_nothing_to_convert(manager: DataManager, tmp_path: Path) -> None:

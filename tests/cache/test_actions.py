@@ -14,6 +14,7 @@ from src.data.errors import CorruptEntryError, FormatVersionError
 from src.data.model.actions import Action
 from src.data.model.instant import DAY_MS, day_ms
 from src.data.model.span import Span
+from src.data.prices import disputes
 from tests.cache.bars import no_temps, store_in
 from tests.cache.disks import CountingDisk, FailingDisk
 
@@ -60,6 +61,24 @@ def test_no_action_is_also_an_answer(tmp_path: Path) -> None:
     assert [a[:3] for a in book.asked] == [(Span(YEAR.start, later.end), "acme", 5)]
     both = store.add_actions("AAPL", [], YEAR, "other", 7)
     assert {a.source for a in both.asked} == {"acme", "other"}
+
+
+def test_what_one_vendor_told_is_compared_with_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hit on a share with forty dividends took five times as long as one on a coin."""
+
+    def compared(*_: object) -> None:
+        raise AssertionError("a value was made comparable")
+
+    told = [split(), *(dividend(0.5, day=EX.replace(day=day)) for day in range(1, 30))]
+    store_in(tmp_path).add_actions("AAPL", told, YEAR, "acme", YEAR.end)
+    monkeypatch.setattr(disputes, "amount_on", compared)
+    book = store_in(tmp_path).actions("AAPL")
+    assert len(book.splits) == 1
+    assert book.newest(EX) == EX
+    assert "events" not in vars(book), "for splits no dividend is looked at"
+    assert (len(book.actions), book.disputed) == (30, ())
 
 
 def test_two_sources_of_one_action(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from ..model.provenance import ATTRS_KEY, Provenance
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps, subtract
-from .answer.answer import LOOKBACKS, Answer, as_known, closed_rows, last_of
+from .answer.answer import LOOKBACKS, Answer, as_known, closed_rows, is_at, last_of
 from .answer.reader import Outcome, Reader
 from .validity import AFTER_LAST, TradingDays, fetched_ahead, lifetime_of, may_concern
 
@@ -346,10 +346,10 @@ def _is_final(query: BarsQuery, answer: Answer) -> bool:
         return False
     bars = [part for part in answer.coverage if part.state != "empty"]
     # Prices that were converted may rest on the closes of days, which are another series.
-    goal = Basis(query.adjustment, answer.as_of)
+    goal, intraday = Basis(query.adjustment, answer.as_of), query.timeframe.is_intraday
     is_as_stored = (
         query.instrument.asset_class != "stock"
-        or all(c.basis == goal for c in bars)
+        or all(is_at(answer.table, c.span, c.basis, goal, intraday=intraday) for c in bars)
         or _is_of_unknown_basis(answer)
     )
     return is_as_stored and all(part.state != "suspect" for part in bars)

@@ -21,7 +21,13 @@ from ..errors import CorruptEntryError, FormatVersionError
 from ..model.actions import Action, current
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.span import Span, coalesce, gaps
-from ..prices.disputes import ActionEvent, events_of, is_correction, is_repeated
+from ..prices.disputes import (
+    ActionEvent,
+    events_of,
+    is_correction,
+    is_repeated,
+    split_events,
+)
 from ..vendors.registry import is_sample
 from .format import json_document
 from .layout import Layout
@@ -87,8 +93,9 @@ class ActionBook:
 
     @cached_property
     def splits(self) -> tuple[Action, ...]:
-        """The splits that count, by ex-date."""
-        return tuple(a for a in self.actions if a.type == "split")
+        """The splits that count, by ex-date; dividends are not looked at for it."""
+        events = split_events(self.told, self._asked_for)
+        return tuple(sorted(e.action() for e in events if e.counts))
 
     @cached_property
     def dividends(self) -> tuple[Action, ...]:
@@ -190,6 +197,8 @@ class ActionBook:
     def newest(self, day: date) -> date:
         """Return the last ex-date behind ``day`` that has none before it that is not known."""
         until = self.known_until(day)
+        if not any(day < action.ex_date <= until for action in self.told):
+            return day  # as nearly always: what counts need not be made out
         return max((a.ex_date for a in self.actions if day < a.ex_date <= until), default=day)
 
     def with_answer(self, actions: Sequence[Action], asked: Asked) -> ActionBook:

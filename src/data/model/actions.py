@@ -120,7 +120,10 @@ def current(actions: Iterable[Action]) -> list[Action]:
             same.clear()
         same.append(action)
     ascending = (group for _, group in sorted(events.items()))
-    return [replace(group[-1], amount=sum(a.amount for a in group)) for group in ascending]
+    return [
+        group[0] if len(group) == 1 else replace(group[-1], amount=sum(a.amount for a in group))
+        for group in ascending
+    ]
 
 
 def amount_on(dividend: Action, splits: Iterable[Action], day: date | None) -> Fraction:

@@ -17,11 +17,13 @@ report it, it counts: vendors omit actions more often than they invent them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
+from operator import attrgetter
 
 from ..model.actions import Action, ActionType, amount_on
 
@@ -33,26 +35,36 @@ _SATURDAY = 5
 # Reports are sorted by ex-date; no more events of one type lie within days of each other.
 _MOST_NEAR = 8
 
+_TOLD_ORDER = attrgetter("ex_date", "fetched_at", "source")
 # Vendors that were asked for an ex-date, a week later or more, and answered.
 AskedFor = Callable[[date], Iterable[str]]
 
 
 @dataclass(frozen=True)
 class _Word:
-    """One vendor's report of an event, made comparable.
-
-    ``slack`` is how far the value may be off by rounding alone.
-    """
+    """One vendor's report of an event; of a dividend with the ``splits`` that count."""
 
     action: Action
-    value: Fraction
-    slack: Fraction
+    splits: tuple[Action, ...] = ()
+
+    @cached_property
+    def measure(self) -> tuple[Fraction, Fraction]:
+        """Its comparable value, and how far that may be off by rounding alone.
+
+        Most events have one report, which is compared with no other.
+        """
+        if self.action.type == "split":
+            return _ratio(self.action)
+        return _amount(self.action, self.splits)
 
     def is_value(self, other: _Word) -> bool:
         """Tell whether the two are one ratio or one amount."""
+        if self is other:
+            return True
         if not (self.action.is_sound and other.action.is_sound):
             return self.action == other.action
-        return abs(self.value - other.value) <= max(self.slack, other.slack)
+        (value, slack), (theirs, their_slack) = self.measure, other.measure
+        return abs(value - theirs) <= max(slack, their_slack)
 
     def is_date(self, other: _Word) -> bool:
         """Tell whether no weekday lies between the two dates."""
@@ -110,6 +122,9 @@ class ActionEvent:
         return [w.action for w in self.words if not (w.is_value(mine) and w.is_date(mine))]
 
     def _word(self, vendor: str) -> _Word:
+        if len(self.words) == 1:
+            return self.words[0]
+
         def rank(place: int) -> tuple[tuple[int, int], bool, int]:
             word = self.words[place]
             return self._votes(word), word.action.source == vendor, -place
@@ -124,18 +139,22 @@ class ActionEvent:
         return len(alike), len({w.action.source for w in self.words if w.is_date(word)})
 
 
-def events_of(actions: Iterable[Action], asked_for: AskedFor) -> tuple[ActionEvent, ...]:
+def split_events(actions: Iterable[Action], asked_for: AskedFor) -> list[ActionEvent]:
+    """Group the reports of splits into events, as :func:`events_of` does."""
+    splits = [_Word(a) for a in sorted(actions, key=_TOLD_ORDER) if a.type == "split"]
+    return [_event(group, asked_for, None) for group in _groups(splits)]
+
+
+def events_of(actions: Collection[Action], asked_for: AskedFor) -> tuple[ActionEvent, ...]:
     """Group reports into events, by ex-date.
 
     Args:
         actions: the latest reports of every vendor.
         asked_for: see :data:`AskedFor`; these vendors need not have reported anything.
     """
-    words = sorted(actions, key=lambda a: (a.ex_date, a.fetched_at, a.source))
-    splits = [_Word(a, *_ratio(a)) for a in words if a.type == "split"]
-    events = [_event(group, asked_for, None) for group in _groups(splits)]
-    applied = [a for e in events if e.counts and (a := e.action()).is_sound]
-    dividends = [_Word(a, *_amount(a, applied)) for a in words if a.type == "dividend"]
+    words, events = sorted(actions, key=_TOLD_ORDER), split_events(actions, asked_for)
+    applied = tuple(a for e in events if e.counts and (a := e.action()).is_sound)
+    dividends = [_Word(a, applied) for a in words if a.type == "dividend"]
     tellers = {word.action.source for word in dividends}
     events += [_event(group, asked_for, tellers) for group in _groups(dividends)]
     return tuple(sorted(events, key=lambda e: (e.action().ex_date, e.action().type)))
@@ -151,7 +170,7 @@ def is_correction(old: Action, new: Action) -> bool:
         return False
     if old.ex_date == new.ex_date:
         return True
-    return old.type == "split" and _is_one(_Word(old, *_ratio(old)), _Word(new, *_ratio(new)))
+    return old.type == "split" and _is_one(_Word(old), _Word(new))
 
 
 def is_repeated(old: Action, new: Action) -> bool:
@@ -217,7 +236,7 @@ def _rounded(amount: float) -> Decimal:
 def _coarseness(word: _Word) -> tuple[bool, Fraction]:
     """Rank the finer word lower: whole shares before decimals, more digits before fewer."""
     whole = all(float(n).is_integer() for n in (word.action.numerator, word.action.denominator))
-    return not whole, word.slack if word.action.type == "dividend" else Fraction(0)
+    return not whole, word.measure[1] if word.action.type == "dividend" else Fraction(0)
 
 
 def _weekday(day: date) -> date:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import partial
 
 from ...cache.actions import ActionBook, Asked
 from ...cache.prior_sessions import LOOKBACK, PriorSessions
@@ -32,7 +33,7 @@ from ...prices.adjustment import (
 from ...prices.disputes import ActionEvent
 from ...vendors.registry import is_sample
 from ..validity import CLOSED, TradingDay
-from .answer import Rebased
+from .answer import Rebased, is_at
 
 _A_DAY = timedelta(days=1)
 _RAW_IS_HELD = "these bars are held as traded: adjustment='raw' needs none"
@@ -160,7 +161,8 @@ class Rebaser:
         book: ActionBook,
     ) -> Rebased:
         goal = Basis(self.query.adjustment, as_of)
-        if not self.lenient and since is None and all(p.basis == goal for p in parts):
+        is_there = partial(is_at, table, goal=goal, intraday=self._is_intraday)
+        if not self.lenient and since is None and all(is_there(p.span, p.basis) for p in parts):
             return Rebased(table, as_of)  # nearly every answer from the cache
         needed = self._needed(table, parts, as_of)
         if self.lenient and as_of != own and _lacking(book, needed):

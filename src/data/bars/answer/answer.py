@@ -17,7 +17,7 @@ from ...errors import IncompleteDataError, IncompleteDataWarning
 from ...model.bars import NAN, BarTable
 from ...model.coverage import Coverage, Covered
 from ...model.instant import DAY_MS, iso
-from ...model.kind import Adjustment, Kind
+from ...model.kind import Adjustment, Basis, Kind
 from ...model.provenance import ATTRS_KEY, Provenance, freeze
 from ...model.query import BarsQuery
 from ...model.span import Span, coalesce, gaps
@@ -230,6 +230,24 @@ def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[
             if not gap.span.is_empty
         ]
     return cut
+
+
+def is_at(table: BarTable, span: Span, basis: Basis, goal: Basis, *, intraday: bool) -> bool:
+    """Tell whether the bars of a stretch are of the basis ``goal`` as they are.
+
+    What is stored of the newest session names no date (:meth:`Basis.of_bars`): it is of any up to its own.
+
+    Args:
+        table: ascending bars.
+        span, basis: the stretch, and the basis of its bars.
+        goal: the basis wanted, dated.
+        intraday: whether stamps are instants.
+    """
+    if basis == goal:
+        return True
+    first = table.within(span).stamps[:1].tolist()
+    # Without a session bars before the open count as those of the day before.
+    return bool(first) and goal.of_bars(first[0], "", intraday=intraday) == basis
 
 
 def frame_of(answer: Answer) -> pd.DataFrame:
