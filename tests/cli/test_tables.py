@@ -4,6 +4,7 @@ import io
 import math
 
 import pytest
+import rich.table
 from rich.console import Console
 from rich.text import Text
 
@@ -75,6 +76,15 @@ def test_a_narrow_grid_leaves_out_from_the_right(width: int, kept: int) -> None:
     lines = drawn(GRID, width)
     assert ("too narrow for" in " ".join(lines)) == (kept < 4)
     assert max(map(len, lines)) <= width
+
+
+def test_ten_thousand_rows_are_laid_out_without_a_table_of_rich(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One took six seconds over the list of ten thousand series."""
+    monkeypatch.setattr(rich.table.Table, "add_row", None)
+    lines = drawn(TextTable(["symbol", "bars#"], [["AAPL", "2,520"], ["BTCUSDT", "1"]]), 80)
+    assert lines == ["symbol    bars", "─" * 14, "AAPL     2,520", "BTCUSDT      1"]
 
 
 def test_wide_signs_count_twice() -> None:
