@@ -93,7 +93,7 @@ def test_the_day_of_a_vendor_does_not_grow_with_the_number_of_series() -> None:
         assert tracemalloc.get_traced_memory()[0] < 50_000
     finally:
         tracemalloc.stop()
-    (day,) = counted.found
+    (day,) = counted.days
     assert str(day) == "yahoo 2024-05-08 1d: missing for 501 of 501 symbols"
     assert day.span == HOLE.span
 
@@ -103,7 +103,7 @@ def test_what_lies_before_a_listing_is_not_counted() -> None:
     for _ in range(5):
         early = none("2024-05-01", "2024-05-08", "yahoo", BEFORE_FIRST)
         counted.add(SERIES, outline(early, bars("2024-05-08", "2024-06-01")))
-    assert counted.found == []
+    assert counted.days == []
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_lanes_of_their_own_and_longer_bars_are_not_counted(other: dict[str, Any
     for _ in range(5):
         lacking = outline(AROUND[0], replace(HOLE, vendor="yahoo"), AROUND[1])
         counted.add(replace(SERIES, **other), lacking)
-    assert len(counted.found) == (0 if other else 1)
+    assert len(counted.days) == (0 if other else 1)
 
 
 def logged(vendor: str, at: str, first: str, last: str, added: int = 1) -> LoggedCommit:
@@ -147,7 +147,7 @@ def test_what_another_vendor_filled_counts_where_the_log_proves_it(
     for _ in range(3):
         filled = outline(AROUND[0], bars("2024-05-08", "2024-05-09", "tiingo"), AROUND[1])
         counted.add(SERIES, filled, lambda: commits)
-    assert len(counted.found) == count
+    assert len(counted.days) == count
 
 
 def test_bars_of_another_vendor_count_neither_way() -> None:
@@ -158,4 +158,4 @@ def test_bars_of_another_vendor_count_neither_way() -> None:
     for _ in range(5):
         other = bars("2024-05-08", "2024-05-09", "tiingo")
         counted.add(SERIES, outline(AROUND[0], other, AROUND[1]))
-    assert [(day.vendor, day.lacking, day.symbols) for day in counted.found] == [("yahoo", 3, 3)]
+    assert [(day.vendor, day.lacking, day.symbols) for day in counted.days] == [("yahoo", 3, 3)]

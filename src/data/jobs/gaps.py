@@ -241,7 +241,7 @@ def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[Vend
             log.debug("%s is not counted: %s", key, error)
     new = [
         day
-        for day in counted.found
+        for day in counted.days
         if day.condition != "pending"
         and ((known := before.get(_key(day))) is None or known.condition == "pending")
     ]
@@ -251,12 +251,12 @@ def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[Vend
     if new:
         older = f", and {len(new) - _MOST_LOGGED:,} older ones" if new[_MOST_LOGGED:] else ""
         log.warning("%s%s", "; ".join(map(str, new[-_MOST_LOGGED:])), older)
-    if not (counted.found or before):
+    if not (counted.days or before):
         return []
     # What many symbols showed is not told anew by a few of them.
     fresh = [
         day if 2 * day.symbols >= (known := before.get(_key(day), day)).symbols else known
-        for day in counted.found
+        for day in counted.days
     ]
     return services.network.keep_vendor_days(fresh, counted.is_available)
 

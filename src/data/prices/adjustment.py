@@ -440,7 +440,7 @@ class ClosesBefore:
     as_of: date
     last_session: Callable[[date], LastSession | None]
     own: OwnActions | None = None
-    _known: dict[date, float | None] = field(default_factory=dict)
+    _closes: dict[date, float | None] = field(default_factory=dict)
 
     def __call__(self, ex_date: date) -> float | None:
         """Return the close of the session before ``ex_date``, or None where it is not known.
@@ -448,9 +448,9 @@ class ClosesBefore:
         Raises:
             KindMismatchError: the bar cannot be brought to split-adjusted prices.
         """
-        if ex_date not in self._known:
-            self._known[ex_date] = self._close(ex_date)
-        return self._known[ex_date]
+        if ex_date not in self._closes:
+            self._closes[ex_date] = self._close(ex_date)
+        return self._closes[ex_date]
 
     def _close(self, ex_date: date) -> float | None:
         session = self.last_session(ex_date)

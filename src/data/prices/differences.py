@@ -235,6 +235,7 @@ def _name(
     open_ = differs.copy()
 
     def settle(rows: Mask, cause: Cause) -> None:
+        """Give the rows that have no cause yet this one."""
         causes[rows & open_] = cause
         open_[rows] = False
 
@@ -367,10 +368,10 @@ def _missing(
                 yield _difference(name, *pair)  # type: ignore[arg-type]
 
 
-def _difference(cause: Cause, ours: BarTable, theirs: BarTable, said: str = "") -> Difference:
+def _difference(cause: Cause, ours: BarTable, theirs: BarTable, text: str = "") -> Difference:
     stamps = (ours if len(ours) else theirs).stamps
     ends = int(stamps[0]), int(stamps[-1])
-    return Difference(cause, len(stamps), *ends, _first(ours), _first(theirs), said)
+    return Difference(cause, len(stamps), *ends, _first(ours), _first(theirs), text)
 
 
 def _first(table: BarTable) -> Bar | None:

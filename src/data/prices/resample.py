@@ -155,17 +155,17 @@ def resample_many(
     parts_of_bars, made = _ranges(bins.owners, len(bins.stamps)), list[Resampled]()
     for table, holes in zip(tables, unanswered or [()] * len(tables), strict=True):
         if not bins.by_date and np.array_equal(table.stamps, bins.parts):
-            rows, ranges, known = table, parts_of_bars, all_known.copy()
+            rows, ranges, is_known = table, parts_of_bars, all_known.copy()
         else:
             places = bins.places(table.stamps)
-            known = bins.known(table.stamps, places, in_span, source.longest_ms)
+            is_known = bins.known_parts(table.stamps, places, in_span, source.longest_ms)
             owners = bins.owners_of(table.stamps, places)
             belongs = owners >= 0
             rows = table if belongs.all() else table.take(belongs)
             ranges = _ranges(owners[belongs], len(bins.stamps))
         for hole in holes:
-            known[bins.parts_in(hole)] = False
-        made.append(_built(rows, ranges, bins, known, now_ms, strays=len(table) - len(rows)))
+            is_known[bins.parts_in(hole)] = False
+        made.append(_built(rows, ranges, bins, is_known, now_ms, strays=len(table) - len(rows)))
     return made
 
 
@@ -232,18 +232,20 @@ class _Bins:
         at = np.searchsorted(self.parts, rows)
         return np.where(self.parts[np.minimum(at, len(self.parts) - 1)] == rows, at, -1)
 
-    def known(self, rows: Stamps, places: Positions, answered: slice | None, step_ms: int) -> Mask:
+    def known_parts(
+        self, rows: Stamps, places: Positions, answered: slice | None, step_ms: int
+    ) -> Mask:
         """Tell of each part whether it is known: those that came, or all that are ``answered``.
 
         A row that stands beside the grid makes the parts that it lies across unknown.
         """
-        known = np.zeros(len(self.parts), dtype=bool)
-        known[places[places >= 0] if answered is None else answered] = True
+        is_known = np.zeros(len(self.parts), dtype=bool)
+        is_known[places[places >= 0] if answered is None else answered] = True
         strays = rows[places < 0]
         if len(strays) and not self.by_date:
             before = np.searchsorted(strays, self.parts - step_ms, side="right")
-            known &= np.searchsorted(strays, self.part_closes) <= before
-        return known
+            is_known &= np.searchsorted(strays, self.part_closes) <= before
+        return is_known
 
     def owners_of(self, rows: Stamps, places: Positions) -> Positions:
         """Return the bar of each row, -1 where there is none.
@@ -326,17 +328,17 @@ def _ranges(owners: Positions, count: int) -> _Ranges:
 
 
 def _built(
-    rows: BarTable, ranges: _Ranges, bins: _Bins, known: Mask, now_ms: int, strays: int
+    rows: BarTable, ranges: _Ranges, bins: _Bins, is_known: Mask, now_ms: int, strays: int
 ) -> Resampled:
     """Fold the rows of a symbol into their bars and sort these by whether they are complete."""
     bars, in_part = _folded(rows, ranges, bins.stamps)
-    lacking = np.bincount(bins.owners[~known], minlength=len(bins.stamps))
+    lacking = np.bincount(bins.owners[~is_known], minlength=len(bins.stamps))
     whole = (bins.closes <= now_ms) & ~bins.straddled & (lacking == 0)
     complete, partial = whole[ranges.bars], BarTable.empty()
     incomplete: tuple[Incomplete, ...] = ()
     if not whole.all():
         expected = np.bincount(bins.owners, minlength=len(bins.stamps))
-        incomplete = tuple(_told(bins, ~whole, lacking, expected, now_ms))
+        incomplete = tuple(_incomplete_bars(bins, ~whole, lacking, expected, now_ms))
         partial = _picked(bars, ~complete & ~bins.straddled[ranges.bars])
         bars = _picked(bars, complete)
     return Resampled(
@@ -353,7 +355,7 @@ def _picked(bars: BarTable, rows: Mask) -> BarTable:
     return bars.take(rows) if rows.any() else BarTable.empty()
 
 
-def _told(
+def _incomplete_bars(
     bins: _Bins, chosen: Mask, lacking: Positions, expected: Positions, now_ms: int
 ) -> Iterator[Incomplete]:
     """Yield the chosen bars with the reason why they are incomplete."""

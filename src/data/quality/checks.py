@@ -125,13 +125,13 @@ def run_checks(
         if check.find is None:
             continue
         seen = whole if check.takes_all else priced
-        found = check.find(seen) if len(seen) else "there are no bars"
-        if isinstance(found, str):
-            skipped[check.name] = found
+        defects = check.find(seen) if len(seen) else "there are no bars"
+        if isinstance(defects, str):
+            skipped[check.name] = defects
             continue
         ran.append(check.name)
-        findings += (finding_of(check, one) for one in found)
-        repairs = [r for one in found for r in one.repairs if r.what == "prices"]
+        findings += (finding_of(check, one) for one in defects)
+        repairs = [r for one in defects for r in one.repairs if r.what == "prices"]
         if repairs:
             whole = replace(whole, table=repaired_prices(whole.table, repairs))
             priced = whole if is_whole else _taken(whole, has_prices)
@@ -142,14 +142,14 @@ def _taken(series: CheckedSeries, rows: Mask) -> CheckedSeries:
     return replace(series, table=series.table.take(rows))
 
 
-def finding_of(check: QualityCheck, found: Defect) -> QualityFinding:
+def finding_of(check: QualityCheck, defect: Defect) -> QualityFinding:
     """Return what a check found, with its name, level and next step."""
     return QualityFinding(
         check.name,
         check.level,
-        found.severity,
-        found.stamps,
-        found.evidence,
+        defect.severity,
+        defect.stamps,
+        defect.evidence,
         check.next_step,
-        found.repairs,
+        defect.repairs,
     )

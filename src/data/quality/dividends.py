@@ -44,7 +44,7 @@ class _Payment(NamedTuple):
 
     event: ShareEvent
     row: int
-    told: float
+    paid: float
     implied: float
     fall: float
     usual: float
@@ -75,11 +75,11 @@ def dividend_errors(series: CheckedSeries) -> list[Defect] | str:
     if series.dividends is None:
         return "its dividends are not stored: `onetape actions` fetches them"
     payments = _payments(series)
-    found = list(_of_adj_close(series, payments))
-    wrong = {int(stamp) for one in found for stamp in one.stamps}
-    found += _of_price(series, [p for p in payments if p.event.at_ms not in wrong])
-    found += _doubles(payments)
-    return found + list(_untold(series, payments))
+    defects = list(_of_adj_close(series, payments))
+    wrong = {int(stamp) for one in defects for stamp in one.stamps}
+    defects += _of_price(series, [p for p in payments if p.event.at_ms not in wrong])
+    defects += _doubles(payments)
+    return defects + list(_unexplained_steps(series, payments))
 
 
 def _payments(series: CheckedSeries) -> list[_Payment]:
@@ -121,14 +121,14 @@ def _of_adj_close(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterat
         p
         for p in payments
         if np.isfinite(p.implied)
-        and p.told > 2 * _ROUNDING
-        and abs(p.told - p.implied) > max(_SAME * max(p.told, p.implied), _ROUNDING)
+        and p.paid > 2 * _ROUNDING
+        and abs(p.paid - p.implied) > max(_SAME * max(p.paid, p.implied), _ROUNDING)
     ]
-    missing = [p for p in odd if p.implied < _ROUNDING / 2 and p.told / max(p.implied, 1e-9) > 1000]
-    hundred = [p for p in odd if p not in missing and _is_hundred(p.told / max(p.implied, 1e-9))]
+    missing = [p for p in odd if p.implied < _ROUNDING / 2 and p.paid / max(p.implied, 1e-9) > 1000]
+    hundred = [p for p in odd if p not in missing and _is_hundred(p.paid / max(p.implied, 1e-9))]
     # Amounts that are too large and steps that are too small: one series may have both.
-    large = [p for p in hundred if p.told >= _LARGE_YIELD]
-    small = [p for p in hundred if p.told < _LARGE_YIELD]
+    large = [p for p in hundred if p.paid >= _LARGE_YIELD]
+    small = [p for p in hundred if p.paid < _LARGE_YIELD]
     for group, name in (
         (large, "a hundredth of"),
         (small, "a hundredth of"),
@@ -138,7 +138,7 @@ def _of_adj_close(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterat
             yield from _judged(series, group, name)
     for payment in odd:
         if payment not in hundred and payment not in missing:
-            yield from _judged(series, [payment], f"{payment.implied / payment.told:.3g} times")
+            yield from _judged(series, [payment], f"{payment.implied / payment.paid:.3g} times")
 
 
 def _is_hundred(ratio: float) -> bool:
@@ -150,31 +150,31 @@ def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iter
     text = (
         f"adj_close follows {name} the dividend in {len(group)} of its ex-dates: on "
         f"{iso(group[0].event.at_ms)[:10]} {prices_text(group[0].event.value)} were paid, "
-        f"{group[0].told:.2%} of the price"
+        f"{group[0].paid:.2%} of the price"
     )
     is_missing = name.startswith("nothing")
-    odds = sum(p.evidence(p.told, p.implied) for p in group)
+    odds = sum(p.evidence(p.paid, p.implied) for p in group)
     odds += float(
         np.mean(
-            [_plausible(p.told) - (0.0 if is_missing else _plausible(p.implied)) for p in group]
+            [_plausible(p.paid) - (0.0 if is_missing else _plausible(p.implied)) for p in group]
         )
     )
     stamps = np.array([p.event.at_ms for p in group], dtype=np.int64)
     if is_missing:
         # Nothing is no amount: what stands against the dividend is that it was a hundredth.
         large = [p for p in group if _doubt(p, _median_of(series, p)) < -_DECIDED]
-        amounts = {id(p): p.told / (_HUNDRED if p in large else 1) for p in group}
+        amounts = {id(p): p.paid / (_HUNDRED if p in large else 1) for p in group}
         repairs = [_adjusting(series, p, 1 - amounts[id(p)]) for p in group]
         repairs += [_scaled([p], 1 / _HUNDRED) for p in large]
         if large:
             text += f"; {len(large)} of these amounts are 100 times too large"
         yield Defect(stamps, text, "error", tuple(repairs))
     elif odds > _DECIDED:
-        repairs = [_adjusting(series, p, (1 - p.told) / (1 - p.implied)) for p in group]
+        repairs = [_adjusting(series, p, (1 - p.paid) / (1 - p.implied)) for p in group]
         yield Defect(stamps, f"{text}, as the price says, too", "error", tuple(repairs))
-    elif odds < -_DECIDED or all(p.told >= 1 or _is_of_split(series, p) for p in group):
+    elif odds < -_DECIDED or all(p.paid >= 1 or _is_of_split(series, p) for p in group):
         repairs = [
-            _scaled([p], 1 / _HUNDRED if _is_hundred(p.told / p.implied) else p.implied / p.told)
+            _scaled([p], 1 / _HUNDRED if _is_hundred(p.paid / p.implied) else p.implied / p.paid)
             for p in group
         ]
         yield Defect(
@@ -189,7 +189,7 @@ def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iter
 
 def _is_of_split(series: CheckedSeries, payment: _Payment) -> bool:
     """Tell whether an amount is off by a split of these days: it is per share as shares were."""
-    ratio = payment.told / payment.implied
+    ratio = payment.paid / payment.implied
     near = [s.value for s in series.splits or () if abs(s.at_ms - payment.event.at_ms) <= _TWICE_MS]
     return any(abs(ratio / value - 1) < _SAME / 5 for value in near)
 
@@ -215,26 +215,26 @@ def _scaled(group: Sequence[_Payment], factor: float) -> Repair:
 
 def _doubt(payment: _Payment, median: float) -> float:
     """Return the log odds that an amount is right, against its hundredth."""
-    if payment.told >= 1:
+    if payment.paid >= 1:
         return -np.inf
-    odds = payment.evidence(payment.told, payment.told / _HUNDRED)
-    if payment.told >= _LARGE_YIELD or payment.told >= _OF_MEDIAN * median:
+    odds = payment.evidence(payment.paid, payment.paid / _HUNDRED)
+    if payment.paid >= _LARGE_YIELD or payment.paid >= _OF_MEDIAN * median:
         odds += (
-            min(0.0, _plausible(payment.told) - _plausible(payment.told / _HUNDRED)) - _DECIDED / 2
+            min(0.0, _plausible(payment.paid) - _plausible(payment.paid / _HUNDRED)) - _DECIDED / 2
         )
     return odds
 
 
 def _of_price(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
     """Yield amounts that the price did not follow; both ``adj_close`` and amount may be wrong alike."""
-    yields = np.array([p.told for p in payments])
+    yields = np.array([p.paid for p in payments])
     for place, payment in enumerate(payments):
         others = np.delete(yields, place)
         median = float(np.median(others)) if len(others) >= _FOR_MEDIAN else NAN
         odds = _doubt(payment, median)
-        is_large = payment.told >= _LARGE_YIELD or payment.told >= _OF_MEDIAN * median
+        is_large = payment.paid >= _LARGE_YIELD or payment.paid >= _OF_MEDIAN * median
         text = (
-            f"a dividend of {prices_text(payment.event.value)}, {payment.told:.1%} of the price, while the "
+            f"a dividend of {prices_text(payment.event.value)}, {payment.paid:.1%} of the price, while the "
             f"price fell by {payment.fall:.1%} on that day (usual: {payment.usual:.1%})"
         )
         stamps = np.array([payment.event.at_ms], dtype=np.int64)
@@ -242,7 +242,7 @@ def _of_price(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[D
             repairs = [_scaled([payment], 1 / _HUNDRED)]
             if payment.implied > _ROUNDING:
                 # What adj_close was divided by is given back, and the hundredth taken.
-                factor = (1 - payment.told / _HUNDRED) / (1 - payment.implied)
+                factor = (1 - payment.paid / _HUNDRED) / (1 - payment.implied)
                 repairs += [_adjusting(series, payment, factor)] if payment.implied < 1 else []
             certain = (is_large or odds < -1.5 * _DECIDED) and (
                 payment.implied < 1 or not np.isfinite(payment.implied)
@@ -250,9 +250,9 @@ def _of_price(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[D
             yield Defect(
                 stamps, f"{text}: 100 times too much", "error", tuple(repairs) if certain else ()
             )
-        elif is_large and payment.fall < payment.told / 3:
+        elif is_large and payment.fall < payment.paid / 3:
             yield Defect(stamps, f"{text}: 100 times too much?", "warning")
-        elif payment.told * _OF_MEDIAN <= median and payment.told * _HUNDRED <= 3 * median:
+        elif payment.paid * _OF_MEDIAN <= median and payment.paid * _HUNDRED <= 3 * median:
             yield Defect(stamps, f"{text}; the others are {median:.2%}: a hundredth of it?", "info")
 
 
@@ -266,7 +266,7 @@ def _doubles(payments: Sequence[_Payment]) -> Iterator[Defect]:
         is_like = abs(np.log(ratio)) < _TWICE_LIKE or _is_hundred(ratio) or _is_hundred(1 / ratio)
         if other.event.at_ms - one.event.at_ms <= _TWICE_MS and is_like:
             stamps = np.array([one.event.at_ms, other.event.at_ms], dtype=np.int64)
-            less = one if one.evidence(one.told, 0.0) < other.evidence(other.told, 0.0) else other
+            less = one if one.evidence(one.paid, 0.0) < other.evidence(other.paid, 0.0) else other
             text = (
                 f"dividends of {prices_text(one.event.value)} and {prices_text(other.event.value)} on "
                 f"{iso(one.event.at_ms)[:10]} and {iso(other.event.at_ms)[:10]}: one, reported twice? "
@@ -275,7 +275,7 @@ def _doubles(payments: Sequence[_Payment]) -> Iterator[Defect]:
             yield Defect(stamps, text, "warning")
 
 
-def _untold(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
+def _unexplained_steps(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
     """Yield steps of ``adj_close`` where no dividend and no split is known."""
     table = series.table
     if table.adj_close is None:
@@ -284,10 +284,10 @@ def _untold(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Def
         share = table.adj_close / table.close
         steps = 1 - share[:-1] / share[1:]
     rows = np.flatnonzero(np.abs(steps) > max(_STEP, _STEPS * noise(steps))) + 1
-    known = {p.row for p in payments}
-    known |= {int(r) for r in series.rows_of(list(series.splits or ()))}
-    known |= {int(r) for r in series.rows_of(list(series.dividends or ()))}
-    odd = [row for row in rows.tolist() if row not in known]
+    explained = {p.row for p in payments}
+    explained |= {int(r) for r in series.rows_of(list(series.splits or ()))}
+    explained |= {int(r) for r in series.rows_of(list(series.dividends or ()))}
+    odd = [row for row in rows.tolist() if row not in explained]
     if odd:
         more = f" and on {counted(len(odd) - 1, 'other day')}" if len(odd) > 1 else ""
         step, day = abs(steps[odd[0] - 1]), iso(int(table.stamps[odd[0]]))[:10]

@@ -125,19 +125,20 @@ class _Classifier:
     def gaps(
         self, present: Callable[[Span], Stamps] | None, days: Sequence[VendorDay]
     ) -> list[ClassifiedGap]:
-        found: list[ClassifiedGap] = []
+        """Return all gaps, oldest first; ``present``: the stamps of the bars stored in a span."""
+        classified: list[ClassifiedGap] = []
         for part in self._parts:
             span = part.span.clip(self._within)
             if part.state == "empty":
-                found.append(self._empty(part, span))
+                classified.append(self._empty(part, span))
             elif present is not None and part.reason.startswith(DOUBTFUL):
-                found += (
+                classified += (
                     self._gap(hole, "vendor_hole", part.vendor, part.reason, _due(part, self._now))
                     for hole in holes(span, present(span), self._grid)
                 )
         for span in gaps(self._within, [part.span for part in self._parts]):
-            found += self._unanswered(span)
-        joined = _joined(sorted(found, key=lambda gap: gap.span))
+            classified += self._unanswered(span)
+        joined = _joined(sorted(classified, key=lambda gap: gap.span))
         return [gap for whole in joined for gap in self._by_days(whole, days)]
 
     def _gap(
@@ -158,12 +159,12 @@ class _Classifier:
             return self._gap(span, "before_listing", part.vendor, f"before its listing{source}")
         if span.start >= self._traded.end:
             return self._gap(span, "after_delisting", part.vendor, self._ended())
-        asked = (
+        answers = (
             f"{_names(part.vendor) or 'a vendor'}: {part.reason}, asked {_minute(part.fetched_at)}"
         )
         is_believed = part.expires is None or part.expires - part.fetched_at > _BELIEVED_MS
         is_last = span.start >= self._reach.end
-        evidence = asked + (" UTC and before" if is_believed else " UTC, once")
+        evidence = answers + (" UTC and before" if is_believed else " UTC, once")
         gap_class: GapClass = "common_hole" if "," in part.vendor else "vendor_hole"
         if is_last and not is_believed and self._now - span.end < DAY_MS:
             gap_class = "not_published"
@@ -207,9 +208,9 @@ class _Classifier:
 
     def _silence(self, span: Span) -> str:
         before = [part.fetched_at for part in self._all if part.span.end <= span.start]
-        asked = max(before, default=0)
-        if asked and all(part.span.end <= span.start for part in self._all):
-            return f"behind all that was asked for; last asked {_minute(asked)} UTC"
+        fetched_at = max(before, default=0)
+        if fetched_at and all(part.span.end <= span.start for part in self._all):
+            return f"behind all that was asked for; last asked {_minute(fetched_at)} UTC"
         return "no vendor has answered for it"
 
     def _fetch(self, first: int, last: int) -> str:

@@ -80,12 +80,12 @@ def unit_errors(series: CheckedSeries) -> list[Defect] | str:
     levels = _unit_levels(series, apart)
     right, is_certain = _right_level(series, levels)
     levels -= right
-    found = []
+    defects = []
     # The four levels of a row are four bytes: one number.
     for first, end in runs(levels.view(np.uint32)[:, 0] != 0):
         if np.abs(levels[first:end]).max() == 1 and _fits(series, levels, first, end):
-            found.append(_unit_finding(series, levels, (first, end), is_certain))
-    return found
+            defects.append(_unit_finding(series, levels, (first, end), is_certain))
+    return defects
 
 
 def _unit_levels(series: CheckedSeries, apart: Mask) -> Levels:
@@ -195,20 +195,20 @@ def split_errors(series: CheckedSeries) -> list[Defect] | str:
         return "it has no splits"
     if len(series) < 3:
         return "it has fewer than three bars"
-    found: list[Defect] = []
+    defects: list[Defect] = []
     splits = series.splits or ()
     rows = series.rows_of(splits)
     sizes = [round(abs(float(np.log(split.value))), 3) for split in splits]
     for size in dict.fromkeys(sizes):
         alike = [k for k, other in enumerate(sizes) if other == size]
         exact = abs(float(np.log(splits[alike[0]].value)))
-        found += _known(series, exact, [int(rows[k]) for k in alike])
-    taken = np.concatenate([f.stamps for f in found]) if found else np.empty(0, np.int64)
+        defects += _known_split_defects(series, exact, [int(rows[k]) for k in alike])
+    taken = np.concatenate([f.stamps for f in defects]) if defects else np.empty(0, np.int64)
     free = ~np.isin(series.table.stamps, taken)
-    return found + list(_unknown(series, free))
+    return defects + list(_unknown_split_defects(series, free))
 
 
-def _known(series: CheckedSeries, size: float, dates: list[int]) -> Iterator[Defect]:
+def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -> Iterator[Defect]:
     """Yield the stretches that are off by a known split of that size (its logarithm)."""
     usual, gaps = series.gap_noise, _without_dividends(series)
     if size < _GAPS * usual:
@@ -297,7 +297,7 @@ def _split_finding(series: CheckedSeries, place: tuple[int, int, float], size: f
     return Defect(stamps, text, "error", (repair,))
 
 
-def _unknown(series: CheckedSeries, free: Mask) -> Iterator[Defect]:
+def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect]:
     """Yield stretches and levels that look as if a split were missing that nothing tells of."""
     usual, gaps = series.gap_noise, _without_dividends(series)
     least = max(_GAPS * usual, float(_RATIOS[0]) - _RATIO_SLACK)
@@ -320,9 +320,9 @@ def _unknown(series: CheckedSeries, free: Mask) -> Iterator[Defect]:
         if is_told or other - one <= _NEW_UNIT:
             used |= {one, other}
             stamps = series.table.stamps[place[0] : place[1]]
-            found = _split_finding(series, place, like[one])
-            repairs, severity = (found.repairs, "error") if is_told else ((), "warning")
-            yield Defect(stamps, found.evidence, severity, repairs)  # type: ignore[arg-type]
+            defect = _split_finding(series, place, like[one])
+            repairs, severity = (defect.repairs, "error") if is_told else ((), "warning")
+            yield Defect(stamps, defect.evidence, severity, repairs)  # type: ignore[arg-type]
     for row in near:
         if row not in used and _is_level(series, row, like[row]):
             at, gap = series.table.stamps[row : row + 2], float(gaps[row])

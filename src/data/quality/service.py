@@ -49,8 +49,8 @@ def validate(
     Raises:
         CacheError: the store cannot be read.
     """
-    known = _known(client, instrument, key)
-    series, unasked, problem = _checked_series(client, instrument, key, span, known)
+    actions = _stored_actions(client, instrument, key)
+    series, unasked, problem = _checked_series(client, instrument, key, span, actions)
     aside = _kept_aside(client, key, span, series.table.stamps)
     if series.expected is not None and aside:
         # The place of a row that is no bar is not missing besides.
@@ -58,7 +58,7 @@ def validate(
         series = replace(series, expected=expected)
     findings, ran, skipped = run_checks(series)
     findings += [*_no_bars(aside), *_never_asked(unasked)]
-    findings += _disputed(known, series.table.stamps)
+    findings += _disputed(actions, series.table.stamps)
     stamps = series.table.stamps
     return QualityReport(
         key.symbol,
@@ -79,7 +79,7 @@ def _checked_series(
     instrument: Instrument,
     key: SeriesKey,
     span: Span,
-    known: Iterable[KnownAction],
+    stored_actions: Iterable[KnownAction],
 ) -> tuple[CheckedSeries, Stamps, str]:
     """Return stored bars as the checks see them, adjusted for splits as of today.
 
@@ -88,7 +88,7 @@ def _checked_series(
     stored; else it is empty.
     """
     stored = client.columns(key, span)
-    actions = [one for one in known if one.counts and one.action.is_sound]
+    actions = [one for one in stored_actions if one.counts and one.action.is_sound]
     table, problem = _adjusted(client, stored, actions)
     expected, unasked = _expected(instrument, key.timeframe, table, stored.coverage)
     days = None
@@ -109,7 +109,9 @@ def _checked_series(
     return series, unasked, problem
 
 
-def _known(client: BarsClient, instrument: Instrument, key: SeriesKey) -> Sequence[KnownAction]:
+def _stored_actions(
+    client: BarsClient, instrument: Instrument, key: SeriesKey
+) -> Sequence[KnownAction]:
     """Return the stored splits and dividends of these bars; none where they are damaged."""
     try:
         return client.actions(instrument.symbol, key.lane[0] if key.lane else None)
@@ -117,10 +119,10 @@ def _known(client: BarsClient, instrument: Instrument, key: SeriesKey) -> Sequen
         return ()
 
 
-def _disputed(known: Iterable[KnownAction], stamps: Stamps) -> Iterator[QualityFinding]:
+def _disputed(actions: Iterable[KnownAction], stamps: Stamps) -> Iterator[QualityFinding]:
     """Yield the splits and dividends of the stretch that vendors contradict each other about."""
     check = next(check for check in CHECKS if check.name == "disputed action")
-    for one in known:
+    for one in actions:
         at = day_ms(one.action.ex_date)
         if one.dispute and len(stamps) and stamps[0] - DAY_MS < at <= stamps[-1] + DAY_MS:
             text = f"{one.action}, says {one.action.source}; {one.dispute}"

@@ -63,7 +63,7 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
     is_expected = expected[places] == stamps
     there = np.zeros(len(expected), dtype=bool)
     there[places[is_expected]] = True
-    found = []
+    defects = []
     holes = runs(~there)
     share = float(there.mean())
     # A minute without a trade has no bar, also in a dense series; an hour or a day has trades.
@@ -79,12 +79,12 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
     if len(missing):
         longest = sorted(holes, key=lambda hole: hole[0] - hole[1])[:_SHOWN]
         where = ", ".join(f"{b - a} from {_when(series, expected[a])}" for a, b in sorted(longest))
-        held = f"{len(missing)} of {len(expected)} expected bars"
-        text = f"{held} are missing in {counted(len(holes), 'hole')}: {where}"
-        found.append(Defect(missing, text, "warning"))
+        lacking = f"{len(missing)} of {len(expected)} expected bars"
+        text = f"{lacking} are missing in {counted(len(holes), 'hole')}: {where}"
+        defects.append(Defect(missing, text, "warning"))
     elif share < 1:
         count = int((~there).sum())
-        found.append(
+        defects.append(
             Defect(
                 expected[~there],
                 f"{count} of {len(expected)} bars are missing, one here and there: no trade",
@@ -95,8 +95,8 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
     if len(extra):
         first = _when(series, extra[0])
         text = f"{counted(len(extra), 'bar')} outside of trading hours, the first at {first}"
-        found.append(Defect(extra, text, "info"))
-    return found
+        defects.append(Defect(extra, text, "info"))
+    return defects
 
 
 def _when(series: CheckedSeries, stamp: int) -> str:
@@ -122,10 +122,10 @@ def stale_runs(series: CheckedSeries) -> list[Defect] | str:
         same_volume = same & (table.volume[1:] == table.volume[:-1])
     elif same.mean() > _STILL:  # a share that is not traded at all
         return []
-    found = list(_beyond_chance(series, same_volume, "prices and volume"))
-    taken = {int(stamp) for one in found for stamp in one.stamps}
+    defects = list(_beyond_chance(series, same_volume, "prices and volume"))
+    taken = {int(stamp) for one in defects for stamp in one.stamps}
     more = _beyond_chance(series, same, "prices")
-    return found + [one for one in more if int(one.stamps[-1]) not in taken]
+    return defects + [one for one in more if int(one.stamps[-1]) not in taken]
 
 
 def _beyond_chance(series: CheckedSeries, same: Mask, what: str) -> Iterator[Defect]:
@@ -169,7 +169,7 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
     ways += [(row, bodies[row], gaps[row]) for row in beyond(bodies[:-1], least).tolist()]
     back = {row for row, *both in ways if _returns(series, row, np.log(both), least)}
     places = np.array(sorted(back), dtype=np.intp)
-    found = []
+    defects = []
     # Extended hours have quotes without a trade: what was not traded is no price, and no defect.
     for rows, is_traded in (
         (places[series.traded[places]], True),
@@ -184,8 +184,8 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
                 f"{_when(series, table.stamps[at])} after {near[0]}, then {near[2]}"
                 f"{'' if is_traded else '; nothing was traded in them'}"
             )
-            found.append(Defect(table.stamps[rows], text, "warning" if is_traded else "info"))
-    return found
+            defects.append(Defect(table.stamps[rows], text, "warning" if is_traded else "info"))
+    return defects
 
 
 def _returns(series: CheckedSeries, row: int, ways: Floats, least: float) -> bool:

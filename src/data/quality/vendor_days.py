@@ -141,7 +141,7 @@ class VendorDays:
         return present, whole, part
 
     @cached_property
-    def found(self) -> list[VendorDay]:
+    def days(self) -> list[VendorDay]:
         """The sessions that a vendor lacks for most of its symbols, and for three at least.
 
         The newest thousand of them, oldest first.
