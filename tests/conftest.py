@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import sqlite3
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -33,11 +35,19 @@ def pytest_configure(config: pytest.Config) -> None:
         # No test in this process ends in a power failure: those that simulate one record the calls
         # of `Disk`. What a sync asks of the disk is waited for in a full run, and in programs.
         os.fsync = os.fdatasync = _open
+        sqlite3.connect = partial(sqlite3.connect, factory=_Unsynced)
 
 
 def _open(fd: int) -> None:
     """Refuse what is no open file, as a sync does."""
     os.fstat(fd)
+
+
+class _Unsynced(sqlite3.Connection):
+    """A connection whose transactions are not waited for until the disk has them."""
+
+    def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+        return super().execute(sql.replace("synchronous = NORMAL", "synchronous = OFF"), *arguments)
 
 
 @pytest.hookimpl(wrapper=True)
