@@ -13,13 +13,11 @@ those of a waiting caller added. Code lines hold a token that is no comment and 
 from __future__ import annotations
 
 import ast
-import io
 import json
 import os
 import sys
 import threading
 import time
-import tokenize
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from src.data.data_manager import DataManager
 
 Figures = dict[str, int]
+Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 # Name, symbol that is asked for first so that nothing is loaded later, symbol, arguments.
 QUESTIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
@@ -75,12 +74,9 @@ class Way:
     def __init__(self) -> None:
         self._functions: set[tuple[str, str, int]] = set()
         self._frames = 0
-        self._is_on = False
-        threading.setprofile(self._note)
-        sys.setprofile(self._note)
 
     def _note(self, frame: FrameType, event: str, _: object) -> None:
-        if not self._is_on or event != "call":
+        if event != "call":
             return
         code = frame.f_code
         if path := own(code.co_filename):
@@ -93,11 +89,14 @@ class Way:
 
     def entered(self, call: Callable[[], object]) -> Figures:
         """Return what ``call`` enters."""
-        self._functions, self._frames, self._is_on = set(), 0, True
+        self._functions, self._frames = set(), 0
+        threading.setprofile(self._note)
+        sys.setprofile(self._note)
         try:
             call()
         finally:
-            self._is_on = False
+            sys.setprofile(None)
+            threading.setprofile(None)  # type: ignore[arg-type]
         files = {path for path, _, _ in self._functions}
         lengths = [lines_of(path) for path in files]
         return {
@@ -125,26 +124,15 @@ def _depth(frame: FrameType | None) -> int:
 
 def code_lines(text: str) -> frozenset[int]:
     """Return the numbers of the lines that hold code."""
-    docstrings: set[int] = set()
-    for node in ast.walk(ast.parse(text)):
-        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        if ast.get_docstring(node, clean=False) is not None:
+    docstrings, strings = set[int](), set[int]()
+    for node in ast.walk(Module("", text).tree):
+        if isinstance(node, ast.Constant | ast.JoinedStr):
+            strings.update(range(node.lineno, (node.end_lineno or 0) + 1))
+        elif isinstance(node, Documented) and ast.get_docstring(node, clean=False) is not None:
             first = node.body[0]
             docstrings.update(range(first.lineno, (first.end_lineno or 0) + 1))
-    blank = (
-        tokenize.COMMENT,
-        tokenize.NL,
-        tokenize.NEWLINE,
-        tokenize.INDENT,
-        tokenize.DEDENT,
-        tokenize.ENDMARKER,
-    )
-    lines: set[int] = set()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type not in blank:
-            lines.update(range(token.start[0], token.end[0] + 1))
-    return frozenset(lines - docstrings)
+    written = {n for n, line in enumerate(text.split("\n"), 1) if line.strip()[:1] not in ("", "#")}
+    return frozenset((written | strings) - docstrings)
 
 
 @cache
@@ -157,7 +145,7 @@ def lines_of(path: str) -> frozenset[int]:
 def _function_lines(path: str) -> dict[int, int]:
     """Return the first line of each function of a file to its number of code lines."""
     lines, counts = lines_of(path), dict[int, int]()
-    for node in ast.walk(ast.parse((PACKAGE / path).read_text(encoding="utf-8"))):
+    for node in ast.walk(Module("", (PACKAGE / path).read_text(encoding="utf-8")).tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
             body = range(node.lineno, (node.end_lineno or 0) + 1)

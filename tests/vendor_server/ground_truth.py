@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import replace
 from fractions import Fraction
 from math import prod
@@ -190,8 +189,7 @@ def _ratios(days: Ints, splits: list[Action], *, after: bool) -> tuple[Ints, Int
     totals = [
         prod(steps[i:] if after else steps[:i], start=Fraction(1)) for i in range(len(steps) + 1)
     ]
-    place = np.array([bisect_right(edges, day) for day in np.unique(days).tolist()], dtype=np.int64)
-    rows = place[np.searchsorted(np.unique(days), days)] if len(days) else place
+    rows = np.searchsorted(np.array(edges, dtype=np.int64), days, side="right")
     num = np.array([t.numerator for t in totals], dtype=np.int64)[rows]
     den = np.array([t.denominator for t in totals], dtype=np.int64)[rows]
     return num, den
