@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 
 from src.data.calendars.calendar import first_unclosed
@@ -68,6 +70,15 @@ def test_four_hours_on_the_clock_stand_on_local_midnight() -> None:
         "2024-11-04T13:00 > 2024-11-04T17:00",
         "2024-11-04T17:00 > 2024-11-04T21:00",
     ]
+
+
+@pytest.mark.parametrize("day", ["2024-03-10", "2024-11-03", "2024-06-12"])
+def test_each_hour_of_a_day_stands_on_the_clock_of_that_hour(day: str) -> None:
+    # Not on that of the day: in New York clocks change at two in the morning.
+    hours = [parse_iso(day) + n * HOUR_MS for n in range(-30, 48)]
+    local = [datetime.fromtimestamp(ms / 1000, ZoneInfo(NEW_YORK.timezone)) for ms in hours]
+    aligned = NEW_YORK.aligned(Timeframe(2, "h"), np.array(hours), "clock")
+    assert aligned.tolist() == [time.hour % 2 == 0 for time in local]
 
 
 def test_forty_five_minutes() -> None:

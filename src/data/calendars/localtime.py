@@ -7,6 +7,7 @@ are read with the offset before the change, repeated ones as their first occurre
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from ..model.instant import DAY_MS, date_of, day_ms, from_ms, to_ms
@@ -25,6 +26,7 @@ def local_to_utc(zone: ZoneInfo, local_ms: int) -> int:
     return local_ms - (offset or timedelta()) // _MS
 
 
+@lru_cache(8192)  # of the same days for each series
 def offset_ms(zone: ZoneInfo, utc_ms: int) -> int:
     """Return by how much local time at ``zone`` is ahead of UTC at ``utc_ms``."""
     local = zone.fromutc(_wall(utc_ms).replace(tzinfo=zone))

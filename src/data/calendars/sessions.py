@@ -242,8 +242,15 @@ class SessionCalendar:
         return stamps[fresh]
 
     def _offsets(self, instants: Stamps) -> Stamps:
+        """Return by how much local time is ahead of UTC, found once a day where no clock changes."""
         zone = self._zone()
-        return np.array([offset_ms(zone, ms) for ms in instants.tolist()], dtype=np.int64)
+        days, at = np.unique(instants // DAY_MS, return_inverse=True)
+        edges = np.append(days, days + 1).tolist()
+        edge_offsets = np.array([offset_ms(zone, day * DAY_MS) for day in edges], dtype=np.int64)
+        offsets, behind = edge_offsets.reshape(2, -1)[:, at]
+        changes = offsets != behind  # no zone has had two changes in two days
+        offsets[changes] = [offset_ms(zone, ms) for ms in instants[changes].tolist()]
+        return offsets
 
     def _buckets(self, timeframe: Timeframe, span: Span) -> Stamps:
         """Return the stamps of all daily or longer bars that can start in ``span``."""

@@ -373,21 +373,19 @@ def faults_of(
 def _missing(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator[Fault]:
     """Yield the expected bars that did not come; where a bad row came instead, that is the fault."""
     bad = [row.bar.stamp_ms for row in answer.bad]
-    present = np.union1d(answer.closed.stamps, np.array(bad, dtype=np.int64))
+    present = np.union1d(answer.closed.stamps, bad) if bad else answer.closed.stamps
     present = np.union1d(present, stays) if len(stays) else present
-    lacking = (
-        hole
-        for span in answer.spans
-        for hole in holes(span, present[slice(*np.searchsorted(present, span))], grid)
-    )
-    for hole in lacking:
-        if any(hole.overlaps(slot) for slot in answer.off_slots):
-            continue
-        is_hole = any(hole.overlaps(listed) for listed in answer.holes)
-        for year in years_of(hole):
-            part = hole.clip(year_span(year))
-            if count := len(grid.opens(part)):
-                yield Fault(part, MISSING, count, "" if is_hole else NO_TRADE)
+    for span in answer.spans:
+        lacking = holes(span, present[slice(*np.searchsorted(present, span))], grid)
+        opens = grid.opens(span) if lacking else no_stamps()
+        for hole in lacking:
+            if any(hole.overlaps(slot) for slot in answer.off_slots):
+                continue
+            is_hole = any(hole.overlaps(listed) for listed in answer.holes)
+            for year in years_of(hole):
+                part = hole.clip(year_span(year))
+                if count := _bars_in(part, opens):
+                    yield Fault(part, MISSING, count, "" if is_hole else NO_TRADE)
 
 
 def _at(stamp: int) -> Span:
