@@ -278,3 +278,27 @@ def test_an_append_looks_at_each_thing_once(tmp_path: Path) -> None:
         assert set(looks.values()) == {1}
         assert sum(s.name in ("fsync", "fdatasync", "fsync_dir") for s in disk.steps) == 1
         assert sum(s.name in ("open", "create") for s in disk.steps) <= 6
+
+
+class Growing(CountingDisk):
+    """A disk on which every file has just been changed: no time of change tells anything."""
+
+    def now_ns(self) -> int:
+        return 0
+
+
+def test_a_first_read_opens_each_document_once_a_look(tmp_path: Path) -> None:
+    disk = Growing()
+    store = store_in(tmp_path, disk, columnar="read")
+
+    def opened() -> Counter[str]:
+        return Counter(step.path.name for step in disk.steps if step.name == "open")
+
+    store.view(DAILY)
+    assert not opened()  # nothing is there
+    store.commit(DAILY, Commit((piece(0, 5),), next_due=3))
+    disk.steps.clear()
+    assert len(store.stretch(DAILY, piece(0, 5).span).table) == 5
+    # Looked at before the bars are read, with them, and behind them.
+    assert opened()["2024.metadata.json"] == 3
+    assert opened()["series.json"] == 2

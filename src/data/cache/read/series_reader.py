@@ -24,7 +24,7 @@ from ...model.series import SeriesKey
 from ...model.span import Span
 from ..format.documents import SeriesMeta, YearState
 from ..format.json_document import DamagedError
-from ..layout import QUARANTINE, years_in
+from ..layout import QUARANTINE, SERIES, years_in
 from ..legacy.adopt import OldYears
 from ..values import SeriesView
 from ..write.coverage_update import year_span
@@ -249,21 +249,23 @@ class SeriesIndex:
         """Return what the documents of a series say; those that are damaged are repaired."""
         names = lane.disk.list(lane.paths.text)
         own = years_in(names)
-        states, series, is_ours = self._documents(lane, own[-most_years:] if most_years else own)
+        newest = own[-most_years:] if most_years else own
+        states, series, is_ours = self._documents(lane, newest, SERIES in names)
         parts = [*_empties(series, own), *(part for s in states.values() for part in s.coverage)]
         coverage = Coverage.joined(sorted(parts, key=_SPAN))
         view = _view(lane.key, series, states.values(), coverage)
         return IndexEntry(view, states, has_quarantine=QUARANTINE in names, is_ours=is_ours)
 
     def _documents(
-        self, lane: SeriesFiles, own: list[int]
+        self, lane: SeriesFiles, own: list[int], has_series: bool = True
     ) -> tuple[dict[int, YearState], SeriesMeta | None, bool]:
         """Return the state of each year, ascending, what has no year, and whether all are ours.
 
         Older tools' files are told as if they were ours.
         """
         damaged = lane.previews or ()
-        states, series = lane.documents([year for year in own if year not in damaged])
+        years = [year for year in own if year not in damaged]
+        states, series = lane.documents(years, has_series=has_series)
         old = self._old.of(lane, own, states)
         if not old and len(states) == len(own):
             return states, series, True
@@ -390,20 +392,26 @@ class RangeReader:
         bars.
         """
         if entry is not None and self._sidecars.are_kept:
-            table = self._sidecars.read(lane, span, entry.years(span))
+            states = entry.years(span)
+            table = self._sidecars.read(lane, span, states)
             if table is not None:
                 return table, entry.view.coverage.within(span)
+            if entry.is_ours:
+                coverage = entry.view.coverage.without(year_span(year) for year in states)
+                return self._with_columns(lane, span, states, coverage)
         own = lane.years()
         old = [y for y in self._old.of(lane, own) if year_span(y).overlaps(span)]
         ours = [y for y in own if y not in old and year_span(y).overlaps(span)]
         coverage = self._index.long_empties(lane, own)
-        if old:
-            table, states = self._mixed(lane, span, old, ours)
-        else:
-            table, states = self._ours(lane, span, ours)
-        for part in states:
-            coverage = coverage.overlaid(part)
-        return table, coverage.within(span)
+        if old or not self._sidecars.are_kept:
+            table, parts = self._mixed(lane, span, old, ours)
+            return table, _overlaid(coverage, parts).within(span)
+        found = ((year, read_state(lane, year, self._lock_timeout_s)) for year in ours)
+        states = {year: state for year, state in found if state is not None}
+        table = self._sidecars.read(lane, span, states)
+        if table is None:
+            return self._with_columns(lane, span, states, coverage)
+        return table, _overlaid(coverage, (s.coverage for s in states.values())).within(span)
 
     def seal(
         self, lane: SeriesFiles, span: Span, entry: IndexEntry
@@ -416,31 +424,25 @@ class RangeReader:
         verified = {path: FileState(s.inode, s.size, s.mtime_ns) for path, s in sources}
         return files if files == verified else None
 
-    def _ours(
-        self, lane: SeriesFiles, span: Span, years: Iterable[int]
-    ) -> tuple[BarTable, list[Coverage]]:
-        if not self._sidecars.are_kept:
-            return self._mixed(lane, span, [], list(years))
-        states: dict[int, YearState] = {}
-        for year in years:
-            state = read_state(lane, year, self._lock_timeout_s)
-            if state is not None:
-                states[year] = state
+    def _with_columns(
+        self, lane: SeriesFiles, span: Span, states: dict[int, YearState], coverage: Coverage
+    ) -> tuple[BarTable, Coverage]:
+        """Read the years of ``states``, and keep as columns those that are not kept yet.
+
+        ``coverage`` is what is known of other years.
+        """
+        lacking = self._sidecars.lacking(lane, states)
+        whole = self._read_whole(lane, {year: states[year] for year in lacking})
+        self._sidecars.keep(lane, whole)
+        states |= {year: content.state for year, content in whole.items()}
         table = self._sidecars.read(lane, span, states)
-        whole: dict[int, WholeYear] = {}
-        if table is None:
-            lacking = self._sidecars.lacking(lane, states)
-            whole = self._read_whole(lane, {year: states[year] for year in lacking})
-            self._sidecars.keep(lane, whole)
-            states |= {year: content.state for year, content in whole.items()}
-            table = self._sidecars.read(lane, span, states)
         if table is None:  # it cannot be kept on the disk
             whole |= self._read_whole(lane, {y: s for y, s in states.items() if y not in whole})
             for year, content in whole.items():
                 self._keep(lane.key, year, content)
             states = {year: whole[year].state for year in states if year in whole}
             table = concat(whole[year].table.within(span) for year in states)
-        return table, [state.coverage for state in states.values()]
+        return table, _overlaid(coverage, (s.coverage for s in states.values())).within(span)
 
     def _read_whole(
         self, lane: SeriesFiles, states: Mapping[int, YearState]
@@ -481,3 +483,9 @@ class RangeReader:
                 tables.append(mine[0])
                 coverages.append(mine[1].coverage)
         return concat(tables), coverages
+
+
+def _overlaid(coverage: Coverage, parts: Iterable[Coverage]) -> Coverage:
+    for part in parts:
+        coverage = coverage.overlaid(part)
+    return coverage

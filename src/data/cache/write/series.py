@@ -107,18 +107,23 @@ class SeriesFiles:
         except FormatVersionError as exc:
             raise self.newer(year, exc) from exc
 
-    def documents(self, years: list[int]) -> tuple[dict[int, YearState], SeriesMeta | None]:
+    def documents(
+        self, years: list[int], *, has_series: bool = True
+    ) -> tuple[dict[int, YearState], SeriesMeta | None]:
         """Return the states of ``years`` and what has no year, of what is whole and not pending.
+
+        Without ``has_series`` it is known that there is no document of what has no year.
 
         Raises:
             FormatVersionError: one is of a newer version.
         """
         places = {f"{year:04d}{METADATA}": year for year in years}
-        documents = self.memory.load_all(self.paths.text, [*places, SERIES], self._parsed)
-        *metas, series = documents
+        names = [*places, SERIES] if has_series else [*places]
+        documents = self.memory.load_all(self.paths.text, names, self._parsed)
+        series = documents[-1] if has_series else None
         states = {
             year: meta.state
-            for year, meta in zip(years, metas, strict=True)
+            for year, meta in zip(years, documents, strict=False)
             if isinstance(meta, YearMeta) and meta.pending is None and meta.state.generation
         }
         return states, series if isinstance(series, SeriesMeta) else None
