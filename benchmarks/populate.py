@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import islice, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,12 +13,17 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 
+from src.data.calendars.continuous import ContinuousCalendar
+from src.data.calendars.exchange import ExchangeCalendar
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.jobs.fill_job import Job
 from src.data.jobs.populate import fill
 from src.data.jobs.runner import AT_ONCE
 from src.data.jobs.work_list import WorkItem
+from src.data.model.instant import to_ms
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
 
 from .harness import Figure, Report, Row
 from .stage import FETCHED
@@ -38,17 +44,22 @@ _NOTE = (
 
 
 class _Slow:
-    """A downloader of the program's own whose answers take their time."""
+    """A downloader of the program's own whose answers take their time, and no processor's."""
 
     def get_ohlcv(self, symbol: str, interval: str, start: Any, end: Any) -> pd.DataFrame:
         sleep(ANSWER_S)
-        first, last = (pd.Timestamp(bound).tz_localize(None) for bound in (start, end))
-        stamps = pd.date_range(first, last, freq={"1h": "h", "1d": "B"}[interval], name="timestamp")
-        if interval == "1h" and not symbol.endswith("USDT"):
-            stamps = stamps[(stamps.dayofweek < 5) & (stamps.hour >= 14) & (stamps.hour < 20)]
-        values = np.full(len(stamps), 100.0)
-        columns = ("open", "high", "low", "close", "volume")
-        return pd.DataFrame(dict.fromkeys(columns, values), index=stamps)
+        bounds = Span(to_ms(start), to_ms(end) + 1)
+        return _answer(bounds, interval, is_coin=symbol.endswith("USDT"))
+
+
+@cache
+def _answer(span: Span, interval: str, *, is_coin: bool) -> pd.DataFrame:
+    """Return a bar for each that the market's calendar expects, its hours on the clock."""
+    calendar = ContinuousCalendar() if is_coin else ExchangeCalendar("XNYS")
+    stamps = calendar.opens(Timeframe.parse(interval), span, "clock")
+    index = pd.DatetimeIndex(pd.to_datetime(stamps, unit="ms"), name="timestamp")
+    columns = ("open", "high", "low", "close", "volume")
+    return pd.DataFrame(dict.fromkeys(columns, np.full(len(stamps), 100.0)), index=index)
 
 
 def measure() -> Report:
