@@ -247,8 +247,8 @@ class SessionCalendar:
         days, at = np.unique(instants // DAY_MS, return_inverse=True)
         edges = np.append(days, days + 1).tolist()
         edge_offsets = np.array([offset_ms(zone, day * DAY_MS) for day in edges], dtype=np.int64)
-        offsets, behind = edge_offsets.reshape(2, -1)[:, at]
-        changes = offsets != behind  # no zone has had two changes in two days
+        offsets: Stamps = edge_offsets[at]
+        changes = offsets != edge_offsets[len(days) :][at]  # no zone has had two in two days
         offsets[changes] = [offset_ms(zone, ms) for ms in instants[changes].tolist()]
         return offsets
 
