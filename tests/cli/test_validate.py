@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from src.data.data_manager import DataManager
 from tests.cli.conftest import Run
+from tests.conformance.sheet import sheet_of
 from tests.quality.test_service import BAD, GOOD, filled, manager
+from tests.vendor_server import VendorServer
 
 __all__ = ["filled", "manager"]
 
@@ -45,8 +48,8 @@ def test_all_of_them_and_the_same_report_as_the_facade(
 
 @pytest.mark.parametrize(
     "words",
-    [(), (BAD,), (BAD, "1d", "--all"), ("--all", "--level", "corroborated"), (BAD, "1d", "--level", "sure"),
-     ("MSFT", "1d")],
+    [(), (BAD,), (BAD, "1d", "--all"), ("--all", "--dry-run"), ("--all", "--level", "corroborated"),
+     (BAD, "1d", "--level", "sure"), ("MSFT", "1d")],
 )  # fmt: skip
 def test_wrong_questions_exit_with_2(bare: Run, folder: str, words: tuple[str, ...]) -> None:
     assert bare("validate", *words, "--cache-dir", folder).code == 2
@@ -63,4 +66,31 @@ def test_a_damaged_series_is_told_and_the_others_go_on(bare: Run, folder: str) -
 
 def test_a_second_vendor_is_named_with_its_cost_before_it_is_asked(bare: Run, folder: str) -> None:
     ran = bare("validate", GOOD, "1d", "--level", "corroborated", "--cache-dir", folder)
-    assert "vendors are asked (second vendor: one request or more" in ran.err
+    assert "vendors are asked: binance 1 request, yahoo 1 request" in ran.err
+
+
+@pytest.mark.parametrize("symbol", ["BTCUSDT", "AAPL"])
+def test_a_dry_run_tells_the_requests_of_each_vendor_that_are_then_sent(
+    run: Run, vendors: VendorServer, rules: Path, monkeypatch: pytest.MonkeyPatch,
+    symbol: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("FMP_API_KEY", sheet_of("fmp").keys["FMP_API_KEY"])
+    text = rules.read_text() + f"  fmp: {{base_url: '{vendors.base_url('fmp')}'}}\n"
+    rules.write_text(f"stock_daily: {{primary: yahoo, backup: [fmp]}}\n{text}")
+    words = (symbol, "1d", "--level", "authoritative")  # beside a second vendor, too
+    run("fetch", symbol, "1d", "--start", "2023-01-02", "--end", "2024-05-31")
+    vendors.clear_log()
+    told = run("validate", *words, "--dry-run", "--json").json
+    assert (vendors.count(), told["requests"]) == (0, sum(map(_requests, told["vendors"].values())))
+    assert run("validate", *words, "--dry-run").out.endswith(
+        f"{told['requests']} requests in all\n"
+    )
+    (report,) = run("validate", *words, "--json").json
+    sent = {name: vendors.count(name) for name in told["vendors"]}
+    assert sent == {name: _requests(cost) for name, cost in told["vendors"].items()}
+    assert report["requests"] == vendors.count() == told["requests"] > 1
+    assert ("exchange" in told["not_checked"]) == (symbol == "AAPL")
+
+
+def _requests(cost: dict[str, Any]) -> int:
+    return int(cost["requests"])

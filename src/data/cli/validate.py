@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import QueryError
@@ -12,6 +13,7 @@ from . import FAILED, OK
 from .arguments import add_executor, add_output, add_places, add_timeout
 from .cached import manager_of
 from .output import busy, console, print_json
+from .populate import show_vendor_costs
 from .tables import counted, styled
 
 if TYPE_CHECKING:
@@ -44,6 +46,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="warning",
         help="show findings of this severity and graver ones, and exit with 1 for them",
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="show the requests that the level takes, and their cost; send none",
+    )
     add_executor(parser)
     add_timeout(parser)
     add_output(parser)
@@ -53,33 +60,65 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Validate and show; 1 where something was found or could not be read."""
-    from ..jobs.validate import ValidateQuestion, cost_in_words, validate_all
+    from ..jobs.validate import ValidateQuestion, validate_all
 
     if args.all == bool(args.symbol) or bool(args.symbol) != bool(args.timeframe):
         raise QueryError("name a symbol and a timeframe, or --all for every stored series")
-    if args.all and (args.start or args.end or args.level != "intrinsic"):
-        raise QueryError("--all looks at all of every series, and at the bars alone")
+    if args.all and (args.start or args.end or args.dry_run or args.level != "intrinsic"):
+        raise QueryError("--all looks at all of every series, and at the bars alone: no request")
     manager = manager_of(args)
     if args.all:
         return _shown(args, validate_all(manager._services, executor=args.executor))
     if args.executor:
         raise QueryError("--executor is for --all: one series is one task")
     question = ValidateQuestion(args.symbol, args.timeframe, args.start, args.end, args.level)
-    if cost := cost_in_words(args.level):
-        console(stderr=True).print(f"vendors are asked ({cost})", soft_wrap=True)
+    frame = manager.coverage(args.symbol, args.timeframe)
+    lanes = [replace(question, lane=lane) for lane in dict.fromkeys(frame["lane"].tolist() or [""])]
+    if args.dry_run or args.level != "intrinsic":
+        _show_cost(args, manager, lanes)
+    if args.dry_run:
+        return OK
     with busy(args, "looking for defects, and changing nothing"):
-        reports = list(_of_series(manager, question, args.timeout))
+        reports = list(_of_series(manager, lanes, args.timeout))
     return _shown(args, reports)
 
 
+def _show_cost(
+    args: argparse.Namespace, manager: DataManager, lanes: Iterable[ValidateQuestion]
+) -> None:
+    """Tell the requests of each vendor: the whole answer of a dry run, else a line before them."""
+    from ..jobs.fill_cost import VendorCost
+    from ..jobs.validate import add_cost
+
+    costs, skipped = dict[str, VendorCost](), dict[str, str]()
+    for lane in lanes:
+        skipped |= add_cost(manager._services, lane, costs)
+    plain = {vendor: cost.to_json() for vendor, cost in costs.items()}
+    requests = sum(cost.requests for cost in costs.values())
+    if not args.dry_run:
+        sent = ", ".join(
+            f"{name} {counted(cost.requests, 'request')}" for name, cost in costs.items()
+        )
+        if sent:
+            console(stderr=True).print(f"vendors are asked: {sent}", soft_wrap=True)
+        return
+    if args.json:
+        told = {"dry_run": True, "requests": requests, "vendors": plain, "not_checked": skipped}
+        print_json(told)
+        return
+    show_vendor_costs(plain)
+    for check, why in skipped.items():
+        console().print(styled(f"not checked  {check}: {why}", "dim"), soft_wrap=True)
+    console().print(styled(f"{counted(requests, 'request')} in all", "dim"))
+
+
 def _of_series(
-    manager: DataManager, question: ValidateQuestion, timeout: float | None
+    manager: DataManager, lanes: Iterable[ValidateQuestion], timeout: float | None
 ) -> Iterator[QualityReport]:
-    """Yield a report for each stored lane of the series."""
-    bounds = (question.symbol, question.timeframe, question.start, question.end)
-    frame = manager.coverage(question.symbol, question.timeframe)
-    for lane in dict.fromkeys(frame["lane"].tolist() or [""]):
-        yield manager.validate(*bounds, level=question.level, lane=lane, timeout=timeout)
+    """Yield a report for each stored lane of a series."""
+    for one in lanes:
+        bounds = (one.symbol, one.timeframe, one.start, one.end)
+        yield manager.validate(*bounds, level=one.level, lane=one.lane, timeout=timeout)
 
 
 def _shown(args: argparse.Namespace, reports: Iterable[QualityReport | Exception]) -> int:

@@ -36,6 +36,7 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce
 from ..model.timeframe import Timeframe
+from ..net.deadline import one_call
 from ..prices.adjustment import BasisPart, rebase
 from ..prices.differences import Compared, ComparisonTerms, Difference, compare, differing_actions
 from ..prices.quality import check
@@ -254,14 +255,17 @@ class Refetcher:
         within = candidate.servable(span, frame, now)
         if within.is_empty:
             raise CapabilityError(f"{vendor} serves no {frame} bars so long ago", provider=vendor)
-        fetched = self._fetch(candidate, within, now)
+        with one_call() as call:
+            before = call.requests
+            fetched = self._fetch(candidate, within, now)
+            actions = tuple(fetched.actions or ())
+            if with_actions:
+                actions = self._actions(candidate, fetched, within, goal)
+            requests = max(fetched.requests, call.requests - before)
         checked = check(fetched.table, within, timeframe=frame, now_ms=now)
         answered_at = min(now, fetched.server_now_ms)
         cap = first_unclosed(self._grid.calendar, frame, answered_at, self._grid.anchor)
         closed = checked.good.within(Span(within.start, min(within.end, cap)))
-        actions = tuple(fetched.actions or ())
-        if with_actions:
-            actions = self._actions(candidate, fetched, within, goal)
         table = self._rebased(closed, fetched, goal, [*others, *actions])
         remarks = []
         if checked.bad:
@@ -272,8 +276,18 @@ class Refetcher:
             with_actions and candidate.tells_actions and goal.as_of is not None and len(table) > 0
         )
         return VendorAnswer(
-            within, table, fetched.kind, actions, has_actions, fetched.requests, tuple(remarks)
+            within, table, fetched.kind, actions, has_actions, requests, tuple(remarks)
         )
+
+    def action_requests(self, vendor: str) -> int:
+        """Return how many requests a vendor's splits and dividends take; 0 where it has none.
+
+        Raises:
+            UnknownProviderError, CapabilityError: as :meth:`ask`.
+        """
+        caps = self._candidate(vendor).capabilities
+        has_some = caps is not None and caps.tells_actions and self.today() is not None
+        return caps.action_requests if caps is not None and has_some else 0
 
     def _candidate(self, vendor: str) -> Candidate:
         instrument, frame = self._query.instrument, self._query.timeframe

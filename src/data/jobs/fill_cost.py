@@ -125,8 +125,15 @@ def cost_of(client: BarsClient, job: Job) -> FillCost:
     return FillCost(len(job.series), held, vendors, lacking)
 
 
+def cost_at(vendors: dict[str, VendorCost], name: str, plan: Plan) -> VendorCost:
+    """Return the cost of a vendor so far, with its limits as a plan knows them."""
+    if name not in vendors:
+        quotas = {health.vendor: health.quotas for health in plan.health}
+        vendors[name] = VendorCost(quotas=quotas.get(name, ()))
+    return vendors[name]
+
+
 def _add(vendors: dict[str, VendorCost], plan: Plan) -> None:
-    quotas = {health.vendor: health.quotas for health in plan.health}
     for name, units in plan.units.items():
-        cost = vendors.setdefault(name, VendorCost(quotas=quotas.get(name, ())))
-        cost.add(sum(step.requests for step in plan.steps if step.vendor == name), units)
+        requests = sum(step.requests for step in plan.steps if step.vendor == name)
+        cost_at(vendors, name, plan).add(requests, units)

@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..bars.client import Wishes
+from ..calendars.calendar import calendar_for
+from ..calendars.gaps import BarGrid
 from ..errors import DataError, QueryError
 from ..model.instant import iso
 from ..model.series import SeriesKey
+from ..model.span import Span
 from ..observability.events import QualityLow
 from ..observability.logs import running, subject_of
 from ..prices.differences import GRAVE
-from ..quality.checks import CHECKS
+from ..quality.checks import CHECKS, QualityCheck
 from ..quality.report import (
     LEVELS,
     Level,
@@ -33,13 +37,16 @@ from ..quality.report import (
 )
 from ..quality.service import validate
 from ..wiring import Services
+from .compare import Refetcher
+from .fill_cost import VendorCost, cost_at
 from .verify import USUAL_BARS, VerifyQuestion, verify_with
 from .workers import run_on, services_of, workers
 
 if TYPE_CHECKING:
+    from ..model.query import BarsQuery
     from .compare import Verification
 
-__all__ = ["ValidateQuestion", "validate_all", "validate_series", "validate_with"]
+__all__ = ["ValidateQuestion", "add_cost", "validate_all", "validate_series", "validate_with"]
 
 log = logging.getLogger("onetape.quality")
 
@@ -73,32 +80,44 @@ def validate_with(services: Services, question: ValidateQuestion) -> QualityRepo
 
 def _report(services: Services, question: ValidateQuestion) -> QualityReport:
     """Return the report without counting it."""
+    client, (query, key) = services.client, _stored(services, question)
+    with running(subject_of(key.symbol, key.timeframe)):
+        spans = () if _is_whole(question) else (query.span,)
+        report = validate(client, query.instrument, key, *spans)
+        if question.level != "intrinsic":
+            report = _beside_vendors(services, replace(question, symbol=key.symbol), key, report)
+    return report
+
+
+def _is_whole(question: ValidateQuestion) -> bool:
+    return question.start is None and question.end is None
+
+
+def _stored(services: Services, question: ValidateQuestion) -> tuple[BarsQuery, SeriesKey]:
+    """Return the checked question, and the stored series that it is about.
+
+    Raises:
+        QueryError: an argument is wrong, or nothing of the series is stored.
+    """
     if question.level not in LEVELS:
         raise QueryError(
             f"{question.level!r} is no level of validation", hint=f"there is {', '.join(LEVELS)}"
         )
-    client = services.client
-    is_whole = question.start is None and question.end is None
     bounds = (question.start or _EVER, question.end)
-    query = client.query(question.symbol, question.timeframe, *bounds)
+    query = services.client.query(question.symbol, question.timeframe, *bounds)
     symbol, timeframe = query.instrument.symbol, query.timeframe
-    lanes = client.lanes(symbol, timeframe)
+    lanes = services.client.lanes(symbol, timeframe)
     key = next((k for k in lanes if not question.lane or k.lane_label == question.lane), None)
-    if key is None:
-        has = ", ".join(k.lane_label or "the default one" for k in lanes)
-        raise QueryError(
-            f"nothing of {symbol} {timeframe} {question.lane}".rstrip() + " is stored",
-            symbol=symbol,
-            hint=f"its lanes are {has}"
-            if lanes
-            else "fetch it first: `onetape cache list` shows what there is",
-        )
-    with running(subject_of(symbol, timeframe)):
-        spans = () if is_whole else (query.span,)
-        report = validate(client, query.instrument, key, *spans)
-        if question.level != "intrinsic":
-            report = _beside_vendors(services, replace(question, symbol=symbol), key, report)
-    return report
+    if key is not None:
+        return query, key
+    has = ", ".join(k.lane_label or "the default one" for k in lanes)
+    raise QueryError(
+        f"nothing of {symbol} {timeframe} {question.lane}".rstrip() + " is stored",
+        symbol=symbol,
+        hint=f"its lanes are {has}"
+        if lanes
+        else "fetch it first: `onetape cache list` shows what there is",
+    )
 
 
 def validate_series(
@@ -164,10 +183,55 @@ def _of_task(task: tuple[ValidateQuestion, Path, Path | None]) -> QualityReport:
     return _report(services_of(folder, rules), question)
 
 
-def cost_in_words(level: Level) -> str:
-    """Return what a level costs at vendors; empty where it costs nothing."""
-    costs = [f"{c.name}: {c.requests}" for c in CHECKS if c.requests and _reaches(level, c.level)]
-    return "; ".join(costs)
+def add_cost(
+    services: Services, question: ValidateQuestion, costs: dict[str, VendorCost]
+) -> dict[str, str]:
+    """Add to ``costs`` what vendors would be asked for; none is asked.
+
+    It is planned as any request for these bars, from the vendors that they are compared with.
+
+    Returns:
+        checks of the level that no vendor would be asked for, and why.
+
+    Raises:
+        QueryError, CacheError: as for :func:`validate_with`.
+    """
+    client, (query, key) = services.client, _stored(services, question)
+    if question.level == "intrinsic":
+        return {}
+    whole = Span(0, query.now_ms) if _is_whole(question) else query.span
+    stamps, skipped = client.columns(key, whole).table.stamps, dict[str, str]()
+    if not len(stamps):
+        return {}
+    asked = replace(question, symbol=key.symbol), key, int(stamps[0]), int(stamps[-1])
+    for check, verification in _comparisons(services, *asked):
+        if isinstance(verification, str):
+            skipped[check.name] = verification
+            continue
+        bounds = (verification.symbol, verification.timeframe, verification.start, verification.end)
+        for vendor in filter(None, (verification.provider, verification.against)):
+            asked_anew = client.query(*bounds, wishes=Wishes(vendor, refresh=True))
+            try:
+                _add_vendor(services, asked_anew, vendor, costs)
+            except DataError as error:
+                skipped[check.name] = str(error)
+    return skipped
+
+
+def _add_vendor(
+    services: Services, query: BarsQuery, vendor: str, costs: dict[str, VendorCost]
+) -> None:
+    """Add what asking one vendor anew takes; its splits and dividends are asked for each time."""
+    plan = services.client.plan(query)
+    bars = [step for step in plan.steps if step.vendor == vendor and step.what == "bars"]
+    requests = sum(step.requests for step in bars)
+    if not requests:
+        return
+    grid = BarGrid(calendar_for(query.instrument), query.timeframe)
+    refetcher = Refetcher(services.selector, services.clock, query, grid)
+    others = refetcher.action_requests(vendor)
+    units = sum(step.requests * step.cost for step in bars) + others
+    cost_at(costs, vendor, plan).add(requests + others, units)
 
 
 def _reaches(level: Level, other: Level) -> bool:
@@ -196,30 +260,15 @@ def _beside_vendors(
     services: Services, question: ValidateQuestion, key: SeriesKey, report: QualityReport
 ) -> QualityReport:
     """Add what vendors say to the findings of the series alone."""
-    client = services.client
     if report.first_ms is None or report.last_ms is None:
         return report
-    # The last 500 bars of what was looked at, as `onetape verify` takes them.
-    texts = [iso(report.first_ms)[:-1], iso(report.last_ms)[:-1]]
-    first, last = texts if key.timeframe.is_intraday else (text[:10] for text in texts)
-    query = client.query(question.symbol, question.timeframe, None, last, USUAL_BARS)
-    if query.span.start > report.first_ms:
-        first = iso(query.span.start)[: len(first)]
-    own = [p.vendor for p in client.coverage(key) if p.state != "empty"]
-    ways = [way.vendor for way in client.explain(query).ways]
-    second = next((vendor for vendor in ways if vendor not in own), None)
     findings, ran, skipped = list(report.findings), list(report.checked), dict(report.not_checked)
     requests = 0
-    for check in CHECKS:
-        if not check.requests or not _reaches(question.level, check.level):
+    bounds = report.first_ms, report.last_ms
+    for check, asked in _comparisons(services, question, key, *bounds):
+        if isinstance(asked, str):
+            skipped[check.name] = asked
             continue
-        is_exchange = check.level == "authoritative"
-        missing = _lacking(own, second, is_exchange)
-        if missing:
-            skipped[check.name] = missing
-            continue
-        vendors = (own[-1], None if is_exchange else second)
-        asked = VerifyQuestion(question.symbol, question.timeframe, first, last, *vendors)
         try:
             verification = verify_with(services, asked)
         except DataError as error:
@@ -240,6 +289,31 @@ def _beside_vendors(
         not_checked=skipped,
         requests=requests,
     )
+
+
+def _comparisons(
+    services: Services, question: ValidateQuestion, key: SeriesKey, first_ms: int, last_ms: int
+) -> Iterator[tuple[QualityCheck, VerifyQuestion | str]]:
+    """Yield the checks of the level beside vendors: what is compared, or why nothing is."""
+    client = services.client
+    # The last 500 bars of what was looked at, as `onetape verify` takes them.
+    texts = [iso(first_ms)[:-1], iso(last_ms)[:-1]]
+    first, last = texts if key.timeframe.is_intraday else (text[:10] for text in texts)
+    query = client.query(question.symbol, question.timeframe, None, last, USUAL_BARS)
+    if query.span.start > first_ms:
+        first = iso(query.span.start)[: len(first)]
+    own = [p.vendor for p in client.coverage(key) if p.state != "empty"]
+    ways = [way.vendor for way in client.explain(query).ways]
+    second = next((vendor for vendor in ways if vendor not in own), None)
+    for check in CHECKS:
+        if not check.requests or not _reaches(question.level, check.level):
+            continue
+        is_exchange = check.level == "authoritative"
+        if missing := _lacking(own, second, is_exchange):
+            yield check, missing
+            continue
+        vendors = (own[-1], None if is_exchange else second)
+        yield check, VerifyQuestion(question.symbol, question.timeframe, first, last, *vendors)
 
 
 def _lacking(own: list[str], second: str | None, is_exchange: bool) -> str:

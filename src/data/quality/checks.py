@@ -34,7 +34,8 @@ class QualityCheck:
         find: returns what it found, or why it could not look; None of checks beside a vendor: bars
             are compared as ``onetape verify`` does, stored reports as answers are adjusted.
         level: what it needs.
-        requests: what it costs at a vendor, in words; empty where it costs nothing.
+        requests: what it costs at a vendor, in words; empty where it costs nothing. The number for a
+            series: `onetape validate ... --dry-run`.
         takes_all: whether it also looks at rows that lack a price above zero.
     """
 
