@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -21,6 +23,7 @@ from src.data.cache.retention.trim import drop_derived
 from src.data.cache.store import BarStore, Commit, CommitPiece, Suspect
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.disk.files import Disk
 from src.data.errors import BadRangeError, BadTimeframeError, QueryError
 from src.data.model.bars import Bar, BarTable
 from src.data.model.coverage import Covered
@@ -79,12 +82,28 @@ def vendor(services: Services, clock: ManualClock, monkeypatch: pytest.MonkeyPat
 # --- bars ----------------------------------------------------------------------------------
 
 
-def test_a_lookup_answers_what_is_stored_as_get_does(client: BarsClient, vendor: Shelf) -> None:
+def test_a_lookup_tells_what_is_stored_as_get_does_and_makes_no_frame(
+    client: BarsClient, services: Services, vendor: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     query = client.query("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
-    found = client.lookup(query)
+    for path in services.settings.cache_dir.rglob("*"):
+        os.utime(path, (1e9, 1e9))  # what has just changed is looked at twice
+    told = client.get(query).attrs["onetape"]
+    client = build(services.settings.cache_dir, clock=services.clock).client
+    names: list[str] = []
+    read = Disk.read_all
+
+    def noted(disk: Disk, folder: str, wanted: Iterable[str]) -> Any:
+        names.extend(wanted := list(wanted))
+        return read(disk, folder, wanted)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("src.data.model.frame.build_frame", None)
+        patched.setattr(Disk, "read_all", noted)
+        found = client.lookup(query)
+    assert sorted(names) == ["2024.metadata.json", "series.json"], "each document is read once"
     assert found.is_hit and found.missing == ()
-    assert found.frame is not None
-    pd.testing.assert_frame_equal(found.frame, client.get(query))
+    assert found.provenance == told
     assert not vendor.asked
 
 
@@ -102,7 +121,7 @@ def test_a_lookup_says_what_is_missing_and_asks_no_vendor(
             ("2h", "2024-06-01", "2024-06-01"),
         ]
     ] == [(DAY,), (DAY,)]
-    assert client.lookup(client.query("BTCUSDT", "1h", bars=3)).frame is None
+    assert not client.lookup(client.query("BTCUSDT", "1h", bars=3)).is_hit
     assert not vendor.asked
 
 

@@ -21,8 +21,9 @@ from src.data.errors import (
     StorageError,
 )
 from src.data.jobs.fill_job import Job
-from src.data.jobs.fill_report import Progress, SeriesResult
+from src.data.jobs.fill_report import SeriesResult
 from src.data.jobs.populate import fill as fill_at_once
+from src.data.jobs.progress import Progress
 from src.data.jobs.work_list import WorkItem
 from src.data.model.capabilities import Supply
 from src.data.model.instant import parse_iso
@@ -38,7 +39,8 @@ def job(symbols: list[str], steps: list[str], bounds: Any = MAY) -> Job:
 
 def frame(rows: int = 3, **told: Any) -> pd.DataFrame:
     made = pd.DataFrame({"close": [1.0] * rows})
-    made.attrs["onetape"] = {"from_cache": 0.0, "complete": True, "vendors": ["v"], **told}
+    facts = {"rows": rows, "from_cache": 0.0, "complete": True, "vendors": ["v"]}
+    made.attrs["onetape"] = facts | told
     return made
 
 

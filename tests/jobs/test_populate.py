@@ -5,9 +5,11 @@ import gzip
 import json
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from src.data.cache.retention.inventory import Inventory
 from src.data.errors import BadRangeError, BadTimeframeError
 from src.data.jobs.populate import CachePopulator, populate_cache
 from tests.vendor_server import Fault, VendorServer
@@ -15,7 +17,9 @@ from tests.vendor_server import Fault, VendorServer
 pytestmark = pytest.mark.usefixtures("rules")
 
 
-def test_the_function_of_old(tmp_path: Path, vendors: VendorServer) -> None:
+def test_the_function_of_old(
+    tmp_path: Path, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told = populate_cache(
         symbols=["BTCUSDT", "AAPL"], intervals=["1h", "1d"],
         start_date=datetime(2024, 5, 1), end_date=datetime(2024, 5, 31),
@@ -28,10 +32,18 @@ def test_the_function_of_old(tmp_path: Path, vendors: VendorServer) -> None:
     assert (tmp_path / "cache" / "ohlcv" / "BTCUSDT" / "1h" / "2024.csv.gz").is_file()
     json.dumps(told)
     asked = vendors.count()
+    walks, look = list[str](), Inventory.look
+
+    def noted(inventory: Inventory, part: Any = "") -> Any:
+        walks.append(part)
+        return look(inventory, part)
+
+    monkeypatch.setattr(Inventory, "look", noted)
     again = populate_cache(["BTCUSDT", "AAPL"], ["1h", "1d"], start="2024-05-01", end="2024-05-30",
                            cache_dir=tmp_path / "cache")  # fmt: skip
     assert vendors.count() == asked
     assert all(result["fetched"] == 0 for result in again["results"])
+    assert walks.count("") == 1, "the whole folder is looked through once"
 
 
 def test_what_is_left_out_means_what_it_always_meant(tmp_path: Path) -> None:

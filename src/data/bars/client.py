@@ -69,18 +69,19 @@ class Lookup(NamedTuple):
     """What the store answers by itself.
 
     Attributes:
-        frame: the answer as :meth:`BarsClient.get` gives it; None where more must be done for it.
+        provenance: what :meth:`BarsClient.get` tells in ``attrs["onetape"]`` of the answer; None
+            where more must be done for it.
         missing: the stretches of the question that are not stored or have expired; the whole of it
-            where bars must be looked at again or made of others. Empty with a frame.
+            where bars must be looked at again or made of others. Empty with an answer.
     """
 
-    frame: pd.DataFrame | None
+    provenance: Mapping[str, Any] | None
     missing: tuple[Span, ...] = ()
 
     @property
     def is_hit(self) -> bool:
         """Whether there is an answer."""
-        return self.frame is not None
+        return self.provenance is not None
 
 
 class BarsClient:
@@ -204,23 +205,23 @@ class BarsClient:
         return get_by_symbol(self._parser, self._service, symbols, (timeframe, bounds, wishes))
 
     def lookup(self, query: BarsQuery) -> Lookup:
-        """Return the answer out of the store, or what is missing; no vendor is ever asked.
+        """Return what the store tells of its answer, or what is missing; no vendor is ever asked.
 
-        The first steps of :meth:`get` alone: documents are compared, and no fetch of others is waited
-        for. So it finds no answer where one takes more than that: for a running bar, a refresh, a
-        timeframe that is made out of another and was not asked for before.
-        ``get`` of the same question with ``offline`` gives what the store has for these.
+        The first steps of :meth:`get` alone: documents are compared, bars are read and no frame is made
+        of them, and no fetch of others is waited for. So it finds no answer where one takes more than
+        that: for a running bar, a refresh, a timeframe that is made out of another and was not asked
+        for before. ``get`` of the same question with ``offline`` gives what the store has for these.
 
         Raises:
-            IncompleteDataError: ``strict``, and the answer lacks something.
             QueryError: there is no such version of the series, or it is not kept any more.
             CacheError: the store cannot be read.
         """
+        from .answer.answer import as_known, provenance
         from .lookup import Hit, PartialHit
 
-        result = self._service.lookup(query)
+        result = self._service.lookup(query, with_frame=False)
         if isinstance(result, Hit):
-            return Lookup(result.frame)
+            return Lookup(provenance(as_known(result.answer)))
         return Lookup(None, result.missing if isinstance(result, PartialHit) else (query.span,))
 
     def calculate(self, query: BarsQuery, source: Timeframe, *, anew: bool = False) -> Calculated:

@@ -104,11 +104,11 @@ class BarsService:
         with self._observer.call(query) as call:
             return call.answered(self.answer(query, call))
 
-    def lookup(self, query: BarsQuery) -> LookupResult:
-        """Return what memory and store give by themselves, a hit with its frame.
+    def lookup(self, query: BarsQuery, *, with_frame: bool = True) -> LookupResult:
+        """Return what memory and store give by themselves, a hit with its frame if that is wanted.
 
         Raises:
-            IncompleteDataError: ``strict``, and the answer lacks something.
+            IncompleteDataError: ``strict``, and the answer lacks something that its frame would.
             QueryError: there is no such version of the series, or it is not kept any more.
         """
         with self._observer.call(query) as call:
@@ -116,7 +116,9 @@ class BarsService:
             if not isinstance(result, Hit):
                 result = self._look_up(query)
             if isinstance(result, Hit):
-                result = Hit(result.answer, self._frame(query, call, result))
+                if with_frame:
+                    return Hit(result.answer, self._frame(query, call, result))
+                call.answered(result.answer)
             return result
 
     def lookup_at_hand(self, query: BarsQuery) -> LookupResult:

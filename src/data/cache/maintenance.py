@@ -104,9 +104,9 @@ class Maintenance:
         keys_logged = [k for k in keys if k is not None and timeframe in (None, k.timeframe)]
         return [key for key in keys_logged if self._parts.lane(key).logged_years()]
 
-    def listing(self) -> list[tuple[SeriesKey, LaneEntry | None]]:
+    def listing(self, holdings: Holdings | None = None) -> list[tuple[SeriesKey, LaneEntry | None]]:
         """Return every stored series with what the index knows; see :meth:`.Catalogue.listing`."""
-        return self._catalogue.listing()
+        return self._catalogue.listing(holdings)
 
     # --- sound or not ----------------------------------------------------------------------
 

@@ -8,11 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AllProvidersFailedError
-from ..model.provenance import ATTRS_KEY
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ..errors import DataError
 
 # So many series are named of those that failed alike.
@@ -82,10 +79,9 @@ class SeriesResult:
         failed = self.failed(str(error), error.reason, error.hint or "")
         return replace(failed, failed_at=vendor)
 
-    def plus(self, frame: pd.DataFrame) -> SeriesResult:
-        """Return the result with the answer to one more part."""
-        provenance = frame.attrs.get(ATTRS_KEY, {})
-        rows = len(frame)
+    def plus(self, provenance: Mapping[str, Any]) -> SeriesResult:
+        """Return the result with what is told about the answer to one more part."""
+        rows = provenance["rows"]
         score = provenance.get("quality", {}).get("score")
         return replace(
             self,

@@ -28,6 +28,7 @@ from ..errors import (
 )
 from ..model.instant import MINUTE_MS, date_of, iso, year_of, year_start
 from ..model.printable import printable
+from ..model.provenance import ATTRS_KEY
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps
 from ..model.timeframe import Timeframe
@@ -56,6 +57,8 @@ log = logging.getLogger("onetape.populate")
 
 DEFAULT_TIMEFRAMES = ("5m", "15m", "30m", "1h", "4h", "1d")
 DEFAULT_START = date(2020, 1, 1)
+# What a job may keep in memory of series that it has looked at.
+_MOST_BYTES = 16 << 20
 # Names under which test doubles stored bars; these are no prices.
 _SAMPLE_VENDORS = ("mock",)
 
@@ -110,7 +113,7 @@ def populate_cache(
             symbol or a row that is wrong only fails its own series.
         ConfigError: the configuration is wrong.
     """
-    services = build(cache_dir, config_path)
+    services = _services(cache_dir, config_path)
     listed: list[str | WorkItem] | None = None if symbols is None else list(symbols)
     if symbols_file is not None:
         listed = [*(listed or ()), *read_work_list(symbols_file)]
@@ -146,7 +149,7 @@ def sync_cache(
         QueryError: ``timeout`` is wrong.
         ConfigError: the configuration is wrong.
     """
-    services = build(cache_dir, config_path)
+    services = _services(cache_dir, config_path)
     is_whole = " " in pattern
     rows = [
         WorkItem(key.symbol, key.timeframe.label, _date_text(key.timeframe, entry.first))
@@ -158,6 +161,16 @@ def sync_cache(
     if on_event is not None:
         services.observer.on_event(on_event)
     return _done(services, job, progress, dry_run=dry_run)
+
+
+def _services(
+    cache_dir: str | Path | None = None, config_path: str | Path | None = None
+) -> Services:
+    """Return an installation of its own for a job, which comes by each series once."""
+    services = build(cache_dir, config_path)
+    memory = services.cache.store.memory
+    memory.most_bytes = min(memory.most_bytes, _MOST_BYTES)
+    return services
 
 
 def _date_text(timeframe: Timeframe, stamp: int) -> str:
@@ -172,9 +185,9 @@ def _done(
     if dry_run:
         return cost_of(services.client, job).to_json()
     report = fill(services.client, job, progress)
-    services.cache.look_after()
-    statistics = report.statistics(dict(services.cache.get_stats()))
-    listing = services.cache.maintenance.listing()
+    holdings = services.cache.look_after()
+    statistics = report.statistics(services.cache.get_stats(holdings))
+    listing = services.cache.maintenance.listing(holdings)
     soon = perishable(listing, services.selector, job.now_ms, services.settings.cache_dir)
     for one in soon:
         _tell_of(services, one)
@@ -230,7 +243,7 @@ class CachePopulator:
     """
 
     def __init__(self, cache_dir: str | Path | None = None) -> None:
-        self._services = build(cache_dir)
+        self._services = _services(cache_dir)
         self.cache = self._services.cache
         self._last: dict[str, dict[str, bool]] = {}
 
@@ -474,12 +487,12 @@ class _Run:
             for at, bounds in enumerate(parts):
                 query = client.query(one.symbol, one.timeframe, *bounds, wishes=self._wishes)
                 found = _lookup(client, query)
-                if found.frame is None:
+                if found.provenance is None:
                     supply = client.supply(query)
                     lost_ms = supply.lost_ms(found.missing[0].start)
                     yield _Ahead(place, result, parts[at:], supply.vendor, lost_ms)
                     return
-                result = result.plus(found.frame)
+                result = result.plus(found.provenance)
                 self._came(place, 1)
         except DataError as error:
             self._end(place, result.failed_by(error))
@@ -497,7 +510,8 @@ class _Run:
                 for start, end in ahead.parts:
                     if runner.stopped:
                         return self._unasked(self._job.series[ahead.place], _News(result))
-                    result = result.plus(self._frame(result, start, end, tell))
+                    frame = self._frame(result, start, end, tell)
+                    result = result.plus(frame.attrs[ATTRS_KEY])
                     tell(_News(result, parts=1))
             except DataError as error:
                 log.warning("%s %s: %s", result.symbol, result.timeframe, error)

@@ -133,14 +133,15 @@ class CacheFolder:
         """Return the metadata of one year, or None where it has no bars."""
         return self._catalogue.document(self._lane(symbol, timeframe), int(year))
 
-    def get_stats(self) -> dict[str, Any]:
+    def get_stats(self, holdings: Holdings | None = None) -> dict[str, Any]:
         """Return ``total_size_gb``, ``files_count``, ``last_updated`` (naive UTC text) and more.
 
         ``health`` says what reading files for a tenth of a second found: ``ok`` is False over damage,
         None where not all of them were read; :attr:`maintenance` reads all. The summaries for other
-        programs are brought up to date with it.
+        programs are brought up to date with it. ``holdings``: what lies in the folder, where that is
+        known already.
         """
-        return self._stats(self._catalogue.holdings())
+        return self._stats(holdings or self._catalogue.holdings())
 
     def overview(self) -> dict[str, Any]:
         """Return :meth:`get_stats` with ``freeable`` (see :meth:`freeable`) and ``growth`` by day."""
@@ -300,11 +301,13 @@ class CacheFolder:
 
         return TableStore(self.cache_dir, data_type, self._disk, self._clock)
 
-    def look_after(self) -> None:
-        """Write down what was used when, keep limit and age, tidy up; jobs do so at their end."""
-        self._retention_manager.look()
-        self._retention_manager.retain()
-        self._retention_manager.tidy()
+    def look_after(self) -> Holdings:
+        """Write down what was used when, keep limit and age, tidy up; jobs do so at their end.
+
+        Returns:
+            What lies in the folder then, for what else is to be told of it.
+        """
+        return self._retention_manager.look_after()
 
     def tidy(self, *, dry_run: bool = False) -> Trimmed:
         """Take old files out of the quarantines; return what went, or would go."""

@@ -40,6 +40,7 @@ from ..layout import (
 )
 from ..legacy.reader import folder_timeframes, is_plain
 from ..pins import pins_in
+from ..read.columnar_cache import FOLDER as COLUMNAR
 from ..store import StoreParts
 from .index import LaneIndex, Learned
 
@@ -77,6 +78,7 @@ class Size:
         data_files: files of bars and tables.
         quarantined: files and rows that were not believed, by files; their reasons apart.
         without_metadata: data files without a document beside them.
+        columns: bytes of columnar files, which can be made again.
     """
 
     bytes: int = 0
@@ -84,6 +86,7 @@ class Size:
     data_files: int = 0
     quarantined: int = 0
     without_metadata: int = 0
+    columns: int = 0
     _seen: set[int] = field(default_factory=set, repr=False)
 
     def add_lane(self, entry: LaneEntry) -> None:
@@ -110,7 +113,10 @@ class Size:
         links: list[tuple[int, int]] | None = None,
     ) -> None:
         """Count the files of one folder, by name; those with other names go to ``links`` instead."""
-        place = os.path.basename(folder)
+        above, place = os.path.split(folder)
+        if os.path.basename(above) == COLUMNAR:
+            # A writer may wait for a lock: it stays.
+            self.columns += sum(f.st_size for name, f in files.items() if name != ".lock")
         for name, facts in files.items():
             # Beside each file lies a document with the reason, which is named after it.
             is_reason = name.endswith(".json") and name.removesuffix(".json") in files
@@ -136,16 +142,23 @@ class Holdings:
     """What lies in a cache folder.
 
     Attributes:
-        size: of all of it.
         lanes: those with something stored, in the order of their folders.
         foreign: names of folders in which older tools left bars.
         is_settled: whether all lanes are as the index has them, or may have them.
     """
 
-    size: Size = field(default_factory=Size)
     lanes: list[StoredLane] = field(default_factory=list)
     foreign: set[str] = field(default_factory=set)
     is_settled: bool = True
+    _sized: Size = field(default_factory=Size, repr=False)
+    _unsized: list[str] = field(default_factory=list, repr=False)
+
+    @property
+    def size(self) -> Size:
+        """Of all of it; what lies beside the bars is looked through when it is asked for first."""
+        while self._unsized:
+            self._sized.add_folder(self._unsized.pop())
+        return self._sized
 
     def has_foreign(self, symbol: str) -> bool:
         """Tell whether older tools may have left bars of a symbol."""
@@ -201,7 +214,7 @@ class Inventory:
                 holdings.is_settled &= may_keep
                 if may_keep and not is_foreign:
                     learned[name] = old
-            holdings.size.add_lane(old.entry)
+            holdings._sized.add_lane(old.entry)
             if old.entry.exists:
                 holdings.lanes.append(
                     StoredLane(
@@ -215,17 +228,17 @@ class Inventory:
     # --- the walk --------------------------------------------------------------------------
 
     def _walk(self, holdings: Holdings) -> dict[str, tuple[SeriesKey, str]]:
-        """Size all that is in no lane; return the lanes by their folders, with their paths."""
+        """Note all that is in no lane; return the lanes by their folders, with their paths."""
         root, lanes = os.fspath(self._parts.layout.root), dict[str, tuple[SeriesKey, str]]()
         folders, files = listed(root)
-        holdings.size.add_files(root, files)
+        holdings._sized.add_files(root, files)
         for folder in folders:
             if folder.name != BARS:
-                holdings.size.add_folder(folder.path)
+                holdings._unsized.append(folder.path)
                 if is_plain(folder.name) and folder_timeframes(Path(folder.path)):
                     holdings.foreign.add(folder.name)
         folders, files = self._listed_surely(os.path.join(root, BARS))
-        holdings.size.add_files(BARS, files)
+        holdings._sized.add_files(BARS, files)
         for folder in folders:
             self._walk_symbol(holdings, folder, lanes)
         return lanes
@@ -237,11 +250,11 @@ class Inventory:
         if symbol is not None and folder.is_symlink():
             self._refuse_link(folder)
         inner, files = self._listed_surely(folder.path)
-        holdings.size.add_files(folder.path, files)
+        holdings._sized.add_files(folder.path, files)
         for one in inner:
             key = None if symbol is None else _key(symbol, one.name)
             if key is None:
-                holdings.size.add_folder(one.path)
+                holdings._unsized.append(one.path)
                 others = others or one.name[0] != "_"
             else:
                 lanes[f"{folder.name}/{one.name}"] = key, one.path

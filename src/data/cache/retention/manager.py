@@ -182,10 +182,27 @@ class RetentionManager(StoreListener):
         if is_old or size + grown > self._limits.limit():
             self.enforce()
 
-    def tidy(self, *, dry_run: bool = False) -> Trimmed:
-        """Take old files out of the quarantines of all series; return what went, or would."""
+    def look_after(self) -> Holdings:
+        """Write down the last uses, keep age and limit, and tidy; return what lies there then.
+
+        Raises:
+            StorageError: a folder is a link, or cannot be listed.
+        """
+        self.retain()
+        self.write_uses()
+        holdings = self.inventory.look()
+        is_over = 0 < self._limits.limit() < holdings.size.bytes
+        self.enforce(holdings)
+        is_same = self.tidy(holdings=holdings) == Trimmed() and not is_over
+        return holdings if is_same else self.inventory.look()
+
+    def tidy(self, *, dry_run: bool = False, holdings: Holdings | None = None) -> Trimmed:
+        """Take old files out of the quarantines of all series; return what went, or would.
+
+        ``holdings``: what lies in the folder, where that is known already.
+        """
         done = Trimmed()
-        for lane in self.inventory.look().lanes:
+        for lane in (holdings or self.inventory.look()).lanes:
             if lane.entry.quarantined:
                 try:
                     done = done.plus(trim_quarantine(self._parts.lane(lane.key), dry_run=dry_run))
@@ -198,12 +215,13 @@ class RetentionManager(StoreListener):
         if self._folder.parent.is_dir():
             self._uses.write(lambda: self.inventory.index)
 
-    def enforce(self) -> int:
+    def enforce(self, holdings: Holdings | None = None) -> int:
         """Evict bars that can be fetched again until the folder is within its limit; return years dropped.
 
         First goes what can be made again from the bars, then years that vendors can supply again,
         those of the lane that is unused for longest first. What remains above the limit is logged
-        once a process. One process does it at a time; the others go on.
+        once a process. One process does it at a time; the others go on. ``holdings``: what lies in the
+        folder, where that is known already.
         """
         limit = self._limits.limit()
         if limit <= 0 or not self._folder.parent.is_dir():
@@ -211,15 +229,14 @@ class RetentionManager(StoreListener):
         try:
             self._disk.make_folders(self._folder)
             with self._disk.lock(self._folder / ".eviction.lock", 0.0):
-                return self._enforce(limit)
+                return self._enforce(limit, holdings or self.inventory.look())
         except LockTimeoutError:
             log.debug("another process is keeping the limit")
         except DataError as exc:  # also of what tells what vendors could supply
             log.debug("the limit could not be kept: %s", exc)
         return 0
 
-    def _enforce(self, limit: int) -> int:
-        holdings = self.inventory.look()
+    def _enforce(self, limit: int, holdings: Holdings) -> int:
         left, dropped = holdings.size.bytes - limit, 0
         if left > 0:
             left -= self._drop_derived(holdings.lanes, left)
@@ -270,7 +287,7 @@ class RetentionManager(StoreListener):
         ``holdings``: what lies there, where that is known already.
         """
         holdings = holdings or self.inventory.look()
-        derived = derived_bytes(self._parts, holdings.lanes)
+        derived = derived_bytes(self._parts, holdings)
         return eviction.summed(holdings.size.bytes, derived, self._years(holdings))
 
     def last_uses(self) -> Callable[[SeriesKey], Use]:

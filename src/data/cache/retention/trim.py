@@ -20,7 +20,7 @@ from ..write.coverage_update import year_span
 
 if TYPE_CHECKING:
     from ..write.series import SeriesFiles
-    from .inventory import StoredLane
+    from .inventory import Holdings, StoredLane
 
 # What lies in the quarantine of a series for less than so long stays, however much it is.
 FRESH_MS = 90 * DAY_MS
@@ -163,9 +163,9 @@ def drop_derived(
     return freed
 
 
-def derived_bytes(store: StoreParts, lanes: Iterable[StoredLane]) -> int:
+def derived_bytes(store: StoreParts, holdings: Holdings) -> int:
     """Return how many bytes could be freed so."""
-    return sum(f.bytes for f in (*_columns(store, lambda _: 0), *_versions(store, lanes)))
+    return holdings.size.columns + sum(f.bytes for f in _versions(store, holdings.lanes))
 
 
 def drop_file(store: StoreParts, path: Path) -> None:
