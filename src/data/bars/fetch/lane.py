@@ -145,6 +145,8 @@ class LaneRunner:
 
     def _fill_overdue(self, wanted: Span, work: FetchState) -> None:
         """Ask again for bars that an answer has just made doubtful and whose time is over."""
+        if not work.overdue:
+            return
         reach = Span(wanted.start, min(wanted.end, self._planner.cap(work)))
         spans = intersect(work.overdue, [reach])
         work.overdue.clear()

@@ -84,6 +84,8 @@ def without_rescaled(
     places = np.searchsorted(old_rows.stamps, rows.stamps)
     common = np.flatnonzero(places < len(old_rows))
     common = common[old_rows.stamps[places[common]] == rows.stamps[common]]
+    if not len(common):
+        return answer
     mine, theirs = rows.take(common), old_rows.take(places[common])
     finals = [
         part.span for part in stored.coverage if part.state == "final" and part.vendor == vendor
@@ -278,6 +280,8 @@ class _Making:
         """Tell row by row whether it is what is stored, in a basis that is known if its own is."""
         old_rows = self.stored.rebased
         equal = np.zeros(len(rows), dtype=bool)
+        if not len(old_rows):
+            return equal
         places = np.searchsorted(old_rows.stamps, rows.stamps)
         inside = places < len(old_rows)
         inside[inside] = old_rows.stamps[places[inside]] == rows.stamps[inside]
