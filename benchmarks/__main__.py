@@ -17,6 +17,7 @@ from . import (
     company,
     covered,
     feed,
+    fresh,
     hit,
     library,
     memory,
@@ -38,7 +39,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 SCRIPTS: dict[str, Callable[[], Report]] = {
     module.__name__.rpartition(".")[2]: module.measure
     for module in (
-        hit, route, start, covered, read, batch, write, size, memory, library, nights, workload,
+        hit, route, start, covered, read, batch, fresh, write, size, memory, library, nights, workload,
         company, feed, quote, awaited, resample, populate, validate,
     )
 }  # fmt: skip

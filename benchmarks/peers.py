@@ -36,16 +36,16 @@ class Naive:
     """The usual cache: ``to_csv`` into gzip, ``read_csv`` out of it, one file a year."""
 
     def __init__(self, folder: Path, frame: pd.DataFrame) -> None:
-        self._paths = []
+        self.paths = []
         for year, part in frame.groupby(pd.DatetimeIndex(frame.index).year):
-            self._paths.append(folder / f"naive-{len(frame)}-{year}.csv.gz")
-            self.write(self._paths[-1], part)
+            self.paths.append(folder / f"naive-{len(frame)}-{year}.csv.gz")
+            self.write(self.paths[-1], part)
 
     def copied(self, folder: Path) -> Naive:
         """Return the same bars once more, in a folder of their own."""
         folder.mkdir()
         copy = object.__new__(Naive)
-        copy._paths = [Path(shutil.copy(path, folder)) for path in self._paths]
+        copy.paths = [Path(shutil.copy(path, folder)) for path in self.paths]
         return copy
 
     @staticmethod
@@ -57,7 +57,7 @@ class Naive:
     def read(self, start: str, end: str) -> pd.DataFrame:
         """Return a stretch, both ends included; whole years are read for it."""
         years = range(int(start[:4]), int(end[:4]) + 1)
-        paths = [p for p in self._paths if int(p.name.split("-")[2][:4]) in years]
+        paths = [p for p in self.paths if int(p.name.split("-")[2][:4]) in years]
         frames = [self.read_file(path) for path in paths]
         whole = pd.concat(frames) if len(frames) > 1 else frames[0]
         return whole.loc[start:end]
@@ -126,16 +126,20 @@ class Arctic:
         folder: for its files.
         frame: the bars; every symbol gets them.
         symbols: whom they are stored for.
+
+    Attributes:
+        program: what starts such a process.
     """
 
     def __init__(
         self, folder: Path, frame: pd.DataFrame, symbols: Sequence[str] = ("bars",)
     ) -> None:
         self._symbols, self._folder = list(symbols), folder / f"arctic-{len(frame)}"
+        script = str(Path(__file__).with_name("arctic.py"))
+        self.program = [ARCTIC_PYTHON or "", script, str(self._folder)]
         self._server = subprocess.Popen(
-            [ARCTIC_PYTHON or "", str(Path(__file__).with_name("arctic.py")), str(self._folder)],
-            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
+            self.program, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         bars = self._folder.with_suffix(".npz")
         values: dict[str, Any] = {name: frame[name].to_numpy() for name in frame.columns}
         np.savez(bars, timestamp=frame.index.to_numpy().view(np.int64), **values)
