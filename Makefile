@@ -14,6 +14,9 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 UV ?= $(shell uv --version >/dev/null 2>&1 && echo uv)
 RUN := $(VENV)/bin
 
+# What one test process has compiled, the next one and every program that a test starts reads.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help demo test test-full test-live docs bench soak lint types dist clean
 .DEFAULT_GOAL := help
 

