@@ -13,6 +13,7 @@ from importlib import import_module
 
 from .._version import __version__
 from ..errors import ConfigError, DataError, QueryError
+from ..resources import rare_collections
 from .parser import Parser
 
 # Command to its line in `onetape --help`; the modules are loaded on use.
@@ -62,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_help()
         return OK
-    return guarded(args)
+    with rare_collections():
+        return guarded(args)
 
 
 def guarded(args: argparse.Namespace) -> int:

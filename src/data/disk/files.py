@@ -158,13 +158,13 @@ class Disk:
         start = folder + os.sep
         if self._is_watched:
             return [self._watched(Path(start + name)) for name in names]
-        contents: Sequence[tuple[bytes, FileState] | None] = ()
+        contents: list[tuple[bytes, FileState] | None] = []
         path = folder
         try:
             self._check(folder, is_folder=True)
             for name in names:
                 path = start + name
-                contents = (*contents, calls.content_of(path, _READ))
+                contents.append(calls.content_of(path, _READ))
         except OSError as exc:
             raise refused("read", Path(path), exc) from exc
         return contents

@@ -6,12 +6,10 @@ interrupted or killed goes on where it was, for the next run asks only for what 
 
 from __future__ import annotations
 
-import gc
 import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from fnmatch import fnmatchcase
@@ -35,6 +33,7 @@ from ..model.timeframe import Timeframe
 from ..net.deadline import run_heard, run_job, seconds_of
 from ..observability.events import Event, HistoryPerishes
 from ..observability.logs import running, subject_of
+from ..resources import rare_collections
 from ..wiring import Services, build
 from .fill_cost import cost_of
 from .fill_job import Job, SeriesToFill, When
@@ -375,25 +374,10 @@ def fill(
     A series that fails does not keep the others from being asked. Ctrl-C and a disk that takes
     nothing more end the job: what is left then is in the report, with the reason.
     """
-    with warnings.catch_warnings(), _rare_collections():
+    with warnings.catch_warnings(), rare_collections():
         # The report has the same, series by series.
         warnings.simplefilter("ignore", IncompleteDataWarning)
         return _Run(client, job, listener, at_once).report()
-
-
-@contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Let the interpreter look for cycles less often while the block runs.
-
-    Documents of thousands of series make many small values that live on and no cycles; looking
-    through all of them again and again took three quarters of the time of 10,000 series.
-    """
-    before = gc.get_threshold()
-    gc.set_threshold(100_000, 50, 50)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 class _Ahead(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from ..vendors.registry import family_of
@@ -170,6 +171,11 @@ class Classification:
     etfs: frozenset[str] = frozenset()
     reits: frozenset[str] = frozenset()
     listings: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def all_quotes(self) -> frozenset[str]:
+        """What a pair may end with: the quotes of coins, and currencies."""
+        return self.currencies.union(self.quotes)
 
 
 @dataclass(frozen=True)

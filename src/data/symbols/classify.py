@@ -187,9 +187,9 @@ def _splits(text: str, tables: Classification) -> list[tuple[str, str]]:
     """
     if not _JOINED.fullmatch(text):
         return []
-    quotes = (tables.stablecoins,) if len(text) == 5 else (tables.quotes, tables.currencies)
-    splits = ((text[:at], text[at:]) for at in range(1, len(text)))  # the longest quote first
-    return [(base, quote) for base, quote in splits if any(quote in known for known in quotes)]
+    quotes = tables.stablecoins if len(text) == 5 else tables.all_quotes
+    places = range(1, len(text))  # the longest quote first
+    return [(text[:at], text[at:]) for at in places if text[at:] in quotes]
 
 
 def _clear_pair(splits: list[tuple[str, str]], tables: Classification) -> tuple[str, str] | None:

@@ -7,7 +7,6 @@ by jobs, with the statistics, and when a process that stored something ends.
 from __future__ import annotations
 
 import atexit
-import json
 import logging
 import weakref
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 from ...disk.atomic import sweep, write_atomically
 from ...disk.files import Disk
 from ...errors import CacheError
+from ..format.json_document import dump_readable
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,8 @@ def summaries(years: Iterable[YearInfo], stats: Mapping[str, Any]) -> dict[str, 
         quality = dict(info.document.get("data_quality") or {})
         scores.setdefault(place[0], {}).setdefault(place[1], {})[str(info.year)] = quality
         _add_provider(providers, info, entry)
+    for provider in providers.values():
+        provider["symbols"] = [*provider["symbols"]]
     totals = {k: stats.get(k) for k in ("total_size_gb", "files_count", "last_updated")}
     return dict(zip(FILES, (symbols, providers, scores, totals), strict=True))
 
@@ -67,10 +69,9 @@ def _entry(document: Mapping[str, Any]) -> dict[str, Any]:
 def _add_provider(providers: dict[str, Any], info: YearInfo, entry: Mapping[str, Any]) -> None:
     name = str(entry["provider"] or "unknown")
     provider = providers.setdefault(
-        name, {"symbols": [], "files": 0, "rows": 0, "last_updated": None, "rate_limit": None}
+        name, {"symbols": {}, "files": 0, "rows": 0, "last_updated": None, "rate_limit": None}
     )
-    if info.symbol not in provider["symbols"]:
-        provider["symbols"].append(info.symbol)
+    provider["symbols"][info.symbol] = None
     provider["files"] += 1
     provider["rows"] += int(entry["rows"] or 0)
     provider["last_updated"] = max(
@@ -91,8 +92,7 @@ def write_summaries(disk: Disk, ohlcv: Path, contents: Mapping[str, Any]) -> boo
         with disk.lock(folder / ".lock", _LOCK_TIMEOUT_S):
             sweep(disk, folder)
             for name, content in contents.items():
-                text = json.dumps(content, indent=2, sort_keys=True, default=str)
-                write_atomically(disk, folder / name, text.encode("utf-8") + b"\n", durable=False)
+                write_atomically(disk, folder / name, dump_readable(content), durable=False)
     except CacheError as exc:
         log.debug("summaries were not written: %s", exc)
         return False

@@ -68,7 +68,7 @@ class SourceDocument(msgspec.Struct, kw_only=True):
             fetched_at=self.fetched_at,
             reason=self.reason,
             expires=self.expires,
-            splices=tuple(Splice(*msgspec.structs.astuple(splice)) for splice in self.splices),
+            splices=tuple([Splice(*msgspec.structs.astuple(splice)) for splice in self.splices]),
             parts=parts,
         )
 
@@ -89,7 +89,7 @@ def coverage_of(entries: Iterable[StretchDocument]) -> Coverage:
             entry.span,
             entry.kind,
             entry.basis,
-            tuple((source.covered(), places) for source, places in entry.parts),
+            tuple([(source.covered(), places) for source, places in entry.parts]),
         )
         for entry in entries
     )
@@ -285,7 +285,7 @@ class _State(msgspec.Struct):
             open=self.open,
             columns=self.columns,
             coverage=coverage_of(self.coverage),
-            faults=tuple(Fault(Span(a, b), kind, n, text) for a, b, kind, n, text in self.faults),
+            faults=tuple([Fault(Span(a, b), k, n, text) for a, b, k, n, text in self.faults]),
         )
 
 

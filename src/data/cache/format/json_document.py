@@ -12,6 +12,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from ...errors import CorruptEntryError
 from ...model.canonical import canonical
 
@@ -36,6 +38,12 @@ def seal(document: str) -> bytes:
     text = document.encode("ascii")
     # The digest stands first, the rest is the very text it was made of.
     return b"".join((_OPENING, _digest(text).encode("ascii"), b'",', text[1:], b"\n"))
+
+
+def dump_readable(content: Any) -> bytes:
+    """Return the bytes of values for people and other programs: indented, keys sorted, no digest."""
+    text = msgspec.json.encode(content, enc_hook=str, order="sorted")
+    return msgspec.json.format(text, indent=2) + b"\n"
 
 
 def load(data: bytes) -> dict[str, Any]:

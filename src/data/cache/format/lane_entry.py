@@ -172,7 +172,8 @@ class LaneEntry(msgspec.Struct, array_like=True):
         state, step = meta.state, key.timeframe.longest_ms
         hulls: dict[int, tuple[int, int]] = {}
         for part in state.coverage.opened():
-            self.answered_ms = max(self.answered_ms, part.fetched_at)
+            if part.fetched_at > self.answered_ms:
+                self.answered_ms = part.fetched_at
             if part.state == "empty":
                 continue
             place, (start, end) = self._place_of(BarsOrigin.of(part)), part.span
@@ -198,9 +199,11 @@ class LaneEntry(msgspec.Struct, array_like=True):
         self.answered_ms = max(self.answered_ms, *answered, 0)
 
     def _place_of(self, source: BarsOrigin) -> int:
-        if source not in self.sources:
+        try:
+            return self.sources.index(source)
+        except ValueError:
             self.sources.append(source)
-        return self.sources.index(source)
+            return len(self.sources) - 1
 
 
 class _Inner(msgspec.Struct, frozen=True):
