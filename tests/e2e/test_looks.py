@@ -29,9 +29,8 @@ from tests.vendor_server import VendorServer
 # ours among all processes; what is stored, behind the read that an answer is compared with; what is
 # stored after the commit; behind the read of the answer.
 LOOKS = 6
-# The commit looks at the folder under its lock, the first one more often; and a year that has no columns
-# yet is read by its name.
-BESIDE_THE_FIRST, BESIDE = 3 + 1, 2 + 1
+# The commit looks at the folder under its lock, the first one more often.
+BESIDE_THE_FIRST, BESIDE = 3, 2
 Make = Callable[[], DataManager]
 KEY = SeriesKey("BTCUSDT", Timeframe.parse("1h"))
 DAY = Span(parse_iso("2024-06-04"), parse_iso("2024-06-05"))
