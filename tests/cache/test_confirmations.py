@@ -14,6 +14,7 @@ import pytest
 from src.data.cache.compact import compact_series
 from src.data.cache.confirmations import CONFIRMED, Confirmation
 from src.data.cache.format import json_document
+from src.data.cache.maintenance import repair_series
 from src.data.cache.retention.inventory import Inventory
 from src.data.cache.store import BarStore, Commit
 from src.data.errors import FormatVersionError
@@ -140,6 +141,11 @@ def test_a_torn_document_costs_the_proof_and_nothing_else(
     with caplog.at_level(logging.WARNING):
         assert store.confirmations(DAILY) == []
     assert "confirmed.json is lost" in caplog.text
+    found, left = repair_series(store.parts, store.parts.lane(DAILY))
+    assert ([one.where for one in found], left) == ([CONFIRMED], [])
+    assert not (lane_folder(tmp_path) / CONFIRMED).exists()
+    kept = [path for path in tmp_path.rglob(f"*{CONFIRMED[:-5]}*") if "_quarantine" in path.parts]
+    assert data in [path.read_bytes() for path in kept]
     assert same(store.read(DAILY, EVER)[0], table(range(30)))
     assert indexed(tmp_path) == (0, 0)
     store.confirm(DAILY, [entry(store, 5, 8)])

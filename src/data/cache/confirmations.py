@@ -115,6 +115,20 @@ def load(data: bytes, key: SeriesKey) -> list[Confirmation]:
         FormatVersionError: a newer version of this library wrote it.
     """
     try:
+        return parsed(data, key)
+    except json_document.DamagedError as exc:
+        log.warning("%s: %s is lost, and its bars are compared again: %s", key, CONFIRMED, exc)
+        return []
+
+
+def parsed(data: bytes, key: SeriesKey) -> list[Confirmation]:
+    """Return what the document of a series says.
+
+    Raises:
+        DamagedError: it is torn, or of another series.
+        FormatVersionError: a newer version of this library wrote it.
+    """
+    try:
         plain = json_document.load(data)
         if plain.get("format", 1) != 1 or plain.get("need"):
             raise FormatVersionError(
@@ -124,12 +138,10 @@ def load(data: bytes, key: SeriesKey) -> list[Confirmation]:
             )
         entries = [{n: one[n] for n in _FIELDS & one.keys()} for one in plain["stretches"]]
         stretches = [Confirmation(**entry) for entry in entries]
-    except (json_document.DamagedError, KeyError, TypeError, AttributeError) as exc:
-        log.warning("%s: %s is lost, and its bars are compared again: %s", key, CONFIRMED, exc)
-        return []
+    except (KeyError, TypeError, AttributeError) as exc:
+        raise json_document.DamagedError("its stretches cannot be read") from exc
     if tuple(map(plain.get, _NAMES)) != _about(key):
-        log.warning("%s: %s is of another series, and is not believed", key, CONFIRMED)
-        return []
+        raise json_document.DamagedError("it is about another series")
     return stretches
 
 

@@ -18,6 +18,7 @@ from ..model.instrument import Instrument
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
 from .compact import Compacted, compact_series
+from .confirmations import CONFIRMED
 from .facade.catalog import Catalogue
 from .history import commits_of
 from .layout import decode_lane
@@ -306,11 +307,12 @@ def repair_series(store: StoreParts, lane: SeriesFiles) -> tuple[list[Finding], 
 def _mend(store: StoreParts, lane: SeriesFiles, finding: Finding) -> None:
     if finding.cure == "none":
         return
-    if finding.where == SERIES:
-        content = lane.disk.read_if_exists(lane.paths.series) or b""
-        quarantine.keep_bytes(lane, lane.paths.series.name, content, finding.what)
-        lane.disk.remove(lane.paths.series)
-        lane.memory.forget(lane.paths.series)
+    if finding.where in (SERIES, CONFIRMED):
+        path = lane.paths.folder / finding.where
+        content = lane.disk.read_if_exists(path) or b""
+        quarantine.keep_bytes(lane, path.name, content, finding.what)
+        lane.disk.remove(path)
+        lane.memory.forget(path)
     elif finding.where == COLUMNS:
         store.sidecars.drop(lane.key)
     elif finding.cure == "rebuild":

@@ -20,6 +20,7 @@ from ...model.instant import SECOND_MS
 from ...model.series import SeriesKey
 from ...model.span import Span, coalesce, gaps
 from ..actions import load_book
+from ..confirmations import CONFIRMED, parsed
 from ..format.documents import YearState
 from ..format.gzip_member import file_id
 from ..format.json_document import DamagedError
@@ -31,6 +32,7 @@ from ..write.coverage_update import year_span
 from ..write.series import SeriesFiles
 from .recover import Diagnosis, examine
 
+_PROOF_LOST = "it is kept in quarantine; `onetape verify --sample` compares its bars again"
 SERIES, ACTIONS, COLUMNS = "series.json", "actions.json", "columns"
 _MOST_TOLD = 20
 
@@ -41,7 +43,8 @@ class Finding:
 
     Attributes:
         symbol, timeframe, lane: of the series; what a symbol has beside its series has no timeframe.
-        where: the year, ``series.json``, ``actions.json`` or ``columns`` (the columnar file).
+        where: the year, ``series.json``, ``confirmed.json``, ``actions.json`` or ``columns`` (the
+            columnar file).
         what: is wrong.
         remedy: what ``repair`` does about it, or what the user can do.
         cure: how it is repaired; ``none`` where it cannot be.
@@ -207,6 +210,14 @@ def _beside(
         yield SERIES, Ailment(str(exc), "it is kept in quarantine; it only saves requests", "drop")
     except FormatVersionError as exc:
         yield SERIES, Ailment(str(exc.args[0]), "update this library", "none")
+    data = lane.disk.read_if_exists(lane.paths.folder / CONFIRMED)
+    try:
+        if data is not None:
+            parsed(data, lane.key)
+    except DamagedError as exc:
+        yield CONFIRMED, Ailment(str(exc), _PROOF_LOST, "drop")
+    except FormatVersionError as exc:
+        yield CONFIRMED, Ailment(str(exc.args[0]), "update this library", "none")
     ailment = columns_ailment(store, lane)
     if ailment is not None:
         yield COLUMNS, ailment
