@@ -390,7 +390,8 @@ class DataManager:
         """
         client, wishes = self._services.client, Wishes(provider, adjustment)
         with running(subject_of(symbol, timeframe)):
-            return client.explain(client.query(symbol, timeframe, wishes=wishes))
+            explanation = client.explain(client.query(symbol, timeframe, wishes=wishes))
+        return explanation.with_days(self._services.network.vendor_days())
 
     def get_actions(
         self,

@@ -15,10 +15,11 @@ from .config.credentials import KeyState, note_variables
 from .config.offered import known_vendor
 from .config.rules_file import RELATIVE, load_rules, rules_of
 from .config.settings import load_settings
-from .errors import BadSymbolError, NoProviderError, QueryError
+from .errors import BadSymbolError, DataError, NoProviderError, QueryError
 from .model.capabilities import Capabilities, Supply
 from .model.instrument import Instrument
 from .model.rules import Rule, Rules
+from .model.series import SeriesKey
 from .model.settings import Settings
 from .model.timeframe import Timeframe
 from .net.forks import renew_after_fork
@@ -332,6 +333,13 @@ class ProviderSelector:
             return Supply(self.get_best_provider(symbol, label) or "", None)
         known = [days for days in depths.values() if days is not None]
         return Supply(next(iter(depths)), max(known) if len(known) == len(depths) else None)
+
+    def stored_supply(self, key: SeriesKey) -> Supply | None:
+        """Return :meth:`supply` of a stored series; None for a name that is no symbol by the rules."""
+        try:
+            return self.supply(self.instrument(key.symbol), key.timeframe)
+        except DataError:  # an older tool left it
+            return None
 
     def _sources(self, instrument: Instrument, timeframe: str) -> list[Timeframe]:
         """Return the timeframes of the rules out of which another is made, the coarsest first."""

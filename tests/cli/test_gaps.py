@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from src.data.bars.client import BarsClient
 from src.data.clock import ManualClock
+from src.data.model.series import SeriesKey
 from tests.cli.conftest import Run
 from tests.vendor_server import VendorServer
 
@@ -78,3 +82,37 @@ def test_an_incident_stands_on_top_and_its_gaps_are_not_listed(
     checks = run("doctor", "--no-network", "--json").json["checks"]
     (check,) = [check for check in checks if check["topic"] == "vendor day"]
     assert check["said"] == first.removeprefix("incident: ")
+    explained = run("explain", "KO", "1d")
+    assert "yahoo 2024-06-05 1d: missing for 3 of 4 symbols; other vendors are" in explained.out
+    assert run("explain", "KO", "1h", "--json").json["incidents"] == []
+    fill = ("populate", "--symbols", "KO", "--timeframes", "1d,1h", "--dry-run", "--start-date")
+    assert run(*fill, "2024-06-03", "--json").json["incidents"] == [incident]
+    assert "incident: yahoo 2024-06-05 1d is missing" in run(*fill, "2024-06-03").out
+    assert run(*fill, "2024-06-07", "--json").json["incidents"] == [], "it is asked for no more"
+    monkeypatch.setattr("src.data.jobs.status.SystemClock", lambda: clock)
+    watch = ("doctor", "--watch", "--no-network")
+    assert run(*watch, "--json").json["incidents"] == [incident]
+    monkeypatch.setattr(clock, "sleep", Mock(side_effect=KeyboardInterrupt))
+    assert f"  {first}" in run(*watch).out.splitlines()
+
+
+def test_of_everything_each_series_is_read_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    symbols = ["BTCUSDT", "ETHUSDT"]
+    run(
+        "populate",
+        "--symbols",
+        ",".join(symbols),
+        "--timeframes",
+        "1d",
+        "--start-date",
+        "2024-06-03",
+    )
+    outline, read = BarsClient.outline, list[str]()
+
+    def noted(self: BarsClient, key: SeriesKey) -> Any:
+        read.append(key.symbol)
+        return outline(self, key)
+
+    monkeypatch.setattr(BarsClient, "outline", noted)
+    assert run("gaps", "--all").out.startswith("2 series")
+    assert sorted(read) == symbols

@@ -275,9 +275,7 @@ def _show(report: dict[str, Any]) -> None:
         screen.print(TextTable(names, rows))
     show_reasons(report["reasons"])
     show_requests(report["requests"])
-    for day in report["incidents"][:_MOST_REASONS]:
-        text = f"incident: {day['vendor']} {day['day']} {day['timeframe']} is {day['condition']}"
-        screen.print(styled(f"{text}; `onetape gaps --all` shows it", "yellow"))
+    _show_incidents(report)
     for one in report["perishable"][:_MOST_REASONS]:
         name, lost = f"{one['symbol']} {one['timeframe']}", one["lost"]
         text = f"{name} has no {one['what']} after {one['last']}; {one['vendor']} drops the next at {lost}"
@@ -305,6 +303,12 @@ def show_reasons(reasons: Sequence[dict[str, Any]], what: str = "series") -> Non
         screen.print(styled(text, "yellow"))
 
 
+def _show_incidents(report: dict[str, Any]) -> None:
+    for day in report["incidents"][:_MOST_REASONS]:
+        text = f"incident: {day['vendor']} {day['day']} {day['timeframe']} is {day['condition']}"
+        console().print(styled(f"{text}; `onetape gaps --all` shows it", "yellow"))
+
+
 def show_requests(requests: dict[str, dict[str, int]]) -> None:
     """Print how many requests each vendor was sent, and how many it did not answer."""
     for vendor, counts in requests.items():
@@ -316,6 +320,7 @@ def show_requests(requests: dict[str, dict[str, int]]) -> None:
 def _show_cost(report: dict[str, Any]) -> None:
     show_vendor_costs(report["vendors"])
     show_reasons(report["reasons"])
+    _show_incidents(report)
     held = f"{report['held']:,} of {counted(report['series'], 'series')} need no vendor"
     console().print(styled(f"{held}, {counted(report['requests'], 'request')} in all", "dim"))
 

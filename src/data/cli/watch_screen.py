@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # How often it looks by default, in seconds.
 _EVERY_S = 5.0
+_MOST_INCIDENTS = 5
 
 
 def run_watch(args: argparse.Namespace) -> int:
@@ -71,6 +72,7 @@ def whole(snapshot: StatusSnapshot) -> Group:
     return Group(
         styled(f"onetape at {moment(iso(snapshot.at_ms // 1000 * 1000))} UTC", "bold"),
         *verdict,
+        *(styled(text, "yellow") for text in _incidents(snapshot)),
         "",
         TextTable(
             ["vendor", "state", "left of its limits?"], [_vendor(v) for v in snapshot.vendors]
@@ -82,6 +84,14 @@ def whole(snapshot: StatusSnapshot) -> Group:
         "",
         styled("Ctrl-C ends this", "dim"),
     )
+
+
+def _incidents(snapshot: StatusSnapshot) -> list[str]:
+    """Return the newest sessions that vendors lack, a line each."""
+    newest = sorted(snapshot.lacking, key=lambda day: day.day, reverse=True)
+    more = len(newest) - _MOST_INCIDENTS
+    lines = [f"incident: {day}" for day in newest[:_MOST_INCIDENTS]]
+    return lines + ([f"and {counted(more, 'older incident')}"] if more > 0 else [])
 
 
 def _vendor(vendor: VendorState) -> list[Any]:
@@ -175,4 +185,6 @@ def _print_lines(screen: Console, snapshot: StatusSnapshot) -> None:
         screen.print(f"  {name}: {text}", soft_wrap=True)
     for worry in snapshot.worries():
         screen.print(f"  ✗ {worry}", soft_wrap=True)
+    for text in _incidents(snapshot):
+        screen.print(f"  {text}", soft_wrap=True)
     sys.stdout.flush()

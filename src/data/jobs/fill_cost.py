@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from .fill_report import SeriesResult, alike
 
 if TYPE_CHECKING:
     from ..bars.client import BarsClient
+    from ..model.coverage import VendorDay
     from ..model.plan import Plan
     from .fill_job import Job
 
@@ -78,12 +79,14 @@ class FillCost:
         held: how many of them the store answers.
         vendors: what each would be asked for.
         results: of the series of which something would be lacking, why.
+        incidents: sessions that a vendor of these series lacks, among those that are missing.
     """
 
     series: int
     held: int
     vendors: Mapping[str, VendorCost]
     results: list[SeriesResult]
+    incidents: Sequence[VendorDay] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -94,10 +97,11 @@ class FillCost:
             "requests": sum(cost.requests for cost in self.vendors.values()),
             "vendors": {name: cost.to_json() for name, cost in self.vendors.items()},
             "reasons": [group.to_json() for group in alike(self.results)],
+            "incidents": [day.to_json() for day in self.incidents],
         }
 
 
-def cost_of(client: BarsClient, job: Job) -> FillCost:
+def cost_of(client: BarsClient, job: Job, days: Sequence[VendorDay] = ()) -> FillCost:
     """Return what ``fill`` would do; no vendor is asked and nothing is written.
 
     Each series is planned by itself: that they share limits counts in the sums.
@@ -105,8 +109,10 @@ def cost_of(client: BarsClient, job: Job) -> FillCost:
     Args:
         client: bars.
         job: what would be filled.
+        days: sessions that vendors lack for most of their symbols.
     """
     held, vendors, lacking = 0, dict[str, VendorCost](), list[SeriesResult]()
+    incidents: dict[VendorDay, None] = {}
     for one in job.series:
         result = SeriesResult(one.symbol, one.timeframe)
         try:
@@ -117,12 +123,19 @@ def cost_of(client: BarsClient, job: Job) -> FillCost:
             plan = client.plan(query)
             held += plan.is_hit
             _add(vendors, plan)
+            market = query.instrument.calendar, query.timeframe.label
+            incidents |= {
+                day: None
+                for day in days
+                if day.vendor in plan.units and (day.calendar, day.timeframe) == market
+                if any(segment.span.overlaps(day.span) for segment in plan.segments)
+            }
             if not plan.is_possible:
                 why = plan.lacking[0].reason if plan.lacking else plan.error
                 lacking.append(result.failed(why))
         except DataError as error:
             lacking.append(result.failed_by(error))
-    return FillCost(len(job.series), held, vendors, lacking)
+    return FillCost(len(job.series), held, vendors, lacking, list(incidents))
 
 
 def cost_at(vendors: dict[str, VendorCost], name: str, plan: Plan) -> VendorCost:

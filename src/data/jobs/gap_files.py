@@ -29,7 +29,7 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..quality.gaps import FINAL_CLASSES, ClassifiedGap
 from ..wiring import Services, build
-from .gaps import find_vendor_days, gaps_of
+from .gaps import gaps_of_all
 from .runner import AT_ONCE, Runner
 
 __all__ = ["FILE", "fill_gaps", "validate_gaps"]
@@ -86,10 +86,10 @@ def validate_gaps(
         if (names is None or key.symbol in names) and (steps is None or key.timeframe in steps)
     ]
     wanted = [SeriesKey(name, step) for name in names or () for step in steps or ()]
-    days, now = find_vendor_days(services, keys), _naive(services.clock.now_ms())
+    now = _naive(services.clock.now_ms())
     results = {
         _name(one.series): _result(services, one.series, one.listed, one.problem, now)
-        for one in gaps_of(services, keys, days, most=None)
+        for one in gaps_of_all(services, keys, most=None)[1]
     }
     valid = sum(one["overall_status"] == "valid" for one in results.values())
     summary = {
@@ -232,7 +232,8 @@ def fill_gaps(
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDataWarning)  # the report has the same
-        runner.run((_vendor(services, work.key), work) for work in works)
+        supplies = ((services.selector.stored_supply(work.key), work) for work in works)
+        runner.run((supply.vendor if supply else "", work) for supply, work in supplies)
     for work in works:
         report["too_long"] += len(work.may) - len(work.short)
         filled = done.get(work.name, _Filled(0, runner.stopped))
@@ -270,16 +271,6 @@ class _Filled(NamedTuple):
 
     bars: int
     why: str
-
-
-def _vendor(services: Services, key: SeriesKey) -> str:
-    """Return which vendor is asked first; empty for what is no symbol."""
-    try:
-        return services.selector.supply(
-            services.selector.instrument(key.symbol), key.timeframe
-        ).vendor
-    except DataError:
-        return ""
 
 
 def _filled(client: BarsClient, work: _Work, _: Callable[[Any], None]) -> _Filled:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from ..bars.client import BarsClient
 from ..errors import CacheError, DataError, QueryError
 from ..model.coverage import VendorDay
-from ..model.instant import iso
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..observability.events import VendorDayLacking
@@ -23,6 +22,7 @@ from ..wiring import Services
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..bars.client import SeriesOutline
     from ..model.bars import Stamps
 
 __all__ = ["GapReport", "SeriesGaps", "find_vendor_days", "gap_report", "gaps_of"]
@@ -85,7 +85,7 @@ class GapReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plain mapping, as ``onetape gaps --json`` prints it."""
-        incidents = [incident_json(day) for day in self.incidents]
+        incidents = [day.to_json() for day in self.incidents]
         return {"incidents": incidents, "series": [one.as_dict() for one in self.series]}
 
     def to_frame(self) -> pd.DataFrame:
@@ -111,12 +111,6 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def incident_json(day: VendorDay) -> dict[str, Any]:
-    """Return a day that a vendor lacks as plain values."""
-    plain = {**vars(day), "start": iso(day.span.start), "end": iso(day.span.end)}
-    return {name: value for name, value in plain.items() if name != "span"}
-
-
 def gap_report(
     services: Services,
     symbol: str | None = None,
@@ -139,9 +133,12 @@ def gap_report(
         CacheError: nothing is stored of it.
     """
     keys = _chosen(services, symbol, timeframe)
-    is_all = symbol is None and start is None
-    days = find_vendor_days(services, keys) if is_all else services.network.vendor_days()
-    return GapReport(tuple(days), tuple(gaps_of(services, keys, days, (start, end))))
+    if symbol is None and start is None and end is None:
+        days, found = gaps_of_all(services, keys)
+    else:
+        days = services.network.vendor_days()
+        found = list(gaps_of(services, keys, days, (start, end)))
+    return GapReport(tuple(days), tuple(found))
 
 
 def _chosen(services: Services, symbol: str | None, timeframe: Any) -> list[SeriesKey]:
@@ -160,12 +157,34 @@ def _chosen(services: Services, symbol: str | None, timeframe: Any) -> list[Seri
     return keys
 
 
+def gaps_of_all(
+    services: Services, keys: Sequence[SeriesKey], most: int | None = MOST_LISTED
+) -> tuple[list[VendorDay], list[SeriesGaps]]:
+    """Return what vendors lack across these series, as :func:`find_vendor_days`, and all their gaps.
+
+    Each series is read once; again only where a vendor lacks a session of its market.
+    """
+    counted, markets = VendorDays(services.clock.now_ms()), dict[SeriesKey, tuple[str, str]]()
+
+    def look(key: SeriesKey, outline: SeriesOutline) -> None:
+        markets[key] = _market(key, outline)
+        _count(services, counted, key, outline)
+
+    found = list(gaps_of(services, keys, most=most, look=look))
+    days = _noted(services, counted)
+    lacking = {(day.calendar, day.timeframe) for day in days}
+    again = {key for key, market in markets.items() if market in lacking}
+    anew = gaps_of(services, [one.series for one in found if one.series in again], days, most=most)
+    return days, [next(anew) if one.series in again else one for one in found]
+
+
 def gaps_of(
     services: Services,
     keys: Iterable[SeriesKey],
     days: Sequence[VendorDay] = (),
     bounds: tuple[Any, Any] = (None, None),
     most: int | None = MOST_LISTED,
+    look: Callable[[SeriesKey, SeriesOutline], None] | None = None,
 ) -> Iterator[SeriesGaps]:
     """Yield the gaps of one series after another; one that cannot be read has its reason.
 
@@ -174,6 +193,7 @@ def gaps_of(
         days: what vendors lack across their symbols.
         bounds: start and end, as for :func:`gap_report`.
         most: so many gaps of a series are listed; None: all.
+        look: is given each series and its outline.
     """
     start, end = bounds
     if end is not None and start is None:
@@ -182,7 +202,10 @@ def gaps_of(
     for key in keys:
         try:
             within = None if start is None else _span(client, key, start, end)
-            yield _classified(client, key, now, within, days, most)
+            outline = client.outline(key)
+            if look is not None:
+                look(key, outline)
+            yield _classified(client, key, outline, now, within, days, most)
         except QueryError:
             if start is not None:
                 raise
@@ -196,9 +219,14 @@ def _span(client: BarsClient, key: SeriesKey, start: Any, end: Any) -> Span:
     return span if end is not None else Span(span.start, _EVER)
 
 
+def _market(key: SeriesKey, outline: SeriesOutline) -> tuple[str, str]:
+    return outline.grid.calendar.name, key.timeframe.label
+
+
 def _classified(
     client: BarsClient,
     key: SeriesKey,
+    outline: SeriesOutline,
     now: int,
     within: Span | None,
     days: Sequence[VendorDay],
@@ -207,8 +235,7 @@ def _classified(
     def present(span: Span) -> Stamps:
         return client.columns(key, span).table.stamps
 
-    outline = client.outline(key)
-    market = outline.grid.calendar.name, key.timeframe.label
+    market = _market(key, outline)
     own = [day for day in days if (day.calendar, day.timeframe) == market]
     found = classify_gaps(key, outline, now, within, present, own)
     counts, bars = Counter[str](gap.gap_class for gap in found), Counter[str]()
@@ -231,14 +258,25 @@ def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[Vend
     Returns:
         What is known of all days then.
     """
-    before = {_key(day): day for day in services.network.vendor_days()}
     counted = VendorDays(services.clock.now_ms())
     for key in keys:
         try:
-            client = services.client
-            counted.add(key, client.outline(key), partial(client.commits, key))
+            _count(services, counted, key, services.client.outline(key))
         except DataError as error:
             log.debug("%s is not counted: %s", key, error)
+    return _noted(services, counted)
+
+
+def _count(services: Services, counted: VendorDays, key: SeriesKey, outline: SeriesOutline) -> None:
+    try:
+        counted.add(key, outline, partial(services.client.commits, key))
+    except DataError as error:
+        log.debug("%s is not counted: %s", key, error)
+
+
+def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:
+    """Note what was counted, and tell what is new; return what is known then."""
+    before = {_key(day): day for day in services.network.vendor_days()}
     new = [
         day
         for day in counted.days

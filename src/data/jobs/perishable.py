@@ -104,11 +104,8 @@ def _of(
 ) -> Iterator[Perishable]:
     if key.lane or entry is None or entry.last is None:
         return
-    try:
-        supply = selector.supply(selector.instrument(key.symbol), key.timeframe)
-    except DataError:  # a name that an older tool left is no symbol
-        return
-    if supply.depth_days is not None:
+    supply = selector.stored_supply(key)
+    if supply is not None and supply.depth_days is not None:
         lost_ms = entry.last + key.timeframe.longest_ms + supply.depth_days * DAY_MS
         yield Perishable(key, supply.vendor, supply.depth_days, entry.last, lost_ms)
 

@@ -38,7 +38,7 @@ from ..wiring import Services, build
 from .fill_cost import cost_of
 from .fill_job import Job, SeriesToFill, When
 from .fill_report import BackfillReport, SeriesResult, requests_between
-from .gaps import find_vendor_days, incident_json
+from .gaps import find_vendor_days
 from .perishable import Perishable, perishable
 from .progress import JobProgress, Listener, waiting_text
 from .runner import AT_ONCE, INTERRUPTED, Runner
@@ -105,7 +105,8 @@ def populate_cache(
         (failures that are alike, together), ``requests`` by vendor and ``perishable`` (stored series
         whose next bars or figures vendors drop soon). Of a dry run ``series``,
         ``held`` (how many of them need no vendor), ``requests``, ``vendors`` (to requests, units of
-        their limits, days) and ``reasons`` (what would be lacking).
+        their limits, days), ``reasons`` (what would be lacking) and ``incidents`` (sessions in what is
+        missing that a vendor lacks for most of its symbols: others are asked first for these).
 
     Raises:
         QueryError: a timeframe, the range, the list or ``timeout`` is wrong; nothing was asked. A
@@ -182,7 +183,7 @@ def _done(
 ) -> dict[str, Any]:
     """Return what comes of a job, or what it would take."""
     if dry_run:
-        return cost_of(services.client, job).to_json()
+        return cost_of(services.client, job, services.network.vendor_days()).to_json()
     report = fill(services.client, job, progress)
     holdings = services.cache.look_after()
     statistics = report.statistics(services.cache.get_stats(holdings))
@@ -193,7 +194,7 @@ def _done(
     # Vendors' dates are full seconds.
     since = job.now_ms - MINUTE_MS
     fresh = [key for key, entry in listing if entry is None or entry.answered_ms >= since]
-    days = [incident_json(day) for day in find_vendor_days(services, fresh)]
+    days = [day.to_json() for day in find_vendor_days(services, fresh)]
     return statistics | {"perishable": [one.to_json() for one in soon], "incidents": days}
 
 

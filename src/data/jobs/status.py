@@ -20,7 +20,7 @@ from ..config.survey import Where, survey
 from ..disk.files import Disk
 from ..disk.scratch import free_bytes
 from ..errors import DataError
-from ..model.coverage import Coverage
+from ..model.coverage import Coverage, VendorDay
 from ..model.health import Quota
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
 from ..model.series import SeriesKey
@@ -118,13 +118,18 @@ class Places:
 
 @dataclass(frozen=True)
 class StatusSnapshot:
-    """Everything at one moment."""
+    """Everything at one moment.
+
+    Attributes:
+        lacking: sessions that vendors lack for most of their symbols.
+    """
 
     at_ms: int
     vendors: tuple[VendorState, ...]
     series: SeriesHealth
     places: Places
     memory: Memory
+    lacking: tuple[VendorDay, ...] = ()
 
     def worries(self) -> Iterator[str]:
         """Yield what is wrong, one sentence each."""
@@ -154,6 +159,7 @@ class StatusSnapshot:
             **self.places.to_json(),
             "process": self.memory.to_json(),
             "worries": list(self.worries()),
+            "incidents": [day.to_json() for day in self.lacking],
         }
 
 
@@ -197,7 +203,12 @@ class Watch:
     def look(self) -> StatusSnapshot:
         """Return the state of everything now. Vendors are tried every five minutes only."""
         return StatusSnapshot(
-            self.clock.now_ms(), tuple(self._vendors()), self.series(), self._places(), memory()
+            self.clock.now_ms(),
+            tuple(self._vendors()),
+            self.series(),
+            self._places(),
+            memory(),
+            tuple(self.network.vendor_days()),
         )
 
     def series(self) -> SeriesHealth:

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Any, Literal
 
 from .canonical import canonical
-from .instant import HOUR_MS
+from .instant import HOUR_MS, iso
 from .kind import Basis, Kind
 from .span import Span, coalesce, gaps
 
@@ -342,6 +342,18 @@ class VendorDay:
     def __str__(self) -> str:
         counts = f"{self.lacking} of {self.symbols} symbols"
         return f"{self.vendor} {self.day} {self.timeframe}: {self.condition} for {counts}"
+
+    @property
+    def text(self) -> str:
+        """The same, and what follows from it."""
+        if self.condition == "pending":
+            return f"{self}; it may not be published yet"
+        return f"{self}; other vendors are asked first for it"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        plain = {**vars(self), "start": iso(self.span.start), "end": iso(self.span.end)}
+        return {name: value for name, value in plain.items() if name != "span"}
 
 
 # --- folding -------------------------------------------------------------------------------

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .coverage import VendorDay
 from .health import Health
 from .instant import iso
 from .instrument import Instrument
@@ -141,6 +142,7 @@ class Explanation:
         stored: what the store has, by lane.
         source: shorter bars that these are made of, or would be, or an empty text.
         why_not: why no vendor can be asked, or an empty text.
+        lacking: sessions that one of these vendors lacks for most of its symbols.
     """
 
     instrument: Instrument
@@ -154,6 +156,14 @@ class Explanation:
     stored: tuple[StoredSeries, ...] = ()
     source: str = ""
     why_not: str = ""
+    lacking: tuple[VendorDay, ...] = ()
+
+    def with_days(self, days: Iterable[VendorDay]) -> Explanation:
+        """Return it with those of ``days`` that are of its market and one of its vendors."""
+        market = self.instrument.calendar, self.timeframe.label
+        vendors = {way.vendor for way in self.ways}
+        own = [day for day in days if (day.calendar, day.timeframe) == market]
+        return replace(self, lacking=tuple(day for day in own if day.vendor in vendors))
 
     @property
     def is_served(self) -> bool:
@@ -185,6 +195,8 @@ class Explanation:
             yield "not asked", reason
         if self.why_not and not self.is_served:
             yield "why", self.why_not
+        for day in self.lacking:
+            yield "incident", day.text
         for stored in self.stored:
             yield "cached", stored.text(self.timeframe, self.now_ms)
         if not self.stored:
@@ -227,6 +239,7 @@ class Explanation:
             "stored": [series.to_json() for series in self.stored],
             "out_of": self.source or None,
             "why_not": self.why_not or None,
+            "incidents": [day.to_json() for day in self.lacking],
         }
 
 
