@@ -79,7 +79,7 @@ class _Watched(Disk):
 
 
 def _covered(store: BarStore, key: SeriesKey) -> bool:
-    return not gaps(FIVE_YEARS, store.view(key).coverage.held(FETCHED))
+    return not gaps(FIVE_YEARS, store.view(key).coverage.standing(FETCHED))
 
 
 def _metadata(root: Path, key: SeriesKey) -> list[Path]:

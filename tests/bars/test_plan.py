@@ -102,7 +102,7 @@ def test_a_draft_is_seen_as_if_it_were_stored_and_the_store_stays(tmp_path: Path
     day = Span(START, START + DAY_MS)
     rows, coverage = draft.read(KEY, day)
     assert rows.close.tolist() == [1, 1, 1, 2, 2, 2]
-    assert coverage.held(START) == [Span(START, START + 6 * HOUR_MS)]
+    assert coverage.standing(START) == [Span(START, START + 6 * HOUR_MS)]
     assert draft.stretch(KEY, day).table.close.tolist() == [1, 1, 1, 2, 2, 2]
     assert draft.view(KEY).last == START + 5 * HOUR_MS
     assert draft.view(KEY).generation == store.view(KEY).generation + 1
@@ -121,11 +121,11 @@ def test_a_draft_made_before_damage_is_found_goes_by_what_a_repair_would_leave(
     draft = DraftStore(BarStore(tmp_path).preview())
     draft.commit(KEY, piece(START + 6 * HOUR_MS, 2, 2.0))
     day, later = Span(START, START + DAY_MS), Span(START + 6 * HOUR_MS, START + 8 * HOUR_MS)
-    known = draft.view(KEY).coverage.held(START)
+    known = draft.view(KEY).coverage.standing(START)
     assert known == [Span(START, START + 4 * HOUR_MS), later], "the document alone is sound"
     rows, coverage = draft.read(KEY, day)
     assert rows.close.tolist() == [2, 2]
-    assert coverage.held(START) == draft.view(KEY).coverage.held(START) == [later]
+    assert coverage.standing(START) == draft.view(KEY).coverage.standing(START) == [later]
 
 
 def test_actions_of_a_draft_stay_in_it(tmp_path: Path) -> None:

@@ -228,9 +228,9 @@ class TestPutAndGet:
         cache.put(frame, "BTCUSDT", "1h", datetime(2025, 3, 1), datetime(2025, 3, 3, 23))
         view = cache.store.view(SeriesKey("BTCUSDT", HOURS))
         asked = Span(to_ms(datetime(2025, 3, 1)), to_ms(datetime(2025, 3, 3, 23)) + 1)
-        assert view.coverage.held(clock.now_ms()) == [asked]
+        assert view.coverage.standing(clock.now_ms()) == [asked]
         # Nobody but the caller said that there is nothing, so it is asked again some day.
-        assert view.coverage.held(clock.now_ms() + 2 * DAY_MS) == [
+        assert view.coverage.standing(clock.now_ms() + 2 * DAY_MS) == [
             Span(to_ms(datetime(2025, 3, 2)), to_ms(datetime(2025, 3, 3)))
         ]
 

@@ -85,8 +85,8 @@ def test_neighbours_of_one_source_are_one_entry_with_the_later_fetch_time() -> N
 
 def test_an_expired_nothing_is_missing_again() -> None:
     coverage = Coverage([covered(0, 5, "empty", expires=100), covered(5, 9)])
-    assert coverage.held(99) == [Span(0, 9)]
-    assert coverage.held(100) == [Span(5, 9)]
+    assert coverage.standing(99) == [Span(0, 9)]
+    assert coverage.standing(100) == [Span(5, 9)]
 
 
 def test_everything_is_told_in_json() -> None:
@@ -175,7 +175,7 @@ def test_nothing_is_lost_by_folding(
     span = Span(start * 60_000, (start + length) * 60_000)
     assert folded.within(span) == whole.within(span)
     assert folded.touching(span) == whole.touching(span)
-    assert folded.held(now) == whole.held(now)
+    assert folded.standing(now) == whole.standing(now)
     assert folded.without([span]).opened() == whole.without([span])
     fresh = [Covered(span, "final", "new")]
     assert folded.overlaid(fresh).opened() == whole.overlaid(fresh)

@@ -159,7 +159,7 @@ class CacheLookup:
         is_unsettled = any(c.state == "provisional" and c.expires is None for c in parts)
         if (is_unsettled and due is None) or fetched_ahead(view, now):
             return MISS
-        missing = gaps(Span(wanted.start, min(wanted.end, now + 1)), parts.held(now))
+        missing = gaps(Span(wanted.start, min(wanted.end, now + 1)), parts.standing(now))
         if missing:
             missing = subtract(missing, lifetime_of(view).beyond(now))
         if missing and (due is None or missing[0].start < _end(view)):

@@ -204,7 +204,7 @@ class Coverage(tuple[Covered, ...]):
         """Canonical JSON of the stored mappings."""
         return "[" + ",".join([part.text for part in self]) + "]"
 
-    def held(self, now_ms: int, span: Span | None = None) -> list[Span]:
+    def standing(self, now_ms: int, span: Span | None = None) -> list[Span]:
         """Return the stamps that need not be asked for at ``now_ms``, coalesced.
 
         Provisional stretches are among them: whether they are due is decided by the fetch plan.

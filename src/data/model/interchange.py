@@ -59,6 +59,7 @@ def to_polars(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pl.DataFrame
         raise MissingExtraError("to_polars needs Polars", hint=install_line("polars")) from missing
 
     def table(frame: pd.DataFrame, symbol: str | None) -> pl.DataFrame:
+        """Return one frame in Polars; ``symbol`` is the value of its first column."""
         series = [_polars_series(pl, column) for column in _columns(frame, symbol)]
         return pl.DataFrame(series)
 
@@ -96,6 +97,7 @@ def to_arrow(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pa.Table:
         raise MissingExtraError("to_arrow needs pyarrow", hint=install_line("parquet")) from missing
 
     def table(frame: pd.DataFrame, symbol: str | None) -> pa.Table:
+        """Return one frame as an Arrow table; ``symbol`` is the value of its first column."""
         columns = _columns(frame, symbol)
         return pa.table({column.name: _arrow_array(pa, column) for column in columns})
 
@@ -106,8 +108,8 @@ def to_arrow(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pa.Table:
         whole = pa.concat_tables(tables, promote_options="default")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise _unlike(error) from error
-    told = {str(symbol): frame.attrs.get(ATTRS_KEY) for symbol, frame in frames.items()}
-    return _with_metadata(whole, {"symbols": told})
+    by_symbol = {str(symbol): frame.attrs.get(ATTRS_KEY) for symbol, frame in frames.items()}
+    return _with_metadata(whole, {"symbols": by_symbol})
 
 
 def _batch(frames: Mapping[str, pd.DataFrame]) -> Sequence[tuple[str, pd.DataFrame]]:
@@ -122,10 +124,10 @@ def _unlike(error: Exception) -> QueryError:
     )
 
 
-def _with_metadata(table: pa.Table, told: Any) -> pa.Table:
-    if told is None:
+def _with_metadata(table: pa.Table, provenance: Any) -> pa.Table:
+    if provenance is None:
         return table
-    return table.replace_schema_metadata({ATTRS_KEY: json.dumps(told)})
+    return table.replace_schema_metadata({ATTRS_KEY: json.dumps(provenance)})
 
 
 # --- columns, before any library is asked ------------------------------------------------------

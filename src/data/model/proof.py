@@ -77,7 +77,7 @@ class Description:
             return [("provenance", "none: this frame carries none"), ("bars", self.fingerprint)]
         facts = self.told
         if "symbols" in facts:
-            each = [(name, _extent_of(told)) for name, told in facts["symbols"].items()]
+            each = [(name, _extent_of(answer)) for name, answer in facts["symbols"].items()]
             lines = [("complete", "yes" if facts["complete"] else "no"), *each]
             lines += [("changed", self.changed)] if self.changed else []
             return [*lines, ("bars", self.fingerprint)]
@@ -147,15 +147,17 @@ def _difference(df: pd.DataFrame, provenance: dict[str, Any]) -> str:
     return ""
 
 
-def _difference_of_wide(df: pd.DataFrame, told: dict[str, dict[str, Any]]) -> str:
+def _difference_of_wide(df: pd.DataFrame, by_symbol: dict[str, dict[str, Any]]) -> str:
     """Describe how a wide frame differs from the answer; by symbols, and by closes of each."""
     if df.columns.nlevels == 1 or "close" not in df:
         return "this frame is a part of the wide one"
     closes: Any = df["close"]
-    held = closes.count().to_dict()
-    if list(held) != list(told):
-        return f"this frame has the closes of {len(held)} symbols, the answer had {len(told)}"
-    lost = [name for name, facts in told.items() if held[name] < facts["rows"]]
+    counts = closes.count().to_dict()
+    if list(counts) != list(by_symbol):
+        return (
+            f"this frame has the closes of {len(counts)} symbols, the answer had {len(by_symbol)}"
+        )
+    lost = [name for name, facts in by_symbol.items() if counts[name] < facts["rows"]]
     return f"this frame has fewer bars of {', '.join(lost[:5])} than the answer had" if lost else ""
 
 

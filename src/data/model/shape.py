@@ -99,15 +99,15 @@ def shape_change(shapes: Shapes, url: str, response: HttpResponse) -> ShapeChang
         url: of the request, without its query.
         response: an answer that is no error.
     """
-    known = [(end, shape) for end, shape in shapes if fnmatchcase(url, f"*/{end}")]
-    if not known:
+    candidates = [(end, shape) for end, shape in shapes if fnmatchcase(url, f"*/{end}")]
+    if not candidates:
         return None
     try:
         body = _body(response)
     except (ResponseFormatError, csv.Error):
         return None  # its parser says so
     nearest: ShapeChange | None = None
-    for end, shape in known:
+    for end, shape in candidates:
         if not _is_of(shape, body):
             continue
         change = ShapeChange(end, _differences(shape, body))
@@ -152,11 +152,11 @@ def _differences(shape: Any, value: Any) -> tuple[KeyDifference, ...]:
 
 def _compared(shape: Any, value: Any, at: str) -> Iterator[KeyDifference]:
     """Yield the differences of a value; goes as deep as the shape, not as the answer."""
-    came = _type(value)
+    actual = _type(value)
     if value is None or value is _COLUMN or shape == "any":
         return
-    if came not in _expected(shape).split("|"):
-        yield KeyDifference("retyped", at, _expected(shape), came)
+    if actual not in _expected(shape).split("|"):
+        yield KeyDifference("retyped", at, _expected(shape), actual)
     elif isinstance(shape, Mapping):
         yield from _compared_object(shape, value, at)
     elif isinstance(shape, list):
@@ -169,14 +169,14 @@ def _compared(shape: Any, value: Any, at: str) -> Iterator[KeyDifference]:
 def _compared_object(
     shape: Mapping[str, Any], value: Mapping[str, Any], at: str
 ) -> Iterator[KeyDifference]:
-    known = list(_keys(shape))
-    for key, inner, is_needed in known:
-        found = _under(value, key)
-        if is_needed and not found:
+    declared = list(_keys(shape))
+    for key, inner, is_needed in declared:
+        values = _under(value, key)
+        if is_needed and not values:
             yield KeyDifference("missing", _joined(at, key), _expected(inner), _NOTHING)
-        for one in found:
+        for one in values:
             yield from _compared(inner, one, _joined(at, key))
-    names = {key for key, _, _ in known}
+    names = {key for key, _, _ in declared}
     patterns = [key for key in names if "*" in key]
     for key in () if "*" in names else islice(value, _MOST_KEYS):
         if key not in names and not any(fnmatchcase(key, pattern) for pattern in patterns):

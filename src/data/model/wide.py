@@ -97,14 +97,14 @@ def _extra(
 
 
 def _provenance(symbols: list[str], parts: list[pd.DataFrame]) -> dict[str, Any]:
-    told = {symbol: part.attrs[ATTRS_KEY] for symbol, part in zip(symbols, parts, strict=True)}
-    failed = [symbol for symbol, facts in told.items() if "error" in facts]
+    by_symbol = {symbol: part.attrs[ATTRS_KEY] for symbol, part in zip(symbols, parts, strict=True)}
+    failed = [symbol for symbol, facts in by_symbol.items() if "error" in facts]
     if failed:
-        first = told[failed[0]]["error"]
+        first = by_symbol[failed[0]]["error"]
         warn_user(
             f"{len(failed)} of {len(symbols)} symbols have no bars: {', '.join(failed[:20])}"
             f"{', ...' if failed[20:] else ''}; {failed[0]}: {first['message']}",
             IncompleteDataWarning,
         )
-    complete = all(facts["complete"] for facts in told.values())
-    return {"symbols": told, "failed": failed, "complete": complete}
+    complete = all(facts["complete"] for facts in by_symbol.values())
+    return {"symbols": by_symbol, "failed": failed, "complete": complete}

@@ -75,7 +75,7 @@ def ranked(text: str, listings: Iterable[Listing], places: Mapping[str, int]) ->
 
 def nearest(symbol: str, listings: Iterable[Listing], count: int = 3) -> list[Listing]:
     """Return the listings nearest to an unknown symbol: alike in letters, or with it in their name."""
-    text, found = symbol.casefold(), []
+    text, matches = symbol.casefold(), []
     matcher = SequenceMatcher(b=text, autojunk=False)
     for listing in listings:
         theirs = listing.symbol.casefold()
@@ -83,34 +83,34 @@ def nearest(symbol: str, listings: Iterable[Listing], count: int = 3) -> list[Li
             continue
         rank = rank_of(text, listing) if len(text) >= _SHORTEST else None
         if rank is not None and rank <= _HAS_WORDS:
-            found.append(((rank - 10.0, len(theirs)), listing.symbol, listing))
+            matches.append(((rank - 10.0, len(theirs)), listing.symbol, listing))
             continue
         if abs(len(theirs) - len(text)) > 2:
             continue
         matcher.set_seq1(theirs)
         is_near = matcher.real_quick_ratio() >= _ALIKE and matcher.quick_ratio() >= _ALIKE
         if is_near and (likeness := matcher.ratio()) >= _ALIKE:
-            found.append(((-likeness, len(theirs)), listing.symbol, listing))
-    return [listing for *_, listing in sorted(found, key=lambda entry: entry[:2])][:count]
+            matches.append(((-likeness, len(theirs)), listing.symbol, listing))
+    return [listing for *_, listing in sorted(matches, key=lambda entry: entry[:2])][:count]
 
 
 def merged(lists: Iterable[Iterable[Listing]]) -> dict[str, Listing]:
     """Return symbol to its listing; an earlier list counts, a later one fills in what it lacks."""
     by_symbol: dict[str, Listing] = {}
     for listing in chain.from_iterable(lists):
-        known = by_symbol.get(listing.symbol)
-        by_symbol[listing.symbol] = listing if known is None else _completed(known, listing)
+        earlier = by_symbol.get(listing.symbol)
+        by_symbol[listing.symbol] = listing if earlier is None else _completed(earlier, listing)
     return by_symbol
 
 
-def _completed(known: Listing, other: Listing) -> Listing:
-    if known.name and known.venue and known.currency and known.type != "other":
-        return known
+def _completed(listing: Listing, other: Listing) -> Listing:
+    if listing.name and listing.venue and listing.currency and listing.type != "other":
+        return listing
     return Listing(
-        known.symbol,
-        known.name or other.name,
-        known.venue or other.venue,
-        other.type if known.type == "other" else known.type,
-        known.currency or other.currency,
-        known.vendor,
+        listing.symbol,
+        listing.name or other.name,
+        listing.venue or other.venue,
+        other.type if listing.type == "other" else listing.type,
+        listing.currency or other.currency,
+        listing.vendor,
     )

@@ -57,13 +57,13 @@ def fetch_listings(downloader: BaseDataDownloader, table: SearchTable, text: str
         MissingCredentialsError, CircuitOpenError: no request was sent.
         DataError: it refused, failed or answered something else.
     """
-    found: list[Listing] = []
+    listings: list[Listing] = []
     with downloader.endpoint_call(ENDPOINT):
         for ask in table.asks:
             answer = downloader.send(_request(downloader, table, ask, text))
             with format_errors(table.vendor, "names"):
-                found += table.read(answer.json())
-    return found
+                listings += table.read(answer.json())
+    return listings
 
 
 def _request(

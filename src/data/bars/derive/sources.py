@@ -165,7 +165,7 @@ def _lacking(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) ->
     needed = Span(needed.start, min(needed.end, cap))
     if needed.is_empty:
         return []
-    stored = [] if query.refresh else source.view.coverage.held(query.now_ms)
+    stored = [] if query.refresh else source.view.coverage.standing(query.now_ms)
     return intersect(missing(needed, stored, (), grid).segments, [needed])
 
 

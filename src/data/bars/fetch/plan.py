@@ -133,7 +133,7 @@ class Planner:
         known = (
             []
             if is_refresh
-            else [*believed.held(now, reach), *_beyond(lifetime_of(view), work, now)]
+            else [*believed.standing(now, reach), *_beyond(lifetime_of(view), work, now)]
         )
         touched = Coverage(c for c in coverage if c.span.overlaps(reach))
         due = due_spans(touched, work.grid, work.settle_ms, now)
@@ -223,7 +223,7 @@ def _trusted(
     if query.instrument.asset_class != "stock" or not adjustable:
         return coverage
     bases = {c.basis.adjustment for c in coverage.within(reach) if c.state != "empty"}
-    lacking = gaps(reach, coverage.held(now_ms, reach))
+    lacking = gaps(reach, coverage.standing(now_ms, reach))
     # Older tools wrote nothing of weekends.
     if len(bases) < 2 and not any(work.grid.next_open(g.start) < g.end for g in lacking):
         return coverage

@@ -58,7 +58,7 @@ class BinanceStream:
 
     def __init__(self, url: str | None = None, credentials: object = None) -> None:
         self._url = (url or self.default_url).rstrip("/")
-        self._asked = 0
+        self._request_id = 0
 
     def address(self) -> StreamAddress:
         """Return the address of an empty connection; topics are subscribed to afterwards."""
@@ -90,9 +90,9 @@ class BinanceStream:
         return understood(frame, _read)
 
     def _ask(self, method: str, topics: Sequence[Topic]) -> str:
-        self._asked += 1
+        self._request_id += 1
         names = [f"{t.symbol.lower()}@kline_{t.timeframe}" for t in topics]
-        return json.dumps({"method": method, "params": names, "id": self._asked})
+        return json.dumps({"method": method, "params": names, "id": self._request_id})
 
 
 class BinanceFuturesStream(BinanceStream):

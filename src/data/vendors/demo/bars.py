@@ -131,9 +131,9 @@ class DemoDataDownloader(BaseDataDownloader):
                 f"the sample has splits and dividends of {_WITH_ACTIONS} only, not of {symbol}",
                 hint="use adjustment='raw'",
             )
-        known = [split(day, new, 1) for day, new in _SPLITS]
-        known += [dividend(day, cash) for day, cash in _DIVIDENDS]
-        inside = [action for action in known if day_ms(action.ex_date) in span]
+        all_actions = [split(day, new, 1) for day, new in _SPLITS]
+        all_actions += [dividend(day, cash) for day, cash in _DIVIDENDS]
+        inside = [action for action in all_actions if day_ms(action.ex_date) in span]
         actions = ActionList(sorted(stamped(inside, self.name, now_ms)))
         actions.until = day_ms(_UNKNOWN_FROM)
         return actions

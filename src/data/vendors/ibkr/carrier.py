@@ -99,7 +99,7 @@ class IbkrCarrier:
         self._timeout_s, self._connect_s = timeout_s, connect_s
         self._total_s = timeout_s + connect_s
         self._clock = clock or SystemClock()
-        self._asked: dict[tuple[tuple[str, str | int], ...], float] = {}
+        self._sent_at: dict[tuple[tuple[str, str | int], ...], float] = {}
         self.after_fork()
         renew_after_fork(self)
 
@@ -149,25 +149,25 @@ class IbkrCarrier:
         return HttpResponse(200, {}, json.dumps(result).encode(), request.url)
 
     async def _ask(self, request: HttpRequest) -> Any:
-        client, said = await self._connected(request), request.params
+        client, params = await self._connected(request), request.params
         self._check_pace(request)
         contract = import_module("ib_async").Contract(
-            secType=said["sec_type"],
-            symbol=said["symbol"],
-            exchange=said["exchange"],
-            primaryExchange=said["primary"],
-            currency=said["currency"],
+            secType=params["sec_type"],
+            symbol=params["symbol"],
+            exchange=params["exchange"],
+            primaryExchange=params["primary"],
+            currency=params["currency"],
         )
-        rth = said["hours"] == "regular"
-        if "duration" not in said:
-            head = client.reqHeadTimeStampAsync(contract, said["what"], rth, 2)
+        rth = params["hours"] == "regular"
+        if "duration" not in params:
+            head = client.reqHeadTimeStampAsync(contract, params["what"], rth, 2)
             return _stamp(await self._watched(client, head))
         bars = client.reqHistoricalDataAsync(
             contract,
-            said["end"],
-            said["duration"],
-            said["bar_size"],
-            said["what"],
+            params["end"],
+            params["duration"],
+            params["bar_size"],
+            params["what"],
             rth,
             formatDate=2,
             keepUpToDate=False,
@@ -180,22 +180,23 @@ class IbkrCarrier:
 
     async def _watched(self, client: GatewayClient, question: Awaitable[Any]) -> Any:
         """Wait for an answer, for a refusal that ib_async takes for a warning, or for too long."""
-        asked = asyncio.ensure_future(question)
+        answer = asyncio.ensure_future(question)
         warned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def heed(_id: int, code: int, message: str, *_: Any) -> None:
+            """Take a warning that is a refusal for the answer."""
             if code in _REFUSED_AS_WARNING and not warned.done():
                 warned.set_exception(_WarnedError(code, message))
 
         client.errorEvent += heed
         try:
             done, _ = await asyncio.wait(
-                {asked, warned}, timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED
+                {answer, warned}, timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
             client.errorEvent -= heed
         if not done:
-            asked.cancel()
+            answer.cancel()
             raise TimeoutError
         return done.pop().result()
 
@@ -221,9 +222,9 @@ class IbkrCarrier:
                 )
             except (OSError, TimeoutError) as exc:
                 self._hang_up()
-                told = f" ({heard[-1][:100]})" if heard else ""
+                reason = f" ({heard[-1][:100]})" if heard else ""
                 raise UnavailableError(
-                    f"no gateway answers at {_at(request)}{told}", hint=_GATEWAY_HINT
+                    f"no gateway answers at {_at(request)}{reason}", hint=_GATEWAY_HINT
                 ) from exc
             finally:
                 client.errorEvent -= listen
@@ -232,13 +233,13 @@ class IbkrCarrier:
     def _check_pace(self, request: HttpRequest) -> None:
         """Refuse to ask the same again too soon."""
         now, key = self._clock.monotonic(), tuple(sorted(request.params.items()))
-        self._asked = {k: then for k, then in self._asked.items() if now - then < _SAME_AGAIN_S}
-        if (then := self._asked.get(key)) is not None:
+        self._sent_at = {k: then for k, then in self._sent_at.items() if now - then < _SAME_AGAIN_S}
+        if (then := self._sent_at.get(key)) is not None:
             left = _SAME_AGAIN_S - (now - then)
             raise RateLimitedError(
                 f"the gateway was asked the same {duration(now - then)} ago", left
             )
-        self._asked[key] = now
+        self._sent_at[key] = now
 
     def _hang_up(self) -> None:
         if self._client is not None:
