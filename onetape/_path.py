@@ -39,11 +39,11 @@ def find_src_data() -> ModuleType:
     if loaded is None:
         # Looked up first: importing another one would run its code.
         spec = PathFinder.find_spec("src.data", src.__path__)
-        found = spec.origin if spec is not None else None
+        origin = spec.origin if spec is not None else None
     else:
-        found = loaded.__file__
-    if found is not None and Path(found).resolve() != _HOME:
-        raise _hidden(found)
+        origin = loaded.__file__
+    if origin is not None and Path(origin).resolve() != _HOME:
+        raise _hidden(origin)
     return import_module("src.data")
 
 

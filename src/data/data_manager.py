@@ -251,8 +251,8 @@ class DataManager:
             from .model.wide import check_layout, wide_frame
 
             check_layout(layout)
-        asked = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
-        wishes = Wishes(*asked, columns, timeout=timeout)
+        options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
+        wishes = Wishes(*options, columns, timeout=timeout)
         bounds = (_start("a batch", start_date, period), end_date, bars)
         frames = self._services.client.get_by_symbol(symbols, timeframe, bounds, wishes)
         return wide_frame(frames) if layout == "wide" else frames
@@ -734,8 +734,8 @@ class DataManager:
         ``cache`` (sizes as of the last minute), ``process`` (memory, processor time). Counts are this
         process' own; ``vendor_days`` (how many sessions each vendor lacks) are those of all processes.
         """
-        known = self._services.network.vendor_days()
-        days = Counter(day.vendor for day in known if day.condition != "pending")
+        vendor_days = self._services.network.vendor_days()
+        days = Counter(day.vendor for day in vendor_days if day.condition != "pending")
         return self._services.observer.snapshot() | {"vendor_days": dict(days)}
 
     def on_event(self, listener: Callable[[Event], object]) -> Callable[[], None]:

@@ -226,13 +226,13 @@ class ProviderSelector:
 
     def classify_symbol(self, symbol: Any) -> str:
         """Return ``crypto``, ``stock`` (indices too) or ``unknown`` (currencies and futures too)."""
-        return tickers.symbol_type(self._known(symbol))
+        return tickers.symbol_type(self._instrument_of(symbol))
 
     _classify_symbol = classify_symbol
 
     def get_ticker_info(self, symbol: Any) -> TickerInfo:
         """Return what a ticker is, as a dict and by attributes."""
-        instrument = self._known(symbol)
+        instrument = self._instrument_of(symbol)
         first = self._named_first(instrument, "1d")
         return tickers.ticker_info(symbol, instrument, self._rules.classification, first)
 
@@ -241,11 +241,13 @@ class ProviderSelector:
         verdict = self._verdict(symbol)
         candidates = verdict.candidates if isinstance(verdict, SymbolRefusal) else ()
         tables = self._rules.classification
-        return tickers.ticker_verdict(symbol, self._known(symbol), tables, candidates)
+        return tickers.ticker_verdict(symbol, self._instrument_of(symbol), tables, candidates)
 
     def classify_symbol_for_fundamentals(self, symbol: Any) -> dict[str, Any]:
         """Return type, market, exchange, country, currency and how much fundamentals there are."""
-        return tickers.fundamentals_profile(symbol, self._known(symbol), self._rules.classification)
+        return tickers.fundamentals_profile(
+            symbol, self._instrument_of(symbol), self._rules.classification
+        )
 
     def _verdict(self, symbol: Any) -> Instrument | SymbolRefusal:
         # Only texts are remembered: anything else may not be hashable.
@@ -253,7 +255,7 @@ class ProviderSelector:
             return self._classified(symbol)
         return classify(symbol, self._rules.classification)
 
-    def _known(self, symbol: Any) -> Instrument | None:
+    def _instrument_of(self, symbol: Any) -> Instrument | None:
         verdict = self._verdict(symbol)
         return verdict if isinstance(verdict, Instrument) else None
 
@@ -305,7 +307,7 @@ class ProviderSelector:
         Where no rule lists the timeframe, this is the vendor of the bars that it is made of.
         """
         named = self.get_provider_with_failover(symbol, timeframe)
-        instrument = self._known(symbol)
+        instrument = self._instrument_of(symbol)
         if named or instrument is None or self._named_first(instrument, timeframe):
             return next(iter(named), None)
         for source in self._sources(instrument, timeframe):
@@ -331,8 +333,8 @@ class ProviderSelector:
                 depths[name] = capabilities.depth_days.get(label)
         if not depths:  # bars that are made of others, or vendors that are not ours
             return Supply(self.get_best_provider(symbol, label) or "", None)
-        known = [days for days in depths.values() if days is not None]
-        return Supply(next(iter(depths)), max(known) if len(known) == len(depths) else None)
+        limits = [days for days in depths.values() if days is not None]
+        return Supply(next(iter(depths)), max(limits) if len(limits) == len(depths) else None)
 
     def stored_supply(self, key: SeriesKey) -> Supply | None:
         """Return :meth:`supply` of a stored series; None for a name that is no symbol by the rules."""
@@ -361,7 +363,7 @@ class ProviderSelector:
     def get_data_provider_config(self, symbol: Any, interval: str | None = None) -> ProviderConfig:
         """Return the vendor for ``symbol`` and its arguments; of days where no timeframe is given."""
         timeframe = interval or "1d"
-        instrument = self._known(symbol)
+        instrument = self._instrument_of(symbol)
         first = self._named_first(instrument, timeframe)
         best = self.get_best_provider(symbol, timeframe)
         info = tickers.ticker_info(symbol, instrument, self._rules.classification, first)
@@ -394,9 +396,9 @@ class ProviderSelector:
 
         return {
             name: tickers.vendor_summary(
-                said, self._initialize_downloader(name), usable_class(name)
+                rule, self._initialize_downloader(name), usable_class(name)
             )
-            for name, said in self._rules.providers.items()
+            for name, rule in self._rules.providers.items()
         }
 
 

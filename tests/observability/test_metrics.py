@@ -106,7 +106,7 @@ def test_calls_are_counted_with_their_rows_and_hits() -> None:
     metrics.failed("AllProvidersFailedError")
     metrics.troubled(gaps=2, flagged=1)
     metrics.troubled(gaps=1, flagged=0)
-    metrics.told("FellBack")
+    metrics.count_event("FellBack")
     found = metrics.snapshot()
     calls = found["calls"]
     assert (calls["answers"], calls["hits"], calls["hit_rate"], calls["rows"]) == (2, 1, 0.5, 200)

@@ -30,7 +30,7 @@ class Counted:
         counters.failed("AllProvidersFailedError")
         counters.scored("acme", 0.9)
         counters.troubled(gaps=2, flagged=1)
-        counters.told("FellBack")
+        counters.count_event("FellBack")
 
     def metrics(self) -> dict[str, Any]:
         taken = {"cache": Fill(bytes=7, files=2, packed_bytes=10, plain_bytes=41, bars=9,

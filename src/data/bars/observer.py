@@ -80,6 +80,7 @@ class Observer:
         self._listeners = (*self._listeners, enrolled)
 
         def remove() -> None:
+            """Call this listener no more."""
             self._listeners = tuple(one for one in self._listeners if one is not enrolled)
 
         return remove
@@ -190,7 +191,7 @@ class Observer:
 
     def tell(self, kind: type[Event], **facts: Any) -> None:
         """Count an event of the running request, and hand it to every listener."""
-        self.metrics.told(kind.__name__)
+        self.metrics.count_event(kind.__name__)
         if not self._listeners:
             return
         labels = context()

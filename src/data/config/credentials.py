@@ -87,20 +87,20 @@ class Credentials(Mapping[str, str]):
         self._environ = environ
 
     def __getitem__(self, name: str) -> str:
-        key = self._found(name)
+        key = self._value_of(name)
         if not key:
             raise KeyError(name)
         note_key(key)
         return key
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name in self._variables if self._found(name))
+        return (name for name in self._variables if self._value_of(name))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and bool(self._found(name))
+        return isinstance(name, str) and bool(self._value_of(name))
 
     def __repr__(self) -> str:
         states = (f"{n}={'set' if n in self else 'not set'}" for n in self._variables)
@@ -121,7 +121,7 @@ class Credentials(Mapping[str, str]):
         """The names that hold a placeholder from a document where a key belongs."""
         return tuple(name for name in self.missing if any(self._values(name)))
 
-    def _found(self, name: str) -> str:
+    def _value_of(self, name: str) -> str:
         """Return the key under ``name``, empty where there is none."""
         return next((value for value in self._values(name) if not is_placeholder(value)), "")
 

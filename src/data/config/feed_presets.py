@@ -42,7 +42,7 @@ def load_preset(name: str | Path) -> dict[str, Any]:
         ConfigError: there is no such preset, or it cannot be read; a :class:`RulesError` lists
             every mistake in it with its line.
     """
-    path, data, is_named = _found(name)
+    path, data, is_named = _find_preset(name)
     document = read_yaml(data)  # JSON is a part of YAML, and read as strictly
     value = {} if document.value is None else document.value
     problems: list[Problem] = [*document.problems, *_check(value, ())]
@@ -52,7 +52,7 @@ def load_preset(name: str | Path) -> dict[str, Any]:
             Problem(("host",), "not this machine: name the file by its path to allow it")
         )
     if problems:
-        texts = [_told(problem, document.line_of(problem.path)) for problem in problems]
+        texts = [_describe(problem, document.line_of(problem.path)) for problem in problems]
         listed = "\n  ".join(texts)
         raise RulesError(f"the feed preset {path} has mistakes:\n  {listed}", problems=texts)
     return dict(value)
@@ -74,7 +74,7 @@ def preset_names() -> list[str]:
     return list(_PACKAGED)
 
 
-def _found(name: str | Path) -> tuple[Path, bytes, bool]:
+def _find_preset(name: str | Path) -> tuple[Path, bytes, bool]:
     """Return where a preset lies, its bytes, and whether the user named the file itself."""
     if str(name).endswith(".json"):
         return Path(name), _read(Path(name)), True
@@ -97,5 +97,5 @@ def _read(path: Path) -> bytes:
         raise ConfigError(f"the feed preset {path} cannot be read: {exc.strerror}") from exc
 
 
-def _told(problem: Problem, line: int | None) -> str:
+def _describe(problem: Problem, line: int | None) -> str:
     return f"{problem} (line {line})" if line and problem.path else str(problem)

@@ -103,7 +103,7 @@ def checked(data: bytes, name: str) -> Mapping[str, Any]:
     document = read_yaml(data.expandtabs(1))
     problems = [*document.problems, *check(document.value)]
     if problems:
-        texts = [_told(problem, document) for problem in problems]
+        texts = [_describe(problem, document) for problem in problems]
         count = "1 mistake" if len(texts) == 1 else f"{len(texts)} mistakes"
         raise RulesError(f"{name} has {count}:\n  " + "\n  ".join(texts), problems=texts)
     return document.value
@@ -114,7 +114,7 @@ def read_file(path: Path) -> bytes:
     return _read(path)
 
 
-def _told(problem: Problem, document: YamlDocument) -> str:
+def _describe(problem: Problem, document: YamlDocument) -> str:
     line = document.line_of(problem.path)
     return f"{problem} (line {line})" if line and problem.path else str(problem)
 

@@ -20,12 +20,12 @@ class Gateway(NamedTuple):
 
 
 def ibkr_gateway(
-    said: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
+    options: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
 ) -> Gateway:
-    """Return where the gateway of Interactive Brokers is: as said, else IBKR_HOST and its like.
+    """Return where the gateway of Interactive Brokers is: by ``options``, else by the environment.
 
     Args:
-        said: ``host``, ``port`` and ``client_id``, those that are known.
+        options: ``host``, ``port`` and ``client_id``, those that are known.
         environ: where to look; None is the process' environment, then the optional private module.
 
     Raises:
@@ -34,7 +34,7 @@ def ibkr_gateway(
     settings: dict[str, object] = {}
     for name in Gateway._fields:
         variable = f"IBKR_{name.upper()}"
-        value = (said or {}).get(name)
+        value = (options or {}).get(name)
         source = name if value is not None else variable
         settings[name] = value = value if value is not None else _variable(variable, environ)
         if value == "":

@@ -51,7 +51,7 @@ def _suffix(value: Any, path: Path) -> Iterator[Problem]:
         yield Problem(path, "a suffix begins with a dot", f".{value}")
 
 
-def _asked(value: Any, path: Path) -> Iterator[Problem]:
+def _askable_vendor(value: Any, path: Path) -> Iterator[Problem]:
     """Accept a vendor that can be asked: not a family, but a member of one."""
     yield from vendor(value, path)
     if isinstance(value, str) and canonical_vendor(value) in FAMILIES:
@@ -77,8 +77,8 @@ def _delimiter(value: Any, path: Path) -> Iterator[Problem]:
 
 _rule = record(
     {
-        "primary": _asked,
-        "backup": items(_asked),
+        "primary": _askable_vendor,
+        "backup": items(_askable_vendor),
         "timeframes": items(timeframe),
         "description": text(),
     }

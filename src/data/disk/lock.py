@@ -159,7 +159,7 @@ def _leave_note(path: Path) -> None:
 
 # What is answered where the file system, or the system, knows no such locks.
 NOT_THERE = (errno.ENOSYS, errno.ENOTSUP)
-_held: WeakSet[FileLock] = WeakSet()
+_held_locks: WeakSet[FileLock] = WeakSet()
 # Guards the set and the descriptors in it, also against a fork in between.
 _guard = threading.RLock()
 
@@ -172,7 +172,7 @@ class FileLock:
     def __init__(self, path: str, mode: int = 0o666) -> None:
         with _guard:
             self._fd = _opened(path, mode)
-            _held.add(self)
+            _held_locks.add(self)
 
     def __del__(self) -> None:
         if self._fd is not None:  # its taker was interrupted before it got it
@@ -257,7 +257,7 @@ else:
         fcntl.flock(fd, fcntl.LOCK_UN)
 
     def _drop_inherited() -> None:
-        for lock in _held:
+        for lock in _held_locks:
             lock.drop_inherited()
         _guard.release()
 

@@ -44,7 +44,7 @@ def _kind_of(place: Path, lines: list[str]) -> str:
         fields = before.split()
         if len(fields) < 5 or not behind:
             continue
-        point = Path(_ESCAPED.sub(lambda found: chr(int(found[1], 8)), fields[4]))
+        point = Path(_ESCAPED.sub(lambda match: chr(int(match[1], 8)), fields[4]))
         if len(point.parts) >= deepest and place.is_relative_to(point):
             kind, deepest = behind.split()[0], len(point.parts)
     return kind

@@ -199,8 +199,8 @@ class Board:
         bar = bar.of(self._symbol)
         with self._lock:
             self._shown.revisions += 1
-            for place, held in enumerate(self._shown.bars):
-                if held.stamp_ms == bar.stamp_ms:
+            for place, old in enumerate(self._shown.bars):
+                if old.stamp_ms == bar.stamp_ms:
                     self._shown.bars[place] = bar
             if self._unread is not None:
                 self._unread.add(Revision(bar))

@@ -26,7 +26,7 @@ class RecordContext:
     Attributes:
         symbol, data_type: what was asked for, in canonical spelling.
         now_ms: when it was put together.
-        asked: the vendors that were to answer, in order.
+        vendors: those that were to answer, in order.
         failed: vendor to why it did not.
         not_asked: vendors of the rules to why they cannot be asked about it here.
         listing: market, exchange, country and currency of the listing, by its symbol.
@@ -39,7 +39,7 @@ class RecordContext:
     symbol: str
     data_type: str
     now_ms: int
-    asked: tuple[str, ...] = ()
+    vendors: tuple[str, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
     from_cache: frozenset[str] = frozenset()
     as_of: str = ""
@@ -90,7 +90,7 @@ def _metadata(
         "data_type": context.data_type,
         "combination_strategy": merged.strategy,
         "combination_timestamp": from_ms(context.now_ms).isoformat(),
-        "providers_asked": list(context.asked or by_vendor),
+        "providers_asked": list(context.vendors or by_vendor),
         "providers_used": list(merged.used),
         "providers_failed": {**context.failed, **merged.refused},
         "providers_not_asked": dict(context.not_asked),

@@ -131,15 +131,15 @@ class Leases:
         self, tables: StateTables, name: str, holder: str, ttl_s: float
     ) -> tuple[str, int] | list[VendorDay]:
         """Take the lease and return what vendors lack, or return its holder and the pages of that one."""
-        held = tables.lease(name)
-        if held is not None and not _is_dead(held):
-            return held.holder, tables.pages(name, held.holder)
+        row = tables.lease(name)
+        if row is not None and not _is_dead(row):
+            return row.holder, tables.pages(name, row.holder)
         tables.grant(name, LeaseRow(holder, process_space(), os.getpid(), tables.now_s + ttl_s))
         return tables.vendor_days()
 
     def _renew(self, tables: StateTables, lease: Lease, ttl_s: float, pages: int) -> bool:
-        held = tables.lease(lease.name)
-        if held is not None and held.holder != lease.holder:
+        row = tables.lease(lease.name)
+        if row is not None and row.holder != lease.holder:
             return False
         tables.grant(
             lease.name, LeaseRow(lease.holder, process_space(), os.getpid(), tables.now_s + ttl_s)

@@ -125,9 +125,9 @@ def _prepared(
     method: str, url: str, options: dict[str, Any]
 ) -> requests.PreparedRequest | DataError:
     """Return the library's form of a request, or our error for one that cannot be sent."""
-    asked = {name: options.get(name) for name in ("params", "headers", "data")}
+    arguments = {name: options.get(name) for name in ("params", "headers", "data")}
     try:
-        return requests.Request(method, url, **asked).prepare()
+        return requests.Request(method, url, **arguments).prepare()
     except LIBRARY_ERRORS as exc:
         return worded(exc, url)
 

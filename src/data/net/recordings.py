@@ -112,19 +112,19 @@ class Recording:
             CapabilityError: the request was not recorded.
             ResponseFormatError: the file is damaged, or of another version.
         """
-        asked = _question(request)
+        question = _question(request)
         answers = [
             answer
-            for path in sorted(self._folder.glob(f"{_digest(asked)}-*{_SUFFIX}"))
-            if (answer := _answer(path, asked["path"], request.url)) is not None
+            for path in sorted(self._folder.glob(f"{_digest(question)}-*{_SUFFIX}"))
+            if (answer := _answer(path, question["path"], request.url)) is not None
         ]
         if not answers:
             raise CapabilityError(
-                f"the recording {self._folder} has no answer to {asked['method']} {asked['path']} "
-                f"{json.dumps(asked['params'])}",
+                f"the recording {self._folder} has no answer to {question['method']} {question['path']} "
+                f"{json.dumps(question['params'])}",
                 hint="ONETAPE_RECORD=<folder> records it while the vendor is asked",
             )
-        key = json.dumps(asked)
+        key = json.dumps(question)
         with self._lock:
             place = self._given.get(key, 0)
             self._given[key] = place + 1
@@ -163,7 +163,7 @@ def _body(body: bytes) -> dict[str, str]:
         return {"base64": base64.b64encode(body).decode()}
 
 
-def _answer(path: Path, asked: str, url: str) -> HttpResponse | None:
+def _answer(path: Path, question_path: str, url: str) -> HttpResponse | None:
     """Read the answer in a file; None where another path was asked for.
 
     Raises:
@@ -174,7 +174,7 @@ def _answer(path: Path, asked: str, url: str) -> HttpResponse | None:
         version = entry["recording"]
         if version != FORMAT:
             raise _unreadable(path, f"is of version {version}, and this release reads {FORMAT}")
-        if not entry["request"]["path"].endswith(asked):
+        if not entry["request"]["path"].endswith(question_path):
             return None
         answer = entry["response"]
         text = answer.get("text")

@@ -154,6 +154,7 @@ def following(function: Callable[P, R]) -> Callable[P, R]:
     subject, place = current.get(), called_from()
 
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function as a part of the call that began it."""
         token = current.set(subject)
         try:
             with working_for(place):
@@ -345,9 +346,9 @@ def attach(handler: logging.Handler, format: str, level: str) -> None:
         logger.setLevel(level.upper())
 
 
-def _one_of(what: str, value: str, known: tuple[str, ...]) -> str:
-    if value.lower() not in known:
-        raise ConfigError(f"unknown {what} {value!r}", hint=f"one of {', '.join(known)}")
+def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value.lower() not in allowed:
+        raise ConfigError(f"unknown {what} {value!r}", hint=f"one of {', '.join(allowed)}")
     return value.lower()
 
 

@@ -144,7 +144,7 @@ class Metrics:
         self._hits, self._misses = Timings(), Timings()
         self._rows = 0
         self._troubles: Counter[str] = Counter()
-        self._told: Counter[str] = Counter()
+        self._events: Counter[str] = Counter()
 
     def attempted(
         self,
@@ -230,10 +230,10 @@ class Metrics:
         with self._lock:
             self._troubles.update(validated=1, below_minimum=int(is_low))
 
-    def told(self, event: str) -> None:
+    def count_event(self, event: str) -> None:
         """Count one event by its name."""
         with self._lock:
-            self._told[event] += 1
+            self._events[event] += 1
 
     def snapshot(self) -> dict[str, Any]:
         """Return all counters as plain values: ``vendors``, ``calls``, ``quality``, ``events``."""
@@ -257,5 +257,5 @@ class Metrics:
                     "scores": scores,
                     **{name: self._troubles[name] for name in _OF_QUALITY},
                 },
-                "events": dict(sorted(self._told.items())),
+                "events": dict(sorted(self._events.items())),
             }

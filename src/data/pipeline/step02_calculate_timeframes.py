@@ -97,8 +97,8 @@ class TimeframeCalculator:
                 ticker = one["ticker"]
                 results[ticker] = one
                 if progress is not None:
-                    told = SeriesResult(ticker, ",".join(map(str, steps)), one["rows"])
-                    progress(Progress(told, place + 1, len(results), is_over=True))
+                    result = SeriesResult(ticker, ",".join(map(str, steps)), one["rows"])
+                    progress(Progress(result, place + 1, len(results), is_over=True))
         except KeyboardInterrupt:
             interrupted = True
         self._services.cache.look_after()
@@ -182,8 +182,8 @@ def _of_task(
 def _failed(ticker: str, why: str) -> dict[str, Any]:
     nothing: dict[str, Any] = {"timeframes_processed": [], "timeframes_skipped": [], "lanes": {}}
     counts = {"bars": {}, "rows": 0, "rows_new": 0}
-    told = {"ticker": ticker, "success": False, "action": "failed", "error": why, "note": ""}
-    return told | nothing | counts
+    outcome = {"ticker": ticker, "success": False, "action": "failed", "error": why, "note": ""}
+    return outcome | nothing | counts
 
 
 def main(argv: Sequence[str] | None = None) -> int:

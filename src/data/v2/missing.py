@@ -90,8 +90,8 @@ class MissingDataHandler:
             QueryError: an argument cannot be understood (a ``ValueError``).
         """
         if strategy != "auto" and strategy not in self.strategies:
-            known = ", ".join(["auto", *self.strategies])
-            raise QueryError(f"unknown strategy {strategy!r}", hint=f"one of {known}")
+            names = ", ".join(["auto", *self.strategies])
+            raise QueryError(f"unknown strategy {strategy!r}", hint=f"one of {names}")
         frame, back = _read(df)
         if strategy == "auto":
             strategy = self._choose(frame, symbol, timeframe)
@@ -118,6 +118,7 @@ class MissingDataHandler:
 
     def _interpolate(self, frame: pd.DataFrame, symbol: str, timeframe: str) -> pd.DataFrame:
         def line(prices: pd.DataFrame) -> pd.DataFrame:
+            """Return prices with straight lines over the gaps between two of them."""
             return prices.interpolate(method="time", limit_area="inside")
 
         return _filled(frame, _expected(frame, _instrument(symbol), timeframe), line)
@@ -199,6 +200,7 @@ def _read(df: Any) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], Any]]:
         raise QueryError("the times of the frame must ascend, each once", hint="sort_index() sorts")
 
     def restored(made: pd.DataFrame) -> Any:
+        """Return a frame in the caller's library and zone."""
         if zone is not None:
             made.index = pd.DatetimeIndex(made.index).tz_localize("UTC").tz_convert(zone)
         shown = made.reset_index() if is_column else made

@@ -74,10 +74,10 @@ class DataSyncManager:
             ConfigError: the configuration is wrong.
         """
         if universe_name not in self._universes:
-            known = ", ".join(self._universes) or "none"
-            raise QueryError(f"there is no universe {universe_name!r:.80}", hint=f"known: {known}")
+            names = ", ".join(self._universes) or "none"
+            raise QueryError(f"there is no universe {universe_name!r:.80}", hint=f"known: {names}")
         symbols, began_s = self._universes[universe_name], time.monotonic()
-        told = await asyncio.to_thread(
+        summary = await asyncio.to_thread(
             populate_cache,
             symbols,
             timeframes,
@@ -89,8 +89,8 @@ class DataSyncManager:
             universe_name,
             len(set(symbols)),
             len(set(timeframes)),
-            len(told["success"]),
-            len(told["failed"]),
+            len(summary["success"]),
+            len(summary["failed"]),
             time.monotonic() - began_s,
-            told,
+            summary,
         )

@@ -105,17 +105,17 @@ class DataValidator:
                 ``date``, ``datetime`` or ``time``; in any order.
             symbol, timeframe: what the frame is of.
         """
-        found = CheckResult()
+        result = CheckResult()
         for check in self.checks:
             try:
                 one = check(df, symbol, timeframe)
             except Exception as error:  # noqa: BLE001 - whatever a check of the program's own may raise
-                found.issues.append(f"Validation check failed: {error}")
+                result.issues.append(f"Validation check failed: {error}")
                 continue
-            found.issues += one.issues
-            found.warnings += one.warnings
-        score = _score(found) if len(df) else 0.0
-        return DataQualityReport(symbol, timeframe, found.issues, found.warnings, score, len(df))
+            result.issues += one.issues
+            result.warnings += one.warnings
+        score = _score(result) if len(df) else 0.0
+        return DataQualityReport(symbol, timeframe, result.issues, result.warnings, score, len(df))
 
     def _check_missing_data(self, df: Any, symbol: str, timeframe: str) -> CheckResult:
         if not len(df):
@@ -151,8 +151,8 @@ class DataValidator:
         return CheckResult(warnings=warnings)
 
     def _check_corporate_actions(self, df: Any, symbol: str, timeframe: str) -> CheckResult:
-        found = split_errors(_series(df, symbol, timeframe))
-        return CheckResult([] if isinstance(found, str) else [one.evidence for one in found])
+        defects = split_errors(_series(df, symbol, timeframe))
+        return CheckResult([] if isinstance(defects, str) else [one.evidence for one in defects])
 
     def _check_outliers(self, df: Any, symbol: str, timeframe: str) -> CheckResult:
         series = _series(df, symbol, timeframe)
@@ -233,12 +233,12 @@ class DataAwareStrategySelector:
         return next((kind for kind in self.strategy_requirements if kind in name), "")
 
 
-def _penalty(found: CheckResult | DataQualityReport) -> float:
-    return len(found.issues) * _PER_ISSUE + len(found.warnings) * _PER_WARNING
+def _penalty(result: CheckResult | DataQualityReport) -> float:
+    return len(result.issues) * _PER_ISSUE + len(result.warnings) * _PER_WARNING
 
 
-def _score(found: CheckResult) -> float:
-    return max(0.0, 1 - _penalty(found))
+def _score(result: CheckResult) -> float:
+    return max(0.0, 1 - _penalty(result))
 
 
 def _rows(df: Any) -> pd.DataFrame:

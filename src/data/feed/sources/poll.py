@@ -96,7 +96,7 @@ class PollSource(ThreadedSource):
         while not halt.is_set:
             try:
                 poll = poll or self._begun(sink)
-                if self._asked(poll, sink, again=retry > _FIRST_RETRY_S):
+                if self._fetch_lacking(poll, sink, again=retry > _FIRST_RETRY_S):
                     retry = _FIRST_RETRY_S
                     self._look_until_due(poll, sink, halt)
                     continue
@@ -116,7 +116,7 @@ class PollSource(ThreadedSource):
         start = bars[-1].stamp_ms + 1 if bars else self._coming(self.clock.now_ms())
         return _Poll(self._grid, bars, start)
 
-    def _asked(self, poll: _Poll, sink: Sink, *, again: bool) -> bool:
+    def _fetch_lacking(self, poll: _Poll, sink: Sink, *, again: bool) -> bool:
         """Ask for what is lacking, push what came; return whether nothing is lacking now."""
         coming = self._coming(self.clock.now_ms())
         span = poll.wanted(coming)
@@ -270,6 +270,7 @@ def polled(
     )
 
     def running() -> LiveBar | None:
+        """Return the bar that is forming, None where there is none."""
         options: dict[str, Any] = {} if provider is None else {"provider": provider}
         if timeout_s is not None:
             options["timeout"] = timeout_s

@@ -71,7 +71,7 @@ class StreamSession:
         self._traits = owner.protocol.traits
         self._read, self._monotonic = owner.protocol.read, owner.clock.monotonic
         self._opened = self._heard = self._traded = owner.clock.monotonic()
-        self._asked: float | None = self._opened  # since when an answer is due
+        self._due_since: float | None = self._opened  # the oldest request without an answer
         self._sent = -1e9
         self._is_ready = self._is_pinged = self._is_leaving = False
         self._subscribed: set[Topic] = set()
@@ -138,7 +138,7 @@ class StreamSession:
 
     def _dispatch_other(self, event: StreamEvent) -> None:
         if isinstance(event, Ready):
-            self._is_ready, self._asked = True, None
+            self._is_ready, self._due_since = True, None
             self._end_login("ok")
         elif isinstance(event, Subscribed):
             self._confirm()
@@ -205,14 +205,14 @@ class StreamSession:
         else:
             return
         self._sent = now
-        self._asked = now if self._asked is None else self._asked
+        self._due_since = now if self._due_since is None else self._due_since
         if not self._traits.answers:
             self._confirm()
 
     def _confirm(self) -> None:
         """Tell the listeners of the oldest batch asked for that everything comes from now on."""
         batch = self._due.popleft() if self._due else []
-        self._asked = self._owner.clock.monotonic() if self._due else None
+        self._due_since = self._owner.clock.monotonic() if self._due else None
         self._confirmed.update(batch)
         for topic in batch:
             for listener in self._owner.listeners(topic):
@@ -236,7 +236,7 @@ class StreamSession:
             listener.tick()
         if doubt := self._owner.taken_doubt():
             self._suspect(*doubt)
-        if self._asked is not None and now - self._asked > _LOGIN_S * scale:
+        if self._due_since is not None and now - self._due_since > _LOGIN_S * scale:
             raise UnavailableError("it did not answer our request")
         silence, beat = now - self._heard, self._traits.beat_s * scale
         if silence > beat:
@@ -259,7 +259,7 @@ class StreamSession:
         self._is_leaving = self._is_ready = False
         self._wire = self._owner.open()
         self._opened = self._heard = now
-        self._asked = self._opened
+        self._due_since = self._opened
         self._subscribed, self._confirmed, self._due = set(), set(), deque()
         self._begin()
         self._subscribe()
