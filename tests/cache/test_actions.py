@@ -32,7 +32,7 @@ def dividend(amount: float, source: str = "", day: date = EX) -> Action:
 
 def test_nothing_is_known_at_first_and_nothing_is_made(tmp_path: Path) -> None:
     book = store_in(tmp_path).actions("AAPL")
-    assert (book.actions, book.asked, book.covers(YEAR)) == ((), (), False)
+    assert (book.actions, book.answers, book.covers(YEAR)) == ((), (), False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -58,9 +58,9 @@ def test_no_action_is_also_an_answer(tmp_path: Path) -> None:
     store.add_actions("AAPL", [], YEAR, "acme", 5)
     later = Span(YEAR.end, YEAR.end + DAY_MS)
     book = store.add_actions("AAPL", [], later, "acme", 9)
-    assert [a[:3] for a in book.asked] == [(Span(YEAR.start, later.end), "acme", 5)]
+    assert [a[:3] for a in book.answers] == [(Span(YEAR.start, later.end), "acme", 5)]
     both = store.add_actions("AAPL", [], YEAR, "other", 7)
-    assert {a.source for a in both.asked} == {"acme", "other"}
+    assert {a.source for a in both.answers} == {"acme", "other"}
 
 
 def test_what_one_vendor_told_is_compared_with_nothing(
@@ -87,7 +87,7 @@ def test_two_sources_of_one_action(tmp_path: Path) -> None:
     book = store.add_actions("AAPL", [split(), dividend(0.8000000001)], YEAR, "other", 6)
     assert [a.source for a in book.actions] == ["acme", "acme"]
     assert book.disagreements == ()
-    assert [(a.type, a.source) for a in book.told if a.source == "other"] == [
+    assert [(a.type, a.source) for a in book.reports if a.source == "other"] == [
         ("dividend", "other"), ("split", "other"),
     ]  # fmt: skip
     plain = json.loads((tmp_path / "ohlcv/AAPL/actions.json").read_bytes())
@@ -170,7 +170,7 @@ def test_a_span_joined_to_a_later_one_was_not_asked_for_later(tmp_path: Path) ->
     assert book.disputed == ()
     book = store.add_actions("AAPL", [], YEAR, "other", YEAR.end + 31 * DAY_MS)
     assert [event.silent for event in book.disputed] == [("other",)]
-    assert [tuple(a)[:2] for a in book.asked if a.source == "other"] == [(YEAR, "other")]
+    assert [tuple(a)[:2] for a in book.answers if a.source == "other"] == [(YEAR, "other")]
 
 
 def test_a_new_action_is_one_line_more_and_the_same_words_are_none(tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ def held(sidecars: Sidecars, *files: tuple[str, int]) -> str:
         key = SeriesKey(symbol, DAILY.timeframe)
         sidecars._hold(key, SimpleNamespace(bytes=size))  # type: ignore[arg-type]
     keys = [SeriesKey(symbol, DAILY.timeframe) for symbol in "ABCD"]
-    return "".join(key.symbol for key in keys if sidecars._held(key) is not None)
+    return "".join(key.symbol for key in keys if sidecars._cached_file(key) is not None)
 
 
 def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, most_open: int = 1000) -> Sidecars:

@@ -453,7 +453,7 @@ def test_every_vendor_is_kept_with_what_it_told(
     three["one"].tells = with_split(2.0)
     heard(ask, three)
     book = DataManager(tmp_path / "cache", clock=clock).cache.store.actions("AAPL")
-    splits = {a.source: a.numerator for a in book.told if a.type == "split"}
+    splits = {a.source: a.numerator for a in book.reports if a.type == "split"}
     assert splits == {"one": 2.0, "two": 4.0, "three": 4.0}
-    assert {a.source for a in book.asked} == set(three)
-    assert all(day_ms(a.ex_date) in EVER for a in book.told)
+    assert {a.source for a in book.answers} == set(three)
+    assert all(day_ms(a.ex_date) in EVER for a in book.reports)

@@ -287,7 +287,7 @@ def test_actions_of_a_session_that_has_not_opened_are_not_taken_for_known(
     clock.set(ms("2024-06-07T22:00:00"))
     manager.get_ohlcv("AAPL", "1h", "2024-06-07")  # answered for up to Monday's first bar
     book = manager.cache.store.actions("AAPL")
-    assert max(asked.span.end for asked in book.asked) == ms("2024-06-10")
+    assert max(asked.span.end for asked in book.answers) == ms("2024-06-10")
 
 
 @pytest.mark.parametrize("timeframe", ["1d", "1h"])

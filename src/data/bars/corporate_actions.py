@@ -135,7 +135,7 @@ class ActionService:
                     late = lacking[-1].end - TOLD_LATE_MS
                     self._fetcher.ask(work, Span(min(lacking[0].start, late), lacking[-1].end))
             book = self._writer.book(work)
-            if book.lacking(wanted, today.news_ms) and not book.asked:
+            if book.lacking(wanted, today.news_ms) and not book.answers:
                 raise _failure(work)
         lacking = book.lacking(wanted, today.news_ms)
         problems = work.problems if work is not None else []
@@ -171,6 +171,7 @@ def known_actions(book: ActionBook, day: date) -> tuple[KnownAction, ...]:
     splits = [action for action in book.splits if action.is_sound]
 
     def entry(action: Action, **more: object) -> KnownAction:
+        """Return the action with its amount, as of ``day`` and as it was paid."""
         if action.type == "split" or not action.is_sound:
             return KnownAction(action, **more)  # type: ignore[arg-type]
         amounts = (float(amount_on(action, splits, on)) for on in (day, None))

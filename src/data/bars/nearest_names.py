@@ -17,7 +17,7 @@ def suggest(error: UnknownSymbolError, store: BarStore) -> None:
         stored = [Listing(symbol) for symbol in store.symbols()]
     except CacheError:
         stored = []
-    listed = merged([*NameCache(store.root).held(), stored])
+    listed = merged([*NameCache(store.root).all_listings(), stored])
     near = nearest(error.symbol, listed.values())
     if near:
         error.nearest = tuple(one.symbol for one in near)

@@ -331,7 +331,7 @@ def _splits(books: Books, symbol: str) -> tuple[Action, ...] | None:
         book = books(symbol)
     except CacheError:
         return None
-    return book.splits if book.asked else None
+    return book.splits if book.answers else None
 
 
 def _scores(

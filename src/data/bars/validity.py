@@ -113,7 +113,7 @@ def latest_known(coverage: Coverage, book: ActionBook) -> int:
     opened = [day_ms(part.basis.as_of) for part in parts if part.basis.as_of is not None]
     # What is doubted for it waits for that time.
     doubted = [part.expires or 0 for part in coverage.opened() if part.reason == BEHIND]
-    times = [action.fetched_at for action in book.told]
+    times = [action.fetched_at for action in book.reports]
     return max([0, *(part.fetched_at for part in parts), *opened, *doubted, *times])
 
 

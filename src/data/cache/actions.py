@@ -68,15 +68,15 @@ class ActionBook:
     """What is known about the actions of a symbol.
 
     Attributes:
-        told: every vendor's last word about every action, by ex-date.
-        asked: what was asked and answered.
+        reports: every vendor's last word about every action, by ex-date.
+        answers: what was asked and answered.
         awaited: what was asked and will be published with the bars of those days, by vendor the latest.
-        samples: what vendors of sample bars told; it counts for their own bars alone (:meth:`only`).
+        samples: reports of vendors of sample bars; they count for their own bars alone (:meth:`only`).
         extra: keys of other versions (renames, delisting), kept as they are.
     """
 
-    told: tuple[Action, ...] = ()
-    asked: tuple[Asked, ...] = ()
+    reports: tuple[Action, ...] = ()
+    answers: tuple[Asked, ...] = ()
     awaited: tuple[Asked, ...] = ()
     samples: ActionBook | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class ActionBook:
     @cached_property
     def events(self) -> tuple[ActionEvent, ...]:
         """What was told, sorted into events; :mod:`..prices.disputes` has the rule."""
-        return events_of(self.told, self._asked_for)
+        return events_of(self.reports, self._asked_for)
 
     @cached_property
     def actions(self) -> tuple[Action, ...]:
@@ -94,7 +94,7 @@ class ActionBook:
     @cached_property
     def splits(self) -> tuple[Action, ...]:
         """The splits that count, by ex-date; dividends are not looked at for it."""
-        events = split_events(self.told, self._asked_for)
+        events = split_events(self.reports, self._asked_for)
         return tuple(sorted(e.action() for e in events if e.counts))
 
     @cached_property
@@ -123,14 +123,14 @@ class ActionBook:
         """Return what ``vendor`` told, and was asked for, as if there were no other."""
         if is_sample(vendor) and self.samples is not None:
             return self.samples.only(vendor)
-        named: tuple[Action | Asked, ...] = (*self.told, *self.asked, *self.awaited)
+        named: tuple[Action | Asked, ...] = (*self.reports, *self.answers, *self.awaited)
         if {one.source for one in named} <= {vendor}:
             return self
-        told = tuple(action for action in self.told if action.source == vendor)
-        asked, awaited = (
-            tuple(a for a in spans if a.source == vendor) for spans in (self.asked, self.awaited)
+        reports = tuple(action for action in self.reports if action.source == vendor)
+        answers, awaited = (
+            tuple(a for a in spans if a.source == vendor) for spans in (self.answers, self.awaited)
         )
-        return ActionBook(told, asked, awaited)
+        return ActionBook(reports, answers, awaited)
 
     def beside(self, vendor: str | None) -> ActionBook:
         """Return what counts for bars of ``vendor``: of a sample its own word alone; None: of all."""
@@ -146,7 +146,7 @@ class ActionBook:
     def lacking(self, span: Span, since_ms: int | None = None) -> list[Span]:
         """Return the ex-dates in ``span`` that were asked of no vendor; see :meth:`covers`."""
         awaited = () if since_ms is None else self._awaited_since(since_ms)
-        return gaps(span, [asked.span for asked in (*self.asked, *awaited)])
+        return gaps(span, [part.span for part in (*self.answers, *awaited)])
 
     def awaited_from(self, day: date, since_ms: int) -> date | None:
         """Return the first ex-date up to ``day`` that was asked for, and is not told of yet.
@@ -160,90 +160,92 @@ class ActionBook:
         return date_of(min(starts)) if starts else None
 
     def _awaited_since(self, since_ms: int) -> list[Asked]:
-        return [asked for asked in self.awaited if asked.fetched_at >= since_ms]
+        return [part for part in self.awaited if part.fetched_at >= since_ms]
 
     def is_quiet(self, days: Span, *, settled: bool) -> bool:
         """Tell whether all ex-dates in ``days`` were asked for and no vendor told an action.
 
         ``settled``: asked for so late that one told late would be known by now.
         """
-        if gaps(days, [asked.settled if settled else asked.span for asked in self.asked]):
+        if gaps(days, [part.settled if settled else part.span for part in self.answers]):
             return False
-        return not any(day_ms(action.ex_date) in days for action in self.told)
+        return not any(day_ms(action.ex_date) in days for action in self.reports)
 
     def by(self, now_ms: int) -> ActionBook:
         """Return the book without what was asked by a clock that was ahead, if there is any.
 
         What happened between then and the time it showed was asked of no vendor.
         """
-        sound = tuple(a for a in self.asked if a.fetched_at <= now_ms + DAY_MS)
+        sound = tuple(a for a in self.answers if a.fetched_at <= now_ms + DAY_MS)
         awaited = tuple(a for a in self.awaited if a.fetched_at <= now_ms)
         samples = self.samples and self.samples.by(now_ms)
         if samples is self.samples and (len(sound), len(awaited)) == (
-            len(self.asked),
+            len(self.answers),
             len(self.awaited),
         ):
             return self
-        return replace(self, asked=sound, awaited=awaited, samples=samples)
+        return replace(self, answers=sound, awaited=awaited, samples=samples)
 
     def known_until(self, day: date) -> date:
         """Return the last ex-date up to which, behind ``day``, every one was asked for."""
         edge = day_ms(day) + DAY_MS
-        for asked in sorted(a.span for a in self.asked):
-            if asked.start <= edge < asked.end:
-                edge = asked.end
+        for span in sorted(a.span for a in self.answers):
+            if span.start <= edge < span.end:
+                edge = span.end
         return date_of(edge - 1)
 
     def newest(self, day: date) -> date:
         """Return the last ex-date behind ``day`` that has none before it that is not known."""
         until = self.known_until(day)
-        if not any(day < action.ex_date <= until for action in self.told):
+        if not any(day < action.ex_date <= until for action in self.reports):
             return day  # as nearly always: what counts need not be made out
         return max((a.ex_date for a in self.actions if day < a.ex_date <= until), default=day)
 
-    def with_answer(self, actions: Sequence[Action], asked: Asked) -> ActionBook:
+    def with_answer(self, actions: Sequence[Action], answer: Asked) -> ActionBook:
         """Return the book after an answer.
 
         A source that corrects itself is believed. An action that an answer lacks stays: vendors
         forget more often than companies take back. Several dividends of one day are one.
         """
-        if is_sample(asked.source):
-            return replace(self, samples=(self.samples or ActionBook())._after(actions, asked))
-        return self._after(actions, asked)
+        if is_sample(answer.source):
+            return replace(self, samples=(self.samples or ActionBook())._after(actions, answer))
+        return self._after(actions, answer)
 
-    def _after(self, actions: Sequence[Action], asked: Asked) -> ActionBook:
-        told = list(self.told)
+    def _after(self, actions: Sequence[Action], answer: Asked) -> ActionBook:
+        reports = list(self.reports)
         stamped = (
             replace(
                 action,
-                source=action.source or asked.source,
-                fetched_at=action.fetched_at or asked.fetched_at,
+                source=action.source or answer.source,
+                fetched_at=action.fetched_at or answer.fetched_at,
             )
             for action in actions
         )
         for action in current(stamped):
-            older = [entry for entry in told if is_correction(entry, action)]
+            older = [entry for entry in reports if is_correction(entry, action)]
             if not (len(older) == 1 and is_repeated(older[0], action)):
-                told = [*(entry for entry in told if entry not in older), action]
+                reports = [*(entry for entry in reports if entry not in older), action]
         awaited = [
-            a for a in self.awaited if a.source != asked.source or not a.span.overlaps(asked.span)
+            a for a in self.awaited if a.source != answer.source or not a.span.overlaps(answer.span)
         ]
-        entry = asked._replace(until=None)
-        if asked.until is not None and asked.until < asked.span.end:
-            start = max(asked.until, asked.span.start)
-            entry = entry._replace(span=Span(asked.span.start, start))
-            awaited.append(asked._replace(span=Span(start, asked.span.end), until=None))
-        done = self.asked if entry.span.is_empty else _with_asked(self.asked, entry)
+        entry = answer._replace(until=None)
+        if answer.until is not None and answer.until < answer.span.end:
+            start = max(answer.until, answer.span.start)
+            entry = entry._replace(span=Span(answer.span.start, start))
+            awaited.append(answer._replace(span=Span(start, answer.span.end), until=None))
+        done = self.answers if entry.span.is_empty else _with_asked(self.answers, entry)
         left = (a for a in awaited if gaps(a.span, [part.span for part in done]))
-        return replace(self, told=tuple(sorted(told)), asked=done, awaited=tuple(sorted(left)))
+        return replace(
+            self, reports=tuple(sorted(reports)), answers=done, awaited=tuple(sorted(left))
+        )
 
     def _asked_for(self, day: date) -> set[str]:
         """Return the vendors asked for ``day`` and the days around it, late enough to know."""
         around = Span(day_ms(day) - _MARGIN_MS, day_ms(day) + DAY_MS + _MARGIN_MS)
         return {
             source
-            for source in {a.source for a in self.asked}
-            if not gaps(around, [a.settled for a in self.asked if a.source == source])
+            for source in {a.source for a in self.answers}
+            if not gaps(around, [a.settled for a in self.answers if a.source == source])
         }
 
 
@@ -260,17 +262,17 @@ def _with_asked(old: tuple[Asked, ...], new: Asked) -> tuple[Asked, ...]:
     return tuple(sorted([*(a for a in old if a.source != new.source), *joined]))
 
 
-def _joined(asked: Sequence[Asked], time: Callable[[Iterable[int]], int]) -> list[Asked]:
+def _joined(answers: Sequence[Asked], time: Callable[[Iterable[int]], int]) -> list[Asked]:
     return [
-        Asked(span, asked[0].source, time(a.fetched_at for a in asked if a.span.overlaps(span)))
-        for span in coalesce(a.span for a in asked)
+        Asked(span, answers[0].source, time(a.fetched_at for a in answers if a.span.overlaps(span)))
+        for span in coalesce(a.span for a in answers)
     ]
 
 
-def _rejoined(asked: Iterable[Asked]) -> list[Asked]:
+def _rejoined(answers: Iterable[Asked]) -> list[Asked]:
     """Put together what one answer said of adjoining ex-dates."""
     whole: list[Asked] = []
-    for part in sorted(asked):
+    for part in sorted(answers):
         last = whole[-1] if whole else None
         if last and (last.span.end, last.fetched_at) == (part.span.start, part.fetched_at):
             part = part._replace(span=Span(whole.pop().span.start, part.span.end))
@@ -321,7 +323,7 @@ class ActionStore:
             ) from exc
 
     def add(
-        self, symbol: str, actions: Sequence[Action], asked: Asked, wait_s: float = math.inf
+        self, symbol: str, actions: Sequence[Action], answer: Asked, wait_s: float = math.inf
     ) -> ActionBook:
         """Add an answer, durably, and return the book; a damaged book is kept and begun anew.
 
@@ -340,7 +342,7 @@ class ActionStore:
             except CorruptEntryError:
                 self._set_aside(symbol)
                 old = ActionBook()
-            book = old.by(asked.fetched_at).with_answer(actions, asked)
+            book = old.by(answer.fetched_at).with_answer(actions, answer)
             path = folder / "actions.json"
             if self._disk.stat(path) is None:
                 # The process that made the folders may have been killed before they were durable.
@@ -375,11 +377,11 @@ def dump_book(symbol: str, book: ActionBook) -> bytes:
 
 def _entries(book: ActionBook) -> dict[str, Any]:
     elsewhere = {*book.actions, *book.disagreements}
-    confirmed = [action.to_json() for action in book.told if action not in elsewhere]
+    confirmed = [action.to_json() for action in book.reports if action not in elsewhere]
     return (
         {
             "actions": [action.to_json() for action in book.actions],
-            "asked": [_plain(a) | {_TOLD: True} for a in book.asked],
+            "asked": [_plain(a) | {_TOLD: True} for a in book.answers],
             "disagreements": [action.to_json() for action in book.disagreements],
         }
         | ({"awaited": [_plain(a) for a in book.awaited]} if book.awaited else {})
@@ -387,8 +389,8 @@ def _entries(book: ActionBook) -> dict[str, Any]:
     )
 
 
-def _plain(asked: Asked) -> dict[str, Any]:
-    return {"span": list(asked.span), "source": asked.source, "fetched_at": asked.fetched_at}
+def _plain(answer: Asked) -> dict[str, Any]:
+    return {"span": list(answer.span), "source": answer.source, "fetched_at": answer.fetched_at}
 
 
 def load_book(data: bytes, symbol: str) -> ActionBook:
@@ -412,10 +414,10 @@ def load_book(data: bytes, symbol: str) -> ActionBook:
 
 
 def _book_of(plain: Mapping[str, Any]) -> ActionBook:
-    told = [*plain["actions"], *plain["disagreements"], *plain.get("confirmed", ())]
+    entries = [*plain["actions"], *plain["disagreements"], *plain.get("confirmed", ())]
     return ActionBook(
-        told=tuple(sorted(Action.from_json(a) for a in told)),
-        asked=tuple(
+        reports=tuple(sorted(Action.from_json(a) for a in entries)),
+        answers=tuple(
             Asked(Span(*a["span"]), a["source"], a["fetched_at"])
             for a in plain["asked"]
             if a.get(_TOLD) or a["source"] not in _NOT_BELIEVED

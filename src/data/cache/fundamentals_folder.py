@@ -156,7 +156,7 @@ class FundamentalsFolder:
         ``deleted`` (the call that deleted), and ``quarantined`` with its ``reason``.
         """
         folder, _ = files.folders(self.cache_dir, symbol)
-        return [_told(entry) for entry in entries_of_log(self._disk, folder / files.LOG)]
+        return [_log_entry(entry) for entry in entries_of_log(self._disk, folder / files.LOG)]
 
     # --- sound or not ----------------------------------------------------------------------
 
@@ -263,7 +263,7 @@ class FundamentalsFolder:
         return sum(state.size for state in states if state is not None)
 
 
-def _told(entry: dict[str, Any]) -> dict[str, Any]:
+def _log_entry(entry: dict[str, Any]) -> dict[str, Any]:
     """Return a line of the log as :meth:`FundamentalsFolder.log` has it; older ones say less."""
     removed = entry.get("removed")
     return {

@@ -178,7 +178,7 @@ class Layout:
         self.ohlcv = root / BARS
         self._text = os.fspath(self.ohlcv)
         # Series whose folder exists inside the cache; checking costs more than a cached answer.
-        self._known: dict[SeriesKey, LanePaths] = {}
+        self._lane_paths: dict[SeriesKey, LanePaths] = {}
         self._actions: dict[str, Path] = {}
 
     def symbol(self, symbol: str) -> Path:
@@ -203,13 +203,13 @@ class Layout:
 
     def lane(self, key: SeriesKey) -> LanePaths:
         """Return the paths of a series, whether they exist or not; raises as :meth:`symbol`."""
-        made = self._known.get(key)
+        made = self._lane_paths.get(key)
         if made is not None:
             return made
         text, is_there = self._checked(encode_symbol(key.symbol), encode_lane(key))
         paths = LanePaths(text, is_there=is_there)
         if is_there:
-            self._known[key] = paths
+            self._lane_paths[key] = paths
         return paths
 
     def series(self, names: Callable[[Path], list[str]]) -> list[SeriesKey]:

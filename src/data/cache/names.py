@@ -61,14 +61,14 @@ class NameCache:
         self._unwritten: dict[str, VendorNames] = {}
 
     def vendors(self) -> list[str]:
-        """Return the vendors whose names are held."""
+        """Return the vendors whose names are stored."""
         try:
             names = self._disk.list(self._folder)
         except CacheError as error:
             log.debug("names are not read: %s", error)
             names = []
-        held = [name.removesuffix(".json") for name in names if name.endswith(".json")]
-        return list(dict.fromkeys([*held, *self._unwritten]))
+        stored = [name.removesuffix(".json") for name in names if name.endswith(".json")]
+        return list(dict.fromkeys([*stored, *self._unwritten]))
 
     def of(self, vendor: str) -> VendorNames:
         """Return what a vendor has listed; nothing where that is not held, or damaged."""
@@ -80,7 +80,7 @@ class NameCache:
             log.debug("names of %s are not read: %s", vendor, error)
             return _NOTHING
 
-    def held(self) -> list[list[Listing]]:
+    def all_listings(self) -> list[list[Listing]]:
         """Return all listings, a list for each vendor."""
         return [list(self.of(vendor).listings.values()) for vendor in self.vendors()]
 
@@ -89,17 +89,17 @@ class NameCache:
 
         Where it cannot be written it is kept in memory.
         """
-        found = list(listings)
+        answer = list(listings)
         try:
             self._disk.make_folders(self._folder, durable=False)
             with self._disk.lock(self._folder / f"{vendor}.lock", _LOCK_S):
-                names = _added(self.of(vendor), text, found, now_ms)
+                names = _added(self.of(vendor), text, answer, now_ms)
                 data = json_document.dump(_document(names, vendor))
                 write_atomically(self._disk, self._path(vendor), data, durable=False)
                 self._unwritten.pop(vendor, None)
         except CacheError as error:
             log.warning("names of %s are not kept: %s", vendor, error)
-            self._unwritten[vendor] = _added(self.of(vendor), text, found, now_ms)
+            self._unwritten[vendor] = _added(self.of(vendor), text, answer, now_ms)
 
     def _path(self, vendor: str) -> Path:
         return self._folder / f"{vendor}.json"
@@ -109,26 +109,26 @@ class NameCache:
         state = self._disk.stat(path)
         if state is None:
             return _NOTHING
-        known = self._read.get(vendor)
-        if known is not None and known[0] == state:
-            return known[1]
-        found = self._disk.read_with_state(path)
-        if found is None:
+        cached = self._read.get(vendor)
+        if cached is not None and cached[0] == state:
+            return cached[1]
+        content = self._disk.read_with_state(path)
+        if content is None:
             return _NOTHING
-        names = _names_of(json_document.load(found[0]), vendor)
-        self._read[vendor] = (found[1], names)
+        names = _names_of(json_document.load(content[0]), vendor)
+        self._read[vendor] = (content[1], names)
         return names
 
 
 def _added(before: VendorNames, text: str, listings: Iterable[Listing], now_ms: int) -> VendorNames:
     """Return names with one answer more, and without the oldest ones of too many."""
-    found = {listing.symbol: listing for listing in listings}
-    searches = {**before.searches, text: (now_ms, tuple(found))}
+    answer = {listing.symbol: listing for listing in listings}
+    searches = {**before.searches, text: (now_ms, tuple(answer))}
     newest = sorted(searches, key=lambda one: searches[one][0])[-_MOST_SEARCHES:]
     searches = {one: searches[one] for one in newest}
     kept = {symbol for _, symbols in searches.values() for symbol in symbols}
-    known = {**before.listings, **found}
-    return VendorNames(searches, {name: one for name, one in known.items() if name in kept})
+    by_symbol = {**before.listings, **answer}
+    return VendorNames(searches, {name: one for name, one in by_symbol.items() if name in kept})
 
 
 def _document(names: VendorNames, vendor: str) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class PriorSessions:
     def before(self, day: date) -> LastSession | None:
         """Return the bars up to that of the session before ``day``; None where it is not stored."""
         span = Span(day_ms(day - LOOKBACK), day_ms(day))
-        rows, parts = self._held[0].within(span), self._held[1].within(span)
+        rows, parts = self._stored_bars[0].within(span), self._stored_bars[1].within(span)
         if not len(rows):
             return None
         last = int(rows.stamps[-1])
@@ -55,7 +55,7 @@ class PriorSessions:
         return LastSession(rows, basis_parts(parts))
 
     @cached_property
-    def _held(self) -> tuple[BarTable, Coverage]:
+    def _stored_bars(self) -> tuple[BarTable, Coverage]:
         daily = SeriesKey(self.key.symbol, Timeframe.parse("1d"), self.key.lane)
         first, last = min(self.ex_dates), max(self.ex_dates)
         return self.store.read(daily, Span(day_ms(first - LOOKBACK), day_ms(last)))

@@ -375,13 +375,13 @@ class BarStore:
         self,
         symbol: str,
         actions: Sequence[Action],
-        asked: Span,
+        dates: Span,
         source: str,
         fetched_at: int,
         until: int | None = None,
         wait_s: float = math.inf,
     ) -> ActionBook:
-        """Add what ``source`` answered for the ex-dates in ``asked``, durably.
+        """Add what ``source`` answered for the ex-dates in ``dates``, durably.
 
         Those from ``until`` on it can tell only with their bars. Another writer is waited for
         ``wait_s`` seconds, at most as long as everywhere.
@@ -390,7 +390,7 @@ class BarStore:
             LockTimeoutError, StorageError: nothing was changed.
         """
         with self._guard.writing(self._layout.symbol(symbol)):
-            answered = Asked(asked, source, fetched_at, until)
+            answered = Asked(dates, source, fetched_at, until)
             return self._actions.add(symbol, actions, answered, wait_s)
 
     # --- the whole -------------------------------------------------------------------------
@@ -566,6 +566,7 @@ class CommitFeed:
         self._sinks = (*self._sinks, sink)
 
         def remove() -> None:
+            """Call this sink no more."""
             self._sinks = tuple(one for one in self._sinks if one is not sink)
 
         return remove

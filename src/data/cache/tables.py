@@ -221,7 +221,7 @@ class TableStore:
         """
         lane = self._lane(key)
         entries = [
-            _told(entry, year)
+            _log_entry(entry, year)
             for year in logged_years(self._disk.list(lane))
             for entry in entries_of_log(self._disk, lane / f"{year:04d}.log")
         ]
@@ -336,6 +336,7 @@ class TableStore:
         before = self.document(key, year) or {}
 
         def write(rows: pd.DataFrame | None, size: int, onetape: dict[str, Any]) -> None:
+            """Write the document of the year."""
             facts = self._describe(key, year, rows, size, vendor)
             facts["created_at"] = before.get("created_at", facts["created_at"])
             facts["onetape"] = stored.record | {"format": metadata.FORMAT} | onetape
@@ -351,8 +352,8 @@ class TableStore:
                 {"answered": answered, "digest": stored.digest, "pending": digest},
             )
             write_atomically(self._disk, files.data, packed)
-        asked = [span.clip(year_span(year))] if span else []
-        answered = [list(part) for part in coalesce([*stored.answered, *asked])]
+        added = [span.clip(year_span(year))] if span else []
+        answered = [list(part) for part in coalesce([*stored.answered, *added])]
         write(both, len(packed), {"answered": answered, "digest": digest, "pending": None})
         entry = {"vendor": vendor, "span": list(span) if span else None, "size": len(packed)}
         append_entry(self._disk, files.log, self._clock, entry | _changes(stored.rows, both))
@@ -553,7 +554,7 @@ def _files_of(disk: Disk, lane: Path, year: str) -> list[Path]:
     return [*(lane / name for name in ordered), *(lane / QUARANTINE / name for name in aside)]
 
 
-def _told(entry: Mapping[str, Any], year: int) -> dict[str, Any]:
+def _log_entry(entry: Mapping[str, Any], year: int) -> dict[str, Any]:
     """Return a line of a log as :meth:`TableStore.log` has it; lines of before say less."""
     removed = None if entry.get("cleared") or entry.get("quarantined") else 0
     usual = {"added": 0, "changed": 0, "removed": removed, "size": 0}

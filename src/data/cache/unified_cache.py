@@ -121,7 +121,7 @@ class UnifiedCache(CacheFolder):
         try:
             key = SeriesKey(symbol, Timeframe.parse(timeframe))
             instrument = self._instrument_of(symbol)
-            values = _known(kwargs)
+            values = _supported_options(kwargs)
             offer = FrameUpload(instrument, key.timeframe, start_date, end_date, provider, **values)
             if data_type == BARS:
                 stored = self._put_bars(df, key, offer)
@@ -223,7 +223,7 @@ class UnifiedCache(CacheFolder):
             self.enforce_limit()
 
 
-def _known(kwargs: dict[str, Any]) -> dict[str, Any]:
+def _supported_options(kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return what callers may say beside the bars; programs of old said more, to no effect."""
     if unknown := sorted(set(kwargs) - set(_SAID_BY_CALLERS)):
         log.warning("put() ignores %s", ", ".join(unknown))

@@ -121,7 +121,7 @@ class Rebaser:
         errors: list[ActionsMissingError] = []
         for rebaser in (replace(self, lenient=False), self):
             for book in books:
-                others = {a.source for a in book.asked} - {self.query.provider or ""}
+                others = {a.source for a in book.answers} - {self.query.provider or ""}
                 try:
                     done = rebaser._brought(table, parts, own, book)
                 except ActionsMissingError as missing:
@@ -207,7 +207,7 @@ class Rebaser:
         if awaited is not None or not self.lenient:
             return awaited
         # An answer that was cut off leaves a hole behind which others have told.
-        spans = [part.span for part in book.asked]
+        spans = [part.span for part in book.answers]
         for needed in self._needed(table, parts, self._target(book, own)):
             for hole in gaps(needed, spans):
                 is_awaited = any(hole.start in part.span for part in book.awaited)
@@ -301,10 +301,11 @@ class Rebaser:
 
         The column of adjusted closes alone can do without.
         """
-        ex_dates = [a.ex_date for a in book.told if a.type == "dividend" and a.ex_date >= first]
+        ex_dates = [a.ex_date for a in book.reports if a.type == "dividend" and a.ex_date >= first]
         prior = PriorSessions(self.store, self.key, self.query.instrument, ex_dates, CLOSED)
 
         def last_session(day: date) -> LastSession | None:
+            """Return the session before ``day``; raise where it is needed and not stored."""
             session = prior.before(day)
             if session is None and self._takes_dividends(parts):
                 raise self._closes_missing(day, as_of, book)

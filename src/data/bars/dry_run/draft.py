@@ -78,6 +78,7 @@ class DraftStore(BarStore):
         """Keep bars and marks in memory."""
 
         def has_bars(span: Span) -> bool:
+            """Tell whether bars are stored or drafted in ``span``."""
             return bool(len(self._with_drafts(key, span, BarStore.read(self, key, span)[0])))
 
         if key not in self._drafts:
@@ -120,14 +121,14 @@ class DraftStore(BarStore):
         self,
         symbol: str,
         actions: Sequence[Action],
-        asked: Span,
+        dates: Span,
         source: str,
         fetched_at: int,
         until: int | None = None,
         wait_s: float = 0.0,
     ) -> ActionBook:
         """Keep splits and dividends in memory."""
-        answer = actions, Asked(asked, source, fetched_at, until)
+        answer = actions, Asked(dates, source, fetched_at, until)
         self._answers.setdefault(symbol, []).append(answer)
         return self.actions(symbol)
 

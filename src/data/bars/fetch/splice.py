@@ -198,7 +198,7 @@ class CommonBasis:
             self.target,
             as_of=date_of(self.opened),
             intraday=self.intraday,
-            fetched_dates=[asked.span for asked in self.book.asked] if surely else None,
+            fetched_dates=[part.span for part in self.book.answers] if surely else None,
             own=self.book.of if self.book.disputed else None,
         )
 

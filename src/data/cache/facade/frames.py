@@ -308,7 +308,7 @@ def _on_one_basis(
         return table
     as_of = book.newest(max(date_of(int(table.stamps[-1])), common_as_of(parts) or date.min))
     first = date_of(int(table.stamps[0]))
-    ex_dates = [a.ex_date for a in book.told if a.type == "dividend" and a.ex_date >= first]
+    ex_dates = [a.ex_date for a in book.reports if a.type == "dividend" and a.ex_date >= first]
     prior = PriorSessions(store, key, instrument, ex_dates)
     own = book.of if book.disputed else None
     try:

@@ -274,7 +274,7 @@ def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) ->
         table: its bars.
         now, coverage: what is held of that year, and where it comes from.
     """
-    is_kept = _held(table, now)
+    is_kept = _is_stored(table, now)
     superseded: dict[str, int] = {}
     lacking: list[int] = []
     for stamp in table.stamps[~is_kept].tolist():
@@ -308,7 +308,7 @@ def _replaced_by(stamp: int, now: BarTable, coverage: Coverage) -> str:
     return "" if is_doubted else part.vendor
 
 
-def _held(table: BarTable, now: BarTable) -> NDArray[np.bool_]:
+def _is_stored(table: BarTable, now: BarTable) -> NDArray[np.bool_]:
     """Tell row by row whether the very same bar is held."""
     if not len(now):
         return np.zeros(len(table), dtype=bool)

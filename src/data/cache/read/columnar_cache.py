@@ -102,7 +102,7 @@ class Sidecars:
     def has(self, key: SeriesKey) -> bool:
         """Tell whether there is a columnar file of a series, however old."""
         return self.are_kept and (
-            self._held(key) is not None or self._size(self.path(key)) is not None
+            self._cached_file(key) is not None or self._size(self.path(key)) is not None
         )
 
     # --- reading ---------------------------------------------------------------------------
@@ -129,7 +129,7 @@ class Sidecars:
 
     def lacking(self, lane: SeriesFiles, states: States) -> list[int]:
         """Return the years that a file does not hold as they are, and those touched since."""
-        file = self._held(lane.key) or self._open(lane.key)
+        file = self._cached_file(lane.key) or self._open(lane.key)
         return [
             year
             for year, state in states.items()
@@ -144,7 +144,7 @@ class Sidecars:
     def _serving(self, lane: SeriesFiles, wanted: States) -> ColumnarFile | None:
         """Return a file that holds the years as they are: the one held, or the one on the disk."""
         identities = _identities(wanted)
-        open_file = self._held(lane.key)
+        open_file = self._cached_file(lane.key)
         if open_file is not None and open_file.serves(identities):
             return open_file
         fresh = self._open(lane.key)
@@ -167,7 +167,7 @@ class Sidecars:
     def sources(self, lane: SeriesFiles, states: States) -> list[tuple[str, ColumnSource]] | None:
         """Return the data files of years and how they were verified; None where none are held."""
         wanted = {year: state for year, state in states.items() if state.rows}
-        file = self._held(lane.key) or self._open(lane.key)
+        file = self._cached_file(lane.key) or self._open(lane.key)
         if file is None or not file.serves(_identities(wanted)):
             return None
         return [(lane.paths.data_text(year), file.head.years[year]) for year in wanted]
@@ -182,7 +182,7 @@ class Sidecars:
         size = _EACH + file.bytes if file.bytes else self._map_size
         self._memory.put(("columns", key), file, size)
 
-    def _held(self, key: SeriesKey) -> ColumnarFile | None:
+    def _cached_file(self, key: SeriesKey) -> ColumnarFile | None:
         file: ColumnarFile | None = self._memory.get(("columns", key))
         return file
 

@@ -53,6 +53,7 @@ def read_state(lane: SeriesFiles, year: int, lock_timeout_s: float) -> YearState
     """
 
     def look() -> YearFile | None:
+        """Return the year by its metadata alone, unless a writer has begun to change it."""
         meta = lane.meta(year)
         if meta is not None and meta.pending is None:
             return YearFile(meta.state)
@@ -71,9 +72,11 @@ def read_year(
     """
 
     def look() -> YearFile | None:
+        """Return the year as it is on disk."""
         return open_year(lane, year, lane.meta(year))
 
     def content(file: YearFile) -> tuple[BarTable, YearState]:
+        """Return the bars in the span, and the state."""
         return file.table(span), file.state
 
     return _patiently(lane, year, look, content, lock_timeout_s)
@@ -93,20 +96,21 @@ def _patiently(
     what a repair would leave is read in its place, from then on.
     """
 
-    def found(file: YearFile | None) -> T | None:
+    def content_of(file: YearFile | None) -> T | None:
+        """Return the content of a file, None where nothing is stored."""
         return None if file is None else content(file)
 
     problem: Exception | None = None
     is_previewed = lane.previews is not None and year in lane.previews
     for _ in range(0 if is_previewed else _TRIES):
         try:
-            return found(look())
+            return content_of(look())
         except (MismatchError, DamagedError) as exc:
             problem = exc
             lane.memory.forget(lane.paths.metadata(year))
     if lane.previews is not None:
         try:
-            return found(_preview(lane, year, lane.previews))
+            return content_of(_preview(lane, year, lane.previews))
         except MismatchError as exc:
             raise _damaged(lane, year, exc) from exc
     log.debug("%s %s: %s; looking again under the lock", lane.key, year, problem)
@@ -114,7 +118,7 @@ def _patiently(
         with lane.disk.lock(lane.paths.lock, lock_timeout_s):
             from ..recovery.recover import recover  # what is sound needs none
 
-            return found(look()) if recover(lane, year) is not None else None
+            return content_of(look()) if recover(lane, year) is not None else None
     except (MismatchError, DamagedError) as exc:
         raise _damaged(lane, year, exc) from exc
     except StorageError as exc:

@@ -445,55 +445,55 @@ def is_young(lane: SeriesFiles, year: int) -> bool:
 
 def _diagnosed(lane: SeriesFiles, year: int) -> Ailment | None:
     try:
-        found = examine(lane, year)
+        diagnosis = examine(lane, year)
     except FormatVersionError as exc:
         what = (exc.__cause__ or exc).args[0]  # the finding names the file itself
         return Ailment(str(what), "it is left as it is; update this library", "none")
-    return _inside(year, found) if found.case == "sound" else _ailment(found)
+    return _inside(year, diagnosis) if diagnosis.case == "sound" else _ailment(diagnosis)
 
 
-def _ailment(found: Diagnosis) -> Ailment | None:
+def _ailment(diagnosis: Diagnosis) -> Ailment | None:
     """Return in words what is wrong, and what recovery does about it."""
-    words = _WORDS.get(found.case)
+    words = _WORDS.get(diagnosis.case)
     if words is None:
         return None
-    recorded = found.meta.state.rows if found.meta is not None else 0
-    left = found.state.rows if found.state is not None else 0
+    recorded = diagnosis.meta.state.rows if diagnosis.meta is not None else 0
+    left = diagnosis.state.rows if diagnosis.state is not None else 0
     facts = {
-        "document": _document(found),
+        "document": _document(diagnosis),
         "recorded": _bars(recorded),
         "left": _bars(left),
-        "fresh": _bars(sum(member.header.rows for member in found.fresh)),
-        "tail": len(found.seen.tail),
-        "end": found.seen.end,
-        "size": len(found.seen.content),
+        "fresh": _bars(sum(member.header.rows for member in diagnosis.fresh)),
+        "tail": len(diagnosis.seen.tail),
+        "end": diagnosis.seen.end,
+        "size": len(diagnosis.seen.content),
     }
     what, remedy = (text.format(**facts) for text in words)
-    if found.case == "replace" and recorded > left:
+    if diagnosis.case == "replace" and recorded > left:
         remedy += f"; to be fetched again: {_bars(recorded - left)}"
-    return Ailment(what, remedy, in_flight=found.case in _IN_FLIGHT and not found.flaw)
+    return Ailment(what, remedy, in_flight=diagnosis.case in _IN_FLIGHT and not diagnosis.flaw)
 
 
-def _document(found: Diagnosis) -> str:
+def _document(diagnosis: Diagnosis) -> str:
     """Return what is wrong with the document, where something is wrong with it."""
-    if found.flaw:
-        return f"the metadata are damaged ({found.flaw})"
-    return "the metadata are not those of the data" if found.meta else "there are no metadata"
+    if diagnosis.flaw:
+        return f"the metadata are damaged ({diagnosis.flaw})"
+    return "the metadata are not those of the data" if diagnosis.meta else "there are no metadata"
 
 
 # --- bars against what is said of them -----------------------------------------------------
 
 
-def _inside(year: int, found: Diagnosis) -> Ailment | None:
+def _inside(year: int, diagnosis: Diagnosis) -> Ailment | None:
     """Look at every bar: whether it is where its member and the metadata say that bars are."""
-    if found.state is None:
+    if diagnosis.state is None:
         return None
     last: int | None = None
-    covered = coalesce(c.span for c in found.state.coverage if c.state != "empty")
+    covered = coalesce(c.span for c in diagnosis.state.coverage if c.state != "empty")
     outside = 0
-    for place, member in enumerate(found.members):
+    for place, member in enumerate(diagnosis.members):
         try:
-            table = rows_of(member, found.state.columns, first=place == 0)
+            table = rows_of(member, diagnosis.state.columns, first=place == 0)
         except MismatchError as exc:
             return _beyond_repair(str(exc))
         problem = _misplaced(table, member.header.span, year_span(year), last)

@@ -129,19 +129,19 @@ def recover(lane: SeriesFiles, year: int) -> YearMeta | None:
     _make_durable(lane, year)
     path = lane.paths.metadata(year)
     lane.memory.forget(path)
-    found = examine(lane, year)
-    if found.case in ("sound", "foreign"):
-        return found.meta
-    if found.flaw:
+    diagnosis = examine(lane, year)
+    if diagnosis.case in ("sound", "foreign"):
+        return diagnosis.meta
+    if diagnosis.flaw:
         damaged = lane.disk.read_if_exists(path) or b""
-        keep_bytes(lane, path.name, damaged, f"metadata: {found.flaw}")
-    if found.state is None:
-        _put_back(lane, year, found)
+        keep_bytes(lane, path.name, damaged, f"metadata: {diagnosis.flaw}")
+    if diagnosis.state is None:
+        _put_back(lane, year, diagnosis)
         return None
-    if found.case in ("rebuild", "replace"):
-        return _from_members(lane, year, found, found.state)
-    assert found.meta is not None
-    return _settled(lane, year, found, found.meta, found.state)
+    if diagnosis.case in ("rebuild", "replace"):
+        return _from_members(lane, year, diagnosis, diagnosis.state)
+    assert diagnosis.meta is not None
+    return _settled(lane, year, diagnosis, diagnosis.meta, diagnosis.state)
 
 
 def preview(lane: SeriesFiles, year: int) -> YearFile | None:
@@ -177,11 +177,11 @@ def _make_durable(lane: SeriesFiles, year: int) -> None:
         lane.disk.close(handle)
 
 
-def _put_back(lane: SeriesFiles, year: int, found: Diagnosis) -> None:
+def _put_back(lane: SeriesFiles, year: int, diagnosis: Diagnosis) -> None:
     """Take the document away; another tool gets back its own, which our rewrite took away."""
     path = lane.paths.metadata(year)
     before = None
-    if found.case == "half_adopted":
+    if diagnosis.case == "half_adopted":
         before = lane.disk.read_if_exists(lane.paths.legacy / path.name)
     if before is None:
         lane.disk.remove(path)
@@ -191,20 +191,22 @@ def _put_back(lane: SeriesFiles, year: int, found: Diagnosis) -> None:
 
 
 def _settled(
-    lane: SeriesFiles, year: int, found: Diagnosis, meta: YearMeta, state: YearState
+    lane: SeriesFiles, year: int, diagnosis: Diagnosis, meta: YearMeta, state: YearState
 ) -> YearMeta:
     """Make ``state`` the recorded one: of what was appended, rewritten or lost; cut a torn tail."""
-    seen = found.seen
+    seen = diagnosis.seen
     if seen.tail:
         keep_bytes(lane, lane.paths.data(year).name, seen.tail, "torn tail of an append")
         _cut(lane, year, seen.end)
-    if found.case == "torn":
+    if diagnosis.case == "torn":
         return meta
-    if found.case == "gone":
+    if diagnosis.case == "gone":
         gone = "%s %s: the data file is gone; %s bars will be fetched again"
         log.error(gone, lane.key, year, meta.state.rows)
-    elif found.members and state.generation > (logged := lane.logged_generation(year)):
-        _log(lane, year, state, sum(m.header.rows for m in found.fresh if m.header.seq > logged))
+    elif diagnosis.members and state.generation > (logged := lane.logged_generation(year)):
+        _log(
+            lane, year, state, sum(m.header.rows for m in diagnosis.fresh if m.header.seq > logged)
+        )
     return _saved(lane, year, meta.settled(state))
 
 
@@ -224,14 +226,14 @@ def _cut(lane: SeriesFiles, year: int, size: int) -> None:
         lane.disk.close(handle)
 
 
-def _from_members(lane: SeriesFiles, year: int, found: Diagnosis, state: YearState) -> YearMeta:
+def _from_members(lane: SeriesFiles, year: int, diagnosis: Diagnosis, state: YearState) -> YearMeta:
     """Write the document that the members make; where they are not the whole file, the file too."""
-    meta, members = found.meta, found.members
+    meta, members = diagnosis.meta, diagnosis.members
     facts = _facts(lane, meta, members)
-    if found.case == "rebuild":
+    if diagnosis.case == "rebuild":
         log.warning("%s %s: metadata are rebuilt from the bars", lane.key, year)
         return _saved(lane, year, facts.settled(state))
-    seen = found.seen
+    seen = diagnosis.seen
     keep_file(lane, lane.paths.data(year), seen.content, f"damaged at byte {seen.end}")
     log.warning("%s %s: damaged; %s bars could be kept", lane.key, year, state.rows)
     done = rewrite(lane, year, meta=facts, members=members, state=state, keep_version=False)
@@ -445,7 +447,7 @@ def scan(content: bytes, identity: str) -> Scan:
     Raises:
         FormatVersionError: a sound member is of a newer version.
     """
-    chain = tuple(takewhile(lambda found: _is_readable(found[1]), walk(content, identity)))
+    chain = tuple(takewhile(lambda entry: _is_readable(entry[1]), walk(content, identity)))
     end = chain[-1][0] + len(chain[-1][1].raw) if chain else 0
     return Scan(content, chain, end)
 
@@ -467,10 +469,10 @@ def _behind(content: bytes, start: int) -> Iterator[Member]:
             # The damaged member's own size is tried before every place that looks like a start.
             after = claimed_end(content, start)
             there = verify(content, after) if after is not None else None
-            found = (after, there) if after is not None and there else find(content, start + 1)
-            if found is None:
+            following = (after, there) if after is not None and there else find(content, start + 1)
+            if following is None:
                 return
-            start, member = found
+            start, member = following
         yield member
         start += len(member.raw)
 

@@ -114,7 +114,7 @@ class AgeRetention:
 
     def find(self, before: int) -> Aged:
         """Return the years all of whose rows had closed by ``before``; nothing is changed."""
-        found, problems = _Found(), list[tuple[SeriesKey, str]]()
+        collected, problems = _Found(), list[tuple[SeriesKey, str]]()
         for key in self._catalogue.stored_keys():
             lane = self._parts.lane(key)
             own = lane.years()
@@ -126,22 +126,22 @@ class AgeRetention:
                 is_younger = year_span(year).start >= before  # nothing of it need be read
                 content = None if is_younger else holding(lane, year, foreign, self._parts.old)
                 if content is None or content.closed_ms > before:
-                    found.stay.add(BARS)
+                    collected.stay.add(BARS)
                     if content is None and not is_younger:
                         problems.append((key, f"{year} {_UNREADABLE}"))
                     continue
                 files = [path, path.with_name(f"{year:04d}.metadata.json")]
                 size = _size(self._disk, [*files, *files_aside(lane, year)])
-                found.go.append(AgedYear(key, year, BARS, content.bars, size))
+                collected.go.append(AgedYear(key, year, BARS, content.bars, size))
         for table, key in self._stored_tables():
             for year in table.years(key):
                 rows = table.holding(key, year) if year_span(year).start < before else None
                 if rows is None or rows[1] > before:
-                    found.stay.add(table.data_type)
+                    collected.stay.add(table.data_type)
                     continue
                 size = _size(self._disk, table.files(key, year))
-                found.go.append(AgedYear(key, year, table.data_type, rows[0], size))
-        return Aged(before, tuple(found.go), found.is_all, tuple(problems))
+                collected.go.append(AgedYear(key, year, table.data_type, rows[0], size))
+        return Aged(before, tuple(collected.go), collected.is_all, tuple(problems))
 
     def delete(self, aged: Aged, *, wait_s: float | None = None) -> Aged:
         """Delete what was found; return what went, and what could not.
