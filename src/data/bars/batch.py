@@ -121,6 +121,6 @@ def _failed(query: BarsQuery, error: DataError) -> pd.DataFrame:
     gaps = () if query.span.is_empty or query.bars is not None else (failed,)
     answer = Answer(query, BarTable.empty(), Coverage(), gaps, facts=facts)
     frame = empty_frame(query.columns)
-    told = provenance(answer) | {"complete": False, "unanswered": failed.reason}
-    frame.attrs[ATTRS_KEY] = freeze(told)
+    attrs = provenance(answer) | {"complete": False, "unanswered": failed.reason}
+    frame.attrs[ATTRS_KEY] = freeze(attrs)
     return frame

@@ -91,6 +91,7 @@ class _Price(NamedTuple):
 
     @property
     def unit(self) -> str:
+        """What the price is in: the unit of its part, else of the answer."""
         return self.part.kind.unit or self.answer.kind.unit
 
 
@@ -190,7 +191,7 @@ class QuoteService:
                 return kept
             self._raise_failure(symbol, number)
             try:
-                return self._asked(instrument)
+                return self._fetch_quote(instrument)
             except DataError as error:
                 self._note_failure(symbol, error)
                 raise
@@ -215,7 +216,7 @@ class QuoteService:
             return
         _put(self._failures, symbol, (next(self._numbers), error))
 
-    def _asked(self, instrument: Instrument) -> Quote:
+    def _fetch_quote(self, instrument: Instrument) -> Quote:
         """Ask for the running minute, or for the last close.
 
         Raises:
@@ -363,9 +364,9 @@ class QuoteService:
         day = session_before(instrument, time_ms)
         if day is None:
             return None
-        known = self._closes.get(symbol)
-        if known is not None and known[1] == day and now < known[0]:
-            return known[2]
+        cached = self._closes.get(symbol)
+        if cached is not None and cached[1] == day and now < cached[0]:
+            return cached[2]
         try:
             answer = self._days(instrument)
         except DataError:
@@ -414,19 +415,19 @@ def state_of(time_ms: int, market: _Market) -> QuoteState:
 
 def _note(state: QuoteState, market: _Market, price: _Price, why: DataError | None) -> str:
     """Return what the user should know beside the state."""
-    said = []
+    remarks = []
     if not market.is_open:
-        said.append(f"the market is closed until {iso(market.until_ms)}")
+        remarks.append(f"the market is closed until {iso(market.until_ms)}")
     if state == "stale":
-        said.append(f"the newest known price is of {iso(price.time_ms)}")
+        remarks.append(f"the newest known price is of {iso(price.time_ms)}")
         if why is not None:
-            said.append(str(why.args[0]) if why.args else type(why).__name__)
+            remarks.append(str(why.args[0]) if why.args else type(why).__name__)
     if price.answer.substitute:
-        said.append(f"a substitute of another kind: {price.answer.substitute}")
-    said += price.answer.doubts
+        remarks.append(f"a substitute of another kind: {price.answer.substitute}")
+    remarks += price.answer.doubts
     if state == "closed" and price.part.state == "provisional":
-        said.append("this close may still be corrected")
-    return "; ".join(said)
+        remarks.append("this close may still be corrected")
+    return "; ".join(remarks)
 
 
 def _quote(

@@ -99,17 +99,17 @@ class NameService:
             order = [vendor.name for vendor in vendors]
             with self._locks.hold(("search", text), self._clock):
                 is_answered = self._ask(vendors, text, attempts)
-        found = self._held(text, order)[:most]
+        listings = self._stored_listings(text, order)[:most]
         failed = [attempt for attempt in attempts if attempt.error is not None]
-        if not (found or is_answered):
+        if not (listings or is_answered):
             raise _failure(text, attempts)
-        told = [a for a in failed if not isinstance(a.error, EntitlementError)]
-        if told:
-            reasons = dict.fromkeys(map(str, told))
+        reported = [a for a in failed if not isinstance(a.error, EntitlementError)]
+        if reported:
+            reasons = dict.fromkeys(map(str, reported))
             message = f"search for {text!r}: not all vendors answered: {'; '.join(reasons)}"
             log.warning("%s", message)
             warn_user(message, IncompleteDataWarning)
-        return found
+        return listings
 
     # --- vendors ---------------------------------------------------------------------------
 
@@ -153,9 +153,9 @@ class NameService:
             is_list = vendor.table.is_list
             if is_found and not is_list:
                 continue
-            held = self._cache.of(vendor.name).searches.get(vendor.key(text))
-            if held is not None and held[0] >= oldest:
-                is_found = is_found or bool(held[1])
+            search = self._cache.of(vendor.name).searches.get(vendor.key(text))
+            if search is not None and search[0] >= oldest:
+                is_found = is_found or bool(search[1])
                 is_answered = is_answered or not (is_list and takes_text)
                 continue
             has_others = place + 1 < len(vendors)
@@ -214,7 +214,7 @@ class NameService:
 
     # --- what is held ----------------------------------------------------------------------
 
-    def _held(self, text: str, order: Iterable[str]) -> list[Listing]:
+    def _stored_listings(self, text: str, order: Iterable[str]) -> list[Listing]:
         """Return the held listings that fit, or were listed for this very text."""
         vendors = list(dict.fromkeys([*order, *self._cache.vendors()]))
         names = [self._cache.of(vendor) for vendor in vendors]

@@ -346,7 +346,7 @@ def used(
         event
         for event in disputed
         if (dividends or event.type == "split")
-        and any(day_ms(said.ex_date) in span for said in event.reports for span in needed)
+        and any(day_ms(report.ex_date) in span for report in event.reports for span in needed)
     ]
 
 
@@ -362,6 +362,6 @@ def _newest(parts: Iterable[BasisPart], last_stamp: int) -> date:
 
 def with_answers(book: ActionBook, answers: Sequence[tuple[Sequence[Action], Asked]]) -> ActionBook:
     """Return the book after answers that could not be stored."""
-    for actions, asked in answers:
-        book = book.with_answer(actions, asked)
+    for actions, answer in answers:
+        book = book.with_answer(actions, answer)
     return book

@@ -143,8 +143,8 @@ def _reach(query: BarsQuery, stored: SeriesView) -> Span:
         first, last = (day_ms(session_date(query.instrument, bound)) for bound in bounds)
         return Span(first, last + 1)
     # The first minutes that were asked for may have had no trade.
-    asked = [c.span.start for c in stored.coverage if c.state != "empty"]
-    return Span(min(asked, default=bounds[0]), bounds[1] + 1)
+    starts = [c.span.start for c in stored.coverage if c.state != "empty"]
+    return Span(min(starts, default=bounds[0]), bounds[1] + 1)
 
 
 def _check(query: BarsQuery, source: Timeframe) -> None:

@@ -146,9 +146,9 @@ class _Composer:
         """Return the plan."""
         query, answer = self._query, self._answer
         segments, besides = self._segments()
-        held = _stored(answer, self._asked_spans()) if answer else ()
+        stretches = _stored(answer, self._asked_spans()) if answer else ()
         lacking = self._lacking(segments)
-        bars = sum(part.bars for part in held)
+        bars = sum(part.bars for part in stretches)
         total = (len(answer.table) if answer else 0) + sum(part.bars for part in lacking)
         share = bars / total if total else 0.0
         rejected, substitutes = self._others()
@@ -158,7 +158,7 @@ class _Composer:
             query.adjustment,
             self._span(),
             query.now_ms,
-            held,
+            stretches,
             segments,
             besides,
             lacking,
@@ -311,10 +311,10 @@ def _joined(steps: Sequence[PlanStep]) -> tuple[PlanStep, ...]:
     return tuple(joined)
 
 
-def _stored(answer: Answer, asked: Sequence[Span]) -> tuple[PlanStretch, ...]:
+def _stored(answer: Answer, requested: Sequence[Span]) -> tuple[PlanStretch, ...]:
     """Return the bars of an answer that no vendor would be asked for."""
-    known = [c.span for c in answer.coverage if c.state != "empty"]
-    parts = [_stretch(s, answer.table.within(s).stamps) for s in subtract(known, asked)]
+    covered = [c.span for c in answer.coverage if c.state != "empty"]
+    parts = [_stretch(s, answer.table.within(s).stamps) for s in subtract(covered, requested)]
     return tuple(part for part in parts if part.bars)
 
 

@@ -48,8 +48,8 @@ class ActionFetcher:
         latest = max(now, newest)
         # Of a session that has not opened nothing is known yet.
         end = max(self._days.current(work.query.instrument).end, newest + DAY_MS)
-        asked = Span(span.start, min(span.end, end))
-        if asked.is_empty:
+        wanted = Span(span.start, min(span.end, end))
+        if wanted.is_empty:
             return False
         for candidate in work.lane.tellers:
             shut = (AuthenticationError, ProviderTimeoutError)
@@ -57,9 +57,9 @@ class ActionFetcher:
             if candidate.name in work.untold or is_shut_out:
                 continue
             current_call().answered_ms = None
-            lead = _lead(candidate, asked)
+            lead = _lead(candidate, wanted)
             part = self._clock, True, candidate.downloader.fetch_actions, work.query.instrument
-            reply = ask(self._clock, candidate.name, asked, run_part, *part, lead, latest)
+            reply = ask(self._clock, candidate.name, wanted, run_part, *part, lead, latest)
             work.end_phase()
             message = f"splits and dividends{f': {reply.error}' if reply.error else ''}"
             work.beside.append(replace(reply.attempt(), message=message))
@@ -72,8 +72,8 @@ class ActionFetcher:
                 )
                 continue
             actions: Any = reply.value
-            until = self._until(work, actions, asked)
-            dates = asked if until is not None else self._dates(work, asked)
+            until = self._until(work, actions, wanted)
+            dates = wanted if until is not None else self._dates(work, wanted)
             since: int | None = getattr(actions, "since", None)
             dates = self._writer.behind_a_cut(work, Span(lead.start, dates.end), since)
             self._writer.add_actions(work, actions, Asked(dates, candidate.name, now, until))

@@ -130,14 +130,14 @@ class Planner:
         # A closed market is not asked for its own sake. Beside what is asked it is covered, too: bars
         # may stand there that the calendar does not expect.
         believed = Coverage(c for c in coverage if not (_is_open(c, work, now) or is_unasked(c)))
-        known = (
+        covered = (
             []
             if is_refresh
             else [*believed.standing(now, reach), *_beyond(lifetime_of(view), work, now)]
         )
         touched = Coverage(c for c in coverage if c.span.overlaps(reach))
         due = due_spans(touched, work.grid, work.settle_ms, now)
-        lacking = missing(reach, known, due, work.grid)
+        lacking = missing(reach, covered, due, work.grid)
         past = Span(reach.start, work.grid.first_open(cap, now))
         segments = [s.clip(past) for s in lacking.segments]
         if not is_refresh:

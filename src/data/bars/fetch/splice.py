@@ -164,7 +164,7 @@ class NeighbourReply:
     span: Span
     sides: Sequence[Side] = ()
     opened: int | None = None
-    told: Asked | None = None
+    answer: Asked | None = None
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ class Splicer:
         self, work: FetchState, reply: NeighbourReply, rows: BarTable
     ) -> tuple[list[Verdict], Fix | None]:
         """Judge all sides together; see :func:`..prices.splice.settle`."""
-        basis = self.basis(work, reply.fetched, reply.opened, reply.told)
+        basis = self.basis(work, reply.fetched, reply.opened, reply.answer)
         try:
             meetings = [
                 Meeting(basis.of(side.rows, side.parts), rows.within(side.span), side.is_later)
@@ -258,12 +258,12 @@ class Splicer:
         return settle(meetings, self._fixes(work, reply.sides, basis), tolerance)
 
     def basis(
-        self, work: FetchState, fetched: Fetched, opened: int | None, asked: Asked | None = None
+        self, work: FetchState, fetched: Fetched, opened: int | None, answer: Asked | None = None
     ) -> CommonBasis:
         """Return the basis of an answer; one that says nothing of its own counts as ``split``."""
         book = self._writer.book(work)
-        if asked is not None:
-            book = with_answers(book, [(fetched.actions or (), asked)])
+        if answer is not None:
+            book = with_answers(book, [(fetched.actions or (), answer)])
         adjustment = fetched.basis.adjustment
         target = "split" if adjustment == "unknown" else adjustment
         return CommonBasis(target, opened, book, work.grid.timeframe.is_intraday)

@@ -213,12 +213,12 @@ class StoreWriter:
         finally:
             work.snapshot = SeriesSnapshot()
 
-    def add_actions(self, work: FetchState, actions: Sequence[Action], asked: Asked) -> None:
+    def add_actions(self, work: FetchState, actions: Sequence[Action], answer: Asked) -> None:
         """Store what a vendor said about splits and dividends, or keep it in the work."""
         try:
-            self._store.add_actions(work.key.symbol, actions, *asked, wait_s=_wait_s())
+            self._store.add_actions(work.key.symbol, actions, *answer, wait_s=_wait_s())
         except _REFUSED as error:
-            work.unstored_actions.append((tuple(actions), asked))
+            work.unstored_actions.append((tuple(actions), answer))
             self._note(work, error)
         finally:
             work.snapshot.book = None
@@ -305,6 +305,7 @@ def laid_over(table: BarTable, coverage: Coverage, commit: Commit) -> tuple[BarT
         table = merge(table.take(outside), piece.table)
 
     def has_bars(span: Span) -> bool:
+        """Tell whether there are bars in ``span``."""
         first, last = np.searchsorted(table.stamps, span)
         return bool(last > first)
 

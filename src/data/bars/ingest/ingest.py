@@ -320,16 +320,16 @@ class AnswerIngester:
         return StoredRange(rows, rebased, coverage, _AS_SENT if rebased is rows else _REBASED)
 
     def _note_actions(
-        self, work: FetchState, candidate: Candidate, fetched: Fetched, asked: Asked
+        self, work: FetchState, candidate: Candidate, fetched: Fetched, answer: Asked
     ) -> None:
         """Store the splits and dividends that came with bars, of the ex-dates that were asked for."""
-        actions = [a for a in fetched.actions or () if day_ms(a.ex_date) in asked.span]
+        actions = [a for a in fetched.actions or () if day_ms(a.ex_date) in answer.span]
         caps = candidate.capabilities
         if caps is not None and caps.actions_by_bar and not work.grid.timeframe.is_intraday:
-            rows = fetched.table.stamps[inside(fetched.table.stamps, [asked.span])]
+            rows = fetched.table.stamps[inside(fetched.table.stamps, [answer.span])]
             first = int(rows.min()) if len(rows) else None
-            asked = asked._replace(span=self._writer.behind_a_cut(work, asked.span, first))
-        self._writer.add_actions(work, actions, asked)
+            answer = answer._replace(span=self._writer.behind_a_cut(work, answer.span, first))
+        self._writer.add_actions(work, actions, answer)
 
     def _sessions(self, work: FetchState, fetched: Fetched) -> _Sessions:
         """Return the sessions around an answer; instruments without actions need none."""

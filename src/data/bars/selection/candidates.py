@@ -98,7 +98,7 @@ class Candidate:
             return segment
         return segment.clip(Span(now_ms - depth * DAY_MS, segment.end))
 
-    def fetch(self, asked: FetchQuery) -> Fetched:
+    def fetch(self, query: FetchQuery) -> Fetched:
         """Fetch bars: of ours by its own requests, of any other downloader by its ``get_ohlcv``.
 
         Raises:
@@ -107,10 +107,10 @@ class Candidate:
         from ...vendors.foreign import fetch_legacy
 
         if self.capabilities is None:
-            return fetch_legacy(self.downloader, asked, self.name, self.own_sender)
+            return fetch_legacy(self.downloader, query, self.name, self.own_sender)
         if self.conversion is not None:
-            return self.conversion.fetch(asked, self.downloader.fetch)
-        fetched: Fetched = self.downloader.fetch(asked)
+            return self.conversion.fetch(query, self.downloader.fetch)
+        fetched: Fetched = self.downloader.fetch(query)
         return fetched
 
     def is_shut(self, instrument: Instrument, timeframe: Timeframe) -> bool:
@@ -480,6 +480,7 @@ def _ordered(
     """Put the default lane first, then lanes of the very adjustment asked for, then the rest."""
 
     def rank(parts: tuple[str, ...]) -> int:
+        """Return the place of a lane; the least comes first."""
         return 0 if not parts else 1 if parts == (query.adjustment,) else 2
 
     return sorted(lanes.items(), key=lambda item: rank(item[0]))

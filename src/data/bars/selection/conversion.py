@@ -109,7 +109,7 @@ class Conversion:
         own = days.get(self.source.label)
         return others if own is None else {**others, self.target.label: own}
 
-    def fetch(self, asked: FetchQuery, ask: Callable[[FetchQuery], Fetched]) -> Fetched:
+    def fetch(self, query: FetchQuery, ask: Callable[[FetchQuery], Fetched]) -> Fetched:
         """Return the bars wanted, made of what ``ask`` answers; other lengths pass as they are.
 
         Bars that cannot be made whole are left out; then whatever is absent is a hole.
@@ -118,14 +118,14 @@ class Conversion:
             NoDataError: there is not one whole bar.
             QualityError: the answer cannot be used.
         """
-        if asked.timeframe != self.target:
-            return ask(asked)
-        calendar = calendar_for(asked.instrument)
-        needed = source_span(asked.span, self.target, calendar, anchor=self.anchors[1])
-        span = asked.span
+        if query.timeframe != self.target:
+            return ask(query)
+        calendar = calendar_for(query.instrument)
+        needed = source_span(query.span, self.target, calendar, anchor=self.anchors[1])
+        span = query.span
         if not needed.is_empty:
             span = Span(min(needed.start, span.start), max(needed.end, span.end))
-        below = replace(asked, timeframe=self.source, span=span)
+        below = replace(query, timeframe=self.source, span=span)
         return _Made.of(self, below, ask(below)).answer(needed)
 
 
@@ -135,30 +135,30 @@ class _Made:
 
     Attributes:
         conversion: how they are made.
-        asked, fetched: the question and the answer.
+        query, fetched: the question and the answer.
         rows: its good rows in the wanted hours.
         classified: which of its bars are there, and which are not.
     """
 
     conversion: Conversion
-    asked: FetchQuery
+    query: FetchQuery
     fetched: Fetched
     rows: BarTable
     classified: ClassifiedAnswer
 
     @classmethod
-    def of(cls, conversion: Conversion, asked: FetchQuery, fetched: Fetched) -> _Made:
+    def of(cls, conversion: Conversion, query: FetchQuery, fetched: Fetched) -> _Made:
         """Check and classify an answer like any other."""
-        calendar = calendar_for(asked.instrument)
+        calendar = calendar_for(query.instrument)
         grid = BarGrid(calendar, conversion.source, conversion.anchors[0])
         source, now = conversion.source, fetched.server_now_ms
-        checked = check(fetched.table, asked.span, timeframe=source, now_ms=now, grid=grid)
+        checked = check(fetched.table, query.span, timeframe=source, now_ms=now, grid=grid)
         if conversion.own.session != conversion.kind.session:
             checked = replace(checked, good=regular_hours(checked.good, source, calendar))
         classified = sorted_answer(
-            fetched, checked, asked.span, grid, now, least_share=_LEAST_SHARE
+            fetched, checked, query.span, grid, now, least_share=_LEAST_SHARE
         )
-        return cls(conversion, asked, fetched, checked.good, classified)
+        return cls(conversion, query, fetched, checked.good, classified)
 
     def answer(self, needed: Span) -> Fetched:
         """Return the bars made of the rows in ``needed``."""
@@ -169,7 +169,7 @@ class _Made:
                 f"{self.fetched.vendor} has no {self.conversion.source} bars that make up a whole one of "
                 f"{self.conversion.target}",
                 provider=self.fetched.vendor,
-                symbol=self.asked.instrument.symbol,
+                symbol=self.query.instrument.symbol,
             )
         kind = self.conversion.kind
         return replace(
@@ -185,7 +185,7 @@ class _Made:
             self.rows,
             self.conversion.source,
             self.conversion.target,
-            calendar_for(self.asked.instrument),
+            calendar_for(self.query.instrument),
             anchor=anchor,
             source_anchor=own,
             span=needed,
@@ -207,5 +207,5 @@ class _Made:
     def _is_short(self, bars: Resampled) -> bool:
         """Tell whether a closed bar could not be made, and not only for being quite new."""
         late = self.classified.unpublished
-        until = late.start if late else self.asked.span.end
+        until = late.start if late else self.query.span.end
         return any(b.reason != "forming" and b.span.end <= until for b in bars.incomplete)

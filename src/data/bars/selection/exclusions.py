@@ -38,7 +38,7 @@ def left_out(
     selector: Any,
     query: BarsQuery,
     way: Route | DataError,
-    asked: Container[str],
+    attempted: Container[str],
     out: Mapping[str, DataError],
 ) -> dict[str, str]:
     """Return vendor to why an answer was made without asking it for bars; no vendor is asked.
@@ -47,7 +47,7 @@ def left_out(
         selector: ours, or a user's double of it, which need not know any rules.
         query: the question.
         way: where its bars may come from; the error where that is nowhere.
-        asked: the vendors that were asked.
+        attempted: the vendors that were asked.
         out: those that failed earlier in the call, and how.
     """
     named = named_for(selector, query) if hasattr(selector, "rule_for") else ()
@@ -56,7 +56,7 @@ def left_out(
     passed_over = dict(_passed_over(query, way)) if isinstance(way, Route) else {}
     reasons = {}
     for name in dict.fromkeys([*named, *passed_over]):
-        if name in asked:
+        if name in attempted:
             continue
         if name in out:
             reasons[name] = f"it failed earlier in this call: {out[name]}"
@@ -72,11 +72,11 @@ def with_reasons(selector: Any, query: BarsQuery, error: NoProviderError) -> NoP
     reasons = left_out(selector, query, error, (), {})
     if not reasons:
         return error
-    said = "; ".join(by_reason(reasons))
+    listed = "; ".join(by_reason(reasons))
     are_keys = all(why.startswith(_NO_KEY) for why in reasons.values())
     return NoProviderError(
-        f"No suitable provider found for {query}: {said}",
-        lacking=MissingCredentialsError(said) if are_keys else None,
+        f"No suitable provider found for {query}: {listed}",
+        lacking=MissingCredentialsError(listed) if are_keys else None,
         symbol=error.symbol,
         hint=error.hint,
     )
