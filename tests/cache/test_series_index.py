@@ -232,7 +232,9 @@ def test_a_tail_reads_two_documents_of_many(tmp_path: Path) -> None:
     lane = store._lane(DAILY)
     own, asked, documents = lane.years(), list[int](), type(lane).documents
     with patch.object(
-        type(lane), "documents", lambda lane, years: asked.extend(years) or documents(lane, years)
+        type(lane),
+        "documents",
+        lambda lane, years, **more: asked.extend(years) or documents(lane, years, **more),
     ):
         assert store.tail(DAILY).last == at(399)
     assert (asked, len(own)) == (own[-2:], 7)
