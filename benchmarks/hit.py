@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from src.data.bars.answer import answer
 from src.data.cache.read import series_reader
 from src.data.cache.read.columnar_cache import Sidecars
 from src.data.data_manager import DataManager
+from src.data.model import frame as frames
 
 from .harness import Figure, Inside, Report, Row
 from .stage import stage
@@ -20,7 +20,7 @@ CASES = {
     "a year of days of a share": ("AAPL", "1d", "2023-01-01", "2023-12-31"),
 }
 _READING = [(series_reader, "read_year"), (Sidecars, "read")]
-_FRAME = [(answer, "build_frame")]
+_FRAME = [(frames, "build_frame")]
 _NOTE = (
     "Microseconds of a warm hit. *reading*: finding, verifying and decoding the stored bars. "
     "*frame*: pandas makes the frame of them. *sum*: every value is added up, so that none is left "
