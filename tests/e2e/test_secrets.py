@@ -506,11 +506,13 @@ def test_the_command_line_tells_no_key_of_the_environment(
             vendors.fault(vendor, chosen)
     common = ["--config", str(rules), "--cache-dir", str(tmp_path / "cache")]
     span = ["--start", "2024-06-03", "--end", "2024-06-04"]
+    # Each fault at both vendors and in both forms, each vendor in both forms.
+    symbols = ("BTCUSDT", "AAPL")[:: 1 if list(FAULTS).index(fault) % 2 else -1]
+    forms = ((["--log", "json"], ["--json"]), ([], []))
     with listening() as heard:
         codes = [main(["-v", *log, "fetch", symbol, "1d", *span, *how, *common])
-                 for symbol in ("BTCUSDT", "AAPL")
-                 for log, how in ((["--log", "json"], ["--json"]), ([], []))]  # fmt: skip
-    assert codes == [0 if fault == "none" else 1] * 4
+                 for symbol, (log, how) in zip(symbols, forms, strict=True)]  # fmt: skip
+    assert codes == [0 if fault == "none" else 1] * 2
     shown = "".join(capfd.readouterr())
     assert "keyed" not in shown
     assert "DEBUG" in shown, "nothing was logged: no test"

@@ -130,7 +130,10 @@ class TestByHand:
 
         def last_session(day: date) -> LastSession:
             read.append(day)
-            return LastSession(table.within(Span(0, day_ms(day))), [part("all", date(2022, 1, 3))])
+            return LastSession(
+                table.within(Span(day_ms(day) - DAY_MS, day_ms(day))),
+                [part("all", date(2022, 1, 3))],
+            )
 
         found = ClosesBefore(paid, date(2022, 1, 3), last_session)
         assert found(paid[0].ex_date) is not None
