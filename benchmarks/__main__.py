@@ -29,6 +29,7 @@ from . import (
     route,
     size,
     start,
+    thousands,
     validate,
     workload,
     write,
@@ -40,7 +41,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
     module.__name__.rpartition(".")[2]: module.measure
     for module in (
         hit, route, start, covered, read, batch, fresh, write, size, memory, library, nights, workload,
-        company, feed, quote, awaited, resample, populate, validate,
+        company, feed, quote, awaited, resample, populate, thousands, validate,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

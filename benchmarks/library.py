@@ -59,7 +59,7 @@ spent = time.perf_counter() - began
 # Not ru_maxrss: a program begins with the peak of the process that started it.
 with open("/proc/self/status") as status:
     peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
-print(json.dumps([spent, peak / 1024]))
+print(json.dumps({"s": spent, "MB": peak / 1024}))
 """
 _GOALS = {
     "list": "s <= 0.5, MB <= 120",
@@ -73,10 +73,10 @@ def measure() -> Report:
     """Look at it in processes of their own; Unix only."""
     rows = []
     with library(_SERIES) as root:
-        rows.append(Row("`cache list`, first", _taken(root, "list", 1)))
-        rows.append(Row("`cache stats`, first", _taken(root, "stats", 1)))
+        rows.append(Row("`cache list`, first", in_processes(_PROGRAM, 1, root, "list")))
+        rows.append(Row("`cache stats`, first", in_processes(_PROGRAM, 1, root, "stats")))
         for name, goal in _GOALS.items():
-            rows.append(Row(f"`{name}`", _taken(root, name, _ROUNDS), goal))
+            rows.append(Row(f"`{name}`", in_processes(_PROGRAM, _ROUNDS, root, name), goal))
     return Report("A large cache", _NOTE, rows)
 
 
@@ -105,10 +105,10 @@ def fill(root: Path, count: int) -> None:
     store = manager.cache.store
     store.commit(first, Commit((piece,), kind=_SHARE))
     for symbol in symbols[1:]:
-        _copy(store, first, SeriesKey(symbol, _DAYS))
+        copy_files(store, first, SeriesKey(symbol, _DAYS))
 
 
-def _copy(store: BarStore, one: SeriesKey, other: SeriesKey) -> None:
+def copy_files(store: BarStore, one: SeriesKey, other: SeriesKey) -> None:
     """Write the files of a series as those of another, whose name is as long."""
     lane, folder = store.parts.lane(one), store.root / "ohlcv" / other.symbol / other.folder
     folder.mkdir(parents=True)
@@ -131,16 +131,16 @@ def _copy(store: BarStore, one: SeriesKey, other: SeriesKey) -> None:
     (folder / ".lock").touch()
 
 
-def _taken(root: Path, name: str, rounds: int) -> dict[str, Figure]:
-    found = []
+def in_processes(program: str, rounds: int, *words: str | Path) -> dict[str, Figure]:
+    """Return what a program prints, a mapping of figures in JSON, run with ``words`` again and again."""
+    found: list[dict[str, float]] = []
     for _ in range(rounds):
         ran = subprocess.run(
-            [sys.executable, "-c", _PROGRAM, str(root), name], cwd=Path(__file__).parents[1],
+            [sys.executable, "-c", program, *map(str, words)], cwd=Path(__file__).parents[1],
             env=os.environ, check=True, capture_output=True, text=True,
         )  # fmt: skip
         found.append(json.loads(ran.stdout))
-    columns = zip(*found, strict=True)
-    return {name: Figure.of(values) for name, values in zip(("s", "MB"), columns, strict=True)}
+    return {name: Figure.of([one[name] for one in found]) for name in found[0]}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,126 @@
+"""Ten thousand series looked through: the list, the statistics, a new index, a job with nothing to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice, product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
+
+from src.data.cache.store import Commit, CommitPiece
+from src.data.calendars.calendar import calendar_for
+from src.data.clock import ManualClock, SystemClock
+from src.data.data_manager import DataManager
+from src.data.model.actions import Action
+from src.data.model.bars import Stamps
+from src.data.model.instant import DAY_MS, date_of, year_start
+from src.data.model.kind import Basis, Kind
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+
+from .harness import Report, Row
+from .library import copy_files, in_processes
+from .stage import made_up_at
+
+SERIES, _ROUNDS = 10_000, 3
+_NOTE = (
+    f"Seconds that a command takes in a process of its own, from its start to its end, and the memory "
+    f"of that process at its highest, over {SERIES:,} series with ten years of 1d each: half of them "
+    "shares with forty dividends, half coins. *first*: there are no columns yet. *json.loads*: how many "
+    "times as long as reading the same documents with it."
+)
+_DAYS = Timeframe.parse("1d")
+_SHARE = Kind("regular", "session", "consolidated", "USD", "shares")
+_COIN = Kind("24h", "session", "binance", "USDT", "base")
+_PROGRAM = """
+import contextlib, io, json, os, sys, time
+
+began = time.perf_counter()
+root, name, start, end = sys.argv[1:]
+words = {
+    "list": ["cache", "list"],
+    "stats": ["cache", "stats"],
+    "populate": ["populate", "--timeframes", "1d", "--start", start, "--end", end],
+}
+ratio = 0.0
+if name == "index":
+    from src.data import DataManager
+
+    folders = [f for f, _, names in os.walk(root + "/ohlcv") if "series.json" in names]
+    documents = [f"{f}/{n}" for f in folders for n in os.listdir(f) if n.endswith(".json")]
+    began = time.perf_counter()
+    for path in documents:
+        with open(path, "rb") as file:
+            json.loads(file.read())
+    plain = time.perf_counter() - began
+    os.unlink(root + "/ohlcv/_metadata/index.sqlite")
+    began = time.perf_counter()
+    assert len(DataManager(root).cache.holdings().lanes) == len(folders)
+    ratio = (time.perf_counter() - began) / plain
+else:
+    from src.data.cli import main
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert main([*words[name], "--cache-dir", root]) == 0
+spent = time.perf_counter() - began
+with open("/proc/self/status") as status:
+    peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+print(json.dumps({"s": spent, "MB": peak / 1024} | ({"json.loads": ratio} if ratio else {})))
+"""
+
+
+def measure() -> Report:
+    """Look at them in processes of their own; Unix only."""
+    with _folder() as (root, days):
+        rows = [Row("`populate`, first", in_processes(_PROGRAM, 1, root, "populate", *days))]
+        for name, goal in (
+            ("populate", "s <= 10, MB <= 200"),
+            ("list", "s <= 1, MB <= 150"),
+            ("stats", "s <= 1, MB <= 150"),
+            ("index", "json.loads <= 2"),
+        ):
+            figures = in_processes(_PROGRAM, _ROUNDS, root, name, *days)
+            rows.append(Row(f"`{name}`", figures, goal))
+    return Report("Ten thousand series", _NOTE, rows)
+
+
+@contextmanager
+def _folder() -> Iterator[tuple[Path, tuple[str, str]]]:
+    """Yield a cache folder, and the first and last day of what it holds."""
+    today = SystemClock().now_ms() // DAY_MS * DAY_MS
+    years = Span(year_start(date_of(today).year - 9), today)
+    names = ["".join(letters) for letters in islice(product("BCDFGHJKL", repeat=4), SERIES // 2)]
+    with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
+        manager = DataManager(Path(folder) / "cache", clock=ManualClock(today))
+        shares = _fill(manager, names, years, _SHARE, Basis("split", date_of(today)))
+        _fill(manager, [f"{name}USDT" for name in names], years, _COIN, Basis("raw"))
+        paid = [
+            Action(date_of(stamp), "dividend", stamp, amount=0.25)
+            for stamp in shares[::63].tolist()
+        ]
+        for name in names:
+            asked = Span(years.start, today + DAY_MS)
+            manager.cache.store.add_actions(name, paid, asked, "yahoo", today)
+        yield manager.cache.cache_dir, (str(date_of(years.start)), str(date_of(today - DAY_MS)))
+
+
+def _fill(
+    manager: DataManager, symbols: list[str], years: Span, kind: Kind, basis: Basis
+) -> Stamps:
+    """Store the days of one symbol, copy its files under the others' names, and return the stamps."""
+    calendar = calendar_for(manager.provider_selector.instrument(symbols[0]))
+    stamps = calendar.opens(_DAYS, years)
+    vendor = "yahoo" if kind is _SHARE else kind.venue
+    piece = CommitPiece(made_up_at(stamps), years, vendor, years.end, kind, basis, "final")
+    first, store = SeriesKey(symbols[0], _DAYS), manager.cache.store
+    store.commit(first, Commit((piece,), kind=kind))
+    for symbol in symbols[1:]:
+        copy_files(store, first, SeriesKey(symbol, _DAYS))
+    return stamps
+
+
+if __name__ == "__main__":
+    print(measure())
