@@ -278,7 +278,7 @@ class BarsClient:
     def requests(self) -> Mapping[str, tuple[int, int]]:
         """Return vendor to the requests sent to it by this process, and how many it answered."""
         vendors = self._observer.metrics.snapshot()["vendors"]
-        return {name: (told["requests"], told["ok"]) for name, told in vendors.items()}
+        return {name: (counts["requests"], counts["ok"]) for name, counts in vendors.items()}
 
     def _planner(self) -> RequestPlanner:
         """Return what plans one request, by the store as it is now."""

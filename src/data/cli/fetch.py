@@ -110,8 +110,8 @@ def _fetch_many(manager: DataManager, args: argparse.Namespace) -> int:
             columns=args.columns,
             timeout=args.timeout,
         )
-    told: dict[str, Provenance] = {name: f.attrs["onetape"] for name, f in frames.items()}
-    errors = {name: facts["error"] for name, facts in told.items() if "error" in facts}
+    attrs: dict[str, Provenance] = {name: f.attrs["onetape"] for name, f in frames.items()}
+    errors = {name: facts["error"] for name, facts in attrs.items() if "error" in facts}
     answers = [(name, frame) for name, frame in frames.items() if name not in errors]
     written = {name: _export(frame, args) for name, frame in answers}
     if args.json:
@@ -119,7 +119,7 @@ def _fetch_many(manager: DataManager, args: argparse.Namespace) -> int:
         print_json({"answers": plain, "errors": errors})
     else:
         for name, frame in answers:
-            _show(frame, told[name], args.rows, None)
+            _show(frame, attrs[name], args.rows, None)
             _show_written(written[name])
             console().print()
     for error in errors.values():
@@ -128,13 +128,13 @@ def _fetch_many(manager: DataManager, args: argparse.Namespace) -> int:
         note(text)
     if not answers and all(error["reason"] in _WRONG for error in errors.values()):
         return USAGE
-    return OK if all(facts["complete"] for facts in told.values()) else FAILED
+    return OK if all(facts["complete"] for facts in attrs.values()) else FAILED
 
 
 def _plain(frame: pd.DataFrame, written: list[str]) -> dict[str, Any]:
     """Return what machines get of one symbol."""
-    told = frame.attrs["onetape"]
-    return {"provenance": told, "bars": records(frame), "written": written}
+    provenance = frame.attrs["onetape"]
+    return {"provenance": provenance, "bars": records(frame), "written": written}
 
 
 def _show_written(paths: list[str]) -> None:

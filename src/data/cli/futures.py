@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
     manager, started = DataManager(args.cache_dir, args.config), time.perf_counter()
     with asking(args) as notes:
-        frame = _asked(manager, args)
+        frame = _fetch_figures(manager, args)
     provenance = frame.attrs["onetape"]
     if args.json:
         print_json({"provenance": provenance, "rows": records(frame)})
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     return OK if provenance["complete"] else FAILED
 
 
-def _asked(manager: DataManager, args: argparse.Namespace) -> pd.DataFrame:
+def _fetch_figures(manager: DataManager, args: argparse.Namespace) -> pd.DataFrame:
     bounds, seconds = (args.start, args.end, args.refresh), args.timeout
     if args.what == "funding":
         return manager.get_funding_rate(args.symbol, *bounds, timeout=seconds)

@@ -96,7 +96,7 @@ class Parser(argparse.ArgumentParser):
         """Return the question whether known options were meant; empty where none is near."""
         options = [name for name in self._option_string_actions if name.startswith("--")]
         words = [word.partition("=")[0] for word in unknown if word.startswith("-")]
-        near = [found for word in words for found in _nearest(word, options)]
+        near = [option for word in words for option in _nearest(word, options)]
         if near:
             return f" (did you mean {' '.join(near)}?)"
         takes_several = any(action.nargs == "+" for action in self._get_positional_actions())
@@ -109,10 +109,10 @@ class Parser(argparse.ArgumentParser):
         near = _nearest(str(value), names)
         meant = f"did you mean {near[0]!r}? " if near else ""
         what = f"there is no {str(action.metavar or 'value').lower()} {value!r}"
-        known = f"{what} ({meant}known: {', '.join(names)})"
+        message = f"{what} ({meant}known: {', '.join(names)})"
         if isinstance(action, argparse._SubParsersAction):
-            self.error(known)
-        raise argparse.ArgumentError(action, known)
+            self.error(message)
+        raise argparse.ArgumentError(action, message)
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong, and where the help is, and leave with 2."""

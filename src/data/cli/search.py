@@ -31,17 +31,18 @@ def run(args: argparse.Namespace) -> int:
     manager = DataManager(args.cache_dir, args.config)
     args.symbol = text = " ".join(args.text)
     with asking(args) as notes:
-        found = manager.search(text, args.limit, offline=args.offline, timeout=args.timeout)
+        listings = manager.search(text, args.limit, offline=args.offline, timeout=args.timeout)
     if args.json:
-        print_json([listing.as_dict() for listing in found])
-    elif found:
+        print_json([listing.as_dict() for listing in listings])
+    elif listings:
         names = ["symbol", "name", "venue", "type", "currency", "from?"]
         rows = [
-            [one.symbol, one.name, one.venue, one.type, one.currency, one.vendor] for one in found
+            [one.symbol, one.name, one.venue, one.type, one.currency, one.vendor]
+            for one in listings
         ]
-        console().print(TextTable(names, rows, f"{text} · {counted(len(found), 'symbol')}"))
+        console().print(TextTable(names, rows, f"{text} · {counted(len(listings), 'symbol')}"))
     else:
         console().print(styled(f"no symbol or name fits {text!r}", "dim"))
     for line in notes:
         note(line)
-    return OK if found and not notes else FAILED
+    return OK if listings and not notes else FAILED

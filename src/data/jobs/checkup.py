@@ -98,22 +98,22 @@ def checkup(
         watch = Watch(cache_dir, config_path, clock=clock, reach=reach_all if network else None)
     except ConfigError as error:
         return [*_installation(), Check("places", "home", False, *_words(error))]
-    found, selector = watch.survey, watch.selector
-    catalogue = catalogue_of(found.settings.cache_dir, selector)
+    survey, selector = watch.survey, watch.selector
+    catalogue = catalogue_of(survey.settings.cache_dir, selector)
     holdings, vendors = catalogue.holdings(), describe_vendors(selector)
     urls = {v["name"]: v["base_url"] for v in vendors if v["ready"] and _is_remote(v)}
     reached = watch.reached(urls)
     return [
         *_installation(),
         *_extras(selector),
-        *_places(found, selector, holdings.size.bytes),
+        *_places(survey, selector, holdings.size.bytes),
         _freshness(watch.series()),
-        *_perishable(catalogue, holdings, selector, clock.now_ms(), found.settings.cache_dir),
+        *_perishable(catalogue, holdings, selector, clock.now_ms(), survey.settings.cache_dir),
         *_lacking(watch.network),
         *_files(catalogue, holdings, clock, full=full),
         *_proof(holdings),
         _memory(memory()),
-        *_configuration(found, selector),
+        *_configuration(survey, selector),
         *_keys(vendors),
         *_vendors(vendors, reached, selector),
         *_paused(watch.network, clock),

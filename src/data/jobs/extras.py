@@ -76,16 +76,16 @@ def extra_state(selector: ProviderSelector, name: str) -> ExtraState:
         there = f"{package}, not used" if version else "not installed and not needed"
         return ExtraState(None, f"{there}: {cls.display_name} is asked by plain HTTP{under}")
     if hidden_by:
-        said = f"{hidden_by} is imported in place of {package}"
+        text = f"{hidden_by} is imported in place of {package}"
         # Bundles of programs have packages without their metadata: these may be the right ones.
         ok = False if version or mode == "sdk" else None
-        return ExtraState(ok, said, "remove or rename it, or start in another folder")
+        return ExtraState(ok, text, "remove or rename it, or start in another folder")
     if version:
         subject = f"the session of {package}" if mode == "auto" else package
         return ExtraState(True, f"{subject}: {extra.use}{under}")
     if mode == "sdk":
-        said = f"transport: sdk wants {package}, which is not installed"
-        return ExtraState(False, said, f"{advice}, or set transport: http")
+        text = f"transport: sdk wants {package}, which is not installed"
+        return ExtraState(False, text, f"{advice}, or set transport: http")
     return ExtraState(None, f"not installed: {package} {extra.use}{under}", advice)
 
 
@@ -97,13 +97,13 @@ def installed(extra: Extra) -> tuple[str, str]:
     spec = find_spec(extra.module)
     origin = spec.origin if spec and spec.origin else ""
     try:
-        found = metadata.distribution(extra.distribution)
+        distribution = metadata.distribution(extra.distribution)
     except metadata.PackageNotFoundError:
         return "", origin
-    place = Path(str(found.locate_file(extra.module)))
+    place = Path(str(distribution.locate_file(extra.module)))
     own = [path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()]
     is_own = not own or not origin or any(path.samefile(origin) for path in own)
-    return found.version, "" if is_own else origin
+    return distribution.version, "" if is_own else origin
 
 
 def without_effect(selector: ProviderSelector) -> list[str]:

@@ -180,17 +180,18 @@ def alike(results: Iterable[SeriesResult]) -> list[Alike]:
     It is of errors of the same reason at the same vendor, else of texts that differ in symbols,
     timeframes, numbers and dates alone.
     """
-    found: dict[tuple[bool, str], tuple[SeriesResult, list[str]]] = {}
+    by_reason: dict[tuple[bool, str], tuple[SeriesResult, list[str]]] = {}
     for result in results:
         if why := result.why:
             named = why.replace(result.symbol, "*").replace(result.timeframe, "*")
             general = _PARTICULAR.sub("*", named)
             if result.failed_at:
                 general = f"{result.reason} of {result.failed_at}"
-            _, names = found.setdefault((result.ok, general), (result, []))
+            _, names = by_reason.setdefault((result.ok, general), (result, []))
             names.append(f"{result.symbol} {result.timeframe}")
     groups = [
-        Alike(first.why, names, first.next_step, not first.ok) for first, names in found.values()
+        Alike(first.why, names, first.next_step, not first.ok)
+        for first, names in by_reason.values()
     ]
     return sorted(groups, key=lambda group: -len(group.series))
 

@@ -58,15 +58,15 @@ def keep_up(
     folder, rules = services.settings.cache_dir, services.settings.rules_path
     grouped = groupby(keys, attrgetter("symbol"))
     tasks = [UpkeepTask(folder, rules, work, list(own), options) for _, own in grouped]
-    found: list[Any] = []
+    results: list[Any] = []
     problems: list[tuple[SeriesKey, str]] = []
     with workers(executor) as make:
         for task, result in run_on(make, kept_up, tasks):
             if isinstance(result, Exception):
                 result = [], [(key, described(result)) for key in task.keys]
-            found += result[0]
+            results += result[0]
             problems += result[1]
-    return found, problems
+    return results, problems
 
 
 def kept_up(task: UpkeepTask) -> _Kept:
@@ -77,5 +77,5 @@ def kept_up(task: UpkeepTask) -> _Kept:
 def _kept_up(
     services: Services, work: Work, keys: Sequence[SeriesKey], options: dict[str, Any]
 ) -> _Kept:
-    found, problems = getattr(services.cache.maintenance, work)(keys, **options)
-    return list(found), list(problems)
+    results, problems = getattr(services.cache.maintenance, work)(keys, **options)
+    return list(results), list(problems)

@@ -200,9 +200,9 @@ def way_to(selector: ProviderSelector, query: BarsQuery) -> list[Stop]:
 
     No vendor is asked.
     """
-    asked, rejected = _candidates(selector, query)
+    candidates, rejected = _candidates(selector, query)
     named = named_for(selector, query)
-    stops = [*asked, *(Stop(name, "not asked", why) for name, why in rejected.items())]
+    stops = [*candidates, *(Stop(name, "not asked", why) for name, why in rejected.items())]
     seen = {stop.vendor for stop in stops}
     for name in dict.fromkeys((*named, *selector.provider_names())):
         if name not in seen:

@@ -116,9 +116,9 @@ def _of_yaml(text: str, failure: str) -> Iterator[WorkItem]:
 def _check_names(names: tuple[str, ...], failure: str) -> None:
     for name in names:
         if name not in COLUMNS:
-            known = ", ".join(COLUMNS)
+            columns = ", ".join(COLUMNS)
             raise QueryError(
-                f"{failure} has a column {name!r:.40}", hint=f"the columns are {known}"
+                f"{failure} has a column {name!r:.40}", hint=f"the columns are {columns}"
             )
 
 

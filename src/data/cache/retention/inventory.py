@@ -393,8 +393,8 @@ class Inventory:
     ) -> None:
         """Add what second vendors said of the bars as they are."""
         try:
-            known = load(documents[CONFIRMED], key) if CONFIRMED in documents else []
-            standing = [one for one in known if one.stands(self._disk, path, states)]
+            confirmations = load(documents[CONFIRMED], key) if CONFIRMED in documents else []
+            standing = [one for one in confirmations if one.stands(self._disk, path, states)]
         except (FormatVersionError, StorageError):
             return
         entry.confirmed, entry.contradicted, entry.compared_ms = tallied(standing)
