@@ -70,6 +70,8 @@ def test_an_incident_stands_on_top_and_its_gaps_are_not_listed(
         outage = ("2024-06-05T00:00", "2024-06-06T00:00")
         vendors.truth.add(replace(listing, outages=(outage,)))
     bounds = ("--start-date", "2024-06-03", "--end-date", "2024-06-11")
+    ahead = ManualClock(clock.now_ms() + 300_000)  # of the vendors' dates
+    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: ahead)
     done = run("populate", "--symbols", ",".join(symbols), "--timeframes", "1d", *bounds, "--json")
     (incident,) = done.json["incidents"]
     assert (incident["vendor"], incident["day"], incident["lacking"]) == ("yahoo", "2024-06-05", 3)

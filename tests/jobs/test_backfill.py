@@ -27,6 +27,7 @@ from src.data.jobs.progress import Progress
 from src.data.jobs.work_list import WorkItem
 from src.data.model.capabilities import Supply
 from src.data.model.instant import parse_iso
+from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 
 NOW = parse_iso("2024-06-12T15:00:30")
@@ -48,6 +49,14 @@ def frame(rows: int = 3, **told: Any) -> pd.DataFrame:
 fill = partial(fill_at_once, at_once=1)
 
 
+class Words(tuple[Any, ...]):
+    """The arguments of a question, which stands for the checked one."""
+
+    @property
+    def instrument(self) -> Instrument:
+        return Instrument(self[0], "crypto")
+
+
 class Client(BarsClient):
     """Answers from a script and remembers what it was asked."""
 
@@ -57,7 +66,7 @@ class Client(BarsClient):
         self._clock = ManualClock(0)
 
     def query(self, *words: Any, **_: Any) -> Any:  # type: ignore[override]
-        return words
+        return Words(words)
 
     def lookup(self, query: Any) -> Lookup:
         return Lookup(None, (Span(0, 1),))

@@ -24,7 +24,7 @@ from ..errors import (
     DataError,
     IncompleteDataWarning,
 )
-from ..model.instant import MINUTE_MS, date_of, iso, year_of, year_start
+from ..model.instant import date_of, iso, year_of, year_start
 from ..model.printable import printable
 from ..model.provenance import ATTRS_KEY
 from ..model.series import SeriesKey
@@ -191,9 +191,7 @@ def _done(
     soon = perishable(listing, services.selector, job.now_ms, services.settings.cache_dir)
     for one in soon:
         _tell_of(services, one)
-    # Vendors' dates are full seconds.
-    since = job.now_ms - MINUTE_MS
-    fresh = [key for key, entry in listing if entry is None or entry.answered_ms >= since]
+    fresh = [key for key, _ in listing if key.symbol in report.asked]
     days = [day.to_json() for day in find_vendor_days(services, fresh)]
     return statistics | {"perishable": [one.to_json() for one in soon], "incidents": days}
 
@@ -390,6 +388,7 @@ class _Ahead(NamedTuple):
         parts: the other ones.
         vendor: which is asked first.
         lost_ms: when the first missing bars cannot be had any more, UTC milliseconds.
+        stored_as: its symbol in the store.
     """
 
     place: int
@@ -397,6 +396,7 @@ class _Ahead(NamedTuple):
     parts: Sequence[tuple[When, When]]
     vendor: str
     lost_ms: float
+    stored_as: str
 
 
 class _News(NamedTuple):
@@ -446,7 +446,8 @@ class _Run:
             for place, result in enumerate(self._results)
         ]
         requests = requests_between(before, self._client.requests())
-        return BackfillReport(results, runner.stopped == INTERRUPTED, requests)
+        asked = frozenset(each.stored_as for each in ahead)
+        return BackfillReport(results, runner.stopped == INTERRUPTED, requests, asked)
 
     def _unasked(self, one: SeriesToFill, begun: _News | None) -> SeriesResult:
         """Return the result of a series that the end of the job left behind."""
@@ -475,7 +476,8 @@ class _Run:
                 if found.provenance is None:
                     supply = client.supply(query)
                     lost_ms = supply.lost_ms(found.missing[0].start)
-                    yield _Ahead(place, result, parts[at:], supply.vendor, lost_ms)
+                    name = query.instrument.symbol
+                    yield _Ahead(place, result, parts[at:], supply.vendor, lost_ms, name)
                     return
                 result = result.plus(found.provenance)
                 self._came(place, 1)
