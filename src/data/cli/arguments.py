@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import QueryError
 from ..model.kind import ADJUSTMENTS
 from ..model.retention import Age
+from ..model.timeframe import Timeframe
 
 
 def add_question(parser: argparse.ArgumentParser) -> None:
@@ -63,8 +64,6 @@ def question(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _is_timeframe(text: str) -> bool:
-    from ..model.timeframe import Timeframe
-
     try:
         Timeframe.parse(text)
     except QueryError:
@@ -226,8 +225,6 @@ def every(text: str) -> float:
     Raises:
         argparse.ArgumentTypeError: it is none, or shorter than a minute.
     """
-    from ..model.timeframe import Timeframe
-
     try:
         step_ms = Timeframe.parse(text).step_ms or 0
     except QueryError:

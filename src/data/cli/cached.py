@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CacheError, DataError, FormatVersionError, QueryError
+from ..model.timeframe import Timeframe
 from .output import console
 from .tables import styled
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from ..cache.store import SeriesView
     from ..data_manager import DataManager
     from ..model.series import SeriesKey
-    from ..model.timeframe import Timeframe
     from ..wiring import Services
 
     # What has a cache, as ``.cache``.
@@ -56,8 +56,6 @@ def chosen(manager: Installation, symbol: str | None, label: str | None = None) 
         CacheError: there are none; it names those that there are.
         QueryError: symbol or timeframe cannot be understood.
     """
-    from ..model.timeframe import Timeframe
-
     name = meant(manager, symbol) if symbol else None
     frame = Timeframe.parse(label) if label else None
     keys = manager.cache.maintenance.series(name, frame)
@@ -95,8 +93,6 @@ def meant(manager: Installation, text: str) -> str:
 
 def frame_of(text: str) -> Timeframe:
     """Read a timeframe; raises ``QueryError``."""
-    from ..model.timeframe import Timeframe
-
     return Timeframe.parse(text)
 
 
