@@ -52,7 +52,7 @@ def load_preset(name: str | Path) -> dict[str, Any]:
             Problem(("host",), "not this machine: name the file by its path to allow it")
         )
     if problems:
-        texts = [_describe(problem, document.line_of(problem.path)) for problem in problems]
+        texts = [document.describe(problem) for problem in problems]
         listed = "\n  ".join(texts)
         raise RulesError(f"the feed preset {path} has mistakes:\n  {listed}", problems=texts)
     return dict(value)
@@ -95,7 +95,3 @@ def _read(path: Path) -> bytes:
             return file.read(MAX_BYTES + 1)
     except OSError as exc:
         raise ConfigError(f"the feed preset {path} cannot be read: {exc.strerror}") from exc
-
-
-def _describe(problem: Problem, line: int | None) -> str:
-    return f"{problem} (line {line})" if line and problem.path else str(problem)

@@ -18,9 +18,8 @@ from .fundamentals_schema import check, length_ms, unread
 from .packaged import is_packaged, packaged_path
 from .rules import as_switch
 from .rules_parser import found_error
-from .schema import Problem
 from .trust import variable_problems
-from .yaml_text import MAX_BYTES, YamlDocument, read_yaml
+from .yaml_text import MAX_BYTES, read_yaml
 
 FILE_NAME = "fundamentals.json"
 RELATIVE = packaged.RELATIVE / FILE_NAME
@@ -103,7 +102,7 @@ def checked(data: bytes, name: str) -> Mapping[str, Any]:
     document = read_yaml(data.expandtabs(1))
     problems = [*document.problems, *check(document.value)]
     if problems:
-        texts = [_describe(problem, document) for problem in problems]
+        texts = [document.describe(problem) for problem in problems]
         count = "1 mistake" if len(texts) == 1 else f"{len(texts)} mistakes"
         raise RulesError(f"{name} has {count}:\n  " + "\n  ".join(texts), problems=texts)
     return document.value
@@ -112,11 +111,6 @@ def checked(data: bytes, name: str) -> Mapping[str, Any]:
 def read_file(path: Path) -> bytes:
     """Return the bytes of a file, raises as :func:`load_fundamentals_rules`."""
     return _read(path)
-
-
-def _describe(problem: Problem, document: YamlDocument) -> str:
-    line = document.line_of(problem.path)
-    return f"{problem} (line {line})" if line and problem.path else str(problem)
 
 
 def _read(path: Path) -> bytes:

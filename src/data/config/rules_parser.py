@@ -32,9 +32,7 @@ def read_rules(data: bytes, name: str, beneath: Mapping[str, Any] | None = None)
     document = read_yaml(data)
     _raise_for([*document.problems, *check(document.value)], document, name)
     if ignored := not_obeyed(document.value):
-        listed = "; ".join(
-            _describe(problem, document.line_of(problem.path)) for problem in ignored
-        )
+        listed = "; ".join(document.describe(problem) for problem in ignored)
         _log.warning("%s: not obeyed: %s", name, listed)
     whole = document.value if beneath is None else overlay(beneath, document.value)
     return _whole(whole, document, name)
@@ -53,7 +51,7 @@ def checked_rules(mapping: Mapping[str, Any], name: str) -> Rules:
 def found_error(path: Path, data: bytes, problems: Sequence[Problem]) -> RulesError:
     """Return the error for what a file that was only found must not name, with its lines."""
     document = read_yaml(data)
-    listed = [_describe(problem, document.line_of(problem.path)) for problem in problems]
+    listed = [document.describe(problem) for problem in problems]
     return RulesError(
         f"{path} was only found, not named, so it may not lead elsewhere:\n  "
         + "\n  ".join(listed),
@@ -73,12 +71,9 @@ def _whole(mapping: Mapping[str, Any], document: YamlDocument, name: str) -> Rul
 def _raise_for(problems: list[Problem], document: YamlDocument, name: str) -> None:
     if not problems:
         return
-    lines = {problem: document.line_of(problem.path) for problem in problems}
-    ordered = sorted(lines, key=lambda problem: lines[problem] or 0)
-    texts = [_describe(problem, lines[problem]) for problem in ordered]
+    ordered = sorted(
+        dict.fromkeys(problems), key=lambda problem: document.line_of(problem.path) or 0
+    )
+    texts = [document.describe(problem) for problem in ordered]
     count = "1 mistake" if len(texts) == 1 else f"{len(texts)} mistakes"
     raise RulesError(f"{name} has {count}:\n  " + "\n  ".join(texts), problems=texts)
-
-
-def _describe(problem: Problem, line: int | None) -> str:
-    return f"{problem} (line {line})" if line and problem.path else str(problem)

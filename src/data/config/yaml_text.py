@@ -51,6 +51,11 @@ class YamlDocument:
             path = path[:-1]
         return self.lines.get(path)
 
+    def describe(self, problem: Problem) -> str:
+        """Return a problem as text, with its line where that is known."""
+        line = self.line_of(problem.path)
+        return f"{problem} (line {line})" if line and problem.path else str(problem)
+
 
 def read_yaml(data: bytes) -> YamlDocument:
     """Read a file's bytes; it never raises, mistakes are in the document."""
