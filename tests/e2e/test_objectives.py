@@ -148,3 +148,28 @@ def test_from_an_empty_folder_to_a_strategy_on_live_bars(
     assert [row[1] for row in seen] == closes, "every bar once, in order, by its close"
     assert [row[2:] for row in seen] == [tuple(row[1:6]) for row in truth]
     assert notices.count("CONNBROKEN") == 1
+
+
+def test_a_share_over_a_split_with_a_hole_filled_and_nothing_to_find(
+    rules: Path, clock: ManualClock, vendors: VendorServer, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Validation, failover, corporate actions and the filling of gaps serve one question."""
+    monkeypatch.setenv("FMP_API_KEY", KEY)
+    rules.write_text(
+        f"stock_daily: {{primary: yahoo, backup: [fmp]}}\n{rules.read_text()}"
+        f"  fmp: {{base_url: '{vendors.base_url('fmp')}'}}\n"
+    )
+    vendors.fault("yahoo", Fault.drop_stamps(parse_iso("2024-05-21"), parse_iso("2024-05-22")))
+    manager = DataManager(tmp_path / "shares", rules, clock=clock)
+    question = ("NVDA", "1d", "2024-05-01", "2024-06-11")
+    frame = manager.get_ohlcv(*question, strict=True)
+    assert_true(frame, vendors, clock, "NVDA", "1d", "2024-05-01", "2024-06-12", "split")
+    rows = {span["vendor"]: span["rows"] for span in told(frame)["spans"]}
+    assert rows["fmp"] == 2, "the hole of the first vendor"
+    raw = manager.get_ohlcv(*question, adjustment="raw")
+    before, after = raw["close"]["2024-06-07"], raw["close"]["2024-06-10"]
+    assert before / after > 5, "ten shares for one"
+    report = manager.validate("NVDA", "1d")
+    assert (report.findings, report.score) == ((), 1.0)
+    assert manager.gaps("NVDA", "1d", "2024-05-01", "2024-06-11").gaps == []
