@@ -43,7 +43,7 @@ from src.data.net.status import error_of
 from src.data.observability.events import Event
 from src.data.observability.logs import ContextFilter, JsonFormatter
 from src.data.vendors.base import BaseDataDownloader
-from src.data.vendors.registry import VENDORS, key_names
+from src.data.vendors.registry import SERVED, VENDORS, key_names
 from tests.net.scripted import reply, sender_over, serving
 from tests.vendor_server import Fault, VendorServer
 
@@ -485,6 +485,16 @@ VARIABLES = sorted({name for vendor in VENDORS for name in key_names(vendor)} | 
     "BINANCE_KEY", "BINANCE_SECRET", "POLYGON_KEY", "TWELVEDATA_API_KEY", "TRADIER_API",
     "YAHOO_API_KEY",
 })  # fmt: skip
+
+
+@pytest.fixture
+def rules(rules: Path, vendors: VendorServer) -> Path:
+    """Return rules that lead no vendor to a host of its own: with a key each would be asked."""
+    named = rules.read_text()
+    others = [name for name in SERVED if f"  {name}: " not in named]
+    text = "".join(f"  {name}: {{base_url: '{vendors.refused_url(name)}'}}\n" for name in others)
+    rules.write_text(named + text)
+    return rules
 
 
 @pytest.fixture
