@@ -28,9 +28,11 @@ _numbers = itertools.count()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep programs off the network that tests start, not the workers that run the tests."""
+    """Keep tests off the network, and the programs that they start."""
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         keep_programs_offline()
+        if not os.environ.get("ONETAPE_LIVE"):
+            import tests.offline.sitecustomize  # noqa: F401
     if not os.environ.get("ONETAPE_FULL"):
         # No test in this process ends in a power failure: those that simulate one record the calls
         # of `Disk`. What a sync asks of the disk is waited for in a full run, and in programs.

@@ -31,7 +31,7 @@ def test_without_a_network_the_samples_answer_by_name(
     path.write_text("".join(
         f"{'providers:' if name == 'binance' else ''}\n"
         f"  {name}: {{base_url: '{vendors.refused_url(name)}', transport: http}}"
-        for name in ("binance", "yahoo")
+        for name in ("binance", "coingecko", "yahoo")
     ))  # fmt: skip
     ran = bare("demo", "--config", str(path), "--json")
     assert ran.code == 0
@@ -43,7 +43,7 @@ def test_without_a_network_the_samples_answer_by_name(
     assert answer["question"]["provider"] == "demo"
     assert answer["provenance"]["vendors"] == ["demo"]
     shown = bare("demo", "--config", str(path)).out
-    assert shown.count("no connection to") == 2
+    assert shown.count("no connection to") == 3
     assert "no vendor can be reached from here" in shown
 
 

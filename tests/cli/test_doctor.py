@@ -50,6 +50,7 @@ def test_vendors_that_cannot_be_reached(
     path = tmp_path / "mine.yaml"
     path.write_text(
         f"providers:\n  binance: {{base_url: '{vendors.refused_url('binance')}'}}\n"
+        f"  coingecko: {{base_url: '{vendors.refused_url('coingecko')}'}}\n"
         f"  yahoo: {{base_url: '{vendors.base_url('yahoo')}'}}\n"
     )
     ran = bare("doctor", "--json", "--config", str(path), "--cache-dir", str(cache))

@@ -64,8 +64,16 @@ def test_a_damaged_series_is_told_and_the_others_go_on(bare: Run, folder: str) -
     assert "2 series" in ran.out or "1 series" in ran.out
 
 
-def test_a_second_vendor_is_named_with_its_cost_before_it_is_asked(bare: Run, folder: str) -> None:
-    ran = bare("validate", GOOD, "1d", "--level", "corroborated", "--cache-dir", folder)
+def test_a_second_vendor_is_named_with_its_cost_before_it_is_asked(
+    bare: Run, folder: str, vendors: VendorServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("providers:\n" + "".join(
+        f"  {name}: {{base_url: '{vendors.refused_url(name)}', transport: http}}\n"
+        for name in ("binance", "yahoo")
+    ))  # fmt: skip
+    places = ("--cache-dir", folder, "--config", str(path))
+    ran = bare("validate", GOOD, "1d", "--level", "corroborated", *places)
     assert "vendors are asked: binance 1 request, yahoo 1 request" in ran.err
 
 

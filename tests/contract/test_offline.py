@@ -1,7 +1,8 @@
-"""Programs that tests start are kept off the network, as the tests themselves are."""
+"""Tests are kept off the network, and so are the programs that they start."""
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,12 @@ def test_a_program_cannot_reach_out(attempt: str) -> None:
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "RuntimeError: a program that a test started wants to reach" in done.stderr
+    assert "RuntimeError: a test, or a program that it started, wants to reach" in done.stderr
+
+
+def test_a_test_looks_up_no_name_of_another_machine() -> None:
+    with pytest.raises(RuntimeError, match=r"wants to reach 'vendor\.example'"):
+        socket.getaddrinfo("vendor.example", 443)
 
 
 def test_a_program_reaches_this_machine() -> None:

@@ -1,4 +1,4 @@
-"""Keeps programs that tests start off the network; Python imports this when it starts.
+"""Keeps tests off the network, and programs that they start; there Python imports this by itself.
 
 An audit hook, for it needs no import of its own: tests look at what a program has imported.
 """
@@ -25,7 +25,7 @@ def _refuse(event: str, args: tuple[object, ...]) -> None:
         return
     if not _is_ours(host):
         # No OSError: the library would take that for a vendor that cannot be reached.
-        raise RuntimeError(f"a program that a test started wants to reach {host!r}")
+        raise RuntimeError(f"a test, or a program that it started, wants to reach {host!r}")
 
 
 sys.addaudithook(_refuse)
