@@ -9,6 +9,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         keep_programs_offline()
         if not os.environ.get("ONETAPE_LIVE"):
-            import tests.offline.sitecustomize  # noqa: F401
+            import_module("tests.offline.sitecustomize")
     if not os.environ.get("ONETAPE_FULL"):
         # No test in this process ends in a power failure: those that simulate one record the calls
         # of `Disk`. What a sync asks of the disk is waited for in a full run, and in programs.
