@@ -273,6 +273,26 @@ def test_days_at_your_plan(run: Run, rules: Path) -> None:
     assert f"{told['days']} days" in run("populate", *words, "--dry-run").out
 
 
+def test_a_row_with_a_mistake_is_one_failure_and_hides_behind_no_other_row(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "list.csv").write_text("BTCUSDT\nBTCUSDT,1d,,soon\nBTCUSDT,1d,2024,1,x\n,1d\n,,\n")
+    ran = run("populate", "--symbols-file", "list.csv", "--timeframes", "1h,1d", *MAY)
+    assert ran.code == 1
+    for text in (
+        "BTCUSDT 1d: line 2: the priority 'soon' is no whole number",
+        "BTCUSDT: line 3 has 5 columns, 4 at most are needed",
+        "line 4 1d: line 4 names no symbol",
+        "2 of 5 series succeeded",
+    ):
+        assert text in ran.out
+    told = run("refresh", "--symbols-file", "list.csv", "--data-types", "profile", "--json").json
+    assert len(told["failed"]) >= 3
+    assert {"line 2: the priority 'soon' is no whole number", "line 4 names no symbol"} <= {
+        group["why"] for group in told["reasons"]
+    }
+
+
 def test_failures_alike_are_one_line(run: Run, vendors: VendorServer) -> None:
     vendors.fault("binance", Fault.status(451))
     names = [f"{name}USDT" for name in ("HALT", "NEW", "GONE", "BTC", "ETH", "SOL")]

@@ -61,6 +61,7 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("AAPL,1d,,high\nMSFT", "line 1: the priority 'high' is no whole number"),
         ("AAPL\n# one\n,1d\nMSFT", "line 3 names no symbol"),
+        ("AAPL\n,,,,,,\n,\n,1d\nMSFT", "line 4 names no symbol"),
         ("AAPL,1d,2020,1,more\nMSFT", "line 1 has 5 columns, 4 at most are needed"),
         ("- {symbol: , timeframe: 1d}\n- MSFT", "entry 1 names no symbol"),
     ],
@@ -70,6 +71,7 @@ def test_a_row_with_a_mistake_is_a_problem_of_that_row_alone(
 ) -> None:
     items = read(tmp_path, text)
     assert [item.problem for item in items if item.problem] == [place]
+    assert all(item.symbol for item in items), "what names none is named by its place"
     assert items[-1] == WorkItem("MSFT")
 
 

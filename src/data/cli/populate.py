@@ -310,10 +310,10 @@ def _show_incidents(report: dict[str, Any]) -> None:
 
 
 def show_requests(requests: dict[str, dict[str, int]]) -> None:
-    """Print how many requests each vendor was sent, and how many it did not answer."""
+    """Print how many requests each vendor was sent, and how many brought nothing of use."""
     for vendor, counts in requests.items():
         sent, answered = counts["sent"], counts["answered"]
-        lost = f", {sent - answered:,} without an answer" if sent > answered else ""
+        lost = f", {sent - answered:,} without result" if sent > answered else ""
         console().print(styled(f"{vendor}: {counted(sent, 'request')}{lost}", "dim"))
 
 

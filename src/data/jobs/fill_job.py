@@ -30,7 +30,7 @@ class SeriesToFill(NamedTuple):
     """One series of a job.
 
     Attributes:
-        symbol, timeframe: which.
+        symbol, timeframe: which; where there is a problem, as the row has them.
         start: its first session date or instant; None for that of the job.
         priority: smaller numbers come first.
         problem: why it cannot be filled; empty where it can.
@@ -84,12 +84,14 @@ class Job:
         for step in steps:
             resolve_range(_JOB, step, *bounds, now_ms)
         labels = list(dict.fromkeys(step.label for step in steps))
-        series: dict[tuple[str, str], SeriesToFill] = {}
+        series: dict[tuple[str, str, str], SeriesToFill] = {}
         for row in symbols:
             item = row if isinstance(row, WorkItem) else WorkItem(row)
             for one in _of_item(item, labels, bounds, now_ms):
-                key = one.symbol, one.timeframe
-                series[key] = _both(series[key], one, now_ms) if key in series else one
+                # A row with a mistake stands for itself: it hides behind no good one.
+                key = one.symbol, one.timeframe, one.problem
+                is_twin = key in series and not one.problem
+                series[key] = _both(series[key], one, now_ms) if is_twin else one
         return cls(tuple(series.values()), *bounds, now_ms)
 
     def parts(self, timeframe: str, since: When | None = None) -> list[tuple[When, When]]:
@@ -108,7 +110,7 @@ class Job:
 def _of_item(
     item: WorkItem, labels: Sequence[str], bounds: tuple[When, When], now_ms: int
 ) -> Iterator[SeriesToFill]:
-    """Yield the series of one row."""
+    """Yield the series of one row; of a row with a mistake one, of the timeframe that it names."""
     wanted, problem = list(labels), item.problem
     try:
         if item.timeframe:
@@ -116,15 +118,13 @@ def _of_item(
         if item.start:
             resolve_range(_JOB, Timeframe.parse(wanted[0]), item.start, bounds[1], now_ms)
     except QueryError as error:
-        wanted, problem = [item.timeframe or wanted[0]], problem or str(error)
-    for label in wanted:
+        problem = problem or str(error)
+    for label in [item.timeframe] if problem else wanted:
         yield SeriesToFill(item.symbol, label, item.start or None, item.priority, problem)
 
 
 def _both(one: SeriesToFill, other: SeriesToFill, now_ms: int) -> SeriesToFill:
     """Return what two rows for one series ask for together."""
-    if one.problem or other.problem:
-        return other if one.problem else one
     starts = [row.start for row in (one, other)]
     start = None if None in starts else min(starts, key=partial(_first_ms, one.timeframe, now_ms))
     return one._replace(start=start, priority=min(one.priority, other.priority))

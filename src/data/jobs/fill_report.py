@@ -190,7 +190,7 @@ def alike(results: Iterable[SeriesResult]) -> list[Alike]:
             if result.failed_at:
                 general = f"{result.reason} of {result.failed_at}"
             _, names = by_reason.setdefault((result.ok, general), (result, []))
-            names.append(f"{result.symbol} {result.timeframe}")
+            names.append(f"{result.symbol} {result.timeframe}".strip())
     groups = [
         Alike(first.why, names, first.next_step, not first.ok)
         for first, names in by_reason.values()

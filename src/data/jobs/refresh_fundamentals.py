@@ -38,7 +38,7 @@ from .fill_report import SeriesResult, alike, requests_between
 from .progress import JobProgress, Listener, waiting_text
 from .refresh_plan import PERIODIC_SYMBOLS, PERIODIC_TYPES, REFRESHED_TYPES, Choice
 from .runner import AT_ONCE, INTERRUPTED, Runner
-from .work_list import WorkItem, read_work_list
+from .work_list import NO_PRIORITY, WorkItem, read_work_list
 
 log = logging.getLogger("onetape.refresh")
 
@@ -328,20 +328,17 @@ class _Run:
 
     def report(self) -> dict[str, Any]:
         """Do it."""
-        items = self._items()
-        ages = {symbol: self._age(symbol, self._kinds) for symbol in items}
-        good = {symbol: age for symbol, age in ages.items() if not items[symbol].problem}
-        chosen = self._wanted.choice.of(good, self._now_ms // DAY_MS)
-        chosen.sort(key=lambda symbol: items[symbol].priority)
-        mistaken = [symbol for symbol in items if symbol not in good]
-        parts = {
-            symbol: [_Part(symbol, kind) for kind in self._kinds] for symbol in (*chosen, *mistaken)
-        }
-        for symbol in mistaken:
-            for part in parts[symbol]:
-                part.problem = QueryError(items[symbol].problem)
+        priorities, mistaken = self._items()
+        ages = {symbol: self._age(symbol, self._kinds) for symbol in priorities}
+        chosen = self._wanted.choice.of(ages, self._now_ms // DAY_MS)
+        chosen.sort(key=priorities.__getitem__)
+        parts = [[_Part(symbol, kind) for kind in self._kinds] for symbol in chosen]
+        parts += (
+            [_Part(row.symbol, kind, problem=QueryError(row.problem)) for kind in self._kinds]
+            for row in mistaken
+        )
         before = self._services.client.requests()
-        all_parts = [part for several in parts.values() for part in several]
+        all_parts = [part for several in parts for part in several]
         listener = None if self._wanted.dry_run else self._listener
         self._progress = JobProgress(self._services.clock, listener, len(all_parts))
         try:
@@ -357,7 +354,7 @@ class _Run:
         if self._wanted.dry_run:
             return report | self._cost(all_parts)
         self._ask(parts)
-        done = [self._result(s, several, ages[s]) for s, several in parts.items()]
+        done = [self._result(several, ages) for several in parts]
         return report | {
             "interrupted": self._runner.stopped == INTERRUPTED,
             "results": done,
@@ -369,15 +366,19 @@ class _Run:
 
     # --- what is stored --------------------------------------------------------------------
 
-    def _items(self) -> dict[str, WorkItem]:
-        """Return symbol to its row; of two rows the smaller priority counts."""
-        named = self._cache.symbols() if self._wanted.symbols is None else self._wanted.symbols
-        items: dict[str, WorkItem] = {}
-        for one in named:
+    def _items(self) -> tuple[dict[str, int], list[WorkItem]]:
+        """Return symbol to its priority, of two rows the smaller one; and the rows with a mistake."""
+        if self._wanted.symbols is None:
+            return dict.fromkeys(self._cache.symbols(), NO_PRIORITY), []
+        priorities, mistaken = dict[str, int](), list[WorkItem]()
+        for one in self._wanted.symbols:
             item = one if isinstance(one, WorkItem) else WorkItem(one)
-            symbol = item.symbol if self._wanted.symbols is None else self._canonical(item.symbol)
-            items[symbol] = min(item, items.get(symbol, item), key=lambda row: row.priority)
-        return items
+            if item.problem:
+                mistaken.append(item)
+                continue
+            symbol = self._canonical(item.symbol)
+            priorities[symbol] = min(item.priority, priorities.get(symbol, NO_PRIORITY))
+        return priorities, mistaken
 
     def _plan(self, part: _Part) -> None:
         """Find out what is fresh, and which vendors are to be asked."""
@@ -441,17 +442,17 @@ class _Run:
 
     # --- what is asked for -----------------------------------------------------------------
 
-    def _ask(self, parts: Mapping[str, Sequence[_Part]]) -> None:
+    def _ask(self, parts: Sequence[Sequence[_Part]]) -> None:
         """Ask the vendors, a few symbols of each at once."""
         asks = []
-        for several in parts.values():
+        for several in parts:
             for vendor in dict.fromkeys(vendor for part in several for vendor in part.left):
                 its = [part for part in several if vendor in part.left]
                 asks.append(_Ask(vendor, its))
                 self._progress.expect(vendor, len(its))
         self._runner.run((ask.vendor, ask) for ask in asks)
         unasked = DataError(f"not asked: {self._runner.stopped}")
-        for several in parts.values():
+        for several in parts:
             for part in several:
                 part.errors |= dict.fromkeys(part.left, unasked)
                 if part.plan is None:  # it ended before
@@ -516,15 +517,15 @@ class _Run:
 
     # --- what came of it -------------------------------------------------------------------
 
-    def _result(self, symbol: str, parts: Iterable[_Part], age: float | None) -> dict[str, Any]:
-        types = {}
+    def _result(self, parts: Sequence[_Part], ages: Mapping[str, float | None]) -> dict[str, Any]:
+        symbol, types = parts[0].symbol, {}
         for part in parts:
             error = part.error()
             if error is not None:
                 with running(Subject(symbol)):
                     self._services.observer.failed(error)
             types[part.kind] = _type_result(len(part.fields), "" if error is None else str(error))
-        return _symbol_result(symbol, types) | {"age_days": age}
+        return _symbol_result(symbol, types) | {"age_days": ages.get(symbol)}
 
 
 def _reasons(parts: Iterable[_Part]) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ class WorkItem:
     """One row of a list.
 
     Attributes:
-        symbol: as it is written there.
+        symbol: as it is written there; the place of a row that names none.
         timeframe: empty for the timeframes of the job.
         start: from when on; empty for the start of the job.
         priority: smaller numbers come first.
@@ -91,9 +91,11 @@ def _of_csv(lines: list[tuple[int, str]], failure: str) -> Iterator[WorkItem]:
             names = ("symbol", *(cell.lower() for cell in cells[1:]))
             _check_names(names, failure)
             continue
+        if not any(cells):  # what is left of a deleted row of a spreadsheet
+            continue
         if len(cells) > len(names):
             problem = f"line {place} has {len(cells)} columns, {len(names)} at most are needed"
-            yield WorkItem(cells[0], problem=problem)
+            yield WorkItem(cells[0] or f"line {place}", problem=problem)
             continue
         yield _item(dict(zip(names, cells, strict=False)), f"line {place}")
 
@@ -133,4 +135,6 @@ def _item(row: Mapping[str, Any], where: str) -> WorkItem:
         number = int(priority) if priority else NO_PRIORITY
     except ValueError:
         problem = problem or f"{where}: the priority {priority!r:.40} is no whole number"
-    return WorkItem(symbol, plain.get("timeframe", ""), plain.get("from", ""), number, problem)
+    return WorkItem(
+        symbol or where, plain.get("timeframe", ""), plain.get("from", ""), number, problem
+    )
