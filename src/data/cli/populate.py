@@ -218,7 +218,9 @@ def progress_of(args: argparse.Namespace) -> Iterator[Listener]:
 
         def listen(now: Progress) -> None:
             if shown:
-                bar.update(task, total=now.total, completed=now.done, description=_said(now))
+                bar.update(
+                    task, total=now.total, completed=now.done, description=_progress_text(now)
+                )
             elif not args.json:
                 lines.listen(now)
 
@@ -239,19 +241,18 @@ class _Lines:
         if now.is_over or now.waiting or now.total > MOST_SHOWN:
             self._last_s = now_s
             done = "" if now.waiting else f"{now.done}/{now.total} "
-            self._show(f"{done}{_said(now)}", soft_wrap=True)
+            self._show(f"{done}{_progress_text(now)}", soft_wrap=True)
 
 
-def _said(now: Progress) -> str:
+def _progress_text(now: Progress) -> str:
     """Return what a series is at, and how long the job will still take."""
     from ..model.texts import duration
 
-    name = f"{now.result.symbol} {now.result.timeframe}"
-    said = f"{name} {counted(now.result.rows, 'bar')}" if now.result.rows else name
-    if now.waiting:
-        said = f"{name} {now.waiting}"
+    text = f"{now.result.symbol} {now.result.timeframe}"
+    if now.waiting or now.result.rows:
+        text += f" {now.waiting or counted(now.result.rows, 'bar')}"
     is_long = now.left_s is not None and now.left_s >= 60
-    return f"{said}, about {duration(now.left_s or 0)} left" if is_long else said
+    return f"{text}, about {duration(now.left_s or 0)} left" if is_long else text
 
 
 def _show(report: dict[str, Any]) -> None:
@@ -292,11 +293,10 @@ def show_reasons(reasons: Sequence[dict[str, Any]], what: str = "series") -> Non
     from ..jobs.fill_report import Alike
 
     screen = console()
-    for told in reasons[:_MOST_REASONS]:
-        group = Alike(told["why"][:_LONGEST_REASON], told["series"], noun=what)
-        screen.print(
-            styled(str(group), "red" if told["failed"] and len(group.series) > 1 else "yellow")
-        )
+    for reason in reasons[:_MOST_REASONS]:
+        group = Alike(reason["why"][:_LONGEST_REASON], reason["series"], noun=what)
+        is_failure = reason["failed"] and len(group.series) > 1
+        screen.print(styled(str(group), "red" if is_failure else "yellow"))
     more = len(reasons) - _MOST_REASONS
     if more > 0:
         text = f"and {counted(more, 'other reason')}; --report has them all"
@@ -321,8 +321,8 @@ def _show_cost(report: dict[str, Any]) -> None:
     show_vendor_costs(report["vendors"])
     show_reasons(report["reasons"])
     _show_incidents(report)
-    held = f"{report['held']:,} of {counted(report['series'], 'series')} need no vendor"
-    console().print(styled(f"{held}, {counted(report['requests'], 'request')} in all", "dim"))
+    hits = f"{report['held']:,} of {counted(report['series'], 'series')} need no vendor"
+    console().print(styled(f"{hits}, {counted(report['requests'], 'request')} in all", "dim"))
 
 
 def show_vendor_costs(vendors: dict[str, dict[str, Any]], what: str = "series") -> None:

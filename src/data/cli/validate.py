@@ -103,8 +103,8 @@ def _show_cost(
             console(stderr=True).print(f"vendors are asked: {sent}", soft_wrap=True)
         return
     if args.json:
-        told = {"dry_run": True, "requests": requests, "vendors": plain, "not_checked": skipped}
-        print_json(told)
+        cost = {"requests": requests, "vendors": plain, "not_checked": skipped}
+        print_json({"dry_run": True} | cost)
         return
     show_vendor_costs(plain)
     for check, why in skipped.items():
@@ -123,7 +123,7 @@ def _of_series(
 
 def _shown(args: argparse.Namespace, reports: Iterable[QualityReport | Exception]) -> int:
     """Print each report as it comes, and the sum of them; return the exit code."""
-    count = found = failed = 0
+    count = faulty = failed = 0
     plain = []
     for report in reports:
         count += 1
@@ -131,7 +131,7 @@ def _shown(args: argparse.Namespace, reports: Iterable[QualityReport | Exception
             failed += 1
             plain.append({"error": str(report)})
         else:
-            found += bool(report.at_least(args.severity))
+            faulty += bool(report.at_least(args.severity))
             plain.append(report.as_dict())
         if not args.json:
             plain.clear()
@@ -139,10 +139,10 @@ def _shown(args: argparse.Namespace, reports: Iterable[QualityReport | Exception
     if args.json:
         print_json(plain)
     else:
-        verdict = f"{counted(count, 'series')}: {counted(found, 'series')} with findings"
+        verdict = f"{counted(count, 'series')}: {counted(faulty, 'series')} with findings"
         verdict += f", {failed} could not be read" if failed else ""
-        console().print(styled(verdict, "bold red" if found or failed else "bold green"))
-    return FAILED if found or failed else OK
+        console().print(styled(verdict, "bold red" if faulty or failed else "bold green"))
+    return FAILED if faulty or failed else OK
 
 
 def _show(args: argparse.Namespace, report: QualityReport | Exception) -> None:
@@ -158,8 +158,8 @@ def _show(args: argparse.Namespace, report: QualityReport | Exception) -> None:
     requests = f" · {counted(report.requests, 'request')}" if report.requests else ""
     screen.print(styled(f"{report.symbol} {report.timeframe}{lane} · {facts}{requests}", "bold"))
     for finding in findings:
-        known = " (cause certain)" if finding.certain else ""
-        text = f"  {finding.severity}  {finding.check}{known}: {finding.evidence}"
+        cause = " (cause certain)" if finding.certain else ""
+        text = f"  {finding.severity}  {finding.check}{cause}: {finding.evidence}"
         screen.print(styled(text, _COLOURS[finding.severity]), soft_wrap=True)
         screen.print(styled(f"    → {finding.next_step}", "dim"), soft_wrap=True)
     for check, why in () if args.all else report.not_checked.items():

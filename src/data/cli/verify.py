@@ -145,10 +145,10 @@ def _show_sample(report: dict[str, Any]) -> None:
             style = "red" if one["contradicted"] else "yellow"
             screen.print(styled(f"{name}  {bars}: {text}", style), soft_wrap=True)
     show_reasons(report["reasons"])
-    for vendor, told in report["vendors"].items():
-        text = f"{vendor}: {counted(told['requests'], 'request')}, "
-        text += f"{counted(told['bars'], 'bar')} {would}compared"
-        screen.print(styled(f"{text}; {told['why']}" if told["why"] else text, "dim"))
+    for vendor, share in report["vendors"].items():
+        text = f"{vendor}: {counted(share['requests'], 'request')}, "
+        text += f"{counted(share['bars'], 'bar')} {would}compared"
+        screen.print(styled(f"{text}; {share['why']}" if share["why"] else text, "dim"))
     style = "bold red" if report["found"] or report["contradicted"] else "bold green"
     compared = counted(report["compared"], "bar")
     screen.print(styled(f"{compared} {would}compared; {report['proof']}", style))

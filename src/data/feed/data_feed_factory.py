@@ -173,7 +173,7 @@ SOURCES: dict[str, FactorySource] = {
 
 _SHARED = ("lookback_bars", "retry_interval", "on_new_bar", "data_manager", "timeout")
 # Keys that another source reads are no mistake: presets carry all.
-_KNOWN = {"data_source", "symbol", "interval", *_SHARED}.union(
+_KEYS = {"data_source", "symbol", "interval", *_SHARED}.union(
     *(s.options for s in SOURCES.values())
 )
 
@@ -214,8 +214,8 @@ def _create(config: Mapping[str, Any]) -> BacktraderFeed:
         near = difflib.get_close_matches(source, SOURCES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SOURCES)}"
         raise ValueError(f"data_source {source!r} is none: {hint}")
-    for key in sorted(set(config) - _KNOWN):
-        near = difflib.get_close_matches(key, _KNOWN, n=1)
+    for key in sorted(set(config) - _KEYS):
+        near = difflib.get_close_matches(key, _KEYS, n=1)
         log.warning(
             "the feed's key %r is not read%s", key, f": did you mean {near[0]}?" if near else ""
         )

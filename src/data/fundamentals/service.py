@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 _FAILURE_MS = 10 * MINUTE_MS
 _MOST_FAILURES = 10_000
 _MOST_COMBINED = 1_000
-_KNOWN = ("stock", "crypto")
+_SUPPORTED = ("stock", "crypto")
 _LISTING = ("symbol_type", "market", "exchange", "country", "currency", "international")
 # Screeners need these: any copy of any vendor and type may supply them.
 _FILLED = ("market_cap", "avg_volume")
@@ -212,7 +212,7 @@ class FundamentalsService:
         rules, now_ms = self.combiner.rules, self._clock.now_ms()
         text = symbol.strip().upper() if isinstance(symbol, str) else ""
         instrument = self._selector.instrument(rules.symbols.get(text, symbol))
-        if instrument.asset_class not in _KNOWN:
+        if instrument.asset_class not in _SUPPORTED:
             raise QueryError(
                 f"{instrument.symbol} is of class {instrument.asset_class}, which has no fundamentals",
                 symbol=instrument.symbol,

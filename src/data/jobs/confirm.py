@@ -190,7 +190,7 @@ class _Outcome:
 
 
 class _Run:
-    """One run over the cache. Everything but :meth:`_asked` happens in the thread of the caller."""
+    """One run over the cache. Everything but :meth:`_compare` happens in the thread of the caller."""
 
     def __init__(
         self,
@@ -217,7 +217,7 @@ class _Run:
         self.parked: list[_Turn] = []
         self.may_wait = False
         self.listener = listener
-        self.runner = Runner(self._asked, self._on_wait, self._on_done, self._on_quiet, AT_ONCE)
+        self.runner = Runner(self._compare, self._on_wait, self._on_done, self._on_quiet, AT_ONCE)
 
     def report(self) -> dict[str, Any]:
         """Compare until the sample is full, the requests are used or nothing is left."""
@@ -344,8 +344,8 @@ class _Run:
         # Without a document read: of ten thousand series most are passed over here.
         seconds = [name for name in names if [name] != own]
         if names and all(map(self._why, seconds)):
-            told = [f"{name}: {self._why(name)}" for name in seconds]
-            return "; ".join(told) or f"the rules name only {names[0]}, which supplied these bars"
+            refusals = "; ".join(f"{name}: {self._why(name)}" for name in seconds)
+            return refusals or f"the rules name only {names[0]}, which supplied these bars"
         query = client.query(key.symbol, label, _EVER)
         way = RequestPlanner(store.preview(), services.selector, services.clock).route(query)
         candidates = [c for lane in way.lanes if lane.parts == key.lane for c in lane.candidates]
@@ -440,8 +440,8 @@ class _Run:
         requests, with_actions = requests_for(caps, span, grid, now), False
         if instrument.asset_class == "stock":
             days = TradingDays(self.services.clock)
-            asked = replace(query, span=span)
-            with_actions = not actions_known(self.services.cache.store, asked, days)
+            store = self.services.cache.store
+            with_actions = not actions_known(store, replace(query, span=span), days)
             if with_actions and caps is not None and caps.tells_actions:
                 requests += caps.action_requests
         vendor = self._vendor(candidate)
@@ -486,7 +486,7 @@ class _Run:
 
     # --- one comparison --------------------------------------------------------------------
 
-    def _asked(self, step: _Step, tell: Callable[[str], None]) -> _Outcome | None:
+    def _compare(self, step: _Step, tell: Callable[[str], None]) -> _Outcome | None:
         """Ask the vendor and compare; None where it is asked no more. Runs in a thread of the runner."""
         services, store, key = self.services, self.services.cache.store, step.key
         if self.runner.stopped or self.vendors[step.vendor].why:
@@ -514,8 +514,8 @@ class _Run:
         """Tell what has been waited for longest."""
         if running_now := self.runner.running():
             step = running_now[0].item
-            said = self.waiting.get(id(step), "")
-            self._tell(step, waiting_text(running_now, step.vendor, said))
+            reason = self.waiting.get(id(step), "")
+            self._tell(step, waiting_text(running_now, step.vendor, reason))
 
     def _tell(self, step: _Step, waiting: str = "") -> None:
         result = SeriesResult(step.key.symbol, step.key.timeframe.label, step.bars)
@@ -537,7 +537,7 @@ class _Run:
             raise
         except DataError as error:
             self._pass_over(step.key, str(error))
-        self.progress.came(step.vendor, step.bars)
+        self.progress.advance(step.vendor, step.bars)
         self.progress.done = min(self.compared, self.target)
         self._tell(step)
         if sent < step.requests or not self.begun:

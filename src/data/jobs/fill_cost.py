@@ -111,7 +111,7 @@ def cost_of(client: BarsClient, job: Job, days: Sequence[VendorDay] = ()) -> Fil
         job: what would be filled.
         days: sessions that vendors lack for most of their symbols.
     """
-    held, vendors, lacking = 0, dict[str, VendorCost](), list[SeriesResult]()
+    hits, vendors, lacking = 0, dict[str, VendorCost](), list[SeriesResult]()
     incidents: dict[VendorDay, None] = {}
     for one in job.series:
         result = SeriesResult(one.symbol, one.timeframe)
@@ -121,7 +121,7 @@ def cost_of(client: BarsClient, job: Job, days: Sequence[VendorDay] = ()) -> Fil
                 continue
             query = client.query(one.symbol, one.timeframe, one.start or job.start, job.end)
             plan = client.plan(query)
-            held += plan.is_hit
+            hits += plan.is_hit
             _add(vendors, plan)
             market = query.instrument.calendar, query.timeframe.label
             incidents |= {
@@ -135,7 +135,7 @@ def cost_of(client: BarsClient, job: Job, days: Sequence[VendorDay] = ()) -> Fil
                 lacking.append(result.failed(why))
         except DataError as error:
             lacking.append(result.failed_by(error))
-    return FillCost(len(job.series), held, vendors, lacking, list(incidents))
+    return FillCost(len(job.series), hits, vendors, lacking, list(incidents))
 
 
 def cost_at(vendors: dict[str, VendorCost], name: str, plan: Plan) -> VendorCost:

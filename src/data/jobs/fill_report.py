@@ -111,13 +111,13 @@ class BackfillReport:
 
     Attributes:
         requests: vendor to the requests sent to it during the job, and how many were answered.
-        asked: the symbols that vendors were asked for, as the store has them.
+        symbols: those that vendors were asked for, as the store has them.
     """
 
     results: list[SeriesResult] = field(default_factory=list)
     interrupted: bool = False
     requests: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    asked: frozenset[str] = frozenset()
+    symbols: frozenset[str] = frozenset()
 
     def statistics(self, cache_stats: dict[str, Any]) -> dict[str, Any]:
         """Return the report as plain values; the first four keys are those of older callers."""

@@ -278,8 +278,8 @@ def _filled(client: BarsClient, work: _Work, _: Callable[[Any], None]) -> _Fille
     bars, failed = 0, ""
     try:
         for run in _runs(work.listed, work.short):
-            came, why = _asked(client, work.key, run)
-            bars, failed = bars + came, failed or why
+            new, why = _fill_run(client, work.key, run)
+            bars, failed = bars + new, failed or why
     except DataError as error:
         log.warning("%s: %s", work.name, error)
         failed = str(error)
@@ -329,7 +329,7 @@ def _runs(listed: Sequence[_ListedGap], short: Sequence[_ListedGap]) -> Iterator
         yield from ([gap] for gap in gaps) if is_outage else [gaps]
 
 
-def _asked(client: BarsClient, key: SeriesKey, run: Sequence[_ListedGap]) -> tuple[int, str]:
+def _fill_run(client: BarsClient, key: SeriesKey, run: Sequence[_ListedGap]) -> tuple[int, str]:
     """Ask for a run of gaps; return how many bars are new, and why vendors did not answer, if so."""
     whole = Span(run[0].span.start, run[-1].span.end)
     before = client.columns(key, whole).table.stamps

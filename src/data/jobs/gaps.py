@@ -96,19 +96,15 @@ class GapReport:
         """
         import pandas as pd
 
-        names = [*_COLUMNS]
         rows = [gap.as_dict() | {"vendors": ",".join(gap.vendors)} for gap in self.gaps]
-        frame = pd.DataFrame(rows, columns=names)
+        frame = pd.DataFrame(rows, columns=_COLUMNS)
         for name in ("start", "end"):
             times = pd.to_datetime(frame[name].astype("str"), utc=True)
             frame[name] = times.dt.tz_localize(None).astype("M8[ns]")
         return frame.astype({"bars": "int64"})
 
 
-_COLUMNS = (
-    "symbol", "timeframe", "lane", "start", "end", "class", "bars", "vendors", "evidence",
-    "next_step",
-)  # fmt: skip
+_COLUMNS = "symbol timeframe lane start end class bars vendors evidence next_step".split()
 
 
 def gap_report(
@@ -134,11 +130,11 @@ def gap_report(
     """
     keys = _chosen(services, symbol, timeframe)
     if symbol is None and start is None and end is None:
-        days, found = gaps_of_all(services, keys)
+        days, series = gaps_of_all(services, keys)
     else:
         days = services.network.vendor_days()
-        found = list(gaps_of(services, keys, days, (start, end)))
-    return GapReport(tuple(days), tuple(found))
+        series = list(gaps_of(services, keys, days, (start, end)))
+    return GapReport(tuple(days), tuple(series))
 
 
 def _chosen(services: Services, symbol: str | None, timeframe: Any) -> list[SeriesKey]:
@@ -170,12 +166,12 @@ def gaps_of_all(
         markets[key] = _market(key, outline)
         _count(services, counted, key, outline)
 
-    found = list(gaps_of(services, keys, most=most, look=look))
+    series = list(gaps_of(services, keys, most=most, look=look))
     days = _noted(services, counted)
     lacking = {(day.calendar, day.timeframe) for day in days}
     again = {key for key, market in markets.items() if market in lacking}
-    anew = gaps_of(services, [one.series for one in found if one.series in again], days, most=most)
-    return days, [next(anew) if one.series in again else one for one in found]
+    anew = gaps_of(services, [one.series for one in series if one.series in again], days, most=most)
+    return days, [next(anew) if one.series in again else one for one in series]
 
 
 def gaps_of(
@@ -237,11 +233,11 @@ def _classified(
 
     market = _market(key, outline)
     own = [day for day in days if (day.calendar, day.timeframe) == market]
-    found = classify_gaps(key, outline, now, within, present, own)
-    counts, bars = Counter[str](gap.gap_class for gap in found), Counter[str]()
-    for gap in found:
+    every = classify_gaps(key, outline, now, within, present, own)
+    counts, bars = Counter[str](gap.gap_class for gap in every), Counter[str]()
+    for gap in every:
         bars[gap.gap_class] += gap.bars
-    first = sorted(found, key=lambda gap: gap.gap_class in FINAL_CLASSES)[:most]
+    first = sorted(every, key=lambda gap: gap.gap_class in FINAL_CLASSES)[:most]
     listed = tuple(sorted(first, key=lambda gap: gap.span))
     return SeriesGaps(key, listed, dict(counts), dict(bars))
 
@@ -281,10 +277,10 @@ def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:
         day
         for day in counted.days
         if day.condition != "pending"
-        and ((known := before.get(_key(day))) is None or known.condition == "pending")
+        and ((noted := before.get(_key(day))) is None or noted.condition == "pending")
     ]
     for day in new:
-        facts = {name: value for name, value in vars(day).items() if name in _TOLD}
+        facts = {name: value for name, value in vars(day).items() if name in _EVENT_FIELDS}
         services.observer.tell(VendorDayLacking, bars=day.timeframe, **facts)
     if new:
         older = f", and {len(new) - _MOST_LOGGED:,} older ones" if new[_MOST_LOGGED:] else ""
@@ -293,14 +289,14 @@ def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:
         return []
     # What many symbols showed is not told anew by a few of them.
     fresh = [
-        day if 2 * day.symbols >= (known := before.get(_key(day), day)).symbols else known
+        day if 2 * day.symbols >= (noted := before.get(_key(day), day)).symbols else noted
         for day in counted.days
     ]
     return services.network.keep_vendor_days(fresh, counted.is_available)
 
 
 _MOST_LOGGED = 10
-_TOLD = ("vendor", "day", "condition", "symbols", "lacking")
+_EVENT_FIELDS = ("vendor", "day", "condition", "symbols", "lacking")
 
 
 def _key(day: VendorDay) -> tuple[str, ...]:

@@ -90,8 +90,8 @@ def perishable(
         cache_dir: where figures of perpetual futures are stored.
     """
     bars = (one for key, entry in listing for one in _of(key, entry, selector))
-    found = chain(bars, _figures(cache_dir, selector))
-    due = [one for one in found if one.lost_ms - now_ms < _warned_ms(one)]
+    listed = chain(bars, _figures(cache_dir, selector))
+    due = [one for one in listed if one.lost_ms - now_ms < _warned_ms(one)]
     return sorted(due, key=lambda one: one.lost_ms)
 
 

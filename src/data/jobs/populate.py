@@ -191,7 +191,7 @@ def _done(
     soon = perishable(listing, services.selector, job.now_ms, services.settings.cache_dir)
     for one in soon:
         _tell_of(services, one)
-    fresh = [key for key, _ in listing if key.symbol in report.asked]
+    fresh = [key for key, _ in listing if key.symbol in report.symbols]
     days = [day.to_json() for day in find_vendor_days(services, fresh)]
     return statistics | {"perishable": [one.to_json() for one in soon], "incidents": days}
 
@@ -408,7 +408,7 @@ class _News(NamedTuple):
 
 
 class _Run:
-    """One job at work. Everything but :meth:`_asked` happens in the thread of the caller."""
+    """One job at work. Everything but :meth:`_fetch` happens in the thread of the caller."""
 
     def __init__(
         self, client: BarsClient, job: Job, listener: Listener | None, at_once: int
@@ -421,7 +421,7 @@ class _Run:
         self._left = [len(parts) for parts in self._parts]
         self._progress = JobProgress(client.clock, listener, sum(self._left))
         self._results: list[SeriesResult | None] = [None] * len(job.series)
-        self._runner = Runner(self._asked, self._on_news, self._on_done, self._on_quiet, at_once)
+        self._runner = Runner(self._fetch, self._on_news, self._on_done, self._on_quiet, at_once)
         self._news: dict[int, _News] = {}
 
     def report(self) -> BackfillReport:
@@ -446,8 +446,8 @@ class _Run:
             for place, result in enumerate(self._results)
         ]
         requests = requests_between(before, self._client.requests())
-        asked = frozenset(each.stored_as for each in ahead)
-        return BackfillReport(results, runner.stopped == INTERRUPTED, requests, asked)
+        symbols = frozenset(each.stored_as for each in ahead)
+        return BackfillReport(results, runner.stopped == INTERRUPTED, requests, symbols)
 
     def _unasked(self, one: SeriesToFill, begun: _News | None) -> SeriesResult:
         """Return the result of a series that the end of the job left behind."""
@@ -472,15 +472,15 @@ class _Run:
         try:
             for at, bounds in enumerate(parts):
                 query = client.query(one.symbol, one.timeframe, *bounds, wishes=self._wishes)
-                found = _lookup(client, query)
-                if found.provenance is None:
+                stored = _lookup(client, query)
+                if stored.provenance is None:
                     supply = client.supply(query)
-                    lost_ms = supply.lost_ms(found.missing[0].start)
+                    lost_ms = supply.lost_ms(stored.missing[0].start)
                     name = query.instrument.symbol
                     yield _Ahead(place, result, parts[at:], supply.vendor, lost_ms, name)
                     return
-                result = result.plus(found.provenance)
-                self._came(place, 1)
+                result = result.plus(stored.provenance)
+                self._advance(place, 1)
         except DataError as error:
             self._end(place, result.failed_by(error))
         else:
@@ -488,7 +488,7 @@ class _Run:
 
     # --- what is asked for -----------------------------------------------------------------
 
-    def _asked(self, ahead: _Ahead, tell: Callable[[_News], None]) -> SeriesResult:
+    def _fetch(self, ahead: _Ahead, tell: Callable[[_News], None]) -> SeriesResult:
         """Return what came of a series; runs in a thread of the runner."""
         result, runner = ahead.result, self._runner
         with running(subject_of(result.symbol, result.timeframe)):
@@ -524,11 +524,11 @@ class _Run:
 
     def _on_news(self, ahead: _Ahead, news: _News) -> None:
         self._news[ahead.place] = news
-        self._came(ahead.place, news.parts, ahead.vendor)
+        self._advance(ahead.place, news.parts, ahead.vendor)
         self._progress.tell(news.result, waiting=news.waiting)
 
     def _on_done(self, ahead: _Ahead, result: SeriesResult) -> None:
-        self._progress.came(ahead.vendor, self._left[ahead.place])
+        self._progress.advance(ahead.vendor, self._left[ahead.place])
         self._end(ahead.place, result)
 
     def _on_quiet(self) -> None:
@@ -539,15 +539,15 @@ class _Run:
             waiting = waiting_text(running_now, ahead.vendor, news.waiting)
             self._progress.tell(news.result, waiting=waiting)
 
-    def _came(self, place: int, parts: int, vendor: str | None = None) -> None:
+    def _advance(self, place: int, parts: int, vendor: str | None = None) -> None:
         """Count parts of a series that are done, by the store or by a vendor."""
         self._left[place] -= parts
         self._progress.done += parts
         if vendor is not None:
-            self._progress.came(vendor, parts)
+            self._progress.advance(vendor, parts)
 
     def _end(self, place: int, result: SeriesResult) -> None:
-        self._came(place, self._left[place])
+        self._advance(place, self._left[place])
         self._results[place] = result
         self._progress.tell(result, is_over=True)
 
@@ -555,10 +555,10 @@ class _Run:
 def _lookup(client: BarsClient, query: BarsQuery) -> Lookup:
     """Return what the store has; where it cannot be read, all is asked for, which mends what can be."""
     try:
-        found = client.lookup(query)
+        stored = client.lookup(query)
     except CacheError:
         return Lookup(None, (query.span,))
-    return found if found.is_hit or found.missing else Lookup(None, (query.span,))
+    return stored if stored.is_hit or stored.missing else Lookup(None, (query.span,))
 
 
 def _judged(result: SeriesResult) -> SeriesResult:

@@ -74,7 +74,7 @@ class JobProgress:
         pace = self._paces.setdefault(vendor, _Pace(self._clock.monotonic()))
         pace.left += parts
 
-    def came(self, vendor: str, parts: int) -> None:
+    def advance(self, vendor: str, parts: int) -> None:
         """Count parts that a vendor was asked for, and that are done."""
         pace = self._paces[vendor]
         pace.done, pace.left = pace.done + parts, pace.left - parts

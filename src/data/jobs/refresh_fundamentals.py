@@ -264,10 +264,9 @@ class _Part:
         error = self.error()
         if error is None:
             for vendor, failure in failures.items():
-                told = plain.failed_by(failure)
-                yield replace(
-                    told, error="", lacking=by_vendor(vendor, told.error), failed_at=vendor
-                )
+                failed = plain.failed_by(failure)
+                lacking = by_vendor(vendor, failed.error)
+                yield replace(failed, error="", lacking=lacking, failed_at=vendor)
         elif isinstance(error, AllProvidersFailedError) and not (failures or _lacks_a_key(error)):
             yield replace(plain, complete=False, lacking=str(error))
         else:
@@ -303,7 +302,7 @@ def _hear(tell: Callable[[_News], None], part: _Part, waiting: str) -> None:
 
 
 class _Run:
-    """One run. Everything but :meth:`_asked` happens in the thread of the caller."""
+    """One run. Everything but :meth:`_fetch` happens in the thread of the caller."""
 
     def __init__(
         self,
@@ -322,7 +321,7 @@ class _Run:
         self._now_ms = services.clock.now_ms()
         self._listener = listener
         most = 1 if wanted.delay_s else AT_ONCE
-        self._runner = Runner(self._asked, self._on_news, self._on_done, self._on_quiet, most)
+        self._runner = Runner(self._fetch, self._on_news, self._on_done, self._on_quiet, most)
         self._news: dict[int, _News] = {}
         self._begun: set[str] = set()
 
@@ -458,7 +457,7 @@ class _Run:
                 if part.plan is None:  # it ended before
                     part.problem = part.problem or unasked
 
-    def _asked(self, ask: _Ask, tell: Callable[[_News], None]) -> None:
+    def _fetch(self, ask: _Ask, tell: Callable[[_News], None]) -> None:
         """Ask a vendor about one symbol; runs in a thread of the runner."""
         clock = self._services.clock
         if self._wanted.delay_s and ask.vendor in self._begun:  # then it has one thread
@@ -488,7 +487,7 @@ class _Run:
         if news.outcome is None:
             self._tell(part, waiting=news.waiting)
             return
-        self._progress.came(ask.vendor, 1)
+        self._progress.advance(ask.vendor, 1)
         part.left.remove(ask.vendor)
         if isinstance(news.outcome, Snapshot):
             part.take(news.outcome)

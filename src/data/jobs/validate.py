@@ -75,7 +75,7 @@ def validate_with(services: Services, question: ValidateQuestion) -> QualityRepo
         QueryError: an argument is wrong, or nothing of the series is stored.
         CacheError: the store cannot be read.
     """
-    return _told(services, _report(services, question))
+    return _recorded(services, _report(services, question))
 
 
 def _report(services: Services, question: ValidateQuestion) -> QualityReport:
@@ -174,7 +174,7 @@ def validate_all(
     tasks = ((question, *places) for question in questions)
     with workers(executor) as make:
         for _, result in run_on(make, _of_task, tasks):
-            yield _told(services, result) if isinstance(result, QualityReport) else result
+            yield _recorded(services, result) if isinstance(result, QualityReport) else result
 
 
 def _of_task(task: tuple[ValidateQuestion, Path, Path | None]) -> QualityReport:
@@ -203,14 +203,14 @@ def add_cost(
     stamps, skipped = client.columns(key, whole).table.stamps, dict[str, str]()
     if not len(stamps):
         return {}
-    asked = replace(question, symbol=key.symbol), key, int(stamps[0]), int(stamps[-1])
-    for check, verification in _comparisons(services, *asked):
+    bounds, spelled = (int(stamps[0]), int(stamps[-1])), replace(question, symbol=key.symbol)
+    for check, verification in _comparisons(services, spelled, key, *bounds):
         if isinstance(verification, str):
             skipped[check.name] = verification
             continue
-        bounds = (verification.symbol, verification.timeframe, verification.start, verification.end)
+        series = (verification.symbol, verification.timeframe, verification.start, verification.end)
         for vendor in filter(None, (verification.provider, verification.against)):
-            asked_anew = client.query(*bounds, wishes=Wishes(vendor, refresh=True))
+            asked_anew = client.query(*series, wishes=Wishes(vendor, refresh=True))
             try:
                 _add_vendor(services, asked_anew, vendor, costs)
             except DataError as error:
@@ -238,7 +238,7 @@ def _reaches(level: Level, other: Level) -> bool:
     return LEVELS.index(other) <= LEVELS.index(level)
 
 
-def _told(services: Services, report: QualityReport) -> QualityReport:
+def _recorded(services: Services, report: QualityReport) -> QualityReport:
     """Count a report and return it; one below the minimum of the rules is an event and is logged."""
     least = services.selector.parsed_rules.validation.min_quality_score
     is_low = report.rows > 0 and report.score < least
@@ -265,12 +265,12 @@ def _beside_vendors(
     findings, ran, skipped = list(report.findings), list(report.checked), dict(report.not_checked)
     requests = 0
     bounds = report.first_ms, report.last_ms
-    for check, asked in _comparisons(services, question, key, *bounds):
-        if isinstance(asked, str):
-            skipped[check.name] = asked
+    for check, comparison in _comparisons(services, question, key, *bounds):
+        if isinstance(comparison, str):
+            skipped[check.name] = comparison
             continue
         try:
-            verification = verify_with(services, asked)
+            verification = verify_with(services, comparison)
         except DataError as error:
             skipped[check.name] = str(error)
             continue

@@ -232,9 +232,13 @@ class _Classifier:
             if bars := self._bars(span):
                 then = f"the other vendors are asked first for that day; {gap.next_step}"
                 yield replace(
-                    gap, span=span, gap_class="vendor_outage", bars=bars, evidence=str(day),
+                    gap,
+                    span=span,
+                    gap_class="vendor_outage",
+                    bars=bars,
+                    evidence=str(day),
                     next_step=then,
-                )  # fmt: skip
+                )
         for span in subtract([gap.span], [span for span, _ in outages]):
             if bars := self._bars(span):
                 yield replace(gap, span=span, bars=bars)

@@ -281,19 +281,19 @@ def format_errors(vendor: str, what: str) -> Iterator[None]:
         ) from exc
 
 
-def check_symbol(vendor: str, asked: str, named: object) -> None:
+def check_symbol(vendor: str, spelling: str, named: object) -> None:
     """Refuse an answer about another symbol; one that names none passes. Case does not matter.
 
     Args:
         vendor: canonical name.
-        asked: the symbol asked for, in the vendor's spelling.
+        spelling: the symbol asked for, as the vendor spells it.
         named: the symbol that the answer names; None or empty where it names none.
 
     Raises:
         ResponseFormatError: the two differ.
     """
-    if named and str(named).upper() != asked.upper():
-        raise ResponseFormatError(f"{vendor} answered about {str(named)[:40]!r}, not {asked!r}")
+    if named and str(named).upper() != spelling.upper():
+        raise ResponseFormatError(f"{vendor} answered about {str(named)[:40]!r}, not {spelling!r}")
 
 
 def rows_about(vendor: str, spelling: str, rows: Sequence[Any], name: str) -> list[Any]:

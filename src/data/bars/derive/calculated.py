@@ -104,13 +104,11 @@ class Calculator:
         changed = Span(max(ends, default=start), span.end)
         parts = answer.coverage.within(changed)
         pieces = [self._piece(answer, part) for part in parts if part.state != "empty"]
-        gone = gaps(changed, [piece.span for piece in pieces])
-        pieces += [
-            replace(pieces[0] if pieces else self._piece(answer, before.coverage[-1]),
-                    table=BarTable.empty(), span=hole, holes=(hole,))
-            for hole in gone
-            if len(before.table.within(hole))
-        ]  # fmt: skip
+        for hole in gaps(changed, [piece.span for piece in pieces]):
+            if len(before.table.within(hole)):
+                like = pieces[0] if pieces else self._piece(answer, before.coverage[-1])
+                removal = replace(like, table=BarTable.empty(), span=hole, holes=(hole,))
+                pieces.append(removal)
         marks = tuple(part for part in parts if part.state == "suspect")
         self._store.commit(key, Commit(tuple(pieces), marks, kind=answer.kind))
         return sum(len(piece.table) for piece in pieces)

@@ -137,8 +137,8 @@ class LaneRunner:
                 spans = [s for s in spans if s in segments or work.grid.next_open(s.start) < s.end]
                 if spans and lane is not usual:
                     names = ", ".join(candidate.name for candidate in lane.candidates)
-                    log.warning("%s from %s is asked of %s in this order, for a vendor lacks the "
-                                "session", work.query, iso(spans[0].start), names)  # fmt: skip
+                    text = "%s from %s is asked of %s in this order, for a vendor lacks the session"
+                    log.warning(text, work.query, iso(spans[0].start), names)
                 self._fetcher.fill(work, spans)
         finally:
             work.lane = usual

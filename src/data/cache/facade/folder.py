@@ -46,7 +46,7 @@ _MOST_SERIES_AT_EXIT = 500
 # How long statistics look for damage.
 _GLANCE_S = 0.1
 # Under which name the index keeps of which state of the folder the summaries are.
-_TOLD = "summaries"
+_SUMMARIES_FACT = "summaries"
 
 
 class CacheFolder:
@@ -154,14 +154,14 @@ class CacheFolder:
         # First: reading documents repairs what is damaged.
         health = self.maintenance.inspect(_GLANCE_S, holdings).to_json()
         stats = self._catalogue.stats(self.max_size_gb, holdings)
-        if not self._are_told(holdings):
+        if not self._summaries_are_current(holdings):
             self._summarise(stats, holdings)
         return stats | {"health": health}
 
-    def _are_told(self, holdings: Holdings) -> bool:
+    def _summaries_are_current(self, holdings: Holdings) -> bool:
         """Tell whether the summaries are those of the folder as it is."""
         state = holdings.state
-        if not state or state != self._retention_manager.inventory.index.fact(_TOLD):
+        if not state or state != self._retention_manager.inventory.index.fact(_SUMMARIES_FACT):
             return False
         return all(self._disk.stat(self.metadata_dir / name) for name in summaries.FILES)
 
@@ -371,7 +371,7 @@ class CacheFolder:
         if written:
             self.store.changed = False
             if holdings.state:
-                self._retention_manager.inventory.index.keep_fact(_TOLD, holdings.state)
+                self._retention_manager.inventory.index.keep_fact(_SUMMARIES_FACT, holdings.state)
         return written
 
 

@@ -192,8 +192,10 @@ def _faults(
     checked: Checked, lacking: list[Span], offer: FrameUpload, extent: Span
 ) -> tuple[Fault, ...]:
     """Return what is wrong with the frame, none of it across the end of a year."""
-    faults = [Fault(Span(row.bar.stamp_ms, row.bar.stamp_ms + 1), BAD, 1, row.reason)
-             for row in checked.bad]  # fmt: skip
+    faults = [
+        Fault(Span(row.bar.stamp_ms, row.bar.stamp_ms + 1), BAD, 1, row.reason)
+        for row in checked.bad
+    ]
     odd = checked.contradicted.tolist()
     faults += (Fault(Span(stamp, stamp + 1), CONTRADICTED, 1) for stamp in odd)
     for hole in lacking:

@@ -410,8 +410,8 @@ class RangeReader:
         if old or not self._sidecars.are_kept:
             table, parts = self._mixed(lane, span, old, ours)
             return table, _overlaid(coverage, parts).within(span)
-        found = ((year, read_state(lane, year, self._lock_timeout_s)) for year in ours)
-        states = {year: state for year, state in found if state is not None}
+        documents = ((year, read_state(lane, year, self._lock_timeout_s)) for year in ours)
+        states = {year: state for year, state in documents if state is not None}
         table = self._sidecars.read(lane, span, states)
         if table is None:
             return self._with_columns(lane, span, states, coverage)

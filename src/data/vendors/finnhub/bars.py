@@ -43,7 +43,7 @@ _DIVIDEND = {
     "symbol|date|payDate?|recordDate?|declarationDate?|currency?|freq?": "text",
     "amount|adjustedAmount?": "number",
 }
-_SAID: tuple[tuple[re.Pattern[str], type[DataError]], ...] = (
+_ERROR_TEXTS: tuple[tuple[re.Pattern[str], type[DataError]], ...] = (
     (re.compile("limit reached", re.IGNORECASE), RateLimitedError),
     (re.compile("api key", re.IGNORECASE), AuthenticationError),
     (re.compile("have access|premium", re.IGNORECASE), EntitlementError),
@@ -128,7 +128,7 @@ class FinnhubDataDownloader(BaseDataDownloader):
         error, text = error_of(response), response.text[:300]
         if error is not None or not (text.startswith('{"error"') or text[:1] not in "{[<"):
             return error
-        for words, kind in _SAID:
+        for words, kind in _ERROR_TEXTS:
             if words.search(text):
                 return kind(f"{self.display_name} refused", hint=_HINTS.get(kind))
         return ResponseFormatError(f"{self.display_name} answered a text in place of data")

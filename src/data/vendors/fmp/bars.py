@@ -58,7 +58,7 @@ _ROWS = {
     "stable/dividends": _DIVIDEND,
 }
 # In this order: all of them speak of a better plan.
-_SAID: tuple[tuple[re.Pattern[str], type[DataError]], ...] = (
+_ERROR_TEXTS: tuple[tuple[re.Pattern[str], type[DataError]], ...] = (
     (re.compile("limit reach", re.IGNORECASE), RateLimitedError),
     (re.compile("invalid api key", re.IGNORECASE), AuthenticationError),
     (re.compile("(premium|exclusive|special|legacy) ", re.IGNORECASE), EntitlementError),
@@ -147,7 +147,7 @@ class FMPDataDownloader(BaseDataDownloader):
         error, text = error_of(response), response.text[:400]
         if isinstance(error, TransientError | AuthenticationError) or text[:1] in ("[", "<"):
             return error
-        for words, kind in _SAID:
+        for words, kind in _ERROR_TEXTS:
             if words.search(text):
                 return kind(f"{self.display_name} refused", hint=_HINTS.get(kind))
         if error is None and "Error Message" in text:
