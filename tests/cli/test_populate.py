@@ -5,15 +5,21 @@ import os
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from src.data.bars.fetch import fetcher
 from src.data.cli.populate import main as older_main
+from src.data.cli.populate import progress_of
 from src.data.clock import ManualClock
+from src.data.jobs.fill_report import SeriesResult
+from src.data.jobs.progress import JobProgress
+from src.data.jobs.runner import Running
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import HOUR_MS, parse_iso
+from src.data.net.deadline import Wait
 from src.data.net.http import HttpTransport
 from tests.cli.conftest import Run
 from tests.programs import PYTHONPATH
@@ -291,6 +297,25 @@ def test_a_row_with_a_mistake_is_one_failure_and_hides_behind_no_other_row(
     assert {"line 2: the priority 'soon' is no whole number", "line 4 names no symbol"} <= {
         group["why"] for group in told["reasons"]
     }
+
+
+def test_a_long_wait_counts_down_and_has_a_line_each_half_minute(
+    clock: ManualClock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.cli.populate.time.monotonic", clock.monotonic)
+    end_s = clock.monotonic() + 60
+    wait, series = Wait("acme", "its limit is used up", end_s), SeriesResult("AAPL", "1d")
+    with progress_of(Namespace(json=False)) as listener:
+        progress = JobProgress(clock, listener, 1)
+        for _ in range(20):
+            progress.tell_quiet(series, [Running(None, 5.0)] * 3, "acme", wait)
+            clock.advance(5)
+    assert capsys.readouterr().err.splitlines() == [
+        "AAPL 1d waits 60 seconds for acme: its limit is used up, as 2 more do",
+        "AAPL 1d waits 30 seconds for acme: its limit is used up, as 2 more do",
+        "AAPL 1d has waited 5 seconds for acme, as 2 more do",
+        "AAPL 1d has waited 5 seconds for acme, as 2 more do",
+    ]
 
 
 def test_failures_alike_are_one_line(run: Run, vendors: VendorServer) -> None:

@@ -9,7 +9,16 @@ from rich.console import Console
 from rich.text import Text
 
 from src.data.cli.answers import chart
-from src.data.cli.tables import TextTable, aligned, counted, findings, milliseconds, moment, size
+from src.data.cli.tables import (
+    TextTable,
+    aligned,
+    counted,
+    findings,
+    milliseconds,
+    moment,
+    shortened,
+    size,
+)
 
 
 def drawn(renderable: object, width: int) -> list[str]:
@@ -127,3 +136,12 @@ def test_nothing_makes_no_chart(values: list[float]) -> None:
 def test_a_flat_line_is_flat() -> None:
     lines = chart([5.0, 5.0, math.nan, 5.0], width=40, height=3)
     assert lines == ["5 ┤   ", "  ┤   ", "5 ┤▁▁▁"]
+
+
+def test_of_a_long_reason_the_middle_is_left_out() -> None:
+    why = "All providers failed: " + "acme had no answer; " * 40 + "`onetape doctor` says more"
+    shown = shortened(why)
+    assert len(shown) <= 303
+    assert shown.startswith("All providers failed: acme") and " … " in shown
+    assert shown.endswith("`onetape doctor` says more"), "what to do about it"
+    assert shortened(shown[:300]) == shown[:300]

@@ -431,14 +431,15 @@ def test_a_job_waits_longer_than_a_call_and_says_for_whom(
     rules: Path,
     clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO", "onetape")
     monkeypatch.setenv("PROVIDER_RATE_LIMITS", '{"binance": {"requests_per_minute": 2}}')
     symbols, day = ["BTCUSDT", "ETHUSDT", "SOLUSDT"], ("2024-05-01", "2024-05-01")
     job = Job.of(symbols[:2], ["1h"], day, clock.now_ms())
-    heard: list[str] = []
-    report = fill(make()._services.client, job, lambda now: heard.append(now.waiting))
+    report = fill(make()._services.client, job)
     assert [result.rows for result in report.results] == [24, 24]
-    assert "waits 60 seconds for binance: its limit of 2 a minute is used up" in heard
+    assert "1h waits 60 seconds for binance: its limit of 2 a minute is used up" in caplog.text
     with pytest.raises(AllProvidersFailedError, match="next request possible in 60 seconds"):
         make().get_ohlcv("SOLUSDT", "1h", *day, provider="binance")
     impatient = replace(Job.of(symbols[2:], ["1h"], day, clock.now_ms()), timeout_s=10)

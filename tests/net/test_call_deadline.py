@@ -17,6 +17,7 @@ from src.data.net.circuit_breaker import outcome_of
 from src.data.net.deadline import (
     QUIET_S,
     Deadline,
+    Wait,
     current_deadline,
     run_call,
     run_heard,
@@ -171,7 +172,7 @@ class TestSending:
         assert outcome_of(error) == "failing"
 
     def test_longer_waits_are_told(self, clock: ManualClock) -> None:
-        told: list[str] = []
+        waits: list[Wait] = []
         transport = ScriptedTransport(answer([1]), answer([1]))
         sender = sender_over(transport, clock=clock, limits=Limits(per_minute=1))
 
@@ -179,5 +180,9 @@ class TestSending:
             for _ in range(2):
                 run_job(clock, 100, lambda: sender.send(REQUEST, vendor="acme"))
 
-        run_heard(told.append, job)
-        assert told == ["waits 60 seconds for acme: its limit of 1 a minute is used up"]
+        began_s = clock.monotonic()
+        run_heard(waits.append, job)
+        why = "for acme: its limit of 1 a minute is used up"
+        assert [wait.text(began_s) for wait in waits] == [f"waits 60 seconds {why}"]
+        assert waits[0].text(began_s + 45) == f"waits 15 seconds {why}"
+        assert waits[0].text(began_s + 60) == "", "it is over"

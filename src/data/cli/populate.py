@@ -16,14 +16,13 @@ from . import FAILED, OK, guarded
 from .arguments import add_output, add_places, add_timeout, every, listed
 from .output import console, note, print_json
 from .parser import Parser
-from .tables import TextTable, counted, styled
+from .tables import TextTable, counted, shortened, styled
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from ..jobs.progress import Listener, Progress
 
-_LONGEST_REASON = 300
 # Of more series those alone are shown that are not complete, and progress once in a while.
 MOST_SHOWN, _MOST_REASONS = 40, 20
 _REPORT_S = 30.0
@@ -228,17 +227,23 @@ def progress_of(args: argparse.Namespace) -> Iterator[Listener]:
 
 
 class _Lines:
-    """Progress in lines: each series of a short job, of a long one how far it is now and then."""
+    """Progress in lines: each series of a short job, of a long one how far it is now and then.
+
+    A series that waits has a line at once, and the next one half a minute later.
+    """
 
     def __init__(self, show: Callable[..., object]) -> None:
-        self._show, self._last_s = show, time.monotonic()
+        self._show, self._last_s, self._waits = show, time.monotonic(), ""
 
     def listen(self, now: Progress) -> None:
         """Print what is worth a line."""
         now_s = time.monotonic()
-        if now.total > MOST_SHOWN and now_s - self._last_s < _REPORT_S:
+        waits = now.result.name if now.waiting else ""
+        is_told = now.total > MOST_SHOWN or (waits and waits == self._waits)
+        if is_told and now_s - self._last_s < _REPORT_S:
             return
-        if now.is_over or now.waiting or now.total > MOST_SHOWN:
+        self._waits = waits
+        if now.is_over or waits or now.total > MOST_SHOWN:
             self._last_s = now_s
             done = "" if now.waiting else f"{now.done}/{now.total} "
             self._show(f"{done}{_progress_text(now)}", soft_wrap=True)
@@ -294,7 +299,7 @@ def show_reasons(reasons: Sequence[dict[str, Any]], what: str = "series") -> Non
 
     screen = console()
     for reason in reasons[:_MOST_REASONS]:
-        group = Alike(reason["why"][:_LONGEST_REASON], reason["series"], noun=what)
+        group = Alike(shortened(reason["why"]), reason["series"], noun=what)
         is_failure = reason["failed"] and len(group.series) > 1
         screen.print(styled(str(group), "red" if is_failure else "yellow"))
     more = len(reasons) - _MOST_REASONS

@@ -16,6 +16,8 @@ Cell = Any
 _GAP = 2
 _WHOLE_NUMBERS_DO = 1e6
 _NAME_WIDTH = 20
+# Reasons in reports are not longer.
+_LONGEST = 300
 
 
 def styled(text: str, style: str) -> Text:
@@ -177,6 +179,15 @@ def size(count: float) -> str:
             return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
         count /= 1024
     return f"{count:,.2f} GB"
+
+
+def shortened(text: str) -> str:
+    """Return a reason for a line of a report; of a long one words in the middle are left out."""
+    if len(text) <= _LONGEST:
+        return text
+    # The ends say of what it is, and what to do about it.
+    head, tail = text[: _LONGEST * 3 // 5], text[-_LONGEST * 2 // 5 :]
+    return f"{head.rpartition(' ')[0]} … {tail.partition(' ')[2]}"
 
 
 def counted(count: int, noun: str) -> str:

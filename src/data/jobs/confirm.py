@@ -43,7 +43,7 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, subtract
 from ..model.texts import counted, duration, proof_in_words
-from ..net.deadline import one_call, run_heard, run_job
+from ..net.deadline import Wait, one_call, run_heard, run_job
 from ..net.retry import RetryPolicy
 from ..observability.events import BarsContradicted, Event
 from ..observability.logs import running, subject_of
@@ -52,7 +52,7 @@ from ..vendors.base import is_ours, status_for
 from ..wiring import Services, build
 from .compare import Comparison, StoredBars
 from .fill_report import SeriesResult, alike
-from .progress import JobProgress, Listener, waiting_text
+from .progress import JobProgress, Listener
 from .runner import AT_ONCE, INTERRUPTED, Runner
 
 if TYPE_CHECKING:
@@ -170,6 +170,11 @@ class _Step:
     def vendor(self) -> str:
         return self.candidate.name
 
+    @property
+    def result(self) -> SeriesResult:
+        """The series and the bars of the stretch, for progress."""
+        return SeriesResult(self.key.symbol, self.key.timeframe.label, self.bars)
+
 
 @dataclass(frozen=True)
 class _Outcome:
@@ -212,7 +217,7 @@ class _Run:
         # Requests and bars of the steps that have not ended: they count as sent and compared.
         self.reserved: Counter[str] = Counter()
         self.begun = 0
-        self.waiting: dict[int, str] = {}
+        self.waits: dict[int, Wait] = {}
         # Series that wait until what is reserved is free again, or used.
         self.parked: list[_Turn] = []
         self.may_wait = False
@@ -486,7 +491,7 @@ class _Run:
 
     # --- one comparison --------------------------------------------------------------------
 
-    def _compare(self, step: _Step, tell: Callable[[str], None]) -> _Outcome | None:
+    def _compare(self, step: _Step, tell: Callable[[Wait], None]) -> _Outcome | None:
         """Ask the vendor and compare; None where it is asked no more. Runs in a thread of the runner."""
         services, store, key = self.services, self.services.cache.store, step.key
         if self.runner.stopped or self.vendors[step.vendor].why:
@@ -506,24 +511,20 @@ class _Run:
                 failure = error
             return _Outcome(call.requests, bars, comparison, failure, is_same)
 
-    def _on_wait(self, step: _Step, waiting: str) -> None:
-        self.waiting[id(step)] = waiting
-        self._tell(step, waiting)
+    def _on_wait(self, step: _Step, wait: Wait) -> None:
+        self.waits[id(step)] = wait
+        self.progress.tell(step.result, wait=wait)
 
     def _on_quiet(self) -> None:
         """Tell what has been waited for longest."""
         if running_now := self.runner.running():
             step = running_now[0].item
-            reason = self.waiting.get(id(step), "")
-            self._tell(step, waiting_text(running_now, step.vendor, reason))
-
-    def _tell(self, step: _Step, waiting: str = "") -> None:
-        result = SeriesResult(step.key.symbol, step.key.timeframe.label, step.bars)
-        self.progress.tell(result, is_over=not waiting, waiting=waiting)
+            wait = self.waits.get(id(step))
+            self.progress.tell_quiet(step.result, running_now, step.vendor, wait)
 
     def _on_done(self, step: _Step, outcome: _Outcome | None) -> None:
         """Keep what came of a step, and begin with what comes next."""
-        self.waiting.pop(id(step), None)
+        self.waits.pop(id(step), None)
         self._free(step)
         sent = 0 if outcome is None else outcome.sent
         self._vendor(step.candidate).requests += sent
@@ -539,7 +540,7 @@ class _Run:
             self._pass_over(step.key, str(error))
         self.progress.advance(step.vendor, step.bars)
         self.progress.done = min(self.compared, self.target)
-        self._tell(step)
+        self.progress.tell(step.result, is_over=True)
         if sent < step.requests or not self.begun:
             self.queue.extend(self.parked)
             self.parked.clear()

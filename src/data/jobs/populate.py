@@ -30,7 +30,7 @@ from ..model.provenance import ATTRS_KEY
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps
 from ..model.timeframe import Timeframe
-from ..net.deadline import run_heard, run_job, seconds_of
+from ..net.deadline import Wait, run_heard, run_job, seconds_of
 from ..observability.events import Event, HistoryPerishes
 from ..observability.logs import running, subject_of
 from ..resources import rare_collections
@@ -40,7 +40,7 @@ from .fill_job import Job, SeriesToFill, When
 from .fill_report import BackfillReport, SeriesResult, requests_between
 from .gaps import find_vendor_days
 from .perishable import Perishable, perishable
-from .progress import JobProgress, Listener, waiting_text
+from .progress import JobProgress, Listener
 from .runner import AT_ONCE, INTERRUPTED, Runner
 from .work_list import WorkItem, read_work_list
 
@@ -404,7 +404,7 @@ class _News(NamedTuple):
 
     result: SeriesResult
     parts: int = 0
-    waiting: str = ""
+    wait: Wait | None = None
 
 
 class _Run:
@@ -513,9 +513,10 @@ class _Run:
         client = self._client
         query = client.query(result.symbol, result.timeframe, start, end, wishes=self._wishes)
 
-        def hear(waiting: str) -> None:
-            log.info("%s %s %s", result.symbol, result.timeframe, waiting)
-            tell(_News(result, waiting=waiting))
+        def hear(wait: Wait) -> None:
+            text = wait.text(client.clock.monotonic())
+            log.info("%s %s %s", result.symbol, result.timeframe, text)
+            tell(_News(result, wait=wait))
 
         get = partial(run_job, client.clock, self._job.timeout_s, client.get, query)
         return run_heard(hear, get)
@@ -525,7 +526,7 @@ class _Run:
     def _on_news(self, ahead: _Ahead, news: _News) -> None:
         self._news[ahead.place] = news
         self._advance(ahead.place, news.parts, ahead.vendor)
-        self._progress.tell(news.result, waiting=news.waiting)
+        self._progress.tell(news.result, wait=news.wait)
 
     def _on_done(self, ahead: _Ahead, result: SeriesResult) -> None:
         self._progress.advance(ahead.vendor, self._left[ahead.place])
@@ -536,8 +537,7 @@ class _Run:
         if running_now := self._runner.running():
             ahead = running_now[0].item
             news = self._news.get(ahead.place, _News(ahead.result))
-            waiting = waiting_text(running_now, ahead.vendor, news.waiting)
-            self._progress.tell(news.result, waiting=waiting)
+            self._progress.tell_quiet(news.result, running_now, ahead.vendor, news.wait)
 
     def _advance(self, place: int, parts: int, vendor: str | None = None) -> None:
         """Count parts of a series that are done, by the store or by a vendor."""

@@ -10,6 +10,7 @@ from ..model.texts import duration
 
 if TYPE_CHECKING:
     from ..clock import Clock
+    from ..net.deadline import Wait
     from .fill_report import SeriesResult
     from .runner import Running
 
@@ -79,24 +80,32 @@ class JobProgress:
         pace = self._paces[vendor]
         pace.done, pace.left = pace.done + parts, pace.left - parts
 
-    def tell(self, result: SeriesResult, *, is_over: bool = False, waiting: str = "") -> None:
+    def tell(
+        self, result: SeriesResult, *, is_over: bool = False, wait: Wait | None = None
+    ) -> None:
         """Tell how far it is, at one series."""
+        self._tell(result, is_over, "" if wait is None else wait.text(self._clock.monotonic()))
+
+    def tell_quiet(
+        self, result: SeriesResult, running: Sequence[Running[Any]], vendor: str, wait: Wait | None
+    ) -> None:
+        """Tell what has been waited for longest, and how many others wait.
+
+        Args:
+            result: of the series that waits longest.
+            running: the tasks at work, the longest first.
+            vendor: that the first of them is asked of; may be empty.
+            wait: the last that it waited for; None for nothing.
+        """
+        others = f", as {len(running) - 1} more do" if len(running) > 1 else ""
+        left = "" if wait is None else wait.text(self._clock.monotonic())
+        waits = f"has waited {duration(running[0].seconds)} for {vendor or 'an answer'}"
+        self._tell(result, False, f"{left or waits}{others}")
+
+    def _tell(self, result: SeriesResult, is_over: bool, waiting: str) -> None:
         if self._listener is None:
             return
         now_s = self._clock.monotonic()
         paces = [pace.left_s(now_s) for pace in self._paces.values()]
         left_s = None if None in paces else max(filter(None, paces), default=None)
         self._listener(Progress(result, self.done, self._total, is_over, waiting, left_s))
-
-
-def waiting_text(running: Sequence[Running[Any]], vendor: str, reason: str) -> str:
-    """Return what has been waited for longest, and how many others wait.
-
-    Args:
-        running: the tasks at work, the longest first.
-        vendor: that the first of them is asked of; may be empty.
-        reason: what it said it waits for; empty where it said nothing.
-    """
-    others = f", as {len(running) - 1} more do" if len(running) > 1 else ""
-    waits = f"has waited {duration(running[0].seconds)} for {vendor or 'an answer'}"
-    return f"{reason or waits}{others}"

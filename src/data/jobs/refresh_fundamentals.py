@@ -30,12 +30,12 @@ from ..fundamentals.request import Wish, data_type_of
 from ..fundamentals.service import FundamentalsPlan
 from ..model.fundamentals import Snapshot
 from ..model.instant import DAY_MS
-from ..net.deadline import run_call, run_heard, seconds_of
+from ..net.deadline import Wait, run_call, run_heard, seconds_of
 from ..observability.logs import Subject, running
 from ..wiring import Services, build
 from .fill_cost import VendorCost
 from .fill_report import SeriesResult, alike, requests_between
-from .progress import JobProgress, Listener, waiting_text
+from .progress import JobProgress, Listener
 from .refresh_plan import PERIODIC_SYMBOLS, PERIODIC_TYPES, REFRESHED_TYPES, Choice
 from .runner import AT_ONCE, INTERRUPTED, Runner
 from .work_list import NO_PRIORITY, WorkItem, read_work_list
@@ -257,9 +257,14 @@ class _Part:
             why = f"{why}; {_OLD}"
         return AllProvidersFailedError(why, symbol=self.symbol, attempts=attempts)
 
+    @property
+    def plain(self) -> SeriesResult:
+        """Its name as a result, for progress."""
+        return SeriesResult(self.symbol, self.kind)
+
     def results(self) -> Iterator[SeriesResult]:
         """Yield why it is not fresh, and which vendors failed though others answered."""
-        plain = SeriesResult(self.symbol, self.kind)
+        plain = self.plain
         failures = {v: e for v, e in self.errors.items() if not isinstance(e, _HAS_NOTHING)}
         error = self.error()
         if error is None:
@@ -294,11 +299,11 @@ class _News(NamedTuple):
 
     part: _Part
     outcome: Snapshot | DataError | None = None
-    waiting: str = ""
+    wait: Wait | None = None
 
 
-def _hear(tell: Callable[[_News], None], part: _Part, waiting: str) -> None:
-    tell(_News(part, waiting=waiting))
+def _hear(tell: Callable[[_News], None], part: _Part, wait: Wait) -> None:
+    tell(_News(part, wait=wait))
 
 
 class _Run:
@@ -485,7 +490,7 @@ class _Run:
     def _on_news(self, ask: _Ask, news: _News) -> None:
         self._news[id(ask)], part = news, news.part
         if news.outcome is None:
-            self._tell(part, waiting=news.waiting)
+            self._progress.tell(part.plain, wait=news.wait)
             return
         self._progress.advance(ask.vendor, 1)
         part.left.remove(ask.vendor)
@@ -504,15 +509,11 @@ class _Run:
         if running_now := self._runner.running():
             ask = running_now[0].item
             news = self._news.get(id(ask), _News(ask.parts[0]))
-            self._tell(news.part, waiting=waiting_text(running_now, ask.vendor, news.waiting))
+            self._progress.tell_quiet(news.part.plain, running_now, ask.vendor, news.wait)
 
     def _end(self, part: _Part) -> None:
         self._progress.done += 1
-        self._tell(part, is_over=True)
-
-    def _tell(self, part: _Part, *, is_over: bool = False, waiting: str = "") -> None:
-        result = SeriesResult(part.symbol, part.kind)
-        self._progress.tell(result, is_over=is_over, waiting=waiting)
+        self._progress.tell(part.plain, is_over=True)
 
     # --- what came of it -------------------------------------------------------------------
 

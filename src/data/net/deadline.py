@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..clock import Clock, SystemClock
 from ..errors import ProviderTimeoutError, QueryError
@@ -30,6 +30,25 @@ _OF_JOBS = "jobs: {timeout_s: ...} in the rules gives jobs more"
 _LONG_WAIT_S = 5.0
 # Sockets wait in real time, whatever clock the limits are kept by.
 _CLOCK = SystemClock()
+
+
+class Wait(NamedTuple):
+    """What a call waits for.
+
+    Attributes:
+        vendor: that it waits for.
+        why: the reason, as a clause.
+        until_s: when it ends, on the monotonic clock of the call.
+    """
+
+    vendor: str
+    why: str
+    until_s: float
+
+    def text(self, now_s: float) -> str:
+        """Return what is left of it as one sentence; empty once it is over."""
+        left_s = self.until_s - now_s
+        return f"waits {duration(left_s)} for {self.vendor}: {self.why}" if left_s > 0 else ""
 
 
 class MustWait(BaseException):
@@ -166,7 +185,7 @@ class _Part(Deadline):
 
 
 _call: ContextVar[Deadline | None] = ContextVar("call_deadline", default=None)
-_listener: ContextVar[Callable[[str], object] | None] = ContextVar("wait_listener", default=None)
+_listener: ContextVar[Callable[[Wait], object] | None] = ContextVar("wait_listener", default=None)
 _due: ContextVar[float] = ContextVar("due", default=math.inf)
 
 
@@ -215,20 +234,17 @@ def run_within(deadline: Deadline, function: Callable[..., R], *arguments: objec
 
 
 def run_heard(
-    listener: Callable[[str], object], function: Callable[..., R], *arguments: object
+    listener: Callable[[Wait], object], function: Callable[..., R], *arguments: object
 ) -> R:
-    """Return what ``function`` does, with ``listener`` called before each longer wait in it.
-
-    It is given whom the wait is for, how long it lasts, and why, as one sentence.
-    """
+    """Return what ``function`` does, with ``listener`` called before each longer wait in it."""
     return copy_context().run(_with_listener, listener, function, arguments)
 
 
-def note_wait(vendor: str, seconds: float, why: str) -> None:
+def note_wait(clock: Clock, vendor: str, seconds: float, why: str) -> None:
     """Call the listener, if there is one, with a wait for a vendor that takes a while."""
     listener = _listener.get()
     if listener is not None and seconds >= _LONG_WAIT_S:
-        listener(f"waits {duration(seconds)} for {vendor}: {why}")
+        listener(Wait(vendor, why, clock.monotonic() + seconds))
 
 
 def run_part(clock: Clock, has_others: bool, function: Callable[..., R], *arguments: object) -> R:
@@ -275,7 +291,7 @@ def seconds_of(timeout: object, symbol: object) -> float | None:
 
 
 def _with_listener(
-    listener: Callable[[str], object], function: Callable[..., R], arguments: tuple[object, ...]
+    listener: Callable[[Wait], object], function: Callable[..., R], arguments: tuple[object, ...]
 ) -> R:
     _listener.set(listener)
     return function(*arguments)

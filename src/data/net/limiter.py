@@ -136,7 +136,7 @@ class Limiter:
                     provider=self._vendor,
                     hint=self._hint(setting),
                 )
-            note_wait(self._vendor, wait, why)
+            note_wait(clock, self._vendor, wait, why)
             clock.sleep(wait)
 
     def _reserved(self, call: GuardedCall, cost: int) -> str:

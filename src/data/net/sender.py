@@ -288,7 +288,7 @@ class Sender:
         self._record(call, type(error).__name__, call.wait_s)
 
     def _wait(self, call: _Call, seconds: float) -> None:
-        note_wait(call.vendor, seconds, "it did not answer")
+        note_wait(self._clock, call.vendor, seconds, "it did not answer")
         self._clock.sleep(seconds)
 
     def _again(self, call: _Call, state: RetryCallState) -> bool:

@@ -12,11 +12,10 @@ from ..cli.arguments import add_output, add_places, listed
 from ..cli.output import console, note, print_json
 from ..cli.parser import Parser
 from ..cli.populate import progress_of
-from ..cli.tables import TextTable, counted, styled
+from ..cli.tables import TextTable, counted, shortened, styled
 
 __all__ = ["add_dates", "add_steps", "add_timeframes", "progress_of", "run_command"]
 
-_LONGEST_REASON = 300
 _MOST_SHOWN = 40
 
 
@@ -92,7 +91,7 @@ def _show(name: str, step: dict[str, Any]) -> None:
             ticker,
             f"{one['rows']:,}",
             f"{one['rows_new']:,}",
-            one["error"][:_LONGEST_REASON] or one["note"][:_LONGEST_REASON] or "complete",
+            shortened(one["error"] or one["note"]) or "complete",
         ]
         for ticker, one in results.items()
         if len(results) <= _MOST_SHOWN or one["error"]
