@@ -134,6 +134,7 @@ class _Twin(Generic[P, R]):
             deadline = Deadline(SystemClock(), _seconds(kwargs.get("timeout")))
 
             def work(*args: P.args, **kwargs: P.kwargs) -> R:
+                """Call the method; its warnings name the line that awaits it."""
                 with working_for(place):
                     return method(*args, **kwargs)
 
@@ -165,6 +166,7 @@ class _BatchTwin(_Twin[P, R]):
         left = iter(wanted)
 
         async def ask() -> None:
+            """Take one symbol after another until none is left."""
             nonlocal answers
             for symbol in left:
                 one = partial(method, [symbol], *others, **options)

@@ -77,8 +77,8 @@ DRIPS = [name for name in BEHAVIOURS if name not in FLOODS]
 class Lateness:
     """How late a thread is that does nothing but wait: by as much a call may be late, too.
 
-    It sleeps for a moment again and again. What a sleep takes above its time is the time that this
-    machine and the other threads of this process have kept it from running.
+    It waits for the end of the block, for a moment at a time. What a wait takes above its time is the
+    time that this machine and the other threads of this process have kept it from running.
     """
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class Lateness:
     def _watch(self) -> None:
         while not self._over.is_set():
             begun = time.monotonic()
-            time.sleep(TICK_S)
+            self._over.wait(TICK_S)
             ended = time.monotonic()
             # A timer is a millisecond late on any machine.
             self._late.append((ended, max(0.0, ended - begun - TICK_S - 0.001)))
@@ -165,7 +165,6 @@ def end_in_time(asks: Asks) -> None:
             thread.start()
         for thread in threads:
             thread.join(20)
-        time.sleep(2 * TICK_S)
     assert len(took) == len(threads), "some have not ended, or not with an error of ours"
     late = {
         name: f"{ended - begun:.2f} s, of them {lateness.between(begun, ended):.2f} s by the machine"
@@ -306,7 +305,6 @@ def test_though_another_process_is_stuck_in_the_series(
             begun = time.monotonic()
             frame = manager.get_ohlcv(symbol, timeframe, *days, timeout=BUDGET_S)
             ended = time.monotonic()
-            time.sleep(2 * TICK_S)
     assert len(frame) == expected
     print(path, ended - begun, frame.attrs["onetape"]["problems"])
     assert any("is locked by" in text for text in frame.attrs["onetape"]["problems"])

@@ -112,7 +112,7 @@ def test_a_login_that_is_refused_is_in_the_audit_log_and_ends_in_an_event(
     assert failed.error == "AuthenticationError"
     assert failed.request
     assert manager.metrics()["calls"]["failed"] == {"AuthenticationError": 1}
-    (line,) = [r for r in records("onetape.feed") if "the live feed has ended" in r.getMessage()]
+    (line,) = [r for r in records("onetape.feed") if "the live feed ends" in r.getMessage()]
     told = vars(line)
     assert (told["request"], told["symbol"], told["timeframe"]) == (failed.request, "AAPL", "1m")
     feed.stop()

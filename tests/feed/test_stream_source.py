@@ -80,6 +80,23 @@ def test_what_a_stream_cannot_tell_is_asked_for_and_nothing_newer() -> None:
     assert set(told.history.asked) == {Span(MONDAY, MONDAY + MINUTE_MS)}
 
 
+def test_a_fault_of_ours_ends_the_feed_and_has_its_traceback_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object, **__: object) -> Filled:
+        raise ZeroDivisionError("of ours")
+
+    told = Told()
+    monkeypatch.setattr(told.history, "between", fails)
+    with told.feed:
+        told.clock.advance(120)
+        told.stream.push(minute(1, 50.0))
+        wait_until(lambda: told.feed.status.state is StreamState.CLOSED, "the end")
+        assert "the live feed raised ZeroDivisionError: of ours" in told.feed.status.reason
+    (line,) = [record for record in caplog.records if record.exc_info]
+    assert line.getMessage().startswith("the live feed ends: ")
+
+
 class Empty:
     """History that cannot be asked, or has five bars, as the test says."""
 

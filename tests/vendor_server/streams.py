@@ -234,9 +234,9 @@ class StreamServer:
             accept = base64.b64encode(hashlib.sha1(key + MAGIC.encode()).digest())
             raw.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
                         b"Connection: Upgrade\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n")  # fmt: skip
-        except OSError:
+            peer = Peer(raw, STREAM_FACES[path.split("/")[1].partition("?")[0]]())
+        except OSError:  # it was closed while it was greeted
             return
-        peer = Peer(raw, STREAM_FACES[path.split("/")[1].partition("?")[0]]())
         self.on_peer(peer)
         self.peers.append(peer)
         peer.serve()

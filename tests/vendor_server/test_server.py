@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
 from .asking import Client
 from .faults import Fault
 from .server import VendorServer
+from .streams import StreamServer
 
 AT = parse_iso
 JUNE = AT("2024-06-01")
@@ -127,3 +129,12 @@ def test_a_new_listing_and_another_spelling(
     )
     assert yahoo.chart("BTC-USDT", range="5d")["meta"]["symbol"] == "BTC-USDT"
     assert binance.klines(startTime=JUNE, endTime=JUNE + DAY_MS)[0][0] == JUNE + DAY_MS
+
+
+def test_a_socket_that_closes_while_it_is_greeted_is_no_peer(clock: ManualClock) -> None:
+    """A socket without TCP takes the greeting and refuses an option, as a closed one does."""
+    ours, theirs = socket.socketpair()
+    with StreamServer(clock) as streams, ours, theirs:
+        theirs.sendall(b"GET /binance HTTP/1.1\r\nSec-WebSocket-Key: x\r\n\r\n")
+        streams._greet(ours)
+        assert (streams.attempts, streams.peers) == (1, [])

@@ -141,12 +141,15 @@ class Maintenance:
         until = None if seconds is None else clock.monotonic() + seconds
 
         def has_time() -> bool:
+            """Tell whether another file may be read; always where ``seconds`` is None."""
             return until is None or clock.monotonic() < until
 
         def bars() -> Inspection:
+            """Read bars, beginning at the series whose turn it is."""
             return inspect(self._parts, [*keys[first:], *keys[:first]], has_time, files)
 
         def others() -> Inspection:
+            """Read tables and fundamentals."""
             return self._others.inspect(turn, has_time)
 
         one, other = (others, bars) if turn // SECOND_MS % 2 else (bars, others)
@@ -182,6 +185,7 @@ class Maintenance:
         """Delete what is kept aside of the series, each under its lock: bad rows and damaged files."""
 
         def purge(key: SeriesKey) -> Trimmed:
+            """Purge one series; a series with nothing kept aside is not locked."""
             lane = self._parts.lane(key)
             if self._parts.disk.stat(lane.paths.quarantine) is None:
                 return Trimmed()

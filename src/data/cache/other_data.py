@@ -205,6 +205,7 @@ def _unlisted(data_type: str, error: DataError) -> OtherPart:
     """Return the part of a folder that cannot be listed; to check it tells why."""
 
     def refuse() -> list[Damage]:
+        """Raise what kept the folder from being listed."""
         raise error
 
     return OtherPart("", "", data_type, 0, refuse, lambda: None)

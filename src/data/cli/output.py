@@ -75,6 +75,7 @@ class _Nowhere(io.TextIOBase):
     """What is written where the caller has closed standard output or error."""
 
     def write(self, text: str) -> int:
+        """Drop ``text``; return its length, as if it were written."""
         return len(text)
 
 

@@ -216,6 +216,7 @@ def progress_of(args: argparse.Namespace) -> Iterator[Listener]:
         lines = _Lines(screen.print)
 
         def listen(now: Progress) -> None:
+            """Show ``now``: on the bar of a terminal, else in lines; with ``--json`` not at all."""
             if shown:
                 bar.update(
                     task, total=now.total, completed=now.done, description=_progress_text(now)

@@ -59,6 +59,8 @@ def length_ms(text: str) -> int:
 
 
 def _fixed(wanted: bool, why: str) -> Check:
+    """Accept a switch that is ``wanted``; ``why`` the other value is a mistake is its message."""
+
     def check(value: Any, path: Path) -> Iterator[Problem]:
         yield from switch(value, path)
         if as_switch(value) is (not wanted):
@@ -68,6 +70,8 @@ def _fixed(wanted: bool, why: str) -> Check:
 
 
 def _one_of(names: tuple[str, ...], what: str) -> Check:
+    """Accept one of ``names``; ``what`` they are is for the message."""
+
     def check(value: Any, path: Path) -> Iterator[Problem]:
         if value not in names:
             yield Problem(path, f"{value!r:.40} is no {what}", nearest(str(value), names))

@@ -339,6 +339,7 @@ def _end_unheard(name: str, source: Source, run: Run) -> None:
     log.warning("%s was deleted without stop(); it is stopped now", name)
 
     def end() -> None:
+        """Close the run's queues, then end the source's threads: it may take half a second."""
         run.retire("dropped")
         source.stop()
 

@@ -193,6 +193,7 @@ class LiveFeeds:
         origin = Origin(way.name, kind, self._settle_ms(way.name), basis)
 
         def keep(bars: Sequence[LiveBar]) -> None:
+            """Store closed bars, unless the caller named their vendor."""
             if provider is None:  # bars of a pinned vendor lie in a lane of their own
                 self._keeper.keep(instrument, grid, origin, [bar.bar for bar in bars])
 
@@ -297,9 +298,11 @@ class LiveFeeds:
         )
 
         def make() -> StreamProtocol:
+            """Make a protocol with the vendor's address and keys; errors of other packages become ours."""
             return call_foreign(lambda: made(rules.ws_url, keys), name)
 
         def account() -> str:
+            """Return the name under which limits remember the account of these keys."""
             own = [key for key in keys_declared(name) if key in keys]
             limiter = self._services.network.limiter(name)
             return limiter.acting_for(keys[key] for key in own).account()
@@ -321,6 +324,7 @@ class LiveFeeds:
         clock = self._services.clock
 
         def listen(sink: Sink) -> Listener:
+            """Return what makes bars of this grid out of the topic's messages: minutes, bars or trades."""
             if way.sent is not None:
                 quiet_ms = round(way.protocol.traits.quiet_s * SECOND_MS)
                 return MinuteListener(sink, clock, MinuteBars(grid, quiet_ms))
@@ -329,6 +333,7 @@ class LiveFeeds:
             return TradeListener(sink, clock, TradeBars(grid))
 
         def make() -> Connection:
+            """Make a connection of its own protocol, within the vendor's limit on connects."""
             protocol = way.make()
             limiter = self._services.network.stream_limiter(way.name, protocol.traits.connects)
             dial = Dialer(protocol.address)

@@ -132,6 +132,7 @@ class _Combiners:
         renew_after_fork(self)
 
     def of(self, path: str) -> FundamentalsCombiner:
+        """Return the combiner of a file, made by the first caller; empty: of the configured file."""
         with self._lock:
             if path not in self._made:
                 self._made[path] = FundamentalsCombiner(path or None)

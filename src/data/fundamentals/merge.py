@@ -158,6 +158,7 @@ def _in_order(
     ranks = _ranks((s for s, _ in facts), order)
 
     def rank(entry: tuple[Snapshot, Fact]) -> tuple[bool, float, int]:
+        """Put fresh values first, then those of more worth where ``how`` asks for it, then by vendor."""
         one = entry[0]
         worth = quality(one.facts) * rules.grades.get(one.vendor, 3.0) if how == _BY_WORTH else 0.0
         return one.is_stale, -worth, ranks[one.vendor]

@@ -92,14 +92,17 @@ class _Lookup:
 
     @property
     def symbol(self) -> str:
+        """The symbol of the instrument, for errors and provenance."""
         return self.about.instrument.symbol
 
     @property
     def unanswered(self) -> list[str]:
+        """The vendors that have neither answered nor failed, in order."""
         return [v for v in self.vendors if v not in self.answers and v not in self.failed]
 
     @property
     def question(self) -> TableQuestion:
+        """What a vendor is asked; its module is imported only where one is."""
         from ..vendors.fundamentals_request import TableQuestion
 
         return TableQuestion(self.about.instrument, self.about.data_type, self.now_ms)

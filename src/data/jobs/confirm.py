@@ -164,10 +164,12 @@ class _Step:
 
     @property
     def key(self) -> SeriesKey:
+        """The series that is compared."""
         return self.turn.key
 
     @property
     def vendor(self) -> str:
+        """The second vendor, which is asked."""
         return self.candidate.name
 
     @property

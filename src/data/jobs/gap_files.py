@@ -320,6 +320,7 @@ def _runs(listed: Sequence[_ListedGap], short: Sequence[_ListedGap]) -> Iterator
     place = {gap: number for number, gap in enumerate(listed)}
 
     def run_of(numbered: tuple[int, _ListedGap]) -> tuple[int, int, bool]:
+        """Return what the gaps of one run share: an unbroken place in the list, year, and kind of hole."""
         number, gap = numbered
         return place[gap] - number, year_of(gap.span.start), gap.gap_class == "vendor_outage"
 

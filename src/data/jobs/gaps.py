@@ -163,6 +163,7 @@ def gaps_of_all(
     counted, markets = VendorDays(services.clock.now_ms()), dict[SeriesKey, tuple[str, str]]()
 
     def look(key: SeriesKey, outline: SeriesOutline) -> None:
+        """Count the sessions of one series for its vendors, and note its market."""
         markets[key] = _market(key, outline)
         _count(services, counted, key, outline)
 
@@ -229,6 +230,7 @@ def _classified(
     most: int | None,
 ) -> SeriesGaps:
     def present(span: Span) -> Stamps:
+        """Return the stamps of the stored bars in ``span``."""
         return client.columns(key, span).table.stamps
 
     market = _market(key, outline)

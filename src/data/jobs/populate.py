@@ -514,6 +514,7 @@ class _Run:
         query = client.query(result.symbol, result.timeframe, start, end, wishes=self._wishes)
 
         def hear(wait: Wait) -> None:
+            """Log what is waited for, and pass it to the job's progress."""
             text = wait.text(client.clock.monotonic())
             log.info("%s %s %s", result.symbol, result.timeframe, text)
             tell(_News(result, wait=wait))

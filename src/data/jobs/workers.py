@@ -57,6 +57,7 @@ def workers(wanted: str) -> Iterator[Make]:
         )
 
     def keep() -> Executor:
+        """Make an executor, to be shut down behind the block."""
         made.append(make())
         return made[-1]
 

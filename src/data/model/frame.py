@@ -125,6 +125,7 @@ def table_of(frame: pd.DataFrame) -> BarTable:
     stamps = _stamps_of(frame, named)
 
     def column(name: str) -> Any:
+        """Return a column as float64; NaN in every row where the frame has none."""
         if name not in named:
             return np.full(len(frame), NAN)
         return pd.to_numeric(frame[named[name]], errors="coerce").to_numpy(np.float64, copy=True)

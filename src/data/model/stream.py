@@ -61,9 +61,11 @@ def _class_of(symbol: str) -> type[LiveBar]:
     """Return the class of the bars of a symbol; they pickle, copy and replace as bars of it."""
 
     def reduce(bar: LiveBar) -> tuple[Any, ...]:
+        """Return what makes a bar anew, for pickle: a function, and the symbol and values for it."""
         return _bar_of, (symbol, tuple(bar))
 
     def show(bar: LiveBar) -> str:
+        """Return the text of a bar, its symbol last."""
         return f"{LiveBar.__repr__(bar)[:-1]}, symbol={symbol!r})"
 
     own = {"__slots__": (), "symbol": symbol, "__reduce__": reduce, "__repr__": show}

@@ -177,10 +177,12 @@ class _Part(Deadline):
         self._whole = call
 
     def progress(self) -> None:
+        """Prolong the call as a page does, and this share by what the call has left then."""
         super().progress()
         self._end = self._clock.monotonic() + _SHARE * self._whole.left_s()
 
     def over(self, vendor: str) -> ProviderTimeoutError:
+        """Return the error of the whole call: the caller's time is what it has set."""
         return self._whole.over(vendor)
 
 

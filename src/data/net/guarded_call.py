@@ -155,6 +155,7 @@ class GuardedCall:
         """Count ``error`` against the circuit of a call that had ended well, as if it had ended so."""
 
         def keep(tables: StateTables) -> CircuitChange | None:
+            """Count the error in the circuit as it is now; return the change, if there is one."""
             name = self._account.named(tables.salt)
             circuit = tables.circuit(name, self.door)
             after = _POLICY.blame(

@@ -179,6 +179,7 @@ class Limiter:
         """
 
         def keep(tables: StateTables) -> float:
+            """Store the longer of both pauses; return its seconds."""
             name = self._name(tables)
             after = tables.pause(name).after(seconds, tables.now_s)
             tables.keep_pause(name, after)
@@ -263,6 +264,7 @@ class Limiter:
         """Let the next call try what an open circuit keeps away; its end decides."""
 
         def half_open(tables: StateTables) -> None:
+            """End the cool-down of an open circuit, and the trial that another caller may hold."""
             name = self._name(tables)
             circuit = tables.circuit(name, door)
             if not circuit.is_closed:
@@ -280,6 +282,7 @@ class Limiter:
             return None
 
         def look(tables: StateTables) -> SymbolNotFoundError | None:
+            """Return the remembered error while it holds."""
             unknown = tables.unknown(self._name(tables), symbol.address, symbol.symbol)
             if unknown is None or not unknown.holds(tables.now_s):
                 return None
@@ -317,6 +320,7 @@ class Limiter:
         """Return the units that count now, by window length such as ``60s``."""
 
         def count(tables: StateTables) -> dict[str, float]:
+            """Sum up what was spent and what is on its way."""
             name = self._name(tables)
             windows, flying = tables.windows(name, self._limits), tables.on_their_way(name)
             return {f"{w.length_s:g}s": w.used(tables.now_s) + flying for w in windows}

@@ -78,8 +78,9 @@ class CarrierSession(requests.Session):
             raise
         except ImportError as exc:
             raise not_importable(vendor, exc) from exc
-        except Exception as exc:  # noqa: BLE001 - of an answer that it cannot read: what it likes
-            failure = f" ({type(exc).__name__})"  # its text may hold a key
+        except Exception as exc:  # noqa: BLE001 - packages raise any class for answers they cannot read
+            # The answer is what counts, and it is kept in ``last``. The error's text may hold a key.
+            failure = f" ({type(exc).__name__})"
         if self.last is None:
             raise UnavailableError(f"{package} did not ask {where(request.url)}{failure}")
         return replace(self.last, url=request.url, requests=self.requests)

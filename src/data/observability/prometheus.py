@@ -179,6 +179,7 @@ def start_exporter(manager: HasMetrics, port: int, host: str = "127.0.0.1") -> C
         ) from exc
 
     def stop() -> None:
+        """Stop serving and free the port; returns when the thread has ended."""
         server.shutdown()
         server.server_close()
         thread.join()

@@ -126,6 +126,7 @@ class ActionEvent:
             return self.words[0]
 
         def rank(place: int) -> tuple[tuple[int, int], bool, int]:
+            """Order by votes, then by the vendor of the bars, then by place."""
             word = self.words[place]
             return self._votes(word), word.action.source == vendor, -place
 

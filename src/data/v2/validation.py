@@ -109,7 +109,7 @@ class DataValidator:
         for check in self.checks:
             try:
                 one = check(df, symbol, timeframe)
-            except Exception as error:  # noqa: BLE001 - whatever a check of the program's own may raise
+            except Exception as error:  # noqa: BLE001 - programs append checks of their own to `checks`
                 result.issues.append(f"Validation check failed: {error}")
                 continue
             result.issues += one.issues

@@ -48,7 +48,7 @@ def call_foreign(call: Callable[[], T], name: str) -> T:
         exc.provider = exc.provider or name
         exc.args = tuple(masked(arg) if isinstance(arg, str) else arg for arg in exc.args)
         raise
-    except Exception as exc:  # users' code may raise anything; others can still serve
+    except Exception as exc:  # code of other packages raises any class; it becomes one of ours
         raise ForeignError(
             f"{name} raised {type(exc).__name__}: {_quote(exc)}", provider=name
         ) from exc
@@ -153,6 +153,7 @@ def _loaded(group: str, vendor: str, faults: Callable[[str, Any], str]) -> Any:
     offer = offers(group)[vendor]
 
     def load() -> Any:
+        """Import the offer and check that it is of the right form."""
         loaded = offer.load()
         if why := faults(vendor, loaded):
             raise UnknownProviderError(why)

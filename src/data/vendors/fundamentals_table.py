@@ -174,6 +174,7 @@ def american(vendor: str, separator: str, preferred: str) -> Callable[[Instrumen
     """Return the spelling of a vendor of American shares; see :func:`.us_equities.share`."""
 
     def spelled(instrument: Instrument) -> str:
+        """Return the vendor's name of a share of the USA."""
         # Imported with the first request: an answer out of the cache does not need it.
         from .us_equities import share
 

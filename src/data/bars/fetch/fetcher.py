@@ -54,9 +54,11 @@ class _Parts(NamedTuple):
 
     @property
     def whole(self) -> Span:
+        """The span from the first stretch to the end of the last one, what lies between included."""
         return Span(self.spans[0].start, self.spans[-1].end)
 
     def within(self, chunk: Span) -> _Parts:
+        """Return the parts of the stretches in ``chunk``, up to the first stretch behind it."""
         spans = [part for span in self.spans if not (part := span.clip(chunk)).is_empty]
         later = [span.start for span in self.spans if span.start >= chunk.end]
         return _Parts(spans, later[0] if later else self.until)

@@ -50,6 +50,7 @@ def write_new(
     head = Head(identity, 1, room_for(rows), years)
 
     def fill(handle: Handle) -> None:
+        """Write every column of every year, then the header that speaks for them."""
         disk.truncate(handle, head.size)
         tails = {}
         for name in head.columns:

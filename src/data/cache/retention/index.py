@@ -141,6 +141,7 @@ class LaneIndex:
         ]
 
         def work(db: sqlite3.Connection) -> None:
+            """Replace the entries of ``learned``; drop entries and uses of ``gone``."""
             db.executemany(_KEEP, rows)
             lost = [(lane,) for lane in gone]
             db.executemany("DELETE FROM entries WHERE lane = ?", lost)
@@ -152,6 +153,7 @@ class LaneIndex:
         """Keep the last uses of lanes beside those of other processes; tell whether that was done."""
 
         def work(db: sqlite3.Connection) -> None:
+            """Keep of each lane the later use, its own or the one that is stored."""
             before = dict(db.execute("SELECT lane, last FROM uses").fetchall())
             both = [
                 (lane, use.after(Use._make(USED.load(lane, before.get(lane)) or Use())))

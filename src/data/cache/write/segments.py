@@ -393,6 +393,7 @@ class _Same:
     intraday: bool
 
     def without_date(self, header: Header) -> Header:
+        """Return the header; its basis without a date where that says nothing more of its bars."""
         first, session = header.first or 0, header.kind.session
         basis = header.basis.of_bars(first, session, intraday=self.intraday)
         had = self._day_before(first)
@@ -401,6 +402,7 @@ class _Same:
         return header if basis == header.basis else replace(header, basis=basis)
 
     def of_bars(self, coverage: Coverage, headers: Iterable[Header]) -> list[Covered]:
+        """Return the stretches that say no more than the member in them, with the member's basis."""
         return [
             replace(part, basis=header.basis)
             for header in headers

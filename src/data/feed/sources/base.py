@@ -138,7 +138,7 @@ class ThreadedSource(ABC):
     def _top(self, sink: Sink, halt: Halt) -> None:
         try:
             with self._call():
-                self._ran(sink, halt)
+                run_logged(f"the feed of {self.name}", lambda: self.run(sink, halt))
         except DataError as error:
             sink.end(error)
         except BaseException:
@@ -147,19 +147,19 @@ class ThreadedSource(ABC):
         else:
             sink.end()
 
-    def _ran(self, sink: Sink, halt: Halt) -> None:
-        """Run; what makes an end of it is logged.
 
-        Raises:
-            DataError: this made an end of it.
-        """
-        name = f"the feed of {self.name}"
-        try:
-            # The top of a thread: no caller would see an error, be it the library's or not.
-            call_foreign(lambda: self.run(sink, halt), name)
-        except DataError as error:
-            if error.provider == name:  # a feed is no vendor
-                error.provider = None
-            is_fault = isinstance(error, ForeignError)
-            log.error("%s ends: %s", name, error, exc_info=error if is_fault else None)
-            raise
+def run_logged(name: str, run: Callable[[], None]) -> None:
+    """Do the work of a feed's thread; what makes an end of it is logged under ``name``.
+
+    Raises:
+        DataError: this made an end of it; an error of another class is its cause.
+    """
+    try:
+        # The top of a thread: no caller would see an error, be it the library's or not.
+        call_foreign(run, name)
+    except DataError as error:
+        if error.provider == name:  # a feed is no vendor
+            error.provider = None
+        is_fault = isinstance(error, ForeignError)
+        log.error("%s ends: %s", name, error, exc_info=error if is_fault else None)
+        raise

@@ -18,7 +18,7 @@ from typing import Protocol
 from ...calendars.calendar import first_unclosed
 from ...calendars.gaps import BarGrid
 from ...clock import Clock
-from ...errors import DataError, ForeignError, QueryError
+from ...errors import DataError, QueryError
 from ...model.instant import SECOND_MS
 from ...model.span import Span
 from ...model.stream import LiveBar, Revision, StreamState, StreamStatus
@@ -26,10 +26,9 @@ from ...model.texts import duration
 from ...model.timeframe import Timeframe
 from ...net.retry import RetryPolicy
 from ...observability.logs import following
-from ...vendors.foreign import masked
 from ..continuation import Continuation, open_ms, slots_of
 from ..queue import Item, Mailbox
-from .base import Sink, Source
+from .base import Sink, Source, run_logged
 from .history import History
 
 log = logging.getLogger("onetape.feed")
@@ -199,7 +198,7 @@ class StreamThread:
     def _run(self) -> None:
         try:
             with self._source.call():
-                self._work()
+                run_logged("the live feed", self._work)
             self._sink.end()
         except DataError as error:
             self._sink.end(error)
@@ -210,17 +209,9 @@ class StreamThread:
         Raises:
             DataError: the stream has ended for good, or there will never be such bars.
         """
-        try:
-            while not (self._is_stopped or self.inbox.is_over):
-                self._read()
-                self._go_on()
-        except DataError as error:
-            log.error("the live feed has ended: %s", error)
-            raise
-        except Exception as error:  # the top of a thread: no caller would see it
-            log.exception("a feed ended")
-            cause = f"{type(error).__name__}: {masked(str(error))}"
-            raise ForeignError(f"a feed ended with {cause}") from error
+        while not (self._is_stopped or self.inbox.is_over):
+            self._read()
+            self._go_on()
 
     def _read(self) -> None:
         """Wait for something to come, and take all that has."""

@@ -189,6 +189,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
         }
 
         def read(body: Any) -> tuple[Iterator[Action], HttpRequest | None]:
+            """Return the actions of one page, and the request for the next one if there is one."""
             token = body["next_page_token"]
             for row in chain.from_iterable(body["corporate_actions"].values()):
                 check_symbol(self.name, symbol, row.get("symbol"))

@@ -157,6 +157,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         ticker, days = self.spelled(instrument), days_of(span)
 
         def ask(what: str, day: str) -> Sequence[Action]:
+            """Fetch all pages of ``splits`` or ``dividends`` whose date, named ``day``, is in the span."""
             params: dict[str, str | int] = {
                 "ticker": ticker,
                 f"{day}.gte": str(date_of(days.start)),
@@ -167,6 +168,7 @@ class PolygonDataDownloader(BaseDataDownloader):
             return ask_actions(self, first, read, span, now_ms)
 
         def read(body: Any) -> tuple[Iterator[Action], HttpRequest | None]:
+            """Return the actions of one page, and the request for the next one if there is one."""
             check_status(body.get("status", "OK"))  # some of these answers have none
             cursor, rows = (
                 cursor_of(body),

@@ -164,6 +164,7 @@ class TiingoDataDownloader(BaseDataDownloader):
         days: list[int] = []
 
         def read(body: Any) -> tuple[Sequence[Action], HttpRequest | None]:
+            """Return the actions beside a page of days, and note which days it has; there is one page."""
             rows = list_of(body)
             sent = (day_ms(date.fromisoformat(row["date"][:10])) for row in rows)
             days.extend(day for day in sent if day in span)

@@ -216,6 +216,7 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
             options.pop("allow_redirects", None)
 
             def send(there: str, **changed: Any) -> Any:
+                """Send the same request to another address of the host."""
                 return self._sent(method, there, *args, **{**options, **changed})
 
             return self._carry.exchange(str(url), send)
