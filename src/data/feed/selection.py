@@ -216,7 +216,7 @@ def _calling(symbol: str, on_new_bar: Callable[..., object]) -> Callable[[LiveBa
     """Return a listener that calls ``on_new_bar`` with symbol, open and values of new bars."""
 
     def call(bar: LiveBar) -> None:
-        """Call with the symbol, the aware time of the open, and prices and volume by name."""
+        """Call with the symbol, the open as a naive UTC datetime, and prices and volume by name."""
         if bar.origin != "history":
             values = dict(zip((*PRICES, "volume"), bar[1:6], strict=True))
             on_new_bar(symbol, from_ms(bar.stamp_ms), values)
