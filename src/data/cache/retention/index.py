@@ -153,7 +153,7 @@ class LaneIndex:
         """Keep the last uses of lanes beside those of other processes; tell whether that was done."""
 
         def work(db: sqlite3.Connection) -> None:
-            """Keep of each lane the later use, its own or the one that is stored."""
+            """Join the use of each lane with the stored one, which another process may have kept."""
             before = dict(db.execute("SELECT lane, last FROM uses").fetchall())
             both = [
                 (lane, use.after(Use._make(USED.load(lane, before.get(lane)) or Use())))
