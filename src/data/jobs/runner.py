@@ -148,7 +148,7 @@ class Runner(Generic[T, R]):
             try:
                 result = self._work(item, partial(self._pass_on, item))
                 put(partial(self._on_done, item, result))
-            except BaseException as error:  # noqa: BLE001 - `_raise` raises it in the caller's thread
+            except BaseException as error:  # noqa: BLE001 - raised in the thread of the caller, by `_raise`
                 put(partial(_raise, error))
                 break
             finally:
