@@ -82,7 +82,9 @@ def test_the_reasons_are_shown(run: Run) -> None:
               "--start-date", "2024-03-04", "--end-date", "2024-03-06")  # fmt: skip
     assert ran.code == 1
     assert "ZZZZQ 1h: unknown symbol 'ZZZZQ'" in ran.out
-    assert "HALTUSDT 1h: the vendor has no bar" in ran.out
+    hole = "2024-03-05T02:00:00Z..2024-03-05T05:00:00Z"
+    assert f"HALTUSDT 1h: no bars {hole}: the vendor has no bar" in " ".join(ran.out.split())
+    assert "ZZZZQ 1h failed" in ran.err
     assert "1 of 2 series succeeded" in ran.out
 
 
@@ -164,6 +166,8 @@ def test_a_signal_ends_it_with_the_report_and_the_next_run_asks_for_the_rest(
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": PYTHONPATH}, preexec_fn=listening,
     )  # fmt: skip
+    assert process.stderr is not None
+    assert "BTCUSDT 1d 31 bars" in process.stderr.readline(), "it is over"
     assert vendors.wait_for("binance", 2, timeout_s=30)
     process.send_signal(number)
     out, err = process.communicate(timeout=30)

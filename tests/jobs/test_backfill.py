@@ -144,7 +144,7 @@ def test_no_part_begins_behind_the_end_of_another_venues_day(days: int) -> None:
 def test_results_add_up_over_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([
         frame(10, from_cache=0.4, vendors=["b"], quality={"score": 0.9}, gaps_total=1,
-              complete=False, gaps=[{"reason": "outage"}]),
+              complete=False, gaps=[{"start": "t1", "end": "t2", "reason": "outage"}]),
         frame(5, from_cache=1.0, vendors=["a"], quality={"score": None}),
         frame(0, from_cache=0.0, vendors=[], quality={"score": 0.7}),
     ])  # fmt: skip
@@ -153,16 +153,17 @@ def test_results_add_up_over_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     (result,) = fill(client, job(["A"], ["1d"])).results
     assert result == SeriesResult(
         "A", "1d", rows=15, fetched=6, complete=False, vendors=("a", "b"), gaps=1,
-        lacking="outage", score=0.7,
+        lacking="no bars t1..t2: outage", score=0.7,
     )  # fmt: skip
     assert result.ok
     assert client.asked == [("A", "1d", "a", "b"), ("A", "1d", "c", "d"), ("A", "1d", "e", "f")]
 
 
 def test_nothing_at_all_is_a_failure_with_its_reason() -> None:
-    empty = frame(0, complete=False, gaps=[{"reason": "v serves 5m bars only 59 days back"}])
+    gap = {"start": "a", "end": "b", "reason": "v serves 5m bars only 59 days back"}
+    empty = frame(0, complete=False, gaps=[gap])
     (result,) = fill(Client(lambda *_: empty), job(["A"], ["5m"])).results
-    assert result.error == "v serves 5m bars only 59 days back"
+    assert result.error == "no bars a..b: v serves 5m bars only 59 days back"
     (result,) = fill(Client(lambda *_: frame(0)), job(["A"], ["5m"])).results
     assert result.ok, "an empty truth is no failure"
 

@@ -257,6 +257,8 @@ def _progress_text(now: Progress) -> str:
     text = f"{now.result.symbol} {now.result.timeframe}"
     if now.waiting or now.result.rows:
         text += f" {now.waiting or counted(now.result.rows, 'bar')}"
+    if now.is_over and not now.result.ok:
+        text += " failed"
     is_long = now.left_s is not None and now.left_s >= 60
     return f"{text}, about {duration(now.left_s or 0)} left" if is_long else text
 

@@ -99,7 +99,8 @@ class SeriesResult:
 def _lacking(provenance: Mapping[str, Any]) -> str:
     """Return why an answer is not complete: its first gap, or that other bars stand in."""
     if gaps := provenance.get("gaps"):
-        return str(gaps[0]["reason"])
+        first = gaps[0]
+        return f"no bars {first['start']}..{first['end']}: {first['reason']}"
     if substitute := provenance.get("substitute"):
         return f"answered by a substitute of another kind: {substitute}"
     return ""
