@@ -11,7 +11,7 @@ import pytest
 from src.data.cache.store import Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.jobs.quarantine import aside, restore
+from src.data.jobs.quarantine import quarantine_report, restore
 from src.data.model.instant import HOUR_MS, parse_iso
 from src.data.model.kind import Basis, Kind
 from src.data.model.series import SeriesKey
@@ -50,7 +50,7 @@ def filled(tmp_path: Path, clock: ManualClock) -> DataManager:
 
 
 def test_it_is_told_by_reason(filled: DataManager) -> None:
-    kept = aside(filled._services.client, KEY)
+    kept = quarantine_report(filled._services.client, KEY)
     assert kept.reasons == {"high below low": 1, "withdrawn by binance": 1}
     assert kept.to_json()["rows"] == 2
     assert [row["timestamp"] for row in kept.to_json(details=True)["rows_kept"]] == [
@@ -70,16 +70,17 @@ def test_a_withdrawn_bar_comes_back_and_what_is_no_bar_stays(filled: DataManager
     again, stay = restore(filled._services, KEY)
     assert again == []
     assert sorted(reason for _, reason in stay) == ["a bar is stored there", "high below low"]
-    assert len(aside(filled._services.client, KEY).rows) == 2  # nothing leaves the quarantine by it
+    # Nothing leaves the quarantine by it.
+    assert len(quarantine_report(filled._services.client, KEY).rows) == 2
 
 
 def test_nothing_is_deleted_but_by_a_purge(filled: DataManager) -> None:
     upkeep = filled.cache.maintenance
     (would,), _ = upkeep.purge_quarantine([KEY], dry_run=True)
-    assert (would.files, len(aside(filled._services.client, KEY).rows)) == (1, 2)
+    assert (would.files, len(quarantine_report(filled._services.client, KEY).rows)) == (1, 2)
     (gone,), problems = upkeep.purge_quarantine([KEY])
     assert (gone, problems) == (would, [])
-    assert aside(filled._services.client, KEY).rows == ()
+    assert quarantine_report(filled._services.client, KEY).rows == ()
     assert len(filled.cache.store.read(KEY, Span(START, START + 10 * HOUR_MS))[0]) == 8
     assert upkeep.purge_quarantine([KEY])[0][0].files == 0
 

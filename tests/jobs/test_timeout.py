@@ -25,7 +25,7 @@ from src.data.jobs.refresh_fundamentals import (
     refresh_fundamentals,
     refresh_symbol_fundamentals,
 )
-from src.data.jobs.showcase import OF_THE_SAMPLES, Showcase
+from src.data.jobs.showcase import SAMPLE_QUESTION, Showcase
 from src.data.jobs.verify import VerifyQuestion
 from src.data.net.deadline import Deadline, current_deadline
 from src.data.wiring import Services
@@ -132,4 +132,4 @@ def test_a_populator_gives_it_to_its_job(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_each_call_of_a_demonstration_has_it(tmp_path: Path) -> None:
-    assert Showcase(tmp_path, timeout=7)._query(OF_THE_SAMPLES).timeout_s == 7
+    assert Showcase(tmp_path, timeout=7)._query(SAMPLE_QUESTION).timeout_s == 7

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from src.data.bars.client import Wishes
-from src.data.jobs.vendors import Lack, Stop, describe_vendors, lack, routes, way_to
+from src.data.jobs.vendors import Lack, VendorRole, describe_vendors, lack, routes, vendor_roles
 from src.data.model.query import BarsQuery
 from src.data.wiring import Services, build
 
@@ -31,47 +31,47 @@ def query(services: Services, symbol: str, timeframe: str, **wishes: str) -> Bar
 
 def test_a_pair_goes_to_its_venue_and_then_to_a_substitute(make) -> None:  # type: ignore[no-untyped-def]
     services = make()
-    way = way_to(services.selector, query(services, "BTCUSDT", "1h"))
-    assert way[:2] == [
-        Stop("binance", "asked"),
-        Stop("yahoo", "substitute", "aggregate instead of binance"),
+    roles = vendor_roles(services.selector, query(services, "BTCUSDT", "1h"))
+    assert roles[:2] == [
+        VendorRole("binance", "asked"),
+        VendorRole("yahoo", "substitute", "aggregate instead of binance"),
     ]
-    assert Stop("local", "not asked", "not in the rule for this") in way
-    assert {stop.role for stop in way[2:]} == {"not asked"}
-    assert {stop.vendor: stop.why for stop in way[2:] if "not in the rule" not in stop.why} == {
+    assert VendorRole("local", "not asked", "not in the rule for this") in roles
+    assert {one.role for one in roles[2:]} == {"not asked"}
+    assert {one.vendor: one.why for one in roles[2:] if "not in the rule" not in one.why} == {
         "coingecko": "serves no 1h, only 30m 4h", "alpha_vantage": "Alpha Vantage needs a key",
     }  # fmt: skip
 
 
 def test_a_vendor_that_cannot_be_asked_says_why(make) -> None:  # type: ignore[no-untyped-def]
     services = make("stock_daily: {primary: newsapi, backup: [local, binance, yahoo]}\n")
-    way = way_to(services.selector, query(services, "AAPL", "1d"))
-    assert [stop for stop in way if stop.why != "not in the rule for this"] == [
-        Stop("yahoo", "asked"),
-        Stop("binance", "not asked", "serves no stock"),
-        Stop("newsapi", "not asked", "this version does not serve it"),
-        Stop("local", "not asked", "no folder is set for `local`"),
+    roles = vendor_roles(services.selector, query(services, "AAPL", "1d"))
+    assert [one for one in roles if one.why != "not in the rule for this"] == [
+        VendorRole("yahoo", "asked"),
+        VendorRole("binance", "not asked", "serves no stock"),
+        VendorRole("newsapi", "not asked", "this version does not serve it"),
+        VendorRole("local", "not asked", "no folder is set for `local`"),
     ]
 
 
 def test_a_pinned_vendor_is_alone_on_the_way(make) -> None:  # type: ignore[no-untyped-def]
     services = make()
-    way = way_to(services.selector, query(services, "BTCUSDT", "1h", provider="yahoo"))
-    assert way[0] == Stop("yahoo", "asked")
-    assert {stop.why for stop in way[1:]} == {"yahoo is pinned"}
+    roles = vendor_roles(services.selector, query(services, "BTCUSDT", "1h", provider="yahoo"))
+    assert roles[0] == VendorRole("yahoo", "asked")
+    assert {one.why for one in roles[1:]} == {"yahoo is pinned"}
 
 
 def test_nobody_left_still_has_reasons(make) -> None:  # type: ignore[no-untyped-def]
     services = make("stock_daily: {primary: binance, backup: []}\n")
-    way = way_to(services.selector, query(services, "AAPL", "1d"))
-    assert way[0] == Stop("binance", "not asked", "serves no stock")
-    assert all(stop.role == "not asked" for stop in way)
+    roles = vendor_roles(services.selector, query(services, "AAPL", "1d"))
+    assert roles[0] == VendorRole("binance", "not asked", "serves no stock")
+    assert all(one.role == "not asked" for one in roles)
 
 
 def test_without_failover_the_others_say_so(make) -> None:  # type: ignore[no-untyped-def]
     services = make("failover: {enabled: false}\n")
-    way = way_to(services.selector, query(services, "BTCUSDT", "1h"))
-    assert Stop("yahoo", "not asked", "the rules disable failover") in way
+    roles = vendor_roles(services.selector, query(services, "BTCUSDT", "1h"))
+    assert VendorRole("yahoo", "not asked", "the rules disable failover") in roles
 
 
 def test_keys_are_told_by_state_and_never_shown(make, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
@@ -99,6 +99,6 @@ def test_what_a_vendor_lacks_comes_with_advice(make) -> None:  # type: ignore[no
 
 def test_routes_name_the_ready_ones(make) -> None:  # type: ignore[no-untyped-def]
     told = routes(make("stock_daily: {primary: newsapi, backup: [yahoo]}\n").selector)
-    (days,) = [way for way in told if way["rule"] == "stock_daily"]
+    (days,) = [row for row in told if row["rule"] == "stock_daily"]
     assert days["vendors"] == ["newsapi", "yahoo"]
     assert days["ready"] == ["yahoo"]

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from src.data.errors import MissingExtraError, QueryError, UnavailableError
-from src.data.jobs.upkeep import keep_up
+from src.data.jobs.upkeep import run_upkeep
 from src.data.jobs.validate import validate_all
 from src.data.jobs.workers import run_on, workers
 from src.data.quality.report import QualityReport
@@ -100,16 +100,16 @@ def test_processes_report_the_same(installation: Services) -> None:
     assert after["validated"] - before["validated"] == 12, "counted where it was asked for"
     keys = installation.client.series()
     for work in ("check", "compact"):
-        here = keep_up(installation, work, keys)
-        assert keep_up(installation, work, keys, "processes:1") == here
+        here = run_upkeep(installation, work, keys)
+        assert run_upkeep(installation, work, keys, "processes:1") == here
 
 
 def test_a_worker_that_fails_is_a_problem_of_its_series(
     installation: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.data.jobs.upkeep.kept_up", die)
+    monkeypatch.setattr("src.data.jobs.upkeep.run_upkeep_task", die)
     keys = installation.client.series()[:2]
-    found, problems = keep_up(installation, "check", keys, "processes:1")
+    found, problems = run_upkeep(installation, "check", keys, "processes:1")
     assert (found, [key for key, _ in problems]) == ([], keys)
     assert all(why.startswith("the worker failed: ") for _, why in problems)
 

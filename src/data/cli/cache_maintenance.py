@@ -68,11 +68,11 @@ def configure(actions: Any) -> None:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from ..jobs.upkeep import keep_up
+    from ..jobs.upkeep import run_upkeep
 
     manager = manager_of(args)
     keys, others = chosen_with_others(manager, args.symbol, args.timeframe)
-    findings, problems = keep_up(manager._services, "check", keys, args.executor)
+    findings, problems = run_upkeep(manager._services, "check", keys, args.executor)
     findings += [finding for part in others for finding in part.check()]
     is_sound = not findings and not problems
     if args.json:
@@ -157,12 +157,12 @@ def _conclude(is_sound: bool, summary: str, trouble: str, advice: str) -> None:
 
 
 def _compact(args: argparse.Namespace) -> int:
-    from ..jobs.upkeep import keep_up
+    from ..jobs.upkeep import run_upkeep
 
     manager = manager_of(args)
     upkeep, keys = manager.cache.maintenance, chosen(manager, args.symbol, args.timeframe)
     services, is_trial = manager._services, args.dry_run
-    done, problems = keep_up(services, "compact", keys, args.executor, dry_run=is_trial)
+    done, problems = run_upkeep(services, "compact", keys, args.executor, dry_run=is_trial)
     orphans = 0 if args.symbol else upkeep.drop_orphans(dry_run=args.dry_run)
     problems += [
         (one.key, f"{', '.join(map(str, one.damaged))}: damaged, `onetape cache repair` first")

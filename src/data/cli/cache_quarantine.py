@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ..errors import QueryError
-from ..jobs.quarantine import aside, restore
+from ..jobs.quarantine import quarantine_report, restore
 from ..model.instant import iso
 from . import FAILED, OK
 from .arguments import add_output, add_places
@@ -44,7 +44,8 @@ def configure(actions: Any) -> None:
 def _list(args: argparse.Namespace) -> int:
     manager = manager_of(args)
     all_kept = [
-        aside(manager._services.client, key) for key in chosen(manager, args.symbol, args.timeframe)
+        quarantine_report(manager._services.client, key)
+        for key in chosen(manager, args.symbol, args.timeframe)
     ]
     kept = [one for one in all_kept if one.rows or one.files]
     if args.json:
@@ -69,7 +70,8 @@ def _list(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace) -> int:
     manager = manager_of(args)
     kept = [
-        aside(manager._services.client, key) for key in chosen(manager, args.symbol, args.timeframe)
+        quarantine_report(manager._services.client, key)
+        for key in chosen(manager, args.symbol, args.timeframe)
     ]
     if args.json:
         print_json([one.to_json(details=True) for one in kept])

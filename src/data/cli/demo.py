@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from ..jobs.showcase import Showcase, Shown
-    from ..jobs.vendors import Stop
+    from ..jobs.showcase import DemoAnswer, Showcase
+    from ..jobs.vendors import VendorRole
     from ..net.reach import Reached
 
 _ROWS = 6
@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show it; 1 when there is neither a network nor the sample bars."""
-    from ..jobs.showcase import OF_THE_SAMPLES, Showcase
+    from ..jobs.showcase import SAMPLE_QUESTION, Showcase
 
     tell = _Teller(args)
     with _cache_folder(args) as folder:
@@ -52,20 +52,20 @@ def run(args: argparse.Namespace) -> int:
             tell.answer(one)
         if not any(one.frame is not None for one in shown):
             tell.samples()
-            shown.append(case.ask(OF_THE_SAMPLES))
+            shown.append(case.ask(SAMPLE_QUESTION))
             tell.answer(shown[-1])
         tell.closing(shown)
     return OK if any(one.frame is not None for one in shown) else FAILED
 
 
-def _way(stops: Sequence[Stop]) -> Iterator[tuple[Cell, str, Sequence[Cell]]]:
+def _role_lines(roles: Sequence[VendorRole]) -> Iterator[tuple[Cell, str, Sequence[Cell]]]:
     """Yield a line for each vendor; of those passed over for one and the same reason, one for all."""
-    others = {stop.vendor: stop.why for stop in stops if stop.role == "not asked"}
-    for stop in stops:
-        if stop.vendor not in others:
-            mark, style = _MARKS[stop.role]
-            text = stop.role + (f": {stop.why}" if stop.why else "")
-            yield styled(mark, style), stop.vendor, [styled(text, style)]
+    others = {one.vendor: one.why for one in roles if one.role == "not asked"}
+    for one in roles:
+        if one.vendor not in others:
+            mark, style = _MARKS[one.role]
+            text = one.role + (f": {one.why}" if one.why else "")
+            yield styled(mark, style), one.vendor, [styled(text, style)]
     mark, style = _MARKS["not asked"]
     for group in by_reason(others):
         names, _, why = group.partition(": ")
@@ -138,25 +138,25 @@ class _Teller:
             'it is named:\nprovider="demo" in the call. They are never used for anything else.'
         )
 
-    def answer(self, shown: Shown) -> None:
+    def answer(self, shown: DemoAnswer) -> None:
         """Show one question: the route, the attempts, the bars, the second call."""
         question = shown.question
         self._title(f"{question.symbol} {question.timeframe}  {question.start} → {question.end}")
-        self._screen.print(findings([*_way(shown.way)]))
+        self._screen.print(findings([*_role_lines(shown.roles)]))
         self._screen.print()
         if shown.frame is None:
             self._failure(shown)
         else:
             self._bars(shown)
 
-    def _failure(self, shown: Shown) -> None:
+    def _failure(self, shown: DemoAnswer) -> None:
         for attempt in shown.attempts:
             text = f"{attempt} ({milliseconds(attempt.seconds)})"
             self._screen.print(styled(text, "yellow"))
         if not shown.attempts:
             self._screen.print(styled(str(shown.error), "yellow"))
 
-    def _bars(self, shown: Shown) -> None:
+    def _bars(self, shown: DemoAnswer) -> None:
         assert shown.frame is not None
         provenance = shown.frame.attrs["onetape"]
         self._screen.print(headline(provenance, shown.seconds[0]))
@@ -171,7 +171,7 @@ class _Teller:
         ratio = f" · {first / second:,.0f} times as fast" if second > 0 else ""
         self._screen.print(styled(again + ratio, "bold green"))
 
-    def closing(self, shown: list[Shown]) -> None:
+    def closing(self, shown: list[DemoAnswer]) -> None:
         """Print the JSON, or name what is missing where there was nothing to show."""
         if self._as_json:
             print_json(_document(self._reached, shown))
@@ -207,7 +207,7 @@ def _spans(provenance: dict[str, Any], *, is_sample: bool) -> TextTable:
     return TextTable(names, rows)
 
 
-def _document(reached: dict[str, Reached], shown: list[Shown]) -> dict[str, Any]:
+def _document(reached: dict[str, Reached], shown: list[DemoAnswer]) -> dict[str, Any]:
     return {
         "network": {name: vars(one) | {"ok": one.ok} for name, one in reached.items()},
         "answers": [_answer(one) for one in shown],
@@ -215,11 +215,11 @@ def _document(reached: dict[str, Reached], shown: list[Shown]) -> dict[str, Any]
     }
 
 
-def _answer(shown: Shown) -> dict[str, Any]:
+def _answer(shown: DemoAnswer) -> dict[str, Any]:
     first, second = shown.seconds
     return {
         "question": vars(shown.question),
-        "route": [stop._asdict() for stop in shown.way],
+        "route": [role._asdict() for role in shown.roles],
         "provenance": None if shown.frame is None else shown.frame.attrs["onetape"],
         "first_ms": round(first * 1000, 3),
         "second_ms": round(second * 1000, 3),

@@ -298,11 +298,11 @@ def _show(report: dict[str, Any]) -> None:
 
 def show_reasons(reasons: Sequence[dict[str, Any]], what: str = "series") -> None:
     """Print why series are not complete, those alike in one line."""
-    from ..jobs.fill_report import Alike
+    from ..jobs.fill_report import ReasonGroup
 
     screen = console()
     for reason in reasons[:_MOST_REASONS]:
-        group = Alike(shortened(reason["why"]), reason["series"], noun=what)
+        group = ReasonGroup(shortened(reason["why"]), reason["series"], noun=what)
         is_failure = reason["failed"] and len(group.series) > 1
         screen.print(styled(str(group), "red" if is_failure else "yellow"))
     more = len(reasons) - _MOST_REASONS

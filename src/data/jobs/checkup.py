@@ -109,7 +109,7 @@ def checkup(
         *_places(survey, selector, holdings.size.bytes),
         _freshness(watch.series()),
         *_perishable(catalogue, holdings, selector, clock.now_ms(), survey.settings.cache_dir),
-        *_lacking(watch.network),
+        *_vendor_days(watch.network),
         *_files(catalogue, holdings, clock, full=full),
         *_proof(holdings),
         _memory(memory()),
@@ -142,7 +142,7 @@ def _places(survey: Survey, selector: ProviderSelector, size: int) -> Iterator[C
     source = settings.cache_dir_from
     yield _folder("cache", settings.cache_dir, f"from {_SOURCES.get(source, source)}")
     yield from _odd_name(settings.cache_dir)
-    yield from _far_away(settings.cache_dir)
+    yield from _network_disk(settings.cache_dir)
     yield from _size(settings, selector, size / BYTES_IN_GB)
     yield from _privacy(settings, is_wanted=selector.parsed_rules.cache.private)
     yield _folder("state", settings.state_dir, "ONETAPE_STATE_DIR sets it")
@@ -191,7 +191,7 @@ def _privacy(settings: Settings, *, is_wanted: bool) -> Iterator[Check]:
     yield Check("places", "privacy", False, text, advice)
 
 
-def _far_away(folder: Path) -> Iterator[Check]:
+def _network_disk(folder: Path) -> Iterator[Check]:
     if kind := network_file_system(folder):
         text = f"a network file system ({kind}): columns are read and not mapped into memory"
         advice = (
@@ -206,7 +206,7 @@ def _size(settings: Settings, selector: ProviderSelector, size_gb: float) -> Ite
         return
     limit = f" of {limit_gb:g} GB allowed" if limit_gb else ", no limit"
     is_over = bool(limit_gb) and size_gb > limit_gb
-    why = f": {in_words(freeable_of(folder, selector, SystemClock()))}" if is_over else ""
+    why = f": {_freeable_in_words(_freeable(folder, selector, SystemClock()))}" if is_over else ""
     advice = "`onetape cache clean`, or raise CACHE_MAX_SIZE_GB" if is_over else ""
     yield Check("places", "cache size", not is_over, f"{size_gb:,.3f} GB{limit}{why}", advice)
 
@@ -250,6 +250,13 @@ def _perishable(
         yield Check("health", "perishable", False, text, advice)
 
 
+def _vendor_days(network: Network) -> Iterator[Check]:
+    """Report the sessions that vendors lack for most of their symbols, as jobs have found them."""
+    for day in network.vendor_days():
+        advice = "other vendors are asked first for it; `onetape gaps --all` looks again"
+        yield Check("health", "vendor day", None, str(day), advice)
+
+
 def _files(
     catalogue: Catalogue, holdings: Holdings, clock: Clock, *, full: bool
 ) -> Iterator[Check]:
@@ -258,19 +265,6 @@ def _files(
     upkeep = Maintenance(parts, catalogue, configured_instrument, clock)
     yield _integrity(holdings.size, upkeep.inspect(None if full else GLANCE_S, holdings))
     yield from _commits(waiting(parts, catalogue.listing(holdings)))
-
-
-def _proof(holdings: Holdings) -> Iterator[Check]:
-    """Report how many bars second vendors confirmed, and where one contradicts them."""
-    bars, confirmed, contradicted = totals(lane.entry for lane in holdings.lanes)
-    text = proof_in_words(bars, confirmed, contradicted)
-    if contradicted:
-        key = next(lane.key for lane in holdings.lanes if lane.entry.contradicted)
-        advice = f"`onetape cache info {key.symbol} {key.timeframe}` shows which bars and by whom"
-        yield Check("health", "proof", False, f"{text}, first of {key}", advice)
-    elif bars:
-        advice = "" if confirmed else "`onetape verify --sample 1%` compares them, night by night"
-        yield Check("health", "proof", True if confirmed else None, text, advice)
 
 
 def _integrity(size: Size, inspection: Inspection) -> Check:
@@ -304,6 +298,19 @@ def _commits(years: list[tuple[SeriesKey, int]]) -> Iterator[Check]:
         (key, year), more = years[0], f" and {len(years) - 1:,} more" if len(years) > 1 else ""
         text = f"{key} {year}{more}: bars that were committed are not in the metadata"
         yield Check("health", "commits", False, text, "`onetape cache repair` takes them in")
+
+
+def _proof(holdings: Holdings) -> Iterator[Check]:
+    """Report how many bars second vendors confirmed, and where one contradicts them."""
+    bars, confirmed, contradicted = totals(lane.entry for lane in holdings.lanes)
+    text = proof_in_words(bars, confirmed, contradicted)
+    if contradicted:
+        key = next(lane.key for lane in holdings.lanes if lane.entry.contradicted)
+        advice = f"`onetape cache info {key.symbol} {key.timeframe}` shows which bars and by whom"
+        yield Check("health", "proof", False, f"{text}, first of {key}", advice)
+    elif bars:
+        advice = "" if confirmed else "`onetape verify --sample 1%` compares them, night by night"
+        yield Check("health", "proof", True if confirmed else None, text, advice)
 
 
 def _memory(state: Memory) -> Check:
@@ -433,13 +440,6 @@ def _is_remote(vendor: Mapping[str, Any]) -> bool:
     return bool(vendor["gateway"]) or str(vendor["base_url"]).startswith("http")
 
 
-def _lacking(network: Network) -> Iterator[Check]:
-    """Report the sessions that vendors lack for most of their symbols, as jobs have found them."""
-    for day in network.vendor_days():
-        advice = "other vendors are asked first for it; `onetape gaps --all` looks again"
-        yield Check("health", "vendor day", None, str(day), advice)
-
-
 def _paused(network: Network, clock: Clock) -> Iterator[Check]:
     """Report what is not asked just now: limits and bans hold for all processes, over restarts."""
     for vendor, count in network.unknown_symbols().items():
@@ -466,10 +466,10 @@ def _paused(network: Network, clock: Clock) -> Iterator[Check]:
 
 # --- what of a cache above its limit could go, in words
 
-_REASONS_TOLD = 3
+_MOST_REASONS = 3
 
 
-def freeable_of(folder: Path, selector: ProviderSelector, clock: Clock) -> Freeable:
+def _freeable(folder: Path, selector: ProviderSelector, clock: Clock) -> Freeable:
     """Return what of a cache folder could go, and why the rest must stay; nothing is changed.
 
     Args:
@@ -483,11 +483,11 @@ def freeable_of(folder: Path, selector: ProviderSelector, clock: Clock) -> Freea
     return RetentionManager(store, clock, limits, keeps=False).freeable()
 
 
-def in_words(freeable: Freeable) -> str:
+def _freeable_in_words(freeable: Freeable) -> str:
     """Return the same in one sentence."""
     again = freeable.derived + freeable.bars
     text = f"{again / BYTES_IN_GB:,.3f} GB could be fetched again"
     kept = [f"{why} ({size / BYTES_IN_GB:,.3f} GB)" for why, size in freeable.kept.items()]
     if kept:
-        text += "; what must stay: " + "; ".join(kept[:_REASONS_TOLD])
+        text += "; what must stay: " + "; ".join(kept[:_MOST_REASONS])
     return text

@@ -51,7 +51,7 @@ from ..prices.differences import GRAVE
 from ..vendors.base import is_ours, status_for
 from ..wiring import Services, build
 from .compare import Comparison, StoredBars
-from .fill_report import SeriesResult, alike
+from .fill_report import SeriesResult, reason_groups
 from .progress import JobProgress, Listener
 from .runner import AT_ONCE, INTERRUPTED, Runner
 
@@ -265,7 +265,7 @@ class _Run:
             "interrupted": self.runner.stopped == INTERRUPTED,
             "results": results,
             "vendors": {n: vars(v) for n, v in self.vendors.items() if v.requests or v.why},
-            "reasons": [group.to_json() for group in alike(self.passed_over)],
+            "reasons": [group.to_json() for group in reason_groups(self.passed_over)],
         }
 
     def _imagine(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import DataError
 from ..model.health import REQUEST_S, Quota
 from ..model.instant import DAY_MS, SECOND_MS
-from .fill_report import SeriesResult, alike
+from .fill_report import SeriesResult, reason_groups
 
 if TYPE_CHECKING:
     from ..bars.client import BarsClient
@@ -96,7 +96,7 @@ class FillCost:
             "held": self.held,
             "requests": sum(cost.requests for cost in self.vendors.values()),
             "vendors": {name: cost.to_json() for name, cost in self.vendors.items()},
-            "reasons": [group.to_json() for group in alike(self.results)],
+            "reasons": [group.to_json() for group in reason_groups(self.results)],
             "incidents": [day.to_json() for day in self.incidents],
         }
 

@@ -135,13 +135,13 @@ class BackfillReport:
             "errors": {r.name: r.error for r in failed},
             "interrupted": self.interrupted,
             "results": [{**vars(r), "vendors": list(r.vendors)} for r in self.results],
-            "reasons": [group.to_json() for group in alike(self.results)],
+            "reasons": [group.to_json() for group in reason_groups(self.results)],
             "requests": {name: dict(counts) for name, counts in self.requests.items()},
         }
 
 
 @dataclass(frozen=True)
-class Alike:
+class ReasonGroup:
     """Series that are not complete for the same reason.
 
     Attributes:
@@ -177,7 +177,7 @@ class Alike:
         }
 
 
-def alike(results: Iterable[SeriesResult]) -> list[Alike]:
+def reason_groups(results: Iterable[SeriesResult]) -> list[ReasonGroup]:
     """Return the series that are not complete, together where the reason is the same, most first.
 
     It is of errors of the same reason at the same vendor, else of texts that differ in symbols,
@@ -193,7 +193,7 @@ def alike(results: Iterable[SeriesResult]) -> list[Alike]:
             _, names = by_reason.setdefault((result.ok, general), (result, []))
             names.append(f"{result.symbol} {result.timeframe}".strip())
     groups = [
-        Alike(first.why, names, first.next_step, not first.ok)
+        ReasonGroup(first.why, names, first.next_step, not first.ok)
         for first, names in by_reason.values()
     ]
     return sorted(groups, key=lambda group: -len(group.series))

@@ -1,4 +1,4 @@
-"""The older tools that validate and fill gaps, with the file that they hand on: faces of ``jobs.gaps``.
+"""The older tools that validate and fill gaps, with the file that they hand on; built on ``jobs.gaps``.
 
 ``validate-metadata.json`` in the cache folder lists the gaps by series and year, as older programs
 read it; every gap has its class and evidence besides. Filling asks all vendors of the rules, by the way
@@ -224,7 +224,7 @@ def fill_gaps(
     ]
     done: dict[str, _Filled] = {}
     runner = Runner(
-        partial(_filled, services.client),
+        partial(_fill_series, services.client),
         on_event=lambda *_: None,
         on_done=lambda work, filled: done.update({work.name: filled}),
         on_quiet=lambda: None,
@@ -235,7 +235,7 @@ def fill_gaps(
         supplies = ((services.selector.stored_supply(work.key), work) for work in works)
         runner.run((supply.vendor if supply else "", work) for supply, work in supplies)
     for work in works:
-        report["too_long"] += len(work.may) - len(work.short)
+        report["too_long"] += len(work.fillable) - len(work.short)
         filled = done.get(work.name, _Filled(0, runner.stopped))
         if filled.why:
             report["failed"][work.name] = filled.why
@@ -256,14 +256,14 @@ class _Work:
     max_hours: float
 
     @cached_property
-    def may(self) -> list[_ListedGap]:
+    def fillable(self) -> list[_ListedGap]:
         """The gaps that a vendor may fill."""
         return [gap for gap in self.listed if gap.gap_class not in FINAL_CLASSES]
 
     @cached_property
     def short(self) -> list[_ListedGap]:
         """Those of them that are not too long."""
-        return [g for g in self.may if g.span.end - g.span.start <= self.max_hours * HOUR_MS]
+        return [g for g in self.fillable if g.span.end - g.span.start <= self.max_hours * HOUR_MS]
 
 
 class _Filled(NamedTuple):
@@ -273,7 +273,7 @@ class _Filled(NamedTuple):
     why: str
 
 
-def _filled(client: BarsClient, work: _Work, _: Callable[[Any], None]) -> _Filled:
+def _fill_series(client: BarsClient, work: _Work, _: Callable[[Any], None]) -> _Filled:
     """Ask for the gaps of one series, in a thread of its vendor."""
     bars, failed = 0, ""
     try:

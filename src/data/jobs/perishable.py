@@ -89,8 +89,8 @@ def perishable(
         now_ms: the time, UTC milliseconds.
         cache_dir: where figures of perpetual futures are stored.
     """
-    bars = (one for key, entry in listing for one in _of(key, entry, selector))
-    listed = chain(bars, _figures(cache_dir, selector))
+    bars = (one for key, entry in listing for one in _bars_of(key, entry, selector))
+    listed = chain(bars, _figures_of(cache_dir, selector))
     due = [one for one in listed if one.lost_ms - now_ms < _warned_ms(one)]
     return sorted(due, key=lambda one: one.lost_ms)
 
@@ -99,7 +99,7 @@ def _warned_ms(one: Perishable) -> float:
     return min(_MOST_MS, _SHARE * one.depth_days * DAY_MS)
 
 
-def _of(
+def _bars_of(
     key: SeriesKey, entry: LaneEntry | None, selector: ProviderSelector
 ) -> Iterator[Perishable]:
     if key.lane or entry is None or entry.last is None:
@@ -110,7 +110,7 @@ def _of(
         yield Perishable(key, supply.vendor, supply.depth_days, entry.last, lost_ms)
 
 
-def _figures(cache_dir: Path, selector: ProviderSelector) -> Iterator[Perishable]:
+def _figures_of(cache_dir: Path, selector: ProviderSelector) -> Iterator[Perishable]:
     for measure in MEASURES.values():
         table = TableStore(cache_dir, measure.name)
         for key in table.keys():

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from ..bars.client import BarsClient
     from ..wiring import Services
 
-__all__ = ["Aside", "aside", "restore"]
+__all__ = ["QuarantineReport", "quarantine_report", "restore"]
 
 
 @dataclass(frozen=True)
-class Aside:
+class QuarantineReport:
     """What is kept aside of one series.
 
     Attributes:
@@ -66,14 +66,14 @@ class Aside:
         return plain | {"rows_kept": rows, "files_kept": files}
 
 
-def aside(client: BarsClient, key: SeriesKey) -> Aside:
+def quarantine_report(client: BarsClient, key: SeriesKey) -> QuarantineReport:
     """Return what is kept aside of a series; nothing is repaired for it.
 
     Raises:
         StorageError: the store cannot be read.
     """
     kept = client.quarantined(key)
-    return Aside(key, kept.rows, kept.files)
+    return QuarantineReport(key, kept.rows, kept.files)
 
 
 def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[Bar, str]]]:

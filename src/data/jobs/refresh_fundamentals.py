@@ -34,7 +34,7 @@ from ..net.deadline import Wait, run_call, run_heard, seconds_of
 from ..observability.logs import Subject, running
 from ..wiring import Services, build
 from .fill_cost import VendorCost
-from .fill_report import SeriesResult, alike, requests_between
+from .fill_report import SeriesResult, reason_groups, requests_between
 from .progress import JobProgress, Listener
 from .refresh_plan import PERIODIC_SYMBOLS, PERIODIC_TYPES, REFRESHED_TYPES, Choice
 from .runner import AT_ONCE, INTERRUPTED, Runner
@@ -529,4 +529,4 @@ class _Run:
 
 
 def _reasons(parts: Iterable[_Part]) -> list[dict[str, Any]]:
-    return [group.to_json() for group in alike(r for part in parts for r in part.results())]
+    return [group.to_json() for group in reason_groups(r for part in parts for r in part.results())]

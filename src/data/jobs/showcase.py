@@ -16,7 +16,7 @@ from ..model.query import BarsQuery
 from ..net.reach import Reached, reach_all
 from ..net.retry import RetryPolicy
 from ..wiring import Services, build
-from .vendors import Stop, way_to
+from .vendors import VendorRole, vendor_roles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,23 +45,23 @@ class DemoQuestion:
 
 
 # A year of the sample bars, by their vendor's name: without it they never answer.
-OF_THE_SAMPLES = DemoQuestion("AAPL", "1d", "2012-01-01", "2012-12-31", "demo")
+SAMPLE_QUESTION = DemoQuestion("AAPL", "1d", "2012-01-01", "2012-12-31", "demo")
 
 
 @dataclass(frozen=True)
-class Shown:
+class DemoAnswer:
     """One question, asked twice.
 
     Attributes:
         question: what was asked.
-        way: the vendors in the order they are asked, and why the others are not.
+        roles: the vendors in the order they are asked, and why the others are not.
         frame: the bars, or None where there are none.
         seconds: of the first call and of the second.
         error: why there are no bars.
     """
 
     question: DemoQuestion
-    way: tuple[Stop, ...] = ()
+    roles: tuple[VendorRole, ...] = ()
     frame: pd.DataFrame | None = field(default=None, compare=False)
     seconds: tuple[float, float] = (0.0, 0.0)
     error: DataError | None = None
@@ -110,18 +110,18 @@ class Showcase:
         start, end = (date_of(ms).isoformat() for ms in (now - _DAYS * DAY_MS, now))
         return [DemoQuestion(symbol, timeframe, start, end) for symbol, timeframe in LIVE]
 
-    def ask(self, question: DemoQuestion) -> Shown:
+    def ask(self, question: DemoQuestion) -> DemoAnswer:
         """Ask twice and measure; an answer that cannot be had is part of what is shown."""
         query = self._query(question)
-        way = tuple(way_to(self._services.selector, query))
+        roles = tuple(vendor_roles(self._services.selector, query))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", IncompleteDataWarning)
                 frame, first = _timed(lambda: self._services.client.get(query))
                 _, second = _timed(lambda: self._services.client.get(self._query(question)))
         except DataError as error:
-            return Shown(question, way, error=error)
-        return Shown(question, way, frame, (first, second))
+            return DemoAnswer(question, roles, error=error)
+        return DemoAnswer(question, roles, frame, (first, second))
 
     def _query(self, question: DemoQuestion) -> BarsQuery:
         wishes = Wishes(question.provider, question.adjustment, timeout=self._timeout)

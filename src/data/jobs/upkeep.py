@@ -14,7 +14,7 @@ from .workers import described, run_on, services_of, workers
 
 Work = Literal["check", "compact"]
 # What came of it, and the series with which nothing could be done.
-_Kept = tuple[list[Any], list[tuple[SeriesKey, str]]]
+_Outcome = tuple[list[Any], list[tuple[SeriesKey, str]]]
 
 
 class UpkeepTask(NamedTuple):
@@ -34,13 +34,13 @@ class UpkeepTask(NamedTuple):
     options: dict[str, Any]
 
 
-def keep_up(
+def run_upkeep(
     services: Services,
     work: Work,
     keys: Sequence[SeriesKey],
     executor: str | None = None,
     **options: Any,
-) -> _Kept:
+) -> _Outcome:
     """Return what was found or done, and the series of which nothing could be.
 
     Args:
@@ -54,14 +54,14 @@ def keep_up(
         QueryError, MissingExtraError, UnavailableError: there are no such workers.
     """
     if executor is None:
-        return _kept_up(services, work, keys, options)
+        return _run(services, work, keys, options)
     folder, rules = services.settings.cache_dir, services.settings.rules_path
     grouped = groupby(keys, attrgetter("symbol"))
     tasks = [UpkeepTask(folder, rules, work, list(own), options) for _, own in grouped]
     results: list[Any] = []
     problems: list[tuple[SeriesKey, str]] = []
     with workers(executor) as make:
-        for task, result in run_on(make, kept_up, tasks):
+        for task, result in run_on(make, run_upkeep_task, tasks):
             if isinstance(result, Exception):
                 result = [], [(key, described(result)) for key in task.keys]
             results += result[0]
@@ -69,13 +69,13 @@ def keep_up(
     return results, problems
 
 
-def kept_up(task: UpkeepTask) -> _Kept:
+def run_upkeep_task(task: UpkeepTask) -> _Outcome:
     """Do one task; runs in any process that sees the folder."""
-    return _kept_up(services_of(task.folder, task.rules), task.work, task.keys, task.options)
+    return _run(services_of(task.folder, task.rules), task.work, task.keys, task.options)
 
 
-def _kept_up(
+def _run(
     services: Services, work: Work, keys: Sequence[SeriesKey], options: dict[str, Any]
-) -> _Kept:
+) -> _Outcome:
     results, problems = getattr(services.cache.maintenance, work)(keys, **options)
     return list(results), list(problems)

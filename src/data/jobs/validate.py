@@ -309,14 +309,14 @@ def _comparisons(
         if not check.requests or not _reaches(question.level, check.level):
             continue
         is_exchange = check.level == "authoritative"
-        if missing := _lacking(own, second, is_exchange):
+        if missing := _hindrance(own, second, is_exchange):
             yield check, missing
             continue
         vendors = (own[-1], None if is_exchange else second)
         yield check, VerifyQuestion(question.symbol, question.timeframe, first, last, *vendors)
 
 
-def _lacking(own: list[str], second: str | None, is_exchange: bool) -> str:
+def _hindrance(own: list[str], second: str | None, is_exchange: bool) -> str:
     """Return why a comparison cannot be made; empty where it can."""
     if not own or not own[-1]:
         return "which vendor its bars are from is not known"

@@ -19,7 +19,7 @@ from ..vendors.stream_protocol import stream_of
 from ..wiring import network_of
 from .extras import EXTRAS, extra_state
 from .matrix import served
-from .vendors import description, part, routes
+from .vendors import describe_vendor, routes, vendor_part
 
 
 def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
@@ -44,15 +44,15 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
     if name is None:
         raise _unknown(vendor, selector)
     cls = downloader_class(name)
-    plainly, row = description(selector, name), row_of(name)
-    table, no_table = part(table_of, name)
-    stream, no_stream = part(stream_of, name)
+    plain, row = describe_vendor(selector, name), row_of(name)
+    table, no_table = vendor_part(table_of, name)
+    stream, no_stream = vendor_part(stream_of, name)
     made = selector._initialize_downloader(name)
     own = made if made is not None and is_ours(made) else None
     capabilities = own.capabilities if own else cls.capabilities
     limits = network.limiter(name).limits
     return {
-        **plainly,
+        **plain,
         "aliases": list(cls.aliases),
         "stream": stream is not None,
         "no_stream": no_stream,

@@ -44,7 +44,7 @@ class Lack(NamedTuple):
     advice: str = ""
 
 
-class Stop(NamedTuple):
+class VendorRole(NamedTuple):
     """One vendor on the way to a series.
 
     Attributes:
@@ -83,7 +83,7 @@ def _advice(name: str) -> str:
 
 def describe_vendors(selector: ProviderSelector) -> list[dict[str, Any]]:
     """Return one plain entry for each vendor that exists: what it serves, whether it is usable."""
-    return [description(selector, name) for name in selector.provider_names()]
+    return [describe_vendor(selector, name) for name in selector.provider_names()]
 
 
 def describe_family(name: str) -> list[dict[str, Any]]:
@@ -111,10 +111,10 @@ def describe_family(name: str) -> list[dict[str, Any]]:
     ]
 
 
-def description(selector: ProviderSelector, name: str) -> dict[str, Any]:
+def describe_vendor(selector: ProviderSelector, name: str) -> dict[str, Any]:
     """Return one plain entry for a vendor; see :func:`describe_vendors`."""
     cls, lacking = usable_class(name) or BaseDataDownloader, lack(selector, name)
-    is_offered = offer_of(PROVIDERS, name) is not None
+    parts = () if offer_of(PROVIDERS, name) is None else _PARTS
     made = selector._initialize_downloader(name)
     caps = made.capabilities if made is not None and is_ours(made) else cls.capabilities
     rules = selector.parsed_rules.provider(name)
@@ -137,11 +137,11 @@ def description(selector: ProviderSelector, name: str) -> dict[str, Any]:
         "base_url": address,
         "gateway": gateway_in(address),
         "sample": is_sample(name),
-        "faults": [why for find in _PARTS if (why := part(find, name)[1])] if is_offered else [],
+        "faults": [why for find in parts if (why := vendor_part(find, name)[1])],
     }
 
 
-def part(find: Callable[[str], T | None], vendor: str) -> tuple[T | None, str]:
+def vendor_part(find: Callable[[str], T | None], vendor: str) -> tuple[T | None, str]:
     """Return what a vendor has beside its bars, and why that cannot be used.
 
     Args:
@@ -195,24 +195,26 @@ def _route(selector: ProviderSelector, rule: Rule) -> dict[str, Any]:
     }
 
 
-def way_to(selector: ProviderSelector, query: BarsQuery) -> list[Stop]:
+def vendor_roles(selector: ProviderSelector, query: BarsQuery) -> list[VendorRole]:
     """Return the vendors of ``query`` in the order they are asked, then all others with the reason.
 
     No vendor is asked.
     """
     candidates, rejected = _candidates(selector, query)
     named = named_for(selector, query)
-    stops = [*candidates, *(Stop(name, "not asked", why) for name, why in rejected.items())]
-    seen = {stop.vendor for stop in stops}
+    roles = [*candidates, *(VendorRole(name, "not asked", why) for name, why in rejected.items())]
+    seen = {one.vendor for one in roles}
     for name in dict.fromkeys((*named, *selector.provider_names())):
         if name not in seen:
             here = name in named
             why = (lack(selector, name).reason or SWITCHED_OFF) if here else not_named(query)
-            stops.append(Stop(name, "not asked", why))
-    return stops
+            roles.append(VendorRole(name, "not asked", why))
+    return roles
 
 
-def _candidates(selector: ProviderSelector, query: BarsQuery) -> tuple[list[Stop], dict[str, str]]:
+def _candidates(
+    selector: ProviderSelector, query: BarsQuery
+) -> tuple[list[VendorRole], dict[str, str]]:
     candidates: list[Candidate] = []
     try:
         candidates = candidates_of(selector, query)
@@ -220,8 +222,8 @@ def _candidates(selector: ProviderSelector, query: BarsQuery) -> tuple[list[Stop
     except DataError:
         refused = {c.name: c.refusal(query.instrument, query.timeframe) for c in candidates}
         return [], {name: why for name, why in refused.items() if why}
-    stops = [Stop(c.name, "asked") for c in way.lanes[0].candidates]
+    roles = [VendorRole(c.name, "asked") for c in way.lanes[0].candidates]
     for lane in way.lanes[1:]:
         why = differences(way.lanes[0], lane)
-        stops += [Stop(c.name, "substitute", why) for c in lane.candidates]
-    return stops, dict(way.rejected)
+        roles += [VendorRole(c.name, "substitute", why) for c in lane.candidates]
+    return roles, dict(way.rejected)

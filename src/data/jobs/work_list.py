@@ -50,7 +50,7 @@ def read_work_list(source: str | Path) -> list[WorkItem]:
     Raises:
         QueryError: it cannot be read, is no text, has columns that are none, or names no series.
     """
-    failure = "the list of standard input" if source == "-" else f"the list {source}"
+    title = "the list of standard input" if source == "-" else f"the list {source}"
     try:
         if source == "-":
             data = sys.stdin.buffer.read(_MOST_BYTES + 1)
@@ -59,12 +59,12 @@ def read_work_list(source: str | Path) -> list[WorkItem]:
                 data = file.read(_MOST_BYTES + 1)
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
-        raise QueryError(f"{failure} cannot be read: it is no text", hint=_HINT) from exc
+        raise QueryError(f"{title} cannot be read: it is no text", hint=_HINT) from exc
     except (OSError, ValueError) as exc:  # a name with a null byte is a ValueError
         reason = getattr(exc, "strerror", None) or exc
-        raise QueryError(f"{failure} cannot be read: {reason}") from exc
+        raise QueryError(f"{title} cannot be read: {reason}") from exc
     if len(data) > _MOST_BYTES:
-        raise QueryError(f"{failure} is longer than {_MOST_BYTES:,} bytes")
+        raise QueryError(f"{title} is longer than {_MOST_BYTES:,} bytes")
     lines = [
         (place, bare)
         for place, line in enumerate(text.splitlines(), 1)
@@ -74,22 +74,22 @@ def read_work_list(source: str | Path) -> list[WorkItem]:
     if first == "-" or first.startswith(("- ", "series:", "symbols:")):
         # A list may stand at the top, where a file of rules has keys.
         body = text.removeprefix("---")
-        rows = _of_yaml(f"series:\n{body}" if first[0] == "-" else body, failure)
+        rows = _of_yaml(f"series:\n{body}" if first[0] == "-" else body, title)
     else:
-        rows = _of_csv(lines, failure)
+        rows = _of_csv(lines, title)
     items = list(rows)
     if not items:
-        raise QueryError(f"{failure} names no series", hint=_HINT)
+        raise QueryError(f"{title} names no series", hint=_HINT)
     return items
 
 
-def _of_csv(lines: list[tuple[int, str]], failure: str) -> Iterator[WorkItem]:
+def _of_csv(lines: list[tuple[int, str]], title: str) -> Iterator[WorkItem]:
     names: tuple[str, ...] = COLUMNS
     for row, (place, line) in enumerate(lines):
         cells = [cell.strip() for cell in next(csv.reader([line]))]
         if row == 0 and cells[0].lower() in _SYMBOL_HEADERS:
             names = ("symbol", *(cell.lower() for cell in cells[1:]))
-            _check_names(names, failure)
+            _check_names(names, title)
             continue
         if not any(cells):  # what is left of a deleted row of a spreadsheet
             continue
@@ -100,27 +100,27 @@ def _of_csv(lines: list[tuple[int, str]], failure: str) -> Iterator[WorkItem]:
         yield _item(dict(zip(names, cells, strict=False)), f"line {place}")
 
 
-def _of_yaml(text: str, failure: str) -> Iterator[WorkItem]:
+def _of_yaml(text: str, title: str) -> Iterator[WorkItem]:
     document = read_yaml(text.encode())
     if document.problems:
-        raise QueryError(f"{failure} is no list: {document.problems[0].what}", hint=_HINT)
+        raise QueryError(f"{title} is no list: {document.problems[0].what}", hint=_HINT)
     for key, rows in document.value.items():
         if key not in ("series", "symbols") or not isinstance(rows, list):
-            raise QueryError(f"{failure} has {key!r}, where a list `series` is needed", hint=_HINT)
+            raise QueryError(f"{title} has {key!r}, where a list `series` is needed", hint=_HINT)
         for place, row in enumerate(rows, 1):
             if isinstance(row, Mapping):
-                _check_names(tuple(map(str, row)), failure)
+                _check_names(tuple(map(str, row)), title)
                 yield _item({str(name): value for name, value in row.items()}, f"entry {place}")
             else:
                 yield _item({"symbol": row}, f"entry {place}")
 
 
-def _check_names(names: tuple[str, ...], failure: str) -> None:
+def _check_names(names: tuple[str, ...], title: str) -> None:
     for name in names:
         if name not in COLUMNS:
             columns = ", ".join(COLUMNS)
             raise QueryError(
-                f"{failure} has a column {name!r:.40}", hint=f"the columns are {columns}"
+                f"{title} has a column {name!r:.40}", hint=f"the columns are {columns}"
             )
 
 

@@ -48,20 +48,20 @@ class QualityCheck:
     takes_all: bool = False
 
 
-_AGAIN = "fetch these bars again, or from another vendor: `onetape fetch ... --refresh --provider`"
-_LOOK = "nothing, if the market moved; `onetape verify` asks the vendor again"
+_FETCH = "fetch these bars again, or from another vendor: `onetape fetch ... --refresh --provider`"
+_VERIFY = "nothing, if the market moved; `onetape verify` asks the vendor again"
 
 # In the order in which they run. What the first two repair for certain is seen repaired by the others:
 # one wrong unit is no outlier, no missing split and no odd dividend besides.
 CHECKS: tuple[QualityCheck, ...] = (
-    QualityCheck("unit", "prices 100 times too large or too small", _AGAIN, unit_errors),
+    QualityCheck("unit", "prices 100 times too large or too small", _FETCH, unit_errors),
     QualityCheck(
         "split",
         "a split that is missing, or applied to a part of the rows",
         "compare with `onetape actions`, then fetch these bars again with --refresh",
         split_errors,
     ),
-    QualityCheck("order", "rows that cannot be bars", _AGAIN, order_errors, takes_all=True),
+    QualityCheck("order", "rows that cannot be bars", _FETCH, order_errors, takes_all=True),
     QualityCheck(
         "calendar",
         "bars that are missing, or stand where the market is closed",
@@ -69,13 +69,13 @@ CHECKS: tuple[QualityCheck, ...] = (
         calendar_errors,
         takes_all=True,
     ),
-    QualityCheck("stale", "prices that stand still", _AGAIN, stale_runs),
+    QualityCheck("stale", "prices that stand still", _FETCH, stale_runs),
     QualityCheck(
-        "outlier", "bars that leave their neighbours and return at once", _AGAIN, outliers
+        "outlier", "bars that leave their neighbours and return at once", _FETCH, outliers
     ),
-    QualityCheck("move", "very large moves", _LOOK, extreme_moves),
-    QualityCheck("no volume", "bars without volume", _LOOK, zero_volume),
-    QualityCheck("volume", "volumes far beyond the usual", _LOOK, volume_spikes),
+    QualityCheck("move", "very large moves", _VERIFY, extreme_moves),
+    QualityCheck("no volume", "bars without volume", _VERIFY, zero_volume),
+    QualityCheck("volume", "volumes far beyond the usual", _VERIFY, volume_spikes),
     QualityCheck(
         "dividend",
         "amounts that are wrong or that adj_close does not follow",

@@ -16,7 +16,7 @@ import numpy as np
 from ..model.bars import NAN
 from ..model.instant import DAY_MS, iso
 from ..model.texts import counted
-from .levels import Defect, prices_text
+from .levels import Defect, price_text
 from .report import Repair
 from .series import CheckedSeries, ShareEvent, noise
 
@@ -75,10 +75,10 @@ def dividend_errors(series: CheckedSeries) -> list[Defect] | str:
     if series.dividends is None:
         return "its dividends are not stored: `onetape actions` fetches them"
     payments = _payments(series)
-    defects = list(_of_adj_close(series, payments))
+    defects = list(_adj_close_defects(series, payments))
     wrong = {int(stamp) for one in defects for stamp in one.stamps}
-    defects += _of_price(series, [p for p in payments if p.event.at_ms not in wrong])
-    defects += _doubles(payments)
+    defects += _price_defects(series, [p for p in payments if p.event.at_ms not in wrong])
+    defects += _double_payments(payments)
     return defects + list(_unexplained_steps(series, payments))
 
 
@@ -115,7 +115,7 @@ def _scale(moves: np.ndarray) -> float:
 # --- beside adj_close ----------------------------------------------------------------------------
 
 
-def _of_adj_close(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
+def _adj_close_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
     """Yield where the amounts and the steps of ``adj_close`` are not of one dividend."""
     odd = [
         p
@@ -149,7 +149,7 @@ def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iter
     """Yield which of amount and ``adj_close`` is wrong, for payments that are wrong alike."""
     text = (
         f"adj_close follows {name} the dividend in {len(group)} of its ex-dates: on "
-        f"{iso(group[0].event.at_ms)[:10]} {prices_text(group[0].event.value)} were paid, "
+        f"{iso(group[0].event.at_ms)[:10]} {price_text(group[0].event.value)} were paid, "
         f"{group[0].paid:.2%} of the price"
     )
     is_missing = name.startswith("nothing")
@@ -225,7 +225,7 @@ def _doubt(payment: _Payment, median: float) -> float:
     return odds
 
 
-def _of_price(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
+def _price_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
     """Yield amounts that the price did not follow; both ``adj_close`` and amount may be wrong alike."""
     yields = np.array([p.paid for p in payments])
     for place, payment in enumerate(payments):
@@ -234,7 +234,7 @@ def _of_price(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[D
         odds = _doubt(payment, median)
         is_large = payment.paid >= _LARGE_YIELD or payment.paid >= _OF_MEDIAN * median
         text = (
-            f"a dividend of {prices_text(payment.event.value)}, {payment.paid:.1%} of the price, while the "
+            f"a dividend of {price_text(payment.event.value)}, {payment.paid:.1%} of the price, while the "
             f"price fell by {payment.fall:.1%} on that day (usual: {payment.usual:.1%})"
         )
         stamps = np.array([payment.event.at_ms], dtype=np.int64)
@@ -256,7 +256,7 @@ def _of_price(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[D
             yield Defect(stamps, f"{text}; the others are {median:.2%}: a hundredth of it?", "info")
 
 
-def _doubles(payments: Sequence[_Payment]) -> Iterator[Defect]:
+def _double_payments(payments: Sequence[_Payment]) -> Iterator[Defect]:
     """Yield dividends that were reported twice within days."""
     times = [p.event.at_ms for p in payments]
     if len(times) > 2 and np.median(np.diff(times)) < _OFTEN_MS:
@@ -268,7 +268,7 @@ def _doubles(payments: Sequence[_Payment]) -> Iterator[Defect]:
             stamps = np.array([one.event.at_ms, other.event.at_ms], dtype=np.int64)
             less = one if one.evidence(one.paid, 0.0) < other.evidence(other.paid, 0.0) else other
             text = (
-                f"dividends of {prices_text(one.event.value)} and {prices_text(other.event.value)} on "
+                f"dividends of {price_text(one.event.value)} and {price_text(other.event.value)} on "
                 f"{iso(one.event.at_ms)[:10]} and {iso(other.event.at_ms)[:10]}: one, reported twice? "
                 f"The price says less for that of {iso(less.event.at_ms)[:10]}"
             )

@@ -110,6 +110,8 @@ def classify_gaps(
 
 
 class _Classifier:
+    """Classifies the gaps of one series in ``within``; for one use."""
+
     def __init__(
         self, series: SeriesKey, outline: SeriesOutline, within: Span, now_ms: int
     ) -> None:

@@ -169,10 +169,10 @@ def _unit_finding(
         if len(wrong) < 4 * len(rows)
         else counted(len(rows), "row")
     )
-    inside = prices_text(series.table.close[rows[0]])
+    inside = price_text(series.table.close[rows[0]])
     beside = rows[0] - 1 if rows[0] else min(stretch[1], len(series) - 1)
     doubt = "" if is_certain else "; which of the two units is right cannot be told"
-    outside = prices_text(series.table.close[beside])
+    outside = price_text(series.table.close[beside])
     text = f"{cells} 100 times {size} than those beside: close {inside}, beside it {outside}"
     if not stretch[0] and 2 * stretch[1] > len(series):
         # Most of the bars, up to a change of the unit: it is the change that is to be looked at.
@@ -181,7 +181,7 @@ def _unit_finding(
     return Defect(stamps[rows], text + doubt, "error", tuple(repairs))
 
 
-def prices_text(value: float) -> str:
+def price_text(value: float) -> str:
     """Return a price as it is written in evidence."""
     return f"{value:.6g}"
 
@@ -232,12 +232,12 @@ def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -
         (a, b, float(levels[a])) for a, b in runs(levels != 0) if len(set(levels[a:b])) == 1
     ]
     for first, end, level in stretches:
-        place = (first, end, level)
+        stretch = (first, end, level)
         if not first and len(series) - end <= min(_SHORT_ROWS, len(series) // 3):
             # All rows but the last few: it is these that are wrong, unless the split is theirs.
-            place = (end, len(series), -level) if not _is_near(end, dates) else place
-        if abs(level) == 1 and _is_of_split(series, place, size, dates):
-            yield _split_finding(series, place, size)
+            stretch = (end, len(series), -level) if not _is_near(end, dates) else stretch
+        if abs(level) == 1 and _is_of_split(series, stretch, size, dates):
+            yield _split_finding(series, stretch, size)
 
 
 def _is_near(row: int, dates: list[int]) -> bool:
@@ -245,10 +245,10 @@ def _is_near(row: int, dates: list[int]) -> bool:
 
 
 def _is_of_split(
-    series: CheckedSeries, place: tuple[int, int, float], size: float, dates: list[int]
+    series: CheckedSeries, stretch: tuple[int, int, float], size: float, dates: list[int]
 ) -> bool:
     """Tell whether a stretch is one of the split, and no move of the market."""
-    first, end, _ = place
+    first, end, _ = stretch
     if _is_near(end, dates) or (first and _is_near(first, dates)):
         return True
     if first > 0 and end < len(series) and end - first <= _SHORT_ROWS:
@@ -256,7 +256,7 @@ def _is_of_split(
     edge = end if end < len(series) else first
     if size >= _LARGE_SPLIT:  # and never to a quarter, to the last digit of a split that is known
         return True
-    return _volume_follows(series, place, size) and not _is_news(series, edge)
+    return _volume_follows(series, stretch, size) and not _is_news(series, edge)
 
 
 def _volume_ratio(series: CheckedSeries, first: int, end: int) -> float:
@@ -275,14 +275,14 @@ def _volume_ratio(series: CheckedSeries, first: int, end: int) -> float:
     return float(np.log(np.median(inside) / np.median(outside)))
 
 
-def _volume_follows(series: CheckedSeries, place: tuple[int, int, float], size: float) -> bool:
+def _volume_follows(series: CheckedSeries, stretch: tuple[int, int, float], size: float) -> bool:
     """Tell whether volume is off the other way: prices twice as high, half as many shares."""
-    first, end, level = place
+    first, end, level = stretch
     return abs(_volume_ratio(series, first, end) + level * size) < size / 2
 
 
-def _split_finding(series: CheckedSeries, place: tuple[int, int, float], size: float) -> Defect:
-    first, end, level = place
+def _split_finding(series: CheckedSeries, stretch: tuple[int, int, float], size: float) -> Defect:
+    first, end, level = stretch
     stamps, close = series.table.stamps[first:end], series.table.close
     factor, change = float(np.exp(-level * size)), _volume_ratio(series, first, end)
     # Who forgets a split forgets it in the volume, too, unless the volume itself says otherwise.
@@ -291,7 +291,7 @@ def _split_finding(series: CheckedSeries, place: tuple[int, int, float], size: f
     way = "high" if level > 0 else "low"
     text = (
         f"{counted(end - first, 'row')} {np.exp(size):.6g} times too {way}, the ratio of a split: close "
-        f"{prices_text(close[first])}, beside it {prices_text(beside)}"
+        f"{price_text(close[first])}, beside it {price_text(beside)}"
     )
     repair = Repair("prices", stamps, factor, PRICES, 1.0 if is_kept else 1 / factor)
     return Defect(stamps, text, "error", (repair,))
@@ -310,26 +310,26 @@ def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect
         if abs(gaps[row]) >= _GAPS * near
         and (ratio := _ratio_like(abs(gaps[row]), max(usual, near)))
     }
-    near = list(like)
+    candidates = list(like)
     used: set[int] = set()
-    for one, other in pairwise(near):
+    for one, other in pairwise(candidates):
         if one in used or like[one] != like[other] or gaps[one] * gaps[other] > 0:
             continue
-        place = (one + 1, other + 1, float(np.sign(gaps[one])))
-        is_told = other - one >= _NEW_UNIT and _volume_follows(series, place, like[one])
+        stretch = (one + 1, other + 1, float(np.sign(gaps[one])))
+        is_told = other - one >= _NEW_UNIT and _volume_follows(series, stretch, like[one])
         if is_told or other - one <= _NEW_UNIT:
             used |= {one, other}
-            stamps = series.table.stamps[place[0] : place[1]]
-            defect = _split_finding(series, place, like[one])
+            stamps = series.table.stamps[stretch[0] : stretch[1]]
+            defect = _split_finding(series, stretch, like[one])
             repairs, severity = (defect.repairs, "error") if is_told else ((), "warning")
             yield Defect(stamps, defect.evidence, severity, repairs)  # type: ignore[arg-type]
-    for row in near:
+    for row in candidates:
         if row not in used and _is_level(series, row, like[row]):
             at, gap = series.table.stamps[row : row + 2], float(gaps[row])
             terms = f"1:{np.exp(like[row]):.6g}" if gap > 0 else f"{np.exp(like[row]):.6g}:1"
             text = (
-                f"close {prices_text(series.table.close[row])}, then open "
-                f"{prices_text(series.table.open[row + 1])}, and it stays there: a split of {terms} "
+                f"close {price_text(series.table.close[row])}, then open "
+                f"{price_text(series.table.open[row + 1])}, and it stays there: a split of {terms} "
                 "that was not applied to the rows before?"
             )
             yield Defect(at, text, "warning")

@@ -51,13 +51,13 @@ def validate(
     """
     actions = _stored_actions(client, instrument, key)
     series, unasked, problem = _checked_series(client, instrument, key, span, actions)
-    aside = _kept_aside(client, key, span, series.table.stamps)
-    if series.expected is not None and aside:
+    bad_rows = _quarantined(client, key, span, series.table.stamps)
+    if series.expected is not None and bad_rows:
         # The place of a row that is no bar is not missing besides.
-        expected = series.expected[~among(series.expected, np.array(list(aside), dtype=np.int64))]
-        series = replace(series, expected=expected)
+        is_bad = among(series.expected, np.array(list(bad_rows), dtype=np.int64))
+        series = replace(series, expected=series.expected[~is_bad])
     findings, ran, skipped = run_checks(series)
-    findings += [*_no_bars(aside), *_never_asked(unasked)]
+    findings += [*_bad_row_findings(bad_rows), *_never_asked(unasked)]
     findings += _disputed(actions, series.table.stamps)
     stamps = series.table.stamps
     return QualityReport(
@@ -131,7 +131,7 @@ def _disputed(actions: Iterable[KnownAction], stamps: Stamps) -> Iterator[Qualit
             yield finding_of(check, Defect(np.array([at], dtype=np.int64), text, severity))
 
 
-def _kept_aside(client: BarsClient, key: SeriesKey, span: Span, stored: Stamps) -> dict[int, str]:
+def _quarantined(client: BarsClient, key: SeriesKey, span: Span, stored: Stamps) -> dict[int, str]:
     """Return stamp to reason of rows that were no bars when they came, and no bar has replaced since."""
     rows = {
         bar.stamp_ms: reason
@@ -142,7 +142,7 @@ def _kept_aside(client: BarsClient, key: SeriesKey, span: Span, stored: Stamps) 
     return {stamp: rows[stamp] for stamp in stamps[~among(stamps, stored)].tolist()}
 
 
-def _no_bars(rows: dict[int, str]) -> Iterator[QualityFinding]:
+def _bad_row_findings(rows: dict[int, str]) -> Iterator[QualityFinding]:
     if rows:
         reasons = Counter(reason.partition(":")[0] for reason in rows.values())
         why = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))

@@ -10,7 +10,7 @@ from ..model.bars import Floats, Stamps
 from ..model.instant import MINUTE_MS, iso
 from ..model.texts import counted
 from ..prices.quality import are_bars
-from .levels import Defect, prices_text
+from .levels import Defect, price_text
 from .series import CheckedSeries, Mask, beyond, local_noise, runs, typical
 
 # A series that has 19 of 20 expected bars is one that should have all of them.
@@ -38,7 +38,7 @@ def order_errors(series: CheckedSeries) -> list[Defect] | str:
     if not len(rows):
         return []
     table, at = series.table, int(rows[0])
-    prices = "/".join(prices_text(column[at]) for column in series.prices)
+    prices = "/".join(price_text(column[at]) for column in series.prices)
     rule = "0 < low <= open, close <= high"
     text = f"{counted(len(rows), 'row')} without {rule}; the first: {prices} (o/h/l/c)"
     # Auctions and rounding: a low a little above the close spoils no result.
@@ -147,7 +147,7 @@ def _beyond_chance(series: CheckedSeries, same: Mask, what: str) -> Iterator[Def
         usual = int(shorter.max(initial=0)) + 1
         text = (
             f"{what} stand still for {length + 1} bars from {_when(series, stamps[0])} at "
-            f"{prices_text(series.table.close[first])}; other runs have at most {usual}"
+            f"{price_text(series.table.close[first])}; other runs have at most {usual}"
         )
         yield Defect(stamps, text, "error" if "volume" in what else "warning")
 
@@ -177,8 +177,8 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
     ):
         if len(rows):
             at = int(rows[0])
-            near = [prices_text(table.close[max(at - 1, 0)]), prices_text(table.close[at])]
-            near.append(prices_text(table.open[min(at + 1, len(table) - 1)]))
+            near = [price_text(table.close[max(at - 1, 0)]), price_text(table.close[at])]
+            near.append(price_text(table.open[min(at + 1, len(table) - 1)]))
             text = (
                 f"{counted(len(rows), 'bar')} far from the neighbours and back at once: {near[1]} at "
                 f"{_when(series, table.stamps[at])} after {near[0]}, then {near[2]}"
@@ -289,8 +289,8 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
     part = slice(int(first[at]), int(last[at]))
     text = (
         f"{counted(len(rows), 'bar')} beyond every day of theirs: that of {_when(series, stamps[at])} from "
-        f"{prices_text(series.table.low[at])} to {prices_text(series.table.high[at])}, its days from "
-        f"{prices_text(days.low[part].min())} to {prices_text(days.high[part].max())}"
+        f"{price_text(series.table.low[at])} to {price_text(series.table.high[at])}, its days from "
+        f"{price_text(days.low[part].min())} to {price_text(days.high[part].max())}"
     )
     return [Defect(stamps[rows], text, "warning")]
 

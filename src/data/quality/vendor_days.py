@@ -108,8 +108,8 @@ class VendorDays:
         present, whole, part = self._masks(sessions, outline)
         any_bar: Mask = np.logical_or.reduce([*present.values()] or [np.zeros(0, bool)])
         for vendor, has in present.items():
-            none = whole.get(vendor, _none(sessions)) & ~has
-            half = part.get(vendor, _none(sessions)) & has
+            none = whole.get(vendor, _no_sessions(sessions)) & ~has
+            half = part.get(vendor, _no_sessions(sessions)) & has
             lacks = none & ~any_bar
             filled = np.flatnonzero(any_bar & ~has & (sessions.closes > self._now - _LOGGED_MS))
             if len(filled) and filled[-1] > np.argmax(has):
@@ -132,12 +132,12 @@ class VendorDays:
             touched = sessions.touched(one.span)
             if one.state != "empty":
                 for name in filter(None, one.vendor.split(",")):
-                    present.setdefault(name, _none(sessions))[touched] = True
+                    present.setdefault(name, _no_sessions(sessions))[touched] = True
             elif one.reason not in (CLOSED, BEFORE_FIRST):
                 shares = sessions.shares(one.span, touched)
                 for name in filter(None, one.vendor.split(",")):
-                    whole.setdefault(name, _none(sessions))[touched] |= shares >= 1
-                    part.setdefault(name, _none(sessions))[touched] |= shares >= _SHARE
+                    whole.setdefault(name, _no_sessions(sessions))[touched] |= shares >= 1
+                    part.setdefault(name, _no_sessions(sessions))[touched] |= shares >= _SHARE
         return present, whole, part
 
     @cached_property
@@ -201,5 +201,5 @@ def _is_lacking(tally: _Tally) -> Mask:
     return mask
 
 
-def _none(sessions: _Sessions) -> Mask:
+def _no_sessions(sessions: _Sessions) -> Mask:
     return np.zeros(len(sessions.days), dtype=bool)

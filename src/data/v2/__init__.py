@@ -1,7 +1,7 @@
 """The names of the second data layer."""
 
 from ..utils.validation import ValidationResult
-from .missing import MissingDataHandler
+from .missing_data import MissingDataHandler
 from .sync import DataSyncManager, SyncReport
 from .validation import (
     CheckResult,

@@ -23,7 +23,7 @@ from ..provider_selector import get_provider_selector
 from ..quality.levels import split_errors, unit_errors
 from ..quality.series import CheckedSeries
 from ..quality.shape import outliers
-from .missing import TIMES, MissingDataHandler, of_polars
+from .missing_data import TIMES, MissingDataHandler, of_polars
 
 __all__ = [
     "CheckResult",
