@@ -27,14 +27,14 @@ demo: $(VENV)/.installed-demo  ## install with real sample bars and show what th
 	$(RUN)/python -m src.data demo
 
 test: lint types  ## lint, types and all tests; needs no network but the package index, no key
-	$(RUN)/python -m pytest -n $(JOBS) --dist loadgroup
+	$(RUN)/python -m pytest -n $(JOBS) --dist worksteal
 
 # The tests that do more when ONETAPE_FULL is set. All others would only do the same again.
 COUNTED = $(shell grep -rlE 'ONETAPE_FULL|tests\.cache\.counts' --include='test_*.py' tests)
 
 test-full: lint types  ## all tests, at least 90 % covered with branches, then the full fault counts (long)
-	$(RUN)/python -m pytest -n $(JOBS) --dist loadgroup --cov --cov-branch --cov-report=term --cov-fail-under=90
-	ONETAPE_FULL=1 $(RUN)/python -m pytest -n $(JOBS) --dist loadgroup --timeout 3000 $(COUNTED)
+	$(RUN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-branch --cov-report=term --cov-fail-under=90
+	ONETAPE_FULL=1 $(RUN)/python -m pytest -n $(JOBS) --dist worksteal --timeout 3000 $(COUNTED)
 
 # Never part of the others: it asks real vendors, and says first whom for what.
 test-live: $(VENV)/.installed-dev  ## one small question to each real vendor: those without a key, others by their keys

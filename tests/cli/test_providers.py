@@ -79,7 +79,6 @@ def test_the_matrix_for_people_fits(
     assert "1000 bars" in out or columns != "200"
 
 
-@pytest.mark.xdist_group("ccxt")
 @pytest.mark.skipif(find_spec("ccxt") is None, reason="ccxt is not installed")
 def test_exchanges_are_counted_and_no_number_is_written_by_hand(run: Run) -> None:
     import ccxt

@@ -212,7 +212,6 @@ SOME = [
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.xdist_group("budget")
 @pytest.mark.parametrize(("transport", "method", "behaviours"), SOME)
 def test_a_call_ends_in_its_time(
     transport: str, method: str, behaviours: list[str], tmp_path: Path
@@ -222,7 +221,6 @@ def test_a_call_ends_in_its_time(
 
 @pytest.mark.skipif(not FULL, reason="ONETAPE_FULL is not set")
 @pytest.mark.timeout(300)
-@pytest.mark.xdist_group("budget")
 @pytest.mark.parametrize(
     ("transport", "method"),
     [(name, method) for name in TRANSPORTS for method in TRANSPORTS[name][3]],

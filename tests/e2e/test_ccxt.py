@@ -17,11 +17,9 @@ from tests.vendor_server import VendorServer
 from .oracle import assert_true, ms
 from .twin import told
 
-# One worker of many imports ccxt, which takes its time.
-pytestmark = [
-    pytest.mark.xdist_group("ccxt"),
-    pytest.mark.skipif(importlib.util.find_spec("ccxt") is None, reason="ccxt is not installed"),
-]
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("ccxt") is None, reason="ccxt is not installed"
+)
 NAME = "ccxt:binance"
 
 

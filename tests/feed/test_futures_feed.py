@@ -22,10 +22,9 @@ from tests.vendor_server.streams import StreamServer
 
 from .conftest import BITCOIN, PATIENCE, PULSE, wait_until
 
-pytestmark = [
-    pytest.mark.xdist_group("ccxt"),
-    pytest.mark.skipif(importlib.util.find_spec("ccxt") is None, reason="ccxt is not installed"),
-]
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("ccxt") is None, reason="ccxt is not installed"
+)
 
 
 @pytest.fixture

@@ -86,7 +86,6 @@ def row(day: str) -> tuple[str, float, float, float, float, float]:
     return (day.replace("-", ""), 187.0, 188.0, 186.0, 187.0 + int(day[-2:]) / 100, 100.0)
 
 
-@pytest.mark.xdist_group("ccxt")
 @pytest.mark.skipif(importlib.util.find_spec("ccxt") is None, reason="ccxt is not installed")
 def test_an_exchange_by_ccxt_is_asked_when_a_bar_closes(
     tmp_path: Path, clock: ManualClock, vendors: VendorServer

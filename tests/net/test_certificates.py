@@ -82,15 +82,7 @@ def websocket(base: str) -> None:
 
 PACKAGES = {browser_like_session: "curl_cffi", yfinance: "yfinance", python_binance: "binance",
             alpaca_py: "alpaca", ccxt: "ccxt", websocket: "websocket"}  # fmt: skip
-TRANSPORTS = [
-    pytest.param(
-        ask,
-        id=ask.__name__,
-        # One worker of many imports ccxt, which takes its time.
-        marks=[pytest.mark.xdist_group("ccxt")] if ask is ccxt else [],
-    )
-    for ask in (plain, doctor, *PACKAGES)
-]
+TRANSPORTS = [pytest.param(ask, id=ask.__name__) for ask in (plain, doctor, *PACKAGES)]
 Ask = Callable[[str], None]
 
 

@@ -78,7 +78,6 @@ def ends_in_time(send: Callable[[], HttpResponse]) -> DataError:
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.xdist_group("ccxt")
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_every_server_is_left_at_the_deadline(transport: str, behaviour: str) -> None:

@@ -13,8 +13,7 @@ from src.data import __version__
 from tests.contract.source import PACKAGE, ROOT
 from tests.packaging.build import as_user, build, build_editable, copy_tree, dist, unpack
 
-# One worker builds once; another one would only build the same again.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.xdist_group("packaging")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 WHERE = "import src.data; print(src.data.__file__)"
 RULES = "from src.data import ProviderSelector as P; print(P().rules['crypto']['primary'])"

@@ -47,7 +47,6 @@ from tests.vendors.acme import recorded
 
 HAS_CCXT = importlib.util.find_spec("ccxt") is not None
 needs_ccxt = pytest.mark.skipif(not HAS_CCXT, reason="ccxt is not installed")
-pytestmark = pytest.mark.xdist_group("ccxt")
 HOUR, DAY = 3_600_000, 86_400_000
 BTC = Instrument("BTCUSDT", "crypto", base="BTC", quote="USDT")
 DOLLARS = Instrument("BTC-USD", "crypto", base="BTC", quote="USD")

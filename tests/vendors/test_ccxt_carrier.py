@@ -20,11 +20,9 @@ from src.data.vendors.ccxt.carrier import ERROR_HEADER, CcxtCarrier, exchanges_w
 from tests.net.scripted import NOW_MS
 from tests.vendors.test_carriers import BAR
 
-# One worker of many imports ccxt, which takes its time.
-pytestmark = [
-    pytest.mark.xdist_group("ccxt"),
-    pytest.mark.skipif(importlib.util.find_spec("ccxt") is None, reason="ccxt is not installed"),
-]
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("ccxt") is None, reason="ccxt is not installed"
+)
 BASE = "https://exchange.example"
 PAIRS = f"{BASE}/api/v3/exchangeInfo"
 BARS = f"{BASE}/api/v3/klines"
