@@ -19,7 +19,8 @@ _UNITS = {"min": "m", "wk": "w", "M": "mo"} | {unit: unit for unit in (*UNIT_MS,
 _YEAR_OR_MONTH = re.compile(r"([0-9]{4})(?:-([0-9]{2}))?")
 # A range as freqtrade writes it; either end may be left out.
 _TIMERANGE = re.compile(r"([0-9]{8})?-([0-9]{8})?")
-_FIRST = date(1900, 1, 1)
+# Where a range begins that reaches back to the first bar there is.
+FIRST_DAY = date(1900, 1, 1)
 
 
 class Days(NamedTuple):
@@ -121,7 +122,7 @@ def period_start(value: Any, day: date, now_ms: int) -> date | datetime | None:
         now_ms: the instant of its end, UTC milliseconds.
     """
     if isinstance(value, str) and value.strip().lower() in ("ytd", "max"):
-        return date(day.year, 1, 1) if value.strip().lower() == "ytd" else _FIRST
+        return date(day.year, 1, 1) if value.strip().lower() == "ytd" else FIRST_DAY
     if isinstance(value, timedelta) and value <= timedelta():
         return None
     length = length_of(value)

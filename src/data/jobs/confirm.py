@@ -12,7 +12,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from ..bars.validity import TradingDays
 from ..cache.confirmations import Confirmation
 from ..cache.facade.summaries import FOLDER
 from ..cache.retention.disk_usage import totals
+from ..calendars.written_times import FIRST_DAY
 from ..errors import (
     CircuitOpenError,
     ConfigError,
@@ -60,7 +60,6 @@ if TYPE_CHECKING:
 
 __all__ = ["confirm_sample"]
 
-_EVER = date(1900, 1, 1)
 # A stretch has so many bars: with fewer it does not show whether two sources agree on the whole.
 _LEAST, _MOST = 100, 5_000
 # What was not confirmed is compared again after so long.
@@ -353,7 +352,7 @@ class _Run:
         if names and all(map(self._why, seconds)):
             refusals = "; ".join(f"{name}: {self._why(name)}" for name in seconds)
             return refusals or f"the rules name only {names[0]}, which supplied these bars"
-        query = client.query(key.symbol, label, _EVER)
+        query = client.query(key.symbol, label, FIRST_DAY)
         way = RequestPlanner(store.preview(), services.selector, services.clock).route(query)
         candidates = [c for lane in way.lanes if lane.parts == key.lane for c in lane.candidates]
         if not candidates:

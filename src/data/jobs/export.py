@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +12,7 @@ from ..bars.answer.reader import Outcome, Reader
 from ..cache.layout import encode_lane, encode_symbol
 from ..cache.store import BarStore
 from ..calendars.ranges import resolve_range
+from ..calendars.written_times import FIRST_DAY
 from ..clock import Clock
 from ..disk.atomic import export_csv, export_parquet
 from ..disk.files import Disk
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["Exported", "Exporter", "Wanted", "export_series"]
 
 Format = Literal["csv", "parquet"]
-_EVER = date(1900, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def export_series(
     """
     services = build(cache_dir, config_path)
     exporter = Exporter.of(services)
-    query = services.client.query(symbol, timeframe, _EVER)
+    query = services.client.query(symbol, timeframe, FIRST_DAY)
     key = SeriesKey(query.instrument.symbol, query.timeframe)
     return exporter.write(key, Path(path), wanted or Wanted())
 
@@ -177,7 +176,7 @@ class Exporter:
 
     def _answer(self, key: SeriesKey, wanted: Wanted) -> Answer:
         instrument, now = self._instrument(key, wanted), self._clock.now_ms()
-        start = _EVER if wanted.start is None else wanted.start
+        start = FIRST_DAY if wanted.start is None else wanted.start
         span, _ = resolve_range(instrument, key.timeframe, start, wanted.end, now)
         query = BarsQuery(
             instrument,

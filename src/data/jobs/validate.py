@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from ..bars.client import Wishes
 from ..calendars.calendar import calendar_for
 from ..calendars.gaps import BarGrid
+from ..calendars.written_times import FIRST_DAY
 from ..errors import DataError, QueryError
 from ..model.instant import iso
 from ..model.series import SeriesKey
@@ -50,7 +50,6 @@ __all__ = ["ValidateQuestion", "add_cost", "validate_all", "validate_series", "v
 
 log = logging.getLogger("onetape.quality")
 
-_EVER = date(1900, 1, 1)
 # Vendors that are the exchange whose bars they send.
 _EXCHANGES = ("binance", "ccxt")
 _SLIGHT = ("revision", "small difference", "missing there")
@@ -103,7 +102,7 @@ def _stored(services: Services, question: ValidateQuestion) -> tuple[BarsQuery, 
         raise QueryError(
             f"{question.level!r} is no level of validation", hint=f"there is {', '.join(LEVELS)}"
         )
-    bounds = (question.start or _EVER, question.end)
+    bounds = (question.start or FIRST_DAY, question.end)
     query = services.client.query(question.symbol, question.timeframe, *bounds)
     symbol, timeframe = query.instrument.symbol, query.timeframe
     lanes = services.client.lanes(symbol, timeframe)

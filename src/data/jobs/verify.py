@@ -6,13 +6,13 @@ Vendors are asked anew, and nothing that they send is stored.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from ..bars.client import Wishes
 from ..calendars.calendar import calendar_for
 from ..calendars.gaps import BarGrid
+from ..calendars.written_times import FIRST_DAY
 from ..errors import DataError, QueryError
 from ..model.kind import Basis
 from ..model.query import BarsQuery
@@ -34,7 +34,6 @@ from .compare import (
 __all__ = ["VerifyQuestion", "verify", "verify_with"]
 
 USUAL_BARS = 500
-_EVER = date(1900, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def verify_with(services: Services, question: VerifyQuestion) -> Verification:
     """Compare as :func:`verify` does, with services that are there already; raises the same."""
     if question.against is not None:
         return _two_vendors(services, question)
-    start = question.start if question.start is not None else _EVER
+    start = question.start if question.start is not None else FIRST_DAY
     query = _query(services, question, (start, question.end, None), question.provider)
     most = USUAL_BARS if question.start is None and not question.whole else None
     comparisons = tuple(StoredBars(services, query, most).comparisons())
