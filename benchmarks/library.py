@@ -121,8 +121,8 @@ def copy_files(store: BarStore, one: SeriesKey, other: SeriesKey) -> None:
         spelled = {**member.header.spelled, "symbol": other.symbol}
         made = member.with_header(replace(member.header, id=identity, spelled=spelled))
         (folder / f"{year}.csv.gz").write_bytes(made.raw)
-        state = replace(meta.state, head=made.digest, size=len(made.raw))
-        document = dump_meta(replace(meta, state=state), other, year)
+        state = meta.state.replaced(head=made.digest, size=len(made.raw))
+        document = dump_meta(meta.replaced(state=state), other, year)
         (folder / f"{year}.metadata.json").write_bytes(document)
         os.link(lane.paths.log(year), folder / f"{year}.log")
     series = lane.series()

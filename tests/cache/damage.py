@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from src.data.cache.format.documents import YearMeta
@@ -70,8 +69,8 @@ def announced(folder: Path) -> None:
     """Leave what an older version wrote of a first file that did not take its name any more."""
     lane = fresh(folder).parts.lane(DAILY)
     meta = lane.meta(2024) or YearMeta()
-    later = replace(
-        meta.state, generation=9, size=99, rows=2, first=at(0), last=at(1), head="0" * 64, members=1
+    later = meta.state.replaced(
+        generation=9, size=99, rows=2, first=at(0), last=at(1), head="0" * 64, members=1
     )
     folder.mkdir(parents=True, exist_ok=True)
-    lane.write_meta(2024, replace(meta, pending=later), durable=True)
+    lane.write_meta(2024, meta.replaced(pending=later), durable=True)

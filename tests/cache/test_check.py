@@ -116,7 +116,7 @@ def _coverage_lost(folder: Path) -> None:
     lane = store_of(folder).parts.lane(DAILY)
     meta = load_meta((folder / META).read_bytes(), _identity(lane))
     less = Coverage(meta.state.coverage.within(days(0, 4)))
-    meta = replace(meta, state=replace(meta.state, coverage=less))
+    meta = meta.replaced(state=meta.state.replaced(coverage=less))
     (folder / META).write_bytes(dump_meta(meta, DAILY, 2024))
 
 
@@ -327,10 +327,10 @@ def test_the_longer_one_of_two_files_waits_for_nobody(folder: Path) -> None:
     lane = store_of(folder).parts.lane(DAILY)
     meta = lane.meta(2024)
     assert meta is not None
-    shorter = replace(meta.state, size=100)
-    lane.write_meta(2024, replace(meta, state=shorter, pending=meta.state), durable=True)
+    shorter = meta.state.replaced(size=100)
+    lane.write_meta(2024, meta.replaced(state=shorter, pending=meta.state), durable=True)
     assert waiting(store_of(aged(folder)).parts, [(DAILY, None)]) == []
-    lane.write_meta(2024, replace(meta, state=replace(shorter, size=0)), durable=True)
+    lane.write_meta(2024, meta.replaced(state=shorter.replaced(size=0)), durable=True)
     assert waiting(store_of(aged(folder)).parts, [(DAILY, None)]) == []
 
 

@@ -757,7 +757,7 @@ def data_before_pending(lane: SeriesFiles, year: int, *, members: list[Member], 
                         meta: YearMeta, keep_version: bool) -> YearMeta:  # fmt: skip
     data = lane.paths.data(year)
     write_atomically(lane.disk, data, b"".join(m.raw for m in members))
-    lane.write_meta(year, replace(meta, pending=state), durable=True)
+    lane.write_meta(year, meta.replaced(pending=state), durable=True)
     return _final(lane, year, meta.settled(state))
 
 

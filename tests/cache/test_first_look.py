@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import gzip
 import hashlib
 import json
@@ -116,6 +117,23 @@ def test_each_document_is_read_once_and_no_bars_are(tmp_path: Path) -> None:
     disk.steps.clear()
     assert store.view(DAILY).rows == 900
     assert [step.name for step in disk.steps] == ["stat"]
+
+
+def test_a_first_read_leaves_the_garbage_collector_little_to_look_at(tmp_path: Path) -> None:
+    """A batch takes a third of its time for collections where each series is many containers."""
+    keys = [SeriesKey(symbol, DAILY.timeframe) for symbol in ("AAPL", "MSFT", "IBM", "KO", "GE")]
+    store = store_in(tmp_path, Quick(), columnar="map")
+    for key in keys:
+        store.commit(key, Commit((piece(-500, 400),)))
+        store.read(key, EVER)
+    other = store_in(tmp_path, columnar="map")
+    other.read(keys[0], EVER)
+    gc.collect()
+    before = len(gc.get_objects())
+    for key in keys[1:]:
+        other.read(key, EVER)
+    gc.collect()
+    assert (len(gc.get_objects()) - before) / len(keys[1:]) < 70
 
 
 def told(*_: object) -> None:

@@ -332,10 +332,10 @@ class TestRewritePending:
         meta = lane.meta(2024)
         assert meta is not None
         true = meta.state
-        other = replace(true, **facts)
+        other = true.replaced(**facts)
         later, now = (true, other) if first_is_pending else (other, true)
-        later = replace(later, generation=true.generation + 1)
-        lane.write_meta(2024, replace(meta, state=now, pending=later), durable=True)
+        later = later.replaced(generation=true.generation + 1)
+        lane.write_meta(2024, meta.replaced(state=now, pending=later), durable=True)
 
     def rolled(self, folder: Path) -> tuple[int, int]:
         """Return generation and bars of the only state there is after recovery."""
@@ -387,8 +387,8 @@ class TestGenerations:
         lane = fresh(folder).parts.lane(DAILY)
         meta = lane.meta(2024)
         assert meta is not None
-        later = replace(meta.state, generation=9, size=1)
-        lane.write_meta(2024, replace(meta, pending=later), durable=True)
+        later = meta.state.replaced(generation=9, size=1)
+        lane.write_meta(2024, meta.replaced(pending=later), durable=True)
         change(folder / DATA, lambda data: flipped(data, len(data) - 20))
         assert self.rebuilt(folder) == 10
 

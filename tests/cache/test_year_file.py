@@ -37,7 +37,7 @@ def tell(folder: Path, **facts: Any) -> BarStore:
     lane = fresh(folder).parts.lane(DAILY)
     meta = lane.meta(2024)
     assert meta is not None
-    lane.write_meta(2024, replace(meta, state=replace(meta.state, **facts)), durable=True)
+    lane.write_meta(2024, meta.replaced(state=meta.state.replaced(**facts)), durable=True)
     return fresh(folder)
 
 
@@ -104,8 +104,8 @@ class TestWhileARewriteIsPending:
         lane = fresh(folder, disk).parts.lane(DAILY)
         meta = lane.meta(2024)
         assert meta is not None
-        state = replace(meta.state, generation=meta.state.generation + 1, **facts)
-        lane.write_meta(2024, replace(meta, pending=state), durable=True)
+        state = meta.state.replaced(generation=meta.state.generation + 1, **facts)
+        lane.write_meta(2024, meta.replaced(pending=state), durable=True)
         return lane
 
     def read(self, lane: SeriesFiles) -> list[int]:
@@ -171,7 +171,7 @@ class TestRowsBehind:
         lane = fresh(folder, disk).parts.lane(DAILY)
         meta = lane.meta(2024)
         assert meta is not None
-        wanted, first = replace(meta.state, **state), self.first
+        wanted, first = meta.state.replaced(**state), self.first
         rows = rows_behind(lane, 2024, wanted, size=len(first.raw), head=first.digest[:16])
         return None if rows is None else numbers(rows)
 

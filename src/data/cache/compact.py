@@ -6,7 +6,7 @@ another that says the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..model.series import SeriesKey
@@ -137,9 +137,8 @@ def _planned(lane: SeriesFiles, year: int, *, dry_run: bool) -> _Year | None:
     segments = compacted(segments, coverage, by_day=False, most_rows=MOST_ROWS)
     target = Target(key, year, state.columns, state.generation)
     members = compose(segments, file.members, target)
-    fresh = replace(
-        state_of(members, 0, YearState(), target, coverage.folded()), faults=state.faults
-    )
+    fresh = state_of(members, 0, YearState(), target, coverage.folded())
+    fresh = fresh.replaced(faults=state.faults)
     return _Year(meta, file, members, fresh)
 
 

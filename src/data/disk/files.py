@@ -57,7 +57,7 @@ class Handle(NamedTuple):
     """An open file."""
 
     fd: int
-    path: Path
+    path: Path | str
 
 
 class Disk:
@@ -122,7 +122,7 @@ class Disk:
         """Return what the disk of ``folder`` has; None where the folder does not exist."""
         return self._run("space", folder, calls.or_none, calls.space_of, folder)
 
-    def open_read(self, path: Path) -> Handle | None:
+    def open_read(self, path: Path | str) -> Handle | None:
         """Open ``path`` for reading, or return None where it does not exist."""
         fd = self._run("open", path, calls.or_none, calls.open_file, path, _READ)
         return None if fd is None else Handle(fd, path)
@@ -136,7 +136,7 @@ class Disk:
         try:
             calls.check_size(count)
         except OSError as exc:
-            raise refused("read", handle.path, exc) from exc
+            raise refused("read", Path(handle.path), exc) from exc
         parts: list[bytes] = []
         while count > 0:
             part = self._run("read", handle.path, calls.pread, handle.fd, count, offset, at=offset)
@@ -215,7 +215,7 @@ class Disk:
             self._run("create", path, calls.open_file, path, _CREATE, self._file_mode), path
         )
 
-    def open_write(self, path: Path) -> Handle:
+    def open_write(self, path: Path | str) -> Handle:
         """Open ``path``, which must exist, for writing."""
         return Handle(self._run("open", path, calls.open_file, path, _WRITE), path)
 
@@ -227,7 +227,7 @@ class Disk:
                 "write", handle.path, calls.pwrite, handle.fd, left, offset, data=left, at=offset
             )
             if written <= 0:
-                raise StorageError(f"cannot write {short(handle.path)}: nothing was taken")
+                raise StorageError(f"cannot write {short(Path(handle.path))}: nothing was taken")
             left, offset = left[written:], offset + written
 
     def truncate(self, handle: Handle, size: int) -> None:

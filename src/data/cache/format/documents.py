@@ -7,8 +7,8 @@ everything the store itself goes by stands under ``onetape``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -27,6 +27,14 @@ from .csv_rows import BASE_COLUMNS
 from .gzip_member import file_id
 
 _NO_SPAN, _NO_KIND, _NO_BASIS = Span(0, 0), Kind(), Basis()
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """What a document says. No cycle has one in it: the garbage collector need not look at thousands."""
+
+    def replaced(self, **facts: Any) -> Self:
+        """Return the same with other ``facts``."""
+        return msgspec.structs.replace(self, **facts)
 
 
 class SpliceDocument(msgspec.Struct, rename={"other": "with"}):
@@ -77,18 +85,27 @@ class StretchDocument(SourceDocument, kw_only=True):
     """One entry of ``coverage`` or ``empties``; ``parts`` is what a folded one is made of."""
 
     span: Span
-    kind: Kind = _NO_KIND
-    basis: Basis = _NO_BASIS
+    kind: msgspec.Raw = msgspec.Raw(b"{}")
+    basis: msgspec.Raw = msgspec.Raw(b"{}")
     parts: tuple[tuple[SourceDocument, tuple[int, ...]], ...] = ()
 
 
+# The years of all series share a few kinds and bases: these are decoded once, and are one object each.
+_kind_of = lru_cache(msgspec.json.Decoder(Kind).decode)
+_basis_of = lru_cache(msgspec.json.Decoder(Basis).decode)
+
+
 def coverage_of(entries: Iterable[StretchDocument]) -> Coverage:
-    """Return the coverage that a document lists."""
+    """Return the coverage that a document lists.
+
+    Raises:
+        DecodeError: of ``msgspec``: a kind or a basis is none.
+    """
     return Coverage(
         entry.covered(
             entry.span,
-            entry.kind,
-            entry.basis,
+            _kind_of(bytes(entry.kind)),
+            _basis_of(bytes(entry.basis)),
             tuple([(source.covered(), places) for source, places in entry.parts]),
         )
         for entry in entries
@@ -106,8 +123,7 @@ _NO_QUALITY: Mapping[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class YearState:
+class YearState(Record, frozen=True, gc=False):
     """One committed state of a year: what the data file must be, and what it answers for.
 
     Attributes:
@@ -156,8 +172,7 @@ class YearState:
         }
 
 
-@dataclass(frozen=True)
-class YearMeta:
+class YearMeta(Record, frozen=True, gc=False):
     """The document of a year.
 
     Attributes:
@@ -175,9 +190,9 @@ class YearMeta:
     vendor: str = ""
     created_ms: int = 0
     updated_ms: int = 0
-    quality: Mapping[str, Any] = field(default_factory=lambda: dict(_NO_QUALITY))
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    shares: Mapping[str, int] = field(default_factory=dict)
+    quality: Mapping[str, Any] = msgspec.field(default_factory=lambda: _NO_QUALITY)
+    extra: Mapping[str, Any] = {}
+    shares: Mapping[str, int] = {}
 
     def bars_of(self) -> dict[str, int]:
         """Return vendor to the number of its bars; all are the one's where shares do not add up."""
@@ -189,13 +204,13 @@ class YearMeta:
         """Return the document of a year whose bars are of these vendors, the newest last."""
         counts = {vendor: bars for vendor, bars in shares.items() if bars}
         if not counts:
-            return replace(self, shares={})
+            return self.replaced(shares={})
         most = max(reversed(counts), key=counts.__getitem__)
-        return replace(self, vendor=most, shares=counts if len(counts) > 1 else {})
+        return self.replaced(vendor=most, shares=counts if len(counts) > 1 else {})
 
     def settled(self, state: YearState) -> YearMeta:
         """Return the document with ``state`` committed and nothing pending."""
-        return replace(self, state=state, pending=None)
+        return self.replaced(state=state, pending=None)
 
 
 def dump_meta(
@@ -272,8 +287,7 @@ class _State(msgspec.Struct):
 
     def value(self) -> YearState:
         """Return the state."""
-        return filled(
-            YearState,
+        return YearState(
             generation=self.generation,
             size=self.size,
             rows=self.rows,
@@ -328,35 +342,36 @@ def load_meta(data: bytes, identity: str) -> YearMeta:
         DamagedError: it is not whole, not ours, or about another file.
         FormatVersionError: a newer version of this library wrote it.
     """
-    text, extra = json_document.text_of(data), dict[str, Any]()
+    text = json_document.text_of(data)
     try:
-        document = _decode_year(text)
+        return _meta_of(_decode_year(text), identity, {})
     except msgspec.DecodeError as exc:
-        document, extra = _year_with_unknown_keys(text, exc)
+        return _with_unknown_keys(text, identity, exc)
+
+
+def _meta_of(document: _YearDocument, identity: str, extra: Mapping[str, Any]) -> YearMeta:
     ours, shares = document.onetape, document.provider_info
     if ours.id not in (None, identity):
         # A year of nothing but empties has no bars that would tell.
         raise json_document.DamagedError("it is about another year or series")
-    return filled(
-        YearMeta,
+    return YearMeta(
         state=ours.value(),
-        pending=ours.pending and ours.pending.value(),
+        pending=None if ours.pending is None else ours.pending.value(),
         vendor=document.data_source,
         created_ms=ours.created_at,
         updated_ms=ours.updated_at,
-        quality=ours.quality,
+        # Nearly all are alike: one of them is enough.
+        quality=_NO_QUALITY if ours.quality == _NO_QUALITY else ours.quality,
         extra=extra,
         shares=(shares and shares.bars) or {},
     )
 
 
-def _year_with_unknown_keys(
-    text: bytes, problem: msgspec.DecodeError
-) -> tuple[_YearDocument, dict[str, Any]]:
-    """Return a document that holds more than :class:`_Ours`, and apart from it what that is.
+def _with_unknown_keys(text: bytes, identity: str, problem: msgspec.DecodeError) -> YearMeta:
+    """Return a document that holds more than :class:`_Ours`.
 
     Raises:
-        DamagedError: ``problem`` is another one.
+        DamagedError: ``problem`` is another one, or it is about another file.
         FormatVersionError: a newer version of this library wrote it.
     """
     plain = json_document.plain(text)
@@ -368,7 +383,7 @@ def _year_with_unknown_keys(
     _check_words(ours)
     extra = {key: ours.pop(key) for key in ours.keys() - {*_Ours.__struct_fields__}}
     try:
-        return _decode_year(canonical(plain)), extra
+        return _meta_of(_decode_year(canonical(plain)), identity, extra)
     except msgspec.DecodeError as exc:
         raise json_document.DamagedError(f"it lacks required content: {exc}") from exc
 
@@ -399,8 +414,7 @@ def _naive(ms: int | None) -> str | None:
 # --- series.json -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class SeriesMeta:
+class SeriesMeta(Record, frozen=True, gc=False):
     """The document ``series.json``. Losing it costs requests, never bars.
 
     Attributes:
@@ -423,7 +437,7 @@ class SeriesMeta:
     empties: Coverage = Coverage()
     compared_at: int | None = None
     lifetime: Lifetime = Lifetime()
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = {}
 
 
 def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
@@ -504,17 +518,19 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
         DamagedError: it is not whole, or of another series.
         FormatVersionError: a newer version of this library wrote it.
     """
-    text, extra = json_document.text_of(data), dict[str, Any]()
+    text = json_document.text_of(data)
     try:
-        document = _decode_series(text)
+        return _series_of(_decode_series(text), key, {})
     except msgspec.DecodeError:
-        document, extra = _series_with_unknown_keys(text)
+        return _series_with_unknown_keys(text, key)
+
+
+def _series_of(document: _SeriesDocument, key: SeriesKey, extra: Mapping[str, Any]) -> SeriesMeta:
     about = document.symbol, document.timeframe, document.lane
     for recorded, value in zip(about, _about(key).values(), strict=True):
         if recorded not in (None, value):
             raise json_document.DamagedError("it is about another series")
-    return filled(
-        SeriesMeta,
+    return SeriesMeta(
         generation=document.generation,
         years_generation=document.years_generation,
         kind=document.kind,
@@ -526,11 +542,11 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
     )
 
 
-def _series_with_unknown_keys(text: bytes) -> tuple[_SeriesDocument, dict[str, Any]]:
-    """Return a document that holds more than :class:`_SeriesDocument`, and apart from it what that is.
+def _series_with_unknown_keys(text: bytes, key: SeriesKey) -> SeriesMeta:
+    """Return a document that holds more than :class:`_SeriesDocument`.
 
     Raises:
-        DamagedError: that is not what is wrong with it.
+        DamagedError: that is not what is wrong with it, or it is about another series.
         FormatVersionError: a newer version of this library wrote it.
     """
     plain = json_document.plain(text)
@@ -538,6 +554,6 @@ def _series_with_unknown_keys(text: bytes) -> tuple[_SeriesDocument, dict[str, A
         raise FormatVersionError(f"series.json has the unknown format {plain.get('format')!r}")
     extra = {key: plain.pop(key) for key in plain.keys() - {*_SeriesDocument.__struct_fields__}}
     try:
-        return _decode_series(canonical(plain)), extra
+        return _series_of(_decode_series(canonical(plain)), key, extra)
     except msgspec.DecodeError as exc:
         raise json_document.DamagedError(f"it lacks required content: {exc}") from exc

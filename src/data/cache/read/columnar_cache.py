@@ -100,10 +100,8 @@ class Sidecars:
         self._map_size = memory.most_bytes // most_maps
 
     def has(self, key: SeriesKey) -> bool:
-        """Tell whether there is a columnar file of a series, however old."""
-        return self.are_kept and (
-            self._cached_file(key) is not None or self._size(self.path(key)) is not None
-        )
+        """Tell whether there is a columnar file of a series, however old; it is opened for a read."""
+        return self.are_kept and self._opened(key) is not None
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -129,7 +127,7 @@ class Sidecars:
 
     def lacking(self, lane: SeriesFiles, states: States) -> list[int]:
         """Return the years that a file does not hold as they are, and those touched since."""
-        file = self._cached_file(lane.key) or self._open(lane.key)
+        file = self._opened(lane.key)
         return [
             year
             for year, state in states.items()
@@ -144,15 +142,15 @@ class Sidecars:
     def _serving(self, lane: SeriesFiles, wanted: States) -> ColumnarFile | None:
         """Return a file that holds the years as they are: the one held, or the one on the disk."""
         identities = _identities(wanted)
-        open_file = self._cached_file(lane.key)
-        if open_file is not None and open_file.serves(identities):
-            return open_file
-        fresh = self._open(lane.key)
-        if fresh is not None:
-            fresh = self._extended(lane, fresh, wanted) or fresh
-        if fresh is not None:
-            self._hold(lane.key, fresh)
-        return fresh if fresh is not None and fresh.serves(identities) else None
+        file = self._opened(lane.key)
+        if file is None or file.serves(identities):
+            return file
+        file = self._open(lane.key)  # it may be another one by now
+        if file is not None and not file.serves(identities):
+            file = self._extended(lane, file, wanted) or file
+        if file is not None:
+            self._hold(lane.key, file)
+        return file if file is not None and file.serves(identities) else None
 
     def _are_untouched(self, lane: SeriesFiles, file: ColumnarFile, years: States) -> bool:
         return all(self.is_untouched(lane.paths.data_text(y), file.head.years[y]) for y in years)
@@ -167,24 +165,27 @@ class Sidecars:
     def sources(self, lane: SeriesFiles, states: States) -> list[tuple[str, ColumnSource]] | None:
         """Return the data files of years and how they were verified; None where none are held."""
         wanted = {year: state for year, state in states.items() if state.rows}
-        file = self._cached_file(lane.key) or self._open(lane.key)
+        file = self._opened(lane.key)
         if file is None or not file.serves(_identities(wanted)):
             return None
         return [(lane.paths.data_text(year), file.head.years[year]) for year in wanted]
 
+    def _opened(self, key: SeriesKey) -> ColumnarFile | None:
+        """Return the file held, or the one on the disk, which is held from then on."""
+        file: ColumnarFile | None = self._memory.get(("columns", key))
+        if file is None:
+            file = self._open(key)
+            if file is not None:
+                self._hold(key, file)
+        return file
+
     def _open(self, key: SeriesKey) -> ColumnarFile | None:
         may_map = self.mode == "map"
-        return open_columns(
-            self._disk, Path(path_of(self._root, key)), file_id(key, 0), may_map=may_map
-        )
+        return open_columns(self._disk, path_of(self._root, key), file_id(key, 0), may_map=may_map)
 
     def _hold(self, key: SeriesKey, file: ColumnarFile) -> None:
         size = _EACH + file.bytes if file.bytes else self._map_size
         self._memory.put(("columns", key), file, size)
-
-    def _cached_file(self, key: SeriesKey) -> ColumnarFile | None:
-        file: ColumnarFile | None = self._memory.get(("columns", key))
-        return file
 
     # --- writing ---------------------------------------------------------------------------
 

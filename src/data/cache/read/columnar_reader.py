@@ -186,9 +186,10 @@ class ColumnarFile:
         unknown = np.flatnonzero(~self._sound[begin:end]) + begin
         crc32 = summing(8 * BLOCK * len(unknown) * len(self._columns))
         for name, values in self._columns.items():
+            place = self.head.columns.index(name)
             for block in unknown.tolist():
                 checksum = crc32(values[block * BLOCK : (block + 1) * BLOCK].data)
-                if checksum != self._checksums[name][block]:
+                if checksum != self._checksums[place, block]:
                     raise DamagedColumnsError(f"block {block} of {name}")
         self._sound[unknown] = True
 
@@ -200,7 +201,9 @@ class ColumnarFile:
         self._sound_tail = True
 
 
-def open_columns(disk: Disk, path: Path, identity: str, *, may_map: bool) -> ColumnarFile | None:
+def open_columns(
+    disk: Disk, path: Path | str, identity: str, *, may_map: bool
+) -> ColumnarFile | None:
     """Open a columnar file; None where there is none, or none that can be read."""
     try:
         handle = disk.open_read(path)
@@ -239,11 +242,9 @@ def _read(read: Read, head: Head, names: tuple[str, ...]) -> dict[str, Column]:
     }
 
 
-def _checksums(read: Read, head: Head) -> dict[str, list[int]]:
-    """Return the checksums of the full blocks of each column."""
-    full = head.rows // BLOCK
-    if not full:
-        return {}
-    first, end = head.checksum_at(head.columns[0], 0), head.size
-    sums = np.frombuffer(read(first, end - first), np.uint32).reshape(len(head.columns), -1)
-    return dict(zip(head.columns, sums[:, :full].tolist(), strict=True))
+def _checksums(read: Read, head: Head) -> Column:
+    """Return the checksums of the full blocks, a row for each column."""
+    first = head.checksum_at(head.columns[0], 0)
+    # Where no block is full there is none to read.
+    size = head.size - first if head.rows >= BLOCK else 0
+    return np.frombuffer(read(first, size), np.uint32).reshape(len(head.columns), -1)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Literal
 
@@ -247,7 +247,7 @@ def _facts(lane: SeriesFiles, meta: YearMeta | None, members: Sequence[Member]) 
     now = lane.clock.now_ms()
     shares = shares_of(member.header for member in members)
     if meta is not None:
-        return replace(meta, updated_ms=now).of(shares)
+        return meta.replaced(updated_ms=now).of(shares)
     fetched = [m.header.fetched_at for m in members if m.header.fetched_at]
     made = YearMeta(
         vendor=members[-1].header.vendor, created_ms=min(fetched, default=now), updated_ms=now
@@ -387,7 +387,7 @@ def _state_of_members(
         after_members(Coverage(), (m.header for m in members)),
     )
     # How many were appended is not known; counting all of them brings compaction forward.
-    return replace(state_of(members, 0, YearState(), target, coverage), open=len(members))
+    return state_of(members, 0, YearState(), target, coverage).replaced(open=len(members))
 
 
 def _next_generation(

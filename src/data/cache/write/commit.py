@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import CorruptEntryError, KindMismatchError
@@ -189,8 +189,7 @@ class CommitRun:
         if old:
             old = old.without(year_span(year) for year in self.lane.years())
         compared = self.commit.compared_at
-        after = replace(
-            self.series,
+        after = self.series.replaced(
             kind=kind,
             next_due=self._next_due(),
             compared_at=self.series.compared_at if compared is None else compared,
@@ -202,7 +201,7 @@ class CommitRun:
         newest = max((m.state.generation for m in self.metas.values() if m), default=0)
         if any(part.pieces or part.marks for part in self.parts.values()):
             newest = self.generation
-        self.lane.write_series(replace(after, generation=self.generation, years_generation=newest))
+        self.lane.write_series(after.replaced(generation=self.generation, years_generation=newest))
 
     def _next_due(self) -> int | None:
         """Return when asking again could change the answer; None where a repair may have lost bars.

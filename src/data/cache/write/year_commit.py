@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -180,7 +180,7 @@ class YearCommit:
 
     def _write_meta(self, coverage: Coverage) -> None:
         before = self.meta.state
-        state = replace(before, generation=self.generation, coverage=coverage, faults=self._faults)
+        state = before.replaced(generation=self.generation, coverage=coverage, faults=self._faults)
         durable = takes_trust(before.coverage, coverage)
         self.lane.write_meta(self.year, self._facts(state).settled(state), durable=durable)
         self._log(Change(), state)
@@ -190,7 +190,7 @@ class YearCommit:
         target = Target(self.lane.key, self.year, before.columns, self.generation)
         members = appended(self._with_bars, before, target)
         state = state_of(members, before.size, before, target, coverage)
-        state = replace(state, faults=self._faults)
+        state = state.replaced(faults=self._faults)
         append(
             self.lane,
             self.year,
@@ -211,7 +211,7 @@ class YearCommit:
         target = Target(key, self.year, columns_for(segments), self.generation)
         members = compose(segments, file.members, target)
         state = state_of(members, 0, YearState(), target, coverage.folded())
-        state = replace(state, faults=self._faults)
+        state = state.replaced(faults=self._faults)
         self._keep_withdrawn(change.withdrawn)
         rewrite(
             self.lane,
@@ -263,8 +263,7 @@ class YearCommit:
         vendors = [mark.vendor for mark in self.part.marks]
         vendors += [self.meta.vendor, *(piece.vendor for piece in self.pieces)]
         now = self.lane.clock.now_ms()
-        return replace(
-            self.meta,
+        return self.meta.replaced(
             vendor=self.meta.vendor if state.rows else next(filter(None, reversed(vendors)), ""),
             created_ms=self.meta.created_ms or now,
             updated_ms=now,

@@ -160,8 +160,7 @@ def state_of(
     with_bars = [m.header for m in members if m.header.rows]
     first = before.first if before.first is not None else with_bars[0].first if with_bars else None
     end = at + sum(len(m.raw) for m in members)
-    return replace(
-        before,
+    return before.replaced(
         generation=target.generation,
         size=end,
         rows=before.rows + sum(h.rows for h in with_bars),
@@ -259,7 +258,7 @@ def rewrite(
             is_pinned = needs(*_pinned(lane, year), versions(lane, year), meta.state.generation)
             if keep_version or is_pinned:
                 keep(lane, year, meta.state.generation, is_pinned=is_pinned)
-            lane.write_meta(year, replace(meta, pending=state), durable=True)
+            lane.write_meta(year, meta.replaced(pending=state), durable=True)
             take_name()
             lane.disk.sync_folder(lane.paths.folder)
             lane.write_meta(year, done, durable=True)
