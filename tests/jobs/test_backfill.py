@@ -22,7 +22,7 @@ from src.data.errors import (
 )
 from src.data.jobs.fill_job import Job
 from src.data.jobs.fill_report import SeriesResult
-from src.data.jobs.populate import fill as fill_at_once
+from src.data.jobs.populate import fill as fill_at_work
 from src.data.jobs.progress import Progress
 from src.data.jobs.work_list import WorkItem
 from src.data.model.capabilities import Supply
@@ -46,7 +46,7 @@ def frame(rows: int = 3, **told: Any) -> pd.DataFrame:
 
 
 # One at a time: in the order of the list.
-fill = partial(fill_at_once, at_once=1)
+fill = partial(fill_at_work, at_work=1)
 
 
 class Words(tuple[Any, ...]):

@@ -82,7 +82,8 @@ def test_a_quota_that_ends_amid_a_job_and_the_next_day(
     rules: Path, tmp_path: Path, vendors: VendorServer, clock: ManualClock
 ) -> None:
     limit = "rate_limits: {requests_per_day: 8, requests_per_minute: 1000}"
-    rules.write_text(rules.read_text().replace("  binance: {", f"  binance: {{{limit}, "))
+    limited = rules.read_text().replace("  binance: {", f"  binance: {{{limit}, ")
+    rules.write_text(f"crypto: {{backup: []}}\n{limited}")  # none stands in for it
     steps = ["1d", "4h", "1h"]
     first = populate_cache(SYMBOLS, steps, *RANGE, tmp_path / "cache")
     late = [r for r in first["results"] if r["error"]]

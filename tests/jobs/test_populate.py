@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import gzip
 import json
+import threading
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,11 @@ import pytest
 from src.data.cache.retention.inventory import Inventory
 from src.data.errors import BadRangeError, BadTimeframeError
 from src.data.jobs.populate import CachePopulator, populate_cache
+from src.data.jobs.runner import AT_ONCE, AT_WORK
+from src.data.net.guarded_call import JobCalls
 from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.face import Reply
+from tests.vendor_server.keyed import KEY
 
 pytestmark = pytest.mark.usefixtures("rules")
 
@@ -89,6 +94,44 @@ def test_a_vendor_that_is_down_behind_cached_bars_is_no_success(
     assert done == {step: False}
     vendors.heal()
     assert may(end_date="2024-05-31")["success"] == [name]
+
+
+def test_a_vendor_answers_four_at_once_whichever_vendor_was_first_asked(
+    rules: Path, tmp_path: Path, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hours are asked of Yahoo; days are asked of it, too, for Tiingo is down."""
+    monkeypatch.setenv("TIINGO_API_KEY", KEY)
+    rules.write_text(
+        "stock_daily: {primary: tiingo, backup: [yahoo]}\n"
+        "stock_intraday: {primary: yahoo, backup: []}\n"
+        "providers:\n"
+        f"  tiingo: {{base_url: '{vendors.base_url('tiingo')}'}}\n"
+        f"  yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http,\n"
+        "          rate_limits: {requests_per_minute: 60000, burst_size: 1000}}\n"
+    )
+    place, coming, all_wait = JobCalls.place, iter(range(2 * AT_WORK)), threading.Event()
+    arrived = list[int]()
+
+    def noted(calls: JobCalls, vendor: str) -> threading.Semaphore:
+        if vendor == "yahoo" and next(coming, 0) == 2 * AT_WORK - 1:
+            all_wait.set()
+        return place(calls, vendor)
+
+    def keep_back(*_: Any) -> Reply:
+        """Answer when every task would ask, and a fifth request could have arrived."""
+        all_wait.wait(10.0)
+        if not arrived:
+            vendors.wait_for("yahoo", AT_ONCE + 1, 0.3)
+            arrived.append(vendors.count("yahoo"))
+        return Reply.text("", 404)
+
+    monkeypatch.setattr(JobCalls, "place", noted)
+    vendors.fault("tiingo", Fault.status(503))
+    vendors.fault("yahoo", Fault("kept back", instead=keep_back))
+    shares = ["AAPL", "MSFT", "SPY", "NVDA", "BRK-B", "YOUNG"]
+    told = populate_cache(shares, ["1d", "1h"], "2024-05-09", "2024-05-10", tmp_path / "cache")
+    assert len(told["failed"]) == 2 * len(shares) == 2 * AT_WORK and vendors.count("tiingo") > 0
+    assert arrived[0] == AT_ONCE < AT_WORK
 
 
 def test_a_failure_in_the_middle_of_the_range_is_no_success(

@@ -20,7 +20,8 @@ from src.data.errors import (
     ResponseFormatError,
     UnavailableError,
 )
-from src.data.net.guarded_call import CircuitChange
+from src.data.net.deadline import Deadline, run_within
+from src.data.net.guarded_call import CircuitChange, JobCalls
 from src.data.net.state import State
 from src.data.net.state_tables import Account
 from tests.net.guarding import Circuits
@@ -263,3 +264,49 @@ class TestBlame:
         for _ in range(3):
             self.answer_badly(circuits)
         assert [(change.is_open, change.seconds) for change in told] == [(True, 300.0)]
+
+
+# --- the calls of a job --------------------------------------------------------------------------
+
+
+def in_a_job(circuits: Circuits, deadline: Deadline, work: Callable[[], object]) -> None:
+    """Work as the only call of a job to one vendor, as part of a call of a user."""
+
+    def only_one() -> None:
+        JobCalls(1).share()
+        with circuits.guard(ACME, DAILY):
+            work()
+
+    run_within(deadline, only_one)
+
+
+def test_the_wait_for_other_calls_of_the_job_is_no_time_of_the_call(
+    circuits: Circuits, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = JobCalls.place
+
+    def place_of_long_calls(job: JobCalls, vendor: str) -> threading.Semaphore:
+        semaphore = place(job, vendor)
+        monkeypatch.setattr(semaphore, "acquire", lambda: clock.advance(3600))
+        return semaphore
+
+    monkeypatch.setattr(JobCalls, "place", place_of_long_calls)
+    whole = Deadline(clock, 20.0)
+    part, left = Deadline(clock, outer=whole), list[float]()
+    in_a_job(circuits, part, lambda: left.append(part.left_s()))
+    assert left == [20.0] and whole.left_s() == 20.0
+
+
+def test_a_call_within_another_waits_for_no_second_place(
+    circuits: Circuits, clock: ManualClock
+) -> None:
+    """As of a program's own downloader that asks ours of the same vendor."""
+    done = threading.Event()
+
+    def ask_again() -> None:
+        with circuits.guard(ACME, HOURLY):
+            done.set()
+
+    arguments = circuits, Deadline(clock, 20.0), ask_again
+    threading.Thread(target=in_a_job, args=arguments, daemon=True).start()
+    assert done.wait(10.0)

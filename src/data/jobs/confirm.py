@@ -53,7 +53,7 @@ from ..wiring import Services, build
 from .compare import Comparison, StoredBars
 from .fill_report import SeriesResult, reason_groups
 from .progress import JobProgress, Listener
-from .runner import AT_ONCE, INTERRUPTED, Runner
+from .runner import AT_WORK, INTERRUPTED, Runner
 
 if TYPE_CHECKING:
     from ..calendars.gaps import BarGrid
@@ -223,7 +223,7 @@ class _Run:
         self.parked: list[_Turn] = []
         self.may_wait = False
         self.listener = listener
-        self.runner = Runner(self._compare, self._on_wait, self._on_done, self._on_quiet, AT_ONCE)
+        self.runner = Runner(self._compare, self._on_wait, self._on_done, self._on_quiet, AT_WORK)
 
     def report(self) -> dict[str, Any]:
         """Compare until the sample is full, the requests are used or nothing is left."""

@@ -30,7 +30,7 @@ from ..model.timeframe import Timeframe
 from ..quality.gaps import FINAL_CLASSES, ClassifiedGap
 from ..wiring import Services, build
 from .gaps import gaps_of_all
-from .runner import AT_ONCE, Runner
+from .runner import AT_WORK, Runner
 
 __all__ = ["FILE", "fill_gaps", "validate_gaps"]
 
@@ -228,7 +228,7 @@ def fill_gaps(
         on_event=lambda *_: None,
         on_done=lambda work, filled: done.update({work.name: filled}),
         on_quiet=lambda: None,
-        most=AT_ONCE,
+        most=AT_WORK,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDataWarning)  # the report has the same

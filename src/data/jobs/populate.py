@@ -41,7 +41,7 @@ from .fill_report import BackfillReport, SeriesResult, requests_between
 from .gaps import find_vendor_days
 from .perishable import Perishable, perishable
 from .progress import JobProgress, Listener
-from .runner import AT_ONCE, INTERRUPTED, Runner
+from .runner import AT_WORK, INTERRUPTED, Runner
 from .work_list import WorkItem, read_work_list
 
 if TYPE_CHECKING:
@@ -362,12 +362,12 @@ class CachePopulator:
 
 
 def fill(
-    client: BarsClient, job: Job, listener: Listener | None = None, at_once: int = AT_ONCE
+    client: BarsClient, job: Job, listener: Listener | None = None, at_work: int = AT_WORK
 ) -> BackfillReport:
     """Fetch what is missing of every series of ``job``; what arrives is committed as it comes.
 
     What is stored is looked up first. Then series that are asked of one vendor first share
-    ``at_once`` threads: another vendor's do not wait for them. Among these come first those with the
+    ``at_work`` threads: another vendor's do not wait for them. Among these come first those with the
     smallest priority, then those whose missing bars their vendors will drop soonest.
 
     A series that fails does not keep the others from being asked. Ctrl-C and a disk that takes
@@ -376,7 +376,7 @@ def fill(
     with warnings.catch_warnings(), rare_collections():
         # The report has the same, series by series.
         warnings.simplefilter("ignore", IncompleteDataWarning)
-        return _Run(client, job, listener, at_once).report()
+        return _Run(client, job, listener, at_work).report()
 
 
 class _Ahead(NamedTuple):
@@ -411,7 +411,7 @@ class _Run:
     """One job at work. Everything but :meth:`_fetch` happens in the thread of the caller."""
 
     def __init__(
-        self, client: BarsClient, job: Job, listener: Listener | None, at_once: int
+        self, client: BarsClient, job: Job, listener: Listener | None, at_work: int
     ) -> None:
         self._client, self._job = client, job
         self._wishes = Wishes(refresh=job.refresh)
@@ -421,7 +421,7 @@ class _Run:
         self._left = [len(parts) for parts in self._parts]
         self._progress = JobProgress(client.clock, listener, sum(self._left))
         self._results: list[SeriesResult | None] = [None] * len(job.series)
-        self._runner = Runner(self._fetch, self._on_news, self._on_done, self._on_quiet, at_once)
+        self._runner = Runner(self._fetch, self._on_news, self._on_done, self._on_quiet, at_work)
         self._news: dict[int, _News] = {}
 
     def report(self) -> BackfillReport:

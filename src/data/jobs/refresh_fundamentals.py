@@ -37,7 +37,7 @@ from .fill_cost import VendorCost
 from .fill_report import SeriesResult, reason_groups, requests_between
 from .progress import JobProgress, Listener
 from .refresh_plan import PERIODIC_SYMBOLS, PERIODIC_TYPES, REFRESHED_TYPES, Choice
-from .runner import AT_ONCE, INTERRUPTED, Runner
+from .runner import AT_WORK, INTERRUPTED, Runner
 from .work_list import NO_PRIORITY, WorkItem, read_work_list
 
 log = logging.getLogger("onetape.refresh")
@@ -325,7 +325,7 @@ class _Run:
         self._timeout_s = usual_s if timeout_s is None else timeout_s
         self._now_ms = services.clock.now_ms()
         self._listener = listener
-        most = 1 if wanted.delay_s else AT_ONCE
+        most = 1 if wanted.delay_s else AT_WORK
         self._runner = Runner(self._fetch, self._on_news, self._on_done, self._on_quiet, most)
         self._news: dict[int, _News] = {}
         self._begun: set[str] = set()

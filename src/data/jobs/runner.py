@@ -1,5 +1,7 @@
 """Work on many items in threads, a few for each group, so that a slow vendor holds up its own alone.
 
+A vendor answers fewer at once than are at work: the others prepare a request, or store an answer.
+
 Everything but the work itself happens in the thread of the caller: events, results, Ctrl-C.
 """
 
@@ -14,14 +16,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, NoReturn, TypeVar
 
+from ..net.guarded_call import JobCalls
 from ..observability.logs import carried
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 INTERRUPTED = "interrupted"
-# So many requests of a job a vendor answers at once; its limits are kept whatever this is.
+# So many calls of a job a vendor answers at once; its limits are kept whatever this is.
 AT_ONCE = 4
+# So many tasks of a group are at work: what they do besides, a fifth of the time, takes no place of these.
+AT_WORK = 6
 # So long without an event, and what is waited for is told.
 QUIET_S = 5.0
 # After Ctrl-C work has so long to come to an end of its own; what is committed is kept anyway.
@@ -61,6 +66,7 @@ class Runner(Generic[T, R]):
         self.stopped = ""
         self._work, self._most = work, most
         self._on_event, self._on_done, self._on_quiet = on_event, on_done, on_quiet
+        self._vendor_calls = JobCalls(AT_ONCE)
         # What the thread of the caller shall do; None where a thread has ended.
         self._calls: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         # Guards the next three against the threads; only the thread of the caller adds groups.
@@ -137,6 +143,7 @@ class Runner(Generic[T, R]):
 
     def _take(self, group: str) -> None:
         """Work in a thread until nothing is left of the group."""
+        self._vendor_calls.share()
         waiting, put = self._waiting[group], self._calls.put
         while True:
             with self._guard:

@@ -138,6 +138,20 @@ class Deadline:
         finally:
             self._listeners = tuple(each for each in self._listeners if each is not listener)
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Do not count the time that the block takes."""
+        began = self._clock.monotonic()
+        try:
+            yield
+        finally:
+            self._prolong(self._clock.monotonic() - began)
+
+    def _prolong(self, seconds: float) -> None:
+        self._end += seconds
+        if self._outer is not None:
+            self._outer._prolong(seconds)
+
     def part(self) -> Deadline:
         """Return the deadline of one vendor where another can still be asked after it.
 

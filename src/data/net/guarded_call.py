@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..clock import Clock
 from ..errors import (
     CircuitOpenError,
     DataError,
@@ -15,6 +19,7 @@ from ..errors import (
 )
 from ..model.texts import time_until
 from .circuit_breaker import Circuit, CircuitPolicy, outcome_of
+from .deadline import current_deadline
 from .quota import QuotaReport
 from .state import State
 from .state_tables import Account, StateTables
@@ -44,6 +49,50 @@ class CircuitChange:
 
 
 CircuitHook = Callable[[CircuitChange], None]
+
+
+class JobCalls:
+    """The calls of one job: a few of each vendor at once, whichever tasks make them. Thread-safe.
+
+    Args:
+        most: calls of a vendor at once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._places: dict[str, threading.Semaphore] = {}
+
+    def share(self) -> None:
+        """Count what is called from now on in this context among the calls of the job."""
+        _job.set(self)
+
+    def place(self, vendor: str) -> threading.Semaphore:
+        """Return what a call to ``vendor`` holds."""
+        return self._places.setdefault(vendor, threading.Semaphore(self._most))
+
+
+_job: ContextVar[JobCalls | None] = ContextVar("job_calls", default=None)
+
+
+@contextmanager
+def place_of_job(vendor: str, clock: Clock) -> Iterator[None]:
+    """Let the block run as one of the few calls to ``vendor`` that its job makes at once.
+
+    What other calls of the job take is no time of this one. What the block calls in turn, such as
+    another downloader that a program's own one asks, waits for no second place.
+    """
+    if (job := _job.get()) is None:
+        yield
+        return
+    place = job.place(vendor)
+    with current_deadline(clock).stopped():
+        place.acquire()
+    token = _job.set(None)
+    try:
+        yield
+    finally:
+        _job.reset(token)
+        place.release()
 
 
 class EndedRequest(NamedTuple):

@@ -15,7 +15,7 @@ from ..model.capabilities import Limits
 from ..model.http import HttpResponse
 from ..model.texts import duration, time_until
 from .deadline import note_wait
-from .guarded_call import CircuitChange, CircuitHook, EndedRequest, GuardedCall
+from .guarded_call import CircuitChange, CircuitHook, EndedRequest, GuardedCall, place_of_job
 from .quota import COOL_DOWNS_S, Window, reports_of, windows_of
 from .state import State
 from .state_tables import Account, StateTables
@@ -208,24 +208,25 @@ class Limiter:
         if self._is_local:
             yield None
             return
-        call = GuardedCall(self._state, self._account, door, symbol, self._on_circuit)
-        outer = self._running.call
-        try:
-            self._running.call = call
-            self._enter(call)
-            yield call
-        except BaseException as exc:
-            # Also an interrupted trial must end, else the circuit stays open until it runs out.
-            self._leave(call, exc)
-            raise
-        else:
-            self._leave(call, None)
-        finally:
+        with place_of_job(self._vendor, self._state.clock):
+            call = GuardedCall(self._state, self._account, door, symbol, self._on_circuit)
+            outer = self._running.call
             try:
-                self._running.call = outer
-            except KeyboardInterrupt:
-                self._running.call = outer
+                self._running.call = call
+                self._enter(call)
+                yield call
+            except BaseException as exc:
+                # Also an interrupted trial must end, else the circuit stays open until it runs out.
+                self._leave(call, exc)
                 raise
+            else:
+                self._leave(call, None)
+            finally:
+                try:
+                    self._running.call = outer
+                except KeyboardInterrupt:
+                    self._running.call = outer
+                    raise
 
     def _call(self) -> GuardedCall | None:
         call = self._running.call
