@@ -99,6 +99,7 @@ class DataError(Exception):
 
     Attributes:
         hidden_requests: what a vendor's package had sent by itself before the request that failed.
+        is_logged: whether the job has logged its cause, a vendor's open circuit, already.
         reason: one word of :data:`REASONS` for programs.
         brief: one sentence for their users; the message is for who runs the program.
     """
@@ -107,6 +108,7 @@ class DataError(Exception):
     retry: ClassVar[bool] = False
     failover: ClassVar[bool] = False
     hidden_requests: int = 0
+    is_logged: bool = False
 
     def __init__(
         self,
@@ -432,6 +434,7 @@ class AllProvidersFailedError(DataError, RuntimeError):
     ) -> None:
         super().__init__(message, **context)
         self.attempts = tuple(attempts)
+        self.is_logged = any(isinstance(a.error, CircuitOpenError) for a in self.attempts)
 
     @property
     def reason(self) -> Reason:

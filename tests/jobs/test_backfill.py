@@ -8,7 +8,6 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from src.data.bars.client import BarsClient, Lookup
@@ -38,11 +37,8 @@ def job(symbols: list[str], steps: list[str], bounds: Any = MAY) -> Job:
     return Job.of(symbols, steps, bounds, NOW)
 
 
-def frame(rows: int = 3, **told: Any) -> pd.DataFrame:
-    made = pd.DataFrame({"close": [1.0] * rows})
-    facts = {"rows": rows, "from_cache": 0.0, "complete": True, "vendors": ["v"]}
-    made.attrs["onetape"] = facts | told
-    return made
+def bars(rows: int = 3, **told: Any) -> dict[str, Any]:
+    return {"rows": rows, "from_cache": 0.0, "complete": True, "vendors": ["v"]} | told
 
 
 # One at a time: in the order of the list.
@@ -60,7 +56,7 @@ class Words(tuple[Any, ...]):
 class Client(BarsClient):
     """Answers from a script and remembers what it was asked."""
 
-    def __init__(self, answer: Callable[[str, str], Any] = lambda *_: frame()) -> None:
+    def __init__(self, answer: Callable[[str, str], Any] = lambda *_: bars()) -> None:
         self.asked: list[tuple[Any, ...]] = []
         self._answer = answer
         self._clock = ManualClock(0)
@@ -77,7 +73,7 @@ class Client(BarsClient):
     def requests(self) -> dict[str, tuple[int, int]]:
         return {}
 
-    def get(self, words: Any) -> pd.DataFrame:
+    def get_provenance(self, words: Any) -> Any:
         self.asked.append(words)
         answer = self._answer(words[0], words[1])
         if isinstance(answer, BaseException):
@@ -143,10 +139,10 @@ def test_no_part_begins_behind_the_end_of_another_venues_day(days: int) -> None:
 
 def test_results_add_up_over_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([
-        frame(10, from_cache=0.4, vendors=["b"], quality={"score": 0.9}, gaps_total=1,
+        bars(10, from_cache=0.4, vendors=["b"], quality={"score": 0.9}, gaps_total=1,
               complete=False, gaps=[{"start": "t1", "end": "t2", "reason": "outage"}]),
-        frame(5, from_cache=1.0, vendors=["a"], quality={"score": None}),
-        frame(0, from_cache=0.0, vendors=[], quality={"score": 0.7}),
+        bars(5, from_cache=1.0, vendors=["a"], quality={"score": None}),
+        bars(0, from_cache=0.0, vendors=[], quality={"score": 0.7}),
     ])  # fmt: skip
     client = Client(lambda *_: next(answers))
     monkeypatch.setattr(Job, "parts", lambda *_: [("a", "b"), ("c", "d"), ("e", "f")])
@@ -161,10 +157,10 @@ def test_results_add_up_over_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_at_all_is_a_failure_with_its_reason() -> None:
     gap = {"start": "a", "end": "b", "reason": "v serves 5m bars only 59 days back"}
-    empty = frame(0, complete=False, gaps=[gap])
+    empty = bars(0, complete=False, gaps=[gap])
     (result,) = fill(Client(lambda *_: empty), job(["A"], ["5m"])).results
     assert result.error == "no bars a..b: v serves 5m bars only 59 days back"
-    (result,) = fill(Client(lambda *_: frame(0)), job(["A"], ["5m"])).results
+    (result,) = fill(Client(lambda *_: bars(0)), job(["A"], ["5m"])).results
     assert result.ok, "an empty truth is no failure"
 
 
@@ -172,7 +168,7 @@ def test_a_series_that_fails_does_not_stop_the_others() -> None:
     def answer(symbol: str, _: str) -> Any:
         if symbol == "B":
             return AllProvidersFailedError("All providers failed for B", hint="look there")
-        return LockTimeoutError("somebody writes") if symbol == "C" else frame()
+        return LockTimeoutError("somebody writes") if symbol == "C" else bars()
 
     report = fill(Client(answer), job(["A", "B", "C", "D"], ["1d"]))
     assert [r.error for r in report.results] == [
@@ -182,7 +178,7 @@ def test_a_series_that_fails_does_not_stop_the_others() -> None:
 
 
 def test_an_interrupt_ends_the_job_and_accounts_for_the_rest() -> None:
-    client = Client(lambda symbol, _: KeyboardInterrupt() if symbol == "B" else frame())
+    client = Client(lambda symbol, _: KeyboardInterrupt() if symbol == "B" else bars())
     report = fill(client, job(["A", "B", "C"], ["1d"]))
     assert report.interrupted
     assert [r.error for r in report.results] == ["", "interrupted", "not asked: interrupted"]
@@ -220,7 +216,7 @@ def test_a_full_disk_ends_the_job() -> None:
 
 
 def test_a_file_that_may_not_be_written_fails_its_series_alone() -> None:
-    client = Client(lambda symbol, _: full_disk(errno.EACCES) if symbol == "A" else frame())
+    client = Client(lambda symbol, _: full_disk(errno.EACCES) if symbol == "A" else bars())
     report = fill(client, job(["A", "B"], ["1d"]))
     assert [r.ok for r in report.results] == [False, True]
 
@@ -232,7 +228,7 @@ def test_other_errors_are_not_swallowed() -> None:
 
 def test_progress_is_told_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Job, "parts", lambda *_: [("a", "b"), ("c", "d")])
-    answers = iter([frame(), frame(), AllProvidersFailedError("no"), frame(), frame()])
+    answers = iter([bars(), bars(), AllProvidersFailedError("no"), bars(), bars()])
     heard: list[Progress] = []
     fill(Client(lambda *_: next(answers)), job(["A", "B"], ["1d"]), heard.append)
     told = [(p.result.symbol, p.result.rows, p.done, p.total, p.is_over) for p in heard]
@@ -243,7 +239,7 @@ def test_progress_is_told_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_statistics_keep_their_keys() -> None:
-    client = Client(lambda symbol, _: AllProvidersFailedError("no") if symbol == "B" else frame())
+    client = Client(lambda symbol, _: AllProvidersFailedError("no") if symbol == "B" else bars())
     told = fill(client, job(["A", "B"], ["1d"])).statistics({"files_count": 1})
     assert list(told)[:4] == ["success", "failed", "cache_stats", "data_quality"]
     assert told["success"] == ["A_1d"]
@@ -257,7 +253,7 @@ def test_the_statistics_keep_their_keys() -> None:
 
 def test_collections_are_as_rare_as_before_when_a_job_is_over() -> None:
     before, during = gc.get_threshold(), []
-    client = Client(lambda *_: during.append(gc.get_threshold()) or frame())
+    client = Client(lambda *_: during.append(gc.get_threshold()) or bars())
     fill(client, job(["A"], ["1d"]))
     with pytest.raises(ZeroDivisionError):
         fill(Client(lambda *_: ZeroDivisionError()), job(["A"], ["1d"]))

@@ -134,6 +134,30 @@ def test_a_vendor_answers_four_at_once_whichever_vendor_was_first_asked(
     assert arrived[0] == AT_ONCE < AT_WORK
 
 
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_an_open_circuit_is_one_warning_of_a_job_however_many_series_it_concerns(
+    is_cached: bool, rules: Path, tmp_path: Path, vendors: VendorServer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    rules.write_text("crypto: {backup: []}\n" + rules.read_text())
+    coins = ["BTCUSDT", "ETHUSDT", "SOLUSDT", "HALTUSDT", "THINUSDT", "OLDUSDT"]
+
+    def warned_in_a_job() -> list[str]:
+        caplog.clear()
+        bounds = "2024-05-01", "2024-05-04"
+        assert len(populate_cache(coins, ["1d"], *bounds, tmp_path)["failed"]) == len(coins)
+        messages = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+        return [message for message in messages if "is paused" in message]
+
+    if is_cached:
+        populate_cache(coins, ["1d"], "2024-05-01", "2024-05-02", tmp_path)
+    vendors.fault("binance", Fault.refuse("restricted"))
+    assert len(warned_in_a_job()) == 1, "of the call that opens it"
+    asked = vendors.count()
+    assert len(warned_in_a_job()) == 1, "of the first series that is not asked for"
+    assert vendors.count() == asked
+
+
 def test_a_failure_in_the_middle_of_the_range_is_no_success(
     tmp_path: Path, vendors: VendorServer
 ) -> None:

@@ -170,6 +170,18 @@ class BarsClient:
         """
         return self._service.get(query)
 
+    def get_provenance(self, query: BarsQuery) -> Mapping[str, Any]:
+        """Do what :meth:`get` does, and return what its ``attrs["onetape"]`` tells; no frame is made.
+
+        What the answer lacks is told there alone: nothing is logged or warned of.
+
+        Raises:
+            NoProviderError, AllProvidersFailedError, QueryError: as :meth:`get`.
+        """
+        from .answer.answer import as_known, provenance
+
+        return provenance(as_known(self._service.answered(query)))
+
     def get_batch(self, queries: Sequence[BarsQuery]) -> list[pd.DataFrame]:
         """Return one frame for each question, in the order given.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -21,9 +20,8 @@ import numpy as np
 
 from ..bars.client import BarsClient, Wishes
 from ..disk.atomic import put
-from ..errors import DataError, IncompleteDataWarning, QueryError
+from ..errors import DataError, QueryError
 from ..model.instant import HOUR_MS, date_of, from_ms, iso, parse_iso, year_of
-from ..model.provenance import ATTRS_KEY
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
@@ -230,10 +228,8 @@ def fill_gaps(
         on_quiet=lambda: None,
         most=AT_WORK,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", IncompleteDataWarning)  # the report has the same
-        supplies = ((services.selector.stored_supply(work.key), work) for work in works)
-        runner.run((supply.vendor if supply else "", work) for supply, work in supplies)
+    supplies = ((services.selector.stored_supply(work.key), work) for work in works)
+    runner.run((supply.vendor if supply else "", work) for supply, work in supplies)
     for work in works:
         report["too_long"] += len(work.fillable) - len(work.short)
         filled = done.get(work.name, _Filled(0, runner.stopped))
@@ -281,7 +277,7 @@ def _fill_series(client: BarsClient, work: _Work, _: Callable[[Any], None]) -> _
             new, why = _fill_run(client, work.key, run)
             bars, failed = bars + new, failed or why
     except DataError as error:
-        log.warning("%s: %s", work.name, error)
+        log.log(logging.INFO if error.is_logged else logging.WARNING, "%s: %s", work.name, error)
         failed = str(error)
     return _Filled(bars, failed)
 
@@ -339,7 +335,7 @@ def _fill_run(client: BarsClient, key: SeriesKey, run: Sequence[_ListedGap]) -> 
     else:
         bounds = (date_of(whole.start), date_of(whole.end - 1))
     wishes = Wishes(refresh=run[0].gap_class == "vendor_outage")
-    frame = client.get(client.query(key.symbol, key.timeframe, *bounds, wishes=wishes))
+    query = client.query(key.symbol, key.timeframe, *bounds, wishes=wishes)
+    why = client.get_provenance(query)["unanswered"] or ""
     after = client.columns(key, whole).table.stamps
-    why = frame.attrs[ATTRS_KEY]["unanswered"] or ""
     return int(np.count_nonzero(~np.isin(after, before))), why

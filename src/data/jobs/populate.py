@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -19,14 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..bars.client import Lookup, Wishes
 from ..disk.files import is_disk_done
-from ..errors import (
-    CacheError,
-    DataError,
-    IncompleteDataWarning,
-)
+from ..errors import CacheError, DataError
 from ..model.instant import date_of, iso, year_of, year_start
 from ..model.printable import printable
-from ..model.provenance import ATTRS_KEY
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps
 from ..model.timeframe import Timeframe
@@ -45,8 +39,6 @@ from .runner import AT_WORK, INTERRUPTED, Runner
 from .work_list import WorkItem, read_work_list
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ..bars.client import BarsClient
     from ..model.query import BarsQuery
 
@@ -373,9 +365,7 @@ def fill(
     A series that fails does not keep the others from being asked. Ctrl-C and a disk that takes
     nothing more end the job: what is left then is in the report, with the reason.
     """
-    with warnings.catch_warnings(), rare_collections():
-        # The report has the same, series by series.
-        warnings.simplefilter("ignore", IncompleteDataWarning)
+    with rare_collections():
         return _Run(client, job, listener, at_work).report()
 
 
@@ -497,19 +487,19 @@ class _Run:
                 for start, end in ahead.parts:
                     if runner.stopped:
                         return self._unasked(self._job.series[ahead.place], _News(result))
-                    frame = self._frame(result, start, end, tell)
-                    result = result.plus(frame.attrs[ATTRS_KEY])
+                    result = result.plus(self._fetched(result, start, end, tell))
                     tell(_News(result, parts=1))
             except DataError as error:
-                log.warning("%s %s: %s", result.symbol, result.timeframe, error)
+                level = logging.INFO if error.is_logged else logging.WARNING
+                log.log(level, "%s %s: %s", result.symbol, result.timeframe, error)
                 if is_disk_done(error):
                     runner.stop(str(error))
                 return result.failed_by(error)
         return _judged(result)
 
-    def _frame(
+    def _fetched(
         self, result: SeriesResult, start: When, end: When, tell: Callable[[_News], None]
-    ) -> pd.DataFrame:
+    ) -> Mapping[str, Any]:
         client = self._client
         query = client.query(result.symbol, result.timeframe, start, end, wishes=self._wishes)
 
@@ -519,7 +509,7 @@ class _Run:
             log.info("%s %s %s", result.symbol, result.timeframe, text)
             tell(_News(result, wait=wait))
 
-        get = partial(run_job, client.clock, self._job.timeout_s, client.get, query)
+        get = partial(run_job, client.clock, self._job.timeout_s, client.get_provenance, query)
         return run_heard(hear, get)
 
     # --- progress --------------------------------------------------------------------------

@@ -480,7 +480,9 @@ class _Run:
                     partial(run_call, clock, self._timeout_s, ask_it, [ask.vendor], question),
                 )[ask.vendor]
                 if isinstance(outcome, DataError):
-                    log.warning("%s: no %s of %s: %s", ask.vendor, part.kind, part.symbol, outcome)
+                    level = logging.INFO if outcome.is_logged else logging.WARNING
+                    words = ask.vendor, part.kind, part.symbol, outcome
+                    log.log(level, "%s: no %s of %s: %s", *words)
                     if is_disk_done(outcome):
                         self._runner.stop(str(outcome))
             tell(_News(part, outcome))

@@ -54,6 +54,8 @@ CircuitHook = Callable[[CircuitChange], None]
 class JobCalls:
     """The calls of one job: a few of each vendor at once, whichever tasks make them. Thread-safe.
 
+    It knows which open circuits the job has logged, for each would refuse hundreds of its calls.
+
     Args:
         most: calls of a vendor at once.
     """
@@ -61,6 +63,7 @@ class JobCalls:
     def __init__(self, most: int) -> None:
         self._most = most
         self._places: dict[str, threading.Semaphore] = {}
+        self._logged: dict[tuple[str, str, float], object] = {}
 
     def share(self) -> None:
         """Count what is called from now on in this context among the calls of the job."""
@@ -69,6 +72,11 @@ class JobCalls:
     def place(self, vendor: str) -> threading.Semaphore:
         """Return what a call to ``vendor`` holds."""
         return self._places.setdefault(vendor, threading.Semaphore(self._most))
+
+    def is_news(self, vendor: str, door: str, until_s: float) -> bool:
+        """Tell whether the job meets a circuit that is open until then for the first time."""
+        first = object()
+        return self._logged.setdefault((vendor, door, until_s), first) is first
 
 
 _job: ContextVar[JobCalls | None] = ContextVar("job_calls", default=None)
@@ -136,6 +144,7 @@ class GuardedCall:
         self._account = account
         self._symbol = symbol
         self._on_change = on_change
+        self._job = _job.get()
         self._unknown: Unknown | None = None
         self._is_trial = False
 
@@ -196,7 +205,7 @@ class GuardedCall:
         if after == before:
             return True, None
         tables.keep_circuit(name, self.door, after)
-        return True, _change(self._account.vendor, self.door, (before, after), tables.now_s)
+        return True, self._change(before, after, tables.now_s)
 
     # --- afterwards ------------------------------------------------------------------------
 
@@ -211,7 +220,7 @@ class GuardedCall:
                 circuit, self.before, outcome_of(error), tables.now_s, _reason(error)
             )
             tables.keep_circuit(name, self.door, after)
-            return _change(self._account.vendor, self.door, (circuit, after), tables.now_s)
+            return self._change(circuit, after, tables.now_s)
 
         self._state.finish(lambda: self.report(self._state.run(keep)))
 
@@ -241,19 +250,22 @@ class GuardedCall:
             provider=self._account.vendor,
         )
         error.until_ms = now_ms + round(shut_s * 1000)
+        error.is_logged = not self._is_news(circuit)
         return error
 
+    def _change(self, before: Circuit, after: Circuit, now_s: float) -> CircuitChange | None:
+        """Return the change from one circuit to the next; None where it was neither opened nor closed."""
+        vendor = self._account.vendor
+        if after.is_closed:
+            return None if before.is_closed else CircuitChange(vendor, self.door, is_open=False)
+        if after.times <= before.times:
+            return None  # a trial began or said nothing
+        self._is_news(after)  # not for calls to come: `report` logs it
+        return CircuitChange(vendor, self.door, True, after.shut_for(now_s), after.reason)
 
-def _change(
-    vendor: str, door: str, steps: tuple[Circuit, Circuit], now_s: float
-) -> CircuitChange | None:
-    """Return the change from one circuit to the next; None where it was neither opened nor closed."""
-    before, after = steps
-    if after.is_closed:
-        return None if before.is_closed else CircuitChange(vendor, door, is_open=False)
-    if after.times <= before.times:
-        return None  # a trial began or said nothing
-    return CircuitChange(vendor, door, True, after.shut_for(now_s), after.reason)
+    def _is_news(self, circuit: Circuit) -> bool:
+        job, vendor = self._job, self._account.vendor
+        return job is None or job.is_news(vendor, self.door, circuit.until_s)
 
 
 def _reason(error: BaseException | None) -> str:

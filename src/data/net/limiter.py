@@ -208,9 +208,9 @@ class Limiter:
         if self._is_local:
             yield None
             return
+        call = GuardedCall(self._state, self._account, door, symbol, self._on_circuit)
+        outer = self._running.call
         with place_of_job(self._vendor, self._state.clock):
-            call = GuardedCall(self._state, self._account, door, symbol, self._on_circuit)
-            outer = self._running.call
             try:
                 self._running.call = call
                 self._enter(call)

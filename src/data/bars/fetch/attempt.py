@@ -60,8 +60,10 @@ class VendorReply(Generic[R]):
     def log_failure(self, query: object) -> None:
         """Log why there is no answer: what the vendor could never serve, or has not, is no news."""
         is_impossible = isinstance(self.error, CapabilityError) and not self.requests
-        is_news = not (is_impossible or isinstance(self.error, NoDataError))
-        level = logging.WARNING if is_news else logging.DEBUG
+        if is_impossible or isinstance(self.error, NoDataError):
+            level = logging.DEBUG
+        else:
+            level = logging.INFO if self.error and self.error.is_logged else logging.WARNING
         log.log(level, "%s could not supply %s: %s", self.vendor, query, self.error)
 
 

@@ -254,7 +254,8 @@ class Fetcher:
         failed = [e for e in before if not isinstance(e, CapabilityError)]
         if failed and rows:
             others = ", ".join(dict.fromkeys(e.provider or "another vendor" for e in failed))
-            log.warning(
+            log.log(
+                logging.INFO if all(e.is_logged for e in failed) else logging.WARNING,
                 "fallback: %s bars of %s from %s come from %s, %s could not supply them",
                 rows,
                 work.query,
