@@ -10,8 +10,12 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.disk.files import DiskStep
-from src.data.errors import IncompleteDataError, IncompleteDataWarning
+from src.data.disk.files import Disk, DiskStep, Space
+from src.data.errors import IncompleteDataError, IncompleteDataWarning, LockTimeoutError
+from src.data.jobs.fill_job import Job
+from src.data.jobs.populate import fill
+from src.data.jobs.progress import Progress
+from src.data.model.series import SeriesKey
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true
@@ -96,3 +100,47 @@ def test_a_disk_that_fills_up_keeps_what_was_there(
     version = told(frame)["generation"]
     held = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02", version=version)
     pd.testing.assert_frame_equal(held, frame)
+
+
+@pytest.mark.parametrize("has_reserve", [False, True], ids=["full", "reserve"])
+def test_a_job_ends_where_nothing_more_can_be_stored_and_the_next_one_continues(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, full: dict[str, bool],
+    monkeypatch: pytest.MonkeyPatch, has_reserve: bool,
+) -> None:  # fmt: skip
+    client, names = manager._services.client, ["BTCUSDT", "ETHUSDT", "SOLUSDT", "THINUSDT"]
+    job = Job.of(names, ["1d"], ("2024-05-01", "2024-05-31"), clock.now_ms())
+
+    def fill_up(now: Progress) -> None:
+        if now.is_over and not has_reserve:
+            full["on"] = True
+        elif now.is_over:
+            monkeypatch.setattr(Disk, "space", lambda *_: Space(total=1 << 40, free=1 << 20))
+
+    report = fill(client, job, fill_up, at_once=1)
+    assert [result.ok for result in report.results] == [True, False, False, False]
+    why = report.results[1].error
+    assert ("only 1 MiB are free" if has_reserve else "no space left") in why
+    assert {result.error for result in report.results[2:]} == {f"not asked: {why}"}
+    assert vendors.count("binance") == 2, "what cannot be stored is not asked"
+    full["on"] = False
+    monkeypatch.undo()
+    report = fill(client, job, at_once=1)
+    assert all(result.complete for result in report.results)
+    assert [entry.params["symbol"] for entry in vendors.log("binance")][2:] == names[1:]
+
+
+def test_a_job_fails_for_a_series_that_another_writer_holds(
+    manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, commit = manager.cache.store, manager.cache.store.commit
+
+    def busy(key: SeriesKey, *arguments: Any) -> Any:
+        if key.symbol == "ETHUSDT":
+            raise LockTimeoutError("another process writes")
+        return commit(key, *arguments)
+
+    monkeypatch.setattr(store, "commit", busy)
+    names = ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
+    job = Job.of(names, ["1d"], ("2024-05-01", "2024-05-31"), clock.now_ms())
+    results = fill(manager._services.client, job, at_once=1).results
+    assert [result.error for result in results] == ["", "another process writes", ""]

@@ -36,6 +36,7 @@ class Wishes:
     columns: Sequence[str] = ()
     version: int | None = None
     timeout: Any = None
+    must_store: bool = False
 
 
 # What is in a frame anyway, where it is known at all.
@@ -91,6 +92,7 @@ class RequestParser:
             offline=wishes.offline,
             strict=wishes.strict,
             refresh=wishes.refresh,
+            must_store=wishes.must_store,
             closed_by_ms=closed_by,
             columns=tuple(wishes.columns),
             version=wishes.version,

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import QueryError, ReadOnlyCacheWarning
+from ..errors import QueryError
 from . import FAILED, OK, guarded
 from .arguments import add_output, add_places, add_timeout, every, listed
 from .output import console, note, print_json
@@ -93,12 +92,12 @@ def _add_job(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fill, and print the report; 1 when anything is lacking, or nothing could be stored."""
+    """Fill, and print the report; 1 when anything is lacking."""
     return _run_by(args, _is_whole)
 
 
 def _is_whole(report: dict[str, Any]) -> bool:
-    return bool(report["stored"]) and all(result["complete"] for result in report["results"])
+    return all(result["complete"] for result in report["results"])
 
 
 def _run_as_before(args: argparse.Namespace) -> int:
@@ -125,21 +124,15 @@ def _run_by(args: argparse.Namespace, is_enough: Callable[[dict[str, Any]], bool
 def _fill_and_show(args: argparse.Namespace) -> dict[str, Any]:
     """Fetch what is missing, showing progress, and print what came of it."""
     check_report(args)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ReadOnlyCacheWarning)
-        report = _populated(args)
+    report = _populated(args)
     if args.dry_run:
         print_json(report) if args.json else _show_cost(report)
         write_report(report, args)
         return report
-    unstored = [str(w.message) for w in caught if issubclass(w.category, ReadOnlyCacheWarning)]
-    report["stored"] = not unstored
     if args.json:
         print_json(report)
     else:
         _show(report)
-    for text in dict.fromkeys(unstored):
-        note(text)
     if report["interrupted"]:
         note("interrupted: committed bars are kept; run it again to continue")
     write_report(report, args)

@@ -334,7 +334,8 @@ def _fill_run(client: BarsClient, key: SeriesKey, run: Sequence[_ListedGap]) -> 
         bounds: tuple[Any, Any] = (from_ms(whole.start), from_ms(whole.end - 1))
     else:
         bounds = (date_of(whole.start), date_of(whole.end - 1))
-    wishes = Wishes(refresh=run[0].gap_class == "vendor_outage")
+    is_outage = run[0].gap_class == "vendor_outage"
+    wishes = Wishes(refresh=is_outage, must_store=True)
     query = client.query(key.symbol, key.timeframe, *bounds, wishes=wishes)
     why = client.get_provenance(query)["unanswered"] or ""
     after = client.columns(key, whole).table.stamps

@@ -404,7 +404,7 @@ class _Run:
         self, client: BarsClient, job: Job, listener: Listener | None, at_work: int
     ) -> None:
         self._client, self._job = client, job
-        self._wishes = Wishes(refresh=job.refresh)
+        self._wishes = Wishes(refresh=job.refresh, must_store=True)
         self._parts = [
             [] if one.problem else job.parts(one.timeframe, one.start) for one in job.series
         ]

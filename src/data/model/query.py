@@ -49,6 +49,7 @@ class BarsQuery:
         offline: answer from the cache alone.
         strict: holes are an error.
         refresh: fetch everything again.
+        must_store: what comes and cannot be stored is an error; else it is part of the answer.
         closed_by_ms: leave out bars that close later, ``span`` is cut by it already; UTC
             milliseconds. None: no such cut.
         columns: extra columns, of ``EXTRA_COLUMNS``, in the order requested.
@@ -68,6 +69,7 @@ class BarsQuery:
     offline: bool = False
     strict: bool = False
     refresh: bool = False
+    must_store: bool = False
     closed_by_ms: int | None = None
     columns: tuple[str, ...] = ()
     version: int | None = None

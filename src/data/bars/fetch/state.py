@@ -196,7 +196,7 @@ class StoreWriter:
 
     A disk that refuses, or a writer that holds the series for longer than the call has time, costs
     no bar: what could not be stored stays in the request's ``work``, is part of its answer, and is
-    asked again by the next one.
+    asked again by the next one. A job, whose bars are for the store, ends with the error instead.
     """
 
     def __init__(self, store: BarStore, clock: Clock) -> None:
@@ -204,20 +204,32 @@ class StoreWriter:
         self._clock = clock
 
     def commit(self, work: FetchState, commit: Commit) -> None:
-        """Store a commit, or keep it in ``work.unstored``."""
+        """Store a commit, or keep it in ``work.unstored``.
+
+        Raises:
+            CacheError: the query must store, and it cannot be stored.
+        """
         try:
             self._store.commit(work.key, commit, _wait_s())
         except _REFUSED as error:
+            if work.query.must_store:
+                raise
             work.unstored.append(commit)
             self._note(work, error)
         finally:
             work.snapshot = SeriesSnapshot()
 
     def add_actions(self, work: FetchState, actions: Sequence[Action], answer: Asked) -> None:
-        """Store what a vendor said about splits and dividends, or keep it in the work."""
+        """Store what a vendor said about splits and dividends, or keep it in the work.
+
+        Raises:
+            CacheError: the query must store, and it cannot be stored.
+        """
         try:
             self._store.add_actions(work.key.symbol, actions, *answer, wait_s=_wait_s())
         except _REFUSED as error:
+            if work.query.must_store:
+                raise
             work.unstored_actions.append((tuple(actions), answer))
             self._note(work, error)
         finally:
