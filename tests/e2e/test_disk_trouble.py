@@ -116,7 +116,7 @@ def test_a_job_ends_where_nothing_more_can_be_stored_and_the_next_one_continues(
         elif now.is_over:
             monkeypatch.setattr(Disk, "space", lambda *_: Space(total=1 << 40, free=1 << 20))
 
-    report = fill(client, job, fill_up, at_once=1)
+    report = fill(client, job, fill_up, at_work=1)
     assert [result.ok for result in report.results] == [True, False, False, False]
     why = report.results[1].error
     assert ("only 1 MiB are free" if has_reserve else "no space left") in why
@@ -124,7 +124,7 @@ def test_a_job_ends_where_nothing_more_can_be_stored_and_the_next_one_continues(
     assert vendors.count("binance") == 2, "what cannot be stored is not asked"
     full["on"] = False
     monkeypatch.undo()
-    report = fill(client, job, at_once=1)
+    report = fill(client, job, at_work=1)
     assert all(result.complete for result in report.results)
     assert [entry.params["symbol"] for entry in vendors.log("binance")][2:] == names[1:]
 
@@ -142,5 +142,5 @@ def test_a_job_fails_for_a_series_that_another_writer_holds(
     monkeypatch.setattr(store, "commit", busy)
     names = ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
     job = Job.of(names, ["1d"], ("2024-05-01", "2024-05-31"), clock.now_ms())
-    results = fill(manager._services.client, job, at_once=1).results
+    results = fill(manager._services.client, job, at_work=1).results
     assert [result.error for result in results] == ["", "another process writes", ""]
