@@ -626,6 +626,6 @@ def test_a_year_that_lacks_rows_is_not_kept(tmp_path: Path) -> None:
     assert file is not None
     short = WholeYear(state, table(range(49), size=MINUTE_MS), file)
     store.parts.sidecars.keep(lane, {2024: short})
-    assert not store.is_at_hand(MINUTES)
+    assert not store.parts.sidecars.path(MINUTES).exists()
     store.parts.sidecars.keep(lane, {2024: short._replace(table=table(range(50), size=MINUTE_MS))})
-    assert store.is_at_hand(MINUTES)
+    assert store.parts.sidecars.path(MINUTES).exists()

@@ -188,22 +188,12 @@ def test_a_damaged_file_is_gone_at_once(house: House, tmp_path: Path) -> None:
     other = house_in(tmp_path)
     assert other.bars() is None
     assert not path.exists()
-    assert not other.sidecars.has(DAILY)
     assert same(other.store.read(DAILY, EVER)[0], table(range(-9, 9)))
     assert other.bars() == [*range(-9, 9)]
 
 
-# --- whether there are any ------------------------------------------------------------------
-
-
-def test_switched_off_what_lies_there_does_not_count(house: House, tmp_path: Path) -> None:
-    assert house_in(tmp_path, "read").sidecars.has(DAILY)
-    assert not house_in(tmp_path, "off").sidecars.has(DAILY)
-
-
 def test_who_holds_a_file_needs_no_name_of_it(house: House) -> None:
     house.sidecars.path(DAILY).unlink()
-    assert house.sidecars.has(DAILY)
     assert house.bars() == [*range(-9, 9)]
     assert house.sidecars.lacking(house.lane, house.states) == []
     assert house.sidecars.sources(house.lane, house.states) is not None
@@ -218,7 +208,7 @@ def held(sidecars: Sidecars, *files: tuple[str, int]) -> str:
         key = SeriesKey(symbol, DAILY.timeframe)
         sidecars._hold(key, SimpleNamespace(bytes=size))  # type: ignore[arg-type]
     keys = [SeriesKey(symbol, DAILY.timeframe) for symbol in "ABCD"]
-    return "".join(key.symbol for key in keys if sidecars.has(key))
+    return "".join(key.symbol for key in keys if sidecars._opened(key))
 
 
 def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, most_open: int = 1000) -> Sidecars:
@@ -370,9 +360,9 @@ def test_a_file_that_was_dropped_is_held_no_longer(
     for held in (0, 9):  # a map, and what is read into memory
         file = SimpleNamespace(bytes=held)
         house.sidecars._hold(DAILY, file)  # type: ignore[arg-type]
-        assert house.sidecars.has(DAILY)
+        assert house.sidecars._opened(DAILY) is file
         house.sidecars.drop(DAILY)
-        assert not house.sidecars.has(DAILY)
+        assert house.sidecars._opened(DAILY) is None
 
 
 def test_a_file_that_cannot_be_removed_costs_no_answer(

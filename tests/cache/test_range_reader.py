@@ -80,12 +80,11 @@ def test_where_columns_are_off_none_are_looked_at(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick(), columnar="map")
     store.commit(DAILY, Commit((piece(0, 9),)))
     store.read(DAILY, EVER)
-    assert store.is_at_hand(DAILY)
+    assert store.parts.sidecars.path(DAILY).exists()
     disk = CountingDisk()
     store = store_in(tmp_path, disk, columnar="off")
     lane = store.parts.lane(DAILY)
     assert len(store._range_reader.read(lane, EVER, store._index.entry(lane))[0]) == 9
-    assert not store.is_at_hand(DAILY)
     assert not [step for step in disk.steps if "_columnar" in step.path.parts]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from itertools import islice, product
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -83,17 +82,14 @@ def test_misses_go_to_a_few_threads_and_the_order_is_that_of_the_symbols(
     pd.testing.assert_frame_equal(frames["AAPL"], manager.get_ohlcv("AAPL", *DAYS))
 
 
-def test_a_series_without_columns_is_inflated_in_a_thread(
-    manager: DataManager, threads: list[str], tmp_path: Path
+def test_stored_series_without_columns_start_no_thread(
+    manager: DataManager, threads: list[str]
 ) -> None:
     names = copied(manager, 3)
     for name in names[:2]:
         manager.cache.store._sidecars.drop(_key(name))
     frames = manager.get_ohlcv_batch(names, *DAYS)
-    assert 1 <= len(threads) <= 2
     assert [len(frame) for frame in frames.values()] == [5, 5, 5]
-    threads.clear()
-    manager.get_ohlcv_batch(names, *DAYS)
     assert not threads
 
 

@@ -36,18 +36,18 @@ R = TypeVar("R")
 def get_batch(bars: BarsService, queries: Sequence[BarsQuery]) -> list[pd.DataFrame]:
     """Return one frame for each query, in the order given; see :meth:`.BarsClient.get_batch`.
 
-    What is held is read in the caller's thread, one query after another: a switch of threads takes
-    longer than the answer. What must be fetched, or inflated first, goes to a few threads.
+    What is stored is read in the caller's thread, one query after another: threads that inflate and
+    parse files wait for each other longer than that takes. What must be fetched goes to a few threads.
     """
-    at_hand = [_by(partial(_at_hand, bars), query) for query in queries]
-    others = [query for query, frame in zip(queries, at_hand, strict=True) if frame is None]
+    stored = [_by(partial(_stored, bars), query) for query in queries]
+    others = [query for query, frame in zip(queries, stored, strict=True) if frame is None]
     # All of them are one call; a question with a time of its own ends by it, too.
     times = [query.timeout_s for query in others]
     longest = None if None in times else max(filter(None, times), default=None)
     fetched = iter(
         run_call(bars.clock, longest, in_threads, partial(_by, bars.get), others, _WORKERS)
     )
-    return [next(fetched) if frame is None else frame for frame in at_hand]
+    return [next(fetched) if frame is None else frame for frame in stored]
 
 
 def get_by_symbol(
@@ -75,9 +75,9 @@ def get_by_symbol(
     return {symbol: failed[symbol] if symbol in failed else frames[symbol] for symbol in wanted}
 
 
-def _at_hand(bars: BarsService, query: BarsQuery) -> pd.DataFrame | None:
-    """Return the frame where the store has it without inflating files."""
-    result = bars.lookup_at_hand(query)
+def _stored(bars: BarsService, query: BarsQuery) -> pd.DataFrame | None:
+    """Return the frame where the store has all of it."""
+    result = bars.lookup(query)
     return result.frame if isinstance(result, Hit) else None
 
 

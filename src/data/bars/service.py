@@ -10,12 +10,11 @@ from ..clock import Clock
 from ..errors import UnknownSymbolError
 from ..model.query import BarsQuery
 from ..model.rules import ValidationRules
-from ..model.series import SeriesKey
 from ..net.deadline import run_call
 from ..net.locks import SeriesLocks
 from .answer.answer import Answer, frame_of
 from .answer.reader import Reader
-from .lookup import MISS, AnswerCache, CacheLookup, Derived, Hit, LookupResult
+from .lookup import AnswerCache, CacheLookup, Derived, Hit, LookupResult
 from .observer import Call, Observer
 from .turns import FindLeases, Turns
 from .validity import Expiry
@@ -120,16 +119,6 @@ class BarsService:
                     return Hit(result.answer, self._frame(query, call, result))
                 call.answered(result.answer)
             return result
-
-    def lookup_at_hand(self, query: BarsQuery) -> LookupResult:
-        """Do a :meth:`lookup` where no file must be inflated for it first; else it is a miss.
-
-        Raises:
-            IncompleteDataError: ``strict``, and the answer lacks something.
-        """
-        key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
-        is_at_hand = query.version is None and self._store.is_at_hand(key)
-        return self.lookup(query) if is_at_hand else MISS
 
     def answer(self, query: BarsQuery, call: Call) -> Answer:
         """Return what :meth:`get` makes its frame of; ``call`` notes where vendors are needed.

@@ -213,10 +213,6 @@ class BarStore:
         seal.use.read(seal.span.start)
         return self._disk.are_unchanged(seal.files)
 
-    def is_at_hand(self, key: SeriesKey) -> bool:
-        """Tell whether bars of a series are kept as columns, so that reading takes no time."""
-        return self._sidecars.has(key)
-
     def suspects(self, key: SeriesKey, span: Span) -> tuple[Suspect, ...]:
         """Return the bad rows in ``span`` in whose place no good bar is stored, by stamp.
 

@@ -99,10 +99,6 @@ class Sidecars:
         most_maps = max(1, min(_MOST_MAPS, disk.most_open() // _SHARE))
         self._map_size = memory.most_bytes // most_maps
 
-    def has(self, key: SeriesKey) -> bool:
-        """Tell whether there is a columnar file of a series, however old; it is opened for a read."""
-        return self.are_kept and self._opened(key) is not None
-
     # --- reading ---------------------------------------------------------------------------
 
     def read(self, lane: SeriesFiles, span: Span, states: States) -> BarTable | None:
