@@ -210,6 +210,16 @@ def test_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == newer
 
 
+def test_an_action_that_is_neither_split_nor_dividend_is_damage(tmp_path: Path) -> None:
+    store_in(tmp_path).add_actions("AAPL", [split()], YEAR, "acme", 5)
+    path = tmp_path / "ohlcv/AAPL/actions.json"
+    plain = load(path.read_bytes())
+    plain["actions"][0]["type"] = "spin-off"  # counted as a dividend it would change prices
+    path.write_bytes(dump(plain))
+    with pytest.raises(CorruptEntryError, match="AAPL"):
+        store_in(tmp_path).actions("AAPL")
+
+
 def test_unknown_keys_are_kept(tmp_path: Path) -> None:
     store_in(tmp_path).add_actions("AAPL", [split()], YEAR, "acme", 5)
     path = tmp_path / "ohlcv/AAPL/actions.json"

@@ -109,6 +109,13 @@ def test_a_small_file_is_no_map(path: Path) -> None:
     assert found.bytes == found.head.rows * 8 * (len(found.head.columns) - 1), "all but the index"
 
 
+def test_a_small_file_is_read_at_once(path: Path) -> None:
+    years(Quick(), path)
+    disk = CountingDisk()
+    opened(disk, path)
+    assert [step.name for step in disk.steps] == ["open", "fstat", "read", "close"]
+
+
 def test_the_index_of_a_small_file_is_made_and_not_read(path: Path) -> None:
     disk = Quick()
     head = years(disk, path).head

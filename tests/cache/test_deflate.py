@@ -14,11 +14,33 @@ from src.data.cache.format import gzip_member
 
 def test_a_library_that_is_loaded_sums_up_little_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "isal.isal_zlib", raising=False)
+    monkeypatch.setattr(gzip_member, "_summed", 0)
     assert gzip_member.summing(8) is zlib.crc32
     loaded = ModuleType("isal.isal_zlib")
     loaded.crc32 = lambda data, value=0: zlib.crc32(data, value)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "isal.isal_zlib", loaded)
     assert gzip_member.summing(8) is loaded.crc32
+
+
+def test_much_that_is_summed_little_by_little_loads_the_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("isal")
+    monkeypatch.delitem(sys.modules, "isal.isal_zlib", raising=False)
+    monkeypatch.setattr(gzip_member, "_summed", 0)
+    sums = [gzip_member.summing(1 << 18) for _ in range(4)]
+    assert sums == [zlib.crc32] * 3 + [sys.modules["isal.isal_zlib"].crc32]
+
+
+def test_a_library_that_is_not_installed_is_looked_for_once_in_a_mebibyte(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[str] = []
+    monkeypatch.delitem(sys.modules, "isal.isal_zlib", raising=False)
+    monkeypatch.setattr(gzip_member, "_summed", 0)
+    monkeypatch.setattr(gzip_member, "find_spec", looked.append)
+    assert {gzip_member.summing(1 << 18) for _ in range(8)} == {zlib.crc32}
+    assert looked == ["isal", "isal"]
 
 
 LIBRARIES = ["zlib", "isal"]

@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import msgspec
 
 from ..disk.atomic import sweep, write_atomically
 from ..disk.files import Disk
 from ..errors import CorruptEntryError, FormatVersionError
 from ..model.actions import Action, current
+from ..model.canonical import canonical
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.span import Span, coalesce, gaps
 from ..prices.disputes import (
@@ -37,7 +40,6 @@ from .read.lru_cache import DocumentCache
 # had been asked for, which come without. Those entries lack the key below.
 _NOT_BELIEVED = frozenset({"alpaca", "polygon", "tiingo"})
 _TOLD = "told"
-_OURS = ("format", "symbol", "actions", "asked", "disagreements", "confirmed", "awaited", "samples")
 # Until then a vendor may tell an action late; what it does not tell means nothing.
 _SETTLED_MS = 7 * DAY_MS
 # Vendors differ by this much in the date of one action.
@@ -393,6 +395,50 @@ def _plain(answer: Asked) -> dict[str, Any]:
     return {"span": list(answer.span), "source": answer.source, "fetched_at": answer.fetched_at}
 
 
+class _AskedDocument(msgspec.Struct):
+    """One entry of ``asked`` or ``awaited``; see :class:`Asked`."""
+
+    span: Span
+    source: str
+    fetched_at: int
+    told: bool = False
+
+    def value(self) -> Asked:
+        """Return the value."""
+        return Asked(self.span, self.source, self.fetched_at)
+
+
+class _Entries(msgspec.Struct, kw_only=True):
+    """What was told and asked."""
+
+    actions: list[Action]
+    disagreements: list[Action]
+    asked: list[_AskedDocument]
+    confirmed: list[Action] = []
+    awaited: list[_AskedDocument] = []
+
+    def book(self) -> ActionBook:
+        """Return the value."""
+        return ActionBook(
+            reports=tuple(sorted([*self.actions, *self.disagreements, *self.confirmed])),
+            answers=tuple(
+                [a.value() for a in self.asked if a.told or a.source not in _NOT_BELIEVED]
+            ),
+            awaited=tuple([a.value() for a in self.awaited]),
+        )
+
+
+class _BookDocument(_Entries, kw_only=True, forbid_unknown_fields=True):
+    """The document. A key that is not listed here is kept as it is."""
+
+    format: Literal[1]
+    symbol: str
+    samples: _Entries | None = None
+
+
+_decode_book = msgspec.json.Decoder(_BookDocument).decode
+
+
 def load_book(data: bytes, symbol: str) -> ActionBook:
     """Read the bytes of the document of ``symbol``.
 
@@ -400,29 +446,29 @@ def load_book(data: bytes, symbol: str) -> ActionBook:
         DamagedError: it is not whole, or of another symbol.
         FormatVersionError: a newer version of this library wrote it.
     """
-    plain = json_document.load(data)
+    text, extra = json_document.text_of(data), dict[str, Any]()
+    try:
+        document = _decode_book(text)
+    except msgspec.DecodeError:
+        document, extra = _book_with_unknown_keys(text)
+    if document.symbol != symbol:
+        raise json_document.DamagedError(f"they belong to {document.symbol!r}")
+    samples = None if document.samples is None else document.samples.book()
+    return replace(document.book(), samples=samples, extra=extra)
+
+
+def _book_with_unknown_keys(text: bytes) -> tuple[_BookDocument, dict[str, Any]]:
+    """Return a document that holds more than :class:`_BookDocument`, and apart from it what that is.
+
+    Raises:
+        DamagedError: that is not what is wrong with it.
+        FormatVersionError: a newer version of this library wrote it.
+    """
+    plain = json_document.plain(text)
     if plain.get("format") != json_document.FORMAT or plain.get("need"):
         raise FormatVersionError(f"actions.json has the unknown format {plain.get('format')!r}")
-    if plain.get("symbol") != symbol:
-        raise json_document.DamagedError(f"they belong to {plain.get('symbol')!r}")
+    extra = {key: plain.pop(key) for key in plain.keys() - {*_BookDocument.__struct_fields__}}
     try:
-        samples = _book_of(plain["samples"]) if "samples" in plain else None
-        extra = {k: v for k, v in plain.items() if k not in _OURS}
-        return replace(_book_of(plain), samples=samples, extra=extra)
-    except (AttributeError, KeyError, TypeError, ValueError) as exc:
-        raise json_document.DamagedError(f"it lacks required content: {exc!r}") from exc
-
-
-def _book_of(plain: Mapping[str, Any]) -> ActionBook:
-    entries = [*plain["actions"], *plain["disagreements"], *plain.get("confirmed", ())]
-    return ActionBook(
-        reports=tuple(sorted(Action.from_json(a) for a in entries)),
-        answers=tuple(
-            Asked(Span(*a["span"]), a["source"], a["fetched_at"])
-            for a in plain["asked"]
-            if a.get(_TOLD) or a["source"] not in _NOT_BELIEVED
-        ),
-        awaited=tuple(
-            Asked(Span(*a["span"]), a["source"], a["fetched_at"]) for a in plain.get("awaited", ())
-        ),
-    )
+        return _decode_book(canonical(plain)), extra
+    except msgspec.DecodeError as exc:
+        raise json_document.DamagedError(f"it lacks required content: {exc}") from exc

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date
 from fractions import Fraction
@@ -90,21 +90,6 @@ class Action:
             return plain | {"numerator": self.numerator, "denominator": self.denominator}
         plain["amount"] = self.amount
         return plain | {"as_paid": True} if self.as_paid else plain
-
-    @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> Action:
-        """Read a stored mapping; unknown keys are ignored."""
-        return cls(
-            ex_date=date.fromisoformat(plain["ex_date"]),
-            type=plain["type"],
-            ex_at=int(plain["ex_at"]),
-            numerator=float(plain.get("numerator", 1.0)),
-            denominator=float(plain.get("denominator", 1.0)),
-            amount=float(plain.get("amount", 0.0)),
-            source=str(plain.get("source", "")),
-            fetched_at=int(plain.get("fetched_at", 0)),
-            as_paid=bool(plain.get("as_paid", False)),
-        )
 
 
 def current(actions: Iterable[Action]) -> list[Action]:

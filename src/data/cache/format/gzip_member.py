@@ -349,6 +349,8 @@ _FAST_LEVEL = 1
 # A year of minutes is 31 MiB of text; nothing honest inflates to ten times that.
 _MOST_TEXT = 320 * 1024 * 1024
 _NAME = "isal.isal_zlib"
+# Bytes summed by the standard library. Of what two threads add at once one may be lost: it is no matter.
+_summed = 0
 
 
 def deflated(text: bytes) -> bytes:
@@ -412,9 +414,14 @@ def summing(size: int) -> Callable[..., int]:
     Args:
         size: bytes to be summed by it, in however many calls.
     """
-    # Once it is loaded it is faster for little, too.
-    is_better = _NAME in sys.modules or _is_worth_it(size)
-    summed: Callable[..., int] = (_fast() if is_better else zlib).crc32
+    global _summed
+    # Once it is loaded it is faster for little, too; much that comes little by little is worth it.
+    if _NAME not in sys.modules:
+        _summed += size
+        if not _is_worth_it(_summed):
+            _summed %= _LONG  # where it is not installed, it is looked for once in so many bytes
+            return zlib.crc32
+    summed: Callable[..., int] = _fast().crc32
     return summed
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from mmap import mmap
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from ..format.columnar import (
 from ..format.gzip_member import summing
 from ..write.coverage_update import year_span
 
-# A file up to this size is read as a whole: a map of it would cost more.
+# A file up to this size is read as a whole, at once: a map of it would cost more.
 _SMALL = 1 << 20
 # Frames copy a slice up to this size; beyond, copying costs more than a map of its own.
 _COPIED = 1 << 19
@@ -62,7 +61,7 @@ class ColumnarFile:
     """
 
     def __init__(
-        self, disk: Disk, handle: Handle, head: Head, inode: int, *, may_map: bool
+        self, disk: Disk, handle: Handle, read: Read, head: Head, inode: int, *, may_map: bool
     ) -> None:
         self._disk = disk
         self.path, self.head, self.inode = handle.path, head, inode
@@ -71,7 +70,6 @@ class ColumnarFile:
             self._map = disk.map(handle, head.size, private=False)
         # For a copy the index is made anew: of a small file it is not even read.
         names = head.columns if not may_map else tuple(n for n in head.columns if n != INDEX)
-        read = partial(disk.read_at, handle)
         self._columns = _columns(self._map, head) if self._map else _read(read, head, names)
         self.bytes = 0 if self._map else sum(c.nbytes for c in self._columns.values())
         # Full blocks found sound so far, and rows of the last one. Setting what another thread
@@ -210,14 +208,18 @@ def open_columns(
         if handle is None:
             return None
         try:
-            start = disk.read_at(handle, 0, START)
-            head = read_head(start, identity) if len(start) == START else None
-            if head is None:
-                return None
             inode, size, _ = disk.fstat(handle)
-            if size < head.size:
+            # At once; what is kept of it are copies, without the room between columns.
+            whole = disk.read_at(handle, 0, size) if size <= _SMALL else None
+
+            def read(at: int, count: int) -> bytes:
+                return disk.read_at(handle, at, count) if whole is None else whole[at : at + count]
+
+            start = read(0, START)
+            head = read_head(start, identity) if len(start) == START else None
+            if head is None or size < head.size:
                 return None
-            return ColumnarFile(disk, handle, head, inode, may_map=may_map)
+            return ColumnarFile(disk, handle, read, head, inode, may_map=may_map)
         finally:
             disk.close(handle)
     except (StorageError, ValueError):  # ValueError: shorter than a map of it

@@ -75,7 +75,7 @@ class LruCache:
                 if size > self.most_bytes:
                     return
                 while self._entries and self._sum + size > self.most_bytes:
-                    self._remove(next(iter(self._entries)))
+                    self._sum -= self._entries.popitem(last=False)[1].size
                 self._entries[key] = _Entry(value, size)
                 self._sum += size
             except KeyboardInterrupt:
