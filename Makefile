@@ -27,12 +27,11 @@ demo: $(VENV)/.installed-demo  ## install with real sample bars and show what th
 	$(RUN)/python -m src.data demo
 
 # The tests make some 150,000 small files, 0.7 GB: in memory, if it has a folder with room for them.
-SHM := /dev/shm
-HAS_ROOM := $(shell [ -w $(SHM) ] && df -Pk $(SHM) | awk 'END {if ($$4 > 4000000) print "yes"}')
-test: export PYTEST_DEBUG_TEMPROOT := $(if $(HAS_ROOM),$(SHM),$(PYTEST_DEBUG_TEMPROOT))
+IN_MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | \
+	awk 'END {if ($$4 > 4000000) print "PYTEST_DEBUG_TEMPROOT=/dev/shm"}')
 
 test: lint types  ## lint, types and all tests; needs no network but the package index, no key
-	$(RUN)/python -m pytest -n $(JOBS) --dist worksteal $(if $(HAS_ROOM),-o tmp_path_retention_policy=none)
+	$(IN_MEMORY) $(RUN)/python -m pytest -n $(JOBS) --dist worksteal $(if $(IN_MEMORY),-o tmp_path_retention_policy=none)
 
 # The tests that do more when ONETAPE_FULL is set. All others would only do the same again.
 COUNTED = $(shell grep -rlE 'ONETAPE_FULL|tests\.cache\.counts' --include='test_*.py' tests)
