@@ -14,6 +14,7 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.jobs.populate import populate_cache
+from src.data.jobs.runner import AT_WORK
 from tests.programs import PYTHONPATH
 from tests.vendor_server import VendorServer
 
@@ -21,9 +22,9 @@ FULL = bool(os.environ.get("ONETAPE_FULL"))
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 STEPS = ("30m", "1h", "2h", "4h", "1d") if FULL else ("5m", "1h", "1d")
 RANGE = ("2021-01-01" if FULL else "2024-05-01", "2024-05-31")
-# A kill may take the requests that were under way, of four series; and in a full run, where series
-# have up to sixty pages, those since the last commit of each, which comes after four.
-KILLS, LOST = (50, 4 * 4) if FULL else (3, 4)
+# A kill may take the requests of all series at work, four under way and others being stored; and in a
+# full run, where series have up to sixty pages, those since the last commit of each, after four.
+KILLS, LOST = (50, 4 * AT_WORK) if FULL else (3, AT_WORK)
 Begun = Callable[[], "subprocess.Popen[bytes]"]
 
 

@@ -169,6 +169,17 @@ def test_failures_alike_are_one_reason_and_what_another_vendor_answered_is_no_fa
     assert told["requests"]["alpha_vantage"] == {"sent": 2, "answered": 1}
 
 
+def test_an_open_circuit_is_one_warning_of_a_run(
+    run: Run, vendors: world.Vendors, caplog: pytest.LogCaptureFixture
+) -> None:
+    vendors.status = {"/stable/profile": 403}
+    for _ in range(2):  # the first one opens it
+        caplog.clear()
+        assert len(run(Refresh(MANY[:8], ("profile",)))["failed"]) == 8
+        warned = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+        assert sum("fmp is paused" in message for message in warned) == 1
+
+
 def test_an_answer_that_cannot_be_stored_is_no_success_and_a_full_disk_ends_the_run(
     run: Run, vendors: world.Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
