@@ -29,8 +29,9 @@ SERIES, _ROUNDS = 10_000, 3
 _NOTE = (
     f"Seconds that a command takes in a process of its own, from its start to its end, and the memory "
     f"of that process at its highest, over {SERIES:,} series with ten years of 1d each: half of them "
-    "shares with forty dividends, half coins. *first*: there are no columns yet. *json.loads*: how many "
-    "times as long as reading the same documents with it."
+    "shares with forty dividends, half coins. The bytecode of the package is kept from one process to "
+    "the next. *first*: there are no columns yet. *json.loads*: how many times as long as reading the "
+    "same documents with it."
 )
 _DAYS = Timeframe.parse("1d")
 _SHARE = Kind("regular", "session", "consolidated", "USD", "shares")
@@ -93,7 +94,15 @@ def _folder() -> Iterator[tuple[Path, tuple[str, str]]]:
     today = SystemClock().now_ms() // DAY_MS * DAY_MS
     years = Span(year_start(date_of(today).year - 9), today)
     names = ["".join(letters) for letters in islice(product("BCDFGHJKL", repeat=4), SERIES // 2)]
-    with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
+    with (
+        TemporaryDirectory() as folder,
+        patch.dict(
+            "os.environ",
+            ONETAPE_STATE_DIR=folder,
+            PYTHONPYCACHEPREFIX=f"{folder}/pyc",
+            PYTHONDONTWRITEBYTECODE="",
+        ),
+    ):
         manager = DataManager(Path(folder) / "cache", clock=ManualClock(today))
         shares = _fill(manager, names, years, _SHARE, Basis("split", date_of(today)))
         _fill(manager, [f"{name}USDT" for name in names], years, _COIN, Basis("raw"))

@@ -95,6 +95,41 @@ def test_what_did_not_change_is_not_read_again(place: Place) -> None:
     assert place.reads == list(ROWS) * 2
 
 
+def test_of_a_lane_that_stands_the_logs_alone_are_read_for_its_growth(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.look()
+    names: list[str] = []
+    read_all = Disk.read_all
+
+    def watched(self: Disk, folder: str, some: Any) -> Any:
+        names.extend(some)
+        return read_all(self, folder, names[-len(some) :])
+
+    monkeypatch.setattr(Disk, "read_all", watched)
+    found = place.look("growth").lanes
+    assert sorted(names) == ["2024.log"] * 3 + ["2025.log"]
+    place.file.unlink()
+    assert place.look("growth").lanes == found
+
+
+def test_a_lane_that_changes_before_its_logs_are_read_is_read_whole(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.look()
+    quiet = Inventory._quiet
+
+    def late(self: Inventory, folder: Path) -> Any:
+        monkeypatch.undo()
+        place.commit(Commit((piece(400, 401),)))
+        return quiet(self, folder)
+
+    monkeypatch.setattr(Inventory, "_quiet", late)
+    lane = place.look("growth").lanes[0]
+    assert lane.growth is not None
+    assert (lane.entry.rows, sum(day.bars for day in lane.growth)) == (401, 401)
+
+
 def test_it_says_what_the_store_says(place: Place) -> None:
     place.commit(Commit((), marks=(mark(400, 405, "empty"),)))
     place.look()

@@ -25,8 +25,7 @@ Entry = Mapping[str, Any]
 
 def log_of(lane: SeriesFiles) -> list[dict[str, Any]]:
     """Return the logged commits of all years, oldest first, each with its ``year``."""
-    years = lane.logged_years()
-    entries = [entry | {"year": year} for year in years for entry in lane.log_entries(year)]
+    entries = [entry | {"year": year} for year, log in lane.logs().items() for entry in log]
     return sorted(entries, key=lambda entry: (entry["generation"], entry["year"]))
 
 
@@ -188,8 +187,8 @@ class Past:
 
     def __init__(self, lane: SeriesFiles) -> None:
         self.lane = lane
-        self.years = lane.logged_years()
-        self._log = {year: lane.log_entries(year) for year in self.years}
+        self._log = lane.logs()
+        self.years = list(self._log)
         generations = {int(entry["generation"]) for log in self._log.values() for entry in log}
         self.generations = sorted(generations)
         self._files: dict[Path, _File] = {}

@@ -210,7 +210,7 @@ class Inventory:
             if old is not None and (is_foreign or not self._stands(old.entry, path)):
                 old = None
             if old is None or (part and part not in old.parts):
-                old, may_keep = self._learn(key, path, part)
+                old, may_keep = self._learn(key, path, part, old and old.entry)
                 holdings.is_settled &= may_keep
                 if may_keep and not is_foreign:
                     learned[name] = old
@@ -284,15 +284,18 @@ class Inventory:
 
     # --- one lane --------------------------------------------------------------------------
 
-    def _learn(self, key: SeriesKey, path: str, part: Part) -> tuple[Learned, bool]:
+    def _learn(
+        self, key: SeriesKey, path: str, part: Part, known: LaneEntry | None
+    ) -> tuple[Learned, bool]:
         """Return what a lane's documents say, and whether it may be kept.
 
         It may where no writer was at the lane meanwhile, nothing is wrong with it, and a later
-        change is sure to show in the time of its folder.
+        change is sure to show in the time of its folder. ``known``: its entry, where only the part
+        is lacking.
         """
         try:
             with self._quiet(Path(path)):
-                learned = self._read(key, path, part)
+                learned = self._read(key, path, part, known)
         except (LockTimeoutError, StorageError):  # a writer is there, or nothing can be written
             return self._read(key, path, part), False
         now = self._disk.now_ns()
@@ -306,7 +309,26 @@ class Inventory:
             return nullcontext()
         return self._disk.lock(lock, 0.0)
 
-    def _read(self, key: SeriesKey, path: str, part: Part) -> Learned:
+    def _read(
+        self, key: SeriesKey, path: str, part: Part, known: LaneEntry | None = None
+    ) -> Learned:
+        entry, documents = known, dict[str, bytes]()
+        # A log is no document: of a lane that did not change since it is read alone.
+        if entry is None or part != "growth" or not self._stands(entry, path):
+            entry, documents = self._entry(key, path)
+        parts: dict[str, Any] = {}
+        if part == "outer_keys":
+            sound = [year.year for year in entry.years if year.is_sound]
+            parts[part] = {y: outer_keys(documents[f"{y:04d}{METADATA}"]) for y in sound}
+        elif part == "growth":
+            try:
+                parts[part] = growth_of(log_of(self._parts.lane(key)))
+            except DataError:
+                entry.is_sound = False
+        return Learned(entry, parts)
+
+    def _entry(self, key: SeriesKey, path: str) -> tuple[LaneEntry, dict[str, bytes]]:
+        """Return the entry of a lane, and the documents it was made of by their names."""
         entry, state = LaneEntry({}), self._disk.stat(path)
         if state is not None:
             entry.folders[""] = state.inode, state.size, state.mtime_ns
@@ -330,16 +352,7 @@ class Inventory:
         entry.is_sound &= self._add_series(entry, key, documents)
         if not files and not folders and not self._is_listed(path):
             entry.has_series, entry.is_sound = True, False  # what is in it cannot be told
-        parts: dict[str, Any] = {}
-        if part == "outer_keys":
-            sound = [year.year for year in entry.years if year.is_sound]
-            parts[part] = {y: outer_keys(documents[f"{y:04d}{METADATA}"]) for y in sound}
-        elif part == "growth":
-            try:
-                parts[part] = growth_of(log_of(self._parts.lane(key)))
-            except DataError:
-                entry.is_sound = False
-        return Learned(entry, parts)
+        return entry, documents
 
     def _is_listed(self, path: str) -> bool:
         try:

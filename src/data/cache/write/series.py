@@ -72,7 +72,7 @@ class SeriesFiles:
         """Return the years that have anything, be it the log of bars that are gone, ascending."""
         names = self.memory.list(self.paths.text)
         logged = (name.partition(".log")[0] for name in names if name.endswith(".log"))
-        return sorted({*self.years(), *(int(year) for year in logged if year.isdecimal())})
+        return sorted({*years_in(names), *(int(year) for year in logged if year.isdecimal())})
 
     def most_rows(self) -> int:
         """Return how many bars a year of this timeframe can have at most."""
@@ -200,6 +200,15 @@ class SeriesFiles:
         ours = (n[1] for n in names if n[0] == f"{year:04d}" and len(n) > 1)
         kept = [int(generation) for generation in ours if generation.isdecimal()]
         return [*kept, *pins_in(self.disk, self.paths.versions)]
+
+    def logs(self) -> dict[int, list[dict[str, Any]]]:
+        """Return :meth:`log_entries` of each year of :meth:`logged_years`, read at once."""
+        years = self.logged_years()
+        contents = self.disk.read_all(self.paths.text, [f"{year:04d}.log" for year in years])
+        return {
+            year: [] if read is None else list(entries_of(read[0].splitlines()))
+            for year, read in zip(years, contents, strict=True)
+        }
 
     def log_entries(self, year: int) -> list[dict[str, Any]]:
         """Return the logged commits of ``year``, oldest first; unreadable lines are left out."""
