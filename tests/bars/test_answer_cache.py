@@ -254,7 +254,7 @@ def small(manager: DataManager, most_bytes: int) -> LruCache:
 def givens(manager: DataManager) -> dict[Any, Any]:
     """Return the answers that are kept."""
     entries = memory_of(manager)._entries.items()
-    return {key: entry.value for key, entry in entries if key[0] == "answer"}  # type: ignore[index]
+    return {key: value for key, value in entries if key[0] == "answer"}  # type: ignore[index]
 
 
 def forget(manager: DataManager) -> None:

@@ -160,7 +160,7 @@ def test_what_was_asked_for_before_it_was_there_is_looked_at_again(tmp_path: Pat
             layout.ohlcv / "AAPL" / "1d",
             False,
         )
-        assert layout.actions("AAPL") == layout.ohlcv / "AAPL" / "actions.json"
+        assert Path(layout.actions("AAPL")) == layout.ohlcv / "AAPL" / "actions.json"
     layout.ohlcv.mkdir()
     (layout.ohlcv / "AAPL").symlink_to(tmp_path / "elsewhere")
     for ask in (lambda: layout.lane(key).folder, lambda: layout.actions("AAPL")):

@@ -109,4 +109,5 @@ def test_threads_keep_the_sum_right() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert memory.size == sum(entry.size for entry in memory._entries.values()) <= 40
+    assert memory.size == sum(memory._sizes.values()) <= 40
+    assert memory._sizes.keys() == memory._entries.keys()

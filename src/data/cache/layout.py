@@ -179,7 +179,7 @@ class Layout:
         self._text = os.fspath(self.ohlcv)
         # Series whose folder exists inside the cache; checking costs more than a cached answer.
         self._lane_paths: dict[SeriesKey, LanePaths] = {}
-        self._actions: dict[str, Path] = {}
+        self._actions: dict[str, str] = {}
 
     def symbol(self, symbol: str) -> Path:
         """Return the symbol's folder, whether it exists or not.
@@ -190,13 +190,13 @@ class Layout:
         """
         return Path(self._checked(encode_symbol(symbol))[0])
 
-    def actions(self, symbol: str) -> Path:
-        """Return the file of the symbol's splits and dividends; raises as :meth:`symbol`."""
+    def actions(self, symbol: str) -> str:
+        """Return the file of the symbol's splits and dividends, as text; raises as :meth:`symbol`."""
         made = self._actions.get(symbol)
         if made is not None:
             return made
         folder, is_there = self._checked(encode_symbol(symbol))
-        file = Path(f"{folder}{os.sep}actions.json")
+        file = f"{folder}{os.sep}actions.json"
         if is_there:
             self._actions[symbol] = file
         return file

@@ -197,7 +197,7 @@ class BarStore:
         files |= sources
         if book is not None:
             path = self._layout.actions(view.key.symbol)
-            files[os.fspath(path)] = state = self._memory.settled_state(path)
+            files[path] = state = self._memory.settled_state(path)
             # Looked at before: what is loaded now is of that state, or another object.
             if state is None or self.actions(view.key.symbol) is not book:
                 return None

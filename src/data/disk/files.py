@@ -191,7 +191,7 @@ class Disk:
             raise StorageError(f"cannot read {short(path)}: it does not exist")
         return content
 
-    def read_if_exists(self, path: Path) -> bytes | None:
+    def read_if_exists(self, path: Path | str) -> bytes | None:
         """Return the whole file, or None where it does not exist."""
         content = self.read_with_state(path)
         return None if content is None else content[0]

@@ -19,11 +19,6 @@ from ...disk.files import Disk, FileState
 _MOST_BYTES, _SHARE = 256 << 20, 16
 
 
-class _Entry(NamedTuple):
-    value: Any
-    size: int
-
-
 class LruCache:
     """Values by key, up to a sum of bytes. Thread-safe.
 
@@ -40,7 +35,8 @@ class LruCache:
         # Guards the order and the sum. A put does not wait for it: a value may as well not be
         # kept, and what a forked child inherits taken is made anew.
         self._lock, self._pid = threading.Lock(), os.getpid()
-        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._entries: OrderedDict[Hashable, Any] = OrderedDict()
+        self._sizes: dict[Hashable, int] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -52,14 +48,14 @@ class LruCache:
 
     def get(self, key: Hashable) -> Any:
         """Return the value, or None."""
-        entry = self._entries.get(key)
-        if entry is None:
+        value = self._entries.get(key)
+        if value is None:
             return None
         try:
             self._entries.move_to_end(key)
         except KeyError:
             pass  # another thread dropped it just now
-        return entry.value
+        return value
 
     def put(self, key: Hashable, value: Any, size: int) -> None:
         """Keep a value of ``size`` bytes in place of an older one; others go to make room.
@@ -75,8 +71,9 @@ class LruCache:
                 if size > self.most_bytes:
                     return
                 while self._entries and self._sum + size > self.most_bytes:
-                    self._sum -= self._entries.popitem(last=False)[1].size
-                self._entries[key] = _Entry(value, size)
+                    oldest, _ = self._entries.popitem(last=False)
+                    self._sum -= self._sizes.pop(oldest)
+                self._sizes[key], self._entries[key] = size, value
                 self._sum += size
             except KeyboardInterrupt:
                 self._add_up()
@@ -92,12 +89,12 @@ class LruCache:
                 raise
 
     def _remove(self, key: Hashable) -> None:
-        entry = self._entries.pop(key, None)
-        if entry is not None:
-            self._sum -= entry.size
+        self._entries.pop(key, None)
+        self._sum -= self._sizes.pop(key, 0)
 
     def _add_up(self) -> None:
-        self._sum = sum(entry.size for entry in self._entries.values())
+        self._sizes = {key: self._sizes.get(key, 0) for key in self._entries}
+        self._sum = sum(self._sizes.values())
 
     def _own_lock(self) -> threading.Lock:
         if os.getpid() != self._pid:  # a thread of the parent may have held it at the fork
