@@ -121,6 +121,7 @@ def test_a_vendor_answers_four_at_once_whichever_vendor_was_first_asked(
         """Answer when every task would ask, and a fifth request could have arrived."""
         all_wait.wait(10.0)
         if not arrived:
+            vendors.wait_for("yahoo", AT_ONCE)
             vendors.wait_for("yahoo", AT_ONCE + 1, 0.3)
             arrived.append(vendors.count("yahoo"))
         return Reply.text("", 404)
@@ -134,11 +135,9 @@ def test_a_vendor_answers_four_at_once_whichever_vendor_was_first_asked(
     assert arrived[0] == AT_ONCE < AT_WORK
 
 
-@pytest.mark.parametrize("is_cached", [False, True])
 def test_an_open_circuit_is_one_warning_of_a_job_however_many_series_it_concerns(
-    is_cached: bool, rules: Path, tmp_path: Path, vendors: VendorServer,
-    caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+    rules: Path, tmp_path: Path, vendors: VendorServer, caplog: pytest.LogCaptureFixture
+) -> None:
     rules.write_text("crypto: {backup: []}\n" + rules.read_text())
     coins = ["BTCUSDT", "ETHUSDT", "SOLUSDT", "HALTUSDT", "THINUSDT", "OLDUSDT"]
 
@@ -149,8 +148,8 @@ def test_an_open_circuit_is_one_warning_of_a_job_however_many_series_it_concerns
         messages = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
         return [message for message in messages if "is paused" in message]
 
-    if is_cached:
-        populate_cache(coins, ["1d"], "2024-05-01", "2024-05-02", tmp_path)
+    # Of some series nothing is stored, of the others the first days.
+    assert populate_cache(coins[:3], ["1d"], "2024-05-01", "2024-05-02", tmp_path)["success"]
     vendors.fault("binance", Fault.refuse("restricted"))
     assert len(warned_in_a_job()) == 1, "of the call that opens it"
     asked = vendors.count()
