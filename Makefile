@@ -30,8 +30,14 @@ demo: $(VENV)/.installed-demo  ## install with real sample bars and show what th
 IN_MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | \
 	awk 'END {if ($$4 > 4000000) print "PYTEST_DEBUG_TEMPROOT=/dev/shm"}')
 
-test: lint types  ## lint, types and all tests; needs no network but the package index, no key
+test: lint  ## lint, types and all tests; needs no network but the package index, no key
+	@$(MAKE) --no-print-directory -j2 types $(if $(wildcard tests/__pycache__),,compiled)
 	$(IN_MEMORY) $(RUN)/python -m pytest -n $(JOBS) --dist worksteal $(if $(IN_MEMORY),-o tmp_path_retention_policy=none)
+
+# In a fresh clone both test processes would compile all tests; beside the types one of them does.
+.PHONY: compiled
+compiled: $(VENV)/.installed-dev
+	-@$(RUN)/python -m pytest --collect-only -qq >/dev/null
 
 # The tests that do more when ONETAPE_FULL is set. All others would only do the same again.
 COUNTED = $(shell grep -rlE 'ONETAPE_FULL|tests\.cache\.counts' --include='test_*.py' tests)
