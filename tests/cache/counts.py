@@ -24,3 +24,8 @@ def some(items: Sequence[T], few: int) -> list[T]:
         return list(items)
     last = len(items) - 1
     return [items[round(n * last / (count - 1))] for n in range(count)]
+
+
+def examples(count: int) -> int:
+    """Return a third of ``count`` random examples but at least 20, or all in a full run."""
+    return count if FULL else min(count, max(20, count // 3))

@@ -17,6 +17,7 @@ from src.data.cache.format import csv_rows
 from src.data.model.bars import BarTable
 from src.data.model.instant import SECOND_MS, year_start
 from tests.cache.bars import same
+from tests.cache.counts import examples
 
 HARD = [
     0.0, -0.0, 5e-324, -5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, 0.1, 1 / 3,
@@ -43,13 +44,13 @@ def test_hard_floats(adj: bool) -> None:
     assert same(round_trip(table_of(HARD, adj=adj)), table_of(HARD, adj=adj))
 
 
-@settings(derandomize=True, max_examples=150, deadline=None)
+@settings(derandomize=True, max_examples=examples(150), deadline=None)
 @given(st.lists(floats, min_size=6, max_size=30), st.booleans())
 def test_any_floats(values: list[float], adj: bool) -> None:
     assert same(round_trip(table_of(values, adj=adj)), table_of(values, adj=adj))
 
 
-@settings(derandomize=True, max_examples=100, deadline=None)
+@settings(derandomize=True, max_examples=examples(100), deadline=None)
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=6, max_size=20))
 def test_any_bits(bits: list[int]) -> None:
     values = [struct.unpack("<d", struct.pack("<Q", b))[0] for b in bits]
@@ -194,7 +195,7 @@ ODD = st.sampled_from([
         min_size=5, max_size=5,
     )
 )  # fmt: skip
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=examples(40), deadline=None, derandomize=True)
 def test_blocks_of_any_numbers_are_written_as_each_by_itself(columns: list[list[float]]) -> None:
     rows = of_columns(columns)
     assert csv_rows.encode_rows(rows, csv_rows.BASE_COLUMNS) == plainly(rows)

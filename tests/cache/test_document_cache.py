@@ -20,6 +20,7 @@ from src.data.disk.files import Disk
 from src.data.model.coverage import Covered
 from src.data.model.series import SeriesKey
 from tests.cache.bars import DAILY, KIND, MINUTES, lane_folder, mark, minutes, piece, store_in
+from tests.cache.counts import examples
 from tests.cache.crash import Quick
 from tests.cache.disks import CountingDisk
 
@@ -188,7 +189,7 @@ commits = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=40, derandomize=True, deadline=None)
+@settings(max_examples=examples(40), derandomize=True, deadline=None)
 @given(st.lists(commits, min_size=1, max_size=4))
 def test_what_a_writer_knows_is_what_anybody_else_reads(
     tmp_path_factory: pytest.TempPathFactory, steps: list[Commit]

@@ -30,6 +30,7 @@ from tests.cache.bars import (
     store_in,
     table,
 )
+from tests.cache.counts import examples
 from tests.cache.crash import Quick
 
 
@@ -136,7 +137,7 @@ STEPS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=40, derandomize=True, deadline=None, database=None)
+@settings(max_examples=examples(40), derandomize=True, deadline=None, database=None)
 @given(steps=STEPS, kept=st.sampled_from([8, 1, 0]), compact_at=st.integers(0, 9))
 def test_a_version_is_what_was_read_then_or_is_refused(
     steps: list[tuple[int, int, float]], kept: int, compact_at: int,

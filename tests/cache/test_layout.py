@@ -22,6 +22,7 @@ from src.data.cache.layout import (
 from src.data.errors import BadSymbolError, BadTimeframeError, QueryError, StorageError
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
+from tests.cache.counts import examples
 
 DAY = Timeframe(1, "d")
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{n}{i}" for n in ("COM", "LPT") for i in "0123456789")}
@@ -95,7 +96,7 @@ def test_hostile_symbols_stay_inside_apart_and_come_back(tmp_path: Path) -> None
     assert len(folders) > 1500
 
 
-@settings(derandomize=True, max_examples=300, deadline=None)
+@settings(derandomize=True, max_examples=examples(300), deadline=None)
 @given(st.text(min_size=1, max_size=12))
 def test_any_text_comes_back_or_is_refused(symbol: str) -> None:
     try:

@@ -24,6 +24,7 @@ from src.data.model.instant import DAY_MS, iso, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
+from tests.cache.counts import examples
 from tests.calendars.market import (
     ALWAYS,
     APPLE,
@@ -51,7 +52,7 @@ timeframes = st.sampled_from(TIMEFRAMES)
 anchors = st.sampled_from(["session", "clock"])
 moments = st.integers(DECADE[0] // 60_000, DECADE[1] // 60_000).map(lambda minute: minute * 60_000)
 lengths = st.integers(0, 200 * DAY_MS)
-some = settings(derandomize=True, max_examples=120, deadline=None, database=None)
+some = settings(derandomize=True, max_examples=examples(120), deadline=None, database=None)
 
 
 @some

@@ -12,6 +12,7 @@ from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.span import Span
 from src.data.model.stream import LiveBar, Origin
 from src.data.model.timeframe import Timeframe
+from tests.cache.counts import examples
 from tests.calendars.market import ALWAYS, NEW_YORK
 
 MINUTES = BarGrid(ALWAYS, Timeframe.parse("1m"))
@@ -33,7 +34,7 @@ def at(number: int) -> int:
     return BEGAN + number * MINUTE_MS
 
 
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=examples(200), derandomize=True, deadline=None)
 @given(st.data())
 def test_every_bar_once_in_order_and_none_passed_over(data: st.DataObject) -> None:
     size = data.draw(st.integers(1, 25))

@@ -34,6 +34,7 @@ from src.data.vendors.binance.stream import BinanceFuturesStream, BinanceStream
 from src.data.vendors.finnhub.stream import FinnhubStream
 from src.data.vendors.polygon.stream import PolygonStream
 from src.data.vendors.stream_protocol import StreamProtocol
+from tests.cache.counts import examples
 from tests.reference import needs_reference, reference
 
 KEYS = {
@@ -239,7 +240,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=examples(300), derandomize=True, deadline=None)
 @given(st.sampled_from(sorted(STREAMS)), JSON.map(json.dumps) | st.text() | st.binary())
 def test_no_frame_breaks_a_stream(vendor: str, frame: str | bytes) -> None:
     stream: StreamProtocol = STREAMS[vendor]  # type: ignore[assignment]

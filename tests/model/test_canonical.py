@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.model.canonical import canonical, canonical_with
+from tests.cache.counts import examples
 
 plain = st.recursive(
     st.none() | st.integers() | st.text(max_size=5) | st.floats(allow_nan=False, allow_infinity=False),
@@ -23,7 +24,7 @@ def test_keys_are_sorted_and_nothing_is_spent_on_spaces() -> None:
     )
 
 
-@settings(max_examples=200, derandomize=True)
+@settings(max_examples=examples(200), derandomize=True)
 @given(st.dictionaries(st.text(max_size=3), plain, max_size=4), st.text(max_size=3), plain)
 def test_a_part_that_is_text_stands_where_it_would_have_stood(
     document: dict[str, object], key: str, part: object

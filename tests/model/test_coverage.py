@@ -15,6 +15,7 @@ from src.data.model.coverage import Coverage, Covered, Splice
 from src.data.model.kind import Basis, Kind
 from src.data.model.span import Span
 from tests.cache.bars import stored
+from tests.cache.counts import examples
 
 
 def covered(
@@ -29,7 +30,7 @@ entries = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=300, derandomize=True)
+@settings(max_examples=examples(300), derandomize=True)
 @given(st.lists(st.lists(entries, max_size=4), max_size=4))
 def test_the_later_answer_counts_at_every_stamp(answers: list[list[Covered]]) -> None:
     truth: dict[int, tuple[str, str]] = {}
@@ -44,7 +45,7 @@ def test_the_later_answer_counts_at_every_stamp(answers: list[list[Covered]]) ->
     assert coverage == Coverage.joined(coverage)
 
 
-@settings(max_examples=300, derandomize=True)
+@settings(max_examples=examples(300), derandomize=True)
 @given(st.lists(entries, max_size=6), st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30))))
 def test_what_is_taken_out_is_not_known_and_the_rest_is_as_it_was(
     answer: list[Covered], pairs: list[tuple[int, int]]
@@ -67,7 +68,7 @@ def test_what_lies_further_off_is_not_touched() -> None:
     ]
 
 
-@settings(max_examples=200, derandomize=True)
+@settings(max_examples=examples(200), derandomize=True)
 @given(st.lists(entries, max_size=6), st.lists(st.integers(0, 30), max_size=3))
 def test_what_was_cut_is_put_together_again(answer: list[Covered], cuts: list[int]) -> None:
     whole = Coverage().overlaid(answer)
@@ -112,7 +113,7 @@ def test_a_part_elsewhere_is_none() -> None:
     assert covered(0, 5).clip(Span(7, 9)) is None
 
 
-@settings(max_examples=300, derandomize=True)
+@settings(max_examples=examples(300), derandomize=True)
 @given(st.lists(entries, max_size=6), st.integers(-2, 32), st.integers(-2, 32))
 def test_a_part_of_it_is_stamp_by_stamp_what_the_whole_says(
     answer: list[Covered], start: int, end: int
@@ -162,7 +163,7 @@ def day_of(parts: list[tuple[int, str, int]]) -> Coverage:
     return Coverage.joined(found)
 
 
-@settings(max_examples=200, derandomize=True)
+@settings(max_examples=examples(200), derandomize=True)
 @given(pieces, st.integers(0, 200), st.integers(0, 60), st.integers(0, 3))
 def test_nothing_is_lost_by_folding(
     parts: list[tuple[int, str, int]], start: int, length: int, now: int

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.model.span import Span, coalesce, gaps, intersect, subtract
+from tests.cache.counts import examples
 
 spans = st.builds(Span, st.integers(0, 40), st.integers(0, 40))
 many = st.lists(spans, max_size=8)
@@ -23,27 +24,27 @@ def well_formed(parts: list[Span]) -> bool:
     )
 
 
-@settings(max_examples=300, derandomize=True)
+@settings(max_examples=examples(300), derandomize=True)
 @given(many)
 def test_coalescing_keeps_every_stamp_and_leaves_no_seam(parts: list[Span]) -> None:
     assert points(coalesce(parts)) == points(parts)
     assert well_formed(coalesce(parts))
 
 
-@settings(max_examples=300, derandomize=True)
+@settings(max_examples=examples(300), derandomize=True)
 @given(many, many)
 def test_subtraction_is_set_difference(ones: list[Span], others: list[Span]) -> None:
     assert points(subtract(ones, others)) == points(ones) - points(others)
     assert well_formed(subtract(ones, others))
 
 
-@settings(max_examples=300, derandomize=True)
+@settings(max_examples=examples(300), derandomize=True)
 @given(many, many)
 def test_intersection_is_set_intersection(ones: list[Span], others: list[Span]) -> None:
     assert points(intersect(ones, others)) == points(ones) & points(others)
 
 
-@settings(max_examples=300, derandomize=True)
+@settings(max_examples=examples(300), derandomize=True)
 @given(spans, many)
 def test_gaps_are_what_is_wanted_and_not_held(wanted: Span, held: list[Span]) -> None:
     assert points(gaps(wanted, held)) == points([wanted]) - points(held)

@@ -18,6 +18,7 @@ from src.data.model.instant import DAY_MS, day_ms, iso
 from src.data.model.span import Span
 from src.data.prices.differences import CAUSES, ComparisonTerms, compare
 from src.data.prices.splice import ONE_MARKET
+from tests.cache.counts import examples
 
 FIRST = date(2024, 1, 1)
 DAYS = 60
@@ -237,7 +238,7 @@ def test_prices_that_are_none_do_not_break_it(value: float) -> None:
     assert named(ours, odd) == named(odd, ours) == [("conflict", 1, "2024-01-06", "2024-01-06")]
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
+@settings(derandomize=True, max_examples=examples(60), deadline=None)
 @given(
     kept=st.lists(st.booleans(), min_size=20, max_size=20),
     theirs=st.lists(st.booleans(), min_size=20, max_size=20),

@@ -23,6 +23,7 @@ from src.data.model.instant import day_ms, from_ms, parse_iso, to_ms
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.prices.resample import Incomplete, Resampled, resample, resample_many, source_span
+from tests.cache.counts import examples
 from tests.calendars.market import (
     ALWAYS,
     BOMBAY,
@@ -210,7 +211,7 @@ PAIRS = [  # source minutes, target minutes
 ]  # fmt: skip
 
 
-@settings(max_examples=60, derandomize=True, deadline=None)
+@settings(max_examples=examples(60), derandomize=True, deadline=None)
 @given(
     code=st.sampled_from(sorted(MARKETS)),
     first=st.sampled_from(EDGES),
@@ -268,7 +269,7 @@ def three_days(atom: Atom) -> int:
     return day_ms(date(1970, 1, 1) + timedelta(days=number - number % 3))
 
 
-@settings(max_examples=60, derandomize=True, deadline=None)
+@settings(max_examples=examples(60), derandomize=True, deadline=None)
 @given(
     code=st.sampled_from(sorted(MARKETS)),
     wanted=st.sampled_from([("1w", week), ("1M", month), ("3M", quarter), ("3d", three_days)]),
@@ -292,7 +293,7 @@ def test_weeks_and_months_are_those_of_their_sessions(
     check(atoms, lambda atom: atom[0], target, gone_share, seed, make)
 
 
-@settings(max_examples=60, derandomize=True, deadline=None)
+@settings(max_examples=examples(60), derandomize=True, deadline=None)
 @given(
     calendar=st.sampled_from([NEW_YORK, HONG_KONG, SYDNEY, FX, CHICAGO, ALWAYS]),
     labels=st.sampled_from([("1h", "1d"), ("30m", "4h"), ("1d", "1w"), ("1d", "1M"), ("1h", "1w")]),

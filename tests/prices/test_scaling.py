@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.prices.adjustment import scaled, times
+from tests.cache.counts import examples
 
 INF = float("inf")
 
 
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=examples(200), derandomize=True, deadline=None)
 @given(
     st.lists(st.floats(1e-9, 1e12), min_size=1, max_size=8),
     st.fractions(Fraction(1, 5000), 5000, max_denominator=5000)

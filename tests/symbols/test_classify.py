@@ -8,6 +8,7 @@ from src.data.config.rules_file import packaged_rules, rules_of
 from src.data.model.instrument import Instrument
 from src.data.model.rules import Classification
 from src.data.symbols.classify import MAX_LENGTH, SymbolRefusal, classify
+from tests.cache.counts import examples
 
 TABLES = packaged_rules().classification
 
@@ -324,7 +325,7 @@ PIECES = "BTC ETH SOL USDT USDC BUSD TUSD USD EUR JPY BONK A BRK B L T XAU LINK 
 letters = st.sampled_from([*PIECES.split(), *". - / _ ^ =X =F".split()])
 
 
-@settings(max_examples=400, derandomize=True, deadline=None)
+@settings(max_examples=examples(400), derandomize=True, deadline=None)
 @given(st.lists(letters, min_size=1, max_size=5).map("".join))
 def test_a_canonical_spelling_means_itself(symbol: str) -> None:
     found = classify(symbol, TABLES)
@@ -336,7 +337,7 @@ def test_a_canonical_spelling_means_itself(symbol: str) -> None:
         )  # fmt: skip
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=examples(300), derandomize=True, deadline=None)
 @given(st.text(max_size=80))
 def test_any_text_is_an_instrument_or_has_a_reason(symbol: str) -> None:
     found = classify(symbol, TABLES)

@@ -26,6 +26,7 @@ from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.vendors.alpha_vantage.bars import AlphaVantageDataDownloader
 from src.data.vendors.dates import NEW_YORK
+from tests.cache.counts import examples
 from tests.net.scripted import NOW_MS, answer
 from tests.reference import needs_reference
 from tests.vendors.acme import query, recorded
@@ -250,7 +251,7 @@ def months_of_truth(request: HttpRequest) -> HttpResponse:
     return answer(series(rows, **{"Time Zone": "US/Eastern"}))
 
 
-@settings(max_examples=25, derandomize=True, deadline=None)
+@settings(max_examples=examples(25), derandomize=True, deadline=None)
 @given(st.integers(0, 76), st.integers(1, 80 * 24))
 def test_months_join_into_the_truth(day: int, hours: int) -> None:
     start = FIRST + day * DAY_MS + hours * MINUTE_MS

@@ -9,6 +9,7 @@ from src.data.model.instant import DAY_MS, HOUR_MS, iso, parse_iso
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.vendors.archives import chunk_end, pieces
+from tests.cache.counts import examples
 
 NOW = parse_iso("2024-06-12T15:00:00")
 CAPS = Capabilities(frozenset(), {}, page_bars=1000, archive_days=10)
@@ -61,7 +62,7 @@ def test_a_chunk_cuts_no_month(start: str, days: int, end: str) -> None:
     assert iso(chunk_end(span, days * DAY_MS, MINUTES, CAPS, NOW))[:10] == end
 
 
-@settings(max_examples=60, derandomize=True, deadline=None)
+@settings(max_examples=examples(60), derandomize=True, deadline=None)
 @given(st.integers(0, 40_000), st.integers(1, 30_000), st.integers(1, 4_000))
 def test_pieces_and_chunks_cover_the_span_exactly(start: int, length: int, most: int) -> None:
     begin = parse_iso("2019-01-01") + start * HOUR_MS
