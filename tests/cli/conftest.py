@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ class Ran:
 
 
 Run = Callable[..., Ran]
+# Commands that were run to fill a cache, and where a copy of it lies.
+_FILLED: dict[tuple[tuple[str, ...], ...], Path] = {}
 
 
 @pytest.fixture(autouse=True)
@@ -93,3 +96,20 @@ def bare(
 def run(bare: Run, rules: Path, cache: Path) -> Run:
     """Return a runner of commands on the cache folder, with the rules of the local server."""
     return lambda *words: bare(*words, "--config", str(rules), "--cache-dir", str(cache))
+
+
+@pytest.fixture
+def fill(run: Run, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+    """Return what runs commands that fill the empty cache; a second time their files are copied."""
+
+    def filled(*commands: tuple[str, ...]) -> Run:
+        if commands in _FILLED:
+            shutil.copytree(_FILLED[commands], cache, dirs_exist_ok=True)
+            return run
+        for command in commands:
+            assert run(*command).code == 0
+        _FILLED[commands] = tmp_path_factory.mktemp("filled")
+        shutil.copytree(cache, _FILLED[commands], dirs_exist_ok=True)
+        return run
+
+    return filled

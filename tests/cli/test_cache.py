@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,10 @@ MAY = ("--start", "2024-05-01", "--end", "2024-05-31")
 
 
 @pytest.fixture
-def filled(run: Run) -> Run:
+def filled(fill: Callable[..., Run]) -> Run:
     """Return the runner on a cache with three series, one of them pinned."""
-    assert run("fetch", "BTCUSDT", "1h", *MAY).code == 0
-    assert run("fetch", "AAPL", "1d", *MAY).code == 0
-    assert run("fetch", "AAPL", "1d", *MAY, "--provider", "yahoo").code == 0
-    return run
+    shares = ("fetch", "AAPL", "1d", *MAY)
+    return fill(("fetch", "BTCUSDT", "1h", *MAY), shares, (*shares, "--provider", "yahoo"))
 
 
 def test_an_empty_cache_says_so(run: Run, cache: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -16,12 +17,14 @@ TINY_GB = "0.00000001"
 
 
 @pytest.fixture
-def filled(run: Run, clock: ManualClock) -> Run:
-    """Return the runner on a cache with two series that nobody has used for an hour."""
-    assert run("fetch", "BTCUSDT", "1h", *MAY).code == 0
-    assert run("fetch", "AAPL", "5m", "--start", "2024-04-22", "--end", "2024-06-10").code == 0
-    assert run("populate", "--symbols", "ETHUSDT", "--timeframes", "1d",
-               "--start-date", "2024-06-01", "--end-date", "2024-06-10").code == 0  # fmt: skip
+def filled(fill: Callable[..., Run], clock: ManualClock) -> Run:
+    """Return the runner on a cache with two series that were not used for an hour."""
+    run = fill(
+        ("fetch", "BTCUSDT", "1h", *MAY),
+        ("fetch", "AAPL", "5m", "--start", "2024-04-22", "--end", "2024-06-10"),
+        ("populate", "--symbols", "ETHUSDT", "--timeframes", "1d",
+         "--start-date", "2024-06-01", "--end-date", "2024-06-10"),
+    )  # fmt: skip
     clock.advance(3600)
     return run
 

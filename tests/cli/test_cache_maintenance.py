@@ -6,6 +6,7 @@ import errno
 import gzip
 import os
 import sys
+from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,9 @@ HOUR_S = 3600
 
 
 @pytest.fixture
-def filled(run: Run) -> Run:
+def filled(fill: Callable[..., Run]) -> Run:
     """Return the runner on a cache with two series."""
-    assert run("fetch", "BTCUSDT", "1h", *MAY).code == 0
-    assert run("fetch", "AAPL", "1d", *MAY).code == 0
-    return run
+    return fill(("fetch", "BTCUSDT", "1h", *MAY), ("fetch", "AAPL", "1d", *MAY))
 
 
 @pytest.fixture
