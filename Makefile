@@ -26,7 +26,7 @@ help:  ## list what can be made
 demo: $(VENV)/.installed-demo  ## install with real sample bars and show what the library does
 	$(RUN)/python -m src.data demo
 
-# The tests make some 150,000 small files, 0.7 GB: in memory, if it has a folder with room for them.
+# The tests make some 70,000 small files, 0.6 GB: in memory, if it has a folder with room for them.
 IN_MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | \
 	awk 'END {if ($$4 > 4000000) print "PYTEST_DEBUG_TEMPROOT=/dev/shm"}')
 
