@@ -31,7 +31,7 @@ OWNERS = {
     "backtrader": ("feed.backtrader.feed",),
     "yaml": ("config",),
     "filelock": ("disk.",),
-    "msgspec": ("cache.format.", "cache.actions"),
+    "msgspec": ("cache.format.",),
     "exchange_calendars": ("calendars.exchange",),
     "rich": ("cli",),
     "shtab": ("cli.completion",),

@@ -13,15 +13,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
-
-import msgspec
+from typing import Any, NamedTuple
 
 from ..disk.atomic import sweep, write_atomically
 from ..disk.files import Disk
 from ..errors import CorruptEntryError, FormatVersionError
 from ..model.actions import Action, current
-from ..model.canonical import canonical
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.span import Span, coalesce, gaps
 from ..prices.disputes import (
@@ -33,6 +30,7 @@ from ..prices.disputes import (
 )
 from ..vendors.registry import is_sample
 from .format import json_document
+from .format.documents import BookEntries, load_book_document
 from .layout import Layout
 from .read.lru_cache import DocumentCache
 
@@ -395,50 +393,6 @@ def _plain(answer: Asked) -> dict[str, Any]:
     return {"span": list(answer.span), "source": answer.source, "fetched_at": answer.fetched_at}
 
 
-class _AskedDocument(msgspec.Struct):
-    """One entry of ``asked`` or ``awaited``; see :class:`Asked`."""
-
-    span: Span
-    source: str
-    fetched_at: int
-    told: bool = False
-
-    def value(self) -> Asked:
-        """Return the value."""
-        return Asked(self.span, self.source, self.fetched_at)
-
-
-class _Entries(msgspec.Struct, kw_only=True):
-    """What was told and asked."""
-
-    actions: list[Action]
-    disagreements: list[Action]
-    asked: list[_AskedDocument]
-    confirmed: list[Action] = []
-    awaited: list[_AskedDocument] = []
-
-    def book(self) -> ActionBook:
-        """Return the value."""
-        return ActionBook(
-            reports=tuple(sorted([*self.actions, *self.disagreements, *self.confirmed])),
-            answers=tuple(
-                [a.value() for a in self.asked if a.told or a.source not in _NOT_BELIEVED]
-            ),
-            awaited=tuple([a.value() for a in self.awaited]),
-        )
-
-
-class _BookDocument(_Entries, kw_only=True, forbid_unknown_fields=True):
-    """The document. A key that is not listed here is kept as it is."""
-
-    format: Literal[1]
-    symbol: str
-    samples: _Entries | None = None
-
-
-_decode_book = msgspec.json.Decoder(_BookDocument).decode
-
-
 def load_book(data: bytes, symbol: str) -> ActionBook:
     """Read the bytes of the document of ``symbol``.
 
@@ -446,29 +400,17 @@ def load_book(data: bytes, symbol: str) -> ActionBook:
         DamagedError: it is not whole, or of another symbol.
         FormatVersionError: a newer version of this library wrote it.
     """
-    text, extra = json_document.text_of(data), dict[str, Any]()
-    try:
-        document = _decode_book(text)
-    except msgspec.DecodeError:
-        document, extra = _book_with_unknown_keys(text)
+    document, extra = load_book_document(data)
     if document.symbol != symbol:
         raise json_document.DamagedError(f"they belong to {document.symbol!r}")
-    samples = None if document.samples is None else document.samples.book()
-    return replace(document.book(), samples=samples, extra=extra)
+    samples = None if document.samples is None else _book_of(document.samples)
+    return replace(_book_of(document), samples=samples, extra=extra)
 
 
-def _book_with_unknown_keys(text: bytes) -> tuple[_BookDocument, dict[str, Any]]:
-    """Return a document that holds more than :class:`_BookDocument`, and apart from it what that is.
-
-    Raises:
-        DamagedError: that is not what is wrong with it.
-        FormatVersionError: a newer version of this library wrote it.
-    """
-    plain = json_document.plain(text)
-    if plain.get("format") != json_document.FORMAT or plain.get("need"):
-        raise FormatVersionError(f"actions.json has the unknown format {plain.get('format')!r}")
-    extra = {key: plain.pop(key) for key in plain.keys() - {*_BookDocument.__struct_fields__}}
-    try:
-        return _decode_book(canonical(plain)), extra
-    except msgspec.DecodeError as exc:
-        raise json_document.DamagedError(f"it lacks required content: {exc}") from exc
+def _book_of(entries: BookEntries) -> ActionBook:
+    believed = [a for a in entries.asked if a.told or a.source not in _NOT_BELIEVED]
+    return ActionBook(
+        reports=tuple(sorted([*entries.actions, *entries.disagreements, *entries.confirmed])),
+        answers=tuple([Asked(a.span, a.source, a.fetched_at) for a in believed]),
+        awaited=tuple([Asked(a.span, a.source, a.fetched_at) for a in entries.awaited]),
+    )

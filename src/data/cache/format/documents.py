@@ -1,4 +1,4 @@
-"""The JSON documents of a series: one for each year file, and ``series.json`` for what has no year.
+"""The JSON documents of a series: of each year file, ``series.json`` for what has no year, ``actions.json``.
 
 The outer keys of a year's document are those that older tools read (times naive, meaning UTC);
 everything the store itself goes by stands under ``onetape``.
@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 import msgspec
 
 from ...errors import FormatVersionError
+from ...model.actions import Action
 from ...model.canonical import canonical, canonical_with
 from ...model.coverage import STATES, Coverage, Covered, Splice, State
 from ...model.frozen import filled
@@ -508,7 +509,12 @@ class _SeriesDocument(msgspec.Struct, forbid_unknown_fields=True):
 _UNKNOWN = Lifetime()
 
 
-_decode_series = msgspec.json.Decoder(_SeriesDocument).decode
+_series_decoder = msgspec.json.Decoder(_SeriesDocument)
+
+
+def _decode_series(text: bytes | str) -> tuple[_SeriesDocument, Coverage]:
+    document = _series_decoder.decode(text)
+    return document, coverage_of(document.empties)
 
 
 def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
@@ -518,14 +524,8 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
         DamagedError: it is not whole, or of another series.
         FormatVersionError: a newer version of this library wrote it.
     """
-    text = json_document.text_of(data)
-    try:
-        return _series_of(_decode_series(text), key, {})
-    except msgspec.DecodeError:
-        return _series_with_unknown_keys(text, key)
-
-
-def _series_of(document: _SeriesDocument, key: SeriesKey, extra: Mapping[str, Any]) -> SeriesMeta:
+    fields = _SeriesDocument.__struct_fields__
+    (document, empties), extra = json_document.decoded(data, _decode_series, fields, "series.json")
     about = document.symbol, document.timeframe, document.lane
     for recorded, value in zip(about, _about(key).values(), strict=True):
         if recorded not in (None, value):
@@ -535,25 +535,55 @@ def _series_of(document: _SeriesDocument, key: SeriesKey, extra: Mapping[str, An
         years_generation=document.years_generation,
         kind=document.kind,
         next_due=document.next_due,
-        empties=coverage_of(document.empties),
+        empties=empties,
         compared_at=document.compared_at,
         lifetime=document.lifetime,
         extra=extra,
     )
 
 
-def _series_with_unknown_keys(text: bytes, key: SeriesKey) -> SeriesMeta:
-    """Return a document that holds more than :class:`_SeriesDocument`.
+# --- actions.json ------------------------------------------------------------------------
+
+
+class AskedDocument(msgspec.Struct):
+    """One entry of ``asked`` or ``awaited``: which vendor was asked for which ex-dates, and when.
+
+    ``told`` marks a vendor that was asked for actions; see :mod:`..actions`.
+    """
+
+    span: Span
+    source: str
+    fetched_at: int
+    told: bool = False
+
+
+class BookEntries(msgspec.Struct, kw_only=True):
+    """What vendors told about the actions of a symbol, and were asked."""
+
+    actions: list[Action]
+    disagreements: list[Action]
+    asked: list[AskedDocument]
+    confirmed: list[Action] = []
+    awaited: list[AskedDocument] = []
+
+
+class BookDocument(BookEntries, kw_only=True, forbid_unknown_fields=True):
+    """The document. A key that is not listed here is kept as it is."""
+
+    format: Literal[1]
+    symbol: str
+    samples: BookEntries | None = None
+
+
+_decode_book = msgspec.json.Decoder(BookDocument).decode
+
+
+def load_book_document(data: bytes) -> tuple[BookDocument, dict[str, Any]]:
+    """Read the bytes of the document; return it, and the keys that are not listed in it.
 
     Raises:
-        DamagedError: that is not what is wrong with it, or it is about another series.
+        DamagedError: it is not whole.
         FormatVersionError: a newer version of this library wrote it.
     """
-    plain = json_document.plain(text)
-    if plain.get("format") != json_document.FORMAT or plain.get("need"):
-        raise FormatVersionError(f"series.json has the unknown format {plain.get('format')!r}")
-    extra = {key: plain.pop(key) for key in plain.keys() - {*_SeriesDocument.__struct_fields__}}
-    try:
-        return _series_of(_decode_series(canonical(plain)), key, extra)
-    except msgspec.DecodeError as exc:
-        raise json_document.DamagedError(f"it lacks required content: {exc}") from exc
+    fields = BookDocument.__struct_fields__
+    return json_document.decoded(data, _decode_book, fields, "actions.json")

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
-from ...errors import CorruptEntryError
+from ...errors import CorruptEntryError, FormatVersionError
 from ...model.canonical import canonical
+
+T = TypeVar("T")
 
 FORMAT = 1
 _KEY = "sha256"
@@ -69,6 +71,35 @@ def text_of(data: bytes) -> bytes:
     if claim != _digest(text):
         raise DamagedError("the digest does not match")
     return text
+
+
+def decoded(
+    data: bytes, decode: Callable[[bytes | str], T], fields: Iterable[str], name: str
+) -> tuple[T, dict[str, Any]]:
+    """Return a document decoded by type, and its keys that a newer version added.
+
+    Args:
+        data: the bytes of the document.
+        decode: decodes the text; raises ``msgspec.DecodeError``, for a key that it does not know, too.
+        fields: the keys that it knows.
+        name: of the document, for errors.
+
+    Raises:
+        DamagedError: it is not whole, or lacks required content.
+        FormatVersionError: a newer version of this library wrote it.
+    """
+    text = text_of(data)
+    try:
+        return decode(text), {}
+    except msgspec.DecodeError:
+        document = plain(text)
+    if document.get("format") != FORMAT or document.get("need"):
+        raise FormatVersionError(f"{name} has the unknown format {document.get('format')!r}")
+    extra = {key: document.pop(key) for key in document.keys() - {*fields}}
+    try:
+        return decode(canonical(document)), extra
+    except msgspec.DecodeError as exc:
+        raise DamagedError(f"it lacks required content: {exc}") from exc
 
 
 def plain(text: bytes) -> dict[str, Any]:
