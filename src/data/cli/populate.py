@@ -233,11 +233,12 @@ class _Lines:
         """Print what is worth a line."""
         now_s = time.monotonic()
         waits = now.result.name if now.waiting else ""
-        is_told = now.total > MOST_SHOWN or (waits and waits == self._waits)
-        if is_told and now_s - self._last_s < _REPORT_S:
+        is_long = now.total > MOST_SHOWN
+        is_again = waits != "" and waits == self._waits
+        if (is_long or is_again) and now_s - self._last_s < _REPORT_S:
             return
         self._waits = waits
-        if now.is_over or waits or now.total > MOST_SHOWN:
+        if is_long or now.is_over or waits:
             self._last_s = now_s
             done = "" if now.waiting else f"{now.done}/{now.total} "
             self._show(f"{done}{_progress_text(now)}", soft_wrap=True)

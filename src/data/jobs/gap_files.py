@@ -25,6 +25,7 @@ from ..model.instant import HOUR_MS, date_of, from_ms, iso, parse_iso, year_of
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
+from ..observability.logs import level_of
 from ..quality.gaps import FINAL_CLASSES, ClassifiedGap
 from ..wiring import Services, build
 from .gaps import gaps_of_all
@@ -277,7 +278,7 @@ def _fill_series(client: BarsClient, work: _Work, _: Callable[[Any], None]) -> _
             new, why = _fill_run(client, work.key, run)
             bars, failed = bars + new, failed or why
     except DataError as error:
-        log.log(logging.INFO if error.is_logged else logging.WARNING, "%s: %s", work.name, error)
+        log.log(level_of(error), "%s: %s", work.name, error)
         failed = str(error)
     return _Filled(bars, failed)
 

@@ -26,7 +26,7 @@ from ..model.span import Span, gaps
 from ..model.timeframe import Timeframe
 from ..net.deadline import Wait, run_heard, run_job, seconds_of
 from ..observability.events import Event, HistoryPerishes
-from ..observability.logs import running, subject_of
+from ..observability.logs import level_of, running, subject_of
 from ..resources import rare_collections
 from ..wiring import Services, build
 from .fill_cost import cost_of
@@ -490,8 +490,7 @@ class _Run:
                     result = result.plus(self._fetched(result, start, end, tell))
                     tell(_News(result, parts=1))
             except DataError as error:
-                level = logging.INFO if error.is_logged else logging.WARNING
-                log.log(level, "%s %s: %s", result.symbol, result.timeframe, error)
+                log.log(level_of(error), "%s %s: %s", result.symbol, result.timeframe, error)
                 if is_disk_done(error):
                     runner.stop(str(error))
                 return result.failed_by(error)

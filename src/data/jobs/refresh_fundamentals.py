@@ -31,7 +31,7 @@ from ..fundamentals.service import FundamentalsPlan
 from ..model.fundamentals import Snapshot
 from ..model.instant import DAY_MS
 from ..net.deadline import Wait, run_call, run_heard, seconds_of
-from ..observability.logs import Subject, running
+from ..observability.logs import Subject, level_of, running
 from ..wiring import Services, build
 from .fill_cost import VendorCost
 from .fill_report import SeriesResult, reason_groups, requests_between
@@ -480,9 +480,8 @@ class _Run:
                     partial(run_call, clock, self._timeout_s, ask_it, [ask.vendor], question),
                 )[ask.vendor]
                 if isinstance(outcome, DataError):
-                    level = logging.INFO if outcome.is_logged else logging.WARNING
                     words = ask.vendor, part.kind, part.symbol, outcome
-                    log.log(level, "%s: no %s of %s: %s", *words)
+                    log.log(level_of(outcome), "%s: no %s of %s: %s", *words)
                     if is_disk_done(outcome):
                         self._runner.stop(str(outcome))
             tell(_News(part, outcome))

@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import IO, Any, ParamSpec, Protocol, TypeVar
 from urllib.parse import quote, quote_plus
 
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..model.caller import called_from, working_for
 from ..model.printable import printable
 
@@ -37,6 +37,7 @@ __all__ = [
     "configure_logging",
     "current",
     "following",
+    "level_of",
     "next_number",
     "running",
     "subject_of",
@@ -113,6 +114,11 @@ _process = os.urandom(3).hex()
 def request_id(number: int) -> str:
     """Return the name of a call that stands in records: unique in one log of many processes."""
     return f"{_process}-{number:x}"
+
+
+def level_of(error: DataError) -> int:
+    """Return the level at which an error is logged: lower where its cause is in the log already."""
+    return logging.INFO if error.is_logged else logging.WARNING
 
 
 @contextmanager

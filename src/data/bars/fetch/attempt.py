@@ -11,6 +11,7 @@ from ...clock import Clock
 from ...errors import FAILOVER_ERRORS, Attempt, CapabilityError, DataError, NoDataError
 from ...model.span import Span
 from ...net.deadline import current_call
+from ...observability.logs import level_of
 
 log = logging.getLogger("onetape.routing")
 
@@ -59,11 +60,10 @@ class VendorReply(Generic[R]):
 
     def log_failure(self, query: object) -> None:
         """Log why there is no answer: what the vendor could never serve, or has not, is no news."""
+        assert self.error is not None
         is_impossible = isinstance(self.error, CapabilityError) and not self.requests
-        if is_impossible or isinstance(self.error, NoDataError):
-            level = logging.DEBUG
-        else:
-            level = logging.INFO if self.error and self.error.is_logged else logging.WARNING
+        is_news = not (is_impossible or isinstance(self.error, NoDataError))
+        level = level_of(self.error) if is_news else logging.DEBUG
         log.log(level, "%s could not supply %s: %s", self.vendor, query, self.error)
 
 

@@ -23,6 +23,7 @@ from ...model.rules import ValidationRules
 from ...model.span import Span, coalesce, subtract
 from ...net.deadline import run_part
 from ...net.send_records import reporting
+from ...observability.logs import level_of
 from ...prices.quality import check
 from ...vendors.archives import chunk_end
 from ..ingest.ingest import AnswerIngester, check_kind, grid_of
@@ -255,7 +256,7 @@ class Fetcher:
         if failed and rows:
             others = ", ".join(dict.fromkeys(e.provider or "another vendor" for e in failed))
             log.log(
-                logging.INFO if all(e.is_logged for e in failed) else logging.WARNING,
+                max(map(level_of, failed)),
                 "fallback: %s bars of %s from %s come from %s, %s could not supply them",
                 rows,
                 work.query,

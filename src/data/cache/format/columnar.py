@@ -185,13 +185,18 @@ def _read_slot(start: bytes, at: int, identity: str) -> Head | None:
     if magic != MAGIC or _check(seq, text) != check or seq > _MOST_SEQ:
         return None
     try:
-        said = _decode(text)
+        document = _decode(text)
     except (msgspec.DecodeError, RecursionError):
         return None
-    if said.id != identity or said.order != sys.byteorder:
+    if document.id != identity or document.order != sys.byteorder:
         return None
     head = filled(
-        Head, id=identity, seq=seq, capacity=said.capacity, years=said.years, tails=said.tails
+        Head,
+        id=identity,
+        seq=seq,
+        capacity=document.capacity,
+        years=document.years,
+        tails=document.tails,
     )
     return head if _fits(head) else None
 
