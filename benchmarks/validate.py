@@ -13,8 +13,8 @@ import pandas as pd
 from src.data.model.bars import BarTable
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.timeframe import Timeframe
-from src.data.quality.checks import run_checks
-from src.data.quality.series import CheckedSeries
+from src.data.prices.judgement.checks import run_checks
+from src.data.prices.judgement.series import CheckedSeries
 
 from .harness import Figure, Report, Row
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .model.quote import LivePrice, Quote, Quotes
     from .model.wide import BatchWishes, Layout
     from .observability.events import Event
-    from .quality.report import Level, QualityReport
+    from .prices.judgement.report import Level, QualityReport
 
 __all__ = [
     "DataManager",

@@ -24,7 +24,7 @@ from src.data.model.bars import BarTable
 from src.data.model.instant import day_ms
 from src.data.model.span import Span
 from src.data.observability.events import Event, QualityLow
-from tests.quality.planting import KINDS, clean
+from tests.prices.judgement.planting import KINDS, clean
 
 BAD, GOOD = "VOD.L", "BTCUSDT"
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import QueryError
-from ..quality.report import LEVELS, SEVERITIES, QualityReport
+from ..prices.judgement.report import LEVELS, SEVERITIES, QualityReport
 from . import FAILED, OK
 from .arguments import add_executor, add_output, add_places, add_timeout
 from .cached import manager_of

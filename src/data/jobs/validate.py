@@ -25,8 +25,8 @@ from ..model.span import Span
 from ..observability.events import QualityLow
 from ..observability.logs import running, subject_of
 from ..prices.differences import GRAVE
-from ..quality.checks import CHECKS, QualityCheck
-from ..quality.report import (
+from ..prices.judgement.checks import CHECKS, QualityCheck
+from ..prices.judgement.report import (
     LEVELS,
     Level,
     QualityFinding,

@@ -1,1 +1,1 @@
-"""Validation of stored bars: checks of a series alone, beside a second vendor, beside its exchange."""
+"""Validation of stored bars by the checks of ``prices.judgement``, repairs, gaps, days that vendors lack."""

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..model.bars import BarTable
-from .levels import repaired_prices
-from .report import QualityFinding
-from .series import CheckedSeries, Mask, ShareEvent
+from ..prices.judgement.levels import repaired_prices
+from ..prices.judgement.report import QualityFinding
+from ..prices.judgement.series import CheckedSeries, Mask, ShareEvent
 
 
 class RepairedSeries(NamedTuple):

@@ -23,10 +23,17 @@ from ..model.stored import CoverageSpan, KnownAction, StoredColumns
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
 from ..prices.adjustment import BasisPart, rebase
-from .checks import CHECKS, finding_of, run_checks
-from .levels import Defect
-from .report import QualityFinding, QualityReport, Severity, no_rows, ranked, score_of
-from .series import CheckedSeries, ShareEvent
+from ..prices.judgement.checks import CHECKS, finding_of, run_checks
+from ..prices.judgement.levels import Defect
+from ..prices.judgement.report import (
+    QualityFinding,
+    QualityReport,
+    Severity,
+    no_rows,
+    ranked,
+    score_of,
+)
+from ..prices.judgement.series import CheckedSeries, ShareEvent
 
 __all__ = ["validate"]
 

@@ -1,7 +1,7 @@
 """Validation of a frame, its report and score, and the strategies that its quality allows.
 
-Faces of the checks that stored series are validated by (:mod:`..quality`), with the thresholds, sentences
-and weights of the second data layer.
+Faces of the checks that stored series are validated by (:mod:`..prices.judgement`), with the
+thresholds, sentences and weights of the second data layer.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ..errors import QueryError
 from ..model.bars import PRICES, BarTable
 from ..model.frame import NS_IN_MS
 from ..model.timeframe import Timeframe
+from ..prices.judgement.levels import split_errors, unit_errors
+from ..prices.judgement.series import CheckedSeries
+from ..prices.judgement.shape import outliers
 from ..prices.quality import ordered
 from ..provider_selector import get_provider_selector
-from ..quality.levels import split_errors, unit_errors
-from ..quality.series import CheckedSeries
-from ..quality.shape import outliers
 from .missing_data import TIMES, MissingDataHandler, of_polars
 
 __all__ = [

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..model.bars import NAN
-from ..model.instant import DAY_MS, iso
-from ..model.texts import counted
+from ...model.bars import NAN
+from ...model.instant import DAY_MS, iso
+from ...model.texts import counted
 from .levels import Defect, price_text
 from .report import Repair
 from .series import CheckedSeries, ShareEvent, noise

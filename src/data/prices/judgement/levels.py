@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.bars import NAN, PRICES, BarTable, Floats, Stamps
-from ..model.instant import iso
-from ..model.texts import counted
+from ...model.bars import NAN, PRICES, BarTable, Floats, Stamps
+from ...model.instant import iso
+from ...model.texts import counted
 from .report import Repair, Severity
 from .series import CheckedSeries, Mask, local_noise, runs
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.bars import BarTable, Floats, Stamps
-from ..model.timeframe import Timeframe
+from ...model.bars import BarTable, Floats, Stamps
+from ...model.timeframe import Timeframe
 
 Mask = NDArray[np.bool_]
 Rows = NDArray[np.intp]

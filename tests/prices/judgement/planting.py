@@ -15,7 +15,7 @@ import numpy as np
 from src.data.model.bars import BarTable
 from src.data.model.instant import DAY_MS, MINUTE_MS, parse_iso
 from src.data.model.timeframe import Timeframe
-from src.data.quality.series import CheckedSeries, ShareEvent
+from src.data.prices.judgement.series import CheckedSeries, ShareEvent
 
 Random = np.random.Generator
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from src.data.quality.checks import run_checks
+from src.data.prices.judgement.checks import run_checks
+from src.data.prices.judgement.report import QualityFinding
 from src.data.quality.repair import repaired
-from src.data.quality.report import QualityFinding
-from tests.quality.market import load, names, needs_market, with_factors
+from tests.prices.judgement.market import load, names, needs_market, with_factors
 
 pytestmark = needs_market
 

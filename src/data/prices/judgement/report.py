@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ..model.bars import Stamps
-from ..model.instant import iso
+from ...model.bars import Stamps
+from ...model.instant import iso
 
 Level = Literal["intrinsic", "corroborated", "authoritative"]
 LEVELS: tuple[Level, ...] = get_args(Level)

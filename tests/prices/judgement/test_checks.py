@@ -10,11 +10,11 @@ import pytest
 from src.data.model.bars import BarTable
 from src.data.model.instant import DAY_MS, MINUTE_MS
 from src.data.model.timeframe import Timeframe
-from src.data.quality.checks import CHECKS, run_checks
+from src.data.prices.judgement.checks import CHECKS, run_checks
+from src.data.prices.judgement.report import QualityFinding, ranked, score_of
+from src.data.prices.judgement.series import CheckedSeries, ShareEvent
 from src.data.quality.repair import repaired
-from src.data.quality.report import QualityFinding, ranked, score_of
-from src.data.quality.series import CheckedSeries, ShareEvent
-from tests.quality.planting import KINDS, clean
+from tests.prices.judgement.planting import KINDS, clean
 
 ALL = ("open", "high", "low", "close")
 

@@ -23,7 +23,7 @@ from src.data.model.kind import Basis
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.prices.adjustment import BasisPart, rebase
-from src.data.quality.series import CheckedSeries, ShareEvent
+from src.data.prices.judgement.series import CheckedSeries, ShareEvent
 from tests.contract.source import ROOT
 
 MARKET = ROOT.parent / "shared" / "market"

@@ -7,10 +7,10 @@ from functools import cache
 import numpy as np
 import pytest
 
-from src.data.quality.checks import CHECKS, run_checks
+from src.data.prices.judgement.checks import CHECKS, run_checks
+from src.data.prices.judgement.series import CheckedSeries
 from src.data.quality.repair import repaired
-from src.data.quality.series import CheckedSeries
-from tests.quality.planting import DEFECTS, KINDS, Kind, Planted, clean
+from tests.prices.judgement.planting import DEFECTS, KINDS, Kind, Planted, clean
 
 SEEDS = range(2)
 # Over 40 seeds of every kind all are found but of splits that nothing tells of (89 %), of splits in
