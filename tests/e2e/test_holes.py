@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from src.data.clock import ManualClock
@@ -14,7 +15,7 @@ from src.data.model.coverage import Coverage
 from src.data.model.frame import build_frame
 from src.data.model.instant import HOUR_MS, iso
 
-from .shelf import Market, Shelf, days, every, serving, shown
+from .shelf import Market, Shelf, at, days, every, serving, shown
 from .twin import gaps, told
 
 DAY = every("1h", "2024-06-03T00:00", "2024-06-03T23:00")
@@ -183,6 +184,75 @@ def test_a_hole_between_two_pages_that_is_there_again_is_told(
             ("2024-06-03T12:00:00", "2024-06-03T14:00:00", "the vendor has no bar")
         ]
     assert len(shelf.asked) == 2
+
+
+def failing_between_pages(clock: ManualClock, vendor: str, *lost: int) -> Shelf:
+    """Return a vendor that lacks hours at a new page once, and is down when asked for them alone."""
+    shelf = Shelf(clock, DAY, vendor, dense=True)
+    shelf.page, shelf.errors = [DAY[12]], [None, UnavailableError("down")]
+    shelf.spoil = lambda rows: [row for row in rows if row.stamp_ms not in {DAY[n] for n in lost}]
+    return shelf
+
+
+@pytest.mark.parametrize("vendor", COINS)
+@pytest.mark.parametrize("lost", [(12,), (12, 13, 14), (10, 11, 12)])
+def test_a_hole_between_two_pages_that_could_not_be_asked_again_is_not_written_down(
+    market: Market, clock: ManualClock, vendor: str, lost: tuple[int, ...]
+) -> None:
+    shelf = failing_between_pages(clock, vendor, *lost)
+    frame = market.manager(shelf).get_ohlcv(*ASK)
+    assert len(frame) == 24 - len(lost)
+    assert [reason for *_, reason in gaps(frame)] == [f"{vendor}: down"]
+    shelf.spoil = lambda rows: rows
+    assert len(market.manager(shelf).get_ohlcv(*ASK, strict=True)) == 24
+    assert len(shelf.asked) == 3
+
+
+@pytest.mark.parametrize("vendor", COINS)
+def test_of_an_answer_whose_hole_could_not_be_asked_again_the_next_vendor_is_asked_for_the_hole(
+    market: Market, clock: ManualClock, vendor: str
+) -> None:
+    one, two = failing_between_pages(clock, vendor, 12), Shelf(clock, DAY, vendor, dense=True)
+    two.name = "second"
+    frame = market.manager(one, two).get_ohlcv(*ASK, strict=True, columns=("source",))
+    assert [n for n, source in enumerate(frame["source"]) if source == "second"] == [12]
+    assert len(two.asked) == 1
+
+
+# --- the order of requests once a vendor has failed ----------------------------------------------
+
+
+def hours_asked(frame: pd.DataFrame) -> list[tuple[str, int, int]]:
+    """Return each vendor asked and the hours lacking that it was asked for, the last one inclusive."""
+    spans = ((a["provider"], at(a["start"]), at(a["end"])) for a in told(frame)["attempts"])
+    return [(name, (s - DAY[0]) // HOUR_MS, (e - DAY[0]) // HOUR_MS - 1) for name, s, e in spans]
+
+
+def test_the_rest_of_a_long_request_goes_to_the_next_vendor_as_one_stretch(
+    market: Market, clock: ManualClock
+) -> None:
+    one, two = Shelf(clock, DAY, "binance", page_bars=1), Shelf(clock, DAY, "binance")
+    one.errors, two.name = [None, UnavailableError("down")], "second"
+    frame = market.manager(one, two).get_ohlcv("BTCUSDT", *ASK[1:], strict=True)
+    assert len(frame) == 24
+    # Four pages are one chunk.
+    assert hours_asked(frame) == [("binance", 0, 3), ("binance", 4, 7), ("second", 4, 23)]
+
+
+def test_after_a_failure_later_requests_follow_the_failed_one_and_are_not_joined_to_it(
+    market: Market, clock: ManualClock
+) -> None:
+    one, two = Shelf(clock, DAY, "binance", page_bars=6), Shelf(clock, DAY, "binance")
+    for hour in range(0, 24, 2):
+        text = f"2024-06-03T{hour:02d}:"
+        market.manager(one).get_ohlcv("BTCUSDT", "1h", text + "00", text + "01")
+    one.errors, two.name = [UnavailableError("down")], "second"
+    frame = market.manager(one, two).get_ohlcv("BTCUSDT", *ASK[1:], strict=True)
+    assert len(frame) == 24
+    # Of twelve hours three fit on a page of the first one. Alone they are few, the other nine many.
+    first, *others = hours_asked(frame)
+    assert first == ("binance", 1, 5)
+    assert others == [("second", n, n) for n in (1, 3, 5)] + [("second", 7, 23)]
 
 
 # --- bars that a program hands in ----------------------------------------------------------------

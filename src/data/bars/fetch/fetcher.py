@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ...clock import Clock
@@ -63,6 +64,66 @@ class _Parts(NamedTuple):
         spans = [part for span in self.spans if not (part := span.clip(chunk)).is_empty]
         later = [span.start for span in self.spans if span.start >= chunk.end]
         return _Parts(spans, later[0] if later else self.until)
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """An entry of the work list: stretches, and the candidate whose turn it is.
+
+    Attributes:
+        spans: ascending stretches that are lacking.
+        position: of the candidate among those of the lane; behind the last one nobody is left.
+        outcomes: what the candidates before it came to.
+    """
+
+    spans: tuple[Span, ...]
+    position: int = 0
+    outcomes: tuple[DataError, ...] = ()
+
+    def passed_on(self, spans: Iterable[Span], outcome: DataError) -> _Segment:
+        """Return the entry of ``spans`` for the next candidate."""
+        return _Segment(tuple(spans), self.position + 1, (*self.outcomes, outcome))
+
+    def asked_alone(self, span: Span) -> _Segment:
+        """Return the entry of ``span`` for the same candidate, as if not asked yet."""
+        return _Segment((span,), self.position, self.outcomes)
+
+
+@dataclass(frozen=True)
+class _Requests(_Segment):
+    """Stretches in the order in which their candidate is asked for them.
+
+    Attributes:
+        groups: what is asked for at once, ascending.
+        chunk_ms: how long the last chunk of the first group was; 0 before its first one.
+        rows: how many rows had come before that one.
+    """
+
+    groups: tuple[_Parts, ...] = ()
+    chunk_ms: int = 0
+    rows: int = 0
+
+    @classmethod
+    def of(cls, segment: _Segment, groups: Sequence[Sequence[Span]]) -> _Requests:
+        """Return the requests for a segment's candidate, each of a group of stretches."""
+        begins = [group[0].start for group in groups[1:]]
+        parts = [_Parts(group, until) for group, until in zip(groups, [*begins, 0], strict=False)]
+        return cls._with(segment, parts)
+
+    @classmethod
+    def _with(
+        cls, segment: _Segment, groups: Sequence[_Parts], chunk_ms: int = 0, rows: int = 0
+    ) -> _Requests:
+        spans = tuple(span for group in groups for span in group.spans)
+        return cls(spans, segment.position, segment.outcomes, tuple(groups), chunk_ms, rows)
+
+    def behind(self, chunk: Span, chunk_ms: int, rows: int) -> _Requests:
+        """Return what is left once ``chunk`` of the first group was asked for."""
+        first, *others = self.groups
+        rest = first.within(Span(chunk.end, first.whole.end))
+        if not rest.spans:
+            return self._with(self, others)
+        return self._with(self, [rest, *others], chunk_ms, rows)
 
 
 class Fetcher:
@@ -145,74 +206,75 @@ class Fetcher:
         finally:
             work.end_phase()
 
-    def fill(
-        self,
-        work: FetchState,
-        lacking: Sequence[Span],
-        position: int = 0,
-        outcomes: tuple[DataError, ...] = (),
-    ) -> None:
-        """Ask the candidates from ``position`` on for what is lacking, and commit what comes.
+    def fill(self, work: FetchState, lacking: Sequence[Span]) -> None:
+        """Ask the candidates in order for what is lacking, and commit what comes.
 
-        What no vendor has is recorded as such, or ends in ``work.unfilled``.
+        What one of them leaves goes to the next before anything behind it is asked for: how long the
+        next chunk is depends on the rows that came meanwhile, and neighbours are compared with what
+        is stored by then. What no vendor has is recorded as such, or ends in ``work.unfilled``.
 
         Args:
             work: the state of the request.
             lacking: ascending stretches.
-            position: the first candidate to be asked.
-            outcomes: what the candidates before it came to.
         """
-        if not lacking:
-            return
-        if position == len(work.lane.candidates):
-            self._absence.record(work, lacking, outcomes)
-            return
-        candidate = work.lane.candidates[position]
-        if candidate.name in work.out:
-            self.fill(work, lacking, position + 1, (*outcomes, work.out[candidate.name]))
-            return
-        parts = Coverage() if work.query.refresh else self._writer.coverage(work)
-        none = [span for span in lacking if self._has_none(work, parts, candidate, span)]
-        nothing = NoDataError(NO_BAR, provider=candidate.name)
-        self.fill(work, none, position + 1, (*outcomes, nothing))
+        todo = [_Segment(tuple(lacking))]
+        while todo:
+            segment = todo.pop()
+            if not segment.spans:
+                continue
+            if segment.position == len(work.lane.candidates):
+                self._absence.record(work, segment.spans, segment.outcomes)
+                continue
+            candidate = work.lane.candidates[segment.position]
+            if candidate.name in work.out:
+                following = [segment.passed_on(segment.spans, work.out[candidate.name])]
+            elif isinstance(segment, _Requests):
+                following = self._ask_next(work, candidate, segment)
+            else:
+                following = self._split(work, candidate, segment)
+            todo += reversed(following)
+
+    def _split(self, work: FetchState, candidate: Candidate, segment: _Segment) -> list[_Segment]:
+        """Return what a candidate need not be asked for, and what it is asked for."""
+        coverage = Coverage() if work.query.refresh else self._writer.coverage(work)
+        none = [span for span in segment.spans if self._has_none(work, coverage, candidate, span)]
         now, timeframe = self._writer.now_ms(work), work.grid.timeframe
-        wanted = [span for span in lacking if span not in none]
+        wanted = [span for span in segment.spans if span not in none]
         servable = [candidate.servable(span, timeframe, now) for span in wanted]
-        for rest in subtract(wanted, servable):
-            why = self._too_deep(work, candidate, rest)
-            self.fill(work, [rest], position + 1, (*outcomes, why))
+        deep = [
+            segment.passed_on([rest], self._too_deep(work, candidate, rest))
+            for rest in subtract(wanted, servable)
+        ]
         servable = [span for span in servable if not span.is_empty]
         groups = in_few_requests(servable, candidate.capabilities, timeframe)
-        while groups:
-            group = groups.pop(0)
-            until = groups[0][0].start if groups else 0
-            self._ask_together(work, _Parts(group, until), position, outcomes)
-            if candidate.name in work.out:
-                left = [span for group in groups for span in group]
-                self.fill(work, left, position + 1, (*outcomes, work.out[candidate.name]))
-                return
+        nothing = NoDataError(NO_BAR, provider=candidate.name)
+        return [segment.passed_on(none, nothing), *deep, _Requests.of(segment, groups)]
 
-    def _ask_together(
-        self, work: FetchState, parts: _Parts, position: int, outcomes: tuple[DataError, ...]
-    ) -> None:
-        """Ask one candidate for stretches with what lies between them, chunk by chunk."""
-        candidate, whole = work.lane.candidates[position], parts.whole
-        for chunk in _chunks(whole, candidate, work):
-            here = parts.within(chunk)
-            if not here.spans:
-                continue
-            outcome, lacking, between = self._try(work, candidate, here, outcomes)
-            so_far = (*outcomes, outcome)
-            for hole in between:
-                self.fill(work, [hole], position, outcomes)
-            if candidate.name in work.out:
-                left = parts.within(Span(chunk.start, whole.end)).spans
-                self.fill(work, left, position + 1, so_far)
-                return
-            # The calendar expects nothing, and one vendor says the same.
-            closed = [s for s in lacking if _is_none(outcome) and not len(work.grid.opens(s))]
-            self._absence.record(work, closed, (outcome,))
-            self.fill(work, [s for s in lacking if s not in closed], position + 1, so_far)
+    def _ask_next(
+        self, work: FetchState, candidate: Candidate, segment: _Requests
+    ) -> list[_Segment]:
+        """Ask a candidate for the next chunk of its first request; return what is left to ask."""
+        rows, group = work.rows, segment.groups[0]
+        chunk, chunk_ms = _next_chunk(candidate, work, segment)
+        outcome, lacking, between = self._try(
+            work, candidate, group.within(chunk), segment.outcomes
+        )
+        # The calendar expects nothing, and one vendor says the same: no other is asked.
+        is_none = isinstance(outcome, NoDataError)
+        closed = [span for span in lacking if is_none and not len(work.grid.opens(span))]
+        left = [span for span in lacking if span not in closed]
+        following = segment.passed_on(left, outcome)
+        if error := work.out.get(candidate.name):
+            # The rest of this request goes on with it, as one stretch; later ones follow alone.
+            rest = group.within(Span(chunk.end, group.whole.end)).spans
+            following = segment.passed_on(coalesce([*left, *rest]), error)
+            chunk = group.whole
+        return [
+            *map(segment.asked_alone, between),
+            _Segment(tuple(closed), len(work.lane.candidates), (outcome,)),
+            following,
+            segment.behind(chunk, chunk_ms, rows),
+        ]
 
     def _has_none(
         self, work: FetchState, coverage: Coverage, candidate: Candidate, segment: Span
@@ -324,10 +386,6 @@ class Fetcher:
         return error
 
 
-def _is_none(outcome: DataError) -> bool:
-    return isinstance(outcome, NoDataError)
-
-
 def _without_rows(answer: ClassifiedAnswer) -> list[Span]:
     """Return the parts of which no row came at all."""
     stamps = answer.closed.stamps
@@ -346,21 +404,18 @@ def _blame(candidate: Candidate, question: FetchQuery, error: DataError) -> None
         blame(question, error)
 
 
-def _chunks(span: Span, candidate: Candidate, work: FetchState) -> Iterator[Span]:
-    """Cut a long stretch so that what came is committed now and then.
+def _next_chunk(candidate: Candidate, work: FetchState, requests: _Requests) -> tuple[Span, int]:
+    """Return the next chunk of the first request, and how long chunks are now.
 
-    While a vendor has nothing (before a listing) the chunks grow, so that years of nothing cost
-    few requests.
+    A long stretch is cut so that what came is committed now and then. While a vendor has nothing
+    (before a listing) the chunks grow, so that years of nothing cost few requests.
     """
     caps, step = candidate.capabilities, work.grid.timeframe.step_ms
+    span = requests.groups[0].whole
     usual = caps.page_bars * _PAGES_A_COMMIT * step if caps and caps.page_bars and step else 0
-    cursor, size = span.start, usual
-    while cursor < span.end:
-        rows_before = work.rows
-        end = min(cursor + size, span.end) if size else span.end
-        if caps and size and size == usual:
-            rest = Span(cursor, span.end)
-            end = chunk_end(rest, size, work.grid.timeframe, caps, work.query.now_ms)
-        yield Span(cursor, end)
-        cursor = end
-        size = size * _GROWTH if work.rows == rows_before else usual
+    is_growing = requests.chunk_ms and work.rows == requests.rows
+    size = requests.chunk_ms * _GROWTH if is_growing else usual
+    end = min(span.start + size, span.end) if size else span.end
+    if caps and size and size == usual:
+        end = chunk_end(span, size, work.grid.timeframe, caps, work.query.now_ms)
+    return Span(span.start, end), size
