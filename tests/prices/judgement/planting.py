@@ -140,11 +140,11 @@ def _place(random: Random, rows: int, length: int) -> int:
     return int(random.choice([0, max(1, (rows - length) // 2), rows - length]))
 
 
-def _with(series: CheckedSeries, **columns: np.ndarray) -> CheckedSeries:
+def with_columns(series: CheckedSeries, **columns: np.ndarray) -> CheckedSeries:
     return replace(series, table=replace(series.table, **columns))
 
 
-def _scaled(
+def scaled(
     series: CheckedSeries, rows: slice, factor: float, names: tuple[str, ...], volume: float = 1.0
 ) -> CheckedSeries:
     columns = {name: getattr(series.table, name).copy() for name in (*names, "volume")}
@@ -154,7 +154,7 @@ def _scaled(
     if "close" in names and series.table.adj_close is not None:
         columns["adj_close"] = series.table.adj_close.copy()
         columns["adj_close"][rows] *= factor
-    return _with(series, **columns)
+    return with_columns(series, **columns)
 
 
 ALL = ("open", "high", "low", "close")
@@ -166,7 +166,7 @@ def unit_rows(series: CheckedSeries, random: Random) -> Planted:
     at = _place(random, len(series), length)
     rows = slice(at, at + length)
     factor = float(random.choice([100.0, 0.01]))
-    return Planted(_scaled(series, rows, factor, ALL), ("unit",), series.table.stamps[rows])
+    return Planted(scaled(series, rows, factor, ALL), ("unit",), series.table.stamps[rows])
 
 
 def unit_stretch(series: CheckedSeries, random: Random) -> Planted:
@@ -175,7 +175,7 @@ def unit_stretch(series: CheckedSeries, random: Random) -> Planted:
     at = _place(random, len(series), length)
     rows = slice(at, at + length)
     factor = float(random.choice([100.0, 0.01]))
-    return Planted(_scaled(series, rows, factor, ALL), ("unit",), series.table.stamps[rows])
+    return Planted(scaled(series, rows, factor, ALL), ("unit",), series.table.stamps[rows])
 
 
 def unit_cells(series: CheckedSeries, random: Random) -> Planted:
@@ -183,7 +183,7 @@ def unit_cells(series: CheckedSeries, random: Random) -> Planted:
     at = int(random.integers(0, len(series)))
     names = tuple(random.choice(ALL, int(random.integers(1, 4)), replace=False).tolist())
     factor = float(random.choice([100.0, 0.01]))
-    found = _scaled(series, slice(at, at + 1), factor, names)
+    found = scaled(series, slice(at, at + 1), factor, names)
     return Planted(found, ("unit",), series.table.stamps[at : at + 1])
 
 
@@ -196,7 +196,7 @@ def split_in_part(series: CheckedSeries, random: Random) -> Planted:
     ratio = split.value if random.random() < 0.5 else 1 / split.value
     rows = slice(at, at + length)
     return Planted(
-        _scaled(series, rows, ratio, ALL, 1 / ratio), ("split",), series.table.stamps[rows]
+        scaled(series, rows, ratio, ALL, 1 / ratio), ("split",), series.table.stamps[rows]
     )
 
 
@@ -206,7 +206,7 @@ def split_untold(series: CheckedSeries, random: Random) -> Planted:
     ratio = float(random.choice([2.0, 3.0, 4.0, 5.0, 10.0, 20.0]))
     rows = slice(0, at)
     return Planted(
-        _scaled(series, rows, ratio, ALL, 1 / ratio), ("split",), series.table.stamps[at : at + 1]
+        scaled(series, rows, ratio, ALL, 1 / ratio), ("split",), series.table.stamps[at : at + 1]
     )
 
 
@@ -218,14 +218,16 @@ def stale(series: CheckedSeries, random: Random) -> Planted:
     columns = {name: getattr(series.table, name).copy() for name in names}
     for name in names:
         columns[name][at : at + length] = columns[name][at]
-    return Planted(_with(series, **columns), ("stale",), series.table.stamps[at : at + length])
+    return Planted(
+        with_columns(series, **columns), ("stale",), series.table.stamps[at : at + length]
+    )
 
 
 def spike(series: CheckedSeries, random: Random) -> Planted:
     """One bar that is off by 30 to 90 % and comes back."""
     at = int(random.integers(1, len(series) - 1))
     factor = float(random.choice([1.6, 1.9, 0.6, 0.45]))
-    found = _scaled(series, slice(at, at + 1), factor, ALL)
+    found = scaled(series, slice(at, at + 1), factor, ALL)
     return Planted(found, ("outlier", "split"), series.table.stamps[at : at + 1])
 
 
@@ -277,7 +279,7 @@ def disorder(series: CheckedSeries, random: Random) -> Planted:
     at = int(random.integers(0, len(series)))
     high = series.table.high.copy()
     high[at] = min(series.table.low[at], series.table.close[at]) * 0.9
-    return Planted(_with(series, high=high), ("order",), series.table.stamps[at : at + 1])
+    return Planted(with_columns(series, high=high), ("order",), series.table.stamps[at : at + 1])
 
 
 Plant = Callable[[CheckedSeries, Random], Planted]

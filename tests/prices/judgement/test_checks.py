@@ -89,6 +89,18 @@ def test_half_of_the_rows_prove_no_unit() -> None:
     assert "cannot be told" in findings[0].evidence
 
 
+def test_a_symbol_that_another_company_takes_over_has_no_wrong_unit() -> None:
+    # A bank at 0.16, ten months later another company of that symbol at 28.
+    close = np.append(wavy(120, 16.0) / 100, wavy(60, 26.0))
+    series = walk(close)
+    opened = series.table.open.copy()
+    opened[120] = close[120]
+    low = np.minimum(series.table.low, np.minimum(opened, close))
+    low[120] = opened[120]
+    series = replace(series, table=replace(series.table, open=opened, low=low))
+    assert not found(series, "unit")
+
+
 def test_what_was_traded_decides_which_unit_is_right() -> None:
     series = scaled(walk(np.full(23, 14.55), units_vary=True), slice(0, 4), 0.01)
     series = scaled(series, slice(13, 23), 0.01)
@@ -122,11 +134,58 @@ def test_a_price_that_halves_on_news_is_no_split() -> None:
     opened = series.table.open.copy()
     opened[120] = close[120]
     series = replace(series, table=replace(series.table, open=opened))
-    (untold,) = found(series, "split")
-    assert (untold.severity, untold.certain) == ("warning", False)
+    (untold,) = found(series, "split", "info")
+    assert (untold.severity, untold.certain) == ("info", False)
     volume = series.table.volume.copy()
     volume[120] *= 12
-    assert not found(replace(series, table=replace(series.table, volume=volume)), "split")
+    assert not found(replace(series, table=replace(series.table, volume=volume)), "split", "info")
+
+
+def test_a_price_that_halves_on_news_and_doubles_on_news_is_no_split_in_part() -> None:
+    close = wavy(200)
+    series = walk(close)
+    series = scaled(
+        replace(series, table=replace(series.table, open=close.copy())), slice(120, 124), 0.5
+    )
+    assert found(series, "split", "info")
+    volume = series.table.volume.copy()
+    volume[[120, 124]] *= 12
+    assert not found(replace(series, table=replace(series.table, volume=volume)), "split", "info")
+
+
+def test_an_untold_split_is_an_error_where_the_volume_keeps_to_it_and_else_a_hint() -> None:
+    close = wavy(200)
+    close[:120] *= 4
+    series = walk(close)
+    opened = series.table.open.copy()
+    opened[120] = close[120]
+    series = replace(series, table=replace(series.table, open=opened))
+    (hint,) = found(series, "split", "info")
+    assert (hint.cause, hint.severity) == ("split by gap", "info")
+    volume = series.table.volume.copy()
+    volume[120:] *= 4
+    (error,) = found(replace(series, table=replace(series.table, volume=volume)), "split", "info")
+    assert (error.cause, error.severity) == ("split by volume", "error")
+    assert "4:1" in error.evidence
+
+
+def test_a_copied_bar_is_found_but_not_among_bars_that_repeat_by_themselves() -> None:
+    series = walk(wavy(400) * np.exp(0.001 * np.arange(400) ** 0.9))
+    volume = 1000.0 + np.arange(400) * 7919 % 1013
+    series = replace(series, table=replace(series.table, volume=volume))
+    columns = {name: getattr(series.table, name).copy() for name in (*ALL, "volume")}
+    for column in columns.values():
+        column[200] = column[199]
+    copied = replace(series, table=replace(series.table, **columns))
+    (finding,) = found(copied, "stale")
+    assert finding.cause == "copied"
+    assert finding.stamps.tolist() == [int(series.table.stamps[200])]
+    # A market of few prices and few shares repeats itself.
+    pattern = np.random.default_rng(1).integers(0, 2, 400)
+    quiet = walk(100.0 + pattern)
+    same = {"open": np.full(400, 100.0), "high": np.full(400, 101.0), "low": np.full(400, 100.0)}
+    quiet = replace(quiet, table=replace(quiet.table, **same, volume=1.0 + pattern % 2))
+    assert not [one for one in found(quiet, "stale", "info") if one.cause == "copied"]
 
 
 @pytest.mark.parametrize("place", [slice(0, 100), slice(60, 75), slice(99, 100), slice(101, 104)])

@@ -9,6 +9,7 @@ import numpy as np
 
 from .dividends import dividend_errors
 from .levels import Defect, repaired_prices, split_errors, unit_errors
+from .precision import allowed
 from .report import Level, QualityFinding
 from .series import CheckedSeries, Mask
 from .shape import (
@@ -144,13 +145,19 @@ def _taken(series: CheckedSeries, rows: Mask) -> CheckedSeries:
 
 
 def finding_of(check: QualityCheck, defect: Defect) -> QualityFinding:
-    """Return what a check found, with its name, level and next step."""
+    """Return what a check found, with its name, level and next step.
+
+    It is no graver than the precision of its cause allows (:mod:`.precision`). What needs a vendor
+    states what sources say and judges nothing: it is as grave as it is said to be.
+    """
+    cause = defect.cause or check.name
     return QualityFinding(
         check.name,
         check.level,
-        defect.severity,
+        allowed(cause, defect.severity) if check.level == "intrinsic" else defect.severity,
         defect.stamps,
         defect.evidence,
         check.next_step,
         defect.repairs,
+        cause,
     )

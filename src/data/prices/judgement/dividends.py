@@ -168,10 +168,12 @@ def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iter
         repairs += [_scaled([p], 1 / _HUNDRED) for p in large]
         if large:
             text += f"; {len(large)} of these amounts are 100 times too large"
-        yield Defect(stamps, text, "error", tuple(repairs))
+        yield Defect(stamps, text, "error", tuple(repairs), "adj_close")
     elif odds > _DECIDED:
         repairs = [_adjusting(series, p, (1 - p.paid) / (1 - p.implied)) for p in group]
-        yield Defect(stamps, f"{text}, as the price says, too", "error", tuple(repairs))
+        yield Defect(
+            stamps, f"{text}, as the price says, too", "error", tuple(repairs), "adj_close"
+        )
     elif odds < -_DECIDED or all(p.paid >= 1 or _is_of_split(series, p) for p in group):
         repairs = [
             _scaled([p], 1 / _HUNDRED if _is_hundred(p.paid / p.implied) else p.implied / p.paid)
@@ -182,9 +184,14 @@ def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iter
             f"{text}, and the price did not fall by it: the amount is wrong",
             "error",
             tuple(repairs),
+            "dividend beside adj_close",
         )
     else:
-        yield Defect(stamps, f"{text}; which of the two is right cannot be told", "error")
+        yield Defect(
+            stamps,
+            f"{text}; which of the two is right cannot be told",
+            cause="dividend or adj_close",
+        )
 
 
 def _is_of_split(series: CheckedSeries, payment: _Payment) -> bool:
@@ -248,10 +255,16 @@ def _price_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> Itera
                 payment.implied < 1 or not np.isfinite(payment.implied)
             )
             yield Defect(
-                stamps, f"{text}: 100 times too much", "error", tuple(repairs) if certain else ()
+                stamps,
+                f"{text}: 100 times too much",
+                "error",
+                tuple(repairs) if certain else (),
+                "dividend beside price",
             )
         elif is_large and payment.fall < payment.paid / 3:
-            yield Defect(stamps, f"{text}: 100 times too much?", "warning")
+            yield Defect(
+                stamps, f"{text}: 100 times too much?", "warning", cause="dividend by size"
+            )
         elif payment.paid * _OF_MEDIAN <= median and payment.paid * _HUNDRED <= 3 * median:
             yield Defect(stamps, f"{text}; the others are {median:.2%}: a hundredth of it?", "info")
 
@@ -272,7 +285,7 @@ def _double_payments(payments: Sequence[_Payment]) -> Iterator[Defect]:
                 f"{iso(one.event.at_ms)[:10]} and {iso(other.event.at_ms)[:10]}: one, reported twice? "
                 f"The price says less for that of {iso(less.event.at_ms)[:10]}"
             )
-            yield Defect(stamps, text, "warning")
+            yield Defect(stamps, text, "warning", cause="dividend twice")
 
 
 def _unexplained_steps(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
@@ -292,4 +305,4 @@ def _unexplained_steps(series: CheckedSeries, payments: Sequence[_Payment]) -> I
         more = f" and on {counted(len(odd) - 1, 'other day')}" if len(odd) > 1 else ""
         step, day = abs(steps[odd[0] - 1]), iso(int(table.stamps[odd[0]]))[:10]
         text = f"adj_close steps by {step:.2%} on {day}{more}, and no dividend is known of then"
-        yield Defect(table.stamps[odd], text, "warning")
+        yield Defect(table.stamps[odd], text, "warning", cause="adj_close step")

@@ -18,7 +18,7 @@ from ...model.bars import NAN, PRICES, BarTable, Floats, Stamps
 from ...model.instant import iso
 from ...model.texts import counted
 from .report import Repair, Severity
-from .series import CheckedSeries, Mask, local_noise, runs
+from .series import CheckedSeries, Mask, local_noise, noise, runs
 
 _HUNDRED = float(np.log(100))
 # From 50 to 200 times is looked at as x100. Of 202,557 real bars three reach 30 times (lows of flash
@@ -48,6 +48,10 @@ _RATIO_SLACK = 0.015
 # On a day of news many times as much money changes hands (AAPL on 2000-09-29: 11 times), on that of a
 # split as much as ever (on its four: 0.6 to 1.6 times).
 _NEWS = 3.0
+# Weeks before and after whose volumes are compared, without the days of news; and how far such
+# medians lie apart where nothing tells.
+_WEEKS, _NEWS_ROWS, _FEW_STEPS = 20, 3, 8
+_USUAL_SCATTER, _LEAST_SCATTER, _VOLUME_ODDS = 0.35, 0.15, float(np.log(20))
 
 
 # How many jumps of x100 each price stands above the first one; shape (n, 4).
@@ -55,12 +59,16 @@ Levels = NDArray[np.int8]
 
 
 class Defect(NamedTuple):
-    """What a check found, before it has a name and a next step."""
+    """What a check found, before it has a name and a next step.
+
+    ``cause`` is empty where all that the check finds is of one cause: it has the name of the check.
+    """
 
     stamps: Stamps
     evidence: str
     severity: Severity = "error"
     repairs: tuple[Repair, ...] = ()
+    cause: str = ""
 
 
 # --- units ---------------------------------------------------------------------------------------
@@ -128,25 +136,28 @@ def _right_level(series: CheckedSeries, levels: Levels) -> tuple[np.int8, bool]:
 def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
     """Tell whether the bars, brought to the right unit, join what stands beside them.
 
-    On one side they must; on the other a market may have moved.
+    On one side they must; on the other a market may have moved. Where nothing stands on one side, they
+    must on the other: a symbol that another company has taken over joins nowhere.
     """
     usual = min(max(_MOVES * series.move_noise, _LEAST_DRIFT), _MOST_DRIFT)
     begin = max(0, first - 2)
-    far = [
-        _apart(series, levels, inner, outer)
-        for inner, outer in ((first, slice(begin, first + 1)), (end - 1, slice(end - 1, end + 2)))
-    ]
-    return min(far) <= usual and max(far) <= _MOST_DRIFT
+    edges = ((first, slice(begin, first + 1)), (end - 1, slice(end - 1, end + 2)))
+    both = (_apart(series, levels, inner, outer) for inner, outer in edges)
+    far = [one for one in both if one is not None]
+    return not far or (min(far) <= usual and max(far) <= (_MOST_DRIFT if len(far) > 1 else usual))
 
 
-def _apart(series: CheckedSeries, levels: Levels, inner: int, outer: slice) -> float:
-    """Return how far the wrong prices of a row, repaired, are from the right ones beside; a logarithm."""
+def _apart(series: CheckedSeries, levels: Levels, inner: int, outer: slice) -> float | None:
+    """Return how far the wrong prices of a row, repaired, are from the right ones beside; a logarithm.
+
+    None where nothing right stands beside them.
+    """
     near = np.column_stack([column[outer] for column in series.prices])
     beside = near[levels[outer] == 0]
     wrong = np.array([column[inner] for column in series.prices]) * 100.0 ** -levels[inner]
     wrong = wrong[levels[inner] != 0]
     if not len(beside):
-        return 0.0
+        return None
     return float(max(0.0, np.log(wrong.min() / beside.max()), np.log(beside.min() / wrong.max())))
 
 
@@ -178,7 +189,13 @@ def _unit_finding(
         # Most of the bars, up to a change of the unit: it is the change that is to be looked at.
         rows = np.arange(stretch[1], len(series))
         text += f"; from {iso(int(stamps[rows[0]]))[:10]} on, {counted(len(rows), 'row')} in another unit"
-    return Defect(stamps[rows], text + doubt, "error", tuple(repairs))
+    if not is_certain:
+        # Rows of both units: where one begins and the other ends.
+        edges = np.unique(
+            np.clip([stretch[0] - 1, stretch[0], stretch[1] - 1, stretch[1]], 0, len(series) - 1)
+        )
+        return Defect(stamps[edges], text + doubt, cause="unit in doubt")
+    return Defect(stamps[rows], text, "error", tuple(repairs))
 
 
 def price_text(value: float) -> str:
@@ -237,7 +254,7 @@ def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -
             # All rows but the last few: it is these that are wrong, unless the split is theirs.
             stretch = (end, len(series), -level) if not _is_near(end, dates) else stretch
         if abs(level) == 1 and _is_of_split(series, stretch, size, dates):
-            yield _split_finding(series, stretch, size)
+            yield _split_finding(series, stretch, size)._replace(cause="split ignored")
 
 
 def _is_near(row: int, dates: list[int]) -> bool:
@@ -315,14 +332,19 @@ def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect
     for one, other in pairwise(candidates):
         if one in used or like[one] != like[other] or gaps[one] * gaps[other] > 0:
             continue
+        # A price may halve on news, and double on other news.
+        if any(_is_news(series, row + 1) and _is_busy(series, row + 1) for row in (one, other)):
+            continue
         stretch = (one + 1, other + 1, float(np.sign(gaps[one])))
         is_told = other - one >= _NEW_UNIT and _volume_follows(series, stretch, like[one])
         if is_told or other - one <= _NEW_UNIT:
             used |= {one, other}
             stamps = series.table.stamps[stretch[0] : stretch[1]]
             defect = _split_finding(series, stretch, like[one])
-            repairs, severity = (defect.repairs, "error") if is_told else ((), "warning")
-            yield Defect(stamps, defect.evidence, severity, repairs)  # type: ignore[arg-type]
+            if is_told:
+                yield defect._replace(stamps=stamps, cause="split in part by volume")
+            else:
+                yield Defect(stamps, defect.evidence, "warning", cause="split in part")
     for row in candidates:
         if row not in used and _is_level(series, row, like[row]):
             at, gap = series.table.stamps[row : row + 2], float(gaps[row])
@@ -332,7 +354,11 @@ def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect
                 f"{price_text(series.table.open[row + 1])}, and it stays there: a split of {terms} "
                 "that was not applied to the rows before?"
             )
-            yield Defect(at, text, "warning")
+            if _volume_steps(series, row, like[row]):
+                text += " The volume says so: as many more shares have been traded since, for as much money."
+                yield Defect(at, text, "error", cause="split by volume")
+            else:
+                yield Defect(at, text, "warning", cause="split by gap")
 
 
 def _ratio_like(gap: float, usual: float) -> float:
@@ -368,12 +394,52 @@ def _is_level(series: CheckedSeries, row: int, size: float) -> bool:
     return not _is_news(series, row + 1)
 
 
+def _volume_steps(series: CheckedSeries, row: int, size: float) -> bool:
+    """Tell whether volume steps at a gap as the number of shares did, and lastingly so.
+
+    Held against how far volumes of neighbouring weeks lie apart elsewhere in the series: news brings
+    volume, too, but not to just this height, and it goes.
+    """
+    volume = series.table.volume
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = np.log(np.where(volume > 0, volume, NAN))
+    first = row + 1 + _NEWS_ROWS
+    before, after = shares[max(0, row + 1 - _WEEKS) : row + 1], shares[first : first + _WEEKS]
+    if min(np.count_nonzero(np.isfinite(part)) for part in (before, after)) < _WEEKS // 2:
+        return False
+    step = float(np.nanmedian(after) - np.nanmedian(before))
+    expected = -float(np.sign(series.gaps[row])) * size
+    scatter = max(_volume_scatter(shares, row), _LEAST_SCATTER)
+    # The log odds of a step of that size against none, of a scatter with a normal distribution.
+    odds = (step**2 - (step - expected) ** 2) / (2 * scatter**2)
+    return odds > _VOLUME_ODDS and abs(step - expected) < size / 2
+
+
+def _volume_scatter(shares: Floats, row: int) -> float:
+    """Return how far medians of neighbouring weeks lie apart, but at a row; a standard deviation."""
+    width = _WEEKS + _NEWS_ROWS
+    starts = range(0, len(shares) - 2 * width, max(width // 2, 1))
+    steps = [
+        np.median(shares[a + width : a + width + _WEEKS]) - np.median(shares[a : a + _WEEKS])
+        for a in starts
+        if not a - width <= row <= a + 2 * width
+    ]
+    return noise(np.array(steps)) if len(steps) >= _FEW_STEPS else _USUAL_SCATTER
+
+
 def _is_news(series: CheckedSeries, row: int) -> bool:
     """Tell whether much more money than usual changed hands at a jump: a price that moved, no split."""
     before, days = slice(max(0, row - _VOLUME_ROWS), row), slice(row, row + 2)
     money = series.table.close * series.table.volume
     usual = float(np.median(money[before])) if row else 0.0
     return bool(usual > 0 and np.max(money[days]) > _NEWS * usual)
+
+
+def _is_busy(series: CheckedSeries, row: int) -> bool:
+    """Tell whether many more shares than usual changed hands at a jump, whatever they cost."""
+    volume = series.table.volume
+    usual = float(np.median(volume[max(0, row - _VOLUME_ROWS) : row])) if row else 0.0
+    return bool(usual > 0 and np.max(volume[row : row + 2]) > _NEWS * usual)
 
 
 def repaired_prices(table: BarTable, repairs: list[Repair]) -> BarTable:

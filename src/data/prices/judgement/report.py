@@ -61,6 +61,8 @@ class QualityFinding:
         evidence: what was measured, with figures.
         next_step: what to do about it.
         repairs: what repairs it; empty where the cause is not certain.
+        cause: what of the check found it, one of those whose precision is published; the check's
+            name where it has one cause only.
     """
 
     check: str
@@ -70,6 +72,7 @@ class QualityFinding:
     evidence: str
     next_step: str
     repairs: tuple[Repair, ...] = ()
+    cause: str = ""
 
     @property
     def certain(self) -> bool:
@@ -81,6 +84,7 @@ class QualityFinding:
         ends = [iso(int(s)) for s in (self.stamps[:1].tolist() + self.stamps[-1:].tolist())]
         return {
             "check": self.check,
+            "cause": self.cause or self.check,
             "level": self.level,
             "severity": self.severity,
             "rows": len(self.stamps),

@@ -129,7 +129,8 @@ def _log(values: Floats) -> Floats:
 
 def beyond(ratios: Floats, least: float) -> Rows:
     """Return the places of the ratios whose logarithm is larger than ``least`` either way."""
-    far = np.exp(least)
+    with np.errstate(over="ignore"):
+        far = np.exp(least)
     return np.flatnonzero((ratios > far) | (ratios < 1 / far))
 
 

@@ -21,6 +21,7 @@ _MINUTES_MS = 5 * MINUTE_MS
 
 # A run is stale where one as long would come about by chance in one of a thousand such series.
 _CHANCE, _LEAST_REPEATS, _STILL = 1e-3, 4, 0.5
+_COPY_CHANCE, _MOST_COPIES = 0.01, 3
 
 # A spike leaves and returns by at least so many times what bars usually move, and by 5 %. Of the
 # 202,557 real bars one that was traded does; at half of that two would.
@@ -46,7 +47,9 @@ def order_errors(series: CheckedSeries) -> list[Defect] | str:
         top, bottom = np.fmax(table.open, table.close), np.fmin(table.open, table.close)
         far = np.fmax(top / table.high, table.low / bottom)[rows] - 1
     grave = ~(far <= 0.05)
-    return [Defect(table.stamps[rows], text, "error" if grave.any() else "warning")]
+    if grave.any():
+        return [Defect(table.stamps[rows], text)]
+    return [Defect(table.stamps[rows], text, "warning", cause="order by little")]
 
 
 def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
@@ -125,7 +128,31 @@ def stale_runs(series: CheckedSeries) -> list[Defect] | str:
     defects = list(_beyond_chance(series, same_volume, "prices and volume"))
     taken = {int(stamp) for one in defects for stamp in one.stamps}
     more = _beyond_chance(series, same, "prices")
-    return defects + [one for one in more if int(one.stamps[-1]) not in taken]
+    defects += [one for one in more if int(one.stamps[-1]) not in taken]
+    taken |= {int(stamp) for one in defects for stamp in one.stamps}
+    return defects + [
+        one for one in _copies(series, same, same_volume) if int(one.stamps[-1]) not in taken
+    ]
+
+
+def _copies(series: CheckedSeries, same: Mask, same_volume: Mask) -> Iterator[Defect]:
+    """Yield bars that repeat the one before to the last share, though they moved while they traded."""
+    table = series.table
+    copied = same_volume & (table.high[1:] > table.low[1:])
+    if not copied.any():
+        return
+    # How often prices repeat and how often volumes do, by themselves: both at once is their product.
+    volumes = table.volume[1:] == table.volume[:-1]
+    rows, own = len(same), int(copied.sum())
+    if own > max(_MOST_COPIES, rows // 100):  # the habit of a market, or of its source
+        return
+    both = (same.sum() - own + 1) / (rows + 1) * (volumes.sum() - own + 1) / (rows + 1)
+    if rows * both > _COPY_CHANCE:
+        return
+    for row in (np.flatnonzero(copied) + 1).tolist():
+        when = _when(series, table.stamps[row])
+        text = f"the bar of {when} repeats the one before in all prices and in volume"
+        yield Defect(table.stamps[row : row + 1], text, "warning", cause="copied")
 
 
 def _beyond_chance(series: CheckedSeries, same: Mask, what: str) -> Iterator[Defect]:
@@ -149,7 +176,10 @@ def _beyond_chance(series: CheckedSeries, same: Mask, what: str) -> Iterator[Def
             f"{what} stand still for {length + 1} bars from {_when(series, stamps[0])} at "
             f"{price_text(series.table.close[first])}; other runs have at most {usual}"
         )
-        yield Defect(stamps, text, "error" if "volume" in what else "warning")
+        if "volume" in what:
+            yield Defect(stamps, text, cause="stale volume")
+        else:
+            yield Defect(stamps, text, "warning")
 
 
 # --- spikes and moves ------------------------------------------------------------------------------
@@ -162,7 +192,7 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
     table, gaps = series.table, series.gap_ratios
     usual = max(series.gap_noise, series.move_noise / 2)
     least = max(_SPIKE * usual, _LEAST_SPIKE)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         bodies = table.close / table.open
     # A bar that jumps away at its open, or between open and close, and the next open that jumps back.
     ways = [(row + 1, gaps[row], gaps[row + 1]) for row in beyond(gaps[:-1], least).tolist()]
