@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from src.data.model.instant import parse_iso
+from src.data.model.instant import DAY_MS, parse_iso
 
 _LIST = Path(__file__).with_name("labels.json")
 
@@ -43,6 +43,10 @@ class Label(NamedTuple):
         for first, last in self.rows:
             inside |= (stamps >= first) & (stamps <= last)
         return inside
+
+    def of_weeks(self) -> Label:
+        """Return the label of the weeks that hold these rows, by their Mondays."""
+        return self._replace(rows=tuple((first - 6 * DAY_MS, last) for first, last in self.rows))
 
 
 class Entry(NamedTuple):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, timedelta
 from functools import cache
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +18,14 @@ from src.data.calendars.gaps import BarGrid
 from src.data.errors import ConfigError
 from src.data.model.bars import BarTable
 from src.data.model.http import HttpRequest
-from src.data.model.instant import parse_iso
+from src.data.model.instant import DAY_MS, day_ms, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.quality.series import CheckedSeries
+from src.data.prices.judgement.series import CheckedSeries, ShareEvent
 from src.data.vendors.demo.carrier import SampleCarrier
 from tests.conformance.recordings import known, question_of, vendor_over
-from tests.quality.market import load
+from tests.prices.judgement.market import MARKET, load, with_factors
 from tests.reference import reference
 from tests.vendors.acme import recorded
 
@@ -52,6 +56,59 @@ def series_of(entry: Entry) -> CheckedSeries:
     if group == "demo":
         return _demo(name)
     return _golden(name)
+
+
+def weeks_of(series: CheckedSeries) -> CheckedSeries:
+    """Return the weeks of a series of days, with these days beside them."""
+    table = series.table
+    weeks = (table.stamps // DAY_MS + 3) // 7
+    first = np.flatnonzero(np.diff(weeks, prepend=weeks[0] - 1))
+    last = np.append(first[1:], len(weeks)) - 1
+    week = BarTable(
+        (weeks[first] * 7 - 3) * DAY_MS,
+        table.open[first],
+        np.maximum.reduceat(table.high, first),
+        np.minimum.reduceat(table.low, first),
+        table.close[last],
+        np.add.reduceat(table.volume, first),
+    )
+    return CheckedSeries(Timeframe(1, "w"), week, series.asset_class, days=table)
+
+
+# Days whose splits and dividends a file of factors tells; the split factor that the prices are at.
+_WITH_ACTIONS = {
+    "market/AAPL-1d-1998-2021-raw.csv.gz": ("AAPL", 1.0),
+    "market/AAPL-1d-2004-2018-yahoo.csv.gz": ("AAPL", 0.25),
+    "market/SPY-1d-1998-2021-raw.csv.gz": ("SPY", 1.0),
+    "market/SPY-1d-2008-2017-yahoo.csv.gz": ("SPY", 1.0),
+}
+
+
+def series_with_actions(entry: Entry) -> CheckedSeries | None:
+    """Return the bars of an entry with splits and dividends from elsewhere, adjusted for these splits.
+
+    None of an entry that has no such file.
+    """
+    if entry.file not in _WITH_ACTIONS:
+        return None
+    symbol, basis = _WITH_ACTIONS[entry.file]
+    name = entry.file.removeprefix("market/").removesuffix(".csv.gz")
+    raw = name.endswith("raw")
+    series = with_factors(name, symbol) if raw else series_of(entry)
+    first, last = int(series.table.stamps[0]), int(series.table.stamps[-1])
+    dividends = [one for one in _dividends(symbol, basis) if first < one.at_ms <= last]
+    return replace(series, splits=series.splits or (), dividends=tuple(dividends))
+
+
+def _dividends(symbol: str, basis: float) -> Iterator[ShareEvent]:
+    """Yield what was paid, for a share as shares are where the split factor is ``basis``."""
+    with (MARKET / "actions" / f"{symbol}-factors.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, later in pairwise(rows):
+        share = 1 - float(row["price_factor"]) / float(later["price_factor"])
+        if share > 1e-6:
+            paid = float(row["reference_price"]) * share * float(row["split_factor"]) / basis
+            yield ShareEvent(day_ms(date.fromisoformat(row["date"]) + timedelta(days=1)), paid)
 
 
 def _recorded(vendor: str, name: str) -> CheckedSeries:

@@ -1,0 +1,94 @@
+"""The part of ``docs/validation.md`` that says how often checks are right, and the table in the code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from src.data.prices.judgement import precision
+from src.data.prices.judgement.precision import LEAST, Precision
+
+from .labels import Half, digest
+from .measure import Count, Measured
+from .planting import KINDS
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "validation.md"
+BEGIN, END = "<!-- written by python -m tests.corpus --write -->", "<!-- end -->"
+_CODE = Path(precision.__file__)
+_CODE_BEGIN, _CODE_END = "# --- written by `python -m tests.corpus --write` ---", "# --- end ---"
+
+Halves = Mapping[Half, Measured]
+
+
+def total(halves: Halves) -> Measured:
+    """Return the counts of both halves."""
+    both = Measured()
+    for one in halves.values():
+        both.add(one)
+    return both
+
+
+def precisions(measured: Measured) -> dict[str, Precision]:
+    """Return the precision of each cause, by name."""
+    return {
+        cause: Precision(count.right, count.raised, len(count.series))
+        for cause, count in sorted(measured.alarms.items())
+    }
+
+
+def row_of(cause: str, one: Precision, first: Count, held_out: Count) -> str:
+    """Return the row of one cause."""
+    most = "its own" if one.lower >= LEAST else "`info`"
+    halves = f"{first.right} of {first.raised} | {held_out.right} of {held_out.raised}"
+    return f"| `{cause}` | {one.right} of {one.raised} | {one.series} | {halves} | {one.lower:.1%} | {most} |"
+
+
+def part(halves: Halves) -> str:
+    """Return the part of the page, without its markers."""
+    return "\n".join(_lines(halves)) + "\n"
+
+
+def _lines(halves: Halves) -> Iterator[str]:
+    both, none = total(halves), Count()
+    yield f"Corpus `{digest()}`: {both.series} series, {both.bars:,} bars."
+    yield ""
+    yield "| Cause | Right of raised | Series | First half | Held out | Lower bound | At most |"
+    yield "|---|---|---|---|---|---|---|"
+    for cause, one in precisions(both).items():
+        counts = (halves[half].alarms.get(cause, none) for half in ("first", "held out"))
+        yield row_of(cause, one, *counts)
+    yield ""
+    wrong = sum(count.raised - count.right for count in both.clean.values())
+    right = sum(count.right for count in both.clean.values())
+    yield (
+        f"In the series as they were recorded: {right} alarms on rows that the list has as wrong, "
+        f"{wrong} on others."
+    )
+    yield ""
+    yield "| Planted | Alarms, first half | Alarms, held out |"
+    yield "|---|---|---|"
+    for kind in KINDS:
+        cells = (halves[half].found.get(kind.name, none) for half in ("first", "held out"))
+        name = f"{kind.name} (right)" if kind.is_right else kind.name
+        yield f"| {name} | " + " | ".join(f"{c.right} of {c.raised}" for c in cells) + " |"
+
+
+def written() -> str:
+    """Return the part as the page has it."""
+    return PAGE.read_text("utf-8").split(BEGIN)[1].split(END)[0].strip() + "\n"
+
+
+def write(halves: Halves) -> None:
+    """Write the part of the page and the table in the code."""
+    before, rest = PAGE.read_text("utf-8").split(BEGIN)
+    after = rest.split(END)[1]
+    PAGE.write_text(f"{before}{BEGIN}\n\n{part(halves)}\n{END}{after}", "utf-8")
+    before, rest = _CODE.read_text("utf-8").split(_CODE_BEGIN)
+    after = rest.split(_CODE_END)[1]
+    rows = "".join(
+        f'    "{cause}": Precision({one.right}, {one.raised}, {one.series}),\n'
+        for cause, one in precisions(total(halves)).items()
+    )
+    table = f'CORPUS = "{digest()}"\nMEASURED: Mapping[str, Precision] = {{\n{rows}}}\n'
+    _CODE.write_text(f"{before}{_CODE_BEGIN}\n{table}{_CODE_END}{after}", "utf-8")

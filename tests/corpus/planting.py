@@ -1,0 +1,382 @@
+"""Defects planted into real series, and right moves that look like defects.
+
+All that is random comes from the name of the file and of what is planted: every run plants the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from src.data.model.instant import DAY_MS
+from src.data.prices.judgement.series import CheckedSeries, ShareEvent
+from tests.prices.judgement import planting as simple
+from tests.prices.judgement.planting import ALL, Planted, Random, scaled, with_columns
+
+Plant = Callable[[CheckedSeries, Random], Planted]
+TAILS = (0.3, 0.8, 0.93)
+
+
+def _rows(series: CheckedSeries, first: int, end: int) -> np.ndarray:
+    return series.table.stamps[first:end]
+
+
+def _middle(series: CheckedSeries, random: Random) -> int:
+    return int(len(series) * random.uniform(0.3, 0.7))
+
+
+# --- splits ----------------------------------------------------------------------------------------
+
+
+def untold(ratio: float) -> Plant:
+    """All rows before a day are as before a split that nothing tells of."""
+
+    def plant(series: CheckedSeries, random: Random) -> Planted:
+        at = _middle(series, random)
+        found = scaled(series, slice(0, at), ratio, ALL, 1 / ratio)
+        return Planted(found, ("split",), _rows(series, 0, at + 1))
+
+    return plant
+
+
+def told_and_ignored(series: CheckedSeries, random: Random) -> Planted:
+    """The answer tells of a split, and its rows before are not adjusted for it."""
+    at, ratio = _middle(series, random), float(random.choice([2.0, 1.5, 3.0, 10.0, 0.05]))
+    found = scaled(series, slice(0, at), ratio, ALL, 1 / ratio)
+    return Planted(_telling(found, at, ratio), ("split",), _rows(series, 0, at + 1))
+
+
+def half_applied(series: CheckedSeries, random: Random) -> Planted:
+    """The split is told, and some rows before it are not adjusted, or twice."""
+    at, ratio = _middle(series, random), float(random.choice([2.0, 3.0, 4.0, 20.0]))
+    length = int(random.choice([1, 5, max(1, at // 3)]))
+    begin = int(random.choice([at - length, (at - length) // 2]))
+    off = ratio if random.random() < 0.7 else 1 / ratio
+    found = scaled(series, slice(begin, begin + length), off, ALL, 1 / off)
+    return Planted(_telling(found, at, ratio), ("split",), _rows(series, begin, begin + length))
+
+
+def untold_in_part(series: CheckedSeries, random: Random) -> Planted:
+    """Some rows are off by the ratio of a split that nothing tells of."""
+    length = int(random.choice([1, 3, 20, 60]))
+    at = int(random.integers(1, max(2, len(series) - length)))
+    ratio = float(random.choice([2.0, 3.0, 0.5, 0.1, 4.0]))
+    found = scaled(series, slice(at, at + length), ratio, ALL, 1 / ratio)
+    return Planted(found, ("split",), _rows(series, at, at + length))
+
+
+def _telling(series: CheckedSeries, row: int, ratio: float) -> CheckedSeries:
+    event = ShareEvent(int(series.table.stamps[row]), ratio)
+    return replace(series, splits=tuple(sorted((*(series.splits or ()), event))))
+
+
+def half_x100(series: CheckedSeries, random: Random) -> Planted:
+    """A half of the rows, more or less, in another unit: from the begin, to the end or between."""
+    length = int(len(series) * random.uniform(0.35, 0.6))
+    at = int(random.choice([0, (len(series) - length) // 2, len(series) - length]))
+    found = scaled(series, slice(at, at + length), float(random.choice([100.0, 0.01])), ALL)
+    return Planted(found, ("unit",), _rows(series, at, at + length))
+
+
+# --- rows ------------------------------------------------------------------------------------------
+
+
+def high_beyond(series: CheckedSeries, random: Random) -> Planted:
+    """One high is two and a half times what it was."""
+    at = int(random.integers(1, len(series) - 1))
+    high = series.table.high.copy()
+    high[at] *= 2.5
+    return Planted(with_columns(series, high=high), ("outlier",), _rows(series, at, at + 1))
+
+
+def order_by_little(series: CheckedSeries, random: Random) -> Planted:
+    """A high that is a little below open or close, as where an auction is left out."""
+    at = int(random.integers(1, len(series) - 1))
+    table, high = series.table, series.table.high.copy()
+    high[at] = max(table.open[at], table.close[at]) / random.uniform(1.0005, 1.03)
+    high[at] = max(high[at], min(table.open[at], table.close[at], table.low[at]))
+    return Planted(with_columns(series, high=high), ("order",), _rows(series, at, at + 1))
+
+
+def beyond_its_days(series: CheckedSeries, random: Random) -> Planted:
+    """The high of one week is 1 to 10 % above that of any day of it."""
+    at = int(random.integers(1, len(series) - 1))
+    high = series.table.high.copy()
+    high[at] *= random.uniform(1.01, 1.1)
+    return Planted(with_columns(series, high=high), ("beyond days",), _rows(series, at, at + 1))
+
+
+def volume_missing(series: CheckedSeries, random: Random) -> Planted:
+    """The volumes of some bars in a row are 0, though their prices move."""
+    length = int(random.integers(8, 16))
+    at = int(random.integers(1, len(series) - length))
+    volume = series.table.volume.copy()
+    volume[at : at + length] = 0.0
+    found = with_columns(series, volume=volume)
+    return Planted(found, ("no volume",), _rows(series, at, at + length))
+
+
+def copied(series: CheckedSeries, random: Random) -> Planted:
+    """One bar is that of the bar before, volume included."""
+    return _moved(series, int(random.integers(1, len(series) - 1)), 1)
+
+
+def shifted(series: CheckedSeries, random: Random) -> Planted:
+    """A tenth of the bars stand one stamp too late."""
+    length = max(2, len(series) // 10)
+    return _moved(series, int(random.integers(1, len(series) - length)), length)
+
+
+def _moved(series: CheckedSeries, at: int, length: int) -> Planted:
+    columns = {}
+    for name in (*ALL, "volume"):
+        columns[name] = getattr(series.table, name).copy()
+        columns[name][at : at + length] = getattr(series.table, name)[at - 1 : at - 1 + length]
+    return Planted(with_columns(series, **columns), ("stale",), _rows(series, at, at + length))
+
+
+def dividend_twice(series: CheckedSeries, random: Random) -> Planted:
+    """One dividend is reported again three days later."""
+    dividends = list(series.dividends or ())
+    one = dividends[int(random.integers(0, len(dividends)))]
+    again = one._replace(at_ms=one.at_ms + 3 * DAY_MS)
+    stamps = np.array([one.at_ms, again.at_ms])
+    found = replace(series, dividends=tuple(sorted((*dividends, again))))
+    return Planted(found, ("dividend",), stamps)
+
+
+# --- right moves that look like defects ------------------------------------------------------------
+
+
+def _changed(series: CheckedSeries, columns: dict[str, np.ndarray]) -> CheckedSeries:
+    """Return the series with other columns; ``adj_close`` stays at its share of the close."""
+    if series.table.adj_close is not None:
+        share = series.table.adj_close / series.table.close
+        columns["adj_close"] = share * columns.get("close", series.table.close)
+    return with_columns(series, **columns)
+
+
+def _gapping(
+    series: CheckedSeries, at: int, change: float, volume: float, tail: float = 0.3
+) -> CheckedSeries:
+    """Return the series with all later prices at another level, and so much traded for a while.
+
+    ``tail`` is how much of it is left each bar later.
+    """
+    columns = {name: getattr(series.table, name).copy() for name in (*ALL, "volume")}
+    for name in ALL:
+        columns[name][at:] *= 1 + change
+    fade = volume * tail ** np.arange(min(60, len(series) - at))
+    columns["volume"][at : at + len(fade)] *= np.maximum(fade, 1)
+    return _paying(_changed(series, columns), int(series.table.stamps[at]), 1 + change)
+
+
+def _paying(series: CheckedSeries, from_ms: int, factor: float) -> CheckedSeries:
+    """Return the series with all dividends from an instant on as large as its prices are then."""
+    dividends = series.dividends and tuple(
+        one._replace(value=one.value * (factor if one.at_ms >= from_ms else 1))
+        for one in series.dividends
+    )
+    return replace(series, dividends=dividends)
+
+
+def news(low: float, high: float) -> Plant:
+    """A price opens much lower or higher on news, is traded in masses, and stays there."""
+
+    def plant(series: CheckedSeries, random: Random) -> Planted:
+        at = _middle(series, random)
+        change = float(random.uniform(low, high))
+        tail = float(random.choice(TAILS))
+        series = _gapping(series, at, change, float(random.uniform(4, 25)), tail)
+        return Planted(series, (), _rows(series, at, at + 1))
+
+    return plant
+
+
+def halved(low: float, high: float) -> Plant:
+    """A price opens at very nearly a half, a third or two thirds, with so many times the volume."""
+
+    def plant(series: CheckedSeries, random: Random) -> Planted:
+        at = _middle(series, random)
+        ratio = float(random.choice([1 / 2, 1 / 3, 2 / 3, 2.0]) * np.exp(random.normal(0, 0.004)))
+        tail = float(random.choice(TAILS))
+        series = _gapping(series, at, ratio - 1, float(random.uniform(low, high)), tail)
+        return Planted(series, (), _rows(series, at, at + 1))
+
+    return plant
+
+
+def halved_and_back(series: CheckedSeries, random: Random) -> Planted:
+    """A price halves on news and doubles on news some bars later; both days are traded in masses."""
+    length = int(random.choice([2, 4, 20]))
+    at = int(random.integers(1, len(series) - length - 1))
+    found = _gapping(series, at, -0.5, float(random.uniform(6, 25)))
+    found = _gapping(found, at + length, 1.0, float(random.uniform(6, 25)))
+    return Planted(found, (), _rows(series, at, at + length + 1))
+
+
+def flash_crash(series: CheckedSeries, random: Random) -> Planted:
+    """A low far below, in one bar that opens and closes as ever, with ten times the volume."""
+    at = int(random.integers(1, len(series) - 1))
+    low, volume = series.table.low.copy(), series.table.volume.copy()
+    low[at] *= float(np.exp(random.uniform(np.log(1e-5), np.log(0.8))))
+    volume[at] *= 10
+    return Planted(with_columns(series, low=low, volume=volume), (), _rows(series, at, at + 1))
+
+
+def crash_and_return(series: CheckedSeries, random: Random) -> Planted:
+    """A fall by a third over four bars and back over six, each bar joining the one before."""
+    at = int(random.integers(1, len(series) - 11))
+    depth = np.interp(np.arange(11), [0, 4, 10], [0.0, np.log(0.65), 0.0])
+    columns = {name: getattr(series.table, name).copy() for name in (*ALL, "volume")}
+    columns["open"][at : at + 10] *= np.exp(depth[:10])
+    columns["close"][at : at + 10] *= np.exp(depth[1:])
+    ends = columns["open"], columns["close"]
+    rows = slice(at, at + 10)
+    columns["high"][rows] = np.maximum(*ends)[rows] * 1.001
+    columns["low"][rows] = np.minimum(*ends)[rows] * 0.999
+    columns["volume"][rows] *= 6
+    return Planted(_changed(series, columns), (), _rows(series, at, at + 10))
+
+
+def flat_bars(series: CheckedSeries, random: Random) -> Planted:
+    """Twelve bars without a trade: the last price, volume 0."""
+    at = int(random.integers(1, len(series) - 12))
+    columns = {name: getattr(series.table, name).copy() for name in (*ALL, "volume")}
+    for name in ALL:
+        columns[name][at : at + 12] = series.table.close[at - 1]
+    columns["volume"][at : at + 12] = 0.0
+    return Planted(_changed(series, columns), (), _rows(series, at, at + 12))
+
+
+def one_flat_bar(series: CheckedSeries, random: Random) -> Planted:
+    """One bar in which a single trade was made."""
+    at = int(random.integers(1, len(series) - 1))
+    columns = {name: getattr(series.table, name).copy() for name in (*ALL, "volume")}
+    for name in ALL:
+        columns[name][at] = series.table.close[at]
+    return Planted(_changed(series, columns), (), _rows(series, at, at + 1))
+
+
+def split_told_and_applied(series: CheckedSeries, random: Random) -> Planted:
+    """A split is told, and the rows before it are adjusted: nothing is to be seen."""
+    at = _middle(series, random)
+    ratio = float(random.choice([1.5, 2.0, 3.0, 7.0, 0.05, 0.1]))
+    return Planted(_telling(series, at, ratio), (), _rows(series, at, at + 1))
+
+
+def split_and_crash(series: CheckedSeries, random: Random) -> Planted:
+    """A split is told and applied, and on its ex-date the price moves by a tenth."""
+    one = split_told_and_applied(series, random)
+    at = int(np.searchsorted(series.table.stamps, one.stamps[0]))
+    change = float(random.choice([-0.1, 0.1]))
+    return replace(one, series=_gapping(one.series, at, change, 3.0))
+
+
+def special_dividend(series: CheckedSeries, random: Random) -> Planted:
+    """A quarter to a half of the price is paid out, and the price follows; ``adj_close`` holds it."""
+    times, stamps = np.array([one.at_ms for one in series.dividends or ()]), series.table.stamps
+    share = float(random.uniform(0.25, 0.5))
+    at = _middle(series, random)
+    while np.abs(times - stamps[at]).min() < 20 * DAY_MS:
+        at += 1
+    paid = ShareEvent(int(series.table.stamps[at]), float(series.table.close[at - 1] * share))
+    columns = {name: getattr(series.table, name).copy() for name in ALL}
+    for name in ALL:
+        columns[name][at:] *= 1 - share
+    columns["volume"] = series.table.volume.copy()
+    columns["volume"][at] *= 2
+    if series.table.adj_close is not None:
+        columns["adj_close"] = series.table.adj_close * (1 - share)
+    found = with_columns(series, **columns)
+    found = _paying(found, paid.at_ms, 1 - share)
+    found = replace(found, dividends=tuple(sorted((*(found.dividends or ()), paid))))
+    return Planted(found, (), _rows(series, at, at + 1))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One thing that is planted: what it is called, how, and into which series."""
+
+    name: str
+    plant: Plant
+    suits: Callable[[CheckedSeries], bool]
+    is_right: bool = False
+    takes: int = 2
+
+
+def _is_long(series: CheckedSeries) -> bool:
+    return len(series) >= 100 and series.days is None
+
+
+def _is_share(series: CheckedSeries) -> bool:
+    return _is_long(series) and series.asset_class == "stock"
+
+
+def _pays(series: CheckedSeries) -> bool:
+    return _is_share(series) and len(_inside(series)) >= 4
+
+
+def _inside(series: CheckedSeries) -> list[ShareEvent]:
+    stamps = series.table.stamps
+    return [one for one in series.dividends or () if stamps[1] <= one.at_ms <= stamps[-1]]
+
+
+def _pays_beside_adj(series: CheckedSeries) -> bool:
+    return _pays(series) and series.table.adj_close is not None
+
+
+def _trades(series: CheckedSeries) -> bool:
+    return _is_long(series) and series.has_volume
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind("day x100 or /100", simple.unit_rows, _is_long),
+    Kind("stretch x100 or /100", simple.unit_stretch, _is_long),
+    Kind("half of the rows x100 or /100", half_x100, _is_long),
+    Kind("prices of a row x100 or /100", simple.unit_cells, _is_long),
+    Kind("untold split 2:1", untold(2.0), _is_share),
+    Kind("untold split 3:1", untold(3.0), _is_share),
+    Kind("untold split 3:2", untold(1.5), _is_share),
+    Kind("untold split 20:1", untold(20.0), _is_share),
+    Kind("untold split 1:20", untold(0.05), _is_share),
+    Kind("split told, rows before ignore it", told_and_ignored, _is_share, takes=4),
+    Kind("split told, applied to a part", half_applied, _is_share, takes=4),
+    Kind("untold split, applied to a part", untold_in_part, _is_share, takes=6),
+    Kind("impossible row", simple.disorder, _is_long),
+    Kind("high a little below open or close", order_by_little, _is_long),
+    Kind("week beyond its days", beyond_its_days, lambda one: one.days is not None, takes=6),
+    Kind("high 2.5 times too high", high_beyond, _is_long),
+    Kind("bar far away and back", simple.spike, _is_long, takes=4),
+    Kind("copied bar", copied, _is_long, takes=4),
+    Kind("bars one stamp late", shifted, _is_long, takes=4),
+    Kind("stale run", simple.stale, _is_long, takes=4),
+    Kind("volumes of 0 in a row", volume_missing, _trades, takes=4),
+    Kind("hole", simple.hole, lambda one: _is_long(one) and one.expected is not None, takes=4),
+    Kind("dividend x100", simple.dividend_hundred, _pays, takes=16),
+    Kind("dividend reported twice", dividend_twice, _pays, takes=12),
+    Kind("dividend not in adj_close", simple.dividend_unadjusted, _pays_beside_adj, takes=24),
+    Kind("dividend untold, in adj_close", simple.dividend_untold, _pays_beside_adj, takes=24),
+    Kind("gap of 5 to 40 % down on news", news(-0.4, -0.05), _trades, is_right=True),
+    Kind("gap of 5 to 60 % up on news", news(0.05, 0.6), _trades, is_right=True),
+    Kind("a half, a third, two thirds on news", halved(6, 25), _trades, is_right=True),
+    Kind("a half, a third, two thirds, twice the volume", halved(1, 3), _trades, is_right=True),
+    Kind("a half on news, and back on news", halved_and_back, _trades, is_right=True),
+    Kind("flash crash within a bar", flash_crash, _trades, is_right=True),
+    Kind("crash and return within ten bars", crash_and_return, _trades, is_right=True),
+    Kind("bars without a trade", flat_bars, _trades, is_right=True),
+    Kind("a bar of one trade", one_flat_bar, _is_long, is_right=True),
+    Kind("special dividend, told", special_dividend, _pays, is_right=True, takes=6),
+    Kind("split told and applied", split_told_and_applied, _is_share, is_right=True),
+    Kind("split applied, price moves with it", split_and_crash, _is_share, is_right=True),
+)
+
+
+def planted(kind: Kind, series: CheckedSeries, name: str, take: int) -> Planted:
+    """Plant into a series; ``take`` numbers the tries of one kind in one series."""
+    random = np.random.default_rng([take, *f"{kind.name} {name}".encode()])
+    if kind.name.startswith("dividend"):
+        series = replace(series, dividends=tuple(_inside(series)))
+    return kind.plant(series, random)

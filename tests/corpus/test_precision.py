@@ -1,0 +1,112 @@
+"""Checks are as grave as they are precise: the table in the code, the page, and a part of the corpus anew."""
+
+from __future__ import annotations
+
+import os
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from src.data.prices.judgement import precision
+from src.data.prices.judgement.checks import CHECKS, finding_of
+from src.data.prices.judgement.levels import Defect
+from src.data.prices.judgement.precision import LEAST, MEASURED, Precision, allowed, is_ground
+from src.data.prices.judgement.report import Severity
+from tests.reference import needs_reference
+
+from .__main__ import measured_halves
+from .labels import digest, entries
+from .measure import clean_series, measure
+from .page import part, precisions, total, written
+from .planting import KINDS
+
+FULL = bool(os.environ.get("ONETAPE_FULL"))
+# One of each: a share with dividends, a coin without many trades, splits and units that are wrong.
+SOME = (
+    "MSFT-1d-2012-2014-csvdir",
+    "XRPETH-5m-freqtrade",
+    "AET-L-1d-100x-error",
+    "ALPHA-PA-1d-bad-stock-split",
+    "CNE-L-1d-bad-stock-split",
+    "ASAI-L-1h-bad-unit",
+)
+
+
+@pytest.mark.parametrize(
+    ("right", "raised", "lower"),
+    [(120, 120, 0.96898), (73, 73, 0.95001), (72, 72, 0.94935), (95, 100, 0.88825), (0, 9, 0.0)],
+)
+def test_the_lower_bound_is_that_of_wilson(right: int, raised: int, lower: float) -> None:
+    assert Precision(right, raised, 1).lower == pytest.approx(lower, abs=1e-5)
+    assert Precision(0, 0, 0).lower == 0.0
+
+
+def test_a_cause_that_is_not_right_often_enough_is_information_and_so_is_one_never_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = {"good": Precision(120, 120, 9), "poor": Precision(95, 100, 9)}
+    monkeypatch.setattr(precision, "MEASURED", table)
+    for severity in get_args(Severity):
+        assert allowed("good", severity) == severity
+        assert allowed("poor", severity) == allowed("new", severity) == "info"
+    unit = CHECKS[0]
+    stamps = np.array([0], dtype=np.int64)
+    assert finding_of(unit, Defect(stamps, "x", cause="good")).severity == "error"
+    assert finding_of(unit, Defect(stamps, "x", cause="poor")).severity == "info"
+    assert finding_of(unit, Defect(stamps, "x")).severity == "info"
+
+
+def test_no_cause_below_the_bound_is_a_ground() -> None:
+    assert MEASURED
+    for cause, one in MEASURED.items():
+        assert is_ground(cause) == (one.lower >= LEAST), cause
+    assert {"unit", "order", "split ignored", "split by volume"} <= {
+        c for c in MEASURED if is_ground(c)
+    }
+    # A gap alone, also one as large as a split, is no ground.
+    assert not is_ground("split by gap")
+    assert not is_ground("move")
+
+
+def test_the_page_has_the_table_of_the_code_and_the_digest_of_the_list() -> None:
+    assert digest() == precision.CORPUS, "measure anew: python -m tests.corpus --write"
+    page = written()
+    assert f"`{digest()}`" in page
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("| `")]
+    shown = {cells[1].strip().strip("`"): [cell.strip() for cell in cells[2:-1]] for cells in rows}
+    assert list(shown) == list(MEASURED)
+    for cause, one in MEASURED.items():
+        cells = shown[cause]
+        assert cells[0] == f"{one.right} of {one.raised}"
+        assert cells[1] == str(one.series)
+        assert cells[4] == f"{one.lower:.1%}"
+        assert cells[5] == ("its own" if is_ground(cause) else "`info`")
+        halves = [[int(n) for n in cell.split(" of ")] for cell in cells[2:4]]
+        assert [sum(column) for column in zip(*halves, strict=True)] == [one.right, one.raised]
+
+
+@needs_reference
+def test_part_of_the_corpus_has_no_false_alarm_and_what_is_planted_is_found() -> None:
+    some = [one for one in entries() if any(name in one.file for name in SOME)]
+    assert len(some) >= len(SOME)
+    kinds = [kind for kind in KINDS if kind.takes < 12]
+    measured = measure(clean_series(some), kinds)
+    wrong = {c: n.examples for c, n in measured.clean.items() if n.right < n.raised}
+    assert wrong == {}
+    assert {"unit", "split ignored"} <= set(measured.clean)
+    grave = {c: n.examples for c, n in measured.alarms.items() if is_ground(c) and n.examples}
+    assert grave == {}
+    for kind in kinds:
+        count = measured.found.get(kind.name)
+        if count and ("x100" in kind.name or kind.name.startswith("split told, ")):
+            assert count.right == count.raised, kind.name
+
+
+@needs_reference
+@pytest.mark.skipif(not FULL, reason="ONETAPE_FULL is not set")
+@pytest.mark.timeout(1500)
+def test_the_page_and_the_table_are_what_is_measured() -> None:
+    halves = measured_halves()
+    assert precisions(total(halves)) == dict(MEASURED)
+    assert part(halves) == written()
