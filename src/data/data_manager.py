@@ -538,8 +538,9 @@ class DataManager:
         included. Index ``session``: session dates at 00:00 (``datetime64[ns]``). Columns: ``open``,
         ``close`` (naive UTC ``datetime64[ns]``, half-open; futures and currencies open the evening
         before); ``early_close`` (bool: before the usual hour); ``next_due`` (naive UTC: from when
-        the session's daily bar does not change any more). A market that never closes has one
-        session for each UTC day. Thread-safe.
+        the session's daily bar does not change any more); ``holidays_known`` (bool: False where no
+        holidays are on record and every weekday counts). A market that never closes has one session
+        for each UTC day. Thread-safe.
 
         Args:
             symbol: as for :meth:`get_ohlcv`.

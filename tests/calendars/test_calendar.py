@@ -177,10 +177,10 @@ def test_a_year_of_minutes_is_quick() -> None:
         (APPLE, "2024-11-03", "2024-11-03T04:00:00Z", "2024-11-04T05:00:00Z"),  # 25 hours
         (TOYOTA, "2024-06-12", "2024-06-11T15:00:00Z", "2024-06-12T15:00:00Z"),
         (EURO, "2024-06-12", "2024-06-11T21:00:00Z", "2024-06-12T21:00:00Z"),
-        (EMINI, "2024-06-12", "2024-06-11T22:00:00Z", "2024-06-12T22:00:00Z"),
+        (EMINI, "2024-06-12", "2024-06-11T22:00:00Z", "2024-06-12T21:00:00Z"),
         # The calendar closes at noon; what it lists need not, and those hours are of no other date.
-        (EMINI, "2024-07-04", "2024-07-03T22:00:00Z", "2024-07-04T22:00:00Z"),
-        (EMINI, "2024-06-15", "2024-06-14T22:00:00Z", "2024-06-15T22:00:00Z"),  # Saturday
+        (EMINI, "2024-07-04", "2024-07-03T22:00:00Z", "2024-07-04T21:00:00Z"),
+        (EMINI, "2024-06-15", "2024-06-14T22:00:00Z", "2024-06-15T21:00:00Z"),  # Saturday
     ],
 )
 def test_the_hours_of_a_date(instrument: Instrument, day: str, start: str, end: str) -> None:

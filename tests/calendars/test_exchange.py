@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import NoReturn
 
 import exchange_calendars
 import pytest
 
+from src.data.calendars import exchange
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.session import Session
 from src.data.errors import ConfigError
-from src.data.model.instant import iso
+from src.data.model.instant import DAY_MS, HOUR_MS, day_ms, iso
 from src.data.model.instrument import Instrument
+from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from tests.calendars.market import CHICAGO, LONDON, NEW_YORK, SYDNEY, TOKYO, span
+from tests.calendars.market import (
+    BITCOIN,
+    CHICAGO,
+    EURO,
+    HONG_KONG,
+    LONDON,
+    NEW_YORK,
+    SYDNEY,
+    TOKYO,
+    span,
+)
 
 MINUTE, HOUR, DAY = Timeframe(1, "m"), Timeframe(1, "h"), Timeframe(1, "d")
 
@@ -103,8 +116,34 @@ def test_lunch_is_a_break_of_the_session() -> None:
 
 def test_a_future_trades_from_the_evening_before() -> None:
     assert CHICAGO.sessions(date(2024, 1, 8), date(2024, 1, 8)) == [
-        Session(date(2024, 1, 8), *span("2024-01-07T23:00", "2024-01-08T23:00"))
+        Session(date(2024, 1, 8), *span("2024-01-07T23:00", "2024-01-08T22:00"))
     ]
+
+
+@pytest.mark.parametrize(
+    "day, expected",
+    [
+        ("2013-10-30", "22:00-21:15"),  # as minutes of ES of that day end, 16:15 in Chicago
+        ("2015-09-18", "22:00-21:15"),
+        ("2015-09-21", "22:00-21:00"),
+        ("2020-01-06", "23:00-22:00"),  # as minutes of ES of that day end
+        ("2024-07-04", "22:00-17:00"),  # a holiday of the stock exchange
+    ],
+)
+def test_the_maintenance_of_globex_is_no_session(day: str, expected: str) -> None:
+    assert hours(CHICAGO, day) == expected
+
+
+def test_a_month_of_minutes_of_a_future_has_no_gap_in_the_maintenance() -> None:
+    minutes = CHICAGO.opens(MINUTE, span("2024-05-31T22:00", "2024-06-28T22:00"))
+    assert not (minutes % DAY_MS // HOUR_MS == 21).any()
+    assert len(minutes) == 20 * 23 * 60
+
+
+def test_a_morning_without_trading_has_no_break() -> None:
+    late = HONG_KONG.sessions(date(2020, 8, 19), date(2020, 8, 19))
+    assert late == [Session(date(2020, 8, 19), *span("2020-08-19T05:30", "2020-08-19T08:00"))]
+    assert len(HONG_KONG.opens(HOUR, span("2020-08-19T00:00", "2020-08-20T00:00"))) == 3
 
 
 def test_sydney_opens_on_the_utc_day_before() -> None:
@@ -134,10 +173,39 @@ def test_behind_its_records_every_weekday_trades() -> None:
     assert hours(shanghai, "2029-06-04") == "01:30-07:00"
 
 
-def test_a_calendar_the_library_cannot_build_is_weekdays() -> None:
+def test_where_holidays_are_unknown_the_calendar_says_so() -> None:
+    assert NEW_YORK.unrecorded(span("1950-01-01", "2100-01-01")) == []
+    before = TOKYO.unrecorded(span("1994-06-01", "1998-01-01"))
+    assert before == [span("1994-06-01", "1997-01-01")]
+    shanghai = calendar_for(Instrument("600519.SS", "stock", "XSHG", "Asia/Shanghai"))
+    (behind,) = shanghai.unrecorded(span("2020-01-01", "2040-01-01"))
+    assert behind.start > day_ms(date(2025, 1, 1)) and behind.end == day_ms(date(2040, 1, 1))
+    for ruled in calendar_for(BITCOIN), calendar_for(EURO):
+        assert ruled.unrecorded(span("1994-06-01", "2040-01-01")) == []
+
+
+@pytest.mark.parametrize("fault", [ValueError, NotImplementedError, TypeError, AttributeError])
+def test_a_calendar_that_the_library_cannot_build_is_weekdays_and_says_so(
+    fault: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(name: str, dates: Span) -> NoReturn:
+        raise fault("a new pandas")
+
+    monkeypatch.setattr(exchange, "built", fails)
+    # Names of another spelling, for what was built is kept.
+    name = {ValueError: "IEPA", NotImplementedError: "XCBF", TypeError: "XEUR"}.get(fault, "XEEE")
+    calendar = calendar_for(Instrument("ABC", "stock", name, "UTC"))
+    week = span("2024-12-23", "2024-12-28")
+    assert len(calendar.sessions(date(2024, 12, 23), date(2024, 12, 27))) == 5
+    assert calendar.unrecorded(week) == [week]
+
+
+def test_athens_has_its_holidays() -> None:
     athens = calendar_for(Instrument("OPAP.AT", "stock", "ASEX", "Europe/Athens"))
     assert hours(athens, "2024-06-12") == "07:00-14:20"
-    assert athens.timezone == "Europe/Athens"
+    easter = athens.sessions(date(2024, 5, 1), date(2024, 5, 8))
+    assert [s.day.day for s in easter] == [2, 7, 8], "Labour Day, Good Friday and Easter Monday"
+    assert athens.unrecorded(span("1990-01-01", "2030-01-01")) == []
 
 
 def test_the_week_of_riyadh_runs_from_sunday_to_thursday_in_every_era() -> None:

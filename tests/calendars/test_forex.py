@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pytest
 
 from src.data.calendars.calendar import day_span
 from src.data.calendars.session import Session
@@ -113,3 +114,52 @@ def test_walking_over_the_week_end() -> None:
     assert (
         iso(FX.back(Timeframe(1, "m"), parse_iso("2024-06-16T21:01"), 2)) == "2024-06-14T20:59:00Z"
     )
+
+
+# --- Christmas and New Year -------------------------------------------------------------------
+
+
+def lacked(*came: tuple[str, str]) -> list[str]:
+    """Return the stretches from 23 December to 3 January that a dealer with these hours owes."""
+    whole = span(came[0][0], came[-1][1])
+    hours = np.concatenate([
+        np.arange(a, b, HOUR_MS) for a, b in (span(*stretch) for stretch in came)
+    ])  # fmt: skip
+    owed = FX.owed(Timeframe(1, "h"), whole)
+    return [iso(int(ms)) for ms in np.setdiff1d(owed, hours)]
+
+
+@pytest.mark.parametrize("came", [
+    # OANDA, EURUSD, Christmas of 2012 to 2015 and of 2018 (QuantConnect/Lean, Data/forex/oanda/hour).
+    [("2012-12-23T22:00", "2012-12-24T19:00"), ("2012-12-26T13:00", "2012-12-28T22:00")],
+    [("2013-12-22T22:00", "2013-12-24T19:00"), ("2013-12-25T22:00", "2013-12-27T22:00")],
+    [("2014-12-29T05:00", "2014-12-31T19:00"), ("2015-01-01T22:00", "2015-01-02T22:00")],
+    [("2016-12-22T22:00", "2016-12-23T22:00"), ("2016-12-26T22:00", "2016-12-30T22:00"),
+     ("2017-01-02T22:00", "2017-01-03T22:00")],
+    # FXCM, EURUSD, New Year's Eve of 2013 to 13:00 in New York.
+    [("2013-12-29T22:00", "2013-12-31T18:00")],
+    # A dealer that trades through Christmas Eve.
+    [("2017-12-25T22:00", "2017-12-29T22:00"), ("2018-01-01T22:00", "2018-01-02T22:00")],
+])  # fmt: skip
+def test_the_hours_of_a_dealer_around_christmas_are_no_gaps(came: list[tuple[str, str]]) -> None:
+    assert lacked(*came) == []
+
+
+def test_a_dealer_owes_what_every_dealer_has() -> None:
+    assert lacked(("2013-12-22T22:00", "2013-12-24T17:00")) == []
+    assert lacked(("2013-12-23T05:00", "2013-12-24T10:00"), ("2013-12-26T15:00", "2013-12-26T16:00")) == [
+        f"2013-12-24T{hour}:00:00Z" for hour in range(10, 18)
+    ] + ["2013-12-26T13:00:00Z", "2013-12-26T14:00:00Z"]  # fmt: skip
+
+
+@pytest.mark.parametrize("timeframe", ["1d", "1w", "1M"])
+def test_days_and_longer_are_owed_as_ever(timeframe: str) -> None:
+    year = span("2013-12-01", "2014-02-01")
+    step = Timeframe.parse(timeframe)
+    assert FX.owed(step, year).tolist() == FX.opens(step, year).tolist()
+
+
+def test_a_bar_that_reaches_into_hours_of_all_dealers_is_owed() -> None:
+    # 12:00 to 16:00 in New York holds an hour that every dealer trades.
+    (noon,) = FX.owed(Timeframe(4, "h"), span("2013-12-24T16:00", "2013-12-26T12:00"))
+    assert iso(int(noon)) == "2013-12-24T17:00:00Z"

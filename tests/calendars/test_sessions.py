@@ -222,8 +222,9 @@ def test_weeks_and_months_settle_when_the_next_session_opens() -> None:
 
 
 def test_a_day_never_settles_before_the_time_the_vendor_needs() -> None:
-    # CME sessions adjoin: the next one opens the moment the last one closes.
-    assert settles(CHICAGO, "1d", "2024-01-08", settle_ms=600_000) == ["2024-01-08T23:10"]
+    # The next session of these futures opens an hour behind the close.
+    assert settles(CHICAGO, "1d", "2024-01-08", settle_ms=600_000) == ["2024-01-08T23:00"]
+    assert settles(CHICAGO, "1d", "2024-01-08", settle_ms=4_200_000) == ["2024-01-08T23:10"]
 
 
 def test_intraday_bars_settle_after_their_close() -> None:

@@ -52,9 +52,18 @@ def test_sessions_are_shown_and_told_as_json(run: Run, vendors: VendorServer) ->
     assert shown.code == 0 and "2024-07-03" in shown.out and "early" in shown.out
     assert run(*asked, "--json").json == [
         {"session": "2024-07-03", "open": "2024-07-03T13:30:00Z", "close": "2024-07-03T17:00:00Z",
-         "early_close": True, "next_due": "2024-07-05T13:30:00Z"}
+         "early_close": True, "next_due": "2024-07-05T13:30:00Z",
+         "holidays_known": True}
     ]  # fmt: skip
     assert vendors.count() == 0
+
+
+def test_sessions_of_a_time_without_recorded_holidays_say_so(run: Run) -> None:
+    asked = ("sessions", "7203.T", "1995-05-03", "1995-05-05")
+    shown = run(*asked)
+    assert shown.out.count("holiday?") >= 3
+    assert "3 sessions of a time whose holidays are unknown" in shown.out
+    assert [row["holidays_known"] for row in run(*asked, "--json").json] == [False] * 3
 
 
 @pytest.mark.parametrize("options_at", [1, 2, 4])

@@ -32,7 +32,7 @@ OWNERS = {
     "yaml": ("config",),
     "filelock": ("disk.",),
     "msgspec": ("cache.format.",),
-    "exchange_calendars": ("calendars.exchange",),
+    "exchange_calendars": ("calendars.library",),
     "rich": ("cli",),
     "shtab": ("cli.completion",),
     "distributed": ("jobs.workers",),

@@ -38,8 +38,9 @@ WAYS: dict[str, Figures] = {
 # Looking through ten thousand series in seconds came with 100; a refresh of fundamentals and the sample
 # of verify at several vendors at once, and the cost of a level of validation, with 450.
 # What is left of a wait, told while it lasts, came with 40.
+# Calendars mended and corrected, and holidays that are unknown told as such, came with 200.
 WEIGHT: Figures = {
-    "code lines": 55500,
+    "code lines": 55700,
     "files of more than ten code lines": 396,
     "lazy imports of own modules": 245,
     "modules named by a gerund": 9,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..calendars.calendar import calendar_for, closes_early
 from ..errors import IncompleteDataWarning
-from ..model.instant import MINUTE_MS, date_of, day_ms, parse_iso
+from ..model.instant import DAY_MS, MINUTE_MS, date_of, day_ms, parse_iso
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.stored import (
@@ -572,9 +572,14 @@ class BarsClient:
         near = [s for s in around if s.open_ms < span.end and span.start < s.close_ms]
         stamps = np.array([day_ms(session.day) for session in near], dtype=np.int64)
         settled = calendar.settles(Timeframe.parse("1d"), stamps, 2 * MINUTE_MS).tolist()
+        unknown = (
+            calendar.unrecorded(Span(int(stamps[0]), int(stamps[-1]) + DAY_MS)) if near else ()
+        )
+        known = [not any(day_ms(s.day) in part for part in unknown) for s in near]
+        early = (closes_early(instrument, s) for s in near)
         return tuple(
-            SessionHours(s.day, s.open_ms, s.close_ms, s.breaks, closes_early(instrument, s), due)
-            for s, due in zip(near, settled, strict=True)
+            SessionHours(s.day, s.open_ms, s.close_ms, s.breaks, is_early, due, is_known)
+            for s, is_early, due, is_known in zip(near, early, settled, known, strict=True)
         )
 
 

@@ -73,8 +73,21 @@ class MarketCalendar(Protocol):
     def sessions(self, first: date, last: date) -> list[Session]:
         """Return the sessions dated ``first`` to ``last``, both inclusive."""
 
+    def unrecorded(self, span: Span) -> list[Span]:
+        """Return the stretches of ``span`` whose holidays are unknown, ascending.
+
+        There every weekday counts as a session, so a bar that lacks may be that of a holiday.
+        """
+
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
         """Return the stamps of all expected bars in ``[start, end)``, ascending."""
+
+    def owed(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
+        """Return the stamps of those expected bars that no vendor may lack, ascending.
+
+        Fewer than ``opens`` where dealers keep different hours: currencies around Christmas and New
+        Year. There a bar that comes is as good as any, and one that does not come is no gap.
+        """
 
     def aligned(
         self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session"

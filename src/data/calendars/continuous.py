@@ -28,12 +28,20 @@ class ContinuousCalendar:
         days = (first + timedelta(days=n) for n in range((last - first).days + 1))
         return [Session(day, day_ms(day), day_ms(day) + DAY_MS) for day in days]
 
+    def unrecorded(self, span: Span) -> list[Span]:
+        """Return nothing: there are no holidays."""
+        return []
+
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
         """Return the stamps of all bars in ``[start, end)``, ascending."""
         supported = span.clip(SUPPORTED)
         first = first_bucket_from(timeframe, supported.start)
         last = first_bucket_from(timeframe, supported.end)
         return start_of(timeframe, np.arange(first, max(first, last), dtype=np.int64))
+
+    def owed(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
+        """Return the same as :meth:`opens`."""
+        return self.opens(timeframe, span, anchor)
 
     def aligned(
         self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session"

@@ -2,7 +2,7 @@
 
 Sessions are built in eras of twenty years, each when first asked for, so that neither the clock nor
 the range of one request decides what a date is. Where the library has no record (beyond its bounds,
-or a calendar that it cannot build) every weekday trades at the usual times.
+or a calendar that it cannot build) every weekday trades at the usual times, and ``unrecorded`` says so.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from functools import cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from ..errors import ConfigError
 from ..model.bars import Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, date_of, day_ms, to_ms, year_of
-from ..model.span import Span
+from ..model.span import Span, gaps
 from ..once import once
+from .library import built, library_class
 from .localtime import FIRST_YEAR, LAST_YEAR, local_to_utc
 from .sessions import SessionCalendar, SessionTable
 
+_MARGIN_MS = 31 * DAY_MS
 _ERA_YEARS = 20  # about 0.1 s to build for New York
 _AN_ERA_BEGINS = 1990
 _NS_PER_MS = 1_000_000
@@ -42,7 +43,10 @@ class ExchangeCalendar(SessionCalendar):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            name, lambda: _usual(name).zone, lambda first, last: _load(name, first, last)
+            name,
+            lambda: _usual(name).zone,
+            lambda first, last: _load(name, first, last),
+            unrecorded=lambda span: _unrecorded(name, span),
         )
 
 
@@ -55,7 +59,10 @@ class ExtendedCalendar(SessionCalendar):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            name, lambda: _usual(name).zone, lambda first, last: _widened(_load(name, first, last))
+            name,
+            lambda: _usual(name).zone,
+            lambda first, last: _widened(_load(name, first, last)),
+            unrecorded=lambda span: _unrecorded(name, span),
         )
 
 
@@ -140,45 +147,73 @@ def _era_of(ms: int) -> int:
 @once
 def _era(name: str, era: int) -> SessionTable:
     """Return all sessions of one era: the recorded ones, and usual ones where none are."""
-    year = _AN_ERA_BEGINS + era * _ERA_YEARS
-    first = day_ms(date(max(year, FIRST_YEAR), 1, 1))
-    last = day_ms(date(min(year + _ERA_YEARS - 1, LAST_YEAR), 12, 31))
-    bounds = _bounds(name).clip(Span(first, last + DAY_MS))
-    recorded = None if bounds.end - bounds.start <= DAY_MS else _recorded(name, bounds)
+    whole, (dates, recorded) = _dates_of(era), _recorded(name, era)
     usual = _usual(name)
-    if recorded is None:
-        return SessionTable.of(usual.sessions(first, last))
-    before = SessionTable.of(usual.sessions(first, bounds.start - DAY_MS))
-    after = SessionTable.of(usual.sessions(bounds.end, last))
+    if dates.is_empty:
+        return SessionTable.of(usual.sessions(whole.start, whole.end - DAY_MS))
+    before = SessionTable.of(usual.sessions(whole.start, dates.start - DAY_MS))
+    after = SessionTable.of(usual.sessions(dates.end, whole.end - DAY_MS))
     return SessionTable.joined([before, recorded, after])
 
 
-def _recorded(name: str, dates: Span) -> SessionTable | None:
-    """Return the library's sessions with dates in ``dates``, or None where it cannot build them."""
-    bounds = {"start": dates.start, "end": dates.end - DAY_MS}
+def _dates_of(era: int) -> Span:
+    """Return the dates of an era within the supported years, as stamps ``[start, end)``."""
+    year = _AN_ERA_BEGINS + era * _ERA_YEARS
+    first = day_ms(date(max(year, FIRST_YEAR), 1, 1))
+    return Span(first, day_ms(date(min(year + _ERA_YEARS - 1, LAST_YEAR), 12, 31)) + DAY_MS)
+
+
+@once
+def _recorded(name: str, era: int) -> tuple[Span, SessionTable]:
+    """Return the dates of an era that the library vouches for, and its sessions on them.
+
+    There are none where it cannot build the calendar.
+    """
+    nothing = Span(0, 0), SessionTable.of([])
+    bounds = _bounds(name)
+    dates = bounds.clip(_dates_of(era))
+    if dates.end - dates.start <= DAY_MS:
+        return nothing
     try:
-        with warnings.catch_warnings():
-            # Warnings about the library's own use of pandas do not concern our caller.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            calendar = _class(name)(**{k: date_of(ms).isoformat() for k, ms in bounds.items()})
-    except (ValueError, NotImplementedError):
-        # exchange_calendars 4.13 under pandas 3.1: five calendars with Orthodox holidays or a
-        # changed week (ASEX, XBEL, XBSE, XCYS, XTAE) fail inside the library. Weekdays then.
-        return None
+        # Seoul's special hours spoil the last session that is built.
+        table = table_of(name, bounds.clip(Span(dates.start, dates.end + _MARGIN_MS)))
+    except Exception:  # noqa: BLE001 - no fault inside the library costs an answer: `unrecorded` tells
+        return nothing
+    return dates, table.dated(dates.start, dates.end - DAY_MS)
+
+
+def table_of(name: str, dates: Span) -> SessionTable:
+    """Return the library's sessions of an exchange.
+
+    Args:
+        name: its code.
+        dates: stamps ``[start, end)`` of their dates, within the library's bounds.
+    """
+    with warnings.catch_warnings():
+        # Warnings about the library's own use of pandas do not concern our caller.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        calendar = built(name, dates)
     days: Stamps = calendar.schedule.index.as_unit("ms").asi8
     opens, closes = calendar.opens_nanos // _NS_PER_MS, calendar.closes_nanos // _NS_PER_MS
     starts, ends = (
         nanos // _NS_PER_MS for nanos in (calendar.break_starts_nanos, calendar.break_ends_nanos)
     )
-    none = calendar.schedule["break_start"].isna().to_numpy()
+    # On a day that opens late the break may be over by then.
+    none = calendar.schedule["break_start"].isna().to_numpy() | (ends <= opens)
     starts[none], ends[none] = closes[none], closes[none]
     return SessionTable(days, opens, closes, starts, ends)
+
+
+def _unrecorded(name: str, span: Span) -> list[Span]:
+    """Return the stretches of ``span`` on whose dates every weekday counts as a session."""
+    eras = range(_era_of(span.start), _era_of(span.end - 1) + 1)
+    return gaps(span, [dates for era in eras for dates, _ in [_recorded(name, era)]])
 
 
 @cache
 def _usual(name: str) -> _Usual:
     """Read what the exchange declares, without building its calendar."""
-    declared = _class(name).__new__(_class(name))
+    declared = library_class(name).__new__(library_class(name))
     weekmasks = getattr(declared, "special_weekmasks", None) or ()
     return _Usual(
         zone=ZoneInfo(str(declared.tz)),
@@ -203,27 +238,9 @@ def _times(declared: Any, days: int) -> _Times:
 @cache
 def _bounds(name: str) -> Span:
     """Return the dates for which the library vouches."""
-    return Span(_since(_class(name).bound_min()), _until(_class(name).bound_max()) + DAY_MS)
-
-
-@cache
-def _class(name: str) -> Any:
-    """Return the library's class of an exchange.
-
-    The public ``get_calendar`` builds at once, and keeps one calendar per name for the whole
-    process; the class leaves a user's own calendars alone.
-    """
-    import exchange_calendars
-    from exchange_calendars import calendar_utils, errors
-
-    try:
-        code = exchange_calendars.resolve_alias(name)
-        return calendar_utils.global_calendar_dispatcher._calendar_factories[code]
-    except (errors.InvalidCalendarName, KeyError) as error:
-        raise ConfigError(
-            f"unknown calendar {name!r}",
-            hint="24/7, FX, or a code of exchange_calendars such as XNYS",
-        ) from error
+    return Span(
+        _since(library_class(name).bound_min()), _until(library_class(name).bound_max()) + DAY_MS
+    )
 
 
 def _since(day: Any) -> int:

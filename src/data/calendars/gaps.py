@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.bars import Stamps, among
-from ..model.coverage import Coverage
+from ..model.coverage import HOLIDAYS_UNKNOWN, NO_BAR, Coverage
 from ..model.instant import DAY_MS
 from ..model.span import Span, coalesce, gaps, intersect, subtract
 from ..model.timeframe import Timeframe
@@ -28,6 +28,14 @@ class BarGrid:
     def opens(self, span: Span) -> Stamps:
         """Return the stamps of all expected bars in ``span``."""
         return self.calendar.opens(self.timeframe, span, self.anchor)
+
+    def owed(self, span: Span) -> Stamps:
+        """Return the stamps of the expected bars in ``span`` that no vendor may lack."""
+        return self.calendar.owed(self.timeframe, span, self.anchor)
+
+    def no_bar(self, span: Span) -> str:
+        """Return the reason of a stretch that vendors have no bar for, where some are expected."""
+        return HOLIDAYS_UNKNOWN if self.calendar.unrecorded(span) else NO_BAR
 
     def aligned(self, stamps: Stamps) -> NDArray[np.bool_]:
         """Tell which stamps stand where a bar can open, were the market open then."""

@@ -84,6 +84,7 @@ class SessionCalendar:
         zone: returns the venue's time zone; called when first needed.
         load: returns all sessions dated ``[first, last]``, given as stamps.
         clock: whether intraday bars stand on the clock whatever anchor is asked for.
+        unrecorded: returns the stretches of a span whose holidays are unknown; by default none.
     """
 
     def __init__(
@@ -93,7 +94,9 @@ class SessionCalendar:
         load: Callable[[int, int], SessionTable],
         *,
         clock: bool = False,
+        unrecorded: Callable[[Span], list[Span]] | None = None,
     ) -> None:
+        self._unrecorded = unrecorded
         self._name = name
         self._zone = zone
         self._load = load
@@ -118,6 +121,13 @@ class SessionCalendar:
             for day, opened, closed, start, end in rows
         ]
 
+    def unrecorded(self, span: Span) -> list[Span]:
+        """Return the stretches of ``span`` whose holidays are unknown: every weekday is a session."""
+        supported = span.clip(SUPPORTED)
+        if self._unrecorded is None or supported.is_empty:
+            return []
+        return self._unrecorded(supported)
+
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
         """Return the stamps of all expected bars in ``[start, end)``, ascending."""
         supported = span.clip(SUPPORTED)
@@ -130,6 +140,10 @@ class SessionCalendar:
             stamps = self._buckets(timeframe, supported)
         first, last = np.searchsorted(stamps, [supported.start, supported.end])
         return stamps[first:last]
+
+    def owed(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
+        """Return the same as :meth:`opens`: members of an exchange trade the same hours."""
+        return self.opens(timeframe, span, anchor)
 
     def aligned(
         self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session"
@@ -301,17 +315,58 @@ class SessionCalendar:
 _NEW_YORK = ZoneInfo("America/New_York")
 _ROLL_MS = 17 * HOUR_MS  # the trading day changes at 17:00 New York, summer and winter
 _CLOSED = {(1, 1), (12, 25)}
+# Hours of a session date, counted from its midnight, in which dealers differ: some have gone home, or
+# have not begun. As their series show: tests/calendars/test_forex.py.
+_DIFFERING = {
+    (12, 24): (13, 17),
+    (12, 26): (-24, 8),
+    (12, 31): (13, 17),
+    (1, 2): (-24, 0),
+}
+# The same of a Monday behind a holiday on Sunday.
+_SUBSTITUTE = (-24, 17)
 
 
 class ForexCalendar(SessionCalendar):
     """Sessions Monday to Friday, each from 17:00 New York of the day before to 17:00.
 
     A session is dated by the day on which it closes. 1 January and 25 December have none. Intraday
-    bars stand on the New York clock, so a ``4h`` bar may hold the change of day.
+    bars stand on the New York clock, so a ``4h`` bar may hold the change of day. Around these days
+    dealers keep different hours: sessions hold all of them, and only where every dealer trades is an
+    intraday bar owed.
     """
 
     def __init__(self) -> None:
         super().__init__(FOREX, lambda: _NEW_YORK, _load, clock=True)
+
+    def owed(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
+        """Return the stamps of those expected bars in ``[start, end)`` that every dealer has."""
+        stamps = self.opens(timeframe, span, anchor)
+        if not timeframe.is_intraday or not len(stamps):
+            return stamps
+        owed = np.ones(len(stamps), dtype=bool)
+        years = range(year_of(int(stamps[0])), year_of(int(stamps[-1])) + 1)
+        for part in (part for year in years for part in _differing(year)):
+            first, last = np.searchsorted(stamps, [part.start, part.end])
+            if first < last:
+                closes = self.closes(timeframe, stamps[first:last], anchor)
+                owed[first:last] = closes > part.end
+        return stamps[owed]
+
+
+@cache
+def _differing(year: int) -> tuple[Span, ...]:
+    """Return the stretches of a year in which not every dealer trades."""
+    found = []
+    for (month, day), hours in _DIFFERING.items():
+        there = date(year, month, day)
+        is_behind_sunday = hours[0] < 0 and there.weekday() == 0
+        first, last = _SUBSTITUTE if is_behind_sunday else hours
+        start, end = (
+            local_to_utc(_NEW_YORK, day_ms(there) + hour * HOUR_MS) for hour in (first, last)
+        )
+        found.append(Span(start, end))
+    return tuple(found)
 
 
 def trading_day(day: date) -> Span:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from . import OK
 from .arguments import add_output, add_places
@@ -14,7 +15,8 @@ from .tables import TextTable, counted, moment
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.epilog = (
-        "Times are UTC. `final` is from when the daily bar of a session does not change any more."
+        "Times are UTC. `final` is from when the daily bar of a session does not change any more. "
+        "`holiday?`: the calendar has no holidays of that time on record, and takes every weekday."
     )
     parser.add_argument("symbol", help="such as AAPL, VOD.L, EURUSD=X, BTCUSDT")
     parser.add_argument(
@@ -40,11 +42,22 @@ def run(args: argparse.Namespace) -> int:
             row["session"],
             moment(row["open"]),
             moment(row["close"]),
-            "early" if row["early_close"] else "",
+            _remark(row),
             moment(row["next_due"]),
         ]
         for row in rows
     ]
+    unknown = sum(not row["holidays_known"] for row in rows)
     title = f"{args.symbol} · {counted(len(rows), 'session')}"
     console().print(TextTable(["session", "open", "close", "", "final?"], shown, title))
+    if unknown:
+        console().print(
+            f"{counted(unknown, 'session')} of a time whose holidays are unknown: any weekday"
+        )
     return OK
+
+
+def _remark(row: dict[str, Any]) -> str:
+    if not row["holidays_known"]:
+        return "holiday?"
+    return "early" if row["early_close"] else ""

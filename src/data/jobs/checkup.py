@@ -22,15 +22,17 @@ from ..cache.retention.eviction import BYTES_IN_GB, Freeable
 from ..cache.retention.inventory import Holdings, Size
 from ..cache.retention.manager import RetentionLimits, RetentionManager
 from ..cache.store import BarStore
+from ..calendars.calendar import MarketCalendar, calendar_for
 from ..clock import Clock, SystemClock
 from ..config.survey import Survey, Where
 from ..disk.files import Disk
 from ..disk.mounts import network_file_system
 from ..disk.scratch import free_bytes, readable_by_others, refusal_to_write
 from ..errors import ConfigError, RulesError
-from ..model.instant import MINUTE_MS, SECOND_MS, date_of
+from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, date_of
 from ..model.series import SeriesKey
 from ..model.settings import Settings
+from ..model.span import Span
 from ..model.texts import counted, duration, proof_in_words, time_until
 from ..net.reach import Reached, reach_all
 from ..network import Network
@@ -47,6 +49,8 @@ __all__ = ["Check", "checkup"]
 _FILES_NAMED = 10_000
 # Dates of HTTP are full seconds, and answers take their time.
 _CLOCK_OFF_MS = MINUTE_MS
+# Holidays are wanted ahead: the next bar that is due stands behind them.
+_SOON_MS = 30 * DAY_MS
 # How long files are read for digests, unless all of them are to be read.
 GLANCE_S = 1.0
 _SOURCES = {"argument": "the argument", "user cache folder": "the user's cache folder"}
@@ -110,6 +114,7 @@ def checkup(
         _freshness(watch.series()),
         *_perishable(catalogue, holdings, selector, clock.now_ms(), survey.settings.cache_dir),
         *_vendor_days(watch.network),
+        *_calendars(catalogue, holdings, clock.now_ms()),
         *_files(catalogue, holdings, clock, full=full),
         *_proof(holdings),
         _memory(memory()),
@@ -255,6 +260,25 @@ def _vendor_days(network: Network) -> Iterator[Check]:
     for day in network.vendor_days():
         advice = "other vendors are asked first for it; `onetape gaps --all` looks again"
         yield Check("health", "vendor day", None, str(day), advice)
+
+
+def _calendars(catalogue: Catalogue, holdings: Holdings, now_ms: int) -> Iterator[Check]:
+    """Report the calendars of stored series that have no holidays of a time that these hold, or soon."""
+    reach: dict[MarketCalendar, Span] = {}
+    for key, entry in catalogue.listing(holdings):
+        if entry is None or entry.first is None:
+            continue
+        calendar = calendar_for(configured_instrument(key.symbol))
+        known = reach.get(calendar, Span(now_ms, now_ms + _SOON_MS))
+        reach[calendar] = Span(min(known.start, entry.first), known.end)
+    for calendar, span in reach.items():
+        if unknown := calendar.unrecorded(span):
+            times = ", ".join(f"{date_of(s.start)} to {date_of(s.end - 1)}" for s in unknown)
+            text = (
+                f"holidays of {calendar.name} are unknown from {times}: every weekday counts there"
+            )
+            advice = "a newer exchange_calendars may know them; until then a gap may be a holiday"
+            yield Check("health", "calendar", False, text, advice)
 
 
 def _files(

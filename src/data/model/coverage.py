@@ -26,6 +26,10 @@ WITHDRAWN = "withdrawn by "
 CLOSED = "market closed"
 # Begins the reason of a stretch that vendors have no bar for; the reason of one before a listing.
 NO_BAR, BEFORE_FIRST = "the vendor has no bar", "before the first bar"
+# The same where the calendar has no holidays on record: the market may have been closed.
+HOLIDAYS_UNKNOWN = f"{NO_BAR}; holidays of that time are unknown, it may have been one"
+# Reasons of stretches for which vendors have no bar, and sent none that did not fit.
+PLAINLY_NONE = frozenset({NO_BAR, HOLIDAYS_UNKNOWN})
 # Begins the reason of a stretch whose bars the user is warned of.
 DOUBTFUL = "doubtful: "
 STATES: tuple[State, ...] = ("final", "provisional", "empty", "suspect")

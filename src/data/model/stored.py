@@ -149,6 +149,8 @@ class SessionHours:
         is_early_close: whether it closes before the usual hour of that day.
         next_due: from when its daily bar does not change any more: the open of the next session of
             an exchange; two minutes behind the close of a market that goes on.
+        holidays_known: False where the calendar has no holidays on record: then every weekday counts
+            as a session, and this one may be a holiday.
     """
 
     day: date
@@ -157,6 +159,7 @@ class SessionHours:
     breaks: tuple[Span, ...] = ()
     is_early_close: bool = False
     next_due: int = 0
+    holidays_known: bool = True
 
 
 @dataclass(frozen=True)
@@ -297,7 +300,7 @@ def sessions_frame(sessions: Iterable[SessionHours]) -> pd.DataFrame:
     """Return one row for each session.
 
     Index ``session`` (session dates at 00:00); columns ``open``, ``close``, ``early_close`` (bool),
-    ``next_due``.
+    ``next_due``, ``holidays_known`` (bool).
     """
     import pandas as pd
 
@@ -308,6 +311,7 @@ def sessions_frame(sessions: Iterable[SessionHours]) -> pd.DataFrame:
         "close": _times([one.close_ms for one in rows]),
         "early_close": np.array([one.is_early_close for one in rows], dtype=bool),
         "next_due": _times([one.next_due for one in rows]),
+        "holidays_known": np.array([one.holidays_known for one in rows], dtype=bool),
     }
     return pd.DataFrame(columns, index=index)
 

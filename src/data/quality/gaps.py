@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..calendars.calendar import first_unclosed
 from ..calendars.gaps import holes
-from ..model.coverage import BEFORE_FIRST, CLOSED, DOUBTFUL, NO_BAR, Covered, VendorDay
+from ..model.coverage import BEFORE_FIRST, CLOSED, DOUBTFUL, PLAINLY_NONE, Covered, VendorDay
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from ..model.span import Span, gaps, intersect, subtract
 from ..model.texts import listed, stamp
@@ -150,7 +150,7 @@ class _Classifier:
         return ClassifiedGap(self._series, span, gap_class, self._bars(span), names, evidence, then)
 
     def _bars(self, span: Span) -> int:
-        return len(self._grid.opens(span))
+        return len(self._grid.owed(span))
 
     def _empty(self, part: Covered, span: Span) -> ClassifiedGap:
         """Return the gap that vendors answered "nothing" for."""
@@ -176,7 +176,7 @@ class _Classifier:
 
     def _is_inside(self, span: Span, part: Covered) -> bool:
         """Tell whether bars stand around, and no vendor sent any that did not fit."""
-        return self._reach.start < span.start < self._reach.end and part.reason == NO_BAR
+        return self._reach.start < span.start < self._reach.end and part.reason in PLAINLY_NONE
 
     def _ended(self) -> str:
         return f"no bar since {stamp(self._traded.end, self._grid.timeframe)}"
@@ -192,7 +192,7 @@ class _Classifier:
         if traded.is_empty:
             return
         opens = self._grid.opens(traded)
-        if not len(opens):
+        if not len(self._grid.owed(traded)):
             yield self._gap(traded, "closed", evidence=_NO_SESSION)
             return
         unsettled = opens[self._grid.settles(opens, _SETTLE_MS) > self._now]
@@ -212,8 +212,11 @@ class _Classifier:
         before = [part.fetched_at for part in self._all if part.span.end <= span.start]
         fetched_at = max(before, default=0)
         if fetched_at and all(part.span.end <= span.start for part in self._all):
-            return f"behind all that was asked for; last asked {_minute(fetched_at)} UTC"
-        return "no vendor has answered for it"
+            said = f"behind all that was asked for; last asked {_minute(fetched_at)} UTC"
+        else:
+            said = "no vendor has answered for it"
+        unknown = self._grid.calendar.unrecorded(span)
+        return f"{said}; holidays of that time are unknown" if unknown else said
 
     def _fetch(self, first: int, last: int) -> str:
         step = self._grid.timeframe

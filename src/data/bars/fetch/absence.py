@@ -18,7 +18,7 @@ from ...errors import (
     by_vendor,
 )
 from ...model.capabilities import FetchQuery
-from ...model.coverage import Coverage, Covered
+from ...model.coverage import PLAINLY_NONE, Coverage, Covered
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis
 from ...model.lifetime import PAGES, Bound, Lifetime
@@ -132,9 +132,9 @@ class AbsenceRecorder:
             expires = terms.expires(kept, work.settle_ms, coverage)
             yield Covered(kept, "suspect", vendor, fetched_at=now, reason=LOST, expires=expires)
         for empty in subtract([span], stored):
-            if len(work.grid.opens(empty)):
+            if len(work.grid.owed(empty)):
                 parts = terms.nothings(empty, work.settle_ms, coverage)
-                marks = [(part, NO_BAR, expires) for part, expires in parts]
+                marks = [(part, work.grid.no_bar(part), expires) for part, expires in parts]
             else:
                 marks = [(empty, CLOSED, now + self._expiry.old_ms)]
             for part, reason, expires in marks:
@@ -286,7 +286,7 @@ def _vendors(coverage: Coverage, nothing: Span) -> str:
 def _agreeing(work: FetchState, coverage: Coverage, nothing: Span) -> set[str]:
     """Return the vendors that said of every expected bar of ``nothing`` that it is not there."""
     expected = [part for part in coverage.within(nothing) if part.reason != CLOSED]
-    if any(part.reason != NO_BAR for part in expected):
+    if any(part.reason not in PLAINLY_NONE for part in expected):
         return set()  # one of them had bars, which did not fit
     vendors = [set(part.vendor.split(",")) - {""} for part in expected]
     return set.intersection(*vendors) if vendors else set()

@@ -25,7 +25,6 @@ from ..validity import (
     CLOSED,
     DOUBTFUL,
     LOST,
-    NO_BAR,
     SPOILT,
     UNEXPECTED,
     UNVOUCHED,
@@ -490,13 +489,13 @@ class _Making:
         slots = subtract(answer.off_slots, kept)
         silent = subtract(free, [*spoken, *answer.holes, *answer.bad_spans, *answer.off_slots])
         for span in [*subtract(answer.holes, kept), *silent]:
-            if len(self.terms.grid.opens(span)):
+            if len(self.terms.grid.owed(span)):
                 parts = self.stored.coverage.within(span)
                 before = [c.span for c in parts if c.state == "empty" and c.reason == OFF_GRID]
                 slots += before
                 for hole in subtract([span], before):
                     if not any(hole.overlaps(seam) for seam in self.fetched.seams):
-                        yield from self._holes(hole, NO_BAR)
+                        yield from self._holes(hole, self.terms.grid.no_bar(hole))
             else:
                 yield self._empty(span, CLOSED, self.terms.now_ms + self.terms.expiry.old_ms)
         for span in slots:

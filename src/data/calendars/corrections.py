@@ -1,0 +1,71 @@
+"""What ``exchange_calendars`` lacks of the exchanges, each with its source.
+
+A calendar holds these with the library's own declarations; what the library knows itself one day is
+taken once. Times are local.
+"""
+
+from __future__ import annotations
+
+from datetime import time
+
+# Days without trading.
+CLOSED: dict[str, dict[str, str]] = {
+    "XHKG": {
+        # Typhoon Saola; black rainstorm.
+        "2023-09-01": "https://www.hkex.com.hk/News/Market-Communications/2023/2309012news",
+        "2023-09-08": "https://www.hkex.com.hk/News/Market-Communications/2023/2309083news",
+    },
+    # The longest closure of Moscow in our time, shares but for a buyback.
+    "XMOS": {
+        f"2022-{day}": "https://cbr.ru/eng/press/pr/?file=02032022_080000ENG_PP02032022_114139.htm"
+        for day in (
+            "02-28",
+            "03-01",
+            "03-02",
+            "03-03",
+            "03-04",
+            "03-09",
+            "03-10",
+            "03-11",
+            "03-14",
+            "03-15",
+            "03-16",
+            "03-17",
+            "03-18",
+            "03-21",
+            "03-22",
+            "03-23",
+        )
+    },
+    "XPHS": {
+        # The lockdown of Luzon; typhoon Karding; typhoon Carina.
+        "2020-03-17": "https://mb.com.ph/2023/3/27/pse-expects-to-resume-trading-tomorrow",
+        "2020-03-18": "https://mb.com.ph/2023/3/27/pse-expects-to-resume-trading-tomorrow",
+        "2022-09-26": "https://www.philstar.com/business/2022/09/25/2212248/"
+        "philippine-stock-exchange-no-trading-monday-sept-26",
+        "2024-07-24": "https://mb.com.ph/2024/7/24/typhoon-carina-halts-philippine-financial-markets",
+    },
+    "XTAI": {
+        # Typhoon Kong-rey.
+        "2024-10-31": "https://www.ndtvprofit.com/world/"
+        "as-taiwan-braces-for-super-typhoon-kong-rey-check-live-tracker-landfall-time-and-more",
+    },
+}
+
+# Days on which trading began late.
+LATE_OPENS: dict[str, dict[str, time]] = {
+    "XHKG": {
+        # https://www.hkex.com.hk/News/Market-Communications/2020/2008192news
+        "2020-08-19": time(13, 30),
+        # https://www.hkex.com.hk/News/Market-Communications/2021/2106283news
+        "2021-06-28": time(13, 30),
+    },
+}
+
+# The usual close, each time with the date from which it is in force; None: ever since.
+CLOSE_TIMES: dict[str, tuple[tuple[str | None, time], ...]] = {
+    # The library lets futures trade through the maintenance of Globex, up to 17:00 in Chicago.
+    # Before: https://daytradetowin.com/e-mini-other-futures-change-closing-times-nov-18-2012
+    # From then on: https://ninjatrader.com/Advisories/Advisory25
+    "CMES": ((None, time(16, 15)), ("2015-09-21", time(16))),
+}

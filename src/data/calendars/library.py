@@ -1,0 +1,203 @@
+"""The classes of ``exchange_calendars``, mended: what they declare holds under every pandas.
+
+The library names holidays and changed weeks by subclasses of pandas' offsets. From pandas 3 on these are
+not asked what they override: Orthodox Easter raises, Passover lands on Easter, and a week that
+changes is taken for Monday to Friday, without a word. Here such rules are applied one date at a time
+and the days of trading are handed over as plain dates. Hours, breaks and half days stay the library's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigError
+from ..model.instant import DAY_MS, date_of
+from ..model.span import Span
+from .corrections import CLOSE_TIMES, CLOSED, LATE_OPENS
+
+
+@cache
+def library_class(name: str) -> Any:
+    """Return the library's class of an exchange, mended and corrected; the library keeps its own.
+
+    The public ``get_calendar`` builds at once, and keeps one calendar per name for the whole
+    process; a class leaves a user's own calendars alone.
+
+    Raises:
+        ConfigError: the library does not know the code.
+    """
+    import exchange_calendars
+    from exchange_calendars import calendar_utils, errors
+
+    try:
+        code = exchange_calendars.resolve_alias(name)
+        declared = calendar_utils.global_calendar_dispatcher._calendar_factories[code]
+    except (errors.InvalidCalendarName, KeyError) as error:
+        raise ConfigError(
+            f"unknown calendar {name!r}",
+            hint="24/7, FX, or a code of exchange_calendars such as XNYS",
+        ) from error
+    return _corrected(_mended(declared), code)
+
+
+def days_of_trading(calendar: Any, dates: Span) -> NDArray[np.datetime64]:
+    """Return the dates in ``[start, end)`` on which an exchange trades, days as ``datetime64[D]``.
+
+    Args:
+        calendar: an instance of the library's class, built or not.
+        dates: stamps.
+    """
+    days = np.arange(dates.start // DAY_MS, dates.end // DAY_MS).astype("M8[D]")
+    weekdays = (days.astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday
+    trading = _mask(calendar.weekmask)[weekdays]
+    for first, last, mask in getattr(calendar, "special_weekmasks", None) or ():
+        inside = np.ones(len(days), dtype=bool)
+        inside &= first is None or days >= np.datetime64(first, "D")
+        inside &= last is None or days <= np.datetime64(last, "D")
+        trading[inside] = _mask(mask)[weekdays[inside]]
+    trading &= ~np.isin(days, _dates(calendar.adhoc_holidays))
+    if calendar.regular_holidays is not None and len(days):
+        ends = (date_of(ms).isoformat() for ms in (dates.start, dates.end - DAY_MS))
+        trading &= ~np.isin(days, _dates(calendar.regular_holidays.holidays(*_stamps(ends))))
+    return np.asarray(days[trading])
+
+
+def _mask(text: str) -> NDArray[np.bool_]:
+    return np.array([mark == "1" for mark in text])
+
+
+def _dates(moments: Iterable[Any]) -> NDArray[np.datetime64]:
+    return np.array([np.datetime64(moment, "D") for moment in moments], dtype="M8[D]")
+
+
+def _stamps(days: Iterable[Any]) -> list[Any]:
+    import pandas as pd
+
+    return [pd.Timestamp(day) for day in days]
+
+
+def _mended(declared: Any) -> Any:
+    """Return a subclass whose rules are applied date by date, and whose days are told one by one."""
+
+    class Mended(declared):  # type: ignore[misc]
+        dates = Span(0, 0)  # for which it is built; set by a subclass
+
+        @cached_property  # it remembers the dates that it found
+        def regular_holidays(self) -> Any:
+            return _working(super().regular_holidays)
+
+        @property
+        def special_opens(self) -> list[Any]:
+            return [(time, _working(days)) for time, days in super().special_opens]
+
+        @property
+        def special_closes(self) -> list[Any]:
+            return [(time, _working(days)) for time, days in super().special_closes]
+
+        @property
+        def day(self) -> Any:
+            from pandas.tseries.offsets import CustomBusinessDay
+
+            days = np.arange(self.dates.start // DAY_MS, self.dates.end // DAY_MS).astype("M8[D]")
+            closed = np.setdiff1d(days, days_of_trading(self, self.dates), assume_unique=True)
+            return CustomBusinessDay(holidays=closed.tolist(), weekmask="1111111")
+
+    return Mended
+
+
+def _corrected(declared: Any, code: str) -> Any:
+    """Return a subclass that knows what the library lacks of an exchange."""
+    if not any(code in table for table in (CLOSED, LATE_OPENS, CLOSE_TIMES)):
+        return declared
+
+    class Corrected(declared):  # type: ignore[misc]
+        @property
+        def adhoc_holidays(self) -> list[Any]:
+            return [*super().adhoc_holidays, *_stamps(CLOSED.get(code, ()))]
+
+        @property
+        def special_opens_adhoc(self) -> list[Any]:
+            late = LATE_OPENS.get(code, {})
+            own = [(time, _index([day])) for day, time in late.items()]
+            return [*own, *super().special_opens_adhoc]
+
+    if code in CLOSE_TIMES:
+        import pandas as pd
+
+        Corrected.close_times = tuple(
+            (None if since is None else pd.Timestamp(since), time)
+            for since, time in CLOSE_TIMES[code]
+        )
+    return Corrected
+
+
+def built(name: str, dates: Span) -> Any:
+    """Build the library's calendar of an exchange.
+
+    Args:
+        name: its code.
+        dates: stamps ``[start, end)`` of its dates, within its bounds.
+    """
+    known = library_class(name)
+    bounds = (date_of(ms).isoformat() for ms in (dates.start, dates.end - DAY_MS))
+    return type(known.__name__, (known,), {"dates": dates})(*bounds)
+
+
+def _index(days: Iterable[Any]) -> Any:
+    import pandas as pd
+
+    return pd.DatetimeIndex(_stamps(days))
+
+
+# --- rules of holidays ------------------------------------------------------------------------
+
+
+def _working(days: Any) -> Any:
+    """Return a calendar of holidays in which every rule works; what is none, or needs nothing, as it is."""
+    rules = getattr(days, "rules", ())
+    if not any(map(_is_overridden, rules)):
+        return days
+    return type(days)([_by_date(rule) if _is_overridden(rule) else rule for rule in rules])
+
+
+def _is_overridden(rule: Any) -> bool:
+    return any(map(_applies_itself, _offsets(rule)))
+
+
+def _applies_itself(offset: Any) -> bool:
+    """Tell whether an offset is of a class of the library that says itself what it adds."""
+    return any(
+        "_apply" in vars(one) and one.__module__.startswith("exchange_calendars")
+        for one in type(offset).__mro__
+    )
+
+
+def _offsets(rule: Any) -> list[Any]:
+    offset = getattr(rule, "offset", None)
+    return offset if isinstance(offset, list) else [offset]
+
+
+def _by_date(rule: Any) -> Any:
+    """Return a rule as good, whose offsets are applied one date at a time by what they override."""
+    from pandas import Timestamp
+    from pandas.tseries.holiday import Holiday
+
+    def observed(day: Any) -> Any:
+        for offset in _offsets(rule):
+            day = Timestamp(offset._apply(day)) if _applies_itself(offset) else day + offset
+        return day
+
+    return Holiday(
+        rule.name,
+        month=rule.month,
+        day=rule.day,
+        observance=observed,
+        start_date=rule.start_date,
+        end_date=rule.end_date,
+        days_of_week=rule.days_of_week,
+    )

@@ -1,0 +1,110 @@
+"""What the calendar knows, and does not know, of holidays: in answers, reports and refusals."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import IncompleteDataError, IncompleteDataWarning
+from src.data.jobs.checkup import checkup
+
+from .shelf import Market, Shelf, at, every, serving, shown
+
+UNKNOWN = "holidays of that time are unknown"
+
+
+@pytest.fixture
+def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    return Market(tmp_path, clock, monkeypatch)
+
+
+def whole(manager: DataManager, symbol: str, step: str, start: str, end: str) -> list[str]:
+    """Return the bars of an answer that may lack none, asked twice."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", IncompleteDataWarning)
+        manager.get_ohlcv(symbol, step, start, end, strict=True)
+        return shown(manager.get_ohlcv(symbol, step, start, end, strict=True))
+
+
+def gaps(manager: DataManager, symbol: str, step: str) -> set[str]:
+    """Return the classes of the gaps of a series; whether vendors may fill them or not."""
+    return {gap.gap_class for gap in manager.gaps(symbol, step).gaps}
+
+
+# Golden Week of 1995: Tokyo is on record from 1997.
+MAY = ["1995-05-01", "1995-05-02", "1995-05-08", "1995-05-09", "1995-05-10"]
+
+
+@pytest.mark.parametrize("vendor", serving("stock", "1d"))
+def test_a_hole_where_holidays_are_unknown_says_that_it_may_be_one(
+    market: Market, clock: ManualClock, vendor: str
+) -> None:
+    manager = market.manager(Shelf(clock, map(at, MAY), vendor))
+    asked = ("7203.T", "1d", "1995-05-01", "1995-05-10")
+    for _ in range(2):  # fetched, and out of the cache
+        with pytest.warns(IncompleteDataWarning, match=UNKNOWN):
+            assert [day[:10] for day in shown(manager.get_ohlcv(*asked))] == MAY
+        with pytest.raises(IncompleteDataError, match=UNKNOWN):
+            manager.get_ohlcv(*asked, strict=True)
+    inside = [g for g in manager.gaps("7203.T", "1d").gaps if g.span.start < at("1995-05-10")]
+    assert inside and all(UNKNOWN in gap.evidence for gap in inside)
+
+
+def test_doctor_names_calendars_without_the_holidays_of_what_is_stored(
+    market: Market, clock: ManualClock
+) -> None:
+    manager = market.manager(Shelf(clock, map(at, MAY)))
+    with pytest.warns(IncompleteDataWarning):
+        manager.get_ohlcv("7203.T", "1d", "1995-05-01", "1995-05-10")
+    found = [c for c in checkup(market.folder / "cache", network=False) if c.topic == "calendar"]
+    assert [c.said for c in found] == [
+        "holidays of XTKS are unknown from 1995-05-01 to 1996-12-31: every weekday counts there"
+    ]
+
+
+# EURUSD of OANDA, Christmas of 2013: to 14:00 in New York on the 24th, from 17:00 on the 25th on.
+CHRISTMAS = [
+    *every("1h", "2013-12-22T22:00", "2013-12-24T18:00"),
+    *every("1h", "2013-12-25T22:00", "2013-12-27T21:00"),
+]
+
+
+@pytest.mark.parametrize("vendor", serving("forex"))
+def test_currencies_lack_nothing_when_dealers_go_home_early(
+    market: Market, clock: ManualClock, vendor: str
+) -> None:
+    manager = market.manager(Shelf(clock, CHRISTMAS, vendor, dense=True))
+    found = whole(manager, "EURUSD=X", "1h", "2013-12-23", "2013-12-27")
+    assert [at(text) for text in found] == CHRISTMAS
+    assert gaps(manager, "EURUSD=X", "1h").isdisjoint(
+        {"vendor_hole", "common_hole", "halt", "vendor_outage"}
+    )
+
+
+# Two sessions of the E-mini in June 2023, without the hour of maintenance between.
+EMINI = [
+    *every("1h", "2023-06-11T22:00", "2023-06-12T20:00"),
+    *every("1h", "2023-06-12T22:00", "2023-06-13T20:00"),
+]
+
+
+@pytest.mark.parametrize("vendor", serving("future"))
+def test_futures_lack_nothing_in_the_hour_of_maintenance(
+    market: Market, clock: ManualClock, vendor: str
+) -> None:
+    manager = market.manager(Shelf(clock, EMINI, vendor))
+    found = whole(manager, "ES=F", "1h", "2023-06-12", "2023-06-13")
+    assert [at(text) for text in found] == EMINI
+
+
+def test_hong_kong_lacks_nothing_on_the_days_of_its_typhoons(
+    market: Market, clock: ManualClock
+) -> None:
+    traded = [f"2023-09-{day:02}" for day in (4, 5, 6, 7, 11, 12)]
+    manager = market.manager(Shelf(clock, map(at, ["2023-08-31", *traded])))
+    found = whole(manager, "0700.HK", "1d", "2023-08-31", "2023-09-12")
+    assert [day[:10] for day in found] == ["2023-08-31", *traded]
