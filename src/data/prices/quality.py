@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..calendars.gaps import BarGrid
 from ..errors import QualityError
-from ..model.bars import NAN, Bar, BarTable, Stamps, among
+from ..model.bars import NAN, Bar, BarTable, Stamps, among, distinct, union
 from ..model.coverage import OFF_GRID
 from ..model.instant import DAY_MS, iso
 from ..model.span import Span
@@ -149,7 +149,7 @@ def check(
     good, odd_adj = _without_odd_adj_close(good)
     off_grid = off_grid_rows(stray, timeframe)
     # The slot of a bad row is not missing besides.
-    sent = np.union1d(good.stamps, np.array([r.bar.stamp_ms for r in bad], dtype=np.int64))
+    sent = union(good.stamps, np.array([r.bar.stamp_ms for r in bad], dtype=np.int64))
     problems = _of_stamps(good, sent, expected, timeframe)
     problems += _of_rows(outside, odd_adj, bad, contradicting)
     problems += _of_off_grid(off_grid, timeframe)
@@ -218,7 +218,7 @@ def _unique(rows: BarTable, ok: Mask) -> tuple[BarTable, Mask, Stamps]:
         one, other = column[1:], column[:-1]
         differs |= (one != other) & ~(np.isnan(one) & np.isnan(other))
     last = np.append(~twin, True)
-    return rows.take(last), ok[last], np.unique(rows.stamps[1:][twin & differs])
+    return rows.take(last), ok[last], distinct(rows.stamps[1:][twin & differs])
 
 
 def _off_grid(stamps: Stamps, expected: Stamps, grid: BarGrid) -> Mask:
@@ -313,7 +313,7 @@ def _refuse_misplaced(
 def _usual_distance(stamps: Stamps) -> float | None:
     steps = np.diff(stamps)
     if not ((steps > 0).all() or (steps < 0).all()):
-        steps = np.diff(np.unique(stamps))
+        steps = np.diff(distinct(stamps))
     return float(np.median(np.abs(steps))) if len(steps) >= _ROWS_FOR_SPACING - 1 else None
 
 

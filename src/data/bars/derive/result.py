@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...model.bars import BarTable, merge
+from ...model.bars import BarTable, merge, union
 from ...model.coverage import Coverage, Covered
 from ...model.query import BarsQuery
 from ...model.span import Span
@@ -89,7 +89,7 @@ class DerivedAnswer:
         if not len(stamps):
             return Coverage()
         lacking = np.array([b.span.start for b in self.made.incomplete], dtype=np.int64)
-        edges = np.union1d(stamps, lacking)
+        edges = union(stamps, lacking)
         until = np.append(edges, ends[-1])[np.searchsorted(edges, stamps) + 1]
         bounds = np.array([part.span for part in self._sources], dtype=np.int64).reshape(-1, 2)
         first = np.searchsorted(bounds[:, 1], stamps, side="right")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...cache.store import Commit, CommitPiece, Suspect
 from ...errors import QualityError
-from ...model.bars import Bar, BarTable, Stamps, among
+from ...model.bars import Bar, BarTable, Stamps, among, distinct
 from ...model.capabilities import Fetched
 from ...model.coverage import OFF_GRID, Coverage, Covered, State, VendorDay
 from ...model.instant import DAY_MS, date_of
@@ -217,9 +217,10 @@ class _Making:
             return []
         bad = [row.bar.stamp_ms for row in self.answer.bad]
         ends = [span.end for span in self.answer.spans]
-        edges = np.unique(
-            np.concatenate([self.stored.rows.stamps, self.answer.closed.stamps, bad, ends])
-        ).astype(np.int64)
+        marks = np.array([*bad, *ends], dtype=np.int64)
+        edges = distinct(
+            np.concatenate([self.stored.rows.stamps, self.answer.closed.stamps, marks])
+        )
         return [
             (
                 # No further than the next bar that is due: that one is missing, not doubted.
