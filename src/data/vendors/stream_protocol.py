@@ -19,6 +19,7 @@ from ..model.capabilities import Limits
 from ..model.instrument import Instrument
 from ..model.kind import Kind
 from ..model.stream import (
+    BarSeen,
     LiveBar,
     StreamAddress,
     StreamEvent,
@@ -203,6 +204,11 @@ def bar_of(stamp_ms: int, values: Iterable[Any], *, is_closed: bool = True) -> L
     if isnan(volume):
         raise ValueError("a bar without its volume")
     return LiveBar(stamp_ms, o, h, low, c, volume, is_closed)
+
+
+def seen(topic: Topic, bar: LiveBar) -> StreamEvent:
+    """Return the event of a bar; its values are judged where the connection reads it."""
+    return BarSeen(topic, bar)
 
 
 def key_of(credentials: Mapping[str, str] | None, name: str, title: str) -> str:
