@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,7 @@ from .recovery.quarantine import KeptFile
 from .retention.clear import clear_lane, clear_symbol, clear_years
 from .values import Commit, CommitPiece, LaneUse, Seal, SeriesView, Stretch, Suspect
 from .write.series import SeriesFiles
-from .write.write_guard import WriteGuard
+from .write.write_guard import ReadOnlyError, WriteGuard
 
 __all__ = [
     "ActionBook",
@@ -116,6 +116,15 @@ class BarStore:
         self.commit_feed = feed_of(self.root)
         self.listener = StoreListener()
         self.parts = StoreParts(layout, disk, self._lane, old, self._sidecars, lock_timeout_s)
+
+    def make_folder(self) -> None:
+        """Make the cache folder; that it cannot be made is told once, and nothing is stored then.
+
+        Raises:
+            StorageError: the disk refused for another reason than its permissions.
+        """
+        with suppress(ReadOnlyError), self._guard.writing(self.root):
+            self._disk.make_folders(self.root)
 
     def preview(self) -> BarStore:
         """Return the store as a plan sees it: its reads change nothing on the disk.

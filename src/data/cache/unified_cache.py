@@ -65,8 +65,11 @@ class UnifiedCache(CacheFolder):
         store: the store of bars behind it.
 
     Raises:
-        StorageError: the folder cannot be made, or is none.
+        StorageError: the folder is a file, or its disk failed.
         ConfigError: the configuration is wrong.
+
+    Warns:
+        ReadOnlyCacheWarning: the folder cannot be made or written to, once a process: nothing is stored.
     """
 
     # --- bars in and out -------------------------------------------------------------------

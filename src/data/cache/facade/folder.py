@@ -78,8 +78,7 @@ class CacheFolder:
         self._instrument_of = instrument_of or configured_instrument
         self._puts = itertools.count(1)
         self._warned: set[str] = set()
-        self._disk.make_folders(self.cache_dir)
-        if not self.cache_dir.is_dir():
+        if self.cache_dir.exists() and not self.cache_dir.is_dir():
             raise StorageError(
                 f"the cache folder {self.cache_dir} is a file", hint="name another folder"
             )
@@ -91,6 +90,7 @@ class CacheFolder:
             columnar=fitting(columnar, self.cache_dir),
             retention=retention,
         )
+        self.store.make_folder()
         self.max_age = max_age
         limits = RetentionLimits(self._limit, min_free_mb, must_keep, self._retain)
         self.store.listener = self._retention_manager = RetentionManager(
