@@ -49,6 +49,8 @@ log = logging.getLogger("onetape.routing")
 _PERPETUAL = "_PERP"
 # As far as all measures reach back.
 _USUAL_DAYS = 29
+# So often is looked again where another caller has deleted what was to be read.
+_MOST_LOOKS = 3
 # The vendor's clock and ours are not the same.
 _GRACE_MS = 10 * MINUTE_MS
 
@@ -128,12 +130,18 @@ class FiguresService:
         measure = query.measure
         key = SeriesKey(query.instrument.symbol, query.period)
         table, done = self._cache.tables(measure.name), _Done()
-        if self._missing(query, table, key):
-            turn = replace(key, lane=(measure.name,))
-            with self._locks.hold(turn, self._clock), self._turns.take(turn):
-                for part in self._missing(query, table, key):
-                    self._fill(replace(query, span=part), table, key, done)
-        return _answer(query, table.read(key, query.span), done)
+        for _ in range(_MOST_LOOKS):
+            before = table.answered(key, query.span)
+            if self._missing(query, before):
+                turn = replace(key, lane=(measure.name,))
+                with self._locks.hold(turn, self._clock), self._turns.take(turn):
+                    for part in self._missing(query, table.answered(key, query.span)):
+                        self._fill(replace(query, span=part), table, key, done)
+            stored = table.read(key, query.span)
+            # What was fetched just now is at hand, whoever has deleted it meanwhile.
+            if not subtract(before, table.answered(key, query.span)):
+                break
+        return _answer(query, stored, done)
 
     def _query(
         self, measure: Measure, symbol: Any, period: Any, bounds: tuple[Any, Any], refresh: bool
@@ -163,8 +171,8 @@ class FiguresService:
     def _now(self) -> int:
         return self._clock.now_ms()
 
-    def _missing(self, query: FigureQuery, table: TableStore, key: SeriesKey) -> list[Span]:
-        return subtract([query.span], () if query.insist else table.answered(key, query.span))
+    def _missing(self, query: FigureQuery, answered: Sequence[Span]) -> list[Span]:
+        return subtract([query.span], () if query.insist else answered)
 
     def _fill(self, query: FigureQuery, table: TableStore, key: SeriesKey, done: _Done) -> None:
         """Ask one vendor after the other for a stretch, and store what comes."""

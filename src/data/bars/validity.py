@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # --- reasons of stretches in a coverage, and how long they stand
 
 AFTER_LAST = "after the last bar"
+UNPUBLISHED = "closed, not published yet"
+DELETED = "deleted by another caller while it was read"
 LOST = "the vendor does not have this bar any more"
 FORMING = "forming"
 SPOILT = "the vendor now sends something here that cannot be a bar"
