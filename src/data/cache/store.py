@@ -37,7 +37,7 @@ from .layout import Layout, decode_lane, decode_symbol
 from .legacy.adopt import OldYears
 from .read.columnar_cache import Columnar, Sidecars
 from .read.lru_cache import DocumentCache, LruCache
-from .read.series_reader import IndexEntry, RangeReader, SeriesIndex
+from .read.series_reader import IndexEntry, RangeReader, SeriesIndex, check_barred
 from .recovery import quarantine
 from .recovery.quarantine import KeptFile
 from .retention.clear import clear_lane, clear_symbol, clear_years
@@ -149,6 +149,15 @@ class BarStore:
             StorageError, LockTimeoutError: the disk or another process refused.
         """
         return self._index.entry(self._lane(key)).view
+
+    def check(self, view: SeriesView, span: Span) -> None:
+        """Refuse a stretch of which a year cannot be read, by the view that tells so.
+
+        Raises:
+            StorageError: something else is in the place of a file of such a year; it names it.
+        """
+        if view.barred:
+            check_barred(self._lane(view.key), span, view.barred)
 
     def tail(self, key: SeriesKey) -> SeriesView:
         """Return a view that tells how far a series reaches, by the documents of few years.

@@ -65,6 +65,7 @@ class LaneRunner:
 
         Raises:
             KindMismatchError: the lane's bars cannot be brought to the asked basis.
+            StorageError: something else is in the place of a file of a year that is wanted.
         """
         answer = self._filled(query, self._planner.wanted(query, work, 1), work)
         for tries in range(1, LOOKBACKS):
@@ -80,6 +81,7 @@ class LaneRunner:
     def _filled(self, query: BarsQuery, wanted: Span, work: FetchState) -> Answer:
         self._store.listener.used(work.key, wanted)
         work.end_phase()  # other callers may have been waited for
+        self._store.check(self._writer.view(work), wanted)
         plan = self._planner.todo(query, wanted, work)
         self.on_todo(work, plan)
         before = plan.stored
