@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # --- reasons of stretches in a coverage, and how long they stand
 
 AFTER_LAST = "after the last bar"
+UNPUBLISHED = "closed, not published yet"
+DELETED = "deleted by another caller while it was read"
 LOST = "the vendor does not have this bar any more"
 FORMING = "forming"
 SPOILT = "the vendor now sends something here that cannot be a bar"
@@ -43,6 +45,8 @@ UNVOUCHED_MS = HOUR_MS
 SKEW_MS = MINUTE_MS
 # A hole that was seen once is asked again after so long: one of the last day, and an older one.
 _YOUNG_HOLE_MS, _OLD_HOLE_MS = 15 * MINUTE_MS, 6 * HOUR_MS
+# The end of a series is asked about again after this part of the time that nothing came.
+_SHARE_OF_NOTHING = 30
 BEHIND = (
     f"{DOUBTFUL}as of when prices are adjusted is not known, for this machine's clock is behind"
 )
@@ -74,6 +78,13 @@ class Expiry:
             return self.of(span, now_ms, again=True)
         soon = _YOUNG_HOLE_MS if now_ms - span.end < DAY_MS else _OLD_HOLE_MS
         return now_ms + min(soon, self.recent_ms)
+
+    def of_end(self, last_ms: int, now_ms: int) -> int:
+        """Return when the nothing since the last bar at ``last_ms`` is asked about again.
+
+        The sooner the shorter it is: bars may come all the same one day.
+        """
+        return now_ms + min((now_ms - last_ms) // _SHARE_OF_NOTHING, self.old_ms)
 
 
 class Suspicion(NamedTuple):

@@ -22,7 +22,7 @@ from ...model.provenance import ATTRS_KEY, Provenance, freeze
 from ...model.query import BarsQuery
 from ...model.span import Span, coalesce, gaps
 from ...vendors.registry import is_sample
-from ..validity import AFTER_LAST, BEFORE_FIRST, CLOSED, FORMING, UNEXPECTED
+from ..validity import AFTER_LAST, BEFORE_FIRST, CLOSED, FORMING, UNEXPECTED, UNPUBLISHED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -225,7 +225,7 @@ def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[
             for gap in (
                 Gap(early, BEFORE_FIRST, harmless=True),
                 Gap(late, AFTER_LAST),
-                Gap(rest.clip(traded), "closed, not published yet"),
+                Gap(rest.clip(traded), UNPUBLISHED),
             )
             if not gap.span.is_empty
         ]

@@ -17,10 +17,9 @@ from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...prices.resample import Incomplete, Positions, Resampled
 from ..answer.answer import Answer, Gap
-from ..validity import FORMING
+from ..validity import FORMING, UNPUBLISHED
 
 _WORSE = ("final", "provisional", "suspect")
-_NOT_YET = "closed, not published yet"
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,7 @@ class DerivedAnswer:
         place = bisect_right(self._hole_ends, bar.span.start)
         if place < len(self.holes) and self.holes[place].span.overlaps(bar.span):
             return self.holes[place].reason
-        return "they stand beside the hours of trading" if self.made.strays else _NOT_YET
+        return "they stand beside the hours of trading" if self.made.strays else UNPUBLISHED
 
     @cached_property
     def _hole_ends(self) -> list[int]:

@@ -19,7 +19,7 @@ from ..answer.adjust import ActionsMissingError
 from ..answer.answer import LOOKBACKS, Answer, Gap, Unfilled, as_known, closed_rows, last_of
 from ..answer.reader import Outcome, Reader
 from ..turns import Turns
-from ..validity import CLOSED, Expiry, is_older
+from ..validity import CLOSED, DELETED, UNPUBLISHED, Expiry, is_older
 from .absence import ListingProof
 from .actions import TOLD_LATE_MS, ActionFetcher
 from .fetcher import Fetcher
@@ -27,6 +27,9 @@ from .plan import FetchPlan, Planner
 from .state import FetchState, StoreWriter
 
 log = logging.getLogger("onetape.routing")
+
+# So often is asked again for what was deleted between its fetch and its reading.
+_MOST_LOSSES = 3
 
 
 class LaneRunner:
@@ -62,6 +65,7 @@ class LaneRunner:
 
         Raises:
             KindMismatchError: the lane's bars cannot be brought to the asked basis.
+            StorageError: something else is in the place of a file of a year that is wanted.
         """
         answer = self._filled(query, self._planner.wanted(query, work, 1), work)
         for tries in range(1, LOOKBACKS):
@@ -77,29 +81,37 @@ class LaneRunner:
     def _filled(self, query: BarsQuery, wanted: Span, work: FetchState) -> Answer:
         self._store.listener.used(work.key, wanted)
         work.end_phase()  # other callers may have been waited for
+        self._store.check(self._writer.view(work), wanted)
         plan = self._planner.todo(query, wanted, work)
         self.on_todo(work, plan)
         before = plan.stored
         plan = self._done(query, plan, work)
         answer = as_known(self._read(query, wanted, work, plan.cap))
-        if lost := self._lost(before, plan, work):
+        for _ in range(_MOST_LOSSES):
+            if not (lost := self._lost(before, plan, work)):
+                break
             now = self._writer.view(work).generation
             plan_of_lost = replace(plan, segments=tuple(lost), closed=(), generation=now)
             self._done(query, plan_of_lost, work)
             answer = as_known(self._read(query, wanted, work, plan.cap))
         doubts = [*answer.doubts, *_unrefreshed(query, work)]
-        gaps = real_gaps(answer.gaps, plan.cap, work.grid)
+        gaps = _deleted(answer.gaps, self._lost(before, plan, work))
+        gaps = real_gaps(gaps, plan.cap, work.grid)
         if not (gaps or len(answer.table) or query.offline):
             # No bar is expected, but the one question whether there is any was not answered.
             gaps = [Gap(part.span, part.reason, failed=part.failed) for part in work.unfilled]
         return replace(answer, gaps=gaps, doubts=doubts)
 
     def _lost(self, before: Coverage, plan: FetchPlan, work: FetchState) -> list[Span]:
-        """Return what was stored when it was planned and is not now: a repair could not keep it."""
+        """Return what was stored when it was planned, or by this request, and was not when it was read.
+
+        A repair could not keep it, or another caller has deleted it.
+        """
         reach = Span(plan.wanted.start, min(plan.wanted.end, plan.cap))
         stored = [part.span for part in self._writer.coverage(work)]
         spans = [part.span for part in before.within(reach) if part.state != "empty"]
-        return coalesce(lost for span in spans for lost in subtract([span], stored))
+        spans += intersect(work.stored, [reach])
+        return subtract(spans, [*stored, *(part.span for part in work.unfilled)])
 
     # --- doing -----------------------------------------------------------------------------
 
@@ -209,6 +221,16 @@ class LaneRunner:
         parts = self._writer.coverage(work).within(reach)
         self._fetcher.fill(work, coalesce(p.span for p in parts if p.state != "empty"))
         return True
+
+
+def _deleted(gaps: Iterable[Gap], lost: Sequence[Span]) -> list[Gap]:
+    """Return gaps with the true reason where bars were deleted again and again before they were read."""
+    cut = []
+    for gap in gaps:
+        parts = intersect([gap.span], lost) if gap.reason == UNPUBLISHED else []
+        cut += [replace(gap, span=span, reason=DELETED) for span in parts]
+        cut += [replace(gap, span=span) for span in subtract([gap.span], parts)]
+    return sorted(cut, key=lambda gap: gap.span)
 
 
 def real_gaps(gaps: Iterable[Gap], cap: int, grid: BarGrid) -> list[Gap]:

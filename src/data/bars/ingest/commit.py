@@ -633,6 +633,8 @@ class CommitContext:
         doubt: what makes all that was fetched just now doubtful, such as a split nearby.
         is_refresh: whether what is stored was to be fetched again.
         lacking: sessions that a vendor lacks for most of its symbols: a hole there is never believed.
+        last_ms: stamp of the last bar of the series, with those of this answer; None where none is
+            known. A nothing behind it is no hole between bars, whoever saw it how often.
     """
 
     grid: BarGrid
@@ -642,6 +644,7 @@ class CommitContext:
     doubt: Suspicion | None = None
     is_refresh: bool = False
     lacking: Sequence[VendorDay] = ()
+    last_ms: int | None = None
 
     def expires(
         self, span: Span, settle_ms: int, coverage: Coverage, *, as_holes: bool = False
@@ -669,8 +672,11 @@ class CommitContext:
         for part in sorted([*subtract([hole], seen), *seen]):
             again = part in seen or not len(self.grid.opens(part))
             again &= not any(part.overlaps(day.span) for day in self.lacking)
-            expires = self._settling(part, settle_ms)
-            yield part, expires or self.expiry.of_hole(part, self.now_ms, again=again)
+            expires = self.expiry.of_hole(part, self.now_ms, again=again)
+            if self.last_ms is not None and part.start > self.last_ms:
+                recent = self.now_ms + self.expiry.recent_ms
+                expires = min(expires, max(recent, self.expiry.of_end(self.last_ms, self.now_ms)))
+            yield part, self._settling(part, settle_ms) or expires
 
     def _settling(self, span: Span, settle_ms: int) -> int:
         """Return when the last bar expected in ``span`` settles, or 0 where all have."""
