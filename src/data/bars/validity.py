@@ -23,6 +23,7 @@ from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.lifetime import PAGES, Bound, Lifetime
 from ..model.span import Span
+from ..vendors.registry import is_free
 
 if TYPE_CHECKING:
     from ..cache.actions import ActionBook
@@ -35,6 +36,8 @@ LOST = "the vendor does not have this bar any more"
 FORMING = "forming"
 SPOILT = "the vendor now sends something here that cannot be a bar"
 UNEXPECTED = "outside the sessions of the market's calendar"
+# Of a stretch in which the calendar expects no bar, and for which no vendor was asked.
+UNASKED = f"{CLOSED}, not asked"
 UNVOUCHED = "by our own clock alone, which nothing vouches for"
 AHEAD = "fetched at a time that has not come yet: the clock was wrong then, or is now"
 # So long is left alone what only our own clock says.
@@ -86,6 +89,36 @@ class Suspicion(NamedTuple):
 def is_hole(part: Covered) -> bool:
     """Tell whether bars are expected in a stretch and vendors have none."""
     return part.state == "empty" and part.reason != CLOSED
+
+
+# --- stretches in which the calendar expects no bar
+
+
+def is_unasked(part: Covered) -> bool:
+    """Tell whether a stretch is empty by the calendar alone: no vendor was asked for it."""
+    return part.state == "empty" and part.reason == CLOSED and not part.vendor
+
+
+def may_hold_more(coverage: Coverage, closed: Span) -> bool:
+    """Tell whether what is stored is a reason to ask for a stretch in which no bar is expected.
+
+    It is where bars stand beside the calendar at such hours: within a day of the stretch or, give or
+    take the hour by which clocks are changed, at its times of day. Bars of the user's own files always
+    are one: their vendor costs nothing.
+    """
+    return any(
+        is_free(part.vendor) or (part.reason == UNEXPECTED and _is_at_such_hours(part.span, closed))
+        for part in coverage.opened()
+        if part.state != "empty"
+    )
+
+
+def _is_at_such_hours(bars: Span, closed: Span) -> bool:
+    if bars.overlaps(Span(closed.start - DAY_MS, closed.end + DAY_MS)):
+        return True
+    start, end = closed.start - HOUR_MS, closed.end + HOUR_MS
+    behind = (bars.start - start) % DAY_MS  # how long after `start` on its clock they begin
+    return behind < end - start or behind + bars.end - bars.start > DAY_MS
 
 
 # --- what was learned by a clock that was ahead

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.legacy.reader import SAMPLE_VENDORS
+from ...cache.values import NO_TRADE
 from ...errors import IncompleteDataError, IncompleteDataWarning
 from ...model.bars import NAN, BarTable
 from ...model.coverage import Coverage, Covered
@@ -22,17 +23,28 @@ from ...model.provenance import ATTRS_KEY, Provenance, freeze
 from ...model.query import BarsQuery
 from ...model.span import Span, coalesce, gaps
 from ...vendors.registry import is_sample
-from ..validity import AFTER_LAST, BEFORE_FIRST, CLOSED, FORMING, UNEXPECTED
+from ..validity import (
+    AFTER_LAST,
+    BEFORE_FIRST,
+    CLOSED,
+    FORMING,
+    UNASKED,
+    UNEXPECTED,
+    is_unasked,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ...cache.actions import ActionBook
     from ...cache.store import SeriesView
+    from ...calendars.gaps import BarGrid
     from ...prices.disputes import ActionEvent
 
 log = logging.getLogger("onetape.routing")
 
+# Why an answer may have no bars though nothing is lacking.
+NOT_CLOSED = "no bar has closed yet"
 _MOST_SPANS = 16
 _MOST_GAPS = 64
 _REMEMBERED = 4096
@@ -45,8 +57,9 @@ LOOKBACKS = 4
 class Gap:
     """A stretch without bars, and why.
 
-    ``harmless`` is true where no bar can be missed: before a listing. ``failed`` is true where a
-    vendor that serves such bars did not answer, ``is_outage`` where all of those were down.
+    ``harmless`` is true where no bar is missed: before a listing, and where none is expected.
+    ``failed`` is true where a vendor that serves such bars did not answer, ``is_outage`` where all of
+    those were down.
     """
 
     span: Span
@@ -182,30 +195,37 @@ def lacking_spans(
     """Return the stretches of ``wanted`` that the answer has no bars for, with reasons.
 
     Bars that are to be asked again are there all the same. What lies outside of ``traded`` is
-    known not to exist.
+    known not to exist. Where no bar is expected a vendor that was not asked may have one.
     """
     reasons = list(unfilled)
     answered = [c.span for c in coverage if c.state != "empty" or c.stands(now_ms)]
     lacking = [gap for span in gaps(wanted, answered) for gap in _unanswered(span, reasons, traded)]
     for part in coverage.within(wanted):
-        if part.state == "empty" and part.reason != CLOSED and part.stands(now_ms):
+        if is_unasked(part) and part.stands(now_ms):
+            lacking.append(not_asked(part.span))
+        elif part.state == "empty" and part.reason != CLOSED and part.stands(now_ms):
             early = part.span.end <= traded.start
             lacking.append(Gap(part.span, BEFORE_FIRST if early else part.reason, early))
-    return _joined(sorted(lacking, key=lambda g: g.span))
+    return joined(sorted(lacking, key=lambda g: g.span))
 
 
-def _joined(gaps: Iterable[Gap]) -> list[Gap]:
+def not_asked(closed: Span) -> Gap:
+    """Return what to tell of a stretch in which no bar is expected and no vendor was asked for any."""
+    return Gap(closed, UNASKED, harmless=True)
+
+
+def joined(gaps: Iterable[Gap]) -> list[Gap]:
     """Return adjoining gaps of one reason as one: in how many pieces they came is no news."""
-    joined: list[Gap] = []
+    whole: list[Gap] = []
     for gap in gaps:
         if (
-            joined
-            and replace(joined[-1], span=gap.span) == gap
-            and joined[-1].span.end == gap.span.start
+            whole
+            and replace(whole[-1], span=gap.span) == gap
+            and whole[-1].span.end == gap.span.start
         ):
-            gap = replace(gap, span=Span(joined.pop().span.start, gap.span.end))
-        joined.append(gap)
-    return joined
+            gap = replace(gap, span=Span(whole.pop().span.start, gap.span.end))
+        whole.append(gap)
+    return whole
 
 
 def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[Gap]:
@@ -264,6 +284,7 @@ def frame_of(answer: Answer) -> pd.DataFrame:
     frame.attrs[ATTRS_KEY] = freeze(provenance(answer))
     trouble = answer.trouble
     if not trouble:
+        note_nothing(answer)
         return frame
     message = f"{answer.query}: {'; '.join(trouble)}"
     if answer.query.strict:
@@ -278,6 +299,41 @@ def frame_of(answer: Answer) -> pd.DataFrame:
 
     warn_user(message, IncompleteDataWarning)
     return frame
+
+
+def note_nothing(answer: Answer) -> None:
+    """Write one log record where an answer has no bars although nothing is lacking."""
+    if not (len(answer.table) or answer.trouble):
+        start, end = answer.query.span
+        why = empty_because(answer)
+        log.warning("no bars of %s from %s to %s: %s", answer.query, iso(start), iso(end - 1), why)
+
+
+def empty_because(answer: Answer) -> str:
+    """Return why an answer has no bars, in a few words.
+
+    It is the reason of what is lacking, if anything is; ``before the first bar``; ``market closed``
+    where a vendor said so too; ``market closed, not asked``; ``no bar has closed yet``; or ``no trade``,
+    of a vendor whose bars come only where there is one.
+    """
+    told = [gap for gap in answer.gaps if not gap.harmless] or list(answer.gaps)
+    query = answer.query
+    if query.span.is_empty:
+        return told[0].reason if told else NOT_CLOSED
+    from ...calendars.calendar import calendar_for
+    from ...calendars.gaps import BarGrid  # an answer with bars needs no calendar
+
+    anchor = answer.kind.anchor or "session"
+    grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
+    first = grid.next_open(query.span.start)
+    reasons = [gap.reason for gap in told if first < query.span.end or gap.reason == UNASKED]
+    if reasons:
+        return next((reason for reason in reasons if reason != UNASKED), UNASKED)
+    if first >= query.span.end:
+        return CLOSED if answer.coverage.within(query.span) else UNASKED
+    known_ms = query.now_ms if query.closed_by_ms is None else query.closed_by_ms
+    has_closed = int(grid.closes(np.array([first], dtype=np.int64))[0]) <= known_ms
+    return NO_TRADE if has_closed else NOT_CLOSED
 
 
 def as_known(answer: Answer) -> Answer:
@@ -323,6 +379,34 @@ def last_of(answer: Answer, count: int) -> Answer:
     return replace(answer, table=table, gaps=later, flagged=flagged, coverage=coverage)
 
 
+def back(grid: BarGrid, end_ms: int, count: int, kind: Kind | None) -> int:
+    """Return the stamp from which ``count`` bars before ``end_ms`` are looked for.
+
+    Where it is not known what hours are counted from, a bar may open before its slot of the grid.
+
+    Raises:
+        BadRangeError: calendars do not reach so far back.
+    """
+    is_certain = not grid.timeframe.is_intraday or (kind is not None and bool(kind.anchor))
+    return grid.back(end_ms, count if is_certain else count + 1)
+
+
+def counted(answer: Answer, count: int, since_ms: int) -> Answer:
+    """Return the last ``count`` closed bars of an answer, with the reason where there are fewer.
+
+    Args:
+        answer: all that was looked at.
+        count: how many are wanted.
+        since_ms: how far back was looked, UTC milliseconds.
+    """
+    rows = closed_rows(answer)
+    is_told = any(not gap.harmless or gap.reason == BEFORE_FIRST for gap in answer.gaps)
+    if rows < count and not is_told:
+        why = f"{rows} of the {count} bars asked for: back to {iso(since_ms)} there are no more"
+        answer = replace(answer, doubts=[*answer.doubts, why])
+    return last_of(answer, count)
+
+
 def provenance(answer: Answer) -> dict[str, Any]:
     """Return what can be told about an answer, as plain JSON values."""
     table, query = answer.table, answer.query
@@ -351,6 +435,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
         ],
         "gaps_total": len(answer.gaps),
         "unanswered": next((g.reason for g in answer.gaps if g.failed), None),
+        **({} if len(table) or "empty" in answer.facts else {"empty": empty_because(answer)}),
         "flagged": [{"stamp": iso(s), "reason": r} for s, r in _flagged(answer)],
         "quality": _quality(answer),
         **({} if query.closed_by_ms is None else {"closed_by": iso(query.closed_by_ms)}),

@@ -16,10 +16,20 @@ from ...model.query import BarsQuery
 from ...model.rules import ValidationRules
 from ...model.span import Span, coalesce, intersect, subtract
 from ..answer.adjust import ActionsMissingError
-from ..answer.answer import LOOKBACKS, Answer, Gap, Unfilled, as_known, closed_rows, last_of
+from ..answer.answer import (
+    LOOKBACKS,
+    Answer,
+    Gap,
+    Unfilled,
+    as_known,
+    closed_rows,
+    counted,
+    joined,
+    not_asked,
+)
 from ..answer.reader import Outcome, Reader
 from ..turns import Turns
-from ..validity import CLOSED, Expiry, is_older
+from ..validity import CLOSED, UNASKED, Expiry, is_older
 from .absence import ListingProof
 from .actions import TOLD_LATE_MS, ActionFetcher
 from .fetcher import Fetcher
@@ -63,16 +73,20 @@ class LaneRunner:
         Raises:
             KindMismatchError: the lane's bars cannot be brought to the asked basis.
         """
-        answer = self._filled(query, self._planner.wanted(query, work, 1), work)
+        wanted = self._planner.wanted(query, work, 1)
+        answer = self._filled(query, wanted, work)
+        if query.bars is None:
+            return answer
         for tries in range(1, LOOKBACKS):
-            if query.bars is None or closed_rows(answer) >= query.bars or not len(answer.table):
+            is_cut_off = work.unfilled and not len(answer.table)
+            if closed_rows(answer) >= query.bars or is_cut_off:
                 break
             try:
-                further = self._planner.wanted(query, work, 2**tries)
+                wanted = self._planner.wanted(query, work, 2**tries)
             except BadRangeError:  # calendars do not reach so far back: these are all there are
                 break
-            answer = self._filled(query, further, work)
-        return answer if query.bars is None else last_of(answer, query.bars)
+            answer = self._filled(query, wanted, work)
+        return counted(answer, query.bars, wanted.start)
 
     def _filled(self, query: BarsQuery, wanted: Span, work: FetchState) -> Answer:
         self._store.listener.used(work.key, wanted)
@@ -88,7 +102,11 @@ class LaneRunner:
             self._done(query, plan_of_lost, work)
             answer = as_known(self._read(query, wanted, work, plan.cap))
         doubts = [*answer.doubts, *_unrefreshed(query, work)]
-        gaps = real_gaps(answer.gaps, plan.cap, work.grid)
+        # A stretch that was not asked is told whether that is written down or not.
+        known = [part.span for part in answer.coverage]
+        unasked = intersect(subtract(plan.closed, known), [Span(wanted.start, query.now_ms + 1)])
+        lacking = sorted([*answer.gaps, *map(not_asked, unasked)], key=lambda gap: gap.span)
+        gaps = real_gaps(joined(lacking), plan.cap, work.grid)
         if not (gaps or len(answer.table) or query.offline):
             # No bar is expected, but the one question whether there is any was not answered.
             gaps = [Gap(part.span, part.reason, failed=part.failed) for part in work.unfilled]
@@ -212,11 +230,16 @@ class LaneRunner:
 
 
 def real_gaps(gaps: Iterable[Gap], cap: int, grid: BarGrid) -> list[Gap]:
-    """Leave out stretches from ``cap`` on, and those in which no bar is expected."""
+    """Leave out stretches from ``cap`` on, and those asked for in which no bar is expected."""
     real = []
     for gap in gaps:
         span = Span(gap.span.start, min(gap.span.end, cap))
-        if not span.is_empty and grid.next_open(span.start) < span.end:
+        if span.is_empty:
+            continue
+        is_real = (
+            grid.has_place(span) if gap.reason == UNASKED else grid.next_open(span.start) < span.end
+        )
+        if is_real:
             real.append(replace(gap, span=span))
     return real
 
