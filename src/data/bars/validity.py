@@ -18,6 +18,7 @@ from ..model.coverage import BEFORE_FIRST as BEFORE_FIRST
 from ..model.coverage import CLOSED as CLOSED
 from ..model.coverage import DOUBTFUL as DOUBTFUL
 from ..model.coverage import NO_BAR as NO_BAR
+from ..model.coverage import UNASKED as UNASKED
 from ..model.coverage import Coverage, Covered
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms
 from ..model.instrument import Instrument
@@ -36,8 +37,6 @@ LOST = "the vendor does not have this bar any more"
 FORMING = "forming"
 SPOILT = "the vendor now sends something here that cannot be a bar"
 UNEXPECTED = "outside the sessions of the market's calendar"
-# Of a stretch in which the calendar expects no bar, and for which no vendor was asked.
-UNASKED = f"{CLOSED}, not asked"
 UNVOUCHED = "by our own clock alone, which nothing vouches for"
 AHEAD = "fetched at a time that has not come yet: the clock was wrong then, or is now"
 # So long is left alone what only our own clock says.
