@@ -26,7 +26,8 @@ from ..model.provenance import ATTRS_KEY, Provenance
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps, subtract
-from .answer.answer import LOOKBACKS, Answer, as_known, back, closed_rows, counted, is_at
+from .answer.answer import Answer, as_known, is_at
+from .answer.counts import LOOKBACKS, back, closed_rows, counted
 from .answer.reader import Outcome, Reader
 from .validity import (
     AFTER_LAST,

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.legacy.reader import SAMPLE_VENDORS
-from ...cache.values import NO_TRADE
 from ...errors import IncompleteDataError, IncompleteDataWarning
 from ...model.bars import NAN, BarTable
 from ...model.coverage import Coverage, Covered
@@ -27,7 +26,6 @@ from ..validity import (
     AFTER_LAST,
     BEFORE_FIRST,
     CLOSED,
-    FORMING,
     UNASKED,
     UNEXPECTED,
     is_unasked,
@@ -38,19 +36,13 @@ if TYPE_CHECKING:
 
     from ...cache.actions import ActionBook
     from ...cache.store import SeriesView
-    from ...calendars.gaps import BarGrid
     from ...prices.disputes import ActionEvent
 
 log = logging.getLogger("onetape.routing")
 
-# Why an answer may have no bars though nothing is lacking.
-NOT_CLOSED = "no bar has closed yet"
 _MOST_SPANS = 16
 _MOST_GAPS = 64
 _REMEMBERED = 4096
-# Where a span holds fewer bars than `bars=` wants, one that reaches back twice as far is read: this
-# many times in all.
-LOOKBACKS = 4
 
 
 @dataclass(frozen=True)
@@ -301,39 +293,21 @@ def frame_of(answer: Answer) -> pd.DataFrame:
     return frame
 
 
+def empty_because(answer: Answer) -> str:
+    """Return why an answer has no bars, in a few words."""
+    from .empty import reason_of_nothing  # most answers have some
+
+    gaps = [gap for gap in answer.gaps if not gap.harmless] or answer.gaps
+    anchor, reasons = answer.kind.anchor or "session", [gap.reason for gap in gaps]
+    return reason_of_nothing(answer.query, anchor, answer.coverage, reasons)
+
+
 def note_nothing(answer: Answer) -> None:
     """Write one log record where an answer has no bars although nothing is lacking."""
     if not (len(answer.table) or answer.trouble):
         start, end = answer.query.span
         why = empty_because(answer)
         log.warning("no bars of %s from %s to %s: %s", answer.query, iso(start), iso(end - 1), why)
-
-
-def empty_because(answer: Answer) -> str:
-    """Return why an answer has no bars, in a few words.
-
-    It is the reason of what is lacking, if anything is; ``before the first bar``; ``market closed``
-    where a vendor said so too; ``market closed, not asked``; ``no bar has closed yet``; or ``no trade``,
-    of a vendor whose bars come only where there is one.
-    """
-    told = [gap for gap in answer.gaps if not gap.harmless] or list(answer.gaps)
-    query = answer.query
-    if query.span.is_empty:
-        return told[0].reason if told else NOT_CLOSED
-    from ...calendars.calendar import calendar_for
-    from ...calendars.gaps import BarGrid  # an answer with bars needs no calendar
-
-    anchor = answer.kind.anchor or "session"
-    grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
-    first = grid.next_open(query.span.start)
-    reasons = [gap.reason for gap in told if first < query.span.end or gap.reason == UNASKED]
-    if reasons:
-        return next((reason for reason in reasons if reason != UNASKED), UNASKED)
-    if first >= query.span.end:
-        return CLOSED if answer.coverage.within(query.span) else UNASKED
-    known_ms = query.now_ms if query.closed_by_ms is None else query.closed_by_ms
-    has_closed = int(grid.closes(np.array([first], dtype=np.int64))[0]) <= known_ms
-    return NO_TRADE if has_closed else NOT_CLOSED
 
 
 def as_known(answer: Answer) -> Answer:
@@ -354,57 +328,6 @@ def as_known(answer: Answer) -> Answer:
     calendar, anchor = calendar_for(query.instrument), answer.kind.anchor or "session"
     near[near] = calendar.closes(query.timeframe, stamps[near], anchor) > query.closed_by_ms
     return replace(answer, table=answer.table.take(~near)) if near.any() else answer
-
-
-def closed_rows(answer: Answer) -> int:
-    """Return how many bars of an answer have closed; the running one may stand behind them."""
-    running = [part.span.start for part in answer.coverage if part.reason == FORMING]
-    stamps = answer.table.stamps
-    return int((stamps < min(running)).sum()) if running else len(stamps)
-
-
-def last_of(answer: Answer, count: int) -> Answer:
-    """Return the answer cut to its last ``count`` closed bars and the running one, if it is there.
-
-    Gaps before them do not concern it.
-    """
-    count += len(answer.table) - closed_rows(answer)
-    if len(answer.table) <= count:
-        return answer
-    table = answer.table.take(slice(len(answer.table) - count, None))
-    first = int(table.stamps[0])
-    flagged = [(stamp, reason) for stamp, reason in answer.flagged if stamp >= first]
-    later = [g for g in answer.gaps if g.span.end > first]
-    coverage = answer.coverage.within(Span(first, answer.coverage[-1].span.end))
-    return replace(answer, table=table, gaps=later, flagged=flagged, coverage=coverage)
-
-
-def back(grid: BarGrid, end_ms: int, count: int, kind: Kind | None) -> int:
-    """Return the stamp from which ``count`` bars before ``end_ms`` are looked for.
-
-    Where it is not known what hours are counted from, a bar may open before its slot of the grid.
-
-    Raises:
-        BadRangeError: calendars do not reach so far back.
-    """
-    is_certain = not grid.timeframe.is_intraday or (kind is not None and bool(kind.anchor))
-    return grid.back(end_ms, count if is_certain else count + 1)
-
-
-def counted(answer: Answer, count: int, since_ms: int) -> Answer:
-    """Return the last ``count`` closed bars of an answer, with the reason where there are fewer.
-
-    Args:
-        answer: all that was looked at.
-        count: how many are wanted.
-        since_ms: how far back was looked, UTC milliseconds.
-    """
-    rows = closed_rows(answer)
-    is_told = any(not gap.harmless or gap.reason == BEFORE_FIRST for gap in answer.gaps)
-    if rows < count and not is_told:
-        why = f"{rows} of the {count} bars asked for: back to {iso(since_ms)} there are no more"
-        answer = replace(answer, doubts=[*answer.doubts, why])
-    return last_of(answer, count)
 
 
 def provenance(answer: Answer) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from ...model.span import Span, gaps
 from ...model.timeframe import Timeframe
 from ...prices.conversions import has_known_hours, regular_hours
 from ...prices.resample import resample, source_span
-from ..answer.answer import LOOKBACKS, Answer, Dependency, Gap, closed_rows, counted
+from ..answer.answer import Answer, Dependency, Gap
+from ..answer.counts import LOOKBACKS, closed_rows, counted
 from ..fetch.state import is_down
 from ..validity import DOUBTFUL
 from .result import DerivedAnswer

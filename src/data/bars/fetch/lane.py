@@ -16,17 +16,8 @@ from ...model.query import BarsQuery
 from ...model.rules import ValidationRules
 from ...model.span import Span, coalesce, intersect, subtract
 from ..answer.adjust import ActionsMissingError
-from ..answer.answer import (
-    LOOKBACKS,
-    Answer,
-    Gap,
-    Unfilled,
-    as_known,
-    closed_rows,
-    counted,
-    joined,
-    not_asked,
-)
+from ..answer.answer import Answer, Gap, Unfilled, as_known, joined, not_asked
+from ..answer.counts import LOOKBACKS, closed_rows, counted
 from ..answer.reader import Outcome, Reader
 from ..turns import Turns
 from ..validity import CLOSED, UNASKED, Expiry, is_older

@@ -23,7 +23,7 @@ from ...prices.splice import COMMON
 from ...vendors.archives import REQUESTS_A_MONTH, pieces
 from ...vendors.paging import windows
 from ...vendors.registry import is_free
-from ..answer.answer import back
+from ..answer.counts import back
 from ..validity import (
     AHEAD,
     BEFORE_FIRST,
