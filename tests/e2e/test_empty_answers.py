@@ -104,6 +104,18 @@ def test_a_bar_that_has_not_closed(
     assert told(known)["empty"] == "no bar has closed yet"
 
 
+def test_a_range_within_one_bar(market: Market, clock: ManualClock) -> None:
+    shelf = Shelf(clock, every("1h", "2024-06-11T00:00", "2024-06-12T14:00"), "binance")
+    manager = market.manager(shelf)
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12T00:00", "2024-06-12T05:00")
+    shelf.asked.clear()
+    for refresh in (False, True):
+        frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-11T10:10", "2024-06-11T10:50", refresh)
+        assert told(frame)["empty"] == "no bar of this length opens in this range"
+        assert told(frame)["gaps"] == []
+    assert shelf.asked == []
+
+
 def test_what_is_lacking_is_told_once(
     market: Market, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:

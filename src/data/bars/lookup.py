@@ -27,8 +27,9 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps, subtract
 from .answer.answer import Answer, as_known, is_at
-from .answer.counts import LOOKBACKS, back, closed_rows, counted
+from .answer.counts import LOOKBACKS, closed_rows, counted
 from .answer.reader import Outcome, Reader
+from .answer.slots import back, may_open
 from .validity import (
     AFTER_LAST,
     UNASKED,
@@ -207,7 +208,9 @@ class CacheLookup:
                 return (
                     MISS  # nothing is due, for the market is closed: there may be bars all the same
                 )
-            lacking = [g for g in lacking if g.reason != UNASKED or grid.has_place(g.span)]
+            lacking = [
+                g for g in lacking if g.reason != UNASKED or may_open(grid, g.span, view.kind)
+            ]
         return Hit(replace(answer, gaps=lacking))
 
 

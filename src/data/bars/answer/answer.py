@@ -298,8 +298,8 @@ def empty_because(answer: Answer) -> str:
     from .empty import reason_of_nothing  # most answers have some
 
     gaps = [gap for gap in answer.gaps if not gap.harmless] or answer.gaps
-    anchor, reasons = answer.kind.anchor or "session", [gap.reason for gap in gaps]
-    return reason_of_nothing(answer.query, anchor, answer.coverage, reasons)
+    reasons = [gap.reason for gap in gaps]
+    return reason_of_nothing(answer.query, answer.kind, answer.coverage, reasons)
 
 
 def note_nothing(answer: Answer) -> None:

@@ -1,34 +1,17 @@
-"""The last so many bars: how far back they are looked for, and what is told where there are fewer."""
+"""The last so many bars of an answer, and what is told where there are fewer."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from ...model.instant import iso
 from ...model.span import Span
 from ..validity import BEFORE_FIRST, FORMING
 from .answer import Answer
 
-if TYPE_CHECKING:
-    from ...calendars.gaps import BarGrid
-    from ...model.kind import Kind
-
 # Where a span holds fewer bars than `bars=` wants, one that reaches back twice as far is read: this
 # many times in all.
 LOOKBACKS = 4
-
-
-def back(grid: BarGrid, end_ms: int, count: int, kind: Kind | None) -> int:
-    """Return the stamp from which ``count`` bars before ``end_ms`` are looked for.
-
-    Where it is not known what hours are counted from, a bar may open before its slot of the grid.
-
-    Raises:
-        BadRangeError: calendars do not reach so far back.
-    """
-    is_certain = not grid.timeframe.is_intraday or (kind is not None and bool(kind.anchor))
-    return grid.back(end_ms, count if is_certain else count + 1)
 
 
 def closed_rows(answer: Answer) -> int:

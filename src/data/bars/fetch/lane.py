@@ -12,6 +12,7 @@ from ...clock import Clock
 from ...errors import BadRangeError
 from ...model.coverage import Coverage, Covered
 from ...model.instant import MINUTE_MS, iso
+from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.rules import ValidationRules
 from ...model.span import Span, coalesce, intersect, subtract
@@ -19,6 +20,7 @@ from ..answer.adjust import ActionsMissingError
 from ..answer.answer import Answer, Gap, Unfilled, as_known, joined, not_asked
 from ..answer.counts import LOOKBACKS, closed_rows, counted
 from ..answer.reader import Outcome, Reader
+from ..answer.slots import may_open
 from ..turns import Turns
 from ..validity import CLOSED, UNASKED, Expiry, is_older
 from .absence import ListingProof
@@ -97,7 +99,7 @@ class LaneRunner:
         known = [part.span for part in answer.coverage]
         unasked = intersect(subtract(plan.closed, known), [Span(wanted.start, query.now_ms + 1)])
         lacking = sorted([*answer.gaps, *map(not_asked, unasked)], key=lambda gap: gap.span)
-        gaps = real_gaps(joined(lacking), plan.cap, work.grid)
+        gaps = real_gaps(joined(lacking), plan.cap, work.grid, work.lane.kind)
         if not (gaps or len(answer.table) or query.offline):
             # No bar is expected, but the one question whether there is any was not answered.
             gaps = [Gap(part.span, part.reason, failed=part.failed) for part in work.unfilled]
@@ -220,7 +222,7 @@ class LaneRunner:
         return True
 
 
-def real_gaps(gaps: Iterable[Gap], cap: int, grid: BarGrid) -> list[Gap]:
+def real_gaps(gaps: Iterable[Gap], cap: int, grid: BarGrid, kind: Kind | None = None) -> list[Gap]:
     """Leave out stretches from ``cap`` on, and those asked for in which no bar is expected."""
     real = []
     for gap in gaps:
@@ -228,7 +230,9 @@ def real_gaps(gaps: Iterable[Gap], cap: int, grid: BarGrid) -> list[Gap]:
         if span.is_empty:
             continue
         is_real = (
-            grid.has_place(span) if gap.reason == UNASKED else grid.next_open(span.start) < span.end
+            may_open(grid, span, kind)
+            if gap.reason == UNASKED
+            else grid.next_open(span.start) < span.end
         )
         if is_real:
             real.append(replace(gap, span=span))

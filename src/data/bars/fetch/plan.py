@@ -23,7 +23,7 @@ from ...prices.splice import COMMON
 from ...vendors.archives import REQUESTS_A_MONTH, pieces
 from ...vendors.paging import windows
 from ...vendors.registry import is_free
-from ..answer.counts import back
+from ..answer.slots import back, may_open
 from ..validity import (
     AHEAD,
     BEFORE_FIRST,
@@ -148,8 +148,12 @@ class Planner:
             segments = self._with_unsettled(segments, coverage, work)
         if work.lane.candidates[0].adjustment != "unknown":
             segments = with_overlap(segments, coverage, work.grid, cap)
-        is_first = is_refresh or not (view.exists or segments or work.attempts)
-        asked = [s for s in lacking.closed if is_first or self._is_worth_asking(s, stored, work)]
+        is_first = not (view.exists or segments or work.attempts)
+        asked = [
+            s
+            for s in lacking.closed
+            if is_first or self._is_worth_asking(s, stored, work, is_refresh=is_refresh)
+        ]
         closed = tuple(s for s in lacking.closed if s not in asked)
         if asked := intersect(asked, [past]):
             segments = coalesce([*segments, *asked])
@@ -161,14 +165,19 @@ class Planner:
         return FetchPlan(wanted, cap, tuple(segments), closed, stored, view.generation)
 
     @staticmethod
-    def _is_worth_asking(closed: Span, stored: Coverage, work: FetchState) -> bool:
+    def _is_worth_asking(
+        closed: Span, stored: Coverage, work: FetchState, *, is_refresh: bool
+    ) -> bool:
         """Tell whether a vendor is asked for a stretch in which no bar is expected.
 
         Not again in the request in which it was asked in vain.
         """
         if any(part.span.overlaps(closed) for part in work.unfilled):
             return False
-        return is_free(work.lane.candidates[0].name) or may_hold_more(stored, closed)
+        if not may_open(work.grid, closed, work.lane.kind):
+            return False
+        is_own = is_free(work.lane.candidates[0].name)
+        return is_refresh or is_own or may_hold_more(stored, closed)
 
     def _with_unsettled(
         self, segments: list[Span], coverage: Coverage, work: FetchState
