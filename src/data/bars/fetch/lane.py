@@ -98,6 +98,8 @@ class LaneRunner:
         # A stretch that was not asked is told whether that is written down or not.
         known = [part.span for part in answer.coverage]
         unasked = intersect(subtract(plan.closed, known), [Span(wanted.start, query.now_ms + 1)])
+        if len(answer.table):  # what a hit by comparison does not see is not told once, either
+            unasked = [span for span in unasked if not self._is_ahead(span, work)]
         lacking = sorted([*answer.gaps, *map(not_asked, unasked)], key=lambda gap: gap.span)
         gaps = real_gaps(joined(lacking), plan.cap, work.grid, work.lane.kind)
         if not (gaps or len(answer.table) or query.offline):
@@ -170,6 +172,15 @@ class LaneRunner:
             end = max(plan.wanted.end, plan.cap + MINUTE_MS)
             self._fetcher.forming_bar(work, Span(plan.cap, end))
 
+    def _is_ahead(self, span: Span, work: FetchState) -> bool:
+        """Tell whether a stretch lies behind all that is known, and nothing is due yet.
+
+        That is a hit already.
+        """
+        view, now = self._writer.view(work), self._writer.now_ms(work)
+        is_due = view.next_due is None or now >= view.next_due or not view.coverage
+        return not is_due and span.start >= view.coverage[-1].span.end
+
     def _remember_closed(self, plan: FetchPlan, work: FetchState) -> None:
         """Note stretches in which no bar is expected, so that they need no calendar again.
 
@@ -179,9 +190,7 @@ class LaneRunner:
         view, now = self._writer.view(work), self._writer.now_ms(work)
         closed = [s for s in plan.closed if s not in plan.segments]
         closed = subtract(closed, (c.span for c in view.coverage if c.stands(now)))
-        if view.next_due is not None and now < view.next_due and view.coverage:
-            # Behind all that is known nothing is due yet: that is a hit already.
-            closed = [s for s in closed if s.start < view.coverage[-1].span.end]
+        closed = [s for s in closed if not self._is_ahead(s, work)]
         if closed and view.exists and not any(map(is_older, view.coverage)):
             # Not for ever: calendars are corrected.
             expires = now + self._expiry.old_ms
