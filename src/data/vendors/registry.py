@@ -43,6 +43,7 @@ class VendorRow(NamedTuple):
         of_folders: whether it stands for folders, each named by its path behind a colon; it is none
             of the vendors that are listed.
         is_sample: whether it answers only where a call names it, and its bars and actions lie apart.
+        is_free: whether it reads files of the user's own, so that asking costs nothing.
     """
 
     bars: str = ""
@@ -61,6 +62,7 @@ class VendorRow(NamedTuple):
     is_family: bool = False
     of_folders: bool = False
     is_sample: bool = False
+    is_free: bool = False
 
 
 VENDORS: Mapping[str, VendorRow] = MappingProxyType(
@@ -152,7 +154,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             distribution="ib_async",
             package_use="connects to your own gateway of Interactive Brokers",
         ),
-        "local": VendorRow(bars="local.bars:LocalDataDownloader"),
+        "local": VendorRow(bars="local.bars:LocalDataDownloader", is_free=True),
         "mock": VendorRow(bars="mock.bars:MockDataDownloader"),
         "polygon": VendorRow(
             bars="polygon.bars:PolygonDataDownloader",
@@ -258,6 +260,11 @@ def family_of(name: str) -> str:
 def is_sample(name: str | None) -> bool:
     """Tell whether a vendor, by its canonical name, answers only where a call names it."""
     return name is not None and row_of(family_of(name)).is_sample
+
+
+def is_free(name: str) -> bool:
+    """Tell whether asking a vendor, by its canonical name, costs nothing: it reads the user's files."""
+    return row_of(family_of(name)).is_free
 
 
 def folder_of(name: str) -> str:

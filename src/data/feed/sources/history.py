@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ...bars.validity import NO_BAR
+from ...bars.validity import NO_BAR, UNASKED
 from ...calendars.calendar import MarketCalendar, first_unclosed
 from ...calendars.gaps import BarGrid
 from ...clock import Clock
@@ -182,7 +182,11 @@ def _stamps_of(frame: pd.DataFrame) -> Stamps:
 def _gaps(frame: pd.DataFrame) -> tuple[list[Span], str]:
     """Return where there is no bar by the frame's provenance, and why else it lacks some."""
     gaps = frame.attrs.get(ATTRS_KEY, {}).get("gaps", ())
-    spans = [(Span(parse_iso(g["start"]), parse_iso(g["end"])), str(g["reason"])) for g in gaps]
+    spans = [
+        (Span(parse_iso(g["start"]), parse_iso(g["end"])), str(g["reason"]))
+        for g in gaps
+        if g["reason"] != UNASKED
+    ]
     nothing = [span for span, reason in spans if reason.startswith(NO_BAR)]
     reasons = dict.fromkeys(reason for _, reason in spans if not reason.startswith(NO_BAR))
     return nothing, "; ".join(reasons)
