@@ -68,7 +68,10 @@ class Calculator:
         symbol, target = query.instrument.symbol, query.timeframe
         _check(query, source)
         whole = Span(_FIRST_MS, query.now_ms + 1)
-        stored = self._lanes.find(replace(query, timeframe=source, span=whole, bars=None)).view
+        lane = self._lanes.find(replace(query, timeframe=source, span=whole, bars=None))
+        # Offline, what is stored of another kind stands in: these bars are made of it then.
+        is_held = lane.view.exists or not lane.is_beside
+        stored = lane.view if is_held else self._store.view(SeriesKey(symbol, source))
         if stored.kind is None or stored.first is None or stored.last is None:
             raise NoDataError(
                 f"no {source} bars of {symbol} are stored to make {target} bars of",
