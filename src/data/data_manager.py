@@ -114,7 +114,8 @@ class DataManager:
         bar, and what is missing: ``final`` bars stay as they are; ``provisional`` ones have closed
         and may still change; ``suspect`` ones were fetched around a split and are asked for again.
         ``rejected`` names each vendor of the rules that was not asked, with the reason; an answer
-        from the cache alone asks and rejects none. The frame is the caller's own.
+        from the cache alone asks and rejects none. ``empty`` says why there is no bar, where there is
+        none. The frame is the caller's own.
 
         Where no vendor has a bar of the wanted kind, one other kind answers for the whole range. So
         does one that lacks nothing where bars are missing and all vendors that serve them are
@@ -160,8 +161,8 @@ class DataManager:
                 cached (a ``RuntimeError``).
             UnknownSymbolError: the same, because the symbol is unknown at its venue; what other
                 venues list under the same letters is named, and not served without proof.
-            IncompleteDataError: ``strict``, and the answer has holes, flagged rows or is of
-                another kind; ``.frame`` holds what could be had.
+            IncompleteDataError: ``strict``, and the answer has holes, fewer bars than ``bars``,
+                flagged rows or is of another kind; ``.frame`` holds what could be had.
 
         Warns:
             IncompleteDataWarning: the same, without ``strict``; once a call.

@@ -26,10 +26,21 @@ from ..model.provenance import ATTRS_KEY, Provenance
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps, subtract
-from .answer.answer import LOOKBACKS, Answer, as_known, closed_rows, is_at, last_of
+from .answer.answer import Answer, as_known, is_at
+from .answer.counts import LOOKBACKS, closed_rows, counted
 from .answer.reader import Outcome, Reader
+from .answer.slots import back, may_open
 from .selection.lanes import AnsweringLane, LaneFinder
-from .validity import AFTER_LAST, TradingDays, fetched_ahead, lifetime_of, may_concern
+from .validity import (
+    AFTER_LAST,
+    UNASKED,
+    TradingDays,
+    fetched_ahead,
+    is_unasked,
+    lifetime_of,
+    may_concern,
+    may_hold_more,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,23 +147,19 @@ class CacheLookup:
         cap = first_unclosed(calendar, query.timeframe, self._clock.now_ms(), grid.anchor)
         if query.instrument.asset_class == "stock":
             self._reader.days.current(query.instrument)  # the calendar is at hand
-        result: LookupResult = MISS
-        end = min(query.span.end, cap)
+        answer, start, end = None, 0, min(query.span.end, cap)
         for tries in range(LOOKBACKS):
             try:
-                start = grid.back(end, count * 2**tries)
+                start = back(grid, end, count * 2**tries, view.kind)
             except BadRangeError:  # calendars do not reach so far back: these are all there are
                 break
             looked_up = self._of_span(query, view, Span(start, query.span.end))
             if not isinstance(looked_up, Hit):
                 return looked_up
             answer = as_known(looked_up.answer)
-            if not len(looked_up.answer.table):
-                return MISS
-            result = Hit(last_of(answer, count))
             if closed_rows(answer) >= count:
                 break
-        return result
+        return MISS if answer is None else Hit(counted(answer, count, start))
 
     def _of_span(self, query: BarsQuery, view: SeriesView, wanted: Span) -> LookupResult:
         """Look for all bars of a span."""
@@ -162,7 +169,11 @@ class CacheLookup:
         is_unsettled = any(c.state == "provisional" and c.expires is None for c in parts)
         if (is_unsettled and due is None) or fetched_ahead(view, now):
             return MISS
-        missing = gaps(Span(wanted.start, min(wanted.end, now + 1)), parts.standing(now))
+        known = parts.standing(now)
+        closed = [part.span for part in parts if is_unasked(part)]
+        if closed and (more := [s for s in closed if may_hold_more(view.coverage, s)]):
+            known = subtract(known, more)
+        missing = gaps(Span(wanted.start, min(wanted.end, now + 1)), known)
         if missing:
             missing = subtract(missing, lifetime_of(view).beyond(now))
         if missing and (due is None or missing[0].start < _end(view)):
@@ -192,6 +203,17 @@ class CacheLookup:
         lacking = [g for g in answer.gaps if g.span.start < end or g.reason == AFTER_LAST]
         if not all(gap.harmless for gap in lacking):
             return PartialHit(tuple(gap.span for gap in lacking))  # a new vendor may have them
+        is_nothing = not (lacking or len(answer.table)) and wanted.start >= end
+        if is_nothing or any(gap.reason == UNASKED for gap in lacking):
+            anchor = (view.kind and view.kind.anchor) or "session"
+            grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
+            if is_nothing and grid.next_open(wanted.start) >= wanted.end:
+                return (
+                    MISS  # nothing is due, for the market is closed: there may be bars all the same
+                )
+            lacking = [
+                g for g in lacking if g.reason != UNASKED or may_open(grid, g.span, view.kind)
+            ]
         return Hit(replace(answer, gaps=lacking))
 
 
@@ -361,9 +383,9 @@ def _place(query: BarsQuery) -> tuple[Hashable, ...] | None:
 
 def _is_final(query: BarsQuery, answer: Answer) -> bool:
     """Tell whether an answer is whole, and will be the same for as long as the store is."""
-    if answer.gaps or answer.flagged or answer.doubts or answer.substitute:
+    if answer.flagged or answer.doubts or answer.substitute:
         return False
-    if len(answer.table) > _MOST_ROWS:
+    if any(gap.reason != UNASKED for gap in answer.gaps) or len(answer.table) > _MOST_ROWS:
         return False
     bars = [part for part in answer.coverage if part.state != "empty"]
     # Prices that were converted may rest on the closes of days, which are another series.

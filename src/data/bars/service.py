@@ -12,7 +12,7 @@ from ..model.query import BarsQuery
 from ..model.rules import ValidationRules
 from ..net.deadline import run_call
 from ..net.locks import SeriesLocks
-from .answer.answer import Answer, frame_of
+from .answer.answer import Answer, frame_of, note_nothing
 from .answer.reader import Reader
 from .lookup import AnswerCache, CacheLookup, Derived, Hit, LookupResult
 from .observer import Call, Observer
@@ -156,6 +156,7 @@ class BarsService:
         """Return the frame of a hit, which is counted and kept."""
         call.answered(hit.answer)
         if hit.frame is not None:
+            note_nothing(hit.answer)
             return hit.frame
         frame = frame_of(hit.answer)
         self._answers.keep(query, hit.answer, frame)

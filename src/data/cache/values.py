@@ -166,6 +166,8 @@ class SeriesView:
             their vendor says, or None.
         lifetime: from when to when there can be bars, as far as it is known.
         faults: what was wrong with the answers that its bars came in.
+        barred: years that cannot be read, for something else is in the place of a document: nothing
+            else here tells of them.
     """
 
     key: SeriesKey
@@ -179,6 +181,7 @@ class SeriesView:
     compared_at: int | None = None
     lifetime: Lifetime = Lifetime()
     faults: tuple[Fault, ...] = ()
+    barred: tuple[int, ...] = ()
 
     @property
     def exists(self) -> bool:

@@ -39,6 +39,7 @@ from ..model.quote import LivePrice
 from ..model.stream import LiveBar, Topic
 from ..model.timeframe import Timeframe
 from ..net.websocket import Dialer, library
+from ..observability.events import BarRefused
 from ..observability.logs import running, subject_of
 from ..prices.conversions import obstacle
 from ..vendors.factory import keys_declared, own_secrets
@@ -332,13 +333,24 @@ class LiveFeeds:
                 return BarListener(sink, clock)
             return TradeListener(sink, clock, TradeBars(grid))
 
+        def tell(topic: Topic, stamp_ms: int, why: str) -> None:
+            """Count what the connection refused, and tell listeners of events."""
+            facts = {"spelled": topic.symbol, "bars": topic.timeframe, "opens_ms": stamp_ms}
+            self._services.observer.tell(BarRefused, vendor=way.name, reason=why, **facts)
+
         def make() -> Connection:
             """Make a connection of its own protocol, within the vendor's limit on connects."""
             protocol = way.make()
             limiter = self._services.network.stream_limiter(way.name, protocol.traits.connects)
             dial = Dialer(protocol.address)
             return Connection(
-                protocol, dial, limiter, clock, self._tempo.pulse, account=way.account
+                protocol,
+                dial,
+                limiter,
+                clock,
+                self._tempo.pulse,
+                account=way.account,
+                on_refused=tell,
             )
 
         account = f"{way.name} {hash(way.url)}"

@@ -44,6 +44,7 @@ class VendorRow(NamedTuple):
         of_folders: whether it stands for folders, each named by its path behind a colon; it is none
             of the vendors that are listed.
         is_sample: whether it answers only where a call names it, and its bars and actions lie apart.
+        is_free: whether it reads files of the user's own, so that asking costs nothing.
     """
 
     bars: str = ""
@@ -63,6 +64,7 @@ class VendorRow(NamedTuple):
     is_family: bool = False
     of_folders: bool = False
     is_sample: bool = False
+    is_free: bool = False
 
 
 VENDORS: Mapping[str, VendorRow] = MappingProxyType(
@@ -159,7 +161,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             distribution="ib_async",
             package_use="connects to your own gateway of Interactive Brokers",
         ),
-        "local": VendorRow(bars="local.bars:LocalDataDownloader"),
+        "local": VendorRow(bars="local.bars:LocalDataDownloader", is_free=True),
         "mock": VendorRow(bars="mock.bars:MockDataDownloader"),
         "polygon": VendorRow(
             bars="polygon.bars:PolygonDataDownloader",
@@ -274,6 +276,11 @@ def lies_apart(name: str) -> bool:
     """Tell whether bars of a vendor, by any name, never stand among those of others."""
     code = family_of(canonical_vendor(name) or name)
     return code in ("local", "mock") or row_of(code).is_sample
+
+
+def is_free(name: str) -> bool:
+    """Tell whether asking a vendor, by its canonical name, costs nothing: it reads the user's files."""
+    return row_of(family_of(name)).is_free
 
 
 def folder_of(name: str) -> str:
