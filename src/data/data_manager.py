@@ -441,8 +441,9 @@ class DataManager:
     def coverage(self, symbol: str, timeframe: str) -> pd.DataFrame:
         """Return the coverage of a series: which stretches are stored, and how; no vendor is asked.
 
-        One row for each stretch, ascending, the default kind first. Columns: ``lane`` (empty: the
-        default kind; else what differs, such as ``raw`` or a pinned vendor); ``start``, ``end``
+        One row for each stretch, ascending; the lane that answers by the rules comes first. Columns:
+        ``lane`` (empty: the default one; else what differs, such as ``raw``, or a pinned vendor);
+        ``start``, ``end``
         (naive UTC ``datetime64[ns]``, half-open, of open stamps; of days and longer bars session
         dates at 00:00); ``state`` (``final``; ``provisional``: closed, may change; ``suspect``:
         stored and doubted; ``empty``: asked for, no bar was there); ``vendor``; ``reason`` (why it
@@ -472,7 +473,7 @@ class DataManager:
         end: When = None,
         *,
         level: Level = "intrinsic",
-        lane: str = "",
+        lane: str | None = None,
         timeout: float | None = None,
     ) -> QualityReport:
         """Return what is wrong with the stored bars of a series, as far as that can be told.
@@ -489,7 +490,8 @@ class DataManager:
             symbol, timeframe: as for :meth:`get_ohlcv`.
             start, end: as for :meth:`get_ohlcv`; by default all that is stored.
             level: what may be asked: ``intrinsic``, ``corroborated`` or ``authoritative``.
-            lane: as :meth:`coverage` names it; by default the first that is stored.
+            lane: as :meth:`coverage` names it; None: the one that answers by the rules, or else the
+                first that is stored.
             timeout: seconds after which no vendor is waited for any more; what could not be
                 compared by then stands in ``not_checked``.
 

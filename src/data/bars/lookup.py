@@ -30,6 +30,7 @@ from .answer.answer import Answer, as_known, is_at
 from .answer.counts import LOOKBACKS, closed_rows, counted
 from .answer.reader import Outcome, Reader
 from .answer.slots import back, may_open
+from .selection.lanes import AnsweringLane, LaneFinder
 from .validity import (
     AFTER_LAST,
     UNASKED,
@@ -77,11 +78,11 @@ class PartialHit:
 
     Attributes:
         missing: the stretches of them, ascending.
-        view: of the series; None where it was not looked at.
+        lane: where they are; None where it was not looked at.
     """
 
     missing: tuple[Span, ...]
-    view: SeriesView | None = field(default=None, compare=False, repr=False)
+    lane: AnsweringLane | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,10 @@ class Miss:
     """Nothing is stored, or a comparison of documents cannot decide.
 
     Attributes:
-        view: of the series; None where it was not looked at.
+        lane: where the bars would be; None where it was not looked at.
     """
 
-    view: SeriesView | None = field(default=None, compare=False, repr=False)
+    lane: AnsweringLane | None = field(default=None, compare=False, repr=False)
 
 
 LookupResult = Hit | PartialHit | Derived | Miss
@@ -119,23 +120,25 @@ class CacheLookup:
     Documents are compared; a calendar is read for a number of bars alone.
     """
 
-    def __init__(self, store: BarStore, reader: Reader, clock: Clock) -> None:
+    def __init__(self, store: BarStore, lanes: LaneFinder, reader: Reader, clock: Clock) -> None:
         self._store = store
+        self._lanes = lanes
         self._reader = reader
         self._clock = clock
 
     def find(self, query: BarsQuery) -> LookupResult:
-        """Look in the default lane, or in the pinned vendor's."""
+        """Look in the lane that answers by the rules, or in the pinned vendor's."""
         if query.refresh or query.include_forming:
             return MISS
-        view = self._store.view(SeriesKey(query.instrument.symbol, query.timeframe, query.pinned))
+        lane = self._lanes.find(query)
+        view = lane.view
         if not view.exists:
             result: LookupResult = MISS
         elif query.bars is None:
             result = self._of_span(query, view, query.span)
         else:
             result = self._of_count(query, view, query.bars)
-        return replace(result, view=view) if isinstance(result, Miss | PartialHit) else result
+        return replace(result, lane=lane) if isinstance(result, Miss | PartialHit) else result
 
     def _of_count(self, query: BarsQuery, view: SeriesView, count: int) -> LookupResult:
         """Look for the last ``count`` bars up to the end, however far back they reach."""
@@ -226,11 +229,14 @@ class _Entry:
     """One answer, what tells that it stands, and from when to when (UTC ms) it can.
 
     The entry refers to the instrument because its place is named by the instrument's ``id``: no
-    other one gets that.
+    other one gets that. ``orders`` are those of the vendors by which the lane was found, and that of
+    the bars of the length ``source`` that it is made of; none for a pinned vendor's.
     """
 
     instrument: Instrument
     seal: Seal
+    source: Timeframe
+    orders: tuple[object, ...]
     since: int
     until: int
     answer: Answer
@@ -253,11 +259,13 @@ class AnswerCache:
 
     Args:
         store: where the answers were read.
+        lanes: tells where the bars of an answer are.
         days: tells when the next session opens.
     """
 
-    def __init__(self, store: BarStore, days: TradingDays) -> None:
+    def __init__(self, store: BarStore, lanes: LaneFinder, days: TradingDays) -> None:
         self._store = store
+        self._lanes = lanes
         self._memory = store.memory
         self._days = days
 
@@ -284,7 +292,8 @@ class AnswerCache:
             self._memory.put(seen, True, _SEEN)
             return
         key = depends_on.view.key
-        if not _is_of_series(query, key):
+        orders = self._orders(query, key.timeframe)
+        if not self._is_of_series(query, key):
             return
         is_made = key.timeframe != query.timeframe and not query.is_of_whole_weeks
         absent = SeriesKey(key.symbol, query.timeframe, key.lane) if is_made else None
@@ -303,6 +312,8 @@ class AnswerCache:
         entry = _Entry(
             query.instrument,
             seal,
+            key.timeframe,
+            orders,
             query.now_ms,
             until,
             filled(Answer, **(vars(answer) | {"table": table})),
@@ -322,21 +333,31 @@ class AnswerCache:
         return day_span(query.instrument, last_day).end
 
     def _stands(self, entry: _Entry, query: BarsQuery) -> bool:
+        if not entry.since <= query.now_ms < entry.until:
+            return False
+        if entry.orders and entry.orders != self._orders(query, entry.source):
+            return False
         try:
-            return entry.since <= query.now_ms < entry.until and self._store.holds(entry.seal)
+            return self._store.holds(entry.seal)
         except CacheError:
             return False
 
+    def _orders(self, query: BarsQuery, source: Timeframe) -> tuple[object, ...]:
+        """Return by what the lane of an answer is found, and that of the bars it is made of."""
+        if query.provider is not None:
+            return ()
+        own = self._lanes.order(query)
+        return (own,) if source == query.timeframe else (own, self._lanes.order(query, source))
 
-def _is_of_series(query: BarsQuery, key: SeriesKey) -> bool:
-    """Tell whether the bars of ``key`` give the answer for as long as they are the same.
+    def _is_of_series(self, query: BarsQuery, key: SeriesKey) -> bool:
+        """Tell whether the bars of ``key`` give the answer for as long as they are the same.
 
-    Weeks and months of shares are better made of days, once there are any; others are better than
-    such that are made of shorter ones.
-    """
-    if (key.symbol, key.lane) != (query.instrument.symbol, query.pinned):
-        return False
-    return key.timeframe != query.timeframe or not query.is_of_whole_weeks
+        Weeks and months of shares are better made of days, once there are any; others are better than
+        such that are made of shorter ones.
+        """
+        if key != self._lanes.find(replace(query, timeframe=key.timeframe)).key:
+            return False
+        return key.timeframe != query.timeframe or not query.is_of_whole_weeks
 
 
 def _place(query: BarsQuery) -> tuple[Hashable, ...] | None:

@@ -21,6 +21,7 @@ from .answer.adjust import Rebaser
 from .answer.answer import Answer, Gap, Unfilled, lacking_spans, own_volume
 from .answer.reader import at_borders, doubts_of, splice_problems, with_disputes
 from .fetch.lane import real_gaps
+from .selection.lanes import LaneFinder
 
 # Before every bar there is.
 _EVER = -(10**15)
@@ -34,8 +35,9 @@ class Versions:
     only ``raw`` prices know of no later one. Rows that could not be bars are not among them.
     """
 
-    def __init__(self, store: BarStore, clock: Clock) -> None:
+    def __init__(self, store: BarStore, lanes: LaneFinder, clock: Clock) -> None:
         self._store = store
+        self._lanes = lanes
         self._clock = clock
 
     def answer(self, query: BarsQuery) -> Answer:
@@ -46,9 +48,8 @@ class Versions:
             KindMismatchError: the bars cannot be brought to the asked adjustment.
         """
         assert query.version is not None
-        parts = (query.provider,) if query.provider else ()
-        key = SeriesKey(query.instrument.symbol, query.timeframe, parts)
-        span, view = query.span, self._store.view(key)
+        lane = self._lanes.find(query)
+        key, span, view = lane.key, query.span, lane.view
         start = span.start if query.bars is None else _EVER
         table, coverage = self._store.read_version(key, Span(start, span.end), query.version)
         if query.bars is not None:

@@ -99,7 +99,7 @@ class LiveFeeds:
         self._manager = manager
         self._services = services
         self._tempo = tempo or FeedTimings()
-        self._keeper = StreamKeeper(services.cache.store, services.clock)
+        self._keeper = StreamKeeper(services.selector, services.cache.store, services.clock)
         # Feeds that a vendor of the rules streams to, for last prices; they go when they are dropped.
         self._routed: WeakSet[_RoutedFeed] = WeakSet()
 
@@ -408,10 +408,11 @@ def refuse(unknown: Collection[str], options: Iterable[str]) -> None:
 def strangeness(
     services: Services, vendor: str, kind: Kind, wanted: tuple[Instrument, Timeframe, str | None]
 ) -> str:
-    """Return why bars of a package's stream do not go on from the series; empty where they do.
+    """Return why bars of a stream do not go on from the series; empty where they do.
 
-    A vendor that serves such bars itself is a candidate for them, and compared as one. History of
-    any other is told by other vendors: its bars must be of the same thing and kind.
+    A vendor that serves such bars itself is a candidate for them, and compared as one: its bars must
+    be of a kind that may stand among those that the rules decide. History of any other, which another
+    package brings, is told by other vendors: its bars must be of the same thing and kind.
 
     Args:
         services: routing and the store.
@@ -423,14 +424,20 @@ def strangeness(
         DataError: no vendor serves such bars.
     """
     instrument, step, pinned = wanted
-    if offer_of(STREAMS, vendor) is None:
-        return ""
-    if declared_kind(services.selector, vendor, instrument, step) is not None:
+    selector, store = services.selector, services.cache.store
+    own = declared_kind(selector, vendor, instrument, step)
+    if own is None and offer_of(STREAMS, vendor) is None:
         return ""
     query = services.client.query(
         instrument.symbol, step.label, bars=1, wishes=Wishes(provider=pinned)
     )
-    return unlike(services.selector, services.cache.store, query, vendor, kind)
+    if own is None:
+        return unlike(selector, store, query, vendor, kind)
+    other = own.differences(kind_of_series(selector, store, query))
+    kinds = ", ".join(
+        f"of {mine}, the series has bars of {theirs}" for mine, theirs in other.values()
+    )
+    return f"its bars are {kinds}" if kinds else ""
 
 
 # --- may bars be built of a stream's minutes? Where these are the minutes that the cache has -----

@@ -79,7 +79,7 @@ def validate_gaps(
     names = (
         None if symbols is None else [services.selector.instrument(name).symbol for name in symbols]
     )
-    stored = [key for key in services.cache.maintenance.series() if not key.lane]
+    stored = services.client.answering(services.cache.maintenance.series())
     keys = [
         key
         for key in stored

@@ -16,6 +16,7 @@ from ...vendors.base import is_ours, status_for
 from ..derive.sources import SourceTimeframes
 from ..selection.candidates import Candidate, Route
 from ..selection.exclusions import differences, unasked
+from ..selection.lanes import LaneFinder
 from ..validity import lifetime_of
 from .planner import RequestPlanner
 
@@ -114,7 +115,7 @@ def _stored(planner: RequestPlanner, query: BarsQuery, way: Route | None) -> Ite
 
 def _source(planner: RequestPlanner, query: BarsQuery, way: Route | None) -> str:
     """Return the timeframe of the bars that these are made of; empty where they are not derived."""
-    sources = SourceTimeframes(planner.selector, planner.store)
+    sources = SourceTimeframes(planner.selector, LaneFinder(planner.selector, planner.store))
     try:
         source = sources.preferred(query) or (sources.best(query) if way is None else None)
     except UnknownProviderError:

@@ -40,6 +40,7 @@ class LaneRunner:
 
     Attributes:
         reader: reads the answers.
+        clock: the time.
         on_todo: called with every plan before anything of it is done.
     """
 
@@ -53,7 +54,7 @@ class LaneRunner:
         turns: Turns,
     ) -> None:
         self._store = store
-        self.reader = reader
+        self.reader, self.clock = reader, clock
         self._expiry = expiry
         self._turns = turns
         self._writer = StoreWriter(store, clock)

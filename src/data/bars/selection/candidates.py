@@ -20,17 +20,18 @@ from ...model.instant import DAY_MS
 from ...model.instrument import Instrument
 from ...model.kind import Adjustment, Kind
 from ...model.query import BarsQuery
-from ...model.series import lane_of
+from ...model.series import lane_beside, lane_of
 from ...model.span import Span, intersect, subtract
 from ...model.timeframe import Timeframe
 from ...symbols.assets import Listed, is_proved, named_at, names_an_exchange
 from ...vendors.registry import is_sample
 from .conversion import Conversion, conversion_for
+from .offers import Offer, first_of
 
 if TYPE_CHECKING:
     from ...vendors.foreign import OwnSender
 
-__all__ = ("Candidate", "LaneRoute", "Route", "Selector", "candidates_of", "route")
+__all__ = ("Candidate", "LaneRoute", "Route", "Selector", "candidates_of", "offers_of", "route")
 
 _LOOK = "`onetape providers` lists the vendors and what each one lacks"
 
@@ -214,6 +215,8 @@ class Route:
 
     Attributes:
         lanes: the first has bars of the wanted kind; the others are substitutes.
+        parts: the lane of the wanted kind; those of single adjustments of it begin with it.
+        kind: the wanted kind.
         rejected: vendor to the reason it is not asked.
         owner: the vendor whose listing the symbol names: those of others must be proved to be the same.
         namesakes: vendor to why its listing under these letters is not served; also in ``rejected``.
@@ -221,6 +224,8 @@ class Route:
     """
 
     lanes: tuple[LaneRoute, ...]
+    parts: tuple[str, ...] = ()
+    kind: Kind = Kind()
     rejected: Mapping[str, str] = field(default_factory=dict)
     owner: str = ""
     namesakes: Mapping[str, str] = field(default_factory=dict)
@@ -271,11 +276,67 @@ def _candidate(selector: Selector, name: str, timeframe: Timeframe) -> Candidate
     return Candidate(name, downloader, own_sender=own_sender(selector, name, downloader))
 
 
+@dataclass(frozen=True)
+class _Sorted:
+    """The candidates for a query, sorted by whether they may be asked.
+
+    Attributes:
+        usable: those that may, in rule order.
+        made_up: those that make bars up.
+        rejected: vendor to the reason why not.
+        owner: whose listing the symbol names; None where no vendor can be asked.
+        namesakes: those of the rejected that may list another thing.
+    """
+
+    usable: Sequence[Candidate]
+    made_up: Sequence[Candidate]
+    rejected: Mapping[str, str]
+    owner: Candidate | None
+    namesakes: Mapping[str, str]
+
+
+def _sorted(
+    query: BarsQuery, candidates: Sequence[Candidate], proved: Container[str] = ()
+) -> _Sorted:
+    usable, made_up, rejected = list[Candidate](), list[Candidate](), dict[str, str]()
+    owner = _owner(query, candidates)
+    namesakes = _namesakes(query, candidates, owner, proved)
+    for candidate in candidates:
+        if reason := candidate.refusal(query.instrument, query.timeframe):
+            rejected[candidate.name] = reason
+        elif is_sample(candidate.name) and query.provider is None:
+            rejected[candidate.name] = "its sample bars are only for calls that name it"
+        elif candidate.name in namesakes:
+            rejected[candidate.name] = namesakes[candidate.name]
+        else:
+            (made_up if _is_made_up(candidate) else usable).append(candidate)
+    return _Sorted(usable, made_up, rejected, owner, namesakes)
+
+
+def offers_of(query: BarsQuery, candidates: Sequence[Candidate]) -> list[Offer]:
+    """Return what the vendors that serve the series of ``query`` declare of it, in rule order.
+
+    Vendors that make bars up come last.
+    """
+    return list(_offers(query, candidates, _sorted(query, candidates)))
+
+
+def _offers(query: BarsQuery, candidates: Sequence[Candidate], done: _Sorted) -> Iterator[Offer]:
+    for candidate in done.usable:
+        caps, kind = candidate.capabilities, _usual_kind(query, candidate, candidates)
+        depth = caps.depth_days.get(query.timeframe.label) if caps else None
+        yield Offer(candidate.name, kind, depth)
+    for candidate in done.made_up:
+        kind = candidate.kind(query.instrument, query.timeframe)
+        yield Offer(candidate.name, kind, parts=SAMPLE_LANE)
+
+
 def route(
     query: BarsQuery,
     candidates: Sequence[Candidate],
     stored: Kind | None,
     *,
+    kind: Kind | None = None,
     has_actions: bool = False,
     proved: Container[str] = (),
 ) -> Route:
@@ -284,12 +345,14 @@ def route(
     Args:
         query: what is wanted.
         candidates: in rule order.
-        stored: kind of the bars in the default lane, where there are any.
+        stored: kind of the bars in the default lane, where there are any: the other lanes are named
+            by what differs from it.
+        kind: the wanted kind, where it is decided already (``selection.lanes``).
         has_actions: whether the splits and dividends from the start of the range on are stored.
         proved: vendors whose bars agree with the stored ones.
 
-    The wanted kind is the stored one; where nothing is stored, that of the first candidate that can
-    serve the series. If that candidate sends extended hours and another one regular hours, regular
+    The wanted kind is that of the first candidate that serves the series and a part of the range,
+    whatever is stored. If that candidate sends extended hours and another one regular hours, regular
     hours are wanted. The bars of a pinned vendor go into a lane of its name. Two groups of vendors
     are in two lanes, the common one and one of their own: those whose prices need splits and
     dividends that another vendor tells, for the case that these cannot be had; and those whose bars
@@ -300,54 +363,46 @@ def route(
         UnknownSymbolError: only vendors that may list another thing are left.
     """
     tellers = tuple(c for c in candidates if c.tells_actions)
-    rejected: dict[str, str] = {}
-    owner = _owner(query, candidates, stored)
-    namesakes = _namesakes(query, candidates, owner, proved)
-    wanted, lanes = stored, dict[tuple[str, ...], list[Candidate]]()
-    for candidate in candidates:
-        if reason := candidate.refusal(query.instrument, query.timeframe):
-            rejected[candidate.name] = reason
-            continue
-        if is_sample(candidate.name) and query.provider is None:
-            rejected[candidate.name] = "its sample bars are only for calls that name it"
-            continue
-        if candidate.name in namesakes:
-            rejected[candidate.name] = namesakes[candidate.name]
-            continue
-        if (caps := candidate.capabilities) is not None and caps.made_up:
-            lanes.setdefault(SAMPLE_LANE, []).append(candidate)
-            continue
-        wanted = wanted or _usual_kind(query, candidate, candidates)
+    done = _sorted(query, candidates, proved)
+    if kind is None and (first := first_of(query, _offers(query, candidates, done))):
+        kind = first.kind
+    wanted = kind or Kind()
+    home = query.pinned or lane_beside(wanted, stored)
+    if stored is not None and not home:
+        wanted = stored
+    lanes = dict[tuple[str, ...], list[Candidate]]()
+    for candidate in done.usable:
         made = None if query.provider else candidate.converted(query, wanted)
         for one in (candidate,) if made is None else (made, candidate):
-            kind = one.kind(query.instrument, query.timeframe)
-            for parts in _lanes_of(
-                query, one, kind, wanted, has_actions=has_actions or bool(tellers)
-            ):
-                lanes.setdefault(parts, []).append(one)
-    if not lanes and namesakes:
-        raise unknown_symbol(query, (), namesakes)
+            own = one.kind(query.instrument, query.timeframe)
+            parts = home if own.agrees(wanted) else lane_of(own, stored or wanted)
+            for adjusted in _lanes_of(query, one, parts, has_actions=has_actions or bool(tellers)):
+                lanes.setdefault(adjusted, []).append(one)
+    if done.made_up:
+        lanes.setdefault(SAMPLE_LANE, []).extend(done.made_up)
+    if not lanes and done.namesakes:
+        raise unknown_symbol(query, (), done.namesakes)
     if not lanes:
-        raise _no_provider(query, rejected)
+        raise _no_provider(query, done.rejected)
+    owner = done.owner
     return Route(
         tuple(
             LaneRoute(p, tuple(c), c[0].kind(query.instrument, query.timeframe), tellers)
-            for p, c in _ordered(lanes, query)
+            for p, c in _ordered(lanes, query, home)
         ),
-        rejected,
+        home,
+        wanted,
+        done.rejected,
         owner.name if owner else "",
-        namesakes,
+        done.namesakes,
         owner is not None and _is_exchange(query, owner),
     )
 
 
-def _owner(
-    query: BarsQuery, candidates: Sequence[Candidate], stored: Kind | None
-) -> Candidate | None:
+def _owner(query: BarsQuery, candidates: Sequence[Candidate]) -> Candidate | None:
     """Return the vendor whose listing the symbol names; None where no vendor can be asked.
 
-    It is, for a coin quoted in a coin, the first exchange; else the first vendor whose bars may
-    stand beside the stored ones.
+    It is, for a coin quoted in a coin, the first exchange; else the first vendor of the rules.
     """
     instrument, timeframe = query.instrument, query.timeframe
     usable = [
@@ -355,9 +410,8 @@ def _owner(
         for c in candidates
         if not (c.refusal(instrument, timeframe) or _is_made_up(c) or _is_users_own(query, c))
     ]
-    alike = [c for c in usable if stored is None or c.kind(instrument, timeframe).agrees(stored)]
     exchanges = [c for c in usable if _is_exchange(query, c)]
-    return next(iter((*exchanges, *alike, *usable)), None)
+    return next(iter((*exchanges, *usable)), None)
 
 
 def _is_exchange(query: BarsQuery, candidate: Candidate) -> bool:
@@ -449,25 +503,24 @@ def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candida
 
 
 def _lanes_of(
-    query: BarsQuery, candidate: Candidate, kind: Kind, wanted: Kind, *, has_actions: bool
+    query: BarsQuery, candidate: Candidate, parts: tuple[str, ...], *, has_actions: bool
 ) -> list[tuple[str, ...]]:
     if query.provider:
         return [(candidate.name,)]
-    parts = lane_parts(query, candidate, kind, wanted, has_actions=has_actions)
-    own = lane_parts(query, candidate, kind, wanted)
-    return [parts] if parts == own else [parts, own]
+    shared = lane_parts(query, candidate, parts, has_actions=has_actions)
+    own = lane_parts(query, candidate, parts)
+    return [shared] if shared == own else [shared, own]
 
 
 def lane_parts(
-    query: BarsQuery, candidate: Candidate, kind: Kind, wanted: Kind, *, has_actions: bool = False
+    query: BarsQuery, candidate: Candidate, parts: tuple[str, ...], *, has_actions: bool = False
 ) -> tuple[str, ...]:
-    """Return the lane of a candidate's bars: its hard differences of kind, then its adjustment.
+    """Return the lane of a candidate's bars: that of their kind, ``parts``, then their adjustment.
 
-    Stock prices are stored in the default lane where they can be converted exactly: adjusted for
-    splits, raw from a vendor that sends splits and dividends too, and of any adjustment where these
-    can be had (``has_actions``). Other adjustments get a lane of their own.
+    Stock prices are stored in the lane of their kind where they can be converted exactly: adjusted
+    for splits, raw from a vendor that sends splits and dividends too, and of any adjustment where
+    these can be had (``has_actions``). Other adjustments get a lane of their own.
     """
-    parts = lane_of(kind, wanted)
     plain = query.instrument.asset_class != "stock" or candidate.adjustment in ("split", "unknown")
     if plain or has_actions or (candidate.adjustment == "raw" and candidate.tells_actions):
         return parts
@@ -475,13 +528,13 @@ def lane_parts(
 
 
 def _ordered(
-    lanes: Mapping[tuple[str, ...], list[Candidate]], query: BarsQuery
+    lanes: Mapping[tuple[str, ...], list[Candidate]], query: BarsQuery, home: tuple[str, ...]
 ) -> list[tuple[tuple[str, ...], list[Candidate]]]:
-    """Put the default lane first, then lanes of the very adjustment asked for, then the rest."""
+    """Put the lane of the wanted kind first, then its one of the asked adjustment, then the rest."""
 
     def rank(parts: tuple[str, ...]) -> int:
         """Return the place of a lane; the least comes first."""
-        return 0 if not parts else 1 if parts == (query.adjustment,) else 2
+        return 0 if parts == home else 1 if parts == (*home, query.adjustment) else 2
 
     return sorted(lanes.items(), key=lambda item: rank(item[0]))
 
