@@ -20,9 +20,10 @@ from src.data.model.actions import Action
 from src.data.model.bars import Bar
 from src.data.model.capabilities import Fetched, FetchQuery
 from src.data.model.instant import day_ms
+from src.data.observability.events import Event, QualityLow
 
 from .shelf import Market, Shelf, at, days, every
-from .twin import told
+from .twin import route_to, told
 
 HOUR, DAY = 3600, 24 * 3600
 SPLIT_DAY = date(2024, 4, 2)
@@ -335,3 +336,37 @@ def test_longer_bars_made_of_grave_ones_say_so(market: Market, clock: ManualCloc
     frame = market.manager(vendor).get_ohlcv("BTCUSDT", "2h", "2024-05-01", "2024-05-03")
     assert not told(frame)["complete"]
     assert "grave: " in str(told(frame)["problems"])
+
+
+@pytest.mark.parametrize(("least", "is_told"), [(0.95, True), (0.85, False)])
+def test_an_answer_below_the_minimum_of_the_rules_is_an_event(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, least: float, is_told: bool
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(f"validation: {{min_quality_score: {least}}}\n")
+    case = CASES[3]
+    vendor = case.vendor(clock)
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    route_to(monkeypatch, manager, **{vendor.name: vendor})
+    events: list[Event] = []
+    manager.on_event(events.append)
+    for _ in range(2):
+        ask(manager, case)
+    ask(manager, case, force_refresh=True)  # another generation of the series
+    low = [event for event in events if isinstance(event, QualityLow)]
+    assert len(low) == 2 * is_told
+    for event in low:
+        assert (event.symbol, event.timeframe, event.lane) == ("BTCUSDT", "1d", "")
+        assert (event.score, event.minimum) == (0.9, least)
+        assert any("100 times too large" in text for text in event.findings)
+
+
+def test_a_job_s_answer_below_the_minimum_is_an_event(market: Market, clock: ManualClock) -> None:
+    case = CASES[6]
+    manager = market.manager(case.vendor(clock))
+    events: list[Event] = []
+    manager.on_event(events.append)
+    client = manager._services.client
+    client.get_provenance(client.query(*case.series))
+    (event,) = [event for event in events if isinstance(event, QualityLow)]
+    assert event.score < event.minimum == 0.8
