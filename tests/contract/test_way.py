@@ -40,7 +40,7 @@ WAYS: dict[str, Figures] = {
 # of verify at several vendors at once, and the cost of a level of validation, with 450.
 # What is left of a wait, told while it lasts, came with 40.
 # Calendars mended and corrected, and holidays that are unknown told as such, came with 200.
-# Bars that are judged as they come, and how such a doubt ends, came with 500; what was merged beside them with as many.
+# Bars that are judged as they come, and how such a doubt ends, came with 500, as did what was merged beside.
 WEIGHT: Figures = {
     "code lines": 56720,
     "files of more than ten code lines": 396,
