@@ -18,6 +18,7 @@ from ..net.forks import renew_after_fork
 from ..observability.logs import context, current, next_number, running, subject_of
 from ..observability.metrics import Metrics
 from ..resources import CpuUse, memory
+from .answer.answer import score_of
 
 # The events are imported where they are told: most short programs meet none.
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Observer:
         self.metrics = Metrics()
         # Replaced whole, never changed: an event goes to the listeners that there were when it was told.
         self._listeners: tuple[Enrolled, ...] = ()
+        # The series, as they were, whose low scores have been told.
+        self._low: dict[tuple[object, ...], object] = {}
         renew_after_fork(self.metrics)
         renew_after_fork(self._cpu)
         if gauge is not None:
@@ -85,9 +88,26 @@ class Observer:
 
         return remove
 
-    def call(self, query: BarsQuery) -> Call:
-        """Return a context for the call that answers ``query``."""
-        return Call(self, self._clock, query)
+    def call(self, query: BarsQuery, least_score: float = 0.0) -> Call:
+        """Return a context for the call that answers ``query``; an answer that scores less is told."""
+        return Call(self, self._clock, query, least_score)
+
+    def scored_low(self, answer: Answer, score: float, least: float) -> None:
+        """Tell that an answer is below the minimum of the rules: once for each state of its series."""
+        from ..observability.events import QualityLow
+
+        series = (answer.query.instrument.symbol, answer.facts.get("lane", ""))
+        state, mine = (*series, answer.facts.get("generation")), object()
+        if self._low.setdefault(state, mine) is not mine:
+            return
+        causes = tuple(dict.fromkeys([*answer.trouble, *answer.facts.get("problems", ())]))
+        self.tell(
+            QualityLow,
+            lane=str(series[1]).partition("@")[2],
+            score=round(score, 4),
+            minimum=least,
+            findings=causes,
+        )
 
     @contextmanager
     def call_beside(self, symbol: Any, timeframe: Any) -> Iterator[None]:
@@ -231,6 +251,7 @@ class Call:
         "_before",
         "_books",
         "_clock",
+        "_least_score",
         "_observer",
         "_outer",
         "_query",
@@ -239,7 +260,10 @@ class Call:
         "number",
     )
 
-    def __init__(self, observer: Observer, clock: Clock, query: BarsQuery) -> None:
+    def __init__(
+        self, observer: Observer, clock: Clock, query: BarsQuery, least_score: float = 0.0
+    ) -> None:
+        self._least_score = least_score
         self._observer = observer
         self._clock = clock
         self._query = query
@@ -293,6 +317,10 @@ class Call:
                 self._tell_about(answer, attempts)
             if answer.gaps or answer.flagged or answer.doubts or answer.substitute:
                 _tell_trouble(observer, answer)
+            if answer.scores or answer.doubts:
+                score = score_of(answer)
+                if score is not None and score < self._least_score:
+                    observer.scored_low(answer, score, self._least_score)
             if error is None:
                 seconds = self._clock.monotonic() - self._started
                 observer.metrics.answered(len(answer.table), seconds, not attempts)

@@ -45,8 +45,9 @@ class BarsService:
     A bar once stored is returned until a better one replaces it; the state of its span says how far
     it can be trusted. ``provisional``: it may change until it has settled, then it is
     asked again. ``suspect``: it is asked again when its doubt expires; meanwhile it is the best
-    there is. A ``strict`` request accepts both. It refuses gaps, rows that cannot be bars, answers
-    that lack much of what they should hold, and bars that cannot be brought to the asked basis.
+    there is. A ``strict`` request accepts both. It refuses gaps, rows that cannot be bars, bars
+    that are wrong nearly for certain (a reason that begins with ``grave:``), answers that lack much
+    of what they should hold, and bars that cannot be brought to the asked basis.
 
     Attributes:
         lanes: finds where the bars of a query are.
@@ -90,7 +91,7 @@ class BarsService:
         return copy_context().run(self._get, query)
 
     def _get(self, query: BarsQuery) -> pd.DataFrame:
-        with self._observer.call(query) as call:
+        with self._observer.call(query, self._checks.min_quality_score) as call:
             result = self._answers.find(query)
             if not isinstance(result, Hit):
                 result = Hit(self.answer(query, call))
@@ -105,7 +106,7 @@ class BarsService:
         return copy_context().run(self._answered, query)
 
     def _answered(self, query: BarsQuery) -> Answer:
-        with self._observer.call(query) as call:
+        with self._observer.call(query, self._checks.min_quality_score) as call:
             return call.answered(self.answer(query, call))
 
     def lookup(self, query: BarsQuery, *, with_frame: bool = True) -> LookupResult:
@@ -115,7 +116,7 @@ class BarsService:
             IncompleteDataError: ``strict``, and the answer lacks something that its frame would.
             QueryError: there is no such version of the series, or it is not kept any more.
         """
-        with self._observer.call(query) as call:
+        with self._observer.call(query, self._checks.min_quality_score) as call:
             result: LookupResult = self._answers.find(query)
             if not isinstance(result, Hit):
                 result = self._look_up(query)

@@ -17,7 +17,9 @@ from ..model.actions import Action
 from ..model.coverage import BEFORE_FIRST as BEFORE_FIRST
 from ..model.coverage import CLOSED as CLOSED
 from ..model.coverage import DOUBTFUL as DOUBTFUL
+from ..model.coverage import GRAVE as GRAVE
 from ..model.coverage import NO_BAR as NO_BAR
+from ..model.coverage import SETTLED as SETTLED
 from ..model.coverage import UNASKED as UNASKED
 from ..model.coverage import Coverage, Covered
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms

@@ -33,6 +33,8 @@ HOLIDAYS_UNKNOWN = f"{NO_BAR}; holidays of that time are unknown, it may have be
 PLAINLY_NONE = frozenset({NO_BAR, HOLIDAYS_UNKNOWN})
 # Begins the reason of a stretch whose bars the user is warned of.
 DOUBTFUL = "doubtful: "
+# Begins the reason of bars that are possible and wrong nearly for certain; of such that are final after all.
+GRAVE, SETTLED = "grave: ", "settled: "
 STATES: tuple[State, ...] = ("final", "provisional", "empty", "suspect")
 # Of a stretch that is folded, for readers that do not open it.
 FOLDED = "doubtful: bars are lacking or not to be trusted here and there"

@@ -194,12 +194,15 @@ class BarRefused(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class QualityLow(Event):
-    """The validation of a stored series gave less than ``validation.min_quality_score`` of the rules.
+    """An answer, or the validation of a stored series, scored less than ``validation.min_quality_score``.
+
+    Of answers one is told for each series and state of it (generation) in a process.
 
     Attributes:
         lane: which kind of the series; empty for the default one.
         score, minimum: from 0 to 1.
         findings: what was found, one sentence each; unusual things that are no defects are left out.
+            Of an answer what it lacks and what is wrong with it.
     """
 
     lane: str

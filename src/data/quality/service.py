@@ -14,7 +14,7 @@ from ..calendars.calendar import calendar_for
 from ..calendars.gaps import BarGrid
 from ..errors import ConfigError, CorruptEntryError, KindMismatchError
 from ..model.bars import BarTable, Stamps, among, inside
-from ..model.coverage import WITHDRAWN
+from ..model.coverage import SETTLED, WITHDRAWN
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.series import SeriesKey
@@ -64,6 +64,8 @@ def validate(
         is_bad = among(series.expected, np.array(list(bad_rows), dtype=np.int64))
         series = replace(series, expected=series.expected[~is_bad])
     findings, ran, skipped = run_checks(series)
+    settled = [p.span for p in client.coverage(key) if p.reason.startswith(SETTLED)]
+    findings = [_as_settled(finding, settled) for finding in findings]
     findings += [*_bad_row_findings(bad_rows), *_never_asked(unasked)]
     findings += _disputed(actions, series.table.stamps)
     stamps = series.table.stamps
@@ -156,6 +158,14 @@ def _bad_row_findings(rows: dict[int, str]) -> Iterator[QualityFinding]:
         text = f"{counted(len(rows), 'row')} that cannot be bars, kept aside: {why}"
         order = next(check for check in CHECKS if check.name == "order")
         yield finding_of(order, Defect(np.array(list(rows), dtype=np.int64), text))
+
+
+def _as_settled(finding: QualityFinding, settled: Sequence[Span]) -> QualityFinding:
+    """Return a finding as information where all its rows were confirmed, or repeated long enough."""
+    stamps = finding.stamps
+    if not settled or not len(stamps) or not inside(stamps, settled).all():
+        return finding
+    return replace(finding, severity="info")
 
 
 def _never_asked(stamps: Stamps) -> Iterator[QualityFinding]:

@@ -26,6 +26,7 @@ from ..validity import (
     AFTER_LAST,
     BEFORE_FIRST,
     CLOSED,
+    GRAVE,
     UNASKED,
     UNEXPECTED,
     UNPUBLISHED,
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("onetape.routing")
 
 _MOST_SPANS = 16
+# Grave bars take at least this from a score.
+_LEAST_GRAVE = 0.1
 _MOST_GAPS = 64
 _REMEMBERED = 4096
 
@@ -389,12 +392,29 @@ def _from_cache(answer: Answer) -> float:
 
 
 def _quality(answer: Answer) -> dict[str, Any]:
-    """Return the worst score of what was fetched now, and counts."""
+    """Return the worst score of what was fetched now, less what is grave, and counts."""
+    score = score_of(answer)
     return {
-        "score": round(min(answer.scores), 4) if answer.scores else None,
+        "score": None if score is None else round(score, 4),
         "nan_volume": _nans(answer.table.volume),
         "gaps": len([g for g in answer.gaps if not g.harmless]),
     }
+
+
+def score_of(answer: Answer) -> float | None:
+    """Return the score of an answer, 0 to 1; None where nothing was fetched now and nothing is grave.
+
+    It is the worst of what was fetched; grave bars take away their share of the rows, and a tenth at least,
+    whenever they are read.
+    """
+    score = min(answer.scores, default=None)
+    if not any(text.startswith(GRAVE) for text in answer.doubts):
+        return score
+    parts = [part.span for part in answer.coverage if part.reason.startswith(GRAVE)]
+    rows = sum(len(answer.table.within(span)) for span in parts)
+    if not rows:
+        return score
+    return (1.0 if score is None else score) * (1 - max(_LEAST_GRAVE, rows / len(answer.table)))
 
 
 def _nans(values: NDArray[np.float64]) -> int:

@@ -23,7 +23,7 @@ from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...vendors.registry import is_sample
-from ..validity import DOUBTFUL, FORMING, TradingDays, lifetime_of
+from ..validity import DOUBTFUL, FORMING, GRAVE, SETTLED, TradingDays, lifetime_of
 from .answer import Answer, Dependency, Rebased, lacking_spans, left_out, own_volume
 
 if TYPE_CHECKING:
@@ -197,7 +197,12 @@ def _facts(
         "lane": key.folder,
         # No version holds bars that could not be stored.
         "generation": None if any(c.pieces for c in outcome.unstored) else view.generation,
-        "problems": [*problems, *outcome.problems, *splice_problems(coverage)][:_MOST_PROBLEMS],
+        "problems": [
+            *reasons(coverage, GRAVE, SETTLED),
+            *problems,
+            *outcome.problems,
+            *splice_problems(coverage),
+        ][:_MOST_PROBLEMS],
         "attempts": attempt_entries(outcome.attempts),
         "rejected": {},
         "asked_at": iso(now_ms),
@@ -231,9 +236,14 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
 
 def _doubts(coverage: Coverage) -> list[str]:
     """Return why whole answers among these are not to be trusted; each reason once, of many a few."""
-    texts = list(dict.fromkeys(c.reason for c in coverage if c.reason.startswith(DOUBTFUL)))
+    texts = reasons(coverage, DOUBTFUL, GRAVE)
     more = len(texts) - _MOST_DOUBTS
     return texts if more <= 0 else [*texts[:_MOST_DOUBTS], f"{DOUBTFUL}{more} answers more"]
+
+
+def reasons(coverage: Coverage, *beginnings: str) -> list[str]:
+    """Return the reasons of these stretches that begin so, each once."""
+    return list(dict.fromkeys(c.reason for c in coverage if c.reason.startswith(beginnings)))
 
 
 def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class: str) -> list[str]:

@@ -24,7 +24,9 @@ from ...prices.quality import BadRow
 from ..validity import (
     CLOSED,
     DOUBTFUL,
+    GRAVE,
     LOST,
+    SETTLED,
     SPOILT,
     UNEXPECTED,
     UNVOUCHED,
@@ -165,6 +167,8 @@ class _Making:
                 *self._contradicted_marks(),
                 *self._doubts(pieces),
                 *self._kept_marks(),
+                # Behind the marks of equal bars, which renew trust: else the first repeat ended a doubt.
+                *self.answer.verdicts,
             ),
             suspects=tuple(
                 Suspect(row.bar, row.reason)
@@ -239,8 +243,13 @@ class _Making:
 
     def _kept_marks(self) -> Iterator[Covered]:
         for span, reason in self._kept:
-            old = self.stored.doubted(span.start) if self.answer.doubt else None
-            if old is not None:
+            old = self.stored.doubted(span.start)
+            if old is not None and old.reason.startswith(GRAVE):
+                # Who lacks it says nothing of whether it is right.
+                expires = self.terms.now_ms + UNVOUCHED_MS
+                is_over = not old.stands(self.terms.now_ms)
+                yield replace(old, span=span, expires=expires if is_over else old.expires)
+            elif old is not None and self.answer.doubt:
                 # This vendor never had it, and no other one is trusted more than the one that did.
                 yield replace(old, span=span, expires=self._expires(span))
             else:
@@ -351,7 +360,8 @@ class _Making:
         """The stretches of single bars that are stored and not to be trusted."""
         unexpected = self.answer.unexpected.tolist()
         own = (Span(stamp, self._end_of(stamp)) for stamp in unexpected)
-        return coalesce([*own, *self.answer.contradicted])
+        grave = (mark.span for mark in self.answer.verdicts if mark.state == "suspect")
+        return coalesce([*own, *self.answer.contradicted, *grave])
 
     def _believed_marks(self, pieces: Sequence[CommitPiece]) -> Iterator[Covered]:
         """Yield a mark for the settled and trusted parts of pieces with bars that are not."""
@@ -421,7 +431,8 @@ class _Making:
             old,
             state="suspect" if reason else "final",
             fetched_at=fetched_at,
-            reason=reason,
+            # What was settled once stays so for as long as the bars are the same.
+            reason=reason or (old.reason if old.reason.startswith(SETTLED) else ""),
             expires=expires,
             basis=self._later_basis(old),
         )
@@ -605,12 +616,12 @@ class StoredRange:
     def is_doubted(self, stamp: int) -> bool:
         """Tell whether a bar stored there was doubted from the start: nothing is lost with it."""
         part = self._at(stamp)
-        return part is not None and part.reason.startswith((UNEXPECTED, DOUBTFUL))
+        return part is not None and part.reason.startswith((UNEXPECTED, DOUBTFUL, GRAVE))
 
     def doubted(self, stamp: int) -> Covered | None:
-        """Return what tells that the answer of a bar stored there is doubted as a whole, or None."""
+        """Return what tells that a bar stored there is grave, or its answer doubted as a whole, or None."""
         part = self._at(stamp)
-        return part if part is not None and part.reason.startswith(DOUBTFUL) else None
+        return part if part is not None and part.reason.startswith((DOUBTFUL, GRAVE)) else None
 
     def stays(self, stamps: Stamps) -> Stamps:
         """Return the stamps of bars stored here that stay where an answer has ``stamps`` alone."""

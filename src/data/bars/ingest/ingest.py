@@ -15,7 +15,7 @@ from ...cache.values import Fault
 from ...calendars.calendar import first_unclosed
 from ...calendars.due import next_due
 from ...calendars.gaps import BarGrid
-from ...errors import KindMismatchError, QualityError
+from ...errors import BadRangeError, KindMismatchError, QualityError
 from ...model.bars import BarTable, among, inside
 from ...model.capabilities import Fetched
 from ...model.coverage import Coverage, Covered
@@ -24,8 +24,10 @@ from ...model.kind import Basis, Kind
 from ...model.lifetime import FIELD, Bound, Lifetime
 from ...model.rules import ValidationRules
 from ...model.span import Span, intersect, subtract
+from ...prices.adjustment import BasisPart, rebase
+from ...prices.judgement.series import CheckedSeries, ShareEvent
 from ...prices.quality import check
-from ...prices.splice import ONE_MARKET
+from ...prices.splice import COMPARED, ONE_MARKET
 from ..fetch.revisions import FetchWindow, Revisions
 from ..fetch.splice import NeighbourReply, Side, Splicer, with_splices
 from ..fetch.state import FetchState, Forming, StoreWriter
@@ -53,6 +55,7 @@ from .commit import (
     build_commit,
     without_rescaled,
 )
+from .judge import JudgementContext, judge
 from .sorted_answer import ClassifiedAnswer, Density, faults_of, sorted_answer
 
 # Two answers of one vendor in one basis: single precision is good to 6e-8. Rebased: rounding of
@@ -127,7 +130,7 @@ class AnswerIngester:
         self._refuse_unbelieved(work, fetched, window, answer)
         if asked_actions is not None:
             self._note_actions(work, candidate, fetched, asked_actions)
-        stored = self._stored(work, fetched, answer, near)
+        stored, beside = self._stored(work, fetched, answer, near)
         # The answer is stored beside what stands there now: another writer may have come meanwhile.
         view = self._writer.view(work)
         check_kind(view.kind, work, fetched)
@@ -136,6 +139,7 @@ class AnswerIngester:
         plain = without_rescaled(answer, stored, fetched.vendor, splits=splits)
         self._refuse_rescaled(work, fetched, plain)
         answer = beside_doubted(plain, stored, fetched.vendor)
+        answer = self._judged(work, fetched, answer, near, stored, beside)
         commit = self._commit(work, fetched, answer, near, stored, behind)
         commit = with_splices(commit, splices, span)
         judged = Span(answer.answered.start, max(answer.answered.end, window.until))
@@ -303,23 +307,90 @@ class AnswerIngester:
 
     def _stored(
         self, work: FetchState, fetched: Fetched, answer: ClassifiedAnswer, near: _Sessions
-    ) -> StoredRange:
-        """Read what is stored of the answered stretch, as it is and in the answer's basis."""
-        rows, coverage = self._writer.read(work, answer.answered)
+    ) -> tuple[StoredRange, StoredRange]:
+        """Read what is stored of the answered stretch, as it is and in the answer's basis.
+
+        The second value is what stands on either side of it, a few bars: what is new is judged beside
+        them.
+        """
+        answered = answer.answered
+        all_rows, all_coverage = self._writer.read(work, _with_sides(work.grid, answered))
+        rows, coverage = all_rows.within(answered), all_coverage.within(answered)
+        outside = (all_rows.stamps < answered.start) | (all_rows.stamps >= answered.end)
+        others = all_rows.take(outside)
         if answer.parts:
             rows = rows.take(inside(rows.stamps, answer.parts))
             coverage = Coverage(c for span in answer.spans for c in coverage.within(span))
         if near.opened is None:
-            return StoredRange(rows, rows, coverage)
-        if not len(rows) or fetched.basis.adjustment == "unknown":
-            return StoredRange(rows, rows, coverage, _AS_SENT)
+            return StoredRange(rows, rows, coverage), StoredRange(others, others, all_coverage)
+        if fetched.basis.adjustment == "unknown":
+            none = BarTable.empty()
+            return StoredRange(rows, rows, coverage, _AS_SENT), StoredRange(none, none, Coverage())
         basis = self._splicer.basis(work, fetched, near.opened)
-        try:
-            rebased = basis.of(rows, coverage)
-        except KindMismatchError:
-            # Bars of unknown basis are not comparable: the new answer replaces them.
-            rebased = BarTable.empty()
-        return StoredRange(rows, rebased, coverage, _AS_SENT if rebased is rows else _REBASED)
+
+        def rebased(table: BarTable) -> BarTable:
+            try:
+                return basis.of(table, all_coverage)
+            except KindMismatchError:
+                # Bars of unknown basis are not comparable: the new answer replaces them.
+                return BarTable.empty()
+
+        own = rebased(rows) if len(rows) else rows
+        tolerance = _AS_SENT if own is rows else _REBASED
+        beside = StoredRange(others, rebased(others), all_coverage)
+        return StoredRange(rows, own, coverage, tolerance), beside
+
+    def _judged(
+        self,
+        work: FetchState,
+        fetched: Fetched,
+        answer: ClassifiedAnswer,
+        near: _Sessions,
+        stored: StoredRange,
+        beside: StoredRange,
+    ) -> ClassifiedAnswer:
+        """Return the answer with the verdicts on its bars."""
+        instrument, timeframe = work.query.instrument, work.grid.timeframe
+        adjustment = fetched.basis.adjustment
+        is_share = instrument.asset_class == "stock"
+        actions = [a for a in self._writer.book(work).splits if a.is_sound] if is_share else []
+
+        def series_of(table: BarTable) -> CheckedSeries:
+            splits: tuple[ShareEvent, ...] | None = None
+            if is_share and adjustment != "unknown":
+                splits = tuple(
+                    ShareEvent(
+                        one.ex_at if timeframe.is_intraday else day_ms(one.ex_date),
+                        float(one.ratio),
+                    )
+                    for one in actions
+                )
+                if splits and adjustment == "raw" and len(table):
+                    whole = Span(int(table.stamps[0]), int(table.stamps[-1]) + 1)
+                    table = rebase(
+                        table,
+                        [BasisPart(whole, Basis("raw"))],
+                        actions,
+                        "split",
+                        as_of=None if near.opened is None else date_of(near.opened),
+                        intraday=timeframe.is_intraday,
+                    )
+            units_vary = is_share and instrument.quote is None
+            return CheckedSeries(
+                timeframe, table, instrument.asset_class, splits, units_vary=units_vary
+            )
+
+        context = JudgementContext(
+            fetched.vendor,
+            fetched.kind,
+            Basis(adjustment),
+            work.grid,
+            self._writer.now_ms(work),
+            beside,
+            self._writer.coverage(work),
+            series_of,
+        )
+        return judge(answer, stored, context)
 
     def _note_actions(
         self, work: FetchState, candidate: Candidate, fetched: Fetched, answer: Asked
@@ -383,6 +454,17 @@ class AnswerIngester:
         return replace(
             commit, next_due=due if up_to_now or due_before is None else min(due_before, due)
         )
+
+
+def _with_sides(grid: BarGrid, span: Span) -> Span:
+    """Return a span with the bars on either side that new ones are judged beside."""
+    end = span.end
+    try:
+        start = grid.back(span.start, COMPARED)
+    except BadRangeError:  # no calendar reaches so far back
+        start = span.start
+    step = grid.timeframe.longest_ms
+    return Span(min(start, span.start), max(end, end + 2 * COMPARED * step))
 
 
 def _older_faults(view: SeriesView, window: FetchWindow, judged: Span) -> list[Fault]:

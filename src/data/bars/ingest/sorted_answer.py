@@ -26,6 +26,7 @@ from ...calendars.calendar import first_unclosed
 from ...calendars.gaps import BarGrid, holes
 from ...model.bars import BarTable, Stamps, among, distinct, merge, union
 from ...model.capabilities import Fetched
+from ...model.coverage import Covered
 from ...model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms
 from ...model.span import Span, coalesce, intersect
 from ...prices.quality import BadRow, Checked, no_stamps
@@ -68,6 +69,8 @@ class ClassifiedAnswer:
         doubt: why the answer as a whole is not to be trusted, or an empty text.
         is_believed: whether another vendor need not be asked for all of it.
         parts: the stretches of it that were lacking, where it was asked for these alone; else empty.
+        verdicts: what was judged of single bars, as marks that stand behind all others.
+        grave: the stretches of bars that were judged grave just now, stored ones beside it included.
     """
 
     answered: Span
@@ -86,6 +89,8 @@ class ClassifiedAnswer:
     doubt: str = ""
     is_believed: bool = True
     parts: tuple[Span, ...] = ()
+    verdicts: tuple[Covered, ...] = ()
+    grave: tuple[Span, ...] = ()
 
     @property
     def spans(self) -> list[Span]:
@@ -109,9 +114,9 @@ class ClassifiedAnswer:
         """What another vendor may still be asked for.
 
         All of it where it lacks too much to be trusted: what is missing then is not listed, and the
-        rest wants to be seen by another one, too.
+        rest wants to be seen by another one, too; so do bars that are grave.
         """
-        return self._within_parts(bool(self.doubt))
+        return coalesce([*self._within_parts(bool(self.doubt)), *self.grave])
 
     def _within_parts(self, is_whole: bool) -> list[Span]:
         late = [self.unpublished] if self.unpublished else []

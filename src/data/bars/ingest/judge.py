@@ -1,0 +1,244 @@
+"""The verdict on new bars beside their neighbours: which are grave, how long, and what ends it. Pure.
+
+A grave bar stays stored, its stretch ``suspect`` with a reason that begins with ``grave:``. The next vendor
+is asked in the same call; its row stands if it differs and is not grave itself. A doubt ends when a
+second vendor has the same row, when an action explains it (then nothing is found any more), or when its
+vendor repeats it after each of three waits: then the bar is final, its reason begins with ``settled:``, and
+it is not judged again. Which wait is on is told by the length of the one that is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...calendars.gaps import BarGrid
+from ...model.bars import BarTable, Stamps, among, concat, inside, merge
+from ...model.coverage import GRAVE, SETTLED, Coverage, Covered
+from ...model.instant import DAY_MS, HOUR_MS
+from ...model.kind import Basis, Kind
+from ...model.span import Span, subtract
+from ...prices.judgement.grave import Grave, graves
+from ...prices.judgement.series import CheckedSeries
+from .commit import StoredRange
+from .sorted_answer import ClassifiedAnswer
+
+# What is grave is asked again after an hour, then after a day, then after a week.
+WAITS_MS = (HOUR_MS, DAY_MS, 7 * DAY_MS)
+# Two vendors have the same row where their prices differ by less than this: the wrong ones are far off.
+_SAME_ROW = 0.02
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class JudgementContext:
+    """What a verdict is made under.
+
+    Attributes:
+        vendor, kind, basis: of the answer.
+        grid: where bars are expected.
+        now_ms: the time of the commit.
+        beside: what is stored on either side of the answer.
+        coverage: what is known of the whole series.
+        series_of: makes of bars in the answer's basis what is judged.
+    """
+
+    vendor: str
+    kind: Kind
+    basis: Basis
+    grid: BarGrid
+    now_ms: int
+    beside: StoredRange
+    coverage: Coverage
+    series_of: Callable[[BarTable], CheckedSeries]
+
+
+def judge(
+    answer: ClassifiedAnswer, stored: StoredRange, context: JudgementContext
+) -> ClassifiedAnswer:
+    """Return the answer with the verdicts on its bars, and on those stored beside it.
+
+    Where the rows of another vendor are grave and stored, and this answer's are the same or grave too, it
+    has the stored ones: the first one's stay.
+    """
+    return _Judging(answer, stored, context).judged()
+
+
+class _Repeat(NamedTuple):
+    """Rows that are stored as grave and came again, from that vendor or another."""
+
+    part: Covered
+    rows: Mask
+    is_same: bool
+
+
+@dataclass(frozen=True)
+class _Judging:
+    answer: ClassifiedAnswer
+    stored: StoredRange
+    context: JudgementContext
+
+    def judged(self) -> ClassifiedAnswer:
+        """Return the answer with its verdicts."""
+        ours, beside = self.stored, self.context.beside
+        known = [*beside.coverage, *ours.coverage]
+        grave = [part for part in known if part.reason.startswith(GRAVE)]
+        table = self._beside_each_other([part.span for part in grave])
+        found = graves(self.context.series_of(table)) if len(self.answer.closed) else []
+        if not found and not grave:
+            return self.answer
+        repeats = list(self._repeats([p for p in ours.coverage if p in grave], found))
+        marks = [mark for one in repeats for mark in self._after(one)]
+        done = [mark.span for mark in marks]
+        done += [part.span for part in known if part.reason.startswith(SETTLED)]
+        for one in found:
+            marks += self._fresh(table, one, done)
+        again = [mark.span for mark in marks if mark.fetched_at == self.context.now_ms]
+        rows = self._with_stored([one for one in repeats if one.part.vendor != self._vendor])
+        suspect = [mark.span for mark in marks if mark.state == "suspect"]
+        asked = tuple(span for span in again if span in suspect)
+        return replace(self.answer, closed=rows, verdicts=tuple(marks), grave=asked)
+
+    @property
+    def _vendor(self) -> str:
+        return self.context.vendor
+
+    def _beside_each_other(self, grave: Sequence[Span]) -> BarTable:
+        """Return the new bars between the stored ones that are not grave."""
+        beside = concat([self.context.beside.rebased, self.stored.rebased])
+        if not len(beside):
+            return self.answer.closed
+        is_good = ~inside(beside.stamps, grave) if grave else np.ones(len(beside), dtype=bool)
+        return merge(beside.take(is_good), self.answer.closed)
+
+    # --- what is stored as grave ------------------------------------------------------------
+
+    def _repeats(self, parts: Sequence[Covered], found: Sequence[Grave]) -> Iterator[_Repeat]:
+        """Yield the rows in each stored stretch that are no better than those stored there."""
+        new, old = self.answer.closed, self.stored.rebased
+        is_grave = np.zeros(len(new), dtype=bool)
+        for one in found:
+            is_grave |= among(new.stamps, one.stamps)
+        for part in parts:
+            within = inside(new.stamps, [part.span]) & among(new.stamps, old.stamps)
+            theirs = old.take(among(old.stamps, new.stamps[within]))
+            is_own = part.vendor == self._vendor
+            tolerance = max(self.stored.tolerance, 1e-9) if is_own else _SAME_ROW
+            same = np.zeros(len(new), dtype=bool)
+            same[within] = _agree(new.take(within), theirs, tolerance)
+            same &= is_grave if is_own else True
+            if same.any():
+                yield _Repeat(part, same, is_same=True)
+            otherwise = within & is_grave & ~same
+            if not is_own and otherwise.any():
+                yield _Repeat(part, otherwise, is_same=False)
+
+    def _after(self, repeat: _Repeat) -> Iterator[Covered]:
+        """Yield what stored bars are when the same came again, or others as wrong."""
+        part, now = repeat.part, self.context.now_ms
+        for span in self._spans(self.answer.closed.stamps[repeat.rows], self.answer.closed.stamps):
+            held = span.clip(part.span)
+            cause = part.reason.removeprefix(GRAVE)
+            if part.vendor != self._vendor and repeat.is_same:
+                yield _settled(part, held, f"{self._vendor} has the same: {cause}", now)
+            elif part.stands(now):
+                yield replace(part, span=held, splices=(), parts=())
+            elif part.vendor != self._vendor:
+                yield _waiting(part, held, now, _waited(part))
+            elif (wait := _next_wait(part)) is not None:
+                yield _waiting(part, held, now, wait)
+            elif held.end > self.answer.settled_before:
+                yield _waiting(part, held, now, WAITS_MS[-1])
+            else:
+                times = f"{self._vendor} sent the same {len(WAITS_MS)} times again: {cause}"
+                yield _settled(part, held, times, now)
+
+    def _with_stored(self, repeats: Sequence[_Repeat]) -> BarTable:
+        """Return the rows with those of another vendor that stay in place of these."""
+        rows, old = self.answer.closed, self.stored.rebased
+        if not repeats:
+            return rows
+        stay = np.logical_or.reduce([one.rows for one in repeats])
+        return merge(rows, old.take(among(old.stamps, rows.stamps[stay])))
+
+    # --- what is grave now ------------------------------------------------------------------
+
+    def _fresh(self, table: BarTable, found: Grave, done: Sequence[Span]) -> Iterator[Covered]:
+        """Yield marks for the rows found that nothing was decided on, stored ones beside them included."""
+        now, reason = self.context.now_ms, f"{GRAVE}{found.cause}"
+        until = now + WAITS_MS[0]
+        mark = Covered(
+            Span(0, 0), "suspect", self._vendor, self.context.kind, self.context.basis, now,
+            reason, until,
+        )  # fmt: skip
+        spans = self._spans(found.stamps, table.stamps)
+        yield from (replace(mark, span=left) for left in subtract(spans, done))
+        if found.from_start and len(self.context.beside.rows):
+            for part in self._before(int(table.stamps[0])):
+                yield replace(mark, span=part.span)
+
+    def _before(self, stamp: int) -> Iterator[Covered]:
+        """Yield the stored stretches before a bar that came as it did: of its vendor, in its basis."""
+        parts = [part for part in self.context.coverage.opened() if part.span.start <= stamp]
+        own = parts[-1] if parts and stamp in parts[-1].span else None
+        for part in reversed(parts):
+            if own is None or part.reason.startswith((GRAVE, SETTLED)):
+                return
+            if part.state == "empty":
+                continue
+            if (part.vendor, part.basis) != (own.vendor, own.basis):
+                return
+            before = part.span.clip(Span(part.span.start, stamp))
+            if not before.is_empty:
+                yield replace(part, span=before)
+
+    def _spans(self, stamps: Stamps, among_stamps: Stamps) -> list[Span]:
+        """Return the stretches of rows, neighbours as one, each up to the next bar or expected bar."""
+        if not len(stamps):
+            return []
+        places = np.searchsorted(among_stamps, stamps)
+        breaks = np.flatnonzero(np.diff(places) > 1) + 1
+        edges = [0, *breaks.tolist(), len(stamps)]
+        spans = []
+        for first, end in pairwise(edges):
+            last, place = int(stamps[end - 1]), int(places[end - 1]) + 1
+            due = self.context.grid.next_open(last + 1)
+            following = int(among_stamps[place]) if place < len(among_stamps) else due
+            spans.append(Span(int(stamps[first]), max(min(due, following), last + 1)))
+        return spans
+
+
+def _agree(one: BarTable, other: BarTable, tolerance: float) -> Mask:
+    """Tell row by row whether all four prices are the same, relatively."""
+    same = np.ones(len(one), dtype=bool)
+    for mine, theirs in zip(one.values()[:4], other.values()[:4], strict=True):
+        same &= np.isclose(mine, theirs, rtol=tolerance, atol=0.0)
+    return same
+
+
+def _waited(part: Covered) -> int:
+    """Return the wait that a stored verdict was given."""
+    waited = (part.expires or 0) - part.fetched_at
+    return min(WAITS_MS, key=lambda wait: abs(wait - waited))
+
+
+def _next_wait(part: Covered) -> int | None:
+    """Return the wait that follows that of a stored verdict; None behind the last."""
+    at = WAITS_MS.index(_waited(part)) + 1
+    return WAITS_MS[at] if at < len(WAITS_MS) else None
+
+
+def _waiting(part: Covered, span: Span, now_ms: int, wait_ms: int) -> Covered:
+    return Covered(
+        span, "suspect", part.vendor, part.kind, part.basis, now_ms, part.reason, now_ms + wait_ms
+    )
+
+
+def _settled(part: Covered, span: Span, why: str, now_ms: int) -> Covered:
+    reason = f"{SETTLED}{why}"
+    return Covered(span, "final", part.vendor, part.kind, part.basis, now_ms, reason)

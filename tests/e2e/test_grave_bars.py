@@ -1,0 +1,372 @@
+"""Bars that are wrong nearly for certain: judged as they come, told, asked elsewhere, ended in time."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import date
+from math import sin
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import IncompleteDataError, IncompleteDataWarning, UnavailableError
+from src.data.model.actions import Action
+from src.data.model.bars import Bar
+from src.data.model.capabilities import Fetched, FetchQuery
+from src.data.model.instant import day_ms
+from src.data.observability.events import Event, QualityLow
+
+from .shelf import Market, Shelf, at, days, every
+from .twin import route_to, told
+
+HOUR, DAY = 3600, 24 * 3600
+SPLIT_DAY = date(2024, 4, 2)
+Spoil = Callable[[list[Bar]], list[Bar]]
+
+
+class Walker(Shelf):
+    """Has prices that walk a little, and one volume; a first vendor spoils them, a second one does not."""
+
+    def __init__(self, clock: ManualClock, stamps: list[int], like: str, name: str = "") -> None:
+        super().__init__(clock, stamps, like)
+        self.name = name or like
+        self.actions: tuple[Action, ...] | None = None
+        if like == "yahoo":
+            self.capabilities = replace(self.capabilities, actions=True, actions_by_bar=False)
+
+    def bar(self, stamp: int) -> Bar:
+        """Return a bar that opens about where the one before closed."""
+        step = self.stamps[1] - self.stamps[0]
+        opened, close = (100 + 2 * sin(s / step * 1.7) for s in (stamp - step, stamp))
+        high, low = max(opened, close) + 0.5, min(opened, close) - 0.5
+        volume = 5000.0 + 100 * (stamp // step % 7)
+        return Bar(stamp, opened, high, low, close, volume)
+
+    def fetch(self, query: FetchQuery) -> Fetched:
+        """Answer with the splits that it tells."""
+        if self.actions is not None and query.instrument.asset_class == "stock":
+            return replace(super().fetch(query), actions=self.actions)
+        return super().fetch(query)
+
+
+class Case:
+    """A series, and what its first vendor makes of it."""
+
+    def __init__(self, name: str, series: tuple[str, ...], like: str, stamps: list[int], spoil: Spoil,
+                 wrong: tuple[str, str], *, told_split: bool = False) -> None:  # fmt: skip
+        self.name, self.series, self.like, self.stamps = name, series, like, stamps
+        self.spoil, self.wrong, self.told_split = spoil, wrong, told_split
+
+    def vendor(self, clock: ManualClock, name: str = "", *, right: bool = False) -> Walker:
+        """Return a vendor of it."""
+        walker = Walker(clock, self.stamps, self.like, name)
+        if not right:
+            walker.spoil = self.spoil
+        if self.like == "yahoo":
+            walker.actions = ()
+        if self.told_split:
+            at_ms = day_ms(SPLIT_DAY) + 13 * HOUR * 1000 + 30 * 60_000
+            split = Action(SPLIT_DAY, "split", at_ms, 4.0, 1.0, source=walker.name)
+            walker.actions = (replace(split, fetched_at=clock.now_ms()),)
+        return walker
+
+    @property
+    def bad(self) -> list[pd.Timestamp]:
+        """The stamps of its wrong bars."""
+        first, last = map(at, self.wrong)
+        return [pd.Timestamp(s, unit="ms") for s in self.stamps if first <= s <= last]
+
+
+def scaled(factor: float, first: str, last: str, volume: float = 1.0) -> Spoil:
+    """Return what multiplies the bars from ``first`` to ``last``, both inclusive."""
+
+    def spoil(rows: list[Bar]) -> list[Bar]:
+        return [
+            Bar(r.stamp_ms, *(v * factor for v in r[1:5]), r.volume * volume)
+            if at(first) <= r.stamp_ms <= at(last)
+            else r
+            for r in rows
+        ]
+
+    return spoil
+
+
+def minutes(day: str, last: str, step: str) -> list[int]:
+    return every(step, f"{day}T13:30:00Z", f"{day}T{last}Z")
+
+
+DAYS = [day_ms(d) for d in days("2024-01-02", "2024-05-31") if str(d) not in
+        ("2024-01-15", "2024-02-19", "2024-03-29", "2024-05-27")]  # fmt: skip
+SHARE_MINUTES = [s for d in ("2024-04-01", "2024-04-02") for s in minutes(d, "19:55:00", "5m")]
+COIN_DAYS = every("1d", "2024-03-01T00:00:00Z", "2024-05-31T00:00:00Z")
+COIN_HOURS = every("1h", "2024-05-01T00:00:00Z", "2024-05-03T23:00:00Z")
+OF_DAYS, OF_COINS = (
+    ("AAPL", "1d", "2024-01-02", "2024-05-31"),
+    ("BTCUSDT", "1d", "2024-03-01", "2024-05-31"),
+)
+OF_HOURS = ("BTCUSDT", "1h", "2024-05-01", "2024-05-03")
+OF_MINUTES = ("AAPL", "5m", "2024-04-01", "2024-04-02")
+ONE = ("2024-04-16T00:00:00Z", "2024-04-16T00:00:00Z")
+NOON = ("2024-05-02T12:00:00Z", "2024-05-02T12:00:00Z")
+BEFORE = ("2024-01-02T00:00:00Z", "2024-04-01T00:00:00Z")
+HALF = ("2024-01-02T00:00:00Z", "2024-03-26T00:00:00Z")
+MORNING = ("2024-04-01T13:30:00Z", "2024-04-01T19:55:00Z")
+LAST = ("2024-05-31T00:00:00Z", "2024-05-31T00:00:00Z")
+
+CASES = [
+    Case("share day x100", OF_DAYS, "yahoo", DAYS, scaled(100, *ONE), ONE),
+    Case("share day /100", OF_DAYS, "yahoo", DAYS, scaled(0.01, *ONE), ONE),
+    Case("last day x100", OF_DAYS, "yahoo", DAYS, scaled(100, *LAST), LAST),
+    Case("coin day x100", OF_COINS, "binance", COIN_DAYS, scaled(100, *ONE), ONE),
+    Case("coin hour /100", OF_HOURS, "binance", COIN_HOURS, scaled(0.01, *NOON), NOON),
+    Case("share minutes x100", OF_MINUTES, "yahoo", SHARE_MINUTES,
+         scaled(100, "2024-04-01T15:00:00Z", "2024-04-01T15:10:00Z"),
+         ("2024-04-01T15:00:00Z", "2024-04-01T15:10:00Z")),
+    Case("told split ignored", OF_DAYS, "yahoo", DAYS, scaled(4, *BEFORE, 0.25), BEFORE, told_split=True),
+    Case("told split half applied", OF_DAYS, "yahoo", DAYS, scaled(4, *HALF, 0.25), HALF, told_split=True),
+    Case("told split in minutes", OF_MINUTES, "yahoo", SHARE_MINUTES, scaled(4, *MORNING), MORNING,
+         told_split=True),
+    Case("untold split by volume", OF_DAYS, "yahoo", DAYS, scaled(4, *BEFORE, 0.25), BEFORE),
+]  # fmt: skip
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(at("2024-06-20T12:00:00Z"))
+
+
+@pytest.fixture
+def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    return Market(tmp_path, clock, monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)
+        yield
+
+
+def grave_spans(frame: pd.DataFrame) -> list[Any]:
+    return [s for s in told(frame)["spans"] if s.get("reason", "").startswith("grave: ")]
+
+
+def ask(manager: DataManager, case: Case, **more: Any) -> pd.DataFrame:
+    return manager.get_ohlcv(*case.series, **more)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_lone_vendor_s_grave_bars_are_told_and_not_asked_at_once(
+    market: Market, clock: ManualClock, case: Case
+) -> None:
+    vendor = case.vendor(clock)
+    with pytest.warns(IncompleteDataWarning, match="grave: ") as warned:
+        frame = ask(market.manager(vendor), case)
+    assert len(warned) == 1, "one warning"
+    assert len(frame) == len(case.stamps), "they are returned"
+    account = told(frame)
+    assert not account["complete"]
+    assert account["quality"]["score"] <= 0.9
+    assert any(text.startswith("grave: ") for text in account["problems"])
+    assert sum(span["rows"] for span in grave_spans(frame)) == len(case.bad)
+    assert all(span["state"] == "suspect" for span in grave_spans(frame))
+    asked = len(vendor.asked)
+    for manager in (market.manager(vendor), market.manager()):
+        again = ask(manager, case, offline=not manager.provider_selector.downloaders)
+        assert len(vendor.asked) == asked, "the verdict is read, nobody is asked"
+        pd.testing.assert_frame_equal(again, frame)
+        assert grave_spans(again) == grave_spans(frame)
+        assert told(again)["quality"]["score"] == account["quality"]["score"]
+        with pytest.raises(IncompleteDataError, match="grave: "):
+            ask(manager, case, strict=True)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_right_second_vendor_s_bars_stand_in_the_same_call(
+    market: Market, clock: ManualClock, case: Case
+) -> None:
+    first, second = case.vendor(clock), case.vendor(clock, "second", right=True)
+    frame = ask(market.manager(first, second), case, strict=True)
+    right = ask(market.manager(case.vendor(clock, right=True), folder="other"), case, strict=True)
+    pd.testing.assert_frame_equal(frame, right, check_freq=False)
+    assert set(told(frame)["vendors"]) == {first.name, "second"}
+    assert sum(s["rows"] for s in told(frame)["spans"] if s["vendor"] == "second") == len(case.bad)
+    asked = len(first.asked), len(second.asked)
+    clock.advance(40 * DAY)
+    ask(market.manager(first, second), case, strict=True)
+    assert (len(first.asked), len(second.asked)) == asked, "it is final"
+
+
+@pytest.mark.parametrize("case", CASES[:4:3] + CASES[6:7], ids=lambda case: case.name)
+def test_the_doubt_ends_when_a_second_vendor_has_the_same(
+    market: Market, clock: ManualClock, case: Case
+) -> None:
+    first, second = case.vendor(clock), case.vendor(clock, "second")
+    honest = second.spoil
+    second.spoil = lambda rows: [r._replace(volume=r.volume + 1) for r in honest(rows)]
+    frame = ask(market.manager(first, second), case, strict=True)
+    assert grave_spans(frame) == []
+    assert told(frame)["vendors"] == [first.name], "the first one's bars stay"
+    assert any("second has the same" in text for text in told(frame)["problems"])
+
+
+@pytest.mark.parametrize("case", CASES[:4:3] + CASES[6:7], ids=lambda case: case.name)
+def test_the_doubt_ends_when_the_vendor_repeats_it_three_times(
+    market: Market, clock: ManualClock, case: Case
+) -> None:
+    vendor = case.vendor(clock)
+    manager = market.manager(vendor)
+    first = ask(manager, case)
+    for wait in (HOUR, DAY, 7 * DAY):
+        asked = len(vendor.asked)
+        clock.advance(wait - 60)
+        assert grave_spans(ask(manager, case))
+        assert len(vendor.asked) == asked, "not before its time"
+        clock.advance(120)
+        frame = ask(manager, case)
+        assert len(vendor.asked) == asked + 1
+    assert grave_spans(frame) == []
+    assert told(frame)["complete"]
+    assert any(text.startswith("settled: ") for text in told(frame)["problems"])
+    pd.testing.assert_frame_equal(frame, first)
+    report = manager.validate(*case.series[:2])
+    mine = [f for f in report.findings if f.check in ("unit", "split")]
+    assert mine, "they are listed"
+    assert {f.severity for f in mine} == {"info"}
+    # Not judged again, whatever is asked beside them.
+    clock.advance(30 * DAY)
+    frame = ask(manager, case, force_refresh=True)
+    assert grave_spans(frame) == []
+    assert any(text.startswith("settled: ") for text in told(frame)["problems"])
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_vendor_that_mends_its_bars_is_believed(
+    market: Market, clock: ManualClock, case: Case
+) -> None:
+    vendor = case.vendor(clock)
+    ask(market.manager(vendor), case)
+    vendor.spoil = lambda rows: rows
+    clock.advance(HOUR + 60)
+    frame = ask(market.manager(vendor), case, strict=True)
+    assert {span["state"] for span in told(frame)["spans"]} == {"final"}
+    assert frame["close"].max() < 103
+    assert frame["close"].min() > 97
+
+
+def test_a_second_vendor_that_is_down_leaves_the_verdict(
+    market: Market, clock: ManualClock
+) -> None:
+    case = CASES[3]
+    first, second = case.vendor(clock), case.vendor(clock, "second", right=True)
+    second.errors = [UnavailableError("down", provider="second")]
+    manager = market.manager(first, second)
+    assert len(grave_spans(ask(manager, case))) == 1
+    clock.advance(HOUR + 60)
+    frame = ask(manager, case, strict=True)
+    assert frame["close"].max() < 103, "asked again when it expires, and the second one then"
+
+
+def test_a_second_vendor_that_is_wrong_otherwise_changes_nothing(
+    market: Market, clock: ManualClock
+) -> None:
+    case = CASES[3]
+    first, second = case.vendor(clock), case.vendor(clock, "second", right=True)
+    second.spoil = scaled(0.01, *ONE)
+    frame = ask(market.manager(first, second), case)
+    assert len(grave_spans(frame)) == 1
+    assert told(frame)["vendors"] == ["binance"]
+    assert frame.loc["2024-04-16", "close"] > 9000
+
+
+def test_a_split_told_with_a_later_chunk_takes_trust_from_the_bars_stored_before(
+    market: Market, clock: ManualClock
+) -> None:
+    case = CASES[6]
+    first, second = case.vendor(clock), case.vendor(clock, "second", right=True)
+    for vendor in (first, second):  # the first commit holds no bar behind the split
+        vendor.capabilities = replace(vendor.capabilities, page_bars=10)
+    split = first.actions
+    first.actions = ()
+    plain = first.fetch
+
+    def fetch(query: FetchQuery) -> Fetched:
+        first.actions = split if query.span.end > day_ms(SPLIT_DAY) else ()
+        return plain(query)
+
+    first.fetch = fetch  # type: ignore[method-assign]
+    frame = ask(market.manager(first, second), case, strict=True)
+    assert frame["close"].max() < 103
+    assert sum(s["rows"] for s in told(frame)["spans"] if s["vendor"] == "second") == len(case.bad)
+
+
+def test_a_night_s_bar_is_judged_beside_what_is_stored(market: Market, clock: ManualClock) -> None:
+    case = CASES[3]
+    vendor = case.vendor(clock)
+    vendor.spoil = scaled(100, *LAST)
+    clock.set(at("2024-05-31T12:00:00Z"))
+    manager = market.manager(vendor)
+    manager.get_ohlcv("BTCUSDT", "1d", "2024-03-01", "2024-05-30", strict=True)
+    clock.advance(DAY)
+    frame = manager.get_ohlcv("BTCUSDT", "1d", "2024-03-01", "2024-05-31")
+    (span,) = grave_spans(frame)
+    assert (span["rows"], span["start"][:10]) == (1, "2024-05-31")
+    assert "100 times too large" in span["reason"]
+
+
+@pytest.mark.parametrize("drop", [0.5, 0.05])
+def test_a_large_move_alone_is_no_error(market: Market, clock: ManualClock, drop: float) -> None:
+    for case in (CASES[0], CASES[3]):
+        vendor = case.vendor(clock)
+        vendor.spoil = scaled(drop, "2024-04-16T00:00:00Z", "2024-06-30T00:00:00Z")
+        frame = ask(market.manager(vendor, folder=case.like), case, strict=True)
+        assert told(frame)["problems"] == []
+
+
+def test_longer_bars_made_of_grave_ones_say_so(market: Market, clock: ManualClock) -> None:
+    case = CASES[4]
+    vendor = case.vendor(clock)
+    vendor.capabilities = replace(vendor.capabilities, timeframes={"1h": "1h"})
+    frame = market.manager(vendor).get_ohlcv("BTCUSDT", "2h", "2024-05-01", "2024-05-03")
+    assert not told(frame)["complete"]
+    assert "grave: " in str(told(frame)["problems"])
+
+
+@pytest.mark.parametrize(("least", "is_told"), [(0.95, True), (0.85, False)])
+def test_an_answer_below_the_minimum_of_the_rules_is_an_event(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, least: float, is_told: bool
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(f"validation: {{min_quality_score: {least}}}\n")
+    case = CASES[3]
+    vendor = case.vendor(clock)
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    route_to(monkeypatch, manager, **{vendor.name: vendor})
+    events: list[Event] = []
+    manager.on_event(events.append)
+    for _ in range(2):
+        ask(manager, case)
+    ask(manager, case, force_refresh=True)  # another generation of the series
+    low = [event for event in events if isinstance(event, QualityLow)]
+    assert len(low) == 2 * is_told
+    for event in low:
+        assert (event.symbol, event.timeframe, event.lane) == ("BTCUSDT", "1d", "")
+        assert (event.score, event.minimum) == (0.9, least)
+        assert any("100 times too large" in text for text in event.findings)
+
+
+def test_a_job_s_answer_below_the_minimum_is_an_event(market: Market, clock: ManualClock) -> None:
+    case = CASES[6]
+    manager = market.manager(case.vendor(clock))
+    events: list[Event] = []
+    manager.on_event(events.append)
+    client = manager._services.client
+    client.get_provenance(client.query(*case.series))
+    (event,) = [event for event in events if isinstance(event, QualityLow)]
+    assert event.score < event.minimum == 0.8

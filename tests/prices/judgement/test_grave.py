@@ -1,0 +1,60 @@
+"""What takes trust from bars as they come: planted defects are found, clean and real series say nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from src.data.prices.judgement.grave import Grave, graves
+from src.data.prices.judgement.series import CheckedSeries
+
+from .market import load, names, needs_market, with_factors
+from .planting import DEFECTS, KINDS, Kind, clean
+
+# Of these the notes say what is wrong: the splits of the file are not in it.
+WRONG = {"AAPL-1d-1998-2021-raw"}
+
+
+def judged(series: CheckedSeries) -> list[Grave]:
+    """Return what is grave of a series whose splits are known, the rows without a price left out."""
+    has_prices = np.logical_and.reduce([column > 0 for column in series.prices])
+    whole = replace(series, table=series.table.take(has_prices), splits=series.splits or ())
+    return graves(whole)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_a_clean_series_says_nothing(kind: Kind) -> None:
+    for seed in range(2):
+        series = clean(kind, np.random.default_rng([seed, KINDS.index(kind)]))
+        assert judged(series) == []
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_only_units_and_splits_are_grave(kind: Kind) -> None:
+    series = clean(kind, np.random.default_rng([1, KINDS.index(kind)]))
+    for name, (plant, suits) in DEFECTS.items():
+        if suits(kind) and "x100" not in name and "split" not in name:
+            assert judged(plant(series, np.random.default_rng(5)).series) == [], name
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_a_stretch_in_another_unit_is_found(kind: Kind) -> None:
+    series = clean(kind, np.random.default_rng([2, KINDS.index(kind)]))
+    columns = [column.copy() for column in series.prices]
+    first = len(series) // 2
+    for column in columns:
+        column[first : first + 2] *= 100
+    table = replace(
+        series.table, open=columns[0], high=columns[1], low=columns[2], close=columns[3]
+    )
+    (found,) = judged(replace(series, table=table))
+    assert found.stamps.tolist() == series.table.stamps[first : first + 2].tolist()
+    assert "2 bars are 100 times too large" in found.cause
+
+
+@needs_market
+def test_real_series_say_nothing_but_what_is_known() -> None:
+    assert {name for name in names() if judged(load(name))} == WRONG
+    assert judged(with_factors("AAPL-1d-1998-2021-raw", "AAPL")) == []
