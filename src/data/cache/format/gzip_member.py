@@ -356,7 +356,9 @@ _summed = 0
 
 def deflated(text: bytes) -> bytes:
     """Return the text as one raw deflate stream."""
-    library, level = (_fast(), _FAST_LEVEL) if _is_worth_it(len(text), _LONG_TO_WRITE) else (zlib, LEVEL)
+    library, level = (
+        (_fast(), _FAST_LEVEL) if _is_worth_it(len(text), _LONG_TO_WRITE) else (zlib, LEVEL)
+    )
     deflater = library.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
     stream: bytes = deflater.compress(text) + deflater.flush()
     return stream
