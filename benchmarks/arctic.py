@@ -27,13 +27,17 @@ class Library:
 
     def write(self, path: str, symbols: list[str]) -> list[float]:
         """Store the bars of a file under every symbol."""
-        with np.load(Path(path)) as columns:
-            stamps = pd.DatetimeIndex(columns["timestamp"].view("M8[ns]"), name="timestamp")
-            values = {name: columns[name] for name in columns.files if name != "timestamp"}
-            frame = pd.DataFrame(values, index=stamps)
+        frame = _frame(path)
         for symbol in symbols:
             self._library.write(symbol, frame)
         return []
+
+    def append(self, path: str, symbol: str) -> list[float]:
+        """Return the milliseconds for the bars of a file behind those of a symbol."""
+        frame = _frame(path)
+        began = perf_counter()
+        self._library.append(symbol, frame)
+        return [(perf_counter() - began) * 1e3]
 
     def read(self, symbol: str, start: int, end: int) -> list[float]:
         """Return the milliseconds for the bars of a stretch (nanoseconds, both ends included), and
@@ -50,6 +54,13 @@ class Library:
         began = perf_counter()
         total = sum(_summed(item.data) for item in self._library.read_batch(symbols))
         return [(perf_counter() - began) * 1e3, total]
+
+
+def _frame(path: str) -> pd.DataFrame:
+    with np.load(Path(path)) as columns:
+        stamps = pd.DatetimeIndex(columns["timestamp"].view("M8[ns]"), name="timestamp")
+        values = {name: columns[name] for name in columns.files if name != "timestamp"}
+        return pd.DataFrame(values, index=stamps)
 
 
 def _summed(frame: Any) -> float:

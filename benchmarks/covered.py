@@ -35,7 +35,7 @@ def measure() -> Report:
     with crowd_stage(1000, every=50) as (manager, symbols):
         root = manager.cache.store.root
         rows = [_row(root, symbols[:count]) for count in (1, 100, 1000)]
-    return Report("Is it covered?", _NOTE, rows)
+    return Report("Is it covered?", _NOTE, rows, more=("sidecars, first", "sidecars, again"))
 
 
 def _row(root: Path, symbols: Sequence[str]) -> Row:

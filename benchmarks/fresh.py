@@ -82,7 +82,9 @@ def measure() -> Report:
             for _ in range(_ROUNDS)
         ]
     rows = [Row(name, _figures(rounds, name), goal) for name, goal in _GOALS.items()]
-    return Report("Many symbols, in a fresh process", _NOTE, rows)
+    return Report(
+        "Many symbols, in a fresh process", _NOTE, rows, more=("naive", "ArcticDB", "fetched")
+    )
 
 
 def _ways(

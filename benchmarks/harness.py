@@ -46,11 +46,21 @@ class Row(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The result of one script: a title, a sentence that says what the columns mean, the lines."""
+    """The result of one script.
+
+    Attributes:
+        title: of its table.
+        note: what the columns mean.
+        rows: the lines.
+        more, less: the columns of ratios and counts, of which more or less is better; they can be
+            compared with those of another day, for the load of the machine is in both parts.
+    """
 
     title: str
     note: str
     rows: Sequence[Row]
+    more: Sequence[str] = ()
+    less: Sequence[str] = ()
 
     def __str__(self) -> str:
         columns = list(dict.fromkeys(name for row in self.rows for name in row.figures))

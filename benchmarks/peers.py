@@ -140,10 +140,7 @@ class Arctic:
         self._server = subprocess.Popen(
             self.program, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        bars = self._folder.with_suffix(".npz")
-        values: dict[str, Any] = {name: frame[name].to_numpy() for name in frame.columns}
-        np.savez(bars, timestamp=frame.index.to_numpy().view(np.int64), **values)
-        self._ask("write", str(bars), self._symbols)
+        self._ask("write", self._saved(frame), self._symbols)
 
     def read(self, start: str, end: str) -> Elsewhere:
         """Read a stretch of the first symbol, both ends included."""
@@ -154,9 +151,20 @@ class Arctic:
         """Read all bars of all symbols at once."""
         return Elsewhere(*self._ask("read_all", self._symbols))
 
+    def append(self, frame: pd.DataFrame) -> float:
+        """Return the milliseconds that it takes for bars behind those of the first symbol."""
+        return self._ask("append", self._saved(frame), self._symbols[0])[0]
+
     def close(self) -> None:
         """End its process."""
         self._server.communicate()
+
+    def _saved(self, frame: pd.DataFrame) -> str:
+        """Return the file of the bars that its process reads."""
+        bars = self._folder.with_suffix(".npz")
+        values: dict[str, Any] = {name: frame[name].to_numpy() for name in frame.columns}
+        np.savez(bars, timestamp=frame.index.to_numpy().astype("M8[ns]").view(np.int64), **values)
+        return str(bars)
 
     def _ask(self, *request: object) -> list[float]:
         asks, answers = self._server.stdin, self._server.stdout

@@ -47,7 +47,7 @@ def measure() -> Report:
         Row(f"{_ASKERS:,} threads at once", figures, _GOAL),
         Row("given again within its age", {"µs": Figure.of(again)}),
     ]
-    return Report("Last prices", _NOTE, rows)
+    return Report("Last prices", _NOTE, rows, less=("requests",))
 
 
 def _asked_at_once(ask: Callable[[], object]) -> float:

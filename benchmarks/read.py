@@ -63,7 +63,9 @@ def measure() -> Report:
     """Race all of them, case by case."""
     with long_stage() as manager, TemporaryDirectory() as folder:
         rows = [_row(manager, case, Path(folder)) for case in CASES]
-    return Report("Reading", _NOTE, rows)
+    return Report(
+        "Reading", _NOTE, rows, more=("Arrow", "Parquet", "ArcticDB", "naive", "naive/first")
+    )
 
 
 def _row(manager: DataManager, case: Case, folder: Path) -> Row:

@@ -47,7 +47,7 @@ def measure() -> Report:
             Row("the package imported", _figures(found, "import", _IMPORT), "bare >= 0.33, none heavy"),
             Row("a cached day of minutes", _figures(found, "day", day), "pandas >= 0.8"),
         ]  # fmt: skip
-    return Report("Starting", _NOTE, rows)
+    return Report("Starting", _NOTE, rows, more=("bare", "pandas"))
 
 
 def _raced(programs: Mapping[str, str]) -> dict[str, list[float]]:

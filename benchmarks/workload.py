@@ -147,7 +147,7 @@ def measure() -> Report:
     coins, shares = costs_of(COINS), costs_of(SHARES)
     found = {"ten coins": coins, "ten shares": shares, "together": coins.plus(shares)}
     rows = [Row(name, _figures(costs), GOAL) for name, costs in found.items()]
-    return Report("A week of nightly updates and lookups", _NOTE, rows)
+    return Report("A week of nightly updates and lookups", _NOTE, rows, less=("cached",))
 
 
 def _figures(costs: Costs) -> dict[str, Figure]:

@@ -1,90 +1,150 @@
-"""What it takes to store bars for good, beside the usual read, merge and write anew."""
+"""What it takes to store bars for good by what users call, beside the usual read, merge and write anew."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import Any
+from unittest.mock import patch
 
+import pandas as pd
 import pyarrow as pa
 from isal import igzip
 from pyarrow import csv
 
-from src.data.cache.store import BarStore, Commit, CommitPiece
-from src.data.model.bars import BarTable
+from src.data.cache.store import BarStore
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
 from src.data.model.frame import build_frame
 from src.data.model.instant import MINUTE_MS
-from src.data.model.kind import Basis
 from src.data.model.series import SeriesKey
-from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 
 from .harness import Figure, Report, Row
-from .peers import Naive
-from .stage import COIN, FETCHED, YEAR, made_up
+from .peers import ARCTIC_PYTHON, Arctic, Naive
+from .stage import FETCHED, YEAR, made_up
 
 _NOTE = (
     "Milliseconds until the bars are safe on the disk (synced), and how many times as long the "
     "usual cache takes for the same: read the gzip CSV of the year, merge, write it anew, unsynced. "
-    "*bare*: one append of as many bytes, synced. *parse*: the same file inflated (by isal) and parsed "
-    "by pyarrow, nothing checked and nothing kept."
+    "*put*: by `UnifiedCache.put`, as all but the second line. *fetched*: the whole `get_ohlcv`, out of "
+    "a downloader that has the frame ready. *ArcticDB*: its `append`, in a process of its own with an "
+    "older pandas, timed there. *bare*: one append of as many bytes, synced. *parse*: the same file "
+    "inflated (by isal) and parsed by pyarrow, nothing checked and nothing kept."
 )
-_KEY = SeriesKey("BTCUSDT", Timeframe.parse("1m"))
-_ROUNDS = 7
+_SYMBOL, _KEY = "BTCUSDT", SeriesKey("BTCUSDT", Timeframe.parse("1m"))
+_ROUNDS, _YEARS = 7, 3
+_DAY = 1440
+# Whole days of minutes.
+_STORED = 347 * _DAY
 
 
 def measure() -> Report:
-    """Measure writing, appending, correcting and reading what was never read before."""
-    year = made_up(YEAR, MINUTE_MS)
-    with TemporaryDirectory() as folder:
+    """Measure putting, fetching, appending, correcting and reading what was never read before."""
+    frame = build_frame(made_up(YEAR, MINUTE_MS))
+    with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
         root = Path(folder)
-        naive = _naive_ms(root, year)
-        rows = [
-            Row("a year of minutes", _write(root, year, naive["write"]), "naive >= 12 with isal, else 2.5"),
-            Row("a year never read before", _cold(root, year, naive["read"]),
+        years, naive = _years(root, frame)
+        goals = {"put": "naive >= 12", "fetched": "", "put without isal": "naive >= 2.5"}
+        rows = [Row(f"a year of minutes, {way}", years[way], goal) for way, goal in goals.items()]
+        rows += [
+            Row("a year never read before", _cold(root, frame, naive["read"]),
                 "naive >= 1, parse >= 0.77"),
-            Row("one bar more", _append(root, year, naive, 1), "naive >= 500, bare >= 0.25"),
-            Row("a day more", _append(root, year, naive, 1440), "naive >= 400"),
-            Row("one bar more behind 5,000", _append(root, year, naive, 1, 5_000)),
-            Row("one bar corrected", _correct(root, year, naive), "naive >= 20"),
+            Row("one bar more", _append(root, frame, naive, 1), "naive >= 500, bare >= 0.25"),
+            Row("a day more", _append(root, frame, naive, _DAY), "naive >= 400, ArcticDB >= 0.5"),
+            Row("one bar more behind 5,000", _append(root, frame, naive, 1, 5_000)),
+            Row("one bar corrected", _correct(root, frame, naive), "naive >= 20"),
         ]  # fmt: skip
-    return Report("Writing", _NOTE, rows)
+    return Report("Writing", _NOTE, rows, more=("naive", "parse", "bare", "ArcticDB"))
 
 
-def _naive_ms(root: Path, year: BarTable) -> dict[str, float]:
-    """Return what the usual cache takes to write and to read a year; once, for it is long."""
-    frame, path = build_frame(year), root / "naive.csv.gz"
-    took = {
-        "write": _ms(lambda: Naive.write(path, frame)),
-        "read": _ms(lambda: Naive.read_file(path)),
+def _years(
+    root: Path, frame: pd.DataFrame
+) -> tuple[dict[str, dict[str, Figure]], dict[str, float]]:
+    """Return the figures of each way to store a year, and what the usual cache takes."""
+    path = root / "naive.csv.gz"
+    ways: dict[str, Callable[[], object]] = {
+        "write": partial(Naive.write, path, frame), "read": partial(Naive.read_file, path),
+    }  # fmt: skip
+    took: dict[str, list[float]] = {}
+    for _ in range(_YEARS):
+        with _without_isal():
+            took.setdefault("put without isal", []).append(_ms(partial(_put, _fresh(root), frame)))
+        took.setdefault("put", []).append(_ms(partial(_put, _fresh(root), frame)))
+        took.setdefault("fetched", []).append(_ms(partial(_fetch, _fetching(root, frame), frame)))
+        for name, call in ways.items():
+            took.setdefault(name, []).append(_ms(call))
+    naive = {name: statistics.median(took[name]) for name in ways}
+    figures = {
+        way: {
+            "ms": Figure.of(ms),
+            "naive": Figure.of([n / own for n, own in zip(took["write"], ms, strict=True)]),
+        }
+        for way, ms in took.items()
+        if way not in ways
     }
-    return took | {"change": took["write"] + took["read"]}
+    return figures, naive | {"change": sum(naive.values())}
 
 
-def _write(root: Path, year: BarTable, naive: float) -> dict[str, Figure]:
-    def write(turn: int) -> float:
-        store = _fresh(root, turn)
-        return _ms(lambda: store.commit(_KEY, _commit(year, YEAR)))
+@contextmanager
+def _without_isal() -> Iterator[None]:
+    """Have it be as where it is not installed."""
+    with patch.dict(sys.modules, {"isal": None}):
+        sys.modules.pop("isal.isal_zlib", None)
+        yield
 
-    return _figures([write(turn) for turn in range(3)], naive)
+
+class _Ready:
+    """A downloader of the program's own that has the bars ready."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+
+    def get_ohlcv(self, symbol: str, interval: str, start: Any, end: Any) -> pd.DataFrame:
+        bounds = (pd.Timestamp(at).tz_localize(None) for at in (start, end))
+        return self._frame.loc[slice(*bounds)]
 
 
-def _cold(root: Path, year: BarTable, naive: float) -> dict[str, Figure]:
+def _fetching(root: Path, frame: pd.DataFrame) -> DataManager:
+    manager = _fresh(root)
+    selector = manager.provider_selector
+    crypto = selector.rules["crypto"] | {"primary": "binance", "backup": []}
+    selector.rules = dict(selector.rules) | {"crypto": crypto}
+    selector.downloaders["binance"] = _Ready(frame)
+    return manager
+
+
+def _fetch(manager: DataManager, frame: pd.DataFrame) -> None:
+    found = manager.get_ohlcv(_SYMBOL, "1m", "2023-01-01", "2023-12-31")
+    if len(found) != len(frame):
+        raise RuntimeError(f"{len(found)} bars came of {len(frame)}")
+
+
+def _put(manager: DataManager, part: pd.DataFrame) -> None:
+    first, last = str(part.index[0]), str(part.index[-1])
+    if not manager.cache.put(part, _SYMBOL, "1m", first, last, provider="binance"):
+        raise RuntimeError("it was not stored")
+
+
+def _cold(root: Path, frame: pd.DataFrame, naive: float) -> dict[str, Figure]:
     """Read a year whose columns are not there yet; they are made on the way."""
     took: list[float] = []
     parsed: list[float] = []
     for turn in range(_ROUNDS):
-        store = _fresh(root, 0)
-        store.commit(_KEY, _commit(year, YEAR))
-        shutil.rmtree(root / "store-0" / "_columnar", ignore_errors=True)
+        store = _filled(root, frame).cache.store
+        shutil.rmtree(store.root / "_columnar", ignore_errors=True)
         # Whoever comes first finds the file out of the processor's cache: they take turns.
         calls = [
-            (took, partial(_summed, BarStore(root / "store-0", columnar="map"))),
-            (parsed, partial(_parsed, next((root / "store-0").rglob("*.csv.gz")))),
+            (took, partial(_summed, BarStore(store.root, columnar="map"))),
+            (parsed, partial(_parsed, next(store.root.rglob("*.csv.gz")))),
         ]
         for found, call in calls if turn % 2 else reversed(calls):
             found.append(_ms(call))
@@ -104,31 +164,32 @@ def _summed(store: BarStore) -> float:
 
 
 def _append(
-    root: Path, year: BarTable, naive: dict[str, float], bars: int, held: int = 500_000
+    root: Path, frame: pd.DataFrame, naive: dict[str, float], bars: int, stored: int = _STORED
 ) -> dict[str, Figure]:
-    """Append ``bars`` at a time behind ``held`` of them."""
-    store = _fresh(root, 0)
-    before = year.take(slice(0, held))
-    store.commit(_KEY, _commit(before, Span(YEAR.start, int(year.stamps[held]))))
-    took, bare = [], []
-    for turn in range(_ROUNDS):
-        part = year.take(slice(held + turn * bars, held + (turn + 1) * bars))
-        span = Span(int(part.stamps[0]), int(part.stamps[-1]) + MINUTE_MS)
-        took.append(_ms(partial(store.commit, _KEY, _commit(part, span))))
-        bare.append(_ms(lambda: _bare_append(root / "bare", 40 * bars + 600)))
-    figures = _figures(took, naive["change"])
-    return figures | {"bare": Figure.of([b / t for b, t in zip(bare, took, strict=True)])}
+    """Append ``bars`` at a time behind ``stored`` of them."""
+    manager = _filled(root, frame.iloc[:stored])
+    arctic = Arctic(root, frame.iloc[:stored]) if ARCTIC_PYTHON and bars == _DAY else None
+    took, others = [], list[float]()
+    for turn in range(_ROUNDS + 1):
+        part = frame.iloc[stored + turn * bars : stored + (turn + 1) * bars]
+        took.append(_ms(partial(_put, manager, part)))
+        if arctic:
+            others.append(arctic.append(part))
+        else:
+            others.append(_ms(lambda: _bare_append(root / "bare", 40 * bars + 600)))
+    if arctic:
+        arctic.close()
+    # The first one loads what the next ones need.
+    ratios = [other / own for other, own in zip(others[1:], took[1:], strict=True)]
+    figures = _figures(took[1:], naive["change"])
+    return figures | {"ArcticDB" if arctic else "bare": Figure.of(ratios)}
 
 
-def _correct(root: Path, year: BarTable, naive: dict[str, float]) -> dict[str, Figure]:
-    store = _fresh(root, 0)
-    store.commit(_KEY, _commit(year, YEAR))
-    took = []
+def _correct(root: Path, frame: pd.DataFrame, naive: dict[str, float]) -> dict[str, Figure]:
+    manager, took = _filled(root, frame), []
     for turn in range(3):
-        middle = year.take(slice(200_000 + turn, 200_001 + turn))
-        changed = BarTable.of_columns(middle.stamps, [v + 1 for v in middle.values()])
-        span = Span(int(middle.stamps[0]), int(middle.stamps[0]) + MINUTE_MS)
-        took.append(_ms(partial(store.commit, _KEY, _commit(changed, span))))
+        changed = frame.iloc[200_000 + turn : 200_001 + turn] + 1
+        took.append(_ms(partial(_put, manager, changed)))
     return _figures(took, naive["change"])
 
 
@@ -141,16 +202,17 @@ def _bare_append(path: Path, size: int) -> None:
         os.close(descriptor)
 
 
-def _fresh(root: Path, turn: int) -> BarStore:
-    folder = root / f"store-{turn}"
+def _filled(root: Path, frame: pd.DataFrame) -> DataManager:
+    manager = _fresh(root)
+    _put(manager, frame)
+    return manager
+
+
+def _fresh(root: Path) -> DataManager:
+    """Return a manager on an empty cache."""
+    folder = root / "cache"
     shutil.rmtree(folder, ignore_errors=True)
-    return BarStore(folder, columnar="map")
-
-
-def _commit(table: BarTable, span: Span) -> Commit:
-    return Commit(
-        (CommitPiece(table, span, "sample", FETCHED, COIN, Basis("raw"), "final"),), kind=COIN
-    )
+    return DataManager(folder, clock=ManualClock(FETCHED))
 
 
 def _figures(took: list[float], naive: float) -> dict[str, Figure]:

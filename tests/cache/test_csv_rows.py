@@ -217,3 +217,11 @@ def test_blocks_of_market_numbers_are_written_as_each_by_itself(seed: int) -> No
     assert text == plainly(rows)
     back = csv_rows.decode_rows(memoryview(text), csv_rows.BASE_COLUMNS, 400)
     assert [c.tobytes() for c in back.values()[:1]] == [c.tobytes() for c in rows.values()[:1]]
+
+
+@pytest.mark.parametrize(
+    "largest", [999_999_999.5, 4_294_967_295.5, 4_294_967_296.5, 9_999_999_999.5]
+)
+def test_numbers_beyond_32_bits_are_written_in_full(largest: float) -> None:
+    rows = of_columns([[largest - place for place in range(80)]] * 5)
+    assert csv_rows.encode_rows(rows, csv_rows.BASE_COLUMNS) == plainly(rows)

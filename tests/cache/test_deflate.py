@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 import tracemalloc
 import zlib
+from functools import partial
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -43,6 +45,29 @@ def test_a_library_that_is_not_installed_is_looked_for_once_in_a_mebibyte(
     assert looked == ["isal", "isal"]
 
 
+@pytest.mark.parametrize(("bars", "used"), [(100, "zlib"), (1440, "isal")])
+def test_a_day_of_minutes_is_written_by_the_faster_library(
+    bars: int, used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isal_zlib = pytest.importorskip("isal.isal_zlib")
+    made: list[str] = []
+    for name, library in (("zlib", zlib), ("isal", isal_zlib)):
+        double = ModuleType(name)
+        double.DEFLATED, double.MAX_WBITS = zlib.DEFLATED, zlib.MAX_WBITS  # type: ignore[attr-defined]
+        double.compressobj = partial(_noted, made, name, library)  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, f"doubled.{name}", double)
+    monkeypatch.setattr(gzip_member, "zlib", sys.modules["doubled.zlib"])
+    monkeypatch.setattr(gzip_member, "_NAME", "doubled.isal")
+    text = b"2024-01-01 00:00:00,42000.01,42001.02,41999.03,42000.04,12.345\n" * bars
+    assert zlib.decompress(gzip_member.deflated(text), -zlib.MAX_WBITS) == text
+    assert made == [used]
+
+
+def _noted(made: list[str], name: str, library: ModuleType, *arguments: int) -> Any:
+    made.append(name)
+    return library.compressobj(*arguments)
+
+
 LIBRARIES = ["zlib", "isal"]
 TEXT = b"".join(b"%d,1.5\n" % n for n in range(100_000))
 
@@ -52,7 +77,7 @@ def stream(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> m
     """Return a text deflated by either library, to be inflated by it too."""
     if request.param == "isal":
         pytest.importorskip("isal")
-    monkeypatch.setattr(gzip_member, "_is_worth_it", lambda size: request.param == "isal")
+    monkeypatch.setattr(gzip_member, "_is_worth_it", lambda *_: request.param == "isal")
     return memoryview(gzip_member.deflated(TEXT))
 
 

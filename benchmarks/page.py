@@ -1,0 +1,54 @@
+"""Which ratios are worse than the page has them. Pure: a text and what was measured, nothing is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from .harness import Report
+
+# A ratio that is by so much worse is told.
+_WORSE = 0.2
+
+
+def worse(page: str, reports: Iterable[Report]) -> list[str]:
+    """Return a line for each ratio whose median is a fifth or more worse than that of the page.
+
+    Times are not compared: they tell of the machine. A ratio that the page has not is told as well,
+    for nobody would see that it is compared with nothing.
+    """
+    written = _medians(page)
+    return [line for report in reports for line in _of_one(written, report)]
+
+
+def _of_one(written: dict[tuple[str, str, str], float], report: Report) -> Iterator[str]:
+    for row in report.rows:
+        for column, figure in row.figures.items():
+            if column not in (*report.more, *report.less):
+                continue
+            place = f"{report.title}, {row.name}: {column}"
+            before, now = written.get((report.title, row.name, column)), figure.median
+            if before is None:
+                yield f"{place} is not on the page"
+            elif column in report.more and now <= (1 - _WORSE) * before:
+                yield f"{place} is {now:.3g}, the page has {before:.3g}: less than it was"
+            elif column in report.less and now > before and now >= (1 + _WORSE) * before:
+                yield f"{place} is {now:.3g}, the page has {before:.3g}: more than it was"
+
+
+def _medians(page: str) -> dict[tuple[str, str, str], float]:
+    """Return the medians of all tables by title, line and column."""
+    found: dict[tuple[str, str, str], float] = {}
+    title, columns = "", list[str]()
+    for line in page.splitlines():
+        if line.startswith("### "):
+            title, columns = line[4:], []
+        if not line.startswith("| ") or not title:
+            continue
+        name, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        if not columns:
+            columns = cells
+            continue
+        for column, cell in zip(columns, cells, strict=False):
+            if " [" in cell:
+                found[title, name, column] = float(cell.partition(" [")[0].replace(",", ""))
+    return found
