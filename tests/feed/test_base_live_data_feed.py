@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Backtra
 def hours(count: int, start: str = "2026-01-01") -> pd.DataFrame:
     """Return made-up bars, the index named as another library does."""
     index = pd.date_range(start, periods=count, freq="h", name="datetime")
-    columns = {"open": 100.0, "high": 101.0, "low": 99.0, "volume": 1000.0}
+    columns = {"open": 100.0, "high": 200.0, "low": 99.0, "volume": 1000.0}
     closes = {"close": [100.5 + n for n in range(count)]}
     return pd.DataFrame(columns | closes, index=index)
 
