@@ -10,6 +10,7 @@ from functools import lru_cache
 from operator import is_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from .config.credentials import KeyState, note_variables
 from .config.offered import known_vendor
@@ -19,7 +20,7 @@ from .errors import BadSymbolError, DataError, NoProviderError, QueryError
 from .model.capabilities import Capabilities, Supply
 from .model.instrument import Instrument
 from .model.rules import Rule, Rules
-from .model.series import SeriesKey
+from .model.series import SeriesKey, folder_lane
 from .model.settings import Settings
 from .model.timeframe import Timeframe
 from .net.forks import renew_after_fork
@@ -27,7 +28,7 @@ from .singleton import Singleton
 from .symbols import tickers
 from .symbols.classify import SymbolRefusal, classify
 from .symbols.tickers import ProviderConfig, TickerInfo
-from .vendors.registry import canonical_vendor
+from .vendors.registry import canonical_vendor, family_of, is_of_files, row_of
 
 if TYPE_CHECKING:
     from .vendors.factory import DownloaderPool
@@ -267,6 +268,11 @@ class ProviderSelector:
         """Return the canonical name of a vendor or alias; a name in ``downloaders`` is one too."""
         if not isinstance(provider, str):
             return None
+        family, _, folder = provider.partition(":")
+        if "%" in folder and row_of(family.lower()).of_folders:
+            # Of a folder of that very name the percent sign is no escape.
+            if Path(folder).expanduser().is_dir():
+                provider = f"{family}:{quote(folder, safe='')}"
         return known_vendor(provider) or (provider if provider in self.downloaders else None)
 
     def get_provider_with_failover(self, symbol: Any, timeframe: str) -> list[str]:
@@ -335,6 +341,17 @@ class ProviderSelector:
             return Supply(self.get_best_provider(symbol, label) or "", None)
         limits = [days for days in depths.values() if days is not None]
         return Supply(next(iter(depths)), max(limits) if len(limits) == len(depths) else None)
+
+    def folder_lane(self, vendor: str) -> str:
+        """Return the part of a lane that names the folder which a vendor answers from, as it is now.
+
+        Empty for a vendor, by its canonical name, that does not answer from files.
+        """
+        if not is_of_files(vendor):
+            return ""
+        made = getattr(self._initialize_downloader(vendor), "folder_lane", "")
+        # What is no reader of files of ours, or cannot be made, has no folder.
+        return made if isinstance(made, str) and made else folder_lane(family_of(vendor), "")
 
     def stored_supply(self, key: SeriesKey) -> Supply | None:
         """Return :meth:`supply` of a stored series; None for a name that is no symbol by the rules."""

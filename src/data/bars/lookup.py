@@ -28,6 +28,7 @@ from ..model.series import SeriesKey
 from ..model.span import Span, gaps, subtract
 from .answer.answer import LOOKBACKS, Answer, as_known, closed_rows, is_at, last_of
 from .answer.reader import Outcome, Reader
+from .selection.source_check import SourceCheck
 from .validity import AFTER_LAST, TradingDays, fetched_ahead, lifetime_of, may_concern
 
 if TYPE_CHECKING:
@@ -108,17 +109,20 @@ class CacheLookup:
     Documents are compared; a calendar is read for a number of bars alone.
     """
 
-    def __init__(self, store: BarStore, reader: Reader, clock: Clock) -> None:
+    def __init__(
+        self, store: BarStore, reader: Reader, clock: Clock, sources: SourceCheck
+    ) -> None:
         self._store = store
         self._reader = reader
         self._clock = clock
+        self._sources = sources
 
     def find(self, query: BarsQuery) -> LookupResult:
         """Look in the default lane, or in the pinned vendor's."""
         if query.refresh or query.include_forming:
             return MISS
         view = self._store.view(SeriesKey(query.instrument.symbol, query.timeframe, query.pinned))
-        if not view.exists:
+        if not view.exists or not self._sources.is_current(query, view):
             result: LookupResult = MISS
         elif query.bars is None:
             result = self._of_span(query, view, query.span)
@@ -208,6 +212,7 @@ class _Entry:
     """
 
     instrument: Instrument
+    view: SeriesView
     seal: Seal
     since: int
     until: int
@@ -232,10 +237,12 @@ class AnswerCache:
     Args:
         store: where the answers were read.
         days: tells when the next session opens.
+        sources: tells whether files have changed that answers come from.
     """
 
-    def __init__(self, store: BarStore, days: TradingDays) -> None:
+    def __init__(self, store: BarStore, days: TradingDays, sources: SourceCheck) -> None:
         self._store = store
+        self._sources = sources
         self._memory = store.memory
         self._days = days
 
@@ -280,6 +287,7 @@ class AnswerCache:
         stamps.flags.writeable = False  # every copy has this very index
         entry = _Entry(
             query.instrument,
+            depends_on.view,
             seal,
             query.now_ms,
             until,
@@ -301,7 +309,11 @@ class AnswerCache:
 
     def _stands(self, entry: _Entry, query: BarsQuery) -> bool:
         try:
-            return entry.since <= query.now_ms < entry.until and self._store.holds(entry.seal)
+            return (
+                entry.since <= query.now_ms < entry.until
+                and self._store.holds(entry.seal)
+                and self._sources.is_current(query, entry.view)
+            )
         except CacheError:
             return False
 
@@ -334,6 +346,7 @@ def _place(query: BarsQuery) -> tuple[Hashable, ...] | None:
         None if end > query.now_ms else end,
         query.bars,
         query.provider,
+        query.folder_lane,
         query.adjustment,
     )
 

@@ -79,6 +79,7 @@ class RequestParser:
             if ended is not None and ended < now:
                 closed_by = ended if closed_by is None else min(closed_by, ended)
         _check(wishes, instrument.symbol)
+        pinned = self._pinned(wishes.provider)
         return filled(
             BarsQuery,
             instrument=instrument,
@@ -86,7 +87,8 @@ class RequestParser:
             span=span,
             now_ms=now,
             bars=count,
-            provider=self._pinned(wishes.provider),
+            provider=pinned,
+            folder_lane=self._selector.folder_lane(pinned) if pinned else "",
             adjustment=wishes.adjustment,
             include_forming=wishes.include_forming,
             offline=wishes.offline,

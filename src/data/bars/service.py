@@ -16,6 +16,7 @@ from .answer.answer import Answer, frame_of
 from .answer.reader import Reader
 from .lookup import AnswerCache, CacheLookup, Derived, Hit, LookupResult
 from .observer import Call, Observer
+from .selection.source_check import SourceCheck
 from .turns import FindLeases, Turns
 from .validity import Expiry
 
@@ -61,8 +62,9 @@ class BarsService:
         self._store, self._selector, self._clock = store, selector, clock
         self._expiry, self._checks = expiry or Expiry(), checks or ValidationRules()
         self._reader = Reader(store, clock)
-        self._answers = AnswerCache(store, self._reader.days)
-        self._lookup = CacheLookup(store, self._reader, clock)
+        self._sources = SourceCheck(selector)
+        self._answers = AnswerCache(store, self._reader.days, self._sources)
+        self._lookup = CacheLookup(store, self._reader, clock, self._sources)
         self._locks, self._turns = SeriesLocks(), Turns(store.root, clock, leases)
         self._observer = watcher or Observer(clock)
         self._miss_handler: MissHandler | None = None
@@ -164,7 +166,13 @@ class BarsService:
             from .fetch.miss import MissHandler
 
             runner = LaneRunner(
-                self._store, self._clock, self._reader, self._expiry, self._checks, self._turns
+                self._store,
+                self._clock,
+                self._reader,
+                self._expiry,
+                self._checks,
+                self._turns,
+                self._sources,
             )
             # Two threads may make one each: what there must be one of are the locks and turns.
             self._miss_handler = MissHandler(

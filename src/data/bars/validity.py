@@ -37,6 +37,7 @@ SPOILT = "the vendor now sends something here that cannot be a bar"
 UNEXPECTED = "outside the sessions of the market's calendar"
 UNVOUCHED = "by our own clock alone, which nothing vouches for"
 AHEAD = "fetched at a time that has not come yet: the clock was wrong then, or is now"
+CHANGED = f"{DOUBTFUL}read from files on this machine that have changed since"
 # So long is left alone what only our own clock says.
 UNVOUCHED_MS = HOUR_MS
 # Clocks of machines that share a folder differ by this much without being wrong.

@@ -46,8 +46,7 @@ class Versions:
             KindMismatchError: the bars cannot be brought to the asked adjustment.
         """
         assert query.version is not None
-        parts = (query.provider,) if query.provider else ()
-        key = SeriesKey(query.instrument.symbol, query.timeframe, parts)
+        key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
         span, view = query.span, self._store.view(key)
         start = span.start if query.bars is None else _EVER
         table, coverage = self._store.read_version(key, Span(start, span.end), query.version)

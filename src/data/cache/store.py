@@ -389,6 +389,11 @@ class BarStore:
             answered = Asked(dates, source, fetched_at, until)
             return self._actions.add(symbol, actions, answered, wait_s)
 
+    def forget_actions(self, symbol: str, source: str, wait_s: float = math.inf) -> None:
+        """Forget what a vendor of samples told, and was asked for; raises as :meth:`add_actions`."""
+        with self._guard.writing(self._layout.symbol(symbol)):
+            self._actions.forget(symbol, source, wait_s)
+
     # --- the whole -------------------------------------------------------------------------
 
     def symbols(self) -> list[str]:

@@ -43,6 +43,7 @@ class VendorRow(NamedTuple):
         of_folders: whether it stands for folders, each named by its path behind a colon; it is none
             of the vendors that are listed.
         is_sample: whether it answers only where a call names it, and its bars and actions lie apart.
+        of_files: whether it answers from files on this machine: its bars lie in a lane of each folder.
     """
 
     bars: str = ""
@@ -61,6 +62,7 @@ class VendorRow(NamedTuple):
     is_family: bool = False
     of_folders: bool = False
     is_sample: bool = False
+    of_files: bool = False
 
 
 VENDORS: Mapping[str, VendorRow] = MappingProxyType(
@@ -152,7 +154,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             distribution="ib_async",
             package_use="connects to your own gateway of Interactive Brokers",
         ),
-        "local": VendorRow(bars="local.bars:LocalDataDownloader"),
+        "local": VendorRow(bars="local.bars:LocalDataDownloader", of_files=True),
         "mock": VendorRow(bars="mock.bars:MockDataDownloader"),
         "polygon": VendorRow(
             bars="polygon.bars:PolygonDataDownloader",
@@ -162,7 +164,9 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             fundamentals="polygon.fundamentals:TABLE",
             stream="polygon.stream:PolygonStream",
         ),
-        "replay": VendorRow(bars="replay.bars:ReplayDownloader", of_folders=True, is_sample=True),
+        "replay": VendorRow(
+            bars="replay.bars:ReplayDownloader", of_folders=True, is_sample=True, of_files=True
+        ),
         "tiingo": VendorRow(
             bars="tiingo.bars:TiingoDataDownloader",
             keys=("TIINGO_API_KEY",),
@@ -258,6 +262,11 @@ def family_of(name: str) -> str:
 def is_sample(name: str | None) -> bool:
     """Tell whether a vendor, by its canonical name, answers only where a call names it."""
     return name is not None and row_of(family_of(name)).is_sample
+
+
+def is_of_files(name: str) -> bool:
+    """Tell whether a vendor, by its canonical name, answers from files on this machine."""
+    return row_of(family_of(name)).of_files
 
 
 def folder_of(name: str) -> str:

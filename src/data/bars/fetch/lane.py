@@ -18,8 +18,9 @@ from ...model.span import Span, coalesce, intersect, subtract
 from ..answer.adjust import ActionsMissingError
 from ..answer.answer import LOOKBACKS, Answer, Gap, Unfilled, as_known, closed_rows, last_of
 from ..answer.reader import Outcome, Reader
+from ..selection.source_check import SourceCheck
 from ..turns import Turns
-from ..validity import CLOSED, Expiry, is_older
+from ..validity import CHANGED, CLOSED, Expiry, is_older
 from .absence import ListingProof
 from .actions import TOLD_LATE_MS, ActionFetcher
 from .fetcher import Fetcher
@@ -45,6 +46,7 @@ class LaneRunner:
         expiry: Expiry,
         checks: ValidationRules,
         turns: Turns,
+        sources: SourceCheck,
     ) -> None:
         self._store = store
         self.reader = reader
@@ -52,7 +54,7 @@ class LaneRunner:
         self._turns = turns
         self._writer = StoreWriter(store, clock)
         self._action_fetcher = ActionFetcher(self._writer, clock)
-        self._planner = Planner(store, self._writer)
+        self._planner = Planner(store, self._writer, sources)
         self._fetcher = Fetcher(self._writer, clock, expiry, checks)
         self._listing = ListingProof(self._writer, expiry)
         self.on_todo: Callable[[FetchState, FetchPlan], None] = lambda work, plan: None
@@ -88,6 +90,8 @@ class LaneRunner:
             self._done(query, plan_of_lost, work)
             answer = as_known(self._read(query, wanted, work, plan.cap))
         doubts = [*answer.doubts, *_unrefreshed(query, work)]
+        if work.is_outdated:
+            doubts.append(CHANGED)
         gaps = real_gaps(answer.gaps, plan.cap, work.grid)
         if not (gaps or len(answer.table) or query.offline):
             # No bar is expected, but the one question whether there is any was not answered.

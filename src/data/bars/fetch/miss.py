@@ -268,7 +268,7 @@ class MissHandler:
         """Answer with what is stored although no vendor can supply the rest; else raise ``error``."""
         if isinstance(error, NoProviderError):
             error = with_reasons(self._selector, query, error)
-        key = self._key(query, (query.provider,) if query.provider else ())
+        key = self._key(query, query.pinned)
         is_failure = not isinstance(error, UnsupportedError)
         attempts: Sequence[Attempt] = getattr(error, "attempts", ())
         unfilled = [Unfilled(query.span, str(error), is_failure)]

@@ -20,11 +20,11 @@ from ...model.instant import DAY_MS
 from ...model.instrument import Instrument
 from ...model.kind import Adjustment, Kind
 from ...model.query import BarsQuery
-from ...model.series import lane_of
+from ...model.series import folder_lane, lane_of
 from ...model.span import Span, intersect, subtract
 from ...model.timeframe import Timeframe
 from ...symbols.assets import Listed, is_proved, named_at, names_an_exchange
-from ...vendors.registry import is_sample
+from ...vendors.registry import family_of, is_of_files, is_sample
 from .conversion import Conversion, conversion_for
 
 if TYPE_CHECKING:
@@ -67,6 +67,14 @@ class Candidate:
     def account_name(self) -> str:
         """The name under which its requests are counted."""
         return getattr(self.downloader, "name", "") if self.capabilities else self.name
+
+    @property
+    def folder_lane(self) -> str:
+        """The part of a lane that names the folder it answers from; empty where it reads no files."""
+        if not is_of_files(self.name):
+            return ""
+        made = getattr(self.downloader, "folder_lane", "") if self.capabilities else ""
+        return made or folder_lane(family_of(self.name), "")
 
     def refusal(self, instrument: Instrument, timeframe: Timeframe) -> str:
         """Return why it cannot serve this series at all, or an empty text."""
@@ -452,7 +460,7 @@ def _lanes_of(
     query: BarsQuery, candidate: Candidate, kind: Kind, wanted: Kind, *, has_actions: bool
 ) -> list[tuple[str, ...]]:
     if query.provider:
-        return [(candidate.name,)]
+        return [query.pinned]
     parts = lane_parts(query, candidate, kind, wanted, has_actions=has_actions)
     own = lane_parts(query, candidate, kind, wanted)
     return [parts] if parts == own else [parts, own]

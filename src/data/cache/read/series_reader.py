@@ -328,6 +328,7 @@ def _view(
         compared_at=series.compared_at if series else None,
         lifetime=series.lifetime.beside(first, last) if series else Lifetime(),
         faults=tuple(fault for year in years for fault in year.faults),
+        source=series.source if series else None,
     )
 
 

@@ -195,6 +195,7 @@ class CommitRun:
             compared_at=self.series.compared_at if compared is None else compared,
             lifetime=self._lifetime(),
             empties=after_marks(old, empties, lambda _: False),
+            source=self.commit.source or self.series.source,
         )
         if after == self.series and after.next_due is None:
             return

@@ -1,0 +1,235 @@
+"""Bars out of folders of one's own: kept apart by folder, and read again when the files change."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import DataError, IncompleteDataWarning
+from tests.vendor_server import VendorServer
+
+from .oracle import ms
+
+HEADER = "timestamp,open,high,low,close,volume\n"
+DAYS = ("2024-07-01", "2024-07-02", "2024-07-03")
+ASKED = ("MSFT", "1d", "2024-07-01", "2024-07-03")
+NOW = ms("2024-08-01T12:00:00")
+# Long before it is read: what changed since shows by size and time.
+RESTED = 1_700_000_000
+
+
+def write(folder: Path, close: float, days: tuple[str, ...] = DAYS, at: int = RESTED) -> Path:
+    """Write the days of a share, with the time of the file's last change."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = "".join(f"{day},{close},{close},{close},{close},9\n" for day in days)
+    path = folder / "MSFT_1d.csv"
+    path.write_text(HEADER + rows)
+    os.utime(path, (at, at))
+    return path
+
+
+def manager(cache: Path, folder: Path, more: str = "") -> DataManager:
+    """Return another project: a process with rules of its own on one cache."""
+    rules = cache.with_name(f"{folder.name}.yaml")
+    rules.write_text(
+        f"providers: {{local: {{folder: '{folder}', adjustment: split, unit: USD{more}}}}}\n"
+    )
+    return DataManager(cache, rules, clock=ManualClock(NOW))
+
+
+def closes(frame: pd.DataFrame) -> list[float]:
+    assert frame.attrs["onetape"]["complete"]
+    return frame["close"].tolist()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def test_two_folders_do_not_mix(cache: Path, tmp_path: Path) -> None:
+    for close, name in ((1.0, "one"), (2.0, "two")):
+        write(tmp_path / name, close)
+    for _ in range(2):
+        for close, name in ((1.0, "one"), (2.0, "two")):
+            frame = manager(cache, tmp_path / name).get_ohlcv(*ASKED, provider="local")
+            assert closes(frame) == [close] * 3
+    lanes = sorted(path.name for path in (cache / "ohlcv" / "MSFT").iterdir() if path.is_dir())
+    assert len(lanes) == 2
+    assert all(lane[:9] == "1d@local." and len(lane) == 17 for lane in lanes)
+
+
+def test_one_folder_by_two_names_is_one(cache: Path, tmp_path: Path) -> None:
+    write(tmp_path / "one", 1.0)
+    (tmp_path / "link").symlink_to(tmp_path / "one")
+    for name in ("one", "link"):
+        assert closes(manager(cache, tmp_path / name).get_ohlcv(*ASKED, provider="local"))
+    assert len([path for path in (cache / "ohlcv" / "MSFT").iterdir() if path.is_dir()]) == 1
+
+
+def edited(folder: Path) -> None:
+    write(folder, 7.0, at=RESTED + 9)
+
+
+def edited_within_a_tick(folder: Path) -> None:
+    """Change prices alone: size and time are what they were."""
+    write(folder, 7.0)
+
+
+def scaled(folder: Path) -> None:
+    """Change all prices by a factor that no vendor would be believed to send."""
+    write(folder, 100.0, at=RESTED + 9)
+
+
+def shortened(folder: Path) -> None:
+    write(folder, 1.0, DAYS[:1], at=RESTED + 9)
+
+
+def lengthened(folder: Path) -> None:
+    write(folder, 1.0, (*DAYS, "2024-07-05", "2024-07-08"), at=RESTED + 9)
+
+
+def touched(folder: Path) -> None:
+    write(folder, 1.0, at=RESTED + 9)
+
+
+CHANGES: dict[Callable[[Path], None], list[float]] = {
+    edited: [7.0] * 3,
+    scaled: [100.0] * 3,
+    shortened: [1.0],
+    lengthened: [1.0] * 5,
+    touched: [1.0] * 3,
+}
+
+
+def quiet(call: Callable[..., Any], *args: Any, **how: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)
+        return call(*args, **how)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("is_new", [True, False], ids=["another process", "one process"])
+def test_a_changed_file_is_read_again(
+    change: Callable[[Path], None], is_new: bool, cache: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / "own", 1.0)
+    asked = (*ASKED[:3], "2024-07-08")
+    first = manager(cache, tmp_path / "own")
+    for _ in range(3):  # from the file, from the store, from memory
+        before = quiet(first.get_ohlcv, *asked, provider="local")
+        assert before["close"].tolist() == [1.0] * 3
+    version = before.attrs["onetape"]["generation"]
+    change(tmp_path / "own")
+    reader = manager(cache, tmp_path / "own") if is_new else first
+    for _ in range(2):
+        frame = quiet(reader.get_ohlcv, *asked, provider="local")
+        assert frame["close"].tolist() == CHANGES[change]
+
+    again = quiet(reader.get_ohlcv, *ASKED, provider="local", version=version)
+    assert again["close"].tolist() == [1.0] * 3
+
+
+@pytest.fixture
+def folder_of_answers(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock, rules: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Path]:
+    """Return what records an answer of Yahoo's into a folder, its prices and split changed."""
+
+    def record(name: str, factor: float, ratio: int = 4) -> Path:
+        monkeypatch.setenv("ONETAPE_RECORD", str(tmp_path / name))
+        fresh = DataManager(tmp_path / f"cache of {name.replace('/', ' ')} {factor}", rules, clock=clock)
+        fresh.get_ohlcv(*SPLIT, provider="yahoo", adjustment="raw")
+        monkeypatch.delenv("ONETAPE_RECORD")
+        folder = tmp_path / name / "yahoo"
+        for file in folder.glob("*.json"):
+            entry = json.loads(file.read_text("utf-8"))
+            chart = json.loads(entry["response"]["text"])
+            for result in chart["chart"]["result"]:
+                quote = result["indicators"]["quote"][0]
+                for column in ("open", "high", "low", "close"):
+                    quote[column] = [v and v * factor for v in quote[column]]
+                for event in result.get("events", {}).get("splits", {}).values():
+                    event |= {"numerator": ratio, "splitRatio": f"{ratio}:1"}
+            entry["response"]["text"] = json.dumps(chart)
+            file.write_text(json.dumps(entry), "utf-8")
+        return folder
+
+    return record
+
+
+SPLIT = ("AAPL", "1d", "2020-08-20", "2020-09-10")  # 4:1 on 2020-08-31
+
+
+def test_two_recordings_of_one_relative_name_do_not_mix(
+    folder_of_answers: Callable[..., Path],
+    make: Callable[[], DataManager],
+    tmp_path: Path,
+    vendors: VendorServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = {"provider": "replay:seen", "adjustment": "raw"}
+    for name, factor, ratio in (("one", 1.0, 4), ("two", 8.0, 2)):
+        folder_of_answers(f"{name}/seen", factor, ratio)
+    manager = make()
+    vendors.clear_log()
+    found: dict[str, list[float]] = {}
+    for name in ("one", "two", "one", "two"):
+        monkeypatch.chdir(tmp_path / name)
+        for reader in (manager, make()):
+            frame = reader.get_ohlcv(*SPLIT, **asked)  # type: ignore[arg-type]
+            assert closes(frame) == found.setdefault(name, closes(frame))
+    # Of raw prices those before the split are told by the split of the very recording.
+    assert found["two"][-1] == pytest.approx(8 * found["one"][-1])
+    assert found["two"][0] == pytest.approx(8 * found["one"][0] / 2)
+    assert not vendors.count("yahoo")
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["another process", "one process"])
+def test_a_folder_recorded_anew_is_read_again(
+    is_new: bool, folder_of_answers: Callable[..., Path], make: Callable[[], DataManager],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    folder = folder_of_answers("seen", 1.0)
+    asked = {"provider": f"replay:{tmp_path / 'seen'}", "adjustment": "raw"}
+    first = make()
+    for _ in range(3):
+        before = first.get_ohlcv(*SPLIT, **asked)  # type: ignore[arg-type]
+    version = before.attrs["onetape"]["generation"]
+    shutil.rmtree(folder)
+    folder_of_answers("seen", 8.0, 2)
+    reader = make() if is_new else first
+    for _ in range(2):
+        after = reader.get_ohlcv(*SPLIT, **asked)  # type: ignore[arg-type]
+        assert closes(after)[-1] == pytest.approx(8 * closes(before)[-1])
+        assert closes(after)[0] == pytest.approx(8 * closes(before)[0] / 2)
+    asked["adjustment"] = "split"
+    again = reader.get_ohlcv(*SPLIT, **asked, version=version)  # type: ignore[arg-type]
+    assert again["close"].iloc[-1] == before["close"].iloc[-1]
+
+
+@pytest.mark.parametrize("name", ["100%", "100%25", "a%2Fb"])
+def test_a_percent_sign_in_the_name_of_a_recording_is_no_escape(
+    name: str, folder_of_answers: Callable[..., Path], make: Callable[[], DataManager],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    folder_of_answers(name, 8.0)
+    folder_of_answers("plain", 1.0)
+    asked = tuple(
+        make().get_ohlcv(*SPLIT, provider=f"replay:{tmp_path / one}", adjustment="raw") for one in (name, "plain")
+    )
+    assert asked[0]["close"].iloc[-1] == pytest.approx(8 * asked[1]["close"].iloc[-1])
+    # As the answer names it.
+    (told,) = asked[0].attrs["onetape"]["vendors"]
+    assert make().get_ohlcv(*SPLIT, provider=told, adjustment="raw")["close"].equals(asked[0]["close"])
