@@ -269,10 +269,10 @@ class ProviderSelector:
         if not isinstance(provider, str):
             return None
         family, _, folder = provider.partition(":")
-        if "%" in folder and row_of(family.lower()).of_folders:
+        may_be_escaped = "%" in folder and row_of(family.lower()).of_folders
+        if may_be_escaped and Path(folder).expanduser().is_dir():
             # Of a folder of that very name the percent sign is no escape.
-            if Path(folder).expanduser().is_dir():
-                provider = f"{family}:{quote(folder, safe='')}"
+            provider = f"{family}:{quote(folder, safe='')}"
         return known_vendor(provider) or (provider if provider in self.downloaders else None)
 
     def get_provider_with_failover(self, symbol: Any, timeframe: str) -> list[str]:

@@ -13,9 +13,17 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import DataError, IncompleteDataWarning
+from src.data.errors import IncompleteDataWarning
+from src.data.jobs.checkup import checkup
+from src.data.model.bars import Bar, BarTable
+from src.data.model.instant import DAY_MS
+from src.data.model.kind import Basis, Kind
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
 from tests.vendor_server import VendorServer
 
 from .oracle import ms
@@ -23,6 +31,7 @@ from .oracle import ms
 HEADER = "timestamp,open,high,low,close,volume\n"
 DAYS = ("2024-07-01", "2024-07-02", "2024-07-03")
 ASKED = ("MSFT", "1d", "2024-07-01", "2024-07-03")
+DAILY = Timeframe.parse("1d")
 NOW = ms("2024-08-01T12:00:00")
 # Long before it is read: what changed since shows by size and time.
 RESTED = 1_700_000_000
@@ -142,14 +151,19 @@ def test_a_changed_file_is_read_again(
 
 @pytest.fixture
 def folder_of_answers(
-    tmp_path: Path, vendors: VendorServer, clock: ManualClock, rules: Path,
+    tmp_path: Path,
+    vendors: VendorServer,
+    clock: ManualClock,
+    rules: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Path]:
     """Return what records an answer of Yahoo's into a folder, its prices and split changed."""
 
     def record(name: str, factor: float, ratio: int = 4) -> Path:
         monkeypatch.setenv("ONETAPE_RECORD", str(tmp_path / name))
-        fresh = DataManager(tmp_path / f"cache of {name.replace('/', ' ')} {factor}", rules, clock=clock)
+        fresh = DataManager(
+            tmp_path / f"cache of {name.replace('/', ' ')} {factor}", rules, clock=clock
+        )
         fresh.get_ohlcv(*SPLIT, provider="yahoo", adjustment="raw")
         monkeypatch.delenv("ONETAPE_RECORD")
         folder = tmp_path / name / "yahoo"
@@ -226,10 +240,98 @@ def test_a_percent_sign_in_the_name_of_a_recording_is_no_escape(
 ) -> None:  # fmt: skip
     folder_of_answers(name, 8.0)
     folder_of_answers("plain", 1.0)
-    asked = tuple(
-        make().get_ohlcv(*SPLIT, provider=f"replay:{tmp_path / one}", adjustment="raw") for one in (name, "plain")
-    )
+    asked = [
+        make().get_ohlcv(*SPLIT, provider=f"replay:{tmp_path / one}", adjustment="raw")
+        for one in (name, "plain")
+    ]
     assert asked[0]["close"].iloc[-1] == pytest.approx(8 * asked[1]["close"].iloc[-1])
     # As the answer names it.
     (told,) = asked[0].attrs["onetape"]["vendors"]
-    assert make().get_ohlcv(*SPLIT, provider=told, adjustment="raw")["close"].equals(asked[0]["close"])
+    assert (
+        make().get_ohlcv(*SPLIT, provider=told, adjustment="raw")["close"].equals(asked[0]["close"])
+    )
+
+
+# --- caches of earlier versions
+
+
+def day(text: str) -> int:
+    return ms(f"{text}T00:00:00")
+
+
+def old_piece(first: str, last: str, vendor: str, close: float) -> CommitPiece:
+    stamps = range(day(first), day(last) + 1, DAY_MS)
+    rows = [Bar(at, close, close, close, close, 9.0) for at in stamps]
+    span = Span(day(first), day(last) + DAY_MS)
+    kind = Kind("", "", unit="USD") if vendor == "local" else Kind(unit="USD", volume="shares")
+    table = BarTable.from_bars(rows)
+    return CommitPiece(table, span, vendor, day("2024-06-08"), kind, Basis("split"), "final")
+
+
+@pytest.fixture
+def old(cache: Path) -> BarStore:
+    """Return a cache in which an earlier version kept bars of some folder, and of a recording."""
+    store = BarStore(cache)
+    of_files = Commit((old_piece("2024-06-03", "2024-06-05", "local", 5.0),))
+    for lane in (("local",), ("replay:seen",)):
+        store.commit(SeriesKey("MSFT", DAILY, lane), of_files)
+    mixed = Commit((*of_files.pieces, old_piece("2024-06-06", "2024-06-07", "yahoo", 6.0)))
+    store.commit(SeriesKey("MSFT", DAILY), mixed)
+    return BarStore(cache)
+
+
+OLD = ("MSFT", "1d", "2024-06-03", "2024-06-07")
+
+
+def test_bars_of_files_without_a_folder_are_never_read(
+    old: BarStore, cache: Path, tmp_path: Path
+) -> None:
+    default = SeriesKey("MSFT", DAILY)
+    assert old.keys() == [default]
+    assert [str(key) for key in old.held()] == ["MSFT 1d", "MSFT 1d@local", "MSFT 1d@replay:seen"]
+    for key in old.held()[1:]:
+        assert not old.view(key).exists
+        assert not len(old.read(key, Span(0, NOW))[0])
+    table, coverage = old.read(default, Span(0, NOW))
+    assert table.close.tolist() == [6.0, 6.0]
+    assert [(part.vendor, part.span.start) for part in coverage] == [("yahoo", day("2024-06-06"))]
+    write(tmp_path / "own", 1.0, ("2024-06-03", "2024-06-04", "2024-06-05", "2024-06-06",
+                                  "2024-06-07"))  # fmt: skip
+    reader = manager(cache, tmp_path / "own")
+    assert closes(reader.get_ohlcv(*OLD, provider="local")) == [1.0] * 5
+    old.add_actions("MSFT", (), Span(day("2024-01-01"), NOW + DAY_MS), "yahoo", NOW)
+    offline = quiet(reader.get_ohlcv, *OLD, offline=True)
+    assert (offline["close"].tolist(), offline.attrs["onetape"]["complete"]) == ([6.0, 6.0], False)
+    assert reader.cache.get_stats()["series_count"] == 4
+
+
+def test_another_vendor_is_asked_in_their_place_and_beside_nothing_of_them(
+    old: BarStore, make: Callable[[], DataManager], vendors: VendorServer
+) -> None:
+    frame = make().get_ohlcv(*OLD, columns=("source",))
+    assert set(frame["source"]) == {"yahoo"}
+    assert 5.0 not in frame["close"].tolist()
+    assert frame.attrs["onetape"]["complete"]
+    asked = vendors.count("yahoo")
+    again = make().get_ohlcv(*OLD)
+    assert again["close"].equals(frame["close"])
+    assert vendors.count("yahoo") == asked
+    assert not BarStore(old.root).outdated(SeriesKey("MSFT", DAILY))
+
+
+def test_the_doctor_names_them_and_clean_removes_them(old: BarStore, tmp_path: Path) -> None:
+    config = tmp_path / "rules.yaml"
+    config.write_text("{}\n")
+    checks = [one for one in checkup(old.root, config, network=False) if one.topic == "own files"]
+    assert len(checks) == 1
+    assert (checks[0].ok, "3 series" in checks[0].said) == (None, True)
+    assert "onetape cache clean" in checks[0].advice
+    cache = DataManager(old.root, config).cache
+    names = ["MSFT 1d", "MSFT 1d@local", "MSFT 1d@replay:seen"]
+    assert [str(key) for key in cache.remove_outdated(dry_run=True)] == names
+    assert [str(key) for key in cache.remove_outdated()] == names
+    assert cache.remove_outdated() == []
+    (left,) = BarStore(old.root).held()
+    assert BarStore(old.root).read(left, Span(0, NOW))[0].close.tolist() == [6.0, 6.0]
+    checks = [one for one in checkup(old.root, config, network=False) if one.topic == "own files"]
+    assert checks == []

@@ -109,9 +109,7 @@ class CacheLookup:
     Documents are compared; a calendar is read for a number of bars alone.
     """
 
-    def __init__(
-        self, store: BarStore, reader: Reader, clock: Clock, sources: SourceCheck
-    ) -> None:
+    def __init__(self, store: BarStore, reader: Reader, clock: Clock, sources: SourceCheck) -> None:
         self._store = store
         self._reader = reader
         self._clock = clock

@@ -16,7 +16,8 @@ from ..model.kind import Basis, Kind
 from ..model.lifetime import Lifetime
 from ..model.series import SeriesKey
 from ..model.source import SourceState
-from ..model.span import Span, subtract
+from ..model.span import Span, coalesce, subtract
+from ..vendors.registry import is_of_files
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,26 @@ def removal(part: Covered, now_ms: int) -> CommitPiece:
         part.span,
         part.vendor,
         now_ms,
-        part.kind,
+        Kind("", "") if part.state == "empty" else part.kind,
         part.basis,
         "final",
         holes=(part.span,),
     )
+
+
+def outdated_spans(key: SeriesKey, coverage: Coverage) -> list[Span]:
+    """Return the stretches of files that no lane of a folder holds: earlier versions mixed folders.
+
+    What is stored there is never read again.
+    """
+    if key.of_folder or not any(_may_be_of_files(part) for part in coverage):
+        return []
+    parts = coverage.opened()
+    return coalesce(p.span for p in parts if any(map(is_of_files, p.vendor.split(","))))
+
+
+def _may_be_of_files(part: Covered) -> bool:
+    return bool(part.parts) or any(map(is_of_files, part.vendor.split(",")))
 
 
 class Seal(NamedTuple):

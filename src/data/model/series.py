@@ -94,4 +94,3 @@ def folder_lane(family: str, path: str) -> str:
 def is_of_folder(part: str) -> bool:
     """Tell whether a part of a lane names a folder of files."""
     return _OF_FOLDER.fullmatch(part) is not None
-

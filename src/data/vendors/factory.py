@@ -217,7 +217,11 @@ class DownloaderPool:
         """
         code = canonical_vendor(name) or name
         downloader = downloaders.get(code, downloaders.get(name))
-        if downloader is not None and row_of(family_of(code)).of_folders and not downloader.is_there:
+        if (
+            downloader is not None
+            and row_of(family_of(code)).of_folders
+            and not downloader.is_there
+        ):
             downloader = None
             for place in (code, name):
                 downloaders.pop(place, None)

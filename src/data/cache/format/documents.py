@@ -559,7 +559,7 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
         empties=empties,
         compared_at=document.compared_at,
         lifetime=document.lifetime,
-        source=document.source and document.source.value(),
+        source=None if document.source is None else document.source.value(),
         extra=extra,
     )
 
