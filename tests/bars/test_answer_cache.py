@@ -476,7 +476,7 @@ def answered(manager: DataManager) -> tuple[BarsQuery, Answer, pd.DataFrame]:
     """Return a question, its answer of the store, and the frame made of it."""
     query = question_of(manager)
     bars = manager._services.client._service
-    result = CacheLookup(bars._store, bars._reader, bars._clock, bars._sources).find(query)
+    result = CacheLookup(bars._store, bars._reader, bars._clock, bars.sources).find(query)
     assert isinstance(result, Hit)
     return query, result.answer, asked(manager)
 

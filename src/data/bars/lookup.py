@@ -120,7 +120,7 @@ class CacheLookup:
         if query.refresh or query.include_forming:
             return MISS
         view = self._store.view(SeriesKey(query.instrument.symbol, query.timeframe, query.pinned))
-        if not view.exists or not self._sources.is_current(query, view):
+        if not view.exists or not self._sources.is_current(query.instrument, view):
             result: LookupResult = MISS
         elif query.bars is None:
             result = self._of_span(query, view, query.span)
@@ -310,7 +310,7 @@ class AnswerCache:
             return (
                 entry.since <= query.now_ms < entry.until
                 and self._store.holds(entry.seal)
-                and self._sources.is_current(query, entry.view)
+                and self._sources.is_current(query.instrument, entry.view)
             )
         except CacheError:
             return False

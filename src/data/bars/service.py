@@ -62,9 +62,9 @@ class BarsService:
         self._store, self._selector, self._clock = store, selector, clock
         self._expiry, self._checks = expiry or Expiry(), checks or ValidationRules()
         self._reader = Reader(store, clock)
-        self._sources = SourceCheck(selector)
-        self._answers = AnswerCache(store, self._reader.days, self._sources)
-        self._lookup = CacheLookup(store, self._reader, clock, self._sources)
+        self.sources = SourceCheck(selector)
+        self._answers = AnswerCache(store, self._reader.days, self.sources)
+        self._lookup = CacheLookup(store, self._reader, clock, self.sources)
         self._locks, self._turns = SeriesLocks(), Turns(store.root, clock, leases)
         self._observer = watcher or Observer(clock)
         self._miss_handler: MissHandler | None = None
@@ -172,7 +172,7 @@ class BarsService:
                 self._expiry,
                 self._checks,
                 self._turns,
-                self._sources,
+                self.sources,
             )
             # Two threads may make one each: what there must be one of are the locks and turns.
             self._miss_handler = MissHandler(

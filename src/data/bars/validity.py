@@ -122,6 +122,19 @@ def _is_of_a_file(part: Covered) -> bool:
     return part.state in ("final", "suspect") and part.basis.adjustment == "unknown"
 
 
+# --- what was read of files that have changed since
+
+
+def after_change(coverage: Coverage, now_ms: int) -> Coverage:
+    """Return what is known of a series whose files have changed: all of it is doubted, and due."""
+    return Coverage(
+        replace(part, expires=now_ms)
+        if part.state == "empty"
+        else replace(part, state="suspect", reason=CHANGED, expires=now_ms)
+        for part in coverage.opened()
+    )
+
+
 # --- bars of older tools
 
 

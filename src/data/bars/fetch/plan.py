@@ -27,9 +27,9 @@ from ..selection.source_check import SourceCheck, is_same
 from ..validity import (
     AHEAD,
     BEFORE_FIRST,
-    CHANGED,
     CLOSED,
     UNEXPECTED,
+    after_change,
     doubted,
     fetched_ahead,
     is_older,
@@ -118,12 +118,7 @@ class Planner:
         if query.offline:
             work.is_outdated = True
             return
-        marks = tuple(
-            replace(part, expires=now)
-            if part.state == "empty"
-            else replace(part, state="suspect", reason=CHANGED, expires=now)
-            for part in view.coverage.opened()
-        )
+        marks = tuple(after_change(view.coverage, now))
         if is_sample(query.provider):
             self._writer.forget_actions(work)
         bounds = (view.lifetime.listed, view.lifetime.delisted)

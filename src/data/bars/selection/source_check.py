@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from ...cache.store import SeriesView
 from ...model.instrument import Instrument
-from ...model.query import BarsQuery
 from ...model.source import SourceState
 from ...model.timeframe import Timeframe
 from ...vendors.registry import is_of_files
+from ..validity import after_change
 
 if TYPE_CHECKING:
     from .candidates import Selector
@@ -33,21 +33,27 @@ class SourceCheck:
         # Files that were read because their times left it open: they are not read for it again.
         self._verified: dict[SourceState, SourceState] = {}
 
-    def is_current(self, query: BarsQuery, view: SeriesView) -> bool:
-        """Tell whether what is stored of a lane may answer ``query``: always, but of changed files."""
+    def is_current(self, instrument: Instrument, view: SeriesView) -> bool:
+        """Tell whether what is stored of a lane may answer: always, but of files that have changed."""
         if not view.key.of_folder:
             return not view.key.is_outdated
         if not view.exists:
             return True
         from ...vendors.factory import downloader_for
 
-        pinned = query.provider
-        vendor = pinned if pinned and is_of_files(pinned) else _OF_RULES
-        downloader = downloader_for(self._selector, vendor)
+        # A relative name may lead elsewhere by now: then it is another folder's lane.
+        vendors = (part.vendor for part in view.coverage if is_of_files(part.vendor))
+        downloader = downloader_for(self._selector, next(vendors, _OF_RULES))
         if getattr(downloader, "folder_lane", "") != view.key.of_folder:
             return False
-        state = self.now(downloader, query.instrument, view.key.timeframe, view.source)
+        state = self.now(downloader, instrument, view.key.timeframe, view.source)
         return is_same(view.source, state)
+
+    def told(self, instrument: Instrument, view: SeriesView, now_ms: int) -> SeriesView:
+        """Return the view with all of it in doubt where its files have changed since."""
+        if self.is_current(instrument, view):
+            return view
+        return replace(view, coverage=after_change(view.coverage, now_ms), next_due=now_ms)
 
     def now(
         self,
