@@ -13,10 +13,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from src.data.bars.client import Wishes
+from src.data.cache.layout import decode_lane, encode_lane
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import IncompleteDataWarning
+from src.data.errors import IncompleteDataError, IncompleteDataWarning
 from src.data.jobs.checkup import checkup
 from src.data.model.bars import Bar, BarTable
 from src.data.model.instant import DAY_MS
@@ -250,6 +252,143 @@ def test_a_percent_sign_in_the_name_of_a_recording_is_no_escape(
     assert (
         make().get_ohlcv(*SPLIT, provider=told, adjustment="raw")["close"].equals(asked[0]["close"])
     )
+
+
+# --- every way to ask
+
+
+def week(folder: Path, close: float) -> None:
+    write(folder, close, ("2024-07-01", "2024-07-02", "2024-07-03", "2024-07-05"))
+
+
+def by_range(manager: DataManager) -> Any:
+    return manager.get_ohlcv("MSFT", "1d", "2024-07-01", "2024-07-05", provider="local")
+
+
+def by_count(manager: DataManager) -> Any:
+    return manager.get_ohlcv("MSFT", "1d", end_date="2024-07-05", bars=4, provider="local")
+
+
+def of_a_week(manager: DataManager) -> Any:
+    return manager.get_ohlcv("MSFT", "1w", "2024-07-01", "2024-07-05", provider="local")
+
+
+def of_a_batch(manager: DataManager) -> Any:
+    asked = (["MSFT"], "1d", "2024-07-01", "2024-07-05")
+    return manager.get_ohlcv_batch(*asked, provider="local")["MSFT"]
+
+
+def a_plan(manager: DataManager) -> Any:
+    return manager.plan("MSFT", "1d", "2024-07-01", "2024-07-05", provider="local")
+
+
+@pytest.mark.parametrize("way", [by_range, by_count, of_a_week, of_a_batch])
+def test_every_question_gets_its_own_folder_as_it_is(
+    way: Callable[[DataManager], Any], cache: Path, tmp_path: Path
+) -> None:
+    for close, name in ((1.0, "one"), (2.0, "two")):
+        week(tmp_path / name, close)
+    for turn in range(3):
+        for close, name in ((1.0, "one"), (2.0, "two")):
+            found = manager(cache, tmp_path / name)
+            for _ in range(2):
+                assert set(way(found)["close"]) == {close + 10 * turn}
+            week(tmp_path / name, close + 10 * (turn + 1))
+
+
+def test_what_is_told_of_a_series_tells_that_its_file_has_changed(
+    cache: Path, tmp_path: Path
+) -> None:
+    week(tmp_path / "own", 1.0)
+    reader = manager(cache, tmp_path / "own")
+    by_range(reader)
+    client = reader._services.client
+    (key,) = client.series("MSFT")
+    assert "suspect" not in {part.state for part in client.coverage(key)}
+    assert not a_plan(reader).steps
+    week(tmp_path / "own", 2.0)
+    assert {part.state for part in client.coverage(key)} <= {"suspect", "empty"}
+    assert "changed since" in str([part.reason for part in client.outline(key).coverage])
+    assert len(a_plan(reader).steps) == 1
+    assert not client.lookup(client.query("MSFT", "1d", "2024-07-01", "2024-07-05",
+                                          wishes=Wishes(provider="local"))).is_hit  # fmt: skip
+    offline = quiet(reader.get_ohlcv, *ASKED, provider="local", offline=True)
+    told = offline.attrs["onetape"]
+    assert (offline["close"].tolist(), told["complete"]) == ([1.0] * 3, False)
+    assert "changed since" in str(told)
+    with pytest.raises(IncompleteDataError):
+        reader.get_ohlcv(*ASKED, provider="local", offline=True, strict=True)
+    assert set(by_range(reader)["close"]) == {2.0}
+
+
+def test_a_file_that_cannot_be_read_any_more_leaves_its_bars_in_doubt(
+    cache: Path, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "own", 1.0)
+    reader = manager(cache, tmp_path / "own")
+    assert closes(reader.get_ohlcv(*ASKED, provider="local")) == [1.0] * 3
+    for damage in (lambda: path.write_text(f"{HEADER}2024-07-01,one,1,1,1,9\n"), path.unlink):
+        damage()
+        for _ in range(2):
+            frame = quiet(reader.get_ohlcv, *ASKED, provider="local")
+            assert (frame["close"].tolist(), frame.attrs["onetape"]["complete"]) == (
+                [1.0] * 3,
+                False,
+            )
+        with pytest.raises(IncompleteDataError, match="changed since"):
+            reader.get_ohlcv(*ASKED, provider="local", strict=True)
+    write(tmp_path / "own", 2.0)
+    assert closes(reader.get_ohlcv(*ASKED, provider="local")) == [2.0] * 3
+
+
+def test_another_layout_is_another_reading(cache: Path, tmp_path: Path) -> None:
+    """Another column, and another unit: the file is as it was."""
+    folder = tmp_path / "own"
+    write(folder, 1.0)
+    (folder / "MSFT_1d.csv").write_text(
+        "timestamp,open,high,low,close,volume,last\n"
+        + "".join(f"{day},1,3,1,1.0,9,2.0\n" for day in DAYS)
+    )
+    first = manager(cache, folder).get_ohlcv(*ASKED, provider="local")
+    assert closes(first) == [1.0] * 3
+    other = manager(cache, folder, ", columns: {close: last}")
+    assert closes(other.get_ohlcv(*ASKED, provider="local")) == [2.0] * 3
+    rules = cache.with_name("own.yaml")
+    rules.write_text(rules.read_text().replace("USD", "EUR"))
+    euros = DataManager(cache, rules, clock=ManualClock(NOW)).get_ohlcv(*ASKED, provider="local")
+    assert (closes(euros), euros.attrs["onetape"]["kind"]["unit"]) == ([2.0] * 3, "EUR")
+
+
+def test_a_folder_is_no_timeframe(cache: Path, tmp_path: Path) -> None:
+    week(tmp_path / "own", 1.0)
+    reader = manager(cache, tmp_path / "own")
+    by_range(reader)
+    (key,) = reader.cache.store.keys()
+    assert (key.lane, key.made_of) == ((key.of_folder,), "")
+    assert decode_lane("MSFT", encode_lane(key)) == key
+    assert encode_lane(key) == f"1d@{key.of_folder}"
+    assert reader.cache.list_timeframes("MSFT") == []
+
+
+def test_a_hit_costs_one_stat(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "own", 1.0)
+    # As if it had rested for a minute when it was read.
+    clock = ManualClock(path.stat().st_ctime_ns // 10**6 + 60_000)
+    monkeypatch.setattr("src.data.net.source_files.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.vendors.local.carrier.SystemClock", lambda: clock)
+    reader = manager(cache, tmp_path / "own")
+    for _ in range(3):
+        reader.get_ohlcv(*ASKED, provider="local")
+    seen: list[str] = []
+    real_stat, real_open = os.stat, Path.open
+    monkeypatch.setattr(
+        os, "stat", lambda at, *a, **k: (seen.append(str(at)), real_stat(at, *a, **k))[1]
+    )
+    monkeypatch.setattr(
+        Path, "open", lambda at, *a, **k: (seen.append(f"open {at}"), real_open(at, *a, **k))[1]
+    )
+    reader.get_ohlcv(*ASKED, provider="local")
+    assert [place for place in seen if str(path.parent) in place] == [str(path)]
 
 
 # --- caches of earlier versions

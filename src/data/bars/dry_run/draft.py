@@ -15,7 +15,7 @@ from ...errors import (
     UnknownProviderError,
 )
 from ...model.actions import Action
-from ...model.bars import BarTable, concat, merge
+from ...model.bars import BarTable, concat, inside, merge
 from ...model.coverage import Coverage
 from ...model.plan import PlanStep
 from ...model.query import BarsQuery
@@ -104,6 +104,9 @@ class DraftStore(BarStore):
 
     def _with_drafts(self, key: SeriesKey, span: Span, rows: BarTable) -> BarTable:
         tables = self._drafts[key].tables
+        pieces = (piece for commit in self._drafts[key].commits for piece in commit.pieces)
+        if gone := [piece.span for piece in pieces if not len(piece.table)]:
+            rows = rows.take(~inside(rows.stamps, gone))
         near = [t for t in tables if t.stamps[-1] >= span.start and t.stamps[0] < span.end]
         new = concat([t.within(span) for t in near])
         return merge(rows, new) if len(new) else rows

@@ -27,6 +27,7 @@ from ..selection.source_check import SourceCheck, is_same
 from ..validity import (
     AHEAD,
     BEFORE_FIRST,
+    CHANGED,
     CLOSED,
     UNEXPECTED,
     after_change,
@@ -117,6 +118,7 @@ class Planner:
             return
         if query.offline:
             work.is_outdated = True
+            work.problems += [CHANGED] if CHANGED not in work.problems else []
             return
         marks = tuple(after_change(view.coverage, now))
         if is_sample(query.provider):

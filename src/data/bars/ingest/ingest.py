@@ -102,7 +102,6 @@ class AnswerIngester:
             QualityError: it is not believed.
         """
         window.check(work, fetched)
-        self._drop_outdated(work, fetched)
         behind = self._clock_is_behind(work, fetched)
         if behind is not None:
             fetched = replace(fetched, basis=Basis("unknown"))
@@ -160,22 +159,26 @@ class AnswerIngester:
         work.scores.append(checked.score)
         return answer
 
-    def _drop_outdated(self, work: FetchState, fetched: Fetched) -> None:
+    def drop_outdated(self, work: FetchState, fetched: Fetched) -> bool:
         """Remove all that was read of files as they were, now that they could be read as they are.
 
         The files are the truth: a row that is not in them any more is no bar that their vendor lacks.
         Bars of others stay, and are asked for again; older versions of the series keep the rest.
+
+        Returns:
+            Whether there were any.
         """
         if not work.key.of_folder or not is_of_files(fetched.vendor):
-            return
+            return False
         parts = [part for part in self._writer.coverage(work).opened() if part.state != "empty"]
         outdated = [p for p in parts if p.reason == CHANGED and is_of_files(p.vendor)]
         if not outdated:
-            return
+            return False
         now, is_whole = self._writer.now_ms(work), len(outdated) == len(parts)
         pieces = tuple(removal(part, now) for part in outdated)
         kind = fetched.kind if is_whole else None
         self._writer.commit(work, Commit(pieces, kind=kind))
+        return True
 
     def _clock_is_behind(self, work: FetchState, fetched: Fetched) -> Suspicion | None:
         """Return why it is not known as of when prices are adjusted; None where it is.
