@@ -26,7 +26,7 @@ from src.data.model.kind import Basis, Kind
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from tests.vendor_server import VendorServer
+from tests.vendor_server import Fault, VendorServer
 
 from .oracle import ms
 
@@ -389,6 +389,114 @@ def test_a_hit_costs_one_stat(cache: Path, tmp_path: Path, monkeypatch: pytest.M
     )
     reader.get_ohlcv(*ASKED, provider="local")
     assert [place for place in seen if str(path.parent) in place] == [str(path)]
+
+
+# --- by the rules
+
+OWN = ("MSFT", "1d", "2024-06-03", "2024-06-07")
+OWN_DAYS = ("2024-06-03", "2024-06-04", "2024-06-05", "2024-06-06", "2024-06-07")
+
+
+@pytest.fixture
+def project(tmp_path: Path, rules: Path, clock: ManualClock) -> Callable[..., DataManager]:
+    """Return what makes a project: its rules name these vendors for days, and perhaps a folder."""
+
+    def make(vendors: str, folder: str = "", declared: str = "adjustment: split, unit: USD") -> Any:
+        own = tmp_path / f"rules of {folder or 'none'} {vendors} {declared}.yaml"
+        first, _, backups = vendors.partition(" ")
+        text = rules.read_text()
+        if folder:
+            text += f"  local: {{folder: '{tmp_path / folder}', {declared}}}\n"
+        text += f"stock_daily: {{primary: {first}, backup: [{backups}]}}\n"
+        own.write_text(text)
+        return DataManager(tmp_path / "cache", own, clock=clock)
+
+    return make
+
+
+def test_bars_of_files_answer_no_project_whose_rules_do_not_name_the_folder(
+    project: Callable[..., DataManager], tmp_path: Path, vendors: VendorServer
+) -> None:
+    for close, name in ((1.0, "one"), (2.0, "two")):
+        write(tmp_path / name, close, OWN_DAYS)
+    for _ in range(3):
+        assert closes(project("local", "one").get_ohlcv(*OWN)) == [1.0] * 5
+        assert closes(project("local", "two").get_ohlcv(*OWN)) == [2.0] * 5
+        real = project("yahoo").get_ohlcv(*OWN)
+        assert real.attrs["onetape"]["vendors"] == ["yahoo"]
+        assert not {1.0, 2.0} & set(closes(real))
+        assert project("yahoo local", "one").get_ohlcv(*OWN)["close"].equals(real["close"])
+    assert vendors.count("yahoo") <= 2
+
+
+@pytest.mark.parametrize("ask", ["range", "count", "weeks", "batch"])
+def test_every_question_by_the_rules_gets_the_file_as_it_is(
+    ask: str, project: Callable[..., DataManager], tmp_path: Path
+) -> None:
+    def asked(manager: DataManager) -> set[float]:
+        if ask == "batch":
+            return set(manager.get_ohlcv_batch(["MSFT"], *OWN[1:])["MSFT"]["close"])
+        step = "1w" if ask == "weeks" else "1d"
+        bounds = {"end_date": OWN[3], "bars": 5} if ask == "count" else {
+            "start_date": OWN[2], "end_date": OWN[3]}  # fmt: skip
+        return set(manager.get_ohlcv("MSFT", step, **bounds)["close"])
+
+    write(tmp_path / "own", 1.0, OWN_DAYS)
+    first = project("local", "own")
+    for close in (1.0, 7.0, 3.0):
+        write(tmp_path / "own", close, OWN_DAYS)
+        for reader in (first, project("local", "own")):
+            for _ in range(3):
+                assert asked(reader) == {close}
+
+
+def test_backups_complete_own_files_of_the_kind_that_is_declared(
+    project: Callable[..., DataManager], tmp_path: Path, vendors: VendorServer
+) -> None:
+    real = project("yahoo").get_ohlcv(*OWN)
+    asked = vendors.count("yahoo")
+    folder = tmp_path / "own"
+    folder.mkdir()
+    rows = real.iloc[:3]
+    text = "".join(f"{at:%Y-%m-%d},{','.join(map(repr, row))}\n"
+                   for at, *row in rows.itertuples() for row in [row[:5]])  # fmt: skip
+    (folder / "MSFT_1d.csv").write_text(HEADER + text)
+    frame = project("local yahoo", "own").get_ohlcv(*OWN, columns=("source",))
+    assert frame["source"].tolist() == ["local"] * 3 + ["yahoo"] * 2
+    assert frame.attrs["onetape"]["complete"]
+    assert vendors.count("yahoo") > asked
+    for declared in ("adjustment: split, unit: EUR", "unit: USD"):
+        alone = quiet(project("local yahoo", "own", declared).get_ohlcv, *OWN, columns=("source",))
+        assert alone["source"].tolist() == ["local"] * 3
+        assert not alone.attrs["onetape"]["complete"]
+
+
+def test_own_files_stand_in_for_others_as_a_substitute(
+    project: Callable[..., DataManager], tmp_path: Path, vendors: VendorServer
+) -> None:
+    write(tmp_path / "own", 1.0, OWN_DAYS)
+    vendors.fault("yahoo", Fault.status(503))
+    for _ in range(2):
+        frame = quiet(project("yahoo local", "own").get_ohlcv, *OWN)
+        assert frame["close"].tolist() == [1.0] * 5
+        assert "local" in frame.attrs["onetape"]["substitute"]
+    vendors.heal()
+
+
+def test_commands_find_the_folder_of_the_rules(
+    project: Callable[..., DataManager], tmp_path: Path
+) -> None:
+    for close, name in ((1.0, "one"), (2.0, "two")):
+        write(tmp_path / name, close, OWN_DAYS)
+        project("local", name).get_ohlcv(*OWN)
+    for close, name in ((1.0, "one"), (2.0, "two")):
+        reader = project("local", name)
+        version = reader.get_ohlcv(*OWN).attrs["onetape"]["generation"]
+        again = reader.get_ohlcv(*OWN, version=version)
+        assert closes(again) == [close] * 5
+        offline = reader.get_ohlcv(*OWN, offline=True)
+        assert closes(offline) == [close] * 5
+        assert reader.get_ohlcv(*OWN).attrs["onetape"]["lane"] == offline.attrs["onetape"]["lane"]
 
 
 # --- caches of earlier versions
