@@ -407,7 +407,8 @@ def project(tmp_path: Path, rules: Path, clock: ManualClock) -> Callable[..., Da
         text = rules.read_text()
         if folder:
             text += f"  local: {{folder: '{tmp_path / folder}', {declared}}}\n"
-        text += f"stock_daily: {{primary: {first}, backup: [{backups}]}}\n"
+        for rule in ("stock_daily", "stock_weekly_monthly"):
+            text += f"{rule}: {{primary: {first}, backup: [{backups}]}}\n"
         own.write_text(text)
         return DataManager(tmp_path / "cache", own, clock=clock)
 

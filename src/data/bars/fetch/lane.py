@@ -20,7 +20,7 @@ from ..answer.answer import LOOKBACKS, Answer, Gap, Unfilled, as_known, closed_r
 from ..answer.reader import Outcome, Reader
 from ..selection.source_check import SourceCheck
 from ..turns import Turns
-from ..validity import CHANGED, CLOSED, Expiry, is_older
+from ..validity import CLOSED, Expiry, is_older
 from .absence import ListingProof
 from .actions import TOLD_LATE_MS, ActionFetcher
 from .fetcher import Fetcher
@@ -90,8 +90,8 @@ class LaneRunner:
             self._done(query, plan_of_lost, work)
             answer = as_known(self._read(query, wanted, work, plan.cap))
         doubts = [*answer.doubts, *_unrefreshed(query, work)]
-        if work.is_outdated:
-            doubts.append(CHANGED)
+        if work.outdated:
+            doubts.append(work.outdated)
         gaps = real_gaps(answer.gaps, plan.cap, work.grid)
         if not (gaps or len(answer.table) or query.offline):
             # No bar is expected, but the one question whether there is any was not answered.

@@ -29,6 +29,7 @@ from ..validity import (
     BEFORE_FIRST,
     CHANGED,
     CLOSED,
+    RELAID,
     UNEXPECTED,
     after_change,
     doubted,
@@ -116,11 +117,13 @@ class Planner:
         work.source = state
         if not view.exists or is_same(view.source, state):
             return
+        is_relaid = bool(view.source and state and view.source.reading != state.reading)
+        reason = RELAID if is_relaid else CHANGED
         if query.offline:
-            work.is_outdated = True
-            work.problems += [CHANGED] if CHANGED not in work.problems else []
+            work.outdated = reason
+            work.problems += [reason] if reason not in work.problems else []
             return
-        marks = tuple(after_change(view.coverage, now))
+        marks = tuple(after_change(view.coverage, now, reason))
         if is_sample(query.provider):
             self._writer.forget_actions(work)
         bounds = (view.lifetime.listed, view.lifetime.delisted)

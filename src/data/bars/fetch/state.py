@@ -112,7 +112,7 @@ class FetchState:
         snapshot: of the phase in which the request is.
         lacking: sessions of these bars that vendors lack for most of their symbols.
         source: the files of the lane's folder, as they were before any was read.
-        is_outdated: whether they have changed since they were read, and are not read again.
+        outdated: why what was read of them is in doubt, though they are not read again; else empty.
     """
 
     query: BarsQuery
@@ -135,7 +135,7 @@ class FetchState:
     snapshot: SeriesSnapshot = field(default_factory=SeriesSnapshot)
     lacking: Sequence[VendorDay] = ()
     source: SourceState | None = None
-    is_outdated: bool = False
+    outdated: str = ""
 
     def end_phase(self) -> None:
         """Let the next decision look anew: something may have changed what was looked at."""

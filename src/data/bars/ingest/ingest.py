@@ -35,6 +35,7 @@ from ..validity import (
     BEHIND,
     CHANGED,
     DOUBTFUL,
+    RELAID,
     SKEW_MS,
     Expiry,
     Suspicion,
@@ -163,7 +164,8 @@ class AnswerIngester:
         """Remove all that was read of files as they were, now that they could be read as they are.
 
         The files are the truth: a row that is not in them any more is no bar that their vendor lacks.
-        Bars of others stay, and are asked for again; older versions of the series keep the rest.
+        Bars of others stay, and are asked for again, but by another layout they may not belong beside
+        these any more. Older versions of the series keep what went.
 
         Returns:
             Whether there were any.
@@ -171,7 +173,11 @@ class AnswerIngester:
         if not work.key.of_folder or not is_of_files(fetched.vendor):
             return False
         parts = [part for part in self._writer.coverage(work).opened() if part.state != "empty"]
-        outdated = [p for p in parts if p.reason == CHANGED and is_of_files(p.vendor)]
+        outdated = [
+            p
+            for p in parts
+            if p.reason == RELAID or (p.reason == CHANGED and is_of_files(p.vendor))
+        ]
         if not outdated:
             return False
         now, is_whole = self._writer.now_ms(work), len(outdated) == len(parts)
