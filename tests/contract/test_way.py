@@ -23,7 +23,7 @@ from tests.vendor_server import VendorServer
 # Kind of way to its worst figures over all questions. The longest file from disk
 # is that of the documents of a series, of an answer given again the facade: `validate` came with 20 lines.
 WAYS: dict[str, Figures] = {
-    "disk": {"files": 49, "functions": 344, "code lines": 2888, "longest file": 348, "frames": 0},
+    "disk": {"files": 49, "functions": 344, "code lines": 2888, "longest file": 372, "frames": 0},
     "again": {"files": 20, "functions": 59, "code lines": 479, "longest file": 334, "frames": 0},
     "refresh": {"files": 85, "functions": 590, "code lines": 4773, "longest file": 466, "frames": 41},
     "miss": {"files": 112, "functions": 1046, "code lines": 8271, "longest file": 466, "frames": 48},
@@ -39,8 +39,10 @@ WAYS: dict[str, Figures] = {
 # of verify at several vendors at once, and the cost of a level of validation, with 450.
 # What is left of a wait, told while it lasts, came with 40.
 # Calendars mended and corrected, and holidays that are unknown told as such, came with 200.
+# Lanes of folders, the state of the files that they were read from, and what earlier versions left came
+# with 450; of these 24 are in the document of a series.
 WEIGHT: Figures = {
-    "code lines": 55700,
+    "code lines": 56150,
     "files of more than ten code lines": 396,
     "lazy imports of own modules": 245,
     "modules named by a gerund": 9,

@@ -116,10 +116,11 @@ class CacheLookup:
         self._sources = sources
 
     def find(self, query: BarsQuery) -> LookupResult:
-        """Look in the default lane, or in the pinned vendor's."""
+        """Look in the lane that answers: the default one, or that of a vendor or folder."""
         if query.refresh or query.include_forming:
             return MISS
-        view = self._store.view(SeriesKey(query.instrument.symbol, query.timeframe, query.pinned))
+        lane = self._sources.lane(query)
+        view = self._store.view(SeriesKey(query.instrument.symbol, query.timeframe, lane))
         if not view.exists or not self._sources.is_current(query.instrument, view):
             result: LookupResult = MISS
         elif query.bars is None:
@@ -267,7 +268,7 @@ class AnswerCache:
             self._memory.put(seen, True, _SEEN)
             return
         key = depends_on.view.key
-        if not _is_of_series(query, key):
+        if not self._is_of_series(query, key):
             return
         is_made = key.timeframe != query.timeframe and not query.is_of_whole_weeks
         absent = SeriesKey(key.symbol, query.timeframe, key.lane) if is_made else None
@@ -315,16 +316,16 @@ class AnswerCache:
         except CacheError:
             return False
 
+    def _is_of_series(self, query: BarsQuery, key: SeriesKey) -> bool:
+        """Tell whether the bars of ``key`` give the answer for as long as they are the same.
 
-def _is_of_series(query: BarsQuery, key: SeriesKey) -> bool:
-    """Tell whether the bars of ``key`` give the answer for as long as they are the same.
-
-    Weeks and months of shares are better made of days, once there are any; others are better than
-    such that are made of shorter ones.
-    """
-    if (key.symbol, key.lane) != (query.instrument.symbol, query.pinned):
-        return False
-    return key.timeframe != query.timeframe or not query.is_of_whole_weeks
+        Weeks and months of shares are better made of days, once there are any; others are better than
+        such that are made of shorter ones.
+        """
+        lane = self._sources.lane(replace(query, timeframe=key.timeframe))
+        if (key.symbol, key.lane) != (query.instrument.symbol, lane):
+            return False
+        return key.timeframe != query.timeframe or not query.is_of_whole_weeks
 
 
 def _place(query: BarsQuery) -> tuple[Hashable, ...] | None:

@@ -145,7 +145,7 @@ class BarsService:
         if query.version is not None:
             from .versions import Versions
 
-            return Hit(Versions(self._store, self._clock).answer(query))
+            return Hit(Versions(self._store, self._clock, self.sources).answer(query))
         days = self.misses().parts.preferred(query) if query.is_of_whole_weeks else None
         return self._lookup.find(query) if days is None else Derived(days)
 

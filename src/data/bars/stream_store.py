@@ -23,6 +23,7 @@ from ..model.timeframe import Timeframe
 from ..net.locks import SeriesLocks
 from ..symbols.assets import Listed, is_proved
 from .selection.candidates import Selector, candidates_of, route
+from .selection.source_check import SourceCheck
 
 log = logging.getLogger("onetape.routing")
 
@@ -33,8 +34,8 @@ def kind_of_series(selector: Selector, store: BarStore, query: BarsQuery) -> Kin
     Raises:
         NoProviderError, UnknownProviderError: no vendor serves them.
     """
-    key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
-    stored = store.view(key).kind
+    lane = SourceCheck(selector).lane(query)
+    stored = store.view(SeriesKey(query.instrument.symbol, query.timeframe, lane)).kind
     return stored or route(query, candidates_of(selector, query), None).lanes[0].kind
 
 

@@ -21,6 +21,7 @@ from .answer.adjust import Rebaser
 from .answer.answer import Answer, Gap, Unfilled, lacking_spans, own_volume
 from .answer.reader import at_borders, doubts_of, splice_problems, with_disputes
 from .fetch.lane import real_gaps
+from .selection.source_check import SourceCheck
 
 # Before every bar there is.
 _EVER = -(10**15)
@@ -34,8 +35,9 @@ class Versions:
     only ``raw`` prices know of no later one. Rows that could not be bars are not among them.
     """
 
-    def __init__(self, store: BarStore, clock: Clock) -> None:
+    def __init__(self, store: BarStore, clock: Clock, sources: SourceCheck) -> None:
         self._store = store
+        self._sources = sources
         self._clock = clock
 
     def answer(self, query: BarsQuery) -> Answer:
@@ -46,7 +48,8 @@ class Versions:
             KindMismatchError: the bars cannot be brought to the asked adjustment.
         """
         assert query.version is not None
-        key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
+        lane = self._sources.lane(query)
+        key = SeriesKey(query.instrument.symbol, query.timeframe, lane)
         span, view = query.span, self._store.view(key)
         start = span.start if query.bars is None else _EVER
         table, coverage = self._store.read_version(key, Span(start, span.end), query.version)

@@ -16,6 +16,7 @@ from ...model.timeframe import Timeframe
 from ...prices.conversions import has_known_hours, obstacle, sources_for
 from ...prices.resample import source_span
 from ..selection.candidates import Candidate, Selector, candidates_of
+from ..selection.source_check import SourceCheck
 
 _DAY = Timeframe(1, "d")
 # Looked for with every vendor; what a vendor says that it serves besides is looked for too.
@@ -55,9 +56,10 @@ class ShorterBars:
 class SourceTimeframes:
     """Says what bars can be made of. Thread-safe; no vendor is asked, and no bar is read."""
 
-    def __init__(self, selector: Selector, store: BarStore) -> None:
+    def __init__(self, selector: Selector, store: BarStore, sources: SourceCheck) -> None:
         self._selector = selector
         self._store = store
+        self._sources = sources
 
     def preferred(self, query: BarsQuery) -> Timeframe | None:
         """Return days where the weeks or months of a share are better made of them, else None.
@@ -92,7 +94,8 @@ class SourceTimeframes:
     def of(self, query: BarsQuery, timeframe: Timeframe) -> ShorterBars:
         """Look at bars of one length."""
         vendors = self._serving(query, timeframe)
-        view = self._store.view(SeriesKey(query.instrument.symbol, timeframe, query.pinned))
+        lane = self._sources.lane(replace(query, timeframe=timeframe))
+        view = self._store.view(SeriesKey(query.instrument.symbol, timeframe, lane))
         kind = view.kind or Kind("", "")
         for candidate in vendors:
             kind = kind.filled_from(candidate.kind(query.instrument, timeframe))

@@ -35,6 +35,7 @@ class LaneRunner:
 
     Attributes:
         reader: reads the answers.
+        sources: tells whether files have changed, and which lane is that of their folder.
         on_todo: called with every plan before anything of it is done.
     """
 
@@ -54,6 +55,7 @@ class LaneRunner:
         self._turns = turns
         self._writer = StoreWriter(store, clock)
         self._action_fetcher = ActionFetcher(self._writer, clock)
+        self.sources = sources
         self._planner = Planner(store, self._writer, sources)
         self._fetcher = Fetcher(self._writer, clock, expiry, checks)
         self._listing = ListingProof(self._writer, expiry)

@@ -109,8 +109,8 @@ class MissHandler:
     ) -> None:
         self._store, self._selector, self._clock = store, selector, clock
         self._lookup, self._locks, self.runner = lookup, locks, runner
-        self._reader = runner.reader
-        self.parts = SourceTimeframes(selector, store)
+        self._reader, self._sources = runner.reader, runner.sources
+        self.parts = SourceTimeframes(selector, store, runner.sources)
         self._namesakes = Namesakes(store, clock)
         self._deriver = Deriver(self.parts, self._ask)
 
@@ -268,7 +268,7 @@ class MissHandler:
         """Answer with what is stored although no vendor can supply the rest; else raise ``error``."""
         if isinstance(error, NoProviderError):
             error = with_reasons(self._selector, query, error)
-        key = self._key(query, query.pinned)
+        key = self._key(query, self._sources.lane(query))
         is_failure = not isinstance(error, UnsupportedError)
         attempts: Sequence[Attempt] = getattr(error, "attempts", ())
         unfilled = [Unfilled(query.span, str(error), is_failure)]
@@ -302,14 +302,16 @@ class MissHandler:
     ) -> Route:
         """Return where the bars of ``query`` may come from.
 
-        ``view`` is that of the default lane, where it was looked at just now.
+        ``view`` is that of the lane that answers, where it was looked at just now.
 
         Raises:
             NoProviderError, UnknownProviderError: from no vendor.
         """
         stored = None
         if not query.provider:
-            stored = (view or self._store.view(self._key(query, ()))).kind
+            default = self._key(query, ())
+            is_default = view is not None and view.key == default
+            stored = (view if view and is_default else self._store.view(default)).kind
         are_known = actions_known(self._store, query, self._reader.days)
         candidates = candidates_of(self._selector, query)
         return route(query, candidates, stored, has_actions=are_known, proved=proved)

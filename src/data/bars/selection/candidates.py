@@ -301,7 +301,8 @@ def route(
     hours are wanted. The bars of a pinned vendor go into a lane of its name. Two groups of vendors
     are in two lanes, the common one and one of their own: those whose prices need splits and
     dividends that another vendor tells, for the case that these cannot be had; and those whose bars
-    must be converted, for ranges that the conversion does not reach.
+    must be converted, for ranges that the conversion does not reach. The bars of a folder of files go
+    into a lane of its name; where it is the first, others complete them there.
 
     Raises:
         NoProviderError: no vendor is left.
@@ -312,26 +313,20 @@ def route(
     owner = _owner(query, candidates, stored)
     namesakes = _namesakes(query, candidates, owner, proved)
     wanted, lanes = stored, dict[tuple[str, ...], list[Candidate]]()
+    reader, are_known = _reader(query, candidates), has_actions or bool(tellers)
+    home = query.pinned if reader is None else (reader.folder_lane,)
     for candidate in candidates:
-        if reason := candidate.refusal(query.instrument, query.timeframe):
+        if reason := _rejection(query, candidate, namesakes):
             rejected[candidate.name] = reason
             continue
-        if is_sample(candidate.name) and query.provider is None:
-            rejected[candidate.name] = "its sample bars are only for calls that name it"
-            continue
-        if candidate.name in namesakes:
-            rejected[candidate.name] = namesakes[candidate.name]
-            continue
-        if (caps := candidate.capabilities) is not None and caps.made_up:
-            lanes.setdefault(SAMPLE_LANE, []).append(candidate)
+        if found := _apart(query, candidate, reader, are_known):
+            lanes.setdefault(found[0], []).append(found[1])
             continue
         wanted = wanted or _usual_kind(query, candidate, candidates)
         made = None if query.provider else candidate.converted(query, wanted)
         for one in (candidate,) if made is None else (made, candidate):
             kind = one.kind(query.instrument, query.timeframe)
-            for parts in _lanes_of(
-                query, one, kind, wanted, has_actions=has_actions or bool(tellers)
-            ):
+            for parts in _lanes_of(query, one, kind, wanted, has_actions=are_known):
                 lanes.setdefault(parts, []).append(one)
     if not lanes and namesakes:
         raise unknown_symbol(query, (), namesakes)
@@ -340,13 +335,66 @@ def route(
     return Route(
         tuple(
             LaneRoute(p, tuple(c), c[0].kind(query.instrument, query.timeframe), tellers)
-            for p, c in _ordered(lanes, query)
+            for p, c in _ordered(lanes, query, home)
         ),
         rejected,
         owner.name if owner else "",
         namesakes,
         owner is not None and _is_exchange(query, owner),
     )
+
+
+def _rejection(query: BarsQuery, candidate: Candidate, namesakes: Mapping[str, str]) -> str:
+    """Return why a candidate is not asked for the series; empty where it may be."""
+    if reason := candidate.refusal(query.instrument, query.timeframe):
+        return reason
+    if is_sample(candidate.name) and query.provider is None:
+        return "its sample bars are only for calls that name it"
+    return namesakes.get(candidate.name, "")
+
+
+def _apart(
+    query: BarsQuery, candidate: Candidate, reader: Candidate | None, has_actions: bool
+) -> tuple[tuple[str, ...], Candidate] | None:
+    """Return the lane of bars that do not stand among those of all vendors, and whose they are.
+
+    Those that are made up, those of a folder of files, and those that complete them.
+    """
+    if _is_made_up(candidate):
+        return SAMPLE_LANE, candidate
+    if query.provider is not None:
+        return None
+    if candidate.folder_lane:
+        return (candidate.folder_lane,), candidate
+    own = reader and _completing(query, candidate, reader, has_actions)
+    return ((reader.folder_lane,), own) if reader and own else None
+
+
+def _reader(query: BarsQuery, candidates: Iterable[Candidate]) -> Candidate | None:
+    """Return the first candidate that serves the series, where the rules name it and it reads files."""
+    usable = (c for c in candidates if not c.refusal(query.instrument, query.timeframe))
+    first = None if query.provider else next(usable, None)
+    return first if first is not None and first.folder_lane else None
+
+
+def _completing(
+    query: BarsQuery, candidate: Candidate, reader: Candidate, has_actions: bool
+) -> Candidate | None:
+    """Return a vendor as its bars may stand beside those of files, by what their owner declares.
+
+    None where they are of another kind, or where prices of shares are not declared to be adjusted
+    for anything.
+    """
+    declared = reader.kind(query.instrument, query.timeframe)
+    if query.instrument.asset_class == "stock" and reader.adjustment == "unknown":
+        return None
+    if lane_parts(query, reader, declared, declared, has_actions=has_actions):
+        return None
+    for one in (candidate.converted(query, declared), candidate):
+        kind = one and one.kind(query.instrument, query.timeframe)
+        if one and kind and not lane_parts(query, one, kind, declared, has_actions=has_actions):
+            return one
+    return None
 
 
 def _owner(
@@ -483,13 +531,13 @@ def lane_parts(
 
 
 def _ordered(
-    lanes: Mapping[tuple[str, ...], list[Candidate]], query: BarsQuery
+    lanes: Mapping[tuple[str, ...], list[Candidate]], query: BarsQuery, home: tuple[str, ...]
 ) -> list[tuple[tuple[str, ...], list[Candidate]]]:
-    """Put the default lane first, then lanes of the very adjustment asked for, then the rest."""
+    """Put the lane that answers first, then lanes of the very adjustment asked for, then the rest."""
 
     def rank(parts: tuple[str, ...]) -> int:
         """Return the place of a lane; the least comes first."""
-        return 0 if not parts else 1 if parts == (query.adjustment,) else 2
+        return 0 if parts == home else 1 if parts == (query.adjustment,) else 2
 
     return sorted(lanes.items(), key=lambda item: rank(item[0]))
 
