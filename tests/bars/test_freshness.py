@@ -110,7 +110,12 @@ def test_a_series_without_a_final_bar_has_no_age() -> None:
         (NEW_YORK, "2024-07-03T13:30", "2024-07-05T13:30", 3.5),  # half a day, then a holiday
         (HONG_KONG, "2024-06-12T01:30", "2024-06-12T08:00", 5.5),  # an hour for lunch
         (FX, "2024-06-14T20:00", "2024-06-16T22:00", 2),
-        (CHICAGO, "2024-06-14T20:00", "2024-06-16T23:00", 2),  # Friday to 16:00, open again on Sunday
+        (
+            CHICAGO,
+            "2024-06-14T20:00",
+            "2024-06-16T23:00",
+            2,
+        ),  # Friday to 16:00, open again on Sunday
         (ALWAYS, "2024-06-12T10:00", "2024-06-12T10:00", 0),
     ],
 )

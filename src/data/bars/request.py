@@ -17,6 +17,7 @@ from ..model.query import EXTRA_COLUMNS, BarsQuery
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.deadline import seconds_of
+from ..vendors.registry import is_of_files
 
 if TYPE_CHECKING:
     from ..provider_selector import ProviderSelector
@@ -88,7 +89,9 @@ class RequestParser:
             now_ms=now,
             bars=count,
             provider=pinned,
-            folder_lane=self._selector.folder_lane(pinned) if pinned else "",
+            folder_lane=self._selector.folder_lane(pinned)
+            if pinned and is_of_files(pinned)
+            else "",
             adjustment=wishes.adjustment,
             include_forming=wishes.include_forming,
             offline=wishes.offline,
