@@ -24,9 +24,9 @@ from tests.vendor_server import VendorServer
 # is that of the documents of a series, of an answer given again the facade: `validate` came with 20 lines.
 WAYS: dict[str, Figures] = {
     "disk": {"files": 49, "functions": 344, "code lines": 2888, "longest file": 372, "frames": 0},
-    "again": {"files": 20, "functions": 59, "code lines": 479, "longest file": 334, "frames": 0},
+    "again": {"files": 20, "functions": 59, "code lines": 479, "longest file": 340, "frames": 0},
     "refresh": {"files": 85, "functions": 590, "code lines": 4773, "longest file": 466, "frames": 41},
-    "miss": {"files": 112, "functions": 1046, "code lines": 8271, "longest file": 466, "frames": 48},
+    "miss": {"files": 112, "functions": 1046, "code lines": 8350, "longest file": 466, "frames": 48},
 }  # fmt: skip
 # Files: quotes and names of symbols came with sixteen, one of them for each vendor that is searched.
 # Lines: quotes, names, recordings, completion and the tables of other libraries came with 2,400.
@@ -40,9 +40,9 @@ WAYS: dict[str, Figures] = {
 # What is left of a wait, told while it lasts, came with 40.
 # Calendars mended and corrected, and holidays that are unknown told as such, came with 200.
 # Lanes of folders, the state of the files that they were read from, and what earlier versions left came
-# with 450; of these 24 are in the document of a series.
+# with 900; of these 24 are in the document of a series.
 WEIGHT: Figures = {
-    "code lines": 56150,
+    "code lines": 56700,
     "files of more than ten code lines": 396,
     "lazy imports of own modules": 245,
     "modules named by a gerund": 9,
