@@ -23,9 +23,9 @@ from tests.vendor_server import VendorServer
 # Kind of way to its worst figures over all questions. The longest file from disk
 # is that of the documents of a series, of an answer given again the facade: `validate` came with 20 lines.
 WAYS: dict[str, Figures] = {
-    "disk": {"files": 49, "functions": 344, "code lines": 2888, "longest file": 372, "frames": 0},
+    "disk": {"files": 49, "functions": 350, "code lines": 2960, "longest file": 372, "frames": 0},
     "again": {"files": 20, "functions": 59, "code lines": 479, "longest file": 340, "frames": 0},
-    "refresh": {"files": 85, "functions": 590, "code lines": 4773, "longest file": 466, "frames": 41},
+    "refresh": {"files": 85, "functions": 600, "code lines": 4850, "longest file": 466, "frames": 41},
     "miss": {"files": 112, "functions": 1046, "code lines": 8350, "longest file": 466, "frames": 48},
 }  # fmt: skip
 # Files: quotes and names of symbols came with sixteen, one of them for each vendor that is searched.

@@ -121,7 +121,7 @@ class CacheLookup:
             return MISS
         lane = self._sources.lane(query)
         view = self._store.view(SeriesKey(query.instrument.symbol, query.timeframe, lane))
-        if not view.exists or not self._sources.is_current(query.instrument, view):
+        if not view.exists or (lane and not self._sources.is_current(query.instrument, view)):
             result: LookupResult = MISS
         elif query.bars is None:
             result = self._of_span(query, view, query.span)
@@ -311,7 +311,10 @@ class AnswerCache:
             return (
                 entry.since <= query.now_ms < entry.until
                 and self._store.holds(entry.seal)
-                and self._sources.is_current(query.instrument, entry.view)
+                and (
+                    not entry.view.key.lane
+                    or self._sources.is_current(query.instrument, entry.view)
+                )
             )
         except CacheError:
             return False
