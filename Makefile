@@ -26,13 +26,17 @@ help:  ## list what can be made
 demo: $(VENV)/.installed-demo  ## install with real sample bars and show what the library does
 	$(RUN)/python -m src.data demo
 
-# The tests make some 70,000 small files, 0.6 GB: in memory, if it has a folder with room for them.
-IN_MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | \
-	awk 'END {if ($$4 > 4000000) print "PYTEST_DEBUG_TEMPROOT=/dev/shm"}')
+# The tests make some 70,000 small files, 0.6 GB: in memory, if it has a folder with room for them. They are in a
+# folder of this run alone, for two runs at once would remove each other's; it goes at the end, also by Ctrl-C.
+TEMPORARY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | \
+	awk 'END {if ($$4 > 4000000) print "/dev/shm"}')
+IN_OWN_FOLDER = folder=$$(mktemp -d "$(or $(TEMPORARY),$${TMPDIR:-/tmp})/onetape.XXXXXX") && \
+	trap 'rm -rf "$$folder"' EXIT && trap 'exit 130' INT && trap 'exit 143' HUP TERM && \
+	PYTEST_DEBUG_TEMPROOT="$$folder"
 
 test: lint  ## lint, types and all tests; needs no network but the package index, no key
 	@$(MAKE) --no-print-directory -j2 types $(if $(wildcard tests/__pycache__),,compiled)
-	$(IN_MEMORY) $(RUN)/python -m pytest -n $(JOBS) --dist worksteal $(if $(IN_MEMORY),-o tmp_path_retention_policy=none)
+	@$(IN_OWN_FOLDER) $(RUN)/python -m pytest -n $(JOBS) --dist worksteal -o tmp_path_retention_policy=none
 
 # In a fresh clone both test processes would compile all tests; beside the types one of them does.
 .PHONY: compiled

@@ -114,7 +114,8 @@ class DataManager:
         bar, and what is missing: ``final`` bars stay as they are; ``provisional`` ones have closed
         and may still change; ``suspect`` ones were fetched around a split and are asked for again.
         ``rejected`` names each vendor of the rules that was not asked, with the reason; an answer
-        from the cache alone asks and rejects none. The frame is the caller's own.
+        from the cache alone asks and rejects none. ``empty`` says why there is no bar, where there is
+        none. The frame is the caller's own.
 
         Where no vendor has a bar of the wanted kind, one other kind answers for the whole range. So
         does one that lacks nothing where bars are missing and all vendors that serve them are
@@ -160,8 +161,8 @@ class DataManager:
                 cached (a ``RuntimeError``).
             UnknownSymbolError: the same, because the symbol is unknown at its venue; what other
                 venues list under the same letters is named, and not served without proof.
-            IncompleteDataError: ``strict``, and the answer has holes, flagged rows or is of
-                another kind; ``.frame`` holds what could be had.
+            IncompleteDataError: ``strict``, and the answer has holes, fewer bars than ``bars``,
+                flagged rows or is of another kind; ``.frame`` holds what could be had.
 
         Warns:
             IncompleteDataWarning: the same, without ``strict``; once a call.
@@ -440,8 +441,9 @@ class DataManager:
     def coverage(self, symbol: str, timeframe: str) -> pd.DataFrame:
         """Return the coverage of a series: which stretches are stored, and how; no vendor is asked.
 
-        One row for each stretch, ascending, the default kind first. Columns: ``lane`` (empty: the
-        default kind; else what differs, such as ``raw`` or a pinned vendor); ``start``, ``end``
+        One row for each stretch, ascending; the lane that answers by the rules comes first. Columns:
+        ``lane`` (empty: the default one; else what differs, such as ``raw``, or a pinned vendor);
+        ``start``, ``end``
         (naive UTC ``datetime64[ns]``, half-open, of open stamps; of days and longer bars session
         dates at 00:00); ``state`` (``final``; ``provisional``: closed, may change; ``suspect``:
         stored and doubted; ``empty``: asked for, no bar was there); ``vendor``; ``reason`` (why it
@@ -471,7 +473,7 @@ class DataManager:
         end: When = None,
         *,
         level: Level = "intrinsic",
-        lane: str = "",
+        lane: str | None = None,
         timeout: float | None = None,
     ) -> QualityReport:
         """Return what is wrong with the stored bars of a series, as far as that can be told.
@@ -488,7 +490,8 @@ class DataManager:
             symbol, timeframe: as for :meth:`get_ohlcv`.
             start, end: as for :meth:`get_ohlcv`; by default all that is stored.
             level: what may be asked: ``intrinsic``, ``corroborated`` or ``authoritative``.
-            lane: as :meth:`coverage` names it; by default the first that is stored.
+            lane: as :meth:`coverage` names it; None: the one that answers by the rules, or else the
+                first that is stored.
             timeout: seconds after which no vendor is waited for any more; what could not be
                 compared by then stands in ``not_checked``.
 

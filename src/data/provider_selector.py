@@ -7,12 +7,19 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from importlib.util import find_spec
 from operator import is_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from .config.credentials import KeyState, note_variables
+from .config.credentials import (
+    Credentials,
+    KeyState,
+    lacks_key,
+    note_variables,
+    vendor_credentials,
+)
 from .config.offered import known_vendor
 from .config.rules_file import RELATIVE, load_rules, rules_of
 from .config.settings import load_settings
@@ -28,7 +35,7 @@ from .singleton import Singleton
 from .symbols import tickers
 from .symbols.classify import SymbolRefusal, classify
 from .symbols.tickers import ProviderConfig, TickerInfo
-from .vendors.registry import canonical_vendor, family_of, is_of_files, row_of
+from .vendors.registry import VENDORS, canonical_vendor, family_of, is_of_files, row_of
 
 if TYPE_CHECKING:
     from .vendors.factory import DownloaderPool
@@ -47,8 +54,10 @@ _REMEMBERED = 16_384
 _REMEMBERED_ORDERS = 4_096
 
 
-class _Order:
+class VendorOrder:
     """The vendors of a series that can be built, in order, and what the choice hangs on. Immutable.
+
+    As long as it stands it is the same object: what was learned by it may be remembered for it.
 
     Args:
         names: the vendors.
@@ -80,12 +89,18 @@ class _Order:
 
 
 class _Slot:
-    """Where the order for one symbol and timeframe is kept; replaced whole."""
+    """Where the order for one symbol and timeframe is kept; replaced whole.
 
-    __slots__ = ("order",)
+    Attributes:
+        order: of the vendors that can be built.
+        at_hand: of those that can be as far as that is known without loading any.
+    """
+
+    __slots__ = ("at_hand", "order")
 
     def __init__(self) -> None:
-        self.order: _Order | None = None
+        self.order: VendorOrder | None = None
+        self.at_hand: VendorOrder | None = None
 
 
 class ProviderSelector:
@@ -187,7 +202,7 @@ class ProviderSelector:
         # Set last: what is found in there was chosen by these rules.
         self._slots = lru_cache(_REMEMBERED_ORDERS)(lambda symbol, timeframe: _Slot())
         # Symbols of one rule share an order.
-        self._orders: dict[tuple[str, ...], _Order] = {}
+        self._orders: dict[tuple[str, ...], VendorOrder] = {}
 
     def rule_for(self, instrument: Instrument, timeframe: Timeframe | str) -> Rule:
         """Return the rule that serves such bars.
@@ -289,13 +304,67 @@ class ProviderSelector:
             order = slot.order = self._choose(symbol, timeframe)
         return list(order.names)
 
-    def _choose(self, symbol: Any, timeframe: str) -> _Order:
+    def order_at_hand(self, symbol: str, timeframe: str) -> VendorOrder | None:
+        """Return the order of :meth:`get_provider_with_failover` as far as names and keys tell it.
+
+        No vendor is loaded for it: of one that is not loaded it is known whether its keys are set,
+        and not whether it can be used. The same object for as long as rules, keys and downloaders
+        are the same. None where a program has put something in the place of that method.
+        """
+        if getattr(self.get_provider_with_failover, "__func__", None) is not _FAILOVER:
+            return None
+        slot = self._slots(symbol, timeframe)
+        order = slot.order
+        if order is not None and order.stands(self.downloaders):
+            return order
+        order = slot.at_hand
+        if order is None or not order.stands(self.downloaders):
+            order = slot.at_hand = self._at_hand(symbol, timeframe)
+        return order
+
+    def _at_hand(self, symbol: str, timeframe: str) -> VendorOrder:
         orders = self._orders  # taken before the rules are looked at, as a slot is
+        named = self._named(symbol, timeframe)
+        with self._building:
+            order = orders.get(("at hand", *named))
+            if order is not None and order.stands(self.downloaders):
+                return order
+            codes = {name: canonical_vendor(name) or name for name in named}
+            keys = {code: self._credentials(code) for code in codes.values()}
+            state = KeyState(v for credentials in keys.values() for v in credentials.variables)
+            names = tuple(n for n, code in codes.items() if self._may_be(n, code, keys[code]))
+            places = (place for pair in codes.items() for place in pair)
+            order = VendorOrder(names, state, places, self.downloaders)
+            orders[("at hand", *named)] = order
+            return order
+
+    def _credentials(self, code: str) -> Credentials:
+        rules = self._rules.provider(code)
+        return vendor_credentials(code, rules.api_key_env, rules.secret_key_env)
+
+    def _may_be(self, name: str, code: str, credentials: Credentials) -> bool:
+        """Tell whether a vendor can be built, as far as that is known without loading it."""
+        made = self.downloaders.get(code, self.downloaders.get(name))
+        if made is not None:
+            return self._workshop is None or not self._workshop.is_out(made)
+        if code in VENDORS and not VENDORS[code].bars:
+            return False
+        row = row_of(family_of(code))
+        if row.is_family and find_spec(row.package) is None:
+            return False
+        return not lacks_key(code, credentials)
+
+    def _named(self, symbol: Any, timeframe: str) -> tuple[str, ...]:
+        """Return the vendors that the rules name for a series, in order."""
         try:
             rule = self.rule_for(self.instrument(symbol), timeframe)
-            named = rule.vendors if self._rules.failover.enabled else (rule.primary,)
         except QueryError:
-            named = ()
+            return ()
+        return rule.vendors if self._rules.failover.enabled else (rule.primary,)
+
+    def _choose(self, symbol: Any, timeframe: str) -> VendorOrder:
+        orders = self._orders  # taken before the rules are looked at, as a slot is
+        named = self._named(symbol, timeframe)
         with self._building:
             order = orders.get(named)
             if order is not None and order.stands(self.downloaders):
@@ -304,7 +373,7 @@ class ProviderSelector:
             keys = KeyState(v for name in named for v in self._shop().variables(name))
             names = tuple(n for n in named if self._initialize_downloader(n) is not None)
             places = (place for name in named for place in (canonical_vendor(name) or name, name))
-            orders[named] = order = _Order(names, keys, places, self.downloaders)
+            orders[named] = order = VendorOrder(names, keys, places, self.downloaders)
             return order
 
     def get_best_provider(self, symbol: Any, timeframe: str) -> str | None:
@@ -417,6 +486,9 @@ class ProviderSelector:
             )
             for name, rule in self._rules.providers.items()
         }
+
+
+_FAILOVER = ProviderSelector.get_provider_with_failover
 
 
 def __getattr__(name: str) -> Any:

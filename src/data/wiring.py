@@ -211,6 +211,7 @@ def build(
         must_keep=Refetchability(selector),
         retention=rules.cache.versions,
         max_age=rules.cache.max_age,
+        may_do_without=True,
     )
     expiry = Expiry(recent_ms=round(rules.cache.default_ttl_hours * HOUR_MS))
     checks, leases = rules.validation, networks.leases

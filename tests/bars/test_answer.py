@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from src.data.bars.answer.answer import Gap, Unfilled, lacking_spans
 from src.data.bars.fetch.lane import real_gaps
-from src.data.bars.validity import AFTER_LAST, BEFORE_FIRST, CLOSED, NO_BAR
+from src.data.bars.validity import AFTER_LAST, BEFORE_FIRST, CLOSED, NO_BAR, UNASKED
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import HOUR_MS
 from src.data.model.lifetime import Lifetime
@@ -25,7 +25,13 @@ def told(*parts: Covered, unfilled: tuple[Unfilled, ...] = (), traded: Span = EV
 
 def test_a_covered_stretch_lacks_nothing() -> None:
     assert told(final(hours(0, 10))) == []
-    assert told(final(hours(0, 5)), empty(hours(5, 10), CLOSED)) == []
+    asked = Covered(hours(5, 10), "empty", "binance", reason=CLOSED)
+    assert told(final(hours(0, 5)), asked) == []
+
+
+def test_a_closed_stretch_that_was_not_asked_is_told_and_harmless() -> None:
+    parts = final(hours(0, 5)), empty(hours(5, 10), CLOSED)
+    assert told(*parts) == [Gap(hours(5, 10), UNASKED, harmless=True)]
 
 
 def test_a_nothing_is_a_gap_with_its_reason_while_it_stands() -> None:

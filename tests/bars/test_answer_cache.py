@@ -26,7 +26,7 @@ from src.data.bars.lookup import (
     _place,
 )
 from src.data.cache.read.lru_cache import LruCache
-from src.data.cache.store import BarStore, Commit
+from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import StorageError
@@ -37,7 +37,8 @@ from src.data.model.query import BarsQuery
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from tests.cache.bars import DAILY, MINUTES, NOW, at, lane_folder, mark, minutes, piece, store_in
+from tests.cache import bars as plain
+from tests.cache.bars import DAILY, MINUTES, NOW, at, lane_folder, mark, piece, store_in
 from tests.cache.crash import Quick
 from tests.cache.test_columnar_processes import in_a_child
 from tests.vendor_server import VendorServer
@@ -46,7 +47,13 @@ ASKED = ("BTCUSDT", "1m", "2024-01-01T00:00:00", "2024-01-01T01:39:00")
 SHARE = ("AAPL", "1d", "2024-01-02", "2024-02-10")
 BARS = 200
 KNOWN = Basis("split", date(2024, 6, 3))
+PAIR = Kind("24h", "clock", "binance", "USDT", "base")
 Reads = list[str]
+
+
+def minutes(first: int, end: int, **other: Any) -> CommitPiece:
+    """Return a piece of minutes of the kind that the rules' first vendor serves."""
+    return plain.minutes(first, end, **{"kind": PAIR} | other)
 
 
 def store_at(root: Path) -> BarStore:
@@ -476,7 +483,7 @@ def answered(manager: DataManager) -> tuple[BarsQuery, Answer, pd.DataFrame]:
     """Return a question, its answer of the store, and the frame made of it."""
     query = question_of(manager)
     bars = manager._services.client._service
-    result = CacheLookup(bars._store, bars._reader, bars._clock, bars.sources).find(query)
+    result = CacheLookup(bars._store, bars.lanes, bars._reader, bars._clock).find(query)
     assert isinstance(result, Hit)
     return query, result.answer, asked(manager)
 

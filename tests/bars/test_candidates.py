@@ -60,9 +60,24 @@ def test_soft_differences_do_not_part_vendors() -> None:
     assert lanes(vendor("one", TAPE), vendor("two", iex), of=of) == [((), ["one", "two"])]
 
 
-def test_what_is_stored_rules_whoever_comes_first() -> None:
+def test_the_first_rules_whatever_is_stored() -> None:
     found = lanes(vendor("one", AGGREGATE), vendor("two"), stored=VENUE)
-    assert found == [((), ["two"]), (("aggregate",), ["one"])]
+    assert found == [(("aggregate",), ["one"]), ((), ["two"])]
+    found = lanes(vendor("one", AGGREGATE), vendor("two"), vendor("three", AGGREGATE), stored=VENUE)
+    assert found == [(("aggregate",), ["one", "three"]), ((), ["two"])]
+    other = replace(VENUE, venue="kraken")
+    found = lanes(vendor("one", AGGREGATE), vendor("two"), stored=other)
+    assert found == [(("aggregate",), ["one"]), (("binance",), ["two"])]
+
+
+def test_the_first_is_the_first_that_serves_the_range() -> None:
+    late = replace(query(), now_ms=DAY + 100 * DAY_MS)
+    shallow = vendor("one", AGGREGATE, depth_days={"1h": 30})
+    assert lanes(shallow, vendor("two"), of=late) == [((), ["two"]), (("aggregate",), ["one"])]
+    recent = replace(late, span=Span(DAY, late.now_ms))
+    assert lanes(shallow, vendor("two"), of=recent) == [((), ["one"]), (("binance",), ["two"])]
+    deep = vendor("two", depth_days={"1h": 31})
+    assert lanes(shallow, deep, of=late)[0] == ((), ["one"]), "where nobody reaches it: the first"
 
 
 def test_a_pinned_vendor_has_a_lane_of_its_own_name() -> None:
@@ -87,8 +102,9 @@ def test_share_prices_stand_in_the_default_lane_where_splits_can_be_applied(
     adjustment: Any, actions: bool, parts: tuple[str, ...]
 ) -> None:
     one = vendor("one", TAPE, adjustment=adjustment, actions=actions)
-    assert lane_parts(query(SHARE), one, TAPE, TAPE) == parts
-    assert lane_parts(query(COIN), one, TAPE, TAPE) == ()
+    assert lane_parts(query(SHARE), one, ()) == parts
+    assert lane_parts(query(COIN), one, ()) == ()
+    assert lane_parts(query(SHARE), one, ("extended",)) == ("extended", *parts)
 
 
 def test_of_several_substitutes_that_of_the_asked_adjustment_comes_first() -> None:

@@ -229,7 +229,7 @@ def test_venues_units_and_other_sessions_are_not_converted(kind: Kind) -> None:
 
 def test_regular_hours_do_not_become_extended_ones() -> None:
     lanes = _lanes("15m", OPEN, LONG, stored=LONG)
-    assert lanes == [((), ["two"]), (("regular", "session"), ["one"])]
+    assert lanes == [(("regular", "session"), ["one", "two"]), ((), ["two"])]
 
 
 def test_a_series_begins_in_regular_hours_where_somebody_keeps_to_them() -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from src.data.bars.answer.answer import Answer, Gap
 from src.data.bars.derive.derive import derived, is_whole
 from src.data.bars.derive.sources import SourceTimeframes
-from src.data.bars.selection.source_check import SourceCheck
+from src.data.bars.selection.lanes import LaneFinder
 from src.data.bars.validity import DOUBTFUL
 from src.data.errors import (
     AllProvidersFailedError,
@@ -211,7 +211,7 @@ def test_history_that_is_too_deep_for_long_bars_is_made_of_shorter_ones(
 ) -> None:
     vendor = yahoo(tape, "15m 30m 1h", depth_days={"1h": 20, "15m": 30})
     asked = Street(tmp_path, NEW_YORK, NOW, vendor)
-    parts = SourceTimeframes(asked, Street(tmp_path, NEW_YORK, NOW).store, SourceCheck(asked))
+    parts = SourceTimeframes(asked, LaneFinder(asked, asked.store))
     assert str(parts.best(question("2h", "2024-06-01"))) == "1h"
     assert str(parts.best(question("2h"))) == "30m"
     vendor.capabilities.depth_days["30m"] = 25  # type: ignore[index]
@@ -219,7 +219,7 @@ def test_history_that_is_too_deep_for_long_bars_is_made_of_shorter_ones(
 
 
 def test_what_is_held_is_taken_rather_than_fetched(street: Street, vendor: TapeVendor) -> None:
-    parts = SourceTimeframes(street, street.store, SourceCheck(street))
+    parts = SourceTimeframes(street, LaneFinder(street, street.store))
     street.ask("15m", "2024-06-03", "2024-06-12")
     old = question("2h", "2024-06-03", "2024-06-11")
     assert str(parts.best(old)) == "15m"
@@ -260,9 +260,9 @@ def test_a_month_is_not_worth_its_minutes(tmp_path: Path) -> None:
     tape = Tape(COIN, "2024-06-01", "2024-06-02")
     street = Street(tmp_path, COIN, NOW, TapeVendor("acme", tape, COIN, PAIR, "5m 1h"))
     month = BarsQuery(COIN, Timeframe.parse("1M"), Span(parse_iso("2024-01-01"), parse_iso(NOW)), 0)
-    assert str(SourceTimeframes(street, street.store, SourceCheck(street)).best(month)) == "1h"
+    assert str(SourceTimeframes(street, LaneFinder(street, street.store)).best(month)) == "1h"
     street.downloaders["acme"] = TapeVendor("acme", tape, COIN, PAIR, "5m")
-    assert SourceTimeframes(street, street.store, SourceCheck(street)).best(month) is None
+    assert SourceTimeframes(street, LaneFinder(street, street.store)).best(month) is None
 
 
 # --- weeks and months of shares ----------------------------------------------------------------

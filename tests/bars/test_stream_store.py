@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +35,16 @@ def bars(*numbers: int) -> list[Bar]:
     return [Bar(NOON + n * MINUTE_MS, 1.0, 2.0, 0.5, 1.5, 10.0 + n) for n in numbers]
 
 
+class NoRules:
+    """Names no vendor: bars go to the default lane."""
+
+    def __init__(self) -> None:
+        self.downloaders: dict[str, Any] = {}
+
+    def get_provider_with_failover(self, symbol: str, timeframe: str) -> list[str]:
+        return []
+
+
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock(NOON + 10 * MINUTE_MS)
@@ -46,7 +57,7 @@ def store(tmp_path: Path, clock: ManualClock) -> BarStore:
 
 @pytest.fixture
 def keeper(store: BarStore, clock: ManualClock) -> StreamKeeper:
-    return StreamKeeper(store, clock)
+    return StreamKeeper(NoRules(), store, clock)
 
 
 def stored(store: BarStore) -> list[int]:

@@ -131,6 +131,30 @@ def test_minutes_are_joined_with_the_first_bar_of_a_new_day(tmp_path: Path) -> N
     assert same(store.read(MINUTES, EVER)[0], table(range(3 * A_DAY + 1), size=MINUTE_MS))
 
 
+def test_whole_days_of_minutes_are_appended_and_never_written_anew(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(MINUTES, Commit((minutes(0, A_DAY),)))
+    file = lane_folder(tmp_path, MINUTES) / "2024.csv.gz"
+    first = tmp_path / "first"
+    first.hardlink_to(file)
+    for day in range(1, 5):
+        store.commit(MINUTES, Commit((minutes(day * A_DAY, (day + 1) * A_DAY),)))
+    assert file.samefile(first), "there was nothing to join"
+    assert [m.header.rows for m in members(tmp_path, MINUTES)] == [A_DAY] * 5
+    assert same(store.read(MINUTES, EVER)[0], table(range(5 * A_DAY), size=MINUTE_MS))
+
+
+def test_a_day_that_came_in_two_parts_is_joined_with_the_first_bar_of_the_next(
+    tmp_path: Path,
+) -> None:
+    store = store_in(tmp_path)
+    store.commit(MINUTES, Commit((minutes(0, A_DAY),)))
+    for first, end in ((A_DAY, 2 * A_DAY - 1), (2 * A_DAY - 1, 2 * A_DAY)):
+        store.commit(MINUTES, Commit((minutes(first, end),)))
+    store.commit(MINUTES, Commit((minutes(2 * A_DAY, 3 * A_DAY),)))
+    assert [m.header.rows for m in members(tmp_path, MINUTES)] == [A_DAY] * 3
+
+
 def test_minutes_are_joined_at_512_open_members(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(MINUTES, Commit((minutes(0, 2),)))

@@ -111,7 +111,8 @@ def test_damaged_data_count_as_missing_and_are_kept_whole(tmp_path: Path, how: s
     assert {damaged, document} <= set(kept(folder).values())
     assert len(reasons(folder)) == 2
     (told,) = store.quarantined(KEY, span("2024-12-31", "2025-01-01"))
-    assert told.startswith("open_interest/BTCUSDT/1h/_quarantine/2024.")
+    assert told.file.startswith("open_interest/BTCUSDT/1h/_quarantine/2024.")
+    assert (told.span, told.rows) == (span("2024-12-31", "2025-01-01"), 24)
     assert store.quarantined(KEY, span("2025-01-01", "2025-01-02")) == []
     entries = [json.loads(line) for line in (folder / "2024.log").read_text().splitlines()]
     assert [e["reason"] for e in entries if "quarantined" in e] == [

@@ -701,3 +701,20 @@ def test_a_limit_that_is_none_is_refused(tmp_path: Path, size: float) -> None:
     with pytest.raises(ConfigError):
         configure_unified_cache(tmp_path / "cache", size)
     assert not (tmp_path / "cache").exists()
+
+
+def test_stamps_that_are_sorted_are_not_hashed(
+    cache: UnifiedCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sorting = np.unique
+
+    def unique(values: np.ndarray, **options: bool) -> object:
+        assert options, "it takes a quarter of a second for a year of minutes"
+        return sorting(values, **options)
+
+    frame = bars("2025-03-01", 500)
+    frame.iloc[7, 0] = np.nan
+    monkeypatch.setattr(np, "unique", unique)
+    for name in ("union1d", "setdiff1d", "isin"):
+        monkeypatch.setattr(np, name, unique)
+    assert cache.put(frame, "BTCUSDT", "1h", "2025-03-01", "2025-03-21")

@@ -279,3 +279,12 @@ def test_every_option_counts_for_several_symbols(run: Run, vendors: VendorServer
     assert ran.code == 0
     assert ran.out.count(" 4 bars · ") == ran.out.count("…") == 2
     assert "yahoo" in ran.out and "binance" in ran.out
+
+
+def test_an_empty_answer_says_why(run: Run) -> None:
+    """A minute that has not closed, then the whole of it as JSON."""
+    now = ("--start", "2024-06-12T15:00", "--end", "2024-06-12T15:10")
+    ran = run("fetch", "BTCUSDT", "1h", *now)
+    assert "no bar in this range: no bar has closed yet" in ran.out
+    plain = run("fetch", "BTCUSDT", "1h", *now, "--json").json["provenance"]
+    assert plain["empty"] == "no bar has closed yet"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -32,6 +33,35 @@ def test_without_the_request_no_test_of_theirs_is_collected() -> None:
         cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == "['test_*.py']"
+
+
+# Stands for every program of the environment; in place of the tests it leaves a file where theirs lie.
+PROGRAM = """#!/bin/sh
+case "$*" in *"-m pytest -n"*) ;; *) exit 0 ;; esac
+echo "$PYTEST_DEBUG_TEMPROOT" >> "$NOTES"
+touch "$PYTEST_DEBUG_TEMPROOT/file" || exit 99
+eval "$ENDING"
+"""
+
+
+def test_each_run_has_a_folder_of_its_own_which_goes_with_it(tmp_path: Path) -> None:
+    programs, notes = tmp_path / "venv/bin", tmp_path / "notes"
+    programs.mkdir(parents=True)
+    for name in ("python", "ruff", "mypy"):
+        (programs / name).write_text(PROGRAM)
+        (programs / name).chmod(0o755)
+    (tmp_path / "venv/.installed-dev").touch()
+    # The last one is Ctrl-C: all programs of the terminal get it.
+    for ending, has_failed in [("exit 0", False), ("exit 1", True), ("kill -INT 0; exit 2", True)]:
+        done = subprocess.run(
+            ["make", "-s", "test", f"VENV={tmp_path / 'venv'}", "PYTHON=python3", "UV="],
+            cwd=ROOT, env=os.environ | {"NOTES": str(notes), "ENDING": ending},
+            capture_output=True, text=True, timeout=60, check=False, start_new_session=True,
+        )  # fmt: skip
+        assert (done.returncode != 0) is has_failed, done.stderr
+    folders = [Path(line) for line in notes.read_text().split()]
+    assert len(set(folders)) == 3
+    assert not any(folder.exists() for folder in folders)
 
 
 def test_a_full_run_fails_below_ninety_percent() -> None:

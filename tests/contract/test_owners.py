@@ -64,7 +64,7 @@ PURE = {
     "_version", "errors", "model", "calendars", "symbols", "prices", "config.rules",
     "net.circuit_breaker", "net.quota", "net.retry", "net.steady", "net.unknown_symbols",
     "fundamentals.point_in_time", "fundamentals.merge", "bars.freshness", "feed.continuation",
-    "quality.gaps", "quality.repair", "quality.vendor_days",
+    "bars.answer.empty", "bars.answer.slots", "quality.gaps", "quality.repair", "quality.vendor_days",
 }  # fmt: skip
 
 

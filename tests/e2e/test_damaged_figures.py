@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,11 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, IncompleteDataWarning
+from src.data.model.instant import parse_iso
+from src.data.model.span import Span
 from tests.cache.damage import flipped
 from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.face import Reply
 
 from .twin import told
 
@@ -87,6 +91,72 @@ def test_what_no_vendor_has_any_more_is_a_gap(
         assert "_quarantine/2024." in gap["reason"]
         assert not told(more)["complete"]
         assert kept(tmp_path / "cache", what) == [damaged], "never overwritten"
+
+
+def sending(first: str, end: str) -> Fault:
+    """Return a vendor that sends the funding rates of a part of its history, without an error."""
+    span = Span(parse_iso(first), parse_iso(end))
+
+    def some(reply: Reply) -> Reply:
+        return Reply.json([r for r in json.loads(reply.body) if r["fundingTime"] in span])
+
+    return Fault("a part", reply=some)
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize("what", MEASURES)
+def test_rows_that_a_vendor_does_not_send_again_are_a_gap_and_no_nothing(
+    make: Callable[[], DataManager], vendors: VendorServer, tmp_path: Path, what: str, how: str
+) -> None:
+    whole = ask(make(), what)
+    damage(tmp_path / "cache", what, how)
+    vendors.fault("binance", Fault.lie("[]"))
+    for _ in range(2):
+        with pytest.raises(AllProvidersFailedError, match=r"does not send.*_quarantine/2024\."):
+            ask(make(), what)
+    vendors.heal()
+    pd.testing.assert_frame_equal(ask(make(), what), whole)
+
+
+@pytest.mark.parametrize(
+    ("sent", "gap"),
+    [
+        (("2024-06-04", "2024-06-10"), ("2024-06-01T00:00:00Z", "2024-06-04T00:00:00Z")),
+        (("2024-06-01", "2024-06-07"), ("2024-06-07T00:00:00Z", "2024-06-10T00:00:00Z")),
+    ],
+)
+def test_of_damaged_rows_those_that_are_not_sent_again_are_a_gap(
+    make: Callable[[], DataManager], vendors: VendorServer, tmp_path: Path,
+    sent: tuple[str, str], gap: tuple[str, str],
+) -> None:  # fmt: skip
+    whole = ask(make(), "funding_rate")
+    damage(tmp_path / "cache", "funding_rate", "bit")
+    vendors.fault("binance", sending(*sent))
+    for _ in range(2):
+        with pytest.warns(IncompleteDataWarning, match="does not send.*kept in quarantine"):
+            some = ask(make(), "funding_rate")
+        pd.testing.assert_frame_equal(
+            some, whole[(whole.index >= sent[0]) & (whole.index < sent[1])]
+        )
+        assert not told(some)["complete"]
+        assert [(found["start"], found["end"]) for found in told(some)["gaps"]] == [gap]
+    vendors.heal()
+    pd.testing.assert_frame_equal(ask(make(), "funding_rate"), whole)
+    assert told(ask(make(), "funding_rate"))["complete"]
+
+
+@pytest.mark.parametrize("what", MEASURES)
+def test_where_the_damaged_file_held_nothing_an_empty_answer_is_whole(
+    make: Callable[[], DataManager], vendors: VendorServer, tmp_path: Path, what: str
+) -> None:
+    ask(make(), what)
+    damage(tmp_path / "cache", what, "cut")
+    ask(make(), what)
+    vendors.fault("binance", Fault.lie("[]"))
+    period = () if what == "funding_rate" else ("1h",)
+    days = "2024-06-10T01:00", "2024-06-10T04:00"
+    frame = getattr(make(), f"get_{what}")("BTCUSDT", *period, *days)
+    assert (len(frame), told(frame)["complete"], told(frame)["from_cache"]) == (0, True, 0.0)
 
 
 def test_columns_of_another_program_are_no_figures(

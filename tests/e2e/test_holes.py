@@ -219,6 +219,30 @@ def test_of_an_answer_whose_hole_could_not_be_asked_again_the_next_vendor_is_ask
     assert len(two.asked) == 1
 
 
+# --- behind the last bar -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("vendor", COINS)
+def test_after_a_long_silence_the_bars_of_all_of_it_are_had_within_days(
+    market: Market, clock: ManualClock, vendor: str, count: int
+) -> None:
+    hours = every("1h", "2024-06-10T00:00", "2024-07-29T20:00")
+    shelves = [Shelf(clock, hours[:24], vendor, dense=True) for _ in range(count)]
+    for number, shelf in enumerate(shelves[1:]):
+        shelf.name = f"second{number}"
+    ask = ("BTC-USD", "1h", "2024-06-10")
+    for silent_days in (45, 2):  # what had come by the first question is asked for twice
+        market.manager(*shelves).get_ohlcv(*ask)
+        clock.advance(silent_days * 86_400)
+    for shelf in shelves:
+        shelf.stamps = hours
+    market.manager(*shelves).get_ohlcv(*ask)
+    clock.advance(2 * 86_400)
+    frame = market.manager(*shelves).get_ohlcv(*ask[:2], "2024-06-10", "2024-07-27")
+    assert (len(frame), gaps(frame)) == (48 * 24, [])
+
+
 # --- the order of requests once a vendor has failed ----------------------------------------------
 
 

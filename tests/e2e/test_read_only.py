@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from src.data.cli import main
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk.files import DiskStep
@@ -75,3 +78,72 @@ def test_pinned_and_statistics_and_versions_work_too(
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-02", version=version)
     pd.testing.assert_frame_equal(frame, held)
     assert manager.cache.maintenance.check(manager.cache.maintenance.series()) == ([], [])
+
+
+# --- a folder that cannot be made ------------------------------------------------------------------
+
+
+@pytest.fixture
+def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let neither cache nor state folder be made, for the superuser neither; return the home folder."""
+    (tmp_path / "file").touch()
+    for name in ("DATA_CACHE_DIR", "ONETAPE_STATE_DIR", "XDG_CACHE_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "file" / "home"))
+    return tmp_path / "file" / "home"
+
+
+CALLS: dict[str, Callable[[DataManager], object]] = {
+    "coin": lambda m: m.get_ohlcv("BTCUSDT", "1h", "2024-06-10", "2024-06-11", strict=True),
+    "share": lambda m: m.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-11", strict=True),
+    "weeks": lambda m: m.get_ohlcv("AAPL", "1w", "2024-05-06", "2024-06-07", strict=True),
+    "batch": lambda m: m.get_ohlcv_batch(["BTCUSDT"], "1h", "2024-06-10", "2024-06-11")["BTCUSDT"],
+    "quote": lambda m: m.get_quote("BTCUSDT").price,
+    "fundamentals": lambda m: m.get_fundamentals("AAPL"),
+    "actions": lambda m: m.get_actions("AAPL"),
+    "funding": lambda m: m.get_funding_rate("BTCUSDT", "2024-06-01", "2024-06-05"),
+    "search": lambda m: m.search("AAPL"),
+    "feed": lambda m: m.live_feed("BTCUSDT", "1h", 20).df,
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_in_a_home_that_cannot_be_written_answers_come_and_one_warning_names_the_variable(
+    homeless: Path, rules: Path, clock: ManualClock, vendors: VendorServer, call: str
+) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        manager = DataManager(config_path=rules, clock=clock)
+        for _ in range(2):
+            vendors.clear_log()
+            found: Any = CALLS[call](manager)
+            assert not hasattr(found, "__len__") or len(found)
+            # Symbols and last prices are kept in memory.
+            assert vendors.count() or call in ("search", "quote", "actions")
+    (one,) = [w for w in caught if issubclass(w.category, ReadOnlyCacheWarning)]
+    assert "DATA_CACHE_DIR" in str(one.message)
+    assert str(homeless) in str(one.message)
+    assert one.filename == __file__
+    assert not homeless.exists()
+
+
+@pytest.mark.filterwarnings("ignore::src.data.errors.ReadOnlyCacheWarning")
+def test_in_such_a_home_a_job_that_stores_fails_and_says_why(
+    homeless: Path, rules: Path, clock: ManualClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    series = ["--symbols", "BTCUSDT", "--intervals", "1h", "--start-date", "2024-06-10"]
+    assert main(["populate", *series, "--config", str(rules)]) == 1
+    said = capsys.readouterr()
+    assert "is read-only" in said.out
+    assert "DATA_CACHE_DIR" in said.out
+
+
+def test_of_such_a_home_the_doctor_tells(
+    homeless: Path, rules: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", "--no-network", "--config", str(rules)]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    for variable in ("DATA_CACHE_DIR", "ONETAPE_STATE_DIR"):
+        assert f"name another folder with {variable}" in said
+    assert not homeless.exists()

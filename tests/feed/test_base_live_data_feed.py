@@ -10,6 +10,7 @@ import pytest
 
 from src.data.errors import UnavailableError
 from src.data.feed.backtrader.live import BaseLiveDataFeed
+from src.data.model.instant import from_ms
 from tests.feed.hands import witnessed
 from tests.feed.test_backtrader_feed import wait_until
 
@@ -179,3 +180,35 @@ def test_failing_history_says_why() -> None:
 
     with pytest.raises(ValueError, match=r"no history of TEST 1h .*all vendors are down"):
         Own("TEST", "1h", data_manager=Down(None))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"low": -5.0}, {"open": 0.0, "high": 0.0, "low": 0.0, "close": 0.0}, {"high": 1e300},
+        {"close": float("nan")}, {"high": 1.0},
+    ],
+)  # fmt: skip
+def test_what_is_given_by_hand_and_can_be_no_bar_is_dropped(changed: dict[str, float]) -> None:
+    feed = own()
+    feed.stream.start()
+    good = hours(2, "2026-01-01T03:00:00")
+    spoilt = good.assign(**{name: [value, good[name].iloc[1]] for name, value in changed.items()})
+    feed._process_new_data(spoilt)
+    assert [bar.close for bar in feed.stream.snapshot().bars] == [good["close"].iloc[1]]
+    feed.stream.stop()
+
+
+def test_what_is_given_by_hand_and_has_not_begun_is_dropped() -> None:
+    feed = own()
+    feed.stream.start()
+    soon = from_ms(feed.live_clock.now_ms() + 3_600_000)
+    feed._process_new_data(hours(1, soon.isoformat()))
+    feed._process_new_data(hours(1, "2026-01-01T03:00:00"))
+    assert [bar.time.hour for bar in feed.stream.snapshot().bars] == [3], "the next one counts"
+    feed.stream.stop()
+
+
+def test_history_of_rows_that_can_be_no_bars_is_none() -> None:
+    with pytest.raises(ValueError, match="no bar in the history of TEST 1h"):
+        Own("TEST", "1h", 3, data_manager=Stub(hours(3).assign(low=-1.0)))

@@ -81,12 +81,31 @@ def test_rows_without_a_price_are_left_out_and_told(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file.write_text(
-        HEAD.format(time="datetime") + "\n2024-01-02,1,2,0.5,,1\n2024-01-03,1,1,1,2,1\n"
+        HEAD.format(time="datetime") + "\n2024-01-02,1,2,0.5,,1\n2024-01-03,1,2,1,2,1\n"
     )
     with caplog.at_level(logging.WARNING):
         assert list(read_csv_bars(file)["close"]) == [2.0]
-    assert "1 of 2 rows are left out" in caplog.text
-    assert "high or low do not fit in 1 rows" in caplog.text
+    assert "1 of 2 rows are left out, first 2024-01-02 00:00:00: price missing" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "row, why",
+    [
+        ("2024-01-03,-1,-1,-2,-1,1", "price not positive"),
+        ("2024-01-03,0,0,0,0,1", "price not positive"),
+        ("2024-01-03,1e300,1e300,1e300,1e300,1", "price beyond any market's"),
+        ("2024-01-03,1,1,1,2,1", "high below open or close"),
+        ("2024-01-03,1,1,1,1,-5", "volume negative"),
+        ("2124-01-03,1,1,1,1,1", "stamp in the future"),
+    ],
+)
+def test_rows_that_can_be_no_bars_are_left_out_and_told(
+    file: Path, caplog: pytest.LogCaptureFixture, row: str, why: str
+) -> None:
+    file.write_text(HEAD.format(time="datetime") + f"\n2024-01-02,1,2,0.5,1,1\n{row}\n")
+    with caplog.at_level(logging.WARNING):
+        assert list(read_csv_bars(file)["close"]) == [1.0]
+    assert why in caplog.text
 
 
 @pytest.mark.parametrize(

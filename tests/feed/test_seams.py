@@ -237,6 +237,7 @@ def test_a_clock_that_is_set_moves_no_bar(stage: Stage, jump_s: int) -> None:
         attempts, truth = stage.streams.attempts, stage.clock.now_ms()
         stage.clock.set(truth + jump_s * 1000)
         for number in range(1, 4):
+            stage.clock.advance(60)
             for peer in stage.streams.listening(BITCOIN):
                 peer.say(stage.streams.text("binance", *BITCOIN, stage_stamp(truth, number)))
             wait_until(lambda n=number: stage.has(feed, stage_stamp(truth, n)))  # type: ignore[misc]

@@ -47,6 +47,16 @@ SPOILT: dict[str, Callable[[Stage], bytes]] = {
     "reserved-bits": lambda stage: RESERVED,
     "nan-price": lambda stage: kline_of(stage, c="NaN"),
     "high-below-low": lambda stage: kline_of(stage, h="0.1"),
+    "negative-prices": lambda stage: kline_of(stage, o="-2", h="-1", l="-3", c="-2"),
+    "prices-of-zero": lambda stage: kline_of(stage, o="0", h="0", l="0", c="0"),
+    "no-markets-price": lambda stage: kline_of(stage, o="1e300", h="1e300", l="1e300", c="1e300"),
+    "an-hour-ahead": lambda stage: kline_of(stage, t=stage.closed_ms + 60 * MINUTE_MS),
+    "running-an-hour-ahead": lambda stage: kline_of(
+        stage, t=stage.closed_ms + 60 * MINUTE_MS, x=False
+    ),
+    "running-and-negative": lambda stage: kline_of(
+        stage, t=stage.closed_ms + MINUTE_MS, o="-2", h="-1", l="-3", c="-2", x=False
+    ),
     "other-symbol": lambda stage: kline_of(stage, s="ETHUSDT"),
     "beside-the-grid": lambda stage: kline_of(stage, t=stage.closed_ms + 7),
     "half-a-frame": lambda stage: framed(b"x" * 200)[:50],
@@ -56,11 +66,11 @@ SPOILT: dict[str, Callable[[Stage], bytes]] = {
 @pytest.mark.parametrize("name", SPOILT)
 def test_what_is_sent_spoilt_costs_no_bar(stage: Stage, name: str) -> None:
     feed = stage.feed(lookback=5)
-    box = feed.subscribe()
+    box = feed.subscribe(forming=True)
     with feed:
         stage.live(feed)
         peer = stage.peer
-        stage.minute(publish=False)
+        stage.minute(publish=name.startswith("running"))
         peer.send(SPOILT[name](stage))
         if name == "half-a-frame":
             peer.cut()
@@ -71,6 +81,7 @@ def test_what_is_sent_spoilt_costs_no_bar(stage: Stage, name: str) -> None:
         _stops_at_once(feed)
     bars = bars_in(emptied(box))
     assert [tuple(bar[:6]) for bar in bars] == stage.expected(bars[0])
+    assert all(bar.is_closed for bar in bars)
 
 
 def test_every_record_of_a_stream_names_its_feeds(stage: Stage) -> None:

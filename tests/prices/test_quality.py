@@ -22,7 +22,8 @@ from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, day_ms, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.prices.quality import MAX_PROBLEMS, PRICE_TOLERANCE, Checked, check
+from src.data.prices.bar_rule import PRICE_TOLERANCE
+from src.data.prices.quality import MAX_PROBLEMS, Checked, check
 from tests.effort import calls_of
 from tests.reference import needs_reference, reference
 

@@ -11,7 +11,7 @@ from src.data.errors import CapabilityError, NoDataError
 from src.data.model.bars import BarTable
 from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
 from src.data.model.instrument import Instrument
-from src.data.prices.quality import ordered
+from src.data.prices.bar_rule import ordered
 from src.data.vendors.mock.bars import MockDataDownloader
 from tests.net.scripted import NOW_MS, ScriptedTransport, sender_over
 from tests.vendors.acme import query

@@ -109,6 +109,7 @@ def _failed(query: BarsQuery, error: DataError) -> pd.DataFrame:
         "problems": [],
         "attempts": attempt_entries(getattr(error, "attempts", ())),
         "rejected": {},
+        "empty": str(error),
         "asked_at": iso(query.now_ms),
         "error": {
             "type": type(error).__name__,

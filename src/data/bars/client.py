@@ -7,14 +7,14 @@ half-open. No method asks a vendor unless its name says ``get``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..calendars.calendar import calendar_for, closes_early
-from ..errors import IncompleteDataWarning
+from ..errors import IncompleteDataWarning, QueryError
 from ..model.instant import DAY_MS, MINUTE_MS, date_of, day_ms, parse_iso
 from ..model.series import SeriesKey
 from ..model.span import Span
@@ -256,7 +256,8 @@ class BarsClient:
         """
         from .derive.calculated import Calculator
 
-        return Calculator(self._store, self._service.answered).calculate(query, source, anew=anew)
+        calculator = Calculator(self._store, self._service.lanes, self._service.answered)
+        return calculator.calculate(query, source, anew=anew)
 
     def plan(self, query: BarsQuery) -> Plan:
         """Return what :meth:`get` would do: held, missing, requests, quota, waits; see ``Plan``.
@@ -329,10 +330,23 @@ class BarsClient:
         if not series.of_folder:
             return view
         instrument = self._selector.instrument(series.symbol)
-        return self._service.sources.told(instrument, view, self._clock.now_ms())
+        return self._service.lanes.sources.told(instrument, view, self._clock.now_ms())
+
+    def series_of(self, query: BarsQuery) -> SeriesKey:
+        """Return the series whose bars answer ``query``: the pinned vendor's, or that of the rules.
+
+        That is the series of the first vendor of the rules that serves the query, whatever else is
+        stored; it need not be stored itself. No vendor is asked.
+
+        Raises:
+            CacheError: the store cannot be read.
+        """
+        return self._service.lanes.find(query).key
 
     def lanes(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
-        """Return the stored series of a symbol and timeframe in all their lanes, the default first.
+        """Return the stored series of a symbol and timeframe in all their lanes.
+
+        That which answers by the rules comes first, then the default one.
 
         Args:
             symbol: canonical, as ``query().instrument.symbol`` has it.
@@ -341,7 +355,34 @@ class BarsClient:
         Raises:
             CacheError: the store cannot be read.
         """
-        return self._store.lanes(symbol, timeframe)
+        keys = self._store.lanes(symbol, timeframe)
+        first = self.answering(keys)
+        return [*first, *(key for key in keys if key not in first)]
+
+    def answering(self, keys: Iterable[SeriesKey]) -> list[SeriesKey]:
+        """Return those of some series that answer by the rules: at most one a symbol and timeframe.
+
+        Where only the default lane of them is among ``keys`` it is that, of whatever kind it is.
+        Where the lane of the rules is not, it is the default one.
+
+        Raises:
+            CacheError: the store cannot be read.
+        """
+        groups: dict[tuple[str, Timeframe], list[SeriesKey]] = {}
+        for key in keys:
+            groups.setdefault((key.symbol, key.timeframe), []).append(key)
+        found = (self._answering(group) for group in groups.values())
+        return [key for key in found if key is not None]
+
+    def _answering(self, lanes: Sequence[SeriesKey]) -> SeriesKey | None:
+        usual = next((key for key in lanes if not key.lane), None)
+        if len(lanes) > 1 or usual is None:
+            try:
+                own = self.series_of(self.query(lanes[0].symbol, lanes[0].timeframe))
+            except QueryError:  # its symbol means nothing by the rules
+                return usual
+            return own if own in lanes else usual
+        return usual
 
     def columns(self, series: SeriesKey, span: Span) -> StoredColumns:
         """Return the stored bars whose open stamps lie in ``span``, as columns, with the generation.

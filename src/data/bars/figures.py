@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..cache.tables import TableStore
 from ..calendars.ranges import resolve_range
 from ..clock import Clock
@@ -20,11 +22,12 @@ from ..errors import (
     QueryError,
     SymbolNotFoundError,
 )
+from ..model.bars import Stamps
 from ..model.figures import FetchedFigures, FigureQuery, Measure, figures_frame
 from ..model.instant import DAY_MS, MINUTE_MS, from_ms, iso
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.series import SeriesKey
-from ..model.span import Span, subtract
+from ..model.span import Span, coalesce, subtract
 from ..model.timeframe import Timeframe
 from ..net.deadline import run_call, run_part, seconds_of
 from ..net.locks import SeriesLocks
@@ -46,6 +49,8 @@ log = logging.getLogger("onetape.routing")
 _PERPETUAL = "_PERP"
 # As far as all measures reach back.
 _USUAL_DAYS = 29
+# So often is looked again where another caller has deleted what was to be read.
+_MOST_LOOKS = 3
 # The vendor's clock and ours are not the same.
 _GRACE_MS = 10 * MINUTE_MS
 
@@ -68,7 +73,7 @@ class _Done:
 
     def miss(self, table: TableStore, key: SeriesKey, span: Span, why: str) -> None:
         """Note a gap, with the damaged files that may have held its rows."""
-        files = table.quarantined(key, span)
+        files = [lost.file for lost in table.quarantined(key, span)]
         self.damaged += files
         self.gaps.append((span, why + _in_quarantine(files)))
 
@@ -125,12 +130,18 @@ class FiguresService:
         measure = query.measure
         key = SeriesKey(query.instrument.symbol, query.period)
         table, done = self._cache.tables(measure.name), _Done()
-        if self._missing(query, table, key):
-            turn = replace(key, lane=(measure.name,))
-            with self._locks.hold(turn, self._clock), self._turns.take(turn):
-                for part in self._missing(query, table, key):
-                    self._fill(replace(query, span=part), table, key, done)
-        return _answer(query, table.read(key, query.span), done)
+        for _ in range(_MOST_LOOKS):
+            before = table.answered(key, query.span)
+            if self._missing(query, before):
+                turn = replace(key, lane=(measure.name,))
+                with self._locks.hold(turn, self._clock), self._turns.take(turn):
+                    for part in self._missing(query, table.answered(key, query.span)):
+                        self._fill(replace(query, span=part), table, key, done)
+            stored = table.read(key, query.span)
+            # What was fetched just now is at hand, whoever has deleted it meanwhile.
+            if not subtract(before, table.answered(key, query.span)):
+                break
+        return _answer(query, stored, done)
 
     def _query(
         self, measure: Measure, symbol: Any, period: Any, bounds: tuple[Any, Any], refresh: bool
@@ -160,8 +171,8 @@ class FiguresService:
     def _now(self) -> int:
         return self._clock.now_ms()
 
-    def _missing(self, query: FigureQuery, table: TableStore, key: SeriesKey) -> list[Span]:
-        return subtract([query.span], () if query.insist else table.answered(key, query.span))
+    def _missing(self, query: FigureQuery, answered: Sequence[Span]) -> list[Span]:
+        return subtract([query.span], () if query.insist else answered)
 
     def _fill(self, query: FigureQuery, table: TableStore, key: SeriesKey, done: _Done) -> None:
         """Ask one vendor after the other for a stretch, and store what comes."""
@@ -215,22 +226,60 @@ class FiguresService:
         place: tuple[TableStore, SeriesKey],
         done: _Done,
     ) -> None:
-        """Store the rows, and how far they are settled; where nothing came, nothing is claimed."""
-        vendor, fetched = answer
+        """Store the rows, and how far they are settled; where nothing came, nothing is claimed.
+
+        Nor where rows of a damaged file were not sent again: that is a gap.
+        """
+        (vendor, fetched), (table, key) = answer, place
+        served = vendor.served
+        late = served.settle_ms + (query.period.step_ms or 0 if served.periods else 0)
+        settled = Span(reach.start, max(reach.start, min(reach.end, fetched.server_now_ms - late)))
+        lost = _not_sent_again(table, key, settled, fetched)
+        for span in lost:
+            done.miss(table, key, span, f"{vendor.name} does not send again what was stored")
         if not fetched.rows:
             return
         frame = figures_frame(query.measure, fetched.rows)
         done.frames.append(frame)
-        served = vendor.served
-        late = served.settle_ms + (query.period.step_ms or 0 if served.periods else 0)
-        until = max(reach.start, min(reach.end, fetched.server_now_ms - late))
-        table, key = place
         try:
-            table.put(key, frame, Span(reach.start, until), vendor.name)
+            table.put(key, frame, settled, vendor.name, lacking=lost)
         except CacheError as error:
             log.warning(
                 "%s of %s are returned and could not be kept: %s", query.measure, key.symbol, error
             )
+
+
+def _not_sent_again(
+    table: TableStore, key: SeriesKey, span: Span, fetched: FetchedFigures
+) -> list[Span]:
+    """Return the stretches of ``span`` whose rows are in a damaged file and in no answer.
+
+    Where a file had no more rows than there are now, it had none that are lacking.
+    """
+    sent = np.array([row.stamp_ms for row in fetched.rows], dtype=np.int64)
+    lacking = []
+    for lost in table.quarantined(key, span):
+        stamps, stored = sent, table.read(key, lost.span)
+        if stored is not None:
+            known = stored.index.to_numpy("M8[ms]").astype(np.int64)
+            stamps = np.unique(np.concatenate([sent, known]))
+        inside = (stamps >= lost.span.start) & (stamps < lost.span.end)
+        if lost.rows is None or inside.sum() < lost.rows:
+            lacking += _rowless(lost.span.clip(span), stamps, key.timeframe.longest_ms)
+    return coalesce(lacking)
+
+
+def _rowless(span: Span, stamps: Stamps, step_ms: int) -> list[Span]:
+    """Return the periods of ``span`` without a row; rows stand at whole periods of the UTC day.
+
+    Rates that are paid more often are also paid then.
+    """
+    first = -(-span.start // step_ms) * step_ms
+    expected = np.arange(first, span.end, step_ms, dtype=np.int64)
+    # A rate bears the moment it was calculated at, milliseconds later.
+    before, behind = (np.searchsorted(stamps, expected + side) for side in (-MINUTE_MS, MINUTE_MS))
+    starts = expected[before == behind].tolist()
+    return coalesce(Span(start, min(start + step_ms, span.end)) for start in starts)
 
 
 def _in_quarantine(files: Sequence[str]) -> str:
@@ -272,7 +321,7 @@ def _provenance(query: FigureQuery, frame: pd.DataFrame, done: _Done) -> dict[st
         "rows": len(frame),
         "from_cache": 1 - sum(t in fetched for t in frame.index) / len(frame)
         if len(frame)
-        else 1.0,
+        else 0.0,
         "complete": not done.gaps,
         "gaps": [{"start": iso(s.start), "end": iso(s.end), "reason": why} for s, why in done.gaps],
         "attempts": attempt_entries(done.attempts),
@@ -283,9 +332,11 @@ def _failure(query: FigureQuery, done: _Done) -> AllProvidersFailedError:
     failed: Sequence[Attempt] = [a for a in done.attempts if a.error is not None]
     unknown = bool(failed) and all(isinstance(a.error, SymbolNotFoundError) for a in failed)
     prefix = f"unknown symbol {query.instrument.symbol!r}. " if unknown else ""
-    reasons = dict.fromkeys(map(str, failed))
+    reasons = "; ".join(dict.fromkeys(map(str, failed))) + _in_quarantine(done.damaged)
+    if not failed:
+        reasons = "; ".join(dict.fromkeys(why for _, why in done.gaps))
     return AllProvidersFailedError(
-        f"{prefix}All providers failed for {query}: {'; '.join(reasons)}{_in_quarantine(done.damaged)}",
+        f"{prefix}All providers failed for {query}: {reasons}",
         attempts=done.attempts,
         symbol=query.instrument.symbol,
         hint="`onetape doctor` shows which vendors can be reached",

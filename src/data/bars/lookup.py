@@ -26,10 +26,21 @@ from ..model.provenance import ATTRS_KEY, Provenance
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps, subtract
-from .answer.answer import LOOKBACKS, Answer, as_known, closed_rows, is_at, last_of
+from .answer.answer import Answer, as_known, is_at
+from .answer.counts import LOOKBACKS, closed_rows, counted
 from .answer.reader import Outcome, Reader
-from .selection.source_check import SourceCheck
-from .validity import AFTER_LAST, TradingDays, fetched_ahead, lifetime_of, may_concern
+from .answer.slots import back, may_open
+from .selection.lanes import AnsweringLane, LaneFinder
+from .validity import (
+    AFTER_LAST,
+    UNASKED,
+    TradingDays,
+    fetched_ahead,
+    is_unasked,
+    lifetime_of,
+    may_concern,
+    may_hold_more,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,11 +78,11 @@ class PartialHit:
 
     Attributes:
         missing: the stretches of them, ascending.
-        view: of the series; None where it was not looked at.
+        lane: where they are; None where it was not looked at.
     """
 
     missing: tuple[Span, ...]
-    view: SeriesView | None = field(default=None, compare=False, repr=False)
+    lane: AnsweringLane | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -90,10 +101,10 @@ class Miss:
     """Nothing is stored, or a comparison of documents cannot decide.
 
     Attributes:
-        view: of the series; None where it was not looked at.
+        lane: where the bars would be; None where it was not looked at.
     """
 
-    view: SeriesView | None = field(default=None, compare=False, repr=False)
+    lane: AnsweringLane | None = field(default=None, compare=False, repr=False)
 
 
 LookupResult = Hit | PartialHit | Derived | Miss
@@ -109,25 +120,27 @@ class CacheLookup:
     Documents are compared; a calendar is read for a number of bars alone.
     """
 
-    def __init__(self, store: BarStore, reader: Reader, clock: Clock, sources: SourceCheck) -> None:
+    def __init__(self, store: BarStore, lanes: LaneFinder, reader: Reader, clock: Clock) -> None:
         self._store = store
+        self._lanes = lanes
         self._reader = reader
         self._clock = clock
-        self._sources = sources
 
     def find(self, query: BarsQuery) -> LookupResult:
-        """Look in the lane that answers: the default one, or that of a vendor or folder."""
+        """Look in the lane that answers by the rules, or in the pinned vendor's."""
         if query.refresh or query.include_forming:
             return MISS
-        lane = self._sources.lane(query)
-        view = self._store.view(SeriesKey(query.instrument.symbol, query.timeframe, lane))
-        if not view.exists or (lane and not self._sources.is_current(query.instrument, view)):
+        lane = self._lanes.find(query)
+        view = lane.view
+        if not view.exists or (
+            view.key.lane and not self._lanes.sources.is_current(query.instrument, view)
+        ):
             result: LookupResult = MISS
         elif query.bars is None:
             result = self._of_span(query, view, query.span)
         else:
             result = self._of_count(query, view, query.bars)
-        return replace(result, view=view) if isinstance(result, Miss | PartialHit) else result
+        return replace(result, lane=lane) if isinstance(result, Miss | PartialHit) else result
 
     def _of_count(self, query: BarsQuery, view: SeriesView, count: int) -> LookupResult:
         """Look for the last ``count`` bars up to the end, however far back they reach."""
@@ -136,23 +149,19 @@ class CacheLookup:
         cap = first_unclosed(calendar, query.timeframe, self._clock.now_ms(), grid.anchor)
         if query.instrument.asset_class == "stock":
             self._reader.days.current(query.instrument)  # the calendar is at hand
-        result: LookupResult = MISS
-        end = min(query.span.end, cap)
+        answer, start, end = None, 0, min(query.span.end, cap)
         for tries in range(LOOKBACKS):
             try:
-                start = grid.back(end, count * 2**tries)
+                start = back(grid, end, count * 2**tries, view.kind)
             except BadRangeError:  # calendars do not reach so far back: these are all there are
                 break
             looked_up = self._of_span(query, view, Span(start, query.span.end))
             if not isinstance(looked_up, Hit):
                 return looked_up
             answer = as_known(looked_up.answer)
-            if not len(looked_up.answer.table):
-                return MISS
-            result = Hit(last_of(answer, count))
             if closed_rows(answer) >= count:
                 break
-        return result
+        return MISS if answer is None else Hit(counted(answer, count, start))
 
     def _of_span(self, query: BarsQuery, view: SeriesView, wanted: Span) -> LookupResult:
         """Look for all bars of a span."""
@@ -162,7 +171,11 @@ class CacheLookup:
         is_unsettled = any(c.state == "provisional" and c.expires is None for c in parts)
         if (is_unsettled and due is None) or fetched_ahead(view, now):
             return MISS
-        missing = gaps(Span(wanted.start, min(wanted.end, now + 1)), parts.standing(now))
+        known = parts.standing(now)
+        closed = [part.span for part in parts if is_unasked(part)]
+        if closed and (more := [s for s in closed if may_hold_more(view.coverage, s)]):
+            known = subtract(known, more)
+        missing = gaps(Span(wanted.start, min(wanted.end, now + 1)), known)
         if missing:
             missing = subtract(missing, lifetime_of(view).beyond(now))
         if missing and (due is None or missing[0].start < _end(view)):
@@ -192,6 +205,17 @@ class CacheLookup:
         lacking = [g for g in answer.gaps if g.span.start < end or g.reason == AFTER_LAST]
         if not all(gap.harmless for gap in lacking):
             return PartialHit(tuple(gap.span for gap in lacking))  # a new vendor may have them
+        is_nothing = not (lacking or len(answer.table)) and wanted.start >= end
+        if is_nothing or any(gap.reason == UNASKED for gap in lacking):
+            anchor = (view.kind and view.kind.anchor) or "session"
+            grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
+            if is_nothing and grid.next_open(wanted.start) >= wanted.end:
+                return (
+                    MISS  # nothing is due, for the market is closed: there may be bars all the same
+                )
+            lacking = [
+                g for g in lacking if g.reason != UNASKED or may_open(grid, g.span, view.kind)
+            ]
         return Hit(replace(answer, gaps=lacking))
 
 
@@ -207,12 +231,15 @@ class _Entry:
     """One answer, what tells that it stands, and from when to when (UTC ms) it can.
 
     The entry refers to the instrument because its place is named by the instrument's ``id``: no
-    other one gets that.
+    other one gets that. ``orders`` are those of the vendors by which the lane was found, and that of
+    the bars of the length ``source`` that it is made of; none for a pinned vendor's.
     """
 
     instrument: Instrument
     view: SeriesView
     seal: Seal
+    source: Timeframe
+    orders: tuple[object, ...]
     since: int
     until: int
     answer: Answer
@@ -235,13 +262,13 @@ class AnswerCache:
 
     Args:
         store: where the answers were read.
+        lanes: tells where the bars of an answer are.
         days: tells when the next session opens.
-        sources: tells whether files have changed that answers come from.
     """
 
-    def __init__(self, store: BarStore, days: TradingDays, sources: SourceCheck) -> None:
+    def __init__(self, store: BarStore, lanes: LaneFinder, days: TradingDays) -> None:
         self._store = store
-        self._sources = sources
+        self._lanes = lanes
         self._memory = store.memory
         self._days = days
 
@@ -268,6 +295,7 @@ class AnswerCache:
             self._memory.put(seen, True, _SEEN)
             return
         key = depends_on.view.key
+        orders = self._orders(query, key.timeframe)
         if not self._is_of_series(query, key):
             return
         is_made = key.timeframe != query.timeframe and not query.is_of_whole_weeks
@@ -288,6 +316,8 @@ class AnswerCache:
             query.instrument,
             depends_on.view,
             seal,
+            key.timeframe,
+            orders,
             query.now_ms,
             until,
             filled(Answer, **(vars(answer) | {"table": table})),
@@ -307,17 +337,24 @@ class AnswerCache:
         return day_span(query.instrument, last_day).end
 
     def _stands(self, entry: _Entry, query: BarsQuery) -> bool:
+        if not entry.since <= query.now_ms < entry.until:
+            return False
+        if entry.orders and entry.orders != self._orders(query, entry.source):
+            return False
         try:
-            return (
-                entry.since <= query.now_ms < entry.until
-                and self._store.holds(entry.seal)
-                and (
-                    not entry.view.key.lane
-                    or self._sources.is_current(query.instrument, entry.view)
-                )
+            return self._store.holds(entry.seal) and (
+                not entry.view.key.lane
+                or self._lanes.sources.is_current(query.instrument, entry.view)
             )
         except CacheError:
             return False
+
+    def _orders(self, query: BarsQuery, source: Timeframe) -> tuple[object, ...]:
+        """Return by what the lane of an answer is found, and that of the bars it is made of."""
+        if query.provider is not None:
+            return ()
+        own = self._lanes.order(query)
+        return (own,) if source == query.timeframe else (own, self._lanes.order(query, source))
 
     def _is_of_series(self, query: BarsQuery, key: SeriesKey) -> bool:
         """Tell whether the bars of ``key`` give the answer for as long as they are the same.
@@ -325,8 +362,7 @@ class AnswerCache:
         Weeks and months of shares are better made of days, once there are any; others are better than
         such that are made of shorter ones.
         """
-        lane = self._sources.lane(replace(query, timeframe=key.timeframe))
-        if (key.symbol, key.lane) != (query.instrument.symbol, lane):
+        if key != self._lanes.find(replace(query, timeframe=key.timeframe)).key:
             return False
         return key.timeframe != query.timeframe or not query.is_of_whole_weeks
 
@@ -355,9 +391,9 @@ def _place(query: BarsQuery) -> tuple[Hashable, ...] | None:
 
 def _is_final(query: BarsQuery, answer: Answer) -> bool:
     """Tell whether an answer is whole, and will be the same for as long as the store is."""
-    if answer.gaps or answer.flagged or answer.doubts or answer.substitute:
+    if answer.flagged or answer.doubts or answer.substitute:
         return False
-    if len(answer.table) > _MOST_ROWS:
+    if any(gap.reason != UNASKED for gap in answer.gaps) or len(answer.table) > _MOST_ROWS:
         return False
     bars = [part for part in answer.coverage if part.state != "empty"]
     # Prices that were converted may rest on the closes of days, which are another series.

@@ -8,7 +8,6 @@ allow, and is never stored as a bar.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -40,6 +39,7 @@ from ..model.timeframe import Timeframe
 from ..net.deadline import run_call, seconds_of
 from ..net.locks import SeriesLocks
 from ..observability.logs import running, subject_of
+from ..prices.bar_rule import is_price
 from .answer.answer import Answer
 from .batch import in_threads
 from .observer import Observer
@@ -341,7 +341,7 @@ class QuoteService:
         for place in range(len(table) - 1, -1, -1):
             stamp, close = int(table.stamps[place]), float(table.close[place])
             part = next((part for part in parts if stamp in part.span), None)
-            if part is None or stamp in bad or stamp > asked_ms or not math.isfinite(close):
+            if part is None or stamp in bad or stamp > asked_ms or not is_price(close):
                 continue
             if day is not None and date_of(stamp) != day:
                 continue

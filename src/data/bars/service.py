@@ -12,11 +12,11 @@ from ..model.query import BarsQuery
 from ..model.rules import ValidationRules
 from ..net.deadline import run_call
 from ..net.locks import SeriesLocks
-from .answer.answer import Answer, frame_of
+from .answer.answer import Answer, frame_of, note_nothing
 from .answer.reader import Reader
 from .lookup import AnswerCache, CacheLookup, Derived, Hit, LookupResult
 from .observer import Call, Observer
-from .selection.source_check import SourceCheck
+from .selection.lanes import LaneFinder
 from .turns import FindLeases, Turns
 from .validity import Expiry
 
@@ -47,6 +47,9 @@ class BarsService:
     asked again. ``suspect``: it is asked again when its doubt expires; meanwhile it is the best
     there is. A ``strict`` request accepts both. It refuses gaps, rows that cannot be bars, answers
     that lack much of what they should hold, and bars that cannot be brought to the asked basis.
+
+    Attributes:
+        lanes: finds where the bars of a query are.
     """
 
     def __init__(
@@ -62,9 +65,9 @@ class BarsService:
         self._store, self._selector, self._clock = store, selector, clock
         self._expiry, self._checks = expiry or Expiry(), checks or ValidationRules()
         self._reader = Reader(store, clock)
-        self.sources = SourceCheck(selector)
-        self._answers = AnswerCache(store, self._reader.days, self.sources)
-        self._lookup = CacheLookup(store, self._reader, clock, self.sources)
+        self.lanes = LaneFinder(selector, store)
+        self._answers = AnswerCache(store, self.lanes, self._reader.days)
+        self._lookup = CacheLookup(store, self.lanes, self._reader, clock)
         self._locks, self._turns = SeriesLocks(), Turns(store.root, clock, leases)
         self._observer = watcher or Observer(clock)
         self._miss_handler: MissHandler | None = None
@@ -145,7 +148,7 @@ class BarsService:
         if query.version is not None:
             from .versions import Versions
 
-            return Hit(Versions(self._store, self._clock, self.sources).answer(query))
+            return Hit(Versions(self._store, self.lanes, self._clock).answer(query))
         days = self.misses().parts.preferred(query) if query.is_of_whole_weeks else None
         return self._lookup.find(query) if days is None else Derived(days)
 
@@ -153,6 +156,7 @@ class BarsService:
         """Return the frame of a hit, which is counted and kept."""
         call.answered(hit.answer)
         if hit.frame is not None:
+            note_nothing(hit.answer)
             return hit.frame
         frame = frame_of(hit.answer)
         self._answers.keep(query, hit.answer, frame)
@@ -172,10 +176,10 @@ class BarsService:
                 self._expiry,
                 self._checks,
                 self._turns,
-                self.sources,
+                self.lanes.sources,
             )
             # Two threads may make one each: what there must be one of are the locks and turns.
             self._miss_handler = MissHandler(
-                self._store, self._selector, self._clock, self._locks, self._lookup, runner
+                self._store, self._selector, self.lanes, self._locks, self._lookup, runner
             )
         return self._miss_handler

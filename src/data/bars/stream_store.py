@@ -17,13 +17,12 @@ from ..model.coverage import Coverage
 from ..model.instrument import Instrument
 from ..model.kind import Basis, Kind
 from ..model.query import BarsQuery
-from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.locks import SeriesLocks
 from ..symbols.assets import Listed, is_proved
 from .selection.candidates import Selector, candidates_of, route
-from .selection.source_check import SourceCheck
+from .selection.lanes import LaneFinder
 
 log = logging.getLogger("onetape.routing")
 
@@ -34,9 +33,8 @@ def kind_of_series(selector: Selector, store: BarStore, query: BarsQuery) -> Kin
     Raises:
         NoProviderError, UnknownProviderError: no vendor serves them.
     """
-    lane = SourceCheck(selector).lane(query)
-    stored = store.view(SeriesKey(query.instrument.symbol, query.timeframe, lane)).kind
-    return stored or route(query, candidates_of(selector, query), None).lanes[0].kind
+    lane = LaneFinder(selector, store).find(query)
+    return lane.kind or route(query, candidates_of(selector, query), lane.default).lanes[0].kind
 
 
 def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
@@ -68,7 +66,7 @@ def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, k
             f"of {mine}, the series has bars of {theirs}" for mine, theirs in differing
         )
         return f"its bars are {kinds}"
-    owner = route(query, candidates_of(selector, query), series).owner
+    owner = route(query, candidates_of(selector, query), None, kind=series).owner
     listed = Listed(vendor, kind)
     if not owner or is_proved(query.instrument, listed, Listed(owner, series)):
         return ""
@@ -113,7 +111,7 @@ class Origin:
 
 
 class StreamKeeper:
-    """Appends closed bars of a stream to their series. Thread-safe.
+    """Appends closed bars of a stream to their series, in the lane that answers. Thread-safe.
 
     They are stored as provisional: once settled they are asked for again, by the usual way. What
     is stored stays: only stretches that no vendor has answered for are written. And only beside bars of
@@ -122,12 +120,14 @@ class StreamKeeper:
     of the feed: it is logged, and nothing is raised.
 
     Args:
+        selector: the rules, which decide the lane.
         store: where series are kept.
         clock: tells when bars were got.
     """
 
-    def __init__(self, store: BarStore, clock: Clock) -> None:
+    def __init__(self, selector: Selector, store: BarStore, clock: Clock) -> None:
         self._store = store
+        self._lanes = LaneFinder(selector, store)
         self._clock = clock
         # All feeds of a series bring the same bar at once: one commit is enough.
         self._locks = SeriesLocks()
@@ -136,17 +136,24 @@ class StreamKeeper:
         self, instrument: Instrument, grid: BarGrid, origin: Origin, bars: Sequence[Bar]
     ) -> int:
         """Store closed bars, ascending; return how many were stored."""
-        key = SeriesKey(instrument.symbol, grid.timeframe)
+        span = Span(bars[0].stamp_ms, bars[-1].stamp_ms + 1)
+        query = BarsQuery(instrument, grid.timeframe, span, self._clock.now_ms())
         try:
+            key = self._lanes.find(query).key
             with self._locks.hold(key, self._clock):
-                return self._keep(key, grid, origin, bars)
+                return self._keep(query, grid, origin, bars)
         except (CacheError, DataError, ValueError) as error:
-            log.warning("%s: streamed bars were not stored: %s", key, error)
+            log.warning("%s: streamed bars were not stored: %s", query, error)
             return 0
 
-    def _keep(self, key: SeriesKey, grid: BarGrid, origin: Origin, bars: Sequence[Bar]) -> int:
-        view = self._store.view(key)
-        if view.kind is not None and differences(view.kind, origin.kind):
+    def _keep(self, query: BarsQuery, grid: BarGrid, origin: Origin, bars: Sequence[Bar]) -> int:
+        lane = self._lanes.find(query)
+        key, view = lane.key, lane.view
+        if key.of_folder:
+            log.debug("%s: bars of %s are not kept among those of files", key, origin.vendor)
+            return 0
+        kind = view.kind or lane.kind
+        if kind is not None and differences(kind, origin.kind):
             log.debug("%s: bars of %s are of another kind than those stored", key, origin.vendor)
             return 0
         if not _fits(view.coverage, origin.vendor, bars[0].stamp_ms):
@@ -165,8 +172,8 @@ class StreamKeeper:
             provisional_from=_first_provisional(view.coverage, free[0].stamp_ms),
             anchor=grid.anchor,
         )
-        kind = origin.kind if view.kind is None else None
-        self._store.commit(key, Commit(pieces=tuple(pieces), next_due=due, kind=kind))
+        new = origin.kind if view.kind is None else None
+        self._store.commit(key, Commit(pieces=tuple(pieces), next_due=due, kind=new))
         return len(free)
 
     def _piece(self, run: Sequence[Bar], grid: BarGrid, origin: Origin) -> CommitPiece:

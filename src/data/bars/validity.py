@@ -18,11 +18,13 @@ from ..model.coverage import BEFORE_FIRST as BEFORE_FIRST
 from ..model.coverage import CLOSED as CLOSED
 from ..model.coverage import DOUBTFUL as DOUBTFUL
 from ..model.coverage import NO_BAR as NO_BAR
+from ..model.coverage import UNASKED as UNASKED
 from ..model.coverage import Coverage, Covered
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.lifetime import PAGES, Bound, Lifetime
 from ..model.span import Span
+from ..vendors.registry import is_free
 
 if TYPE_CHECKING:
     from ..cache.actions import ActionBook
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 # --- reasons of stretches in a coverage, and how long they stand
 
 AFTER_LAST = "after the last bar"
+UNPUBLISHED = "closed, not published yet"
+DELETED = "deleted by another caller while it was read"
 LOST = "the vendor does not have this bar any more"
 FORMING = "forming"
 SPOILT = "the vendor now sends something here that cannot be a bar"
@@ -45,6 +49,8 @@ UNVOUCHED_MS = HOUR_MS
 SKEW_MS = MINUTE_MS
 # A hole that was seen once is asked again after so long: one of the last day, and an older one.
 _YOUNG_HOLE_MS, _OLD_HOLE_MS = 15 * MINUTE_MS, 6 * HOUR_MS
+# The end of a series is asked about again after this part of the time that nothing came.
+_SHARE_OF_NOTHING = 30
 BEHIND = (
     f"{DOUBTFUL}as of when prices are adjusted is not known, for this machine's clock is behind"
 )
@@ -77,6 +83,13 @@ class Expiry:
         soon = _YOUNG_HOLE_MS if now_ms - span.end < DAY_MS else _OLD_HOLE_MS
         return now_ms + min(soon, self.recent_ms)
 
+    def of_end(self, last_ms: int, now_ms: int) -> int:
+        """Return when the nothing since the last bar at ``last_ms`` is asked about again.
+
+        The sooner the shorter it is: bars may come all the same one day.
+        """
+        return now_ms + min((now_ms - last_ms) // _SHARE_OF_NOTHING, self.old_ms)
+
 
 class Suspicion(NamedTuple):
     """Why bars are not to be trusted yet, and when they are asked again."""
@@ -88,6 +101,36 @@ class Suspicion(NamedTuple):
 def is_hole(part: Covered) -> bool:
     """Tell whether bars are expected in a stretch and vendors have none."""
     return part.state == "empty" and part.reason != CLOSED
+
+
+# --- stretches in which the calendar expects no bar
+
+
+def is_unasked(part: Covered) -> bool:
+    """Tell whether a stretch is empty by the calendar alone: no vendor was asked for it."""
+    return part.state == "empty" and part.reason == CLOSED and not part.vendor
+
+
+def may_hold_more(coverage: Coverage, closed: Span) -> bool:
+    """Tell whether what is stored is a reason to ask for a stretch in which no bar is expected.
+
+    It is where bars stand beside the calendar at such hours: within a day of the stretch or, give or
+    take the hour by which clocks are changed, at its times of day. Bars of the user's own files always
+    are one: their vendor costs nothing.
+    """
+    return any(
+        is_free(part.vendor) or (part.reason == UNEXPECTED and _is_at_such_hours(part.span, closed))
+        for part in coverage.opened()
+        if part.state != "empty"
+    )
+
+
+def _is_at_such_hours(bars: Span, closed: Span) -> bool:
+    if bars.overlaps(Span(closed.start - DAY_MS, closed.end + DAY_MS)):
+        return True
+    start, end = closed.start - HOUR_MS, closed.end + HOUR_MS
+    behind = (bars.start - start) % DAY_MS  # how long after `start` on its clock they begin
+    return behind < end - start or behind + bars.end - bars.start > DAY_MS
 
 
 # --- what was learned by a clock that was ahead

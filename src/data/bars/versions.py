@@ -21,7 +21,7 @@ from .answer.adjust import Rebaser
 from .answer.answer import Answer, Gap, Unfilled, lacking_spans, own_volume
 from .answer.reader import at_borders, doubts_of, splice_problems, with_disputes
 from .fetch.lane import real_gaps
-from .selection.source_check import SourceCheck
+from .selection.lanes import LaneFinder
 
 # Before every bar there is.
 _EVER = -(10**15)
@@ -35,9 +35,9 @@ class Versions:
     only ``raw`` prices know of no later one. Rows that could not be bars are not among them.
     """
 
-    def __init__(self, store: BarStore, clock: Clock, sources: SourceCheck) -> None:
+    def __init__(self, store: BarStore, lanes: LaneFinder, clock: Clock) -> None:
         self._store = store
-        self._sources = sources
+        self._lanes = lanes
         self._clock = clock
 
     def answer(self, query: BarsQuery) -> Answer:
@@ -48,9 +48,8 @@ class Versions:
             KindMismatchError: the bars cannot be brought to the asked adjustment.
         """
         assert query.version is not None
-        lane = self._sources.lane(query)
-        key = SeriesKey(query.instrument.symbol, query.timeframe, lane)
-        span, view = query.span, self._store.view(key)
+        lane = self._lanes.find(query)
+        key, span, view = lane.key, query.span, lane.view
         start = span.start if query.bars is None else _EVER
         table, coverage = self._store.read_version(key, Span(start, span.end), query.version)
         if query.bars is not None:

@@ -301,9 +301,16 @@ def repair_series(store: StoreParts, lane: SeriesFiles) -> tuple[list[Finding], 
     if store.disk.stat(lane.paths.folder) is None:
         return [], []
     with store.disk.lock(lane.paths.lock, store.lock_timeout_s):
-        findings = check_series(store, lane.key, is_locked=True)
-        for finding in findings:
+        findings = []
+        if barred := lane.barred():  # what lies behind them shows once they are gone
+            findings = check_series(store, lane.key, is_locked=True)
+            findings = [finding for finding in findings if finding.cure == "move"]
+        for name, what in barred.items():
+            quarantine.keep_barring(lane, name, what)
+        behind = check_series(store, lane.key, is_locked=True)
+        for finding in behind:
             _mend(store, lane, finding)
+        findings += behind
         lane.sweep()
         return findings, check_series(store, lane.key, is_locked=True) if findings else []
 

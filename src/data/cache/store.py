@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,14 +37,14 @@ from .layout import Layout, decode_lane, decode_symbol
 from .legacy.adopt import OldYears
 from .read.columnar_cache import Columnar, Sidecars
 from .read.lru_cache import DocumentCache, LruCache
-from .read.series_reader import IndexEntry, RangeReader, SeriesIndex
+from .read.series_reader import IndexEntry, RangeReader, SeriesIndex, check_barred
 from .recovery import quarantine
 from .recovery.quarantine import KeptFile
 from .retention.clear import clear_lane, clear_symbol, clear_years
 from .values import Commit, CommitPiece, LaneUse, Seal, SeriesView, Stretch, Suspect, removal
 from .write.coverage_update import year_span
 from .write.series import SeriesFiles
-from .write.write_guard import WriteGuard
+from .write.write_guard import ReadOnlyError, WriteGuard
 
 __all__ = [
     "ActionBook",
@@ -118,6 +118,15 @@ class BarStore:
         self.listener = StoreListener()
         self.parts = StoreParts(layout, disk, self._lane, old, self._sidecars, lock_timeout_s)
 
+    def make_folder(self) -> None:
+        """Make the cache folder; that it cannot be made is told once, and nothing is stored then.
+
+        Raises:
+            StorageError: the disk refused for another reason than its permissions.
+        """
+        with suppress(ReadOnlyError), self._guard.writing(self.root):
+            self._disk.make_folders(self.root)
+
     def preview(self) -> BarStore:
         """Return the store as a plan sees it: its reads change nothing on the disk.
 
@@ -141,6 +150,15 @@ class BarStore:
             StorageError, LockTimeoutError: the disk or another process refused.
         """
         return self._index.entry(self._lane(key)).view
+
+    def check(self, view: SeriesView, span: Span) -> None:
+        """Refuse a stretch of which a year cannot be read, by the view that tells so.
+
+        Raises:
+            StorageError: something else is in the place of a file of such a year; it names it.
+        """
+        if view.barred:
+            check_barred(self._lane(view.key), span, view.barred)
 
     def tail(self, key: SeriesKey) -> SeriesView:
         """Return a view that tells how far a series reaches, by the documents of few years.

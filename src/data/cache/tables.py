@@ -14,10 +14,10 @@ import json
 import logging
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..clock import Clock, SystemClock
 from ..disk.atomic import sweep, write_atomically
@@ -26,7 +26,7 @@ from ..errors import CacheError, FormatVersionError, QueryError, ResponseFormatE
 from ..model.figures import MEASURES
 from ..model.instant import from_ms, to_ms
 from ..model.series import SeriesKey
-from ..model.span import Span, coalesce
+from ..model.span import Span, coalesce, subtract
 from .format import json_document as metadata
 from .format.csv_rows import csv_text, read_csv
 from .format.gzip_member import inflated
@@ -62,6 +62,20 @@ class TableYear:
     data: Path
     metadata: Path
     log: Path
+
+
+class LostYear(NamedTuple):
+    """What a data file in quarantine held.
+
+    Attributes:
+        span: the stamps that it had answered; the year where nothing tells.
+        rows: how many it had; None where nothing tells.
+        file: its place below the cache folder, and why it was set aside.
+    """
+
+    span: Span
+    rows: int | None
+    file: str
 
 
 @dataclass(frozen=True)
@@ -116,7 +130,15 @@ class TableStore:
         self._clock = clock or SystemClock()
         self._lock_timeout_s = lock_timeout_s
 
-    def put(self, key: SeriesKey, frame: pd.DataFrame, span: Span | None, vendor: str) -> int:
+    def put(
+        self,
+        key: SeriesKey,
+        frame: pd.DataFrame,
+        span: Span | None,
+        vendor: str,
+        *,
+        lacking: Sequence[Span] = (),
+    ) -> int:
         """Merge rows into what is stored, later ones winning; return the number of rows taken.
 
         Args:
@@ -124,6 +146,8 @@ class TableStore:
             frame: rows on a ``DatetimeIndex`` (aware stamps are converted, naive ones mean UTC).
             span: the stamps that were asked and answered; None: nothing is known of that.
             vendor: the vendor that answered.
+            lacking: what of ``span`` was answered without rows that are known to exist: it counts as
+                not answered.
 
         Raises:
             ResponseFormatError: the frame has no time index, or text where a number is needed.
@@ -140,7 +164,7 @@ class TableStore:
         with self._disk.lock(folder / ".lock", self._lock_timeout_s):
             sweep(self._disk, folder)
             for year in years:
-                self._merge_year(key, year, rows[stamped == year], span, vendor)
+                self._merge_year(key, year, rows[stamped == year], (span, lacking), vendor)
         return len(rows)
 
     def read(self, key: SeriesKey, span: Span) -> pd.DataFrame | None:
@@ -181,15 +205,26 @@ class TableStore:
                 return spans[-1].end
         return None
 
-    def quarantined(self, key: SeriesKey, span: Span) -> list[str]:
-        """Return which files of the years that ``span`` touches were set aside, and why."""
+    def quarantined(self, key: SeriesKey, span: Span) -> list[LostYear]:
+        """Return what the data files held of ``span`` that were set aside, as far as it is known."""
         years = {f"{year:04d}" for year in _years(span)}
-        kept = self._quarantine(self._lane(key)).files()
-        return [
-            f"{file.path.relative_to(self._folder.parent).as_posix()} ({file.reason})"
-            for file in kept
+        lane = self._lane(key)
+        kept = [
+            file
+            for file in self._quarantine(lane).files()
             if file.path.name[:4] in years and file.path.name.endswith(".csv.gz")
         ]
+        noted = {entry["quarantined"]: entry for entry in self.log(key)} if kept else {}
+        lost = []
+        for file in kept:
+            entry = noted.get(file.path.name, {})
+            told = entry.get("span") if entry.get("reason") else None
+            whole = Span(*told) if told else year_span(int(file.path.name[:4]))
+            if whole.overlaps(span):
+                place = file.path.relative_to(self._folder.parent).as_posix()
+                rows = entry.get("removed") if told else None
+                lost.append(LostYear(whole, rows, f"{place} ({file.reason})"))
+        return lost
 
     def years(self, key: SeriesKey) -> list[int]:
         """Return the years of which rows are stored, ascending."""
@@ -324,10 +359,16 @@ class TableStore:
         return Quarantine(self._disk, self._clock, lane / QUARANTINE, owner)
 
     def _merge_year(
-        self, key: SeriesKey, year: int, rows: pd.DataFrame, span: Span | None, vendor: str
+        self,
+        key: SeriesKey,
+        year: int,
+        rows: pd.DataFrame,
+        asked: tuple[Span | None, Sequence[Span]],
+        vendor: str,
     ) -> None:
         import pandas as pd
 
+        span, lacking = asked
         files, stored = self._files(key, year), self._settled(key, year)
         both = rows if stored.rows is None else pd.concat([stored.rows, rows])
         both = both[~both.index.duplicated(keep="last")].sort_index()
@@ -352,7 +393,7 @@ class TableStore:
                 {"answered": answered, "digest": stored.digest, "pending": digest},
             )
             write_atomically(self._disk, files.data, packed)
-        added = [span.clip(year_span(year))] if span else []
+        added = subtract([span.clip(year_span(year))] if span else [], lacking)
         answered = [list(part) for part in coalesce([*stored.answered, *added])]
         write(both, len(packed), {"answered": answered, "digest": digest, "pending": None})
         entry = {"vendor": vendor, "span": list(span) if span else None, "size": len(packed)}

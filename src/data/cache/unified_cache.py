@@ -58,6 +58,8 @@ class UnifiedCache(CacheFolder):
             Default: one hundredth of the disk, at least 64 and at most 1,024.
         private: whether new files and folders are their owner's alone (0600 and 0700), from the
             first byte. Default: ``cache.private`` of the rules, which is false.
+        may_do_without: whether a folder that cannot be made is no error: nothing is stored then,
+            which one warning says.
 
     Attributes:
         cache_dir, ohlcv_dir, metadata_dir: the folder, its bars, the summaries for other programs.
@@ -65,8 +67,11 @@ class UnifiedCache(CacheFolder):
         store: the store of bars behind it.
 
     Raises:
-        StorageError: the folder cannot be made, or is none.
+        StorageError: the folder is a file, or cannot be made.
         ConfigError: the configuration is wrong.
+
+    Warns:
+        ReadOnlyCacheWarning: ``may_do_without``, and the folder cannot be made.
     """
 
     # --- bars in and out -------------------------------------------------------------------

@@ -200,6 +200,8 @@ class SeriesView:
         lifetime: from when to when there can be bars, as far as it is known.
         faults: what was wrong with the answers that its bars came in.
         source: the files that its bars were read from, of the lane of a folder.
+        barred: years that cannot be read, for something else is in the place of a document: nothing
+            else here tells of them.
     """
 
     key: SeriesKey
@@ -214,6 +216,7 @@ class SeriesView:
     lifetime: Lifetime = Lifetime()
     faults: tuple[Fault, ...] = ()
     source: SourceState | None = None
+    barred: tuple[int, ...] = ()
 
     @property
     def exists(self) -> bool:

@@ -66,6 +66,14 @@ class TradeBars:
         self._span, self._bar = Span(0, 0), None
         self._since_ms, self._unheard_ms = _NEVER, None
 
+    def spoil(self, ms: int) -> None:
+        """Leave the bar in which ``ms`` lies to history: a trade of it could not be used."""
+        span = bar_span(self._grid, ms)
+        if span is None or span.start < self._span.start or self._since_ms == _NEVER:
+            return
+        self._since_ms = max(self._since_ms, span.start + 1)
+        self._unheard_ms = max(self._unheard_ms or 0, span.end)
+
     def take(self, trade: Trade) -> list[LiveBar]:
         """Return the bar that ``trade`` closes, if any, and the running one."""
         if trade.stamp_ms < self._span.start:
@@ -165,6 +173,12 @@ class MinuteBars:
     def pause(self) -> None:
         """Listen no more: what is running may lack a minute, and is forgotten."""
         self._span = None
+
+    def spoil(self, ms: int) -> None:
+        """Leave the bar in which ``ms`` lies to history: a minute of it could not be used."""
+        span = bar_span(self._grid, ms)
+        if span is not None and self._span is not None and span.start >= self._span.start:
+            self._since_ms = max(self._since_ms, span.start + 1)
 
     def take(self, minute: LiveBar, now_ms: int) -> list[LiveBar]:
         """Return the bars that a minute closes or corrects, and the running one if all of it is known.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..model.bars import Stamps, among
 from ..model.coverage import HOLIDAYS_UNKNOWN, NO_BAR, Coverage
-from ..model.instant import DAY_MS
+from ..model.instant import DAY_MS, MINUTE_MS
 from ..model.span import Span, coalesce, gaps, intersect, subtract
 from ..model.timeframe import Timeframe
 from .calendar import MarketCalendar
@@ -40,6 +40,16 @@ class BarGrid:
     def aligned(self, stamps: Stamps) -> NDArray[np.bool_]:
         """Tell which stamps stand where a bar can open, were the market open then."""
         return self.calendar.aligned(self.timeframe, stamps, self.anchor)
+
+    def has_place(self, span: Span) -> bool:
+        """Tell whether a bar could open in ``span``, were the market open then."""
+        step = self.timeframe.step_ms
+        if step is None or not self.timeframe.is_intraday:
+            return -(-span.start // DAY_MS) * DAY_MS < span.end
+        if span.end - span.start >= step:
+            return True
+        minutes = np.arange(-(-span.start // MINUTE_MS) * MINUTE_MS, span.end, MINUTE_MS)
+        return bool(self.aligned(minutes.astype(np.int64)).any())
 
     def closes(self, stamps: Stamps) -> Stamps:
         """Return the instant at which each bar closes."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadRangeError
-from ..model.bars import Stamps
+from ..model.bars import Stamps, distinct
 from ..model.instant import DAY_MS, HOUR_MS, date_of, day_ms, iso, year_of, year_start
 from ..model.span import Span
 from ..model.timeframe import Timeframe
@@ -270,7 +270,7 @@ class SessionCalendar:
         """Return the stamps of all daily or longer bars that can start in ``span``."""
         last = start_at(timeframe, bucket_at(timeframe, span.end) + 1)
         days = self._table(span.start, last).days
-        return start_of(timeframe, np.unique(bucket_of(timeframe, days)))
+        return start_of(timeframe, distinct(bucket_of(timeframe, days)))
 
     def _from_opens(self, stamps: Stamps, local: Stamps, step: int) -> NDArray[np.bool_]:
         """Tell which stamps lie whole steps from the open of their stretch, or of one beside it."""

@@ -93,7 +93,8 @@ def _wanted(args: argparse.Namespace) -> Wanted:
 def _meant(services: Any, args: argparse.Namespace) -> SeriesKey:
     """Return the series in the lane that was named."""
     keys = chosen(services, args.symbol, args.timeframe)
-    lane = next((key for key in keys if key.lane_label == (args.lane or "")), None)
+    own = keys if args.lane else services.client.answering(keys)
+    lane = next((key for key in own if not args.lane or key.lane_label == args.lane), None)
     if lane is None:
         lanes = ", ".join(key.lane_label or "(none)" for key in keys)
         raise CacheError(

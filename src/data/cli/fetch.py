@@ -221,7 +221,7 @@ def _show(frame: pd.DataFrame, provenance: Provenance, rows: int, seconds: float
         show_bars(screen, frame, rows)
         screen.print()
     else:
-        screen.print(styled("no bar in this range", "dim"))
+        screen.print(styled(f"no bar in this range: {provenance['empty']}", "dim"))
     show_attempts(screen, provenance)
     for reason in by_reason(provenance["rejected"]):
         screen.print(styled(f"not asked: {reason}", "dim"))

@@ -73,7 +73,9 @@ def run(args: argparse.Namespace) -> int:
         raise QueryError("--executor is for --all: one series is one task")
     question = ValidateQuestion(args.symbol, args.timeframe, args.start, args.end, args.level)
     frame = manager.coverage(args.symbol, args.timeframe)
-    lanes = [replace(question, lane=lane) for lane in dict.fromkeys(frame["lane"].tolist() or [""])]
+    lanes = [
+        replace(question, lane=lane) for lane in dict.fromkeys(frame["lane"].tolist() or [None])
+    ]
     if args.dry_run or args.level != "intrinsic":
         _show_cost(args, manager, lanes)
     if args.dry_run:

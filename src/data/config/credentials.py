@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ..vendors.registry import VENDORS, key_names
+from ..vendors.registry import VENDORS, key_names, row_of
 from .donotshare import private_setting, private_values, variable_behind
 
 _KEYS = tuple(key for row in VENDORS.values() for key in row.keys)
@@ -220,6 +220,18 @@ def vendor_credentials(
             usual = tuple(dict.fromkeys((spelling, *group)))
             variables[spelling] = usual if own is None or own in group else (own,)
     return Credentials(variables, environ)
+
+
+def lacks_key(vendor: str, credentials: Credentials) -> bool:
+    """Tell whether a key that every request to a vendor needs is not set; its class is not loaded.
+
+    Args:
+        vendor: canonical name; of a vendor of another package nothing is known.
+        credentials: as :func:`vendor_credentials` has them for it.
+    """
+    if not row_of(vendor).needs_keys:
+        return False
+    return any(name not in credentials for name in key_names(vendor))
 
 
 def all_credentials(environ: Mapping[str, str] | None = None) -> Credentials:

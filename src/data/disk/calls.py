@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Callable
@@ -72,6 +73,15 @@ def mode_of(path: str) -> int:
         return os.lstat(path).st_mode
     except (OSError, ValueError):  # ValueError: nothing can have that name
         return 0
+
+
+def what_bars(path: str) -> str:
+    """Return what lies in the place of a file that is none, in a word or two; else an empty text."""
+    mode = mode_of(path)
+    if not mode or stat.S_ISREG(mode):
+        return ""
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe"}
+    return kinds.get(stat.S_IFMT(mode), "a socket or a device")
 
 
 def open_file(path: Path | str, flags: int, mode: int = 0o666, *, follow: bool = False) -> int:
@@ -152,11 +162,9 @@ def check_size(size: int) -> None:
 
 def space_of(folder: Path) -> Space:
     """Return what the disk of an existing folder has."""
-    if hasattr(os, "statvfs"):
+    if hasattr(os, "statvfs"):  # Windows has none
         facts = os.statvfs(folder)
         return Space(facts.f_bavail * facts.f_frsize, facts.f_blocks * facts.f_frsize)
-    import shutil  # Windows has no statvfs
-
     usage = shutil.disk_usage(folder)
     return Space(usage.free, usage.total)
 
@@ -180,6 +188,16 @@ def all_memory(limit: Path = _LIMIT) -> int:
         return min(has, int(limit.read_text("ascii")))
     except (OSError, ValueError):
         return has  # no container, or one that may take all
+
+
+def remove_whole(path: Path) -> None:
+    """Remove a name and, where it is a folder, all that is in it; no link is followed."""
+    try:
+        os.unlink(path)
+    except (IsADirectoryError, PermissionError):
+        if not stat.S_ISDIR(mode_of(os.fspath(path))):
+            raise
+        shutil.rmtree(path)
 
 
 def make_folder(path: Path, mode: int) -> None:
@@ -238,8 +256,9 @@ _ADVICE = {
     errno.EPERM: "check the permissions of the cache folder",
     errno.EROFS: "the cache lies on a read-only file system",
     errno.EMFILE: "too many files are open in this process; raise `ulimit -n`",
-    errno.ELOOP: "put the file or folder itself there: nothing in the cache may lead out of it",
-    errno.ENXIO: "remove it: it is a folder, a pipe or a device",
+    errno.ELOOP: "put the file or folder itself there: nothing in the cache may lead out of it; "
+    "`onetape cache repair` sets a link aside",
+    errno.ENXIO: "it is a folder, a pipe or a device; `onetape cache repair` sets it aside",
     errno.EISDIR: "remove the folder of that name",
     errno.EFBIG: "remove it: it is not a file of the cache, or its file system is damaged",
     errno.EIO: "the disk reports errors; look at the system log",

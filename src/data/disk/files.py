@@ -261,6 +261,10 @@ class Disk:
         """Remove the name ``path``; nothing happens where it does not exist."""
         self._run("unlink", path, calls.or_none, os.unlink, path)
 
+    def remove_whole(self, path: Path) -> None:
+        """Remove the name ``path``, a folder with all that is in it; nothing where there is none."""
+        self._run("unlink", path, calls.or_none, calls.remove_whole, path)
+
     def sync_folder(self, folder: Path) -> None:
         """Make the names in ``folder`` durable."""
         self._run("fsync_dir", folder, calls.sync_folder, folder)

@@ -10,11 +10,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..clock import SystemClock
 from ..disk.atomic import export_csv
-from ..model.bars import PRICES
+from ..model.bars import PRICES, BarTable
 from ..model.instant import DAY_MS, MINUTE_MS, from_ms
 from ..model.stream import LiveBar
 from ..model.timeframe import Timeframe
+from ..prices.bar_rule import are_bars, faults_of
 from .backtrader.feed import BacktraderFeed
 from .close_time import Closing
 from .live_feed import LiveFeed
@@ -225,8 +227,9 @@ class CsvColumns:
 def read_csv_bars(path: str | Path, columns: CsvColumns | None = None) -> pd.DataFrame:
     """Return the bars of a file on a naive UTC ``timestamp`` index, ascending, each stamp once.
 
-    Columns: ``open high low close volume openinterest``. Rows without a price are left out, with a
-    warning in the log; rows whose high or low do not fit are kept, with one.
+    Columns: ``open high low close volume openinterest``. Rows that can be no bars are left out, with a
+    warning in the log: a price is missing or none of any market, high or low do not fit, or the stamp
+    lies more than a day ahead of the machine's clock.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -301,20 +304,26 @@ def _index(times: Any) -> pd.DatetimeIndex:
 def _checked(frame: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     import numpy as np
 
-    prices = frame[list(PRICES)].to_numpy(np.float64)
-    sound = np.asarray(frame.index.notna()) & np.isfinite(prices).all(axis=1)
-    if lacking := int((~sound).sum()):
-        log.warning("%s: %d of %d rows are left out: a price is missing", path, lacking, len(frame))
+    timeless = np.asarray(frame.index.isna())
+    if timeless.any():
+        log.warning("%s: %d rows are left out: they have no time", path, timeless.sum())
+        frame = frame[~timeless]
+    stamps = frame.index.to_numpy("datetime64[ms]").astype(np.int64)
+    values = [frame[name].to_numpy(np.float64) for name in (*PRICES, "volume")]
+    table = BarTable.of_columns(stamps, values)
+    # Today's date has begun in the east long before it does in UTC.
+    latest_ms = SystemClock().now_ms() + DAY_MS
+    sound = are_bars(table, latest_ms)
+    if not sound.all():
+        bad = table.take(~sound)
+        first, why = frame.index[~sound][0], faults_of(bad, latest_ms)[0]
+        log.warning(
+            "%s: %d of %d rows are left out, first %s: %s", path, len(bad), len(frame), first, why
+        )
     kept: pd.DataFrame = frame[sound].sort_index(kind="stable")
     kept = kept.loc[~kept.index.duplicated(keep="last")]
     if kept.empty:
         raise ValueError(f"{path} holds no bar")
-    ends = kept[list(PRICES)]
-    odd = (kept["high"] < ends.max(axis=1)) | (kept["low"] > ends.min(axis=1))
-    if odd.any():
-        log.warning(
-            "%s: high or low do not fit in %d rows, first %s", path, odd.sum(), odd.idxmax()
-        )
     return kept
 
 

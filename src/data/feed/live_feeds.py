@@ -39,6 +39,7 @@ from ..model.quote import LivePrice
 from ..model.stream import LiveBar, Topic
 from ..model.timeframe import Timeframe
 from ..net.websocket import Dialer, library
+from ..observability.events import BarRefused
 from ..observability.logs import running, subject_of
 from ..prices.conversions import obstacle
 from ..vendors.factory import keys_declared, own_secrets
@@ -98,7 +99,7 @@ class LiveFeeds:
         self._manager = manager
         self._services = services
         self._tempo = tempo or FeedTimings()
-        self._keeper = StreamKeeper(services.cache.store, services.clock)
+        self._keeper = StreamKeeper(services.selector, services.cache.store, services.clock)
         # Feeds that a vendor of the rules streams to, for last prices; they go when they are dropped.
         self._routed: WeakSet[_RoutedFeed] = WeakSet()
 
@@ -332,13 +333,24 @@ class LiveFeeds:
                 return BarListener(sink, clock)
             return TradeListener(sink, clock, TradeBars(grid))
 
+        def tell(topic: Topic, stamp_ms: int, why: str) -> None:
+            """Count what the connection refused, and tell listeners of events."""
+            facts = {"spelled": topic.symbol, "bars": topic.timeframe, "opens_ms": stamp_ms}
+            self._services.observer.tell(BarRefused, vendor=way.name, reason=why, **facts)
+
         def make() -> Connection:
             """Make a connection of its own protocol, within the vendor's limit on connects."""
             protocol = way.make()
             limiter = self._services.network.stream_limiter(way.name, protocol.traits.connects)
             dial = Dialer(protocol.address)
             return Connection(
-                protocol, dial, limiter, clock, self._tempo.pulse, account=way.account
+                protocol,
+                dial,
+                limiter,
+                clock,
+                self._tempo.pulse,
+                account=way.account,
+                on_refused=tell,
             )
 
         account = f"{way.name} {hash(way.url)}"
@@ -396,10 +408,11 @@ def refuse(unknown: Collection[str], options: Iterable[str]) -> None:
 def strangeness(
     services: Services, vendor: str, kind: Kind, wanted: tuple[Instrument, Timeframe, str | None]
 ) -> str:
-    """Return why bars of a package's stream do not go on from the series; empty where they do.
+    """Return why bars of a stream do not go on from the series; empty where they do.
 
-    A vendor that serves such bars itself is a candidate for them, and compared as one. History of
-    any other is told by other vendors: its bars must be of the same thing and kind.
+    A vendor that serves such bars itself is a candidate for them, and compared as one: its bars must
+    be of a kind that may stand among those that the rules decide. History of any other, which another
+    package brings, is told by other vendors: its bars must be of the same thing and kind.
 
     Args:
         services: routing and the store.
@@ -411,14 +424,20 @@ def strangeness(
         DataError: no vendor serves such bars.
     """
     instrument, step, pinned = wanted
-    if offer_of(STREAMS, vendor) is None:
-        return ""
-    if declared_kind(services.selector, vendor, instrument, step) is not None:
+    selector, store = services.selector, services.cache.store
+    own = declared_kind(selector, vendor, instrument, step)
+    if own is None and offer_of(STREAMS, vendor) is None:
         return ""
     query = services.client.query(
         instrument.symbol, step.label, bars=1, wishes=Wishes(provider=pinned)
     )
-    return unlike(services.selector, services.cache.store, query, vendor, kind)
+    if own is None:
+        return unlike(selector, store, query, vendor, kind)
+    other = own.differences(kind_of_series(selector, store, query))
+    kinds = ", ".join(
+        f"of {mine}, the series has bars of {theirs}" for mine, theirs in other.values()
+    )
+    return f"its bars are {kinds}" if kinds else ""
 
 
 # --- may bars be built of a stream's minutes? Where these are the minutes that the cache has -----

@@ -146,18 +146,20 @@ def _extras(selector: ProviderSelector) -> Iterator[Check]:
 def _places(survey: Survey, selector: ProviderSelector, size: int) -> Iterator[Check]:
     settings = survey.settings
     source = settings.cache_dir_from
-    yield _folder("cache", settings.cache_dir, f"from {_SOURCES.get(source, source)}")
+    came_from = f"from {_SOURCES.get(source, source)}"
+    yield _folder("cache", settings.cache_dir, came_from, "DATA_CACHE_DIR")
     yield from _odd_name(settings.cache_dir)
     yield from _network_disk(settings.cache_dir)
     yield from _size(settings, selector, size / BYTES_IN_GB)
     yield from _privacy(settings, is_wanted=selector.parsed_rules.cache.private)
-    yield _folder("state", settings.state_dir, "ONETAPE_STATE_DIR sets it")
+    state = "ONETAPE_STATE_DIR"
+    yield _folder("state", settings.state_dir, f"{state} sets it", state)
 
 
-def _folder(topic: str, folder: Path, source: str) -> Check:
+def _folder(topic: str, folder: Path, source: str, variable: str) -> Check:
     text = f"{folder} ({source})"
     if refusal := refusal_to_write(folder):
-        advice = f"choose another folder, or make {folder} writable for this user"
+        advice = f"name another folder with {variable}, or make {folder} writable for this user"
         return Check("places", topic, False, f"{text} cannot be written: {refusal}", advice)
     free = free_bytes(folder)
     room = "" if free is None else f", {free / 1e9:,.0f} GB free"

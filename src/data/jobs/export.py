@@ -95,7 +95,7 @@ def export_series(
     cache_dir: str | Path | None = None,
     config_path: str | Path | None = None,
 ) -> Exported:
-    """Write the default lane of one series to ``path``, whole or not at all.
+    """Write one series to ``path``, whole or not at all: the stored lane that answers by the rules.
 
     Args:
         symbol, timeframe: which series.
@@ -112,7 +112,8 @@ def export_series(
     services = build(cache_dir, config_path)
     exporter = Exporter.of(services)
     query = services.client.query(symbol, timeframe, FIRST_DAY)
-    key = SeriesKey(query.instrument.symbol, query.timeframe)
+    lanes = services.client.lanes(query.instrument.symbol, query.timeframe)
+    key = next(iter(services.client.answering(lanes)), services.client.series_of(query))
     return exporter.write(key, Path(path), wanted or Wanted())
 
 

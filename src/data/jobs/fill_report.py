@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AllProvidersFailedError
+from ..model.coverage import UNASKED
 
 if TYPE_CHECKING:
     from ..errors import DataError
@@ -83,13 +84,14 @@ class SeriesResult:
         """Return the result with what is told about the answer to one more part."""
         rows = provenance["rows"]
         score = provenance.get("quality", {}).get("score")
+        unasked = sum(gap["reason"] == UNASKED for gap in provenance.get("gaps", ()))
         return replace(
             self,
             rows=self.rows + rows,
             fetched=self.fetched + round(rows * (1 - provenance.get("from_cache", 1.0))),
             complete=self.complete and bool(provenance.get("complete", True)),
             vendors=tuple(sorted({*self.vendors, *provenance.get("vendors", ())})),
-            gaps=self.gaps + int(provenance.get("gaps_total", 0)),
+            gaps=self.gaps + int(provenance.get("gaps_total", 0)) - unasked,
             lacking=self.lacking or _lacking(provenance),
             unanswered=self.unanswered or provenance.get("unanswered") or "",
             score=min((s for s in (self.score, score) if s is not None), default=None),
@@ -98,8 +100,8 @@ class SeriesResult:
 
 def _lacking(provenance: Mapping[str, Any]) -> str:
     """Return why an answer is not complete: its first gap, or that other bars stand in."""
-    if gaps := provenance.get("gaps"):
-        first = gaps[0]
+    gaps = provenance.get("gaps") or ()
+    if first := next((gap for gap in gaps if gap["reason"] != UNASKED), None):
         return f"no bars {first['start']}..{first['end']}: {first['reason']}"
     if substitute := provenance.get("substitute"):
         return f"answered by a substitute of another kind: {substitute}"

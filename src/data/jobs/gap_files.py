@@ -21,6 +21,7 @@ import numpy as np
 from ..bars.client import BarsClient, Wishes
 from ..disk.atomic import put
 from ..errors import DataError, QueryError
+from ..model.bars import among
 from ..model.instant import HOUR_MS, date_of, from_ms, iso, parse_iso, year_of
 from ..model.series import SeriesKey
 from ..model.span import Span
@@ -78,7 +79,7 @@ def validate_gaps(
     names = (
         None if symbols is None else [services.selector.instrument(name).symbol for name in symbols]
     )
-    stored = [key for key in services.cache.maintenance.series() if not key.lane]
+    stored = services.client.answering(services.cache.maintenance.series())
     keys = [
         key
         for key in stored
@@ -340,4 +341,4 @@ def _fill_run(client: BarsClient, key: SeriesKey, run: Sequence[_ListedGap]) -> 
     query = client.query(key.symbol, key.timeframe, *bounds, wishes=wishes)
     why = client.get_provenance(query)["unanswered"] or ""
     after = client.columns(key, whole).table.stamps
-    return int(np.count_nonzero(~np.isin(after, before))), why
+    return int(np.count_nonzero(~among(after, before))), why

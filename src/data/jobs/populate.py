@@ -21,7 +21,6 @@ from ..disk.files import is_disk_done
 from ..errors import CacheError, DataError
 from ..model.instant import date_of, iso, year_of, year_start
 from ..model.printable import printable
-from ..model.series import SeriesKey
 from ..model.span import Span, gaps
 from ..model.timeframe import Timeframe
 from ..net.deadline import Wait, run_heard, run_job, seconds_of
@@ -143,11 +142,15 @@ def sync_cache(
     """
     services = _services(cache_dir, config_path)
     is_whole = " " in pattern
-    rows = [
-        WorkItem(key.symbol, key.timeframe.label, _date_text(key.timeframe, entry.first))
+    firsts = {
+        key: entry.first
         for key, entry in services.cache.maintenance.listing()
-        if not key.lane and entry is not None and entry.first is not None
+        if entry is not None and entry.first is not None
         if fnmatchcase(f"{key.symbol} {key.timeframe}" if is_whole else key.symbol, pattern)
+    }
+    rows = [
+        WorkItem(key.symbol, key.timeframe.label, _date_text(key.timeframe, firsts[key]))
+        for key in services.client.answering(firsts)
     ]
     job = _job(services, rows, ("1d",), None, None, timeout)
     if on_event is not None:
@@ -264,8 +267,7 @@ class CachePopulator:
     def _lacking_years(self, symbol: str, timeframe: str, start: Any, end: Any) -> list[int]:
         client = self._services.client
         query = client.query(symbol, timeframe, start, end)
-        key, now = SeriesKey(query.instrument.symbol, query.timeframe), query.now_ms
-        parts = client.coverage(key)
+        parts, now = client.coverage(client.series_of(query)), query.now_ms
         standing = [part.span for part in parts if part.expires is None or now < part.expires]
         wanted = Span(query.span.start, min(query.span.end, now))
         lacking = gaps(wanted, standing)

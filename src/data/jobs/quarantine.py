@@ -13,7 +13,7 @@ from ..model.instant import iso
 from ..model.kind import Basis, Kind
 from ..model.series import SeriesKey
 from ..model.span import Span
-from ..prices.quality import are_bars
+from ..prices.bar_rule import are_bars
 
 if TYPE_CHECKING:
     from ..bars.client import BarsClient

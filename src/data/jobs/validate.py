@@ -64,7 +64,7 @@ class ValidateQuestion:
     start: Any = None
     end: Any = None
     level: Level = "intrinsic"
-    lane: str = ""
+    lane: str | None = None
 
 
 def validate_with(services: Services, question: ValidateQuestion) -> QualityReport:
@@ -106,12 +106,13 @@ def _stored(services: Services, question: ValidateQuestion) -> tuple[BarsQuery, 
     query = services.client.query(question.symbol, question.timeframe, *bounds)
     symbol, timeframe = query.instrument.symbol, query.timeframe
     lanes = services.client.lanes(symbol, timeframe)
-    key = next((k for k in lanes if not question.lane or k.lane_label == question.lane), None)
+    own = (k for k in lanes if question.lane is None or k.lane_label == question.lane)
+    key = next(own, None)
     if key is not None:
         return query, key
     has = ", ".join(k.lane_label or "the default one" for k in lanes)
     raise QueryError(
-        f"nothing of {symbol} {timeframe} {question.lane}".rstrip() + " is stored",
+        f"nothing of {symbol} {timeframe} {question.lane or ''}".rstrip() + " is stored",
         symbol=symbol,
         hint=f"its lanes are {has}"
         if lanes
@@ -123,7 +124,7 @@ def validate_series(
     cache_dir: str,
     symbol: str,
     timeframe: str,
-    lane: str = "",
+    lane: str | None = None,
     start: Any = None,
     end: Any = None,
     config_path: str | None = None,

@@ -22,8 +22,9 @@ _NO_SPAN, _NO_KIND, _NO_BASIS = Span(0, 0), Kind(), Basis()
 OFF_GRID = "off_grid"
 # Begins the reason, in the quarantine, of a bar that its vendor does not send any more.
 WITHDRAWN = "withdrawn by "
-# The reason of a stretch in which no bar is expected.
+# The reason of a stretch in which no bar is expected, and of the harmless gap where none was asked for.
 CLOSED = "market closed"
+UNASKED = f"{CLOSED}, not asked"
 # Begins the reason of a stretch that vendors have no bar for; the reason of one before a listing.
 NO_BAR, BEFORE_FIRST = "the vendor has no bar", "before the first bar"
 # The same where the calendar has no holidays on record: the market may have been closed.

@@ -117,7 +117,7 @@ def describe(df: pd.DataFrame) -> Description:
 
 def _extent(facts: dict[str, Any]) -> str:
     if not facts["rows"]:
-        return "no bars"
+        return f"no bars: {facts['empty']}" if "empty" in facts else "no bars"
     return f"{facts['rows']} bars, {facts['first']} .. {facts['last']}"
 
 

@@ -76,6 +76,14 @@ def lane_of(kind: Kind, default: Kind) -> tuple[str, ...]:
     return tuple(mine for mine, _ in kind.differences(default).values())
 
 
+def lane_beside(kind: Kind, stored: Kind | None) -> tuple[str, ...]:
+    """Return the lane of bars of a kind, where the default lane holds bars of the kind ``stored``.
+
+    That is the default one (empty) where it holds none, or bars of that kind.
+    """
+    return () if stored is None else lane_of(kind, stored)
+
+
 def calculated_lane(source: Timeframe, *, is_extended: bool) -> tuple[str, ...]:
     """Name the lane of bars that a job calculates out of ``source`` bars: no vendor's stand there."""
     return (*(["extended"] if is_extended else []), f"{_MADE_OF}{source.folder}")

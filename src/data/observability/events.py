@@ -172,6 +172,27 @@ class VendorDayLacking(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BarRefused(Event):
+    """A stream sent a bar that can be none, or a trade; it was dropped, and history fills its place.
+
+    Told once a bar, and once a minute of trades.
+
+    Attributes:
+        vendor: whose stream.
+        spelled: the symbol as the vendor writes it.
+        bars: the timeframe of what was sent; empty for trades.
+        opens_ms: the stamp that it came with (UTC milliseconds); of trades the minute.
+        reason: why it is refused.
+    """
+
+    vendor: str
+    spelled: str
+    bars: str
+    opens_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class QualityLow(Event):
     """The validation of a stored series gave less than ``validation.min_quality_score`` of the rules.
 

@@ -1,9 +1,9 @@
 """First validation: which rows of an answer are bars, before anything is written.
 
-Nothing is repaired and nothing vanishes: a row is good, bad with its reason, or counted. Prices
-must be finite and positive. There is no exception for futures: the negative prices of April 2020
-are reported as bad rows, and what is done with bad rows is the caller's decision. Spikes and other
-merely suspicious values are not judged here.
+Nothing is repaired and nothing vanishes: a row is good, bad with its reason, or counted. What a bar
+may be stands in :mod:`.bar_rule`. There is no exception for futures: the negative prices of April
+2020 are reported as bad rows, and what is done with bad rows is the caller's decision. Spikes and
+other merely suspicious values are not judged here.
 """
 
 from __future__ import annotations
@@ -12,25 +12,18 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..calendars.gaps import BarGrid
 from ..errors import QualityError
-from ..model.bars import NAN, Bar, BarTable, Stamps, among
+from ..model.bars import NAN, Bar, BarTable, Stamps, among, distinct, union
 from ..model.coverage import OFF_GRID
 from ..model.instant import DAY_MS, iso
 from ..model.span import Span
 from ..model.timeframe import Timeframe
+from .bar_rule import Mask, are_bars, are_prices, faults_of, latest_stamp
 
-# How far a high may lie below, or a low above, the open or close and still be rounding noise,
-# relative to that price. In forty real series (203,309 rows) no row breaks the order by less than
-# 6e-5, and single precision is good to 6e-8: 1e-6 stands clear of both. The two odd rows of SPY
-# 2008-2017 are off by 0.2 and 0.6 percent, 176 of BTCUSDT 2019 by 0.01 to 16: defects, not noise.
-PRICE_TOLERANCE = 1e-6
 MAX_PROBLEMS = 20
 
-# A session may open up to two days before the date it is named after (futures before a holiday).
-_EARLY_SESSION_MS = 2 * DAY_MS
 # Seconds read as milliseconds end up in the first 26 days of 1970 (until the year 2041).
 _SECONDS_AS_MS = Span(0, 26 * DAY_MS)
 _SCALES = ((1_000.0, "seconds"), (1e-3, "microseconds"), (1e-6, "nanoseconds"))
@@ -38,8 +31,6 @@ _SCALES = ((1_000.0, "seconds"), (1e-3, "microseconds"), (1e-6, "nanoseconds"))
 _CALENDAR = Span(-62_135_596_800_000, 253_402_300_800_000)
 # Fewer rows say nothing about their usual distance: one forming bar off the grid would decide.
 _ROWS_FOR_SPACING = 5
-
-Mask = NDArray[np.bool_]
 
 
 def no_stamps() -> Stamps:
@@ -149,7 +140,7 @@ def check(
     good, odd_adj = _without_odd_adj_close(good)
     off_grid = off_grid_rows(stray, timeframe)
     # The slot of a bad row is not missing besides.
-    sent = np.union1d(good.stamps, np.array([r.bar.stamp_ms for r in bad], dtype=np.int64))
+    sent = union(good.stamps, np.array([r.bar.stamp_ms for r in bad], dtype=np.int64))
     problems = _of_stamps(good, sent, expected, timeframe)
     problems += _of_rows(outside, odd_adj, bad, contradicting)
     problems += _of_off_grid(off_grid, timeframe)
@@ -175,31 +166,6 @@ def check(
     )
 
 
-def ordered(table: BarTable) -> Mask:
-    """Tell row by row whether all prices are finite, positive and in order.
-
-    In order: ``high`` is not below, ``low`` not above ``open`` and ``close``, give or take
-    ``PRICE_TOLERANCE``. Any missing price makes a row False.
-    """
-    ok = table.low > 0
-    ok &= table.low <= np.minimum(table.open, table.close) * (1 + PRICE_TOLERANCE)
-    ok &= table.high >= np.maximum(table.open, table.close) * (1 - PRICE_TOLERANCE)
-    ok &= table.high < np.inf
-    return ok
-
-
-def are_bars(table: BarTable, latest_ms: float = np.inf) -> Mask:
-    """Tell row by row whether it can be a bar.
-
-    Its prices are :func:`ordered`, its volume is neither negative nor infinite (NaN where there is
-    none), and its stamp is not after ``latest_ms`` (see :func:`latest_stamp`).
-    """
-    ok = ordered(table)
-    ok &= ~((table.volume < 0) | np.isinf(table.volume))
-    ok &= table.stamps <= latest_ms
-    return ok
-
-
 def _unique(rows: BarTable, ok: Mask) -> tuple[BarTable, Mask, Stamps]:
     """Return one row for each stamp, ascending: the last good one, else the last one.
 
@@ -218,7 +184,7 @@ def _unique(rows: BarTable, ok: Mask) -> tuple[BarTable, Mask, Stamps]:
         one, other = column[1:], column[:-1]
         differs |= (one != other) & ~(np.isnan(one) & np.isnan(other))
     last = np.append(~twin, True)
-    return rows.take(last), ok[last], np.unique(rows.stamps[1:][twin & differs])
+    return rows.take(last), ok[last], distinct(rows.stamps[1:][twin & differs])
 
 
 def _off_grid(stamps: Stamps, expected: Stamps, grid: BarGrid) -> Mask:
@@ -241,28 +207,15 @@ def _bad_rows(rows: BarTable, latest: int) -> tuple[BadRow, ...]:
     """Name what is wrong with each row; the first of several reasons counts."""
     if not len(rows):
         return ()
-    prices = np.stack(rows.values()[:4])
-    below, above = 1 - PRICE_TOLERANCE, 1 + PRICE_TOLERANCE
-    reasons = {
-        "stamp in the future": rows.stamps > latest,
-        "price missing": np.isnan(prices).any(axis=0),
-        "price infinite": np.isinf(prices).any(axis=0),
-        "price not positive": (prices <= 0).any(axis=0),
-        "high below low": rows.high < rows.low * below,
-        "high below open or close": rows.high < np.maximum(rows.open, rows.close) * below,
-        "low above open or close": rows.low > np.minimum(rows.open, rows.close) * above,
-        "volume negative": rows.volume < 0,
-        "volume infinite": np.isinf(rows.volume),
-    }
-    named = np.select(list(reasons.values()), list(reasons), default="not a bar").tolist()
     columns = [rows.stamps.tolist(), *(c.tolist() for c in rows.values())]
-    return tuple(BadRow(Bar(*c), why) for *c, why in zip(*columns, named, strict=True))
+    faults = faults_of(rows, latest)
+    return tuple(BadRow(Bar(*c), why) for *c, why in zip(*columns, faults, strict=True))
 
 
 def _without_odd_adj_close(good: BarTable) -> tuple[BarTable, int]:
     """Make impossible values of ``adj_close`` NaN and count them; the prices still are a bar's."""
     adj = good.adj_close
-    odd = np.zeros(0, dtype=bool) if adj is None else (adj <= 0) | np.isinf(adj)
+    odd = np.zeros(0, dtype=bool) if adj is None else ~(are_prices(adj) | np.isnan(adj))
     if adj is None or not odd.any():
         return good, 0
     return good.with_adj_close(np.where(odd, NAN, adj)), int(odd.sum())
@@ -272,16 +225,9 @@ def _refuse_worthless(good: BarTable, bad: tuple[BadRow, ...]) -> None:
     """Raise where there are only bad rows and none of them has a usable price."""
     if len(good) or not bad:
         return
-    prices = np.array([row.bar[1:5] for row in bad])
-    if not (np.isfinite(prices) & (prices > 0)).any():
+    if not are_prices(np.array([row.bar[1:5] for row in bad])).any():
         at = _when(bad[0].bar.stamp_ms)
         raise QualityError(f"none of {len(bad)} rows has a usable price: {bad[0].reason} at {at}")
-
-
-def latest_stamp(timeframe: Timeframe, now_ms: int) -> int:
-    """Return the last plausible stamp: one step ahead, and more for named sessions."""
-    early = 0 if timeframe.is_intraday else _EARLY_SESSION_MS
-    return now_ms + timeframe.longest_ms + early
 
 
 def _refuse_misplaced(
@@ -313,7 +259,7 @@ def _refuse_misplaced(
 def _usual_distance(stamps: Stamps) -> float | None:
     steps = np.diff(stamps)
     if not ((steps > 0).all() or (steps < 0).all()):
-        steps = np.diff(np.unique(stamps))
+        steps = np.diff(distinct(stamps))
     return float(np.median(np.abs(steps))) if len(steps) >= _ROWS_FOR_SPACING - 1 else None
 
 

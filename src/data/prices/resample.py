@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..calendars.calendar import MarketCalendar
-from ..model.bars import NAN, BarTable, Floats, Stamps
+from ..model.bars import NAN, BarTable, Floats, Stamps, among
 from ..model.instant import date_of
 from ..model.span import Span
 from ..model.timeframe import Timeframe
@@ -71,7 +71,7 @@ class Resampled:
 
     def with_whole_volumes(self) -> BarTable:
         """Return the complete bars; a volume that is but a part of it is not known, so NaN."""
-        in_part = np.isin(self.table.stamps, np.array(self.part_volume, dtype=np.int64))
+        in_part = among(self.table.stamps, np.array(self.part_volume, dtype=np.int64))
         return replace(self.table, volume=np.where(in_part, NAN, self.table.volume))
 
 

@@ -1,6 +1,6 @@
 """Checks of a frame of bars, reported as lists of sentences.
 
-Rows are judged by :func:`~src.data.prices.quality.are_bars`, like every answer before it is
+Rows are judged by :func:`~src.data.prices.bar_rule.are_bars`, like every answer before it is
 stored: a row that the store would not take makes a frame invalid and lowers its score. Gaps are
 judged without a market calendar here: weekends are left out of account for series that have no
 Saturday bars, holidays and nights are not. What the calendar says is in ``df.attrs["onetape"]``.
@@ -22,7 +22,7 @@ from ..errors import BadTimeframeError
 from ..model.bars import NAN, PRICES, BarTable, Stamps
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS
 from ..model.timeframe import Timeframe
-from ..prices.quality import are_bars, latest_stamp, ordered
+from ..prices.bar_rule import are_bars, latest_stamp, ordered
 
 REQUIRED_COLUMNS = ("timestamp", *PRICES, "volume")
 # The longest that markets close, weekends left out: the Chinese New Year, September 2001.

@@ -18,10 +18,10 @@ from ..errors import QueryError
 from ..model.bars import PRICES, BarTable
 from ..model.frame import NS_IN_MS
 from ..model.timeframe import Timeframe
+from ..prices.bar_rule import ordered
 from ..prices.judgement.levels import split_errors, unit_errors
 from ..prices.judgement.series import CheckedSeries
 from ..prices.judgement.shape import outliers
-from ..prices.quality import ordered
 from ..provider_selector import get_provider_selector
 from .missing_data import TIMES, MissingDataHandler, of_polars
 

@@ -227,7 +227,7 @@ class DownloaderPool:
                 downloaders.pop(place, None)
         if downloader is None:
             downloader = self._make(code)
-        if downloader is None or self._is_out(downloader):
+        if downloader is None or self.is_out(downloader):
             return None
         downloaders.setdefault(code, downloader)
         downloaders.setdefault(name, downloader)
@@ -251,7 +251,7 @@ class DownloaderPool:
             if any(one is made for made in self._made):
                 del downloaders[name]
 
-    def _is_out(self, downloader: object) -> bool:
+    def is_out(self, downloader: object) -> bool:
         """Tell whether ``downloader`` was made here and a key that it needs is gone since."""
         return any(made is downloader and made.lacking for made in self._made)
 

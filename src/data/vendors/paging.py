@@ -18,7 +18,7 @@ from ..errors import (
     SymbolNotFoundError,
 )
 from ..model.actions import Action
-from ..model.bars import BarTable, concat
+from ..model.bars import BarTable, concat, distinct, union
 from ..model.capabilities import BarPage, Capabilities, Fetched, FetchQuery
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import DAY_MS
@@ -232,7 +232,7 @@ class _Progress:
             return
         stamps = table.stamps[(table.stamps >= self._span.start) & (table.stamps < self._span.end)]
         before = len(self._seen)
-        self._seen = np.union1d(self._seen, stamps)
+        self._seen = union(self._seen, distinct(stamps))
         self._idle = 0 if len(self._seen) > before else self._idle + 1
         if self._idle > IDLE_PAGES:
             raise ResponseFormatError(f"{self._vendor} sends page after page without a new bar")

@@ -28,6 +28,7 @@ class VendorRow(NamedTuple):
         bars: path of its downloader; empty where the name is reserved and nothing is served.
         aliases: its other names.
         keys: environment variables of its keys; a tuple lists spellings of one key, the usual first.
+        needs_keys: whether every request needs them.
         domains: its hosts, documented mirrors and test networks included; a configuration file that
             was only found may lead to any host below one of them, and to no other.
         fundamentals: path of its field table.
@@ -49,6 +50,7 @@ class VendorRow(NamedTuple):
     bars: str = ""
     aliases: tuple[str, ...] = ()
     keys: tuple[str | tuple[str, ...], ...] = ()
+    needs_keys: bool = False
     domains: tuple[str, ...] = ()
     fundamentals: str = ""
     no_fundamentals: str = ""
@@ -74,6 +76,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
                 ("ALPACA_API_KEY", "APCA_API_KEY_ID"),
                 ("ALPACA_SECRET_KEY", "APCA_API_SECRET_KEY"),
             ),
+            needs_keys=True,
             domains=("alpaca.markets",),
             stream="alpaca.stream:AlpacaStream",
             package="alpaca",
@@ -84,6 +87,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             bars="alpha_vantage.bars:AlphaVantageDataDownloader",
             aliases=("av", "alphavantage"),
             keys=(("ALPHA_VANTAGE_API_KEY", "ALPHAVANTAGE_API_KEY"),),
+            needs_keys=True,
             domains=("alphavantage.co",),
             fundamentals="alpha_vantage.fundamentals:TABLE",
         ),
@@ -125,6 +129,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             bars="eodhd.bars:EODHDDataDownloader",
             aliases=("eod",),
             keys=("EODHD_API_KEY",),
+            needs_keys=True,
             domains=("eodhd.com", "eodhistoricaldata.com"),
             fundamentals="eodhd.fundamentals:TABLE",
             search="eodhd.search:TABLE",
@@ -133,6 +138,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             bars="finnhub.bars:FinnhubDataDownloader",
             aliases=("fh",),
             keys=("FINNHUB_API_KEY",),
+            needs_keys=True,
             domains=("finnhub.io",),
             fundamentals="finnhub.fundamentals:TABLE",
             stream="finnhub.stream:FinnhubStream",
@@ -142,6 +148,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             bars="fmp.bars:FMPDataDownloader",
             aliases=("financial_modeling_prep", "financialmodelingprep"),
             keys=("FMP_API_KEY",),
+            needs_keys=True,
             domains=("financialmodelingprep.com",),
             fundamentals="fmp.fundamentals:TABLE",
             search="fmp.search:TABLE",
@@ -160,6 +167,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             bars="polygon.bars:PolygonDataDownloader",
             aliases=("pg", "polygon_io", "massive"),
             keys=(("POLYGON_API_KEY", "POLYGON_KEY", "MASSIVE_API_KEY"),),
+            needs_keys=True,
             domains=("polygon.io", "massive.com"),
             fundamentals="polygon.fundamentals:TABLE",
             stream="polygon.stream:PolygonStream",
@@ -170,6 +178,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
         "tiingo": VendorRow(
             bars="tiingo.bars:TiingoDataDownloader",
             keys=("TIINGO_API_KEY",),
+            needs_keys=True,
             domains=("tiingo.com",),
             fundamentals="tiingo.fundamentals:TABLE",
         ),
@@ -177,6 +186,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             bars="twelvedata.bars:TwelveDataDataDownloader",
             aliases=("td", "twelve_data"),
             keys=(("TWELVE_DATA_API_KEY", "TWELVEDATA_API_KEY"),),
+            needs_keys=True,
             domains=("twelvedata.com",),
             fundamentals="twelvedata.fundamentals:TABLE",
             search="twelvedata.search:TABLE",
@@ -267,6 +277,20 @@ def is_sample(name: str | None) -> bool:
 def is_of_files(name: str) -> bool:
     """Tell whether a vendor, by its canonical name, answers from files on this machine."""
     return row_of(family_of(name)).of_files
+
+
+def lies_apart(name: str) -> bool:
+    """Tell whether bars of a vendor, by any name, never stand among those of others."""
+    code = family_of(canonical_vendor(name) or name)
+    return code == "mock" or row_of(code).is_sample or row_of(code).of_files
+
+
+def is_free(name: str) -> bool:
+    """Tell whether a vendor, by its canonical name, reads the user's own files: asking costs nothing.
+
+    A recording has what was asked when it was made, and nothing else.
+    """
+    return is_of_files(name) and not is_sample(name)
 
 
 def folder_of(name: str) -> str:

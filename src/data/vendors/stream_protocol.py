@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import isfunction
+from math import isnan
 from typing import Any, ClassVar, Protocol, cast
 
 from ..config.offered import STREAMS, offer_of
@@ -31,7 +32,6 @@ from .registry import load, row_of
 
 # The core of `json.loads`, without its checks before and after.
 _scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
-_INF = float("inf")
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,19 @@ def understood(
         message = _parsed(frame)
     except (ValueError, RecursionError) as error:
         return [Unreadable(f"a frame is no JSON ({type(error).__name__})")]
+    return made_of(message, read)
+
+
+def each(frame: str | bytes, read: Callable[[Any], Sequence[StreamEvent]]) -> Sequence[StreamEvent]:
+    """Return the events that ``read`` makes of each message in a frame that is a list of them.
+
+    One that cannot be read is ``Unreadable`` by itself; the others count.
+    """
+    return understood(frame, lambda messages: [e for m in messages for e in made_of(m, read)])
+
+
+def made_of(message: Any, read: Callable[[Any], Sequence[StreamEvent]]) -> Sequence[StreamEvent]:
+    """Return the events that ``read`` makes of one message; ``Unreadable`` where it fails."""
     try:
         return read(message) or [Unreadable("a message of no known type")]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -182,18 +195,20 @@ def spelled(
 def bar_of(stamp_ms: int, values: Iterable[Any], *, is_closed: bool = True) -> LiveBar:
     """Return a bar of ``values``: open, high, low, close and volume, numbers or texts.
 
+    Whether they can be those of a bar is judged where its connection reads it, whoever made it.
+
     Raises:
-        ValueError, TypeError: a value is no number, or there are not five.
+        ValueError, TypeError: a value is no number, or there are not five; or the volume is NaN.
     """
     o, h, low, c, volume = map(float, values)
+    if isnan(volume):
+        raise ValueError("a bar without its volume")
     return LiveBar(stamp_ms, o, h, low, c, volume, is_closed)
 
 
 def seen(topic: Topic, bar: LiveBar) -> StreamEvent:
-    """Return the event of a bar, ``Unreadable`` where its values are impossible."""
-    return (
-        BarSeen(topic, bar) if is_sound(bar) else Unreadable(f"{topic}: a bar of impossible values")
-    )
+    """Return the event of a bar; its values are judged where the connection reads it."""
+    return BarSeen(topic, bar)
 
 
 def key_of(credentials: Mapping[str, str] | None, name: str, title: str) -> str:
@@ -206,16 +221,3 @@ def key_of(credentials: Mapping[str, str] | None, name: str, title: str) -> str:
     if not key:
         raise MissingCredentialsError(f"{title}'s stream needs a key", hint=f"set {name}")
     return key
-
-
-def is_sound(bar: LiveBar) -> bool:
-    """Tell whether a row can be a bar: finite prices, the high on top, no negative volume."""
-    _, first, high, low, last, volume, _, _ = bar
-    # A comparison with NaN is false, so each of these refuses it.
-    return (
-        low <= first <= high
-        and low <= last <= high
-        and 0 <= volume < _INF
-        and low > -_INF
-        and high < _INF
-    )

@@ -22,7 +22,15 @@ from ...model.provenance import ATTRS_KEY, Provenance, freeze
 from ...model.query import BarsQuery
 from ...model.span import Span, coalesce, gaps
 from ...vendors.registry import is_sample
-from ..validity import AFTER_LAST, BEFORE_FIRST, CLOSED, FORMING, UNEXPECTED
+from ..validity import (
+    AFTER_LAST,
+    BEFORE_FIRST,
+    CLOSED,
+    UNASKED,
+    UNEXPECTED,
+    UNPUBLISHED,
+    is_unasked,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,17 +44,15 @@ log = logging.getLogger("onetape.routing")
 _MOST_SPANS = 16
 _MOST_GAPS = 64
 _REMEMBERED = 4096
-# Where a span holds fewer bars than `bars=` wants, one that reaches back twice as far is read: this
-# many times in all.
-LOOKBACKS = 4
 
 
 @dataclass(frozen=True)
 class Gap:
     """A stretch without bars, and why.
 
-    ``harmless`` is true where no bar can be missed: before a listing. ``failed`` is true where a
-    vendor that serves such bars did not answer, ``is_outage`` where all of those were down.
+    ``harmless`` is true where no bar is missed: before a listing, and where none is expected.
+    ``failed`` is true where a vendor that serves such bars did not answer, ``is_outage`` where all of
+    those were down.
     """
 
     span: Span
@@ -182,30 +188,37 @@ def lacking_spans(
     """Return the stretches of ``wanted`` that the answer has no bars for, with reasons.
 
     Bars that are to be asked again are there all the same. What lies outside of ``traded`` is
-    known not to exist.
+    known not to exist. Where no bar is expected a vendor that was not asked may have one.
     """
     reasons = list(unfilled)
     answered = [c.span for c in coverage if c.state != "empty" or c.stands(now_ms)]
     lacking = [gap for span in gaps(wanted, answered) for gap in _unanswered(span, reasons, traded)]
     for part in coverage.within(wanted):
-        if part.state == "empty" and part.reason != CLOSED and part.stands(now_ms):
+        if is_unasked(part) and part.stands(now_ms):
+            lacking.append(not_asked(part.span))
+        elif part.state == "empty" and part.reason != CLOSED and part.stands(now_ms):
             early = part.span.end <= traded.start
             lacking.append(Gap(part.span, BEFORE_FIRST if early else part.reason, early))
-    return _joined(sorted(lacking, key=lambda g: g.span))
+    return joined(sorted(lacking, key=lambda g: g.span))
 
 
-def _joined(gaps: Iterable[Gap]) -> list[Gap]:
+def not_asked(closed: Span) -> Gap:
+    """Return what to tell of a stretch in which no bar is expected and no vendor was asked for any."""
+    return Gap(closed, UNASKED, harmless=True)
+
+
+def joined(gaps: Iterable[Gap]) -> list[Gap]:
     """Return adjoining gaps of one reason as one: in how many pieces they came is no news."""
-    joined: list[Gap] = []
+    whole: list[Gap] = []
     for gap in gaps:
         if (
-            joined
-            and replace(joined[-1], span=gap.span) == gap
-            and joined[-1].span.end == gap.span.start
+            whole
+            and replace(whole[-1], span=gap.span) == gap
+            and whole[-1].span.end == gap.span.start
         ):
-            gap = replace(gap, span=Span(joined.pop().span.start, gap.span.end))
-        joined.append(gap)
-    return joined
+            gap = replace(gap, span=Span(whole.pop().span.start, gap.span.end))
+        whole.append(gap)
+    return whole
 
 
 def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[Gap]:
@@ -225,7 +238,7 @@ def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[
             for gap in (
                 Gap(early, BEFORE_FIRST, harmless=True),
                 Gap(late, AFTER_LAST),
-                Gap(rest.clip(traded), "closed, not published yet"),
+                Gap(rest.clip(traded), UNPUBLISHED),
             )
             if not gap.span.is_empty
         ]
@@ -264,6 +277,7 @@ def frame_of(answer: Answer) -> pd.DataFrame:
     frame.attrs[ATTRS_KEY] = freeze(provenance(answer))
     trouble = answer.trouble
     if not trouble:
+        note_nothing(answer)
         return frame
     message = f"{answer.query}: {'; '.join(trouble)}"
     if answer.query.strict:
@@ -278,6 +292,23 @@ def frame_of(answer: Answer) -> pd.DataFrame:
 
     warn_user(message, IncompleteDataWarning)
     return frame
+
+
+def empty_because(answer: Answer) -> str:
+    """Return why an answer has no bars, in a few words."""
+    from .empty import reason_of_nothing  # most answers have some
+
+    gaps = [gap for gap in answer.gaps if not gap.harmless] or answer.gaps
+    reasons = [gap.reason for gap in gaps]
+    return reason_of_nothing(answer.query, answer.kind, answer.coverage, reasons)
+
+
+def note_nothing(answer: Answer) -> None:
+    """Write one log record where an answer has no bars although nothing is lacking."""
+    if not (len(answer.table) or answer.trouble):
+        start, end = answer.query.span
+        why = empty_because(answer)
+        log.warning("no bars of %s from %s to %s: %s", answer.query, iso(start), iso(end - 1), why)
 
 
 def as_known(answer: Answer) -> Answer:
@@ -298,29 +329,6 @@ def as_known(answer: Answer) -> Answer:
     calendar, anchor = calendar_for(query.instrument), answer.kind.anchor or "session"
     near[near] = calendar.closes(query.timeframe, stamps[near], anchor) > query.closed_by_ms
     return replace(answer, table=answer.table.take(~near)) if near.any() else answer
-
-
-def closed_rows(answer: Answer) -> int:
-    """Return how many bars of an answer have closed; the running one may stand behind them."""
-    running = [part.span.start for part in answer.coverage if part.reason == FORMING]
-    stamps = answer.table.stamps
-    return int((stamps < min(running)).sum()) if running else len(stamps)
-
-
-def last_of(answer: Answer, count: int) -> Answer:
-    """Return the answer cut to its last ``count`` closed bars and the running one, if it is there.
-
-    Gaps before them do not concern it.
-    """
-    count += len(answer.table) - closed_rows(answer)
-    if len(answer.table) <= count:
-        return answer
-    table = answer.table.take(slice(len(answer.table) - count, None))
-    first = int(table.stamps[0])
-    flagged = [(stamp, reason) for stamp, reason in answer.flagged if stamp >= first]
-    later = [g for g in answer.gaps if g.span.end > first]
-    coverage = answer.coverage.within(Span(first, answer.coverage[-1].span.end))
-    return replace(answer, table=table, gaps=later, flagged=flagged, coverage=coverage)
 
 
 def provenance(answer: Answer) -> dict[str, Any]:
@@ -351,6 +359,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
         ],
         "gaps_total": len(answer.gaps),
         "unanswered": next((g.reason for g in answer.gaps if g.failed), None),
+        **({} if len(table) or "empty" in answer.facts else {"empty": empty_because(answer)}),
         "flagged": [{"stamp": iso(s), "reason": r} for s, r in _flagged(answer)],
         "quality": _quality(answer),
         **({} if query.closed_by_ms is None else {"closed_by": iso(query.closed_by_ms)}),

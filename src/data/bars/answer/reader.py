@@ -15,7 +15,7 @@ from ...cache.values import MISSING_VOLUME, sentences, within
 from ...clock import Clock
 from ...errors import Attempt
 from ...model.actions import Action
-from ...model.bars import BarTable, merge
+from ...model.bars import BarTable, among, merge
 from ...model.coverage import OFF_GRID, Coverage, Covered, Splice
 from ...model.instant import day_ms, iso, parse_iso
 from ...model.kind import Kind
@@ -225,7 +225,7 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
         for s in suspects
         if not s.reason.startswith(OFF_GRID)
         and any(s.bar.stamp_ms in span for span in doubted)
-        and not np.isin(s.bar.stamp_ms, table.stamps)
+        and not among(np.array([s.bar.stamp_ms]), table.stamps).any()
     ]
 
 

@@ -26,9 +26,11 @@ from ...model.stored import Calculated
 from ...model.timeframe import Timeframe
 from ...prices.conversions import obstacle
 from ..answer.answer import Answer
+from ..selection.lanes import LaneFinder
 from .derive import derived
 
 _DAY = Timeframe(1, "d")
+_FIRST_MS = year_start(1900)
 
 
 class Calculator:
@@ -36,11 +38,14 @@ class Calculator:
 
     Args:
         store: where both are kept.
+        lanes: finds the source bars that answer.
         ask: answers the source bars.
     """
 
-    def __init__(self, store: BarStore, ask: Callable[[BarsQuery], Answer]) -> None:
-        self._store, self._ask = store, ask
+    def __init__(
+        self, store: BarStore, lanes: LaneFinder, ask: Callable[[BarsQuery], Answer]
+    ) -> None:
+        self._store, self._lanes, self._ask = store, lanes, ask
 
     def calculate(self, query: BarsQuery, source: Timeframe, *, anew: bool = False) -> Calculated:
         """Store the bars of ``query`` that all stored ``source`` bars make up, year by year.
@@ -62,7 +67,11 @@ class Calculator:
         """
         symbol, target = query.instrument.symbol, query.timeframe
         _check(query, source)
-        stored = self._store.view(SeriesKey(symbol, source))
+        whole = Span(_FIRST_MS, query.now_ms + 1)
+        lane = self._lanes.find(replace(query, timeframe=source, span=whole, bars=None))
+        # Offline, what is stored of another kind stands in: these bars are made of it then.
+        is_held = lane.view.exists or not lane.is_beside
+        stored = lane.view if is_held else self._store.view(SeriesKey(symbol, source))
         if stored.kind is None or stored.first is None or stored.last is None:
             raise NoDataError(
                 f"no {source} bars of {symbol} are stored to make {target} bars of",
@@ -71,7 +80,9 @@ class Calculator:
             )
         is_extended = stored.kind.session == "extended"
         hours = extended_hours(query.instrument.calendar) if is_extended else None
-        key = SeriesKey(symbol, target, calculated_lane(source, is_extended=is_extended))
+        made_of = calculated_lane(source, is_extended=is_extended)
+        own = tuple(part for part in stored.key.lane if part not in made_of)
+        key = SeriesKey(symbol, target, (*own, *made_of))
         reach = _reach(query, stored)
         _check_days(query, reach)
         if anew:

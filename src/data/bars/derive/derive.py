@@ -29,7 +29,8 @@ from ...model.span import Span, gaps
 from ...model.timeframe import Timeframe
 from ...prices.conversions import has_known_hours, regular_hours
 from ...prices.resample import resample, source_span
-from ..answer.answer import LOOKBACKS, Answer, Dependency, Gap, closed_rows, last_of
+from ..answer.answer import Answer, Dependency, Gap
+from ..answer.counts import LOOKBACKS, closed_rows, counted
 from ..fetch.state import is_down
 from ..validity import DOUBTFUL
 from .result import DerivedAnswer
@@ -185,14 +186,19 @@ def derived(
     """
     making = _Making(query, source, anchor, ask, hours)
     answer = making.answer(1)
+    if query.bars is None:
+        return answer
+    factor = 1
     for tries in range(1, LOOKBACKS):
-        if query.bars is None or closed_rows(answer) >= query.bars or not len(answer.table):
+        is_cut_off = not len(answer.table) and any(gap.failed for gap in answer.gaps)
+        if closed_rows(answer) >= query.bars or is_cut_off:
             break
         try:
             answer = making.again().answer(2**tries)
         except BadRangeError:
             break  # there are not so many before it in all the time that calendars know
-    return answer if query.bars is None else last_of(answer, query.bars)
+        factor = 2**tries
+    return counted(answer, query.bars, making.start(factor))
 
 
 @dataclass(frozen=True)
@@ -233,6 +239,10 @@ class _Making:
             return replace(self.again(), anchor=anchor, is_sure=True).answer(factor)
         is_open = self.query.include_forming or wanted.end < self.query.span.end
         return self._folded(below, needed, is_open=is_open)
+
+    def start(self, factor: int) -> int:
+        """Return how far back such an answer reaches, in UTC milliseconds."""
+        return self._wanted(factor).start
 
     def _wanted(self, factor: int) -> Span:
         """Return the stamps wanted, without those of bars that are not to be returned."""

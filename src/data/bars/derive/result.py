@@ -10,17 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from ...model.bars import BarTable, merge
+from ...model.bars import BarTable, merge, union
 from ...model.coverage import Coverage, Covered
 from ...model.query import BarsQuery
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...prices.resample import Incomplete, Positions, Resampled
 from ..answer.answer import Answer, Gap
-from ..validity import FORMING
+from ..validity import FORMING, UNPUBLISHED
 
 _WORSE = ("final", "provisional", "suspect")
-_NOT_YET = "closed, not published yet"
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class DerivedAnswer:
         if not len(stamps):
             return Coverage()
         lacking = np.array([b.span.start for b in self.made.incomplete], dtype=np.int64)
-        edges = np.union1d(stamps, lacking)
+        edges = union(stamps, lacking)
         until = np.append(edges, ends[-1])[np.searchsorted(edges, stamps) + 1]
         bounds = np.array([part.span for part in self._sources], dtype=np.int64).reshape(-1, 2)
         first = np.searchsorted(bounds[:, 1], stamps, side="right")
@@ -166,7 +165,7 @@ class DerivedAnswer:
         place = bisect_right(self._hole_ends, bar.span.start)
         if place < len(self.holes) and self.holes[place].span.overlaps(bar.span):
             return self.holes[place].reason
-        return "they stand beside the hours of trading" if self.made.strays else _NOT_YET
+        return "they stand beside the hours of trading" if self.made.strays else UNPUBLISHED
 
     @cached_property
     def _hole_ends(self) -> list[int]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ...cache.store import BarStore, SeriesView
+from ...cache.store import SeriesView
 from ...calendars.calendar import MarketCalendar, calendar_for, first_unclosed
 from ...calendars.gaps import BarGrid, missing
 from ...model.instant import DAY_MS
 from ...model.kind import Kind
 from ...model.query import BarsQuery
-from ...model.series import SeriesKey
 from ...model.span import Span, intersect, subtract
 from ...model.timeframe import Timeframe
 from ...prices.conversions import has_known_hours, obstacle, sources_for
 from ...prices.resample import source_span
 from ..selection.candidates import Candidate, Selector, candidates_of
-from ..selection.source_check import SourceCheck
+from ..selection.lanes import LaneFinder
 
 _DAY = Timeframe(1, "d")
 # Looked for with every vendor; what a vendor says that it serves besides is looked for too.
@@ -56,10 +55,9 @@ class ShorterBars:
 class SourceTimeframes:
     """Says what bars can be made of. Thread-safe; no vendor is asked, and no bar is read."""
 
-    def __init__(self, selector: Selector, store: BarStore, sources: SourceCheck) -> None:
+    def __init__(self, selector: Selector, lanes: LaneFinder) -> None:
         self._selector = selector
-        self._store = store
-        self._sources = sources
+        self._lanes = lanes
 
     def preferred(self, query: BarsQuery) -> Timeframe | None:
         """Return days where the weeks or months of a share are better made of them, else None.
@@ -94,9 +92,8 @@ class SourceTimeframes:
     def of(self, query: BarsQuery, timeframe: Timeframe) -> ShorterBars:
         """Look at bars of one length."""
         vendors = self._serving(query, timeframe)
-        lane = self._sources.lane(replace(query, timeframe=timeframe))
-        view = self._store.view(SeriesKey(query.instrument.symbol, timeframe, lane))
-        kind = view.kind or Kind("", "")
+        lane = self._lanes.find(replace(query, timeframe=timeframe))
+        view, kind = lane.view, lane.kind or Kind("", "")
         for candidate in vendors:
             kind = kind.filled_from(candidate.kind(query.instrument, timeframe))
         return ShorterBars(timeframe, tuple(vendors), view, kind)

@@ -16,7 +16,7 @@ from ...vendors.base import is_ours, status_for
 from ..derive.sources import SourceTimeframes
 from ..selection.candidates import Candidate, Route
 from ..selection.exclusions import differences, unasked
-from ..selection.source_check import SourceCheck
+from ..selection.lanes import LaneFinder
 from ..validity import lifetime_of
 from .planner import RequestPlanner
 
@@ -116,7 +116,7 @@ def _stored(planner: RequestPlanner, query: BarsQuery, way: Route | None) -> Ite
 
 def _source(planner: RequestPlanner, query: BarsQuery, way: Route | None) -> str:
     """Return the timeframe of the bars that these are made of; empty where they are not derived."""
-    sources = SourceTimeframes(planner.selector, planner.store, SourceCheck(planner.selector))
+    sources = SourceTimeframes(planner.selector, LaneFinder(planner.selector, planner.store))
     try:
         source = sources.preferred(query) or (sources.best(query) if way is None else None)
     except UnknownProviderError:

@@ -42,8 +42,6 @@ log = logging.getLogger("onetape.routing")
 
 # Nothing halts for longer than this and comes back; and this far back a vendor is asked for days.
 _LONGEST_HALT_MS = 45 * DAY_MS
-# The end of a series is asked about again after this part of the time that nothing came.
-_SHARE_OF_NOTHING = 30
 
 
 class AbsenceRecorder:
@@ -125,7 +123,8 @@ class AbsenceRecorder:
         self, work: FetchState, span: Span, coverage: Coverage, vendor: str, now: int
     ) -> Iterator[Covered]:
         """Yield what a "nothing there" means: stored bars stay and are doubted, the rest is empty."""
-        terms = CommitContext(work.grid, Basis(), now, self._expiry, lacking=work.lacking)
+        last, lacking = self._writer.view(work).last, work.lacking
+        terms = CommitContext(work.grid, Basis(), now, self._expiry, lacking=lacking, last_ms=last)
         rows, _ = self._writer.read(work, span)
         stored = [c.span for c in coverage if len(rows.within(c.span))]
         for kept in stored:
@@ -207,7 +206,7 @@ class ListingProof:
         now = self._writer.now_ms(work)
         if not _reaches(work, nothing.end, now):
             return
-        expires = now + min(length // _SHARE_OF_NOTHING, self._expiry.old_ms)
+        expires = self._expiry.of_end(nothing.start, now)
         end = Bound(nothing.start, _vendors(coverage, nothing), now, expires)
         self._writer.commit(work, Commit(lifetime=Lifetime(delisted=end)))
 

@@ -12,15 +12,18 @@ from ...clock import Clock
 from ...errors import BadRangeError
 from ...model.coverage import Coverage, Covered
 from ...model.instant import MINUTE_MS, iso
+from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.rules import ValidationRules
 from ...model.span import Span, coalesce, intersect, subtract
 from ..answer.adjust import ActionsMissingError
-from ..answer.answer import LOOKBACKS, Answer, Gap, Unfilled, as_known, closed_rows, last_of
+from ..answer.answer import Answer, Gap, Unfilled, as_known, joined, not_asked
+from ..answer.counts import LOOKBACKS, closed_rows, counted
 from ..answer.reader import Outcome, Reader
+from ..answer.slots import may_open
 from ..selection.source_check import SourceCheck
 from ..turns import Turns
-from ..validity import CLOSED, Expiry, is_older
+from ..validity import CLOSED, DELETED, UNASKED, UNPUBLISHED, Expiry, is_older
 from .absence import ListingProof
 from .actions import TOLD_LATE_MS, ActionFetcher
 from .fetcher import Fetcher
@@ -29,13 +32,16 @@ from .state import FetchState, StoreWriter
 
 log = logging.getLogger("onetape.routing")
 
+# So often is asked again for what was deleted between its fetch and its reading.
+_MOST_LOSSES = 3
+
 
 class LaneRunner:
     """Answers queries from one lane at a time. Thread-safe: it keeps no state of its own.
 
     Attributes:
         reader: reads the answers.
-        sources: tells whether files have changed, and which lane is that of their folder.
+        clock: the time.
         on_todo: called with every plan before anything of it is done.
     """
 
@@ -50,12 +56,11 @@ class LaneRunner:
         sources: SourceCheck,
     ) -> None:
         self._store = store
-        self.reader = reader
+        self.reader, self.clock = reader, clock
         self._expiry = expiry
         self._turns = turns
         self._writer = StoreWriter(store, clock)
         self._action_fetcher = ActionFetcher(self._writer, clock)
-        self.sources = sources
         self._planner = Planner(store, self._writer, sources)
         self._fetcher = Fetcher(self._writer, clock, expiry, checks)
         self._listing = ListingProof(self._writer, expiry)
@@ -66,27 +71,35 @@ class LaneRunner:
 
         Raises:
             KindMismatchError: the lane's bars cannot be brought to the asked basis.
+            StorageError: something else is in the place of a file of a year that is wanted.
         """
-        answer = self._filled(query, self._planner.wanted(query, work, 1), work)
+        wanted = self._planner.wanted(query, work, 1)
+        answer = self._filled(query, wanted, work)
+        if query.bars is None:
+            return answer
         for tries in range(1, LOOKBACKS):
-            if query.bars is None or closed_rows(answer) >= query.bars or not len(answer.table):
+            is_cut_off = work.unfilled and not len(answer.table)
+            if closed_rows(answer) >= query.bars or is_cut_off:
                 break
             try:
-                further = self._planner.wanted(query, work, 2**tries)
+                wanted = self._planner.wanted(query, work, 2**tries)
             except BadRangeError:  # calendars do not reach so far back: these are all there are
                 break
-            answer = self._filled(query, further, work)
-        return answer if query.bars is None else last_of(answer, query.bars)
+            answer = self._filled(query, wanted, work)
+        return counted(answer, query.bars, wanted.start)
 
     def _filled(self, query: BarsQuery, wanted: Span, work: FetchState) -> Answer:
         self._store.listener.used(work.key, wanted)
         work.end_phase()  # other callers may have been waited for
+        self._store.check(self._writer.view(work), wanted)
         plan = self._planner.todo(query, wanted, work)
         self.on_todo(work, plan)
         before = plan.stored
         plan = self._done(query, plan, work)
         answer = as_known(self._read(query, wanted, work, plan.cap))
-        if lost := self._lost(before, plan, work):
+        for _ in range(_MOST_LOSSES):
+            if not (lost := self._lost(before, plan, work)):
+                break
             now = self._writer.view(work).generation
             plan_of_lost = replace(plan, segments=tuple(lost), closed=(), generation=now)
             self._done(query, plan_of_lost, work)
@@ -94,18 +107,29 @@ class LaneRunner:
         doubts = [*answer.doubts, *_unrefreshed(query, work)]
         if work.outdated:
             doubts.append(work.outdated)
-        gaps = real_gaps(answer.gaps, plan.cap, work.grid)
+        # A stretch that was not asked is told whether that is written down or not.
+        known = [part.span for part in answer.coverage]
+        unasked = intersect(subtract(plan.closed, known), [Span(wanted.start, query.now_ms + 1)])
+        if len(answer.table):  # what a hit by comparison does not see is not told once, either
+            unasked = [span for span in unasked if not self._is_ahead(span, work)]
+        gaps = _deleted(answer.gaps, self._lost(before, plan, work))
+        lacking = sorted([*gaps, *map(not_asked, unasked)], key=lambda gap: gap.span)
+        gaps = real_gaps(joined(lacking), plan.cap, work.grid, work.lane.kind)
         if not (gaps or len(answer.table) or query.offline):
             # No bar is expected, but the one question whether there is any was not answered.
             gaps = [Gap(part.span, part.reason, failed=part.failed) for part in work.unfilled]
         return replace(answer, gaps=gaps, doubts=doubts)
 
     def _lost(self, before: Coverage, plan: FetchPlan, work: FetchState) -> list[Span]:
-        """Return what was stored when it was planned and is not now: a repair could not keep it."""
+        """Return what was stored when it was planned, or by this request, and was not when it was read.
+
+        A repair could not keep it, or another caller has deleted it.
+        """
         reach = Span(plan.wanted.start, min(plan.wanted.end, plan.cap))
         stored = [part.span for part in self._writer.coverage(work)]
         spans = [part.span for part in before.within(reach) if part.state != "empty"]
-        return coalesce(lost for span in spans for lost in subtract([span], stored))
+        spans += intersect(work.stored, [reach])
+        return subtract(spans, [*stored, *(part.span for part in work.unfilled)])
 
     # --- doing -----------------------------------------------------------------------------
 
@@ -165,6 +189,15 @@ class LaneRunner:
             end = max(plan.wanted.end, plan.cap + MINUTE_MS)
             self._fetcher.forming_bar(work, Span(plan.cap, end))
 
+    def _is_ahead(self, span: Span, work: FetchState) -> bool:
+        """Tell whether a stretch lies behind all that is known, and nothing is due yet.
+
+        That is a hit already.
+        """
+        view, now = self._writer.view(work), self._writer.now_ms(work)
+        is_due = view.next_due is None or now >= view.next_due or not view.coverage
+        return not is_due and span.start >= view.coverage[-1].span.end
+
     def _remember_closed(self, plan: FetchPlan, work: FetchState) -> None:
         """Note stretches in which no bar is expected, so that they need no calendar again.
 
@@ -174,9 +207,7 @@ class LaneRunner:
         view, now = self._writer.view(work), self._writer.now_ms(work)
         closed = [s for s in plan.closed if s not in plan.segments]
         closed = subtract(closed, (c.span for c in view.coverage if c.stands(now)))
-        if view.next_due is not None and now < view.next_due and view.coverage:
-            # Behind all that is known nothing is due yet: that is a hit already.
-            closed = [s for s in closed if s.start < view.coverage[-1].span.end]
+        closed = [s for s in closed if not self._is_ahead(s, work)]
         if closed and view.exists and not any(map(is_older, view.coverage)):
             # Not for ever: calendars are corrected.
             expires = now + self._expiry.old_ms
@@ -217,12 +248,29 @@ class LaneRunner:
         return True
 
 
-def real_gaps(gaps: Iterable[Gap], cap: int, grid: BarGrid) -> list[Gap]:
-    """Leave out stretches from ``cap`` on, and those in which no bar is expected."""
+def _deleted(gaps: Iterable[Gap], lost: Sequence[Span]) -> list[Gap]:
+    """Return gaps with the true reason where bars were deleted again and again before they were read."""
+    cut = []
+    for gap in gaps:
+        parts = intersect([gap.span], lost) if gap.reason == UNPUBLISHED else []
+        cut += [replace(gap, span=span, reason=DELETED) for span in parts]
+        cut += [replace(gap, span=span) for span in subtract([gap.span], parts)]
+    return sorted(cut, key=lambda gap: gap.span)
+
+
+def real_gaps(gaps: Iterable[Gap], cap: int, grid: BarGrid, kind: Kind | None = None) -> list[Gap]:
+    """Leave out stretches from ``cap`` on, and those asked for in which no bar is expected."""
     real = []
     for gap in gaps:
         span = Span(gap.span.start, min(gap.span.end, cap))
-        if not span.is_empty and grid.next_open(span.start) < span.end:
+        if span.is_empty:
+            continue
+        is_real = (
+            may_open(grid, span, kind)
+            if gap.reason == UNASKED
+            else grid.next_open(span.start) < span.end
+        )
+        if is_real:
             real.append(replace(gap, span=span))
     return real
 

@@ -8,10 +8,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from ...cache.store import BarStore, SeriesView
+from ...cache.store import BarStore
 from ...calendars.calendar import calendar_for, first_unclosed
 from ...calendars.gaps import BarGrid
-from ...clock import Clock
 from ...errors import (
     AllProvidersFailedError,
     Attempt,
@@ -22,12 +21,14 @@ from ...errors import (
     UnsupportedError,
     by_vendor,
 )
+from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...net.deadline import one_call
 from ...net.locks import SeriesLocks
+from ...symbols.assets import Listed, is_proved
 from ..answer.adjust import ClosesMissingError
 from ..answer.answer import Answer, Unfilled
 from ..answer.reader import Outcome, attempt_entries, attempt_of
@@ -36,6 +37,7 @@ from ..derive.sources import SourceTimeframes
 from ..lookup import CacheLookup, Derived, Hit, LookupResult, Miss, PartialHit
 from ..selection.candidates import LaneRoute, Route, Selector, candidates_of, route, unknown_symbol
 from ..selection.exclusions import left_out, with_reasons
+from ..selection.lanes import AnsweringLane, LaneFinder
 from ..selection.namesakes import Namesakes, derivative
 from .lane import LaneRunner, real_gaps
 from .state import FetchState, actions_known, is_down
@@ -88,7 +90,7 @@ class MissHandler:
     Args:
         store: the store of bars.
         selector: which vendors are asked.
-        clock: the time.
+        lanes: finds where the bars of a query are.
         locks: of the series, in this process.
         lookup: answers from the store; shorter bars go through it first.
         runner: answers from single lanes.
@@ -102,16 +104,17 @@ class MissHandler:
         self,
         store: BarStore,
         selector: Selector,
-        clock: Clock,
+        lanes: LaneFinder,
         locks: SeriesLocks,
         lookup: CacheLookup,
         runner: LaneRunner,
     ) -> None:
-        self._store, self._selector, self._clock = store, selector, clock
+        self._store, self._selector, self._clock = store, selector, runner.clock
+        self._lanes = lanes
         self._lookup, self._locks, self.runner = lookup, locks, runner
-        self._reader, self._sources = runner.reader, runner.sources
-        self.parts = SourceTimeframes(selector, store, runner.sources)
-        self._namesakes = Namesakes(store, clock)
+        self._reader = runner.reader
+        self.parts = SourceTimeframes(selector, lanes)
+        self._namesakes = Namesakes(store, runner.clock)
         self._deriver = Deriver(self.parts, self._ask)
 
     def answer(self, query: BarsQuery, result: LookupResult) -> Answer:
@@ -128,7 +131,7 @@ class MissHandler:
             if isinstance(result, Derived):
                 return self._deriver.of_days(query, result.source)
             try:
-                supplied = self._from_vendors(query, {}, _view_of(result))
+                supplied = self._from_vendors(query, {}, _lane_of(result))
             except NO_ANSWER as error:
                 answer = self._deriver.instead(query, error, self._from_store_alone)
                 if isinstance(error, NoProviderError):
@@ -147,15 +150,15 @@ class MissHandler:
         if isinstance(result, Hit):
             return result.answer
         try:
-            return self._from_vendors(query, out, _view_of(result)).answer
+            return self._from_vendors(query, out, _lane_of(result)).answer
         except NO_ANSWER as error:
             return self._from_store_alone(query, error)
 
     def _from_vendors(
-        self, query: BarsQuery, out: Mapping[str, DataError], view: SeriesView | None = None
+        self, query: BarsQuery, out: Mapping[str, DataError], lane: AnsweringLane | None = None
     ) -> _VendorAnswer:
         """Answer from the asked kind's lane, or wholly from one substitute."""
-        way = self.route(query, view=view)
+        way = self.route(query, lane)
         tries: list[_Try] = []
         answer = self._by(query, way, (tries, out))
         attempts = [attempt for tried in tries for attempt in tried.attempts]
@@ -204,7 +207,7 @@ class MissHandler:
         done[0].append(_Try(None, attempts))
         if not proved:
             return None
-        wider = self.route(query, proved)
+        wider = self.route(query, kind=way.kind, proved=proved)
         lanes = [ln for ln in wider.lanes if any(c.name in proved for c in ln.candidates)]
         return self._through(query, wider, lanes, done)
 
@@ -265,30 +268,53 @@ class MissHandler:
         return way.is_final and any(isinstance(error, SymbolNotFoundError) for error in errors)
 
     def _from_store_alone(self, query: BarsQuery, error: DataError) -> Answer:
-        """Answer with what is stored although no vendor can supply the rest; else raise ``error``."""
+        """Answer with what is stored although no vendor can supply the rest; else raise ``error``.
+
+        Where nothing of the kind that the rules decide is stored, bars of another kind in the default
+        lane are a substitute.
+        """
         if isinstance(error, NoProviderError):
             error = with_reasons(self._selector, query, error)
-        key = self._key(query, self._sources.lane(query))
+        way, lane = self._way(query), self._lanes.find(query)
         is_failure = not isinstance(error, UnsupportedError)
         attempts: Sequence[Attempt] = getattr(error, "attempts", ())
         unfilled = [Unfilled(query.span, str(error), is_failure)]
         missing = Outcome(unfilled=unfilled, attempts=attempts)
-        try:
-            answer = self._reader.answer(query, key, query.span, missing, lenient=True)
-        except KindMismatchError as mismatch:
-            raise error from mismatch
+        answer = self._stored(query, lane.key, missing, error)
+        if not len(answer.table) and lane.is_beside and self._is_same_thing(query, way):
+            default = SeriesKey(lane.key.symbol, lane.key.timeframe)
+            answer = self._stored(query, default, missing, error)
+            answer = replace(answer, substitute=f"{', '.join(_vendors(answer))} ({default})")
         if not len(answer.table):
             raise error
         anchor = answer.kind.anchor or "session"
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
         cap = first_unclosed(grid.calendar, grid.timeframe, self._clock.now_ms(), grid.anchor)
         vendors = {attempt.provider for attempt in attempts}
-        rejected = left_out(self._selector, query, self._way(query), vendors, {})
+        rejected = left_out(self._selector, query, way, vendors, {})
         return replace(
             answer,
             gaps=real_gaps(answer.gaps, cap, grid),
             facts=answer.facts | {"rejected": rejected},
         )
+
+    def _stored(
+        self, query: BarsQuery, key: SeriesKey, missing: Outcome, error: DataError
+    ) -> Answer:
+        """Return what is stored of a series; raise ``error`` where it cannot be the answer."""
+        try:
+            return self._reader.answer(query, key, query.span, missing, lenient=True)
+        except KindMismatchError as mismatch:
+            raise error from mismatch
+
+    def _is_same_thing(self, query: BarsQuery, way: Route | DataError) -> bool:
+        """Tell whether the bars of the default lane are provably of what the symbol names."""
+        view = self._store.view(SeriesKey(query.instrument.symbol, query.timeframe))
+        if not isinstance(way, Route) or view.kind is None:
+            return False
+        own = Listed(way.owner, way.kind)
+        vendors = {name for part in view.coverage for name in part.vendor.split(",") if name}
+        return all(is_proved(query.instrument, Listed(name, view.kind), own) for name in vendors)
 
     def _way(self, query: BarsQuery) -> Route | DataError:
         """Return where bars may come from; the error where that is nowhere."""
@@ -298,23 +324,32 @@ class MissHandler:
             return error
 
     def route(
-        self, query: BarsQuery, proved: Container[str] = (), view: SeriesView | None = None
+        self,
+        query: BarsQuery,
+        lane: AnsweringLane | None = None,
+        *,
+        kind: Kind | None = None,
+        proved: Container[str] = (),
     ) -> Route:
         """Return where the bars of ``query`` may come from.
 
-        ``view`` is that of the lane that answers, where it was looked at just now.
+        ``lane`` is the one that answers and ``kind`` the wanted one, where they are known already.
 
         Raises:
             NoProviderError, UnknownProviderError: from no vendor.
         """
-        stored = None
-        if not query.provider:
-            default = self._key(query, ())
-            is_default = view is not None and view.key == default
-            stored = (view if view and is_default else self._store.view(default)).kind
+        lane = lane or self._lanes.find(query)
         are_known = actions_known(self._store, query, self._reader.days)
         candidates = candidates_of(self._selector, query)
-        return route(query, candidates, stored, has_actions=are_known, proved=proved)
+        return route(
+            query,
+            candidates,
+            lane.default,
+            kind=kind or lane.kind,
+            folder=lane.key.of_folder,
+            has_actions=are_known,
+            proved=proved,
+        )
 
     def _try(self, query: BarsQuery, lane: LaneRoute, way: Route, before: _Before) -> _Try:
         """Answer from one lane."""
@@ -377,14 +412,14 @@ class MissHandler:
         return SeriesKey(query.instrument.symbol, query.timeframe, parts)
 
 
-def _view_of(result: LookupResult) -> SeriesView | None:
-    """Return the view of the series by which a lookup was decided; None where there was none."""
-    return result.view if isinstance(result, Miss | PartialHit) else None
+def _lane_of(result: LookupResult) -> AnsweringLane | None:
+    """Return the lane that a lookup looked at; None where it looked at none."""
+    return result.lane if isinstance(result, Miss | PartialHit) else None
 
 
 def _is_substitute(query: BarsQuery, way: Route, lane: LaneRoute) -> bool:
     """Tell whether the bars of a lane are of another kind than requested."""
-    return lane is not way.lanes[0] and lane.parts != (query.adjustment,)
+    return lane is not way.lanes[0] and lane.parts != (*way.parts, query.adjustment)
 
 
 def _vendors(answer: Answer) -> list[str]:

@@ -17,12 +17,13 @@ from ...model.instant import MINUTE_MS
 from ...model.lifetime import Lifetime
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
-from ...model.span import Span, coalesce, gaps, intersect
+from ...model.span import Span, coalesce, gaps, intersect, subtract
 from ...model.timeframe import Timeframe
 from ...prices.splice import COMMON
 from ...vendors.archives import REQUESTS_A_MONTH, pieces
 from ...vendors.paging import windows
-from ...vendors.registry import is_sample
+from ...vendors.registry import is_free, is_sample
+from ..answer.slots import back, may_open
 from ..selection.source_check import SourceCheck, is_same
 from ..validity import (
     AHEAD,
@@ -36,7 +37,9 @@ from ..validity import (
     fetched_ahead,
     is_older,
     is_proof,
+    is_unasked,
     lifetime_of,
+    may_hold_more,
     split_windows,
 )
 from .state import FetchState, StoreWriter
@@ -53,7 +56,7 @@ class FetchPlan:
         wanted: the stamps the answer is for.
         cap: stamp of the first bar that has not closed.
         segments: what to ask for.
-        closed: what need not be asked: no bar is expected there.
+        closed: what is not asked: no bar is expected there, and none is known at such hours.
         stored: what was stored when this was planned, if anything of it was wanted.
         generation: of the series when this was planned.
     """
@@ -84,8 +87,8 @@ class Planner:
         """Return the stamps wanted; a count reaches ``factor`` times back from the last closed bar."""
         if query.bars is None:
             return query.span
-        end = min(query.span.end, self.cap(work))
-        return Span(work.grid.back(end, query.bars * factor), query.span.end)
+        end, count = min(query.span.end, self.cap(work)), query.bars * factor
+        return Span(back(work.grid, end, count, work.lane.kind), query.span.end)
 
     def cap(self, work: FetchState) -> int:
         """Return the stamp of the first bar that has not closed."""
@@ -180,15 +183,36 @@ class Planner:
             segments = self._with_unsettled(segments, coverage, work)
         if work.lane.candidates[0].adjustment != "unknown":
             segments = with_overlap(segments, coverage, work.grid, cap)
-        if not view.exists and not segments and not work.attempts:
-            # Nothing is expected there, but nothing is known of the series either: ask once.
-            segments = [s for part in lacking.closed if not (s := part.clip(past)).is_empty]
-            return FetchPlan(wanted, cap, tuple(segments), (), stored, view.generation)
+        is_first = not (view.exists or segments or work.attempts)
+        asked = [
+            s
+            for s in lacking.closed
+            if is_first or self._is_worth_asking(s, stored, work, is_refresh=is_refresh)
+        ]
+        closed = tuple(s for s in lacking.closed if s not in asked)
+        if asked := intersect(asked, [past]):
+            segments = coalesce([*segments, *asked])
+        # A number of bars reaches back in steps: what the steps before had asked is not news.
+        segments = subtract(segments, (Span(a.start_ms, a.end_ms) for a in work.attempts))
         if query.include_forming and segments and segments[-1].end == past.end:
             # The running bar comes along with the closed ones before it.
             segments[-1] = Span(segments[-1].start, max(wanted.end, past.end + MINUTE_MS))
-        closed = tuple(lacking.closed)
         return FetchPlan(wanted, cap, tuple(segments), closed, stored, view.generation)
+
+    @staticmethod
+    def _is_worth_asking(
+        closed: Span, stored: Coverage, work: FetchState, *, is_refresh: bool
+    ) -> bool:
+        """Tell whether a vendor is asked for a stretch in which no bar is expected.
+
+        Not again in the request in which it was asked in vain.
+        """
+        if any(part.span.overlaps(closed) for part in work.unfilled):
+            return False
+        if not may_open(work.grid, closed, work.lane.kind):
+            return False
+        is_own = is_free(work.lane.candidates[0].name)
+        return is_refresh or is_own or may_hold_more(stored, closed)
 
     def _with_unsettled(
         self, segments: list[Span], coverage: Coverage, work: FetchState
@@ -305,11 +329,6 @@ def _theirs(coverage: Coverage, span: Span, work: FetchState) -> list[Covered]:
         # What was converted for the default lane is none of the vendor's own.
         and part.kind.agrees(work.lane.kind)
     ]
-
-
-def is_unasked(part: Covered) -> bool:
-    """Tell whether a stretch is empty by the calendar alone: no vendor was asked for it."""
-    return part.state == "empty" and part.reason == CLOSED and not part.vendor
 
 
 def _copied(table: BarTable, part: Covered) -> Commit:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ...calendars.gaps import BarGrid
 from ...errors import NoDataError
+from ...model.bars import among, distinct
 from ...model.capabilities import Capabilities, Fetched
 from ...model.coverage import Coverage, Covered
 from ...model.instant import iso
@@ -113,7 +114,7 @@ class Revisions:
         if again.is_empty:
             return window
         stored = self._writer.read(work, again)[0].stamps
-        lost = len(stored) - int(np.isin(stored, fetched.table.stamps).sum())
+        lost = int(np.count_nonzero(~among(stored, distinct(fetched.table.stamps))))
         if not are_many(lost, len(stored)):
             return window
         log.warning(

@@ -23,7 +23,7 @@ from ...model.instant import DAY_MS, date_of, iso
 from ...model.kind import Adjustment
 from ...model.span import Span, subtract
 from ...prices.adjustment import BasisPart, rebase
-from ...prices.quality import ordered
+from ...prices.bar_rule import ordered
 from ...prices.splice import (
     AGGREGATES,
     COMPARED,

@@ -100,6 +100,7 @@ class FetchState:
         attempts: every vendor asked, in order.
         unfilled: what no vendor supplied.
         fetched: the stretches that a vendor answered just now.
+        stored: the stretches of bars, and of nothings, that this request has stored.
         overdue: stored bars that an answer made doubtful and that can be asked again at once.
         unstored, unstored_actions: what the disk refused.
         forming: the running bar, if it came.
@@ -122,6 +123,7 @@ class FetchState:
     attempts: list[Attempt] = field(default_factory=list)
     unfilled: list[Unfilled] = field(default_factory=list)
     fetched: list[Span] = field(default_factory=list)
+    stored: list[Span] = field(default_factory=list)
     overdue: list[Span] = field(default_factory=list)
     unstored: list[Commit] = field(default_factory=list)
     unstored_actions: list[tuple[Sequence[Action], Asked]] = field(default_factory=list)
@@ -218,6 +220,8 @@ class StoreWriter:
         whole = commit if work.source is None else replace(commit, source=work.source)
         try:
             self._store.commit(work.key, whole, _wait_s())
+            work.stored += (piece.span for piece in commit.pieces)
+            work.stored += (mark.span for mark in commit.marks if mark.state == "empty")
         except _REFUSED as error:
             if work.query.must_store:
                 raise

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...cache.store import Commit, CommitPiece, Suspect
 from ...errors import QualityError
-from ...model.bars import Bar, BarTable, Stamps, among
+from ...model.bars import Bar, BarTable, Stamps, among, distinct
 from ...model.capabilities import Fetched
 from ...model.coverage import OFF_GRID, Coverage, Covered, State, VendorDay
 from ...model.instant import DAY_MS, date_of
@@ -217,9 +217,10 @@ class _Making:
             return []
         bad = [row.bar.stamp_ms for row in self.answer.bad]
         ends = [span.end for span in self.answer.spans]
-        edges = np.unique(
-            np.concatenate([self.stored.rows.stamps, self.answer.closed.stamps, bad, ends])
-        ).astype(np.int64)
+        marks = np.array([*bad, *ends], dtype=np.int64)
+        edges = distinct(
+            np.concatenate([self.stored.rows.stamps, self.answer.closed.stamps, marks])
+        )
         return [
             (
                 # No further than the next bar that is due: that one is missing, not doubted.
@@ -632,6 +633,8 @@ class CommitContext:
         doubt: what makes all that was fetched just now doubtful, such as a split nearby.
         is_refresh: whether what is stored was to be fetched again.
         lacking: sessions that a vendor lacks for most of its symbols: a hole there is never believed.
+        last_ms: stamp of the last bar of the series, with those of this answer; None where none is
+            known. A nothing behind it is no hole between bars, whoever saw it how often.
     """
 
     grid: BarGrid
@@ -641,6 +644,7 @@ class CommitContext:
     doubt: Suspicion | None = None
     is_refresh: bool = False
     lacking: Sequence[VendorDay] = ()
+    last_ms: int | None = None
 
     def expires(
         self, span: Span, settle_ms: int, coverage: Coverage, *, as_holes: bool = False
@@ -668,8 +672,11 @@ class CommitContext:
         for part in sorted([*subtract([hole], seen), *seen]):
             again = part in seen or not len(self.grid.opens(part))
             again &= not any(part.overlaps(day.span) for day in self.lacking)
-            expires = self._settling(part, settle_ms)
-            yield part, expires or self.expiry.of_hole(part, self.now_ms, again=again)
+            expires = self.expiry.of_hole(part, self.now_ms, again=again)
+            if self.last_ms is not None and part.start > self.last_ms:
+                recent = self.now_ms + self.expiry.recent_ms
+                expires = min(expires, max(recent, self.expiry.of_end(self.last_ms, self.now_ms)))
+            yield part, self._settling(part, settle_ms) or expires
 
     def _settling(self, span: Span, settle_ms: int) -> int:
         """Return when the last bar expected in ``span`` settles, or 0 where all have."""

@@ -290,7 +290,9 @@ class AnswerIngester:
         others, doubt = self._split_doubts(work, fetched)
         now, refresh = self._now_ms(work, fetched), work.query.refresh
         doubt, lacking = behind or doubt, work.lacking
-        terms = CommitContext(work.grid, basis, now, self._expiry, doubt, refresh, lacking)
+        ends = [self._writer.view(work).last, *answer.closed.stamps[-1:].tolist()]
+        last = max((end for end in ends if end is not None), default=None)
+        terms = CommitContext(work.grid, basis, now, self._expiry, doubt, refresh, lacking, last)
         others += self._older_marks(work, fetched, answer, stored)
         commit = build_commit(fetched, answer, stored, terms)
         # Bars fetched earlier lose their trust before this answer can be joined to them.

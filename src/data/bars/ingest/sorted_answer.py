@@ -24,7 +24,7 @@ from ...cache.values import (
 from ...cache.write.coverage_update import year_span, years_of
 from ...calendars.calendar import first_unclosed
 from ...calendars.gaps import BarGrid, holes
-from ...model.bars import BarTable, Stamps, among, merge
+from ...model.bars import BarTable, Stamps, among, distinct, merge, union
 from ...model.capabilities import Fetched
 from ...model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms
 from ...model.span import Span, coalesce, intersect
@@ -160,12 +160,12 @@ def sorted_answer(
     # The running bar may look like anything; it is judged when it has closed.
     bad = tuple(row for row in checked.bad if row.bar.stamp_ms < end)
     stamps = [row.bar.stamp_ms for row in bad]
-    present = np.union1d(closed.stamps, stamps) if stamps else closed.stamps
+    present = union(closed.stamps, np.array(stamps, dtype=np.int64))
     off_grid = tuple(row for row in checked.off_grid if row.bar.stamp_ms < end)
     slots = _slots(Span(segment.start, end), off_grid, present, grid)
-    present = np.union1d(present, slots) if len(slots) else present
+    present = union(present, slots)
     if parts:
-        present = np.union1d(present, _outside(grid.opens(Span(segment.start, end)), parts))
+        present = union(present, _outside(grid.opens(Span(segment.start, end)), parts))
     unpublished = _unpublished(Span(segment.start, end), present, grid, fetched.settle_ms, now)
     answered = Span(segment.start, unpublished.start if unpublished else end)
     lacking, doubt = _lacking(answered, present, grid, density, least_share)
@@ -233,7 +233,7 @@ def _slots(span: Span, rows: Sequence[BadRow], present: Stamps, grid: BarGrid) -
     slots = opens[at]
     if len(slots):
         slots = slots[stamps < grid.closes(slots)]
-    return np.unique(slots[~among(slots, present)])
+    return distinct(slots[~among(slots, present)])
 
 
 def _disbelief(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
@@ -372,9 +372,8 @@ def faults_of(
 
 def _missing(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator[Fault]:
     """Yield the expected bars that did not come; where a bad row came instead, that is the fault."""
-    bad = [row.bar.stamp_ms for row in answer.bad]
-    present = np.union1d(answer.closed.stamps, bad) if bad else answer.closed.stamps
-    present = np.union1d(present, stays) if len(stays) else present
+    bad = np.array([row.bar.stamp_ms for row in answer.bad], dtype=np.int64)
+    present = union(union(answer.closed.stamps, bad), stays)
     for span in answer.spans:
         lacking = holes(span, present[slice(*np.searchsorted(present, span))], grid)
         opens = grid.opens(span) if lacking else no_stamps()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ...cache.legacy.reader import SAMPLE_LANE
 from ...errors import (
@@ -20,17 +20,18 @@ from ...model.instant import DAY_MS
 from ...model.instrument import Instrument
 from ...model.kind import Adjustment, Kind
 from ...model.query import BarsQuery
-from ...model.series import folder_lane, lane_of
+from ...model.series import SeriesKey, folder_lane, lane_beside, lane_of
 from ...model.span import Span, intersect, subtract
 from ...model.timeframe import Timeframe
 from ...symbols.assets import Listed, is_proved, named_at, names_an_exchange
 from ...vendors.registry import family_of, is_of_files, is_sample
 from .conversion import Conversion, conversion_for
+from .offers import Offer, first_of
 
 if TYPE_CHECKING:
     from ...vendors.foreign import OwnSender
 
-__all__ = ("Candidate", "LaneRoute", "Route", "Selector", "candidates_of", "route")
+__all__ = ("Candidate", "LaneRoute", "Route", "Selector", "candidates_of", "offers_of", "route")
 
 _LOOK = "`onetape providers` lists the vendors and what each one lacks"
 
@@ -222,6 +223,8 @@ class Route:
 
     Attributes:
         lanes: the first has bars of the wanted kind; the others are substitutes.
+        parts: the lane of the wanted kind; those of single adjustments of it begin with it.
+        kind: the wanted kind.
         rejected: vendor to the reason it is not asked.
         owner: the vendor whose listing the symbol names: those of others must be proved to be the same.
         namesakes: vendor to why its listing under these letters is not served; also in ``rejected``.
@@ -229,6 +232,8 @@ class Route:
     """
 
     lanes: tuple[LaneRoute, ...]
+    parts: tuple[str, ...] = ()
+    kind: Kind = Kind()
     rejected: Mapping[str, str] = field(default_factory=dict)
     owner: str = ""
     namesakes: Mapping[str, str] = field(default_factory=dict)
@@ -279,11 +284,69 @@ def _candidate(selector: Selector, name: str, timeframe: Timeframe) -> Candidate
     return Candidate(name, downloader, own_sender=own_sender(selector, name, downloader))
 
 
+@dataclass(frozen=True)
+class _Sorted:
+    """The candidates for a query, sorted by whether they may be asked.
+
+    Attributes:
+        usable: those that may, in rule order.
+        made_up: those that make bars up.
+        rejected: vendor to the reason why not.
+        owner: whose listing the symbol names; None where no vendor can be asked.
+        namesakes: those of the rejected that may list another thing.
+    """
+
+    usable: Sequence[Candidate]
+    made_up: Sequence[Candidate]
+    rejected: Mapping[str, str]
+    owner: Candidate | None
+    namesakes: Mapping[str, str]
+
+
+def _sorted(
+    query: BarsQuery, candidates: Sequence[Candidate], proved: Container[str] = ()
+) -> _Sorted:
+    usable, made_up, rejected = list[Candidate](), list[Candidate](), dict[str, str]()
+    owner = _owner(query, candidates)
+    namesakes = _namesakes(query, candidates, owner, proved)
+    for candidate in candidates:
+        if reason := candidate.refusal(query.instrument, query.timeframe):
+            rejected[candidate.name] = reason
+        elif is_sample(candidate.name) and query.provider is None:
+            rejected[candidate.name] = "its sample bars are only for calls that name it"
+        elif candidate.name in namesakes:
+            rejected[candidate.name] = namesakes[candidate.name]
+        else:
+            (made_up if _is_made_up(candidate) else usable).append(candidate)
+    return _Sorted(usable, made_up, rejected, owner, namesakes)
+
+
+def offers_of(query: BarsQuery, candidates: Sequence[Candidate]) -> list[Offer]:
+    """Return what the vendors that serve the series of ``query`` declare of it, in rule order.
+
+    Vendors that make bars up come last.
+    """
+    return list(_offers(query, candidates, _sorted(query, candidates)))
+
+
+def _offers(query: BarsQuery, candidates: Sequence[Candidate], done: _Sorted) -> Iterator[Offer]:
+    for candidate in done.usable:
+        caps, kind = candidate.capabilities, _usual_kind(query, candidate, candidates)
+        depth = caps.depth_days.get(query.timeframe.label) if caps else None
+        folder = (candidate.folder_lane,) if candidate.folder_lane else None
+        yield Offer(candidate.name, kind, depth, folder)
+    for candidate in done.made_up:
+        kind = candidate.kind(query.instrument, query.timeframe)
+        yield Offer(candidate.name, kind, parts=SAMPLE_LANE)
+
+
 def route(
     query: BarsQuery,
     candidates: Sequence[Candidate],
     stored: Kind | None,
     *,
+    kind: Kind | None = None,
+    folder: str = "",
     has_actions: bool = False,
     proved: Container[str] = (),
 ) -> Route:
@@ -292,118 +355,129 @@ def route(
     Args:
         query: what is wanted.
         candidates: in rule order.
-        stored: kind of the bars in the default lane, where there are any.
+        stored: kind of the bars in the default lane, where there are any: the other lanes are named
+            by what differs from it.
+        kind: the wanted kind, where it is decided already (``selection.lanes``).
+        folder: likewise the part of a lane that names the folder of files whose bars are wanted.
         has_actions: whether the splits and dividends from the start of the range on are stored.
         proved: vendors whose bars agree with the stored ones.
 
-    The wanted kind is the stored one; where nothing is stored, that of the first candidate that can
-    serve the series. If that candidate sends extended hours and another one regular hours, regular
+    The wanted kind is that of the first candidate that serves the series and a part of the range,
+    whatever is stored. If that candidate sends extended hours and another one regular hours, regular
     hours are wanted. The bars of a pinned vendor go into a lane of its name. Two groups of vendors
     are in two lanes, the common one and one of their own: those whose prices need splits and
     dividends that another vendor tells, for the case that these cannot be had; and those whose bars
     must be converted, for ranges that the conversion does not reach. The bars of a folder of files go
-    into a lane of its name; where it is the first, others complete them there.
+    into a lane of its name; where they are the wanted ones, others complete them there.
 
     Raises:
         NoProviderError: no vendor is left.
         UnknownSymbolError: only vendors that may list another thing are left.
     """
     tellers = tuple(c for c in candidates if c.tells_actions)
-    rejected: dict[str, str] = {}
-    owner = _owner(query, candidates, stored)
-    namesakes = _namesakes(query, candidates, owner, proved)
-    wanted, lanes = stored, dict[tuple[str, ...], list[Candidate]]()
-    reader, are_known = _reader(query, candidates), has_actions or bool(tellers)
-    home = query.pinned if reader is None else (reader.folder_lane,)
-    for candidate in candidates:
-        if reason := _rejection(query, candidate, namesakes):
-            rejected[candidate.name] = reason
-            continue
-        if found := _apart(query, candidate, reader, are_known):
-            lanes.setdefault(found[0], []).append(found[1])
-            continue
-        wanted = wanted or _usual_kind(query, candidate, candidates)
-        made = None if query.provider else candidate.converted(query, wanted)
-        for one in (candidate,) if made is None else (made, candidate):
-            kind = one.kind(query.instrument, query.timeframe)
-            for parts in _lanes_of(query, one, kind, wanted, has_actions=are_known):
-                lanes.setdefault(parts, []).append(one)
-    if not lanes and namesakes:
-        raise unknown_symbol(query, (), namesakes)
+    done = _sorted(query, candidates, proved)
+    if kind is None and (first := first_of(query, _offers(query, candidates, done))):
+        kind, folder = first.kind, SeriesKey("", query.timeframe, first.parts or ()).of_folder
+    wanted = kind or Kind()
+    home = query.pinned or ((folder,) if folder else lane_beside(wanted, stored))
+    if stored is not None and not home:
+        wanted = stored
+    lanes = dict[tuple[str, ...], list[Candidate]]()
+    placement = _Placement(query, stored, wanted, home, done.usable, has_actions or bool(tellers))
+    for parts, candidate in placement.places():
+        lanes.setdefault(parts, []).append(candidate)
+    if done.made_up:
+        lanes.setdefault(SAMPLE_LANE, []).extend(done.made_up)
+    if not lanes and done.namesakes:
+        raise unknown_symbol(query, (), done.namesakes)
     if not lanes:
-        raise _no_provider(query, rejected)
+        raise _no_provider(query, done.rejected)
+    owner = done.owner
     return Route(
         tuple(
             LaneRoute(p, tuple(c), c[0].kind(query.instrument, query.timeframe), tellers)
             for p, c in _ordered(lanes, query, home)
         ),
-        rejected,
+        home,
+        wanted,
+        done.rejected,
         owner.name if owner else "",
-        namesakes,
+        done.namesakes,
         owner is not None and _is_exchange(query, owner),
     )
 
 
-def _rejection(query: BarsQuery, candidate: Candidate, namesakes: Mapping[str, str]) -> str:
-    """Return why a candidate is not asked for the series; empty where it may be."""
-    if reason := candidate.refusal(query.instrument, query.timeframe):
-        return reason
-    if is_sample(candidate.name) and query.provider is None:
-        return "its sample bars are only for calls that name it"
-    return namesakes.get(candidate.name, "")
+class _Placement(NamedTuple):
+    """What decides in which lanes the bars of candidates stand.
 
-
-def _apart(
-    query: BarsQuery, candidate: Candidate, reader: Candidate | None, has_actions: bool
-) -> tuple[tuple[str, ...], Candidate] | None:
-    """Return the lane of bars that do not stand among those of all vendors, and whose they are.
-
-    Those that are made up, those of a folder of files, and those that complete them.
+    Attributes:
+        query: what is wanted.
+        stored: kind of the bars in the default lane.
+        wanted: the wanted kind.
+        home: the lane of the wanted kind.
+        usable: the candidates that may be asked.
+        has_actions: whether splits and dividends are stored or told.
     """
-    if _is_made_up(candidate):
-        return SAMPLE_LANE, candidate
-    if query.provider is not None:
-        return None
-    if candidate.folder_lane:
-        return (candidate.folder_lane,), candidate
-    own = reader and _completing(query, candidate, reader, has_actions)
-    return ((reader.folder_lane,), own) if reader and own else None
+
+    query: BarsQuery
+    stored: Kind | None
+    wanted: Kind
+    home: tuple[str, ...]
+    usable: Sequence[Candidate]
+    has_actions: bool
+
+    def places(self) -> Iterator[tuple[tuple[str, ...], Candidate]]:
+        """Return the lanes of the candidates, each with a candidate as its bars may stand there."""
+        reader, usual = self._reader(), self._usual()
+        for candidate in self.usable:
+            if candidate.folder_lane and not self.query.provider:
+                yield (candidate.folder_lane,), candidate
+                continue
+            made = None if self.query.provider else candidate.converted(self.query, self.wanted)
+            for one in (candidate,) if made is None else (made, candidate):
+                if reader is not None and self._completes(one, reader):
+                    yield self.home, one
+                    continue
+                own = one.kind(self.query.instrument, self.query.timeframe)
+                is_home = own.agrees(self.wanted) and reader is None
+                parts = self.home if is_home else lane_of(own, usual)
+                for adjusted in _lanes_of(self.query, one, parts, has_actions=self.has_actions):
+                    yield adjusted, one
+
+    def _reader(self) -> Candidate | None:
+        """Return the candidate that reads the folder whose bars are wanted by the rules."""
+        if self.query.provider is not None:
+            return None
+        readers = (one for one in self.usable if one.folder_lane)
+        return next((one for one in readers if (one.folder_lane,) == self.home), None)
+
+    def _usual(self) -> Kind:
+        """Return the kind of the default lane, as it is or will be: no bars of files stand there."""
+        if self.stored is not None:
+            return self.stored
+        if self._reader() is None:
+            return self.wanted
+        others = [candidate for candidate in self.usable if not candidate.folder_lane]
+        return _usual_kind(self.query, others[0], others) if others else self.wanted
+
+    def _completes(self, candidate: Candidate, reader: Candidate) -> bool:
+        """Tell whether bars of a vendor may stand beside those of files, by what their owner declares.
+
+        Prices of shares only where it is declared what they are adjusted for.
+        """
+        query = self.query
+        if query.instrument.asset_class == "stock" and reader.adjustment == "unknown":
+            return False
+        if not candidate.kind(query.instrument, query.timeframe).agrees(self.wanted):
+            return False
+        both = (reader, candidate)
+        return not any(lane_parts(query, c, (), has_actions=self.has_actions) for c in both)
 
 
-def _reader(query: BarsQuery, candidates: Iterable[Candidate]) -> Candidate | None:
-    """Return the first candidate that serves the series, where the rules name it and it reads files."""
-    usable = (c for c in candidates if not c.refusal(query.instrument, query.timeframe))
-    first = None if query.provider else next(usable, None)
-    return first if first is not None and first.folder_lane else None
-
-
-def _completing(
-    query: BarsQuery, candidate: Candidate, reader: Candidate, has_actions: bool
-) -> Candidate | None:
-    """Return a vendor as its bars may stand beside those of files, by what their owner declares.
-
-    None where they are of another kind, or where prices of shares are not declared to be adjusted
-    for anything.
-    """
-    declared = reader.kind(query.instrument, query.timeframe)
-    if query.instrument.asset_class == "stock" and reader.adjustment == "unknown":
-        return None
-    if lane_parts(query, reader, declared, declared, has_actions=has_actions):
-        return None
-    for one in (candidate.converted(query, declared), candidate):
-        kind = one and one.kind(query.instrument, query.timeframe)
-        if one and kind and not lane_parts(query, one, kind, declared, has_actions=has_actions):
-            return one
-    return None
-
-
-def _owner(
-    query: BarsQuery, candidates: Sequence[Candidate], stored: Kind | None
-) -> Candidate | None:
+def _owner(query: BarsQuery, candidates: Sequence[Candidate]) -> Candidate | None:
     """Return the vendor whose listing the symbol names; None where no vendor can be asked.
 
-    It is, for a coin quoted in a coin, the first exchange; else the first vendor whose bars may
-    stand beside the stored ones.
+    It is, for a coin quoted in a coin, the first exchange; else the first vendor of the rules.
     """
     instrument, timeframe = query.instrument, query.timeframe
     usable = [
@@ -411,9 +485,8 @@ def _owner(
         for c in candidates
         if not (c.refusal(instrument, timeframe) or _is_made_up(c) or _is_users_own(query, c))
     ]
-    alike = [c for c in usable if stored is None or c.kind(instrument, timeframe).agrees(stored)]
     exchanges = [c for c in usable if _is_exchange(query, c)]
-    return next(iter((*exchanges, *alike, *usable)), None)
+    return next(iter((*exchanges, *usable)), None)
 
 
 def _is_exchange(query: BarsQuery, candidate: Candidate) -> bool:
@@ -505,25 +578,24 @@ def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candida
 
 
 def _lanes_of(
-    query: BarsQuery, candidate: Candidate, kind: Kind, wanted: Kind, *, has_actions: bool
+    query: BarsQuery, candidate: Candidate, parts: tuple[str, ...], *, has_actions: bool
 ) -> list[tuple[str, ...]]:
     if query.provider:
         return [query.pinned]
-    parts = lane_parts(query, candidate, kind, wanted, has_actions=has_actions)
-    own = lane_parts(query, candidate, kind, wanted)
-    return [parts] if parts == own else [parts, own]
+    shared = lane_parts(query, candidate, parts, has_actions=has_actions)
+    own = lane_parts(query, candidate, parts)
+    return [shared] if shared == own else [shared, own]
 
 
 def lane_parts(
-    query: BarsQuery, candidate: Candidate, kind: Kind, wanted: Kind, *, has_actions: bool = False
+    query: BarsQuery, candidate: Candidate, parts: tuple[str, ...], *, has_actions: bool = False
 ) -> tuple[str, ...]:
-    """Return the lane of a candidate's bars: its hard differences of kind, then its adjustment.
+    """Return the lane of a candidate's bars: that of their kind, ``parts``, then their adjustment.
 
-    Stock prices are stored in the default lane where they can be converted exactly: adjusted for
-    splits, raw from a vendor that sends splits and dividends too, and of any adjustment where these
-    can be had (``has_actions``). Other adjustments get a lane of their own.
+    Stock prices are stored in the lane of their kind where they can be converted exactly: adjusted
+    for splits, raw from a vendor that sends splits and dividends too, and of any adjustment where
+    these can be had (``has_actions``). Other adjustments get a lane of their own.
     """
-    parts = lane_of(kind, wanted)
     plain = query.instrument.asset_class != "stock" or candidate.adjustment in ("split", "unknown")
     if plain or has_actions or (candidate.adjustment == "raw" and candidate.tells_actions):
         return parts
@@ -533,11 +605,11 @@ def lane_parts(
 def _ordered(
     lanes: Mapping[tuple[str, ...], list[Candidate]], query: BarsQuery, home: tuple[str, ...]
 ) -> list[tuple[tuple[str, ...], list[Candidate]]]:
-    """Put the lane that answers first, then lanes of the very adjustment asked for, then the rest."""
+    """Put the lane of the wanted kind first, then its one of the asked adjustment, then the rest."""
 
     def rank(parts: tuple[str, ...]) -> int:
         """Return the place of a lane; the least comes first."""
-        return 0 if parts == home else 1 if parts == (query.adjustment,) else 2
+        return 0 if parts == home else 1 if parts == (*home, query.adjustment) else 2
 
     return sorted(lanes.items(), key=lambda item: rank(item[0]))
 

@@ -76,7 +76,9 @@ class Namesakes:
 
     def _stored(self, query: BarsQuery, way: Route) -> BarTable:
         """Return the newest stored final bars of the owner; empty where there are none."""
-        key = SeriesKey(query.instrument.symbol, query.timeframe)
+        listed = (one for one in way.lanes if any(c.name == way.owner for c in one.candidates))
+        lane = next(listed, way.lanes[0])
+        key = SeriesKey(query.instrument.symbol, query.timeframe, lane.parts)
         coverage = self._store.view(key).coverage.opened()
         own = [p.span for p in coverage if p.state == "final" and p.vendor == way.owner]
         if not own:

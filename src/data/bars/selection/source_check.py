@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...cache.store import SeriesView
 from ...model.instrument import Instrument
-from ...model.query import BarsQuery
-from ...model.rules import Rules
 from ...model.source import SourceState
 from ...model.timeframe import Timeframe
-from ...vendors.registry import canonical_vendor, is_of_files
+from ...vendors.registry import is_of_files
 from ..validity import after_change
 
 if TYPE_CHECKING:
@@ -34,31 +32,6 @@ class SourceCheck:
         self._selector = selector
         # Files that were read because their times left it open: they are not read for it again.
         self._verified: dict[SourceState, SourceState] = {}
-
-    def lane(self, query: BarsQuery) -> tuple[str, ...]:
-        """Return the lane that answers: the pinned vendor's, that of a folder by the rules, or the default.
-
-        Rules lead to a folder where files are what the first vendor that serves the series reads.
-        """
-        if query.provider is not None or not self._may_be_of_files(query):
-            return query.pinned
-        # Imported here: where the rules name no files no vendor is loaded.
-        from .candidates import candidates_of
-
-        candidates = candidates_of(self._selector, query)
-        usable = (c for c in candidates if not c.refusal(query.instrument, query.timeframe))
-        first = next(usable, None)
-        return (first.folder_lane,) if first is not None and first.folder_lane else ()
-
-    def _may_be_of_files(self, query: BarsQuery) -> bool:
-        """Tell whether the rules name a vendor that reads files for such bars."""
-        rules: Rules | None = getattr(self._selector, "parsed_rules", None)
-        if not isinstance(rules, Rules):
-            return False
-        rule = rules.rule_for(query.instrument.asset_class, query.timeframe)
-        return rule is not None and any(
-            is_of_files(canonical_vendor(name) or name) for name in rule.vendors
-        )
 
     def is_current(self, instrument: Instrument, view: SeriesView) -> bool:
         """Tell whether what is stored of a lane may answer: always, but of files that have changed."""

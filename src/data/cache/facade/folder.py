@@ -69,6 +69,7 @@ class CacheFolder:
         max_age: Age | None = None,
         min_free_mb: float | None = None,
         private: bool | None = None,
+        may_do_without: bool = False,
     ) -> None:
         self.cache_dir, self.max_size_gb = _places(cache_dir, max_size_gb)
         self.ohlcv_dir = self.cache_dir / BARS
@@ -78,8 +79,7 @@ class CacheFolder:
         self._instrument_of = instrument_of or configured_instrument
         self._puts = itertools.count(1)
         self._warned: set[str] = set()
-        self._disk.make_folders(self.cache_dir)
-        if not self.cache_dir.is_dir():
+        if self.cache_dir.exists() and not self.cache_dir.is_dir():
             raise StorageError(
                 f"the cache folder {self.cache_dir} is a file", hint="name another folder"
             )
@@ -91,6 +91,10 @@ class CacheFolder:
             columnar=fitting(columnar, self.cache_dir),
             retention=retention,
         )
+        if may_do_without:
+            self.store.make_folder()
+        else:
+            self._disk.make_folders(self.cache_dir)
         self.max_age = max_age
         limits = RetentionLimits(self._limit, min_free_mb, must_keep, self._retain)
         self.store.listener = self._retention_manager = RetentionManager(

@@ -14,7 +14,7 @@ from ...calendars.calendar import calendar_for
 from ...calendars.gaps import BarGrid, holes
 from ...calendars.ranges import resolve_range
 from ...errors import BadRangeError, KindMismatchError, QueryError
-from ...model.bars import Bar, BarTable, Stamps, among, merge
+from ...model.bars import Bar, BarTable, Stamps, among, merge, union
 from ...model.coverage import CLOSED, Coverage, Covered
 from ...model.frame import build_frame, table_of
 from ...model.instant import DAY_MS, HOUR_MS, date_of
@@ -147,7 +147,7 @@ def _commit(checked: Checked, offer: FrameUpload, extent: Span, now_ms: int) -> 
     )
     bad = [row.bar.stamp_ms for row in checked.bad]
     doubted = [Span(stamp, stamp + 1) for stamp in bad]
-    present = np.union1d(checked.good.stamps, np.array(bad, dtype=np.int64))
+    present = union(checked.good.stamps, np.array(bad, dtype=np.int64))
     grid = _grid(present, offer, extent)
     lacking = _holes(present, grid, extent) if grid else []
     parts = [_part(piece, span) for span in subtract([extent], [*doubted, *lacking])]

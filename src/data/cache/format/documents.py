@@ -134,7 +134,8 @@ class YearState(Record, frozen=True, gc=False):
         rows, first, last: its bars.
         head, head_at: digest and offset of its last member.
         members: how many it has.
-        open: how many of them were appended since the last rewrite.
+        open: how many of them were appended since the last rewrite and may be joined with those
+            before them.
         columns: its value columns.
         coverage: what it answers for.
         faults: what was wrong with the answers.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import CorruptEntryError
-from ...model.bars import BarTable
+from ...model.bars import BarTable, among
 from ...model.coverage import Coverage
 from ...model.instant import iso
 from ...model.series import SeriesKey
@@ -304,7 +304,7 @@ def _replaced_by(stamp: int, now: BarTable, coverage: Coverage) -> str:
     part = next(iter(coverage.touching(Span(stamp, stamp + 1))), None)
     if part is None or (part.state != "empty" and part.basis.adjustment == "unknown"):
         return ""
-    is_doubted = part.state == "suspect" and not np.isin(stamp, now.stamps)
+    is_doubted = part.state == "suspect" and not among(np.array([stamp]), now.stamps).any()
     return "" if is_doubted else part.vendor
 
 

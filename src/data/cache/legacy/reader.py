@@ -237,7 +237,7 @@ def _parse(text: bytes) -> BarTable:
     import pandas as pd
 
     from ...model.frame import table_of
-    from ...prices.quality import are_bars
+    from ...prices.bar_rule import are_bars
 
     frame = read_csv(text)
     names = {str(c).strip().lower(): c for c in frame.columns}

@@ -170,6 +170,10 @@ class IndexEntry(NamedTuple):
     is_ours: bool = True
     outdated: Sequence[Span] = ()
 
+    def check(self, lane: SeriesFiles, span: Span) -> None:
+        """Refuse a stretch of which a year cannot be read; raises ``StorageError``, which names it."""
+        check_barred(lane, span, self.view.barred)
+
     @property
     def size(self) -> int:
         """Bytes, about."""
@@ -187,6 +191,7 @@ class IndexEntry(NamedTuple):
         }
 
 
+_Documents = tuple[dict[int, YearState], SeriesMeta | None, bool]
 # The state of the folder while which an entry is current, None where none tells, and the entry.
 _Look = tuple[FileState | None, IndexEntry]
 
@@ -258,14 +263,14 @@ class SeriesIndex:
         names = lane.disk.list(lane.paths.text)
         own = years_in(names)
         newest = own[-most_years:] if most_years else own
-        states, series, is_ours = self._documents(lane, newest, SERIES in names)
+        (states, series, is_ours), barred = self._documents(lane, newest, SERIES in names)
         parts = [*_empties(series, own), *(part for s in states.values() for part in s.coverage)]
         coverage, known = Coverage.joined(sorted(parts, key=_SPAN)), list(states.values())
         outdated = outdated_spans(lane.key, coverage)
         if outdated:
             coverage = coverage.without(outdated)
             known = [state for state in known if _is_read(state, outdated)]
-        view = _view(lane.key, series, known, coverage)
+        view = _view(lane.key, series, known, coverage, barred)
         if outdated:
             generations = (state.generation for state in states.values())
             view = replace(view, generation=max([view.generation, *generations]), next_due=None)
@@ -275,7 +280,22 @@ class SeriesIndex:
 
     def _documents(
         self, lane: SeriesFiles, own: list[int], has_series: bool = True
-    ) -> tuple[dict[int, YearState], SeriesMeta | None, bool]:
+    ) -> tuple[_Documents, tuple[int, ...]]:
+        """Return what the documents say, and the years that cannot be read, which cost no other one."""
+        try:
+            return self._of_years(lane, own, has_series), ()
+        except StorageError:
+            names = lane.barred()
+            barred = [year for year in years_in(names) if year in own]
+            if not (barred or SERIES in names):
+                raise
+        if has_series and SERIES in names:
+            log.warning("%s: series.json is lost: %s is in its place", lane.key, names[SERIES])
+        readable = [year for year in own if year not in barred]
+        has_series = has_series and SERIES not in names
+        return self._of_years(lane, readable, has_series), tuple(barred)
+
+    def _of_years(self, lane: SeriesFiles, own: list[int], has_series: bool) -> _Documents:
         """Return the state of each year, ascending, what has no year, and whether all are ours.
 
         Older tools' files are told as if they were ours.
@@ -304,7 +324,7 @@ class SeriesIndex:
 
     def years(self, lane: SeriesFiles) -> list[int]:
         """Return the years of which bars are stored."""
-        states, _, _ = self._documents(lane, lane.years())
+        (states, _, _), _ = self._documents(lane, lane.years())
         return [year for year, state in states.items() if state.rows]
 
     def long_empties(self, lane: SeriesFiles, own: list[int]) -> Coverage:
@@ -322,6 +342,7 @@ def _view(
     series: SeriesMeta | None,
     years: Collection[YearState],
     coverage: Coverage,
+    barred: tuple[int, ...] = (),
 ) -> SeriesView:
     newest, rows = 0, 0
     stamps: list[int] = []
@@ -347,7 +368,20 @@ def _view(
         lifetime=series.lifetime.beside(first, last) if series else Lifetime(),
         faults=tuple(fault for year in years for fault in year.faults),
         source=series.source if series else None,
+        barred=barred,
     )
+
+
+def check_barred(lane: SeriesFiles, span: Span, barred: Iterable[int]) -> None:
+    """Refuse a stretch of which a year cannot be read.
+
+    Raises:
+        StorageError: something else is in the place of a file of such a year; it names it.
+    """
+    for year in barred:
+        if year_span(year).overlaps(span):
+            for path in (lane.paths.metadata(year), lane.paths.data(year)):
+                lane.disk.read_if_exists(path)
 
 
 def read_series(lane: SeriesFiles) -> SeriesMeta | None:
@@ -416,6 +450,8 @@ class RangeReader:
         """
         if lane.key.is_outdated:
             return BarTable.empty(), Coverage()
+        if entry is not None:
+            entry.check(lane, span)
         table, coverage = self._read(lane, span, entry)
         outdated = [*(entry.outdated if entry else ()), *outdated_spans(lane.key, coverage)]
         if not outdated:
@@ -434,6 +470,9 @@ class RangeReader:
                 coverage = entry.view.coverage.without(year_span(year) for year in states)
                 return self._with_columns(lane, span, states, coverage)
         own = lane.years()
+        if barred := lane.barred_years():
+            check_barred(lane, span, barred)
+            own = [year for year in own if year not in barred]
         old = [y for y in self._old.of(lane, own) if year_span(y).overlaps(span)]
         ours = [y for y in own if y not in old and year_span(y).overlaps(span)]
         coverage = self._index.long_empties(lane, own)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...disk.calls import what_bars
 from ...disk.files import FileState
 from ...errors import CorruptEntryError, DataError, FormatVersionError
 from ...model.bars import BarTable
@@ -25,14 +26,17 @@ from ..format.documents import YearState
 from ..format.gzip_member import file_id
 from ..format.json_document import DamagedError
 from ..format.lane_entry import LaneEntry
+from ..layout import years_in
 from ..read.columnar_reader import ColumnarFile, DamagedColumnsError, open_columns
 from ..read.year_file import MismatchError, open_year, rows_of
 from ..store import StoreParts
 from ..write.coverage_update import year_span
 from ..write.series import SeriesFiles
+from .quarantine import barring
 from .recover import Diagnosis, examine
 
 _PROOF_LOST = "it is kept in quarantine; `onetape verify --sample` compares its bars again"
+_SET_ASIDE = "it is moved to quarantine; what the file held is asked again, or made from the others"
 SERIES, ACTIONS, COLUMNS = "series.json", "actions.json", "columns"
 _MOST_TOLD = 20
 
@@ -193,7 +197,9 @@ def _parts(
     store: StoreParts, lane: SeriesFiles, *, is_locked: bool
 ) -> Iterator[tuple[int, Iterable[tuple[str, Ailment]]]]:
     """Yield the ailments of one year after the other, then of the rest, with the count of files."""
-    years = lane.years()
+    barred = lane.barred()
+    yield 0, [(name, Ailment(barring(what), _SET_ASIDE, "move")) for name, what in barred.items()]
+    years = [year for year in lane.years() if year not in years_in(barred)]
     for year in years:
         ailment = diagnose(lane, year, is_locked=is_locked)
         yield 1, [] if ailment is None else [(str(year), ailment)]
@@ -204,13 +210,16 @@ def _beside(
     store: StoreParts, lane: SeriesFiles, years: list[int]
 ) -> Iterator[tuple[str, Ailment]]:
     yield from _older(store, lane, years)
+    barred = lane.barred()
     try:
-        lane.series()
+        if SERIES not in barred:
+            lane.series()
     except DamagedError as exc:
         yield SERIES, Ailment(str(exc), "it is kept in quarantine; it only saves requests", "drop")
     except FormatVersionError as exc:
         yield SERIES, Ailment(str(exc.args[0]), "update this library", "none")
-    data = lane.disk.read_if_exists(lane.paths.folder / CONFIRMED)
+    place = lane.paths.folder / CONFIRMED
+    data = lane.disk.read_if_exists(place) if CONFIRMED not in barred else None
     try:
         if data is not None:
             parsed(data, lane.key)
@@ -257,7 +266,8 @@ def columns_ailment(store: StoreParts, lane: SeriesFiles) -> Ailment | None:
     if file is None:
         return _drop("the columnar file cannot be read")
     try:
-        differing = [year for year in file.head.years if _differs(lane, year, file)]
+        years = [year for year in file.head.years if year not in lane.barred_years()]
+        differing = [year for year in years if _differs(lane, year, file)]
     except DamagedColumnsError as exc:
         return _drop(f"the columnar file is damaged: {exc}")
     if differing:
@@ -307,7 +317,11 @@ def _same_column(one: Any, other: Any) -> bool:
 
 def check_actions(store: StoreParts, symbol: str) -> list[Finding]:
     """Return what is wrong with the splits and dividends of a symbol."""
-    data = store.disk.read_if_exists(store.layout.actions(symbol))
+    path = store.layout.actions(symbol)
+    if what := what_bars(path):
+        remedy = "remove it; the splits and dividends are fetched again"
+        return [Finding(symbol, "", "", ACTIONS, barring(what), remedy, "none")]
+    data = store.disk.read_if_exists(path)
     if data is None:
         return []
     try:
@@ -359,7 +373,7 @@ def _is_longer(lane: SeriesFiles, year: int, size: int | None) -> bool:
 
 # --- one year ----------------------------------------------------------------------------
 
-Cure = Literal["recover", "rebuild", "drop", "none"]
+Cure = Literal["recover", "rebuild", "drop", "move", "none"]
 # So long after the last change of a file a writer may still be at it.
 IN_FLIGHT_MS = 10 * SECOND_MS
 # How often a year is looked at whose files change meanwhile.

@@ -53,6 +53,12 @@ def keep_file(lane: SeriesFiles, source: Path, content: bytes, reason: str) -> N
     _folder(lane).keep_file(source, content, reason)
 
 
+def keep_barring(lane: SeriesFiles, name: str, what: str) -> None:
+    """Move what is no file and stands in the place of one into the quarantine, durably."""
+    _folder(lane).keep_barring(lane.paths.folder / name, what)
+    lane.memory.forget(lane.paths.folder / name)
+
+
 def keep_bytes(lane: SeriesFiles, name: str, content: bytes, reason: str) -> None:
     """Write bytes that are about to be cut off into the quarantine, durably."""
     _folder(lane).keep_bytes(name, content, reason)
@@ -255,6 +261,11 @@ class Damage(NamedTuple):
     reason: str
 
 
+def barring(what: str) -> str:
+    """Return what is wrong where something else, such as a folder, is in the place of a file."""
+    return f"{what} is in the place of the file"
+
+
 class KeptFile(NamedTuple):
     """A file in quarantine, and why it is there."""
 
@@ -291,6 +302,19 @@ class Quarantine:
         if self.disk.read_if_exists(target) != content:
             write_atomically(self.disk, target, content)
         self._write_reason(target, reason)
+
+    def keep_barring(self, path: Path, what: str) -> None:
+        """Move here, durably, what is no file and stands in the place of one; it is not looked into.
+
+        Args:
+            path: of the file.
+            what: it is: a folder, a link.
+        """
+        facts = f"{path}\0{what}\0{self.clock.now_ms()}".encode()
+        target = self._place(path.name, facts)
+        self.disk.replace(path, target)
+        self.disk.sync_folder(path.parent)
+        self._write_reason(target, barring(what))
 
     def files(self) -> Iterator[KeptFile]:
         """Yield the files that have a readable document with the reason, sorted by name."""

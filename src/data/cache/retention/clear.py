@@ -14,9 +14,11 @@ from ...model.instant import DAY_MS
 from ...model.span import Span
 from ..format.documents import SeriesMeta, YearState
 from ..format.json_document import DamagedError
+from ..layout import METADATA, SERIES
 from ..legacy.adopt import OldYears
 from ..pins import pins_in
 from ..read.series_reader import read_series
+from ..recovery.quarantine import keep_barring
 from ..write.coverage_update import year_span
 from ..write.series import SeriesFiles
 
@@ -40,6 +42,8 @@ def clear_lane(lane: SeriesFiles, old: OldYears, lock_timeout_s: float, by: str)
     """
     disk, folder = lane.disk, lane.paths.folder
     with disk.lock(lane.paths.lock, lock_timeout_s):
+        for name in lane.barred():
+            disk.remove_whole(folder / name)
         foreign = old.of(lane, lane.years())
         gone = _Gone.of(lane, {*lane.years(), *foreign}, foreign, old)
         # First: by the log no number of a version is given twice.
@@ -80,13 +84,15 @@ def clear_years(
     """
     disk, removed, years = lane.disk, 0, list(years)
     with disk.lock(lane.paths.lock, lock_timeout_s):
-        foreign = old.of(lane, lane.years())
+        foreign = old.of(lane, lane.readable_years())
         if closed_by is not None:
             years = [
                 year
                 for year in years
                 if (content := holding(lane, year, foreign, old)) and content.closed_ms <= closed_by
             ]
+        if what := lane.barred().get(SERIES):
+            keep_barring(lane, SERIES, what)
         series = read_series(lane) or SeriesMeta()
         empties = series.empties.without(map(year_span, years))
         gone = _Gone.of(lane, years, foreign, old)
@@ -100,10 +106,10 @@ def clear_years(
         for year in years:
             data = foreign.get(year, lane.paths.data(year))
             removed += disk.stat(data) is not None
-            disk.remove(data.with_name(f"{year:04d}.metadata.json"))
-            disk.remove(data)
+            disk.remove_whole(data.with_name(f"{year:04d}.metadata.json"))
+            disk.remove_whole(data)
             for path in files_aside(lane, year):
-                disk.remove(path)
+                disk.remove_whole(path)
             lane.tainted.discard((lane.key, year))
         disk.sync_folder(lane.paths.folder)
         gone.write(lane, by)
@@ -183,10 +189,13 @@ class _Gone:
             series = read_series(lane) or SeriesMeta()
         except FormatVersionError:
             series = SeriesMeta()
-        logged = lane.logged_years()
+        barred = lane.barred()
+        logged = [year for year in lane.logged_years() if f"{year:04d}.log" not in barred]
         newest = [series.generation, *(lane.logged_generation(year) for year in logged)]
         years_gone: dict[int, tuple[Span | None, int | None, int, int]] = {}
         for year in lane.years():
+            if f"{year:04d}{METADATA}" in barred:
+                continue
             try:
                 meta = lane.meta(year)
             except (DamagedError, FormatVersionError):
@@ -199,9 +208,12 @@ class _Gone:
                 table = [piece.table for piece in old.read(lane.key, foreign[year]).pieces()]
                 years_gone[year] = None, None, sum(map(len, table)), bars_logged
                 continue
+            is_lost = f"{year:04d}{METADATA}" in barred
             try:
-                meta = lane.meta(year)
+                meta = None if is_lost else lane.meta(year)
             except (DamagedError, FormatVersionError):
+                is_lost = True
+            if is_lost:
                 years_gone[year] = None, None, bars_logged, bars_logged
                 continue
             if meta is not None:
@@ -316,6 +328,6 @@ def empty_folder(disk: Disk, folder: Path) -> None:
     """Remove all files in a folder; the folder itself stays."""
     names = disk.list(folder)
     for name in names:
-        disk.remove(folder / name)
+        disk.remove_whole(folder / name)
     if names:
         disk.sync_folder(folder)

@@ -69,7 +69,7 @@ def trim_quarantine(lane: SeriesFiles, *, dry_run: bool = False) -> Trimmed:
             break
         note = f"{name}.json"
         for path in () if dry_run else (folder / name, folder / note):
-            disk.remove(path)
+            disk.remove_whole(path)
         done = done.plus(Trimmed(0, 1, sizes[name] + sizes.get(note, 0)))
     return done
 
@@ -79,7 +79,7 @@ def purge_quarantine(lane: SeriesFiles, *, dry_run: bool = False) -> Trimmed:
     disk, folder = lane.disk, lane.paths.quarantine
     sizes = {name: state.size for name in disk.list(folder) if (state := disk.stat(folder / name))}
     for name in () if dry_run else sizes:
-        disk.remove(folder / name)
+        disk.remove_whole(folder / name)
     return Trimmed(0, sum(not name.endswith(".json") for name in sizes), sum(sizes.values()))
 
 

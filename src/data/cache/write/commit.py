@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...errors import CorruptEntryError, KindMismatchError
+from ...errors import CorruptEntryError, KindMismatchError, StorageError
 from ...model.coverage import Coverage, Covered
 from ...model.kind import Kind
 from ...model.lifetime import Lifetime
 from ..format.documents import SeriesMeta, YearMeta, YearState
 from ..format.json_document import DamagedError
-from ..layout import years_in
+from ..layout import SERIES, years_in
 from ..legacy.adopt import OldYears, remove_elsewhere, set_aside
 from ..read.series_reader import kind_of, read_series
 from ..read.year_file import MismatchError
@@ -21,6 +22,8 @@ from ..values import Commit, outdated_spans, removal
 from .coverage_update import YearPart, after_marks, by_year, standing, year_span
 from .series import SeriesFiles
 from .year_commit import YearCommit
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -55,7 +58,8 @@ class CommitRun:
         disk.make_folders(paths.folder.parents[2])
         disk.make_folders(paths.folder, durable=False)  # the first commit sees to that
         with disk.lock(paths.lock, lock_timeout_s):
-            self._look(years_in(self.lane.sweep()))
+            names = self.lane.sweep()
+            self._look(years_in(names), years_in(self.lane.barred(names)))
             kind = self._checked_kind()
             if not self.metas:
                 self._make_folders_durable()
@@ -69,14 +73,16 @@ class CommitRun:
 
     # --- before ----------------------------------------------------------------------------
 
-    def _look(self, own: list[int]) -> None:
+    def _look(self, own: list[int], barred: list[int]) -> None:
         """Find out what is there, and make sound what the commit concerns.
 
         Args:
             own: the years that have data or metadata in the lane folder.
+            barred: those that cannot be read; they are left alone unless the commit concerns them.
         """
         self.series = read_series(self.lane) or SeriesMeta()
         self.parts = by_year(self.commit)
+        own = [year for year in own if year in self.parts or year not in barred]
         for year in own:
             self.metas[year] = self._sound(year)
         ours = {year for year, meta in self.metas.items() if meta}
@@ -213,7 +219,14 @@ class CommitRun:
         newest = max((m.state.generation for m in self.metas.values() if m), default=0)
         if any(part.pieces or part.marks for part in self.parts.values()):
             newest = self.generation
-        self.lane.write_series(after.replaced(generation=self.generation, years_generation=newest))
+        after = after.replaced(generation=self.generation, years_generation=newest)
+        try:
+            self.lane.write_series(after)
+        except StorageError as exc:
+            # It only saves requests. What the commit is about is stored.
+            if SERIES not in self.lane.barred():
+                raise
+            log.warning("%s: series.json is not kept: %s", self.lane.key, exc)
 
     def _next_due(self) -> int | None:
         """Return when asking again could change the answer; None where a repair may have lost bars.

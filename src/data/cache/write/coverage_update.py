@@ -8,6 +8,7 @@ from functools import cache
 from itertools import chain, pairwise
 from operator import attrgetter
 
+from ...model.bars import Stamps, among
 from ...model.coverage import Coverage, Covered, State
 from ...model.instant import year_of, year_start
 from ...model.kind import Basis, Kind
@@ -95,10 +96,10 @@ def _few_holes(piece: CommitPiece) -> list[CommitPiece]:
     return [_clipped(piece, Span(a, b)) for a, b in pairwise(edges)]
 
 
-def around(piece: CommitPiece, stamps: Iterable[int]) -> list[CommitPiece]:
+def around(piece: CommitPiece, stamps: Stamps) -> list[CommitPiece]:
     """Cut a piece around stored bars that it lets be; those it has itself it replaces."""
-    mine = set(piece.table.stamps.tolist())
-    spared = [Span(stamp, stamp + 1) for stamp in stamps if stamp not in mine]
+    others = stamps[~among(stamps, piece.table.stamps)].tolist()
+    spared = [Span(stamp, stamp + 1) for stamp in others]
     return [_clipped(piece, span) for span in subtract([piece.span], spared)]
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...clock import Clock
 from ...disk.atomic import sweep, write_atomically
+from ...disk.calls import what_bars
 from ...disk.files import Disk
 from ...errors import FormatVersionError, StorageError
 from ...model.instant import DAY_MS
@@ -33,6 +35,8 @@ from ..values import LaneUse
 from .log_file import MOST_LOG_BYTES, append_line, entries_of, line_of, trim_log
 
 log = logging.getLogger(__name__)
+
+_ENDINGS = (".json", ".csv.gz", ".log")
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,25 @@ class SeriesFiles:
         names = self.memory.list(self.paths.text)
         logged = (name.partition(".log")[0] for name in names if name.endswith(".log"))
         return sorted({*years_in(names), *(int(year) for year in logged if year.isdecimal())})
+
+    def barred(self, names: Iterable[str] | None = None) -> dict[str, str]:
+        """Return the files of this folder in whose place something else is, and what it is.
+
+        ``names``: what the folder holds, where that is known.
+        """
+        listed = self.memory.list(self.paths.text) if names is None else names
+        files = (name for name in listed if name.endswith(_ENDINGS))
+        found = {name: what_bars(f"{self.paths.text}{os.sep}{name}") for name in files}
+        return {name: what for name, what in found.items() if what}
+
+    def barred_years(self) -> list[int]:
+        """Return the years that cannot be read for that, ascending."""
+        return years_in(self.barred())
+
+    def readable_years(self) -> list[int]:
+        """Return the other ones of :meth:`years`."""
+        barred = self.barred_years()
+        return [year for year in self.years() if year not in barred]
 
     def most_rows(self) -> int:
         """Return how many bars a year of this timeframe can have at most."""
@@ -160,6 +183,8 @@ class SeriesFiles:
 
     def series(self) -> SeriesMeta | None:
         """Return ``series.json``, or None where there is none; raises as :meth:`meta`."""
+        if what := what_bars(os.fspath(self.paths.series)):
+            raise DamagedError(f"{what} is in its place")
         return self.memory.load(self.paths.series, lambda data: load_series(data, self.key))
 
     def write_series(self, series: SeriesMeta, *, durable: bool = False) -> None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _REFUSALS = (errno.EROFS, errno.EACCES, errno.EPERM)
+# Where the cache folder itself is to be made: a file, or nothing, is in its parent's place.
+_NO_PARENT = (errno.ENOTDIR, errno.ENOENT, errno.EEXIST)
 # So long nothing is tried again: folders seldom change, and every request would try.
 _AGAIN_AFTER_S = 60.0
 _warned_read_only: set[Path] = set()
@@ -75,11 +77,11 @@ class WriteGuard:
         Raises:
             ReadOnlyError: it is.
         """
-        number = errno_of(refusal)
-        if number not in _REFUSALS:
+        number, exists = errno_of(refusal), self._root.is_dir()
+        if number not in _REFUSALS and (exists or number not in _NO_PARENT):
             return
         # A whole file system refuses everywhere, an owner perhaps only here.
-        place = self._root if number == errno.EROFS else folder
+        place = self._root if number == errno.EROFS or not exists else folder
         self._refused[place] = self._clock.monotonic() + _AGAIN_AFTER_S
         self._say_once(refusal)
         raise self._error() from refusal.__cause__
@@ -96,7 +98,7 @@ class WriteGuard:
         _warned_read_only.add(self._root)
         text = (
             f"the cache folder {self._root} is read-only ({refusal.args[0]}): bars are "
-            "returned but not cached"
+            "returned but not cached; name another folder with DATA_CACHE_DIR"
         )
         log.warning("%s", text)
         warn_user(text, ReadOnlyCacheWarning)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...model.bars import BarTable, Stamps
+from ...model.bars import BarTable, Stamps, distinct
 from ...model.canonical import canonical
 from ...model.coverage import Coverage
 from ...model.instant import date_of
@@ -86,12 +86,12 @@ class YearCommit:
         overlapping = any(a.span.overlaps(b.span) for a, b in pairwise(ordered))
         return pieces if overlapping else ordered
 
-    def _others(self, span: Span, before: list[CommitPiece]) -> list[int]:
-        """Return the stamps of bars in ``span``, stored or in pieces that came before."""
-        stamps = {int(stamp) for piece in before for stamp in piece.table.within(span).stamps}
+    def _others(self, span: Span, before: list[CommitPiece]) -> Stamps:
+        """Return the stamps of bars in ``span``, stored or in pieces that came before, ascending."""
+        tables = [BarTable.empty(), *(piece.table.within(span) for piece in before)]
         if self._has_stored(span):
-            stamps.update(self._file.table(span).stamps.tolist())
-        return sorted(stamps)
+            tables.append(self._file.table(span))
+        return distinct(np.concatenate([table.stamps for table in tables]))
 
     @cached_property
     def _with_bars(self) -> list[CommitPiece]:
@@ -155,9 +155,8 @@ class YearCommit:
     @cached_property
     def _new_stamps(self) -> Stamps:
         """The stamps of all bars of the pieces, ascending."""
-        return np.sort(
-            np.concatenate([np.empty(0, np.int64), *(p.table.stamps for p in self._with_bars)])
-        )
+        tables = [BarTable.empty(), *(piece.table for piece in self._with_bars)]
+        return np.sort(np.concatenate([table.stamps for table in tables]))
 
     @cached_property
     def _edges(self) -> tuple[Stamps, Stamps]:

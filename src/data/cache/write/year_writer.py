@@ -20,7 +20,7 @@ from ...disk.atomic import NO_LINKS, link_or_copy, or_discarded, stage
 from ...disk.files import errno_of
 from ...errors import StorageError
 from ...model.coverage import Coverage
-from ...model.instant import DAY_MS, parse_iso
+from ...model.instant import DAY_MS, date_of, parse_iso
 from ...model.kind import Basis, Kind
 from ...model.series import SeriesKey
 from ...model.span import Span
@@ -30,7 +30,7 @@ from ..format.gzip_member import Header, Member, build, file_id
 from ..pins import needed, needs, pins_in
 from ..values import CommitPiece
 from .coverage_update import year_span
-from .segments import YearSegment, of_piece
+from .segments import FEW_ROWS, YearSegment, of_piece
 from .series import SeriesFiles
 
 
@@ -169,10 +169,25 @@ def state_of(
         head=members[-1].digest,
         head_at=end - len(members[-1].raw),
         members=before.members + len(members),
-        open=before.open + len(members) if at else 0,
+        open=before.open + _joinable(members, before.last, target) if at else 0,
         columns=target.columns,
         coverage=coverage,
     )
+
+
+def _joinable(members: Sequence[Member], last: int | None, target: Target) -> int:
+    """Return how many appended members compaction may join with what stands before them.
+
+    A long one of shorter bars that begins on a date of its own may not: a whole day, appended at
+    once, is as it would be after it.
+    """
+    count = 0
+    for header in (member.header for member in members):
+        begins = last is None or header.first is None or date_of(last) != date_of(header.first)
+        is_day = target.key.timeframe.is_intraday and header.rows > FEW_ROWS and begins
+        count += not is_day
+        last = header.last if header.rows else last
+    return count
 
 
 # --- append ------------------------------------------------------------------------------

@@ -121,6 +121,10 @@ class BaseLiveDataFeed(BacktraderFeed):
         self.live_market = market_of(self.data_manager, symbol)
         self.live_history = self._history()
         past = live_bars(self.live_history)
+        if not past:
+            raise ValueError(
+                f"there is no bar in the history of {symbol} {interval}: none can be one"
+            )
         self.live_last_ms = past[-1].stamp_ms
         stream, backlog = self._stream(past)
         super().__init__(stream, Closing(self.live_timeframe, self.live_market), backlog)
@@ -143,7 +147,8 @@ class BaseLiveDataFeed(BacktraderFeed):
 
     def _stream(self, past: list[LiveBar]) -> tuple[LiveFeed, list[LiveBar]]:
         """Return where live bars come from, and the bars that it does not give again itself."""
-        source = HookSource(f"{self.symbol} {self.interval}", self, self.live_clock)
+        name = f"{self.symbol} {self.interval}"
+        source = HookSource(name, self.live_timeframe, self, self.live_clock)
         return self._feed_of(source), past
 
     def _feed_of(self, source: Source) -> LiveFeed:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 from ...clock import Clock
 from ...errors import DataError
 from ...model.stream import LiveBar, StreamState, StreamStatus
+from ...model.timeframe import Timeframe
+from ...prices.bar_rule import AHEAD, latest_live
 from ...vendors.foreign import call_foreign
 from .base import Halt, Sink, ThreadedSource
 from .history import live_bars
@@ -42,11 +44,25 @@ class Hooks(Protocol):
 class HookSource(ThreadedSource):
     """Asks the hooks of a feed, and takes bars by hand besides.
 
-    Whatever a hook raises is logged, and it is connected anew after ``retry_interval`` seconds.
+    Whatever a hook raises is logged, and it is connected anew after ``retry_interval`` seconds. What
+    opens later than now by the machine's clock is dropped and logged.
+
+    Args:
+        name: of the series.
+        timeframe: of its bars.
+        hooks: asked.
+        clock: waits, and tells what is now.
+
+    Attributes:
+        refused: how many bars were dropped for that.
     """
 
-    def __init__(self, name: str, hooks: Hooks, clock: Clock | None = None) -> None:
+    def __init__(
+        self, name: str, timeframe: Timeframe, hooks: Hooks, clock: Clock | None = None
+    ) -> None:
         super().__init__(name, clock)
+        self.refused = 0
+        self._timeframe = timeframe
         self._hooks = hooks
         self._sink: Sink | None = None
         self._last_ms: int | None = None
@@ -61,11 +77,19 @@ class HookSource(ThreadedSource):
 
     def push(self, bars: Iterable[LiveBar]) -> None:
         """Push bars that are newer than the last; nothing before it was started."""
+        latest_ms = latest_live(self._timeframe, self.clock.now_ms())
         with self._pushing:
             for bar in bars:
-                if self._sink is not None and (self._last_ms is None or bar[0] > self._last_ms):
+                if bar[0] > latest_ms:
+                    self._refuse(bar)
+                elif self._sink is not None and (self._last_ms is None or bar[0] > self._last_ms):
                     self._last_ms = bar.stamp_ms
                     self._sink.bar(bar)
+
+    def _refuse(self, bar: LiveBar) -> None:
+        self.refused += 1
+        level = logging.WARNING if self.refused == 1 else logging.DEBUG
+        log.log(level, "%s: the bar of %s is dropped: %s", self.name, bar.time, AHEAD)
 
     def run(self, sink: Sink, halt: Halt) -> None:
         """Connect and ask until it is stopped."""

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ...bars.validity import NO_BAR
+from ...bars.validity import NO_BAR, UNASKED
 from ...calendars.calendar import MarketCalendar, first_unclosed
 from ...calendars.gaps import BarGrid
 from ...clock import Clock
 from ...errors import BadRangeError, ConfigError, IncompleteDataError
-from ...model.bars import Bar, BarTable, merge
+from ...model.bars import Bar, BarTable, Stamps, merge
 from ...model.frame import build_frame, table_of
 from ...model.instant import DAY_MS, date_of, from_ms, parse_iso
 from ...model.provenance import ATTRS_KEY
 from ...model.span import Span
 from ...model.stream import LiveBar, Origin
 from ...model.timeframe import Timeframe
+from ...prices.bar_rule import are_bars, faults_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+log = logging.getLogger("onetape.feed")
 
 
 class Manager(Protocol):
@@ -37,7 +42,8 @@ class Filled(NamedTuple):
 
     Attributes:
         bars: the closed bars in it.
-        absent: stamps of expected bars that positively do not exist.
+        absent: stamps of expected bars that positively do not exist, or of which there is nothing but
+            a row that can be no bar.
         why: why others are missing; empty when none is.
     """
 
@@ -120,12 +126,14 @@ class ManagerHistory:
         if not missing:
             return Filled(bars, [])
         nothing, why = _gaps(frame)
+        # A row that can be no bar is all that there is of these.
+        told = set(_stamps_of(frame).tolist())
         old = self._grid.closes(np.array(missing, dtype=np.int64)) + self._patience_ms
         now = self._clock.now_ms()
         absent = [
             stamp
             for stamp, sure in zip(missing, old.tolist(), strict=True)
-            if sure <= now and any(stamp in part for part in nothing)
+            if sure <= now and (stamp in told or any(stamp in part for part in nothing))
         ]
         if len(absent) == len(missing):
             return Filled(bars, absent)
@@ -145,19 +153,40 @@ class ManagerHistory:
 
 
 def bars_of(frame: pd.DataFrame, origin: Origin) -> list[LiveBar]:
-    """Return the rows of a frame of bars, in their order."""
-    stamps = frame.index.to_numpy("datetime64[ms]").astype(np.int64).tolist()
-    columns = [frame[name].tolist() for name in ("open", "high", "low", "close", "volume")]
+    """Return the rows of a frame of bars, in their order; those that can be none are left out.
+
+    An answer holds such rows where nothing better is known, and tells which they are.
+    """
+    values = [
+        frame[name].to_numpy(np.float64) for name in ("open", "high", "low", "close", "volume")
+    ]
+    table = BarTable.of_columns(_stamps_of(frame), values)
+    ok = are_bars(table)
+    if not ok.all():
+        bad = table.take(~ok)
+        first, why = from_ms(int(bad.stamps[0])), faults_of(bad)[0]
+        log.warning("%d rows can be no bars and are left out, first %s: %s", len(bad), first, why)
+        table = table.take(ok)
+    stamps, columns = table.stamps.tolist(), [column.tolist() for column in table.values()]
     return [
         LiveBar(stamp, o, h, low, c, volume, True, origin)
         for stamp, o, h, low, c, volume in zip(stamps, *columns, strict=True)
     ]
 
 
+def _stamps_of(frame: pd.DataFrame) -> Stamps:
+    stamps: Stamps = frame.index.to_numpy("datetime64[ms]").astype(np.int64)
+    return stamps
+
+
 def _gaps(frame: pd.DataFrame) -> tuple[list[Span], str]:
     """Return where there is no bar by the frame's provenance, and why else it lacks some."""
     gaps = frame.attrs.get(ATTRS_KEY, {}).get("gaps", ())
-    spans = [(Span(parse_iso(g["start"]), parse_iso(g["end"])), str(g["reason"])) for g in gaps]
+    spans = [
+        (Span(parse_iso(g["start"]), parse_iso(g["end"])), str(g["reason"]))
+        for g in gaps
+        if g["reason"] != UNASKED
+    ]
     nothing = [span for span, reason in spans if reason.startswith(NO_BAR)]
     reasons = dict.fromkeys(reason for _, reason in spans if not reason.startswith(NO_BAR))
     return nothing, "; ".join(reasons)

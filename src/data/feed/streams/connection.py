@@ -19,6 +19,8 @@ from ...errors import (
     RateLimitedError,
     UnavailableError,
 )
+from ...model.instant import MINUTE_MS, SECOND_MS
+from ...model.span import Span
 from ...model.stream import (
     BarRevised,
     BarSeen,
@@ -30,18 +32,22 @@ from ...model.stream import (
     StreamReply,
     Subscribed,
     Topic,
+    Trade,
     TradeSeen,
     Unreadable,
 )
 from ...model.texts import duration
+from ...model.timeframe import Timeframe
 from ...net.audit import note_login
 from ...net.forks import renew_after_fork
 from ...net.limiter import Limiter
 from ...net.retry import RetryPolicy
 from ...net.websocket import Wire
 from ...observability.logs import Named, current, next_number, running
+from ...prices.bar_rule import AHEAD, AHEAD_MS, fault_of, is_bar, is_trade, latest_live
 from ...vendors.foreign import call_foreign, masked
 from ...vendors.stream_protocol import StreamProtocol
+from ..sources.stream import SteadyNow
 from .listeners import Listener
 
 log = logging.getLogger("onetape.feed")
@@ -79,6 +85,10 @@ class StreamSession:
         self._looked = 0.0
         self._due: deque[list[Topic]] = deque()
         self._unreadable = 0
+        self._spoilt_ms = 0  # the minute of the last message that was none
+        self._now, self._latest_ms = SteadyNow(owner.clock), 0
+        # Topic to the last bar of it that was refused, and whether it was said to be closed.
+        self._refused: dict[Topic, tuple[int, bool]] = {}
         self._is_login_due = False
 
     def serve(self) -> None:
@@ -122,15 +132,31 @@ class StreamSession:
 
     def _dispatch(self, event: StreamEvent) -> None:
         if isinstance(event, BarSeen):
+            bar = event.bar
+            if not (
+                is_bar(bar) and (bar[0] <= self._latest_ms or self._is_due(bar[0], event.topic))
+            ):
+                self._refuse_bar(event)
+                return
             # Nothing but market data proves that a connection works.
-            self._traded, self._owner.attempts = self._heard, 0
+            self._traded, self._owner.attempts, self._unreadable = self._heard, 0, 0
             for listener in self._owner.listeners(event.topic):
-                listener.bar(event.bar)
+                listener.bar(bar)
         elif isinstance(event, TradeSeen):
-            self._traded, self._owner.attempts = self._heard, 0
-            for listener in self._owner.listeners(Topic(event.symbol, "")):
-                listener.trade(event.trade)
+            trade, topic = event.trade, Topic(event.symbol, "")
+            if not (
+                is_trade(trade) and (trade[0] <= self._latest_ms or self._is_due(trade[0], topic))
+            ):
+                self._refuse_trade(trade, topic)
+                return
+            # Nothing but market data proves that a connection works.
+            self._traded, self._owner.attempts, self._unreadable = self._heard, 0, 0
+            for listener in self._owner.listeners(topic):
+                listener.trade(trade)
         elif isinstance(event, BarRevised):
+            if not (is_bar(event.bar) and self._is_due(event.bar[0], event.topic)):
+                self._refuse_bar(event)
+                return
             for listener in self._owner.listeners(event.topic):
                 listener.revised(event.bar)
         else:
@@ -169,8 +195,72 @@ class StreamSession:
             raise RateLimitedError(message, refusal.wait_s * self._owner.pulse.scale)
         raise UnavailableError(message)
 
+    # --- what can be no bar and no trade -----------------------------------------------------
+
+    def _is_due(self, stamp_ms: int, topic: Topic) -> bool:
+        """Tell whether something may begin by now; the clocks are read where it seems not to.
+
+        Now is the wall clock's time when the socket was opened and what has passed since by the clock
+        that never jumps: a wall clock that is set back or stands still refuses nothing. One that is
+        ahead of that, after the machine slept, is believed.
+        """
+        now_ms = max(self._now.ms(), self._owner.clock.now_ms())
+        self._latest_ms = max(self._latest_ms, now_ms + AHEAD_MS)
+        if stamp_ms <= self._latest_ms or not topic.timeframe:
+            return stamp_ms <= self._latest_ms
+        return stamp_ms <= latest_live(Timeframe.parse(topic.timeframe), now_ms)
+
+    def _refuse_bar(self, event: BarSeen | BarRevised) -> None:
+        """Drop a bar; where it has closed, its listeners get it from history."""
+        bar, topic, now = event.bar, event.topic, self._now.ms()
+        is_due = self._is_due(bar.stamp_ms, topic)
+        why = fault_of(bar) if is_due else AHEAD
+        self._note_refused(topic, bar.stamp_ms, why, bar.is_closed)
+        listeners = self._owner.listeners(topic)
+        if not (bar.is_closed and listeners):
+            return
+        # Where its stamp is wrong nobody knows which bar it was.
+        start = bar.stamp_ms if is_due else now
+        step_ms = (Timeframe.parse(topic.timeframe).step_ms or 0) if is_due else 0
+        for listener in listeners:
+            listener.refused(Span(start, max(now, start + step_ms)))
+
+    def _refuse_trade(self, trade: Trade, topic: Topic) -> None:
+        """Drop a trade; its listeners get the bar that lacks it from history."""
+        now = self._now.ms()
+        is_due = self._is_due(trade.stamp_ms, topic)
+        why = "no price or size of a trade" if is_due else AHEAD
+        self._note_refused(topic, trade.stamp_ms // MINUTE_MS * MINUTE_MS, why, True)
+        start = trade.stamp_ms if is_due else now
+        for listener in self._owner.listeners(topic):
+            listener.refused(Span(start, max(now, start)))
+
+    def _note_refused(self, topic: Topic, stamp_ms: int, why: str, is_closed: bool) -> None:
+        """Log and report what was refused: once a bar, and once a minute of trades."""
+        if self._refused.get(topic) == (stamp_ms, is_closed):
+            return
+        level = logging.DEBUG if topic in self._refused else logging.WARNING
+        self._refused[topic] = stamp_ms, is_closed
+        name, of = self._owner.protocol.display_name, f"{topic.symbol} {topic.timeframe}".strip()
+        if why == AHEAD:
+            ahead = duration((stamp_ms - self._now.ms()) / SECOND_MS)
+            why += f", {ahead} after now by the clock of this machine"
+        log.log(level, "%s streams of %s what can be none: %s; it is dropped", name, of, why)
+        self._owner.on_refused(topic, stamp_ms, why)
+
     def _note_unreadable(self, event: Unreadable) -> None:
+        """Count a message that may have held anything: who waits for closed bars asks for them.
+
+        Raises:
+            UnavailableError: there were too many in a row.
+        """
         self._unreadable += 1
+        now = self._now.ms()
+        minute = now // MINUTE_MS * MINUTE_MS
+        if minute != self._spoilt_ms and not self._traits.dense:
+            self._spoilt_ms = minute
+            for listener in self._owner.all_listeners():
+                listener.refused(Span(now, now))
         level = logging.WARNING if self._unreadable == 1 else logging.DEBUG
         log.log(
             level,
@@ -330,6 +420,7 @@ class Connection:
         clock: measures durations.
         pulse: times.
         account: gives the name under which the account that logs in is remembered.
+        on_refused: told what can be no bar or trade: topic, its stamp in UTC milliseconds, and why.
     """
 
     def __init__(
@@ -341,7 +432,9 @@ class Connection:
         pulse: ConnectionTimings | None = None,
         *,
         account: Callable[[], str] = str,
+        on_refused: Callable[[Topic, int, str], object] = lambda topic, stamp_ms, why: None,
     ) -> None:
+        self.on_refused = on_refused
         self.protocol = protocol
         self.clock = clock
         self.pulse = pulse or ConnectionTimings()

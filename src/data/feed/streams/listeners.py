@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...calendars.bar_builders import MinuteBars, TradeBars
 from ...clock import Clock
 from ...errors import DataError
+from ...model.span import Span
 from ...model.stream import LiveBar, StreamState, StreamStatus, Trade
 from ..sources.base import Sink
 from ..sources.stream import SteadyNow
@@ -28,6 +29,14 @@ class Listener:
 
     def trade(self, trade: Trade) -> None:
         """Take a trade."""
+
+    def refused(self, span: Span) -> None:
+        """Take the news that something was sent of ``span`` that could not be used.
+
+        What closes by its end comes from history.
+        """
+        why = "what the stream sent could not be used"
+        self._sink.status(StreamStatus(StreamState.DELAYED, why, span.end))
 
     def connected(self) -> None:
         """From now on everything comes."""
@@ -82,6 +91,10 @@ class BuildingListener(Listener):
         """See :class:`Listener`."""
         self._bars.pause()
         super().lost(reason)
+
+    def refused(self, span: Span) -> None:
+        """See :class:`Listener`: of the bar that is built nothing is given as closed."""
+        self._bars.spoil(span.start)
 
     def tick(self) -> None:
         """Close bars whose time is over, although nothing has come since."""

@@ -9,7 +9,7 @@ import numpy as np
 from ...model.bars import Floats, Stamps
 from ...model.instant import MINUTE_MS, iso
 from ...model.texts import counted
-from ..quality import are_bars
+from ..bar_rule import are_bars
 from .levels import Defect, price_text
 from .series import CheckedSeries, Mask, beyond, local_noise, runs, typical
 

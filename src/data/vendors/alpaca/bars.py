@@ -83,7 +83,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
     display_name = "Alpaca"
     aliases = VENDORS["alpaca"].aliases
     secrets = VENDORS["alpaca"].keys
-    requires_api_key = True
+    requires_api_key = VENDORS["alpaca"].needs_keys
     limits = Limits(per_minute=200, burst=10)
     default_base_url = "https://data.alpaca.markets"
     sdk_carrier = f"{__package__}.carrier:AlpacaCarrier"

@@ -15,6 +15,7 @@ from ...model.stream import (
     BarRevised,
     BarSeen,
     Heard,
+    LiveBar,
     Ready,
     StreamAddress,
     StreamEvent,
@@ -24,7 +25,7 @@ from ...model.stream import (
     Topic,
 )
 from ...model.timeframe import Timeframe
-from ..stream_protocol import StreamTraits, bar_of, key_of, seen, spelled, understood
+from ..stream_protocol import StreamTraits, bar_of, each, key_of, spelled
 
 # 402: wrong key; 405: too many symbols; 409: not in the plan; 400 and 410: a mistake of ours.
 _FINAL = frozenset({400, 402, 405, 409, 410})
@@ -99,15 +100,14 @@ class AlpacaStream:
 
     def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
         """Read a list of messages, told apart by ``T``."""
-        return understood(frame, lambda messages: [e for m in messages for e in self._one(m)])
+        return each(frame, self._one)
 
     def _one(self, message: dict[str, Any]) -> list[StreamEvent]:
         what = message["T"]
         if what == "b":
-            return [_bar(message)]
+            return [BarSeen(*_bar(message))]
         if what == "u":
-            event = _bar(message)
-            return [BarRevised(event.topic, event.bar) if isinstance(event, BarSeen) else event]
+            return [BarRevised(*_bar(message))]
         if what == "success":
             text = message["msg"]
             return [Ready() if text == "authenticated" else self._login()]
@@ -126,9 +126,9 @@ class AlpacaStream:
         return json.dumps({"action": action, "bars": symbols, "updatedBars": symbols})
 
 
-def _bar(m: dict[str, Any]) -> StreamEvent:
+def _bar(m: dict[str, Any]) -> tuple[Topic, LiveBar]:
     stamp = to_ms(datetime.fromisoformat(m["t"][:19]))  # nanoseconds follow
-    return seen(Topic(m["S"], "1m"), bar_of(stamp, (m[name] for name in "ohlcv")))
+    return Topic(m["S"], "1m"), bar_of(stamp, (m[name] for name in "ohlcv"))
 
 
 def _refusal(message: dict[str, Any]) -> StreamEvent:

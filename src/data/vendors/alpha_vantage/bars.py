@@ -85,7 +85,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
     display_name = "Alpha Vantage"
     aliases = VENDORS["alpha_vantage"].aliases
     secrets = VENDORS["alpha_vantage"].keys
-    requires_api_key = True
+    requires_api_key = VENDORS["alpha_vantage"].needs_keys
     limits = Limits(per_minute=5, per_day=25, burst=1)  # of a free key
     default_base_url = "https://www.alphavantage.co"
     shapes = (

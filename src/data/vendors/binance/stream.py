@@ -12,6 +12,7 @@ from ...model.capabilities import Limits
 from ...model.instrument import Instrument
 from ...model.kind import Kind
 from ...model.stream import (
+    BarSeen,
     Heard,
     Leaving,
     LiveBar,
@@ -23,7 +24,7 @@ from ...model.stream import (
     Topic,
 )
 from ...model.timeframe import Timeframe
-from ..stream_protocol import StreamTraits, seen, spelled, understood
+from ..stream_protocol import StreamTraits, spelled, understood
 
 _SAME = "1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M"
 # Milliseconds have 13 digits until the year 2286; with `timeUnit=MICROSECOND` there are 16.
@@ -120,6 +121,9 @@ def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
     stamp = int(k["t"])
     if stamp >= _MICROSECONDS:
         stamp //= 1000
+    volume = float(k["v"])
+    if volume != volume:  # NaN, told without a call
+        raise ValueError("a bar without its volume")
     # What `LiveBar(...)` comes to, at a third of its price.
     bar = tuple.__new__(
         LiveBar,
@@ -129,12 +133,12 @@ def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
             float(k["h"]),
             float(k["l"]),
             float(k["c"]),
-            float(k["v"]),
+            volume,
             k["x"] is True,
             "live",
         ),
     )
-    return (seen(_topic(k["s"], k["i"]), bar),)
+    return (BarSeen(_topic(k["s"], k["i"]), bar),)
 
 
 @lru_cache(1024)

@@ -54,7 +54,7 @@ class EODHDDataDownloader(BaseDataDownloader):
     display_name = "EODHD"
     aliases = VENDORS["eodhd"].aliases
     secrets = VENDORS["eodhd"].keys
-    requires_api_key = True
+    requires_api_key = VENDORS["eodhd"].needs_keys
     limits = Limits(per_minute=100, per_day=100_000)
     default_base_url = "https://eodhd.com"
     # Each as JSON, and as the table that comes where that is not understood.

@@ -63,7 +63,7 @@ class FinnhubDataDownloader(BaseDataDownloader):
     display_name = "Finnhub"
     aliases = VENDORS["finnhub"].aliases
     secrets = VENDORS["finnhub"].keys
-    requires_api_key = True
+    requires_api_key = VENDORS["finnhub"].needs_keys
     limits = Limits(per_minute=60, per_second=30.0)
     default_base_url = "https://finnhub.io"
     shapes = (

@@ -18,10 +18,9 @@ from ...model.stream import (
     Topic,
     Trade,
     TradeSeen,
-    Unreadable,
 )
 from ...model.timeframe import Timeframe
-from ..stream_protocol import StreamTraits, key_of, spelled, understood
+from ..stream_protocol import StreamTraits, key_of, made_of, spelled, understood
 
 _CRYPTO_VENUE = "BINANCE:"
 
@@ -100,16 +99,12 @@ class FinnhubStream:
     def _read(self, message: dict[str, Any]) -> Sequence[StreamEvent]:
         what = message["type"]
         if what == "trade":
-            return [_trade(row) for row in message["data"]]
+            return [event for row in message["data"] for event in made_of(row, _trade)]
         if what == "error":
             text = str(message.get("msg"))[:100].replace(self._key, "***")
             return [StreamRefusal(text, is_final="api key" in text.lower())]
         return [Heard(str(what))]
 
 
-def _trade(row: dict[str, Any]) -> StreamEvent:
-    price, size = float(row["p"]), float(row["v"])
-    # Both comparisons refuse NaN.
-    if not (price > 0 and 0 <= size < float("inf")):
-        return Unreadable("a trade of impossible values")
-    return TradeSeen(row["s"], Trade(int(row["t"]), price, size))
+def _trade(row: dict[str, Any]) -> list[StreamEvent]:
+    return [TradeSeen(row["s"], Trade(int(row["t"]), float(row["p"]), float(row["v"])))]

@@ -81,7 +81,7 @@ class FMPDataDownloader(BaseDataDownloader):
     display_name = "Financial Modeling Prep"
     aliases = VENDORS["fmp"].aliases
     secrets = VENDORS["fmp"].keys
-    requires_api_key = True
+    requires_api_key = VENDORS["fmp"].needs_keys
     limits = Limits(per_minute=3000)
     default_base_url = "https://financialmodelingprep.com"
     # Rows, or rows wrapped as an older address has them.

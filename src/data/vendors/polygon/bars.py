@@ -71,7 +71,7 @@ class PolygonDataDownloader(BaseDataDownloader):
     display_name = "Polygon"
     aliases = VENDORS["polygon"].aliases
     secrets = VENDORS["polygon"].keys
-    requires_api_key = True
+    requires_api_key = VENDORS["polygon"].needs_keys
     limits = Limits(per_minute=5, burst=5)  # the free plan
     default_base_url = "https://api.polygon.io"
     shapes = (

@@ -10,6 +10,7 @@ from ...model.capabilities import Limits
 from ...model.instrument import Instrument
 from ...model.kind import Kind
 from ...model.stream import (
+    BarSeen,
     Heard,
     Ready,
     StreamAddress,
@@ -20,7 +21,7 @@ from ...model.stream import (
     Topic,
 )
 from ...model.timeframe import Timeframe
-from ..stream_protocol import StreamTraits, bar_of, key_of, seen, spelled, understood
+from ..stream_protocol import StreamTraits, bar_of, each, key_of, spelled
 
 _HELD_S = 60.0
 _REFUSALS = frozenset(
@@ -93,13 +94,13 @@ class PolygonStream:
 
     def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
         """Read a list of messages, told apart by ``ev``."""
-        return understood(frame, lambda messages: [e for m in messages for e in self._one(m)])
+        return each(frame, self._one)
 
     def _one(self, message: dict[str, Any]) -> list[StreamEvent]:
         what = message["ev"]
         if what == "AM":
             bar = bar_of(int(message["s"]), (message[name] for name in "ohlcv"))
-            return [seen(Topic(message["sym"], "1m"), bar)]
+            return [BarSeen(Topic(message["sym"], "1m"), bar)]
         return [self._status(message) if what == "status" else Heard(str(what))]
 
     def _status(self, message: dict[str, Any]) -> StreamEvent:

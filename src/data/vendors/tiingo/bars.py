@@ -55,7 +55,7 @@ class TiingoDataDownloader(BaseDataDownloader):
     name = "tiingo"
     display_name = "Tiingo"
     secrets = VENDORS["tiingo"].keys
-    requires_api_key = True
+    requires_api_key = VENDORS["tiingo"].needs_keys
     # Free: 50 an hour, which ten at once and 40 an hour never exceed.
     limits = Limits(per_second=40 * SECOND_MS / HOUR_MS, burst=10, per_day=1000)
     default_base_url = "https://api.tiingo.com"

@@ -106,7 +106,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
     display_name = "Twelve Data"
     aliases = VENDORS["twelvedata"].aliases
     secrets = VENDORS["twelvedata"].keys
-    requires_api_key = True
+    requires_api_key = VENDORS["twelvedata"].needs_keys
     limits = Limits(per_minute=55)
     default_base_url = "https://api.twelvedata.com"
     shapes = (

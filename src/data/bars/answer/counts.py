@@ -1,0 +1,53 @@
+"""The last so many bars of an answer, and what is told where there are fewer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...model.instant import iso
+from ...model.span import Span
+from ..validity import BEFORE_FIRST, FORMING
+from .answer import Answer
+
+# Where a span holds fewer bars than `bars=` wants, one that reaches back twice as far is read: this
+# many times in all.
+LOOKBACKS = 4
+
+
+def closed_rows(answer: Answer) -> int:
+    """Return how many bars of an answer have closed; the running one may stand behind them."""
+    running = [part.span.start for part in answer.coverage if part.reason == FORMING]
+    stamps = answer.table.stamps
+    return int((stamps < min(running)).sum()) if running else len(stamps)
+
+
+def last_of(answer: Answer, count: int) -> Answer:
+    """Return the answer cut to its last ``count`` closed bars and the running one, if it is there.
+
+    Gaps before them do not concern it.
+    """
+    count += len(answer.table) - closed_rows(answer)
+    if len(answer.table) <= count:
+        return answer
+    table = answer.table.take(slice(len(answer.table) - count, None))
+    first = int(table.stamps[0])
+    flagged = [(stamp, reason) for stamp, reason in answer.flagged if stamp >= first]
+    later = [g for g in answer.gaps if g.span.end > first]
+    coverage = answer.coverage.within(Span(first, answer.coverage[-1].span.end))
+    return replace(answer, table=table, gaps=later, flagged=flagged, coverage=coverage)
+
+
+def counted(answer: Answer, count: int, since_ms: int) -> Answer:
+    """Return the last ``count`` closed bars of an answer, with the reason where there are fewer.
+
+    Args:
+        answer: all that was looked at.
+        count: how many are wanted.
+        since_ms: how far back was looked, UTC milliseconds.
+    """
+    rows = closed_rows(answer)
+    is_told = any(not gap.harmless or gap.reason == BEFORE_FIRST for gap in answer.gaps)
+    if rows < count and not is_told:
+        why = f"{rows} of the {count} bars asked for: back to {iso(since_ms)} there are no more"
+        answer = replace(answer, doubts=[*answer.doubts, why])
+    return last_of(answer, count)

@@ -1,0 +1,49 @@
+"""Why an answer has no bars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...cache.values import NO_TRADE
+from ...calendars.calendar import calendar_for
+from ...calendars.gaps import BarGrid
+from ...model.coverage import CLOSED, UNASKED, Coverage
+from ...model.kind import Kind
+from ...model.query import BarsQuery
+from .slots import may_open
+
+NOT_CLOSED = "no bar has closed yet"
+NO_PLACE = "no bar of this length opens in this range"
+
+
+def reason_of_nothing(
+    query: BarsQuery, kind: Kind, coverage: Coverage, reasons: Sequence[str]
+) -> str:
+    """Return why there are no bars, in a few words.
+
+    It is the first of ``reasons``; ``market closed`` where a vendor said so too; ``market closed, not
+    asked``; ``no bar of this length opens in this range``; ``no bar has closed yet``; or ``no trade``, of
+    a vendor whose bars come only where there is one.
+
+    Args:
+        query: what was asked for.
+        kind: of the bars.
+        coverage: what is known of its span.
+        reasons: of the gaps in the answer.
+    """
+    if reasons:
+        return next((reason for reason in reasons if reason != UNASKED), UNASKED)
+    if query.span.is_empty:
+        return NOT_CLOSED
+    calendar = calendar_for(query.instrument)
+    grid = BarGrid(calendar, query.timeframe, kind.anchor or "session")
+    first = grid.next_open(query.span.start)
+    if not may_open(grid, query.span, kind):
+        return NO_PLACE
+    if first >= query.span.end:
+        return CLOSED if coverage.within(query.span) else UNASKED
+    known_ms = query.now_ms if query.closed_by_ms is None else query.closed_by_ms
+    has_closed = int(grid.closes(np.array([first], dtype=np.int64))[0]) <= known_ms
+    return NO_TRADE if has_closed else NOT_CLOSED

@@ -1,0 +1,153 @@
+"""The lane that answers a query: by the rules at hand, not by what happens to be stored.
+
+What is answered is of the kind of the *first* vendor: the first in the order of the rules that can be
+built, serves the series and reaches into the range. Its bars stand in the default lane, or in a lane
+of their kind where the default lane holds bars of another kind; those of files in a lane of their
+folder. Whoever has to know where the bars
+of a query are asks here: answers, plans, commands, jobs and feeds.
+
+Names decide wherever they can: where the first vendor has supplied bars of the range to the default
+lane, that one is the lane, and no vendor is loaded to tell. Else the vendors are asked what they
+declare, which is remembered for as long as rules, keys and downloaders are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ...cache.store import BarStore, SeriesView
+from ...model.kind import Kind
+from ...model.query import BarsQuery
+from ...model.series import SeriesKey
+from ...model.span import Span
+from ...model.timeframe import Timeframe
+from ...vendors.registry import canonical_vendor, lies_apart
+from .offers import Offer, first_of
+from .source_check import SourceCheck
+
+if TYPE_CHECKING:
+    from .candidates import Selector
+
+# Before every bar there is.
+_EVER = -(10**15)
+# What is declared is remembered for so many series.
+_REMEMBERED = 16_384
+
+
+class AnsweringLane(NamedTuple):
+    """The lane that answers a query.
+
+    Attributes:
+        key: the series.
+        view: what is stored of it.
+        kind: the kind that is answered; None where nothing tells it before a vendor has answered.
+        default: the kind of the bars in the default lane; None where there are none.
+    """
+
+    key: SeriesKey
+    view: SeriesView
+    kind: Kind | None
+    default: Kind | None
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether it lies beside a default lane that holds bars of another kind."""
+        return self.default is not None and bool(self.key.lane)
+
+
+class LaneFinder:
+    """Finds the lane that answers. Thread-safe; no vendor is asked, and no bar is read.
+
+    Args:
+        selector: the rules.
+        store: the stored bars.
+
+    Attributes:
+        sources: tells whether files have changed that bars were read from.
+    """
+
+    def __init__(self, selector: Selector, store: BarStore) -> None:
+        self._selector = selector
+        self._store = store
+        self.sources = SourceCheck(selector)
+        self._offers: dict[tuple[object, str, str], Sequence[Offer]] = {}
+
+    def find(self, query: BarsQuery) -> AnsweringLane:
+        """Return the lane that answers ``query``: that of the pinned vendor, or by the rules.
+
+        Where no vendor can be asked it is the default lane.
+
+        Raises:
+            CacheError: the store cannot be read.
+        """
+        key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
+        view = self._store.view(key)
+        if query.provider is not None:
+            return AnsweringLane(key, view, view.kind, None)
+        usual = AnsweringLane(key, view, view.kind, view.kind)
+        order = self.order(query)
+        names = getattr(order, "names", order)
+        if view.kind is None:
+            # Whose bars do not lie apart begins the default lane.
+            if not any(map(lies_apart, names)):
+                return usual
+        elif not names or _has_supplied(view, names[0], query):
+            return usual
+
+        def lane(offer: Offer) -> SeriesKey:
+            """Return the series of a vendor's bars."""
+            return SeriesKey(key.symbol, key.timeframe, offer.lane(view.kind))
+
+        def has_bars(offer: Offer) -> bool:
+            """Tell whether bars of a vendor are stored of the range."""
+            return _has_supplied(self._store.view(lane(offer)), offer.name, query)
+
+        first = first_of(query, self._declared(query, order), has_bars)
+        if first is None or not (found := lane(first)).lane:
+            return usual
+        return AnsweringLane(found, self._store.view(found), first.kind, view.kind)
+
+    def order(self, query: BarsQuery, source: Timeframe | None = None) -> Any:
+        """Return the vendors of the rules in order, as far as that is known without loading any.
+
+        Args:
+            query: the question.
+            source: length of other bars of the symbol; None: the length asked for.
+
+        Returns:
+            What is the same object, or equals it, for as long as the rules decide the same: a
+            ``VendorOrder``, or the names where a program decides in place of the rules.
+        """
+        symbol, label = query.instrument.symbol, (source or query.timeframe).label
+        at_hand: Callable[[str, str], Any] | None = getattr(self._selector, "order_at_hand", None)
+        order = at_hand(symbol, label) if at_hand is not None else None
+        if isinstance(getattr(order, "names", None), tuple):
+            return order
+        return tuple(self._selector.get_provider_with_failover(symbol, label))
+
+    def _declared(self, query: BarsQuery, order: object) -> Sequence[Offer]:
+        """Return what the vendors of the rules declare of a series, in order."""
+        place = order, query.instrument.symbol, query.timeframe.label
+        offers = self._offers.get(place)
+        if offers is None:
+            # Imported here: where names decide no vendor is loaded.
+            from .candidates import candidates_of, offers_of
+
+            offers = offers_of(query, candidates_of(self._selector, query))
+            # What a program puts in the place of the rules may change without a sign.
+            if not isinstance(order, tuple):
+                if len(self._offers) >= _REMEMBERED:
+                    self._offers.clear()
+                # Loading vendors may have told more of the order.
+                self._offers[self.order(query), *place[1:]] = offers
+                self._offers[place] = offers
+        return offers
+
+
+def _has_supplied(view: SeriesView, name: str, query: BarsQuery) -> bool:
+    """Tell whether a vendor has supplied stored bars of the range."""
+    span = query.span if query.bars is None else Span(_EVER, query.span.end)
+    names = {name, canonical_vendor(name)}
+    parts = (part for part in view.coverage.touching(span) if part.state != "empty")
+    return any(not names.isdisjoint(part.vendor.split(",")) for part in parts)

@@ -1,0 +1,55 @@
+"""What the vendors of a series declare of it, and which of them is the first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from ...model.instant import DAY_MS
+from ...model.kind import Kind
+from ...model.query import BarsQuery
+from ...model.series import lane_beside
+
+
+class Offer(NamedTuple):
+    """What one of the vendors that serve a series declares of it.
+
+    Attributes:
+        name: of the vendor, as the rules spell it.
+        kind: of the answers where this vendor is the first of those that serve the range.
+        depth_days: how far back it reaches; None: as far as there are bars.
+        parts: the lane that its bars stand in whatever else there is; None: that of their kind.
+    """
+
+    name: str
+    kind: Kind
+    depth_days: int | None = None
+    parts: tuple[str, ...] | None = None
+
+    def reaches(self, query: BarsQuery) -> bool:
+        """Tell whether it serves a part of the range."""
+        days = self.depth_days
+        return days is None or query.now_ms - days * DAY_MS < query.span.end
+
+    def lane(self, stored: Kind | None) -> tuple[str, ...]:
+        """Return its lane where the default lane holds bars of the kind ``stored``."""
+        return lane_beside(self.kind, stored) if self.parts is None else self.parts
+
+
+def first_of(
+    query: BarsQuery, offers: Iterable[Offer], has_bars: Callable[[Offer], bool] = lambda _: False
+) -> Offer | None:
+    """Return what the first vendor declares that serves the range; None where none serves the series.
+
+    Args:
+        query: the question.
+        offers: in rule order.
+        has_bars: tells whether bars of a vendor are stored of the range: it serves that, however
+            old they are by now. Where no vendor serves it the first of all is meant.
+    """
+    nearest = None
+    for offer in offers:
+        if offer.reaches(query) or has_bars(offer):
+            return offer
+        nearest = nearest or offer
+    return nearest

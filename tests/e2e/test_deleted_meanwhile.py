@@ -1,0 +1,96 @@
+"""A cache that is cleared while it is read: the answer is whole, or says what became of the bars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.bars.fetch.lane import LaneRunner
+from src.data.cache.tables import TableStore
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import IncompleteDataWarning
+from tests.vendor_server import VendorServer
+
+from .shelf import Market, Shelf, every
+from .twin import gaps, told
+
+YEAR = every("1d", "2020-01-01", "2020-12-31")
+ASK = ("BTCUSDT", "1d", "2020-01-01", "2020-12-31")
+
+
+@pytest.fixture
+def clear(monkeypatch: pytest.MonkeyPatch) -> Callable[[DataManager, int], None]:
+    """Return what lets a manager's cache be cleared before each of its next reads."""
+
+    def before_reads(manager: DataManager, times: int) -> None:
+        left, read = [times], LaneRunner._read
+
+        def cleared(runner: LaneRunner, *args: Any) -> Any:
+            left[0] -= 1
+            if left[0] >= 0:
+                manager.clear_cache()
+            return read(runner, *args)
+
+        monkeypatch.setattr(LaneRunner, "_read", cleared)
+
+    return before_reads
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("is_half_stored", [False, True])
+def test_what_is_deleted_before_it_is_read_is_asked_again(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch,
+    clear: Callable[[DataManager, int], None], is_half_stored: bool, times: int,
+) -> None:  # fmt: skip
+    manager = Market(tmp_path, clock, monkeypatch).manager(Shelf(clock, YEAR, "binance"))
+    if is_half_stored:
+        manager.get_ohlcv(*ASK[:3], "2020-06-30")
+    clear(manager, times)
+    assert len(manager.get_ohlcv(*ASK, strict=True)) == 366
+
+
+def test_where_it_is_deleted_again_and_again_the_gap_says_so(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch,
+    clear: Callable[[DataManager, int], None],
+) -> None:  # fmt: skip
+    shelf = Shelf(clock, YEAR, "binance")
+    manager = Market(tmp_path, clock, monkeypatch).manager(shelf)
+    clear(manager, 99)
+    with pytest.warns(IncompleteDataWarning, match="deleted by another caller"):
+        frame = manager.get_ohlcv(*ASK)
+    reason = "deleted by another caller while it was read"
+    assert gaps(frame) == [("2020-01-01T00:00:00", "2021-01-01T00:00:00", reason)]
+    assert len(shelf.asked) == 4
+
+
+@pytest.mark.parametrize("timeframe", ["1d", "1w"])
+def test_shares_whose_actions_go_with_them_are_asked_again(
+    manager: DataManager, clear: Callable[[DataManager, int], None], timeframe: str
+) -> None:
+    ask = ("AAPL", timeframe, "2020-07-06", "2020-10-02")
+    whole = manager.get_ohlcv(*ask, strict=True)
+    clear(manager, 1)
+    again = manager.get_ohlcv(*ask, force_refresh=True, strict=True)
+    assert again.equals(whole)
+
+
+def test_figures_that_are_deleted_before_they_are_read_are_asked_again(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = ("BTCUSDT", "2024-06-01", "2024-06-05")
+    whole, read = manager.get_funding_rate(*ask), TableStore.read
+
+    def cleared(table: TableStore, *args: Any) -> Any:
+        monkeypatch.setattr(TableStore, "read", read)
+        table.clear()
+        return read(table, *args)
+
+    monkeypatch.setattr(TableStore, "read", cleared)
+    again = manager.get_funding_rate(*ask)
+    assert again.equals(whole)
+    assert told(again)["from_cache"] == 0.0
+    assert vendors.count() == 2

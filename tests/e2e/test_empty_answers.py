@@ -1,0 +1,154 @@
+"""A frame without a bar says why: before the first one, market closed, not asked, not closed yet."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onetape.aio import AsyncDataManager
+from src.data.bars.request import Wishes
+from src.data.clock import ManualClock
+from src.data.errors import IncompleteDataWarning
+from src.data.model.proof import describe
+
+from .shelf import Market, Shelf, at, every, serving
+from .twin import told
+
+WEEK = every("1d", "2024-06-03", "2024-06-07")
+
+
+@pytest.fixture
+def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    return Market(tmp_path, clock, monkeypatch)
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the log records of empty answers, and forget them."""
+    records = [r for r in caplog.records if r.getMessage().startswith("no bars of ")]
+    caplog.clear()
+    assert {record.levelno for record in records} <= {logging.WARNING}
+    return [record.getMessage() for record in records]
+
+
+@pytest.mark.parametrize("vendor", serving("stock", "1d"))
+def test_years_before_a_listing(
+    market: Market, clock: ManualClock, vendor: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf = Shelf(clock, WEEK, vendor)
+    shelf.listed_ms = at("1980-12-12")
+    manager, prices = market.manager(shelf), shelf.capabilities.adjustment
+    manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-07", adjustment=prices)
+    caplog.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", IncompleteDataWarning)
+        for _ in range(2):
+            frame = manager.get_ohlcv("AAPL", "1d", "1950-01-01", "1950-12-31", adjustment=prices)
+            assert (len(frame), told(frame)["complete"]) == (0, True)
+            assert told(frame)["empty"] == "before the first bar"
+            (line,) = lines(caplog)
+            assert line.endswith("before the first bar") and "1950-01-01" in line
+    assert "no bars: before the first bar" in str(describe(frame))
+
+
+@pytest.mark.parametrize("vendor", serving("stock", "1d"))
+def test_a_weekend_asked_and_a_weekend_not_asked(
+    market: Market, clock: ManualClock, vendor: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf = Shelf(clock, WEEK, vendor)
+    manager = market.manager(shelf)
+    for _ in range(2):  # by its vendor, then by the store
+        asked = manager.get_ohlcv("AAPL", "1d", "2024-06-01", "2024-06-02", adjustment="raw")
+        assert (told(asked)["empty"], told(asked)["gaps"]) == ("market closed", [])
+        assert len(lines(caplog)) == 1
+    assert len(shelf.asked) == 1
+    for _ in range(3):
+        other = manager.get_ohlcv("AAPL", "1d", "2024-05-25", "2024-05-26", adjustment="raw")
+        assert told(other)["empty"] == "market closed, not asked"
+        assert [gap["reason"] for gap in told(other)["gaps"]] == ["market closed, not asked"]
+        assert len(lines(caplog)) == 1
+    assert len(shelf.asked) == 1
+
+
+def test_a_weekend_behind_all_that_is_stored(market: Market, clock: ManualClock) -> None:
+    shelf = Shelf(clock, every("1h", "2024-06-05T00:00", "2024-06-07T20:00"))
+    clock.advance((at("2024-06-07T21:30") - clock.now_ms()) / 1000)
+    manager = market.manager(shelf)
+    manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-06", "2024-06-07")
+    clock.advance((at("2024-06-09T12:00") - clock.now_ms()) / 1000)
+    shelf.asked.clear()
+    for _ in range(2):
+        frame = manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-08T12:00", "2024-06-09T11:00")
+        assert told(frame)["empty"] == "market closed, not asked"
+        assert [gap["reason"] for gap in told(frame)["gaps"]] == ["market closed, not asked"]
+    assert shelf.asked == []
+
+
+def test_a_bar_that_has_not_closed(
+    market: Market, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf = Shelf(clock, every("1h", "2024-06-11T00:00", "2024-06-12T15:00"), "binance")
+    manager = market.manager(shelf)
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12T00:00")
+    for end in (None, "2024-06-12T16:00"):
+        frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12T15:00", end)
+        assert told(frame)["empty"] == "no bar has closed yet"
+        assert len(lines(caplog)) == 1
+    known = manager.get_ohlcv(
+        "BTCUSDT", "1h", "2024-06-12T10:00", "2024-06-12T12:00", closed_by="2024-06-12T10:30"
+    )
+    assert told(known)["empty"] == "no bar has closed yet"
+
+
+def test_a_range_within_one_bar(market: Market, clock: ManualClock) -> None:
+    shelf = Shelf(clock, every("1h", "2024-06-11T00:00", "2024-06-12T14:00"), "binance")
+    manager = market.manager(shelf)
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12T00:00", "2024-06-12T05:00")
+    shelf.asked.clear()
+    for refresh in (False, True):
+        frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-11T10:10", "2024-06-11T10:50", refresh)
+        assert told(frame)["empty"] == "no bar of this length opens in this range"
+        assert told(frame)["gaps"] == []
+    assert shelf.asked == []
+
+
+def test_what_is_lacking_is_told_once(
+    market: Market, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = market.manager(
+        Shelf(clock, every("1h", "2024-06-11T00:00", "2024-06-11T12:00"), "binance")
+    )
+    with pytest.warns(IncompleteDataWarning, match="the vendor has no bar"):
+        frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10T00:00", "2024-06-10T03:00")
+    assert told(frame)["empty"] == "the vendor has no bar"
+    assert lines(caplog) == []
+
+
+def test_an_answer_with_bars_has_no_such_entry(market: Market, clock: ManualClock) -> None:
+    manager = market.manager(Shelf(clock, WEEK))
+    frame = manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-07", adjustment="raw")
+    assert "empty" not in told(frame)
+
+
+@pytest.mark.parametrize(
+    "end, why", [("2024-06-02", "market closed, not asked"), ("2024-06-03", None)]
+)
+def test_batches_awaited_calls_and_lookups_say_the_same(
+    market: Market, clock: ManualClock, end: str, why: str | None
+) -> None:
+    manager = market.manager(Shelf(clock, WEEK))
+    question: Any = ("AAPL", "1d", "2024-06-01", end)
+    manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-07", adjustment="raw")
+    frame = manager.get_ohlcv(*question, adjustment="raw")
+    batch = manager.get_ohlcv_batch(["AAPL"], *question[1:], adjustment="raw")["AAPL"]
+    awaited = asyncio.run(AsyncDataManager(manager).aget_ohlcv(*question, adjustment="raw"))
+    client = manager._services.client
+    found = client.lookup(client.query(*question, wishes=Wishes(adjustment="raw"))).provenance
+    assert found is not None
+    for facts in (*map(told, (frame, batch, awaited)), found):
+        assert facts.get("empty") == why
+        assert [gap["reason"] for gap in facts["gaps"]] == ["market closed, not asked"]

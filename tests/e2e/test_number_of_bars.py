@@ -1,0 +1,156 @@
+"""``bars=N`` has N rows or says why it has fewer: own files of any anchor, any end, any way to ask."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import IncompleteDataError, IncompleteDataWarning
+from src.data.model.instant import HOUR_MS, iso
+
+from .shelf import Market, Shelf, at, days, every, serving, shown
+from .twin import told
+
+NOW = "2024-08-01T12:00"
+SESSIONS = days("2024-07-11", "2024-07-31")
+# New York trades from 13:30 to 20:00 UTC in July.
+OPENS = {
+    "clock": [s for day in SESSIONS for s in every("1h", f"{day}T13:00", f"{day}T19:00")],
+    "session": [s for day in SESSIONS for s in every("1h", f"{day}T13:30", f"{day}T19:30")],
+}
+ENDS = [
+    None,
+    "2024-07-25T18:20",
+    "2024-07-25T20:00",
+    "2024-07-25",
+    "2024-07-27",
+    "2024-07-28T12:00",
+]
+# The instants that these ends are.
+UNTIL = [NOW, *ENDS[1:3], "2024-07-26T04:00", "2024-07-28T04:00", "2024-07-28T12:00"]
+
+Make = Callable[[str], DataManager]
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    warnings.simplefilter("ignore", IncompleteDataWarning)
+
+
+def own(folder: Path, stamps: list[int], more: str = "", timeframe: str = "1h") -> Make:
+    """Lay a file down, and return what makes managers over it, each with the cache named."""
+    rows = "".join(f"{iso(stamp)},1,2,1,2,3\n" for stamp in stamps)
+    (folder / f"NVDA_{timeframe}.csv").write_text("timestamp,open,high,low,close,volume\n" + rows)
+    rules = folder / "rules.yaml"
+    rules.write_text(
+        "stock_intraday: {primary: local, backup: []}\n"
+        f"providers:\n  local: {{folder: {folder}, adjustment: raw{more}}}\n"
+    )
+    return lambda cache: DataManager(folder / cache, rules, clock=ManualClock(at(NOW)))
+
+
+def last(manager: DataManager, bars: int, end: str | None, **more: Any) -> pd.DataFrame:
+    wishes = {"adjustment": "raw", **more}
+    timeframe = wishes.pop("timeframe", "1h")
+    return manager.get_ohlcv("NVDA", timeframe, bars=bars, end_date=end, **wishes)
+
+
+def closed(stamps: list[int], until: str) -> list[int]:
+    """Return the bars that had closed by then; a session ends at 20:00 UTC."""
+    ends = [min(s + HOUR_MS, s // (24 * HOUR_MS) * 24 * HOUR_MS + 20 * HOUR_MS) for s in stamps]
+    return [stamp for stamp, end in zip(stamps, ends, strict=True) if end <= at(until)]
+
+
+@pytest.mark.parametrize("opens, declared", [("clock", ""), ("clock", ", anchor: clock"),
+                                             ("session", ""), ("session", ", anchor: session")])  # fmt: skip
+def test_own_hours_are_as_many_as_asked_for(tmp_path: Path, opens: str, declared: str) -> None:
+    make = own(tmp_path, OPENS[opens], declared)
+    warm = make("warm")
+    for end, until in zip(ENDS, UNTIL, strict=True):
+        expected = closed(OPENS[opens], until)
+        for bars in (1, 2, 7):
+            frame = last(warm, bars, end, provider="local")
+            assert [at(text) for text in shown(frame)] == expected[-bars:], (end, bars)
+
+
+@pytest.mark.parametrize("bars", [1, 2, 7])
+def test_own_hours_of_a_fresh_cache_are_as_many(tmp_path: Path, bars: int) -> None:
+    make = own(tmp_path, OPENS["clock"])
+    for provider in (None, "local"):
+        for _ in range(2):
+            frame = last(make(f"cache-{provider}"), bars, None, provider=provider)
+            assert [at(text) for text in shown(frame)] == OPENS["clock"][-bars:]
+    batch = make("batch").get_ohlcv_batch(["NVDA"], "1h", bars=bars, adjustment="raw")
+    assert [at(text) for text in shown(batch["NVDA"])] == OPENS["clock"][-bars:]
+
+
+def test_own_hours_that_may_not_stand_beside_one_another_say_why_they_are_fewer(
+    tmp_path: Path,
+) -> None:
+    make = own(tmp_path, OPENS["clock"])
+    for bars in (1, 2, 7, 14):
+        frame = last(make("cache"), bars, None)
+        found = [at(text) for text in shown(frame)]
+        assert found == OPENS["clock"][-bars:][bars - len(found) :]
+        if len(found) < bars:
+            assert "splits and dividends" in told(frame)["gaps"][0]["reason"]
+
+
+# --- fewer than asked for ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    return Market(tmp_path, clock, monkeypatch)
+
+
+@pytest.mark.parametrize("vendor", ["yahoo", "eodhd"])
+@pytest.mark.parametrize("bars", [1, 2, 7])
+def test_bars_made_of_shorter_ones_are_as_many_behind_a_long_nothing(
+    market: Market, clock: ManualClock, vendor: str, bars: int
+) -> None:
+    # Nothing has come since Friday noon, and this is Monday.
+    shelf = Shelf(clock, every("1h", "2024-06-05T00:00", "2024-06-07T11:00"), vendor)
+    clock.advance((at("2024-06-10T02:30") - clock.now_ms()) / 1000)
+    for _ in range(2):
+        frame = market.manager(shelf).get_ohlcv("NZDUSD=X", "3h", bars=bars)
+        assert len(frame) == bars or not told(frame)["complete"]
+        assert all(text <= "2024-06-07T09:00" for text in shown(frame))
+
+
+@pytest.mark.parametrize("provider", [None, "local"])
+def test_fewer_bars_than_asked_for_say_so(tmp_path: Path, provider: str | None) -> None:
+    few = OPENS["session"][-3:]
+    make = own(tmp_path, few, ", anchor: session")
+    for _ in range(2):
+        frame = last(make("cache"), 5, None, provider=provider)
+        assert [at(text) for text in shown(frame)] == few
+        assert not told(frame)["complete"]
+    with pytest.raises(IncompleteDataError):
+        last(make("cache"), 5, None, provider=provider, strict=True)
+
+
+@pytest.mark.parametrize("vendor", serving("crypto", "1m"))
+def test_minutes_without_a_trade_are_not_silently_fewer(
+    market: Market, clock: ManualClock, vendor: str
+) -> None:
+    start = clock.now_ms() // HOUR_MS * HOUR_MS - 10 * HOUR_MS
+    shelf = Shelf(clock, range(start, clock.now_ms() - 60_000, 20 * 60_000), vendor, dense=False)
+    for _ in range(2):
+        frame = market.manager(shelf).get_ohlcv("BTCUSDT", "1m", bars=7)
+        assert len(frame) == 7 or not told(frame)["complete"]
+
+
+def test_a_series_of_nothing_is_not_asked_for_ever(market: Market, clock: ManualClock) -> None:
+    shelf = Shelf(clock, [], "binance")
+    for _ in range(3):
+        frame = market.manager(shelf).get_ohlcv("BTCUSDT", "1h", bars=7)
+        assert len(frame) == 0 and not told(frame)["complete"]
+    assert len(shelf.asked) <= 4 + 2, "as far back as is looked, then what has not settled"

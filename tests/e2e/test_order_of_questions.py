@@ -1,0 +1,268 @@
+"""Bars beside the calendar: any order of questions gives the same bars, or a gap says where not."""
+
+from __future__ import annotations
+
+import os
+import random
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import AllProvidersFailedError, IncompleteDataWarning, UnavailableError
+from src.data.model.instant import DAY_MS, HOUR_MS, iso
+from src.data.model.instrument import Instrument
+from src.data.model.timeframe import Timeframe
+
+from .shelf import Market, Shelf, at, every, serving, shown
+from .twin import told
+
+UNASKED = "market closed, not asked"
+# Memorial Day of 2024: the calendar has these futures stop at 17:00 UTC, their vendor has bars to 21:00.
+HOLIDAY = every("1m", "2024-05-27T15:00", "2024-05-27T20:59")
+TUESDAY = every("1m", "2024-05-28T10:00", "2024-05-28T14:59")
+# Currencies trade from Sunday 21:00 UTC in June; this vendor has three hours before that.
+WEEKS = [
+    *every("1h", "2024-06-02T18:00", "2024-06-07T20:00"),
+    *every("1h", "2024-06-09T18:00", "2024-06-12T20:00"),
+]
+OWN = "stock_intraday: {{primary: local, backup: []}}\nproviders:\n  local: {{folder: {}, adjustment: raw}}\n"
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    warnings.simplefilter("ignore", IncompleteDataWarning)
+
+
+@pytest.fixture
+def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    return Market(tmp_path, clock, monkeypatch)
+
+
+def lacking(frame: pd.DataFrame, stamps: list[int], start: int, end: int) -> list[str]:
+    """Return the bars of ``[start, end]`` that are neither in the frame nor in one of its gaps."""
+    found = {at(text) for text in shown(frame)}
+    assert found <= set(stamps)
+    gaps = [(at(gap["start"]), at(gap["end"])) for gap in told(frame)["gaps"]]
+    return [
+        iso(stamp)
+        for stamp in stamps
+        if start <= stamp <= end
+        and stamp not in found
+        and not any(first <= stamp < last for first, last in gaps)
+    ]
+
+
+def reasons(frame: pd.DataFrame) -> list[str]:
+    return [gap["reason"] for gap in told(frame)["gaps"]]
+
+
+# --- vendors -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+@pytest.mark.parametrize("vendor", serving("future", "1m"))
+def test_minutes_of_a_holiday_behind_another_day_are_a_gap_that_says_so(
+    market: Market, clock: ManualClock, vendor: str, pinned: bool
+) -> None:
+    shelf = Shelf(clock, [*HOLIDAY, *TUESDAY], vendor)
+    wishes = {"provider": vendor} if pinned else {}
+    question = ("ES=F", "1m", "2024-05-27T18:00", "2024-05-27T19:11")
+    fresh = market.manager(shelf, folder="fresh").get_ohlcv(*question, **wishes)
+    assert len(fresh) == 72
+    market.manager(shelf).get_ohlcv("ES=F", "1m", "2024-05-28T10:00", "2024-05-28T12:00", **wishes)
+    shelf.asked.clear()
+    for _ in range(2):  # when it is learned, and from the store
+        later = market.manager(shelf).get_ohlcv(*question, **wishes)
+        assert shelf.asked == [], "the calendar expects nothing, and no bar beside it is known"
+        assert (reasons(later), told(later)["complete"]) == ([UNASKED], True)
+        assert lacking(later, shelf.stamps, at(question[2]), at(question[3])) == []
+    asked = market.manager(shelf).get_ohlcv(*question, force_refresh=True, **wishes)
+    assert shown(asked) == shown(fresh), "who wants to know asks"
+    assert shown(market.manager(shelf).get_ohlcv(*question, **wishes)) == shown(fresh)
+
+
+@pytest.mark.parametrize("vendor", serving("future", "1m"))
+def test_a_day_of_a_future_is_whole_after_a_piece_of_it(
+    market: Market, clock: ManualClock, vendor: str
+) -> None:
+    shelf = Shelf(clock, HOLIDAY, vendor)
+    fresh = market.manager(shelf, folder="fresh").get_ohlcv(
+        "ES=F", "1m", "2024-05-27", "2024-05-27"
+    )
+    assert len(fresh) == len(HOLIDAY)
+    manager = market.manager(shelf)
+    manager.get_ohlcv("ES=F", "1m", "2024-05-27T17:30", "2024-05-27T18:10")
+    for _ in range(2):
+        day = manager.get_ohlcv("ES=F", "1m", "2024-05-27", "2024-05-27")
+        assert shown(day) == shown(fresh)
+
+
+@pytest.mark.parametrize("vendor", serving("forex"))
+def test_hours_before_the_open_are_asked_for_where_such_hours_had_bars(
+    market: Market, clock: ManualClock, vendor: str
+) -> None:
+    shelf = Shelf(clock, WEEKS, vendor)
+    market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", "2024-06-02T12:00", "2024-06-04T00:00")
+    market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", "2024-06-10", "2024-06-11")
+    shelf.asked.clear()
+    # On Saturday at that time of day nothing was, and all the same it may be: it is asked once.
+    for _ in range(2):
+        frame = market.manager(shelf).get_ohlcv(
+            "NZDUSD=X", "1h", "2024-06-09T18:00", "2024-06-09T20:00"
+        )
+        assert len(frame) == 3
+    assert len(shelf.asked) == 1
+    night = market.manager(shelf).get_ohlcv(
+        "NZDUSD=X", "1h", "2024-06-08T02:00", "2024-06-08T05:00"
+    )
+    assert len(shelf.asked) == 1, "at such hours there never was a bar"
+    assert reasons(night) == [UNASKED]
+
+
+def test_what_was_not_asked_is_asked_once_bars_of_such_hours_are_known(
+    market: Market, clock: ManualClock
+) -> None:
+    shelf = Shelf(clock, WEEKS)
+    evening = ("NZDUSD=X", "1h", "2024-06-09T18:00", "2024-06-09T20:00")
+    manager = market.manager(shelf)
+    manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-10", "2024-06-11")
+    assert reasons(manager.get_ohlcv(*evening)) == [UNASKED]
+    manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-02T12:00", "2024-06-04T00:00")
+    assert len(manager.get_ohlcv(*evening)) == 3
+
+
+def test_a_share_that_is_stored_is_not_asked_for_on_a_weekend(
+    market: Market, clock: ManualClock
+) -> None:
+    shelf = Shelf(clock, every("1d", "2024-06-03", "2024-06-07"))
+    manager = market.manager(shelf)
+    manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-07")
+    shelf.asked.clear()
+    for _ in range(2):
+        frame = manager.get_ohlcv("AAPL", "1d", "2024-06-01", "2024-06-07", strict=True)
+        assert (len(frame), told(frame)["complete"], told(frame)["quality"]["gaps"]) == (5, True, 0)
+    assert shelf.asked == []
+
+
+def test_a_vendor_that_fails_on_a_holiday_is_told(market: Market, clock: ManualClock) -> None:
+    shelf = Shelf(clock, [*HOLIDAY, *TUESDAY])
+    manager = market.manager(shelf)
+    manager.get_ohlcv("ES=F", "1m", "2024-05-27T17:30", "2024-05-27T18:10")
+    shelf.errors = [UnavailableError("down", provider="yahoo")]
+    with pytest.raises(AllProvidersFailedError, match="down"):
+        manager.get_ohlcv("ES=F", "1m", "2024-05-27T19:00", "2024-05-27T19:30")
+    assert len(manager.get_ohlcv("ES=F", "1m", "2024-05-27T19:00", "2024-05-27T19:30")) == 31
+
+
+# --- own files ---------------------------------------------------------------------------------
+
+
+def own_hours(folder: Path, stamps: list[int]) -> Callable[[str], DataManager]:
+    """Lay a file of hours down, and return what makes managers over it, each with its own cache."""
+    rows = "".join(f"{iso(stamp)},1,2,1,2,3\n" for stamp in stamps)
+    (folder / "NVDA_1h.csv").write_text("timestamp,open,high,low,close,volume\n" + rows)
+    rules = folder / "rules.yaml"
+    rules.write_text(OWN.format(folder))
+    clock = ManualClock(at("2024-08-01T12:00"))
+    return lambda cache: DataManager(folder / cache, rules, clock=clock)
+
+
+# Full hours of a market that opens at half past, with one each evening and one of a Saturday.
+HOURS = [
+    *(
+        stamp
+        for day in ("2024-07-22", "2024-07-23", "2024-07-24", "2024-07-25", "2024-07-26")
+        for stamp in [*every("1h", f"{day}T13:00", f"{day}T19:00"), at(f"{day}T22:00")]
+    ),
+    at("2024-07-27T16:00"),
+]
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_own_files_are_looked_at_whatever_the_calendar_says(tmp_path: Path, pinned: bool) -> None:
+    make = own_hours(tmp_path, HOURS)
+    wishes = {"provider": "local"} if pinned else {}
+    for start, end in (
+        ("2024-07-23T14:00", "2024-07-23T14:20"),
+        ("2024-07-24T21:00", "2024-07-24T23:00"),
+        ("2024-07-27T12:00", "2024-07-27T20:00"),
+        ("2024-07-28T12:00", "2024-07-28T20:00"),
+    ):
+        expected = [stamp for stamp in HOURS if at(start) <= stamp <= at(end)]
+        for cache in ("fresh" + start[:13], "warm", "warm"):
+            manager = make(cache)
+            manager.get_ohlcv(
+                "NVDA", "1h", "2024-07-22T13:00", "2024-07-22T19:00", adjustment="raw", **wishes
+            )
+            frame = manager.get_ohlcv("NVDA", "1h", start, end, adjustment="raw", **wishes)
+            assert [at(text) for text in shown(frame)] == expected
+
+
+# --- any order ---------------------------------------------------------------------------------
+
+SERIES = {
+    "future": ("6E=F", every("1h", "2024-05-26T20:00", "2024-05-31T22:00")),
+    "forex": ("NZDUSD=X", [*every("1h", "2024-05-26T18:00", "2024-05-31T23:00")]),
+    "stock": ("AAPL", every("30m", "2024-05-26T12:30", "2024-06-01T22:30")),
+}
+ROUNDS = 40 if "ONETAPE_FULL" in os.environ else 3
+
+
+def drawn(dice: random.Random) -> tuple[int, int]:
+    """Return a range of a week, from minutes to days long."""
+    start = at("2024-05-26") + dice.randrange(7 * 24 * 4) * 15 * 60_000
+    return start, start + dice.choice([HOUR_MS // 2, 3 * HOUR_MS, 9 * HOUR_MS, 2 * DAY_MS])
+
+
+# Of each class one vendor for every anchor and every hours that there are.
+@pytest.mark.parametrize(
+    "vendor, asset_class",
+    [
+        ("yahoo", "future"),
+        ("yahoo", "forex"),
+        ("eodhd", "forex"),
+        ("yahoo", "stock"),
+        ("alpaca", "stock"),
+        ("twelvedata", "stock"),
+    ],
+)
+def test_any_order_gives_the_same_bars_or_says_where_not(
+    market: Market, clock: ManualClock, vendor: str, asset_class: str
+) -> None:
+    symbol, stamps = SERIES[asset_class]
+    if asset_class == "stock":
+        shelf = Shelf(clock, [], vendor)
+        kind = shelf.capabilities.kind(
+            Instrument(symbol, "stock", "XNYS", "America/New_York"), Timeframe.parse("1h")
+        )
+        # Those on the grid of its anchor; regular hours alone are brought to a request for them.
+        stamps = stamps[0 if kind.anchor == "session" else 1 :: 2]
+    dice = random.Random(f"{vendor} {asset_class}")
+    for number in range(ROUNDS):
+        shelf = Shelf(clock, stamps, vendor)
+        for _ in range(4):
+            start, end = drawn(dice)
+            manager = market.manager(shelf, folder=str(number))
+            frame = manager.get_ohlcv(symbol, "1h", iso(start), iso(end), adjustment="raw")
+            assert lacking(frame, stamps, start, end) == []
+            shelf.asked.clear()
+            again = manager.get_ohlcv(symbol, "1h", iso(start), iso(end), adjustment="raw")
+            assert (shown(again), shelf.asked) == (shown(frame), [])
+
+
+def test_any_order_of_questions_to_own_files_gives_the_same_bars(tmp_path: Path) -> None:
+    stamps = every("1h", "2024-05-26T12:00", "2024-06-01T22:00")[::2]
+    make = own_hours(tmp_path, stamps)
+    dice = random.Random(1)
+    for number in range(ROUNDS):
+        for _ in range(4):
+            start, end = drawn(dice)
+            frame = make(str(number)).get_ohlcv(
+                "NVDA", "1h", iso(start), iso(end), adjustment="raw"
+            )
+            assert [at(text) for text in shown(frame)] == [s for s in stamps if start <= s <= end]

@@ -1,0 +1,135 @@
+"""The rules at hand decide whose bars answer, not what happens to be cached.
+
+Yahoo's prices of coins are averages over venues, Binance's those of a venue: two kinds.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import IncompleteDataError, IncompleteDataWarning
+from tests.vendor_server import Fault, VendorServer
+
+from .twin import told
+
+HELD = ("BTCUSDT", "1h", "2024-06-01", "2024-06-03")
+OTHER = ("BTCUSDT", "1h", "2023-08-01", "2023-08-03")
+Make = Callable[..., DataManager]
+
+
+@pytest.fixture(autouse=True)
+def _dollars(vendors: VendorServer) -> None:
+    vendors.truth.add(replace(vendors.truth.listing("BTC-USD"), symbol="ETH-USD", base=2_000.0))
+
+
+@pytest.fixture
+def by(tmp_path: Path, rules: Path, clock: ManualClock) -> Make:
+    """Return a maker of managers by the order of two vendors, all on one cache folder."""
+
+    def make(*names: str, folder: str = "cache") -> DataManager:
+        path = tmp_path / f"{'-'.join(names)}.yaml"
+        own = f"crypto: {{primary: {names[0]}, backup: [{', '.join(names[1:])}]}}\n"
+        path.write_text(own + rules.read_text().split("\n", 1)[1])
+        return DataManager(tmp_path / folder, path, clock=clock)
+
+    return make
+
+
+@pytest.fixture
+def held(by: Make, vendors: VendorServer) -> pd.DataFrame:
+    """Return three days that are cached by rules that name Binance first."""
+    frame = by("binance", "yahoo").get_ohlcv(*HELD, strict=True)
+    vendors.clear_log()
+    return frame
+
+
+@pytest.fixture(autouse=True)
+def _loud() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", IncompleteDataWarning)
+        yield
+
+
+def whose(frame: pd.DataFrame) -> tuple[list[str], Any]:
+    """Return the vendors of an answer, and as what it stands in, if it does."""
+    return told(frame)["vendors"], told(frame)["substitute"]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        OTHER, HELD, ("BTCUSDT", "1h", "2024-06-02", "2024-06-05"), ("ETHUSDT", *OTHER[1:]),
+        ("BTCUSDT", "1d", "2024-06-01", "2024-06-03"), ("BTCUSDT", "3h", *HELD[2:]),
+    ],
+    ids=["another year", "the same days", "in part", "another coin", "days", "made of hours"],
+)  # fmt: skip
+def test_the_first_vendor_answers_whatever_is_cached(
+    by: Make, held: pd.DataFrame, vendors: VendorServer, question: tuple[str, ...]
+) -> None:
+    manager = by("yahoo", "binance")
+    for _ in range(3):
+        assert whose(manager.get_ohlcv(*question, strict=True)) == (["yahoo"], None)
+    assert vendors.count("binance") == 0
+    asked = vendors.count()
+    for wishes in ({}, {"offline": True}):
+        frame = by("yahoo", "binance").get_ohlcv(*question, strict=True, **wishes)
+        assert whose(frame) == (["yahoo"], None)
+    assert vendors.count() == asked
+    again = by("binance", "yahoo").get_ohlcv(*HELD, strict=True)
+    pd.testing.assert_frame_equal(again, held)
+    assert vendors.count() == asked, "nothing was mixed with what is cached"
+
+
+@pytest.mark.parametrize("many", ["bars", "batch", "quote"])
+def test_so_it_is_for_questions_of_other_forms(
+    by: Make, held: pd.DataFrame, vendors: VendorServer, many: str
+) -> None:
+    manager = by("yahoo", "binance")
+    if many == "bars":
+        found = [manager.get_ohlcv("BTCUSDT", "1h", end_date="2024-06-03", bars=30)]
+        assert len(found[0]) == 30
+    elif many == "batch":
+        batch = manager.get_ohlcv_batch(["BTCUSDT", "ETHUSDT"], "1h", "2024-06-01", "2024-06-03")
+        found = list(batch.values())
+    else:
+        assert manager.get_quote("BTCUSDT").vendor == "yahoo"
+        found = []
+    assert [whose(frame) for frame in found] == [(["yahoo"], None)] * len(found)
+    assert vendors.count("binance") == 0
+
+
+@pytest.mark.parametrize("names", [("yahoo", "binance"), ("yahoo",)], ids=["backup", "alone"])
+def test_what_is_cached_of_another_kind_stands_in_marked_while_the_first_is_down(
+    by: Make, held: pd.DataFrame, vendors: VendorServer, names: tuple[str, ...], clock: ManualClock
+) -> None:
+    vendors.fault("yahoo", Fault.status(503))
+    for manager in (by(*names), by(*names)):
+        with pytest.warns(IncompleteDataWarning, match="substitute of another kind: binance"):
+            frame = manager.get_ohlcv(*HELD)
+        pd.testing.assert_frame_equal(frame, held)
+        assert whose(frame) == (["binance"], "binance (BTCUSDT 1h)")
+        assert not told(frame)["complete"]
+        with pytest.raises(IncompleteDataError, match="substitute"):
+            manager.get_ohlcv(*HELD, strict=True)
+    vendors.heal()
+    clock.advance(3 * 3600)
+    assert whose(by(*names).get_ohlcv(*HELD, strict=True)) == (["yahoo"], None)
+
+
+@pytest.mark.parametrize("names", [("yahoo", "binance"), ("yahoo",)], ids=["backup", "alone"])
+def test_offline_answers_what_is_stored_and_marks_it(
+    by: Make, held: pd.DataFrame, vendors: VendorServer, names: tuple[str, ...]
+) -> None:
+    with pytest.warns(IncompleteDataWarning, match="substitute of another kind: binance"):
+        frame = by(*names).get_ohlcv(*HELD, offline=True)
+    pd.testing.assert_frame_equal(frame, held)
+    assert vendors.count() == 0
