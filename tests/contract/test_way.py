@@ -22,11 +22,13 @@ from tests.vendor_server import VendorServer
 
 # Kind of way to its worst figures over all questions. The longest file from disk
 # is that of the documents of a series, of an answer given again the facade: `validate` came with 20 lines.
+# Every way finds its lane by the rules at hand, and an answer stands only while these do; a miss looks at
+# stretches in which the calendar expects no bar, and at what was lost between reading and writing.
 WAYS: dict[str, Figures] = {
-    "disk": {"files": 49, "functions": 350, "code lines": 2960, "longest file": 372, "frames": 0},
-    "again": {"files": 20, "functions": 59, "code lines": 479, "longest file": 340, "frames": 0},
-    "refresh": {"files": 85, "functions": 600, "code lines": 4850, "longest file": 466, "frames": 41},
-    "miss": {"files": 112, "functions": 1046, "code lines": 8350, "longest file": 466, "frames": 48},
+    "disk": {"files": 52, "functions": 378, "code lines": 3261, "longest file": 384, "frames": 0},
+    "again": {"files": 24, "functions": 68, "code lines": 542, "longest file": 358, "frames": 0},
+    "refresh": {"files": 89, "functions": 658, "code lines": 5322, "longest file": 475, "frames": 41},
+    "miss": {"files": 114, "functions": 1130, "code lines": 8953, "longest file": 475, "frames": 49},
 }  # fmt: skip
 # Files: quotes and names of symbols came with sixteen, one of them for each vendor that is searched.
 # Lines: quotes, names, recordings, completion and the tables of other libraries came with 2,400.
@@ -41,10 +43,12 @@ WAYS: dict[str, Figures] = {
 # Calendars mended and corrected, and holidays that are unknown told as such, came with 200.
 # Lanes of folders, the state of the files that they were read from, and what earlier versions left came
 # with 900; of these 24 are in the document of a series.
+# The lane by the rules came with 300 in two files. The figures are noted anew: what came before, of answers
+# in which the calendar expects no bar and of years that cannot be read, had used up the margin.
 WEIGHT: Figures = {
-    "code lines": 56700,
-    "files of more than ten code lines": 396,
-    "lazy imports of own modules": 245,
+    "code lines": 59933,
+    "files of more than ten code lines": 418,
+    "lazy imports of own modules": 253,
     "modules named by a gerund": 9,
     "protocols": 31,
     "public class names in two modules": 0,
