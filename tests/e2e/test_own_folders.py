@@ -391,6 +391,50 @@ def test_a_hit_costs_one_stat(cache: Path, tmp_path: Path, monkeypatch: pytest.M
     assert [place for place in seen if str(path.parent) in place] == [str(path)]
 
 
+def hours_of_own_minutes(cache: Path, folder: Path) -> DataManager:
+    rules = cache.with_name("coins.yaml")
+    rules.write_text(
+        "crypto: {primary: local, backup: []}\n"
+        f"providers: {{local: {{folder: '{folder}', unit: USDT, anchor: clock}}}}\n"
+    )
+    return DataManager(cache, rules, clock=ManualClock(NOW))
+
+
+HOURS = ("BTCUSDT", "1h", "2024-07-01T00:00:00", "2024-07-01T01:59:00")
+
+
+def write_minutes(folder: Path, close: float, at: int = RESTED) -> None:
+    folder.mkdir(exist_ok=True)
+    stamps = (f"2024-07-01T{n // 60:02}:{n % 60:02}:00" for n in range(120))
+    rows = "".join(f"{stamp},{close},{close},{close},{close},9\n" for stamp in stamps)
+    path = folder / "BTCUSDT_1m.csv"
+    path.write_text(HEADER + rows)
+    os.utime(path, (at, at))
+
+
+def test_what_is_made_of_bars_of_a_changed_file_is_made_anew(cache: Path, tmp_path: Path) -> None:
+    write_minutes(tmp_path / "own", 1.0)
+    old = hours_of_own_minutes(cache, tmp_path / "own")
+    old.get_ohlcv("BTCUSDT", "1m", *HOURS[2:])
+    for _ in range(3):
+        assert closes(old.get_ohlcv(*HOURS)) == [1.0] * 2
+    write_minutes(tmp_path / "own", 7.0, RESTED + 9)
+    for reader in (old, hours_of_own_minutes(cache, tmp_path / "own")):
+        for _ in range(3):
+            assert closes(reader.get_ohlcv(*HOURS)) == [7.0] * 2
+
+
+def test_what_a_job_calculates_of_own_files_stands_in_the_lane_of_their_folder(
+    cache: Path, tmp_path: Path
+) -> None:
+    write_minutes(tmp_path / "own", 1.0)
+    client = hours_of_own_minutes(cache, tmp_path / "own")._services.client
+    client.get(client.query("BTCUSDT", "1m", start=HOURS[2], end=HOURS[3]))
+    done = client.calculate(client.query(*HOURS[:2], bars=1), Timeframe.parse("1m"))
+    assert (done.rows, done.key.lane) == (2, (done.key.of_folder, "from-1m"))
+    assert "suspect" not in {part.state for part in client.coverage(done.key)}
+
+
 # --- by the rules
 
 OWN = ("MSFT", "1d", "2024-06-03", "2024-06-07")

@@ -34,8 +34,11 @@ class SourceCheck:
         self._verified: dict[SourceState, SourceState] = {}
 
     def is_current(self, instrument: Instrument, view: SeriesView) -> bool:
-        """Tell whether what is stored of a lane may answer: always, but of files that have changed."""
-        if not view.key.of_folder:
+        """Tell whether what is stored of a lane may answer: always, but of files that have changed.
+
+        What a job has calculated is not read from a file: it follows its parts when the job runs again.
+        """
+        if not view.key.of_folder or view.key.made_of:
             return not view.key.is_outdated
         if not view.exists:
             return True
