@@ -430,17 +430,18 @@ class _Placement(NamedTuple):
         """Return the lanes of the candidates, each with a candidate as its bars may stand there."""
         reader, usual = self._reader(), self._usual()
         for candidate in self.usable:
-            if candidate.folder_lane and not self.query.provider:
-                yield (candidate.folder_lane,), candidate
-                continue
-            made = None if self.query.provider else candidate.converted(self.query, self.wanted)
+            is_as_it_is = self.query.provider is not None or candidate.folder_lane
+            made = None if is_as_it_is else candidate.converted(self.query, self.wanted)
             for one in (candidate,) if made is None else (made, candidate):
-                if reader is not None and self._completes(one, reader):
+                if reader is not None and not one.folder_lane and self._completes(one, reader):
                     yield self.home, one
                     continue
                 own = one.kind(self.query.instrument, self.query.timeframe)
-                is_home = own.agrees(self.wanted) and reader is None
-                parts = self.home if is_home else lane_of(own, usual)
+                if one.folder_lane:
+                    parts: tuple[str, ...] = (one.folder_lane,)
+                else:
+                    is_home = own.agrees(self.wanted) and reader is None
+                    parts = self.home if is_home else lane_of(own, usual)
                 for adjusted in _lanes_of(self.query, one, parts, has_actions=self.has_actions):
                     yield adjusted, one
 
