@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from operator import is_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from .config.credentials import (
     Credentials,
@@ -26,7 +27,7 @@ from .errors import BadSymbolError, DataError, NoProviderError, QueryError
 from .model.capabilities import Capabilities, Supply
 from .model.instrument import Instrument
 from .model.rules import Rule, Rules
-from .model.series import SeriesKey
+from .model.series import SeriesKey, folder_lane
 from .model.settings import Settings
 from .model.timeframe import Timeframe
 from .net.forks import renew_after_fork
@@ -34,7 +35,7 @@ from .singleton import Singleton
 from .symbols import tickers
 from .symbols.classify import SymbolRefusal, classify
 from .symbols.tickers import ProviderConfig, TickerInfo
-from .vendors.registry import VENDORS, canonical_vendor, family_of, row_of
+from .vendors.registry import VENDORS, canonical_vendor, family_of, is_of_files, row_of
 
 if TYPE_CHECKING:
     from .vendors.factory import DownloaderPool
@@ -282,6 +283,11 @@ class ProviderSelector:
         """Return the canonical name of a vendor or alias; a name in ``downloaders`` is one too."""
         if not isinstance(provider, str):
             return None
+        family, _, folder = provider.partition(":")
+        may_be_escaped = "%" in folder and row_of(family.lower()).of_folders
+        if may_be_escaped and Path(folder).expanduser().is_dir():
+            # Of a folder of that very name the percent sign is no escape.
+            provider = f"{family}:{quote(folder, safe='')}"
         return known_vendor(provider) or (provider if provider in self.downloaders else None)
 
     def get_provider_with_failover(self, symbol: Any, timeframe: str) -> list[str]:
@@ -404,6 +410,17 @@ class ProviderSelector:
             return Supply(self.get_best_provider(symbol, label) or "", None)
         limits = [days for days in depths.values() if days is not None]
         return Supply(next(iter(depths)), max(limits) if len(limits) == len(depths) else None)
+
+    def folder_lane(self, vendor: str) -> str:
+        """Return the part of a lane that names the folder which a vendor answers from, as it is now.
+
+        Empty for a vendor, by its canonical name, that does not answer from files.
+        """
+        if not is_of_files(vendor):
+            return ""
+        made = getattr(self._initialize_downloader(vendor), "folder_lane", "")
+        # What is no reader of files of ours, or cannot be made, has no folder.
+        return made if isinstance(made, str) and made else folder_lane(family_of(vendor), "")
 
     def stored_supply(self, key: SeriesKey) -> Supply | None:
         """Return :meth:`supply` of a stored series; None for a name that is no symbol by the rules."""

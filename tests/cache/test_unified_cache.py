@@ -363,7 +363,7 @@ class TestLists:
 
     def test_stats_count_what_a_pinned_vendor_supplied_too(self, cache: UnifiedCache) -> None:
         cache.put(bars("2025-01-01", 5), "BTCUSDT", "1h", None, None)
-        key = SeriesKey("AAPL", Timeframe.parse("1d"), ("local",))
+        key = SeriesKey("AAPL", Timeframe.parse("1d"), ("yahoo",))
         cache.store.commit(key, Commit((piece(0, 7),)))
         stats = cache.get_stats()
         assert (stats["symbols_count"], stats["series_count"], stats["bars_count"]) == (2, 2, 12)

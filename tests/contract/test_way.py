@@ -22,13 +22,15 @@ from tests.vendor_server import VendorServer
 
 # Kind of way to its worst figures over all questions. The longest file from disk
 # is that of the documents of a series, of an answer given again the facade: `validate` came with 20 lines.
+# Every way finds its lane by the rules at hand, and an answer stands only while these do; a miss looks at
+# stretches in which the calendar expects no bar, and at what was lost between reading and writing.
 # New bars are judged as they come; over a told split that enters the checks: 40 functions, 380 lines.
 # A hit says why nothing is there, and reads verdicts: 60 lines more from disk.
 WAYS: dict[str, Figures] = {
-    "disk": {"files": 49, "functions": 344, "code lines": 2950, "longest file": 348, "frames": 0},
-    "again": {"files": 20, "functions": 59, "code lines": 479, "longest file": 334, "frames": 0},
-    "refresh": {"files": 85, "functions": 604, "code lines": 4880, "longest file": 466, "frames": 41},
-    "miss": {"files": 112, "functions": 1086, "code lines": 8650, "longest file": 466, "frames": 48},
+    "disk": {"files": 52, "functions": 378, "code lines": 3320, "longest file": 384, "frames": 0},
+    "again": {"files": 24, "functions": 68, "code lines": 542, "longest file": 358, "frames": 0},
+    "refresh": {"files": 89, "functions": 672, "code lines": 5430, "longest file": 475, "frames": 41},
+    "miss": {"files": 116, "functions": 1170, "code lines": 9330, "longest file": 475, "frames": 49},
 }  # fmt: skip
 # Files: quotes and names of symbols came with sixteen, one of them for each vendor that is searched.
 # Lines: quotes, names, recordings, completion and the tables of other libraries came with 2,400.
@@ -41,11 +43,16 @@ WAYS: dict[str, Figures] = {
 # of verify at several vendors at once, and the cost of a level of validation, with 450.
 # What is left of a wait, told while it lasts, came with 40.
 # Calendars mended and corrected, and holidays that are unknown told as such, came with 200.
-# Bars that are judged as they come, and how such a doubt ends, came with 500, as did what was merged beside.
+# Bars that are judged as they come, and how such a doubt ends, came with 500.
+# Lanes of folders, the state of the files that they were read from, and what earlier versions left came
+# with 900; of these 24 are in the document of a series.
+# The lane by the rules came with 300 in two files. The figures are noted anew: what came before, of answers
+# in which the calendar expects no bar and of years that cannot be read, had used up the margin.
+# Vendors of other packages that fail in any way, and are registered in a notebook, came with 470.
 WEIGHT: Figures = {
-    "code lines": 56720,
-    "files of more than ten code lines": 396,
-    "lazy imports of own modules": 245,
+    "code lines": 60900,
+    "files of more than ten code lines": 422,
+    "lazy imports of own modules": 253,
     "modules named by a gerund": 9,
     "protocols": 31,
     "public class names in two modules": 0,

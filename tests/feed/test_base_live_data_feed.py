@@ -144,7 +144,7 @@ def test_callbacks_get_new_bars_and_start_it_at_once() -> None:
     feed._process_new_data(hours(3))
     wait_until(lambda: got)
     feed.stop()
-    values = {"open": 100.0, "high": 101.0, "low": 99.0, "close": 102.5, "volume": 1000.0}
+    values = {"open": 100.0, "high": 200.0, "low": 99.0, "close": 102.5, "volume": 1000.0}
     assert got == [("TEST", pd.Timestamp("2026-01-01 02:00"), values)]
     assert feed.should_stop
 

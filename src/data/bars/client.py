@@ -310,7 +310,7 @@ class BarsClient:
         Raises:
             CacheError: the store cannot be read.
         """
-        view = self._store.view(series)
+        view = self._told(series)
         return tuple(_spans(view, view.coverage))
 
     def outline(self, series: SeriesKey) -> SeriesOutline:
@@ -322,7 +322,15 @@ class BarsClient:
         """
         from .outline import outline_of
 
-        return outline_of(self._store.view(series), self._selector.instrument(series.symbol))
+        return outline_of(self._told(series), self._selector.instrument(series.symbol))
+
+    def _told(self, series: SeriesKey) -> SeriesView:
+        """Return what is stored of a series; all of it in doubt where its files have changed since."""
+        view = self._store.view(series)
+        if not series.of_folder:
+            return view
+        instrument = self._selector.instrument(series.symbol)
+        return self._service.lanes.sources.told(instrument, view, self._clock.now_ms())
 
     def series_of(self, query: BarsQuery) -> SeriesKey:
         """Return the series whose bars answer ``query``: the pinned vendor's, or that of the rules.

@@ -132,7 +132,9 @@ class CacheLookup:
             return MISS
         lane = self._lanes.find(query)
         view = lane.view
-        if not view.exists:
+        if not view.exists or (
+            view.key.lane and not self._lanes.sources.is_current(query.instrument, view)
+        ):
             result: LookupResult = MISS
         elif query.bars is None:
             result = self._of_span(query, view, query.span)
@@ -234,6 +236,7 @@ class _Entry:
     """
 
     instrument: Instrument
+    view: SeriesView
     seal: Seal
     source: Timeframe
     orders: tuple[object, ...]
@@ -311,6 +314,7 @@ class AnswerCache:
         stamps.flags.writeable = False  # every copy has this very index
         entry = _Entry(
             query.instrument,
+            depends_on.view,
             seal,
             key.timeframe,
             orders,
@@ -338,7 +342,10 @@ class AnswerCache:
         if entry.orders and entry.orders != self._orders(query, entry.source):
             return False
         try:
-            return self._store.holds(entry.seal)
+            return self._store.holds(entry.seal) and (
+                not entry.view.key.lane
+                or self._lanes.sources.is_current(query.instrument, entry.view)
+            )
         except CacheError:
             return False
 
@@ -377,6 +384,7 @@ def _place(query: BarsQuery) -> tuple[Hashable, ...] | None:
         None if end > query.now_ms else end,
         query.bars,
         query.provider,
+        query.folder_lane,
         query.adjustment,
     )
 

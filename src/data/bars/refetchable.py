@@ -9,6 +9,7 @@ from ..model.coverage import Covered
 from ..model.instant import DAY_MS
 from ..model.instrument import Instrument
 from ..model.series import SeriesKey
+from ..vendors.registry import is_of_files
 
 if TYPE_CHECKING:
     from ..model.capabilities import FetchQuery
@@ -65,7 +66,8 @@ class Refetchability:
         if vendor in named:
             return True
         build = getattr(self._selector, "_initialize_downloader", None)
-        return key.lane == (vendor,) and build is not None and build(vendor) is not None
+        is_its_lane = key.lane == (vendor,) or (bool(key.of_folder) and is_of_files(vendor))
+        return is_its_lane and build is not None and build(vendor) is not None
 
     def _refusal(
         self, instrument: Instrument, key: SeriesKey, part: Covered, downloader: Any, now_ms: int

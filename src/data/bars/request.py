@@ -17,6 +17,7 @@ from ..model.query import EXTRA_COLUMNS, BarsQuery
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.deadline import seconds_of
+from ..vendors.registry import is_of_files
 
 if TYPE_CHECKING:
     from ..provider_selector import ProviderSelector
@@ -79,6 +80,7 @@ class RequestParser:
             if ended is not None and ended < now:
                 closed_by = ended if closed_by is None else min(closed_by, ended)
         _check(wishes, instrument.symbol)
+        pinned = self._pinned(wishes.provider)
         return filled(
             BarsQuery,
             instrument=instrument,
@@ -86,7 +88,10 @@ class RequestParser:
             span=span,
             now_ms=now,
             bars=count,
-            provider=self._pinned(wishes.provider),
+            provider=pinned,
+            folder_lane=self._selector.folder_lane(pinned)
+            if pinned and is_of_files(pinned)
+            else "",
             adjustment=wishes.adjustment,
             include_forming=wishes.include_forming,
             offline=wishes.offline,

@@ -171,7 +171,13 @@ class BarsService:
             from .fetch.miss import MissHandler
 
             runner = LaneRunner(
-                self._store, self._clock, self._reader, self._expiry, self._checks, self._turns
+                self._store,
+                self._clock,
+                self._reader,
+                self._expiry,
+                self._checks,
+                self._turns,
+                self.lanes.sources,
             )
             # Two threads may make one each: what there must be one of are the locks and turns.
             self._miss_handler = MissHandler(

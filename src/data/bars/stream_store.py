@@ -149,6 +149,9 @@ class StreamKeeper:
     def _keep(self, query: BarsQuery, grid: BarGrid, origin: Origin, bars: Sequence[Bar]) -> int:
         lane = self._lanes.find(query)
         key, view = lane.key, lane.view
+        if key.of_folder:
+            log.debug("%s: bars of %s are not kept among those of files", key, origin.vendor)
+            return 0
         kind = view.kind or lane.kind
         if kind is not None and differences(kind, origin.kind):
             log.debug("%s: bars of %s are of another kind than those stored", key, origin.vendor)

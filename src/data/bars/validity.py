@@ -43,6 +43,8 @@ SPOILT = "the vendor now sends something here that cannot be a bar"
 UNEXPECTED = "outside the sessions of the market's calendar"
 UNVOUCHED = "by our own clock alone, which nothing vouches for"
 AHEAD = "fetched at a time that has not come yet: the clock was wrong then, or is now"
+CHANGED = f"{DOUBTFUL}read from files on this machine that have changed since"
+RELAID = f"{DOUBTFUL}read from files on this machine by another layout than that of the rules"
 # So long is left alone what only our own clock says.
 UNVOUCHED_MS = HOUR_MS
 # Clocks of machines that share a folder differ by this much without being wrong.
@@ -164,6 +166,19 @@ def latest_known(coverage: Coverage, book: ActionBook) -> int:
 
 def _is_of_a_file(part: Covered) -> bool:
     return part.state in ("final", "suspect") and part.basis.adjustment == "unknown"
+
+
+# --- what was read of files that have changed since
+
+
+def after_change(coverage: Coverage, now_ms: int, reason: str = CHANGED) -> Coverage:
+    """Return what is known of a series whose files have changed: all of it is doubted, and due."""
+    return Coverage(
+        replace(part, expires=now_ms)
+        if part.state == "empty"
+        else replace(part, state="suspect", reason=reason, expires=now_ms)
+        for part in coverage.opened()
+    )
 
 
 # --- bars of older tools

@@ -211,6 +211,17 @@ class ActionBook:
             return replace(self, samples=(self.samples or ActionBook())._after(actions, answer))
         return self._after(actions, answer)
 
+    def without(self, source: str) -> ActionBook:
+        """Return the book without what a vendor of samples told, and was asked for."""
+        if self.samples is None:
+            return self
+        old = self.samples
+        reports = tuple(action for action in old.reports if action.source != source)
+        answers, awaited = (
+            tuple(a for a in spans if a.source != source) for spans in (old.answers, old.awaited)
+        )
+        return replace(self, samples=ActionBook(reports, answers, awaited, extra=old.extra))
+
     def _after(self, actions: Sequence[Action], answer: Asked) -> ActionBook:
         reports = list(self.reports)
         stamped = (
@@ -332,6 +343,21 @@ class ActionStore:
         Raises:
             LockTimeoutError, StorageError, FormatVersionError: nothing was changed.
         """
+        return self._changed(
+            symbol, lambda old: old.by(answer.fetched_at).with_answer(actions, answer), wait_s
+        )
+
+    def forget(self, symbol: str, source: str, wait_s: float = math.inf) -> ActionBook:
+        """Forget what a vendor of samples told, durably, and return the book; waits as :meth:`add`.
+
+        Raises:
+            LockTimeoutError, StorageError, FormatVersionError: nothing was changed.
+        """
+        return self._changed(symbol, lambda old: old.without(source), wait_s)
+
+    def _changed(
+        self, symbol: str, change: Callable[[ActionBook], ActionBook], wait_s: float
+    ) -> ActionBook:
         folder = self._layout.symbol(symbol)
         self._disk.make_folders(folder)
         with self._disk.lock(folder / ".lock", min(wait_s, self._lock_timeout_s)):
@@ -342,7 +368,7 @@ class ActionStore:
             except CorruptEntryError:
                 self._set_aside(symbol)
                 old = ActionBook()
-            book = old.by(answer.fetched_at).with_answer(actions, answer)
+            book = change(old)
             path = folder / "actions.json"
             if self._disk.stat(path) is None:
                 # The process that made the folders may have been killed before they were durable.

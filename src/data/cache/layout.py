@@ -19,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 
 from ..disk.calls import mode_of
 from ..errors import BadSymbolError, BadTimeframeError, QueryError, StorageError
-from ..model.series import SeriesKey
+from ..model.series import SeriesKey, is_of_folder
 from ..model.timeframe import Timeframe
 
 BARS = "ohlcv"
@@ -71,7 +71,8 @@ def encode_lane(key: SeriesKey) -> str:
     """
     for part in key.lane:
         _check_text(part, "lane")
-    parts = [_escape(part, _KEPT_IN_LANES) for part in key.lane]
+    # Names of folders are safe as they are: a family, a dot and eight digits.
+    parts = [p if is_of_folder(p) else _escape(p, _KEPT_IN_LANES) for p in key.lane]
     name = "@".join((key.timeframe.folder, *parts))
     if not _FRAME.fullmatch(key.timeframe.folder):
         raise BadTimeframeError(f"{key.timeframe!r} cannot be stored")

@@ -41,7 +41,8 @@ from .read.series_reader import IndexEntry, RangeReader, SeriesIndex, check_barr
 from .recovery import quarantine
 from .recovery.quarantine import KeptFile
 from .retention.clear import clear_lane, clear_symbol, clear_years
-from .values import Commit, CommitPiece, LaneUse, Seal, SeriesView, Stretch, Suspect
+from .values import Commit, CommitPiece, LaneUse, Seal, SeriesView, Stretch, Suspect, removal
+from .write.coverage_update import year_span
 from .write.series import SeriesFiles
 from .write.write_guard import ReadOnlyError, WriteGuard
 
@@ -407,6 +408,11 @@ class BarStore:
             answered = Asked(dates, source, fetched_at, until)
             return self._actions.add(symbol, actions, answered, wait_s)
 
+    def forget_actions(self, symbol: str, source: str, wait_s: float = math.inf) -> None:
+        """Forget what a vendor of samples told, and was asked for; raises as :meth:`add_actions`."""
+        with self._guard.writing(self._layout.symbol(symbol)):
+            self._actions.forget(symbol, source, wait_s)
+
     # --- the whole -------------------------------------------------------------------------
 
     def symbols(self) -> list[str]:
@@ -419,8 +425,34 @@ class BarStore:
         return [symbol for name in names if (symbol := decode_symbol(name)) is not None]
 
     def keys(self) -> list[SeriesKey]:
-        """Return every series that has something stored, in the order of their folders."""
+        """Return every series that has something stored, in the order of their folders.
+
+        Without those of earlier versions that are not read any more.
+        """
+        return [key for key in self.held() if not key.is_outdated]
+
+    def held(self) -> list[SeriesKey]:
+        """Return every series that has something stored, also such as is not read any more."""
         return self._layout.series(self._disk.list)
+
+    def outdated(self, key: SeriesKey) -> list[Span]:
+        """Return the stretches of a series that are stored and never read again."""
+        lane = self._lane(key)
+        if key.is_outdated:
+            return [year_span(year) for year in lane.years()]
+        return list(self._index.entry(lane).outdated)
+
+    def remove_outdated(self, key: SeriesKey, *, by: str) -> None:
+        """Remove what of a series is never read again; raises as :meth:`commit`."""
+        lane = self._lane(key)
+        if key.is_outdated:
+            clear_lane(lane, self._old, self._lock_timeout_s, by)
+            self._sidecars.drop(key)
+        elif spans := self.outdated(key):
+            coverages = (state.coverage for state in self._index.entry(lane).states.values())
+            parts = [part for c in coverages for span in spans for part in c.within(span)]
+            now = self._clock.now_ms()
+            self.commit(key, Commit(tuple(removal(part, now) for part in parts)))
 
     def lanes(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
         """Return the stored series of a symbol and timeframe, the default lane first.
@@ -451,7 +483,7 @@ class BarStore:
         Raises:
             LockTimeoutError, StorageError: what was not removed yet is still whole.
         """
-        symbols = {key.symbol for key in self.keys()} if symbol is None else {symbol}
+        symbols = {key.symbol for key in self.held()} if symbol is None else {symbol}
         for name in sorted(symbols):
             folder = self._layout.symbol(name)
             for lane_name in self._disk.list(folder):

@@ -17,7 +17,7 @@ from ..disk.atomic import export_csv
 from ..errors import CacheError, DataError, QueryError, StorageError
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
-from ..vendors.registry import is_sample
+from ..vendors.registry import is_of_files, is_sample
 from .facade.folder import BARS, CacheFolder, span_to_read
 from .legacy.reader import SAMPLE_LANE, SAMPLE_VENDORS
 from .write.coverage_update import year_span
@@ -99,7 +99,8 @@ class UnifiedCache(CacheFolder):
             start_date, end_date: what was asked of the vendor, both inclusive; by this a stretch
                 without bars, before, between or behind them, is told from one never asked.
             provider: the vendor that supplied it. Sample data (``mock``) are kept apart and never answer a
-                question put to the data manager.
+                question put to the data manager. ``local`` and ``replay`` mean the files of a folder,
+                which no frame is: it is stored as of ``unknown``.
             data_type: ``ohlcv``, or the name of another folder such as ``funding_rate``.
             kwargs: ``adjustment`` (``raw``, ``split``, ``all``) where the caller knows what the
                 prices are adjusted for, and ``as_of``, the date up to which.
@@ -127,6 +128,7 @@ class UnifiedCache(CacheFolder):
             key = SeriesKey(symbol, Timeframe.parse(timeframe))
             instrument = self._instrument_of(symbol)
             values = _supported_options(kwargs)
+            provider = "unknown" if is_of_files(provider.lower()) else provider
             offer = FrameUpload(instrument, key.timeframe, start_date, end_date, provider, **values)
             if data_type == BARS:
                 stored = self._put_bars(df, key, offer)

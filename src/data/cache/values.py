@@ -15,7 +15,9 @@ from ..model.instant import MINUTE_MS, SECOND_MS, iso, year_of, year_start
 from ..model.kind import Basis, Kind
 from ..model.lifetime import Lifetime
 from ..model.series import SeriesKey
-from ..model.span import Span, subtract
+from ..model.source import SourceState
+from ..model.span import Span, coalesce, subtract
+from ..vendors.registry import is_of_files
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,35 @@ class CommitPiece:
         return "an infinite value cannot be stored" if self.table.has_infinity() else ""
 
 
+def removal(part: Covered, now_ms: int) -> CommitPiece:
+    """Return the piece that takes the bars of a stretch out of a series: it counts as never asked."""
+    return CommitPiece(
+        BarTable.empty(),
+        part.span,
+        part.vendor,
+        now_ms,
+        Kind("", "") if part.state == "empty" else part.kind,
+        part.basis,
+        "final",
+        holes=(part.span,),
+    )
+
+
+def outdated_spans(key: SeriesKey, coverage: Coverage) -> list[Span]:
+    """Return the stretches of files that no lane of a folder holds: earlier versions mixed folders.
+
+    What is stored there is never read again.
+    """
+    if key.of_folder or not any(_may_be_of_files(part) for part in coverage):
+        return []
+    parts = coverage.opened()
+    return coalesce(p.span for p in parts if any(map(is_of_files, p.vendor.split(","))))
+
+
+def _may_be_of_files(part: Covered) -> bool:
+    return bool(part.parts) or any(map(is_of_files, part.vendor.split(",")))
+
+
 class Seal(NamedTuple):
     """What tells from outside that what is stored of a stretch is what it was.
 
@@ -116,6 +147,7 @@ class Commit:
             the caller knows better than the faults of their answers tell.
         judged: the stretch of which the faults are told anew; None where nothing was checked.
         faults: what was wrong with that answer, none of it across the end of a year.
+        source: the files that the series is read from, looked at before; None leaves what is known.
     """
 
     pieces: tuple[CommitPiece, ...] = ()
@@ -128,6 +160,7 @@ class Commit:
     lifetime: Lifetime | None = None
     judged: Span | None = None
     faults: tuple[Fault, ...] = ()
+    source: SourceState | None = None
 
     def check(self) -> None:
         """Check what pieces and marks promise.
@@ -146,7 +179,7 @@ class Commit:
     def is_empty(self) -> bool:
         """Tell whether there is nothing to write at all."""
         parts = (self.pieces, self.marks, self.suspects)
-        facts = (self.next_due, self.kind, self.compared_at, self.lifetime)
+        facts = (self.next_due, self.kind, self.compared_at, self.lifetime, self.source)
         return not any(parts) and all(one is None for one in facts)
 
 
@@ -166,6 +199,7 @@ class SeriesView:
             their vendor says, or None.
         lifetime: from when to when there can be bars, as far as it is known.
         faults: what was wrong with the answers that its bars came in.
+        source: the files that its bars were read from, of the lane of a folder.
         barred: years that cannot be read, for something else is in the place of a document: nothing
             else here tells of them.
     """
@@ -181,6 +215,7 @@ class SeriesView:
     compared_at: int | None = None
     lifetime: Lifetime = Lifetime()
     faults: tuple[Fault, ...] = ()
+    source: SourceState | None = None
     barred: tuple[int, ...] = ()
 
     @property

@@ -22,6 +22,8 @@ _ABOUT = (
     "quarantine. --older-than deletes by age, also bars that no vendor has any more: whole years "
     "of a series, and of tables such as funding_rate, whose newest row is older. A year's file "
     "that still has younger bars stays whole; so do fundamentals, splits and dividends. "
+    "Bars of own files and recordings that earlier versions stored without their folder, which are "
+    "never read again, go too. "
     "Each deletion stays in `onetape cache log`."
 )
 
@@ -58,6 +60,7 @@ def _clean(args: argparse.Namespace) -> int:
         aged = cache.delete_older_than(args.older_than, dry_run=args.dry_run, every=args.all)
     elif args.all:
         raise QueryError("--all is about an age, and none is given", hint="add --older-than AGE")
+    outdated = cache.remove_outdated(dry_run=args.dry_run)
     tidied = cache.tidy(dry_run=args.dry_run)
     years = 0 if args.dry_run else cache.enforce_limit()
     after = before if args.dry_run else cache.freeable()
@@ -67,6 +70,7 @@ def _clean(args: argparse.Namespace) -> int:
         "years_dropped": years,
         # The cache's own notes, or another process's bars, may have come meanwhile.
         "bytes_freed": max(0, before.bytes - after.bytes),
+        "outdated": [str(key) for key in outdated],
         "quarantine": {"files": tidied.files, "bytes": tidied.file_bytes},
         **after.to_json(),
     }
@@ -116,6 +120,9 @@ def _rows(document: dict[str, Any]) -> list[list[str]]:
     if not document["dry_run"]:
         years = document["years_dropped"] + len(document.get("aged", {}).get("years", ()))
         rows.append(["freed", f"{size(document['bytes_freed'])}, {counted(years, 'year')}"])
+    if gone := document["outdated"]:
+        verb = "would be removed" if document["dry_run"] else "removed"
+        rows.append([f"own files, {verb}", f"{counted(len(gone), 'series')}, first {gone[0]}"])
     if quarantine["files"]:
         files = f"{counted(quarantine['files'], 'file')}, {size(quarantine['bytes'])}"
         rows.append(

@@ -117,6 +117,7 @@ def checkup(
         *_calendars(catalogue, holdings, clock.now_ms()),
         *_files(catalogue, holdings, clock, full=full),
         *_proof(holdings),
+        *_outdated(holdings),
         _memory(memory()),
         *_configuration(survey, selector),
         *_keys(vendors),
@@ -337,6 +338,17 @@ def _proof(holdings: Holdings) -> Iterator[Check]:
     elif bars:
         advice = "" if confirmed else "`onetape verify --sample 1%` compares them, night by night"
         yield Check("health", "proof", True if confirmed else None, text, advice)
+
+
+def _outdated(holdings: Holdings) -> Iterator[Check]:
+    """Report bars of files that earlier versions stored without their folder."""
+    keys = [lane.key for lane in holdings.lanes if lane.is_outdated]
+    if keys:
+        text = f"{counted(len(keys), 'series')} of own files or recordings, first {keys[0]}: an earlier"
+        text += " version did not note of which folder, so they are read from their files again"
+        yield Check(
+            "health", "own files", None, text, "`onetape cache clean` removes what it stored"
+        )
 
 
 def _memory(state: Memory) -> Check:

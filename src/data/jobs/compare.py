@@ -41,6 +41,7 @@ from ..prices.adjustment import BasisPart, rebase
 from ..prices.differences import Compared, ComparisonTerms, Difference, compare, differing_actions
 from ..prices.quality import check
 from ..prices.splice import AGGREGATES, ONE_MARKET
+from ..vendors.registry import is_of_files
 
 if TYPE_CHECKING:
     from ..wiring import Services
@@ -137,7 +138,7 @@ class Verification:
         if difference.cause == "missing there":
             return _KEPT
         series, last = f"onetape fetch {self.subject}", difference.last_ms
-        if f"@{comparison.theirs}" in comparison.lane:
+        if f"@{comparison.theirs}" in comparison.lane or is_of_files(comparison.theirs):
             series += f" --provider {comparison.theirs}"
         start = f"--start {self.subject.moment(difference.first_ms)}"
         if difference.cause == "stale":
@@ -405,7 +406,7 @@ class StoredBars:
         """Yield one comparison for each lane and vendor."""
         wanted = self._query.instrument.symbol, self._query.timeframe
         for key in self._store.keys():
-            is_vendors = key.lane != SAMPLE_LANE and not key.made_of
+            is_vendors = key.lane != SAMPLE_LANE and not key.made_of and self._is_asked(key)
             if (key.symbol, key.timeframe) == wanted and is_vendors:
                 yield from self._of_lane(key)
 
@@ -451,6 +452,13 @@ class StoredBars:
         """Return where the bars of a lane stand."""
         anchor = (view.kind or Kind()).anchor or "session"
         return BarGrid(calendar_for(self._query.instrument), view.key.timeframe, anchor)
+
+    def _is_asked(self, key: SeriesKey) -> bool:
+        """Tell whether files can be compared with a lane: those of the folder that it is named after."""
+        if not key.of_folder:
+            return True
+        vendor = self._query.provider or key.of_folder.partition(".")[0]
+        return self._services.selector.folder_lane(vendor) == key.of_folder
 
     def _of_lane(self, key: SeriesKey) -> Iterator[Comparison]:
         view = self._store.view(key)

@@ -31,6 +31,7 @@ from ..model.provenance import ATTRS_KEY, freeze
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
+from ..vendors.registry import is_sample
 from ..wiring import Services, build
 
 if TYPE_CHECKING:
@@ -185,6 +186,9 @@ class Exporter:
             span,
             now,
             offline=True,
+            # What a recording tells of splits counts for its own bars alone.
+            provider=key.teller if is_sample(key.teller) else None,
+            folder_lane=key.of_folder if is_sample(key.teller) else "",
             adjustment=wanted.adjustment or "split",
         )
         if wanted.adjustment is None:

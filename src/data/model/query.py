@@ -8,6 +8,7 @@ from typing import Any, Literal
 from ..errors import QueryError
 from .instrument import Instrument
 from .kind import Adjustment
+from .series import SeriesKey
 from .span import Span
 from .timeframe import Timeframe
 
@@ -44,6 +45,8 @@ class BarsQuery:
         now_ms: the time of the request, UTC milliseconds.
         bars: the number of bars wanted up to the end, or None where the span rules.
         provider: the pinned vendor, canonical, or None.
+        folder_lane: of a pinned vendor that answers from files the part of a lane that names their
+            folder; else empty.
         adjustment: ``raw``, ``split`` or ``all``.
         include_forming: whether the running bar is wanted too.
         offline: answer from the cache alone.
@@ -64,6 +67,7 @@ class BarsQuery:
     now_ms: int
     bars: int | None = None
     provider: str | None = None
+    folder_lane: str = ""
     adjustment: Adjustment = "split"
     include_forming: bool = False
     offline: bool = False
@@ -84,7 +88,12 @@ class BarsQuery:
     @property
     def pinned(self) -> tuple[str, ...]:
         """The lane that answers it: that of the pinned vendor, or the default one (empty)."""
-        return (self.provider,) if self.provider else ()
+        return (self.folder_lane or self.provider,) if self.provider else ()
+
+    @property
+    def teller(self) -> str | None:
+        """Under whose name the splits and dividends stand that count for a pinned vendor's bars."""
+        return SeriesKey(self.instrument.symbol, self.timeframe, self.pinned).teller
 
     def __str__(self) -> str:
         return f"{self.instrument.symbol} {self.timeframe}"

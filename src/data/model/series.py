@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from hashlib import sha256
 
+from ..vendors.registry import VENDORS, is_of_files, is_sample
 from .kind import Kind
 from .timeframe import Timeframe
 
 _MADE_OF = "from-"
+_FAMILIES = "|".join(name for name in VENDORS if is_of_files(name))
+_OF_FOLDER = re.compile(rf"({_FAMILIES})\.[0-9a-f]{{8}}")
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,28 @@ class SeriesKey:
         return last.removeprefix(_MADE_OF) if last.startswith(_MADE_OF) else ""
 
     @property
+    def of_folder(self) -> str:
+        """The part of the lane that names a folder of files on this machine; empty for others."""
+        first = self.lane[0] if self.lane else ""
+        return first if is_of_folder(first) else ""
+
+    @property
+    def teller(self) -> str | None:
+        """Under whose name the splits and dividends stand that a pinned vendor's bars are given by.
+
+        Those of a recording stand under its folder, as its bars do. None: those of all vendors count.
+        """
+        if not self.lane:
+            return None
+        family, dot, digest = self.of_folder.partition(".")
+        return f"{family}:{digest}" if dot and is_sample(family) else self.lane[0]
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether it holds bars of a folder that nothing names: those of earlier versions."""
+        return bool(self.lane) and is_of_files(self.lane[0])
+
+    @property
     def folder(self) -> str:
         """The lane's folder name, such as ``1d`` or ``1d@raw``."""
         return "@".join((self.timeframe.folder, *self.lane))
@@ -60,3 +87,18 @@ def lane_beside(kind: Kind, stored: Kind | None) -> tuple[str, ...]:
 def calculated_lane(source: Timeframe, *, is_extended: bool) -> tuple[str, ...]:
     """Name the lane of bars that a job calculates out of ``source`` bars: no vendor's stand there."""
     return (*(["extended"] if is_extended else []), f"{_MADE_OF}{source.folder}")
+
+
+def folder_lane(family: str, path: str) -> str:
+    """Return the part of a lane that names a folder of files.
+
+    Args:
+        family: the vendor that reads them, ``local`` or ``replay``.
+        path: the real path of the folder: one folder has one name, however it is spelled.
+    """
+    return f"{family}.{sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+
+
+def is_of_folder(part: str) -> bool:
+    """Tell whether a part of a lane names a folder of files."""
+    return _OF_FOLDER.fullmatch(part) is not None

@@ -18,7 +18,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from hashlib import sha256
@@ -113,9 +113,10 @@ class Recording:
             ResponseFormatError: the file is damaged, or of another version.
         """
         question = _question(request)
+        paths = sorted(self._folder.glob(f"{_digest(question)}-*{_SUFFIX}"))
         answers = [
             answer
-            for path in sorted(self._folder.glob(f"{_digest(question)}-*{_SUFFIX}"))
+            for path in paths
             if (answer := _answer(path, question["path"], request.url)) is not None
         ]
         if not answers:
@@ -124,7 +125,8 @@ class Recording:
                 f"{json.dumps(question['params'])}",
                 hint="ONETAPE_RECORD=<folder> records it while the vendor is asked",
             )
-        key = json.dumps(question)
+        # Of a folder that was recorded anew the first one comes first again.
+        key = json.dumps([question, [path.name for path in paths]])
         with self._lock:
             place = self._given.get(key, 0)
             self._given[key] = place + 1
@@ -132,11 +134,23 @@ class Recording:
 
 
 def recorded_vendors(folder: Path) -> dict[str, Path]:
-    """Return vendor to the folder of its recorded exchanges; the folder of one vendor has that alone."""
+    """Return vendor to the folder of its recorded exchanges; the folder of one vendor has that alone.
+
+    The folders are named by their real paths, and their vendors by the names they were recorded under.
+    """
     if not folder.is_dir():
         return {}
     folders = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-    return {path.name: path for path in folders if any(path.glob(f"[!.]*{_SUFFIX}"))}
+    return {path.name: path.resolve() for path in folders if any(_exchanges(path))}
+
+
+def recorded_files(folder: Path) -> list[Path]:
+    """Return the files of recorded exchanges in the folder of one vendor, by name."""
+    return sorted(_exchanges(folder))
+
+
+def _exchanges(folder: Path) -> Iterator[Path]:
+    return folder.glob(f"[!.]*{_SUFFIX}")
 
 
 def _question(request: HttpRequest) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ..model.coverage import BEFORE_FIRST, CLOSED, DOUBTFUL, PLAINLY_NONE, Cover
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from ..model.span import Span, gaps, intersect, subtract
 from ..model.texts import listed, stamp
+from ..vendors.registry import family_of
 
 if TYPE_CHECKING:
     from ..bars.client import SeriesOutline
@@ -222,9 +223,17 @@ class _Classifier:
         step = self._grid.timeframe
         start, end = (iso(at) if step.is_intraday else stamp(at, step) for at in (first, last))
         series = self._series
-        pinned = f" --provider {series.lane[0]}" if series.lane else ""
+        pinned = f" --provider {self._vendor()}" if series.lane else ""
         name = f"{series.symbol} {series.timeframe}"
         return f"onetape fetch {name} --start {start} --end {end}{pinned}"
+
+    def _vendor(self) -> str:
+        """Return the name by which the vendor is pinned that the lane is named after."""
+        if not self._series.of_folder:
+            return self._series.lane[0]
+        family = self._series.of_folder.partition(".")[0]
+        names = (part.vendor for part in self._all if family_of(part.vendor) == family)
+        return next(names, family)
 
     def _by_days(self, gap: ClassifiedGap, days: Sequence[VendorDay]) -> Iterator[ClassifiedGap]:
         """Yield the parts of a hole that belong to a day which its vendor lacks, and the rest."""

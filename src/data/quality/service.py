@@ -123,7 +123,7 @@ def _stored_actions(
 ) -> Sequence[KnownAction]:
     """Return the stored splits and dividends of these bars; none where they are damaged."""
     try:
-        return client.actions(instrument.symbol, key.lane[0] if key.lane else None)
+        return client.actions(instrument.symbol, key.teller)
     except CorruptEntryError:
         return ()
 

@@ -41,6 +41,8 @@ from .raw import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..net.source_files import SourceFiles
+
 __all__ = ("BaseDataDownloader", "Wired", "is_ours")
 
 _log = logging.getLogger(__name__)
@@ -111,6 +113,17 @@ class BaseDataDownloader:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.get_provider_name()}>"
+
+    # --- what a vendor of files has ---------------------------------------------------------
+
+    @property
+    def folder_lane(self) -> str:
+        """The part of a lane that names the folder it answers from; empty for all but files."""
+        return ""
+
+    def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles | None:
+        """Return the files of a series as they look now; None for what answers from no files."""
+        return None
 
     # --- what a vendor overrides -----------------------------------------------------------
 

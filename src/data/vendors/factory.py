@@ -217,6 +217,14 @@ class DownloaderPool:
         """
         code = canonical_vendor(name) or name
         downloader = downloaders.get(code, downloaders.get(name))
+        if (
+            downloader is not None
+            and row_of(family_of(code)).of_folders
+            and not downloader.is_there
+        ):
+            downloader = None
+            for place in (code, name):
+                downloaders.pop(place, None)
         if downloader is None:
             downloader = self._make(code)
         if downloader is None or self.is_out(downloader):
@@ -253,9 +261,9 @@ class DownloaderPool:
         if self._refused.get(code) == state:
             return None
         made = self._new(code, factory, dict(arguments))
-        if made is None:
+        if made is None and not row_of(family_of(code)).of_folders:  # a folder may be made any time
             self._refused[code] = state
-        elif is_ours(made):
+        if made is not None and is_ours(made):
             self._made.append(made)
         return made
 

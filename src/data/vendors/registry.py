@@ -44,7 +44,7 @@ class VendorRow(NamedTuple):
         of_folders: whether it stands for folders, each named by its path behind a colon; it is none
             of the vendors that are listed.
         is_sample: whether it answers only where a call names it, and its bars and actions lie apart.
-        is_free: whether it reads files of the user's own, so that asking costs nothing.
+        of_files: whether it answers from files on this machine: its bars lie in a lane of each folder.
     """
 
     bars: str = ""
@@ -64,7 +64,7 @@ class VendorRow(NamedTuple):
     is_family: bool = False
     of_folders: bool = False
     is_sample: bool = False
-    is_free: bool = False
+    of_files: bool = False
 
 
 VENDORS: Mapping[str, VendorRow] = MappingProxyType(
@@ -161,7 +161,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             distribution="ib_async",
             package_use="connects to your own gateway of Interactive Brokers",
         ),
-        "local": VendorRow(bars="local.bars:LocalDataDownloader", is_free=True),
+        "local": VendorRow(bars="local.bars:LocalDataDownloader", of_files=True),
         "mock": VendorRow(bars="mock.bars:MockDataDownloader"),
         "polygon": VendorRow(
             bars="polygon.bars:PolygonDataDownloader",
@@ -172,7 +172,9 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             fundamentals="polygon.fundamentals:TABLE",
             stream="polygon.stream:PolygonStream",
         ),
-        "replay": VendorRow(bars="replay.bars:ReplayDownloader", of_folders=True, is_sample=True),
+        "replay": VendorRow(
+            bars="replay.bars:ReplayDownloader", of_folders=True, is_sample=True, of_files=True
+        ),
         "tiingo": VendorRow(
             bars="tiingo.bars:TiingoDataDownloader",
             keys=("TIINGO_API_KEY",),
@@ -272,15 +274,23 @@ def is_sample(name: str | None) -> bool:
     return name is not None and row_of(family_of(name)).is_sample
 
 
+def is_of_files(name: str) -> bool:
+    """Tell whether a vendor, by its canonical name, answers from files on this machine."""
+    return row_of(family_of(name)).of_files
+
+
 def lies_apart(name: str) -> bool:
     """Tell whether bars of a vendor, by any name, never stand among those of others."""
     code = family_of(canonical_vendor(name) or name)
-    return code in ("local", "mock") or row_of(code).is_sample
+    return code == "mock" or row_of(code).is_sample or row_of(code).of_files
 
 
 def is_free(name: str) -> bool:
-    """Tell whether asking a vendor, by its canonical name, costs nothing: it reads the user's files."""
-    return row_of(family_of(name)).is_free
+    """Tell whether a vendor, by its canonical name, reads the user's own files: asking costs nothing.
+
+    A recording has what was asked when it was made, and nothing else.
+    """
+    return is_of_files(name) and not is_sample(name)
 
 
 def folder_of(name: str) -> str:

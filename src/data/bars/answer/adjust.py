@@ -101,7 +101,7 @@ class Rebaser:
         own = _newest(parts, int(table.stamps[-1]))
         if all(p.basis.adjustment == "unknown" for p in parts):
             return Rebased(table, own)
-        book, vendor = self._book(table, own), self.query.provider
+        book, vendor = self._book(table, own), self.query.teller
         if vendor is None:
             return self._brought(table, parts, own, book)
         mine = book.only(vendor)
@@ -121,7 +121,7 @@ class Rebaser:
         errors: list[ActionsMissingError] = []
         for rebaser in (replace(self, lenient=False), self):
             for book in books:
-                others = {a.source for a in book.answers} - {self.query.provider or ""}
+                others = {a.source for a in book.answers} - {self.query.teller or ""}
                 try:
                     done = rebaser._brought(table, parts, own, book)
                 except ActionsMissingError as missing:

@@ -21,6 +21,7 @@ from ...errors import (
     KindMismatchError,
     NoDataError,
     NoProviderError,
+    SymbolNotFoundError,
 )
 from ...model.bars import BarTable, among
 from ...model.kind import Kind
@@ -29,6 +30,7 @@ from ...model.span import Span, gaps
 from ...model.timeframe import Timeframe
 from ...prices.conversions import has_known_hours, regular_hours
 from ...prices.resample import resample, source_span
+from ...vendors.registry import is_free
 from ..answer.answer import Answer, Dependency, Gap
 from ..answer.counts import LOOKBACKS, closed_rows, counted
 from ..fetch.state import is_down
@@ -159,7 +161,16 @@ def _down(error: DataError) -> dict[str, DataError]:
 
 
 def _down_in(attempts: Sequence[Attempt]) -> dict[str, DataError]:
-    return {a.provider: a.error for a in attempts if a.error is not None and is_down(a.error)}
+    return {
+        a.provider: a.error
+        for a in attempts
+        if a.error is not None and is_down(a.error) and not _is_no_file(a)
+    }
+
+
+def _is_no_file(attempt: Attempt) -> bool:
+    """Tell whether the user's own files lack bars of one length: each length has a file of its own."""
+    return is_free(attempt.provider) and isinstance(attempt.error, SymbolNotFoundError)
 
 
 def derived(

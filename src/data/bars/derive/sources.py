@@ -165,7 +165,11 @@ def _lacking(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) ->
     needed = Span(needed.start, min(needed.end, cap))
     if needed.is_empty:
         return []
-    stored = [] if query.refresh else source.view.coverage.standing(query.now_ms)
+    coverage = source.view.coverage
+    if source.view.key.of_folder:  # there is a file of these bars, whatever is due of it
+        stored = [part.span for part in coverage]
+    else:
+        stored = [] if query.refresh else coverage.standing(query.now_ms)
     return intersect(missing(needed, stored, (), grid).segments, [needed])
 
 

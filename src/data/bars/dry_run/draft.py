@@ -15,7 +15,7 @@ from ...errors import (
     UnknownProviderError,
 )
 from ...model.actions import Action
-from ...model.bars import BarTable, concat, merge
+from ...model.bars import BarTable, concat, inside, merge
 from ...model.coverage import Coverage
 from ...model.plan import PlanStep
 from ...model.query import BarsQuery
@@ -49,6 +49,7 @@ class DraftStore(BarStore):
         self.listener = StoreListener()  # a plan counts as no use of a series
         self._drafts: dict[SeriesKey, _Draft] = {}
         self._answers: dict[str, list[tuple[Sequence[Action], Asked]]] = {}
+        self._forgotten: dict[str, list[str]] = {}
 
     def view(self, key: SeriesKey) -> SeriesView:
         """Return the view of a series after its drafts."""
@@ -98,10 +99,14 @@ class DraftStore(BarStore):
             last=max([int(t.stamps[-1]) for t in tables] + [draft.view.last or 0]) or None,
             compared_at=commit.compared_at or draft.view.compared_at,
             lifetime=draft.view.lifetime.updated(commit.lifetime),
+            source=commit.source or draft.view.source,
         )
 
     def _with_drafts(self, key: SeriesKey, span: Span, rows: BarTable) -> BarTable:
         tables = self._drafts[key].tables
+        pieces = (piece for commit in self._drafts[key].commits for piece in commit.pieces)
+        if gone := [piece.span for piece in pieces if not len(piece.table)]:
+            rows = rows.take(~inside(rows.stamps, gone))
         near = [t for t in tables if t.stamps[-1] >= span.start and t.stamps[0] < span.end]
         new = concat([t.within(span) for t in near])
         return merge(rows, new) if len(new) else rows
@@ -115,7 +120,13 @@ class DraftStore(BarStore):
             if not answers:
                 raise
             book = ActionBook()  # an answer begins a damaged one anew
+        for source in self._forgotten.get(symbol, ()):
+            book = book.without(source)
         return with_answers(book, answers)
+
+    def forget_actions(self, symbol: str, source: str, wait_s: float = 0.0) -> None:
+        """Leave out what a vendor of samples told."""
+        self._forgotten.setdefault(symbol, []).append(source)
 
     def add_actions(
         self,

@@ -90,11 +90,12 @@ def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> Way:
 
 
 def _stored(planner: RequestPlanner, query: BarsQuery, way: Route | None) -> Iterator[StoredSeries]:
-    """Yield the stored lanes: the default one, those of the route, and those of pinned vendors."""
+    """Yield the stored lanes: the default one, those of the route, of pinned vendors and of folders."""
     symbol, timeframe = query.instrument.symbol, query.timeframe
     lanes = [lane.parts for lane in way.lanes] if way else []
     vendors = [(name,) for name in planner.selector.provider_names()]
-    for lane in dict.fromkeys([(), *lanes, *vendors]):
+    folders = [key.lane for key in planner.store.lanes(symbol, timeframe) if key.of_folder]
+    for lane in dict.fromkeys([(), *lanes, *vendors, *folders]):
         key = SeriesKey(symbol, timeframe, lane)
         view = planner.store.view(key)
         if view.exists:

@@ -32,6 +32,7 @@ from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.texts import duration
 from ...model.timeframe import Timeframe
+from ...net.source_files import SourceFiles
 from ...net.vendor_status import VendorStatus
 from ...vendors.base import BaseDataDownloader, is_ours, status_for, unknown_symbol_error
 from ...vendors.calls import ACTIONS_ENDPOINT
@@ -68,6 +69,15 @@ class FakeVendor(BaseDataDownloader):
         self.capabilities = real.capabilities
         self._real, self._as, self._run = real, name, run
         self._statuses: dict[Timeframe, VendorStatus | None] = {}
+
+    @property
+    def folder_lane(self) -> str:
+        """Return what the vendor returns."""
+        return self._real.folder_lane
+
+    def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles | None:
+        """Return the vendor's files as they look now."""
+        return self._real.source_files(instrument, timeframe)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
         """Return what the vendor returns."""

@@ -357,6 +357,8 @@ class Fetcher:
         question, kind = self._question(work, candidate, window), self._writer.view(work).kind
         with reporting(candidate.account_name) as answers:
             fetched = self._fetch(work, candidate, question)
+            if self._ingester.drop_outdated(work, fetched):
+                kind = self._writer.view(work).kind
             try:
                 check_kind(kind, work, fetched)
                 taken = self._ingester.take(work, candidate, fetched, window)

@@ -21,6 +21,7 @@ from ..answer.answer import Answer, Gap, Unfilled, as_known, joined, not_asked
 from ..answer.counts import LOOKBACKS, closed_rows, counted
 from ..answer.reader import Outcome, Reader
 from ..answer.slots import may_open
+from ..selection.source_check import SourceCheck
 from ..turns import Turns
 from ..validity import CLOSED, DELETED, UNASKED, UNPUBLISHED, Expiry, is_older
 from .absence import ListingProof
@@ -52,6 +53,7 @@ class LaneRunner:
         expiry: Expiry,
         checks: ValidationRules,
         turns: Turns,
+        sources: SourceCheck,
     ) -> None:
         self._store = store
         self.reader, self.clock = reader, clock
@@ -59,7 +61,7 @@ class LaneRunner:
         self._turns = turns
         self._writer = StoreWriter(store, clock)
         self._action_fetcher = ActionFetcher(self._writer, clock)
-        self._planner = Planner(store, self._writer)
+        self._planner = Planner(store, self._writer, sources)
         self._fetcher = Fetcher(self._writer, clock, expiry, checks)
         self._listing = ListingProof(self._writer, expiry)
         self.on_todo: Callable[[FetchState, FetchPlan], None] = lambda work, plan: None
@@ -103,6 +105,8 @@ class LaneRunner:
             self._done(query, plan_of_lost, work)
             answer = as_known(self._read(query, wanted, work, plan.cap))
         doubts = [*answer.doubts, *_unrefreshed(query, work)]
+        if work.outdated:
+            doubts.append(work.outdated)
         # A stretch that was not asked is told whether that is written down or not.
         known = [part.span for part in answer.coverage]
         unasked = intersect(subtract(plan.closed, known), [Span(wanted.start, query.now_ms + 1)])

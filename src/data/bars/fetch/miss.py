@@ -346,6 +346,7 @@ class MissHandler:
             candidates,
             lane.default,
             kind=kind or lane.kind,
+            folder=lane.key.of_folder,
             has_actions=are_known,
             proved=proved,
         )

@@ -22,13 +22,17 @@ from ...model.timeframe import Timeframe
 from ...prices.splice import COMMON
 from ...vendors.archives import REQUESTS_A_MONTH, pieces
 from ...vendors.paging import windows
-from ...vendors.registry import is_free
+from ...vendors.registry import is_free, is_sample
 from ..answer.slots import back, may_open
+from ..selection.source_check import SourceCheck, is_same
 from ..validity import (
     AHEAD,
     BEFORE_FIRST,
+    CHANGED,
     CLOSED,
+    RELAID,
     UNEXPECTED,
+    after_change,
     doubted,
     fetched_ahead,
     is_older,
@@ -71,11 +75,13 @@ class Planner:
     Args:
         store: what is held.
         writer: looks at the series, and takes what a plan changes before anything is asked.
+        sources: tells whether files have changed that bars were read from.
     """
 
-    def __init__(self, store: BarStore, writer: StoreWriter) -> None:
+    def __init__(self, store: BarStore, writer: StoreWriter, sources: SourceCheck) -> None:
         self._store = store
         self._writer = writer
+        self._sources = sources
 
     def wanted(self, query: BarsQuery, work: FetchState, factor: int = 1) -> Span:
         """Return the stamps wanted; a count reaches ``factor`` times back from the last closed bar."""
@@ -93,10 +99,39 @@ class Planner:
         """Look at what is held as if for the first time, and say what to do."""
         if query.provider is not None and not query.refresh:
             adopt(self._store, self._writer, work, wanted)
+        self._doubt_changed(query, work)
         self._doubt_ahead(work)
         self.doubt_near_splits(work)
         work.overdue.clear()  # what the doubt concerns is in the plan
         return self.lacking(query, wanted, work)
+
+    def _doubt_changed(self, query: BarsQuery, work: FetchState) -> None:
+        """Take trust from all that was read of files which have changed since, if any were read.
+
+        An offline call reads no file: its answer says that they have changed.
+        """
+        reader = next((c for c in work.lane.candidates if c.folder_lane), None)
+        if reader is None or reader.folder_lane != work.key.of_folder:
+            return
+        view, now = self._writer.view(work), self._writer.now_ms(work)
+        state = self._sources.now(
+            reader.downloader, query.instrument, work.key.timeframe, view.source
+        )
+        work.source = state
+        if not view.exists or is_same(view.source, state):
+            return
+        is_relaid = bool(view.source and state and view.source.reading != state.reading)
+        reason = RELAID if is_relaid else CHANGED
+        if query.offline:
+            work.outdated = reason
+            work.problems += [reason] if reason not in work.problems else []
+            return
+        marks = tuple(after_change(view.coverage, now, reason))
+        if is_sample(query.provider):
+            self._writer.forget_actions(work)
+        bounds = (view.lifetime.listed, view.lifetime.delisted)
+        life = Lifetime(*(bound and bound._replace(expires=now) for bound in bounds))
+        self._writer.commit(work, Commit(marks=marks, next_due=now, lifetime=life))
 
     def _doubt_ahead(self, work: FetchState) -> None:
         """Take trust from what was learned at a time that has not come yet."""

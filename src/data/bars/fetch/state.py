@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +39,7 @@ from ...model.kind import Basis, Kind
 from ...model.lifetime import Lifetime
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
+from ...model.source import SourceState
 from ...model.span import Span
 from ...net.deadline import call_left_s
 from ..answer.adjust import with_answers
@@ -111,6 +112,8 @@ class FetchState:
         beside: attempts at splits, dividends and daily closes, which the bars are adjusted by.
         snapshot: of the phase in which the request is.
         lacking: sessions of these bars that vendors lack for most of their symbols.
+        source: the files of the lane's folder, as they were before any was read.
+        outdated: why what was read of them is in doubt, though they are not read again; else empty.
     """
 
     query: BarsQuery
@@ -133,6 +136,8 @@ class FetchState:
     beside: list[Attempt] = field(default_factory=list)
     snapshot: SeriesSnapshot = field(default_factory=SeriesSnapshot)
     lacking: Sequence[VendorDay] = ()
+    source: SourceState | None = None
+    outdated: str = ""
 
     def end_phase(self) -> None:
         """Let the next decision look anew: something may have changed what was looked at."""
@@ -211,8 +216,10 @@ class StoreWriter:
         Raises:
             CacheError: the query must store, and it cannot be stored.
         """
+        # With every commit: another caller may have found the files changed meanwhile.
+        whole = commit if work.source is None else replace(commit, source=work.source)
         try:
-            self._store.commit(work.key, commit, _wait_s())
+            self._store.commit(work.key, whole, _wait_s())
             work.stored += (piece.span for piece in commit.pieces)
             work.stored += (mark.span for mark in commit.marks if mark.state == "empty")
         except _REFUSED as error:
@@ -229,12 +236,31 @@ class StoreWriter:
         Raises:
             CacheError: the query must store, and it cannot be stored.
         """
+        teller = work.query.teller
+        if teller is not None and answer.source == work.query.provider != teller:
+            answer = answer._replace(source=teller)
+            actions = [replace(action, source=teller) for action in actions]
         try:
             self._store.add_actions(work.key.symbol, actions, *answer, wait_s=_wait_s())
         except _REFUSED as error:
             if work.query.must_store:
                 raise
             work.unstored_actions.append((tuple(actions), answer))
+            self._note(work, error)
+        finally:
+            work.snapshot.book = None
+
+    def forget_actions(self, work: FetchState) -> None:
+        """Forget what a recording told that is another one now; a disk that refuses is told of.
+
+        Raises:
+            CacheError: the query must store, and it cannot be stored.
+        """
+        try:
+            self._store.forget_actions(work.key.symbol, work.query.teller or "", _wait_s())
+        except _REFUSED as error:
+            if work.query.must_store:
+                raise
             self._note(work, error)
         finally:
             work.snapshot.book = None
@@ -297,7 +323,7 @@ class StoreWriter:
             except CorruptEntryError:
                 work.snapshot.book = ActionBook()
         book = with_answers(work.snapshot.book, work.unstored_actions)
-        return book.beside(work.query.provider)
+        return book.beside(work.query.teller)
 
     def _note(self, work: FetchState, error: Exception) -> None:
         problem = f"not stored: {error}"

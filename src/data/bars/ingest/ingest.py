@@ -11,7 +11,7 @@ import numpy as np
 
 from ...cache.actions import Asked
 from ...cache.store import Commit, SeriesView
-from ...cache.values import Fault
+from ...cache.values import Fault, removal
 from ...calendars.calendar import first_unclosed
 from ...calendars.due import next_due
 from ...calendars.gaps import BarGrid
@@ -28,13 +28,16 @@ from ...prices.adjustment import BasisPart, rebase
 from ...prices.judgement.series import CheckedSeries, ShareEvent
 from ...prices.quality import check
 from ...prices.splice import COMPARED, ONE_MARKET
+from ...vendors.registry import is_of_files
 from ..fetch.revisions import FetchWindow, Revisions
 from ..fetch.splice import NeighbourReply, Side, Splicer, with_splices
 from ..fetch.state import FetchState, Forming, StoreWriter
 from ..selection.candidates import Candidate
 from ..validity import (
     BEHIND,
+    CHANGED,
     DOUBTFUL,
+    RELAID,
     SKEW_MS,
     Expiry,
     Suspicion,
@@ -160,6 +163,32 @@ class AnswerIngester:
             work.problems += (p for p in checked.problems if p not in work.problems)
         work.scores.append(checked.score)
         return answer
+
+    def drop_outdated(self, work: FetchState, fetched: Fetched) -> bool:
+        """Remove all that was read of files as they were, now that they could be read as they are.
+
+        The files are the truth: a row that is not in them any more is no bar that their vendor lacks.
+        Bars of others stay, and are asked for again, but by another layout they may not belong beside
+        these any more. Older versions of the series keep what went.
+
+        Returns:
+            Whether there were any.
+        """
+        if not work.key.of_folder or not is_of_files(fetched.vendor):
+            return False
+        parts = [part for part in self._writer.coverage(work).opened() if part.state != "empty"]
+        outdated = [
+            p
+            for p in parts
+            if p.reason == RELAID or (p.reason == CHANGED and is_of_files(p.vendor))
+        ]
+        if not outdated:
+            return False
+        now, is_whole = self._writer.now_ms(work), len(outdated) == len(parts)
+        pieces = tuple(removal(part, now) for part in outdated)
+        kind = fetched.kind if is_whole else None
+        self._writer.commit(work, Commit(pieces, kind=kind))
+        return True
 
     def _clock_is_behind(self, work: FetchState, fetched: Fetched) -> Suspicion | None:
         """Return why it is not known as of when prices are adjusted; None where it is.

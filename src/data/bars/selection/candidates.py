@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ...cache.legacy.reader import SAMPLE_LANE
 from ...errors import (
@@ -20,11 +20,11 @@ from ...model.instant import DAY_MS
 from ...model.instrument import Instrument
 from ...model.kind import Adjustment, Kind
 from ...model.query import BarsQuery
-from ...model.series import lane_beside, lane_of
+from ...model.series import SeriesKey, folder_lane, lane_beside, lane_of
 from ...model.span import Span, intersect, subtract
 from ...model.timeframe import Timeframe
 from ...symbols.assets import Listed, is_proved, named_at, names_an_exchange
-from ...vendors.registry import is_sample
+from ...vendors.registry import family_of, is_of_files, is_sample
 from .conversion import Conversion, conversion_for
 from .offers import Offer, first_of
 
@@ -68,6 +68,14 @@ class Candidate:
     def account_name(self) -> str:
         """The name under which its requests are counted."""
         return getattr(self.downloader, "name", "") if self.capabilities else self.name
+
+    @property
+    def folder_lane(self) -> str:
+        """The part of a lane that names the folder it answers from; empty where it reads no files."""
+        if not is_of_files(self.name):
+            return ""
+        made = getattr(self.downloader, "folder_lane", "") if self.capabilities else ""
+        return made or folder_lane(family_of(self.name), "")
 
     def refusal(self, instrument: Instrument, timeframe: Timeframe) -> str:
         """Return why it cannot serve this series at all, or an empty text."""
@@ -325,7 +333,8 @@ def _offers(query: BarsQuery, candidates: Sequence[Candidate], done: _Sorted) ->
     for candidate in done.usable:
         caps, kind = candidate.capabilities, _usual_kind(query, candidate, candidates)
         depth = caps.depth_days.get(query.timeframe.label) if caps else None
-        yield Offer(candidate.name, kind, depth)
+        folder = (candidate.folder_lane,) if candidate.folder_lane else None
+        yield Offer(candidate.name, kind, depth, folder)
     for candidate in done.made_up:
         kind = candidate.kind(query.instrument, query.timeframe)
         yield Offer(candidate.name, kind, parts=SAMPLE_LANE)
@@ -337,6 +346,7 @@ def route(
     stored: Kind | None,
     *,
     kind: Kind | None = None,
+    folder: str = "",
     has_actions: bool = False,
     proved: Container[str] = (),
 ) -> Route:
@@ -348,6 +358,7 @@ def route(
         stored: kind of the bars in the default lane, where there are any: the other lanes are named
             by what differs from it.
         kind: the wanted kind, where it is decided already (``selection.lanes``).
+        folder: likewise the part of a lane that names the folder of files whose bars are wanted.
         has_actions: whether the splits and dividends from the start of the range on are stored.
         proved: vendors whose bars agree with the stored ones.
 
@@ -356,7 +367,8 @@ def route(
     hours are wanted. The bars of a pinned vendor go into a lane of its name. Two groups of vendors
     are in two lanes, the common one and one of their own: those whose prices need splits and
     dividends that another vendor tells, for the case that these cannot be had; and those whose bars
-    must be converted, for ranges that the conversion does not reach.
+    must be converted, for ranges that the conversion does not reach. The bars of a folder of files go
+    into a lane of its name; where they are the wanted ones, others complete them there.
 
     Raises:
         NoProviderError: no vendor is left.
@@ -365,19 +377,15 @@ def route(
     tellers = tuple(c for c in candidates if c.tells_actions)
     done = _sorted(query, candidates, proved)
     if kind is None and (first := first_of(query, _offers(query, candidates, done))):
-        kind = first.kind
+        kind, folder = first.kind, SeriesKey("", query.timeframe, first.parts or ()).of_folder
     wanted = kind or Kind()
-    home = query.pinned or lane_beside(wanted, stored)
+    home = query.pinned or ((folder,) if folder else lane_beside(wanted, stored))
     if stored is not None and not home:
         wanted = stored
     lanes = dict[tuple[str, ...], list[Candidate]]()
-    for candidate in done.usable:
-        made = None if query.provider else candidate.converted(query, wanted)
-        for one in (candidate,) if made is None else (made, candidate):
-            own = one.kind(query.instrument, query.timeframe)
-            parts = home if own.agrees(wanted) else lane_of(own, stored or wanted)
-            for adjusted in _lanes_of(query, one, parts, has_actions=has_actions or bool(tellers)):
-                lanes.setdefault(adjusted, []).append(one)
+    placement = _Placement(query, stored, wanted, home, done.usable, has_actions or bool(tellers))
+    for parts, candidate in placement.places():
+        lanes.setdefault(parts, []).append(candidate)
     if done.made_up:
         lanes.setdefault(SAMPLE_LANE, []).extend(done.made_up)
     if not lanes and done.namesakes:
@@ -397,6 +405,74 @@ def route(
         done.namesakes,
         owner is not None and _is_exchange(query, owner),
     )
+
+
+class _Placement(NamedTuple):
+    """What decides in which lanes the bars of candidates stand.
+
+    Attributes:
+        query: what is wanted.
+        stored: kind of the bars in the default lane.
+        wanted: the wanted kind.
+        home: the lane of the wanted kind.
+        usable: the candidates that may be asked.
+        has_actions: whether splits and dividends are stored or told.
+    """
+
+    query: BarsQuery
+    stored: Kind | None
+    wanted: Kind
+    home: tuple[str, ...]
+    usable: Sequence[Candidate]
+    has_actions: bool
+
+    def places(self) -> Iterator[tuple[tuple[str, ...], Candidate]]:
+        """Return the lanes of the candidates, each with a candidate as its bars may stand there."""
+        reader, usual = self._reader(), self._usual()
+        for candidate in self.usable:
+            is_as_it_is = self.query.provider is not None or candidate.folder_lane
+            made = None if is_as_it_is else candidate.converted(self.query, self.wanted)
+            for one in (candidate,) if made is None else (made, candidate):
+                if reader is not None and not one.folder_lane and self._completes(one, reader):
+                    yield self.home, one
+                    continue
+                own = one.kind(self.query.instrument, self.query.timeframe)
+                if one.folder_lane:
+                    parts: tuple[str, ...] = (one.folder_lane,)
+                else:
+                    is_home = own.agrees(self.wanted) and reader is None
+                    parts = self.home if is_home else lane_of(own, usual)
+                for adjusted in _lanes_of(self.query, one, parts, has_actions=self.has_actions):
+                    yield adjusted, one
+
+    def _reader(self) -> Candidate | None:
+        """Return the candidate that reads the folder whose bars are wanted by the rules."""
+        if self.query.provider is not None:
+            return None
+        readers = (one for one in self.usable if one.folder_lane)
+        return next((one for one in readers if (one.folder_lane,) == self.home), None)
+
+    def _usual(self) -> Kind:
+        """Return the kind of the default lane, as it is or will be: no bars of files stand there."""
+        if self.stored is not None:
+            return self.stored
+        if self._reader() is None:
+            return self.wanted
+        others = [candidate for candidate in self.usable if not candidate.folder_lane]
+        return _usual_kind(self.query, others[0], others) if others else self.wanted
+
+    def _completes(self, candidate: Candidate, reader: Candidate) -> bool:
+        """Tell whether bars of a vendor may stand beside those of files, by what their owner declares.
+
+        Prices of shares only where it is declared what they are adjusted for.
+        """
+        query = self.query
+        if query.instrument.asset_class == "stock" and reader.adjustment == "unknown":
+            return False
+        if not candidate.kind(query.instrument, query.timeframe).agrees(self.wanted):
+            return False
+        both = (reader, candidate)
+        return not any(lane_parts(query, c, (), has_actions=self.has_actions) for c in both)
 
 
 def _owner(query: BarsQuery, candidates: Sequence[Candidate]) -> Candidate | None:
@@ -506,7 +582,7 @@ def _lanes_of(
     query: BarsQuery, candidate: Candidate, parts: tuple[str, ...], *, has_actions: bool
 ) -> list[tuple[str, ...]]:
     if query.provider:
-        return [(candidate.name,)]
+        return [query.pinned]
     shared = lane_parts(query, candidate, parts, has_actions=has_actions)
     own = lane_parts(query, candidate, parts)
     return [shared] if shared == own else [shared, own]

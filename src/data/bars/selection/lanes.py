@@ -2,7 +2,8 @@
 
 What is answered is of the kind of the *first* vendor: the first in the order of the rules that can be
 built, serves the series and reaches into the range. Its bars stand in the default lane, or in a lane
-of their kind where the default lane holds bars of another kind. Whoever has to know where the bars
+of their kind where the default lane holds bars of another kind; those of files in a lane of their
+folder. Whoever has to know where the bars
 of a query are asks here: answers, plans, commands, jobs and feeds.
 
 Names decide wherever they can: where the first vendor has supplied bars of the range to the default
@@ -23,6 +24,7 @@ from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...vendors.registry import canonical_vendor, lies_apart
 from .offers import Offer, first_of
+from .source_check import SourceCheck
 
 if TYPE_CHECKING:
     from .candidates import Selector
@@ -60,11 +62,15 @@ class LaneFinder:
     Args:
         selector: the rules.
         store: the stored bars.
+
+    Attributes:
+        sources: tells whether files have changed that bars were read from.
     """
 
     def __init__(self, selector: Selector, store: BarStore) -> None:
         self._selector = selector
         self._store = store
+        self.sources = SourceCheck(selector)
         self._offers: dict[tuple[object, str, str], Sequence[Offer]] = {}
 
     def find(self, query: BarsQuery) -> AnsweringLane:

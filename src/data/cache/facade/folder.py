@@ -317,6 +317,16 @@ class CacheFolder:
         """Take old files out of the quarantines; return what went, or would go."""
         return self._retention_manager.tidy(dry_run=dry_run)
 
+    def remove_outdated(self, *, dry_run: bool = False) -> list[SeriesKey]:
+        """Remove bars of files that earlier versions stored without their folder; return of which series.
+
+        Nothing reads them any more. Of series in which bars of others stand too, these stay.
+        """
+        keys = self._retention_manager.outdated()
+        for key in () if dry_run else keys:
+            self.store.remove_outdated(key, by="cache clean")
+        return keys
+
     def last_used_ms(self, key: SeriesKey) -> int:
         """Return when a series was read or changed last; 0 where nothing tells."""
         return self._retention_manager.last_uses()(key).last_ms

@@ -21,6 +21,7 @@ from ...model.instant import from_ms
 from ...model.kind import ADJUSTMENTS, Basis, Kind
 from ...model.lifetime import Bound, Lifetime
 from ...model.series import SeriesKey
+from ...model.source import SourceState
 from ...model.span import Span
 from ..values import Fault
 from . import json_document
@@ -429,6 +430,7 @@ class SeriesMeta(Record, frozen=True, gc=False):
         compared_at: UTC milliseconds at which the newest final bars were compared again with what
             their vendor says; the document has it only where they were.
         lifetime: from when to when there can be bars; the document has it only where it is known.
+        source: the files that its bars were read from; the document has it only of lanes of folders.
         extra: keys of other versions, kept as they are.
     """
 
@@ -439,6 +441,7 @@ class SeriesMeta(Record, frozen=True, gc=False):
     empties: Coverage = Coverage()
     compared_at: int | None = None
     lifetime: Lifetime = Lifetime()
+    source: SourceState | None = None
     extra: Mapping[str, Any] = {}
 
 
@@ -457,6 +460,8 @@ def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
         document["kind"] = series.kind.to_json()
     if series.compared_at is not None:
         document["compared_at"] = series.compared_at
+    if series.source is not None:
+        document["source"] = series.source.to_json()
     return json_document.dump(document)
 
 
@@ -478,6 +483,21 @@ class _Bound(msgspec.Struct):
         return Bound(*msgspec.structs.astuple(self))
 
 
+class _Source(msgspec.Struct):
+    """The ``source``; see :class:`~..model.source.SourceState`."""
+
+    reading: str
+    stamps: str
+    size: int
+    changed_at: int
+    seen_at: int
+    content: str
+
+    def value(self) -> SourceState:
+        """Return the state."""
+        return SourceState(*msgspec.structs.astuple(self))
+
+
 class _SeriesDocument(msgspec.Struct, forbid_unknown_fields=True):
     """The document. A key that is not listed here is kept as it is."""
 
@@ -493,6 +513,7 @@ class _SeriesDocument(msgspec.Struct, forbid_unknown_fields=True):
     compared_at: int | None = None
     listing: _Bound | None = None
     delisting: _Bound | None = None
+    source: _Source | None = None
 
     @property
     def lifetime(self) -> Lifetime:
@@ -539,6 +560,7 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
         empties=empties,
         compared_at=document.compared_at,
         lifetime=document.lifetime,
+        source=None if document.source is None else document.source.value(),
         extra=extra,
     )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from operator import attrgetter
@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 
 from ...disk.files import Disk, FileState, errno_of
 from ...errors import CorruptEntryError, StorageError
-from ...model.bars import BarTable, concat
+from ...model.bars import BarTable, concat, inside
 from ...model.coverage import Coverage, Covered
 from ...model.frozen import filled
 from ...model.kind import Kind
@@ -26,7 +26,7 @@ from ..format.documents import SeriesMeta, YearState
 from ..format.json_document import DamagedError
 from ..layout import QUARANTINE, SERIES, years_in
 from ..legacy.adopt import OldYears
-from ..values import SeriesView
+from ..values import SeriesView, outdated_spans
 from ..write.coverage_update import year_span
 from ..write.series import SeriesFiles
 from .columnar_cache import Sidecars, WholeYear
@@ -161,12 +161,14 @@ class IndexEntry(NamedTuple):
         has_quarantine: whether there can be rows in quarantine.
         is_ours: whether none of it is of an older tool, which writes in place: a folder does not
             show that.
+        outdated: the stretches that are stored and not read, which the view does not tell of.
     """
 
     view: SeriesView
     states: Mapping[int, YearState]
     has_quarantine: bool
     is_ours: bool = True
+    outdated: Sequence[Span] = ()
 
     def check(self, lane: SeriesFiles, span: Span) -> None:
         """Refuse a stretch of which a year cannot be read; raises ``StorageError``, which names it."""
@@ -256,14 +258,25 @@ class SeriesIndex:
 
     def _read(self, lane: SeriesFiles, most_years: int | None = None) -> IndexEntry:
         """Return what the documents of a series say; those that are damaged are repaired."""
+        if lane.key.is_outdated:
+            return IndexEntry(SeriesView(lane.key), {}, has_quarantine=False)
         names = lane.disk.list(lane.paths.text)
         own = years_in(names)
         newest = own[-most_years:] if most_years else own
         (states, series, is_ours), barred = self._documents(lane, newest, SERIES in names)
         parts = [*_empties(series, own), *(part for s in states.values() for part in s.coverage)]
-        coverage = Coverage.joined(sorted(parts, key=_SPAN))
-        view = _view(lane.key, series, states.values(), coverage, barred)
-        return IndexEntry(view, states, has_quarantine=QUARANTINE in names, is_ours=is_ours)
+        coverage, known = Coverage.joined(sorted(parts, key=_SPAN)), list(states.values())
+        outdated = outdated_spans(lane.key, coverage)
+        if outdated:
+            coverage = coverage.without(outdated)
+            known = [state for state in known if _is_read(state, outdated)]
+        view = _view(lane.key, series, known, coverage, barred)
+        if outdated:
+            generations = (state.generation for state in states.values())
+            view = replace(view, generation=max([view.generation, *generations]), next_due=None)
+        return IndexEntry(
+            view, states, has_quarantine=QUARANTINE in names, is_ours=is_ours, outdated=outdated
+        )
 
     def _documents(
         self, lane: SeriesFiles, own: list[int], has_series: bool = True
@@ -319,6 +332,11 @@ class SeriesIndex:
         return _empties(read_series(lane), own)
 
 
+def _is_read(state: YearState, outdated: Sequence[Span]) -> bool:
+    """Tell whether any bars of a year may be read."""
+    return any(part.state != "empty" for part in state.coverage.without(outdated))
+
+
 def _view(
     key: SeriesKey,
     series: SeriesMeta | None,
@@ -349,6 +367,7 @@ def _view(
         compared_at=series.compared_at if series else None,
         lifetime=series.lifetime.beside(first, last) if series else Lifetime(),
         faults=tuple(fault for year in years for fault in year.faults),
+        source=series.source if series else None,
         barred=barred,
     )
 
@@ -429,8 +448,19 @@ class RangeReader:
         ``entry`` is of a moment ago; the metadata are looked at again where it does not lead to the
         bars.
         """
+        if lane.key.is_outdated:
+            return BarTable.empty(), Coverage()
         if entry is not None:
             entry.check(lane, span)
+        table, coverage = self._read(lane, span, entry)
+        outdated = [*(entry.outdated if entry else ()), *outdated_spans(lane.key, coverage)]
+        if not outdated:
+            return table, coverage
+        return table.take(~inside(table.stamps, outdated)), coverage.without(outdated)
+
+    def _read(
+        self, lane: SeriesFiles, span: Span, entry: IndexEntry | None
+    ) -> tuple[BarTable, Coverage]:
         if entry is not None and self._sidecars.are_kept:
             states = entry.years(span)
             table = self._sidecars.read(lane, span, states)

@@ -203,7 +203,7 @@ class AgeRetention:
 
     def _commits(self) -> Iterator[tuple[int, int]]:
         """Yield the time of the newest commit to each year, and of its newest answer."""
-        for key in self._store.keys():
+        for key in self._store.held():
             lane = self._parts.lane(key)
             for year in lane.years():
                 try:

@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 
 from ...errors import DataError, FormatVersionError, LockTimeoutError, StorageError
 from ...model.series import SeriesKey
+from ...vendors.registry import is_of_files
 from ..confirmations import CONFIRMED, load, tallied
 from ..facade.summaries import FOLDER
 from ..format.documents import YearState, load_meta, load_series
@@ -67,6 +68,13 @@ class StoredLane(NamedTuple):
     path: str
     outer: Mapping[int, OuterKeys] | None = None
     growth: Sequence[Growth] | None = None
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether bars of files are stored in it that name no folder: those are never read again."""
+        if self.key.of_folder:
+            return False
+        return self.key.is_outdated or any(map(is_of_files, self.entry.vendors))
 
 
 @dataclass

@@ -210,6 +210,10 @@ class RetentionManager(StoreListener):
                     log.debug("%s: the quarantine stays: %s", lane.key, exc)
         return done
 
+    def outdated(self) -> list[SeriesKey]:
+        """Return the series in which bars of earlier versions are stored that are never read again."""
+        return [lane.key for lane in self.inventory.look().lanes if lane.is_outdated]
+
     def write_uses(self) -> None:
         """Write down the last uses, for the processes that look later."""
         if self._folder.parent.is_dir():

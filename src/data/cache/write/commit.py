@@ -18,7 +18,7 @@ from ..read.series_reader import kind_of, read_series
 from ..read.year_file import MismatchError
 from ..recovery import quarantine
 from ..recovery.recover import matched_meta, recover
-from ..values import Commit
+from ..values import Commit, outdated_spans, removal
 from .coverage_update import YearPart, after_marks, by_year, standing, year_span
 from .series import SeriesFiles
 from .year_commit import YearCommit
@@ -86,6 +86,7 @@ class CommitRun:
         for year in own:
             self.metas[year] = self._sound(year)
         ours = {year for year, meta in self.metas.items() if meta}
+        self._leave_outdated()
         self.taken = self.old.of(self.lane, own, ours)
         for year, path in self.taken.items():
             pieces = self.old.read(self.lane.key, path).pieces()
@@ -99,6 +100,16 @@ class CommitRun:
         if self.generation == 1:  # what was deleted left its log: its numbers are not given again
             logged = map(self.lane.logged_generation, self.lane.logged_years())
             self.generation = 1 + max(logged, default=0)
+
+    def _leave_outdated(self) -> None:
+        """Take out of the years that change what is not read any more: it would never go otherwise."""
+        now = self.lane.clock.now_ms()
+        for year, part in self.parts.items():
+            meta = self.metas.get(year)
+            coverage = meta.state.coverage if meta else Coverage()
+            for span in outdated_spans(self.lane.key, coverage):
+                gone = [removal(old, now) for old in coverage.within(span)]
+                part.pieces = [*gone, *part.pieces]
 
     def _sound(self, year: int) -> YearMeta | None:
         part = self.parts.get(year)
@@ -201,6 +212,7 @@ class CommitRun:
             compared_at=self.series.compared_at if compared is None else compared,
             lifetime=self._lifetime(),
             empties=after_marks(old, empties, lambda _: False),
+            source=self.commit.source or self.series.source,
         )
         if after == self.series and after.next_due is None:
             return

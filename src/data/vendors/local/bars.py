@@ -8,6 +8,8 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from hashlib import sha256
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Unpack
@@ -25,13 +27,17 @@ from ...errors import (
     SymbolNotFoundError,
 )
 from ...model.bars import NAN, Bar, Stamps
+from ...model.canonical import canonical
 from ...model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from ...model.http import HttpRequest, HttpResponse
 from ...model.instant import DAY_MS, day_ms, to_ms
+from ...model.instrument import Instrument
 from ...model.kind import ADJUSTMENTS, Adjustment, Kind
+from ...model.series import folder_lane
 from ...model.span import Span, coalesce
 from ...model.timeframe import Timeframe
 from ...net.redact import where
+from ...net.source_files import SourceFiles
 from ...net.status import error_of
 from ..base import BaseDataDownloader, Wired
 from .carrier import FileCarrier
@@ -141,6 +147,13 @@ class LocalFiles:
         """Whether the bars are to have a volume; their owner may say that there is none."""
         return self.columns.get("volume", "volume") is not None
 
+    @cached_property
+    def digest(self) -> str:
+        """A digest of all of it but the folder: read by another layout a file holds other bars."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "folder"}
+        plain |= {name: dict(plain[name]) for name in ("columns", "timeframes")}
+        return sha256(canonical(plain).encode()).hexdigest()[:16]
+
     def labels(self) -> dict[str, str]:
         """Return every timeframe that may be asked for, to its text in file names."""
         return {label: label for label in _LABELS.split()} | dict(self.timeframes)
@@ -204,14 +217,30 @@ class LocalDataDownloader(BaseDataDownloader):
             kinds={name: self._kind(name) for name in classes},
         )
         self._files_read: dict[tuple[str, ...], tuple[bytes, tuple[list[int], list[Bar]]]] = {}
-        wired.setdefault("carrier", FileCarrier(self.files.folder))
+        own = FileCarrier(self.files.folder)
+        self._carrier = wired.setdefault("carrier", own)
+        self._folder_lane = folder_lane(self.name, str(own.folder))
         super().__init__(**wired)
+
+    @property
+    def folder_lane(self) -> str:
+        """The part of a lane that names the folder, by its real path."""
+        return self._folder_lane
+
+    def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles | None:
+        """Return the file of a series as it looks now; None where another carrier brings it."""
+        if not isinstance(self._carrier, FileCarrier):
+            return None
+        return self._carrier.files(self._request(instrument, timeframe), self.files.digest)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Name the file; a symbol cannot name anything outside its folder."""
+        return self._request(query.instrument, query.timeframe)
+
+    def _request(self, instrument: Instrument, timeframe: Timeframe) -> HttpRequest:
         name = self.files.pattern.format(
-            symbol=quote(query.instrument.spelling(self.name), safe="^="),
-            timeframe=self.capabilities.timeframes[query.timeframe.label],
+            symbol=quote(instrument.spelling(self.name), safe="^="),
+            timeframe=self.capabilities.timeframes[timeframe.label],
         )
         return HttpRequest(f"file:///{quote(name)}")
 

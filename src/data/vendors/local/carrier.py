@@ -12,6 +12,7 @@ from ...clock import Clock, SystemClock
 from ...errors import MissingExtraError, ResponseFormatError, UnavailableError, install_line
 from ...model.http import HttpRequest, HttpResponse
 from ...net.http import MEBIBYTE
+from ...net.source_files import SourceFiles, look_at
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _CSV = {"content-type": "text/csv"}
@@ -41,6 +42,29 @@ class FileCarrier:
         self._max_bytes = max_bytes
         self._clock = clock or SystemClock()
         self._tables: dict[Path, tuple[tuple[int, ...], bytes]] = {}
+        self._places: dict[str, Path] = {}
+
+    @property
+    def folder(self) -> Path:
+        """The folder, by its real path."""
+        return self._folder
+
+    def files(self, request: HttpRequest, reading: str) -> SourceFiles:
+        """Return how the file looks now that a request names: one ``stat`` where it was found before.
+
+        Args:
+            request: as for :meth:`send`.
+            reading: what its bars depend on beside it.
+        """
+        name = _name_in(request)
+        known = self._places.get(name)
+        if known is not None and (seen := look_at([known], reading, self._clock)).paths:
+            return seen
+        path = self._find(name)
+        # Another file takes the place of one that is not the first that is looked for.
+        if path is not None and path.name == _spellings(Path(name).name)[0]:
+            self._places[name] = path
+        return look_at([] if path is None else [path], reading, self._clock)
 
     def send(self, request: HttpRequest) -> HttpResponse:
         """Return the file's table with status 200, or 404 where there is none.
@@ -50,7 +74,7 @@ class FileCarrier:
             ResponseFormatError: it is damaged or too large.
             MissingExtraError: it is Parquet and pyarrow is not installed.
         """
-        path = self._find(unquote(urlsplit(request.url).path).lstrip("/"))
+        path = self._find(_name_in(request))
         if path is None:
             return HttpResponse(404, url=request.url)
         try:
@@ -64,9 +88,7 @@ class FileCarrier:
     def _find(self, name: str) -> Path | None:
         """Return the file that ``name`` means, inside the folder."""
         wanted = self._folder / name
-        names = [wanted.name]
-        if not wanted.name.endswith(SUFFIXES):
-            names = [wanted.name + suffix for suffix in SUFFIXES]
+        names = _spellings(wanted.name)
         folder = wanted.parent.resolve()
         if not folder.is_dir():
             return None
@@ -105,6 +127,15 @@ class FileCarrier:
                 f"{path.name} holds more than {self._max_bytes // MEBIBYTE} MiB"
             )
         return body
+
+
+def _name_in(request: HttpRequest) -> str:
+    return unquote(urlsplit(request.url).path).lstrip("/")
+
+
+def _spellings(name: str) -> list[str]:
+    """Return the names that a file may have, in the order in which they are looked for."""
+    return [name] if name.endswith(SUFFIXES) else [name + suffix for suffix in SUFFIXES]
 
 
 def _state(path: Path) -> tuple[int, ...]:

@@ -11,8 +11,11 @@ from ...errors import ConfigError, UnknownProviderError
 from ...model.actions import Action, ActionList
 from ...model.capabilities import Fetched, FetchQuery, Limits
 from ...model.instrument import Instrument
+from ...model.series import folder_lane
 from ...model.span import Span
-from ...net.recordings import Recording, recorded_vendors
+from ...model.timeframe import Timeframe
+from ...net.recordings import Recording, recorded_files, recorded_vendors
+from ...net.source_files import SourceFiles, look_at
 from ..base import BaseDataDownloader, Wired
 from ..factory import downloader_class
 from ..registry import folder_of
@@ -49,7 +52,7 @@ class ReplayDownloader(BaseDataDownloader):
             UnknownProviderError: the folder holds the answers of no vendor, or of several.
             MissingExtraError: the vendor is a member of a family whose package is not installed.
         """
-        folder = Path(folder_of(name)).expanduser()
+        folder = _named(name)
         vendors = recorded_vendors(folder)
         if len(vendors) != 1:
             raise UnknownProviderError(
@@ -94,6 +97,20 @@ class _Replayed(BaseDataDownloader):
         wired.pop("base_url", None)
         super().__init__(**wired)
 
+    @property
+    def folder_lane(self) -> str:
+        """The part of a lane that names the folder of the answers, by its real path."""
+        return folder_lane(ReplayDownloader.name, str(self.answers))
+
+    def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles:
+        """Return all recorded answers as they look now: any of them may belong to a series."""
+        return look_at(recorded_files(self.answers), self.recorded_vendor)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its name still leads to the folder: a relative one starts at the working directory."""
+        return recorded_vendors(_named(self.name)) == {self.recorded_vendor: self.answers}
+
     def spelled(self, instrument: Instrument) -> str:
         """Return the name that the vendor was asked by."""
         return super().spelled(self._as_asked(instrument))
@@ -119,6 +136,11 @@ class _Replayed(BaseDataDownloader):
     def _as_asked(self, instrument: Instrument) -> Instrument:
         spelling = instrument.spelling(self.recorded_vendor)
         return replace(instrument, spellings={**instrument.spellings, self.name: spelling})
+
+
+def _named(name: str) -> Path:
+    """Return the folder that a vendor of recorded answers is named by."""
+    return Path(folder_of(name)).expanduser()
 
 
 class _AnyKey(Mapping[str, str]):

@@ -1,0 +1,94 @@
+"""Whether the files that a lane was read from are what they were; a ``stat`` tells, as a rule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ...cache.store import SeriesView
+from ...model.instrument import Instrument
+from ...model.source import SourceState
+from ...model.timeframe import Timeframe
+from ...vendors.registry import is_of_files
+from ..validity import after_change
+
+if TYPE_CHECKING:
+    from .candidates import Selector
+
+# The vendor of files that rules can name; others are pinned.
+_OF_RULES = "local"
+# States are remembered of so many series, then anew.
+_MOST = 4096
+
+
+class SourceCheck:
+    """Compares files with what they were when bars were read from them. Thread-safe.
+
+    Args:
+        selector: gives the vendors that read files.
+    """
+
+    def __init__(self, selector: Selector) -> None:
+        self._selector = selector
+        # Files that were read because their times left it open: they are not read for it again.
+        self._verified: dict[SourceState, SourceState] = {}
+
+    def is_current(self, instrument: Instrument, view: SeriesView) -> bool:
+        """Tell whether what is stored of a lane may answer: always, but of files that have changed.
+
+        What a job has calculated is not read from a file: it follows its parts when the job runs again.
+        """
+        if not view.key.of_folder or view.key.made_of:
+            return not view.key.is_outdated
+        if not view.exists:
+            return True
+        from ...vendors.factory import downloader_for
+
+        # A relative name may lead elsewhere by now: then it is another folder's lane.
+        vendors = (part.vendor for part in view.coverage if is_of_files(part.vendor))
+        downloader = downloader_for(self._selector, next(vendors, _OF_RULES))
+        if getattr(downloader, "folder_lane", "") != view.key.of_folder:
+            return False
+        state = self.now(downloader, instrument, view.key.timeframe, view.source)
+        return is_same(view.source, state)
+
+    def told(self, instrument: Instrument, view: SeriesView, now_ms: int) -> SeriesView:
+        """Return the view with all of it in doubt where its files have changed since."""
+        if self.is_current(instrument, view):
+            return view
+        return replace(view, coverage=after_change(view.coverage, now_ms), next_due=now_ms)
+
+    def now(
+        self,
+        downloader: Any,
+        instrument: Instrument,
+        timeframe: Timeframe,
+        stored: SourceState | None,
+    ) -> SourceState | None:
+        """Return the state of the files of a series as they are, which :func:`is_same` compares.
+
+        Args:
+            downloader: that reads them.
+            instrument, timeframe: of the series.
+            stored: their state as it was; it tells whether they must be read for it.
+        """
+        look = getattr(downloader, "source_files", None)
+        files = look(instrument, timeframe) if look is not None else None
+        if files is None:
+            return stored
+        known = stored and self._verified.get(stored, stored)
+        if known is None or not known.is_of(files.state, lambda: files.content):
+            state: SourceState = files.read_state()
+            return state
+        if stored is not None and (known.stamps, known.has_rested) != (files.state.stamps, True):
+            if len(self._verified) >= _MOST:
+                self._verified = {}
+            self._verified[stored] = replace(files.state, content=stored.content)
+        return stored
+
+
+def is_same(stored: SourceState | None, now: SourceState | None) -> bool:
+    """Tell whether files are what they were, by their states."""
+    if stored is None or now is None:
+        return stored is now
+    return (stored.reading, stored.content) == (now.reading, now.content)

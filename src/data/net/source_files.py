@@ -1,0 +1,73 @@
+"""Looks at the files that bars are read from, without reading them unless that is needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+
+from ..clock import Clock, SystemClock
+from ..model.source import SourceState
+
+_BLOCK, _NS_IN_MS = 1 << 20, 10**6
+
+
+@dataclass(frozen=True)
+class SourceFiles:
+    """The files of a series as they look now.
+
+    Attributes:
+        state: of the files; its content is not known.
+        paths: where they lie.
+    """
+
+    state: SourceState
+    paths: Sequence[Path]
+
+    @cached_property
+    def content(self) -> str:
+        """The digest of what they hold; empty where one cannot be read."""
+        whole = sha256()
+        try:
+            for path in self.paths:
+                own = sha256()
+                with path.open("rb") as file:
+                    while block := file.read(_BLOCK):
+                        own.update(block)
+                whole.update(f"{path.name}|{own.hexdigest()}|".encode("utf-8", "surrogateescape"))
+        except OSError:
+            return ""
+        return whole.hexdigest() if self.paths else ""
+
+    def read_state(self) -> SourceState:
+        """Return the state with the digest of what the files hold, which is read now."""
+        return replace(self.state, content=self.content)
+
+
+def look_at(paths: Sequence[Path], reading: str, clock: Clock | None = None) -> SourceFiles:
+    """Return how files look now: one ``stat`` each; what is not there is left out.
+
+    Args:
+        paths: in a fixed order.
+        reading: what the bars depend on beside them.
+        clock: tells when they are looked at; None: the machine's, which stamps files.
+    """
+    # Before the look: what changes meanwhile must not seem to have rested.
+    seen_ms = (clock or SystemClock()).now_ms()
+    there, stamps, size, changed_ns = [], sha256(), 0, 0
+    for path in paths:
+        try:
+            stat = os.stat(path)
+        except OSError:
+            continue
+        there.append(path)
+        size, changed_ns = size + stat.st_size, max(changed_ns, stat.st_mtime_ns, stat.st_ctime_ns)
+        # The second time cannot be set: what was edited and given its old time shows by it.
+        entry = f"{path.name}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}|"
+        stamps.update(entry.encode("utf-8", "surrogateescape"))
+    digest = stamps.hexdigest()[:32] if there else ""
+    changed_ms = -(-changed_ns // _NS_IN_MS)
+    return SourceFiles(SourceState(reading, digest, size, changed_ms, seen_ms), there)

@@ -1,0 +1,629 @@
+"""Bars out of folders of one's own: kept apart by folder, and read again when the files change."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.bars.client import Wishes
+from src.data.cache.layout import decode_lane, encode_lane
+from src.data.cache.store import BarStore, Commit, CommitPiece
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import IncompleteDataError, IncompleteDataWarning
+from src.data.jobs.checkup import checkup
+from src.data.model.bars import Bar, BarTable
+from src.data.model.instant import DAY_MS
+from src.data.model.kind import Basis, Kind
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from tests.vendor_server import Fault, VendorServer
+
+from .oracle import ms
+
+HEADER = "timestamp,open,high,low,close,volume\n"
+DAYS = ("2024-07-01", "2024-07-02", "2024-07-03")
+ASKED = ("MSFT", "1d", "2024-07-01", "2024-07-03")
+DAILY = Timeframe.parse("1d")
+NOW = ms("2024-08-01T12:00:00")
+# Long before it is read: what changed since shows by size and time.
+RESTED = 1_700_000_000
+
+
+def write(folder: Path, close: float, days: tuple[str, ...] = DAYS, at: int = RESTED) -> Path:
+    """Write the days of a share, with the time of the file's last change."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = "".join(f"{day},{close},{close},{close},{close},9\n" for day in days)
+    path = folder / "MSFT_1d.csv"
+    path.write_text(HEADER + rows)
+    os.utime(path, (at, at))
+    return path
+
+
+def manager(cache: Path, folder: Path, more: str = "") -> DataManager:
+    """Return another project: a process with rules of its own on one cache."""
+    rules = cache.with_name(f"{folder.name}.yaml")
+    rules.write_text(
+        f"providers: {{local: {{folder: '{folder}', adjustment: split, unit: USD{more}}}}}\n"
+    )
+    return DataManager(cache, rules, clock=ManualClock(NOW))
+
+
+def closes(frame: pd.DataFrame) -> list[float]:
+    assert frame.attrs["onetape"]["complete"]
+    return frame["close"].tolist()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def test_two_folders_do_not_mix(cache: Path, tmp_path: Path) -> None:
+    for close, name in ((1.0, "one"), (2.0, "two")):
+        write(tmp_path / name, close)
+    for _ in range(2):
+        for close, name in ((1.0, "one"), (2.0, "two")):
+            frame = manager(cache, tmp_path / name).get_ohlcv(*ASKED, provider="local")
+            assert closes(frame) == [close] * 3
+    lanes = sorted(path.name for path in (cache / "ohlcv" / "MSFT").iterdir() if path.is_dir())
+    assert len(lanes) == 2
+    assert all(lane[:9] == "1d@local." and len(lane) == 17 for lane in lanes)
+
+
+def test_one_folder_by_two_names_is_one(cache: Path, tmp_path: Path) -> None:
+    write(tmp_path / "one", 1.0)
+    (tmp_path / "link").symlink_to(tmp_path / "one")
+    for name in ("one", "link"):
+        assert closes(manager(cache, tmp_path / name).get_ohlcv(*ASKED, provider="local"))
+    assert len([path for path in (cache / "ohlcv" / "MSFT").iterdir() if path.is_dir()]) == 1
+
+
+def edited(folder: Path) -> None:
+    write(folder, 7.0, at=RESTED + 9)
+
+
+def edited_within_a_tick(folder: Path) -> None:
+    """Change prices alone: size and time are what they were."""
+    write(folder, 7.0)
+
+
+def scaled(folder: Path) -> None:
+    """Change all prices by a factor that no vendor would be believed to send."""
+    write(folder, 100.0, at=RESTED + 9)
+
+
+def shortened(folder: Path) -> None:
+    write(folder, 1.0, DAYS[:1], at=RESTED + 9)
+
+
+def lengthened(folder: Path) -> None:
+    write(folder, 1.0, (*DAYS, "2024-07-05", "2024-07-08"), at=RESTED + 9)
+
+
+def touched(folder: Path) -> None:
+    write(folder, 1.0, at=RESTED + 9)
+
+
+CHANGES: dict[Callable[[Path], None], list[float]] = {
+    edited: [7.0] * 3,
+    scaled: [100.0] * 3,
+    shortened: [1.0],
+    lengthened: [1.0] * 5,
+    touched: [1.0] * 3,
+}
+
+
+def quiet(call: Callable[..., Any], *args: Any, **how: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)
+        return call(*args, **how)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("is_new", [True, False], ids=["another process", "one process"])
+def test_a_changed_file_is_read_again(
+    change: Callable[[Path], None], is_new: bool, cache: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / "own", 1.0)
+    asked = (*ASKED[:3], "2024-07-08")
+    first = manager(cache, tmp_path / "own")
+    for _ in range(3):  # from the file, from the store, from memory
+        before = quiet(first.get_ohlcv, *asked, provider="local")
+        assert before["close"].tolist() == [1.0] * 3
+    version = before.attrs["onetape"]["generation"]
+    change(tmp_path / "own")
+    reader = manager(cache, tmp_path / "own") if is_new else first
+    for _ in range(2):
+        frame = quiet(reader.get_ohlcv, *asked, provider="local")
+        assert frame["close"].tolist() == CHANGES[change]
+
+    again = quiet(reader.get_ohlcv, *ASKED, provider="local", version=version)
+    assert again["close"].tolist() == [1.0] * 3
+
+
+@pytest.fixture
+def folder_of_answers(
+    tmp_path: Path,
+    vendors: VendorServer,
+    clock: ManualClock,
+    rules: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Path]:
+    """Return what records an answer of Yahoo's into a folder, its prices and split changed."""
+
+    def record(name: str, factor: float, ratio: int = 4) -> Path:
+        monkeypatch.setenv("ONETAPE_RECORD", str(tmp_path / name))
+        fresh = DataManager(
+            tmp_path / f"cache of {name.replace('/', ' ')} {factor}", rules, clock=clock
+        )
+        fresh.get_ohlcv(*SPLIT, provider="yahoo", adjustment="raw")
+        monkeypatch.delenv("ONETAPE_RECORD")
+        folder = tmp_path / name / "yahoo"
+        for file in folder.glob("*.json"):
+            entry = json.loads(file.read_text("utf-8"))
+            chart = json.loads(entry["response"]["text"])
+            for result in chart["chart"]["result"]:
+                quote = result["indicators"]["quote"][0]
+                for column in ("open", "high", "low", "close"):
+                    quote[column] = [v and v * factor for v in quote[column]]
+                for event in result.get("events", {}).get("splits", {}).values():
+                    event |= {"numerator": ratio, "splitRatio": f"{ratio}:1"}
+            entry["response"]["text"] = json.dumps(chart)
+            file.write_text(json.dumps(entry), "utf-8")
+        return folder
+
+    return record
+
+
+SPLIT = ("AAPL", "1d", "2020-08-20", "2020-09-10")  # 4:1 on 2020-08-31
+
+
+def test_two_recordings_of_one_relative_name_do_not_mix(
+    folder_of_answers: Callable[..., Path],
+    make: Callable[[], DataManager],
+    tmp_path: Path,
+    vendors: VendorServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = {"provider": "replay:seen", "adjustment": "raw"}
+    for name, factor, ratio in (("one", 1.0, 4), ("two", 8.0, 2)):
+        folder_of_answers(f"{name}/seen", factor, ratio)
+    manager = make()
+    vendors.clear_log()
+    found: dict[str, list[float]] = {}
+    for name in ("one", "two", "one", "two"):
+        monkeypatch.chdir(tmp_path / name)
+        for reader in (manager, make()):
+            frame = reader.get_ohlcv(*SPLIT, **asked)  # type: ignore[arg-type]
+            assert closes(frame) == found.setdefault(name, closes(frame))
+    # Of raw prices those before the split are told by the split of the very recording.
+    assert found["two"][-1] == pytest.approx(8 * found["one"][-1])
+    assert found["two"][0] == pytest.approx(8 * found["one"][0] / 2)
+    assert not vendors.count("yahoo")
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["another process", "one process"])
+def test_a_folder_recorded_anew_is_read_again(
+    is_new: bool, folder_of_answers: Callable[..., Path], make: Callable[[], DataManager],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    folder = folder_of_answers("seen", 1.0)
+    asked = {"provider": f"replay:{tmp_path / 'seen'}", "adjustment": "raw"}
+    first = make()
+    for _ in range(3):
+        before = first.get_ohlcv(*SPLIT, **asked)  # type: ignore[arg-type]
+    version = before.attrs["onetape"]["generation"]
+    shutil.rmtree(folder)
+    folder_of_answers("seen", 8.0, 2)
+    reader = make() if is_new else first
+    for _ in range(2):
+        after = reader.get_ohlcv(*SPLIT, **asked)  # type: ignore[arg-type]
+        assert closes(after)[-1] == pytest.approx(8 * closes(before)[-1])
+        assert closes(after)[0] == pytest.approx(8 * closes(before)[0] / 2)
+    asked["adjustment"] = "split"
+    again = reader.get_ohlcv(*SPLIT, **asked, version=version)  # type: ignore[arg-type]
+    assert again["close"].iloc[-1] == before["close"].iloc[-1]
+
+
+@pytest.mark.parametrize("name", ["100%", "100%25", "a%2Fb"])
+def test_a_percent_sign_in_the_name_of_a_recording_is_no_escape(
+    name: str, folder_of_answers: Callable[..., Path], make: Callable[[], DataManager],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    folder_of_answers(name, 8.0)
+    folder_of_answers("plain", 1.0)
+    asked = [
+        make().get_ohlcv(*SPLIT, provider=f"replay:{tmp_path / one}", adjustment="raw")
+        for one in (name, "plain")
+    ]
+    assert asked[0]["close"].iloc[-1] == pytest.approx(8 * asked[1]["close"].iloc[-1])
+    # As the answer names it.
+    (told,) = asked[0].attrs["onetape"]["vendors"]
+    assert (
+        make().get_ohlcv(*SPLIT, provider=told, adjustment="raw")["close"].equals(asked[0]["close"])
+    )
+
+
+# --- every way to ask
+
+
+def week(folder: Path, close: float) -> None:
+    write(folder, close, ("2024-07-01", "2024-07-02", "2024-07-03", "2024-07-05"))
+
+
+def by_range(manager: DataManager) -> Any:
+    return manager.get_ohlcv("MSFT", "1d", "2024-07-01", "2024-07-05", provider="local")
+
+
+def by_count(manager: DataManager) -> Any:
+    return manager.get_ohlcv("MSFT", "1d", end_date="2024-07-05", bars=4, provider="local")
+
+
+def of_a_week(manager: DataManager) -> Any:
+    return manager.get_ohlcv("MSFT", "1w", "2024-07-01", "2024-07-05", provider="local")
+
+
+def of_a_batch(manager: DataManager) -> Any:
+    asked = (["MSFT"], "1d", "2024-07-01", "2024-07-05")
+    return manager.get_ohlcv_batch(*asked, provider="local")["MSFT"]
+
+
+def a_plan(manager: DataManager) -> Any:
+    return manager.plan("MSFT", "1d", "2024-07-01", "2024-07-05", provider="local")
+
+
+@pytest.mark.parametrize("way", [by_range, by_count, of_a_week, of_a_batch])
+def test_every_question_gets_its_own_folder_as_it_is(
+    way: Callable[[DataManager], Any], cache: Path, tmp_path: Path
+) -> None:
+    for close, name in ((1.0, "one"), (2.0, "two")):
+        week(tmp_path / name, close)
+    for turn in range(3):
+        for close, name in ((1.0, "one"), (2.0, "two")):
+            found = manager(cache, tmp_path / name)
+            for _ in range(2):
+                assert set(way(found)["close"]) == {close + 10 * turn}
+            week(tmp_path / name, close + 10 * (turn + 1))
+
+
+def test_what_is_told_of_a_series_tells_that_its_file_has_changed(
+    cache: Path, tmp_path: Path
+) -> None:
+    week(tmp_path / "own", 1.0)
+    reader = manager(cache, tmp_path / "own")
+    by_range(reader)
+    client = reader._services.client
+    (key,) = client.series("MSFT")
+    assert "suspect" not in {part.state for part in client.coverage(key)}
+    assert not a_plan(reader).steps
+    week(tmp_path / "own", 2.0)
+    assert {part.state for part in client.coverage(key)} <= {"suspect", "empty"}
+    assert "changed since" in str([part.reason for part in client.outline(key).coverage])
+    assert len(a_plan(reader).steps) == 1
+    assert not client.lookup(client.query("MSFT", "1d", "2024-07-01", "2024-07-05",
+                                          wishes=Wishes(provider="local"))).is_hit  # fmt: skip
+    offline = quiet(reader.get_ohlcv, *ASKED, provider="local", offline=True)
+    told = offline.attrs["onetape"]
+    assert (offline["close"].tolist(), told["complete"]) == ([1.0] * 3, False)
+    assert "changed since" in str(told)
+    with pytest.raises(IncompleteDataError):
+        reader.get_ohlcv(*ASKED, provider="local", offline=True, strict=True)
+    assert set(by_range(reader)["close"]) == {2.0}
+
+
+def test_a_file_that_cannot_be_read_any_more_leaves_its_bars_in_doubt(
+    cache: Path, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "own", 1.0)
+    reader = manager(cache, tmp_path / "own")
+    assert closes(reader.get_ohlcv(*ASKED, provider="local")) == [1.0] * 3
+    for damage in (lambda: path.write_text(f"{HEADER}2024-07-01,one,1,1,1,9\n"), path.unlink):
+        damage()
+        for _ in range(2):
+            frame = quiet(reader.get_ohlcv, *ASKED, provider="local")
+            assert (frame["close"].tolist(), frame.attrs["onetape"]["complete"]) == (
+                [1.0] * 3,
+                False,
+            )
+        with pytest.raises(IncompleteDataError, match="changed since"):
+            reader.get_ohlcv(*ASKED, provider="local", strict=True)
+    write(tmp_path / "own", 2.0)
+    assert closes(reader.get_ohlcv(*ASKED, provider="local")) == [2.0] * 3
+
+
+def test_another_layout_is_another_reading(cache: Path, tmp_path: Path) -> None:
+    """Another column, and another unit: the file is as it was."""
+    folder = tmp_path / "own"
+    write(folder, 1.0)
+    (folder / "MSFT_1d.csv").write_text(
+        "timestamp,open,high,low,close,volume,last\n"
+        + "".join(f"{day},1,3,1,1.0,9,2.0\n" for day in DAYS)
+    )
+    first = manager(cache, folder).get_ohlcv(*ASKED, provider="local")
+    assert closes(first) == [1.0] * 3
+    other = manager(cache, folder, ", columns: {close: last}")
+    assert closes(other.get_ohlcv(*ASKED, provider="local")) == [2.0] * 3
+    rules = cache.with_name("own.yaml")
+    rules.write_text(rules.read_text().replace("USD", "EUR"))
+    euros = DataManager(cache, rules, clock=ManualClock(NOW)).get_ohlcv(*ASKED, provider="local")
+    assert (closes(euros), euros.attrs["onetape"]["kind"]["unit"]) == ([2.0] * 3, "EUR")
+
+
+def test_a_folder_is_no_timeframe(cache: Path, tmp_path: Path) -> None:
+    week(tmp_path / "own", 1.0)
+    reader = manager(cache, tmp_path / "own")
+    by_range(reader)
+    (key,) = reader.cache.store.keys()
+    assert (key.lane, key.made_of) == ((key.of_folder,), "")
+    assert decode_lane("MSFT", encode_lane(key)) == key
+    assert encode_lane(key) == f"1d@{key.of_folder}"
+    assert reader.cache.list_timeframes("MSFT") == []
+
+
+def test_a_hit_costs_one_stat(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "own", 1.0)
+    # As if it had rested for a minute when it was read.
+    clock = ManualClock(path.stat().st_ctime_ns // 10**6 + 60_000)
+    monkeypatch.setattr("src.data.net.source_files.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.vendors.local.carrier.SystemClock", lambda: clock)
+    reader = manager(cache, tmp_path / "own")
+    for _ in range(3):
+        reader.get_ohlcv(*ASKED, provider="local")
+    seen: list[str] = []
+    real_stat, real_open = os.stat, Path.open
+    monkeypatch.setattr(
+        os, "stat", lambda at, *a, **k: (seen.append(str(at)), real_stat(at, *a, **k))[1]
+    )
+    monkeypatch.setattr(
+        Path, "open", lambda at, *a, **k: (seen.append(f"open {at}"), real_open(at, *a, **k))[1]
+    )
+    reader.get_ohlcv(*ASKED, provider="local")
+    assert [place for place in seen if str(path.parent) in place] == [str(path)]
+
+
+def hours_of_own_minutes(cache: Path, folder: Path) -> DataManager:
+    rules = cache.with_name("coins.yaml")
+    rules.write_text(
+        "crypto: {primary: local, backup: []}\n"
+        f"providers: {{local: {{folder: '{folder}', unit: USDT, anchor: clock}}}}\n"
+    )
+    return DataManager(cache, rules, clock=ManualClock(NOW))
+
+
+HOURS = ("BTCUSDT", "1h", "2024-07-01T00:00:00", "2024-07-01T01:59:00")
+
+
+def write_minutes(folder: Path, close: float, at: int = RESTED) -> None:
+    folder.mkdir(exist_ok=True)
+    stamps = (f"2024-07-01T{n // 60:02}:{n % 60:02}:00" for n in range(120))
+    rows = "".join(f"{stamp},{close},{close},{close},{close},9\n" for stamp in stamps)
+    path = folder / "BTCUSDT_1m.csv"
+    path.write_text(HEADER + rows)
+    os.utime(path, (at, at))
+
+
+def test_what_is_made_of_bars_of_a_changed_file_is_made_anew(cache: Path, tmp_path: Path) -> None:
+    write_minutes(tmp_path / "own", 1.0)
+    old = hours_of_own_minutes(cache, tmp_path / "own")
+    old.get_ohlcv("BTCUSDT", "1m", *HOURS[2:])
+    for _ in range(3):
+        assert closes(old.get_ohlcv(*HOURS)) == [1.0] * 2
+    write_minutes(tmp_path / "own", 7.0, RESTED + 9)
+    for reader in (old, hours_of_own_minutes(cache, tmp_path / "own")):
+        for _ in range(3):
+            assert closes(reader.get_ohlcv(*HOURS)) == [7.0] * 2
+
+
+def test_what_a_job_calculates_of_own_files_stands_in_the_lane_of_their_folder(
+    cache: Path, tmp_path: Path
+) -> None:
+    write_minutes(tmp_path / "own", 1.0)
+    client = hours_of_own_minutes(cache, tmp_path / "own")._services.client
+    client.get(client.query("BTCUSDT", "1m", start=HOURS[2], end=HOURS[3]))
+    done = client.calculate(client.query(*HOURS[:2], bars=1), Timeframe.parse("1m"))
+    assert (done.rows, done.key.lane) == (2, (done.key.of_folder, "from-1m"))
+    assert "suspect" not in {part.state for part in client.coverage(done.key)}
+
+
+# --- by the rules
+
+OWN = ("MSFT", "1d", "2024-06-03", "2024-06-07")
+OWN_DAYS = ("2024-06-03", "2024-06-04", "2024-06-05", "2024-06-06", "2024-06-07")
+
+
+@pytest.fixture
+def project(tmp_path: Path, rules: Path, clock: ManualClock) -> Callable[..., DataManager]:
+    """Return what makes a project: its rules name these vendors for days, and perhaps a folder."""
+
+    def make(vendors: str, folder: str = "", declared: str = "adjustment: split, unit: USD") -> Any:
+        own = tmp_path / f"rules of {folder or 'none'} {vendors} {declared}.yaml"
+        first, _, backups = vendors.partition(" ")
+        text = rules.read_text()
+        if folder:
+            text += f"  local: {{folder: '{tmp_path / folder}', {declared}}}\n"
+        for rule in ("stock_daily", "stock_weekly_monthly"):
+            text += f"{rule}: {{primary: {first}, backup: [{backups}]}}\n"
+        own.write_text(text)
+        return DataManager(tmp_path / "cache", own, clock=clock)
+
+    return make
+
+
+def test_bars_of_files_answer_no_project_whose_rules_do_not_name_the_folder(
+    project: Callable[..., DataManager], tmp_path: Path, vendors: VendorServer
+) -> None:
+    for close, name in ((1.0, "one"), (2.0, "two")):
+        write(tmp_path / name, close, OWN_DAYS)
+    for _ in range(3):
+        assert closes(project("local", "one").get_ohlcv(*OWN)) == [1.0] * 5
+        assert closes(project("local", "two").get_ohlcv(*OWN)) == [2.0] * 5
+        real = project("yahoo").get_ohlcv(*OWN)
+        assert real.attrs["onetape"]["vendors"] == ["yahoo"]
+        assert not {1.0, 2.0} & set(closes(real))
+        assert project("yahoo local", "one").get_ohlcv(*OWN)["close"].equals(real["close"])
+    assert vendors.count("yahoo") <= 2
+
+
+@pytest.mark.parametrize("ask", ["range", "count", "weeks", "batch"])
+def test_every_question_by_the_rules_gets_the_file_as_it_is(
+    ask: str, project: Callable[..., DataManager], tmp_path: Path
+) -> None:
+    def asked(manager: DataManager) -> set[float]:
+        if ask == "batch":
+            return set(manager.get_ohlcv_batch(["MSFT"], *OWN[1:])["MSFT"]["close"])
+        step = "1w" if ask == "weeks" else "1d"
+        bounds = {"end_date": OWN[3], "bars": 5} if ask == "count" else {
+            "start_date": OWN[2], "end_date": OWN[3]}  # fmt: skip
+        return set(manager.get_ohlcv("MSFT", step, **bounds)["close"])
+
+    write(tmp_path / "own", 1.0, OWN_DAYS)
+    first = project("local", "own")
+    for close in (1.0, 7.0, 3.0):
+        write(tmp_path / "own", close, OWN_DAYS)
+        for reader in (first, project("local", "own")):
+            for _ in range(3):
+                assert asked(reader) == {close}
+
+
+def test_backups_complete_own_files_of_the_kind_that_is_declared(
+    project: Callable[..., DataManager], tmp_path: Path, vendors: VendorServer
+) -> None:
+    real = project("yahoo").get_ohlcv(*OWN)
+    asked = vendors.count("yahoo")
+    folder = tmp_path / "own"
+    folder.mkdir()
+    rows = real.iloc[:3]
+    text = "".join(f"{at:%Y-%m-%d},{','.join(map(repr, row))}\n"
+                   for at, *row in rows.itertuples() for row in [row[:5]])  # fmt: skip
+    (folder / "MSFT_1d.csv").write_text(HEADER + text)
+    frame = project("local yahoo", "own").get_ohlcv(*OWN, columns=("source",))
+    assert frame["source"].tolist() == ["local"] * 3 + ["yahoo"] * 2
+    assert frame.attrs["onetape"]["complete"]
+    assert vendors.count("yahoo") > asked
+    for declared in ("adjustment: split, unit: EUR", "unit: USD"):
+        alone = quiet(project("local yahoo", "own", declared).get_ohlcv, *OWN, columns=("source",))
+        assert alone["source"].tolist() == ["local"] * 3
+        assert not alone.attrs["onetape"]["complete"]
+
+
+def test_own_files_stand_in_for_others_as_a_substitute(
+    project: Callable[..., DataManager], tmp_path: Path, vendors: VendorServer
+) -> None:
+    write(tmp_path / "own", 1.0, OWN_DAYS)
+    vendors.fault("yahoo", Fault.status(503))
+    for _ in range(2):
+        frame = quiet(project("yahoo local", "own").get_ohlcv, *OWN)
+        assert frame["close"].tolist() == [1.0] * 5
+        assert "local" in frame.attrs["onetape"]["substitute"]
+    vendors.heal()
+
+
+def test_commands_find_the_folder_of_the_rules(
+    project: Callable[..., DataManager], tmp_path: Path
+) -> None:
+    for close, name in ((1.0, "one"), (2.0, "two")):
+        write(tmp_path / name, close, OWN_DAYS)
+        project("local", name).get_ohlcv(*OWN)
+    for close, name in ((1.0, "one"), (2.0, "two")):
+        reader = project("local", name)
+        version = reader.get_ohlcv(*OWN).attrs["onetape"]["generation"]
+        again = reader.get_ohlcv(*OWN, version=version)
+        assert closes(again) == [close] * 5
+        offline = reader.get_ohlcv(*OWN, offline=True)
+        assert closes(offline) == [close] * 5
+        assert reader.get_ohlcv(*OWN).attrs["onetape"]["lane"] == offline.attrs["onetape"]["lane"]
+
+
+# --- caches of earlier versions
+
+
+def day(text: str) -> int:
+    return ms(f"{text}T00:00:00")
+
+
+def old_piece(first: str, last: str, vendor: str, close: float) -> CommitPiece:
+    stamps = range(day(first), day(last) + 1, DAY_MS)
+    rows = [Bar(at, close, close, close, close, 9.0) for at in stamps]
+    span = Span(day(first), day(last) + DAY_MS)
+    kind = Kind("", "", unit="USD") if vendor == "local" else Kind(unit="USD", volume="shares")
+    table = BarTable.from_bars(rows)
+    return CommitPiece(table, span, vendor, day("2024-06-08"), kind, Basis("split"), "final")
+
+
+@pytest.fixture
+def old(cache: Path) -> BarStore:
+    """Return a cache in which an earlier version kept bars of some folder, and of a recording."""
+    store = BarStore(cache)
+    of_files = Commit((old_piece("2024-06-03", "2024-06-05", "local", 5.0),))
+    for lane in (("local",), ("replay:seen",)):
+        store.commit(SeriesKey("MSFT", DAILY, lane), of_files)
+    mixed = Commit((*of_files.pieces, old_piece("2024-06-06", "2024-06-07", "yahoo", 6.0)))
+    store.commit(SeriesKey("MSFT", DAILY), mixed)
+    return BarStore(cache)
+
+
+OLD = ("MSFT", "1d", "2024-06-03", "2024-06-07")
+
+
+def test_bars_of_files_without_a_folder_are_never_read(
+    old: BarStore, cache: Path, tmp_path: Path
+) -> None:
+    default = SeriesKey("MSFT", DAILY)
+    assert old.keys() == [default]
+    assert [str(key) for key in old.held()] == ["MSFT 1d", "MSFT 1d@local", "MSFT 1d@replay:seen"]
+    for key in old.held()[1:]:
+        assert not old.view(key).exists
+        assert not len(old.read(key, Span(0, NOW))[0])
+    table, coverage = old.read(default, Span(0, NOW))
+    assert table.close.tolist() == [6.0, 6.0]
+    assert [(part.vendor, part.span.start) for part in coverage] == [("yahoo", day("2024-06-06"))]
+    write(tmp_path / "own", 1.0, ("2024-06-03", "2024-06-04", "2024-06-05", "2024-06-06",
+                                  "2024-06-07"))  # fmt: skip
+    reader = manager(cache, tmp_path / "own")
+    assert closes(reader.get_ohlcv(*OLD, provider="local")) == [1.0] * 5
+    old.add_actions("MSFT", (), Span(day("2024-01-01"), NOW + DAY_MS), "yahoo", NOW)
+    offline = quiet(reader.get_ohlcv, *OLD, offline=True)
+    assert (offline["close"].tolist(), offline.attrs["onetape"]["complete"]) == ([6.0, 6.0], False)
+    assert reader.cache.get_stats()["series_count"] == 4
+
+
+def test_another_vendor_is_asked_in_their_place_and_beside_nothing_of_them(
+    old: BarStore, make: Callable[[], DataManager], vendors: VendorServer
+) -> None:
+    frame = make().get_ohlcv(*OLD, columns=("source",))
+    assert set(frame["source"]) == {"yahoo"}
+    assert 5.0 not in frame["close"].tolist()
+    assert frame.attrs["onetape"]["complete"]
+    asked = vendors.count("yahoo")
+    again = make().get_ohlcv(*OLD)
+    assert again["close"].equals(frame["close"])
+    assert vendors.count("yahoo") == asked
+    assert not BarStore(old.root).outdated(SeriesKey("MSFT", DAILY))
+
+
+def test_the_doctor_names_them_and_clean_removes_them(old: BarStore, tmp_path: Path) -> None:
+    config = tmp_path / "rules.yaml"
+    config.write_text("{}\n")
+    checks = [one for one in checkup(old.root, config, network=False) if one.topic == "own files"]
+    assert len(checks) == 1
+    assert (checks[0].ok, "3 series" in checks[0].said) == (None, True)
+    assert "onetape cache clean" in checks[0].advice
+    cache = DataManager(old.root, config).cache
+    names = ["MSFT 1d", "MSFT 1d@local", "MSFT 1d@replay:seen"]
+    assert [str(key) for key in cache.remove_outdated(dry_run=True)] == names
+    assert [str(key) for key in cache.remove_outdated()] == names
+    assert cache.remove_outdated() == []
+    (left,) = BarStore(old.root).held()
+    assert BarStore(old.root).read(left, Span(0, NOW))[0].close.tolist() == [6.0, 6.0]
+    checks = [one for one in checkup(old.root, config, network=False) if one.topic == "own files"]
+    assert checks == []
