@@ -27,7 +27,7 @@ from ..net.status import error_of
 from ..net.vendor_status import VendorStatus
 from .accounts import CredentialProvider, Wired
 from .calls import ACTIONS_ENDPOINT, EndpointCall, VendorCalls, endpoint_of
-from .foreign import call_foreign
+from .foreign import call_foreign, is_packaged
 from .paging import error_context, fetch_pages, format_errors
 from .raw import (
     RawShape,
@@ -201,7 +201,9 @@ class BaseDataDownloader:
             self._access.pinned() as account,
             self._calls.bars_call(account.sender, query, call),
         ):
-            return fetch_pages(self, query)
+            if is_packaged(self):
+                return fetch_pages(self, query)
+            return call_foreign(lambda: fetch_pages(self, query), self.name)
 
     def blame(self, asked: FetchQuery, error: DataError) -> None:
         """Count ``error`` against this vendor: its answer to ``asked`` turned out to be bad.
@@ -228,7 +230,9 @@ class BaseDataDownloader:
             error_context(self.name, instrument.symbol),
             self._calls.endpoint_call(self._access, ACTIONS_ENDPOINT, self.base_url),
         ):
-            return self.actions_of(instrument, span, now_ms)
+            if is_packaged(self):
+                return self.actions_of(instrument, span, now_ms)
+            return call_foreign(lambda: self.actions_of(instrument, span, now_ms), self.name)
 
     def is_circuit_open(self, endpoint: str) -> bool:
         """Tell whether the circuit of ``endpoint`` is open: the vendor failed or refused there lately.

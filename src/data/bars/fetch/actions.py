@@ -58,7 +58,7 @@ class ActionFetcher:
                 continue
             current_call().answered_ms = None
             lead = _lead(candidate, wanted)
-            part = self._clock, True, candidate.downloader.fetch_actions, work.query.instrument
+            part = self._clock, True, candidate.fetch_actions, work.query.instrument
             reply = ask(self._clock, candidate.name, wanted, run_part, *part, lead, latest)
             work.end_phase()
             message = f"splits and dividends{f': {reply.error}' if reply.error else ''}"
