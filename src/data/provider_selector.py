@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config.credentials import KeyState, note_variables
-from .config.offered import known_vendor
+from .config.offered import known_vendor, program_offers
 from .config.rules_file import RELATIVE, load_rules, rules_of
 from .config.settings import load_settings
 from .errors import BadSymbolError, DataError, NoProviderError, QueryError
@@ -56,7 +56,7 @@ class _Order:
         downloaders: as they are after the choice.
     """
 
-    __slots__ = ("_factory", "_supplied", "_keys", "_places", "names")
+    __slots__ = ("_factory", "_registered", "_supplied", "_keys", "_places", "names")
 
     def __init__(
         self,
@@ -68,12 +68,14 @@ class _Order:
         self.names, self._keys, self._places = names, keys, tuple(places)
         self._supplied = tuple(map(downloaders.get, self._places))
         self._factory = globals().get("DataDownloaderFactory")
+        self._registered = program_offers()
 
     def stands(self, downloaders: Mapping[str, Any]) -> bool:
         """Tell whether choosing again would give the same."""
         return (
             self._keys.stands()
             and self._factory is globals().get("DataDownloaderFactory")
+            and self._registered is program_offers()
             and all(map(is_, map(downloaders.get, self._places), self._supplied))
         )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from src.data.cli import main
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError
 from src.data.model.bars import Bar, BarTable
@@ -69,7 +70,7 @@ OVER = Over()
 
 
 def raising(error: BaseException) -> Callable[..., Any]:
-    def fail(*_: object) -> Any:
+    def fail(*_: object, **__: object) -> Any:
         raise error
 
     return fail
@@ -91,6 +92,7 @@ FAULTS: dict[str, Callable[..., Any]] = {
     "GeneratorExit": raising(GeneratorExit()),
     "NoneType": lambda *_: None,
 }
+HEAD = f"from {__name__} import FAULTS, Bad, Good, hang\n"
 METHODS = ("fetch", "bars_request", "parse_bars", "classify", "spelled", "is_dense")
 # None from the others is an answer: no error, and no bars without trades.
 CASES = [
@@ -114,8 +116,8 @@ def make(site: Shelf, tmp_path: Path) -> Iterator[Callable[[str], DataManager]]:
     with serving(lambda handler: reply(handler, b"{}")) as server:
 
         def made(code: str) -> DataManager:
-            head = f"from {__name__} import *\nfrom {__name__} import FAULTS, Bad, Good, hang\n"
-            site.put("bad_one", head + code, {"bad": "bad_one:Bad", "good": "bad_one:Good"})
+            site.put("bad_one", HEAD + code, {"bad": "bad_one:Bad"})
+            site.put("good_one", HEAD, {"good": "good_one:Good"})
             rules = tmp_path / "rules.yaml"
             rules.write_text(RULES % server.base)
             return DataManager(tmp_path / "cache", rules)
@@ -156,3 +158,43 @@ def test_alone_it_is_the_error_of_the_call(make: Callable[[str], DataManager]) -
     manager = make("class Bad(Bad):\n    parse_bars = lambda *_: FAULTS['SystemExit']()")
     with pytest.raises(AllProvidersFailedError, match="bad raised SystemExit: 3"):
         manager.get_ohlcv("BTCUSDT", "1d", *DAYS, provider="bad")
+
+
+# --- at import, told by the commands --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise KeyError('k')", "raised KeyError"),
+        ("def deep(): deep()\ndeep()", "raised RecursionError"),
+        ("import sys\nsys.exit(3)", "raised SystemExit"),
+        ("class Bad(Bad):\n    capabilities = {}", "its `capabilities` are a dict"),
+        ("class Bad(Bad):\n    __init__ = FAULTS['SystemExit']", "raised SystemExit: 3"),
+    ],
+)
+def test_a_fault_at_import_is_told_and_ends_nothing(
+    code: str,
+    said: str,
+    make: Callable[[str], DataManager],
+    site: Shelf,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    manager = make(code)
+    frame = manager.get_ohlcv("BTCUSDT", "1d", *DAYS)
+    assert frame.attrs["onetape"]["vendors"] == ["good"]
+    for command in (["providers", "bad"], ["providers"], ["doctor", "--no-network"]):
+        main([*command, "--config", str(tmp_path / "rules.yaml")])
+        told = " ".join("".join(capsys.readouterr()).split())
+        assert said in told, (command, told)
+
+
+def test_an_import_that_does_not_end_leaves_time_for_the_next(
+    make: Callable[[str], DataManager], site: Shelf
+) -> None:
+    manager = make("hang()")
+    begun = time.monotonic()
+    frame = manager.get_ohlcv("BTCUSDT", "1d", *DAYS, timeout=0.6)
+    assert time.monotonic() - begun < 5
+    assert frame.attrs["onetape"]["vendors"] == ["good"]

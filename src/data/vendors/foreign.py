@@ -11,11 +11,13 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ..clock import SystemClock
 from ..config.credentials import known_keys
-from ..config.offered import described, offers
+from ..config.offered import Offer, described, offers
 from ..errors import (
+    CircuitOpenError,
     DataError,
     ForeignError,
     NoDataError,
+    ProviderTimeoutError,
     ResponseFormatError,
     UnknownProviderError,
 )
@@ -74,10 +76,15 @@ def _is_fault(exc: BaseException) -> bool:
     return ends_itself or type(exc).__name__ == "CancelledError"
 
 
-def run_foreign(call: Callable[[], T], name: str) -> T:
+def run_foreign(call: Callable[[], T], name: str, *, share: bool = False) -> T:
     """Return what ``call`` returns, as :func:`call_foreign`, within the time of the running call.
 
     It runs in a thread that is left behind when the time is over: nothing else ends a loop.
+
+    Args:
+        call: code of a program or another package.
+        name: of the vendor.
+        share: leave some of the time for other vendors.
 
     Raises:
         ProviderTimeoutError: it did not come back in time.
@@ -87,7 +94,8 @@ def run_foreign(call: Callable[[], T], name: str) -> T:
     # Taken here, or what was left behind would keep the place of others of its job.
     with place_of_job(name, _CLOCK):
         task = BackgroundCall(name, partial(call_foreign, call, name), name=f"onetape-{name}")
-        return task.result_within(current_deadline(_CLOCK))
+        deadline = current_deadline(_CLOCK)
+        return task.result_within(deadline.part() if share else deadline)
 
 
 def is_packaged(downloader: object) -> bool:
@@ -231,7 +239,10 @@ def load_offer(group: str, vendor: str, faults: Callable[[str, Any], str]) -> An
     Raises:
         UnknownProviderError: it cannot be imported, or is of no use; that is logged once.
     """
-    loaded = _loaded(group, vendor, faults)
+    try:
+        loaded = _loaded(offers(group)[vendor], faults)
+    except DataError as exc:  # it did not come back in time: nothing is known of it yet
+        loaded = _unusable(offers(group)[vendor], exc)
     if isinstance(loaded, UnknownProviderError):
         # A new error each time: a raised one keeps the frames of its caller alive.
         raise UnknownProviderError(
@@ -241,28 +252,38 @@ def load_offer(group: str, vendor: str, faults: Callable[[str, Any], str]) -> An
 
 
 @lru_cache(256)
-def _loaded(group: str, vendor: str, faults: Callable[[str, Any], str]) -> Any:
-    """Import an offer once; the error of one that cannot be used is logged once and remembered."""
-    offer = offers(group)[vendor]
+def _loaded(offer: Offer, faults: Callable[[str, Any], str]) -> Any:
+    """Import an offer once; the error of one that cannot be used is logged once and remembered.
+
+    Raises:
+        DataError: its import does not end, which is not remembered.
+    """
 
     def load() -> Any:
         """Import the offer and check that it is of the right form."""
         loaded = offer.load()
-        if why := faults(vendor, loaded):
+        if why := faults(offer.name, loaded):
             raise UnknownProviderError(why)
         return loaded
 
     try:
-        return call_foreign(load, vendor)
+        return run_foreign(load, offer.name, share=True)
+    except (ProviderTimeoutError, CircuitOpenError):
+        raise
     except DataError as exc:
-        error = UnknownProviderError(
-            f"{described(offer)} cannot be used: {exc.args[0]}",
-            provider=vendor,
-            hint="repair, update or uninstall that package",
-        )
-        error.__cause__ = exc.__cause__ or exc
+        error = _unusable(offer, exc)
         _log.warning("%s", error)
         return error
+
+
+def _unusable(offer: Offer, exc: DataError) -> UnknownProviderError:
+    error = UnknownProviderError(
+        f"{described(offer)} cannot be used: {exc.args[0]}",
+        provider=offer.name,
+        hint="repair, update or uninstall that package",
+    )
+    error.__cause__ = exc.__cause__ or exc
+    return error
 
 
 # --- bars of a downloader that is not ours, by the one method it must have, ``get_ohlcv`` --------
