@@ -309,7 +309,7 @@ def test_bars_of_another_pair_are_refused(case: tuple[Any, ...]) -> None:
 @pytest.mark.parametrize("other", ["ETHUSDT", "BTCUSD", "XYZUSDT", "btc-usdc"])
 def test_bars_of_a_pair_that_is_not_even_listed_are_refused(other: str) -> None:
     exchange, file, who, label, word, listing, *_ = RECORDED[4]
-    told, recording = recorded(*file.split("/"))
+    told, _ = recorded(*file.split("/"))
     named = {**told["body"], "result": {**told["body"]["result"], "symbol": other}}
 
     class Exchange:

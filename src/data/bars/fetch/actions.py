@@ -72,6 +72,10 @@ class ActionFetcher:
                 )
                 continue
             actions: Any = reply.value
+            work.problems += [
+                f"{candidate.name} tells {what}, which is not applied to prices"
+                for what in getattr(actions, "unapplied", ())
+            ]
             until = self._until(work, actions, wanted)
             dates = wanted if until is not None else self._dates(work, wanted)
             since: int | None = getattr(actions, "since", None)
