@@ -43,9 +43,7 @@ from ..us_equities import (
 # for a newer minute is refused as a whole (2025-12).
 _BEHIND_MS = 16 * MINUTE_MS
 _PAGE = 10_000
-_TYPES = (
-    "cash_dividend,forward_split,reverse_split,stock_dividend,unit_split,spin_off,rights_distribution"
-)
+_TYPES = "cash_dividend,forward_split,reverse_split,stock_dividend,unit_split,spin_off,rights_distribution"
 # Actions are filed under the day they are processed: dividends under the day they are paid.
 _PAID_LATER_MS = 180 * DAY_MS
 _TAPE = Kind("regular", "session", "consolidated", volume="shares", feed="sip")

@@ -314,7 +314,9 @@ def _lists_of_rows(body: Any) -> Iterator[list[Any]]:
         for name, value in body.items():
             if not _BESIDE.match(str(name)):
                 yield from _lists_of_rows(value)
-    elif isinstance(body, list) and any(row is None or isinstance(row, list | dict) for row in body):
+    elif isinstance(body, list) and any(
+        row is None or isinstance(row, list | dict) for row in body
+    ):
         yield body
 
 
