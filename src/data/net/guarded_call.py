@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ..clock import Clock
 from ..errors import (
+    AuthenticationError,
     CircuitOpenError,
     DataError,
     NoDataError,
@@ -251,6 +252,7 @@ class GuardedCall:
             provider=self._account.vendor,
         )
         error.until_ms = now_ms + round(shut_s * 1000)
+        error.is_locked_out = circuit.reason.startswith(AuthenticationError.__name__)
         error.is_logged = not self._is_news(circuit)
         return error
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ("BaseDataDownloader", "Wired", "is_ours")
 
 _log = logging.getLogger(__name__)
+_DAY = Timeframe(1, "d")
 _PERIOD_DAYS = {"1d": 1, "7d": 7, "1mo": 31, "3mo": 92, "6mo": 183, "1y": 366, "2y": 731}
 
 
@@ -226,13 +227,25 @@ class BaseDataDownloader:
         """
         if type(self).actions_of is BaseDataDownloader.actions_of:
             return ()
-        with (
-            error_context(self.name, instrument.symbol),
-            self._calls.endpoint_call(self._access, ACTIONS_ENDPOINT, self.base_url),
-        ):
+        with error_context(self.name, instrument.symbol), self._actions_call(instrument):
             if is_packaged(self):
                 return self.actions_of(instrument, span, now_ms)
             return call_foreign(lambda: self.actions_of(instrument, span, now_ms), self.name)
+
+    @contextmanager
+    def _actions_call(self, instrument: Instrument) -> Iterator[None]:
+        """Guard requests for splits and dividends: as those of days, where they stand beside these."""
+        if not self.capabilities.actions_by_bar:
+            with self._calls.endpoint_call(self._access, ACTIONS_ENDPOINT, self.base_url):
+                yield
+            return
+        endpoint = endpoint_of(self.capabilities, instrument.asset_class, _DAY)
+        call = EndpointCall(instrument.spelling(self.name), endpoint, self.base_url)
+        with (
+            self._access.pinned() as account,
+            self._calls.guarded_call(account.sender, call),
+        ):
+            yield
 
     def is_circuit_open(self, endpoint: str) -> bool:
         """Tell whether the circuit of ``endpoint`` is open: the vendor failed or refused there lately.
