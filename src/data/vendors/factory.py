@@ -86,7 +86,7 @@ def usable_class(code: str) -> type[BaseDataDownloader] | None:
         return None
 
 
-def _faults(name: str, cls: Any) -> str:
+def _faults(name: object, cls: Any) -> str:
     """Return why what a package offers as a vendor is none of that name, or an empty text."""
     if not isinstance(cls, type) or not issubclass(cls, BaseDataDownloader):
         return "it is not a subclass of BaseDataDownloader"
