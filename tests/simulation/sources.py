@@ -156,9 +156,7 @@ class Folder:
         frame = Timeframe.parse(timeframe)
         # What stood there before is said no longer.
         self._memory.forget(self.name, symbol, timeframe)
-        self._memory.hear(
-            self.name, symbol, timeframe, quotes_of(frame, page, page, now_ms, "raw")
-        )
+        self._memory.hear(self.name, symbol, timeframe, quotes_of(frame, page, page, now_ms, "raw"))
 
     def edit(self, symbol: str, timeframe: str, place: int, start_ms: int, now_ms: int) -> None:
         """Write the file again with another price in the bar at ``place``."""
