@@ -777,11 +777,11 @@ def test_another_order_breaks_a_rewrite(
 
 def _view_of_any_time(
     key: SeriesKey, series: SeriesMeta | None, years: Any, coverage: Coverage,
-    view: Callable[..., SeriesView] = series_reader._view,
+    barred: tuple[int, ...] = (), *, view: Callable[..., SeriesView] = series_reader._view,
 ) -> SeriesView:  # fmt: skip
     """Give a view whose ``next_due`` was written with other years, too."""
     due = series.next_due if series else None
-    return replace(view(key, series, years, coverage), next_due=due)
+    return replace(view(key, series, years, coverage, barred), next_due=due)
 
 
 @pytest.mark.parametrize("owner, name, worse, scenario", [
