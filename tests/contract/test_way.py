@@ -26,7 +26,7 @@ from tests.vendor_server import VendorServer
 WAYS: dict[str, Figures] = {
     "disk": {"files": 49, "functions": 344, "code lines": 2888, "longest file": 348, "frames": 0},
     "again": {"files": 20, "functions": 59, "code lines": 479, "longest file": 334, "frames": 0},
-    "refresh": {"files": 85, "functions": 590, "code lines": 4773, "longest file": 466, "frames": 41},
+    "refresh": {"files": 85, "functions": 604, "code lines": 4880, "longest file": 466, "frames": 41},
     "miss": {"files": 112, "functions": 1086, "code lines": 8650, "longest file": 466, "frames": 48},
 }  # fmt: skip
 # Files: quotes and names of symbols came with sixteen, one of them for each vendor that is searched.
@@ -40,9 +40,9 @@ WAYS: dict[str, Figures] = {
 # of verify at several vendors at once, and the cost of a level of validation, with 450.
 # What is left of a wait, told while it lasts, came with 40.
 # Calendars mended and corrected, and holidays that are unknown told as such, came with 200.
-# Bars that are judged as they come, and how such a doubt ends, came with 450.
+# Bars that are judged as they come, and how such a doubt ends, came with 500, as did what was merged beside.
 WEIGHT: Figures = {
-    "code lines": 56150,
+    "code lines": 56720,
     "files of more than ten code lines": 396,
     "lazy imports of own modules": 245,
     "modules named by a gerund": 9,
