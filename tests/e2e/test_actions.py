@@ -264,6 +264,8 @@ def test_a_new_split_and_a_new_dividend_change_no_bar_on_the_disk(
     book = tmp_path / "cache/ohlcv/AAPL/actions.json"
     stored, lines = file.read_bytes(), book.read_bytes().count(b"ex_date")
     truth.actions.append(split(date(2024, 6, 3), 2.0))
+    halved = {day: round(c / 2, 2) for day, c in truth.closes.items() if day >= date(2024, 6, 3)}
+    truth.closes.update(halved)
     clock.set(ms("2024-06-11T21:00:00"))
     ask(share, "split", start_date=date(2024, 6, 4), end_date=date(2024, 6, 11))
     spring = stamp_span(date(2024, 1, 2), date(2024, 3, 28))

@@ -310,34 +310,32 @@ class AnswerIngester:
     ) -> tuple[StoredRange, StoredRange]:
         """Read what is stored of the answered stretch, as it is and in the answer's basis.
 
-        The second value is what stands on either side of it, a few bars: what is new is judged beside
-        them.
+        The second value is that with a few bars on either side, beside which what is new is judged. Of
+        those there are none where a split between two fetches may not be known yet.
         """
         answered = answer.answered
         all_rows, all_coverage = self._writer.read(work, _with_sides(work.grid, answered))
         rows, coverage = all_rows.within(answered), all_coverage.within(answered)
-        outside = (all_rows.stamps < answered.start) | (all_rows.stamps >= answered.end)
-        others = all_rows.take(outside)
         if answer.parts:
             rows = rows.take(inside(rows.stamps, answer.parts))
             coverage = Coverage(c for span in answer.spans for c in coverage.within(span))
         if near.opened is None:
-            return StoredRange(rows, rows, coverage), StoredRange(others, others, all_coverage)
+            return StoredRange(rows, rows, coverage), StoredRange(all_rows, all_rows, all_coverage)
         if fetched.basis.adjustment == "unknown":
             none = BarTable.empty()
             return StoredRange(rows, rows, coverage, _AS_SENT), StoredRange(none, none, Coverage())
         basis = self._splicer.basis(work, fetched, near.opened)
 
-        def rebased(table: BarTable) -> BarTable:
+        def rebased(table: BarTable, *, surely: bool = False) -> BarTable:
             try:
-                return basis.of(table, all_coverage)
+                return basis.of(table, all_coverage, surely=surely)
             except KindMismatchError:
                 # Bars of unknown basis are not comparable: the new answer replaces them.
                 return BarTable.empty()
 
         own = rebased(rows) if len(rows) else rows
         tolerance = _AS_SENT if own is rows else _REBASED
-        beside = StoredRange(others, rebased(others), all_coverage)
+        beside = StoredRange(all_rows, rebased(all_rows, surely=True), all_coverage)
         return StoredRange(rows, own, coverage, tolerance), beside
 
     def _judged(

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...calendars.gaps import BarGrid
-from ...model.bars import BarTable, Stamps, among, concat, inside, merge
+from ...model.bars import BarTable, Stamps, among, inside, merge
 from ...model.coverage import GRAVE, SETTLED, Coverage, Covered
 from ...model.instant import DAY_MS, HOUR_MS
 from ...model.kind import Basis, Kind
@@ -43,7 +43,7 @@ class JudgementContext:
         vendor, kind, basis: of the answer.
         grid: where bars are expected.
         now_ms: the time of the commit.
-        beside: what is stored on either side of the answer.
+        beside: what is stored there, with a few bars on either side; none where they are not comparable.
         coverage: what is known of the whole series.
         series_of: makes of bars in the answer's basis what is judged.
     """
@@ -86,13 +86,15 @@ class _Judging:
     def judged(self) -> ClassifiedAnswer:
         """Return the answer with its verdicts."""
         ours, beside = self.stored, self.context.beside
-        known = [*beside.coverage, *ours.coverage]
+        known = beside.coverage
         grave = [part for part in known if part.reason.startswith(GRAVE)]
         table = self._beside_each_other([part.span for part in grave])
         found = graves(self.context.series_of(table)) if len(self.answer.closed) else []
         if not found and not grave:
             return self.answer
-        repeats = list(self._repeats([p for p in ours.coverage if p in grave], found))
+        repeats = list(
+            self._repeats([p for p in ours.coverage if p.reason.startswith(GRAVE)], found)
+        )
         marks = [mark for one in repeats for mark in self._after(one)]
         done = [mark.span for mark in marks]
         done += [part.span for part in known if part.reason.startswith(SETTLED)]
@@ -110,7 +112,7 @@ class _Judging:
 
     def _beside_each_other(self, grave: Sequence[Span]) -> BarTable:
         """Return the new bars between the stored ones that are not grave."""
-        beside = concat([self.context.beside.rebased, self.stored.rebased])
+        beside = self.context.beside.rebased
         if not len(beside):
             return self.answer.closed
         is_good = ~inside(beside.stamps, grave) if grave else np.ones(len(beside), dtype=bool)
@@ -178,7 +180,7 @@ class _Judging:
         )  # fmt: skip
         spans = self._spans(found.stamps, table.stamps)
         yield from (replace(mark, span=left) for left in subtract(spans, done))
-        if found.from_start and len(self.context.beside.rows):
+        if found.from_start and len(self.context.beside.rebased):
             for part in self._before(int(table.stamps[0])):
                 yield replace(mark, span=part.span)
 
