@@ -23,8 +23,9 @@ from tests.vendor_server import VendorServer
 # Kind of way to its worst figures over all questions. The longest file from disk
 # is that of the documents of a series, of an answer given again the facade: `validate` came with 20 lines.
 # New bars are judged as they come; over a told split that enters the checks: 40 functions, 380 lines.
+# A hit says why nothing is there, and reads verdicts: 60 lines more from disk.
 WAYS: dict[str, Figures] = {
-    "disk": {"files": 49, "functions": 344, "code lines": 2888, "longest file": 348, "frames": 0},
+    "disk": {"files": 49, "functions": 344, "code lines": 2950, "longest file": 348, "frames": 0},
     "again": {"files": 20, "functions": 59, "code lines": 479, "longest file": 334, "frames": 0},
     "refresh": {"files": 85, "functions": 604, "code lines": 4880, "longest file": 466, "frames": 41},
     "miss": {"files": 112, "functions": 1086, "code lines": 8650, "longest file": 466, "frames": 48},
