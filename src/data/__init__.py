@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from .provider_selector import ProviderSelector, get_provider_selector
     from .utils.rate_limiting import RateLimiter
     from .utils.validation import get_data_quality_score, validate_ohlcv_data
-    from .vendors.factory import register
 
 # Where each public name lives. A submodule must not be called like one of them: importing it
 # would bind the module over the name.
@@ -59,7 +58,6 @@ _HOMES = {
     "Quote": "model.quote",
     "Quotes": "model.quote",
     "RateLimiter": "utils.rate_limiting",
-    "register": "vendors.factory",
     "validate_ohlcv_data": "utils.validation",
     "get_data_quality_score": "utils.validation",
     "DataError": "errors",
@@ -87,7 +85,6 @@ __all__ = (
     "Quote",
     "Quotes",
     "RateLimiter",
-    "register",
     "validate_ohlcv_data",
     "get_data_quality_score",
     "DataError",

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..calendars.ranges import closing_time, resolve_range
 from ..clock import Clock
-from ..config.offered import INSTALL_HINT
 from ..errors import QueryError, UnknownProviderError
 from ..model.bars import PRICES
 from ..model.frozen import filled
@@ -147,7 +146,7 @@ class RequestParser:
         raise UnknownProviderError(
             f"unknown provider {provider!r}",
             provider=str(provider),
-            hint=f"{_meant(provider, names)}known: {', '.join(names)}; {INSTALL_HINT}",
+            hint=f"{_meant(provider, names)}known: {', '.join(names)}",
         )
 
 

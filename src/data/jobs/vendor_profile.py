@@ -6,7 +6,6 @@ from difflib import get_close_matches
 from typing import Any
 
 from ..clock import SystemClock
-from ..config.offered import INSTALL_HINT
 from ..config.rules_file import load_rules
 from ..errors import UnknownProviderError
 from ..model.settings import Settings
@@ -98,5 +97,5 @@ def _unknown(vendor: str, selector: ProviderSelector) -> UnknownProviderError:
     return UnknownProviderError(
         f"unknown provider {vendor!r}",
         provider=vendor,
-        hint=f"{meant}known: {', '.join(names)}; {INSTALL_HINT}",
+        hint=f"{meant}known: {', '.join(names)}",
     )
