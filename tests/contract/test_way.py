@@ -48,9 +48,8 @@ WAYS: dict[str, Figures] = {
 # with 900; of these 24 are in the document of a series.
 # The lane by the rules came with 300 in two files. The figures are noted anew: what came before, of answers
 # in which the calendar expects no bar and of years that cannot be read, had used up the margin.
-# Vendors of other packages that fail in any way, and are registered in a notebook, came with 470.
 WEIGHT: Figures = {
-    "code lines": 60900,
+    "code lines": 60450,
     "files of more than ten code lines": 422,
     "lazy imports of own modules": 253,
     "modules named by a gerund": 9,
