@@ -1,6 +1,6 @@
 """Sources beside the vendors that onetape has: a plugin's vendor, folders of files, a stream.
 
-Each takes the way that a user's does: the plugin is registered and asked by its own
+Each takes the way that a user's does: the plugin is found by its entry point and asked by its own
 requests, files are read from the disk, frames of the stream are parsed by the vendor's protocol.
 """
 
@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, ClassVar
 
 from src.data.bars.stream_store import Origin, StreamKeeper
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.gaps import BarGrid
-from src.data.config.offered import ProgramOffer
+from src.data.config.offered import FUNDAMENTALS, PROVIDERS, STREAMS
 from src.data.model.bars import Bar
 from src.data.model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from src.data.model.http import HttpRequest, HttpResponse
@@ -76,7 +77,11 @@ def cell_of(value: Any) -> Any:
     return float("nan") if value is None else value
 
 
-REGISTERED = {PLUGIN: ProgramOffer(PLUGIN, AcmeDataDownloader)}
+OFFERS = {
+    PROVIDERS: {PLUGIN: EntryPoint(PLUGIN, f"{__name__}:AcmeDataDownloader", PROVIDERS)},
+    FUNDAMENTALS: {},
+    STREAMS: {},
+}
 
 
 class AcmeFace(Face):
