@@ -339,13 +339,13 @@ def test_a_question_has_one_answer(
     run(vendor, vendors, clock, tmp_path, SPLITS, CASES[case])
 
 
-@pytest.mark.usefixtures("keyed")
-@pytest.mark.timeout(900 if FULL else 60)
 # The next step: after other tests in one process a split of finnhub is refused as another basis now and
 # then, and shrinking that takes too long; alone the test passes.
 _UNSTEADY = pytest.mark.xfail(strict=False, reason="refused after other tests of one process")
 
 
+@pytest.mark.usefixtures("keyed")
+@pytest.mark.timeout(900 if FULL else 60)
 @pytest.mark.parametrize(
     "vendor", [pytest.param(v, marks=_UNSTEADY if v == "finnhub" else ()) for v in KEYS]
 )
