@@ -339,16 +339,19 @@ def test_a_question_has_one_answer(
     run(vendor, vendors, clock, tmp_path, SPLITS, CASES[case])
 
 
-# The next step: after other tests in one process a split of finnhub is refused as another basis now and
-# then, and shrinking that takes too long; alone the test passes.
-_UNSTEADY = pytest.mark.xfail(strict=False, reason="refused after other tests of one process")
+@pytest.mark.usefixtures("keyed")
+@pytest.mark.parametrize("vendor", ["fmp", "finnhub", "twelvedata"])
+def test_two_splits_of_ten_are_no_change_of_units(
+    vendors: VendorServer, clock: ManualClock, tmp_path: Path, vendor: str
+) -> None:
+    """Adjusted prices asked again after both are a hundredth: as pence that became pounds would be."""
+    twice = actions_of([(date(2024, 2, 5), (10, 1)), (date(2024, 3, 1), (10, 1))], [])
+    run(vendor, vendors, clock, tmp_path, twice, [Ask(FIRST, None), Mishap("restart")])
 
 
 @pytest.mark.usefixtures("keyed")
 @pytest.mark.timeout(900 if FULL else 60)
-@pytest.mark.parametrize(
-    "vendor", [pytest.param(v, marks=_UNSTEADY if v == "finnhub" else ()) for v in KEYS]
-)
+@pytest.mark.parametrize("vendor", KEYS)
 @settings(
     max_examples=EXAMPLES,
     deadline=None,

@@ -49,6 +49,7 @@ _UNITS = (100, 1000, 1 / 100, 1 / 1000)
 _USUAL = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50, 1.5, 4 / 3, 1.25)
 _SPLITS = (*_USUAL, *(1 / factor for factor in _USUAL))
 _NEAR_FACTOR = 1e-3
+_NEAR_VOLUME = 1e-2  # adjusted volumes are rounded to whole shares
 
 
 def build_commit(
@@ -72,7 +73,8 @@ def without_rescaled(
     """Return an answer in which final bars that came multiplied count as rows that are no bars.
 
     All four prices of such a row are those stored, times one factor of splits or of units (pence,
-    thousandths). That is no revision: the vendor has changed its basis, and did not say so.
+    thousandths). That is no revision: the vendor has changed its basis, and did not say so. A factor
+    of units by which the volumes are divided is that of splits: two of 10:1 make 100.
 
     Args:
         answer: the answer.
@@ -93,11 +95,14 @@ def without_rescaled(
     ]
     is_final = np.array([any(s in span for span in finals) for s in mine.stamps.tolist()], bool)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.array(mine.values()[:4]) / np.array(theirs.values()[:4])
+        ratios = np.array(mine.values()[:5]) / np.array(theirs.values()[:5])
     is_odd = np.zeros(len(mine), bool)
     for factor in (*_UNITS, *(_SPLITS if splits else ())):
-        is_odd |= (np.abs(ratios / factor - 1) < _NEAR_FACTOR).all(axis=0)
-    odd = common[is_odd & is_final]
+        is_times = is_final & (np.abs(ratios[:4] / factor - 1) < _NEAR_FACTOR).all(axis=0)
+        is_split = np.abs(ratios[4] * factor - 1) < _NEAR_VOLUME
+        if splits or not (is_times & is_split).any():
+            is_odd |= is_times
+    odd = common[is_odd]
     if not len(odd):
         return answer
     doubted = rows.take(odd)
