@@ -172,7 +172,9 @@ def record(keys: Mapping[str, Check], *required: str) -> Check:
             if key in keys:
                 yield from keys[key](entry, (*path, key))
             else:
-                yield Problem((*path, key), "unknown key", nearest(str(key), keys))
+                like = nearest(str(key), keys)
+                others = "" if like else f", known here: {', '.join(keys)}"
+                yield Problem((*path, key), f"unknown key{others}", like)
         for key in required:
             if key not in value:
                 yield Problem(path, f"{key} is missing")
