@@ -119,7 +119,8 @@ def test_where_a_users_file_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert find_file(None, ROOT) is None  # the packaged file itself is none of the user's
     monkeypatch.chdir(tmp_path)
     put(usual, {"nope": 1})
-    (problem,) = validate_fundamentals_config()[1]
+    is_valid, (problem,) = validate_fundamentals_config()
+    assert not is_valid
     assert problem.startswith("nope: unknown key, known here: version, ")
     assert problem.endswith(" (line 2)")
     assert validate_fundamentals_config(beside) == (True, [])

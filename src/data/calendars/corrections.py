@@ -45,6 +45,8 @@ CLOSED: dict[str, dict[str, str]] = {
         "philippine-stock-exchange-no-trading-monday-sept-26",
         "2024-07-24": "https://mb.com.ph/2024/7/24/typhoon-carina-halts-philippine-financial-markets",
     },
+    # The Sunday before the first week from Monday to Friday.
+    "XTAE": {"2026-01-04": "https://www.newsru.co.il/finance/25dec2025/tase304.html"},
     "XTAI": {
         # Typhoon Kong-rey.
         "2024-10-31": "https://www.ndtvprofit.com/world/"
