@@ -201,8 +201,8 @@ def test_an_interrupted_run_tells_what_it_has_and_of_the_rest_that_it_was_not_as
     quiet = [False]
 
     def stop(now: Progress) -> None:
-        told = held.latest("AAPL", "profile")["fmp"]
-        if now.waiting and told.fetched_at_ms == clock.now_ms():
+        told = held.latest("AAPL", "profile").get("fmp")  # on a busy machine it comes after others
+        if now.waiting and told and told.fetched_at_ms == clock.now_ms():
             if quiet.pop():  # since then nothing more has come
                 raise KeyboardInterrupt
             quiet.append(True)
