@@ -9,7 +9,7 @@ from src.data.cache.format.lane_entry import LaneEntry
 from src.data.cache.tables import TableStore
 from src.data.clock import ManualClock
 from src.data.jobs.checkup import checkup
-from src.data.jobs.perishable import perishable
+from src.data.jobs.perishable import Perishable, perishable
 from src.data.jobs.populate import populate_cache, sync_cache
 from src.data.model.capabilities import Supply
 from src.data.model.figures import MEASURES, Figure, figures_frame
@@ -51,7 +51,9 @@ def test_what_will_be_lost_is_told_before(
     assert sync_cache("* 5m", cache)["perishable"] == []
 
 
-def test_a_third_of_the_depth_is_left_and_named_vendors_do_not_count(tmp_path: Path) -> None:
+def test_a_third_of_the_depth_is_left_and_what_does_not_answer_does_not_count(
+    tmp_path: Path,
+) -> None:
     class Selector(ProviderSelector):
         def __init__(self) -> None:
             """Know one vendor."""
@@ -62,15 +64,18 @@ def test_a_third_of_the_depth_is_left_and_named_vendors_do_not_count(tmp_path: P
         def supply(self, *_: Any) -> Supply:
             return Supply("v", 30)
 
-    def listed(*lane: str) -> list[tuple[SeriesKey, LaneEntry]]:
-        return [(SeriesKey("A", Timeframe.parse("5m"), lane), LaneEntry({}, last=0))]
+    def soon(at_ms: int, *answering: SeriesKey) -> list[Perishable]:
+        return perishable([(key, LaneEntry({}, last=0))], lambda _: answering, Selector(), at_ms,
+                          tmp_path)  # fmt: skip
+
+    key = SeriesKey("A", Timeframe.parse("5m"))
 
     lost_ms = 300_000 + 30 * DAY_S * 1000
     later = lost_ms - 10 * DAY_S * 1000
-    assert perishable(listed(), Selector(), later, tmp_path) == []
-    (one,) = perishable(listed(), Selector(), later + 1, tmp_path)
+    assert soon(later, key) == []
+    (one,) = soon(later + 1, key)
     assert one.lost_ms == lost_ms
-    assert perishable(listed("v"), Selector(), later + 1, tmp_path) == []
+    assert soon(later + 1) == []
 
 
 @pytest.mark.parametrize(

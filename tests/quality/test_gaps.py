@@ -107,9 +107,9 @@ def test_what_lies_before_a_listing_is_not_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [{"lane": ("yahoo",)}, {"timeframe": Timeframe.parse("1w")}, {}], ids=str
+    "other", [{"lane": ("local.0a1b2c3d",)}, {"timeframe": Timeframe.parse("1w")}, {}], ids=str
 )
-def test_lanes_of_their_own_and_longer_bars_are_not_counted(other: dict[str, Any]) -> None:
+def test_own_files_and_longer_bars_are_not_counted(other: dict[str, Any]) -> None:
     counted = VendorDays(NOW)
     for _ in range(5):
         lacking = outline(AROUND[0], replace(HOLE, vendor="yahoo"), AROUND[1])

@@ -39,13 +39,13 @@ def get_batch(bars: BarsService, queries: Sequence[BarsQuery]) -> list[pd.DataFr
     What is stored is read in the caller's thread, one query after another: threads that inflate and
     parse files wait for each other longer than that takes. What must be fetched goes to a few threads.
     """
-    stored = [_by(partial(_stored, bars), query) for query in queries]
+    stored = [_by(bars, partial(_stored, bars), query) for query in queries]
     others = [query for query, frame in zip(queries, stored, strict=True) if frame is None]
     # All of them are one call; a question with a time of its own ends by it, too.
     times = [query.timeout_s for query in others]
     longest = None if None in times else max(filter(None, times), default=None)
     fetched = iter(
-        run_call(bars.clock, longest, in_threads, partial(_by, bars.get), others, _WORKERS)
+        run_call(bars.clock, longest, in_threads, partial(_by, bars, bars.get), others, _WORKERS)
     )
     return [next(fetched) if frame is None else frame for frame in stored]
 
@@ -70,7 +70,8 @@ def get_by_symbol(
             try:
                 queries[symbol] = parser.query(symbol, *shared)
             except DataError as error:
-                failed[symbol] = _failed(parser.for_nothing(symbol, shared[0], shared[-1]), error)
+                query = parser.for_nothing(symbol, shared[0], shared[-1])
+                failed[symbol] = _failed(query, error, query.key)
         frames = dict(zip(queries, get_batch(bars, list(queries.values())), strict=True))
     return {symbol: failed[symbol] if symbol in failed else frames[symbol] for symbol in wanted}
 
@@ -81,11 +82,18 @@ def _stored(bars: BarsService, query: BarsQuery) -> pd.DataFrame | None:
     return result.frame if isinstance(result, Hit) else None
 
 
-def _by(get: _Get, query: BarsQuery) -> pd.DataFrame | None:
+def _by(bars: BarsService, get: _Get, query: BarsQuery) -> pd.DataFrame | None:
     try:
         return get(query)
     except DataError as error:
-        return _failed(query, error)
+        return _failed(query, error, _series_of(bars, query))
+
+
+def _series_of(bars: BarsService, query: BarsQuery) -> SeriesKey:
+    try:
+        return bars.lanes.find(query).key
+    except DataError:  # the store cannot be read
+        return query.key
 
 
 def in_threads(get: Callable[[A], R], items: Sequence[A], most: int) -> list[R]:
@@ -98,13 +106,16 @@ def in_threads(get: Callable[[A], R], items: Sequence[A], most: int) -> list[R]:
         return list(pool.map(carried(get), items))
 
 
-def _failed(query: BarsQuery, error: DataError) -> pd.DataFrame:
-    """Return an empty frame whose provenance has the entries of any answer, and the error."""
+def _failed(query: BarsQuery, error: DataError, key: SeriesKey) -> pd.DataFrame:
+    """Return an empty frame whose provenance has the entries of any answer, and the error.
+
+    ``key``: the series whose bars would have answered.
+    """
     symbol = query.instrument.symbol
     log.warning("no bars for %s in a batch: %s", symbol, error, extra={"symbol": symbol})
     failed = Gap(query.span, str(error), failed=True)
     facts = {
-        "lane": SeriesKey(symbol, query.timeframe, query.pinned).folder,
+        "lane": key.folder,
         "generation": None,
         "problems": [],
         "attempts": attempt_entries(getattr(error, "attempts", ())),

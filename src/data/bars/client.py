@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..calendars.calendar import calendar_for, closes_early
-from ..errors import IncompleteDataWarning, QueryError
+from ..errors import IncompleteDataWarning
 from ..model.instant import DAY_MS, MINUTE_MS, date_of, day_ms, parse_iso
 from ..model.series import SeriesKey
 from ..model.span import Span
@@ -368,21 +368,7 @@ class BarsClient:
         Raises:
             CacheError: the store cannot be read.
         """
-        groups: dict[tuple[str, Timeframe], list[SeriesKey]] = {}
-        for key in keys:
-            groups.setdefault((key.symbol, key.timeframe), []).append(key)
-        found = (self._answering(group) for group in groups.values())
-        return [key for key in found if key is not None]
-
-    def _answering(self, lanes: Sequence[SeriesKey]) -> SeriesKey | None:
-        usual = next((key for key in lanes if not key.lane), None)
-        if len(lanes) > 1 or usual is None:
-            try:
-                own = self.series_of(self.query(lanes[0].symbol, lanes[0].timeframe))
-            except QueryError:  # its symbol means nothing by the rules
-                return usual
-            return own if own in lanes else usual
-        return usual
+        return self._service.lanes.answering(keys, self.query)
 
     def columns(self, series: SeriesKey, span: Span) -> StoredColumns:
         """Return the stored bars whose open stamps lie in ``span``, as columns, with the generation.

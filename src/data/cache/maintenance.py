@@ -105,6 +105,13 @@ class Maintenance:
         keys_logged = [k for k in keys if k is not None and timeframe in (None, k.timeframe)]
         return [key for key in keys_logged if self._parts.lane(key).logged_years()]
 
+    def years(self, key: SeriesKey) -> dict[int, dict[str, Any]]:
+        """Return the years of which a series has bars, to what is recorded of each."""
+        documents = {
+            year: self._catalogue.document(key, year) for year in self._catalogue.years(key)
+        }
+        return {year: document or {} for year, document in documents.items()}
+
     def listing(self, holdings: Holdings | None = None) -> list[tuple[SeriesKey, LaneEntry | None]]:
         """Return every stored series with what the index knows; see :meth:`.Catalogue.listing`."""
         return self._catalogue.listing(holdings)

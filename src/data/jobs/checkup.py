@@ -7,12 +7,15 @@ import platform
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from .._version import __version__
 from ..bars.refetchable import Refetchability
+from ..bars.request import RequestParser, Wishes
+from ..bars.selection.lanes import LaneFinder
 from ..cache.facade.catalog import Catalogue
 from ..cache.facade.folder import configured_instrument
 from ..cache.maintenance import Maintenance
@@ -112,7 +115,7 @@ def checkup(
         *_extras(selector),
         *_places(survey, selector, holdings.size.bytes),
         _freshness(watch.series()),
-        *_perishable(catalogue, holdings, selector, clock.now_ms(), survey.settings.cache_dir),
+        *_perishable(catalogue, holdings, selector, clock, survey.settings.cache_dir),
         *_vendor_days(watch.network),
         *_calendars(catalogue, holdings, clock.now_ms()),
         *_files(catalogue, holdings, clock, full=full),
@@ -241,11 +244,14 @@ def _perishable(
     catalogue: Catalogue,
     holdings: Holdings,
     selector: ProviderSelector,
-    now_ms: int,
+    clock: Clock,
     cache_dir: Path,
 ) -> Iterator[Check]:
     """Report the series that lose bars or figures soon: those can be had from no vendor later."""
-    soon = perishable(catalogue.listing(holdings), selector, now_ms, cache_dir)
+    lanes, parser = LaneFinder(selector, catalogue.store), RequestParser(selector, clock)
+    query = partial(parser.query, bounds=(None, None, None), wishes=Wishes())
+    answering = partial(lanes.answering, ask=query)
+    soon = perishable(catalogue.listing(holdings), answering, selector, clock.now_ms(), cache_dir)
     if soon:
         one = soon[0]
         text = (

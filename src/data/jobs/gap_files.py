@@ -85,7 +85,7 @@ def validate_gaps(
         for key in stored
         if (names is None or key.symbol in names) and (steps is None or key.timeframe in steps)
     ]
-    wanted = [SeriesKey(name, step) for name in names or () for step in steps or ()]
+    wanted = {(name, step) for name in names or () for step in steps or ()}
     now = _naive(services.clock.now_ms())
     results = {
         _name(one.series): _result(services, one.series, one.listed, one.problem, now)
@@ -96,7 +96,7 @@ def validate_gaps(
         "total_symbols_intervals": len(results),
         "valid": valid,
         "invalid": len(results) - valid,
-        "missing": len(set(wanted) - set(keys)),
+        "missing": len(wanted - {(key.symbol, key.timeframe) for key in keys}),
         "validation_timestamp": now,
     }
     document = {
@@ -113,10 +113,7 @@ def _result(
     services: Services, key: SeriesKey, gaps: Sequence[ClassifiedGap], problem: str, now: str
 ) -> dict[str, Any]:
     symbol, label = key.symbol, key.timeframe.label
-    infos = {
-        year: services.cache.get_data_info(symbol, label, year) or {}
-        for year in services.cache.list_years(symbol, label)
-    }
+    infos = services.cache.maintenance.years(key)
     # As older tools have it: between the first and the last bar.
     first = min((info["start_date"] for info in infos.values() if info), default="")
     last = max((info["end_date"] for info in infos.values() if info), default="")
@@ -331,7 +328,6 @@ def _runs(listed: Sequence[_ListedGap], short: Sequence[_ListedGap]) -> Iterator
 def _fill_run(client: BarsClient, key: SeriesKey, run: Sequence[_ListedGap]) -> tuple[int, str]:
     """Ask for a run of gaps; return how many bars are new, and why vendors did not answer, if so."""
     whole = Span(run[0].span.start, run[-1].span.end)
-    before = client.columns(key, whole).table.stamps
     if key.timeframe.is_intraday:
         bounds: tuple[Any, Any] = (from_ms(whole.start), from_ms(whole.end - 1))
     else:
@@ -339,6 +335,7 @@ def _fill_run(client: BarsClient, key: SeriesKey, run: Sequence[_ListedGap]) -> 
     is_outage = run[0].gap_class == "vendor_outage"
     wishes = Wishes(refresh=is_outage, must_store=True)
     query = client.query(key.symbol, key.timeframe, *bounds, wishes=wishes)
+    before = client.columns(client.series_of(query), whole).table.stamps
     why = client.get_provenance(query)["unanswered"] or ""
-    after = client.columns(key, whole).table.stamps
+    after = client.columns(client.series_of(query), whole).table.stamps
     return int(np.count_nonzero(~among(after, before))), why

@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..bars.client import BarsClient
-from ..errors import CacheError, DataError, QueryError
+from ..bars.client import BarsClient, Wishes
+from ..errors import CacheError, DataError, QueryError, UnknownProviderError
 from ..model.coverage import VendorDay
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..observability.events import VendorDayLacking
 from ..quality.gaps import FINAL_CLASSES, ClassifiedGap, classify_gaps
 from ..quality.vendor_days import VendorDays
+from ..vendors.registry import family_of
 from ..wiring import Services
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def gap_report(
 ) -> GapReport:
     """Return the gaps of a series, of a symbol, or of everything that is stored; no vendor is asked.
 
-    Of everything, what vendors lack across their symbols is found out and noted; else what is noted
+    The lanes that answer by the rules come first. Of everything, what vendors lack across their symbols is found out and noted; else what is noted
     counts.
 
     Args:
@@ -129,6 +130,8 @@ def gap_report(
         CacheError: nothing is stored of it.
     """
     keys = _chosen(services, symbol, timeframe)
+    answering = services.client.answering(keys)
+    keys.sort(key=lambda key: key not in answering)
     if symbol is None and start is None and end is None:
         days, series = gaps_of_all(services, keys)
     else:
@@ -161,11 +164,13 @@ def gaps_of_all(
     Each series is read once; again only where a vendor lacks a session of its market.
     """
     counted, markets = VendorDays(services.clock.now_ms()), dict[SeriesKey, tuple[str, str]]()
+    answering = set(services.client.answering(keys))
 
     def look(key: SeriesKey, outline: SeriesOutline) -> None:
         """Count the sessions of one series for its vendors, and note its market."""
         markets[key] = _market(key, outline)
-        _count(services, counted, key, outline)
+        if key in answering:
+            _count(services, counted, key, outline)
 
     series = list(gaps_of(services, keys, most=most, look=look))
     days = _noted(services, counted)
@@ -235,13 +240,44 @@ def _classified(
 
     market = _market(key, outline)
     own = [day for day in days if (day.calendar, day.timeframe) == market]
-    every = classify_gaps(key, outline, now, within, present, own)
+    fetch = partial(_fetch, client, key, outline)
+    every = classify_gaps(key, outline, now, within, present, own, fetch)
     counts, bars = Counter[str](gap.gap_class for gap in every), Counter[str]()
     for gap in every:
         bars[gap.gap_class] += gap.bars
     first = sorted(every, key=lambda gap: gap.gap_class in FINAL_CLASSES)[:most]
     listed = tuple(sorted(first, key=lambda gap: gap.span))
     return SeriesGaps(key, listed, dict(counts), dict(bars))
+
+
+def _fetch(client: BarsClient, key: SeriesKey, outline: SeriesOutline, start: str, end: str) -> str:
+    """Return the command that fetches a range into a series, or what answers in its place.
+
+    Where no question by the rules at hand is answered out of the series, its vendor is named if the
+    lane is that vendor's.
+    """
+    command = f"onetape fetch {key.symbol} {key.timeframe} --start {start} --end {end}"
+    by_rules = client.series_of(client.query(key.symbol, key.timeframe, start, end))
+    if by_rules == key:
+        return command
+    for vendor in _named_after(key, outline):
+        wishes = Wishes(provider=vendor)
+        try:
+            query = client.query(key.symbol, key.timeframe, start, end, wishes=wishes)
+        except UnknownProviderError:
+            continue
+        if client.series_of(query) == key:
+            return f"{command} --provider {vendor}"
+    return f"no request by the rules at hand fills it: {by_rules} answers"
+
+
+def _named_after(key: SeriesKey, outline: SeriesOutline) -> tuple[str, ...]:
+    """Return the names of vendors by which a question for the bars of a lane may be pinned."""
+    if not key.of_folder:
+        return key.lane[:1]
+    family = key.of_folder.partition(".")[0]
+    vendors = (part.vendor for part in outline.coverage if family_of(part.vendor) == family)
+    return (*dict.fromkeys(vendors), family)
 
 
 def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[VendorDay]:
@@ -257,7 +293,7 @@ def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[Vend
         What is known of all days then.
     """
     counted = VendorDays(services.clock.now_ms())
-    for key in keys:
+    for key in services.client.answering(keys):
         try:
             _count(services, counted, key, services.client.outline(key))
         except DataError as error:

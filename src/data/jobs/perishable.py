@@ -7,7 +7,7 @@ of the rules.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -75,21 +75,25 @@ class Perishable:
 
 def perishable(
     listing: Iterable[tuple[SeriesKey, LaneEntry | None]],
+    answering: Callable[[Iterable[SeriesKey]], Iterable[SeriesKey]],
     selector: ProviderSelector,
     now_ms: int,
     cache_dir: Path,
 ) -> list[Perishable]:
     """Return the series that lose bars soon, those first that lose them first; no vendor is asked.
 
-    Series of vendors that were named (``provider=``) are left out.
+    Lanes that no question by the rules is answered out of are left out, so those of vendors that
+    were named (``provider=``).
 
     Args:
         listing: the stored series with what the index knows of them.
+        answering: gives those of some series that answer by the rules.
         selector: which vendors are asked, and how far back they go.
         now_ms: the time, UTC milliseconds.
         cache_dir: where figures of perpetual futures are stored.
     """
-    bars = (one for key, entry in listing for one in _bars_of(key, entry, selector))
+    entries = dict(listing)
+    bars = (one for key in answering(entries) for one in _bars_of(key, entries[key], selector))
     listed = chain(bars, _figures_of(cache_dir, selector))
     due = [one for one in listed if one.lost_ms - now_ms < _warned_ms(one)]
     return sorted(due, key=lambda one: one.lost_ms)
@@ -102,7 +106,7 @@ def _warned_ms(one: Perishable) -> float:
 def _bars_of(
     key: SeriesKey, entry: LaneEntry | None, selector: ProviderSelector
 ) -> Iterator[Perishable]:
-    if key.lane or entry is None or entry.last is None:
+    if entry is None or entry.last is None:
         return
     supply = selector.stored_supply(key)
     if supply is not None and supply.depth_days is not None:

@@ -183,7 +183,8 @@ def _done(
     holdings = services.cache.look_after()
     statistics = report.statistics(services.cache.get_stats(holdings))
     listing = services.cache.maintenance.listing(holdings)
-    soon = perishable(listing, services.selector, job.now_ms, services.settings.cache_dir)
+    answering, folder = services.client.answering, services.settings.cache_dir
+    soon = perishable(listing, answering, services.selector, job.now_ms, folder)
     for one in soon:
         _tell_of(services, one)
     fresh = [key for key, _ in listing if key.symbol in report.symbols]

@@ -91,9 +91,14 @@ class BarsQuery:
         return (self.folder_lane or self.provider,) if self.provider else ()
 
     @property
+    def key(self) -> SeriesKey:
+        """The series of the pinned vendor, or the default lane's."""
+        return SeriesKey(self.instrument.symbol, self.timeframe, self.pinned)
+
+    @property
     def teller(self) -> str | None:
         """Under whose name the splits and dividends stand that count for a pinned vendor's bars."""
-        return SeriesKey(self.instrument.symbol, self.timeframe, self.pinned).teller
+        return self.key.teller
 
     def __str__(self) -> str:
         return f"{self.instrument.symbol} {self.timeframe}"

@@ -16,7 +16,6 @@ from ..model.coverage import BEFORE_FIRST, CLOSED, DOUBTFUL, PLAINLY_NONE, Cover
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from ..model.span import Span, gaps, intersect, subtract
 from ..model.texts import listed, stamp
-from ..vendors.registry import family_of
 
 if TYPE_CHECKING:
     from ..bars.client import SeriesOutline
@@ -90,6 +89,7 @@ def classify_gaps(
     within: Span | None = None,
     present: Callable[[Span], Stamps] | None = None,
     days: Sequence[VendorDay] = (),
+    fetch: Callable[[str, str], str] = lambda *_: "",
 ) -> list[ClassifiedGap]:
     """Return every gap of a series, ascending.
 
@@ -99,6 +99,8 @@ def classify_gaps(
         within: the stamps looked at; None: from the first that was ever asked for up to now.
         present: gives the stamps of stored bars, for stretches that are doubted as a whole.
         days: what vendors lack across their symbols.
+        fetch: gives what fetches the bars from a first one to a last one, which it is given as the
+            bounds of a question.
     """
     parts, grid = outline.coverage, outline.grid
     cap = first_unclosed(grid.calendar, grid.timeframe, now_ms, grid.anchor)
@@ -107,16 +109,22 @@ def classify_gaps(
     within = Span(within.start, min(within.end, cap))
     if within.is_empty:
         return []
-    return _Classifier(series, outline, within, now_ms).gaps(present, days)
+    return _Classifier(series, outline, within, now_ms, fetch).gaps(present, days)
 
 
 class _Classifier:
     """Classifies the gaps of one series in ``within``; for one use."""
 
     def __init__(
-        self, series: SeriesKey, outline: SeriesOutline, within: Span, now_ms: int
+        self,
+        series: SeriesKey,
+        outline: SeriesOutline,
+        within: Span,
+        now_ms: int,
+        fetch: Callable[[str, str], str],
     ) -> None:
         self._series, self._now, self._within = series, now_ms, within
+        self._command = fetch
         self._grid = outline.grid
         self._parts = [part for part in outline.coverage if part.span.overlaps(within)]
         self._all = outline.coverage
@@ -222,18 +230,7 @@ class _Classifier:
     def _fetch(self, first: int, last: int) -> str:
         step = self._grid.timeframe
         start, end = (iso(at) if step.is_intraday else stamp(at, step) for at in (first, last))
-        series = self._series
-        pinned = f" --provider {self._vendor()}" if series.lane else ""
-        name = f"{series.symbol} {series.timeframe}"
-        return f"onetape fetch {name} --start {start} --end {end}{pinned}"
-
-    def _vendor(self) -> str:
-        """Return the name by which the vendor is pinned that the lane is named after."""
-        if not self._series.of_folder:
-            return self._series.lane[0]
-        family = self._series.of_folder.partition(".")[0]
-        names = (part.vendor for part in self._all if family_of(part.vendor) == family)
-        return next(names, family)
+        return self._command(start, end)
 
     def _by_days(self, gap: ClassifiedGap, days: Sequence[VendorDay]) -> Iterator[ClassifiedGap]:
         """Yield the parts of a hole that belong to a day which its vendor lacks, and the rest."""

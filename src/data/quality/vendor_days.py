@@ -91,7 +91,9 @@ class VendorDays:
         outline: SeriesOutline,
         commits: Callable[[], Sequence[LoggedCommit]] = tuple,
     ) -> None:
-        """Count a series; those of other lanes and of bars longer than a day are passed over.
+        """Count a series; those of files and of bars longer than a day are passed over.
+
+        A symbol counts once: of its lanes that one is given which answers.
 
         Args:
             series, outline: what is known of it.
@@ -99,7 +101,7 @@ class VendorDays:
                 vendor than those before.
         """
         step, calendar = series.timeframe, outline.grid.calendar
-        if series.lane or step.step_ms is None or step.step_ms > DAY_MS:
+        if series.of_folder or step.step_ms is None or step.step_ms > DAY_MS:
             return
         market = calendar.name, step.is_intraday
         if market not in self._sessions:

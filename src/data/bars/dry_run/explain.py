@@ -11,7 +11,6 @@ from ...model.explanation import Explanation, StoredSeries, Way
 from ...model.health import Health
 from ...model.query import BarsQuery
 from ...model.rules import Rule
-from ...model.series import SeriesKey
 from ...vendors.base import is_ours, status_for
 from ..derive.sources import SourceTimeframes
 from ..selection.candidates import Candidate, Route
@@ -90,28 +89,24 @@ def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> Way:
 
 
 def _stored(planner: RequestPlanner, query: BarsQuery, way: Route | None) -> Iterator[StoredSeries]:
-    """Yield the stored lanes: the default one, those of the route, of pinned vendors and of folders."""
-    symbol, timeframe = query.instrument.symbol, query.timeframe
-    lanes = [lane.parts for lane in way.lanes] if way else []
-    vendors = [(name,) for name in planner.selector.provider_names()]
-    folders = [key.lane for key in planner.store.lanes(symbol, timeframe) if key.of_folder]
-    for lane in dict.fromkeys([(), *lanes, *vendors, *folders]):
-        key = SeriesKey(symbol, timeframe, lane)
+    """Yield all stored lanes, that which answers first."""
+    keys = planner.store.lanes(query.instrument.symbol, query.timeframe)
+    own = way.parts if way else ()
+    for key in sorted(keys, key=lambda key: key.lane != own):
         view = planner.store.view(key)
-        if view.exists:
-            parts = view.coverage.opened()
-            names = {name for part in parts for name in part.vendor.split(",") if name}
-            yield StoredSeries(
-                key.folder,
-                view.rows,
-                view.first,
-                view.last,
-                Counter(part.state for part in parts),
-                tuple(sorted(names)),
-                view.generation,
-                view.next_due,
-                lifetime_of(view),
-            )
+        parts = view.coverage.opened()
+        names = {name for part in parts for name in part.vendor.split(",") if name}
+        yield StoredSeries(
+            key.folder,
+            view.rows,
+            view.first,
+            view.last,
+            Counter(part.state for part in parts),
+            tuple(sorted(names)),
+            view.generation,
+            view.next_due,
+            lifetime_of(view),
+        )
 
 
 def _source(planner: RequestPlanner, query: BarsQuery, way: Route | None) -> str:

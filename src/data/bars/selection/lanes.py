@@ -13,17 +13,18 @@ declare, which is remembered for as long as rules, keys and downloaders are the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...cache.store import BarStore, SeriesView
+from ...errors import QueryError
 from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...vendors.registry import canonical_vendor, lies_apart
-from .offers import Offer, first_of
+from .offers import Offer, as_declared, first_of
 from .source_check import SourceCheck
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class AnsweringLane(NamedTuple):
         key: the series.
         view: what is stored of it.
         kind: the kind that is answered; None where nothing tells it before a vendor has answered.
-        default: the kind of the bars in the default lane; None where there are none.
+        default: the kind of the bars in the default lane, as vendors declare it; None where there
+            are none.
     """
 
     key: SeriesKey
@@ -81,11 +83,12 @@ class LaneFinder:
         Raises:
             CacheError: the store cannot be read.
         """
-        key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
+        key = query.key
         view = self._store.view(key)
         if query.provider is not None:
             return AnsweringLane(key, view, view.kind, None)
-        usual = AnsweringLane(key, view, view.kind, view.kind)
+        stored = None if view.kind is None else as_declared(view.kind, query.instrument)
+        usual = AnsweringLane(key, view, stored, stored)
         order = self.order(query)
         names = getattr(order, "names", order)
         if view.kind is None:
@@ -97,7 +100,7 @@ class LaneFinder:
 
         def lane(offer: Offer) -> SeriesKey:
             """Return the series of a vendor's bars."""
-            return SeriesKey(key.symbol, key.timeframe, offer.lane(view.kind))
+            return SeriesKey(key.symbol, key.timeframe, offer.lane(stored))
 
         def has_bars(offer: Offer) -> bool:
             """Tell whether bars of a vendor are stored of the range."""
@@ -106,7 +109,40 @@ class LaneFinder:
         first = first_of(query, self._declared(query, order), has_bars)
         if first is None or not (found := lane(first)).lane:
             return usual
-        return AnsweringLane(found, self._store.view(found), first.kind, view.kind)
+        return AnsweringLane(found, self._store.view(found), first.kind, stored)
+
+    def answering(
+        self, keys: Iterable[SeriesKey], ask: Callable[[str, Timeframe], BarsQuery]
+    ) -> list[SeriesKey]:
+        """Return those of some series that answer by the rules: at most one a symbol and timeframe.
+
+        Where only the default lane of them is among ``keys`` it is that, of whatever kind it is.
+        Where the lane of the rules is not, it is the default one.
+
+        Args:
+            keys: stored series.
+            ask: gives the usual question for a series.
+
+        Raises:
+            CacheError: the store cannot be read.
+        """
+        groups: dict[tuple[str, Timeframe], list[SeriesKey]] = {}
+        for key in keys:
+            groups.setdefault((key.symbol, key.timeframe), []).append(key)
+        found = (self._answering(group, ask) for group in groups.values())
+        return [key for key in found if key is not None]
+
+    def _answering(
+        self, lanes: Sequence[SeriesKey], ask: Callable[[str, Timeframe], BarsQuery]
+    ) -> SeriesKey | None:
+        usual = next((key for key in lanes if not key.lane), None)
+        if len(lanes) == 1 and usual is not None:
+            return usual
+        try:
+            own = self.find(ask(lanes[0].symbol, lanes[0].timeframe)).key
+        except QueryError:  # its symbol means nothing by the rules
+            return usual
+        return own if own in lanes else usual
 
     def order(self, query: BarsQuery, source: Timeframe | None = None) -> Any:
         """Return the vendors of the rules in order, as far as that is known without loading any.

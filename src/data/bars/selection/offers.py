@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from ...model.instant import DAY_MS
+from ...model.instrument import Instrument
 from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.series import lane_beside
@@ -34,6 +36,16 @@ class Offer(NamedTuple):
     def lane(self, stored: Kind | None) -> tuple[str, ...]:
         """Return its lane where the default lane holds bars of the kind ``stored``."""
         return lane_beside(self.kind, stored) if self.parts is None else self.parts
+
+
+def as_declared(stored: Kind, instrument: Instrument) -> Kind:
+    """Return the kind of stored bars as a vendor of them declares it.
+
+    A vendor declares of coins the unit that it is asked for. One that prices a pair in a stablecoin
+    in dollars tells so with its bars alone: their unit is not compared with what is declared.
+    """
+    is_as_asked = instrument.asset_class != "crypto" or stored.unit == instrument.quote
+    return stored if is_as_asked else replace(stored, unit="")
 
 
 def first_of(
