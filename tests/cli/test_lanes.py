@@ -180,3 +180,20 @@ def test_what_will_be_lost_is_told_of_the_lane_that_answers(
     assert [one["last"] for one in soon] == wanted
     checks = by("yahoo", "doctor", "--no-network", "--json").json["checks"]
     assert len([one for one in checks if one["topic"] == "perishable"]) == len(wanted)
+
+
+@pytest.mark.parametrize("order", OWN_LANE)
+@pytest.mark.usefixtures("both")
+def test_the_remedy_of_a_difference_is_of_its_lane(
+    by: By, order: str, vendors: VendorServer
+) -> None:
+    at = ms("2024-06-10T07:00:00")
+    vendors.revise("BTCUSDT", "1h", at, 1.5, ms("2099-01-01T00:00:00"))
+    plain = by(order, "verify", "BTCUSDT", "1h", "--json").json
+    (advice,) = [d["advice"] for one in plain["comparisons"] for d in one["differences"]]
+    if order == YAHOO:  # it would be fetched into another lane
+        assert advice == "nothing: by the rules at hand no request is answered with these bars"
+        return
+    vendors.clear_log()
+    assert by(order, *shlex.split(advice)[1:]).code == 0
+    assert vendors.count("binance") > 0 == vendors.count("yahoo")

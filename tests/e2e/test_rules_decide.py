@@ -133,3 +133,47 @@ def test_offline_answers_what_is_stored_and_marks_it(
         frame = by(*names).get_ohlcv(*HELD, offline=True)
     pd.testing.assert_frame_equal(frame, held)
     assert vendors.count() == 0
+
+
+def test_a_vendor_that_prices_tether_in_dollars_keeps_to_one_lane(
+    by: Make, vendors: VendorServer
+) -> None:
+    # Asked for BTCUSDT, Yahoo tells with its bars that they are in dollars.
+    manager = by("yahoo", "binance")
+    for day in ("2024-06-01", "2024-06-03", "2024-06-02"):
+        frame = manager.get_ohlcv("BTCUSDT", "1h", day, day, strict=True)
+        assert (whose(frame), told(frame)["lane"]) == ((["yahoo"], None), "1h")
+    assert told(frame)["kind"]["unit"] == "USD"
+    asked = vendors.count()
+    assert len(by("yahoo", "binance").get_ohlcv(*HELD, strict=True)) == 72
+    assert vendors.count() == asked == 3
+
+
+def test_a_stored_length_of_bars_that_no_vendor_of_the_rules_serves_does_not_decide(
+    by: Make, vendors: VendorServer
+) -> None:
+    asked = ("BTCUSDT", "4h", *HELD[2:])
+    stored = by("binance", "yahoo").get_ohlcv(*asked, strict=True)
+    assert whose(stored) == (["binance"], None)
+    binance = vendors.count("binance")
+    # Yahoo has no bars of four hours: they are made of its hours, as they are in an empty cache.
+    empty = by("yahoo", folder="empty").get_ohlcv(*asked, strict=True)
+    for _ in range(2):
+        frame = by("yahoo").get_ohlcv(*asked, strict=True)
+        assert whose(frame) == (["yahoo"], None)
+        pd.testing.assert_frame_equal(frame, empty)
+    # Binance has: where it is among them, it is the first that serves them.
+    assert whose(by("yahoo", "binance").get_ohlcv(*asked, strict=True)) == (["binance"], None)
+    assert vendors.count("binance") == binance
+
+
+def test_what_is_stored_stands_in_for_bars_that_cannot_be_made(
+    by: Make, vendors: VendorServer
+) -> None:
+    asked = ("BTCUSDT", "4h", *HELD[2:])
+    stored = by("binance", "yahoo").get_ohlcv(*asked, strict=True)
+    vendors.fault("yahoo", Fault.status(503))
+    for wishes in ({"offline": True}, {}):
+        with pytest.warns(IncompleteDataWarning, match="substitute of another kind: binance"):
+            frame = by("yahoo").get_ohlcv(*asked, **wishes)
+        pd.testing.assert_frame_equal(frame, stored)

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..calendars.calendar import calendar_for, closes_early
-from ..errors import IncompleteDataWarning
+from ..errors import IncompleteDataWarning, UnknownProviderError
 from ..model.instant import DAY_MS, MINUTE_MS, date_of, day_ms, parse_iso
 from ..model.series import SeriesKey
 from ..model.span import Span
@@ -30,6 +30,7 @@ from ..model.stored import (
 )
 from ..model.timeframe import Timeframe
 from ..net.deadline import run_call, seconds_of
+from ..vendors.registry import family_of
 from .observer import Enrolled, Observer
 from .request import RequestParser, Wishes
 
@@ -342,6 +343,36 @@ class BarsClient:
             CacheError: the store cannot be read.
         """
         return self._service.lanes.find(query).key
+
+    def question_for(self, series: SeriesKey, start: Any, end: Any) -> BarsQuery | None:
+        """Return a question for a range that is answered out of a series; no vendor is asked.
+
+        It names no vendor where the rules lead to the series, else the one whose lane it is. None
+        where no question by the rules at hand is answered out of it.
+
+        Args:
+            series: which is stored.
+            start, end: as of :meth:`query`.
+
+        Raises:
+            QueryError: the symbol means nothing by the rules, or the range is none.
+            CacheError: the store cannot be read.
+        """
+        names: Iterable[str] = series.lane[:1]
+        if series.of_folder:
+            family = series.of_folder.partition(".")[0]
+            vendors = dict.fromkeys(part.vendor for part in self._store.view(series).coverage)
+            names = (*(name for name in vendors if family_of(name) == family), family)
+        for name in (None, *names):
+            try:
+                query = self.query(
+                    series.symbol, series.timeframe, start, end, wishes=Wishes(provider=name)
+                )
+            except UnknownProviderError:
+                continue
+            if self.series_of(query) == series:
+                return query
+        return None
 
     def lanes(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
         """Return the stored series of a symbol and timeframe in all their lanes.

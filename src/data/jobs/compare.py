@@ -29,7 +29,7 @@ from ..model.actions import Action
 from ..model.bars import BarTable, concat
 from ..model.capabilities import Fetched, FetchQuery
 from ..model.coverage import Coverage, Covered
-from ..model.instant import DAY_MS, date_of, day_ms, iso
+from ..model.instant import DAY_MS, date_of, day_ms, from_ms, iso
 from ..model.instrument import Instrument
 from ..model.kind import ADJUSTMENTS, Adjustment, Basis, Kind
 from ..model.query import BarsQuery
@@ -41,7 +41,6 @@ from ..prices.adjustment import BasisPart, rebase
 from ..prices.differences import Compared, ComparisonTerms, Difference, compare, differing_actions
 from ..prices.quality import check
 from ..prices.splice import AGGREGATES, ONE_MARKET
-from ..vendors.registry import is_of_files
 
 if TYPE_CHECKING:
     from ..wiring import Services
@@ -58,6 +57,7 @@ _BETWEEN_VENDORS = {
 }
 _A_THIRD = "verify both against a third vendor"
 NO_VOLUMES = "volumes are not compared: they count different trades"
+_NO_QUESTION = "nothing: by the rules at hand no request is answered with these bars"
 _KEPT = "nothing: the cache keeps bars that the vendor no longer has"
 
 
@@ -89,6 +89,8 @@ class Comparison:
         error: why nothing could be compared.
         remarks: what limits the comparison, in sentences.
         requests: how many requests it took.
+        provider: whom a question has to name that is answered out of this lane; empty: nobody; None:
+            by the rules at hand there is no such question.
     """
 
     ours: str
@@ -100,6 +102,7 @@ class Comparison:
     error: str = ""
     remarks: tuple[str, ...] = ()
     requests: int = 0
+    provider: str | None = ""
 
     @property
     def ok(self) -> bool:
@@ -137,9 +140,11 @@ class Verification:
             return _BETWEEN_VENDORS.get(difference.cause, _A_THIRD)
         if difference.cause == "missing there":
             return _KEPT
+        if comparison.provider is None:
+            return _NO_QUESTION
         series, last = f"onetape fetch {self.subject}", difference.last_ms
-        if f"@{comparison.theirs}" in comparison.lane or is_of_files(comparison.theirs):
-            series += f" --provider {comparison.theirs}"
+        if comparison.provider:
+            series += f" --provider {comparison.provider}"
         start = f"--start {self.subject.moment(difference.first_ms)}"
         if difference.cause == "stale":
             return f"{series} {start}"
@@ -444,8 +449,9 @@ class StoredBars:
         ours, theirs = stored.table.within(answer.span), answer.table.within(answer.span)
         compared = compare(ours, theirs, terms)
         remarks = answer.remarks if terms.volume else (*answer.remarks, NO_VOLUMES)
+        provider = self._provider(key, span)
         return Comparison(
-            CACHE, vendor, key.folder, span, compared, goal, "", remarks, answer.requests
+            CACHE, vendor, key.folder, span, compared, goal, "", remarks, answer.requests, provider
         )
 
     def grid_of(self, view: SeriesView) -> BarGrid:
@@ -549,7 +555,14 @@ class StoredBars:
             "",
             remarks,
             answer.requests,
+            self._provider(key, span),
         )
+
+    def _provider(self, key: SeriesKey, span: Span) -> str | None:
+        """Return whom a question has to name that is answered out of a lane; see ``Comparison``."""
+        bounds = from_ms(span.start), from_ms(span.end - 1)
+        question = self._services.client.question_for(key, *bounds)
+        return question and (question.provider or "")
 
     def _differing_actions(
         self, ours: Sequence[Action], theirs: Sequence[Action], vendor: str, spans: Sequence[Span]

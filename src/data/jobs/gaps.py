@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..bars.client import BarsClient, Wishes
-from ..errors import CacheError, DataError, QueryError, UnknownProviderError
+from ..bars.client import BarsClient
+from ..errors import CacheError, DataError, QueryError
 from ..model.coverage import VendorDay
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..observability.events import VendorDayLacking
 from ..quality.gaps import FINAL_CLASSES, ClassifiedGap, classify_gaps
 from ..quality.vendor_days import VendorDays
-from ..vendors.registry import family_of
 from ..wiring import Services
 
 if TYPE_CHECKING:
@@ -117,8 +116,8 @@ def gap_report(
 ) -> GapReport:
     """Return the gaps of a series, of a symbol, or of everything that is stored; no vendor is asked.
 
-    The lanes that answer by the rules come first. Of everything, what vendors lack across their symbols is found out and noted; else what is noted
-    counts.
+    The lanes that answer by the rules come first. Of everything, what vendors lack across their symbols
+    is found out and noted; else what is noted counts.
 
     Args:
         services: of the installation.
@@ -240,7 +239,7 @@ def _classified(
 
     market = _market(key, outline)
     own = [day for day in days if (day.calendar, day.timeframe) == market]
-    fetch = partial(_fetch, client, key, outline)
+    fetch = partial(_fetch, client, key)
     every = classify_gaps(key, outline, now, within, present, own, fetch)
     counts, bars = Counter[str](gap.gap_class for gap in every), Counter[str]()
     for gap in every:
@@ -250,34 +249,14 @@ def _classified(
     return SeriesGaps(key, listed, dict(counts), dict(bars))
 
 
-def _fetch(client: BarsClient, key: SeriesKey, outline: SeriesOutline, start: str, end: str) -> str:
-    """Return the command that fetches a range into a series, or what answers in its place.
-
-    Where no question by the rules at hand is answered out of the series, its vendor is named if the
-    lane is that vendor's.
-    """
-    command = f"onetape fetch {key.symbol} {key.timeframe} --start {start} --end {end}"
-    by_rules = client.series_of(client.query(key.symbol, key.timeframe, start, end))
-    if by_rules == key:
-        return command
-    for vendor in _named_after(key, outline):
-        wishes = Wishes(provider=vendor)
-        try:
-            query = client.query(key.symbol, key.timeframe, start, end, wishes=wishes)
-        except UnknownProviderError:
-            continue
-        if client.series_of(query) == key:
-            return f"{command} --provider {vendor}"
-    return f"no request by the rules at hand fills it: {by_rules} answers"
-
-
-def _named_after(key: SeriesKey, outline: SeriesOutline) -> tuple[str, ...]:
-    """Return the names of vendors by which a question for the bars of a lane may be pinned."""
-    if not key.of_folder:
-        return key.lane[:1]
-    family = key.of_folder.partition(".")[0]
-    vendors = (part.vendor for part in outline.coverage if family_of(part.vendor) == family)
-    return (*dict.fromkeys(vendors), family)
+def _fetch(client: BarsClient, key: SeriesKey, start: str, end: str) -> str:
+    """Return the command that fetches a range into a series, or what answers in its place."""
+    question = client.question_for(key, start, end)
+    if question is None:
+        by_rules = client.series_of(client.query(key.symbol, key.timeframe, start, end))
+        return f"no request by the rules at hand fills it: {by_rules} answers"
+    pinned = f" --provider {question.provider}" if question.provider else ""
+    return f"onetape fetch {key.symbol} {key.timeframe} --start {start} --end {end}{pinned}"
 
 
 def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[VendorDay]:

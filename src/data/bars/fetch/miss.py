@@ -281,7 +281,7 @@ class MissHandler:
         unfilled = [Unfilled(query.span, str(error), is_failure)]
         missing = Outcome(unfilled=unfilled, attempts=attempts)
         answer = self._stored(query, lane.key, missing, error)
-        if not len(answer.table) and lane.is_beside and self._is_same_thing(query, way):
+        if not len(answer.table) and lane.is_beside and self._is_same_thing(query, way, lane):
             default = SeriesKey(lane.key.symbol, lane.key.timeframe)
             answer = self._stored(query, default, missing, error)
             answer = replace(answer, substitute=f"{', '.join(_vendors(answer))} ({default})")
@@ -307,12 +307,17 @@ class MissHandler:
         except KindMismatchError as mismatch:
             raise error from mismatch
 
-    def _is_same_thing(self, query: BarsQuery, way: Route | DataError) -> bool:
-        """Tell whether the bars of the default lane are provably of what the symbol names."""
+    def _is_same_thing(self, query: BarsQuery, way: Route | DataError, lane: AnsweringLane) -> bool:
+        """Tell whether the bars of the default lane are provably of what the symbol names.
+
+        That is what its owner lists; where bars are made of shorter ones, the vendor of those.
+        """
         view = self._store.view(SeriesKey(query.instrument.symbol, query.timeframe))
-        if not isinstance(way, Route) or view.kind is None:
+        if lane.kind is None or view.kind is None:
             return False
-        own = Listed(way.owner, way.kind)
+        own = Listed(lane.vendor, lane.kind)
+        if isinstance(way, Route):
+            own = Listed(way.owner, way.kind)
         vendors = {name for part in view.coverage for name in part.vendor.split(",") if name}
         return all(is_proved(query.instrument, Listed(name, view.kind), own) for name in vendors)
 

@@ -324,9 +324,25 @@ def _sorted(
 def offers_of(query: BarsQuery, candidates: Sequence[Candidate]) -> list[Offer]:
     """Return what the vendors that serve the series of ``query`` declare of it, in rule order.
 
-    Vendors that make bars up come last.
+    Vendors that make bars up come last. Where none serves it, those that serve shorter bars are meant,
+    of which such bars are made.
     """
-    return list(_offers(query, candidates, _sorted(query, candidates)))
+    offers = list(_offers(query, candidates, _sorted(query, candidates)))
+    return offers or list(_offers_of_parts(query, candidates))
+
+
+def _offers_of_parts(query: BarsQuery, candidates: Sequence[Candidate]) -> Iterator[Offer]:
+    asset_class, wanted = query.instrument.asset_class, query.timeframe
+    for candidate in candidates:
+        labels = candidate.capabilities.labels(asset_class) if candidate.capabilities else ()
+        shorter = [s for s in map(Timeframe.parse, labels) if s.longest_ms < wanted.longest_ms]
+        if not shorter:
+            continue
+        longest = max(shorter, key=lambda step: step.longest_ms)
+        usable = _sorted(replace(query, timeframe=longest), candidates).usable
+        if any(one is candidate for one in usable):
+            folder = (candidate.folder_lane,) if candidate.folder_lane else None
+            yield Offer(candidate.name, candidate.kind(query.instrument, wanted), parts=folder)
 
 
 def _offers(query: BarsQuery, candidates: Sequence[Candidate], done: _Sorted) -> Iterator[Offer]:

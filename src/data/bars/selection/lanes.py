@@ -45,12 +45,14 @@ class AnsweringLane(NamedTuple):
         kind: the kind that is answered; None where nothing tells it before a vendor has answered.
         default: the kind of the bars in the default lane, as vendors declare it; None where there
             are none.
+        vendor: whose kind it is, where vendors were asked what they declare.
     """
 
     key: SeriesKey
     view: SeriesView
     kind: Kind | None
     default: Kind | None
+    vendor: str = ""
 
     @property
     def is_beside(self) -> bool:
@@ -109,7 +111,7 @@ class LaneFinder:
         first = first_of(query, self._declared(query, order), has_bars)
         if first is None or not (found := lane(first)).lane:
             return usual
-        return AnsweringLane(found, self._store.view(found), first.kind, stored)
+        return AnsweringLane(found, self._store.view(found), first.kind, stored, first.name)
 
     def answering(
         self, keys: Iterable[SeriesKey], ask: Callable[[str, Timeframe], BarsQuery]
