@@ -18,7 +18,7 @@ from src.data.cache.layout import decode_lane, encode_lane
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import IncompleteDataError, IncompleteDataWarning
+from src.data.errors import IncompleteDataError, IncompleteDataWarning, UnknownSymbolError
 from src.data.jobs.checkup import checkup
 from src.data.model.bars import Bar, BarTable
 from src.data.model.instant import DAY_MS
@@ -410,6 +410,28 @@ def write_minutes(folder: Path, close: float, at: int = RESTED) -> None:
     path = folder / "BTCUSDT_1m.csv"
     path.write_text(HEADER + rows)
     os.utime(path, (at, at))
+
+
+@pytest.mark.parametrize("provider", [None, "local"], ids=["rules", "pinned"])
+@pytest.mark.parametrize("step, bars", [("1h", 2), ("30m", 4), ("2h", 1)])
+def test_longer_bars_are_made_of_the_minutes_that_there_is_a_file_of(
+    cache: Path, tmp_path: Path, step: str, bars: int, provider: str | None
+) -> None:
+    write_minutes(tmp_path / "own", 1.0)
+    how: dict[str, Any] = {"strict": True, "provider": provider}
+    for _ in range(2):
+        reader = hours_of_own_minutes(cache, tmp_path / "own")
+        frame = reader.get_ohlcv(HOURS[0], step, *HOURS[2:], **how)
+        assert closes(frame) == [1.0] * bars
+        assert frame.attrs["onetape"]["derived_from"]["timeframe"] == "1m"
+        until = "2024-07-01T02:00:00"
+        counted = reader.get_ohlcv(HOURS[0], step, end_date=until, bars=bars, **how)
+        assert closes(counted) == [1.0] * bars
+    del how["strict"]
+    none = quiet(reader.get_ohlcv, HOURS[0], step, "2024-07-02", "2024-07-02", **how)
+    assert len(none) == 0 and none.attrs["onetape"]["gaps"]
+    with pytest.raises(UnknownSymbolError, match="no file ETHUSDT_1h"):
+        reader.get_ohlcv("ETHUSDT", *HOURS[1:], **how)
 
 
 def test_what_is_made_of_bars_of_a_changed_file_is_made_anew(cache: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Yahoo's prices of coins are averages over venues, Binance's those of a venue: tw
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,9 +15,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from onetape.aio import AsyncDataManager
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning
+from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer
 
 from .twin import told
@@ -89,7 +92,7 @@ def test_the_first_vendor_answers_whatever_is_cached(
     assert vendors.count() == asked, "nothing was mixed with what is cached"
 
 
-@pytest.mark.parametrize("many", ["bars", "batch", "quote"])
+@pytest.mark.parametrize("many", ["bars", "batch", "quote", "await", "feed", "provenance"])
 def test_so_it_is_for_questions_of_other_forms(
     by: Make, held: pd.DataFrame, vendors: VendorServer, many: str
 ) -> None:
@@ -100,6 +103,16 @@ def test_so_it_is_for_questions_of_other_forms(
     elif many == "batch":
         batch = manager.get_ohlcv_batch(["BTCUSDT", "ETHUSDT"], "1h", "2024-06-01", "2024-06-03")
         found = list(batch.values())
+    elif many == "await":
+        found = [asyncio.run(AsyncDataManager(manager).aget_ohlcv(*HELD))]
+    elif many == "feed":
+        with manager.live_feed("BTCUSDT", "1h", 5, polling_interval=30) as feed:
+            assert whose(feed.df) == (["yahoo"], None)
+        found = []
+    elif many == "provenance":
+        client = manager._services.client
+        assert client.get_provenance(client.query(*HELD))["vendors"] == ["yahoo"]
+        found = []
     else:
         assert manager.get_quote("BTCUSDT").vendor == "yahoo"
         found = []
@@ -177,3 +190,95 @@ def test_what_is_stored_stands_in_for_bars_that_cannot_be_made(
         with pytest.warns(IncompleteDataWarning, match="substitute of another kind: binance"):
             frame = by("yahoo").get_ohlcv(*asked, **wishes)
         pd.testing.assert_frame_equal(frame, stored)
+
+
+def test_a_version_is_of_the_lane_that_answers(by: Make, held: pd.DataFrame) -> None:
+    mine = by("yahoo", "binance").get_ohlcv(*HELD, strict=True)
+    for names, frame in ((("yahoo", "binance"), mine), (("binance", "yahoo"), held)):
+        asked = told(frame)["generation"]
+        again = by(*names).get_ohlcv(*HELD, version=asked)
+        assert (whose(again), told(again)["lane"]) == (whose(frame), told(frame)["lane"])
+        pd.testing.assert_frame_equal(again, frame)
+
+
+def test_a_symbol_of_a_batch_that_fails_tells_the_lane_that_would_answer(
+    by: Make, held: pd.DataFrame, vendors: VendorServer
+) -> None:
+    vendors.fault("yahoo", Fault.status(503))
+    batch = by("yahoo").get_ohlcv_batch(["BTCUSDT", "??"], *OTHER[1:])
+    assert [told(frame)["lane"] for frame in batch.values()] == ["1h@aggregate", "1h"]
+    assert all(told(frame)["error"] for frame in batch.values())
+
+
+# --- keys: a vendor that cannot be built is not the first
+
+COIN = ("BTC-USD", "1h", "2024-06-03", "2024-06-04")
+SHARE = ("AAPL", "1h", "2024-06-03", "2024-06-04")
+DAYS = ("AAPL", "1d", "2024-06-03", "2024-06-07")
+
+
+@pytest.fixture
+def keyed(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> Make:
+    """Return a maker of managers on one cache, by the order of vendors; ``keys``: those with a key."""
+
+    def make(*names: str, keys: tuple[str, ...] = ()) -> DataManager:
+        rules = ("crypto", "stock_daily", "stock_intraday")
+        order = f"{{primary: {names[0]}, backup: [{', '.join(names[1:])}]}}"
+        lines = [*(f"{rule}: {order}" for rule in rules), "providers:"]
+        for name in names:
+            for key, value in sheet_of(name).keys.items():
+                if name in keys:
+                    monkeypatch.setenv(key, value)
+                else:
+                    monkeypatch.delenv(key, raising=False)
+            where = f"base_url: '{vendors.base_url(name)}'"
+            lines.append(f"  {name}: {{{where}{', transport: http' * (name == 'yahoo')}}}")
+        path = tmp_path / f"{'-'.join(names)}.yaml"
+        path.write_text("\n".join(lines) + "\n")
+        return DataManager(tmp_path / "cache", path, clock=clock)
+
+    return make
+
+
+def test_a_key_that_is_gained_or_lost_decides_at_once(keyed: Make, vendors: VendorServer) -> None:
+    names, both = ("alpaca", "yahoo"), ("alpaca",)
+    # The second time nobody is asked: each has bars of its kind in a lane.
+    for keys, vendor in (((), "yahoo"), (both, "alpaca"), ((), "yahoo"), (both, "alpaca")):
+        assert whose(keyed(*names, keys=keys).get_ohlcv(*COIN, strict=True)) == ([vendor], None)
+    asked = vendors.count("alpaca"), vendors.count("yahoo")
+    for keys, vendor in (((), "yahoo"), (both, "alpaca")):
+        frame = keyed(*names, keys=keys).get_ohlcv(*COIN, strict=True, offline=True)
+        assert whose(frame) == ([vendor], None)
+    assert (vendors.count("alpaca"), vendors.count("yahoo")) == asked
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "second", "kinds"),
+    [
+        (SHARE, "polygon", "yahoo", ("extended", "regular")),
+        (SHARE, "yahoo", "polygon", ("regular", "extended")),
+        (DAYS, "eodhd", "yahoo", None),
+        (DAYS, "yahoo", "eodhd", None),
+    ],
+    ids=str,
+)
+def test_shares_of_two_kinds_and_of_one(
+    keyed: Make, vendors: VendorServer, asked: tuple[str, ...], first: str, second: str,
+    kinds: tuple[str, str] | None,
+) -> None:  # fmt: skip
+    keys = (first, second)
+    frame = keyed(first, keys=keys).get_ohlcv(*asked, strict=True)
+    later = keyed(second, keys=keys).get_ohlcv(*asked, strict=True)
+    if kinds is None:  # raw and adjusted prices of one kind: what is stored answers
+        assert (whose(frame), whose(later)) == (([first], None), ([first], None))
+        pd.testing.assert_frame_equal(frame, later)
+        return
+    assert [told(one)["kind"]["session"] for one in (frame, later)] == list(kinds)
+    assert (whose(frame), whose(later)) == (([first], None), ([second], None))
+    count = vendors.count()
+    for name, own in ((first, frame), (second, later)):
+        again = keyed(name, keys=keys).get_ohlcv(*asked, strict=True)
+        pd.testing.assert_frame_equal(again, own)
+    assert vendors.count() == count

@@ -562,7 +562,7 @@ class StoredBars:
         """Return whom a question has to name that is answered out of a lane; see ``Comparison``."""
         bounds = from_ms(span.start), from_ms(span.end - 1)
         question = self._services.client.question_for(key, *bounds)
-        return question and (question.provider or "")
+        return None if question is None else question.provider or ""
 
     def _differing_actions(
         self, ours: Sequence[Action], theirs: Sequence[Action], vendor: str, spans: Sequence[Span]

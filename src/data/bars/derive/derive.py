@@ -106,7 +106,8 @@ class Deriver:
         try:
             stored = alone(query, error)
         except NO_ANSWER:
-            if answer is None or not (len(answer.table) or isinstance(error, NoProviderError)):
+            is_unserved = isinstance(error, NoProviderError) or _lacks_files_alone(error)
+            if answer is None or not (len(answer.table) or is_unserved):
                 raise
             return answer
         return stored if answer is None or _lack_ms(stored) < _lack_ms(answer) else answer
@@ -166,6 +167,11 @@ def _down_in(attempts: Sequence[Attempt]) -> dict[str, DataError]:
         for a in attempts
         if a.error is not None and is_down(a.error) and not _is_no_file(a)
     }
+
+
+def _lacks_files_alone(error: DataError) -> bool:
+    attempts: Sequence[Attempt] = getattr(error, "attempts", ())
+    return bool(attempts) and all(_is_no_file(attempt) for attempt in attempts)
 
 
 def _is_no_file(attempt: Attempt) -> bool:

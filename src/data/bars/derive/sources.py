@@ -90,8 +90,9 @@ class SourceTimeframes:
         return min(fit, key=lambda source: _cost(query, source, calendar), default=None)
 
     def of(self, query: BarsQuery, timeframe: Timeframe) -> ShorterBars:
-        """Look at bars of one length."""
-        vendors = self._serving(query, timeframe)
+        """Look at bars of one length; each length of one's own bars has a file of its own."""
+        serving = self._serving(query, timeframe)
+        vendors = [c for c in serving if c.has_files(query.instrument, timeframe)]
         lane = self._lanes.find(replace(query, timeframe=timeframe))
         view, kind = lane.view, lane.kind or Kind("", "")
         for candidate in vendors:
