@@ -63,6 +63,22 @@ def test_a_covered_range_loads_neither_calendar_nor_vendor_nor_http(
     assert vendors.count() == 0
 
 
+def test_nor_does_one_in_a_lane_beside_bars_of_another_kind(
+    make: Callable[[], DataManager], rules: Path, vendors: VendorServer, tmp_path: Path,
+    clock: ManualClock,
+) -> None:  # fmt: skip
+    asked = ("BTCUSDT", "1h", "2024-06-01", "2024-06-03")
+    make().get_ohlcv(*asked)
+    rules.write_text(
+        rules.read_text().replace("backup: [yahoo]", "primary: yahoo, backup: [binance]")
+    )
+    frame = make().get_ohlcv(*asked)
+    assert (frame.attrs["onetape"]["vendors"], len(frame)) == (["yahoo"], 72)
+    vendors.clear_log()
+    assert in_a_fresh_process(tmp_path, clock.now_ms(), asked) == ([72], [], [])
+    assert vendors.count() == 0
+
+
 def test_asking_a_vendor_loads_what_it_takes(
     rules: Path, vendors: VendorServer, clock: ManualClock, tmp_path: Path
 ) -> None:

@@ -3,12 +3,13 @@
 What is answered is of the kind of the *first* vendor: the first in the order of the rules that can be
 built, serves the series and reaches into the range. Its bars stand in the default lane, or in a lane
 of their kind where the default lane holds bars of another kind; those of files in a lane of their
-folder. Whoever has to know where the bars
-of a query are asks here: answers, plans, commands, jobs and feeds.
+folder. Whoever has to know where the bars of a query are asks here: answers, plans, commands, jobs
+and feeds.
 
 Names decide wherever they can: where the first vendor has supplied bars of the range to the default
-lane, that one is the lane, and no vendor is loaded to tell. Else the vendors are asked what they
-declare, which is remembered for as long as rules, keys and downloaders are the same.
+lane, or to one of its kind beside it, that is the lane, and no vendor is loaded to tell. Else the
+vendors are asked what they declare, which is remembered for as long as rules, keys and downloaders
+are the same.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ...cache.store import BarStore, SeriesView
 from ...errors import QueryError
 from ...model.kind import Kind
 from ...model.query import BarsQuery
-from ...model.series import SeriesKey
+from ...model.series import SeriesKey, lane_of
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...vendors.registry import canonical_vendor, lies_apart
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 # Before every bar there is.
 _EVER = -(10**15)
+# Intraday bars of other hours may be converted: those of extended hours to regular ones.
+_NEVER_CLOSED = "24h"
 # What is declared is remembered for so many series.
 _REMEMBERED = 16_384
 
@@ -99,6 +102,8 @@ class LaneFinder:
                 return usual
         elif not names or _has_supplied(view, names[0], query):
             return usual
+        if stored is not None and (beside := self._beside(key, stored, names[0], query)):
+            return beside
 
         def lane(offer: Offer) -> SeriesKey:
             """Return the series of a vendor's bars."""
@@ -112,6 +117,24 @@ class LaneFinder:
         if first is None or not (found := lane(first)).lane:
             return usual
         return AnsweringLane(found, self._store.view(found), first.kind, stored, first.name)
+
+    def _beside(
+        self, key: SeriesKey, stored: Kind, name: str, query: BarsQuery
+    ) -> AnsweringLane | None:
+        """Return the lane beside the default one that a vendor has supplied bars of the range to.
+
+        No vendor is loaded to tell: bars that are never converted are of the kind which their vendor
+        declares. None where there is no such lane, or its bars may have been converted.
+        """
+        for other in self._store.lanes(key.symbol, key.timeframe):
+            view = self._store.view(other)
+            if not other.lane or view.kind is None or not _has_supplied(view, name, query):
+                continue
+            kind = as_declared(view.kind, query.instrument)
+            is_own = not key.timeframe.is_intraday or kind.session == _NEVER_CLOSED
+            if is_own and other.lane == lane_of(kind, stored):
+                return AnsweringLane(other, view, kind, stored, name)
+        return None
 
     def answering(
         self, keys: Iterable[SeriesKey], ask: Callable[[str, Timeframe], BarsQuery]
