@@ -233,7 +233,8 @@ def keyed(
                     monkeypatch.setenv(key, value)
                 else:
                     monkeypatch.delenv(key, raising=False)
-            where = f"base_url: '{vendors.base_url(name)}'"
+            fast = "{requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
+            where = f"base_url: '{vendors.base_url(name)}', rate_limits: {fast}"
             lines.append(f"  {name}: {{{where}{', transport: http' * (name == 'yahoo')}}}")
         path = tmp_path / f"{'-'.join(names)}.yaml"
         path.write_text("\n".join(lines) + "\n")
@@ -282,3 +283,17 @@ def test_shares_of_two_kinds_and_of_one(
         again = keyed(name, keys=keys).get_ohlcv(*asked, strict=True)
         pd.testing.assert_frame_equal(again, own)
     assert vendors.count() == count
+
+
+def test_dividends_of_bars_in_a_lane_of_other_hours_are_of_its_days(
+    keyed: Make, vendors: VendorServer
+) -> None:
+    asked = ("AAPL", "1h", "2024-05-06", "2024-05-14")  # a dividend on 10 May
+    keyed("yahoo").get_ohlcv(*SHARE)
+    for _ in range(2):
+        frame = keyed("polygon", keys=("polygon",)).get_ohlcv(*asked, strict=True, adjustment="all")
+        assert (whose(frame), told(frame)["lane"]) == ((["polygon"], None), "1h@extended@clock")
+    paid = vendors.count()
+    plain = keyed("polygon", keys=("polygon",)).get_ohlcv(*asked, strict=True)
+    assert (frame["close"] / plain["close"]).round(6).nunique() == 2
+    assert vendors.count() == paid

@@ -14,7 +14,6 @@ from ..model.instant import date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps
-from ..model.timeframe import Timeframe
 from ..prices.adjustment import LastSession, basis_parts
 from .store import BarStore
 
@@ -29,7 +28,7 @@ class PriorSessions:
 
     Attributes:
         store: where the bars are.
-        key: the series that needs closes; its days lie in the same lane.
+        key: the series that needs closes; its days lie beside it.
         instrument: the sessions of its market count.
         ex_dates: the days that may be asked about.
         closed: the reason of stretches in which no market was open; where these reach up to a day,
@@ -56,9 +55,8 @@ class PriorSessions:
 
     @cached_property
     def _stored_bars(self) -> tuple[BarTable, Coverage]:
-        daily = SeriesKey(self.key.symbol, Timeframe.parse("1d"), self.key.lane)
         first, last = min(self.ex_dates), max(self.ex_dates)
-        return self.store.read(daily, Span(day_ms(first - LOOKBACK), day_ms(last)))
+        return self.store.read(self.key.days, Span(day_ms(first - LOOKBACK), day_ms(last)))
 
     def _session_before(self, day: date) -> date | None:
         sessions = calendar_for(self.instrument).sessions(day - LOOKBACK, day - _A_DAY)

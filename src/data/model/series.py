@@ -11,6 +11,9 @@ from .kind import Kind
 from .timeframe import Timeframe
 
 _MADE_OF = "from-"
+_DAY = Timeframe(1, "d")
+# The parts of a lane that are sessions and anchors of intraday bars.
+_OF_HOURS = ("regular", "extended", "24h", "session", "clock")
 _FAMILIES = "|".join(name for name in VENDORS if is_of_files(name))
 _OF_FOLDER = re.compile(rf"({_FAMILIES})\.[0-9a-f]{{8}}")
 
@@ -39,6 +42,12 @@ class SeriesKey:
         """The timeframe out of whose bars a job calculated these; empty for bars of vendors."""
         last = self.lane[-1] if self.lane else ""
         return last.removeprefix(_MADE_OF) if last.startswith(_MADE_OF) else ""
+
+    @property
+    def days(self) -> SeriesKey:
+        """The daily series beside it: hours, and what bars are counted from, name no lane of days."""
+        lane = self.lane if self.made_of else tuple(p for p in self.lane if p not in _OF_HOURS)
+        return SeriesKey(self.symbol, _DAY, lane)
 
     @property
     def of_folder(self) -> str:

@@ -103,8 +103,7 @@ def _checked_series(
     days = None
     if not key.timeframe.is_intraday and key.timeframe != _DAY:
         # A week may begin before the range, a month end behind it.
-        days_key = SeriesKey(key.symbol, _DAY, key.lane)
-        days, _ = _adjusted(client, client.columns(days_key, _ALL), actions)
+        days, _ = _adjusted(client, client.columns(key.days, _ALL), actions)
     series = CheckedSeries(
         key.timeframe,
         table,
