@@ -459,10 +459,18 @@ class BarStore:
 
         What older tools left of it is in the default lane, wherever it lies. Raises as :meth:`view`.
         """
+        keys = (SeriesKey(symbol, timeframe), *self.lanes_beside(symbol, timeframe))
+        return [key for key in keys if self.view(key).exists]
+
+    def lanes_beside(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
+        """Return the lanes of a symbol and timeframe that have a folder beside the default one.
+
+        They are not looked at: there may be nothing in them.
+        """
         names = self._disk.list(self._layout.symbol(symbol))
-        keys = {key for name in names if (key := decode_lane(symbol, name)) is not None}
-        same = {key for key in keys if key.timeframe == timeframe} | {SeriesKey(symbol, timeframe)}
-        return sorted((key for key in same if self.view(key).exists), key=lambda key: key.lane)
+        keys = (decode_lane(symbol, name) for name in names)
+        own = {key for key in keys if key is not None and key.timeframe == timeframe and key.lane}
+        return sorted(own, key=lambda key: key.lane)
 
     def years(self, key: SeriesKey) -> list[int]:
         """Return the years of which bars are stored, ascending; raises as :meth:`view`."""

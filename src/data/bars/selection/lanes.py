@@ -126,9 +126,9 @@ class LaneFinder:
         No vendor is loaded to tell: bars that are never converted are of the kind which their vendor
         declares. None where there is no such lane, or its bars may have been converted.
         """
-        for other in self._store.lanes(key.symbol, key.timeframe):
+        for other in self._store.lanes_beside(key.symbol, key.timeframe):
             view = self._store.view(other)
-            if not other.lane or view.kind is None or not _has_supplied(view, name, query):
+            if view.kind is None or not _has_supplied(view, name, query):
                 continue
             kind = as_declared(view.kind, query.instrument)
             is_own = not key.timeframe.is_intraday or kind.session == _NEVER_CLOSED
