@@ -13,7 +13,7 @@ declare, which is remembered for as long as rules, keys and downloaders are the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...cache.store import BarStore, SeriesView
@@ -107,6 +107,16 @@ class LaneFinder:
         if first is None or not (found := lane(first)).lane:
             return usual
         return AnsweringLane(found, self._store.view(found), first.kind, view.kind)
+
+    def first(self, query: BarsQuery, held: Collection[str]) -> Offer | None:
+        """Return what the first vendor declares that serves a query; nothing that is stored is looked at.
+
+        Args:
+            query: the question.
+            held: the vendors of which bars are stored of the range.
+        """
+        offers = self._declared(query, self.order(query))
+        return first_of(query, offers, lambda offer: offer.name in held)
 
     def order(self, query: BarsQuery, source: Timeframe | None = None) -> Any:
         """Return the vendors of the rules in order, as far as that is known without loading any.
