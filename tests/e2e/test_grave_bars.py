@@ -13,6 +13,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from src.data.bars.stream_store import Origin, StreamKeeper
+from src.data.calendars.calendar import calendar_for
+from src.data.calendars.gaps import BarGrid
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning, UnavailableError
@@ -337,6 +340,31 @@ def test_a_night_s_bar_is_judged_beside_what_is_stored(market: Market, clock: Ma
     (span,) = grave_spans(frame)
     assert (span["rows"], span["start"][:10]) == (1, "2024-05-31")
     assert "100 times too large" in span["reason"]
+
+
+def test_a_streamed_bar_is_judged_when_it_is_asked_for_again(
+    market: Market, clock: ManualClock
+) -> None:
+    case = CASES[4]
+    vendor = case.vendor(clock)
+    manager = market.manager(vendor)
+    clock.set(at("2024-05-02T12:00:30Z"))
+    manager.get_ohlcv(*case.series[:2], "2024-05-01", "2024-05-02T11:00:00")
+    (held,) = manager.cache.store.keys()
+    query = manager._services.client.query(*case.series)
+    grid = BarGrid(calendar_for(query.instrument), query.timeframe)
+    kind = manager.cache.store.view(held).kind
+    assert kind is not None
+    (spoilt,) = case.spoil([vendor.bar(at(NOON[0]))])
+    clock.set(at("2024-05-02T13:00:10Z"))
+    keeper = StreamKeeper(manager.provider_selector, manager.cache.store, clock)
+    assert keeper.keep(query.instrument, grid, Origin("binance", kind, 0), [spoilt]) == 1
+    assert manager.cache.store.view(held).coverage[-1].state == "provisional"
+    clock.set(at("2024-06-02T00:00:00Z"))
+    frame = ask(manager, case)
+    assert [span["start"] for span in grave_spans(frame)] == ["2024-05-02T12:00:00Z"]
+    with pytest.raises(IncompleteDataError, match="grave: "):
+        ask(manager, case, strict=True)
 
 
 @pytest.mark.parametrize("drop", [0.5, 0.05])
