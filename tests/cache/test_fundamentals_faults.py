@@ -129,16 +129,15 @@ def test_a_text_for_a_number_in_another_tools_file_is_no_figure(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["fmp_20240613_150030.json", ".lock", "files.log"])
-def test_a_folder_in_the_place_of_a_file_is_an_error_at_most(tmp_path: Path, name: str) -> None:
+def test_a_folder_in_the_place_of_a_file_costs_that_file_at_most(tmp_path: Path, name: str) -> None:
     folder = written(tmp_path)[0].parent
     (folder / name).unlink()
     (folder / name).mkdir()
     (folder / name / "inside").write_bytes(b"mine")
     if name.endswith(".json"):
-        with pytest.raises(StorageError):
-            opened(tmp_path).latest("AAPL")
-        with pytest.raises(StorageError):
-            opened(tmp_path).damage("AAPL")
+        assert ratio(tmp_path) == 25.5, "the copy before it"
+        (damage,) = opened(tmp_path).damage("AAPL")
+        assert (damage.path, damage.barred) == (folder / name, "a folder")
     else:
         assert ratio(tmp_path) == 26.5
     if name == ".lock":

@@ -116,14 +116,19 @@ def test_tables_and_fundamentals_are_read_and_repaired(
     assert run("cache", "verify").code == 0
 
 
-def test_a_folder_in_the_place_of_a_table_is_told(run: Run, others: dict[str, Path]) -> None:
+def test_a_folder_in_the_place_of_a_table_is_told_and_set_aside(
+    run: Run, others: dict[str, Path]
+) -> None:
     for path in others.values():
         path.unlink()
         path.mkdir()
-    for words in ("verify", "repair"):
+    for words, code in (("verify", 1), ("repair", 0)):
         ran = run("cache", words)
-        assert ran.code == 1
-        assert ran.out.count("make it readable, or remove it") == 2
+        assert ran.code == code
+        assert ran.out.count("a folder is in the place of the file") == 2
+    assert run("cache", "verify").code == 0
+    assert [path.is_dir() for path in others.values()] == [False, False]
+    assert all(any((path.parent / "_quarantine").iterdir()) for path in others.values())
 
 
 def test_repair_says_what_it_did(damaged: Run, cache: Path) -> None:

@@ -13,6 +13,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from src.data.bars.stream_store import Origin, StreamKeeper
+from src.data.calendars.calendar import calendar_for
+from src.data.calendars.gaps import BarGrid
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning, UnavailableError
@@ -216,6 +219,25 @@ def test_the_doubt_ends_when_a_second_vendor_has_the_same(
     assert any("second has the same" in text for text in told(frame)["problems"])
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_score_of_the_year_falls_with_the_verdict_and_rises_with_its_end(
+    market: Market, clock: ManualClock, case: Case
+) -> None:
+    first, second = case.vendor(clock), case.vendor(clock, "second")
+    manager = market.manager(first)
+    score = told(ask(manager, case))["quality"]["score"]
+
+    def quality() -> dict[str, Any]:
+        found: dict[str, Any] = manager.cache.get_data_info(*case.series[:2], 2024)["data_quality"]
+        return found
+
+    assert quality()["score"] == pytest.approx(score, abs=1e-4) != 1.0
+    assert quality()["validation_errors"][0].startswith("grave: ")
+    clock.advance(HOUR + 60)
+    ask(market.manager(first, second), case)
+    assert (quality()["score"], quality()["validation_errors"]) == (1.0, [])
+
+
 @pytest.mark.parametrize("case", CASES[:4:3] + CASES[6:7], ids=lambda case: case.name)
 def test_the_doubt_ends_when_the_vendor_repeats_it_three_times(
     market: Market, clock: ManualClock, case: Case
@@ -320,6 +342,31 @@ def test_a_night_s_bar_is_judged_beside_what_is_stored(market: Market, clock: Ma
     assert "100 times too large" in span["reason"]
 
 
+def test_a_streamed_bar_is_judged_when_it_is_asked_for_again(
+    market: Market, clock: ManualClock
+) -> None:
+    case = CASES[4]
+    vendor = case.vendor(clock)
+    manager = market.manager(vendor)
+    clock.set(at("2024-05-02T12:00:30Z"))
+    manager.get_ohlcv(*case.series[:2], "2024-05-01", "2024-05-02T11:00:00")
+    (held,) = manager.cache.store.keys()
+    query = manager._services.client.query(*case.series)
+    grid = BarGrid(calendar_for(query.instrument), query.timeframe)
+    kind = manager.cache.store.view(held).kind
+    assert kind is not None
+    (spoilt,) = case.spoil([vendor.bar(at(NOON[0]))])
+    clock.set(at("2024-05-02T13:00:10Z"))
+    keeper = StreamKeeper(manager.provider_selector, manager.cache.store, clock)
+    assert keeper.keep(query.instrument, grid, Origin("binance", kind, 0), [spoilt]) == 1
+    assert manager.cache.store.view(held).coverage[-1].state == "provisional"
+    clock.set(at("2024-06-02T00:00:00Z"))
+    frame = ask(manager, case)
+    assert [span["start"] for span in grave_spans(frame)] == ["2024-05-02T12:00:00Z"]
+    with pytest.raises(IncompleteDataError, match="grave: "):
+        ask(manager, case, strict=True)
+
+
 @pytest.mark.parametrize("drop", [0.5, 0.05])
 def test_a_large_move_alone_is_no_error(market: Market, clock: ManualClock, drop: float) -> None:
     for case in (CASES[0], CASES[3]):
@@ -361,12 +408,58 @@ def test_an_answer_below_the_minimum_of_the_rules_is_an_event(
         assert any("100 times too large" in text for text in event.findings)
 
 
-def test_a_job_s_answer_below_the_minimum_is_an_event(market: Market, clock: ManualClock) -> None:
+@pytest.mark.parametrize(("least", "is_told"), [(0.95, True), (0.85, False)])
+def test_a_validation_below_the_minimum_of_the_rules_is_an_event_once(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, least: float, is_told: bool
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(f"validation: {{min_quality_score: {least}}}\n")
+    case = CASES[3]
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    route_to(monkeypatch, manager, binance=case.vendor(clock))
+    ask(manager, case)
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    events: list[Event] = []
+    manager.on_event(events.append)
+    assert {manager.validate("BTCUSDT", "1d").score for _ in range(2)} == {0.9}
+    low = [event for event in events if isinstance(event, QualityLow)]
+    assert [(event.symbol, event.timeframe, event.score, event.minimum) for event in low] == [
+        ("BTCUSDT", "1d", 0.9, least)
+    ] * is_told
+    ask(manager, case, offline=True)
+    assert [event for event in events if isinstance(event, QualityLow)] == low, "of answers too"
+
+
+def test_bars_made_of_others_are_told_of_for_each_length(
+    market: Market, clock: ManualClock
+) -> None:
     case = CASES[6]
     manager = market.manager(case.vendor(clock))
     events: list[Event] = []
     manager.on_event(events.append)
+    for length in ("1w", "1M", "1w"):
+        manager.get_ohlcv("AAPL", length, *case.series[2:])
+    low = [event for event in events if isinstance(event, QualityLow)]
+    assert [event.timeframe for event in low] == ["1w", "1M"]
+
+
+@pytest.mark.parametrize(("least", "is_told"), [(0.95, True), (0.85, False)])
+@pytest.mark.parametrize("way", ["get_provenance", "lookup"])
+def test_an_answer_of_a_job_below_the_minimum_of_the_rules_is_an_event(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, least: float, is_told: bool,
+    way: str,
+) -> None:  # fmt: skip
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(f"validation: {{min_quality_score: {least}}}\n")
+    case = CASES[3]
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    route_to(monkeypatch, manager, binance=case.vendor(clock))
+    if way == "lookup":
+        ask(manager, case)
+        manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    events: list[Event] = []
+    manager.on_event(events.append)
     client = manager._services.client
-    client.get_provenance(client.query(*case.series))
-    (event,) = [event for event in events if isinstance(event, QualityLow)]
-    assert event.score < event.minimum == 0.8
+    getattr(client, way)(client.query(*case.series))
+    low = [event for event in events if isinstance(event, QualityLow)]
+    assert [(event.score, event.minimum) for event in low] == [(0.9, least)] * is_told

@@ -636,10 +636,11 @@ def test_another_vendor_is_asked_in_their_place_and_beside_nothing_of_them(
 def test_the_doctor_names_them_and_clean_removes_them(old: BarStore, tmp_path: Path) -> None:
     config = tmp_path / "rules.yaml"
     config.write_text("{}\n")
-    checks = [one for one in checkup(old.root, config, network=False) if one.topic == "own files"]
-    assert len(checks) == 1
-    assert (checks[0].ok, "3 series" in checks[0].said) == (None, True)
-    assert "onetape cache clean" in checks[0].advice
+    (check,) = [one for one in checkup(old.root, config, network=False) if one.topic == "upgrade"]
+    assert check.ok is None
+    assert "never read" in check.said
+    assert "(MSFT 1d, MSFT 1d@local and MSFT 1d@replay:seen)" in check.said
+    assert "onetape cache clean" in check.advice
     cache = DataManager(old.root, config).cache
     names = ["MSFT 1d", "MSFT 1d@local", "MSFT 1d@replay:seen"]
     assert [str(key) for key in cache.remove_outdated(dry_run=True)] == names
@@ -647,5 +648,5 @@ def test_the_doctor_names_them_and_clean_removes_them(old: BarStore, tmp_path: P
     assert cache.remove_outdated() == []
     (left,) = BarStore(old.root).held()
     assert BarStore(old.root).read(left, Span(0, NOW))[0].close.tolist() == [6.0, 6.0]
-    checks = [one for one in checkup(old.root, config, network=False) if one.topic == "own files"]
-    assert checks == []
+    (check,) = [one for one in checkup(old.root, config, network=False) if one.topic == "upgrade"]
+    assert "never read" not in check.said

@@ -126,12 +126,18 @@ def test_low_quality_is_an_event_a_count_and_a_line_of_the_log(
     with caplog.at_level("WARNING", logger="onetape.quality"):
         report = filled.validate(BAD, "1d")
     assert report.score < 0.8
+    assert filled.validate(BAD, "1d").score == report.score
     (event,) = [event for event in events if isinstance(event, QualityLow)]
     assert (event.symbol, event.score, event.minimum) == (BAD, report.score, 0.8)
     assert any(text.startswith("unit: ") for text in event.findings)
     assert "is below 0.80" in caplog.text
     quality = filled.metrics()["quality"]
-    assert (quality["validated"], quality["below_minimum"]) == (3, 1)
+    assert (quality["validated"], quality["below_minimum"]) == (4, 2)
+    filled.cache.put(frame.iloc[:-1], BAD, "1d", provider="yahoo")
+    filled.validate(BAD, "1d")
+    assert sum(isinstance(event, QualityLow) for event in events) == 2, (
+        "another state of the series"
+    )
 
 
 def test_dividends_that_vendors_tell_differently_are_told(

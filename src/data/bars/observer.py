@@ -13,6 +13,7 @@ from ..errors import CacheError, DataError, IncompleteDataError
 from ..model.actions import Action
 from ..model.instant import DAY_MS
 from ..model.query import BarsQuery
+from ..model.series import SeriesKey
 from ..net.deadline import MustWait
 from ..net.forks import renew_after_fork
 from ..observability.logs import context, current, next_number, running, subject_of
@@ -93,21 +94,42 @@ class Observer:
         return Call(self, self._clock, query, least_score)
 
     def scored_low(self, answer: Answer, score: float, least: float) -> None:
-        """Tell that an answer is below the minimum of the rules: once for each state of its series."""
+        """Tell that an answer is below the minimum of the rules; see :meth:`quality_low`."""
+        query = answer.query
+        # Bars made of others stand in the lane of these, and change with them.
+        stored = answer.facts.get("derived_from", answer.facts)
+        lane = tuple(str(stored.get("lane") or "").split("@")[1:])
+        causes = tuple(dict.fromkeys([*answer.trouble, *answer.facts.get("problems", ())]))
+        key = SeriesKey(query.instrument.symbol, query.timeframe, lane)
+        generation = answer.facts.get("generation")
+        self.quality_low(key, generation, round(score, 4), least, causes)
+
+    def quality_low(
+        self,
+        key: SeriesKey,
+        generation: object,
+        score: float,
+        least: float,
+        causes: tuple[str, ...],
+    ) -> bool:
+        """Tell that a series is below the minimum of the rules: once for each state of it in a process.
+
+        Args:
+            key: the series.
+            generation: what changes with its state.
+            score, least: what it has, and should have.
+            causes: why, in words.
+
+        Returns:
+            Whether it was told now.
+        """
         from ..observability.events import QualityLow
 
-        series = (answer.query.instrument.symbol, answer.facts.get("lane", ""))
-        state, mine = (*series, answer.facts.get("generation")), object()
+        state, mine = (key, generation), object()
         if self._low.setdefault(state, mine) is not mine:
-            return
-        causes = tuple(dict.fromkeys([*answer.trouble, *answer.facts.get("problems", ())]))
-        self.tell(
-            QualityLow,
-            lane=str(series[1]).partition("@")[2],
-            score=round(score, 4),
-            minimum=least,
-            findings=causes,
-        )
+            return False
+        self.tell(QualityLow, lane=key.lane_label, score=score, minimum=least, findings=causes)
+        return True
 
     @contextmanager
     def call_beside(self, symbol: Any, timeframe: Any) -> Iterator[None]:

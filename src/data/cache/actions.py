@@ -73,6 +73,7 @@ class ActionBook:
         awaited: what was asked and will be published with the bars of those days, by vendor the latest.
         samples: reports of vendors of sample bars; they count for their own bars alone (:meth:`only`).
         extra: keys of other versions (renames, delisting), kept as they are.
+        has_unbelieved: whether the document has answers that nobody was asked for: see above.
     """
 
     reports: tuple[Action, ...] = ()
@@ -80,6 +81,7 @@ class ActionBook:
     awaited: tuple[Asked, ...] = ()
     samples: ActionBook | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    has_unbelieved: bool = field(default=False, compare=False)
 
     @cached_property
     def events(self) -> tuple[ActionEvent, ...]:
@@ -439,4 +441,5 @@ def _book_of(entries: BookEntries) -> ActionBook:
         reports=tuple(sorted([*entries.actions, *entries.disagreements, *entries.confirmed])),
         answers=tuple([Asked(a.span, a.source, a.fetched_at) for a in believed]),
         awaited=tuple([Asked(a.span, a.source, a.fetched_at) for a in entries.awaited]),
+        has_unbelieved=len(believed) < len(entries.asked),
     )

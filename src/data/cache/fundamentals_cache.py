@@ -110,7 +110,7 @@ class FundamentalsCache(FundamentalsFolder):
 
     def read_json(self, file_path: str | os.PathLike[str]) -> dict[str, Any] | None:
         """Return the payload of a file; None where there is none, or a damaged one."""
-        return files.payload(self._disk.read_if_exists(Path(file_path)))
+        return files.payload(self._content(Path(file_path)))
 
     def latest(self, symbol: str, data_type: str | None = None) -> dict[str, Snapshot]:
         """Return the newest copy of each vendor that serves a type, or any, however old.
@@ -210,7 +210,7 @@ class FundamentalsCache(FundamentalsFolder):
     def _replaces(self, path: Path, types: tuple[str, ...]) -> bool:
         """Tell whether what stands under a name was written for the same types."""
         try:
-            head = json.loads(self._disk.read_if_exists(path) or b"{}")["metadata"]
+            head = json.loads(self._content(path) or b"{}")["metadata"]
             return tuple(head.get("data_types") or ()) == types
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return False

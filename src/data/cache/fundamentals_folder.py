@@ -27,7 +27,7 @@ from ..vendors.registry import canonical_vendor
 from . import fundamentals_folder as files
 from .format import json_document
 from .layout import decode_symbol, encode_symbol
-from .recovery.quarantine import Damage, Quarantine
+from .recovery.quarantine import Damage, Quarantine, barred
 from .write.log_file import append_entry, entries_of_log
 
 log = logging.getLogger(__name__)
@@ -156,6 +156,8 @@ class FundamentalsFolder:
         ``deleted`` (the call that deleted), and ``quarantined`` with its ``reason``.
         """
         folder, _ = files.folders(self.cache_dir, symbol)
+        if barred([folder / files.LOG]):
+            return []
         return [_log_entry(entry) for entry in entries_of_log(self._disk, folder / files.LOG)]
 
     # --- sound or not ----------------------------------------------------------------------
@@ -166,10 +168,15 @@ class FundamentalsFolder:
         Raises:
             StorageError: one cannot be read.
         """
-        return [
+        folder, _ = files.folders(self.cache_dir, symbol)
+        entries = self._entries(symbol)
+        others = barred([folder / files.LOG, *(entry.path for entry in entries)])
+        paths = {damage.path for damage in others}
+        return others + [
             Damage(entry.path, data, reason)
-            for entry in self._entries(symbol)
-            if (data := self._disk.read_if_exists(entry.path)) is not None
+            for entry in entries
+            if entry.path not in paths
+            and (data := self._disk.read_if_exists(entry.path)) is not None
             and (reason := _objection(entry, data, symbol))
         ]
 
@@ -192,7 +199,7 @@ class FundamentalsFolder:
         kept = self._read.get(entry.path)
         if kept is not None and kept[0] == state:
             return kept[1]
-        data = self._disk.read_if_exists(entry.path)
+        data = self._content(entry.path)
         if data is None or state is None:
             return None
         document = None
@@ -207,6 +214,17 @@ class FundamentalsFolder:
         self._read[entry.path] = state, document
         return document
 
+    def _content(self, path: Path) -> bytes | None:
+        """Return the bytes of a file; None where there is none, or it cannot be read.
+
+        That is no reason to do without the others; a check tells of it.
+        """
+        try:
+            return self._disk.read_if_exists(path)
+        except StorageError as exc:
+            _warn_once(path, exc.args[0])
+            return None
+
     def _is_fresh(self, stamp_ms: int, max_age_days: float | None, data_type: str) -> bool:
         days = max_age_days
         if days is None:
@@ -220,11 +238,9 @@ class FundamentalsFolder:
         quarantine = Quarantine(self._disk, self._clock, folder / files.QUARANTINE, folder.name)
         try:
             with self._disk.lock(folder / ".lock", LOCK_TIMEOUT_S):
-                if self._disk.read_if_exists(damage.path) != damage.content:
+                if not damage.barred and self._disk.read_if_exists(damage.path) != damage.content:
                     return
-                place = quarantine.keep_file(*damage)
-                self._disk.remove(damage.path)
-                self._disk.sync_folder(folder)
+                place = quarantine.keep(damage)
         except CacheError as exc:  # read-only, or locked: it is ignored anyway
             log.debug("%s stays where it is: %s", damage.path.name, exc)
             return

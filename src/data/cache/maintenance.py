@@ -21,7 +21,7 @@ from .compact import Compacted, compact_series
 from .confirmations import CONFIRMED
 from .facade.catalog import Catalogue
 from .history import commits_of
-from .layout import decode_lane
+from .layout import QUARANTINE, decode_lane
 from .legacy.migrate import OldFile, Pruned, migrate_series, prune_series
 from .other_data import OtherData, OtherLog, OtherPart
 from .read.columnar_cache import FOLDER, series_of
@@ -165,10 +165,13 @@ class Maintenance:
     def repair(self, keys: Sequence[SeriesKey]) -> Repaired:
         """Repair what can be repaired, series by series, each under its lock."""
         parts, problems = _each(keys, lambda key: repair_series(self._parts, self._parts.lane(key)))
-        actions = self._check_actions(keys)
-        findings = [finding for part, _ in parts for finding in part]
-        left = [finding for _, part in parts for finding in part]
-        return Repaired((*findings, *actions), (*left, *actions), tuple(problems))
+        firsts = {key.symbol: key for key in reversed(keys)}.values()
+        others, refused = _each(
+            firsts, lambda key: repair_actions(self._parts, self._clock, key.symbol)
+        )
+        findings = [finding for part, _ in (*parts, *others) for finding in part]
+        left = [finding for _, part in (*parts, *others) for finding in part]
+        return Repaired(tuple(findings), tuple(left), (*problems, *refused))
 
     def _check_actions(self, keys: Sequence[SeriesKey]) -> list[Finding]:
         symbols = dict.fromkeys(key.symbol for key in keys)
@@ -320,6 +323,27 @@ def repair_series(store: StoreParts, lane: SeriesFiles) -> tuple[list[Finding], 
         findings += behind
         lane.sweep()
         return findings, check_series(store, lane.key, is_locked=True) if findings else []
+
+
+def repair_actions(
+    store: StoreParts, clock: Clock, symbol: str
+) -> tuple[list[Finding], list[Finding]]:
+    """Set aside what stands in the place of a symbol's splits and dividends; see :func:`repair_series`.
+
+    Damaged ones are left: they are fetched again, and kept then.
+
+    Raises:
+        LockTimeoutError: another writer holds them for too long.
+        StorageError: the disk refused.
+    """
+    findings, path = check_actions(store, symbol), Path(store.layout.actions(symbol))
+    if not any(finding.cure == "move" for finding in findings):
+        return findings, findings
+    aside = quarantine.Quarantine(store.disk, clock, path.parent / QUARANTINE, symbol)
+    with store.disk.lock(path.parent / ".lock", store.lock_timeout_s):
+        for damage in quarantine.barred([path]):
+            aside.keep(damage)
+    return findings, check_actions(store, symbol)
 
 
 def _mend(store: StoreParts, lane: SeriesFiles, finding: Finding) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..clock import Clock, SystemClock
 from ..disk.atomic import sweep, write_atomically
 from ..disk.files import Disk
-from ..errors import CacheError, FormatVersionError, QueryError, ResponseFormatError
+from ..errors import CacheError, FormatVersionError, QueryError, ResponseFormatError, StorageError
 from ..model.figures import MEASURES
 from ..model.instant import from_ms, to_ms
 from ..model.series import SeriesKey
@@ -39,7 +39,7 @@ from .layout import (
     year_of_name,
     years_in,
 )
-from .recovery.quarantine import Damage, Quarantine
+from .recovery.quarantine import Damage, Quarantine, barred
 from .write.coverage_update import year_span, years_of
 from .write.log_file import append_entry, entries_of_log, logged_years
 
@@ -196,10 +196,10 @@ class TableStore:
         In UTC milliseconds; None where no document tells any.
         """
         for year in reversed(self.years(key)):
-            content = self._disk.read_if_exists(self._files(key, year).metadata)
             try:
+                content = self._disk.read_if_exists(self._files(key, year).metadata)
                 spans = _answered(_record(content, key, year), year)
-            except (metadata.DamagedError, FormatVersionError):
+            except (metadata.DamagedError, FormatVersionError, StorageError):
                 continue
             if spans:
                 return spans[-1].end
@@ -244,8 +244,11 @@ class TableStore:
             FormatVersionError: a newer version of this library wrote one of them.
             StorageError: one cannot be read.
         """
-        years = years_in(self._disk.list(self._lane(key)))
-        return [damage for year in years for damage in self._looked(key, year).damage]
+        lane = self._lane(key)
+        names = self._disk.list(lane)
+        logs = barred(lane / f"{year:04d}.log" for year in logged_years(names))
+        years = years_in(names)
+        return [*logs, *(damage for year in years for damage in self._looked(key, year).damage)]
 
     def log(self, key: SeriesKey) -> list[dict[str, Any]]:
         """Return what was done to a table, oldest first: commits, deletions, damage set aside.
@@ -258,7 +261,8 @@ class TableStore:
         entries = [
             _log_entry(entry, year)
             for year in logged_years(self._disk.list(lane))
-            for entry in entries_of_log(self._disk, lane / f"{year:04d}.log")
+            if not barred([path := lane / f"{year:04d}.log"])
+            for entry in entries_of_log(self._disk, path)
         ]
         return sorted(entries, key=lambda entry: str(entry["time"]).rstrip("Z"))
 
@@ -272,9 +276,11 @@ class TableStore:
         """Set damaged files aside; what they answered for is asked again. Raises as :meth:`put`."""
         folder = self._lane(key)
         with self._disk.lock(folder / ".lock", self._lock_timeout_s):
-            sweep(self._disk, folder)
-            for year in years_in(self._disk.list(folder)):
-                self._settled(key, year)
+            names = sweep(self._disk, folder)
+            for damage in barred(folder / f"{year:04d}.log" for year in logged_years(names)):
+                self._keep(damage, {"span": None, "removed": 0})
+            for year in years_in(names):
+                self._settled(key, year, moves=True)
 
     def symbols(self) -> list[str]:
         """Return the symbols that have tables."""
@@ -406,10 +412,10 @@ class TableStore:
 
     def document(self, key: SeriesKey, year: int) -> dict[str, Any] | None:
         """Return the documented keys of a year, written by this library or another tool, or None."""
-        content = self._disk.read_if_exists(self._files(key, year).metadata)
         try:
+            content = self._disk.read_if_exists(self._files(key, year).metadata)
             plain = json.loads(content) if content else None
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError, StorageError):
             return None
         return (
             {k: v for k, v in plain.items() if k != "sha256"} if isinstance(plain, dict) else None
@@ -427,6 +433,7 @@ class TableStore:
         stored = self._looked(key, year)
         if not stored.damage:
             return stored
+        self._refuse_barred(stored)
         try:
             with self._disk.lock(self._lane(key) / ".lock", self._lock_timeout_s):
                 return self._settled(key, year)
@@ -446,32 +453,61 @@ class TableStore:
             stored = self._stored(key, year)
         return stored
 
-    def _settled(self, key: SeriesKey, year: int) -> _Stored:
-        """Read a year under its lock; set aside what is damaged, whole and with the reason."""
+    def _settled(
+        self, key: SeriesKey, year: int, *, moves: bool = False, is_told: bool = False
+    ) -> _Stored:
+        """Read a year under its lock; set aside what is damaged, whole and with the reason.
+
+        Args:
+            key, year: of the files.
+            moves: whether what stands in the place of a file is set aside too: it may be a user's.
+            is_told: whether the log has what went with the data file already.
+
+        Raises:
+            StorageError: something stands in the place of a file, and is not to be moved.
+        """
         stored = self._stored(key, year)
         if not stored.damage:
             return stored
-        quarantine, files = self._quarantine(self._lane(key)), self._files(key, year)
-        kept = [quarantine.keep_file(*damage) for damage in stored.damage]
+        if not moves:
+            self._refuse_barred(stored)
+        files = self._files(key, year)
         nothing: dict[str, Any] = {"span": None, "removed": 0}
         # The document alone can be damaged: then the rows are still there.
         is_gone = files.data in [one.path for one in stored.damage]
         is_gone = is_gone or self._disk.stat(files.data) is None
-        lost = self._recorded(files.metadata) if is_gone else nothing
-        for damage, place in zip(stored.damage, kept, strict=True):
+        lost = self._recorded(files.metadata) if is_gone and not is_told else nothing
+        for damage in stored.damage:
             # The data first: a document without data claims nothing, data alone would be believed.
-            self._disk.remove(damage.path)
-            self._disk.sync_folder(damage.path.parent)
-            entry = {"quarantined": place.name, "reason": damage.reason, "size": 0}
-            append_entry(self._disk, files.log, self._clock, entry | lost)
+            self._keep(damage, lost)
             lost = nothing  # what went is told once
+        if any(damage.barred for damage in stored.damage):  # what lies behind them shows now
+            return self._settled(key, year, moves=moves, is_told=is_gone)
         return self._stored(key, year)
+
+    def _keep(self, damage: Damage, lost: Mapping[str, Any]) -> None:
+        """Set a file aside and log it, with what was lost by it."""
+        lane = damage.path.parent
+        place = self._quarantine(lane).keep(damage)
+        entry = {"quarantined": place.name, "reason": damage.reason, "size": 0, **lost}
+        append_entry(self._disk, lane / f"{damage.path.name[:4]}.log", self._clock, entry)
+
+    def _refuse_barred(self, stored: _Stored) -> None:
+        """Raise the ``StorageError`` that names what stands in the place of a file of a year."""
+        for damage in stored.damage:
+            if damage.barred:
+                self._disk.read_if_exists(damage.path)
 
     def _stored(self, key: SeriesKey, year: int) -> _Stored:
         """Read both files of a year once; the document first, for it is older than the data."""
         files = self._files(key, year)
-        document = self._disk.read_if_exists(files.metadata)
-        content = self._disk.read_if_exists(files.data)
+        try:
+            document = self._disk.read_if_exists(files.metadata)
+            content = self._disk.read_if_exists(files.data)
+        except StorageError:
+            if others := barred([files.data, files.metadata]):
+                return _Stored(damage=tuple(others))
+            raise
         damage: list[Damage] = []
         record: dict[str, Any] = {}
         answered: tuple[Span, ...] = ()
@@ -563,7 +599,9 @@ class TableStore:
             gone = self._recorded(lane / f"{year:04d}.metadata.json")
             paths = _files_of(self._disk, lane, f"{year:04d}")
             for path in paths:
-                self._disk.remove(path)
+                self._disk.remove_whole(path)
+            for damage in barred([lane / f"{year:04d}.log"]):
+                self._disk.remove_whole(damage.path)
             for folder in {path.parent for path in paths}:
                 self._disk.sync_folder(folder)
             entry = {"vendor": "", "added": 0, "changed": 0, "size": 0, "deleted": by}
@@ -578,7 +616,7 @@ class TableStore:
             plain = json.loads(self._disk.read_if_exists(document) or b"null")
             rows, answered = plain["file_info"]["rows"], (plain.get("onetape") or {})["answered"]
             ends = [int(ms) for pair in answered for ms in pair]
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, StorageError):
             return {"span": None, "removed": None}
         is_count = isinstance(rows, int)
         return {

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..disk.files import FileState
 from ..model.bars import Bar, BarTable, Stamps
-from ..model.coverage import STATES, Coverage, Covered, Splice
+from ..model.coverage import STATES, Coverage, Covered, Splice, less_grave
 from ..model.instant import MINUTE_MS, SECOND_MS, iso, year_of, year_start
 from ..model.kind import Basis, Kind
 from ..model.lifetime import Lifetime
@@ -147,6 +147,8 @@ class Commit:
             the caller knows better than the faults of their answers tell.
         judged: the stretch of which the faults are told anew; None where nothing was checked.
         faults: what was wrong with that answer, none of it across the end of a year.
+        has_verdicts: whether its bars were judged beside their neighbours; the marks have what was
+            found.
         source: the files that the series is read from, looked at before; None leaves what is known.
     """
 
@@ -160,6 +162,7 @@ class Commit:
     lifetime: Lifetime | None = None
     judged: Span | None = None
     faults: tuple[Fault, ...] = ()
+    has_verdicts: bool = False
     source: SourceState | None = None
 
     def check(self) -> None:
@@ -344,12 +347,21 @@ def within(faults: Iterable[Fault], span: Span) -> list[Fault]:
     return [fault for fault in faults if fault.span.overlaps(span)]
 
 
-def quality_of(faults: Sequence[Fault], rows: int) -> Mapping[str, Any]:
+def quality_of(
+    faults: Sequence[Fault], rows: int, grave: Mapping[str, int] | None = None
+) -> Mapping[str, Any]:
     """Return the quality of ``rows`` stored bars: score, sentences, gaps and duplicates.
 
     The score is the product of four shares: good rows among good and bad ones; expected bars that
-    are there, a bad row being one; rows that none contradicts; rows that do not lack a volume.
+    are there, a bad row being one; rows that none contradicts; rows that do not lack a volume. Rows
+    that are wrong nearly for certain take away their share of it, as from the score of an answer.
+
+    Args:
+        faults: of the answers.
+        rows: how many bars are stored.
+        grave: verdict to the number of bars that it is about.
     """
+    grave = grave or {}
     by_kind = {kind: [f for f in faults if f.kind == kind] for kind in (MISSING, BAD, CONTRADICTED)}
     missing, bad, odd = (_count(group) for group in by_kind.values())
     stamps = rows + bad
@@ -359,8 +371,8 @@ def quality_of(faults: Sequence[Fault], rows: int) -> Mapping[str, Any]:
     bare = _count([f for f in faults if f.kind == MISSING_VOLUME])
     score *= 1 - min(bare, rows) / rows if rows else 1.0
     return {
-        "score": round(score, 6),
-        "validation_errors": sentences(faults, rows),
+        "score": round(less_grave(score, sum(grave.values()), rows), 6),
+        "validation_errors": [*grave, *sentences(faults, rows)][:_MOST_SENTENCES],
         "gaps": len([f for f in by_kind[MISSING] if f.text != NO_TRADE]),
         "duplicates": _count([f for f in faults if f.kind == DUPLICATE]),
     }

@@ -44,6 +44,7 @@ from ..resources import Memory, memory
 from .extras import EXTRAS, extra_state, without_effect
 from .perishable import perishable
 from .status import LITTLE_MEMORY, LITTLE_SPACE, SeriesHealth, Watch, catalogue_of
+from .upgrade import upgrade
 from .vendors import describe_vendors, lack
 
 __all__ = ["Check", "checkup"]
@@ -120,7 +121,7 @@ def checkup(
         *_calendars(catalogue, holdings, clock.now_ms()),
         *_files(catalogue, holdings, clock, full=full),
         *_proof(holdings),
-        *_outdated(holdings),
+        *_upgrade(catalogue, holdings, selector, clock.now_ms()),
         _memory(memory()),
         *_configuration(survey, selector),
         *_keys(vendors),
@@ -346,15 +347,13 @@ def _proof(holdings: Holdings) -> Iterator[Check]:
         yield Check("health", "proof", True if confirmed else None, text, advice)
 
 
-def _outdated(holdings: Holdings) -> Iterator[Check]:
-    """Report bars of files that earlier versions stored without their folder."""
-    keys = [lane.key for lane in holdings.lanes if lane.is_outdated]
-    if keys:
-        text = f"{counted(len(keys), 'series')} of own files or recordings, first {keys[0]}: an earlier"
-        text += " version did not note of which folder, so they are read from their files again"
-        yield Check(
-            "health", "own files", None, text, "`onetape cache clean` removes what it stored"
-        )
+def _upgrade(
+    catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
+) -> Iterator[Check]:
+    """Report what this version does not take over from earlier ones."""
+    text, advice = upgrade(catalogue, holdings, selector, now_ms)
+    if text:
+        yield Check("health", "upgrade", None, text, advice)
 
 
 def _memory(state: Memory) -> Check:

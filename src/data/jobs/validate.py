@@ -22,7 +22,7 @@ from ..errors import DataError, QueryError
 from ..model.instant import iso
 from ..model.series import SeriesKey
 from ..model.span import Span
-from ..observability.events import QualityLow
+from ..model.timeframe import Timeframe
 from ..observability.logs import running, subject_of
 from ..prices.differences import GRAVE
 from ..prices.judgement.checks import CHECKS, QualityCheck
@@ -239,17 +239,24 @@ def _reaches(level: Level, other: Level) -> bool:
 
 
 def _recorded(services: Services, report: QualityReport) -> QualityReport:
-    """Count a report and return it; one below the minimum of the rules is an event and is logged."""
+    """Count a report and return it; one below the minimum of the rules is an event and is logged.
+
+    Once for each state of a series in a process, answers of it included.
+    """
     least = services.selector.parsed_rules.validation.min_quality_score
     is_low = report.rows > 0 and report.score < least
     services.observer.metrics.validated(is_low)
     if is_low:
         worst = tuple(f"{f.check}: {f.evidence}" for f in report.at_least("warning"))
         with running(subject_of(report.symbol, report.timeframe)):
-            log.warning("quality %.2f is below %.2f: %s", report.score, least, "; ".join(worst))
-            services.observer.tell(
-                QualityLow, lane=report.lane, score=report.score, minimum=least, findings=worst
+            key = SeriesKey(
+                report.symbol,
+                Timeframe.parse(report.timeframe),
+                tuple(filter(None, report.lane.split("@"))),
             )
+            generation = services.client.columns(key, Span(0, 1)).generation
+            if services.observer.quality_low(key, generation, report.score, least, worst):
+                log.warning("quality %.2f is below %.2f: %s", report.score, least, "; ".join(worst))
     return report
 
 

@@ -35,12 +35,19 @@ PLAINLY_NONE = frozenset({NO_BAR, HOLIDAYS_UNKNOWN})
 DOUBTFUL = "doubtful: "
 # Begins the reason of bars that are possible and wrong nearly for certain; of such that are final after all.
 GRAVE, SETTLED = "grave: ", "settled: "
+# Grave bars take at least this from a score.
+_LEAST_GRAVE = 0.1
 STATES: tuple[State, ...] = ("final", "provisional", "empty", "suspect")
 # Of a stretch that is folded, for readers that do not open it.
 FOLDED = "doubtful: bars are lacking or not to be trusted here and there"
 # More small stretches than this among those of one source are folded, so many at most into one.
 _FEW, _MOST_FOLDED = 8, 256
 _SMALL_MS = 6 * HOUR_MS
+
+
+def less_grave(score: float, grave: int, rows: int) -> float:
+    """Return the score of ``rows`` bars of which so many are grave: their share less, a tenth at least."""
+    return score * (1 - max(_LEAST_GRAVE, grave / rows)) if grave else score
 
 
 @dataclass(frozen=True)

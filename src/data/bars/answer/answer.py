@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ...cache.legacy.reader import SAMPLE_VENDORS
 from ...errors import IncompleteDataError, IncompleteDataWarning
 from ...model.bars import NAN, BarTable
-from ...model.coverage import Coverage, Covered
+from ...model.coverage import Coverage, Covered, less_grave
 from ...model.instant import DAY_MS, iso
 from ...model.kind import Adjustment, Basis, Kind
 from ...model.provenance import ATTRS_KEY, Provenance, freeze
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("onetape.routing")
 
 _MOST_SPANS = 16
-# Grave bars take at least this from a score.
-_LEAST_GRAVE = 0.1
 _MOST_GAPS = 64
 _REMEMBERED = 4096
 
@@ -414,7 +412,7 @@ def score_of(answer: Answer) -> float | None:
     rows = sum(len(answer.table.within(span)) for span in parts)
     if not rows:
         return score
-    return (1.0 if score is None else score) * (1 - max(_LEAST_GRAVE, rows / len(answer.table)))
+    return less_grave(1.0 if score is None else score, rows, len(answer.table))
 
 
 def _nans(values: NDArray[np.float64]) -> int:

@@ -154,6 +154,7 @@ class AnswerIngester:
                 *_older_faults(view, window, judged),
             ),
             kind=_kind(view, work, candidate, fetched),
+            has_verdicts=True,
             compared_at=self._revisions.compared_at(work, window),
             lifetime=self._lifetime(work, fetched),
         )

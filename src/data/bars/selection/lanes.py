@@ -14,7 +14,7 @@ are the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...cache.store import BarStore, SeriesView
@@ -168,6 +168,16 @@ class LaneFinder:
         except QueryError:  # its symbol means nothing by the rules
             return usual
         return own if own in lanes else usual
+
+    def first(self, query: BarsQuery, held: Collection[str]) -> Offer | None:
+        """Return what the first vendor declares that serves a query; nothing that is stored is looked at.
+
+        Args:
+            query: the question.
+            held: the vendors of which bars are stored of the range.
+        """
+        offers = self._declared(query, self.order(query))
+        return first_of(query, offers, lambda offer: offer.name in held)
 
     def order(self, query: BarsQuery, source: Timeframe | None = None) -> Any:
         """Return the vendors of the rules in order, as far as that is known without loading any.

@@ -183,6 +183,8 @@ class YearMeta(Record, frozen=True, gc=False):
         pending: the state a rewrite is about to make true, or None.
         vendor: the vendor of most bars; without bars the one that had none.
         shares: vendor to the number of its bars, where there are several.
+        is_judged: whether all of its bars were judged as they came: beside their neighbours, for what
+            makes them wrong nearly for certain.
         created_ms, updated_ms: UTC milliseconds.
         quality: of all its bars.
         extra: keys of other versions, kept as they are.
@@ -196,6 +198,7 @@ class YearMeta(Record, frozen=True, gc=False):
     quality: Mapping[str, Any] = msgspec.field(default_factory=lambda: _NO_QUALITY)
     extra: Mapping[str, Any] = {}
     shares: Mapping[str, int] = {}
+    is_judged: bool = False
 
     def bars_of(self) -> dict[str, int]:
         """Return vendor to the number of its bars; all are the one's where shares do not add up."""
@@ -235,6 +238,8 @@ def dump_meta(
         "created_at": meta.created_ms,
         "updated_at": meta.updated_ms,
     }
+    if meta.is_judged:
+        ours["judged"] = True
     if meta.pending is not None:
         old = {"size": state.size, "rows": state.rows, "head": state.head}
         ours["pending"] = meta.pending.to_json() | {"committed": old if state.size else None}
@@ -315,6 +320,7 @@ class _Ours(_State, kw_only=True, forbid_unknown_fields=True):
     quality: dict[str, Any]
     id: str | None = None
     pending: _State | None = None
+    judged: bool = False
 
 
 class _Shares(msgspec.Struct):
@@ -367,6 +373,7 @@ def _meta_of(document: _YearDocument, identity: str, extra: Mapping[str, Any]) -
         quality=_NO_QUALITY if ours.quality == _NO_QUALITY else ours.quality,
         extra=extra,
         shares=(shares and shares.bars) or {},
+        is_judged=ours.judged,
     )
 
 

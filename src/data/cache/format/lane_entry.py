@@ -20,7 +20,7 @@ from .documents import SeriesMeta, YearMeta
 
 Packed = bytes  # of a lane's own, which has an attribute of that name
 # Of what the entries hold and of the bytes they are kept in.
-VERSION = 2
+VERSION = 3
 _DIGEST_BYTES = 16
 # A year and a stretch as they are packed.
 _YEAR, _STRETCH = struct.Struct("<5q"), struct.Struct("<4q")
@@ -107,6 +107,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
         is_sound: whether all its documents are relied upon and no file is another tool's.
         confirmed, contradicted: bars that a second vendor has alike, and otherwise.
         compared_ms: when any were compared with a second vendor last.
+        unjudged: years whose bars were not all judged as they came.
     """
 
     folders: dict[str, tuple[int, int, int]]
@@ -131,6 +132,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
     confirmed: int = 0
     contradicted: int = 0
     compared_ms: int = 0
+    unjudged: int = 0
 
     @property
     def exists(self) -> bool:
@@ -183,6 +185,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
                 until = min(end, state.last + step)
                 self.newest[part.vendor] = max(self.newest.get(part.vendor, 0), until)
         self.rows += state.rows
+        self.unjudged += bool(state.rows) and not meta.is_judged
         if state.first is not None and state.last is not None:
             self.first = state.first if self.first is None else min(self.first, state.first)
             self.last = state.last if self.last is None else max(self.last, state.last)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...disk.calls import what_bars
 from ...disk.files import FileState
-from ...errors import CorruptEntryError, DataError, FormatVersionError
+from ...errors import CorruptEntryError, DataError, FormatVersionError, StorageError
 from ...model.bars import BarTable
 from ...model.instant import SECOND_MS
 from ...model.series import SeriesKey
@@ -319,9 +319,12 @@ def check_actions(store: StoreParts, symbol: str) -> list[Finding]:
     """Return what is wrong with the splits and dividends of a symbol."""
     path = store.layout.actions(symbol)
     if what := what_bars(path):
-        remedy = "remove it; the splits and dividends are fetched again"
-        return [Finding(symbol, "", "", ACTIONS, barring(what), remedy, "none")]
-    data = store.disk.read_if_exists(path)
+        return [Finding(symbol, "", "", ACTIONS, barring(what), _SET_ASIDE, "move")]
+    try:
+        data = store.disk.read_if_exists(path)
+    except StorageError as exc:
+        remedy = "make it readable, or remove it"
+        return [Finding(symbol, "", "", ACTIONS, str(exc), remedy, "none")]
     if data is None:
         return []
     try:

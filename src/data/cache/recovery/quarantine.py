@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import logging
+import os
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ from typing import NamedTuple, TypeVar
 
 from ...clock import Clock
 from ...disk.atomic import link_or_copy, write_atomically
+from ...disk.calls import what_bars
 from ...disk.files import Disk
 from ...model.bars import NAN, Bar, BarTable
 from ...model.coverage import OFF_GRID, WITHDRAWN, Coverage
@@ -254,11 +256,18 @@ def standing_in(
 
 
 class Damage(NamedTuple):
-    """A file that is not as it was written."""
+    """A file that is not as it was written, or what stands in its place (``barred``: what that is)."""
 
     path: Path
     content: bytes
     reason: str
+    barred: str = ""
+
+
+def barred(paths: Iterable[Path]) -> list[Damage]:
+    """Return those of some files in whose place something else is."""
+    found = [(path, what_bars(os.fspath(path))) for path in paths]
+    return [Damage(path, b"", barring(what), what) for path, what in found if what]
 
 
 def barring(what: str) -> str:
@@ -303,8 +312,10 @@ class Quarantine:
             write_atomically(self.disk, target, content)
         self._write_reason(target, reason)
 
-    def keep_barring(self, path: Path, what: str) -> None:
+    def keep_barring(self, path: Path, what: str) -> Path:
         """Move here, durably, what is no file and stands in the place of one; it is not looked into.
+
+        Returns its place here.
 
         Args:
             path: of the file.
@@ -315,6 +326,16 @@ class Quarantine:
         self.disk.replace(path, target)
         self.disk.sync_folder(path.parent)
         self._write_reason(target, barring(what))
+        return target
+
+    def keep(self, damage: Damage) -> Path:
+        """Keep what is wrong, durably, and take it out of its place; return where it is now."""
+        if damage.barred:
+            return self.keep_barring(damage.path, damage.barred)
+        place = self.keep_file(damage.path, damage.content, damage.reason)
+        self.disk.remove(damage.path)
+        self.disk.sync_folder(damage.path.parent)
+        return place
 
     def files(self) -> Iterator[KeptFile]:
         """Yield the files that have a readable document with the reason, sorted by name."""

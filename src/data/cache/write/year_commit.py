@@ -13,9 +13,9 @@ import numpy as np
 
 from ...model.bars import BarTable, Stamps, distinct
 from ...model.canonical import canonical
-from ...model.coverage import Coverage
+from ...model.coverage import GRAVE, Coverage, Covered
 from ...model.instant import date_of
-from ...model.span import Span
+from ...model.span import Span, subtract
 from ..format.csv_rows import ALL_COLUMNS
 from ..format.documents import YearMeta, YearState
 from ..format.gzip_member import file_id, shares_of
@@ -140,17 +140,22 @@ class YearCommit:
 
     def _has_bars(self, span: Span) -> bool:
         """Tell whether a bar will be stored in ``span``."""
+        return self._new_bars(span) > 0 or self._kept_bars(span) > 0
+
+    def _new_bars(self, span: Span) -> int:
         first, last = np.searchsorted(self._new_stamps, span)
-        if first < last:
-            return True
+        return int(last - first)
+
+    def _kept_bars(self, span: Span) -> int:
+        """Return how many stored bars in ``span`` stay as they are."""
         if not self._has_stored(span):  # then the file need not be opened
-            return False
+            return 0
         stamps = self._file.table(span).stamps
         kept = np.ones(len(stamps), dtype=bool)
         starts, ends = self._edges
         for place in np.flatnonzero((starts < span.end) & (ends > span.start)):
             kept &= (stamps < starts[place]) | (stamps >= ends[place])
-        return bool(kept.any())
+        return int(np.count_nonzero(kept))
 
     @cached_property
     def _new_stamps(self) -> Stamps:
@@ -246,8 +251,26 @@ class YearCommit:
 
     def _quality(self, state: YearState) -> dict[str, Any]:
         """Return the quality of the whole year."""
-        judged = {} if self.commit.judged is None else quality_of(self._faults, state.rows)
+        grave = _grave_in(state.coverage)
+        # A verdict may come and go by marks alone.
+        is_new = self.commit.judged is not None or grave != _grave_in(self.meta.state.coverage)
+        if not is_new:
+            return {**self.meta.quality, **_plain(self.commit.quality)}
+        rows = dict.fromkeys((part.reason for part in grave), 0)
+        for part in grave:
+            rows[part.reason] += self._new_bars(part.span) + self._kept_bars(part.span)
+        judged = quality_of(self._faults, state.rows, rows)
         return {**self.meta.quality, **judged, **_plain(self.commit.quality)}
+
+    def _is_judged(self) -> bool:
+        """Tell whether all bars of the year were judged; provisional ones are when they are asked again."""
+        if not self._with_bars:
+            return self.meta.is_judged
+        if not self.commit.has_verdicts and any(p.state == "final" for p in self._with_bars):
+            return False
+        spans = [piece.span for piece in self.pieces]
+        stay = (subtract([c.span], spans) for c in self.meta.state.coverage if c.state != "empty")
+        return self.meta.is_judged or not any(stay)
 
     def _shares_after(self) -> dict[str, int]:
         """Return vendor to the number of its bars, those of this commit added."""
@@ -267,6 +290,7 @@ class YearCommit:
             created_ms=self.meta.created_ms or now,
             updated_ms=now,
             quality=self._quality(state),
+            is_judged=self._is_judged(),
         )
 
     def _touched(self, change: Change) -> int | None:
@@ -287,6 +311,12 @@ class YearCommit:
             "size": state.size,
         }
         self.lane.append_log(self.year, entry)
+
+
+def _grave_in(coverage: Coverage) -> list[Covered]:
+    """Return the stretches whose bars are wrong nearly for certain."""
+    folded = (part for part in coverage if part.parts or part.reason.startswith(GRAVE))
+    return [part for whole in folded for part in whole.opened if part.reason.startswith(GRAVE)]
 
 
 def _plain(quality: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -1,0 +1,120 @@
+"""What this version does not take over from a cache of an earlier one: as one paragraph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from ..bars.selection.lanes import LaneFinder
+from ..cache.facade.catalog import Catalogue
+from ..cache.retention.inventory import Holdings, StoredLane
+from ..errors import DataError
+from ..model.query import BarsQuery
+from ..model.span import Span
+from ..model.texts import listed
+from ..provider_selector import ProviderSelector
+from ..vendors.registry import is_of_files
+
+_MOST_NAMED = 3
+
+
+def upgrade(
+    catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
+) -> tuple[str, str]:
+    """Return what is not read, asked for again or was never checked, and what to do about it.
+
+    Both texts are empty where this version takes over all that is stored. No vendor is asked, and no
+    bar is read.
+
+    Args:
+        catalogue, holdings: what is stored.
+        selector: the rules.
+        now_ms: the time, in UTC milliseconds.
+    """
+    said, advice = list[str](), list[str]()
+    outdated = [lane for lane in holdings.lanes if lane.is_outdated]
+    if outdated:
+        said.append(
+            "bars of own files and recordings that do not tell their folder are never read: the files "
+            f"are read again ({_named(outdated)})"
+        )
+        advice.append("`onetape cache clean` removes the bars that are never read")
+    if mixed := [lane for lane in outdated if not lane.key.is_outdated]:
+        said.append(f"vendors are asked for what they stood in for ({_named(mixed)})")
+    if others := list(_of_another_kind(catalogue, holdings, selector, now_ms)):
+        said.append(
+            "bars of another kind than that of the rules' first vendor only stand in for it, and it is "
+            f"asked ({_named(others)})"
+        )
+    if symbols := _untold(catalogue, holdings):
+        said.append(
+            "splits and dividends that were noted as none without being asked for are asked for "
+            f"({_some(symbols)})"
+        )
+    if bare := [lane for lane in holdings.lanes if lane.entry.unjudged and _is_read(lane)]:
+        said.append(
+            "bars that were stored without a verdict on whether they are wrong nearly for certain are "
+            f"not asked for again ({_named(bare)})"
+        )
+        advice.append("`onetape validate --all` judges what has no verdict")
+    if unproved := [lane for lane in bare if not lane.entry.compared_ms]:
+        said.append(f"no second vendor was asked whether they are right ({_named(unproved)})")
+        advice.append("`onetape verify --sample 1%` compares it night by night")
+    return "; ".join(said), ", ".join(advice)
+
+
+def _named(lanes: Sequence[StoredLane]) -> str:
+    return _some([str(lane.key) for lane in lanes])
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return listed([*names[:_MOST_NAMED], *([f"{more:,} more"] if more > 0 else [])])
+
+
+def _is_read(lane: StoredLane) -> bool:
+    """Tell whether there are bars of vendors in it that answer questions."""
+    if lane.key.is_outdated or lane.key.made_of:
+        return False
+    return bool(lane.key.of_folder) or not all(map(is_of_files, lane.entry.vendors))
+
+
+def _of_another_kind(
+    catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
+) -> Iterator[StoredLane]:
+    """Yield the default lanes that do not answer by the rules; in earlier versions they did.
+
+    By the documents as they were read: a look at the store may repair it.
+    """
+    lanes = LaneFinder(selector, catalogue.store)
+    for lane in holdings.lanes:
+        key, entry = lane.key, lane.entry
+        if key.lane or entry.first is None or entry.last is None or not _is_read(lane):
+            continue
+        try:
+            instrument, whole = selector.instrument(key.symbol), Span(entry.first, entry.last + 1)
+            query = BarsQuery(instrument, key.timeframe, whole, now_ms)
+            names = getattr(lanes.order(query), "names", ())
+            if names and names[0] in entry.vendors:
+                continue
+            first = lanes.first(query, entry.vendors)
+        except DataError:
+            continue  # what it is cannot be told by the rules at hand; other checks say so
+        kinds = [one.kind for one in entry.sources if not is_of_files(one.vendor)]
+        if first is not None and kinds and first.lane(kinds[0]):
+            yield lane
+
+
+def _untold(catalogue: Catalogue, holdings: Holdings) -> list[str]:
+    """Return the symbols of which it was written down that vendors have no splits and dividends."""
+    found = []
+    for symbol in _once(lane.key.symbol for lane in holdings.lanes if lane.entry.vendors):
+        try:
+            if catalogue.store.actions(symbol).has_unbelieved:
+                found.append(symbol)
+        except DataError:
+            continue  # a damaged document is told elsewhere
+    return found
+
+
+def _once(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
