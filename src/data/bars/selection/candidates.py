@@ -394,7 +394,8 @@ def route(
     wanted = kind or Kind()
     home = query.pinned or ((folder,) if folder else lane_beside(wanted, stored))
     if stored is not None and not home:
-        wanted = stored
+        # Where bars of a user's own tell no kind, those of the first vendor stand beside them.
+        wanted = stored = stored.filled_from(wanted)
     lanes = dict[tuple[str, ...], list[Candidate]]()
     placement = _Placement(query, stored, wanted, home, done.usable, has_actions or bool(tellers))
     for parts, candidate in placement.places():
