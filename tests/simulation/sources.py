@@ -24,6 +24,7 @@ from src.data.model.instrument import Instrument
 from src.data.model.kind import Basis, Kind
 from src.data.model.stream import BarSeen
 from src.data.model.timeframe import Timeframe
+from src.data.prices.bar_rule import is_bar
 from src.data.vendors.base import BaseDataDownloader
 from src.data.vendors.binance.stream import BinanceStream
 from tests.vendor_server import Row, Truth
@@ -216,7 +217,9 @@ class Stream:
             bars += [
                 event.bar.bar
                 for event in protocol.read(text)
-                if isinstance(event, BarSeen) and event.bar.stamp_ms <= told_ms
+                if isinstance(event, BarSeen)
+                and event.bar.stamp_ms <= told_ms
+                and is_bar(event.bar)  # a connection drops the others
             ]
             page = Page((row.stamp_ms,), (bad,))
             quotes = quotes_of(frame, page, page, now_ms, "raw")

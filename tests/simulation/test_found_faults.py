@@ -12,7 +12,7 @@ from tests.vendor_server import Fault
 from .fakes import contradicted, off_grid
 from .machine import FAULTS
 from .model import Question
-from .simulation import COINS, CURRENCIES, OWN, OWN_COINS, PLUGINS, shares, simulated
+from .simulation import COINS, CURRENCIES, FILES, OWN, OWN_COINS, PLUGINS, shares, simulated
 
 
 def test_a_clock_behind_takes_no_final_bar_from_an_answer() -> None:
@@ -307,3 +307,13 @@ def test_a_backup_of_another_kind_stands_in_beside_bars_that_tell_no_kind() -> N
         sim.advance(3700)
         seen = sim.ask(Question("BTCUSDT", "1d", "2024-04-19", "2024-05-14"))
     assert seen is not None and set(seen.source.values()) == {"acme"}
+
+
+def test_the_last_bar_of_a_substitute_is_given_again_though_its_newest_is_not_published_yet() -> (
+    None
+):
+    with simulated(FILES) as sim:
+        sim.advance(5 * 86_400)  # the folder has nothing of these days
+        sim.date(-3600)
+        seen = sim.ask(Question("BTCUSDT", "1h", None, None, 1))
+    assert seen is not None and len(seen.rows) == 1

@@ -78,7 +78,8 @@ class LaneRunner:
         if query.bars is None:
             return answer
         for tries in range(1, LOOKBACKS):
-            is_cut_off = work.unfilled and not len(answer.table)
+            # What is stored further back costs no request.
+            is_cut_off = work.unfilled and not len(answer.table) and not query.offline
             if closed_rows(answer) >= query.bars or is_cut_off:
                 break
             try:
