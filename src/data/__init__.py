@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .provider_selector import ProviderSelector, get_provider_selector
     from .utils.rate_limiting import RateLimiter
     from .utils.validation import get_data_quality_score, validate_ohlcv_data
+    from .vendors.factory import register
 
 # Where each public name lives. A submodule must not be called like one of them: importing it
 # would bind the module over the name.
@@ -58,6 +59,7 @@ _HOMES = {
     "Quote": "model.quote",
     "Quotes": "model.quote",
     "RateLimiter": "utils.rate_limiting",
+    "register": "vendors.factory",
     "validate_ohlcv_data": "utils.validation",
     "get_data_quality_score": "utils.validation",
     "DataError": "errors",
@@ -85,6 +87,7 @@ __all__ = (
     "Quote",
     "Quotes",
     "RateLimiter",
+    "register",
     "validate_ohlcv_data",
     "get_data_quality_score",
     "DataError",

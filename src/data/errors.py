@@ -385,9 +385,15 @@ class SpliceConflictError(KindMismatchError):
 
 
 class CircuitOpenError(ProviderError):
-    """The vendor failed lately and is not asked before ``until_ms`` (UTC milliseconds)."""
+    """The vendor failed lately and is not asked before ``until_ms`` (UTC milliseconds).
+
+    Attributes:
+        until_ms: None where it is not known.
+        is_locked_out: whether it refused the key, for whatever it was asked.
+    """
 
     until_ms: int | None = None
+    is_locked_out: bool = False
 
 
 # --- the answer ----------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from .config.credentials import (
     note_variables,
     vendor_credentials,
 )
-from .config.offered import known_vendor
+from .config.offered import known_vendor, program_offers
 from .config.rules_file import RELATIVE, load_rules, rules_of
 from .config.settings import load_settings
 from .errors import BadSymbolError, DataError, NoProviderError, QueryError
@@ -66,7 +66,7 @@ class VendorOrder:
         downloaders: as they are after the choice.
     """
 
-    __slots__ = ("_factory", "_supplied", "_keys", "_places", "names")
+    __slots__ = ("_factory", "_registered", "_supplied", "_keys", "_places", "names")
 
     def __init__(
         self,
@@ -78,12 +78,14 @@ class VendorOrder:
         self.names, self._keys, self._places = names, keys, tuple(places)
         self._supplied = tuple(map(downloaders.get, self._places))
         self._factory = globals().get("DataDownloaderFactory")
+        self._registered = program_offers()
 
     def stands(self, downloaders: Mapping[str, Any]) -> bool:
         """Tell whether choosing again would give the same."""
         return (
             self._keys.stands()
             and self._factory is globals().get("DataDownloaderFactory")
+            and self._registered is program_offers()
             and all(map(is_, map(downloaders.get, self._places), self._supplied))
         )
 

@@ -54,13 +54,13 @@ class Case:
         return manager.get_ohlcv(self.symbol, self.timeframe, self.start, self.end, **asked)
 
 
-# With raw prices of shares splits and dividends are asked for, and splits once more for volumes.
+# Raw prices are asked for alone; EODHD's volumes, in today's shares beside them, need its splits.
 CASES = [
     Case("fmp", "NVDA", "1d", "2024-06-03", "2024-06-11", 1),
     Case("fmp", "AAPL", "5m", "2024-06-06", "2024-06-07", 1),
-    Case("alpha_vantage", "NVDA", "1d", "2024-06-03", "2024-06-11", 3, "raw"),
+    Case("alpha_vantage", "NVDA", "1d", "2024-06-03", "2024-06-11", 1, "raw"),
     Case("alpha_vantage", "BTC-USD", "1d", "2024-06-03", "2024-06-10", 1),
-    Case("eodhd", "NVDA", "1d", "2024-06-03", "2024-06-11", 4, "raw"),
+    Case("eodhd", "NVDA", "1d", "2024-06-03", "2024-06-11", 2, "raw"),
     Case("eodhd", "BTC-USD", "1h", "2024-06-03", "2024-06-04", 5),
     Case("finnhub", "NVDA", "1d", "2024-06-03", "2024-06-11", 1),
     Case("finnhub", "BTCUSDT", "1h", "2024-06-03", "2024-06-04", 1),
@@ -170,17 +170,23 @@ def test_a_wrong_key_is_told_by_its_name(
     assert vendors.count(vendor) == 1
 
 
-@pytest.mark.parametrize("vendor", ["alpha_vantage", "eodhd"])
+@pytest.mark.parametrize(("vendor", "cost"), [("alpha_vantage", 3), ("eodhd", 4)])
 def test_raw_prices_are_adjusted_by_what_the_vendor_tells(
-    managers: Callable[..., DataManager], vendors: VendorServer, clock: ManualClock, vendor: str
-) -> None:
+    managers: Callable[..., DataManager], vendors: VendorServer, clock: ManualClock, vendor: str,
+    cost: int,
+) -> None:  # fmt: skip
+    """Splits and dividends are asked for, and splits once more for EODHD's volumes."""
     case = next(case for case in CASES if case.vendor == vendor)
-    frame = case.ask(managers(vendor), adjustment="split", strict=True)
+    manager = managers(vendor, f"{{requests_per_day: {cost}}}")
+    frame = case.ask(manager, adjustment="split", strict=True)
     wanted = vendors.truth.expected(
         case.symbol, "1d", ms(case.start), ms(case.end) + 1, "split", clock.now_ms()
     )
     told_values = frame.iloc[:, :5].to_numpy().tolist()
     assert told_values == [pytest.approx(list(row[1:]), rel=1e-12) for row in wanted]
+    with pytest.raises(AllProvidersFailedError, match=f"limit of {cost} a day is used up"):
+        replace(case, start="2024-05-21", end="2024-05-22").ask(manager)
+    assert vendors.count(vendor) == cost
 
 
 @pytest.mark.parametrize("vendor", ["alpha_vantage", "eodhd"])

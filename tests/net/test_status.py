@@ -38,6 +38,22 @@ def test_every_status_means_one_thing(status: int, kind: Any) -> None:
     assert "secret words" not in str(error)
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"404 page not found\n",
+        b"<html><h1>404 Not Found</h1>",
+        b" <!DOCTYPE html><title>404</title>",
+    ],
+)
+def test_a_page_that_is_not_there_is_no_word_about_a_symbol(page: bytes) -> None:
+    assert type(error_of(answer(page, 404))) is ResponseFormatError
+    assert type(error_of(answer(b'{"detail": "page not found"}', 404))) is SymbolNotFoundError
+    assert (
+        type(error_of(answer(b"<Error><Code>NoSuchKey</Code></Error>", 404))) is SymbolNotFoundError
+    )
+
+
 @pytest.mark.parametrize("status", [200, 201, 204])
 def test_success_is_no_error(status: int) -> None:
     assert error_of(answer(status=status)) is None

@@ -25,6 +25,7 @@ from src.data.model.timeframe import Timeframe
 from tests.cache.disks import CHANGING, Killed
 from tests.vendor_server import Fault, Row, Truth, VendorServer
 from tests.vendor_server.face import Context, Face, Page, Request
+from tests.vendor_server.limits import Meter
 from tests.vendor_server.listings import Listing
 
 from .model import Memory, Quote
@@ -149,6 +150,10 @@ class Vendors(VendorServer):
         self.sent: Counter[str] = Counter()
         self.wrong_ms = 0
         self._until_ms = 1 << 53
+
+    def add(self, face: Face) -> None:
+        """Let there be another vendor."""
+        self._faces[face.name], self._meters[face.name] = face, Meter()
 
     def url(self, vendor: str) -> str:
         """Return what to configure as the vendor's address."""

@@ -15,6 +15,7 @@ from tests.vendor_server import Fault
 from .fakes import contradicted, invented, off_grid
 from .model import STEPS, Question
 from .simulation import OWN, Profile, Simulation, simulated
+from .sources import Stream
 
 # Trading, a split ahead, a weekend, summer time beginning, an early close, midnight.
 STARTS = ("2024-06-05T13:45", "2024-06-09T20:30", "2024-03-10T06:30", "2024-07-03T19:30",
@@ -133,6 +134,8 @@ class Machine(RuleBasedStateMachine):
     def ask_pinned(self, symbol: int, frame: int, back: int, length: int) -> None:
         asked = self._question(symbol, frame, back, length)
         vendor = self.profile.vendors[-1]
+        if self.sim.model.order:
+            vendor = self.sim.model.order[back % len(self.sim.model.order)].partition(":")[0]
         if asked.symbol == "BTCUSDT" and vendor == "yahoo":
             vendor = self.profile.vendors[0]
         options = (("provider", vendor),)
@@ -157,6 +160,22 @@ class Machine(RuleBasedStateMachine):
         elif "crypto" in self.profile.rules and asked.symbol == "BTCUSDT":
             hole = 4 if "hole" in what else None
             self.sim.put(asked.symbol, asked.timeframe, asked.start, asked.end, hole)
+
+    @precondition(lambda self: self.profile.projects)
+    @rule(what=st.sampled_from(("project", "project", "write", "edit")), place=st.integers(0, 40))
+    def project(self, what: str, place: int) -> None:
+        if what == "project":
+            self.asked.clear()
+            self.sim.set_project(place)
+        else:
+            self.sim.write_files(place, is_edited=what == "edit")
+
+    @precondition(lambda self: self.profile.streams)
+    @rule(symbol=st.integers(0, 1), frame=st.integers(0, 1),
+          defects=st.lists(st.sampled_from(("", "", *Stream.defects)), min_size=1, max_size=4))  # fmt: skip
+    def stream(self, symbol: int, frame: int, defects: list[str]) -> None:
+        profile = self.profile
+        self.sim.stream_bars(profile.symbols[symbol], profile.timeframes[frame], tuple(defects))
 
     # --- what happens ------------------------------------------------------------------------
 

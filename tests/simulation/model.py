@@ -21,6 +21,8 @@ from tests.vendor_server.sessions import FOREX, FOREX_EARLY, sessions_of
 Values = tuple[float | None, ...]
 STEPS = {"15m": 15 * MINUTE_MS, "30m": 30 * MINUTE_MS, "1h": HOUR_MS, "1d": DAY_MS}
 NAMES = ["open", "high", "low", "close", "volume"]
+# What bars are called that a user stores himself.
+USER = "mine"
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,10 @@ class Memory:
             known[stamp] += told
             if stamp < until_ms:
                 self.fresh += ((symbol, label, stamp, quote) for quote in told)
+
+    def forget(self, vendor: str, symbol: str, label: str) -> None:
+        """What a vendor told of a series is told no longer."""
+        self.quotes.pop((vendor, symbol, label), None)
 
     def of(self, vendor: str, symbols: Sequence[str], label: str, stamp: int) -> list[Quote]:
         """Return what a vendor told of a bar of one of these listings."""
@@ -209,6 +215,9 @@ class Model:
         acknowledged: series (symbol, timeframe, pin, adjustment) to the stamps of final bars that
             a user was given.
         heard: symbol, timeframe and pin to the closed bars that vendors told for answers that arrived.
+        order: the sources of the project that asks, first to last, where each has bars of its own kind;
+            empty where their bars may stand beside each other.
+        named: what a source is called in answers to its name in the memory, where these differ.
     """
 
     truth: Truth
@@ -217,6 +226,8 @@ class Model:
     may_be_denied: bool = False
     acknowledged: dict[tuple[Any, ...], set[int]] = field(default_factory=lambda: defaultdict(set))
     heard: dict[tuple[Any, ...], set[int]] = field(default_factory=lambda: defaultdict(set))
+    order: tuple[str, ...] = ()
+    named: Mapping[str, str] = field(default_factory=dict)
 
     def forget(self, symbol: str | None = None) -> None:
         """Bars of a symbol, or all, may be gone."""
@@ -243,11 +254,12 @@ class Model:
         span = question.span(now)
         self._take_back()
         self._inside(question, seen, span)
+        self._by_the_rules(question, seen, must_have=must_have)
         for stamp in seen.rows:
             self._bar(question, seen, stamp, times)
         expected = self._expected(question, seen, span, min(times) - slack_ms)
         if may_skip:
-            expected &= self.heard[_asked(question)]
+            expected &= self.heard[self._asked(question)]
         if must_have:
             absent = sorted(expected - set(seen.rows))
             assert not absent, f"{question}: all vendors are well, and absent is {_some(absent)}"
@@ -261,6 +273,24 @@ class Model:
         if question.bars is not None:
             assert len(seen.rows) <= question.bars + question.has("include_forming"), question
         assert list(seen.rows) == sorted(seen.rows), f"{question}: bars out of order"
+
+    def _by_the_rules(self, question: Question, seen: Seen, *, must_have: bool) -> None:
+        """Assert that the rules decide who answers, and that no answer has bars of two kinds."""
+        # What users store themselves is of no kind, and stands beside any.
+        sources = {one for told in seen.source.values() for one in told.split(",")} - {"", USER}
+        if not self.order or not sources:
+            return
+        assert len(sources) == 1, f"{question}: bars of several kinds, by {sources}"
+        pinned = question.option("provider")
+        first = pinned or self.order[0].partition(":")[0]
+        if seen.facts["substitute"]:
+            assert not pinned, f"{question}: a substitute by {sources}"
+            is_due = must_have and self.order[0] == first and not question.has("offline")
+            assert not is_due, f"{question}: {sources} stand in, and {first} is well"
+        else:
+            assert sources == {first}, f"{question}: by {sources}, the rules say {first} first"
+            allowed = {name.partition(":")[0] for name in self.order}
+            assert pinned or sources <= allowed, f"{question}: {sources} are not in the rules"
 
     def _known_then(self, question: Question, seen: Seen) -> None:
         """Assert that no bar closes after the instant by which all must have closed."""
@@ -288,7 +318,7 @@ class Model:
         assert not any(isnan(v) for v in values[:4]) or stamp in seen.flagged, f"{what}: {values}"
         names = self.same.get(question.symbol, (question.symbol,))
         label = question.timeframe
-        vendors = seen.source[stamp].split(",")
+        vendors = [self.named.get(v, v) for v in seen.source[stamp].split(",")]
         quotes = [q for v in vendors for q in self.memory.of(v, names, label, stamp)]
         if not quotes:
             strangers = [s for v in vendors for s in self.memory.strangers(v, names, label, stamp)]
@@ -418,7 +448,7 @@ class Model:
         if question.has("offline"):
             return begun
         # Nor where the week itself was told before: nothing is asked for then.
-        before = self.heard[_asked(question)] | self.acknowledged[_series(question, seen)]
+        before = self.heard[self._asked(question)] | self.acknowledged[self._series(question, seen)]
         fresh = begun - before
         return begun | {s for s in found - begun if any(s < t < s + DAY_MS for t in fresh)}
 
@@ -436,7 +466,7 @@ class Model:
         untold = [s for s in absent if not any(s in gap for gap in gaps)]
         if seen.facts["gaps_total"] == len(gaps) and question.bars is None:
             assert not untold, f"{question}: absent and not told: {_some(untold)}, gaps {gaps}"
-        lane = self.acknowledged[_series(question, seen)]
+        lane = self.acknowledged[self._series(question, seen)]
         lost = [
             s for s in lane
             if s in span and s not in seen.rows and not any(s in gap for gap in gaps)
@@ -444,7 +474,7 @@ class Model:
         if question.bars is None and not question.option("closed_by"):
             assert not lost, f"{question}: was given before and is gone: {_some(lost)}"
         if question.bars is None and not question.option("closed_by") and seen.is_complete:
-            heard = self.heard[_asked(question)]
+            heard = self.heard[self._asked(question)]
             hidden = sorted(s for s in heard - set(seen.rows) if s in span)
             assert not hidden, f"{question}: complete, and told bars are hidden: {_some(hidden)}"
 
@@ -460,13 +490,23 @@ class Model:
 
     def _note(self, question: Question, seen: Seen, span: Span) -> None:
         """Remember what was acknowledged, and what vendors told for this answer."""
-        lane = self.acknowledged[_series(question, seen)]
+        lane = self.acknowledged[self._series(question, seen)]
         lane |= {s for s, state in seen.state.items() if state == "final"}
         names = self.same.get(question.symbol, (question.symbol,))
         for symbol, label, stamp, quote in self.memory.fresh:
             good = quote.was_closed and not quote.spoilt
             if good and label == question.timeframe and symbol in names[:1] and stamp in span:
-                self.heard[_asked(question)].add(stamp)
+                self.heard[self._asked(question)].add(stamp)
+
+    def _asked(self, question: Question) -> tuple[Any, ...]:
+        return question.symbol, question.timeframe, question.option("provider"), self.order
+
+    def _series(self, question: Question, seen: Seen) -> tuple[Any, ...]:
+        return (
+            *self._asked(question),
+            seen.facts["substitute"],
+            seen.facts["adjustment"],
+        )
 
     def again(self, question: Question, first: Seen, second: Seen) -> None:
         """Assert that the same question got the same answer, nobody having been asked between."""
@@ -490,20 +530,6 @@ def _equal(one: Mapping[int, Values], other: Mapping[int, Values]) -> bool:
 
 def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     return "; ".join(f"{n}: {one[n]} / {other[n]}" for n in one if one[n] != other[n])
-
-
-def _asked(question: Question) -> tuple[Any, ...]:
-    return question.symbol, question.timeframe, question.option("provider")
-
-
-def _series(question: Question, seen: Seen) -> tuple[Any, ...]:
-    return (
-        question.symbol,
-        question.timeframe,
-        question.option("provider"),
-        seen.facts["substitute"],
-        seen.facts["adjustment"],
-    )
 
 
 def _some(stamps: Sequence[int]) -> str:

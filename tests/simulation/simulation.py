@@ -23,6 +23,7 @@ import pandas as pd
 
 from src.data.bars import batch
 from src.data.clock import ManualClock
+from src.data.config import offered
 from src.data.data_manager import DataManager
 from src.data.disk import calls, files
 from src.data.errors import (
@@ -41,7 +42,8 @@ from tests.vendor_server.listings import NEW_YORK
 from tests.vendor_server.sessions import FOREX_EARLY, sessions_of
 
 from .fakes import Disks, Killed, OwnDownloader, Vendors, WrongClock
-from .model import STEPS, Memory, Model, Question, Quote, Seen
+from .model import STEPS, USER, Memory, Model, Question, Quote, Seen
+from .sources import PLUGIN, REGISTERED, AcmeFace, Folder, Stream
 
 KEYS = {
     "ALPACA_API_KEY": "a", "ALPACA_SECRET_KEY": "b", "POLYGON_API_KEY": "c", "TIINGO_API_KEY": "d",
@@ -50,12 +52,12 @@ KEYS = {
 COLUMNS = ("source", "state")
 # A folder in memory, where the machine has one: no run waits for a platter.
 _MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-OWN, USER = "own", "mine"
+OWN = "own"
 # Splits of one share: more would leave prices of nothing.
 _MOST_SPLITS = 3
 # How late after a bar's close a vendor is sure to tell it.
 _LATE_MS = {"alpaca": HOUR_MS, "polygon": HOUR_MS, "tiingo": HOUR_MS, "fmp": HOUR_MS,
-            "eodhd": 30 * HOUR_MS, OWN: 0, "binance": 0, "yahoo": 0}  # fmt: skip
+            "eodhd": 30 * HOUR_MS, OWN: 0, "binance": 0, "yahoo": 0, PLUGIN: 0}  # fmt: skip
 
 
 def coin(symbol: str, base: float, listed: str = "2017-08-17T04:00", **more: Any) -> Listing:
@@ -103,6 +105,9 @@ class Profile:
         vendors: the vendors asked, in order; the first of them may be any of ``choices``.
         symbols, timeframes: of the questions.
         rules: names of the rules that decide who is asked.
+        projects: the orders of sources in the rules of several projects with one cache, where there
+            are any; each source has bars of its own kind. ``local:a`` is the folder ``a``.
+        streams: whether a stream brings bars, too.
     """
 
     name: str
@@ -110,6 +115,8 @@ class Profile:
     symbols: tuple[str, ...]
     timeframes: tuple[str, ...]
     rules: tuple[str, ...]
+    projects: tuple[tuple[str, ...], ...] = ()
+    streams: bool = False
 
 
 COINS = Profile(
@@ -120,6 +127,17 @@ COIN_PAIR = Profile(
     ("crypto",),
 )  # fmt: skip
 OWN_COINS = Profile("own_coins", (OWN,), ("BTCUSDT",), ("1h", "1d"), ("crypto",))
+PLUGINS = Profile(
+    "plugins", (PLUGIN, "binance"), ("BTCUSDT",), ("1h", "15m", "1d"), ("crypto",),
+    projects=((PLUGIN, "binance"), ("binance", PLUGIN), (PLUGIN,)),
+)  # fmt: skip
+FILES = Profile(
+    "files", ("binance",), ("BTCUSDT",), ("1h", "1d"), ("crypto",),
+    projects=(("local:a", "binance"), ("local:b",), ("binance", "local:a"), ("binance",)),
+)  # fmt: skip
+STREAMS = Profile(
+    "streams", ("binance",), ("BTCUSDT", "HALTUSDT"), ("1h", "15m"), ("crypto",), streams=True
+)
 CURRENCIES = Profile("currencies", ("yahoo",), ("NZDUSD=X",), ("1h",), ("forex",))
 
 
@@ -162,11 +180,26 @@ class Simulation:
         self.true = ManualClock(parse_iso(self.start))
         self.clock = WrongClock(self.true)
         self.vendors = Vendors(self.true, self.truth, self.memory)
+        self.vendors.add(AcmeFace())
         self.own = OwnDownloader(self.vendors, OWN)
         self.model = Model(self.truth, self.memory, SAME)
+        self.stream = Stream(self.truth, self.memory)
+        # Files begin a while before the simulation does, and reach as far as they are written.
+        self.files_since = self.true.now_ms() // DAY_MS * DAY_MS - 20 * DAY_MS
+        names = {one for order in self.profile.projects for one in order if ":" in one}
+        self.folders = {
+            name: Folder(
+                self.folder / name.partition(":")[2], 1 + number / 10, self.truth, self.memory
+            )
+            for number, name in enumerate(sorted(names), start=1)
+        }
+        for folder in self.folders.values():
+            self._write(folder)
         self.versions: dict[tuple[str, str], list[tuple[int, Question, Seen]]] = {}
-        self.rules = _rules_file(self._rules())
         self._restores: list[Callable[[], None]] = []
+        self._patch(offered, "_registered", REGISTERED)
+        self.project = -1
+        self.set_project(0)
         self._patch(http.HttpTransport, "send", lambda _, request: self.vendors.carry(request))
         # A disk at which nothing is to fail is looked at as in production, and syncs nothing.
         self._patch(files.Disk, "perform", lambda _, step, call: self.disks.perform(step, call))
@@ -179,6 +212,28 @@ class Simulation:
         os.environ.update(KEYS, ONETAPE_STATE_DIR=str(self.folder / "state"))
         self.manager = self._manager()
         self.other: DataManager | None = None
+
+    def set_project(self, number: int) -> None:
+        """Go on in another project: other rules, the same cache."""
+        orders = self.profile.projects
+        if not orders:
+            self.rules = _rules_file(self._rules(self.profile.vendors))
+            return
+        number %= len(orders)
+        if number == self.project:
+            return
+        self.project, order = number, orders[number]
+        text = self._rules(order)
+        if self.folders:
+            self.rules = self.folder / f"rules-{number}.yaml"
+            self.rules.write_text(text)
+        else:
+            self.rules = _rules_file(text)
+        folder = next((name for name in order if name in self.folders), "")
+        self.model.order, self.model.named = order, {"local": folder or "local"}
+        self.versions.clear()
+        self.restart()
+        self.other = None
 
     def close(self) -> None:
         """Put back what was replaced, and remove the folder."""
@@ -197,9 +252,9 @@ class Simulation:
         setattr(owner, name, value)
         self._restores.append(lambda: setattr(owner, name, before))
 
-    def _rules(self) -> str:
+    def _rules(self, order: Sequence[str]) -> str:
         fast = "{requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
-        first, *rest = [v for v in self.profile.vendors if v != OWN] or ["binance"]
+        first, *rest = [v.partition(":")[0] for v in order if v != OWN] or ["binance"]
         lines = [
             f"{rule}: {{primary: {first}, backup: [{', '.join(rest)}]}}"
             for rule in self.profile.rules
@@ -209,6 +264,13 @@ class Simulation:
             f"  {name}: {{base_url: '{self.vendors.url(name)}', rate_limits: {fast}"
             + (", transport: http}" if name in ("binance", "yahoo") else "}")
             for name in (first, *rest)
+            if name != "local"
+        ]
+        # Files in another unit than the vendors' are of another kind: none completes them.
+        lines += [
+            f"  local: {{folder: '{self.folders[name].path}', dense: true, unit: EUR}}"
+            for name in order
+            if name in self.folders
         ]
         return "\n".join(lines) + "\n"
 
@@ -219,6 +281,34 @@ class Simulation:
             selector.get_provider_with_failover = lambda *_: list(self.profile.vendors)
             selector.downloaders[OWN] = self.own
         return made
+
+    # --- files and streams -----------------------------------------------------------------
+
+    def write_files(self, place: int, *, is_edited: bool) -> None:
+        """Let a user's program write a folder anew: bars since then, or another price of one bar."""
+        if not self.folders:
+            return
+        names = sorted(self.folders)
+        self._write(self.folders[names[place % len(names)]], place if is_edited else None)
+
+    def _write(self, folder: Folder, edited: int | None = None) -> None:
+        now = self.true.now_ms()
+        for symbol in self.profile.symbols:
+            for timeframe in self.profile.timeframes:
+                if edited is None:
+                    folder.write(symbol, timeframe, self.files_since, now)
+                else:
+                    folder.edit(symbol, timeframe, edited, self.files_since, now)
+
+    def stream_bars(self, symbol: str, timeframe: str, defects: tuple[str, ...]) -> None:
+        """Let the exchange's stream bring its newest closed bars, each with its defect."""
+        if not self.profile.streams:
+            return
+        manager: Any = self.manager
+        instrument = manager.provider_selector.instrument(symbol)
+        times = self.true.now_ms(), self.clock.now_ms()
+        with self._acting():
+            self.stream.send(manager._feeds._keeper, instrument, timeframe, *times, defects)
 
     # --- time and processes ----------------------------------------------------------------
 
@@ -357,15 +447,27 @@ class Simulation:
             times,
             self._slack_ms(),
             may_skip=skips,
-            must_have=self._is_free and not question.has("offline") and not self.disks.is_armed,
+            must_have=self._is_free and self._is_due(question) and not self.disks.is_armed,
         )
         if before is not None and is_sparse:
             # What could not be stored and is left out the next time is taken for no trade.
             self.model.acknowledged = before
 
+    def _is_due(self, question: Question) -> bool:
+        """Tell whether the source that is asked first has all that a question is about."""
+        if question.has("offline"):
+            return False
+        folder = self.folders.get(next(iter(self.model.order), ""))
+        pinned = question.option("provider")
+        if folder is None or pinned not in (None, "local"):
+            return pinned != "local"
+        span = question.span(self.true.now_ms())
+        written = folder.upto.get((question.symbol, question.timeframe), 0)
+        return self.files_since <= span.start and span.end <= written
+
     def _is_sparse(self, symbol: str, timeframe: str) -> bool:
         """Tell whether a bar that the vendor leaves out is taken for one without trades."""
-        is_listed_here = self.profile.vendors[0] == "binance" and symbol != "BTC-USD"
+        is_listed_here = self.profile.vendors[0] in ("binance", PLUGIN) and symbol != "BTC-USD"
         return OWN in self.profile.vendors or not (timeframe == "1d" or is_listed_here)
 
     @property

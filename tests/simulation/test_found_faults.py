@@ -12,7 +12,7 @@ from tests.vendor_server import Fault
 from .fakes import contradicted, off_grid
 from .machine import FAULTS
 from .model import Question
-from .simulation import COINS, CURRENCIES, OWN, OWN_COINS, shares, simulated
+from .simulation import COINS, CURRENCIES, FILES, OWN, OWN_COINS, PLUGINS, shares, simulated
 
 
 def test_a_clock_behind_takes_no_final_bar_from_an_answer() -> None:
@@ -37,6 +37,22 @@ def test_a_pinned_vendors_bars_that_are_damaged_in_the_default_lane_are_asked_ag
         sim.ask(Question("NVDA", "1d", "2024-04-16", "2024-06-04"))
         sim.damage_bars("flip")
         sim.ask(pinned)
+
+
+@pytest.mark.parametrize("vendor", ["fmp", "eodhd", "polygon", "alpaca", "tiingo", "yahoo"])
+def test_the_last_closed_hours_are_told_alike_though_those_before_them_were_asked_for(
+    vendor: str,
+) -> None:
+    with simulated(shares(vendor), "2024-06-09T20:30") as sim:
+        sim.ask(Question("AAPL", "1d", "2024-06-08", "2024-06-09"))
+
+
+def test_closed_hours_behind_bars_that_were_damaged_are_told_alike_each_time() -> None:
+    question = Question("AAPL", "1d", None, None, 1)
+    with simulated(shares("alpaca"), "2024-06-09T20:30") as sim:
+        sim.ask(question)
+        sim.damage_bars("flip")
+        sim.ask(question)
 
 
 def test_a_doubt_about_bars_that_are_damaged_does_not_pass_for_an_answer() -> None:
@@ -279,3 +295,25 @@ def test_an_empty_object_does_not_tell_that_there_was_no_split(vendor: str) -> N
         sim.fault(vendor, Fault.lie("{}"), times=1)
         sim.ask(question)
         sim.ask(question)
+
+
+def test_a_backup_of_another_kind_stands_in_beside_bars_that_tell_no_kind() -> None:
+    with simulated(PLUGINS) as sim:
+        sim.put("BTCUSDT", "1d", "2024-05-20", "2024-05-30", 4)
+        sim.fault("acme", Fault.status(503))
+        seen = sim.ask(Question("BTCUSDT", "1d", "2024-04-19", "2024-05-14"))
+        assert seen is not None and seen.facts["substitute"]
+        sim.vendors.heal("acme")
+        sim.advance(3700)
+        seen = sim.ask(Question("BTCUSDT", "1d", "2024-04-19", "2024-05-14"))
+    assert seen is not None and set(seen.source.values()) == {"acme"}
+
+
+def test_the_last_bar_of_a_substitute_is_given_again_though_its_newest_is_not_published_yet() -> (
+    None
+):
+    with simulated(FILES) as sim:
+        sim.advance(5 * 86_400)  # the folder has nothing of these days
+        sim.date(-3600)
+        seen = sim.ask(Question("BTCUSDT", "1h", None, None, 1))
+    assert seen is not None and len(seen.rows) == 1

@@ -19,11 +19,21 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.cache.counts import FULL
 
 from .machine import Machine
-from .simulation import COIN_PAIR, COINS, CURRENCIES, OWN_COINS, Profile, shares
+from .simulation import (
+    COIN_PAIR,
+    COINS,
+    CURRENCIES,
+    FILES,
+    OWN_COINS,
+    PLUGINS,
+    STREAMS,
+    Profile,
+    shares,
+)
 
 PROFILES = (
-    COINS, COIN_PAIR, OWN_COINS, CURRENCIES, shares("alpaca"), shares("tiingo"), shares("fmp"),
-    shares("yahoo", "polygon"),
+    COINS, COIN_PAIR, OWN_COINS, CURRENCIES, PLUGINS, FILES, STREAMS, shares("alpaca"),
+    shares("tiingo"), shares("fmp"), shares("yahoo", "polygon"),
 )  # fmt: skip
 # A profile is cut into shards, each with a seed of its own, so that all workers have some.
 SHARDS = 10 if FULL else 1

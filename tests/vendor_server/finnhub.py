@@ -86,7 +86,8 @@ def _page(listing: Listing, params: Mapping[str, str], context: Context) -> Page
     start, last = int(params["from"]) * SECOND_MS, int(params["to"]) * SECOND_MS
     if frame.is_intraday:
         start = max(start, last - _PAGE_DAYS * DAY_MS)
-    rows = context.rows(listing, frame, (start, last + 1), "split", "clock")
+    is_raw = frame.is_intraday and listing.asset_class == "stock"
+    rows = context.rows(listing, frame, (start, last + 1), "raw" if is_raw else "split", "clock")
     return context.spoil(Page(tuple(r.stamp_ms for r in rows), tuple(rows), per_second=1))
 
 

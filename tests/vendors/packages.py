@@ -47,7 +47,7 @@ class Shelf:
 
 def forget() -> None:
     """Let what is installed be looked up again."""
-    offered.all_offers.cache_clear()
+    offered.forget_offers()
     foreign._loaded.cache_clear()
     fundamentals_table.table_of.cache_clear()
 

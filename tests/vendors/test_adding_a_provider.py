@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler
 from itertools import islice
@@ -23,6 +24,7 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import ForeignError
 from src.data.model.stream import Topic
+from src.data.vendors.factory import canonical_name, downloader_class
 from tests.net.scripted import reply, serving
 from tests.packaging.build import unpack
 from tests.pages import pages
@@ -42,46 +44,89 @@ def blocks(section: str, language: str = "python") -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
 
 
-((CLASS,), (ROW,), (USE,), (TEST,), (KIT,)) = map(blocks, (CODE, HERE, USE_, TEST_, KIT_))
+((CLASS,), (ROW,), (NOTEBOOK,), (USE,), (TEST,), (KIT,)) = map(
+    blocks, (CODE, HERE, PACKAGE, USE_, TEST_, KIT_)
+)
 COINS, LIVE, USE_MORE = blocks(MORE_)
 (LEDGER, USE_LEDGER), (RELAY, USE_RELAY) = map(blocks, (LEDGER_, RELAY_))
 (RULES,), (RULES_OF_RELAY,) = (
     [yaml.safe_load(b) for b in blocks(s, "yaml")] for s in (RULES_, RELAY_)
 )
 # A test of this file runs each of these, and holds the excerpts of the first section against the files.
-_CODE = {CLASS, ROW, USE, TEST, KIT, COINS, LIVE, USE_MORE, LEDGER, USE_LEDGER, RELAY, USE_RELAY}
+_CODE = {
+    CLASS,
+    ROW,
+    NOTEBOOK,
+    USE,
+    TEST,
+    KIT,
+    COINS,
+    LIVE,
+    USE_MORE,
+    LEDGER,
+    USE_LEDGER,
+    RELAY,
+    USE_RELAY,
+}
 RUN = [block for block in pages()["adding-a-provider.md"] if block.code in {*_CODE, *blocks(READ)}]
 KEY = "k3y-c4nary-9934"
 FIRST_S = 1_704_067_200  # 2024-01-01
 DAY_S = 86_400
 
 
+POINTS, ALL_MODULES = blocks(MORE_, "toml")
 # Distribution to what is printed of it: its project file, and the modules.
 PACKAGES = {
     "acme": (
-        "".join(block for section in (PACKAGE, MORE_) for block in blocks(section, "toml")),
+        blocks(PACKAGE, "toml")[0].replace('py-modules = ["onetape_acme"]\n', ALL_MODULES) + POINTS,
         {"onetape_acme": CLASS, "onetape_acme_coins": COINS, "onetape_acme_live": LIVE},
     ),
     "ledger": (blocks(LEDGER_, "toml")[0], {"onetape_ledger": LEDGER}),
     "relay": (blocks(RELAY_, "toml")[0], {"onetape_relay": RELAY}),
 }
-_BUILD = "import sys; from setuptools.build_meta import build_wheel as b; b(sys.argv[1])"
+_BUILD = "import sys; from setuptools.build_meta import build_{} as b; b(sys.argv[1])"
+
+
+def built(
+    name: str,
+    top: Path,
+    *,
+    editable: bool = False,
+    package: tuple[str, dict[str, str]] | None = None,
+) -> Path:
+    """Build a package of the page as it is printed, its test beside it; return the wheel."""
+    project, modules = package or PACKAGES[name]
+    folder = top / name
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text(project)
+    for module, code in {**modules, f"test_{name}": TEST}.items():
+        (folder / f"{module}.py").write_text(code)
+    code = _BUILD.format("editable" if editable else "wheel")
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, str(top)], cwd=folder,
+        capture_output=True, check=True, timeout=50,
+    )  # fmt: skip
+    (wheel,) = top.glob(f"onetape_{name}-*.whl")
+    return wheel
 
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Build the packages of the page as they are printed."""
+    """Build the packages of the page."""
     top = tmp_path_factory.mktemp("packages")
-    for name, (project, modules) in PACKAGES.items():
-        (top / name).mkdir()
-        (top / name / "pyproject.toml").write_text(project)
-        for module, code in modules.items():
-            (top / name / f"{module}.py").write_text(code)
-        subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", _BUILD, str(top)], cwd=top / name,
-            capture_output=True, check=True, timeout=50,
-        )  # fmt: skip
-    return sorted(top.glob("*.whl"))
+    return [built(name, top) for name in PACKAGES]
+
+
+def test_the_first_package_installs_from_its_folder_with_its_test_beside_it(
+    tmp_path: Path,
+) -> None:
+    """What `pip install -e .` has built; section 3 alone, before anything is added to it."""
+    alone = blocks(PACKAGE, "toml")[0], {"onetape_acme": CLASS}
+    wheel = built("acme", tmp_path, editable=True, package=alone)
+    with zipfile.ZipFile(wheel) as files:
+        assert "test_acme" not in str(files.namelist())
+        points = files.read("onetape_acme-1.0.dist-info/entry_points.txt").decode()
+    assert "acme = onetape_acme:AcmeDataDownloader" in points
 
 
 @pytest.fixture
@@ -196,6 +241,14 @@ def test_the_page_from_the_first_block_to_the_last(
     assert len(server.requests) >= 2, "it paged"
     assert all("/v2/BTCUSDT/bars" in path and KEY not in path for path, _ in server.requests)
     assert not [p for p in tmp_path.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
+
+
+def test_a_notebook_needs_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with shelf(tmp_path, monkeypatch) as site:
+        site.add("onetape_acme", CLASS)
+        assert canonical_name("acme") is None
+        exec(compile(NOTEBOOK, "page", "exec"), {})
+        assert downloader_class("acme").display_name == "Acme"
 
 
 @pytest.mark.usefixtures("installed")

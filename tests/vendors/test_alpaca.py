@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from datetime import date
 from typing import Any
@@ -270,10 +271,46 @@ def test_actions_of_several_pages() -> None:
         "https://data.alpaca.markets/v1/corporate-actions"
     ] * 2
     assert transport.asked[0].params == {
-        "symbols": "AAPL", "types": "cash_dividend,forward_split,reverse_split,stock_dividend",
+        "symbols": "AAPL", "types": "cash_dividend,forward_split,reverse_split,stock_dividend,"
+        "unit_split,spin_off,rights_distribution",
         "limit": 1000, "start": "2020-01-01", "end": "2022-06-30",
     }  # fmt: skip
     assert transport.asked[1].params["page_token"] == "p2"
+
+
+NOT_APPLIED = {
+    "unit_splits": [{"old_symbol": "AAPL", "old_rate": 1, "new_symbol": "AAPX", "new_rate": 1,
+                     "alternate_symbol": "AAPL.WS", "alternate_rate": 0.5,
+                     "effective_date": "2021-03-01", "process_date": "2021-03-01"}],
+    "spin_offs": [{"source_symbol": "AAPL", "source_rate": 1, "new_symbol": "PEAR",
+                   "new_rate": 0.25, "ex_date": "2021-04-01", "process_date": "2021-04-01"},
+                  {"source_symbol": "AAPL", "source_rate": 1, "new_symbol": "LATER",
+                   "new_rate": 1, "ex_date": "2031-04-01", "process_date": "2031-04-01"}],
+    "rights_distributions": [{"source_symbol": "AAPL", "new_symbol": "AAPL.RT", "rate": 1,
+                              "ex_date": "2021-05-03", "process_date": "2021-05-03"}],
+}  # fmt: skip
+
+
+def test_actions_that_are_not_applied_are_told() -> None:
+    vendor, _ = alpaca(
+        answer({"corporate_actions": {**TOLD, **NOT_APPLIED}, "next_page_token": None})
+    )
+    span = Span(day_ms(date(2020, 1, 1)), day_ms(date(2022, 1, 1)))
+    found: Any = vendor.fetch_actions(AAPL, span, NOW_MS)
+    assert len(found) == 4, "they change no prices"
+    assert found.unapplied == (
+        "a unit split into AAPX and AAPL.WS on 2021-03-01",
+        "a spin-off of 0.25 PEAR a share on 2021-04-01",
+        "a rights distribution of 1 AAPL.RT a share on 2021-05-03",
+    )
+
+
+@pytest.mark.parametrize("types", NOT_APPLIED)
+def test_actions_of_another_share_that_are_not_applied_are_unreadable(types: str) -> None:
+    text = json.dumps({types: NOT_APPLIED[types]}).replace('"AAPL"', '"MSFT"')
+    vendor, _ = alpaca(answer({"corporate_actions": json.loads(text), "next_page_token": None}))
+    with pytest.raises(ResponseFormatError, match="MSFT"):
+        vendor.fetch_actions(AAPL, Span(0, NOW_MS), NOW_MS)
 
 
 @pytest.mark.parametrize("body", [{}, [], {"corporate_actions": None, "next_page_token": None},

@@ -305,6 +305,26 @@ def test_bars_of_another_pair_are_refused(case: tuple[Any, ...]) -> None:
 
 
 @needs_ccxt
+@needs_reference
+@pytest.mark.parametrize("other", ["ETHUSDT", "BTCUSD", "XYZUSDT", "btc-usdc"])
+def test_bars_of_a_pair_that_is_not_even_listed_are_refused(other: str) -> None:
+    exchange, file, who, label, word, listing, *_ = RECORDED[4]
+    told, _ = recorded(*file.split("/"))
+    named = {**told["body"], "result": {**told["body"]["result"], "symbol": other}}
+
+    class Exchange:
+        def send(self, request: HttpRequest) -> HttpResponse:
+            return answer(named if word in request.url else listing)
+
+    carrier = CcxtCarrier(exchange, Exchange())
+    vendor = CCXTDataDownloader.member(f"ccxt:{exchange}")(
+        carrier=carrier, sender=sender_over(carrier)
+    )
+    with pytest.raises(ResponseFormatError, match=f"answered about '{other}'"):
+        vendor.send(vendor.bars_request(query(who, label, 0, DAY), None))
+
+
+@needs_ccxt
 @pytest.mark.parametrize("case", RECORDED, ids=[r[0] for r in RECORDED])
 def test_an_answer_without_bars_is_nothing_only_where_the_list_of_bars_is_empty(
     case: tuple[Any, ...],

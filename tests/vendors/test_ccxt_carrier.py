@@ -118,6 +118,28 @@ def test_what_ccxt_takes_for_no_bars_is_not_believed(
         carrier.send(ask())
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [BAR, [BAR[0] + 86_400_000, *BAR[2:]]],
+        [[BAR[0], *BAR[2:]]],
+        [[BAR[0], *BAR[2:6]]],
+        [BAR, None],
+        [None],
+        [BAR, {}],
+    ],
+    ids=["shorter", "all shorter", "too short", "null", "only null", "mixed"],
+)
+def test_rows_that_ccxt_would_shift_or_drop_are_refused(
+    exchange: responses.RequestsMock, rows: list[Any]
+) -> None:
+    carrier = CcxtCarrier("binance")
+    carrier.send(ask())
+    exchange.replace(responses.GET, BARS, json=rows)
+    with pytest.raises(ResponseFormatError):
+        carrier.send(ask())
+
+
 def test_what_it_cannot_read_is_said(
     exchange: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from src.data.errors import (
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import DAY_MS, MINUTE_MS, iso, parse_iso
 from src.data.model.instrument import Instrument
+from src.data.model.kind import Basis
 from src.data.model.span import Span
 from src.data.vendors.finnhub.bars import FinnhubDataDownloader
 from tests.net.scripted import NOW_MS, answer
@@ -61,6 +62,7 @@ def columns(rows: dict[int, float]) -> dict[str, Any]:
     "who, timeframe, asked",
     [
         (BRK, "1d", "stock/candle?symbol=BRK.B&resolution=D"),
+        (BRK, "1m", "stock/candle?symbol=BRK.B&resolution=1"),
         (BTC, "1m", "crypto/candle?symbol=BINANCE:BTCUSDT&resolution=1"),
         (BTC, "5m", "crypto/candle?symbol=BINANCE:BTCUSDT&resolution=5"),
         (BTC, "15m", "crypto/candle?symbol=BINANCE:BTCUSDT&resolution=15"),
@@ -80,11 +82,24 @@ def test_its_key_is_sent_and_never_shown() -> None:
     assert not vendor.bars_request(query("1d", 0, DAY_MS, AAPL), None).secret_params
 
 
-def test_minutes_of_shares_are_not_asked_for() -> None:
+def test_hours_of_shares_are_not_asked_for() -> None:
     vendor, transport = finnhub()
-    with pytest.raises(CapabilityError, match="serves the timeframes 1d, not 5m"):
-        vendor.fetch(query("5m", 0, DAY_MS, BRK))
+    with pytest.raises(CapabilityError, match="serves the timeframes 1m 5m 15m 30m 1d, not 1h"):
+        vendor.fetch(query("1h", 0, DAY_MS, BRK))
     assert transport.asked == []
+
+
+@pytest.mark.parametrize("timeframe", ["1m", "5m", "15m", "30m"])
+def test_minutes_of_shares_are_raw_and_of_extended_hours(timeframe: str) -> None:
+    """As recorded by hand in 2021: from 04:00 to 20:00, and as traded before a later split."""
+    asked = query(timeframe, "2021-05-03T08:00:00Z", "2021-05-04T00:00:00Z", BRK)
+    vendor, _ = finnhub(answer(columns({asked.span.start: 10.0})))
+    got = vendor.fetch(asked)
+    assert (got.kind.session, got.kind.anchor, got.basis) == ("extended", "clock", Basis("raw"))
+    assert not got.dense
+    vendor, _ = finnhub(answer(columns({DAY_MS: 10.0})))
+    days = vendor.fetch(query("1d", DAY_MS, 2 * DAY_MS, BRK))
+    assert (days.kind.session, days.basis, days.dense) == ("regular", Basis("split"), True)
 
 
 @pytest.mark.parametrize(

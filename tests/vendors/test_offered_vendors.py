@@ -160,8 +160,8 @@ def test_importing_the_package_and_loading_rules_looks_at_no_metadata() -> None:
         "import sys, src.data, src.data.data_manager, src.data.vendors.factory as r\n"
         "from src.data.config.rules_file import load_rules\n"
         "load_rules(None); r.downloader_class('binance')\n"
-        "from src.data.config.offered import all_offers\n"
-        "print(all_offers.cache_info().misses)"
+        "from src.data.config.offered import _installed_offers\n"
+        "print(_installed_offers.cache_info().misses)"
     )
     root = Path(__file__).resolve().parents[2]
     ran = subprocess.run(

@@ -206,6 +206,14 @@ def test_errors_of_the_vendor(status: int | None, code: int, message: str, kind:
     assert vendor.classify(answer(body("2024-01-01"))) is None
 
 
+@pytest.mark.parametrize("status", [200, 404])
+@pytest.mark.parametrize("said", [b"404 page not found", refusal(404, "Not found"), b"<html>404"])
+def test_a_404_about_the_address_is_no_unknown_symbol(said: Any, status: int) -> None:
+    vendor, _ = twelve(answer(said, status))
+    with pytest.raises(ResponseFormatError):
+        vendor.fetch(query("1d", 0, DAY_MS, IBM))
+
+
 @pytest.mark.parametrize("of, wait", [("the current minute", 60), ("the day", 3600)])
 def test_how_long_it_is_left_alone(of: str, wait: int) -> None:
     error = twelve()[0].classify(answer(refusal(429, f"You have run out of API credits for {of}.")))

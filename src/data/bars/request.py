@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..calendars.ranges import closing_time, resolve_range
 from ..clock import Clock
+from ..config.offered import known_hint
 from ..errors import QueryError, UnknownProviderError
 from ..model.bars import PRICES
 from ..model.frozen import filled
@@ -146,7 +147,7 @@ class RequestParser:
         raise UnknownProviderError(
             f"unknown provider {provider!r}",
             provider=str(provider),
-            hint=f"{_meant(provider, names)}known: {', '.join(names)}",
+            hint=f"{_meant(provider, names)}{known_hint(provider, names)}",
         )
 
 

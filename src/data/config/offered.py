@@ -2,18 +2,20 @@
 
 A package offers a vendor under the entry-point group ``onetape.providers``, and under the same name
 its table of fundamentals and its stream. What is installed is looked up once, and only when a name
-is asked for that is none of ours, or a list of all.
+is asked for that is none of ours, or a list of all. A program may offer a class of its own, too.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..errors import ConfigError
 from ..vendors.registry import canonical_vendor, vendor_names
 
 if TYPE_CHECKING:
@@ -26,15 +28,82 @@ _WHAT = {PROVIDERS: "provider", FUNDAMENTALS: "table of fundamentals", STREAMS: 
 _log = logging.getLogger(__name__)
 # It becomes a folder of the cache and a key of rules files.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_NAME_RULE = "a name has small letters, digits and _ only, and begins with a letter"
+_INSTALL_HINT = (
+    "a vendor of your own is known once its package is installed (`pip install -e .` beside its "
+    "pyproject.toml), or by onetape.register(cls)"
+)
 
 
-def offers(group: str = PROVIDERS) -> Mapping[str, EntryPoint]:
-    """Return what other packages bring under a group, by vendor; nothing of it is imported."""
-    return all_offers()[group]
+@dataclass(frozen=True)
+class ProgramOffer:
+    """A class that a program has registered, in the form of an entry point.
+
+    Attributes:
+        name: of the vendor.
+        cls: the class.
+    """
+
+    name: str
+    cls: type
+    group: str = PROVIDERS
+
+    @property
+    def value(self) -> str:
+        """Module and name of the class."""
+        return f"{self.cls.__module__}:{self.cls.__qualname__}"
+
+    def load(self) -> Any:
+        """Return the class."""
+        return self.cls
+
+
+Offer: TypeAlias = "EntryPoint | ProgramOffer"
+# Replaced as a whole: readers in other threads see the one before or the one after.
+_registered: Mapping[str, ProgramOffer] = {}
+
+
+def add_offer(name: object, cls: type) -> None:
+    """Offer a program's class under a vendor's name; one registered before is replaced.
+
+    Raises:
+        ConfigError: the name is none, or it is onetape's own or another package's.
+    """
+    global _registered
+    why = _name_fault(name)
+    if not why and name in _installed_offers()[PROVIDERS]:
+        package = _package(_installed_offers()[PROVIDERS][str(name)])
+        why = f"{package} has taken the name"
+    if why:
+        raise ConfigError(f"{name!r:.60} cannot be registered: {why}", hint="rename its `name`")
+    _registered = {**_registered, str(name): ProgramOffer(str(name), cls)}
+
+
+def program_offer(vendor: str) -> ProgramOffer | None:
+    """Return the class that the program has registered for a vendor, as an offer; None without one."""
+    return _registered.get(vendor)
+
+
+def program_offers() -> Mapping[str, ProgramOffer]:
+    """Return what the program has registered: another object after each registration."""
+    return _registered
+
+
+def forget_offers() -> None:
+    """Look up again what is installed, and drop what the program has registered."""
+    global _registered
+    _registered = {}
+    _installed_offers.cache_clear()
+
+
+def offers(group: str = PROVIDERS) -> Mapping[str, Offer]:
+    """Return what packages and the program bring under a group, by vendor; nothing is imported."""
+    installed = _installed_offers()[group]
+    return {**installed, **_registered} if group == PROVIDERS and _registered else installed
 
 
 @lru_cache(1)
-def all_offers() -> Mapping[str, Mapping[str, EntryPoint]]:
+def _installed_offers() -> Mapping[str, Mapping[str, EntryPoint]]:
     """Return what other packages bring, by group and vendor; nothing of it is imported.
 
     A name that is taken, by us or by another package, or that is none is left out with a warning,
@@ -54,7 +123,7 @@ def all_offers() -> Mapping[str, Mapping[str, EntryPoint]]:
     return MappingProxyType({group: MappingProxyType(some) for group, some in kept.items()})
 
 
-def offer_of(group: str, vendor: str) -> EntryPoint | None:
+def offer_of(group: str, vendor: str) -> Offer | None:
     """Return what another package brings for a vendor; None where it is ours, or brings nothing."""
     return offers(group).get(vendor) if canonical_vendor(vendor) is None else None
 
@@ -68,12 +137,23 @@ def known_vendor(name: str) -> str | None:
     return key if key in offers() else None
 
 
+def install_hint(name: object) -> str:
+    """Return what makes a vendor of that name known; empty where the name is one of onetape's own."""
+    is_own = isinstance(name, str) and canonical_vendor(name) is not None
+    return "" if is_own else _INSTALL_HINT
+
+
+def known_hint(name: object, known: Iterable[str]) -> str:
+    """Return which vendors there are and what makes another one known, for errors about a name."""
+    return "; ".join(filter(None, (f"known: {', '.join(known)}", install_hint(name))))
+
+
 def known_names() -> tuple[str, ...]:
     """Return every name and alias that a rules file may use here."""
     return (*vendor_names(), *offers())
 
 
-def described(offer: EntryPoint) -> str:
+def described(offer: Offer) -> str:
     """Return what is said of an offer in messages: what it names and the package it comes from."""
     return f"the {_WHAT[offer.group]} {offer.name!r}, {offer.value} of {_package(offer)},"
 
@@ -92,10 +172,8 @@ def _installed(group: str) -> Iterator[EntryPoint]:
 
 def _objection(offer: EntryPoint, kept: Mapping[str, Mapping[str, EntryPoint]]) -> str:
     """Return why an offer cannot be taken, or an empty text."""
-    if not _NAME.fullmatch(offer.name):
-        return "a name has small letters, digits and _ only, and begins with a letter"
-    if canonical_vendor(offer.name) is not None:
-        return "the name is one of onetape's own"
+    if why := _name_fault(offer.name):
+        return why
     if offer.name in kept[offer.group]:
         return f"{_package(kept[offer.group][offer.name])} has taken the name"
     if offer.group != PROVIDERS and offer.name not in kept[PROVIDERS]:
@@ -103,5 +181,14 @@ def _objection(offer: EntryPoint, kept: Mapping[str, Mapping[str, EntryPoint]]) 
     return ""
 
 
-def _package(offer: EntryPoint) -> str:
+def _name_fault(name: object) -> str:
+    """Return why a vendor of others cannot have this name, or an empty text."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        return _NAME_RULE
+    return "" if canonical_vendor(name) is None else "the name is one of onetape's own"
+
+
+def _package(offer: Offer) -> str:
+    if isinstance(offer, ProgramOffer):
+        return "this program"
     return offer.dist.name if offer.dist is not None else "an unknown package"

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from ..errors import BadTimeframeError
 from ..model.timeframe import Timeframe
-from .offered import known_names, known_vendor
+from .offered import install_hint, known_names, known_vendor
 from .rules import as_switch
 
 Path = tuple[str | int, ...]
@@ -121,7 +121,8 @@ def vendor(value: Any, path: Path) -> Iterator[Problem]:
     """Accept a vendor that exists, also of another package, or one that other versions serve."""
     if not isinstance(value, str) or known_vendor(value) is None:
         near = nearest(str(value).lower(), known_names())
-        yield Problem(path, f"{_shown(value)}, which is not a vendor", near)
+        why = "which is not a vendor" if near else f"which is not a vendor; {install_hint(value)}"
+        yield Problem(path, f"{_shown(value)}, {why}", near)
 
 
 def url(scheme: str) -> Check:

@@ -327,9 +327,7 @@ class Refetcher:
             and len(fetched.table)
         ):
             first = day_ms(date_of(span.start))
-            actions += candidate.downloader.fetch_actions(
-                instrument, Span(first, stamp + DAY_MS), stamp
-            )
+            actions += candidate.fetch_actions(instrument, Span(first, stamp + DAY_MS), stamp)
         return tuple({replace(a, fetched_at=a.fetched_at or stamp): None for a in actions})
 
     def _rebased(

@@ -36,6 +36,7 @@ from ..provider_selector import ProviderSelector
 from ..vendors.base import BaseDataDownloader, is_ours, reopen
 from ..vendors.calls import ACTIONS_ENDPOINT, endpoint_of
 from ..vendors.factory import creation_error
+from ..vendors.foreign import fetch_actions, fetch_bars
 from ..wiring import network_of
 from .vendors import lack
 
@@ -170,7 +171,8 @@ def _ask(
         stamp = grid.back(now_ms - _AGE_MS, 1)
         span = Span(stamp, stamp + (timeframe.step_ms or DAY_MS))
         try:
-            downloader.fetch(FetchQuery(one, timeframe, span, now_ms, insist=True))
+            query = FetchQuery(one, timeframe, span, now_ms, insist=True)
+            fetch_bars(downloader, query, downloader.name)
         except NoDataError:
             return None
         except (SymbolNotFoundError, CapabilityError) as exc:
@@ -188,7 +190,8 @@ def _ask_actions(
     share = selector.instrument(_EXAMPLES["stock"][0])
     reopen(downloader, ACTIONS_ENDPOINT)
     try:
-        downloader.fetch_actions(share, Span(now_ms - _ACTIONS_MS, now_ms), now_ms)
+        span = Span(now_ms - _ACTIONS_MS, now_ms)
+        fetch_actions(downloader, share, span, now_ms, downloader.name)
     except NoDataError:
         return None
     except DataError as exc:

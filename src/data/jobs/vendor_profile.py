@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from ..clock import SystemClock
+from ..config.offered import known_hint
 from ..config.rules_file import load_rules
 from ..errors import UnknownProviderError
 from ..model.settings import Settings
@@ -95,7 +96,5 @@ def _unknown(vendor: str, selector: ProviderSelector) -> UnknownProviderError:
     near = get_close_matches(vendor.lower(), names, n=1)
     meant = f"did you mean {near[0]!r}? " if near else ""
     return UnknownProviderError(
-        f"unknown provider {vendor!r}",
-        provider=vendor,
-        hint=f"{meant}known: {', '.join(names)}",
+        f"unknown provider {vendor!r}", provider=vendor, hint=meant + known_hint(vendor, names)
     )

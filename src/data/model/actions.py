@@ -22,10 +22,13 @@ class ActionList(list["Action"]):
             days; None where the vendor tells actions by themselves.
         until: the first ex-date (stamp, UTC milliseconds) that the vendor cannot answer for yet;
             None where the answer covers the whole span.
+        unapplied: what else the vendor tells of the span, in words: it changes the worth of a share,
+            and is neither a split nor a dividend.
     """
 
     since: int | None = None
     until: int | None = None
+    unapplied: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, order=True)

@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 
 from ..errors import CircuitOpenError, DataError, ProviderTimeoutError
 from ..model.texts import duration
+from .deadline import Deadline
 from .forks import renew_after_fork
 
 T = TypeVar("T")
@@ -89,6 +90,33 @@ class BackgroundCall(Generic[T]):
         raise late or ProviderTimeoutError(
             f"{self._vendor} did not answer within {duration(seconds)}", provider=self._vendor
         )
+
+    def result_within(self, deadline: Deadline) -> T:
+        """Return what the call returns, raise what it raises; leave it behind when its time is over.
+
+        Pages that it takes prolong that time. Left behind, also by Ctrl-C, it can send nothing more.
+
+        Raises:
+            ProviderTimeoutError: the deadline came first.
+        """
+        late = ProviderTimeoutError(
+            f"{self._vendor} did not come back in time; its code cannot be interrupted",
+            provider=self._vendor,
+        )
+        try:
+            left_s, pages = deadline.left_s(), deadline.pages
+            while not self._has_ended(left_s):
+                waited_s, seen = left_s, pages
+                left_s, pages = deadline.left_s(), deadline.pages
+                # A clock that does not move by itself would leave as much again and again.
+                if left_s <= 0 or (left_s >= waited_s and pages == seen):
+                    raise late
+            return self._outcome()
+        except KeyboardInterrupt:
+            deadline.end("it was interrupted")
+            raise
+        finally:
+            self._leave()
 
     def _has_ended(self, seconds: float) -> bool:
         while seconds > _LONGEST_WAIT_S:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ..clock import Clock
 from ..errors import (
+    AuthenticationError,
     CircuitOpenError,
     DataError,
     NoDataError,
@@ -80,6 +81,7 @@ class JobCalls:
 
 
 _job: ContextVar[JobCalls | None] = ContextVar("job_calls", default=None)
+_has_place: ContextVar[bool] = ContextVar("has_place", default=False)
 
 
 @contextmanager
@@ -89,17 +91,17 @@ def place_of_job(vendor: str, clock: Clock) -> Iterator[None]:
     What other calls of the job take is no time of this one. What the block calls in turn, such as
     another downloader that a program's own one asks, waits for no second place.
     """
-    if (job := _job.get()) is None:
+    if (job := _job.get()) is None or _has_place.get():
         yield
         return
     place = job.place(vendor)
     with current_deadline(clock).stopped():
         place.acquire()
-    token = _job.set(None)
+    token = _has_place.set(True)
     try:
         yield
     finally:
-        _job.reset(token)
+        _has_place.reset(token)
         place.release()
 
 
@@ -250,6 +252,7 @@ class GuardedCall:
             provider=self._account.vendor,
         )
         error.until_ms = now_ms + round(shut_s * 1000)
+        error.is_locked_out = circuit.reason.startswith(AuthenticationError.__name__)
         error.is_logged = not self._is_news(circuit)
         return error
 

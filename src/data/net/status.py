@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from email.utils import parsedate_to_datetime
 
 from ..errors import (
@@ -36,6 +37,8 @@ _HINTS: dict[int, str] = {
     403: "the plan of this key, or its region, does not include it",
     451: "it does not serve this region; providers.<name>.base_url may name another host",
 }
+# How servers say that an address is not theirs, in place of the vendor's own words.
+_PAGE = re.compile(rb"\s*(?:404 page not found|<html|<!doctype html)", re.IGNORECASE)
 
 
 def error_of(response: HttpResponse) -> DataError | None:
@@ -49,6 +52,9 @@ def error_of(response: HttpResponse) -> DataError | None:
     message = f"HTTP {status} from {where(response.url)}"
     if status in (418, 429):
         return RateLimitedError(f"{message}: too many requests", retry_after_s(response))
+    if status == 404 and _PAGE.match(response.body[:200]):
+        # A gateway or a server knows no such address: that is no word about a symbol.
+        return ResponseFormatError(f"{message}: a page that is not there")
     if kind := _BY_STATUS.get(status):
         return kind(message, hint=_HINTS.get(status))
     if status >= 500:

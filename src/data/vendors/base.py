@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,7 +27,7 @@ from ..net.status import error_of
 from ..net.vendor_status import VendorStatus
 from .accounts import CredentialProvider, Wired
 from .calls import ACTIONS_ENDPOINT, EndpointCall, VendorCalls, endpoint_of
-from .foreign import call_foreign
+from .foreign import call_foreign, is_packaged
 from .paging import error_context, fetch_pages, format_errors
 from .raw import (
     RawShape,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ("BaseDataDownloader", "Wired", "is_ours")
 
 _log = logging.getLogger(__name__)
+_DAY = Timeframe(1, "d")
 _PERIOD_DAYS = {"1d": 1, "7d": 7, "1mo": 31, "3mo": 92, "6mo": 183, "1y": 366, "2y": 731}
 
 
@@ -214,7 +215,9 @@ class BaseDataDownloader:
             self._access.pinned() as account,
             self._calls.bars_call(account.sender, query, call),
         ):
-            return fetch_pages(self, query)
+            if is_packaged(self):
+                return fetch_pages(self, query)
+            return call_foreign(lambda: fetch_pages(self, query), self.name)
 
     def blame(self, asked: FetchQuery, error: DataError) -> None:
         """Count ``error`` against this vendor: its answer to ``asked`` turned out to be bad.
@@ -237,11 +240,25 @@ class BaseDataDownloader:
         """
         if type(self).actions_of is BaseDataDownloader.actions_of:
             return ()
+        with error_context(self.name, instrument.symbol), self._actions_call(instrument):
+            if is_packaged(self):
+                return self.actions_of(instrument, span, now_ms)
+            return call_foreign(lambda: self.actions_of(instrument, span, now_ms), self.name)
+
+    @contextmanager
+    def _actions_call(self, instrument: Instrument) -> Iterator[None]:
+        """Guard requests for splits and dividends: as those of days, where they stand beside these."""
+        if not self.capabilities.actions_by_bar:
+            with self._calls.endpoint_call(self._access, ACTIONS_ENDPOINT, self.base_url):
+                yield
+            return
+        endpoint = endpoint_of(self.capabilities, instrument.asset_class, _DAY)
+        call = EndpointCall(instrument.spelling(self.name), endpoint, self.base_url)
         with (
-            error_context(self.name, instrument.symbol),
-            self._calls.endpoint_call(self._access, ACTIONS_ENDPOINT, self.base_url),
+            self._access.pinned() as account,
+            self._calls.guarded_call(account.sender, call),
         ):
-            return self.actions_of(instrument, span, now_ms)
+            yield
 
     def is_circuit_open(self, endpoint: str) -> bool:
         """Tell whether the circuit of ``endpoint`` is open: the vendor failed or refused there lately.

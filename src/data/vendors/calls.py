@@ -111,6 +111,15 @@ class VendorCalls:
             with nullcontext() if sender is None else sender.guard(endpoint, url):
                 yield
 
+    @property
+    def last(self) -> object:
+        """This thread's last call; another thread may take it over, and blame it then."""
+        return getattr(self._last, "call", None)
+
+    @last.setter
+    def last(self, call: object) -> None:
+        self._last.call = call
+
     def blame(self, query: FetchQuery, error: BaseException) -> None:
         """Count ``error`` against the endpoint of this thread's last call, if that was ``query``."""
         last, guarded = getattr(self._last, "call", None) or (None, None)

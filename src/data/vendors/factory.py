@@ -11,10 +11,19 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, TypeVar, cast
+from weakref import WeakSet
 
 from ..config.credentials import credentials_for, vendor_credentials
-from ..config.offered import PROVIDERS, known_vendor, offers
+from ..config.offered import (
+    PROVIDERS,
+    add_offer,
+    install_hint,
+    known_hint,
+    known_vendor,
+    offers,
+    program_offer,
+)
 from ..errors import (
     ConfigError,
     DataError,
@@ -22,6 +31,7 @@ from ..errors import (
     MissingExtraError,
     UnknownProviderError,
 )
+from ..model.capabilities import Capabilities
 from ..model.instant import MINUTE_MS
 from ..model.rules import ProviderRules, Rules
 from .base import BaseDataDownloader, is_ours, sends_by_machinery
@@ -29,6 +39,7 @@ from .foreign import OwnSender, call_foreign, load_offer
 from .registry import SERVED, VENDORS, canonical_vendor, family_of, key_names, load, row_of
 
 _log = logging.getLogger(__name__)
+DownloaderT = TypeVar("DownloaderT", bound=BaseDataDownloader)
 
 
 def canonical_name(code: str) -> str | None:
@@ -57,9 +68,7 @@ def downloader_class(code: str) -> type[BaseDataDownloader]:
     """
     name = canonical_name(code)
     if name is None:
-        raise UnknownProviderError(
-            f"there is no provider {code!r}", hint=f"there are {', '.join(names())}"
-        )
+        raise UnknownProviderError(f"there is no provider {code!r}", hint=known_hint(code, names()))
     family = family_of(name)
     if not row_of(family).bars:
         return cast("type[BaseDataDownloader]", load_offer(PROVIDERS, name, _faults))
@@ -75,11 +84,36 @@ def usable_class(code: str) -> type[BaseDataDownloader] | None:
         return None
 
 
-def _faults(name: str, cls: Any) -> str:
+def _faults(name: object, cls: Any) -> str:
     """Return why what a package offers as a vendor is none of that name, or an empty text."""
     if not isinstance(cls, type) or not issubclass(cls, BaseDataDownloader):
         return "it is not a subclass of BaseDataDownloader"
+    if not isinstance(cls.capabilities, Capabilities):
+        return f"its `capabilities` are a {type(cls.capabilities).__name__}, not Capabilities"
     return "" if cls.name == name else f"its `name` is {cls.name!r}, not {name!r}"
+
+
+def register(cls: type[DownloaderT]) -> type[DownloaderT]:
+    """Make a vendor of a class of this program, such as one written in a notebook; return the class.
+
+    It is known by its ``name`` until the process ends, as a vendor of an installed package is: in
+    ``provider=``, in rules that are read afterwards, and in `get_provider_selector`. Register it
+    again after a change: every manager takes the new class from its next call on. Thread-safe; it
+    may stand as a decorator.
+
+    Args:
+        cls: a subclass of :class:`BaseDataDownloader` with a ``name`` that no other vendor has.
+
+    Raises:
+        ConfigError: it is no such class, or its name cannot be had.
+    """
+    name = getattr(cls, "name", None)
+    if why := _faults(name, cls):
+        raise ConfigError(f"{cls!r:.80} cannot be registered: {why}")
+    add_offer(name, cls)
+    for pool in list(_POOLS):
+        pool.forget(cls.name)
+    return cls
 
 
 @dataclass(frozen=True)
@@ -180,6 +214,9 @@ class DataDownloaderFactory:
 
 # --- downloaders made by the rules, and those that cannot be made ------------------------------
 
+# All pools of the process: a class that is registered again replaces what they made of the last one.
+_POOLS: WeakSet[DownloaderPool] = WeakSet()
+
 
 class DownloaderPool:
     """Makes downloaders by one set of rules. Not thread-safe by itself: callers hold a lock.
@@ -207,6 +244,9 @@ class DownloaderPool:
         self._variables: dict[str, frozenset[str]] = {}
         self._refused: dict[str, tuple[Any, ...]] = {}
         self._made: list[BaseDataDownloader] = []
+        # The mapping that is filled here: one for each selector, which has one pool.
+        self._filled: list[dict[str, Any]] = []
+        _POOLS.add(self)
 
     def supply(self, name: str, downloaders: dict[str, Any]) -> Any | None:
         """Return the downloader of a vendor or alias, or None where none can be made now.
@@ -216,6 +256,7 @@ class DownloaderPool:
             downloaders: existing ones by name; a new one is added under both its names.
         """
         code = canonical_vendor(name) or name
+        self._filled[:] = [downloaders]
         downloader = downloaders.get(code, downloaders.get(name))
         if (
             downloader is not None
@@ -245,6 +286,14 @@ class DownloaderPool:
             )
         return self._variables[code]
 
+    def forget(self, code: str) -> None:
+        """Drop the downloader of a vendor that was made here, and what was read off its class."""
+        for downloaders in self._filled:
+            if any(made is downloaders.get(code) for made in self._made):
+                downloaders.pop(code, None)
+        self._arguments.pop(code, None)
+        self._variables.pop(code, None)
+
     def remove_made(self, downloaders: dict[str, Any]) -> None:
         """Remove from ``downloaders`` those that were made here; others stay."""
         for name, one in list(downloaders.items()):
@@ -257,7 +306,7 @@ class DownloaderPool:
 
     def _make(self, code: str) -> Any | None:
         factory, arguments = self._factory(), self._arguments_for(code)
-        state = (factory, tuple(arguments.get("credentials", ())))
+        state = (factory, program_offer(code), tuple(arguments.get("credentials", ())))
         if self._refused.get(code) == state:
             return None
         made = self._new(code, factory, dict(arguments))
@@ -365,7 +414,7 @@ def creation_error(selector: Any, name: str) -> DataError | None:
         if not hasattr(selector, "make_sender") or downloader_for(selector, name) is not None:
             return None
         if canonical_name(name) is None:
-            return UnknownProviderError("this version does not serve it")
+            return UnknownProviderError("this version does not serve it", hint=install_hint(name))
         cls: Any = downloader_class(name)
         # The selector only logs the reason: making it once more raises it.
         arguments = constructor_arguments(selector.parsed_rules.provider(name))

@@ -5,26 +5,34 @@ from __future__ import annotations
 import logging
 import re
 import traceback
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Any, Generic, Protocol, TypeVar
 
+from ..clock import SystemClock
 from ..config.credentials import known_keys
-from ..config.offered import described, offers
+from ..config.offered import Offer, described, offers
 from ..errors import (
+    CircuitOpenError,
     DataError,
     ForeignError,
     NoDataError,
+    ProviderTimeoutError,
     ResponseFormatError,
     UnknownProviderError,
 )
+from ..model.actions import Action
 from ..model.bars import BarTable
 from ..model.capabilities import Capabilities, Fetched, FetchQuery
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import from_ms
 from ..model.instrument import Instrument
 from ..model.kind import Basis, Kind
+from ..model.span import Span
 from ..model.timeframe import Timeframe
+from ..net.background import BackgroundCall
+from ..net.deadline import current_deadline
+from ..net.guarded_call import place_of_job
 from ..net.http import Transport
 from ..net.redact import without_keys
 from ..net.sender import Sender
@@ -33,6 +41,9 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _QUERY = re.compile(r"\?\S+")
 _LONGEST_QUOTE = 200
+_CLOCK = SystemClock()
+# What the modules of onetape itself begin with.
+_OURS = f"{__package__.rpartition('.')[0]}."
 
 
 def call_foreign(call: Callable[[], T], name: str) -> T:
@@ -48,13 +59,103 @@ def call_foreign(call: Callable[[], T], name: str) -> T:
         exc.provider = exc.provider or name
         exc.args = tuple(masked(arg) if isinstance(arg, str) else arg for arg in exc.args)
         raise
-    except Exception as exc:  # code of other packages raises any class; it becomes one of ours
+    except BaseException as exc:  # code of other packages raises any class; it becomes one of ours
+        if not _is_fault(exc):
+            raise
         raise ForeignError(
             f"{name} raised {type(exc).__name__}: {_quote(exc)}", provider=name
         ) from exc
 
 
-def _quote(exc: Exception) -> str:
+def _is_fault(exc: BaseException) -> bool:
+    """Tell whether this ends what was called, and not the program, which may go on without it.
+
+    A package that calls ``sys.exit``, or whose own event loop was cancelled, is at fault.
+    """
+    ends_itself = isinstance(exc, Exception | SystemExit | GeneratorExit)
+    return ends_itself or type(exc).__name__ == "CancelledError"
+
+
+def run_foreign(call: Callable[[], T], name: str, *, share: bool = False) -> T:
+    """Return what ``call`` returns, as :func:`call_foreign`, within the time of the running call.
+
+    It runs in a thread that is left behind when the time is over: nothing else ends a loop.
+
+    Args:
+        call: code of a program or another package.
+        name: of the vendor.
+        share: leave some of the time for other vendors.
+
+    Raises:
+        ProviderTimeoutError: it did not come back in time.
+        CircuitOpenError: four calls of that name have not come back.
+        DataError: as :func:`call_foreign`.
+    """
+    # Taken here, or what was left behind would keep the place of others of its job.
+    with place_of_job(name, _CLOCK):
+        task = BackgroundCall(name, partial(call_foreign, call, name), name=f"onetape-{name}")
+        deadline = current_deadline(_CLOCK)
+        return task.result_within(deadline.part() if share else deadline)
+
+
+def is_packaged(downloader: object) -> bool:
+    """Tell whether a downloader's class is onetape's own, and not of a program or another package."""
+    return type(downloader).__module__.startswith(_OURS)
+
+
+def fetch_bars(downloader: Any, query: FetchQuery, name: str) -> Fetched:
+    """Return what a downloader's ``fetch`` answers; whatever other packages' code does is its failure.
+
+    Args:
+        downloader: is called by ``fetch``.
+        query: the bars wanted.
+        name: the vendor's name, for errors.
+
+    Raises:
+        ResponseFormatError: it returned something else than bars.
+        ForeignError: it raised something of its own.
+        ProviderTimeoutError: it did not come back in time.
+        DataError: it refused or failed.
+    """
+    if is_packaged(downloader):
+        answer: Fetched = downloader.fetch(query)
+        return answer
+    calls = getattr(downloader, "_calls", None)
+
+    def fetch() -> tuple[Any, object]:
+        """Fetch; the call that was made goes with it, for it can be blamed in one thread only."""
+        return downloader.fetch(query), getattr(calls, "last", None)
+
+    fetched, last = run_foreign(fetch, name)
+    if calls is not None:
+        calls.last = last
+    if not isinstance(fetched, Fetched) or not isinstance(fetched.table, BarTable):
+        what = type(getattr(fetched, "table", fetched)).__name__
+        raise ResponseFormatError(f"{name} returned a {what}, not bars", provider=name)
+    return fetched
+
+
+def fetch_actions(
+    downloader: Any, instrument: Instrument, span: Span, now_ms: int, name: str
+) -> Sequence[Action]:
+    """Return what a downloader's ``fetch_actions`` answers, as :func:`fetch_bars` does with bars.
+
+    Raises:
+        ResponseFormatError: it returned something else than splits and dividends.
+        DataError: as :func:`fetch_bars`.
+    """
+    if is_packaged(downloader):
+        told: Sequence[Action] = downloader.fetch_actions(instrument, span, now_ms)
+        return told
+    actions = run_foreign(lambda: downloader.fetch_actions(instrument, span, now_ms), name)
+    if not isinstance(actions, Sequence) or not all(isinstance(a, Action) for a in actions):
+        raise ResponseFormatError(
+            f"{name} returned something else than splits and dividends", provider=name
+        )
+    return actions
+
+
+def _quote(exc: BaseException) -> str:
     """Return the error's text, shortened, without the queries of URLs: they may hold keys."""
     return _QUERY.sub("?***", masked(str(exc)))[:_LONGEST_QUOTE]
 
@@ -138,7 +239,10 @@ def load_offer(group: str, vendor: str, faults: Callable[[str, Any], str]) -> An
     Raises:
         UnknownProviderError: it cannot be imported, or is of no use; that is logged once.
     """
-    loaded = _loaded(group, vendor, faults)
+    try:
+        loaded = _loaded(offers(group)[vendor], faults)
+    except DataError as exc:  # it did not come back in time: nothing is known of it yet
+        loaded = _unusable(offers(group)[vendor], exc)
     if isinstance(loaded, UnknownProviderError):
         # A new error each time: a raised one keeps the frames of its caller alive.
         raise UnknownProviderError(
@@ -148,28 +252,38 @@ def load_offer(group: str, vendor: str, faults: Callable[[str, Any], str]) -> An
 
 
 @lru_cache(256)
-def _loaded(group: str, vendor: str, faults: Callable[[str, Any], str]) -> Any:
-    """Import an offer once; the error of one that cannot be used is logged once and remembered."""
-    offer = offers(group)[vendor]
+def _loaded(offer: Offer, faults: Callable[[str, Any], str]) -> Any:
+    """Import an offer once; the error of one that cannot be used is logged once and remembered.
+
+    Raises:
+        DataError: its import does not end, which is not remembered.
+    """
 
     def load() -> Any:
         """Import the offer and check that it is of the right form."""
         loaded = offer.load()
-        if why := faults(vendor, loaded):
+        if why := faults(offer.name, loaded):
             raise UnknownProviderError(why)
         return loaded
 
     try:
-        return call_foreign(load, vendor)
+        return run_foreign(load, offer.name, share=True)
+    except (ProviderTimeoutError, CircuitOpenError):
+        raise
     except DataError as exc:
-        error = UnknownProviderError(
-            f"{described(offer)} cannot be used: {exc.args[0]}",
-            provider=vendor,
-            hint="repair, update or uninstall that package",
-        )
-        error.__cause__ = exc.__cause__ or exc
+        error = _unusable(offer, exc)
         _log.warning("%s", error)
         return error
+
+
+def _unusable(offer: Offer, exc: DataError) -> UnknownProviderError:
+    error = UnknownProviderError(
+        f"{described(offer)} cannot be used: {exc.args[0]}",
+        provider=offer.name,
+        hint="repair, update or uninstall that package",
+    )
+    error.__cause__ = exc.__cause__ or exc
+    return error
 
 
 # --- bars of a downloader that is not ours, by the one method it must have, ``get_ohlcv`` --------

@@ -12,7 +12,11 @@ from ...clock import Clock
 from ...errors import (
     AuthenticationError,
     CapabilityError,
+    CircuitOpenError,
+    DataError,
     ProviderTimeoutError,
+    RefusedError,
+    SymbolNotFoundError,
 )
 from ...model.actions import Action
 from ...model.instant import DAY_MS, date_of, day_ms
@@ -52,26 +56,28 @@ class ActionFetcher:
         if wanted.is_empty:
             return False
         for candidate in work.lane.tellers:
-            shut = (AuthenticationError, ProviderTimeoutError)
-            is_shut_out = isinstance(work.out.get(candidate.name), shut)
-            if candidate.name in work.untold or is_shut_out:
+            if candidate.name in work.untold or _is_shut_out(work, candidate):
                 continue
             current_call().answered_ms = None
             lead = _lead(candidate, wanted)
-            part = self._clock, True, candidate.downloader.fetch_actions, work.query.instrument
+            part = self._clock, True, candidate.fetch_actions, work.query.instrument
             reply = ask(self._clock, candidate.name, wanted, run_part, *part, lead, latest)
             work.end_phase()
             message = f"splits and dividends{f': {reply.error}' if reply.error else ''}"
             work.beside.append(replace(reply.attempt(), message=message))
             if reply.error is not None:
                 work.untold[candidate.name] = reply.error
-                if isinstance(reply.error, ProviderTimeoutError):
+                if isinstance(reply.error, ProviderTimeoutError) or _is_locked_out(reply.error):
                     work.out[candidate.name] = reply.error
                 work.problems.append(
                     f"{candidate.name} sent no splits and dividends: {reply.error}"
                 )
                 continue
             actions: Any = reply.value
+            work.problems += [
+                f"{candidate.name} tells {what}, which is not applied to prices"
+                for what in getattr(actions, "unapplied", ())
+            ]
             until = self._until(work, actions, wanted)
             dates = wanted if until is not None else self._dates(work, wanted)
             since: int | None = getattr(actions, "since", None)
@@ -117,6 +123,8 @@ class ActionFetcher:
         """
         if not candidate.leans_on_actions(work.query) or candidate.adjustment in work.lane.parts:
             return
+        if work.query.adjustment == candidate.adjustment == "raw" and work.lane.tellers:
+            return  # used as they come; what asks for other prices asks for the actions then
         if candidate.is_shut(work.query.instrument, work.grid.timeframe):
             return  # no bars will come that would need them
         day = self._days.current(work.query.instrument)
@@ -124,7 +132,8 @@ class ActionFetcher:
         spans = needed_actions(span, [BasisPart(span, today)], "split", today.as_of)
         book = self._writer.book(work)
         lacking = [needed for needed in spans if not book.covers(needed, day.news_ms)]
-        if lacking and not self.ask(work, Span(lacking[0].start, lacking[-1].end)):
+        is_told = not lacking or self.ask(work, Span(lacking[0].start, lacking[-1].end))
+        if not is_told:
             why = "; ".join(f"{name}: {error}" for name, error in work.untold.items())
             raise CapabilityError(
                 f"{candidate.name} serves {candidate.adjustment} prices, which can only stand "
@@ -134,6 +143,29 @@ class ActionFetcher:
                 symbol=work.query.instrument.symbol,
                 hint=why or None,
             )
+        refused = work.untold.get(candidate.name)
+        if refused is not None and _is_locked_out(refused):
+            raise refused  # another vendor tells them; its bars would be refused as well
+
+
+def _is_locked_out(error: DataError | None) -> bool:
+    """Tell whether a vendor refused the key, now or lately: it does so whatever it is asked."""
+    is_shut = isinstance(error, CircuitOpenError) and error.is_locked_out
+    return is_shut or isinstance(error, AuthenticationError)
+
+
+def _is_shut_out(work: FetchState, candidate: Candidate) -> bool:
+    """Tell whether what became of a vendor's bars is the answer for its actions, too."""
+    out = work.out.get(candidate.name)
+    if isinstance(out, ProviderTimeoutError) or _is_locked_out(out):
+        return True
+    caps = candidate.capabilities
+    if caps is None or not caps.actions_by_bar or work.grid.timeframe.is_intraday:
+        return False
+    # They stand beside its days: it is the same address.
+    refusals = (RefusedError, SymbolNotFoundError)
+    own = (a.error for a in work.attempts if a.provider == candidate.name)
+    return any(isinstance(error, refusals) for error in own)
 
 
 def _lead(candidate: Candidate, span: Span) -> Span:

@@ -78,7 +78,8 @@ class LaneRunner:
         if query.bars is None:
             return answer
         for tries in range(1, LOOKBACKS):
-            is_cut_off = work.unfilled and not len(answer.table)
+            # What is stored further back costs no request.
+            is_cut_off = work.unfilled and not len(answer.table) and not query.offline
             if closed_rows(answer) >= query.bars or is_cut_off:
                 break
             try:
@@ -190,13 +191,9 @@ class LaneRunner:
             self._fetcher.forming_bar(work, Span(plan.cap, end))
 
     def _is_ahead(self, span: Span, work: FetchState) -> bool:
-        """Tell whether a stretch lies behind all that is known, and nothing is due yet.
-
-        That is a hit already.
-        """
-        view, now = self._writer.view(work), self._writer.now_ms(work)
-        is_due = view.next_due is None or now >= view.next_due or not view.coverage
-        return not is_due and span.start >= view.coverage[-1].span.end
+        """Tell whether a stretch lies behind all that is known: a hit does not look there either."""
+        coverage = self._writer.view(work).coverage
+        return bool(coverage) and span.start >= coverage[-1].span.end
 
     def _remember_closed(self, plan: FetchPlan, work: FetchState) -> None:
         """Note stretches in which no bar is expected, so that they need no calendar again.

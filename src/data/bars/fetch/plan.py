@@ -184,13 +184,14 @@ class Planner:
         if work.lane.candidates[0].adjustment != "unknown":
             segments = with_overlap(segments, coverage, work.grid, cap)
         is_first = not (view.exists or segments or work.attempts)
-        asked = [
+        worth_asking = [
             s
             for s in lacking.closed
             if is_first or self._is_worth_asking(s, stored, work, is_refresh=is_refresh)
         ]
-        closed = tuple(s for s in lacking.closed if s not in asked)
-        if asked := intersect(asked, [past]):
+        asked = intersect(worth_asking, [past])
+        closed = tuple(subtract(lacking.closed, asked))
+        if asked:
             segments = coalesce([*segments, *asked])
         # A number of bars reaches back in steps: what the steps before had asked is not news.
         segments = subtract(segments, (Span(a.start_ms, a.end_ms) for a in work.attempts))

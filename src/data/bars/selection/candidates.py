@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ...cache.legacy.reader import SAMPLE_LANE
 from ...errors import (
     Attempt,
     CapabilityError,
+    ForeignError,
     NoProviderError,
     UnknownProviderError,
     UnknownSymbolError,
 )
+from ...model.actions import Action
 from ...model.capabilities import Capabilities, Fetched, FetchQuery
 from ...model.coverage import Covered, VendorDay
 from ...model.instant import DAY_MS
@@ -86,9 +89,11 @@ class Candidate:
             return f"serves no {instrument.asset_class if caps.timeframes else 'bars'}"
         if timeframe.label not in (labels := caps.labels(instrument.asset_class)):
             return f"serves no {timeframe}, only {' '.join(labels)}"
+        from ...vendors.foreign import call_foreign
+
         try:
-            self.downloader.spelled(instrument)
-        except CapabilityError as error:
+            call_foreign(lambda: self.downloader.spelled(instrument), self.name)
+        except (CapabilityError, ForeignError) as error:
             return str(error)
         return ""
 
@@ -120,14 +125,22 @@ class Candidate:
         Raises:
             ProviderError, ConfigError: it did not answer bars.
         """
-        from ...vendors.foreign import fetch_legacy
+        from ...vendors.foreign import fetch_bars, fetch_legacy
 
         if self.capabilities is None:
             return fetch_legacy(self.downloader, query, self.name, self.own_sender)
-        if self.conversion is not None:
-            return self.conversion.fetch(query, self.downloader.fetch)
-        fetched: Fetched = self.downloader.fetch(query)
-        return fetched
+        ask = partial(fetch_bars, self.downloader, name=self.name)
+        return ask(query) if self.conversion is None else self.conversion.fetch(query, ask)
+
+    def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
+        """Fetch splits and dividends with an ex-date in ``span``, as :meth:`fetch` fetches bars.
+
+        Raises:
+            ProviderError, ConfigError: it did not tell them.
+        """
+        from ...vendors.foreign import fetch_actions
+
+        return fetch_actions(self.downloader, instrument, span, now_ms, self.name)
 
     def is_shut(self, instrument: Instrument, timeframe: Timeframe) -> bool:
         """Tell whether its circuit for such bars is open: it failed or refused lately.
@@ -404,7 +417,8 @@ def route(
     wanted = kind or Kind()
     home = query.pinned or ((folder,) if folder else lane_beside(wanted, stored))
     if stored is not None and not home:
-        wanted = stored
+        # Where bars of a user's own tell no kind, those of the first vendor stand beside them.
+        wanted = stored = stored.filled_from(wanted)
     lanes = dict[tuple[str, ...], list[Candidate]]()
     placement = _Placement(query, stored, wanted, home, done.usable, has_actions or bool(tellers))
     for parts, candidate in placement.places():

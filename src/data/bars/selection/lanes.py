@@ -114,8 +114,11 @@ class LaneFinder:
             return _has_supplied(self._store.view(lane(offer)), offer.name, query)
 
         first = first_of(query, self._declared(query, order), has_bars)
-        if first is None or not (found := lane(first)).lane:
+        if first is None:
             return usual
+        if not (found := lane(first)).lane:
+            # Beside bars of a user's own, which tell no kind, the first vendor's kind is wanted.
+            return usual._replace(kind=stored and stored.filled_from(first.kind))
         return AnsweringLane(found, self._store.view(found), first.kind, stored, first.name)
 
     def _beside(

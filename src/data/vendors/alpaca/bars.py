@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from itertools import chain
 from typing import Any, Unpack
 
@@ -13,11 +14,11 @@ from ...errors import (
     DataError,
     SymbolNotFoundError,
 )
-from ...model.actions import Action
+from ...model.actions import Action, ActionList
 from ...model.bars import Bar
 from ...model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from ...model.http import HttpRequest, HttpResponse
-from ...model.instant import DAY_MS, MINUTE_MS, date_of, iso, parse_iso
+from ...model.instant import DAY_MS, MINUTE_MS, date_of, day_ms, iso, parse_iso
 from ...model.instrument import Instrument
 from ...model.kind import Kind
 from ...model.span import Span
@@ -42,7 +43,7 @@ from ..us_equities import (
 # for a newer minute is refused as a whole (2025-12).
 _BEHIND_MS = 16 * MINUTE_MS
 _PAGE = 10_000
-_TYPES = "cash_dividend,forward_split,reverse_split,stock_dividend"
+_TYPES = "cash_dividend,forward_split,reverse_split,stock_dividend,unit_split,spin_off,rights_distribution"
 # Actions are filed under the day they are processed: dividends under the day they are paid.
 _PAID_LATER_MS = 180 * DAY_MS
 _TAPE = Kind("regular", "session", "consolidated", volume="shares", feed="sip")
@@ -61,6 +62,7 @@ _SPLITS, _CASH = [{**_ACTION, "new_rate|old_rate": "number"}], [{**_ACTION, "rat
 _TYPES_OF_ACTIONS = {
     "forward_splits?|reverse_splits?": _SPLITS,
     "stock_dividends?|cash_dividends?": _CASH,
+    "unit_splits?|spin_offs?|rights_distributions?": "any",
 }
 # Hosts of the trading interface, which keys are often kept beside; they serve no bars.
 _TRADING = ("://paper-api.alpaca.markets", "://api.alpaca.markets")
@@ -178,8 +180,13 @@ class AlpacaDataDownloader(BaseDataDownloader):
         return error
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Return splits, stock dividends and cash dividends with an ex-date in ``span``."""
+        """Return splits, stock dividends and cash dividends with an ex-date in ``span``.
+
+        Unit splits, spin-offs and rights are told in ``unapplied``: what they are worth is no part of
+        the answer.
+        """
         symbol = self.spelled(instrument)
+        unapplied: dict[str, None] = {}
         params: dict[str, str | int] = {
             "symbols": symbol,
             "types": _TYPES,
@@ -192,12 +199,17 @@ class AlpacaDataDownloader(BaseDataDownloader):
             """Return the actions of one page, and the request for the next one if there is one."""
             token = body["next_page_token"]
             for row in chain.from_iterable(body["corporate_actions"].values()):
-                check_symbol(self.name, symbol, row.get("symbol"))
+                named = (row.get(name) for name in ("symbol", "source_symbol", "old_symbol"))
+                check_symbol(self.name, symbol, next(filter(None, named), None))
+            told = read_unapplied(body["corporate_actions"])
+            unapplied.update(dict.fromkeys(text for day, text in told if day in span))
             following = self._request("v1/corporate-actions", params, token) if token else None
             return read_actions(body["corporate_actions"]), following
 
         first = self._request("v1/corporate-actions", params, None)
-        return ask_actions(self, first, read, span, now_ms)
+        actions = ActionList(ask_actions(self, first, read, span, now_ms))
+        actions.unapplied = tuple(unapplied)
+        return actions
 
     def _direct(self, symbol: str) -> Instrument:
         return Instrument(symbol, "crypto" if "/" in symbol else "stock")
@@ -254,3 +266,21 @@ def read_actions(actions: Mapping[str, Any]) -> Iterator[Action]:
         yield split(row["ex_date"], round(1 + amount(row["rate"]), 10), 1)
     for row in actions.get("cash_dividends", ()):
         yield dividend(row["ex_date"], row["rate"])
+
+
+def read_unapplied(actions: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    """Read what is neither a split nor a dividend: the stamp of its day, and what it is."""
+
+    def told(day: str, text: str) -> tuple[int, str]:
+        """Return the stamp of an ISO date, and the text with that date."""
+        return day_ms(date.fromisoformat(day)), f"{text} on {day}"
+
+    for row in actions.get("unit_splits", ()):
+        into = f"{row['new_symbol']} and {row['alternate_symbol']}"
+        yield told(row["effective_date"], f"a unit split into {into}")
+    for row in actions.get("spin_offs", ()):
+        rate = amount(row["new_rate"]) / amount(row["source_rate"])
+        yield told(row["ex_date"], f"a spin-off of {rate:g} {row['new_symbol']} a share")
+    for row in actions.get("rights_distributions", ()):
+        rate = amount(row["rate"])
+        yield told(row["ex_date"], f"a rights distribution of {rate:g} {row['new_symbol']} a share")

@@ -37,6 +37,10 @@ _UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError, Arit
 _FRESH_S = 3600.0
 # Lists that exchanges send beside the bars.
 _BESIDE = re.compile("err|warn|messages?$|msg", re.IGNORECASE)
+# Under these an answer names its pair.
+_NAMES_A_PAIR = re.compile("symbol|inst_?id|pair|currency_?pair|product_?id", re.IGNORECASE)
+# The open's stamp, four prices and the volume.
+_FEWEST_VALUES = 6
 _HOST = re.compile(r"^https?://[^/]+")
 
 
@@ -120,6 +124,8 @@ class CcxtCarrier:
         # Guards the lists of pairs, by address, with the time of their fetching.
         self._lock = threading.Lock()
         self._markets: dict[str, tuple[float, Any]] = {}
+        # The most values that a row of this exchange had; guarded as well.
+        self._row_length = 0
         renew_after_fork(self)
 
     def send(self, request: HttpRequest) -> HttpResponse:
@@ -165,12 +171,32 @@ class CcxtCarrier:
         body = last.json() if last is not None else None
         if last is not None and (other := _other_pair(made, str(params["symbol"]), body)):
             raise ResponseFormatError(f"{self._exchange} answered about {other!r}")
+        if last is not None:
+            self._check_rows(body)
         if not rows and last is not None and not _says_nothing(body):
             # ccxt reads a page of HTML, and an apology in JSON, as no bars at all.
             raise ResponseFormatError(
                 f"{self._exchange} answered neither bars nor that it has none"
             )
         return rows
+
+    def _check_rows(self, body: Any) -> None:
+        """Refuse rows that ccxt reads by place and that lack a value, and rows that are none.
+
+        It would take the next value for the lacking one, and leave out a row that is null.
+
+        Raises:
+            ResponseFormatError: there are such rows.
+        """
+        for rows in _lists_of_rows(body):
+            kinds = {type(row) for row in rows}
+            lengths = {len(row) for row in rows if isinstance(row, list)}
+            with self._lock:
+                usual = self._row_length = max(self._row_length, *lengths, 0)
+            if len(kinds) > 1 or (lengths and lengths != {usual}) or type(None) in kinds:
+                raise ResponseFormatError(f"{self._exchange} answered rows that are not whole")
+            if lengths and usual < _FEWEST_VALUES:
+                raise ResponseFormatError(f"{self._exchange} answered rows of {usual} values")
 
     def _of(self, url: str) -> Any:
         """Return this thread's exchange at the host of ``url``."""
@@ -258,7 +284,40 @@ def _other_pair(made: Any, symbol: str, body: Any) -> str:
     names = [name for name in _texts(body) if name in listed]
     if any(market["symbol"] == symbol for name in names for market in listed[name]):
         return ""
-    return names[0] if names else ""
+    if names:
+        return names[0]
+    # The pair may be one that is not listed.
+    own: Mapping[str, Any] = (made.markets or {}).get(symbol) or {}
+    ours = {_bare(text) for text in (symbol, own.get("id"), *_texts(own.get("info")))}
+    return next((name for name in _pairs_named(body) if _bare(name) not in ours), "")
+
+
+def _bare(name: Any) -> str:
+    """Return the letters and digits of a pair's name: exchanges write it in more than one way."""
+    return "".join(filter(str.isalnum, str(name))).upper()
+
+
+def _pairs_named(body: Any) -> Iterator[str]:
+    """Yield what an answer says under the names that stand for its pair."""
+    if isinstance(body, Mapping):
+        for key, value in body.items():
+            if isinstance(value, str) and value and _NAMES_A_PAIR.fullmatch(str(key)):
+                yield value
+            yield from _pairs_named(value)
+    elif isinstance(body, list) and body and isinstance(body[0], Mapping):
+        yield from _pairs_named(body[0])
+
+
+def _lists_of_rows(body: Any) -> Iterator[list[Any]]:
+    """Yield the lists of an answer that hold its rows: lists, mappings or null."""
+    if isinstance(body, Mapping):
+        for name, value in body.items():
+            if not _BESIDE.match(str(name)):
+                yield from _lists_of_rows(value)
+    elif isinstance(body, list) and any(
+        row is None or isinstance(row, list | dict) for row in body
+    ):
+        yield body
 
 
 def _texts(body: Any) -> Iterator[str]:

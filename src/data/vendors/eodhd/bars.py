@@ -26,6 +26,7 @@ from ...model.timeframe import Timeframe
 from ...net.status import error_of
 from .. import dates as dated
 from ..base import BaseDataDownloader, Wired
+from ..calls import ACTIONS_ENDPOINT
 from ..dates import ActionReader, list_of, number
 from ..paging import error_context, format_errors
 from ..registry import VENDORS
@@ -109,7 +110,7 @@ class EODHDDataDownloader(BaseDataDownloader):
         is_days = instrument.asset_class == "stock" and not query.timeframe.is_intraday
         if not is_days or not is_restated(fetched.table):
             return fetched
-        with error_context(self.name, instrument.symbol):
+        with error_context(self.name, instrument.symbol), self.endpoint_call(ACTIONS_ENDPOINT):
             since = Span(query.span.start, fetched.adjusted_at_ms)
             splits = self._splits(instrument, since, query.now_ms)
         table = as_traded(fetched.table, splits)

@@ -1,7 +1,8 @@
-"""Finnhub: days of shares, and Binance's crypto pairs; a paid plan only, since 2023.
+"""Finnhub: shares of the USA, and Binance's crypto pairs; a paid plan only, since 2023.
 
 Its minutes of shares hold the hours before and after the session, and they were as traded where its
-days were adjusted for splits (2021). So they are not asked for.
+days were adjusted for splits (2021). Regular hours are cut out of them; its hours, which straddle the
+open, are not asked for.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ...model.instant import SECOND_MS, date_of, day_ms
 from ...model.instrument import Instrument
 from ...model.kind import Kind
 from ...model.span import Span
+from ...model.timeframe import Timeframe
 from ...net.status import error_of
 from ..base import BaseDataDownloader, Wired
 from ..dates import (
@@ -81,16 +83,22 @@ class FinnhubDataDownloader(BaseDataDownloader):
             "stock": Kind("regular", "session", "consolidated", volume="shares"),
             "crypto": Kind("24h", "clock", "binance", volume="base"),
         },
+        intraday_kinds={"stock": Kind("extended", "clock", "consolidated", volume="shares")},
         adjustment="split",
+        intraday_adjustment="raw",
         actions_apart=True,
         action_requests=2,
-        only={"stock": frozenset({"1d"})},
+        only={"stock": frozenset({"1m", "5m", "15m", "30m", "1d"})},
     )
 
     def __init__(self, api_key: str | None = None, **wired: Unpack[Wired]) -> None:
         if api_key:
             wired["credentials"] = {"FINNHUB_API_KEY": api_key}
         super().__init__(**wired)
+
+    def is_dense(self, timeframe: Timeframe) -> bool:
+        """Days are complete; minutes without a trade may be missing."""
+        return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Ask for the span in seconds; both its ends are inclusive."""

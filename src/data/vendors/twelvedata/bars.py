@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
 from typing import Any, Unpack
 
@@ -81,6 +82,7 @@ _WINDOW_DAYS = {
 _BAR = {"datetime|open|high|low|close": "text"}
 _SHARE = {"symbol|interval|currency|exchange?|exchange_timezone?|mic_code?|type?": "text"}
 _PAIR = {"symbol|interval|currency_base?|currency_quote?|exchange?|type?": "text"}
+_ABOUT_A_SYMBOL = re.compile("symbol|figi|isin|instrument")
 _EMPTY = "no data is available"
 _BY_CODE: dict[int, type[DataError]] = {
     400: CapabilityError,
@@ -201,6 +203,8 @@ class TwelveDataDataDownloader(BaseDataDownloader):
             message = f"{self.display_name} counts too many credits"
             return RateLimitedError(message, retry_after_s(response) or wait)
         kind = _BY_CODE.get(code)
+        if code == 404 and not _ABOUT_A_SYMBOL.search(text):
+            kind = ResponseFormatError  # of the address
         if code in (400, 404):
             told_by = {" plan": EntitlementError, "**symbol** not found": SymbolNotFoundError}
             kind = next((k for word, k in told_by.items() if word in text), kind)

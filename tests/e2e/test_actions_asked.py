@@ -1,0 +1,98 @@
+"""Which requests for splits and dividends are sent: none twice, and none that nobody uses."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import DataError
+from tests.conformance.sheet import sheet_of
+from tests.vendor_server import Fault, VendorServer
+
+from .oracle import ms
+
+# Vendors of raw prices, with the part of the path behind which they tell splits and dividends.
+RAW = {"alpaca": "/v1/corporate-actions", "polygon": "/v3/reference"}
+# All that tell them by requests of their own.
+APART = ("alpaca", "eodhd", "finnhub", "fmp", "polygon", "tiingo")
+DAYS = ("2024-05-20", "2024-06-11")
+Make = Callable[..., DataManager]
+
+
+@pytest.fixture
+def alone(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> Make:
+    """Return a maker of managers whose rules know one vendor only, over one cache."""
+
+    def make(name: str, *backup: str) -> DataManager:
+        for key, value in [item for one in (name, *backup) for item in sheet_of(one).keys.items()]:
+            monkeypatch.setenv(key, value)
+        fast = "{requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
+        rules = tmp_path / "rules.yaml"
+        vendors_of = f"{{primary: {name}, backup: [{', '.join(backup)}]}}"
+        lines = [f"stock_intraday: {vendors_of}", f"stock_daily: {vendors_of}", "providers:"]
+        for one in (name, *backup):
+            url = vendors.base_url(one)
+            lines.append(f"  {one}: {{base_url: '{url}', rate_limits: {fast}, transport: http}}")
+        rules.write_text("\n".join(lines) + "\n")
+        return DataManager(tmp_path / "cache", rules, clock=clock)
+
+    clock.set(ms("2024-06-13T22:30:00"))
+    return make
+
+
+def try_it(manager: DataManager, symbol: str, timeframe: str = "1d", **wishes: object) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            manager.get_ohlcv(symbol, timeframe, *DAYS, **wishes)  # type: ignore[arg-type]
+        except DataError:
+            pass
+
+
+@pytest.mark.parametrize("timeframe", ["1d", "1h"])
+@pytest.mark.parametrize("is_pinned", [False, True])
+@pytest.mark.parametrize("vendor", RAW)
+def test_raw_asks_for_bars_alone(
+    vendor: str, is_pinned: bool, timeframe: str, alone: Make, vendors: VendorServer
+) -> None:
+    pin = {"provider": vendor} if is_pinned else {}
+    frame = alone(vendor).get_ohlcv("NVDA", timeframe, *DAYS, adjustment="raw", **pin)  # type: ignore[arg-type]
+    assert len(frame)
+    assert vendors.count(path=RAW[vendor]) == 0
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 451])
+@pytest.mark.parametrize("backup", [(), ("alpaca",), ("yahoo",)])
+@pytest.mark.parametrize("symbols", [("NVDA",), ("AAPL", "NVDA")])
+def test_what_tiingo_refuses_is_asked_once(
+    status: int,
+    backup: tuple[str, ...],
+    symbols: tuple[str, ...],
+    alone: Make,
+    vendors: VendorServer,
+) -> None:
+    """Its splits stand beside its days: it is the same address."""
+    for symbol in symbols[:-1]:  # what answered before is in doubt, not shut
+        try_it(alone("tiingo", *backup), symbol)
+    vendors.clear_log()
+    vendors.fault("tiingo", Fault.status(status))
+    try_it(alone("tiingo", *backup), symbols[-1])
+    assert len(vendors.log("tiingo")) == 1
+
+
+@pytest.mark.parametrize("backup", [(), ("yahoo",)])
+@pytest.mark.parametrize("vendor", APART)
+def test_a_refused_key_is_not_sent_again_for_the_next_symbol_or_process(
+    vendor: str, backup: tuple[str, ...], alone: Make, vendors: VendorServer
+) -> None:
+    vendors.fault(vendor, Fault.status(401))
+    for symbol in ("NVDA", "AAPL", "MSFT"):
+        try_it(alone(vendor, *backup), symbol)
+    assert len(vendors.log(vendor)) == 1

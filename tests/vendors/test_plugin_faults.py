@@ -1,0 +1,200 @@
+"""A fault in the code of another package is that vendor's failure: the next one is asked."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.cli import main
+from src.data.data_manager import DataManager
+from src.data.errors import AllProvidersFailedError
+from src.data.model.bars import Bar, BarTable
+from src.data.model.capabilities import BarPage, Capabilities, Fetched, FetchQuery
+from src.data.model.http import HttpRequest, HttpResponse
+from src.data.model.instant import DAY_MS
+from src.data.model.kind import Basis, Kind
+from src.data.vendors.base import BaseDataDownloader
+from tests.net.scripted import reply, serving
+from tests.vendors.packages import Shelf, shelf
+
+DAYS = ("2024-01-01", "2024-01-04")
+RULES = """
+crypto: {primary: bad, backup: [good]}
+providers: {bad: {base_url: %s}}
+"""
+
+
+class Good(BaseDataDownloader):
+    """Answers every day by itself."""
+
+    name = "good"
+    capabilities = Capabilities(
+        frozenset({"crypto"}),
+        {"1d": "1d"},
+        kinds={"crypto": Kind("24h", "clock", "here", volume="base")},
+    )
+
+    def fetch(self, query: FetchQuery) -> Fetched:
+        days = range(-(-query.span.start // DAY_MS) * DAY_MS, query.span.end, DAY_MS)
+        bars = [Bar(at, 10.0, 12.0, 9.0, 11.0, 5.0) for at in days]
+        kind = self.capabilities.kind(query.instrument, query.timeframe)
+        return Fetched(BarTable.from_bars(bars), self.name, kind, Basis("raw"), query.now_ms)
+
+
+class Bad(Good):
+    """Asks and reads as every vendor; what fails is put into it."""
+
+    name = "bad"
+    fetch = BaseDataDownloader.fetch
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        return HttpRequest(f"{self.base_url}/bars")
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        return BarPage([Bar(query.span.start, 1.0, 1.0, 1.0, 1.0, 1.0)])
+
+
+class Over:
+    """Holds who waits for it until the test has ended."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+
+
+OVER = Over()
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def fail(*_: object, **__: object) -> Any:
+        raise error
+
+    return fail
+
+
+def endless(*_: object) -> Any:
+    return endless()
+
+
+def hang(*_: object) -> Any:
+    OVER.event.wait(30)
+    raise KeyError("let go")
+
+
+FAULTS: dict[str, Callable[..., Any]] = {
+    "KeyError": raising(KeyError("k")),
+    "RecursionError": endless,
+    "SystemExit": raising(SystemExit(3)),
+    "GeneratorExit": raising(GeneratorExit()),
+    "NoneType": lambda *_: None,
+}
+HEAD = f"from {__name__} import FAULTS, Bad, Good, hang\n"
+METHODS = ("fetch", "bars_request", "parse_bars", "classify", "spelled", "is_dense")
+# None from the others is an answer: no error, and no bars without trades.
+CASES = [
+    *((method, fault) for method in METHODS for fault in FAULTS if fault != "NoneType"),
+    *((method, "NoneType") for method in METHODS[:3]),
+]
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    OVER.event = threading.Event()
+    with shelf(folder, monkeypatch) as made:
+        yield made
+    OVER.event.set()
+
+
+@pytest.fixture
+def make(site: Shelf, tmp_path: Path) -> Iterator[Callable[[str], DataManager]]:
+    with serving(lambda handler: reply(handler, b"{}")) as server:
+
+        def made(code: str) -> DataManager:
+            site.put("bad_one", HEAD + code, {"bad": "bad_one:Bad"})
+            site.put("good_one", HEAD, {"good": "good_one:Good"})
+            rules = tmp_path / "rules.yaml"
+            rules.write_text(RULES % server.base)
+            return DataManager(tmp_path / "cache", rules)
+
+        yield made
+
+
+def attempts(frame: Any) -> dict[str, str]:
+    return {
+        a["vendor"]: f"{a['outcome']} {a['message']}" for a in frame.attrs["onetape"]["attempts"]
+    }
+
+
+@pytest.mark.parametrize(("method", "fault"), CASES)
+def test_a_fault_is_the_vendors_failure(
+    method: str, fault: str, make: Callable[[str], DataManager]
+) -> None:
+    manager = make(f"class Bad(Bad):\n    {method} = lambda *_: FAULTS[{fault!r}]()")
+    frame = manager.get_ohlcv("BTCUSDT", "1d", *DAYS)
+    assert frame.attrs["onetape"]["vendors"] == ["good"]
+    assert len(frame) == 4
+    told = str(frame.attrs["onetape"])
+    assert fault in told or "AttributeError" in told, told
+
+
+@pytest.mark.parametrize("method", ["fetch", "bars_request", "parse_bars", "classify"])
+def test_a_hang_ends_within_the_time_of_the_call(
+    method: str, make: Callable[[str], DataManager]
+) -> None:
+    manager = make(f"class Bad(Bad):\n    {method} = lambda *_: hang()")
+    begun = time.monotonic()
+    frame = manager.get_ohlcv("BTCUSDT", "1d", *DAYS, timeout=0.6)
+    assert time.monotonic() - begun < 5
+    assert frame.attrs["onetape"]["vendors"] == ["good"]
+
+
+def test_alone_it_is_the_error_of_the_call(make: Callable[[str], DataManager]) -> None:
+    manager = make("class Bad(Bad):\n    parse_bars = lambda *_: FAULTS['SystemExit']()")
+    with pytest.raises(AllProvidersFailedError, match="bad raised SystemExit: 3"):
+        manager.get_ohlcv("BTCUSDT", "1d", *DAYS, provider="bad")
+
+
+# --- at import, told by the commands --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise KeyError('k')", "raised KeyError"),
+        ("def deep(): deep()\ndeep()", "raised RecursionError"),
+        ("import sys\nsys.exit(3)", "raised SystemExit"),
+        ("class Bad(Bad):\n    capabilities = {}", "its `capabilities` are a dict"),
+        ("class Bad(Bad):\n    __init__ = FAULTS['SystemExit']", "raised SystemExit: 3"),
+    ],
+)
+def test_a_fault_at_import_is_told_and_ends_nothing(
+    code: str,
+    said: str,
+    make: Callable[[str], DataManager],
+    site: Shelf,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    manager = make(code)
+    frame = manager.get_ohlcv("BTCUSDT", "1d", *DAYS)
+    assert frame.attrs["onetape"]["vendors"] == ["good"]
+    for command in (["providers", "bad"], ["providers"], ["doctor", "--no-network"]):
+        main([*command, "--config", str(tmp_path / "rules.yaml")])
+        told = " ".join("".join(capsys.readouterr()).split())
+        assert said in told, (command, told)
+
+
+def test_an_import_that_does_not_end_leaves_time_for_the_next(
+    make: Callable[[str], DataManager], site: Shelf
+) -> None:
+    manager = make("hang()")
+    begun = time.monotonic()
+    frame = manager.get_ohlcv("BTCUSDT", "1d", *DAYS, timeout=0.6)
+    assert time.monotonic() - begun < 5
+    assert frame.attrs["onetape"]["vendors"] == ["good"]

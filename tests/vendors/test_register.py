@@ -1,0 +1,130 @@
+"""``onetape.register``: a class of a notebook is a vendor without a package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import onetape
+from src.data.cli import main
+from src.data.data_manager import DataManager
+from src.data.errors import ConfigError, RulesError, UnknownProviderError
+from src.data.model.bars import Bar, BarTable
+from src.data.model.capabilities import Capabilities, Fetched, FetchQuery
+from src.data.model.instant import DAY_MS
+from src.data.model.kind import Basis, Kind
+from src.data.vendors.base import BaseDataDownloader
+from tests.vendors.packages import Shelf, forget, shelf
+
+DAYS = ("2024-01-01", "2024-01-04")
+LATER = ("2024-02-01", "2024-02-04")
+RULES = "crypto: {primary: note, backup: [binance]}\n"
+
+
+@pytest.fixture(autouse=True)
+def nothing_registered() -> Iterator[None]:
+    yield
+    forget()
+
+
+def vendor(close: float, name: Any = "note") -> type[BaseDataDownloader]:
+    """Return a class as a cell of a notebook makes it: anew each time it is run."""
+    served = Capabilities(
+        frozenset({"crypto"}),
+        {"1d": "1d"},
+        kinds={"crypto": Kind("24h", "clock", "here", volume="base")},
+    )
+
+    def fetch(self: BaseDataDownloader, query: FetchQuery) -> Fetched:
+        days = range(-(-query.span.start // DAY_MS) * DAY_MS, query.span.end, DAY_MS)
+        bars = [Bar(at, 10.0, 12.0, 9.0, close, 5.0) for at in days]
+        kind = served.kind(query.instrument, query.timeframe)
+        return Fetched(BarTable.from_bars(bars), self.name, kind, Basis("raw"), query.now_ms)
+
+    made = {"name": name, "capabilities": served, "fetch": fetch, "__module__": "__main__"}
+    return type("Note", (BaseDataDownloader,), made)
+
+
+def closes(manager: DataManager, days: tuple[str, str] = DAYS, **wishes: Any) -> set[float]:
+    frame = manager.get_ohlcv("BTCUSDT", "1d", *days, **wishes)
+    assert frame.attrs["onetape"]["vendors"] == ["note"]
+    return set(frame["close"])
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    path = tmp_path / "rules.yaml"
+    path.write_text(RULES)
+    return path
+
+
+def test_a_registered_class_is_named_by_calls_and_by_rules(tmp_path: Path, rules: Path) -> None:
+    cls = vendor(11.0)
+    assert onetape.register(cls) is cls
+    assert closes(DataManager(tmp_path / "pinned"), provider="note") == {11.0}
+    assert closes(DataManager(tmp_path / "ruled", rules)) == {11.0}
+
+
+def test_a_cell_that_is_run_again_replaces_its_class(tmp_path: Path, rules: Path) -> None:
+    onetape.register(vendor(11.0))
+    pinned, ruled = DataManager(tmp_path / "pinned"), DataManager(tmp_path / "ruled", rules)
+    assert closes(pinned, provider="note") == closes(ruled) == {11.0}
+    onetape.register(vendor(10.5))
+    assert closes(pinned, LATER, provider="note") == {10.5}
+    assert closes(ruled, LATER) == {10.5}
+
+
+def test_a_class_that_could_not_be_made_is_made_once_it_is_repaired(
+    tmp_path: Path, rules: Path
+) -> None:
+    broken = vendor(11.0)
+    broken.__init__ = lambda *_, **__: {}["k"]  # type: ignore[method-assign]
+    onetape.register(broken)
+    manager = DataManager(tmp_path / "cache", rules)
+    assert manager.provider_selector.get_provider_with_failover("BTCUSDT", "1d") == ["binance"]
+    onetape.register(vendor(11.0))
+    assert closes(manager) == {11.0}
+
+
+@pytest.mark.parametrize(
+    ("cls", "why"),
+    [
+        (lambda: vendor(1.0, "binance"), "one of onetape's own"),
+        (lambda: vendor(1.0, "bnc"), "one of onetape's own"),
+        (lambda: vendor(1.0, "Not One"), "small letters"),
+        (lambda: vendor(1.0, ""), "small letters"),
+        (lambda: vendor(1.0, 5), "small letters"),
+        (lambda: 5, "not a subclass of BaseDataDownloader"),
+        (lambda: vendor(1.0)(), "not a subclass of BaseDataDownloader"),
+    ],
+)
+def test_what_cannot_be_a_vendor_is_refused(cls: Callable[[], Any], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        onetape.register(cls())
+
+
+def test_the_name_of_an_installed_package_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: Shelf
+    with shelf(tmp_path, monkeypatch) as made:
+        made.put("note_one", "", {"note": "note_one:Note"})
+        with pytest.raises(ConfigError, match="note-one has taken the name"):
+            onetape.register(vendor(1.0))
+
+
+def test_a_vendor_that_is_not_installed_is_hinted_at(
+    tmp_path: Path, rules: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    how = "pip install -e"
+    with pytest.raises(RulesError, match=how):
+        DataManager(tmp_path / "cache", rules)
+    with pytest.raises(UnknownProviderError) as raised:
+        DataManager(tmp_path / "cache").get_ohlcv("BTCUSDT", "1d", *DAYS, provider="note")
+    assert how in str(raised.value.hint)
+    assert "onetape.register" in str(raised.value.hint)
+    assert main(["providers", "note"]) != 0
+    assert how in " ".join(capsys.readouterr().err.split())
