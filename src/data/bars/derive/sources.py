@@ -8,6 +8,7 @@ from ...cache.store import SeriesView
 from ...calendars.calendar import MarketCalendar, calendar_for, first_unclosed
 from ...calendars.gaps import BarGrid, missing
 from ...model.instant import DAY_MS
+from ...model.instrument import Instrument
 from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.span import Span, intersect, subtract
@@ -92,7 +93,7 @@ class SourceTimeframes:
     def of(self, query: BarsQuery, timeframe: Timeframe) -> ShorterBars:
         """Look at bars of one length; each length of one's own bars has a file of its own."""
         serving = self._serving(query, timeframe)
-        vendors = [c for c in serving if c.has_files(query.instrument, timeframe)]
+        vendors = [c for c in serving if _has_files(c, query.instrument, timeframe)]
         lane = self._lanes.find(replace(query, timeframe=timeframe))
         view, kind = lane.view, lane.kind or Kind("", "")
         for candidate in vendors:
@@ -146,6 +147,14 @@ class SourceTimeframes:
         """Return the vendors that serve ``timeframe``, in the order of its own rule."""
         candidates = candidates_of(self._selector, replace(query, timeframe=timeframe))
         return [c for c in candidates if not c.refusal(query.instrument, timeframe)]
+
+
+def _has_files(candidate: Candidate, instrument: Instrument, timeframe: Timeframe) -> bool:
+    """Tell whether there are files of a series, of a vendor that reads files; of others it is True."""
+    if not candidate.folder_lane:
+        return True
+    files = candidate.downloader.source_files(instrument, timeframe)
+    return files is None or bool(files.paths)
 
 
 def _cost(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> tuple[int, int]:

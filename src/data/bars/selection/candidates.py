@@ -97,13 +97,6 @@ class Candidate:
             return str(error)
         return ""
 
-    def has_files(self, instrument: Instrument, timeframe: Timeframe) -> bool:
-        """Tell whether there are files of a series, where it reads files; else it is True."""
-        if not self.folder_lane:
-            return True
-        files = self.downloader.source_files(instrument, timeframe)
-        return files is None or bool(files.paths)
-
     def is_among(self, vendors: Iterable[str]) -> bool:
         """Tell whether it is one of these vendors, as the rules spell it or as it calls itself."""
         return bool({self.name, getattr(self.downloader, "name", None)} & set(vendors))
