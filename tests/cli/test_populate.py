@@ -108,16 +108,26 @@ def test_a_wrong_job_is_one_error_before_anything_is_asked(
     assert vendors.count() == 0
 
 
-def test_an_empty_cache_and_no_symbol_is_a_wrong_question(run: Run) -> None:
-    ran = run("populate")
-    assert ran.code == 2
-    assert "--symbols" in ran.err
-
-
-def test_what_is_cached_is_what_is_filled_by_default(run: Run) -> None:
+@pytest.mark.parametrize("words", [[], ["--timeframes", "1d", *MAY], ["--dry-run"], ["--json"]])
+def test_without_a_list_nothing_is_asked_and_the_usage_is_printed(
+    words: list[str], run: Run, vendors: VendorServer
+) -> None:
     run("fetch", "AAPL", "1d", "--bars", "3")
-    told = run("populate", "--timeframes", "1d", *MAY, "--json").json
-    assert told["success"] == ["AAPL_1d"]
+    vendors.clear_log()
+    ran = run("populate", *words)
+    assert (ran.code, vendors.count()) == (2, 0)
+    assert "usage: onetape populate" in ran.err and "--symbols-file" in ran.err
+    assert "onetape sync" in ran.err
+    assert bool(ran.out) == ("--json" in words)
+
+
+def test_the_older_name_fills_what_is_cached_by_default(
+    run: Run, rules: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("fetch", "AAPL", "1d", "--bars", "3")
+    places = ["--config", str(rules), "--cache-dir", str(cache), "--json"]
+    assert older_main(["--intervals", "1d", *MAY, *places]) == 0
+    assert json.loads(capsys.readouterr().out)["success"] == ["AAPL_1d"]
 
 
 def test_ctrl_c_keeps_what_came_and_the_next_run_asks_for_the_rest(
@@ -296,6 +306,7 @@ def test_a_row_with_a_mistake_is_one_failure_and_hides_behind_no_other_row(
         "2 of 5 series succeeded",
     ):
         assert text in ran.out
+    assert [line.split(" ")[0] for line in ran.err.splitlines()][-1] == "5/5", "as in the report"
     told = run("refresh", "--symbols-file", "list.csv", "--data-types", "profile", "--json").json
     assert len(told["failed"]) >= 3
     assert {"line 2: the priority 'soon' is no whole number", "line 4 names no symbol"} <= {
@@ -310,7 +321,7 @@ def test_a_long_wait_counts_down_and_has_a_line_each_half_minute(
     end_s = clock.monotonic() + 60
     wait, series = Wait("acme", "its limit is used up", end_s), SeriesResult("AAPL", "1d")
     with progress_of(Namespace(json=False)) as listener:
-        progress = JobProgress(clock, listener, 1)
+        progress = JobProgress(clock, listener, 1, 1)
         for _ in range(20):
             progress.tell_quiet(series, [Running(None, 5.0)] * 3, "acme", wait)
             clock.advance(5)

@@ -86,8 +86,8 @@ def test_what_is_empty_or_excludes_each_other_is_not_guessed(
 def test_all_mistakes_of_a_rules_file_are_named(bare: Run, tmp_path: Path, cache: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("crypto:\n  primry: binance\n  backup: [yahooo]\nversion: 1\nversion: 1\n")
-    for command in (["fetch", "AAPL", "1d"], ["providers"], ["cache", "list"], ["populate"],
-                    ["demo", "--offline"]):  # fmt: skip
+    for command in (["fetch", "AAPL", "1d"], ["providers"], ["cache", "list"],
+                    ["populate", "--symbols", "AAPL"], ["demo", "--offline"]):  # fmt: skip
         ran = bare(*command, "--config", str(path), "--cache-dir", str(cache))
         assert ran.code == 2
         assert "3 mistakes" in ran.err

@@ -231,11 +231,12 @@ def test_progress_is_told_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([bars(), bars(), AllProvidersFailedError("no"), bars(), bars()])
     heard: list[Progress] = []
     fill(Client(lambda *_: next(answers)), job(["A", "B"], ["1d"]), heard.append)
-    told = [(p.result.symbol, p.result.rows, p.done, p.total, p.is_over) for p in heard]
+    told = [(p.result.symbol, p.result.rows, p.done, p.share, p.is_over) for p in heard]
     assert told == [
-        ("A", 0, 0, 4, False), ("A", 3, 1, 4, False), ("A", 6, 2, 4, False), ("A", 6, 2, 4, True),
-        ("B", 0, 2, 4, False), ("B", 0, 4, 4, True),
+        ("A", 0, 0, 0.0, False), ("A", 3, 0, 0.25, False), ("A", 6, 0, 0.5, False),
+        ("A", 6, 1, 0.5, True), ("B", 0, 1, 0.5, False), ("B", 0, 2, 1.0, True),
     ]  # fmt: skip
+    assert {p.total for p in heard} == {2}, "the series, as in the report"
 
 
 def test_the_statistics_keep_their_keys() -> None:

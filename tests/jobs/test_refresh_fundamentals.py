@@ -169,6 +169,16 @@ def test_failures_alike_are_one_reason_and_what_another_vendor_answered_is_no_fa
     assert told["requests"]["alpha_vantage"] == {"sent": 2, "answered": 1}
 
 
+@pytest.mark.usefixtures("held")
+def test_progress_counts_symbols_as_the_report_does(run: Run) -> None:
+    heard: list[Progress] = []
+    told = run(Refresh(["KO", WorkItem("X", problem="line 3: no")], BOTH), progress=heard.append)
+    assert (told["successful"], told["failed"]) == (["KO"], ["X"])
+    assert [(now.done, now.total, now.share) for now in heard] == [
+        (0, 2, 0.25), (1, 2, 0.5), (1, 2, 0.75), (2, 2, 1.0),
+    ]  # fmt: skip
+
+
 def test_an_open_circuit_is_one_warning_of_a_run(
     run: Run, vendors: world.Vendors, caplog: pytest.LogCaptureFixture
 ) -> None:

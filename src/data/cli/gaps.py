@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from . import FAILED, OK, guarded
@@ -145,20 +145,27 @@ def _validate(args: argparse.Namespace) -> int:
 
 def _fill(args: argparse.Namespace) -> int:
     from ..jobs.gap_files import fill_gaps
+    from ..jobs.signals import job_signals
 
     check_folder(args)
     if args.max_gap_hours < 0:
         raise QueryError("--max-gap-hours is negative", hint="a number of hours from 0 on")
-    report = fill_gaps(
-        args.symbols, args.intervals, args.cache_dir, args.max_gap_hours, config_path=args.config
-    )
-    if args.json:
-        print_json(report)
-    else:
-        for name, bars in report["filled"].items():
-            console().print(f"{name}: {counted(bars, 'new bar')}")
-        for name, why in report["failed"].items():
-            console().print(styled(f"{name}: {why}", "red"), soft_wrap=True)
-        left = counted(report["too_long"], "gap")
-        console().print(f"{counted(len(report['unchanged']), 'series')} as before; {left} too long")
+    with job_signals():
+        report = fill_gaps(
+            args.symbols,
+            args.intervals,
+            args.cache_dir,
+            args.max_gap_hours,
+            config_path=args.config,
+        )
+        print_json(report) if args.json else _show_filled(report)
     return FAILED if report["failed"] else OK
+
+
+def _show_filled(report: dict[str, Any]) -> None:
+    for name, bars in report["filled"].items():
+        console().print(f"{name}: {counted(bars, 'new bar')}")
+    for name, why in report["failed"].items():
+        console().print(styled(f"{name}: {why}", "red"), soft_wrap=True)
+    left = counted(report["too_long"], "gap")
+    console().print(f"{counted(len(report['unchanged']), 'series')} as before; {left} too long")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +31,13 @@ _REPORT_S = 30.0
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument(
-        "--symbols",
-        "--tickers",
-        type=listed,
-        metavar="A,B,C",
-        help="default: every symbol in the cache",
-    )
+    _add_series(parser, "this or --symbols-file; `onetape sync` is for everything stored")
+    parser.set_defaults(run=partial(_run_listed, parser))
+
+
+def _add_series(parser: argparse.ArgumentParser, symbols_help: str) -> None:
+    """Add which series are filled, and how."""
+    parser.add_argument("--symbols", "--tickers", type=listed, metavar="A,B,C", help=symbols_help)
     parser.add_argument(
         "--timeframes",
         "--intervals",
@@ -53,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--start-date", "--start", metavar="DATE", help="first session; default: 2020-01-01"
     )
     parser.add_argument("--end-date", "--end", metavar="DATE", help="last session; default: today")
-    parser.set_defaults(all_stored=False, run=run)
+    parser.set_defaults(all_stored=False)
     _add_job(parser)
 
 
@@ -96,6 +98,21 @@ def run(args: argparse.Namespace) -> int:
     return _run_by(args, _is_whole)
 
 
+def _run_listed(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    """Fill the series of a list; without one print the usage, for all that is stored may be thousands.
+
+    Raises:
+        QueryError: no list is given.
+    """
+    if args.symbols is None and args.symbols_file is None:
+        parser.print_usage(sys.stderr)
+        raise QueryError(
+            "name the symbols: --symbols A,B,C or --symbols-file FILE",
+            hint="`onetape sync` brings everything that is stored up to date",
+        )
+    return run(args)
+
+
 def _is_whole(report: dict[str, Any]) -> bool:
     return all(result["complete"] for result in report["results"])
 
@@ -107,13 +124,16 @@ def _run_as_before(args: argparse.Namespace) -> int:
 
 def _run_by(args: argparse.Namespace, is_enough: Callable[[dict[str, Any]], bool]) -> int:
     """Do it once, or again and again; 0 where no series failed and the report is enough."""
+    from ..jobs.signals import job_signals
+
     while True:
         began_s = time.monotonic()
-        report = _fill_and_show(args)
+        with job_signals() as signals:
+            report = _fill_and_show(args)
         if args.dry_run:
             return FAILED if report["reasons"] else OK
         is_done = is_enough(report) and not report["failed"] and not report["interrupted"]
-        if args.every is None or report["interrupted"]:
+        if args.every is None or report["interrupted"] or signals.is_noted:
             return OK if is_done else FAILED
         try:
             time.sleep(max(0.0, args.every - (time.monotonic() - began_s)))
@@ -199,21 +219,20 @@ def progress_of(args: argparse.Namespace) -> Iterator[Listener]:
     columns = (
         rich.TextColumn("{task.description}", markup=False),
         rich.BarColumn(bar_width=None),
-        rich.MofNCompleteColumn(),
+        rich.TextColumn("{task.fields[count]}"),
         rich.TimeElapsedColumn(),
     )
     bar = rich.Progress(*columns, console=screen, disable=not shown, transient=True)
     # Older versions of rich end even a bar that is not shown with an empty line.
     with bar if shown else nullcontext():
-        task = bar.add_task("looking", total=None)
+        task = bar.add_task("looking", total=None, count="")
         lines = _Lines(screen.print)
 
         def listen(now: Progress) -> None:
             """Show ``now``: on the bar of a terminal, else in lines; with ``--json`` not at all."""
             if shown:
-                bar.update(
-                    task, total=now.total, completed=now.done, description=_progress_text(now)
-                )
+                count, text = f"{now.done:,}/{now.total:,}", _progress_text(now)
+                bar.update(task, total=1, completed=now.share, description=text, count=count)
             elif not args.json:
                 lines.listen(now)
 
@@ -240,7 +259,7 @@ class _Lines:
         self._waits = waits
         if is_long or now.is_over or waits:
             self._last_s = now_s
-            done = "" if now.waiting else f"{now.done}/{now.total} "
+            done = "" if now.waiting else f"{now.done:,}/{now.total:,} "
             self._show(f"{done}{_progress_text(now)}", soft_wrap=True)
 
 
@@ -359,7 +378,7 @@ def _state(result: dict[str, Any]) -> Text:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run under an older module name: 0 when every series succeeded, 1 otherwise."""
     parser = Parser(prog="populate_cache", description="Fill the cache.")
-    configure(parser)
+    _add_series(parser, "default: every symbol in the cache")
     args = parser.parse_args(argv)
     args.run = _run_as_before
     return OK if guarded(args) == OK else FAILED

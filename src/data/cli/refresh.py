@@ -149,23 +149,25 @@ def _cleaned(args: argparse.Namespace) -> int:
 
 def _refreshed(args: argparse.Namespace) -> int:
     from ..jobs.refresh_fundamentals import refresh_fundamentals
+    from ..jobs.signals import job_signals
 
     check_report(args)
-    with progress_of(args) as listener:
-        result = refresh_fundamentals(
-            _wanted(args),
-            args.cache_dir,
-            config_path=args.config,
-            progress=listener,
-            timeout=args.timeout,
-        )
-    if args.json:
-        print_json(result)
-    else:
-        _show_plan(result) if args.dry_run else _show(result)
-    if result["interrupted"]:
-        note("interrupted: data fetched so far are kept; run it again to continue")
-    write_report(result, args)
+    with job_signals():
+        with progress_of(args) as listener:
+            result = refresh_fundamentals(
+                _wanted(args),
+                args.cache_dir,
+                config_path=args.config,
+                progress=listener,
+                timeout=args.timeout,
+            )
+        if args.json:
+            print_json(result)
+        else:
+            _show_plan(result) if args.dry_run else _show(result)
+        if result["interrupted"]:
+            note("interrupted: data fetched so far are kept; run it again to continue")
+        write_report(result, args)
     is_failure = result["failed"] or any(group["failed"] for group in result["reasons"])
     return FAILED if is_failure or result["interrupted"] else OK
 

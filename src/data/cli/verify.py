@@ -113,21 +113,23 @@ def run(args: argparse.Namespace) -> int:
 
 def _sample(args: argparse.Namespace) -> int:
     from ..jobs.confirm import confirm_sample
+    from ..jobs.signals import job_signals
 
     check_report(args)
-    with progress_of(args) as listener:
-        report = confirm_sample(
-            args.sample,
-            50 if args.requests is None else args.requests,
-            args.cache_dir,
-            config_path=args.config,
-            dry_run=args.dry_run,
-            progress=listener,
-        )
-    print_json(report) if args.json else _show_sample(report)
-    if report["interrupted"]:
-        note("interrupted: what was compared is kept; run it again to continue")
-    write_report(report, args)
+    with job_signals():
+        with progress_of(args) as listener:
+            report = confirm_sample(
+                args.sample,
+                50 if args.requests is None else args.requests,
+                args.cache_dir,
+                config_path=args.config,
+                dry_run=args.dry_run,
+                progress=listener,
+            )
+        print_json(report) if args.json else _show_sample(report)
+        if report["interrupted"]:
+            note("interrupted: what was compared is kept; run it again to continue")
+        write_report(report, args)
     passed_over = bool(report["reasons"] or report["results"])
     is_good = not report["found"] and (report["compared"] or not passed_over)
     return OK if is_good and not report["interrupted"] else FAILED

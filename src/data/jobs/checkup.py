@@ -237,7 +237,7 @@ def _freshness(series: SeriesHealth) -> Check:
         return Check("health", "freshness", True, text)
     worst = series.stalest[0]
     bars = f"{worst.freshness.behind:,} bar{'' if worst.freshness.behind == 1 else 's'}"
-    advice = "`onetape populate` brings them up to date, `onetape doctor --watch` names them"
+    advice = "`onetape sync` brings them up to date, `onetape doctor --watch` names them"
     return Check("health", "freshness", None, f"{text}; {worst.key} lacks {bars}", advice)
 
 

@@ -54,6 +54,7 @@ from .compare import Comparison, StoredBars
 from .fill_report import SeriesResult, reason_groups
 from .progress import JobProgress, Listener
 from .runner import AT_WORK, INTERRUPTED, Runner
+from .signals import job_signals
 
 if TYPE_CHECKING:
     from ..calendars.gaps import BarGrid
@@ -113,7 +114,10 @@ def confirm_sample(
     if on_event is not None:
         services.observer.on_event(on_event)
     listener = None if dry_run else progress
-    return _Run(services, share, requests, is_dry=dry_run, listener=listener).report()
+    run = _Run(services, share, requests, is_dry=dry_run, listener=listener)
+    with job_signals() as signals:
+        report = run.report()
+        return report | {"interrupted": report["interrupted"] or signals.is_noted}
 
 
 def _share(text: str) -> float:
@@ -232,7 +236,9 @@ class _Run:
         lanes = [(key, entry) for key, entry in listing if entry is not None and entry.rows]
         bars = sum(entry.rows for _, entry in lanes)
         if not bars:
-            raise QueryError("no bar is stored", hint="`onetape populate` fills the cache")
+            raise QueryError(
+                "no bar is stored", hint="`onetape populate --symbols A,B,C` fills the cache"
+            )
         # Those first that were compared longest ago, or never; of these the oldest.
         self.queue = deque(
             _Turn(key, entry.vendors)
@@ -242,7 +248,7 @@ class _Run:
         del listing, lanes
         self.target = math.ceil(self.share * bars)
         self.each = max(_LEAST, math.ceil(self.target / max(1, len(self.queue))))
-        self.progress = JobProgress(services.clock, self.listener, self.target)
+        self.progress = JobProgress(services.clock, self.listener, self.target, self.target)
         with nullcontext() if self.is_dry else self._alone():
             if self.is_dry:
                 self._imagine()
@@ -540,7 +546,7 @@ class _Run:
         except DataError as error:
             self._pass_over(step.key, str(error))
         self.progress.advance(step.vendor, step.bars)
-        self.progress.done = min(self.compared, self.target)
+        self.progress.done = self.progress.parts_done = min(self.compared, self.target)
         self.progress.tell(step.result, is_over=True)
         if sent < step.requests or not self.begun:
             self.queue.extend(self.parked)

@@ -31,6 +31,7 @@ from ..quality.gaps import FINAL_CLASSES, ClassifiedGap
 from ..wiring import Services, build
 from .gaps import gaps_of_all
 from .runner import AT_WORK, Runner
+from .signals import job_signals
 
 __all__ = ["FILE", "fill_gaps", "validate_gaps"]
 
@@ -228,17 +229,18 @@ def fill_gaps(
         most=AT_WORK,
     )
     supplies = ((services.selector.stored_supply(work.key), work) for work in works)
-    runner.run((supply.vendor if supply else "", work) for supply, work in supplies)
-    for work in works:
-        report["too_long"] += len(work.fillable) - len(work.short)
-        filled = done.get(work.name, _Filled(0, runner.stopped))
-        if filled.why:
-            report["failed"][work.name] = filled.why
-        if filled.bars:
-            report["filled"][work.name] = filled.bars
-        elif work.short and not filled.why:
-            report["unchanged"].append(work.name)
-    return report
+    with job_signals():
+        runner.run((supply.vendor if supply else "", work) for supply, work in supplies)
+        for work in works:
+            report["too_long"] += len(work.fillable) - len(work.short)
+            filled = done.get(work.name, _Filled(0, runner.stopped))
+            if filled.why:
+                report["failed"][work.name] = filled.why
+            if filled.bars:
+                report["filled"][work.name] = filled.bars
+            elif work.short and not filled.why:
+                report["unchanged"].append(work.name)
+        return report
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from .gaps import find_vendor_days
 from .perishable import Perishable, perishable
 from .progress import JobProgress, Listener
 from .runner import AT_WORK, INTERRUPTED, Runner
+from .signals import job_signals
 from .work_list import WorkItem, read_work_list
 
 if TYPE_CHECKING:
@@ -179,17 +180,21 @@ def _done(
     """Return what comes of a job, or what it would take."""
     if dry_run:
         return cost_of(services.client, job, services.network.vendor_days()).to_json()
-    report = fill(services.client, job, progress)
-    holdings = services.cache.look_after()
-    statistics = report.statistics(services.cache.get_stats(holdings))
-    listing = services.cache.maintenance.listing(holdings)
-    answering, folder = services.client.answering, services.settings.cache_dir
-    soon = perishable(listing, answering, services.selector, job.now_ms, folder)
-    for one in soon:
-        _tell_of(services, one)
-    fresh = [key for key, _ in listing if key.symbol in report.symbols]
-    days = [day.to_json() for day in find_vendor_days(services, fresh)]
-    return statistics | {"perishable": [one.to_json() for one in soon], "incidents": days}
+    with job_signals() as signals:
+        report = fill(services.client, job, progress)
+        holdings = services.cache.look_after()
+        statistics = report.statistics(services.cache.get_stats(holdings))
+        listing = services.cache.maintenance.listing(holdings)
+        answering, folder = services.client.answering, services.settings.cache_dir
+        soon = perishable(listing, answering, services.selector, job.now_ms, folder)
+        for one in soon:
+            _tell_of(services, one)
+        fresh = [key for key, _ in listing if key.symbol in report.symbols]
+        return statistics | {
+            "perishable": [one.to_json() for one in soon],
+            "incidents": [day.to_json() for day in find_vendor_days(services, fresh)],
+            "interrupted": report.interrupted or signals.is_noted,
+        }
 
 
 def _tell_of(services: Services, one: Perishable) -> None:
@@ -368,7 +373,7 @@ def fill(
     A series that fails does not keep the others from being asked. Ctrl-C and a disk that takes
     nothing more end the job: what is left then is in the report, with the reason.
     """
-    with rare_collections():
+    with rare_collections(), job_signals():
         return _Run(client, job, listener, at_work).report()
 
 
@@ -412,8 +417,9 @@ class _Run:
             [] if one.problem else job.parts(one.timeframe, one.start) for one in job.series
         ]
         self._left = [len(parts) for parts in self._parts]
-        self._progress = JobProgress(client.clock, listener, sum(self._left))
         self._results: list[SeriesResult | None] = [None] * len(job.series)
+        total, parts = len(self._results), sum(self._left)
+        self._progress = JobProgress(client.clock, listener, total, parts)
         self._runner = Runner(self._fetch, self._on_news, self._on_done, self._on_quiet, at_work)
         self._news: dict[int, _News] = {}
 
@@ -421,17 +427,18 @@ class _Run:
         """Do it."""
         before = self._client.requests()
         runner, ahead = self._runner, list[_Ahead]()
-        try:
+
+        def tasks() -> Iterator[tuple[str, _Ahead]]:
+            """Look every series up, and yield those that vendors must be asked for."""
             for place, one in enumerate(self._job.series):
                 with running(subject_of(one.symbol, one.timeframe)):
-                    ahead += self._looked_up(place, one)
-        except KeyboardInterrupt:
-            runner.stop(INTERRUPTED)
-        else:
+                    ahead.extend(self._looked_up(place, one))
             ahead.sort(key=lambda each: (self._job.series[each.place].priority, each.lost_ms))
             for each in ahead:
                 self._progress.expect(each.vendor, len(each.parts))
-            runner.run((each.vendor, each) for each in ahead)
+            yield from ((each.vendor, each) for each in ahead)
+
+        runner.run(tasks())
         results = [
             self._unasked(self._job.series[place], self._news.get(place))
             if result is None
@@ -535,13 +542,14 @@ class _Run:
     def _advance(self, place: int, parts: int, vendor: str | None = None) -> None:
         """Count parts of a series that are done, by the store or by a vendor."""
         self._left[place] -= parts
-        self._progress.done += parts
+        self._progress.parts_done += parts
         if vendor is not None:
             self._progress.advance(vendor, parts)
 
     def _end(self, place: int, result: SeriesResult) -> None:
         self._advance(place, self._left[place])
         self._results[place] = result
+        self._progress.done += 1
         self._progress.tell(result, is_over=True)
 
 

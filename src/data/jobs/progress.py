@@ -21,7 +21,8 @@ class Progress:
 
     Attributes:
         result: of the series at work, so far.
-        done, total: parts, over the whole job.
+        done, total: what the report counts: series, symbols, or bars to compare.
+        share: how much of the work is done, from 0 to 1; a long series is counted in parts.
         is_over: whether the series is at its end.
         waiting: what is waited for, how long and why; empty while bars come.
         left_s: seconds until the job will be done at the pace so far; None while that is unknown.
@@ -30,6 +31,7 @@ class Progress:
     result: SeriesResult
     done: int
     total: int
+    share: float = 0.0
     is_over: bool = False
     waiting: str = ""
     left_s: float | None = None
@@ -54,20 +56,23 @@ class _Pace:
 
 
 class JobProgress:
-    """Counts the parts of a job, and tells a listener. Used by one thread.
+    """Counts what a job has done, and tells a listener. Used by one thread.
 
     Args:
         clock: measures.
         listener: is told; None: no one is.
-        total: parts of the whole job.
+        total: what the report will count: series, symbols or bars.
+        parts: that all of these take.
 
     Attributes:
-        done: parts so far.
+        done: how many of ``total`` are over.
+        parts_done: how many of ``parts`` are.
     """
 
-    def __init__(self, clock: Clock, listener: Listener | None, total: int) -> None:
-        self.done = 0
-        self._clock, self._listener, self._total = clock, listener, total
+    def __init__(self, clock: Clock, listener: Listener | None, total: int, parts: int) -> None:
+        self.done = self.parts_done = 0
+        self._clock, self._listener = clock, listener
+        self._total, self._parts = total, parts
         self._paces: dict[str, _Pace] = {}
 
     def expect(self, vendor: str, parts: int) -> None:
@@ -108,4 +113,5 @@ class JobProgress:
         now_s = self._clock.monotonic()
         paces = [pace.left_s(now_s) for pace in self._paces.values()]
         left_s = None if None in paces else max(filter(None, paces), default=None)
-        self._listener(Progress(result, self.done, self._total, is_over, waiting, left_s))
+        share = self.parts_done / self._parts if self._parts else 0.0
+        self._listener(Progress(result, self.done, self._total, share, is_over, waiting, left_s))

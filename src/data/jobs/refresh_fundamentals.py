@@ -38,6 +38,7 @@ from .fill_report import SeriesResult, reason_groups, requests_between
 from .progress import JobProgress, Listener
 from .refresh_plan import PERIODIC_SYMBOLS, PERIODIC_TYPES, REFRESHED_TYPES, Choice
 from .runner import AT_WORK, INTERRUPTED, Runner
+from .signals import job_signals
 from .work_list import NO_PRIORITY, WorkItem, read_work_list
 
 log = logging.getLogger("onetape.refresh")
@@ -115,7 +116,10 @@ def refresh_fundamentals(
         ConfigError: the configuration is wrong.
     """
     seconds = seconds_of(timeout, "a job")
-    return _Run(build(cache_dir, config_path), wanted or Refresh(), progress, seconds).report()
+    run = _Run(build(cache_dir, config_path), wanted or Refresh(), progress, seconds)
+    with job_signals() as signals:
+        report = run.report()
+        return report | {"interrupted": report["interrupted"] or signals.is_noted}
 
 
 def periodic_refresh(
@@ -223,6 +227,7 @@ class _Part:
     """One type of one symbol, and what came of it so far.
 
     Attributes:
+        place: of the symbol among those of the run.
         plan: what is fresh, and which vendors are asked for the rest; None where that is not known.
         fields: that fresh answers have.
         left: the vendors that have not answered yet.
@@ -230,6 +235,7 @@ class _Part:
         problem: why no vendor is asked.
     """
 
+    place: int
     symbol: str
     kind: str
     plan: FundamentalsPlan | None = None
@@ -336,26 +342,26 @@ class _Run:
         ages = {symbol: self._age(symbol, self._kinds) for symbol in priorities}
         chosen = self._wanted.choice.of(ages, self._now_ms // DAY_MS)
         chosen.sort(key=priorities.__getitem__)
-        parts = [[_Part(symbol, kind) for kind in self._kinds] for symbol in chosen]
-        parts += (
-            [_Part(row.symbol, kind, problem=QueryError(row.problem)) for kind in self._kinds]
-            for row in mistaken
-        )
+        rows: list[tuple[str, QueryError | None]] = [(symbol, None) for symbol in chosen]
+        rows += [(row.symbol, QueryError(row.problem)) for row in mistaken]
+        parts = [
+            [_Part(place, symbol, kind, problem=problem) for kind in self._kinds]
+            for place, (symbol, problem) in enumerate(rows)
+        ]
         before = self._services.client.requests()
         all_parts = [part for several in parts for part in several]
         listener = None if self._wanted.dry_run else self._listener
-        self._progress = JobProgress(self._services.clock, listener, len(all_parts))
-        try:
-            for part in all_parts:
-                self._plan(part)
-        except KeyboardInterrupt:
-            self._runner.stop(INTERRUPTED)
+        self._left = [len(several) for several in parts]
+        clock = self._services.clock
+        self._progress = JobProgress(clock, listener, len(parts), len(all_parts))
         report: dict[str, Any] = {
             "selected": [{"symbol": s, "age_days": ages[s]} for s in chosen],
             "dry_run": self._wanted.dry_run,
             "interrupted": False,
         }
         if self._wanted.dry_run:
+            for part in all_parts:
+                self._plan(part)
             return report | self._cost(all_parts)
         self._ask(parts)
         done = [self._result(several, ages) for several in parts]
@@ -448,19 +454,25 @@ class _Run:
 
     def _ask(self, parts: Sequence[Sequence[_Part]]) -> None:
         """Ask the vendors, a few symbols of each at once."""
-        asks = []
-        for several in parts:
-            for vendor in dict.fromkeys(vendor for part in several for vendor in part.left):
-                its = [part for part in several if vendor in part.left]
-                asks.append(_Ask(vendor, its))
-                self._progress.expect(vendor, len(its))
-        self._runner.run((ask.vendor, ask) for ask in asks)
+        self._runner.run(self._asks(parts))
         unasked = DataError(f"not asked: {self._runner.stopped}")
         for several in parts:
             for part in several:
                 part.errors |= dict.fromkeys(part.left, unasked)
                 if part.plan is None:  # it ended before
                     part.problem = part.problem or unasked
+
+    def _asks(self, parts: Sequence[Sequence[_Part]]) -> Iterator[tuple[str, _Ask]]:
+        """Find out what is fresh; then yield what vendors are to be asked, symbol by symbol."""
+        for part in (part for several in parts for part in several):
+            self._plan(part)
+        asks = []
+        for several in parts:
+            for vendor in dict.fromkeys(vendor for part in several for vendor in part.left):
+                its = [part for part in several if vendor in part.left]
+                asks.append(_Ask(vendor, its))
+                self._progress.expect(vendor, len(its))
+        yield from ((ask.vendor, ask) for ask in asks)
 
     def _fetch(self, ask: _Ask, tell: Callable[[_News], None]) -> None:
         """Ask a vendor about one symbol; runs in a thread of the runner."""
@@ -513,7 +525,9 @@ class _Run:
             self._progress.tell_quiet(news.part.plain, running_now, ask.vendor, news.wait)
 
     def _end(self, part: _Part) -> None:
-        self._progress.done += 1
+        self._left[part.place] -= 1
+        self._progress.done += not self._left[part.place]
+        self._progress.parts_done += 1
         self._progress.tell(part.plain, is_over=True)
 
     # --- what came of it -------------------------------------------------------------------

@@ -18,6 +18,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from ..net.guarded_call import JobCalls
 from ..observability.logs import carried
+from .signals import hold_signals
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -101,7 +102,8 @@ class Runner(Generic[T, R]):
         """Run tasks, each a group and an item, in the order of each group, and those that they add.
 
         Returns when all are done, or after a stop when those at work are; after Ctrl-C (which is a
-        stop) two seconds later at the latest, at once after the second.
+        stop, also while tasks are looked for) two seconds later at the latest, at once after the
+        second. From then on signals wait for the report, see :mod:`.signals`.
 
         Raises:
             Exception: what work or callbacks raised; no more tasks are begun then.
@@ -114,9 +116,11 @@ class Runner(Generic[T, R]):
                 while self._threads and (until is None or time.monotonic() < until):
                     has_ended = self._step(until)  # which may add some
                     self._threads -= has_ended
+                hold_signals()
                 return
             except KeyboardInterrupt:
                 if until is not None:  # the second one
+                    hold_signals()
                     return
                 self.stop(INTERRUPTED)
                 waiting, until = iter(()), time.monotonic() + _GRACE_S

@@ -13,6 +13,7 @@ from ..cli.output import console, note, print_json
 from ..cli.parser import Parser
 from ..cli.populate import progress_of
 from ..cli.tables import TextTable, counted, shortened, styled
+from ..jobs.signals import job_signals
 
 __all__ = ["add_dates", "add_steps", "add_timeframes", "progress_of", "run_command"]
 
@@ -73,14 +74,15 @@ def run_command(
 def _run_and_show(
     run: Callable[[argparse.Namespace], dict[str, Any]], args: argparse.Namespace
 ) -> int:
-    report = run(args)
-    if args.json:
-        print_json(report)
-    else:
-        for name, step in report["step_results"].items():
-            _show(name, step)
-    if report["interrupted"]:
-        note("interrupted: what was committed is kept; run it again to go on")
+    with job_signals():
+        report = run(args)
+        if args.json:
+            print_json(report)
+        else:
+            for name, step in report["step_results"].items():
+                _show(name, step)
+        if report["interrupted"]:
+            note("interrupted: what was committed is kept; run it again to go on")
     return OK if report["steps_executed"] and not report["interrupted"] else FAILED
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import DataError, QueryError
 from ..jobs.fill_report import SeriesResult
 from ..jobs.progress import Listener, Progress
+from ..jobs.signals import job_signals
 from ..jobs.workers import described, run_on, services_of, workers
 from ..model.stored import Calculated
 from ..model.timeframe import Timeframe
@@ -91,25 +92,30 @@ class TimeframeCalculator:
         wanted = names(tickers)
         symbols = sorted(self.discover_tickers_with_1m_data()) if wanted is None else wanted
         results = {ticker: _failed(ticker, "not calculated: interrupted") for ticker in symbols}
-        try:
-            made = self._made(symbols, steps, executor, anew=force_refresh)
-            for place, one in enumerate(made):
-                ticker = one["ticker"]
-                results[ticker] = one
-                if progress is not None:
-                    result = SeriesResult(ticker, ",".join(map(str, steps)), one["rows"])
-                    progress(Progress(result, place + 1, len(results), is_over=True))
-        except KeyboardInterrupt:
-            interrupted = True
-        self._services.cache.look_after()
-        total = Counter[str]()
-        for one in results.values():
-            total.update(one["bars"])
-        self.stats = statistics(results, began, interrupted=interrupted) | {
-            "timeframes_processed": {step.label: total[step.label] for step in steps},
-            "total_bars_calculated": total.total(),
-        }
-        return {"results": results, "statistics": self.stats}
+        with job_signals() as signals:
+            try:
+                made = self._made(symbols, steps, executor, anew=force_refresh)
+                for place, one in enumerate(made, 1):
+                    ticker = one["ticker"]
+                    results[ticker] = one
+                    if progress is not None:
+                        result = SeriesResult(ticker, ",".join(map(str, steps)), one["rows"])
+                        total, share = len(results), place / len(results)
+                        progress(Progress(result, place, total, share, is_over=True))
+                signals.hold()
+            except KeyboardInterrupt:
+                interrupted = True
+                signals.hold()
+            self._services.cache.look_after()
+            bars = Counter[str]()
+            for one in results.values():
+                bars.update(one["bars"])
+            interrupted = interrupted or signals.is_noted
+            self.stats = statistics(results, began, interrupted=interrupted) | {
+                "timeframes_processed": {step.label: bars[step.label] for step in steps},
+                "total_bars_calculated": bars.total(),
+            }
+            return {"results": results, "statistics": self.stats}
 
     def _made(
         self,
