@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,13 @@ import pandas as pd
 import pytest
 
 from src.data.cache.store import Commit, CommitPiece
+from src.data.cache.values import removal
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.jobs.quarantine import quarantine_report, restore
-from src.data.model.instant import HOUR_MS, parse_iso
+from src.data.model.actions import Action
+from src.data.model.bars import Bar, BarTable
+from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
 from src.data.model.kind import Basis, Kind
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
@@ -72,6 +76,45 @@ def test_a_withdrawn_bar_comes_back_and_what_is_no_bar_stays(filled: DataManager
     assert sorted(reason for _, reason in stay) == ["a bar is stored there", "high below low"]
     # Nothing leaves the quarantine by it.
     assert len(quarantine_report(filled._services.client, KEY).rows) == 2
+
+
+MARCH = Span(parse_iso("2024-03-04"), parse_iso("2024-03-09"))
+APPLE = SeriesKey("AAPL", Timeframe(1, "d"))
+SPLIT = Action(date(2024, 5, 1), "split", parse_iso("2024-05-01T13:30:00"), 2.0, 1.0)
+
+
+@pytest.mark.parametrize("place", ["amid others", "where nothing is known"])
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_bar_from_before_a_split_comes_back_converted_or_not_at_all(
+    is_told: bool, place: str, tmp_path: Path, clock: ManualClock
+) -> None:
+    """Five days at 100; after a split 2:1 they come at 50, and the third does not come any more."""
+    manager = DataManager(tmp_path / "cache", clock=clock)
+    store, third = manager.cache.store, MARCH.start + 2 * DAY_MS
+    if is_told:
+        asked = Span(MARCH.start, parse_iso("2024-06-13"))
+        store.add_actions("AAPL", [SPLIT], asked, "yahoo", clock.now_ms())
+
+    def commit(price: float, as_of: date, *, is_whole: bool) -> None:
+        stamps = range(MARCH.start, MARCH.end, DAY_MS)
+        bars = [Bar(ms, price, price + 1, price - 1, price, 1000 / price) for ms in stamps]
+        table = BarTable.from_bars([bar for bar in bars if is_whole or bar.stamp_ms != third])
+        basis, now = Basis("split", as_of), clock.now_ms()
+        piece = CommitPiece(table, MARCH, "yahoo", now, Kind(), basis, "final")
+        store.commit(APPLE, Commit((piece,)))
+
+    commit(100.0, date(2024, 3, 11), is_whole=True)
+    commit(50.0, date(2024, 6, 11), is_whole=False)
+    if place == "where nothing is known":
+        (part,) = store.read(APPLE, Span(third, third + DAY_MS))[1]
+        store.commit(APPLE, Commit((removal(part, clock.now_ms()),)))
+    done, left = restore(manager._services, APPLE)
+    if not is_told:
+        assert (done, len(left)) == ([], 1) and "100" not in str(store.read(APPLE, MARCH)[0].close)
+        return
+    assert [(bar.stamp_ms, bar.close, bar.volume) for bar in done] == [(third, 50.0, 20.0)]
+    answer = manager.get_ohlcv("AAPL", "1d", "2024-03-04", "2024-03-08", offline=True)
+    assert answer["close"].tolist() == [50.0] * 5, "read as before, and without a jump"
 
 
 def test_nothing_is_deleted_but_by_a_purge(filled: DataManager) -> None:

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -146,11 +149,25 @@ def test_a_cluster_reports_the_same_though_a_worker_is_killed(
     assert [one.as_dict() for one in [first, *told] if isinstance(one, QualityReport)] == alone
 
 
-def test_no_scheduler_there(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("says", [None, b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-x\r\n"])
+def test_no_scheduler_there(says: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing listens; what listens says nothing; or it is something else."""
     pytest.importorskip("distributed", reason="the extra dask is not installed")
     monkeypatch.setattr("src.data.jobs.workers._CONNECT_S", 0.2)
-    with (
-        pytest.raises(UnavailableError, match="no scheduler answers"),
-        workers("dask://127.0.0.1:1"),
-    ):
-        pass
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = 1 if says is None else server.getsockname()[1]
+        threading.Thread(target=_greet_all, args=(server, says or b""), daemon=True).start()
+        with (
+            pytest.raises(UnavailableError, match="no scheduler answers"),
+            workers(f"dask://127.0.0.1:{port}"),
+        ):
+            pass
+
+
+def _greet_all(server: socket.socket, says: bytes) -> None:
+    """Greet whoever calls, and keep the line open, until the server is closed."""
+    lines = []
+    with suppress(OSError):
+        while True:
+            lines.append(server.accept()[0])
+            lines[-1].sendall(says)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..cache.store import Commit, CommitPiece
-from ..model.bars import Bar, BarTable, among
-from ..model.coverage import OFF_GRID, WITHDRAWN
+from ..errors import KindMismatchError
+from ..model.bars import NAN, Bar, BarTable, among
+from ..model.coverage import OFF_GRID, WITHDRAWN, Coverage
 from ..model.instant import iso
 from ..model.kind import Basis, Kind
 from ..model.series import SeriesKey
-from ..model.span import Span
+from ..model.span import Span, coalesce
+from ..prices.adjustment import BasisPart, rebase
 from ..prices.bar_rule import are_bars
 
 if TYPE_CHECKING:
@@ -80,11 +84,13 @@ def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[B
     """Put back the rows that can be bars, where no bar is stored; return them, and what stays aside.
 
     These are bars that their vendor did not send any more: they were right once. Each counts as
-    final, with the adjustment of the bars around it, and is asked for again by a refresh alone. What
-    stays is given with the reason. Nothing leaves the quarantine by it.
+    final, in the adjustment of the bars around it: a bar of a share from before a split is converted
+    by the splits and dividends that are stored, and stays aside where these do not tell all. It is asked
+    for again by a refresh alone. What stays is given with the reason. Nothing leaves the quarantine by it.
 
     Raises:
         CacheError: the store cannot be read or written.
+        QueryError: the symbol means nothing by the rules.
     """
     store = services.cache.store
     rows = {b.stamp_ms: (b, reason) for b, reason in services.client.quarantined(key).rows}
@@ -92,8 +98,10 @@ def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[B
     table = BarTable.from_bars([bar for bar, _ in ordered])
     if not ordered:
         return [], []
-    stored, coverage = store.read(key, Span(ordered[0][0].stamp_ms, ordered[-1][0].stamp_ms + 1))
+    span = Span(ordered[0][0].stamp_ms, ordered[-1][0].stamp_ms + 1)
+    stored, coverage = store.read(key, span)
     is_bar, is_there = are_bars(table), among(table.stamps, stored.stamps)
+    adjuster: _Adjuster | None = None
     done: list[Bar] = []
     left: list[tuple[Bar, str]] = []
     pieces = []
@@ -103,18 +111,89 @@ def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[B
             continue
         part = next((part for part in coverage if bar.stamp_ms in part.span), None)
         vendor = reason.removeprefix(WITHDRAWN) if part is None or not part.vendor else part.vendor
+        adjuster = adjuster or _Adjuster(services, key, span)
+        try:
+            own, basis = adjuster.adjusted(bar, vendor, part.basis if part else None)
+        except KindMismatchError as error:
+            left.append((bar, str(error.args[0])))
+            continue
         pieces.append(
             CommitPiece(
-                BarTable.from_bars([bar]),
+                own,
                 Span(bar.stamp_ms, bar.stamp_ms + 1),
                 vendor,
                 part.fetched_at if part else 0,
                 store.view(key).kind or Kind(),
-                part.basis if part else Basis(),
+                basis,
                 "final",
                 keeps=True,
             )
         )
-        done.append(bar)
+        done += _bars(own)
     store.commit(key, Commit(tuple(pieces)))
     return done, left
+
+
+def _bars(table: BarTable) -> list[Bar]:
+    columns = (values.tolist() for values in table.values())
+    rows = zip(table.stamps.tolist(), *columns, strict=True)
+    return [Bar._make((*row, NAN)[:7]) for row in rows]
+
+
+class _Adjuster:
+    """Brings bars that were taken out of a series to the adjustment of those in it.
+
+    A row in quarantine does not say its own: the generations that still hold the bar do.
+    """
+
+    def __init__(self, services: Services, key: SeriesKey, span: Span) -> None:
+        self._key, self._span, self._store = key, span, services.cache.store
+        self._is_share = services.selector.instrument(key.symbol).asset_class == "stock"
+        dated = [part.basis for part in self._store.view(key).coverage if part.state != "empty"]
+        self._newest = max(dated, key=lambda basis: basis.as_of or date.min, default=Basis())
+        self._book = self._store.actions(key.symbol).beside(key.teller)
+
+    @cached_property
+    def _past(self) -> list[tuple[BarTable, Coverage]]:
+        """What was stored, the newest first, as far as it is kept."""
+        kept = [one["generation"] for one in self._store.commits(self._key) if one["kept"]]
+        return [self._store.read_version(self._key, self._span, n) for n in reversed(kept)]
+
+    def adjusted(self, bar: Bar, vendor: str, wanted: Basis | None) -> tuple[BarTable, Basis]:
+        """Return a bar in the basis of those around it, or where there are none in the newest one.
+
+        Raises:
+            KindMismatchError: what is stored does not tell how to convert it.
+        """
+        goal, table = wanted or self._newest, BarTable.from_bars([bar])
+        if not self._is_share:
+            return table, goal
+        own, place = self._own(bar), Span(bar.stamp_ms, bar.stamp_ms + 1)
+        if own == goal:
+            return table, goal
+        if goal.adjustment == "unknown" or (goal.as_of or date.max) < (own.as_of or date.min):
+            raise KindMismatchError(
+                "the bars around it are of an older adjustment, or of none known"
+            )
+        asked = [answer.span for answer in self._book.answers]
+        brought = rebase(
+            table,
+            [BasisPart(place, own, vendor)],
+            self._book.actions,
+            goal.adjustment,
+            as_of=goal.as_of,
+            own=self._book.of,
+            intraday=self._key.timeframe.is_intraday,
+            timeframe=self._key.timeframe,
+            fetched_dates=coalesce(asked),
+        )
+        return brought, goal
+
+    def _own(self, bar: Bar) -> Basis:
+        """Return the basis of the bar when it was stored last; ``unknown`` where that is not kept."""
+        for table, coverage in self._past:
+            for row in _bars(table.within(Span(bar.stamp_ms, bar.stamp_ms + 1))):
+                part = next((part for part in coverage if bar.stamp_ms in part.span), None)
+                if part is not None and row[1:5] == bar[1:5]:
+                    return part.basis
+        return Basis("unknown")

@@ -7,10 +7,11 @@ vendors stays in one process, because their quotas bound it and not its processo
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
@@ -86,12 +87,25 @@ def _client(address: str) -> Any:
     except ImportError as exc:
         raise MissingExtraError("a cluster needs an extra", hint=install_line("dask")) from exc
     try:
+        with ThreadPoolExecutor(1) as own_loop:  # a notebook has a loop at work in its thread
+            own_loop.submit(asyncio.run, _greet(address)).result()
         connect: Any = Client
         return connect(address, timeout=_CONNECT_S, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as exc:
+    except Exception as exc:  # what a port that is no scheduler's says may raise anything
+        is_silent = isinstance(exc, OSError)
+        why = (str(exc) or "nothing comes") if is_silent else "what answers is none"
         raise UnavailableError(
-            f"no scheduler answers at {address}: {exc}", hint="start one, or name its address"
+            f"no scheduler answers at {address}: {why}", hint="start one, or name its address"
         ) from exc
+
+
+async def _greet(address: str) -> None:
+    """Shake hands with a scheduler, within a time: a client waits for its greeting for ever."""
+    from distributed.comm import connect
+
+    greeting: Any = connect
+    comm = await asyncio.wait_for(greeting(address, timeout=_CONNECT_S), _CONNECT_S)
+    await comm.close()
 
 
 def run_on(
