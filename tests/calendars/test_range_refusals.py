@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 
 from src.data.calendars.ranges import resolve_range
 from src.data.errors import BadRangeError
-from src.data.model.instant import parse_iso
+from src.data.model.instant import parse_iso, to_ms
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
@@ -95,3 +95,30 @@ def test_tomorrow_at_the_venue_may_be_today_elsewhere() -> None:
 def test_years_far_beyond_datetime_are_no_time() -> None:
     with pytest.raises(BadRangeError, match="AAPL: start"):
         resolved(APPLE, "1d", np.datetime64("90000-01-01", "s"), None)
+
+
+class OddZone(tzinfo):
+    """A zone that answers something else than how far it is ahead."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    def utcoffset(self, moment: datetime | None) -> Any:
+        """Return the answer, or raise it."""
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+
+@pytest.mark.parametrize("answer", ["+01:00", 3600, timedelta(days=3), KeyError("no")], ids=repr)
+@pytest.mark.parametrize("timeframe", ["1h", "1d"])
+def test_a_zone_that_does_not_work_is_refused(answer: Any, timeframe: str) -> None:
+    moment = datetime(2024, 6, 3, tzinfo=OddZone(answer))
+    for bounds in [(moment, None), ("2024-06-01", moment)]:
+        with pytest.raises(BadRangeError, match="is not a time: its time zone does not work"):
+            resolved(APPLE, timeframe, *bounds)
+
+
+def test_a_zone_that_knows_no_offset_is_none() -> None:
+    moment = datetime(2024, 6, 3, tzinfo=OddZone(None))
+    assert to_ms(moment) == parse_iso("2024-06-03")

@@ -15,6 +15,7 @@ from src.data.cache import fill_gaps as documented_fill
 from src.data.cache import validate_gaps as documented_validate
 from src.data.cli.gaps import main_fill, main_validate
 from src.data.clock import ManualClock
+from src.data.errors import QueryError
 from src.data.jobs.gap_files import FILE
 from tests.cli.conftest import Run
 from tests.vendor_server import Fault, VendorServer
@@ -119,6 +120,44 @@ def test_a_file_of_the_older_tool_is_read(
     (cache / FILE).write_text(json.dumps({"detailed_results": {"BTCUSDT_1h": series}}))
     assert older(main_fill, "--json") == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["filled"] == {"BTCUSDT_1h": 24}
+
+
+def gap_file(**changes: Any) -> Any:
+    """Return the file of the older tool with one gap of an hour, changed."""
+    gap = {"start": "2024-03-06T00:00:00", "duration_hours": 1.0} | changes
+    breakdown = {"2024": {"gaps": [gap]}}
+    one = {"symbol": "BTCUSDT", "interval": "1h", "yearly_breakdown": breakdown}
+    return {"detailed_results": {"BTCUSDT_1h": one | changes}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(gap_file(duration_hours=float("inf"))),
+        json.dumps(gap_file(duration_hours=1e300)),
+        json.dumps(gap_file(duration_hours=-5)),
+        json.dumps(gap_file(start="9999-12-31T23:30:00", end="x")),
+        json.dumps(gap_file(start=5)),
+        json.dumps(gap_file(symbol=5)),
+        json.dumps(gap_file(symbol="../x")),
+        json.dumps(gap_file(interval=[])),
+        json.dumps({"detailed_results": [1]}),
+        json.dumps([1]),
+        "[" * 100_000,
+    ],
+)
+def test_a_file_that_is_none_is_one_error(
+    text: str, older: Older, vendors: VendorServer, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (cache / FILE).write_text(text)
+    assert (older(main_fill), vendors.count()) == (2, 0)
+    assert capsys.readouterr().err.startswith("onetape: ")
+
+
+@pytest.mark.parametrize("hours", ["x", -1, None, True, float("nan")])
+def test_a_length_that_is_none(hours: Any, cache: Path) -> None:
+    with pytest.raises(QueryError, match="max_gap_hours"):
+        documented_fill.fill_gaps(None, None, cache, hours)
 
 
 def test_exit_codes(

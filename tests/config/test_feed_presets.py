@@ -64,7 +64,7 @@ def test_one_that_is_not_there_names_those_that_are() -> None:
 )
 def test_every_mistake_is_told(change: dict[str, object], told: str) -> None:
     path = own("mine.json", json.dumps(GOOD | change, indent=1))
-    with pytest.raises(RulesError, match=rf"mine\.json has mistakes:\n  {told}.*\(line \d+\)"):
+    with pytest.raises(RulesError, match=rf"mine\.json has 1 mistake:\n  {told}.*\(line \d+\)"):
         load_preset(path)
 
 

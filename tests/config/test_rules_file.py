@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import difflib
 import importlib
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import Mock
 
 import pytest
 
@@ -87,6 +89,24 @@ class TestMistakes:
         with pytest.raises(RulesError, match=r"rules\.yaml has 2 mistakes:") as caught:
             load(user_file, "a: 1\nb: 2\n")
         assert isinstance(caught.value, ValueError)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            f"crypto: {{backup: [{', '.join(f'yaho{n}' for n in range(5_000))}]}}",
+            "".join(f"cryptoo{n}: 1\n" for n in range(5_000)),
+            "".join(f"a{n}: *b\n" for n in range(5_000)),
+        ],
+    )
+    def test_of_very_many_mistakes_the_first_are_told(
+        self, text: str, user_file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        compared = Mock(wraps=difflib.get_close_matches)
+        monkeypatch.setattr("difflib.get_close_matches", compared)
+        with pytest.raises(RulesError, match="has 100 mistakes or more, the first are:") as caught:
+            load(user_file, text)
+        assert len(caught.value.problems) == 100 and len(str(caught.value)) < 20_000
+        assert compared.call_count <= 101
 
     @pytest.mark.parametrize(
         "text, expected",

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,6 +118,24 @@ class TestRulesFile:
             load_settings(environ=home | {"ONETAPE_RULES": "gone.yaml"}, cwd=tmp_path)
         with pytest.raises(ConfigError, match=r"\(config_path\) is a folder"):
             load_settings(None, ".", home, tmp_path)
+
+    @pytest.mark.parametrize("how", ["argument", "variable", "found"])
+    def test_a_folder_that_may_not_be_searched(
+        self, how: str, tmp_path: Path, home: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Root may search all: the look itself is refused, as it is for other users."""
+        closed, stat = tmp_path / "config" / "data", Path.stat
+
+        def refused(path: Path, **options: Any) -> Any:
+            if closed in path.parents:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return stat(path, **options)
+
+        monkeypatch.setattr(Path, "stat", refused)
+        named = str(closed / "mine.yaml")
+        environ = home | ({"ONETAPE_RULES": named} if how == "variable" else {})
+        with pytest.raises(ConfigError, match=r"\.yaml cannot be looked at: Permission denied"):
+            load_settings(None, named if how == "argument" else None, environ, tmp_path)
 
     def test_the_defaults_own_name_may_be_passed(
         self, tmp_path: Path, home: dict[str, str]

@@ -184,7 +184,10 @@ def test_what_is_no_symbol_or_no_price_is_an_error(manager: DataManager) -> None
         manager.get_quote("GONE")
 
 
-@pytest.mark.parametrize("age", [-1, True, "5", float("nan"), float("inf"), 86_401, None])
+_AGES = [-1, True, "5", float("nan"), float("inf"), 86_401, 10**400, None]
+
+
+@pytest.mark.parametrize("age", _AGES, ids=lambda age: f"{age!r:.9}")
 def test_what_is_no_age_is_refused(manager: DataManager, age: Any) -> None:
     with pytest.raises(QueryError, match="max_age"):
         manager.get_quote("AAPL", age)

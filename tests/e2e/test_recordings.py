@@ -171,6 +171,11 @@ def test_what_was_not_recorded_is_named(
         (lambda text: "", "is damaged"),
         (lambda text: "[]", "is damaged"),
         (lambda text: text.replace('"status": 200', '"status": "well"'), "is damaged"),
+        (lambda text: text.replace('"status": 200', '"status": -200'), "is damaged"),
+        (lambda text: text.replace('"status": 200', '"status": Infinity'), "is damaged"),
+        (lambda text: text.replace('"recording": 1', '"recording": Infinity'), "is of version inf"),
+        (lambda text: "[" * 100_000, "is damaged"),
+        (lambda text: text.replace("BTCUSDT", "ETHUSDT"), "is of another request than its name"),
         (lambda text: text.replace('"recording": 1', '"recording": 2'), "release reads 1"),
     ],
 )  # fmt: skip

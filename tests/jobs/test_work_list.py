@@ -104,3 +104,11 @@ def test_a_list_that_is_not_there(name: str, tmp_path: Path) -> None:
 def test_ten_thousand_rows(tmp_path: Path) -> None:
     items = read(tmp_path, "".join(f"S{n}USDT,1d\r\n" for n in range(10_000)))
     assert len(items) == 10_000 and items[-1] == WorkItem("S9999USDT", "1d")
+
+
+def test_a_field_of_any_length_is_a_mistake_of_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text(f"AAPL\n{'A' * 131_073},1d\nMSFT\n")
+    good, long, last = read_work_list(path)
+    assert (good.symbol, last.symbol, long.symbol) == ("AAPL", "MSFT", "line 2")
+    assert long.problem.startswith("line 2 cannot be read: field larger") and not last.problem

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,27 @@ class TestTrouble:
         db.close()
         assert State(folder, clock).run(count) > 0, "a careful start, not an error"
         assert (folder / "state.damaged").exists()
+
+    def test_a_number_beyond_all_is_damage(
+        self, folder: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Each number of each table in turn."""
+        State(folder, clock).run(count)
+        with closing(sqlite3.connect(folder / FILE)) as db:
+            tables = [t for (t,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")]
+            columns = {t: db.execute(f"PRAGMA table_info({t})").fetchall() for t in tables}
+        wrong = [
+            (t, one[0]) for t, of in columns.items() for one in of if one[2] in ("REAL", "INT")
+        ]
+        assert len(wrong) > 20
+        for table, place in [*wrong, ("facts", 1)]:
+            (folder / "state.damaged").unlink(missing_ok=True)
+            values: list[object] = [0] * len(columns[table])
+            values[place] = 9e99
+            with closing(sqlite3.connect(folder / FILE, isolation_level=None)) as db:
+                db.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(values))})", values)
+            assert State(folder, clock).run(count) > 0
+            assert (folder / "state.damaged").exists(), (table, place)
 
     def test_a_first_start_is_not_a_loss(
         self, state: State, caplog: pytest.LogCaptureFixture

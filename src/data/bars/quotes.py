@@ -486,7 +486,8 @@ def _age_ms(max_age: Any, symbol: Any) -> int:
         QueryError: it is not a number of seconds from 0 to a day.
     """
     is_number = isinstance(max_age, Real) and not isinstance(max_age, bool)
-    if not is_number or not 0 <= float(max_age) <= _LONGEST_AGE_S:
+    # A whole number may be beyond all floats.
+    if not is_number or not 0 <= max_age <= _LONGEST_AGE_S:
         raise QueryError(
             f"max_age {max_age!r:.40} for {symbol!s:.40} is not a number of seconds from 0 to 86400",
             symbol=symbol if isinstance(symbol, str) else None,

@@ -302,6 +302,13 @@ def _bound(name: str, value: Any, instrument: Instrument, now_ms: int) -> _Bound
     """
     if value is None:
         return None
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        try:
+            to_ms(value)
+        except OverflowError:
+            pass  # its year is refused below
+        except ValueError as exc:
+            raise _refused(instrument, f"{name} is not a time: {exc}", hint=_ACCEPTED) from exc
     # The same dates are asked for again and again, for one symbol after the other.
     is_plain = type(value) is str or type(value) is date
     if (bound := (_remembered if is_plain else _read)(name, value, instrument)) is not None:

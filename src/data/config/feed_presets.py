@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, RulesError
+from ..errors import ConfigError
 from .packaged import packaged_path
 from .rules_file import RELATIVE
 from .schema import LOOPBACK, Check, Problem, number, record, switch, text, timeframe, whole
+from .settings import stands
 from .yaml_text import MAX_BYTES, read_yaml
 
 _FOLDER = RELATIVE.parent
@@ -52,9 +53,7 @@ def load_preset(name: str | Path) -> dict[str, Any]:
             Problem(("host",), "not this machine: name the file by its path to allow it")
         )
     if problems:
-        texts = [document.describe(problem) for problem in problems]
-        listed = "\n  ".join(texts)
-        raise RulesError(f"the feed preset {path} has mistakes:\n  {listed}", problems=texts)
+        raise document.error(f"the feed preset {path}", problems)
     return dict(value)
 
 
@@ -79,7 +78,7 @@ def _find_preset(name: str | Path) -> tuple[Path, bytes, bool]:
     if str(name).endswith(".json"):
         return Path(name), _read(Path(name)), True
     own = _FOLDER / f"{name}.json"
-    if Path(name).name == str(name) and own.is_file():
+    if Path(name).name == str(name) and stands(own.is_file, own):
         return own, _read(own), False
     if str(name) in _PACKAGED:
         return own, _read(packaged_path(own.name)), True

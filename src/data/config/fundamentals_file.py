@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, RulesError
+from ..errors import ConfigError
 from ..model.fundamentals import canonical_field
 from ..model.fundamentals_rules import FundamentalsRules
 from ..model.instant import DAY_MS
@@ -102,9 +102,7 @@ def checked(data: bytes, name: str) -> Mapping[str, Any]:
     document = read_yaml(data.expandtabs(1))
     problems = [*document.problems, *check(document.value)]
     if problems:
-        texts = [document.describe(problem) for problem in problems]
-        count = "1 mistake" if len(texts) == 1 else f"{len(texts)} mistakes"
-        raise RulesError(f"{name} has {count}:\n  " + "\n  ".join(texts), problems=texts)
+        raise document.error(name, problems)
     return document.value
 
 

@@ -13,6 +13,7 @@ from .schema import (
     Check,
     Path,
     Problem,
+    first_of,
     items,
     nearest,
     number,
@@ -161,10 +162,10 @@ _file = record(
 
 
 def check(mapping: Any) -> list[Problem]:
-    """Return every mistake in a fundamentals mapping; absent keys are none."""
+    """Return the mistakes in a fundamentals mapping, see ``first_of``; absent keys are none."""
     if not isinstance(mapping, Mapping):
         return [Problem((), "keys are needed")]
-    return list(_file(mapping, ()))
+    return first_of(_file(mapping, ()))
 
 
 def unread(mapping: Mapping[str, Any]) -> list[str]:

@@ -69,11 +69,5 @@ def _whole(mapping: Mapping[str, Any], document: YamlDocument, name: str) -> Rul
 
 
 def _raise_for(problems: list[Problem], document: YamlDocument, name: str) -> None:
-    if not problems:
-        return
-    ordered = sorted(
-        dict.fromkeys(problems), key=lambda problem: document.line_of(problem.path) or 0
-    )
-    texts = [document.describe(problem) for problem in ordered]
-    count = "1 mistake" if len(texts) == 1 else f"{len(texts)} mistakes"
-    raise RulesError(f"{name} has {count}:\n  " + "\n  ".join(texts), problems=texts)
+    if problems:
+        raise document.error(name, problems)

@@ -15,6 +15,7 @@ from .schema import (
     Check,
     Path,
     Problem,
+    first_of,
     items,
     nearest,
     number,
@@ -246,8 +247,8 @@ _file = record(
 
 
 def check(mapping: Any) -> list[Problem]:
-    """Return every mistake in a rules mapping; absent keys are none."""
-    return list(_file(mapping, ()))
+    """Return the mistakes in a rules mapping, see ``first_of``; absent keys are none."""
+    return first_of(_file(mapping, ()))
 
 
 def not_obeyed(mapping: Mapping[str, Any]) -> list[Problem]:
@@ -270,11 +271,13 @@ def not_obeyed(mapping: Mapping[str, Any]) -> list[Problem]:
 
 def check_whole(plain: Mapping[str, Any]) -> list[Problem]:
     """Return what a whole, otherwise correct mapping lacks, and names in it that lead nowhere."""
-    problems = [
-        Problem((name,), "primary is missing")
-        for name in RULES
-        if plain.get(name) and "primary" not in plain[name]
-    ]
+    return first_of(_of_whole(plain))
+
+
+def _of_whole(plain: Mapping[str, Any]) -> Iterator[Problem]:
+    for name in RULES:
+        if plain.get(name) and "primary" not in plain[name]:
+            yield Problem((name,), "primary is missing")
     meanings = plain.get("symbol_classification") or {}
     suffixes = (meanings.get("stock") or {}).get("exchange_suffixes") or {}
     at = ("symbol_classification", "stock", "exchange_suffixes")
@@ -282,21 +285,18 @@ def check_whole(plain: Mapping[str, Any]) -> list[Problem]:
         same = venue.get("same_as") if isinstance(venue, Mapping) else None
         target = suffixes.get(same)
         if same and (target is None or (isinstance(target, Mapping) and "same_as" in target)):
-            problems.append(Problem((*at, suffix, "same_as"), f"{same} is no suffix of its own"))
+            yield Problem((*at, suffix, "same_as"), f"{same} is no suffix of its own")
     for index, suffix in ((meanings.get("index") or {}).get("venues") or {}).items():
         if suffix not in suffixes:
             path = ("symbol_classification", "index", "venues", index)
-            problems.append(
-                Problem(path, f"{suffix} is no known suffix", nearest(suffix, suffixes))
-            )
-    return problems
+            yield Problem(path, f"{suffix} is no known suffix", nearest(suffix, suffixes))
 
 
 def check_symbols(tables: Classification) -> list[Problem]:
     """Return the user's symbols whose meaning is not understood."""
     verdicts = ((text, classify(text, tables)) for text in tables.symbols)
-    return [
+    return first_of(
         Problem(("symbol_classification", "symbols", text), verdict.message)
         for text, verdict in verdicts
         if isinstance(verdict, SymbolRefusal)
-    ]
+    )

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -44,6 +45,13 @@ class Problem:
 
 
 Check = Callable[[Any, Path], Iterator[Problem]]
+# So many mistakes of a file are looked for and told: a file of mistakes alone is none of ours.
+MOST_PROBLEMS = 100
+
+
+def first_of(problems: Iterable[Problem]) -> list[Problem]:
+    """Return the problems that are told, and one more where there are more."""
+    return list(islice(problems, MOST_PROBLEMS + 1))
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

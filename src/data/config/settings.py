@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def find_rules(
         if not value:
             continue
         path = named_path(value, source, cwd)
-        if path.is_file():
+        if stands(path.is_file, path):
             if is_packaged(path, FILE_NAME):
                 return None
             if source == "ONETAPE_RULES" and not is_set(source, environ):
@@ -88,10 +88,10 @@ def find_rules(
         if Path(value) == RELATIVE:  # older programs pass the default's own name
             return None
         hint = "give the path of an existing rules file, or nothing for the packaged rules"
-        lack = "is a folder" if path.is_dir() else "does not exist"
+        lack = "is a folder" if stands(path.is_dir, path) else "does not exist"
         raise ConfigError(f"the rules file {path} ({source}) {lack}", hint=hint)
     usual = cwd / RELATIVE
-    if not usual.is_file() or is_packaged(usual, FILE_NAME):
+    if not stands(usual.is_file, usual) or is_packaged(usual, FILE_NAME):
         return None
     check_found_rules(usual)
     return usual
@@ -113,8 +113,9 @@ def _cache_dir(
         return named_path(argument, "cache_dir", cwd), "argument"
     if variable := _variable("DATA_CACHE_DIR", environ):
         return named_path(variable, "DATA_CACHE_DIR", cwd), "DATA_CACHE_DIR"
-    if (cwd / "data-cache").is_dir():
-        return cwd / "data-cache", "./data-cache"
+    here = cwd / "data-cache"
+    if stands(here.is_dir, here):
+        return here, "./data-cache"
     return _user_folder("cache", environ) / _APP, "user cache folder"
 
 
@@ -141,6 +142,21 @@ def named_path(value: str | os.PathLike[str], source: str, cwd: Path) -> Path:
             hint="name a folder or file in UTF-8 text",
         ) from exc
     return path
+
+
+def stands(look: Callable[[], bool], path: Path) -> bool:
+    """Return what a look at a path tells, such as its ``is_file``.
+
+    Raises:
+        ConfigError: its folder may not be searched, or the disk fails.
+    """
+    try:
+        return look()
+    except OSError as exc:
+        raise ConfigError(
+            f"{path} cannot be looked at: {exc.strerror}",
+            hint="let this user search its folder, or name another path",
+        ) from exc
 
 
 def working_dir() -> Path:

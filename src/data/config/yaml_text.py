@@ -8,13 +8,14 @@ aliases and tags (they make small files huge), nesting deeper than 20 and more t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
-from .schema import Path, Problem
+from ..errors import RulesError
+from .schema import MOST_PROBLEMS, Path, Problem
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
@@ -55,6 +56,21 @@ class YamlDocument:
         """Return a problem as text, with its line where that is known."""
         line = self.line_of(problem.path)
         return f"{problem} (line {line})" if line and problem.path else str(problem)
+
+    def error(self, name: str, problems: Sequence[Problem]) -> RulesError:
+        """Return the error for a file with mistakes, in the order of its lines.
+
+        Args:
+            name: of the file.
+            problems: at least one; of more than :data:`.schema.MOST_PROBLEMS` the first are told.
+        """
+        told = list(dict.fromkeys(problems[:MOST_PROBLEMS]))
+        told.sort(key=lambda problem: self.line_of(problem.path) or 0)
+        texts = [self.describe(problem) for problem in told]
+        has_more = len(problems) > MOST_PROBLEMS
+        count = "1 mistake" if len(texts) == 1 else f"{len(texts)} mistakes"
+        count += " or more, the first are" if has_more else ""
+        return RulesError(f"{name} has {count}:\n  " + "\n  ".join(texts), problems=texts)
 
 
 def read_yaml(data: bytes) -> YamlDocument:

@@ -92,7 +92,7 @@ def age_of(max_age_days: Any) -> float | None:
         raise QueryError(
             f"max_age_days is {max_age_days!r:.40}, a number of days from 0 on is needed"
         )
-    return min(float(max_age_days), _OLDEST_DAYS)
+    return float(min(max_age_days, _OLDEST_DAYS))  # some whole numbers are beyond all floats
 
 
 def day_of(as_of: When) -> date | None:

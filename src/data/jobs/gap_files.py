@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import groupby
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..observability.logs import level_of
+from ..provider_selector import ProviderSelector
 from ..quality.gaps import FINAL_CLASSES, ClassifiedGap
 from ..wiring import Services, build
 from .gaps import gaps_of_all
@@ -205,9 +207,14 @@ def fill_gaps(
         ``unchanged`` (series of which no bar came), ``too_long`` (how many gaps were left alone).
 
     Raises:
-        QueryError: there is no such file, or it cannot be read.
+        QueryError: there is no such file, it cannot be read, or ``max_gap_hours`` is no number from 0 on.
         ConfigError: the configuration is wrong.
     """
+    is_number = isinstance(max_gap_hours, Real) and not isinstance(max_gap_hours, bool)
+    if not is_number or not max_gap_hours >= 0:
+        raise QueryError(
+            f"max_gap_hours is {max_gap_hours!r:.40}", hint="a number of hours from 0 on is needed"
+        )
     services = build(cache_dir, config_path)
     path = services.settings.cache_dir / FILE
     wanted = (
@@ -217,7 +224,7 @@ def fill_gaps(
     report: dict[str, Any] = {"filled": {}, "failed": {}, "unchanged": [], "too_long": 0}
     works = [
         _Work(name, key, listed, max_gap_hours)
-        for name, key, listed in _read(path)
+        for name, key, listed in _read(path, services.selector)
         if not ((wanted and key.symbol not in wanted) or (steps and key.timeframe not in steps))
     ]
     done: dict[str, _Filled] = {}
@@ -283,25 +290,35 @@ def _fill_series(client: BarsClient, work: _Work, _: Callable[[Any], None]) -> _
     return _Filled(bars, failed)
 
 
-def _read(path: Path) -> list[tuple[str, SeriesKey, list[_ListedGap]]]:
+def _read(path: Path, selector: ProviderSelector) -> list[tuple[str, SeriesKey, list[_ListedGap]]]:
     """Return the series of the file with their gaps, ascending; those of older tools have no class.
 
     Raises:
-        QueryError: there is no such file, or it cannot be read.
+        QueryError: there is no such file, it cannot be read, or a symbol in it means nothing.
     """
     try:
         results = json.loads(path.read_bytes())["detailed_results"]
         return [
             (
                 name,
-                SeriesKey(one["symbol"], Timeframe.parse(one["interval"])),
+                SeriesKey(
+                    selector.instrument(one["symbol"]).symbol, Timeframe.parse(one["interval"])
+                ),
                 sorted(_listed(gap) for gap in _gaps_of_years(one)),
             )
             for name, one in results.items()
         ]
     except FileNotFoundError:
         raise QueryError(f"there is no {path.name} in the cache folder", hint=_RUN_FIRST) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise QueryError(f"{path.name} cannot be read: {error}", hint=_RUN_FIRST) from error
 
 
@@ -309,7 +326,11 @@ def _listed(gap: Mapping[str, Any]) -> _ListedGap:
     start, length = parse_iso(gap["start"]), round(float(gap["duration_hours"]) * HOUR_MS)
     if "end" not in gap:  # an older tool's start is the bar behind the gap
         start -= length
-    return _ListedGap(Span(start, start + length), gap.get("class", ""))
+    for moment in (start, start + length):
+        from_ms(moment)  # no gap lies beyond all years
+    if length <= 0:
+        raise ValueError(f"a gap of {length / HOUR_MS:g} hours")
+    return _ListedGap(Span(start, start + length), str(gap.get("class", "")))
 
 
 def _runs(listed: Sequence[_ListedGap], short: Sequence[_ListedGap]) -> Iterator[list[_ListedGap]]:

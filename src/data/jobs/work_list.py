@@ -86,7 +86,11 @@ def read_work_list(source: str | Path) -> list[WorkItem]:
 def _of_csv(lines: list[tuple[int, str]], title: str) -> Iterator[WorkItem]:
     names: tuple[str, ...] = COLUMNS
     for row, (place, line) in enumerate(lines):
-        cells = [cell.strip() for cell in next(csv.reader([line]))]
+        try:
+            cells = [cell.strip() for cell in next(csv.reader([line]))]
+        except csv.Error as error:  # such as a field of more than 128 KiB
+            yield WorkItem(f"line {place}", problem=f"line {place} cannot be read: {error}")
+            continue
         if row == 0 and cells[0].lower() in _SYMBOL_HEADERS:
             names = ("symbol", *(cell.lower() for cell in cells[1:]))
             _check_names(names, title)

@@ -6,7 +6,7 @@ ones are converted.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 
 SECOND_MS = 1_000
@@ -20,10 +20,23 @@ _EPOCH_DATE = date(1970, 1, 1)
 
 
 def to_ms(moment: datetime) -> int:
-    """Return ``moment`` in UTC milliseconds; naive means UTC; microseconds are cut off."""
+    """Return ``moment`` in UTC milliseconds; naive means UTC; microseconds are cut off.
+
+    Raises:
+        ValueError: its time zone is none of Python's, and does not answer as one.
+        OverflowError: it lies outside the years 1 to 9999 in UTC.
+    """
     if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
+        moment = moment.replace(tzinfo=None) - _offset_of(moment)
     return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _offset_of(moment: datetime) -> timedelta:
+    """Return how far its zone is ahead of UTC; raises ``ValueError`` as :func:`to_ms`."""
+    try:
+        return moment.utcoffset() or timedelta(0)
+    except Exception as exc:  # a zone may be a program's own class
+        raise ValueError(f"its time zone does not work ({type(exc).__name__}: {exc})") from exc
 
 
 def from_ms(ms: int) -> datetime:

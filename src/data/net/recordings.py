@@ -188,6 +188,8 @@ def _answer(path: Path, question_path: str, url: str) -> HttpResponse | None:
         version = entry["recording"]
         if version != FORMAT:
             raise _unreadable(path, f"is of version {version}, and this release reads {FORMAT}")
+        if _digest(entry["request"]) != path.name.partition("-")[0]:
+            raise _unreadable(path, "is of another request than its name says")
         if not entry["request"]["path"].endswith(question_path):
             return None
         answer = entry["response"]
@@ -197,8 +199,19 @@ def _answer(path: Path, question_path: str, url: str) -> HttpResponse | None:
         # As of when prices are adjusted hangs on it; some vendors send none.
         asked_at = datetime.fromtimestamp(parse_iso(entry["asked_at"]) / SECOND_MS, UTC)
         headers.setdefault("date", format_datetime(asked_at, usegmt=True))
-        return HttpResponse(int(answer["status"]), headers, body, url)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as exc:
+        status = answer["status"]
+        if status not in range(100, 600):
+            raise ValueError(f"a status of {status!r:.20}")
+        return HttpResponse(int(status), headers, body, url)
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as exc:
         raise _unreadable(path, f"is damaged ({type(exc).__name__})") from exc
 
 

@@ -30,6 +30,7 @@ from .state_tables import (
     TABLES,
     VERSION,
     StateTables,
+    check_numbers,
     keep_anchor,
     keep_fact,
     read_anchor,
@@ -248,6 +249,7 @@ class State:
             self._timeout_s = self._wait_s
             self._set_up(self._db)
             _make_tables(self._db, LATER)
+            check_numbers(self._db)
             self._salt = self._disk.read(self._path.with_name(SALT))
             self._inode = self._inode_now()
         except KeyboardInterrupt:  # half of it would be taken for all of it

@@ -48,6 +48,20 @@ _DAY_STANDS_S = 7 * 86_400.0
 _MOST_UNKNOWN = 10_000
 
 
+# No time that is remembered lies behind the year 5138, nor is any count as large.
+_LARGEST, _LARGEST_MS = 1e11, 1e14
+_NUMBERS = {
+    "spent": ("length_s", "first_s", "last_s", "units"),
+    "flights": ("units", "until_s"),
+    "pauses": ("until_s", "strikes"),
+    "circuits": ("failures", "times", "until_s", "trial_until_s", "answered_s"),
+    "leases": ("pid", "until_s"),
+    "unknown": ("said_s", "until_s", "times"),
+    "progress": ("pages",),
+    "lacking_days": ("start_ms", "end_ms", "symbols", "lacking", "until_s"),
+}
+
+
 _NOBODY = "-"
 _DIGEST_BYTES = 12
 # In the order of the value's fields.
@@ -59,6 +73,26 @@ class Rows(Protocol):
 
     def execute(self, sql: str, parameters: Any = ..., /) -> Any:
         """Run one statement and return its rows."""
+
+
+def check_numbers(rows: Rows) -> None:
+    """Refuse tables with a number that nothing of ours has written.
+
+    Raises:
+        CorruptEntryError: there is one.
+    """
+    wrong = {"facts": f"typeof(value) <> 'text' AND abs(value) > {_LARGEST}"} | {
+        table: " OR ".join(f"abs({name}) > {_bound(name)}" for name in names)
+        for table, names in _NUMBERS.items()
+    }
+    for table, condition in wrong.items():
+        query = f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1"  # noqa: S608 - names of ours
+        if rows.execute(query).fetchone():
+            raise CorruptEntryError(f"the state file has a number beyond all in the table {table}")
+
+
+def _bound(column: str) -> float:
+    return _LARGEST_MS if column.endswith("_ms") else _LARGEST
 
 
 @dataclass(frozen=True)

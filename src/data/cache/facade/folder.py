@@ -79,7 +79,12 @@ class CacheFolder:
         self._instrument_of = instrument_of or configured_instrument
         self._puts = itertools.count(1)
         self._warned: set[str] = set()
-        if self.cache_dir.exists() and not self.cache_dir.is_dir():
+        try:
+            is_file = self.cache_dir.exists() and not self.cache_dir.is_dir()
+        except OSError as exc:  # a folder above may not be searched
+            why = f"the cache folder {self.cache_dir} cannot be looked at: {exc.strerror}"
+            raise StorageError(why, hint="name another folder") from exc
+        if is_file:
             raise StorageError(
                 f"the cache folder {self.cache_dir} is a file", hint="name another folder"
             )
