@@ -17,7 +17,7 @@ from src.data.cache.retention import eviction, manager
 from src.data.cache.retention.clear import evict_year
 from src.data.cache.retention.eviction import Holding, choose, keep_all
 from src.data.cache.retention.inventory import Inventory
-from src.data.cache.retention.manager import LastUses, RetentionLimits, RetentionManager
+from src.data.cache.retention.manager import LastUses, RetentionLimits, RetentionManager, as_given
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
@@ -28,6 +28,7 @@ from src.data.model.kind import Basis, Kind
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
+from src.data.net.state import State
 from tests.cache.bars import (
     DAILY,
     EVER,
@@ -65,13 +66,13 @@ class Cache:
     """A store with a retention manager, a clock and a limit."""
 
     def __init__(
-        self, root: Path, must_keep: Any = anything_goes, columnar: Any = "off"
+        self, root: Path, must_keep: Any = anything_goes, columnar: Any = "off", latest: Any = as_given
     ) -> None:  # fmt: skip
         self.clock = ManualClock(NOW)
         self.limit = 0
         self.store = BarStore(root, None, self.clock, columnar=columnar)
         self.manager = RetentionManager(
-            self.store, self.clock, RetentionLimits(lambda: self.limit, 0, must_keep)
+            self.store, self.clock, RetentionLimits(lambda: self.limit, 0, must_keep, latest=latest)
         )  # fmt: skip
         self.store.listener = self.manager
 
@@ -296,6 +297,26 @@ def test_a_clock_behind_the_newest_commit_makes_no_delisted_symbol_alive(cache: 
     cache.clock.set(at(LAST_YEAR[-1] + 2))  # a day after its last bar
     assert cache.shrink(10**9) == 0
     assert cache.years(delisted) == [2025]
+
+
+def test_nor_does_it_when_that_commit_has_been_dropped(tmp_path: Path) -> None:
+    """The series that told how late it is goes first; the next look, of a new process, knows it still."""
+
+    def latest(ms: int) -> int:
+        folder = tmp_path / "state"
+        return State(folder, clock).run(lambda tables: tables.latest(ms))
+
+    cache = Cache(tmp_path / "cache", latest=latest)
+    clock, delisted = cache.clock, SeriesKey("GONE", Timeframe(1, "d"))
+    cache.commit(days_of(LAST_YEAR), delisted).commit(days_of(THIS_YEAR))
+    clock.set(at(LAST_YEAR[-1] + 2))
+    cache.manager.used(delisted, Span(at(400), at(401)))
+    assert cache.shrink(0) == 0
+    cache.store.clear(DAILY.symbol)
+    again = Cache(tmp_path / "cache", latest=latest)
+    again.clock.set(at(LAST_YEAR[-1] + 3))
+    assert again.shrink(10**9) == 0
+    assert again.years(delisted) == [2025]
 
 
 def test_what_is_in_use_stays_for_now_and_nobody_complains(

@@ -7,6 +7,7 @@ import gzip
 import json
 import logging
 import os
+import tracemalloc
 import zlib
 from datetime import date, datetime
 from pathlib import Path
@@ -283,6 +284,21 @@ class TestReading:
         path.write_bytes(gzip.compress(b"0" * 1_000_000))
         with pytest.raises(CorruptEntryError, match="larger"):
             read_legacy(Disk(), path, HOURS)
+
+    def test_a_bomb_costs_no_more_than_a_year_may(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        most = 24 << 20
+        monkeypatch.setattr("src.data.cache.format.gzip_member._MOST_TEXT", most)
+        path = tmp_path / "2025.csv.gz"
+        path.write_bytes(gzip.compress(b"0" * 50_000_000))
+        tracemalloc.start()
+        try:
+            with pytest.raises(CorruptEntryError, match="larger"):
+                read_legacy(Disk(), path, HOURS)
+            assert tracemalloc.get_traced_memory()[1] < 1.5 * most
+        finally:
+            tracemalloc.stop()
 
     def test_a_bomb_behind_all_that_is_allowed_is_refused(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -112,6 +112,19 @@ def test_gzip_is_undone() -> None:
         transport.close()
 
 
+def test_a_bomb_costs_no_more_than_the_cap() -> None:
+    bomb, cap = gzip.compress(b"0" * 50_000_000), 8 * 1024 * 1024
+    with serving(lambda h: reply(h, bomb, Content_Encoding="gzip")) as server:
+        transport = HttpTransport(max_bytes=cap)
+        tracemalloc.start()
+        try:
+            with pytest.raises(ResponseFormatError, match="larger than 8 MiB"):
+                transport.send(HttpRequest(server.base))
+            assert tracemalloc.get_traced_memory()[1] < 1.3 * cap
+        finally:
+            tracemalloc.stop()
+
+
 def test_a_bomb_is_stopped_at_the_cap() -> None:
     bomb = gzip.compress(b"0" * 20_000_000)
     with serving(lambda h: reply(h, bomb, Content_Encoding="gzip")) as server:

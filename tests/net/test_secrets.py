@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import logging
 import pickle
 import traceback
@@ -222,6 +223,9 @@ def test_an_echoed_key_is_taken_out_in_every_form() -> None:
         "ab/cd+ef=gh&#34;ij&#x3C;", "".join(f"&#{ord(c)};" for c in 'ab/cd+ef=gh"ij<'),
         "".join(f"\\u{ord(c):04x}" for c in 'ab/cd+ef=gh"ij<'),
         base64.b64encode(b'ab/cd+ef=gh"ij<').decode(),
+        "".join(f"%{ord(c):02x}" for c in 'ab/cd+ef=gh"ij<'),
+        "".join(f"%{ord(c):02X}" for c in 'ab/cd+ef=gh"ij<'),
+        "a%62/" + "".join(f"%{ord(c):02X}" for c in 'cd+ef=gh"ij<'),
     ],
 )  # fmt: skip
 def test_an_escaped_key_is_taken_out_too(echo: str) -> None:
@@ -236,6 +240,32 @@ def test_a_key_that_an_answer_ends_within_is_taken_out_too(end: str) -> None:
     assert redacted(HttpResponse(200, {}, f"a {end}".encode()), request).body == b"a ***"
     for whole in (f"a {end}, and b", "a ab/cd"):
         assert redacted(HttpResponse(200, {}, whole.encode()), request).body == whole.encode()
+
+
+@pytest.mark.parametrize("code", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_key_in_another_encoding_is_taken_out_too(code: str) -> None:
+    request = HttpRequest("https://v.example", secret_params={"apikey": "abcdef123456"})
+    for echo in ("abcdef123456", "%61bcdef123456", "a b".join(["", "abcdef123456", ""])):
+        body = f'{{"error": "no plan for {echo}"}}'.encode(code)
+        got = redacted(HttpResponse(403, {}, body), request).body
+        assert b"cdef123" not in got.replace(b"\0", b"") and b"***" in got.replace(b"\0", b"")
+    other = "plans: abcde, 123456, ähnlich".encode(code)
+    assert redacted(HttpResponse(403, {}, other), request).body == other
+
+
+def test_a_key_inside_gzip_is_taken_out_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = HttpRequest("https://v.example", secret_params={"apikey": "abcdef123456"})
+    text = b"time,key\n1,abcdef123456\n2,x\n"
+    for body in (gzip.compress(text), gzip.compress(text[:5]) + gzip.compress(text[5:])):
+        got = redacted(HttpResponse(200, {}, body), request).body
+        assert gzip.decompress(got) == text.replace(b"abcdef123456", b"***")
+    torn = gzip.compress(bytes(range(256)) * 30 + text)[:-9]
+    assert b"abcdef1" not in gzip.decompress(redacted(HttpResponse(200, {}, torn), request).body)
+    for other in (gzip.compress(b"0" * 5000), b"\x1f\x8bno gzip at all"):
+        assert redacted(HttpResponse(200, {}, other), request).body == other
+    monkeypatch.setattr("src.data.net.redact._MOST_UNPACKED", 4999)
+    long = redacted(HttpResponse(200, {}, gzip.compress(b"0" * 5000)), request).body
+    assert gzip.decompress(long) == b"***", "what is not looked into is not shown"
 
 
 def test_bars_are_not_touched_by_keys_that_look_like_numbers() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import os
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,14 @@ from src.data.vendors.local.carrier import FileCarrier
 
 
 def test_a_compressed_bomb_is_stopped(tmp_path: Path) -> None:
-    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"0" * 5_000_000))
-    with pytest.raises(ResponseFormatError, match=r"a.csv.gz holds more than 1 MiB"):
-        FileCarrier(tmp_path, max_bytes=1024 * 1024).send(HttpRequest("file:///a"))
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"0" * 50_000_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ResponseFormatError, match=r"a.csv.gz holds more than 8 MiB"):
+            FileCarrier(tmp_path, max_bytes=8 << 20).send(HttpRequest("file:///a"))
+        assert tracemalloc.get_traced_memory()[1] < 12 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_exact_name_comes_before_one_in_another_case(tmp_path: Path) -> None:

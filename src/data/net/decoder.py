@@ -1,9 +1,9 @@
-"""Undo the compression of a body piece by piece, never beyond what is wanted of it."""
+"""Undo the compression of a body piece by piece, in steps after each of which it may be left."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 ACCEPTED: Final = "gzip, deflate"
@@ -13,10 +13,14 @@ _WINDOW: Final = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
 _HEAD_BYTES = 2
 
 
-def decoder_of(coding: str) -> Callable[[bytes, int], bytes] | None:
+# So much is inflated at once: of a bomb no more is made than its reader takes.
+STEP: Final = 1 << 18
+
+
+def decoder_of(coding: str) -> Callable[[bytes], Iterator[bytes]] | None:
     """Return what decodes the pieces of a body; None for a coding that was not asked for.
 
-    It takes a piece and the most bytes wanted of it, of which it returns no more; an empty piece
+    It takes a piece and yields what that holds, :data:`STEP` bytes at most at a time; an empty piece
     is the end. It raises ``zlib.error`` where the body is damaged or ends early.
 
     Args:
@@ -24,7 +28,7 @@ def decoder_of(coding: str) -> Callable[[bytes, int], bytes] | None:
     """
     name = coding.strip().lower()
     if name in ("", "identity"):
-        return lambda piece, most: piece[:most]
+        return lambda piece: iter([piece])
     window = _WINDOW.get(name)
     return _Inflater(window) if window is not None else None
 
@@ -39,26 +43,22 @@ class _Inflater:
         self._members = 0
         self._is_over = False
 
-    def __call__(self, piece: bytes, most: int) -> bytes:
+    def __call__(self, piece: bytes) -> Iterator[bytes]:
         if not piece:
             self._check_end()
-            return b""
-        pieces, size = [], 0
         piece, self._head = self._head + piece, b""
-        while piece and size < most and not self._is_over:
+        while piece and not self._is_over:
             if self._stream is None and len(piece) < _HEAD_BYTES:
                 self._head = piece
                 break
-            decoded, piece = self._inflated(piece, most - size)
-            pieces.append(decoded)
-            size += len(decoded)
-        return b"".join(pieces)
+            decoded, piece = self._inflated(piece)
+            yield decoded
 
-    def _inflated(self, piece: bytes, most: int) -> tuple[bytes, bytes]:
-        """Return what ``piece`` holds of this member, and what stands behind that."""
+    def _inflated(self, piece: bytes) -> tuple[bytes, bytes]:
+        """Return the next step of what ``piece`` holds of this member, and what stands behind that."""
         stream = self._stream or zlib.decompressobj(self._window_of(piece))
         try:
-            decoded = stream.decompress(piece, most)
+            decoded = stream.decompress(piece, STEP)
         except zlib.error:
             if self._stream is not None or not self._members:
                 raise

@@ -199,11 +199,12 @@ class HttpTransport:
         while piece := answer.raw.read1(_CHUNK, decode_content=False):
             left_s()  # of a server that is faster than we are, no read has to wait
             received += len(piece)
-            parts.append(decode(piece, self._max_bytes - size + 1))
-            size += len(parts[-1])
-            if max(size, received) > self._max_bytes:
-                raise too_large(place, self._max_bytes)
-        decode(b"", 0)
+            for part in decode(piece):
+                size += len(part)
+                if max(size, received) > self._max_bytes:
+                    raise too_large(place, self._max_bytes)
+                parts.append(part)
+        parts += decode(b"")
         return b"".join(parts)
 
 

@@ -32,7 +32,7 @@ from ..disk.files import Disk
 from ..errors import CapabilityError, ResponseFormatError, StorageError
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import SECOND_MS, iso, parse_iso
-from .redact import without_keys
+from .redact import body_without_keys, without_keys
 
 FORMAT = 1
 _SUFFIX = ".json"
@@ -62,7 +62,7 @@ class Recorder:
             request, response: the exchange; the keys of the request are masked in the response.
             now_ms: when it was asked, UTC milliseconds.
         """
-        question = _question(request)
+        question, keys = _question(request), list(known_keys().values())
         entry = {
             "recording": FORMAT,
             "vendor": vendor,
@@ -71,10 +71,10 @@ class Recorder:
             "response": {
                 "status": response.status,
                 "headers": _public(response.headers),
-                **_body(response.body),
+                **_body(body_without_keys(response.body, keys)),
             },
         }
-        text = without_keys(json.dumps(entry, indent=1, ensure_ascii=False), known_keys().values())
+        text = without_keys(json.dumps(entry, indent=1, ensure_ascii=False), keys)
         folder = self._folder / vendor
         name = f"{_digest(question)}-{time.time_ns():020d}"
         try:

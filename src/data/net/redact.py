@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import logging
 import re
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import lru_cache
@@ -13,6 +15,7 @@ from html import escape
 from urllib.parse import urlsplit
 
 from ..model.http import HttpRequest, HttpResponse
+from .decoder import decoder_of
 
 MASK = "***"
 # Shorter ones are no keys ("demo"), and cutting them out could change data.
@@ -21,6 +24,9 @@ _BASE64 = (base64.b64encode, base64.urlsafe_b64encode)
 # What may be left of a letter's escape where a text was cut, and how long an escape may be.
 _BEGINNINGS = (b"", b"%", b"\\", b"&")
 _LONGEST_ESCAPE = 8
+_GZIP = b"\x1f\x8b"
+# As much as a transport takes of an answer; what is longer is not looked into and not shown.
+_MOST_UNPACKED = 64 << 20
 
 sending: ContextVar[bool] = ContextVar("sending", default=False)
 
@@ -66,8 +72,13 @@ def redacted(response: HttpResponse, request: HttpRequest) -> HttpResponse:
 
 def without_keys(text: str, secrets: Iterable[str]) -> str:
     """Return ``text`` with every one of ``secrets`` masked, however it is escaped."""
-    masked = _masked(text.encode("utf-8", "surrogateescape"), _words(secrets))
+    masked = body_without_keys(text.encode("utf-8", "surrogateescape"), secrets)
     return masked.decode("utf-8", "surrogateescape")
+
+
+def body_without_keys(body: bytes, secrets: Iterable[str]) -> bytes:
+    """Return ``body`` with every one of ``secrets`` masked, also in UTF-16 and inside gzip."""
+    return _masked(body, _words(secrets))
 
 
 def _words(secrets: Iterable[str]) -> list[str]:
@@ -79,7 +90,43 @@ def _words(secrets: Iterable[str]) -> list[str]:
     return sorted({*long, *encoded}, key=len, reverse=True)
 
 
-def _masked(text: bytes, words: Iterable[str]) -> bytes:
+def _masked(body: bytes, words: Sequence[str]) -> bytes:
+    """Return ``body`` with every word masked, also inside gzip, which is then packed anew."""
+    if not words:
+        return body
+    if not body.startswith(_GZIP):
+        return _masked_text(body, words)
+    text = _unpacked(body)
+    masked = MASK.encode() if text is None else _masked_text(text, words)
+    return body if masked == text else gzip.compress(masked, mtime=0)
+
+
+def _masked_text(text: bytes, words: Sequence[str]) -> bytes:
+    """Return ``text`` with every word masked; one of UTF-16 or UTF-32 that holds any loses its nulls."""
+    text = _masked_letters(text, words)
+    if b"\0" not in text:
+        return text
+    bare = text.replace(b"\0", b"")
+    masked = _masked_letters(bare, words)
+    return text if masked == bare else masked
+
+
+def _unpacked(body: bytes) -> bytes | None:
+    """Return what can be read of a gzip file; None where that is more than any answer may hold."""
+    parts, left, decode = list[bytes](), _MOST_UNPACKED, decoder_of("gzip")
+    assert decode is not None
+    try:
+        for part in decode(body):
+            left -= len(part)
+            if left < 0:
+                return None
+            parts.append(part)
+    except zlib.error:
+        pass  # what stands before the damage counts
+    return b"".join(parts)
+
+
+def _masked_letters(text: bytes, words: Iterable[str]) -> bytes:
     """Return ``text`` with every word masked, also an escaped one, or one cut off at its end."""
     for word in words:
         if _may_hold(text, word):
@@ -91,7 +138,11 @@ def _may_hold(text: bytes, word: str) -> bool:
     """Tell cheaply, for whole pages of bars, whether it is worth looking for ``word``."""
     # Escaping leaves letters and digits alone, or it leaves none of them alone.
     start = max(re.findall(r"[a-zA-Z0-9]*", word[:_SHORTEST_SECRET]), key=len)
-    return start.encode() in text or b"\\u00" in text or b"&#" in text
+    if start.encode() in text or b"\\u00" in text or b"&#" in text:
+        return True
+    letters = word[:_SHORTEST_SECRET].encode("utf-8", "replace")
+    signs = {f"%{byte:02{case}}" for byte in letters for case in "xX"}
+    return any(sign.encode() in text for sign in signs)
 
 
 def _without_cut(text: bytes, word: str) -> bytes:

@@ -349,6 +349,8 @@ _LONG, _LONG_TO_WRITE = 1 << 20, 1 << 15
 _FAST_LEVEL = 1
 # A year of minutes is 31 MiB of text; nothing honest inflates to ten times that.
 _MOST_TEXT = 320 * 1024 * 1024
+# So much of it is inflated at once: of what is too large no more is made than shows that it is.
+_STEP = 1 << 22
 _NAME = "isal.isal_zlib"
 # Bytes summed by the standard library. Of what two threads add at once one may be lost: it is no matter.
 _summed = 0
@@ -372,13 +374,15 @@ def inflated(packed: bytes) -> bytes:
         zlib.error: it is no gzip.
     """
     parts: list[bytes] = []
-    most = _MOST_TEXT
+    left = _MOST_TEXT
     while packed:
         member = zlib.decompressobj(wbits=31)
-        parts.append(member.decompress(packed, most))
-        if not member.eof:
-            raise ValueError("truncated, or larger than any year of bars")
-        most = max(1, most - len(parts[-1]))
+        while not member.eof:
+            parts.append(member.decompress(packed, _STEP))
+            left -= len(parts[-1])
+            packed = member.unconsumed_tail
+            if left < 0 or not (member.eof or packed or parts[-1]):
+                raise ValueError("truncated, or larger than any year of bars")
         packed = member.unused_data
     if not any(parts):
         raise ValueError("it is empty")

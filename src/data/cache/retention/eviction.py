@@ -121,6 +121,7 @@ def holdings_of(
     last_use: Callable[[SeriesKey], Use],
     must_keep: Keeps,
     now_ms: int,
+    latest: Callable[[int], int],
 ) -> list[Holding]:
     """Return every year that has bars, with what may be done to it.
 
@@ -130,12 +131,14 @@ def holdings_of(
         must_keep: tells what vendors could supply.
         now_ms: the time by our clock; it is no earlier than the newest commit to any series, which
             tells on a machine whose clock is behind.
+        latest: is given the time of that commit, and returns the latest one that it was ever given:
+            the series may have been dropped since.
     """
     by_symbol: dict[str, list[StoredLane]] = {}
     for lane in lanes:
         by_symbol.setdefault(lane.key.symbol, []).append(lane)
     commits = (lane.entry.updated_ms for group in by_symbol.values() for lane in group)
-    latest_ms = max(now_ms, max(commits, default=now_ms))
+    latest_ms = max(now_ms, latest(max(commits, default=0)))
     holdings: list[Holding] = []
     for group in by_symbol.values():
         judge = _Judge(must_keep, _newest(group), now_ms, latest_ms)

@@ -50,6 +50,11 @@ def _keep_any_age() -> None:
     """Delete nothing by age."""
 
 
+def as_given(ms: int) -> int:
+    """Return a time itself: nothing is remembered."""
+    return ms
+
+
 @dataclass(frozen=True)
 class RetentionLimits:
     """What the retention manager goes by.
@@ -59,12 +64,14 @@ class RetentionLimits:
         min_free_mb: see :class:`FreeSpaceGuard`.
         must_keep: tells which bars no vendor could supply again.
         by_age: deletes what is older than the rules want.
+        latest: remembers the latest of the times that it is given, and returns it.
     """
 
     limit: Callable[[], int]
     min_free_mb: float | None = None
     must_keep: Keeps = eviction.keep_all
     by_age: Callable[[], None] = _keep_any_age
+    latest: Callable[[int], int] = as_given
 
 
 class RetentionManager(StoreListener):
@@ -300,8 +307,9 @@ class RetentionManager(StoreListener):
         return lambda key: uses.get(lane_name(key), Use())
 
     def _years(self, holdings: Holdings) -> list[Holding]:
-        keep, now = self._limits.must_keep, self._clock.now_ms()
-        return eviction.holdings_of(holdings.lanes, self.last_uses(), keep, now)
+        limits, now = self._limits, self._clock.now_ms()
+        uses, keep = self.last_uses(), limits.must_keep
+        return eviction.holdings_of(holdings.lanes, uses, keep, now, limits.latest)
 
     def _is_stored(self, key: SeriesKey) -> bool:
         return self._disk.stat(self._parts.lane(key).paths.text) is not None

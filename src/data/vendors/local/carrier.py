@@ -121,12 +121,15 @@ class FileCarrier:
             return _parquet_as_csv(path)
         with path.open("rb") as raw:
             file = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
-            body = file.read(self._max_bytes + 1)
-        if len(body) > self._max_bytes:
-            raise ResponseFormatError(
-                f"{path.name} holds more than {self._max_bytes // MEBIBYTE} MiB"
-            )
-        return body
+            parts, left = list[bytes](), self._max_bytes
+            while part := file.read(MEBIBYTE):
+                left -= len(part)
+                if left < 0:
+                    raise ResponseFormatError(
+                        f"{path.name} holds more than {self._max_bytes // MEBIBYTE} MiB"
+                    )
+                parts.append(part)
+        return b"".join(parts)
 
 
 def _name_in(request: HttpRequest) -> str:
