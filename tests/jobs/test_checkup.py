@@ -342,3 +342,21 @@ def test_above_the_limit_it_is_told_what_could_go_and_what_must_stay(
     assert check.ok is False
     assert "could be fetched again; what must stay: handed in by a program" in check.said
     assert check.advice.startswith("`onetape cache clean`")
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+def test_a_key_that_a_found_file_sends_to_this_machine_is_said(
+    is_named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config" / "data" / "provider_rules.yaml"
+    path.parent.mkdir(parents=True)
+    address = "http://127.0.0.1:8123/v1"
+    path.write_text(
+        f"providers: {{tiingo: {{base_url: '{address}'}}, fmp: {{base_url: '{address}'}}}}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TIINGO_API_KEY", "c4nary-k3y-of-tiingo")
+    checks = checkup(tmp_path / "cache", path if is_named else None, network=False)
+    said = [(c.topic, c.ok, c.said) for c in checks if "127.0.0.1" in c.said]
+    expected = f"TIINGO_API_KEY goes to 127.0.0.1:8123, as {path} says"
+    assert said == ([] if is_named else [("tiingo", None, expected)])

@@ -28,12 +28,14 @@ class Survey:
         rules_path: the rules file in force, usable or not; None where there is none.
         errors: why a part of the configuration cannot be used, in the order it is read.
         remarks: what was ignored, in the words of the log.
+        is_found: whether the rules file was only found, and not named by the user.
     """
 
     settings: Settings
     rules_path: Path | None
     errors: tuple[ConfigError, ...] = ()
     remarks: tuple[str, ...] = ()
+    is_found: bool = False
 
 
 def survey(
@@ -53,7 +55,9 @@ def survey(
         path = _rules_path(config_path, environ, here, errors)
         usable = path if path is None or _has_usable_rules(path, errors) else None
         settings = _settings(cache_dir, usable, environ, here, errors)
-    return Survey(settings, path, tuple(errors), tuple(dict.fromkeys(remarks)))
+    is_named = bool(config_path) or reading.is_set("ONETAPE_RULES", environ)
+    is_found = path is not None and not is_named
+    return Survey(settings, path, tuple(errors), tuple(dict.fromkeys(remarks)), is_found)
 
 
 def _rules_path(

@@ -27,7 +27,9 @@ from ..cache.retention.manager import RetentionLimits, RetentionManager
 from ..cache.store import BarStore
 from ..calendars.calendar import MarketCalendar, calendar_for
 from ..clock import Clock, SystemClock
+from ..config.schema import LOOPBACK
 from ..config.survey import Survey, Where
+from ..config.trust import host_of
 from ..disk.files import Disk
 from ..disk.mounts import network_file_system
 from ..disk.scratch import free_bytes, readable_by_others, refusal_to_write
@@ -38,6 +40,7 @@ from ..model.settings import Settings
 from ..model.span import Span
 from ..model.texts import counted, duration, proof_in_words, time_until
 from ..net.reach import Reached, reach_all
+from ..net.redact import place
 from ..network import Network
 from ..provider_selector import ProviderSelector
 from ..resources import Memory, memory
@@ -125,6 +128,7 @@ def checkup(
         _memory(memory()),
         *_configuration(survey, selector),
         *_keys(vendors),
+        *_keys_to_this_machine(survey, vendors, selector),
         *_vendors(vendors, reached, selector),
         *_paused(watch.network, clock),
     ]
@@ -410,6 +414,20 @@ def _keys(vendors: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
             by_state.setdefault(state, []).append(variable)
         for state, variables in by_state.items():
             yield _key(vendor, state, ", ".join(variables))
+
+
+def _keys_to_this_machine(
+    survey: Survey, vendors: Sequence[Mapping[str, Any]], selector: ProviderSelector
+) -> Iterator[Check]:
+    """Report keys that a rules file which was only found has sent to a port of this machine."""
+    for vendor in vendors if survey.is_found else ():
+        name, rules = vendor["name"], selector.parsed_rules.provider(vendor["name"])
+        addresses = [a for a in (rules.base_url, rules.ws_url) if a and host_of(a) in LOOPBACK]
+        variables = ", ".join(v for v, state in vendor["keys"].items() if state == "set")
+        for address in addresses if variables else ():
+            text = f"{variables} goes to {place(address)}, as {survey.rules_path} says"
+            advice = "if that is not yours: remove the address there; the file was only found here"
+            yield Check("keys", name, None, text, advice)
 
 
 def _key(vendor: Mapping[str, Any], state: str, variables: str) -> Check:
