@@ -27,6 +27,8 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 from src.data.clock import SystemClock
 from src.data.data_manager import DataManager, get_data_manager
 from src.data.errors import QueryError
+from src.data.jobs.batch_progress import SymbolsProgress
+from src.data.jobs.progress_bar import listening
 from src.data.model.caller import called_from, working_for
 from src.data.model.query import distinct_symbols
 from src.data.model.wide import LAYOUTS, wide_frame
@@ -163,22 +165,33 @@ class _BatchTwin(_Twin[P, R]):
             return await _answer(partial(method, *args, **kwargs), deadline, looks=True)
         wanted = distinct_symbols(symbols)
         answers: dict[Any, Any] = dict.fromkeys(wanted)  # in the order asked for
-        left = iter(wanted)
+        left, progress = iter(wanted), options.pop("progress", None)
+        options["progress"] = _unheard
+        timeframe = str(others[0] if others else options.get("timeframe", ""))
 
         async def ask() -> None:
             """Take one symbol after another until none is left."""
             nonlocal answers
             for symbol in left:
                 one = partial(method, [symbol], *others, **options)
-                answers |= cast("dict[Any, Any]", await _answer(one, deadline, looks=True))
+                answer = cast("dict[Any, Any]", await _answer(one, deadline, looks=True))
+                answers |= answer
+                for name, frame in answer.items():
+                    told.ended(name, timeframe, frame)
 
-        tasks = [asyncio.ensure_future(ask()) for _ in wanted[:_OF_A_BATCH]]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
+        with listening(progress) as listener:
+            told = SymbolsProgress(SystemClock(), listener, len(wanted))
+            tasks = [asyncio.ensure_future(ask()) for _ in wanted[:_OF_A_BATCH]]
+            try:
+                await asyncio.gather(*tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
         return cast("R", wide_frame(answers) if layout == "wide" else answers)
+
+
+def _unheard(_: object) -> None:
+    """Tell nobody how far one symbol of a batch is."""
 
 
 def _seconds(timeout: Any) -> float | None:

@@ -226,11 +226,16 @@ class DataManager:
         strict: bool = False,
         columns: Sequence[ExtraColumn] = (),
         timeout: float | None = None,
+        progress: Callable[[Any], object] | None = None,
         layout: Layout = "dict",
     ) -> dict[str, pd.DataFrame] | pd.DataFrame:
         """Return symbol to frame for many symbols, or one wide frame; arguments as :meth:`get_ohlcv`.
 
         ``timeout`` is for all of them together.
+
+        ``progress`` is called in the calling thread with a ``Progress`` (``result``, ``done`` of
+        ``total`` symbols, ``share``, ``left_s``) before vendors are asked, and with each symbol that they
+        answered. By default it is a bar on a terminal and in a notebook, and nothing elsewhere.
 
         ``layout="wide"``: one frame, with the columns (field, symbol) and a row for each stamp of any
         symbol; ``wide["close"]`` has a column for each symbol, as vectorbt takes it and
@@ -255,7 +260,13 @@ class DataManager:
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, columns, timeout=timeout)
         bounds = (_start("a batch", start_date, period), end_date, bars)
-        frames = self._services.client.get_by_symbol(symbols, timeframe, bounds, wishes)
+        from .jobs.batch_progress import BatchProgress
+        from .jobs.progress_bar import listening
+
+        client = self._services.client
+        with listening(progress) as heard:
+            listener = None if heard is None else BatchProgress(client, heard)
+            frames = client.get_by_symbol(symbols, timeframe, bounds, wishes, listener)
         return wide_frame(frames) if layout == "wide" else frames
 
     def get_quote(

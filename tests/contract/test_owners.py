@@ -33,7 +33,7 @@ OWNERS = {
     "filelock": ("disk.",),
     "msgspec": ("cache.format.",),
     "exchange_calendars": ("calendars.library",),
-    "rich": ("cli",),
+    "rich": ("cli", "jobs.progress_bar"),
     "shtab": ("cli.completion",),
     "distributed": ("jobs.workers",),
     "prometheus_client": ("observability.prometheus",),

@@ -70,6 +70,9 @@ class Client(BarsClient):
     def supply(self, query: Any) -> Supply:
         return Supply("v", None)
 
+    def plan(self, query: Any) -> Any:  # type: ignore[override]
+        raise AllProvidersFailedError("no")
+
     def requests(self) -> dict[str, tuple[int, int]]:
         return {}
 

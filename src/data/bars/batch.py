@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
@@ -17,7 +17,7 @@ from ..model.instant import iso
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.query import BarsQuery, distinct_symbols
 from ..model.series import SeriesKey
-from ..net.deadline import run_call
+from ..net.deadline import current_deadline, run_call
 from ..observability.logs import carried, running, subject_of
 from .answer.answer import Answer, Gap, provenance
 from .answer.reader import attempt_entries
@@ -33,7 +33,19 @@ A = TypeVar("A")
 R = TypeVar("R")
 
 
-def get_batch(bars: BarsService, queries: Sequence[BarsQuery]) -> list[pd.DataFrame]:
+class BatchListener(Protocol):
+    """Is told how far a batch is, in the thread of its caller."""
+
+    def begin(self, total: int, missing: Sequence[BarsQuery]) -> None:
+        """Hear how many queries there are, and of which vendors are asked: one at least."""
+
+    def ended(self, query: BarsQuery, frame: pd.DataFrame) -> None:
+        """Hear that one of these was answered, or failed; in the order given."""
+
+
+def get_batch(
+    bars: BarsService, queries: Sequence[BarsQuery], listener: BatchListener | None = None
+) -> list[pd.DataFrame]:
     """Return one frame for each query, in the order given; see :meth:`.BarsClient.get_batch`.
 
     What is stored is read in the caller's thread, one query after another: threads that inflate and
@@ -44,9 +56,13 @@ def get_batch(bars: BarsService, queries: Sequence[BarsQuery]) -> list[pd.DataFr
     # All of them are one call; a question with a time of its own ends by it, too.
     times = [query.timeout_s for query in others]
     longest = None if None in times else max(filter(None, times), default=None)
-    fetched = iter(
-        run_call(bars.clock, longest, in_threads, partial(_by, bars, bars.get), others, _WORKERS)
-    )
+    hear: Callable[[BarsQuery, Any], object] | None = None
+    # One that looks into the store alone begins anew where it would wait.
+    if listener is not None and others and current_deadline(bars.clock).may_wait:
+        listener.begin(len(queries), others)
+        hear = listener.ended
+    get = partial(_by, bars, bars.get)
+    fetched = iter(run_call(bars.clock, longest, in_threads, get, others, _WORKERS, hear))
     return [next(fetched) if frame is None else frame for frame in stored]
 
 
@@ -55,6 +71,7 @@ def get_by_symbol(
     bars: BarsService,
     symbols: Sequence[str],
     shared: tuple[Any, tuple[Any, Any, Any], Wishes],
+    listener: BatchListener | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Return symbol, as it was typed, to frame; ``shared``: timeframe, bounds and wishes.
 
@@ -72,7 +89,8 @@ def get_by_symbol(
             except DataError as error:
                 query = parser.for_nothing(symbol, shared[0], shared[-1])
                 failed[symbol] = _failed(query, error, query.key)
-        frames = dict(zip(queries, get_batch(bars, list(queries.values())), strict=True))
+        answers = get_batch(bars, list(queries.values()), listener)
+    frames = dict(zip(queries, answers, strict=True))
     return {symbol: failed[symbol] if symbol in failed else frames[symbol] for symbol in wanted}
 
 
@@ -96,14 +114,31 @@ def _series_of(bars: BarsService, query: BarsQuery) -> SeriesKey:
         return query.key
 
 
-def in_threads(get: Callable[[A], R], items: Sequence[A], most: int) -> list[R]:
-    """Return what ``get`` gives for each item, ``most`` at a time; one alone needs no thread."""
+def in_threads(
+    get: Callable[[A], R],
+    items: Sequence[A],
+    most: int,
+    hear: Callable[[A, R], object] | None = None,
+) -> list[R]:
+    """Return what ``get`` gives for each item, ``most`` at a time; one alone needs no thread.
+
+    ``hear`` is called with each item and its result, in their order, in the calling thread.
+    """
     if len(items) < 2:
-        return [get(item) for item in items]
+        return list(_heard(items, map(get, items), hear))
     from concurrent.futures import ThreadPoolExecutor  # what is held needs no threads
 
     with ThreadPoolExecutor(most, thread_name_prefix="onetape-batch") as pool:
-        return list(pool.map(carried(get), items))
+        return list(_heard(items, pool.map(carried(get), items), hear))
+
+
+def _heard(
+    items: Iterable[A], results: Iterable[R], hear: Callable[[A, R], object] | None
+) -> Iterator[R]:
+    for item, result in zip(items, results, strict=True):
+        if hear is not None:
+            hear(item, result)
+        yield result
 
 
 def _failed(query: BarsQuery, error: DataError, key: SeriesKey) -> pd.DataFrame:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from ..model.quote import Quote, Quotes
     from ..model.rules import ValidationRules
     from ..provider_selector import ProviderSelector
+    from .batch import BatchListener
     from .corporate_actions import ActionService, FoundActions
     from .dry_run.planner import RequestPlanner
     from .outline import SeriesOutline as SeriesOutline
@@ -200,6 +201,7 @@ class BarsClient:
         timeframe: Any,
         bounds: tuple[Any, Any, Any],
         wishes: Wishes = _USUAL,
+        listener: BatchListener | None = None,
     ) -> dict[str, pd.DataFrame]:
         """Return symbol, as it was typed, to frame: :meth:`query` and :meth:`get_batch` in one.
 
@@ -209,13 +211,15 @@ class BarsClient:
             symbols: such as ``["AAPL", "BTCUSDT"]``; each is answered once.
             timeframe, wishes: as for :meth:`query`.
             bounds: start, end and number of bars as for :meth:`query`.
+            listener: is told of those that vendors are asked for.
 
         Raises:
             QueryError: an argument that all symbols share is wrong.
         """
         from .batch import get_by_symbol
 
-        return get_by_symbol(self._parser, self._service, symbols, (timeframe, bounds, wishes))
+        shared = timeframe, bounds, wishes
+        return get_by_symbol(self._parser, self._service, symbols, shared, listener)
 
     def lookup(self, query: BarsQuery) -> Lookup:
         """Return what the store tells of its answer, or what is missing; no vendor is ever asked.

@@ -102,13 +102,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _fetch_many(manager: DataManager, args: argparse.Namespace) -> int:
     """Fetch, export and show several symbols; 2 where none of them can be understood."""
-    with asking(args) as notes:
+    is_quiet = getattr(args, "quiet", False)
+    with asking(args, progress=True) as notes:
         frames = manager.get_ohlcv_batch(
             args.symbols,
             **question(args),
             strict=args.strict,
             columns=args.columns,
             timeout=args.timeout,
+            progress=_unseen if is_quiet else None,
         )
     attrs: dict[str, Provenance] = {name: f.attrs["onetape"] for name, f in frames.items()}
     errors = {name: facts["error"] for name, facts in attrs.items() if "error" in facts}
@@ -129,6 +131,10 @@ def _fetch_many(manager: DataManager, args: argparse.Namespace) -> int:
     if not answers and all(error["reason"] in _WRONG for error in errors.values()):
         return USAGE
     return OK if all(facts["complete"] for facts in attrs.values()) else FAILED
+
+
+def _unseen(_: object) -> None:
+    """Show no progress."""
 
 
 def _plain(frame: pd.DataFrame, written: list[str]) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def _plain_sign(error: UnicodeError) -> tuple[str, int]:
 def busy(args: argparse.Namespace, doing: str) -> AbstractContextManager[Any]:
     """Show on standard error what is being done for a symbol or series, on a terminal."""
     screen = console(stderr=True)
-    if args.json or not screen.is_terminal:
+    if not screen.is_terminal:
         return nullcontext()
     symbols = ", ".join(getattr(args, "symbols", None) or [args.symbol])
     name = " ".join(filter(None, (symbols, getattr(args, "timeframe", ""))))
@@ -105,12 +105,16 @@ def busy(args: argparse.Namespace, doing: str) -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def asking(args: argparse.Namespace) -> Iterator[list[str]]:
-    """Show that bars are asked for; afterwards the list has what is to be noted, each once."""
+def asking(args: argparse.Namespace, *, progress: bool = False) -> Iterator[list[str]]:
+    """Show that bars are asked for; afterwards the list has what is to be noted, each once.
+
+    ``progress``: the caller shows how far it is.
+    """
     lines: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        with busy(args, "reading the cache and fetching what is missing"):
+        doing = "reading the cache and fetching what is missing"
+        with nullcontext() if progress else busy(args, doing):
             yield lines
     for warning in caught:
         if issubclass(warning.category, IncompleteDataWarning):

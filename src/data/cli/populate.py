@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -212,31 +212,14 @@ def _populated(args: argparse.Namespace) -> dict[str, Any]:
 @contextmanager
 def progress_of(args: argparse.Namespace) -> Iterator[Listener]:
     """Show on standard error how far it is: a bar on a terminal, else lines."""
-    from rich import progress as rich
+    from ..jobs.progress_bar import bar_on
 
     screen = console(stderr=True)
-    shown = screen.is_terminal and not args.json
-    columns = (
-        rich.TextColumn("{task.description}", markup=False),
-        rich.BarColumn(bar_width=None),
-        rich.TextColumn("{task.fields[count]}"),
-        rich.TimeElapsedColumn(),
-    )
-    bar = rich.Progress(*columns, console=screen, disable=not shown, transient=True)
-    # Older versions of rich end even a bar that is not shown with an empty line.
-    with bar if shown else nullcontext():
-        task = bar.add_task("looking", total=None, count="")
-        lines = _Lines(screen.print)
-
-        def listen(now: Progress) -> None:
-            """Show ``now``: on the bar of a terminal, else in lines; with ``--json`` not at all."""
-            if shown:
-                count, text = f"{now.done:,}/{now.total:,}", _progress_text(now)
-                bar.update(task, total=1, completed=now.share, description=text, count=count)
-            elif not args.json:
-                lines.listen(now)
-
-        yield listen
+    if not screen.is_terminal:
+        yield _Lines(screen.print).listen
+        return
+    with bar_on(screen) as show:
+        yield show
 
 
 class _Lines:
@@ -260,20 +243,7 @@ class _Lines:
         if is_long or now.is_over or waits:
             self._last_s = now_s
             done = "" if now.waiting else f"{now.done:,}/{now.total:,} "
-            self._show(f"{done}{_progress_text(now)}", soft_wrap=True)
-
-
-def _progress_text(now: Progress) -> str:
-    """Return what a series is at, and how long the job will still take."""
-    from ..model.texts import duration
-
-    text = f"{now.result.symbol} {now.result.timeframe}"
-    if now.waiting or now.result.rows:
-        text += f" {now.waiting or counted(now.result.rows, 'bar')}"
-    if now.is_over and not now.result.ok:
-        text += " failed"
-    is_long = now.left_s is not None and now.left_s >= 60
-    return f"{text}, about {duration(now.left_s or 0)} left" if is_long else text
+            self._show(f"{done}{now.text()}", soft_wrap=True)
 
 
 def _show(report: dict[str, Any]) -> None:

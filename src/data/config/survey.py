@@ -13,6 +13,7 @@ from ..errors import ConfigError
 from ..model.settings import Settings
 from . import settings as reading
 from .credentials import all_credentials
+from .donotshare import is_set
 from .rules_file import load_rules
 
 Where = str | os.PathLike[str] | None
@@ -55,7 +56,7 @@ def survey(
         path = _rules_path(config_path, environ, here, errors)
         usable = path if path is None or _has_usable_rules(path, errors) else None
         settings = _settings(cache_dir, usable, environ, here, errors)
-    is_named = bool(config_path) or reading.is_set("ONETAPE_RULES", environ)
+    is_named = bool(config_path) or is_set("ONETAPE_RULES", environ)
     is_found = path is not None and not is_named
     return Survey(settings, path, tuple(errors), tuple(dict.fromkeys(remarks)), is_found)
 

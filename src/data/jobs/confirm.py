@@ -53,6 +53,7 @@ from ..wiring import Services, build
 from .compare import Comparison, StoredBars
 from .fill_report import SeriesResult, reason_groups
 from .progress import JobProgress, Listener
+from .progress_bar import listening
 from .runner import AT_WORK, INTERRUPTED, Runner
 from .signals import job_signals
 
@@ -92,8 +93,8 @@ def confirm_sample(
         requests: how many are sent to each vendor at most.
         cache_dir, config_path: as for the data manager.
         dry_run: ask no vendor and write nothing; return what would be compared.
-        progress: called with each stretch that was compared, and before longer waits; its parts are
-            bars of the sample.
+        progress: called with each stretch that was compared, and before longer waits; it counts bars
+            of the sample. By default a bar on a terminal and in a notebook, nothing elsewhere.
         on_event: called with every event, as ``DataManager.on_event`` has it.
 
     Returns:
@@ -113,10 +114,9 @@ def confirm_sample(
     services = build(cache_dir, config_path, retry=RetryPolicy(attempts=1))
     if on_event is not None:
         services.observer.on_event(on_event)
-    listener = None if dry_run else progress
-    run = _Run(services, share, requests, is_dry=dry_run, listener=listener)
-    with job_signals() as signals:
-        report = run.report()
+    with job_signals() as signals, listening(progress) as heard:
+        listener = None if dry_run else heard
+        report = _Run(services, share, requests, is_dry=dry_run, listener=listener).report()
         return report | {"interrupted": report["interrupted"] or signals.is_noted}
 
 

@@ -138,6 +138,16 @@ def cost_of(client: BarsClient, job: Job, days: Sequence[VendorDay] = ()) -> Fil
     return FillCost(len(job.series), hits, vendors, lacking, list(incidents))
 
 
+def takes_s(plans: Sequence[Plan], times: float) -> float:
+    """Return the seconds that so many times these plans take; vendors are asked beside each other."""
+    vendors: dict[str, VendorCost] = {}
+    for plan in plans:
+        _add(vendors, plan)
+    for cost in vendors.values():
+        cost.requests, cost.units = math.ceil(cost.requests * times), math.ceil(cost.units * times)
+    return max((cost.takes_s for cost in vendors.values()), default=0.0)
+
+
 def cost_at(vendors: dict[str, VendorCost], name: str, plan: Plan) -> VendorCost:
     """Return the cost of a vendor so far, with its limits as a plan knows them."""
     if name not in vendors:

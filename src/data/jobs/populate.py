@@ -28,12 +28,13 @@ from ..observability.events import Event, HistoryPerishes
 from ..observability.logs import level_of, running, subject_of
 from ..resources import rare_collections
 from ..wiring import Services, build
-from .fill_cost import cost_of
+from .fill_cost import cost_of, takes_s
 from .fill_job import Job, SeriesToFill, When
 from .fill_report import BackfillReport, SeriesResult, requests_between
 from .gaps import find_vendor_days
 from .perishable import Perishable, perishable
 from .progress import JobProgress, Listener
+from .progress_bar import listening
 from .runner import AT_WORK, INTERRUPTED, Runner
 from .signals import job_signals
 from .work_list import WorkItem, read_work_list
@@ -84,7 +85,8 @@ def populate_cache(
         config_path: rules file, as for the data manager.
         force_refresh: fetch again what is stored, too.
         dry_run: ask no vendor; return what would be asked of which, and how long that takes.
-        progress: called with each part of a series that has arrived, and before longer waits.
+        progress: called with each part of a series that has arrived, and before longer waits, in the
+            calling thread; by default a bar on a terminal and in a notebook, nothing elsewhere.
         on_event: called with every event of the job, as ``DataManager.on_event`` has it, in the
             thread where it happens.
         timeout: seconds that a request goes on without a page of any vendor, waits for limits
@@ -181,7 +183,8 @@ def _done(
     if dry_run:
         return cost_of(services.client, job, services.network.vendor_days()).to_json()
     with job_signals() as signals:
-        report = fill(services.client, job, progress)
+        with listening(progress) as listener:
+            report = fill(services.client, job, listener)
         holdings = services.cache.look_after()
         statistics = report.statistics(services.cache.get_stats(holdings))
         listing = services.cache.maintenance.listing(holdings)
@@ -436,6 +439,7 @@ class _Run:
             ahead.sort(key=lambda each: (self._job.series[each.place].priority, each.lost_ms))
             for each in ahead:
                 self._progress.expect(each.vendor, len(each.parts))
+            self._plan(ahead)
             yield from ((each.vendor, each) for each in ahead)
 
         runner.run(tasks())
@@ -448,6 +452,28 @@ class _Run:
         requests = requests_between(before, self._client.requests())
         symbols = frozenset(each.stored_as for each in ahead)
         return BackfillReport(results, runner.stopped == INTERRUPTED, requests, symbols)
+
+    def _plan(self, ahead: Sequence[_Ahead]) -> None:
+        """Estimate how long each vendor takes, by the plan of one of its series for each timeframe."""
+        if not self._progress.is_heard:
+            return
+        groups: dict[str, dict[str, list[_Ahead]]] = {}
+        for each in ahead:
+            steps = groups.setdefault(each.vendor, {})
+            steps.setdefault(each.result.timeframe, []).append(each)
+        for vendor, steps in groups.items():
+            seconds = 0.0
+            for alike in steps.values():
+                first = alike[0]
+                try:
+                    names = first.result.symbol, first.result.timeframe
+                    query = self._client.query(*names, *first.parts[0], wishes=self._wishes)
+                    plan = self._client.plan(query)
+                except DataError:
+                    break
+                seconds += takes_s([plan], sum(len(each.parts) for each in alike))
+            else:
+                self._progress.plan(vendor, seconds)
 
     def _unasked(self, one: SeriesToFill, begun: _News | None) -> SeriesResult:
         """Return the result of a series that the end of the job left behind."""

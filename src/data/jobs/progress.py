@@ -6,13 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..model.texts import duration
+from ..model.texts import counted, duration
 
 if TYPE_CHECKING:
     from ..clock import Clock
     from ..net.deadline import Wait
     from .fill_report import SeriesResult
     from .runner import Running
+
+
+# So long a rest is worth telling.
+_LONG_S = 60
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class Progress:
         share: how much of the work is done, from 0 to 1; a long series is counted in parts.
         is_over: whether the series is at its end.
         waiting: what is waited for, how long and why; empty while bars come.
-        left_s: seconds until the job will be done at the pace so far; None while that is unknown.
+        left_s: seconds until the job will be done at the pace so far, and as planned before anything
+            has come; None while that is unknown.
     """
 
     result: SeriesResult
@@ -36,23 +41,40 @@ class Progress:
     waiting: str = ""
     left_s: float | None = None
 
+    def text(self) -> str:
+        """Return what a series is at, and how long the job will still take."""
+        text = f"{self.result.symbol} {self.result.timeframe}"
+        if self.waiting or self.result.rows:
+            text += f" {self.waiting or counted(self.result.rows, 'bar')}"
+        if self.is_over and not self.result.ok:
+            text += " failed"
+        is_long = self.left_s is not None and self.left_s >= _LONG_S
+        return f"{text}, about {duration(self.left_s or 0)} left" if is_long else text
 
-Listener = Callable[[Progress], None]
+
+Listener = Callable[[Progress], object]
 
 
 @dataclass
 class _Pace:
-    """How fast the parts of one vendor come: since when, how many came, how many are left."""
+    """How fast the parts of one vendor come: since when, how many came, how many are left.
+
+    ``planned_s``: seconds that all of them were to take; None where that is not known.
+    """
 
     since_s: float
     done: int = 0
     left: int = 0
+    planned_s: float | None = None
 
     def left_s(self, now_s: float) -> float | None:
-        """Return the seconds until all have come; None where none has come yet."""
+        """Return the seconds until all have come; as planned where none has, None without a plan."""
         if not self.left:
             return 0.0
-        return self.left * (now_s - self.since_s) / self.done if self.done else None
+        passed_s = now_s - self.since_s
+        if self.done:
+            return self.left * passed_s / self.done
+        return None if self.planned_s is None else max(0.0, self.planned_s - passed_s)
 
 
 class JobProgress:
@@ -79,6 +101,15 @@ class JobProgress:
         """Count parts that a vendor is asked for; the first call starts its clock."""
         pace = self._paces.setdefault(vendor, _Pace(self._clock.monotonic()))
         pace.left += parts
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody listens, so that a plan is worth its time."""
+        return self._listener is not None
+
+    def plan(self, vendor: str, seconds: float) -> None:
+        """Take note of how long all that a vendor is asked for will take."""
+        self._paces[vendor].planned_s = seconds
 
     def advance(self, vendor: str, parts: int) -> None:
         """Count parts that a vendor was asked for, and that are done."""

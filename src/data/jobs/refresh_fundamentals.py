@@ -36,6 +36,7 @@ from ..wiring import Services, build
 from .fill_cost import VendorCost
 from .fill_report import SeriesResult, reason_groups, requests_between
 from .progress import JobProgress, Listener
+from .progress_bar import listening
 from .refresh_plan import PERIODIC_SYMBOLS, PERIODIC_TYPES, REFRESHED_TYPES, Choice
 from .runner import AT_WORK, INTERRUPTED, Runner
 from .signals import job_signals
@@ -99,7 +100,8 @@ def refresh_fundamentals(
     Args:
         wanted: what to do; left out, all that is cached, where it is stale.
         cache_dir, config_path: as for the data manager.
-        progress: called with each type of a symbol that is done, and before longer waits.
+        progress: called with each type of a symbol that is done, and before longer waits; by default a
+            bar on a terminal and in a notebook, nothing elsewhere.
         timeout: seconds that a vendor has for one type of one symbol, waits for its limits
             included; by default ``jobs.timeout_s`` of the rules (600).
 
@@ -116,9 +118,9 @@ def refresh_fundamentals(
         ConfigError: the configuration is wrong.
     """
     seconds = seconds_of(timeout, "a job")
-    run = _Run(build(cache_dir, config_path), wanted or Refresh(), progress, seconds)
-    with job_signals() as signals:
-        report = run.report()
+    services = build(cache_dir, config_path)
+    with job_signals() as signals, listening(progress) as listener:
+        report = _Run(services, wanted or Refresh(), listener, seconds).report()
         return report | {"interrupted": report["interrupted"] or signals.is_noted}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, Literal, TypedDict, get_args
 
@@ -35,6 +35,7 @@ class BatchWishes(TypedDict, total=False):
     strict: bool
     columns: Sequence[ExtraColumn]
     timeout: float | None
+    progress: Callable[[Any], object] | None
 
 
 def check_layout(layout: object) -> None:

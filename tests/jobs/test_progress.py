@@ -1,0 +1,148 @@
+"""Progress: of jobs and of batches, to a callable, on a bar where somebody looks, nowhere else."""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.live import Live
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.jobs.fill_report import SeriesResult
+from src.data.jobs.populate import populate_cache
+from src.data.jobs.progress import JobProgress, Progress
+from src.data.jobs.progress_bar import bar_on, listening
+from tests.vendor_server import Fault, VendorServer
+
+MAY = ("2024-05-01", "2024-05-04")
+COINS = ["BTCUSDT", "ETHUSDT", "SOLUSDT", "NO?"]
+
+
+class Terminal(io.StringIO):
+    """A standard error that a person looks at."""
+
+    def isatty(self) -> bool:
+        """Return what a terminal does."""
+        return True
+
+
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Let standard error be a terminal until the test ends; a fixture would come too early for it."""
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    monkeypatch.setenv("TERM", "xterm")
+    return shown
+
+
+@pytest.fixture
+def manager(rules: Path, tmp_path: Path, clock: ManualClock) -> DataManager:
+    return DataManager(tmp_path / "cache", rules, clock=clock)
+
+
+def test_a_batch_tells_each_symbol_in_the_calling_thread(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    manager.get_ohlcv("BTCUSDT", "1h", *MAY)
+    vendors.fault("binance", Fault.status(451), symbol="SOLUSDT")
+    heard: list[Progress] = []
+    threads: set[threading.Thread] = set()
+
+    def listen(now: Progress) -> None:
+        threads.add(threading.current_thread())
+        heard.append(now)
+
+    frames = manager.get_ohlcv_batch(COINS, "1h", *MAY, progress=listen)
+    assert [len(frame) for frame in frames.values()][:2] == [96, 96]
+    assert threads == {threading.current_thread()}
+    told = [(p.result.symbol, p.result.rows, p.result.ok, p.done, p.total) for p in heard]
+    assert told == [
+        ("ETHUSDT", 0, True, 1, 3), ("ETHUSDT", 96, True, 2, 3), ("SOLUSDT", 0, False, 3, 3),
+    ]  # fmt: skip
+    assert [p.share for p in heard] == [1 / 3, 2 / 3, 1.0]
+    assert heard[0].left_s is not None and heard[0].left_s > 0, "as planned"
+    heard.clear()
+    manager.get_ohlcv_batch(COINS[:2], "1h", *MAY, progress=listen)
+    assert heard == [], "what is stored takes no time"
+
+
+def test_an_awaited_batch_tells_it_once(manager: DataManager) -> None:
+    import asyncio
+
+    from onetape.aio import AsyncDataManager
+
+    heard: list[Progress] = []
+    batch = AsyncDataManager(manager).aget_ohlcv_batch(COINS[:2], "1h", *MAY, progress=heard.append)
+    asyncio.run(batch)
+    assert [(p.done, p.total, p.result.rows) for p in heard] == [(1, 2, 96), (2, 2, 96)]
+
+
+def test_how_long_it_takes_is_planned_until_it_is_known(
+    rules: Path, tmp_path: Path, vendors: VendorServer
+) -> None:
+    """Of four requests a minute two may be sent at once: the plan of six takes a minute or more."""
+    limit = "rate_limits: {requests_per_minute: 2, burst_size: 2}"
+    rules.write_text(rules.read_text().replace("  binance: {", f"  binance: {{{limit}, "))
+    heard: list[Progress] = []
+
+    def listen(now: Progress) -> None:
+        heard.append(now)
+        raise KeyboardInterrupt
+
+    populate_cache(COINS[:3], ["1h", "1d"], *MAY, tmp_path / "cache", progress=listen)
+    first = heard[0]
+    assert first.left_s is not None and first.left_s >= 60
+    assert "minutes left" in first.text() or "seconds left" in first.text()
+
+
+def test_a_plan_gives_way_to_what_is_measured(clock: ManualClock) -> None:
+    heard: list[float | None] = []
+    progress = JobProgress(clock, lambda now: heard.append(now.left_s), 3, 3)
+    progress.expect("v", 3)
+    progress.tell(SeriesResult("A", "1d"))
+    progress.plan("v", 90.0)
+    progress.tell(SeriesResult("A", "1d"))
+    clock.advance(40)
+    progress.tell(SeriesResult("A", "1d"))
+    progress.advance("v", 1)
+    progress.tell(SeriesResult("A", "1d"))
+    assert heard == [None, 90.0, 50.0, 80.0]
+
+
+@pytest.mark.parametrize("what", ["batch", "job"])
+def test_on_a_terminal_there_is_a_bar_by_default(
+    what: str, manager: DataManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = looked_at(monkeypatch)
+    if what == "batch":
+        manager.get_ohlcv_batch(COINS[:2], "1h", *MAY)
+    else:
+        populate_cache(COINS[:2], ["1h"], *MAY, tmp_path / "cache")
+    assert "2/2" in terminal.getvalue() and "USDT 1h 96 bars" in terminal.getvalue()
+    terminal = looked_at(monkeypatch)
+    manager.get_ohlcv_batch(COINS[:2], "1h", *MAY, progress=lambda _: None)
+    manager.get_ohlcv_batch(COINS[:2], "1h", *MAY)
+    assert terminal.getvalue() == "", "a callable takes its place, and what is stored needs none"
+
+
+def test_in_a_notebook_there_is_one_and_elsewhere_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening(None) as listener:
+        assert listener is None
+    monkeypatch.setitem(sys.modules, "ipykernel", Any)
+    with listening(None) as listener:
+        assert listener is None, "imported, and no notebook"
+    monkeypatch.setattr(Console, "is_jupyter", True, raising=False)
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    with listening(None) as listener:
+        assert listener is not None
+
+
+def test_a_display_of_the_programs_own_is_left_alone() -> None:
+    screen = Console(file=Terminal(), force_terminal=True)
+    with Live(console=screen), bar_on(screen) as show:
+        show(Progress(SeriesResult("A", "1d"), 1, 2, 0.5))
