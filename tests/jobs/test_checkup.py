@@ -189,7 +189,7 @@ def test_how_fresh_the_series_are_is_told_and_is_no_fault(
     check = health(cache, "freshness")
     assert check.ok is None
     assert check.said == "1 series: 0 fresh, 1 behind; BTCUSDT 1h lacks 1 bar"
-    assert "populate" in check.advice
+    assert "sync" in check.advice
 
 
 def test_what_lies_in_quarantine_is_told(tmp_path: Path, rules: Path) -> None:

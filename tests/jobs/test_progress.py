@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,22 +83,28 @@ def test_an_awaited_batch_tells_it_once(manager: DataManager) -> None:
     assert [(p.done, p.total, p.result.rows) for p in heard] == [(1, 2, 96), (2, 2, 96)]
 
 
-def test_how_long_it_takes_is_planned_until_it_is_known(
-    rules: Path, tmp_path: Path, vendors: VendorServer
+def test_how_long_each_vendor_takes_is_planned_before_it_is_asked(
+    rules: Path, tmp_path: Path, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of four requests a minute two may be sent at once: the plan of six takes a minute or more."""
+    """Two requests a minute: the plan of six takes more than a minute. Waits pass at once here."""
     limit = "rate_limits: {requests_per_minute: 2, burst_size: 2}"
     rules.write_text(rules.read_text().replace("  binance: {", f"  binance: {{{limit}, "))
-    heard: list[Progress] = []
+    planned, plan = list[tuple[str, float, int]](), JobProgress.plan
 
-    def listen(now: Progress) -> None:
-        heard.append(now)
-        raise KeyboardInterrupt
+    def noted(self: JobProgress, vendor: str, seconds: float) -> None:
+        planned.append((vendor, seconds, vendors.count()))
+        plan(self, vendor, seconds)
 
-    populate_cache(COINS[:3], ["1h", "1d"], *MAY, tmp_path / "cache", progress=listen)
-    first = heard[0]
-    assert first.left_s is not None and first.left_s >= 60
-    assert "minutes left" in first.text() or "seconds left" in first.text()
+    monkeypatch.setattr(JobProgress, "plan", noted)
+    fill = partial(populate_cache, COINS[:3], ["1h", "1d"], *MAY, tmp_path / "cache")
+    fill(progress=lambda _: None)
+    ((vendor, seconds, asked),) = planned
+    assert (vendor, seconds >= 60, asked) == ("binance", True, 0)
+    planned.clear()
+    fill()
+    assert planned == [], "nobody listens"
+    text = Progress(SeriesResult("A", "1d"), 0, 3, left_s=seconds).text()
+    assert text.startswith("A 1d, about ") and text.endswith(" left")
 
 
 def test_a_plan_gives_way_to_what_is_measured(clock: ManualClock) -> None:

@@ -27,6 +27,20 @@ R = TypeVar("R")
 # So many tasks are handed over ahead: workers do not wait, and a list of any length stays here.
 _AHEAD = 4
 _CONNECT_S = 10.0
+# What comes of reading the words of a port that is no scheduler's as if they were those of one.
+_NO_SCHEDULER = (
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 Make = Callable[[], Executor]
 
@@ -91,7 +105,7 @@ def _client(address: str) -> Any:
             own_loop.submit(asyncio.run, _greet(address)).result()
         connect: Any = Client
         return connect(address, timeout=_CONNECT_S, set_as_default=False)
-    except Exception as exc:  # what a port that is no scheduler's says may raise anything
+    except _NO_SCHEDULER as exc:
         is_silent = isinstance(exc, OSError)
         why = (str(exc) or "nothing comes") if is_silent else "what answers is none"
         raise UnavailableError(

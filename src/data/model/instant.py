@@ -19,6 +19,10 @@ _EPOCH = datetime(1970, 1, 1)
 _EPOCH_DATE = date(1970, 1, 1)
 
 
+# What comes of asking a zone that is a program's own class, and does not work.
+_OF_ZONES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
 def to_ms(moment: datetime) -> int:
     """Return ``moment`` in UTC milliseconds; naive means UTC; microseconds are cut off.
 
@@ -35,7 +39,7 @@ def _offset_of(moment: datetime) -> timedelta:
     """Return how far its zone is ahead of UTC; raises ``ValueError`` as :func:`to_ms`."""
     try:
         return moment.utcoffset() or timedelta(0)
-    except Exception as exc:  # a zone may be a program's own class
+    except _OF_ZONES as exc:
         raise ValueError(f"its time zone does not work ({type(exc).__name__}: {exc})") from exc
 
 
