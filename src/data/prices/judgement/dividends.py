@@ -18,7 +18,7 @@ from ...model.instant import DAY_MS, iso
 from ...model.texts import counted
 from .levels import Defect, price_text
 from .report import Repair
-from .series import CheckedSeries, ShareEvent, noise
+from .series import CheckedSeries, ShareEvent, by_stretch, noise
 
 # The two accounts are one where they differ by less than what prices of a few digits leave open.
 _SAME, _ROUNDING = 0.05, 2e-4
@@ -66,6 +66,7 @@ def _plausible(yielded: float) -> float:
     return float(-((np.log(max(yielded, 1e-9) / _USUAL_YIELD) / _SCATTER) ** 2) / 2)
 
 
+@by_stretch
 def dividend_errors(series: CheckedSeries) -> list[Defect] | str:
     """Find amounts that are wrong, amounts that ``adj_close`` does not follow, doubles."""
     if series.asset_class != "stock":

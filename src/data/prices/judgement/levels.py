@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...model.bars import NAN, PRICES, BarTable, Floats, Stamps
-from ...model.instant import iso
+from ...model.instant import DAY_MS, iso
 from ...model.texts import counted
 from .report import Repair, Severity
-from .series import CheckedSeries, Mask, local_noise, noise, runs
+from .series import CheckedSeries, Mask, by_stretch, local_noise, noise, runs
 
 _HUNDRED = float(np.log(100))
 # From 50 to 200 times is looked at as x100. Of 202,557 real bars three reach 30 times (lows of flash
@@ -40,6 +40,7 @@ _MAJORITY = 2 / 3
 _GAPS, _SPLIT_GAPS = 8.0, 4.0
 _SPLIT_SLACK, _WIDE_SLACK, _LARGE_SPLIT = 0.1, 0.35, float(np.log(4))
 _NEAR_ROWS, _SHORT_ROWS, _VOLUME_ROWS = 10, 60, 20
+_NEAR_MS = 15 * DAY_MS
 # Ratios of splits that are looked for without being told; smaller ones are moves, too.
 _RATIOS = np.log(
     [1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200]
@@ -74,6 +75,7 @@ class Defect(NamedTuple):
 # --- units ---------------------------------------------------------------------------------------
 
 
+@by_stretch
 def unit_errors(series: CheckedSeries) -> list[Defect] | str:
     """Find prices that are a hundred times too large or too small: rows, stretches, single cells."""
     opened, high, low, close = series.prices
@@ -206,6 +208,7 @@ def price_text(value: float) -> str:
 # --- splits --------------------------------------------------------------------------------------
 
 
+@by_stretch
 def split_errors(series: CheckedSeries) -> list[Defect] | str:
     """Find rows that a known split was not applied to, or twice; and splits that nothing tells of."""
     if series.asset_class not in ("stock", "future"):
@@ -215,11 +218,14 @@ def split_errors(series: CheckedSeries) -> list[Defect] | str:
     defects: list[Defect] = []
     splits = series.splits or ()
     rows = series.rows_of(splits)
+    # A split of another time has no date in this stretch; rows may still be off by its size.
+    reach = series.table.stamps[0] - _NEAR_MS, series.table.stamps[-1] + _NEAR_MS
     sizes = [round(abs(float(np.log(split.value))), 3) for split in splits]
     for size in dict.fromkeys(sizes):
         alike = [k for k, other in enumerate(sizes) if other == size]
         exact = abs(float(np.log(splits[alike[0]].value)))
-        defects += _known_split_defects(series, exact, [int(rows[k]) for k in alike])
+        dates = [int(rows[k]) for k in alike if reach[0] <= splits[k].at_ms <= reach[1]]
+        defects += _known_split_defects(series, exact, dates)
     taken = np.concatenate([f.stamps for f in defects]) if defects else np.empty(0, np.int64)
     free = ~np.isin(series.table.stamps, taken)
     return defects + list(_unknown_split_defects(series, free))

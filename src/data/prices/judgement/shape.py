@@ -11,7 +11,7 @@ from ...model.instant import MINUTE_MS, iso
 from ...model.texts import counted
 from ..bar_rule import are_bars
 from .levels import Defect, price_text
-from .series import CheckedSeries, Mask, beyond, local_noise, runs, typical
+from .series import CheckedSeries, Mask, beyond, by_stretch, local_noise, runs, typical
 
 # A series that has 19 of 20 expected bars is one that should have all of them.
 _DENSE = 0.95
@@ -110,6 +110,7 @@ def _when(series: CheckedSeries, stamp: int) -> str:
 # --- stale -----------------------------------------------------------------------------------------
 
 
+@by_stretch
 def stale_runs(series: CheckedSeries) -> list[Defect] | str:
     """Find prices that stand still for longer than those of this series ever do by themselves."""
     table = series.table
@@ -185,6 +186,7 @@ def _beyond_chance(series: CheckedSeries, same: Mask, what: str) -> Iterator[Def
 # --- spikes and moves ------------------------------------------------------------------------------
 
 
+@by_stretch
 def outliers(series: CheckedSeries) -> list[Defect] | str:
     """Find single bars that leave their neighbours and return at once, without a way there or back."""
     if len(series) < 5:
@@ -228,6 +230,7 @@ def _returns(series: CheckedSeries, row: int, ways: Floats, least: float) -> boo
     return bool(size > _SPIKE * max(wild))
 
 
+@by_stretch
 def extreme_moves(series: CheckedSeries) -> list[Defect] | str:
     """Find moves from close to close that are very large; markets do make such moves."""
     moves, usual = series.move_ratios, _EXTREME_NOISE * series.move_noise
