@@ -479,10 +479,10 @@ class _Run:
         for one, stands in store.confirmations(key):
             is_now = one
             if not stands:
-                bars = store.to_confirm(key, one.span)
-                if bars is None or bars.bars != one.bars:
+                renewed = store.renewed(key, one)
+                if renewed is None:
                     continue
-                is_now = replace(one, head=bars.head, head_at=bars.head_at)
+                is_now = renewed
                 same.append(is_now)
             if is_now.is_whole or now_ms - is_now.at < _AGAIN_MS:
                 taken.append(one.span)

@@ -35,12 +35,18 @@ _USUAL_YIELD, _SCATTER = 0.01, 1.1
 _LEAST_NOISE, _WAITS = 2e-3, 10
 # Only funds that pay every week pay nearly the same twice in ten days.
 _TWICE_MS, _TWICE_LIKE, _OFTEN_MS = 10 * DAY_MS, 0.15, 25 * DAY_MS
+# Where the bar of the day before is missing, the price of that day may be so many usual moves away.
+_DRIFTS = 6.0
 # A step of adj_close that is this large is no rounding.
 _STEP, _STEPS = 1e-3, 8.0
 
 
 class _Payment(NamedTuple):
-    """One dividend: its row, its yields by amount and by adj_close (NaN: unknown), and the price."""
+    """One dividend: its row, its yields by amount and by adj_close (NaN: unknown), and the price.
+
+    ``usual`` is how far prices move in as long, ``drift`` how far they may have moved, relatively, between
+    the bar before and the true last one that had the dividend: 0 where that is the bar before.
+    """
 
     event: ShareEvent
     row: int
@@ -48,6 +54,7 @@ class _Payment(NamedTuple):
     implied: float
     fall: float
     usual: float
+    drift: float
 
     def evidence(self, true: float, other: float) -> float:
         """Return the log odds of one yield against another by the fall of the price."""
@@ -100,8 +107,17 @@ def _payments(series: CheckedSeries) -> list[_Payment]:
         # Shares that seldom trade stand still on the ex-date, whatever was paid: their next price counts.
         moved = np.flatnonzero(table.close[row : row + _WAITS] != before)
         fall = 1 - float(table.close[row + (moved[0] if len(moved) else 0)] / before)
-        payments.append(_Payment(event, row, event.value / before, implied, fall, usual))
+        lacking = _days_between(int(table.stamps[row - 1]), int(table.stamps[row]))
+        usual, drift = usual * np.sqrt(1 + lacking), _DRIFTS * usual * np.sqrt(lacking)
+        paid = event.value / before
+        payments.append(_Payment(event, row, paid, implied, fall, float(usual), float(drift)))
     return payments
+
+
+def _days_between(one: int, other: int) -> int:
+    """Return how many days of the week, Monday to Friday, lie between those of two stamps."""
+    days = np.array([one, other], dtype="M8[ms]").astype("M8[D]")
+    return max(0, int(np.busday_count(days[0], days[1])) - 1)
 
 
 def _scale(moves: np.ndarray) -> float:
@@ -123,7 +139,7 @@ def _adj_close_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> I
         for p in payments
         if np.isfinite(p.implied)
         and p.paid > 2 * _ROUNDING
-        and abs(p.paid - p.implied) > max(_SAME * max(p.paid, p.implied), _ROUNDING)
+        and abs(p.paid - p.implied) > max((_SAME + p.drift) * max(p.paid, p.implied), _ROUNDING)
     ]
     missing = [p for p in odd if p.implied < _ROUNDING / 2 and p.paid / max(p.implied, 1e-9) > 1000]
     hundred = [p for p in odd if p not in missing and _is_hundred(p.paid / max(p.implied, 1e-9))]
