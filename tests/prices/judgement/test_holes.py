@@ -1,4 +1,4 @@
-"""Two stretches of one series with years between them are judged as each alone: nothing is compared across."""
+"""Two stretches of one series, years apart, are judged as each alone: nothing is compared across the hole."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def compared(series: CheckedSeries) -> list[tuple[str, str, bytes]]:
 
 
 @pytest.mark.parametrize(
-    "kind", [k for k in KINDS if k.timeframe in ("1d", "1M") and k.rows >= 100], ids=lambda k: k.name
+    "kind",
+    [k for k in KINDS if k.timeframe in ("1d", "1M") and k.rows >= 100],
+    ids=lambda k: k.name,
 )
 def test_two_stretches_have_the_findings_of_each(kind: Kind) -> None:
     random = np.random.default_rng([3, KINDS.index(kind)])
