@@ -28,6 +28,9 @@ _HUNDRED = 100.0
 _NEAR_HUNDRED = (70.0, 140.0)
 # Odds of a thousand to one decide.
 _DECIDED = float(np.log(1000))
+# An amount whose hundredth was paid the time before or after is off by a hundred for half of that. Several
+# of so large a yield that the price followed none of are wrong together, though none is alone.
+_SAME_AMOUNT, _ALL_LARGE, _FOR_ALL = 0.05, 0.04, 3
 # A day is held against how its neighbours move: a quarter before and after.
 _AROUND = 60
 # Yields of single payments: of 277 real ones the median is 0.8 %, and 0.07 to 8.4 % hold nine of ten.
@@ -237,8 +240,11 @@ def _scaled(group: Sequence[_Payment], factor: float) -> Repair:
 # --- beside the price ----------------------------------------------------------------------------
 
 
-def _doubt(payment: _Payment, median: float) -> float:
-    """Return the log odds that an amount is right, against its hundredth."""
+def _doubt(payment: _Payment, median: float, beside: Sequence[_Payment] = ()) -> float:
+    """Return the log odds that an amount is right, against its hundredth.
+
+    ``beside`` are the payments before and after it.
+    """
     if payment.paid >= 1:
         return -np.inf
     odds = payment.evidence(payment.paid, payment.paid / _HUNDRED)
@@ -246,16 +252,46 @@ def _doubt(payment: _Payment, median: float) -> float:
         odds += (
             min(0.0, _plausible(payment.paid) - _plausible(payment.paid / _HUNDRED)) - _DECIDED / 2
         )
+        amount = payment.event.value / _HUNDRED
+        if any(abs(amount / other.event.value - 1) <= _SAME_AMOUNT for other in beside):
+            odds -= _DECIDED / 2
     return odds
+
+
+def _together(payments: Sequence[_Payment]) -> list[_Payment]:
+    """Return the large amounts that are a hundred times too large together, if they are."""
+    large = [p for p in payments if _ALL_LARGE <= p.paid < 1]
+    if len(large) < _FOR_ALL:
+        return []
+    odds = sum(p.evidence(p.paid, p.paid / _HUNDRED) for p in large)
+    return large if odds < -2 * _DECIDED else []
+
+
+def _all_wrong(group: Sequence[_Payment]) -> Defect:
+    first, fall = group[0], np.median([p.fall for p in group])
+    paid = np.median([p.paid for p in group])
+    text = (
+        f"{counted(len(group), 'dividend')} of {paid:.1%} of the price, the first of "
+        f"{price_text(first.event.value)} on {iso(first.event.at_ms)[:10]}, while the price fell by "
+        f"{fall:.1%} on these days: 100 times too much"
+    )
+    stamps = np.array([p.event.at_ms for p in group], dtype=np.int64)
+    repairs = (_scaled(group, 1 / _HUNDRED),)
+    return Defect(stamps, text, "error", repairs, "dividend beside price")
 
 
 def _price_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
     """Yield amounts that the price did not follow; both ``adj_close`` and amount may be wrong alike."""
-    yields = np.array([p.paid for p in payments])
+    yields, together = np.array([p.paid for p in payments]), _together(payments)
+    if together:
+        yield _all_wrong(together)
     for place, payment in enumerate(payments):
+        if payment in together:
+            continue
         others = np.delete(yields, place)
         median = float(np.median(others)) if len(others) >= _FOR_MEDIAN else NAN
-        odds = _doubt(payment, median)
+        beside = [payments[at] for at in (place - 1, place + 1) if 0 <= at < len(payments)]
+        odds = _doubt(payment, median, beside)
         is_large = payment.paid >= _LARGE_YIELD or payment.paid >= _OF_MEDIAN * median
         text = (
             f"a dividend of {price_text(payment.event.value)}, {payment.paid:.1%} of the price, while the "
