@@ -92,7 +92,8 @@ def test_rows_that_could_not_be_bars_count_though_they_are_kept_aside(manager: D
     frame.iloc[[7, 20], 1] = frame.iloc[[7, 20], 2] / 2
     manager.cache.put(frame, GOOD, "1d", provider="binance")
     findings = manager.validate(GOOD, "1d").findings
-    assert [(f.check, len(f.stamps)) for f in findings] == [("order", 2)]  # and nothing is missing
+    told = [(f.check, len(f.stamps)) for f in findings if f.cause != "return_outlier"]
+    assert told == [("order", 2)]  # and nothing is missing
 
 
 def test_a_hole_is_missing_and_what_lies_between_two_pieces_was_never_asked_for(
@@ -103,7 +104,8 @@ def test_a_hole_is_missing_and_what_lies_between_two_pieces_was_never_asked_for(
     (finding,) = manager.validate(GOOD, "1d").at_least("warning")
     assert (finding.check, len(finding.stamps)) == ("calendar", 5)
     manager.cache.put(frame.drop(frame.index[20:80]), "ETHUSDT", "1d", provider="binance")
-    (finding,) = manager.validate("ETHUSDT", "1d").findings
+    report = manager.validate("ETHUSDT", "1d")
+    (finding,) = (one for one in report.findings if one.cause != "return_outlier")
     assert (finding.severity, len(finding.stamps)) == ("info", 60)
     assert "never asked for" in finding.evidence
 

@@ -547,8 +547,43 @@ def test_volume_and_moves_are_told_and_no_alarm() -> None:
     volume[60], volume[20] = 90_000.0, 0.0
     series = replace(series, table=replace(series.table, volume=volume))
     for check in ("move", "volume", "no volume"):
-        (finding,) = found(series, check, "info")
+        (finding,) = [one for one in found(series, check, "info") if one.cause == check]
         assert finding.severity == "info"
+
+
+@pytest.mark.parametrize(("distance", "is_flagged"), [(2.9, False), (3.1, True), (-3.1, True)])
+def test_a_move_beyond_three_standard_deviations_is_flagged(
+    distance: float, is_flagged: bool
+) -> None:
+    random = np.random.default_rng(1)
+    moves = random.uniform(-0.01, 0.01, 400)
+    moves[200] = 0.0
+    mean, spread = moves.mean(), moves.std()
+    moves[200] = mean + distance * spread * (1 + distance**2 / 2 / len(moves))
+    close = 100 * np.cumprod(np.append(1.0, 1 + moves))
+    flagged = [one for one in found(walk(close), "move", "info") if one.cause == "return_outlier"]
+    assert bool(flagged) == is_flagged
+    for one in flagged:
+        assert one.stamps.tolist() == [201 * DAY_MS]
+        assert (one.severity, f"{distance:+.1f}" in one.evidence) == ("info", True)
+
+
+@pytest.mark.parametrize(("distance", "is_flagged"), [(4.9, False), (5.1, True), (-5.1, False)])
+def test_a_volume_beyond_five_standard_deviations_is_flagged(
+    distance: float, is_flagged: bool
+) -> None:
+    volume = np.random.default_rng(1).uniform(9000, 11_000, 400)
+    volume[200] = 10_000
+    volume[200] = volume.mean() + distance * volume.std() * (1 + distance**2 / 2 / len(volume))
+    series = walk(wavy(400))
+    series = replace(series, table=replace(series.table, volume=volume))
+    findings, _, _ = run_checks(series)
+    flagged = [one for one in findings if one.cause == "volume_outlier"]
+    assert bool(flagged) == is_flagged
+    for one in flagged:
+        assert one.stamps.tolist() == [200 * DAY_MS]
+        assert (one.severity, f"{distance:+.1f}" in one.evidence) == ("info", True)
+    assert score_of(findings, 400) == 1.0
 
 
 def test_prices_that_move_while_nothing_is_traded_are_doubted() -> None:

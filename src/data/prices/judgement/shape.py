@@ -38,6 +38,8 @@ _EXTREME, _EXTREME_NOISE, _MOST_SHOWN = 0.5, 20.0, 5
 
 _NO_VOLUME_SHARE, _QUIET_RUN = 0.05, 5
 _VOLUME_SPIKE = 20.0
+# What is flagged by a fixed distance: no defect, and of each market some.
+_RETURN_SDS, _VOLUME_SDS = 3.0, 5.0
 _OF_DAYS, _SAME_VOLUME, _FEW_DAYS = 1e-3, 0.02, 4
 
 
@@ -321,10 +323,11 @@ def _returns(series: CheckedSeries, row: int, ways: Floats, least: float) -> boo
 def extreme_moves(series: CheckedSeries) -> list[Defect] | str:
     """Find moves from close to close that are very large; markets do make such moves."""
     moves, usual = series.move_ratios, _EXTREME_NOISE * series.move_noise
+    flagged = list(_return_outliers(series))
     least = 0.05 if series.timeframe.is_intraday else float(np.log1p(_EXTREME))
     rows = beyond(moves, max(least, usual)) + 1
     if not len(rows):
-        return []
+        return flagged
     largest = rows[np.argsort(-np.abs(np.log(moves[rows - 1])))][:_MOST_SHOWN]
     where = ", ".join(
         f"{moves[r - 1] - 1:+.0%} at {_when(series, series.table.stamps[r])}" for r in largest
@@ -332,8 +335,44 @@ def extreme_moves(series: CheckedSeries) -> list[Defect] | str:
     return [
         Defect(
             series.table.stamps[rows], f"{counted(len(rows), 'very large move')}: {where}", "info"
-        )
+        ),
+        *flagged,
     ]
+
+
+def _return_outliers(series: CheckedSeries) -> Iterator[Defect]:
+    """Yield the moves from close to close that are more than three standard deviations from their mean."""
+    distances = _deviations(series.move_ratios - 1)
+    rows = np.flatnonzero(np.abs(distances) > _RETURN_SDS)
+    if len(rows):
+        at = int(rows[np.argmax(np.abs(distances[rows]))])
+        text = (
+            f"{counted(len(rows), 'move')} of more than {_RETURN_SDS:g} standard deviations; the farthest, "
+            f"{distances[at]:+.1f}, at {_when(series, series.table.stamps[at + 1])}"
+        )
+        yield Defect(series.table.stamps[rows + 1], text, "info", cause="return_outlier")
+
+
+def _volume_outliers(series: CheckedSeries) -> Iterator[Defect]:
+    """Yield the volumes that are more than five standard deviations above their mean."""
+    distances = _deviations(series.table.volume)
+    rows = np.flatnonzero(distances > _VOLUME_SDS)
+    if len(rows):
+        at = int(rows[np.argmax(distances[rows])])
+        text = (
+            f"{counted(len(rows), 'volume')} of more than {_VOLUME_SDS:g} standard deviations above the "
+            f"mean; the farthest, {distances[at]:+.1f}, at {_when(series, series.table.stamps[at])}"
+        )
+        yield Defect(series.table.stamps[rows], text, "info", cause="volume_outlier")
+
+
+def _deviations(values: Floats) -> Floats:
+    """Return how many standard deviations each value lies from the mean; 0 where that cannot be said."""
+    finite = np.isfinite(values)
+    spread = float(np.std(values[finite])) if finite.sum() > 1 else 0.0
+    if not 0 < spread < np.inf:
+        return np.zeros(len(values))
+    return np.where(finite, (values - np.mean(values[finite])) / spread, 0.0)
 
 
 # --- volume ----------------------------------------------------------------------------------------
@@ -368,14 +407,15 @@ def volume_spikes(series: CheckedSeries) -> list[Defect] | str:
     volume = series.table.volume
     usual = typical(volume[volume > 0])
     rows = np.flatnonzero(volume > _VOLUME_SPIKE * usual)
+    flagged = list(_volume_outliers(series))
     if not len(rows):
-        return []
+        return flagged
     at = int(rows[np.argmax(volume[rows])])
     text = (
         f"{counted(len(rows), 'bar')} with more than {_VOLUME_SPIKE:.0f} times the usual volume; the most, "
         f"{volume[at] / usual:,.0f} times, at {_when(series, series.table.stamps[at])}"
     )
-    return [Defect(series.table.stamps[rows], text, "info")]
+    return [Defect(series.table.stamps[rows], text, "info"), *flagged]
 
 
 # --- beside its own days -------------------------------------------------------------------------
