@@ -18,6 +18,7 @@ from src.data.cache.maintenance import repair_series
 from src.data.cache.retention.inventory import Inventory
 from src.data.cache.store import BarStore, Commit
 from src.data.errors import FormatVersionError
+from src.data.model.bars import FIRST_FRAME, fingerprint_of
 from src.data.model.proof import fingerprint
 from src.data.model.series import SeriesKey
 from src.data.model.texts import proof_in_words
@@ -97,6 +98,32 @@ def test_a_revision_of_other_bars_leaves_the_fingerprint_as_it_was(tmp_path: Pat
     assert (before.bars, before.rows) == (after.bars, after.rows)
     store.confirm(DAILY, [after])  # as a run does that has read them
     assert (standing(tmp_path), indexed(tmp_path)) == ([True], (10, 0))
+
+
+def test_a_proof_of_before_the_new_fingerprint_is_taken_over_and_no_other_is(
+    tmp_path: Path,
+) -> None:
+    store = proved(tmp_path)
+    frame = pd.read_csv(
+        lane_folder(tmp_path) / "2024.csv.gz", index_col="timestamp", parse_dates=True
+    )
+    stamps = frame.index.as_unit("ms").asi8[:10]
+    columns = [(name, frame[name].to_numpy()[:10]) for name in frame if name != "adj_close"]
+    old = replace(entry(store, 0, 10), bars=fingerprint_of(stamps, columns, FIRST_FRAME))
+    store.confirm(DAILY, [old])
+    assert standing(tmp_path) == [True]
+    for day in range(30, 36):
+        store.commit(DAILY, Commit((piece(day, day + 1),)))
+    compact_series(store.parts, DAILY, dry_run=False)
+    assert standing(tmp_path) == [False]
+    renewed = store.renewed(DAILY, old)
+    assert renewed is not None
+    assert renewed == replace(entry(store, 0, 10), bars=fingerprint(frame.iloc[:10]))
+    store.confirm(DAILY, [renewed])
+    assert (standing(tmp_path), indexed(tmp_path)) == ([True], (10, 0))
+    assert store.renewed(DAILY, replace(old, bars="sha256:0")) is None
+    store.commit(DAILY, Commit((piece(3, 4, shift=5.0),)))
+    assert store.renewed(DAILY, old) is store.renewed(DAILY, renewed) is None
 
 
 def test_a_compaction_is_no_revision(tmp_path: Path) -> None:

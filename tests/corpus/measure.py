@@ -17,6 +17,7 @@ import numpy as np
 from src.data.prices.judgement import checks
 from src.data.prices.judgement.report import QualityFinding
 from src.data.prices.judgement.series import CheckedSeries
+from tests.prices.judgement.planting import Planted
 
 from .labels import Cause, Entry, Half, Label, entries
 from .planting import KINDS, Kind, planted
@@ -105,23 +106,30 @@ def clean_series(of: Iterable[Entry] | None = None) -> Iterator[Clean]:
             yield Clean(f"{entry.file} with actions", entry.half, more, labels)
 
 
-def measure(of: Iterable[Clean], kinds: Sequence[Kind] = KINDS) -> Measured:
-    """Return the counts of these series, as they are and with everything planted into them."""
-    total = Measured()
+def measure(
+    of: Iterable[Clean], kinds: Sequence[Kind] = KINDS, *, is_capped: bool = False
+) -> Measured:
+    """Return the counts of these series, as they are and with everything planted into them.
+
+    With ``is_capped`` an alarm is what a user is told as one: what the precision of its cause leaves of it.
+    """
+    total, alarms_of = Measured(), _told if is_capped else _alarms
     for one in of:
         total.series += 1
         total.bars += len(one.series)
-        known = _alarms(one.series)
+        known = alarms_of(one.series)
         for finding in known:
             _count(total, one, finding, None, total.clean)
         if len(one.series) > _PLANTED_BARS:
             one = one._replace(series=_begin_of(one.series))
-            known = _alarms(one.series)
+            known = alarms_of(one.series)
         seen = {_place(finding) for finding in known}
         for kind in kinds:
             if kind.suits(one.series):
                 for take in range(kind.takes):
-                    _count_planted(total, one, kind, take, seen)
+                    case = planted(kind, one.series, one.name, take)
+                    fresh = [f for f in alarms_of(case.series) if _place(f) not in seen]
+                    _count_planted(total, one, kind, take, case, fresh)
     return total
 
 
@@ -135,10 +143,13 @@ def _begin_of(series: CheckedSeries) -> CheckedSeries:
 
 
 def _count_planted(
-    total: Measured, one: Clean, kind: Kind, take: int, seen: set[tuple[str, int]]
+    total: Measured,
+    one: Clean,
+    kind: Kind,
+    take: int,
+    case: Planted,
+    fresh: Sequence[QualityFinding],
 ) -> None:
-    case = planted(kind, one.series, one.name, take)
-    fresh = [f for f in _alarms(case.series) if _place(f) not in seen]
     near = [f for f in fresh if _names(f, case.stamps, one.series)]
     count = total.found.setdefault(kind.name, Count())
     count.raised += 1
@@ -152,7 +163,11 @@ def _count_planted(
 
 def _alarms(series: CheckedSeries) -> list[QualityFinding]:
     with _uncapped():
-        findings, _, _ = checks.run_checks(series)
+        return _told(series)
+
+
+def _told(series: CheckedSeries) -> list[QualityFinding]:
+    findings, _, _ = checks.run_checks(series)
     return [finding for finding in findings if finding.severity != "info"]
 
 

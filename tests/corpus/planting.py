@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from src.data.model.bars import merge
 from src.data.model.instant import DAY_MS
 from src.data.prices.judgement.series import CheckedSeries, ShareEvent
 from tests.prices.judgement import planting as simple
@@ -17,6 +18,7 @@ from tests.prices.judgement.planting import ALL, Planted, Random, scaled, with_c
 
 Plant = Callable[[CheckedSeries, Random], Planted]
 TAILS = (0.3, 0.8, 0.93)
+_APART_MS = 60 * DAY_MS
 
 
 def _rows(series: CheckedSeries, first: int, end: int) -> np.ndarray:
@@ -67,6 +69,27 @@ def untold_in_part(series: CheckedSeries, random: Random) -> Planted:
     return Planted(found, ("split",), _rows(series, at, at + length))
 
 
+def untold_and_moved(ratio: float) -> Plant:
+    """As :func:`untold`, and the price moves by 10 to 25 % against the split."""
+    one = untold(ratio)
+
+    def plant(series: CheckedSeries, random: Random) -> Planted:
+        case = one(series, random)
+        at = int(np.searchsorted(series.table.stamps, case.stamps[-1]))
+        share = float(random.uniform(0.1, 0.25))
+        change = share if ratio > 1 else -share
+        return replace(case, series=_gapping(case.series, at, change, 1.0))
+
+    return plant
+
+
+def prices_alone(series: CheckedSeries, random: Random) -> Planted:
+    """All prices before a day are as before a large split that nothing tells of, their volume as after."""
+    at, ratio = _middle(series, random), float(random.choice([0.05, 0.1, 10.0, 20.0]))
+    found = scaled(series, slice(0, at), ratio, ALL)
+    return Planted(found, ("split",), _rows(series, 0, at + 1))
+
+
 def _telling(series: CheckedSeries, row: int, ratio: float) -> CheckedSeries:
     event = ShareEvent(int(series.table.stamps[row]), ratio)
     return replace(series, splits=tuple(sorted((*(series.splits or ()), event))))
@@ -89,6 +112,27 @@ def high_beyond(series: CheckedSeries, random: Random) -> Planted:
     high = series.table.high.copy()
     high[at] *= 2.5
     return Planted(with_columns(series, high=high), ("outlier",), _rows(series, at, at + 1))
+
+
+def low_beyond(series: CheckedSeries, random: Random) -> Planted:
+    """One low is a small part of what it was."""
+    at = int(random.integers(1, len(series) - 1))
+    low = series.table.low.copy()
+    low[at] /= random.uniform(2.0, 20.0)
+    return Planted(with_columns(series, low=low), ("outlier",), _rows(series, at, at + 1))
+
+
+def off_day(series: CheckedSeries, random: Random) -> Planted:
+    """A bar stands on the Saturday behind some Friday: of days one with prices near Friday's, else all."""
+    table = series.table
+    fridays = np.flatnonzero((table.stamps // DAY_MS + 3) % 7 == 4)
+    at = int(fridays[random.integers(0, len(fridays))])
+    of_day = np.flatnonzero(table.stamps // DAY_MS == table.stamps[at] // DAY_MS)
+    more = replace(table.take(of_day), stamps=table.stamps[of_day] + DAY_MS)
+    columns = {name: getattr(more, name) * float(random.uniform(0.99, 1.01)) for name in ALL}
+    more = replace(more, **columns, volume=np.round(more.volume * float(random.uniform(0.01, 1.1))))
+    found = replace(series, table=merge(table, more))
+    return Planted(found, ("calendar",), more.stamps)
 
 
 def order_by_little(series: CheckedSeries, random: Random) -> Planted:
@@ -135,6 +179,49 @@ def _moved(series: CheckedSeries, at: int, length: int) -> Planted:
         columns[name] = getattr(series.table, name).copy()
         columns[name][at : at + length] = getattr(series.table, name)[at - 1 : at - 1 + length]
     return Planted(with_columns(series, **columns), ("stale",), _rows(series, at, at + length))
+
+
+def small_hundred(series: CheckedSeries, random: Random) -> Planted:
+    """A dividend of 0.1 to 0.3 % is reported a hundredfold, all others as they are: all of one amount."""
+    return _hundredfold(series, random, is_all=False)
+
+
+def all_hundred(series: CheckedSeries, random: Random) -> Planted:
+    """All dividends, of 0.1 to 0.3 %, are reported a hundredfold."""
+    return _hundredfold(series, random, is_all=True)
+
+
+def _hundredfold(series: CheckedSeries, random: Random, *, is_all: bool) -> Planted:
+    dividends, share = list(series.dividends or ()), float(random.uniform(0.001, 0.003))
+    wrong = len(dividends) if is_all else int(random.integers(0, len(dividends)))
+    rows = series.rows_of(dividends)
+    amount = float(np.median(series.table.close[rows - 1])) * share
+    told = [
+        one._replace(value=amount * (100 if is_all or place == wrong else 1))
+        for place, one in enumerate(dividends)
+    ]
+    stamps = np.array([one.at_ms for one in (told if is_all else [told[wrong]])])
+    table = series.table.with_adj_close(None)
+    found = replace(series, table=table, dividends=tuple(told))
+    return Planted(found, ("dividend",), stamps)
+
+
+def copied_day(series: CheckedSeries, random: Random) -> Planted:
+    """The bars of one day are those of the day before, volume included."""
+    days = series.table.stamps // DAY_MS
+    starts = np.flatnonzero(np.diff(days, prepend=-1))
+    one = int(random.integers(0, len(starts) - 1))
+    before = np.arange(starts[one], starts[one + 1])
+    end = starts[one + 2] if one + 2 < len(starts) else len(days)
+    shift = int(days[starts[one + 1]] - days[starts[one]]) * DAY_MS
+    stamps = series.table.stamps
+    rows = np.arange(starts[one + 1], end)
+    rows = rows[np.isin(stamps[rows] - shift, stamps[before])]
+    places = np.searchsorted(stamps, stamps[rows] - shift)
+    columns = {name: getattr(series.table, name).copy() for name in (*ALL, "volume")}
+    for column in columns.values():
+        column[rows] = column[places]
+    return Planted(with_columns(series, **columns), ("stale",), stamps[rows])
 
 
 def dividend_twice(series: CheckedSeries, random: Random) -> Planted:
@@ -226,6 +313,53 @@ def flash_crash(series: CheckedSeries, random: Random) -> Planted:
     return Planted(with_columns(series, low=low, volume=volume), (), _rows(series, at, at + 1))
 
 
+def spike_traded(series: CheckedSeries, random: Random) -> Planted:
+    """A high far above, in one bar that opens and closes as ever, with ten times the volume."""
+    at = int(random.integers(1, len(series) - 1))
+    high, volume = series.table.high.copy(), series.table.volume.copy()
+    high[at] *= float(random.uniform(1.2, 4.0))
+    near = volume[max(0, at - 20) : at + 21]
+    volume[at] = 10 * max(volume[at], float(np.median(near)))
+    return Planted(with_columns(series, high=high, volume=volume), (), _rows(series, at, at + 1))
+
+
+def collapse(low: float, high: float) -> Plant:
+    """A price opens at a twentieth to a fifth on news, or the reverse, much traded, and stays there."""
+
+    def plant(series: CheckedSeries, random: Random) -> Planted:
+        at = _middle(series, random)
+        ratio = float(np.exp(random.uniform(np.log(1 / 20), np.log(1 / 5))))
+        ratio = 1 / ratio if random.random() < 0.3 else ratio
+        tail = float(random.choice(TAILS))
+        series = _gapping(series, at, ratio - 1, float(random.uniform(low, high)), tail)
+        return Planted(series, (), _rows(series, at, at + 1))
+
+    return plant
+
+
+def apart(series: CheckedSeries, random: Random) -> Planted:
+    """A third of the rows was never asked for, and what comes behind has a price of its own."""
+    first = int(len(series) * random.uniform(0.25, 0.4))
+    end = first + max(len(series) // 3, 2)
+    while (
+        end < len(series) - 20
+        and series.table.stamps[end] - series.table.stamps[first - 1] < _APART_MS
+    ):
+        end += 1
+    factor = float(random.choice([1.0, 2.0, 0.5, 4.0, 100.0, 0.01]))
+    moved = scaled(series, slice(end, len(series)), factor, ALL)
+    if moved.dividends:
+        later = int(series.table.stamps[end])
+        moved = _paying(moved, later, factor)
+    kept = np.r_[0:first, end : len(series)]
+    expected = series.expected
+    if expected is not None:
+        stamps = series.table.stamps
+        expected = expected[(expected < stamps[first]) | (expected >= stamps[end])]
+    found = replace(moved, table=moved.table.take(kept), expected=expected)
+    return Planted(found, (), _rows(series, first - 1, end + 1))
+
+
 def crash_and_return(series: CheckedSeries, random: Random) -> Planted:
     """A fall by a third over four bars and back over six, each bar joining the one before."""
     at = int(random.integers(1, len(series) - 11))
@@ -311,6 +445,17 @@ def _is_long(series: CheckedSeries) -> bool:
     return len(series) >= 100 and series.days is None
 
 
+def _has_fridays(series: CheckedSeries) -> bool:
+    is_traded = _is_long(series) and series.asset_class != "crypto" and series.expected is not None
+    fridays = (series.table.stamps // DAY_MS + 3) % 7 == 4
+    return is_traded and not series.timeframe.longest_ms > 2 * DAY_MS and bool(fridays.any())
+
+
+def _is_apart(series: CheckedSeries) -> bool:
+    stamps = series.table.stamps
+    return _is_long(series) and bool(stamps[-1] - stamps[0] > 3 * _APART_MS)
+
+
 def _is_share(series: CheckedSeries) -> bool:
     return _is_long(series) and series.asset_class == "stock"
 
@@ -328,6 +473,17 @@ def _pays_beside_adj(series: CheckedSeries) -> bool:
     return _pays(series) and series.table.adj_close is not None
 
 
+def _has_days(series: CheckedSeries) -> bool:
+    stamps = series.table.stamps
+    days = np.unique(stamps // DAY_MS, return_counts=True)[1]
+    is_short = series.timeframe.is_intraday and series.has_volume
+    return _is_long(series) and is_short and len(days) >= 3 and int(np.median(days)) >= 5
+
+
+def _is_traded_share(series: CheckedSeries) -> bool:
+    return _is_share(series) and series.has_volume
+
+
 def _trades(series: CheckedSeries) -> bool:
     return _is_long(series) and series.has_volume
 
@@ -342,6 +498,9 @@ KINDS: tuple[Kind, ...] = (
     Kind("untold split 3:2", untold(1.5), _is_share),
     Kind("untold split 20:1", untold(20.0), _is_share),
     Kind("untold split 1:20", untold(0.05), _is_share),
+    Kind("untold split 1:20, price moves, too", untold_and_moved(0.05), _is_share),
+    Kind("untold split 20:1, price moves, too", untold_and_moved(20.0), _is_share),
+    Kind("large untold split, of prices alone", prices_alone, _is_share, takes=4),
     Kind("split told, rows before ignore it", told_and_ignored, _is_share, takes=4),
     Kind("split told, applied to a part", half_applied, _is_share, takes=4),
     Kind("untold split, applied to a part", untold_in_part, _is_share, takes=6),
@@ -349,13 +508,18 @@ KINDS: tuple[Kind, ...] = (
     Kind("high a little below open or close", order_by_little, _is_long),
     Kind("week beyond its days", beyond_its_days, lambda one: one.days is not None, takes=6),
     Kind("high 2.5 times too high", high_beyond, _is_long),
+    Kind("low a half to a twentieth of what it was", low_beyond, _is_long),
+    Kind("bar on a Saturday", off_day, _has_fridays, takes=4),
     Kind("bar far away and back", simple.spike, _is_long, takes=4),
     Kind("copied bar", copied, _is_long, takes=4),
+    Kind("day copied to the next", copied_day, _has_days, takes=8),
     Kind("bars one stamp late", shifted, _is_long, takes=4),
     Kind("stale run", simple.stale, _is_long, takes=4),
     Kind("volumes of 0 in a row", volume_missing, _trades, takes=4),
     Kind("hole", simple.hole, lambda one: _is_long(one) and one.expected is not None, takes=4),
     Kind("dividend x100", simple.dividend_hundred, _pays, takes=16),
+    Kind("small dividend x100", small_hundred, _pays, takes=6),
+    Kind("all dividends x100, small ones", all_hundred, _pays, takes=2),
     Kind("dividend reported twice", dividend_twice, _pays, takes=12),
     Kind("dividend not in adj_close", simple.dividend_unadjusted, _pays_beside_adj, takes=24),
     Kind("dividend untold, in adj_close", simple.dividend_untold, _pays_beside_adj, takes=24),
@@ -365,6 +529,14 @@ KINDS: tuple[Kind, ...] = (
     Kind("a half, a third, two thirds, twice the volume", halved(1, 3), _trades, is_right=True),
     Kind("a half on news, and back on news", halved_and_back, _trades, is_right=True),
     Kind("flash crash within a bar", flash_crash, _trades, is_right=True),
+    Kind("spike within a bar", spike_traded, _trades, is_right=True),
+    Kind(
+        "a fifth to a twentieth on news, or the reverse",
+        collapse(6, 25),
+        _is_traded_share,
+        is_right=True,
+    ),
+    Kind("months never asked for", apart, _is_apart, is_right=True),
     Kind("crash and return within ten bars", crash_and_return, _trades, is_right=True),
     Kind("bars without a trade", flat_bars, _trades, is_right=True),
     Kind("a bar of one trade", one_flat_bar, _is_long, is_right=True),

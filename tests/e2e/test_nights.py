@@ -11,7 +11,8 @@ from src.data.cache.format.gzip_member import Header, file_id, walk
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.model.instant import DAY_MS, iso
-from src.data.model.kind import Basis
+from src.data.model.kind import Adjustment, Basis
+from src.data.model.proof import fingerprint
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
 from tests.cache.counts import FULL
@@ -48,6 +49,31 @@ def live(
         clock.set(ms(f"2023-01-03T{at}") + night * DAY_MS)
         manager.get_ohlcv(*question, bars=bars)
     return iso(clock.now_ms() + DAY_MS)[:10]
+
+
+@pytest.mark.parametrize("adjustment", ["raw", "split"])
+def test_nine_nights_and_one_call_have_one_fingerprint(
+    tmp_path: Path,
+    rules: Path,
+    vendors: VendorServer,
+    clock: ManualClock,
+    adjustment: Adjustment,
+) -> None:
+    for day, amount in (("2023-01-09", 0.13), ("2023-01-11", 0.37), ("2023-01-12", 0.071)):
+        vendors.truth.act("AAPL", dividend(day, amount))
+    frames = []
+    for name, nights in (("nightly", range(9)), ("once", [8])):
+        manager = DataManager(tmp_path / name, rules, clock=clock)
+        for night in nights:
+            clock.set(ms("2023-01-05T22:10:00") + night * DAY_MS)
+            frame = manager.get_ohlcv("AAPL", "1d", "2022-12-20", adjustment=adjustment)
+        frames.append(frame)
+    nightly, once = frames
+    assert len(once) == 17
+    ohlcv = ["open", "high", "low", "close", "volume"]
+    pd.testing.assert_frame_equal(nightly[ohlcv], once[ohlcv], check_exact=True)
+    assert fingerprint(nightly) == fingerprint(once)
+    assert fingerprint(nightly[ohlcv]) == fingerprint(once)
 
 
 @pytest.mark.parametrize(

@@ -16,16 +16,25 @@ from src.data.cache.store import Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk.files import Disk
-from src.data.errors import KindMismatchError, LockTimeoutError, QueryError, StorageError
+from src.data.errors import (
+    KindMismatchError,
+    LockTimeoutError,
+    QueryError,
+    RefusedError,
+    StorageError,
+)
 from src.data.jobs.compare import StoredBars
 from src.data.jobs.confirm import confirm_sample
 from src.data.jobs.progress import Progress
+from src.data.model.actions import Action
 from src.data.model.instant import iso, parse_iso
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.observability.events import BarsContradicted, Event
+from src.data.vendors.alpha_vantage.bars import AlphaVantageDataDownloader
+from src.data.vendors.fmp.bars import FMPDataDownloader
 from tests.conformance.sheet import sheet_of
-from tests.vendor_server import Fault, Row, VendorServer, dividend
+from tests.vendor_server import Fault, Row, VendorServer, dividend, split
 from tests.vendor_server.face import Page
 
 NEVER = parse_iso("2099-01-01")
@@ -160,6 +169,105 @@ def test_dividends_taken_off_are_a_known_basis_and_no_contradiction(
     assert one["differences"][0].startswith(f"dividend adjustment: {len(bars)} bars")
 
 
+def _claim(manager: DataManager, *actions: Action) -> None:
+    """Let the vendor of the stored bars have told these splits and dividends alone, of all days."""
+    now, ever = parse_iso("2024-06-13T22:30:00"), Span(0, parse_iso("2024-06-14"))
+    for path in Path(manager.cache.cache_dir).rglob("actions.json"):
+        path.unlink()
+    told = [replace(one, source="yahoo", fetched_at=now) for one in actions]
+    manager.cache.store.add_actions("AAPL", told, ever, "yahoo", now)
+
+
+FEBRUARY, MAY = dividend("2024-02-09", 0.24), dividend("2024-05-10", 0.25)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "since", "said"),
+    [
+        ([FEBRUARY, MAY], [], "2024-01-02", ""),
+        ([FEBRUARY, MAY], [split("2024-03-04", 1, 20)], "2024-03-04", "cache: no split"),
+        ([FEBRUARY, split("2024-04-02", 2), MAY], [], "2024-04-02", "fmp: no split"),
+        ([dividend("2024-02-09", 24.0), MAY], [], "2024-02-09", "dividend of 24.0"),
+        ([FEBRUARY], [], "2024-05-10", "cache: no dividend"),
+    ],
+)
+def test_bars_are_confirmed_up_to_the_last_split_or_dividend_that_is_not(
+    manager: DataManager, run: Run, monkeypatch: pytest.MonkeyPatch, here: list[Action],
+    there: list[Action], since: str, said: str,
+) -> None:  # fmt: skip
+    bars = manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28", adjustment="raw")
+    _claim(manager, *here)
+    told = [replace(one, source="fmp") for one in (FEBRUARY, MAY, *there)]
+    monkeypatch.setattr(FMPDataDownloader, "fetch_actions", lambda *_: told)
+    report = run()
+    right = int((bars.index >= since).sum())
+    assert report["confirmed"] == right
+    assert report["unproven"] == len(bars) - right
+    assert report["contradicted"] == 0
+    words = [text for one in report["results"] for text in one["differences"]]
+    assert bool(words) == bool(said)
+    assert all(text.startswith("actions: 1 of") and said in text for text in words), words
+
+
+def test_a_vendor_that_tells_no_splits_and_dividends_confirms_no_share(
+    manager: DataManager, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = len(manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28"))
+    _claim(manager, FEBRUARY, MAY)
+
+    def refuse(*_: object) -> None:
+        raise RefusedError("not in your plan", provider="fmp")
+
+    monkeypatch.setattr(FMPDataDownloader, "fetch_actions", refuse)
+    report = run()
+    assert (report["confirmed"], report["unproven"], report["found"]) == (0, rows, 0)
+    (one,) = report["results"]
+    assert "the splits and dividends since are not confirmed: fmp tells none" in one["remarks"]
+    assert report["vendors"]["fmp"]["why"] == ""
+
+
+def test_the_splits_and_dividends_of_a_share_are_asked_for_once_in_a_run(
+    manager: DataManager, run: Run, vendors: VendorServer
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", *YEAR)
+    report = run()
+    assert len(report["results"]) == 2
+    assert vendors.count("fmp") == report["vendors"]["fmp"]["requests"] == 2 + 2
+
+
+def test_raw_bars_of_which_no_split_is_known_here_are_not_confirmed_before_one(
+    tmp_path: Path, rules: Path, clock: ManualClock, vendors: VendorServer, run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    text = rules.read_text().replace(
+        "{primary: yahoo, backup: [fmp, finnhub]}", "{primary: tiingo, backup: [alpha_vantage]}"
+    )
+    for name in ("tiingo", "alpha_vantage"):
+        for key, value in sheet_of(name).keys.items():
+            monkeypatch.setenv(key, value)
+        text += f"  {name}: {{base_url: '{vendors.base_url(name)}'}}\n"
+    rules.write_text(text)
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    bars = manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28", adjustment="raw")
+    for path in (tmp_path / "cache").rglob("actions.json"):
+        path.unlink()
+    told = [FEBRUARY, split("2024-03-04", 1, 20), MAY]
+    monkeypatch.setattr(AlphaVantageDataDownloader, "fetch_actions", lambda *_: told)
+    report = run()
+    assert report["confirmed"] == int((bars.index >= "2024-03-04").sum())
+
+
+@pytest.mark.parametrize("pinned", ["fmp", "finnhub", "yahoo"])
+def test_a_pinned_series_is_compared_with_a_vendor_of_its_kind(
+    manager: DataManager, run: Run, pinned: str
+) -> None:
+    rows = len(manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28", provider=pinned))
+    report = run()
+    assert report["reasons"] == []
+    assert {(one["lane"], one["vendor"] != pinned) for one in report["results"]} == {(pinned, True)}
+    assert (report["confirmed"], report["contradicted"]) == (rows, 0)
+
+
 def test_bars_that_the_second_vendor_lacks_are_neither(
     manager: DataManager, run: Run, vendors: VendorServer
 ) -> None:
@@ -201,7 +309,7 @@ def test_the_oldest_are_first_and_the_next_night_goes_on(
     manager: DataManager, run: Run, vendors: VendorServer
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", *YEAR)
-    nights = [run("10%", 1) for _ in range(5)]
+    nights = [run("10%", 3) for _ in range(5)]
     starts = [one["start"][:10] for night in nights for one in night["results"]]
     assert starts == ["2023-06-01", "2023-10-24", "2024-01-02", "2024-05-24"]
     assert vendors.count() == 0, "in the fifth nothing is left"
@@ -238,11 +346,11 @@ def test_a_vendor_that_does_not_answer_holds_up_no_other_and_what_is_under_way_c
         return comparison
 
     monkeypatch.setattr(StoredBars, "beside", slow)
-    report = run("100%", 1, progress=heard.append)
+    report = run("100%", 3, progress=heard.append)
     assert {name: told["requests"] for name, told in report["vendors"].items()} == {
-        "fmp": 1, "finnhub": 1,
+        "fmp": 3, "finnhub": 3,
     } == {name: vendors.count(name) for name in ("fmp", "finnhub")}  # fmt: skip
-    assert "its budget of 1 request is used" in report["reasons"][0]["why"]
+    assert "its budget of 3 requests is used" in report["reasons"][0]["why"]
     assert [one.done for one in heard] == [147, 294] and heard[0].total == report["bars"]
 
 
@@ -261,22 +369,22 @@ def test_a_budget_that_is_given_back_is_used(
         return beside(self, key, *given, **more)
 
     monkeypatch.setattr(StoredBars, "beside", first)
-    report = run("100%", 1)
+    report = run("100%", 3)
     assert [one["symbol"] for one in report["results"]] == ["MSFT"]
-    assert vendors.count("fmp") == 1
+    assert vendors.count("fmp") == 3
 
 
-def test_splits_that_must_be_asked_for_count_too(
+def test_splits_and_dividends_that_are_asked_for_count_too(
     manager: DataManager, run: Run, vendors: VendorServer, tmp_path: Path
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28")
     for path in (tmp_path / "cache").rglob("actions.json"):
         path.unlink()
-    assert run("100%", 1)["compared"] == 0
+    assert run("100%", 2)["compared"] == 0
     assert vendors.count() == 0
-    report = run("100%", 5)
-    assert vendors.count("fmp") == report["vendors"]["fmp"]["requests"] > 1
-    assert report["confirmed"] == report["bars"]
+    report = run("100%", 3)
+    assert vendors.count("fmp") == report["vendors"]["fmp"]["requests"] == 3
+    assert (report["confirmed"], report["unproven"]) == (report["bars"], 0), "here none are known"
 
 
 def test_a_sample_is_spread_over_the_series(manager: DataManager, run: Run) -> None:
@@ -359,7 +467,7 @@ def test_a_vendor_without_quota_is_not_asked_and_told(
     manager.get_ohlcv("AAPL", "1d", *YEAR)
     text = rules.read_text().split("\n")
     limited = [
-        line.replace("60000,", "60000, requests_per_day: 1,")
+        line.replace("60000,", "60000, requests_per_day: 3,")
         for line in text
         if "finnhub:" not in line
     ]

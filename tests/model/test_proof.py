@@ -31,7 +31,7 @@ def frame() -> pd.DataFrame:
 
 
 def test_it_is_what_the_docstring_says() -> None:
-    text = b"onetape-frame-1\n" + b"timestamp\n" + struct.pack("<2q", 0, 60_000)
+    text = b"onetape-frame-2\n" + b"timestamp\n" + struct.pack("<2q", 0, 60_000)
     for position, name in enumerate(("open", "high", "low", "close", "volume"), start=1):
         text += name.encode() + b"\n" + struct.pack("<2d", *(bar[position] for bar in BARS))
     assert fingerprint(frame()) == "sha256:" + hashlib.sha256(text).hexdigest()
@@ -59,6 +59,19 @@ def test_where_bars_came_from_does_not_count() -> None:
 )
 def test_any_change_of_the_bars_counts(change) -> None:  # type: ignore[no-untyped-def]
     assert fingerprint(change(frame())) != fingerprint(frame())
+
+
+def test_adj_close_does_not_count_of_one_symbol_or_of_several() -> None:
+    bare = frame()
+    adjusted = bare.assign(adj_close=bare["close"] * 0.99)
+    assert fingerprint(adjusted) == fingerprint(bare)
+    assert fingerprint(adjusted.assign(adj_close=np.nan)) == fingerprint(bare)
+    wide = pd.concat({"BTCUSDT": adjusted, "ETHUSDT": adjusted}, axis=1).swaplevel(axis=1)
+    other = wide.copy()
+    other["adj_close"] *= 0.5
+    assert fingerprint(other) == fingerprint(wide)
+    other["close"] *= 0.5
+    assert fingerprint(other) != fingerprint(wide)
 
 
 def test_all_that_is_no_number_is_one() -> None:

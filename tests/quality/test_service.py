@@ -21,7 +21,7 @@ from src.data.errors import QueryError
 from src.data.jobs.validate import validate_series
 from src.data.model.actions import Action
 from src.data.model.bars import BarTable
-from src.data.model.instant import day_ms
+from src.data.model.instant import date_of, day_ms
 from src.data.model.span import Span
 from src.data.observability.events import Event, QualityLow
 from tests.prices.judgement.planting import KINDS, clean
@@ -92,7 +92,8 @@ def test_rows_that_could_not_be_bars_count_though_they_are_kept_aside(manager: D
     frame.iloc[[7, 20], 1] = frame.iloc[[7, 20], 2] / 2
     manager.cache.put(frame, GOOD, "1d", provider="binance")
     findings = manager.validate(GOOD, "1d").findings
-    assert [(f.check, len(f.stamps)) for f in findings] == [("order", 2)]  # and nothing is missing
+    told = [(f.check, len(f.stamps)) for f in findings if f.cause != "return_outlier"]
+    assert told == [("order", 2)]  # and nothing is missing
 
 
 def test_a_hole_is_missing_and_what_lies_between_two_pieces_was_never_asked_for(
@@ -103,9 +104,30 @@ def test_a_hole_is_missing_and_what_lies_between_two_pieces_was_never_asked_for(
     (finding,) = manager.validate(GOOD, "1d").at_least("warning")
     assert (finding.check, len(finding.stamps)) == ("calendar", 5)
     manager.cache.put(frame.drop(frame.index[20:80]), "ETHUSDT", "1d", provider="binance")
-    (finding,) = manager.validate("ETHUSDT", "1d").findings
+    report = manager.validate("ETHUSDT", "1d")
+    (finding,) = (one for one in report.findings if one.cause != "return_outlier")
     assert (finding.severity, len(finding.stamps)) == ("info", 60)
     assert "never asked for" in finding.evidence
+
+
+def test_two_stretches_years_apart_score_as_each_alone(
+    manager: DataManager, clock: ManualClock
+) -> None:
+    one = clean(KINDS[0], np.random.default_rng(11))
+    store, ever = manager.cache.store, Span(0, day_ms(date(2025, 1, 1)))
+    paid = [
+        Action(date_of(e.at_ms), "dividend", e.at_ms, amount=e.value, source="yahoo", fetched_at=1)
+        for e in one.dividends or ()
+    ]
+    store.add_actions(BAD, paid, ever, "yahoo", clock.now_ms())
+    frame = frame_of(one.table).assign(adj_close=one.table.adj_close)
+    for rows in (slice(0, 63), slice(504, 756)):
+        manager.cache.put(frame.iloc[rows], BAD, "1d", provider="yahoo")
+        report = manager.validate(BAD, "1d")
+        assert [f.evidence for f in report.findings if f.check == "dividend"] == []
+        assert (report.at_least("warning"), report.score) == ((), 1.0)
+    assert report.rows == 63 + 252
+    assert "dividend" in report.checked
 
 
 def test_low_quality_is_an_event_a_count_and_a_line_of_the_log(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from src.data.calendars.calendar import calendar_for
+from src.data.errors import QueryError
 from src.data.model.instant import parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
@@ -155,3 +157,195 @@ def test_strategies_are_filtered_by_the_worst_of_their_data() -> None:
     assert selector.filter_strategies(names, {}) == []
     assert selector.filter_strategies(names, {"A": 1.0}, {"A": 0.15}) == ["robust_mean", "other"]
     assert selector.strategy_requirements["intraday"] == {"min_quality": 0.85, "max_gaps": 0.05}
+
+
+# --- rows that are no bars -------------------------------------------------------------------
+
+
+def spoilt(change: Any, rows: slice = slice(None)) -> pd.DataFrame:
+    frame = days()
+    for name in ("open", "high", "low", "close"):
+        frame[name] = frame[name].astype(object) if isinstance(change, str) else frame[name]
+        frame.loc[frame.index[rows], name] = change
+    return frame
+
+
+@pytest.mark.parametrize("rows", [slice(None), slice(None, None, 2)], ids=["all", "half"])
+@pytest.mark.parametrize("change", [np.nan, np.inf, -np.inf, "100.5"])
+def test_rows_without_prices_that_are_numbers_are_not_usable(change: Any, rows: slice) -> None:
+    report = report_of(spoilt(change, rows))
+    assert report.issues
+    assert report.quality_score <= 0.45
+    assert not report.is_usable()
+
+
+def test_how_many_rows_lack_prices_is_told() -> None:
+    assert "40 bars without finite prices" in report_of(spoilt(np.nan, slice(0, 40))).issues
+    one = report_of(spoilt(np.nan, slice(5, 6)))
+    assert (one.issues, one.is_usable()) == (["1 bars without finite prices"], True)
+    assert one.quality_score == pytest.approx(0.9 * 199 / 200)
+    none = report_of(spoilt(np.nan))
+    assert "No data available: no bar has prices" in none.issues
+    assert not none.is_usable(0.0)
+
+
+def test_doubled_rows_are_not_usable() -> None:
+    report = report_of(pd.concat([days(), days()]))
+    assert "200 bars whose time another one has" in report.issues
+    assert report.quality_score <= 0.45
+
+
+def test_text_is_told_by_validate_and_typed_by_the_score() -> None:
+    frame = days()
+    frame["close"] = frame["close"].astype(str)
+    report = report_of(frame)
+    assert report.issues[0] == "close does not hold numbers"
+    assert not report.is_usable()
+    with pytest.raises(QueryError, match="close does not hold numbers"):
+        DataQualityScorer().compute_score(frame, report)
+    with pytest.raises(QueryError, match="lacks the columns close"):
+        DataQualityScorer().compute_score(frame.drop(columns="close"), report)
+    exact = days()
+    exact["close"] = [Decimal(repr(value)) for value in exact["close"]]
+    assert report_of(exact).is_usable()
+
+
+# --- each threshold, on either side ----------------------------------------------------------
+
+
+def intraday(timeframe: str, rows: int, symbol: str = "AAPL") -> pd.DataFrame:
+    """Return bars in the sessions of New York, or of each step of the clock."""
+    frame, step = days(rows), Timeframe.parse(timeframe)
+    where = Instrument("AAPL", "stock", "XNYS", "America/New_York")
+    where = where if symbol == "AAPL" else Instrument(symbol, "crypto", "24/7")
+    span = Span(parse_iso("2023-03-01"), parse_iso("2023-12-31"))
+    stamps = calendar_for(where).opens(step, span)[:rows]
+    return frame.assign(timestamp=stamps.astype("M8[ms]").astype("M8[ns]"))
+
+
+@pytest.mark.parametrize("timeframe", ["1m", "5m", "15m", "1h"])
+def test_nights_of_a_share_are_no_gaps(timeframe: str) -> None:
+    frame = intraday(timeframe, 200)
+    assert frame["timestamp"].diff().max() > pd.Timedelta(hours=12) or timeframe == "1m"
+    report = report_of(frame, timeframe=timeframe)
+    assert (report.issues, report.quality_score) == ([], 1.0)
+
+
+@pytest.mark.parametrize("timeframe", ["1m", "5m", "15m", "1h"])
+@pytest.mark.parametrize(("missing", "is_gap"), [(2, False), (3, True)])
+def test_a_gap_is_longer_than_three_steps(timeframe: str, missing: int, is_gap: bool) -> None:
+    frame = intraday(timeframe, 200, "BTCUSDT")
+    gone = [at + k for at in (20, 60, 100) for k in range(missing)]
+    report = report_of(frame.drop(index=gone), "BTCUSDT", timeframe)
+    assert any("3 time gaps" in issue for issue in report.issues) == is_gap
+
+
+def test_a_gap_of_an_unknown_market_counts_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = intraday("1h", 200)
+
+    def unknown(*_: object) -> None:
+        raise QueryError("no such symbol")
+
+    monkeypatch.setattr("src.data.v2.validation.expected_times", unknown)
+    assert any("time gaps" in issue for issue in report_of(frame, timeframe="1h").issues)
+
+
+@pytest.mark.parametrize(("sessions", "is_gap"), [(1, False), (2, True)])
+def test_days_are_a_gap_beyond_four(sessions: int, is_gap: bool) -> None:
+    frame = days()
+    mondays = frame.index[frame["timestamp"].dt.dayofweek == 0][2:20:6]
+    gone = [at + k for at in mondays for k in range(sessions)]  # Friday to Tuesday, or to Wednesday
+    report = report_of(frame.drop(index=gone))
+    assert any("3 time gaps" in issue for issue in report.issues) == is_gap
+
+
+@pytest.mark.parametrize(("rows", "is_issue"), [(100, False), (99, True)])
+def test_gaps_are_an_issue_above_one_in_a_hundred(rows: int, is_issue: bool) -> None:
+    frame = days(rows + 6).drop(index=range(50, 56))
+    assert len(frame) == rows
+    assert any("time gaps" in issue for issue in report_of(frame).issues) == is_issue
+
+
+@pytest.mark.parametrize(
+    ("move", "is_extreme"), [(1.499, False), (1.501, True), (0.499, True), (0.501, False)]
+)
+def test_a_day_is_extreme_above_a_half(move: float, is_extreme: bool) -> None:
+    frame = days()
+    frame.loc[100, ["open", "high", "low", "close"]] = frame.loc[99, "close"]
+    frame.loc[101:, ["open", "high", "low", "close"]] = frame.loc[99, "close"] * move
+    assert any("1 extreme price moves" in i for i in report_of(frame).issues) == is_extreme
+    hours = intraday("1h", 200).assign(**{n: frame[n] for n in ("open", "high", "low", "close")})
+    assert not any("extreme price" in i for i in report_of(hours, timeframe="1h").issues)
+
+
+@pytest.mark.parametrize("name", ["open", "high", "low", "close"])
+@pytest.mark.parametrize(("price", "is_issue"), [(0.0, True), (-1.0, True), (1e-9, False)])
+def test_each_price_is_above_zero(name: str, price: float, is_issue: bool) -> None:
+    frame = days()
+    frame.loc[10, name] = price
+    assert ("1 bars with zero/negative prices" in report_of(frame).issues) == is_issue
+
+
+@pytest.mark.parametrize("end", ["open", "close"])
+def test_high_and_low_are_held_against_open_and_close(end: str) -> None:
+    for name, factor in (("high", 0.9999), ("low", 1.0001)):
+        frame = days()
+        other = "close" if end == "open" else "open"
+        outer = (max if name == "high" else min)(frame.loc[10, "open"], frame.loc[10, "close"])
+        frame.loc[10, end] = outer
+        frame.loc[10, other] = outer * (0.99 if name == "high" else 1.01)
+        frame.loc[10, "high"], frame.loc[10, "low"] = outer * 1.02, outer * 0.98
+        assert not any("bars where" in issue for issue in report_of(frame).issues)
+        frame.loc[10, name] = outer
+        assert not any("bars where" in issue for issue in report_of(frame).issues)
+        frame.loc[10, name] = outer * factor
+        assert any(f"1 bars where {name}" in issue for issue in report_of(frame).issues)
+
+
+@pytest.mark.parametrize(("rows", "is_told"), [(10, False), (11, True)])
+def test_zero_volume_is_told_above_five_in_a_hundred(rows: int, is_told: bool) -> None:
+    frame = days()
+    frame.loc[: rows - 1, "volume"] = 0
+    assert any("zero volume" in text for text in report_of(frame).warnings) == is_told
+
+
+@pytest.mark.parametrize(("times", "is_told"), [(19.9, False), (20.1, True)])
+def test_a_volume_is_a_spike_above_twenty_medians(times: float, is_told: bool) -> None:
+    frame = days()
+    frame.loc[40, "volume"] = frame["volume"].median() * times
+    told = report_of(frame).warnings
+    assert ("1 extreme volume spikes (>20x median)" in told) == is_told
+
+
+def test_a_bar_that_leaves_and_returns_warns() -> None:
+    frame = days()
+    frame.loc[100, ["open", "high", "low", "close"]] *= 1.4
+    assert any("far from the neighbours" in text for text in report_of(frame).warnings)
+    frame = days()
+    frame.loc[100, ["open", "high", "low", "close"]] *= 1.03
+    assert report_of(frame).warnings == []
+
+
+@pytest.mark.parametrize(("score", "is_usable"), [(0.7, True), (0.6999, False)])
+def test_seven_tenths_are_usable(score: float, is_usable: bool) -> None:
+    assert DataQualityReport("A", "1d", [], [], score, 9).is_usable() == is_usable
+    assert DataQualityReport("A", "1d", [], [], 0.5, 9).is_usable(0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "quality", "gaps"),
+    [
+        ("high_frequency", 0.95, 0.01),
+        ("intraday", 0.85, 0.05),
+        ("daily", 0.7, 0.1),
+        ("robust", 0.5, 0.2),
+        ("other", 0.7, 1.0),
+    ],
+)
+def test_a_strategy_needs_its_quality_and_takes_so_many_gaps(
+    name: str, quality: float, gaps: float
+) -> None:
+    choose = DataAwareStrategySelector().filter_strategies
+    assert choose([name], {"A": quality}, {"A": gaps}) == [name]
+    assert choose([name], {"A": quality - 1e-6}) == []
+    assert choose([name], {"A": 1.0}, {"A": gaps + 1e-6}) == []

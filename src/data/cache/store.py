@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 from ..clock import Clock, SystemClock
 from ..disk.files import Disk
 from ..model.actions import Action
-from ..model.bars import PRICES, BarTable, fingerprint_of
+from ..model.bars import FIRST_FRAME, FRAME, PRICES, BarTable, fingerprint_of
 from ..model.coverage import Coverage
 from ..model.frozen import filled
 from ..model.instant import year_of
@@ -365,9 +365,22 @@ class BarStore:
         table = self.stretch(key, span).table
         if before is None or not len(table) or lane.documents([year])[0].get(year) != before:
             return None
-        names = (*PRICES, "volume")
-        bars = fingerprint_of(table.stamps, ((name, getattr(table, name)) for name in names))
-        return Confirmation(*span, bars, len(table), **head_of(before))
+        return Confirmation(*span, _fingerprint(table), len(table), **head_of(before))
+
+    def renewed(self, key: SeriesKey, one: Confirmation) -> Confirmation | None:
+        """Return what was compared with the file and the fingerprint of today; None of other bars.
+
+        An entry that an older version of this library wrote is known by its version of the fingerprint.
+        Raises as :meth:`view`.
+        """
+        now = self.to_confirm(key, one.span)
+        if now is None:
+            return None
+        if now.bars != one.bars:
+            table = self.stretch(key, one.span).table
+            if (_fingerprint(table, FIRST_FRAME), _fingerprint(table)) != (one.bars, now.bars):
+                return None
+        return replace(one, bars=now.bars, head=now.head, head_at=now.head_at)
 
     def confirm(self, key: SeriesKey, fresh: Sequence[Confirmation]) -> None:
         """Keep what was compared; raises as :func:`.confirmations.keep`."""
@@ -641,6 +654,12 @@ class CommitFeed:
         )
         for sink in self._sinks:
             sink(notice)
+
+
+def _fingerprint(table: BarTable, line: bytes = FRAME) -> str:
+    """Return the fingerprint of stored bars."""
+    names = (*PRICES, "volume")
+    return fingerprint_of(table.stamps, ((name, getattr(table, name)) for name in names), line)
 
 
 _feeds: WeakValueDictionary[str, CommitFeed] = WeakValueDictionary()

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.epilog = (
-        "Exit code of --sample 0: nothing is contradicted. 1: bars are, or none could be compared. "
-        "2: invalid arguments."
+        "Exit code of --sample 0: nothing is contradicted, also where nothing could be compared. "
+        "1: bars are. 2: invalid arguments."
     )
     parser.add_argument("symbol", nargs="?", help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
     parser.add_argument("timeframe", nargs="?", help="such as 1m, 1h, 1d, 1w, 1M")
@@ -130,9 +130,7 @@ def _sample(args: argparse.Namespace) -> int:
         if report["interrupted"]:
             note("interrupted: what was compared is kept; run it again to continue")
         write_report(report, args)
-    passed_over = bool(report["reasons"] or report["results"])
-    is_good = not report["found"] and (report["compared"] or not passed_over)
-    return OK if is_good and not report["interrupted"] else FAILED
+    return FAILED if report["found"] or report["interrupted"] else OK
 
 
 def _show_sample(report: dict[str, Any]) -> None:
@@ -152,7 +150,12 @@ def _show_sample(report: dict[str, Any]) -> None:
         text += f"{counted(share['bars'], 'bar')} {would}compared"
         screen.print(styled(f"{text}; {share['why']}" if share["why"] else text, "dim"))
     style = "bold red" if report["found"] or report["contradicted"] else "bold green"
+    if report["unproven"]:
+        text = f"{counted(report['unproven'], 'bar')} equal, but not confirmed: splits or dividends since"
+        screen.print(styled(text, "yellow"), soft_wrap=True)
     compared = counted(report["compared"], "bar")
+    if not report["compared"] and (report["reasons"] or report["results"]):
+        compared, style = "nothing could be compared: 0 bars", "yellow"
     screen.print(styled(f"{compared} {would}compared; {report['proof']}", style))
 
 

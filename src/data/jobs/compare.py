@@ -11,6 +11,7 @@ from ..bars.answer.reader import Outcome, Reader
 from ..bars.ingest.commit import basis_of
 from ..bars.selection.candidates import Candidate, Selector, candidates_of
 from ..bars.validity import CLOSED
+from ..cache.actions import ActionBook
 from ..cache.legacy.reader import SAMPLE_LANE
 from ..cache.store import SeriesView
 from ..calendars.calendar import calendar_for, first_unclosed
@@ -23,7 +24,9 @@ from ..errors import (
     DataError,
     KindMismatchError,
     NoDataError,
+    RefusedError,
     UnknownProviderError,
+    UnsupportedError,
 )
 from ..model.actions import Action
 from ..model.bars import BarTable, concat
@@ -56,6 +59,7 @@ _BETWEEN_VENDORS = {
     "missing there": "the first vendor has more: put it first in the rules",
 }
 _A_THIRD = "verify both against a third vendor"
+UNTOLD = "the splits and dividends since are not confirmed: {} tells none"
 NO_VOLUMES = "volumes are not compared: they count different trades"
 _NO_QUESTION = "nothing: by the rules at hand no request is answered with these bars"
 _KEPT = "nothing: the cache keeps bars that the vendor no longer has"
@@ -91,6 +95,10 @@ class Comparison:
         requests: how many requests it took.
         provider: whom a question has to name that is answered out of this lane; empty: nobody; None:
             by the rules at hand there is no such question.
+        confirmed: of a comparison with a second vendor, how many bars both have alike, and the splits and
+            dividends of all days since, too, so far as there can be any.
+        actions: the splits and dividends that it told of all days from the first bar on; None where it
+            told none.
     """
 
     ours: str
@@ -103,6 +111,8 @@ class Comparison:
     remarks: tuple[str, ...] = ()
     requests: int = 0
     provider: str | None = ""
+    confirmed: int = 0
+    actions: tuple[Action, ...] | None = None
 
     @property
     def ok(self) -> bool:
@@ -285,6 +295,25 @@ class Refetcher:
             within, table, fetched.kind, actions, has_actions, requests, tuple(remarks)
         )
 
+    def actions(self, vendor: str, start: int) -> tuple[Action, ...] | None:
+        """Return the splits and dividends that ``vendor`` tells of the days from ``start`` to now.
+
+        None where it tells none at all, or refuses to.
+
+        Raises:
+            UnknownProviderError, CapabilityError: as :meth:`ask`.
+            ProviderError, ConfigError: it did not answer.
+        """
+        candidate, now = self._candidate(vendor), self._clock.now_ms()
+        if not candidate.tells_actions or self.today() is None:
+            return None
+        days = Span(day_ms(date_of(start)), now + DAY_MS)
+        try:
+            told = candidate.downloader.fetch_actions(self._query.instrument, days, now)
+        except (RefusedError, UnsupportedError):
+            return None
+        return tuple({replace(a, fetched_at=a.fetched_at or now): None for a in told})
+
     def action_requests(self, vendor: str) -> int:
         """Return how many requests a vendor's splits and dividends take; 0 where it has none.
 
@@ -414,13 +443,13 @@ class StoredBars:
                 yield from self._of_lane(key)
 
     def beside(
-        self, key: SeriesKey, vendor: str, span: Span, *, with_actions: bool = True
+        self, key: SeriesKey, vendor: str, span: Span, told: tuple[Action, ...] | None = None
     ) -> Comparison:
         """Compare the stored bars of a stretch with those of a vendor that they are not from.
 
-        Volumes are left out where the two count other trades; adjusted closes, splits and dividends
-        always. ``with_actions``: whether the vendor is asked for these, to bring its prices to the basis
-        of the stored ones.
+        Volumes are left out where the two count other trades, adjusted closes always. Splits and dividends
+        of the days since are compared, too: ``told`` are those that the vendor told before; it is asked
+        for them where that is None.
 
         Raises:
             KindMismatchError: its bars are of another kind, or cannot be brought to that basis.
@@ -431,9 +460,18 @@ class StoredBars:
         query = replace(self._query, span=span, adjustment=_common(key, parts), provider=None)
         stored = self._reader.answer(query, key, span, Outcome(), lenient=True)
         goal = Basis(stored.facts.get("adjustment", query.adjustment), stored.as_of)
-        actions, grid = self._stored_actions(), self.grid_of(view)
+        book, grid = self._book(), self.grid_of(view)
+        actions = book.beside(key.teller).actions
         refetcher = Refetcher(self._services.selector, self._services.clock, query, grid)
-        answer = refetcher.ask(vendor, span, goal, actions, with_actions=with_actions)
+        today = refetcher.today()
+        # An action of the first day concerns none of these bars; what is of today may be told later.
+        end = 0 if today is None else day_ms(today)
+        days = Span(min(day_ms(date_of(span.start)) + DAY_MS, end), end)
+        lacking = book.lacking(days)
+        # Where they are not known here, its prices cannot be brought to the basis without them.
+        with_actions = told is None and bool(lacking)
+        others = [*actions, *(told or ())]
+        answer = refetcher.ask(vendor, span, goal, others, with_actions=with_actions)
         if differing := stored.kind.differences(answer.kind):
             (name, (mine, its)), *_ = differing.items()
             raise KindMismatchError(
@@ -447,10 +485,29 @@ class StoredBars:
         ours, theirs = stored.table.within(answer.span), answer.table.within(answer.span)
         compared = compare(ours, theirs, terms)
         remarks = answer.remarks if terms.volume else (*answer.remarks, NO_VOLUMES)
+        confirmed = compared.equal
+        if today is not None and confirmed:
+            if told is None:
+                is_told = answer.tells_actions
+                told = answer.actions if is_told else refetcher.actions(vendor, span.start)
+            if told is None:
+                confirmed, remarks = 0, (*remarks, UNTOLD.format(vendor))
+            said, sides = told or (), (CACHE, vendor)
+            if lacking and lacking[0].start > days.start:  # nobody was asked here for those behind
+                days = Span(days.start, lacking[0].start)
+            elif lacking:  # nor for any: no price rests on them, but raw ones on splits
+                is_raw = query.adjustment == "raw"
+                said = tuple(one for one in said if is_raw and one.type == "split")
+            odd = None if told is None else differing_actions(actions, said, sides, days)
+            if odd is not None:
+                since = Span(odd.last_ms, max(span.end, odd.last_ms))
+                confirmed = compare(ours.within(since), theirs.within(since), terms).equal
+                compared = compared.with_actions(odd)
         provider = self._provider(key, span)
         return Comparison(
-            CACHE, vendor, key.folder, span, compared, goal, "", remarks, answer.requests, provider
-        )
+            CACHE, vendor, key.folder, span, compared, goal, "", remarks, answer.requests,
+            provider, confirmed, told,
+        )  # fmt: skip
 
     def grid_of(self, view: SeriesView) -> BarGrid:
         """Return where the bars of a lane stand."""
@@ -575,12 +632,16 @@ class StoredBars:
 
     def _stored_actions(self) -> Sequence[Action]:
         """Return the splits and dividends that are stored; none where they are damaged."""
+        return self._book().actions
+
+    def _book(self) -> ActionBook:
+        """Return what is stored of splits and dividends; nothing where it is damaged."""
         if self._query.instrument.asset_class != "stock":
-            return ()
+            return ActionBook()
         try:
-            return self._store.actions(self._query.instrument.symbol).actions
+            return self._store.actions(self._query.instrument.symbol)
         except CorruptEntryError:
-            return ()
+            return ActionBook()
 
 
 def _common(key: SeriesKey, parts: Iterable[Covered]) -> Adjustment:

@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..bars.dry_run.planner import RequestPlanner
 from ..bars.fetch.plan import cost_of, requests_for
-from ..bars.fetch.state import actions_known
-from ..bars.selection.candidates import Candidate
-from ..bars.validity import TradingDays
+from ..bars.selection.candidates import Candidate, Route
 from ..cache.confirmations import Confirmation
 from ..cache.facade.summaries import FOLDER
 from ..cache.retention.disk_usage import totals
@@ -37,8 +35,10 @@ from ..errors import (
     TransientError,
     UnsupportedError,
 )
+from ..model.actions import Action
 from ..model.capabilities import FetchQuery
 from ..model.instant import DAY_MS, date_of, iso, year_of, year_start
+from ..model.kind import Kind
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, subtract
@@ -47,7 +47,7 @@ from ..net.deadline import Wait, one_call, run_heard, run_job
 from ..net.retry import RetryPolicy
 from ..observability.events import BarsContradicted, Event
 from ..observability.logs import running, subject_of
-from ..prices.differences import GRAVE
+from ..prices.differences import GRAVE, Difference
 from ..vendors.base import is_ours, status_for
 from ..wiring import Services, build
 from .compare import Comparison, StoredBars
@@ -99,7 +99,8 @@ def confirm_sample(
 
     Returns:
         ``bars`` (stored), ``confirmed``, ``contradicted`` and ``proof`` (the same in words) of the whole
-        cache afterwards; ``compared`` and ``found`` (bars of this run, contradicted ones among them);
+        cache afterwards; ``compared``, ``found`` and ``unproven`` (bars of this run; those contradicted, and
+        those that are equal while the splits and dividends since are not confirmed);
         ``results`` by stretch, ``vendors`` (to requests, bars, and why one was asked no more),
         ``reasons`` (why series were passed over), ``interrupted``, ``dry_run``.
 
@@ -162,7 +163,7 @@ class _Step:
     span: Span
     bars: int
     requests: int
-    with_actions: bool
+    told: tuple[Action, ...] | None
     grid: BarGrid
 
     @property
@@ -219,6 +220,8 @@ class _Run:
         self.compared = 0
         self.done: dict[SeriesKey, list[Span]] = {}
         self.refusals: dict[tuple[str, SeriesKey], str] = {}
+        # What vendors told of splits and dividends, and since which day: once for all stretches of a share.
+        self.actions: dict[tuple[str, str], tuple[int, tuple[Action, ...]]] = {}
         # Requests and bars of the steps that have not ended: they count as sent and compared.
         self.reserved: Counter[str] = Counter()
         self.begun = 0
@@ -267,6 +270,7 @@ class _Run:
             "proof": proof_in_words(bars, confirmed, contradicted),
             "compared": self.compared,
             "found": sum(result["contradicted"] for result in results),
+            "unproven": sum(result["unproven"] for result in results),
             "interrupted": self.runner.stopped == INTERRUPTED,
             "results": results,
             "vendors": {n: vars(v) for n, v in self.vendors.items() if v.requests or v.why},
@@ -284,6 +288,8 @@ class _Run:
                     vendor.bars + step.bars,
                 )
                 self.compared += step.bars
+                if step.candidate.tells_actions:
+                    self.actions.setdefault((step.vendor, step.key.symbol), (step.span.start, ()))
                 self.results[step] = self._result(step, None)
                 self.queue.append(step.turn)
         except KeyboardInterrupt:
@@ -360,10 +366,10 @@ class _Run:
             return refusals or f"the rules name only {names[0]}, which supplied these bars"
         query = client.query(key.symbol, label, FIRST_DAY)
         way = RequestPlanner(store.preview(), services.selector, services.clock).route(query)
-        candidates = [c for lane in way.lanes if lane.parts == key.lane for c in lane.candidates]
+        view = store.view(key)
+        candidates = _candidates(way, turn, query, view.kind or Kind())
         if not candidates:
             return "no vendor of the rules serves bars of its kind"
-        view = store.view(key)
         if view.first is None or view.last is None:
             return ""
         grid = StoredBars(services, query, None).grid_of(view)
@@ -449,13 +455,9 @@ class _Run:
             query.now_ms,
             query.instrument,
         )
-        requests, with_actions = requests_for(caps, span, grid, now), False
-        if instrument.asset_class == "stock":
-            days = TradingDays(self.services.clock)
-            store = self.services.cache.store
-            with_actions = not actions_known(store, replace(query, span=span), days)
-            if with_actions and caps is not None and caps.tells_actions:
-                requests += caps.action_requests
+        requests, told = requests_for(caps, span, grid, now), self._told(candidate, key, span)
+        if instrument.asset_class == "stock" and told is None and candidate.tells_actions:
+            requests += caps.action_requests if caps is not None else 0
         vendor = self._vendor(candidate)
         left = self._left(candidate.name, requests)
         if left < requests:
@@ -474,7 +476,12 @@ class _Run:
         if vendor.why:
             return vendor.why
         bars = len(grid.opens(span))
-        return _Step(turn, query, candidate, span, bars, requests, with_actions, grid)
+        return _Step(turn, query, candidate, span, bars, requests, told, grid)
+
+    def _told(self, candidate: Candidate, key: SeriesKey, span: Span) -> tuple[Action, ...] | None:
+        """Return what a vendor told in this run of a share's splits and dividends since a day, if it did."""
+        since, actions = self.actions.get((candidate.name, key.symbol), (0, None))
+        return actions if actions is not None and since <= span.start else None
 
     def _taken(self, key: SeriesKey, now_ms: int) -> list[Span]:
         """Return the stretches that need not be compared now.
@@ -485,10 +492,10 @@ class _Run:
         for one, stands in store.confirmations(key):
             is_now = one
             if not stands:
-                bars = store.to_confirm(key, one.span)
-                if bars is None or bars.bars != one.bars:
+                renewed = store.renewed(key, one)
+                if renewed is None:
                     continue
-                is_now = replace(one, head=bars.head, head_at=bars.head_at)
+                is_now = renewed
                 same.append(is_now)
             if is_now.is_whole or now_ms - is_now.at < _AGAIN_MS:
                 taken.append(one.span)
@@ -510,7 +517,7 @@ class _Run:
                 bars = store.to_confirm(key, step.span)
                 if bars is not None:
                     stored = StoredBars(services, step.query, None)
-                    compare = partial(stored.beside, with_actions=step.with_actions)
+                    compare = partial(stored.beside, told=step.told)
                     ask = partial(run_job, services.clock, self._quiet_s(), compare)
                     comparison = run_heard(tell, ask, key, step.vendor, step.span)
                     is_same = store.to_confirm(key, step.span) == bars
@@ -583,6 +590,8 @@ class _Run:
             return  # nothing was compared, or other bars are stored by now
         if comparison is not None:
             vendor.bars, self.compared = vendor.bars + bars.rows, self.compared + bars.rows
+            if comparison.actions is not None and step.told is None:
+                self.actions[step.vendor, key.symbol] = step.span.start, comparison.actions
         one = replace(
             bars,
             vendor=step.vendor,
@@ -590,7 +599,7 @@ class _Run:
             confirmed=min(result["confirmed"], bars.rows),
             contradicted=result["contradicted"],
             first=next((d.first_ms for d in _grave(comparison)), None),
-            said="; ".join(result["differences"]) or why,
+            said="; ".join(result["differences"]) or why or "; ".join(result["remarks"]),
         )
         self.services.cache.store.confirm(key, [self._joined(step, one)])
         if one.contradicted:
@@ -630,18 +639,34 @@ class _Run:
             "end": iso(step.span.end),
             "bars": step.bars,
             "requests": step.requests,
-            "confirmed": compared.equal if compared else 0,
+            "confirmed": comparison.confirmed if comparison else 0,
+            "unproven": compared.equal - comparison.confirmed if comparison and compared else 0,
             "contradicted": sum(one.rows for one in grave),
-            "differences": [
-                f"{one.cause}: {counted(one.rows, 'bar')}" + (f", {one.said}" if one.said else "")
-                for one in (compared.differences if compared else ())
-            ],
+            "differences": [_in_words(one) for one in (compared.differences if compared else ())],
+            "remarks": list(comparison.remarks) if comparison else [],
             "error": why or None,
         }
 
 
-def _grave(comparison: Comparison | None) -> Sequence[Any]:
+def _grave(comparison: Comparison | None) -> Sequence[Difference]:
     return [one for one in comparison.differences if one.cause in GRAVE] if comparison else []
+
+
+def _candidates(way: Route, turn: _Turn, query: BarsQuery, kind: Kind) -> list[Candidate]:
+    """Return the vendors that may be second ones of a series: of its lane, or of its kind if it is pinned."""
+    key = turn.key
+    if [*key.lane[:1]] != turn.own:
+        return [c for lane in way.lanes if lane.parts == key.lane for c in lane.candidates]
+    every = (c for lane in way.lanes for c in lane.candidates)
+    about = query.instrument, query.timeframe
+    return [c for c in every if not kind.differences(c.kind(*about))]
+
+
+def _in_words(difference: Difference) -> str:
+    count = counted(difference.rows, "bar")
+    if difference.cause == "actions":
+        count = f"{difference.rows} of the splits and dividends since"
+    return f"{difference.cause}: {count}" + (f", {difference.said}" if difference.said else "")
 
 
 def _names_of(candidate: Candidate) -> tuple[str, str]:

@@ -20,7 +20,8 @@ PRICES = ("open", "high", "low", "close")
 NAN = float("nan")
 # Below this many values a Python loop is faster than numpy.
 _FEW = 32
-_FINGERPRINT = b"onetape-frame-1\n"
+# What a fingerprint begins with. The first version is that of frames whose ``adj_close`` counted, too.
+FIRST_FRAME, FRAME = b"onetape-frame-1\n", b"onetape-frame-2\n"
 
 
 class Bar(NamedTuple):
@@ -206,14 +207,17 @@ def merge(old: BarTable, new: BarTable) -> BarTable:
     return both.take(order[last_of_its_stamp])
 
 
-def fingerprint_of(stamps: Stamps, columns: Iterable[tuple[str, Floats]]) -> str:
+def fingerprint_of(
+    stamps: Stamps, columns: Iterable[tuple[str, Floats]], line: bytes = FRAME
+) -> str:
     """Return the digest of bars that :func:`~.proof.fingerprint` describes.
 
     Args:
         stamps: UTC milliseconds.
         columns: of values, each with its name, in order.
+        line: which version of the digest.
     """
-    digest = hashlib.sha256(_FINGERPRINT)
+    digest = hashlib.sha256(line)
     digest.update(b"timestamp\n" + stamps.astype("<i8").tobytes())
     for name, column in columns:
         one_nan = np.where(np.isnan(column), np.nan, column)

@@ -15,15 +15,19 @@ from .printable import printable
 from .provenance import ATTRS_KEY, thaw
 from .query import EXTRA_COLUMNS
 
+_NOT_BARS = {*EXTRA_COLUMNS, "adj_close"}
+
 
 def fingerprint(df: pd.DataFrame) -> str:
     """Return a digest of the bars themselves: stamps, column names and every bit of every value.
 
     Two frames have the same one exactly when they hold the same bars; where these came from, and
     when, does not count, and neither do the columns about it (``source``, ``state``,
-    ``is_final``, ``fetched_at``). ``-0.0`` is not ``0.0``; all NaN are one. The text is ``sha256:`` and 64
-    hex digits: of a version line, then of each column its name, a line feed, and its values as
-    little-endian 64-bit numbers, the stamps (milliseconds UTC) first.
+    ``is_final``, ``fetched_at``), nor ``adj_close``: it is worked out of the closes and all dividends since,
+    and its last digits depend on the days on which these were fetched. ``-0.0`` is not ``0.0``; all NaN are
+    one. The text is ``sha256:`` and 64 hex digits: of the version line ``onetape-frame-2``, then of each
+    column its name, a line feed, and its values as little-endian 64-bit numbers, the stamps (milliseconds
+    UTC) first.
 
     Raises:
         ValueError: the frame has no ``DatetimeIndex``, or a column that does not hold numbers.
@@ -31,7 +35,7 @@ def fingerprint(df: pd.DataFrame) -> str:
     if not isinstance(df.index, pd.DatetimeIndex):
         raise ValueError(f"a frame of bars has a DatetimeIndex, not {type(df.index).__name__}")
     index = df.index.tz_convert("UTC") if df.index.tz is not None else df.index
-    names = (column for column in df.columns if _field(column) not in EXTRA_COLUMNS)
+    names = (column for column in df.columns if _field(column) not in _NOT_BARS)
     columns = ((name, pd.to_numeric(df[name]).to_numpy(np.float64)) for name in names)
     return fingerprint_of(np.asarray(index.as_unit("ms").asi8), columns)
 

@@ -114,20 +114,22 @@ class MissingDataHandler:
         return "interpolate" if share < _SOME else "drop"
 
     def _forward_fill(self, frame: pd.DataFrame, symbol: str, timeframe: str) -> pd.DataFrame:
-        return _filled(frame, _expected(frame, _instrument(symbol), timeframe), pd.DataFrame.ffill)
+        return _filled(
+            frame, expected_times(frame, _instrument(symbol), timeframe), pd.DataFrame.ffill
+        )
 
     def _interpolate(self, frame: pd.DataFrame, symbol: str, timeframe: str) -> pd.DataFrame:
         def line(prices: pd.DataFrame) -> pd.DataFrame:
             """Return prices with straight lines over the gaps between two of them."""
             return prices.interpolate(method="time", limit_area="inside")
 
-        return _filled(frame, _expected(frame, _instrument(symbol), timeframe), line)
+        return _filled(frame, expected_times(frame, _instrument(symbol), timeframe), line)
 
     def _drop(self, frame: pd.DataFrame, symbol: str, timeframe: str) -> pd.DataFrame:
         return with_filled(frame[~_lacks_price(frame)], [])
 
     def _market_hours(self, frame: pd.DataFrame, symbol: str, timeframe: str) -> pd.DataFrame:
-        return _filled(frame, _expected(frame, _NEW_YORK, timeframe), pd.DataFrame.ffill)
+        return _filled(frame, expected_times(frame, _NEW_YORK, timeframe), pd.DataFrame.ffill)
 
 
 def _instrument(symbol: str) -> Instrument:
@@ -135,7 +137,7 @@ def _instrument(symbol: str) -> Instrument:
 
 
 def _analysis(frame: pd.DataFrame, symbol: str, timeframe: str) -> GapAnalysis:
-    expected = _expected(frame, _instrument(symbol), timeframe)
+    expected = expected_times(frame, _instrument(symbol), timeframe)
     present = frame.index[~_lacks_price(frame)]
     return GapAnalysis(len(expected), int((~expected.isin(present)).sum()))
 
@@ -144,7 +146,7 @@ def _lacks_price(frame: pd.DataFrame) -> Any:
     return frame[list(PRICES)].isna().any(axis=1).to_numpy()
 
 
-def _expected(frame: pd.DataFrame, instrument: Instrument, timeframe: str) -> pd.DatetimeIndex:
+def expected_times(frame: pd.DataFrame, instrument: Instrument, timeframe: str) -> pd.DatetimeIndex:
     """Return the times of expected bars from the first to the last row.
 
     Bars on the hour and bars from the open are told apart by which of them are there.

@@ -9,21 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..errors import QueryError
-from ..model.bars import PRICES, BarTable
+from ..errors import DataError, QueryError
+from ..model.bars import PRICES, BarTable, Stamps
 from ..model.frame import NS_IN_MS
 from ..model.timeframe import Timeframe
 from ..prices.bar_rule import ordered
 from ..prices.judgement.levels import split_errors, unit_errors
-from ..prices.judgement.series import CheckedSeries
+from ..prices.judgement.series import CheckedSeries, Mask
 from ..prices.judgement.shape import outliers
 from ..provider_selector import get_provider_selector
-from .missing_data import TIMES, MissingDataHandler, of_polars
+from .missing_data import TIMES, MissingDataHandler, expected_times, of_polars
 
 __all__ = [
     "CheckResult",
@@ -61,8 +63,9 @@ class DataQualityReport:
     Attributes:
         symbol, timeframe: as they were given.
         issues, warnings: sentences.
-        quality_score: 0 to 1: a tenth less for each issue, a twentieth for each warning; 0 of an empty
-            frame.
+        quality_score: 0 to 1: a tenth less for each issue, a twentieth for each warning, times the share of
+            rows that have four prices that are finite numbers, and a time that no other row has; 0 of an
+            empty frame.
         record_count: rows.
     """
 
@@ -90,6 +93,7 @@ class DataValidator:
 
     def __init__(self) -> None:
         self.checks: list[Check] = [
+            self._check_rows,
             self._check_missing_data,
             self._check_price_consistency,
             self._check_volume_anomalies,
@@ -114,8 +118,24 @@ class DataValidator:
                 continue
             result.issues += one.issues
             result.warnings += one.warnings
-        score = _score(result) if len(df) else 0.0
-        return DataQualityReport(symbol, timeframe, result.issues, result.warnings, score, len(df))
+        return DataQualityReport(
+            symbol, timeframe, result.issues, result.warnings, _score(result, df), len(df)
+        )
+
+    def _check_rows(self, df: Any, symbol: str, timeframe: str) -> CheckResult:
+        if not len(df):
+            return CheckResult()
+        frame = _rows(df)
+        text = [name for name in (*PRICES, "volume") if name in frame and _is_text(frame[name])]
+        issues = [f"{name} does not hold numbers" for name in text]
+        priced, doubled = _has_prices(frame), frame.index.duplicated()
+        if not priced.any():
+            issues.append("No data available: no bar has prices")
+        elif not priced.all():
+            issues.append(f"{int((~priced).sum())} bars without finite prices")
+        if doubled.any():
+            issues.append(f"{int(doubled.sum())} bars whose time another one has")
+        return CheckResult(issues)
 
     def _check_missing_data(self, df: Any, symbol: str, timeframe: str) -> CheckResult:
         if not len(df):
@@ -124,7 +144,13 @@ class DataValidator:
         if step is None:
             return CheckResult(warnings=[f"Unknown timeframe: {timeframe}"])
         longest = _LONG_WEEKEND if timeframe == "1d" else step * _STEPS_OF_A_GAP
-        gaps = int((_rows(df).index.to_series().diff() > longest).sum())
+        frame = _rows(df)
+        frame = frame[_has_prices(frame)]
+        is_gap = (frame.index.to_series().diff() > longest).to_numpy()
+        if is_gap.any() and (lacking := _lacking(frame, symbol, timeframe)) is not None:
+            # Nights and days off are no gaps: so many bars that the calendar expects are missing in one.
+            is_gap = is_gap & (lacking >= (1 if timeframe == "1d" else _STEPS_OF_A_GAP))
+        gaps = int(is_gap.sum())
         share = gaps / len(df) * 100
         return CheckResult([f"{gaps} time gaps ({share:.1f}%)"] if share > _GAPS_PCT else [])
 
@@ -157,9 +183,10 @@ class DataValidator:
     def _check_outliers(self, df: Any, symbol: str, timeframe: str) -> CheckResult:
         series = _series(df, symbol, timeframe)
         units, spikes = unit_errors(series), outliers(series)
+        told = [] if isinstance(spikes, str) else [one for one in spikes if one.severity != "info"]
         return CheckResult(
             [] if isinstance(units, str) else [one.evidence for one in units],
-            [] if isinstance(spikes, str) else [one.evidence for one in spikes],
+            [one.evidence for one in told],
         )
 
 
@@ -174,11 +201,18 @@ class DataQualityScorer:
         with any (1 without that column).
 
         Raises:
-            QueryError: the frame, its symbol or timeframe cannot be understood.
+            QueryError: the frame, its symbol or timeframe cannot be understood, or a column does not hold
+                numbers.
         """
         if not len(df):
             return 0.0
         frame, report = _rows(df), validation_report
+        if lacking := [name for name in PRICES if name not in frame]:
+            raise QueryError(f"the frame lacks the columns {', '.join(lacking)}")
+        if text := [
+            name for name in (*PRICES, "volume") if name in frame and _is_text(frame[name])
+        ]:
+            raise QueryError(f"{text[0]} does not hold numbers", hint="pandas.to_numeric")
         gaps = MissingDataHandler().analyze_gaps(frame, report.symbol, report.timeframe)
         completeness = 1 - gaps.gap_pct if gaps.expected else 0.0
         consistency = float(ordered(_table(frame)).mean())
@@ -237,8 +271,50 @@ def _penalty(result: CheckResult | DataQualityReport) -> float:
     return len(result.issues) * _PER_ISSUE + len(result.warnings) * _PER_WARNING
 
 
-def _score(result: CheckResult) -> float:
-    return max(0.0, 1 - _penalty(result))
+def _score(result: CheckResult, df: Any) -> float:
+    try:
+        frame = _rows(df)
+        sound = _has_prices(frame) & ~frame.index.duplicated()
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ):  # of what is no frame of bars the issues tell
+        return 0.0
+    share = float(sound.mean()) if len(sound) else 0.0
+    return max(0.0, 1 - _penalty(result)) * share
+
+
+def _is_text(column: pd.Series[Any]) -> bool:
+    """Tell whether a column holds anything but numbers and what is missing."""
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return False
+    held = [value for value in column.tolist() if not pd.isna(value)]
+    return any(isinstance(value, bool) or not isinstance(value, (Real, Decimal)) for value in held)
+
+
+def _has_prices(frame: pd.DataFrame) -> Mask:
+    """Tell which rows have four prices that are finite numbers."""
+    sound = np.ones(len(frame), dtype=bool)
+    for name in PRICES:
+        if _is_text(frame[name]):
+            return np.zeros(len(frame), dtype=bool)
+        sound &= np.isfinite(frame[name].to_numpy(np.float64, na_value=np.nan))
+    return sound
+
+
+def _lacking(frame: pd.DataFrame, symbol: str, timeframe: str) -> Stamps | None:
+    """Return how many expected bars are missing before each row; None where no calendar is known."""
+    try:
+        expected = expected_times(frame, get_provider_selector().instrument(symbol), timeframe)
+    except DataError:
+        return None
+    times = pd.DatetimeIndex(frame.index)
+    missing = expected[~expected.isin(times)]
+    before = np.searchsorted(missing.asi8, times.as_unit(missing.unit).asi8)
+    lacking: Stamps = np.diff(before, prepend=before[:1])
+    return lacking
 
 
 def _rows(df: Any) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from src.data.model.bars import BarTable
+from src.data.model.bars import BarTable, merge
 from src.data.model.instant import DAY_MS, MINUTE_MS
 from src.data.model.timeframe import Timeframe
 from src.data.prices.judgement.checks import CHECKS, run_checks
@@ -188,6 +188,120 @@ def test_a_copied_bar_is_found_but_not_among_bars_that_repeat_by_themselves() ->
     assert not [one for one in found(quiet, "stale", "info") if one.cause == "copied"]
 
 
+def jumping(rows: int, at: int, ratio: float, volume: float = 1.0) -> CheckedSeries:
+    """Return days that stand so many times higher from a day on, with so many times the volume."""
+    close = wavy(rows)
+    close[at:] *= ratio
+    series = walk(close)
+    opened, shares = series.table.open.copy(), series.table.volume.copy()
+    opened[at] = close[at]
+    shares[at:] *= volume
+    high, low = np.maximum(opened, close) * 1.001, np.minimum(opened, close) * 0.999
+    table = replace(series.table, open=opened, high=high, low=low, volume=shares)
+    return replace(series, table=table)
+
+
+@pytest.mark.parametrize(("ratio", "volume"), [(16.0, 1 / 20), (1 / 16, 20.0), (4.6, 1 / 5)])
+def test_a_large_untold_split_is_one_though_the_price_moved_with_it(
+    ratio: float, volume: float
+) -> None:
+    (error,) = found(jumping(200, 120, ratio, volume), "split")
+    assert (error.cause, error.severity, error.certain) == ("split by volume", "error", False)
+    assert "a split of about" in error.evidence
+
+
+@pytest.mark.parametrize("ratio", [16.0, 1 / 16])
+def test_a_jump_beyond_all_markets_is_an_error_where_no_more_shares_are_traded(
+    ratio: float,
+) -> None:
+    series = jumping(200, 120, ratio)
+    (error,) = found(series, "split")
+    assert (error.cause, error.severity) == ("split by size", "error")
+    assert error.stamps.tolist() == series.table.stamps[119:121].tolist()
+    volume = series.table.volume.copy()
+    volume[120] *= 5
+    busy = replace(series, table=replace(series.table, volume=volume))
+    assert not found(busy, "split")
+    seldom = series.table.volume.copy()
+    seldom[100:120:2] = seldom[101:120:2] = 0.0  # a share that nobody traded before
+    assert not found(replace(series, table=replace(series.table, volume=seldom)), "split")
+    assert not found(jumping(200, 120, 7.4 if ratio > 1 else 1 / 7.4), "split")
+
+
+def test_a_symbol_taken_over_at_about_a_hundred_times_is_no_wrong_unit_of_all_before() -> None:
+    series = jumping(300, 200, 92.0, 3.0)
+    (finding,) = found(series, "unit")
+    assert (finding.cause, finding.certain) == ("unit in doubt", False)
+    assert finding.stamps.tolist() == series.table.stamps[199:201].tolist()
+    assert "of another company" in finding.evidence
+    (unit,) = found(jumping(300, 200, 100.0), "unit")
+    assert (unit.cause, len(unit.stamps), unit.certain) == ("unit", 100, True)
+    (short,) = found(jumping(300, 281, 92.0, 3.0), "unit")
+    assert (short.cause, len(short.stamps)) == ("unit", 19)
+
+
+@pytest.mark.parametrize(("name", "factor"), [("high", 2.5), ("low", 1 / 2.5)])
+def test_a_wick_that_nobody_traded_at_is_doubted(name: str, factor: float) -> None:
+    series = walk(wavy(200))
+    column = getattr(series.table, name).copy()
+    column[120] *= factor
+    wrong = replace(series, table=replace(series.table, **{name: column}))
+    (finding,) = found(wrong, "outlier")
+    assert (finding.cause, finding.severity) == ("wick", "warning")
+    assert finding.stamps.tolist() == [series.table.stamps[120]]
+    for shares in (0.0, 2100.0):  # no trade at all, or many: a crash within a day
+        volume = series.table.volume.copy()
+        volume[120] = shares
+        assert not found(replace(wrong, table=replace(wrong.table, volume=volume)), "outlier")
+    coin = replace(wrong, asset_class="crypto")
+    assert [one.severity for one in found(coin, "outlier", "info")] == ["info"]
+    wild = walk(wavy(200))
+    far = {"high": wild.table.high * 1.1, "low": wild.table.low / 1.1}
+    far[name] = far[name].copy()
+    far[name][120] *= factor
+    assert not found(replace(wild, table=replace(wild.table, **far)), "outlier")
+
+
+def weekdays(rows: int) -> CheckedSeries:
+    """Return days from a Monday on, none on a weekend."""
+    days = np.busday_offset("2024-01-01", np.arange(rows), roll="forward")
+    stamps = days.astype("M8[ms]").astype(np.int64)
+    series = walk(wavy(rows))
+    return replace(series, table=replace(series.table, stamps=stamps), expected=stamps)
+
+
+def with_bars_a_day_later(series: CheckedSeries, rows: slice) -> CheckedSeries:
+    more = series.table.take(rows)
+    more = replace(more, stamps=more.stamps + DAY_MS)
+    return replace(series, table=merge(series.table, more))
+
+
+def test_a_bar_on_a_day_on_which_the_market_never_opens_is_wrong_but_for_a_habit() -> None:
+    series = weekdays(100)
+    (finding,) = found(with_bars_a_day_later(series, slice(49, 50)), "calendar")
+    assert (finding.cause, finding.severity) == ("closed day", "warning")
+    assert finding.stamps.tolist() == [series.table.stamps[49] + DAY_MS]
+    assert not found(with_bars_a_day_later(series, slice(4, None, 5)), "calendar")
+    assert not found(with_bars_a_day_later(weekdays(19), slice(14, 15)), "calendar")
+    holiday = np.delete(series.table.stamps, 60)  # closed, on a day of the week that is open else
+    assert not found(replace(series, expected=holiday), "calendar")
+
+
+def test_a_day_of_hours_that_is_the_day_before_is_a_copy() -> None:
+    series = clean(KINDS[7], np.random.default_rng(1))
+    stamps = series.table.stamps
+    days = np.unique(stamps // DAY_MS)
+    one, next_one = (np.flatnonzero(stamps // DAY_MS == day) for day in days[40:42])
+    columns = {name: getattr(series.table, name).copy() for name in (*ALL, "volume")}
+    for column in columns.values():
+        column[next_one] = column[one]
+    (finding,) = found(replace(series, table=replace(series.table, **columns)), "stale")
+    assert (finding.cause, finding.severity) == ("copied day", "error")
+    assert finding.stamps.tolist() == stamps[next_one].tolist()
+    columns["volume"][next_one] += 1
+    assert not found(replace(series, table=replace(series.table, **columns)), "stale")
+
+
 @pytest.mark.parametrize("place", [slice(0, 100), slice(60, 75), slice(99, 100), slice(101, 104)])
 def test_rows_that_a_known_split_was_not_applied_to(place: slice) -> None:
     series = walk(wavy(200), splits=(ShareEvent(100 * DAY_MS, 3.0),))
@@ -252,6 +366,34 @@ def test_twenty_times_the_others_is_enough_where_the_price_does_not_follow() -> 
     paid[2] = ShareEvent(paid[2].at_ms, 20.0)
     (finding,) = found(walk(close, dividends=tuple(paid)), "dividend")
     assert finding.stamps.tolist() == [paid[2].at_ms]
+
+
+def test_the_hundredth_of_an_amount_that_was_paid_before_is_told_in_a_share_of_two_dollars() -> (
+    None
+):
+    random = np.random.default_rng(4)
+    close = 2.0 * np.exp(np.cumsum(random.normal(0, 0.02, 400)))
+    paid = [ShareEvent(day * DAY_MS, 0.003) for day in (50, 110, 170, 230, 290)]
+    assert not found(walk(close, dividends=tuple(paid)), "dividend", "info")
+    paid[2] = ShareEvent(paid[2].at_ms, 0.3)
+    (finding,) = found(walk(close, dividends=tuple(paid)), "dividend")
+    assert (finding.severity, finding.stamps.tolist()) == ("error", [paid[2].at_ms])
+
+
+def test_dividends_that_are_all_a_hundredfold_are_wrong_together() -> None:
+    close = wavy(900, 2.0) * np.exp(np.random.default_rng(4).normal(0, 0.04, 900))
+    right = tuple(ShareEvent(day * DAY_MS, 0.002) for day in range(40, 900, 60))
+    wrong = tuple(one._replace(value=0.2) for one in right)
+    assert not found(walk(close, dividends=right), "dividend", "info")
+    (finding,) = found(walk(close, dividends=wrong), "dividend")
+    assert (finding.cause, len(finding.stamps)) == ("dividend beside price", len(wrong))
+    told = repaired(walk(close, dividends=wrong), [finding]).dividends or ()
+    assert [one.value for one in told] == pytest.approx([one.value for one in right])
+    # A fund that pays out so much, and whose price falls by it.
+    followed = close.copy()
+    for one in wrong:
+        followed[one.at_ms // DAY_MS :] *= 1 - 0.2 / followed[one.at_ms // DAY_MS - 1]
+    assert not found(walk(followed[:200], dividends=wrong[:3]), "dividend")
 
 
 def test_a_share_that_stands_still_on_its_ex_date_proves_nothing() -> None:
@@ -405,8 +547,43 @@ def test_volume_and_moves_are_told_and_no_alarm() -> None:
     volume[60], volume[20] = 90_000.0, 0.0
     series = replace(series, table=replace(series.table, volume=volume))
     for check in ("move", "volume", "no volume"):
-        (finding,) = found(series, check, "info")
+        (finding,) = [one for one in found(series, check, "info") if one.cause == check]
         assert finding.severity == "info"
+
+
+@pytest.mark.parametrize(("distance", "is_flagged"), [(2.9, False), (3.1, True), (-3.1, True)])
+def test_a_move_beyond_three_standard_deviations_is_flagged(
+    distance: float, is_flagged: bool
+) -> None:
+    random = np.random.default_rng(1)
+    moves = random.uniform(-0.01, 0.01, 400)
+    moves[200] = 0.0
+    mean, spread = moves.mean(), moves.std()
+    moves[200] = mean + distance * spread * (1 + distance**2 / 2 / len(moves))
+    close = 100 * np.cumprod(np.append(1.0, 1 + moves))
+    flagged = [one for one in found(walk(close), "move", "info") if one.cause == "return_outlier"]
+    assert bool(flagged) == is_flagged
+    for one in flagged:
+        assert one.stamps.tolist() == [201 * DAY_MS]
+        assert (one.severity, f"{distance:+.1f}" in one.evidence) == ("info", True)
+
+
+@pytest.mark.parametrize(("distance", "is_flagged"), [(4.9, False), (5.1, True), (-5.1, False)])
+def test_a_volume_beyond_five_standard_deviations_is_flagged(
+    distance: float, is_flagged: bool
+) -> None:
+    volume = np.random.default_rng(1).uniform(9000, 11_000, 400)
+    volume[200] = 10_000
+    volume[200] = volume.mean() + distance * volume.std() * (1 + distance**2 / 2 / len(volume))
+    series = walk(wavy(400))
+    series = replace(series, table=replace(series.table, volume=volume))
+    findings, _, _ = run_checks(series)
+    flagged = [one for one in findings if one.cause == "volume_outlier"]
+    assert bool(flagged) == is_flagged
+    for one in flagged:
+        assert one.stamps.tolist() == [200 * DAY_MS]
+        assert (one.severity, f"{distance:+.1f}" in one.evidence) == ("info", True)
+    assert score_of(findings, 400) == 1.0
 
 
 def test_prices_that_move_while_nothing_is_traded_are_doubted() -> None:

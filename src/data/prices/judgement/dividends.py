@@ -18,7 +18,7 @@ from ...model.instant import DAY_MS, iso
 from ...model.texts import counted
 from .levels import Defect, price_text
 from .report import Repair
-from .series import CheckedSeries, ShareEvent, noise
+from .series import CheckedSeries, ShareEvent, by_stretch, noise
 
 # The two accounts are one where they differ by less than what prices of a few digits leave open.
 _SAME, _ROUNDING = 0.05, 2e-4
@@ -28,6 +28,9 @@ _HUNDRED = 100.0
 _NEAR_HUNDRED = (70.0, 140.0)
 # Odds of a thousand to one decide.
 _DECIDED = float(np.log(1000))
+# An amount whose hundredth was paid the time before or after is off by a hundred for half of that. Several
+# of so large a yield that the price followed none of are wrong together, though none is alone.
+_SAME_AMOUNT, _ALL_LARGE, _FOR_ALL = 0.05, 0.04, 3
 # A day is held against how its neighbours move: a quarter before and after.
 _AROUND = 60
 # Yields of single payments: of 277 real ones the median is 0.8 %, and 0.07 to 8.4 % hold nine of ten.
@@ -35,12 +38,18 @@ _USUAL_YIELD, _SCATTER = 0.01, 1.1
 _LEAST_NOISE, _WAITS = 2e-3, 10
 # Only funds that pay every week pay nearly the same twice in ten days.
 _TWICE_MS, _TWICE_LIKE, _OFTEN_MS = 10 * DAY_MS, 0.15, 25 * DAY_MS
+# Where the bar of the day before is missing, the price of that day may be so many usual moves away.
+_DRIFTS = 6.0
 # A step of adj_close that is this large is no rounding.
 _STEP, _STEPS = 1e-3, 8.0
 
 
 class _Payment(NamedTuple):
-    """One dividend: its row, its yields by amount and by adj_close (NaN: unknown), and the price."""
+    """One dividend: its row, its yields by amount and by adj_close (NaN: unknown), and the price.
+
+    ``usual`` is how far prices move in as long, ``drift`` how far they may have moved, relatively, between
+    the bar before and the true last one that had the dividend: 0 where that is the bar before.
+    """
 
     event: ShareEvent
     row: int
@@ -48,6 +57,7 @@ class _Payment(NamedTuple):
     implied: float
     fall: float
     usual: float
+    drift: float
 
     def evidence(self, true: float, other: float) -> float:
         """Return the log odds of one yield against another by the fall of the price."""
@@ -66,6 +76,7 @@ def _plausible(yielded: float) -> float:
     return float(-((np.log(max(yielded, 1e-9) / _USUAL_YIELD) / _SCATTER) ** 2) / 2)
 
 
+@by_stretch
 def dividend_errors(series: CheckedSeries) -> list[Defect] | str:
     """Find amounts that are wrong, amounts that ``adj_close`` does not follow, doubles."""
     if series.asset_class != "stock":
@@ -99,8 +110,17 @@ def _payments(series: CheckedSeries) -> list[_Payment]:
         # Shares that seldom trade stand still on the ex-date, whatever was paid: their next price counts.
         moved = np.flatnonzero(table.close[row : row + _WAITS] != before)
         fall = 1 - float(table.close[row + (moved[0] if len(moved) else 0)] / before)
-        payments.append(_Payment(event, row, event.value / before, implied, fall, usual))
+        lacking = _days_between(int(table.stamps[row - 1]), int(table.stamps[row]))
+        usual, drift = usual * np.sqrt(1 + lacking), _DRIFTS * usual * np.sqrt(lacking)
+        paid = event.value / before
+        payments.append(_Payment(event, row, paid, implied, fall, float(usual), float(drift)))
     return payments
+
+
+def _days_between(one: int, other: int) -> int:
+    """Return how many days of the week, Monday to Friday, lie between those of two stamps."""
+    days = np.array([one, other], dtype="M8[ms]").astype("M8[D]")
+    return max(0, int(np.busday_count(days[0], days[1])) - 1)
 
 
 def _scale(moves: np.ndarray) -> float:
@@ -122,7 +142,7 @@ def _adj_close_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> I
         for p in payments
         if np.isfinite(p.implied)
         and p.paid > 2 * _ROUNDING
-        and abs(p.paid - p.implied) > max(_SAME * max(p.paid, p.implied), _ROUNDING)
+        and abs(p.paid - p.implied) > max((_SAME + p.drift) * max(p.paid, p.implied), _ROUNDING)
     ]
     missing = [p for p in odd if p.implied < _ROUNDING / 2 and p.paid / max(p.implied, 1e-9) > 1000]
     hundred = [p for p in odd if p not in missing and _is_hundred(p.paid / max(p.implied, 1e-9))]
@@ -220,8 +240,11 @@ def _scaled(group: Sequence[_Payment], factor: float) -> Repair:
 # --- beside the price ----------------------------------------------------------------------------
 
 
-def _doubt(payment: _Payment, median: float) -> float:
-    """Return the log odds that an amount is right, against its hundredth."""
+def _doubt(payment: _Payment, median: float, beside: Sequence[_Payment] = ()) -> float:
+    """Return the log odds that an amount is right, against its hundredth.
+
+    ``beside`` are the payments before and after it.
+    """
     if payment.paid >= 1:
         return -np.inf
     odds = payment.evidence(payment.paid, payment.paid / _HUNDRED)
@@ -229,16 +252,46 @@ def _doubt(payment: _Payment, median: float) -> float:
         odds += (
             min(0.0, _plausible(payment.paid) - _plausible(payment.paid / _HUNDRED)) - _DECIDED / 2
         )
+        amount = payment.event.value / _HUNDRED
+        if any(abs(amount / other.event.value - 1) <= _SAME_AMOUNT for other in beside):
+            odds -= _DECIDED / 2
     return odds
+
+
+def _together(payments: Sequence[_Payment]) -> list[_Payment]:
+    """Return the large amounts that are a hundred times too large together, if they are."""
+    large = [p for p in payments if _ALL_LARGE <= p.paid < 1]
+    if len(large) < _FOR_ALL:
+        return []
+    odds = sum(p.evidence(p.paid, p.paid / _HUNDRED) for p in large)
+    return large if odds < -2 * _DECIDED else []
+
+
+def _all_wrong(group: Sequence[_Payment]) -> Defect:
+    first, fall = group[0], np.median([p.fall for p in group])
+    paid = np.median([p.paid for p in group])
+    text = (
+        f"{counted(len(group), 'dividend')} of {paid:.1%} of the price, the first of "
+        f"{price_text(first.event.value)} on {iso(first.event.at_ms)[:10]}, while the price fell by "
+        f"{fall:.1%} on these days: 100 times too much"
+    )
+    stamps = np.array([p.event.at_ms for p in group], dtype=np.int64)
+    repairs = (_scaled(group, 1 / _HUNDRED),)
+    return Defect(stamps, text, "error", repairs, "dividend beside price")
 
 
 def _price_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
     """Yield amounts that the price did not follow; both ``adj_close`` and amount may be wrong alike."""
-    yields = np.array([p.paid for p in payments])
+    yields, together = np.array([p.paid for p in payments]), _together(payments)
+    if together:
+        yield _all_wrong(together)
     for place, payment in enumerate(payments):
+        if payment in together:
+            continue
         others = np.delete(yields, place)
         median = float(np.median(others)) if len(others) >= _FOR_MEDIAN else NAN
-        odds = _doubt(payment, median)
+        beside = [payments[at] for at in (place - 1, place + 1) if 0 <= at < len(payments)]
+        odds = _doubt(payment, median, beside)
         is_large = payment.paid >= _LARGE_YIELD or payment.paid >= _OF_MEDIAN * median
         text = (
             f"a dividend of {price_text(payment.event.value)}, {payment.paid:.1%} of the price, while the "

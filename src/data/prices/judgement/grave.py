@@ -17,7 +17,7 @@ from ...model.bars import NAN, PRICES, Stamps
 from ...model.instant import DAY_MS, iso
 from ...model.texts import counted
 from .levels import price_text, split_errors, unit_errors
-from .series import CheckedSeries, ShareEvent, local_noise, runs
+from .series import CheckedSeries, ShareEvent, local_noise, runs, stretches
 
 _HUNDRED = float(np.log(100))
 # How exactly a jump must be one of x100, as a logarithm: by the usual move of a bar within these bounds.
@@ -60,6 +60,14 @@ def graves(series: CheckedSeries) -> list[Grave]:
             either side; adjusted for the splits that are known. ``splits`` is None where it is not known
             how they are adjusted: then only their unit is judged.
     """
+    first = int(series.table.stamps[0]) if len(series) else 0
+    found = [one for stretch in stretches(series) for one in _of_stretch(stretch)]
+    # Behind a hole it is not known what lies before the first bar.
+    return [one._replace(from_start=one.from_start and one.stamps[0] == first) for one in found]
+
+
+def _of_stretch(series: CheckedSeries) -> list[Grave]:
+    """Return what is grave in a stretch without a hole."""
     found = list(_units(series))
     if series.splits is None or series.asset_class != "stock" or not _is_of_days(series):
         return found

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...model.bars import NAN, PRICES, BarTable, Floats, Stamps
-from ...model.instant import iso
+from ...model.instant import DAY_MS, iso
 from ...model.texts import counted
 from .report import Repair, Severity
-from .series import CheckedSeries, Mask, local_noise, noise, runs
+from .series import CheckedSeries, Mask, by_stretch, local_noise, noise, runs
 
 _HUNDRED = float(np.log(100))
 # From 50 to 200 times is looked at as x100. Of 202,557 real bars three reach 30 times (lows of flash
@@ -31,6 +31,8 @@ _MOVES, _LEAST_DRIFT, _MOST_DRIFT = 8.0, 0.1, 0.5
 _NEW_UNIT = 5
 # Among so many rows one that is mixed does not decide.
 _MANY = 1000
+# Stretches of so many rows are no slip; how exactly their units differ by a hundred, at least.
+_LONG, _EXACT_UNIT = 20, 0.03
 # Of the rows that traded, so many must be right for the others to be wrong beyond doubt.
 _MAJORITY = 2 / 3
 
@@ -40,11 +42,15 @@ _MAJORITY = 2 / 3
 _GAPS, _SPLIT_GAPS = 8.0, 4.0
 _SPLIT_SLACK, _WIDE_SLACK, _LARGE_SPLIT = 0.1, 0.35, float(np.log(4))
 _NEAR_ROWS, _SHORT_ROWS, _VOLUME_ROWS = 10, 60, 20
+_NEAR_MS = 15 * DAY_MS
 # Ratios of splits that are looked for without being told; smaller ones are moves, too.
 _RATIOS = np.log(
     [1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200]
 )
 _RATIO_SLACK = 0.015
+# So far, but never more, a price may move with a split of 4:1 and more that nothing tells of; and a jump of
+# this size, on which no more shares were traded than ever, is none of a market.
+_MOVED, _BEYOND_MARKETS = 0.3, float(np.log(8))
 # On a day of news many times as much money changes hands (AAPL on 2000-09-29: 11 times), on that of a
 # split as much as ever (on its four: 0.6 to 1.6 times).
 _NEWS = 3.0
@@ -74,6 +80,7 @@ class Defect(NamedTuple):
 # --- units ---------------------------------------------------------------------------------------
 
 
+@by_stretch
 def unit_errors(series: CheckedSeries) -> list[Defect] | str:
     """Find prices that are a hundred times too large or too small: rows, stretches, single cells."""
     opened, high, low, close = series.prices
@@ -92,8 +99,34 @@ def unit_errors(series: CheckedSeries) -> list[Defect] | str:
     # The four levels of a row are four bytes: one number.
     for first, end in runs(levels.view(np.uint32)[:, 0] != 0):
         if np.abs(levels[first:end]).max() == 1 and _fits(series, levels, first, end):
-            defects.append(_unit_finding(series, levels, (first, end), is_certain))
+            if _may_be_of_another(series, first, end):
+                defects.append(_other_half(series, first, end))
+            else:
+                defects.append(_unit_finding(series, levels, (first, end), is_certain))
     return defects
+
+
+def _may_be_of_another(series: CheckedSeries, first: int, end: int) -> bool:
+    """Tell whether long stretches meet once, at a jump near x100 that is none to the digit.
+
+    A vendor that changes the unit changes nothing else; a symbol that another company took over jumps by
+    whatever it does.
+    """
+    edge = first or end
+    if (first and end < len(series)) or min(edge, len(series) - edge) < _LONG:
+        return False
+    exact = max(_SPLIT_GAPS * series.gap_noise, _EXACT_UNIT)
+    return bool(abs(abs(series.gaps[edge - 1]) - _HUNDRED) > exact)
+
+
+def _other_half(series: CheckedSeries, first: int, end: int) -> Defect:
+    edge, close = first or end, series.table.close
+    text = (
+        f"close {price_text(close[edge - 1])}, then {price_text(close[edge])}, and {len(series) - edge} rows "
+        f"from {iso(int(series.table.stamps[edge]))[:10]} on stay there: in another unit, or of another "
+        "company that has the symbol now"
+    )
+    return Defect(series.table.stamps[edge - 1 : edge + 1], text, cause="unit in doubt")
 
 
 def _unit_levels(series: CheckedSeries, apart: Mask) -> Levels:
@@ -206,6 +239,7 @@ def price_text(value: float) -> str:
 # --- splits --------------------------------------------------------------------------------------
 
 
+@by_stretch
 def split_errors(series: CheckedSeries) -> list[Defect] | str:
     """Find rows that a known split was not applied to, or twice; and splits that nothing tells of."""
     if series.asset_class not in ("stock", "future"):
@@ -215,11 +249,14 @@ def split_errors(series: CheckedSeries) -> list[Defect] | str:
     defects: list[Defect] = []
     splits = series.splits or ()
     rows = series.rows_of(splits)
+    # A split of another time has no date in this stretch; rows may still be off by its size.
+    reach = series.table.stamps[0] - _NEAR_MS, series.table.stamps[-1] + _NEAR_MS
     sizes = [round(abs(float(np.log(split.value))), 3) for split in splits]
     for size in dict.fromkeys(sizes):
         alike = [k for k, other in enumerate(sizes) if other == size]
         exact = abs(float(np.log(splits[alike[0]].value)))
-        defects += _known_split_defects(series, exact, [int(rows[k]) for k in alike])
+        dates = [int(rows[k]) for k in alike if reach[0] <= splits[k].at_ms <= reach[1]]
+        defects += _known_split_defects(series, exact, dates)
     taken = np.concatenate([f.stamps for f in defects]) if defects else np.empty(0, np.int64)
     free = ~np.isin(series.table.stamps, taken)
     return defects + list(_unknown_split_defects(series, free))
@@ -345,25 +382,59 @@ def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect
                 yield defect._replace(stamps=stamps, cause="split in part by volume")
             else:
                 yield Defect(stamps, defect.evidence, "warning", cause="split in part")
-    for row in candidates:
-        if row not in used and _is_level(series, row, like[row]):
-            at, gap = series.table.stamps[row : row + 2], float(gaps[row])
-            terms = f"1:{np.exp(like[row]):.6g}" if gap > 0 else f"{np.exp(like[row]):.6g}:1"
-            text = (
-                f"close {price_text(series.table.close[row])}, then open "
-                f"{price_text(series.table.open[row + 1])}, and it stays there: a split of {terms} "
-                "that was not applied to the rows before?"
-            )
-            if _volume_steps(series, row, like[row]):
-                text += " The volume says so: as many more shares have been traded since, for as much money."
-                yield Defect(at, text, "error", cause="split by volume")
-            else:
-                yield Defect(at, text, "warning", cause="split by gap")
+    # Where the price moved with the split, its size is that of none: only a large one is told from a move.
+    moved = {
+        row: _nearest_ratio(abs(gaps[row]))
+        for row, near in zip(rows.tolist(), wild, strict=True)
+        if not like.get(row) and abs(gaps[row]) >= max(_LARGE_SPLIT, _GAPS * near)
+    }
+    for row, size in [*((row, like[row]) for row in candidates if row not in used), *moved.items()]:
+        if abs(abs(gaps[row]) - size) <= _MOVED:
+            yield from _untold(series, row, size, "about " if row in moved else "")
+
+
+def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterator[Defect]:
+    """Yield what is to be said of a jump of the size of a split that nothing tells of."""
+    gap, table = float(series.gaps[row]), series.table
+    if not _stays(series, row, size):
+        return
+    terms = f"{about}1:{np.exp(size):.6g}" if gap > 0 else f"{about}{np.exp(size):.6g}:1"
+    text = (
+        f"close {price_text(table.close[row])}, then open {price_text(table.open[row + 1])}, and it stays "
+        f"there: a split of {terms} that was not applied to the rows before?"
+    )
+    at = table.stamps[row : row + 2]
+    if _is_like_others(series, row, size) and _volume_steps(series, row, size):
+        text += (
+            " The volume says so: as many more shares have been traded since, for as much money."
+        )
+        yield Defect(at, text, "error", cause="split by volume")
+    elif _is_beyond_markets(series, row):
+        text += " No market moves so far while no more shares are traded than ever."
+        yield Defect(at, text, "error", cause="split by size")
+    elif _is_like_others(series, row, size) and not about:
+        yield Defect(at, text, "warning", cause="split by gap")
+
+
+def _is_beyond_markets(series: CheckedSeries, row: int) -> bool:
+    """Tell whether a jump is too large for a share that was traded before, and on that day as ever."""
+    size = abs(series.gaps[row])
+    before = series.table.volume[max(0, row + 1 - _VOLUME_ROWS) : row + 1]
+    is_traded = np.count_nonzero(before > 0) > _VOLUME_ROWS / 2
+    # What may be another unit is for the check of units to tell.
+    is_unit = abs(size - _HUNDRED) < _UNIT_SLACK
+    return bool(
+        size >= _BEYOND_MARKETS and is_traded and not is_unit and not _is_busy(series, row + 1)
+    )
+
+
+def _nearest_ratio(gap: float) -> float:
+    return float(_RATIOS[np.argmin(np.abs(_RATIOS - gap))])
 
 
 def _ratio_like(gap: float, usual: float) -> float:
     """Return the logarithm of the ratio that a gap is as large as; 0 where it is no split's."""
-    nearest = float(_RATIOS[np.argmin(np.abs(_RATIOS - gap))])
+    nearest = _nearest_ratio(gap)
     return nearest if abs(nearest - gap) <= min(max(3 * usual, _RATIO_SLACK), 0.1) else 0.0
 
 
@@ -382,13 +453,16 @@ def _without_dividends(series: CheckedSeries) -> Floats:
     return gaps
 
 
-def _is_level(series: CheckedSeries, row: int, size: float) -> bool:
-    """Tell whether prices stay where they jumped to, and no more money changed hands than before."""
+def _stays(series: CheckedSeries, row: int, size: float) -> bool:
+    """Tell whether prices stay where they jumped to."""
     table, sign = series.table, np.sign(series.gaps[row])
     after = slice(row + 1, row + 1 + _NEW_UNIT)
     stay = np.log(np.median(table.close[after]) / np.median(table.close[max(0, row - 4) : row + 1]))
-    if abs(stay * sign - size) > size / 3:
-        return False
+    return bool(abs(stay * sign - size) <= size / 3)
+
+
+def _is_like_others(series: CheckedSeries, row: int, size: float) -> bool:
+    """Tell whether no more money changed hands at a jump than before; without volume, its exact size."""
     if not series.has_volume:
         return bool(abs(abs(series.gaps[row]) - size) <= max(2 * series.gap_noise, 0.01))
     return not _is_news(series, row + 1)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, wraps
+from itertools import pairwise
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...model.bars import BarTable, Floats, Stamps
+from ...model.instant import DAY_MS
 from ...model.timeframe import Timeframe
 
 Mask = NDArray[np.bool_]
@@ -19,6 +21,10 @@ Rows = NDArray[np.intp]
 # Turns a median of absolute values into the standard deviation that a normal distribution would have.
 _NORMAL = 1.4826
 _ENOUGH = 20_000
+# Bars farther apart are no neighbours: no market is closed for so long (Shanghai in 2020: eleven days).
+_HOLE_MS, _HOLE_BARS = 12 * DAY_MS, 4
+
+Found = TypeVar("Found")
 
 
 class ShareEvent(NamedTuple):
@@ -116,6 +122,38 @@ class CheckedSeries:
             return np.searchsorted(self.table.stamps, stamps)
         # A week or a month that holds the ex-date trades without it at its close.
         return np.maximum(np.searchsorted(self.table.stamps, stamps, side="right") - 1, 0)
+
+
+def stretches(series: CheckedSeries) -> Iterator[CheckedSeries]:
+    """Yield the stretches between holes, each as a series of its own; the series itself without a hole.
+
+    What lies on either side of a hole are no neighbours: prices move, and are paid out, in between.
+    """
+    longest = max(_HOLE_MS, _HOLE_BARS * series.timeframe.longest_ms)
+    ends = np.flatnonzero(np.diff(series.table.stamps) > longest) + 1
+    if not len(ends):
+        yield series
+        return
+    edges = [0, *ends.tolist(), len(series)]
+    for first, end in pairwise(edges):
+        yield replace(series, table=series.table.take(slice(first, end)))
+
+
+def by_stretch(
+    find: Callable[[CheckedSeries], list[Found] | str],
+) -> Callable[[CheckedSeries], list[Found] | str]:
+    """Make a check that compares neighbours look at each stretch between holes alone.
+
+    It could not look where it could look at no stretch.
+    """
+
+    @wraps(find)
+    def found(series: CheckedSeries) -> list[Found] | str:
+        results = [find(one) for one in stretches(series)]
+        lists = [one for one in results if not isinstance(one, str)]
+        return [defect for one in lists for defect in one] if lists else results[0]
+
+    return found
 
 
 def _part(values: Floats) -> Floats:

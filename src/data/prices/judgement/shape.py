@@ -6,30 +6,40 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...model.bars import Floats, Stamps
-from ...model.instant import MINUTE_MS, iso
+from ...model.bars import NAN, Floats, Stamps
+from ...model.instant import DAY_MS, MINUTE_MS, iso
 from ...model.texts import counted
 from ..bar_rule import are_bars
 from .levels import Defect, price_text
-from .series import CheckedSeries, Mask, beyond, local_noise, runs, typical
+from .report import Severity
+from .series import CheckedSeries, Mask, beyond, by_stretch, local_noise, runs, typical
 
 # A series that has 19 of 20 expected bars is one that should have all of them.
 _DENSE = 0.95
 # What is sparse has holes; only one ten times as long as usual is a hole in it.
 _BEYOND_HABIT, _HABIT, _SHOWN = 10, 5, 3
 _MINUTES_MS = 5 * MINUTE_MS
+# A calendar of so many bars says on which days of the week a market opens; one in so many weeks is no habit.
+_FEW_EXPECTED, _FEW_DAYS_OFF = 20, 0.05
 
 # A run is stale where one as long would come about by chance in one of a thousand such series.
 _CHANCE, _LEAST_REPEATS, _STILL = 1e-3, 4, 0.5
 _COPY_CHANCE, _MOST_COPIES = 0.01, 3
+# So many bars of one day that moved and repeat those of the day before to the last share are its copy.
+_COPIED_BARS = 4
 
 # A spike leaves and returns by at least so many times what bars usually move, and by 5 %. Of the
 # 202,557 real bars one that was traded does; at half of that two would.
 _SPIKE, _LEAST_SPIKE, _RETURN = 12.0, 0.05, 0.25
+# A high or low that is so far from all that trades beside it, while no more was traded than ever. Of 125,791
+# real bars of shares and currencies the farthest that is not known to be wrong is a fifth away.
+_WICK, _WICK_RANGES, _WICK_VOLUME, _AROUND = float(np.log(1.8)), 12.0, 2.0, 20
 _EXTREME, _EXTREME_NOISE, _MOST_SHOWN = 0.5, 20.0, 5
 
 _NO_VOLUME_SHARE, _QUIET_RUN = 0.05, 5
 _VOLUME_SPIKE = 20.0
+# What is flagged by a fixed distance: no defect, and of each market some.
+_RETURN_SDS, _VOLUME_SDS = 3.0, 5.0
 _OF_DAYS, _SAME_VOLUME, _FEW_DAYS = 1e-3, 0.02, 4
 
 
@@ -99,7 +109,29 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
         first = _when(series, extra[0])
         text = f"{counted(len(extra), 'bar')} outside of trading hours, the first at {first}"
         defects.append(Defect(extra, text, "info"))
-    return defects
+    return defects + list(_closed_days(series, expected, extra))
+
+
+def _closed_days(series: CheckedSeries, expected: Stamps, extra: Stamps) -> Iterator[Defect]:
+    """Yield bars on a day of the week on which the market is never open."""
+    if len(expected) < _FEW_EXPECTED or series.timeframe.longest_ms > DAY_MS:
+        return
+    is_open = np.isin(np.arange(7), _weekdays(expected))
+    rows = extra[~is_open[_weekdays(extra)]]
+    weeks = (series.table.stamps[-1] - series.table.stamps[0]) / (7 * DAY_MS)
+    days = np.unique(rows // DAY_MS)
+    # A market that trades on such days as a habit has another calendar than is known.
+    if len(days) and len(days) <= max(1.0, _FEW_DAYS_OFF * weeks):
+        text = (
+            f"{counted(len(rows), 'bar')} on a day of the week on which the market is never open, the first "
+            f"on {iso(int(rows[0]))[:10]}"
+        )
+        yield Defect(rows, text, "warning", cause="closed day")
+
+
+def _weekdays(stamps: Stamps) -> Stamps:
+    """Return the days of the week, from 0: Thursday, as the first day of 1970 was."""
+    return stamps // DAY_MS % 7
 
 
 def _when(series: CheckedSeries, stamp: int) -> str:
@@ -110,22 +142,23 @@ def _when(series: CheckedSeries, stamp: int) -> str:
 # --- stale -----------------------------------------------------------------------------------------
 
 
+@by_stretch
 def stale_runs(series: CheckedSeries) -> list[Defect] | str:
     """Find prices that stand still for longer than those of this series ever do by themselves."""
-    table = series.table
+    table, days = series.table, list(_copied_days(series))
     same = np.ones(max(len(table) - 1, 0), dtype=bool)
     for column in series.prices:
         same &= column[1:] == column[:-1]
     if not same.any():
-        return []
+        return days
     same_volume = np.zeros_like(same)
     if series.has_volume:
         # Without volume nothing was traded: the price is that of the last trade.
         same &= table.volume[1:] != 0
         same_volume = same & (table.volume[1:] == table.volume[:-1])
     elif same.mean() > _STILL:  # a share that is not traded at all
-        return []
-    defects = list(_beyond_chance(series, same_volume, "prices and volume"))
+        return days
+    defects = days + list(_beyond_chance(series, same_volume, "prices and volume"))
     taken = {int(stamp) for one in defects for stamp in one.stamps}
     more = _beyond_chance(series, same, "prices")
     defects += [one for one in more if int(one.stamps[-1]) not in taken]
@@ -153,6 +186,33 @@ def _copies(series: CheckedSeries, same: Mask, same_volume: Mask) -> Iterator[De
         when = _when(series, table.stamps[row])
         text = f"the bar of {when} repeats the one before in all prices and in volume"
         yield Defect(table.stamps[row : row + 1], text, "warning", cause="copied")
+
+
+def _copied_days(series: CheckedSeries) -> Iterator[Defect]:
+    """Yield days whose shorter bars are those of the day before, volume included."""
+    table = series.table
+    if not series.timeframe.is_intraday or not series.has_volume:
+        return
+    starts = np.flatnonzero(np.diff(table.stamps // DAY_MS, prepend=-1))
+    edges = [*starts.tolist(), len(table)]
+    columns = (*series.prices, table.volume)
+    for first, middle, end in zip(edges, edges[1:], edges[2:], strict=False):
+        shift = (table.stamps[middle] // DAY_MS - table.stamps[first] // DAY_MS) * DAY_MS
+        rows = np.arange(middle, end)
+        places = np.clip(
+            np.searchsorted(table.stamps, table.stamps[rows] - shift), first, middle - 1
+        )
+        same = table.stamps[places] == table.stamps[rows] - shift
+        for column in columns:
+            same &= column[places] == column[rows]
+        moved = (table.high[rows] > table.low[rows]) & (table.volume[rows] > 0)
+        if np.count_nonzero(same & moved) >= max(_COPIED_BARS, moved.sum() / 2):
+            day = iso(int(table.stamps[middle]))[:10]
+            text = (
+                f"{counted(int(same.sum()), 'bar')} of {day} repeat those of the day before in all prices "
+                "and in volume"
+            )
+            yield Defect(table.stamps[rows[same]], text, "error", cause="copied day")
 
 
 def _beyond_chance(series: CheckedSeries, same: Mask, what: str) -> Iterator[Defect]:
@@ -185,6 +245,7 @@ def _beyond_chance(series: CheckedSeries, same: Mask, what: str) -> Iterator[Def
 # --- spikes and moves ------------------------------------------------------------------------------
 
 
+@by_stretch
 def outliers(series: CheckedSeries) -> list[Defect] | str:
     """Find single bars that leave their neighbours and return at once, without a way there or back."""
     if len(series) < 5:
@@ -215,7 +276,37 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
                 f"{'' if is_traded else '; nothing was traded in them'}"
             )
             defects.append(Defect(table.stamps[rows], text, "warning" if is_traded else "info"))
-    return defects
+    return defects + list(_wicks(series, back))
+
+
+def _wicks(series: CheckedSeries, taken: set[int]) -> Iterator[Defect]:
+    """Yield single highs and lows far beyond their bar and its neighbours, in bars traded as ever."""
+    table = series.table
+    before, after = np.append(table.open[:1], table.close[:-1]), np.append(table.open[1:], NAN)
+    ends = np.array([table.open, table.close, before, after])
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        away = np.log([table.high / np.nanmax(ends, axis=0), np.nanmin(ends, axis=0) / table.low])
+        ranges = np.log(table.high / table.low)
+    usual = _WICK_RANGES * typical(ranges)
+    for row in np.flatnonzero(away.max(axis=0) > max(_WICK, usual)).tolist():
+        near = slice(max(0, row - _AROUND), row + _AROUND + 1)
+        own = _WICK_RANGES * typical(ranges[near])
+        if row in taken or away[:, row].max() <= own:
+            continue
+        if series.has_volume:
+            volume = table.volume[near]
+            if not 0 < table.volume[row] <= _WICK_VOLUME * typical(volume[volume > 0]):
+                continue
+        # Books of coins are thin: they have been at a ten thousandth and back within an hour.
+        is_sure = series.asset_class in ("stock", "forex")
+        is_high = bool(away[0, row] >= away[1, row])
+        name, price = ("high", table.high) if is_high else ("low", table.low)
+        text = (
+            f"a {name} of {price_text(price[row])} at {_when(series, table.stamps[row])} in a bar from "
+            f"{price_text(table.open[row])} to {price_text(table.close[row])}, with no more traded than ever"
+        )
+        severity: Severity = "warning" if is_sure else "info"
+        yield Defect(table.stamps[row : row + 1], text, severity, cause="wick")
 
 
 def _returns(series: CheckedSeries, row: int, ways: Floats, least: float) -> bool:
@@ -228,13 +319,15 @@ def _returns(series: CheckedSeries, row: int, ways: Floats, least: float) -> boo
     return bool(size > _SPIKE * max(wild))
 
 
+@by_stretch
 def extreme_moves(series: CheckedSeries) -> list[Defect] | str:
     """Find moves from close to close that are very large; markets do make such moves."""
     moves, usual = series.move_ratios, _EXTREME_NOISE * series.move_noise
+    flagged = list(_return_outliers(series))
     least = 0.05 if series.timeframe.is_intraday else float(np.log1p(_EXTREME))
     rows = beyond(moves, max(least, usual)) + 1
     if not len(rows):
-        return []
+        return flagged
     largest = rows[np.argsort(-np.abs(np.log(moves[rows - 1])))][:_MOST_SHOWN]
     where = ", ".join(
         f"{moves[r - 1] - 1:+.0%} at {_when(series, series.table.stamps[r])}" for r in largest
@@ -242,8 +335,44 @@ def extreme_moves(series: CheckedSeries) -> list[Defect] | str:
     return [
         Defect(
             series.table.stamps[rows], f"{counted(len(rows), 'very large move')}: {where}", "info"
-        )
+        ),
+        *flagged,
     ]
+
+
+def _return_outliers(series: CheckedSeries) -> Iterator[Defect]:
+    """Yield the moves from close to close that are more than three standard deviations from their mean."""
+    distances = _deviations(series.move_ratios - 1)
+    rows = np.flatnonzero(np.abs(distances) > _RETURN_SDS)
+    if len(rows):
+        at = int(rows[np.argmax(np.abs(distances[rows]))])
+        text = (
+            f"{counted(len(rows), 'move')} of more than {_RETURN_SDS:g} standard deviations; the farthest, "
+            f"{distances[at]:+.1f}, at {_when(series, series.table.stamps[at + 1])}"
+        )
+        yield Defect(series.table.stamps[rows + 1], text, "info", cause="return_outlier")
+
+
+def _volume_outliers(series: CheckedSeries) -> Iterator[Defect]:
+    """Yield the volumes that are more than five standard deviations above their mean."""
+    distances = _deviations(series.table.volume)
+    rows = np.flatnonzero(distances > _VOLUME_SDS)
+    if len(rows):
+        at = int(rows[np.argmax(distances[rows])])
+        text = (
+            f"{counted(len(rows), 'volume')} of more than {_VOLUME_SDS:g} standard deviations above the "
+            f"mean; the farthest, {distances[at]:+.1f}, at {_when(series, series.table.stamps[at])}"
+        )
+        yield Defect(series.table.stamps[rows], text, "info", cause="volume_outlier")
+
+
+def _deviations(values: Floats) -> Floats:
+    """Return how many standard deviations each value lies from the mean; 0 where that cannot be said."""
+    finite = np.isfinite(values)
+    spread = float(np.std(values[finite])) if finite.sum() > 1 else 0.0
+    if not 0 < spread < np.inf:
+        return np.zeros(len(values))
+    return np.where(finite, (values - np.mean(values[finite])) / spread, 0.0)
 
 
 # --- volume ----------------------------------------------------------------------------------------
@@ -278,14 +407,15 @@ def volume_spikes(series: CheckedSeries) -> list[Defect] | str:
     volume = series.table.volume
     usual = typical(volume[volume > 0])
     rows = np.flatnonzero(volume > _VOLUME_SPIKE * usual)
+    flagged = list(_volume_outliers(series))
     if not len(rows):
-        return []
+        return flagged
     at = int(rows[np.argmax(volume[rows])])
     text = (
         f"{counted(len(rows), 'bar')} with more than {_VOLUME_SPIKE:.0f} times the usual volume; the most, "
         f"{volume[at] / usual:,.0f} times, at {_when(series, series.table.stamps[at])}"
     )
-    return [Defect(series.table.stamps[rows], text, "info")]
+    return [Defect(series.table.stamps[rows], text, "info"), *flagged]
 
 
 # --- beside its own days -------------------------------------------------------------------------
