@@ -244,7 +244,8 @@ class DataManager:
         ``failed`` and ``complete``.
 
         Every symbol is in the answer. One that failed has an empty frame, and its error stands
-        in ``attrs["onetape"]["error"]`` (``type``, ``message``, ``reason``, ``brief``) beside the
+        in ``attrs["onetape"]["error"]`` (``type``, ``message``, ``reason``, ``brief``,
+        ``candidates``) beside the
         entries that every frame has; ``describe(frame)`` tells it.
 
         Raises:
@@ -324,6 +325,8 @@ class DataManager:
         that take a text are asked in the order of the rules until one lists something; the pairs of
         Binance are asked for as a whole. What they list is kept for a week under the cache folder.
         What no rule understands as a symbol is left out: each ``symbol`` can be asked for as it is.
+        Where no vendor is asked or none answers, and nothing that is held fits, a packaged list of the
+        best-known shares and coins is searched.
 
         Args:
             text: a part of a symbol or name, of at most 64 characters; case does not matter.
@@ -337,7 +340,7 @@ class DataManager:
         Raises:
             QueryError: an argument cannot be understood.
             NoProviderError: no vendor that can be searched is configured.
-            AllProvidersFailedError: no vendor answered, and nothing that is held fits.
+            AllProvidersFailedError: no vendor answered, and nothing that is held or packaged fits.
 
         Warns:
             IncompleteDataWarning: some vendors did not answer.

@@ -189,7 +189,7 @@ class BarsClient:
 
         What is held is read in the caller's thread, what must be fetched by a few threads. A
         question that failed has an empty frame, its error (``type``, ``message``, ``reason``,
-        ``brief``) in ``attrs["onetape"]["error"]``; nothing is raised for it.
+        ``brief``, ``candidates``) in ``attrs["onetape"]["error"]``; nothing is raised for it.
         """
         from .batch import get_batch
 

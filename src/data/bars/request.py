@@ -60,17 +60,18 @@ class RequestParser:
         """Return the checked query for ``symbol``.
 
         Args:
-            symbol: text as the user types it.
+            symbol: text as the user types it; ``BINANCE:BTCUSDT`` pins the vendor in front.
             timeframe: such as ``1h``.
             bounds: start, end and number of bars as the facade takes them.
             wishes: the rest.
 
         Raises:
-            QueryError: any of it cannot be understood.
+            QueryError: any of it cannot be understood, or symbol and wishes name two vendors.
             UnknownProviderError: the pinned vendor does not exist.
         """
         step = Timeframe.parse(timeframe)
-        instrument = self._selector.instrument(symbol)
+        plain, provider = self._selector.split_vendor(symbol, wishes.provider)
+        instrument = self._selector.instrument(plain)
         now = self._clock.now_ms()
         start, end, bars = bounds
         closed_by = closing_time(instrument, wishes.closed_by, now)
@@ -81,7 +82,7 @@ class RequestParser:
             if ended is not None and ended < now:
                 closed_by = ended if closed_by is None else min(closed_by, ended)
         _check(wishes, instrument.symbol)
-        pinned = self._pinned(wishes.provider)
+        pinned = self._pinned(provider)
         return filled(
             BarsQuery,
             instrument=instrument,

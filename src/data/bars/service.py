@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..cache.store import BarStore
 from ..clock import Clock
-from ..errors import UnknownSymbolError
+from ..errors import AllProvidersFailedError
 from ..model.query import BarsQuery
 from ..model.rules import ValidationRules
 from ..net.deadline import run_call
@@ -138,7 +138,7 @@ class BarsService:
         call.missed(self._store.actions)
         try:
             return run_call(self._clock, query.timeout_s, self.misses().answer, query, result)
-        except UnknownSymbolError as error:
+        except AllProvidersFailedError as error:
             from .nearest_names import suggest  # most symbols are known
 
             suggest(error, self._store)
