@@ -16,6 +16,7 @@ from ..errors import DataError, MissingCredentialsError, QueryError, UnknownProv
 from ..model.query import BarsQuery
 from ..model.rules import Rule
 from ..model.settings import Settings
+from ..model.texts import NO_KEY
 from ..net.sender_pool import Senders
 from ..network import Network
 from ..provider_selector import ProviderSelector
@@ -216,10 +217,15 @@ def vendor_roles(selector: ProviderSelector, query: BarsQuery) -> list[VendorRol
     seen = {one.vendor for one in roles}
     for name in dict.fromkeys((*named, *selector.provider_names())):
         if name not in seen:
-            here = name in named
-            why = (lack(selector, name).reason or SWITCHED_OFF) if here else not_named(query)
+            why = _why_not(selector, name) if name in named else not_named(query)
             roles.append(VendorRole(name, "not asked", why))
     return roles
+
+
+def _why_not(selector: ProviderSelector, name: str) -> str:
+    """Return why a vendor that the rules name is not asked, as an explanation has it."""
+    lacking = lack(selector, name)
+    return f"{NO_KEY}{lacking.advice}" if lacking.is_key else lacking.reason or SWITCHED_OFF
 
 
 def _candidates(
