@@ -155,7 +155,7 @@ def test_a_missing_key_is_told_only_where_something_is_lacking(
     rejected = run("fetch", "AAPL", "1d", "--bars", "6", "--json").json["provenance"]["rejected"]
     assert all(why.startswith("no key") for why in rejected.values()), "programs are told anyway"
     assert rejected
-    several = run("fetch", "AAPL", "MSFT", "1d", "--bars", "7")
+    several = run("fetch", "AAPL", "BTCUSDT", "1d", "--bars", "7")
     assert (several.code, several.out.count("no key")) == (0, 0)
     vendors.fault("yahoo", Fault.status(503))
     lacking = run("fetch", "AAPL", "1d", "--bars", "30")

@@ -121,7 +121,8 @@ def gap_report(
 
     Args:
         services: of the installation.
-        symbol, timeframe: as for ``get_ohlcv``; None: all.
+        symbol, timeframe: as for ``get_ohlcv``; None: all but those of samples, recordings and made-up
+            bars.
         start, end: as for ``get_ohlcv``; by default from what was first asked for up to now.
 
     Raises:
@@ -152,7 +153,8 @@ def _chosen(services: Services, symbol: str | None, timeframe: Any) -> list[Seri
             symbol=name,
             hint="`onetape cache list` shows what there is",
         )
-    return keys
+    # A vendor of samples is asked by name alone: of everything its series are no part.
+    return keys if name is not None else [key for key in keys if not key.is_sample]
 
 
 def gaps_of_all(
