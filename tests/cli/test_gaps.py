@@ -89,7 +89,7 @@ def test_an_incident_stands_on_top_and_its_gaps_are_not_listed(
     assert run("explain", "KO", "1h", "--json").json["incidents"] == []
     fill = ("populate", "--symbols", "KO", "--timeframes", "1d,1h", "--dry-run", "--start-date")
     assert run(*fill, "2024-06-03", "--json").json["incidents"] == [incident]
-    assert "incident: yahoo 2024-06-05 1d is missing" in run(*fill, "2024-06-03").out
+    assert f"{first}; `onetape gaps --all`" in run(*fill, "2024-06-03").out
     assert run(*fill, "2024-06-07", "--json").json["incidents"] == [], "it is asked for no more"
     monkeypatch.setattr("src.data.jobs.status.SystemClock", lambda: clock)
     watch = ("doctor", "--watch", "--no-network")

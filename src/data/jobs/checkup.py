@@ -34,6 +34,7 @@ from ..disk.files import Disk
 from ..disk.mounts import network_file_system
 from ..disk.scratch import free_bytes, readable_by_others, refusal_to_write
 from ..errors import ConfigError, RulesError
+from ..model.incident import incidents_of
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, date_of
 from ..model.series import SeriesKey
 from ..model.settings import Settings
@@ -271,9 +272,9 @@ def _perishable(
 
 def _vendor_days(network: Network) -> Iterator[Check]:
     """Report the sessions that vendors lack for most of their symbols, as jobs have found them."""
-    for day in network.vendor_days():
-        advice = "other vendors are asked first for it; `onetape gaps --all` looks again"
-        yield Check("health", "vendor day", None, str(day), advice)
+    for incident in incidents_of(network.vendor_days()):
+        advice = f"{incident.remedy}; `onetape gaps --all` looks again"
+        yield Check("health", "vendor day", None, str(incident), advice)
 
 
 def _calendars(catalogue: Catalogue, holdings: Holdings, now_ms: int) -> Iterator[Check]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..bars.client import BarsClient
 from ..errors import CacheError, DataError, QueryError
 from ..model.coverage import VendorDay
+from ..model.incident import incidents_of
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..observability.events import VendorDayLacking
@@ -302,8 +303,9 @@ def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:
         facts = {name: value for name, value in vars(day).items() if name in _EVENT_FIELDS}
         services.observer.tell(VendorDayLacking, bars=day.timeframe, **facts)
     if new:
-        older = f", and {len(new) - _MOST_LOGGED:,} older ones" if new[_MOST_LOGGED:] else ""
-        log.warning("%s%s", "; ".join(map(str, new[-_MOST_LOGGED:])), older)
+        told = incidents_of(new)
+        older = f", and {len(told) - _MOST_LOGGED:,} older ones" if told[_MOST_LOGGED:] else ""
+        log.warning("%s%s", "; ".join(map(str, told[-_MOST_LOGGED:])), older)
     if not (counted.days or before):
         return []
     # What many symbols showed is not told anew by a few of them.
