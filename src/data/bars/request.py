@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..calendars.ranges import closing_time, resolve_range
 from ..clock import Clock
 from ..config.offered import known_hint
-from ..errors import QueryError, UnknownProviderError
+from ..errors import BadTimeframeError, QueryError, UnknownProviderError
 from ..model.bars import PRICES
 from ..model.frozen import filled
 from ..model.instrument import Instrument
@@ -69,9 +69,15 @@ class RequestParser:
             QueryError: any of it cannot be understood, or symbol and wishes name two vendors.
             UnknownProviderError: the pinned vendor does not exist.
         """
-        step = Timeframe.parse(timeframe)
-        plain, provider = self._selector.split_vendor(symbol, wishes.provider)
-        instrument = self._selector.instrument(plain)
+        try:
+            step = Timeframe.parse(timeframe)
+        except BadTimeframeError as error:
+            _tell_swapped(error, timeframe, symbol)
+            raise
+        provider = wishes.provider
+        if isinstance(symbol, str) and ":" in symbol:  # a venue is in front
+            symbol, provider = self._selector.split_vendor(symbol, provider)
+        instrument = self._selector.instrument(symbol)
         now = self._clock.now_ms()
         start, end, bars = bounds
         closed_by = closing_time(instrument, wishes.closed_by, now)
@@ -150,6 +156,15 @@ class RequestParser:
             provider=str(provider),
             hint=f"{_meant(provider, names)}{known_hint(provider, names)}",
         )
+
+
+def _tell_swapped(error: BadTimeframeError, timeframe: Any, symbol: Any) -> None:
+    """Let the error of a timeframe tell where symbol and timeframe stand in each other's place."""
+    try:
+        Timeframe.parse(symbol)
+    except BadTimeframeError:
+        return
+    error.hint = f"the symbol comes first, then the timeframe: {timeframe!r:.80}, {symbol!r:.80}"
 
 
 def _check(wishes: Wishes, symbol: str) -> None:
