@@ -422,8 +422,10 @@ class DataManager:
         venue at 00:00 (``datetime64[ns]``). Columns: ``type`` (``split``, ``dividend``); ``ratio``
         (new shares for one old share; NaN of a dividend); ``amount`` (cash per share as shares are
         today, which fits prices adjusted for splits; NaN of a split); ``paid`` (cash per share as
-        shares were on the ex-date); ``source`` (the vendor believed); ``dispute`` (what other
-        vendors have, empty where they agree). Amounts are in the currency of the share's prices.
+        shares were on the ex-date); ``currency`` (of both, as the vendor tells it, else that of the
+        share's prices; empty where neither is known, and of a split); ``pay_date`` (``datetime64[ns]``;
+        NaT where no vendor that reports it tells one); ``source`` (the vendor believed); ``dispute``
+        (what other vendors have, empty where they agree).
         ``attrs["onetape"]``: ``symbol``, ``attempts``, ``complete``, ``gaps`` (ex-dates that no
         vendor knows of), ``awaited`` (ex-dates that come with the bar of their day) and
         ``left_out`` (what too few vendors have to count). Crypto, currencies,

@@ -22,11 +22,12 @@ from src.data.errors import (
 from src.data.model.actions import ActionList
 from src.data.model.instant import DAY_MS, day_ms, parse_iso
 from src.data.model.span import Span
+from src.data.vendors.us_equities import dividend as us_dividend
 
 from .share_vendors import Script, ShareVendor, Truth, dividend, split
 from .twin import route_to
 
-COLUMNS = ["type", "ratio", "amount", "paid", "source", "dispute"]
+COLUMNS = ["type", "ratio", "amount", "paid", "currency", "pay_date", "source", "dispute"]
 SPLIT_DAY = pd.Timestamp("2020-08-31")
 
 
@@ -54,8 +55,39 @@ def test_they_come_as_a_frame_by_ex_date(manager: DataManager, vendor: ShareVend
     assert paid["amount"].tolist() == [0.1925, 0.205, 0.205, 0.205]
     assert frame["ratio"].dropna().to_dict() == {SPLIT_DAY: 4.0}
     assert set(frame["source"]) == {"r"} and set(frame["dispute"]) == {""}
+    # What the vendor does not tell: of the share's prices, and nothing.
+    assert set(paid["currency"]) == {"USD"} and frame["currency"][SPLIT_DAY] == ""
+    assert frame["pay_date"].dtype == "datetime64[ns]" and frame["pay_date"].isna().all()
     assert frame.attrs["onetape"]["complete"]
     assert not vendor.asked, "no bar is asked for"
+
+
+def test_when_and_in_what_a_dividend_is_paid(manager: DataManager, clock: ManualClock) -> None:
+    """As told by any vendor that agrees with it; told later, it is kept too, and no amount changes."""
+    store, day = manager.cache.store, date(2023, 8, 11)
+    ever = Span(0, day_ms(date(2024, 6, 13)))
+    path = Path(manager.cache.cache_dir, "ohlcv", "AAPL", "actions.json")
+    store.add_actions("AAPL", (dividend(day, 0.24),), ever, "x", clock.now_ms())
+    assert b"pay_date" not in path.read_bytes(), "what nobody tells is not stored"
+    later = dividend(day, 0.24, pay_date="2023-08-17", currency="EUR")
+    store.add_actions("AAPL", (later,), ever, "x", clock.now_ms() + 1)
+    (one,) = manager.get_actions("AAPL", "2023-08-01", "2023-08-31").itertuples()
+    assert (one.paid, one.currency, str(one.pay_date.date())) == (0.24, "EUR", "2023-08-17")
+    # A vendor that tells none takes none away; one that merely agrees tells it for the others.
+    store.add_actions("AAPL", (dividend(day, 0.24),), ever, "x", clock.now_ms() + 2)
+    store.add_actions("MSFT", (dividend(day, 0.24),), ever, "x", clock.now_ms())
+    store.add_actions("MSFT", (later,), ever, "y", clock.now_ms())
+    for symbol, currency in (("AAPL", "EUR"), ("MSFT", "USD")):
+        (one,) = manager.get_actions(symbol, "2023-08-01", "2023-08-31").itertuples()
+        assert (one.currency, str(one.pay_date.date())) == (currency, "2023-08-17")
+    # What is no date or currency is none.
+    assert dividend_of("0000-00-00", "dollars") == ("", "") == dividend_of(None, 5)
+    assert dividend_of("2023-08-17T00:00", "usd") == ("2023-08-17", "USD")
+
+
+def dividend_of(pay_date: Any, currency: Any) -> tuple[str, str]:
+    told = us_dividend("2023-08-11", 0.24, pay_date, currency)
+    return told.pay_date, told.currency
 
 
 def test_they_are_asked_for_once_until_the_next_session(

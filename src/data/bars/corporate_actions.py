@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +27,7 @@ from ..model.stored import KnownAction, actions_frame
 from ..model.timeframe import Timeframe
 from ..net.deadline import one_call
 from ..net.locks import SeriesLocks
+from ..prices.disputes import ActionEvent
 from .answer.reader import attempt_entries, dissent_of
 from .fetch.actions import TOLD_LATE_MS, ActionFetcher
 from .fetch.state import FetchState, StoreWriter
@@ -107,7 +109,7 @@ class ActionService:
         if instrument.asset_class != "stock":
             return ()
         book = self._store.actions(instrument.symbol).beside(vendor)
-        return known_actions(book, self._days.current(instrument).day)
+        return known_actions(book, self._days.current(instrument).day, instrument.quote or "")
 
     def get(self, instrument: Instrument, first: date | None, last: date | None) -> FoundActions:
         """Return those with an ex-date from ``first`` to ``last``, asked for where that is due.
@@ -142,7 +144,7 @@ class ActionService:
         if lacking:
             log.warning("splits and dividends of %s: %s", instrument.symbol, problems)
         shown = Span(start, 1 << 62 if last is None else day_ms(last) + DAY_MS)
-        actions = known_actions(book, today.day)
+        actions = known_actions(book, today.day, instrument.quote or "")
         inside = tuple(one for one in actions if day_ms(one.action.ex_date) in shown)
         awaited = subtract(book.lacking(wanted), lacking)
         attempts = work.beside if work is not None else ()
@@ -166,27 +168,35 @@ class ActionService:
         return FetchState(query, key, lane, BarGrid(calendar_for(instrument), _DAY))
 
 
-def known_actions(book: ActionBook, day: date) -> tuple[KnownAction, ...]:
-    """Return what a book says, by ex-date; amounts are also given for a share as of ``day``."""
+def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[KnownAction, ...]:
+    """Return what a book says, by ex-date; amounts are also given for a share as of ``day``.
+
+    ``currency``: of the share's prices, where it is known.
+    """
     splits = [action for action in book.splits if action.is_sound]
 
-    def entry(action: Action, **more: object) -> KnownAction:
+    def entry(action: Action, event: ActionEvent) -> KnownAction:
         """Return the action with its amount, as of ``day`` and as it was paid."""
-        if action.type == "split" or not action.is_sound:
-            return KnownAction(action, **more)  # type: ignore[arg-type]
-        amounts = (float(amount_on(action, splits, on)) for on in (day, None))
-        return KnownAction(action, **dict(zip(("amount", "paid"), amounts, strict=True)), **more)  # type: ignore[arg-type]
-
-    return tuple(
-        entry(
+        known = KnownAction(
             action,
             counts=event.counts,
             is_settled=event.is_settled,
             others=dissent_of(event, action),
         )
-        for event in book.events
-        for action in (event.action(),)
-    )
+        if action.type == "split" or not action.is_sound:
+            return known
+        amount, paid = (float(amount_on(action, splits, on)) for on in (day, None))
+        # Who tells the amount need not tell when it is paid: those that agree with it count, too.
+        agreeing = [action, *(a for a in event.reports if a.ex_date == action.ex_date)]
+        return replace(
+            known,
+            amount=amount,
+            paid=paid,
+            currency=action.currency or currency,
+            pay_date=next((one.pay_date for one in agreeing if one.pay_date), ""),
+        )
+
+    return tuple(entry(event.action(), event) for event in book.events)
 
 
 def _days(span: Span) -> dict[str, str]:
