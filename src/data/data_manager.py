@@ -136,7 +136,8 @@ class DataManager:
             bars: the last so many closed bars up to the end.
             period: in place of a start: so long before the end (``"1y"``, ``"6mo"``, ``"30d"``,
                 ``"12h"``, a timedelta), ``"ytd"`` or ``"max"`` (1900); both ends inclusive.
-            provider: ask this vendor only, and use only what it supplied.
+            provider: ask this vendor only, and use only what it supplied. ``BINANCE:BTCUSDT`` as the
+                symbol is the same as ``BTCUSDT`` with ``provider="binance"``.
             adjustment: ``raw``, ``split`` (default) or ``all`` (dividends too).
             closed_by: only bars that have closed by this instant, or by the end of this session
                 date: what could be known then. Without an end it is the end; a bar forming then
@@ -149,7 +150,10 @@ class DataManager:
                 ``onetape cache log``; no vendor is asked. Adjusted with the actions known today.
             columns: further columns beside each bar, in this order: ``source`` (its vendor), ``state``
                 (``final``, ``provisional``, ``suspect``, ``forming``), ``is_final``, ``fetched_at``
-                (naive UTC: when the stretch around it was last fetched).
+                (naive UTC: when the stretch around it was last fetched); of a share ``dividend`` (cash
+                per share with an ex-date in that bar, in the shares of its prices; several are added up)
+                and ``split`` (new shares for one old share), both float64, 0.0 where there is none, NaN
+                where no vendor could be asked: then the answer is not ``complete``.
             timeout: seconds after which no vendor, limit or other caller is waited for any more;
                 what is cached by then is the answer. None: 30 s without a page of any vendor.
                 Reading the cache is not cut.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ..errors import QueryError
 from .instrument import Instrument
@@ -13,8 +13,10 @@ from .span import Span
 from .timeframe import Timeframe
 
 # Extra columns that a caller may ask for; no part of the bars themselves.
-ExtraColumn = Literal["source", "state", "is_final", "fetched_at"]
-EXTRA_COLUMNS: tuple[ExtraColumn, ...] = ("source", "state", "is_final", "fetched_at")
+ExtraColumn = Literal["source", "state", "is_final", "fetched_at", "dividend", "split"]
+EXTRA_COLUMNS: tuple[ExtraColumn, ...] = get_args(ExtraColumn)
+# Those that tell what happened to a share, and not where a bar is from.
+ACTION_COLUMNS = frozenset({"dividend", "split"})
 
 _DAY = Timeframe(1, "d")
 
