@@ -13,7 +13,6 @@ from ..model.query import BarsQuery
 from ..model.rules import ValidationRules
 from ..net.deadline import run_call
 from ..net.locks import SeriesLocks
-from .answer.action_columns import action_columns, ex_dates, wants_actions
 from .answer.answer import Answer, frame_of, note_nothing, note_unknown
 from .answer.reader import Reader
 from .lookup import MISS, AnswerCache, CacheLookup, Derived, Hit, LookupResult
@@ -125,7 +124,7 @@ class BarsService:
             if not isinstance(result, Hit):
                 result = self._look_up(query)
             if isinstance(result, Hit):
-                if wants_actions(query) and not self._knows_actions(query, result.answer):
+                if query.wants_actions and not self._knows_actions(query, result.answer):
                     return MISS
                 if with_frame:
                     return Hit(result.answer, self._frame(query, call, result))
@@ -166,7 +165,7 @@ class BarsService:
             note_nothing(hit.answer)
             return hit.frame
         frame = frame_of(hit.answer)
-        if wants_actions(query):
+        if query.wants_actions:
             self._add_actions(frame, hit.answer)
         self._answers.keep(query, hit.answer, frame)
         return frame
@@ -186,6 +185,8 @@ class BarsService:
 
     def _knows_actions(self, query: BarsQuery, answer: Answer) -> bool:
         """Tell whether no vendor need be asked for the splits and dividends of the rows."""
+        from .answer.action_columns import ex_dates
+
         known = self.actions().of_rows(
             replace(query, offline=True), ex_dates(query, answer.table.stamps), answer.as_of
         )
@@ -198,6 +199,7 @@ class BarsService:
             IncompleteDataError: ``strict``, and something is not known.
         """
         from ..model.frame import NS_IN_MS  # loads pandas: here it is loaded
+        from .answer.action_columns import action_columns, ex_dates
 
         query = answer.query
         stamps = frame.index.asi8 // NS_IN_MS  # type: ignore[attr-defined] # times

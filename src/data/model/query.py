@@ -88,6 +88,12 @@ class BarsQuery:
         return self.instrument.asset_class == "stock" and not step.is_intraday and step != _DAY
 
     @property
+    def wants_actions(self) -> bool:
+        """Whether splits or dividends of a share are wanted on the rows."""
+        is_share = self.instrument.asset_class == "stock"
+        return is_share and not ACTION_COLUMNS.isdisjoint(self.columns)
+
+    @property
     def pinned(self) -> tuple[str, ...]:
         """The lane that answers it: that of the pinned vendor, or the default one (empty)."""
         return (self.folder_lane or self.provider,) if self.provider else ()

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...calendars.localtime import local_date
 from ...model.instant import DAY_MS, day_ms
-from ...model.query import ACTION_COLUMNS, BarsQuery
+from ...model.query import BarsQuery
 from ...model.span import Span
 from ...model.stored import KnownAction
 
@@ -30,11 +30,6 @@ class KnownActions(NamedTuple):
     actions: Sequence[KnownAction] = ()
     unknown: Sequence[Span] = ()
     problems: Sequence[str] = ()
-
-
-def wants_actions(query: BarsQuery) -> bool:
-    """Tell whether a query has such a column, of what can have splits and dividends."""
-    return query.instrument.asset_class == "stock" and not ACTION_COLUMNS.isdisjoint(query.columns)
 
 
 def ex_dates(query: BarsQuery, stamps: Stamps) -> Span:
