@@ -54,7 +54,7 @@ def test_a_missing_key_is_named_once(
         (line,) = [line for line in lines if variable in line]
         assert line.split()[1] == vendor, "in the section of the keys"
         assert [line for line in lines if f" {vendor} " in line] == [line]
-    assert "FMP_API_KEY not set: the rules name it, and it is skipped" in shown.out
+    assert "FMP_API_KEY not set: the rules name it, and it is left out" in shown.out
     # A placeholder is a fault: it is told where it belongs, and once more at the end.
     assert [line.split()[0] for line in lines if " tiingo " in line] == ["✗", "✗"]
 

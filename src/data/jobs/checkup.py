@@ -455,7 +455,7 @@ def _key(vendor: Mapping[str, Any], state: str, variables: str, *, is_routed: bo
         return Check("keys", vendor["name"], True, f"{variables} set")
     if vendor["requires_api_key"]:
         text = f"{variables} not set" + (
-            ": the rules name it, and it is skipped" if is_routed else ""
+            ": the rules name it, and it is left out" if is_routed else ""
         )
         return Check("keys", vendor["name"], None, text, "export it")
     return Check("keys", vendor["name"], None, f"{variables} not set, and not needed")
