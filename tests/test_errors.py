@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from src.data import errors
+from src.data.cli.output import described
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import (
@@ -91,6 +93,73 @@ def test_a_symbol_in_a_sentence_is_short_and_plain() -> None:
     error = RateLimitedError("slow down", symbol="\x1b[31m" + "A" * 500)
     assert "\x1b" not in error.brief and len(error.brief) < 150
     assert "this symbol" in RateLimitedError("slow down").brief
+
+
+@pytest.mark.parametrize(
+    "typed, candidates, brief",
+    [
+        (
+            "BTC",
+            ("BTCUSDT", "BTC-USD", "BTC.US"),
+            "BTC may be BTCUSDT, BTC-USD or BTC.US.",
+        ),
+        ("$BTC", ("BTCUSDT", "BTC-USD", "BTC.US"), "$BTC may be BTCUSDT, BTC-USD or BTC.US."),
+        ("bitcoin", ("BTCUSDT", "BTC-USD"), "bitcoin may be BTCUSDT or BTC-USD."),
+        ("microsft", ("MSFT",), "microsft may be MSFT."),
+        ("KRAKEN:BTCUSDT", ("BTCUSDT",), "KRAKEN:BTCUSDT may be BTCUSDT."),
+        ("zzzzzzzz", (), "No data source is set up for zzzzzzzz."),
+        ("AA PL", (), "AA PL is not a valid symbol."),
+    ],
+)
+def test_what_may_be_meant_is_told_without_a_network(
+    tmp_path: Path, clock: ManualClock, typed: str, candidates: tuple[str, ...], brief: str
+) -> None:
+    """On a fresh cache, by every method that takes a symbol; the command line tells the same."""
+    manager = DataManager(tmp_path / "cache", clock=clock)
+    calls: list[Callable[[], object]] = [
+        lambda: manager.get_ohlcv(typed, "1d", bars=5),
+        lambda: manager.plan(typed, "1d", bars=5),
+        lambda: manager.explain(typed, "1d"),
+        lambda: manager.get_quote(typed),
+        lambda: manager.get_actions(typed),
+        lambda: manager.coverage(typed, "1d"),
+        lambda: manager.sessions(typed, "2024-01-02", "2024-01-03"),
+        lambda: manager.validate(typed, "1d"),
+        lambda: manager.get_funding_rate(typed),
+        lambda: manager.live_feed(typed, "1d"),
+    ]
+    for call in calls:
+        with pytest.raises(DataError) as caught:
+            call()
+        assert (caught.value.candidates, caught.value.brief) == (candidates, brief)
+    frame = manager.get_ohlcv_batch([typed], "1d", bars=5)[typed]
+    told = frame.attrs["onetape"]["error"]
+    assert (told["candidates"], told["brief"]) == (list(candidates), brief)
+    assert described(caught.value)["candidates"] == list(candidates)
+
+
+@pytest.mark.parametrize("as_unknown", [True, False], ids=["unknown", "outage"])
+def test_a_misspelt_ticker_leads_to_the_packaged_names(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock, as_unknown: bool
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    url = vendors.base_url("yahoo") if as_unknown else vendors.refused_url("yahoo")
+    rules.write_text(f"providers: {{yahoo: {{base_url: '{url}', transport: http}}}}\n")
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    with pytest.raises(
+        AllProvidersFailedError, match=r"did you mean AAPL \(Apple Inc.\)"
+    ) as caught:
+        manager.get_ohlcv("APPL", "1d", bars=5)
+    assert caught.value.candidates[0] == "AAPL"
+    assert isinstance(caught.value, UnknownSymbolError) is as_unknown
+    if as_unknown:
+        assert caught.value.nearest == caught.value.candidates
+        assert caught.value.brief.startswith("APPL may be AAPL")
+    else:
+        assert caught.value.brief.startswith("The data source for APPL cannot be reached")
+        with pytest.raises(AllProvidersFailedError) as caught:
+            manager.get_ohlcv("AAPL", "1d", bars=5)
+        assert caught.value.candidates == (), "it is well known itself"
 
 
 def test_a_call_that_fails_says_why(tmp_path: Path, clock: ManualClock) -> None:

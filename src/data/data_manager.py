@@ -136,7 +136,8 @@ class DataManager:
             bars: the last so many closed bars up to the end.
             period: in place of a start: so long before the end (``"1y"``, ``"6mo"``, ``"30d"``,
                 ``"12h"``, a timedelta), ``"ytd"`` or ``"max"`` (1900); both ends inclusive.
-            provider: ask this vendor only, and use only what it supplied.
+            provider: ask this vendor only, and use only what it supplied. ``BINANCE:BTCUSDT`` as the
+                symbol is the same as ``BTCUSDT`` with ``provider="binance"``.
             adjustment: ``raw``, ``split`` (default) or ``all`` (dividends too).
             closed_by: only bars that have closed by this instant, or by the end of this session
                 date: what could be known then. Without an end it is the end; a bar forming then
@@ -149,7 +150,10 @@ class DataManager:
                 ``onetape cache log``; no vendor is asked. Adjusted with the actions known today.
             columns: further columns beside each bar, in this order: ``source`` (its vendor), ``state``
                 (``final``, ``provisional``, ``suspect``, ``forming``), ``is_final``, ``fetched_at``
-                (naive UTC: when the stretch around it was last fetched).
+                (naive UTC: when the stretch around it was last fetched); of a share ``dividend`` (cash
+                per share with an ex-date in that bar, in the shares of its prices; several are added up)
+                and ``split`` (new shares for one old share), both float64, 0.0 where there is none, NaN
+                where no vendor could be asked: then the answer is not ``complete``.
             timeout: seconds after which no vendor, limit or other caller is waited for any more;
                 what is cached by then is the answer. None: 30 s without a page of any vendor.
                 Reading the cache is not cut.
@@ -244,7 +248,8 @@ class DataManager:
         ``failed`` and ``complete``.
 
         Every symbol is in the answer. One that failed has an empty frame, and its error stands
-        in ``attrs["onetape"]["error"]`` (``type``, ``message``, ``reason``, ``brief``) beside the
+        in ``attrs["onetape"]["error"]`` (``type``, ``message``, ``reason``, ``brief``,
+        ``candidates``) beside the
         entries that every frame has; ``describe(frame)`` tells it.
 
         Raises:
@@ -324,6 +329,8 @@ class DataManager:
         that take a text are asked in the order of the rules until one lists something; the pairs of
         Binance are asked for as a whole. What they list is kept for a week under the cache folder.
         What no rule understands as a symbol is left out: each ``symbol`` can be asked for as it is.
+        Where no vendor is asked or none answers, and nothing that is held fits, a packaged list of the
+        best-known shares and coins is searched.
 
         Args:
             text: a part of a symbol or name, of at most 64 characters; case does not matter.
@@ -337,7 +344,7 @@ class DataManager:
         Raises:
             QueryError: an argument cannot be understood.
             NoProviderError: no vendor that can be searched is configured.
-            AllProvidersFailedError: no vendor answered, and nothing that is held fits.
+            AllProvidersFailedError: no vendor answered, and nothing that is held or packaged fits.
 
         Warns:
             IncompleteDataWarning: some vendors did not answer.
@@ -419,8 +426,10 @@ class DataManager:
         venue at 00:00 (``datetime64[ns]``). Columns: ``type`` (``split``, ``dividend``); ``ratio``
         (new shares for one old share; NaN of a dividend); ``amount`` (cash per share as shares are
         today, which fits prices adjusted for splits; NaN of a split); ``paid`` (cash per share as
-        shares were on the ex-date); ``source`` (the vendor believed); ``dispute`` (what other
-        vendors have, empty where they agree). Amounts are in the currency of the share's prices.
+        shares were on the ex-date); ``currency`` (of both, as the vendor tells it, else that of the
+        share's prices; empty where neither is known, and of a split); ``pay_date`` (``datetime64[ns]``;
+        NaT where no vendor that reports it tells one); ``source`` (the vendor believed); ``dispute``
+        (what other vendors have, empty where they agree).
         ``attrs["onetape"]``: ``symbol``, ``attempts``, ``complete``, ``gaps`` (ex-dates that no
         vendor knows of), ``awaited`` (ex-dates that come with the bar of their day) and
         ``left_out`` (what too few vendors have to count). Crypto, currencies,

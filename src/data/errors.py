@@ -74,11 +74,19 @@ _BRIEFS: dict[Reason, str] = {
     "cache": "The data stored on this machine cannot be used at the moment.",
     "other": "The data of {symbol} is not available.",
 }
+# Of these the symbol is the cause: what else it may be is all there is to say.
+_ABOUT_SYMBOLS: frozenset[Reason] = frozenset({"question", "no_vendor", "unknown_symbol"})
 # Where vendors failed for several reasons, the one that says best what to do.
 _FIRST: tuple[Reason, ...] = (
     "outage", "timeout", "quota", "no_key", "plan", "region", "bad_answer", "other_kind", "unsupported",
     "no_data", "unknown_symbol",
 )  # fmt: skip
+
+
+def _either(names: Sequence[str]) -> str:
+    """Return names as the choice that they are: ``A``, ``A or B``, ``A, B or C``."""
+    *first, last = names or ("",)
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _rebuild(cls: type[DataError], args: tuple[Any, ...], state: dict[str, Any]) -> DataError:
@@ -102,13 +110,17 @@ class DataError(Exception):
         is_logged: whether the job has logged its cause, a vendor's open circuit, already.
         reason: one word of :data:`REASONS` for programs.
         brief: one sentence for their users; the message is for who runs the program.
+        candidates: symbols that may be meant, the likeliest first; each is understood as it stands.
     """
 
     because: ClassVar[Reason] = "other"
+    # Where the class says more to an end user than its reason does.
+    _brief: ClassVar[str] = ""
     retry: ClassVar[bool] = False
     failover: ClassVar[bool] = False
     hidden_requests: int = 0
     is_logged: bool = False
+    candidates: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -129,8 +141,12 @@ class DataError(Exception):
     @property
     def brief(self) -> str:
         """One sentence fit for an end user, without hosts, class names, keys or line breaks."""
-        symbol = "".join(c for c in self.symbol or "" if c.isprintable())[:32]
-        return _BRIEFS[self.reason].format(symbol=symbol or "this symbol")
+        text = "".join(c for c in self.symbol or "" if c.isprintable())[:32]
+        symbol, meant = text or "this symbol", _either(self.candidates)
+        if meant and self.reason in _ABOUT_SYMBOLS:
+            return f"{symbol} may be {meant}."
+        brief = self._brief or _BRIEFS[self.reason]
+        return brief.format(symbol=symbol)
 
     def __str__(self) -> str:
         message = str(self.args[0]) if self.args else ""
@@ -213,13 +229,19 @@ class QueryError(DataError, ValueError):
 class BadSymbolError(QueryError):
     """The symbol is empty, too long, contains what no symbol contains, or is ambiguous."""
 
+    _brief = "{symbol} is not a valid symbol."
+
 
 class BadTimeframeError(QueryError):
     """The timeframe is not one of ours."""
 
+    _brief = "The length of the bars in this request is not valid; 1m, 1h and 1d are."
+
 
 class BadRangeError(QueryError):
     """The range is empty, reversed, not a time, or lies in the future."""
+
+    _brief = "The period of this request is not valid."
 
 
 class NoProviderError(QueryError, RuntimeError):
@@ -452,14 +474,14 @@ class AllProvidersFailedError(DataError, RuntimeError):
 
 
 class UnknownSymbolError(AllProvidersFailedError, SymbolNotFoundError):
-    """The symbol is unknown where it is listed, and no other vendor is proved to mean the same.
-
-    Attributes:
-        nearest: symbols that may be meant, of those that are stored or were listed by a search.
-    """
+    """The symbol is unknown where it is listed, and no other vendor is proved to mean the same."""
 
     because: ClassVar[Reason] = "unknown_symbol"
-    nearest: tuple[str, ...] = ()
+
+    @property
+    def nearest(self) -> tuple[str, ...]:
+        """The older name of ``candidates``."""
+        return self.candidates
 
 
 class IncompleteDataError(DataError, RuntimeError):

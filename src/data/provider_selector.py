@@ -230,17 +230,50 @@ class ProviderSelector:
         """Return the instrument that ``symbol`` means.
 
         Raises:
-            BadSymbolError: it is no symbol, or it is ambiguous; the message has the candidates.
-            NoProviderError: no rule classifies it (a ``ValueError`` and a ``RuntimeError``).
+            BadSymbolError: it is no symbol, or it is ambiguous; ``candidates`` has what it may mean.
+            NoProviderError: no rule classifies it (a ``ValueError`` and a ``RuntimeError``); where it
+                is like the name of a well-known share or coin, ``candidates`` has their symbols.
         """
         verdict = self._verdict(symbol)
         if isinstance(verdict, Instrument):
             return verdict
         shown, hint = symbol if isinstance(symbol, str) else None, verdict.hint or None
-        if verdict.reason == "unknown":
-            message = f"{_NO_PROVIDER} for {symbol!r}: {verdict.message}"
-            raise NoProviderError(message, symbol=shown, hint=hint)
-        raise BadSymbolError(verdict.message, symbol=shown, hint=hint)
+        if verdict.reason != "unknown":
+            refused = BadSymbolError(verdict.message, symbol=shown, hint=hint)
+            refused.candidates = verdict.candidates
+            raise refused
+        message = f"{_NO_PROVIDER} for {symbol!r}: {verdict.message}"
+        unknown = NoProviderError(message, symbol=shown, hint=hint)
+        if shown:
+            # Most symbols are understood.
+            from .config.common_names import common_listings
+            from .symbols.name_search import nearest, propose
+
+            propose(unknown, nearest(shown.strip(), common_listings()))
+        raise unknown
+
+    def split_vendor(self, symbol: Any, provider: str | None = None) -> tuple[Any, str | None]:
+        """Return a symbol without the vendor in front of it, and the vendor that is pinned.
+
+        ``BINANCE:BTCUSDT`` is ``BTCUSDT`` with ``provider="binance"``. Listing exchanges pin nothing:
+        they stay in front.
+
+        Raises:
+            QueryError: ``provider`` is another vendor.
+        """
+        if not isinstance(symbol, str) or ":" not in symbol:
+            return symbol, provider
+        head, _, body = symbol.strip(" ").rpartition(":")
+        vendor = self.canonical(head)
+        if vendor is None:
+            return symbol, provider
+        if provider is not None and self.canonical(provider) != vendor:
+            raise QueryError(
+                f"{symbol!r:.80} names the vendor {vendor}, and provider names {provider!r:.40}",
+                symbol=body,
+                hint="leave one of the two out",
+            )
+        return body, vendor
 
     def classify_symbol(self, symbol: Any) -> str:
         """Return ``crypto``, ``stock`` (indices too) or ``unknown`` (currencies and futures too)."""

@@ -8,7 +8,7 @@ import pytest
 
 from src.data.bars.request import RequestParser, Wishes
 from src.data.clock import ManualClock
-from src.data.errors import QueryError, UnknownProviderError
+from src.data.errors import BadTimeframeError, QueryError, UnknownProviderError
 from src.data.model.instant import HOUR_MS, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.query import BarsQuery
@@ -86,6 +86,16 @@ def test_what_cannot_be_meant_is_refused_for_one_and_for_many(
         ask(asking, **wishes)
     with pytest.raises(QueryError, match=said):
         asking.check_shared("1h", WHOLE, Wishes(**wishes))
+
+
+def test_a_symbol_and_a_timeframe_in_each_others_place_are_told(asking: RequestParser) -> None:
+    with pytest.raises(
+        BadTimeframeError, match="the symbol comes first, then the timeframe: 'AAPL', '1d'"
+    ):
+        asking.query("1d", "AAPL", WHOLE, Wishes())
+    with pytest.raises(BadTimeframeError) as caught:
+        asking.query("MSFT", "AAPL", WHOLE, Wishes())
+    assert "comes first" not in str(caught.value)
 
 
 def test_a_pinned_vendor_is_named_canonically(asking: RequestParser) -> None:

@@ -19,6 +19,7 @@ def test_with_a_network_the_vendors_answer(bare: Run, rules: Path, vendors: Vend
     assert "AAPL 1d  21 bars · yahoo · 0% from cache · split prices · USD" in ran.out
     assert "substitute: aggregate instead of binance" in ran.out
     assert "not asked: not in the rule for this" in ran.out
+    assert "no key" not in ran.out and "needs a key" not in ran.out, "nothing is lacking"
     assert " ".join(ran.out.split()).count("times as fast") == 2
     bars = [entry for entry in vendors.log() if entry.path.startswith(("/api", "/v8"))]
     assert len(bars) == 2, "each was asked once, though every question was put twice"

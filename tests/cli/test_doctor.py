@@ -44,6 +44,38 @@ def test_the_words_for_a_full_look(run: Run, cache: Path) -> None:
     assert run("doctor", "--full", "--watch").code == 2
 
 
+def test_a_missing_key_is_named_once(
+    bare: Run, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIINGO_API_KEY", "your_api_key")
+    shown = bare("doctor", "--no-network", "--cache-dir", str(cache))
+    lines = shown.out.splitlines()
+    for variable, vendor in (("FMP_API_KEY", "fmp"), ("EODHD_API_KEY", "eodhd")):
+        (line,) = [line for line in lines if variable in line]
+        assert line.split()[1] == vendor, "in the section of the keys"
+        assert [line for line in lines if f" {vendor} " in line] == [line]
+    assert "FMP_API_KEY not set: the rules name it, and it is left out" in shown.out
+    # A placeholder is a fault: it is told where it belongs, and once more at the end.
+    assert [line.split()[0] for line in lines if " tiingo " in line] == ["✗", "✗"]
+
+
+def test_it_ends_with_what_is_to_be_fixed(
+    bare: Run, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIINGO_API_KEY", "your_api_key")
+    path = tmp_path / "mine.yaml"
+    path.write_text("cache: {private: true}\n")
+    shown = bare("doctor", "--no-network", "--cache-dir", str(cache), "--config", str(path))
+    found = bare("doctor", "--no-network", "--json", "--cache-dir", str(cache))
+    assert shown.code == 1
+    head, _, tail = shown.out.partition("to fix:\n")
+    last = [line for line in tail.splitlines() if line.lstrip().startswith("✗")]
+    assert head.rstrip().endswith(f"{len(last)} thing" + ("" if len(last) == 1 else "s"))
+    assert len(last) >= len([c for c in found.json["checks"] if c["ok"] is False]) >= 1
+    assert "TIINGO_API_KEY: a placeholder" in tail and "→ put the real key there" in tail
+    assert tail.rstrip().splitlines()[-1].strip(), "nothing comes after them"
+
+
 def test_vendors_that_cannot_be_reached(
     bare: Run, vendors: VendorServer, tmp_path: Path, cache: Path
 ) -> None:

@@ -147,6 +147,22 @@ def test_what_is_lacking_is_said_and_is_exit_1(run: Run) -> None:
     assert run(*words, "--json").json["provenance"]["complete"] is False
 
 
+def test_a_missing_key_is_told_only_where_something_is_lacking(
+    run: Run, vendors: VendorServer
+) -> None:
+    whole = run("fetch", "AAPL", "1d", "--bars", "5")
+    assert (whole.code, whole.out.count("no key")) == (0, 0)
+    rejected = run("fetch", "AAPL", "1d", "--bars", "6", "--json").json["provenance"]["rejected"]
+    assert all(why.startswith("no key") for why in rejected.values()), "programs are told anyway"
+    assert rejected
+    several = run("fetch", "AAPL", "BTCUSDT", "1d", "--bars", "7")
+    assert (several.code, several.out.count("no key")) == (0, 0)
+    vendors.fault("yahoo", Fault.status(503))
+    lacking = run("fetch", "AAPL", "1d", "--bars", "30")
+    assert lacking.code == 1
+    assert "not asked: fmp: no key: set FMP_API_KEY" in lacking.out
+
+
 def test_strict_fails_where_something_is_lacking(run: Run) -> None:
     ran = run("fetch", "HALTUSDT", "1h", "--start", "2024-03-04", "--end", "2024-03-06", "--strict")
     assert ran.code == 1

@@ -21,9 +21,9 @@ def test_columns_are_shown_exported_and_in_the_json(
     assert shown.code == 0
     (head,) = [line for line in shown.out.splitlines() if line.startswith("session")]
     assert head.split() == ["session", *"open high low close volume adj_close".split(),
-                            "source", "state", "is_final", "fetched_at"]  # fmt: skip
+                            *EXTRA_COLUMNS]  # fmt: skip
     (row,) = [line for line in shown.out.splitlines() if line.startswith("2024-06-11")]
-    assert row.split()[-5:] == ["yahoo", "final", "yes", "2024-06-12", "15:00:30"]
+    assert row.split()[-7:] == ["yahoo", "final", "yes", "2024-06-12", "15:00:30", "-", "-"]
     (bar,) = run("fetch", "AAPL", "1d", *DAYS, "--columns", ALL, "--json").json["bars"]
     assert (bar["source"], bar["state"], bar["is_final"]) == ("yahoo", "final", True)
     assert (bar["timestamp"], bar["fetched_at"]) == ("2024-06-11T00:00:00Z", "2024-06-12T15:00:30Z")
@@ -34,6 +34,8 @@ def test_columns_are_shown_exported_and_in_the_json(
         "final",
         "True",
         "2024-06-12 15:00:30",
+        "0.0",
+        "0.0",
     ]
 
 
@@ -50,3 +52,13 @@ def test_closed_by_shows_what_could_be_known(run: Run) -> None:
     assert [bar["timestamp"][11:16] for bar in ran.json["bars"]] == ["00:00", "01:00", "02:00"]
     assert ran.json["provenance"]["closed_by"] == "2024-06-11T03:30:00Z"
     assert run("fetch", "BTCUSDT", "1h", "--closed-by", "2024-06-11", "--forming").code == 2
+
+
+def test_splits_and_dividends_stand_beside_the_bars(run: Run) -> None:
+    pytest.importorskip("bokeh_sampledata.stocks")
+    days = ("--start", "2012-08-06", "--end", "2012-08-10", "--provider", "demo")
+    words = ("fetch", "AAPL", "1d", *days, "--adjustment", "raw", "--columns", "dividend,split")
+    rows = [line.split() for line in run(*words).out.splitlines() if line.startswith("2012-08-")]
+    assert [row[-2:] for row in rows] == [["-", "-"]] * 3 + [["2.65", "-"], ["-", "-"]]
+    bars = run(*words, "--json").json["bars"]
+    assert [bar["dividend"] for bar in bars] == [0, 0, 0, 2.65, 0]

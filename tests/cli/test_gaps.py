@@ -89,7 +89,7 @@ def test_an_incident_stands_on_top_and_its_gaps_are_not_listed(
     assert run("explain", "KO", "1h", "--json").json["incidents"] == []
     fill = ("populate", "--symbols", "KO", "--timeframes", "1d,1h", "--dry-run", "--start-date")
     assert run(*fill, "2024-06-03", "--json").json["incidents"] == [incident]
-    assert "incident: yahoo 2024-06-05 1d is missing" in run(*fill, "2024-06-03").out
+    assert f"{first}; `onetape gaps --all`" in run(*fill, "2024-06-03").out
     assert run(*fill, "2024-06-07", "--json").json["incidents"] == [], "it is asked for no more"
     monkeypatch.setattr("src.data.jobs.status.SystemClock", lambda: clock)
     watch = ("doctor", "--watch", "--no-network")
@@ -118,3 +118,27 @@ def test_of_everything_each_series_is_read_once(run: Run, monkeypatch: pytest.Mo
     monkeypatch.setattr(BarsClient, "outline", noted)
     assert run("gaps", "--all").out.startswith("2 series")
     assert sorted(read) == symbols
+
+
+def test_samples_and_made_up_bars_are_no_part_of_everything(run: Run) -> None:
+    """Nor of `verify`, with or without `--sample`; each is looked at where a call names it."""
+    pytest.importorskip("bokeh_sampledata.stocks")
+    days = ("--start", "2012-01-03", "--end", "2012-02-03")
+    assert run("fetch", "AAPL", "1d", *days, "--provider", "demo").code == 0
+    assert run("fetch", "BTCUSDT", "1d", "--bars", "5", "--provider", "mock").code == 0
+    every = run("gaps", "--all", "--json")
+    assert (every.code, every.json["series"]) == (0, [])
+    (own,) = run("gaps", "AAPL", "1d", "--json").json["series"]
+    assert own["lane"] == "demo" and own["gaps"]
+    assert "no bars of AAPL 1d are cached" in run("verify", "AAPL", "1d", *days).err
+    assert run("verify", "AAPL", "1d", *days, "--provider", "demo").code == 0
+    sample = run("verify", "--sample", "100%", "--dry-run")
+    assert "no bar is stored" in sample.err
+    proof = [
+        c for c in run("doctor", "--no-network", "--json").json["checks"] if c["topic"] == "proof"
+    ]
+    assert proof == [], "there is nothing to be proved"
+    assert run("fetch", "MSFT", "1d", "--bars", "5").code == 0
+    (series,) = run("gaps", "--all", "--json").json["series"]
+    assert series["symbol"] == "MSFT"
+    assert run("verify", "--sample", "100%", "--dry-run", "--json").json["bars"] == 5

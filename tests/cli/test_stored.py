@@ -21,7 +21,8 @@ def test_actions_are_shown_and_told_as_json(run: Run, vendors: VendorServer) -> 
     assert vendors.count() == count
     (split,) = [row for row in told["rows"] if row["type"] == "split"]
     assert split == {"ex_date": "2020-08-31", "type": "split", "ratio": 4.0, "amount": None,
-                     "paid": None, "source": "yahoo", "dispute": ""}  # fmt: skip
+                     "paid": None, "currency": "", "pay_date": None,
+                     "source": "yahoo", "dispute": ""}  # fmt: skip
     assert told["provenance"]["complete"]
 
 

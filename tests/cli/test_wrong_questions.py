@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
 
+from src.data.cli import whole_parser
 from tests.cli.conftest import Run
 from tests.vendor_server import VendorServer
 
@@ -108,3 +110,80 @@ def test_a_rules_file_that_is_not_there_is_named(bare: Run, tmp_path: Path) -> N
     assert ran.code == 2
     assert "none.yaml" in ran.err
     assert "does not exist" in ran.err
+
+
+# --- what other programs call it --------------------------------------------------------------
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """Return every command and sub-command with its parser."""
+    found: dict[str, argparse.ArgumentParser] = {}
+
+    def walk(parser: argparse.ArgumentParser) -> None:
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for one in action.choices.values():
+                    found[one.prog] = one
+                    walk(one)
+
+    walk(whole_parser())
+    return found
+
+
+@pytest.mark.parametrize("typed, meant", [
+    ("--since", ("--start", "--start-date")), ("--from", ("--start", "--start-date")),
+    ("--to", ("--end", "--end-date")), ("--until", ("--end", "--end-date")),
+    ("--limit", ("--bars", "--count", "--rows", "--requests")), ("--vendor", ("--provider",)),
+])  # fmt: skip
+def test_every_command_knows_what_others_call_its_options(
+    typed: str, meant: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of every command, not of those alone that somebody has tried."""
+    commands = parsers()
+    assert len(commands) > 30
+    for name, parser in commands.items():
+        options = parser._option_string_actions
+        if typed in options or any(
+            isinstance(a, argparse._SubParsersAction) for a in parser._actions
+        ):
+            continue
+        own = next((option for option in meant if option in options), None)
+        said = f"{typed} is called {own} here" if own else f"this command has nothing like {typed}"
+        assert parser._meant([typed, "5"]) == f" ({said})", name  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("words, said", [
+    (["fetch", "AAPL", "1d", "--from", "2024-01-01", "--to=2024-02-01"],
+     "(--from is called --start here; --to is called --end here)"),
+    (["fetch", "AAPL", "1d", "--limit", "5"], "(--limit is called --bars here)"),
+    (["stream", "BTCUSDT", "1m", "--limit", "5"], "(--limit is called --count here)"),
+    (["fetch", "AAPL", "1d", "--plot"], "(`onetape fetch` draws the closes by itself)"),
+    (["fetch", "AAPL", "--interval", "1d"], "(the timeframe is written without an option)"),
+    (["fetch", "AAPL", "1d", "--strickt"], "(did you mean --strict?)"),
+    (["actions", "AAPL", "--zzzz"], "unknown: --zzzz\n"),
+])  # fmt: skip
+def test_an_option_of_another_name_leads_to_ours(words: list[str], said: str, bare: Run) -> None:
+    ran = bare(*words)
+    assert (ran.code, ran.out) == (2, "")
+    assert said in ran.err
+
+
+@pytest.mark.parametrize("words", [
+    ["fetch", "1d", "AAPL"], ["fetch", "1d", "AAPL", "MSFT"], ["plan", "1d", "AAPL"],
+    ["explain", "1d", "AAPL"],
+    ["coverage", "1d", "AAPL"], ["gaps", "1d", "AAPL"], ["validate", "1d", "AAPL"], ["verify", "1d", "AAPL"],
+    ["stream", "1d", "AAPL"], ["replay", "1d", "AAPL"], ["quote", "1d", "AAPL"], ["futures", "1d", "AAPL"],
+    ["cache", "info", "1d", "AAPL"], ["cache", "log", "1d", "AAPL"], ["cache", "clear", "1d", "AAPL"],
+    ["cache", "verify", "1d", "AAPL"], ["cache", "repair", "1d", "AAPL"], ["cache", "compact", "1d", "AAPL"],
+    ["cache", "quarantine", "show", "1d", "AAPL"], ["cache", "quarantine", "purge", "1d", "AAPL"],
+    ["cache", "export", "1d", "AAPL", "--out", "x.csv"], ["sessions", "2024-01-02", "2024-01-05", "AAPL"],
+])  # fmt: skip
+def test_swapped_arguments_are_told_apart(
+    words: list[str], run: Run, vendors: VendorServer
+) -> None:
+    ran = run(*words)
+    first = next(word for word in words if word[0].isdigit())
+    assert (ran.code, ran.out) == (2, "")
+    assert f"{first!r} is a {'timeframe' if first == '1d' else 'date'}, and stands where" in ran.err
+    assert f"the symbol comes first: AAPL {first}" in ran.err
+    assert vendors.count() == 0

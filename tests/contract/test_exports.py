@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import typing
-from pathlib import Path
 
 import pytest
 
@@ -170,12 +169,15 @@ def test_a_successor_that_is_named_exists(sentence: str) -> None:
 
 def test_nothing_is_both_served_and_refused() -> None:
     assert set(NAMES) & set(src.data.__all__) == set()
-    assert set(MODULES) == {f"utils.{p.stem}" for p in refusing_files()}
+    assert set(MODULES) == {m.name for m in modules() if "refuse_module(__name__)" in m.text}
 
 
-def refusing_files() -> list[Path]:
-    files = (PACKAGE / "utils").glob("*.py")
-    return [path for path in files if "refuse_module(" in path.read_text("utf-8")]
+@pytest.mark.parametrize("name", ["base", "base.deeper", "DataSourceFactory"])
+def test_what_lies_below_a_module_that_is_not_served_says_the_same(name: str) -> None:
+    with pytest.raises(
+        ImportError, match=r"src\.data\.sources is not served: there is no layer of"
+    ):
+        importlib.import_module(f"src.data.sources.{name}")
 
 
 def loaded_by(statement: str) -> set[str]:

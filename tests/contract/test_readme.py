@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from src.data.jobs.extras import EXTRAS
+from tests.pages import pages
 from tests.programs import PYTHONPATH
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +32,38 @@ LINKS = sorted(
         for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text)
     }
 )
+
+
+_BARRED = """\
+import importlib.util, sys
+
+class Bar:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in BARRED:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Bar())
+"""
+
+
+def test_its_blocks_run_after_its_own_line_that_installs(tmp_path: Path) -> None:
+    """Of the extras those alone are there that the line names; one process runs all blocks in order."""
+    page = ROOT / "README.md"
+    (line,) = [text for text in TEXT.splitlines() if text.startswith("pip install")]
+    named = {tuple(re.findall(r"\w+", group)) for group in re.findall(r"\[([\w,]+)\]", line)}
+    assert len(named) == 1, "the line for a checkout names the same extras"
+    (installed,) = named
+    assert set(installed) <= set(EXTRAS)
+    barred = {one.module for extra, one in EXTRAS.items() if extra not in installed}
+    blocks = [block.code for block in pages()[page.name]]
+    assert len(blocks) > 4
+    script = "\n".join([f"BARRED = {sorted(barred)!r}", _BARRED, *blocks])
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=50,
+        env={"PYTHONPATH": PYTHONPATH, "PATH": "", "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert "ModuleNotFoundError" not in ran.stderr
 
 
 def test_links_lead_somewhere() -> None:
@@ -58,7 +92,7 @@ def test_examples_without_a_network_run(example: str, tmp_path: Path) -> None:
 
 
 def test_it_opens_with_the_line_that_installs_and_one_call() -> None:
-    order = ["pip install 'onetape[demo]'", "manager.get_ohlcv(", "![onetape demo", "\n## "]
+    order = ["pip install 'onetape[demo,", "manager.get_ohlcv(", "![onetape demo", "\n## "]
     places = [TEXT.index(one) for one in order]
     assert places == sorted(places)
     assert len(TEXT[: places[1]].splitlines()) < 15

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -10,23 +11,27 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from onetape import fingerprint
+from onetape.aio import AsyncDataManager
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
     BadRangeError,
     BadSymbolError,
+    IncompleteDataError,
     IncompleteDataWarning,
     NoProviderError,
 )
 from src.data.model.actions import ActionList
 from src.data.model.instant import DAY_MS, day_ms, parse_iso
 from src.data.model.span import Span
+from src.data.vendors.us_equities import dividend as us_dividend
 
 from .share_vendors import Script, ShareVendor, Truth, dividend, split
 from .twin import route_to
 
-COLUMNS = ["type", "ratio", "amount", "paid", "source", "dispute"]
+COLUMNS = ["type", "ratio", "amount", "paid", "currency", "pay_date", "source", "dispute"]
 SPLIT_DAY = pd.Timestamp("2020-08-31")
 
 
@@ -54,8 +59,39 @@ def test_they_come_as_a_frame_by_ex_date(manager: DataManager, vendor: ShareVend
     assert paid["amount"].tolist() == [0.1925, 0.205, 0.205, 0.205]
     assert frame["ratio"].dropna().to_dict() == {SPLIT_DAY: 4.0}
     assert set(frame["source"]) == {"r"} and set(frame["dispute"]) == {""}
+    # What the vendor does not tell: of the share's prices, and nothing.
+    assert set(paid["currency"]) == {"USD"} and frame["currency"][SPLIT_DAY] == ""
+    assert frame["pay_date"].dtype == "datetime64[ns]" and frame["pay_date"].isna().all()
     assert frame.attrs["onetape"]["complete"]
     assert not vendor.asked, "no bar is asked for"
+
+
+def test_when_and_in_what_a_dividend_is_paid(manager: DataManager, clock: ManualClock) -> None:
+    """As told by any vendor that agrees with it; told later, it is kept too, and no amount changes."""
+    store, day = manager.cache.store, date(2023, 8, 11)
+    ever = Span(0, day_ms(date(2024, 6, 13)))
+    path = Path(manager.cache.cache_dir, "ohlcv", "AAPL", "actions.json")
+    store.add_actions("AAPL", (dividend(day, 0.24),), ever, "x", clock.now_ms())
+    assert b"pay_date" not in path.read_bytes(), "what nobody tells is not stored"
+    later = dividend(day, 0.24, pay_date="2023-08-17", currency="EUR")
+    store.add_actions("AAPL", (later,), ever, "x", clock.now_ms() + 1)
+    (one,) = manager.get_actions("AAPL", "2023-08-01", "2023-08-31").itertuples()
+    assert (one.paid, one.currency, str(one.pay_date.date())) == (0.24, "EUR", "2023-08-17")
+    # A vendor that tells none takes none away; one that merely agrees tells it for the others.
+    store.add_actions("AAPL", (dividend(day, 0.24),), ever, "x", clock.now_ms() + 2)
+    store.add_actions("MSFT", (dividend(day, 0.24),), ever, "x", clock.now_ms())
+    store.add_actions("MSFT", (later,), ever, "y", clock.now_ms())
+    for symbol, currency in (("AAPL", "EUR"), ("MSFT", "USD")):
+        (one,) = manager.get_actions(symbol, "2023-08-01", "2023-08-31").itertuples()
+        assert (one.currency, str(one.pay_date.date())) == (currency, "2023-08-17")
+    # What is no date or currency is none.
+    assert dividend_of("0000-00-00", "dollars") == ("", "") == dividend_of(None, 5)
+    assert dividend_of("2023-08-17T00:00", "usd") == ("2023-08-17", "USD")
+
+
+def dividend_of(pay_date: Any, currency: Any) -> tuple[str, str]:
+    told = us_dividend("2023-08-11", 0.24, pay_date, currency)
+    return told.pay_date, told.currency
 
 
 def test_they_are_asked_for_once_until_the_next_session(
@@ -174,3 +210,87 @@ def test_what_comes_with_the_bar_of_its_day_is_awaited_and_not_asked_for_again(
     clock.advance(8 * 3600)  # New York has closed, and the bar of the day is out
     manager.get_actions("AAPL")
     assert len(vendor.asked_actions) == 2
+
+
+# --- on the rows of bars ----------------------------------------------------------------------
+
+ROWS = ("dividend", "split")
+
+
+def test_they_stand_on_the_rows_of_their_ex_dates(
+    manager: DataManager, vendor: ShareVendor, clock: ManualClock
+) -> None:
+    """In the shares of the prices; the same from the cache, in a batch, awaited and of longer bars."""
+    question = ("AAPL", "1d", "2020-07-01", "2020-12-31")
+    frame = manager.get_ohlcv(*question, columns=("split", "source", "dividend"))
+    assert list(frame.columns)[-3:] == ["split", "source", "dividend"]
+    assert frame["dividend"][frame["dividend"] > 0].to_dict() == {
+        pd.Timestamp("2020-08-07"): 0.205, pd.Timestamp("2020-11-06"): 0.205,
+    }  # fmt: skip
+    assert frame["split"][frame["split"] > 0].to_dict() == {SPLIT_DAY: 4.0}
+    assert frame.attrs["onetape"]["complete"] and frame["split"].dtype == "float64"
+    raw = manager.get_ohlcv(*question, columns=ROWS, adjustment="raw")
+    assert raw["dividend"][raw["dividend"] > 0].tolist() == [0.82, 0.205], "as they were paid"
+    asked = len(vendor.asked), len(vendor.asked_actions)
+    again = manager.get_ohlcv(*question, columns=("split", "source", "dividend"))
+    pd.testing.assert_frame_equal(frame, again)
+    (batch,) = manager.get_ohlcv_batch(["AAPL"], *question[1:], columns=ROWS).values()
+    assert batch["dividend"].tolist() == frame["dividend"].tolist()
+    awaited = asyncio.run(AsyncDataManager(manager).aget_ohlcv(*question, columns=ROWS))
+    assert awaited["split"].tolist() == frame["split"].tolist()
+    assert (len(vendor.asked), len(vendor.asked_actions)) == asked
+    months = manager.get_ohlcv("AAPL", "1M", "2020-07", "2020-12", columns=ROWS)
+    assert months["dividend"].tolist() == [0, 0.205, 0, 0, 0.205, 0]
+    assert months["split"].tolist() == [0, 4, 0, 0, 0, 0]
+    # The proof of the bars does not hang on what stands beside them.
+    assert fingerprint(frame) == fingerprint(manager.get_ohlcv(*question))
+
+
+def test_bars_asked_for_raw_have_their_actions_asked_for_too(
+    manager: DataManager, vendor: ShareVendor
+) -> None:
+    """Nothing is said to be no dividend before a vendor was asked for it."""
+    question = ("AAPL", "1d", "2020-07-01", "2020-12-31")
+    manager.get_ohlcv(*question, adjustment="raw")
+    book = manager.cache.store.actions("AAPL")
+    if not book.answers:
+        with pytest.warns(IncompleteDataWarning, match="never asked for"):
+            offline = manager.get_ohlcv(*question, adjustment="raw", columns=ROWS, offline=True)
+        assert offline["dividend"].isna().all() and not offline.attrs["onetape"]["complete"]
+    frame = manager.get_ohlcv(*question, adjustment="raw", columns=ROWS)
+    assert frame["dividend"].sum() == pytest.approx(0.82 + 0.205)
+
+
+def test_what_no_vendor_tells_is_not_known(
+    manager: DataManager, vendor: ShareVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = ShareVendor("s", "split", Truth(), vendor.clock)
+    route_to(monkeypatch, manager, s=silent)
+    question = ("MSFT", "1d", "2020-08-03", "2020-08-14")
+    with pytest.warns(IncompleteDataWarning, match="splits and dividends are not known"):
+        frame = manager.get_ohlcv(*question, columns=ROWS)
+    assert frame[["dividend", "split"]].isna().all(axis=None) and len(frame) == 10
+    assert frame["close"].notna().all(), "the bars are what they are"
+    with pytest.raises(IncompleteDataError, match="splits and dividends are not known"):
+        manager.get_ohlcv(*question, columns=ROWS, strict=True)
+
+
+def test_the_rows_of_what_is_no_share_have_none(tmp_path: Path, clock: ManualClock) -> None:
+    manager = DataManager(tmp_path / "pairs", clock=clock)
+    frame = manager.get_ohlcv("BTCUSDT", "1d", bars=5, provider="mock", columns=ROWS)
+    assert frame[["dividend", "split"]].eq(0.0).all(axis=None)
+    (failed,) = manager.get_ohlcv_batch(["SOL"], "1d", bars=5, columns=ROWS).values()
+    assert list(failed.columns)[-2:] == list(ROWS) and failed.empty
+
+
+def test_a_pinned_vendor_tells_its_own(tmp_path: Path, clock: ManualClock) -> None:
+    pytest.importorskip("bokeh_sampledata.stocks")
+    manager = DataManager(tmp_path / "samples", clock=clock)
+    question = ("AAPL", "1d", "2012-08-01", "2012-12-31")
+    frame = manager.get_ohlcv(*question, provider="demo", columns=ROWS)
+    # In the shares of the prices, which are those of the last sample: no split of later years is in them.
+    assert frame["close"].iloc[0] > 600 and frame["dividend"].sum() == pytest.approx(2 * 2.65)
+    wide = manager.get_ohlcv_batch(
+        ["AAPL"], *question[1:], provider="demo", columns=ROWS, layout="wide"
+    )
+    assert wide["dividend"]["AAPL"].sum() == pytest.approx(2 * 2.65)

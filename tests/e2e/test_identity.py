@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from src.data.clock import ManualClock
@@ -13,6 +14,7 @@ from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
     IncompleteDataWarning,
+    QueryError,
     SymbolNotFoundError,
     UnknownSymbolError,
 )
@@ -213,3 +215,44 @@ def test_who_is_no_proven_substitute_is_told_before(
     said = manager.explain("METAUSDT", "1d")
     assert "nothing proves" in said.unasked["yahoo"]
     assert [way.vendor for way in said.ways] == ["binance"]
+
+
+# --- a vendor in front of the symbol ----------------------------------------------------------
+
+
+def test_a_venue_that_is_a_vendor_is_the_same_as_naming_it(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    """Pinned means pinned: the same lane, the same account, no other vendor; also while it is down."""
+    named = manager.get_ohlcv("BTCUSDT", *RANGE, provider="yahoo")
+    written = manager.get_ohlcv("YAHOO:BTCUSDT", *RANGE)
+    pd.testing.assert_frame_equal(named, written)
+    assert named.attrs["onetape"]["lane"] == written.attrs["onetape"]["lane"]
+    assert written.attrs["onetape"]["pinned"] == "yahoo"
+    assert vendors.count("binance") == 0
+    vendors.fault("binance", Fault.status(503))
+    with pytest.raises(AllProvidersFailedError):
+        manager.get_ohlcv("binance:ETHUSDT", *RANGE)
+    batch = manager.get_ohlcv_batch(["BINANCE:ETHUSDT"], *RANGE)["BINANCE:ETHUSDT"]
+    assert [a["provider"] for a in batch.attrs["onetape"]["attempts"]] == ["binance"]
+    assert [way.vendor for way in manager.explain("YAHOO:ETHUSDT", "1d").ways] == ["yahoo"]
+    steps = [s for part in manager.plan("YAHOO:ETHUSDT", *RANGE).segments for s in part.steps]
+    assert {step.vendor for step in steps} == {"yahoo"}
+
+
+def test_a_listing_exchange_pins_nothing(manager: DataManager) -> None:
+    frame = manager.get_ohlcv("NASDAQ:AAPL", "1d", "2024-06-03", "2024-06-07")
+    assert frame.attrs["onetape"]["symbol"] == "AAPL"
+    assert not frame.attrs["onetape"].get("pinned")
+
+
+def test_two_vendors_for_one_question_are_refused(manager: DataManager) -> None:
+    with pytest.raises(QueryError, match="names the vendor binance, and provider names 'yahoo'"):
+        manager.get_ohlcv("BINANCE:BTCUSDT", *RANGE, provider="yahoo")
+    assert len(manager.get_ohlcv("BINANCE:BTCUSDT", *RANGE, provider="bnc")) == 10
+
+
+def test_a_question_that_takes_no_vendor_refuses_one(manager: DataManager) -> None:
+    with pytest.raises(QueryError, match="this question takes no vendor") as caught:
+        manager.sessions("BINANCE:BTCUSDT", "2024-01-02", "2024-01-03")
+    assert caught.value.candidates == ("BTCUSDT",)

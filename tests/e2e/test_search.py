@@ -61,7 +61,14 @@ def test_what_was_found_is_kept_for_a_week(
 
 
 def test_offline_searches_what_is_held(manager: DataManager, vendors: VendorServer) -> None:
-    assert manager.search("apple", offline=True) == []
+    # Nothing is held yet: a packaged list of the best-known names is all there is.
+    packaged = manager.search("apple", offline=True)
+    assert [(one.symbol, one.vendor) for one in packaged] == [("AAPL", "packaged")]
+    assert [one.symbol for one in manager.search("bitcoin", 2, offline=True)] == [
+        "BTC-USD",
+        "BTCUSDT",
+    ]
+    assert manager.search("vodafone", offline=True) == []
     assert vendors.count() == 0
     manager.search("apple")
     asked = vendors.count()
@@ -104,7 +111,9 @@ def test_a_search_that_all_refuse_is_an_error(manager: DataManager, vendors: Ven
 def test_another_shape_is_no_answer(manager: DataManager, vendors: VendorServer) -> None:
     vendors.fault("yahoo", Fault.lie('{"quotes": {"AAPL": 1}}'))
     with pytest.raises(AllProvidersFailedError, match="something else than names"):
-        manager.search("apple")
+        manager.search("vodafone")
+    with pytest.warns(IncompleteDataWarning, match="something else than names"):
+        assert [one.vendor for one in manager.search("apple")] == ["packaged"]
 
 
 def test_names_that_cannot_be_written_are_kept_in_memory(

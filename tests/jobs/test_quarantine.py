@@ -63,6 +63,25 @@ def test_it_is_told_by_reason(filled: DataManager) -> None:
     ]
 
 
+def test_the_statistics_count_it(filled: DataManager, bare: Run, tmp_path: Path) -> None:
+    """As the list does: rows of series, damaged files, and files of tables and fundamentals."""
+    stats = filled.cache.get_stats()
+    assert (stats["quarantined_rows"], stats["quarantined_files"]) == (2, 0)
+    year = next(Path(filled.cache.cache_dir).rglob("2024.csv.gz"))
+    year.write_bytes(year.read_bytes()[:-9])
+    filled.cache.maintenance.repair([KEY])
+    listed = bare("cache", "quarantine", "list", "--json", "--cache-dir", str(tmp_path / "cache"))
+    (one,) = listed.json
+    assert one["rows"] >= 2 and one["files"] == 1
+    elsewhere = tmp_path / "cache" / "fundamentals" / "AAPL" / "_quarantine"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "profile.0123.json").write_bytes(b"odd")
+    told = bare("cache", "stats", "--json", "--cache-dir", str(tmp_path / "cache")).json
+    assert (told["quarantined_rows"], told["quarantined_files"]) == (one["rows"], 2)
+    shown = bare("cache", "stats", "--cache-dir", str(tmp_path / "cache")).out
+    assert f"{one['rows']} rows, 2 files (see `onetape cache quarantine list`)" in shown
+
+
 def test_a_withdrawn_bar_comes_back_and_what_is_no_bar_stays(filled: DataManager) -> None:
     done, left = restore(filled._services, KEY)
     assert [bar.stamp_ms for bar in done] == [START + 7 * HOUR_MS]

@@ -39,7 +39,8 @@ def test_a_pair_goes_to_its_venue_and_then_to_a_substitute(make) -> None:  # typ
     assert VendorRole("local", "not asked", "not in the rule for this") in roles
     assert {one.role for one in roles[2:]} == {"not asked"}
     assert {one.vendor: one.why for one in roles[2:] if "not in the rule" not in one.why} == {
-        "coingecko": "serves no 1h, only 30m 4h", "alpha_vantage": "Alpha Vantage needs a key",
+        "coingecko": "serves no 1h, only 30m 4h",
+        "alpha_vantage": "no key: set ALPHA_VANTAGE_API_KEY or ALPHAVANTAGE_API_KEY",
     }  # fmt: skip
 
 
@@ -93,7 +94,7 @@ def test_what_a_vendor_lacks_comes_with_advice(make) -> None:  # type: ignore[no
     services = make("providers: {local: {folder: x, timezone: Mars/Olympus}}\n")
     assert lack(services.selector, "binance") == Lack()
     assert lack(services.selector, "newsapi").reason == "this version does not serve it"
-    reason, _ = lack(services.selector, "local")
+    reason = lack(services.selector, "local").reason
     assert "Mars/Olympus" in reason
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -51,6 +52,16 @@ def test_a_plan_in_words() -> None:
         "not asked  tiingo: no key: set TIINGO_API_KEY",
         "lacking    2024-05-01: nobody has it",
     ]
+
+
+def test_a_missing_key_is_no_line_of_a_plan_that_lacks_nothing() -> None:
+    whole = replace(plan(), lacking=(), rejected={"tiingo": "no key: set X", "fmp": "serves no 1d"})
+    text = str(whole)
+    assert "no key" not in text and "not asked  fmp: serves no 1d" in text
+    assert whole.to_json()["rejected"]["tiingo"] == "no key: set X", (
+        "programs are told all the same"
+    )
+    assert "no key" in str(replace(whole, error="AllProvidersFailedError: none"))
 
 
 def test_no_line_is_longer_than_a_hundred_signs() -> None:

@@ -175,11 +175,19 @@ MALFORMED: list[tuple[object, str]] = [
     (".HIDDEN", "form"),
     ("-RF", "form"),
     ("A\\B", r"'\\\\'"),
-    ("C:AAPL", "':'"),
+    ("C:AAPL", "'C' in 'C:AAPL' is neither a listing exchange nor a vendor"),
+    (":AAPL", "':'"),
+    ("NASDAQ:", "':'"),
+    ("$NASDAQ:AAPL", "':'|[$]"),
+    ("NASDAQ:AA PL", "' '|':'"),
+    ("NASDAQ:BTCUSDT", "no ticker of the listing exchange NASDAQ"),
+    ("LSE:VOD.L", "no ticker of the listing exchange LSE"),
     ("BTC/USDT:USDT", "':'"),
     ("A%2EB", "'%'"),
     ("A*", "[*]"),
-    ("$SPX", "[$]"),
+    ("$", "[$]"),
+    ("$$AAPL", "[$]"),
+    ("AA$PL", "[$]"),
     ("^", "form"),
     ("^^VIX", "form"),
     ("=X", "form"),
@@ -217,6 +225,55 @@ def test_the_rest(
     assert (found.symbol, found.asset_class) == (canonical, asset_class)
     assert (found.calendar, found.timezone) == (calendar, timezone)
     assert found.spelling("yahoo") == canonical
+
+
+@pytest.mark.parametrize(
+    "written, symbol, exchange",
+    [
+        ("NASDAQ:AAPL", "AAPL", "NASDAQ"),
+        ("nyse:brk.b", "BRK-B", "NYSE"),
+        ("NASDAQ:BTC", "BTC.US", "NASDAQ"),  # the fund; alone it may be the coin
+        ("LSE:VOD", "VOD.L", "LSE"),
+        ("LON:VOD", "VOD.L", "LSE"),
+        ("XETR:SAP", "SAP.DE", "XETRA"),
+        ("HKEX:0700", "0700.HK", "HKEX"),
+        ("$AAPL", "AAPL", None),
+        (" $brk.b ", "BRK-B", None),
+        ("$BTCUSDT", "BTCUSDT", None),
+        ("$VOD.L", "VOD.L", "LSE"),
+    ],
+)
+def test_a_listing_exchange_settles_the_market_and_a_dollar_sign_nothing(
+    written: str, symbol: str, exchange: str | None
+) -> None:
+    found = meaning(written)
+    assert (found.symbol, found.exchange) == (symbol, exchange)
+
+
+@pytest.mark.parametrize(
+    "written, candidates",
+    [
+        ("$BTC", ("BTCUSDT", "BTC-USD", "BTC.US")),
+        ("$VIX", ("^VIX", "VIX.US")),
+        ("TSE:7203", ("7203.T", "7203.TO")),  # Tokyo at one site, Toronto at another
+        ("PSE:ABC", ("ABC.PR", "ABC.PS")),
+        ("EURONEXT:MC", ("MC.PA", "MC.AS", "MC.BR", "MC.LS", "MC.IR", "MC.MI", "MC.OL")),
+        # Vendors are the selector's: here one is a place that this question cannot take.
+        ("BINANCE:BTCUSDT", ("BTCUSDT",)),
+        ("KRAKEN:BTCUSDT", ("BTCUSDT",)),
+        ("NASDAQ:BTCUSDT", ("BTCUSDT",)),
+        ("C:AAPL", ("AAPL",)),
+    ],
+)
+def test_what_is_in_front_is_never_guessed(written: str, candidates: tuple[str, ...]) -> None:
+    found = refusal(written)
+    assert found.candidates == candidates
+    for candidate in candidates:
+        assert meaning(candidate), "it is understood as it stands"
+
+
+def test_a_users_own_names_count_behind_a_dollar_sign() -> None:
+    assert meaning("$SPX", tables(SPX="^GSPC")).symbol == "^GSPC"
 
 
 def test_currencies_have_two_sides() -> None:

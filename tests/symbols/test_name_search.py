@@ -71,3 +71,10 @@ def test_names_hold_no_control_characters() -> None:
     assert plain_text(None) == plain_text(5) == ""
     assert len(plain_text("x" * 10_000)) == 200
     assert normalized("  Deutsche   BANK ") == "deutsche bank"
+
+
+def test_a_misspelt_name_is_near_too() -> None:
+    listings = [Listing("MSFT", "Microsoft"), Listing("F", "Ford Motor"), *ALL]
+    assert [one.symbol for one in nearest("microsft", listings)] == ["MSFT"]
+    assert [one.symbol for one in nearest("hospitalty", listings)] == [], "not the first word"
+    assert nearest("Frod", listings) == [], "too short to be like one name alone"

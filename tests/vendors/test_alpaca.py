@@ -249,7 +249,8 @@ TOLD = {
     "forward_splits": [{"symbol": "AAPL", "ex_date": "2020-08-31", "new_rate": 4, "old_rate": 1}],
     "reverse_splits": [{"symbol": "AAPL", "ex_date": "2021-06-01", "new_rate": 1, "old_rate": 8}],
     "stock_dividends": [{"symbol": "AAPL", "ex_date": "2021-07-01", "rate": 0.05}],
-    "cash_dividends": [{"symbol": "AAPL", "ex_date": "2020-11-06", "rate": 0.205},
+    "cash_dividends": [{"symbol": "AAPL", "ex_date": "2020-11-06", "rate": 0.205,
+                        "payable_date": "2020-11-12"},
                        {"symbol": "AAPL", "ex_date": "2030-11-06", "rate": 9}],
 }  # fmt: skip
 
@@ -266,6 +267,7 @@ def test_actions_of_several_pages() -> None:
     ]  # fmt: skip
     assert {(a.source, a.fetched_at) for a in found} == {("alpaca", NOW_MS)}
     assert found[1].as_paid
+    assert (found[1].pay_date, found[1].currency) == ("2020-11-12", "")
     assert found[0].ex_at == parse_iso("2020-08-31T04:00:00"), "before the first early trade"
     assert [r.url for r in transport.asked] == [
         "https://data.alpaca.markets/v1/corporate-actions"

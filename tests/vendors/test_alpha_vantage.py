@@ -220,13 +220,15 @@ def test_splits_and_dividends() -> None:
     splits = {"symbol": "AAPL", "data": [
         {"effective_date": "2020-08-31", "split_factor": "4.0000"},
         {"effective_date": "2014-06-09", "split_factor": "7.0000"}]}  # fmt: skip
-    paid = {"symbol": "AAPL", "data": [{"ex_dividend_date": "2020-11-06", "amount": "0.205"}]}
+    paid = {"symbol": "AAPL", "data": [{"ex_dividend_date": "2020-11-06", "amount": "0.205",
+                                        "payment_date": "2020-11-12"}]}  # fmt: skip
     vendor, transport = av(answer(splits), answer(paid))
     span = Span(parse_iso("2020-01-01"), parse_iso("2021-01-01"))
     split, dividend = vendor.fetch_actions(AAPL, span, NOW_MS)
     assert (split.ex_date, split.ratio, split.source) == (date(2020, 8, 31), 4, "alpha_vantage")
     assert split.ex_at == parse_iso("2020-08-31T04:00:00Z")
     assert (dividend.amount, dividend.as_paid, dividend.fetched_at) == (0.205, True, NOW_MS)
+    assert (dividend.pay_date, dividend.currency) == ("2020-11-12", "")
     assert [line_of(r) for r in transport.asked] == [
         f"{BASE}{function}&symbol=AAPL" for function in ("SPLITS", "DIVIDENDS")
     ]

@@ -167,12 +167,14 @@ def test_days_whose_splits_cannot_be_had_are_not_had() -> None:
 
 def test_splits_and_dividends() -> None:
     splits = [{"date": "2020-08-31", "split": "4.000000/1.000000"}]
-    paid = [{"date": "2020-11-06", "value": 0.205, "unadjustedValue": 0.205, "currency": "USD"}]
+    paid = [{"date": "2020-11-06", "value": 0.205, "unadjustedValue": 0.205, "currency": "USD",
+             "paymentDate": "2020-11-12"}]  # fmt: skip
     vendor, transport = eodhd(answer(splits), answer(paid))
     span = Span(parse_iso("2020-01-01"), parse_iso("2021-01-01"))
     split, dividend = vendor.fetch_actions(US, span, NOW_MS)
     assert (split.ex_date, split.ratio, split.source) == (date(2020, 8, 31), 4, "eodhd")
     assert (dividend.amount, dividend.as_paid) == (0.205, False)
+    assert (dividend.pay_date, dividend.currency) == ("2020-11-12", "USD")
     assert [line_of(r) for r in transport.asked] == [
         f"{BASE}{path}/BRK-B.US?from=2020-01-01&to=2020-12-31&fmt=json"
         for path in ("splits", "div")

@@ -151,12 +151,14 @@ def test_what_cannot_be_read() -> None:
 
 def test_splits_and_dividends() -> None:
     splits = [{"symbol": "BRK.B", "date": "2010-01-21", "fromFactor": 1, "toFactor": 50}]
-    paid = [{"symbol": "BRK.B", "date": "2010-11-05", "amount": 0.25, "adjustedAmount": 0.005}]
+    paid = [{"symbol": "BRK.B", "date": "2010-11-05", "amount": 0.25, "adjustedAmount": 0.005,
+             "payDate": "2010-12-01", "currency": "USD"}]  # fmt: skip
     vendor, transport = finnhub(answer(splits), answer(paid))
     span = Span(parse_iso("2010-01-01"), parse_iso("2011-01-01"))
     split, dividend = vendor.fetch_actions(BRK, span, NOW_MS)
     assert (split.ex_date, split.ratio, split.source) == (date(2010, 1, 21), 50, "finnhub")
     assert (dividend.amount, dividend.as_paid) == (0.25, True)
+    assert (dividend.pay_date, dividend.currency) == ("2010-12-01", "USD")
     assert [line_of(r) for r in transport.asked] == [
         f"{BASE}stock/{path}?symbol=BRK.B&from=2010-01-01&to=2010-12-31"
         for path in ("split", "dividend")

@@ -160,7 +160,7 @@ def test_what_cannot_be_read() -> None:
 def test_splits_and_dividends() -> None:
     splits = [{"symbol": "AAPL", "date": "2020-08-31", "numerator": 4, "denominator": 1}]
     paid = [
-        {"date": "2020-11-06", "adjDividend": 0.1, "dividend": 0.205},
+        {"date": "2020-11-06", "adjDividend": 0.1, "dividend": 0.205, "paymentDate": "2020-11-12"},
         {"date": "2019-11-06", "dividend": 1},
     ]
     vendor, transport = fmp(answer(splits), answer(paid))
@@ -168,6 +168,7 @@ def test_splits_and_dividends() -> None:
     split, dividend = vendor.fetch_actions(AAPL, span, NOW_MS)
     assert (split.ex_date, split.ratio, split.source) == (date(2020, 8, 31), 4, "fmp")
     assert (dividend.amount, dividend.as_paid) == (0.205, True)
+    assert (dividend.pay_date, dividend.currency) == ("2020-11-12", "")
     assert [line_of(r) for r in transport.asked] == [
         f"{BASE}splits?symbol=AAPL", f"{BASE}dividends?symbol=AAPL",
     ]  # fmt: skip

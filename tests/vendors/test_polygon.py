@@ -251,7 +251,8 @@ SPLITS = {"status": "OK", "results": [
     {"execution_date": "2020-08-31", "split_from": 1, "split_to": 9, "ticker": "AAPLW"},
 ]}  # fmt: skip
 PAID = {"status": "OK", "results": [
-    {"cash_amount": 0.205, "ex_dividend_date": "2020-11-06", "ticker": "AAPL"},
+    {"cash_amount": 0.205, "ex_dividend_date": "2020-11-06", "ticker": "AAPL",
+     "pay_date": "2020-11-12", "currency": "USD"},
 ]}  # fmt: skip
 
 
@@ -266,6 +267,7 @@ def test_actions_are_of_two_addresses() -> None:
     assert [(a.ex_date.isoformat(), a.type, a.ratio, a.amount, a.as_paid) for a in found] == [
         ("2020-08-31", "split", 4, 0.0, False), ("2020-11-06", "dividend", 1, 0.205, True),
     ]  # fmt: skip
+    assert (found[1].pay_date, found[1].currency) == ("2020-11-12", "USD")
     assert {(a.source, a.fetched_at) for a in found} == {("polygon", NOW_MS)}
     assert [r.url.partition("/v3/")[2] for r in transport.asked] == [
         "reference/splits", "reference/splits", "reference/dividends",

@@ -162,6 +162,7 @@ def _failed(query: BarsQuery, error: DataError, key: SeriesKey) -> pd.DataFrame:
             "message": str(error),
             "reason": error.reason,
             "brief": error.brief,
+            "candidates": list(error.candidates),
         },
     }
     # Where a number of bars was wanted it is not known from when on.

@@ -189,7 +189,7 @@ class BarsClient:
 
         What is held is read in the caller's thread, what must be fetched by a few threads. A
         question that failed has an empty frame, its error (``type``, ``message``, ``reason``,
-        ``brief``) in ``attrs["onetape"]["error"]``; nothing is raised for it.
+        ``brief``, ``candidates``) in ``attrs["onetape"]["error"]``; nothing is raised for it.
         """
         from .batch import get_batch
 
@@ -619,12 +619,9 @@ class BarsClient:
             warn_user(f"splits and dividends of {instrument.symbol}: {why}", IncompleteDataWarning)
         return result
 
-    # Threads that ask first at the same time may make two: at worst something is asked twice.
-    @cached_property
+    @property
     def _action_service(self) -> ActionService:
-        from .corporate_actions import ActionService
-
-        return ActionService(self._store, self._selector, self._clock, self._leases)
+        return self._service.actions()
 
     def sessions(self, instrument: Instrument, span: Span) -> tuple[SessionHours, ...]:
         """Return the sessions that trade at any time of ``span`` (UTC milliseconds), ascending.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +27,9 @@ from ..model.stored import KnownAction, actions_frame
 from ..model.timeframe import Timeframe
 from ..net.deadline import one_call
 from ..net.locks import SeriesLocks
+from ..prices.disputes import ActionEvent
+from ..vendors.registry import is_sample
+from .answer.action_columns import KnownActions
 from .answer.reader import attempt_entries, dissent_of
 from .fetch.actions import TOLD_LATE_MS, ActionFetcher
 from .fetch.state import FetchState, StoreWriter
@@ -107,13 +111,53 @@ class ActionService:
         if instrument.asset_class != "stock":
             return ()
         book = self._store.actions(instrument.symbol).beside(vendor)
-        return known_actions(book, self._days.current(instrument).day)
+        return known_actions(book, self._days.current(instrument).day, instrument.quote or "")
 
-    def get(self, instrument: Instrument, first: date | None, last: date | None) -> FoundActions:
+    def of_rows(self, query: BarsQuery, dates: Span, as_of: date | None) -> KnownActions:
+        """Return what the rows of an answer have of them, asked for where missing; see ``action_columns``.
+
+        Of a pinned vendor that tells its own these are asked for and used; else all stored ones are,
+        as for its prices. What cannot be had is unknown.
+
+        Args:
+            query: the question for bars; offline, or for a version, no vendor is asked.
+            dates: their ex-dates, as stamps of session dates.
+            as_of: the date that amounts are per share of.
+        """
+        instrument, vendor, problems = query.instrument, query.provider, []
+        today = self._days.current(instrument)
+        book = self._book(instrument)
+        own = _own(book, vendor)
+        if own.lacking(dates, today.news_ms) and not (query.offline or query.version):
+            first, last = date_of(dates.start), date_of(dates.end - 1)
+            try:
+                problems = list(self.get(instrument, first, last, vendor).problems)
+            except (NoProviderError, AllProvidersFailedError) as error:
+                problems = [str(error)]
+            book = self._book(instrument)
+            own = _own(book, vendor)
+        if not is_sample(vendor) and len(own.lacking(dates)) and not book.lacking(dates):
+            own = book
+        is_lacking = bool(own.lacking(dates, today.news_ms))
+        why = problems or ["they were never asked for"]
+        return KnownActions(
+            known_actions(own, as_of or today.day),
+            own.lacking(dates),
+            [f"splits and dividends are not known of all rows: {'; '.join(why)}"] * is_lacking,
+        )
+
+    def get(
+        self,
+        instrument: Instrument,
+        first: date | None,
+        last: date | None,
+        vendor: str | None = None,
+    ) -> FoundActions:
         """Return those with an ex-date from ``first`` to ``last``, asked for where that is due.
 
-        Ex-dates up to the next session are asked for once. The last two weeks before what is
-        asked for are asked for with it: vendors tell some days late.
+        With ``vendor`` only this one is asked, and only its own count. Ex-dates up to the next
+        session are asked for once. The last two weeks before what is asked for are asked for with
+        it: vendors tell some days late.
 
         Raises:
             NoProviderError: no vendor of the rules tells any, and none was ever asked.
@@ -125,16 +169,16 @@ class ActionService:
         end = today.end if last is None else min(today.end, day_ms(last) + DAY_MS)
         start = day_ms(first or _FIRST)
         wanted = Span(start, max(start, end))
-        book, work = self._book(instrument), None
+        book, work = _own(self._book(instrument), vendor), None
         if book.lacking(wanted, today.news_ms):
-            work = self._work(instrument)
+            work = self._work(instrument, vendor)
             turn = SeriesKey(instrument.symbol, _DAY, ("actions",))
             with one_call(), self._locks.hold(turn, self._clock), self._turns.take(turn):
-                lacking = self._writer.book(work).lacking(wanted, today.news_ms)
+                lacking = _own(self._writer.book(work), vendor).lacking(wanted, today.news_ms)
                 if lacking:  # by one question: the parts lie at the ends nearly always
                     late = lacking[-1].end - TOLD_LATE_MS
                     self._fetcher.ask(work, Span(min(lacking[0].start, late), lacking[-1].end))
-            book = self._writer.book(work)
+            book = _own(self._writer.book(work), vendor)
             if book.lacking(wanted, today.news_ms) and not book.answers:
                 raise _failure(work)
         lacking = book.lacking(wanted, today.news_ms)
@@ -142,7 +186,7 @@ class ActionService:
         if lacking:
             log.warning("splits and dividends of %s: %s", instrument.symbol, problems)
         shown = Span(start, 1 << 62 if last is None else day_ms(last) + DAY_MS)
-        actions = known_actions(book, today.day)
+        actions = known_actions(book, today.day, instrument.quote or "")
         inside = tuple(one for one in actions if day_ms(one.action.ex_date) in shown)
         awaited = subtract(book.lacking(wanted), lacking)
         attempts = work.beside if work is not None else ()
@@ -155,10 +199,10 @@ class ActionService:
         except CorruptEntryError:
             return ActionBook()
 
-    def _work(self, instrument: Instrument) -> FetchState:
+    def _work(self, instrument: Instrument, vendor: str | None) -> FetchState:
         """Return the state of a request for actions alone: no bar is asked for by it."""
         now = self._clock.now_ms()
-        query = BarsQuery(instrument, _DAY, Span(now, now + 1), now)
+        query = BarsQuery(instrument, _DAY, Span(now, now + 1), now, provider=vendor)
         candidates = tuple(candidates_of(self._selector, query))
         tellers = tuple(c for c in candidates if c.tells_actions)
         lane = LaneRoute((), candidates, Kind(), tellers)
@@ -166,27 +210,40 @@ class ActionService:
         return FetchState(query, key, lane, BarGrid(calendar_for(instrument), _DAY))
 
 
-def known_actions(book: ActionBook, day: date) -> tuple[KnownAction, ...]:
-    """Return what a book says, by ex-date; amounts are also given for a share as of ``day``."""
+def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[KnownAction, ...]:
+    """Return what a book says, by ex-date; amounts are also given for a share as of ``day``.
+
+    ``currency``: of the share's prices, where it is known.
+    """
     splits = [action for action in book.splits if action.is_sound]
 
-    def entry(action: Action, **more: object) -> KnownAction:
+    def entry(action: Action, event: ActionEvent) -> KnownAction:
         """Return the action with its amount, as of ``day`` and as it was paid."""
-        if action.type == "split" or not action.is_sound:
-            return KnownAction(action, **more)  # type: ignore[arg-type]
-        amounts = (float(amount_on(action, splits, on)) for on in (day, None))
-        return KnownAction(action, **dict(zip(("amount", "paid"), amounts, strict=True)), **more)  # type: ignore[arg-type]
-
-    return tuple(
-        entry(
+        known = KnownAction(
             action,
             counts=event.counts,
             is_settled=event.is_settled,
             others=dissent_of(event, action),
         )
-        for event in book.events
-        for action in (event.action(),)
-    )
+        if action.type == "split" or not action.is_sound:
+            return known
+        amount, paid = (float(amount_on(action, splits, on)) for on in (day, None))
+        # Who tells the amount need not tell when it is paid: those that agree with it count, too.
+        agreeing = [action, *(a for a in event.reports if a.ex_date == action.ex_date)]
+        return replace(
+            known,
+            amount=amount,
+            paid=paid,
+            currency=action.currency or currency,
+            pay_date=next((one.pay_date for one in agreeing if one.pay_date), ""),
+        )
+
+    return tuple(entry(event.action(), event) for event in book.events)
+
+
+def _own(book: ActionBook, vendor: str | None) -> ActionBook:
+    """Return what a vendor told; None: what all did."""
+    return book if vendor is None else book.only(vendor)
 
 
 def _days(span: Span) -> dict[str, str]:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from ..cache.names import NameCache
 from ..cache.store import BarStore
-from ..errors import CacheError, UnknownSymbolError
+from ..config.common_names import common_listings
+from ..errors import CacheError, DataError, UnknownSymbolError
 from ..model.listing import Listing
-from ..symbols.name_search import merged, nearest
+from ..symbols.name_search import merged, nearest, propose
 
 
-def suggest(error: UnknownSymbolError, store: BarStore) -> None:
-    """Let ``error`` name the nearest symbols that are stored, or that a search has listed."""
-    if error.nearest or not error.symbol:
+def suggest(error: DataError, store: BarStore) -> None:
+    """Let ``error`` name the nearest symbols: stored, listed by a search, or else well known.
+
+    Of an error that says nothing of the symbol, such as an outage, only where the symbol is none of
+    these itself.
+    """
+    if error.candidates or not error.symbol:
         return
     try:
         stored = [Listing(symbol) for symbol in store.symbols()]
     except CacheError:
         stored = []
-    listed = merged([*NameCache(store.root).all_listings(), stored])
-    near = nearest(error.symbol, listed.values())
-    if near:
-        error.nearest = tuple(one.symbol for one in near)
-        error.hint = f"did you mean {', '.join(map(str, near))}? {error.hint or ''}".rstrip()
+    held = merged([*NameCache(store.root).all_listings(), stored])
+    packaged = merged([common_listings()])
+    if isinstance(error, UnknownSymbolError) or error.symbol not in held | packaged:
+        near = nearest(error.symbol, held.values()) or nearest(error.symbol, packaged.values())
+        propose(error, near)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..calendars.ranges import closing_time, resolve_range
 from ..clock import Clock
 from ..config.offered import known_hint
-from ..errors import QueryError, UnknownProviderError
+from ..errors import BadTimeframeError, QueryError, UnknownProviderError
 from ..model.bars import PRICES
 from ..model.frozen import filled
 from ..model.instrument import Instrument
@@ -60,16 +60,23 @@ class RequestParser:
         """Return the checked query for ``symbol``.
 
         Args:
-            symbol: text as the user types it.
+            symbol: text as the user types it; ``BINANCE:BTCUSDT`` pins the vendor in front.
             timeframe: such as ``1h``.
             bounds: start, end and number of bars as the facade takes them.
             wishes: the rest.
 
         Raises:
-            QueryError: any of it cannot be understood.
+            QueryError: any of it cannot be understood, or symbol and wishes name two vendors.
             UnknownProviderError: the pinned vendor does not exist.
         """
-        step = Timeframe.parse(timeframe)
+        try:
+            step = Timeframe.parse(timeframe)
+        except BadTimeframeError as error:
+            _tell_swapped(error, timeframe, symbol)
+            raise
+        provider = wishes.provider
+        if isinstance(symbol, str) and ":" in symbol:  # a venue is in front
+            symbol, provider = self._selector.split_vendor(symbol, provider)
         instrument = self._selector.instrument(symbol)
         now = self._clock.now_ms()
         start, end, bars = bounds
@@ -81,7 +88,7 @@ class RequestParser:
             if ended is not None and ended < now:
                 closed_by = ended if closed_by is None else min(closed_by, ended)
         _check(wishes, instrument.symbol)
-        pinned = self._pinned(wishes.provider)
+        pinned = self._pinned(provider)
         return filled(
             BarsQuery,
             instrument=instrument,
@@ -149,6 +156,15 @@ class RequestParser:
             provider=str(provider),
             hint=f"{_meant(provider, names)}{known_hint(provider, names)}",
         )
+
+
+def _tell_swapped(error: BadTimeframeError, timeframe: Any, symbol: Any) -> None:
+    """Let the error of a timeframe tell where symbol and timeframe stand in each other's place."""
+    try:
+        Timeframe.parse(symbol)
+    except BadTimeframeError:
+        return
+    error.hint = f"the symbol comes first, then the timeframe: {timeframe!r:.80}, {symbol!r:.80}"
 
 
 def _check(wishes: Wishes, symbol: str) -> None:

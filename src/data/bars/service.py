@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from contextvars import copy_context
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 from ..cache.store import BarStore
 from ..clock import Clock
-from ..errors import UnknownSymbolError
+from ..errors import AllProvidersFailedError
 from ..model.query import BarsQuery
 from ..model.rules import ValidationRules
 from ..net.deadline import run_call
 from ..net.locks import SeriesLocks
-from .answer.answer import Answer, frame_of, note_nothing
+from .answer.answer import Answer, frame_of, note_nothing, note_unknown
 from .answer.reader import Reader
-from .lookup import AnswerCache, CacheLookup, Derived, Hit, LookupResult
+from .lookup import MISS, AnswerCache, CacheLookup, Derived, Hit, LookupResult
 from .observer import Call, Observer
 from .selection.lanes import LaneFinder
 from .turns import FindLeases, Turns
@@ -23,6 +24,7 @@ from .validity import Expiry
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .corporate_actions import ActionService
     from .fetch.miss import MissHandler
     from .selection.candidates import Selector
 
@@ -72,6 +74,7 @@ class BarsService:
         self._locks, self._turns = SeriesLocks(), Turns(store.root, clock, leases)
         self._observer = watcher or Observer(clock)
         self._miss_handler: MissHandler | None = None
+        self._leases, self._action_service = leases, cast("ActionService | None", None)
 
     @property
     def clock(self) -> Clock:
@@ -121,6 +124,8 @@ class BarsService:
             if not isinstance(result, Hit):
                 result = self._look_up(query)
             if isinstance(result, Hit):
+                if query.wants_actions and not self._knows_actions(query, result.answer):
+                    return MISS
                 if with_frame:
                     return Hit(result.answer, self._frame(query, call, result))
                 call.answered(result.answer)
@@ -138,7 +143,7 @@ class BarsService:
         call.missed(self._store.actions)
         try:
             return run_call(self._clock, query.timeout_s, self.misses().answer, query, result)
-        except UnknownSymbolError as error:
+        except AllProvidersFailedError as error:
             from .nearest_names import suggest  # most symbols are known
 
             suggest(error, self._store)
@@ -160,8 +165,53 @@ class BarsService:
             note_nothing(hit.answer)
             return hit.frame
         frame = frame_of(hit.answer)
+        if query.wants_actions:
+            self._add_actions(frame, hit.answer)
         self._answers.keep(query, hit.answer, frame)
         return frame
+
+    # --- splits and dividends on the rows ----------------------------------------------------
+
+    def actions(self) -> ActionService:
+        """Return what knows splits and dividends, and asks for them; it is made when first needed."""
+        if self._action_service is None:
+            from .corporate_actions import ActionService
+
+            # Threads that ask first at the same time may make two: at worst something is asked twice.
+            self._action_service = ActionService(
+                self._store, self._selector, self._clock, self._leases
+            )
+        return self._action_service
+
+    def _knows_actions(self, query: BarsQuery, answer: Answer) -> bool:
+        """Tell whether no vendor need be asked for the splits and dividends of the rows."""
+        from .answer.action_columns import ex_dates
+
+        known = self.actions().of_rows(
+            replace(query, offline=True), ex_dates(query, answer.table.stamps), answer.as_of
+        )
+        return query.offline or query.version is not None or not known.problems
+
+    def _add_actions(self, frame: pd.DataFrame, answer: Answer) -> None:
+        """Fill the columns ``dividend`` and ``split``; what is not known of them is lacking.
+
+        Raises:
+            IncompleteDataError: ``strict``, and something is not known.
+        """
+        from ..model.frame import NS_IN_MS  # loads pandas: here it is loaded
+        from .answer.action_columns import action_columns, ex_dates
+
+        query = answer.query
+        stamps = frame.index.asi8 // NS_IN_MS  # type: ignore[attr-defined] # times
+        dates = ex_dates(query, stamps)
+        known = run_call(
+            self._clock, query.timeout_s, self.actions().of_rows, query, dates, answer.as_of
+        )
+        for name, column in action_columns(query, stamps, known).items():
+            if name in query.columns:
+                frame[name] = column
+        if known.problems:
+            note_unknown(frame, query, known.problems)
 
     def misses(self) -> MissHandler:
         """Return what answers misses; it is made for the first of them."""

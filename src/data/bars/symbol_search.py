@@ -1,7 +1,8 @@
 """Symbols by name: from the names that are held, and from the vendors that can be searched.
 
 Vendors that take a text are asked in the order of the rules until one lists something; those that
-give their whole list once in a while. What they list is kept beside the bars, with its age.
+give their whole list once in a while. What they list is kept beside the bars, with its age. Where no
+vendor answers and nothing that is held fits, the packaged names are searched.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ..cache.names import NameCache
 from ..clock import Clock
+from ..config.common_names import common_listings
 from ..errors import (
     AllProvidersFailedError,
     Attempt,
@@ -100,6 +102,8 @@ class NameService:
             with self._locks.hold(("search", text), self._clock):
                 is_answered = self._ask(vendors, text, attempts)
         listings = self._stored_listings(text, order)[:most]
+        if not listings and (offline or not is_answered):
+            listings = ranked(text, common_listings(), {})[:most]
         failed = [attempt for attempt in attempts if attempt.error is not None]
         if not (listings or is_answered):
             raise _failure(text, attempts)

@@ -236,8 +236,12 @@ class ActionBook:
         )
         for action in current(stamped):
             older = [entry for entry in reports if is_correction(entry, action)]
-            if not (len(older) == 1 and is_repeated(older[0], action)):
-                reports = [*(entry for entry in reports if entry not in older), action]
+            if len(older) == 1 and is_repeated(older[0], action):
+                # A pay date is told later than the dividend itself.
+                pay_date = action.pay_date or older[0].pay_date
+                currency = action.currency or older[0].currency
+                action = replace(older[0], pay_date=pay_date, currency=currency)
+            reports = [*(entry for entry in reports if entry not in older), action]
         awaited = [
             a for a in self.awaited if a.source != answer.source or not a.span.overlaps(answer.span)
         ]
@@ -376,7 +380,7 @@ class ActionStore:
                 # The process that made the folders may have been killed before they were durable.
                 self._disk.sync_folder(folder.parent)
                 self._disk.sync_folder(folder.parent.parent)
-            if book != old:
+            if book != old or _words(book) != _words(old):
                 write_atomically(self._disk, path, dump_book(symbol, book))
                 self._memory.forget(path)
             else:
@@ -391,6 +395,12 @@ class ActionStore:
         self._disk.make_folders(folder)
         name = f"actions.{hashlib.sha256(content).hexdigest()[:16]}.json"
         write_atomically(self._disk, folder / name, content)
+
+
+def _words(book: ActionBook) -> list[tuple[str, str]]:
+    """Return what makes no difference to prices, and is kept all the same."""
+    reports = (*book.reports, *(book.samples.reports if book.samples else ()))
+    return [(action.pay_date, action.currency) for action in reports]
 
 
 def dump_book(symbol: str, book: ActionBook) -> bytes:

@@ -69,12 +69,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def guarded(args: argparse.Namespace) -> int:
     """Run a parsed command; print a typed error as one line, and return the exit code."""
+    from .arguments import refuse_swapped
     from .output import complain, complain_about, quiet, speak_plainly
 
     speak_plainly()
     is_quiet, is_verbose = getattr(args, "quiet", False), getattr(args, "verbose", False)
     try:
         _refuse_empty(args)
+        refuse_swapped(args)
         if is_quiet and is_verbose:
             raise QueryError("-q and -v exclude each other", hint="leave one of the two out")
         logging_ = _logging(getattr(args, "log", None), verbose=is_verbose)

@@ -9,7 +9,7 @@ from .answers import show_attempts
 from .arguments import add_output, add_places, add_timeout
 from .fetch import dated, records
 from .output import asking, console, note, print_json
-from .tables import TextTable, counted, styled
+from .tables import TextTable, counted, moment, styled
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,13 +46,24 @@ def run(args: argparse.Namespace) -> int:
                 row["type"],
                 f"{row['ratio']:g}" if row["type"] == "split" else f"{row['amount']:g}",
                 "-" if row["type"] == "split" else f"{row['paid']:g}",
+                row["currency"] or "-",
+                moment(row["pay_date"]),
                 row["source"],
                 row["dispute"],
             ]
             for row in rows
         ]
         title = f"{provenance['symbol']} · {counted(len(rows), 'action')}"
-        names = ["ex-date", "type", "ratio or amount#", "paid#?", "from?", "others say?"]
+        names = [
+            "ex-date",
+            "type",
+            "ratio or amount#",
+            "paid#?",
+            "in?",
+            "paid on?",
+            "from?",
+            "others say?",
+        ]
         screen.print(TextTable(names, shown, title))
         for one in provenance["left_out"]:
             text = (

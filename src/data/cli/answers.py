@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import by_vendor
-from ..model.query import EXTRA_COLUMNS
+from ..model.query import ACTION_COLUMNS, EXTRA_COLUMNS
 from .tables import Cell, TextTable, aligned, counted, milliseconds, moment, styled
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ def _cells(name: str, values: Sequence[Any]) -> Sequence[Cell]:
         return [t.strftime("%Y-%m-%d %H:%M:%S") if t == t else "-" for t in values]
     if name == "is_final":
         return ["yes" if value else "no" for value in values]
+    if name in ACTION_COLUMNS:
+        return ["-" if not value else "?" if value != value else f"{value:g}" for value in values]
     return [str(v) for v in values] if name in EXTRA_COLUMNS else aligned(list(map(float, values)))
 
 

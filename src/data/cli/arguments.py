@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import Any
 
 from ..errors import QueryError
 from ..model.kind import ADJUSTMENTS
 from ..model.retention import Age
 from ..model.timeframe import Timeframe
+
+_DATE = re.compile(r"\d{4}-\d\d(-\d\d)?")
 
 
 def add_question(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +64,28 @@ def question(args: argparse.Namespace) -> dict[str, Any]:
         "include_forming": args.forming,
         "offline": args.offline,
     }
+
+
+def refuse_swapped(args: argparse.Namespace) -> None:
+    """Refuse a timeframe or a date where the symbol belongs, whatever the command.
+
+    Raises:
+        QueryError: there is one.
+    """
+    symbols = getattr(args, "symbols", None) or [getattr(args, "symbol", None)]
+    first = symbols[0] if isinstance(symbols, list) else None
+    if not isinstance(first, str) or not first[:1].isdigit():
+        return
+    if not (_is_timeframe(first) or _DATE.fullmatch(first)):
+        return
+    others = (*symbols[1:], *(getattr(args, name, None) for name in ("timeframe", "start", "end")))
+    what = "timeframe" if _is_timeframe(first) else "date"
+    behind = next((o for o in others if isinstance(o, str) and o[:1].isalpha()), "")
+    raise QueryError(
+        f"{first!r} is a {what}, and stands where a symbol belongs",
+        symbol=first,
+        hint=f"the symbol comes first: {behind} {first}" if behind else "such as AAPL or BTCUSDT",
+    )
 
 
 def _is_timeframe(text: str) -> bool:

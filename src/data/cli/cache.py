@@ -68,6 +68,7 @@ def _stats(args: argparse.Namespace) -> int:
         ["data files", f"{document['files_count']:,}"],
         ["last updated", moment(document["last_updated"])],
         ["damage", _damage(document["health"])],
+        ["in quarantine", _aside(document)],
         *cache_clean.freeable_rows(document["freeable"]),
     ]
     console().print(TextTable(["cache", ""], rows))
@@ -90,6 +91,14 @@ def _damage(health: dict[str, Any]) -> Any:
         return f"none ({read})"
     more = f" and {health['damaged_count'] - 1:,} more" if health["damaged_count"] > 1 else ""
     return styled(f"{health['damage'][0]}{more} ({read}; see `onetape cache verify`)", "red")
+
+
+def _aside(stats: dict[str, Any]) -> str:
+    rows, files = stats["quarantined_rows"], stats["quarantined_files"]
+    if not rows and not files:
+        return "nothing"
+    text = f"{counted(rows, 'row')}, {counted(files, 'file')}"
+    return f"{text} (see `onetape cache quarantine list`)"
 
 
 def _day(one: dict[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..errors import install_line
-from ..model.texts import by_reason
+from ..model.texts import by_reason, telling
 from . import FAILED, OK
 from .answers import headline, show_attempts, show_bars, show_gaps
 from .arguments import add_output, add_places, add_timeout
@@ -58,11 +58,17 @@ def run(args: argparse.Namespace) -> int:
     return OK if any(one.frame is not None for one in shown) else FAILED
 
 
-def _role_lines(roles: Sequence[VendorRole]) -> Iterator[tuple[Cell, str, Sequence[Cell]]]:
-    """Yield a line for each vendor; of those passed over for one and the same reason, one for all."""
+def _role_lines(
+    roles: Sequence[VendorRole], *, is_lacking: bool
+) -> Iterator[tuple[Cell, str, Sequence[Cell]]]:
+    """Yield a line for each vendor; of those passed over for one and the same reason, one for all.
+
+    ``is_lacking``: whether the answer lacks something; else missing keys are passed over.
+    """
     others = {one.vendor: one.why for one in roles if one.role == "not asked"}
+    others = telling(others, is_lacking=is_lacking)
     for one in roles:
-        if one.vendor not in others:
+        if one.role != "not asked":
             mark, style = _MARKS[one.role]
             text = one.role + (f": {one.why}" if one.why else "")
             yield styled(mark, style), one.vendor, [styled(text, style)]
@@ -142,7 +148,8 @@ class _Teller:
         """Show one question: the route, the attempts, the bars, the second call."""
         question = shown.question
         self._title(f"{question.symbol} {question.timeframe}  {question.start} → {question.end}")
-        self._screen.print(findings([*_role_lines(shown.roles)]))
+        is_lacking = shown.frame is None or not shown.frame.attrs["onetape"]["complete"]
+        self._screen.print(findings([*_role_lines(shown.roles, is_lacking=is_lacking)]))
         self._screen.print()
         if shown.frame is None:
             self._failure(shown)

@@ -53,19 +53,23 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"ok": not broken, "checks": [check.to_json() for check in checks]})
     else:
-        _show(checks, len(broken))
+        _show(checks, broken)
     return FAILED if broken else OK
 
 
-def _show(checks: list[Check], broken: int) -> None:
+def _show(checks: list[Check], broken: list[Check]) -> None:
+    """Print all checks, and those that failed once more at the end: a terminal shows its last lines."""
     screen = console()
     width = max(len(check.topic) for check in checks)
     for section in dict.fromkeys(check.section for check in checks):
         screen.print(styled(section, "bold"))
         screen.print(findings([_row(c) for c in checks if c.section == section], width))
         screen.print()
-    verdict = f"{counted(broken, 'thing')} to fix" if broken else "everything works"
-    screen.print(styled(verdict, "bold red" if broken else "bold green"))
+    if not broken:
+        screen.print(styled("everything works", "bold green"))
+        return
+    screen.print(styled(f"{counted(len(broken), 'thing')} to fix:", "bold red"))
+    screen.print(findings([_row(check) for check in broken], width))
 
 
 def _row(check: Check) -> tuple[Any, str, list[Any]]:

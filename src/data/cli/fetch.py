@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..model.query import EXTRA_COLUMNS
-from ..model.texts import by_reason
+from ..model.texts import by_reason, telling
 from . import FAILED, OK, USAGE
 from .answers import Provenance, headline, show_attempts, show_bars, show_gaps
 from .arguments import add_output, add_places, add_question, add_timeout, listed, positive, question
@@ -229,6 +229,7 @@ def _show(frame: pd.DataFrame, provenance: Provenance, rows: int, seconds: float
     else:
         screen.print(styled(f"no bar in this range: {provenance['empty']}", "dim"))
     show_attempts(screen, provenance)
-    for reason in by_reason(provenance["rejected"]):
+    left_out = telling(provenance["rejected"], is_lacking=not provenance["complete"])
+    for reason in by_reason(left_out):
         screen.print(styled(f"not asked: {reason}", "dim"))
     show_gaps(screen, provenance)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
+from ..model.incident import incidents_of
 from . import FAILED, OK, guarded
 from .arguments import add_output, add_places, listed
 from .cached import check_folder, manager_of, name_of
@@ -54,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(report: GapReport) -> None:
     screen = console()
-    for day in report.incidents:
-        screen.print(styled(f"incident: {day}", "bold yellow"), soft_wrap=True)
+    for incident in incidents_of(report.incidents):
+        screen.print(styled(f"incident: {incident}", "bold yellow"), soft_wrap=True)
     for gap in report.gaps:
         if gap.gap_class not in ("closed", "vendor_outage"):
             _show_gap(gap)

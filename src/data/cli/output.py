@@ -194,6 +194,7 @@ def described(error: DataError) -> dict[str, Any]:
         "message": str(error),
         "reason": error.reason,
         "brief": error.brief,
+        "candidates": list(error.candidates),
         "hint": error.hint,
         "provider": error.provider,
         "symbol": error.symbol,

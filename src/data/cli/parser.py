@@ -68,6 +68,25 @@ EXAMPLES = {
 }
 
 
+_START, _END = ("--start", "--start-date"), ("--end", "--end-date")
+_COUNT = ("--bars", "--limit", "--count", "--rows", "--requests")
+# What others call an option, to what it is called here: the first of these that a command has.
+_OTHER_NAMES = {
+    **dict.fromkeys(("--since", "--from", "--from-date", "--begin", "--start-date"), _START),
+    **dict.fromkeys(("--to", "--until", "--till", "--end-date"), _END),
+    **dict.fromkeys(("--limit", "--count", "--last", "--n", "--tail", "--head"), _COUNT),
+    **dict.fromkeys(("--source", "--vendor", "--exchange"), ("--provider",)),
+    **dict.fromkeys(("--output", "--out", "--save"), ("--csv", "--out", "--report")),
+    **dict.fromkeys(("--range", "--lookback"), ("--period", "--start")),
+    **dict.fromkeys(("--interval", "--timeframe", "--tf"), ("--timeframes", "timeframe")),
+    **dict.fromkeys(
+        ("--symbol", "--ticker", "--tickers", "--symbols"), ("--symbols", "symbols", "symbol")
+    ),
+}
+_CHART = "`onetape fetch` draws the closes by itself"
+_PICTURES = dict.fromkeys(("--plot", "--chart", "--graph"), _CHART)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that takes ``-30d`` as a value, and names what a mistyped word is nearest to."""
 
@@ -94,13 +113,28 @@ class Parser(argparse.ArgumentParser):
 
     def _meant(self, unknown: Iterable[str]) -> str:
         """Return the question whether known options were meant; empty where none is near."""
-        options = [name for name in self._option_string_actions if name.startswith("--")]
         words = [word.partition("=")[0] for word in unknown if word.startswith("-")]
-        near = [option for word in words for option in _nearest(word, options)]
-        if near:
-            return f" (did you mean {' '.join(near)}?)"
+        meant = dict.fromkeys(text for word in words if (text := self._meant_by(word)))
+        if meant:
+            return f" ({'; '.join(meant)})"
         takes_several = any(action.nargs == "+" for action in self._get_positional_actions())
         return " (put all symbols and values together)" if takes_several and not words else ""
+
+    def _meant_by(self, word: str) -> str:
+        """Return what an unknown option may have been meant for; empty where nothing is near."""
+        if word in _PICTURES:
+            return _PICTURES[word]
+        options = [name for name in self._option_string_actions if name.startswith("--")]
+        if word in _OTHER_NAMES:
+            here = {*options, *(action.dest for action in self._get_positional_actions())}
+            name = next((name for name in _OTHER_NAMES[word] if name in here), None)
+            if name is None:
+                return f"this command has nothing like {word}"
+            if not name.startswith("-"):
+                return f"the {name.removesuffix('s')} is written without an option"
+            return f"{word} is called {name} here"
+        near = _nearest(word, options)
+        return f"did you mean {near[0]}?" if near else ""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is None or value in action.choices:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
+from ..model.coverage import VendorDay
+from ..model.incident import incidents_of
 from . import FAILED, OK, guarded
 from .arguments import add_output, add_places, add_timeout, every, listed
 from .output import console, note, print_json
@@ -295,9 +297,10 @@ def show_reasons(reasons: Sequence[dict[str, Any]], what: str = "series") -> Non
 
 
 def _show_incidents(report: dict[str, Any]) -> None:
-    for day in report["incidents"][:_MOST_REASONS]:
-        text = f"incident: {day['vendor']} {day['day']} {day['timeframe']} is {day['condition']}"
-        console().print(styled(f"{text}; `onetape gaps --all` shows it", "yellow"))
+    incidents = incidents_of(map(VendorDay.from_json, report["incidents"]))
+    for incident in incidents[:_MOST_REASONS]:
+        text = f"incident: {incident}; `onetape gaps --all` shows it"
+        console().print(styled(text, "yellow"))
 
 
 def show_requests(requests: dict[str, dict[str, int]]) -> None:

@@ -7,6 +7,7 @@ import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from ..model.incident import incidents_of
 from ..model.instant import iso
 from ..model.texts import duration
 from . import OK
@@ -87,10 +88,10 @@ def whole(snapshot: StatusSnapshot) -> Group:
 
 
 def _incidents(snapshot: StatusSnapshot) -> list[str]:
-    """Return the newest sessions that vendors lack, a line each."""
-    newest = sorted(snapshot.lacking, key=lambda day: day.day, reverse=True)
+    """Return the newest incidents of vendors, a line each."""
+    newest = incidents_of(snapshot.lacking)[::-1]
     more = len(newest) - _MOST_INCIDENTS
-    lines = [f"incident: {day}" for day in newest[:_MOST_INCIDENTS]]
+    lines = [f"incident: {one}" for one in newest[:_MOST_INCIDENTS]]
     return lines + ([f"and {counted(more, 'older incident')}"] if more > 0 else [])
 
 

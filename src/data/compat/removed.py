@@ -44,9 +44,15 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "VersionBasedInvalidation": _EXPIRY,
     }
 )
-# Modules below the package root; each exists as a file that refuses to be imported.
+_SOURCES = (
+    "there is no layer of sources yet: bars come from get_ohlcv() of src.data.get_data_manager(), and "
+    "a vendor of your own is a subclass of src.data.downloader.BaseDataDownloader"
+)
+# Modules below the package root; each exists as a file that refuses to be imported, and so with it do
+# all below it.
 MODULES: Mapping[str, str] = MappingProxyType(
     {
+        "sources": _SOURCES,
         "utils.advanced_caching": _CACHE,
         "utils.caching": _CACHE,
         "utils.data_handler": _BARS,

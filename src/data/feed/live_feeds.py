@@ -148,6 +148,7 @@ class LiveFeeds:
             QueryError: symbol or timeframe cannot be understood.
         """
         step = Timeframe.parse(timeframe)
+        symbol, provider = self._services.selector.split_vendor(symbol, provider)
         instrument = self._services.selector.instrument(symbol)
         try:
             library()
@@ -173,6 +174,7 @@ class LiveFeeds:
             DataError: no vendor that is routed to streams such bars.
         """
         step = Timeframe.parse(timeframe)
+        symbol, provider = self._services.selector.split_vendor(symbol, provider)
         instrument = self._services.selector.instrument(symbol)
         way = self._way(instrument, step, provider)
         kind = way.kind

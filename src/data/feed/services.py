@@ -151,6 +151,7 @@ def market_of(manager: Any, symbol: str) -> MarketCalendar | None:
     if not is_manager(manager):
         return None
     try:
-        return calendar_for(manager.provider_selector.instrument(symbol))
+        selector = manager.provider_selector
+        return calendar_for(selector.instrument(selector.split_vendor(symbol)[0]))
     except QueryError:
         return None

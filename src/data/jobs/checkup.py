@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
@@ -34,6 +34,7 @@ from ..disk.files import Disk
 from ..disk.mounts import network_file_system
 from ..disk.scratch import free_bytes, readable_by_others, refusal_to_write
 from ..errors import ConfigError, RulesError
+from ..model.incident import incidents_of
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, date_of
 from ..model.series import SeriesKey
 from ..model.settings import Settings
@@ -126,8 +127,8 @@ def checkup(
         *_proof(holdings),
         *_upgrade(catalogue, holdings, selector, clock.now_ms()),
         _memory(memory()),
-        *_configuration(survey, selector),
-        *_keys(vendors),
+        *_configuration(survey, selector, {v["name"] for v in vendors if _is_under_keys(v)}),
+        *_keys(vendors, selector),
         *_keys_to_this_machine(survey, vendors, selector),
         *_vendors(vendors, reached, selector),
         *_paused(watch.network, clock),
@@ -271,9 +272,9 @@ def _perishable(
 
 def _vendor_days(network: Network) -> Iterator[Check]:
     """Report the sessions that vendors lack for most of their symbols, as jobs have found them."""
-    for day in network.vendor_days():
-        advice = "other vendors are asked first for it; `onetape gaps --all` looks again"
-        yield Check("health", "vendor day", None, str(day), advice)
+    for incident in incidents_of(network.vendor_days()):
+        advice = f"{incident.remedy}; `onetape gaps --all` looks again"
+        yield Check("health", "vendor day", None, str(incident), advice)
 
 
 def _calendars(catalogue: Catalogue, holdings: Holdings, now_ms: int) -> Iterator[Check]:
@@ -340,7 +341,9 @@ def _commits(years: list[tuple[SeriesKey, int]]) -> Iterator[Check]:
 
 def _proof(holdings: Holdings) -> Iterator[Check]:
     """Report how many bars second vendors confirmed, and where one contradicts them."""
-    bars, confirmed, contradicted = totals(lane.entry for lane in holdings.lanes)
+    bars, confirmed, contradicted = totals(
+        lane.entry for lane in holdings.lanes if not lane.key.is_sample
+    )
     text = proof_in_words(bars, confirmed, contradicted)
     if contradicted:
         key = next(lane.key for lane in holdings.lanes if lane.entry.contradicted)
@@ -371,7 +374,14 @@ def _memory(state: Memory) -> Check:
 # --- configuration and keys ------------------------------------------------------------------
 
 
-def _configuration(survey: Survey, selector: ProviderSelector) -> Iterator[Check]:
+def _is_under_keys(vendor: Mapping[str, Any]) -> bool:
+    """Tell whether a vendor only lacks what the section of the keys names: that is said once."""
+    return bool(vendor["lacks_key"] and vendor["keys"])
+
+
+def _configuration(
+    survey: Survey, selector: ProviderSelector, without_key: Set[str]
+) -> Iterator[Check]:
     for error in survey.errors:
         yield from _mistakes(error)
     if not survey.errors:
@@ -380,9 +390,9 @@ def _configuration(survey: Survey, selector: ProviderSelector) -> Iterator[Check
         yield Check("configuration", "rules", True, text)
     for remark in survey.remarks:
         yield Check("configuration", "environment", False, remark, "correct the variable")
-    for name in sorted({v for r in selector.parsed_rules.rules.values() for v in r.vendors}):
+    for name in sorted(_routed(selector)):
         lacking = lack(selector, name)
-        if lacking.reason:
+        if lacking.reason and name not in without_key:
             text = f"the rules name {name}: {lacking.reason}"
             yield Check("configuration", "rules", None, text, lacking.advice)
     for name in without_effect(selector):
@@ -407,13 +417,20 @@ def _mistakes(error: ConfigError) -> Iterator[Check]:
         yield Check("configuration", "rules", False, problem)
 
 
-def _keys(vendors: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+def _routed(selector: ProviderSelector) -> frozenset[str]:
+    """Return the vendors that the rules name."""
+    return frozenset(v for rule in selector.parsed_rules.rules.values() for v in rule.vendors)
+
+
+def _keys(vendors: Sequence[Mapping[str, Any]], selector: ProviderSelector) -> Iterator[Check]:
+    routed = _routed(selector)
     for vendor in vendors:
         by_state: dict[str, list[str]] = {}
         for variable, state in vendor["keys"].items():
             by_state.setdefault(state, []).append(variable)
         for state, variables in by_state.items():
-            yield _key(vendor, state, ", ".join(variables))
+            is_routed = vendor["name"] in routed
+            yield _key(vendor, state, ", ".join(variables), is_routed=is_routed)
 
 
 def _keys_to_this_machine(
@@ -430,14 +447,17 @@ def _keys_to_this_machine(
             yield Check("keys", name, None, text, advice)
 
 
-def _key(vendor: Mapping[str, Any], state: str, variables: str) -> Check:
+def _key(vendor: Mapping[str, Any], state: str, variables: str, *, is_routed: bool) -> Check:
     if state == "placeholder":
         text = f"{variables}: a placeholder from documentation, not a key"
         return Check("keys", vendor["name"], False, text, "put the real key there, or unset it")
     if state == "set":
         return Check("keys", vendor["name"], True, f"{variables} set")
     if vendor["requires_api_key"]:
-        return Check("keys", vendor["name"], None, f"{variables} not set", "export it")
+        text = f"{variables} not set" + (
+            ": the rules name it, and it is left out" if is_routed else ""
+        )
+        return Check("keys", vendor["name"], None, text, "export it")
     return Check("keys", vendor["name"], None, f"{variables} not set, and not needed")
 
 
@@ -449,10 +469,11 @@ def _vendors(
     reached: Mapping[str, Reached],
     selector: ProviderSelector,
 ) -> Iterator[Check]:
-    routed = {name for rule in selector.parsed_rules.rules.values() for name in rule.vendors}
+    routed = _routed(selector)
     for vendor in vendors:
         name = vendor["name"]
-        yield _vendor(vendor, reached.get(name), is_routed=name in routed)
+        if not _is_under_keys(vendor):
+            yield _vendor(vendor, reached.get(name), is_routed=name in routed)
         for fault in vendor["faults"]:
             advice = "repair, update or uninstall that package"
             yield Check("vendors", name, False, fault, advice)

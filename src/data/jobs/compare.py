@@ -438,7 +438,7 @@ class StoredBars:
         """Yield one comparison for each lane and vendor."""
         wanted = self._query.instrument.symbol, self._query.timeframe
         for key in self._store.keys():
-            is_vendors = key.lane != SAMPLE_LANE and not key.made_of and self._is_asked(key)
+            is_vendors = not key.made_of and self._is_asked(key)
             if (key.symbol, key.timeframe) == wanted and is_vendors:
                 yield from self._of_lane(key)
 
@@ -515,7 +515,13 @@ class StoredBars:
         return BarGrid(calendar_for(self._query.instrument), view.key.timeframe, anchor)
 
     def _is_asked(self, key: SeriesKey) -> bool:
-        """Tell whether files can be compared with a lane: those of the folder that it is named after."""
+        """Tell whether a vendor can be asked for a lane.
+
+        Of samples it must be named, made-up bars are no vendor's, and files are compared with the
+        folder that the lane is named after.
+        """
+        if key.lane == SAMPLE_LANE or (key.is_sample and self._query.provider is None):
+            return False
         if not key.of_folder:
             return True
         vendor = self._query.provider or key.of_folder.partition(".")[0]

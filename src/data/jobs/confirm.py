@@ -89,7 +89,8 @@ def confirm_sample(
     vendors are asked at once, each for a few stretches; what is under way counts as sent.
 
     Args:
-        sample: share of all stored bars, such as ``1%``. A stretch has a hundred bars or more.
+        sample: share of all stored bars but samples, recorded and made-up ones, such as ``1%``. A
+            stretch has a hundred bars or more.
         requests: how many are sent to each vendor at most.
         cache_dir, config_path: as for the data manager.
         dry_run: ask no vendor and write nothing; return what would be compared.
@@ -236,7 +237,9 @@ class _Run:
         """Compare until the sample is full, the requests are used or nothing is left."""
         services = self.services
         listing = services.cache.maintenance.listing()
-        lanes = [(key, entry) for key, entry in listing if entry is not None and entry.rows]
+        lanes = [
+            (key, entry) for key, entry in listing if entry and entry.rows and not key.is_sample
+        ]
         bars = sum(entry.rows for _, entry in lanes)
         if not bars:
             raise QueryError(
@@ -259,7 +262,8 @@ class _Run:
                 self.runner.run((step.vendor, step) for step in self._steps())
         for one in self.runner.running():  # left behind
             self._vendor(one.item.candidate).requests += one.item.requests
-        entries = (lane.entry for lane in services.cache.holdings().lanes)
+        lanes_now = services.cache.holdings().lanes
+        entries = (lane.entry for lane in lanes_now if not lane.key.is_sample)
         bars, confirmed, contradicted = totals(entries)
         results = [result for result in self.results.values() if result is not None]
         return {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..bars.client import BarsClient
 from ..errors import CacheError, DataError, QueryError
 from ..model.coverage import VendorDay
+from ..model.incident import incidents_of
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..observability.events import VendorDayLacking
@@ -121,7 +122,8 @@ def gap_report(
 
     Args:
         services: of the installation.
-        symbol, timeframe: as for ``get_ohlcv``; None: all.
+        symbol, timeframe: as for ``get_ohlcv``; None: all but those of samples, recordings and made-up
+            bars.
         start, end: as for ``get_ohlcv``; by default from what was first asked for up to now.
 
     Raises:
@@ -152,7 +154,8 @@ def _chosen(services: Services, symbol: str | None, timeframe: Any) -> list[Seri
             symbol=name,
             hint="`onetape cache list` shows what there is",
         )
-    return keys
+    # A vendor of samples is asked by name alone: of everything its series are no part.
+    return keys if name is not None else [key for key in keys if not key.is_sample]
 
 
 def gaps_of_all(
@@ -300,8 +303,9 @@ def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:
         facts = {name: value for name, value in vars(day).items() if name in _EVENT_FIELDS}
         services.observer.tell(VendorDayLacking, bars=day.timeframe, **facts)
     if new:
-        older = f", and {len(new) - _MOST_LOGGED:,} older ones" if new[_MOST_LOGGED:] else ""
-        log.warning("%s%s", "; ".join(map(str, new[-_MOST_LOGGED:])), older)
+        told = incidents_of(new)
+        older = f", and {len(told) - _MOST_LOGGED:,} older ones" if told[_MOST_LOGGED:] else ""
+        log.warning("%s%s", "; ".join(map(str, told[-_MOST_LOGGED:])), older)
     if not (counted.days or before):
         return []
     # What many symbols showed is not told anew by a few of them.

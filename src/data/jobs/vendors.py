@@ -12,10 +12,11 @@ from ..clock import SystemClock
 from ..config.credentials import vendor_credentials
 from ..config.offered import PROVIDERS, offer_of
 from ..config.rules_file import load_rules
-from ..errors import DataError, QueryError, UnknownProviderError
+from ..errors import DataError, MissingCredentialsError, QueryError, UnknownProviderError
 from ..model.query import BarsQuery
 from ..model.rules import Rule
 from ..model.settings import Settings
+from ..model.texts import NO_KEY
 from ..net.sender_pool import Senders
 from ..network import Network
 from ..provider_selector import ProviderSelector
@@ -38,10 +39,16 @@ _PARTS: tuple[Callable[[str], object], ...] = (table_of, stream_of)
 
 
 class Lack(NamedTuple):
-    """Why a vendor cannot be asked here, and what to do about it; both empty when it can be."""
+    """Why a vendor cannot be asked here, and what to do about it; both empty when it can be.
+
+    Attributes:
+        reason, advice: in words.
+        is_key: whether only a key is missing.
+    """
 
     reason: str = ""
     advice: str = ""
+    is_key: bool = False
 
 
 class VendorRole(NamedTuple):
@@ -74,7 +81,10 @@ def selector_of(settings: Settings) -> ProviderSelector:
 def lack(selector: ProviderSelector, name: str) -> Lack:
     """Return why a vendor cannot be asked by the rules of ``selector``."""
     error = creation_error(selector, name)
-    return Lack() if error is None else Lack(str(error.args[0]), error.hint or _advice(name))
+    if error is None:
+        return Lack()
+    is_key = isinstance(error, MissingCredentialsError)
+    return Lack(str(error.args[0]), error.hint or _advice(name), is_key)
 
 
 def _advice(name: str) -> str:
@@ -126,6 +136,7 @@ def describe_vendor(selector: ProviderSelector, name: str) -> dict[str, Any]:
         "ready": made is not None,
         "why_not": lacking.reason,
         "advice": lacking.advice,
+        "lacks_key": lacking.is_key,
         "asset_classes": sorted(caps.asset_classes),
         "timeframes": list(caps.timeframes),
         "adjustment": caps.adjustment,
@@ -206,10 +217,15 @@ def vendor_roles(selector: ProviderSelector, query: BarsQuery) -> list[VendorRol
     seen = {one.vendor for one in roles}
     for name in dict.fromkeys((*named, *selector.provider_names())):
         if name not in seen:
-            here = name in named
-            why = (lack(selector, name).reason or SWITCHED_OFF) if here else not_named(query)
+            why = _why_not(selector, name) if name in named else not_named(query)
             roles.append(VendorRole(name, "not asked", why))
     return roles
+
+
+def _why_not(selector: ProviderSelector, name: str) -> str:
+    """Return why a vendor that the rules name is not asked, as an explanation has it."""
+    lacking = lack(selector, name)
+    return f"{NO_KEY}{lacking.advice}" if lacking.is_key else lacking.reason or SWITCHED_OFF
 
 
 def _candidates(

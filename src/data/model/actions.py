@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from fractions import Fraction
 from typing import Any, Literal
@@ -45,6 +45,9 @@ class Action:
         fetched_at: UTC milliseconds.
         as_paid: whether ``amount`` is per share as of its own ex-date; else it is per share as of
             ``fetched_at``, the splits since then applied.
+        pay_date: of a dividend the ISO date on which it is paid; empty where the source tells none.
+        currency: of ``amount``, as the source tells it; empty where it tells none. Neither makes a
+            difference: two reports that differ in them alone are one dividend.
     """
 
     ex_date: date
@@ -56,6 +59,8 @@ class Action:
     source: str = ""
     fetched_at: int = 0
     as_paid: bool = False
+    pay_date: str = field(default="", compare=False)
+    currency: str = field(default="", compare=False)
 
     @property
     def ratio(self) -> Fraction:
@@ -92,7 +97,22 @@ class Action:
         if self.type == "split":
             return plain | {"numerator": self.numerator, "denominator": self.denominator}
         plain["amount"] = self.amount
-        return plain | {"as_paid": True} if self.as_paid else plain
+        told = {"as_paid": self.as_paid, "pay_date": self.pay_date, "currency": self.currency}
+        return plain | {name: value for name, value in told.items() if value}
+
+
+def told_date(value: Any) -> str:
+    """Return the ISO date that a source tells, empty where it tells none (``None``, ``0000-00-00``)."""
+    try:
+        return date.fromisoformat(value[:10]).isoformat()
+    except (TypeError, ValueError):
+        return ""
+
+
+def told_currency(value: Any) -> str:
+    """Return the currency that a source tells, empty where it tells none that can be one."""
+    text = value.strip() if isinstance(value, str) else ""
+    return text.upper() if len(text) == 3 and text.isascii() and text.isalpha() else ""
 
 
 def current(actions: Iterable[Action]) -> list[Action]:

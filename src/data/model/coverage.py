@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from operator import attrgetter
 from typing import Any, Literal
 
 from .canonical import canonical
-from .instant import HOUR_MS, iso
+from .instant import HOUR_MS, iso, parse_iso
 from .kind import Basis, Kind
 from .span import Span, coalesce, gaps
 
@@ -332,7 +332,7 @@ def _outside(old: Covered, span: Span) -> list[Covered]:
 
 @dataclass(frozen=True)
 class VendorDay:
-    """A session that a vendor lacks for most of its symbols: one incident, however many gaps.
+    """A session that a vendor lacks for most of its symbols, however many gaps: a part of an incident.
 
     Attributes:
         vendor, calendar, timeframe: whose, of which market, bars of which length.
@@ -357,17 +357,16 @@ class VendorDay:
         counts = f"{self.lacking} of {self.symbols} symbols"
         return f"{self.vendor} {self.day} {self.timeframe}: {self.condition} for {counts}"
 
-    @property
-    def text(self) -> str:
-        """The same, and what follows from it."""
-        if self.condition == "pending":
-            return f"{self}; it may not be published yet"
-        return f"{self}; other vendors are asked first for it"
-
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         plain = {**vars(self), "start": iso(self.span.start), "end": iso(self.span.end)}
         return {name: value for name, value in plain.items() if name != "span"}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> VendorDay:
+        """Return what :meth:`to_json` made plain values of."""
+        facts = {name: value for name, value in plain.items() if name not in ("start", "end")}
+        return cls(**facts, span=Span(parse_iso(plain["start"]), parse_iso(plain["end"])))
 
 
 # --- folding -------------------------------------------------------------------------------

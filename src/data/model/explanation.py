@@ -8,6 +8,7 @@ from typing import Any
 
 from .coverage import VendorDay
 from .health import Health
+from .incident import incidents_of
 from .instant import iso
 from .instrument import Instrument
 from .lifetime import Lifetime
@@ -195,8 +196,8 @@ class Explanation:
             yield "not asked", reason
         if self.why_not and not self.is_served:
             yield "why", self.why_not
-        for day in self.lacking:
-            yield "incident", day.text
+        for incident in incidents_of(self.lacking):
+            yield "incident", incident.text
         for stored in self.stored:
             yield "cached", stored.text(self.timeframe, self.now_ms)
         if not self.stored:

@@ -14,6 +14,7 @@ from ..errors import ResponseFormatError
 from .bars import NAN, PRICES, BarTable, Stamps
 from .coverage import Covered
 from .provenance import FrozenList
+from .query import ACTION_COLUMNS
 from .span import Span
 
 # The column that is true in rows which a program filled, and where ``attrs`` note their stamps.
@@ -38,7 +39,8 @@ def build_frame(
     The columns are ``open high low close volume``, then ``adj_close`` where the table has it, then
     those of ``extra``, in that order, taken from ``coverage``: ``source`` (text, the vendor),
     ``state`` (text: ``final``, ``provisional``, ``suspect`` or ``forming``), ``is_final`` (bool),
-    ``fetched_at`` (naive UTC in ns; NaT where it is unknown). The frame owns its memory: the caller
+    ``fetched_at`` (naive UTC in ns; NaT where it is unknown); ``dividend`` and ``split`` (float64) are
+    zeros, for whoever knows them. The frame owns its memory: the caller
     may write into it.
 
     Args:
@@ -96,6 +98,8 @@ def _extra_column(name: str, parts: Sequence[Covered]) -> pd.Series[Any]:
         return pd.Series(states, dtype="str")
     if name == "is_final":
         return pd.Series([state == "final" for state in states], dtype=bool)
+    if name in ACTION_COLUMNS:
+        return pd.Series(np.zeros(len(parts)))
     fetched = [part.fetched_at or np.datetime64("NaT", "ms") for part in parts]
     return pd.Series(np.array(fetched, dtype="M8[ms]").astype("M8[ns]"))
 

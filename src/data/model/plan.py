@@ -9,7 +9,7 @@ from typing import Any
 from .health import REQUEST_S, Health, waiting
 from .instant import iso
 from .span import Span
-from .texts import Line, as_html, as_text, by_reason, counted, duration, listed, stamp
+from .texts import Line, as_html, as_text, by_reason, counted, duration, listed, stamp, telling
 from .timeframe import Timeframe
 
 
@@ -290,7 +290,8 @@ class Plan:
             yield "vendor", f"{health.vendor}: {health}{takes}"
         for name, why in self.substitutes.items():
             yield "substitute", f"{name}: {why}"
-        for text in by_reason(self.rejected):
+        left_out = telling(self.rejected, is_lacking=bool(self.lacking or self.error))
+        for text in by_reason(left_out):
             yield "not asked", text
         for gap in self.lacking[:_MOST_SHOWN]:
             yield "lacking", f"{gap.range_text(self.timeframe)}: {gap.reason}"

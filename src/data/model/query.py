@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ..errors import QueryError
 from .instrument import Instrument
@@ -13,8 +13,10 @@ from .span import Span
 from .timeframe import Timeframe
 
 # Extra columns that a caller may ask for; no part of the bars themselves.
-ExtraColumn = Literal["source", "state", "is_final", "fetched_at"]
-EXTRA_COLUMNS: tuple[ExtraColumn, ...] = ("source", "state", "is_final", "fetched_at")
+ExtraColumn = Literal["source", "state", "is_final", "fetched_at", "dividend", "split"]
+EXTRA_COLUMNS: tuple[ExtraColumn, ...] = get_args(ExtraColumn)
+# Those that tell what happened to a share, and not where a bar is from.
+ACTION_COLUMNS = frozenset({"dividend", "split"})
 
 _DAY = Timeframe(1, "d")
 
@@ -84,6 +86,12 @@ class BarsQuery:
         """Whether these are bars of shares longer than a day."""
         step = self.timeframe
         return self.instrument.asset_class == "stock" and not step.is_intraday and step != _DAY
+
+    @property
+    def wants_actions(self) -> bool:
+        """Whether splits or dividends of a share are wanted on the rows."""
+        is_share = self.instrument.asset_class == "stock"
+        return is_share and not ACTION_COLUMNS.isdisjoint(self.columns)
 
     @property
     def pinned(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ _MADE_OF = "from-"
 _DAY = Timeframe(1, "d")
 # The parts of a lane that are sessions and anchors of intraday bars.
 _OF_HOURS = ("regular", "extended", "24h", "session", "clock")
+_MADE_UP = "mock"
 _FAMILIES = "|".join(name for name in VENDORS if is_of_files(name))
 _OF_FOLDER = re.compile(rf"({_FAMILIES})\.[0-9a-f]{{8}}")
 
@@ -65,6 +66,12 @@ class SeriesKey:
             return None
         family, dot, digest = self.of_folder.partition(".")
         return f"{family}:{digest}" if dot and is_sample(family) else self.lane[0]
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether its bars are samples, recorded or made up: they answer only where a call names them."""
+        family = self.lane[0].partition(".")[0] if self.lane else ""
+        return family == _MADE_UP or is_sample(family)
 
     @property
     def is_outdated(self) -> bool:

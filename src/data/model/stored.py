@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .actions import Action
+from .actions import Action, told_date
 from .bars import Bar, BarTable
 from .instant import day_ms
 from .kind import Basis
@@ -80,6 +80,9 @@ class KnownAction:
         is_settled: whether what counts has more vendors behind it than anything else.
         amount: of a dividend, cash per share as shares are today; NaN of a split.
         paid: of a dividend, cash per share as shares were on its ex-date; NaN of a split.
+        currency: of a dividend's amounts: as its vendor tells it, else that of the share's prices;
+            empty where neither is known, and of a split.
+        pay_date: of a dividend, ISO; empty where no vendor that reports it tells one.
         others: vendor to its differing report, ``no split then`` where it should know it and
             reports none; empty where vendors agree.
     """
@@ -89,6 +92,8 @@ class KnownAction:
     is_settled: bool = True
     amount: float = _NAN
     paid: float = _NAN
+    currency: str = ""
+    pay_date: str = ""
     others: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -105,6 +110,8 @@ class KnownAction:
             "ratio": float(self.action.ratio) if is_split and self.action.is_sound else None,
             "amount": None if is_split else self.amount,
             "paid": None if is_split else self.paid,
+            "currency": self.currency or None,
+            "pay_date": self.pay_date or None,
             "source": self.action.source,
             "dispute": self.dispute,
             "counts": self.counts,
@@ -252,7 +259,8 @@ def actions_frame(actions: Iterable[KnownAction]) -> pd.DataFrame:
     """Return one row for each action that counts, by ex-date.
 
     Index ``ex_date`` (session dates at 00:00); columns ``type``, ``ratio`` (new shares for an old
-    one; NaN of a dividend), ``amount`` and ``paid`` (NaN of a split), ``source``, ``dispute``.
+    one; NaN of a dividend), ``amount`` and ``paid`` (NaN of a split), ``currency`` (empty of a split),
+    ``pay_date`` (NaT where it is not told), ``source``, ``dispute``.
     """
     import pandas as pd
 
@@ -267,6 +275,8 @@ def actions_frame(actions: Iterable[KnownAction]) -> pd.DataFrame:
         "ratio": np.array(ratios, dtype=np.float64),
         "amount": np.array([one.amount for one in rows], dtype=np.float64),
         "paid": np.array([one.paid for one in rows], dtype=np.float64),
+        "currency": _texts([one.currency for one in rows]),
+        "pay_date": _times([_date_ms(one.pay_date) for one in rows]),
         "source": _texts([one.action.source for one in rows]),
         "dispute": _texts([one.dispute for one in rows]),
     }
@@ -320,6 +330,11 @@ def _times(values: list[int] | list[int | None]) -> np.ndarray[Any, np.dtype[np.
     """Return UTC milliseconds as ``datetime64[ns]``; None is NaT."""
     times = ["NaT" if value is None else np.datetime64(value, "ms") for value in values]
     return np.array(times, dtype="M8[ms]").astype("M8[ns]")
+
+
+def _date_ms(text: str) -> int | None:
+    day = told_date(text)
+    return day_ms(date.fromisoformat(day)) if day else None
 
 
 def _texts(values: list[str]) -> Any:

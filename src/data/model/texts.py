@@ -13,6 +13,8 @@ from .timeframe import Timeframe
 WIDTH = 100
 # Up to this many names with the same reason have a line each.
 _APART = 2
+# How the reason begins of a vendor that is left out for want of a key alone.
+NO_KEY = "no key: "
 # Shorter waits need no clock.
 _NEAR_S = 120.0
 _UNITS = ((86_400.0, "day"), (3600.0, "hour"), (60.0, "minute"), (1.0, "second"))
@@ -58,6 +60,14 @@ def stamp(ms: int, timeframe: Timeframe | None = None) -> str:
 def counted(count: float, noun: str) -> str:
     """Return a count with its noun: ``1 bar``, ``2,000 bars``."""
     return f"{count:,.0f} {noun}{'' if count == 1 else 's'}"
+
+
+def telling(reasons: Mapping[str, str], *, is_lacking: bool) -> dict[str, str]:
+    """Return why vendors are left out, as far as it concerns what is told.
+
+    A missing key does only where something is lacking: most users have no key for most vendors.
+    """
+    return {n: why for n, why in reasons.items() if is_lacking or not why.startswith(NO_KEY)}
 
 
 def by_reason(reasons: Mapping[str, str]) -> Iterator[str]:

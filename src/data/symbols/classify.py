@@ -1,6 +1,7 @@
 """What a symbol means: one instrument, or the reason why not. Never a guess.
 
-In this order, the first that fits decides:
+A listing exchange in front (``NASDAQ:AAPL``, ``LSE:VOD``) settles class and market, a dollar sign
+(``$AAPL``) settles nothing. Of what is left, in this order, the first that fits decides:
 
 1. the user's own ``symbols``;
 2. a caret: an index (``^VIX``); ``=X``: currencies (``EURUSD=X``); ``=F``: a future (``GC=F``);
@@ -23,7 +24,7 @@ from typing import Any, Literal
 
 from ..model.instrument import Instrument
 from ..model.rules import Classification, Exchange
-from ..vendors.registry import VENDORS
+from ..vendors.registry import VENDORS, canonical_vendor
 
 MAX_LENGTH = 64
 NEW_YORK = "America/New_York"
@@ -35,6 +36,24 @@ _JOINED = re.compile(r"[A-Z0-9]{5,25}")
 _SHARE_CLASS = re.compile(r"([A-Z]{1,5})[./-]([A-Z]|P[A-Z]|W[IST]|UN|RT)")
 _PLAIN = re.compile(r"[A-Z]{1,5}")
 _FUTURE = re.compile(r"[A-Z0-9]{1,10}=F")
+_TICKER = re.compile(r"[A-Z0-9]{1,12}(?:[.\-/&][A-Z0-9]{1,4})?")
+_VENUE = re.compile(r"[A-Z][A-Z0-9_]*(?::.+)?")
+# Other names of listing exchanges, as charting sites write them, to suffixes of ours.
+_LISTED_AT = {
+    "XNAS": (".NASDAQ",),
+    "XNYS": (".NYSE",),
+    "NYSEARCA": (".ARCA",),
+    "NYSEAMERICAN": (".AMEX",),
+    "BATS": (".US",),
+    "XETR": (".DE",),
+    "ETR": (".DE",),
+    "XLON": (".L",),
+    "EURONEXT": (".PA", ".AS", ".BR", ".LS", ".IR", ".MI", ".OL"),
+    "OMX": (".ST", ".CO", ".HE", ".IC"),
+    "TSE": (".T", ".TO"),  # Tokyo at one site, Toronto at another
+}
+# Indices of the USA that are asked for by a dollar sign as well as by a caret.
+_DOLLAR_INDICES = frozenset("^VIX ^SPX ^GSPC ^DJI ^NDX ^IXIC ^RUT".split())
 
 
 @dataclass(frozen=True)
@@ -63,6 +82,12 @@ def classify(symbol: Any, tables: Classification) -> Instrument | SymbolRefusal:
 
     Case does not matter; blanks around the symbol are dropped.
     """
+    if isinstance(symbol, str) and len(symbol) <= MAX_LENGTH:
+        head, colon, body = symbol.strip(" ").rpartition(":")
+        if colon and _VENUE.fullmatch(head.upper()) and not malformed(body):
+            return _at_venue(head.upper(), body.upper(), tables)
+        if symbol.strip(" ")[:1] == "$":
+            return _of_dollar_sign(symbol.strip(" ")[1:], tables)
     refusal = malformed(symbol)
     if refusal is not None:
         return refusal
@@ -85,11 +110,73 @@ def malformed(symbol: Any) -> SymbolRefusal | None:
     strange = _ALLOWED.sub("", symbol.strip(" "))
     if strange:
         what = f"the symbol {symbol!r} contains {strange[0]!r}, which no symbol contains"
-        hint = "a pair is written BTC/USDT, a venue AAPL.NASDAQ" if ":" in strange else ""
+        hint = "a pair is written BTC/USDT, a venue NASDAQ:AAPL" if ":" in strange else ""
         return SymbolRefusal("malformed", what, hint=hint)
     if not _SHAPE.fullmatch(text):
         return SymbolRefusal("malformed", f"the symbol {symbol!r} is malformed")
     return None
+
+
+def _at_venue(head: str, body: str, tables: Classification) -> Instrument | SymbolRefusal:
+    """Read a symbol behind a listing exchange; of anything else in front, say what is left."""
+    written = f"{head}:{body}"
+    venues = _venues(head, tables)
+    meant = [_stock(body, v, tables) for v in venues] if _is_ticker(body, venues, tables) else []
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
+        names = tuple(dict.fromkeys(one.symbol for one in meant))
+        what = f"the symbol {written!r} is ambiguous: it may mean {', '.join(names)}"
+        return SymbolRefusal("ambiguous", what, names, "write what you mean")
+    alone = classify(body, tables)
+    names = (alone.symbol,) if isinstance(alone, Instrument) else alone.candidates
+    vendor = canonical_vendor(head)
+    if venues:
+        what = f"{body!r} is no ticker of the listing exchange {head}"
+    elif vendor is not None:
+        what = f"{written!r} names the vendor {vendor}, and this question takes no vendor"
+    else:
+        what = f"{head!r} in {written!r} is neither a listing exchange nor a vendor"
+    hint = f"write {names[0]}" if names else ""
+    if not venues and vendor is None and getattr(alone, "asset_class", "") == "crypto":
+        hint += f"; where ccxt serves that venue, CCXT:{head}:{body} asks it"
+    return SymbolRefusal("malformed", what, names, hint)
+
+
+def _is_ticker(body: str, venues: list[Exchange], tables: Classification) -> bool:
+    """Tell whether listing exchanges may list this: no pair, and no suffix of another exchange."""
+    if "." in body and f".{body.rpartition('.')[2]}" in tables.exchanges:
+        return False
+    if any(venue.bare for venue in venues):
+        return bool(_PLAIN.fullmatch(body) or _SHARE_CLASS.fullmatch(body))
+    return _TICKER.fullmatch(body) is not None
+
+
+def _venues(name: str, tables: Classification) -> list[Exchange]:
+    """Return the listing exchanges of a name: their short name, suffix, or one of other sites."""
+    suffixes = _LISTED_AT.get(name)
+    if suffixes is None:
+        named = [e for e in tables.exchanges.values() if name == e.code and name != "US"]
+        suffix = tables.exchanges.get(f".{name}") if len(name) > 2 else None
+        venues = named or ([suffix] if suffix else [])
+    else:
+        venues = [tables.exchanges[one] for one in suffixes if one in tables.exchanges]
+    # An exchange has several suffixes; the first is the usual one.
+    return list({(v.code, v.calendar): v for v in reversed(venues)}.values())[::-1]
+
+
+def _of_dollar_sign(body: str, tables: Classification) -> Instrument | SymbolRefusal:
+    """Read what is written with a dollar sign in front, as in chats; an index is, too."""
+    refusal = malformed(body)
+    if refusal is not None:
+        return SymbolRefusal("malformed", f"the symbol {'$' + body!r} is malformed")
+    text = body.strip(" ").upper()
+    index = f"^{text}"
+    if text not in tables.symbols and (index in _DOLLAR_INDICES or index in tables.indices):
+        names = (index, f"{text}.US")
+        what = f"the symbol {'$' + text!r} is ambiguous: it may mean {' or '.join(names)}"
+        return SymbolRefusal("ambiguous", what, names, "write what you mean")
+    return classify(body, tables)
 
 
 def _decided(text: str, tables: Classification) -> Instrument | SymbolRefusal:

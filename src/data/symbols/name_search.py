@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from difflib import SequenceMatcher
 from itertools import chain
 
+from ..errors import DataError
 from ..model.listing import Listing
 
 _WORD = re.compile(r"\w+")
@@ -15,6 +16,12 @@ _ALIKE = 0.75
 # Of the ranks below, the last at which a name has the words that were typed.
 _HAS_WORDS = 4
 _SHORTEST = 3
+# The last rank at which the text is the symbol or the name itself.
+_IS_NAME = 1
+# For each letter that one text has more than the other, so much less alike they are.
+_LONGER = 0.15
+# A name of fewer letters is like too many others.
+_SHORTEST_NAME = 6
 
 
 def normalized(text: str) -> str:
@@ -74,24 +81,51 @@ def ranked(text: str, listings: Iterable[Listing], places: Mapping[str, int]) ->
 
 
 def nearest(symbol: str, listings: Iterable[Listing], count: int = 3) -> list[Listing]:
-    """Return the listings nearest to an unknown symbol: alike in letters, or with it in their name."""
+    """Return the listings nearest to an unknown symbol: alike in letters, or with it in their name.
+
+    A name is alike if the whole of it or its first word is. Where the text is the name of some, these
+    alone are returned.
+    """
     text, matches = symbol.casefold(), []
     matcher = SequenceMatcher(b=text, autojunk=False)
+
+    def likeness_to(theirs: str) -> float:
+        """Return how alike two texts are, those of one length more so; 0 where that is too little."""
+        distance = abs(len(theirs) - len(text))
+        if distance > 2:
+            return 0.0
+        matcher.set_seq1(theirs)
+        is_near = matcher.real_quick_ratio() >= _ALIKE and matcher.quick_ratio() >= _ALIKE
+        is_near = is_near and matcher.ratio() >= _ALIKE
+        return matcher.ratio() - distance * _LONGER if is_near else 0.0
+
     for listing in listings:
         theirs = listing.symbol.casefold()
         if theirs == text:
             continue
         rank = rank_of(text, listing) if len(text) >= _SHORTEST else None
         if rank is not None and rank <= _HAS_WORDS:
-            matches.append(((rank - 10.0, len(theirs)), listing.symbol, listing))
-            continue
-        if abs(len(theirs) - len(text)) > 2:
-            continue
-        matcher.set_seq1(theirs)
-        is_near = matcher.real_quick_ratio() >= _ALIKE and matcher.quick_ratio() >= _ALIKE
-        if is_near and (likeness := matcher.ratio()) >= _ALIKE:
-            matches.append(((-likeness, len(theirs)), listing.symbol, listing))
-    return [listing for *_, listing in sorted(matches, key=lambda entry: entry[:2])][:count]
+            place = rank - 10.0
+        else:
+            place = -likeness_to(theirs)
+            if not place and listing.name and len(text) >= _SHORTEST_NAME:
+                name = normalized(listing.name)
+                first = next(iter(_WORD.findall(name)), "")
+                place = -likeness_to(name) or -likeness_to(first) / 2
+        if place:
+            # Of the two pairs of a coin the one that is written without a dash comes first.
+            matches.append(((place, len(theirs), theirs.replace("-", "~")), listing))
+    matches.sort(key=lambda match: match[0])
+    named = [listing for (place, *_), listing in matches if place <= _IS_NAME - 10.0]
+    return (named or [listing for _, listing in matches])[:count]
+
+
+def propose(error: DataError, listings: Iterable[Listing]) -> None:
+    """Let an error name the listings that may have been meant, as candidates and in its hint."""
+    near = list(listings)
+    if near:
+        error.candidates = tuple(one.symbol for one in near)
+        error.hint = f"did you mean {', '.join(map(str, near))}? {error.hint or ''}".rstrip()
 
 
 def merged(lists: Iterable[Iterable[Listing]]) -> dict[str, Listing]:

@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ..calendars.localtime import local_date, local_to_utc
-from ..model.actions import Action, ActionType
+from ..model.actions import Action, ActionType, told_currency, told_date
 from ..model.bars import NAN, Bar
 from ..model.capabilities import FetchQuery
 from ..model.instant import DAY_MS, SECOND_MS, date_of, day_ms, to_ms
@@ -169,10 +169,16 @@ class ActionReader:
         action = self._action(text, "split")
         return replace(action, numerator=amount(new), denominator=amount(old))
 
-    def dividend(self, text: str, paid: Any) -> Action:
-        """Return a dividend; ``text`` is its ex-date."""
+    def dividend(self, text: str, paid: Any, pay_date: Any = None, currency: Any = None) -> Action:
+        """Return a dividend; ``text`` is its ex-date, the rest as the vendor tells it, if it does."""
         action = self._action(text, "dividend")
-        return replace(action, amount=amount(paid), as_paid=self.as_paid)
+        return replace(
+            action,
+            amount=amount(paid),
+            as_paid=self.as_paid,
+            pay_date=told_date(pay_date),
+            currency=told_currency(currency),
+        )
 
     def _action(self, text: str, kind: ActionType) -> Action:
         ex_date = date.fromisoformat(text)

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from ..calendars.localtime import local_date, local_to_utc
 from ..errors import CapabilityError, DataError, NoDataError, ResponseFormatError
-from ..model.actions import Action
+from ..model.actions import Action, told_currency, told_date
 from ..model.http import HttpRequest
 from ..model.instant import DAY_MS, day_ms
 from ..model.instrument import Instrument
@@ -79,10 +79,20 @@ def split(day: str, new: Any, old: Any) -> Action:
     return Action(date.fromisoformat(day), "split", _ex_at(day), amount(new), amount(old))
 
 
-def dividend(day: str, cash: Any) -> Action:
-    """Return cash per share as shares were on the ex-date, the ISO date ``day``."""
-    paid = amount(cash)
-    return Action(date.fromisoformat(day), "dividend", _ex_at(day), amount=paid, as_paid=True)
+def dividend(day: str, cash: Any, pay_date: Any = None, currency: Any = None) -> Action:
+    """Return cash per share as shares were on the ex-date, the ISO date ``day``.
+
+    ``pay_date``, ``currency``: as the vendor tells them, if it does.
+    """
+    return Action(
+        date.fromisoformat(day),
+        "dividend",
+        _ex_at(day),
+        amount=amount(cash),
+        as_paid=True,
+        pay_date=told_date(pay_date),
+        currency=told_currency(currency),
+    )
 
 
 def stamped(actions: Iterable[Action], vendor: str, now_ms: int) -> list[Action]:

@@ -295,6 +295,25 @@ def frame_of(answer: Answer) -> pd.DataFrame:
     return frame
 
 
+def note_unknown(frame: pd.DataFrame, query: BarsQuery, problems: Sequence[str]) -> None:
+    """Note in an answer that a column beside its bars is not known of all rows, and warn of it.
+
+    Raises:
+        IncompleteDataError: ``strict`` was asked.
+    """
+    facts = frame.attrs[ATTRS_KEY]
+    told = [*facts["problems"], *problems]
+    frame.attrs[ATTRS_KEY] = freeze({**facts, "problems": told, "complete": False})
+    message = f"{query}: {'; '.join(problems)}"
+    if query.strict:
+        symbol = query.instrument.symbol
+        raise IncompleteDataError(message, frame=frame, symbol=symbol)
+    log.warning("incomplete answer for %s", message)
+    from ...model.caller import warn_user  # most answers lack nothing
+
+    warn_user(message, IncompleteDataWarning)
+
+
 def empty_because(answer: Answer) -> str:
     """Return why an answer has no bars, in a few words."""
     from .empty import reason_of_nothing  # most answers have some

@@ -7,13 +7,12 @@ from typing import Any
 
 from ...errors import DataError, MissingCredentialsError, NoProviderError, QueryError
 from ...model.query import BarsQuery
-from ...model.texts import by_reason
+from ...model.texts import NO_KEY, by_reason
 from ...provider_selector import ProviderSelector
 from .candidates import LaneRoute, Route, candidates_of
 
 SWITCHED_OFF = "the rules disable failover"
 NOT_NEEDED = "not needed"
-_NO_KEY = "no key: "
 
 
 def unasked(
@@ -73,7 +72,7 @@ def with_reasons(selector: Any, query: BarsQuery, error: NoProviderError) -> NoP
     if not reasons:
         return error
     listed = "; ".join(by_reason(reasons))
-    are_keys = all(why.startswith(_NO_KEY) for why in reasons.values())
+    are_keys = all(why.startswith(NO_KEY) for why in reasons.values())
     return NoProviderError(
         f"No suitable provider found for {query}: {listed}",
         lacking=MissingCredentialsError(listed) if are_keys else None,
@@ -135,4 +134,4 @@ def _lack(selector: Any, name: str) -> str:
     error = creation_error(selector, name)
     if error is None:
         return SWITCHED_OFF
-    return f"{_NO_KEY}{error.hint}" if isinstance(error, MissingCredentialsError) else str(error)
+    return f"{NO_KEY}{error.hint}" if isinstance(error, MissingCredentialsError) else str(error)

@@ -262,6 +262,10 @@ class Catalogue:
         stored = [key for key, count in rows.items() if count]
         answering = (key for key in stored if key.lane in _ANSWERING)
         updated = max((self._updated(key, listed[key]) for key in answering), default=0)
+        kept = [lane for lane in holdings.lanes if lane.entry.quarantined]
+        aside = [self.store.quarantined(lane.key) for lane in kept]
+        # Of tables and fundamentals there are files alone, and so there may be of a series without bars.
+        elsewhere = holdings.size.quarantined - sum(lane.entry.quarantined for lane in kept)
         return {
             "total_size_gb": holdings.size.bytes / BYTES_IN_GB,
             "files_count": holdings.size.data_files,
@@ -272,6 +276,8 @@ class Catalogue:
             "bars_count": sum(rows.values()),
             "confirmed_bars": sum(entry.confirmed for entry in listed.values() if entry),
             "contradicted_bars": sum(entry.contradicted for entry in listed.values() if entry),
+            "quarantined_rows": sum(len(rows) for rows, _ in aside),
+            "quarantined_files": sum(len(files) for _, files in aside) + elsewhere,
         }
 
     def _updated(self, key: SeriesKey, entry: LaneEntry | None) -> int:

@@ -146,6 +146,8 @@ class CacheFolder:
     def get_stats(self, holdings: Holdings | None = None) -> dict[str, Any]:
         """Return ``total_size_gb``, ``files_count``, ``last_updated`` (naive UTC text) and more.
 
+        ``quarantined_rows`` and ``quarantined_files`` count what is kept aside, as ``onetape cache
+        quarantine list`` shows it series by series.
         ``health`` says what reading files for a tenth of a second found: ``ok`` is False over damage,
         None where not all of them were read; :attr:`maintenance` reads all. The summaries for other
         programs are brought up to date with it. ``holdings``: what lies in the folder, where that is

@@ -265,7 +265,7 @@ def read_actions(actions: Mapping[str, Any]) -> Iterator[Action]:
     for row in actions.get("stock_dividends", ()):
         yield split(row["ex_date"], round(1 + amount(row["rate"]), 10), 1)
     for row in actions.get("cash_dividends", ()):
-        yield dividend(row["ex_date"], row["rate"])
+        yield dividend(row["ex_date"], row["rate"], row.get("payable_date"))
 
 
 def read_unapplied(actions: Mapping[str, Any]) -> Iterator[tuple[int, str]]:

@@ -240,7 +240,9 @@ def read_actions(rows: Iterable[Row], instrument: Instrument, now_ms: int) -> li
         if "split_factor" in row:
             actions.append(reader.split(row["effective_date"], row["split_factor"], 1))
         else:
-            actions.append(reader.dividend(row["ex_dividend_date"], row["amount"]))
+            actions.append(
+                reader.dividend(row["ex_dividend_date"], row["amount"], row.get("payment_date"))
+            )
     return actions
 
 

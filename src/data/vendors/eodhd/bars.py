@@ -163,7 +163,10 @@ class EODHDDataDownloader(BaseDataDownloader):
         reader = ActionReader(instrument, self.name, now_ms, as_paid=False)
         answer = self.send(self._request("div", instrument, **dated.dates_in(span)))
         with format_errors(self.name, "actions"):
-            actions += [reader.dividend(r["date"], r["value"]) for r in rows_of(answer)]
+            actions += [
+                reader.dividend(r["date"], r["value"], r.get("paymentDate"), r.get("currency"))
+                for r in rows_of(answer)
+            ]
         return dated.within(actions, span)
 
     def _splits(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:

@@ -151,7 +151,10 @@ class FinnhubDataDownloader(BaseDataDownloader):
             for row in (*splits, *dividends):
                 check_symbol(self.name, instrument.spelling(self.name), row.get("symbol"))
             actions = [reader.split(r["date"], r["toFactor"], r["fromFactor"]) for r in splits]
-            actions += [reader.dividend(r["date"], r["amount"]) for r in dividends]
+            actions += [
+                reader.dividend(r["date"], r["amount"], r.get("payDate"), r.get("currency"))
+                for r in dividends
+            ]
         return within(actions, span)
 
     def _request(self, path: str, instrument: Instrument, **params: str | int) -> HttpRequest:

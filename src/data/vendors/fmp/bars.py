@@ -161,7 +161,9 @@ class FMPDataDownloader(BaseDataDownloader):
         with format_errors(self.name, "actions"):
             splits, dividends = (_actions(answer.json(), instrument) for answer in answers)
             actions = [reader.split(r["date"], r["numerator"], r["denominator"]) for r in splits]
-            actions += [reader.dividend(r["date"], r["dividend"]) for r in dividends]
+            actions += [
+                reader.dividend(r["date"], r["dividend"], r.get("paymentDate")) for r in dividends
+            ]
         return within(actions, span)
 
     def _request(self, path: str, instrument: Instrument, **dates: str) -> HttpRequest:

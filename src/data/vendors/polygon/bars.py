@@ -265,7 +265,9 @@ def read_action(row: Mapping[str, Any]) -> Action:
         return split(row["execution_date"], row["split_to"], row["split_from"])
     if (currency := row.get("currency") or "USD") != "USD":
         raise CapabilityError(f"Polygon has a dividend in {str(currency)[:3]}, not in USD")
-    return dividend(row["ex_dividend_date"], row["cash_amount"])
+    return dividend(
+        row["ex_dividend_date"], row["cash_amount"], row.get("pay_date"), row.get("currency")
+    )
 
 
 def cursor_of(body: Mapping[str, Any]) -> str | None:

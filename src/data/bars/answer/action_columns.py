@@ -1,0 +1,94 @@
+"""Splits and dividends on the rows of a frame: the bar in which each one's ex-date lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from ...calendars.localtime import local_date
+from ...model.instant import DAY_MS, day_ms
+from ...model.query import BarsQuery
+from ...model.span import Span
+from ...model.stored import KnownAction
+
+if TYPE_CHECKING:
+    from ...model.bars import Floats, Stamps
+
+
+class KnownActions(NamedTuple):
+    """What is known of the splits and dividends of the rows of an answer.
+
+    Attributes:
+        actions: by ex-date; those that do not count are passed over.
+        unknown: ex-dates (stamps of session dates) of which nothing is known.
+        problems: why, where a vendor should have told; empty where they come with later bars.
+    """
+
+    actions: Sequence[KnownAction] = ()
+    unknown: Sequence[Span] = ()
+    problems: Sequence[str] = ()
+
+
+def ex_dates(query: BarsQuery, stamps: Stamps) -> Span:
+    """Return the ex-dates that lie in rows with these open stamps, as stamps of session dates."""
+    if not len(stamps):
+        return Span(0, 0)
+    days = _days(query, [int(stamps[0]), int(stamps[-1])])
+    reach = 0 if query.timeframe.is_intraday else query.timeframe.longest_ms - DAY_MS
+    return Span(days[0], max(days[0], min(days[1] + reach, query.now_ms)) + DAY_MS)
+
+
+def action_columns(query: BarsQuery, stamps: Stamps, known: KnownActions) -> dict[str, Floats]:
+    """Return the columns ``dividend`` and ``split`` of rows with these open stamps.
+
+    Each action stands on the row that its ex-date lies in, of shorter bars on the first one of its
+    session; where that bar is missing, on the next. ``dividend`` is cash per share, added up, as
+    shares are in the prices of the frame; ``split`` is new shares for one old share, multiplied.
+    0.0 where there is none, NaN where that is not known.
+    """
+    dividends, splits = np.zeros(len(stamps)), np.zeros(len(stamps))
+    length = query.timeframe.longest_ms
+    for one in known.actions:
+        if not (one.counts and one.action.is_sound):
+            continue
+        is_intraday = query.timeframe.is_intraday
+        at = one.action.ex_at if is_intraday else day_ms(one.action.ex_date)
+        row = int(np.searchsorted(stamps, at, side="right")) - 1
+        if row < 0 or at >= int(stamps[row]) + length:
+            row += 1
+        # What lies before the first row belongs to none, unless that row is of the range's first days.
+        is_before = row == 0 and at < int(stamps[0] if len(stamps) else 0) and at < query.span.start
+        if row >= len(stamps) or is_before:
+            continue
+        if one.action.type == "split":
+            splits[row] = (splits[row] or 1.0) * float(one.action.ratio)
+        else:
+            dividends[row] += one.paid if query.adjustment == "raw" else one.amount
+    is_unknown = _lies_in(query, stamps, known.unknown)
+    for column in (dividends, splits):
+        column[is_unknown] = np.nan
+    return {"dividend": dividends, "split": splits}
+
+
+def _lies_in(query: BarsQuery, stamps: Stamps, spans: Iterable[Span]) -> np.ndarray:
+    """Tell of each row whether a part of it lies in one of the spans of session dates."""
+    found = np.zeros(len(stamps), bool)
+    spans = list(spans)
+    if not spans:
+        return found
+    days = np.array(_days(query, stamps.tolist()), dtype=np.int64)
+    reach = DAY_MS if query.timeframe.is_intraday else query.timeframe.longest_ms
+    for span in spans:
+        found |= (days < span.end) & (days + reach > span.start)
+    return found
+
+
+def _days(query: BarsQuery, stamps: Sequence[int]) -> list[int]:
+    """Return the session dates of open stamps, as stamps; shares open and close on one local day."""
+    if not query.timeframe.is_intraday:
+        return list(stamps)
+    zone = ZoneInfo(query.instrument.timezone)
+    return [day_ms(local_date(zone, stamp)) for stamp in stamps]

@@ -1,0 +1,33 @@
+"""Names of well-known shares and coins, so that a misspelt one is understood without a network.
+
+They are suggestions and never decide what a symbol means. Where they come from stands in the file.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+from ..model.listing import Listing
+
+# Beside this module: it is no configuration, and nothing to be copied and changed.
+_FILE = Path(__file__).with_name("common_names.json")
+_VENDOR = "packaged"
+
+
+@lru_cache(maxsize=1)
+def common_listings() -> tuple[Listing, ...]:
+    """Return the shares of the S&P 500, and each coin as its pairs with dollar coin and dollar."""
+    document = json.loads(_FILE.read_text(encoding="utf-8"))
+    shares = [
+        Listing(symbol, name, "", "stock", "USD", _VENDOR)
+        for symbol, name in document["shares"].items()
+    ]
+    coins = [
+        Listing(f"{coin}{quote}", name, "", "crypto", quote.removeprefix("-"), _VENDOR)
+        for coin, name in document["coins"].items()
+        for quote in ("USDT", "-USD")
+        if coin != "USDT" or quote == "-USD"
+    ]
+    return (*coins, *shares)

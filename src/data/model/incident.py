@@ -1,0 +1,60 @@
+"""What a vendor lacks for most of its symbols, told once however long it lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .coverage import VendorDay
+
+
+@dataclass(frozen=True)
+class Incident:
+    """Sessions on end that one vendor lacks in one way, of one market and timeframe.
+
+    Attributes:
+        days: the sessions, ascending; at least one.
+    """
+
+    days: tuple[VendorDay, ...]
+
+    def __str__(self) -> str:
+        first, last = self.days[0], self.days[-1]
+        if first == last:
+            return str(first)
+        worst = max(self.days, key=lambda day: day.lacking / day.symbols)
+        counts = f"{worst.lacking} of {worst.symbols} symbols"
+        most = "up to " if len({(d.lacking, d.symbols) for d in self.days}) > 1 else ""
+        when = f"{first.day} to {last.day} ({len(self.days)} sessions)"
+        return f"{first.vendor} {when} {first.timeframe}: {first.condition} for {most}{counts}"
+
+    @property
+    def text(self) -> str:
+        """The same, and what follows from it."""
+        if self.days[0].condition == "pending":
+            return f"{self}; not published yet, perhaps"
+        return f"{self}; {self.remedy}"
+
+    @property
+    def remedy(self) -> str:
+        """What is done about it."""
+        return f"other vendors are asked first for {'it' if len(self.days) == 1 else 'them'}"
+
+
+def incidents_of(days: Iterable[VendorDay]) -> list[Incident]:
+    """Return the incidents that vendors' days make up, by their last days, vendors and timeframes."""
+    found: list[list[VendorDay]] = []
+    grouped = sorted(days, key=lambda d: (d.vendor, d.calendar, d.timeframe, d.span))
+    for day in grouped:
+        before = found[-1][-1] if found else None
+        is_next = before is not None and before.span.end == day.span.start
+        if is_next and _alike(before) == _alike(day):
+            found[-1].append(day)
+        else:
+            found.append([day])
+    found.sort(key=lambda one: (one[-1].day, one[-1].vendor, one[-1].timeframe))
+    return [Incident(tuple(one)) for one in found]
+
+
+def _alike(day: VendorDay | None) -> tuple[str, ...]:
+    return () if day is None else (day.vendor, day.calendar, day.timeframe, day.condition)

@@ -1,0 +1,116 @@
+"""On which row a split or a dividend stands."""
+
+from __future__ import annotations
+
+import math
+from datetime import date
+
+import numpy as np
+import pytest
+
+from src.data.bars.answer.action_columns import KnownActions, action_columns, ex_dates
+from src.data.model.actions import Action
+from src.data.model.instant import DAY_MS, day_ms, parse_iso
+from src.data.model.query import BarsQuery
+from src.data.model.span import Span
+from src.data.model.stored import KnownAction
+from src.data.model.timeframe import Timeframe
+
+from .answers import SHARE
+
+NOW = parse_iso("2024-06-12T15:00")
+
+
+def paid(day: str, amount: float = 1.0, *, ex_at: str = "", counts: bool = True) -> KnownAction:
+    ex_date = date.fromisoformat(day)
+    action = Action(ex_date, "dividend", parse_iso(ex_at or day), amount=amount, as_paid=True)
+    return KnownAction(action, counts=counts, amount=amount, paid=amount * 4)
+
+
+def split(day: str, new: float) -> KnownAction:
+    return KnownAction(Action(date.fromisoformat(day), "split", parse_iso(day), new, 1.0))
+
+
+def columns(
+    label: str,
+    stamps: list[str],
+    *actions: KnownAction,
+    unknown: tuple[Span, ...] = (),
+    **more: str,
+) -> dict[str, list[float]]:
+    times = np.array([parse_iso(text) for text in stamps], dtype=np.int64)
+    query = BarsQuery(SHARE, Timeframe.parse(label), Span(int(times[0]), NOW), NOW, **more)  # type: ignore[arg-type]
+    found = action_columns(query, times, KnownActions(actions, unknown))
+    return {name: column.tolist() for name, column in found.items()}
+
+
+DAYS = ["2024-06-03", "2024-06-04", "2024-06-06"]
+
+
+def test_days() -> None:
+    found = columns(
+        "1d", DAYS, paid("2024-06-04", 0.5), split("2024-06-06", 4), split("2024-06-03", 2)
+    )
+    assert found == {"dividend": [0, 0.5, 0], "split": [2, 0, 4]}
+    assert columns("1d", DAYS, paid("2024-06-04", 0.5), adjustment="raw")["dividend"] == [0, 2, 0]
+
+
+@pytest.mark.parametrize(
+    "day, row",
+    [("2024-06-05", 2), ("2024-06-02", None), ("2024-06-07", None)],
+    ids=["its bar is missing", "before the first", "after the last"],
+)
+def test_an_ex_date_without_a_row(day: str, row: int | None) -> None:
+    expected = [0.0, 0.0, 0.0]
+    if row is not None:
+        expected[row] = 1.0
+    assert columns("1d", DAYS, paid(day))["dividend"] == expected
+
+
+def test_what_does_not_count_or_cannot_be_is_passed_over() -> None:
+    odd = KnownAction(Action(date(2024, 6, 4), "split", day_ms(date(2024, 6, 4)), math.nan, 1.0))
+    found = columns("1d", DAYS, paid("2024-06-04", counts=False), odd)
+    assert found == {"dividend": [0, 0, 0], "split": [0, 0, 0]}
+
+
+def test_longer_bars_add_up_and_multiply() -> None:
+    weeks = ["2024-05-27", "2024-06-03"]
+    found = columns("1w", weeks, paid("2024-05-31"), paid("2024-05-28"), split("2024-06-04", 4),
+                    split("2024-06-06", 0.5))  # fmt: skip
+    assert found == {"dividend": [2, 0], "split": [0, 2]}
+    assert columns("1M", ["2024-04-01", "2024-05-01"], paid("2024-05-31"))["dividend"] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "ex_at", ["2024-06-04T04:00", "2024-06-04T13:30"], ids=["midnight", "open"]
+)
+def test_shorter_bars_have_them_on_the_first_of_the_session(ex_at: str) -> None:
+    hours = [f"2024-06-0{day}T{hour}:30" for day in (3, 4) for hour in (13, 14, 15)]
+    found = columns("1h", hours, paid("2024-06-04", ex_at=ex_at))
+    assert found["dividend"] == [0, 0, 0, 1, 0, 0]
+
+
+def test_what_is_not_known_is_nan() -> None:
+    unknown = Span(parse_iso("2024-06-04"), parse_iso("2024-06-05"))
+    for label, stamps, rows in (
+        ("1d", DAYS, [False, True, False]),
+        ("1w", ["2024-05-27", "2024-06-03"], [False, True]),
+        ("1h", ["2024-06-03T19:30", "2024-06-04T13:30"], [False, True]),
+    ):
+        found = columns(label, stamps, paid("2024-06-04"), unknown=(unknown,))
+        assert [math.isnan(value) for value in found["dividend"]] == rows, label
+        assert [math.isnan(value) for value in found["split"]] == rows, label
+
+
+def test_the_ex_dates_of_rows() -> None:
+    def dates(label: str, *stamps: str) -> tuple[str, ...]:
+        times = np.array([parse_iso(text) for text in stamps], dtype=np.int64)
+        query = BarsQuery(SHARE, Timeframe.parse(label), Span(0, NOW), NOW)
+        span = ex_dates(query, times)
+        return tuple(str(np.datetime64(ms, "ms"))[:10] for ms in (span.start, span.end - DAY_MS))
+
+    assert dates("1d", *DAYS) == ("2024-06-03", "2024-06-06")
+    assert dates("1w", "2024-05-27") == ("2024-05-27", "2024-06-02")
+    assert dates("1h", "2024-06-03T13:30", "2024-06-04T19:30") == ("2024-06-03", "2024-06-04")
+    assert dates("1w", "2024-06-10") == ("2024-06-10", "2024-06-12"), "and none of the future"
+    assert ex_dates(BarsQuery(SHARE, Timeframe.parse("1d"), Span(0, 1), NOW), np.array([])).is_empty

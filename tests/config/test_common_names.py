@@ -1,0 +1,43 @@
+"""The packaged names: few, understood, and near to what is misspelt."""
+
+from __future__ import annotations
+
+import pytest
+
+from src.data.config import common_names
+from src.data.config.common_names import common_listings
+from src.data.config.rules_file import packaged_rules
+from src.data.model.instrument import Instrument
+from src.data.symbols.classify import classify
+from src.data.symbols.name_search import nearest
+
+
+def test_every_packaged_symbol_is_understood_as_what_it_is() -> None:
+    tables = packaged_rules().classification
+    for listing in common_listings():
+        meant = classify(listing.symbol, tables)
+        assert isinstance(meant, Instrument), listing
+        assert meant.asset_class == listing.type and listing.name
+
+
+def test_the_file_is_small_and_says_where_it_is_from() -> None:
+    text = common_names._FILE.read_text(encoding="utf-8")
+    assert len(text) < 20_000
+    assert '"sources"' in text and "2026-08-08" in text
+
+
+@pytest.mark.parametrize(
+    "typed, first",
+    [
+        ("bitcoin", "BTCUSDT"),
+        ("bitcion", "BTCUSDT"),
+        ("ethereum", "ETHUSDT"),
+        ("microsft", "MSFT"),
+        ("APPL", "AAPL"),
+        ("TESLA", "TSLA"),
+        ("nvidia", "NVDA"),
+        ("dogecoin", "DOGEUSDT"),
+    ],
+)
+def test_what_people_type_is_near(typed: str, first: str) -> None:
+    assert nearest(typed, common_listings())[0].symbol == first
