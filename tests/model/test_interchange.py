@@ -153,6 +153,8 @@ def test_extra_columns_have_their_types_also_without_rows(
         "state": "string",
         "is_final": "bool",
         "fetched_at": "timestamp[ns]",
+        "dividend": "double",
+        "split": "double",
     }
     assert types(converted) == {"timestamp": "timestamp[ns]"} | BARS | extra
     if rows:

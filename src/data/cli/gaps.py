@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
+from ..jobs.signals import job_signals
 from ..model.incident import incidents_of
 from . import FAILED, OK, guarded
 from .arguments import add_output, add_places, listed
@@ -146,7 +147,6 @@ def _validate(args: argparse.Namespace) -> int:
 
 def _fill(args: argparse.Namespace) -> int:
     from ..jobs.gap_files import fill_gaps
-    from ..jobs.signals import job_signals
 
     check_folder(args)
     if args.max_gap_hours < 0:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
+from ..jobs.signals import job_signals
 from ..model.coverage import VendorDay
 from ..model.incident import incidents_of
 from . import FAILED, OK, guarded
@@ -126,8 +127,6 @@ def _run_as_before(args: argparse.Namespace) -> int:
 
 def _run_by(args: argparse.Namespace, is_enough: Callable[[dict[str, Any]], bool]) -> int:
     """Do it once, or again and again; 0 where no series failed and the report is enough."""
-    from ..jobs.signals import job_signals
-
     while True:
         began_s = time.monotonic()
         with job_signals() as signals:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..jobs.signals import job_signals
 from . import FAILED, OK, guarded
 from .arguments import add_output, add_places, add_timeout, listed
 from .output import console, note, print_json
@@ -149,7 +150,6 @@ def _cleaned(args: argparse.Namespace) -> int:
 
 def _refreshed(args: argparse.Namespace) -> int:
     from ..jobs.refresh_fundamentals import refresh_fundamentals
-    from ..jobs.signals import job_signals
 
     check_report(args)
     with job_signals():

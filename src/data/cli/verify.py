@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
+from ..jobs.signals import job_signals
 from ..prices.differences import GRAVE
 from . import FAILED, OK
 from .arguments import add_output, add_places, add_timeout, positive
@@ -113,7 +114,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _sample(args: argparse.Namespace) -> int:
     from ..jobs.confirm import confirm_sample
-    from ..jobs.signals import job_signals
 
     check_report(args)
     with job_signals():
