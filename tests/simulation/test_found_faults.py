@@ -55,6 +55,17 @@ def test_closed_hours_behind_bars_that_were_damaged_are_told_alike_each_time() -
         sim.ask(question)
 
 
+def test_the_last_closed_hours_behind_others_that_are_known_are_told_alike_each_time() -> None:
+    def pinned(start: str, end: str) -> Question:
+        return Question("NZDUSD=X", "1h", start, end, options=(("provider", "yahoo"),))
+
+    with simulated(CURRENCIES, "2024-03-10T06:30") as sim:
+        sim.ask(pinned("2024-03-09T00:00", "2024-03-09T00:00"))
+        sim.ask(pinned("2024-03-08T17:00", "2024-03-09T18:00"))
+        sim.ask(Question("NZDUSD=X", "1h", "2024-03-07T23:00", "2024-03-09T00:00"))
+        sim.ask(pinned("2024-03-09T05:00", "2024-03-10T06:00"))
+
+
 def test_a_doubt_about_bars_that_are_damaged_does_not_pass_for_an_answer() -> None:
     question = Question("AAPL", "1d", "2024-06-08", "2024-07-03")
     pinned = Question("AAPL", "1d", "2024-05-08", "2024-06-27", options=(("provider", "polygon"),))

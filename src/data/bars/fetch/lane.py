@@ -111,7 +111,8 @@ class LaneRunner:
         # A stretch that was not asked is told whether that is written down or not.
         known = [part.span for part in answer.coverage]
         unasked = intersect(subtract(plan.closed, known), [Span(wanted.start, query.now_ms + 1)])
-        if len(answer.table):  # what a hit by comparison does not see is not told once, either
+        if len(answer.table) or not self._is_ahead(wanted, work):
+            # What a hit by comparison does not see is not told once, either.
             unasked = [span for span in unasked if not self._is_ahead(span, work)]
         gaps = _deleted(answer.gaps, self._lost(before, plan, work))
         lacking = sorted([*gaps, *map(not_asked, unasked)], key=lambda gap: gap.span)
