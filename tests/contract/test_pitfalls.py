@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 from tests.contract.source import ROOT, expect_none
@@ -19,13 +20,15 @@ def rows_of(page: str) -> list[str]:
     return [line for line in page.splitlines() if line.startswith("| ")][1:]
 
 
-def defined_in(text: str) -> set[str]:
+@cache
+def defined_in(text: str) -> frozenset[str]:
     """Return the tests that a file defines, as ``name`` or ``Class::name``."""
-    found = set()
-    for outer in ast.parse(text).body:
+    body = ast.parse(text).body
+    found = set(_tests_among(body))
+    for outer in body:
         if isinstance(outer, ast.ClassDef) and outer.name.startswith("Test"):
             found |= {f"{outer.name}::{name}" for name in _tests_among(outer.body)}
-    return found | set(_tests_among(ast.parse(text).body))
+    return frozenset(found)
 
 
 def _tests_among(nodes: list[ast.stmt]) -> list[str]:

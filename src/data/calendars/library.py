@@ -101,6 +101,7 @@ def _mended(declared: Any) -> Any:
 
         @property
         def day(self) -> Any:
+            """Return the offset from one session to the next."""
             from pandas.tseries.offsets import CustomBusinessDay
 
             days = np.arange(self.dates.start // DAY_MS, self.dates.end // DAY_MS).astype("M8[D]")
@@ -122,6 +123,7 @@ def _corrected(declared: Any, code: str) -> Any:
 
         @property
         def special_opens_adhoc(self) -> list[Any]:
+            """Return the times of late opens, each with its dates."""
             late = LATE_OPENS.get(code, {})
             own = [(time, _index([day])) for day, time in late.items()]
             return [*own, *super().special_opens_adhoc]
@@ -188,6 +190,7 @@ def _by_date(rule: Any) -> Any:
     from pandas.tseries.holiday import Holiday
 
     def observed(day: Any) -> Any:
+        """Return the date on which a holiday of that date is kept."""
         for offset in _offsets(rule):
             day = Timestamp(offset._apply(day)) if _applies_itself(offset) else day + offset
         return day

@@ -357,6 +357,7 @@ class AnswerIngester:
         basis = self._splicer.basis(work, fetched, near.opened)
 
         def rebased(table: BarTable, *, surely: bool = False) -> BarTable:
+            """Return bars in the answer's basis; none where they cannot be compared."""
             try:
                 return basis.of(table, all_coverage, surely=surely)
             except KindMismatchError:
@@ -384,6 +385,7 @@ class AnswerIngester:
         actions = [a for a in self._writer.book(work).splits if a.is_sound] if is_share else []
 
         def series_of(table: BarTable) -> CheckedSeries:
+            """Return bars with the splits that are known, adjusted for these."""
             splits: tuple[ShareEvent, ...] | None = None
             if is_share and adjustment != "unknown":
                 splits = tuple(
