@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ...cache.legacy.reader import SAMPLE_LANE
 from ...errors import (
@@ -27,10 +27,12 @@ from ...model.series import SeriesKey, folder_lane, lane_beside, lane_of
 from ...model.span import Span, intersect, subtract
 from ...model.timeframe import Timeframe
 from ...symbols.assets import Listed, is_proved, named_at, names_an_exchange
-from ...vendors.foreign import OwnSender, call_foreign, fetch_actions, fetch_bars, fetch_legacy
 from ...vendors.registry import family_of, is_of_files, is_sample
 from .conversion import Conversion, conversion_for
 from .offers import Offer, first_of
+
+if TYPE_CHECKING:
+    from ...vendors.foreign import OwnSender
 
 __all__ = ("Candidate", "LaneRoute", "Route", "Selector", "candidates_of", "offers_of", "route")
 
@@ -87,6 +89,8 @@ class Candidate:
             return f"serves no {instrument.asset_class if caps.timeframes else 'bars'}"
         if timeframe.label not in (labels := caps.labels(instrument.asset_class)):
             return f"serves no {timeframe}, only {' '.join(labels)}"
+        from ...vendors.foreign import call_foreign
+
         try:
             call_foreign(lambda: self.downloader.spelled(instrument), self.name)
         except (CapabilityError, ForeignError) as error:
@@ -114,6 +118,8 @@ class Candidate:
         Raises:
             ProviderError, ConfigError: it did not answer bars.
         """
+        from ...vendors.foreign import fetch_bars, fetch_legacy
+
         if self.capabilities is None:
             return fetch_legacy(self.downloader, query, self.name, self.own_sender)
         ask = partial(fetch_bars, self.downloader, name=self.name)
@@ -125,6 +131,8 @@ class Candidate:
         Raises:
             ProviderError, ConfigError: it did not tell them.
         """
+        from ...vendors.foreign import fetch_actions
+
         return fetch_actions(self.downloader, instrument, span, now_ms, self.name)
 
     def is_shut(self, instrument: Instrument, timeframe: Timeframe) -> bool:
