@@ -335,7 +335,7 @@ class BarsClient:
         if not series.of_folder:
             return view
         instrument = self._selector.instrument(series.symbol)
-        return self._service.lanes.sources.told(instrument, view, self._clock.now_ms())
+        return self._service.lanes.sources.as_now(instrument, view, self._clock.now_ms())
 
     def series_of(self, query: BarsQuery) -> SeriesKey:
         """Return the series whose bars answer ``query``: the pinned vendor's, or that of the rules.

@@ -219,19 +219,19 @@ def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[Know
 
     def entry(action: Action, event: ActionEvent) -> KnownAction:
         """Return the action with its amount, as of ``day`` and as it was paid."""
-        known = KnownAction(
+        plain = KnownAction(
             action,
             counts=event.counts,
             is_settled=event.is_settled,
             others=dissent_of(event, action),
         )
         if action.type == "split" or not action.is_sound:
-            return known
+            return plain
         amount, paid = (float(amount_on(action, splits, on)) for on in (day, None))
         # Who tells the amount need not tell when it is paid: those that agree with it count, too.
         agreeing = [action, *(a for a in event.reports if a.ex_date == action.ex_date)]
         return replace(
-            known,
+            plain,
             amount=amount,
             paid=paid,
             currency=action.currency or currency,

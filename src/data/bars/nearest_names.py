@@ -22,8 +22,8 @@ def suggest(error: DataError, store: BarStore) -> None:
         stored = [Listing(symbol) for symbol in store.symbols()]
     except CacheError:
         stored = []
-    held = merged([*NameCache(store.root).all_listings(), stored])
+    listings = merged([*NameCache(store.root).all_listings(), stored])
     packaged = merged([common_listings()])
-    if isinstance(error, UnknownSymbolError) or error.symbol not in held | packaged:
-        near = nearest(error.symbol, held.values()) or nearest(error.symbol, packaged.values())
+    if isinstance(error, UnknownSymbolError) or error.symbol not in listings | packaged:
+        near = nearest(error.symbol, listings.values()) or nearest(error.symbol, packaged.values())
         propose(error, near)

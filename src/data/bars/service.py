@@ -187,10 +187,10 @@ class BarsService:
         """Tell whether no vendor need be asked for the splits and dividends of the rows."""
         from .answer.action_columns import ex_dates
 
-        known = self.actions().of_rows(
+        row_actions = self.actions().of_rows(
             replace(query, offline=True), ex_dates(query, answer.table.stamps), answer.as_of
         )
-        return query.offline or query.version is not None or not known.problems
+        return query.offline or query.version is not None or not row_actions.problems
 
     def _add_actions(self, frame: pd.DataFrame, answer: Answer) -> None:
         """Fill the columns ``dividend`` and ``split``; what is not known of them is lacking.
@@ -204,14 +204,14 @@ class BarsService:
         query = answer.query
         stamps = frame.index.asi8 // NS_IN_MS  # type: ignore[attr-defined] # times
         dates = ex_dates(query, stamps)
-        known = run_call(
+        row_actions = run_call(
             self._clock, query.timeout_s, self.actions().of_rows, query, dates, answer.as_of
         )
-        for name, column in action_columns(query, stamps, known).items():
+        for name, column in action_columns(query, stamps, row_actions).items():
             if name in query.columns:
                 frame[name] = column
-        if known.problems:
-            note_unknown(frame, query, known.problems)
+        if row_actions.problems:
+            note_unknown(frame, query, row_actions.problems)
 
     def misses(self) -> MissHandler:
         """Return what answers misses; it is made for the first of them."""

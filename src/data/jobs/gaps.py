@@ -303,9 +303,13 @@ def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:
         facts = {name: value for name, value in vars(day).items() if name in _EVENT_FIELDS}
         services.observer.tell(VendorDayLacking, bars=day.timeframe, **facts)
     if new:
-        told = incidents_of(new)
-        older = f", and {len(told) - _MOST_LOGGED:,} older ones" if told[_MOST_LOGGED:] else ""
-        log.warning("%s%s", "; ".join(map(str, told[-_MOST_LOGGED:])), older)
+        incidents = incidents_of(new)
+        older = (
+            f", and {len(incidents) - _MOST_LOGGED:,} older ones"
+            if incidents[_MOST_LOGGED:]
+            else ""
+        )
+        log.warning("%s%s", "; ".join(map(str, incidents[-_MOST_LOGGED:])), older)
     if not (counted.days or before):
         return []
     # What many symbols showed is not told anew by a few of them.

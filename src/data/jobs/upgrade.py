@@ -30,36 +30,36 @@ def upgrade(
         selector: the rules.
         now_ms: the time, in UTC milliseconds.
     """
-    said, advice = list[str](), list[str]()
+    sentences, advice = list[str](), list[str]()
     outdated = [lane for lane in holdings.lanes if lane.is_outdated]
     if outdated:
-        said.append(
+        sentences.append(
             "bars of own files and recordings that do not tell their folder are never read: the files "
             f"are read again ({_named(outdated)})"
         )
         advice.append("`onetape cache clean` removes the bars that are never read")
     if mixed := [lane for lane in outdated if not lane.key.is_outdated]:
-        said.append(f"vendors are asked for what they stood in for ({_named(mixed)})")
+        sentences.append(f"vendors are asked for what they stood in for ({_named(mixed)})")
     if others := list(_of_another_kind(catalogue, holdings, selector, now_ms)):
-        said.append(
+        sentences.append(
             "bars of another kind than that of the rules' first vendor only stand in for it, and it is "
             f"asked ({_named(others)})"
         )
     if symbols := _untold(catalogue, holdings):
-        said.append(
+        sentences.append(
             "splits and dividends that were noted as none without being asked for are asked for "
             f"({_some(symbols)})"
         )
     if bare := [lane for lane in holdings.lanes if lane.entry.unjudged and _is_read(lane)]:
-        said.append(
+        sentences.append(
             "bars that were stored without a verdict on whether they are wrong nearly for certain are "
             f"not asked for again ({_named(bare)})"
         )
         advice.append("`onetape validate --all` judges what has no verdict")
     if unproved := [lane for lane in bare if not lane.entry.compared_ms]:
-        said.append(f"no second vendor was asked whether they are right ({_named(unproved)})")
+        sentences.append(f"no second vendor was asked whether they are right ({_named(unproved)})")
         advice.append("`onetape verify --sample 1%` compares it night by night")
-    return "; ".join(said), ", ".join(advice)
+    return "; ".join(sentences), ", ".join(advice)
 
 
 def _named(lanes: Sequence[StoredLane]) -> str:

@@ -97,8 +97,8 @@ class Action:
         if self.type == "split":
             return plain | {"numerator": self.numerator, "denominator": self.denominator}
         plain["amount"] = self.amount
-        told = {"as_paid": self.as_paid, "pay_date": self.pay_date, "currency": self.currency}
-        return plain | {name: value for name, value in told.items() if value}
+        optional = {"as_paid": self.as_paid, "pay_date": self.pay_date, "currency": self.currency}
+        return plain | {name: value for name, value in optional.items() if value}
 
 
 def told_date(value: Any) -> str:

@@ -43,17 +43,17 @@ class Incident:
 
 def incidents_of(days: Iterable[VendorDay]) -> list[Incident]:
     """Return the incidents that vendors' days make up, by their last days, vendors and timeframes."""
-    found: list[list[VendorDay]] = []
+    runs: list[list[VendorDay]] = []
     grouped = sorted(days, key=lambda d: (d.vendor, d.calendar, d.timeframe, d.span))
     for day in grouped:
-        before = found[-1][-1] if found else None
+        before = runs[-1][-1] if runs else None
         is_next = before is not None and before.span.end == day.span.start
         if is_next and _alike(before) == _alike(day):
-            found[-1].append(day)
+            runs[-1].append(day)
         else:
-            found.append([day])
-    found.sort(key=lambda one: (one[-1].day, one[-1].vendor, one[-1].timeframe))
-    return [Incident(tuple(one)) for one in found]
+            runs.append([day])
+    runs.sort(key=lambda one: (one[-1].day, one[-1].vendor, one[-1].timeframe))
+    return [Incident(tuple(one)) for one in runs]
 
 
 def _alike(day: VendorDay | None) -> tuple[str, ...]:

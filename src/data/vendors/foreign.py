@@ -145,8 +145,8 @@ def fetch_actions(
         DataError: as :func:`fetch_bars`.
     """
     if is_packaged(downloader):
-        told: Sequence[Action] = downloader.fetch_actions(instrument, span, now_ms)
-        return told
+        reported: Sequence[Action] = downloader.fetch_actions(instrument, span, now_ms)
+        return reported
     actions = run_foreign(lambda: downloader.fetch_actions(instrument, span, now_ms), name)
     if not isinstance(actions, Sequence) or not all(isinstance(a, Action) for a in actions):
         raise ResponseFormatError(

@@ -75,15 +75,15 @@ def action_columns(query: BarsQuery, stamps: Stamps, known: KnownActions) -> dic
 
 def _lies_in(query: BarsQuery, stamps: Stamps, spans: Iterable[Span]) -> np.ndarray:
     """Tell of each row whether a part of it lies in one of the spans of session dates."""
-    found = np.zeros(len(stamps), bool)
+    is_inside = np.zeros(len(stamps), bool)
     spans = list(spans)
     if not spans:
-        return found
+        return is_inside
     days = np.array(_days(query, stamps.tolist()), dtype=np.int64)
     reach = DAY_MS if query.timeframe.is_intraday else query.timeframe.longest_ms
     for span in spans:
-        found |= (days < span.end) & (days + reach > span.start)
-    return found
+        is_inside |= (days < span.end) & (days + reach > span.start)
+    return is_inside
 
 
 def _days(query: BarsQuery, stamps: Sequence[int]) -> list[int]:

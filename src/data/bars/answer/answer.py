@@ -302,8 +302,8 @@ def note_unknown(frame: pd.DataFrame, query: BarsQuery, problems: Sequence[str])
         IncompleteDataError: ``strict`` was asked.
     """
     facts = frame.attrs[ATTRS_KEY]
-    told = [*facts["problems"], *problems]
-    frame.attrs[ATTRS_KEY] = freeze({**facts, "problems": told, "complete": False})
+    all_problems = [*facts["problems"], *problems]
+    frame.attrs[ATTRS_KEY] = freeze({**facts, "problems": all_problems, "complete": False})
     message = f"{query}: {'; '.join(problems)}"
     if query.strict:
         symbol = query.instrument.symbol

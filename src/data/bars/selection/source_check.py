@@ -52,7 +52,7 @@ class SourceCheck:
         state = self.now(downloader, instrument, view.key.timeframe, view.source)
         return is_same(view.source, state)
 
-    def told(self, instrument: Instrument, view: SeriesView, now_ms: int) -> SeriesView:
+    def as_now(self, instrument: Instrument, view: SeriesView, now_ms: int) -> SeriesView:
         """Return the view with all of it in doubt where its files have changed since."""
         if self.is_current(instrument, view):
             return view
@@ -76,11 +76,11 @@ class SourceCheck:
         files = look(instrument, timeframe) if look is not None else None
         if files is None:
             return stored
-        known = stored and self._verified.get(stored, stored)
-        if known is None or not known.is_of(files.state, lambda: files.content):
+        before = stored and self._verified.get(stored, stored)
+        if before is None or not before.is_of(files.state, lambda: files.content):
             state: SourceState = files.read_state()
             return state
-        if stored is not None and (known.stamps, known.has_rested) != (files.state.stamps, True):
+        if stored is not None and (before.stamps, before.has_rested) != (files.state.stamps, True):
             if len(self._verified) >= _MOST:
                 self._verified = {}
             self._verified[stored] = replace(files.state, content=stored.content)

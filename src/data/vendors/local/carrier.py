@@ -57,8 +57,8 @@ class FileCarrier:
             reading: what its bars depend on beside it.
         """
         name = _name_in(request)
-        known = self._places.get(name)
-        if known is not None and (seen := look_at([known], reading, self._clock)).paths:
+        place = self._places.get(name)
+        if place is not None and (seen := look_at([place], reading, self._clock)).paths:
             return seen
         path = self._find(name)
         # Another file takes the place of one that is not the first that is looked for.
