@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .jobs.gaps import GapReport
     from .model.explanation import Explanation
     from .model.instrument import Instrument
-    from .model.kind import AskedAdjustment
+    from .model.kind import AskedAdjustment, AskedSession
     from .model.listing import Listing
     from .model.plan import Plan
     from .model.query import ExtraColumn
@@ -105,6 +105,7 @@ class DataManager:
         version: int | None = None,
         columns: Sequence[ExtraColumn] = (),
         timeout: float | None = None,
+        session: AskedSession = "regular",
     ) -> pd.DataFrame:
         """Return closed bars of ``symbol``, from the cache where held.
 
@@ -157,6 +158,10 @@ class DataManager:
             timeout: seconds after which no vendor, limit or other caller is waited for any more;
                 what is cached by then is the answer. None: 30 s without a page of any vendor.
                 Reading the cache is not cut.
+            session: ``extended``: minutes or hours of 04:00 to 20:00 New York time (to 17:00 on half
+                days), of shares of the USA, from vendors that have them; they are a series of their
+                own (``1m@extended``), with the gaps of these hours, and are never mixed with those of
+                the ``regular`` session (default). Overnight sessions (20:00 to 04:00) are not served.
 
         Raises:
             QueryError: an argument cannot be understood (a ``ValueError``).
@@ -182,6 +187,7 @@ class DataManager:
             columns,
             version,
             timeout,
+            session=session,
         )
         client, start = self._services.client, _start(symbol, start_date, period)
         return client.get(client.query(symbol, timeframe, start, end_date, bars, wishes))
@@ -230,6 +236,7 @@ class DataManager:
         strict: bool = False,
         columns: Sequence[ExtraColumn] = (),
         timeout: float | None = None,
+        session: AskedSession = "regular",
         progress: Callable[[Any], object] | None = None,
         layout: Layout = "dict",
     ) -> dict[str, pd.DataFrame] | pd.DataFrame:
@@ -263,7 +270,7 @@ class DataManager:
 
             check_layout(layout)
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
-        wishes = Wishes(*options, columns, timeout=timeout)
+        wishes = Wishes(*options, columns, timeout=timeout, session=session)
         bounds = (_start("a batch", start_date, period), end_date, bars)
         from .jobs.batch_progress import BatchProgress
         from .jobs.progress_bar import listening
@@ -275,7 +282,12 @@ class DataManager:
         return wide_frame(frames) if layout == "wide" else frames
 
     def get_quote(
-        self, symbol: str, max_age: float = 5.0, *, timeout: float | None = None
+        self,
+        symbol: str,
+        max_age: float = 5.0,
+        *,
+        timeout: float | None = None,
+        session: AskedSession = "regular",
     ) -> Quote:
         """Return the last price of ``symbol``, with its time and how far it can be trusted.
 
@@ -290,6 +302,9 @@ class DataManager:
             max_age: seconds since a quote was asked for, or a price of a stream came, within which
                 it is given again; from 0 (ask) to a day.
             timeout: seconds after which nothing is waited for any more, as for :meth:`get_ohlcv`.
+            session: ``extended``: the market of a share of the USA is open from 04:00 to 20:00 New
+                York time, and its last price is that of these hours; ``change`` is since the close of
+                the session before.
 
         Returns:
             The quote. Its ``state`` is ``live`` or ``forming`` only for a price of this minute; that of
@@ -301,10 +316,15 @@ class DataManager:
             UnknownSymbolError: the symbol is unknown at its venue.
             AllProvidersFailedError, NoDataError: no price is known, and none could be had.
         """
-        return self._services.client.get_quote(symbol, max_age, timeout, self._streamed)
+        return self._services.client.get_quote(symbol, max_age, timeout, self._streamed, session)
 
     def get_quotes(
-        self, symbols: Sequence[str], max_age: float = 5.0, *, timeout: float | None = None
+        self,
+        symbols: Sequence[str],
+        max_age: float = 5.0,
+        *,
+        timeout: float | None = None,
+        session: AskedSession = "regular",
     ) -> Quotes:
         """Return symbol, as it was typed, to quote; arguments as :meth:`get_quote`.
 
@@ -317,7 +337,7 @@ class DataManager:
         Warns:
             IncompleteDataWarning: some could not be had; once a call.
         """
-        return self._services.client.get_quotes(symbols, max_age, timeout, self._streamed)
+        return self._services.client.get_quotes(symbols, max_age, timeout, self._streamed, session)
 
     def search(
         self, text: str, limit: int = 20, *, offline: bool = False, timeout: float | None = None
@@ -372,6 +392,7 @@ class DataManager:
         closed_by: When = None,
         include_forming: bool = False,
         offline: bool = False,
+        session: AskedSession = "regular",
     ) -> Plan:
         """Return what :meth:`get_ohlcv` would do with these arguments; no vendor is asked.
 
@@ -385,7 +406,14 @@ class DataManager:
             CacheError: the cache cannot be read.
         """
         wishes = Wishes(
-            provider, adjustment, include_forming, offline, False, force_refresh, closed_by
+            provider,
+            adjustment,
+            include_forming,
+            offline,
+            False,
+            force_refresh,
+            closed_by,
+            session=session,
         )
         client, start = self._services.client, _start(symbol, start_date, period)
         with running(subject_of(symbol, timeframe)):
@@ -398,6 +426,7 @@ class DataManager:
         *,
         provider: str | None = None,
         adjustment: AskedAdjustment = "split",
+        session: AskedSession = "regular",
     ) -> Explanation:
         """Return which vendors are asked for a series and why, which are not, and what is stored.
 
@@ -407,7 +436,8 @@ class DataManager:
         Raises:
             QueryError: the symbol is unknown or ambiguous, the timeframe none (a ``ValueError``).
         """
-        client, wishes = self._services.client, Wishes(provider, adjustment)
+        client = self._services.client
+        wishes = Wishes(provider, adjustment, session=session)
         with running(subject_of(symbol, timeframe)):
             explanation = client.explain(client.query(symbol, timeframe, wishes=wishes))
         return explanation.with_days(self._services.network.vendor_days())

@@ -439,7 +439,7 @@ class ProviderSelector:
             capabilities = getattr(self._initialize_downloader(name), "capabilities", None)
             if not isinstance(capabilities, Capabilities):
                 continue
-            if label in capabilities.labels(instrument.asset_class):
+            if label in capabilities.serving(instrument).labels(instrument.asset_class):
                 depths[name] = capabilities.depth_days.get(label)
         if not depths:  # bars that are made of others, or vendors that are not ours
             return Supply(self.get_best_provider(symbol, label) or "", None)

@@ -46,10 +46,10 @@ def test_every_vendor_and_timeframe_stands_in_it() -> None:
 def test_timeframes_of_which_the_same_is_said_share_a_line() -> None:
     entries = served("acme", CAPS)
     assert bounds_table(entries) == [
-        ["acme", "1m", "50 bars, 7 days", "30 days", "1.5 min", "split", "not sent"],
-        ["acme", "5m 1h", "50 bars", "all", "1.5 min", "split", "not sent"],
+        ["acme", "1m", "50 bars, 7 days", "30 days", "1.5 min", "split", "not sent", "-"],
+        ["acme", "5m 1h", "50 bars", "all", "1.5 min", "split", "not sent", "-"],
         ["acme", "1d", "50 bars", "all", "crypto: 1.5 min; stock: the next open", "split",
-         "not sent"],
+         "not sent", "-"],
     ]  # fmt: skip
     assert kinds_table(entries) == [
         ["acme", "crypto", "24h", "on the clock", "acme", "base"],

@@ -122,10 +122,10 @@ class Heard(Context):
 
     def rows(
         self, listing: Listing, frame: Timeframe, window: tuple[int, int],
-        adjustment: Any = "raw", anchor: str = "session",
+        adjustment: Any = "raw", anchor: str = "session", *, extended: bool = False,
     ) -> list[Row]:  # fmt: skip
         """Return the bars of the truth, from the first that the vendor still has."""
-        found = super().rows(listing, frame, window, adjustment, anchor)
+        found = super().rows(listing, frame, window, adjustment, anchor, extended=extended)
         first = self.server.first_ms.get(self.vendor)
         if first is not None:
             found = [row for row in found if row.stamp_ms >= first]

@@ -328,3 +328,16 @@ def test_the_last_bar_of_a_substitute_is_given_again_though_its_newest_is_not_pu
         sim.date(-3600)
         seen = sim.ask(Question("BTCUSDT", "1h", None, None, 1))
     assert seen is not None and len(seen.rows) == 1
+
+
+def test_a_gap_up_to_the_question_ends_later_the_second_time() -> None:
+    """Repeats of requests took seconds: the model is not to take that for another answer."""
+    profile = shares("alpaca")
+    with simulated(profile, "2024-06-09T20:30") as sim:
+        sim.ask_batch(profile.symbols, Question("AAPL", "1d", "2024-06-04", "2024-06-09"))
+        sim.advance(90_000)
+        sim.fault("alpaca", FAULTS["resets"]())
+        sim.ask(Question("AAPL", "1d", "2024-05-31", "2024-06-05"))
+        sim.ask(Question("AAPL", "1d", "2024-06-05", "2024-06-10"))
+        seen = sim.ask(Question("AAPL", "1d", "2024-05-31", "2024-06-10"))
+    assert seen is not None and seen.gaps

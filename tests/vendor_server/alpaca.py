@@ -90,8 +90,9 @@ class Alpaca(Face):
             return _error(403, "subscription does not permit querying recent SIP data")
         timeframe = Timeframe.parse(frame)
         found = context.rows(
-            listing, timeframe, (start - 2 * DAY_MS, end + 1), cast(Adjustment, adjustment), "clock"
-        )
+            listing, timeframe, (start - 2 * DAY_MS, end + 1), cast(Adjustment, adjustment), "clock",
+            extended=True,
+        )  # fmt: skip
         labelled = [(_label(row, timeframe, is_stock=is_stock), row) for row in found]
         begin = max(start, _read_token(params.get("page_token")))
         inside = [one for one in labelled if begin <= one[0] <= end]

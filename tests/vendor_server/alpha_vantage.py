@@ -141,7 +141,10 @@ def _page(
         if end <= listing.tape.listed_ms or start > context.now_ms:
             return None  # as a symbol that it does not know
     adjusted: Adjustment = "raw" if params.get("adjusted") == "false" else "all"
-    rows = context.rows(listing, frame, (start, end), adjusted if frame.is_intraday else "raw")
+    rows = context.rows(
+        listing, frame, (start, end), adjusted if frame.is_intraday else "raw",
+        extended=params.get("extended_hours", "true") == "true",
+    )  # fmt: skip
     # A session is there when it is over; the running week and month are there up to its last one.
     if frame.unit not in ("w", "M"):
         rows = [row for row in rows if row.closes_ms <= context.now_ms]

@@ -129,13 +129,14 @@ class Context:
 
     def rows(
         self, listing: Listing, frame: Timeframe, window: tuple[int, int],
-        adjustment: Adjustment = "raw", anchor: str = "session",
+        adjustment: Adjustment = "raw", anchor: str = "session", *, extended: bool = False,
     ) -> list[Row]:  # fmt: skip
         """Return the bars stamped in the half-open ``window`` as they stand now, forming last."""
         start, end = window
         rows = self.truth.rows(
-            listing.symbol, frame.label, start, end, adjustment, self.now_ms, anchor=anchor
-        )
+            listing.symbol, frame.label, start, end, adjustment, self.now_ms,
+            anchor=anchor, extended=extended,
+        )  # fmt: skip
         return self.revised(listing, frame, rows)
 
 

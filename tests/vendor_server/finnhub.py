@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from src.data.model.instant import DAY_MS, SECOND_MS
+from src.data.model.kind import Adjustment
 from src.data.model.timeframe import Timeframe
 
 from .face import STATUS, Context, Page, Reason, Reply, Request
@@ -87,7 +88,8 @@ def _page(listing: Listing, params: Mapping[str, str], context: Context) -> Page
     if frame.is_intraday:
         start = max(start, last - _PAGE_DAYS * DAY_MS)
     is_raw = frame.is_intraday and listing.asset_class == "stock"
-    rows = context.rows(listing, frame, (start, last + 1), "raw" if is_raw else "split", "clock")
+    adjustment: Adjustment = "raw" if is_raw else "split"
+    rows = context.rows(listing, frame, (start, last + 1), adjustment, "clock", extended=True)
     return context.spoil(Page(tuple(r.stamp_ms for r in rows), tuple(rows), per_second=1))
 
 

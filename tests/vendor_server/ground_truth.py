@@ -17,7 +17,7 @@ from src.data.model.timeframe import Timeframe
 
 from .listings import Listing, usual_listings
 from .sessions import ALWAYS, Ints, sessions_of
-from .tape import NEVER, Bars, days_of_year, grouped, joined, minutes
+from .tape import NEVER, Bars, Tape, days_of_year, grouped, joined, minutes
 
 Floats = NDArray[np.float64]
 Expected = tuple[int, float, float, float, float, float]
@@ -92,18 +92,23 @@ class Truth:
 
     def expected(
         self, symbol: str, timeframe: str, start_ms: int, end_ms: int,
-        adjustment: Adjustment = "raw", as_of_ms: int = NEVER,
+        adjustment: Adjustment = "raw", as_of_ms: int = NEVER, *, extended: bool = False,
     ) -> list[Expected]:  # fmt: skip
         """Return the closed bars with stamps in ``[start_ms, end_ms)``: the oracle of tests.
 
         Args:
             adjustment: ``raw``, ``split`` or ``all``; only actions known at ``as_of_ms`` count.
             as_of_ms: bars that close later are not there.
+            extended: with those of extended hours, counted from the clock.
 
         Returns:
             ``(stamp_ms, open, high, low, close, volume)``, ascending.
         """
-        rows = self.rows(symbol, timeframe, start_ms, end_ms, adjustment, as_of_ms)
+        anchor = "clock" if extended else "session"
+        rows = self.rows(
+            symbol, timeframe, start_ms, end_ms, adjustment, as_of_ms,
+            anchor=anchor, extended=extended,
+        )  # fmt: skip
         return [tuple(row[:6]) for row in rows if row.closes_ms <= as_of_ms]  # type: ignore[misc]
 
     def raw(self, symbol: str, timeframe: str, start_ms: int, end_ms: int) -> list[Expected]:
@@ -118,15 +123,18 @@ class Truth:
     def rows(
         self, symbol: str, timeframe: str, start_ms: int, end_ms: int,
         adjustment: Adjustment = "raw", now_ms: int = NEVER, *, anchor: str = "session",
+        extended: bool = False,
     ) -> list[Row]:  # fmt: skip
         """Return the bars with stamps in ``[start_ms, end_ms)`` as they stand at ``now_ms``.
 
         A bar that forms at ``now_ms`` is there, last, with what has happened of it.
         ``anchor="clock"`` counts hours of shares from the full hour, not from the session's open.
+        ``extended``: with the minutes before the open and after the close, of what has them.
         """
         listing, frame = self.listing(symbol), Timeframe.parse(timeframe)
         if frame.is_intraday:
-            bars = _intraday(listing, frame, (start_ms, end_ms), now_ms, anchor)
+            tape = listing.extended_tape if extended and listing.extended else listing.tape
+            bars = _intraday(listing, tape, frame, (start_ms, end_ms), now_ms, anchor)
             return _rows_of(bars, self._values(listing, bars, adjustment, now_ms))
         last = int(_next_label(np.array([end_ms - 1]), frame)[0])
         bars = _days(listing, start_ms, last, now_ms)
@@ -215,11 +223,16 @@ def _days(listing: Listing, start_ms: int, end_ms: int, now_ms: int) -> Bars:
 
 
 def _intraday(
-    listing: Listing, frame: Timeframe, window: tuple[int, int], now_ms: int, anchor: str
+    listing: Listing,
+    tape: Tape,
+    frame: Timeframe,
+    window: tuple[int, int],
+    now_ms: int,
+    anchor: str,
 ) -> Bars:
     """Return the intraday bars stamped inside ``window`` as they stand at ``now_ms``."""
     step = frame.step_ms or 0
-    bars = minutes(listing.tape, window[0] - step, window[1] + step, now_ms)
+    bars = minutes(tape, window[0] - step, window[1] + step, now_ms)
     origin = bars.opens if anchor == "session" and listing.calendar != ALWAYS else 0
     stamps = origin + (bars.stamps - origin) // step * step
     closes = stamps + step

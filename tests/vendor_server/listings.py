@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 
@@ -35,6 +35,8 @@ class Listing:
         quiet: of 1000 minutes so many have no trade; bars wholly quiet are not there.
         actions: splits and dividends; ``ex_at`` in them is not read.
         spellings: vendor to its spelling, where the vendor's face cannot tell.
+        extended: whether it trades before the open and after the close, too: vendors that send
+            such minutes, always or when asked, have them.
     """
 
     symbol: str
@@ -54,6 +56,12 @@ class Listing:
     quiet: int = 0
     actions: tuple[Action, ...] = ()
     spellings: Mapping[str, str] = field(default_factory=dict, hash=False)
+    extended: bool = False
+
+    @cached_property
+    def extended_tape(self) -> Tape:
+        """The same minutes with those of 04:00 to 20:00 New York time beside."""
+        return replace(self.tape, calendar=f"{self.calendar} extended")
 
     @cached_property
     def tape(self) -> Tape:

@@ -92,7 +92,7 @@ def _aggregates(
     if listing is not None:
         rows = context.rows(
             listing, frame, (start - 2 * DAY_MS, end + DAY_MS), "split" if is_adjusted else "raw",
-            anchor="clock",
+            anchor="clock", extended=True,
         )  # fmt: skip
         labelled = [(_label(row, frame, zone), row) for row in rows]
     inside = [one for one in labelled if start <= one[0] <= end]

@@ -20,6 +20,9 @@ Ints = NDArray[np.int64]
 ALWAYS = "24/7"
 # Currencies: Sunday to Friday 17:00 New York; quoted early, weeks begin three hours before that.
 FOREX, FOREX_EARLY = "24/5", "24/5 early"
+# Behind the name of an exchange's calendar: 04:00 to 20:00 where it trades from 09:30 to 16:00.
+EXTENDED = " extended"
+BEFORE_OPEN_MS, AFTER_CLOSE_MS = 11 * HOUR_MS // 2, 4 * HOUR_MS
 FIRST_DAY, LAST_DAY = "1990-01-01", "2035-12-31"
 
 
@@ -64,6 +67,11 @@ def sessions_of(calendar: str) -> Sessions:
         return Sessions(days, days, days + DAY_MS)
     if calendar in (FOREX, FOREX_EARLY):
         return _currencies(3 if calendar == FOREX_EARLY else 0)
+    if calendar.endswith(EXTENDED):
+        regular = sessions_of(calendar.removesuffix(EXTENDED))
+        return Sessions(
+            regular.dates, regular.opens - BEFORE_OPEN_MS, regular.closes + AFTER_CLOSE_MS
+        )
     import exchange_calendars  # half a second and more: only tests with stocks pay for it
 
     found = exchange_calendars.get_calendar(calendar, start=FIRST_DAY, end=LAST_DAY)

@@ -15,6 +15,7 @@ from .face import STATUS, Context, Face, Page, Reason, Reply, Request, local_mid
 from .ground_truth import Row
 from .listings import Listing
 from .names import matching, plain_spelling
+from .sessions import sessions_of
 from .yahoo_live import live
 from .yahoo_meta import meta_of, session_of, trading_periods
 
@@ -40,6 +41,7 @@ class _Ask:
     end: int
     range: str
     events: frozenset[str]
+    extended: bool = False
 
     @property
     def frame(self) -> Timeframe:
@@ -164,7 +166,8 @@ def _read(request: Request, context: Context, listing: Listing) -> _Ask | Reply:
         return _error(400, "Bad Request", "Invalid input - period1 and period2 must be numbers")
     events = frozenset(re.split(r"[|,]", params.get("events", "")))
     refused = None if asked else _too_deep(interval, start, end, now)
-    return refused or _Ask(listing, interval, start, end, asked, events)
+    extended = params.get("includePrePost") == "true"
+    return refused or _Ask(listing, interval, start, end, asked, events, extended)
 
 
 def _too_deep(interval: str, start: int, end: int, now: int) -> Reply | None:
@@ -201,7 +204,18 @@ def _bars(ask: _Ask, context: Context) -> list[Row]:
     if not ask.frame.is_intraday:
         # A label and the session date under it are at most a day apart.
         start, end = start - 2 * DAY_MS, end + 2 * DAY_MS
-    return context.rows(ask.listing, ask.frame, (start, end), "split")
+    if not (ask.extended and ask.frame.is_intraday):
+        return context.rows(ask.listing, ask.frame, (start, end), "split")
+    rows = context.rows(
+        ask.listing, ask.frame, (start, end), "split", anchor="clock", extended=True
+    )
+    regular = sessions_of(ask.listing.calendar).between(start, end)
+    spans = list(zip(regular.opens.tolist(), regular.closes.tolist(), strict=True))
+    # Of what is traded outside regular hours it tells no volume.
+    return [
+        row if any(a <= row.stamp_ms < b for a, b in spans) else row._replace(volume=0.0)
+        for row in rows
+    ]
 
 
 def _grid_label(ask: _Ask, row: Row) -> int:

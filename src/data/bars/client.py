@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from ..model.coverage import Coverage
     from ..model.explanation import Explanation
     from ..model.instrument import Instrument
+    from ..model.kind import AskedSession
     from ..model.plan import Plan
     from ..model.query import BarsQuery
     from ..model.quote import Quote, Quotes
@@ -327,7 +328,16 @@ class BarsClient:
         """
         from .outline import outline_of
 
-        return outline_of(self._told(series), self._selector.instrument(series.symbol))
+        return outline_of(self._told(series), self.instrument(series))
+
+    def instrument(self, series: SeriesKey) -> Instrument:
+        """Return what a stored series is of, in the hours that its bars are of.
+
+        Raises:
+            QueryError: the symbol means nothing by the rules.
+        """
+        instrument = self._selector.instrument(series.symbol)
+        return instrument.extended() if series.is_extended else instrument
 
     def _told(self, series: SeriesKey) -> SeriesView:
         """Return what is stored of a series; all of it in doubt where its files have changed since."""
@@ -368,10 +378,9 @@ class BarsClient:
             vendors = dict.fromkeys(part.vendor for part in self._store.view(series).coverage)
             names = (*(name for name in vendors if family_of(name) == family), family)
         for name in (None, *names):
+            wishes = Wishes(provider=name, session=series.session)
             try:
-                query = self.query(
-                    series.symbol, series.timeframe, start, end, wishes=Wishes(provider=name)
-                )
+                query = self.query(series.symbol, series.timeframe, start, end, wishes=wishes)
             except UnknownProviderError:
                 continue
             if self.series_of(query) == series:
@@ -394,8 +403,14 @@ class BarsClient:
         first = self.answering(keys)
         return [*first, *(key for key in keys if key not in first)]
 
-    def answering(self, keys: Iterable[SeriesKey]) -> list[SeriesKey]:
+    def answering(
+        self, keys: Iterable[SeriesKey], session: AskedSession = "regular"
+    ) -> list[SeriesKey]:
         """Return those of some series that answer by the rules: at most one a symbol and timeframe.
+
+        Args:
+            keys: stored series.
+            session: the hours of the bars in question.
 
         Where only the default lane of them is among ``keys`` it is that, of whatever kind it is.
         Where the lane of the rules is not, it is the default one.
@@ -403,7 +418,15 @@ class BarsClient:
         Raises:
             CacheError: the store cannot be read.
         """
-        return self._service.lanes.answering(keys, self.query)
+        wishes = Wishes(session=session)
+        if session == "extended":
+            keys = [key for key in keys if key.is_extended and not key.made_of]
+
+        def ask(symbol: str, timeframe: Timeframe) -> BarsQuery:
+            """Return the usual question for a series."""
+            return self.query(symbol, timeframe, wishes=wishes)
+
+        return self._service.lanes.answering(keys, ask)
 
     def columns(self, series: SeriesKey, span: Span) -> StoredColumns:
         """Return the stored bars whose open stamps lie in ``span``, as columns, with the generation.
@@ -484,19 +507,24 @@ class BarsClient:
     # --- last prices -----------------------------------------------------------------------
 
     def get_quote(
-        self, symbol: Any, max_age: Any = 5.0, timeout: Any = None, live: Live | None = None
+        self,
+        symbol: Any,
+        max_age: Any = 5.0,
+        timeout: Any = None,
+        live: Live | None = None,
+        session: Any = "regular",
     ) -> Quote:
         """Return the last price of a symbol; see ``DataManager.get_quote``.
 
         Args:
-            symbol, max_age, timeout: as there.
+            symbol, max_age, timeout, session: as there.
             live: gives the newest price of a running stream for an instrument, where there is one.
 
         Raises:
             QueryError: an argument cannot be understood.
             NoProviderError, AllProvidersFailedError, NoDataError: no price is known.
         """
-        return self._quotes.get(symbol, max_age, timeout, live)
+        return self._quotes.get(symbol, max_age, timeout, live, session)
 
     def get_quotes(
         self,
@@ -504,6 +532,7 @@ class BarsClient:
         max_age: Any = 5.0,
         timeout: Any = None,
         live: Live | None = None,
+        session: Any = "regular",
     ) -> Quotes:
         """Return the last prices of many symbols; see ``DataManager.get_quotes``.
 
@@ -513,7 +542,7 @@ class BarsClient:
         Warns:
             IncompleteDataWarning: some could not be had.
         """
-        return self._quotes.get_many(symbols, max_age, timeout, live)
+        return self._quotes.get_many(symbols, max_age, timeout, live, session)
 
     @cached_property
     def _quotes(self) -> QuoteService:

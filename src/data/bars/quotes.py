@@ -33,7 +33,7 @@ from ..model.coverage import Covered
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, date_of, iso
 from ..model.instrument import Instrument
 from ..model.kind import NO_VOLUME
-from ..model.query import distinct_symbols
+from ..model.query import check_session, distinct_symbols
 from ..model.quote import LivePrice, Quote, Quotes, QuoteState, aware
 from ..model.timeframe import Timeframe
 from ..net.deadline import run_call, seconds_of
@@ -43,7 +43,7 @@ from ..prices.bar_rule import is_price
 from .answer.answer import Answer
 from .batch import in_threads
 from .observer import Observer
-from .request import RequestParser, Wishes
+from .request import RequestParser, Wishes, in_session
 from .service import BarsService
 
 Live = Callable[[Instrument], LivePrice | None]
@@ -132,28 +132,36 @@ class QuoteService:
         self._bars, self._parser, self._selector = bars, parser, selector
         self._clock, self._observer = clock, observer
         self._locks = SeriesLocks()
-        # Symbol to its last quote, its last failure and the close of its last session but one;
-        # entries are replaced whole, and a table that is full is begun anew.
-        self._quotes: dict[str, _Kept] = {}
-        self._failures: dict[str, tuple[int, DataError]] = {}
-        self._closes: dict[str, tuple[int, date, _Price]] = {}
+        # Instrument, in the hours in question, to its last quote, its last failure and the close of its
+        # last session but one; entries are replaced whole, and a table that is full is begun anew.
+        self._quotes: dict[Instrument, _Kept] = {}
+        self._failures: dict[Instrument, tuple[int, DataError]] = {}
+        self._closes: dict[Instrument, tuple[int, date, _Price]] = {}
         # Numbers calls and failures: what failed while a call waited for its turn is its own, too.
         self._numbers = count(1)
 
-    def get(self, symbol: Any, max_age: Any, timeout: Any, live: Live | None) -> Quote:
+    def get(
+        self, symbol: Any, max_age: Any, timeout: Any, live: Live | None, session: Any
+    ) -> Quote:
         """Return the last price of ``symbol``; see ``DataManager.get_quote``."""
         age_ms, seconds = _age_ms(max_age, symbol), seconds_of(timeout, symbol)
         with self._observer.call_beside(symbol, ""):
-            instrument = self._selector.instrument(symbol)
+            instrument = in_session(self._selector.instrument(symbol), session, _MINUTE)
             return run_call(self._clock, seconds, self._get, instrument, age_ms, live)
 
     def get_many(
-        self, symbols: Sequence[str], max_age: Any, timeout: Any, live: Live | None
+        self,
+        symbols: Sequence[str],
+        max_age: Any,
+        timeout: Any,
+        live: Live | None,
+        session: Any,
     ) -> Quotes:
         """Return the last prices of ``symbols``; see ``DataManager.get_quotes``."""
         wanted = distinct_symbols(symbols)
         age_ms, seconds = _age_ms(max_age, "quotes"), seconds_of(timeout, "quotes")
-        get = partial(self._or_error, age_ms=age_ms, live=live)
+        check_session(session, "quotes")
+        get = partial(self._or_error, age_ms=age_ms, live=live, session=session)
         with running(subject_of("", "")):
             got = run_call(self._clock, seconds, in_threads, get, wanted, _WORKERS)
         pairs = list(zip(wanted, got, strict=True))
@@ -171,10 +179,13 @@ class QuoteService:
 
     # --- one question at a time ------------------------------------------------------------
 
-    def _or_error(self, symbol: Any, age_ms: int, live: Live | None) -> Quote | DataError:
+    def _or_error(
+        self, symbol: Any, age_ms: int, live: Live | None, session: Any
+    ) -> Quote | DataError:
         try:
             with self._observer.call_beside(symbol, ""):
-                return self._get(self._selector.instrument(symbol), age_ms, live)
+                instrument = in_session(self._selector.instrument(symbol), session, _MINUTE)
+                return self._get(instrument, age_ms, live)
         except DataError as error:
             return error
 
@@ -183,38 +194,37 @@ class QuoteService:
         streamed = live(instrument) if live is not None else None
         if streamed is not None and 0 <= asked_ms - streamed.time_ms <= age_ms:
             return self._of_stream(instrument, streamed, asked_ms)
-        symbol = instrument.symbol
-        if (kept := self._kept(symbol, asked_ms - age_ms)) is not None:
+        if (kept := self._kept(instrument, asked_ms - age_ms)) is not None:
             return kept
-        with self._locks.hold(("quote", symbol), self._clock):
-            if (kept := self._kept(symbol, asked_ms - age_ms)) is not None:
+        with self._locks.hold(("quote", instrument), self._clock):
+            if (kept := self._kept(instrument, asked_ms - age_ms)) is not None:
                 return kept
-            self._raise_failure(symbol, number)
+            self._raise_failure(instrument, number)
             try:
                 return self._fetch_quote(instrument)
             except DataError as error:
-                self._note_failure(symbol, error)
+                self._note_failure(instrument, error)
                 raise
 
-    def _kept(self, symbol: str, since_ms: int) -> Quote | None:
+    def _kept(self, instrument: Instrument, since_ms: int) -> Quote | None:
         """Return a quote that was asked for at ``since_ms`` or later, and still is the last one."""
-        kept, now = self._quotes.get(symbol), self._clock.now_ms()
+        kept, now = self._quotes.get(instrument), self._clock.now_ms()
         if kept is None or not since_ms <= kept.asked_ms <= now < kept.until_ms:
             return None
         return kept.quote
 
-    def _raise_failure(self, symbol: str, number: int) -> None:
+    def _raise_failure(self, instrument: Instrument, number: int) -> None:
         """Raise what the call ended with that this one waited for."""
-        failure = self._failures.get(symbol)
+        failure = self._failures.get(instrument)
         if failure is not None and failure[0] > number:
             raise copy.copy(failure[1])  # each thread its own traceback
 
-    def _note_failure(self, symbol: str, error: DataError) -> None:
+    def _note_failure(self, instrument: Instrument, error: DataError) -> None:
         """Keep a failure for those that wait; not that of a call which had no time."""
         attempts = getattr(error, "attempts", ())
         if any(getattr(attempt.error, "by_caller", False) for attempt in attempts):
             return
-        _put(self._failures, symbol, (next(self._numbers), error))
+        _put(self._failures, instrument, (next(self._numbers), error))
 
     def _fetch_quote(self, instrument: Instrument) -> Quote:
         """Ask for the running minute, or for the last close.
@@ -229,7 +239,7 @@ class QuoteService:
         note = _note(state, market, price, why)
         close = self._close_before(instrument, market, price.time_ms)
         quote = _quote(instrument, price, state, close, asked_ms, note)
-        _put(self._quotes, instrument.symbol, _Kept(quote, asked_ms, market.until_ms))
+        _put(self._quotes, instrument, _Kept(quote, asked_ms, market.until_ms))
         return quote
 
     def _of_stream(self, instrument: Instrument, streamed: LivePrice, asked_ms: int) -> Quote:
@@ -288,7 +298,8 @@ class QuoteService:
         minute = partial(self._minute, instrument, asked_ms)
         day = partial(self._day, instrument, asked_ms)
         ways: list[Callable[[], _Price | None]] = [minute, day]
-        if market.session is not None and market.newest_ms == market.session.close_ms:
+        is_over = market.session is not None and market.newest_ms == market.session.close_ms
+        if is_over and not instrument.is_extended:
             ways = [day, minute]  # the close of a session is that of its day
         elif market.session is not None and market.is_open:
             opened = market.session.open_ms
@@ -317,7 +328,10 @@ class QuoteService:
         start = None if start_ms is None else aware(start_ms)
         end = None if end_ms is None else aware(end_ms - 1)
         bounds = (start, end, 1 if start_ms is None else None)
-        wishes = Wishes(include_forming=start_ms is not None and end_ms is None)
+        wishes = Wishes(
+            include_forming=start_ms is not None and end_ms is None,
+            session="extended" if instrument.is_extended else "regular",
+        )
         query = self._parser.query(instrument.symbol, "1m", bounds, wishes)
         return self._last(self._bars.answered(query), asked_ms)
 
@@ -360,11 +374,11 @@ class QuoteService:
 
     def _close_before(self, instrument: Instrument, market: _Market, time_ms: int) -> _Price | None:
         """Return the close of the session before that of ``time_ms``; None where it is unknown."""
-        symbol, now = instrument.symbol, self._clock.now_ms()
+        now = self._clock.now_ms()
         day = session_before(instrument, time_ms)
         if day is None:
             return None
-        cached = self._closes.get(symbol)
+        cached = self._closes.get(instrument)
         if cached is not None and cached[1] == day and now < cached[0]:
             return cached[2]
         try:
@@ -373,7 +387,7 @@ class QuoteService:
             return None  # said of the price already, or the change alone is lacking
         close = None if answer.doubts or answer.substitute else self._last(answer, now, day)
         if close is not None and close.part.state == "final":
-            _put(self._closes, symbol, (market.until_ms, day, close))
+            _put(self._closes, instrument, (market.until_ms, day, close))
         return close
 
 
@@ -495,7 +509,7 @@ def _age_ms(max_age: Any, symbol: Any) -> int:
     return round(float(max_age) * SECOND_MS)
 
 
-def _put(table: dict[str, Any], symbol: str, entry: Any) -> None:
-    if len(table) >= _MOST and symbol not in table:
+def _put(table: dict[Instrument, Any], instrument: Instrument, entry: Any) -> None:
+    if len(table) >= _MOST and instrument not in table:
         table.clear()
-    table[symbol] = entry
+    table[instrument] = entry

@@ -53,6 +53,7 @@ class Refetchability:
         """Return why no vendor could supply ``part`` of a series again; empty where its vendor can."""
         try:
             instrument = self._selector.instrument(key.symbol)
+            instrument = instrument.extended() if key.is_extended else instrument
         except QueryError:
             return NO_SYMBOL
         if not self._is_asked(key, part.vendor):
@@ -66,7 +67,7 @@ class Refetchability:
         if vendor in named:
             return True
         build = getattr(self._selector, "_initialize_downloader", None)
-        is_its_lane = key.lane == (vendor,) or (bool(key.of_folder) and is_of_files(vendor))
+        is_its_lane = key.lane[:1] == (vendor,) or (bool(key.of_folder) and is_of_files(vendor))
         return is_its_lane and build is not None and build(vendor) is not None
 
     def _refusal(
@@ -82,7 +83,7 @@ class Refetchability:
         caps = downloader.capabilities
         if not downloader.default_base_url and not caps.made_up:
             return FILES
-        candidate = Candidate(part.vendor, downloader, caps)
+        candidate = Candidate(part.vendor, downloader, caps.serving(instrument))
         if candidate.refusal(instrument, key.timeframe):
             return NOT_SERVED
         if not caps.kind(instrument, key.timeframe).agrees(part.kind):

@@ -14,7 +14,7 @@ from ..model.bars import PRICES
 from ..model.frozen import filled
 from ..model.instrument import Instrument
 from ..model.kind import ADJUSTMENTS
-from ..model.query import EXTRA_COLUMNS, BarsQuery
+from ..model.query import EXTRA_COLUMNS, BarsQuery, check_session
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.deadline import seconds_of
@@ -39,6 +39,7 @@ class Wishes:
     version: int | None = None
     timeout: Any = None
     must_store: bool = False
+    session: str = "regular"
 
 
 # What is in a frame anyway, where it is known at all.
@@ -78,6 +79,8 @@ class RequestParser:
         if isinstance(symbol, str) and ":" in symbol:  # a venue is in front
             symbol, provider = self._selector.split_vendor(symbol, provider)
         instrument = self._selector.instrument(symbol)
+        if wishes.session != "regular":
+            instrument = in_session(instrument, wishes.session, step)
         now = self._clock.now_ms()
         start, end, bars = bounds
         closed_by = closing_time(instrument, wishes.closed_by, now)
@@ -136,6 +139,7 @@ class RequestParser:
             QueryError, UnknownProviderError: as :meth:`query` would for every symbol alike.
         """
         start, end, bars = bounds
+        check_session(wishes.session, "a batch")
         now = self._clock.now_ms()
         closed_by = closing_time(_ANY, wishes.closed_by, now)
         resolve_range(_ANY, Timeframe.parse(timeframe), start, end, now, bars, closed_by)
@@ -156,6 +160,37 @@ class RequestParser:
             provider=str(provider),
             hint=f"{_meant(provider, names)}{known_hint(provider, names)}",
         )
+
+
+def in_session(instrument: Instrument, session: Any, timeframe: Timeframe) -> Instrument:
+    """Return an instrument as it trades in the session that bars are wanted of.
+
+    Args:
+        instrument: as the rules understand its symbol.
+        session: ``regular``, or ``extended`` for 04:00 to 20:00 of New York.
+        timeframe: length of the bars.
+
+    Raises:
+        QueryError: there is no such session, of this market or for such bars.
+    """
+    symbol = instrument.symbol
+    check_session(session, symbol)
+    if session == "regular":
+        return instrument
+    if instrument.asset_class != "stock" or instrument.timezone != "America/New_York":
+        raise QueryError(
+            f"{symbol} has no extended hours here: they are known of shares of the USA",
+            symbol=symbol,
+            hint="leave session out",
+        )
+    if not timeframe.is_intraday:
+        raise QueryError(
+            f"{timeframe} bars of {symbol} are those of the regular session: extended hours are "
+            "for bars shorter than a day",
+            symbol=symbol,
+            hint="leave session out, or ask for minutes or hours",
+        )
+    return instrument.extended()
 
 
 def _tell_swapped(error: BadTimeframeError, timeframe: Any, symbol: Any) -> None:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError
 from ..model.bars import Stamps
 from ..model.instant import DAY_MS, day_ms
-from ..model.instrument import Instrument
+from ..model.instrument import EXTENDED, Instrument
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .buckets import bucket_at, start_at
@@ -41,7 +41,6 @@ __all__ = [
     "calendar_for",
     "closes_early",
     "day_span",
-    "extended_hours",
     "first_unclosed",
     "session_date",
 ]
@@ -142,14 +141,6 @@ def calendar_for(instrument: Instrument) -> MarketCalendar:
 
 
 @cache
-def extended_hours(name: str) -> MarketCalendar:
-    """Return the calendar of an exchange by its code, with the hours before its open and behind its close."""
-    from .exchange import ExtendedCalendar
-
-    return ExtendedCalendar(name)
-
-
-@cache
 def _calendar(name: str) -> MarketCalendar:
     # Imported here: the calendars themselves import the values above.
     if name == ALWAYS_OPEN:
@@ -160,9 +151,10 @@ def _calendar(name: str) -> MarketCalendar:
         from .sessions import ForexCalendar
 
         return ForexCalendar()
-    from .exchange import ExchangeCalendar
+    from .exchange import ExchangeCalendar, ExtendedCalendar
 
-    return ExchangeCalendar(name)
+    exchange = name.removesuffix(EXTENDED)
+    return ExchangeCalendar(name) if exchange == name else ExtendedCalendar(exchange)
 
 
 def day_span(instrument: Instrument, day: date) -> Span:

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from ..model.bars import Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, date_of, day_ms, to_ms, year_of
+from ..model.instrument import EXTENDED
 from ..model.span import Span, gaps
 from ..once import once
 from .library import built, library_class
@@ -59,7 +60,7 @@ class ExtendedCalendar(SessionCalendar):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            name,
+            f"{name}{EXTENDED}",
             lambda: _usual(name).zone,
             lambda first, last: _widened(_load(name, first, last)),
             unrecorded=lambda span: _unrecorded(name, span),

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from ..errors import QueryError
-from ..model.kind import ADJUSTMENTS
+from ..model.kind import ADJUSTMENTS, SESSIONS
 from ..model.retention import Age
 from ..model.timeframe import Timeframe
 
@@ -26,6 +26,7 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     add_range(parser)
     parser.add_argument("--provider", help="use this vendor only")
     add_adjustment(parser)
+    add_session(parser)
     parser.add_argument(
         "--closed-by",
         metavar="TIME",
@@ -63,6 +64,7 @@ def question(args: argparse.Namespace) -> dict[str, Any]:
         "closed_by": args.closed_by,
         "include_forming": args.forming,
         "offline": args.offline,
+        "session": args.session,
     }
 
 
@@ -123,6 +125,16 @@ def add_adjustment(parser: argparse._ActionsContainer) -> None:
         help="prices as "
         "traded (raw), after splits (split, default), or after splits and "
         "dividends (all)",
+    )
+
+
+def add_session(parser: argparse._ActionsContainer) -> None:
+    """Add the hours of the bars."""
+    parser.add_argument(
+        "--session",
+        choices=SESSIONS,
+        default="regular",
+        help="hours of the bars; extended: 04:00 to 20:00 New York time, of shares of the USA",
     )
 
 

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from . import FAILED, OK
-from .arguments import add_adjustment, add_output, add_places, add_series
+from .arguments import add_adjustment, add_output, add_places, add_series, add_session
 from .output import console, print_json
 from .tables import facts
 
@@ -21,6 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_series(parser)
     parser.add_argument("--provider", help="as if a call named this vendor")
     add_adjustment(parser)
+    add_session(parser)
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
@@ -31,7 +32,11 @@ def run(args: argparse.Namespace) -> int:
     from ..data_manager import DataManager
 
     explanation = DataManager(args.cache_dir, args.config).explain(
-        args.symbol, args.timeframe, provider=args.provider, adjustment=args.adjustment
+        args.symbol,
+        args.timeframe,
+        provider=args.provider,
+        adjustment=args.adjustment,
+        session=args.session,
     )
     if args.json:
         print_json(explanation.to_json())

@@ -17,7 +17,7 @@ from ..jobs.signals import job_signals
 from ..model.coverage import VendorDay
 from ..model.incident import incidents_of
 from . import FAILED, OK, guarded
-from .arguments import add_output, add_places, add_timeout, every, listed
+from .arguments import add_output, add_places, add_session, add_timeout, every, listed
 from .output import console, note, print_json
 from .parser import Parser
 from .tables import TextTable, counted, shortened, styled
@@ -58,6 +58,7 @@ def _add_series(parser: argparse.ArgumentParser, symbols_help: str) -> None:
         "--start-date", "--start", metavar="DATE", help="first session; default: 2020-01-01"
     )
     parser.add_argument("--end-date", "--end", metavar="DATE", help="last session; default: today")
+    add_session(parser)
     parser.set_defaults(all_stored=False)
     _add_job(parser)
 
@@ -200,6 +201,7 @@ def _populated(args: argparse.Namespace) -> dict[str, Any]:
                 args.start_date,
                 args.end_date,
                 symbols_file=args.symbols_file,
+                session=args.session,
                 **places,
             )
     if not (report["series"] if args.dry_run else report["results"]):

@@ -8,7 +8,7 @@ from ..errors import QueryError
 from ..model.instant import iso, to_ms
 from ..model.quote import Quote
 from . import FAILED, OK, USAGE
-from .arguments import add_output, add_places, add_timeout
+from .arguments import add_output, add_places, add_session, add_timeout
 from .output import asking, complain_about, console, described, print_json
 from .tables import TextTable, styled
 
@@ -29,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="reuse a quote of this process that is at most this old (default 5)",
     )
+    add_session(parser)
     add_timeout(parser)
     add_output(parser)
     add_places(parser)
@@ -41,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
 
     manager = DataManager(args.cache_dir, args.config)
     with asking(args):
-        quotes = manager.get_quotes(args.symbols, args.max_age, timeout=args.timeout)
+        quotes = manager.get_quotes(
+            args.symbols, args.max_age, timeout=args.timeout, session=args.session
+        )
     if args.json:
         print_json(
             {

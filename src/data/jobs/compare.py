@@ -440,7 +440,14 @@ class StoredBars:
         for key in self._store.keys():
             is_vendors = not key.made_of and self._is_asked(key)
             if (key.symbol, key.timeframe) == wanted and is_vendors:
-                yield from self._of_lane(key)
+                yield from self._in_hours_of(key)._of_lane(key)
+
+    def _in_hours_of(self, key: SeriesKey) -> StoredBars:
+        """Return what compares a lane of the series with vendors in the hours that its bars are of."""
+        if not key.is_extended:
+            return self
+        query = replace(self._query, instrument=self._query.instrument.extended())
+        return StoredBars(self._services, query, self._most)
 
     def beside(
         self, key: SeriesKey, vendor: str, span: Span, told: tuple[Action, ...] | None = None

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..bars.client import Wishes
 from ..bars.dry_run.planner import RequestPlanner
 from ..bars.fetch.plan import cost_of, requests_for
 from ..bars.selection.candidates import Candidate, Route
@@ -368,7 +369,7 @@ class _Run:
         if names and all(map(self._why, seconds)):
             refusals = "; ".join(f"{name}: {self._why(name)}" for name in seconds)
             return refusals or f"the rules name only {names[0]}, which supplied these bars"
-        query = client.query(key.symbol, label, FIRST_DAY)
+        query = client.query(key.symbol, label, FIRST_DAY, wishes=Wishes(session=key.session))
         way = RequestPlanner(store.preview(), services.selector, services.clock).route(query)
         view = store.view(key)
         candidates = _candidates(way, turn, query, view.kind or Kind())

@@ -213,7 +213,8 @@ class Exporter:
 
     def _instrument(self, key: SeriesKey, wanted: Wanted) -> Instrument:
         try:
-            return self._selector.instrument(key.symbol)
+            instrument = self._selector.instrument(key.symbol)
+            return instrument.extended() if key.is_extended else instrument
         except QueryError:
             if wanted.adjustment is not None:
                 raise

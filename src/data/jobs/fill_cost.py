@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..bars.client import Wishes
 from ..errors import DataError
 from ..model.health import REQUEST_S, Quota
 from ..model.instant import DAY_MS, SECOND_MS
@@ -114,12 +115,13 @@ def cost_of(client: BarsClient, job: Job, days: Sequence[VendorDay] = ()) -> Fil
     hits, vendors, lacking = 0, dict[str, VendorCost](), list[SeriesResult]()
     incidents: dict[VendorDay, None] = {}
     for one in job.series:
-        result = SeriesResult(one.symbol, one.timeframe)
+        result = SeriesResult(one.symbol, one.label)
         try:
             if one.problem:
                 lacking.append(result.failed(one.problem, "bad_question"))
                 continue
-            query = client.query(one.symbol, one.timeframe, one.start or job.start, job.end)
+            bounds, wishes = (one.start or job.start, job.end), Wishes(session=one.session)
+            query = client.query(one.symbol, one.timeframe, *bounds, wishes=wishes)
             plan = client.plan(query)
             hits += plan.is_hit
             _add(vendors, plan)

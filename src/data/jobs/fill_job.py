@@ -12,6 +12,7 @@ from ..calendars.ranges import resolve_range
 from ..errors import BadTimeframeError, QueryError
 from ..model.instant import DAY_MS, from_ms
 from ..model.instrument import Instrument
+from ..model.kind import AskedSession
 from ..model.rules import JobRules
 from ..model.timeframe import Timeframe
 from .work_list import NO_PRIORITY, WorkItem
@@ -34,6 +35,7 @@ class SeriesToFill(NamedTuple):
         start: its first session date or instant; None for that of the job.
         priority: smaller numbers come first.
         problem: why it cannot be filled; empty where it can.
+        session: the hours of its bars.
     """
 
     symbol: str
@@ -41,6 +43,12 @@ class SeriesToFill(NamedTuple):
     start: When | None = None
     priority: int = NO_PRIORITY
     problem: str = ""
+    session: AskedSession = "regular"
+
+    @property
+    def label(self) -> str:
+        """Its timeframe as reports name it; that of extended hours as its folder is named."""
+        return self.timeframe if self.session == "regular" else f"{self.timeframe}@{self.session}"
 
 
 @dataclass(frozen=True)
@@ -70,10 +78,12 @@ class Job:
         timeframes: Sequence[str],
         bounds: tuple[When, When],
         now_ms: int,
+        session: AskedSession = "regular",
     ) -> Job:
         """Return the job for every symbol in every timeframe, or in that of its row.
 
-        Of two rows for one series the earlier start and the smaller priority count.
+        ``session`` is the hours of bars where a row does not say it. Of two rows for one series the
+        earlier start and the smaller priority count.
 
         Raises:
             BadTimeframeError: some of the timeframes are none; all of those are named. In a row it
@@ -84,12 +94,13 @@ class Job:
         for step in steps:
             resolve_range(_JOB, step, *bounds, now_ms)
         labels = list(dict.fromkeys(step.label for step in steps))
-        series: dict[tuple[str, str, str], SeriesToFill] = {}
+        series: dict[tuple[str, ...], SeriesToFill] = {}
         for row in symbols:
             item = row if isinstance(row, WorkItem) else WorkItem(row)
             for one in _of_item(item, labels, bounds, now_ms):
+                one = one._replace(session=item.session or session)
                 # A row with a mistake stands for itself: it hides behind no good one.
-                key = one.symbol, one.timeframe, one.problem
+                key = one.symbol, one.timeframe, one.session, one.problem
                 is_twin = key in series and not one.problem
                 series[key] = _both(series[key], one, now_ms) if is_twin else one
         return cls(tuple(series.values()), *bounds, now_ms)

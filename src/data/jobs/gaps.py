@@ -258,8 +258,9 @@ def _fetch(client: BarsClient, key: SeriesKey, start: str, end: str) -> str:
     if question is None:
         by_rules = client.series_of(client.query(key.symbol, key.timeframe, start, end))
         return f"no request by the rules at hand fills it: {by_rules} answers"
-    pinned = f" --provider {question.provider}" if question.provider else ""
-    return f"onetape fetch {key.symbol} {key.timeframe} --start {start} --end {end}{pinned}"
+    how = f" --provider {question.provider}" if question.provider else ""
+    how += " --session extended" if question.instrument.is_extended else ""
+    return f"onetape fetch {key.symbol} {key.timeframe} --start {start} --end {end}{how}"
 
 
 def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[VendorDay]:

@@ -30,8 +30,10 @@ installation, with its keys, its rules and the vendors of [other packages](addin
 
 A page is the most that one request returns. Depth is how far back the bars reach. A closed bar that may
 still change is *provisional* until it has settled; it is then fetched again. The running bar is
-never cached, whether the vendor sends it or not.
+never cached, whether the vendor sends it or not. Extended hours: `session="extended"`.
 """
+# Any share, in the hours before the open and behind the close, too.
+_IN_EXTENDED_HOURS = Instrument("ANY", "stock").extended()
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class ServedRow:
         kinds: asset class to the kind of its bars.
         adjustment: what prices are adjusted for.
         has_forming: whether the running bar is in the answer.
+        extended: whether it serves them of extended hours.
     """
 
     vendor: str
@@ -59,6 +62,7 @@ class ServedRow:
     kinds: Mapping[AssetClass, Kind]
     adjustment: str
     has_forming: bool
+    extended: bool = False
 
 
 def matrix(selector: ProviderSelector) -> list[ServedRow]:
@@ -95,6 +99,7 @@ def _served(vendor: str, caps: Capabilities, timeframe: Timeframe) -> ServedRow:
         {c: caps.kind(Instrument("ANY", c), timeframe) for c in classes},
         caps.at(timeframe).adjustment,
         caps.has_forming,
+        label in caps.serving(_IN_EXTENDED_HOURS).labels("stock"),
     )
 
 
@@ -104,7 +109,7 @@ def plain(entries: Iterable[ServedRow]) -> list[dict[str, Any]]:
 
 
 def bounds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
-    """Return vendor, timeframes, page, depth, settling, prices and running bar, in words.
+    """Return vendor, timeframes, page, depth, settling, prices, running bar, extended hours, in words.
 
     Timeframes with equal columns share a line.
     """
@@ -117,6 +122,7 @@ def bounds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
             _settling(entry.settles),
             entry.adjustment,
             "sent" if entry.has_forming else "not sent",
+            "yes" if entry.extended else "-",
         )
         lines.setdefault(texts, []).append(entry.timeframe)
     return [[texts[0], " ".join(labels), *texts[1:]] for texts, labels in lines.items()]
@@ -152,7 +158,8 @@ def markdown() -> str:
     return "\n".join(parts)
 
 
-BOUNDS = ("vendor", "timeframes", "page", "depth", "settles after", "prices", "running bar")
+BOUNDS = ("vendor", "timeframes", "page", "depth", "settles after", "prices", "running bar",
+          "extended hours")  # fmt: skip
 KINDS = ("vendor", "asset class", "session", "hours begin", "venue", "volume counts")
 _ANCHORS = {"session": "with the open", "clock": "on the clock"}
 

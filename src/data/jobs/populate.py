@@ -20,7 +20,9 @@ from ..bars.client import Lookup, Wishes
 from ..disk.files import is_disk_done
 from ..errors import CacheError, DataError
 from ..model.instant import date_of, iso, year_of, year_start
+from ..model.kind import SESSIONS, AskedSession
 from ..model.printable import printable
+from ..model.query import check_session
 from ..model.span import Span, gaps
 from ..model.timeframe import Timeframe
 from ..net.deadline import Wait, run_heard, run_job, seconds_of
@@ -71,6 +73,7 @@ def populate_cache(
     progress: Listener | None = None,
     on_event: Callable[[Event], object] | None = None,
     timeout: float | None = None,
+    session: AskedSession = "regular",
 ) -> dict[str, Any]:
     """Fill the cache and return a statistics dict.
 
@@ -91,6 +94,9 @@ def populate_cache(
             thread where it happens.
         timeout: seconds that a request goes on without a page of any vendor, waits for limits
             included; by default ``jobs.timeout_s`` of the rules (600).
+        session: ``extended``: bars of 04:00 to 20:00 New York time, of shares of the USA, as for
+            ``DataManager.get_ohlcv``; the usual timeframes are those below a day then, and reports
+            name the series as their folders are named (``AAPL_1m@extended``).
 
     Returns:
         ``success`` and ``failed`` (lists of ``SYMBOL_timeframe``), ``cache_stats``,
@@ -111,7 +117,8 @@ def populate_cache(
     listed: list[str | WorkItem] | None = None if symbols is None else list(symbols)
     if symbols_file is not None:
         listed = [*(listed or ()), *read_work_list(symbols_file)]
-    job = _job(services, listed, intervals, start_date or start, end_date or end, timeout)
+    bounds = (start_date or start, end_date or end)
+    job = _job(services, listed, intervals, *bounds, timeout, session)
     job = replace(job, refresh=force_refresh)
     if on_event is not None:
         services.observer.on_event(on_event)
@@ -152,8 +159,14 @@ def sync_cache(
         if fnmatchcase(f"{key.symbol} {key.timeframe}" if is_whole else key.symbol, pattern)
     }
     rows = [
-        WorkItem(key.symbol, key.timeframe.label, _date_text(key.timeframe, firsts[key]))
-        for key in services.client.answering(firsts)
+        WorkItem(
+            key.symbol,
+            key.timeframe.label,
+            _date_text(key.timeframe, firsts[key]),
+            session=session,
+        )
+        for session in SESSIONS
+        for key in services.client.answering(firsts, session)
     ]
     job = _job(services, rows, ("1d",), None, None, timeout)
     if on_event is not None:
@@ -218,6 +231,7 @@ def _job(
     start: When | None,
     end: When | None,
     timeout: float | None = None,
+    session: AskedSession = "regular",
 ) -> Job:
     """Return the checked job.
 
@@ -226,10 +240,12 @@ def _job(
     """
     seconds = seconds_of(timeout, "a job")
     now_ms = services.clock.now_ms()
+    check_session(session, "a job")
     names = services.cache.list_symbols() if symbols is None else list(symbols)
-    steps = DEFAULT_TIMEFRAMES if timeframes is None else list(timeframes)
+    usual_steps = DEFAULT_TIMEFRAMES if session == "regular" else DEFAULT_TIMEFRAMES[:-1]
+    steps = usual_steps if timeframes is None else list(timeframes)
     bounds = (start or DEFAULT_START, end or date_of(now_ms))
-    job = Job.of(names, steps, bounds, now_ms)
+    job = Job.of(names, steps, bounds, now_ms, session)
     usual = services.selector.parsed_rules.jobs.timeout_s
     return replace(job, timeout_s=usual if seconds is None else seconds)
 
@@ -466,8 +482,7 @@ class _Run:
             for alike in steps.values():
                 first = alike[0]
                 try:
-                    names = first.result.symbol, first.result.timeframe
-                    query = self._client.query(*names, *first.parts[0], wishes=self._wishes)
+                    query = self._query(self._job.series[first.place], first.parts[0])
                     plan = self._client.plan(query)
                 except DataError:
                     break
@@ -480,15 +495,19 @@ class _Run:
         stopped = self._runner.stopped
         if begun is not None and stopped == INTERRUPTED:
             return begun.result.failed(INTERRUPTED, next_step="run it again")
-        result = SeriesResult(one.symbol, one.timeframe) if begun is None else begun.result
+        result = SeriesResult(one.symbol, one.label) if begun is None else begun.result
         return result.failed(f"not asked: {stopped}", next_step="run it again")
+
+    def _query(self, one: SeriesToFill, bounds: tuple[When, When]) -> BarsQuery:
+        wishes = replace(self._wishes, session=one.session)
+        return self._client.query(one.symbol, one.timeframe, *bounds, wishes=wishes)
 
     # --- what is stored --------------------------------------------------------------------
 
     def _looked_up(self, place: int, one: SeriesToFill) -> Iterator[_Ahead]:
         """Look a series up in the store; yield it where vendors must be asked for more."""
         result, parts, client = (
-            SeriesResult(one.symbol, one.timeframe),
+            SeriesResult(one.symbol, one.label),
             self._parts[place],
             self._client,
         )
@@ -497,7 +516,7 @@ class _Run:
             return
         try:
             for at, bounds in enumerate(parts):
-                query = client.query(one.symbol, one.timeframe, *bounds, wishes=self._wishes)
+                query = self._query(one, bounds)
                 stored = _lookup(client, query)
                 if stored.provenance is None:
                     supply = client.supply(query)
@@ -516,14 +535,14 @@ class _Run:
 
     def _fetch(self, ahead: _Ahead, tell: Callable[[_News], None]) -> SeriesResult:
         """Return what came of a series; runs in a thread of the runner."""
-        result, runner = ahead.result, self._runner
+        result, runner, one = ahead.result, self._runner, self._job.series[ahead.place]
         with running(subject_of(result.symbol, result.timeframe)):
             tell(_News(result))
             try:
-                for start, end in ahead.parts:
+                for bounds in ahead.parts:
                     if runner.stopped:
-                        return self._unasked(self._job.series[ahead.place], _News(result))
-                    result = result.plus(self._fetched(result, start, end, tell))
+                        return self._unasked(one, _News(result))
+                    result = result.plus(self._fetched(result, self._query(one, bounds), tell))
                     tell(_News(result, parts=1))
             except DataError as error:
                 log.log(level_of(error), "%s %s: %s", result.symbol, result.timeframe, error)
@@ -533,10 +552,9 @@ class _Run:
         return _judged(result)
 
     def _fetched(
-        self, result: SeriesResult, start: When, end: When, tell: Callable[[_News], None]
+        self, result: SeriesResult, query: BarsQuery, tell: Callable[[_News], None]
     ) -> Mapping[str, Any]:
         client = self._client
-        query = client.query(result.symbol, result.timeframe, start, end, wishes=self._wishes)
 
         def hear(wait: Wait) -> None:
             """Log what is waited for, and pass it to the job's progress."""

@@ -82,7 +82,7 @@ def _report(services: Services, question: ValidateQuestion) -> QualityReport:
     client, (query, key) = services.client, _stored(services, question)
     with running(subject_of(key.symbol, key.timeframe)):
         spans = () if _is_whole(question) else (query.span,)
-        report = validate(client, query.instrument, key, *spans)
+        report = validate(client, client.instrument(key), key, *spans)
         if question.level != "intrinsic":
             report = _beside_vendors(services, replace(question, symbol=key.symbol), key, report)
     return report
@@ -316,15 +316,17 @@ def _comparisons(
         if not check.requests or not _reaches(question.level, check.level):
             continue
         is_exchange = check.level == "authoritative"
-        if missing := _hindrance(own, second, is_exchange):
+        if missing := _hindrance(key, own, second, is_exchange):
             yield check, missing
             continue
         vendors = (own[-1], None if is_exchange else second)
         yield check, VerifyQuestion(question.symbol, question.timeframe, first, last, *vendors)
 
 
-def _hindrance(own: list[str], second: str | None, is_exchange: bool) -> str:
+def _hindrance(key: SeriesKey, own: list[str], second: str | None, is_exchange: bool) -> str:
     """Return why a comparison cannot be made; empty where it can."""
+    if key.is_extended:
+        return "bars of extended hours are compared by `onetape verify --sample` alone"
     if not own or not own[-1]:
         return "which vendor its bars are from is not known"
     if is_exchange and own[-1] not in _EXCHANGES:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..config.yaml_text import read_yaml
 from ..errors import QueryError
+from ..model.kind import AskedSession
 
 # A list of ten thousand series takes some hundred kilobytes; of a device there is no end.
 _MOST_BYTES = 10_000_000
@@ -31,6 +32,7 @@ class WorkItem:
         start: from when on; empty for the start of the job.
         priority: smaller numbers come first.
         problem: why the row cannot be worked on; empty where it can.
+        session: the hours of its bars; None for those of the job. No list says it.
     """
 
     symbol: str
@@ -38,6 +40,7 @@ class WorkItem:
     start: str = ""
     priority: int = NO_PRIORITY
     problem: str = ""
+    session: AskedSession | None = None
 
 
 def read_work_list(source: str | Path) -> list[WorkItem]:

@@ -64,6 +64,9 @@ class Capabilities:
             a file in its archive; 0 where it has none.
         only: the labels it serves of an asset class, where it does not serve all of them.
         made_up: whether its bars are no market's, and so never stand beside real ones.
+        extended: the labels of the bars of shares that it also serves with the hours before the open
+            and behind the close, where these are requested. Those that ``intraday_kinds`` declares
+            to be of extended hours are of such anyway.
     """
 
     asset_classes: frozenset[AssetClass]
@@ -86,6 +89,7 @@ class Capabilities:
     only: Mapping[AssetClass, frozenset[str]] = field(default_factory=dict)
     archive_days: int = 0
     made_up: bool = False
+    extended: frozenset[str] = frozenset()
 
     @property
     def tells_actions(self) -> bool:
@@ -100,6 +104,23 @@ class Capabilities:
             return self
         return replace(self, adjustment=own or self.adjustment, actions=sent)
 
+    def serving(self, instrument: Instrument) -> Capabilities:
+        """Return what holds of an instrument in the hours that it is meant with.
+
+        Of extended hours that is the declared lengths of bars of shares, counted from the clock.
+        """
+        if not instrument.is_extended:
+            return self
+        kind = self.intraday_kinds.get("stock", _UNDECLARED)
+        labels = frozenset(
+            label
+            for label in self.labels("stock")
+            if label in self.extended
+            or (kind.session == "extended" and Timeframe.parse(label).is_intraday)
+        )
+        classes: frozenset[AssetClass] = frozenset({"stock"} if labels else ())
+        return replace(self, asset_classes=classes, only={"stock": labels})
+
     def sends_forming(self, asset_class: AssetClass, timeframe: Timeframe) -> bool:
         """Return whether the running bar is in the answer; where splits stand on it, it is not."""
         is_late = self.actions_by_bar and asset_class == "stock" and not timeframe.is_intraday
@@ -113,7 +134,7 @@ class Capabilities:
         return [label for label in self.timeframes if label in only]
 
     def kind(self, instrument: Instrument, timeframe: Timeframe | None = None) -> Kind:
-        """Return the kind of bars it serves for ``instrument``.
+        """Return the kind of bars it serves for ``instrument``, of the hours that it is meant with.
 
         Daily and longer bars are counted by sessions, whatever the anchor of shorter ones.
         """
@@ -121,6 +142,8 @@ class Capabilities:
         by_session = timeframe is not None and not timeframe.is_intraday
         if timeframe is not None and timeframe.is_intraday:
             declared = self.intraday_kinds.get(instrument.asset_class, declared)
+            if instrument.is_extended:
+                declared = replace(declared, session="extended", anchor="clock")
         return _kind_of(declared, instrument.quote or "", by_session)
 
 

@@ -15,6 +15,9 @@ Adjustment = Literal["raw", "split", "all", "unknown"]
 # What callers may ask for.
 AskedAdjustment = Literal["raw", "split", "all"]
 ADJUSTMENTS: tuple[Adjustment, ...] = ("raw", "split", "all")
+# The hours that callers may ask for bars of.
+AskedSession = Literal["regular", "extended"]
+SESSIONS: tuple[AskedSession, ...] = ("regular", "extended")
 
 # Classes of which nothing is traded in one place: currencies, and indices, which are computed.
 NO_VOLUME = ("forex", "index")

@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 
 from ..errors import QueryError
 from .instrument import Instrument
-from .kind import Adjustment
-from .series import SeriesKey
+from .kind import SESSIONS, Adjustment
+from .series import EXTENDED_LANE, SeriesKey
 from .span import Span
 from .timeframe import Timeframe
 
@@ -33,6 +33,20 @@ def distinct_symbols(symbols: Any) -> list[Any]:
         return list(dict.fromkeys(symbols))
     except TypeError as exc:
         raise QueryError(f"symbols must be a list of texts, not {symbols!r:.80}") from exc
+
+
+def check_session(session: Any, symbol: str) -> None:
+    """Refuse what is no session that bars may be wanted of.
+
+    Raises:
+        QueryError: it is none; it tells which there are.
+    """
+    if session not in SESSIONS:
+        raise QueryError(
+            f"session {session!r:.80} for {symbol} is not one of {', '.join(SESSIONS)}",
+            symbol=symbol,
+            hint="overnight sessions (20:00 to 04:00) are not served",
+        )
 
 
 @dataclass(frozen=True)
@@ -94,14 +108,24 @@ class BarsQuery:
         return is_share and not ACTION_COLUMNS.isdisjoint(self.columns)
 
     @property
+    def home(self) -> tuple[str, ...]:
+        """The lane of the first vendor's bars: the default one (empty), or that of extended hours."""
+        return EXTENDED_LANE if self.instrument.is_extended else ()
+
+    @property
+    def home_key(self) -> SeriesKey:
+        """The series in the lane :attr:`home`, whichever vendor is pinned."""
+        return SeriesKey(self.instrument.symbol, self.timeframe, self.home)
+
+    @property
     def pinned(self) -> tuple[str, ...]:
-        """The lane that answers it: that of the pinned vendor, or the default one (empty)."""
-        return (self.folder_lane or self.provider,) if self.provider else ()
+        """The lane of the pinned vendor, for its hours; empty where none is pinned."""
+        return (self.folder_lane or self.provider, *self.home) if self.provider else ()
 
     @property
     def key(self) -> SeriesKey:
-        """The series of the pinned vendor, or the default lane's."""
-        return SeriesKey(self.instrument.symbol, self.timeframe, self.pinned)
+        """The series of the pinned vendor, or that of :attr:`home`."""
+        return SeriesKey(self.instrument.symbol, self.timeframe, self.pinned or self.home)
 
     @property
     def teller(self) -> str | None:
@@ -109,4 +133,5 @@ class BarsQuery:
         return self.key.teller
 
     def __str__(self) -> str:
-        return f"{self.instrument.symbol} {self.timeframe}"
+        hours = " (extended hours)" if self.instrument.is_extended else ""
+        return f"{self.instrument.symbol} {self.timeframe}{hours}"

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from ..vendors.registry import VENDORS, is_of_files, is_sample
-from .kind import Kind
+from .kind import AskedSession, Kind
 from .timeframe import Timeframe
 
 _MADE_OF = "from-"
 _DAY = Timeframe(1, "d")
 # The parts of a lane that are sessions and anchors of intraday bars.
 _OF_HOURS = ("regular", "extended", "24h", "session", "clock")
+# The lane of bars of extended hours that a question names; others of them lie beside it.
+EXTENDED_LANE = ("extended",)
 _MADE_UP = "mock"
 _FAMILIES = "|".join(name for name in VENDORS if is_of_files(name))
 _OF_FOLDER = re.compile(rf"({_FAMILIES})\.[0-9a-f]{{8}}")
@@ -39,6 +41,16 @@ class SeriesKey:
         return "@".join(self.lane)
 
     @property
+    def is_extended(self) -> bool:
+        """Whether it holds minutes or hours of extended hours, which have a calendar of their own."""
+        return EXTENDED_LANE[0] in self.lane and self.timeframe.is_intraday
+
+    @property
+    def session(self) -> AskedSession:
+        """The hours that a question for its bars names."""
+        return "extended" if self.is_extended else "regular"
+
+    @property
     def made_of(self) -> str:
         """The timeframe out of whose bars a job calculated these; empty for bars of vendors."""
         last = self.lane[-1] if self.lane else ""
@@ -62,7 +74,7 @@ class SeriesKey:
 
         Those of a recording stand under its folder, as its bars do. None: those of all vendors count.
         """
-        if not self.lane:
+        if not self.lane or self.lane[0] in _OF_HOURS:
             return None
         family, dot, digest = self.of_folder.partition(".")
         return f"{family}:{digest}" if dot and is_sample(family) else self.lane[0]
@@ -102,7 +114,7 @@ def lane_beside(kind: Kind, stored: Kind | None) -> tuple[str, ...]:
 
 def calculated_lane(source: Timeframe, *, is_extended: bool) -> tuple[str, ...]:
     """Name the lane of bars that a job calculates out of ``source`` bars: no vendor's stand there."""
-    return (*(["extended"] if is_extended else []), f"{_MADE_OF}{source.folder}")
+    return (*(EXTENDED_LANE if is_extended else ()), f"{_MADE_OF}{source.folder}")
 
 
 def folder_lane(family: str, path: str) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from ..errors import IncompleteDataWarning, QueryError
 from .caller import warn_user
 from .frame import REQUIRED_COLUMNS, empty_frame
-from .kind import AskedAdjustment
+from .kind import AskedAdjustment, AskedSession
 from .provenance import ATTRS_KEY, freeze
 from .query import EXTRA_COLUMNS, ExtraColumn
 
@@ -35,6 +35,7 @@ class BatchWishes(TypedDict, total=False):
     strict: bool
     columns: Sequence[ExtraColumn]
     timeout: float | None
+    session: AskedSession
     progress: Callable[[Any], object] | None
 
 

@@ -141,7 +141,8 @@ def check_capability(vendor: PagedVendor, query: FetchQuery) -> None:
     Raises:
         CapabilityError: the class, timeframe or depth is not served; says what is.
     """
-    caps, instrument, label = vendor.capabilities, query.instrument, query.timeframe.label
+    instrument, label = query.instrument, query.timeframe.label
+    caps = vendor.capabilities.serving(instrument)
     if instrument.asset_class not in caps.asset_classes:
         served = ", ".join(sorted(caps.asset_classes)) or "nothing"
         raise CapabilityError(f"{vendor.name} serves {served}, not {instrument.asset_class}")

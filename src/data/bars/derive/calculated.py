@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...cache.store import BarStore, Commit, CommitPiece, SeriesView
-from ...calendars.calendar import calendar_for, extended_hours, session_date
+from ...calendars.calendar import calendar_for, session_date
 from ...errors import KindMismatchError, NoDataError, QueryError
 from ...model.bars import BarTable
 from ...model.coverage import Coverage, Covered
@@ -79,7 +79,7 @@ class Calculator:
                 hint=f"fetch them first: `onetape populate --symbols {symbol} --timeframes {source}`",
             )
         is_extended = stored.kind.session == "extended"
-        hours = extended_hours(query.instrument.calendar) if is_extended else None
+        hours = calendar_for(query.instrument.extended()) if is_extended else None
         made_of = calculated_lane(source, is_extended=is_extended)
         own = tuple(part for part in stored.key.lane if part not in made_of)
         key = SeriesKey(symbol, target, (*own, *made_of))

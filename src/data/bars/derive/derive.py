@@ -308,7 +308,7 @@ class _Making:
     def _rows(self, below: Answer) -> BarTable:
         """Return the rows that bars are made of: those in hours that the calendar knows."""
         session = below.kind.session
-        if self.hours is not None:
+        if self.hours is not None or self.query.instrument.is_extended:
             return below.table
         if self.source.is_intraday and not has_known_hours(self.source, session, self._calendar):
             raise KindMismatchError(
@@ -324,8 +324,8 @@ class _Making:
         return replace(kind, session="regular") if self._cuts(below) else kind
 
     def _cuts(self, below: Answer) -> bool:
-        is_extended = below.kind.session == "extended"
-        return self.hours is None and self.source.is_intraday and is_extended
+        is_longer = below.kind.session == "extended" and not self.query.instrument.is_extended
+        return self.hours is None and self.source.is_intraday and is_longer
 
     def _beyond_calendar(self, below: Answer, span: Span) -> Iterator[Gap]:
         """Yield what was never asked for, also where the market's own calendar expects no bar."""

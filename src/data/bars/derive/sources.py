@@ -109,7 +109,8 @@ class SourceTimeframes:
             if not (source.view.exists or any(c.capabilities for c in source.vendors)):
                 continue
             session, anchor = source.kind.session, source.anchor
-            if timeframe.is_intraday and not has_known_hours(timeframe, session, calendar):
+            is_cut = timeframe.is_intraday and not query.instrument.is_extended
+            if is_cut and not has_known_hours(timeframe, session, calendar):
                 continue
             if sources_for(
                 query.timeframe,

@@ -241,7 +241,7 @@ def _series(run: DryRun, vendor: str, timeframe: Timeframe) -> SeriesKey | None:
         return None
     if any(candidate.name == vendor for candidate in work.lane.candidates):
         return work.key
-    return SeriesKey(work.key.symbol, timeframe)  # its bars are compared with those of the symbol
+    return work.query.home_key  # its bars are compared with those of the symbol
 
 
 def _bars(run: DryRun, vendor: str, span: Span, grid: BarGrid, now_ms: int) -> BarTable:

@@ -282,7 +282,7 @@ class MissHandler:
         missing = Outcome(unfilled=unfilled, attempts=attempts)
         answer = self._stored(query, lane.key, missing, error)
         if not len(answer.table) and lane.is_beside and self._is_same_thing(query, way, lane):
-            default = SeriesKey(lane.key.symbol, lane.key.timeframe)
+            default = query.home_key
             answer = self._stored(query, default, missing, error)
             answer = replace(answer, substitute=f"{', '.join(_vendors(answer))} ({default})")
         if not len(answer.table):
@@ -312,7 +312,7 @@ class MissHandler:
 
         That is what its owner lists; where bars are made of shorter ones, the vendor of those.
         """
-        view = self._store.view(SeriesKey(query.instrument.symbol, query.timeframe))
+        view = self._store.view(query.home_key)
         if lane.kind is None or view.kind is None:
             return False
         own = Listed(lane.vendor, lane.kind)

@@ -16,7 +16,6 @@ from ...model.coverage import Coverage, Covered
 from ...model.instant import MINUTE_MS
 from ...model.lifetime import Lifetime
 from ...model.query import BarsQuery
-from ...model.series import SeriesKey
 from ...model.span import Span, coalesce, gaps, intersect, subtract
 from ...model.timeframe import Timeframe
 from ...prices.splice import COMMON
@@ -301,7 +300,7 @@ def adopt(store: BarStore, writer: StoreWriter, work: FetchState, wanted: Span) 
     as they are: with their basis and the time they were fetched. Those in which something was made
     good are not what the vendor sent.
     """
-    default = SeriesKey(work.key.symbol, work.key.timeframe)
+    default = work.query.home_key
     lacking = gaps(
         wanted, [c.span for c in writer.coverage(work).within(wanted) if not is_unasked(c)]
     )

@@ -84,7 +84,9 @@ class Candidate:
         """Return why it cannot serve this series at all, or an empty text."""
         caps = self.capabilities
         if caps is None:
-            return ""
+            return "does not say that it serves extended hours" if instrument.is_extended else ""
+        if instrument.is_extended and instrument.asset_class not in caps.asset_classes:
+            return "serves no extended hours"
         if instrument.asset_class not in caps.asset_classes:
             return f"serves no {instrument.asset_class if caps.timeframes else 'bars'}"
         if timeframe.label not in (labels := caps.labels(instrument.asset_class)):
@@ -265,7 +267,7 @@ def candidates_of(selector: Selector, query: BarsQuery) -> list[Candidate]:
         names = [query.provider]
     else:
         names = selector.get_provider_with_failover(symbol, timeframe)
-    candidates = [c for n in names if (c := _candidate(selector, n, query.timeframe)) is not None]
+    candidates = [c for n in names if (c := _candidate(selector, n, query)) is not None]
     if query.provider is not None and not candidates:
         raise _unusable(selector, query.provider, query)
     return candidates
@@ -284,7 +286,7 @@ def _unusable(selector: Selector, name: str, query: BarsQuery) -> UnknownProvide
     )
 
 
-def _candidate(selector: Selector, name: str, timeframe: Timeframe) -> Candidate | None:
+def _candidate(selector: Selector, name: str, query: BarsQuery) -> Candidate | None:
     # Imported here: an answer from the cache needs no vendor and no HTTP library.
     from ...vendors.base import is_ours
     from ...vendors.factory import downloader_for, own_sender
@@ -293,7 +295,8 @@ def _candidate(selector: Selector, name: str, timeframe: Timeframe) -> Candidate
     if downloader is None:
         return None
     if is_ours(downloader):
-        return Candidate(name, downloader, downloader.capabilities.at(timeframe))
+        capabilities = downloader.capabilities.at(query.timeframe).serving(query.instrument)
+        return Candidate(name, downloader, capabilities)
     return Candidate(name, downloader, own_sender=own_sender(selector, name, downloader))
 
 
@@ -408,8 +411,8 @@ def route(
     if kind is None and (first := first_of(query, _offers(query, candidates, done))):
         kind, folder = first.kind, SeriesKey("", query.timeframe, first.parts or ()).of_folder
     wanted = kind or Kind()
-    home = query.pinned or ((folder,) if folder else lane_beside(wanted, stored))
-    if stored is not None and not home:
+    home = query.pinned or (*query.home, *((folder,) if folder else lane_beside(wanted, stored)))
+    if stored is not None and home == query.home:
         # Where bars of a user's own tell no kind, those of the first vendor stand beside them.
         wanted = stored = stored.filled_from(wanted)
     lanes = dict[tuple[str, ...], list[Candidate]]()
@@ -471,7 +474,7 @@ class _Placement(NamedTuple):
                     parts: tuple[str, ...] = (one.folder_lane,)
                 else:
                     is_home = own.agrees(self.wanted) and reader is None
-                    parts = self.home if is_home else lane_of(own, usual)
+                    parts = self.home if is_home else (*self.query.home, *lane_of(own, usual))
                 for adjusted in _lanes_of(self.query, one, parts, has_actions=self.has_actions):
                     yield adjusted, one
 

@@ -49,6 +49,7 @@ class AnsweringLane(NamedTuple):
         default: the kind of the bars in the default lane, as vendors declare it; None where there
             are none.
         vendor: whose kind it is, where vendors were asked what they declare.
+        home: the default lane: that of extended hours has a name.
     """
 
     key: SeriesKey
@@ -56,11 +57,12 @@ class AnsweringLane(NamedTuple):
     kind: Kind | None
     default: Kind | None
     vendor: str = ""
+    home: tuple[str, ...] = ()
 
     @property
     def is_beside(self) -> bool:
         """Whether it lies beside a default lane that holds bars of another kind."""
-        return self.default is not None and bool(self.key.lane)
+        return self.default is not None and self.key.lane != self.home
 
 
 class LaneFinder:
@@ -93,7 +95,7 @@ class LaneFinder:
         if query.provider is not None:
             return AnsweringLane(key, view, view.kind, None)
         stored = None if view.kind is None else as_declared(view.kind, query.instrument)
-        usual = AnsweringLane(key, view, stored, stored)
+        usual = AnsweringLane(key, view, stored, stored, home=query.home)
         order = self.order(query)
         names = getattr(order, "names", order)
         if view.kind is None:
@@ -107,7 +109,7 @@ class LaneFinder:
 
         def lane(offer: Offer) -> SeriesKey:
             """Return the series of a vendor's bars."""
-            return SeriesKey(key.symbol, key.timeframe, offer.lane(stored))
+            return SeriesKey(key.symbol, key.timeframe, (*query.home, *offer.lane(stored)))
 
         def has_bars(offer: Offer) -> bool:
             """Tell whether bars of a vendor are stored of the range."""
@@ -116,10 +118,11 @@ class LaneFinder:
         first = first_of(query, self._declared(query, order), has_bars)
         if first is None:
             return usual
-        if not (found := lane(first)).lane:
+        if (found := lane(first)) == key:
             # Beside bars of a user's own, which tell no kind, the first vendor's kind is wanted.
             return usual._replace(kind=stored and stored.filled_from(first.kind))
-        return AnsweringLane(found, self._store.view(found), first.kind, stored, first.name)
+        view = self._store.view(found)
+        return AnsweringLane(found, view, first.kind, stored, first.name, query.home)
 
     def _beside(
         self, key: SeriesKey, stored: Kind, name: str, query: BarsQuery
@@ -135,8 +138,8 @@ class LaneFinder:
                 continue
             kind = as_declared(view.kind, query.instrument)
             is_own = not key.timeframe.is_intraday or kind.session == _NEVER_CLOSED
-            if is_own and other.lane == lane_of(kind, stored):
-                return AnsweringLane(other, view, kind, stored, name)
+            if is_own and other.lane == (*query.home, *lane_of(kind, stored)):
+                return AnsweringLane(other, view, kind, stored, name, query.home)
         return None
 
     def answering(
@@ -168,7 +171,7 @@ class LaneFinder:
             return usual
         try:
             own = self.find(ask(lanes[0].symbol, lanes[0].timeframe)).key
-        except QueryError:  # its symbol means nothing by the rules
+        except QueryError:  # its symbol means nothing by the rules, or has no such hours
             return usual
         return own if own in lanes else usual
 

@@ -109,6 +109,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         action_requests=2,
         # Minutes of these go back some days only, and cannot be asked for by date.
         only=dict.fromkeys(("forex", "crypto"), frozenset(_DAYS)),
+        extended=frozenset(("1m", "5m", "15m", "30m")),
     )
 
     def __init__(self, api_key: str | None = None, **wired: Unpack[Wired]) -> None:
@@ -129,7 +130,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
                 "month": month_of(query.span.start),
                 "outputsize": "full",
                 "adjusted": "false",
-                "extended_hours": "false",
+                "extended_hours": "true" if instrument.is_extended else "false",
             }
         elif timeframe.label == "1d" and instrument.asset_class != "crypto":
             is_recent = query.span.start > query.now_ms - _COMPACT_MS

@@ -118,6 +118,8 @@ class YahooDataDownloader(BaseDataDownloader):
         },
         adjustment="split",
         actions=True,
+        # No hours: of those the one across the open counts from it, the others from the clock.
+        extended=frozenset("1m 2m 5m 15m 30m".split()),
     )
 
     def is_dense(self, timeframe: Timeframe) -> bool:
@@ -138,7 +140,7 @@ class YahooDataDownloader(BaseDataDownloader):
                 "period1": labels.start // SECOND_MS,
                 "period2": -(-labels.end // SECOND_MS),
                 "events": "div|split",
-                "includePrePost": "false",
+                "includePrePost": "true" if query.instrument.is_extended else "false",
             },
         )
 
@@ -254,28 +256,41 @@ def _bars(
     bars = [Bar(row[0], *map(number, row[1:])) for row in rows]
     if is_twice:
         return _without_margin(bars, query)
-    opens = _open_of(bars[-1].stamp_ms, query.timeframe, result["meta"])
+    hours = _hours_of(result["meta"], query.instrument)
+    opens = _open_of(bars[-1].stamp_ms, query.timeframe, hours)
     if len(bars) > 1 and opens == bars[-2].stamp_ms and query.timeframe.unit in "wM":
         bars[-2:] = [_joined(*bars[-2:])]
     elif len(bars) > 1 and opens == bars[-2].stamp_ms and not math.isnan(bars[-2].close):
         bars.pop()  # the last trade, repeated as a row of its own
-    elif len(bars) > 1 and _is_last_trade(bars[-1], query.timeframe, result["meta"]):
+    elif len(bars) > 1 and _is_last_trade(bars[-1], query.timeframe, hours):
         bars.pop()
-    elif opens == _open_of(now_ms, query.timeframe, result["meta"]):
+    elif opens == _open_of(now_ms, query.timeframe, hours):
         # Of a bar that has closed the last trade is no bar: such a row keeps its own label.
         bars[-1] = bars[-1]._replace(stamp_ms=opens)
     return _without_margin(bars, query)
 
 
-def _is_last_trade(bar: Bar, timeframe: Timeframe, meta: Mapping[str, Any]) -> bool:
-    """Tell whether a row after the close repeats the last price, which nothing was traded at."""
-    regular, step = meta.get("currentTradingPeriod", {}).get("regular", {}), timeframe.step_ms
-    if not timeframe.is_intraday or step is None or not regular or bar.volume > 0:
-        return False
-    closed = regular["end"] * SECOND_MS
-    return bool(
-        bar.open == bar.high == bar.low == bar.close and closed <= bar.stamp_ms < closed + step
+def _hours_of(meta: Mapping[str, Any], instrument: Instrument) -> Span | None:
+    """Return the hours of the running or last session that bars are wanted of, where it tells them."""
+    periods = meta.get("currentTradingPeriod", {})
+    regular = periods.get("regular", {})
+    if not regular:
+        return None
+    first, last = (
+        (periods.get("pre", regular), periods.get("post", regular))
+        if instrument.is_extended
+        else (regular, regular)
     )
+    return Span(first["start"] * SECOND_MS, last["end"] * SECOND_MS)
+
+
+def _is_last_trade(bar: Bar, timeframe: Timeframe, hours: Span | None) -> bool:
+    """Tell whether a row after the close repeats the last price, which nothing was traded at."""
+    step = timeframe.step_ms
+    if not timeframe.is_intraday or step is None or hours is None or bar.volume > 0:
+        return False
+    is_flat = bar.open == bar.high == bar.low == bar.close
+    return is_flat and hours.end <= bar.stamp_ms < hours.end + step
 
 
 def _joined(rest: Bar, live: Bar) -> Bar:
@@ -310,17 +325,15 @@ def _stamp(at: int, timeframe: Timeframe, zone: ZoneInfo) -> int:
     return day_ms(day.replace(day=1) if timeframe.unit == "M" else day)
 
 
-def _open_of(stamp: int, timeframe: Timeframe, meta: Mapping[str, Any]) -> int:
+def _open_of(stamp: int, timeframe: Timeframe, hours: Span | None) -> int:
     """Return the open of the bar that an instant lies in; the running one is labelled inside.
 
     Only in the running session: elsewhere its open tells nothing about the grid.
     """
-    regular = meta.get("currentTradingPeriod", {}).get("regular", {})
-    step, start = timeframe.step_ms, regular.get("start", 0) * SECOND_MS
-    if not timeframe.is_intraday or step is None or not regular:
+    step = timeframe.step_ms
+    if not timeframe.is_intraday or step is None or hours is None or stamp not in hours:
         return stamp
-    running = start <= stamp < regular["end"] * SECOND_MS
-    return stamp - (stamp - start) % step if running else stamp
+    return stamp - (stamp - hours.start) % step
 
 
 def _actions(events: Mapping[str, Any], zone: ZoneInfo, now_ms: int) -> list[Action]:

@@ -1,0 +1,341 @@
+"""Bars of extended hours: a series of its own, with the calendar and the gaps of these hours."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from onetape.aio import AsyncDataManager
+from src.data.cli import main
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import (
+    AllProvidersFailedError,
+    IncompleteDataWarning,
+    NoProviderError,
+    QueryError,
+)
+from src.data.jobs.gaps import gap_report
+from src.data.jobs.populate import populate_cache, sync_cache
+from src.data.jobs.verify import VerifyQuestion, verify_with
+from src.data.model.instant import parse_iso
+from tests.conformance.sheet import sheet_of
+from tests.vendor_server import Fault, VendorServer
+
+from .twin import told
+
+Make = Callable[..., DataManager]
+NOW = "2024-06-06T02:00"  # Wednesday, 22:00 in New York: four hours after regular trading ended
+DAY = ("2024-06-05", "2024-06-05")
+FIRST, LAST = "2024-06-05 08:00", "2024-06-05 23:59"  # 04:00 to 20:00 in New York
+OPENS, CLOSES = "2024-06-05 13:30", "2024-06-05 20:00"
+SERVING = ("yahoo", "polygon", "alpaca", "alpha_vantage", "finnhub")
+PLAIN = ("tiingo", "twelvedata", "eodhd", "fmp")
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Return a clock at a Wednesday evening."""
+    return ManualClock(parse_iso(NOW))
+
+
+@pytest.fixture(autouse=True)
+def _traded(vendors: VendorServer) -> Iterator[None]:
+    """Let Apple be traded outside of regular hours, too; and no warning passes unseen."""
+    vendors.truth.change("AAPL", extended=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", IncompleteDataWarning)
+        yield
+
+
+@pytest.fixture
+def by(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> Make:
+    """Return a maker of managers on one cache, by the order of vendors, all with their keys."""
+
+    def make(*names: str) -> DataManager:
+        order = f"{{primary: {names[0]}, backup: [{', '.join(names[1:])}]}}"
+        lines = [*(f"{rule}: {order}" for rule in ("stock_daily", "stock_intraday")), "providers:"]
+        fast = "{requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
+        for name in names:
+            for key, value in sheet_of(name).keys.items():
+                monkeypatch.setenv(key, value)
+            where = f"base_url: '{vendors.base_url(name)}', rate_limits: {fast}"
+            lines.append(f"  {name}: {{{where}{', transport: http' * (name == 'yahoo')}}}")
+        path = tmp_path / f"{'-'.join(names)}.yaml"
+        path.write_text("\n".join(lines) + "\n")
+        return DataManager(tmp_path / "cache", path, clock=clock)
+
+    return make
+
+
+def oracle(vendors: VendorServer, label: str, *, extended: bool = True) -> pd.DataFrame:
+    """Return the bars of the day that were truly traded."""
+    span = parse_iso("2024-06-05"), parse_iso("2024-06-06T04:00")
+    rows = vendors.truth.expected("AAPL", label, *span, "split", extended=extended)
+    names = ["stamp", "open", "high", "low", "close", "volume"]
+    frame = pd.DataFrame(rows, columns=names)
+    frame.index = pd.DatetimeIndex(pd.to_datetime(frame.pop("stamp"), unit="ms"), name="timestamp")
+    return frame
+
+
+def same_prices(frame: pd.DataFrame, truth: pd.DataFrame) -> None:
+    """Compare stamps and prices; Yahoo tells no volume outside of regular hours."""
+    assert frame.index.equals(truth.index.as_unit("ns"))
+    columns = ["open", "high", "low", "close"]
+    np.testing.assert_allclose(frame[columns], truth[columns], rtol=1e-9)
+
+
+@pytest.mark.parametrize("vendor", SERVING)
+@pytest.mark.parametrize("label", ["15m", "1h"])
+def test_bars_of_four_to_twenty_from_each_vendor_that_has_them(
+    by: Make, vendors: VendorServer, vendor: str, label: str
+) -> None:
+    """Hours are made of minutes where a vendor has none that count from the clock."""
+    manager = by(vendor)
+    regular = manager.get_ohlcv("AAPL", label, *DAY)
+    frame = manager.get_ohlcv("AAPL", label, *DAY, session="extended", strict=True)
+    same_prices(frame, oracle(vendors, label))
+    assert (str(frame.index[0]), len(frame)) == (f"{FIRST}:00", {"15m": 64, "1h": 16}[label])
+    what = told(frame)
+    assert (what["kind"]["session"], what["complete"], what["vendors"]) == (
+        "extended", True, [vendor],
+    )  # fmt: skip
+    asked = vendors.count()
+    again = manager.get_ohlcv("AAPL", label, *DAY, session="extended", strict=True)
+    pd.testing.assert_frame_equal(again, frame)
+    assert vendors.count() == asked, "the second time it is cached"
+    pd.testing.assert_frame_equal(manager.get_ohlcv("AAPL", label, *DAY), regular)
+    assert vendors.count() == asked
+
+
+@pytest.mark.parametrize("first", ["regular", "extended"])
+def test_the_two_are_never_mixed_whichever_comes_first(
+    by: Make, vendors: VendorServer, first: str
+) -> None:
+    manager = by("yahoo")
+    for session in (first, {"regular": "extended", "extended": "regular"}[first]) * 2:
+        frame = manager.get_ohlcv("AAPL", "5m", *DAY, session=session, strict=True)
+        same_prices(frame, oracle(vendors, "5m", extended=session == "extended"))
+        assert told(frame)["lane"] == ("5m" if session == "regular" else "5m@extended")
+    folders = {path.name for path in (manager.cache.store.root / "ohlcv" / "AAPL").iterdir()}
+    assert {"5m", "5m@extended"} <= folders
+
+
+def test_a_pinned_vendor_has_a_lane_of_its_own(by: Make, vendors: VendorServer) -> None:
+    manager = by("yahoo", "polygon")
+    asked = {"provider": "polygon", "session": "extended", "strict": True}
+    frame = manager.get_ohlcv("AAPL", "15m", *DAY, **asked)
+    assert (told(frame)["lane"], told(frame)["vendors"]) == ("15m@polygon@extended", ["polygon"])
+    same_prices(frame, oracle(vendors, "15m"))
+    own = manager.get_ohlcv("AAPL", "15m", *DAY, session="extended", strict=True)
+    assert (told(own)["lane"], told(own)["vendors"]) == ("15m@extended", ["yahoo"])
+
+
+def test_the_second_vendor_that_has_them_is_asked(by: Make, vendors: VendorServer) -> None:
+    """One that has none is left out with the reason; one that is down is followed by the next."""
+    vendors.fault("yahoo", Fault.status(503))
+    frame = by("tiingo", "yahoo", "polygon").get_ohlcv("AAPL", "15m", *DAY, session="extended")
+    same_prices(frame, oracle(vendors, "15m"))
+    assert told(frame)["vendors"] == ["polygon"]
+    assert told(frame)["rejected"] == {"tiingo": "serves no extended hours"}
+    asked_for = [entry.path for entry in vendors.log("tiingo")]
+    assert not any("/iex/" in path for path in asked_for), "it is asked for actions alone"
+
+
+@pytest.mark.parametrize("vendor", PLAIN)
+def test_a_vendor_that_has_none_says_so_and_is_not_asked(
+    by: Make, vendors: VendorServer, vendor: str
+) -> None:
+    with pytest.raises(NoProviderError, match=f"{vendor}: serves no extended hours"):
+        by(vendor).get_ohlcv("AAPL", "15m", *DAY, session="extended")
+    with pytest.raises(NoProviderError, match="serves no extended hours"):
+        by("yahoo", vendor).get_ohlcv("AAPL", "15m", *DAY, session="extended", provider=vendor)
+    assert vendors.count() == 0
+
+
+def test_regular_bars_are_no_substitute(by: Make, vendors: VendorServer) -> None:
+    manager = by("yahoo")
+    manager.get_ohlcv("AAPL", "15m", *DAY)
+    vendors.fault("yahoo", Fault.status(503))
+    with pytest.raises(AllProvidersFailedError):
+        manager.get_ohlcv("AAPL", "15m", *DAY, session="extended")
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (("AAPL", "1d", "extended"), "1d bars of AAPL are those of the regular session"),
+        (("AAPL", "1w", "extended"), "1w bars of AAPL"),
+        (("BTC-USD", "1m", "extended"), "BTCUSD has no extended hours here"),
+        (("VOD.L", "1m", "extended"), "VOD.L has no extended hours here"),
+        (("AAPL", "1m", "overnight"), "session 'overnight' for AAPL is not one of regular, extended"),
+        (("AAPL", "1m", ""), "session '' for AAPL"),
+        (("AAPL", "1m", None), "session None for AAPL"),
+        (("AAPL", "1m", ["extended"]), "session \\['extended'\\] for AAPL"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_has_no_such_hours_is_a_mistake(
+    by: Make, vendors: VendorServer, asked: tuple[str, str, object], why: str
+) -> None:
+    symbol, label, session = asked
+    with pytest.raises(QueryError, match=why):
+        by("yahoo").get_ohlcv(symbol, label, bars=5, session=session)  # type: ignore[arg-type]
+    assert vendors.count() == 0
+
+
+def test_the_last_bars_are_those_behind_the_close(by: Make, vendors: VendorServer) -> None:
+    for count in (1, 2, 20):
+        frame = by("yahoo").get_ohlcv("AAPL", "30m", bars=count, session="extended", strict=True)
+        same_prices(frame, oracle(vendors, "30m").iloc[-count:])
+
+
+def test_a_bar_forms_and_settles_outside_of_regular_hours(
+    by: Make, clock: ManualClock, vendors: VendorServer
+) -> None:
+    clock.set(parse_iso("2024-06-05T12:07"))  # 08:07 in New York
+    manager = by("polygon")
+    asked = {"session": "extended", "include_forming": True, "columns": ("state",)}
+    frame = manager.get_ohlcv("AAPL", "15m", *DAY, **asked)
+    assert (str(frame.index[-1]), frame["state"].iloc[-1]) == ("2024-06-05 12:00:00", "forming")
+    assert len(frame) == 17
+    assert by("yahoo").get_ohlcv("AAPL", "15m", *DAY, include_forming=True).empty
+
+
+def test_a_hole_before_the_open_is_a_gap_of_these_hours_alone(
+    by: Make, vendors: VendorServer
+) -> None:
+    """What was never asked for is told, by hours that regular bars know nothing of."""
+    manager = by("yahoo")
+    manager.get_ohlcv("AAPL", "15m", OPENS, CLOSES, session="extended", strict=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)
+        frame = manager.get_ohlcv("AAPL", "15m", *DAY, session="extended", offline=True)
+    spans = [(gap["start"][:16], gap["end"][:16]) for gap in told(frame)["gaps"]]
+    assert spans == [
+        ("2024-06-05T04:00", "2024-06-05T13:30"), ("2024-06-05T20:15", "2024-06-06T01:45"),
+    ]  # fmt: skip
+    assert not told(frame)["complete"] and len(frame) == 27
+
+
+def test_batch_plan_explain_await_and_quotes(
+    by: Make, vendors: VendorServer, clock: ManualClock
+) -> None:
+    manager = by("yahoo")
+    assert not manager.plan("AAPL", "15m", *DAY, session="extended").is_hit
+    manager.get_ohlcv("AAPL", "15m", *DAY, session="extended")
+    assert manager.plan("AAPL", "15m", *DAY, session="extended").is_hit
+    assert not manager.plan("AAPL", "15m", *DAY).is_hit
+    explained = str(manager.explain("AAPL", "15m", session="extended"))
+    assert "XNYS@extended" in explained
+    batch = manager.get_ohlcv_batch(["AAPL", "BTC-USD"], "15m", *DAY, session="extended")
+    assert len(batch["AAPL"]) == 64 and told(batch["BTC-USD"])["error"]["type"] == "QueryError"
+    with pytest.raises(QueryError, match="session 'night' for a batch"):
+        manager.get_ohlcv_batch(["AAPL"], "15m", *DAY, session="night")  # type: ignore[arg-type]
+
+    awaited = AsyncDataManager(manager).aget_ohlcv("AAPL", "15m", *DAY, session="extended")
+    pd.testing.assert_frame_equal(asyncio.run(awaited), batch["AAPL"])
+
+
+@pytest.mark.parametrize(
+    ("now", "regular", "extended"),
+    [
+        ("2024-06-05T12:30", ("closed", "2024-06-04"), ("forming", "2024-06-05T12:")),
+        ("2024-06-05T22:30", ("closed", "2024-06-05T20:00"), ("forming", "2024-06-05T22:")),
+        ("2024-06-06T02:00", ("closed", "2024-06-05T20:00"), ("closed", "2024-06-06T00:00")),
+    ],
+)  # fmt: skip
+def test_a_quote_before_the_open_is_of_now(
+    by: Make, clock: ManualClock, vendors: VendorServer, now: str,
+    regular: tuple[str, str], extended: tuple[str, str],
+) -> None:  # fmt: skip
+    clock.set(parse_iso(now))
+    manager = by("yahoo")
+    for session, (state, time) in (("regular", regular), ("extended", extended)) * 2:
+        quote = manager.get_quote("AAPL", session=session)  # type: ignore[arg-type]
+        assert (quote.state, quote.time.isoformat()[: len(time)]) == (state, time)
+    with pytest.raises(QueryError, match="no extended hours"):
+        manager.get_quote("BTC-USD", session="extended")
+    with pytest.raises(QueryError, match="session 'x' for quotes"):
+        manager.get_quotes(["AAPL"], session="x")  # type: ignore[arg-type]
+
+
+def test_populate_and_sync_bring_them_up_to_date(
+    by: Make, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reports name the series as their folders are named: regular bars of that name lie beside."""
+    manager = by("yahoo")
+    monkeypatch.setattr("src.data.jobs.populate._services", lambda *_: manager._services)
+    days, names = ("2024-06-04", "2024-06-05"), ["AAPL", "BTC-USD"]
+    report = populate_cache(names, ["30m"], *days, session="extended")
+    assert (report["success"], report["failed"]) == (
+        ["AAPL_30m@extended"],
+        ["BTC-USD_30m@extended"],
+    )
+    assert "no extended hours" in report["errors"]["BTC-USD_30m@extended"]
+    populate_cache(["AAPL"], ["30m"], *days)
+    clock.set(parse_iso("2024-06-07T02:00"))
+    cost = sync_cache(dry_run=True)
+    assert (cost["series"], cost["held"]) == (2, 0)
+    assert sync_cache()["success"] == ["AAPL_30m", "AAPL_30m@extended"]
+    asked = vendors.count()
+    for session, count in (("regular", 39), ("extended", 96)):
+        frame = manager.get_ohlcv(
+            "AAPL",
+            "30m",
+            days[0],
+            "2024-06-06",
+            session=session,
+            strict=True,  # type: ignore[arg-type]
+        )
+        assert len(frame) == count
+    assert vendors.count() == asked
+    with pytest.raises(QueryError, match="session 'night' for a job"):
+        populate_cache(["AAPL"], session="night")  # type: ignore[arg-type]
+
+
+def test_coverage_gaps_and_validation_go_by_their_own_hours(
+    by: Make, vendors: VendorServer
+) -> None:
+    manager = by("yahoo")
+    for session in ("regular", "extended"):
+        manager.get_ohlcv("AAPL", "15m", *DAY, session=session, strict=True)  # type: ignore[arg-type]
+    report = manager.validate("AAPL", "15m", lane="extended")
+    assert (report.rows, report.score) == (64, 1.0), report
+    lanes = set(manager.coverage("AAPL", "15m")["lane"])
+    assert lanes == {"", "extended"}
+    verified = verify_with(manager._services, VerifyQuestion("AAPL", "15m", *DAY))
+    counts = {
+        one.lane: (one.compared and one.compared.equal, len(one.differences), one.error)
+        for one in verified.comparisons
+    }
+    assert counts == {"15m": (26, 0, ""), "15m@extended": (64, 0, "")}
+    beside = manager.validate("AAPL", "15m", level="corroborated", lane="extended").not_checked
+    assert any("extended hours" in why for why in beside.values()), beside
+    missing = gap_report(manager._services, "AAPL", "15m", DAY[0], DAY[1]).series
+    assert {one.series.lane_label for one in missing} == lanes
+
+
+def test_from_the_terminal(
+    by: Make, vendors: VendorServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by("yahoo").get_ohlcv("AAPL", "15m", *DAY, session="extended")
+    places = ["--cache-dir", str(tmp_path / "cache"), "--config", str(tmp_path / "yahoo.yaml")]
+    line = ["fetch", "AAPL", "15m", "--start", DAY[0], "--end", DAY[1], "--session", "extended"]
+    assert main([*line, "--offline", "--adjustment", "raw", "--json", *places]) == 0
+    body = json.loads(capsys.readouterr().out)
+    assert (body["provenance"]["lane"], len(body["bars"])) == ("15m@extended", 64)
+    assert main(["explain", "AAPL", "15m", "--session", "extended", *places]) == 0
+    assert "XNYS@extended" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["fetch", "AAPL", "15m", "--session", "night", *places])
+    assert ended.value.code == 2
