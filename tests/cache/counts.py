@@ -7,6 +7,7 @@ there straight at the verification, and a sample shows that the store goes by it
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from itertools import combinations, product
 from typing import Any, TypeVar
@@ -42,12 +43,18 @@ def crossed(*axes: Iterable[Any]) -> Collection[tuple[Any, ...]]:
 
 
 def _covering(every: list[tuple[Any, ...]], size: int) -> list[tuple[Any, ...]]:
-    """Return combinations, those first that hold most of what none before them held."""
+    """Return combinations: each in turn holds most of what is missing, of values that are rare yet."""
     places = list(combinations(range(len(every[0])), size))
     held = [{(at, *(repr(one[n]) for n in at)) for at in places} for one in every]
-    missing, chosen = set().union(*held), set[int]()
+    values = [[(n, repr(value)) for n, value in enumerate(one)] for one in every]
+    missing, chosen, used = set().union(*held), set[int](), Counter[tuple[int, str]]()
+
+    def worth(n: int) -> tuple[int, int]:
+        return len(held[n] & missing), -sum(used[value] for value in values[n])
+
     while missing:
-        best = max(range(len(every)), key=lambda n: len(held[n] & missing))
+        best = max(range(len(every)), key=worth)
         chosen.add(best)
         missing -= held[best]
+        used.update(values[best])
     return [every[n] for n in sorted(chosen)]
