@@ -7,8 +7,10 @@ there straight at the verification, and a sample shows that the store goes by it
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import TypeVar
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from itertools import combinations, product
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -29,3 +31,30 @@ def some(items: Sequence[T], few: int) -> list[T]:
 def examples(count: int) -> int:
     """Return a third of ``count`` random examples but at least 20, or all in a full run."""
     return count if FULL else min(count, max(20, count // 3))
+
+
+def crossed(*axes: Iterable[Any]) -> Collection[tuple[Any, ...]]:
+    """Return all combinations in a full run, else few of them that hold every value.
+
+    Of two axes each value is in one of them; of three or more each pair of values of two axes.
+    """
+    every = list(product(*map(tuple, axes)))
+    return every if FULL else _covering(every, 1 if len(axes) < 3 else 2)
+
+
+def _covering(every: list[tuple[Any, ...]], size: int) -> list[tuple[Any, ...]]:
+    """Return combinations: each in turn holds most of what is missing, of values that are rare yet."""
+    places = list(combinations(range(len(every[0])), size))
+    held = [{(at, *(repr(one[n]) for n in at)) for at in places} for one in every]
+    values = [[(n, repr(value)) for n, value in enumerate(one)] for one in every]
+    missing, chosen, used = set().union(*held), set[int](), Counter[tuple[int, str]]()
+
+    def worth(n: int) -> tuple[int, int]:
+        return len(held[n] & missing), -sum(used[value] for value in values[n])
+
+    while missing:
+        best = max(range(len(every)), key=worth)
+        chosen.add(best)
+        missing -= held[best]
+        used.update(values[best])
+    return [every[n] for n in sorted(chosen)]

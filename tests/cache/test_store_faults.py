@@ -132,7 +132,9 @@ def test_a_failing_call(tmp_path: Path, name: str, for_ever: bool) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_death_at_every_call(tmp_path: Path, name: str) -> None:
     legal, calls = outcomes(tmp_path, name)
-    for n in range(1, calls + 1):
+    # Of one commit the odd calls, of the next the even ones; in a full run all.
+    first, step = (1, 1) if FULL else (1 + list(CASES).index(name) % 2, 2)
+    for n in range(first, calls + 1, step):
         root = tmp_path / str(n)
         commit = prepared(root, name)
         with pytest.raises(Killed):

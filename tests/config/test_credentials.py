@@ -10,6 +10,9 @@ from src.data.config.credentials import (
     all_credentials,
     credentials_for,
     is_placeholder,
+    known_keys,
+    note_key,
+    note_variables,
     vendor_credentials,
 )
 from src.data.vendors.registry import VENDORS, key_names
@@ -132,3 +135,24 @@ class TestVendors:
 
 def test_it_is_a_mapping() -> None:
     assert Credentials({"A": ("A", "B")}, {"B": "x"}) == {"A": "x"}
+
+
+def test_keys_that_no_text_may_show_are_those_of_this_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def known() -> set[str]:
+        return set(known_keys().values())
+
+    assert not {"first", "second", "third", "fourth"} & known()
+    monkeypatch.setenv("POLYGON_API_KEY", "first")
+    assert "first" in known()
+    monkeypatch.setenv("POLYGON_API_KEY", "second")
+    assert {"first", "second"} <= known(), "a key that was replaced counts as well"
+    monkeypatch.setenv("OUR_OWN_NAME", "third")
+    assert "third" not in known()
+    note_variables("OUR_OWN_NAME")
+    assert "third" in known()
+    monkeypatch.delenv("OUR_OWN_NAME")
+    note_key("fourth")
+    assert {"first", "second", "third", "fourth"} <= known()
+    assert known_keys() == known_keys()

@@ -9,6 +9,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -25,6 +26,7 @@ from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import MINUTE_MS, iso
 from src.data.model.provenance import ATTRS_KEY
 from src.data.net.http import HttpTransport
+from tests.cache.counts import FULL
 from tests.vendor_server import Fault
 from tests.vendor_server.face import Page
 
@@ -57,7 +59,9 @@ def test_a_part_of_another_shape_is_never_a_wrong_bar_and_never_nothing(
     bench.transport = first = _First(bench.transport)
     bench.fetch(bench.sheet.main)
     wanted = bench.truth(bench.sheet.main)
-    for path, name, document in _misshapen(first.answer.json()):
+    # A full run gives each place all seven shapes; else two or three of them, others at the next place.
+    every = _misshapen(first.answer.json())
+    for path, name, document in islice(every, 0, None, 1 if FULL else 3):
         first.body = json.dumps(document).encode()
         why = f"{name} at {path}"
         found = bench.outcome(bench.sheet.main)

@@ -19,7 +19,7 @@ def error_classes(source: Module) -> list[str]:
     """
     return [
         node.name
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.ClassDef)
         and not node.name.startswith("_")
         and any(ast.unparse(base).endswith(_KNOWN_BASES) for base in node.bases)
@@ -40,7 +40,7 @@ def page_violations(text: str, names: set[str]) -> list[str]:
 def stray_violations(source: Module, known: set[str]) -> list[str]:
     """Return error classes outside ``errors`` that a catcher of the known ones would miss."""
     found = []
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ClassDef) and node.name in error_classes(source):
             bases = {ast.unparse(base).rsplit(".", 1)[-1] for base in node.bases}
             if not bases & known:

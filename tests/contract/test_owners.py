@@ -95,7 +95,7 @@ def environment_violations(source: Module) -> list[str]:
     names = {"environ", "environb", "getenv", "putenv"}
     return [
         f"{source.name}:{node.lineno} touches the environment"
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if (isinstance(node, ast.Attribute) and node.attr in names)
         or (isinstance(node, ast.ImportFrom) and names & {a.name for a in node.names})
     ]
@@ -110,7 +110,7 @@ def purity_violations(source: Module) -> list[str]:
         for item in imports(source)
         if item.foreign in IMPURE and not _is_pure_part(source, item.line)
     ]
-    for call in _calls(source.tree):
+    for call in _calls(source):
         name = _called(call)
         if name in ("open", "print", "input") or (name in CLOCK_CALLS and _is_method(call)):
             found.append(f"{source.name}:{call.lineno} calls {name}()")
@@ -118,7 +118,7 @@ def purity_violations(source: Module) -> list[str]:
 
 
 def _is_pure_part(source: Module, line: int) -> bool:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ImportFrom) and node.lineno == line:
             return node.module in PURE_PARTS
     return False
@@ -130,7 +130,7 @@ def writing_violations(source: Module) -> list[str]:
         return []
     return [
         f"{source.name}:{call.lineno} writes files with {_called(call)}()"
-        for call in _calls(source.tree)
+        for call in _calls(source)
         if _writes(call)
     ]
 
@@ -161,8 +161,8 @@ def _opens_for_writing(call: ast.Call, owner: str) -> bool:
     )
 
 
-def _calls(tree: ast.AST) -> Iterator[ast.Call]:
-    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+def _calls(source: Module) -> Iterator[ast.Call]:
+    return (node for node in source.nodes if isinstance(node, ast.Call))
 
 
 def _called(call: ast.Call) -> str:

@@ -78,7 +78,7 @@ def lists_of_vendors(source: Module) -> list[str]:
     if source.name == "vendors.registry" or source.name in LISTED_ELSEWHERE:
         return []
     found = []
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         entries = node.keys if isinstance(node, ast.Dict) else getattr(node, "elts", ())
         names = {e.value for e in entries if isinstance(e, ast.Constant)} & vendors()
         if len(names) >= MANY:

@@ -46,7 +46,7 @@ UNREASONED = re.compile(r"#\s*" + r"noqa(?!: [A-Z]+\d+(?:, ?[A-Z]+\d+)* - \w)")
 def broad_excepts(source: Module) -> list[str]:
     """Return handlers that swallow everything; those that raise the same again do not."""
     found = []
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.ExceptHandler):
             continue
         names = (

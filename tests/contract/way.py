@@ -13,6 +13,7 @@ those of a waiting caller added. Code lines hold a token that is no comment and 
 from __future__ import annotations
 
 import ast
+import gc
 import json
 import os
 import sys
@@ -122,30 +123,36 @@ def _depth(frame: FrameType | None) -> int:
     return count
 
 
-def code_lines(text: str) -> frozenset[int]:
+def code_lines(source: Module) -> frozenset[int]:
     """Return the numbers of the lines that hold code."""
     docstrings, strings = set[int](), set[int]()
-    for node in ast.walk(Module("", text).tree):
+    for node in source.nodes:
         if isinstance(node, ast.Constant | ast.JoinedStr):
             strings.update(range(node.lineno, (node.end_lineno or 0) + 1))
         elif isinstance(node, Documented) and ast.get_docstring(node, clean=False) is not None:
             first = node.body[0]
             docstrings.update(range(first.lineno, (first.end_lineno or 0) + 1))
-    written = {n for n, line in enumerate(text.split("\n"), 1) if line.strip()[:1] not in ("", "#")}
+    written = {
+        n for n, line in enumerate(source.text.split("\n"), 1) if line.strip()[:1] not in ("", "#")
+    }
     return frozenset((written | strings) - docstrings)
 
 
 @cache
 def lines_of(path: str) -> frozenset[int]:
     """Return the code lines of a file of the package."""
-    return code_lines((PACKAGE / path).read_text(encoding="utf-8"))
+    return code_lines(_module(path))
+
+
+def _module(path: str) -> Module:
+    return Module("", (PACKAGE / path).read_text(encoding="utf-8"))
 
 
 @cache
 def _function_lines(path: str) -> dict[int, int]:
     """Return the first line of each function of a file to its number of code lines."""
     lines, counts = lines_of(path), dict[int, int]()
-    for node in ast.walk(Module("", (PACKAGE / path).read_text(encoding="utf-8")).tree):
+    for node in _module(path).nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
             body = range(node.lineno, (node.end_lineno or 0) + 1)
@@ -155,12 +162,12 @@ def _function_lines(path: str) -> dict[int, int]:
 
 def weight() -> Figures:
     """Return how much there is of the package."""
-    lines = [len(code_lines(module.text)) for module in modules()]
+    lines = [len(code_lines(module)) for module in modules()]
     names: dict[str, set[str]] = {}
     protocols = lazy = 0
     for module in modules():
         lazy += _lazy_imports(module)
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.ClassDef):
                 protocols += any(_name(base) == "Protocol" for base in node.bases)
                 if not node.name.startswith("_"):
@@ -181,7 +188,7 @@ def _lazy_imports(module: Module) -> int:
     count = len(
         {item.line for target, item in targets(module) if item.function and target is not None}
     )
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         count += isinstance(node, ast.Call) and _name(node.func) in ("import_module", "__import__")
     names = [node.name for node in module.tree.body if isinstance(node, ast.FunctionDef)]
     return count + ("__getattr__" in names)
@@ -226,5 +233,6 @@ def _ask(manager: DataManager, symbol: str, arguments: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()  # a short life among many syntax trees
     root, now_ms, step = sys.argv[1:]
     print(json.dumps(list(_counted(Path(root), int(now_ms), step == "stored"))))

@@ -19,6 +19,7 @@ from src.data.model.actions import Action
 from src.data.model.instant import day_ms
 from src.data.model.kind import Adjustment
 from src.data.model.span import Span
+from tests.cache.counts import crossed
 
 from .oracle import ms
 from .share_vendors import (
@@ -109,8 +110,7 @@ def test_one_day_told_three_ways(
     assert closes[sent[0]] == sent[1], "what is asked for as it was sent is returned as it was sent"
 
 
-@pytest.mark.parametrize("way", ["down", "middle", "lacks"])
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(("order", "way"), crossed(ORDERS, ["down", "middle", "lacks"]))
 def test_whichever_vendor_fails_the_series_is_the_same(
     share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock, order: str,
     way: str, tmp_path: Path,

@@ -11,6 +11,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import DataError
+from tests.cache.counts import crossed
 from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer
 
@@ -68,9 +69,10 @@ def test_raw_asks_for_bars_alone(
     assert vendors.count(path=RAW[vendor]) == 0
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 451])
-@pytest.mark.parametrize("backup", [(), ("alpaca",), ("yahoo",)])
-@pytest.mark.parametrize("symbols", [("NVDA",), ("AAPL", "NVDA")])
+@pytest.mark.parametrize(
+    ("symbols", "backup", "status"),
+    crossed([("NVDA",), ("AAPL", "NVDA")], [(), ("alpaca",), ("yahoo",)], [401, 403, 404, 451]),
+)
 def test_what_tiingo_refuses_is_asked_once(
     status: int,
     backup: tuple[str, ...],

@@ -21,6 +21,7 @@ from src.data.jobs.key_probe import probe
 from src.data.jobs.verify import VerifyQuestion, verify_with
 from src.data.model.instant import DAY_MS, day_ms
 from src.data.vendors.tiingo.bars import TiingoDataDownloader
+from tests.cache.counts import crossed
 from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.listings import dividend
@@ -157,8 +158,10 @@ def test_the_packaged_order_without_its_first_vendor(alone: Make, vendors: Vendo
 # --- locks ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [401, 403, 451])
-@pytest.mark.parametrize("vendor", [name for name, path in TELLERS.items() if path])
+@pytest.mark.parametrize(
+    ("vendor", "status"),
+    crossed([name for name, path in TELLERS.items() if path], [401, 403, 451]),
+)
 def test_actions_that_were_refused_are_not_asked_for_with_every_symbol(
     alone: Make, vendors: VendorServer, vendor: str, status: int
 ) -> None:
@@ -167,8 +170,7 @@ def test_actions_that_were_refused_are_not_asked_for_with_every_symbol(
     assert vendors.count(vendor, TELLERS[vendor]) == 1
 
 
-@pytest.mark.parametrize("status", [401, 403, 451])
-@pytest.mark.parametrize("vendor", TELLERS)
+@pytest.mark.parametrize(("vendor", "status"), crossed(TELLERS, [401, 403, 451]))
 def test_a_vendor_that_refuses_everything_is_asked_for_bars_and_for_actions_once(
     alone: Make, vendors: VendorServer, vendor: str, status: int
 ) -> None:

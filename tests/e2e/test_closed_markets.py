@@ -10,6 +10,7 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.errors import IncompleteDataWarning
+from tests.cache.counts import crossed
 
 from .shelf import Market, Shelf, at, every, serving, shown
 
@@ -38,10 +39,11 @@ def move(clock: ManualClock, to: str) -> None:
     clock.advance((at(to) - clock.now_ms()) / 1000)
 
 
-@pytest.mark.parametrize("vendor", FOREX)
 @pytest.mark.parametrize(
-    "asked_at",
-    ["2024-06-15T00:30", "2024-06-16T17:30", "2024-06-16T19:30", "2024-06-16T20:30"],
+    ("asked_at", "vendor"),
+    crossed(
+        ["2024-06-15T00:30", "2024-06-16T17:30", "2024-06-16T19:30", "2024-06-16T20:30"], FOREX
+    ),
 )
 def test_a_question_while_the_market_is_closed_hides_nothing_of_the_week_after(
     market: Market, clock: ManualClock, vendor: str, asked_at: str
@@ -66,8 +68,7 @@ QUESTIONS = [
 ]
 
 
-@pytest.mark.parametrize("vendor", FOREX)
-@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize(("order", "vendor"), crossed(itertools.permutations(range(3)), FOREX))
 def test_the_order_of_questions_decides_nothing(
     market: Market, clock: ManualClock, vendor: str, order: tuple[int, ...]
 ) -> None:

@@ -17,6 +17,7 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk.files import Disk, DiskStep
 from src.data.errors import AllProvidersFailedError, StorageError
+from tests.cache.counts import crossed
 from tests.cache.disks import CHANGING, Killed
 from tests.vendor_server import VendorServer
 
@@ -42,9 +43,9 @@ ENDS = {
 
 
 CASES = [
-    *(("BTCUSDT 1h", damage, way, False) for damage in DAMAGES for way in (*ENDS, "head")),
-    *((series, "garbage", way, same) for series in SERIES for same in (False, True)
-      for way in (*ENDS, "head", "inside")),
+    *(("BTCUSDT 1h", damage, way, False) for damage, way in crossed(DAMAGES, (*ENDS, "head"))),
+    *((series, "garbage", way, same)
+      for series, same, way in crossed(SERIES, (False, True), (*ENDS, "head", "inside"))),
 ]  # fmt: skip
 
 
@@ -150,9 +151,14 @@ def assert_foretold(
     assert_true(frame, vendors, clock, *request[:3], until, basis)
 
 
-@pytest.mark.parametrize("same", [False, True])
 @pytest.mark.parametrize(
-    ("place", "damage"), [(place, how) for place, kinds in PLACES.items() for how in kinds]
+    ("place", "damage", "same"),
+    [
+        (*damaged, same)
+        for damaged, same in crossed(
+            [(place, how) for place, kinds in PLACES.items() for how in kinds], [False, True]
+        )
+    ],
 )
 def test_a_plan_of_a_damaged_series_repairs_nothing_and_foretells_the_call(
     tmp_path: Path, make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock,

@@ -15,6 +15,7 @@ from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, IncompleteDataWarning
 from src.data.model.instant import parse_iso
 from src.data.model.span import Span
+from tests.cache.counts import crossed
 from tests.cache.damage import flipped
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.face import Reply
@@ -49,8 +50,7 @@ def kept(folder: Path, what: str) -> list[bytes]:
     return [path.read_bytes() for path in folder.glob(f"{what}/BTCUSDT/*/_quarantine/*.csv.gz")]
 
 
-@pytest.mark.parametrize("how", DAMAGE)
-@pytest.mark.parametrize("what", MEASURES)
+@pytest.mark.parametrize(("what", "how"), crossed(MEASURES, DAMAGE))
 def test_what_a_vendor_still_has_is_asked_again(
     make: Callable[[], DataManager], vendors: VendorServer, tmp_path: Path, what: str, how: str
 ) -> None:
@@ -67,8 +67,7 @@ def test_what_a_vendor_still_has_is_asked_again(
     assert vendors.count() == asked + 1, "and kept again"
 
 
-@pytest.mark.parametrize("how", DAMAGE)
-@pytest.mark.parametrize("what", MEASURES)
+@pytest.mark.parametrize(("what", "how"), crossed(MEASURES, DAMAGE))
 def test_what_no_vendor_has_any_more_is_a_gap(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, tmp_path: Path,
     what: str, how: str,
@@ -103,8 +102,7 @@ def sending(first: str, end: str) -> Fault:
     return Fault("a part", reply=some)
 
 
-@pytest.mark.parametrize("how", DAMAGE)
-@pytest.mark.parametrize("what", MEASURES)
+@pytest.mark.parametrize(("what", "how"), crossed(MEASURES, DAMAGE))
 def test_rows_that_a_vendor_does_not_send_again_are_a_gap_and_no_nothing(
     make: Callable[[], DataManager], vendors: VendorServer, tmp_path: Path, what: str, how: str
 ) -> None:

@@ -14,6 +14,7 @@ from src.data.model.bars import Bar, BarTable
 from src.data.model.coverage import Coverage
 from src.data.model.frame import build_frame
 from src.data.model.instant import HOUR_MS, iso
+from tests.cache.counts import crossed
 
 from .shelf import Market, Shelf, at, days, every, serving, shown
 from .twin import gaps, told
@@ -154,8 +155,7 @@ def test_few_hours_without_a_trade_are_no_hole_of_a_sparse_vendor(
 # --- between two pages -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("vendor", COINS)
-@pytest.mark.parametrize("lost", [(12,), (12, 13, 14), (10, 11, 12)])
+@pytest.mark.parametrize(("lost", "vendor"), crossed([(12,), (12, 13, 14), (10, 11, 12)], COINS))
 def test_a_hole_between_two_pages_is_asked_again_and_not_written_down(
     market: Market, clock: ManualClock, vendor: str, lost: tuple[int, ...]
 ) -> None:
@@ -194,8 +194,7 @@ def failing_between_pages(clock: ManualClock, vendor: str, *lost: int) -> Shelf:
     return shelf
 
 
-@pytest.mark.parametrize("vendor", COINS)
-@pytest.mark.parametrize("lost", [(12,), (12, 13, 14), (10, 11, 12)])
+@pytest.mark.parametrize(("lost", "vendor"), crossed([(12,), (12, 13, 14), (10, 11, 12)], COINS))
 def test_a_hole_between_two_pages_that_could_not_be_asked_again_is_not_written_down(
     market: Market, clock: ManualClock, vendor: str, lost: tuple[int, ...]
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, to_ms
+from tests.cache.counts import crossed
 from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer
 
@@ -241,8 +242,7 @@ def test_a_split_that_a_vendor_had_applied_is_not_applied_again_once_the_clock_i
         assert frame.attrs["onetape"]["as_of"] == right.attrs["onetape"]["as_of"]
 
 
-@pytest.mark.parametrize("vendor", SHARES)
-@pytest.mark.parametrize("when", ["fetched behind", "fetched before"])
+@pytest.mark.parametrize(("when", "vendor"), crossed(["fetched behind", "fetched before"], SHARES))
 def test_bars_of_before_a_split_and_of_after_it_fit_together_under_a_clock_behind(
     lone: Lone, clock: ManualClock, ours: ManualClock, vendor: str, when: str
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 from src.data.feed.backtrader.feed import BacktraderFeed, run_live
 from src.data.feed.live_feed import LiveFeed
 from src.data.model.stream import StreamState, StreamStatus
+from tests.cache.counts import crossed
 from tests.feed.hands import LIVE, Hand, minute
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Backtrader's own utcnow
@@ -142,10 +143,7 @@ _WAYS: list[dict[str, Any]] = [
     {"exactbars": -1}, {"exactbars": -2}, {"oldsync": True}, {"preload": False},
     {"runonce": False}, {"preload": False, "runonce": False},
 ]  # fmt: skip
-_RUNS = [
-    (setting, wanted)
-    for wanted in _WAYS for setting in ("alone", "several", "resampled beside", "replayed")
-]  # fmt: skip
+_RUNS = list(crossed(("alone", "several", "resampled beside", "replayed"), _WAYS))
 # Backtrader's own indicators fail where several datas of different lengths save memory.
 _RUNS += [(setting, {"exactbars": 1}) for setting in ("alone", "resampled beside", "replayed")]
 

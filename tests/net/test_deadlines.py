@@ -24,6 +24,7 @@ from src.data.vendors.binance.carrier import BinanceCarrier
 from src.data.vendors.ccxt.carrier import CcxtCarrier
 from src.data.vendors.ibkr.carrier import IbkrCarrier
 from src.data.vendors.yahoo.carrier import YFinanceCarrier
+from tests.cache.counts import crossed
 from tests.interrupts import interrupted
 from tests.net.gateway import Script, gateway
 from tests.net.misbehaving import BEHAVIOURS, certificate, endless
@@ -78,8 +79,7 @@ def ends_in_time(send: Callable[[], HttpResponse]) -> DataError:
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("behaviour", BEHAVIOURS)
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(("transport", "behaviour"), crossed(TRANSPORTS, BEHAVIOURS))
 def test_every_server_is_left_at_the_deadline(transport: str, behaviour: str) -> None:
     package, path, make = TRANSPORTS[transport]
     if package:

@@ -23,7 +23,7 @@ from src.data.model.instant import day_ms, from_ms, parse_iso, to_ms
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.prices.resample import Incomplete, Resampled, resample, resample_many, source_span
-from tests.cache.counts import examples
+from tests.cache.counts import FULL, examples
 from tests.calendars.market import (
     ALWAYS,
     BOMBAY,
@@ -211,7 +211,7 @@ PAIRS = [  # source minutes, target minutes
 ]  # fmt: skip
 
 
-@settings(max_examples=examples(60), derandomize=True, deadline=None)
+@settings(max_examples=60 if FULL else 10, derandomize=True, deadline=None)
 @given(
     code=st.sampled_from(sorted(MARKETS)),
     first=st.sampled_from(EDGES),

@@ -39,6 +39,8 @@ _PLACEHOLDERS = frozenset(
 _handed_out: dict[str, None] = {}
 _variables: dict[str, None] = {}
 _MOST_KEPT = 256
+# What `known_keys` found last: for which variables and keys of these, while which state stands.
+_known: tuple[object, KeyState | None, dict[str, str]] = (None, None, {})
 
 
 def note_key(key: str) -> None:
@@ -61,8 +63,21 @@ def known_keys() -> dict[str, str]:
     """Return every key that no text may show, by a name for it.
 
     Those that are set now, under the usual names and those of the rules, and all in use so far.
+    They are looked up again only where one of them, a variable or the private file has changed.
     """
-    named = credentials_for([*_ALL, *tuple(_variables)])
+    global _known
+    noted, state, keys = _known
+    if noted != (tuple(_variables), tuple(_handed_out)) or state is None or not state.stands():
+        variables = tuple(_variables)
+        state = KeyState(all_credentials().variables | set(variables))
+        keys = _looked_up(variables)
+        # What is looked up counts as handed out.
+        _known = ((variables, tuple(_handed_out)), state, keys)
+    return keys
+
+
+def _looked_up(variables: tuple[str, ...]) -> dict[str, str]:
+    named = credentials_for([*_ALL, *variables])
     keys = {name: named[name] for name in named}
     values = set(keys.values())
     others = [key for key in tuple(_handed_out) if key not in values]
