@@ -497,8 +497,15 @@ class Model:
         lane = self.acknowledged[self._series(question, seen)]
         lane |= {s for s, state in seen.state.items() if state == "final"}
         names = self.same.get(question.symbol, (question.symbol,))
+        # An answer that was refused as a whole, for it lacks too much of what is stored, told nothing.
+        refused = [
+            Span(parse_iso(one["start"]), parse_iso(one["end"]))
+            for one in seen.facts["attempts"]
+            if one["outcome"] == "QualityError"
+        ]
         for symbol, label, stamp, quote in self.memory.fresh:
             good = quote.was_closed and not quote.spoilt
+            good &= not any(stamp in part for part in refused)
             if good and label == question.timeframe and symbol in names[:1] and stamp in span:
                 self.heard[self._asked(question)].add(stamp)
 

@@ -341,3 +341,37 @@ def test_a_gap_up_to_the_question_ends_later_the_second_time() -> None:
         sim.ask(Question("AAPL", "1d", "2024-06-05", "2024-06-10"))
         seen = sim.ask(Question("AAPL", "1d", "2024-05-31", "2024-06-10"))
     assert seen is not None and seen.gaps
+
+
+def test_a_weekend_behind_the_last_bar_is_told_alike_each_time_by_a_clock_that_is_behind() -> None:
+    question = Question("AAPL", "1d", None, None, 1)
+    with simulated(shares("fmp"), "2024-06-09T20:30") as sim:
+        sim.ask(question)
+        sim.advance(5 * 86_400)
+        sim.set_clock(-40 * 86_400)
+        seen = sim.ask(question)
+    assert seen is not None and len(seen.rows) == 1
+
+
+def test_a_weekend_of_which_no_answer_spoke_is_told_alike_each_time() -> None:
+    profile = shares("tiingo")
+    with simulated(profile, "2024-06-09T20:30") as sim:
+        sim.advance(40 * 86_400 + 1)
+        sim.ask_batch(profile.symbols, Question("AAPL", "1d", "2024-07-19", "2024-07-19"))
+        sim.advance(40 * 86_400)
+        sim.split("AAPL", 2)
+        sim.advance(2 * 86_400)
+        sim.ask_batch(profile.symbols, Question("AAPL", "1d", "2024-08-30", "2024-08-30"))
+        sim.fault("tiingo", FAULTS["cuts the start"](), times=1)
+        seen = sim.ask(Question("AAPL", "1d", None, None, 30))
+    assert seen is not None and not seen.is_complete
+
+
+def test_a_refused_answer_of_ones_own_downloader_tells_nothing() -> None:
+    question = Question("BTCUSDT", "1h", None, None, 30)
+    with simulated(OWN_COINS) as sim:
+        sim.fault(OWN, FAULTS["cuts the start"]())
+        sim.ask(question)
+        sim.advance(5 * 86_400)
+        seen = sim.ask(question)
+    assert seen is not None and len(seen.rows) == 30

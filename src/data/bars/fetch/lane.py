@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from ...cache.store import BarStore, Commit
-from ...calendars.gaps import BarGrid
+from ...calendars.gaps import BarGrid, missing
 from ...clock import Clock
 from ...errors import BadRangeError
 from ...model.coverage import Coverage, Covered
@@ -108,9 +108,10 @@ class LaneRunner:
         doubts = [*answer.doubts, *_unrefreshed(query, work)]
         if work.outdated:
             doubts.append(work.outdated)
-        # A stretch that was not asked is told whether that is written down or not.
-        known = [part.span for part in answer.coverage]
-        unasked = intersect(subtract(plan.closed, known), [Span(wanted.start, query.now_ms + 1)])
+        # What was not asked, or no answer spoke of, is told whether that is written down or not.
+        known = [*(part.span for part in answer.coverage), *(part.span for part in work.unfilled)]
+        begun = Span(wanted.start, min(wanted.end, plan.cap, query.now_ms + 1))
+        unasked = list(missing(begun, known, (), work.grid).closed)
         if len(answer.table) or not self._is_ahead(wanted, work):
             # What a hit by comparison does not see is not told once, either.
             unasked = [span for span in unasked if not self._is_ahead(span, work)]
