@@ -19,8 +19,8 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.jobs.fill_job import Job
 from src.data.jobs.populate import fill
-from src.data.jobs.runner import AT_ONCE
 from src.data.jobs.work_list import WorkItem
+from src.data.model.capabilities import Limits
 from src.data.model.instant import to_ms
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
@@ -36,9 +36,10 @@ _RULES = {
     "stock_daily": ("1d", "yahoo"),
 }
 _DAYS = ("2024-05-01", "2024-05-31")
+_AT_ONCE = Limits().at_once  # of a program's own downloader, which declares none
 _NOTE = (
     f"Seconds for {SYMBOLS} series of each of three vendors that answer after {ANSWER_S:g} s, without "
-    f"limits. *one vendor alone*: its requests, {AT_ONCE} at once, and nothing else; *batches*: "
+    f"limits. *one vendor alone*: its requests, {_AT_ONCE} at once, and nothing else; *batches*: "
     "`get_ohlcv_batch`, one vendor after the other; *again*: the same job, nothing missing."
 )
 
@@ -64,7 +65,7 @@ def _answer(span: Span, interval: str, *, is_coin: bool) -> pd.DataFrame:
 
 def measure() -> Report:
     """Fill three caches."""
-    alone_s = SYMBOLS * ANSWER_S / AT_ONCE
+    alone_s = SYMBOLS * ANSWER_S / _AT_ONCE
     spent: dict[str, list[float]] = {name: [] for name in ("populate", "again", "batches")}
     for _ in range(_ROUNDS):
         with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):

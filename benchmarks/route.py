@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+from unittest.mock import patch
+
+import pandas as pd
+
 from src.data.bars.selection.candidates import candidates_of, route
+from src.data.data_manager import DataManager
+from src.data.errors import UnavailableError
 from src.data.model.query import BarsQuery
 from src.data.model.timeframe import Timeframe
 from src.data.provider_selector import ProviderSelector
@@ -10,7 +18,25 @@ from src.data.provider_selector import ProviderSelector
 from .harness import Call, Figure, Report, Row, race
 from .stage import YEAR, stage
 
-_NOTE = "Microseconds of one call. *remembered*: the symbol has been asked for before."
+_NOTE = (
+    "Microseconds of one call. *remembered*: the symbol has been asked for before. *first*: a day of hours "
+    "fetched anew from a vendor that answers at once; *second*: the same where the vendor before it fails."
+)
+_DAY = ("2024-05-01", "2024-05-01")
+
+
+class _Vendor:
+    """A downloader of the program's own that answers at once, or fails."""
+
+    def __init__(self, *, fails: bool) -> None:
+        self._fails = fails
+
+    def get_ohlcv(self, *_: Any) -> pd.DataFrame:
+        if self._fails:
+            raise UnavailableError("down")
+        index = pd.date_range(_DAY[0], periods=24, freq="h", name="timestamp")
+        columns = ("open", "high", "low", "close", "volume")
+        return pd.DataFrame(dict.fromkeys(columns, 100.0), index=index)
 
 
 def measure() -> Report:
@@ -39,7 +65,29 @@ def measure() -> Report:
             for symbol in ("AAPL", "BTCUSDT")
             for call in [_way(selector, symbol)]
         ]
+        rows.append(Row("a miss of a coin, its vendors in this process", _fallback(manager), ""))
     return Report("Classifying and routing", _NOTE, rows)
+
+
+def _fallback(manager: DataManager) -> dict[str, Figure]:
+    """Race an answer of the vendor that is asked first against that of the second."""
+    selector = manager.provider_selector
+    selector.downloaders.update(down=_Vendor(fails=True), up=_Vendor(fails=False))
+
+    def ask(symbol: str, names: list[str]) -> Call:
+        def call() -> object:
+            with patch.object(selector, "get_provider_with_failover", lambda *_: names):
+                return manager.get_ohlcv(symbol, "1h", *_DAY, force_refresh=True)
+
+        return call
+
+    quiet = logging.getLogger("onetape").level
+    logging.getLogger("onetape").setLevel(logging.CRITICAL)
+    try:
+        calls = {"first": ask("ETHUSDT", ["up"]), "second": ask("SOLUSDT", ["down", "up"])}
+        return _of(race(calls, rounds=20))
+    finally:
+        logging.getLogger("onetape").setLevel(quiet)
 
 
 def _figures(selector: ProviderSelector, symbol: str) -> dict[str, Figure]:

@@ -8,11 +8,17 @@ from collections.abc import Callable
 
 def calls_of(work: Callable[[], object]) -> int:
     """Return how many functions are called, of Python and of C, while ``work`` is done."""
-    count = 0
+    return effort_of(work)[0]
 
-    def counted(_frame: object, event: str, _arg: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
+
+def effort_of(work: Callable[[], object]) -> tuple[int, int]:
+    """Return how many functions are called while ``work`` is done, and how many files they open."""
+    calls = files = 0
+
+    def counted(_frame: object, event: str, function: object) -> None:
+        nonlocal calls, files
+        calls += event in ("call", "c_call")
+        files += event == "c_call" and getattr(function, "__name__", "") == "open"
 
     before = sys.getprofile()
     sys.setprofile(counted)
@@ -20,4 +26,4 @@ def calls_of(work: Callable[[], object]) -> int:
         work()
     finally:
         sys.setprofile(before)
-    return count
+    return calls, files

@@ -24,12 +24,14 @@ from src.data.model.kind import Basis, Kind
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from tests.effort import calls_of
+from tests.cache.counts import FULL
+from tests.effort import calls_of, effort_of
 
 FETCHED = parse_iso("2024-06-03T12:00:00")
 SPAN = Span(parse_iso("2024-01-01"), parse_iso("2024-02-10"))
 COIN = Kind("24h", "clock", "binance", "USDT", "base")
 DAY, MONTH = ("2024-01-05", "2024-01-05"), ("2024-01-01", "2024-01-31")
+YEARS = (2022, 2023) if FULL else (2023,)
 Make = Callable[[], DataManager]
 
 
@@ -132,3 +134,30 @@ def allocated(work: Callable[[], object]) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+def test_years_of_minutes_out_of_the_cache_take_no_effort_for_each_bar(tmp_path: Path) -> None:
+    """Right to the last, from one file of columns, in a few thousand calls: half a million, or a million."""
+
+    def make() -> DataManager:
+        return DataManager(tmp_path / "cache", clock=ManualClock(FETCHED))
+
+    key = SeriesKey("BTCUSDT", Timeframe.parse("1m"))
+    years = [Span(parse_iso(f"{year}-01-01"), parse_iso(f"{year + 1}-01-01")) for year in YEARS]
+    for span in years:
+        stamps = np.arange(*span, MINUTE_MS, dtype=np.int64)
+        close = 100 + stamps // MINUTE_MS % 997 * 0.25
+        table = BarTable.of_columns(stamps, [close, close + 1, close - 1, close, close])
+        piece = CommitPiece(table, span, "binance", FETCHED, COIN, Basis("raw"), "final")
+        make().cache.store.commit(key, Commit((piece,), kind=COIN))
+    asked = ("BTCUSDT", "1m", f"{YEARS[0]}-01-01", f"{YEARS[-1]}-12-31")
+    first = make().get_ohlcv(*asked, strict=True)  # makes the columns
+    frames: list[pd.DataFrame] = []
+    calls, files = effort_of(lambda: frames.append(make().get_ohlcv(*asked, strict=True)))
+    (frame,) = frames
+    minutes = np.arange(years[0].start, years[-1].end, MINUTE_MS) // MINUTE_MS
+    assert len(frame) == len(minutes) == 525_600 * len(YEARS)
+    assert np.array_equal(frame.index.to_numpy().astype("datetime64[m]").astype(np.int64), minutes)
+    assert np.array_equal(frame["close"].to_numpy(), 100 + minutes % 997 * 0.25)
+    assert np.array_equal(first["close"].to_numpy(), frame["close"].to_numpy())
+    assert calls < 20_000 and files <= 10, "those of a new manager, too"

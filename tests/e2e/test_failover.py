@@ -22,6 +22,7 @@ from src.data.errors import (
 )
 from src.data.model.bars import Bar
 from src.data.model.capabilities import Fetched, FetchQuery
+from tests.effort import effort_of
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true, ms
@@ -288,3 +289,25 @@ def test_bars_of_another_kind_are_refused_and_the_next_vendor_asked(
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02", strict=True)
     assert spans(frame) == [("twin", 24), ("second", 24)]
     assert told(frame)["attempts"][0]["outcome"] == KindMismatchError.__name__
+
+
+def test_a_fallback_is_one_question_more_and_takes_no_file_and_few_calls(
+    manager: DataManager, vendors: VendorServer, pair: tuple[Twin, Twin]
+) -> None:
+    """A day that the second vendor answers, beside one that the first does: whatever a clock says."""
+    one, two = pair
+    effort: list[tuple[int, int]] = []
+    frames: list[pd.DataFrame] = []
+    # Before it counts, all that either takes is loaded and made.
+    series = ("SOLUSDT", "HALTUSDT", "BTCUSDT", "ETHUSDT")
+    for symbol, fails in zip(series, (True, False, False, True), strict=True):
+        one.errors = [UnavailableError("gone")] if fails else []
+        one.asked.clear()
+        two.asked.clear()
+        asked = (symbol, "1h", "2024-05-02", "2024-05-02")
+        effort.append(effort_of(lambda: frames.append(manager.get_ohlcv(*asked, strict=True))))  # noqa: B023 - called now
+        assert (len(one.asked), len(two.asked)) == (1, int(fails))
+    assert [spans(frame) for frame in frames[2:]] == [[("twin", 24)], [("second", 24)]]
+    (calls, files), (calls_of_fallback, files_of_fallback) = effort[2:]
+    assert (vendors.count(), files_of_fallback) == (0, files)
+    assert calls_of_fallback < calls + 1500

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pandas as pd
@@ -102,6 +103,15 @@ def test_a_file_grown_by_nights_is_as_small_as_one_fetched_at_once(
     assert grown[0] <= MOST * whole[0]
     assert grown[1] <= 3 * whole[1], "the document must not grow with the nights either"
     assert len(headers(tmp_path / "nights", symbol, timeframe)) <= (12 if FULL else 8)
+
+    # Docs/format.md says how much of its text a file takes.
+    plain = len(
+        gzip.decompress((folder(tmp_path / "once", symbol, timeframe) / "2023.csv.gz").read_bytes())
+    )
+    share = 0.4 if len(frame) > 200 else 0.9
+    assert whole[0] < share * plain
+    manager.cache.maintenance.compact([SeriesKey(symbol, Timeframe.parse(timeframe))])
+    assert sizes(tmp_path / "nights", symbol, timeframe)[0] <= 1.02 * whole[0]
 
 
 def test_bars_stay_right_over_a_split_and_a_dividend_between_the_nights(

@@ -1,7 +1,8 @@
-"""The objectives of the design in one story: fill, resample, cache, fail over, go live, trade."""
+"""The objectives of the design in one story: fill, resample, cache, fail over, check, go live, trade."""
 
 from __future__ import annotations
 
+import gzip
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from src.data.cache.unified_cache import UnifiedCache
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.errors import IncompleteDataWarning
 from src.data.feed.backtrader.feed import run_live
 from src.data.feed.live_feeds import FeedTimings
 from src.data.model.capabilities import Limits
@@ -122,6 +124,27 @@ def test_from_an_empty_folder_to_a_strategy_on_live_bars(
         assert told(frame)["from_cache"] == 1.0
         assert_true(frame, vendors, stage.clock, symbol, "1m", FIRST, BEHIND)
 
+    # Every answer was checked: a row that can be no bar is kept aside, told, and costs its score.
+    vendors.heal("binance")
+    vendors.fault("binance", Fault.bad_ohlc(5), times=1)
+    with pytest.warns(IncompleteDataWarning):
+        spoilt = manager.get_ohlcv("ETHUSDT", "1h", FIRST, LAST)
+    five = f"{FIRST}T05:00:00Z"
+    assert told(spoilt)["flagged"] == [{"stamp": five, "reason": "high below low"}]
+    assert told(spoilt)["quality"]["score"] == pytest.approx(47 / 48, abs=1e-4)
+    report = manager.validate("ETHUSDT", "1h")
+    assert [found.check for found in report.findings if found.severity == "error"] == ["order"]
+    assert report.score == pytest.approx(0.9)
+    hours = gzip.decompress((folder / "ohlcv/ETHUSDT/1h/2024.csv.gz").read_bytes()).decode()
+    assert len(hours.splitlines()) == 1 + 47 and f"{FIRST}T05:00" not in hours
+    vendors.fault("binance", Fault.reset())
+    vendors.clear_log()
+
+    # What is stored takes less than half of its text.
+    for lane in ("AAPL/1m", "BTCUSDT/1m"):
+        packed = (folder / "ohlcv" / lane / "2024.csv.gz").read_bytes()
+        assert len(packed) < 0.5 * len(gzip.decompress(packed))
+
     # Longer bars: as files of the pipeline, and made when they are asked for.
     days = pd.read_csv(
         folder / "ohlcv/BTCUSDT/1d@from-1m/2024.csv.gz", index_col=0, parse_dates=True
@@ -129,9 +152,9 @@ def test_from_an_empty_folder_to_a_strategy_on_live_bars(
     span = parse_iso(FIRST), parse_iso(BEHIND)
     truth = vendors.truth.expected("BTCUSDT", "1d", *span, "raw", now)
     assert days["close"].tolist() == [row[4] for row in truth]
-    hours = manager.get_ohlcv("AAPL", "2h", FIRST, LAST, offline=True)
-    assert told(hours)["derived_from"]["timeframe"] == "1m"
-    assert hours["volume"].sum() == pytest.approx(shares["volume"].sum())
+    made = manager.get_ohlcv("AAPL", "2h", FIRST, LAST, offline=True)
+    assert told(made)["derived_from"]["timeframe"] == "1m"
+    assert made["volume"].sum() == pytest.approx(shares["volume"].sum())
 
     # Any program finds the same in the cache, and no vendor was asked for any of it.
     cached = UnifiedCache(folder, clock=stage.clock).get("BTCUSDT", "1m", FIRST, LAST)

@@ -120,4 +120,4 @@ def test_what_is_lost_soonest_is_fetched_first(
     vendors.clear_log()
     sync_cache(cache_dir=cache)
     asked = [entry for entry in vendors.log("yahoo") if "/chart/" in entry.path]
-    assert "MSFT" in asked[0].path or "MSFT" in asked[1].path, "four are asked at once"
+    assert "MSFT" in asked[0].path or "MSFT" in asked[1].path, "two are asked at once"

@@ -1,17 +1,26 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from src.data.cache.unified_cache import UnifiedCache
+from src.data.clock import ManualClock
 from src.data.errors import QueryError
 from src.data.v2.sync import DataSyncManager, SyncReport
-from tests.vendor_server import VendorServer
+from tests.vendor_server import Fault, VendorServer
 
 pytestmark = pytest.mark.usefixtures("rules")
+
+
+COINS = {"coins": ["BTCUSDT", "ETHUSDT", "SOLUSDT", "HALTUSDT"]}
+# Of four coins these are sixteen series.
+STEPS = ["15m", "30m", "1h", "4h"]
 
 
 def sync(manager: DataSyncManager, name: str, timeframes: list[str]) -> SyncReport:
@@ -30,6 +39,8 @@ def test_a_universe_is_synced_and_failures_are_counted(
     assert (report.successful_syncs, report.failed_syncs) == (4, 2)
     assert report.sync_duration == 7.5, "seconds from the call to its end"
     assert report.details["failed"] == ["ZZZZQ_1h", "ZZZZQ_1d"]
+    rows = {(each["symbol"], each["timeframe"]): each["rows"] for each in report.details["results"]}
+    assert rows["BTCUSDT", "1d"] == 31 + 11, "from the start date to the last that has closed"
     vendors.clear_log()
     again = sync(DataSyncManager(str(tmp_path), universes, start_date="2024-05-01"), "mine", ["1h"])
     assert again.successful_syncs == 2
@@ -43,3 +54,66 @@ def test_a_universe_that_is_none(tmp_path: Path, vendors: VendorServer) -> None:
     with pytest.raises(QueryError):
         sync(manager, "mine", ["1x"])
     assert vendors.count() == 0
+
+
+def test_ten_series_of_a_vendor_are_asked_for_at_once_and_the_event_loop_goes_on(
+    rules: Path, tmp_path: Path, vendors: VendorServer
+) -> None:
+    """Those that another vendor has take none of the ten places, and wait for none."""
+    fast = "requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000"
+    rules.write_text(rules.read_text().replace("http}", f"http, rate_limits: {{{fast}}}}}"))
+    universe = {"all": [*COINS["coins"], "AAPL"]}
+    manager = DataSyncManager(tmp_path, universe, start_date="2024-06-10")
+    for vendor in ("binance", "yahoo"):
+        vendors.fault(vendor, Fault.hold())
+    watchdog = threading.Timer(
+        20.0, vendors.heal
+    )  # a blocked loop is a failure, not a hanging suite
+    watchdog.start()
+
+    async def synced() -> tuple[bool, bool, bool, bool, SyncReport]:
+        job = asyncio.create_task(manager.sync_universe("all", STEPS))
+        ten = await asyncio.to_thread(vendors.wait_for, "binance", 10, 20.0)
+        share = await asyncio.to_thread(vendors.wait_for, "yahoo", 3, 20.0)
+        more = await asyncio.to_thread(vendors.wait_for, "binance", 11, 0.2)
+        is_over = job.done()
+        vendors.heal()
+        return ten, share, more, is_over, await job
+
+    ten, share, more, is_over, report = asyncio.run(synced())
+    watchdog.cancel()
+    assert (ten, more, is_over) == (True, False, False), "ten on their way, no eleventh, loop free"
+    assert share, "those of a share, of another vendor, meanwhile (4h is made of 1h)"
+    assert (report.successful_syncs, report.failed_syncs) == (5 * len(STEPS), 0)
+
+
+def test_no_limit_is_passed_by_what_is_asked_for_at_once(
+    rules: Path, tmp_path: Path, vendors: VendorServer, clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Eight units in any two seconds; a request of bars costs Binance two."""
+    limits = "rate_limits: {requests_per_second: 4, burst_size: 8, requests_per_minute: 1200}"
+    rules.write_text(rules.read_text().replace("transport: http", f"transport: http, {limits}", 1))
+    moved = threading.Condition()
+
+    def sleep(seconds: float) -> None:
+        """Wait until the time has been moved on: else who waits would move it for who is answered."""
+        until = clock.monotonic() + seconds
+        with moved:
+            assert moved.wait_for(lambda: clock.monotonic() >= until, 20.0)
+
+    monkeypatch.setattr(clock, "sleep", sleep)
+    manager = DataSyncManager(tmp_path, COINS, start_date="2024-06-10")
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(sync, manager, "coins", STEPS)
+        while not job.done():
+            if not vendors.wait_for("binance", vendors.count("binance") + 1, 0.02):
+                with moved:
+                    clock.advance(0.25)
+                    moved.notify_all()
+    assert job.result().failed_syncs == 0
+    asked = Counter(entry.time_ms for entry in vendors.log("binance", "klines"))
+    assert sum(asked.values()) == 16
+    for time_ms in asked:
+        others = (number for at, number in asked.items() if time_ms - 2000 < at <= time_ms)
+        assert 2 * sum(others) <= 8

@@ -269,12 +269,18 @@ class TestBlame:
 # --- the calls of a job --------------------------------------------------------------------------
 
 
+class OneAtATime(JobCalls):
+    """The calls of a job that makes one at a time."""
+
+    def place(self, vendor: str, most: int) -> threading.Semaphore:
+        return super().place(vendor, min(most, 1))
+
+
 def in_a_job(circuits: Circuits, deadline: Deadline, work: Callable[[], object]) -> None:
     """Work as the only call of a job to one vendor, as part of a call of a user."""
 
     def only_one() -> None:
-        JobCalls(1).share()
-        with circuits.guard(ACME, DAILY):
+        with OneAtATime().shared(), circuits.guard(ACME, DAILY):
             work()
 
     run_within(deadline, only_one)
@@ -285,8 +291,8 @@ def test_the_wait_for_other_calls_of_the_job_is_no_time_of_the_call(
 ) -> None:
     place = JobCalls.place
 
-    def place_of_long_calls(job: JobCalls, vendor: str) -> threading.Semaphore:
-        semaphore = place(job, vendor)
+    def place_of_long_calls(job: JobCalls, vendor: str, most: int) -> threading.Semaphore:
+        semaphore = place(job, vendor, most)
         monkeypatch.setattr(semaphore, "acquire", lambda: clock.advance(3600))
         return semaphore
 

@@ -10,6 +10,7 @@ from src.data.errors import RateLimitedError, SymbolNotFoundError, UnavailableEr
 from src.data.model.capabilities import Limits
 from src.data.net.limiter import Limiter
 from src.data.net.state import State
+from src.data.net.state_tables import Account
 from src.data.net.unknown_symbols import SymbolCheck
 from tests.net.scripted import NOW_MS, answer
 
@@ -69,6 +70,23 @@ def test_hidden_requests_count() -> None:
         ask(one, 1, 1)
     one.reset()
     ask(one, 1, 0)
+
+
+def test_a_request_counts_from_its_answer_however_slowly_that_is_written_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, clock = limiter(Limits(per_minute=1))
+    ticket, named = one.acquire(1, 0), Account.named
+
+    def slowly(account: Account, salt: bytes) -> str:
+        clock.advance(10)
+        return named(account, salt)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Account, "named", slowly)
+        one.settle(ticket, None)
+    assert clock.monotonic() == 10
+    assert one.wait_s() == 50
 
 
 def test_bursts_go_out_at_once_and_the_rate_still_holds() -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..errors import DataError
 from ..model.bars import BarTable
+from ..model.capabilities import MOST_AT_ONCE
 from ..model.coverage import Coverage
 from ..model.frame import empty_frame
 from ..model.instant import iso
@@ -27,7 +28,8 @@ from .service import BarsService
 
 log = logging.getLogger("onetape.routing")
 
-_WORKERS = 4
+# Limits hold across threads: a vendor with small ones answers fewer of them at once.
+_WORKERS = MOST_AT_ONCE
 _Get = Callable[[BarsQuery], pd.DataFrame | None]
 A = TypeVar("A")
 R = TypeVar("R")

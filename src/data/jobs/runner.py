@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, NoReturn, TypeVar
 
+from ..model.capabilities import MOST_AT_ONCE
 from ..net.guarded_call import JobCalls
 from ..observability.logs import carried
 from .signals import hold_signals
@@ -24,10 +25,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 INTERRUPTED = "interrupted"
-# So many calls of a job a vendor answers at once; its limits are kept whatever this is.
-AT_ONCE = 4
-# So many tasks of a group are at work: what they do besides, a fifth of the time, takes no place of these.
-AT_WORK = 6
+# So many tasks of a group are at work: what they do besides their calls, a fifth of the time, takes
+# no place of these.
+AT_WORK = MOST_AT_ONCE + 2
 # So long without an event, and what is waited for is told.
 QUIET_S = 5.0
 # After Ctrl-C work has so long to come to an end of its own; what is committed is kept anyway.
@@ -67,7 +67,7 @@ class Runner(Generic[T, R]):
         self.stopped = ""
         self._work, self._most = work, most
         self._on_event, self._on_done, self._on_quiet = on_event, on_done, on_quiet
-        self._vendor_calls = JobCalls(AT_ONCE)
+        self._vendor_calls = JobCalls()
         # What the thread of the caller shall do; None where a thread has ended.
         self._calls: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         # Guards the next three against the threads; only the thread of the caller adds groups.
@@ -147,7 +147,11 @@ class Runner(Generic[T, R]):
 
     def _take(self, group: str) -> None:
         """Work in a thread until nothing is left of the group."""
-        self._vendor_calls.share()
+        with self._vendor_calls.shared():
+            self._take_all(group)
+        self._calls.put(None)
+
+    def _take_all(self, group: str) -> None:
         waiting, put = self._waiting[group], self._calls.put
         while True:
             with self._guard:
@@ -165,7 +169,6 @@ class Runner(Generic[T, R]):
             finally:
                 with self._guard:
                     del self._since[id(item)]
-        put(None)
 
 
 def _raise(error: BaseException) -> NoReturn:

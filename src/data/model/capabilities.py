@@ -17,6 +17,13 @@ from .span import Span
 from .timeframe import Timeframe
 
 _UNDECLARED = Kind()
+# No job makes more calls to a vendor at once, nor fewer than two: one that hangs holds up no other.
+MOST_AT_ONCE = 10
+_LEAST_AT_ONCE = 2
+# To a vendor that declares no limit, which need not mean that it stands any number.
+_UNDECLARED_AT_ONCE = 4
+# What limits let pass while a slow answer comes: more calls would only wait for each other.
+_SLOW_ANSWER_S = 6.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,18 @@ class Limits:
     per_day: int = 0
     burst: int = 5
     per_month: int = 0
+
+    @property
+    def at_once(self) -> int:
+        """How many calls a job makes at once: 2 to 10, as a second, a burst and a minute allow."""
+        if not self.per_second and not self.per_minute:
+            return _UNDECLARED_AT_ONCE
+        allowed: list[float] = [MOST_AT_ONCE]
+        if self.per_second > 0:
+            allowed += [self.burst, self.per_second * _SLOW_ANSWER_S]
+        if self.per_minute > 0:
+            allowed += [self.per_minute / 60 * _SLOW_ANSWER_S]
+        return max(int(min(allowed)), _LEAST_AT_ONCE)
 
 
 @dataclass(frozen=True)

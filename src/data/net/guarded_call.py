@@ -18,6 +18,7 @@ from ..errors import (
     NoDataError,
     SymbolNotFoundError,
 )
+from ..model.capabilities import Limits
 from ..model.texts import time_until
 from .circuit_breaker import Circuit, CircuitPolicy, outcome_of
 from .deadline import current_deadline
@@ -56,23 +57,24 @@ class JobCalls:
     """The calls of one job: a few of each vendor at once, whichever tasks make them. Thread-safe.
 
     It knows which open circuits the job has logged, for each would refuse hundreds of its calls.
-
-    Args:
-        most: calls of a vendor at once.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self._places: dict[str, threading.Semaphore] = {}
         self._logged: dict[tuple[str, str, float], object] = {}
 
-    def share(self) -> None:
-        """Count what is called from now on in this context among the calls of the job."""
-        _job.set(self)
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Count what the block calls among the calls of the job."""
+        token = _job.set(self)
+        try:
+            yield
+        finally:
+            _job.reset(token)
 
-    def place(self, vendor: str) -> threading.Semaphore:
-        """Return what a call to ``vendor`` holds."""
-        return self._places.setdefault(vendor, threading.Semaphore(self._most))
+    def place(self, vendor: str, most: int) -> threading.Semaphore:
+        """Return what a call to ``vendor`` holds, which ``most`` calls can at once."""
+        return self._places.setdefault(vendor, threading.Semaphore(most))
 
     def is_news(self, vendor: str, door: str, until_s: float) -> bool:
         """Tell whether the job meets a circuit that is open until then for the first time."""
@@ -85,8 +87,10 @@ _has_place: ContextVar[bool] = ContextVar("has_place", default=False)
 
 
 @contextmanager
-def place_of_job(vendor: str, clock: Clock) -> Iterator[None]:
+def place_of_job(vendor: str, limits: Limits, clock: Clock) -> Iterator[None]:
     """Let the block run as one of the few calls to ``vendor`` that its job makes at once.
+
+    How many these are follows from its ``limits``; those are kept whatever it is.
 
     What other calls of the job take is no time of this one. What the block calls in turn, such as
     another downloader that a program's own one asks, waits for no second place.
@@ -94,7 +98,7 @@ def place_of_job(vendor: str, clock: Clock) -> Iterator[None]:
     if (job := _job.get()) is None or _has_place.get():
         yield
         return
-    place = job.place(vendor)
+    place = job.place(vendor, limits.at_once)
     with current_deadline(clock).stopped():
         place.acquire()
     token = _has_place.set(True)

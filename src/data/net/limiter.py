@@ -210,7 +210,7 @@ class Limiter:
             return
         call = GuardedCall(self._state, self._account, door, symbol, self._on_circuit)
         outer = self._running.call
-        with place_of_job(self._vendor, self._state.clock):
+        with place_of_job(self._vendor, self._limits, self._state.clock):
             try:
                 self._running.call = call
                 self._enter(call)
@@ -414,11 +414,11 @@ class Limiter:
             tables.spend(name, tables.windows(name, self._limits), units)
 
     def _settle(self, tables: StateTables, requests: Iterable[EndedRequest]) -> None:
-        name, now_s = self._name(tables), self._state.clock.monotonic()
+        name = self._name(tables)
         windows = tables.windows(name, self._limits)
         for request in requests:
             if units := tables.land(request.ticket):
-                tables.spend(name, windows, units, ago_s=max(0.0, now_s - request.at_s))
+                tables.spend(name, windows, units, ago_s=tables.monotonic_s - request.at_s)
             flying = tables.on_their_way(name)
             for report in request.reports:
                 lacking = report.lacking(windows, tables.now_s, flying)

@@ -190,8 +190,8 @@ class State:
                 db.execute(f"PRAGMA busy_timeout = {round(self._wait_s * 1000)}")
                 self._timeout_s = self._wait_s
             db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-            now_s = self._now_s(db, write)
-            result = _worked(work, StateTables(db, self._salt, now_s, read_fact(db, "lost_s")))
+            times, lost_s = self._times(db, write), read_fact(db, "lost_s")
+            result = _worked(work, StateTables(db, self._salt, *times, lost_s))
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
@@ -200,15 +200,15 @@ class State:
         self._busy_since = None
         return result
 
-    def _now_s(self, db: sqlite3.Connection, write: bool) -> float:
-        """Return the remembered time, and keep it going."""
+    def _times(self, db: sqlite3.Connection, write: bool) -> tuple[float, float]:
+        """Return the remembered time, and what the monotonic clock shows; keep the former going."""
         wall_s = self.clock.now_ms() / 1000
         reading = Reading(wall_s, self.clock.monotonic(), self._owner, self._boot)
         anchor = read_anchor(db)
         now_s = anchor.now(reading) if anchor else reading.wall_s
         if write and (anchor is None or anchor.is_stale(reading)):
             keep_anchor(db, Anchor(reading, now_s))
-        return now_s
+        return now_s, reading.monotonic_s
 
     # --- the file --------------------------------------------------------------------------
 
@@ -286,7 +286,7 @@ class State:
 
     def _start_carefully(self, db: sqlite3.Connection, reason: str) -> None:
         """Count part of every limit as spent, for the record of it is lost."""
-        keep_fact(db, "lost_s", self._now_s(db, write=True))
+        keep_fact(db, "lost_s", self._times(db, write=True)[0])
         self._unsaid = self._unsaid or f"{reason}; starting carefully"
 
     def _say(self) -> None:

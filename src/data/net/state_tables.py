@@ -133,13 +133,17 @@ class StateTables:
         rows: the connection.
         salt: makes the accounts' names unreadable.
         now_s: the remembered time of this transaction.
+        monotonic_s: what the monotonic clock showed then.
         lost_s: until when the record of what was spent is lost; None when it is whole.
     """
 
-    def __init__(self, rows: Rows, salt: bytes, now_s: float, lost_s: float | None) -> None:
+    def __init__(
+        self, rows: Rows, salt: bytes, now_s: float, monotonic_s: float, lost_s: float | None
+    ) -> None:
         self._rows = rows
         self.salt = salt
         self.now_s = now_s
+        self.monotonic_s = monotonic_s
         self.lost_s = lost_s
 
     # --- spent units -----------------------------------------------------------------------

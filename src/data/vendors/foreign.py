@@ -23,7 +23,7 @@ from ..errors import (
 )
 from ..model.actions import Action
 from ..model.bars import BarTable
-from ..model.capabilities import Capabilities, Fetched, FetchQuery
+from ..model.capabilities import Capabilities, Fetched, FetchQuery, Limits
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import from_ms
 from ..model.instrument import Instrument
@@ -42,6 +42,8 @@ _log = logging.getLogger(__name__)
 _QUERY = re.compile(r"\?\S+")
 _LONGEST_QUOTE = 200
 _CLOCK = SystemClock()
+# What a program calls does not say how much it stands.
+_NO_LIMITS = Limits()
 # What the modules of onetape itself begin with.
 _OURS = f"{__package__.rpartition('.')[0]}."
 
@@ -92,7 +94,7 @@ def run_foreign(call: Callable[[], T], name: str, *, share: bool = False) -> T:
         DataError: as :func:`call_foreign`.
     """
     # Taken here, or what was left behind would keep the place of others of its job.
-    with place_of_job(name, _CLOCK):
+    with place_of_job(name, _NO_LIMITS, _CLOCK):
         task = BackgroundCall(name, partial(call_foreign, call, name), name=f"onetape-{name}")
         deadline = current_deadline(_CLOCK)
         return task.result_within(deadline.part() if share else deadline)
