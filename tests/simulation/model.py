@@ -467,7 +467,13 @@ class Model:
         if seen.is_complete:
             assert not absent, f"{question}: complete without {_some(absent)}"
         gaps = seen.gaps
-        untold = [s for s in absent if not any(s in gap for gap in gaps)]
+        # An answer that lacks too much of a stretch is doubted there as a whole, in words that count it.
+        doubted = [
+            Span(parse_iso(one["start"]), parse_iso(one["end"]))
+            for one in seen.facts["spans"]
+            if str(one.get("reason")).startswith("doubtful: ") and "did not come" in one["reason"]
+        ]
+        untold = [s for s in absent if not any(s in gap for gap in (*gaps, *doubted))]
         if seen.facts["gaps_total"] == len(gaps) and question.bars is None:
             assert not untold, f"{question}: absent and not told: {_some(untold)}, gaps {gaps}"
         lane = self.acknowledged[self._series(question, seen)]
