@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pickle
 import traceback
+from collections.abc import Iterator
 
 import pytest
 
+from src.data.config import credentials
 from src.data.config.credentials import (
     Credentials,
     all_credentials,
@@ -156,3 +158,23 @@ def test_keys_that_no_text_may_show_are_those_of_this_moment(
     note_key("fourth")
     assert {"first", "second", "third", "fourth"} <= known()
     assert known_keys() == known_keys()
+
+
+def test_a_key_that_comes_while_the_others_are_looked_up_is_not_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Busy(dict[str, None]):
+        """Holds one key more once it has been read twice: another thread was at work."""
+
+        reads = 0
+
+        def __iter__(self) -> Iterator[str]:
+            self.reads += 1
+            yield from tuple(self.keys())
+            if self.reads == 2:
+                self["late"] = None
+
+    known_keys()  # what the environment holds is handed out now
+    monkeypatch.setattr(credentials, "_handed_out", Busy(dict.fromkeys(["early"])))
+    assert "early" in known_keys().values()
+    assert {"early", "late"} <= set(known_keys().values())

@@ -309,5 +309,7 @@ def test_a_fallback_is_one_question_more_and_takes_no_file_and_few_calls(
         assert (len(one.asked), len(two.asked)) == (1, int(fails))
     assert [spans(frame) for frame in frames[2:]] == [[("twin", 24)], [("second", 24)]]
     (calls, files), (calls_of_fallback, files_of_fallback) = effort[2:]
-    assert (vendors.count(), files_of_fallback) == (0, files)
-    assert calls_of_fallback < calls + 1500
+    assert vendors.count() == 0
+    # Files that are young on a slow machine are looked at once more; a commit opens ten.
+    assert files_of_fallback <= files + 4
+    assert calls_of_fallback < 1.25 * calls

@@ -40,7 +40,7 @@ _handed_out: dict[str, None] = {}
 _variables: dict[str, None] = {}
 _MOST_KEPT = 256
 # What `known_keys` found last: for which variables and keys of these, while which state stands.
-_known: tuple[object, KeyState | None, dict[str, str]] = (None, None, {})
+_known: tuple[object, KeyState | None, Mapping[str, str]] = (None, None, {})
 
 
 def note_key(key: str) -> None:
@@ -59,7 +59,7 @@ def note_variables(*names: str | None) -> None:
     _variables.update(dict.fromkeys(name for name in names if name))
 
 
-def known_keys() -> dict[str, str]:
+def known_keys() -> Mapping[str, str]:
     """Return every key that no text may show, by a name for it.
 
     Those that are set now, under the usual names and those of the rules, and all in use so far.
@@ -68,20 +68,16 @@ def known_keys() -> dict[str, str]:
     global _known
     noted, state, keys = _known
     if noted != (tuple(_variables), tuple(_handed_out)) or state is None or not state.stands():
+        # Each is read before what is made of it: what comes meanwhile is a change for the next call.
         variables = tuple(_variables)
         state = KeyState(all_credentials().variables | set(variables))
-        keys = _looked_up(variables)
-        # What is looked up counts as handed out.
-        _known = ((variables, tuple(_handed_out)), state, keys)
+        named = credentials_for([*_ALL, *variables])
+        set_now = {name: named[name] for name in named}
+        handed_out, values = tuple(_handed_out), set(set_now.values())
+        others = [key for key in handed_out if key not in values]
+        keys = set_now | {f"key {place}": key for place, key in enumerate(others)}
+        _known = ((variables, handed_out), state, keys)
     return keys
-
-
-def _looked_up(variables: tuple[str, ...]) -> dict[str, str]:
-    named = credentials_for([*_ALL, *variables])
-    keys = {name: named[name] for name in named}
-    values = set(keys.values())
-    others = [key for key in tuple(_handed_out) if key not in values]
-    return keys | {f"key {place}": key for place, key in enumerate(others)}
 
 
 class Credentials(Mapping[str, str]):
