@@ -375,3 +375,14 @@ def test_a_refused_answer_of_ones_own_downloader_tells_nothing() -> None:
         sim.advance(5 * 86_400)
         seen = sim.ask(question)
     assert seen is not None and len(seen.rows) == 30
+
+
+def test_a_weekend_of_which_a_time_to_come_spoke_is_told_alike_each_time() -> None:
+    profile = shares("alpaca")
+    with simulated(profile, "2024-06-09T20:30") as sim:
+        sim.fault("alpaca", FAULTS["contradicts itself"](), times=3)
+        sim.advance(5 * 86_400)
+        sim.ask_batch(profile.symbols, Question("AAPL", "1d", "2024-04-25", "2024-06-14"))
+        sim.set_clock(-40 * 86_400)
+        seen = sim.ask(Question("AAPL", "1d", None, None, 1))
+    assert seen is not None and len(seen.rows) == 1

@@ -109,7 +109,7 @@ class LaneRunner:
         if work.outdated:
             doubts.append(work.outdated)
         # What was not asked, or no answer spoke of, is told whether that is written down or not.
-        known = [*(part.span for part in answer.coverage), *(part.span for part in work.unfilled)]
+        known = [*answer.coverage.standing(query.now_ms), *(part.span for part in work.unfilled)]
         begun = Span(wanted.start, min(wanted.end, plan.cap, query.now_ms + 1))
         unasked = list(missing(begun, known, (), work.grid).closed)
         if len(answer.table) or not self._is_ahead(wanted, work):
