@@ -8,6 +8,7 @@ and the exchange of one HTTP request for one answer. What a vendor answers, the 
 from __future__ import annotations
 
 import errno
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -179,8 +180,11 @@ class Vendors(VendorServer):
         self.sent[vendor] += 1
         # A bar labelled exactly so comes too, and is not of what was asked.
         self._until_ms = int(asked.params.get("period2", 1 << 43)) * SECOND_MS
+        before = len(self.memory.fresh)
         reply = self.reply(vendor, asked, 1)
         outcome = self._delivered(reply.delivery.way)
+        if outcome is not None or not _is_whole(reply.body):
+            del self.memory.fresh[before:]  # what it said has not arrived
         if outcome is not None:
             raise outcome
         told = {name.lower(): value for name, value in reply.headers.items()}
@@ -223,6 +227,17 @@ class Vendors(VendorServer):
         return Heard(
             plain.vendor, plain.truth, now_ms, used, plain.revised, spoil, server=self, asked=asked
         )
+
+
+def _is_whole(body: bytes) -> bool:
+    """Tell whether an answer can be read to its end, where it is JSON."""
+    if body[:1] not in (b"{", b"["):
+        return True
+    try:
+        json.loads(body)
+    except ValueError:
+        return False
+    return True
 
 
 def quotes_of(
