@@ -26,6 +26,7 @@ from src.data.jobs.gaps import gap_report
 from src.data.jobs.populate import populate_cache, sync_cache
 from src.data.jobs.verify import VerifyQuestion, verify_with
 from src.data.model.instant import parse_iso
+from src.data.quality.gaps import ClassifiedGap
 from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer
 
@@ -199,11 +200,13 @@ def test_the_last_bars_are_those_behind_the_close(by: Make, vendors: VendorServe
         same_prices(frame, oracle(vendors, "30m").iloc[-count:])
 
 
-def test_a_bar_forms_and_settles_outside_of_regular_hours(
-    by: Make, clock: ManualClock, vendors: VendorServer
+@pytest.mark.parametrize("vendor", ["polygon", "yahoo"])
+def test_a_bar_forms_outside_of_regular_hours(
+    by: Make, clock: ManualClock, vendors: VendorServer, vendor: str
 ) -> None:
+    """Yahoo labels the running bar by the time of the last trade."""
     clock.set(parse_iso("2024-06-05T12:07"))  # 08:07 in New York
-    manager = by("polygon")
+    manager = by(vendor)
     asked = {"session": "extended", "include_forming": True, "columns": ("state",)}
     frame = manager.get_ohlcv("AAPL", "15m", *DAY, **asked)
     assert (str(frame.index[-1]), frame["state"].iloc[-1]) == ("2024-06-05 12:00:00", "forming")
@@ -225,6 +228,27 @@ def test_a_hole_before_the_open_is_a_gap_of_these_hours_alone(
         ("2024-06-05T04:00", "2024-06-05T13:30"), ("2024-06-05T20:15", "2024-06-06T01:45"),
     ]  # fmt: skip
     assert not told(frame)["complete"] and len(frame) == 27
+
+
+def test_the_command_that_a_gap_names_fills_it(by: Make, vendors: VendorServer) -> None:
+    """Before the open regular bars have no gap, and these have one."""
+    manager = by("yahoo")
+    for start, end in (("08:00", "08:45"), ("12:00", "12:45")):
+        bounds = (f"2024-06-05T{start}", f"2024-06-05T{end}")
+        manager.get_ohlcv("AAPL", "15m", *bounds, session="extended", strict=True)
+    gap = _never_asked(manager)[0]
+    assert (gap.bars, gap.span.start) == (12, parse_iso("2024-06-05T09:00"))
+    words = gap.next_step.split()
+    at = words.index("--start")
+    assert words[:4] == ["onetape", "fetch", "AAPL", "15m"]
+    assert words[at + 4 :] == ["--session", "extended"]
+    manager.get_ohlcv("AAPL", "15m", words[at + 1], words[at + 3], session="extended")
+    assert gap.span.start not in [one.span.start for one in _never_asked(manager)]
+
+
+def _never_asked(manager: DataManager) -> list[ClassifiedGap]:
+    (lane,) = gap_report(manager._services, "AAPL", "15m").series
+    return [one for one in lane.listed if one.gap_class == "never_asked"]
 
 
 def test_batch_plan_explain_await_and_quotes(

@@ -298,8 +298,7 @@ class QuoteService:
         minute = partial(self._minute, instrument, asked_ms)
         day = partial(self._day, instrument, asked_ms)
         ways: list[Callable[[], _Price | None]] = [minute, day]
-        is_over = market.session is not None and market.newest_ms == market.session.close_ms
-        if is_over and not instrument.is_extended:
+        if market.session is not None and market.newest_ms == market.session.close_ms:
             ways = [day, minute]  # the close of a session is that of its day
         elif market.session is not None and market.is_open:
             opened = market.session.open_ms
