@@ -341,6 +341,18 @@ class OwnDownloader:
     def __init__(self, vendors: Vendors, name: str) -> None:
         self._vendors, self._name = vendors, name
         self.faults: list[Fault] = []
+        # How far the machine's clock was ahead when a bar was told first, by its series and stamp.
+        self._first_wrong: dict[tuple[str, str, int], int] = {}
+
+    def _lead(self, symbol: str, interval: str, stamp: int) -> int:
+        """Return how far ahead a bar may be taken for closed.
+
+        Nothing but the machine's clock tells that a day has passed since it came first and came the
+        same: a clock that jumped ahead by one between the two answers is believed.
+        """
+        wrong = self._vendors.wrong_ms
+        jumped = wrong - self._first_wrong.setdefault((symbol, interval, stamp), wrong)
+        return wrong if jumped >= DAY_MS else 0
 
     def get_ohlcv(self, symbol: str, interval: str, start: Any, end: Any) -> pd.DataFrame | None:
         """Return bars, the running one among them, as many programs do."""
@@ -355,6 +367,10 @@ class OwnDownloader:
         for fault in self.faults:
             sent = fault.rows(sent) if fault.rows else sent
         quotes = quotes_of(Timeframe.parse(interval), page, sent, now, "raw")
+        quotes = {
+            stamp: [replace(quote, lead_ms=self._lead(symbol, interval, stamp)) for quote in told]
+            for stamp, told in quotes.items()
+        }
         self._vendors.memory.hear(self._name, symbol, interval, quotes, left_out(page, sent))
         index = pd.to_datetime(list(sent.labels), unit="ms").rename("timestamp")
         names = ["open", "high", "low", "close", "volume"]

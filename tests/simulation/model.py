@@ -99,6 +99,15 @@ class Memory:
             found += self.quotes.get((vendor, symbol, label), {}).get(stamp, [])
         return found
 
+    def by_any(self, symbols: Sequence[str], label: str, stamp: int) -> list[Quote]:
+        """Return what all vendors told of a bar of one of these listings."""
+        told = (
+            stamps
+            for (_, symbol, frame), stamps in self.quotes.items()
+            if symbol in symbols and frame == label
+        )
+        return [quote for stamps in told for quote in stamps.get(stamp, ())]
+
     def strangers(self, vendor: str, symbols: Sequence[str], label: str, stamp: int) -> list[str]:
         """Return the other listings of which the vendor told a bar with this stamp."""
         return [
@@ -335,6 +344,12 @@ class Model:
         if stamp in seen.flagged:
             return
         spoilt = {q.spoilt for q in fitting}
+        if spoilt == {
+            "contradicted"
+        }:  # of two rows that contradict each other a second vendor has this one
+            others = self.memory.by_any(names, label, stamp)
+            beside = (q for q in others if self._fits(question, seen, stamp, values, q, now))
+            spoilt |= {q.spoilt for q in beside}
         assert "" in spoilt or state in ("suspect", "provisional"), (
             f"{what} is not flagged, it was {spoilt}"
         )
