@@ -161,7 +161,9 @@ class DataManager:
             session: ``extended``: minutes or hours of 04:00 to 20:00 New York time (to 17:00 on half
                 days), of shares of the USA, from vendors that have them; they are a series of their
                 own (``1m@extended``), with the gaps of these hours, and are never mixed with those of
-                the ``regular`` session (default). Overnight sessions (20:00 to 04:00) are not served.
+                the ``regular`` session (default); a vendor that always sends extended hours and is
+                alone in the rules, or pinned, answers with them, as ``kind`` says. Overnight sessions
+                (20:00 to 04:00) are not served.
 
         Raises:
             QueryError: an argument cannot be understood (a ``ValueError``).

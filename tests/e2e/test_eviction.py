@@ -234,6 +234,21 @@ def test_a_clock_behind_makes_no_short_history_longer(
     assert why(manager) == [refetchable.TOO_OLD]
 
 
+def test_nor_does_it_in_a_new_process_when_the_newer_series_is_gone(
+    tmp_path: Path, rules: Path, manager: DataManager, clock: ManualClock
+) -> None:
+    manager.get_ohlcv("AAPL", "5m", "2024-06-03", "2024-06-05")
+    clock.advance(30 * 24 * 3600)
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-07-08", "2024-07-10")
+    assert squeeze(manager, clock) == 1
+    assert why(manager) == [refetchable.TOO_OLD]
+    manager.cache.clear("BTCUSDT")
+    clock.advance(-45 * 24 * 3600)
+    another = DataManager(tmp_path / "cache", rules, clock=clock)
+    assert squeeze(another, clock) == 0
+    assert why(another) == [refetchable.TOO_OLD]
+
+
 def test_bars_of_a_vendor_that_is_not_asked_any_more_stay(
     tmp_path: Path, rules: Path, manager: DataManager, clock: ManualClock
 ) -> None:

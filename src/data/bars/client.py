@@ -336,8 +336,7 @@ class BarsClient:
         Raises:
             QueryError: the symbol means nothing by the rules.
         """
-        instrument = self._selector.instrument(series.symbol)
-        return instrument.extended() if series.is_extended else instrument
+        return self._selector.instrument(series.symbol).in_session(series.session)
 
     def _told(self, series: SeriesKey) -> SeriesView:
         """Return what is stored of a series; all of it in doubt where its files have changed since."""
@@ -408,12 +407,12 @@ class BarsClient:
     ) -> list[SeriesKey]:
         """Return those of some series that answer by the rules: at most one a symbol and timeframe.
 
+        Where only the default lane of them is among ``keys`` it is that, of whatever kind it is.
+        Where the lane of the rules is not, it is the default one.
+
         Args:
             keys: stored series.
             session: the hours of the bars in question.
-
-        Where only the default lane of them is among ``keys`` it is that, of whatever kind it is.
-        Where the lane of the rules is not, it is the default one.
 
         Raises:
             CacheError: the store cannot be read.

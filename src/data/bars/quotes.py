@@ -329,7 +329,7 @@ class QuoteService:
         bounds = (start, end, 1 if start_ms is None else None)
         wishes = Wishes(
             include_forming=start_ms is not None and end_ms is None,
-            session="extended" if instrument.is_extended else "regular",
+            session=instrument.session,
         )
         query = self._parser.query(instrument.symbol, "1m", bounds, wishes)
         return self._last(self._bars.answered(query), asked_ms)

@@ -52,8 +52,7 @@ class Refetchability:
     def __call__(self, key: SeriesKey, part: Covered, now_ms: int) -> str:
         """Return why no vendor could supply ``part`` of a series again; empty where its vendor can."""
         try:
-            instrument = self._selector.instrument(key.symbol)
-            instrument = instrument.extended() if key.is_extended else instrument
+            instrument = self._selector.instrument(key.symbol).in_session(key.session)
         except QueryError:
             return NO_SYMBOL
         if not self._is_asked(key, part.vendor):

@@ -213,8 +213,7 @@ class Exporter:
 
     def _instrument(self, key: SeriesKey, wanted: Wanted) -> Instrument:
         try:
-            instrument = self._selector.instrument(key.symbol)
-            return instrument.extended() if key.is_extended else instrument
+            return self._selector.instrument(key.symbol).in_session(key.session)
         except QueryError:
             if wanted.adjustment is not None:
                 raise

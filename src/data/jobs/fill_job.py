@@ -97,8 +97,7 @@ class Job:
         series: dict[tuple[str, ...], SeriesToFill] = {}
         for row in symbols:
             item = row if isinstance(row, WorkItem) else WorkItem(row)
-            for one in _of_item(item, labels, bounds, now_ms):
-                one = one._replace(session=item.session or session)
+            for one in _of_item(item, labels, bounds, now_ms, item.session or session):
                 # A row with a mistake stands for itself: it hides behind no good one.
                 key = one.symbol, one.timeframe, one.session, one.problem
                 is_twin = key in series and not one.problem
@@ -119,7 +118,11 @@ class Job:
 
 
 def _of_item(
-    item: WorkItem, labels: Sequence[str], bounds: tuple[When, When], now_ms: int
+    item: WorkItem,
+    labels: Sequence[str],
+    bounds: tuple[When, When],
+    now_ms: int,
+    session: AskedSession,
 ) -> Iterator[SeriesToFill]:
     """Yield the series of one row; of a row with a mistake one, of the timeframe that it names."""
     wanted, problem = list(labels), item.problem
@@ -131,7 +134,7 @@ def _of_item(
     except QueryError as error:
         problem = problem or str(error)
     for label in [item.timeframe] if problem else wanted:
-        yield SeriesToFill(item.symbol, label, item.start or None, item.priority, problem)
+        yield SeriesToFill(item.symbol, label, item.start or None, item.priority, problem, session)
 
 
 def _both(one: SeriesToFill, other: SeriesToFill, now_ms: int) -> SeriesToFill:

@@ -242,7 +242,11 @@ def _job(
     now_ms = services.clock.now_ms()
     check_session(session, "a job")
     names = services.cache.list_symbols() if symbols is None else list(symbols)
-    usual_steps = DEFAULT_TIMEFRAMES if session == "regular" else DEFAULT_TIMEFRAMES[:-1]
+    usual_steps = [
+        step
+        for step in DEFAULT_TIMEFRAMES
+        if session == "regular" or Timeframe.parse(step).is_intraday
+    ]
     steps = usual_steps if timeframes is None else list(timeframes)
     bounds = (start or DEFAULT_START, end or date_of(now_ms))
     job = Job.of(names, steps, bounds, now_ms, session)

@@ -380,8 +380,7 @@ class SeriesWatch:
     ) -> Freshness | None:
         try:
             view = self._store.tail(key)
-            instrument = self._selector.instrument(key.symbol)
-            instrument = instrument.extended() if key.is_extended else instrument
+            instrument = self._selector.instrument(key.symbol).in_session(key.session)
             anchor = (view.kind.anchor if view.kind else None) or "session"
             settle = _settle_ms(view.coverage)
             name = (instrument.calendar, key.timeframe.label, anchor, str(settle))

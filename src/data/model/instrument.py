@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
+from .kind import AskedSession
+
 AssetClass = Literal["crypto", "stock", "forex", "index", "future"]
 
 # Behind the code of an exchange's calendar: with its trading before the open and behind the close.
@@ -43,6 +45,15 @@ class Instrument:
     def is_extended(self) -> bool:
         """Whether it is meant with the trading before its market's open and behind its close."""
         return self.calendar.endswith(EXTENDED)
+
+    @property
+    def session(self) -> AskedSession:
+        """The hours in which it is meant, as a question names them."""
+        return "extended" if self.is_extended else "regular"
+
+    def in_session(self, session: AskedSession) -> Instrument:
+        """Return the same in the hours that a question or a stored series names."""
+        return self.extended() if session == "extended" else self
 
     def extended(self) -> Instrument:
         """Return the same with the trading before its market's open and behind its close."""

@@ -111,7 +111,7 @@ class LaneRunner:
         # What was not asked, or no answer spoke of, is told whether that is written down or not.
         known = [*answer.coverage.standing(query.now_ms), *(part.span for part in work.unfilled)]
         begun = Span(wanted.start, min(wanted.end, plan.cap, query.now_ms + 1))
-        unasked = list(missing(begun, known, (), work.grid).closed)
+        unasked = missing(begun, known, (), work.grid).closed
         if len(answer.table) or not self._is_ahead(wanted, work):
             # What a hit by comparison does not see is not told once, either.
             unasked = [span for span in unasked if not self._is_ahead(span, work)]
