@@ -27,7 +27,7 @@ from src.data.jobs.compare import StoredBars
 from src.data.jobs.confirm import confirm_sample
 from src.data.jobs.progress import Progress
 from src.data.model.actions import Action
-from src.data.model.instant import iso, parse_iso
+from src.data.model.instant import DAY_MS, day_ms, iso, parse_iso
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.observability.events import BarsContradicted, Event
@@ -207,6 +207,35 @@ def test_bars_are_confirmed_up_to_the_last_split_or_dividend_that_is_not(
     words = [text for one in report["results"] for text in one["differences"]]
     assert bool(words) == bool(said)
     assert all(text.startswith("actions: 1 of") and said in text for text in words), words
+
+
+@pytest.mark.parametrize(
+    ("later", "standing", "right"),
+    [
+        (split("2024-03-04", 2), 0, 19),
+        (dividend("2024-03-04", 0.3), 61, 61),
+        (split("2024-04-15", 3), 0, 0),
+    ],
+    ids=["split", "dividend", "split behind the last bar"],
+)
+def test_a_split_that_becomes_known_ends_what_was_confirmed_before_it(
+    manager: DataManager, run: Run, monkeypatch: pytest.MonkeyPatch, later: Action, standing: int,
+    right: int,
+) -> None:  # fmt: skip
+    manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28", adjustment="raw")
+    _claim(manager, FEBRUARY, MAY)
+    told = [replace(one, source="fmp") for one in (FEBRUARY, MAY)]
+    monkeypatch.setattr(FMPDataDownloader, "fetch_actions", lambda *_: told)
+    assert run()["confirmed"] == 61
+    now = parse_iso("2024-06-13T23:00:00")
+    own = replace(later, source="yahoo", fetched_at=now)
+    day = Span(day_ms(later.ex_date), day_ms(later.ex_date) + DAY_MS)
+    manager.cache.store.add_actions("AAPL", [own], day, "yahoo", now)
+    assert run(dry_run=True)["confirmed"] == standing
+    assert manager.cache.get_stats()["confirmed_bars"] == standing
+    assert run()["confirmed"] == right
+    manager.cache.store.add_actions("AAPL", [own], day, "yahoo", now)  # told once more: nothing new
+    assert run(dry_run=True)["confirmed"] == right
 
 
 def test_a_vendor_that_tells_no_splits_and_dividends_confirms_no_share(

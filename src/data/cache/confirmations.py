@@ -3,7 +3,8 @@
 No bar depends on it, and a lost one costs requests. It holds for the very bars that were compared:
 an entry names the member of the year file that was the last one then, whose digest covers all
 before it, and the fingerprint of the bars. While the file is that one, or was appended to, the entry
-stands. After a rewrite it stands again once the bars were read and have the same fingerprint.
+stands. After a rewrite it stands again once the bars were read and have the same fingerprint. A
+split that becomes known ends the entries of all bars before it: their adjusted prices rest on it.
 """
 
 from __future__ import annotations
@@ -166,11 +167,25 @@ def keep(lane: SeriesFiles, fresh: Sequence[Confirmation], lock_timeout_s: float
         return
     with lane.disk.lock(lane.paths.lock, lock_timeout_s):
         left = [one for one in read(lane) if not any(one.span.overlaps(f.span) for f in fresh)]
-        stretches = sorted([*left, *fresh], key=lambda one: one.start)
-        document: dict[str, Any] = dict(zip(_NAMES, _about(lane.key), strict=True))
-        document |= {"format": 1, "stretches": [asdict(one) for one in stretches]}
-        data = json_document.dump(document)
-        write_atomically(lane.disk, lane.paths.folder / CONFIRMED, data)
+        _write(lane, [*left, *fresh])
+
+
+def drop(lane: SeriesFiles, until_ms: int, lock_timeout_s: float) -> None:
+    """Drop the entries of bars before ``until_ms``, durably; raises as :func:`keep`."""
+    if lane.disk.stat(lane.paths.folder / CONFIRMED) is None:
+        return
+    with lane.disk.lock(lane.paths.lock, lock_timeout_s):
+        entries = read(lane)
+        left = [one for one in entries if one.start >= until_ms]
+        if left != entries:
+            _write(lane, left)
+
+
+def _write(lane: SeriesFiles, stretches: Iterable[Confirmation]) -> None:
+    document: dict[str, Any] = dict(zip(_NAMES, _about(lane.key), strict=True))
+    entries = [asdict(one) for one in sorted(stretches, key=lambda one: one.start)]
+    data = json_document.dump(document | {"format": 1, "stretches": entries})
+    write_atomically(lane.disk, lane.paths.folder / CONFIRMED, data)
 
 
 def tallied(standing: Iterable[Confirmation]) -> tuple[int, int, int]:
