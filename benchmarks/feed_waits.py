@@ -11,7 +11,7 @@ from typing import Any
 import backtrader as bt
 
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import UnavailableError
 from src.data.feed.backtrader.feed import BacktraderFeed, run_live

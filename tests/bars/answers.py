@@ -10,7 +10,7 @@ from src.data.bars.ingest.commit import CommitContext, StoredRange
 from src.data.bars.ingest.sorted_answer import ClassifiedAnswer, Density, sorted_answer
 from src.data.bars.validity import Expiry
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.model.bars import Bar, BarTable
 from src.data.model.capabilities import Fetched
 from src.data.model.coverage import Coverage, Covered

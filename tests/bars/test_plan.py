@@ -13,7 +13,7 @@ from src.data.bars.fetch.plan import requests_for
 from src.data.cache.actions import Asked
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.model.actions import Action
 from src.data.model.bars import BarTable
 from src.data.model.capabilities import Capabilities

@@ -10,7 +10,7 @@ import pytest
 from src.data.bars.fetch.plan import requests_for
 from src.data.bars.fetch.revisions import FEW, _reach
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.model.instant import HOUR_MS, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span

@@ -7,7 +7,7 @@ import pytest
 
 from src.data.bars.ingest.sorted_answer import BARS_A_HOLE, MOST_HOLES, sorted_answer
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.model.bars import Bar
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
 from src.data.model.span import Span

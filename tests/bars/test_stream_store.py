@@ -12,7 +12,7 @@ import pytest
 
 from src.data.bars.stream_store import Origin, StreamKeeper
 from src.data.cache.store import BarStore, Commit, CommitPiece
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import StorageError
 from src.data.model.bars import Bar, BarTable

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.calendars.bar_builders import MinuteBars
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.model.bars import BarTable
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.span import Span

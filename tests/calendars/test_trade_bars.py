@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from src.data.calendars.bar_builders import TradeBars
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.model.instant import parse_iso
 from src.data.model.stream import LiveBar, Trade
 from src.data.model.timeframe import Timeframe

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.errors import ConfigError
 from src.data.model.bars import BarTable
 from src.data.model.http import HttpRequest

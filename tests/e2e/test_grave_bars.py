@@ -15,7 +15,7 @@ import pytest
 
 from src.data.bars.stream_store import Origin, StreamKeeper
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning, UnavailableError

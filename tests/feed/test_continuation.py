@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.feed.continuation import Continuation, slots_of
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.span import Span

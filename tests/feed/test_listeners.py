@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from src.data.calendars.bar_builders import MinuteBars, TradeBars
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.feed.sources.stream import Inbox
 from src.data.feed.streams.listeners import BuildingListener, MinuteListener, TradeListener

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import BadSymbolError, DataError, UnavailableError
 from src.data.feed.sources.base import Halt

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from src.data.calendars.bar_builders import MinuteBars, TradeBars
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.feed.sources.history import ManagerHistory, frame_of
 from src.data.feed.sources.stream import Inbox

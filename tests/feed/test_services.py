@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.feed.services import FeedBars

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import DataError, UnavailableError
 from src.data.feed.live_feed import LiveFeed

@@ -16,7 +16,7 @@ import backtrader as bt
 import pytest
 
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.feed.backtrader.feed import BacktraderFeed, day_number, run_live
 from src.data.feed.live_feed import LiveFeed

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.errors import QualityError
 from src.data.model.bars import NAN, Bar, BarTable
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, day_ms, parse_iso

@@ -10,7 +10,7 @@ import pytest
 
 from src.data.bars.outline import SeriesOutline
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.model.coverage import BEFORE_FIRST, NO_BAR, Covered
 from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
 from src.data.model.instrument import Instrument

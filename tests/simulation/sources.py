@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from src.data.bars.stream_store import Origin, StreamKeeper
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.config.offered import ProgramOffer
 from src.data.model.bars import Bar
 from src.data.model.capabilities import BarPage, Capabilities, FetchQuery, Limits

@@ -19,7 +19,7 @@ from src.data.bars.fetch.lane import LaneRunner
 from src.data.bars.ingest import ingest, sorted_answer
 from src.data.bars.selection import candidates
 from src.data.cache.facade import frames
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.prices import quality
 from src.data.vendors.alpaca.bars import AlpacaDataDownloader
 

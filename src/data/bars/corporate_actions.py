@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..cache.actions import ActionBook
 from ..cache.store import BarStore
 from ..calendars.calendar import calendar_for
-from ..calendars.gaps import BarGrid
+from ..calendars.grid import BarGrid
 from ..calendars.localtime import FIRST_YEAR
 from ..clock import Clock
 from ..errors import AllProvidersFailedError, Attempt, CorruptEntryError, NoProviderError

@@ -14,7 +14,7 @@ import numpy as np
 from ..cache.actions import ActionBook
 from ..cache.store import BarStore, Seal, SeriesView
 from ..calendars.calendar import calendar_for, day_span, first_unclosed
-from ..calendars.gaps import BarGrid
+from ..calendars.grid import BarGrid
 from ..clock import Clock
 from ..errors import BadRangeError, CacheError, CorruptEntryError, KindMismatchError
 from ..model.bars import BarTable

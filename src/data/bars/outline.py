@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..cache.store import SeriesView
 from ..calendars.calendar import calendar_for
-from ..calendars.gaps import BarGrid
+from ..calendars.grid import BarGrid
 from ..model.coverage import Covered
 from ..model.instrument import Instrument
 from ..model.lifetime import Lifetime

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from ..cache.store import BarStore, Commit, CommitPiece
 from ..calendars.due import next_due
-from ..calendars.gaps import BarGrid
+from ..calendars.grid import BarGrid
 from ..clock import Clock
 from ..errors import CacheError, DataError, NoProviderError, UnknownProviderError
 from ..model.bars import Bar, BarTable

@@ -7,7 +7,7 @@ from typing import Any
 from ..cache.store import BarStore, SeriesView
 from ..cache.values import sentences, within
 from ..calendars.calendar import calendar_for, first_unclosed
-from ..calendars.gaps import BarGrid
+from ..calendars.grid import BarGrid
 from ..clock import Clock
 from ..model.bars import BarTable
 from ..model.coverage import Coverage

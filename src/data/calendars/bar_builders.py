@@ -9,7 +9,7 @@ import numpy as np
 from ..model.instant import MINUTE_MS
 from ..model.span import Span
 from ..model.stream import LiveBar, Trade
-from .gaps import BarGrid
+from .grid import BarGrid
 
 _NEVER = 1 << 62
 

@@ -3,85 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..model.bars import Stamps, among
-from ..model.coverage import HOLIDAYS_UNKNOWN, NO_BAR, Coverage
-from ..model.instant import DAY_MS, MINUTE_MS
+from ..model.coverage import Coverage
 from ..model.span import Span, coalesce, gaps, intersect, subtract
-from ..model.timeframe import Timeframe
-from .calendar import MarketCalendar
-
-
-@dataclass(frozen=True)
-class BarGrid:
-    """Where the bars of one series can stand: its calendar, timeframe and anchor."""
-
-    calendar: MarketCalendar
-    timeframe: Timeframe
-    anchor: str = "session"
-
-    def opens(self, span: Span) -> Stamps:
-        """Return the stamps of all expected bars in ``span``."""
-        return self.calendar.opens(self.timeframe, span, self.anchor)
-
-    def owed(self, span: Span) -> Stamps:
-        """Return the stamps of the expected bars in ``span`` that no vendor may lack."""
-        return self.calendar.owed(self.timeframe, span, self.anchor)
-
-    def no_bar(self, span: Span) -> str:
-        """Return the reason of a stretch that vendors have no bar for, where some are expected."""
-        return HOLIDAYS_UNKNOWN if self.calendar.unrecorded(span) else NO_BAR
-
-    def aligned(self, stamps: Stamps) -> NDArray[np.bool_]:
-        """Tell which stamps stand where a bar can open, were the market open then."""
-        return self.calendar.aligned(self.timeframe, stamps, self.anchor)
-
-    def has_place(self, span: Span) -> bool:
-        """Tell whether a bar could open in ``span``, were the market open then."""
-        step = self.timeframe.step_ms
-        if step is None or not self.timeframe.is_intraday:
-            return -(-span.start // DAY_MS) * DAY_MS < span.end
-        if span.end - span.start >= step:
-            return True
-        minutes = np.arange(-(-span.start // MINUTE_MS) * MINUTE_MS, span.end, MINUTE_MS)
-        return bool(self.aligned(minutes.astype(np.int64)).any())
-
-    def closes(self, stamps: Stamps) -> Stamps:
-        """Return the instant at which each bar closes."""
-        return self.calendar.closes(self.timeframe, stamps, self.anchor)
-
-    def settles(self, stamps: Stamps, settle_ms: int) -> Stamps:
-        """Return the instant from which each bar is final."""
-        return self.calendar.settles(self.timeframe, stamps, settle_ms, self.anchor)
-
-    def next_open(self, stamp_ms: int) -> int:
-        """Return the first expected stamp at or after ``stamp_ms``."""
-        return self.calendar.next_open(self.timeframe, stamp_ms, self.anchor)
-
-    def back(self, end_ms: int, count: int) -> int:
-        """Return the stamp of the ``count``-th expected bar before ``end_ms``."""
-        return self.calendar.back(self.timeframe, end_ms, count, self.anchor)
-
-    def first_open(self, cap: int, now_ms: int) -> int:
-        """Return the first stamp whose bar may not have closed, whether it is expected or not.
-
-        ``cap`` is that of the first expected one. While the market is closed a bar off its calendar
-        may stand before that, and be still to come.
-        """
-        step = self.timeframe.step_ms
-        if cap <= now_ms or step is None or step > DAY_MS:
-            return cap
-        last = np.array([self.back(cap, 1)], dtype=np.int64)
-        if self.timeframe.is_intraday:
-            return min(cap, max(int(self.closes(last)[0]), now_ms - step + 1))
-        days = np.arange(int(last[0]) + DAY_MS, cap, DAY_MS, dtype=np.int64)
-        unclosed = days[self.closes(days) > now_ms] if len(days) else days
-        return int(unclosed[0]) if len(unclosed) else cap
+from .grid import BarGrid
 
 
 class Missing(NamedTuple):

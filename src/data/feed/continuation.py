@@ -12,7 +12,7 @@ from datetime import timedelta
 from heapq import heappop, heappush
 
 from ..calendars.calendar import MarketCalendar
-from ..calendars.gaps import BarGrid
+from ..calendars.grid import BarGrid
 from ..calendars.session import ALWAYS_OPEN
 from ..model.instant import DAY_MS, date_of
 from ..model.span import Span, subtract

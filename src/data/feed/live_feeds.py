@@ -21,7 +21,7 @@ from ..bars.stream_store import (
 )
 from ..calendars.bar_builders import MinuteBars, TradeBars
 from ..calendars.calendar import calendar_for
-from ..calendars.gaps import BarGrid
+from ..calendars.grid import BarGrid
 from ..config.credentials import vendor_credentials
 from ..config.offered import STREAMS, offer_of
 from ..errors import (

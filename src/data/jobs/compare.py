@@ -15,7 +15,7 @@ from ..cache.actions import ActionBook
 from ..cache.legacy.reader import SAMPLE_LANE
 from ..cache.store import SeriesView
 from ..calendars.calendar import calendar_for, first_unclosed
-from ..calendars.gaps import BarGrid
+from ..calendars.grid import BarGrid
 from ..clock import Clock
 from ..errors import (
     BadRangeError,

@@ -59,7 +59,7 @@ from .runner import AT_WORK, INTERRUPTED, Runner
 from .signals import job_signals
 
 if TYPE_CHECKING:
-    from ..calendars.gaps import BarGrid
+    from ..calendars.grid import BarGrid
 
 __all__ = ["confirm_sample"]
 

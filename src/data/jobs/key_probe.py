@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..calendars.calendar import calendar_for
-from ..calendars.gaps import BarGrid
+from ..calendars.grid import BarGrid
 from ..clock import Clock, SystemClock
 from ..config.rules_file import load_rules
 from ..config.settings import load_settings

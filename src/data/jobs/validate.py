@@ -16,7 +16,7 @@ import numpy as np
 
 from ..bars.client import Wishes
 from ..calendars.calendar import calendar_for
-from ..calendars.gaps import BarGrid
+from ..calendars.grid import BarGrid
 from ..calendars.written_times import FIRST_DAY
 from ..errors import DataError, QueryError
 from ..model.instant import iso

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..bars.client import Wishes
 from ..calendars.calendar import calendar_for
-from ..calendars.gaps import BarGrid
+from ..calendars.grid import BarGrid
 from ..calendars.written_times import FIRST_DAY
 from ..errors import DataError, QueryError
 from ..model.kind import Basis

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..calendars.gaps import BarGrid
+from ..calendars.grid import BarGrid
 from ..errors import QualityError
 from ..model.bars import NAN, Bar, BarTable, Stamps, among, distinct, union
 from ..model.coverage import OFF_GRID

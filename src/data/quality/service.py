@@ -11,7 +11,7 @@ import numpy as np
 
 from ..bars.client import BarsClient
 from ..calendars.calendar import calendar_for
-from ..calendars.gaps import BarGrid
+from ..calendars.grid import BarGrid
 from ..errors import ConfigError, CorruptEntryError, KindMismatchError
 from ..model.bars import BarTable, Stamps, among, inside
 from ..model.coverage import SETTLED, WITHDRAWN

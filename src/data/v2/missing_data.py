@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..calendars.calendar import calendar_for
-from ..calendars.gaps import BarGrid
+from ..calendars.grid import BarGrid
 from ..errors import QueryError
 from ..model.bars import PRICES, among
 from ..model.frame import NS_IN_MS, with_filled

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import BarGrid
+from src.data.calendars.grid import BarGrid
 from src.data.model.actions import Action
 from src.data.model.bars import BarTable
 from src.data.model.instant import day_ms

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...cache.values import NO_TRADE
 from ...calendars.calendar import calendar_for
-from ...calendars.gaps import BarGrid
+from ...calendars.grid import BarGrid
 from ...model.coverage import CLOSED, UNASKED, Coverage
 from ...model.kind import Kind
 from ...model.query import BarsQuery

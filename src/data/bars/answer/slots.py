@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...calendars.gaps import BarGrid
+from ...calendars.grid import BarGrid
 from ...model.kind import Kind
 from ...model.span import Span
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ...calendars.calendar import MarketCalendar, calendar_for, first_unclosed
-from ...calendars.gaps import BarGrid
+from ...calendars.grid import BarGrid
 from ...errors import (
     AllProvidersFailedError,
     Attempt,

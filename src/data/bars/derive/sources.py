@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from ...cache.store import SeriesView
 from ...calendars.calendar import MarketCalendar, calendar_for, first_unclosed
-from ...calendars.gaps import BarGrid, missing
+from ...calendars.gaps import missing
+from ...calendars.grid import BarGrid
 from ...model.instant import DAY_MS
 from ...model.instrument import Instrument
 from ...model.kind import Kind

@@ -16,7 +16,7 @@ from typing import Any
 
 from ...cache.store import BarStore
 from ...calendars.calendar import calendar_for
-from ...calendars.gaps import BarGrid
+from ...calendars.grid import BarGrid
 from ...clock import Clock
 from ...errors import AllProvidersFailedError, DataError, NoProviderError, UnknownProviderError
 from ...model.bars import Stamps

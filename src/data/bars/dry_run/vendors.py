@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...calendars.calendar import calendar_for
-from ...calendars.gaps import BarGrid
+from ...calendars.grid import BarGrid
 from ...errors import (
     CircuitOpenError,
     DataError,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from ...cache.store import BarStore, Commit
-from ...calendars.gaps import BarGrid, missing
+from ...calendars.gaps import missing
+from ...calendars.grid import BarGrid
 from ...clock import Clock
 from ...errors import BadRangeError
 from ...model.coverage import Coverage, Covered

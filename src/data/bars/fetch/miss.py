@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ...cache.store import BarStore
 from ...calendars.calendar import calendar_for, first_unclosed
-from ...calendars.gaps import BarGrid
+from ...calendars.grid import BarGrid
 from ...errors import (
     AllProvidersFailedError,
     Attempt,

@@ -8,7 +8,8 @@ from typing import Any
 
 from ...cache.store import BarStore, Commit, CommitPiece
 from ...calendars.calendar import first_unclosed
-from ...calendars.gaps import BarGrid, due_spans, missing
+from ...calendars.gaps import due_spans, missing
+from ...calendars.grid import BarGrid
 from ...errors import DataError
 from ...model.bars import BarTable, Stamps
 from ...model.capabilities import Capabilities, FetchQuery

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...calendars.gaps import BarGrid
+from ...calendars.grid import BarGrid
 from ...errors import NoDataError
 from ...model.bars import among, distinct
 from ...model.capabilities import Capabilities, Fetched

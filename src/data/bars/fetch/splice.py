@@ -14,7 +14,7 @@ import numpy as np
 
 from ...cache.actions import ActionBook, Asked
 from ...cache.store import Commit
-from ...calendars.gaps import BarGrid
+from ...calendars.grid import BarGrid
 from ...errors import KindMismatchError, NoDataError, SpliceConflictError
 from ...model.bars import BarTable, inside, merge
 from ...model.capabilities import Fetched

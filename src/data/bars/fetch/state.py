@@ -13,7 +13,7 @@ from ...cache.actions import ActionBook, Asked
 from ...cache.store import BarStore, Commit, SeriesView
 from ...cache.write.coverage_update import after_marks, after_pieces
 from ...cache.write.write_guard import NoRoomError, ReadOnlyError
-from ...calendars.gaps import BarGrid
+from ...calendars.grid import BarGrid
 from ...clock import Clock
 from ...errors import (
     Attempt,

@@ -38,7 +38,7 @@ from ..validity import (
 from .sorted_answer import DID_NOT_COME, ClassifiedAnswer
 
 if TYPE_CHECKING:
-    from ...calendars.gaps import BarGrid
+    from ...calendars.grid import BarGrid
 
 # Vendors compute adjusted closes anew for each answer, many in single precision.
 _SAME_ADJUSTED = 1e-6

@@ -14,7 +14,7 @@ from ...cache.store import Commit, SeriesView
 from ...cache.values import Fault, removal
 from ...calendars.calendar import first_unclosed
 from ...calendars.due import next_due
-from ...calendars.gaps import BarGrid
+from ...calendars.grid import BarGrid
 from ...errors import BadRangeError, KindMismatchError, QualityError
 from ...model.bars import BarTable, among, inside
 from ...model.capabilities import Fetched

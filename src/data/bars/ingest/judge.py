@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...calendars.gaps import BarGrid
+from ...calendars.grid import BarGrid
 from ...model.bars import BarTable, Stamps, among, inside, merge
 from ...model.coverage import GRAVE, SETTLED, Coverage, Covered
 from ...model.instant import DAY_MS, HOUR_MS

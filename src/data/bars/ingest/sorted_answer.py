@@ -23,7 +23,8 @@ from ...cache.values import (
 )
 from ...cache.write.coverage_update import year_span, years_of
 from ...calendars.calendar import first_unclosed
-from ...calendars.gaps import BarGrid, holes
+from ...calendars.gaps import holes
+from ...calendars.grid import BarGrid
 from ...model.bars import BarTable, Stamps, among, distinct, merge, union
 from ...model.capabilities import Fetched
 from ...model.coverage import Covered

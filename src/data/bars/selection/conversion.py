@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ...calendars.calendar import calendar_for
-from ...calendars.gaps import BarGrid
+from ...calendars.grid import BarGrid
 from ...errors import NoDataError
 from ...model.bars import BarTable, merge
 from ...model.capabilities import Capabilities, Fetched, FetchQuery

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...calendars.calendar import calendar_for
-from ...calendars.gaps import BarGrid, holes
+from ...calendars.gaps import holes
+from ...calendars.grid import BarGrid
 from ...calendars.ranges import resolve_range
 from ...errors import BadRangeError, KindMismatchError, QueryError
 from ...model.bars import Bar, BarTable, Stamps, among, merge, union

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...bars.validity import NO_BAR, UNASKED
 from ...calendars.calendar import MarketCalendar, first_unclosed
-from ...calendars.gaps import BarGrid
+from ...calendars.grid import BarGrid
 from ...clock import Clock
 from ...errors import BadRangeError, ConfigError, IncompleteDataError
 from ...model.bars import Bar, BarTable, Stamps, merge

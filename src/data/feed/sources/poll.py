@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...calendars.calendar import calendar_for, first_unclosed
-from ...calendars.gaps import BarGrid
+from ...calendars.grid import BarGrid
 from ...clock import Clock
 from ...errors import AllProvidersFailedError, CacheError, ProviderError
 from ...model.instant import from_ms

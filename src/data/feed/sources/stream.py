@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ...calendars.calendar import first_unclosed
-from ...calendars.gaps import BarGrid
+from ...calendars.grid import BarGrid
 from ...clock import Clock
 from ...errors import DataError, QueryError
 from ...model.instant import SECOND_MS

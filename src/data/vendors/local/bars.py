@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from ...calendars.calendar import MarketCalendar, calendar_for
-from ...calendars.gaps import BarGrid
+from ...calendars.grid import BarGrid
 from ...errors import (
     ConfigError,
     DataError,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...calendars.calendar import calendar_for
-from ...calendars.gaps import BarGrid
+from ...calendars.grid import BarGrid
 from ...config.rules_file import load_rules
 from ...errors import DataError, NoDataError
 from ...model.bars import BarTable, Floats, Stamps
