@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from src.data.bars.answer.answer import Unfilled
-from src.data.bars.fetch.absence import ListingProof
+from src.data.bars.fetch.absence import prove_listing
+from src.data.bars.series.request import Journal
 from src.data.bars.validity import BEFORE_FIRST, CLOSED, NO_BAR, Expiry, lifetime_of
 from src.data.cache.store import Commit, SeriesView
 from src.data.errors import NoDataError, UnavailableError
@@ -54,27 +55,34 @@ class Case:
     def __init__(self, *known: Covered, vendors: tuple[Vendor, ...] = (), life: Any = None) -> None:
         self.known, self.life = Coverage(known), life or Lifetime()
         self.commits: list[Commit] = []
-        self.work: Any = SimpleNamespace(
-            query=SimpleNamespace(instrument=COIN), grid=HOURLY, settle_ms=0, unfilled=[], out={},
-            lane=SimpleNamespace(candidates=vendors), end_phase=lambda: None,
-        )  # fmt: skip
+        self.settle_ms, self.vendors, self.journal = 0, vendors, Journal()
 
-    def coverage(self, work: object) -> Coverage:
+    def coverage(self) -> Coverage:
         return self.known
 
-    def now_ms(self, work: object) -> int:
+    def now_ms(self) -> int:
         return LATER
 
-    def lifetime(self, work: object) -> Lifetime:
+    def lifetime(self) -> Lifetime:
         return self.life
 
-    def commit(self, work: object, commit: Commit) -> None:
+    def commit(self, commit: Commit) -> None:
         self.commits.append(commit)
+
+    def end_phase(self) -> None:
+        """Nothing of it changes."""
 
     def sought(self, *segments: Span, expiry: Expiry = EXPIRY) -> Lifetime | None:
         """Look for proof after these were asked; return what was learned."""
-        proof = ListingProof(self, expiry)  # type: ignore[arg-type]
-        proof.seek(self.work, segments or [part.span for part in self.known])
+        request: Any = SimpleNamespace(
+            query=SimpleNamespace(instrument=COIN),
+            grid=HOURLY,
+            settle_ms=self.settle_ms,
+            lane=SimpleNamespace(candidates=self.vendors),
+            expiry=expiry,
+        )
+        spans = segments or [part.span for part in self.known]
+        prove_listing(request, self, self.journal, spans)  # type: ignore[arg-type]
         assert len(self.commits) <= 1
         return self.commits[0].lifetime if self.commits else None
 
@@ -152,7 +160,7 @@ def test_who_cannot_tell_is_not_asked(why: str) -> None:
     known = empty(-9, 0, vendor="acme,other,zenith")
     case = Case(known, final(hours(0, 9)), vendors=(first, second, third))
     if why == "out":
-        case.work.out["acme"] = UnavailableError("down")
+        case.journal.excluded["acme"] = UnavailableError("down")
     elif why == "no days":
         first.can_tell = False
     else:
@@ -233,15 +241,15 @@ def test_what_does_not_reach_up_to_now_is_no_end(behind: int) -> None:
 @pytest.mark.parametrize("unsettled", [0, 1, 2])
 def test_bars_that_have_not_settled_may_be_lacking(unsettled: int) -> None:
     case = Case(final(hours(-2 * HALT, -HALT)), empty(-HALT, LAST - 1))
-    case.work.settle_ms = unsettled * HOUR_MS
+    case.settle_ms = unsettled * HOUR_MS
     assert (case.sought() is not None) is (unsettled > 0)
 
 
 def test_a_stretch_that_a_vendor_failed_at_is_no_end() -> None:
     case = ended(2 * HALT)
-    case.work.unfilled.append(Unfilled(hours(LAST - 9, LAST - 8), "down"))
+    case.journal.unfilled.append(Unfilled(hours(LAST - 9, LAST - 8), "down"))
     assert case.sought() is None
-    case.work.unfilled[:] = [Unfilled(hours(-9 * HALT, -8 * HALT), "down")]
+    case.journal.unfilled[:] = [Unfilled(hours(-9 * HALT, -8 * HALT), "down")]
     assert case.sought() is not None
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from src.data.bars.fetch.plan import requests_for
-from src.data.bars.fetch.revisions import FEW, _reach
+from src.data.bars.fetch.question import FEW, _reach
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.grid import BarGrid
 from src.data.model.instant import HOUR_MS, parse_iso

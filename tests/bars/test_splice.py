@@ -11,16 +11,13 @@ import pytest
 
 from src.data.bars.answer.answer import left_out, own_volume, splice_entry
 from src.data.bars.answer.reader import at_borders, splice_problems
-from src.data.bars.fetch.splice import (
-    NeighbourReply,
-    Neighbours,
-    Side,
-    Splicer,
-    widened,
-    with_splices,
-)
-from src.data.bars.fetch.state import FetchState, StoreWriter
+from src.data.bars.fetch.question import neighbours
+from src.data.bars.ingest.fit import FittedAnswer, fit, with_splices
+from src.data.bars.ingest.receive import ReceivedAnswer, Sessions
 from src.data.bars.selection.candidates import Candidate, LaneRoute
+from src.data.bars.series.question import Question, Side
+from src.data.bars.series.request import LaneRequest
+from src.data.bars.series.store import SeriesStore
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.errors import NoDataError, SpliceConflictError
@@ -53,11 +50,9 @@ class Shop:
 
     def __init__(self, folder: Path) -> None:
         self.store = BarStore(folder, clock=ManualClock(LATER))
-        self.keeper = StoreWriter(self.store, ManualClock(LATER))
         self.key = SeriesKey(COIN.symbol, HOURLY.timeframe)
         self.vendor = Candidate("a", object())
         self.query = BarsQuery(COIN, HOURLY.timeframe, hours(0, 24), LATER)
-        self.splicer = Splicer(self.keeper)
 
     def hold(self, vendor: str, first: int, end: int, state: str = "final", **more: object) -> None:
         """Store a stretch of hours of a vendor, closes 100 and up."""
@@ -65,13 +60,20 @@ class Shop:
         piece = CommitPiece(rows, hours(first, end), vendor, LATER, KIND, RAW, state, **more)  # type: ignore[arg-type]
         self.store.commit(self.key, Commit((piece,)))
 
-    def work(self, **wishes: object) -> FetchState:
+    def request(self, **wishes: object) -> LaneRequest:
         lane = LaneRoute((), (self.vendor,), KIND)
-        return FetchState(replace(self.query, **wishes), self.key, lane, HOURLY)  # type: ignore[arg-type]
+        return LaneRequest(replace(self.query, **wishes), self.key, lane, HOURLY)  # type: ignore[arg-type]
+
+    def series(self, request: LaneRequest) -> SeriesStore:
+        return SeriesStore(self.store, ManualClock(LATER), request.key, request.query)
 
     def beside(self, first: int, end: int, **wishes: object) -> tuple[Side, ...]:
-        found = Neighbours(self.keeper)
-        return found.beside(self.work(**wishes), self.vendor, hours(first, end))
+        request = self.request(**wishes)
+        return neighbours(request, self.series(request), self.vendor, hours(first, end))
+
+    def fitted(self, received: ReceivedAnswer) -> FittedAnswer:
+        request = self.request()
+        return fit(request, self.series(request), received)
 
 
 @pytest.fixture
@@ -89,8 +91,8 @@ def test_twenty_final_bars_of_others_on_each_side(shop: Shop) -> None:
     assert (before.vendor, before.span, before.is_later) == ("b", hours(-16, 4), False)
     assert (after.vendor, after.span, after.is_later) == ("c", hours(8, 28), True)
     assert stamps(after.rows) == list(range(8, 28))
-    assert widened(hours(4, 8), (before, after)) == hours(-16, 28)
-    assert widened(hours(4, 8), ()) == hours(4, 8)
+    assert Question(hours(4, 8), (before, after)).reach == hours(-16, 28)
+    assert Question(hours(4, 8)).reach == hours(4, 8)
 
 
 def test_its_own_bars_are_no_others_and_hide_those_behind_them(shop: Shop) -> None:
@@ -140,15 +142,16 @@ def test_nobody_is_beside_a_pinned_vendor(shop: Shop) -> None:
 # --- what comes of it ----------------------------------------------------------------------
 
 
-def reply(shop: Shop, factor: float, first: int = 0, end: int = 24) -> NeighbourReply:
+def reply(shop: Shop, factor: float, first: int = 0, end: int = 24) -> ReceivedAnswer:
     rows = [bar(n, (100.0 + n) * factor) for n in range(first, end)]
-    return NeighbourReply(fetched(rows), hours(8, 12), shop.beside(8, 12))
+    question = Question(hours(8, 12), shop.beside(8, 12))
+    return ReceivedAnswer(fetched(rows), question, Sessions(None, LATER))
 
 
 def test_an_answer_is_cut_to_its_stretch(shop: Shop) -> None:
     shop.hold("b", 0, 8)
     shop.hold("b", 12, 16)
-    done = shop.splicer.fitted(shop.work(), reply(shop, 1.0))
+    done = shop.fitted(reply(shop, 1.0))
     assert stamps(done.fetched.table) == [8, 9, 10, 11, *range(16, 24)], "as it came beyond that"
     assert done.splices == (
         Splice(hour(8), "b", "equal", 1.0, 8),
@@ -159,12 +162,12 @@ def test_an_answer_is_cut_to_its_stretch(shop: Shop) -> None:
 def test_an_answer_with_nothing_but_the_bars_beside_is_none(shop: Shop) -> None:
     shop.hold("b", 0, 8)
     with pytest.raises(NoDataError, match="acme has nothing"):
-        shop.splicer.fitted(shop.work(), reply(shop, 1.0, 0, 8))
+        shop.fitted(reply(shop, 1.0, 0, 8))
 
 
 def test_without_neighbours_nothing_is_looked_at(shop: Shop) -> None:
     answer = fetched([bar(8, 1e9)])
-    done = shop.splicer.fitted(shop.work(), NeighbourReply(answer, hours(8, 12)))
+    done = shop.fitted(ReceivedAnswer(answer, Question(hours(8, 12)), Sessions(None, LATER)))
     assert (done.fetched, done.splices) == (answer, ())
 
 
@@ -172,16 +175,16 @@ def test_without_neighbours_nothing_is_looked_at(shop: Shop) -> None:
 def test_coins_have_no_splits(shop: Shop, factor: float) -> None:
     shop.hold("b", 0, 8)
     with pytest.raises(SpliceConflictError, match="acme for BTCUSDT 1h do not fit those of b"):
-        shop.splicer.fitted(shop.work(), reply(shop, factor))
+        shop.fitted(reply(shop, factor))
 
 
 def test_averages_over_venues_are_looked_at_less_closely(shop: Shop) -> None:
     shop.hold("b", 0, 8)
     shown = reply(shop, 1.002)
     with pytest.raises(SpliceConflictError):
-        shop.splicer.fitted(shop.work(), shown)
+        shop.fitted(shown)
     average = replace(shown.fetched, kind=replace(KIND, venue="aggregate"))
-    done = shop.splicer.fitted(shop.work(), replace(shown, fetched=average))
+    done = shop.fitted(replace(shown, fetched=average))
     assert done.splices[0].verdict == "equal"
 
 

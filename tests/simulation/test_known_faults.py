@@ -15,8 +15,8 @@ import pytest
 from src.data.bars import lookup, validity
 from src.data.bars.answer.adjust import Rebaser
 from src.data.bars.fetch import absence, plan
-from src.data.bars.fetch.lane import LaneRunner
-from src.data.bars.ingest import ingest, sorted_answer
+from src.data.bars.fetch.lane import LaneRun
+from src.data.bars.ingest import receive, sorted_answer
 from src.data.bars.selection import candidates
 from src.data.cache.facade import frames
 from src.data.calendars.grid import BarGrid
@@ -82,12 +82,12 @@ def a_split_of_last_week(sim: Simulation) -> None:
 def take_a_declaration_for_an_answer(patch: Patch) -> None:
     declared = replace(AlpacaDataDownloader.capabilities, actions=True, actions_apart=False)
     patch.setattr(AlpacaDataDownloader, "capabilities", declared)
-    real = ingest._ex_dates
+    real = receive._ex_dates
 
     def ex_dates(work: Any, candidate: Any, fetched: Any, *rest: Any) -> Any:
         return real(work, candidate, replace(fetched, actions=fetched.actions or ()), *rest)
 
-    patch.setattr(ingest, "_ex_dates", ex_dates)
+    patch.setattr(receive, "_ex_dates", ex_dates)
 
 
 # --- what vendors answer -------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def damage_that_an_append_comes_upon(sim: Simulation) -> None:
 
 
 def plan_once(patch: Patch) -> None:
-    patch.setattr(LaneRunner, "_lost", lambda *_: [])
+    patch.setattr(LaneRun, "_lost", lambda *_: [])
 
 
 CASES = {

@@ -32,8 +32,9 @@ from ..vendors.registry import is_sample
 from .answer.action_columns import KnownActions
 from .answer.reader import attempt_entries, dissent_of
 from .fetch.actions import TOLD_LATE_MS, ActionFetcher
-from .fetch.state import FetchState, StoreWriter
 from .selection.candidates import LaneRoute, Selector, candidates_of
+from .series.request import Journal, LaneRequest
+from .series.store import SeriesStore
 from .turns import FindLeases, Turns
 from .validity import TradingDays
 
@@ -97,8 +98,6 @@ class ActionService:
         self, store: BarStore, selector: Selector, clock: Clock, leases: FindLeases | None
     ) -> None:
         self._store, self._selector, self._clock = store, selector, clock
-        self._writer = StoreWriter(store, clock)
-        self._fetcher = ActionFetcher(self._writer, clock)
         self._days = TradingDays(clock)
         self._locks, self._turns = SeriesLocks(), Turns(store.root, clock, leases)
 
@@ -169,27 +168,29 @@ class ActionService:
         end = today.end if last is None else min(today.end, day_ms(last) + DAY_MS)
         start = day_ms(first or _FIRST)
         wanted = Span(start, max(start, end))
-        book, work = _own(self._book(instrument), vendor), None
+        book, journal, problems = _own(self._book(instrument), vendor), Journal(), []
         if book.lacking(wanted, today.news_ms):
-            work = self._work(instrument, vendor)
+            request = self._request(instrument, vendor)
+            series = SeriesStore(self._store, self._clock, request.key, request.query)
             turn = SeriesKey(instrument.symbol, _DAY, ("actions",))
             with one_call(), self._locks.hold(turn, self._clock), self._turns.take(turn):
-                lacking = _own(self._writer.book(work), vendor).lacking(wanted, today.news_ms)
+                lacking = _own(series.book(), vendor).lacking(wanted, today.news_ms)
                 if lacking:  # by one question: the parts lie at the ends nearly always
                     late = lacking[-1].end - TOLD_LATE_MS
-                    self._fetcher.ask(work, Span(min(lacking[0].start, late), lacking[-1].end))
-            book = _own(self._writer.book(work), vendor)
+                    fetcher = ActionFetcher(self._clock, request, series, journal)
+                    fetcher.ask(Span(min(lacking[0].start, late), lacking[-1].end))
+            book = _own(series.book(), vendor)
             if book.lacking(wanted, today.news_ms) and not book.answers:
-                raise _failure(work)
+                raise _failure(request, journal)
+            problems = [*series.problems, *journal.problems]
         lacking = book.lacking(wanted, today.news_ms)
-        problems = work.problems if work is not None else []
         if lacking:
             log.warning("splits and dividends of %s: %s", instrument.symbol, problems)
         shown = Span(start, 1 << 62 if last is None else day_ms(last) + DAY_MS)
         actions = known_actions(book, today.day, instrument.quote or "")
         inside = tuple(one for one in actions if day_ms(one.action.ex_date) in shown)
         awaited = subtract(book.lacking(wanted), lacking)
-        attempts = work.beside if work is not None else ()
+        attempts = journal.side_attempts
         return FoundActions(instrument.symbol, inside, attempts, lacking, awaited, problems)
 
     def _book(self, instrument: Instrument) -> ActionBook:
@@ -199,15 +200,15 @@ class ActionService:
         except CorruptEntryError:
             return ActionBook()
 
-    def _work(self, instrument: Instrument, vendor: str | None) -> FetchState:
-        """Return the state of a request for actions alone: no bar is asked for by it."""
+    def _request(self, instrument: Instrument, vendor: str | None) -> LaneRequest:
+        """Return a request for actions alone: no bar is asked for by it."""
         now = self._clock.now_ms()
         query = BarsQuery(instrument, _DAY, Span(now, now + 1), now, provider=vendor)
         candidates = tuple(candidates_of(self._selector, query))
         tellers = tuple(c for c in candidates if c.tells_actions)
         lane = LaneRoute((), candidates, Kind(), tellers)
         key = SeriesKey(instrument.symbol, _DAY)
-        return FetchState(query, key, lane, BarGrid(calendar_for(instrument), _DAY))
+        return LaneRequest(query, key, lane, BarGrid(calendar_for(instrument), _DAY))
 
 
 def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[KnownAction, ...]:
@@ -251,18 +252,18 @@ def _days(span: Span) -> dict[str, str]:
     return {"start": str(date_of(span.start)), "end": str(date_of(span.end - 1))}
 
 
-def _failure(work: FetchState) -> NoProviderError | AllProvidersFailedError:
-    symbol = work.query.instrument.symbol
-    if not work.lane.tellers:
+def _failure(request: LaneRequest, journal: Journal) -> NoProviderError | AllProvidersFailedError:
+    symbol = request.query.instrument.symbol
+    if not request.lane.tellers:
         return NoProviderError(
             f"No suitable provider found for the splits and dividends of {symbol}",
             symbol=symbol,
             hint="add a vendor that serves them to the rules: `onetape providers --matrix`",
         )
-    reasons = dict.fromkeys(f"{name}: {error}" for name, error in work.untold.items())
+    reasons = dict.fromkeys(f"{name}: {error}" for name, error in journal.without_actions.items())
     return AllProvidersFailedError(
         f"All providers failed for the splits and dividends of {symbol}: {'; '.join(reasons)}",
-        attempts=work.beside,
+        attempts=journal.side_attempts,
         symbol=symbol,
         hint="`onetape doctor` shows which vendors can be reached and which keys are set",
     )

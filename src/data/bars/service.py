@@ -39,7 +39,7 @@ class BarsService:
        are `Derived` of days where ``SourceTimeframes.preferred`` says so.
     3. ``MissHandler.answer``, for every other result: ``LaneRunner.answer`` plans what is missing
        against the calendar, ``Fetcher.fill`` asks the vendors in order for each segment,
-       ``AnswerIngester.take`` checks their answers, ``StoreWriter.commit`` stores them. Bars that no
+       ``take`` checks their answers, ``SeriesStore.commit`` stores them. Bars that no
        vendor serves are made by ``Deriver`` of shorter ones that went steps 2 and 3.
     4. ``Reader.answer`` reads the whole and brings it to one basis; ``frame_of`` makes the frame.
     5. ``AnswerCache.keep`` keeps what would be the same again.

@@ -28,7 +28,8 @@ from .answer import Answer, Dependency, Rebased, lacking_spans, left_out, own_vo
 
 if TYPE_CHECKING:
     from ...prices.disputes import ActionEvent
-    from ..fetch.state import FetchState, Forming, SeriesSnapshot
+    from ..series.request import Forming, Journal, LaneRequest
+    from ..series.store import SeriesSnapshot, SeriesStore
     from .answer import Unfilled
 
 _MOST_PROBLEMS, _MOST_ATTEMPTS, _MOST_DISPUTED, _MOST_DOUBTS = 20, 50, 16, 3
@@ -66,21 +67,21 @@ class Outcome:
         return None if self.view is None else Dependency(self.view, self.book, span, self.until)
 
     @classmethod
-    def of(cls, work: FetchState, cap: int) -> Outcome:
+    def of(cls, request: LaneRequest, series: SeriesStore, journal: Journal, cap: int) -> Outcome:
         """Take what a walk through a lane left behind; no bar stamped ``cap`` or later has closed."""
         return cls(
-            work.unfilled,
-            work.unstored,
-            work.unstored_actions,
-            work.forming,
-            work.lane.kind,
-            work.fetched,
-            work.problems,
-            work.scores,
-            work.attempts,
+            journal.unfilled,
+            series.unstored,
+            series.unstored_actions,
+            journal.forming,
+            request.lane.kind,
+            journal.fetched,
+            [*series.problems, *journal.problems],
+            journal.scores,
+            journal.attempts,
             closed_before=cap,
-            is_alone=work.query.provider is not None and not work.lane.tellers,
-            snapshot=work.snapshot,
+            is_alone=request.query.provider is not None and not request.lane.tellers,
+            snapshot=series.snapshot,
         )
 
 
@@ -287,7 +288,7 @@ def _with_unstored(
     table: BarTable, coverage: Coverage, suspects: Sequence[Suspect], commits: Sequence[Commit]
 ) -> tuple[BarTable, Coverage, Sequence[Suspect]]:
     """Add what the disk refused."""
-    from ..fetch.state import laid_over
+    from ..series.store import laid_over
 
     for commit in commits:
         table, coverage = laid_over(table, coverage, commit)

@@ -24,7 +24,7 @@ from ...model.span import Span
 from ..answer.adjust import with_answers
 from ..answer.answer import Answer
 from ..fetch.plan import FetchPlan
-from ..fetch.state import FetchState
+from ..series.request import LaneRequest
 
 
 @dataclass
@@ -161,7 +161,7 @@ class DryRun:
     query: BarsQuery
     store: DraftStore
     steps: list[PlanStep] = field(default_factory=list)
-    plans: list[tuple[FetchState, FetchPlan]] = field(default_factory=list)
+    plans: list[tuple[LaneRequest, FetchPlan]] = field(default_factory=list)
     is_routed: bool = False
     answer: Answer | None = None
     error: NoProviderError | AllProvidersFailedError | UnknownProviderError | None = None

@@ -29,10 +29,10 @@ from ...model.span import Span, gaps, subtract
 from ...model.timeframe import Timeframe
 from ..answer.answer import Answer
 from ..fetch.plan import FetchPlan
-from ..fetch.state import FetchState
 from ..observer import Call, Observer
 from ..selection.candidates import Route
 from ..selection.exclusions import differences, unasked
+from ..series.request import LaneRequest
 from ..service import BarsService
 from ..validity import Expiry
 from .draft import DraftStore, DryRun
@@ -92,7 +92,7 @@ class RequestPlanner:
         _is_dry_run.set(True)
         query, selector = run.query, _FakeSelector(self.selector, run)
         service = BarsService(run.store, selector, self.clock, self.expiry, self.checks)
-        service.misses().runner.on_todo = lambda work, plan: run.plans.append((work, plan))
+        service.misses().runner.on_plan = lambda request, plan: run.plans.append((request, plan))
         try:
             run.answer = service.answer(query, Call(Observer(self.clock), self.clock, query))
         except (NoProviderError, AllProvidersFailedError, UnknownProviderError) as error:
@@ -171,21 +171,21 @@ class _Composer:
             error=type(self._run.error).__name__ if self._run.error else "",
         )
 
-    def _plans_of_lane(self) -> list[tuple[FetchState, FetchPlan]]:
+    def _plans_of_lane(self) -> list[tuple[LaneRequest, FetchPlan]]:
         """Return the plans of the lane that answers; those of the first one where none does."""
         plans = [pair for pair in self._run.plans if pair[0].key.timeframe == self._timeframe]
-        keys = list(dict.fromkeys(work.key for work, _ in plans))
+        keys = list(dict.fromkeys(request.key for request, _ in plans))
         if self._answer is None:
             keys = keys[:1]
         else:
             facts = self._answer.facts
             lane = facts.get("derived_from", facts).get("lane")
             keys = [key for key in keys if key.folder == lane] or keys[-1:]
-        return [(work, plan) for work, plan in plans if work.key in keys]
+        return [(request, plan) for request, plan in plans if request.key in keys]
 
     def _asked_spans(self) -> list[Span]:
         """Return what vendors are asked for that can add to the bars that answer."""
-        names = {c.name for work, _ in self._plans for c in work.lane.candidates}
+        names = {c.name for request, _ in self._plans for c in request.lane.candidates}
         steps = (step for step in self._run.steps if step.vendor in names or not self._plans)
         return [step.span for step in steps]
 
@@ -216,7 +216,7 @@ class _Composer:
     def _segments(self) -> tuple[tuple[PlanSegment, ...], tuple[PlanStep, ...]]:
         """Return the missing segments with the steps for each, and all other steps."""
         left, segments = list(self._run.steps), []
-        for work, plan in self._plans:
+        for request, plan in self._plans:
             for span in plan.segments:
                 steps = [
                     step
@@ -226,38 +226,40 @@ class _Composer:
                     and step.span.overlaps(span)
                 ]
                 left = [step for step in left if step not in steps]
-                segments.append(self._segment(work, span, plan.cap, steps))
+                segments.append(self._segment(request, span, plan.cap, steps))
         return tuple(segments), tuple(left)
 
     def _segment(
-        self, work: FetchState, span: Span, cap: int, steps: Sequence[PlanStep]
+        self, request: LaneRequest, span: Span, cap: int, steps: Sequence[PlanStep]
     ) -> PlanSegment:
-        part = _expected(Span(span.start, min(span.end, cap)), work.grid)
-        coverage = self._planner.store.view(work.key).coverage
+        part = _expected(Span(span.start, min(span.end, cap)), request.grid)
+        coverage = self._planner.store.view(request.key).coverage
         return PlanSegment(
             span,
             part.bars,
             part.first,
             part.last,
-            reasons=tuple(_reasons(span, cap, coverage, work)),
-            offers=self._offers(work, span),
+            reasons=tuple(_reasons(span, cap, coverage, request)),
+            offers=self._offers(request, span),
             steps=_joined(steps),
         )
 
-    def _offers(self, work: FetchState, span: Span) -> tuple[VendorOffer, ...]:
+    def _offers(self, request: LaneRequest, span: Span) -> tuple[VendorOffer, ...]:
         """Return what each candidate could do, each as if it were asked alone."""
         if self._query.offline:
             return ()
         return tuple(
-            c.downloader.offer(work, c.servable(span, work.grid.timeframe, self._query.now_ms))
-            for c in work.lane.candidates
+            c.downloader.offer(
+                request, c.servable(span, request.grid.timeframe, self._query.now_ms)
+            )
+            for c in request.lane.candidates
         )
 
     def _health(self) -> tuple[Health, ...]:
         """Return how each vendor on the way stands."""
         if self._run.is_hit or self._query.offline:
             return ()
-        vendors = {c.name: c for work, _ in self._run.plans for c in work.lane.candidates}
+        vendors = {c.name: c for request, _ in self._run.plans for c in request.lane.candidates}
         timeframe = self._plans[0][0].grid.timeframe if self._plans else self._query.timeframe
         return tuple(c.downloader.health(timeframe) for c in vendors.values())
 
@@ -333,12 +335,12 @@ def _lack(span: Span, grid: BarGrid, reason: str) -> Lacking:
     return Lacking(span, part.bars, part.first, part.last, _NAMED_TWICE.sub(r"\1 ", reason))
 
 
-def _reasons(span: Span, cap: int, coverage: Coverage, work: FetchState) -> Iterator[str]:
+def _reasons(span: Span, cap: int, coverage: Coverage, request: LaneRequest) -> Iterator[str]:
     """Yield why ``span`` is asked for, by its coverage."""
-    now, parts = work.query.now_ms, coverage.within(span)
+    now, parts = request.query.now_ms, coverage.within(span)
     lacking = gaps(Span(span.start, min(span.end, cap)), [part.span for part in parts])
     reasons = {
-        "refresh requested": work.query.refresh,
+        "refresh requested": request.query.refresh,
         "settled since it was fetched": any(p.state == "provisional" for p in parts),
         "no data last time, due again": any(
             p.state == "empty" and not p.stands(now) for p in parts

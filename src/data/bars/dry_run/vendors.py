@@ -38,7 +38,7 @@ from ...vendors.base import BaseDataDownloader, is_ours, status_for, unknown_sym
 from ...vendors.calls import ACTIONS_ENDPOINT
 from ...vendors.paging import check_capability
 from ..fetch.plan import archive_requests, cost_of, requests_for
-from ..fetch.state import FetchState
+from ..series.request import LaneRequest
 from .draft import DryRun
 
 if TYPE_CHECKING:
@@ -138,14 +138,14 @@ class FakeVendor(BaseDataDownloader):
         self._note(query, self.capabilities.action_requests, what=_ACTIONS)
         return ()
 
-    def offer(self, work: FetchState, span: Span) -> VendorOffer:
+    def offer(self, request: LaneRequest, span: Span) -> VendorOffer:
         """Return what it could do about ``span``, its part of a segment, if it were asked alone."""
-        timeframe, name = work.grid.timeframe, self._as
+        timeframe, name = request.grid.timeframe, self._as
         if span.is_empty:
             days = self.capabilities.depth_days.get(timeframe.label)
             return VendorOffer(name, span, trouble=f"serves {timeframe} bars only {days} days back")
-        query = FetchQuery(work.query.instrument, timeframe, span, work.query.now_ms)
-        requests = requests_for(self.capabilities, span, work.grid, query.now_ms)
+        query = FetchQuery(request.query.instrument, timeframe, span, request.query.now_ms)
+        requests = requests_for(self.capabilities, span, request.grid, query.now_ms)
         cost = cost_of(self._real, query)
         status = self._status(timeframe)
         if error := unknown_symbol_error(self._real, query):
@@ -225,7 +225,7 @@ class ForeignStandIn:
         now_ms = self._run.query.now_ms
         return build_frame(_bars(self._run, self._name, span, grid, now_ms))
 
-    def offer(self, work: FetchState, span: Span) -> VendorOffer:
+    def offer(self, request: LaneRequest, span: Span) -> VendorOffer:
         """Return that it would be asked once."""
         return VendorOffer(self._name, span, 1)
 
@@ -236,12 +236,12 @@ class ForeignStandIn:
 
 def _series(run: DryRun, vendor: str, timeframe: Timeframe) -> SeriesKey | None:
     """Return the series that a vendor is asked for now; None where its bars are of another length."""
-    work = run.plans[-1][0]
-    if work.key.timeframe != timeframe:
+    request = run.plans[-1][0]
+    if request.key.timeframe != timeframe:
         return None
-    if any(candidate.name == vendor for candidate in work.lane.candidates):
-        return work.key
-    return work.query.home_key  # its bars are compared with those of the symbol
+    if any(candidate.name == vendor for candidate in request.lane.candidates):
+        return request.key
+    return request.query.home_key  # its bars are compared with those of the symbol
 
 
 def _bars(run: DryRun, vendor: str, span: Span, grid: BarGrid, now_ms: int) -> BarTable:

@@ -17,8 +17,9 @@ from ...errors import (
     UnsupportedError,
     by_vendor,
 )
+from ...model.bars import BarTable
 from ...model.capabilities import FetchQuery
-from ...model.coverage import PLAINLY_NONE, Coverage, Covered
+from ...model.coverage import PLAINLY_NONE, Coverage, Covered, VendorDay
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis
 from ...model.lifetime import PAGES, Bound, Lifetime
@@ -27,6 +28,8 @@ from ...model.timeframe import Timeframe
 from ..answer.answer import Unfilled
 from ..ingest.commit import CommitContext
 from ..selection.candidates import Candidate
+from ..series.request import Journal, LaneRequest, is_outage
+from ..series.store import SeriesStore
 from ..validity import (
     BEFORE_FIRST,
     CLOSED,
@@ -34,9 +37,7 @@ from ..validity import (
     NO_BAR,
     PROVING,
     UNVOUCHED_MS,
-    Expiry,
 )
-from .state import FetchState, StoreWriter, is_outage
 
 log = logging.getLogger("onetape.routing")
 
@@ -44,106 +45,129 @@ log = logging.getLogger("onetape.routing")
 _LONGEST_HALT_MS = 45 * DAY_MS
 
 
-class AbsenceRecorder:
-    """Records that vendors have nothing in a stretch. Thread-safe: it keeps no state."""
+def record_absence(
+    request: LaneRequest,
+    series: SeriesStore,
+    vendor_days: Sequence[VendorDay],
+    lacking: Sequence[Span],
+    outcomes: tuple[DataError, ...],
+) -> list[Unfilled]:
+    """Store what all vendors say is empty, and return what a vendor failed at.
 
-    def __init__(self, writer: StoreWriter, expiry: Expiry) -> None:
-        self._writer = writer
-        self._expiry = expiry
+    Args:
+        request: what is asked of the lane.
+        series: where it is stored.
+        vendor_days: sessions that vendors lack for most of their symbols.
+        lacking: stretches that no vendor of the lane supplied, ascending.
+        outcomes: what came of each vendor, in order.
+    """
+    if not lacking:
+        return []
+    failures = [e for e in outcomes if not isinstance(e, NoDataError)]
+    if failures:
+        reasons = dict.fromkeys(by_vendor(e.provider or "vendor", str(e)) for e in failures)
+        is_failure = not all(isinstance(e, UnsupportedError) for e in failures)
+        reason, is_out = "; ".join(reasons), is_outage(outcomes)
+        _note_refused(series, lacking, failures)
+        return [Unfilled(span, reason, is_failure, is_out) for span in lacking]
+    times = [e.server_now_ms for e in outcomes if isinstance(e, NoDataError)]
+    dates = [at for at in times if at is not None]
+    now = min([series.now_ms(), *dates])
+    names = {e.provider or "" for e in outcomes} - {""}
+    coverage = series.coverage().opened(Span(lacking[0].start, lacking[-1].end))
+    context = CommitContext(
+        request.grid,
+        Basis(),
+        now,
+        request.expiry,
+        lacking=vendor_days,
+        last_ms=series.view().last,
+    )
+    marks = [
+        mark for span in lacking for mark in _none(request, series, span, coverage, names, context)
+    ]
+    if not dates:
+        marks = [_unvouched(mark, now) for mark in marks]
+    if marks:
+        series.commit(Commit(marks=tuple(marks)))
+    return []
 
-    def record(
-        self, work: FetchState, lacking: Sequence[Span], outcomes: tuple[DataError, ...]
-    ) -> None:
-        """Store what all vendors say is empty; note in ``work`` what a vendor failed at.
 
-        Args:
-            work: the state of the request.
-            lacking: stretches that no vendor of the lane supplied, ascending.
-            outcomes: what came of each vendor, in order.
-        """
-        if not lacking:
-            return
-        failures = [e for e in outcomes if not isinstance(e, NoDataError)]
-        if failures:
-            reasons = dict.fromkeys(by_vendor(e.provider or "vendor", str(e)) for e in failures)
-            is_failure = not all(isinstance(e, UnsupportedError) for e in failures)
-            reason, is_out = "; ".join(reasons), is_outage(outcomes)
-            work.unfilled += (Unfilled(span, reason, is_failure, is_out) for span in lacking)
-            self._note_refused(work, lacking, failures)
-            return
-        times = [e.server_now_ms for e in outcomes if isinstance(e, NoDataError)]
-        dates = [at for at in times if at is not None]
-        now = min([self._writer.now_ms(work), *dates])
-        names = {e.provider or "" for e in outcomes} - {""}
-        coverage = self._writer.coverage(work).opened(Span(lacking[0].start, lacking[-1].end))
-        marks = [mark for span in lacking for mark in self._none(work, span, coverage, names, now)]
-        if not dates:
-            marks = [_unvouched(mark, now) for mark in marks]
-        if marks:
-            self._writer.commit(work, Commit(marks=tuple(marks)))
+def _none(
+    request: LaneRequest,
+    series: SeriesStore,
+    segment: Span,
+    coverage: Coverage,
+    names: Set[str],
+    context: CommitContext,
+) -> Iterator[Covered]:
+    """Yield what it means that all of ``names`` have nothing in ``segment``."""
+    now = context.now_ms
+    answered = Span(segment.start, _settled_until(request, segment, now))
+    parts = coverage.within(answered)
+    vendor = ",".join(sorted(names))
+    standing = [c for c in parts if c.stands(now) and c.state != "provisional"]
+    # What one vendor answered a moment ago has now been answered by all of them.
+    for part in standing:
+        if part.reason.startswith(NO_BAR) and set(part.vendor.split(",")) < names:
+            yield replace(part, vendor=vendor)
+    for span in subtract([answered], (part.span for part in standing)):
+        rows, _ = series.read(span)
+        yield from _nothing(request, rows, span, parts.within(span), vendor, context)
 
-    def _none(
-        self, work: FetchState, segment: Span, coverage: Coverage, names: Set[str], now: int
-    ) -> Iterator[Covered]:
-        """Yield what it means that all of ``names`` have nothing in ``segment``."""
-        answered = Span(segment.start, self._settled_until(work, segment, now))
-        parts = coverage.within(answered)
-        vendor = ",".join(sorted(names))
-        standing = [c for c in parts if c.stands(now) and c.state != "provisional"]
-        # What one vendor answered a moment ago has now been answered by all of them.
-        for part in standing:
-            if part.reason.startswith(NO_BAR) and set(part.vendor.split(",")) < names:
-                yield replace(part, vendor=vendor)
-        for span in subtract([answered], (part.span for part in standing)):
-            yield from self._nothing(work, span, parts.within(span), vendor, now)
 
-    def _note_refused(
-        self, work: FetchState, lacking: Sequence[Span], failures: Sequence[DataError]
-    ) -> None:
-        """Write down that bars which one vendor lacks were had from others, and did not fit."""
-        refused = [e for e in failures if isinstance(e, SpliceConflictError)]
-        reasons = [str(e.args[0]) for e in refused]
-        names = {e.provider or "" for e in refused} - {""}
-        coverage = self._writer.coverage(work) if reasons else Coverage()
-        empty = [part for span in lacking for part in coverage.within(span)]
-        marks = tuple(
-            replace(
-                part,
-                # They have been asked, too.
-                vendor=",".join(sorted({*part.vendor.split(","), *names} - {""})),
-                reason="; ".join([NO_BAR, *dict.fromkeys(reasons)]),
-            )
-            for part in empty
-            if part.state == "empty" and part.reason.startswith(NO_BAR)
+def _nothing(
+    request: LaneRequest,
+    rows: BarTable,
+    span: Span,
+    coverage: Coverage,
+    vendor: str,
+    context: CommitContext,
+) -> Iterator[Covered]:
+    """Yield what a "nothing there" means: stored bars stay and are doubted, the rest is empty."""
+    now, grid, settle_ms = context.now_ms, request.grid, request.settle_ms
+    stored = [c.span for c in coverage if len(rows.within(c.span))]
+    for kept in stored:
+        expires = context.expires(kept, settle_ms, coverage)
+        yield Covered(kept, "suspect", vendor, fetched_at=now, reason=LOST, expires=expires)
+    for empty in subtract([span], stored):
+        if len(grid.owed(empty)):
+            parts = context.nothings(empty, settle_ms, coverage)
+            marks = [(part, grid.no_bar(part), expires) for part, expires in parts]
+        else:
+            marks = [(empty, CLOSED, now + context.expiry.old_ms)]
+        for part, reason, expires in marks:
+            yield Covered(part, "empty", vendor, fetched_at=now, reason=reason, expires=expires)
+
+
+def _note_refused(
+    series: SeriesStore, lacking: Sequence[Span], failures: Sequence[DataError]
+) -> None:
+    """Write down that bars which one vendor lacks were had from others, and did not fit."""
+    refused = [e for e in failures if isinstance(e, SpliceConflictError)]
+    reasons = [str(e.args[0]) for e in refused]
+    names = {e.provider or "" for e in refused} - {""}
+    coverage = series.coverage() if reasons else Coverage()
+    empty = [part for span in lacking for part in coverage.within(span)]
+    marks = tuple(
+        replace(
+            part,
+            # They have been asked, too.
+            vendor=",".join(sorted({*part.vendor.split(","), *names} - {""})),
+            reason="; ".join([NO_BAR, *dict.fromkeys(reasons)]),
         )
-        if marks:
-            self._writer.commit(work, Commit(marks=marks))
+        for part in empty
+        if part.state == "empty" and part.reason.startswith(NO_BAR)
+    )
+    if marks:
+        series.commit(Commit(marks=marks))
 
-    def _nothing(
-        self, work: FetchState, span: Span, coverage: Coverage, vendor: str, now: int
-    ) -> Iterator[Covered]:
-        """Yield what a "nothing there" means: stored bars stay and are doubted, the rest is empty."""
-        last, lacking = self._writer.view(work).last, work.lacking
-        terms = CommitContext(work.grid, Basis(), now, self._expiry, lacking=lacking, last_ms=last)
-        rows, _ = self._writer.read(work, span)
-        stored = [c.span for c in coverage if len(rows.within(c.span))]
-        for kept in stored:
-            expires = terms.expires(kept, work.settle_ms, coverage)
-            yield Covered(kept, "suspect", vendor, fetched_at=now, reason=LOST, expires=expires)
-        for empty in subtract([span], stored):
-            if len(work.grid.owed(empty)):
-                parts = terms.nothings(empty, work.settle_ms, coverage)
-                marks = [(part, work.grid.no_bar(part), expires) for part, expires in parts]
-            else:
-                marks = [(empty, CLOSED, now + self._expiry.old_ms)]
-            for part, reason, expires in marks:
-                yield Covered(part, "empty", vendor, fetched_at=now, reason=reason, expires=expires)
 
-    def _settled_until(self, work: FetchState, segment: Span, now_ms: int) -> int:
-        """Return the end of what an empty answer may be believed for: nothing unsettled."""
-        stamps = work.grid.opens(segment)
-        late = stamps[work.grid.settles(stamps, work.settle_ms) > now_ms] if len(stamps) else stamps
-        return int(late[0]) if len(late) else segment.end
+def _settled_until(request: LaneRequest, segment: Span, now_ms: int) -> int:
+    """Return the end of what an empty answer may be believed for: nothing unsettled."""
+    grid, stamps = request.grid, request.grid.opens(segment)
+    late = stamps[grid.settles(stamps, request.settle_ms) > now_ms] if len(stamps) else stamps
+    return int(late[0]) if len(late) else segment.end
 
 
 def _unvouched(mark: Covered, now_ms: int) -> Covered:
@@ -156,8 +180,10 @@ def _unvouched(mark: Covered, now_ms: int) -> Covered:
 # --- the time before a listing and after the end
 
 
-class ListingProof:
-    """Proves that the nothing before the first bar is the time before a listing. Thread-safe.
+def prove_listing(
+    request: LaneRequest, series: SeriesStore, journal: Journal, segments: Sequence[Span]
+) -> None:
+    """Look for proof that the nothing before the first bar is the time before a listing.
 
     Without proof it might be an outage at the start of what was asked, or a history that its vendor
     has cut, and a hole is never called harmless on a guess. Proof is a listing date that a vendor
@@ -167,85 +193,101 @@ class ListingProof:
     The nothing behind the last bar is the end of a series where it is longer than any halt and
     reaches up to now: what lies behind an outage of long ago was merely not asked for yet. Bars may
     come all the same one day: it is asked again the sooner the shorter it is.
+
+    Args:
+        request: what is asked of the lane.
+        series: where it is stored.
+        journal: what was tried.
+        segments: what was asked for just now; where it left no nothing, nothing is looked for.
     """
+    coverage = series.coverage()
+    nothing, behind = _before_first_bar(coverage), _behind_last_bar(coverage)
+    if nothing is not None and any(nothing.overlaps(s) for s in segments):
+        _prove_start(request, series, journal, nothing, coverage)
+    if behind is not None and any(behind.overlaps(s) for s in segments):
+        _prove_end(request, series, journal, behind, coverage)
 
-    def __init__(self, writer: StoreWriter, expiry: Expiry) -> None:
-        self._writer = writer
-        self._expiry = expiry
 
-    def seek(self, work: FetchState, segments: Sequence[Span]) -> None:
-        """Look for proof if what was asked just now left a nothing before or behind all bars."""
-        coverage = self._writer.coverage(work)
-        nothing, behind = _before_first_bar(coverage), _behind_last_bar(coverage)
-        if nothing is not None and any(nothing.overlaps(s) for s in segments):
-            self._seek_listing(work, nothing, coverage)
-        if behind is not None and any(behind.overlaps(s) for s in segments):
-            self._seek_end(work, behind, coverage)
+def _prove_start(
+    request: LaneRequest,
+    series: SeriesStore,
+    journal: Journal,
+    nothing: Span,
+    coverage: Coverage,
+) -> None:
+    listed = series.lifetime().listed
+    if listed is not None and nothing.end <= listed.at:
+        return
+    agreeing = _agreeing(coverage, nothing)
+    if nothing.end - nothing.start < _LONGEST_HALT_MS and len(agreeing) >= PROVING:
+        names = agreeing - journal.excluded.keys()
+        agreeing &= _without_bars_before(request, series, nothing, names)
+    if len(agreeing) < PROVING:
+        return
+    now, vendors = series.now_ms(), ",".join(sorted(agreeing))
+    expires = now + request.expiry.old_ms
+    mark = Covered(nothing, "empty", vendors, fetched_at=now, reason=BEFORE_FIRST, expires=expires)
+    life = Lifetime(listed=Bound(nothing.end, vendors, now, expires, PAGES))
+    series.commit(Commit(marks=(mark,), lifetime=life))
 
-    def _seek_listing(self, work: FetchState, nothing: Span, coverage: Coverage) -> None:
-        listed = self._writer.lifetime(work).listed
-        if listed is not None and nothing.end <= listed.at:
-            return
-        agreeing = _agreeing(work, coverage, nothing)
-        if nothing.end - nothing.start < _LONGEST_HALT_MS and len(agreeing) >= PROVING:
-            agreeing &= self._without_bars_before(work, nothing, agreeing)
-        if len(agreeing) < PROVING:
-            return
-        now, vendors = self._writer.now_ms(work), ",".join(sorted(agreeing))
-        expires = now + self._expiry.old_ms
-        mark = Covered(
-            nothing, "empty", vendors, fetched_at=now, reason=BEFORE_FIRST, expires=expires
-        )
-        life = Lifetime(listed=Bound(nothing.end, vendors, now, expires, PAGES))
-        self._writer.commit(work, Commit(marks=(mark,), lifetime=life))
 
-    def _seek_end(self, work: FetchState, nothing: Span, coverage: Coverage) -> None:
-        length = nothing.end - nothing.start
-        if length < _LONGEST_HALT_MS or any(u.span.overlaps(nothing) for u in work.unfilled):
-            return
-        now = self._writer.now_ms(work)
-        if not _reaches(work, nothing.end, now):
-            return
-        expires = self._expiry.of_end(nothing.start, now)
-        end = Bound(nothing.start, _vendors(coverage, nothing), now, expires)
-        self._writer.commit(work, Commit(lifetime=Lifetime(delisted=end)))
+def _prove_end(
+    request: LaneRequest,
+    series: SeriesStore,
+    journal: Journal,
+    nothing: Span,
+    coverage: Coverage,
+) -> None:
+    length = nothing.end - nothing.start
+    if length < _LONGEST_HALT_MS or any(u.span.overlaps(nothing) for u in journal.unfilled):
+        return
+    now = series.now_ms()
+    if not _reaches(request, nothing.end, now):
+        return
+    expires = request.expiry.of_end(nothing.start, now)
+    end = Bound(nothing.start, _vendors(coverage, nothing), now, expires)
+    series.commit(Commit(lifetime=Lifetime(delisted=end)))
 
-    def _without_bars_before(self, work: FetchState, nothing: Span, names: Set[str]) -> set[str]:
-        """Return which of the vendors ``names`` say that there is no bar before ``nothing``.
 
-        None of them counts where one has bars.
-        """
-        agreeing: set[str] = set()
-        pages = self._pages_before(work, nothing)
-        for candidate in work.lane.candidates:
-            if candidate.name not in names or candidate.name in work.out:
-                continue
-            if any(not _can_tell(candidate, page) for page in pages):
-                continue
-            work.end_phase()
-            try:
-                if not all(_is_empty(candidate, page) for page in pages):
-                    return set()
-            except FAILOVER_ERRORS as error:
-                log.info(
-                    "%s did not say whether %s was listed: %s", candidate.name, work.query, error
-                )
-            else:
-                agreeing.add(candidate.name)
-        return agreeing
+def _without_bars_before(
+    request: LaneRequest, series: SeriesStore, nothing: Span, names: Set[str]
+) -> set[str]:
+    """Return which of the vendors ``names`` say that there is no bar before ``nothing``.
 
-    def _pages_before(self, work: FetchState, nothing: Span) -> list[FetchQuery]:
-        """Return what to ask: the bars themselves of the day before, and days before that.
+    None of them counts where one has bars.
+    """
+    agreeing: set[str] = set()
+    pages = _pages_before(request, nothing, series.now_ms())
+    for candidate in request.lane.candidates:
+        if candidate.name not in names:
+            continue
+        if any(not _can_tell(candidate, page) for page in pages):
+            continue
+        series.end_phase()
+        try:
+            if not all(_is_empty(candidate, page) for page in pages):
+                return set()
+        except FAILOVER_ERRORS as error:
+            log.info(
+                "%s did not say whether %s was listed: %s", candidate.name, request.query, error
+            )
+        else:
+            agreeing.add(candidate.name)
+    return agreeing
 
-        A bar earlier on the very day is in no page of days before it.
-        """
-        first = day_ms(date_of(nothing.start)) - DAY_MS
-        spans = {
-            work.grid.timeframe: Span(first, nothing.start),
-            Timeframe.parse("1d"): Span(first - _LONGEST_HALT_MS, first),
-        }
-        now, instrument = self._writer.now_ms(work), work.query.instrument
-        return [FetchQuery(instrument, step, span, now) for step, span in spans.items()]
+
+def _pages_before(request: LaneRequest, nothing: Span, now_ms: int) -> list[FetchQuery]:
+    """Return what to ask: the bars themselves of the day before, and days before that.
+
+    A bar earlier on the very day is in no page of days before it.
+    """
+    first = day_ms(date_of(nothing.start)) - DAY_MS
+    spans = {
+        request.grid.timeframe: Span(first, nothing.start),
+        Timeframe.parse("1d"): Span(first - _LONGEST_HALT_MS, first),
+    }
+    instrument = request.query.instrument
+    return [FetchQuery(instrument, step, span, now_ms) for step, span in spans.items()]
 
 
 def _before_first_bar(coverage: Coverage) -> Span | None:
@@ -270,10 +312,10 @@ def _behind_last_bar(coverage: Coverage) -> Span | None:
     return Span(start, end) if start < end else None
 
 
-def _reaches(work: FetchState, end: int, now_ms: int) -> bool:
+def _reaches(request: LaneRequest, end: int, now_ms: int) -> bool:
     """Tell whether no bar behind ``end`` has settled."""
-    following = np.array([work.grid.next_open(end)], dtype=np.int64)
-    return bool(work.grid.settles(following, work.settle_ms)[0] > now_ms)
+    following = np.array([request.grid.next_open(end)], dtype=np.int64)
+    return bool(request.grid.settles(following, request.settle_ms)[0] > now_ms)
 
 
 def _vendors(coverage: Coverage, nothing: Span) -> str:
@@ -282,7 +324,7 @@ def _vendors(coverage: Coverage, nothing: Span) -> str:
     return ",".join(sorted({name for names in names_of_parts for name in names if name}))
 
 
-def _agreeing(work: FetchState, coverage: Coverage, nothing: Span) -> set[str]:
+def _agreeing(coverage: Coverage, nothing: Span) -> set[str]:
     """Return the vendors that said of every expected bar of ``nothing`` that it is not there."""
     expected = [part for part in coverage.within(nothing) if part.reason != CLOSED]
     if any(part.reason not in PLAINLY_NONE for part in expected):

@@ -25,9 +25,10 @@ from ...model.span import Span
 from ...net.deadline import current_call, run_part
 from ...prices.adjustment import BasisPart, needed_actions
 from ..selection.candidates import Candidate
+from ..series.request import Journal, LaneRequest
+from ..series.store import SeriesStore
 from ..validity import TradingDays, first_session
 from .attempt import ask
-from .state import FetchState, StoreWriter
 
 # Vendors tell some splits and dividends days late: so far back is asked again.
 TOLD_LATE_MS = 14 * DAY_MS
@@ -35,83 +36,93 @@ _NEAR = timedelta(days=14)
 
 
 class ActionFetcher:
-    """Asks the vendors that tell splits and dividends, one after another. Thread-safe; no state."""
+    """Asks the vendors that tell splits and dividends, one after another. Used by one thread only.
 
-    def __init__(self, writer: StoreWriter, clock: Clock) -> None:
-        self._writer = writer
-        self._clock = clock
+    Args:
+        clock: the time.
+        request: what is asked of the lane.
+        series: where it is stored.
+        journal: what was tried; what comes of this is added.
+    """
+
+    def __init__(
+        self, clock: Clock, request: LaneRequest, series: SeriesStore, journal: Journal
+    ) -> None:
+        self.clock = clock
+        self._request, self._series, self._journal = request, series, journal
         self._days = TradingDays(clock)
 
-    def ask(self, work: FetchState, span: Span) -> bool:
+    def ask(self, span: Span) -> bool:
         """Fetch and store those with an ex-date in ``span``; return False where no vendor tells them.
 
         A vendor that failed to is not asked again by the same request, nor is one that has just
         refused the account or did not answer in time.
         """
-        now, newest = self._clock.now_ms(), self._newest_basis(work)
+        request, journal = self._request, self._journal
+        now, newest = self.clock.now_ms(), self._newest_basis()
         latest = max(now, newest)
         # Of a session that has not opened nothing is known yet.
-        end = max(self._days.current(work.query.instrument).end, newest + DAY_MS)
+        end = max(self._days.current(request.query.instrument).end, newest + DAY_MS)
         wanted = Span(span.start, min(span.end, end))
         if wanted.is_empty:
             return False
-        for candidate in work.lane.tellers:
-            if candidate.name in work.untold or _is_shut_out(work, candidate):
+        for candidate in request.lane.tellers:
+            if candidate.name in journal.without_actions or self._is_shut_out(candidate):
                 continue
             current_call().answered_ms = None
             lead = _lead(candidate, wanted)
-            part = self._clock, True, candidate.fetch_actions, work.query.instrument
-            reply = ask(self._clock, candidate.name, wanted, run_part, *part, lead, latest)
-            work.end_phase()
+            part = self.clock, True, candidate.fetch_actions, request.query.instrument
+            reply = ask(self.clock, candidate.name, wanted, run_part, *part, lead, latest)
+            self._series.end_phase()
             message = f"splits and dividends{f': {reply.error}' if reply.error else ''}"
-            work.beside.append(replace(reply.attempt(), message=message))
+            journal.side_attempts.append(replace(reply.attempt(), message=message))
             if reply.error is not None:
-                work.untold[candidate.name] = reply.error
+                journal.without_actions[candidate.name] = reply.error
                 if isinstance(reply.error, ProviderTimeoutError) or _is_locked_out(reply.error):
-                    work.out[candidate.name] = reply.error
-                work.problems.append(
+                    journal.excluded[candidate.name] = reply.error
+                journal.problems.append(
                     f"{candidate.name} sent no splits and dividends: {reply.error}"
                 )
                 continue
             actions: Any = reply.value
-            work.problems += [
+            journal.problems += [
                 f"{candidate.name} tells {what}, which is not applied to prices"
                 for what in getattr(actions, "unapplied", ())
             ]
-            until = self._until(work, actions, wanted)
-            dates = wanted if until is not None else self._dates(work, wanted)
+            until = self._until(actions, wanted)
+            dates = wanted if until is not None else self._dates(wanted)
             since: int | None = getattr(actions, "since", None)
-            dates = self._writer.behind_a_cut(work, Span(lead.start, dates.end), since)
-            self._writer.add_actions(work, actions, Asked(dates, candidate.name, now, until))
+            dates = self._series.behind_a_cut(Span(lead.start, dates.end), since)
+            self._series.add_actions(actions, Asked(dates, candidate.name, now, until))
             return True
         return False
 
-    def _dates(self, work: FetchState, span: Span) -> Span:
+    def _dates(self, span: Span) -> Span:
         """Return the ex-dates that an answer tells of: by the vendor's time, if ours is ahead of it."""
         answered_ms = current_call().answered_ms
-        if answered_ms is None or answered_ms >= self._clock.now_ms() - DAY_MS:
+        if answered_ms is None or answered_ms >= self.clock.now_ms() - DAY_MS:
             return span
         today = date_of(answered_ms)
-        near = work.grid.calendar.sessions(today, today + _NEAR)
+        near = self._request.grid.calendar.sessions(today, today + _NEAR)
         coming = next((day_ms(s.day) for s in near if s.open_ms > answered_ms), span.end)
         return Span(span.start, max(span.start, min(span.end, coming)))
 
-    def _until(self, work: FetchState, actions: Sequence[Action], span: Span) -> int | None:
+    def _until(self, actions: Sequence[Action], span: Span) -> int | None:
         """Return the first session that was asked for and of which the vendor cannot tell yet."""
         until: int | None = getattr(actions, "until", None)
         if until is None:
             return None
-        return first_session(work.grid.calendar, until, date_of(span.end - 1))
+        return first_session(self._request.grid.calendar, until, date_of(span.end - 1))
 
-    def _newest_basis(self, work: FetchState) -> int:
+    def _newest_basis(self) -> int:
         """Return the last session that had opened at a fetch: it is no earlier than that now.
 
         Our own clock may be, and then the splits between the two would not be asked for.
         """
-        dates = (part.basis.as_of for part in self._writer.coverage(work))
+        dates = (part.basis.as_of for part in self._series.coverage())
         return max((day_ms(day) for day in dates if day is not None), default=0)
 
-    def check(self, work: FetchState, candidate: Candidate, span: Span) -> None:
+    def check(self, candidate: Candidate, span: Span) -> None:
         """See to it that a candidate's bars of ``span`` can be converted, before it is asked.
 
         That concerns vendors whose prices stand beside others by virtue of actions that another
@@ -121,51 +132,55 @@ class ActionFetcher:
         Raises:
             CapabilityError: the actions are not known, and no vendor serves them.
         """
-        if not candidate.leans_on_actions(work.query) or candidate.adjustment in work.lane.parts:
+        query, lane, refusals = (
+            self._request.query,
+            self._request.lane,
+            self._journal.without_actions,
+        )
+        if not candidate.leans_on_actions(query) or candidate.adjustment in lane.parts:
             return
-        if work.query.adjustment == candidate.adjustment == "raw" and work.lane.tellers:
+        if query.adjustment == candidate.adjustment == "raw" and lane.tellers:
             return  # used as they come; what asks for other prices asks for the actions then
-        if candidate.is_shut(work.query.instrument, work.grid.timeframe):
+        if candidate.is_shut(query.instrument, self._request.grid.timeframe):
             return  # no bars will come that would need them
-        day = self._days.current(work.query.instrument)
+        day = self._days.current(query.instrument)
         today = Basis(candidate.adjustment, day.day)
         spans = needed_actions(span, [BasisPart(span, today)], "split", today.as_of)
-        book = self._writer.book(work)
+        book = self._series.book()
         lacking = [needed for needed in spans if not book.covers(needed, day.news_ms)]
-        is_told = not lacking or self.ask(work, Span(lacking[0].start, lacking[-1].end))
+        is_told = not lacking or self.ask(Span(lacking[0].start, lacking[-1].end))
         if not is_told:
-            why = "; ".join(f"{name}: {error}" for name, error in work.untold.items())
+            why = "; ".join(f"{name}: {error}" for name, error in refusals.items())
             raise CapabilityError(
                 f"{candidate.name} serves {candidate.adjustment} prices, which can only stand "
                 f"beside others when splits and dividends from {date_of(lacking[0].start)} on are "
                 "known, and no vendor serves them",
                 provider=candidate.name,
-                symbol=work.query.instrument.symbol,
+                symbol=query.instrument.symbol,
                 hint=why or None,
             )
-        refused = work.untold.get(candidate.name)
+        refused = refusals.get(candidate.name)
         if refused is not None and _is_locked_out(refused):
             raise refused  # another vendor tells them; its bars would be refused as well
+
+    def _is_shut_out(self, candidate: Candidate) -> bool:
+        """Tell whether what became of a vendor's bars is the answer for its actions, too."""
+        out = self._journal.excluded.get(candidate.name)
+        if isinstance(out, ProviderTimeoutError) or _is_locked_out(out):
+            return True
+        caps = candidate.capabilities
+        if caps is None or not caps.actions_by_bar or self._request.grid.timeframe.is_intraday:
+            return False
+        # They stand beside its days: it is the same address.
+        refusals = (RefusedError, SymbolNotFoundError)
+        own = (a.error for a in self._journal.attempts if a.provider == candidate.name)
+        return any(isinstance(error, refusals) for error in own)
 
 
 def _is_locked_out(error: DataError | None) -> bool:
     """Tell whether a vendor refused the key, now or lately: it does so whatever it is asked."""
     is_shut = isinstance(error, CircuitOpenError) and error.is_locked_out
     return is_shut or isinstance(error, AuthenticationError)
-
-
-def _is_shut_out(work: FetchState, candidate: Candidate) -> bool:
-    """Tell whether what became of a vendor's bars is the answer for its actions, too."""
-    out = work.out.get(candidate.name)
-    if isinstance(out, ProviderTimeoutError) or _is_locked_out(out):
-        return True
-    caps = candidate.capabilities
-    if caps is None or not caps.actions_by_bar or work.grid.timeframe.is_intraday:
-        return False
-    # They stand beside its days: it is the same address.
-    refusals = (RefusedError, SymbolNotFoundError)
-    own = (a.error for a in work.attempts if a.provider == candidate.name)
-    return any(isinstance(error, refusals) for error in own)
 
 
 def _lead(candidate: Candidate, span: Span) -> Span:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from ...clock import Clock
 from ...errors import (
     FAILOVER_ERRORS,
     CapabilityError,
@@ -16,28 +15,27 @@ from ...errors import (
     QualityError,
     SpliceConflictError,
 )
-from ...model.bars import BarTable
 from ...model.capabilities import Fetched, FetchQuery
 from ...model.coverage import Coverage
 from ...model.instant import iso
-from ...model.rules import ValidationRules
 from ...model.span import Span, coalesce, subtract
 from ...net.deadline import run_part
 from ...net.send_records import reporting
 from ...observability.logs import level_of
-from ...prices.quality import check
 from ...vendors.archives import chunk_end
-from ..ingest.ingest import AnswerIngester, check_kind, grid_of
+from ..ingest.receive import check_kind, drop_outdated
 from ..ingest.sorted_answer import ClassifiedAnswer
-from ..selection.candidates import Candidate
-from ..validity import BEFORE_FIRST, CLOSED, NO_BAR, Expiry, is_proof
-from .absence import AbsenceRecorder
+from ..ingest.take import take, take_forming
+from ..selection.candidates import Candidate, LaneRoute
+from ..series.question import Question
+from ..series.request import Forming, Journal, LaneRequest
+from ..series.store import SeriesStore
+from ..validity import BEFORE_FIRST, CLOSED, NO_BAR, is_proof
+from .absence import record_absence
 from .actions import ActionFetcher
 from .attempt import VendorReply, ask
 from .plan import in_few_requests
-from .revisions import FetchWindow, Revisions
-from .splice import Neighbours, widened
-from .state import FetchState, StoreWriter
+from .question import neighbours, question_for
 
 log = logging.getLogger("onetape.routing")
 
@@ -127,122 +125,130 @@ class _Requests(_Segment):
 
 
 class Fetcher:
-    """Fetches missing segments of one series after another. Thread-safe: it keeps no state."""
+    """Asks the vendors of a lane for what is missing, and stores what comes. Used by one thread only.
+
+    Args:
+        request: what is asked of the lane.
+        series: where it is stored.
+        journal: what was tried; what comes of this is added.
+        action_fetcher: asks for splits and dividends, for the same request.
+    """
 
     def __init__(
         self,
-        writer: StoreWriter,
-        clock: Clock,
-        expiry: Expiry,
-        checks: ValidationRules,
+        request: LaneRequest,
+        series: SeriesStore,
+        journal: Journal,
+        action_fetcher: ActionFetcher,
     ) -> None:
-        self._writer = writer
-        self._clock = clock
-        self._expiry = expiry
-        self._neighbours = Neighbours(writer)
-        self._revisions = Revisions(writer, expiry)
-        self._ingester = AnswerIngester(writer, expiry, checks)
-        self._action_fetcher = ActionFetcher(writer, clock)
-        self._absence = AbsenceRecorder(writer, expiry)
+        self._request, self._series, self._journal = request, series, journal
+        self._action_fetcher = action_fetcher
+        self._clock = action_fetcher.clock
 
-    def forming_bar(self, work: FetchState, span: Span) -> None:
-        """Ask for the running bar in ``span``; it is kept in ``work`` and never stored."""
-        for candidate in work.lane.candidates:
-            if candidate.name in work.out:
+    def by(self, lane: LaneRoute) -> Fetcher:
+        """Return one that asks the same vendors in the order of ``lane``."""
+        request = replace(self._request, lane=lane)
+        return Fetcher(request, self._series, self._journal, self._action_fetcher)
+
+    def ask_forming(self, span: Span) -> None:
+        """Ask for the running bar in ``span``; it is kept in the journal and never stored."""
+        journal = self._journal
+        for candidate in self._request.lane.candidates:
+            if candidate.name in journal.excluded:
                 continue
-            sides = self._neighbours.beside(work, candidate, span)
+            question = Question(span, neighbours(self._request, self._series, candidate, span))
             reply = ask(
                 self._clock,
                 candidate.name,
                 span,
                 self._forming,
-                work,
                 candidate,
-                FetchWindow(span, sides),
-                beside=work.beside,
+                question,
+                beside=journal.side_attempts,
             )
             if reply.value is None:
-                self._note(work, reply)
+                self._note(reply)
                 continue
-            fetched, rows = reply.value
-            self._ingester.note_forming(work, fetched, rows)
+            fetched, forming = reply.value
+            journal.forming = forming or journal.forming
             if fetched.requests:
-                work.beside.append(reply.attempt("the running bar", requests=fetched.requests))
+                attempt = reply.attempt("the running bar", requests=fetched.requests)
+                journal.side_attempts.append(attempt)
             return
 
-    def _forming(
-        self, work: FetchState, candidate: Candidate, window: FetchWindow
-    ) -> tuple[Fetched, BarTable]:
+    def _forming(self, candidate: Candidate, question: Question) -> tuple[Fetched, Forming | None]:
         """Ask one candidate for the running bar.
 
         Raises:
             ProviderError, ConfigError: it did not answer, or its answer does not fit.
         """
-        question = self._question(work, candidate, window)
+        query = self._query(candidate, question)
         with reporting(candidate.account_name):
-            fetched = self._fetch(work, candidate, question)
-            fetched = self._ingester.fitted(work, fetched, window.span, window.sides)
-        now, grid = self._writer.now_ms(work), grid_of(work, fetched)
-        step = work.grid.timeframe
-        checked = check(fetched.table, window.span, timeframe=step, now_ms=now, grid=grid)
-        return fetched, checked.good
+            fetched = self._fetch(candidate, query)
+            return fetched, take_forming(self._request, self._series, question, fetched)
 
-    def _question(self, work: FetchState, candidate: Candidate, window: FetchWindow) -> FetchQuery:
-        """Return what to ask for: what is lacking, and what is compared with it."""
-        now, timeframe = self._writer.now_ms(work), work.grid.timeframe
-        reach = candidate.servable(widened(window.stored, window.sides), timeframe, now)
-        instrument, insist = work.query.instrument, work.query.refresh
-        return FetchQuery(instrument, timeframe, reach, now, insist=insist)
+    def _query(self, candidate: Candidate, question: Question) -> FetchQuery:
+        """Return the question in the form that a vendor takes, as far back as it serves."""
+        query, timeframe, now = (
+            self._request.query,
+            self._request.grid.timeframe,
+            self._series.now_ms(),
+        )
+        reach = candidate.servable(question.reach, timeframe, now)
+        return FetchQuery(query.instrument, timeframe, reach, now, insist=query.refresh)
 
-    def _fetch(self, work: FetchState, candidate: Candidate, question: FetchQuery) -> Fetched:
+    def _fetch(self, candidate: Candidate, query: FetchQuery) -> Fetched:
         """Ask ours by its machinery, and anything else by its ``get_ohlcv``.
 
         Raises:
             ProviderError, ConfigError: it did not answer bars.
         """
-        self._action_fetcher.check(work, candidate, question.span)
+        self._action_fetcher.check(candidate, query.span)
+        has_others = self._request.has_others(candidate, self._journal.excluded)
         try:
-            return run_part(self._clock, work.has_others(candidate), candidate.fetch, question)
+            return run_part(self._clock, has_others, candidate.fetch, query)
         finally:
-            work.end_phase()
+            self._series.end_phase()
 
-    def fill(self, work: FetchState, lacking: Sequence[Span]) -> None:
+    def fill(self, lacking: Sequence[Span]) -> None:
         """Ask the candidates in order for what is lacking, and commit what comes.
 
         What one of them leaves goes to the next before anything behind it is asked for: how long the
         next chunk is depends on the rows that came meanwhile, and neighbours are compared with what
-        is stored by then. What no vendor has is recorded as such, or ends in ``work.unfilled``.
+        is stored by then. What no vendor has is recorded as such, or is unfilled in the journal.
 
         Args:
-            work: the state of the request.
             lacking: ascending stretches.
         """
+        request, journal = self._request, self._journal
         todo = [_Segment(tuple(lacking))]
         while todo:
             segment = todo.pop()
             if not segment.spans:
                 continue
-            if segment.position == len(work.lane.candidates):
-                self._absence.record(work, segment.spans, segment.outcomes)
+            if segment.position == len(request.lane.candidates):
+                journal.unfilled += record_absence(
+                    request, self._series, journal.vendor_days, segment.spans, segment.outcomes
+                )
                 continue
-            candidate = work.lane.candidates[segment.position]
-            if candidate.name in work.out:
-                following = [segment.passed_on(segment.spans, work.out[candidate.name])]
+            candidate = request.lane.candidates[segment.position]
+            if candidate.name in journal.excluded:
+                following = [segment.passed_on(segment.spans, journal.excluded[candidate.name])]
             elif isinstance(segment, _Requests):
-                following = self._ask_next(work, candidate, segment)
+                following = self._ask_next(candidate, segment)
             else:
-                following = self._split(work, candidate, segment)
+                following = self._split(candidate, segment)
             todo += reversed(following)
 
-    def _split(self, work: FetchState, candidate: Candidate, segment: _Segment) -> list[_Segment]:
+    def _split(self, candidate: Candidate, segment: _Segment) -> list[_Segment]:
         """Return what a candidate need not be asked for, and what it is asked for."""
-        coverage = Coverage() if work.query.refresh else self._writer.coverage(work)
-        none = [span for span in segment.spans if self._has_none(work, coverage, candidate, span)]
-        now, timeframe = self._writer.now_ms(work), work.grid.timeframe
+        coverage = Coverage() if self._request.query.refresh else self._series.coverage()
+        now, timeframe = self._series.now_ms(), self._request.grid.timeframe
+        none = [span for span in segment.spans if _has_none(coverage, candidate, span, now)]
         wanted = [span for span in segment.spans if span not in none]
         servable = [candidate.servable(span, timeframe, now) for span in wanted]
         deep = [
-            segment.passed_on([rest], self._too_deep(work, candidate, rest))
+            segment.passed_on([rest], self._too_deep(candidate, rest))
             for rest in subtract(wanted, servable)
         ]
         servable = [span for span in servable if not span.is_empty]
@@ -250,52 +256,30 @@ class Fetcher:
         nothing = NoDataError(NO_BAR, provider=candidate.name)
         return [segment.passed_on(none, nothing), *deep, _Requests.of(segment, groups)]
 
-    def _ask_next(
-        self, work: FetchState, candidate: Candidate, segment: _Requests
-    ) -> list[_Segment]:
+    def _ask_next(self, candidate: Candidate, segment: _Requests) -> list[_Segment]:
         """Ask a candidate for the next chunk of its first request; return what is left to ask."""
-        rows, group = work.rows, segment.groups[0]
-        chunk, chunk_ms = _next_chunk(candidate, work, segment)
-        outcome, lacking, between = self._try(
-            work, candidate, group.within(chunk), segment.outcomes
-        )
+        request, rows, group = self._request, self._journal.rows, segment.groups[0]
+        chunk, chunk_ms = _next_chunk(candidate, request, segment, rows)
+        outcome, lacking, between = self._try(candidate, group.within(chunk), segment.outcomes)
         # The calendar expects nothing, and one vendor says the same: no other is asked.
         is_none = isinstance(outcome, NoDataError)
-        closed = [span for span in lacking if is_none and not len(work.grid.opens(span))]
+        closed = [span for span in lacking if is_none and not len(request.grid.opens(span))]
         left = [span for span in lacking if span not in closed]
         following = segment.passed_on(left, outcome)
-        if error := work.out.get(candidate.name):
+        if error := self._journal.excluded.get(candidate.name):
             # The rest of this request goes on with it, as one stretch; later ones follow alone.
             rest = group.within(Span(chunk.end, group.whole.end)).spans
             following = segment.passed_on(coalesce([*left, *rest]), error)
             chunk = group.whole
         return [
             *map(segment.asked_alone, between),
-            _Segment(tuple(closed), len(work.lane.candidates), (outcome,)),
+            _Segment(tuple(closed), len(request.lane.candidates), (outcome,)),
             following,
             segment.behind(chunk, chunk_ms, rows),
         ]
 
-    def _has_none(
-        self, work: FetchState, coverage: Coverage, candidate: Candidate, segment: Span
-    ) -> bool:
-        """Tell whether it still stands that a candidate has nothing in ``segment``.
-
-        It is asked for then because another vendor has not been.
-        """
-        now, parts = self._writer.now_ms(work), coverage.within(segment)
-        empty = [
-            part.span
-            for part in parts
-            if part.state == "empty"
-            and part.stands(now)
-            and (part.reason == CLOSED or candidate.has_answered(part))
-            and (part.reason != BEFORE_FIRST or is_proof(part))
-        ]
-        return not subtract([segment], empty) and any(part.reason != CLOSED for part in parts)
-
     def _try(
-        self, work: FetchState, candidate: Candidate, parts: _Parts, before: Sequence[DataError]
+        self, candidate: Candidate, parts: _Parts, before: Sequence[DataError]
     ) -> tuple[DataError, list[Span], list[Span]]:
         """Ask one candidate for one chunk, of which ``parts`` are lacking.
 
@@ -303,16 +287,23 @@ class Fetcher:
             Why it lacks anything; what is lacking; and what lay between two pages of its answer, for
             which it is asked again alone.
         """
-        span, beside = parts.whole, work.beside
-        taken = self._taken
-        reply = ask(self._clock, candidate.name, span, taken, work, candidate, parts, beside=beside)
+        span, journal = parts.whole, self._journal
+        reply = ask(
+            self._clock,
+            candidate.name,
+            span,
+            self._taken,
+            candidate,
+            parts,
+            beside=journal.side_attempts,
+        )
         if reply.value is None:
-            self._note(work, reply)
+            self._note(reply)
             assert reply.error is not None
             return reply.error, list(parts.spans), []
         fetched, answer = reply.value
         rows = len(answer.closed)
-        work.attempts.append(reply.attempt(fetched.way, rows, fetched.requests))
+        journal.attempts.append(reply.attempt(fetched.way, rows, fetched.requests))
         # No fallback: vendors that do not serve such bars at all, or do not go back so far.
         failed = [e for e in before if not isinstance(e, CapabilityError)]
         if failed and rows:
@@ -321,7 +312,7 @@ class Fetcher:
                 max(map(level_of, failed)),
                 "fallback: %s bars of %s from %s come from %s, %s could not supply them",
                 rows,
-                work.query,
+                self._request.query,
                 iso(span.start),
                 candidate.name,
                 others,
@@ -340,52 +331,68 @@ class Fetcher:
             lacking = coalesce([*lacking, *_without_rows(answer)])
         return nothing, subtract(lacking, between), between
 
-    def _taken(
-        self, work: FetchState, candidate: Candidate, parts: _Parts
-    ) -> tuple[Fetched, ClassifiedAnswer]:
+    def _taken(self, candidate: Candidate, parts: _Parts) -> tuple[Fetched, ClassifiedAnswer]:
         """Ask one candidate for one chunk, and store what is good of its answer.
 
         Raises:
             ProviderError, ConfigError: it did not answer, or its answer is not believed.
         """
-        span = parts.whole
-        sides = self._neighbours.beside(work, candidate, span)
-        if len(parts.spans) > 1:
-            window = FetchWindow(span, sides, parts=tuple(parts.spans), until=parts.until)
-        else:
-            window = self._revisions.window(work, candidate, span, sides)
-        question, kind = self._question(work, candidate, window), self._writer.view(work).kind
+        request, series, journal = self._request, self._series, self._journal
+        question = question_for(request, series, candidate, parts.spans, parts.until)
+        query, kind = self._query(candidate, question), series.view().kind
         with reporting(candidate.account_name) as answers:
-            fetched = self._fetch(work, candidate, question)
-            if self._ingester.drop_outdated(work, fetched):
-                kind = self._writer.view(work).kind
+            fetched = self._fetch(candidate, query)
+            if drop_outdated(request, series, fetched):
+                kind = series.view().kind
             try:
-                check_kind(kind, work, fetched)
-                taken = self._ingester.take(work, candidate, fetched, window)
+                check_kind(kind, request, fetched)
+                taken = take(request, series, journal.vendor_days, candidate, question, fetched)
             except FAILOVER_ERRORS as error:
-                _blame(candidate, question, error)
+                _blame(candidate, query, error)
                 raise
-            if taken.refusal:
-                answers.blame(QualityError(taken.refusal, provider=candidate.name))
-            return fetched, taken
+            if taken.answer.refusal:
+                answers.blame(QualityError(taken.answer.refusal, provider=candidate.name))
+        journal.fetched += taken.fetched
+        journal.overdue += taken.overdue
+        journal.forming = taken.forming or journal.forming
+        journal.scores.append(taken.score)
+        journal.problems += (p for p in taken.problems if p not in journal.problems)
+        return fetched, taken.answer
 
-    def _note(self, work: FetchState, reply: VendorReply[Any]) -> None:
+    def _note(self, reply: VendorReply[Any]) -> None:
         """Note a failed attempt."""
-        work.note(reply.attempt())
-        reply.log_failure(work.query)
+        self._journal.note(reply.attempt())
+        reply.log_failure(self._request.query)
 
-    def _too_deep(self, work: FetchState, candidate: Candidate, span: Span) -> CapabilityError:
+    def _too_deep(self, candidate: Candidate, span: Span) -> CapabilityError:
         """Note once that a vendor does not go back so far; it was not asked."""
         depth = candidate.capabilities.depth_days if candidate.capabilities else {}
-        days = depth.get(work.grid.timeframe.label)
+        timeframe = self._request.grid.timeframe
         error = CapabilityError(
-            f"{candidate.name} serves {work.grid.timeframe} bars only {days} days back",
+            f"{candidate.name} serves {timeframe} bars only {depth.get(timeframe.label)} days back",
             provider=candidate.name,
-            symbol=work.query.instrument.symbol,
+            symbol=self._request.query.instrument.symbol,
         )
-        if not any(a.error and a.error.args == error.args for a in work.attempts):
-            self._note(work, VendorReply(candidate.name, span, error=error))
+        if not any(a.error and a.error.args == error.args for a in self._journal.attempts):
+            self._note(VendorReply(candidate.name, span, error=error))
         return error
+
+
+def _has_none(coverage: Coverage, candidate: Candidate, segment: Span, now_ms: int) -> bool:
+    """Tell whether it still stands that a candidate has nothing in ``segment``.
+
+    It is asked for then because another vendor has not been.
+    """
+    parts = coverage.within(segment)
+    empty = [
+        part.span
+        for part in parts
+        if part.state == "empty"
+        and part.stands(now_ms)
+        and (part.reason == CLOSED or candidate.has_answered(part))
+        and (part.reason != BEFORE_FIRST or is_proof(part))
+    ]
+    return not subtract([segment], empty) and any(part.reason != CLOSED for part in parts)
 
 
 def _without_rows(answer: ClassifiedAnswer) -> list[Span]:
@@ -406,18 +413,20 @@ def _blame(candidate: Candidate, question: FetchQuery, error: DataError) -> None
         blame(question, error)
 
 
-def _next_chunk(candidate: Candidate, work: FetchState, requests: _Requests) -> tuple[Span, int]:
+def _next_chunk(
+    candidate: Candidate, request: LaneRequest, requests: _Requests, rows: int
+) -> tuple[Span, int]:
     """Return the next chunk of the first request, and how long chunks are now.
 
     A long stretch is cut so that what came is committed now and then. While a vendor has nothing
     (before a listing) the chunks grow, so that years of nothing cost few requests.
     """
-    caps, step = candidate.capabilities, work.grid.timeframe.step_ms
+    caps, step = candidate.capabilities, request.grid.timeframe.step_ms
     span = requests.groups[0].whole
     usual = caps.page_bars * _PAGES_A_COMMIT * step if caps and caps.page_bars and step else 0
-    is_growing = requests.chunk_ms and work.rows == requests.rows
+    is_growing = requests.chunk_ms and rows == requests.rows
     size = requests.chunk_ms * _GROWTH if is_growing else usual
     end = min(span.start + size, span.end) if size else span.end
     if caps and size and size == usual:
-        end = chunk_end(span, size, work.grid.timeframe, caps, work.query.now_ms)
+        end = chunk_end(span, size, request.grid.timeframe, caps, request.query.now_ms)
     return Span(span.start, end), size

@@ -14,6 +14,7 @@ from ...calendars.grid import BarGrid
 from ...errors import (
     AllProvidersFailedError,
     Attempt,
+    CorruptEntryError,
     DataError,
     KindMismatchError,
     NoProviderError,
@@ -21,6 +22,7 @@ from ...errors import (
     UnsupportedError,
     by_vendor,
 )
+from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
@@ -39,8 +41,9 @@ from ..selection.candidates import LaneRoute, Route, Selector, candidates_of, ro
 from ..selection.exclusions import left_out, with_reasons
 from ..selection.lanes import AnsweringLane, LaneFinder
 from ..selection.namesakes import Namesakes, derivative
+from ..series.request import LaneRequest, is_down
+from ..validity import TradingDays
 from .lane import LaneRunner, real_gaps
-from .state import FetchState, actions_known, is_down
 
 log = logging.getLogger("onetape.routing")
 
@@ -52,8 +55,8 @@ class _Try:
     answer: Answer | None
     attempts: Sequence[Attempt]
     unfilled: Sequence[Unfilled] = ()
-    out: Mapping[str, DataError] = field(default_factory=dict)
-    beside: Sequence[Attempt] = ()
+    excluded: Mapping[str, DataError] = field(default_factory=dict)
+    side_attempts: Sequence[Attempt] = ()
 
     @property
     def is_truth(self) -> bool:
@@ -74,14 +77,14 @@ class _Before:
     """What came of the lanes tried already: the attempts, and the vendors not to be asked again."""
 
     attempts: Sequence[Attempt]
-    out: Mapping[str, DataError]
+    excluded: Mapping[str, DataError]
 
     @classmethod
     def of(cls, tries: Sequence[_Try], out: Mapping[str, DataError]) -> _Before:
         """Put together what came of ``tries`` and the vendors that were ``out`` before them."""
-        failed = [pair for tried in tries for pair in tried.out.items()]
+        failed = [pair for tried in tries for pair in tried.excluded.items()]
         down = {name: error for name, error in failed if is_down(error)}
-        return cls([a for t in tries for a in (*t.attempts, *t.beside)], {**out, **down})
+        return cls([a for t in tries for a in (*t.attempts, *t.side_attempts)], {**out, **down})
 
 
 class MissHandler:
@@ -193,7 +196,7 @@ class MissHandler:
             others = _others(query, way, attempts)
             hint, beside = derivative(query, way, self._clock)
             raise unknown_symbol(query, [*attempts, *beside], others, hint)
-        attempts += [a for t in tries for a in t.beside]
+        attempts += [a for t in tries for a in t.side_attempts]
         raise _failure(query, attempts, [u for t in tries for u in t.unfilled], way.namesakes)
 
     def _by_proof(
@@ -247,7 +250,9 @@ class MissHandler:
                 break
         if part is None:
             return None
-        later = attempt_entries([a for t in tries[tried_for_it:] for a in (*t.attempts, *t.beside)])
+        later = attempt_entries(
+            [a for t in tries[tried_for_it:] for a in (*t.attempts, *t.side_attempts)]
+        )
         return replace(part, facts=part.facts | {"attempts": [*part.facts["attempts"], *later]})
 
     def _stored_substitute(
@@ -264,7 +269,7 @@ class MissHandler:
     @staticmethod
     def _is_unknown(way: Route, tries: Sequence[_Try]) -> bool:
         """Tell whether the exchange whose pair it is does not know the symbol: it is no pair."""
-        errors = (tried.out.get(way.owner) for tried in tries)
+        errors = (tried.excluded.get(way.owner) for tried in tries)
         return way.is_final and any(isinstance(error, SymbolNotFoundError) for error in errors)
 
     def _from_store_alone(self, query: BarsQuery, error: DataError) -> Answer:
@@ -344,7 +349,7 @@ class MissHandler:
             NoProviderError, UnknownProviderError: from no vendor.
         """
         lane = lane or self._lanes.find(query)
-        are_known = actions_known(self._store, query, self._reader.days)
+        are_known = _are_actions_known(self._store, query, self._reader.days)
         candidates = candidates_of(self._selector, query)
         return route(
             query,
@@ -362,32 +367,41 @@ class MissHandler:
         grid = BarGrid(
             calendar_for(query.instrument), query.timeframe, lane.kind.anchor or "session"
         )
-        is_last = lane is way.lanes[-1]
-        work = FetchState(query, key, lane, grid, out=dict(before.out), is_last_lane=is_last)
+        request = LaneRequest(query, key, lane, grid, is_last_lane=lane is way.lanes[-1])
+        run = self.runner.run(request, before.excluded)
+        journal = run.journal
         name = lane.candidates[0].name
         try:
             try:
                 # An offline call asks no vendor: it waits for none that others ask, either.
                 with nullcontext() if query.offline else self._locks.hold(key, self._clock):
-                    answer = self.runner.answer(query, work)
+                    answer = run.answer()
             except ClosesMissingError as needed:
                 if query.offline:
                     raise
                 # Dividends need daily closes that are not stored: these are fetched first.
-                work.beside += self._fetch_days(query, needed.span)
+                journal.side_attempts += self._fetch_days(query, needed.span)
                 with self._locks.hold(key, self._clock):
-                    answer = self.runner.answer(query, work)
+                    answer = run.answer()
         except KindMismatchError as error:
             outcome = type(error).__name__
             failed = Attempt(name, outcome, str(error), error=error)
-            return _Try(None, [*work.attempts, failed], work.unfilled, work.out, work.beside)
+            return _Try(
+                None,
+                [*journal.attempts, failed],
+                journal.unfilled,
+                journal.excluded,
+                journal.side_attempts,
+            )
         attempts = attempt_entries(
-            [*before.attempts, *map(lane.named, work.attempts), *work.beside]
+            [*before.attempts, *map(lane.named, journal.attempts), *journal.side_attempts]
         )
         answer = replace(answer, facts=answer.facts | {"attempts": attempts})
         if _is_substitute(query, way, lane):
             answer = replace(answer, substitute=f"{', '.join(_vendors(answer)) or name} ({key})")
-        return _Try(answer, work.attempts, work.unfilled, work.out, work.beside)
+        return _Try(
+            answer, journal.attempts, journal.unfilled, journal.excluded, journal.side_attempts
+        )
 
     def _fetch_days(self, query: BarsQuery, days: Span) -> Sequence[Attempt]:
         """Have the daily bars of ``days`` stored, and return the attempts that it took.
@@ -415,6 +429,18 @@ class MissHandler:
     @staticmethod
     def _key(query: BarsQuery, parts: tuple[str, ...]) -> SeriesKey:
         return SeriesKey(query.instrument.symbol, query.timeframe, parts)
+
+
+def _are_actions_known(store: BarStore, query: BarsQuery, days: TradingDays) -> bool:
+    """Tell whether the splits and dividends of a share are known from the asked range up to now."""
+    if query.instrument.asset_class != "stock" or query.provider is not None:
+        return False
+    try:
+        book = store.actions(query.instrument.symbol)
+    except CorruptEntryError:
+        return False
+    first = day_ms(date_of(query.span.start)) + DAY_MS
+    return book.covers(Span(first, max(first, day_ms(days.current(query.instrument).day) + DAY_MS)))
 
 
 def _lane_of(result: LookupResult) -> AnsweringLane | None:

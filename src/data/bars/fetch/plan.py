@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...cache.store import BarStore, Commit, CommitPiece
+from ...cache.store import Commit, CommitPiece
 from ...calendars.calendar import first_unclosed
 from ...calendars.gaps import due_spans, missing
 from ...calendars.grid import BarGrid
@@ -16,7 +16,6 @@ from ...model.capabilities import Capabilities, FetchQuery
 from ...model.coverage import Coverage, Covered
 from ...model.instant import MINUTE_MS
 from ...model.lifetime import Lifetime
-from ...model.query import BarsQuery
 from ...model.span import Span, coalesce, gaps, intersect, subtract
 from ...model.timeframe import Timeframe
 from ...prices.splice import COMMON
@@ -25,6 +24,8 @@ from ...vendors.paging import windows
 from ...vendors.registry import is_free, is_sample
 from ..answer.slots import back, may_open
 from ..selection.source_check import SourceCheck, is_same
+from ..series.request import Journal, LaneRequest
+from ..series.store import SeriesStore
 from ..validity import (
     AHEAD,
     BEFORE_FIRST,
@@ -42,7 +43,6 @@ from ..validity import (
     may_hold_more,
     split_windows,
 )
-from .state import FetchState, StoreWriter
 
 # So many bars before a segment are asked again with it once they have settled.
 _FEW_UNSETTLED = 8
@@ -69,181 +69,198 @@ class FetchPlan:
     generation: int = 0
 
 
-class Planner:
-    """Plans for one lane at a time. Thread-safe: it keeps no state of its own.
+def wanted_span(request: LaneRequest, series: SeriesStore, factor: int = 1) -> Span:
+    """Return the stamps wanted; a count reaches ``factor`` times back from the last closed bar."""
+    query = request.query
+    if query.bars is None:
+        return query.span
+    end, count = min(query.span.end, cap_of(request, series)), query.bars * factor
+    return Span(back(request.grid, end, count, request.lane.kind), query.span.end)
+
+
+def cap_of(request: LaneRequest, series: SeriesStore) -> int:
+    """Return the stamp of the first bar that has not closed."""
+    grid = request.grid
+    return first_unclosed(grid.calendar, grid.timeframe, series.now_ms(), grid.anchor)
+
+
+def plan_fetch(
+    request: LaneRequest,
+    series: SeriesStore,
+    journal: Journal,
+    wanted: Span,
+    sources: SourceCheck,
+) -> FetchPlan:
+    """Look at what is held as if for the first time, and say what to do.
 
     Args:
-        store: what is held.
-        writer: looks at the series, and takes what a plan changes before anything is asked.
+        request: what is asked of the lane.
+        series: where it is stored; it takes what a plan changes before anything is asked.
+        journal: what was tried.
+        wanted: the stamps wanted.
         sources: tells whether files have changed that bars were read from.
     """
+    if request.query.provider is not None and not request.query.refresh:
+        adopt(request, series, wanted)
+    _doubt_changed(request, series, journal, sources)
+    _doubt_ahead(series)
+    doubt_near_splits(request, series, journal)
+    journal.overdue.clear()  # what the doubt concerns is in the plan
+    return plan_lacking(request, series, journal, wanted)
 
-    def __init__(self, store: BarStore, writer: StoreWriter, sources: SourceCheck) -> None:
-        self._store = store
-        self._writer = writer
-        self._sources = sources
 
-    def wanted(self, query: BarsQuery, work: FetchState, factor: int = 1) -> Span:
-        """Return the stamps wanted; a count reaches ``factor`` times back from the last closed bar."""
-        if query.bars is None:
-            return query.span
-        end, count = min(query.span.end, self.cap(work)), query.bars * factor
-        return Span(back(work.grid, end, count, work.lane.kind), query.span.end)
+def _doubt_changed(
+    request: LaneRequest, series: SeriesStore, journal: Journal, sources: SourceCheck
+) -> None:
+    """Take trust from all that was read of files which have changed since, if any were read.
 
-    def cap(self, work: FetchState) -> int:
-        """Return the stamp of the first bar that has not closed."""
-        grid = work.grid
-        return first_unclosed(grid.calendar, grid.timeframe, self._writer.now_ms(work), grid.anchor)
+    An offline call reads no file: its answer says that they have changed.
+    """
+    query = request.query
+    reader = next((c for c in request.lane.candidates if c.folder_lane), None)
+    if reader is None or reader.folder_lane != request.key.of_folder:
+        return
+    view, now = series.view(), series.now_ms()
+    state = sources.now(reader.downloader, query.instrument, request.key.timeframe, view.source)
+    series.source = state
+    if not view.exists or is_same(view.source, state):
+        return
+    is_relaid = bool(view.source and state and view.source.reading != state.reading)
+    reason = RELAID if is_relaid else CHANGED
+    if query.offline:
+        journal.outdated = reason
+        journal.problems += [reason] if reason not in journal.problems else []
+        return
+    marks = tuple(after_change(view.coverage, now, reason))
+    if is_sample(query.provider):
+        series.forget_actions()
+    bounds = (view.lifetime.listed, view.lifetime.delisted)
+    life = Lifetime(*(bound and bound._replace(expires=now) for bound in bounds))
+    series.commit(Commit(marks=marks, next_due=now, lifetime=life))
 
-    def todo(self, query: BarsQuery, wanted: Span, work: FetchState) -> FetchPlan:
-        """Look at what is held as if for the first time, and say what to do."""
-        if query.provider is not None and not query.refresh:
-            adopt(self._store, self._writer, work, wanted)
-        self._doubt_changed(query, work)
-        self._doubt_ahead(work)
-        self.doubt_near_splits(work)
-        work.overdue.clear()  # what the doubt concerns is in the plan
-        return self.lacking(query, wanted, work)
 
-    def _doubt_changed(self, query: BarsQuery, work: FetchState) -> None:
-        """Take trust from all that was read of files which have changed since, if any were read.
+def _doubt_ahead(series: SeriesStore) -> None:
+    """Take trust from what was learned at a time that has not come yet."""
+    now = series.now_ms()
+    marks = [
+        replace(part, fetched_at=now, expires=now)
+        if part.state == "empty"
+        else replace(part, state="suspect", reason=AHEAD, fetched_at=now, expires=now)
+        for part in fetched_ahead(series.view(), now)
+    ]
+    if marks:
+        series.commit(Commit(marks=tuple(marks), next_due=now))
 
-        An offline call reads no file: its answer says that they have changed.
-        """
-        reader = next((c for c in work.lane.candidates if c.folder_lane), None)
-        if reader is None or reader.folder_lane != work.key.of_folder:
-            return
-        view, now = self._writer.view(work), self._writer.now_ms(work)
-        state = self._sources.now(
-            reader.downloader, query.instrument, work.key.timeframe, view.source
-        )
-        work.source = state
-        if not view.exists or is_same(view.source, state):
-            return
-        is_relaid = bool(view.source and state and view.source.reading != state.reading)
-        reason = RELAID if is_relaid else CHANGED
-        if query.offline:
-            work.outdated = reason
-            work.problems += [reason] if reason not in work.problems else []
-            return
-        marks = tuple(after_change(view.coverage, now, reason))
-        if is_sample(query.provider):
-            self._writer.forget_actions(work)
-        bounds = (view.lifetime.listed, view.lifetime.delisted)
-        life = Lifetime(*(bound and bound._replace(expires=now) for bound in bounds))
-        self._writer.commit(work, Commit(marks=marks, next_due=now, lifetime=life))
 
-    def _doubt_ahead(self, work: FetchState) -> None:
-        """Take trust from what was learned at a time that has not come yet."""
-        now = self._writer.now_ms(work)
-        marks = [
-            replace(part, fetched_at=now, expires=now)
-            if part.state == "empty"
-            else replace(part, state="suspect", reason=AHEAD, fetched_at=now, expires=now)
-            for part in fetched_ahead(self._writer.view(work), now)
+def doubt_near_splits(request: LaneRequest, series: SeriesStore, journal: Journal) -> None:
+    """Take trust from bars that were fetched close to a split, also one learned since."""
+    splits = series.book().splits
+    if not splits:
+        return
+    coverage = series.view().coverage.opened()
+    near = split_windows(splits, request.grid.calendar, [part.fetched_at for part in coverage])
+    marks, now = doubted(coverage, near), series.now_ms()
+    if marks:
+        series.commit(Commit(marks=tuple(marks)))
+        journal.overdue += [mark.span for mark in marks if not mark.stands(now)]
+
+
+def plan_lacking(
+    request: LaneRequest, series: SeriesStore, journal: Journal, wanted: Span
+) -> FetchPlan:
+    """Say what to ask for: nothing that is held, nothing that has not closed."""
+    query, grid = request.query, request.grid
+    view, now, cap = series.view(), series.now_ms(), cap_of(request, series)
+    reach = Span(wanted.start, min(wanted.end, cap))
+    if reach.is_empty:
+        return FetchPlan(wanted, cap, generation=view.generation)
+    stored = series.coverage()
+    coverage = _trusted(request, stored.opened(reach), reach, now)
+    is_refresh = query.refresh and not journal.attempts
+    # A closed market is not asked for its own sake. Beside what is asked it is covered, too: bars
+    # may stand there that the calendar does not expect.
+    believed = Coverage(
+        c for c in coverage if not (_is_open(c, request, journal, now) or is_unasked(c))
+    )
+    covered = (
+        []
+        if is_refresh
+        else [
+            *believed.standing(now, reach),
+            *_beyond(lifetime_of(view), request, journal, now),
         ]
-        if marks:
-            self._writer.commit(work, Commit(marks=tuple(marks), next_due=now))
-
-    def doubt_near_splits(self, work: FetchState) -> None:
-        """Take trust from bars that were fetched close to a split, also one learned since."""
-        splits = self._writer.book(work).splits
-        if not splits:
-            return
-        coverage = self._writer.view(work).coverage.opened()
-        near = split_windows(splits, work.grid.calendar, [part.fetched_at for part in coverage])
-        marks, now = doubted(coverage, near), self._writer.now_ms(work)
-        if marks:
-            self._writer.commit(work, Commit(marks=tuple(marks)))
-            work.overdue += [mark.span for mark in marks if not mark.stands(now)]
-
-    def lacking(self, query: BarsQuery, wanted: Span, work: FetchState) -> FetchPlan:
-        """Say what to ask for: nothing that is held, nothing that has not closed."""
-        view, now, cap = self._writer.view(work), self._writer.now_ms(work), self.cap(work)
-        reach = Span(wanted.start, min(wanted.end, cap))
-        if reach.is_empty:
-            return FetchPlan(wanted, cap, generation=view.generation)
-        stored = self._writer.coverage(work)
-        coverage = _trusted(query, stored.opened(reach), reach, now, work)
-        is_refresh = query.refresh and not work.attempts
-        # A closed market is not asked for its own sake. Beside what is asked it is covered, too: bars
-        # may stand there that the calendar does not expect.
-        believed = Coverage(c for c in coverage if not (_is_open(c, work, now) or is_unasked(c)))
-        covered = (
-            []
-            if is_refresh
-            else [*believed.standing(now, reach), *_beyond(lifetime_of(view), work, now)]
-        )
-        touched = Coverage(c for c in coverage if c.span.overlaps(reach))
-        due = due_spans(touched, work.grid, work.settle_ms, now)
-        lacking = missing(reach, covered, due, work.grid)
-        past = Span(reach.start, work.grid.first_open(cap, now))
-        segments = [s.clip(past) for s in lacking.segments]
-        if not is_refresh:
-            segments = self._with_unsettled(segments, coverage, work)
-        if work.lane.candidates[0].adjustment != "unknown":
-            segments = with_overlap(segments, coverage, work.grid, cap)
-        is_first = not (view.exists or segments or work.attempts)
-        worth_asking = [
-            s
-            for s in lacking.closed
-            if is_first or self._is_worth_asking(s, stored, work, is_refresh=is_refresh)
-        ]
-        asked = intersect(worth_asking, [past])
-        closed = tuple(subtract(lacking.closed, asked))
-        if asked:
-            segments = coalesce([*segments, *asked])
-        # A number of bars reaches back in steps: what the steps before had asked is not news.
-        segments = subtract(segments, (Span(a.start_ms, a.end_ms) for a in work.attempts))
-        if query.include_forming and segments and segments[-1].end == past.end:
-            # The running bar comes along with the closed ones before it.
-            segments[-1] = Span(segments[-1].start, max(wanted.end, past.end + MINUTE_MS))
-        return FetchPlan(wanted, cap, tuple(segments), closed, stored, view.generation)
-
-    @staticmethod
-    def _is_worth_asking(
-        closed: Span, stored: Coverage, work: FetchState, *, is_refresh: bool
-    ) -> bool:
-        """Tell whether a vendor is asked for a stretch in which no bar is expected.
-
-        Not again in the request in which it was asked in vain.
-        """
-        if any(part.span.overlaps(closed) for part in work.unfilled):
-            return False
-        if not may_open(work.grid, closed, work.lane.kind):
-            return False
-        is_own = is_free(work.lane.candidates[0].name)
-        return is_refresh or is_own or may_hold_more(stored, closed)
-
-    def _with_unsettled(
-        self, segments: list[Span], coverage: Coverage, work: FetchState
-    ) -> list[Span]:
-        """Let segments begin with the last bars before them that have settled since their fetch.
-
-        A question of every night, asked before its last bar had settled, would leave one such bar
-        for each night, which the next one never reaches.
-        """
-        due = due_spans(coverage, work.grid, work.settle_ms, self._writer.now_ms(work))
-        widened = []
-        for start, end in segments:
-            before = next((span for span in due if span.end == start), None)
-            room = 0 if before is None else _room(Span(start, end), work)
-            if before is not None and room:
-                start = max(before.start, work.grid.back(start, room))
-            widened.append(Span(start, end))
-        return coalesce(widened)
+    )
+    touched = Coverage(c for c in coverage if c.span.overlaps(reach))
+    due = due_spans(touched, grid, request.settle_ms, now)
+    lacking = missing(reach, covered, due, grid)
+    past = Span(reach.start, grid.first_open(cap, now))
+    segments = [s.clip(past) for s in lacking.segments]
+    if not is_refresh:
+        segments = _with_unsettled(segments, coverage, request, now)
+    if request.lane.candidates[0].adjustment != "unknown":
+        segments = with_overlap(segments, coverage, grid, cap)
+    is_first = not (view.exists or segments or journal.attempts)
+    worth_asking = [
+        s
+        for s in lacking.closed
+        if is_first or _is_worth_asking(s, stored, request, journal, is_refresh=is_refresh)
+    ]
+    asked = intersect(worth_asking, [past])
+    closed = tuple(subtract(lacking.closed, asked))
+    if asked:
+        segments = coalesce([*segments, *asked])
+    # A number of bars reaches back in steps: what the steps before had asked is not news.
+    segments = subtract(segments, (Span(a.start_ms, a.end_ms) for a in journal.attempts))
+    if query.include_forming and segments and segments[-1].end == past.end:
+        # The running bar comes along with the closed ones before it.
+        segments[-1] = Span(segments[-1].start, max(wanted.end, past.end + MINUTE_MS))
+    return FetchPlan(wanted, cap, tuple(segments), closed, stored, view.generation)
 
 
-def _room(segment: Span, work: FetchState) -> int:
+def _is_worth_asking(
+    closed: Span, stored: Coverage, request: LaneRequest, journal: Journal, *, is_refresh: bool
+) -> bool:
+    """Tell whether a vendor is asked for a stretch in which no bar is expected.
+
+    Not again in the request in which it was asked in vain.
+    """
+    if any(part.span.overlaps(closed) for part in journal.unfilled):
+        return False
+    if not may_open(request.grid, closed, request.lane.kind):
+        return False
+    is_own = is_free(request.lane.candidates[0].name)
+    return is_refresh or is_own or may_hold_more(stored, closed)
+
+
+def _with_unsettled(
+    segments: list[Span], coverage: Coverage, request: LaneRequest, now_ms: int
+) -> list[Span]:
+    """Let segments begin with the last bars before them that have settled since their fetch.
+
+    A question of every night, asked before its last bar had settled, would leave one such bar
+    for each night, which the next one never reaches.
+    """
+    due = due_spans(coverage, request.grid, request.settle_ms, now_ms)
+    widened = []
+    for start, end in segments:
+        before = next((span for span in due if span.end == start), None)
+        room = 0 if before is None else _room(Span(start, end), request)
+        if before is not None and room:
+            start = max(before.start, request.grid.back(start, room))
+        widened.append(Span(start, end))
+    return coalesce(widened)
+
+
+def _room(segment: Span, request: LaneRequest) -> int:
     """Return how many bars more may be asked for with ``segment`` for no request more."""
-    caps = work.lane.candidates[0].capabilities
+    caps = request.lane.candidates[0].capabilities
     if caps is None or not caps.page_bars:
         return _FEW_UNSETTLED
     # A full page does not tell that it is the last.
-    return min(_FEW_UNSETTLED, max(-len(work.grid.opens(segment)) % caps.page_bars - 1, 0))
+    return min(_FEW_UNSETTLED, max(-len(request.grid.opens(segment)) % caps.page_bars - 1, 0))
 
 
-def _is_open(part: Covered, work: FetchState, now_ms: int) -> bool:
+def _is_open(part: Covered, request: LaneRequest, journal: Journal, now_ms: int) -> bool:
     """Tell whether a vendor of the lane has not been asked yet for bars that others do not have.
 
     What two vendors prove to lie before a listing is not; what one vendor's silence was taken to
@@ -253,40 +270,38 @@ def _is_open(part: Covered, work: FetchState, now_ms: int) -> bool:
         return False
     return part.reason == BEFORE_FIRST or any(
         not candidate.has_answered(part)
-        for candidate in work.lane.candidates
-        if candidate.name not in work.out
-        and not candidate.servable(part.span, work.grid.timeframe, now_ms).is_empty
+        for candidate in request.lane.candidates
+        if candidate.name not in journal.excluded
+        and not candidate.servable(part.span, request.grid.timeframe, now_ms).is_empty
     )
 
 
-def _beyond(life: Lifetime, work: FetchState, now_ms: int) -> list[Span]:
+def _beyond(life: Lifetime, request: LaneRequest, journal: Journal, now_ms: int) -> list[Span]:
     """Return the stamps beyond a listing or an end; no end that one of the lane did not see."""
     end = life.delisted
     if end is not None and not all(
         candidate.has_answered(Covered(Span(end.at, end.at + 1), "empty", end.source))
-        for candidate in work.lane.candidates
-        if candidate.name not in work.out
+        for candidate in request.lane.candidates
+        if candidate.name not in journal.excluded
     ):
         life = replace(life, delisted=None)
     return life.beyond(now_ms)
 
 
-def _trusted(
-    query: BarsQuery, coverage: Coverage, reach: Span, now_ms: int, work: FetchState
-) -> Coverage:
+def _trusted(request: LaneRequest, coverage: Coverage, reach: Span, now_ms: int) -> Coverage:
     """Leave out stock bars of unknown basis if new ones would have to be spliced to them.
 
     Caches of older tools do not say what their prices are adjusted for. They may answer alone;
     as soon as anything must be fetched beside them, or stands there already, the whole stretch is
     fetched.
     """
-    adjustable = work.lane.candidates[0].adjustment != "unknown"
-    if query.instrument.asset_class != "stock" or not adjustable:
+    adjustable = request.lane.candidates[0].adjustment != "unknown"
+    if request.query.instrument.asset_class != "stock" or not adjustable:
         return coverage
     bases = {c.basis.adjustment for c in coverage.within(reach) if c.state != "empty"}
     lacking = gaps(reach, coverage.standing(now_ms, reach))
     # Older tools wrote nothing of weekends.
-    if len(bases) < 2 and not any(work.grid.next_open(g.start) < g.end for g in lacking):
+    if len(bases) < 2 and not any(request.grid.next_open(g.start) < g.end for g in lacking):
         return coverage
     return Coverage(c for c in coverage if c.state == "empty" or c.basis.adjustment != "unknown")
 
@@ -294,41 +309,40 @@ def _trusted(
 # --- a pinned vendor's bars that stand in the default lane need not be asked again
 
 
-def adopt(store: BarStore, writer: StoreWriter, work: FetchState, wanted: Span) -> None:
+def adopt(request: LaneRequest, series: SeriesStore, wanted: Span) -> None:
     """Copy what the pinned vendor supplied to the default lane into its own, where it lacks it.
 
     Only final bars are taken, and those off the calendar, for which alone no vendor would be asked;
     as they are: with their basis and the time they were fetched. Those in which something was made
     good are not what the vendor sent.
     """
-    default = work.query.home_key
-    lacking = gaps(
-        wanted, [c.span for c in writer.coverage(work).within(wanted) if not is_unasked(c)]
-    )
-    if not lacking or default == work.key:
+    default = request.query.home_key
+    lacking = gaps(wanted, [c.span for c in series.coverage().within(wanted) if not is_unasked(c)])
+    if not lacking or default == request.key:
         return
-    theirs = _theirs(store.view(default).coverage, wanted, work)
+    shared = series.beside(default)
+    theirs = _theirs(shared.view().coverage, wanted, request)
     commits = []
     for span in intersect(lacking, [part.span for part in theirs]):
         # Bars and what is known of them by one look: a repair on the way takes from both.
-        rows, coverage = store.read(default, span)
-        commits += [_copied(rows, part) for part in _theirs(coverage, span, work)]
+        rows, coverage = shared.read(span)
+        commits += [_copied(rows, part) for part in _theirs(coverage, span, request)]
     if commits:
         pieces = tuple(piece for commit in commits for piece in commit.pieces)
         marks = tuple(mark for commit in commits for mark in commit.marks)
-        writer.commit(work, Commit(pieces, marks))
+        series.commit(Commit(pieces, marks))
 
 
-def _theirs(coverage: Coverage, span: Span, work: FetchState) -> list[Covered]:
+def _theirs(coverage: Coverage, span: Span, request: LaneRequest) -> list[Covered]:
     """Return what the pinned vendor sent as it is, within ``span``."""
     return [
         part
         for part in coverage.within(span)
         if (part.state == "final" or part.reason == UNEXPECTED)
-        and part.vendor == work.query.provider
+        and part.vendor == request.query.provider
         and not part.is_rescaled
         # What was converted for the default lane is none of the vendor's own.
-        and part.kind.agrees(work.lane.kind)
+        and part.kind.agrees(request.lane.kind)
     ]
 
 

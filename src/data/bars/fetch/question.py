@@ -1,0 +1,197 @@
+"""What to ask a vendor for: what is lacking, and with it what its answer is compared with.
+
+Beside a stretch a few bars are asked for that other vendors supplied there; they are compared and
+not stored. With the newest bars the vendor's own final ones before them are asked for again.
+
+Final bars do not age, and no vendor is asked for them alone. But where a vendor is asked for the end
+of a series anyway, the request reaches back over its own last bars, once in a while and as far as
+it costs no further request. What came differently replaces what is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...calendars.grid import BarGrid
+from ...model.bars import inside
+from ...model.capabilities import Capabilities
+from ...model.coverage import Coverage, Covered
+from ...model.instant import DAY_MS
+from ...model.span import Span
+from ...prices.splice import COMPARED
+from ..selection.candidates import Candidate
+from ..series.question import Question, Side
+from ..series.request import LaneRequest
+from ..series.store import SeriesStore
+from ..validity import CLOSED, doubt_at, is_older, split_windows
+from .plan import requests_for
+
+# So many are compared at least, where the vendor's page holds them.
+FEW = 5
+# Bars further away than so many expected ones are no neighbours.
+_FAR = 3 * COMPARED
+_SHORTEST_LOOK_MS = 14 * DAY_MS
+
+
+def question_for(
+    request: LaneRequest,
+    series: SeriesStore,
+    candidate: Candidate,
+    spans: Sequence[Span],
+    until: int,
+) -> Question:
+    """Return what to ask a candidate for.
+
+    Args:
+        request: what is asked of the lane.
+        series: where it is stored.
+        candidate: the vendor.
+        spans: ascending stretches that are lacking, asked for at once.
+        until: behind them, up to where nothing else is lacking.
+    """
+    whole = Span(spans[0].start, spans[-1].end)
+    sides = neighbours(request, series, candidate, whole)
+    if len(spans) > 1:
+        return Question(whole, sides, parts=tuple(spans), until=until)
+    start = whole.start if sides else _compared_from(request, series, candidate, whole)
+    return Question(whole, sides, Span(start, whole.end) if start < whole.start else Span(0, 0))
+
+
+# --- bars of other vendors beside a stretch
+
+
+def neighbours(
+    request: LaneRequest, series: SeriesStore, candidate: Candidate, span: Span
+) -> tuple[Side, ...]:
+    """Return what other vendors supplied beside ``span``; a pinned vendor stands alone."""
+    if request.query.provider is not None:
+        return ()
+    parts = series.coverage()
+    if not any(c.parts or (c.state != "empty" and _is_foreign(c, candidate)) for c in parts):
+        return ()
+    sides = (
+        _side(request.grid, series, candidate, span, is_later=later) for later in (False, True)
+    )
+    return tuple(side for side in sides if side is not None)
+
+
+def _side(
+    grid: BarGrid, series: SeriesStore, candidate: Candidate, span: Span, *, is_later: bool
+) -> Side | None:
+    edge = span.end if is_later else span.start
+    rows, parts = series.read_with_unstored(_look(grid, edge, is_later=is_later))
+    if not len(rows):
+        return None
+    nearest = _at(parts, int(rows.stamps[0 if is_later else -1]))
+    if nearest is None or not _is_foreign(nearest, candidate):
+        return None
+    final = [c.span for c in parts if c.state == "final" and _is_foreign(c, candidate)]
+    theirs = rows.take(inside(rows.stamps, final))
+    theirs = theirs.take(slice(COMPARED) if is_later else slice(-COMPARED, None))
+    reach = Span(edge, edge)
+    if len(theirs) and is_later:
+        reach = Span(edge, grid.next_open(int(theirs.stamps[-1]) + 1))
+    elif len(theirs):
+        reach = Span(int(theirs.stamps[0]), edge)
+    return Side(nearest.vendor, reach, theirs, parts, is_later)
+
+
+def _is_foreign(part: Covered, candidate: Candidate) -> bool:
+    """Tell whether a candidate's bars beside these must be compared with them.
+
+    So must its own that it did not send like this. Bars of older tools have a rule of their own.
+    """
+    if is_older(part) and candidate.adjustment != "unknown":
+        return False
+    ours = candidate.capabilities is not None
+    name = candidate.downloader.name if ours else candidate.name
+    return part.state != "empty" and (part.vendor != name or part.is_rescaled)
+
+
+def _look(grid: BarGrid, edge: int, *, is_later: bool) -> Span:
+    """Return the stamps on one side of ``edge`` in which neighbours are looked for."""
+    step = grid.timeframe.longest_ms
+    far = max(_SHORTEST_LOOK_MS, 2 * _FAR * step)
+    if is_later:
+        stamps = grid.opens(Span(edge, edge + far))
+        return Span(edge, int(stamps[_FAR]) if len(stamps) > _FAR else edge + far)
+    stamps = grid.opens(Span(edge - far, edge))
+    return Span(int(stamps[-_FAR]) if len(stamps) > _FAR else edge - far, edge)
+
+
+def _at(parts: Coverage, stamp: int) -> Covered | None:
+    return next((part for part in parts if stamp in part.span), None)
+
+
+# --- the vendor's own bars before a stretch
+
+
+def _compared_from(
+    request: LaneRequest, series: SeriesStore, candidate: Candidate, span: Span
+) -> int:
+    """Return from where on a request for ``span`` has the vendor's own bars before it compared."""
+    caps, compared_at = candidate.capabilities, series.view().compared_at
+    if caps is None or request.query.refresh or not _is_due(request, series, compared_at):
+        return span.start
+    parts = series.coverage()
+    if any(part.state != "empty" and part.span.end > span.end for part in parts):
+        return span.start  # this is not the end of the series
+    now = series.now_ms()
+    own = _own_before(parts, candidate, span.start)
+    own = candidate.servable(own, request.grid.timeframe, now)
+    return _reach(own, span, compared_at, caps, request.grid, now)
+
+
+def _is_due(request: LaneRequest, series: SeriesStore, compared_at: int | None) -> bool:
+    """Tell whether it is time to compare; near a split no vendor is to be compared with."""
+    now = series.now_ms()
+    if compared_at is not None and abs(now - compared_at) < request.expiry.recent_ms:
+        return False
+    splits = series.book().splits
+    return doubt_at(split_windows(splits, request.grid.calendar, [now]), now) is None
+
+
+def _own_before(parts: Coverage, candidate: Candidate, edge: int) -> Span:
+    """Return the stretch up to ``edge`` of which the candidate has supplied every bar for good."""
+    start = edge
+    before = (part for whole in reversed(parts) for part in reversed(whole.opened))
+    clipped = (part.clip(Span(0, edge)) for part in before)
+    for part in filter(None, clipped):
+        if part.span.end != start or not _is_own(part, candidate):
+            break
+        start = part.span.start
+    return Span(start, edge)
+
+
+def _is_own(part: Covered, candidate: Candidate) -> bool:
+    """Tell whether the candidate would send these bars again as they are; nothings count too."""
+    if part.state == "empty":
+        return part.reason == CLOSED
+    is_own = part.state == "final" and part.vendor == candidate.downloader.name
+    return is_own and not part.is_rescaled and not is_older(part)
+
+
+def _reach(
+    own: Span,
+    span: Span,
+    compared: int | None,
+    caps: Capabilities,
+    grid: BarGrid,
+    now_ms: int | None = None,
+) -> int:
+    """Return where a request for ``span`` begins: no further back than its requests go anyway.
+
+    The bars that came since the last comparison are wanted, and a few at least.
+    """
+    stamps = grid.opens(own)
+    since = len(stamps) if compared is None else int((stamps >= compared).sum())
+    fitting = min(len(stamps), FEW if compared is None else max(FEW, since))
+    if caps.page_bars:
+        room = -len(grid.opens(span)) % caps.page_bars
+        fitting = min(fitting, max(room - 1, 0))  # a full page does not tell that it is the last
+    requests = requests_for(caps, span, grid, now_ms)
+    for count in (fitting, min(fitting, FEW)):
+        start = int(stamps[-count]) if count else span.start
+        if requests_for(caps, Span(start, span.end), grid, now_ms) <= requests:
+            return start
+    return span.start

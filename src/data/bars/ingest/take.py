@@ -1,0 +1,647 @@
+"""Take one vendor's answer: check it, decide what it is, store what is good of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...cache.store import Commit, SeriesView
+from ...cache.values import Fault
+from ...calendars.calendar import first_unclosed
+from ...calendars.due import next_due
+from ...calendars.grid import BarGrid
+from ...errors import BadRangeError, KindMismatchError, QualityError
+from ...model.bars import BarTable, among, inside
+from ...model.capabilities import Fetched
+from ...model.coverage import Coverage, Covered, VendorDay
+from ...model.instant import DAY_MS, date_of, day_ms
+from ...model.kind import Basis, Kind
+from ...model.lifetime import FIELD, Bound, Lifetime
+from ...model.span import Span, intersect, subtract
+from ...prices.adjustment import BasisPart, rebase
+from ...prices.judgement.series import CheckedSeries, ShareEvent
+from ...prices.quality import Checked, check
+from ...prices.splice import COMPARED, ONE_MARKET
+from ..selection.candidates import Candidate
+from ..series.question import Question
+from ..series.request import Forming, LaneRequest
+from ..series.store import SeriesStore
+from ..validity import DOUBTFUL, Suspicion, doubt_at, doubted, is_older, split_windows
+from .commit import (
+    RESCALED,
+    CommitContext,
+    StoredRange,
+    are_many,
+    basis_of,
+    beside_doubted,
+    build_commit,
+    without_rescaled,
+)
+from .fit import FittedAnswer, common_basis, fit, with_splices
+from .judge import JudgementContext, judge
+from .receive import ReceivedAnswer, check_kind, receive, sessions_around
+from .sorted_answer import ClassifiedAnswer, Density, faults_of, sorted_answer
+
+# Two answers of one vendor in one basis: single precision is good to 6e-8. Rebased: rounding of
+# an adjustment adds to it. What has no corporate actions is compared to the last bit.
+_AS_SENT, _REBASED = 1e-7, 1e-6
+
+
+@dataclass(frozen=True)
+class CheckedAnswer:
+    """An answer whose rows were checked, and sorted by what they are.
+
+    Attributes:
+        received, fitted: what the steps before made of it.
+        checked: the verdict on its rows.
+        grid: where its bars can stand.
+        answer: the rows, sorted by finality, and what is lacking.
+    """
+
+    received: ReceivedAnswer
+    fitted: FittedAnswer
+    checked: Checked
+    grid: BarGrid
+    answer: ClassifiedAnswer
+
+    @property
+    def fetched(self) -> Fetched:
+        """What came, cut and fitted."""
+        return self.fitted.fetched
+
+
+@dataclass(frozen=True)
+class ComparedAnswer:
+    """A checked answer beside what is stored of its stretch.
+
+    Attributes:
+        before: as it was checked.
+        answer: without rows that came multiplied, and without those that others' doubted bars stand for.
+        stored: what is stored of the stretch, as it is and in the answer's basis.
+        beside: the same with a few bars on either side, beside which what is new is judged.
+        view: of the series, from the read of these.
+        forming: bars that have not closed, or None.
+    """
+
+    before: CheckedAnswer
+    answer: ClassifiedAnswer
+    stored: StoredRange
+    beside: StoredRange
+    view: SeriesView
+    forming: Forming | None
+
+    @property
+    def fetched(self) -> Fetched:
+        """What came, cut and fitted."""
+        return self.before.fetched
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What came of an answer that was taken.
+
+    Attributes:
+        answer: its rows, sorted and judged.
+        fetched: the stretches of what is lacking that it speaks for.
+        overdue: stored bars that it made doubtful and that can be asked again at once.
+        forming: bars that have not closed, or None.
+        score: of its rows, 0 to 1.
+        problems: sentences on its rows, where these were not stored with them.
+    """
+
+    answer: ClassifiedAnswer
+    fetched: tuple[Span, ...]
+    overdue: tuple[Span, ...]
+    forming: Forming | None
+    score: float
+    problems: tuple[str, ...]
+
+
+def take(
+    request: LaneRequest,
+    series: SeriesStore,
+    vendor_days: Sequence[VendorDay],
+    candidate: Candidate,
+    question: Question,
+    fetched: Fetched,
+) -> Taken:
+    """Check a candidate's answer, store what is good of it, and say what it was.
+
+    The steps, each of which takes what those before it returned:
+
+    1. :func:`receive`: what it was asked for, as of when, and which splits and dividends it tells.
+    2. :func:`fit`: compared with other vendors' bars beside it, with its own splits and dividends,
+       which are not stored yet; then rows that were not lacking go.
+    3. :func:`_check`: rows checked, and sorted by finality; after 2, which may multiply them.
+    4. :func:`_refuse_unbelieved`: before 5, for an answer that is not believed tells no splits.
+    5. :func:`_store_actions`: before 6, which compares in the basis that they make.
+    6. :func:`_compare`: the one read of what is stored; its view counts from here on, so the kind is
+       checked again. Rows that came multiplied go; of many the answer is refused.
+    7. :func:`_judge`: which bars are wrong nearly for certain, beside their neighbours and the stored rows.
+    8. :func:`_commit`: marks follow from 7, doubts near splits from 5; faults are of what is left.
+    9. The series stores it, or keeps what the disk refuses.
+
+    Args:
+        request: what is asked of the lane.
+        series: where it is stored.
+        vendor_days: sessions that vendors lack for most of their symbols.
+        candidate: the vendor that answered.
+        question: what it was asked for.
+        fetched: the answer.
+
+    Raises:
+        NoDataError: it holds nothing of what is lacking.
+        KindMismatchError: it is of another kind than what is stored, or does not fit beside it.
+        QualityError: it is not believed.
+    """
+    received = receive(request, series, candidate, question, fetched)
+    fitted = fit(request, series, received)
+    checked = _check(request, series, candidate, received, fitted)
+    _refuse_unbelieved(request, series, checked)
+    _store_actions(request, series, candidate, checked)
+    compared = _compare(request, series, checked)
+    judged = _judge(request, series, compared)
+    commit, overdue = _commit(request, series, vendor_days, candidate, compared, judged)
+    series.commit(commit)
+    # What was stored is read with the bars.
+    is_unstored = any(one is commit for one in series.unstored)
+    return Taken(
+        judged,
+        tuple(intersect(judged.spans, [received.question.span])),
+        overdue,
+        compared.forming,
+        checked.checked.score,
+        tuple(checked.checked.problems) if is_unstored else (),
+    )
+
+
+def take_forming(
+    request: LaneRequest, series: SeriesStore, question: Question, fetched: Fetched
+) -> Forming | None:
+    """Return the running bar of an answer that was asked for it alone; nothing is stored.
+
+    Raises:
+        KindMismatchError: it is of another kind than what is stored, or does not fit beside it.
+        NoDataError: it holds nothing of the stretch.
+    """
+    check_kind(series.view().kind, request, fetched)
+    received = ReceivedAnswer(fetched, question, sessions_around(request, fetched))
+    fitted = fit(request, series, received).fetched
+    checked = check(
+        fitted.table,
+        question.span,
+        timeframe=request.grid.timeframe,
+        now_ms=series.now_ms(),
+        grid=_grid_of(request, fitted),
+    )
+    return _forming(request, received, checked.good)
+
+
+# --- 3 to 5: what the rows are, whether they are believed, and what was told with them
+
+
+def _check(
+    request: LaneRequest,
+    series: SeriesStore,
+    candidate: Candidate,
+    received: ReceivedAnswer,
+    fitted: FittedAnswer,
+) -> CheckedAnswer:
+    fetched, span, now = fitted.fetched, received.span, series.now_ms()
+    grid, asset_class = _grid_of(request, fetched), request.query.instrument.asset_class
+    checked = check(
+        fetched.table,
+        span,
+        timeframe=grid.timeframe,
+        now_ms=now,
+        grid=grid,
+        volume=fetched.kind.needs_volume(asset_class, fetched.vendor),
+    )
+    density, least = _density(request, candidate, fetched), request.checks.min_quality_score
+    parts = received.question.parts
+    answer = sorted_answer(fetched, checked, span, grid, now, density, least, parts)
+    return CheckedAnswer(received, fitted, checked, grid, answer)
+
+
+def _density(request: LaneRequest, candidate: Candidate, fetched: Fetched) -> Density:
+    """Tell whether a bar that did not come is a hole; of downloaders that are not ours that is open."""
+    if not request.checks.check_gaps or candidate.capabilities is None:
+        return "unknown"
+    return "dense" if fetched.dense else "sparse"
+
+
+def _refuse_unbelieved(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) -> None:
+    """Raise where bars are stored already in place of those that are not believed.
+
+    Raises:
+        QualityError: with why they are not.
+    """
+    answer, vendor = checked.answer, checked.fetched.vendor
+    if answer.is_believed or not len(series.read(checked.received.question.span)[0]):
+        return
+    raise QualityError(
+        f"{vendor} is not believed for {request.query}: {answer.doubt}",
+        provider=vendor,
+        symbol=request.query.instrument.symbol,
+        hint="the stored bars were kept; validation.min_quality_score sets the limit",
+    )
+
+
+def _store_actions(
+    request: LaneRequest, series: SeriesStore, candidate: Candidate, checked: CheckedAnswer
+) -> None:
+    """Store the splits and dividends that came with bars, of the ex-dates that were asked for."""
+    answer, fetched = checked.received.actions, checked.fetched
+    if answer is None:
+        return
+    actions = [a for a in fetched.actions or () if day_ms(a.ex_date) in answer.span]
+    caps = candidate.capabilities
+    if caps is not None and caps.actions_by_bar and not request.grid.timeframe.is_intraday:
+        rows = fetched.table.stamps[inside(fetched.table.stamps, [answer.span])]
+        first = int(rows.min()) if len(rows) else None
+        answer = answer._replace(span=series.behind_a_cut(answer.span, first))
+    series.add_actions(actions, answer)
+
+
+# --- 6: beside what is stored
+
+
+def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) -> ComparedAnswer:
+    """Read what is stored of the answered stretch, and take out rows that came multiplied.
+
+    Raises:
+        KindMismatchError: another writer has stored bars of another kind meanwhile.
+        QualityError: many final bars came multiplied.
+    """
+    fetched = checked.fetched
+    stored, beside = _stored(request, series, checked)
+    # The answer is stored beside what stands there now: another writer may have come meanwhile.
+    view = series.view()
+    check_kind(view.kind, request, fetched)
+    is_share = request.query.instrument.asset_class == "stock"
+    plain = without_rescaled(checked.answer, stored, fetched.vendor, splits=not is_share)
+    _refuse_rescaled(request, fetched, plain)
+    answer = beside_doubted(plain, stored, fetched.vendor)
+    forming = _forming(request, checked.received, answer.forming)
+    return ComparedAnswer(checked, answer, stored, beside, view, forming)
+
+
+def _forming(request: LaneRequest, received: ReceivedAnswer, rows: BarTable) -> Forming | None:
+    """Return bars that have not closed, for this answer alone; None where there are none."""
+    if not len(rows):
+        return None
+    fetched, opened = received.fetched, received.sessions.opened
+    basis = basis_of(fetched, int(rows.stamps[0]), request.query.instrument, opened)
+    return Forming(rows, fetched.vendor, basis, fetched.kind)
+
+
+def _stored(
+    request: LaneRequest, series: SeriesStore, checked: CheckedAnswer
+) -> tuple[StoredRange, StoredRange]:
+    """Read what is stored of the answered stretch, as it is and in the answer's basis.
+
+    The second value is that with a few bars on either side, beside which what is new is judged. Of
+    those there are none where a split between two fetches may not be known yet.
+    """
+    answer, received = checked.answer, checked.received
+    answered = answer.answered
+    all_rows, all_coverage = series.read(_with_sides(request.grid, answered))
+    rows, coverage = all_rows.within(answered), all_coverage.within(answered)
+    if answer.parts:
+        rows = rows.take(inside(rows.stamps, answer.parts))
+        coverage = Coverage(c for span in answer.spans for c in coverage.within(span))
+    if received.sessions.opened is None:
+        return StoredRange(rows, rows, coverage), StoredRange(all_rows, all_rows, all_coverage)
+    if checked.fetched.basis.adjustment == "unknown":
+        none = BarTable.empty()
+        return StoredRange(rows, rows, coverage, _AS_SENT), StoredRange(none, none, Coverage())
+    basis = common_basis(request, received, series.book())
+
+    def rebased(table: BarTable, *, surely: bool = False) -> BarTable:
+        """Return bars in the answer's basis; none where they cannot be compared."""
+        try:
+            return basis.of(table, all_coverage, surely=surely)
+        except KindMismatchError:
+            # Bars of unknown basis are not comparable: the new answer replaces them.
+            return BarTable.empty()
+
+    own = rebased(rows) if len(rows) else rows
+    tolerance = _AS_SENT if own is rows else _REBASED
+    beside = StoredRange(all_rows, rebased(all_rows, surely=True), all_coverage)
+    return StoredRange(rows, own, coverage, tolerance), beside
+
+
+def _refuse_rescaled(request: LaneRequest, fetched: Fetched, answer: ClassifiedAnswer) -> None:
+    """Raise where many final bars came multiplied; a few are bad rows, and told as these.
+
+    Raises:
+        QualityError: many of them did.
+    """
+    odd = sum(row.reason == RESCALED for row in answer.bad)
+    if odd and are_many(odd, odd + len(answer.closed)):
+        raise QualityError(
+            f"{fetched.vendor} sends {odd} final bars again, multiplied by a constant factor: "
+            f"it has changed its basis for {request.query}, and does not say so",
+            provider=fetched.vendor,
+            hint="the stored bars were kept; clear the series if it is they that are wrong",
+        )
+
+
+# --- 7: what is wrong nearly for certain
+
+
+def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) -> ClassifiedAnswer:
+    """Return the answer with the verdicts on its bars."""
+    fetched, opened = compared.fetched, compared.before.received.sessions.opened
+    instrument, timeframe = request.query.instrument, request.grid.timeframe
+    adjustment = fetched.basis.adjustment
+    is_share = instrument.asset_class == "stock"
+    actions = [a for a in series.book().splits if a.is_sound] if is_share else []
+
+    def series_of(table: BarTable) -> CheckedSeries:
+        """Return bars with the splits that are known, adjusted for these."""
+        splits: tuple[ShareEvent, ...] | None = None
+        if is_share and adjustment != "unknown":
+            splits = tuple(
+                ShareEvent(
+                    one.ex_at if timeframe.is_intraday else day_ms(one.ex_date),
+                    float(one.ratio),
+                )
+                for one in actions
+            )
+            if splits and adjustment == "raw" and len(table):
+                whole = Span(int(table.stamps[0]), int(table.stamps[-1]) + 1)
+                table = rebase(
+                    table,
+                    [BasisPart(whole, Basis("raw"))],
+                    actions,
+                    "split",
+                    as_of=None if opened is None else date_of(opened),
+                    intraday=timeframe.is_intraday,
+                )
+        units_vary = is_share and instrument.quote is None
+        return CheckedSeries(
+            timeframe, table, instrument.asset_class, splits, units_vary=units_vary
+        )
+
+    context = JudgementContext(
+        fetched.vendor,
+        fetched.kind,
+        Basis(adjustment),
+        request.grid,
+        series.now_ms(),
+        compared.beside,
+        series.coverage(),
+        series_of,
+    )
+    return judge(compared.answer, compared.stored, context)
+
+
+# --- 8: what is stored of it
+
+
+def _commit(
+    request: LaneRequest,
+    series: SeriesStore,
+    vendor_days: Sequence[VendorDay],
+    candidate: Candidate,
+    compared: ComparedAnswer,
+    answer: ClassifiedAnswer,
+) -> tuple[Commit, tuple[Span, ...]]:
+    """Return what to store of a judged answer, and the stored bars to be asked again at once."""
+    checked, stored, view = compared.before, compared.stored, compared.view
+    fetched, received = checked.fetched, checked.received
+    question, now = received.question, _now_ms(series, fetched)
+    first = int(answer.closed.stamps[0]) if len(answer.closed) else answer.answered.start
+    others, doubt = _split_doubts(request, series, fetched)
+    context = CommitContext(
+        request.grid,
+        basis_of(fetched, first, request.query.instrument, received.sessions.opened),
+        now,
+        request.expiry,
+        received.behind or doubt,
+        request.query.refresh,
+        vendor_days,
+        max(
+            [s for s in (view.last, *answer.closed.stamps[-1:].tolist()) if s is not None],
+            default=None,
+        ),
+    )
+    commit = build_commit(fetched, answer, stored, context)
+    # Bars fetched earlier lose their trust before this answer can be joined to them.
+    outside = [
+        replace(mark, span=part)
+        for mark in (*others, *_older_marks(series, fetched, answer, stored))
+        for part in subtract([mark.span], answer.spans)
+    ]
+    marked = replace(commit, marks=(*outside, *commit.marks))
+    spoken = Span(answer.answered.start, max(answer.answered.end, question.until))
+    is_compared = not view.rows or not question.whole.is_empty
+    whole = replace(
+        with_splices(marked, checked.fitted.splices, received.span),
+        next_due=_due(request, series, fetched, answer, marked),
+        judged=spoken,
+        faults=(
+            *faults_of(checked.checked, answer, checked.grid, stored.stays(answer.closed.stamps)),
+            *_older_faults(view, question, spoken),
+        ),
+        kind=_kind(view, request, candidate, fetched),
+        has_verdicts=True,
+        compared_at=series.now_ms() if is_compared else None,
+        lifetime=_lifetime(request, series, fetched),
+    )
+    return whole, tuple(mark.span for mark in outside if not mark.stands(now))
+
+
+def _now_ms(series: SeriesStore, fetched: Fetched) -> int:
+    """Return the time at an answer: by our clock or the vendor's, whichever is earlier."""
+    return min(series.now_ms(), fetched.server_now_ms)
+
+
+def _split_doubts(
+    request: LaneRequest, series: SeriesStore, fetched: Fetched
+) -> tuple[list[Covered], Suspicion | None]:
+    """Return the stored bars that a split nearby makes doubtful, and the doubt of the new."""
+    splits = series.book().splits
+    if not splits or fetched.basis.adjustment not in ("split", "all"):
+        return [], None
+    coverage = series.coverage().opened()
+    times = [fetched.adjusted_at_ms, *(part.fetched_at for part in coverage)]
+    near = split_windows(splits, request.grid.calendar, times)
+    return doubted(coverage, near), doubt_at(near, fetched.adjusted_at_ms)
+
+
+def _older_marks(
+    series: SeriesStore,
+    fetched: Fetched,
+    answer: ClassifiedAnswer,
+    stored: StoredRange,
+) -> list[Covered]:
+    """Return what takes the trust from bars of older tools that this answer contradicts."""
+    if fetched.basis.adjustment == "unknown" or not any(map(is_older, stored.coverage)):
+        return []
+    coverage, now = series.coverage(), series.now_ms()
+    return contradicted(stored, answer.closed, coverage, fetched.vendor, now)
+
+
+def _lifetime(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> Lifetime | None:
+    """Return the listing as the vendor tells it, where that is news.
+
+    From the start of that day on: where the venue's date is another one, it is a day earlier.
+    """
+    if fetched.listed_ms is None:
+        return None
+    longest = 0 if request.grid.timeframe.unit not in "wM" else request.grid.timeframe.count * 31
+    at = fetched.listed_ms // DAY_MS * DAY_MS - longest * DAY_MS
+    now, listed = _now_ms(series, fetched), series.lifetime().listed
+    if listed is not None and listed.at == at and now < listed.expires:
+        return None
+    return Lifetime(Bound(at, fetched.vendor, now, now + request.expiry.old_ms, FIELD))
+
+
+def _due(
+    request: LaneRequest,
+    series: SeriesStore,
+    fetched: Fetched,
+    answer: ClassifiedAnswer,
+    commit: Commit,
+) -> int | None:
+    """Return when asking again could change the answer; None: as it was before.
+
+    Provisional bars count wherever they stand: one left behind by an earlier request must not
+    be taken for settled because a later one reached up to now.
+    """
+    grid = request.grid
+    now = _now_ms(series, fetched)
+    cap = first_unclosed(grid.calendar, grid.timeframe, now, grid.anchor)
+    due_before = series.view().next_due
+    # Behind the last bar that has closed there may be hours in which the market is shut.
+    reaches = answer.answered.end >= cap or grid.next_open(answer.answered.end) >= cap
+    up_to_now = reaches and answer.unpublished is None
+    if not up_to_now and due_before is None:
+        return None
+    parts = series.coverage()
+    first = min(_provisional(parts, answer, commit, grid), default=None)
+    due = next_due(
+        grid.calendar,
+        grid.timeframe,
+        now_ms=now,
+        settle_ms=fetched.settle_ms,
+        # The last bar that could have come, not the last that did: one without trades is no
+        # delay.
+        last_stamp=grid.back(cap, 1),
+        provisional_from=first,
+        anchor=grid.anchor,
+    )
+    return due if up_to_now or due_before is None else min(due_before, due)
+
+
+def _with_sides(grid: BarGrid, span: Span) -> Span:
+    """Return a span with the bars on either side that new ones are judged beside."""
+    end = span.end
+    try:
+        start = grid.back(span.start, COMPARED)
+    except BadRangeError:  # no calendar reaches so far back
+        start = span.start
+    step = grid.timeframe.longest_ms
+    return Span(min(start, span.start), max(end, end + 2 * COMPARED * step))
+
+
+def _older_faults(view: SeriesView, question: Question, judged: Span) -> list[Fault]:
+    """Return the faults of stored bars of which an answer says nothing that is about others.
+
+    What had been lacking it tells anew.
+    """
+    if not question.parts:
+        return []
+    faults = (fault.clip(judged) for fault in view.faults)
+    return [f for f in faults if f is not None and f.is_of_bars]
+
+
+def _kind(view: SeriesView, request: LaneRequest, candidate: Candidate, fetched: Fetched) -> Kind:
+    """Return the kind of the series from now on.
+
+    Volume and feed are those of the lane's first vendor as soon as it has supplied something,
+    and until then of the vendors that did.
+    """
+    stored = view.kind
+    if stored is None:
+        return fetched.kind
+    is_first = candidate.name == request.lane.candidates[0].name
+    one, other = (fetched.kind, stored) if is_first else (stored, fetched.kind)
+    return one.filled_from(other)
+
+
+def _provisional(
+    coverage: Coverage, answer: ClassifiedAnswer, commit: Commit, grid: BarGrid
+) -> list[int]:
+    """Return where provisional bars begin once ``commit`` is stored."""
+    # What has an expiry of its own waits for that.
+    doubts = [
+        mark.span
+        for mark in commit.marks
+        if mark.state in ("suspect", "final") or mark.expires is not None
+    ]
+    spans = [p.span for p in commit.pieces if p.state == "provisional"]
+    spans += [m.span for m in commit.marks if m.state == "provisional"]
+    for part in coverage:
+        if part.state == "provisional" and part.expires is None:
+            spans += subtract([part.span], answer.spans)
+    begins = (left.start for span in spans for left in subtract([span], doubts))
+    return [grid.next_open(begin) for begin in begins]
+
+
+def _grid_of(request: LaneRequest, fetched: Fetched) -> BarGrid:
+    """Return where the bars of an answer can stand.
+
+    Where neither the lane nor the vendor tells from where hours are counted, that is the way that
+    fits most of the rows.
+    """
+    if request.lane.kind.anchor or not request.grid.timeframe.is_intraday or not len(fetched.table):
+        return request.grid
+    if fetched.kind.anchor:
+        return replace(request.grid, anchor=fetched.kind.anchor)
+    ways = [replace(request.grid, anchor=anchor) for anchor in ("session", "clock")]
+    return max(ways, key=lambda grid: int(grid.aligned(fetched.table.stamps).sum()))
+
+
+def contradicted(
+    stored: StoredRange, rows: BarTable, coverage: Coverage, vendor: str, now_ms: int
+) -> list[Covered]:
+    """Return marks that take all trust from older bars where a vendor says something else.
+
+    Args:
+        stored: what is stored of the stretch answered.
+        rows: the bars answered.
+        coverage: of the whole series.
+        vendor: the one that answered.
+        now_ms: from when they are to be asked again: at once.
+    """
+    older = [part.span for part in stored.coverage if is_older(part)]
+    mine = stored.rows.take(inside(stored.rows.stamps, older))
+    common = among(mine.stamps, rows.stamps)
+    if not common.any():
+        return []
+    theirs = rows.take(among(rows.stamps, mine.stamps))
+    ratios = theirs.close / mine.take(common).close
+    median = float(np.median(ratios))
+    spread = float(np.median(np.abs(ratios - median)))
+    if abs(median - 1) <= ONE_MARKET.median and spread <= ONE_MARKET.spread:
+        return []
+    reason = f"{DOUBTFUL}kept by another tool, and {vendor} says something else"
+    return [
+        Covered(
+            part.span,
+            "suspect",
+            part.vendor,
+            part.kind,
+            part.basis,
+            part.fetched_at,
+            reason,
+            expires=now_ms,
+        )
+        for part in coverage
+        if is_older(part)
+    ]

@@ -1,0 +1,251 @@
+"""The series that a request is for: what is stored of it, looked at once a phase, and its commits."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...cache.actions import ActionBook, Asked
+from ...cache.store import BarStore, Commit, SeriesView
+from ...cache.write.coverage_update import after_marks, after_pieces
+from ...cache.write.write_guard import NoRoomError, ReadOnlyError
+from ...clock import Clock
+from ...errors import CorruptEntryError, LockTimeoutError, StorageError
+from ...model.actions import Action
+from ...model.bars import BarTable, inside, merge
+from ...model.coverage import Coverage
+from ...model.lifetime import Lifetime
+from ...model.query import BarsQuery
+from ...model.series import SeriesKey
+from ...model.source import SourceState
+from ...model.span import Span
+from ...net.deadline import call_left_s
+from ..answer.adjust import with_answers
+
+log = logging.getLogger("onetape.routing")
+
+# What came in time is stored though the time is over, where no writer is stuck.
+_LEAST_WAIT_S = 0.1
+_REFUSED = (StorageError, LockTimeoutError, CorruptEntryError)
+
+
+@dataclass
+class SeriesSnapshot:
+    """What one phase of a request decides by, each part looked at once, when it is first needed.
+
+    A phase ends where what was looked at may have changed: with a wait for another caller, a question
+    to a vendor, a commit. A read may repair what it reads, so the view that belongs to it takes
+    the place of the one before.
+
+    Attributes:
+        now_ms: UTC milliseconds.
+        view: what is stored of the series.
+        book: the splits and dividends of its symbol; nothing where they are damaged.
+        before: the view of the phase before. It decides nothing; a read may start from it, for the
+            series is looked at again behind every read.
+    """
+
+    now_ms: int | None = None
+    view: SeriesView | None = None
+    book: ActionBook | None = None
+    before: SeriesView | None = None
+
+    @property
+    def since(self) -> SeriesView | None:
+        """The newest view that a read may start from."""
+        return self.view or self.before
+
+
+class SeriesStore:
+    """Looks at one series and commits to it, for one request. Used by one thread only.
+
+    A look is one a phase, see :class:`SeriesSnapshot`, and shows with what is stored what could not be.
+
+    A disk that refuses, or a writer that holds the series for longer than the call has time, costs
+    no bar: what could not be stored is kept here, is part of the request's answer, and is asked
+    again by the next one. A job, whose bars are for the store, ends with the error instead.
+
+    Args:
+        store: the store.
+        clock: the time.
+        key: the series.
+        query: the question that the request answers.
+
+    Attributes:
+        snapshot: of the phase in which the request is.
+        stored: the stretches of bars, and of nothings, that the request has stored.
+        unstored, unstored_actions: what the disk refused.
+        problems: sentences for the provenance, on what it refused.
+        source: the files of the lane's folder, as they were before any was read.
+    """
+
+    def __init__(self, store: BarStore, clock: Clock, key: SeriesKey, query: BarsQuery) -> None:
+        self._store, self._clock = store, clock
+        self._key, self._query = key, query
+        self.snapshot = SeriesSnapshot()
+        self.stored: list[Span] = []
+        self.unstored: list[Commit] = []
+        self.unstored_actions: list[tuple[Sequence[Action], Asked]] = []
+        self.problems: list[str] = []
+        self.source: SourceState | None = None
+
+    def beside(self, key: SeriesKey) -> SeriesStore:
+        """Return another series, for the same request."""
+        return SeriesStore(self._store, self._clock, key, self._query)
+
+    def end_phase(self) -> None:
+        """Let the next decision look anew: something may have changed what was looked at."""
+        self.snapshot = SeriesSnapshot(before=self.snapshot.since)
+
+    def commit(self, commit: Commit) -> None:
+        """Store a commit, or keep it in ``self.unstored``.
+
+        Raises:
+            CacheError: the query must store, and it cannot be stored.
+        """
+        # With every commit: another caller may have found the files changed meanwhile.
+        whole = commit if self.source is None else replace(commit, source=self.source)
+        try:
+            self._store.commit(self._key, whole, _wait_s())
+            self.stored += (piece.span for piece in commit.pieces)
+            self.stored += (mark.span for mark in commit.marks if mark.state == "empty")
+        except _REFUSED as error:
+            if self._query.must_store:
+                raise
+            self.unstored.append(commit)
+            self._note(error)
+        finally:
+            self.snapshot = SeriesSnapshot()
+
+    def add_actions(self, actions: Sequence[Action], answer: Asked) -> None:
+        """Store what a vendor said about splits and dividends, or keep it as refused.
+
+        Raises:
+            CacheError: the query must store, and it cannot be stored.
+        """
+        teller = self._query.teller
+        if teller is not None and answer.source == self._query.provider != teller:
+            answer = answer._replace(source=teller)
+            actions = [replace(action, source=teller) for action in actions]
+        try:
+            self._store.add_actions(self._key.symbol, actions, *answer, wait_s=_wait_s())
+        except _REFUSED as error:
+            if self._query.must_store:
+                raise
+            self.unstored_actions.append((tuple(actions), answer))
+            self._note(error)
+        finally:
+            self.snapshot.book = None
+
+    def forget_actions(self) -> None:
+        """Forget what a recording told that is another one now; a disk that refuses is told of.
+
+        Raises:
+            CacheError: the query must store, and it cannot be stored.
+        """
+        try:
+            self._store.forget_actions(self._key.symbol, self._query.teller or "", _wait_s())
+        except _REFUSED as error:
+            if self._query.must_store:
+                raise
+            self._note(error)
+        finally:
+            self.snapshot.book = None
+
+    def now_ms(self) -> int:
+        """Return the time of the phase."""
+        if self.snapshot.now_ms is None:
+            self.snapshot.now_ms = self._clock.now_ms()
+        return self.snapshot.now_ms
+
+    def view(self) -> SeriesView:
+        """Return what is stored of the series."""
+        if self.snapshot.view is None:
+            self.snapshot.view = self._store.view(self._key)
+        return self.snapshot.view
+
+    def read(self, span: Span) -> tuple[BarTable, Coverage]:
+        """Return the stored bars in ``span`` and what is known about it; the view is theirs then."""
+        stretch = self._store.stretch(self._key, span, self.snapshot.since)
+        self.snapshot.view = stretch.view
+        return stretch.table, stretch.coverage
+
+    def read_with_unstored(self, span: Span) -> tuple[BarTable, Coverage]:
+        """Return what :meth:`read` does, with what the disk refused."""
+        rows, parts = self.read(span)
+        for commit in self.unstored:
+            rows, parts = laid_over(rows, parts, commit)
+        return rows.within(span), parts.within(span)
+
+    def coverage(self) -> Coverage:
+        """Return what is known of the series, with what could not be stored."""
+        coverage = self.view().coverage
+        for commit in self.unstored:
+            coverage = laid_over(BarTable.empty(), coverage, commit)[1]
+        return coverage
+
+    def lifetime(self) -> Lifetime:
+        """Return when the series begins and ends, with what could not be stored."""
+        life = self.view().lifetime
+        for commit in self.unstored:
+            life = life.updated(commit.lifetime)
+        return life
+
+    def behind_a_cut(self, days: Span, first_row_ms: int | None) -> Span:
+        """Return the ex-dates that an answer tells of: not those before its first row, if cut off.
+
+        Where it lacks bars that are known, rows that begin late are no listing and no halt.
+        """
+        if first_row_ms is None or first_row_ms <= days.start:
+            return days
+        missing = Span(days.start, first_row_ms)
+        pieces = [piece.table.stamps for commit in self.unstored for piece in commit.pieces]
+        try:
+            pieces.append(self.read(missing)[0].stamps)
+        except CorruptEntryError as error:
+            log.debug("%s: %s", self._key.symbol, error)
+        is_cut = any(inside(stamps, [missing]).any() for stamps in pieces)
+        return Span(min(first_row_ms, days.end), days.end) if is_cut else days
+
+    def book(self) -> ActionBook:
+        """Return the splits and dividends known of a stock; nothing where the book is damaged."""
+        if self._query.instrument.asset_class != "stock":
+            return ActionBook()
+        if self.snapshot.book is None:
+            try:
+                self.snapshot.book = self._store.actions(self._key.symbol)
+            except CorruptEntryError:
+                self.snapshot.book = ActionBook()
+        book = with_answers(self.snapshot.book, self.unstored_actions)
+        return book.beside(self._query.teller)
+
+    def _note(self, error: Exception) -> None:
+        problem = f"not stored: {error}"
+        if problem not in self.problems:
+            # These two are warned about once, and not with every request.
+            is_told = isinstance(error, ReadOnlyError | NoRoomError)
+            level = logging.DEBUG if is_told else logging.WARNING
+            log.log(level, "%s could not be stored: %s", self._query, error)
+            self.problems.append(problem)
+
+
+def _wait_s() -> float:
+    """Return how long another writer of the series may be waited for within this call."""
+    return max(_LEAST_WAIT_S, call_left_s())
+
+
+def laid_over(table: BarTable, coverage: Coverage, commit: Commit) -> tuple[BarTable, Coverage]:
+    """Return bars and coverage as they were if ``commit`` had been stored."""
+    for piece in commit.pieces:
+        outside = (table.stamps < piece.span.start) | (table.stamps >= piece.span.end)
+        table = merge(table.take(outside), piece.table)
+
+    def has_bars(span: Span) -> bool:
+        """Tell whether there are bars in ``span``."""
+        first, last = np.searchsorted(table.stamps, span)
+        return bool(last > first)
+
+    return table, after_marks(after_pieces(coverage, commit.pieces), commit.marks, has_bars)
