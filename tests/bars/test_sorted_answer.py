@@ -37,7 +37,7 @@ def test_closed_provisional_and_forming_are_told_apart() -> None:
     found = digested(fetched([bar(n) for n in range(6)], now), hours(0, 24))
     assert stamps(found.closed) == [0, 1, 2, 3, 4]
     assert stamps(found.forming) == [5]
-    assert found.settled_before == hour(4)
+    assert found.finality.settled_before == hour(4)
     assert found.answered == Span(DAY, hour(5))
     assert found.lacking == []
 
@@ -45,7 +45,7 @@ def test_closed_provisional_and_forming_are_told_apart() -> None:
 def test_a_bar_has_settled_at_the_very_instant() -> None:
     now = hour(5) + 2 * MINUTE_MS
     found = digested(fetched([bar(n) for n in range(5)], now), hours(0, 5))
-    assert found.settled_before == hour(5)
+    assert found.finality.settled_before == hour(5)
 
 
 def test_a_closed_bar_that_is_late_is_unpublished_and_no_hole() -> None:

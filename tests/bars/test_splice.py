@@ -15,8 +15,7 @@ from src.data.bars.fetch.question import neighbours
 from src.data.bars.ingest.fit import FittedAnswer, fit, with_splices
 from src.data.bars.ingest.receive import ReceivedAnswer, Sessions
 from src.data.bars.selection.candidates import Candidate, LaneRoute
-from src.data.bars.series.question import Question, Side
-from src.data.bars.series.request import LaneRequest
+from src.data.bars.series.request import LaneRequest, Question, Side
 from src.data.bars.series.store import SeriesStore
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
@@ -145,7 +144,7 @@ def test_nobody_is_beside_a_pinned_vendor(shop: Shop) -> None:
 def reply(shop: Shop, factor: float, first: int = 0, end: int = 24) -> ReceivedAnswer:
     rows = [bar(n, (100.0 + n) * factor) for n in range(first, end)]
     question = Question(hours(8, 12), shop.beside(8, 12))
-    return ReceivedAnswer(fetched(rows), question, Sessions(None, LATER))
+    return ReceivedAnswer(shop.vendor, fetched(rows), question, Sessions(None, LATER))
 
 
 def test_an_answer_is_cut_to_its_stretch(shop: Shop) -> None:
@@ -167,7 +166,9 @@ def test_an_answer_with_nothing_but_the_bars_beside_is_none(shop: Shop) -> None:
 
 def test_without_neighbours_nothing_is_looked_at(shop: Shop) -> None:
     answer = fetched([bar(8, 1e9)])
-    done = shop.fitted(ReceivedAnswer(answer, Question(hours(8, 12)), Sessions(None, LATER)))
+    done = shop.fitted(
+        ReceivedAnswer(shop.vendor, answer, Question(hours(8, 12)), Sessions(None, LATER))
+    )
     assert (done.fetched, done.splices) == (answer, ())
 
 

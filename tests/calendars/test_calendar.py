@@ -137,7 +137,7 @@ from datetime import date
 from src.data.model.instrument import Instrument
 from src.data.model.timeframe import Timeframe
 from src.data.model.span import Span
-from src.data.calendars import calendar, due, ranges
+from src.data.calendars import calendar, finality, ranges
 apple = Instrument("AAPL", "stock", "XNYS", "America/New_York")
 euro = Instrument("EURUSD", "forex", "FX", "America/New_York")
 now = 1718204400000

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import due_spans, holes, missing
+from src.data.calendars.finality import due_spans
+from src.data.calendars.gaps import holes, missing
 from src.data.calendars.grid import BarGrid
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso

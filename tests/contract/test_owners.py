@@ -183,7 +183,21 @@ def _is_method(call: ast.Call) -> bool:
     return isinstance(call.func, ast.Attribute)
 
 
-CHECKS = (owner_violations, environment_violations, purity_violations, writing_violations)
+def finality_violations(source: Module) -> list[str]:
+    """Return where a module decides by itself what has settled: ``calendars.finality`` does."""
+    if source.top == "calendars":
+        return []
+    calls = [call for call in _calls(source) if _called(call) == "settles" and _is_method(call)]
+    return [f"{source.name}:{call.lineno} asks the calendar what has settled" for call in calls]
+
+
+CHECKS = (
+    owner_violations,
+    environment_violations,
+    purity_violations,
+    writing_violations,
+    finality_violations,
+)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda c: c.__name__.removesuffix("_violations"))
@@ -226,6 +240,7 @@ def test_everything_stays_with_its_owner(check: Callable[[Module], list[str]]) -
         ("vendors.yahoo.carrier", "import ssl"),
         ("jobs.checkup", "from urllib.request import urlopen"),
         ("net.http", "from urllib.request import urlopen"),
+        ("bars.freshness", "grid.settles(stamps, 0) <= now"),
     ],
 )
 def test_the_gate_refuses(name: str, code: str) -> None:
@@ -242,6 +257,7 @@ def test_the_gate_refuses(name: str, code: str) -> None:
         ("disk.temp", "path.replace(other); open(p, 'wb'); os.fsync(fd)"),
         ("calendars.gaps", "from datetime import date\ndate(2024, 1, 2)"),
         ("calendars.gaps", "from urllib.parse import quote"),
+        ("calendars.finality", "grid.settles(stamps, 0) <= now"),
         ("vendors.acme.bars", "'a-b'.replace('-', '')\nquery.now_ms"),
         ("cache.format.csv_rows", "open(p, 'rb'); path.open(); gzip.open(p); replace(value, a=1)"),
         ("cache.format.csv_rows", "'a'.replace('b', 'c'); stamp.replace(hour=0); df.to_csv()"),

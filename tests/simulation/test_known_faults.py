@@ -166,7 +166,8 @@ def a_clock_ahead_without_a_date(sim: Simulation) -> None:
 
 
 def believe_our_own_clock(patch: Patch) -> None:
-    patch.setattr(sorted_answer, "_vouched_before", lambda answered, closed: answered.end)
+    real = sorted_answer.finality_of
+    patch.setattr(sorted_answer, "finality_of", lambda *of, is_dated: real(*of, is_dated=True))
     patch.setattr(lookup, "fetched_ahead", lambda *_: ())
     patch.setattr(plan, "fetched_ahead", lambda *_: ())
 

@@ -14,6 +14,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..calendars.calendar import calendar_for, closes_early
+from ..calendars.finality import settles_at
+from ..calendars.grid import BarGrid
 from ..errors import IncompleteDataWarning, UnknownProviderError
 from ..model.instant import DAY_MS, MINUTE_MS, date_of, day_ms, parse_iso
 from ..model.series import SeriesKey
@@ -660,16 +662,15 @@ class BarsClient:
         Raises:
             ConfigError: there is no such calendar.
         """
-        import numpy as np
-
         calendar = calendar_for(instrument)
         around = calendar.sessions(date_of(span.start) - _NEAR, date_of(span.end) + _NEAR)
         near = [s for s in around if s.open_ms < span.end and span.start < s.close_ms]
-        stamps = np.array([day_ms(session.day) for session in near], dtype=np.int64)
-        settled = calendar.settles(Timeframe.parse("1d"), stamps, 2 * MINUTE_MS).tolist()
-        unknown = (
-            calendar.unrecorded(Span(int(stamps[0]), int(stamps[-1]) + DAY_MS)) if near else ()
+        stamps, grid = (
+            [day_ms(session.day) for session in near],
+            BarGrid(calendar, Timeframe(1, "d")),
         )
+        settled = [settles_at(stamp, grid, 2 * MINUTE_MS) for stamp in stamps]
+        unknown = calendar.unrecorded(Span(stamps[0], stamps[-1] + DAY_MS)) if near else ()
         known = [not any(day_ms(s.day) in part for part in unknown) for s in near]
         early = (closes_early(instrument, s) for s in near)
         return tuple(

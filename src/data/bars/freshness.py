@@ -8,6 +8,8 @@ from datetime import timedelta
 import numpy as np
 
 from ..calendars.calendar import MarketCalendar, first_unclosed
+from ..calendars.finality import settles_at
+from ..calendars.grid import BarGrid
 from ..model.coverage import Coverage
 from ..model.instant import DAY_MS, date_of
 from ..model.span import Span, subtract
@@ -66,11 +68,11 @@ class Pace:
         anchor: str = "session",
     ) -> Pace:
         """Return the pace at ``now_ms``; bars are final ``settle_ms`` after their close or later."""
+        grid = BarGrid(calendar, timeframe, anchor)
         cursor = first_unclosed(calendar, timeframe, now_ms, anchor)
         for _ in range(_LONGEST_UNSETTLED):
-            cursor = calendar.back(timeframe, cursor, 1, anchor)
-            stamp = np.array([cursor], dtype=np.int64)
-            if int(calendar.settles(timeframe, stamp, settle_ms, anchor)[0]) <= now_ms:
+            cursor = grid.back(cursor, 1)
+            if settles_at(cursor, grid, settle_ms) <= now_ms:
                 return cls(calendar, timeframe, anchor, now_ms, cursor)
         return cls(calendar, timeframe, anchor, now_ms, None)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ..cache.store import BarStore, Commit, CommitPiece
-from ..calendars.due import next_due
+from ..calendars.finality import next_due
 from ..calendars.grid import BarGrid
 from ..clock import Clock
 from ..errors import CacheError, DataError, NoProviderError, UnknownProviderError
@@ -164,13 +164,11 @@ class StreamKeeper:
             return 0
         pieces = [self._piece(run, grid, origin) for run in _runs(free, grid)]
         due = next_due(
-            grid.calendar,
-            grid.timeframe,
+            grid,
             now_ms=self._clock.now_ms(),
             settle_ms=origin.settle_ms,
             last_stamp=free[-1].stamp_ms,
             provisional_from=_first_provisional(view.coverage, free[0].stamp_ms),
-            anchor=grid.anchor,
         )
         new = origin.kind if view.kind is None else None
         self._store.commit(key, Commit(pieces=tuple(pieces), next_due=due, kind=new))

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from ..model.bars import Stamps, among
-from ..model.coverage import Coverage
 from ..model.span import Span, coalesce, gaps, intersect, subtract
 from .grid import BarGrid
 
@@ -57,33 +56,6 @@ def missing(wanted: Span, covered: Sequence[Span], due: Sequence[Span], grid: Ba
         else:
             segments.append(Span(part.start, after.end))
     return Missing(coalesce(segments), apart)
-
-
-def due_spans(coverage: Coverage, grid: BarGrid, settle_ms: int, now_ms: int) -> list[Span]:
-    """Return the provisional stretches that have settled by ``now_ms`` and must be fetched again.
-
-    Those with an expiry wait for that.
-
-    Args:
-        coverage: the stretches answered for.
-        grid: calendar, timeframe and anchor of the series.
-        settle_ms: how long after its close an intraday bar may still change.
-        now_ms: UTC milliseconds.
-    """
-    due: list[Span] = []
-    for part in coverage:
-        if part.state != "provisional" or part.expires is not None:
-            continue
-        stamps = grid.opens(part.span)
-        if not len(stamps):
-            due.append(part.span)
-            continue
-        settled = int(np.count_nonzero(grid.settles(stamps, settle_ms) <= now_ms))
-        if settled == len(stamps):
-            due.append(part.span)
-        elif settled:
-            due.append(Span(part.span.start, int(stamps[settled])))
-    return coalesce(due)
 
 
 def holes(answered: Span, present: Stamps, grid: BarGrid) -> list[Span]:

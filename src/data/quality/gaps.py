@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..calendars.calendar import first_unclosed
+from ..calendars.finality import first_unsettled, settles_at
 from ..calendars.gaps import holes
 from ..model.coverage import BEFORE_FIRST, CLOSED, DOUBTFUL, PLAINLY_NONE, Covered, VendorDay
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
@@ -204,14 +205,14 @@ class _Classifier:
         if not len(self._grid.owed(traded)):
             yield self._gap(traded, "closed", evidence=_NO_SESSION)
             return
-        unsettled = opens[self._grid.settles(opens, _SETTLE_MS) > self._now]
-        late = int(unsettled[0]) if len(unsettled) else traded.end
+        unsettled = first_unsettled(opens, self._grid, _SETTLE_MS, self._now)
+        late = traded.end if unsettled is None else unsettled
         settled = opens[opens < late]
         if len(settled):
             part, then = Span(traded.start, late), self._fetch(int(settled[0]), int(settled[-1]))
             yield self._gap(part, "never_asked", "", self._silence(part), then)
         if late < traded.end:
-            last = int(self._grid.settles(unsettled[-1:], _SETTLE_MS)[0])
+            last = settles_at(int(opens[-1]), self._grid, _SETTLE_MS)
             then = f"final from {stamp(last)} UTC"
             yield self._gap(
                 Span(late, traded.end), "not_published", "", "closed, not settled", then

@@ -6,9 +6,8 @@ import logging
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 
-import numpy as np
-
 from ...cache.store import Commit
+from ...calendars.finality import first_unsettled, settles_at
 from ...errors import (
     FAILOVER_ERRORS,
     DataError,
@@ -103,7 +102,9 @@ def _none(
 ) -> Iterator[Covered]:
     """Yield what it means that all of ``names`` have nothing in ``segment``."""
     now = context.now_ms
-    answered = Span(segment.start, _settled_until(request, segment, now))
+    # An empty answer is believed for nothing that has not settled.
+    late = first_unsettled(request.grid.opens(segment), request.grid, request.settle_ms, now)
+    answered = Span(segment.start, segment.end if late is None else late)
     parts = coverage.within(answered)
     vendor = ",".join(sorted(names))
     standing = [c for c in parts if c.stands(now) and c.state != "provisional"]
@@ -161,13 +162,6 @@ def _note_refused(
     )
     if marks:
         series.commit(Commit(marks=marks))
-
-
-def _settled_until(request: LaneRequest, segment: Span, now_ms: int) -> int:
-    """Return the end of what an empty answer may be believed for: nothing unsettled."""
-    grid, stamps = request.grid, request.grid.opens(segment)
-    late = stamps[grid.settles(stamps, request.settle_ms) > now_ms] if len(stamps) else stamps
-    return int(late[0]) if len(late) else segment.end
 
 
 def _unvouched(mark: Covered, now_ms: int) -> Covered:
@@ -242,8 +236,9 @@ def _prove_end(
     if length < _LONGEST_HALT_MS or any(u.span.overlaps(nothing) for u in journal.unfilled):
         return
     now = series.now_ms()
-    if not _reaches(request, nothing.end, now):
-        return
+    following = request.grid.next_open(nothing.end)
+    if settles_at(following, request.grid, request.settle_ms) <= now:
+        return  # it does not reach up to now
     expires = request.expiry.of_end(nothing.start, now)
     end = Bound(nothing.start, _vendors(coverage, nothing), now, expires)
     series.commit(Commit(lifetime=Lifetime(delisted=end)))
@@ -310,12 +305,6 @@ def _behind_last_bar(coverage: Coverage) -> Span | None:
             break
         end = part.span.end
     return Span(start, end) if start < end else None
-
-
-def _reaches(request: LaneRequest, end: int, now_ms: int) -> bool:
-    """Tell whether no bar behind ``end`` has settled."""
-    following = np.array([request.grid.next_open(end)], dtype=np.int64)
-    return bool(request.grid.settles(following, request.settle_ms)[0] > now_ms)
 
 
 def _vendors(coverage: Coverage, nothing: Span) -> str:

@@ -27,8 +27,7 @@ from ..ingest.receive import check_kind, drop_outdated
 from ..ingest.sorted_answer import ClassifiedAnswer
 from ..ingest.take import take, take_forming
 from ..selection.candidates import Candidate, LaneRoute
-from ..series.question import Question
-from ..series.request import Forming, Journal, LaneRequest
+from ..series.request import Forming, Journal, LaneRequest, Question
 from ..series.store import SeriesStore
 from ..validity import BEFORE_FIRST, CLOSED, NO_BAR, is_proof
 from .absence import record_absence
@@ -185,7 +184,7 @@ class Fetcher:
         query = self._query(candidate, question)
         with reporting(candidate.account_name):
             fetched = self._fetch(candidate, query)
-            return fetched, take_forming(self._request, self._series, question, fetched)
+            return fetched, take_forming(self._request, self._series, candidate, question, fetched)
 
     def _query(self, candidate: Candidate, question: Question) -> FetchQuery:
         """Return the question in the form that a vendor takes, as far back as it serves."""

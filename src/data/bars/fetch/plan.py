@@ -8,7 +8,8 @@ from typing import Any
 
 from ...cache.store import Commit, CommitPiece
 from ...calendars.calendar import first_unclosed
-from ...calendars.gaps import due_spans, missing
+from ...calendars.finality import due_spans
+from ...calendars.gaps import missing
 from ...calendars.grid import BarGrid
 from ...errors import DataError
 from ...model.bars import BarTable, Stamps

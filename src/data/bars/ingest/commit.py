@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.store import Commit, CommitPiece, Suspect
+from ...calendars.finality import settles_at
 from ...errors import QualityError
 from ...model.bars import Bar, BarTable, Stamps, among, distinct
 from ...model.capabilities import Fetched
@@ -335,7 +336,7 @@ class _Making:
         is good of it becomes final by a mark (:meth:`_believed_marks`).
         """
         missing = coalesce([*self.answer.holes, *self.answer.off_slots, *self.answer.bad_spans])
-        middle = self._final_before(span)
+        middle = self.answer.finality.final_before(span)
         if not len(self.answer.closed.within(Span(span.start, middle))):
             middle = span.start
         for part, final in ((Span(span.start, middle), True), (Span(middle, span.end), False)):
@@ -372,15 +373,15 @@ class _Making:
         """Yield a mark for the settled and trusted parts of pieces with bars that are not."""
         for piece in pieces if self._untrusted and not self._doubt else ():
             if piece.state == "provisional":
-                settled = Span(piece.span.start, self._final_before(piece.span))
+                settled = Span(piece.span.start, self.answer.finality.final_before(piece.span))
                 left = subtract([settled], [*self._untrusted, *self._absent])
                 for span in left:
                     yield self._mark(span, "final", "", None)
 
     def _settled(self, span: Span) -> Iterator[Covered]:
         """Yield marks that renew trust in stored bars found equal; their source stays."""
-        middle = self._final_before(span)
-        settled = max(middle, min(self.answer.settled_before, span.end))
+        middle = self.answer.finality.final_before(span)
+        settled = max(middle, min(self.answer.finality.settled_before, span.end))
         for part in subtract([span], self._absent):
             for old in self._bars_held(part, Span(span.start, middle)):
                 yield self._renewed(old, *(self._doubt or ("", None)))
@@ -393,16 +394,11 @@ class _Making:
         parts = self.stored.coverage.within(part.clip(within))
         return [old for old in parts if old.state != "empty"]
 
-    def _final_before(self, span: Span) -> int:
-        """Return the stamp before which the bars of ``span`` are final."""
-        final = min(self.answer.settled_before, self.answer.vouched_before)
-        return min(max(span.start, final), span.end)
-
     # --- bars that have closed by our own clock alone ---------------------------------------
 
     def _unvouched(self, pieces: Sequence[CommitPiece]) -> Iterator[Covered]:
         """Yield a mark for the new bars that are closed by our own clock alone."""
-        first = self.answer.vouched_before
+        first = self.answer.finality.vouched_before
         for piece in pieces if first < self.answer.answered.end else ():
             # A stretch without a bar before the first of them is vouched for by nothing, too.
             is_alone = len(piece.table) and int(piece.table.stamps[0]) >= first
@@ -469,7 +465,8 @@ class _Making:
 
     def _doubts(self, pieces: Sequence[CommitPiece]) -> Iterator[Covered]:
         """Yield a mark for the settled part of each piece; the rest is asked again anyway."""
-        doubt, settled = self._doubt, Span(self.answer.answered.start, self.answer.settled_before)
+        doubt = self._doubt
+        settled = Span(self.answer.answered.start, self.answer.finality.settled_before)
         for piece in pieces if doubt else ():
             for span in subtract([piece.span.clip(settled)], self._absent):
                 yield self._mark(span, "suspect", *(doubt or ("", None)))
@@ -539,7 +536,7 @@ class _Making:
         return self._vouched(span, expires)
 
     def _vouched(self, span: Span, expires: int) -> int:
-        is_vouched = span.end <= self.answer.vouched_before
+        is_vouched = self.answer.finality.is_vouched(span)
         return expires if is_vouched else min(expires, self._unvouched_until)
 
     def _mark(self, span: Span, state: State, reason: str, expires: int | None) -> Covered:
@@ -699,5 +696,5 @@ class CommitContext:
         stamps = self.grid.opens(span)
         if not len(stamps):
             return 0
-        settled = int(self.grid.settles(stamps[-1:], settle_ms)[0])
+        settled = settles_at(int(stamps[-1]), self.grid, settle_ms)
         return settled if settled > self.now_ms else 0

@@ -34,8 +34,7 @@ from ...prices.splice import (
     settle,
 )
 from ..answer.adjust import with_answers
-from ..series.question import Side
-from ..series.request import LaneRequest
+from ..series.request import LaneRequest, Side
 from ..series.store import SeriesStore
 from .receive import ReceivedAnswer
 
@@ -43,6 +42,7 @@ from .receive import ReceivedAnswer
 class FittedAnswer(NamedTuple):
     """An answer cut to the stretch that it is for, and where it was fitted to other bars."""
 
+    received: ReceivedAnswer
     fetched: Fetched
     splices: tuple[Splice, ...] = ()
 
@@ -99,7 +99,7 @@ def fit(request: LaneRequest, series: SeriesStore, received: ReceivedAnswer) -> 
     if question.parts:
         wanted = fetched.table.take(inside(fetched.table.stamps, question.parts))
         fetched = replace(fetched, table=wanted)
-    return FittedAnswer(fetched, splices)
+    return FittedAnswer(received, fetched, splices)
 
 
 def _beside(

@@ -154,7 +154,7 @@ class _Judging:
                 yield _waiting(part, held, now, _waited(part))
             elif (wait := _next_wait(part)) is not None:
                 yield _waiting(part, held, now, wait)
-            elif held.end > self.answer.settled_before:
+            elif held.end > self.answer.finality.settled_before:
                 yield _waiting(part, held, now, WAITS_MS[-1])
             else:
                 times = f"{self._vendor} sent the same {len(WAITS_MS)} times again: {cause}"

@@ -20,8 +20,7 @@ from ...model.kind import Basis, Kind
 from ...model.span import Span
 from ...vendors.registry import is_of_files
 from ..selection.candidates import Candidate
-from ..series.question import Question
-from ..series.request import LaneRequest
+from ..series.request import LaneRequest, Question
 from ..series.store import SeriesStore
 from ..validity import BEHIND, CHANGED, RELAID, SKEW_MS, Suspicion, first_session, latest_known
 from .commit import are_many
@@ -46,6 +45,7 @@ class ReceivedAnswer:
     """What a vendor answered.
 
     Attributes:
+        candidate: the vendor.
         fetched: all that came; of an unknown basis where ``behind`` says so.
         question: what it was asked for, without the bars before it that did not come again.
         sessions: around the answer.
@@ -53,6 +53,7 @@ class ReceivedAnswer:
         behind: why it is not known as of when its prices are adjusted; None where it is.
     """
 
+    candidate: Candidate
     fetched: Fetched
     question: Question
     sessions: Sessions
@@ -80,25 +81,20 @@ def receive(
     Raises:
         NoDataError: it holds nothing but bars which were asked for again.
     """
-    _refuse_old_alone(request, question, fetched)
-    behind = _clock_is_behind(request, series, fetched)
-    if behind is not None:
-        fetched = replace(fetched, basis=Basis("unknown"))
-    asked = _sent_again(request, series, question, fetched)
-    sessions = sessions_around(request, fetched)
-    actions = _ex_dates(request, candidate, fetched, asked.stored, sessions)
-    return ReceivedAnswer(fetched, asked, sessions, actions, behind)
-
-
-def _refuse_old_alone(request: LaneRequest, question: Question, fetched: Fetched) -> None:
-    stamps = fetched.table.stamps
-    if not question.whole.is_empty and not (stamps >= question.span.start).any():
+    if not question.whole.is_empty and not (fetched.table.stamps >= question.span.start).any():
         raise NoDataError(
             f"{fetched.vendor} has nothing for {request.query} from {iso(question.span.start)} to "
             f"{iso(question.span.end)}",
             provider=fetched.vendor,
             symbol=request.query.instrument.symbol,
         )
+    behind = _clock_is_behind(request, series, fetched)
+    if behind is not None:
+        fetched = replace(fetched, basis=Basis("unknown"))
+    asked = _sent_again(request, series, question, fetched)
+    sessions = sessions_around(request, fetched)
+    actions = _ex_dates(request, candidate, fetched, asked.stored, sessions)
+    return ReceivedAnswer(candidate, fetched, asked, sessions, actions, behind)
 
 
 def _clock_is_behind(

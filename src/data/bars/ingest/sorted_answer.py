@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Literal
 
 import numpy as np
@@ -23,17 +23,15 @@ from ...cache.values import (
 )
 from ...cache.write.coverage_update import year_span, years_of
 from ...calendars.calendar import first_unclosed
+from ...calendars.finality import Finality, finality_of, first_unsettled
 from ...calendars.gaps import holes
 from ...calendars.grid import BarGrid
 from ...model.bars import BarTable, Stamps, among, distinct, merge, union
 from ...model.capabilities import Fetched
 from ...model.coverage import Covered
-from ...model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms
+from ...model.instant import HOUR_MS, MINUTE_MS, date_of
 from ...model.span import Span, coalesce, intersect
 from ...prices.quality import BadRow, Checked, no_stamps
-
-# What opened before had closed when this was written: no clock is needed to know it.
-_LONG_PAST_MS = day_ms(date(2020, 1, 1))
 
 Density = Literal["dense", "sparse", "unknown"]
 
@@ -57,8 +55,7 @@ class ClassifiedAnswer:
         answered: the stretch it speaks for.
         closed: its closed bars, ascending, checked.
         forming: rows of bars that had not closed.
-        settled_before: bars stamped before this are final, later ones provisional.
-        vouched_before: what is stamped from here on is known to have closed by our own clock alone.
+        finality: how far its bars are final; later ones are provisional.
         holes: stretches with an expected bar that did not come.
         bad: closed rows that cannot be bars.
         bad_spans: the stretch of each of them, up to the next expected bar.
@@ -77,8 +74,7 @@ class ClassifiedAnswer:
     answered: Span
     closed: BarTable
     forming: BarTable
-    settled_before: int
-    vouched_before: int
+    finality: Finality
     holes: tuple[Span, ...] = ()
     bad: tuple[BadRow, ...] = ()
     bad_spans: tuple[Span, ...] = ()
@@ -175,8 +171,10 @@ def sorted_answer(
     unpublished = _unpublished(Span(segment.start, end), present, grid, fetched.settle_ms, now)
     answered = Span(segment.start, unpublished.start if unpublished else end)
     lacking, doubt = _lacking(answered, present, grid, density, least_share)
-    settled_before = _settled_before(answered, closed, grid, fetched.settle_ms, now)
-    odd = checked.contradicted[checked.contradicted < min(settled_before, end)]
+    finality = finality_of(
+        answered, closed.stamps, grid, fetched.settle_ms, now, is_dated=fetched.dated
+    )
+    odd = checked.contradicted[checked.contradicted < min(finality.settled_before, end)]
     disbelief = _disbelief(closed, len(bad), len(odd), least_share)
     unexpected = checked.unexpected[among(checked.unexpected, closed.stamps)]
     if fetched.kind.session == "extended":
@@ -188,8 +186,7 @@ def sorted_answer(
         answered=answered,
         closed=closed,
         forming=merge(running, later) if len(running) else later,
-        settled_before=settled_before,
-        vouched_before=answered.end if fetched.dated else _vouched_before(answered, closed),
+        finality=finality,
         holes=tuple(lacking),
         bad=bad,
         bad_spans=_stretches(stamps, grid),
@@ -262,30 +259,8 @@ def _unpublished(
 ) -> Span | None:
     """Return the closed, unsettled bars at the end of ``span`` that have not come."""
     after_last = Span(int(present[-1]) + 1 if len(present) else span.start, span.end)
-    tail = grid.opens(after_last)
-    unsettled = tail[grid.settles(tail, settle_ms) > now_ms] if len(tail) else tail
-    return Span(int(unsettled[0]), span.end) if len(unsettled) else None
-
-
-def _settled_before(
-    answered: Span, closed: BarTable, grid: BarGrid, settle_ms: int, now_ms: int
-) -> int:
-    """Return the stamp before which the answered bars are final."""
-    if not len(closed):
-        return answered.end
-    final = int(np.count_nonzero(grid.settles(closed.stamps, settle_ms) <= now_ms))
-    return answered.end if final == len(closed) else int(closed.stamps[final])
-
-
-def _vouched_before(answered: Span, closed: BarTable) -> int:
-    """Return up to where bars have surely closed and settled, whatever our clock says.
-
-    Newer ones lie a day behind them, or they are older than this library by more than any bar lasts.
-    """
-    if not len(closed):
-        return answered.start
-    last_day = np.searchsorted(closed.stamps, closed.stamps[-1] - DAY_MS, side="right")
-    return max(int(closed.stamps[last_day]), min(answered.end, _LONG_PAST_MS))
+    late = first_unsettled(grid.opens(after_last), grid, settle_ms, now_ms)
+    return None if late is None else Span(late, span.end)
 
 
 def _lacking(

@@ -10,7 +10,7 @@ import numpy as np
 from ...cache.store import Commit, SeriesView
 from ...cache.values import Fault
 from ...calendars.calendar import first_unclosed
-from ...calendars.due import next_due
+from ...calendars.finality import next_due
 from ...calendars.grid import BarGrid
 from ...errors import BadRangeError, KindMismatchError, QualityError
 from ...model.bars import BarTable, among, inside
@@ -25,8 +25,7 @@ from ...prices.judgement.series import CheckedSeries, ShareEvent
 from ...prices.quality import Checked, check
 from ...prices.splice import COMPARED, ONE_MARKET
 from ..selection.candidates import Candidate
-from ..series.question import Question
-from ..series.request import Forming, LaneRequest
+from ..series.request import Forming, LaneRequest, Question
 from ..series.store import SeriesStore
 from ..validity import DOUBTFUL, Suspicion, doubt_at, doubted, is_older, split_windows
 from .commit import (
@@ -54,22 +53,16 @@ class CheckedAnswer:
     """An answer whose rows were checked, and sorted by what they are.
 
     Attributes:
-        received, fitted: what the steps before made of it.
+        fitted: as it was fitted to the bars beside it.
         checked: the verdict on its rows.
         grid: where its bars can stand.
         answer: the rows, sorted by finality, and what is lacking.
     """
 
-    received: ReceivedAnswer
     fitted: FittedAnswer
     checked: Checked
     grid: BarGrid
     answer: ClassifiedAnswer
-
-    @property
-    def fetched(self) -> Fetched:
-        """What came, cut and fitted."""
-        return self.fitted.fetched
 
 
 @dataclass(frozen=True)
@@ -82,7 +75,6 @@ class ComparedAnswer:
         stored: what is stored of the stretch, as it is and in the answer's basis.
         beside: the same with a few bars on either side, beside which what is new is judged.
         view: of the series, from the read of these.
-        forming: bars that have not closed, or None.
     """
 
     before: CheckedAnswer
@@ -90,12 +82,6 @@ class ComparedAnswer:
     stored: StoredRange
     beside: StoredRange
     view: SeriesView
-    forming: Forming | None
-
-    @property
-    def fetched(self) -> Fetched:
-        """What came, cut and fitted."""
-        return self.before.fetched
 
 
 @dataclass(frozen=True)
@@ -158,12 +144,12 @@ def take(
     """
     received = receive(request, series, candidate, question, fetched)
     fitted = fit(request, series, received)
-    checked = _check(request, series, candidate, received, fitted)
+    checked = _check(request, series, fitted)
     _refuse_unbelieved(request, series, checked)
-    _store_actions(request, series, candidate, checked)
+    _store_actions(request, series, checked)
     compared = _compare(request, series, checked)
     judged = _judge(request, series, compared)
-    commit, overdue = _commit(request, series, vendor_days, candidate, compared, judged)
+    commit, overdue = _commit(request, series, vendor_days, compared, judged)
     series.commit(commit)
     # What was stored is read with the bars.
     is_unstored = any(one is commit for one in series.unstored)
@@ -171,14 +157,18 @@ def take(
         judged,
         tuple(intersect(judged.spans, [received.question.span])),
         overdue,
-        compared.forming,
+        _forming(request, received, judged.forming),
         checked.checked.score,
         tuple(checked.checked.problems) if is_unstored else (),
     )
 
 
 def take_forming(
-    request: LaneRequest, series: SeriesStore, question: Question, fetched: Fetched
+    request: LaneRequest,
+    series: SeriesStore,
+    candidate: Candidate,
+    question: Question,
+    fetched: Fetched,
 ) -> Forming | None:
     """Return the running bar of an answer that was asked for it alone; nothing is stored.
 
@@ -187,7 +177,7 @@ def take_forming(
         NoDataError: it holds nothing of the stretch.
     """
     check_kind(series.view().kind, request, fetched)
-    received = ReceivedAnswer(fetched, question, sessions_around(request, fetched))
+    received = ReceivedAnswer(candidate, fetched, question, sessions_around(request, fetched))
     fitted = fit(request, series, received).fetched
     checked = check(
         fitted.table,
@@ -202,34 +192,24 @@ def take_forming(
 # --- 3 to 5: what the rows are, whether they are believed, and what was told with them
 
 
-def _check(
-    request: LaneRequest,
-    series: SeriesStore,
-    candidate: Candidate,
-    received: ReceivedAnswer,
-    fitted: FittedAnswer,
-) -> CheckedAnswer:
-    fetched, span, now = fitted.fetched, received.span, series.now_ms()
+def _check(request: LaneRequest, series: SeriesStore, fitted: FittedAnswer) -> CheckedAnswer:
+    received, fetched, now = fitted.received, fitted.fetched, series.now_ms()
     grid, asset_class = _grid_of(request, fetched), request.query.instrument.asset_class
     checked = check(
         fetched.table,
-        span,
+        received.span,
         timeframe=grid.timeframe,
         now_ms=now,
         grid=grid,
         volume=fetched.kind.needs_volume(asset_class, fetched.vendor),
     )
-    density, least = _density(request, candidate, fetched), request.checks.min_quality_score
-    parts = received.question.parts
-    answer = sorted_answer(fetched, checked, span, grid, now, density, least, parts)
-    return CheckedAnswer(received, fitted, checked, grid, answer)
-
-
-def _density(request: LaneRequest, candidate: Candidate, fetched: Fetched) -> Density:
-    """Tell whether a bar that did not come is a hole; of downloaders that are not ours that is open."""
-    if not request.checks.check_gaps or candidate.capabilities is None:
-        return "unknown"
-    return "dense" if fetched.dense else "sparse"
+    # Of downloaders that are not ours it is open whether a bar that did not come is a hole.
+    density: Density = "dense" if fetched.dense else "sparse"
+    if not request.checks.check_gaps or received.candidate.capabilities is None:
+        density = "unknown"
+    least, parts = request.checks.min_quality_score, received.question.parts
+    answer = sorted_answer(fetched, checked, received.span, grid, now, density, least, parts)
+    return CheckedAnswer(fitted, checked, grid, answer)
 
 
 def _refuse_unbelieved(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) -> None:
@@ -238,9 +218,10 @@ def _refuse_unbelieved(request: LaneRequest, series: SeriesStore, checked: Check
     Raises:
         QualityError: with why they are not.
     """
-    answer, vendor = checked.answer, checked.fetched.vendor
-    if answer.is_believed or not len(series.read(checked.received.question.span)[0]):
+    answer, received = checked.answer, checked.fitted.received
+    if answer.is_believed or not len(series.read(received.question.span)[0]):
         return
+    vendor = received.fetched.vendor
     raise QualityError(
         f"{vendor} is not believed for {request.query}: {answer.doubt}",
         provider=vendor,
@@ -249,15 +230,13 @@ def _refuse_unbelieved(request: LaneRequest, series: SeriesStore, checked: Check
     )
 
 
-def _store_actions(
-    request: LaneRequest, series: SeriesStore, candidate: Candidate, checked: CheckedAnswer
-) -> None:
+def _store_actions(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) -> None:
     """Store the splits and dividends that came with bars, of the ex-dates that were asked for."""
-    answer, fetched = checked.received.actions, checked.fetched
+    received, fetched = checked.fitted.received, checked.fitted.fetched
+    answer, caps = received.actions, received.candidate.capabilities
     if answer is None:
         return
     actions = [a for a in fetched.actions or () if day_ms(a.ex_date) in answer.span]
-    caps = candidate.capabilities
     if caps is not None and caps.actions_by_bar and not request.grid.timeframe.is_intraday:
         rows = fetched.table.stamps[inside(fetched.table.stamps, [answer.span])]
         first = int(rows.min()) if len(rows) else None
@@ -275,7 +254,7 @@ def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) 
         KindMismatchError: another writer has stored bars of another kind meanwhile.
         QualityError: many final bars came multiplied.
     """
-    fetched = checked.fetched
+    fetched = checked.fitted.fetched
     stored, beside = _stored(request, series, checked)
     # The answer is stored beside what stands there now: another writer may have come meanwhile.
     view = series.view()
@@ -284,8 +263,7 @@ def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) 
     plain = without_rescaled(checked.answer, stored, fetched.vendor, splits=not is_share)
     _refuse_rescaled(request, fetched, plain)
     answer = beside_doubted(plain, stored, fetched.vendor)
-    forming = _forming(request, checked.received, answer.forming)
-    return ComparedAnswer(checked, answer, stored, beside, view, forming)
+    return ComparedAnswer(checked, answer, stored, beside, view)
 
 
 def _forming(request: LaneRequest, received: ReceivedAnswer, rows: BarTable) -> Forming | None:
@@ -305,7 +283,7 @@ def _stored(
     The second value is that with a few bars on either side, beside which what is new is judged. Of
     those there are none where a split between two fetches may not be known yet.
     """
-    answer, received = checked.answer, checked.received
+    answer, received = checked.answer, checked.fitted.received
     answered = answer.answered
     all_rows, all_coverage = series.read(_with_sides(request.grid, answered))
     rows, coverage = all_rows.within(answered), all_coverage.within(answered)
@@ -314,7 +292,7 @@ def _stored(
         coverage = Coverage(c for span in answer.spans for c in coverage.within(span))
     if received.sessions.opened is None:
         return StoredRange(rows, rows, coverage), StoredRange(all_rows, all_rows, all_coverage)
-    if checked.fetched.basis.adjustment == "unknown":
+    if received.fetched.basis.adjustment == "unknown":
         none = BarTable.empty()
         return StoredRange(rows, rows, coverage, _AS_SENT), StoredRange(none, none, Coverage())
     basis = common_basis(request, received, series.book())
@@ -354,7 +332,8 @@ def _refuse_rescaled(request: LaneRequest, fetched: Fetched, answer: ClassifiedA
 
 def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) -> ClassifiedAnswer:
     """Return the answer with the verdicts on its bars."""
-    fetched, opened = compared.fetched, compared.before.received.sessions.opened
+    fitted = compared.before.fitted
+    fetched, opened = fitted.fetched, fitted.received.sessions.opened
     instrument, timeframe = request.query.instrument, request.grid.timeframe
     adjustment = fetched.basis.adjustment
     is_share = instrument.asset_class == "stock"
@@ -406,13 +385,12 @@ def _commit(
     request: LaneRequest,
     series: SeriesStore,
     vendor_days: Sequence[VendorDay],
-    candidate: Candidate,
     compared: ComparedAnswer,
     answer: ClassifiedAnswer,
 ) -> tuple[Commit, tuple[Span, ...]]:
     """Return what to store of a judged answer, and the stored bars to be asked again at once."""
     checked, stored, view = compared.before, compared.stored, compared.view
-    fetched, received = checked.fetched, checked.received
+    fetched, received = checked.fitted.fetched, checked.fitted.received
     question, now = received.question, _now_ms(series, fetched)
     first = int(answer.closed.stamps[0]) if len(answer.closed) else answer.answered.start
     others, doubt = _split_doubts(request, series, fetched)
@@ -447,7 +425,7 @@ def _commit(
             *faults_of(checked.checked, answer, checked.grid, stored.stays(answer.closed.stamps)),
             *_older_faults(view, question, spoken),
         ),
-        kind=_kind(view, request, candidate, fetched),
+        kind=_kind(view, request, received.candidate, fetched),
         has_verdicts=True,
         compared_at=series.now_ms() if is_compared else None,
         lifetime=_lifetime(request, series, fetched),
@@ -525,15 +503,13 @@ def _due(
     parts = series.coverage()
     first = min(_provisional(parts, answer, commit, grid), default=None)
     due = next_due(
-        grid.calendar,
-        grid.timeframe,
+        grid,
         now_ms=now,
         settle_ms=fetched.settle_ms,
         # The last bar that could have come, not the last that did: one without trades is no
         # delay.
         last_stamp=grid.back(cap, 1),
         provisional_from=first,
-        anchor=grid.anchor,
     )
     return due if up_to_now or due_before is None else min(due_before, due)
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.calendars.calendar import MarketCalendar, first_unclosed
-from src.data.calendars.due import next_due
+from src.data.calendars.finality import finality_of, first_unsettled, next_due, settles_at
+from src.data.calendars.grid import BarGrid
 from src.data.model.bars import Stamps
 from src.data.model.instant import DAY_MS, iso, parse_iso
 from src.data.model.span import Span
@@ -156,11 +157,13 @@ def due(
 ) -> str:
     return iso(
         next_due(
-            calendar, Timeframe.parse(timeframe), now_ms=parse_iso(now), settle_ms=TWO_MINUTES,
+            BarGrid(calendar, Timeframe.parse(timeframe)),
+            now_ms=parse_iso(now),
+            settle_ms=TWO_MINUTES,
             last_stamp=parse_iso(last) if last else None,
             provisional_from=parse_iso(provisional) if provisional else None,
         )
-    )  # fmt: skip
+    )
 
 
 def test_due_at_the_close_of_the_next_bar() -> None:
@@ -192,3 +195,45 @@ def test_a_bar_that_has_closed_and_did_not_come_is_due_already() -> None:
 
 def test_a_series_without_an_answer_waits_for_the_running_bar() -> None:
     assert due(NEW_YORK, "1d", "2024-06-15T12:00", last=None) == "2024-06-17T20:00:00Z"
+
+
+# --- how far an answer is final --------------------------------------------------------------
+
+
+HOURS = BarGrid(ALWAYS, Timeframe.parse("1h"))
+
+
+def at(text: str) -> int:
+    return parse_iso(f"2024-06-12T{text}")
+
+
+def test_the_first_bar_that_has_not_settled() -> None:
+    hours = stamps(*(f"2024-06-12T{hour:02d}:00" for hour in range(6)))
+    assert settles_at(int(hours[2]), HOURS, TWO_MINUTES) == at("03:02")
+    for now, late in [("03:01", "02:00"), ("03:02", "03:00"), ("00:30", "00:00")]:
+        assert first_unsettled(hours, HOURS, TWO_MINUTES, at(now)) == at(late)
+    assert first_unsettled(hours, HOURS, TWO_MINUTES, at("06:02")) is None
+    assert first_unsettled(hours[:0], HOURS, TWO_MINUTES, at("03:01")) is None
+
+
+def test_an_answer_without_a_time_of_its_own_is_final_where_newer_bars_vouch_for_it() -> None:
+    days = BarGrid(ALWAYS, Timeframe.parse("1d"))
+    answered = Span(parse_iso("2024-06-01"), parse_iso("2024-06-06"))
+    of_days = stamps(*(f"2024-06-{day:02d}" for day in range(1, 6)))
+    now = parse_iso("2024-06-20")
+    dated = finality_of(answered, of_days, days, TWO_MINUTES, now, is_dated=True)
+    alone = finality_of(answered, of_days, days, TWO_MINUTES, now, is_dated=False)
+    assert (dated.final_before(answered), alone.final_before(answered)) == (
+        answered.end,
+        parse_iso("2024-06-05"),
+    )
+    assert (dated.is_vouched(answered), alone.is_vouched(answered)) == (True, False)
+    now = int(of_days[2]) + TWO_MINUTES
+    early = finality_of(answered, of_days, days, TWO_MINUTES, now, is_dated=True)
+    assert early.settled_before == of_days[2]
+    assert early.final_before(Span(0, int(of_days[0]))) == int(of_days[0])
+    none = finality_of(answered, of_days[:0], days, TWO_MINUTES, now, is_dated=False)
+    assert none == (answered.end, answered.start)
+    past = Span(parse_iso("2010-01-01"), parse_iso("2010-01-04"))
+    old = finality_of(past, stamps("2010-01-01"), days, TWO_MINUTES, now, is_dated=False)
+    assert old.vouched_before == past.end, "long past: no clock is needed to know it"

@@ -1,0 +1,146 @@
+"""When bars are final, and when that changes next: every comparison of stamps with what has settled.
+
+A bar is final once it has closed and settled, by the earlier of our clock and the vendor's. "Now" is
+an argument.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import NamedTuple
+
+import numpy as np
+
+from ..model.bars import Stamps
+from ..model.coverage import Coverage
+from ..model.instant import DAY_MS, day_ms
+from ..model.span import Span, coalesce
+from .calendar import first_unclosed
+from .grid import BarGrid
+
+# What opened before had closed when this was written: no clock is needed to know it.
+_LONG_PAST_MS = day_ms(date(2020, 1, 1))
+
+
+def settles_at(stamp: int, grid: BarGrid, settle_ms: int) -> int:
+    """Return the instant from which the bar of a stamp is final.
+
+    Args:
+        stamp: where the bar opens, UTC milliseconds.
+        grid: calendar, timeframe and anchor of the series.
+        settle_ms: how long after its close an intraday bar may still change.
+    """
+    return int(grid.settles(np.array([stamp], dtype=np.int64), settle_ms)[0])
+
+
+def first_unsettled(stamps: Stamps, grid: BarGrid, settle_ms: int, now_ms: int) -> int | None:
+    """Return the first of ascending stamps whose bar is not final by ``now_ms``; None: all are."""
+    if not len(stamps):
+        return None
+    final = int(np.count_nonzero(grid.settles(stamps, settle_ms) <= now_ms))
+    return None if final == len(stamps) else int(stamps[final])
+
+
+class Finality(NamedTuple):
+    """How far the bars of an answer are final.
+
+    Attributes:
+        settled_before: bars stamped before this have settled.
+        vouched_before: what is stamped from here on is known to have closed by our own clock alone.
+    """
+
+    settled_before: int
+    vouched_before: int
+
+    def final_before(self, span: Span) -> int:
+        """Return the stamp before which the bars of ``span`` are final."""
+        return min(max(span.start, min(self)), span.end)
+
+    def is_vouched(self, span: Span) -> bool:
+        """Tell whether more than our own clock tells that all of ``span`` is over."""
+        return span.end <= self.vouched_before
+
+
+def finality_of(
+    answered: Span, stamps: Stamps, grid: BarGrid, settle_ms: int, now_ms: int, *, is_dated: bool
+) -> Finality:
+    """Return how far the bars of an answer are final.
+
+    Args:
+        answered: the stretch that it speaks for.
+        stamps: of its closed bars, ascending.
+        grid: calendar, timeframe and anchor of the series.
+        settle_ms: how long after its close an intraday bar may still change.
+        now_ms: the time at the answer, UTC milliseconds.
+        is_dated: whether the vendor told the time; else it is that of our own clock, and vouched for
+            is what newer bars lie a day behind, or what is long past.
+    """
+    late = first_unsettled(stamps, grid, settle_ms, now_ms)
+    settled_before = answered.end if late is None else late
+    if is_dated:
+        return Finality(settled_before, answered.end)
+    if not len(stamps):
+        return Finality(settled_before, answered.start)
+    last_day = np.searchsorted(stamps, stamps[-1] - DAY_MS, side="right")
+    return Finality(settled_before, max(int(stamps[last_day]), min(answered.end, _LONG_PAST_MS)))
+
+
+def due_spans(coverage: Coverage, grid: BarGrid, settle_ms: int, now_ms: int) -> list[Span]:
+    """Return the provisional stretches that have settled by ``now_ms`` and must be fetched again.
+
+    Those with an expiry wait for that.
+
+    Args:
+        coverage: the stretches answered for.
+        grid: calendar, timeframe and anchor of the series.
+        settle_ms: how long after its close an intraday bar may still change.
+        now_ms: UTC milliseconds.
+    """
+    due: list[Span] = []
+    for part in coverage:
+        if part.state != "provisional" or part.expires is not None:
+            continue
+        stamps = grid.opens(part.span)
+        if not len(stamps):
+            due.append(part.span)
+            continue
+        late = first_unsettled(stamps, grid, settle_ms, now_ms)
+        if late is None:
+            due.append(part.span)
+        elif late > stamps[0]:
+            due.append(Span(part.span.start, late))
+    return coalesce(due)
+
+
+def next_due(
+    grid: BarGrid,
+    *,
+    now_ms: int,
+    settle_ms: int,
+    last_stamp: int | None,
+    provisional_from: int | None,
+) -> int:
+    """Return the earliest instant (UTC milliseconds) at which a new request could change the answer.
+
+    That is the close of the next bar, or the settling of the first provisional one. It may lie in
+    the past: a bar that has closed and is not stored can come at any moment.
+
+    Args:
+        grid: where bars are expected.
+        now_ms: UTC milliseconds.
+        settle_ms: how long after its close an intraday bar may still change.
+        last_stamp: the last stamp the series has an answer for, be it "no bar"; None when it has
+            none, which makes the bar running at ``now_ms`` the next.
+        provisional_from: stamp of the first provisional bar, or None where all are final.
+
+    Raises:
+        BadRangeError: no bar is expected before the year 2262.
+    """
+    if last_stamp is None:
+        coming = first_unclosed(grid.calendar, grid.timeframe, now_ms, grid.anchor)
+    else:
+        coming = grid.next_open(last_stamp + 1)
+    due = int(grid.closes(np.array([coming]))[0])
+    if provisional_from is None:
+        return due
+    return min(due, settles_at(provisional_from, grid, settle_ms))
