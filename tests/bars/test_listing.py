@@ -10,7 +10,7 @@ import pytest
 
 from src.data.bars.answer.answer import Unfilled
 from src.data.bars.fetch.absence import prove_listing
-from src.data.bars.series.request import Journal
+from src.data.bars.series import Journal
 from src.data.bars.validity import BEFORE_FIRST, CLOSED, NO_BAR, Expiry, lifetime_of
 from src.data.cache.store import Commit, SeriesView
 from src.data.errors import NoDataError, UnavailableError

@@ -12,11 +12,15 @@ import pytest
 from src.data.bars.answer.answer import left_out, own_volume, splice_entry
 from src.data.bars.answer.reader import at_borders, splice_problems
 from src.data.bars.fetch.question import neighbours
-from src.data.bars.ingest.fit import FittedAnswer, fit, with_splices
-from src.data.bars.ingest.receive import ReceivedAnswer, Sessions
+from src.data.bars.ingest.receive import (
+    FittedAnswer,
+    ReceivedAnswer,
+    Sessions,
+    fit,
+    with_splices,
+)
 from src.data.bars.selection.candidates import Candidate, LaneRoute
-from src.data.bars.series.request import LaneRequest, Question, Side
-from src.data.bars.series.store import SeriesStore
+from src.data.bars.series import LaneRequest, Question, SeriesStore, Side
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.errors import NoDataError, SpliceConflictError

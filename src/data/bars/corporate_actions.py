@@ -33,8 +33,7 @@ from .answer.action_columns import KnownActions
 from .answer.reader import attempt_entries, dissent_of
 from .fetch.actions import TOLD_LATE_MS, ActionFetcher
 from .selection.candidates import LaneRoute, Selector, candidates_of
-from .series.request import Journal, LaneRequest
-from .series.store import SeriesStore
+from .series import Journal, LaneRequest, SeriesStore
 from .turns import FindLeases, Turns
 from .validity import TradingDays
 

@@ -28,8 +28,7 @@ from .answer import Answer, Dependency, Rebased, lacking_spans, left_out, own_vo
 
 if TYPE_CHECKING:
     from ...prices.disputes import ActionEvent
-    from ..series.request import Forming, Journal, LaneRequest
-    from ..series.store import SeriesSnapshot, SeriesStore
+    from ..series import Forming, Journal, LaneRequest, SeriesSnapshot, SeriesStore
     from .answer import Unfilled
 
 _MOST_PROBLEMS, _MOST_ATTEMPTS, _MOST_DISPUTED, _MOST_DOUBTS = 20, 50, 16, 3
@@ -288,7 +287,7 @@ def _with_unstored(
     table: BarTable, coverage: Coverage, suspects: Sequence[Suspect], commits: Sequence[Commit]
 ) -> tuple[BarTable, Coverage, Sequence[Suspect]]:
     """Add what the disk refused."""
-    from ..series.store import laid_over
+    from ..series import laid_over
 
     for commit in commits:
         table, coverage = laid_over(table, coverage, commit)

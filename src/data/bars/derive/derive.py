@@ -33,7 +33,7 @@ from ...prices.resample import resample, source_span
 from ...vendors.registry import is_free
 from ..answer.answer import Answer, Dependency, Gap
 from ..answer.counts import LOOKBACKS, closed_rows, counted
-from ..series.request import is_down
+from ..series import is_down
 from ..validity import DOUBTFUL
 from .result import DerivedAnswer
 from .sources import ShorterBars, SourceTimeframes

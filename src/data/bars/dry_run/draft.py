@@ -24,7 +24,7 @@ from ...model.span import Span
 from ..answer.adjust import with_answers
 from ..answer.answer import Answer
 from ..fetch.plan import FetchPlan
-from ..series.request import LaneRequest
+from ..series import LaneRequest
 
 
 @dataclass

@@ -32,7 +32,7 @@ from ..fetch.plan import FetchPlan
 from ..observer import Call, Observer
 from ..selection.candidates import Route
 from ..selection.exclusions import differences, unasked
-from ..series.request import LaneRequest
+from ..series import LaneRequest
 from ..service import BarsService
 from ..validity import Expiry
 from .draft import DraftStore, DryRun

@@ -38,7 +38,7 @@ from ...vendors.base import BaseDataDownloader, is_ours, status_for, unknown_sym
 from ...vendors.calls import ACTIONS_ENDPOINT
 from ...vendors.paging import check_capability
 from ..fetch.plan import archive_requests, cost_of, requests_for
-from ..series.request import LaneRequest
+from ..series import LaneRequest
 from .draft import DryRun
 
 if TYPE_CHECKING:

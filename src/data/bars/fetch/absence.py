@@ -27,8 +27,7 @@ from ...model.timeframe import Timeframe
 from ..answer.answer import Unfilled
 from ..ingest.commit import CommitContext
 from ..selection.candidates import Candidate
-from ..series.request import Journal, LaneRequest, is_outage
-from ..series.store import SeriesStore
+from ..series import Journal, LaneRequest, SeriesStore, is_outage
 from ..validity import (
     BEFORE_FIRST,
     CLOSED,

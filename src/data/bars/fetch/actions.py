@@ -25,8 +25,7 @@ from ...model.span import Span
 from ...net.deadline import current_call, run_part
 from ...prices.adjustment import BasisPart, needed_actions
 from ..selection.candidates import Candidate
-from ..series.request import Journal, LaneRequest
-from ..series.store import SeriesStore
+from ..series import Journal, LaneRequest, SeriesStore
 from ..validity import TradingDays, first_session
 from .attempt import ask
 

@@ -27,8 +27,7 @@ from ..ingest.receive import check_kind, drop_outdated
 from ..ingest.sorted_answer import ClassifiedAnswer
 from ..ingest.take import take, take_forming
 from ..selection.candidates import Candidate, LaneRoute
-from ..series.request import Forming, Journal, LaneRequest, Question
-from ..series.store import SeriesStore
+from ..series import Forming, Journal, LaneRequest, Question, SeriesStore
 from ..validity import BEFORE_FIRST, CLOSED, NO_BAR, is_proof
 from .absence import record_absence
 from .actions import ActionFetcher

@@ -22,8 +22,7 @@ from ..answer.counts import LOOKBACKS, closed_rows, counted
 from ..answer.reader import Outcome, Reader
 from ..answer.slots import may_open
 from ..selection.source_check import SourceCheck
-from ..series.request import Journal, LaneRequest
-from ..series.store import SeriesStore
+from ..series import Journal, LaneRequest, SeriesStore
 from ..turns import Turns
 from ..validity import CLOSED, DELETED, UNASKED, UNPUBLISHED, Expiry, is_older
 from .absence import prove_listing

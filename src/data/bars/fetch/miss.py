@@ -41,7 +41,7 @@ from ..selection.candidates import LaneRoute, Route, Selector, candidates_of, ro
 from ..selection.exclusions import left_out, with_reasons
 from ..selection.lanes import AnsweringLane, LaneFinder
 from ..selection.namesakes import Namesakes, derivative
-from ..series.request import LaneRequest, is_down
+from ..series import LaneRequest, is_down
 from ..validity import TradingDays
 from .lane import LaneRunner, real_gaps
 

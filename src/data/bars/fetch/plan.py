@@ -25,8 +25,7 @@ from ...vendors.paging import windows
 from ...vendors.registry import is_free, is_sample
 from ..answer.slots import back, may_open
 from ..selection.source_check import SourceCheck, is_same
-from ..series.request import Journal, LaneRequest
-from ..series.store import SeriesStore
+from ..series import Journal, LaneRequest, SeriesStore
 from ..validity import (
     AHEAD,
     BEFORE_FIRST,

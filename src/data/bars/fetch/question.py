@@ -20,8 +20,7 @@ from ...model.instant import DAY_MS
 from ...model.span import Span
 from ...prices.splice import COMPARED
 from ..selection.candidates import Candidate
-from ..series.request import LaneRequest, Question, Side
-from ..series.store import SeriesStore
+from ..series import LaneRequest, Question, SeriesStore, Side
 from ..validity import CLOSED, doubt_at, is_older, split_windows
 from .plan import requests_for
 

@@ -25,8 +25,7 @@ from ...prices.judgement.series import CheckedSeries, ShareEvent
 from ...prices.quality import Checked, check
 from ...prices.splice import COMPARED, ONE_MARKET
 from ..selection.candidates import Candidate
-from ..series.request import Forming, LaneRequest, Question
-from ..series.store import SeriesStore
+from ..series import Forming, LaneRequest, Question, SeriesStore
 from ..validity import DOUBTFUL, Suspicion, doubt_at, doubted, is_older, split_windows
 from .commit import (
     RESCALED,
@@ -38,9 +37,17 @@ from .commit import (
     build_commit,
     without_rescaled,
 )
-from .fit import FittedAnswer, common_basis, fit, with_splices
 from .judge import JudgementContext, judge
-from .receive import ReceivedAnswer, check_kind, receive, sessions_around
+from .receive import (
+    FittedAnswer,
+    ReceivedAnswer,
+    check_kind,
+    common_basis,
+    fit,
+    receive,
+    sessions_around,
+    with_splices,
+)
 from .sorted_answer import ClassifiedAnswer, Density, faults_of, sorted_answer
 
 # Two answers of one vendor in one basis: single precision is good to 6e-8. Rebased: rounding of
