@@ -319,7 +319,7 @@ def test_no_answer_makes_it_tell_the_key(
     assert (headers["x-api-key"], headers["authorization"]) == (KEY, f"Bearer {KEY}")
     assert any("urllib3" in line for line in heard.lines), "the library logged nothing: no test"
     assert any(line.startswith("onetape.audit ") for line in heard.lines), "its use was not noted"
-    badge = vendor._access.account()
+    badge = vendor.session
     assert_silent(heard, told, *map(repr, (vendor, badge, vars(badge), vars(badge.sender))))
 
 
@@ -429,7 +429,7 @@ def test_a_key_that_was_replaced_is_told_as_little_as_the_new_one(
     environ = {"KEYED_API_KEY": KEY}
     with serving(refuses_the_key) as server, listening() as heard:
         vendor = ask(server.base)
-        vendor._access._credentials = environ
+        vendor._accounts._credentials = environ
         told = failing(manager, vendor)
         environ["KEYED_API_KEY"] = NEXT_KEY
         told += failing(manager, vendor)
@@ -438,7 +438,7 @@ def test_a_key_that_was_replaced_is_told_as_little_as_the_new_one(
             manager.get_ohlcv(*DAY)
         told += told_by(caught.value)
     assert len(server.requests) == 4
-    assert_silent(heard, told, f"{vars(vendor._access)['_last']!r}")
+    assert_silent(heard, told, f"{vars(vendor._accounts)['_newest']!r}")
 
 
 def test_no_event_and_no_counter_holds_the_key(

@@ -24,7 +24,7 @@ from ..model.health import Quota
 from ..model.texts import duration
 from ..net.background import BackgroundCall
 from ..net.deadline import current_deadline
-from ..vendors.base import BaseDataDownloader, status_at
+from ..vendors.base import BaseDataDownloader
 from ..vendors.factory import downloader_for, own_sender
 from ..vendors.foreign import OwnSender, call_foreign, call_own
 from ..vendors.fundamentals_request import TableQuestion, ask_by_table
@@ -74,7 +74,7 @@ class FundamentalsSupply:
         downloader = downloader_for(self.selector, vendor)
         if not isinstance(downloader, BaseDataDownloader):
             return ()
-        status = status_at(downloader, _door(question))
+        status = downloader.session.status(_door(question))
         return () if status is None else status.health(question.now_ms).quotas
 
     def _asked_and_kept(self, vendor: str, question: TableQuestion, must_keep: bool) -> Snapshot:

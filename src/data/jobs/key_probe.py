@@ -33,10 +33,10 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.deadline import run_call, seconds_of
 from ..provider_selector import ProviderSelector
-from ..vendors.base import BaseDataDownloader, is_ours, reopen
-from ..vendors.calls import ACTIONS_ENDPOINT, endpoint_of
+from ..vendors.base import BaseDataDownloader, is_ours
 from ..vendors.factory import creation_error
 from ..vendors.foreign import fetch_actions, fetch_bars
+from ..vendors.session import ACTIONS_ENDPOINT, endpoint_of
 from ..wiring import network_of
 from .vendors import lack
 
@@ -140,7 +140,7 @@ def probe(
 
 def _has_key(selector: ProviderSelector, name: str) -> bool:
     made = selector._initialize_downloader(name)
-    return made is not None and is_ours(made) and bool(made._access.account().keys)
+    return made is not None and is_ours(made) and bool(made.session.keys)
 
 
 def _questions(
@@ -165,7 +165,8 @@ def _ask(
     """Ask for one bar; return the vendor's refusal, if any."""
     error: DataError | None = None
     for one in instruments:
-        reopen(downloader, endpoint_of(downloader.capabilities, one.asset_class, timeframe))
+        endpoint = endpoint_of(downloader.capabilities, one.asset_class, timeframe)
+        downloader.session.reopen(endpoint)
         anchor = downloader.capabilities.kind(one, timeframe).anchor or "session"
         grid = BarGrid(calendar_for(one), timeframe, anchor)
         stamp = grid.back(now_ms - _AGE_MS, 1)
@@ -188,7 +189,7 @@ def _ask_actions(
     selector: ProviderSelector, downloader: BaseDataDownloader, now_ms: int
 ) -> DataError | None:
     share = selector.instrument(_EXAMPLES["stock"][0])
-    reopen(downloader, ACTIONS_ENDPOINT)
+    downloader.session.reopen(ACTIONS_ENDPOINT)
     try:
         span = Span(now_ms - _ACTIONS_MS, now_ms)
         fetch_actions(downloader, share, span, now_ms, downloader.name)

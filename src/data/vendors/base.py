@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,8 +25,6 @@ from ..net.sender import Sender
 from ..net.sender_pool import process_sender
 from ..net.status import error_of
 from ..net.vendor_status import VendorStatus
-from .accounts import CredentialProvider, Wired
-from .calls import ACTIONS_ENDPOINT, EndpointCall, VendorCalls, endpoint_of
 from .foreign import call_foreign, is_packaged
 from .paging import error_context, fetch_pages, format_errors
 from .raw import (
@@ -37,6 +35,7 @@ from .raw import (
     raw_span,
     save_frame,
 )
+from .session import ACTIONS_ENDPOINT, VendorAccounts, VendorSession, Wired, endpoint_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,8 +108,8 @@ class BaseDataDownloader:
         if sender is None and self.name and is_ours(self):
             sender = process_sender(self.name, type(self))
         sender = sender.over(carrier) if sender and carrier else sender
-        self._calls, self._access = VendorCalls(), CredentialProvider(self, credentials, sender)
-        self._access.account()  # raises where a key is needed and not there
+        self._accounts = VendorAccounts(self, credentials, sender, self.base_url)
+        self._accounts.current()  # raises where a key is needed and not there
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.get_provider_name()}>"
@@ -189,12 +188,21 @@ class BaseDataDownloader:
         Empty where it is not needed and not set. It stays the same during one :meth:`fetch`,
         whatever is set meanwhile.
         """
-        return self._access.account().keys.get(name, "")
+        return self.session.keys.get(name, "")
 
     @property
     def lacking(self) -> tuple[str, ...]:
         """The spellings of the first key that is needed and not set now; empty when all are."""
-        return self._access.lacking
+        return self._accounts.lacking
+
+    @property
+    def session(self) -> VendorSession:
+        """The account of the call that this thread is making, else the current one.
+
+        Raises:
+            MissingCredentialsError: a key is needed and not set any more.
+        """
+        return self._accounts.current()
 
     # --- the machinery ---------------------------------------------------------------------
 
@@ -210,21 +218,21 @@ class BaseDataDownloader:
         """
         symbol, asset_class = query.instrument.spelling(self.name), query.instrument.asset_class
         endpoint = endpoint_of(self.capabilities, asset_class, query.timeframe)
-        call = EndpointCall(symbol, endpoint, self.base_url, query.insist)
-        with (
-            self._access.pinned() as account,
-            self._calls.bars_call(account.sender, query, call),
-        ):
+        self._accounts.last = None
+        with self._accounts.call(endpoint, self.base_url, symbol, insist=query.insist) as call:
             if is_packaged(self):
-                return fetch_pages(self, query)
-            return call_foreign(lambda: fetch_pages(self, query), self.name)
+                fetched = fetch_pages(self, query)
+            else:
+                fetched = call_foreign(lambda: fetch_pages(self, query), self.name)
+        self._accounts.note(query, call)
+        return fetched
 
     def blame(self, asked: FetchQuery, error: DataError) -> None:
         """Count ``error`` against this vendor: its answer to ``asked`` turned out to be bad.
 
         Call it from the thread that fetched the answer, before that fetches anything else here.
         """
-        self._calls.blame(asked, error)
+        self._accounts.blame(asked, error)
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits and dividends with an ex-date in ``span`` (stamps of session dates).
@@ -245,20 +253,12 @@ class BaseDataDownloader:
                 return self.actions_of(instrument, span, now_ms)
             return call_foreign(lambda: self.actions_of(instrument, span, now_ms), self.name)
 
-    @contextmanager
-    def _actions_call(self, instrument: Instrument) -> Iterator[None]:
+    def _actions_call(self, instrument: Instrument) -> AbstractContextManager[object]:
         """Guard requests for splits and dividends: as those of days, where they stand beside these."""
         if not self.capabilities.actions_by_bar:
-            with self._calls.endpoint_call(self._access, ACTIONS_ENDPOINT, self.base_url):
-                yield
-            return
+            return self._accounts.call(ACTIONS_ENDPOINT, self.base_url)
         endpoint = endpoint_of(self.capabilities, instrument.asset_class, _DAY)
-        call = EndpointCall(instrument.spelling(self.name), endpoint, self.base_url)
-        with (
-            self._access.pinned() as account,
-            self._calls.guarded_call(account.sender, call),
-        ):
-            yield
+        return self._accounts.call(endpoint, self.base_url, instrument.spelling(self.name))
 
     def is_circuit_open(self, endpoint: str) -> bool:
         """Tell whether the circuit of ``endpoint`` is open: the vendor failed or refused there lately.
@@ -266,8 +266,8 @@ class BaseDataDownloader:
         Raises:
             MissingCredentialsError: its key is not set any more.
         """
-        look = getattr(self._access.account().sender, "look", None)  # users' senders need have none
-        return look is not None and look(endpoint, self.base_url).shut_s > 0
+        status = self.session.status(endpoint)
+        return status is not None and status.shut_s > 0
 
     def send(self, request: HttpRequest) -> HttpResponse:
         """Send ``request`` to this vendor within its limits; retry where that may help.
@@ -275,7 +275,7 @@ class BaseDataDownloader:
         Raises:
             DataError: the last attempt's error.
         """
-        sender = self._access.account().sender
+        sender = self.session.sender
         if sender is None:
             raise CapabilityError(f"{self.get_provider_name()} has no sender")
         response = sender.send(request, vendor=self.name, classify=self._classified)
@@ -288,19 +288,19 @@ class BaseDataDownloader:
         with format_errors(self.name, "an answer of its own"):
             return self.classify(response)
 
-    def guarded_call(self, endpoint: str, symbol: str) -> AbstractContextManager[None]:
+    def guarded_call(self, endpoint: str, symbol: str) -> AbstractContextManager[object]:
         """Return a context for requests by :meth:`send` of what :meth:`fetch` does not fetch.
 
         Its end counts for the circuit of the endpoint, and for the symbol.
         """
-        return self._calls.symbol_call(self._access, endpoint, symbol, self.base_url)
+        return self._accounts.call(endpoint, f"{self.base_url}/{endpoint}", symbol)
 
-    def endpoint_call(self, endpoint: str) -> AbstractContextManager[None]:
+    def endpoint_call(self, endpoint: str) -> AbstractContextManager[object]:
         """Return a context for requests by :meth:`send` that are about no symbol.
 
         Its end counts for the circuit of the endpoint.
         """
-        return self._calls.endpoint_call(self._access, endpoint, self.base_url)
+        return self._accounts.call(endpoint, self.base_url)
 
     # --- the older interface ---------------------------------------------------------------
 
@@ -347,7 +347,7 @@ class BaseDataDownloader:
         """
         options = raw_options(self.get_provider_name(), self.raw_options, kwargs)
         span, timeframe = raw_span(start_date, end_date), Timeframe.parse(interval)
-        sender = self._access.account().sender
+        sender = self.session.sender
         now_ms = sender.now_ms() if sender else span.end
         instrument, how = self._direct(symbol), options.adjustment
         query = FetchQuery(instrument, timeframe, span, now_ms, insist=True, adjustment=how)
@@ -405,7 +405,7 @@ class BaseDataDownloader:
         """
         from .fundamentals_request import profile_by_table
 
-        sender = self._access.account().sender if hasattr(self, "_access") else None
+        sender = self.session.sender if hasattr(self, "_accounts") else None
         return profile_by_table(self, symbol, sender.now_ms()) if sender else None
 
     def save_data(
@@ -436,9 +436,9 @@ class BaseDataDownloader:
 
 def keys_of(downloader: object) -> tuple[str, ...]:
     """Return the keys that a downloader sends now; none where that is unknown."""
-    if not isinstance(downloader, BaseDataDownloader) or not hasattr(downloader, "_access"):
+    if not isinstance(downloader, BaseDataDownloader) or not hasattr(downloader, "_accounts"):
         return ()
-    return () if downloader.lacking else tuple(downloader._access.account().keys.values())
+    return () if downloader.lacking else tuple(downloader.session.keys.values())
 
 
 def sends_by_machinery(downloader: object) -> bool:
@@ -446,10 +446,10 @@ def sends_by_machinery(downloader: object) -> bool:
 
     Such requests are limited, retried and counted by its sender.
     """
-    if not isinstance(downloader, BaseDataDownloader) or not hasattr(downloader, "_access"):
+    if not isinstance(downloader, BaseDataDownloader) or not hasattr(downloader, "_accounts"):
         return False
     can_ask = type(downloader).bars_request is not BaseDataDownloader.bars_request
-    return can_ask and downloader._access.has_sender
+    return can_ask and downloader._accounts.has_sender
 
 
 def declared_limits(downloader: object) -> Limits | None:
@@ -468,9 +468,6 @@ def is_ours(downloader: object) -> bool:
     return method is BaseDataDownloader.get_ohlcv and "get_ohlcv" not in vars(downloader)
 
 
-# --- a downloader's standing with its vendor: limits, circuit, unknown symbols; asks no vendor ------
-
-
 def status_for(
     downloader: BaseDataDownloader, asset_class: AssetClass, timeframe: Timeframe
 ) -> VendorStatus | None:
@@ -479,29 +476,7 @@ def status_for(
     Raises:
         MissingCredentialsError: its key is not set any more.
     """
-    return status_at(downloader, endpoint_of(downloader.capabilities, asset_class, timeframe))
-
-
-def status_at(downloader: BaseDataDownloader, endpoint: str) -> VendorStatus | None:
-    """Return limits and circuit of an endpoint; None without a sender of ours. Raises as above."""
-    look = getattr(_sender(downloader), "look", None)  # users' own senders need not have one
-    status: VendorStatus | None = look(endpoint, downloader.base_url) if look else None
-    return status
-
-
-def reopen(downloader: BaseDataDownloader, endpoint: str) -> None:
-    """Let the next call try an endpoint whose circuit is open; its end decides what follows.
-
-    Args:
-        downloader: of the vendor.
-        endpoint: as :func:`.calls.endpoint_of` names it, or ``ACTIONS_ENDPOINT``.
-
-    Raises:
-        MissingCredentialsError: its key is not set any more.
-    """
-    again = getattr(_sender(downloader), "reopen", None)
-    if again is not None:
-        again(endpoint, downloader.base_url)
+    return downloader.session.status(endpoint_of(downloader.capabilities, asset_class, timeframe))
 
 
 def unknown_symbol_error(
@@ -510,12 +485,4 @@ def unknown_symbol_error(
     """Return the remembered error by which the vendor did not know the symbol; None without one."""
     if query.insist:
         return None
-    unknown = getattr(_sender(downloader), "unknown_symbol", None)  # not of users' senders
-    error: SymbolNotFoundError | None = None
-    if unknown is not None:
-        error = unknown(query.instrument.spelling(downloader.name), downloader.base_url)
-    return error
-
-
-def _sender(downloader: BaseDataDownloader) -> Any:
-    return downloader._access.account().sender
+    return downloader.session.unknown_symbol(query.instrument.spelling(downloader.name))

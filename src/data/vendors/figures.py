@@ -26,7 +26,6 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.status import server_time_ms
 from .base import BaseDataDownloader
-from .calls import EndpointCall
 from .factory import downloader_for
 from .foreign import OwnSender, call_own
 from .paging import PAGE_CAP, format_errors
@@ -81,13 +80,8 @@ class FiguresDownloader(BaseDataDownloader):
             served = self._served(query)
             request = self.figures_request(query)
             symbol = query.instrument.spelling(self.name)
-            call = EndpointCall(
-                symbol, f"{query.measure.name}/{query.period}", request.url, query.insist
-            )
-            with (
-                self._access.pinned() as account,
-                self._calls.guarded_call(account.sender, call),
-            ):
+            endpoint = f"{query.measure.name}/{query.period}"
+            with self._accounts.call(endpoint, request.url, symbol, insist=query.insist):
                 return _Collection(self, query, served.page_rows).collect()
         except DataError as exc:
             exc.provider = exc.provider or self.name
@@ -131,7 +125,7 @@ class FiguresDownloader(BaseDataDownloader):
     def _figures(
         self, measure: Measure, symbol: str, period: str, start: Any, end: Any
     ) -> pd.DataFrame:
-        span, sender = raw_span(start, end), self._access.account().sender
+        span, sender = raw_span(start, end), self.session.sender
         now_ms = sender.now_ms() if sender else span.end
         instrument, step = self._direct(symbol), Timeframe.parse(period)
         query = FigureQuery(measure, instrument, step, span, now_ms, insist=True)

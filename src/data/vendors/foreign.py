@@ -122,15 +122,15 @@ def fetch_bars(downloader: Any, query: FetchQuery, name: str) -> Fetched:
     if is_packaged(downloader):
         answer: Fetched = downloader.fetch(query)
         return answer
-    calls = getattr(downloader, "_calls", None)
+    accounts = getattr(downloader, "_accounts", None)
 
     def fetch() -> tuple[Any, object]:
         """Fetch; the call that was made goes with it, for it can be blamed in one thread only."""
-        return downloader.fetch(query), getattr(calls, "last", None)
+        return downloader.fetch(query), getattr(accounts, "last", None)
 
     fetched, last = run_foreign(fetch, name)
-    if calls is not None:
-        calls.last = last
+    if accounts is not None:
+        accounts.last = last
     if not isinstance(fetched, Fetched) or not isinstance(fetched.table, BarTable):
         what = type(getattr(fetched, "table", fetched)).__name__
         raise ResponseFormatError(f"{name} returned a {what}, not bars", provider=name)

@@ -166,7 +166,7 @@ class TableVendor(Protocol):
     def send(self, request: HttpRequest) -> HttpResponse:
         """Send a request within the vendor's limits."""
 
-    def guarded_call(self, endpoint: str, symbol: str) -> AbstractContextManager[None]:
+    def guarded_call(self, endpoint: str, symbol: str) -> AbstractContextManager[object]:
         """Return the context that holds circuit and account for one question."""
 
 

@@ -35,8 +35,8 @@ from ...model.timeframe import Timeframe
 from ...net.source_files import SourceFiles
 from ...net.vendor_status import VendorStatus
 from ...vendors.base import BaseDataDownloader, is_ours, status_for, unknown_symbol_error
-from ...vendors.calls import ACTIONS_ENDPOINT
 from ...vendors.paging import check_capability
+from ...vendors.session import ACTIONS_ENDPOINT
 from ..fetch.plan import archive_requests, cost_of, requests_for
 from ..series import LaneRequest
 from .draft import DryRun

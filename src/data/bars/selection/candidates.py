@@ -143,7 +143,7 @@ class Candidate:
         Raises:
             ConfigError: its key is not set any more.
         """
-        from ...vendors.calls import endpoint_of
+        from ...vendors.session import endpoint_of
 
         if self.capabilities is None:
             return False

@@ -24,11 +24,11 @@ from ...model.kind import Kind
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...net.status import error_of
-from ..accounts import WiredKeys
 from ..base import BaseDataDownloader
 from ..dates import amount, list_of, number
 from ..paging import check_symbol
 from ..registry import VENDORS
+from ..session import WiredKeys
 from ..us_equities import (
     ask_actions,
     days_of,

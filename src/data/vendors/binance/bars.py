@@ -28,11 +28,11 @@ from ...model.instant import MINUTE_MS, SECOND_MS, date_of
 from ...model.instrument import Instrument
 from ...model.kind import Kind
 from ...net.status import error_of, retry_after_s
-from ..accounts import Wired
 from ..dates import label, number
 from ..figures import FiguresDownloader
 from ..paging import format_errors
 from ..registry import VENDORS
+from ..session import Wired
 
 _PAGE = 1000
 _COLUMNS = 12
@@ -204,7 +204,7 @@ class BinanceDataDownloader(FiguresDownloader):
             DataError: one of them was not answered; the others were not sent.
         """
         files = list(requests)
-        sender = self._access.account().sender
+        sender = self.session.sender
         assert sender is not None, "a downloader without a sender fetches no bars"
         aside = sender.aside("archive", _ARCHIVE_LIMITS)
         with aside.guard("months", files[0].url):

@@ -26,10 +26,10 @@ from ...model.timeframe import Timeframe
 from ...net.status import error_of
 from .. import dates as dated
 from ..base import BaseDataDownloader, Wired
-from ..calls import ACTIONS_ENDPOINT
 from ..dates import ActionReader, list_of, number
 from ..paging import error_context, format_errors
 from ..registry import VENDORS
+from ..session import ACTIONS_ENDPOINT
 
 _NAMES = {"Stock Splits": "split", "Dividends": "value"}
 _ROUNDING = 1e-4  # of adjusted closes; a smaller split than this has never been

@@ -27,11 +27,11 @@ from ...model.kind import Kind
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...net.status import error_of
-from ..accounts import Wired
 from ..base import BaseDataDownloader
 from ..dates import label, list_of, number
 from ..paging import check_symbol, rows_about
 from ..registry import VENDORS
+from ..session import Wired
 from ..us_equities import ask_actions, days_of, dividend, session_ms, share, split
 
 _PAGE = 50_000

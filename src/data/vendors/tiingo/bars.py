@@ -19,11 +19,11 @@ from ...model.kind import Kind
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...net.status import error_of
-from ..accounts import Wired
 from ..base import BaseDataDownloader
 from ..dates import amount, list_of, number
 from ..paging import rows_about
 from ..registry import VENDORS
+from ..session import Wired
 from ..us_equities import ask_actions, days_of, dividend, share, split, stamped
 
 # A week is labelled with its last day, a month with its own: that many days behind our stamp.

@@ -21,7 +21,7 @@ from src.data.model.instant import DAY_MS, parse_iso
 from src.data.net.limiter import Limiter
 from src.data.net.sender import Sender
 from src.data.net.state import State
-from src.data.vendors.accounts import Keys
+from src.data.vendors.session import Keys
 from tests.net.scripted import NO_LIMITS, NOW_MS, answer
 from tests.vendors.acme import AcmeDataDownloader, query
 
@@ -185,11 +185,11 @@ def test_the_environment_is_read_where_nothing_is_handed_over(
 
 def test_the_same_keys_keep_the_same_sender(make: Callable[..., Keyed]) -> None:
     downloader = make()
-    assert downloader._access.account() is downloader._access.account()
+    assert downloader.session is downloader.session
 
 
 def test_no_text_form_shows_a_key(make: Callable[..., Keyed]) -> None:
-    badge = make()._access.account()
+    badge = make().session
     for text in (repr(badge), str(badge), f"{badge.keys}", repr([badge.keys]), f"{vars(badge)}"):
         assert "good" not in text
     assert repr(Keys(a="x")) == "Keys(a)"

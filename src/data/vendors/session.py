@@ -1,0 +1,230 @@
+"""The account that a vendor is asked with: its keys, the sender bound to them, and its guarded calls."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypedDict
+
+from ..config.credentials import note_key
+from ..errors import MissingCredentialsError, SymbolNotFoundError
+from ..model.capabilities import Capabilities, FetchQuery
+from ..model.instrument import AssetClass
+from ..model.timeframe import Timeframe
+from ..net.guarded_call import GuardedCall
+from ..net.http import Transport
+from ..net.send_records import reporting
+from ..net.sender import Sender
+from ..net.vendor_status import VendorStatus
+
+Secret = str | tuple[str, ...]
+# Endpoint of splits and dividends, whatever the bars that need them.
+ACTIONS_ENDPOINT = "actions"
+# Symbols that this process has had answers for; dropping them costs nothing.
+_MOST_SERVED = 10_000
+
+
+class WiredKeys(TypedDict, total=False):
+    """Constructor arguments that ``wiring`` gives a downloader, all but its host."""
+
+    credentials: Mapping[str, str] | None
+    sender: Sender | None
+    carrier: Transport | None
+
+
+class Wired(WiredKeys, total=False):
+    """Constructor arguments that ``wiring`` gives a downloader; other callers leave them out."""
+
+    base_url: str | None
+
+
+class Keys(dict[str, str]):
+    """Name to key; no text form shows a key, since tracebacks with locals are logged and shared."""
+
+    def __repr__(self) -> str:
+        return f"Keys({', '.join(self)})"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True)
+class VendorSession:
+    """One account of a vendor: its keys, the sender that carries them, and how it stands.
+
+    Senders of users need neither remember nor tell how a vendor stands: then nothing is known of it.
+
+    Attributes:
+        keys: name to key.
+        sender: bound to the account; None where nothing can be sent.
+        url: address of the vendor.
+    """
+
+    keys: Keys = field(repr=False)
+    sender: Sender | None
+    url: str
+
+    def status(self, endpoint: str) -> VendorStatus | None:
+        """Return limits and circuit of an endpoint; None where they are not known."""
+        status: VendorStatus | None = self._of_sender("look", endpoint, self.url)
+        return status
+
+    def reopen(self, endpoint: str) -> None:
+        """Let the next call try an endpoint whose circuit is open; its end decides what follows."""
+        self._of_sender("reopen", endpoint, self.url)
+
+    def unknown_symbol(self, symbol: str) -> SymbolNotFoundError | None:
+        """Return the remembered error by which the vendor did not know a symbol; None without one."""
+        error: SymbolNotFoundError | None = self._of_sender("unknown_symbol", symbol, self.url)
+        return error
+
+    def _of_sender(self, name: str, *arguments: str) -> Any:
+        function = getattr(self.sender, name, None)
+        return None if function is None else function(*arguments)
+
+
+class Vendor(Protocol):
+    """The declaration of a vendor's keys."""
+
+    name: str
+    display_name: str
+    secrets: tuple[Secret, ...]
+    requires_api_key: bool
+
+
+class VendorAccounts:
+    """The accounts of one vendor, and the calls that are made with them. Thread-safe.
+
+    Keys are looked up for every call: a key that is replaced counts from the next call on, with
+    the limits and circuits of its own account. A running call keeps the key that it began with.
+
+    Args:
+        vendor: declares which keys it takes.
+        credentials: name to key, looked up at each access.
+        sender: bound to no account yet; None where nothing can be sent.
+        url: address of the vendor.
+    """
+
+    def __init__(
+        self, vendor: Vendor, credentials: Mapping[str, str], sender: Sender | None, url: str
+    ) -> None:
+        self._name, self._title = vendor.name, vendor.display_name or vendor.name
+        self._secrets = [(s,) if isinstance(s, str) else s for s in vendor.secrets]
+        self._is_required = vendor.requires_api_key
+        self._credentials = credentials
+        self._sender = sender
+        # Replaced as a whole, so concurrent threads at worst make the same one twice.
+        self._newest = VendorSession(Keys(), sender, url)
+        self._served: set[tuple[str, str]] = set()
+        # Of this thread: the session of the call that it is making, and its last call for bars, so that
+        # a bad answer can be counted against it afterwards.
+        self._thread = threading.local()
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """The first key that is needed and not there, by its spellings; empty when all are."""
+        if not self._is_required:
+            return ()
+        return next((names for names in self._secrets if not self._key(names)), ())
+
+    @property
+    def has_sender(self) -> bool:
+        """Whether there is a sender."""
+        return self._sender is not None
+
+    def current(self) -> VendorSession:
+        """Return the session of the call that this thread is making, else that of the keys set now.
+
+        Raises:
+            MissingCredentialsError: a key is needed and not there.
+        """
+        session: VendorSession | None = getattr(self._thread, "session", None)
+        return session if session is not None else self._now()
+
+    @contextmanager
+    def call(
+        self, endpoint: str, url: str, symbol: str | None = None, *, insist: bool = False
+    ) -> Iterator[GuardedCall | None]:
+        """Keep one account for the block, which is one call; its end counts as the call's outcome.
+
+        It counts for the circuit of the endpoint, and for the symbol: one that is unknown at one
+        endpoint may be known at another.
+
+        Args:
+            endpoint: what the vendor serves there, such as ``bars/1d``.
+            url: address that the memory of unknown symbols goes by.
+            symbol: in the vendor's spelling; None for what is about no symbol.
+            insist: send even for a symbol that the vendor lately did not know.
+
+        Raises:
+            MissingCredentialsError: a key is needed and not there.
+            SymbolNotFoundError: the vendor lately did not know the symbol.
+            CircuitOpenError: the endpoint failed or refused lately. Nothing was sent.
+        """
+        outer = getattr(self._thread, "session", None)
+        self._thread.session = session = self.current()
+        served, sender = (url, symbol or ""), session.sender
+        trusted = symbol is not None and served in self._served
+        try:
+            with (
+                reporting(self._name),
+                nullcontext()
+                if sender is None
+                else sender.guard(endpoint, url, symbol, insist=insist, is_trusted=trusted) as call,
+            ):
+                yield call
+        finally:
+            self._thread.session = outer
+        if symbol is not None:
+            if len(self._served) >= _MOST_SERVED:
+                self._served = set()
+            self._served.add(served)
+
+    @property
+    def last(self) -> object:
+        """This thread's last call for bars; another thread may take it over, and blame it then."""
+        return getattr(self._thread, "last", None)
+
+    @last.setter
+    def last(self, call: object) -> None:
+        self._thread.last = call
+
+    def note(self, query: FetchQuery, call: GuardedCall | None) -> None:
+        """Keep a call for bars that has ended, for :meth:`blame`."""
+        self._thread.last = (query.instrument.asset_class, query.timeframe), call
+
+    def blame(self, query: FetchQuery, error: BaseException) -> None:
+        """Count ``error`` against the endpoint of this thread's last call, if that was ``query``."""
+        identity, call = getattr(self._thread, "last", None) or (None, None)
+        if identity == (query.instrument.asset_class, query.timeframe) and call is not None:
+            self._thread.last = None
+            call.blame(error)
+
+    def _now(self) -> VendorSession:
+        if lacking := self.lacking:
+            raise MissingCredentialsError(
+                f"{self._title} needs a key",
+                provider=self._name,
+                hint=f"set {' or '.join(lacking)}",
+            )
+        keys = Keys((names[0], key) for names in self._secrets if (key := self._key(names)))
+        newest = self._newest
+        if keys != newest.keys:
+            sender = self._sender.over(None, keys) if self._sender and keys else self._sender
+            newest = self._newest = VendorSession(keys, sender, newest.url)
+        return newest
+
+    def _key(self, names: tuple[str, ...]) -> str:
+        """Return a key under any of its spellings; empty where there is none."""
+        values = (self._credentials.get(name) for name in names)
+        key = next((key for key in values if key), "")
+        if key:
+            note_key(key)
+        return key
+
+
+def endpoint_of(capabilities: Capabilities, asset_class: AssetClass, timeframe: Timeframe) -> str:
+    """Return the endpoint of bars of a class: plans differ by class and by timeframe."""
+    is_one_of_many = len(capabilities.asset_classes) > 1
+    return f"bars/{asset_class}/{timeframe}" if is_one_of_many else f"bars/{timeframe}"
