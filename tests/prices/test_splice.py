@@ -19,7 +19,7 @@ from src.data.prices.splice import (
     AGGREGATES,
     COMPARED,
     Fix,
-    Meeting,
+    Overlap,
     SpliceStep,
     Verdict,
     judge,
@@ -184,17 +184,17 @@ def test_intraday_bars_are_divided_by_the_instant() -> None:
 # --- both sides ----------------------------------------------------------------------------
 
 
-def sides(before: float, after: float, *, later: bool = True) -> list[Meeting]:
-    """Return meetings on both sides of the days 10 to 14, with those ratios."""
-    found = [Meeting(table([50.0] * 8), table([50.0 * before] * 8), False)]
+def sides(before: float, after: float, *, later: bool = True) -> list[Overlap]:
+    """Return overlaps on both sides of the days 10 to 14, with those ratios."""
+    found = [Overlap(table([50.0] * 8), table([50.0 * before] * 8), False)]
     if later:
-        found.append(Meeting(table([50.0] * 8, 15), table([50.0 * after] * 8, 15), True))
+        found.append(Overlap(table([50.0] * 8, 15), table([50.0 * after] * 8, 15), True))
     return found
 
 
-def settled(meetings: list[Meeting], *actions: Action) -> tuple[list[str], str]:
+def settled(overlaps: list[Overlap], *actions: Action) -> tuple[list[str], str]:
     fixes = known_fixes(actions, BarTable.empty(), "split", TODAY, intraday=False)
-    verdicts, fix = settle(meetings, fixes)
+    verdicts, fix = settle(overlaps, fixes)
     return [verdict.kind for verdict in verdicts], fix.because if fix else ""
 
 
@@ -204,7 +204,7 @@ def test_what_the_bars_on_both_sides_prove_is_made_good() -> None:
     assert settled(sides(4.0, 4.0))[0] == ["constant", "constant"], "of whatever date"
     # Five bars of the later side lie before the split, three behind it.
     held, came = table([50.0] * 8, 15), table([200.0] * 5 + [50.0] * 3, 15)
-    straddled = [sides(4.0, 4.0)[0], Meeting(held, came, True)]
+    straddled = [sides(4.0, 4.0)[0], Overlap(held, came, True)]
     assert settled(straddled, split(20, 4))[0] == ["constant", "constant"]
 
 
@@ -231,20 +231,20 @@ def test_one_side_alone_proves_nothing(side: int) -> None:
 @pytest.mark.parametrize("side", [0, 1])
 def test_held_bars_of_which_some_fit_as_it_is_prove_nothing(side: int) -> None:
     """Of eight held bars five are not adjusted for the split, and the other three are."""
-    meetings = sides(0.25, 0.25)
-    _, came, is_later = meetings[side]
+    overlaps = sides(0.25, 0.25)
+    _, came, is_later = overlaps[side]
     mixed = table([50.0] * 5 + [12.5] * 3, 15 * side)
-    meetings[side] = Meeting(mixed, came, is_later)
+    overlaps[side] = Overlap(mixed, came, is_later)
     assert judge(mixed, came, ()).kind == "constant", "most of them show it"
-    assert settled(meetings, split(25, 4))[1] == ""
-    assert settled(meetings)[1] == ""
+    assert settled(overlaps, split(25, 4))[1] == ""
+    assert settled(overlaps)[1] == ""
 
 
 def test_held_bars_that_jump_on_the_day_of_the_split_prove_nothing() -> None:
     """They lack it themselves; the new ones do not."""
     held, came = table([200.0] * 5 + [50.0] * 3, 15), table([50.0] * 8, 15)
-    meetings = [sides(0.25, 0.25)[0], Meeting(held, came, True)]
-    assert settled(meetings, split(20, 4)) == (["conflict", "conflict"], "")
+    overlaps = [sides(0.25, 0.25)[0], Overlap(held, came, True)]
+    assert settled(overlaps, split(20, 4)) == (["conflict", "conflict"], "")
 
 
 def test_a_conflict_on_one_side_is_one() -> None:
@@ -263,12 +263,12 @@ def test_what_is_made_good_is_what_a_vendor_without_the_mistake_says(
     right = table(closes)
     factor = Fraction(1, ratio) if twice else Fraction(ratio)
     came = Fix((SpliceStep(MONDAY + day * DAY_MS, factor),), "").applied(right)
-    meetings = [
-        Meeting(right.take(slice(0, 8)), came.take(slice(0, 8)), False),
-        Meeting(right.take(slice(22, None)), came.take(slice(22, None)), True),
+    overlaps = [
+        Overlap(right.take(slice(0, 8)), came.take(slice(0, 8)), False),
+        Overlap(right.take(slice(22, None)), came.take(slice(22, None)), True),
     ]
     known = known_fixes([split(day, ratio)], BarTable.empty(), "split", TODAY, intraday=False)
-    _, fix = settle(meetings, known)
+    _, fix = settle(overlaps, known)
     assert (fix is not None) == (day >= 27), "five bars of the later side lie before that day"
     if fix is not None:
         done = fix.applied(came)

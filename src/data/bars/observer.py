@@ -224,12 +224,12 @@ class Observer:
             self.tell(
                 CircuitOpened,
                 vendor=change.vendor,
-                door=change.door,
+                door=change.endpoint,
                 seconds=change.seconds,
                 reason=change.reason,
             )
         else:
-            self.tell(CircuitClosed, vendor=change.vendor, door=change.door)
+            self.tell(CircuitClosed, vendor=change.vendor, door=change.endpoint)
 
     def tell(self, kind: type[Event], **facts: Any) -> None:
         """Count an event of the running request, and hand it to every listener."""

@@ -74,7 +74,7 @@ class FundamentalsSupply:
         downloader = downloader_for(self.selector, vendor)
         if not isinstance(downloader, BaseDataDownloader):
             return ()
-        status = downloader.session.status(_door(question))
+        status = downloader.session.status(_endpoint(question))
         return () if status is None else status.health(question.now_ms).quotas
 
     def _asked_and_kept(self, vendor: str, question: TableQuestion, must_keep: bool) -> Snapshot:
@@ -187,7 +187,7 @@ def ask_foreign(
     payload = call_own(
         lambda: _read(downloader.get_fundamentals(spelled), vendor, question.symbol),
         vendor,
-        _door(question),
+        _endpoint(question),
         make_sender,
     )
     if not payload:
@@ -195,7 +195,7 @@ def ask_foreign(
     return snapshot_of(vendor, question.symbol, payload, question.now_ms)
 
 
-def _door(question: TableQuestion) -> str:
+def _endpoint(question: TableQuestion) -> str:
     """Return the endpoint by which circuits and limits know a question."""
     return f"fundamentals/{question.data_type}"
 

@@ -1,6 +1,6 @@
-"""Whether one door of a vendor may be tried: a circuit breaker without a clock of its own.
+"""Whether one endpoint of a vendor may be tried: a circuit breaker without a clock of its own.
 
-A door is one thing that a vendor serves, such as ``bars/1d``. It is *closed* while it answers,
+An endpoint is one thing that a vendor serves, such as ``bars/1d``. It is *closed* while it answers,
 as a circuit is; *open* for a while after it failed: no caller asks; then *half-open*: exactly one
 caller tries, and its outcome decides for all.
 """
@@ -23,7 +23,7 @@ from ..errors import (
     UnsupportedError,
 )
 
-# A healthy door is written down this often: an answer an hour costs nothing.
+# A healthy endpoint is written down this often: an answer an hour costs nothing.
 _NOTED_S = 3600.0
 
 Outcome = Literal["answered", "says nothing", "failing", "unreadable", "refused", "locked out"]
@@ -54,7 +54,7 @@ def outcome_of(error: BaseException | None) -> Outcome:
 
 @dataclass(frozen=True)
 class BreakerTimings:
-    """How much of one kind of failure is borne, and how long the door then stays shut.
+    """How much of one kind of failure is borne, and how long the endpoint then stays shut.
 
     Attributes:
         threshold: failures in a row that open the circuit.
@@ -74,7 +74,7 @@ class BreakerTimings:
 
 @dataclass(frozen=True)
 class Circuit:
-    """What is known of one door; times are seconds of one and the same clock.
+    """What is known of one endpoint; times are seconds of one and the same clock.
 
     Attributes:
         failures: in a row.
@@ -109,11 +109,11 @@ class CircuitPolicy:
     Attributes:
         failing: timeouts, broken connections, server errors.
         unreadable: answers that cannot be read, rows that cannot be bars.
-        refused: not for this plan or region. A door that answered within ``proof_s`` may have
+        refused: not for this plan or region. An endpoint that answered within ``proof_s`` may have
             refused one symbol only: it takes ``refusals_in_doubt`` in a row.
         locked_out: the key itself is no good. Another key is another account, and another circuit.
         trial_s: how long one trial may take before the next one.
-        proof_s: how long an answer proves that the door is open to this account.
+        proof_s: how long an answer proves that the endpoint is open to this account.
     """
 
     failing: BreakerTimings = BreakerTimings(5, 30.0, 300.0)
@@ -139,7 +139,7 @@ class CircuitPolicy:
             circuit: as it is now, not as it was when the call began.
             outcome: of the call.
             now_s: when it ended.
-            trial: whether it was the one that tried a half-open door.
+            trial: whether it was the one that tried a half-open endpoint.
             reason: of a failure, in words.
         """
         if not circuit.is_closed and not trial:

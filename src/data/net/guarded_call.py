@@ -37,14 +37,14 @@ class CircuitChange:
     """A circuit that a call of this process has opened, opened again or closed.
 
     Attributes:
-        vendor, door: whose, and what is not asked for.
+        vendor, endpoint: whose, and what is not asked for.
         is_open: whether the vendor is not asked now.
         seconds: until one caller may try; 0 when it was closed.
         reason: what the last failure was, empty when it was closed.
     """
 
     vendor: str
-    door: str
+    endpoint: str
     is_open: bool
     seconds: float = 0.0
     reason: str = ""
@@ -76,10 +76,10 @@ class JobCalls:
         """Return what a call to ``vendor`` holds, which ``most`` calls can at once."""
         return self._places.setdefault(vendor, threading.Semaphore(most))
 
-    def is_news(self, vendor: str, door: str, until_s: float) -> bool:
+    def is_news(self, vendor: str, endpoint: str, until_s: float) -> bool:
         """Tell whether the job meets a circuit that is open until then for the first time."""
         first = object()
-        return self._logged.setdefault((vendor, door, until_s), first) is first
+        return self._logged.setdefault((vendor, endpoint, until_s), first) is first
 
 
 _job: ContextVar[JobCalls | None] = ContextVar("job_calls", default=None)
@@ -123,7 +123,7 @@ class GuardedCall:
     Used by the thread that makes the call; each step is part of a transaction of the limiter's.
 
     Attributes:
-        door: what is asked for, such as ``bars/1d``.
+        endpoint: what is asked for, such as ``bars/1d``.
         before: the circuit when the call began.
         is_entered: whether the vendor may be asked; False after a refusal.
         is_over: whether the call has ended.
@@ -136,11 +136,11 @@ class GuardedCall:
         self,
         state: State,
         account: Account,
-        door: str,
+        endpoint: str,
         symbol: SymbolCheck | None,
         on_change: CircuitHook | None,
     ) -> None:
-        self.door = door
+        self.endpoint = endpoint
         self.before = Circuit()
         self.is_entered = self.is_over = False
         self.first_cost: int | None = None
@@ -173,12 +173,12 @@ class GuardedCall:
             ):
                 vendor, now_ms = self._account.vendor, self._state.clock.now_ms()
                 return self._unknown.error(vendor, symbol.symbol, tables.now_s, now_ms)
-        circuit = tables.circuit(name, self.door)
+        circuit = tables.circuit(name, self.endpoint)
         if (shut_s := circuit.shut_for(tables.now_s)) > 0:
             return self._refusal(circuit, shut_s)
         self.before, self._is_trial = circuit, not circuit.is_closed
         if self._is_trial and write:
-            tables.keep_circuit(name, self.door, _POLICY.enter(circuit, tables.now_s))
+            tables.keep_circuit(name, self.endpoint, _POLICY.enter(circuit, tables.now_s))
         self.is_entered = write or not self._is_trial
         return None
 
@@ -192,7 +192,7 @@ class GuardedCall:
             False), and the circuit that it opened or closed.
         """
         name, symbol = self._account.named(tables.salt), self._symbol
-        before = tables.circuit(name, self.door)
+        before = tables.circuit(name, self.endpoint)
         after = _POLICY.leave(
             before, outcome_of(error), tables.now_s, trial=self._is_trial, reason=_reason(error)
         )
@@ -210,7 +210,7 @@ class GuardedCall:
             tables.forget_unknown(name, symbol.address, symbol.symbol)
         if after == before:
             return True, None
-        tables.keep_circuit(name, self.door, after)
+        tables.keep_circuit(name, self.endpoint, after)
         return True, self._change(before, after, tables.now_s)
 
     # --- afterwards ------------------------------------------------------------------------
@@ -221,11 +221,11 @@ class GuardedCall:
         def keep(tables: StateTables) -> CircuitChange | None:
             """Count the error in the circuit as it is now; return the change, if there is one."""
             name = self._account.named(tables.salt)
-            circuit = tables.circuit(name, self.door)
+            circuit = tables.circuit(name, self.endpoint)
             after = _POLICY.blame(
                 circuit, self.before, outcome_of(error), tables.now_s, _reason(error)
             )
-            tables.keep_circuit(name, self.door, after)
+            tables.keep_circuit(name, self.endpoint, after)
             return self._change(circuit, after, tables.now_s)
 
         self._state.finish(lambda: self.report(self._state.run(keep)))
@@ -238,12 +238,12 @@ class GuardedCall:
             _log.warning(
                 "%s is paused for %s: %s; next request possible in %s",
                 change.vendor,
-                change.door,
+                change.endpoint,
                 change.reason,
                 time_until(change.seconds, self._state.clock.now_ms()),
             )
         else:
-            _log.info("%s works again for %s", change.vendor, change.door)
+            _log.info("%s works again for %s", change.vendor, change.endpoint)
         if self._on_change is not None:
             self._on_change(change)
 
@@ -251,7 +251,7 @@ class GuardedCall:
         now_ms = self._state.clock.now_ms()
         times = "once" if circuit.failures == 1 else f"{circuit.failures} times in a row"
         error = CircuitOpenError(
-            f"{self._account.vendor} is paused for {self.door}: it failed {times}, last with "
+            f"{self._account.vendor} is paused for {self.endpoint}: it failed {times}, last with "
             f"{circuit.reason}; next request possible in {time_until(shut_s, now_ms)}",
             provider=self._account.vendor,
         )
@@ -264,15 +264,15 @@ class GuardedCall:
         """Return the change from one circuit to the next; None where it was neither opened nor closed."""
         vendor = self._account.vendor
         if after.is_closed:
-            return None if before.is_closed else CircuitChange(vendor, self.door, is_open=False)
+            return None if before.is_closed else CircuitChange(vendor, self.endpoint, is_open=False)
         if after.times <= before.times:
             return None  # a trial began or said nothing
         self._is_news(after)  # not for calls to come: `report` logs it
-        return CircuitChange(vendor, self.door, True, after.shut_for(now_s), after.reason)
+        return CircuitChange(vendor, self.endpoint, True, after.shut_for(now_s), after.reason)
 
     def _is_news(self, circuit: Circuit) -> bool:
         job, vendor = self._job, self._account.vendor
-        return job is None or job.is_news(vendor, self.door, circuit.until_s)
+        return job is None or job.is_news(vendor, self.endpoint, circuit.until_s)
 
 
 def _reason(error: BaseException | None) -> str:

@@ -88,7 +88,7 @@ class Limiter:
         self._is_local = is_local
         self._is_limited = bool(windows_of(limits))
         self._running = _Running()
-        # Units of the first request of a call, by door, as this process has seen them last.
+        # Units of the first request of a call, by endpoint, as this process has seen them last.
         self._first_costs: dict[str, int] = {}
 
     @property
@@ -142,7 +142,7 @@ class Limiter:
     def _reserved(self, call: GuardedCall, cost: int) -> str:
         """Return the ticket that was set aside for the first request of a call, if it is as dear."""
         if call.first_cost is None:
-            call.first_cost = self._first_costs[call.door] = cost
+            call.first_cost = self._first_costs[call.endpoint] = cost
         ticket, units = call.reserved or (_NO_TICKET, 0)
         if units != cost:
             return _NO_TICKET
@@ -192,13 +192,15 @@ class Limiter:
             return COOL_DOWNS_S[0] if seconds is None else seconds
 
     @contextmanager
-    def guard(self, door: str, symbol: SymbolCheck | None = None) -> Iterator[GuardedCall | None]:
+    def guard(
+        self, endpoint: str, symbol: SymbolCheck | None = None
+    ) -> Iterator[GuardedCall | None]:
         """Let the block call one thing that the vendor serves; how it ends is remembered.
 
         It yields the call, or None for what is on this machine.
 
         Args:
-            door: what is asked for.
+            endpoint: what is asked for.
             symbol: of which instrument; None where that does not matter.
 
         Raises:
@@ -208,7 +210,7 @@ class Limiter:
         if self._is_local:
             yield None
             return
-        call = GuardedCall(self._state, self._account, door, symbol, self._on_circuit)
+        call = GuardedCall(self._state, self._account, endpoint, symbol, self._on_circuit)
         outer = self._running.call
         with place_of_job(self._vendor, self._limits, self._state.clock):
             try:
@@ -234,7 +236,7 @@ class Limiter:
 
     def _enter(self, call: GuardedCall) -> None:
         others = next(reversed(self._first_costs.values()), 1)
-        cost, ticket = self._first_costs.get(call.door, others), os.urandom(8).hex()
+        cost, ticket = self._first_costs.get(call.endpoint, others), os.urandom(8).hex()
         for write in (True,) if self._is_limited else (False, True):
             enter = partial(self._entered, call=call, first=(ticket, cost), write=write)
             try:
@@ -261,16 +263,16 @@ class Limiter:
                 break
         call.report(change)
 
-    def reopen(self, door: str) -> None:
+    def reopen(self, endpoint: str) -> None:
         """Let the next call try what an open circuit keeps away; its end decides."""
 
         def half_open(tables: StateTables) -> None:
             """End the cool-down of an open circuit, and the trial that another caller may hold."""
             name = self._name(tables)
-            circuit = tables.circuit(name, door)
+            circuit = tables.circuit(name, endpoint)
             if not circuit.is_closed:
                 tried = replace(circuit, until_s=tables.now_s, trial_until_s=0.0)
-                tables.keep_circuit(name, door, tried)
+                tables.keep_circuit(name, endpoint, tried)
 
         self._state.finish(partial(self._state.run, half_open))
 
@@ -306,11 +308,11 @@ class Limiter:
         """Return the limiter of another host of the vendor's, which counts for itself."""
         return self._like(f"{self._vendor}-{name}", limits, None)
 
-    def look(self, door: str) -> VendorStatus:
+    def look(self, endpoint: str) -> VendorStatus:
         """Return how the vendor stands for one thing that it serves; nothing is spent or made."""
         if self._state.exists:
             with suppress(ProviderTimeoutError):  # a call without time asks no vendor anyway
-                return self._state.run(partial(self._look, door=door), write=False)
+                return self._state.run(partial(self._look, endpoint=endpoint), write=False)
         return VendorStatus(self._vendor, windows_of(self._limits), 0.0)
 
     def wait_s(self, cost: int = 1) -> float:
@@ -342,12 +344,12 @@ class Limiter:
     def _name(self, tables: StateTables) -> str:
         return self._account.named(tables.salt)
 
-    def _look(self, tables: StateTables, door: str) -> VendorStatus:
+    def _look(self, tables: StateTables, endpoint: str) -> VendorStatus:
         name = self._name(tables)
         windows, flying = tables.windows(name, self._limits), tables.on_their_way(name)
         for window in windows if flying else ():
             window.spend(flying, tables.now_s)
-        circuit = tables.circuit(name, door)
+        circuit = tables.circuit(name, endpoint)
         return VendorStatus(
             self._vendor, windows, tables.now_s, tables.pause(name), circuit, tables.lost_s
         )

@@ -116,7 +116,7 @@ class Sender:
 
     def guard(
         self,
-        door: str,
+        endpoint: str,
         url: str,
         symbol: str | None = None,
         *,
@@ -128,7 +128,7 @@ class Sender:
         It yields the call, to be blamed later, or None where nothing is remembered.
 
         Args:
-            door: what is asked for, such as ``bars/1d``.
+            endpoint: what is asked for, such as ``bars/1d``.
             url: where; a mirror may answer where the vendor's own host does not.
             symbol: of which instrument, in the vendor's spelling; None where it does not matter.
             insist, is_trusted: as :class:`~.unknown_symbols.SymbolCheck` has them.
@@ -138,15 +138,15 @@ class Sender:
             CircuitOpenError: on entering, where it failed lately; nothing may be asked.
         """
         check = None if symbol is None else SymbolCheck(symbol, address(url), insist, is_trusted)
-        return self._limiter.guard(f"{door} at {place(url)}", check)
+        return self._limiter.guard(f"{endpoint} at {place(url)}", check)
 
-    def reopen(self, door: str, url: str) -> None:
+    def reopen(self, endpoint: str, url: str) -> None:
         """Let the next call try what :meth:`guard` keeps shut; its end decides."""
-        self._limiter.reopen(f"{door} at {place(url)}")
+        self._limiter.reopen(f"{endpoint} at {place(url)}")
 
-    def look(self, door: str, url: str) -> VendorStatus:
+    def look(self, endpoint: str, url: str) -> VendorStatus:
         """Return how the vendor stands for what :meth:`guard` would guard; nothing is made."""
-        status = self._limiter.look(f"{door} at {place(url)}")
+        status = self._limiter.look(f"{endpoint} at {place(url)}")
         status.budget_s = current_deadline(self._clock).left_s()
         return status
 

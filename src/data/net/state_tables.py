@@ -234,20 +234,23 @@ class StateTables:
 
     # --- circuits --------------------------------------------------------------------------
 
-    def circuit(self, account: str, door: str) -> Circuit:
-        """Return the circuit of a door; a closed one where none is stored."""
+    def circuit(self, account: str, endpoint: str) -> Circuit:
+        """Return the circuit of an endpoint; a closed one where none is stored."""
         sql = f"SELECT {_CIRCUIT} FROM circuits WHERE who = ? AND door = ?"  # noqa: S608 - our own names
-        row = self._rows.execute(sql, (account, door)).fetchone()
+        row = self._rows.execute(sql, (account, endpoint)).fetchone()
         return Circuit(*row) if row else Circuit()
 
     def open_circuits(self) -> list[tuple[str, str, Circuit]]:
-        """Return the open and half-open circuits, each with its account and door."""
+        """Return the open and half-open circuits, each with its account and endpoint."""
         sql = f"SELECT who, door, {_CIRCUIT} FROM circuits WHERE until_s > 0 ORDER BY who, door"  # noqa: S608 - our own names
-        return [(account, door, Circuit(*rest)) for account, door, *rest in self._rows.execute(sql)]
+        return [
+            (account, endpoint, Circuit(*rest))
+            for account, endpoint, *rest in self._rows.execute(sql)
+        ]
 
-    def keep_circuit(self, account: str, door: str, circuit: Circuit) -> None:
-        """Store the circuit of a door."""
-        values = (account, door, *astuple(circuit))
+    def keep_circuit(self, account: str, endpoint: str, circuit: Circuit) -> None:
+        """Store the circuit of an endpoint."""
+        values = (account, endpoint, *astuple(circuit))
         self._rows.execute(
             "INSERT OR REPLACE INTO circuits VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values
         )

@@ -32,14 +32,14 @@ class Passing(NamedTuple):
 
 @dataclass
 class VendorStatus:
-    """What was known of one vendor's door at one moment. Not thread-safe: it is its caller's own.
+    """What was known of one vendor's endpoint at one moment. Not thread-safe: it is its caller's own.
 
     Attributes:
         vendor: canonical name.
         windows: of its limits, with what was spent; requests on their way count as spent.
         now_s: the moment, by the clock of the limits.
         pause: that it asked for.
-        circuit: of the door.
+        circuit: of the endpoint.
         lost_s: until when the record of what was spent is lost; None where it is whole.
         budget_s: the longest that one request waits.
         spent_s: seconds that requests have taken since then, waits included.
@@ -59,7 +59,7 @@ class VendorStatus:
 
     @property
     def shut_s(self) -> float:
-        """Seconds until the door may be tried, 0 where it may be asked now."""
+        """Seconds until the endpoint may be tried, 0 where it may be asked now."""
         return self.circuit.shut_for(self.now_s)
 
     def send(self, requests: int, cost: int) -> Passing:

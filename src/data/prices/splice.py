@@ -129,7 +129,7 @@ class Verdict:
     fix: Fix | None = field(default=None, compare=False)
 
 
-class Meeting(NamedTuple):
+class Overlap(NamedTuple):
     """One side of a stretch of new bars: the stored bars there, and the new vendor's bars of them.
 
     ``is_later``: the stored bars lie behind the new stretch, not before it.
@@ -141,7 +141,7 @@ class Meeting(NamedTuple):
 
 
 def settle(
-    meetings: Sequence[Meeting], fixes: Sequence[Fix] | None, tolerance: Tolerance = ONE_MARKET
+    overlaps: Sequence[Overlap], fixes: Sequence[Fix] | None, tolerance: Tolerance = ONE_MARKET
 ) -> tuple[list[Verdict], Fix | None]:
     """Compare all sides of one stretch together.
 
@@ -149,7 +149,7 @@ def settle(
     between one that they fit and one that they do not, may be right.
 
     Args:
-        meetings: the sides, both tables in one basis.
+        overlaps: the sides, both tables in one basis.
         fixes: known adjustments that one of the two may have missed; None where none may be
             applied.
         tolerance: for closes of the market in question.
@@ -158,28 +158,28 @@ def settle(
         A verdict for each side, and what has to be made good. Nothing is where one of them is a
         conflict.
     """
-    first = [judge(m.stored, m.fetched, fixes, tolerance) for m in meetings]
+    first = [judge(m.stored, m.fetched, fixes, tolerance) for m in overlaps]
     proposed = [v.fix for v in first if v.fix is not None]
     if "conflict" in (v.kind for v in first) or not proposed:
         return first, None
-    if len({m.is_later for m in meetings}) == 2:
+    if len({m.is_later for m in overlaps}) == 2:
         for fix in proposed:
-            if all(_proves(meeting, fix, tolerance) for meeting in meetings):
+            if all(_proves(overlap, fix, tolerance) for overlap in overlaps):
                 return first, fix
     return [_unproven(v) if v.fix else v for v in first], None
 
 
-def _proves(meeting: Meeting, fix: Fix, tolerance: Tolerance) -> bool:
+def _proves(overlap: Overlap, fix: Fix, tolerance: Tolerance) -> bool:
     """Tell whether the held bars of one side prove that the new ones need ``fix``.
 
     With it they are equal, some bars fit better than without it and none fits worse, and the held
     bars have no jump of their own where they would have one without that split.
     """
-    stored, fixed = meeting.stored, fix.applied(meeting.fetched)
+    stored, fixed = overlap.stored, fix.applied(overlap.fetched)
     if judge(stored, fixed, None, tolerance).kind != "equal":
         return False
     before, after = (
-        np.abs(np.log(_ratios(stored, fetched))) for fetched in (meeting.fetched, fixed)
+        np.abs(np.log(_ratios(stored, fetched))) for fetched in (overlap.fetched, fixed)
     )
     is_better = int(np.count_nonzero(after < before)) >= COMMON
     return (

@@ -201,7 +201,7 @@ def derived(
         NoProviderError, AllProvidersFailedError: as ``ask`` does.
         KindMismatchError: they stand in hours that the calendar does not know.
     """
-    making = _Making(query, source, anchor, ask, hours)
+    making = _Derivation(query, source, anchor, ask, hours)
     answer = making.answer(1)
     if query.bars is None:
         return answer
@@ -219,7 +219,7 @@ def derived(
 
 
 @dataclass(frozen=True)
-class _Making:
+class _Derivation:
     """One answer in the making; see :func:`derived`.
 
     Attributes:
@@ -233,7 +233,7 @@ class _Making:
     hours: MarketCalendar | None = None
     is_sure: bool = False
 
-    def again(self) -> _Making:
+    def again(self) -> _Derivation:
         """Return the same for another try: what has been refreshed once is fresh."""
         return replace(self, query=replace(self.query, refresh=False))
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Container, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...cache.store import BarStore
 from ...calendars.calendar import calendar_for, first_unclosed
@@ -42,15 +42,14 @@ from ..selection.exclusions import left_out, with_reasons
 from ..selection.lanes import AnsweringLane, LaneFinder
 from ..selection.namesakes import Namesakes, derivative
 from ..series import LaneRequest, is_down
-from ..validity import TradingDays
 from .lane import LaneRunner, real_gaps
 
 log = logging.getLogger("onetape.routing")
 
 
 @dataclass(frozen=True)
-class _Try:
-    """The result of one lane; no answer where its bars cannot be brought to the asked basis."""
+class _LaneOutcome:
+    """What came of one lane; no answer where its bars cannot be brought to the asked basis."""
 
     answer: Answer | None
     attempts: Sequence[Attempt]
@@ -59,36 +58,55 @@ class _Try:
     side_attempts: Sequence[Attempt] = ()
 
     @property
+    def has_rows(self) -> bool:
+        """Whether there is an answer with bars."""
+        return self.answer is not None and bool(len(self.answer.table))
+
+    @property
     def is_truth(self) -> bool:
-        """Tell whether an empty answer is what the vendors positively say."""
+        """Whether an empty answer is what the vendors positively say."""
         return self.answer is not None and not self.unfilled
 
 
-class _VendorAnswer(NamedTuple):
-    """An answer, the attempts at it, and whether no other lane had any bar for it."""
+@dataclass
+class _Outcomes:
+    """What came of the lanes tried so far, in order.
 
-    answer: Answer
-    attempts: Sequence[Attempt]
-    is_alone: bool
+    Attributes:
+        of_caller: vendors that were not to be asked for any, with the reason.
+        lanes: what came of each.
+    """
 
+    of_caller: Mapping[str, DataError] = field(default_factory=dict)
+    lanes: list[_LaneOutcome] = field(default_factory=list)
 
-@dataclass(frozen=True)
-class _Before:
-    """What came of the lanes tried already: the attempts, and the vendors not to be asked again."""
+    def attempts(self, start: int = 0, *, aside: bool = False) -> list[Attempt]:
+        """Return the attempts from a lane on; with those at actions and closes where ``aside``."""
+        lanes = self.lanes[start:]
+        return [a for one in lanes for a in (*one.attempts, *(one.side_attempts if aside else ()))]
 
-    attempts: Sequence[Attempt]
-    excluded: Mapping[str, DataError]
+    @property
+    def unfilled(self) -> list[Unfilled]:
+        """What no vendor supplied."""
+        return [part for one in self.lanes for part in one.unfilled]
 
-    @classmethod
-    def of(cls, tries: Sequence[_Try], out: Mapping[str, DataError]) -> _Before:
-        """Put together what came of ``tries`` and the vendors that were ``out`` before them."""
-        failed = [pair for tried in tries for pair in tried.excluded.items()]
-        down = {name: error for name, error in failed if is_down(error)}
-        return cls([a for t in tries for a in (*t.attempts, *t.side_attempts)], {**out, **down})
+    @property
+    def excluded(self) -> dict[str, DataError]:
+        """The vendors that no further lane asks: those of the caller, and those that are down."""
+        failed = [pair for one in self.lanes for pair in one.excluded.items()]
+        return {**self.of_caller, **{name: error for name, error in failed if is_down(error)}}
 
 
 class MissHandler:
     """Answers requests that miss. Thread-safe; one series is fetched by one thread at a time.
+
+    1. :meth:`answer`: out of days where these are better, else from vendors.
+    2. :meth:`route`: the lanes and their vendors, in the order of the rules.
+    3. :meth:`_through`: each lane in turn (:meth:`_try`, a :class:`~.lane.LaneRun`), until one answers with
+       rows, or with the vendors' word that there are none. Where an outage leaves a part, a substitute
+       that has the whole takes its place.
+    4. :meth:`_by_proof`: where none does, vendors whose bars agree with those that are stored.
+    5. Else what stands in: bars made of shorter ones, or those stored, or the error with every reason.
 
     Args:
         store: the store of bars.
@@ -134,92 +152,87 @@ class MissHandler:
             if isinstance(result, Derived):
                 return self._deriver.of_days(query, result.source)
             try:
-                supplied = self._from_vendors(query, {}, _lane_of(result))
+                answer, tried = self._from_vendors(query, {}, _lane_of(result))
             except NO_ANSWER as error:
                 answer = self._deriver.instead(query, error, self._from_store_alone)
                 if isinstance(error, NoProviderError):
                     return answer
                 return replace(answer, depends_on=None)  # the vendors may be back the next time
-            if not (supplied.is_alone and _is_cut_off(supplied.answer)):
-                return supplied.answer
-            made = self._deriver.made(query, supplied.attempts)
-            if made is None or not _is_whole(made, supplied.answer):
-                return supplied.answer
+            is_alone = sum(one.has_rows for one in tried.lanes) == 1
+            if not (is_alone and _is_cut_off(answer)):
+                return answer
+            made = self._deriver.made(query, tried.attempts())
+            if made is None or not _is_whole(made, answer):
+                return answer
             return replace(made, depends_on=None)
 
-    def _ask(self, query: BarsQuery, out: Mapping[str, DataError]) -> Answer:
-        """Answer by bars of that very length; vendors that are ``out`` are not asked for any."""
+    def _ask(self, query: BarsQuery, excluded: Mapping[str, DataError]) -> Answer:
+        """Answer by bars of that very length; vendors that are ``excluded`` are not asked for any."""
         result = self._lookup.find(query)
         if isinstance(result, Hit):
             return result.answer
         try:
-            return self._from_vendors(query, out, _lane_of(result)).answer
+            return self._from_vendors(query, excluded, _lane_of(result))[0]
         except NO_ANSWER as error:
             return self._from_store_alone(query, error)
 
     def _from_vendors(
-        self, query: BarsQuery, out: Mapping[str, DataError], lane: AnsweringLane | None = None
-    ) -> _VendorAnswer:
-        """Answer from the asked kind's lane, or wholly from one substitute."""
-        way = self.route(query, lane)
-        tries: list[_Try] = []
-        answer = self._by(query, way, (tries, out))
-        attempts = [attempt for tried in tries for attempt in tried.attempts]
-        vendors = {attempt.provider for attempt in attempts}
+        self,
+        query: BarsQuery,
+        excluded: Mapping[str, DataError],
+        lane: AnsweringLane | None = None,
+    ) -> tuple[Answer, _Outcomes]:
+        """Answer from the asked kind's lane, or wholly from one substitute; with what was tried."""
+        way, tried = self.route(query, lane), _Outcomes(excluded)
+        answer = self._by(query, way, tried)
+        vendors = {attempt.provider for attempt in tried.attempts()}
         if not query.offline:  # a vendor that supplied stored bars need not be asked
             vendors |= set(_vendors(answer))
-        facts: dict[str, Any] = {"rejected": left_out(self._selector, query, way, vendors, out)}
+        rejected = left_out(self._selector, query, way, vendors, excluded)
+        facts: dict[str, Any] = {"rejected": rejected}
         if answer.substitute:
-            failed = (part.reason for tried in tries for part in tried.unfilled if part.failed)
+            failed = (part.reason for part in tried.unfilled if part.failed)
             facts["unanswered"] = next(failed, None)
-        with_rows = [tried for tried in tries if tried.answer and len(tried.answer.table)]
-        answer = replace(answer, facts=answer.facts | facts)
-        return _VendorAnswer(answer, attempts, is_alone=len(with_rows) == 1)
+        return replace(answer, facts=answer.facts | facts), tried
 
-    def _by(
-        self, query: BarsQuery, way: Route, done: tuple[list[_Try], Mapping[str, DataError]]
-    ) -> Answer:
+    def _by(self, query: BarsQuery, way: Route, tried: _Outcomes) -> Answer:
         """Answer by a route, or by one widened by proof; note what was tried."""
-        tries, _ = done
-        answer = self._through(query, way, way.lanes, done)
+        answer = self._through(query, way, way.lanes, tried)
         if answer is not None:
             return answer
-        first = tries[0]
+        first = tried.lanes[0]
         if first.answer is not None and first.is_truth:
             return first.answer
-        if not self._is_unknown(way, tries):
-            answer = self._by_proof(query, way, done)
+        if not self._is_unknown(way, tried):
+            answer = self._by_proof(query, way, tried)
             if answer is not None:
                 return answer
-        attempts = [a for t in tries for a in t.attempts]
-        if self._is_unknown(way, tries) or _are_unknown(attempts):
+        attempts = tried.attempts()
+        are_unknown = bool(attempts) and all(
+            isinstance(a.error, SymbolNotFoundError) for a in attempts
+        )
+        if self._is_unknown(way, tried) or are_unknown:
             others = _others(query, way, attempts)
             hint, beside = derivative(query, way, self._clock)
             raise unknown_symbol(query, [*attempts, *beside], others, hint)
-        attempts += [a for t in tries for a in t.side_attempts]
-        raise _failure(query, attempts, [u for t in tries for u in t.unfilled], way.namesakes)
+        attempts += [a for one in tried.lanes for a in one.side_attempts]
+        raise _failure(query, attempts, tried.unfilled, way.namesakes)
 
-    def _by_proof(
-        self, query: BarsQuery, way: Route, done: tuple[list[_Try], Mapping[str, DataError]]
-    ) -> Answer | None:
+    def _by_proof(self, query: BarsQuery, way: Route, tried: _Outcomes) -> Answer | None:
         """Answer from vendors whose bars agree with those that are stored; None: there are none."""
         if not way.namesakes:
             return None
         candidates = candidates_of(self._selector, query)
         proved, attempts = self._namesakes.proved(query, way, candidates)
-        done[0].append(_Try(None, attempts))
+        tried.lanes.append(_LaneOutcome(None, attempts))
         if not proved:
             return None
         wider = self.route(query, kind=way.kind, proved=proved)
         lanes = [ln for ln in wider.lanes if any(c.name in proved for c in ln.candidates)]
-        return self._through(query, wider, lanes, done)
+        return self._through(query, wider, lanes, tried)
 
     def _through(
-        self,
-        query: BarsQuery,
-        way: Route,
-        lanes: Sequence[LaneRoute],
-        done: tuple[list[_Try], Mapping[str, DataError]],
+        self, query: BarsQuery, way: Route, lanes: Sequence[LaneRoute], tried: _Outcomes
     ) -> Answer | None:
         """Return the first answer with rows, or to which no rows belong; note what was tried.
 
@@ -227,32 +240,29 @@ class MissHandler:
         empty cache the result is the same: what happens to be cached decides nothing (decision 17).
         Bars that are stored, and only doubted or due again, lack nothing.
         """
-        tries, out = done
         part: Answer | None = None
         tried_for_it = 0
         for place, lane in enumerate(lanes):
             if part is not None and query.strict and _is_substitute(query, way, lane):
                 continue  # it would be refused, and the part not be told
-            tried = self._try(query, lane, way, _Before.of(tries, out))
-            tries.append(tried)
+            one = self._try(query, lane, way, tried)
+            tried.lanes.append(one)
             # No rows and no gaps: nothing trades then, and no substitute can change that.
-            if tried.answer is not None and (len(tried.answer.table) or not tried.answer.gaps):
-                answer = _naming(tried.answer, tried.unfilled, way.namesakes)
+            if one.answer is not None and (one.has_rows or not one.answer.gaps):
+                answer = _naming(one.answer, one.unfilled, way.namesakes)
                 if part is None and _is_cut_off(answer):
-                    part, tried_for_it = answer, len(tries)
+                    part, tried_for_it = answer, len(tried.lanes)
                 elif part is None or _is_whole(answer, part):
                     return answer
             # Known to be nothing, without a question: substitutes were asked when it was learned.
-            elif tried.answer is not None and tried.is_truth and not tried.attempts:
+            elif one.answer is not None and one.is_truth and not one.attempts:
                 if part is None:
-                    return self._stored_substitute(query, way, lanes[place + 1 :]) or tried.answer
-            elif self._is_unknown(way, tries):
+                    return self._stored_substitute(query, way, lanes[place + 1 :]) or one.answer
+            elif self._is_unknown(way, tried):
                 break
         if part is None:
             return None
-        later = attempt_entries(
-            [a for t in tries[tried_for_it:] for a in (*t.attempts, *t.side_attempts)]
-        )
+        later = attempt_entries(tried.attempts(tried_for_it, aside=True))
         return replace(part, facts=part.facts | {"attempts": [*part.facts["attempts"], *later]})
 
     def _stored_substitute(
@@ -261,15 +271,15 @@ class MissHandler:
         """Return what the lanes of substitutes hold: the answer of the time when it was learned."""
         stored = replace(query, offline=True)
         for lane in lanes:
-            answer = self._try(stored, lane, way, _Before.of([], {})).answer
+            answer = self._try(stored, lane, way, _Outcomes()).answer
             if answer is not None and len(answer.table):
                 return replace(answer, query=query)
         return None
 
     @staticmethod
-    def _is_unknown(way: Route, tries: Sequence[_Try]) -> bool:
+    def _is_unknown(way: Route, tried: _Outcomes) -> bool:
         """Tell whether the exchange whose pair it is does not know the symbol: it is no pair."""
-        errors = (tried.excluded.get(way.owner) for tried in tries)
+        errors = (one.excluded.get(way.owner) for one in tried.lanes)
         return way.is_final and any(isinstance(error, SymbolNotFoundError) for error in errors)
 
     def _from_store_alone(self, query: BarsQuery, error: DataError) -> Answer:
@@ -349,7 +359,7 @@ class MissHandler:
             NoProviderError, UnknownProviderError: from no vendor.
         """
         lane = lane or self._lanes.find(query)
-        are_known = _are_actions_known(self._store, query, self._reader.days)
+        are_known = self._are_actions_known(query)
         candidates = candidates_of(self._selector, query)
         return route(
             query,
@@ -361,16 +371,14 @@ class MissHandler:
             proved=proved,
         )
 
-    def _try(self, query: BarsQuery, lane: LaneRoute, way: Route, before: _Before) -> _Try:
+    def _try(self, query: BarsQuery, lane: LaneRoute, way: Route, tried: _Outcomes) -> _LaneOutcome:
         """Answer from one lane."""
-        key = self._key(query, lane.parts)
-        grid = BarGrid(
-            calendar_for(query.instrument), query.timeframe, lane.kind.anchor or "session"
-        )
+        key = SeriesKey(query.instrument.symbol, query.timeframe, lane.parts)
+        anchor = lane.kind.anchor or "session"
+        grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
         request = LaneRequest(query, key, lane, grid, is_last_lane=lane is way.lanes[-1])
-        run = self.runner.run(request, before.excluded)
-        journal = run.journal
-        name = lane.candidates[0].name
+        run = self.runner.run(request, tried.excluded)
+        journal, name = run.journal, lane.candidates[0].name
         try:
             try:
                 # An offline call asks no vendor: it waits for none that others ask, either.
@@ -384,24 +392,34 @@ class MissHandler:
                 with self._locks.hold(key, self._clock):
                     answer = run.answer()
         except KindMismatchError as error:
-            outcome = type(error).__name__
-            failed = Attempt(name, outcome, str(error), error=error)
-            return _Try(
+            failed = Attempt(name, type(error).__name__, str(error), error=error)
+            return _LaneOutcome(
                 None,
                 [*journal.attempts, failed],
                 journal.unfilled,
                 journal.excluded,
                 journal.side_attempts,
             )
-        attempts = attempt_entries(
-            [*before.attempts, *map(lane.named, journal.attempts), *journal.side_attempts]
-        )
+        named = [*map(lane.named, journal.attempts), *journal.side_attempts]
+        attempts = attempt_entries([*tried.attempts(aside=True), *named])
         answer = replace(answer, facts=answer.facts | {"attempts": attempts})
         if _is_substitute(query, way, lane):
             answer = replace(answer, substitute=f"{', '.join(_vendors(answer)) or name} ({key})")
-        return _Try(
+        return _LaneOutcome(
             answer, journal.attempts, journal.unfilled, journal.excluded, journal.side_attempts
         )
+
+    def _are_actions_known(self, query: BarsQuery) -> bool:
+        """Tell whether the splits and dividends of a share are known from the asked range up to now."""
+        if query.instrument.asset_class != "stock" or query.provider is not None:
+            return False
+        try:
+            book = self._store.actions(query.instrument.symbol)
+        except CorruptEntryError:
+            return False
+        first = day_ms(date_of(query.span.start)) + DAY_MS
+        today = day_ms(self._reader.days.current(query.instrument).day)
+        return book.covers(Span(first, max(first, today + DAY_MS)))
 
     def _fetch_days(self, query: BarsQuery, days: Span) -> Sequence[Attempt]:
         """Have the daily bars of ``days`` stored, and return the attempts that it took.
@@ -419,28 +437,12 @@ class MissHandler:
             refresh=False,
         )
         try:
-            entries = self._from_vendors(daily, {}).answer.facts.get("attempts", ())
+            answer, _ = self._from_vendors(daily, {})
         except DataError as error:
             log.warning("no daily closes for %s: %s", query, error)
             failed: Sequence[Attempt] = getattr(error, "attempts", ())
             return failed
-        return [attempt_of(entry) for entry in entries]
-
-    @staticmethod
-    def _key(query: BarsQuery, parts: tuple[str, ...]) -> SeriesKey:
-        return SeriesKey(query.instrument.symbol, query.timeframe, parts)
-
-
-def _are_actions_known(store: BarStore, query: BarsQuery, days: TradingDays) -> bool:
-    """Tell whether the splits and dividends of a share are known from the asked range up to now."""
-    if query.instrument.asset_class != "stock" or query.provider is not None:
-        return False
-    try:
-        book = store.actions(query.instrument.symbol)
-    except CorruptEntryError:
-        return False
-    first = day_ms(date_of(query.span.start)) + DAY_MS
-    return book.covers(Span(first, max(first, day_ms(days.current(query.instrument).day) + DAY_MS)))
+        return [attempt_of(entry) for entry in answer.facts.get("attempts", ())]
 
 
 def _lane_of(result: LookupResult) -> AnsweringLane | None:
@@ -469,11 +471,6 @@ def _is_whole(answer: Answer, part: Answer) -> bool:
     if answer.flagged or not all(gap.harmless for gap in answer.gaps) or not len(answer.table):
         return False
     return not any(len(part.table.within(gap.span)) for gap in answer.gaps)
-
-
-def _are_unknown(attempts: Sequence[Attempt]) -> bool:
-    """Tell whether every vendor asked said that it does not know the symbol."""
-    return bool(attempts) and all(isinstance(a.error, SymbolNotFoundError) for a in attempts)
 
 
 def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[str, str]:

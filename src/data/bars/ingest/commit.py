@@ -65,7 +65,7 @@ def build_commit(
     Raises:
         QualityError: the answer lacks many bars that are stored; it is not believed.
     """
-    return _Making(fetched, answer, stored, terms).commit()
+    return _CommitBuilder(fetched, answer, stored, terms).commit()
 
 
 def without_rescaled(
@@ -146,7 +146,7 @@ def beside_doubted(answer: ClassifiedAnswer, stored: StoredRange, vendor: str) -
 
 
 @dataclass(frozen=True)
-class _Making:
+class _CommitBuilder:
     """One answer on its way to a commit."""
 
     fetched: Fetched

@@ -30,7 +30,7 @@ from ...prices.splice import (
     AGGREGATES,
     ONE_MARKET,
     Fix,
-    Meeting,
+    Overlap,
     Verdict,
     judge,
     known_fixes,
@@ -303,8 +303,8 @@ def _verdicts(
         book = with_answers(book, [(fetched.actions or (), received.actions)])
     basis = common_basis(request, received, book)
     try:
-        meetings = [
-            Meeting(basis.of(side.rows, side.parts), rows.within(side.span), side.is_later)
+        overlaps = [
+            Overlap(basis.of(side.rows, side.parts), rows.within(side.span), side.is_later)
             for side in sides
         ]
     except KindMismatchError as error:
@@ -312,10 +312,10 @@ def _verdicts(
         return [Verdict("unchecked", 1.0, 0.0, 0, why) for _ in sides], None
     kinds = [fetched.kind, *(c.kind for side in sides for c in side.parts)]
     tolerance = AGGREGATES if any(k.venue == "aggregate" for k in kinds) else ONE_MARKET
-    first = [judge(m.stored, m.fetched, None, tolerance) for m in meetings]
+    first = [judge(m.stored, m.fetched, None, tolerance) for m in overlaps]
     if all(verdict.kind != "conflict" for verdict in first):
         return first, None
-    return settle(meetings, _fixes(series, sides, basis), tolerance)
+    return settle(overlaps, _fixes(series, sides, basis), tolerance)
 
 
 def common_basis(request: LaneRequest, received: ReceivedAnswer, book: ActionBook) -> CommonBasis:
