@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 from tests.contract.source import ROOT, expect_none
@@ -16,8 +17,10 @@ NOT_YET = "## Not yet"
 
 
 def rows_of(page: str) -> list[str]:
-    """Return the rows of the page's table, without its head."""
-    return [line for line in page.splitlines() if line.startswith("| ")][1:]
+    """Return the rows of the page's tables, without their heads."""
+    lines = page.splitlines()
+    heads = {row for row, below in pairwise(lines) if below.startswith("|---")}
+    return [line for line in lines if line.startswith("| ") and line not in heads]
 
 
 @cache
