@@ -10,11 +10,15 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from .._version import __version__
 from ..errors import ConfigError, DataError, QueryError
 from ..resources import rare_collections
 from .parser import Parser
+
+if TYPE_CHECKING:
+    from .report import Report
 
 # Command to its line in `onetape --help`; the modules are loaded on use.
 COMMANDS = {
@@ -140,13 +144,17 @@ def _refuse_empty(args: argparse.Namespace) -> None:
             raise QueryError(f"the {option} is empty", hint="give it a value, or leave it out")
 
 
-def _run(command: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+def _run(command: Callable[[argparse.Namespace], Report | int], args: argparse.Namespace) -> int:
+    """Run a command and print its report; one that prints by itself returns its exit code."""
+    from .report import present
+
     with warnings.catch_warnings():
         # How libraries use each other does not concern the user of a command.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", module=r"exchange_calendars")
         warnings.showwarning = _note
-        return int(command(args))
+        answer = command(args)
+        return answer if isinstance(answer, int) else present(answer, args)
 
 
 def _note(message: Warning | str, *_: object, **__: object) -> None:

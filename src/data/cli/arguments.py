@@ -4,14 +4,36 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..model.kind import ADJUSTMENTS, SESSIONS
 from ..model.retention import Age
 from ..model.timeframe import Timeframe
 
+if TYPE_CHECKING:
+    from .report import Report
+
 _DATE = re.compile(r"\d{4}-\d\d(-\d\d)?")
+
+
+def command(
+    parser: argparse.ArgumentParser,
+    run: Callable[[argparse.Namespace], Report | int],
+    epilog: str | None = None,
+) -> None:
+    """Make a command of a parser: what it runs, and the options that every command has.
+
+    Args:
+        parser: has the options of the command's own already.
+        run: answers the question, or prints by itself and returns the exit code.
+        epilog: stands below the options in the help.
+    """
+    parser.epilog = epilog
+    add_output(parser)
+    add_places(parser)
+    parser.set_defaults(run=run)
 
 
 def add_question(parser: argparse.ArgumentParser) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from . import FAILED, OK
-from .arguments import add_adjustment, add_output, add_places, add_series, add_session
-from .output import console, print_json
+from .arguments import add_adjustment, add_series, add_session, command
+from .report import Report
 from .tables import facts
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from ..model.explanation import Explanation
 
 _STYLES = {"not asked": "dim", "why": "yellow"}
@@ -22,13 +24,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--provider", help="as if a call named this vendor")
     add_adjustment(parser)
     add_session(parser)
-    add_output(parser)
-    add_places(parser)
-    parser.set_defaults(run=run)
+    command(parser, run)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Print the explanation; 1 when no vendor can be asked."""
+def run(args: argparse.Namespace) -> Report:
+    """Return the explanation; 1 when no vendor can be asked."""
     from ..data_manager import DataManager
 
     explanation = DataManager(args.cache_dir, args.config).explain(
@@ -38,19 +38,14 @@ def run(args: argparse.Namespace) -> int:
         adjustment=args.adjustment,
         session=args.session,
     )
-    if args.json:
-        print_json(explanation.to_json())
-    else:
-        _show(explanation)
-    return OK if explanation.is_served else FAILED
+    return Report(explanation.to_json, _shown(explanation), ok=explanation.is_served)
 
 
-def _show(explanation: Explanation) -> None:
+def _shown(explanation: Explanation) -> Iterator[RenderableType]:
     from rich.text import Text
 
-    screen = console()
     name, _, verdict = explanation.title.partition(": ")
     style = "" if explanation.is_served else "yellow"
-    screen.print(Text.assemble((name, "bold"), "  ", (verdict, style)))
-    screen.print()
-    screen.print(facts(explanation.lines(), _STYLES))
+    yield Text.assemble((name, "bold"), "  ", (verdict, style))
+    yield ""
+    yield facts(explanation.lines(), _STYLES)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from . import FAILED, OK
-from .answers import bars_table, show_attempts
-from .arguments import add_output, add_places, add_timeout, positive
-from .fetch import records
-from .output import asking, console, note, print_json
+from .answers import Provenance, attempts_shown, bars_table, records
+from .arguments import add_timeout, command, positive
+from .output import asking
+from .report import Report
 from .tables import counted, milliseconds, styled
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import RenderableType
 
     from ..data_manager import DataManager
 
@@ -39,26 +40,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rows", type=positive, default=10, help="rows to show on the screen (default 10)"
     )
-    add_output(parser)
-    add_places(parser)
-    parser.set_defaults(run=run)
+    command(parser, run)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Fetch and show; 1 when something is lacking."""
+def run(args: argparse.Namespace) -> Report:
+    """Fetch; 1 when something is lacking."""
     from ..data_manager import DataManager
 
     manager, started = DataManager(args.cache_dir, args.config), time.perf_counter()
     with asking(args) as notes:
         frame = _fetch_figures(manager, args)
-    provenance = frame.attrs["onetape"]
-    if args.json:
-        print_json({"provenance": provenance, "rows": records(frame)})
-    else:
-        _show(frame, provenance, args.rows, time.perf_counter() - started)
-    for text in notes:
-        note(text)
-    return OK if provenance["complete"] else FAILED
+    provenance, seconds = frame.attrs["onetape"], time.perf_counter() - started
+    return Report(
+        lambda: {"provenance": provenance, "rows": records(frame)},
+        _shown(frame, provenance, args.rows, seconds),
+        notes,
+        ok=provenance["complete"],
+    )
 
 
 def _fetch_figures(manager: DataManager, args: argparse.Namespace) -> pd.DataFrame:
@@ -70,18 +68,18 @@ def _fetch_figures(manager: DataManager, args: argparse.Namespace) -> pd.DataFra
     return manager.get_long_short_ratio(args.symbol, args.timeframe, *bounds, timeout=seconds)
 
 
-def _show(frame: pd.DataFrame, provenance: Any, rows: int, seconds: float) -> None:
+def _shown(
+    frame: pd.DataFrame, provenance: Provenance, rows: int, seconds: float
+) -> Iterator[RenderableType]:
     from rich.text import Text
 
-    screen = console()
     name = f"{provenance['symbol']} {provenance['measure'].replace('_', ' ')}"
     facts = [counted(provenance["rows"], "row"), f"{provenance['from_cache']:.0%} from cache"]
-    line = " · ".join([*facts, milliseconds(seconds)])
-    screen.print(Text.assemble((name, "bold"), "  ", line))
-    screen.print()
+    yield Text.assemble((name, "bold"), "  ", " · ".join([*facts, milliseconds(seconds)]))
+    yield ""
     if len(frame):
-        screen.print(bars_table(frame, rows))
-        screen.print()
+        yield bars_table(frame, rows)
+        yield ""
     else:
-        screen.print(styled("nothing in this range", "dim"))
-    show_attempts(screen, provenance)
+        yield styled("nothing in this range", "dim")
+    yield from attempts_shown(provenance)

@@ -7,11 +7,10 @@ import argparse
 from .arguments import (
     add_adjustment,
     add_freshness,
-    add_output,
-    add_places,
     add_range,
     add_series,
     add_timeout,
+    command,
     positive,
 )
 from .live_table import follow
@@ -35,9 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rows", type=positive, default=10, help="bars to show on a terminal (default 10)"
     )
-    add_output(parser)
-    add_places(parser)
-    parser.set_defaults(run=run, count=None, forming=False)
+    parser.set_defaults(count=None, forming=False)
+    command(parser, run)
 
 
 def run(args: argparse.Namespace) -> int:

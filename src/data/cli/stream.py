@@ -6,10 +6,9 @@ import argparse
 
 from .arguments import (
     add_adjustment,
-    add_output,
-    add_places,
     add_series,
     add_timeout,
+    command,
     positive,
     seconds,
 )
@@ -44,9 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "what each question for bars has: history, what the stream lost, and a bar that is asked "
         "for; default: 30 s without an answer",
     )
-    add_output(parser)
-    add_places(parser)
-    parser.set_defaults(run=run)
+    command(parser, run)
 
 
 def run(args: argparse.Namespace) -> int:
