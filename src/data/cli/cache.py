@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from ..errors import QueryError
 from ..model.instant import iso
 from ..model.texts import proof_in_words
-from . import FAILED, OK, cache_clean, cache_export, cache_maintenance, cache_quarantine
+from . import cache_clean, cache_export, cache_maintenance, cache_quarantine
 from .arguments import add_output, add_places
 from .cached import chosen, confirmations, entries, frame_of, listed, manager_of, meant
 from .output import console, print_json
+from .report import FAILED, OK
 from .tables import TextTable, counted, moment, size, styled
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
-from . import FAILED, OK
 from .arguments import age
 from .cached import manager_of, name_of, problems_json, show_problems
 from .output import console, print_json
+from .report import FAILED, OK
 from .tables import TextTable, counted, size, styled
 
 if TYPE_CHECKING:

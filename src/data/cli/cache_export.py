@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CacheError, QueryError
-from . import FAILED, OK
 from .arguments import add_adjustment
 from .cached import check_folder, chosen, name_of
 from .output import console, print_json
+from .report import FAILED, OK
 from .tables import TextTable, counted, moment, styled
 
 if TYPE_CHECKING:

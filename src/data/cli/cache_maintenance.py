@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import FAILED, OK
 from .arguments import add_executor, positive
 from .cached import (
     chosen,
@@ -19,6 +18,7 @@ from .cached import (
     show_problems,
 )
 from .output import console, print_json
+from .report import FAILED, OK
 from .tables import TextTable, counted, moment, size, styled
 
 if TYPE_CHECKING:

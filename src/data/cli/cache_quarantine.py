@@ -8,10 +8,10 @@ from typing import Any
 from ..errors import QueryError
 from ..jobs.quarantine import quarantine_report, restore
 from ..model.instant import iso
-from . import FAILED, OK
 from .arguments import add_output, add_places
 from .cached import chosen, manager_of, name_of, problems_json, show_problems
 from .output import console, print_json
+from .report import FAILED, OK
 from .tables import TextTable, counted, moment, size, styled
 
 _SHOWN = 50

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import install_line
 from ..model.texts import by_reason, telling
-from . import FAILED, OK
 from .answers import attempts_shown, bars_shown, gaps_shown, headline
 from .arguments import add_timeout, command
 from .output import complain, print_json
-from .report import show
+from .report import FAILED, OK, show
 from .tables import Cell, TextTable, counted, findings, milliseconds, moment, styled
 
 if TYPE_CHECKING:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import DataError
-from . import FAILED, OK, USAGE
 from .output import complain, complain_about, console, note, print_json
 from .tables import styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+OK, FAILED, USAGE = 0, 1, 2
 
 
 class Line(NamedTuple):
@@ -23,8 +23,7 @@ class Line(NamedTuple):
     style: str = ""
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(NamedTuple):
     """The answer of a command.
 
     Attributes:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..model.incident import incidents_of
 from ..model.instant import iso
 from ..model.texts import duration
-from . import OK
 from .output import console, print_json
+from .report import OK
 from .tables import TextTable, counted, moment, size, styled
 
 if TYPE_CHECKING:
