@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .answers import attempts_shown, dated, records
 from .arguments import add_timeout, command
 from .output import asking
-from .report import Report
+from .report import Report, Shown
 from .tables import TextTable, counted, moment, styled
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    pass
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> Report:
 
 def _shown(
     rows: Sequence[Mapping[str, Any]], provenance: Mapping[str, Any], asset_class: str
-) -> Iterator[TextTable | Text]:
+) -> Shown:
     cells = [
         [
             row["ex_date"],

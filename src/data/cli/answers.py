@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import by_vendor
 from ..model.query import ACTION_COLUMNS, EXTRA_COLUMNS
+from .report import Shown
 from .tables import Cell, TextTable, aligned, counted, milliseconds, moment, styled
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def headline(provenance: Provenance, seconds: float | None) -> Text:
     return line
 
 
-def bars_shown(frame: pd.DataFrame, most: int) -> Iterator[_Chart | TextTable | str]:
+def bars_shown(frame: pd.DataFrame, most: int) -> Shown:
     """Yield a chart of the closes, where there are enough for one, and the first and last bars."""
     if len(frame) >= _FEWEST_CHARTED:
         yield _Chart(frame)
@@ -104,7 +105,7 @@ def _cells(name: str, values: Sequence[Any]) -> Sequence[Cell]:
     return [str(v) for v in values] if name in EXTRA_COLUMNS else aligned(list(map(float, values)))
 
 
-def attempts_shown(provenance: Provenance) -> Iterator[TextTable | Text]:
+def attempts_shown(provenance: Provenance) -> Shown:
     """Yield the vendors that were asked in this call, how each attempt ended, and why some failed."""
     attempts = provenance["attempts"]
     if not attempts:
@@ -128,7 +129,7 @@ def attempts_shown(provenance: Provenance) -> Iterator[TextTable | Text]:
             yield styled(f"  {by_vendor(a['provider'], a['message'])}", "yellow")
 
 
-def gaps_shown(provenance: Provenance) -> Iterator[Text]:
+def gaps_shown(provenance: Provenance) -> Shown:
     """Yield the first stretches without bars, each with its reason; the warning has the one."""
     if provenance["gaps_total"] == 1 and not provenance["complete"]:
         return

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CacheError, DataError, FormatVersionError, QueryError
 from ..model.timeframe import Timeframe
-from .output import console
-from .tables import styled
+from .report import Line, Shown
 
 if TYPE_CHECKING:
     from ..cache.confirmations import Confirmation
@@ -210,7 +209,7 @@ def problems_json(problems: Sequence[tuple[SeriesKey, str]]) -> list[dict[str, s
     ]
 
 
-def show_problems(problems: Sequence[tuple[SeriesKey, str]]) -> None:
-    """Print series that could not be done, each with its reason."""
+def problems_shown(problems: Iterable[tuple[SeriesKey, str]]) -> Shown:
+    """Yield series that could not be done, each with its reason."""
     for key, faults in problems:
-        console().print(styled(f"{name_of(key)}: {faults}", "red"), soft_wrap=True)
+        yield Line(f"{name_of(key)}: {faults}", "red")

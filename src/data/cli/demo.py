@@ -12,14 +12,13 @@ from ..model.texts import by_reason, telling
 from .answers import attempts_shown, bars_shown, gaps_shown, headline
 from .arguments import add_timeout, command
 from .output import complain, print_json
-from .report import FAILED, OK, show
+from .report import FAILED, OK, Line, Shown, show
 from .tables import Cell, TextTable, counted, findings, milliseconds, moment, styled
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import RenderableType
-    from rich.text import Text
 
     from ..jobs.showcase import DemoAnswer, Showcase
     from ..jobs.vendors import VendorRole
@@ -106,7 +105,7 @@ class _Teller:
         self._offline = bool(args.offline)
         self._reached: dict[str, Reached] = {}
 
-    def _show(self, *items: RenderableType) -> None:
+    def _show(self, *items: RenderableType | Line) -> None:
         if not self._as_json:
             show(items)
 
@@ -167,14 +166,14 @@ class _Teller:
             self._show("", styled("next: onetape fetch AAPL 1d · onetape doctor", "dim"))
 
 
-def _failure_shown(shown: DemoAnswer) -> Iterator[Text]:
+def _failure_shown(shown: DemoAnswer) -> Shown:
     for attempt in shown.attempts:
         yield styled(f"{attempt} ({milliseconds(attempt.seconds)})", "yellow")
     if not shown.attempts:
         yield styled(str(shown.error), "yellow")
 
 
-def _bars_shown(shown: DemoAnswer) -> Iterator[RenderableType]:
+def _bars_shown(shown: DemoAnswer) -> Shown:
     assert shown.frame is not None
     provenance = shown.frame.attrs["onetape"]
     yield headline(provenance, shown.seconds[0])

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from .arguments import command, seconds
-from .report import Report
+from .report import Report, Shown
 from .tables import counted, findings, styled
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from ..jobs.checkup import Check
 
 _MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("·", "dim")}
@@ -54,7 +51,7 @@ def run(args: argparse.Namespace) -> Report | int:
     return Report(plain, _shown(checks, broken), ok=not broken)
 
 
-def _shown(checks: list[Check], broken: list[Check]) -> Iterator[RenderableType]:
+def _shown(checks: list[Check], broken: list[Check]) -> Shown:
     """Yield all checks, and those that failed once more at the end: a terminal shows its last lines."""
     width = max(len(check.topic) for check in checks)
     for section in dict.fromkeys(check.section for check in checks):

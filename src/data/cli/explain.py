@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .arguments import add_adjustment, add_series, add_session, command
-from .report import Report
+from .report import Report, Shown
 from .tables import facts
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from ..model.explanation import Explanation
 
 _STYLES = {"not asked": "dim", "why": "yellow"}
@@ -41,7 +38,7 @@ def run(args: argparse.Namespace) -> Report:
     return Report(explanation.to_json, _shown(explanation), ok=explanation.is_served)
 
 
-def _shown(explanation: Explanation) -> Iterator[RenderableType]:
+def _shown(explanation: Explanation) -> Shown:
     from rich.text import Text
 
     name, _, verdict = explanation.title.partition(": ")

@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,11 @@ from ..model.texts import by_reason, telling
 from .answers import Provenance, attempts_shown, bars_shown, gaps_shown, headline, records
 from .arguments import add_question, add_timeout, command, listed, positive, question
 from .output import asking
-from .report import Line, Report
+from .report import Line, Report, Shown
 from .tables import styled
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import RenderableType
 
     from ..data_manager import DataManager
 
@@ -190,17 +189,13 @@ def _path(name: str, frame: pd.DataFrame) -> Path:
     return Path(name.replace(_SYMBOL, symbol))
 
 
-def _many_shown(
-    answers: Iterable[tuple[pd.DataFrame, list[str]]], rows: int
-) -> Iterator[RenderableType | Line]:
+def _many_shown(answers: Iterable[tuple[pd.DataFrame, list[str]]], rows: int) -> Shown:
     for frame, written in answers:
         yield from _shown(frame, written, rows, None)
         yield ""
 
 
-def _shown(
-    frame: pd.DataFrame, written: list[str], rows: int, seconds: float | None
-) -> Iterator[RenderableType | Line]:
+def _shown(frame: pd.DataFrame, written: list[str], rows: int, seconds: float | None) -> Shown:
     provenance: Provenance = frame.attrs["onetape"]
     yield headline(provenance, seconds)
     yield ""

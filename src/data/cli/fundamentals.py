@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from ..errors import AllProvidersFailedError
 from .arguments import add_timeout, command, listed
 from .output import busy
-from .report import Report
+from .report import Report, Shown
 from .tables import TextTable, styled
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    pass
 
 _SCALES = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
 _LONG = ("description", "website", "symbol")
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> Report:
     return Report(record, _shown(record))
 
 
-def _shown(record: Mapping[str, Any]) -> Iterator[RenderableType]:
+def _shown(record: Mapping[str, Any]) -> Shown:
     metadata = record["_metadata"]
     yield styled(f"{record['symbol']}  {record.get('company_name', '')}", "bold")
     rows = [

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .answers import Provenance, attempts_shown, bars_table, records
 from .arguments import add_timeout, command, positive
 from .output import asking
-from .report import Report
+from .report import Report, Shown
 from .tables import counted, milliseconds, styled
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import RenderableType
 
     from ..data_manager import DataManager
 
@@ -68,9 +66,7 @@ def _fetch_figures(manager: DataManager, args: argparse.Namespace) -> pd.DataFra
     return manager.get_long_short_ratio(args.symbol, args.timeframe, *bounds, timeout=seconds)
 
 
-def _shown(
-    frame: pd.DataFrame, provenance: Provenance, rows: int, seconds: float
-) -> Iterator[RenderableType]:
+def _shown(frame: pd.DataFrame, provenance: Provenance, rows: int, seconds: float) -> Shown:
     from rich.text import Text
 
     name = f"{provenance['symbol']} {provenance['measure'].replace('_', ' ')}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
@@ -13,7 +13,7 @@ from . import guarded
 from .arguments import command, listed
 from .cached import check_folder, manager_of, name_of
 from .parser import Parser
-from .report import Line, Report, present
+from .report import Line, Report, Shown, present
 from .tables import counted, moment
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> Report:
     return Report(report.as_dict, _shown(report), ok=ok)
 
 
-def _shown(report: GapReport) -> Iterator[Line]:
+def _shown(report: GapReport) -> Shown:
     for incident in incidents_of(report.incidents):
         yield Line(f"incident: {incident}", "bold yellow")
     for gap in report.gaps:
@@ -65,7 +65,7 @@ def _shown(report: GapReport) -> Iterator[Line]:
     yield Line(_summary(report), "dim")
 
 
-def _gap_shown(gap: ClassifiedGap) -> Iterator[Line]:
+def _gap_shown(gap: ClassifiedGap) -> Shown:
     plain = gap.as_dict()
     span = f"{moment(plain['start'])} to {moment(plain['end'])}"
     what = gap.gap_class.replace("_", " ")
@@ -124,7 +124,7 @@ def _validate(args: argparse.Namespace) -> Report:
     return Report(document, _validated_shown(document))
 
 
-def _validated_shown(document: dict[str, Any]) -> Iterator[Line]:
+def _validated_shown(document: dict[str, Any]) -> Shown:
     from ..jobs.gap_files import FILE
 
     for name, one in document["detailed_results"].items():
@@ -152,7 +152,7 @@ def _fill(args: argparse.Namespace) -> int:
         return present(Report(report, _filled_shown(report), ok=not report["failed"]), args)
 
 
-def _filled_shown(report: dict[str, Any]) -> Iterator[str | Line]:
+def _filled_shown(report: dict[str, Any]) -> Shown:
     for name, bars in report["filled"].items():
         yield f"{name}: {counted(bars, 'new bar')}"
     for name, why in report["failed"].items():

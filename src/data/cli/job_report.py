@@ -5,19 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .output import console
-from .report import Line, Report, present
+from .report import Report, Shown, present
 from .tables import TextTable, counted, shortened, styled
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.text import Text
-
     from ..jobs.progress import Listener, Progress
 
 # Of more series those alone are shown that are not complete, and progress once in a while.
@@ -57,7 +54,7 @@ def write_report(report: dict[str, Any], args: argparse.Namespace) -> None:
 
 def present_job(
     report: dict[str, Any],
-    shown: Iterable[RenderableType | Line],
+    shown: Shown,
     args: argparse.Namespace,
     *,
     ok: bool,
@@ -115,7 +112,7 @@ class _Lines:
             self._show(f"{done}{now.text()}", soft_wrap=True)
 
 
-def reasons_shown(reasons: Sequence[dict[str, Any]], what: str = "series") -> Iterator[Text]:
+def reasons_shown(reasons: Sequence[dict[str, Any]], what: str = "series") -> Shown:
     """Yield why series are not complete, those alike in one line."""
     from ..jobs.fill_report import ReasonGroup
 
@@ -128,7 +125,7 @@ def reasons_shown(reasons: Sequence[dict[str, Any]], what: str = "series") -> It
         yield styled(f"and {counted(more, 'other reason')}; --report has them all", "yellow")
 
 
-def requests_shown(requests: dict[str, dict[str, int]]) -> Iterator[Text]:
+def requests_shown(requests: dict[str, dict[str, int]]) -> Shown:
     """Yield how many requests each vendor was sent, and how many brought nothing of use."""
     for vendor, counts in requests.items():
         sent, answered = counts["sent"], counts["answered"]
@@ -136,7 +133,7 @@ def requests_shown(requests: dict[str, dict[str, int]]) -> Iterator[Text]:
         yield styled(f"{vendor}: {counted(sent, 'request')}{lost}", "dim")
 
 
-def costs_shown(vendors: dict[str, dict[str, Any]], what: str = "series") -> Iterator[TextTable]:
+def costs_shown(vendors: dict[str, dict[str, Any]], what: str = "series") -> Shown:
     """Yield what each vendor would be asked for, and how long that takes."""
     from ..model.texts import duration
 

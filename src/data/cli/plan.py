@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .arguments import add_question, command, question
 from .output import busy
-from .report import Report
+from .report import Report, Shown
 from .tables import TextTable, counted, facts, styled
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from ..model.plan import Plan, PlanSegment
 
 _STYLES = {"lacking": "yellow", "outcome": "bold red", "not asked": "dim", "substitute": "dim"}
@@ -40,14 +38,14 @@ def run(args: argparse.Namespace) -> Report:
     return Report(plain["plans"][0] if is_one else plain, shown, ok=ok)
 
 
-def _plans_shown(plans: Sequence[Plan], requests: int) -> Iterator[RenderableType]:
+def _plans_shown(plans: Sequence[Plan], requests: int) -> Shown:
     for plan in plans:
         yield from _plan_shown(plan)
         yield ""
     yield styled(f"{counted(requests, 'request')} in all", "bold")
 
 
-def _plan_shown(plan: Plan) -> Iterator[RenderableType]:
+def _plan_shown(plan: Plan) -> Shown:
     from rich.text import Text
 
     name, _, verdict = plan.title.partition(": ")

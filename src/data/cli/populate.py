@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +27,10 @@ from .job_report import (
     requests_shown,
 )
 from .parser import Parser
-from .report import FAILED, OK
+from .report import FAILED, OK, Shown
 from .tables import TextTable, counted, styled
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
     from rich.text import Text
 
 _Run = Callable[[argparse.Namespace], int]
@@ -169,7 +168,7 @@ def _populated(args: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
-def _shown(report: dict[str, Any]) -> Iterator[RenderableType]:
+def _shown(report: dict[str, Any]) -> Shown:
     results = report["results"]
     rows = [
         [
@@ -198,13 +197,13 @@ def _shown(report: dict[str, Any]) -> Iterator[RenderableType]:
     yield styled(f"{good:,} of {counted(good + failed, 'series')} succeeded, {fetched}", "dim")
 
 
-def _incidents_shown(report: dict[str, Any]) -> Iterator[Text]:
+def _incidents_shown(report: dict[str, Any]) -> Shown:
     incidents = incidents_of(map(VendorDay.from_json, report["incidents"]))
     for incident in incidents[:MOST_REASONS]:
         yield styled(f"incident: {incident}; `onetape gaps --all` shows it", "yellow")
 
 
-def _cost_shown(report: dict[str, Any]) -> Iterator[RenderableType]:
+def _cost_shown(report: dict[str, Any]) -> Shown:
     yield from costs_shown(report["vendors"])
     yield from reasons_shown(report["reasons"])
     yield from _incidents_shown(report)

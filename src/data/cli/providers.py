@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from ..errors import QueryError
 from ..vendors.registry import FAMILIES, family_of, is_sample
 from .arguments import add_timeout, command
-from .report import Report, show
+from .report import Report, Shown, show
 from .tables import TextTable, counted, facts, findings, styled
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
     from rich.text import Text
 
     from ..provider_selector import ProviderSelector
@@ -83,9 +82,7 @@ def run(args: argparse.Namespace) -> Report:
     return Report({"providers": vendors, "routes": ways}, _shown(vendors, ways))
 
 
-def _shown(
-    vendors: Sequence[dict[str, Any]], ways: Sequence[dict[str, Any]]
-) -> Iterator[RenderableType]:
+def _shown(vendors: Sequence[dict[str, Any]], ways: Sequence[dict[str, Any]]) -> Shown:
     names = ["vendor", "state", "prices?", "a minute#?", "key?"]
     yield TextTable(names, [_row(v) for v in vendors])
     yield ""
@@ -110,10 +107,10 @@ def _probe(args: argparse.Namespace) -> Report:
                 mark, style = _VERDICTS[finding.verdict]
                 cells = [finding.what, *([styled(finding.why, "dim")] if finding.why else [])]
                 show([findings([(styled(mark, style), name, cells)], width)])
-    nobody = styled("no vendor has a key here; --probe VENDOR probes one anyway", "dim")
+    nobody = "no vendor has a key here; --probe VENDOR probes one anyway"
     ok = not results or any(one.verdict == "yes" for one in results)
     plain = {"probe": [finding.to_json() for finding in results]}
-    return Report(plain, () if names else [nobody], ok=ok)
+    return Report(plain, () if names else lambda: [styled(nobody, "dim")], ok=ok)
 
 
 def _family(family: str) -> Report:
@@ -124,7 +121,7 @@ def _family(family: str) -> Report:
     rows = [[m["name"], m["title"], " ".join(m["timeframes"])] for m in members]
     return Report(
         {"family": family, "count": len(members), "members": members},
-        [
+        lambda: [
             TextTable(["vendor", "whose?", "timeframes"], rows),
             styled(f"{counted(len(members), 'exchange')}, no request sent", "dim"),
         ],
@@ -141,7 +138,7 @@ def _vendor(args: argparse.Namespace) -> Report:
     return Report(profile | {"serves": plain(profile["serves"])}, _vendor_shown(profile))
 
 
-def _vendor_shown(profile: dict[str, Any]) -> Iterator[RenderableType]:
+def _vendor_shown(profile: dict[str, Any]) -> Shown:
     from ..jobs.matrix import BOUNDS, KINDS, bounds_table, kinds_table
 
     yield styled(f"{profile['name']}  {profile['title']}", "bold")
@@ -191,8 +188,14 @@ def _matrix(selector: ProviderSelector) -> Report:
     # The leftmost columns stay longest where the terminal is narrow.
     bounds = [*BOUNDS[:2], *(f"{name}?" for name in BOUNDS[2:])]
     kinds = [*KINDS[:2], *(f"{name}?" for name in KINDS[2:])]
-    tables = [TextTable(bounds, bounds_table(entries)), TextTable(kinds, kinds_table(entries))]
-    return Report({"matrix": plain(entries)}, [tables[0], "", tables[1]])
+    return Report(
+        {"matrix": plain(entries)},
+        lambda: [
+            TextTable(bounds, bounds_table(entries)),
+            "",
+            TextTable(kinds, kinds_table(entries)),
+        ],
+    )
 
 
 def _row(vendor: dict[str, Any]) -> list[Any]:

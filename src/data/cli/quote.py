@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..errors import QueryError
@@ -11,11 +11,11 @@ from ..model.instant import iso, to_ms
 from ..model.quote import Quote
 from .arguments import add_session, add_timeout, command
 from .output import asking, described
-from .report import Report
+from .report import Report, Shown
 from .tables import TextTable, styled
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    pass
 
 _STYLES = {"live": "green", "forming": "green", "closed": "", "stale": "yellow"}
 
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> Report:
     return Report(plain, _shown(quotes), errors=errors, ok=not errors, is_misuse=are_wrong)
 
 
-def _shown(quotes: Mapping[str, Quote]) -> Iterator[TextTable | Text]:
+def _shown(quotes: Mapping[str, Quote]) -> Shown:
     if quotes:
         names = ["symbol", "price#", "currency", "change#", "%#", "state", "time (UTC)", "vendor?"]
         yield TextTable(names, [_row(quote) for quote in quotes.values()])

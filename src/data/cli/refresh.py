@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..jobs.signals import job_signals
@@ -20,12 +20,10 @@ from .job_report import (
     requests_shown,
 )
 from .parser import Parser
-from .report import Report
+from .report import Report, Shown
 from .tables import TextTable, counted, styled
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from ..jobs.refresh_fundamentals import Refresh
     from ..jobs.refresh_plan import Choice
 
@@ -184,7 +182,7 @@ def _choice(args: argparse.Namespace) -> Choice:
     )
 
 
-def _plan_shown(report: dict[str, Any]) -> Iterator[RenderableType]:
+def _plan_shown(report: dict[str, Any]) -> Shown:
     selected = report["selected"]
     if len(selected) <= MOST_SHOWN:
         rows = [[one["symbol"], _days(one["age_days"])] for one in selected]
@@ -195,7 +193,7 @@ def _plan_shown(report: dict[str, Any]) -> Iterator[RenderableType]:
     yield styled(text, "dim")
 
 
-def _shown(report: dict[str, Any]) -> Iterator[RenderableType]:
+def _shown(report: dict[str, Any]) -> Shown:
     results = report["results"]
     rows = [
         [

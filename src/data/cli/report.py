@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ..errors import DataError
 from .output import complain, complain_about, console, note, print_json
@@ -23,13 +23,16 @@ class Line(NamedTuple):
     style: str = ""
 
 
+Shown: TypeAlias = "Iterable[RenderableType | Line]"
+
+
 class Report(NamedTuple):
     """The answer of a command.
 
     Attributes:
         plain: what ``--json`` prints, or a function that returns it.
-        shown: what people see, top to bottom. A generator runs only where it is printed, and what it
-            yields is printed at once.
+        shown: what people see, top to bottom, or a function that returns it. A generator runs only
+            where it is printed, and what it yields is printed at once.
         notes: texts for standard error that are no failure.
         errors: failures of parts of the answer, or their messages.
         ok: whether the exit code is 0; else it is 1.
@@ -37,7 +40,7 @@ class Report(NamedTuple):
     """
 
     plain: Any
-    shown: Iterable[RenderableType | Line] = ()
+    shown: Shown | Callable[[], Shown] = ()
     notes: Iterable[str] = ()
     errors: Iterable[DataError | str] = ()
     ok: bool = True
@@ -49,9 +52,12 @@ def present(report: Report, args: argparse.Namespace) -> int:
     if args.json:
         print_json(report.plain() if callable(report.plain) else report.plain)
     else:
-        show(report.shown)
+        show(report.shown() if callable(report.shown) else report.shown)
     for error in report.errors:
-        complain(error) if isinstance(error, str) else complain_about(error)
+        if isinstance(error, str):
+            complain(error)
+        else:
+            complain_about(error)
     for text in report.notes:
         note(text)
     if report.is_misuse:
@@ -59,7 +65,7 @@ def present(report: Report, args: argparse.Namespace) -> int:
     return OK if report.ok else FAILED
 
 
-def show(items: Iterable[RenderableType | Line]) -> None:
+def show(items: Shown) -> None:
     """Print tables and texts on standard output, one below the other."""
     screen = console()
     for item in items:

@@ -13,12 +13,10 @@ from .arguments import add_executor, add_timeout, command
 from .cached import manager_of
 from .job_report import costs_shown
 from .output import busy, console
-from .report import Line, Report, show
+from .report import Line, Report, Shown, show
 from .tables import counted, styled
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from ..data_manager import DataManager
     from ..jobs.fill_cost import VendorCost
     from ..jobs.validate import ValidateQuestion
@@ -97,7 +95,8 @@ def _cost(
     """Return what each vendor would be asked for, and the checks that cannot be done, with why."""
     from ..jobs.validate import add_cost
 
-    costs, skipped = dict[str, VendorCost](), dict[str, str]()
+    costs: dict[str, VendorCost] = {}
+    skipped: dict[str, str] = {}
     for lane in lanes:
         skipped |= add_cost(manager._services, lane, costs)
     return costs, skipped
@@ -107,13 +106,14 @@ def _cost_report(costs: Mapping[str, VendorCost], skipped: Mapping[str, str]) ->
     """Return the answer of a dry run."""
     vendors = {vendor: cost.to_json() for vendor, cost in costs.items()}
     requests = sum(cost.requests for cost in costs.values())
-    shown: list[Any] = [
-        *costs_shown(vendors),
-        *(Line(f"not checked  {check}: {why}", "dim") for check, why in skipped.items()),
-        styled(f"{counted(requests, 'request')} in all", "dim"),
-    ]
-    plain = {"dry_run": True, "requests": requests, "vendors": vendors, "not_checked": skipped}
-    return Report(plain, shown)
+    return Report(
+        {"dry_run": True, "requests": requests, "vendors": vendors, "not_checked": skipped},
+        lambda: [
+            *costs_shown(vendors),
+            *(Line(f"not checked  {check}: {why}", "dim") for check, why in skipped.items()),
+            styled(f"{counted(requests, 'request')} in all", "dim"),
+        ],
+    )
 
 
 def _of_series(
@@ -144,10 +144,10 @@ def _summed(args: argparse.Namespace, reports: Iterable[QualityReport | Exceptio
     verdict = f"{counted(count, 'series')}: {counted(faulty, 'series')} with findings"
     verdict += f", {failed} could not be read" if failed else ""
     ok = not faulty and not failed
-    return Report(plain, [styled(verdict, "bold green" if ok else "bold red")], ok=ok)
+    return Report(plain, lambda: [styled(verdict, "bold green" if ok else "bold red")], ok=ok)
 
 
-def _shown(args: argparse.Namespace, report: QualityReport | Exception) -> Iterator[Text | Line]:
+def _shown(args: argparse.Namespace, report: QualityReport | Exception) -> Shown:
     if isinstance(report, Exception):
         yield Line(str(report), "red")
         return

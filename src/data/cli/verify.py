@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
@@ -12,11 +11,10 @@ from ..prices.differences import GRAVE
 from .arguments import add_timeout, command, positive
 from .job_report import check_report, present_job, progress_of, reasons_shown
 from .output import busy
-from .report import Line, Report
+from .report import Line, Report, Shown
 from .tables import TextTable, aligned, counted, moment, styled
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
     from rich.text import Text
 
     from ..jobs.compare import Comparison, Verification
@@ -127,7 +125,7 @@ def _sample(args: argparse.Namespace) -> int:
         return present_job(report, _sample_shown(report), args, ok=ok, interrupted=kept)
 
 
-def _sample_shown(report: dict[str, Any]) -> Iterator[RenderableType | Line]:
+def _sample_shown(report: dict[str, Any]) -> Shown:
     would = "would be " if report["dry_run"] else ""
     for one in report["results"]:
         lane = f"@{one['lane']}" if one["lane"] else ""
@@ -152,7 +150,7 @@ def _sample_shown(report: dict[str, Any]) -> Iterator[RenderableType | Line]:
     yield styled(f"{compared} {would}compared; {report['proof']}", style)
 
 
-def _shown(verification: Verification) -> Iterator[RenderableType | Line]:
+def _shown(verification: Verification) -> Shown:
     for one in verification.comparisons:
         yield _headline(verification, one)
         if one.differences:

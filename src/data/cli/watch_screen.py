@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..model.incident import incidents_of
 from ..model.instant import iso
 from ..model.texts import duration
-from .output import console, print_json
-from .report import OK
+from .output import console
+from .report import OK, Report
 from .tables import TextTable, counted, moment, size, styled
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _EVERY_S = 5.0
 _MOST_INCIDENTS = 5
 
 
-def run_watch(args: argparse.Namespace) -> int:
+def run_watch(args: argparse.Namespace) -> Report | int:
     """Show the state of everything every so many seconds until Ctrl-C; with ``--json`` once.
 
     Returns:
@@ -36,8 +36,7 @@ def run_watch(args: argparse.Namespace) -> int:
     reach = None if args.no_network else reach_all
     watch = Watch(args.cache_dir, args.config, reach=reach)
     if args.json:
-        print_json(watch.look().to_json())
-        return OK
+        return Report(watch.look().to_json())
     try:
         _forever(watch, args.every or _EVERY_S)
     except KeyboardInterrupt:

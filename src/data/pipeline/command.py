@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,12 @@ from ..cli import guarded
 from ..cli.arguments import command, listed
 from ..cli.job_report import progress_of
 from ..cli.parser import Parser
-from ..cli.report import FAILED, OK, Report, present
+from ..cli.report import FAILED, OK, Report, Shown, present
 from ..cli.tables import TextTable, counted, shortened, styled
 from ..jobs.signals import job_signals
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    pass
 
 __all__ = ["add_dates", "add_steps", "add_timeframes", "progress_of", "run_command"]
 
@@ -85,7 +85,7 @@ def _run_and_show(
         return present(Report(report, shown, notes, ok=ok), args)
 
 
-def _shown(name: str, step: dict[str, Any]) -> Iterator[TextTable | Text]:
+def _shown(name: str, step: dict[str, Any]) -> Shown:
     results = step["results"]
     rows = [
         [
