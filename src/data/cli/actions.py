@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .answers import attempts_shown, dated, records
 from .arguments import add_timeout, command
+from .cached import manager_of
 from .output import asking
 from .report import Report, Shown
 from .tables import TextTable, counted, moment, styled
@@ -32,9 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Report:
     """Fetch; 1 when no vendor answered for some ex-dates."""
-    from ..data_manager import DataManager
-
-    manager = DataManager(args.cache_dir, args.config)
+    manager = manager_of(args, makes_folder=True)
     with asking(args) as notes:
         frame = manager.get_actions(args.symbol, args.start, args.end, timeout=args.timeout)
     provenance = frame.attrs["onetape"]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from ..errors import QueryError
 from ..model.instant import iso
 from ..model.texts import proof_in_words
+from ..model.timeframe import Timeframe
 from . import cache_clean, cache_export, cache_maintenance, cache_quarantine
 from .arguments import command
-from .cached import chosen, confirmations, entries, frame_of, listed, manager_of, meant
+from .cached import chosen, confirmations, entries, listed, manager_of, meant
 from .report import Line, Report, Shown
 from .tables import TextTable, counted, moment, size, styled
 
@@ -134,7 +135,7 @@ def _list(args: argparse.Namespace) -> Report:
 
 def _info(args: argparse.Namespace) -> Report:
     manager = manager_of(args)
-    symbol, frame = meant(manager, args.symbol), frame_of(args.timeframe).label
+    symbol, frame = meant(manager, args.symbol), Timeframe.parse(args.timeframe).label
     keys = chosen(manager, args.symbol, args.timeframe)
     document = [
         {
@@ -217,7 +218,7 @@ def _clear(args: argparse.Namespace) -> Report:
     doomed = chosen(manager, args.symbol, args.timeframe)
     gone = entries(manager, doomed)
     symbol = meant(manager, args.symbol) if args.symbol else None
-    manager.cache.clear(symbol, frame_of(args.timeframe).label if args.timeframe else None)
+    manager.cache.clear(symbol, Timeframe.parse(args.timeframe).label if args.timeframe else None)
     bars = sum(entry["rows"] for entry in gone)
     summary = f"deleted: {counted(len(gone), 'series')}, {counted(bars, 'bar')}"
     return Report({"deleted": gone, "bars": bars}, lambda: [styled(summary, "bold")])

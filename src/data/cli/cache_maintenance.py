@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..model.timeframe import Timeframe
 from .arguments import add_executor, command, positive
 from .cached import (
     chosen,
     chosen_with_others,
-    frame_of,
     manager_of,
     meant,
     name_of,
@@ -287,7 +287,7 @@ def _pruned_shown(pruned: Sequence[Pruned], *, dry_run: bool) -> Shown:
 def _log(args: argparse.Namespace) -> Report:
     manager = manager_of(args)
     symbol = meant(manager, args.symbol)
-    frame = frame_of(args.timeframe) if args.timeframe else None
+    frame = Timeframe.parse(args.timeframe) if args.timeframe else None
     upkeep = manager.cache.maintenance
     keys, others = upkeep.logged(symbol, frame), upkeep.other_logs(symbol, frame)
     if not keys and not others:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from ..cache.confirmations import Confirmation
     from ..cache.format.lane_entry import LaneEntry
     from ..cache.other_data import OtherPart
-    from ..cache.store import SeriesView
     from ..data_manager import DataManager
     from ..model.series import SeriesKey
     from ..wiring import Services
@@ -27,15 +26,16 @@ if TYPE_CHECKING:
 _SYMBOLS_SHOWN = 12
 
 
-def manager_of(args: argparse.Namespace) -> DataManager:
+def manager_of(args: argparse.Namespace, *, makes_folder: bool = False) -> DataManager:
     """Return the manager on the folder and the rules that were named.
 
     Raises:
-        QueryError: the folder does not exist; a command that only reads makes none.
+        QueryError: the folder does not exist, and the command is none that ``makes_folder``.
     """
     from ..data_manager import DataManager
 
-    check_folder(args)
+    if not makes_folder:
+        check_folder(args)
     return DataManager(args.cache_dir, args.config)
 
 
@@ -72,7 +72,7 @@ def chosen_with_others(
     Of a symbol either is enough.
     """
     name = meant(manager, symbol) if symbol else None
-    frame = frame_of(label) if label else None
+    frame = Timeframe.parse(label) if label else None
     others = manager.cache.maintenance.others(name, frame)
     if not others:
         return chosen(manager, symbol, label), []
@@ -88,11 +88,6 @@ def meant(manager: Installation, text: str) -> str:
     if text in manager.cache.list_symbols():
         return text
     return manager.cache.meaning_of(text).symbol
-
-
-def frame_of(text: str) -> Timeframe:
-    """Read a timeframe; raises ``QueryError``."""
-    return Timeframe.parse(text)
 
 
 def _there_is(manager: Installation, symbol: str) -> str:
@@ -156,11 +151,17 @@ def _entry(
     }
     try:
         if indexed is not None:
-            return entry | _entry_of(indexed)
+            entry["confirmed"], entry["contradicted"] = indexed.confirmed, indexed.contradicted
+            ends = indexed.first, indexed.last
+            return entry | _extent(indexed.rows, ends, indexed.vendors, indexed.answered_ms)
         standing = confirmations(manager, key)
         entry["confirmed"] = sum(one.confirmed for one in standing)
         entry["contradicted"] = sum(one.contradicted for one in standing)
-        return entry | _facts(manager.cache.store.view(key))
+        view = manager.cache.store.view(key)
+        with_bars = [part for part in view.coverage.opened() if part.state != "empty"]
+        vendors = sorted({part.vendor for part in with_bars if part.vendor})
+        updated = max((part.fetched_at for part in view.coverage), default=0)
+        return entry | _extent(view.rows, (view.first, view.last), vendors, updated)
     except DataError as error:
         return entry | {"problem": str(error)}
 
@@ -173,20 +174,7 @@ def confirmations(manager: Installation, key: SeriesKey) -> list[Confirmation]:
         return []
 
 
-def _facts(view: SeriesView) -> dict[str, Any]:
-    with_bars = [part for part in view.coverage.opened() if part.state != "empty"]
-    updated = max((part.fetched_at for part in view.coverage), default=0)
-    vendors = sorted({part.vendor for part in with_bars if part.vendor})
-    return _plain(view.rows, (view.first, view.last), vendors, updated)
-
-
-def _entry_of(entry: LaneEntry) -> dict[str, Any]:
-    ends = entry.first, entry.last
-    proof = {"confirmed": entry.confirmed, "contradicted": entry.contradicted}
-    return _plain(entry.rows, ends, entry.vendors, entry.answered_ms) | proof
-
-
-def _plain(
+def _extent(
     rows: int, ends: tuple[int | None, int | None], vendors: list[str], updated: int
 ) -> dict[str, Any]:
     from ..model.instant import iso

@@ -158,7 +158,13 @@ class _Teller:
     def closing(self, shown: list[DemoAnswer]) -> None:
         """Print the JSON, or name what is missing where there was nothing to show."""
         if self._as_json:
-            print_json(_document(self._reached, shown))
+            print_json(
+                {
+                    "network": {n: vars(one) | {"ok": one.ok} for n, one in self._reached.items()},
+                    "answers": [_answer(one) for one in shown],
+                    "summary": counted(sum(one.frame is not None for one in shown), "answer"),
+                }
+            )
         if all(one.frame is None for one in shown):
             hint = f"{install_line('demo')} brings real sample bars that need no network"
             complain("no vendor could be reached, and the sample bars are not installed", [hint])
@@ -207,14 +213,6 @@ def _spans(provenance: dict[str, Any], *, is_sample: bool) -> TextTable:
     ]
     names = ["provenance", "from", "up to", "bars#", "state", "stored as?", "lane?", "fetched?"]
     return TextTable(names, rows)
-
-
-def _document(reached: dict[str, Reached], shown: list[DemoAnswer]) -> dict[str, Any]:
-    return {
-        "network": {name: vars(one) | {"ok": one.ok} for name, one in reached.items()},
-        "answers": [_answer(one) for one in shown],
-        "summary": counted(sum(one.frame is not None for one in shown), "answer"),
-    }
 
 
 def _answer(shown: DemoAnswer) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from .arguments import add_adjustment, add_series, add_session, command
+from .cached import manager_of
 from .report import Report, Shown
 from .tables import facts
 
@@ -26,9 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Report:
     """Return the explanation; 1 when no vendor can be asked."""
-    from ..data_manager import DataManager
-
-    explanation = DataManager(args.cache_dir, args.config).explain(
+    explanation = manager_of(args, makes_folder=True).explain(
         args.symbol,
         args.timeframe,
         provider=args.provider,

@@ -15,6 +15,7 @@ from ..model.query import EXTRA_COLUMNS
 from ..model.texts import by_reason, telling
 from .answers import Provenance, attempts_shown, bars_shown, gaps_shown, headline, records
 from .arguments import add_question, add_timeout, command, listed, positive, question
+from .cached import manager_of
 from .output import asking
 from .report import Line, Report, Shown
 from .tables import styled
@@ -70,10 +71,8 @@ def run(args: argparse.Namespace) -> Report:
     Raises:
         QueryError: outputs exclude each other, or the one symbol cannot be understood.
     """
-    from ..data_manager import DataManager
-
     _check(args)
-    manager = DataManager(args.cache_dir, args.config)
+    manager = manager_of(args, makes_folder=True)
     if len(args.symbols) > 1:
         return _fetch_many(manager, args)
     started = time.perf_counter()
@@ -174,9 +173,9 @@ def _export(frame: pd.DataFrame, args: argparse.Namespace) -> list[str]:
     from ..disk.atomic import csv_text, export_csv, export_parquet
 
     written = []
-    if args.csv == _SCREEN and not args.json:
+    if args.csv == _SCREEN:
         sys.stdout.write(csv_text(frame))
-    elif args.csv and args.csv != _SCREEN:
+    elif args.csv:
         written.append(str(export_csv(frame, _path(args.csv, frame))))
     if args.parquet:
         written.append(str(export_parquet(frame, _path(args.parquet, frame))))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .answers import Provenance, attempts_shown, bars_table, records
 from .arguments import add_timeout, command, positive
+from .cached import manager_of
 from .output import asking
 from .report import Report, Shown
 from .tables import counted, milliseconds, styled
@@ -43,9 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Report:
     """Fetch; 1 when something is lacking."""
-    from ..data_manager import DataManager
-
-    manager, started = DataManager(args.cache_dir, args.config), time.perf_counter()
+    manager, started = manager_of(args, makes_folder=True), time.perf_counter()
     with asking(args) as notes:
         frame = _fetch_figures(manager, args)
     provenance, seconds = frame.attrs["onetape"], time.perf_counter() - started

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .arguments import add_question, command, question
+from .cached import manager_of
 from .output import busy
 from .report import Report, Shown
 from .tables import TextTable, counted, facts, styled
@@ -25,10 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Report:
     """Return the plan of each symbol; 1 when something is not available."""
-    from ..data_manager import DataManager
-
     with busy(args, "planning; sends no request"):
-        manager = DataManager(args.cache_dir, args.config)
+        manager = manager_of(args, makes_folder=True)
         plans = [manager.plan(symbol, **question(args)) for symbol in dict.fromkeys(args.symbols)]
     plain: dict[str, Any] = {"plans": [plan.to_json() for plan in plans]}
     plain["requests"] = sum(plan.requests for plan in plans)

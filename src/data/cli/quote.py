@@ -10,6 +10,7 @@ from ..errors import QueryError
 from ..model.instant import iso, to_ms
 from ..model.quote import Quote
 from .arguments import add_session, add_timeout, command
+from .cached import manager_of
 from .output import asking, described
 from .report import Report, Shown
 from .tables import TextTable, styled
@@ -42,9 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Report:
     """Ask; 1 where the price of a symbol could not be had, 2 where none could be asked."""
-    from ..data_manager import DataManager
-
-    manager = DataManager(args.cache_dir, args.config)
+    manager = manager_of(args, makes_folder=True)
     with asking(args):
         quotes = manager.get_quotes(
             args.symbols, args.max_age, timeout=args.timeout, session=args.session

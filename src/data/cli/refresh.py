@@ -25,7 +25,6 @@ from .tables import TextTable, counted, styled
 
 if TYPE_CHECKING:
     from ..jobs.refresh_fundamentals import Refresh
-    from ..jobs.refresh_plan import Choice
 
 # The older names always had this pause.
 _OLDER_DELAY_S = 1.0
@@ -160,18 +159,11 @@ def _refreshed(args: argparse.Namespace) -> int:
 
 def _wanted(args: argparse.Namespace) -> Refresh:
     from ..jobs.refresh_fundamentals import Refresh
+    from ..jobs.refresh_plan import Choice
     from ..jobs.work_list import read_work_list
 
     symbols = read_work_list(args.symbols_file) if args.symbols_file else args.symbols
-    return Refresh(
-        symbols, args.data_types, _choice(args), args.force_refresh, args.delay, args.dry_run
-    )
-
-
-def _choice(args: argparse.Namespace) -> Choice:
-    from ..jobs.refresh_plan import Choice
-
-    return Choice(
+    choice = Choice(
         args.stale_min_days,
         args.stale_fraction,
         args.stale_ttl_days,
@@ -180,6 +172,7 @@ def _choice(args: argparse.Namespace) -> Choice:
         args.shuffle,
         args.seed,
     )
+    return Refresh(symbols, args.data_types, choice, args.force_refresh, args.delay, args.dry_run)
 
 
 def _plan_shown(report: dict[str, Any]) -> Shown:

@@ -13,6 +13,7 @@ from .arguments import (
     command,
     positive,
 )
+from .cached import manager_of
 from .live_table import follow
 from .output import asking, note
 
@@ -40,10 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show the bars one after another; 0, also when interrupted."""
-    from ..data_manager import DataManager
     from ..feed.replay import replay_feed
 
-    manager = DataManager(args.cache_dir, args.config)
+    manager = manager_of(args, makes_folder=True)
     with asking(args) as notes:
         feed = replay_feed(
             manager,

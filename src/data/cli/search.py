@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .arguments import add_timeout, command, positive
+from .cached import manager_of
 from .output import asking
 from .report import Report
 from .tables import TextTable, counted, styled
@@ -23,9 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Report:
     """Search; 1 where nothing was found, or not all vendors answered."""
-    from ..data_manager import DataManager
-
-    manager = DataManager(args.cache_dir, args.config)
+    manager = manager_of(args, makes_folder=True)
     args.symbol = text = " ".join(args.text)
     with asking(args) as notes:
         listings = manager.search(text, args.limit, offline=args.offline, timeout=args.timeout)

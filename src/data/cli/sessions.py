@@ -7,6 +7,7 @@ from typing import Any
 
 from .answers import dated, records
 from .arguments import command
+from .cached import manager_of
 from .report import Report
 from .tables import TextTable, counted, moment
 
@@ -28,9 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Report:
     """Return the sessions."""
-    from ..data_manager import DataManager
-
-    frame = DataManager(args.cache_dir, args.config).sessions(args.symbol, args.start, args.end)
+    frame = manager_of(args, makes_folder=True).sessions(args.symbol, args.start, args.end)
     rows = records(dated(frame))
     cells = [
         [

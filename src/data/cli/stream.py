@@ -12,6 +12,7 @@ from .arguments import (
     positive,
     seconds,
 )
+from .cached import manager_of
 from .live_table import follow
 
 
@@ -48,10 +49,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show bars as they close; 0, also when interrupted: that is how it ends."""
-    from ..data_manager import DataManager
     from ..feed.selection import plain_feed
 
-    manager = DataManager(args.cache_dir, args.config)
+    manager = manager_of(args, makes_folder=True)
     # A feed runs in threads of its own: a wrong question is refused before it starts.
     manager.plan(
         args.symbol,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +85,15 @@ def run(args: argparse.Namespace) -> Report:
             text = f"vendors are asked: {', '.join(sent)}"
             console(stderr=True).print(text, soft_wrap=True)
     with busy(args, "looking for defects, and changing nothing"):
-        reports = list(_of_series(manager, lanes, args.timeout))
+        reports = [
+            manager.validate(
+                *(one.symbol, one.timeframe, one.start, one.end),
+                level=one.level,
+                lane=one.lane,
+                timeout=args.timeout,
+            )
+            for one in lanes
+        ]
     return _summed(args, reports)
 
 
@@ -114,15 +122,6 @@ def _cost_report(costs: Mapping[str, VendorCost], skipped: Mapping[str, str]) ->
             styled(f"{counted(requests, 'request')} in all", "dim"),
         ],
     )
-
-
-def _of_series(
-    manager: DataManager, lanes: Iterable[ValidateQuestion], timeout: float | None
-) -> Iterator[QualityReport]:
-    """Yield a report for each stored lane of a series."""
-    for one in lanes:
-        bounds = (one.symbol, one.timeframe, one.start, one.end)
-        yield manager.validate(*bounds, level=one.level, lane=one.lane, timeout=timeout)
 
 
 def _summed(args: argparse.Namespace, reports: Iterable[QualityReport | Exception]) -> Report:

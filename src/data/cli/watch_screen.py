@@ -67,6 +67,10 @@ def whole(snapshot: StatusSnapshot) -> Group:
     from rich.console import Group
 
     worries = [styled(f"✗ {worry}", "bold red") for worry in snapshot.worries()]
+    vendors = [
+        [one.name, _state(one), ", ".join(str(q) for q in one.quotas if q.length_s > 1) or "-"]
+        for one in snapshot.vendors
+    ]
     # First: a low terminal cuts off the end.
     verdict = worries or [styled("✓ no problems", "bold green")]
     return Group(
@@ -74,9 +78,7 @@ def whole(snapshot: StatusSnapshot) -> Group:
         *verdict,
         *(styled(text, "yellow") for text in _incidents(snapshot)),
         "",
-        TextTable(
-            ["vendor", "state", "left of its limits?"], [_vendor(v) for v in snapshot.vendors]
-        ),
+        TextTable(["vendor", "state", "left of its limits?"], vendors),
         "",
         *_machine(snapshot),
         "",
@@ -92,11 +94,6 @@ def _incidents(snapshot: StatusSnapshot) -> list[str]:
     more = len(newest) - _MOST_INCIDENTS
     lines = [f"incident: {one}" for one in newest[:_MOST_INCIDENTS]]
     return lines + ([f"and {counted(more, 'older incident')}"] if more > 0 else [])
-
-
-def _vendor(vendor: VendorState) -> list[Any]:
-    left = [str(quota) for quota in vendor.quotas if quota.length_s > 1]
-    return [vendor.name, _state(vendor), ", ".join(left) or "-"]
 
 
 def _state(vendor: VendorState) -> Any:
