@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +90,8 @@ def meant(manager: Installation, text: str) -> str:
 
 
 def _there_is(manager: Installation, symbol: str) -> str:
+    from difflib import get_close_matches  # what is cached needs none of it
+
     own = [name_of(key, symbol=False) for key in manager.cache.maintenance.series(symbol)]
     if own:
         return f"of {symbol} there is {', '.join(own)}"
