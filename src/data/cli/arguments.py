@@ -263,8 +263,8 @@ def age(text: str) -> Age:
         raise argparse.ArgumentTypeError(f"{exc.args[0]}: {exc.hint}") from None
 
 
-def seconds(text: str) -> float:
-    """Read a number of seconds from a tenth to a day.
+def seconds(text: str, least: float = 0.1) -> float:
+    """Read a number of seconds from ``least`` to a day.
 
     Raises:
         argparse.ArgumentTypeError: it is none.
@@ -272,9 +272,11 @@ def seconds(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = 0.0
-    if not 0.1 <= value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0.1 to 86400")
+        value = -1.0
+    if not least <= value <= 86_400:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds from {least:g} to 86400"
+        )
     return value
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..errors import QueryError
 from ..model.instant import iso, to_ms
 from ..model.quote import Quote
-from .arguments import add_session, add_timeout, command
+from .arguments import add_session, add_timeout, command, seconds
 from .cached import manager_of
 from .output import asking, described
 from .report import Report, Shown
@@ -26,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("symbols", nargs="+", metavar="SYMBOL", help="such as BTCUSDT, AAPL, VOD.L")
     parser.add_argument(
         "--max-age",
-        type=_age,
+        type=partial(seconds, least=0.0),
         default=5.0,
         metavar="SECONDS",
         help="reuse a quote of this process that is at most this old (default 5)",
@@ -78,18 +79,3 @@ def _row(quote: Quote) -> list[object]:
         iso(to_ms(quote.time)).replace("T", " ").rstrip("Z").split(".")[0],
         quote.vendor,
     ]
-
-
-def _age(text: str) -> float:
-    """Read a number of seconds from 0 to a day.
-
-    Raises:
-        argparse.ArgumentTypeError: it is none.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 86400")
-    return value
