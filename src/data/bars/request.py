@@ -16,7 +16,7 @@ from ..model.instrument import Instrument
 from ..model.kind import ADJUSTMENTS
 from ..model.query import EXTRA_COLUMNS, BarsQuery, check_session
 from ..model.span import Span
-from ..model.spelling import did_you_mean
+from ..model.suggestion import did_you_mean
 from ..model.timeframe import Timeframe
 from ..net.deadline import seconds_of
 from ..vendors.registry import is_of_files

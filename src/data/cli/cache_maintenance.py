@@ -14,6 +14,7 @@ from .cached import (
     manager_of,
     meant,
     name_of,
+    named,
     problems_json,
     problems_shown,
 )
@@ -189,9 +190,7 @@ def _compact(args: argparse.Namespace) -> Report:
 
 def _compacted(one: Compacted) -> dict[str, Any]:
     return {
-        "symbol": one.key.symbol,
-        "timeframe": one.key.timeframe.label,
-        "lane": one.key.lane_label,
+        **named(one.key),
         "years": list(one.years),
         "members_before": one.members[0],
         "members_after": one.members[1],
@@ -307,9 +306,7 @@ def _logs_json(
 
     series = [
         {
-            "symbol": key.symbol,
-            "timeframe": key.timeframe.label,
-            "lane": key.lane_label,
+            **named(key),
             "data_type": BARS,
             **view(key).lifetime.dates(),
             "commits": [_plain(entry) for entry in log[last]],

@@ -110,6 +110,11 @@ def name_of(key: SeriesKey, *, symbol: bool = True) -> str:
     return f"{key.symbol} {lane}" if symbol else lane
 
 
+def named(key: SeriesKey) -> dict[str, Any]:
+    """Return what names a series, as plain values."""
+    return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
+
+
 def listed(manager: Installation, *, check: bool = False) -> list[dict[str, Any]]:
     """Return one plain entry for each stored series.
 
@@ -137,10 +142,7 @@ def entries(manager: Installation, keys: Sequence[SeriesKey]) -> list[dict[str, 
 def _entry(
     manager: Installation, key: SeriesKey, indexed: LaneEntry | None = None
 ) -> dict[str, Any]:
-    entry = {
-        "symbol": key.symbol,
-        "timeframe": key.timeframe.label,
-        "lane": key.lane_label,
+    entry = named(key) | {
         "rows": 0,
         "first": None,
         "last": None,
@@ -187,15 +189,7 @@ def _extent(
 
 def problems_json(problems: Sequence[tuple[SeriesKey, str]]) -> list[dict[str, str]]:
     """Return series that could not be done, as plain values."""
-    return [
-        {
-            "symbol": key.symbol,
-            "timeframe": key.timeframe.label,
-            "lane": key.lane_label,
-            "problem": faults,
-        }
-        for key, faults in problems
-    ]
+    return [named(key) | {"problem": faults} for key, faults in problems]
 
 
 def problems_shown(problems: Iterable[tuple[SeriesKey, str]]) -> Shown:

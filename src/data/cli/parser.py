@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from ..model.printable import printable
-from ..model.spelling import did_you_mean, nearest
+from ..model.suggestion import did_you_mean, nearest
 
 # The older commands, which have names of their own, are called otherwise.
 _PROGRAM = "onetape"

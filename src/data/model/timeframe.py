@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import BadTimeframeError
 from .instant import DAY_MS, HOUR_MS, MINUTE_MS, WEEK_MS
-from .spelling import did_you_mean
+from .suggestion import did_you_mean
 
 _SHAPE = re.compile(r"([1-9][0-9]{0,3})([mhdwM])")
 _LONGEST_MONTH_MS = 31 * DAY_MS

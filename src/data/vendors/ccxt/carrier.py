@@ -23,7 +23,7 @@ from ...errors import (
     install_line,
 )
 from ...model.http import HttpRequest, HttpResponse
-from ...model.spelling import nearest
+from ...model.suggestion import nearest
 from ...net.deadline import within
 from ...net.forks import renew_after_fork
 from ...net.http import TOTAL_S, HttpTransport, Transport

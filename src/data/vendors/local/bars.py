@@ -34,7 +34,7 @@ from ...model.instrument import Instrument
 from ...model.kind import ADJUSTMENTS, Adjustment, Kind
 from ...model.series import folder_lane
 from ...model.span import Span, coalesce
-from ...model.spelling import nearest
+from ...model.suggestion import nearest
 from ...model.timeframe import Timeframe
 from ...net.redact import where
 from ...net.source_files import SourceFiles
