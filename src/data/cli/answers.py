@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import by_vendor
 from ..model.query import ACTION_COLUMNS, EXTRA_COLUMNS
 from .report import Shown
-from .tables import Cell, TextTable, aligned, counted, milliseconds, moment, styled
+from .tables import Cell, TextTable, aligned, counted, milliseconds, moment, styled, titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,8 +25,6 @@ Provenance = Mapping[str, Any]
 
 def headline(provenance: Provenance, seconds: float | None) -> Text:
     """Return one line about an answer: series, bars, vendors, seconds where it has some of its own."""
-    from rich.text import Text
-
     vendors = ", ".join(provenance["vendors"]) or "no vendor"
     vendors += " (MADE UP)" if provenance.get("made_up") else ""
     vendors += " (SAMPLE)" if provenance.get("sample") else ""
@@ -42,7 +40,7 @@ def headline(provenance: Provenance, seconds: float | None) -> Text:
         "" if seconds is None else milliseconds(seconds),
     ]
     name = f"{provenance['symbol']} {provenance['timeframe']}"
-    line = Text.assemble((name, "bold"), "  ", " · ".join(filter(None, facts)))
+    line = titled(name, " · ".join(filter(None, facts)))
     if provenance["substitute"]:
         line.append(f" · SUBSTITUTE: {provenance['substitute']}", style="yellow")
     return line

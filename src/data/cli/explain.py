@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .arguments import add_adjustment, add_series, add_session, command
 from .cached import manager_of
 from .report import Report, Shown
-from .tables import facts
+from .tables import facts, titled
 
 if TYPE_CHECKING:
     from ..model.explanation import Explanation
@@ -38,10 +38,7 @@ def run(args: argparse.Namespace) -> Report:
 
 
 def _shown(explanation: Explanation) -> Shown:
-    from rich.text import Text
-
     name, _, verdict = explanation.title.partition(": ")
-    style = "" if explanation.is_served else "yellow"
-    yield Text.assemble((name, "bold"), "  ", (verdict, style))
+    yield titled(name, verdict, "" if explanation.is_served else "yellow")
     yield ""
     yield facts(explanation.lines(), _STYLES)

@@ -11,7 +11,7 @@ from .arguments import add_timeout, command, positive
 from .cached import manager_of
 from .output import asking
 from .report import Report, Shown
-from .tables import counted, milliseconds, styled
+from .tables import counted, milliseconds, styled, titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,11 +66,9 @@ def _fetch_figures(manager: DataManager, args: argparse.Namespace) -> pd.DataFra
 
 
 def _shown(frame: pd.DataFrame, provenance: Provenance, rows: int, seconds: float) -> Shown:
-    from rich.text import Text
-
     name = f"{provenance['symbol']} {provenance['measure'].replace('_', ' ')}"
     facts = [counted(provenance["rows"], "row"), f"{provenance['from_cache']:.0%} from cache"]
-    yield Text.assemble((name, "bold"), "  ", " · ".join([*facts, milliseconds(seconds)]))
+    yield titled(name, " · ".join([*facts, milliseconds(seconds)]))
     yield ""
     if len(frame):
         yield bars_table(frame, rows)

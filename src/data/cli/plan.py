@@ -10,7 +10,7 @@ from .arguments import add_question, command, question
 from .cached import manager_of
 from .output import busy
 from .report import Report, Shown
-from .tables import TextTable, counted, facts, styled
+from .tables import TextTable, counted, facts, styled, titled
 
 if TYPE_CHECKING:
     from ..model.plan import Plan, PlanSegment
@@ -45,11 +45,9 @@ def _plans_shown(plans: Sequence[Plan], requests: int) -> Shown:
 
 
 def _plan_shown(plan: Plan) -> Shown:
-    from rich.text import Text
-
     name, _, verdict = plan.title.partition(": ")
     style = "yellow" if not plan.is_possible else "green" if plan.is_hit else ""
-    yield Text.assemble((name, "bold"), "  ", (verdict, style))
+    yield titled(name, verdict, style)
     if plan.segments:
         timeframe = plan.source or plan.timeframe
         rows = [_row(segment, segment.range_text(timeframe)) for segment in plan.segments]

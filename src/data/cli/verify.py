@@ -12,7 +12,7 @@ from .arguments import add_timeout, command, positive
 from .job_report import check_report, present_job, progress_of, reasons_shown
 from .output import busy
 from .report import Line, Report, Shown
-from .tables import TextTable, aligned, counted, moment, styled
+from .tables import TextTable, aligned, counted, moment, styled, titled
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -167,22 +167,16 @@ def _shown(verification: Verification) -> Shown:
 
 
 def _headline(verification: Verification, one: Comparison) -> Text:
-    from rich.text import Text
-
+    name = str(verification.subject)
     lane = f" ({one.lane})" if "@" in one.lane else ""
     sides = f"{one.ours} and {one.theirs}{lane}"
     if one.compared is None:
-        return Text.assemble(
-            (str(verification.subject), "bold"), f"  {sides}: ", (one.error, "red")
-        )
-    share = f"{one.equal_share:.2%} equal"
-    requests = counted(one.requests, "request")
+        return titled(name, f"{sides}: ").append(one.error, style="red")
     adjusted = f"{one.basis.adjustment} prices of {one.basis.as_of}" if one.basis.as_of else ""
+    requests = counted(one.requests, "request")
     facts = [sides, counted(one.compared.rows, "bar"), adjusted, requests]
-    line = Text.assemble(
-        (str(verification.subject), "bold"), "  ", " · ".join(filter(None, facts)), " · "
-    )
-    return line.append(share, style="green" if one.ok else "yellow")
+    line = titled(name, " · ".join(filter(None, facts)) + " · ")
+    return line.append(f"{one.equal_share:.2%} equal", style="green" if one.ok else "yellow")
 
 
 def _table(one: Comparison) -> TextTable:
