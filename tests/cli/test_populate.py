@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from src.data.bars.fetch import fetcher
+from src.data.cli.job_report import progress_of
 from src.data.cli.populate import main as older_main
-from src.data.cli.populate import progress_of
 from src.data.clock import ManualClock
 from src.data.jobs.fill_report import SeriesResult
 from src.data.jobs.progress import JobProgress

@@ -27,8 +27,8 @@ MOMENTS = {
     "the last series": "src.data.jobs.runner.Runner.run",
     "retention": "src.data.cache.unified_cache.UnifiedCache.look_after",
     "incidents": "src.data.jobs.populate.find_vendor_days",
-    "the screen": "src.data.cli.populate.show_requests",
-    "the file": "src.data.cli.populate.write_report",
+    "the screen": "src.data.cli.populate.requests_shown",
+    "the file": "src.data.cli.job_report.write_report",
 }
 
 
@@ -137,7 +137,7 @@ def test_the_second_signal_ends_a_report_and_the_handlers_are_as_before(
 ) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     signalled_at("src.data.jobs.runner.Runner.run", signal.SIGINT)
-    signalled_at("src.data.cli.populate.show_requests", signal.SIGINT)
+    signalled_at("src.data.cli.populate.requests_shown", signal.SIGINT)
     ran = run("populate", "--symbols", "BTCUSDT", "--timeframes", "1d", *MAY)
     assert (ran.code, "series succeeded" in ran.out) == (1, False)
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before

@@ -16,6 +16,7 @@ from ..model.instrument import Instrument
 from ..model.kind import ADJUSTMENTS
 from ..model.query import EXTRA_COLUMNS, BarsQuery, check_session
 from ..model.span import Span
+from ..model.suggestion import did_you_mean
 from ..model.timeframe import Timeframe
 from ..net.deadline import seconds_of
 from ..vendors.registry import is_of_files
@@ -158,7 +159,7 @@ class RequestParser:
         raise UnknownProviderError(
             f"unknown provider {provider!r}",
             provider=str(provider),
-            hint=f"{_meant(provider, names)}{known_hint(provider, names)}",
+            hint=f"{did_you_mean(str(provider), names)}{known_hint(provider, names)}",
         )
 
 
@@ -267,13 +268,5 @@ def _check_columns(columns: Any, symbol: str) -> None:
         raise QueryError(
             f"there is no extra column {name!r} for {symbol}",
             symbol=symbol,
-            hint=f"{_meant(name, EXTRA_COLUMNS)}there are: {extra}",
+            hint=f"{did_you_mean(str(name), EXTRA_COLUMNS)}there are: {extra}",
         )
-
-
-def _meant(name: object, names: Sequence[str]) -> str:
-    """Return the question whether the nearest known name was meant; empty where none is near."""
-    import difflib  # a right name needs no help
-
-    near = difflib.get_close_matches(str(name), names, n=1)
-    return f"did you mean {near[0]!r}? " if near else ""

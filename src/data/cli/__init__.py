@@ -14,7 +14,9 @@ from importlib import import_module
 from .._version import __version__
 from ..errors import ConfigError, DataError, QueryError
 from ..resources import rare_collections
+from .output import complain, complain_about, note, quiet, speak_plainly
 from .parser import Parser
+from .report import FAILED, OK, USAGE, Report, present
 
 # Command to its line in `onetape --help`; the modules are loaded on use.
 COMMANDS = {
@@ -43,8 +45,6 @@ COMMANDS = {
     "completion": "completion script for bash, zsh or fish",
 }
 
-OK, FAILED, USAGE = 0, 1, 2
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
@@ -70,7 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def guarded(args: argparse.Namespace) -> int:
     """Run a parsed command; print a typed error as one line, and return the exit code."""
     from .arguments import refuse_swapped
-    from .output import complain, complain_about, quiet, speak_plainly
 
     speak_plainly()
     is_quiet, is_verbose = getattr(args, "quiet", False), getattr(args, "verbose", False)
@@ -114,8 +113,6 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def _interrupted() -> int:
-    from .output import complain
-
     complain("interrupted; committed bars are kept")
     return FAILED
 
@@ -140,19 +137,19 @@ def _refuse_empty(args: argparse.Namespace) -> None:
             raise QueryError(f"the {option} is empty", hint="give it a value, or leave it out")
 
 
-def _run(command: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+def _run(command: Callable[[argparse.Namespace], Report | int], args: argparse.Namespace) -> int:
+    """Run a command and print its report; one that prints by itself returns its exit code."""
     with warnings.catch_warnings():
         # How libraries use each other does not concern the user of a command.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", module=r"exchange_calendars")
         warnings.showwarning = _note
-        return int(command(args))
+        answer = command(args)
+        return answer if isinstance(answer, int) else present(answer, args)
 
 
 def _note(message: Warning | str, *_: object, **__: object) -> None:
     """Print a warning without its place in a file."""
-    from .output import note
-
     note(str(message))
 
 

@@ -3,79 +3,74 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from . import FAILED, OK
-from .answers import show_attempts
-from .arguments import add_output, add_places, add_timeout
-from .fetch import dated, records
-from .output import asking, console, note, print_json
+from .answers import attempts_shown, dated, records
+from .arguments import add_timeout, command
+from .cached import manager_of
+from .output import asking
+from .report import Report, Shown
 from .tables import TextTable, counted, moment, styled
+
+if TYPE_CHECKING:
+    pass
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.epilog = (
-        "Amounts are per share as shares are today; `paid` is per share as they were on the "
-        "ex-date. Missing and due ones are fetched from the vendors that the rules name for days."
-    )
     parser.add_argument("symbol", help="such as AAPL, BRK.B, VOD.L")
     parser.add_argument("--start", help="first ex-date; default: the earliest")
     parser.add_argument("--end", help="last ex-date; default: the last one announced")
     add_timeout(parser)
-    add_output(parser)
-    add_places(parser)
-    parser.set_defaults(run=run)
+    command(
+        parser,
+        run,
+        "Amounts are per share as shares are today; `paid` is per share as they were on the "
+        "ex-date. Missing and due ones are fetched from the vendors that the rules name for days.",
+    )
 
 
-def run(args: argparse.Namespace) -> int:
-    """Fetch and show; 1 when no vendor answered for some ex-dates."""
-    from ..data_manager import DataManager
-
-    manager = DataManager(args.cache_dir, args.config)
+def run(args: argparse.Namespace) -> Report:
+    """Fetch; 1 when no vendor answered for some ex-dates."""
+    manager = manager_of(args, makes_folder=True)
     with asking(args) as notes:
         frame = manager.get_actions(args.symbol, args.start, args.end, timeout=args.timeout)
     provenance = frame.attrs["onetape"]
     rows = records(dated(frame))
-    if args.json:
-        print_json({"provenance": provenance, "rows": rows})
+    asset_class = manager.provider_selector.instrument(args.symbol).asset_class
+    return Report(
+        {"provenance": provenance, "rows": rows},
+        _shown(rows, provenance, asset_class),
+        notes,
+        ok=provenance["complete"],
+    )
+
+
+def _shown(
+    rows: Sequence[Mapping[str, Any]], provenance: Mapping[str, Any], asset_class: str
+) -> Shown:
+    cells = [
+        [
+            row["ex_date"],
+            row["type"],
+            f"{row['ratio']:g}" if row["type"] == "split" else f"{row['amount']:g}",
+            "-" if row["type"] == "split" else f"{row['paid']:g}",
+            row["currency"] or "-",
+            moment(row["pay_date"]),
+            row["source"],
+            row["dispute"],
+        ]
+        for row in rows
+    ]
+    names = ["ex-date", "type", "ratio or amount#", "paid#?", "in?", "paid on?", "from?"]
+    title = f"{provenance['symbol']} · {counted(len(rows), 'action')}"
+    yield TextTable([*names, "others say?"], cells, title)
+    for one in provenance["left_out"]:
+        why = f"{one['source']}; {one['dispute']}"
+        yield styled(f"left out: {one['type']} on {one['ex_date']} ({why})", "yellow")
+    if asset_class == "stock":
+        yield from attempts_shown(provenance)
     else:
-        screen = console()
-        shown = [
-            [
-                row["ex_date"],
-                row["type"],
-                f"{row['ratio']:g}" if row["type"] == "split" else f"{row['amount']:g}",
-                "-" if row["type"] == "split" else f"{row['paid']:g}",
-                row["currency"] or "-",
-                moment(row["pay_date"]),
-                row["source"],
-                row["dispute"],
-            ]
-            for row in rows
-        ]
-        title = f"{provenance['symbol']} · {counted(len(rows), 'action')}"
-        names = [
-            "ex-date",
-            "type",
-            "ratio or amount#",
-            "paid#?",
-            "in?",
-            "paid on?",
-            "from?",
-            "others say?",
-        ]
-        screen.print(TextTable(names, shown, title))
-        for one in provenance["left_out"]:
-            text = (
-                f"left out: {one['type']} on {one['ex_date']} ({one['source']}; {one['dispute']})"
-            )
-            screen.print(styled(text, "yellow"))
-        asset_class = manager.provider_selector.instrument(args.symbol).asset_class
-        if asset_class == "stock":
-            show_attempts(screen, provenance)
-        else:
-            text = f"{provenance['symbol']} is {asset_class}: only shares have splits and dividends"
-            screen.print(styled(text, "dim"))
-    for text in notes:
-        note(text)
-    return OK if provenance["complete"] else FAILED
+        text = f"{provenance['symbol']} is {asset_class}: only shares have splits and dividends"
+        yield styled(text, "dim")

@@ -1,4 +1,4 @@
-"""How an answer looks on the screen: what it is, where it came from, what it lacks."""
+"""How an answer looks, on the screen and as JSON: what it is, where it came from, what it lacks."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import by_vendor
 from ..model.query import ACTION_COLUMNS, EXTRA_COLUMNS
-from .tables import Cell, TextTable, aligned, counted, milliseconds, moment, styled
+from .report import Shown
+from .tables import Cell, TextTable, aligned, counted, milliseconds, moment, styled, titled
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderResult
     from rich.text import Text
 
 _WIDEST_CHART = 100
@@ -24,8 +25,6 @@ Provenance = Mapping[str, Any]
 
 def headline(provenance: Provenance, seconds: float | None) -> Text:
     """Return one line about an answer: series, bars, vendors, seconds where it has some of its own."""
-    from rich.text import Text
-
     vendors = ", ".join(provenance["vendors"]) or "no vendor"
     vendors += " (MADE UP)" if provenance.get("made_up") else ""
     vendors += " (SAMPLE)" if provenance.get("sample") else ""
@@ -41,29 +40,35 @@ def headline(provenance: Provenance, seconds: float | None) -> Text:
         "" if seconds is None else milliseconds(seconds),
     ]
     name = f"{provenance['symbol']} {provenance['timeframe']}"
-    line = Text.assemble((name, "bold"), "  ", " · ".join(filter(None, facts)))
+    line = titled(name, " · ".join(filter(None, facts)))
     if provenance["substitute"]:
         line.append(f" · SUBSTITUTE: {provenance['substitute']}", style="yellow")
     return line
 
 
-def show_bars(screen: Console, frame: pd.DataFrame, most: int) -> None:
-    """Print a chart of the closes, where there are enough for one, and the first and last bars."""
+def bars_shown(frame: pd.DataFrame, most: int) -> Shown:
+    """Yield a chart of the closes, where there are enough for one, and the first and last bars."""
     if len(frame) >= _FEWEST_CHARTED:
-        _show_chart(screen, frame)
-        screen.print()
-    screen.print(bars_table(frame, most))
+        yield _Chart(frame)
+        yield ""
+    yield bars_table(frame, most)
 
 
-def _show_chart(screen: Console, frame: pd.DataFrame) -> None:
-    lines = chart(list(frame["close"]), width=min(screen.width, _WIDEST_CHART))
-    for line in lines:
-        screen.print(styled(line, "cyan"))
-    if lines:
-        beside, _, cells = lines[0].partition("┤")
-        first, last = (str(frame.index[i].date()) for i in (0, -1))
-        room = max(len(cells) - len(first), len(last) + 2)
-        screen.print(styled(f"{'':{len(beside)}} {first}{last:>{room}}", "dim"))
+class _Chart:
+    """The closes of a frame, as wide as the screen is, with the first and the last day below them."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        lines = chart(list(self._frame["close"]), width=min(options.max_width, _WIDEST_CHART))
+        for line in lines:
+            yield styled(line, "cyan")
+        if lines:
+            beside, _sign, cells = lines[0].partition("┤")
+            first, last = (str(self._frame.index[i].date()) for i in (0, -1))
+            room = max(len(cells) - len(first), len(last) + 2)
+            yield styled(f"{'':{len(beside)}} {first}{last:>{room}}", "dim")
 
 
 def bars_table(frame: pd.DataFrame, most: int) -> TextTable:
@@ -98,8 +103,12 @@ def _cells(name: str, values: Sequence[Any]) -> Sequence[Cell]:
     return [str(v) for v in values] if name in EXTRA_COLUMNS else aligned(list(map(float, values)))
 
 
-def attempts_table(provenance: Provenance) -> TextTable:
-    """Return the vendors that were asked in this call, and how each attempt ended."""
+def attempts_shown(provenance: Provenance) -> Shown:
+    """Yield the vendors that were asked in this call, how each attempt ended, and why some failed."""
+    attempts = provenance["attempts"]
+    if not attempts:
+        yield styled("no request: everything was cached", "dim")
+        return
     rows = [
         [
             a["provider"],
@@ -110,34 +119,41 @@ def attempts_table(provenance: Provenance) -> TextTable:
             moment(a["start"]),
             moment(a["end"]),
         ]
-        for a in provenance["attempts"]
+        for a in attempts
     ]
-    columns = ["asked", "outcome", "bars#", "requests#?", "time#", "from?", "up to?"]
-    return TextTable(columns, rows)
+    yield TextTable(["asked", "outcome", "bars#", "requests#?", "time#", "from?", "up to?"], rows)
+    for a in attempts:
+        if a["message"]:
+            yield styled(f"  {by_vendor(a['provider'], a['message'])}", "yellow")
 
 
-def show_attempts(screen: Console, provenance: Provenance) -> None:
-    """Print the vendors that were asked, how each attempt ended, and why some failed."""
-    if not provenance["attempts"]:
-        screen.print(styled("no request: everything was cached", "dim"))
-        return
-    screen.print(attempts_table(provenance))
-    for attempt in provenance["attempts"]:
-        if attempt["message"]:
-            screen.print(
-                styled(f"  {by_vendor(attempt['provider'], attempt['message'])}", "yellow")
-            )
-
-
-def show_gaps(screen: Console, provenance: Provenance) -> None:
-    """Print the first stretches without bars, each with its reason; the warning has the one."""
+def gaps_shown(provenance: Provenance) -> Shown:
+    """Yield the first stretches without bars, each with its reason; the warning has the one."""
     if provenance["gaps_total"] == 1 and not provenance["complete"]:
         return
     for gap in provenance["gaps"][:_GAPS_SHOWN]:
         span = f"{moment(gap['start'])} → {moment(gap['end'])}"
-        screen.print(styled(f"no bars {span}: {gap['reason']}", "yellow"))
+        yield styled(f"no bars {span}: {gap['reason']}", "yellow")
     if provenance["gaps_total"] > _GAPS_SHOWN:
-        screen.print(styled(f"and {provenance['gaps_total'] - _GAPS_SHOWN} more gaps", "yellow"))
+        yield styled(f"and {provenance['gaps_total'] - _GAPS_SHOWN} more gaps", "yellow")
+
+
+# --- frames as plain values
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows as plain mappings with ISO stamps; a time that there is none of is None."""
+    plain = frame.reset_index()
+    for name in plain.select_dtypes("datetime").columns:
+        times = plain[name].dt.strftime("%Y-%m-%dT%H:%M:%SZ").astype(object)
+        plain[name] = times.where(times.notna(), None)
+    return [{str(k): v for k, v in row.items()} for row in plain.to_dict(orient="records")]
+
+
+def dated(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with session dates as texts in place of stamps."""
+    index = frame.index.strftime("%Y-%m-%d")  # type: ignore[attr-defined]
+    return frame.set_axis(index.set_names(frame.index.name), axis=0)
 
 
 # --- a small picture of a series in text

@@ -4,14 +4,36 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..model.kind import ADJUSTMENTS, SESSIONS
 from ..model.retention import Age
 from ..model.timeframe import Timeframe
 
+if TYPE_CHECKING:
+    from .report import Report
+
 _DATE = re.compile(r"\d{4}-\d\d(-\d\d)?")
+
+
+def command(
+    parser: argparse.ArgumentParser,
+    run: Callable[[argparse.Namespace], Report | int],
+    epilog: str | None = None,
+) -> None:
+    """Make a command of a parser: what it runs, and the options that every command has.
+
+    Args:
+        parser: has the options of the command's own already.
+        run: answers the question, or prints by itself and returns the exit code.
+        epilog: stands below the options in the help.
+    """
+    parser.epilog = epilog
+    add_output(parser)
+    add_places(parser)
+    parser.set_defaults(run=run)
 
 
 def add_question(parser: argparse.ArgumentParser) -> None:
@@ -241,8 +263,8 @@ def age(text: str) -> Age:
         raise argparse.ArgumentTypeError(f"{exc.args[0]}: {exc.hint}") from None
 
 
-def seconds(text: str) -> float:
-    """Read a number of seconds from a tenth to a day.
+def seconds(text: str, least: float = 0.1) -> float:
+    """Read a number of seconds from ``least`` to a day.
 
     Raises:
         argparse.ArgumentTypeError: it is none.
@@ -250,9 +272,11 @@ def seconds(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = 0.0
-    if not 0.1 <= value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0.1 to 86400")
+        value = -1.0
+    if not least <= value <= 86_400:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds from {least:g} to 86400"
+        )
     return value
 
 

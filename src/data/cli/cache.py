@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from ..errors import QueryError
 from ..model.instant import iso
 from ..model.texts import proof_in_words
-from . import FAILED, OK, cache_clean, cache_export, cache_maintenance, cache_quarantine
-from .arguments import add_output, add_places
-from .cached import chosen, confirmations, entries, frame_of, listed, manager_of, meant
-from .output import console, print_json
+from ..model.timeframe import Timeframe
+from . import cache_clean, cache_export, cache_maintenance, cache_quarantine
+from .arguments import command
+from .cached import chosen, confirmations, entries, listed, manager_of, meant
+from .report import Line, Report, Shown
 from .tables import TextTable, counted, moment, size, styled
 
 if TYPE_CHECKING:
@@ -43,20 +44,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     clear.add_argument("timeframe", nargs="?")
     clear.add_argument("--all", action="store_true", help="delete every series")
     for action, work in ((stats, _stats), (shown, _list), (info, _info), (clear, _clear)):
-        action.set_defaults(run=work)
-    for action in actions.choices.values():
-        add_output(action)
-        add_places(action)
+        command(action, work)
     cache_quarantine.configure(actions)
 
 
-def _stats(args: argparse.Namespace) -> int:
+def _stats(args: argparse.Namespace) -> Report:
     cache = manager_of(args).cache
     document = {"cache_dir": str(cache.cache_dir), **cache.overview()}
-    if args.json:
-        print_json(document)
-        return OK
-    limit = document["max_size_gb"]
+    return Report(document, _stats_shown(document))
+
+
+def _stats_shown(document: dict[str, Any]) -> Shown:
+    limit, contradicted = document["max_size_gb"], document["contradicted_bars"]
+    proof = proof_in_words(document["bars_count"], document["confirmed_bars"], contradicted)
     rows = [
         ["folder", document["cache_dir"]],
         ["size", size(document["total_size_gb"] * _BYTES_IN_GB)],
@@ -64,24 +64,18 @@ def _stats(args: argparse.Namespace) -> int:
         ["symbols", f"{document['symbols_count']:,}"],
         ["series", f"{document['series_count']:,}"],
         ["bars", f"{document['bars_count']:,}"],
-        ["proof", _proof(document)],
+        ["proof", styled(proof, "red" if contradicted else "")],
         ["data files", f"{document['files_count']:,}"],
         ["last updated", moment(document["last_updated"])],
         ["damage", _damage(document["health"])],
         ["in quarantine", _aside(document)],
         *cache_clean.freeable_rows(document["freeable"]),
     ]
-    console().print(TextTable(["cache", ""], rows))
+    yield TextTable(["cache", ""], rows)
     if document["growth"]:
         days = [_day(one) for one in document["growth"][-_DAYS_SHOWN:]]
-        console().print()
-        console().print(TextTable(["day", "bars#", "bytes#"], days))
-    return OK
-
-
-def _proof(stats: dict[str, Any]) -> Any:
-    counts = (stats[name] for name in ("bars_count", "confirmed_bars", "contradicted_bars"))
-    return styled(proof_in_words(*counts), "red" if stats["contradicted_bars"] else "")
+        yield ""
+        yield TextTable(["day", "bars#", "bytes#"], days)
 
 
 def _damage(health: dict[str, Any]) -> Any:
@@ -109,15 +103,11 @@ def _day(one: dict[str, Any]) -> list[str]:
 # --- list ------------------------------------------------------------------------------------
 
 
-def _list(args: argparse.Namespace) -> int:
+def _list(args: argparse.Namespace) -> Report:
     manager = manager_of(args)
     document = listed(manager, check=args.check)
-    if args.json:
-        print_json(document)
-        return OK
     if not document:
-        console().print(f"no bars in {manager.cache.cache_dir}", soft_wrap=True)
-        return OK
+        return Report(document, [Line(f"no bars in {manager.cache.cache_dir}")])
     rows = [
         [
             e["symbol"],
@@ -135,16 +125,17 @@ def _list(args: argparse.Namespace) -> int:
     names = ["symbol", "timeframe", "kind?", "bars#", "from?", "first?", "last", "updated?"]
     has_problems = any(e["problem"] for e in document)
     names += ["problem"] if has_problems else []
-    console().print(TextTable(names, [row[: len(names)] for row in rows]))
-    return FAILED if has_problems else OK
+    table = TextTable(names, [row[: len(names)] for row in rows])
+    # Programs have the problem in each entry: for them the list itself is there.
+    return Report(document, [table], ok=args.json or not has_problems)
 
 
 # --- info ------------------------------------------------------------------------------------
 
 
-def _info(args: argparse.Namespace) -> int:
+def _info(args: argparse.Namespace) -> Report:
     manager = manager_of(args)
-    symbol, frame = meant(manager, args.symbol), frame_of(args.timeframe).label
+    symbol, frame = meant(manager, args.symbol), Timeframe.parse(args.timeframe).label
     keys = chosen(manager, args.symbol, args.timeframe)
     document = [
         {
@@ -158,12 +149,8 @@ def _info(args: argparse.Namespace) -> int:
         y: manager.cache.get_data_info(symbol, frame, y)
         for y in manager.cache.list_years(symbol, frame)
     }
-    if args.json:
-        print_json({"series": document, "years": years})
-        return OK
-    for entry in document:
-        _show_series(entry)
-    return OK
+    shown = (item for entry in document for item in _series_shown(entry))
+    return Report({"series": document, "years": years}, shown)
 
 
 def _span(part: Covered) -> dict[str, Any]:
@@ -193,7 +180,7 @@ def _proof_entry(one: Confirmation) -> dict[str, Any]:
     }
 
 
-def _show_series(entry: dict[str, Any]) -> None:
+def _series_shown(entry: dict[str, Any]) -> Shown:
     lane = f" {entry['lane']}" if entry["lane"] else ""
     title = f"{entry['symbol']} {entry['timeframe']}{lane} · {counted(entry['rows'], 'bar')}"
     rows = [
@@ -209,34 +196,29 @@ def _show_series(entry: dict[str, Any]) -> None:
         for s in entry["spans"]
     ]
     names = ["from", "up to", "state", "vendor", "prices?", "fetched?", "why?"]
-    screen = console()
-    screen.print(TextTable(names, rows, title))
+    yield TextTable(names, rows, title)
     confirmed, contradicted = (
         sum(one[name] for one in entry["proof"]) for name in ("confirmed", "contradicted")
     )
     text = proof_in_words(entry["rows"], confirmed, contradicted)
-    screen.print(styled(text, "red" if contradicted else "dim"))
+    yield styled(text, "red" if contradicted else "dim")
     for one in (one for one in entry["proof"] if one["contradicted"]):
         at = f"{moment(one['start'])} .. {moment(one['end'])}, first {moment(one['first'])}"
-        screen.print(styled(f"  {one['vendor']}, {at}: {one['said']}", "red"), soft_wrap=True)
-    screen.print()
+        yield Line(f"  {one['vendor']}, {at}: {one['said']}", "red")
+    yield ""
 
 
 # --- clear -----------------------------------------------------------------------------------
 
 
-def _clear(args: argparse.Namespace) -> int:
+def _clear(args: argparse.Namespace) -> Report:
     if args.all == bool(args.symbol):
         raise QueryError("name a symbol, or --all to delete every series, and not both")
     manager = manager_of(args)
     doomed = chosen(manager, args.symbol, args.timeframe)
     gone = entries(manager, doomed)
     symbol = meant(manager, args.symbol) if args.symbol else None
-    manager.cache.clear(symbol, frame_of(args.timeframe).label if args.timeframe else None)
+    manager.cache.clear(symbol, Timeframe.parse(args.timeframe).label if args.timeframe else None)
     bars = sum(entry["rows"] for entry in gone)
-    if args.json:
-        print_json({"deleted": gone, "bars": bars})
-    else:
-        summary = f"deleted: {counted(len(gone), 'series')}, {counted(bars, 'bar')}"
-        console().print(styled(summary, "bold"))
-    return OK
+    summary = f"deleted: {counted(len(gone), 'series')}, {counted(bars, 'bar')}"
+    return Report({"deleted": gone, "bars": bars}, lambda: [styled(summary, "bold")])

@@ -6,15 +6,13 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
-from . import FAILED, OK
-from .arguments import age
-from .cached import manager_of, name_of, problems_json, show_problems
-from .output import console, print_json
-from .tables import TextTable, counted, size, styled
+from .arguments import age, command
+from .cached import manager_of, name_of, problems_json, problems_shown
+from .report import Line, Report, Shown
+from .tables import TextTable, counted, size
 
 if TYPE_CHECKING:
     from ..cache.retention.age import Aged
-    from ..cache.unified_cache import UnifiedCache
 
 _BYTES_IN_GB = 1024**3
 _ABOUT = (
@@ -49,10 +47,10 @@ def configure(actions: Any) -> None:
         "(default: cache.retention of the rules, where it is set)",
     )
     clean.add_argument("--all", action="store_true", help="even if no bars would be left")
-    clean.set_defaults(run=_clean)
+    command(clean, _clean)
 
 
-def _clean(args: argparse.Namespace) -> int:
+def _clean(args: argparse.Namespace) -> Report:
     cache = manager_of(args).cache
     before = cache.freeable()
     aged = None
@@ -78,21 +76,20 @@ def _clean(args: argparse.Namespace) -> int:
     if aged is not None:
         document |= {"older_than": str(args.older_than or cache.max_age), "aged": aged.to_json()}
         document |= {"problems": problems_json(problems)}
-    if args.json:
-        print_json(document)
-    else:
-        if aged is not None:
-            _show_aged(aged, document)
-        show_problems(problems)
-        console().print(TextTable(["clean", ""], _rows(document)))
-    return FAILED if problems else OK
+    return Report(document, _shown(aged, document), ok=not problems)
 
 
-def _show_aged(aged: Aged, document: dict[str, Any]) -> None:
-    """Print the years that go, or went, with their sizes."""
+def _shown(aged: Aged | None, document: dict[str, Any]) -> Shown:
+    if aged is not None:
+        yield from _aged_shown(aged, document)
+        yield from problems_shown(aged.problems)
+    yield TextTable(["clean", ""], _rows(document))
+
+
+def _aged_shown(aged: Aged, document: dict[str, Any]) -> Shown:
+    """Yield the years that go, or went, with their sizes."""
     from ..cache.layout import BARS
 
-    screen = console()
     if aged.years:
         rows = [
             [
@@ -104,14 +101,14 @@ def _show_aged(aged: Aged, document: dict[str, Any]) -> None:
             ]
             for one in aged.years
         ]
-        screen.print(TextTable(["series", "data?", "year#", "rows#", "size#"], rows))
+        yield TextTable(["series", "data?", "year#", "rows#", "size#"], rows)
     verb = "would be deleted" if document["dry_run"] else "deleted"
     summary = f"{counted(len(aged.years), 'year')}, {counted(document['aged']['rows'], 'row')}, "
     summary += f"{size(document['aged']['bytes'])} {verb}"
-    screen.print(styled(f"older than {document['older_than']}: {summary}", "bold"), soft_wrap=True)
+    yield Line(f"older than {document['older_than']}: {summary}", "bold")
     if document["dry_run"] and aged.is_all:
-        screen.print("no bars would be left: refused without --all", soft_wrap=True)
-    screen.print()
+        yield Line("no bars would be left: refused without --all")
+    yield ""
 
 
 def _rows(document: dict[str, Any]) -> list[list[str]]:
@@ -131,13 +128,8 @@ def _rows(document: dict[str, Any]) -> list[list[str]]:
     return rows + freeable_rows(document)
 
 
-def freeable(cache: UnifiedCache) -> dict[str, Any]:
-    """Return what of a cache could go, and why the rest must stay, as plain values."""
-    return cache.freeable().to_json()
-
-
 def freeable_rows(document: dict[str, Any]) -> list[list[str]]:
-    """Return the same as rows of a table."""
+    """Return what of a cache could go, and why the rest must stay, as rows of a table."""
     rows = [
         ["can be made again", size(document["derived_bytes"])],
         ["can be fetched again", size(document["replaceable_bytes"])],

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CacheError, QueryError
-from . import FAILED, OK
-from .arguments import add_adjustment
+from .arguments import add_adjustment, command
 from .cached import check_folder, chosen, name_of
-from .output import console, print_json
+from .report import Line, Report, Shown
 from .tables import TextTable, counted, moment, styled
 
 if TYPE_CHECKING:
@@ -44,10 +43,10 @@ def configure(actions: Any) -> None:
         action="store_true",
         help="the numbers as stored, whatever they are adjusted for",
     )
-    export.set_defaults(run=_export)
+    command(export, _export)
 
 
-def _export(args: argparse.Namespace) -> int:
+def _export(args: argparse.Namespace) -> Report:
     from ..jobs.export import Exporter
     from ..wiring import build
 
@@ -69,13 +68,10 @@ def _export(args: argparse.Namespace) -> int:
     else:
         key = _meant(services, args)
         done = [exporter.write(key, Path(args.out), _wanted(args))]
-    if not done and not args.json:
-        console().print(f"no bars in {services.cache.cache_dir}", soft_wrap=True)
-    elif args.json:
-        print_json([file.to_json() for file in done])
-    else:
-        _show(done)
-    return FAILED if any(file.problem for file in done) else OK
+    plain = [file.to_json() for file in done]
+    nothing = Line(f"no bars in {services.cache.cache_dir}")
+    ok = not any(file.problem for file in done)
+    return Report(plain, _shown(done) if done else [nothing], ok=ok)
 
 
 def _wanted(args: argparse.Namespace) -> Wanted:
@@ -106,8 +102,7 @@ def _meant(services: Any, args: argparse.Namespace) -> SeriesKey:
     return lane
 
 
-def _show(done: list[Exported]) -> None:
-    screen = console()
+def _shown(done: list[Exported]) -> Shown:
     rows = [
         [
             name_of(file.key),
@@ -118,7 +113,7 @@ def _show(done: list[Exported]) -> None:
         ]
         for file in done
     ]
-    screen.print(TextTable(["series", "bars#", "first?", "last?", "file"], rows))
+    yield TextTable(["series", "bars#", "first?", "last?", "file"], rows)
     good = [file for file in done if not file.problem]
     summary = f"written: {counted(len(good), 'file')}, {counted(sum(f.rows for f in good), 'bar')}"
-    screen.print(styled(summary, "bold"))
+    yield styled(summary, "bold")

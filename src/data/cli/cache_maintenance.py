@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import FAILED, OK
-from .arguments import add_executor, positive
+from ..model.timeframe import Timeframe
+from .arguments import add_executor, command, positive
 from .cached import (
     chosen,
     chosen_with_others,
-    frame_of,
     manager_of,
     meant,
     name_of,
+    named,
     problems_json,
-    show_problems,
+    problems_shown,
 )
-from .output import console, print_json
+from .report import Line, Report, Shown
 from .tables import TextTable, counted, moment, size, styled
 
 if TYPE_CHECKING:
@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from ..cache.legacy.migrate import OldFile, Pruned
     from ..cache.other_data import OtherLog, OtherPart
     from ..cache.recovery.check import Finding
+    from ..cache.store import SeriesView
     from ..model.series import SeriesKey
 
-_LACKING_SHOWN = 3
+    _Logs = Mapping[SeriesKey, Sequence[dict[str, Any]]]
+    _View = Callable[[SeriesKey], SeriesView]
+
 _COUNTS = ("added", "changed", "removed")
 
 
@@ -41,15 +44,9 @@ def configure(actions: Any) -> None:
     log = actions.add_parser(
         "log", help="what was written, deleted and quarantined, and by which call"
     )
-    for action, work in (
-        (verify, _verify),
-        (repair, _repair),
-        (compact, _compact),
-        (migrate, _migrate),
-    ):
+    for action in (verify, repair, compact, migrate):
         action.add_argument("symbol", nargs="?", help="default: all of them")
         action.add_argument("timeframe", nargs="?")
-        action.set_defaults(run=work)
     repair.set_defaults(executor=None)
     for action in (verify, compact):
         add_executor(action)
@@ -61,13 +58,20 @@ def configure(actions: Any) -> None:
     log.add_argument("symbol")
     log.add_argument("timeframe", nargs="?", help="default: all, and fundamentals")
     log.add_argument("--limit", type=positive, metavar="N", help="the last N entries of each")
-    log.set_defaults(run=_log)
+    for action, work in (
+        (verify, _verify),
+        (repair, _repair),
+        (compact, _compact),
+        (migrate, _migrate),
+        (log, _log),
+    ):
+        command(action, work)
 
 
 # --- verify and repair -----------------------------------------------------------------------
 
 
-def _verify(args: argparse.Namespace) -> int:
+def _verify(args: argparse.Namespace) -> Report:
     from ..jobs.upkeep import run_upkeep
 
     manager = manager_of(args)
@@ -75,23 +79,19 @@ def _verify(args: argparse.Namespace) -> int:
     findings, problems = run_upkeep(manager._services, "check", keys, args.executor)
     findings += [finding for part in others for finding in part.check()]
     is_sound = not findings and not problems
-    if args.json:
-        document: dict[str, Any] = {**_counts(keys, others), "sound": is_sound}
-        document |= {"findings": [f.to_json() for f in findings]}
-        print_json(document | {"problems": problems_json(problems)})
-    else:
-        _show_findings(findings, "would do")
-        show_problems(problems)
-        _conclude(
-            is_sound,
-            f"{_read(keys, others)}: ",
-            _count(findings, problems),
-            "`onetape cache repair` does it" if findings else "",
-        )
-    return OK if is_sound else FAILED
+    plain: dict[str, Any] = {**_counts(keys, others), "sound": is_sound}
+    plain |= {"findings": [f.to_json() for f in findings], "problems": problems_json(problems)}
+    verdict = f"{_read(keys, others)}: {_verdict(findings, problems)}"
+    verdict += "; `onetape cache repair` does it" if findings else ""
+    shown = [
+        *_findings_shown(findings, "→"),
+        *problems_shown(problems),
+        Line(verdict, "bold green" if is_sound else "bold red"),
+    ]
+    return Report(plain, shown, ok=is_sound)
 
 
-def _repair(args: argparse.Namespace) -> int:
+def _repair(args: argparse.Namespace) -> Report:
     if args.dry_run:
         return _verify(args)
     manager = manager_of(args)
@@ -100,23 +100,24 @@ def _repair(args: argparse.Namespace) -> int:
     of_others = [part.repair() for part in others]
     findings = [*done.found, *(finding for part, _ in of_others for finding in part)]
     left = [*done.left, *(finding for _, part in of_others for finding in part)]
+    repaired = [f for f in findings if f not in left]
     is_sound = not left and not done.problems
-    if args.json:
-        document = {
-            **_counts(keys, others),
-            "sound": is_sound,
-            "found": [f.to_json() for f in findings],
-            "left": [f.to_json() for f in left],
-        }
-        print_json(document | {"problems": problems_json(done.problems)})
-    else:
-        repaired = [f for f in findings if f not in left]
-        _show_findings(repaired, "done")
-        _show_findings(left, "left")
-        show_problems(done.problems)
-        text = f"{_read(keys, others)}, {counted(len(repaired), 'finding')} repaired: "
-        _conclude(is_sound, text, _count(left, done.problems), "")
-    return OK if is_sound else FAILED
+    plain = {
+        **_counts(keys, others),
+        "sound": is_sound,
+        "found": [f.to_json() for f in findings],
+        "left": [f.to_json() for f in left],
+        "problems": problems_json(done.problems),
+    }
+    read = f"{_read(keys, others)}, {counted(len(repaired), 'finding')} repaired"
+    verdict = f"{read}: {_verdict(left, done.problems)}"
+    shown = [
+        *_findings_shown(repaired, "✓"),
+        *_findings_shown(left, "✗"),
+        *problems_shown(done.problems),
+        Line(verdict, "bold green" if is_sound else "bold red"),
+    ]
+    return Report(plain, shown, ok=is_sound)
 
 
 def _counts(keys: Sequence[SeriesKey], others: Sequence[OtherPart]) -> dict[str, int]:
@@ -134,29 +135,22 @@ def _read(keys: Sequence[SeriesKey], others: Sequence[OtherPart]) -> str:
     return f"{', '.join(text)} read"
 
 
-def _show_findings(findings: Sequence[Finding], state: str) -> None:
-    screen = console()
-    mark = {"done": "✓", "left": "✗"}.get(state, "→")
+def _findings_shown(findings: Sequence[Finding], mark: str) -> Shown:
     for one in findings:
-        screen.print(styled(str(one), "yellow"), soft_wrap=True)
-        screen.print(styled(f"  {mark} {one.remedy}", "dim"), soft_wrap=True)
+        yield Line(str(one), "yellow")
+        yield Line(f"  {mark} {one.remedy}", "dim")
 
 
-def _count(findings: Sequence[Finding], problems: Sequence[Any]) -> str:
+def _verdict(findings: Sequence[Finding], problems: Sequence[Any]) -> str:
     text = [counted(len(findings), "finding")] if findings else []
     text += [f"{len(problems):,} could not be read"] if problems else []
-    return ", ".join(text)
-
-
-def _conclude(is_sound: bool, summary: str, trouble: str, advice: str) -> None:
-    text = summary + (trouble or "all sound") + (f"; {advice}" if advice else "")
-    console().print(styled(text, "bold green" if is_sound else "bold red"), soft_wrap=True)
+    return ", ".join(text) or "all sound"
 
 
 # --- compact ---------------------------------------------------------------------------------
 
 
-def _compact(args: argparse.Namespace) -> int:
+def _compact(args: argparse.Namespace) -> Report:
     from ..jobs.upkeep import run_upkeep
 
     manager = manager_of(args)
@@ -172,32 +166,31 @@ def _compact(args: argparse.Namespace) -> int:
     before = sum(one.bytes[0] for one in done)
     after = sum(one.bytes[1] for one in done)
     stale = orphans + sum(one.stale for one in done)
-    if args.json:
-        print_json(
-            {
-                "dry_run": args.dry_run,
-                "bytes_before": before,
-                "bytes_after": after,
-                "stale_bytes": stale,
-                "series": [_compacted(one) for one in done],
-                "problems": problems_json(problems),
-            }
-        )
-    else:
-        _show_compacted([one for one in done if one.years or one.stale])
-        show_problems(problems)
-        text = "bars: {} would be {}; {} of stale files would go"
-        if not args.dry_run:
-            text = "bars: {} before, {} after; {} of stale files removed"
-        console().print(styled(text.format(size(before), size(after), size(stale)), "bold"))
-    return FAILED if problems else OK
+    text = "bars: {} would be {}; {} of stale files would go"
+    if not args.dry_run:
+        text = "bars: {} before, {} after; {} of stale files removed"
+    summary = text.format(size(before), size(after), size(stale))
+    return Report(
+        {
+            "dry_run": args.dry_run,
+            "bytes_before": before,
+            "bytes_after": after,
+            "stale_bytes": stale,
+            "series": [_compacted(one) for one in done],
+            "problems": problems_json(problems),
+        },
+        lambda: [
+            *_compacted_shown([one for one in done if one.years or one.stale]),
+            *problems_shown(problems),
+            styled(summary, "bold"),
+        ],
+        ok=not problems,
+    )
 
 
 def _compacted(one: Compacted) -> dict[str, Any]:
     return {
-        "symbol": one.key.symbol,
-        "timeframe": one.key.timeframe.label,
-        "lane": one.key.lane_label,
+        **named(one.key),
         "years": list(one.years),
         "members_before": one.members[0],
         "members_after": one.members[1],
@@ -207,7 +200,7 @@ def _compacted(one: Compacted) -> dict[str, Any]:
     }
 
 
-def _show_compacted(done: Sequence[Compacted]) -> None:
+def _compacted_shown(done: Sequence[Compacted]) -> Shown:
     if not done:
         return
     rows = [
@@ -221,48 +214,42 @@ def _show_compacted(done: Sequence[Compacted]) -> None:
         ]
         for one in done
     ]
-    names = ["series", "years?", "members?", "before#", "after#", "stale#?"]
-    console().print(TextTable(names, rows))
-    console().print()
+    yield TextTable(["series", "years?", "members?", "before#", "after#", "stale#?"], rows)
+    yield ""
 
 
 # --- migrate ---------------------------------------------------------------------------------
 
 
-def _migrate(args: argparse.Namespace) -> int:
+def _migrate(args: argparse.Namespace) -> Report:
     manager = manager_of(args)
     upkeep, keys = manager.cache.maintenance, chosen(manager, args.symbol, args.timeframe)
     files, problems = upkeep.migrate(keys, dry_run=args.dry_run)
     pruned: list[Pruned] = []
     if args.prune:
-        keys = chosen(manager, None) if not args.symbol else _with(keys, files)
+        converted = dict.fromkeys([*keys, *(file.key for file in files)])
+        keys = list(converted) if args.symbol else chosen(manager, None)
         pruned, more = upkeep.prune(keys, dry_run=args.dry_run)
         problems += more
-    if args.json:
-        print_json(
-            {
-                "dry_run": args.dry_run,
-                "files": [f.to_json() for f in files],
-                "pruned": [p.to_json() for p in pruned],
-                "problems": problems_json(problems),
-            }
-        )
-    else:
-        _show_migrated(files, dry_run=args.dry_run)
-        _show_pruned(pruned, dry_run=args.dry_run)
-        show_problems(problems)
-    failed = problems or any(f.problem for f in files) or any(p.problem for p in pruned)
-    return FAILED if failed else OK
+    return Report(
+        {
+            "dry_run": args.dry_run,
+            "files": [f.to_json() for f in files],
+            "pruned": [p.to_json() for p in pruned],
+            "problems": problems_json(problems),
+        },
+        lambda: [
+            *_migrated_shown(files, dry_run=args.dry_run),
+            *_pruned_shown(pruned, dry_run=args.dry_run),
+            *problems_shown(problems),
+        ],
+        ok=not (problems or any(f.problem for f in files) or any(p.problem for p in pruned)),
+    )
 
 
-def _with(keys: Sequence[SeriesKey], files: Sequence[OldFile]) -> list[SeriesKey]:
-    return list(dict.fromkeys([*keys, *(file.key for file in files)]))
-
-
-def _show_migrated(files: Sequence[OldFile], *, dry_run: bool) -> None:
-    screen = console()
+def _migrated_shown(files: Sequence[OldFile], *, dry_run: bool) -> Shown:
     if not files:
-        screen.print(styled("no files of older tools", "dim"))
+        yield styled("no files of older tools", "dim")
         return
     rows = [
         [
@@ -274,80 +261,85 @@ def _show_migrated(files: Sequence[OldFile], *, dry_run: bool) -> None:
         ]
         for f in files
     ]
-    screen.print(TextTable(["series", "file?", "bars#", "taken#", "what"], rows))
+    yield TextTable(["series", "file?", "bars#", "taken#", "what"], rows)
     verb = "would be" if dry_run else "were"
     text = f"{counted(len(files), 'file')}: {counted(sum(f.taken for f in files), 'bar')} {verb} "
     text += "taken over; the originals " + ("would lie" if dry_run else "lie") + " in _legacy"
-    screen.print(styled(text, "bold"), soft_wrap=True)
+    yield Line(text, "bold")
 
 
-def _show_pruned(pruned: Sequence[Pruned], *, dry_run: bool) -> None:
-    screen = console()
+def _pruned_shown(pruned: Sequence[Pruned], *, dry_run: bool) -> Shown:
     for one in pruned:
         others = [f"{counted(n, 'bar')} replaced by {v}" for v, n in one.superseded.items()]
         facts = ", ".join([f"{one.held:,} of {counted(one.rows, 'bar')} held", *others])
         gone = "would be deleted" if dry_run else "deleted"
         text = f"stays: {one.problem}" if one.problem else f"{gone} ({facts})"
-        screen.print(styled(f"{one.path}: {text}", "yellow" if one.problem else ""), soft_wrap=True)
+        yield Line(f"{one.path}: {text}", "yellow" if one.problem else "")
     gone_bytes = sum(one.bytes for one in pruned if not one.problem)
     if gone_bytes:
-        verb = "would be freed" if dry_run else "freed"
-        screen.print(styled(f"{size(gone_bytes)} {verb}", "bold"))
+        yield styled(f"{size(gone_bytes)} {'would be freed' if dry_run else 'freed'}", "bold")
 
 
 # --- log -------------------------------------------------------------------------------------
 
 
-def _log(args: argparse.Namespace) -> int:
+def _log(args: argparse.Namespace) -> Report:
     manager = manager_of(args)
-    from ..cache.layout import BARS
-
     symbol = meant(manager, args.symbol)
-    frame = frame_of(args.timeframe) if args.timeframe else None
+    frame = Timeframe.parse(args.timeframe) if args.timeframe else None
     upkeep = manager.cache.maintenance
     keys, others = upkeep.logged(symbol, frame), upkeep.other_logs(symbol, frame)
     if not keys and not others:
         keys = chosen(manager, args.symbol, frame.label if frame else None)
     logs = {key: upkeep.log(key) for key in keys}
     last = slice(-args.limit if args.limit else None, None)
-    if args.json:
-        document = [
-            {
-                "symbol": key.symbol,
-                "timeframe": key.timeframe.label,
-                "lane": key.lane_label,
-                "data_type": BARS,
-                **manager.cache.store.view(key).lifetime.dates(),
-                "commits": [_plain(entry) for entry in log[last]],
-            }
-            for key, log in logs.items()
-        ]
-        document += [
-            {
-                "symbol": one.symbol,
-                "timeframe": one.timeframe,
-                "lane": "",
-                "data_type": one.data_type,
-                "commits": [_plain(entry) for entry in one.entries[last]],
-            }
-            for one in others
-        ]
-        print_json(document)
-        return OK
+    view = manager.cache.store.view
+    return Report(
+        lambda: _logs_json(logs, view, others, last), _logs_shown(logs, view, others, last)
+    )
+
+
+def _logs_json(
+    logs: _Logs, view: _View, others: Sequence[OtherLog], last: slice
+) -> list[dict[str, Any]]:
+    from ..cache.layout import BARS
+
+    series = [
+        {
+            **named(key),
+            "data_type": BARS,
+            **view(key).lifetime.dates(),
+            "commits": [_plain(entry) for entry in log[last]],
+        }
+        for key, log in logs.items()
+    ]
+    return series + [
+        {
+            "symbol": one.symbol,
+            "timeframe": one.timeframe,
+            "lane": "",
+            "data_type": one.data_type,
+            "commits": [_plain(entry) for entry in one.entries[last]],
+        }
+        for one in others
+    ]
+
+
+def _logs_shown(logs: _Logs, view: _View, others: Sequence[OtherLog], last: slice) -> Shown:
     for key, log in logs.items():
-        ends = manager.cache.store.view(key).lifetime.ends(key.timeframe)
-        _show_log(key, log[last], ", ".join([counted(len(log), "commit"), *ends]))
+        ends = view(key).lifetime.ends(key.timeframe)
+        yield _log_table(key, log[last], ", ".join([counted(len(log), "commit"), *ends]))
+        yield ""
     for one in others:
-        _show_other_log(one, one.entries[last])
-    return OK
+        yield _other_log_table(one, one.entries[last])
+        yield ""
 
 
-def _show_other_log(one: OtherLog, entries: Sequence[dict[str, Any]]) -> None:
+def _other_log_table(one: OtherLog, entries: Sequence[dict[str, Any]]) -> TextTable:
     title = " ".join(filter(None, (one.symbol, one.timeframe, one.data_type)))
     title += f" · {counted(len(one.entries), 'entry')}"
     if one.is_table:
         names = ["when", "what", "from?", "up to?", "added#", "changed#", "removed#", "size#?"]
-        names += ["why?"]
         rows = [
             [
                 moment(e["time"]),
@@ -360,7 +352,7 @@ def _show_other_log(one: OtherLog, entries: Sequence[dict[str, Any]]) -> None:
             for e in map(_plain, entries)
         ]
     else:
-        names = ["when", "what", "file", "size#?", "why?"]
+        names = ["when", "what", "file", "size#?"]
         rows = [
             [
                 moment(e["time"]),
@@ -371,9 +363,7 @@ def _show_other_log(one: OtherLog, entries: Sequence[dict[str, Any]]) -> None:
             ]
             for e in entries
         ]
-    screen = console()
-    screen.print(TextTable(names, rows, title))
-    screen.print()
+    return TextTable([*names, "why?"], rows, title)
 
 
 def _author(entry: dict[str, Any], unnamed: str = "written") -> str:
@@ -393,33 +383,18 @@ def _plain(entry: dict[str, Any]) -> dict[str, Any]:
     return {**entry, "span": [iso(ms) for ms in entry["span"]]}
 
 
-def _show_log(key: SeriesKey, log: Sequence[dict[str, Any]], summary: str) -> None:
+def _log_table(key: SeriesKey, log: Sequence[dict[str, Any]], summary: str) -> TextTable:
     rows = [
         [
             str(e["generation"]),
             moment(e["time"]),
             _author(e, "-"),
             *(map(moment, e["span"] or ("", ""))),
-            f"{e['added']:,}",
-            f"{e['changed']:,}",
-            f"{e['removed']:,}",
+            *(f"{e[name]:,}" for name in _COUNTS),
             size(e["size"]),
             "yes" if e["kept"] else "no",
         ]
         for e in map(_plain, log)
     ]
-    names = [
-        "version#",
-        "when",
-        "vendor",
-        "from?",
-        "up to?",
-        "added#",
-        "changed#",
-        "removed#",
-        "size#?",
-        "kept?",
-    ]
-    screen = console()
-    screen.print(TextTable(names, rows, f"{name_of(key)} · {summary}"))
-    screen.print()
+    names = ["version#", "when", "vendor", "from?", "up to?", "added#", "changed#", "removed#"]
+    return TextTable([*names, "size#?", "kept?"], rows, f"{name_of(key)} · {summary}")

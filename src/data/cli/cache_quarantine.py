@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
-from ..jobs.quarantine import quarantine_report, restore
+from ..jobs.quarantine import QuarantineReport, quarantine_report, restore
 from ..model.instant import iso
-from . import FAILED, OK
-from .arguments import add_output, add_places
-from .cached import chosen, manager_of, name_of, problems_json, show_problems
-from .output import console, print_json
+from .arguments import command
+from .cached import chosen, manager_of, name_of, problems_json, problems_shown
+from .report import Line, Report, Shown
 from .tables import TextTable, counted, moment, size, styled
+
+if TYPE_CHECKING:
+    pass
 
 _SHOWN = 50
 
@@ -34,26 +37,16 @@ def configure(actions: Any) -> None:
     for deed, work in ((listed, _list), (shown, _show), (restored, _restore), (purged, _purge)):
         deed.add_argument("symbol", nargs="?" if deed in (listed, purged) else None)
         deed.add_argument("timeframe", nargs="?", help="default: all of them")
-        deed.set_defaults(run=work)
-        add_output(deed)
-        add_places(deed)
+        command(deed, work)
     purged.add_argument("--all", action="store_true", help="of every series")
     purged.add_argument("--dry-run", action="store_true", help="show what would be deleted")
 
 
-def _list(args: argparse.Namespace) -> int:
-    manager = manager_of(args)
-    all_kept = [
-        quarantine_report(manager._services.client, key)
-        for key in chosen(manager, args.symbol, args.timeframe)
-    ]
-    kept = [one for one in all_kept if one.rows or one.files]
-    if args.json:
-        print_json([one.to_json() for one in kept])
-        return OK
+def _list(args: argparse.Namespace) -> Report:
+    kept = [one for one in _kept(args) if one.rows or one.files]
+    plain = [one.to_json() for one in kept]
     if not kept:
-        console().print("nothing is kept aside")
-        return OK
+        return Report(plain, ["nothing is kept aside"])
     rows = [
         [
             name_of(one.key),
@@ -63,61 +56,59 @@ def _list(args: argparse.Namespace) -> int:
         ]
         for one in kept
     ]
-    console().print(TextTable(["series", "rows#", "files#", "most often?"], rows))
-    return OK
+    return Report(plain, [TextTable(["series", "rows#", "files#", "most often?"], rows)])
 
 
-def _show(args: argparse.Namespace) -> int:
+def _show(args: argparse.Namespace) -> Report:
+    kept = _kept(args)
+    return Report(lambda: [one.to_json(details=True) for one in kept], _details(kept))
+
+
+def _kept(args: argparse.Namespace) -> list[QuarantineReport]:
+    """Return what is kept aside of each series that is meant."""
     manager = manager_of(args)
-    kept = [
-        quarantine_report(manager._services.client, key)
-        for key in chosen(manager, args.symbol, args.timeframe)
-    ]
-    if args.json:
-        print_json([one.to_json(details=True) for one in kept])
-        return OK
+    keys = chosen(manager, args.symbol, args.timeframe)
+    return [quarantine_report(manager._services.client, key) for key in keys]
+
+
+def _details(kept: Sequence[QuarantineReport]) -> Shown:
+    names = ["time", "open#", "high#", "low#", "close#", "volume#", "why"]
     for one in kept:
         rows = [
             [moment(iso(bar.stamp_ms)), *(f"{value:g}" for value in bar[1:6]), reason]
             for bar, reason in one.rows[-_SHOWN:]
         ]
         title = f"{name_of(one.key)} · {counted(len(one.rows), 'row')}, {counted(len(one.files), 'file')}"
-        names = ["time", "open#", "high#", "low#", "close#", "volume#", "why"]
-        console().print(TextTable(names, rows, title) if rows else styled(title, "bold"))
+        yield TextTable(names, rows, title) if rows else styled(title, "bold")
         if len(one.rows) > len(rows):
-            console().print(styled(f"the newest {len(rows)} are shown; --json has all", "dim"))
+            yield styled(f"the newest {len(rows)} are shown; --json has all", "dim")
         for name, reason in one.files:
-            console().print(f"  {name}: {reason}", soft_wrap=True)
-    return OK
+            yield Line(f"  {name}: {reason}")
 
 
-def _restore(args: argparse.Namespace) -> int:
+def _restore(args: argparse.Namespace) -> Report:
     manager = manager_of(args)
     done, left, document = 0, 0, []
     for key in chosen(manager, args.symbol, args.timeframe):
         bars, stay = restore(manager._services, key)
         done, left = done + len(bars), left + len(stay)
         document.append({"series": name_of(key), "restored": len(bars), "left": len(stay)})
-    if args.json:
-        print_json(document)
-    else:
-        text = f"restored: {counted(done, 'bar')}; still aside: {counted(left, 'row')}"
-        console().print(styled(text, "bold"))
-    return OK
+    text = f"restored: {counted(done, 'bar')}; still aside: {counted(left, 'row')}"
+    return Report(document, lambda: [styled(text, "bold")])
 
 
-def _purge(args: argparse.Namespace) -> int:
+def _purge(args: argparse.Namespace) -> Report:
     if args.all == bool(args.symbol):
         raise QueryError("name a symbol, or --all for every series, and not both")
     manager = manager_of(args)
     keys = chosen(manager, args.symbol, args.timeframe)
     gone, problems = manager.cache.maintenance.purge_quarantine(keys, dry_run=args.dry_run)
     files, freed = sum(one.files for one in gone), sum(one.file_bytes for one in gone)
-    if args.json:
-        document = {"files": files, "bytes": freed, "dry_run": args.dry_run}
-        print_json(document | {"problems": problems_json(problems)})
-    else:
-        would = "would be deleted" if args.dry_run else "deleted"
-        console().print(styled(f"{would}: {counted(files, 'file')}, {size(freed)}", "bold"))
-        show_problems(problems)
-    return FAILED if problems else OK
+    document = {"files": files, "bytes": freed, "dry_run": args.dry_run}
+    would = "would be deleted" if args.dry_run else "deleted"
+    summary = f"{would}: {counted(files, 'file')}, {size(freed)}"
+    return Report(
+        document | {"problems": problems_json(problems)},
+        lambda: [styled(summary, "bold"), *problems_shown(problems)],
+        ok=not problems,
+    )

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from difflib import get_close_matches
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CacheError, DataError, FormatVersionError, QueryError
 from ..model.timeframe import Timeframe
-from .output import console
-from .tables import styled
+from .report import Line, Shown
 
 if TYPE_CHECKING:
     from ..cache.confirmations import Confirmation
     from ..cache.format.lane_entry import LaneEntry
     from ..cache.other_data import OtherPart
-    from ..cache.store import SeriesView
     from ..data_manager import DataManager
     from ..model.series import SeriesKey
     from ..wiring import Services
@@ -28,15 +25,16 @@ if TYPE_CHECKING:
 _SYMBOLS_SHOWN = 12
 
 
-def manager_of(args: argparse.Namespace) -> DataManager:
+def manager_of(args: argparse.Namespace, *, makes_folder: bool = False) -> DataManager:
     """Return the manager on the folder and the rules that were named.
 
     Raises:
-        QueryError: the folder does not exist; a command that only reads makes none.
+        QueryError: the folder does not exist, and the command is none that ``makes_folder``.
     """
     from ..data_manager import DataManager
 
-    check_folder(args)
+    if not makes_folder:
+        check_folder(args)
     return DataManager(args.cache_dir, args.config)
 
 
@@ -73,7 +71,7 @@ def chosen_with_others(
     Of a symbol either is enough.
     """
     name = meant(manager, symbol) if symbol else None
-    frame = frame_of(label) if label else None
+    frame = Timeframe.parse(label) if label else None
     others = manager.cache.maintenance.others(name, frame)
     if not others:
         return chosen(manager, symbol, label), []
@@ -91,12 +89,9 @@ def meant(manager: Installation, text: str) -> str:
     return manager.cache.meaning_of(text).symbol
 
 
-def frame_of(text: str) -> Timeframe:
-    """Read a timeframe; raises ``QueryError``."""
-    return Timeframe.parse(text)
-
-
 def _there_is(manager: Installation, symbol: str) -> str:
+    from difflib import get_close_matches  # what is cached needs none of it
+
     own = [name_of(key, symbol=False) for key in manager.cache.maintenance.series(symbol)]
     if own:
         return f"of {symbol} there is {', '.join(own)}"
@@ -113,6 +108,11 @@ def name_of(key: SeriesKey, *, symbol: bool = True) -> str:
     """Return a series in words: ``AAPL 1d@raw``."""
     lane = "@".join((key.timeframe.label, *key.lane))
     return f"{key.symbol} {lane}" if symbol else lane
+
+
+def named(key: SeriesKey) -> dict[str, Any]:
+    """Return what names a series, as plain values."""
+    return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
 
 
 def listed(manager: Installation, *, check: bool = False) -> list[dict[str, Any]]:
@@ -142,10 +142,7 @@ def entries(manager: Installation, keys: Sequence[SeriesKey]) -> list[dict[str, 
 def _entry(
     manager: Installation, key: SeriesKey, indexed: LaneEntry | None = None
 ) -> dict[str, Any]:
-    entry = {
-        "symbol": key.symbol,
-        "timeframe": key.timeframe.label,
-        "lane": key.lane_label,
+    entry = named(key) | {
         "rows": 0,
         "first": None,
         "last": None,
@@ -157,11 +154,17 @@ def _entry(
     }
     try:
         if indexed is not None:
-            return entry | _entry_of(indexed)
+            entry["confirmed"], entry["contradicted"] = indexed.confirmed, indexed.contradicted
+            ends = indexed.first, indexed.last
+            return entry | _extent(indexed.rows, ends, indexed.vendors, indexed.answered_ms)
         standing = confirmations(manager, key)
         entry["confirmed"] = sum(one.confirmed for one in standing)
         entry["contradicted"] = sum(one.contradicted for one in standing)
-        return entry | _facts(manager.cache.store.view(key))
+        view = manager.cache.store.view(key)
+        with_bars = [part for part in view.coverage.opened() if part.state != "empty"]
+        vendors = sorted({part.vendor for part in with_bars if part.vendor})
+        updated = max((part.fetched_at for part in view.coverage), default=0)
+        return entry | _extent(view.rows, (view.first, view.last), vendors, updated)
     except DataError as error:
         return entry | {"problem": str(error)}
 
@@ -174,20 +177,7 @@ def confirmations(manager: Installation, key: SeriesKey) -> list[Confirmation]:
         return []
 
 
-def _facts(view: SeriesView) -> dict[str, Any]:
-    with_bars = [part for part in view.coverage.opened() if part.state != "empty"]
-    updated = max((part.fetched_at for part in view.coverage), default=0)
-    vendors = sorted({part.vendor for part in with_bars if part.vendor})
-    return _plain(view.rows, (view.first, view.last), vendors, updated)
-
-
-def _entry_of(entry: LaneEntry) -> dict[str, Any]:
-    ends = entry.first, entry.last
-    proof = {"confirmed": entry.confirmed, "contradicted": entry.contradicted}
-    return _plain(entry.rows, ends, entry.vendors, entry.answered_ms) | proof
-
-
-def _plain(
+def _extent(
     rows: int, ends: tuple[int | None, int | None], vendors: list[str], updated: int
 ) -> dict[str, Any]:
     from ..model.instant import iso
@@ -199,18 +189,10 @@ def _plain(
 
 def problems_json(problems: Sequence[tuple[SeriesKey, str]]) -> list[dict[str, str]]:
     """Return series that could not be done, as plain values."""
-    return [
-        {
-            "symbol": key.symbol,
-            "timeframe": key.timeframe.label,
-            "lane": key.lane_label,
-            "problem": faults,
-        }
-        for key, faults in problems
-    ]
+    return [named(key) | {"problem": faults} for key, faults in problems]
 
 
-def show_problems(problems: Sequence[tuple[SeriesKey, str]]) -> None:
-    """Print series that could not be done, each with its reason."""
+def problems_shown(problems: Iterable[tuple[SeriesKey, str]]) -> Shown:
+    """Yield series that could not be done, each with its reason."""
     for key, faults in problems:
-        console().print(styled(f"{name_of(key)}: {faults}", "red"), soft_wrap=True)
+        yield Line(f"{name_of(key)}: {faults}", "red")

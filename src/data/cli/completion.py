@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import MissingExtraError, QueryError, install_line
-from . import OK, whole_parser
+from . import whole_parser
+from .report import OK
 
 # Shell to the way of loading its script; `eval` in a profile costs half a second at each start.
 _LOADED = {

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import install_line
 from ..model.texts import by_reason, telling
-from . import FAILED, OK
-from .answers import headline, show_attempts, show_bars, show_gaps
-from .arguments import add_output, add_places, add_timeout
-from .output import complain, console, print_json
+from .answers import attempts_shown, bars_shown, gaps_shown, headline
+from .arguments import add_timeout, command
+from .output import complain, print_json
+from .report import FAILED, OK, Line, Shown, show
 from .tables import Cell, TextTable, counted, findings, milliseconds, moment, styled
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rich.console import Console
+    from rich.console import RenderableType
 
     from ..jobs.showcase import DemoAnswer, Showcase
     from ..jobs.vendors import VendorRole
@@ -32,9 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--offline", action="store_true", help="as if there were no network")
     add_timeout(parser)
-    add_output(parser)
-    add_places(parser)
-    parser.set_defaults(run=run)
+    command(parser, run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -107,24 +105,29 @@ class _Teller:
         self._offline = bool(args.offline)
         self._reached: dict[str, Reached] = {}
 
-    @property
-    def _screen(self) -> Console:
-        screen = console()
-        screen.quiet = self._as_json
-        return screen
+    def _show(self, *items: RenderableType | Line) -> None:
+        if not self._as_json:
+            show(items)
+
+    def _title(self, text: str) -> None:
+        from rich.rule import Rule
+
+        self._show("", Rule(styled(text, "bold"), align="left", style="dim"))
 
     def opening(self, case: Showcase, *, is_temporary: bool) -> None:
         """Say what this is, and where the bars go."""
-        self._screen.print(styled("onetape: market data behind one call", "bold"))
         keep = " (gone afterwards; --cache-dir keeps it)" if is_temporary else ""
-        self._screen.print(styled(f"cache: {case.cache_dir}{keep}", "dim"))
+        self._show(
+            styled("onetape: market data behind one call", "bold"),
+            styled(f"cache: {case.cache_dir}{keep}", "dim"),
+        )
 
     def network(self, reached: dict[str, Reached]) -> None:
         """Say of each vendor whether there is a way to it."""
         self._reached = reached
         self._title("network")
         if self._offline:
-            self._screen.print("not tried: --offline")
+            self._show("not tried: --offline")
             return
         rows = [
             (styled("✓", "green"), name, [f"reached in {milliseconds(one.seconds)}"])
@@ -132,14 +135,14 @@ class _Teller:
             else (styled("✗", "red"), name, [one.refusal])
             for name, one in reached.items()
         ]
-        self._screen.print(findings(rows))
+        self._show(findings(rows))
         if not _any_reached(reached):
-            self._screen.print("no vendor can be reached from here")
+            self._show("no vendor can be reached from here")
 
     def samples(self) -> None:
         """Say that what follows are sample bars, and how they are asked for."""
         self._title("without a network")
-        self._screen.print(
+        self._show(
             "Real daily bars of 2000 to 2013 (extra `demo`), served by the vendor `demo` because "
             'it is named:\nprovider="demo" in the call. They are never used for anything else.'
         )
@@ -149,49 +152,47 @@ class _Teller:
         question = shown.question
         self._title(f"{question.symbol} {question.timeframe}  {question.start} → {question.end}")
         is_lacking = shown.frame is None or not shown.frame.attrs["onetape"]["complete"]
-        self._screen.print(findings([*_role_lines(shown.roles, is_lacking=is_lacking)]))
-        self._screen.print()
-        if shown.frame is None:
-            self._failure(shown)
-        else:
-            self._bars(shown)
-
-    def _failure(self, shown: DemoAnswer) -> None:
-        for attempt in shown.attempts:
-            text = f"{attempt} ({milliseconds(attempt.seconds)})"
-            self._screen.print(styled(text, "yellow"))
-        if not shown.attempts:
-            self._screen.print(styled(str(shown.error), "yellow"))
-
-    def _bars(self, shown: DemoAnswer) -> None:
-        assert shown.frame is not None
-        provenance = shown.frame.attrs["onetape"]
-        self._screen.print(headline(provenance, shown.seconds[0]))
-        show_attempts(self._screen, provenance)
-        self._screen.print()
-        show_bars(self._screen, shown.frame, _ROWS)
-        self._screen.print()
-        self._screen.print(_spans(provenance, is_sample=shown.question.provider == "demo"))
-        show_gaps(self._screen, provenance)
-        first, second = shown.seconds
-        again = f"the same call again: {milliseconds(second)} from the cache, no request"
-        ratio = f" · {first / second:,.0f} times as fast" if second > 0 else ""
-        self._screen.print(styled(again + ratio, "bold green"))
+        self._show(findings([*_role_lines(shown.roles, is_lacking=is_lacking)]), "")
+        self._show(*(_failure_shown(shown) if shown.frame is None else _bars_shown(shown)))
 
     def closing(self, shown: list[DemoAnswer]) -> None:
         """Print the JSON, or name what is missing where there was nothing to show."""
         if self._as_json:
-            print_json(_document(self._reached, shown))
+            print_json(
+                {
+                    "network": {n: vars(one) | {"ok": one.ok} for n, one in self._reached.items()},
+                    "answers": [_answer(one) for one in shown],
+                    "summary": counted(sum(one.frame is not None for one in shown), "answer"),
+                }
+            )
         if all(one.frame is None for one in shown):
             hint = f"{install_line('demo')} brings real sample bars that need no network"
             complain("no vendor could be reached, and the sample bars are not installed", [hint])
-        elif not self._as_json:
-            self._screen.print()
-            self._screen.print(styled("next: onetape fetch AAPL 1d · onetape doctor", "dim"))
+        else:
+            self._show("", styled("next: onetape fetch AAPL 1d · onetape doctor", "dim"))
 
-    def _title(self, text: str) -> None:
-        self._screen.print()
-        self._screen.rule(styled(text, "bold"), align="left", style="dim", characters="─")
+
+def _failure_shown(shown: DemoAnswer) -> Shown:
+    for attempt in shown.attempts:
+        yield styled(f"{attempt} ({milliseconds(attempt.seconds)})", "yellow")
+    if not shown.attempts:
+        yield styled(str(shown.error), "yellow")
+
+
+def _bars_shown(shown: DemoAnswer) -> Shown:
+    assert shown.frame is not None
+    provenance = shown.frame.attrs["onetape"]
+    yield headline(provenance, shown.seconds[0])
+    yield from attempts_shown(provenance)
+    yield ""
+    yield from bars_shown(shown.frame, _ROWS)
+    yield ""
+    yield _spans(provenance, is_sample=shown.question.provider == "demo")
+    yield from gaps_shown(provenance)
+    first, second = shown.seconds
+    again = f"the same call again: {milliseconds(second)} from the cache, no request"
+    ratio = f" · {first / second:,.0f} times as fast" if second > 0 else ""
+    yield styled(again + ratio, "bold green")
 
 
 def _spans(provenance: dict[str, Any], *, is_sample: bool) -> TextTable:
@@ -212,14 +213,6 @@ def _spans(provenance: dict[str, Any], *, is_sample: bool) -> TextTable:
     ]
     names = ["provenance", "from", "up to", "bars#", "state", "stored as?", "lane?", "fetched?"]
     return TextTable(names, rows)
-
-
-def _document(reached: dict[str, Reached], shown: list[DemoAnswer]) -> dict[str, Any]:
-    return {
-        "network": {name: vars(one) | {"ok": one.ok} for name, one in reached.items()},
-        "answers": [_answer(one) for one in shown],
-        "summary": counted(sum(one.frame is not None for one in shown), "answer"),
-    }
 
 
 def _answer(shown: DemoAnswer) -> dict[str, Any]:

@@ -6,9 +6,8 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
-from . import FAILED, OK
-from .arguments import add_output, add_places, seconds
-from .output import console, print_json
+from .arguments import command, seconds
+from .report import Report, Shown
 from .tables import counted, findings, styled
 
 if TYPE_CHECKING:
@@ -27,13 +26,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--every", type=seconds, metavar="SECONDS", help="interval of --watch (default: 5)"
     )
-    add_output(parser)
-    add_places(parser)
-    parser.set_defaults(run=run)
+    command(parser, run)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Print the checks, section by section; 1 when something does not work.
+def run(args: argparse.Namespace) -> Report | int:
+    """Return the checks, section by section; 1 when something does not work.
 
     Raises:
         QueryError: ``--every`` without ``--watch``, or ``--full`` with it.
@@ -50,26 +47,22 @@ def run(args: argparse.Namespace) -> int:
 
     checks = checkup(args.cache_dir, args.config, network=not args.no_network, full=args.full)
     broken = [check for check in checks if check.ok is False]
-    if args.json:
-        print_json({"ok": not broken, "checks": [check.to_json() for check in checks]})
-    else:
-        _show(checks, broken)
-    return FAILED if broken else OK
+    plain = {"ok": not broken, "checks": [check.to_json() for check in checks]}
+    return Report(plain, _shown(checks, broken), ok=not broken)
 
 
-def _show(checks: list[Check], broken: list[Check]) -> None:
-    """Print all checks, and those that failed once more at the end: a terminal shows its last lines."""
-    screen = console()
+def _shown(checks: list[Check], broken: list[Check]) -> Shown:
+    """Yield all checks, and those that failed once more at the end: a terminal shows its last lines."""
     width = max(len(check.topic) for check in checks)
     for section in dict.fromkeys(check.section for check in checks):
-        screen.print(styled(section, "bold"))
-        screen.print(findings([_row(c) for c in checks if c.section == section], width))
-        screen.print()
-    if not broken:
-        screen.print(styled("everything works", "bold green"))
-        return
-    screen.print(styled(f"{counted(len(broken), 'thing')} to fix:", "bold red"))
-    screen.print(findings([_row(check) for check in broken], width))
+        yield styled(section, "bold")
+        yield findings([_row(c) for c in checks if c.section == section], width)
+        yield ""
+    if broken:
+        yield styled(f"{counted(len(broken), 'thing')} to fix:", "bold red")
+        yield findings([_row(check) for check in broken], width)
+    else:
+        yield styled("everything works", "bold green")
 
 
 def _row(check: Check) -> tuple[Any, str, list[Any]]:

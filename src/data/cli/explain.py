@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from . import FAILED, OK
-from .arguments import add_adjustment, add_output, add_places, add_series, add_session
-from .output import console, print_json
-from .tables import facts
+from .arguments import add_adjustment, add_series, add_session, command
+from .cached import manager_of
+from .report import Report, Shown
+from .tables import facts, titled
 
 if TYPE_CHECKING:
     from ..model.explanation import Explanation
@@ -22,35 +22,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--provider", help="as if a call named this vendor")
     add_adjustment(parser)
     add_session(parser)
-    add_output(parser)
-    add_places(parser)
-    parser.set_defaults(run=run)
+    command(parser, run)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Print the explanation; 1 when no vendor can be asked."""
-    from ..data_manager import DataManager
-
-    explanation = DataManager(args.cache_dir, args.config).explain(
+def run(args: argparse.Namespace) -> Report:
+    """Return the explanation; 1 when no vendor can be asked."""
+    explanation = manager_of(args, makes_folder=True).explain(
         args.symbol,
         args.timeframe,
         provider=args.provider,
         adjustment=args.adjustment,
         session=args.session,
     )
-    if args.json:
-        print_json(explanation.to_json())
-    else:
-        _show(explanation)
-    return OK if explanation.is_served else FAILED
+    return Report(explanation.to_json, _shown(explanation), ok=explanation.is_served)
 
 
-def _show(explanation: Explanation) -> None:
-    from rich.text import Text
-
-    screen = console()
+def _shown(explanation: Explanation) -> Shown:
     name, _, verdict = explanation.title.partition(": ")
-    style = "" if explanation.is_served else "yellow"
-    screen.print(Text.assemble((name, "bold"), "  ", (verdict, style)))
-    screen.print()
-    screen.print(facts(explanation.lines(), _STYLES))
+    yield titled(name, verdict, "" if explanation.is_served else "yellow")
+    yield ""
+    yield facts(explanation.lines(), _STYLES)

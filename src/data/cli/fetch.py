@@ -6,16 +6,18 @@ import argparse
 import re
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..model.query import EXTRA_COLUMNS
 from ..model.texts import by_reason, telling
-from . import FAILED, OK, USAGE
-from .answers import Provenance, headline, show_attempts, show_bars, show_gaps
-from .arguments import add_output, add_places, add_question, add_timeout, listed, positive, question
-from .output import asking, complain, console, note, print_json
+from .answers import Provenance, attempts_shown, bars_shown, gaps_shown, headline, records
+from .arguments import add_question, add_timeout, command, listed, positive, question
+from .cached import manager_of
+from .output import asking
+from .report import Line, Report, Shown
 from .tables import styled
 
 if TYPE_CHECKING:
@@ -60,21 +62,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parquet", metavar="FILE", help="write the bars as Parquet; file names as for --csv"
     )
-    add_output(parser)
-    add_places(parser)
-    parser.set_defaults(run=run)
+    command(parser, run)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Fetch, export and show; 1 when something is lacking.
+def run(args: argparse.Namespace) -> Report:
+    """Fetch and export; 1 when something is lacking.
 
     Raises:
         QueryError: outputs exclude each other, or the one symbol cannot be understood.
     """
-    from ..data_manager import DataManager
-
     _check(args)
-    manager = DataManager(args.cache_dir, args.config)
+    manager = manager_of(args, makes_folder=True)
     if len(args.symbols) > 1:
         return _fetch_many(manager, args)
     started = time.perf_counter()
@@ -88,20 +86,17 @@ def run(args: argparse.Namespace) -> int:
             timeout=args.timeout,
         )
     seconds = time.perf_counter() - started
-    provenance: Provenance = frame.attrs["onetape"]
     written = _export(frame, args)
-    if args.json:
-        print_json(_plain(frame, written))
-    elif args.csv != _SCREEN:
-        _show(frame, provenance, args.rows, seconds)
-        _show_written(written)
-    for text in notes:
-        note(text)
-    return OK if provenance["complete"] else FAILED
+    return Report(
+        lambda: _plain(frame, written),
+        () if args.csv == _SCREEN else _shown(frame, written, args.rows, seconds),
+        notes,
+        ok=frame.attrs["onetape"]["complete"],
+    )
 
 
-def _fetch_many(manager: DataManager, args: argparse.Namespace) -> int:
-    """Fetch, export and show several symbols; 2 where none of them can be understood."""
+def _fetch_many(manager: DataManager, args: argparse.Namespace) -> Report:
+    """Fetch and export several symbols; 2 where none of them can be understood."""
     is_quiet = getattr(args, "quiet", False)
     with asking(args, progress=True) as notes:
         frames = manager.get_ohlcv_batch(
@@ -114,23 +109,17 @@ def _fetch_many(manager: DataManager, args: argparse.Namespace) -> int:
         )
     attrs: dict[str, Provenance] = {name: f.attrs["onetape"] for name, f in frames.items()}
     errors = {name: facts["error"] for name, facts in attrs.items() if "error" in facts}
-    answers = [(name, frame) for name, frame in frames.items() if name not in errors]
-    written = {name: _export(frame, args) for name, frame in answers}
-    if args.json:
-        plain = [_plain(frame, written[name]) for name, frame in answers]
-        print_json({"answers": plain, "errors": errors})
-    else:
-        for name, frame in answers:
-            _show(frame, attrs[name], args.rows, None)
-            _show_written(written[name])
-            console().print()
-    for error in errors.values():
-        complain(error["message"])
-    for text in notes:
-        note(text)
-    if not answers and all(error["reason"] in _WRONG for error in errors.values()):
-        return USAGE
-    return OK if all(facts["complete"] for facts in attrs.values()) else FAILED
+    answers = [
+        (frame, _export(frame, args)) for name, frame in frames.items() if name not in errors
+    ]
+    return Report(
+        lambda: {"answers": [_plain(*answer) for answer in answers], "errors": errors},
+        _many_shown(answers, args.rows),
+        notes,
+        [error["message"] for error in errors.values()],
+        ok=all(facts["complete"] for facts in attrs.values()),
+        is_misuse=not answers and all(error["reason"] in _WRONG for error in errors.values()),
+    )
 
 
 def _unseen(_: object) -> None:
@@ -141,11 +130,6 @@ def _plain(frame: pd.DataFrame, written: list[str]) -> dict[str, Any]:
     """Return what machines get of one symbol."""
     provenance = frame.attrs["onetape"]
     return {"provenance": provenance, "bars": records(frame), "written": written}
-
-
-def _show_written(paths: list[str]) -> None:
-    for path in paths:
-        console().print(f"written: {path}", soft_wrap=True)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -184,29 +168,14 @@ def _check_many(args: argparse.Namespace) -> None:
             )
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows as plain mappings with ISO stamps; a time that there is none of is None."""
-    plain = frame.reset_index()
-    for name in plain.select_dtypes("datetime").columns:
-        times = plain[name].dt.strftime("%Y-%m-%dT%H:%M:%SZ").astype(object)
-        plain[name] = times.where(times.notna(), None)
-    return [{str(k): v for k, v in row.items()} for row in plain.to_dict(orient="records")]
-
-
-def dated(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with session dates as texts in place of stamps."""
-    index = frame.index.strftime("%Y-%m-%d")  # type: ignore[attr-defined]
-    return frame.set_axis(index.set_names(frame.index.name), axis=0)
-
-
 def _export(frame: pd.DataFrame, args: argparse.Namespace) -> list[str]:
     """Write the files asked for, whole or not at all, and return their paths."""
     from ..disk.atomic import csv_text, export_csv, export_parquet
 
     written = []
-    if args.csv == _SCREEN and not args.json:
+    if args.csv == _SCREEN:
         sys.stdout.write(csv_text(frame))
-    elif args.csv and args.csv != _SCREEN:
+    elif args.csv:
         written.append(str(export_csv(frame, _path(args.csv, frame))))
     if args.parquet:
         written.append(str(export_parquet(frame, _path(args.parquet, frame))))
@@ -219,17 +188,25 @@ def _path(name: str, frame: pd.DataFrame) -> Path:
     return Path(name.replace(_SYMBOL, symbol))
 
 
-def _show(frame: pd.DataFrame, provenance: Provenance, rows: int, seconds: float | None) -> None:
-    screen = console()
-    screen.print(headline(provenance, seconds))
-    screen.print()
+def _many_shown(answers: Iterable[tuple[pd.DataFrame, list[str]]], rows: int) -> Shown:
+    for frame, written in answers:
+        yield from _shown(frame, written, rows, None)
+        yield ""
+
+
+def _shown(frame: pd.DataFrame, written: list[str], rows: int, seconds: float | None) -> Shown:
+    provenance: Provenance = frame.attrs["onetape"]
+    yield headline(provenance, seconds)
+    yield ""
     if len(frame):
-        show_bars(screen, frame, rows)
-        screen.print()
+        yield from bars_shown(frame, rows)
+        yield ""
     else:
-        screen.print(styled(f"no bar in this range: {provenance['empty']}", "dim"))
-    show_attempts(screen, provenance)
+        yield styled(f"no bar in this range: {provenance['empty']}", "dim")
+    yield from attempts_shown(provenance)
     left_out = telling(provenance["rejected"], is_lacking=not provenance["complete"])
     for reason in by_reason(left_out):
-        screen.print(styled(f"not asked: {reason}", "dim"))
-    show_gaps(screen, provenance)
+        yield styled(f"not asked: {reason}", "dim")
+    yield from gaps_shown(provenance)
+    for path in written:
+        yield Line(f"written: {path}")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import AllProvidersFailedError
-from . import FAILED, OK
-from .arguments import add_output, add_places, add_timeout, listed
-from .output import busy, complain_about, console, print_json
+from .arguments import add_timeout, command, listed
+from .output import busy
+from .report import Report, Shown
 from .tables import TextTable, styled
+
+if TYPE_CHECKING:
+    pass
 
 _SCALES = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
 _LONG = ("description", "website", "symbol")
@@ -35,13 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser,
         "wait no longer for vendors; default: time_budget_seconds of the fundamentals file (20)",
     )
-    add_output(parser)
-    add_places(parser)
-    parser.set_defaults(run=run)
+    command(parser, run)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Print the record; 1 when no vendor has anything.
+def run(args: argparse.Namespace) -> Report:
+    """Return the record; 1 when no vendor has anything.
 
     Raises:
         QueryError, ConfigError: the question cannot be understood, or the configuration.
@@ -62,33 +63,25 @@ def run(args: argparse.Namespace) -> int:
         with busy(args, "fetching fundamentals"):
             record = services.fundamentals.find(args.symbol, wish)
     except AllProvidersFailedError as error:
-        if args.json:
-            print_json({})
-        complain_about(error)
-        return FAILED
-    if args.json:
-        print_json(record)
-    else:
-        _show(record)
-    return OK
+        return Report({}, errors=[error], ok=False)
+    return Report(record, _shown(record))
 
 
-def _show(record: Mapping[str, Any]) -> None:
+def _shown(record: Mapping[str, Any]) -> Shown:
     metadata = record["_metadata"]
-    screen = console()
-    screen.print(styled(f"{record['symbol']}  {record.get('company_name', '')}", "bold"))
+    yield styled(f"{record['symbol']}  {record.get('company_name', '')}", "bold")
     rows = [
         _row(name, record[name], about, metadata)
         for name, about in metadata["fields"].items()
         if name not in _LONG
     ]
     if rows:
-        screen.print(TextTable(["field", "value#", "unit", "source", "period?", "age#?"], rows))
+        yield TextTable(["field", "value#", "unit", "source", "period?", "age#?"], rows)
     for title, lines in _below(metadata):
-        screen.print()
-        screen.print(styled(title, "bold"))
+        yield ""
+        yield styled(title, "bold")
         for line in lines:
-            screen.print(f"  {line}")
+            yield f"  {line}"
 
 
 def _row(name: str, value: Any, about: Mapping[str, str], metadata: Mapping[str, Any]) -> list[Any]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from . import FAILED, OK
-from .answers import bars_table, show_attempts
-from .arguments import add_output, add_places, add_timeout, positive
-from .fetch import records
-from .output import asking, console, note, print_json
-from .tables import counted, milliseconds, styled
+from .answers import Provenance, attempts_shown, bars_table, records
+from .arguments import add_timeout, command, positive
+from .cached import manager_of
+from .output import asking
+from .report import Report, Shown
+from .tables import counted, milliseconds, styled, titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,26 +39,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rows", type=positive, default=10, help="rows to show on the screen (default 10)"
     )
-    add_output(parser)
-    add_places(parser)
-    parser.set_defaults(run=run)
+    command(parser, run)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Fetch and show; 1 when something is lacking."""
-    from ..data_manager import DataManager
-
-    manager, started = DataManager(args.cache_dir, args.config), time.perf_counter()
+def run(args: argparse.Namespace) -> Report:
+    """Fetch; 1 when something is lacking."""
+    manager, started = manager_of(args, makes_folder=True), time.perf_counter()
     with asking(args) as notes:
         frame = _fetch_figures(manager, args)
-    provenance = frame.attrs["onetape"]
-    if args.json:
-        print_json({"provenance": provenance, "rows": records(frame)})
-    else:
-        _show(frame, provenance, args.rows, time.perf_counter() - started)
-    for text in notes:
-        note(text)
-    return OK if provenance["complete"] else FAILED
+    provenance, seconds = frame.attrs["onetape"], time.perf_counter() - started
+    return Report(
+        lambda: {"provenance": provenance, "rows": records(frame)},
+        _shown(frame, provenance, args.rows, seconds),
+        notes,
+        ok=provenance["complete"],
+    )
 
 
 def _fetch_figures(manager: DataManager, args: argparse.Namespace) -> pd.DataFrame:
@@ -70,18 +65,14 @@ def _fetch_figures(manager: DataManager, args: argparse.Namespace) -> pd.DataFra
     return manager.get_long_short_ratio(args.symbol, args.timeframe, *bounds, timeout=seconds)
 
 
-def _show(frame: pd.DataFrame, provenance: Any, rows: int, seconds: float) -> None:
-    from rich.text import Text
-
-    screen = console()
+def _shown(frame: pd.DataFrame, provenance: Provenance, rows: int, seconds: float) -> Shown:
     name = f"{provenance['symbol']} {provenance['measure'].replace('_', ' ')}"
     facts = [counted(provenance["rows"], "row"), f"{provenance['from_cache']:.0%} from cache"]
-    line = " · ".join([*facts, milliseconds(seconds)])
-    screen.print(Text.assemble((name, "bold"), "  ", line))
-    screen.print()
+    yield titled(name, " · ".join([*facts, milliseconds(seconds)]))
+    yield ""
     if len(frame):
-        screen.print(bars_table(frame, rows))
-        screen.print()
+        yield bars_table(frame, rows)
+        yield ""
     else:
-        screen.print(styled("nothing in this range", "dim"))
-    show_attempts(screen, provenance)
+        yield styled("nothing in this range", "dim")
+    yield from attempts_shown(provenance)

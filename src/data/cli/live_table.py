@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ..model.instant import iso
 from ..model.printable import printable
 from ..model.stream import LiveBar, Revision, StreamState, StreamStatus
-from . import OK
 from .output import console, print_state
+from .report import OK
 from .tables import TextTable, aligned, counted, moment, styled
 
 if TYPE_CHECKING:

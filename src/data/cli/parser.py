@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from ..model.printable import printable
+from ..model.suggestion import did_you_mean, nearest
 
 # The older commands, which have names of their own, are called otherwise.
 _PROGRAM = "onetape"
@@ -133,17 +134,15 @@ class Parser(argparse.ArgumentParser):
             if not name.startswith("-"):
                 return f"the {name.removesuffix('s')} is written without an option"
             return f"{word} is called {name} here"
-        near = _nearest(word, options)
-        return f"did you mean {near[0]}?" if near else ""
+        near = nearest(word, options)
+        return f"did you mean {near}?" if near else ""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is None or value in action.choices:
             return
         names = [str(choice) for choice in action.choices]
-        near = _nearest(str(value), names)
-        meant = f"did you mean {near[0]!r}? " if near else ""
         what = f"there is no {str(action.metavar or 'value').lower()} {value!r}"
-        message = f"{what} ({meant}known: {', '.join(names)})"
+        message = f"{what} ({did_you_mean(str(value), names)}known: {', '.join(names)})"
         if isinstance(action, argparse._SubParsersAction):
             self.error(message)
         raise argparse.ArgumentError(action, message)
@@ -153,9 +152,3 @@ class Parser(argparse.ArgumentParser):
         self.exit(
             2, f"{self.prog}: {printable(message)}\n  `{self.prog} --help` shows how it is called\n"
         )
-
-
-def _nearest(word: str, names: Sequence[str]) -> list[str]:
-    import difflib  # what is spelled right needs none of it
-
-    return difflib.get_close_matches(word, names, n=1)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import FAILED, OK
-from .arguments import add_output, add_places, add_question, question
-from .output import busy, console, print_json
-from .tables import TextTable, counted, facts, styled
+from .arguments import add_question, command, question
+from .cached import manager_of
+from .output import busy
+from .report import Report, Shown
+from .tables import TextTable, counted, facts, styled, titled
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from ..model.plan import Plan, PlanSegment
 
 _STYLES = {"lacking": "yellow", "outcome": "bold red", "not asked": "dim", "substitute": "dim"}
@@ -21,53 +21,42 @@ _STYLES = {"lacking": "yellow", "outcome": "bold red", "not asked": "dim", "subs
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_question(parser)
-    add_output(parser)
-    add_places(parser)
-    parser.set_defaults(run=run)
+    command(parser, run)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Print the plan of each symbol; 1 when something is not available."""
-    from ..data_manager import DataManager
-
+def run(args: argparse.Namespace) -> Report:
+    """Return the plan of each symbol; 1 when something is not available."""
     with busy(args, "planning; sends no request"):
-        manager = DataManager(args.cache_dir, args.config)
+        manager = manager_of(args, makes_folder=True)
         plans = [manager.plan(symbol, **question(args)) for symbol in dict.fromkeys(args.symbols)]
-    requests = sum(plan.requests for plan in plans)
-    if args.json and len(plans) == 1:
-        print_json(plans[0].to_json())
-    elif args.json:
-        print_json({"plans": [plan.to_json() for plan in plans], "requests": requests})
-    else:
-        for plan in plans:
-            _show(plan)
-            if len(plans) > 1:
-                console().print()
-        if len(plans) > 1:
-            console().print(styled(f"{counted(requests, 'request')} in all", "bold"))
-    return OK if all(plan.is_possible for plan in plans) else FAILED
+    plain: dict[str, Any] = {"plans": [plan.to_json() for plan in plans]}
+    plain["requests"] = sum(plan.requests for plan in plans)
+    is_one = len(plans) == 1
+    shown = _plan_shown(plans[0]) if is_one else _plans_shown(plans, plain["requests"])
+    ok = all(plan.is_possible for plan in plans)
+    return Report(plain["plans"][0] if is_one else plain, shown, ok=ok)
 
 
-def _show(plan: Plan) -> None:
-    screen = console()
-    screen.print(_headline(plan))
+def _plans_shown(plans: Sequence[Plan], requests: int) -> Shown:
+    for plan in plans:
+        yield from _plan_shown(plan)
+        yield ""
+    yield styled(f"{counted(requests, 'request')} in all", "bold")
+
+
+def _plan_shown(plan: Plan) -> Shown:
+    name, _, verdict = plan.title.partition(": ")
+    style = "yellow" if not plan.is_possible else "green" if plan.is_hit else ""
+    yield titled(name, verdict, style)
     if plan.segments:
         timeframe = plan.source or plan.timeframe
         rows = [_row(segment, segment.range_text(timeframe)) for segment in plan.segments]
-        screen.print()
-        screen.print(TextTable(["missing", "bars#", "why", "requests"], rows))
+        yield ""
+        yield TextTable(["missing", "bars#", "why", "requests"], rows)
     lines = [line for line in plan.lines() if line[0] != "missing"]
     if lines:
-        screen.print()
-        screen.print(facts(lines, _STYLES))
-
-
-def _headline(plan: Plan) -> Text:
-    from rich.text import Text
-
-    name, _, verdict = plan.title.partition(": ")
-    style = "yellow" if not plan.is_possible else "green" if plan.is_hit else ""
-    return Text.assemble((name, "bold"), "  ", (verdict, style))
+        yield ""
+        yield facts(lines, _STYLES)
 
 
 def _row(segment: PlanSegment, span: str) -> list[Any]:

@@ -3,42 +3,46 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..jobs.signals import job_signals
 from ..model.coverage import VendorDay
 from ..model.incident import incidents_of
-from . import FAILED, OK, guarded
-from .arguments import add_output, add_places, add_session, add_timeout, every, listed
-from .output import console, note, print_json
+from . import guarded
+from .arguments import add_session, add_timeout, command, every, listed
+from .job_report import (
+    MOST_REASONS,
+    MOST_SHOWN,
+    add_trial,
+    check_report,
+    costs_shown,
+    present_job,
+    progress_of,
+    reasons_shown,
+    requests_shown,
+)
 from .parser import Parser
-from .tables import TextTable, counted, shortened, styled
+from .report import FAILED, OK, Shown
+from .tables import TextTable, counted, styled
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from ..jobs.progress import Listener, Progress
-
-# Of more series those alone are shown that are not complete, and progress once in a while.
-MOST_SHOWN, _MOST_REASONS = 40, 20
-_REPORT_S = 30.0
+_Run = Callable[[argparse.Namespace], int]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    _add_series(parser, "this or --symbols-file; `onetape sync` is for everything stored")
-    parser.set_defaults(run=partial(_run_listed, parser))
+    symbols_help = "this or --symbols-file; `onetape sync` is for everything stored"
+    _add_series(parser, partial(_run_listed, parser), symbols_help)
 
 
-def _add_series(parser: argparse.ArgumentParser, symbols_help: str) -> None:
+def _add_series(parser: argparse.ArgumentParser, run: _Run, symbols_help: str) -> None:
     """Add which series are filled, and how."""
     parser.add_argument("--symbols", "--tickers", type=listed, metavar="A,B,C", help=symbols_help)
     parser.add_argument(
@@ -60,7 +64,7 @@ def _add_series(parser: argparse.ArgumentParser, symbols_help: str) -> None:
     parser.add_argument("--end-date", "--end", metavar="DATE", help="last session; default: today")
     add_session(parser)
     parser.set_defaults(all_stored=False)
-    _add_job(parser)
+    _add_job(parser, run)
 
 
 def configure_sync(parser: argparse.ArgumentParser) -> None:
@@ -72,17 +76,12 @@ def configure_sync(parser: argparse.ArgumentParser) -> None:
         help="symbols such as 'BTC*', or symbol and timeframe such as '* 1d'; default: all",
     )
     nothing: dict[str, None] = dict.fromkeys(("symbols", "timeframes", "start_date", "end_date"))
-    parser.set_defaults(**nothing, all_stored=True, run=run)
-    _add_job(parser)
+    parser.set_defaults(**nothing, all_stored=True)
+    _add_job(parser, run)
 
 
-def _add_job(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--dry-run", action="store_true", help="show the requests and their cost; send none"
-    )
-    parser.add_argument(
-        "--report", metavar="FILE", help="write the full report to this file, as JSON"
-    )
+def _add_job(parser: argparse.ArgumentParser, run: _Run) -> None:
+    add_trial(parser)
     parser.add_argument(
         "--every",
         type=every,
@@ -93,13 +92,7 @@ def _add_job(parser: argparse.ArgumentParser) -> None:
         parser,
         "a request ends after this long without a page; default: jobs.timeout_s of the rules",
     )
-    add_output(parser)
-    add_places(parser)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Fill, and print the report; 1 when anything is lacking."""
-    return _run_by(args, _is_whole)
+    command(parser, run)
 
 
 def _run_listed(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
@@ -117,68 +110,31 @@ def _run_listed(parser: argparse.ArgumentParser, args: argparse.Namespace) -> in
     return run(args)
 
 
-def _is_whole(report: dict[str, Any]) -> bool:
-    return all(result["complete"] for result in report["results"])
+def run(args: argparse.Namespace, *, may_lack: bool = False) -> int:
+    """Fill once, or again and again, and print the report each time.
 
-
-def _run_as_before(args: argparse.Namespace) -> int:
-    """Fill, and print the report; 1 when a series failed."""
-    return _run_by(args, lambda _: True)
-
-
-def _run_by(args: argparse.Namespace, is_enough: Callable[[dict[str, Any]], bool]) -> int:
-    """Do it once, or again and again; 0 where no series failed and the report is enough."""
+    Returns:
+        0 where every series is filled, and complete too unless it ``may_lack`` bars; else 1.
+    """
     while True:
         began_s = time.monotonic()
         with job_signals() as signals:
-            report = _fill_and_show(args)
-        if args.dry_run:
-            return FAILED if report["reasons"] else OK
-        is_done = is_enough(report) and not report["failed"] and not report["interrupted"]
-        if args.every is None or report["interrupted"] or signals.is_noted:
-            return OK if is_done else FAILED
+            check_report(args)
+            report = _populated(args)
+            if args.dry_run:
+                is_done, shown = not report["reasons"], _cost_shown(report)
+            else:
+                is_done = not report["failed"] and not report["interrupted"]
+                is_done &= may_lack or all(result["complete"] for result in report["results"])
+                shown = _shown(report)
+            kept = "committed bars are kept; run it again to continue"
+            code = present_job(report, shown, args, ok=is_done, interrupted=kept)
+        if args.dry_run or args.every is None or report["interrupted"] or signals.is_noted:
+            return code
         try:
             time.sleep(max(0.0, args.every - (time.monotonic() - began_s)))
         except KeyboardInterrupt:  # between two runs this is how it ends
-            return OK if is_done else FAILED
-
-
-def _fill_and_show(args: argparse.Namespace) -> dict[str, Any]:
-    """Fetch what is missing, showing progress, and print what came of it."""
-    check_report(args)
-    report = _populated(args)
-    if args.dry_run:
-        print_json(report) if args.json else _show_cost(report)
-        write_report(report, args)
-        return report
-    if args.json:
-        print_json(report)
-    else:
-        _show(report)
-    if report["interrupted"]:
-        note("interrupted: committed bars are kept; run it again to continue")
-    write_report(report, args)
-    return report
-
-
-def check_report(args: argparse.Namespace) -> None:
-    """Refuse a place for ``--report`` that cannot be written; raises ``StorageError``.
-
-    Before the work, which may take a night.
-    """
-    from ..disk.atomic import check_target
-
-    if args.report is not None:
-        check_target(Path(args.report))
-
-
-def write_report(report: dict[str, Any], args: argparse.Namespace) -> None:
-    """Write a report as JSON where ``--report`` wants it; raises ``StorageError``."""
-    from ..disk.atomic import put
-
-    if args.report is not None:
-        data = json.dumps(report, indent=2, default=str) + "\n"
-        put(Path(args.report), data.encode())
+            return code
 
 
 def _populated(args: argparse.Namespace) -> dict[str, Any]:
@@ -212,46 +168,8 @@ def _populated(args: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
-@contextmanager
-def progress_of(args: argparse.Namespace) -> Iterator[Listener]:
-    """Show on standard error how far it is: a bar on a terminal, else lines."""
-    from ..jobs.progress_bar import bar_on
-
-    screen = console(stderr=True)
-    if not screen.is_terminal:
-        yield _Lines(screen.print).listen
-        return
-    with bar_on(screen) as show:
-        yield show
-
-
-class _Lines:
-    """Progress in lines: each series of a short job, of a long one how far it is now and then.
-
-    A series that waits has a line at once, and the next one half a minute later.
-    """
-
-    def __init__(self, show: Callable[..., object]) -> None:
-        self._show, self._last_s, self._waits = show, time.monotonic(), ""
-
-    def listen(self, now: Progress) -> None:
-        """Print what is worth a line."""
-        now_s = time.monotonic()
-        waits = now.result.name if now.waiting else ""
-        is_long = now.total > MOST_SHOWN
-        is_again = waits != "" and waits == self._waits
-        if (is_long or is_again) and now_s - self._last_s < _REPORT_S:
-            return
-        self._waits = waits
-        if is_long or now.is_over or waits:
-            self._last_s = now_s
-            done = "" if now.waiting else f"{now.done:,}/{now.total:,} "
-            self._show(f"{done}{now.text()}", soft_wrap=True)
-
-
-def _show(report: dict[str, Any]) -> None:
+def _shown(report: dict[str, Any]) -> Shown:
     results = report["results"]
-    few = len(results) <= MOST_SHOWN
     rows = [
         [
             r["symbol"],
@@ -262,85 +180,35 @@ def _show(report: dict[str, Any]) -> None:
             r["gaps"] or "-",
             _state(r),
         ]
-        for r in (results if few else ())
+        for r in (results if len(results) <= MOST_SHOWN else ())
     ]
-    screen = console()
     if rows:
         names = ["symbol", "timeframe", "bars#", "new#?", "from?", "gaps#?", "state"]
-        screen.print(TextTable(names, rows))
-    show_reasons(report["reasons"])
-    show_requests(report["requests"])
-    _show_incidents(report)
-    for one in report["perishable"][:_MOST_REASONS]:
+        yield TextTable(names, rows)
+    yield from reasons_shown(report["reasons"])
+    yield from requests_shown(report["requests"])
+    yield from _incidents_shown(report)
+    for one in report["perishable"][:MOST_REASONS]:
         name, lost = f"{one['symbol']} {one['timeframe']}", one["lost"]
         text = f"{name} has no {one['what']} after {one['last']}; {one['vendor']} drops the next at {lost}"
-        screen.print(styled(text, "yellow"))
+        yield styled(text, "yellow")
     good, failed = len(report["success"]), len(report["failed"])
     fetched = counted(sum(r["fetched"] for r in results), "new bar")
-    screen.print(
-        styled(f"{good:,} of {counted(good + failed, 'series')} succeeded, {fetched}", "dim")
-    )
+    yield styled(f"{good:,} of {counted(good + failed, 'series')} succeeded, {fetched}", "dim")
 
 
-def show_reasons(reasons: Sequence[dict[str, Any]], what: str = "series") -> None:
-    """Print why series are not complete, those alike in one line."""
-    from ..jobs.fill_report import ReasonGroup
-
-    screen = console()
-    for reason in reasons[:_MOST_REASONS]:
-        group = ReasonGroup(shortened(reason["why"]), reason["series"], noun=what)
-        is_failure = reason["failed"] and len(group.series) > 1
-        screen.print(styled(str(group), "red" if is_failure else "yellow"))
-    more = len(reasons) - _MOST_REASONS
-    if more > 0:
-        text = f"and {counted(more, 'other reason')}; --report has them all"
-        screen.print(styled(text, "yellow"))
-
-
-def _show_incidents(report: dict[str, Any]) -> None:
+def _incidents_shown(report: dict[str, Any]) -> Shown:
     incidents = incidents_of(map(VendorDay.from_json, report["incidents"]))
-    for incident in incidents[:_MOST_REASONS]:
-        text = f"incident: {incident}; `onetape gaps --all` shows it"
-        console().print(styled(text, "yellow"))
+    for incident in incidents[:MOST_REASONS]:
+        yield styled(f"incident: {incident}; `onetape gaps --all` shows it", "yellow")
 
 
-def show_requests(requests: dict[str, dict[str, int]]) -> None:
-    """Print how many requests each vendor was sent, and how many brought nothing of use."""
-    for vendor, counts in requests.items():
-        sent, answered = counts["sent"], counts["answered"]
-        lost = f", {sent - answered:,} without result" if sent > answered else ""
-        console().print(styled(f"{vendor}: {counted(sent, 'request')}{lost}", "dim"))
-
-
-def _show_cost(report: dict[str, Any]) -> None:
-    show_vendor_costs(report["vendors"])
-    show_reasons(report["reasons"])
-    _show_incidents(report)
+def _cost_shown(report: dict[str, Any]) -> Shown:
+    yield from costs_shown(report["vendors"])
+    yield from reasons_shown(report["reasons"])
+    yield from _incidents_shown(report)
     hits = f"{report['held']:,} of {counted(report['series'], 'series')} need no vendor"
-    console().print(styled(f"{hits}, {counted(report['requests'], 'request')} in all", "dim"))
-
-
-def show_vendor_costs(vendors: dict[str, dict[str, Any]], what: str = "series") -> None:
-    """Print what each vendor would be asked for, and how long that takes."""
-    rows = [
-        [
-            vendor,
-            f"{cost['series']:,}",
-            f"{cost['requests']:,}",
-            f"{cost['units']:,}",
-            _takes(cost),
-        ]
-        for vendor, cost in vendors.items()
-    ]
-    if rows:
-        names = ["vendor", f"{what}#", "requests#", "units#?", "at your plan"]
-        console().print(TextTable(names, rows))
-
-
-def _takes(cost: dict[str, Any]) -> str:
-    from ..model.texts import duration
-
-    return f"{cost['days']:,} days" if cost["days"] > 1 else f"about {duration(cost['takes_s'])}"
+    yield styled(f"{hits}, {counted(report['requests'], 'request')} in all", "dim")
 
 
 def _state(result: dict[str, Any]) -> Text:
@@ -352,7 +220,5 @@ def _state(result: dict[str, Any]) -> Text:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run under an older module name: 0 when every series succeeded, 1 otherwise."""
     parser = Parser(prog="populate_cache", description="Fill the cache.")
-    _add_series(parser, "default: every symbol in the cache")
-    args = parser.parse_args(argv)
-    args.run = _run_as_before
-    return OK if guarded(args) == OK else FAILED
+    _add_series(parser, partial(run, may_lack=True), "default: every symbol in the cache")
+    return OK if guarded(parser.parse_args(argv)) == OK else FAILED

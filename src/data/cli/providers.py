@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..vendors.registry import FAMILIES, family_of, is_sample
-from . import FAILED, OK
-from .arguments import add_output, add_places, add_timeout
-from .output import console, print_json
+from .arguments import add_timeout, command
+from .report import Report, Shown, show
 from .tables import TextTable, counted, facts, findings, styled
 
 if TYPE_CHECKING:
@@ -48,13 +47,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "have a key or of one, and show what the key may do",
     )
     add_timeout(parser, "with --probe: time for each request; default: 30 s without a response")
-    add_output(parser)
-    add_places(parser)
-    parser.set_defaults(run=run)
+    command(parser, run)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Print the vendors and the route of each rule, or all about one vendor or family.
+def run(args: argparse.Namespace) -> Report:
+    """Return the vendors and the route of each rule, or all about one vendor or family.
 
     Raises:
         QueryError: options exclude each other.
@@ -71,8 +68,8 @@ def run(args: argparse.Namespace) -> int:
                 hint=f"leave it or the option out; --probe {args.vendor} probes one vendor",
             )
         if args.vendor.strip().lower() in FAMILIES:
-            return _print_family(args.vendor, as_json=args.json)
-        return _print_vendor(args)
+            return _family(args.vendor)
+        return _vendor(args)
     if args.probe is not None:
         return _probe(args)
     from ..config.settings import load_settings
@@ -80,33 +77,28 @@ def run(args: argparse.Namespace) -> int:
 
     selector = selector_of(load_settings(args.cache_dir, args.config))
     if args.matrix:
-        return _print_matrix(selector, as_json=args.json)
+        return _matrix(selector)
     vendors, ways = describe_vendors(selector), routes(selector)
-    if args.json:
-        print_json({"providers": vendors, "routes": ways})
-        return OK
-    screen = console()
-    screen.print(
-        TextTable(["vendor", "state", "prices?", "a minute#?", "key?"], [_row(v) for v in vendors])
-    )
-    screen.print()
-    screen.print(findings([("", v["name"], _serves(v)) for v in vendors]))
-    screen.print()
-    screen.print(
-        TextTable(["asked for", "in this order", "timeframes?"], [_order(w) for w in ways])
-    )
+    return Report({"providers": vendors, "routes": ways}, _shown(vendors, ways))
+
+
+def _shown(vendors: Sequence[dict[str, Any]], ways: Sequence[dict[str, Any]]) -> Shown:
+    names = ["vendor", "state", "prices?", "a minute#?", "key?"]
+    yield TextTable(names, [_row(v) for v in vendors])
+    yield ""
+    yield findings([("", v["name"], _serves(v)) for v in vendors])
+    yield ""
+    yield TextTable(["asked for", "in this order", "timeframes?"], [_order(w) for w in ways])
     if any(set(w["vendors"]) - set(w["ready"]) for w in ways):
-        screen.print(styled("a vendor in (brackets) cannot be used here", "dim"))
-    return OK
+        yield styled("a vendor in (brackets) cannot be used here", "dim")
 
 
-def _probe(args: argparse.Namespace) -> int:
+def _probe(args: argparse.Namespace) -> Report:
     """Print what each key may do, as it is learnt; 1 where none may do anything."""
     from ..jobs.key_probe import probe, probed_vendors, prober_of
 
     selector, clock = prober_of(args.cache_dir, args.config)
     names, results = probed_vendors(selector, None if args.probe == _ALL else args.probe), []
-    screen = console()
     width = max(map(len, names), default=0)
     for name in names:
         for finding in probe(selector, name, clock, args.timeout):
@@ -114,48 +106,49 @@ def _probe(args: argparse.Namespace) -> int:
             if not args.json:
                 mark, style = _VERDICTS[finding.verdict]
                 cells = [finding.what, *([styled(finding.why, "dim")] if finding.why else [])]
-                screen.print(findings([(styled(mark, style), name, cells)], width))
-    if args.json:
-        print_json({"probe": [finding.to_json() for finding in results]})
-    elif not names:
-        screen.print(styled("no vendor has a key here; --probe VENDOR probes one anyway", "dim"))
-    return OK if not results or any(one.verdict == "yes" for one in results) else FAILED
+                show([findings([(styled(mark, style), name, cells)], width)])
+    nobody = "no vendor has a key here; --probe VENDOR probes one anyway"
+    ok = not results or any(one.verdict == "yes" for one in results)
+    plain = {"probe": [finding.to_json() for finding in results]}
+    return Report(plain, () if names else lambda: [styled(nobody, "dim")], ok=ok)
 
 
-def _print_family(family: str, *, as_json: bool) -> int:
-    """Print the vendors of a family and how many they are."""
+def _family(family: str) -> Report:
+    """Return the vendors of a family and how many they are."""
     from ..jobs.vendors import describe_family
 
     members = describe_family(family)
-    if as_json:
-        print_json({"family": family, "count": len(members), "members": members})
-        return OK
     rows = [[m["name"], m["title"], " ".join(m["timeframes"])] for m in members]
-    screen = console()
-    screen.print(TextTable(["vendor", "whose?", "timeframes"], rows))
-    screen.print(styled(f"{counted(len(members), 'exchange')}, no request sent", "dim"))
-    return OK
+    return Report(
+        {"family": family, "count": len(members), "members": members},
+        lambda: [
+            TextTable(["vendor", "whose?", "timeframes"], rows),
+            styled(f"{counted(len(members), 'exchange')}, no request sent", "dim"),
+        ],
+    )
 
 
-def _print_vendor(args: argparse.Namespace) -> int:
-    """Print all about one vendor."""
+def _vendor(args: argparse.Namespace) -> Report:
+    """Return all about one vendor."""
     from ..config.settings import load_settings
-    from ..jobs.matrix import BOUNDS, KINDS, bounds_table, kinds_table, plain
+    from ..jobs.matrix import plain
     from ..jobs.vendor_profile import vendor_profile
 
     profile = vendor_profile(load_settings(args.cache_dir, args.config), args.vendor)
-    if args.json:
-        print_json(profile | {"serves": plain(profile["serves"])})
-        return OK
-    screen, served = console(), profile["serves"]
-    screen.print(styled(f"{profile['name']}  {profile['title']}", "bold"))
-    screen.print()
+    return Report(profile | {"serves": plain(profile["serves"])}, _vendor_shown(profile))
+
+
+def _vendor_shown(profile: dict[str, Any]) -> Shown:
+    from ..jobs.matrix import BOUNDS, KINDS, bounds_table, kinds_table
+
+    yield styled(f"{profile['name']}  {profile['title']}", "bold")
+    yield ""
     styles = {"state": "green" if profile["ready"] else "yellow", "advice": "yellow"}
-    screen.print(facts(_facts(profile), styles))
-    for names, table in ((BOUNDS, bounds_table), (KINDS, kinds_table)) if served else ():
-        screen.print()
-        screen.print(TextTable([*names[1:]], [row[1:] for row in table(served)]))
-    return OK
+    yield facts(_facts(profile), styles)
+    if served := profile["serves"]:
+        for names, table in (BOUNDS, bounds_table), (KINDS, kinds_table):
+            yield ""
+            yield TextTable(names[1:], [row[1:] for row in table(served)])
 
 
 def _facts(profile: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -188,21 +181,21 @@ def _facts(profile: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "rules", ", ".join(places) or "none: only for calls that name it"
 
 
-def _print_matrix(selector: ProviderSelector, *, as_json: bool) -> int:
+def _matrix(selector: ProviderSelector) -> Report:
     from ..jobs.matrix import BOUNDS, KINDS, bounds_table, kinds_table, matrix, plain
 
     entries = matrix(selector)
-    if as_json:
-        print_json({"matrix": plain(entries)})
-        return OK
     # The leftmost columns stay longest where the terminal is narrow.
     bounds = [*BOUNDS[:2], *(f"{name}?" for name in BOUNDS[2:])]
     kinds = [*KINDS[:2], *(f"{name}?" for name in KINDS[2:])]
-    screen = console()
-    screen.print(TextTable(bounds, bounds_table(entries)))
-    screen.print()
-    screen.print(TextTable(kinds, kinds_table(entries)))
-    return OK
+    return Report(
+        {"matrix": plain(entries)},
+        lambda: [
+            TextTable(bounds, bounds_table(entries)),
+            "",
+            TextTable(kinds, kinds_table(entries)),
+        ],
+    )
 
 
 def _row(vendor: dict[str, Any]) -> list[Any]:

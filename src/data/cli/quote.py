@@ -3,67 +3,68 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
 
 from ..errors import QueryError
 from ..model.instant import iso, to_ms
 from ..model.quote import Quote
-from . import FAILED, OK, USAGE
-from .arguments import add_output, add_places, add_session, add_timeout
-from .output import asking, complain_about, console, described, print_json
+from .arguments import add_session, add_timeout, command, seconds
+from .cached import manager_of
+from .output import asking, described
+from .report import Report, Shown
 from .tables import TextTable, styled
+
+if TYPE_CHECKING:
+    pass
 
 _STYLES = {"live": "green", "forming": "green", "closed": "", "stale": "yellow"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.epilog = (
-        "forming: the price of the running minute; closed: the last close of a closed market; stale: "
-        "anything older. The change is since the close of the session before."
-    )
     parser.add_argument("symbols", nargs="+", metavar="SYMBOL", help="such as BTCUSDT, AAPL, VOD.L")
     parser.add_argument(
         "--max-age",
-        type=_age,
+        type=partial(seconds, least=0.0),
         default=5.0,
         metavar="SECONDS",
         help="reuse a quote of this process that is at most this old (default 5)",
     )
     add_session(parser)
     add_timeout(parser)
-    add_output(parser)
-    add_places(parser)
-    parser.set_defaults(run=run)
+    command(
+        parser,
+        run,
+        "forming: the price of the running minute; closed: the last close of a closed market; stale: "
+        "anything older. The change is since the close of the session before.",
+    )
 
 
-def run(args: argparse.Namespace) -> int:
-    """Ask and show; 1 where the price of a symbol could not be had, 2 where none could be asked."""
-    from ..data_manager import DataManager
-
-    manager = DataManager(args.cache_dir, args.config)
+def run(args: argparse.Namespace) -> Report:
+    """Ask; 1 where the price of a symbol could not be had, 2 where none could be asked."""
+    manager = manager_of(args, makes_folder=True)
     with asking(args):
         quotes = manager.get_quotes(
             args.symbols, args.max_age, timeout=args.timeout, session=args.session
         )
-    if args.json:
-        print_json(
-            {
-                "quotes": [quote.as_dict() for quote in quotes.values()],
-                "errors": {name: described(error) for name, error in quotes.errors.items()},
-            }
-        )
-    elif quotes:
+    plain = {
+        "quotes": [quote.as_dict() for quote in quotes.values()],
+        "errors": {name: described(error) for name, error in quotes.errors.items()},
+    }
+    errors = quotes.errors.values()
+    are_wrong = not quotes and all(isinstance(error, QueryError) for error in errors)
+    return Report(plain, _shown(quotes), errors=errors, ok=not errors, is_misuse=are_wrong)
+
+
+def _shown(quotes: Mapping[str, Quote]) -> Shown:
+    if quotes:
         names = ["symbol", "price#", "currency", "change#", "%#", "state", "time (UTC)", "vendor?"]
-        console().print(TextTable(names, [_row(quote) for quote in quotes.values()]))
-        for quote in quotes.values():
-            if quote.note:
-                console().print(styled(f"{quote.symbol}: {quote.note}", "dim"))
-    for error in quotes.errors.values():
-        complain_about(error)
-    if not quotes.errors:
-        return OK
-    are_wrong = all(isinstance(error, QueryError) for error in quotes.errors.values())
-    return USAGE if are_wrong and not quotes else FAILED
+        yield TextTable(names, [_row(quote) for quote in quotes.values()])
+    for quote in quotes.values():
+        if quote.note:
+            yield styled(f"{quote.symbol}: {quote.note}", "dim")
 
 
 def _row(quote: Quote) -> list[object]:
@@ -78,18 +79,3 @@ def _row(quote: Quote) -> list[object]:
         iso(to_ms(quote.time)).replace("T", " ").rstrip("Z").split(".")[0],
         quote.vendor,
     ]
-
-
-def _age(text: str) -> float:
-    """Read a number of seconds from 0 to a day.
-
-    Raises:
-        argparse.ArgumentTypeError: it is none.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 86400")
-    return value

@@ -7,24 +7,24 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..jobs.signals import job_signals
-from . import FAILED, OK, guarded
-from .arguments import add_output, add_places, add_timeout, listed
-from .output import console, note, print_json
-from .parser import Parser
-from .populate import (
+from . import guarded
+from .arguments import add_timeout, command, listed
+from .job_report import (
     MOST_SHOWN,
+    add_trial,
     check_report,
+    costs_shown,
+    present_job,
     progress_of,
-    show_reasons,
-    show_requests,
-    show_vendor_costs,
-    write_report,
+    reasons_shown,
+    requests_shown,
 )
+from .parser import Parser
+from .report import Report, Shown
 from .tables import TextTable, counted, styled
 
 if TYPE_CHECKING:
     from ..jobs.refresh_fundamentals import Refresh
-    from ..jobs.refresh_plan import Choice
 
 # The older names always had this pause.
 _OLDER_DELAY_S = 1.0
@@ -78,13 +78,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PART",
         help="only the oldest part, such as 0.25; each run continues with the next",
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="show the requests and their cost; send none"
-    )
-    parser.add_argument(
-        "--report", metavar="FILE", help="write the full report to this file, as JSON"
-    )
-    parser.set_defaults(run=run)
+    add_trial(parser)
 
 
 def _configure_periodic(parser: argparse.ArgumentParser) -> None:
@@ -126,26 +120,21 @@ def _add_whose(parser: argparse.ArgumentParser, types: Sequence[str]) -> Any:
         "what a vendor has for one type of a symbol, waits for its limits included; default: "
         "jobs.timeout_s of the rules",
     )
-    add_output(parser)
-    add_places(parser)
+    command(parser, run)
     return group
 
 
-def run(args: argparse.Namespace) -> int:
-    """Refresh, or clean up, and print the result; 1 when something could not be refreshed."""
+def run(args: argparse.Namespace) -> Report | int:
+    """Refresh, or clean up; 1 when something could not be refreshed."""
     return _cleaned(args) if args.cleanup_only else _refreshed(args)
 
 
-def _cleaned(args: argparse.Namespace) -> int:
+def _cleaned(args: argparse.Namespace) -> Report:
     from ..jobs.refresh_fundamentals import cleanup_fundamentals
 
     result = cleanup_fundamentals(args.cache_dir, config_path=args.config, dry_run=args.dry_run)
-    if args.json:
-        print_json(result)
-    else:
-        would = "would go" if args.dry_run else "deleted"
-        console().print(f"{counted(result['total_removed_files'], 'replaced copy')} {would}")
-    return OK
+    would = "would go" if args.dry_run else "deleted"
+    return Report(result, [f"{counted(result['total_removed_files'], 'replaced copy')} {would}"])
 
 
 def _refreshed(args: argparse.Namespace) -> int:
@@ -154,38 +143,27 @@ def _refreshed(args: argparse.Namespace) -> int:
     check_report(args)
     with job_signals():
         with progress_of(args) as listener:
-            result = refresh_fundamentals(
+            report = refresh_fundamentals(
                 _wanted(args),
                 args.cache_dir,
                 config_path=args.config,
                 progress=listener,
                 timeout=args.timeout,
             )
-        if args.json:
-            print_json(result)
-        else:
-            _show_plan(result) if args.dry_run else _show(result)
-        if result["interrupted"]:
-            note("interrupted: data fetched so far are kept; run it again to continue")
-        write_report(result, args)
-    is_failure = result["failed"] or any(group["failed"] for group in result["reasons"])
-    return FAILED if is_failure or result["interrupted"] else OK
+        ok = not (report["failed"] or any(group["failed"] for group in report["reasons"]))
+        ok &= not report["interrupted"]
+        shown = _plan_shown(report) if args.dry_run else _shown(report)
+        kept = "data fetched so far are kept; run it again to continue"
+        return present_job(report, shown, args, ok=ok, interrupted=kept)
 
 
 def _wanted(args: argparse.Namespace) -> Refresh:
     from ..jobs.refresh_fundamentals import Refresh
+    from ..jobs.refresh_plan import Choice
     from ..jobs.work_list import read_work_list
 
     symbols = read_work_list(args.symbols_file) if args.symbols_file else args.symbols
-    return Refresh(
-        symbols, args.data_types, _choice(args), args.force_refresh, args.delay, args.dry_run
-    )
-
-
-def _choice(args: argparse.Namespace) -> Choice:
-    from ..jobs.refresh_plan import Choice
-
-    return Choice(
+    choice = Choice(
         args.stale_min_days,
         args.stale_fraction,
         args.stale_ttl_days,
@@ -194,21 +172,21 @@ def _choice(args: argparse.Namespace) -> Choice:
         args.shuffle,
         args.seed,
     )
+    return Refresh(symbols, args.data_types, choice, args.force_refresh, args.delay, args.dry_run)
 
 
-def _show_plan(report: dict[str, Any]) -> None:
+def _plan_shown(report: dict[str, Any]) -> Shown:
     selected = report["selected"]
     if len(selected) <= MOST_SHOWN:
         rows = [[one["symbol"], _days(one["age_days"])] for one in selected]
-        console().print(TextTable(["selected", "age#"], rows))
-    show_vendor_costs(report["vendors"], "data types")
-    show_reasons(report["reasons"], "data types")
+        yield TextTable(["selected", "age#"], rows)
+    yield from costs_shown(report["vendors"], "data types")
+    yield from reasons_shown(report["reasons"], "data types")
     text = f"{counted(len(selected), 'symbol')} selected, {counted(report['requests'], 'request')} in all"
-    console().print(styled(text, "dim"))
+    yield styled(text, "dim")
 
 
-def _show(report: dict[str, Any]) -> None:
-    screen = console()
+def _shown(report: dict[str, Any]) -> Shown:
     results = report["results"]
     rows = [
         [
@@ -224,11 +202,11 @@ def _show(report: dict[str, Any]) -> None:
         for r in (results if len(results) <= MOST_SHOWN else ())
     ]
     if rows:
-        screen.print(TextTable(["symbol", "age before#", "fields"], rows))
-    show_reasons(report["reasons"], "data types")
-    show_requests(report["requests"])
+        yield TextTable(["symbol", "age before#", "fields"], rows)
+    yield from reasons_shown(report["reasons"], "data types")
+    yield from requests_shown(report["requests"])
     good, failed = len(report["successful"]), len(report["failed"])
-    screen.print(styled(f"{good:,} of {counted(good + failed, 'symbol')} refreshed", "dim"))
+    yield styled(f"{good:,} of {counted(good + failed, 'symbol')} refreshed", "dim")
 
 
 def _days(age: float | None) -> str:

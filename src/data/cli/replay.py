@@ -7,13 +7,13 @@ import argparse
 from .arguments import (
     add_adjustment,
     add_freshness,
-    add_output,
-    add_places,
     add_range,
     add_series,
     add_timeout,
+    command,
     positive,
 )
+from .cached import manager_of
 from .live_table import follow
 from .output import asking, note
 
@@ -35,17 +35,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rows", type=positive, default=10, help="bars to show on a terminal (default 10)"
     )
-    add_output(parser)
-    add_places(parser)
-    parser.set_defaults(run=run, count=None, forming=False)
+    parser.set_defaults(count=None, forming=False)
+    command(parser, run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Show the bars one after another; 0, also when interrupted."""
-    from ..data_manager import DataManager
     from ..feed.replay import replay_feed
 
-    manager = DataManager(args.cache_dir, args.config)
+    manager = manager_of(args, makes_folder=True)
     with asking(args) as notes:
         feed = replay_feed(
             manager,

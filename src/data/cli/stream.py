@@ -6,13 +6,13 @@ import argparse
 
 from .arguments import (
     add_adjustment,
-    add_output,
-    add_places,
     add_series,
     add_timeout,
+    command,
     positive,
     seconds,
 )
+from .cached import manager_of
 from .live_table import follow
 
 
@@ -44,17 +44,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "what each question for bars has: history, what the stream lost, and a bar that is asked "
         "for; default: 30 s without an answer",
     )
-    add_output(parser)
-    add_places(parser)
-    parser.set_defaults(run=run)
+    command(parser, run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Show bars as they close; 0, also when interrupted: that is how it ends."""
-    from ..data_manager import DataManager
     from ..feed.selection import plain_feed
 
-    manager = DataManager(args.cache_dir, args.config)
+    manager = manager_of(args, makes_folder=True)
     # A feed runs in threads of its own: a wrong question is refused before it starts.
     manager.plan(
         args.symbol,

@@ -27,6 +27,13 @@ def styled(text: str, style: str) -> Text:
     return Text(text, style=style)
 
 
+def titled(name: str, text: str, style: str = "") -> Text:
+    """Return a line of a name, and behind it a text in a style."""
+    from rich.text import Text
+
+    return Text.assemble((name, "bold"), "  ", (text, style))
+
+
 class TextTable:
     """A table that leaves out columns where the terminal is too narrow for them.
 

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 from ..errors import QueryError
 from ..jobs.signals import job_signals
 from ..prices.differences import GRAVE
-from . import FAILED, OK
-from .arguments import add_output, add_places, add_timeout, positive
-from .output import busy, console, note, print_json
-from .populate import check_report, progress_of, show_reasons, write_report
-from .tables import TextTable, aligned, counted, moment, styled
+from .arguments import add_timeout, command, positive
+from .job_report import check_report, present_job, progress_of, reasons_shown
+from .output import busy
+from .report import Line, Report, Shown
+from .tables import TextTable, aligned, counted, moment, styled, titled
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.text import Text
 
     from ..jobs.compare import Comparison, Verification
@@ -25,10 +24,6 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.epilog = (
-        "Exit code of --sample 0: nothing is contradicted, also where nothing could be compared. "
-        "1: bars are. 2: invalid arguments."
-    )
     parser.add_argument("symbol", nargs="?", help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
     parser.add_argument("timeframe", nargs="?", help="such as 1m, 1h, 1d, 1w, 1M")
     parser.add_argument(
@@ -65,13 +60,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="all cached bars, whatever the number of requests",
     )
     add_timeout(parser, "wait no longer for vendors; default: 30 s for each request")
-    add_output(parser)
-    add_places(parser)
-    parser.set_defaults(run=run)
+    command(
+        parser,
+        run,
+        "Exit code of --sample 0: nothing is contradicted, also where nothing could be compared. "
+        "1: bars are. 2: invalid arguments.",
+    )
 
 
-def run(args: argparse.Namespace) -> int:
-    """Compare and show; 1 when something differs or could not be asked.
+def run(args: argparse.Namespace) -> Report | int:
+    """Compare; 1 when something differs or could not be asked.
 
     Raises:
         QueryError: options that exclude each other, or neither a series nor ``--sample``.
@@ -105,11 +103,7 @@ def run(args: argparse.Namespace) -> int:
             cache_dir=args.cache_dir,
             config_path=args.config,
         )
-    if args.json:
-        print_json(verification.to_json())
-    else:
-        _show(verification)
-    return OK if verification.ok else FAILED
+    return Report(verification.to_json, _shown(verification), ok=verification.ok)
 
 
 def _sample(args: argparse.Namespace) -> int:
@@ -126,15 +120,12 @@ def _sample(args: argparse.Namespace) -> int:
                 dry_run=args.dry_run,
                 progress=listener,
             )
-        print_json(report) if args.json else _show_sample(report)
-        if report["interrupted"]:
-            note("interrupted: what was compared is kept; run it again to continue")
-        write_report(report, args)
-    return FAILED if report["found"] or report["interrupted"] else OK
+        ok = not (report["found"] or report["interrupted"])
+        kept = "what was compared is kept; run it again to continue"
+        return present_job(report, _sample_shown(report), args, ok=ok, interrupted=kept)
 
 
-def _show_sample(report: dict[str, Any]) -> None:
-    screen = console()
+def _sample_shown(report: dict[str, Any]) -> Shown:
     would = "would be " if report["dry_run"] else ""
     for one in report["results"]:
         lane = f"@{one['lane']}" if one["lane"] else ""
@@ -143,67 +134,64 @@ def _show_sample(report: dict[str, Any]) -> None:
         if one["error"] or one["differences"]:
             text = one["error"] or "; ".join(one["differences"])
             style = "red" if one["contradicted"] else "yellow"
-            screen.print(styled(f"{name}  {bars}: {text}", style), soft_wrap=True)
-    show_reasons(report["reasons"])
+            yield Line(f"{name}  {bars}: {text}", style)
+    yield from reasons_shown(report["reasons"])
     for vendor, share in report["vendors"].items():
         text = f"{vendor}: {counted(share['requests'], 'request')}, "
         text += f"{counted(share['bars'], 'bar')} {would}compared"
-        screen.print(styled(f"{text}; {share['why']}" if share["why"] else text, "dim"))
+        yield styled(f"{text}; {share['why']}" if share["why"] else text, "dim")
     style = "bold red" if report["found"] or report["contradicted"] else "bold green"
     if report["unproven"]:
         text = f"{counted(report['unproven'], 'bar')} equal, but not confirmed: splits or dividends since"
-        screen.print(styled(text, "yellow"), soft_wrap=True)
+        yield Line(text, "yellow")
     compared = counted(report["compared"], "bar")
     if not report["compared"] and (report["reasons"] or report["results"]):
         compared, style = "nothing could be compared: 0 bars", "yellow"
-    screen.print(styled(f"{compared} {would}compared; {report['proof']}", style))
+    yield styled(f"{compared} {would}compared; {report['proof']}", style)
 
 
-def _show(verification: Verification) -> None:
-    screen = console()
+def _shown(verification: Verification) -> Shown:
     for one in verification.comparisons:
-        screen.print(_headline(verification, one))
+        yield _headline(verification, one)
         if one.differences:
-            screen.print()
-            screen.print(_table(one))
+            yield ""
+            yield _table(one)
             for difference in one.differences:
-                _show_advice(screen, one, difference, verification.advice(one, difference))
+                details = f": {difference.said}" if difference.said else ""
+                yield Line(f"  {_name(one, difference)}{details}")
+                yield Line(f"    → {verification.advice(one, difference)}", "yellow")
         for remark in one.remarks:
-            screen.print(styled(f"  {remark}", "dim"))
-        screen.print()
-    screen.print(_verdict(verification))
+            yield styled(f"  {remark}", "dim")
+        yield ""
+    yield _verdict(verification)
 
 
 def _headline(verification: Verification, one: Comparison) -> Text:
-    from rich.text import Text
-
+    name = str(verification.subject)
     lane = f" ({one.lane})" if "@" in one.lane else ""
     sides = f"{one.ours} and {one.theirs}{lane}"
     if one.compared is None:
-        return Text.assemble(
-            (str(verification.subject), "bold"), f"  {sides}: ", (one.error, "red")
-        )
-    share = f"{one.equal_share:.2%} equal"
-    requests = counted(one.requests, "request")
+        return titled(name, f"{sides}: ").append(one.error, style="red")
     adjusted = f"{one.basis.adjustment} prices of {one.basis.as_of}" if one.basis.as_of else ""
+    requests = counted(one.requests, "request")
     facts = [sides, counted(one.compared.rows, "bar"), adjusted, requests]
-    line = Text.assemble(
-        (str(verification.subject), "bold"), "  ", " · ".join(filter(None, facts)), " · "
-    )
-    return line.append(share, style="green" if one.ok else "yellow")
+    line = titled(name, " · ".join(filter(None, facts)) + " · ")
+    return line.append(f"{one.equal_share:.2%} equal", style="green" if one.ok else "yellow")
 
 
 def _table(one: Comparison) -> TextTable:
     rows = [
-        [_named(one, d), f"{d.rows:,}", _moment(d.first_ms), *_closes(d), _moment(d.last_ms)]
+        [
+            styled(_name(one, d), "red" if d.cause in GRAVE else "yellow"),
+            f"{d.rows:,}",
+            _moment(d.first_ms),
+            *_closes(d),
+            _moment(d.last_ms),
+        ]
         for d in one.differences
     ]
     columns = ["what", "bars#", "first", f"{one.ours}#?", f"{one.theirs}#?", "last?"]
     return TextTable(columns, rows)
-
-
-def _named(one: Comparison, difference: Difference) -> Text:
-    return styled(_name(one, difference), "red" if difference.cause in GRAVE else "yellow")
 
 
 def _name(one: Comparison, difference: Difference) -> str:
@@ -234,12 +222,6 @@ def _closes(difference: Difference) -> list[str]:
 
 def _close(bar: Bar | None) -> str:
     return "-" if bar is None else f"close {aligned([bar.close])[0]}"
-
-
-def _show_advice(screen: Console, one: Comparison, difference: Difference, advice: str) -> None:
-    details = f": {difference.said}" if difference.said else ""
-    screen.print(f"  {_name(one, difference)}{details}", soft_wrap=True)
-    screen.print(styled(f"    → {advice}", "yellow"), soft_wrap=True)
 
 
 def _verdict(verification: Verification) -> Text:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..model.incident import incidents_of
 from ..model.instant import iso
 from ..model.texts import duration
-from . import OK
-from .output import console, print_json
+from .output import console
+from .report import OK, Report
 from .tables import TextTable, counted, moment, size, styled
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _EVERY_S = 5.0
 _MOST_INCIDENTS = 5
 
 
-def run_watch(args: argparse.Namespace) -> int:
+def run_watch(args: argparse.Namespace) -> Report | int:
     """Show the state of everything every so many seconds until Ctrl-C; with ``--json`` once.
 
     Returns:
@@ -36,8 +36,7 @@ def run_watch(args: argparse.Namespace) -> int:
     reach = None if args.no_network else reach_all
     watch = Watch(args.cache_dir, args.config, reach=reach)
     if args.json:
-        print_json(watch.look().to_json())
-        return OK
+        return Report(watch.look().to_json())
     try:
         _forever(watch, args.every or _EVERY_S)
     except KeyboardInterrupt:
@@ -68,6 +67,10 @@ def whole(snapshot: StatusSnapshot) -> Group:
     from rich.console import Group
 
     worries = [styled(f"✗ {worry}", "bold red") for worry in snapshot.worries()]
+    vendors = [
+        [one.name, _state(one), ", ".join(str(q) for q in one.quotas if q.length_s > 1) or "-"]
+        for one in snapshot.vendors
+    ]
     # First: a low terminal cuts off the end.
     verdict = worries or [styled("✓ no problems", "bold green")]
     return Group(
@@ -75,9 +78,7 @@ def whole(snapshot: StatusSnapshot) -> Group:
         *verdict,
         *(styled(text, "yellow") for text in _incidents(snapshot)),
         "",
-        TextTable(
-            ["vendor", "state", "left of its limits?"], [_vendor(v) for v in snapshot.vendors]
-        ),
+        TextTable(["vendor", "state", "left of its limits?"], vendors),
         "",
         *_machine(snapshot),
         "",
@@ -93,11 +94,6 @@ def _incidents(snapshot: StatusSnapshot) -> list[str]:
     more = len(newest) - _MOST_INCIDENTS
     lines = [f"incident: {one}" for one in newest[:_MOST_INCIDENTS]]
     return lines + ([f"and {counted(more, 'older incident')}"] if more > 0 else [])
-
-
-def _vendor(vendor: VendorState) -> list[Any]:
-    left = [str(quota) for quota in vendor.quotas if quota.length_s > 1]
-    return [vendor.name, _state(vendor), ", ".join(left) or "-"]
 
 
 def _state(vendor: VendorState) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import BadTimeframeError
 from .instant import DAY_MS, HOUR_MS, MINUTE_MS, WEEK_MS
+from .suggestion import did_you_mean
 
 _SHAPE = re.compile(r"([1-9][0-9]{0,3})([mhdwM])")
 _LONGEST_MONTH_MS = 31 * DAY_MS
@@ -116,11 +117,8 @@ def _usual(text: str) -> str:
 
 def _meant(text: str) -> str:
     """Return the question whether another spelling was meant; empty where none is near."""
-    import difflib  # a right one needs no help
-
     if text in ("m", "M"):
         return "did you mean '1m' (a minute) or '1M' (a month)? "
     if text.isdigit() and text.isascii() and 0 < len(text) < 5:
         return f"did you mean '{text}m'? "
-    near = difflib.get_close_matches(text, _USUAL.split(), n=1, cutoff=0.3)
-    return f"did you mean {near[0]!r}? " if near else ""
+    return did_you_mean(text, _USUAL.split(), cutoff=0.3)

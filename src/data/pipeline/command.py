@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..cli import FAILED, OK, guarded
-from ..cli.arguments import add_output, add_places, listed
-from ..cli.output import console, note, print_json
+from ..cli import guarded
+from ..cli.arguments import command, listed
+from ..cli.job_report import progress_of
 from ..cli.parser import Parser
-from ..cli.populate import progress_of
+from ..cli.report import FAILED, OK, Report, Shown, present
 from ..cli.tables import TextTable, counted, shortened, styled
 from ..jobs.signals import job_signals
+
+if TYPE_CHECKING:
+    pass
 
 __all__ = ["add_dates", "add_steps", "add_timeframes", "progress_of", "run_command"]
 
@@ -64,11 +67,8 @@ def run_command(
     parser.add_argument(
         "--force-refresh", action="store_true", help="do all of it again, though it is there"
     )
-    add_output(parser)
-    add_places(parser)
-    args = parser.parse_args(argv)
-    args.run = partial(_run_and_show, run)
-    return OK if guarded(args) == OK else FAILED
+    command(parser, partial(_run_and_show, run))
+    return OK if guarded(parser.parse_args(argv)) == OK else FAILED
 
 
 def _run_and_show(
@@ -76,18 +76,17 @@ def _run_and_show(
 ) -> int:
     with job_signals():
         report = run(args)
-        if args.json:
-            print_json(report)
-        else:
-            for name, step in report["step_results"].items():
-                _show(name, step)
-        if report["interrupted"]:
-            note("interrupted: what was committed is kept; run it again to go on")
-    return OK if report["steps_executed"] and not report["interrupted"] else FAILED
+        shown = (
+            item for name, step in report["step_results"].items() for item in _shown(name, step)
+        )
+        kept = "interrupted: what was committed is kept; run it again to go on"
+        notes = [kept] if report["interrupted"] else []
+        ok = bool(report["steps_executed"]) and not report["interrupted"]
+        return present(Report(report, shown, notes, ok=ok), args)
 
 
-def _show(name: str, step: dict[str, Any]) -> None:
-    screen, results = console(), step["results"]
+def _shown(name: str, step: dict[str, Any]) -> Shown:
+    results = step["results"]
     rows = [
         [
             ticker,
@@ -98,10 +97,9 @@ def _show(name: str, step: dict[str, Any]) -> None:
         for ticker, one in results.items()
         if len(results) <= _MOST_SHOWN or one["error"]
     ]
-    screen.print(TextTable(["symbol", "bars#", "new#", "state"], rows, name))
+    yield TextTable(["symbol", "bars#", "new#", "state"], rows, name)
     if step.get("error"):
-        screen.print(styled(step["error"], "red"))
+        yield styled(step["error"], "red")
     good = sum(one["success"] for one in results.values())
-    screen.print(
-        styled(f"{good:,} of {counted(len(results), 'symbol')}, {step['duration']:.1f} s", "dim")
-    )
+    text = f"{good:,} of {counted(len(results), 'symbol')}, {step['duration']:.1f} s"
+    yield styled(text, "dim")

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
@@ -24,6 +23,7 @@ from ...errors import (
     install_line,
 )
 from ...model.http import HttpRequest, HttpResponse
+from ...model.suggestion import nearest
 from ...net.deadline import within
 from ...net.forks import renew_after_fork
 from ...net.http import TOTAL_S, HttpTransport, Transport
@@ -256,11 +256,11 @@ def _new_exchange(name: str) -> Any:
     """
     library: Any = _library()
     if name not in library.exchanges:
-        near = get_close_matches(name, library.exchanges, n=1)
+        near = nearest(name, library.exchanges)
         raise UnknownProviderError(
             f"ccxt knows no exchange {name!r}",
             provider=f"ccxt:{name}",
-            hint=f"did you mean ccxt:{near[0]}?" if near else "ccxt.exchanges lists them",
+            hint=f"did you mean ccxt:{near}?" if near else "ccxt.exchanges lists them",
         )
     made: Any = getattr(library, name)({"enableRateLimit": False, "maxRetriesOnFailure": 0})
     if made.has.get("spot") is False:

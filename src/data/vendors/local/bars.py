@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -35,6 +34,7 @@ from ...model.instrument import Instrument
 from ...model.kind import ADJUSTMENTS, Adjustment, Kind
 from ...model.series import folder_lane
 from ...model.span import Span, coalesce
+from ...model.suggestion import nearest
 from ...model.timeframe import Timeframe
 from ...net.redact import where
 from ...net.source_files import SourceFiles
@@ -109,10 +109,10 @@ class LocalFiles:
         settings = {key: value for key, value in mapping.items() if value is not None}
         names = [f.name for f in fields(cls)]
         for key in settings.keys() - set(names):
-            near = difflib.get_close_matches(key, names, n=1)
+            near = nearest(key, names)
             raise ConfigError(
                 f"providers.local.{key} is not known",
-                hint=f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}",
+                hint=f"did you mean {near}?" if near else f"there are {', '.join(names)}",
             )
         if "folder" not in settings:
             raise ConfigError("no folder is set for `local`", hint="set providers.local.folder")

@@ -1,0 +1,151 @@
+"""What the long jobs share: how far they are, why something is lacking, the report and its file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .output import console
+from .report import Report, Shown, present
+from .tables import TextTable, counted, shortened, styled
+
+if TYPE_CHECKING:
+    from ..jobs.progress import Listener, Progress
+
+# Of more series those alone are shown that are not complete, and progress once in a while.
+MOST_SHOWN, MOST_REASONS = 40, 20
+_REPORT_S = 30.0
+
+
+def add_trial(parser: argparse.ArgumentParser) -> None:
+    """Add whether requests are shown instead of sent, and where the report is written."""
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show the requests and their cost; send none"
+    )
+    parser.add_argument(
+        "--report", metavar="FILE", help="write the full report to this file, as JSON"
+    )
+
+
+def check_report(args: argparse.Namespace) -> None:
+    """Refuse a place for ``--report`` that cannot be written; raises ``StorageError``.
+
+    Before the work, which may take a night.
+    """
+    from ..disk.atomic import check_target
+
+    if args.report is not None:
+        check_target(Path(args.report))
+
+
+def write_report(report: dict[str, Any], args: argparse.Namespace) -> None:
+    """Write a report as JSON where ``--report`` wants it; raises ``StorageError``."""
+    from ..disk.atomic import put
+
+    if args.report is not None:
+        data = json.dumps(report, indent=2, default=str) + "\n"
+        put(Path(args.report), data.encode())
+
+
+def present_job(
+    report: dict[str, Any],
+    shown: Shown,
+    args: argparse.Namespace,
+    *,
+    ok: bool,
+    interrupted: str,
+) -> int:
+    """Print the report of a job, write it where ``--report`` wants it, and return the exit code.
+
+    Args:
+        report: of the job.
+        shown: the same for people.
+        args: of the command.
+        ok: whether the exit code is 0.
+        interrupted: the note where the job was.
+    """
+    notes = [f"interrupted: {interrupted}"] if report.get("interrupted") else []
+    code = present(Report(report, shown, notes, ok=ok), args)
+    write_report(report, args)
+    return code
+
+
+@contextmanager
+def progress_of(args: argparse.Namespace) -> Iterator[Listener]:
+    """Show on standard error how far it is: a bar on a terminal, else lines."""
+    from ..jobs.progress_bar import bar_on
+
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield _Lines(screen.print).listen
+        return
+    with bar_on(screen) as show:
+        yield show
+
+
+class _Lines:
+    """Progress in lines: each series of a short job, of a long one how far it is now and then.
+
+    A series that waits has a line at once, and the next one half a minute later.
+    """
+
+    def __init__(self, show: Callable[..., object]) -> None:
+        self._show, self._last_s, self._waits = show, time.monotonic(), ""
+
+    def listen(self, now: Progress) -> None:
+        """Print what is worth a line."""
+        now_s = time.monotonic()
+        waits = now.result.name if now.waiting else ""
+        is_long = now.total > MOST_SHOWN
+        is_again = waits != "" and waits == self._waits
+        if (is_long or is_again) and now_s - self._last_s < _REPORT_S:
+            return
+        self._waits = waits
+        if is_long or now.is_over or waits:
+            self._last_s = now_s
+            done = "" if now.waiting else f"{now.done:,}/{now.total:,} "
+            self._show(f"{done}{now.text()}", soft_wrap=True)
+
+
+def reasons_shown(reasons: Sequence[dict[str, Any]], what: str = "series") -> Shown:
+    """Yield why series are not complete, those alike in one line."""
+    from ..jobs.fill_report import ReasonGroup
+
+    for reason in reasons[:MOST_REASONS]:
+        group = ReasonGroup(shortened(reason["why"]), reason["series"], noun=what)
+        is_failure = reason["failed"] and len(group.series) > 1
+        yield styled(str(group), "red" if is_failure else "yellow")
+    more = len(reasons) - MOST_REASONS
+    if more > 0:
+        yield styled(f"and {counted(more, 'other reason')}; --report has them all", "yellow")
+
+
+def requests_shown(requests: dict[str, dict[str, int]]) -> Shown:
+    """Yield how many requests each vendor was sent, and how many brought nothing of use."""
+    for vendor, counts in requests.items():
+        sent, answered = counts["sent"], counts["answered"]
+        lost = f", {sent - answered:,} without result" if sent > answered else ""
+        yield styled(f"{vendor}: {counted(sent, 'request')}{lost}", "dim")
+
+
+def costs_shown(vendors: dict[str, dict[str, Any]], what: str = "series") -> Shown:
+    """Yield what each vendor would be asked for, and how long that takes."""
+    from ..model.texts import duration
+
+    rows = [
+        [
+            vendor,
+            f"{cost['series']:,}",
+            f"{cost['requests']:,}",
+            f"{cost['units']:,}",
+            f"{cost['days']:,} days" if cost["days"] > 1 else f"about {duration(cost['takes_s'])}",
+        ]
+        for vendor, cost in vendors.items()
+    ]
+    if rows:
+        yield TextTable(["vendor", f"{what}#", "requests#", "units#?", "at your plan"], rows)

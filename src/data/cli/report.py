@@ -1,0 +1,75 @@
+"""What a command answers, and the one place that prints it: for people, as JSON, or as an exit code."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from ..errors import DataError
+from .output import complain, complain_about, console, note, print_json
+from .tables import styled
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+OK, FAILED, USAGE = 0, 1, 2
+
+
+class Line(NamedTuple):
+    """A text that stays one line, however long it is: a path or a command is copied whole."""
+
+    text: str
+    style: str = ""
+
+
+Shown: TypeAlias = "Iterable[RenderableType | Line]"
+
+
+class Report(NamedTuple):
+    """The answer of a command.
+
+    Attributes:
+        plain: what ``--json`` prints, or a function that returns it.
+        shown: what people see, top to bottom, or a function that returns it. A generator runs only
+            where it is printed, and what it yields is printed at once.
+        notes: texts for standard error that are no failure.
+        errors: failures of parts of the answer, or their messages.
+        ok: whether the exit code is 0; else it is 1.
+        is_misuse: the exit code is 2: nothing of the question could be understood.
+    """
+
+    plain: Any
+    shown: Shown | Callable[[], Shown] = ()
+    notes: Iterable[str] = ()
+    errors: Iterable[DataError | str] = ()
+    ok: bool = True
+    is_misuse: bool = False
+
+
+def present(report: Report, args: argparse.Namespace) -> int:
+    """Print a report as the options want it; return the exit code."""
+    if args.json:
+        print_json(report.plain() if callable(report.plain) else report.plain)
+    else:
+        show(report.shown() if callable(report.shown) else report.shown)
+    for error in report.errors:
+        if isinstance(error, str):
+            complain(error)
+        else:
+            complain_about(error)
+    for text in report.notes:
+        note(text)
+    if report.is_misuse:
+        return USAGE
+    return OK if report.ok else FAILED
+
+
+def show(items: Shown) -> None:
+    """Print tables and texts on standard output, one below the other."""
+    screen = console()
+    for item in items:
+        if isinstance(item, Line):
+            screen.print(styled(*item), soft_wrap=True)
+        else:
+            screen.print(item)
