@@ -15,8 +15,7 @@ from src.data.cli.job_report import progress_of
 from src.data.cli.populate import main as older_main
 from src.data.clock import ManualClock
 from src.data.jobs.fill_report import SeriesResult
-from src.data.jobs.progress import JobProgress
-from src.data.jobs.runner import Running
+from src.data.jobs.progress import JobProgress, Running
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import HOUR_MS, parse_iso
 from src.data.net.deadline import Wait

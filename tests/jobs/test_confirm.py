@@ -661,7 +661,7 @@ def test_what_was_compared_before_the_end_is_kept(
         return beside(*given, **more)
 
     monkeypatch.setattr(StoredBars, "beside", third)
-    monkeypatch.setattr("src.data.jobs.confirm.AT_WORK", 1)
+    monkeypatch.setattr("src.data.jobs.runner.AT_WORK", 1)
     if end is KeyboardInterrupt:
         report = run("90%")
         assert report["interrupted"]

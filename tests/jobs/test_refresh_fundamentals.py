@@ -137,7 +137,7 @@ def test_a_vendor_that_does_not_answer_holds_up_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr("src.data.jobs.runner.QUIET_S", 0.05)
-    monkeypatch.setattr("src.data.jobs.refresh_fundamentals.AT_WORK", 1)
+    monkeypatch.setattr("src.data.jobs.runner.AT_WORK", 1)
     vendors.slow = {"/stable/profile"}
     waits: list[str] = []
 
@@ -197,7 +197,7 @@ def test_an_answer_that_cannot_be_stored_is_no_success_and_a_full_disk_ends_the_
         raise StorageError("the disk is full") from OSError(errno.ENOSPC, "no space")
 
     monkeypatch.setattr(FundamentalsCache, "keep", full)
-    monkeypatch.setattr("src.data.jobs.refresh_fundamentals.AT_WORK", 1)
+    monkeypatch.setattr("src.data.jobs.runner.AT_WORK", 1)
     told = run(Refresh(["AAPL", *MANY], ("profile",)))
     assert (told["successful"], len(told["failed"])) == ([], 51)
     assert len(vendors.asked) <= 8  # of each vendor one symbol at most, and FMP's four requests

@@ -1,39 +1,66 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
+from src.data.clock import SystemClock
 from src.data.jobs import runner as module
-from src.data.jobs.runner import INTERRUPTED, Runner
+from src.data.jobs.fill_report import SeriesResult
+from src.data.jobs.progress import JobProgress, Progress
+from src.data.jobs.runner import INTERRUPTED, Runner, TaskState, VendorTask
 
 _LONG_S = 10.0
 
 
-class Ran:
-    """A runner whose callbacks note what they were given, and in which thread."""
+def task(vendor: str, name: str) -> VendorTask:
+    return VendorTask(vendor, SeriesResult(name, ""), 1)
 
-    def __init__(self, work: Callable[[str, Callable[[Any], None]], Any], most: int = 2) -> None:
+
+class Ran:
+    """A runner of named tasks, whose callbacks note what they were given, and in which thread."""
+
+    def __init__(
+        self,
+        work: Callable[[str, Callable[[str], None]], Any],
+        most: int = 2,
+        on_event: Callable[..., None] = lambda *_: None,
+        on_done: Callable[..., None] = lambda *_: None,
+        on_quiet: Callable[[], None] = lambda: None,
+    ) -> None:
         self.done: list[tuple[str, Any]] = []
         self.events: list[tuple[str, Any]] = []
         self.quiet: list[list[str]] = []
         self.threads: set[threading.Thread] = set()
-        self.runner: Runner[str, Any] = Runner(
-            work, self._on_event, self._on_done, self._on_quiet, most
+        self._then = on_event, on_done, on_quiet
+
+        def do(task: VendorTask, tell: Callable[[TaskState], None]) -> Any:
+            return work(task.result.symbol, lambda text: tell(TaskState(SeriesResult(text, ""))))
+
+        progress = JobProgress(SystemClock(), self._on_quiet, 0, 0)
+        self.runner: Runner[VendorTask, Any] = Runner(
+            progress, do, self._on_done, self._on_state, most
         )
 
-    def _on_event(self, item: str, event: Any) -> None:
-        self.threads.add(threading.current_thread())
-        self.events.append((item, event))
+    def run(self, tasks: Iterable[tuple[str, str]]) -> None:
+        self.runner.run(task(*each) for each in tasks)
 
-    def _on_done(self, item: str, result: Any) -> None:
+    def _on_state(self, task: VendorTask, state: TaskState) -> None:
         self.threads.add(threading.current_thread())
-        self.done.append((item, result))
+        self.events.append((task.result.symbol, state.result.symbol))
+        self._then[0](*self.events[-1])
 
-    def _on_quiet(self) -> None:
-        self.quiet.append([one.item for one in self.runner.running()])
+    def _on_done(self, task: VendorTask, result: Any) -> None:
+        self.threads.add(threading.current_thread())
+        self.done.append((task.result.symbol, result))
+        self._then[1](*self.done[-1])
+
+    def _on_quiet(self, now: Progress) -> None:
+        assert now.waiting
+        self.quiet.append([one.item.result.symbol for one in self.runner.running()])
+        self._then[2]()
 
 
 def test_results_and_events_come_in_the_thread_of_the_caller() -> None:
@@ -42,7 +69,7 @@ def test_results_and_events_come_in_the_thread_of_the_caller() -> None:
         return item.upper()
 
     ran = Ran(work, most=1)
-    ran.runner.run([("v", "a"), ("v", "b")])
+    ran.run([("v", "a"), ("v", "b")])
     assert ran.done == [("a", "A"), ("b", "B")]
     assert ran.events == [("a", "at a"), ("b", "at b")]
     assert ran.threads == {threading.current_thread()}
@@ -62,7 +89,7 @@ def test_a_slow_group_holds_up_its_own_alone() -> None:
 
     ran = Ran(work)
     slow = [("slow", f"slow{n}") for n in range(8)]
-    ran.runner.run([*slow, *(("quick", f"quick{n}") for n in range(20))])
+    ran.run([*slow, *(("quick", f"quick{n}") for n in range(20))])
     assert len(ran.done) == 28 and all(result for _, result in ran.done)
 
 
@@ -79,21 +106,17 @@ def test_of_each_group_so_many_work_at_once() -> None:
         with guard:
             at_work[group] -= 1
 
-    Ran(work, most=3).runner.run([(name, f"{name}{n}") for name in "ab" for n in range(9)])
+    Ran(work, most=3).run([(name, f"{name}{n}") for name in "ab" for n in range(9)])
     assert most == {"a": 3, "b": 3}
 
 
 def test_a_result_may_add_tasks_of_its_group_and_of_others() -> None:
-    ran = Ran(lambda item, _: item, most=1)
-    note = ran.runner._on_done
-
-    def done(item: str, result: Any) -> None:
-        note(item, result)
+    def done(item: str, _: Any) -> None:
         if len(item) < 50:
-            ran.runner.add("ab"[len(item) % 2], item + "x")
+            ran.runner.add(task("ab"[len(item) % 2], item + "x"))
 
-    ran.runner._on_done = done
-    ran.runner.run([("a", "a")])
+    ran = Ran(lambda item, _: item, most=1, on_done=done)
+    ran.run([("a", "a")])
     assert [len(item) for item, _ in ran.done] == [*range(1, 51)]
     assert ran.runner.running() == []
 
@@ -101,15 +124,8 @@ def test_a_result_may_add_tasks_of_its_group_and_of_others() -> None:
 def test_what_is_waited_for_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUIET_S", 0.01)
     told = threading.Event()
-    ran = Ran(lambda *_: told.wait(_LONG_S))
-    note = ran.runner._on_quiet
-
-    def quiet() -> None:
-        note()
-        told.set()
-
-    ran.runner._on_quiet = quiet
-    ran.runner.run([("v", "a")])
+    ran = Ran(lambda *_: told.wait(_LONG_S), on_quiet=told.set)
+    ran.run([("v", "a")])
     assert ran.quiet[0] == ["a"]
     assert ran.done == [("a", True)]
 
@@ -122,7 +138,7 @@ def test_after_a_stop_nothing_more_is_begun() -> None:
         return item
 
     ran = Ran(work, most=1)
-    ran.runner.run([("v", name) for name in "abcd"])
+    ran.run([("v", name) for name in "abcd"])
     assert [item for item, _ in ran.done] == ["a", "b"]
     assert ran.runner.stopped == "the disk is full"
 
@@ -135,16 +151,12 @@ def test_ctrl_c_is_a_stop_and_what_is_at_work_comes_to_its_end(where: str) -> No
         tell(item)
         return item
 
-    ran = Ran(work, most=1)
-    note = ran.runner._on_event
-
-    def hear(item: str, event: Any) -> None:
-        note(item, event)
+    def hear(item: str, _: Any) -> None:
         if where == "callback" and item == "b":
             raise KeyboardInterrupt
 
-    ran.runner._on_event = hear
-    ran.runner.run([("v", name) for name in "abcdefgh"])
+    ran = Ran(work, most=1, on_event=hear)
+    ran.run([("v", name) for name in "abcdefgh"])
     assert ran.runner.stopped == INTERRUPTED
     assert ("a", "a") in ran.done
     assert (("b", "b") in ran.done) == (where == "callback")
@@ -158,9 +170,8 @@ def test_what_hangs_is_left_behind_after_ctrl_c(monkeypatch: pytest.MonkeyPatch)
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    ran = Ran(lambda *_: end.wait(_LONG_S))
-    ran.runner._on_quiet = interrupt
-    ran.runner.run([("v", "a")])
+    ran = Ran(lambda *_: end.wait(_LONG_S), on_quiet=interrupt)
+    ran.run([("v", "a")])
     end.set()
     assert (ran.done, ran.runner.stopped) == ([], INTERRUPTED)
 
@@ -177,9 +188,8 @@ def test_the_second_ctrl_c_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> Non
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    ran = Ran(work, most=2)
-    ran.runner._on_event = interrupt
-    ran.runner.run([("v", "a"), ("v", "b")])
+    ran = Ran(work, most=2, on_event=interrupt)
+    ran.run([("v", "a"), ("v", "b")])
     end.set()
     assert (ran.done, ran.runner.stopped) == ([], INTERRUPTED)
 
@@ -195,14 +205,13 @@ def test_an_error_of_the_program_is_raised_where_it_was_called(where: str) -> No
         if where == "callback" and item == "b":
             raise ZeroDivisionError
 
-    ran = Ran(work, most=1)
-    ran.runner._on_done = done
+    ran = Ran(work, most=1, on_done=done)
     with pytest.raises(ZeroDivisionError):
-        ran.runner.run([("v", name) for name in "abc"])
+        ran.run([("v", name) for name in "abc"])
     assert ran.runner.stopped
 
 
 def test_nothing_to_do_starts_no_thread() -> None:
     before = threading.active_count()
-    Ran(lambda *_: None).runner.run([])
+    Ran(lambda *_: None).run([])
     assert threading.active_count() == before

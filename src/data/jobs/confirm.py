@@ -44,7 +44,7 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, subtract
 from ..model.texts import counted, duration, proof_in_words
-from ..net.deadline import Wait, one_call, run_heard, run_job
+from ..net.deadline import one_call, run_job
 from ..net.retry import RetryPolicy
 from ..observability.events import BarsContradicted, Event
 from ..observability.logs import running, subject_of
@@ -55,7 +55,7 @@ from .compare import Comparison, StoredBars
 from .fill_report import SeriesResult, reason_groups
 from .progress import JobProgress, Listener
 from .progress_bar import listening
-from .runner import AT_WORK, INTERRUPTED, Runner
+from .runner import INTERRUPTED, Runner, TaskState, VendorTask
 from .signals import job_signals
 
 if TYPE_CHECKING:
@@ -156,14 +156,13 @@ class _Turn:
 
 
 @dataclass(frozen=True, eq=False)
-class _Step:
-    """One stretch to be compared with one vendor, and what that takes."""
+class _Step(VendorTask):
+    """One stretch to be compared with a second vendor, bar by bar, and the requests that it takes."""
 
     turn: _Turn
     query: BarsQuery
     candidate: Candidate
     span: Span
-    bars: int
     requests: int
     told: tuple[Action, ...] | None
     grid: BarGrid
@@ -174,14 +173,9 @@ class _Step:
         return self.turn.key
 
     @property
-    def vendor(self) -> str:
-        """The second vendor, which is asked."""
-        return self.candidate.name
-
-    @property
-    def result(self) -> SeriesResult:
-        """The series and the bars of the stretch, for progress."""
-        return SeriesResult(self.key.symbol, self.key.timeframe.label, self.bars)
+    def bars(self) -> int:
+        """The expected bars of the stretch."""
+        return self.parts
 
 
 @dataclass(frozen=True)
@@ -227,12 +221,10 @@ class _Run:
         # Requests and bars of the steps that have not ended: they count as sent and compared.
         self.reserved: Counter[str] = Counter()
         self.begun = 0
-        self.waits: dict[int, Wait] = {}
         # Series that wait until what is reserved is free again, or used.
         self.parked: list[_Turn] = []
         self.may_wait = False
         self.listener = listener
-        self.runner = Runner(self._compare, self._on_wait, self._on_done, self._on_quiet, AT_WORK)
 
     def report(self) -> dict[str, Any]:
         """Compare until the sample is full, the requests are used or nothing is left."""
@@ -256,11 +248,12 @@ class _Run:
         self.target = math.ceil(self.share * bars)
         self.each = max(_LEAST, math.ceil(self.target / max(1, len(self.queue))))
         self.progress = JobProgress(services.clock, self.listener, self.target, self.target)
+        self.runner = Runner(self.progress, self._compare, self._on_done)
         with nullcontext() if self.is_dry else self._alone():
             if self.is_dry:
                 self._imagine()
             else:
-                self.runner.run((step.vendor, step) for step in self._steps())
+                self.runner.run(self._steps())
         for one in self.runner.running():  # left behind
             self._vendor(one.item.candidate).requests += one.item.requests
         lanes_now = services.cache.holdings().lanes
@@ -276,7 +269,7 @@ class _Run:
             "compared": self.compared,
             "found": sum(result["contradicted"] for result in results),
             "unproven": sum(result["unproven"] for result in results),
-            "interrupted": self.runner.stopped == INTERRUPTED,
+            "interrupted": self.runner.is_interrupted,
             "results": results,
             "vendors": {n: vars(v) for n, v in self.vendors.items() if v.requests or v.why},
             "reasons": [group.to_json() for group in reason_groups(self.passed_over)],
@@ -327,7 +320,6 @@ class _Run:
                 self.reserved[step.vendor] += step.requests
                 self.begun += step.bars
                 self.results[step] = None
-                self.progress.expect(step.vendor, step.bars)
                 yield step
 
     def _step(self, turn: _Turn, left: int) -> _Step | None:
@@ -481,7 +473,9 @@ class _Run:
         if vendor.why:
             return vendor.why
         bars = len(grid.opens(span))
-        return _Step(turn, query, candidate, span, bars, requests, told, grid)
+        result = SeriesResult(key.symbol, key.timeframe.label, bars)
+        name = candidate.name
+        return _Step(name, result, bars, turn, query, candidate, span, requests, told, grid)
 
     def _told(self, candidate: Candidate, key: SeriesKey, span: Span) -> tuple[Action, ...] | None:
         """Return what a vendor told in this run of a share's splits and dividends since a day, if it did."""
@@ -510,8 +504,8 @@ class _Run:
 
     # --- one comparison --------------------------------------------------------------------
 
-    def _compare(self, step: _Step, tell: Callable[[Wait], None]) -> _Outcome | None:
-        """Ask the vendor and compare; None where it is asked no more. Runs in a thread of the runner."""
+    def _compare(self, step: _Step, _: Callable[[TaskState], None]) -> _Outcome | None:
+        """Ask the vendor and compare; None where it is asked no more. Runs in a thread of the job."""
         services, store, key = self.services, self.services.cache.store, step.key
         if self.runner.stopped or self.vendors[step.vendor].why:
             return None
@@ -523,27 +517,15 @@ class _Run:
                 if bars is not None:
                     stored = StoredBars(services, step.query, None)
                     compare = partial(stored.beside, told=step.told)
-                    ask = partial(run_job, services.clock, self._quiet_s(), compare)
-                    comparison = run_heard(tell, ask, key, step.vendor, step.span)
+                    asked = key, step.vendor, step.span
+                    comparison = run_job(services.clock, self._quiet_s(), compare, *asked)
                     is_same = store.to_confirm(key, step.span) == bars
             except DataError as error:
                 failure = error
             return _Outcome(call.requests, bars, comparison, failure, is_same)
 
-    def _on_wait(self, step: _Step, wait: Wait) -> None:
-        self.waits[id(step)] = wait
-        self.progress.tell(step.result, wait=wait)
-
-    def _on_quiet(self) -> None:
-        """Tell what has been waited for longest."""
-        if running_now := self.runner.running():
-            step = running_now[0].item
-            wait = self.waits.get(id(step))
-            self.progress.tell_quiet(step.result, running_now, step.vendor, wait)
-
     def _on_done(self, step: _Step, outcome: _Outcome | None) -> None:
         """Keep what came of a step, and begin with what comes next."""
-        self.waits.pop(id(step), None)
         self._free(step)
         sent = 0 if outcome is None else outcome.sent
         self._vendor(step.candidate).requests += sent
@@ -557,14 +539,13 @@ class _Run:
             raise
         except DataError as error:
             self._pass_over(step.key, str(error))
-        self.progress.advance(step.vendor, step.bars)
         self.progress.done = self.progress.parts_done = min(self.compared, self.target)
         self.progress.tell(step.result, is_over=True)
         if sent < step.requests or not self.begun:
             self.queue.extend(self.parked)
             self.parked.clear()
         for more in self._steps():
-            self.runner.add(more.vendor, more)
+            self.runner.add(more)
 
     def _free(self, step: _Step) -> None:
         """Count a step no more as under way."""

@@ -31,8 +31,10 @@ from ..observability.logs import level_of
 from ..provider_selector import ProviderSelector
 from ..quality.gaps import FINAL_CLASSES, ClassifiedGap
 from ..wiring import Services, build
+from .fill_report import SeriesResult
 from .gaps import gaps_of_all
-from .runner import AT_WORK, Runner
+from .progress import JobProgress
+from .runner import Runner, VendorTask
 from .signals import job_signals
 
 __all__ = ["FILE", "fill_gaps", "validate_gaps"]
@@ -222,25 +224,20 @@ def fill_gaps(
     )
     steps = None if intervals is None else {Timeframe.parse(text) for text in intervals}
     report: dict[str, Any] = {"filled": {}, "failed": {}, "unchanged": [], "too_long": 0}
+    selector, client = services.selector, services.client
     works = [
-        _Work(name, key, listed, max_gap_hours)
-        for name, key, listed in _read(path, services.selector)
+        _Work(_vendor(selector, key), _plain(key), 1, name, key, listed, max_gap_hours)
+        for name, key, listed in _read(path, selector)
         if not ((wanted and key.symbol not in wanted) or (steps and key.timeframe not in steps))
     ]
-    done: dict[str, _Filled] = {}
-    runner = Runner(
-        partial(_fill_series, services.client),
-        on_event=lambda *_: None,
-        on_done=lambda work, filled: done.update({work.name: filled}),
-        on_quiet=lambda: None,
-        most=AT_WORK,
-    )
-    supplies = ((services.selector.stored_supply(work.key), work) for work in works)
+    done: dict[_Work, _Filled] = {}
+    progress = JobProgress(client.clock, None, len(works), len(works))
+    runner = Runner(progress, partial(_fill_series, client), done.__setitem__)
     with job_signals():
-        runner.run((supply.vendor if supply else "", work) for supply, work in supplies)
+        runner.run(works)
         for work in works:
             report["too_long"] += len(work.fillable) - len(work.short)
-            filled = done.get(work.name, _Filled(0, runner.stopped))
+            filled = done.get(work, _Filled(0, runner.stopped))
             if filled.why:
                 report["failed"][work.name] = filled.why
             if filled.bars:
@@ -250,8 +247,8 @@ def fill_gaps(
         return report
 
 
-@dataclass(frozen=True)
-class _Work:
+@dataclass(frozen=True, eq=False)
+class _Work(VendorTask):
     """One series of the file, its gaps, and how long one may be that is asked for."""
 
     name: str
@@ -268,6 +265,15 @@ class _Work:
     def short(self) -> list[_ListedGap]:
         """Those of them that are not too long."""
         return [g for g in self.fillable if g.span.end - g.span.start <= self.max_hours * HOUR_MS]
+
+
+def _vendor(selector: ProviderSelector, key: SeriesKey) -> str:
+    supply = selector.stored_supply(key)
+    return supply.vendor if supply else ""
+
+
+def _plain(key: SeriesKey) -> SeriesResult:
+    return SeriesResult(key.symbol, key.timeframe.label)
 
 
 class _Filled(NamedTuple):

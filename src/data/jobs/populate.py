@@ -9,15 +9,13 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..bars.client import Lookup, Wishes
-from ..disk.files import is_disk_done
 from ..errors import CacheError, DataError
 from ..model.instant import date_of, iso, year_of, year_start
 from ..model.kind import SESSIONS, AskedSession
@@ -25,7 +23,7 @@ from ..model.printable import printable
 from ..model.query import check_session
 from ..model.span import Span, gaps
 from ..model.timeframe import Timeframe
-from ..net.deadline import Wait, run_heard, run_job, seconds_of
+from ..net.deadline import run_job, seconds_of
 from ..observability.events import Event, HistoryPerishes
 from ..observability.logs import level_of, running, subject_of
 from ..resources import rare_collections
@@ -37,7 +35,7 @@ from .gaps import find_vendor_days
 from .perishable import Perishable, perishable
 from .progress import JobProgress, Listener
 from .progress_bar import listening
-from .runner import AT_WORK, INTERRUPTED, Runner
+from .runner import INTERRUPTED, Runner, TaskState, VendorTask
 from .signals import job_signals
 from .work_list import WorkItem, read_work_list
 
@@ -385,13 +383,13 @@ class CachePopulator:
 
 
 def fill(
-    client: BarsClient, job: Job, listener: Listener | None = None, at_work: int = AT_WORK
+    client: BarsClient, job: Job, listener: Listener | None = None, at_work: int | None = None
 ) -> BackfillReport:
     """Fetch what is missing of every series of ``job``; what arrives is committed as it comes.
 
     What is stored is looked up first. Then series that are asked of one vendor first share
-    ``at_work`` threads: another vendor's do not wait for them. Among these come first those with the
-    smallest priority, then those whose missing bars their vendors will drop soonest.
+    ``at_work`` threads (None: as many as usual): another vendor's do not wait for them. Among these come
+    first those with the smallest priority, then those whose missing bars their vendors will drop soonest.
 
     A series that fails does not keep the others from being asked. Ctrl-C and a disk that takes
     nothing more end the job: what is left then is in the report, with the reason.
@@ -400,39 +398,28 @@ def fill(
         return _Run(client, job, listener, at_work).report()
 
 
-class _Ahead(NamedTuple):
-    """A series that vendors must be asked for.
+@dataclass(frozen=True, eq=False)
+class _SeriesTask(VendorTask):
+    """A series that vendors must be asked for; its result is of the parts that the store answered.
 
     Attributes:
         place: in the job.
-        result: of the parts that the store answered.
-        parts: the other ones.
-        vendor: which is asked first.
+        bounds: of the other parts.
         lost_ms: when the first missing bars cannot be had any more, UTC milliseconds.
         stored_as: its symbol in the store.
     """
 
     place: int
-    result: SeriesResult
-    parts: Sequence[tuple[When, When]]
-    vendor: str
+    bounds: Sequence[tuple[When, When]]
     lost_ms: float
     stored_as: str
-
-
-class _News(NamedTuple):
-    """What the work on a series passes on: its result so far, parts that came, what it waits for."""
-
-    result: SeriesResult
-    parts: int = 0
-    wait: Wait | None = None
 
 
 class _Run:
     """One job at work. Everything but :meth:`_fetch` happens in the thread of the caller."""
 
     def __init__(
-        self, client: BarsClient, job: Job, listener: Listener | None, at_work: int
+        self, client: BarsClient, job: Job, listener: Listener | None, at_work: int | None
     ) -> None:
         self._client, self._job = client, job
         self._wishes = Wishes(refresh=job.refresh, must_store=True)
@@ -443,64 +430,61 @@ class _Run:
         self._results: list[SeriesResult | None] = [None] * len(job.series)
         total, parts = len(self._results), sum(self._left)
         self._progress = JobProgress(client.clock, listener, total, parts)
-        self._runner = Runner(self._fetch, self._on_news, self._on_done, self._on_quiet, at_work)
-        self._news: dict[int, _News] = {}
+        self._runner = Runner(
+            self._progress, self._fetch, self._on_done, self._on_state, at_work, log
+        )
 
     def report(self) -> BackfillReport:
         """Do it."""
         before = self._client.requests()
-        runner, ahead = self._runner, list[_Ahead]()
+        runner, missing = self._runner, list[_SeriesTask]()
 
-        def tasks() -> Iterator[tuple[str, _Ahead]]:
+        def tasks() -> Iterator[_SeriesTask]:
             """Look every series up, and yield those that vendors must be asked for."""
             for place, one in enumerate(self._job.series):
                 with running(subject_of(one.symbol, one.timeframe)):
-                    ahead.extend(self._looked_up(place, one))
-            ahead.sort(key=lambda each: (self._job.series[each.place].priority, each.lost_ms))
-            for each in ahead:
-                self._progress.expect(each.vendor, len(each.parts))
-            self._plan(ahead)
-            yield from ((each.vendor, each) for each in ahead)
+                    missing.extend(self._looked_up(place, one))
+            missing.sort(key=lambda task: (self._job.series[task.place].priority, task.lost_ms))
+            self._plan(missing)
+            yield from missing
 
         runner.run(tasks())
+        begun = {task.place: state for task, state in runner.states.items()}
         results = [
-            self._unasked(self._job.series[place], self._news.get(place))
-            if result is None
-            else result
+            self._unasked(self._job.series[place], begun.get(place)) if result is None else result
             for place, result in enumerate(self._results)
         ]
+        symbols = frozenset(task.stored_as for task in missing)
         requests = requests_between(before, self._client.requests())
-        symbols = frozenset(each.stored_as for each in ahead)
-        return BackfillReport(results, runner.stopped == INTERRUPTED, requests, symbols)
+        return BackfillReport(results, runner.is_interrupted, requests, symbols)
 
-    def _plan(self, ahead: Sequence[_Ahead]) -> None:
+    def _plan(self, missing: Sequence[_SeriesTask]) -> None:
         """Estimate how long each vendor takes, by the plan of one of its series for each timeframe."""
         if not self._progress.is_heard:
             return
-        groups: dict[str, dict[str, list[_Ahead]]] = {}
-        for each in ahead:
-            steps = groups.setdefault(each.vendor, {})
-            steps.setdefault(each.result.timeframe, []).append(each)
+        groups: dict[str, dict[str, list[_SeriesTask]]] = {}
+        for task in missing:
+            steps = groups.setdefault(task.vendor, {})
+            steps.setdefault(task.result.timeframe, []).append(task)
         for vendor, steps in groups.items():
             seconds = 0.0
             for alike in steps.values():
                 first = alike[0]
                 try:
-                    query = self._query(self._job.series[first.place], first.parts[0])
+                    query = self._query(self._job.series[first.place], first.bounds[0])
                     plan = self._client.plan(query)
                 except DataError:
                     break
-                seconds += takes_s([plan], sum(len(each.parts) for each in alike))
+                seconds += takes_s([plan], sum(task.parts for task in alike))
             else:
                 self._progress.plan(vendor, seconds)
 
-    def _unasked(self, one: SeriesToFill, begun: _News | None) -> SeriesResult:
+    def _unasked(self, one: SeriesToFill, begun: TaskState | None) -> SeriesResult:
         """Return the result of a series that the end of the job left behind."""
-        stopped = self._runner.stopped
-        if begun is not None and stopped == INTERRUPTED:
-            return begun.result.failed(INTERRUPTED, next_step="run it again")
         result = SeriesResult(one.symbol, one.label) if begun is None else begun.result
-        return result.failed(f"not asked: {stopped}", next_step="run it again")
+        is_cut = begun is not None and self._runner.is_interrupted
+        why = INTERRUPTED if is_cut else self._runner.unasked
+        return result.failed(why, next_step="run it again")
 
     def _query(self, one: SeriesToFill, bounds: tuple[When, When]) -> BarsQuery:
         wishes = replace(self._wishes, session=one.session)
@@ -508,7 +492,7 @@ class _Run:
 
     # --- what is stored --------------------------------------------------------------------
 
-    def _looked_up(self, place: int, one: SeriesToFill) -> Iterator[_Ahead]:
+    def _looked_up(self, place: int, one: SeriesToFill) -> Iterator[_SeriesTask]:
         """Look a series up in the store; yield it where vendors must be asked for more."""
         result, parts, client = (
             SeriesResult(one.symbol, one.label),
@@ -525,8 +509,8 @@ class _Run:
                 if stored.provenance is None:
                     supply = client.supply(query)
                     lost_ms = supply.lost_ms(stored.missing[0].start)
-                    name = query.instrument.symbol
-                    yield _Ahead(place, result, parts[at:], supply.vendor, lost_ms, name)
+                    left, name = parts[at:], query.instrument.symbol
+                    yield _SeriesTask(supply.vendor, result, len(left), place, left, lost_ms, name)
                     return
                 result = result.plus(stored.provenance)
                 self._advance(place, 1)
@@ -537,62 +521,37 @@ class _Run:
 
     # --- what is asked for -----------------------------------------------------------------
 
-    def _fetch(self, ahead: _Ahead, tell: Callable[[_News], None]) -> SeriesResult:
-        """Return what came of a series; runs in a thread of the runner."""
-        result, runner, one = ahead.result, self._runner, self._job.series[ahead.place]
+    def _fetch(self, task: _SeriesTask, tell: Callable[[TaskState], None]) -> SeriesResult:
+        """Return what came of a series; runs in a thread of the job."""
+        result, one, clock = task.result, self._job.series[task.place], self._client.clock
         with running(subject_of(result.symbol, result.timeframe)):
-            tell(_News(result))
+            tell(TaskState(result))
             try:
-                for bounds in ahead.parts:
-                    if runner.stopped:
-                        return self._unasked(one, _News(result))
-                    result = result.plus(self._fetched(result, self._query(one, bounds), tell))
-                    tell(_News(result, parts=1))
+                for bounds in task.bounds:
+                    if self._runner.stopped:
+                        return self._unasked(one, TaskState(result))
+                    get, query = self._client.get_provenance, self._query(one, bounds)
+                    result = result.plus(run_job(clock, self._job.timeout_s, get, query))
+                    tell(TaskState(result, parts=1))
             except DataError as error:
                 log.log(level_of(error), "%s %s: %s", result.symbol, result.timeframe, error)
-                if is_disk_done(error):
-                    runner.stop(str(error))
+                self._runner.stop_if_full(error)
                 return result.failed_by(error)
         return _judged(result)
 
-    def _fetched(
-        self, result: SeriesResult, query: BarsQuery, tell: Callable[[_News], None]
-    ) -> Mapping[str, Any]:
-        client = self._client
-
-        def hear(wait: Wait) -> None:
-            """Log what is waited for, and pass it to the job's progress."""
-            text = wait.text(client.clock.monotonic())
-            log.info("%s %s %s", result.symbol, result.timeframe, text)
-            tell(_News(result, wait=wait))
-
-        get = partial(run_job, client.clock, self._job.timeout_s, client.get_provenance, query)
-        return run_heard(hear, get)
-
     # --- progress --------------------------------------------------------------------------
 
-    def _on_news(self, ahead: _Ahead, news: _News) -> None:
-        self._news[ahead.place] = news
-        self._advance(ahead.place, news.parts, ahead.vendor)
-        self._progress.tell(news.result, wait=news.wait)
+    def _on_state(self, task: _SeriesTask, state: TaskState) -> None:
+        self._advance(task.place, state.parts)
+        self._progress.tell(state.result, wait=state.wait)
 
-    def _on_done(self, ahead: _Ahead, result: SeriesResult) -> None:
-        self._progress.advance(ahead.vendor, self._left[ahead.place])
-        self._end(ahead.place, result)
+    def _on_done(self, task: _SeriesTask, result: SeriesResult) -> None:
+        self._end(task.place, result)
 
-    def _on_quiet(self) -> None:
-        """Tell what has been waited for longest."""
-        if running_now := self._runner.running():
-            ahead = running_now[0].item
-            news = self._news.get(ahead.place, _News(ahead.result))
-            self._progress.tell_quiet(news.result, running_now, ahead.vendor, news.wait)
-
-    def _advance(self, place: int, parts: int, vendor: str | None = None) -> None:
+    def _advance(self, place: int, parts: int) -> None:
         """Count parts of a series that are done, by the store or by a vendor."""
         self._left[place] -= parts
         self._progress.parts_done += parts
-        if vendor is not None:
-            self._progress.advance(vendor, parts)
 
     def _end(self, place: int, result: SeriesResult) -> None:
         self._advance(place, self._left[place])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..model.texts import counted, duration
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from ..clock import Clock
     from ..net.deadline import Wait
     from .fill_report import SeriesResult
-    from .runner import Running
 
+T = TypeVar("T")
 
 # So long a rest is worth telling.
 _LONG_S = 60
@@ -77,6 +77,14 @@ class _Pace:
         return None if self.planned_s is None else max(0.0, self.planned_s - passed_s)
 
 
+@dataclass(frozen=True)
+class Running(Generic[T]):
+    """What is at work, and for how many seconds."""
+
+    item: T
+    seconds: float
+
+
 class JobProgress:
     """Counts what a job has done, and tells a listener. Used by one thread.
 
@@ -98,9 +106,8 @@ class JobProgress:
         self._paces: dict[str, _Pace] = {}
 
     def expect(self, vendor: str, parts: int) -> None:
-        """Count parts that a vendor is asked for; the first call starts its clock."""
-        pace = self._paces.setdefault(vendor, _Pace(self._clock.monotonic()))
-        pace.left += parts
+        """Count parts that a vendor is asked for."""
+        self._pace(vendor).left += parts
 
     @property
     def is_heard(self) -> bool:
@@ -109,18 +116,26 @@ class JobProgress:
 
     def plan(self, vendor: str, seconds: float) -> None:
         """Take note of how long all that a vendor is asked for will take."""
-        self._paces[vendor].planned_s = seconds
+        self._pace(vendor).planned_s = seconds
+
+    def _pace(self, vendor: str) -> _Pace:
+        """Return the pace of a vendor; the first call starts its clock."""
+        return self._paces.setdefault(vendor, _Pace(self._clock.monotonic()))
 
     def advance(self, vendor: str, parts: int) -> None:
         """Count parts that a vendor was asked for, and that are done."""
         pace = self._paces[vendor]
         pace.done, pace.left = pace.done + parts, pace.left - parts
 
+    def text_of(self, wait: Wait | None) -> str:
+        """Return what is left of a wait as one sentence; empty without one, and once it is over."""
+        return "" if wait is None else wait.text(self._clock.monotonic())
+
     def tell(
         self, result: SeriesResult, *, is_over: bool = False, wait: Wait | None = None
     ) -> None:
         """Tell how far it is, at one series."""
-        self._tell(result, is_over, "" if wait is None else wait.text(self._clock.monotonic()))
+        self._tell(result, is_over, self.text_of(wait))
 
     def tell_quiet(
         self, result: SeriesResult, running: Sequence[Running[Any]], vendor: str, wait: Wait | None
@@ -134,9 +149,8 @@ class JobProgress:
             wait: the last that it waited for; None for nothing.
         """
         others = f", as {len(running) - 1} more do" if len(running) > 1 else ""
-        left = "" if wait is None else wait.text(self._clock.monotonic())
         waits = f"has waited {duration(running[0].seconds)} for {vendor or 'an answer'}"
-        self._tell(result, False, f"{left or waits}{others}")
+        self._tell(result, False, f"{self.text_of(wait) or waits}{others}")
 
     def _tell(self, result: SeriesResult, is_over: bool, waiting: str) -> None:
         if self._listener is None:

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-from ..disk.files import is_disk_done
 from ..errors import (
     AllProvidersFailedError,
     Attempt,
@@ -30,7 +29,7 @@ from ..fundamentals.request import Wish, data_type_of
 from ..fundamentals.service import FundamentalsPlan
 from ..model.fundamentals import Snapshot
 from ..model.instant import DAY_MS
-from ..net.deadline import Wait, run_call, run_heard, seconds_of
+from ..net.deadline import run_call, seconds_of
 from ..observability.logs import Subject, level_of, running
 from ..wiring import Services, build
 from .fill_cost import VendorCost
@@ -38,7 +37,7 @@ from .fill_report import SeriesResult, reason_groups, requests_between
 from .progress import JobProgress, Listener
 from .progress_bar import listening
 from .refresh_plan import PERIODIC_SYMBOLS, PERIODIC_TYPES, REFRESHED_TYPES, Choice
-from .runner import AT_WORK, INTERRUPTED, Runner
+from .runner import Runner, TaskState, VendorTask
 from .signals import job_signals
 from .work_list import NO_PRIORITY, WorkItem, read_work_list
 
@@ -295,23 +294,19 @@ def _lacks_a_key(error: AllProvidersFailedError) -> bool:
     return any(isinstance(attempt.error, MissingCredentialsError) for attempt in error.attempts)
 
 
-class _Ask(NamedTuple):
-    """What one vendor is asked about one symbol."""
+@dataclass(frozen=True, eq=False)
+class _SymbolTask(VendorTask):
+    """What one vendor is asked about one symbol: the types of it that it may have."""
 
-    vendor: str
-    parts: Sequence[_Part]
-
-
-class _News(NamedTuple):
-    """What the work passes on: which type it is at, what came of it, what it waits for."""
-
-    part: _Part
-    outcome: Snapshot | DataError | None = None
-    wait: Wait | None = None
+    types: Sequence[_Part]
 
 
-def _hear(tell: Callable[[_News], None], part: _Part, wait: Wait) -> None:
-    tell(_News(part, wait=wait))
+@dataclass(frozen=True)
+class _Answered(TaskState):
+    """One type of the symbol is done, with this outcome."""
+
+    part: _Part = field(kw_only=True)
+    outcome: Snapshot | DataError = field(kw_only=True)
 
 
 class _Run:
@@ -333,9 +328,6 @@ class _Run:
         self._timeout_s = usual_s if timeout_s is None else timeout_s
         self._now_ms = services.clock.now_ms()
         self._listener = listener
-        most = 1 if wanted.delay_s else AT_WORK
-        self._runner = Runner(self._fetch, self._on_news, self._on_done, self._on_quiet, most)
-        self._news: dict[int, _News] = {}
         self._begun: set[str] = set()
 
     def report(self) -> dict[str, Any]:
@@ -350,11 +342,11 @@ class _Run:
             [_Part(place, symbol, kind, problem=problem) for kind in self._kinds]
             for place, (symbol, problem) in enumerate(rows)
         ]
-        before = self._services.client.requests()
         all_parts = [part for several in parts for part in several]
         listener = None if self._wanted.dry_run else self._listener
         self._left = [len(several) for several in parts]
         clock = self._services.clock
+        before = self._services.client.requests()
         self._progress = JobProgress(clock, listener, len(parts), len(all_parts))
         report: dict[str, Any] = {
             "selected": [{"symbol": s, "age_days": ages[s]} for s in chosen],
@@ -365,10 +357,19 @@ class _Run:
             for part in all_parts:
                 self._plan(part)
             return report | self._cost(all_parts)
-        self._ask(parts)
+        most = 1 if self._wanted.delay_s else None
+        self._runner = runner = Runner(
+            self._progress, self._fetch, on_state=self._on_state, most=most
+        )
+        runner.run(self._tasks(parts))
+        unasked = DataError(runner.unasked)
+        for part in all_parts:
+            part.errors |= dict.fromkeys(part.left, unasked)
+            if part.plan is None:  # it ended before
+                part.problem = part.problem or unasked
         done = [self._result(several, ages) for several in parts]
         return report | {
-            "interrupted": self._runner.stopped == INTERRUPTED,
+            "interrupted": runner.is_interrupted,
             "results": done,
             "successful": [one["symbol"] for one in done if one["success"]],
             "failed": [one["symbol"] for one in done if not one["success"]],
@@ -454,77 +455,50 @@ class _Run:
 
     # --- what is asked for -----------------------------------------------------------------
 
-    def _ask(self, parts: Sequence[Sequence[_Part]]) -> None:
-        """Ask the vendors, a few symbols of each at once."""
-        self._runner.run(self._asks(parts))
-        unasked = DataError(f"not asked: {self._runner.stopped}")
-        for several in parts:
-            for part in several:
-                part.errors |= dict.fromkeys(part.left, unasked)
-                if part.plan is None:  # it ended before
-                    part.problem = part.problem or unasked
-
-    def _asks(self, parts: Sequence[Sequence[_Part]]) -> Iterator[tuple[str, _Ask]]:
+    def _tasks(self, parts: Sequence[Sequence[_Part]]) -> Iterator[_SymbolTask]:
         """Find out what is fresh; then yield what vendors are to be asked, symbol by symbol."""
         for part in (part for several in parts for part in several):
             self._plan(part)
-        asks = []
         for several in parts:
             for vendor in dict.fromkeys(vendor for part in several for vendor in part.left):
                 its = [part for part in several if vendor in part.left]
-                asks.append(_Ask(vendor, its))
-                self._progress.expect(vendor, len(its))
-        yield from ((ask.vendor, ask) for ask in asks)
+                yield _SymbolTask(vendor, its[0].plain, len(its), its)
 
-    def _fetch(self, ask: _Ask, tell: Callable[[_News], None]) -> None:
-        """Ask a vendor about one symbol; runs in a thread of the runner."""
-        clock = self._services.clock
-        if self._wanted.delay_s and ask.vendor in self._begun:  # then it has one thread
+    def _fetch(self, task: _SymbolTask, tell: Callable[[TaskState], None]) -> None:
+        """Ask a vendor about one symbol; runs in a thread of the job."""
+        clock, vendor = self._services.clock, task.vendor
+        if self._wanted.delay_s and vendor in self._begun:  # then it has one thread
             clock.sleep(self._wanted.delay_s)
-        self._begun.add(ask.vendor)
-        for part in ask.parts:
+        self._begun.add(vendor)
+        for part in task.types:
             if self._runner.stopped or part.plan is None:
                 return
             with running(Subject(part.symbol)):
-                tell(_News(part))
+                tell(TaskState(part.plain))
                 question = replace(part.plan.question, now_ms=clock.now_ms())
                 ask_it = partial(self._service.supply.ask, must_keep=True)
-                outcome: Snapshot | DataError = run_heard(
-                    partial(_hear, tell, part),
-                    partial(run_call, clock, self._timeout_s, ask_it, [ask.vendor], question),
-                )[ask.vendor]
+                answers = run_call(clock, self._timeout_s, ask_it, [vendor], question)
+                outcome: Snapshot | DataError = answers[vendor]
                 if isinstance(outcome, DataError):
-                    words = ask.vendor, part.kind, part.symbol, outcome
+                    words = vendor, part.kind, part.symbol, outcome
                     log.log(level_of(outcome), "%s: no %s of %s: %s", *words)
-                    if is_disk_done(outcome):
-                        self._runner.stop(str(outcome))
-            tell(_News(part, outcome))
+                    self._runner.stop_if_full(outcome)
+            tell(_Answered(part.plain, 1, part=part, outcome=outcome))
 
     # --- progress --------------------------------------------------------------------------
 
-    def _on_news(self, ask: _Ask, news: _News) -> None:
-        self._news[id(ask)], part = news, news.part
-        if news.outcome is None:
-            self._progress.tell(part.plain, wait=news.wait)
+    def _on_state(self, task: _SymbolTask, state: TaskState) -> None:
+        if not isinstance(state, _Answered):
+            self._progress.tell(state.result, wait=state.wait)
             return
-        self._progress.advance(ask.vendor, 1)
-        part.left.remove(ask.vendor)
-        if isinstance(news.outcome, Snapshot):
-            part.take(news.outcome)
+        part = state.part
+        part.left.remove(task.vendor)
+        if isinstance(state.outcome, Snapshot):
+            part.take(state.outcome)
         else:
-            part.errors[ask.vendor] = news.outcome
+            part.errors[task.vendor] = state.outcome
         if not part.left:
             self._end(part)
-
-    def _on_done(self, ask: _Ask, _: None) -> None:
-        self._news.pop(id(ask), None)
-
-    def _on_quiet(self) -> None:
-        """Tell what has been waited for longest."""
-        if running_now := self._runner.running():
-            ask = running_now[0].item
-            news = self._news.get(id(ask), _News(ask.parts[0]))
-            self._progress.tell_quiet(news.part.plain, running_now, ask.vendor, news.wait)
 
     def _end(self, part: _Part) -> None:
         self._left[part.place] -= 1
