@@ -127,8 +127,8 @@ def absolute_self_imports(source: Module) -> list[str]:
 # keep what a stream has sent.
 BELOW_THE_CLIENT = {
     "feed.services", "feed.sources.history", "feed.live_feeds",
-    "jobs.compare", "jobs.checkup", "jobs.confirm", "jobs.export", "jobs.status", "jobs.upgrade",
-    "jobs.vendors", "wiring",
+    "jobs.checkup", "jobs.confirm", "jobs.export", "jobs.status", "jobs.upgrade", "jobs.vendors",
+    "jobs.verify", "wiring",
 }  # fmt: skip
 
 

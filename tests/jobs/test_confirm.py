@@ -23,9 +23,9 @@ from src.data.errors import (
     RefusedError,
     StorageError,
 )
-from src.data.jobs.compare import StoredBars
 from src.data.jobs.confirm import confirm_sample
 from src.data.jobs.progress import Progress
+from src.data.jobs.verify import StoredBars
 from src.data.model.actions import Action
 from src.data.model.instant import DAY_MS, day_ms, iso, parse_iso
 from src.data.model.series import SeriesKey

@@ -13,8 +13,13 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError, UnavailableError, UnknownProviderError
-from src.data.jobs.compare import Comparison, Verification
-from src.data.jobs.verify import VerifyQuestion, verify, verify_with
+from src.data.jobs.verify import (
+    Comparison,
+    Verification,
+    VerifyQuestion,
+    verify,
+    verify_with,
+)
 from src.data.model.bars import Bar
 from src.data.model.instant import iso, parse_iso
 from tests.e2e.twin import Twin, route_to

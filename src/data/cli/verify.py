@@ -17,7 +17,7 @@ from .tables import TextTable, aligned, counted, moment, styled, titled
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from ..jobs.compare import Comparison, Verification
+    from ..jobs.verify import Comparison, Verification
     from ..model.bars import Bar
     from ..prices.differences import Difference
 

@@ -51,12 +51,12 @@ from ..observability.logs import running, subject_of
 from ..prices.differences import GRAVE, Difference
 from ..vendors.base import is_ours, status_for
 from ..wiring import Services, build
-from .compare import Comparison, StoredBars
 from .fill_report import SeriesResult, reason_groups
 from .progress import JobProgress, Listener
 from .progress_bar import listening
 from .runner import INTERRUPTED, Runner, TaskState, VendorTask
 from .signals import job_signals
+from .verify import Comparison, StoredBars
 
 if TYPE_CHECKING:
     from ..calendars.grid import BarGrid

@@ -37,14 +37,13 @@ from ..prices.judgement.report import (
 )
 from ..quality.service import validate
 from ..wiring import Services
-from .compare import Refetcher
 from .fill_cost import VendorCost, cost_at
-from .verify import USUAL_BARS, VerifyQuestion, verify_with
+from .verify import USUAL_BARS, Refetcher, VerifyQuestion, verify_with
 from .workers import run_on, services_of, workers
 
 if TYPE_CHECKING:
     from ..model.query import BarsQuery
-    from .compare import Verification
+    from .verify import Verification
 
 __all__ = ["ValidateQuestion", "add_cost", "validate_all", "validate_series", "validate_with"]
 

@@ -5,35 +5,207 @@ Vendors are asked anew, and nothing that they send is stored.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from ..bars.answer.reader import Outcome, Reader
 from ..bars.client import Wishes
-from ..calendars.calendar import calendar_for
+from ..bars.ingest.commit import basis_of
+from ..bars.selection.candidates import Candidate, Selector, candidates_of
+from ..bars.validity import CLOSED
+from ..cache.actions import ActionBook
+from ..cache.legacy.reader import SAMPLE_LANE
+from ..cache.store import SeriesView
+from ..calendars.calendar import calendar_for, first_unclosed
 from ..calendars.grid import BarGrid
 from ..calendars.written_times import FIRST_DAY
-from ..errors import DataError, QueryError
-from ..model.kind import Basis
-from ..model.query import BarsQuery
-from ..net.deadline import run_call, seconds_of
-from ..prices.differences import compare, differing_actions
-from ..wiring import Services, build
-from .compare import (
-    NO_VOLUMES,
-    Comparison,
-    Refetcher,
-    StoredBars,
-    VendorAnswer,
-    Verification,
-    VerifiedSeries,
-    kind_remarks,
-    terms_between,
+from ..clock import Clock
+from ..errors import (
+    BadRangeError,
+    CapabilityError,
+    CorruptEntryError,
+    DataError,
+    KindMismatchError,
+    NoDataError,
+    QueryError,
+    RefusedError,
+    UnknownProviderError,
+    UnsupportedError,
 )
+from ..model.actions import Action
+from ..model.bars import BarTable, concat
+from ..model.capabilities import Fetched, FetchQuery
+from ..model.coverage import Coverage, Covered
+from ..model.instant import DAY_MS, date_of, day_ms, from_ms, iso
+from ..model.instrument import Instrument
+from ..model.kind import ADJUSTMENTS, Adjustment, Basis, Kind
+from ..model.query import BarsQuery
+from ..model.series import SeriesKey
+from ..model.span import Span, coalesce
+from ..model.timeframe import Timeframe
+from ..net.deadline import one_call, run_call, seconds_of
+from ..prices.adjustment import BasisPart, rebase
+from ..prices.differences import Compared, ComparisonTerms, Difference, compare, differing_actions
+from ..prices.quality import check
+from ..prices.splice import AGGREGATES, ONE_MARKET
+from ..wiring import Services, build
 
 __all__ = ["VerifyQuestion", "verify", "verify_with"]
 
 USUAL_BARS = 500
+CACHE = "cache"
+_BETWEEN_VENDORS = {
+    "unit x100": "pin one of the two with --provider: their units differ",
+    "split": "one of the two has not applied it yet: pin the other, or try again in some days",
+    "dividend adjustment": "one of the two adjusts for dividends: compare their raw prices",
+    "actions": "check a third vendor, or the company's own notice",
+    "small difference": "nothing: two sources of one market count different trades",
+    "missing here": "the second vendor can fill the gap: let failover do it",
+    "missing there": "the first vendor has more: put it first in the rules",
+}
+_A_THIRD = "verify both against a third vendor"
+UNTOLD = "the splits and dividends since are not confirmed: {} tells none"
+NO_VOLUMES = "volumes are not compared: they count different trades"
+_NO_QUESTION = "nothing: by the rules at hand no request is answered with these bars"
+_KEPT = "nothing: the cache keeps bars that the vendor no longer has"
+
+
+@dataclass(frozen=True)
+class VerifiedSeries:
+    """Which series a verification is about."""
+
+    instrument: Instrument
+    timeframe: Timeframe
+
+    def __str__(self) -> str:
+        return f"{self.instrument.symbol} {self.timeframe}"
+
+    def moment(self, ms: int) -> str:
+        """Return a stamp as a bound is written on the command line."""
+        return iso(ms)[:-1] if self.timeframe.is_intraday else str(date_of(ms))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One side compared with the other.
+
+    Attributes:
+        ours, theirs: ``cache`` or a vendor, and the vendor that was asked.
+        lane: the folder of the series in the cache; empty between two vendors.
+        span: the stamps from the first to behind the last one compared.
+        compared: how much was compared and what differs; None where it could not be.
+        basis: of the prices of both sides; without a date for what has no splits and dividends.
+        error: why nothing could be compared.
+        remarks: what limits the comparison, in sentences.
+        requests: how many requests it took.
+        provider: whom a question has to name that is answered out of this lane; empty: nobody; None:
+            by the rules at hand there is no such question.
+        confirmed: of a comparison with a second vendor, how many bars both have alike, and the splits and
+            dividends of all days since, too, so far as there can be any.
+        actions: the splits and dividends that it told of all days from the first bar on; None where it
+            told none.
+    """
+
+    ours: str
+    theirs: str
+    lane: str
+    span: Span
+    compared: Compared | None = None
+    basis: Basis = Basis()
+    error: str = ""
+    remarks: tuple[str, ...] = ()
+    requests: int = 0
+    provider: str | None = ""
+    confirmed: int = 0
+    actions: tuple[Action, ...] | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether both sides are the same, as far as they were compared."""
+        return self.compared is not None and not self.compared.differences
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """What differs, the gravest first."""
+        return self.compared.differences if self.compared else ()
+
+    @property
+    def equal_share(self) -> float:
+        """Of the bars that either side has, the share that both have alike; 1 without any."""
+        if self.compared is None:
+            return 0.0
+        return self.compared.equal / self.compared.rows if self.compared.rows else 1.0
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Everything that was compared for one series."""
+
+    subject: VerifiedSeries
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything could be compared and nothing differs."""
+        return all(c.ok for c in self.comparisons)
+
+    def advice(self, comparison: Comparison, difference: Difference) -> str:
+        """Return what to do about a difference: a command, or a sentence."""
+        if comparison.ours != CACHE:
+            return _BETWEEN_VENDORS.get(difference.cause, _A_THIRD)
+        if difference.cause == "missing there":
+            return _KEPT
+        if comparison.provider is None:
+            return _NO_QUESTION
+        series, last = f"onetape fetch {self.subject}", difference.last_ms
+        if comparison.provider:
+            series += f" --provider {comparison.provider}"
+        start = f"--start {self.subject.moment(difference.first_ms)}"
+        if difference.cause == "stale":
+            return f"{series} {start}"
+        if self.subject.timeframe.is_intraday:  # equal instants are no range
+            last += self.subject.timeframe.step_ms or 0
+        return f"{series} {start} --end {self.subject.moment(last)} --refresh"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping."""
+        return {
+            "symbol": self.subject.instrument.symbol,
+            "timeframe": self.subject.timeframe.label,
+            "ok": self.ok,
+            "comparisons": [self._comparison(c) for c in self.comparisons],
+        }
+
+    def _comparison(self, one: Comparison) -> dict[str, Any]:
+        return {
+            "ours": one.ours,
+            "theirs": one.theirs,
+            "lane": one.lane,
+            "start": iso(one.span.start),
+            "end": iso(one.span.end),
+            "adjustment": one.basis.adjustment,
+            "as_of": one.basis.as_of.isoformat() if one.basis.as_of else None,
+            "ok": one.ok,
+            "rows": one.compared.rows if one.compared else 0,
+            "equal": one.compared.equal if one.compared else 0,
+            "equal_share": round(one.equal_share, 6),
+            "differences": [d.to_json() | {"advice": self.advice(one, d)} for d in one.differences],
+            "error": one.error or None,
+            "remarks": list(one.remarks),
+            "requests": one.requests,
+        }
+
+
+def kind_remarks(ours: Kind, theirs: Kind, one: str, other: str) -> Iterator[str]:
+    """Yield in what the bars of two sides can never be the same."""
+    for name, (mine, yours) in ours.differences(theirs).items():
+        yield f"the bars are of different kinds: {name} {mine} ({one}), {yours} ({other})"
+
+
+# --- what is to be verified -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -157,3 +329,476 @@ def _between(
     return Comparison(
         name, rival, "", span, compared, goal, "", tuple(remarks), ours.requests + theirs.requests
     )
+
+
+# --- one stretch asked of a vendor anew, and brought to a basis -------------------------------------
+
+_NEAR = timedelta(days=14)
+
+
+@dataclass(frozen=True)
+class VendorAnswer:
+    """What one vendor sends now for one stretch.
+
+    Attributes:
+        span: the stretch it was asked for: what of the wanted one lies within its depth.
+        table: its closed bars, in the basis asked for.
+        kind: of its bars.
+        actions: the splits and dividends that it sent.
+        tells_actions: whether it was asked for these, and serves them.
+        requests: how many requests it took.
+        remarks: what was left out, in sentences.
+    """
+
+    span: Span
+    table: BarTable
+    kind: Kind
+    actions: tuple[Action, ...] = ()
+    tells_actions: bool = False
+    requests: int = 1
+    remarks: tuple[str, ...] = ()
+
+
+class Refetcher:
+    """Asks vendors for one series anew. Thread-safe: it keeps no state.
+
+    Args:
+        selector: gives the vendors.
+        clock: the time.
+        query: which series.
+        grid: where its bars stand.
+    """
+
+    def __init__(self, selector: Selector, clock: Clock, query: BarsQuery, grid: BarGrid) -> None:
+        self._selector = selector
+        self._clock = clock
+        self._query = query
+        self._grid = grid
+
+    def today(self) -> date | None:
+        """Return the date of the last session that has opened; None for what has no actions."""
+        opened = self._opened(self._clock.now_ms())
+        return None if opened is None else date_of(opened)
+
+    def ask(
+        self,
+        vendor: str,
+        span: Span,
+        goal: Basis,
+        others: Sequence[Action] = (),
+        *,
+        with_actions: bool = True,
+    ) -> VendorAnswer:
+        """Ask ``vendor`` for ``span`` and bring its closed bars to the basis ``goal``.
+
+        ``others`` are splits and dividends of other vendors; the vendor's own count first. Without
+        ``with_actions`` it is not asked for any, and those that come with its bars count.
+
+        Raises:
+            UnknownProviderError: there is no such vendor, or it cannot be used.
+            CapabilityError: it serves no such series, or nothing of it so long ago.
+            ProviderError, ConfigError: it did not answer bars.
+            KindMismatchError: its prices cannot be brought to that basis exactly.
+        """
+        candidate = self._candidate(vendor)
+        now, frame = self._clock.now_ms(), self._query.timeframe
+        within = candidate.servable(span, frame, now)
+        if within.is_empty:
+            raise CapabilityError(f"{vendor} serves no {frame} bars so long ago", provider=vendor)
+        with one_call() as call:
+            before = call.requests
+            fetched = self._fetch(candidate, within, now)
+            actions = tuple(fetched.actions or ())
+            if with_actions:
+                actions = self._actions(candidate, fetched, within, goal)
+            requests = max(fetched.requests, call.requests - before)
+        checked = check(fetched.table, within, timeframe=frame, now_ms=now)
+        answered_at = min(now, fetched.server_now_ms)
+        cap = first_unclosed(self._grid.calendar, frame, answered_at, self._grid.anchor)
+        closed = checked.good.within(Span(within.start, min(within.end, cap)))
+        table = self._rebased(closed, fetched, goal, [*others, *actions])
+        remarks = []
+        if checked.bad:
+            remarks.append(f"{vendor} sent {len(checked.bad)} row(s) that cannot be bars")
+        if within != span:
+            remarks.append(f"{vendor} has no {frame} bars before {date_of(within.start)} any more")
+        has_actions = (
+            with_actions and candidate.tells_actions and goal.as_of is not None and len(table) > 0
+        )
+        return VendorAnswer(
+            within, table, fetched.kind, actions, has_actions, requests, tuple(remarks)
+        )
+
+    def actions(self, vendor: str, start: int) -> tuple[Action, ...] | None:
+        """Return the splits and dividends that ``vendor`` tells of the days from ``start`` to now.
+
+        None where it tells none at all, or refuses to.
+
+        Raises:
+            UnknownProviderError, CapabilityError: as :meth:`ask`.
+            ProviderError, ConfigError: it did not answer.
+        """
+        candidate, now = self._candidate(vendor), self._clock.now_ms()
+        if not candidate.tells_actions or self.today() is None:
+            return None
+        days = Span(day_ms(date_of(start)), now + DAY_MS)
+        try:
+            told = candidate.downloader.fetch_actions(self._query.instrument, days, now)
+        except (RefusedError, UnsupportedError):
+            return None
+        return tuple({replace(a, fetched_at=a.fetched_at or now): None for a in told})
+
+    def action_requests(self, vendor: str) -> int:
+        """Return how many requests a vendor's splits and dividends take; 0 where it has none.
+
+        Raises:
+            UnknownProviderError, CapabilityError: as :meth:`ask`.
+        """
+        caps = self._candidate(vendor).capabilities
+        has_some = caps is not None and caps.tells_actions and self.today() is not None
+        return caps.action_requests if caps is not None and has_some else 0
+
+    def _candidate(self, vendor: str) -> Candidate:
+        instrument, frame = self._query.instrument, self._query.timeframe
+        if not vendor:
+            raise UnknownProviderError("the vendor of these bars is not known")
+        candidate = candidates_of(self._selector, replace(self._query, provider=vendor))[0]
+        if refusal := candidate.refusal(instrument, frame):
+            raise CapabilityError(f"{vendor} {refusal}", provider=vendor, symbol=instrument.symbol)
+        return candidate
+
+    def _fetch(self, candidate: Candidate, span: Span, now: int) -> Fetched:
+        """Return its answer; an empty table where it has nothing."""
+        instrument, frame = self._query.instrument, self._query.timeframe
+        try:
+            return candidate.fetch(FetchQuery(instrument, frame, span, now, insist=True))
+        except NoDataError:
+            basis, kind = Basis(candidate.adjustment), candidate.kind(instrument, frame)
+            return Fetched(BarTable.empty(), candidate.name, kind, basis, now)
+
+    def _actions(
+        self, candidate: Candidate, fetched: Fetched, span: Span, goal: Basis
+    ) -> tuple[Action, ...]:
+        """Return its splits and dividends, up to now where that matters."""
+        stamp = fetched.server_now_ms
+        actions = list(fetched.actions or ())
+        caps, instrument = candidate.capabilities, self._query.instrument
+        if (
+            caps is not None
+            and caps.tells_actions
+            and goal.as_of is not None
+            and len(fetched.table)
+        ):
+            first = day_ms(date_of(span.start))
+            actions += candidate.fetch_actions(instrument, Span(first, stamp + DAY_MS), stamp)
+        return tuple({replace(a, fetched_at=a.fetched_at or stamp): None for a in actions})
+
+    def _rebased(
+        self, table: BarTable, fetched: Fetched, goal: Basis, actions: Sequence[Action]
+    ) -> BarTable:
+        """Bring the rows of a share to the goal; other things have one basis only."""
+        if goal.as_of is None or not len(table) or fetched.basis.adjustment == "unknown":
+            return table
+        stamps, opened = table.stamps, self._opened(fetched.adjusted_at_ms)
+        basis = basis_of(fetched, int(stamps[0]), self._query.instrument, opened)
+        whole = BasisPart(Span(int(stamps[0]), int(stamps[-1]) + 1), basis)
+        frame, adjustment = self._query.timeframe, goal.adjustment
+        return rebase(
+            table,
+            [whole],
+            actions,
+            "split" if adjustment == "unknown" else adjustment,
+            as_of=goal.as_of,
+            intraday=frame.is_intraday,
+            timeframe=frame,
+        )
+
+    def _opened(self, at: int) -> int | None:
+        if self._query.instrument.asset_class != "stock":
+            return None
+        today = date_of(at)
+        around = self._grid.calendar.sessions(today - _NEAR, today)
+        return max((day_ms(s.day) for s in around if s.open_ms <= at), default=None)
+
+
+# Two vendors round each in their own way.
+_TWO_VENDORS = 2e-4
+
+
+def terms_between(
+    ours: Kind, theirs: Kind, actions: Sequence[Action], *, adj_close: bool
+) -> ComparisonTerms:
+    """Return how bars of two vendors are compared; volumes only where both count the same trades."""
+    counted = [(k.volume, k.feed, k.venue) for k in (ours, theirs)]
+    is_mixed = "aggregate" in (ours.venue, theirs.venue)
+    return ComparisonTerms(
+        _TWO_VENDORS,
+        volume=counted[0] == counted[1] and bool(ours.volume),
+        actions=actions,
+        adj_close=adj_close,
+        agreement=AGGREGATES if is_mixed else ONE_MARKET,
+    )
+
+
+# Rebased to another date, prices may be rounded differently; what has no actions is the same to
+# the last bit.
+_REBASED = 1e-6
+_UNSETTLED = ("provisional", "suspect")
+# A series that is kept up to date is compared so many bars beyond its end.
+_MOST_NEWER = 500
+
+
+class StoredBars:
+    """Compares what is stored of one series, lane by lane and vendor by vendor.
+
+    Args:
+        services: the installation.
+        query: which series and range; with a provider only what that one supplied.
+        most: the last so many bars are looked at; None for all of them.
+    """
+
+    def __init__(self, services: Services, query: BarsQuery, most: int | None) -> None:
+        self._services = services
+        self._query = query
+        self._most = most
+        self._store = services.cache.store
+        self._reader = Reader(self._store, services.clock)
+
+    def comparisons(self) -> Iterator[Comparison]:
+        """Yield one comparison for each lane and vendor."""
+        wanted = self._query.instrument.symbol, self._query.timeframe
+        for key in self._store.keys():
+            is_vendors = not key.made_of and self._is_asked(key)
+            if (key.symbol, key.timeframe) == wanted and is_vendors:
+                yield from self._in_hours_of(key)._of_lane(key)
+
+    def _in_hours_of(self, key: SeriesKey) -> StoredBars:
+        """Return what compares a lane of the series with vendors in the hours that its bars are of."""
+        if not key.is_extended:
+            return self
+        query = replace(self._query, instrument=self._query.instrument.extended())
+        return StoredBars(self._services, query, self._most)
+
+    def beside(
+        self, key: SeriesKey, vendor: str, span: Span, told: tuple[Action, ...] | None = None
+    ) -> Comparison:
+        """Compare the stored bars of a stretch with those of a vendor that they are not from.
+
+        Volumes are left out where the two count other trades, adjusted closes always. Splits and dividends
+        of the days since are compared, too: ``told`` are those that the vendor told before; it is asked
+        for them where that is None.
+
+        Raises:
+            KindMismatchError: its bars are of another kind, or cannot be brought to that basis.
+            DataError: it did not answer, or the store cannot be read; as :meth:`Refetcher.ask`.
+        """
+        view = self._store.view(key)
+        parts = view.coverage.within(span).opened()
+        query = replace(self._query, span=span, adjustment=_common(key, parts), provider=None)
+        stored = self._reader.answer(query, key, span, Outcome(), lenient=True)
+        goal = Basis(stored.facts.get("adjustment", query.adjustment), stored.as_of)
+        book, grid = self._book(), self.grid_of(view)
+        actions = book.beside(key.teller).actions
+        refetcher = Refetcher(self._services.selector, self._services.clock, query, grid)
+        today = refetcher.today()
+        # An action of the first day concerns none of these bars; what is of today may be told later.
+        end = 0 if today is None else day_ms(today)
+        days = Span(min(day_ms(date_of(span.start)) + DAY_MS, end), end)
+        lacking = book.lacking(days)
+        # Where they are not known here, its prices cannot be brought to the basis without them.
+        with_actions = told is None and bool(lacking)
+        others = [*actions, *(told or ())]
+        answer = refetcher.ask(vendor, span, goal, others, with_actions=with_actions)
+        if differing := stored.kind.differences(answer.kind):
+            (name, (mine, its)), *_ = differing.items()
+            raise KindMismatchError(
+                f"the bars of {vendor} are of another kind: {name} {its}, not {mine}",
+                provider=vendor,
+                symbol=key.symbol,
+            )
+        terms = terms_between(
+            stored.kind, answer.kind, [*actions, *answer.actions], adj_close=False
+        )
+        ours, theirs = stored.table.within(answer.span), answer.table.within(answer.span)
+        compared = compare(ours, theirs, terms)
+        remarks = answer.remarks if terms.volume else (*answer.remarks, NO_VOLUMES)
+        confirmed = compared.equal
+        if today is not None and confirmed:
+            if told is None:
+                is_told = answer.tells_actions
+                told = answer.actions if is_told else refetcher.actions(vendor, span.start)
+            if told is None:
+                confirmed, remarks = 0, (*remarks, UNTOLD.format(vendor))
+            said, sides = told or (), (CACHE, vendor)
+            if lacking and lacking[0].start > days.start:  # nobody was asked here for those behind
+                days = Span(days.start, lacking[0].start)
+            elif lacking:  # nor for any: no price rests on them, but raw ones on splits
+                is_raw = query.adjustment == "raw"
+                said = tuple(one for one in said if is_raw and one.type == "split")
+            odd = None if told is None else differing_actions(actions, said, sides, days)
+            if odd is not None:
+                since = Span(odd.last_ms, max(span.end, odd.last_ms))
+                confirmed = compare(ours.within(since), theirs.within(since), terms).equal
+                compared = compared.with_actions(odd)
+        provider = self._provider(key, span)
+        return Comparison(
+            CACHE, vendor, key.folder, span, compared, goal, "", remarks, answer.requests,
+            provider, confirmed, told,
+        )  # fmt: skip
+
+    def grid_of(self, view: SeriesView) -> BarGrid:
+        """Return where the bars of a lane stand."""
+        anchor = (view.kind or Kind()).anchor or "session"
+        return BarGrid(calendar_for(self._query.instrument), view.key.timeframe, anchor)
+
+    def _is_asked(self, key: SeriesKey) -> bool:
+        """Tell whether a vendor can be asked for a lane.
+
+        Of samples it must be named, made-up bars are no vendor's, and files are compared with the
+        folder that the lane is named after.
+        """
+        if key.lane == SAMPLE_LANE or (key.is_sample and self._query.provider is None):
+            return False
+        if not key.of_folder:
+            return True
+        vendor = self._query.provider or key.of_folder.partition(".")[0]
+        return self._services.selector.folder_lane(vendor) == key.of_folder
+
+    def _of_lane(self, key: SeriesKey) -> Iterator[Comparison]:
+        view = self._store.view(key)
+        grid = self.grid_of(view)
+        covered = [c for c in view.coverage.within(self._query.span) if c.reason != CLOSED]
+        stored = [c for c in covered if c.state != "empty"]
+        if self._query.provider is not None:
+            stored = [c for c in stored if c.vendor == self._query.provider]
+        if not stored:
+            return
+        start = self._start(Span(stored[0].span.start, stored[-1].span.end), grid)
+        reach = Span(start, covered[-1].span.end)
+        for vendor in dict.fromkeys(c.vendor for c in stored if c.span.overlaps(reach)):
+            yield self._of_vendor(key, view, grid, (vendor, reach))
+
+    def _start(self, span: Span, grid: BarGrid) -> int:
+        """Return from where on the stored bars of ``span`` are compared."""
+        if self._most is None:
+            return span.start
+        try:
+            return max(span.start, grid.back(span.end, self._most))
+        except BadRangeError:  # there are not so many since 1900
+            return span.start
+
+    def _of_vendor(
+        self, key: SeriesKey, view: SeriesView, grid: BarGrid, whose: tuple[str, Span]
+    ) -> Comparison:
+        """Compare what one vendor supplied to one lane with what it sends now."""
+        vendor, reach = whose
+        mine = _parts_of(view.coverage.within(reach), vendor)
+        newer = self._newer(view, vendor)
+        span = Span(mine[0].span.start, max(mine[-1].span.end, newer.end))
+        try:
+            return self._compared(key, grid, (vendor, span), mine, newer)
+        except DataError as error:
+            return Comparison(CACHE, vendor, key.folder, span, error=str(error))
+
+    def _newer(self, view: SeriesView, vendor: str) -> Span:
+        """Return where the vendor may have bars that are not stored yet; empty for the past.
+
+        A series that once was asked for up to its time is taken to be kept up to date.
+        """
+        last = [c for c in view.coverage if c.state != "empty"][-1]
+        end = last.span.end
+        if view.next_due is None or last.vendor != vendor or self._query.span.end < end:
+            return Span(end, end)
+        step = self._query.timeframe.longest_ms
+        return Span(end, max(end, min(self._query.span.end, end + _MOST_NEWER * step)))
+
+    def _compared(
+        self,
+        key: SeriesKey,
+        grid: BarGrid,
+        whose: tuple[str, Span],
+        mine: Sequence[Covered],
+        newer: Span,
+    ) -> Comparison:
+        vendor, span = whose
+        adjustment = _common(key, mine)
+        query = replace(self._query, span=span, adjustment=adjustment, provider=None)
+        stored = self._reader.answer(query, key, span, Outcome(), lenient=True)
+        goal = Basis(stored.facts.get("adjustment", adjustment), stored.as_of)
+        actions = self._book().actions
+        refetcher = Refetcher(self._services.selector, self._services.clock, query, grid)
+        answer = refetcher.ask(vendor, span, goal, actions)
+        spans = [s.clip(answer.span) for s in coalesce([*(c.span for c in mine), newer])]
+        spans = [s for s in spans if not s.is_empty] or [answer.span]
+        now = self._services.clock.now_ms()
+        late = [c.span for c in mine if c.state in _UNSETTLED or not c.stands(now)]
+        terms = ComparisonTerms(
+            _REBASED if goal.as_of else 0.0,
+            unsettled=[*late, newer],
+            actions=[*actions, *answer.actions],
+            adj_close=goal.as_of is not None and goal.as_of == refetcher.today(),
+        )
+        compared = compare(_cut(stored.table, spans), _cut(answer.table, spans), terms)
+        if answer.tells_actions:
+            differing = self._differing_actions(actions, answer.actions, vendor, spans)
+            compared = compared.with_actions(differing)
+        remarks = (*answer.remarks, *kind_remarks(stored.kind, answer.kind, CACHE, vendor))
+        return Comparison(
+            CACHE,
+            vendor,
+            key.folder,
+            Span(spans[0].start, spans[-1].end),
+            compared,
+            goal,
+            "",
+            remarks,
+            answer.requests,
+            self._provider(key, span),
+        )
+
+    def _provider(self, key: SeriesKey, span: Span) -> str | None:
+        """Return whom a question has to name that is answered out of a lane; see ``Comparison``."""
+        bounds = from_ms(span.start), from_ms(span.end - 1)
+        question = self._services.client.question_for(key, *bounds)
+        return None if question is None else question.provider or ""
+
+    def _differing_actions(
+        self, ours: Sequence[Action], theirs: Sequence[Action], vendor: str, spans: Sequence[Span]
+    ) -> Difference | None:
+        """Return splits and dividends that differ from those that count here, where asked for."""
+        # An action of the first day concerns none of these bars, and need not be stored.
+        first, last = date_of(spans[0].start), date_of(spans[-1].end - 1)
+        days = Span(day_ms(first) + DAY_MS, day_ms(last) + DAY_MS)
+        if days.is_empty or not self._store.actions(self._query.instrument.symbol).covers(days):
+            return None
+        return differing_actions(ours, theirs, (CACHE, vendor), days)
+
+    def _book(self) -> ActionBook:
+        """Return what is stored of splits and dividends; nothing where it is damaged."""
+        if self._query.instrument.asset_class != "stock":
+            return ActionBook()
+        try:
+            return self._store.actions(self._query.instrument.symbol)
+        except CorruptEntryError:
+            return ActionBook()
+
+
+def _common(key: SeriesKey, parts: Iterable[Covered]) -> Adjustment:
+    """Return the adjustment to compare in; raw prices need no splits and dividends as they are."""
+    if all(part.basis.adjustment == "raw" for part in parts if part.state != "empty"):
+        return "raw"
+    return next((a for a in ADJUSTMENTS if a in key.lane), "split")
+
+
+def _parts_of(coverage: Coverage, vendor: str) -> list[Covered]:
+    """Return the coverage that a vendor answered for, with bars or without."""
+    return [
+        c
+        for c in coverage
+        if c.vendor == vendor or (c.state == "empty" and vendor in c.vendor.split(","))
+        if c.reason != CLOSED
+    ]
+
+
+def _cut(table: BarTable, spans: Iterable[Span]) -> BarTable:
+    return concat(table.within(span) for span in spans)
