@@ -16,8 +16,7 @@ from src.data.config.settings import load_settings
 from src.data.data_manager import DataManager
 from src.data.errors import ForeignError, NoProviderError, UnknownProviderError
 from src.data.jobs.checkup import checkup
-from src.data.jobs.vendor_profile import vendor_profile
-from src.data.jobs.vendors import describe_vendors, selector_of
+from src.data.jobs.vendors import describe_vendors, selector_of, vendor_profile
 from src.data.vendors.fundamentals_table import table_of
 from src.data.vendors.stream_protocol import stream_of
 from tests.net.scripted import reply, serving

@@ -132,7 +132,7 @@ def _vendor(args: argparse.Namespace) -> Report:
     """Return all about one vendor."""
     from ..config.settings import load_settings
     from ..jobs.matrix import plain
-    from ..jobs.vendor_profile import vendor_profile
+    from ..jobs.vendors import vendor_profile
 
     profile = vendor_profile(load_settings(args.cache_dir, args.config), args.vendor)
     return Report(profile | {"serves": plain(profile["serves"])}, _vendor_shown(profile))
