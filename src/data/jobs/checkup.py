@@ -117,7 +117,7 @@ def checkup(
     reached = watch.reached(urls)
     return [
         *_installation(),
-        *_extras(selector),
+        *(Check("installation", f"extra {one}", *extra_state(selector, one)) for one in EXTRAS),
         *_places(survey, selector, holdings.size.bytes),
         _freshness(watch.series()),
         *_perishable(catalogue, holdings, selector, clock, survey.settings.cache_dir),
@@ -142,11 +142,6 @@ def _words(error: ConfigError) -> tuple[str, str]:
 def _installation() -> Iterator[Check]:
     python = f"onetape {__version__} on Python {platform.python_version()}, {platform.system()}"
     yield Check("installation", "version", None, python)
-
-
-def _extras(selector: ProviderSelector) -> Iterator[Check]:
-    for extra in EXTRAS:
-        yield Check("installation", f"extra {extra}", *extra_state(selector, extra))
 
 
 # --- places ----------------------------------------------------------------------------------

@@ -410,10 +410,9 @@ class _Run:
 
     def _is_forced(self, part: _Part) -> bool:
         """Tell whether a type is asked for though it may be fresh: where it is older than the run allows."""
-        choice = self._wanted.choice
-        if choice.threshold_days is None:
-            return self._wanted.force
-        return self._wanted.force or choice.is_due(self._age(part.symbol, (part.kind,)))
+        wanted, choice = self._wanted, self._wanted.choice
+        is_limited = choice.threshold_days is not None
+        return wanted.force or (is_limited and choice.is_due(self._age(part.symbol, (part.kind,))))
 
     def _canonical(self, symbol: str) -> str:
         try:

@@ -239,7 +239,7 @@ class Runner(Generic[K, R]):
         """Have a function called in the thread of the caller."""
         self._calls.put(partial(function, *arguments))
 
-    def _hear(self, task: K, wait: Wait) -> None:
+    def _note_wait(self, task: K, wait: Wait) -> None:
         """Log what is waited for, and pass it on."""
         if self._log is not None:
             series, text = task.result, self._progress.text_of(wait)
@@ -255,9 +255,10 @@ class Runner(Generic[K, R]):
                     break
                 task = waiting.popleft()
                 self._since[task] = time.monotonic()
-            hear, tell = partial(self._hear, task), partial(self._post, self._keep_state, task)
+            tell = partial(self._post, self._keep_state, task)
             try:
-                self._post(self._end, task, run_heard(hear, self._work, task, tell))
+                result = run_heard(partial(self._note_wait, task), self._work, task, tell)
+                self._post(self._end, task, result)
             except BaseException as error:  # noqa: BLE001 - raised in the thread of the caller, by `_raise`
                 self._post(_raise, error)
                 break

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from ..bars.selection.lanes import LaneFinder
 from ..cache.facade.catalog import Catalogue
@@ -106,15 +106,12 @@ def _of_another_kind(
 
 def _untold(catalogue: Catalogue, holdings: Holdings) -> list[str]:
     """Return the symbols of which it was written down that vendors have no splits and dividends."""
+    symbols = dict.fromkeys(lane.key.symbol for lane in holdings.lanes if lane.entry.vendors)
     found = []
-    for symbol in _once(lane.key.symbol for lane in holdings.lanes if lane.entry.vendors):
+    for symbol in symbols:
         try:
             if catalogue.store.actions(symbol).has_unbelieved:
                 found.append(symbol)
         except DataError:
             continue  # a damaged document is told elsewhere
     return found
-
-
-def _once(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))

@@ -233,10 +233,6 @@ def _add_vendor(
     cost_at(costs, vendor, plan).add(requests + others, units)
 
 
-def _reaches(level: Level, other: Level) -> bool:
-    return LEVELS.index(other) <= LEVELS.index(level)
-
-
 def _recorded(services: Services, report: QualityReport) -> QualityReport:
     """Count a report and return it; one below the minimum of the rules is an event and is logged.
 
@@ -311,8 +307,9 @@ def _comparisons(
     own = [p.vendor for p in client.coverage(key) if p.state != "empty"]
     ways = [way.vendor for way in client.explain(query).ways]
     second = next((vendor for vendor in ways if vendor not in own), None)
+    reached = LEVELS[: LEVELS.index(question.level) + 1]
     for check in CHECKS:
-        if not check.requests or not _reaches(question.level, check.level):
+        if not check.requests or check.level not in reached:
             continue
         is_exchange = check.level == "authoritative"
         if missing := _hindrance(key, own, second, is_exchange):

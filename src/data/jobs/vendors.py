@@ -89,11 +89,8 @@ def lack(selector: ProviderSelector, name: str) -> Lack:
     if error is None:
         return Lack()
     is_key = isinstance(error, MissingCredentialsError)
-    return Lack(str(error.args[0]), error.hint or _advice(name), is_key)
-
-
-def _advice(name: str) -> str:
-    return "leave it out of the rules" if canonical_name(name) is None else "see --verbose"
+    usual = "leave it out of the rules" if canonical_name(name) is None else "see --verbose"
+    return Lack(str(error.args[0]), error.hint or usual, is_key)
 
 
 def describe_vendors(selector: ProviderSelector) -> list[dict[str, Any]]:
