@@ -426,13 +426,10 @@ class _Run:
         self._parts = [
             [] if one.problem else job.parts(one.timeframe, one.start) for one in job.series
         ]
-        self._left = [len(parts) for parts in self._parts]
         self._results: list[SeriesResult | None] = [None] * len(job.series)
-        total, parts = len(self._results), sum(self._left)
+        total, parts = len(self._results), sum(map(len, self._parts))
         self._progress = JobProgress(client.clock, listener, total, parts)
-        self._runner = Runner(
-            self._progress, self._fetch, self._on_done, self._on_state, at_work, log
-        )
+        self._runner = Runner(self._progress, self._fetch, self._on_done, most=at_work, log=log)
 
     def report(self) -> BackfillReport:
         """Do it."""
@@ -502,19 +499,22 @@ class _Run:
         if one.problem:
             self._end(place, result.failed(one.problem, "bad_question"))
             return
+        done = 0
         try:
-            for at, bounds in enumerate(parts):
+            for bounds in parts:
                 query = self._query(one, bounds)
                 stored = _lookup(client, query)
                 if stored.provenance is None:
                     supply = client.supply(query)
                     lost_ms = supply.lost_ms(stored.missing[0].start)
-                    left, name = parts[at:], query.instrument.symbol
+                    left, name = parts[done:], query.instrument.symbol
                     yield _SeriesTask(supply.vendor, result, len(left), place, left, lost_ms, name)
                     return
                 result = result.plus(stored.provenance)
-                self._advance(place, 1)
+                done += 1
+                self._progress.parts_done += 1
         except DataError as error:
+            self._progress.parts_done += len(parts) - done
             self._end(place, result.failed_by(error))
         else:
             self._end(place, _judged(result))
@@ -541,20 +541,10 @@ class _Run:
 
     # --- progress --------------------------------------------------------------------------
 
-    def _on_state(self, task: _SeriesTask, state: TaskState) -> None:
-        self._advance(task.place, state.parts)
-        self._progress.tell(state.result, wait=state.wait)
-
     def _on_done(self, task: _SeriesTask, result: SeriesResult) -> None:
         self._end(task.place, result)
 
-    def _advance(self, place: int, parts: int) -> None:
-        """Count parts of a series that are done, by the store or by a vendor."""
-        self._left[place] -= parts
-        self._progress.parts_done += parts
-
     def _end(self, place: int, result: SeriesResult) -> None:
-        self._advance(place, self._left[place])
         self._results[place] = result
         self._progress.done += 1
         self._progress.tell(result, is_over=True)

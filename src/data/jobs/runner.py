@@ -78,10 +78,11 @@ class Runner(Generic[K, R]):
     """Runs the tasks of one job, vendors beside each other, and tells its progress. For one run.
 
     Args:
-        progress: of the job; the paces of vendors are kept here, ``done`` and ``parts_done`` by the job.
+        progress: of the job, which itself counts what is ``done``.
         work: is given a task and what passes its state on; it runs in one of several threads.
         on_done: is given a task and the result of its work; None: nothing is done with it.
-        on_state: is given a task and its state, also before each longer wait; None: progress is told.
+        on_state: is given a task and its state, also before each longer wait, and counts ``parts_done``;
+            None: progress is told, and all parts of tasks are counted.
         most: threads of a vendor; None: as many as usual.
         log: where longer waits are logged; None: nowhere.
 
@@ -199,8 +200,7 @@ class Runner(Generic[K, R]):
 
     def _keep_state(self, task: K, state: TaskState) -> None:
         self.states[task] = state
-        self._left[task] -= state.parts
-        self._progress.advance(task.vendor, state.parts)
+        self._count(task, state.parts)
         if self._on_state is None:
             self._progress.tell(state.result, wait=state.wait)
         else:
@@ -208,9 +208,16 @@ class Runner(Generic[K, R]):
 
     def _end(self, task: K, result: R) -> None:
         self.states.pop(task, None)
-        self._progress.advance(task.vendor, self._left.pop(task))
+        self._count(task, self._left[task])
+        del self._left[task]
         if self._on_done is not None:
             self._on_done(task, result)
+
+    def _count(self, task: K, parts: int) -> None:
+        self._left[task] -= parts
+        self._progress.advance(task.vendor, parts)
+        if self._on_state is None:
+            self._progress.parts_done += parts
 
     def _keep_wait(self, task: K, wait: Wait) -> None:
         self._keep_state(task, replace(self._state(task), wait=wait))
