@@ -27,7 +27,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 from src.data.clock import SystemClock
 from src.data.data_manager import DataManager, get_data_manager
 from src.data.errors import QueryError
-from src.data.jobs.batch_progress import SymbolsProgress
+from src.data.jobs.progress import SymbolsProgress
 from src.data.jobs.progress_bar import listening
 from src.data.model.caller import called_from, working_for
 from src.data.model.query import distinct_symbols

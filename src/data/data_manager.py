@@ -274,7 +274,7 @@ class DataManager:
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, columns, timeout=timeout, session=session)
         bounds = (_start("a batch", start_date, period), end_date, bars)
-        from .jobs.batch_progress import BatchProgress
+        from .jobs.progress import BatchProgress
         from .jobs.progress_bar import listening
 
         client = self._services.client

@@ -1,4 +1,4 @@
-"""How far a job is, how long it will still take, and what it waits for."""
+"""How far a job or a batch is, how long it will still take, and what it waits for."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ..errors import DataError
+from ..model.provenance import ATTRS_KEY
 from ..model.texts import counted, duration
+from .fill_cost import takes_s
+from .fill_report import SeriesResult
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..bars.client import BarsClient
     from ..clock import Clock
+    from ..model.query import BarsQuery
     from ..net.deadline import Wait
-    from .fill_report import SeriesResult
 
 T = TypeVar("T")
 
@@ -127,6 +134,12 @@ class JobProgress:
         pace = self._paces[vendor]
         pace.done, pace.left = pace.done + parts, pace.left - parts
 
+    def end_one(self, vendor: str) -> None:
+        """Count one of ``total`` that is over, which was one part of a vendor."""
+        self.done += 1
+        self.parts_done += 1
+        self.advance(vendor, 1)
+
     def text_of(self, wait: Wait | None) -> str:
         """Return what is left of a wait as one sentence; empty without one, and once it is over."""
         return "" if wait is None else wait.text(self._clock.monotonic())
@@ -160,3 +173,81 @@ class JobProgress:
         left_s = None if None in paces else max(filter(None, paces), default=None)
         share = self.parts_done / self._parts if self._parts else 0.0
         self._listener(Progress(result, self.done, self._total, share, is_over, waiting, left_s))
+
+
+# --- a batch of one call, told as a job tells it -------------------------------------------------
+
+# Of more symbols so many are planned, which tells enough of the others.
+_PLANNED = 10
+# All of them share the threads of the batch.
+_ALL = ""
+
+
+class BatchProgress:
+    """Follows a batch for a listener. Used by the thread of its caller.
+
+    Args:
+        client: plans what is asked for.
+        listener: is told of each symbol that vendors are asked for; one that the store answers is counted.
+    """
+
+    def __init__(self, client: BarsClient, listener: Listener) -> None:
+        self._client, self._listener = client, listener
+        self._progress: JobProgress | None = None
+
+    def begin(self, total: int, missing: Sequence[BarsQuery]) -> None:
+        """Take note of how many queries there are, and of those that vendors are asked for."""
+        progress = JobProgress(self._client.clock, self._listener, total, total)
+        progress.done = progress.parts_done = total - len(missing)
+        progress.expect(_ALL, len(missing))
+        if (seconds := self._planned_s(missing)) is not None:
+            progress.plan(_ALL, seconds)
+        self._progress = progress
+        progress.tell(_result(missing[0], None))
+
+    def ended(self, query: BarsQuery, frame: pd.DataFrame) -> None:
+        """Tell that a query was answered, or failed."""
+        assert self._progress is not None
+        self._progress.end_one(_ALL)
+        self._progress.tell(_result(query, frame), is_over=True)
+
+    def _planned_s(self, missing: Sequence[BarsQuery]) -> float | None:
+        few = missing[:_PLANNED]
+        try:
+            return takes_s([self._client.plan(query) for query in few], len(missing) / len(few))
+        except DataError:
+            return None
+
+
+def _result(query: BarsQuery, frame: pd.DataFrame | None) -> SeriesResult:
+    symbol, timeframe = query.instrument.symbol, query.timeframe.label
+    return SeriesResult(symbol, timeframe) if frame is None else result_of(symbol, timeframe, frame)
+
+
+def result_of(symbol: str, timeframe: str, frame: pd.DataFrame) -> SeriesResult:
+    """Return the result of one symbol of a batch by its frame."""
+    facts = frame.attrs[ATTRS_KEY]
+    error = facts.get("error", {})
+    message, reason = error.get("message", ""), error.get("reason", "")
+    done = SeriesResult(symbol, timeframe, len(frame), complete=facts["complete"])
+    return done.failed(message, reason) if message else done
+
+
+class SymbolsProgress:
+    """Follows a batch whose symbols are asked for one by one. Used by one thread.
+
+    Args:
+        clock: measures.
+        listener: is told of each symbol that the store alone did not answer.
+        total: symbols of the batch.
+    """
+
+    def __init__(self, clock: Clock, listener: Listener | None, total: int) -> None:
+        self._progress = JobProgress(clock, listener, total, total)
+        self._progress.expect(_ALL, total)
+
+    def ended(self, symbol: str, timeframe: str, frame: pd.DataFrame) -> None:
+        """Count a symbol."""
+        self._progress.end_one(_ALL)
+        if frame.attrs.get(ATTRS_KEY, {}).get("from_cache", 1.0) < 1:
+            self._progress.tell(result_of(symbol, timeframe, frame), is_over=True)
