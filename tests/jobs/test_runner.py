@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,6 +12,7 @@ from src.data.jobs import runner as module
 from src.data.jobs.fill_report import SeriesResult
 from src.data.jobs.progress import JobProgress, Progress
 from src.data.jobs.runner import INTERRUPTED, Runner, TaskState, VendorTask
+from src.data.net.deadline import note_wait
 
 _LONG_S = 10.0
 
@@ -128,6 +130,27 @@ def test_what_is_waited_for_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     ran.run([("v", "a")])
     assert ran.quiet[0] == ["a"]
     assert ran.done == [("a", True)]
+
+
+def test_a_wait_in_the_work_is_told_with_the_last_state_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock, seen = SystemClock(), list[Progress]()
+
+    def work(_: VendorTask, tell: Callable[[TaskState], None]) -> None:
+        tell(TaskState(SeriesResult("B", "1d", rows=7), parts=1))
+        note_wait(clock, "acme", 90.0, "its limit is used up")
+
+    progress = JobProgress(clock, seen.append, 1, 2)
+    caplog.set_level("INFO")
+    two_parts = VendorTask("acme", SeriesResult("A", "1d"), 2)
+    Runner(progress, work, log=logging.getLogger("onetape.test")).run([two_parts])
+    assert [(one.result.rows, one.share, bool(one.waiting)) for one in seen] == [
+        (7, 0.5, False), (7, 0.5, True),
+    ]  # fmt: skip
+    assert seen[1].waiting.endswith("for acme: its limit is used up")
+    assert [one.startswith("A 1d waits ") for one in caplog.messages] == [True]
+    assert progress.parts_done == 2, "what the work did not pass on ended with it"
 
 
 def test_after_a_stop_nothing_more_is_begun() -> None:
