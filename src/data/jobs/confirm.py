@@ -164,7 +164,7 @@ class _Step(VendorTask):
     candidate: Candidate
     span: Span
     requests: int
-    told: tuple[Action, ...] | None
+    vendor_actions: tuple[Action, ...] | None
     grid: BarGrid
 
     @property
@@ -452,8 +452,9 @@ class _Run:
             query.now_ms,
             query.instrument,
         )
-        requests, told = requests_for(caps, span, grid, now), self._told(candidate, key, span)
-        if instrument.asset_class == "stock" and told is None and candidate.tells_actions:
+        requests = requests_for(caps, span, grid, now)
+        actions = self._actions_of(candidate, key, span)
+        if instrument.asset_class == "stock" and actions is None and candidate.tells_actions:
             requests += caps.action_requests if caps is not None else 0
         vendor = self._vendor(candidate)
         left = self._left(candidate.name, requests)
@@ -475,9 +476,11 @@ class _Run:
         bars = len(grid.opens(span))
         result = SeriesResult(key.symbol, key.timeframe.label, bars)
         name = candidate.name
-        return _Step(name, result, bars, turn, query, candidate, span, requests, told, grid)
+        return _Step(name, result, bars, turn, query, candidate, span, requests, actions, grid)
 
-    def _told(self, candidate: Candidate, key: SeriesKey, span: Span) -> tuple[Action, ...] | None:
+    def _actions_of(
+        self, candidate: Candidate, key: SeriesKey, span: Span
+    ) -> tuple[Action, ...] | None:
         """Return what a vendor told in this run of a share's splits and dividends since a day, if it did."""
         since, actions = self.actions.get((candidate.name, key.symbol), (0, None))
         return actions if actions is not None and since <= span.start else None
@@ -516,7 +519,7 @@ class _Run:
                 bars = store.to_confirm(key, step.span)
                 if bars is not None:
                     stored = StoredBars(services, step.query, None)
-                    compare = partial(stored.beside, told=step.told)
+                    compare = partial(stored.beside, vendor_actions=step.vendor_actions)
                     asked = key, step.vendor, step.span
                     comparison = run_job(services.clock, self._quiet_s(), compare, *asked)
                     is_same = store.to_confirm(key, step.span) == bars
@@ -576,7 +579,7 @@ class _Run:
             return  # nothing was compared, or other bars are stored by now
         if comparison is not None:
             vendor.bars, self.compared = vendor.bars + bars.rows, self.compared + bars.rows
-            if comparison.actions is not None and step.told is None:
+            if comparison.actions is not None and step.vendor_actions is None:
                 self.actions[step.vendor, key.symbol] = step.span.start, comparison.actions
         one = replace(
             bars,

@@ -443,10 +443,10 @@ class Refetcher:
             return None
         days = Span(day_ms(date_of(start)), now + DAY_MS)
         try:
-            told = candidate.downloader.fetch_actions(self._query.instrument, days, now)
+            actions = candidate.downloader.fetch_actions(self._query.instrument, days, now)
         except (RefusedError, UnsupportedError):
             return None
-        return tuple({replace(a, fetched_at=a.fetched_at or now): None for a in told})
+        return tuple({replace(a, fetched_at=a.fetched_at or now): None for a in actions})
 
     def action_requests(self, vendor: str) -> int:
         """Return how many requests a vendor's splits and dividends take; 0 where it has none.
@@ -580,12 +580,16 @@ class StoredBars:
         return StoredBars(self._services, query, self._most)
 
     def beside(
-        self, key: SeriesKey, vendor: str, span: Span, told: tuple[Action, ...] | None = None
+        self,
+        key: SeriesKey,
+        vendor: str,
+        span: Span,
+        vendor_actions: tuple[Action, ...] | None = None,
     ) -> Comparison:
         """Compare the stored bars of a stretch with those of a vendor that they are not from.
 
         Volumes are left out where the two count other trades, adjusted closes always. Splits and dividends
-        of the days since are compared, too: ``told`` are those that the vendor told before; it is asked
+        of the days since are compared, too: ``vendor_actions`` are those that it sent before; it is asked
         for them where that is None.
 
         Raises:
@@ -606,8 +610,8 @@ class StoredBars:
         days = Span(min(day_ms(date_of(span.start)) + DAY_MS, end), end)
         lacking = book.lacking(days)
         # Where they are not known here, its prices cannot be brought to the basis without them.
-        with_actions = told is None and bool(lacking)
-        others = [*actions, *(told or ())]
+        with_actions = vendor_actions is None and bool(lacking)
+        others = [*actions, *(vendor_actions or ())]
         answer = refetcher.ask(vendor, span, goal, others, with_actions=with_actions)
         if differing := stored.kind.differences(answer.kind):
             (name, (mine, its)), *_ = differing.items()
@@ -624,18 +628,21 @@ class StoredBars:
         remarks = answer.remarks if terms.volume else (*answer.remarks, NO_VOLUMES)
         confirmed = compared.equal
         if today is not None and confirmed:
-            if told is None:
-                is_told = answer.tells_actions
-                told = answer.actions if is_told else refetcher.actions(vendor, span.start)
-            if told is None:
+            if vendor_actions is None and answer.tells_actions:
+                vendor_actions = answer.actions
+            elif vendor_actions is None:
+                vendor_actions = refetcher.actions(vendor, span.start)
+            if vendor_actions is None:
                 confirmed, remarks = 0, (*remarks, UNTOLD.format(vendor))
-            said, sides = told or (), (CACHE, vendor)
+            since_actions, sides = vendor_actions or (), (CACHE, vendor)
             if lacking and lacking[0].start > days.start:  # nobody was asked here for those behind
                 days = Span(days.start, lacking[0].start)
             elif lacking:  # nor for any: no price rests on them, but raw ones on splits
                 is_raw = query.adjustment == "raw"
-                said = tuple(one for one in said if is_raw and one.type == "split")
-            odd = None if told is None else differing_actions(actions, said, sides, days)
+                since_actions = tuple(a for a in since_actions if is_raw and a.type == "split")
+            odd = None
+            if vendor_actions is not None:
+                odd = differing_actions(actions, since_actions, sides, days)
             if odd is not None:
                 since = Span(odd.last_ms, max(span.end, odd.last_ms))
                 confirmed = compare(ours.within(since), theirs.within(since), terms).equal
@@ -643,7 +650,7 @@ class StoredBars:
         provider = self._provider(key, span)
         return Comparison(
             CACHE, vendor, key.folder, span, compared, goal, "", remarks, answer.requests,
-            provider, confirmed, told,
+            provider, confirmed, vendor_actions,
         )  # fmt: skip
 
     def grid_of(self, view: SeriesView) -> BarGrid:
