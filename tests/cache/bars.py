@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from src.data.cache.format.documents import StretchDocument, coverage_of
+from src.data.cache.format.documents import coverage_of
 from src.data.cache.store import BarStore, CommitPiece
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
@@ -33,7 +32,7 @@ EVER = Span(year_start(2000), year_start(2040))
 
 def stored(coverage: Coverage) -> Coverage:
     """Return a coverage as it is read again."""
-    return coverage_of(msgspec.json.decode(coverage.text, type=list[StretchDocument]))
+    return coverage_of(coverage.text)
 
 
 def at(step: int, size: int = DAY_MS) -> int:

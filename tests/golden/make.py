@@ -132,7 +132,8 @@ def split_basis(store: BarStore) -> None:
     weekend = mark("2024-09-07", "2024-09-09", "empty", "no session", "2024-10-01")
     unlisted = mark("1975-01-01", "1980-12-12", "empty", "before the listing")
     store.commit(
-        SPLIT, Commit((), (doubt, weekend, unlisted), (bad,), parse_iso("2024-09-09T20:00"))
+        SPLIT,
+        Commit((), (doubt, weekend, unlisted), (bad,), next_due=parse_iso("2024-09-09T20:00")),
     )
     asked = span("1980-12-12", "2024-09-10")
     store.add_actions("AAPL", ACTIONS, asked, "yahoo", NOW)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -128,42 +128,67 @@ class Suspect(NamedTuple):
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class SeriesFacts:
+    """What ``series.json`` says of a whole series: each field is declared here and nowhere else.
+
+    A field with its default says nothing. :class:`Commit` has what was learned, :class:`SeriesView`
+    and the document itself have what is stored.
+
+    Attributes:
+        kind: of its bars.
+        next_due: earliest UTC milliseconds at which asking again could change the answer.
+        compared_at: UTC milliseconds at which the newest final bars were compared again with what
+            their vendor says.
+        lifetime: from when to when there can be bars.
+        source: the files that the bars of the lane of a folder were read from, looked at before.
+    """
+
+    kind: Kind | None = None
+    next_due: int | None = None
+    compared_at: int | None = None
+    lifetime: Lifetime = Lifetime()
+    source: SourceState | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Return the fields of this class by name, those alone that say something."""
+        values = ((field.name, getattr(self, field.name), field.default) for field in _FACTS)
+        return {name: value for name, value, default in values if value != default}
+
+    def updated(self, news: SeriesFacts) -> Self:
+        """Return the same with the facts of ``news``; where it says nothing, the own ones stay."""
+        return replace(self, **news.facts() | {"lifetime": self.lifetime.updated(news.lifetime)})
+
+
+_FACTS = fields(SeriesFacts)
+
+
 @dataclass(frozen=True)
-class Commit:
+class Commit(SeriesFacts):
     """One change of a series; a year of it is changed wholly or not at all.
+
+    The facts of the series are what was learned of it: where one says nothing, the stored one stays.
 
     Attributes:
         pieces: bars; where pieces overlap the later one counts.
         marks: what is learned without bars: ``empty`` stretches, ``final`` for stored bars that
             were asked again and found equal, ``suspect`` for what is not to be trusted.
         suspects: bad rows, for the quarantine.
-        next_due: earliest UTC milliseconds at which asking again could change the answer; None
-            leaves what is known.
-        compared_at: UTC milliseconds at which the newest final bars were compared again with what
-            their vendor says; None leaves what is known.
-        lifetime: what was learned of when the series begins or ends; None leaves what is known.
-        kind: of the series; None leaves what is known.
         quality: ``score``, ``validation_errors``, ``gaps`` and ``duplicates`` of the years, where
             the caller knows better than the faults of their answers tell.
         judged: the stretch of which the faults are told anew; None where nothing was checked.
         faults: what was wrong with that answer, none of it across the end of a year.
         has_verdicts: whether its bars were judged beside their neighbours; the marks have what was
             found.
-        source: the files that the series is read from, looked at before; None leaves what is known.
     """
 
     pieces: tuple[CommitPiece, ...] = ()
     marks: tuple[Covered, ...] = ()
     suspects: tuple[Suspect, ...] = ()
-    next_due: int | None = None
-    kind: Kind | None = None
     quality: Mapping[str, Any] | None = None
-    compared_at: int | None = None
-    lifetime: Lifetime | None = None
     judged: Span | None = None
     faults: tuple[Fault, ...] = ()
     has_verdicts: bool = False
-    source: SourceState | None = None
 
     def check(self) -> None:
         """Check what pieces and marks promise.
@@ -181,44 +206,34 @@ class Commit:
     @property
     def is_empty(self) -> bool:
         """Tell whether there is nothing to write at all."""
-        parts = (self.pieces, self.marks, self.suspects)
-        facts = (self.next_due, self.kind, self.compared_at, self.lifetime, self.source)
-        return not any(parts) and all(one is None for one in facts)
+        return not any((self.pieces, self.marks, self.suspects, self.facts()))
 
 
 @dataclass(frozen=True)
-class SeriesView:
+class SeriesView(SeriesFacts):
     """What is stored of a series, known without opening a data file.
+
+    Of its facts the kind is what the bars tell where the document is lost; ``next_due`` counts only
+    while the years are as they were when it was written.
 
     Attributes:
         key: the series.
         coverage: what is known about which stamps.
-        kind: of its bars, or None when nothing tells.
-        next_due: earliest UTC milliseconds at which asking again could change the answer.
         generation: grows with every commit to any year of it; 0 when nothing is stored.
         rows: bars stored.
         first, last: their outermost stamps, or None.
-        compared_at: UTC milliseconds at which the newest final bars were compared again with what
-            their vendor says, or None.
-        lifetime: from when to when there can be bars, as far as it is known.
         faults: what was wrong with the answers that its bars came in.
-        source: the files that its bars were read from, of the lane of a folder.
         barred: years that cannot be read, for something else is in the place of a document: nothing
             else here tells of them.
     """
 
     key: SeriesKey
     coverage: Coverage = Coverage()
-    kind: Kind | None = None
-    next_due: int | None = None
     generation: int = 0
     rows: int = 0
     first: int | None = None
     last: int | None = None
-    compared_at: int | None = None
-    lifetime: Lifetime = Lifetime()
     faults: tuple[Fault, ...] = ()
-    source: SourceState | None = None
     barred: tuple[int, ...] = ()
 
     @property

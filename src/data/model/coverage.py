@@ -163,15 +163,8 @@ class Covered:
 
     def _source_json(self) -> dict[str, Any]:
         """Return what is stored of a source: all but the span, the kind and the basis."""
-        plain: dict[str, Any] = {"state": self.state}
-        if self.vendor:
-            plain["vendor"] = self.vendor
-        if self.fetched_at:
-            plain["fetched_at"] = self.fetched_at
-        if self.reason:
-            plain["reason"] = self.reason
-        if self.expires is not None:
-            plain["expires"] = self.expires
+        values = ((field.name, getattr(self, field.name), field.default) for field in SOURCE)
+        plain = {name: value for name, value, default in values if value != default}
         if self.splices:
             plain["splices"] = [splice.to_json() for splice in self.splices]
         return plain
@@ -182,6 +175,8 @@ class Covered:
         return canonical(self.to_json())
 
 
+# The fields of a source: of stretches that are folded, and as a document lists them.
+SOURCE = tuple(f for f in fields(Covered) if f.name not in ("span", "kind", "basis", "parts"))
 _source = attrgetter(*(f.name for f in fields(Covered) if f.name not in ("span", "fetched_at")))
 
 

@@ -91,15 +91,10 @@ class DraftStore(BarStore):
         draft.tables += tables
         coverage = after_pieces(draft.view.coverage, commit.pieces)
         draft.view = replace(
-            draft.view,
+            draft.view.updated(commit),
             coverage=after_marks(coverage, commit.marks, has_bars),
             generation=draft.view.generation + 1,
-            kind=draft.view.kind or commit.kind,
-            next_due=commit.next_due or draft.view.next_due,
             last=max([int(t.stamps[-1]) for t in tables] + [draft.view.last or 0]) or None,
-            compared_at=commit.compared_at or draft.view.compared_at,
-            lifetime=draft.view.lifetime.updated(commit.lifetime),
-            source=commit.source or draft.view.source,
         )
 
     def _with_drafts(self, key: SeriesKey, span: Span, rows: BarTable) -> BarTable:

@@ -435,7 +435,7 @@ def _commit(
         kind=_kind(view, request, received.candidate, fetched),
         has_verdicts=True,
         compared_at=series.now_ms() if is_compared else None,
-        lifetime=_lifetime(request, series, fetched),
+        lifetime=_lifetime(request, series, fetched) or Lifetime(),
     )
     return whole, tuple(mark.span for mark in outside if not mark.stands(now))
 

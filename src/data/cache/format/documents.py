@@ -7,15 +7,17 @@ everything the store itself goes by stands under ``onetape``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import lru_cache
-from typing import Any, Literal, Self
+from operator import attrgetter
+from typing import Any, Literal, Self, get_type_hints
 
 import msgspec
 
 from ...errors import FormatVersionError
 from ...model.actions import Action
 from ...model.canonical import canonical, canonical_with
-from ...model.coverage import STATES, Coverage, Covered, Splice, State
+from ...model.coverage import SOURCE, STATES, Coverage, Covered, Splice
 from ...model.frozen import filled
 from ...model.instant import from_ms
 from ...model.kind import ADJUSTMENTS, Basis, Kind
@@ -23,7 +25,7 @@ from ...model.lifetime import Bound, Lifetime
 from ...model.series import SeriesKey
 from ...model.source import SourceState
 from ...model.span import Span
-from ..values import Fault
+from ..values import Fault, SeriesFacts
 from . import json_document
 from .csv_rows import BASE_COLUMNS
 from .gzip_member import file_id
@@ -39,6 +41,19 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         return msgspec.structs.replace(self, **facts)
 
 
+def _as_declared(
+    declared: Iterable[Field[Any]], record: type, **stored: Any
+) -> list[tuple[str, Any] | tuple[str, Any, Any]]:
+    """Return fields of a dataclass as those of a document; ``stored`` are types that differ there."""
+    types = get_type_hints(record) | stored
+    return [
+        (one.name, types[one.name])
+        if one.default is MISSING
+        else (one.name, types[one.name], one.default)
+        for one in declared
+    ]
+
+
 class SpliceDocument(msgspec.Struct, rename={"other": "with"}):
     """One of the ``splices`` of a stretch; see :class:`~..model.coverage.Splice`."""
 
@@ -51,14 +66,7 @@ class SpliceDocument(msgspec.Struct, rename={"other": "with"}):
 
 
 class SourceDocument(msgspec.Struct, kw_only=True):
-    """What a stretch says but for its span, kind and basis; see :class:`~..model.coverage.Covered`."""
-
-    state: State
-    vendor: str = ""
-    fetched_at: int = 0
-    reason: str = ""
-    expires: int | None = None
-    splices: tuple[SpliceDocument, ...] = ()
+    """What a stretch says but for its span, kind and basis; its fields are those of ``SOURCE``."""
 
     def covered(
         self,
@@ -68,40 +76,44 @@ class SourceDocument(msgspec.Struct, kw_only=True):
         parts: tuple[tuple[Covered, tuple[int, ...]], ...] = (),
     ) -> Covered:
         """Return the value, with what this does not say."""
-        return filled(
-            Covered,
-            span=span,
-            state=self.state,
-            vendor=self.vendor,
-            kind=kind,
-            basis=basis,
-            fetched_at=self.fetched_at,
-            reason=self.reason,
-            expires=self.expires,
-            splices=tuple([Splice(*msgspec.structs.astuple(splice)) for splice in self.splices]),
-            parts=parts,
-        )
+        source = dict(zip(_SOURCE, _source_of(self), strict=True))
+        if source["splices"]:
+            splices = map(msgspec.structs.astuple, source["splices"])
+            source["splices"] = tuple([Splice(*splice) for splice in splices])
+        return filled(Covered, span=span, kind=kind, basis=basis, parts=parts, **source)
 
 
-class StretchDocument(SourceDocument, kw_only=True):
-    """One entry of ``coverage`` or ``empties``; ``parts`` is what a folded one is made of."""
-
-    span: Span
-    kind: msgspec.Raw = msgspec.Raw(b"{}")
-    basis: msgspec.Raw = msgspec.Raw(b"{}")
-    parts: tuple[tuple[SourceDocument, tuple[int, ...]], ...] = ()
-
-
+_SOURCE = [one.name for one in SOURCE]
+_source_of = attrgetter(*_SOURCE)
+_SourceEntry: Any = msgspec.defstruct(
+    "_SourceEntry",
+    _as_declared(SOURCE, Covered, splices=tuple[SpliceDocument, ...]),
+    bases=(SourceDocument,),
+    kw_only=True,
+)
+# One entry of ``coverage`` or ``empties``; ``parts`` is what a folded one is made of.
+_Stretch: Any = msgspec.defstruct(
+    "_Stretch",
+    [
+        ("span", Span),
+        ("kind", msgspec.Raw, msgspec.Raw(b"{}")),
+        ("basis", msgspec.Raw, msgspec.Raw(b"{}")),
+        ("parts", tuple[tuple[_SourceEntry, tuple[int, ...]], ...], ()),
+    ],
+    bases=(_SourceEntry,),
+    kw_only=True,
+)
+_decode_stretches = msgspec.json.Decoder(list[_Stretch]).decode
 # The years of all series share a few kinds and bases: these are decoded once, and are one object each.
 _kind_of = lru_cache(msgspec.json.Decoder(Kind).decode)
 _basis_of = lru_cache(msgspec.json.Decoder(Basis).decode)
 
 
-def coverage_of(entries: Iterable[StretchDocument]) -> Coverage:
-    """Return the coverage that a document lists.
+def coverage_of(text: bytes | str) -> Coverage:
+    """Return the coverage that a document lists, by the JSON of the list.
 
     Raises:
-        DecodeError: of ``msgspec``: a kind or a basis is none.
+        DecodeError: of ``msgspec``: it is none.
     """
     return Coverage(
         entry.covered(
@@ -110,7 +122,7 @@ def coverage_of(entries: Iterable[StretchDocument]) -> Coverage:
             _basis_of(bytes(entry.basis)),
             tuple([(source.covered(), places) for source, places in entry.parts]),
         )
-        for entry in entries
+        for entry in _decode_stretches(text)
     )
 
 
@@ -289,7 +301,7 @@ class _State(msgspec.Struct):
     head_at: int
     members: int
     columns: tuple[str, ...]
-    coverage: list[StretchDocument]
+    coverage: msgspec.Raw
     open: int = 0
     faults: list[tuple[int, int, str, int, str]] = []
 
@@ -306,7 +318,7 @@ class _State(msgspec.Struct):
             members=self.members,
             open=self.open,
             columns=self.columns,
-            coverage=coverage_of(self.coverage),
+            coverage=coverage_of(bytes(self.coverage)),
             faults=tuple([Fault(Span(a, b), k, n, text) for a, b, k, n, text in self.faults]),
         )
 
@@ -424,51 +436,40 @@ def _naive(ms: int | None) -> str | None:
 # --- series.json -------------------------------------------------------------------------
 
 
-class SeriesMeta(Record, frozen=True, gc=False):
+@dataclass(frozen=True)
+class SeriesMeta(SeriesFacts):
     """The document ``series.json``. Losing it costs requests, never bars.
 
     Attributes:
         generation: of the commit that wrote it.
         years_generation: the highest generation among the years then. ``next_due`` holds only
             while it still is: after a power loss the two may be of different age.
-        kind: of the bars, or None.
-        next_due: earliest UTC milliseconds at which asking again could change the answer.
         empties: stretches without bars in years that have no file.
-        compared_at: UTC milliseconds at which the newest final bars were compared again with what
-            their vendor says; the document has it only where they were.
-        lifetime: from when to when there can be bars; the document has it only where it is known.
-        source: the files that its bars were read from; the document has it only of lanes of folders.
         extra: keys of other versions, kept as they are.
     """
 
     generation: int = 0
     years_generation: int = 0
-    kind: Kind | None = None
-    next_due: int | None = None
     empties: Coverage = Coverage()
-    compared_at: int | None = None
-    lifetime: Lifetime = Lifetime()
-    source: SourceState | None = None
-    extra: Mapping[str, Any] = {}
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
     """Return the bytes of the document of the series ``key``."""
+    facts = {
+        name: fact.to_json() if hasattr(fact, "to_json") else fact
+        for name, fact in series.facts().items()
+    }
     document: dict[str, Any] = dict(series.extra) | _about(key)
     document |= {
         "format": json_document.FORMAT,
         "generation": series.generation,
         "years_generation": series.years_generation,
-        "next_due": series.next_due,
+        "next_due": None,
         "empties": [c.to_json() for c in series.empties],
-        **series.lifetime.to_json(),
+        **facts.pop("lifetime", {}),
+        **facts,
     }
-    if series.kind is not None:
-        document["kind"] = series.kind.to_json()
-    if series.compared_at is not None:
-        document["compared_at"] = series.compared_at
-    if series.source is not None:
-        document["source"] = series.source.to_json()
     return json_document.dump(document)
 
 
@@ -490,7 +491,7 @@ class _Bound(msgspec.Struct):
         return Bound(*msgspec.structs.astuple(self))
 
 
-class _Source(msgspec.Struct):
+class _SourceState(msgspec.Struct):
     """The ``source``; see :class:`~..model.source.SourceState`."""
 
     reading: str
@@ -505,26 +506,26 @@ class _Source(msgspec.Struct):
         return SourceState(*msgspec.structs.astuple(self))
 
 
-class _SeriesDocument(msgspec.Struct, forbid_unknown_fields=True):
-    """The document. A key that is not listed here is kept as it is."""
+class _SeriesDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The document, but for the facts that stand in it as they are declared.
+
+    A key that is not listed, here or in :class:`SeriesFacts`, is kept as it is.
+    """
 
     format: Literal[1]
     generation: int
     years_generation: int
     next_due: int | None
-    empties: list[StretchDocument]
+    empties: msgspec.Raw
     symbol: str | None = None
     timeframe: str | None = None
     lane: str | None = None
-    kind: Kind | None = None
-    compared_at: int | None = None
     listing: _Bound | None = None
     delisting: _Bound | None = None
-    source: _Source | None = None
 
     @property
     def lifetime(self) -> Lifetime:
-        """From when to when there can be bars.
+        """From when to when there can be bars: two keys of the document.
 
         A listing without its proof was concluded by an earlier version from the silence of one
         vendor, which proves nothing: it is left out, and asked about again.
@@ -536,14 +537,21 @@ class _SeriesDocument(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _UNKNOWN = Lifetime()
-
-
-_series_decoder = msgspec.json.Decoder(_SeriesDocument)
+# `next_due` is always there, and a lifetime is two keys.
+_FACTS = [one for one in fields(SeriesFacts) if not hasattr(_SeriesDocument, one.name)]
+_WholeSeries: Any = msgspec.defstruct(
+    "_WholeSeries",
+    _as_declared(_FACTS, SeriesFacts, source=_SourceState | None),
+    bases=(_SeriesDocument,),
+    kw_only=True,
+    forbid_unknown_fields=True,
+)
+_decode_whole = msgspec.json.Decoder(_WholeSeries).decode
 
 
 def _decode_series(text: bytes | str) -> tuple[_SeriesDocument, Coverage]:
-    document = _series_decoder.decode(text)
-    return document, coverage_of(document.empties)
+    document: _SeriesDocument = _decode_whole(text)
+    return document, coverage_of(bytes(document.empties))
 
 
 def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
@@ -553,22 +561,21 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
         DamagedError: it is not whole, or of another series.
         FormatVersionError: a newer version of this library wrote it.
     """
-    fields = _SeriesDocument.__struct_fields__
-    (document, empties), extra = json_document.decoded(data, _decode_series, fields, "series.json")
+    keys = _WholeSeries.__struct_fields__
+    (document, empties), extra = json_document.decoded(data, _decode_series, keys, "series.json")
     about = document.symbol, document.timeframe, document.lane
     for recorded, value in zip(about, _about(key).values(), strict=True):
         if recorded not in (None, value):
             raise json_document.DamagedError("it is about another series")
+    facts = {one.name: getattr(document, one.name) for one in fields(SeriesFacts)}
+    if facts["source"] is not None:
+        facts["source"] = facts["source"].value()
     return SeriesMeta(
         generation=document.generation,
         years_generation=document.years_generation,
-        kind=document.kind,
-        next_due=document.next_due,
         empties=empties,
-        compared_at=document.compared_at,
-        lifetime=document.lifetime,
-        source=None if document.source is None else document.source.value(),
         extra=extra,
+        **facts,
     )
 
 
@@ -615,5 +622,5 @@ def load_book_document(data: bytes) -> tuple[BookDocument, dict[str, Any]]:
         DamagedError: it is not whole.
         FormatVersionError: a newer version of this library wrote it.
     """
-    fields = BookDocument.__struct_fields__
-    return json_document.decoded(data, _decode_book, fields, "actions.json")
+    keys = BookDocument.__struct_fields__
+    return json_document.decoded(data, _decode_book, keys, "actions.json")

@@ -17,9 +17,7 @@ from ...disk.files import Disk, FileState, errno_of
 from ...errors import CorruptEntryError, StorageError
 from ...model.bars import BarTable, concat, inside
 from ...model.coverage import Coverage, Covered
-from ...model.frozen import filled
 from ...model.kind import Kind
-from ...model.lifetime import Lifetime
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ..format.documents import SeriesMeta, YearState
@@ -344,6 +342,7 @@ def _view(
     coverage: Coverage,
     barred: tuple[int, ...] = (),
 ) -> SeriesView:
+    known = series or SeriesMeta()
     newest, rows = 0, 0
     stamps: list[int] = []
     for year in years:
@@ -351,24 +350,22 @@ def _view(
         if year.first is not None and year.last is not None:
             stamps += year.first, year.last
     first, last = (min(stamps), max(stamps)) if stamps else (None, None)
-    # It holds while the years are as they were when it was written.
-    is_current = series is not None and series.years_generation == newest
-    next_due = series.next_due if series is not None and is_current else None
-    return filled(
-        SeriesView,
-        key=key,
-        coverage=coverage,
-        kind=kind_of(series, coverage),
-        next_due=next_due,
-        generation=max(newest, series.generation if series else 0),
-        rows=rows,
-        first=first,
-        last=last,
-        compared_at=series.compared_at if series else None,
-        lifetime=series.lifetime.beside(first, last) if series else Lifetime(),
+    facts = known.facts() | {
+        "kind": kind_of(series, coverage),
+        # It holds while the years are as they were when it was written.
+        "next_due": known.next_due if known.years_generation == newest else None,
+        "lifetime": known.lifetime.beside(first, last),
+    }
+    return SeriesView(
+        key,
+        coverage,
+        max(newest, known.generation),
+        rows,
+        first,
+        last,
         faults=tuple(fault for year in years for fault in year.faults),
-        source=series.source if series else None,
         barred=barred,
+        **facts,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,8 +98,8 @@ def clear_years(
         gone = _Gone.of(lane, years, foreign, old)
         generation = gone.newest + 1 if gone.years else series.generation
         # First: after a crash a reader must not take what is gone for up to date.
-        after = series.replaced(
-            next_due=None, empties=empties, generation=generation, years_generation=0
+        after = replace(
+            series, next_due=None, empties=empties, generation=generation, years_generation=0
         )
         if gone.years or after.empties != series.empties or series.next_due is not None:
             lane.write_series(after, durable=True)
@@ -291,7 +291,8 @@ def _without(lane: SeriesFiles, states: Sequence[YearState]) -> SeriesMeta:
     series = read_series(lane) or SeriesMeta()
     kinds = (c.kind for s in states for c in s.coverage if c.state in ("final", "provisional"))
     newest = max(state.generation for state in states)
-    return series.replaced(
+    return replace(
+        series,
         next_due=None,
         kind=series.kind or next(kinds, None),
         generation=max(newest, series.generation) + 1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...errors import CorruptEntryError, KindMismatchError, StorageError
@@ -205,21 +205,21 @@ class CommitRun:
         old = self.series.empties
         if old:
             old = old.without(year_span(year) for year in self.lane.years())
-        compared = self.commit.compared_at
-        after = self.series.replaced(
+        after = self.series.updated(self.commit)
+        after = replace(
+            after,
             kind=kind,
-            next_due=self._next_due(),
-            compared_at=self.series.compared_at if compared is None else compared,
-            lifetime=self._lifetime(),
+            # Before a repair it held behind the last bar of then, which may be gone.
+            next_due=None if self.is_repaired else after.next_due,
+            lifetime=self._undisproved(after.lifetime),
             empties=after_marks(old, empties, lambda _: False),
-            source=self.commit.source or self.series.source,
         )
         if after == self.series and after.next_due is None:
             return
         newest = max((m.state.generation for m in self.metas.values() if m), default=0)
         if any(part.pieces or part.marks for part in self.parts.values()):
             newest = self.generation
-        after = after.replaced(generation=self.generation, years_generation=newest)
+        after = replace(after, generation=self.generation, years_generation=newest)
         try:
             self.lane.write_series(after)
         except StorageError as exc:
@@ -228,18 +228,8 @@ class CommitRun:
                 raise
             log.warning("%s: series.json is not kept: %s", self.lane.key, exc)
 
-    def _next_due(self) -> int | None:
-        """Return when asking again could change the answer; None where a repair may have lost bars.
-
-        What was said before a repair holds behind the last bar of then, which may be gone.
-        """
-        if self.is_repaired:
-            return None
-        return self.series.next_due if self.commit.next_due is None else self.commit.next_due
-
-    def _lifetime(self) -> Lifetime:
-        """Return what is known of when the series begins and ends, and no bar disproves."""
-        lifetime = self.series.lifetime.updated(self.commit.lifetime)
+    def _undisproved(self, lifetime: Lifetime) -> Lifetime:
+        """Return a lifetime without the bounds that a bar of this commit disproves."""
         for piece in self.commit.pieces:
             if len(piece.table):
                 lifetime = lifetime.beside(int(piece.table.stamps[0]), int(piece.table.stamps[-1]))
