@@ -18,12 +18,11 @@ from typing import Any
 
 from ..disk.atomic import write_atomically
 from ..disk.files import Disk
-from ..errors import FormatVersionError
 from ..model.instant import year_of
 from ..model.series import SeriesKey
 from ..model.span import Span
 from .format import json_document
-from .format.documents import YearState
+from .format.documents import YearState, about_series
 from .format.gzip_member import PEEK_BYTES, peek_digest
 from .write.series import SeriesFiles
 
@@ -32,7 +31,6 @@ log = logging.getLogger(__name__)
 CONFIRMED = "confirmed.json"
 # Of a digest so many digits are written, as the members have of the one before.
 _DIGITS = 16
-_NAMES = ("symbol", "timeframe", "lane")
 
 
 @dataclass(frozen=True)
@@ -131,23 +129,18 @@ def parsed(data: bytes, key: SeriesKey) -> list[Confirmation]:
     """
     try:
         plain = json_document.load(data)
-        if plain.get("format", 1) != 1 or plain.get("need"):
-            raise FormatVersionError(
-                f"{key}: {CONFIRMED} has the unknown format {plain.get('format')!r}",
-                symbol=key.symbol,
-                hint="update this library; the file was left as it is",
-            )
+        json_document.check_format(
+            {"format": json_document.FORMAT} | plain,
+            f"{key}: {CONFIRMED} has",
+            symbol=key.symbol,
+            hint="update this library; the file was left as it is",
+        )
         entries = [{n: one[n] for n in _FIELDS & one.keys()} for one in plain["stretches"]]
         stretches = [Confirmation(**entry) for entry in entries]
     except (KeyError, TypeError, AttributeError) as exc:
         raise json_document.DamagedError("its stretches cannot be read") from exc
-    if tuple(map(plain.get, _NAMES)) != _about(key):
-        raise json_document.DamagedError("it is about another series")
+    json_document.check_about(plain, about_series(key), "series")
     return stretches
-
-
-def _about(key: SeriesKey) -> tuple[str, str, str]:
-    return key.symbol, key.timeframe.label, key.lane_label
 
 
 def read(lane: SeriesFiles) -> list[Confirmation]:
@@ -182,10 +175,9 @@ def drop(lane: SeriesFiles, until_ms: int, lock_timeout_s: float) -> None:
 
 
 def _write(lane: SeriesFiles, stretches: Iterable[Confirmation]) -> None:
-    document: dict[str, Any] = dict(zip(_NAMES, _about(lane.key), strict=True))
     entries = [asdict(one) for one in sorted(stretches, key=lambda one: one.start)]
-    data = json_document.dump(document | {"format": 1, "stretches": entries})
-    write_atomically(lane.disk, lane.paths.folder / CONFIRMED, data)
+    document = about_series(lane.key) | {"format": json_document.FORMAT, "stretches": entries}
+    write_atomically(lane.disk, lane.paths.folder / CONFIRMED, json_document.dump(document))
 
 
 def tallied(standing: Iterable[Confirmation]) -> tuple[int, int, int]:

@@ -21,7 +21,6 @@ from .format import json_document
 log = logging.getLogger("onetape.cache")
 
 FOLDER = "_names"
-_FORMAT = 1
 # Texts that are kept of each vendor, the newest.
 _MOST_SEARCHES = 500
 _LOCK_S = 5.0
@@ -133,7 +132,7 @@ def _added(before: VendorNames, text: str, listings: Iterable[Listing], now_ms: 
 
 def _document(names: VendorNames, vendor: str) -> dict[str, Any]:
     return {
-        "format": _FORMAT,
+        "format": json_document.FORMAT,
         "vendor": vendor,
         "searches": {text: [at, *symbols] for text, (at, symbols) in names.searches.items()},
         "listings": {
@@ -144,9 +143,9 @@ def _document(names: VendorNames, vendor: str) -> dict[str, Any]:
 
 
 def _names_of(document: Mapping[str, Any], vendor: str) -> VendorNames:
-    """Return the content of a document; nothing of another format or vendor."""
-    if document["format"] != _FORMAT or document["vendor"] != vendor:
-        return _NOTHING
+    """Return the content of a document; raises ``CacheError`` for another format or vendor."""
+    json_document.check_format(document, "the document has")
+    json_document.check_about(document, {"vendor": vendor}, "vendor")
     searches = {
         text: (int(at), tuple(map(str, symbols)))
         for text, (at, *symbols) in document["searches"].items()

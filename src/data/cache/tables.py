@@ -699,15 +699,14 @@ def _record(document: bytes | None, key: SeriesKey, year: int) -> dict[str, Any]
     ours = plain.get("onetape")
     if not isinstance(ours, dict):
         raise metadata.DamagedError("it lacks the answered spans")
-    if ours.get("format") != metadata.FORMAT or ours.get("need"):
-        raise FormatVersionError(
-            f"{key} {year}: the table has the unknown format {ours.get('format')!r}",
-            symbol=key.symbol,
-            hint="update this library; the file was left as it is",
-        )
-    about = tuple(plain.get(name) for name in ("symbol", "timeframe", "year"))
-    if about != (key.symbol, key.timeframe.label, year):
-        raise metadata.DamagedError(f"it is about {' '.join(map(str, about))}")
+    metadata.check_format(
+        ours,
+        f"{key} {year}: the table has",
+        symbol=key.symbol,
+        hint="update this library; the file was left as it is",
+    )
+    about = {"symbol": key.symbol, "timeframe": key.timeframe.label, "year": year}
+    metadata.check_about(plain, about, "table")
     return ours
 
 

@@ -400,8 +400,7 @@ def _with_unknown_keys(text: bytes, identity: str, problem: msgspec.DecodeError)
     ours = plain.get("onetape")
     if not isinstance(ours, dict):
         raise json_document.DamagedError("it is not ours") from problem
-    if ours.get("format") != json_document.FORMAT or ours.get("need"):
-        raise FormatVersionError(f"metadata have the unknown format {ours.get('format')!r}")
+    json_document.check_format(ours, "metadata have")
     _check_words(ours)
     extra = {key: ours.pop(key) for key in ours.keys() - {*_Ours.__struct_fields__}}
     try:
@@ -460,7 +459,7 @@ def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
         name: fact.to_json() if hasattr(fact, "to_json") else fact
         for name, fact in series.facts().items()
     }
-    document: dict[str, Any] = dict(series.extra) | _about(key)
+    document: dict[str, Any] = dict(series.extra) | about_series(key)
     document |= {
         "format": json_document.FORMAT,
         "generation": series.generation,
@@ -473,7 +472,8 @@ def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
     return json_document.dump(document)
 
 
-def _about(key: SeriesKey) -> dict[str, Any]:
+def about_series(key: SeriesKey) -> dict[str, str]:
+    """Return the keys by which a document tells of which series it is."""
     return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
 
 
@@ -563,10 +563,11 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
     """
     keys = _WholeSeries.__struct_fields__
     (document, empties), extra = json_document.decoded(data, _decode_series, keys, "series.json")
-    about = document.symbol, document.timeframe, document.lane
-    for recorded, value in zip(about, _about(key).values(), strict=True):
-        if recorded not in (None, value):
-            raise json_document.DamagedError("it is about another series")
+    about = about_series(key)
+    recorded = {name: getattr(document, name) for name in about}
+    # A document of an early version does not say.
+    said = {name: value for name, value in recorded.items() if value is not None}
+    json_document.check_about(about | said, about, "series")
     facts = {one.name: getattr(document, one.name) for one in fields(SeriesFacts)}
     if facts["source"] is not None:
         facts["source"] = facts["source"].value()

@@ -93,13 +93,39 @@ def decoded(
         return decode(text), {}
     except msgspec.DecodeError:
         document = plain(text)
-    if document.get("format") != FORMAT or document.get("need"):
-        raise FormatVersionError(f"{name} has the unknown format {document.get('format')!r}")
+    check_format(document, f"{name} has")
     extra = {key: document.pop(key) for key in document.keys() - {*fields}}
     try:
         return decode(canonical(document)), extra
     except msgspec.DecodeError as exc:
         raise DamagedError(f"it lacks required content: {exc}") from exc
+
+
+def check_format(document: Mapping[str, Any], subject: str, **facts: str) -> None:
+    """Refuse a document of a newer version of this library.
+
+    Args:
+        document: what has its ``format``.
+        subject: of the sentence that says so, with its verb.
+        facts: of the error.
+
+    Raises:
+        FormatVersionError: its format is another one, or needs what this version lacks.
+    """
+    if document.get("format") != FORMAT or document.get("need"):
+        raise FormatVersionError(
+            f"{subject} the unknown format {document.get('format')!r}", **facts
+        )
+
+
+def check_about(document: Mapping[str, Any], about: Mapping[str, Any], what: str) -> None:
+    """Refuse a document about another one of ``what``, by the keys that name which it is.
+
+    Raises:
+        DamagedError: a key is missing, or has another value.
+    """
+    if any(document.get(key) != value for key, value in about.items()):
+        raise DamagedError(f"it is about another {what}")
 
 
 def plain(text: bytes) -> dict[str, Any]:
