@@ -81,7 +81,8 @@ class FundamentalsFolder:
 
     def cleanup_stale_data(self, symbol: str, provider: str, new_timestamp: datetime) -> list[str]:
         """Delete all files of a vendor that are strictly older; return their paths."""
-        vendor, limit = canonical_vendor(provider) or provider, _second(to_ms(new_timestamp))
+        vendor, limit = canonical_vendor(provider) or provider, to_ms(new_timestamp)
+        limit -= limit % SECOND_MS  # file names have full seconds
         older = [e for e in self._entries(symbol) if e.vendor == vendor and e.stamp_ms < limit]
         return self._remove(symbol, older, "cleanup_stale_data")
 
@@ -316,11 +317,6 @@ def _replaced(
     return [entry for entry, _ in ranked[last_kept + 1 :]]
 
 
-def _second(ms: int) -> int:
-    """Return the full second, as file names have it."""
-    return ms // SECOND_MS * SECOND_MS
-
-
 # --- files -------------------------------------------------------------------------------
 
 
@@ -419,7 +415,7 @@ def dump(
     head = {
         "provider": vendor,
         "symbol": symbol,
-        "timestamp": _naive(stamp_ms),
+        "timestamp": from_ms(stamp_ms).isoformat(),  # UTC, without a zone, as older tools have it
         "cache_version": VERSION,
         "data_quality_score": quality,
         "data_types": list(data_types),
@@ -481,11 +477,6 @@ def _stamp_of(inner: Mapping[str, Any], otherwise: int) -> int:
     metadata = inner.get(METADATA)
     fetched_at = metadata.get("fetched_at") if isinstance(metadata, Mapping) else None
     return parse_iso(fetched_at) if isinstance(fetched_at, str) else otherwise
-
-
-def _naive(stamp_ms: int) -> str:
-    """Return a stamp as older tools write it, without a zone; it is UTC."""
-    return from_ms(stamp_ms).isoformat()
 
 
 def _alike(symbol: str) -> str:

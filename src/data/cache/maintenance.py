@@ -122,7 +122,9 @@ class Maintenance:
         """Return what is wrong with the series, and which could not be read; nothing is changed."""
         parts, problems = _each(keys, lambda key: check_series(self._parts, key))
         findings = [finding for part in parts for finding in part]
-        return [*findings, *self._check_actions(keys)], problems
+        symbols = dict.fromkeys(key.symbol for key in keys)
+        actions = [finding for s in symbols for finding in check_actions(self._parts, s)]
+        return [*findings, *actions], problems
 
     def others(
         self, symbol: str | None = None, timeframe: Timeframe | None = None
@@ -172,10 +174,6 @@ class Maintenance:
         findings = [finding for part, _ in (*parts, *others) for finding in part]
         left = [finding for _, part in (*parts, *others) for finding in part]
         return Repaired(tuple(findings), tuple(left), (*problems, *refused))
-
-    def _check_actions(self, keys: Sequence[SeriesKey]) -> list[Finding]:
-        symbols = dict.fromkeys(key.symbol for key in keys)
-        return [finding for s in symbols for finding in check_actions(self._parts, s)]
 
     def waiting(self) -> list[tuple[SeriesKey, int]]:
         """Return the years with bars that no metadata know of, by the sizes of files alone."""

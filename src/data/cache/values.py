@@ -96,14 +96,8 @@ def outdated_spans(key: SeriesKey, coverage: Coverage) -> list[Span]:
 
     What is stored there is never read again.
     """
-    if key.of_folder or not any(_may_be_of_files(part) for part in coverage):
-        return []
-    parts = coverage.opened()
+    parts = () if key.of_folder else coverage.opened()
     return coalesce(p.span for p in parts if any(map(is_of_files, p.vendor.split(","))))
-
-
-def _may_be_of_files(part: Covered) -> bool:
-    return bool(part.parts) or any(map(is_of_files, part.vendor.split(",")))
 
 
 class Seal(NamedTuple):

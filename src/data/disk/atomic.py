@@ -43,7 +43,8 @@ def stage_by(
     disk: Disk, path: Path, fill: Callable[[Handle], None], *, durable: bool = True
 ) -> Path:
     """Do what :func:`stage` does for a file that ``fill`` writes piece by piece."""
-    temp = _temp_name(path)
+    writer = f"{os.getpid()}.{threading.get_ident()}.{next(_numbers)}"
+    temp = path.with_name(f".{path.name}.{writer}{_SUFFIX}")
     handle = disk.create(temp)
     with or_discarded(disk, temp):
         try:
@@ -122,11 +123,6 @@ def sweep(disk: Disk, folder: Path) -> list[str]:
     for name in temps:
         disk.remove(folder / name)
     return [name for name in names if name not in temps] if temps else names
-
-
-def _temp_name(path: Path) -> Path:
-    number = next(_numbers)
-    return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.{number}{_SUFFIX}")
 
 
 # --- exports -----------------------------------------------------------------------------

@@ -151,7 +151,10 @@ def _commit(checked: Checked, offer: FrameUpload, extent: Span, now_ms: int) -> 
     present = union(checked.good.stamps, np.array(bad, dtype=np.int64))
     grid = _grid(present, offer, extent)
     lacking = _holes(present, grid, extent) if grid else []
-    parts = [_part(piece, span) for span in subtract([extent], [*doubted, *lacking])]
+    parts = [
+        replace(piece, table=piece.table.within(span), span=span)
+        for span in subtract([extent], [*doubted, *lacking])
+    ]
     closed = _closed_beside(extent, grid, now_ms) if grid else []
     wanted_span = asked_span(offer, now_ms)
     wanted = [wanted_span] if wanted_span else []
@@ -248,10 +251,6 @@ def _holes(present: Stamps, grid: BarGrid, extent: Span) -> list[Span]:
     usual = float(np.median(np.diff(np.flatnonzero(among(opens, present)))))
     lengths = (len(opens[(opens >= hole.start) & (opens < hole.end)]) for hole in gaps)
     return [hole for hole, bars in zip(gaps, lengths, strict=True) if bars >= _FAR_BEYOND * usual]
-
-
-def _part(piece: CommitPiece, span: Span) -> CommitPiece:
-    return replace(piece, table=piece.table.within(span), span=span)
 
 
 def _basis(offer: FrameUpload, extent: Span, now_ms: int) -> Basis:

@@ -99,7 +99,8 @@ class OldYears:
         """Tell whether the data in the lane folder are another tool's."""
         if self._was_committed(lane, year):
             return False
-        return self._memory.load(lane.paths.data(year), _is_not_ours, times=0) or False
+        path = lane.paths.data(year)
+        return self._memory.load(path, lambda content: not is_ours(content), times=0) or False
 
     def _is_taken(self, lane: SeriesFiles, year: int) -> bool:
         """Tell whether our own year counts, and not only what a writer died over."""
@@ -182,7 +183,3 @@ def remove_elsewhere(lane: SeriesFiles, year: int, path: Path) -> None:
     if path.parent != lane.paths.folder:
         for source in (path, path.with_name(f"{year:04d}.metadata.json")):
             lane.disk.remove(source)
-
-
-def _is_not_ours(content: bytes) -> bool:
-    return not is_ours(content)

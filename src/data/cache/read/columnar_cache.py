@@ -301,12 +301,8 @@ def _source(state: YearState, file: FileState) -> ColumnSource:
         str(state.head or "")[:16],
         file.inode,
         file.mtime_ns,
-        _has_adj_close(state),
+        "adj_close" in state.columns,
     )
-
-
-def _has_adj_close(state: YearState) -> bool:
-    return "adj_close" in state.columns
 
 
 # --- network file systems ----------------------------------------------------------------

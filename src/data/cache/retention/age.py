@@ -175,13 +175,11 @@ class AgeRetention:
             for one in aged.years
             if one.data_type != BARS
             or not (
-                self._is_pinned(one) or last_use(one.key).needs(year_span(one.year).end, now_ms)
+                pins_in(self._disk, self._parts.lane(one.key).paths.versions)
+                or last_use(one.key).needs(year_span(one.year).end, now_ms)
             )
         )
         return replace(aged, years=tuple(kept))
-
-    def _is_pinned(self, one: AgedYear) -> bool:
-        return bool(pins_in(self._disk, self._parts.lane(one.key).paths.versions))
 
     def check_clock(self, now_ms: int) -> int:
         """Return when the newest answer in the store was given; it is not earlier than that now.

@@ -231,7 +231,7 @@ def _settled(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
         for part in coverage.within(extent)
         if part.state != "empty" and _overlaps_any(part.span, shown)
     ]
-    states = {_stored_state(c.state) for c in covered}
+    states = {"final" if c.state == "final" else "provisional" for c in covered}
     if not covered or states == {header.state}:
         return [segment]
     if len(states) == 1:
@@ -246,10 +246,6 @@ def _overlaps_any(span: Span, ascending: Sequence[Span]) -> bool:
     """Tell whether a span shares a stamp with one of disjoint, ascending ones."""
     at = bisect_right(ascending, span.start, key=_END)
     return at < len(ascending) and ascending[at].start < span.end
-
-
-def _stored_state(state: str) -> str:
-    return "final" if state == "final" else "provisional"
 
 
 # --- compaction ----------------------------------------------------------------------------

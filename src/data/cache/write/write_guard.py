@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,6 @@ from ...clock import Clock
 from ...disk.files import Disk, Space, errno_of
 from ...errors import CacheError, ReadOnlyCacheWarning, StorageError
 from ...model.caller import warn_user
-from ...model.span import Span
 from ..values import Commit
 from .coverage_update import years_of
 from .series import SeriesFiles
@@ -224,11 +223,7 @@ class FreeSpaceGuard:
 
 def need_of(lane: SeriesFiles, commit: Commit) -> int:
     """Return how many bytes a commit may write at most: a year that changes is written anew."""
-    years = {year for span in _spans(commit) for year in years_of(span)}
+    years = {year for p in commit.pieces if len(p.table) for year in years_of(p.span)}
     sizes = (lane.disk.stat(lane.paths.data_text(year)) for year in years)
     rows = sum(len(piece.table) for piece in commit.pieces) + len(commit.suspects)
     return _A_COMMIT + rows * _A_BAR + sum(size.size for size in sizes if size)
-
-
-def _spans(commit: Commit) -> Iterable[Span]:
-    return (part.span for part in commit.pieces if len(part.table))
