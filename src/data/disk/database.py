@@ -1,4 +1,4 @@
-"""Files that SQLite keeps: made with the permissions of this library's files, and nothing odd opened.
+"""Files that SQLite keeps: opened, told apart from damaged, busy and newer ones, and nothing odd opened.
 
 Nothing but SQLite may open such a file: closing a second descriptor would drop SQLite's locks.
 """
@@ -8,13 +8,18 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
-from ..errors import StorageError
+from ..errors import FormatVersionError, StorageError
 from .atomic import NO_LINKS, discard, stage
 from .calls import mode_of
 from .files import Disk, errno_of
+
+if TYPE_CHECKING:
+    import sqlite3  # otherwise imported with the first file, not by a hit in the cache
 
 
 def check_places(path: Path) -> None:
@@ -55,6 +60,71 @@ def make_empty(disk: Disk, path: Path) -> None:
         discard(disk, empty)
 
 
-def read_only_uri(path: Path) -> str:
-    """Return what SQLite opens the file by to read it alone."""
-    return f"file:{quote(os.path.abspath(path).replace(os.sep, '/'))}?mode=ro"
+def connect(
+    path: Path | str, wait_s: float, synchronous: Literal["OFF", "NORMAL"] = "NORMAL"
+) -> sqlite3.Connection:
+    """Open a file, or ``:memory:``; transactions begin and end only where the caller says so.
+
+    Args:
+        path: of the file.
+        wait_s: how long to wait for another process that writes.
+        synchronous: what a power loss may do: take back the last second; or tear the file.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
+    import sqlite3
+
+    db = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute(f"PRAGMA synchronous = {synchronous}")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def connect_read_only(path: Path, wait_s: float) -> sqlite3.Connection:
+    """Open a file to read it alone: it is not made, and not changed; raises as :func:`connect`."""
+    import sqlite3
+
+    uri = f"file:{quote(os.path.abspath(path).replace(os.sep, '/'))}?mode=ro"
+    return sqlite3.connect(uri, timeout=wait_s, uri=True)
+
+
+def is_of_version(db: sqlite3.Connection, version: int, name: str) -> bool:
+    """Tell whether a file has the tables of this version; those of an older one, or none, are not it.
+
+    Raises:
+        FormatVersionError: a newer version of this library wrote the file, whose name is ``name``.
+    """
+    recorded = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if recorded > version:
+        raise FormatVersionError(f"{name} was written by a newer version of this library")
+    return recorded == version
+
+
+def make_tables(db: sqlite3.Connection, statements: Iterable[str], version: int) -> None:
+    """Make tables and record their version, in the transaction of the caller."""
+    for statement in statements:
+        db.execute(statement)
+    db.execute(f"PRAGMA user_version = {version}")
+
+
+def is_damage(exc: Exception) -> bool:
+    """Tell whether an error says that the file is torn, or no database."""
+    import sqlite3
+
+    return _code(exc) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
+
+
+def is_busy(exc: Exception) -> bool:
+    """Tell whether an error says that another process holds the file."""
+    import sqlite3
+
+    return _code(exc) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _code(exc: Exception) -> int:
+    # Extended codes hold the plain one in their lowest byte.
+    return (getattr(exc, "sqlite_errorcode", None) or 0) & 0xFF

@@ -13,16 +13,24 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..clock import Clock, SystemClock
 from ..disk.atomic import write_atomically
-from ..disk.database import check_places, make_empty
+from ..disk.database import (
+    check_places,
+    connect,
+    is_busy,
+    is_damage,
+    is_of_version,
+    make_empty,
+    make_tables,
+)
 from ..disk.files import Disk
-from ..errors import CorruptEntryError, DataError, FormatVersionError, ProviderTimeoutError
+from ..errors import CorruptEntryError, DataError, ProviderTimeoutError
 from .deadline import call_left_s
 from .forks import close_before_fork
 from .state_tables import (
@@ -172,7 +180,7 @@ class State:
             except (sqlite3.Error, DataError) as exc:
                 if self._alone_until is not None:
                     raise  # not the file's fault
-                if _is_busy(exc) and self._wait_s < _BUSY_S and not self._is_stuck():
+                if is_busy(exc) and self._wait_s < _BUSY_S and not self._is_stuck():
                     self._close_quietly()  # it may be half set up
                     raise _busy() from exc
                 mend(exc)
@@ -245,10 +253,11 @@ class State:
         try:
             make_empty(self._disk, self._path)
             self._inode = self._inode_now()
-            self._db = _connect(str(self._path), self._wait_s)
+            self._db = connect(self._path, self._wait_s)
             self._timeout_s = self._wait_s
             self._set_up(self._db)
-            _make_tables(self._db, LATER)
+            for statement in LATER:
+                self._db.execute(statement)
             check_numbers(self._db)
             self._salt = self._disk.read(self._path.with_name(SALT))
             self._inode = self._inode_now()
@@ -257,10 +266,7 @@ class State:
             raise
 
     def _is_set_up(self, db: sqlite3.Connection) -> bool:
-        version = _version(db)
-        if version > VERSION:
-            raise FormatVersionError(f"{FILE} was written by a newer version of this library")
-        return version == VERSION and self._has_salt()
+        return is_of_version(db, VERSION, FILE) and self._has_salt()
 
     def _has_salt(self) -> bool:
         file = self._disk.stat(self._path.with_name(SALT))
@@ -272,13 +278,12 @@ class State:
             return
         db.execute("BEGIN IMMEDIATE")
         if not self._is_set_up(db):  # else another process was faster
-            has_salt, has_tables = self._has_salt(), _version(db) == VERSION
+            has_salt, has_tables = self._has_salt(), is_of_version(db, VERSION, FILE)
             if not has_salt:
                 salt = os.urandom(_SALT_BYTES)
                 write_atomically(self._disk, self._path.with_name(SALT), salt)
             if not has_tables:
-                _make_tables(db, TABLES)
-                db.execute(f"PRAGMA user_version = {VERSION}")
+                make_tables(db, TABLES, VERSION)
             if has_salt or has_tables:
                 self._start_carefully(db, "used quotas and running bans are lost")
         db.execute("COMMIT")
@@ -306,17 +311,18 @@ class State:
         return None if self._has_file else math.inf
 
     def _open_in_memory(self) -> sqlite3.Connection:
-        self._db = _connect(":memory:")
+        self._db = connect(":memory:", _BUSY_S)
         self._timeout_s = _BUSY_S
         self._salt = self._salt or os.urandom(_SALT_BYTES)
-        _make_tables(self._db, (*TABLES, *LATER))
+        make_tables(self._db, (*TABLES, *LATER), VERSION)
         return self._db
 
     # --- when it cannot be used ------------------------------------------------------------
 
     def _repair(self, exc: Exception) -> None:
         """Set a damaged file aside; where that is not it, or does not help, do without."""
-        if not (_is_damaged(exc) and self._has_set_aside()):
+        is_damaged = is_damage(exc) or isinstance(exc, CorruptEntryError)
+        if not (is_damaged and self._has_set_aside()):
             self._go_alone(exc)
 
     def _go_alone(self, exc: Exception) -> None:
@@ -362,16 +368,6 @@ def _worked(work: Callable[[StateTables], T], tables: StateTables) -> T:
         raise CorruptEntryError("the state file has unexpected content") from exc
 
 
-def _connect(path: str, wait_s: float = _BUSY_S) -> sqlite3.Connection:
-    """Return a connection that begins and ends transactions only where we say so."""
-    import sqlite3
-
-    db = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
-    # A power loss may take back the last second; nothing is ever torn by it.
-    db.execute("PRAGMA synchronous = NORMAL")
-    return db
-
-
 def _use_write_ahead(db: sqlite3.Connection) -> None:
     """Let writers hold up no readers from now on; the file remembers it."""
     import sqlite3
@@ -382,15 +378,6 @@ def _use_write_ahead(db: sqlite3.Connection) -> None:
         return  # another process reads just now; it works without too
 
 
-def _version(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _make_tables(db: sqlite3.Connection, statements: Iterable[str]) -> None:
-    for statement in statements:
-        db.execute(statement)
-
-
 def _busy() -> ProviderTimeoutError:
     error = ProviderTimeoutError(
         "another process is writing to the limits that all processes share, and the time of this "
@@ -399,22 +386,6 @@ def _busy() -> ProviderTimeoutError:
     )
     error.by_caller = True
     return error
-
-
-def _is_busy(exc: Exception) -> bool:
-    import sqlite3
-
-    code = getattr(exc, "sqlite_errorcode", None) or 0
-    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-def _is_damaged(exc: Exception) -> bool:
-    import sqlite3
-
-    code = getattr(exc, "sqlite_errorcode", None) or 0
-    # Extended codes hold the plain one in their lowest byte.
-    damaged = code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-    return damaged or isinstance(exc, CorruptEntryError)
 
 
 @cache

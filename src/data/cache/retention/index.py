@@ -17,7 +17,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ...disk.database import check_places, make_empty, read_only_uri
+from ...disk.database import (
+    check_places,
+    connect,
+    connect_read_only,
+    is_damage,
+    is_of_version,
+    make_empty,
+    make_tables,
+)
 from ...disk.files import Disk
 from ...errors import CacheError
 from ..format.lane_entry import ENTRY, FACT, GROWTH, OUTER, USED, VERSION, LaneEntry
@@ -34,7 +42,6 @@ _TABLES = (
     "CREATE TABLE uses (lane TEXT PRIMARY KEY, last BLOB)",
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB)",
 )
-_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 _COLUMNS = {"outer_keys": OUTER, "growth": GROWTH}
 _READ = {
     "": "SELECT lane, entry, NULL FROM entries",
@@ -114,11 +121,9 @@ class LaneIndex:
             if self._disk.stat(self._path) is None:
                 return
             check_places(self._path)
-            with closing(
-                sqlite3.connect(read_only_uri(self._path), timeout=_BUSY_S, uri=True)
-            ) as db:
-                db.text_factory = _text
-                if _version(db) == VERSION:
+            with closing(connect_read_only(self._path, _BUSY_S)) as db:
+                db.text_factory = lambda data: data.decode("utf-8", "replace")
+                if is_of_version(db, VERSION, FILE):
                     yield from db.execute(query)
         except (sqlite3.Error, CacheError, ValueError) as exc:
             log.debug("the index is not read: %s", exc)
@@ -204,13 +209,9 @@ class LaneIndex:
             sqlite3.Error, CacheError: it cannot be used, or a newer version of this library uses it.
         """
         make_empty(self._disk, self._path)
-        with closing(sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)) as db:
-            # What a power loss takes or tears is made anew.
-            db.execute("PRAGMA synchronous = OFF")
-            version = _version(db)
-            if version > VERSION:
-                raise CacheError("a newer version of this library keeps the index")
-            if version < VERSION:
+        # What a power loss takes or tears is made anew.
+        with closing(connect(self._path, _BUSY_S, "OFF")) as db:
+            if not is_of_version(db, VERSION, FILE):
                 _set_up(db)
             yield db
 
@@ -220,28 +221,17 @@ class LaneIndex:
         self._is_damaged = False
 
 
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")
-
-
 def _set_up(db: sqlite3.Connection) -> None:
     """Make the tables; those of an older version, or unknown ones, are dropped."""
     db.execute("BEGIN IMMEDIATE")
     names = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     for (name,) in names:
         db.execute(f'DROP TABLE "{name}"')
-    for statement in _TABLES:
-        db.execute(statement)
-    db.execute(f"PRAGMA user_version = {VERSION}")
+    make_tables(db, _TABLES, VERSION)
     db.execute("COMMIT")
-
-
-def _version(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _is_damage(exc: sqlite3.Error) -> bool:
     """Tell whether the file is at fault: torn, no database, or with other tables than ours."""
-    code = getattr(exc, "sqlite_errorcode", None) or 0
-    # Extended codes hold the plain one in their lowest byte.
-    return code & 0xFF in _DAMAGE or (code == sqlite3.SQLITE_ERROR and "table" in str(exc))
+    code = getattr(exc, "sqlite_errorcode", None)
+    return is_damage(exc) or (code == sqlite3.SQLITE_ERROR and "table" in str(exc))
