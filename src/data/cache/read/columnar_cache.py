@@ -241,15 +241,11 @@ class Sidecars:
     def _need(self, path: Path, parts: Mapping[int, Part]) -> int:
         """Return how many bytes are written at most: all that there is, anew."""
         rows = sum(len(part.table) for part in parts.values())
-        return _HEAD + rows * _A_ROW + (self._size(path) or 0)
-
-    def _size(self, path: Path) -> int | None:
-        """Return the size of a columnar file; None where there is none that can be looked at."""
         try:
-            state = self._disk.stat(path)
+            before = self._disk.stat(path)
         except StorageError:
-            return None
-        return state.size if state else None
+            before = None
+        return _HEAD + rows * _A_ROW + (before.size if before else 0)
 
     def _put(self, key: SeriesKey, now: ColumnarFile | None, parts: Mapping[int, Part]) -> None:
         """Bring whole years in: by a new header, behind the last one, or by a new file."""

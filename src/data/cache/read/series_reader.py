@@ -32,7 +32,6 @@ from .lru_cache import LruCache
 from .year_file import MismatchError, YearFile, open_year
 
 T = TypeVar("T")
-_STATE = attrgetter("state")
 log = logging.getLogger(__name__)
 
 _TRIES = 3
@@ -57,8 +56,9 @@ def read_state(lane: SeriesFiles, year: int, lock_timeout_s: float) -> YearState
             return YearFile(meta.state)
         return open_year(lane, year, meta)
 
-    state: YearState | None = _patiently(lane, year, look, _STATE, lock_timeout_s)
-    return state
+    return _patiently(
+        lane, year, look, lambda file: None if file is None else file.state, lock_timeout_s
+    )
 
 
 def read_year(
@@ -73,9 +73,9 @@ def read_year(
         """Return the year as it is on disk."""
         return open_year(lane, year, lane.meta(year))
 
-    def content(file: YearFile) -> tuple[BarTable, YearState]:
+    def content(file: YearFile | None) -> tuple[BarTable, YearState] | None:
         """Return the bars in the span, and the state."""
-        return file.table(span), file.state
+        return None if file is None else (file.table(span), file.state)
 
     return _patiently(lane, year, look, content, lock_timeout_s)
 
@@ -84,31 +84,26 @@ def _patiently(
     lane: SeriesFiles,
     year: int,
     look: Callable[[], YearFile | None],
-    content: Callable[[YearFile], T],
+    content: Callable[[YearFile | None], T],
     lock_timeout_s: float,
 ) -> T | None:
-    """Return ``content`` of the file that ``look`` finds: look again, repair, look a last time.
+    """Return ``content`` of what ``look`` finds, a file or None: look again, repair, look a last time.
 
     Between reading the metadata and the data a writer may have committed: both are read again
     before anything is believed to be damaged. A series that is only looked at is not repaired:
     what a repair would leave is read in its place, from then on.
     """
-
-    def content_of(file: YearFile | None) -> T | None:
-        """Return the content of a file, None where nothing is stored."""
-        return None if file is None else content(file)
-
     problem: Exception | None = None
     is_previewed = lane.previews is not None and year in lane.previews
     for _ in range(0 if is_previewed else _TRIES):
         try:
-            return content_of(look())
+            return content(look())
         except (MismatchError, DamagedError) as exc:
             problem = exc
             lane.memory.forget(lane.paths.metadata(year))
     if lane.previews is not None:
         try:
-            return content_of(_preview(lane, year, lane.previews))
+            return content(_preview(lane, year, lane.previews))
         except MismatchError as exc:
             raise _damaged(lane, year, exc) from exc
     log.debug("%s %s: %s; looking again under the lock", lane.key, year, problem)
@@ -116,7 +111,7 @@ def _patiently(
         with lane.disk.lock(lane.paths.lock, lock_timeout_s):
             from ..recovery.recover import recover  # what is sound needs none
 
-            return content_of(look()) if recover(lane, year) is not None else None
+            return content(look()) if recover(lane, year) is not None else None
     except (MismatchError, DamagedError) as exc:
         raise _damaged(lane, year, exc) from exc
     except StorageError as exc:
