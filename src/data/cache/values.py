@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -145,16 +146,22 @@ class SeriesFacts:
     source: SourceState | None = None
 
     def facts(self) -> dict[str, Any]:
-        """Return the fields of this class by name, those alone that say something."""
-        values = ((field.name, getattr(self, field.name), field.default) for field in _FACTS)
-        return {name: value for name, value, default in values if value != default}
+        """Return the fields of this class by name."""
+        return dict(zip(FACTS, _facts_of(self), strict=True))
+
+    def known_facts(self) -> dict[str, Any]:
+        """Return those alone that say something."""
+        return {name: fact for name, fact in self.facts().items() if fact != FACTS[name]}
 
     def updated(self, news: SeriesFacts) -> Self:
         """Return the same with the facts of ``news``; where it says nothing, the own ones stay."""
-        return replace(self, **news.facts() | {"lifetime": self.lifetime.updated(news.lifetime)})
+        lifetime = self.lifetime.updated(news.lifetime)
+        return replace(self, **news.known_facts() | {"lifetime": lifetime})
 
 
-_FACTS = fields(SeriesFacts)
+# The facts by name, and what says nothing of each.
+FACTS = {field.name: field.default for field in fields(SeriesFacts)}
+_facts_of = attrgetter(*FACTS)
 
 
 @dataclass(frozen=True)
@@ -200,7 +207,7 @@ class Commit(SeriesFacts):
     @property
     def is_empty(self) -> bool:
         """Tell whether there is nothing to write at all."""
-        return not any((self.pieces, self.marks, self.suspects, self.facts()))
+        return not any((self.pieces, self.marks, self.suspects, self.known_facts()))
 
 
 @dataclass(frozen=True)

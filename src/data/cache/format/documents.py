@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import lru_cache
-from operator import attrgetter
 from typing import Any, Literal, Self, get_type_hints
 
 import msgspec
@@ -25,7 +24,7 @@ from ...model.lifetime import Bound, Lifetime
 from ...model.series import SeriesKey
 from ...model.source import SourceState
 from ...model.span import Span
-from ..values import Fault, SeriesFacts
+from ..values import FACTS, Fault, SeriesFacts
 from . import json_document
 from .csv_rows import BASE_COLUMNS
 from .gzip_member import file_id
@@ -76,15 +75,14 @@ class SourceDocument(msgspec.Struct, kw_only=True):
         parts: tuple[tuple[Covered, tuple[int, ...]], ...] = (),
     ) -> Covered:
         """Return the value, with what this does not say."""
-        source = dict(zip(_SOURCE, _source_of(self), strict=True))
-        if source["splices"]:
-            splices = map(msgspec.structs.astuple, source["splices"])
-            source["splices"] = tuple([Splice(*splice) for splice in splices])
-        return filled(Covered, span=span, kind=kind, basis=basis, parts=parts, **source)
+        values = msgspec.structs.asdict(self)
+        values |= {"span": span, "kind": kind, "basis": basis, "parts": parts}
+        if values["splices"]:
+            splices = map(msgspec.structs.astuple, values["splices"])
+            values["splices"] = tuple([Splice(*splice) for splice in splices])
+        return filled(Covered, **values)
 
 
-_SOURCE = [one.name for one in SOURCE]
-_source_of = attrgetter(*_SOURCE)
 _SourceEntry: Any = msgspec.defstruct(
     "_SourceEntry",
     _as_declared(SOURCE, Covered, splices=tuple[SpliceDocument, ...]),
@@ -457,7 +455,7 @@ def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
     """Return the bytes of the document of the series ``key``."""
     facts = {
         name: fact.to_json() if hasattr(fact, "to_json") else fact
-        for name, fact in series.facts().items()
+        for name, fact in series.known_facts().items()
     }
     document: dict[str, Any] = dict(series.extra) | about_series(key)
     document |= {
@@ -564,14 +562,17 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
     keys = _WholeSeries.__struct_fields__
     (document, empties), extra = json_document.decoded(data, _decode_series, keys, "series.json")
     about = about_series(key)
-    recorded = {name: getattr(document, name) for name in about}
-    # A document of an early version does not say.
-    said = {name: value for name, value in recorded.items() if value is not None}
-    json_document.check_about(about | said, about, "series")
-    facts = {one.name: getattr(document, one.name) for one in fields(SeriesFacts)}
+    recorded = {
+        # A document of an early version does not say.
+        name: value if (said := getattr(document, name)) is None else said
+        for name, value in about.items()
+    }
+    json_document.check_about(recorded, about, "series")
+    facts = {name: getattr(document, name) for name in FACTS}
     if facts["source"] is not None:
         facts["source"] = facts["source"].value()
-    return SeriesMeta(
+    return filled(
+        SeriesMeta,
         generation=document.generation,
         years_generation=document.years_generation,
         empties=empties,

@@ -124,7 +124,7 @@ def check_about(document: Mapping[str, Any], about: Mapping[str, Any], what: str
     Raises:
         DamagedError: a key is missing, or has another value.
     """
-    if any(document.get(key) != value for key, value in about.items()):
+    if [document.get(key) for key in about] != [*about.values()]:
         raise DamagedError(f"it is about another {what}")
 
 

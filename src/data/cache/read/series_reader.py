@@ -17,6 +17,7 @@ from ...disk.files import Disk, FileState, errno_of
 from ...errors import CorruptEntryError, StorageError
 from ...model.bars import BarTable, concat, inside
 from ...model.coverage import Coverage, Covered
+from ...model.frozen import filled
 from ...model.kind import Kind
 from ...model.series import SeriesKey
 from ...model.span import Span
@@ -351,13 +352,14 @@ def _view(
         "next_due": known.next_due if known.years_generation == newest else None,
         "lifetime": known.lifetime.beside(first, last),
     }
-    return SeriesView(
-        key,
-        coverage,
-        max(newest, known.generation),
-        rows,
-        first,
-        last,
+    return filled(
+        SeriesView,
+        key=key,
+        coverage=coverage,
+        generation=max(newest, known.generation),
+        rows=rows,
+        first=first,
+        last=last,
         faults=tuple(fault for year in years for fault in year.faults),
         barred=barred,
         **facts,
