@@ -435,7 +435,7 @@ def _commit(
         kind=_kind(view, request, received.candidate, fetched),
         has_verdicts=True,
         compared_at=series.now_ms() if is_compared else None,
-        lifetime=_lifetime(request, series, fetched) or Lifetime(),
+        lifetime=_lifetime(request, series, fetched),
     )
     return whole, tuple(mark.span for mark in outside if not mark.stands(now))
 
@@ -471,18 +471,18 @@ def _older_marks(
     return contradicted(stored, answer.closed, coverage, fetched.vendor, now)
 
 
-def _lifetime(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> Lifetime | None:
+def _lifetime(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> Lifetime:
     """Return the listing as the vendor tells it, where that is news.
 
     From the start of that day on: where the venue's date is another one, it is a day earlier.
     """
     if fetched.listed_ms is None:
-        return None
+        return Lifetime()
     longest = 0 if request.grid.timeframe.unit not in "wM" else request.grid.timeframe.count * 31
     at = fetched.listed_ms // DAY_MS * DAY_MS - longest * DAY_MS
     now, listed = _now_ms(series, fetched), series.lifetime().listed
     if listed is not None and listed.at == at and now < listed.expires:
-        return None
+        return Lifetime()
     return Lifetime(Bound(at, fetched.vendor, now, now + request.expiry.old_ms, FIELD))
 
 
