@@ -21,7 +21,7 @@ OF_A_CALL = 4
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return what is executed; no transaction is open while a request is on its way."""
     seen: list[str] = []
-    connect, send = state._connect, HttpTransport.send
+    connect, send = state.connect, HttpTransport.send
 
     def traced(path: str, *args: Any) -> Any:
         connection = connect(path, *args)
@@ -32,7 +32,7 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         assert begun(seen) == sum(text in ("COMMIT", "ROLLBACK") for text in seen)
         return send(transport, request)
 
-    monkeypatch.setattr(state, "_connect", traced)
+    monkeypatch.setattr(state, "connect", traced)
     monkeypatch.setattr(HttpTransport, "send", checked)
     return seen
 
