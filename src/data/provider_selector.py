@@ -21,12 +21,12 @@ from .config.credentials import (
     vendor_credentials,
 )
 from .config.offered import known_vendor, program_offers
+from .config.rules import Rule, Rules
 from .config.rules_file import RELATIVE, load_rules, rules_of
 from .config.settings import load_settings
 from .errors import BadSymbolError, DataError, NoProviderError, QueryError
 from .model.capabilities import Capabilities, Supply
 from .model.instrument import Instrument
-from .model.rules import Rule, Rules
 from .model.series import SeriesKey, folder_lane
 from .model.settings import Settings
 from .model.timeframe import Timeframe
@@ -513,12 +513,10 @@ class ProviderSelector:
 
     def _get_provider_capabilities(self) -> dict[str, dict[str, Any]]:
         """Return for each vendor of the rules whether it can be asked, and what it serves."""
-        from .vendors.factory import usable_class
+        from .vendors.factory import usable_class, vendor_summary
 
         return {
-            name: tickers.vendor_summary(
-                rule, self._initialize_downloader(name), usable_class(name)
-            )
+            name: vendor_summary(rule, self._initialize_downloader(name), usable_class(name))
             for name, rule in self._rules.providers.items()
         }
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .clock import Clock, SystemClock
+from .config.rules import Rules
 from .config.rules_file import load_rules
 from .config.settings import load_settings
 from .disk.scratch import process_folder
 from .model.instant import HOUR_MS
-from .model.rules import Rules
 from .model.settings import Settings
 from .net.forks import renew_after_fork
 from .observability.logs import write_as_environment_says

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from src.data.config.rules import as_switch, overlay, parse
-from src.data.model.rules import Rule, Rules
+from src.data.config.rules import Rule, Rules, overlay, parse
+from src.data.config.schema import as_switch
 from src.data.model.timeframe import Timeframe
 from src.data.vendors.registry import VENDORS, canonical_vendor
 

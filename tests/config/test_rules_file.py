@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import pytest
 
 from src.data.config import rules_file as module
+from src.data.config.rules import Rules
 from src.data.config.rules_file import (
     load_rules,
     packaged_bytes,
@@ -20,7 +21,6 @@ from src.data.config.rules_file import (
 )
 from src.data.config.rules_parser import read_rules
 from src.data.errors import ConfigError, RulesError
-from src.data.model.rules import Rules
 from src.data.model.timeframe import Timeframe
 from tests.contract.source import ROOT
 

@@ -24,11 +24,11 @@ import pandas as pd
 import pytest
 
 from src.data.clock import ManualClock, SystemClock
+from src.data.config.rules import JobRules
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, DataError, IncompleteDataWarning, QueryError
 from src.data.jobs import populate
 from src.data.jobs.populate import Job, fill, populate_cache
-from src.data.model.rules import JobRules
 from src.data.net import background
 from src.data.wiring import build
 from tests.net.misbehaving import BEHAVIOURS, endless

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from src.data.clock import ManualClock
+from src.data.config.fundamentals_rules import FundamentalsRules
 from src.data.fundamentals.combiner import FundamentalsCombiner, get_fundamentals_combiner
 from src.data.model.fundamentals import Fact, Snapshot, Statement, plain_of, snapshot_of
-from src.data.model.fundamentals_rules import FundamentalsRules
 
 
 @pytest.fixture

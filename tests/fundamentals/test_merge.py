@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.data.config.fundamentals_rules import FundamentalsRules
 from src.data.fundamentals.merge import Merged, merge, with_reported
 from src.data.model.fundamentals import Fact, Snapshot, Statement
-from src.data.model.fundamentals_rules import FundamentalsRules
 
 RULES = FundamentalsRules(sequences={"profile": ("a", "b", "c")})
 USD = Fact(100.0, "money", "USD")

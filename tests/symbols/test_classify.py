@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.config.rules_file import packaged_rules, rules_of
+from src.data.model.classification import Classification
 from src.data.model.instrument import Instrument
-from src.data.model.rules import Classification
 from src.data.symbols.classify import MAX_LENGTH, SymbolRefusal, classify
 from tests.cache.counts import examples
 

@@ -5,8 +5,9 @@ import pickle
 
 import pytest
 
-from src.data.model.rules import ProviderRules
-from src.data.symbols.tickers import ProviderConfig, TickerInfo, vendor_summary
+from src.data.config.rules import ProviderRules
+from src.data.symbols.tickers import ProviderConfig, TickerInfo
+from src.data.vendors.factory import vendor_summary
 from src.data.vendors.registry import VENDORS
 
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from ..cache.store import BarStore, SeriesView
     from ..clock import Clock
+    from ..config.rules import ValidationRules
     from ..model.capabilities import Supply
     from ..model.coverage import Coverage
     from ..model.explanation import Explanation
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from ..model.plan import Plan
     from ..model.query import BarsQuery
     from ..model.quote import Quote, Quotes
-    from ..model.rules import ValidationRules
     from ..provider_selector import ProviderSelector
     from .batch import BatchListener
     from .corporate_actions import ActionService, FoundActions

@@ -15,6 +15,7 @@ from ..cache.write.coverage_update import after_marks, after_pieces
 from ..cache.write.write_guard import NoRoomError, ReadOnlyError
 from ..calendars.grid import BarGrid
 from ..clock import Clock
+from ..config.rules import ValidationRules
 from ..errors import (
     Attempt,
     CapabilityError,
@@ -38,7 +39,6 @@ from ..model.instant import MINUTE_MS
 from ..model.kind import Basis, Kind
 from ..model.lifetime import Lifetime
 from ..model.query import BarsQuery
-from ..model.rules import ValidationRules
 from ..model.series import SeriesKey
 from ..model.source import SourceState
 from ..model.span import Span

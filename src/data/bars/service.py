@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, cast
 
 from ..cache.store import BarStore
 from ..clock import Clock
+from ..config.rules import ValidationRules
 from ..errors import AllProvidersFailedError
 from ..model.query import BarsQuery
-from ..model.rules import ValidationRules
 from ..net.deadline import run_call
 from ..net.locks import SeriesLocks
 from .answer.answer import Answer, frame_of, note_nothing, note_unknown

@@ -12,13 +12,13 @@ from typing import Any
 from ..errors import ConfigError
 from .packaged import packaged_path
 from .rules_file import RELATIVE
-from .schema import LOOPBACK, Check, Problem, number, record, switch, text, timeframe, whole
+from .schema import LOOPBACK, Form, Problem, number, record, switch, text, timeframe, whole
 from .settings import stands
 from .yaml_text import MAX_BYTES, read_yaml
 
 _FOLDER = RELATIVE.parent
 _PACKAGED = ("binance_btcusdt", "coingecko_ethusd", "ibkr_spy", "yahoo_aapl")
-_KEYS: dict[str, Check] = {
+_KEYS: dict[str, Form] = {
     "data_source": text(),
     "symbol": text(),
     "interval": timeframe,
@@ -30,7 +30,7 @@ _KEYS: dict[str, Check] = {
     "client_id": whole(0),
     "market": text("spot", "futures"),
 }
-_check = record(_KEYS, "data_source", "symbol", "interval")
+_preset = record(_KEYS, "data_source", "symbol", "interval")
 
 
 def load_preset(name: str | Path) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def load_preset(name: str | Path) -> dict[str, Any]:
     path, data, is_named = _find_preset(name)
     document = read_yaml(data)  # JSON is a part of YAML, and read as strictly
     value = {} if document.value is None else document.value
-    problems: list[Problem] = [*document.problems, *_check(value, ())]
+    problems: list[Problem] = [*document.problems, *_preset.check(value, ())]
     problems += () if problems else _market(value)
     if not is_named and not problems and value.get("host", "localhost") not in LOOPBACK:
         problems.append(

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ConfigError, RulesError
 from .fundamentals_file import checked, find_file, read_file
-from .fundamentals_schema import check
+from .fundamentals_rules import check
 
 Verdict = tuple[bool, list[str]]
 

@@ -9,15 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..model.fundamentals import canonical_field
-from ..model.fundamentals_rules import FundamentalsRules
-from ..model.instant import DAY_MS
-from ..vendors.registry import canonical_vendor
 from . import packaged
-from .fundamentals_schema import check, length_ms, unread
+from .fundamentals_rules import FundamentalsRules, check, parse, unread
 from .packaged import is_packaged, packaged_path
-from .rules import as_switch
 from .rules_parser import found_error
+from .schema import vendor_name
 from .trust import variable_problems
 from .yaml_text import MAX_BYTES, read_yaml
 
@@ -55,7 +51,7 @@ def _check_found(path: Path) -> None:
         problem
         for name, entry in settings.items()
         for problem in variable_problems(
-            canonical_vendor(name) or name,
+            vendor_name(name),
             (entry or {}).get("api_key_env"),
             ("provider_settings", name, "api_key_env"),
         )
@@ -76,7 +72,7 @@ def load_fundamentals_rules(path: Path | None = None) -> FundamentalsRules:
 
 @lru_cache(1)
 def _packaged() -> FundamentalsRules:
-    return _rules(_packaged_plain())
+    return parse(_packaged_plain())
 
 
 @lru_cache(1)
@@ -89,7 +85,7 @@ def _user(path: Path, data: bytes) -> FundamentalsRules:
     plain = checked(data, str(path))
     for what in unread(plain):
         _log.warning("%s: %s", path, what)
-    return _rules(_overlaid(_packaged_plain(), plain))
+    return parse(_overlaid(_packaged_plain(), plain))
 
 
 def checked(data: bytes, name: str) -> Mapping[str, Any]:
@@ -123,63 +119,3 @@ def _overlaid(base: Any, user: Any) -> Any:
     if not isinstance(base, Mapping) or not isinstance(user, Mapping):
         return base if user is None else user
     return {**base, **{k: _overlaid(base.get(k), v) for k, v in user.items()}}
-
-
-def _rules(plain: Mapping[str, Any]) -> FundamentalsRules:
-    """Turn a checked mapping into rules."""
-    caching, checks, errors = (
-        plain.get(name) or {} for name in ("cache_settings", "data_validation", "error_handling")
-    )
-    consensus = (plain.get("combination_strategies") or {}).get("consensus") or {}
-    lengths = plain.get("refresh_intervals") or {}
-    mappings = (plain.get("symbol_mapping") or {}).get("mappings") or {}
-    return FundamentalsRules(
-        **_orders(plain),
-        ttl_ms={name: length_ms(text) for name, text in lengths.items()},
-        default_ttl_ms=round(caching.get("default_ttl_days", 7) * DAY_MS),
-        tolerance=checks.get("tolerance_percentage", 10) / 100,
-        consensus_tolerance=consensus.get("tolerance_percentage", 10) / 100,
-        consensus_fallback=consensus.get("fallback_strategy", "priority_based"),
-        reports_conflicts=_is_on(checks, "cross_provider_validation"),
-        required_fields=tuple(checks.get("required_fields") or ()),
-        min_quality=float(checks.get("min_quality_score", 0.8)),
-        stale_ms=round(caching.get("max_cache_age_days", 30) * DAY_MS),
-        serves_stale=_is_on(errors, "graceful_degradation"),
-        asks_others=_is_on(errors, "fallback_to_lower_priority"),
-        budget_s=float(errors.get("time_budget_seconds", 20)),
-        cleans_up=_is_on(caching, "cleanup_enabled"),
-        copies=int(caching.get("backup_copies", 1)),
-        symbols={symbol.upper(): other for symbol, other in mappings.items()},
-    )
-
-
-def _orders(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Return which vendors are trusted more: for a type, for a field, and by grades."""
-    sections = plain.get("provider_settings") or {}
-    settings = {canonical_vendor(name) or name: section or {} for name, section in sections.items()}
-    # A vendor that no sequence names goes behind it, by its own priority where it has one.
-    ranked = sorted(
-        (name for name in settings if "priority" in settings[name]),
-        key=lambda name: settings[name]["priority"],
-    )
-    groups = [group or {} for group in (plain.get("field_priorities") or {}).values()]
-    return {
-        "sequences": {
-            name: _vendors([*(listed or ()), *ranked])
-            for name, listed in (plain.get("provider_sequences") or {}).items()
-        },
-        "field_priorities": {
-            canonical_field(name): _vendors(listed)
-            for group in groups
-            for name, listed in group.items()
-        },
-        "grades": {n: float(s["data_quality"]) for n, s in settings.items() if "data_quality" in s},
-    }
-
-
-def _is_on(section: Mapping[str, Any], name: str) -> bool:
-    return as_switch(section.get(name, True)) is True
-
-
-def _vendors(listed: list[str] | None) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(canonical_vendor(name) or name for name in listed or ()))

@@ -1,36 +1,370 @@
-"""From the mapping of a rules file to frozen values, purely.
+"""The rules of an installation: what a rules file may hold, and the values that it means.
 
-:func:`overlay` lays a user's mapping over the packaged one, :func:`parse` turns the result into
-:class:`~..model.rules.Rules`. Both take mappings that ``config`` has checked.
+Each section is a dataclass whose fields declare check, parsing and default. :func:`check` finds
+every mistake at once, :func:`overlay` lays a user's mapping over the packaged one, and :func:`parse`
+turns a checked mapping into :class:`Rules`; all of them purely.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-from ..model.rules import (
-    FACTS,
-    RULES,
-    STOCK_RULES,
-    CacheRules,
-    Classification,
-    Exchange,
-    Failover,
-    JobRules,
-    ProviderRules,
-    Rule,
-    Rules,
-    ValidationRules,
-)
+from ..errors import QueryError
+from ..model.classification import Classification
+from ..model.retention import Age, Retention
 from ..model.timeframe import Timeframe
-from ..vendors.registry import canonical_vendor, family_of
+from ..vendors.registry import FAMILIES, canonical_vendor, family_of, is_sample
+from . import classification
+from .classification import CLASSIFICATION
+from .schema import (
+    Form,
+    Path,
+    Problem,
+    anything,
+    as_switch,
+    attributes,
+    first_of,
+    items,
+    number,
+    record,
+    section,
+    setting,
+    settings_of,
+    switch,
+    table,
+    text,
+    timeframe,
+    url,
+    vendor,
+    vendor_name,
+    whole,
+)
 
-_SWITCHES = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
+STOCK_RULES = ("stock_intraday", "stock_daily", "stock_weekly_monthly")
+RULES = ("crypto", *STOCK_RULES, "forex", "index", "future")
+# What is said of a vendor for people, in the order in which it is shown.
+FACTS = ("type", "cost", "data_quality", "reliability", "coverage", "description")
 
-Section = TypeVar("Section", Failover, JobRules, CacheRules, ValidationRules)
+
+def _check_candidate(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept a vendor that can be asked: not a family, but a member of one."""
+    yield from vendor.check(value, path)
+    if isinstance(value, str) and canonical_vendor(value) in FAMILIES:
+        yield Problem(path, f"{value} is a family of vendors: name one", f"{value}:kraken")
+    if isinstance(value, str) and is_sample(canonical_vendor(value)):
+        yield Problem(path, f"{value} is only for calls that name it: provider={value!r}")
+
+
+def _check_age(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept an age such as 5y, or nothing."""
+    try:
+        _ = value is None or Age.parse(value)
+    except QueryError as exc:
+        yield Problem(path, f"{exc.args[0]}: {exc.hint}")
+
+
+def _check_delimiter(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept a character that parts the fields of CSV, or nothing."""
+    if value is not None and value not in (",", ";", "|", "\t"):
+        shown = repr(value) if isinstance(value, str) else type(value).__name__
+        yield Problem(path, f'it is {shown}, one of "," ";" "|" "\\t" is needed')
+
+
+_candidate = Form(_check_candidate, vendor_name)
+_rate = number(0, nullable=True).to(lambda value: None if value is None else float(value))
+_count = whole(0, nullable=True).to(_rate.parse)
+_grade = number(1, 5)
+_maybe = text(nullable=True)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The vendors for one class of bars, in order.
+
+    Attributes:
+        name: such as ``stock_daily``.
+        primary: the vendor asked first, canonical.
+        backup: the vendors asked next, in order.
+        timeframes: labels of the bars that the rule serves.
+        description: for people.
+    """
+
+    name: str
+    primary: str = setting(_candidate)
+    backup: tuple[str, ...] = setting(items(_candidate), ())
+    timeframes: tuple[str, ...] = setting(items(timeframe), ())
+    description: str = setting(text(), "")
+
+    @property
+    def vendors(self) -> tuple[str, ...]:
+        """Primary and backups in order, each once."""
+        return tuple(dict.fromkeys((self.primary, *self.backup)))
+
+
+@dataclass(frozen=True)
+class ProviderRules:
+    """Settings of one vendor; None means as the vendor declares.
+
+    Attributes:
+        name: canonical.
+        title: for people.
+        type, description, cost, data_quality, reliability, coverage: the :attr:`facts`.
+        rate_limits: those that are set.
+        api_key_env, secret_key_env: the variables that hold its keys, where not the usual ones.
+        settle_minutes: how long after its close an intraday bar may still change.
+        options: settings that one vendor alone has: folder and columns of ``local``, host of ``ibkr``.
+    """
+
+    name: str
+    title: str = setting(text(), "", key="name")
+    type: str | None = setting(text("crypto", "stock", "mixed"), None)
+    description: str | None = setting(text(), None)
+    rate_limits: Mapping[str, float] = setting(
+        record(
+            {
+                "requests_per_minute": _count,
+                "requests_per_second": _rate,
+                "requests_per_day": _count,
+                "requests_per_month": _count,
+                "burst_size": _count,
+            }
+        ),
+        factory=dict,
+    )
+    cost: str | None = setting(text(), None)
+    data_quality: float | None = setting(_grade, None)
+    reliability: float | None = setting(_grade, None)
+    coverage: str | None = setting(text(), None)
+    api_key_required: bool = setting(switch, False)
+    api_key_env: str | None = setting(_maybe, None)
+    secret_key_env: str | None = setting(_maybe, None)
+    base_url: str | None = setting(url("http"), None)
+    ws_url: str | None = setting(url("ws"), None)
+    transport: str = setting(text("auto", "sdk", "http"), "auto")
+    settle_minutes: float | None = setting(number(0, 1440, nullable=True), None)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is shown of the vendor and kept with its bars: those of :data:`FACTS` that are set."""
+        facts = {name: getattr(self, name) for name in FACTS}
+        return {name: value for name, value in facts.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Failover:
+    """Retries of a request to one vendor: how many, and after which wait in seconds."""
+
+    enabled: bool = setting(switch, True)
+    max_retries: int = setting(number(0, 20), 3)
+    retry_delay: float = setting(number(0, 3600), 1.0)
+    exponential_backoff: bool = setting(switch, True)
+
+
+@dataclass(frozen=True)
+class JobRules:
+    """How long a request of a job goes on without a page of any vendor, in seconds."""
+
+    timeout_s: float = setting(number(0.1, 86_400), 600.0)
+
+
+@dataclass(frozen=True)
+class CacheRules:
+    """Settings of the cache; ``max_size_gb`` 0 means no limit.
+
+    Without ``enabled`` the cache is a temporary folder of the process, gone at its exit.
+
+    ``keep_versions`` year files stay when bars are revised, for ``keep_versions_days`` at most.
+    ``min_free_mb`` MiB stay free on the disk; None: one hundredth of it, 64 to 1,024 MiB.
+    ``private`` files and folders are their owner's alone.
+    ``retention`` is an age such as ``5y``: whole years whose newest bar is older go; None: none go.
+    """
+
+    enabled: bool = setting(switch, True)
+    default_ttl_hours: float = setting(number(0), 24.0)
+    max_size_gb: float = setting(number(0), 10.0)
+    compression: str = setting(text(), "gzip")
+    columnar: Literal["map", "read", "off"] = setting(text("map", "read", "off"), "map")
+    keep_versions: float = setting(whole(0), 8)
+    keep_versions_days: float | None = setting(number(0, nullable=True), None)
+    min_free_mb: float | None = setting(number(0, nullable=True), None)
+    private: bool = setting(switch, False)
+    retention: str | None = setting(Form(_check_age), None)
+
+    @property
+    def versions(self) -> Retention:
+        """What is kept of replaced year files."""
+        return Retention(int(self.keep_versions), self.keep_versions_days)
+
+    @property
+    def max_age(self) -> Age | None:
+        """How old the newest bar of a year may get before the year goes; None: any age."""
+        return None if self.retention is None else Age.parse(self.retention)
+
+
+@dataclass(frozen=True)
+class ValidationRules:
+    """Checks of answers; the score is from 0 to 1."""
+
+    enabled: bool = setting(switch, True)
+    min_quality_score: float = setting(number(0, 1), 0.8)
+    check_gaps: bool = setting(switch, True)
+    check_duplicates: bool = setting(switch, True)
+
+
+_provider = settings_of(ProviderRules)
+_bars = dict.fromkeys(("open", "high", "low", "close", "volume", "adj_close"), text())
+_options: dict[str | None, dict[str, Form]] = {
+    "local": {
+        "folder": _maybe,
+        "pattern": _maybe,
+        "columns": record(_bars | {"volume": _maybe}),
+        "delimiter": Form(_check_delimiter),
+        "time_column": _maybe,
+        "timezone": _maybe,
+        "label": text("start", "end", nullable=True),
+        "anchor": text("clock", "session", nullable=True),
+        "adjustment": text("raw", "split", "all", "unknown", nullable=True),
+        "unit": _maybe,
+        "time_format": _maybe,
+        "timeframes": table(text(), timeframe),
+        "dense": switch,
+    },
+    "ibkr": {"host": text(), "port": whole(1), "client_id": whole(0)},
+}
+
+
+def _check_providers(value: Any, path: Path) -> Iterator[Problem]:
+    """Check the vendors' settings; some have keys of their own."""
+    yield from table(anything, vendor).check(value, path)
+    for name, settings in value.items() if isinstance(value, Mapping) else ():
+        keys = _provider | _options.get(canonical_vendor(str(name)), {})
+        yield from record(keys).check(settings, (*path, name))
+
+
+def _parse_providers(plain: Mapping[str, Any] | None) -> dict[str, ProviderRules]:
+    """Return what is said of each vendor; what is said of a family holds for its members, too."""
+    entries = plain or {}
+    return {
+        name: _provider_rules(name, {**(entries.get(family_of(name)) or {}), **(entry or {})})
+        for name, entry in entries.items()
+    }
+
+
+def _provider_rules(name: str, plain: Mapping[str, Any]) -> ProviderRules:
+    own = sorted(key for key in set(plain) - set(_provider) if plain[key] is not None)
+    values = {"title": name, **attributes(_provider, plain)}
+    return ProviderRules(name, options={key: plain[key] for key in own}, **values)
+
+
+_live_feed = record(
+    {
+        "class": text(),
+        "websocket": switch,
+        "polling_interval": number(1),
+        "supported_timeframes": items(timeframe),
+        "description": text(),
+    }
+)
+_live_feeds = Form(
+    table(_live_feed, vendor).check,
+    lambda plain: {name: dict(entry or {}) for name, entry in (plain or {}).items()},
+)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A whole rules file, checked; ``plain`` is the mapping it was read from."""
+
+    rules: Mapping[str, Rule]
+    providers: Mapping[str, ProviderRules] = setting(
+        Form(_check_providers, _parse_providers), factory=dict
+    )
+    live_feeds: Mapping[str, Mapping[str, Any]] = setting(_live_feeds, factory=dict)
+    failover: Failover = setting(section(Failover), Failover())
+    jobs: JobRules = setting(section(JobRules), JobRules())
+    cache: CacheRules = setting(section(CacheRules), CacheRules())
+    validation: ValidationRules = setting(section(ValidationRules), ValidationRules())
+    classification: Classification = setting(
+        CLASSIFICATION, factory=Classification, key="symbol_classification"
+    )
+    plain: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def rule_for(self, asset_class: str, timeframe: Timeframe) -> Rule | None:
+        """Return the rule that serves such bars, or None.
+
+        Where two rules of stocks list a timeframe, the one that is named after it serves it.
+        """
+        names = (
+            _usual_rule(asset_class, timeframe),
+            *(STOCK_RULES if asset_class == "stock" else ()),
+        )
+        rules = (self.rules[name] for name in names if name in self.rules)
+        return next((rule for rule in rules if timeframe.label in rule.timeframes), None)
+
+    def provider(self, name: str) -> ProviderRules:
+        """Return the settings of a vendor, else of its family, else empty ones."""
+        rules = self.providers.get(name) or self.providers.get(family_of(name))
+        return replace(rules, name=name) if rules else ProviderRules(name)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The members of families that rules or settings name, such as ``ccxt:kraken``."""
+        named = [*self.providers, *(v for rule in self.rules.values() for v in rule.vendors)]
+        return tuple(dict.fromkeys(name for name in named if name != family_of(name)))
+
+
+def _usual_rule(asset_class: str, timeframe: Timeframe) -> str:
+    """Name the rule that serves such bars unless a file says otherwise."""
+    if asset_class != "stock":
+        return asset_class
+    return STOCK_RULES[0 if timeframe.is_intraday else 1 if timeframe.unit == "d" else 2]
+
+
+_rule = settings_of(Rule)
+_sections = settings_of(Rules)
+_file = record(
+    dict.fromkeys(RULES, record(_rule))
+    | {"version": number(1, 1), "description": text()}
+    | _sections
+)
+
+
+def check(mapping: Any) -> list[Problem]:
+    """Return the mistakes in a rules mapping, see ``first_of``; absent keys are none."""
+    return first_of(_file.check(mapping, ()))
+
+
+def check_whole(plain: Mapping[str, Any]) -> list[Problem]:
+    """Return what a whole, otherwise correct mapping lacks, and names in it that lead nowhere."""
+    return first_of(_of_whole(plain))
+
+
+def _of_whole(plain: Mapping[str, Any]) -> Iterator[Problem]:
+    for name in RULES:
+        if plain.get(name) and "primary" not in plain[name]:
+            yield Problem((name,), "primary is missing")
+    yield from classification.check_whole(plain.get("symbol_classification") or {})
+
+
+def not_obeyed(mapping: Mapping[str, Any]) -> list[Problem]:
+    """Return what a correct mapping asks for and what holds instead.
+
+    Older files switch off what keeps wrong bars out of the store: they go on working, these keys
+    do not.
+    """
+    cache, validation = (mapping.get(name) or {} for name in ("cache", "validation"))
+    problems = []
+    if as_switch(validation.get("enabled")) is False:
+        problems.append(Problem(("validation", "enabled"), "answers are always checked"))
+    if as_switch(validation.get("check_duplicates")) is False:
+        path = ("validation", "check_duplicates")
+        problems.append(Problem(path, "of two rows of one stamp one is always kept"))
+    if cache.get("compression", "gzip") != "gzip":
+        problems.append(Problem(("cache", "compression"), "files are always gzip"))
+    return problems
 
 
 def overlay(base: Mapping[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,22 +386,10 @@ def overlay(base: Mapping[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
 def parse(mapping: Mapping[str, Any]) -> Rules:
     """Turn a checked mapping into rules; what it does not mention has its default."""
     plain = _canonical_keys(mapping)
-    return Rules(
-        rules={name: _rule(name, plain[name]) for name in RULES if plain.get(name)},
-        providers=_providers(plain.get("providers") or {}),
-        classification=_classification(plain.get("symbol_classification") or {}),
-        live_feeds={n: dict(f or {}) for n, f in (plain.get("live_feeds") or {}).items()},
-        failover=_section(Failover, plain.get("failover")),
-        jobs=_section(JobRules, plain.get("jobs")),
-        cache=_section(CacheRules, plain.get("cache")),
-        validation=_section(ValidationRules, plain.get("validation")),
-        plain=plain,
-    )
-
-
-def as_switch(value: Any) -> bool | None:
-    """Read a switch: a truth value or one of the texts yes, no, on and off; else None."""
-    return value if isinstance(value, bool) else _SWITCHES.get(str(value).lower())
+    rules = {
+        name: Rule(name, **attributes(_rule, plain[name])) for name in RULES if plain.get(name)
+    }
+    return Rules(rules, plain=plain, **attributes(_sections, plain))
 
 
 def _overlaid(base: Any, user: Any) -> Any:
@@ -84,117 +406,12 @@ def _overlaid(base: Any, user: Any) -> Any:
 def _canonical_keys(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """Return the mapping with vendors under their canonical names where they are keys."""
     plain = dict(mapping)
-    for section in ("providers", "live_feeds"):
-        if plain.get(section):
-            plain[section] = {_vendor(name): value for name, value in plain[section].items()}
+    for name in ("providers", "live_feeds"):
+        if plain.get(name):
+            plain[name] = {vendor_name(key): value for key, value in plain[name].items()}
     return plain
-
-
-def _vendor(name: str) -> str:
-    # Names of other packages' vendors are checked before; they have no aliases.
-    return canonical_vendor(name) or name.strip().lower()
 
 
 def _labels(rule: Mapping[str, Any] | None) -> tuple[str, ...]:
     """Return the timeframes that a rule lists, in our spelling."""
-    return tuple(Timeframe.parse(text).label for text in (rule or {}).get("timeframes") or ())
-
-
-def _rule(name: str, plain: Mapping[str, Any]) -> Rule:
-    backup = tuple(_vendor(vendor) for vendor in plain.get("backup", ()))
-    primary = _vendor(plain["primary"])
-    return Rule(name, primary, backup, _labels(plain), plain.get("description", ""))
-
-
-def _providers(plain: Mapping[str, Any]) -> dict[str, ProviderRules]:
-    """Return what is said of each vendor; what is said of a family holds for its members, too."""
-    return {
-        name: _provider(name, {**(plain.get(family_of(name)) or {}), **(entry or {})})
-        for name, entry in plain.items()
-    }
-
-
-def _provider(name: str, plain: Mapping[str, Any]) -> ProviderRules:
-    own = {f.name for f in fields(ProviderRules)} - {"name", "title", "options", "facts"}
-    values = {key: plain[key] for key in own & set(plain) if plain[key] is not None}
-    limits = {k: float(v) for k, v in (plain.get("rate_limits") or {}).items() if v is not None}
-    facts = {key: plain[key] for key in FACTS if key in plain}
-    rest = set(plain) - own - set(FACTS) - {"name"}
-    values |= {
-        "rate_limits": limits,
-        "api_key_required": bool(as_switch(plain.get("api_key_required"))),
-    }
-    options = {key: plain[key] for key in sorted(rest) if plain[key] is not None}
-    return ProviderRules(name, plain.get("name", name), options=options, facts=facts, **values)
-
-
-def _section(section: type[Section], plain: Mapping[str, Any] | None) -> Section:
-    """Build one of the small sections; switches may be written yes and no."""
-    switches = {f.name for f in fields(section) if f.type == "bool"}
-    values: dict[str, Any] = {
-        key: as_switch(value) if key in switches else value for key, value in (plain or {}).items()
-    }
-    return section(**values)
-
-
-def _classification(plain: Mapping[str, Any]) -> Classification:
-    """Turn the checked section ``symbol_classification`` into values."""
-    crypto, stock = plain.get("crypto") or {}, plain.get("stock") or {}
-    exchanges = _exchanges(stock.get("exchange_suffixes") or {})
-    venues = (plain.get("index") or {}).get("venues") or {}
-    listings = stock.get("listings") or {}
-    stable = _upper(crypto.get("stablecoins", ()))
-    return Classification(
-        symbols={
-            key.upper(): _symbol(value) for key, value in (plain.get("symbols") or {}).items()
-        },
-        stablecoins=frozenset(stable),
-        quotes=tuple(sorted({*_upper(crypto.get("suffixes", ())), *stable}, key=_longest_first)),
-        assets=frozenset(_upper(crypto.get("known_assets", ()))),
-        currencies=frozenset(_upper((plain.get("forex") or {}).get("currencies", ()))),
-        crypto_patterns=tuple(re.compile(p) for p in crypto.get("patterns", ())),
-        stock_patterns=tuple(re.compile(p) for p in stock.get("patterns", ())),
-        exchanges=exchanges,
-        indices={k.upper(): exchanges[v] for k, v in venues.items() if v in exchanges},
-        etfs=frozenset(_upper(stock.get("etfs", ()))),
-        reits=frozenset(_upper(stock.get("reits", ()))),
-        listings={symbol: venue for venue, names in listings.items() for symbol in _upper(names)},
-    )
-
-
-def _symbol(meaning: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
-    """Return the meaning of a user's symbol with canonical vendors in its spellings."""
-    if isinstance(meaning, str):
-        return meaning
-    spellings = {_vendor(k): v for k, v in (meaning.get("spellings") or {}).items()}
-    return {**meaning, "spellings": spellings}
-
-
-def _exchanges(plain: Mapping[str, Any]) -> dict[str, Exchange]:
-    """Return the venues by suffix; suffixes of one venue share its value."""
-    entries = {k.upper(): {"name": v} if isinstance(v, str) else dict(v) for k, v in plain.items()}
-    return {
-        k: _exchange(v.get("same_as", k), entries.get(v.get("same_as", k), v))
-        for k, v in entries.items()
-    }
-
-
-def _exchange(suffix: str, plain: Mapping[str, Any]) -> Exchange:
-    others = {
-        key: plain[key] for key in plain if key not in ("exchange", "quote", "bare", "same_as")
-    }
-    return Exchange(
-        suffix,
-        code=plain.get("exchange", plain.get("name", suffix)),
-        quote=plain.get("quote", plain.get("currency")),
-        bare=bool(as_switch(plain.get("bare"))),
-        **others,
-    )
-
-
-def _upper(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(name.upper() for name in names)
-
-
-def _longest_first(text: str) -> tuple[int, str]:
-    return -len(text), text
+    return tuple(_rule["timeframes"].parse((rule or {}).get("timeframes") or ()))

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..model.rules import Rules
 from . import packaged
 from .packaged import packaged_path
-from .rules import parse
+from .rules import Rules, parse
 from .trust import provider_problems
 
 FILE_NAME = "provider_rules.yaml"

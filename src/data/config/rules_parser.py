@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RulesError
-from ..model.rules import Rules
-from .rules import overlay, parse
-from .rules_schema import check, check_symbols, check_whole, not_obeyed
+from .classification import check_symbols
+from .rules import Rules, check, check_whole, not_obeyed, overlay, parse
 from .schema import Problem
 from .trust import HINT
 from .yaml_text import YamlDocument, read_yaml

@@ -1,7 +1,8 @@
-"""A small strict language for configuration: what may stand where, and every mistake at once.
+"""A small strict language for configuration: what may stand where, and what it means there.
 
-A check takes a value and its path and yields a :class:`Problem` for each mistake below it; it
-never raises. Null counts as absent for mappings, so that a section may be emptied by comments.
+A :class:`Form` checks a value and parses it. A dataclass declares the keys of its section, each
+field by a :func:`setting`; :func:`record` lists the keys of a section that is laid out otherwise
+than our values. Null counts as absent for mappings, so that a section may be emptied by comments.
 """
 
 from __future__ import annotations
@@ -11,19 +12,21 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, field, fields, replace
 from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import BadTimeframeError
 from ..model.timeframe import Timeframe
+from ..vendors.registry import canonical_vendor
 from .offered import install_hint, known_names, known_vendor
-from .rules import as_switch
 
 Path = tuple[str | int, ...]
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_SWITCHES = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,77 @@ Check = Callable[[Any, Path], Iterator[Problem]]
 MOST_PROBLEMS = 100
 
 
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True)
+class Form:
+    """What may stand at one place of a file.
+
+    Attributes:
+        check: takes a value and its path and yields a problem for each mistake below it; it
+            never raises.
+        parse: turns a value without mistakes into the one that programs use.
+        keys: those of a record.
+        attribute: the field that holds the parsed value, where :func:`attributes` looks for it.
+    """
+
+    check: Check
+    parse: Callable[[Any], Any] = _as_it_is
+    keys: Mapping[str, Form] = field(default_factory=dict)
+    attribute: str = ""
+
+    def to(self, convert: Callable[[Any], Any]) -> Form:
+        """Return the form with one more step of parsing."""
+        return replace(self, parse=lambda value: convert(self.parse(value)))
+
+    def named(self, attribute: str) -> Form:
+        """Return the form with the field that its values are for."""
+        return replace(self, attribute=attribute)
+
+    def into(self, cls: Callable[..., Any]) -> Form:
+        """Return the form of a record whose :func:`attributes` make a value of a class."""
+        return replace(self, parse=lambda plain: cls(**attributes(self.keys, plain)))
+
+
+def setting(form: Form, default: Any = MISSING, *, factory: Any = MISSING, key: str = "") -> Any:
+    """Declare a field of a section.
+
+    Args:
+        form: what may stand there.
+        default: the value where the file has none; ``factory`` makes one that can be changed.
+        key: the name in the file, where that is not the field's.
+    """
+    return field(default=default, default_factory=factory, metadata={"form": form, "key": key})
+
+
+def settings_of(cls: type[Any]) -> dict[str, Form]:
+    """Return the keys that a dataclass declares, in the order of its fields."""
+    return {
+        f.metadata["key"] or f.name: f.metadata["form"].named(f.name)
+        for f in fields(cls)
+        if f.metadata
+    }
+
+
+def section(cls: type[Any]) -> Form:
+    """Accept the keys that a dataclass declares; parsed it is one of these."""
+    return record(settings_of(cls)).into(cls)
+
+
+def attributes(keys: Mapping[str, Form], plain: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the parsed values of a record and of the records in it, by the fields that hold them."""
+    values: dict[str, Any] = {}
+    for key, value in (plain or {}).items():
+        form = keys.get(key, anything)
+        if form.attribute:
+            values[form.attribute] = form.parse(value)
+        elif form.keys:
+            values |= attributes(form.keys, value)
+    return values
+
+
 def first_of(problems: Iterable[Problem]) -> list[Problem]:
     """Return the problems that are told, and one more where there are more."""
     return list(islice(problems, MOST_PROBLEMS + 1))
@@ -60,7 +134,18 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     return matches[0] if matches else ""
 
 
-def text(*choices: str, nullable: bool = False) -> Check:
+def as_switch(value: Any) -> bool | None:
+    """Read a switch: a truth value or one of the texts yes, no, on and off; else None."""
+    return value if isinstance(value, bool) else _SWITCHES.get(str(value).lower())
+
+
+def vendor_name(name: str) -> str:
+    """Return the canonical name of a vendor that the check has accepted."""
+    # Names of other packages' vendors have no aliases.
+    return canonical_vendor(name) or name.strip().lower()
+
+
+def text(*choices: str, nullable: bool = False) -> Form:
     """Accept a text that is not empty, or one of ``choices``."""
 
     def check(value: Any, path: Path) -> Iterator[Problem]:
@@ -72,10 +157,10 @@ def text(*choices: str, nullable: bool = False) -> Check:
             what = f"{_shown(value)}, one of {', '.join(choices)} is needed"
             yield Problem(path, what, nearest(value, choices))
 
-    return check
+    return Form(check)
 
 
-def number(low: float, high: float = math.inf, *, nullable: bool = False) -> Check:
+def number(low: float, high: float = math.inf, *, nullable: bool = False) -> Form:
     """Accept a finite number from ``low`` to ``high``, both included."""
     bounds = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
 
@@ -87,53 +172,61 @@ def number(low: float, high: float = math.inf, *, nullable: bool = False) -> Che
         if not is_number or not low <= value <= min(high, sys.float_info.max):
             yield Problem(path, f"{_shown(value)}, a number {bounds} is needed")
 
-    return check
+    return Form(check)
 
 
-def whole(low: float, *, nullable: bool = False) -> Check:
+def whole(low: float, *, nullable: bool = False) -> Form:
     """Accept a finite whole number of at least ``low``."""
     limits = number(low, nullable=nullable)
 
     def check(value: Any, path: Path) -> Iterator[Problem]:
-        problems = list(limits(value, path))
+        problems = list(limits.check(value, path))
         yield from problems
         if not problems and value is not None and value != int(value):
             yield Problem(path, f"{_shown(value)}, a whole number is needed")
 
-    return check
+    return Form(check)
 
 
-def switch(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept true and false (and yes, no, on, off)."""
+def _check_switch(value: Any, path: Path) -> Iterator[Problem]:
     if as_switch(value) is None:
         yield Problem(path, f"{_shown(value)}, true or false is needed")
 
 
-def pattern(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a regular expression."""
+def _check_pattern(value: Any, path: Path) -> Iterator[Problem]:
     try:
         re.compile(value)
     except (re.error, TypeError, RecursionError, OverflowError) as exc:
         yield Problem(path, f"{_shown(value)}, which is not a regular expression ({exc})")
 
 
-def timeframe(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a timeframe."""
+def _check_timeframe(value: Any, path: Path) -> Iterator[Problem]:
     try:
         Timeframe.parse(value)
     except BadTimeframeError as exc:
         yield Problem(path, str(exc))
 
 
-def vendor(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a vendor that exists, also of another package, or one that other versions serve."""
+def _check_vendor(value: Any, path: Path) -> Iterator[Problem]:
     if not isinstance(value, str) or known_vendor(value) is None:
         near = nearest(str(value).lower(), known_names())
         why = "which is not a vendor" if near else f"which is not a vendor; {install_hint(value)}"
         yield Problem(path, f"{_shown(value)}, {why}", near)
 
 
-def url(scheme: str) -> Check:
+# Whatever stands there.
+anything = Form(lambda value, path: iter(()))
+# True and false (and yes, no, on, off).
+switch = Form(_check_switch, as_switch)
+# A regular expression.
+pattern = Form(_check_pattern, re.compile)
+# A timeframe; parsed it is its label.
+timeframe = Form(_check_timeframe, lambda value: Timeframe.parse(value).label)
+# A vendor that exists, also of another package, or one that other versions serve.
+vendor = Form(_check_vendor, vendor_name)
+
+
+def url(scheme: str) -> Form:
     """Accept an address with ``scheme`` over TLS; without TLS only on this machine."""
 
     def check(value: Any, path: Path) -> Iterator[Problem]:
@@ -152,24 +245,24 @@ def url(scheme: str) -> Check:
         elif parts.scheme == scheme and host not in LOOPBACK:
             yield Problem(path, f"{scheme}:// is for this machine only", f"{scheme}s://{host}")
 
-    return check
+    return Form(check)
 
 
-def items(item: Check) -> Check:
-    """Accept a list whose items pass ``item``."""
+def items(item: Form) -> Form:
+    """Accept a list of such items; parsed it is a tuple."""
 
     def check(value: Any, path: Path) -> Iterator[Problem]:
         if not isinstance(value, list):
             yield Problem(path, f"{_shown(value)}, a list is needed", _as_list(value))
             return
         for index, item_value in enumerate(value):
-            yield from item(item_value, (*path, index))
+            yield from item.check(item_value, (*path, index))
 
-    return check
+    return Form(check, lambda value: tuple(map(item.parse, value)))
 
 
-def record(keys: Mapping[str, Check], *required: str) -> Check:
-    """Accept a mapping that has no other keys than ``keys``."""
+def record(keys: Mapping[str, Form], *required: str) -> Form:
+    """Accept a mapping that has no other keys than ``keys``; parsed it is without empty ones."""
 
     def check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None:
@@ -179,7 +272,7 @@ def record(keys: Mapping[str, Check], *required: str) -> Check:
             return
         for key, entry in value.items():
             if key in keys:
-                yield from keys[key](entry, (*path, key))
+                yield from keys[key].check(entry, (*path, key))
             else:
                 like = nearest(str(key), keys)
                 others = "" if like else f", known here: {', '.join(keys)}"
@@ -188,11 +281,14 @@ def record(keys: Mapping[str, Check], *required: str) -> Check:
             if key not in value:
                 yield Problem(path, f"{key} is missing")
 
-    return check
+    def parse(value: Mapping[str, Any] | None) -> dict[str, Any]:
+        return {k: keys[k].parse(v) for k, v in (value or {}).items() if v is not None}
+
+    return Form(check, parse, keys)
 
 
-def table(value_check: Check, key_check: Check | None = None) -> Check:
-    """Accept a mapping with any keys (or those that pass ``key_check``) to such values."""
+def table(value_form: Form, key_form: Form | None = None) -> Form:
+    """Accept a mapping with any keys (or those of ``key_form``) to such values."""
 
     def check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None:
@@ -201,20 +297,24 @@ def table(value_check: Check, key_check: Check | None = None) -> Check:
             yield Problem(path, f"{_shown(value)}, a mapping is needed")
             return
         for key, entry in value.items():
-            if key_check is not None:
-                yield from key_check(key, (*path, key))
-            yield from value_check(entry, (*path, key))
+            if key_form is not None:
+                yield from key_form.check(key, (*path, key))
+            yield from value_form.check(entry, (*path, key))
 
-    return check
+    def parse(value: Mapping[str, Any] | None) -> dict[str, Any]:
+        key_parse = key_form.parse if key_form is not None else _as_it_is
+        return {key_parse(k): value_form.parse(v) for k, v in (value or {}).items()}
+
+    return Form(check, parse)
 
 
-def text_or(other: Check) -> Check:
+def text_or(other: Form) -> Form:
     """Accept a text, or what ``other`` accepts."""
 
     def check(value: Any, path: Path) -> Iterator[Problem]:
-        yield from text()(value, path) if isinstance(value, str) else other(value, path)
+        yield from (text() if isinstance(value, str) else other).check(value, path)
 
-    return check
+    return Form(check, lambda value: value if isinstance(value, str) else other.parse(value))
 
 
 def _as_list(value: Any) -> str:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..model.rules import ProviderRules
 from ..vendors.registry import key_names, row_of
 from .credentials import spellings_of
+from .rules import ProviderRules
 from .schema import LOOPBACK, Problem
 
 HINT = "to allow it, name the file: the argument config_path, or the variable ONETAPE_RULES"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..config.credentials import vendor_credentials
+from ..config.fundamentals_rules import FundamentalsRules
 from ..config.offered import PROVIDERS, known_vendor, offer_of
 from ..errors import UnknownProviderError
-from ..model.fundamentals_rules import FundamentalsRules
 from ..model.instrument import Instrument
 from ..vendors.fundamentals_table import VendorTable, table_of
 from ..vendors.registry import key_names, row_of

@@ -12,8 +12,8 @@ from typing import Any
 
 from ..clock import Clock, SystemClock
 from ..config.fundamentals_file import find_file, load_fundamentals_rules
+from ..config.fundamentals_rules import STRATEGIES, FundamentalsRules
 from ..model.fundamentals import FIELD_ALIASES, Snapshot, canonical_type, snapshot_of
-from ..model.fundamentals_rules import STRATEGIES, FundamentalsRules
 from ..model.instant import DAY_MS
 from ..net.forks import renew_after_fork
 from ..vendors.registry import canonical_vendor

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..cache.fundamentals_cache import FundamentalsCache
 from ..clock import Clock, SystemClock
+from ..config.fundamentals_rules import FundamentalsRules
 from ..errors import (
     CacheError,
     DataError,
@@ -19,7 +20,6 @@ from ..errors import (
     ResponseFormatError,
 )
 from ..model.fundamentals import Snapshot, snapshot_of
-from ..model.fundamentals_rules import FundamentalsRules
 from ..model.health import Quota
 from ..model.texts import duration
 from ..net.background import BackgroundCall

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..config.fundamentals_rules import FundamentalsRules
 from ..model.fundamentals import (
     FIELDS,
     WITH_CURRENCY,
@@ -17,7 +18,6 @@ from ..model.fundamentals import (
     objection,
     quality,
 )
-from ..model.fundamentals_rules import FundamentalsRules
 
 # Factors by which values differ that mean the same in other units.
 _SCALES = {

@@ -9,11 +9,11 @@ from functools import partial
 from typing import NamedTuple
 
 from ..calendars.ranges import resolve_range
+from ..config.rules import JobRules
 from ..errors import BadTimeframeError, QueryError
 from ..model.instant import DAY_MS, from_ms
 from ..model.instrument import Instrument
 from ..model.kind import AskedSession
-from ..model.rules import JobRules
 from ..model.timeframe import Timeframe
 from .work_list import NO_PRIORITY, WorkItem
 

@@ -12,10 +12,10 @@ from ..bars.selection.exclusions import SWITCHED_OFF, differences, named_for, no
 from ..clock import SystemClock
 from ..config.credentials import vendor_credentials
 from ..config.offered import PROVIDERS, known_hint, offer_of
+from ..config.rules import Rule
 from ..config.rules_file import load_rules
 from ..errors import DataError, MissingCredentialsError, QueryError, UnknownProviderError
 from ..model.query import BarsQuery
-from ..model.rules import Rule
 from ..model.settings import Settings
 from ..model.texts import NO_KEY
 from ..model.timeframe import Timeframe

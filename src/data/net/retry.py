@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..model.rules import Failover
+from ..config.rules import Failover
 
 
 @dataclass(frozen=True)

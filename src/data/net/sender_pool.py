@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ..clock import Clock, SystemClock
+from ..config.rules import Rules
 from ..config.rules_file import load_rules
 from ..config.settings import load_settings
 from ..errors import MissingExtraError, install_line
 from ..model.capabilities import Limits
-from ..model.rules import Rules
 from ..model.settings import Settings
 from ..vendors.registry import family_of, row_of
 from .forks import renew_after_fork

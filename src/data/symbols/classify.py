@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from ..model.classification import Classification, Exchange
 from ..model.instrument import Instrument
-from ..model.rules import Classification, Exchange
 from ..vendors.registry import VENDORS, canonical_vendor
 
 MAX_LENGTH = 64

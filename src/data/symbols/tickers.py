@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..model.classification import Classification, Exchange
 from ..model.instrument import Instrument
-from ..model.rules import Classification, Exchange, ProviderRules
 
 _MAX_TICKER = 15
 _US_MARKETS = "US Markets (NASDAQ/NYSE)"
@@ -161,26 +161,6 @@ def provider_config(
         reason=_reason(info["original_provider"], best),
         **_EXTRAS.get(best or "", {}),
     )
-
-
-def vendor_summary(
-    rules: ProviderRules, downloader: Any | None, vendor_class: Any | None = None
-) -> dict[str, Any]:
-    """Return what the rules and a vendor's own downloader, else its class, declare."""
-    from ..model.capabilities import Capabilities  # loaded with vendors alone
-
-    declared = getattr(vendor_class if downloader is None else downloader, "capabilities", None)
-    if not isinstance(declared, Capabilities):  # a downloader that is not ours declares nothing
-        declared = Capabilities(frozenset(), {})
-    return {
-        "name": rules.title or rules.name,
-        "available": downloader is not None,
-        "asset_classes": sorted(declared.asset_classes),
-        "timeframes": list(declared.timeframes),
-        "requires_api_key": rules.api_key_required,
-        "rate_limits": dict(rules.rate_limits),
-        **rules.facts,
-    }
 
 
 def _reason(first: str, best: str | None) -> str:

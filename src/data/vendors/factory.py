@@ -24,6 +24,7 @@ from ..config.offered import (
     offers,
     program_offer,
 )
+from ..config.rules import ProviderRules, Rules
 from ..errors import (
     ConfigError,
     DataError,
@@ -33,7 +34,6 @@ from ..errors import (
 )
 from ..model.capabilities import Capabilities
 from ..model.instant import MINUTE_MS
-from ..model.rules import ProviderRules, Rules
 from .base import BaseDataDownloader, is_ours, sends_by_machinery
 from .foreign import OwnSender, call_foreign, load_offer
 from .registry import SERVED, VENDORS, canonical_vendor, family_of, key_names, load, row_of
@@ -424,3 +424,21 @@ def creation_error(selector: Any, name: str) -> DataError | None:
     except DataError as error:
         return error
     return ConfigError("its setup failed")
+
+
+def vendor_summary(
+    rules: ProviderRules, downloader: Any | None, vendor_class: Any | None = None
+) -> dict[str, Any]:
+    """Return what the rules and a vendor's own downloader, else its class, declare."""
+    declared = getattr(vendor_class if downloader is None else downloader, "capabilities", None)
+    if not isinstance(declared, Capabilities):  # a downloader that is not ours declares nothing
+        declared = Capabilities(frozenset(), {})
+    return {
+        "name": rules.title or rules.name,
+        "available": downloader is not None,
+        "asset_classes": sorted(declared.asset_classes),
+        "timeframes": list(declared.timeframes),
+        "requires_api_key": rules.api_key_required,
+        "rate_limits": dict(rules.rate_limits),
+        **rules.facts,
+    }

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from ...config.rules import Rule
 from ...config.rules_file import packaged_rules
 from ...errors import DataError, QueryError, UnknownProviderError
 from ...model.explanation import Explanation, StoredSeries, Way
 from ...model.health import Health
 from ...model.query import BarsQuery
-from ...model.rules import Rule
 from ...vendors.base import is_ours, status_for
 from ..derive.sources import SourceTimeframes
 from ..selection.candidates import Candidate, Route

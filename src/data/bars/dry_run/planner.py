@@ -18,13 +18,13 @@ from ...cache.store import BarStore
 from ...calendars.calendar import calendar_for
 from ...calendars.grid import BarGrid
 from ...clock import Clock
+from ...config.rules import ValidationRules
 from ...errors import AllProvidersFailedError, DataError, NoProviderError, UnknownProviderError
 from ...model.bars import Stamps
 from ...model.coverage import Coverage
 from ...model.health import Health
 from ...model.plan import Lacking, Plan, PlanSegment, PlanStep, PlanStretch, VendorOffer
 from ...model.query import BarsQuery
-from ...model.rules import ValidationRules
 from ...model.span import Span, gaps, subtract
 from ...model.timeframe import Timeframe
 from ..answer.answer import Answer

@@ -10,11 +10,11 @@ from ...cache.store import BarStore, Commit
 from ...calendars.gaps import missing
 from ...calendars.grid import BarGrid
 from ...clock import Clock
+from ...config.rules import ValidationRules
 from ...errors import BadRangeError, DataError
 from ...model.coverage import Coverage, Covered
 from ...model.instant import MINUTE_MS, iso
 from ...model.kind import Kind
-from ...model.rules import ValidationRules
 from ...model.span import Span, coalesce, intersect, subtract
 from ..answer.adjust import ActionsMissingError
 from ..answer.answer import Answer, Gap, Unfilled, as_known, joined, not_asked

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 
 from ...calendars.calendar import calendar_for
 from ...calendars.grid import BarGrid
+from ...config.rules import ValidationRules
 from ...errors import NoDataError
 from ...model.bars import BarTable, merge
 from ...model.capabilities import Capabilities, Fetched, FetchQuery
 from ...model.instant import DAY_MS
 from ...model.kind import Kind
 from ...model.query import BarsQuery
-from ...model.rules import ValidationRules
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...prices.conversions import regular_hours, sources_of_kind

@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...config.gateway import ibkr_gateway
+from ...config.rules import Rules
 from ...errors import DataError, NoDataError, NoProviderError
 from ...model.instant import from_ms
 from ...model.provenance import ATTRS_KEY
-from ...model.rules import Rules
 from ...model.stream import LiveBar, StreamState
 from ...model.timeframe import Timeframe
 from ...net.deadline import seconds_of

@@ -1,0 +1,145 @@
+"""The section ``symbol_classification`` of a rules file: the tables by which symbols are classified."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..model.classification import Classification, Exchange
+from ..symbols.classify import SymbolRefusal, classify, malformed
+from .schema import (
+    Form,
+    Path,
+    Problem,
+    anything,
+    first_of,
+    items,
+    nearest,
+    pattern,
+    record,
+    switch,
+    table,
+    text,
+    text_or,
+    vendor,
+)
+
+_CLASSES = ("crypto", "stock", "forex", "index", "future")
+
+
+def _check_symbol(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept what a symbol may look like."""
+    refusal = malformed(value)
+    if refusal is not None:
+        yield Problem(path, refusal.message)
+
+
+def _check_suffix(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept the suffix of an exchange."""
+    if not str(value).startswith("."):
+        yield Problem(path, "a suffix begins with a dot", f".{value}")
+
+
+def _upper(name: str) -> str:
+    return name.upper()
+
+
+def _exchanges(plain: Mapping[str, Any] | None) -> dict[str, Exchange]:
+    """Return the venues by suffix; suffixes of one venue share its value."""
+    entries = {
+        k.upper(): {"name": v} if isinstance(v, str) else dict(v) for k, v in (plain or {}).items()
+    }
+    return {
+        k: _exchange(v.get("same_as", k), entries.get(v.get("same_as", k), v))
+        for k, v in entries.items()
+    }
+
+
+def _exchange(suffix: str, plain: Mapping[str, Any]) -> Exchange:
+    usual = {"code": plain.get("name", suffix), "quote": plain.get("currency")}
+    return Exchange(suffix, **{**usual, **_venue.parse(plain)})
+
+
+def _by_symbol(listings: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    return {symbol: venue for venue, symbols in listings.items() for symbol in symbols}
+
+
+_names = items(text().to(_upper))
+_name_set = _names.to(frozenset)
+_meaning = record(
+    {
+        "asset_class": text(*_CLASSES),
+        "calendar": text(),
+        "timezone": text(),
+        "exchange": text(),
+        "base": text(),
+        "quote": text(),
+        "spellings": table(text(), vendor),
+    },
+    "asset_class",
+    "calendar",
+).to(lambda plain: {**plain, "spellings": plain.get("spellings", {})})
+_venue = record(
+    {
+        "name": text().named("name"),
+        "exchange": text().named("code"),
+        "calendar": text().named("calendar"),
+        "timezone": text().named("timezone"),
+        "country": text().named("country"),
+        "market": text().named("market"),
+        "currency": text().named("currency"),
+        "quote": text(nullable=True).named("quote"),
+        "same_as": text(),
+        "bare": switch.named("bare"),
+    }
+).into(dict)
+_suffixes = table(text_or(_venue), Form(_check_suffix))
+CLASSIFICATION = record(
+    {
+        "symbols": table(text_or(_meaning), Form(_check_symbol, _upper)).named("symbols"),
+        "crypto": record(
+            {
+                "patterns": items(pattern).named("crypto_patterns"),
+                "stablecoins": _name_set.named("stablecoins"),
+                "suffixes": _name_set.named("suffixes"),
+                "known_assets": _name_set.named("assets"),
+            }
+        ),
+        "stock": record(
+            {
+                "patterns": items(pattern).named("stock_patterns"),
+                "exchange_suffixes": Form(_suffixes.check, _exchanges).named("exchanges"),
+                "etfs": _name_set.named("etfs"),
+                "reits": _name_set.named("reits"),
+                "listings": table(_names).to(_by_symbol).named("listings"),
+            }
+        ),
+        "forex": record({"currencies": _name_set.named("currencies")}),
+        "index": record({"venues": table(text(), Form(anything.check, _upper)).named("venues")}),
+    }
+).into(Classification)
+
+
+def check_whole(plain: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield names in a whole, otherwise correct section that lead nowhere."""
+    suffixes = (plain.get("stock") or {}).get("exchange_suffixes") or {}
+    at = ("symbol_classification", "stock", "exchange_suffixes")
+    for suffix, venue in suffixes.items():
+        same = venue.get("same_as") if isinstance(venue, Mapping) else None
+        target = suffixes.get(same)
+        if same and (target is None or (isinstance(target, Mapping) and "same_as" in target)):
+            yield Problem((*at, suffix, "same_as"), f"{same} is no suffix of its own")
+    for index, suffix in ((plain.get("index") or {}).get("venues") or {}).items():
+        if suffix not in suffixes:
+            path = ("symbol_classification", "index", "venues", index)
+            yield Problem(path, f"{suffix} is no known suffix", nearest(suffix, suffixes))
+
+
+def check_symbols(tables: Classification) -> list[Problem]:
+    """Return the user's symbols whose meaning is not understood."""
+    verdicts = ((text, classify(text, tables)) for text in tables.symbols)
+    return first_of(
+        Problem(("symbol_classification", "symbols", text), verdict.message)
+        for text, verdict in verdicts
+        if isinstance(verdict, SymbolRefusal)
+    )

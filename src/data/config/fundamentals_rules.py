@@ -1,0 +1,270 @@
+"""What a fundamentals file may hold, and the rules that it means.
+
+The layout of the file names for each key the field of :class:`FundamentalsRules` that it sets.
+:func:`check` finds every mistake at once, :func:`parse` turns a checked mapping into rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..model.fundamentals import DATA_TYPES, canonical_field
+from ..model.instant import DAY_MS
+from ..model.length import UNIT_MS, split_length
+from .schema import (
+    Form,
+    Path,
+    Problem,
+    anything,
+    as_switch,
+    attributes,
+    first_of,
+    items,
+    nearest,
+    number,
+    record,
+    switch,
+    table,
+    text,
+    vendor,
+    whole,
+)
+
+STRATEGIES = ("priority_based", "quality_based", "consensus")
+PRIORITY_GROUPS = (
+    "raw_statements",
+    "ttm_metrics",
+    "company_profile",
+    "share_data",
+    "calendar_events",
+    "dividends",
+)
+# What older files hold and another place decides: it has no effect, and a warning says so.
+ELSEWHERE = {
+    ("error_handling", "max_retries"): "failover.max_retries in provider_rules.yaml",
+    ("error_handling", "retry_delay_seconds"): "failover.retry_delay in provider_rules.yaml",
+    ("error_handling", "exponential_backoff"): "failover.exponential_backoff in "
+    "provider_rules.yaml",
+    ("symbol_mapping", "exchange_suffixes"): "symbol_classification in provider_rules.yaml",
+}
+_UNITS = ("d", "h", "m")
+_MOST = 99_999
+
+
+@dataclass(frozen=True)
+class FundamentalsRules:
+    """A whole fundamentals file, checked.
+
+    Attributes:
+        sequences: data type to vendors, the most trusted first.
+        ttl_ms: data type to how long an answer is fresh.
+        default_ttl_ms: the same for types that are not named.
+        field_priorities: field to vendors that go before the sequence for it.
+        grades: vendor to its quality, 1 to 5, for ``quality_based``.
+        tolerance, consensus_tolerance: how far values may differ, as a fraction: before it is a
+            conflict, and for being averaged.
+        consensus_fallback: the strategy where they may not.
+        reports_conflicts: whether a record lists conflicts.
+        required_fields: fields whose absence a record lists.
+        min_quality: the part of an older copy's worth that a newer one needs to push it out.
+        stale_ms: how old a copy may be that stands in for a vendor that failed.
+        serves_stale: whether one may.
+        asks_others: whether vendors behind the first of a sequence are asked.
+        budget_s: seconds that a lookup may take, however many vendors are asked.
+        cleans_up: whether older copies are deleted.
+        copies: how many copies of a vendor and type are kept then.
+        symbols: symbol to the name under which vendors are asked for it.
+    """
+
+    sequences: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ttl_ms: Mapping[str, int] = field(default_factory=dict)
+    default_ttl_ms: int = 7 * DAY_MS
+    field_priorities: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    grades: Mapping[str, float] = field(default_factory=dict)
+    tolerance: float = 0.1
+    consensus_tolerance: float = 0.1
+    consensus_fallback: str = "priority_based"
+    reports_conflicts: bool = True
+    required_fields: tuple[str, ...] = ()
+    min_quality: float = 0.8
+    stale_ms: int = 30 * DAY_MS
+    serves_stale: bool = True
+    asks_others: bool = True
+    budget_s: float = 20.0
+    cleans_up: bool = True
+    copies: int = 1
+    symbols: Mapping[str, str] = field(default_factory=dict)
+
+    def ttl_of(self, data_type: str) -> int:
+        """Return how many milliseconds an answer of a type is fresh."""
+        return self.ttl_ms.get(data_type, self.default_ttl_ms)
+
+    def order(self, data_type: str, name: str = "") -> tuple[str, ...]:
+        """Return vendors, the most trusted first; for one field where a name is given."""
+        usual = self.sequences.get(data_type, self.sequences.get("profile", ()))
+        own = self.field_priorities.get(canonical_field(name), ()) if name else ()
+        return tuple(dict.fromkeys((*own, *usual)))
+
+
+def _check_length(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept days, hours or minutes such as ``14d``, ``6h``, ``30m``."""
+    count, unit = split_length(value) or (0, "")
+    if unit not in _UNITS or not 0 < count <= _MOST:
+        near = f'"{value}d"' if isinstance(value, int) and not isinstance(value, bool) else ""
+        yield Problem(path, f"{value!r:.40} is not a length of time such as 14d, 6h or 30m", near)
+
+
+def _length_ms(text: str) -> int:
+    count, unit = split_length(text) or (0, "")
+    return count * UNIT_MS[unit]
+
+
+def _fixed(wanted: bool, why: str) -> Form:
+    """Accept a switch that is ``wanted``; ``why`` the other value is a mistake is its message."""
+
+    def check(value: Any, path: Path) -> Iterator[Problem]:
+        yield from switch.check(value, path)
+        if as_switch(value) is (not wanted):
+            yield Problem(path, why)
+
+    return Form(check)
+
+
+def _one_of(names: tuple[str, ...], what: str) -> Form:
+    """Accept one of ``names``; ``what`` they are is for the message."""
+
+    def check(value: Any, path: Path) -> Iterator[Problem]:
+        if value not in names:
+            yield Problem(path, f"{value!r:.40} is no {what}", nearest(str(value), names))
+
+    return Form(check)
+
+
+def _by_field(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what a table of groups says of each field."""
+    return {canonical_field(name): v for group in groups.values() for name, v in group.items()}
+
+
+def _days(low: float) -> Form:
+    """Accept up to ten years in days; parsed it is in milliseconds."""
+    return number(low, 3650).to(lambda days: round(days * DAY_MS))
+
+
+_data_type = _one_of(DATA_TYPES, "data type")
+_length = Form(_check_length, _length_ms)
+_described = {"description": text(), "enabled": switch}
+_percent = number(0, 100).to(lambda percent: percent / 100)
+_vendors = items(vendor).to(lambda names: tuple(dict.fromkeys(names)))
+_grade = number(1, 5).to(float)
+_always = "answers are always checked; this cannot be switched off"
+_setting = record(
+    {
+        "name": text(),
+        "priority": whole(1),
+        "rate_limits": table(number(0, nullable=True)),
+        "data_quality": _grade,
+        "reliability": _grade,
+        "coverage": text(),
+        "cost": text(),
+        "api_key_required": switch,
+        "api_key_env": text(nullable=True),
+        "strengths": items(text()),
+        "limitations": items(text()),
+    }
+)
+_file = record(
+    {
+        "version": anything,
+        "description": text(),
+        "provider_sequences": table(_vendors, _data_type).named("sequences"),
+        "refresh_intervals": table(_length, _data_type).named("ttl_ms"),
+        "field_priorities": table(table(_vendors), _one_of(PRIORITY_GROUPS, "group of fields"))
+        .to(_by_field)
+        .named("field_priorities"),
+        "provider_settings": table(_setting, vendor).named("settings"),
+        "combination_strategies": record(
+            {
+                "priority_based": record(_described),
+                "quality_based": record(_described),
+                "consensus": record(
+                    _described
+                    | {
+                        "tolerance_percentage": _percent.named("consensus_tolerance"),
+                        "fallback_strategy": text(*STRATEGIES[:2]).named("consensus_fallback"),
+                    }
+                ),
+            }
+        ),
+        "cache_settings": record(
+            {
+                "default_ttl_days": _days(0.0001).named("default_ttl_ms"),
+                "max_cache_age_days": _days(0).named("stale_ms"),
+                "cleanup_enabled": switch.named("cleans_up"),
+                "backup_copies": whole(1).to(int).named("copies"),
+                "compression": _fixed(False, "files are plain JSON"),
+                "validation_enabled": _fixed(True, _always),
+            }
+        ),
+        "data_validation": record(
+            {
+                "enabled": _fixed(True, _always),
+                "min_quality_score": number(0, 1).to(float).named("min_quality"),
+                "cross_provider_validation": switch.named("reports_conflicts"),
+                "tolerance_percentage": _percent.named("tolerance"),
+                "required_fields": items(text()).named("required_fields"),
+            }
+        ),
+        "error_handling": record(
+            {
+                "max_retries": whole(0),
+                "retry_delay_seconds": number(0, 3600),
+                "exponential_backoff": switch,
+                "fallback_to_lower_priority": switch.named("asks_others"),
+                "graceful_degradation": switch.named("serves_stale"),
+                "time_budget_seconds": number(0.1, 600).to(float).named("budget_s"),
+            }
+        ),
+        "symbol_mapping": record(
+            {
+                "normalize_tickers": _fixed(True, "symbols are always brought to one spelling"),
+                "mappings": table(text(), text().to(str.upper)).named("symbols"),
+                "exchange_suffixes": table(text()),
+            }
+        ),
+    }
+)
+
+
+def check(mapping: Any) -> list[Problem]:
+    """Return the mistakes in a fundamentals mapping, see ``first_of``; absent keys are none."""
+    if not isinstance(mapping, Mapping):
+        return [Problem((), "keys are needed")]
+    return first_of(_file.check(mapping, ()))
+
+
+def parse(plain: Mapping[str, Any]) -> FundamentalsRules:
+    """Turn a checked mapping into rules; what it does not mention has its default."""
+    values = attributes(_file.keys, plain)
+    settings = values.pop("settings", {})
+    # A vendor that no sequence names goes behind it, by its own priority where it has one.
+    ranked = sorted(
+        (name for name in settings if "priority" in settings[name]),
+        key=lambda name: settings[name]["priority"],
+    )
+    sequences = values.pop("sequences", {})
+    return FundamentalsRules(
+        sequences={n: tuple(dict.fromkeys((*v, *ranked))) for n, v in sequences.items()},
+        grades={n: s["data_quality"] for n, s in settings.items() if "data_quality" in s},
+        **values,
+    )
+
+
+def unread(mapping: Mapping[str, Any]) -> list[str]:
+    """Return what a correct mapping says that another place decides, and where that is."""
+    return [
+        f"{section}.{key} is decided by {place}"
+        for (section, key), place in ELSEWHERE.items()
+        if key in (mapping.get(section) or {})
+    ]

@@ -1,0 +1,70 @@
+"""Exchanges, and the tables by which symbols are classified."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A venue of stocks, by its suffix.
+
+    Attributes:
+        suffix: the canonical one, such as ``.L``; ``code`` is the short name, such as ``LSE``.
+        quote: unit of prices, None where it varies from share to share.
+        market: UK, EU, ASIA and so on, for fundamentals.
+        bare: whether the canonical spelling of its symbols has no suffix.
+    """
+
+    suffix: str
+    name: str = ""
+    code: str = ""
+    calendar: str = "24/5"
+    timezone: str = "UTC"
+    country: str = "unknown"
+    currency: str = "unknown"
+    quote: str | None = None
+    market: str = "unknown"
+    bare: bool = False
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The tables by which symbols are classified; texts are upper case.
+
+    ``suffixes`` are what a pair may end with besides dollar coins; ``venues`` are the suffixes of
+    the exchanges of indices.
+    """
+
+    symbols: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)
+    stablecoins: frozenset[str] = frozenset()
+    suffixes: frozenset[str] = frozenset()
+    assets: frozenset[str] = frozenset()
+    currencies: frozenset[str] = frozenset()
+    crypto_patterns: tuple[re.Pattern[str], ...] = ()
+    stock_patterns: tuple[re.Pattern[str], ...] = ()
+    exchanges: Mapping[str, Exchange] = field(default_factory=dict)
+    venues: Mapping[str, str] = field(default_factory=dict)
+    etfs: frozenset[str] = frozenset()
+    reits: frozenset[str] = frozenset()
+    listings: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def quotes(self) -> tuple[str, ...]:
+        """What a pair of coins may end with, the longest first."""
+        return tuple(sorted(self.suffixes | self.stablecoins, key=lambda text: (-len(text), text)))
+
+    @cached_property
+    def indices(self) -> dict[str, Exchange]:
+        """The exchanges of indices."""
+        venues = self.venues.items()
+        return {name: self.exchanges[v] for name, v in venues if v in self.exchanges}
+
+    @cached_property
+    def all_quotes(self) -> frozenset[str]:
+        """What a pair may end with: the quotes of coins, and currencies."""
+        return self.currencies.union(self.quotes)
