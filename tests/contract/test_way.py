@@ -28,8 +28,9 @@ from tests.vendor_server import VendorServer
 # A hit says why nothing is there, and reads verdicts: 60 lines more from disk.
 # Symbols with a venue, dates in a symbol's place and columns of actions are looked for in each question:
 # 30 lines more of an answer given again.
+# The rules stand beside their checks in `config`, and no more in `model`, which counts as one file.
 WAYS: dict[str, Figures] = {
-    "disk": {"files": 52, "functions": 378, "code lines": 3320, "longest file": 384, "frames": 0},
+    "disk": {"files": 53, "functions": 378, "code lines": 3320, "longest file": 384, "frames": 0},
     "again": {"files": 24, "functions": 68, "code lines": 575, "longest file": 377, "frames": 0},
     "refresh": {"files": 89, "functions": 672, "code lines": 5430, "longest file": 475, "frames": 41},
     "miss": {"files": 116, "functions": 1170, "code lines": 9330, "longest file": 475, "frames": 49},

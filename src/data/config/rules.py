@@ -77,6 +77,14 @@ _rate = number(0, nullable=True).to(lambda value: None if value is None else flo
 _count = whole(0, nullable=True).to(_rate.parse)
 _grade = number(1, 5)
 _maybe = text(nullable=True)
+# What may limit the requests to a vendor; half a request a minute must not become none.
+RATE_LIMITS = {
+    "requests_per_minute": _count,
+    "requests_per_second": _rate,
+    "requests_per_day": _count,
+    "requests_per_month": _count,
+    "burst_size": _count,
+}
 
 
 @dataclass(frozen=True)
@@ -121,18 +129,7 @@ class ProviderRules:
     title: str = setting(text(), "", key="name")
     type: str | None = setting(text("crypto", "stock", "mixed"), None)
     description: str | None = setting(text(), None)
-    rate_limits: Mapping[str, float] = setting(
-        record(
-            {
-                "requests_per_minute": _count,
-                "requests_per_second": _rate,
-                "requests_per_day": _count,
-                "requests_per_month": _count,
-                "burst_size": _count,
-            }
-        ),
-        factory=dict,
-    )
+    rate_limits: Mapping[str, float] = setting(record(RATE_LIMITS), factory=dict)
     cost: str | None = setting(text(), None)
     data_quality: float | None = setting(_grade, None)
     reliability: float | None = setting(_grade, None)

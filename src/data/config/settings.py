@@ -21,10 +21,10 @@ from .credentials import all_credentials
 from .donotshare import is_set, private_setting
 from .offered import known_names, known_vendor
 from .packaged import is_packaged
+from .rules import RATE_LIMITS
 from .rules_file import FILE_NAME, RELATIVE, check_found_rules, load_rules
+from .schema import nearest
 
-_WHOLE = ("requests_per_minute", "requests_per_day", "requests_per_month", "burst_size")
-_LIMITS = (*_WHOLE, "requests_per_second")
 _APP = "onetape"
 _log = logging.getLogger(__name__)
 
@@ -244,8 +244,6 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
 
 def _slip(name: str) -> str:
     """Return what to say of a name that looks like a vendor's and is none, or an empty text."""
-    from .schema import nearest
-
     near = "" if known_vendor(name) else nearest(name, known_names())
     return (
         near and f"{name} is no vendor (did you mean {near}?), except for a downloader of your own"
@@ -253,10 +251,8 @@ def _slip(name: str) -> str:
 
 
 def _is_limit(key: str, value: Any) -> bool:
-    """Tell whether a value limits anything; half a request a minute must not become none."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    is_one = key in _LIMITS and is_number and 0 <= value <= sys.float_info.max
-    return is_one and (key not in _WHOLE or value == int(value))
+    """Tell whether a value limits anything."""
+    return key in RATE_LIMITS and value is not None and not any(RATE_LIMITS[key].check(value, ()))
 
 
 def _variable(name: str, environ: Mapping[str, str] | None) -> str:
