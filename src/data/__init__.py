@@ -19,6 +19,8 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .cache.unified_cache import UnifiedCache
+    from .compat.limiters import RateLimiter
+    from .compat.validation import get_data_quality_score, validate_ohlcv_data
     from .data_manager import DataManager, get_data_manager, reset_data_manager
     from .errors import (
         AllProvidersFailedError,
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
     from .model.quote import Quote, Quotes
     from .observability.logs import configure_logging
     from .provider_selector import ProviderSelector, get_provider_selector
-    from .utils.rate_limiting import RateLimiter
-    from .utils.validation import get_data_quality_score, validate_ohlcv_data
     from .vendors.factory import register
 
 # Where each public name lives. A submodule must not be called like one of them: importing it
@@ -58,10 +58,10 @@ _HOMES = {
     "Listing": "model.listing",
     "Quote": "model.quote",
     "Quotes": "model.quote",
-    "RateLimiter": "utils.rate_limiting",
+    "RateLimiter": "compat.limiters",
     "register": "vendors.factory",
-    "validate_ohlcv_data": "utils.validation",
-    "get_data_quality_score": "utils.validation",
+    "validate_ohlcv_data": "compat.validation",
+    "get_data_quality_score": "compat.validation",
     "DataError": "errors",
     "QueryError": "errors",
     "AllProvidersFailedError": "errors",
@@ -102,7 +102,7 @@ __all__ = (
 def __getattr__(name: str) -> Any:
     """Resolve a public name at its home; nothing is kept here, so a patch at home is seen."""
     if name not in _HOMES:
-        from .compat.removed import NAMES, refuse_name
+        from .removed import NAMES, refuse_name
 
         if name in NAMES:
             refuse_name(name)

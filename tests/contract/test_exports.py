@@ -12,7 +12,7 @@ import typing
 import pytest
 
 import src.data
-from src.data.compat.removed import MODULES, NAMES
+from src.data.removed import MODULES, NAMES
 from tests.contract.source import PACKAGE, ROOT, modules
 
 HEAVY = ("pandas", "numpy", "requests", "yfinance", "binance", "yaml", "tenacity", "rich",

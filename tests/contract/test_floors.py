@@ -8,12 +8,12 @@ from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
-from src.data.compat.removed import MODULES
+from src.data.removed import MODULES
 from tests.contract.source import Module, expect_none, imports, module, modules, targets
 
 FLOORS = {
     "_version": 0, "vendors.registry": 0,
-    "errors": 0, "clock": 0, "resources": 0, "once": 0, "compat": 0,
+    "errors": 0, "clock": 0, "resources": 0, "once": 0, "removed": 0,
     "disk": 1, "model": 1,
     "calendars": 2, "singleton": 2, "symbols": 2,
     "config": 3, "prices": 3,
@@ -24,26 +24,23 @@ FLOORS = {
     "bars": 8,
     "wiring": 9,
     "quality": 10,
-    "feed": 11, "jobs": 11, "utils": 11,
+    "feed": 11, "jobs": 11,
     "data_manager": 12,
-    "v2": 13,
-    "cli": 14,
-    "pipeline": 15, "__main__": 15,
+    "cli": 13,
+    "compat": 14, "__main__": 14,
 }  # fmt: skip
 
 # Older import paths: nothing but imports and a list of names, and nobody inside uses them.
+OLDER_PACKAGES = ("downloader", "pipeline", "utils", "v2")
 SHIMS = {m.name for m in modules()} & {
     *MODULES,
+    *(m.name for m in modules() if m.top in OLDER_PACKAGES),
     "ohlcv_contract", "data_downloader_factory", "logs", "metrics_prometheus",
-    "cache.populate_cache", "utils.populate_cache",
-    "cache.fundamentals_combiner", "cache.validate_gaps", "cache.fill_gaps",
-    *(m.name for m in modules() if m.top == "downloader"),
+    "cache.populate_cache", "cache.fundamentals_combiner", "cache.validate_gaps", "cache.fill_gaps",
     "feed.backtest_feed", "feed.backtrader_feed", "feed.binance_data_feed", "feed.replaying",
     "feed.base_live_data_feed", "feed.binance_live_feed", "feed.coingecko_live_feed",
     "feed.ibkr_live_feed", "feed.yahoo_live_feed",
     "jobs.verifying",
-    "utils.refresh_fundamentals_cache",
-    "utils.periodic_fundamentals_refresh",
 }  # fmt: skip
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from src.data.clock import ManualClock
+from src.data.compat import limiters
 from src.data.errors import RateLimitedError
-from src.data.utils import rate_limiting
 from src.data.utils.rate_limiting import (
     ProviderRateLimiter,
     RateLimiter,
@@ -25,7 +25,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture(autouse=True)
 def _own_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_limiting, "_by_provider", {})
+    monkeypatch.setattr(limiters, "_by_provider", {})
 
 
 def test_turns_are_taken_and_refused(clock: ManualClock) -> None:

@@ -300,13 +300,13 @@ class TestOneJudgement:
         self, freq: str, interval: str | None, now: str, late: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         clock = ManualClock(parse_iso(now))
-        monkeypatch.setattr("src.data.utils.validation.SystemClock", lambda: clock)
+        monkeypatch.setattr("src.data.compat.validation.SystemClock", lambda: clock)
         errors = [f"Found {late} timestamps in the future"] if late else []
         assert validate_ohlcv_data(frame(24, freq=freq), interval=interval)[1] == errors
 
     def test_a_bar_alone_may_be_of_any_length(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock = ManualClock(parse_iso("2023-12-31T12:00:00Z"))
-        monkeypatch.setattr("src.data.utils.validation.SystemClock", lambda: clock)
+        monkeypatch.setattr("src.data.compat.validation.SystemClock", lambda: clock)
         assert ValidationResult.of(frame(1)).is_valid
 
 

@@ -246,7 +246,7 @@ def test_a_gap_of_an_unknown_market_counts_by_the_clock(monkeypatch: pytest.Monk
     def unknown(*_: object) -> None:
         raise QueryError("no such symbol")
 
-    monkeypatch.setattr("src.data.v2.validation.expected_times", unknown)
+    monkeypatch.setattr("src.data.compat.data_validator.expected_times", unknown)
     assert any("time gaps" in issue for issue in report_of(frame, timeframe="1h").issues)
 
 

@@ -1,1 +1,1 @@
-"""Older interfaces: what is served under its old name, and what is not, with its successor."""
+"""What only older programs use; its documented paths are thin modules that import from here."""

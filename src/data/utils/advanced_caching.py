@@ -1,5 +1,5 @@
 """Deliberately not served; the error names the successor."""
 
-from ..compat.removed import refuse_module
+from ..removed import refuse_module
 
 refuse_module(__name__)

@@ -1,15 +1,15 @@
 """The names of the second data layer."""
 
-from ..utils.validation import ValidationResult
-from .missing_data import MissingDataHandler
-from .sync import DataSyncManager, SyncReport
-from .validation import (
+from ..compat.data_validator import (
     CheckResult,
     DataAwareStrategySelector,
     DataQualityReport,
     DataQualityScorer,
     DataValidator,
 )
+from ..compat.missing_data import MissingDataHandler
+from ..compat.universe_sync import DataSyncManager, SyncReport
+from ..compat.validation import ValidationResult
 
 __all__ = [
     "CheckResult",

@@ -1,0 +1,198 @@
+"""Rate limiters for the caller's own loops, under their documented names."""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+from ..clock import Clock, SystemClock
+from ..config.credentials import credentials_for
+from ..errors import RateLimitedError
+from ..model.capabilities import Limits
+from ..net.limiter import Limiter
+from ..net.sender_pool import process_limiter
+from ..net.state import State
+from ..vendors.factory import canonical_name, usable_class
+
+__all__ = (
+    "AdaptiveRateLimiter",
+    "ProviderRateLimiter",
+    "RateLimiter",
+    "configure_provider_limits",
+    "get_all_provider_stats",
+    "get_provider_limiter",
+)
+
+
+class RateLimiter:
+    """At most so many calls a second and a minute, and a pause that grows with failures.
+
+    Thread-safe.
+
+    Args:
+        requests_per_second, requests_per_minute: calls allowed; 0 means no such limit.
+        burst_size: calls that may follow each other at once.
+        backoff_factor: by how much each further failure prolongs the pause.
+        max_backoff: longest pause in seconds.
+        clock: waits and measures; tests hand in another.
+    """
+
+    def __init__(
+        self,
+        requests_per_second: float = 10,
+        requests_per_minute: int = 600,
+        burst_size: int = 5,
+        backoff_factor: float = 2.0,
+        max_backoff: float = 60.0,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        limits = Limits(requests_per_minute, requests_per_second, burst=burst_size)
+        limiter = Limiter("this limiter", limits, State(None, clock or SystemClock()))
+        self._start(limiter, backoff_factor, max_backoff)
+
+    def _start(self, limiter: Limiter, backoff_factor: float, max_backoff: float) -> None:
+        self.limits = limiter.limits
+        self._backoff = (backoff_factor, max_backoff)
+        self._own = limiter
+        # Guards the counts against threads that call at the same time.
+        self._lock = threading.Lock()
+        self.reset_stats()
+
+    def acquire(self, timeout: float | None = None) -> bool:
+        """Wait for a turn and take it; False when that would take longer than ``timeout`` s."""
+        limiter = self._limiter
+        try:
+            ticket = limiter.acquire(1, math.inf if timeout is None else timeout)
+        except RateLimitedError:
+            self._count("refused")
+            return False
+        limiter.settle(ticket, None)
+        self._count("requests")
+        return True
+
+    def wait_if_needed(self) -> None:
+        """Wait for a turn, however long it takes."""
+        self.acquire()
+
+    def record_success(self) -> None:
+        """Record a success: the next failure starts with a short pause again."""
+        with self._lock:
+            self._stats["consecutive_failures"] = 0
+
+    def record_failure(self, error: BaseException | None = None) -> None:
+        """Record a failure: no call passes for a while, or for the ``retry_after`` seconds of the error."""
+        self._count("failures")
+        self._count("consecutive_failures")
+        factor, longest = self._backoff
+        pause_s = getattr(error, "retry_after", None)
+        # The exponent is bounded: the pause has reached its cap long before.
+        grown = factor ** min(self._stats["consecutive_failures"], 60)
+        self._limiter.pause(min(longest, grown) if pause_s is None else float(pause_s))
+
+    def get_stats(self) -> dict[str, Any]:
+        """Return counts since the last reset and the limits."""
+        with self._lock:
+            return {
+                **self._stats,
+                "requests_per_second": self.limits.per_second,
+                "requests_per_minute": self.limits.per_minute,
+                "burst_size": self.limits.burst,
+                "wait_seconds": self._limiter.wait_s(),
+            }
+
+    def reset_stats(self) -> None:
+        """Set all counts to 0; what was spent still counts against the limits."""
+        with self._lock:
+            self._stats = {"requests": 0, "refused": 0, "failures": 0, "consecutive_failures": 0}
+
+    @property
+    def _limiter(self) -> Limiter:
+        """The limiter of the account whose keys are set now."""
+        return self._own
+
+    def _count(self, name: str) -> None:
+        with self._lock:
+            self._stats[name] += 1
+
+
+# "Adaptive" means the pause that grows with failures, which every limiter has.
+AdaptiveRateLimiter = RateLimiter
+
+
+class ProviderRateLimiter(RateLimiter):
+    """The limiter of one vendor, for a program's own requests to it. Thread-safe.
+
+    Its requests are counted together with those that the library sends for the account whose keys
+    are set now, in all processes.
+
+    Args:
+        provider: name or alias; an unknown one has 10 calls a minute.
+        requests_per_second, requests_per_minute, burst_size: in place of the vendor's limits in
+            force (rules, ``PROVIDER_RATE_LIMITS``); None for both rates leaves them.
+        backoff_factor, max_backoff: see :class:`RateLimiter`.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        requests_per_second: float | None = None,
+        requests_per_minute: int | None = None,
+        burst_size: int = 5,
+        backoff_factor: float = 2.0,
+        max_backoff: float = 60.0,
+    ) -> None:
+        name = canonical_name(provider) or provider
+        declared = usable_class(name)
+        self._credentials = credentials_for(declared.secrets if declared else ())
+        self._names = (
+            [s if isinstance(s, str) else s[0] for s in declared.secrets] if declared else []
+        )
+        own = None
+        if requests_per_second is not None or requests_per_minute is not None:
+            own = Limits(requests_per_minute or 0, requests_per_second or 0, burst=burst_size)
+        self._start(process_limiter(name, declared, own), backoff_factor, max_backoff)
+
+    @property
+    def _limiter(self) -> Limiter:
+        keys = [key for name in self._names if (key := self._credentials.get(name))]
+        return self._own.acting_for(keys) if keys else self._own
+
+
+_by_provider: dict[str, RateLimiter] = {}
+# Guards the table above against threads that name a vendor for the first time.
+_table_lock = threading.Lock()
+
+
+def get_provider_limiter(provider: str) -> RateLimiter:
+    """Return the process's limiter for a vendor; see :class:`ProviderRateLimiter`."""
+    name = canonical_name(provider) or provider
+    with _table_lock:
+        if name not in _by_provider:
+            _by_provider[name] = ProviderRateLimiter(name)
+        return _by_provider[name]
+
+
+def configure_provider_limits(
+    provider: str, requests_per_second: float, requests_per_minute: int, **options: Any
+) -> None:
+    """Replace a vendor's limiter.
+
+    Args:
+        provider: name or alias.
+        requests_per_second, requests_per_minute: calls allowed; 0 means no such limit.
+        **options: further arguments of :class:`ProviderRateLimiter`.
+    """
+    with _table_lock:
+        name = canonical_name(provider) or provider
+        _by_provider[name] = ProviderRateLimiter(
+            name, requests_per_second, requests_per_minute, **options
+        )
+
+
+def get_all_provider_stats() -> dict[str, dict[str, Any]]:
+    """Return the counts of every limiter handed out so far, by vendor."""
+    with _table_lock:
+        limiters = dict(_by_provider)
+    return {name: limiter.get_stats() for name, limiter in limiters.items()}

@@ -1,0 +1,108 @@
+"""The pipeline: step 1 fetches minutes, step 2 makes longer bars of them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import QueryError
+from .pipeline_minutes import AlpacaPipelineDownloader, When
+from .pipeline_report import Step, names, run_in_order
+from .pipeline_timeframes import TimeframeCalculator
+
+if TYPE_CHECKING:
+    from ..jobs.progress import Listener
+
+__all__ = ["DataPipelineRunner", "main"]
+
+
+class DataPipelineRunner:
+    """Runs the steps of the pipeline.
+
+    Attributes:
+        stats: what :meth:`run_pipeline` returned last.
+    """
+
+    def __init__(self) -> None:
+        self.stats: dict[str, Any] = {}
+
+    def run_pipeline(
+        self,
+        steps: Iterable[int | str] = (1, 2),
+        tickers: Iterable[str] | str | None = None,
+        timeframes: Iterable[str] | str | None = None,
+        start_date: When | None = None,
+        end_date: When | None = None,
+        force_refresh: bool = False,
+        cache_dir: str | Path | None = None,
+        *,
+        config_path: str | Path | None = None,
+        progress: Listener | None = None,
+    ) -> dict[str, Any]:
+        """Run steps; where the first of them can do nothing at all, the second is not begun.
+
+        Args:
+            steps: 1, 2 or both; they run in this order.
+            tickers, timeframes, start_date, end_date, force_refresh: as for the steps.
+            cache_dir, config_path: as for the data manager.
+            progress: as for the steps.
+
+        Returns:
+            ``steps_executed`` and ``steps_failed`` (numbers), ``step_results`` (``step1``, ``step2``:
+            ``results`` and ``statistics`` of the step, ``success``, ``duration``, ``error``),
+            ``total_duration`` (seconds), ``interrupted``.
+
+        Raises:
+            QueryError: there is no such step or timeframe, or the range is wrong.
+            ConfigError: the configuration is wrong.
+        """
+        symbols = names(tickers)
+
+        def fetch() -> dict[str, Any]:
+            step = AlpacaPipelineDownloader(cache_dir, config_path)
+            bounds = start_date, end_date
+            return step.download_all_tickers(symbols, *bounds, force_refresh, progress=progress)
+
+        def calculate() -> dict[str, Any]:
+            step = TimeframeCalculator(cache_dir, config_path)
+            wanted = symbols, timeframes, force_refresh
+            return step.calculate_all_timeframes(*wanted, progress=progress)
+
+        every: dict[int, Step] = {1: fetch, 2: calculate}
+        chosen = _chosen(steps, every)
+        self.stats = run_in_order({n: step for n, step in every.items() if n in chosen})
+        return self.stats
+
+
+def _chosen(steps: Iterable[int | str], every: Iterable[int]) -> set[int]:
+    texts = [str(step).strip() for step in steps]
+    if not texts or set(texts) - {str(step) for step in every}:
+        raise QueryError(
+            f"there are the steps 1 and 2; {texts} was asked for", hint="name 1, 2 or both"
+        )
+    return {int(text) for text in texts}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the pipeline: 0 where all or a part of it could be done, else 1."""
+    from .pipeline_command import add_dates, add_steps, add_timeframes, progress_of, run_command
+
+    def run(args: argparse.Namespace) -> dict[str, Any]:
+        with progress_of(args) as progress:
+            return DataPipelineRunner().run_pipeline(
+                args.steps,
+                args.tickers,
+                args.timeframes,
+                args.start_date,
+                args.end_date,
+                args.force_refresh,
+                args.cache_dir,
+                config_path=args.config,
+                progress=progress,
+            )
+
+    about = "Fetch minutes (step 1), and make longer bars of them (step 2)."
+    options = add_steps, add_timeframes, add_dates
+    return run_command("run_pipeline", about, options, run, argv)

@@ -1,0 +1,122 @@
+"""Step 1 of the pipeline: fetch what is missing of the minutes of many symbols.
+
+The vendors are those of the rules, in their order: Alpaca alone where the rule ``stock_intraday``
+names no other. The minutes are an ordinary series of the cache, ``ohlcv/<SYMBOL>/1m/``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..jobs.populate import populate_cache
+from ..model.instant import date_of
+from ..wiring import build
+from .pipeline_report import names, run_in_order, statistics
+
+if TYPE_CHECKING:
+    from ..jobs.progress import Listener
+
+__all__ = ["AlpacaPipelineDownloader", "main"]
+
+_A_DAY = timedelta(days=1)
+When = date | datetime | str
+
+
+class AlpacaPipelineDownloader:
+    """Fetches minutes by the job of ``onetape populate``.
+
+    Args:
+        cache_dir, config_path: as for the data manager.
+
+    Attributes:
+        stats: the statistics of the last run.
+    """
+
+    def __init__(
+        self, cache_dir: str | Path | None = None, config_path: str | Path | None = None
+    ) -> None:
+        self._places = (cache_dir, config_path)
+        self.stats: dict[str, Any] = {}
+
+    def discover_tickers(self) -> set[str]:
+        """Return the symbols that the cache has bars of."""
+        return set(build(*self._places).cache.list_symbols())
+
+    def download_all_tickers(
+        self,
+        tickers: Iterable[str] | str | None = None,
+        start_date: When | None = None,
+        end_date: When | None = None,
+        force_refresh: bool = False,
+        *,
+        progress: Listener | None = None,
+    ) -> dict[str, Any]:
+        """Fetch what is missing. What has come is kept when Ctrl-C ends it.
+
+        Args:
+            tickers: symbols, also as one text with commas; by default all of :meth:`discover_tickers`.
+            start_date, end_date: session dates, both included; by default 2020-01-01 and yesterday
+                (UTC).
+            force_refresh: fetch again what is cached, too.
+            progress: as for ``populate_cache``.
+
+        Returns:
+            ``results``: symbol to ``ticker``, ``success``, ``action`` (``updated``, ``up_to_date``,
+            ``failed``), ``rows``, ``rows_new``, ``error``, ``note``. ``statistics``: numbers and lists
+            of symbols.
+
+        Raises:
+            QueryError: the range is wrong; nothing was asked.
+            ConfigError: the configuration is wrong.
+        """
+        began, (cache_dir, config_path) = time.monotonic(), self._places
+        yesterday = date_of(build(*self._places).clock.now_ms()) - _A_DAY
+        filled = populate_cache(
+            names(tickers),
+            ["1m"],
+            start_date,
+            end_date or yesterday,
+            cache_dir,
+            config_path=config_path,
+            force_refresh=force_refresh,
+            progress=progress,
+        )
+        results = {row["symbol"]: _result(row) for row in filled["results"]}
+        self.stats = statistics(results, began, interrupted=filled["interrupted"]) | {
+            "total_rows_downloaded": sum(one["rows_new"] for one in results.values()),
+            "total_api_calls": sum(count["sent"] for count in filled["requests"].values()),
+        }
+        return {"results": results, "statistics": self.stats}
+
+
+def _result(row: dict[str, Any]) -> dict[str, Any]:
+    done = "updated" if row["fetched"] else "up_to_date"
+    return {
+        "ticker": row["symbol"],
+        "success": not row["error"],
+        "action": "failed" if row["error"] else done,
+        "rows": row["rows"],
+        "rows_new": row["fetched"],
+        "error": row["error"],
+        "note": "" if row["complete"] else row["lacking"],
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the step: 0 where all or a part of it could be done, else 1."""
+    from .pipeline_command import add_dates, progress_of, run_command
+
+    def run(args: argparse.Namespace) -> dict[str, Any]:
+        step = AlpacaPipelineDownloader(args.cache_dir, args.config)
+        with progress_of(args) as progress:
+            bounds = args.start_date, args.end_date
+            fetch = partial(step.download_all_tickers, args.tickers, *bounds, args.force_refresh)
+            return run_in_order({1: partial(fetch, progress=progress)})
+
+    return run_command("step01_download_alpaca_1m", "Fetch minutes.", (add_dates,), run, argv)

@@ -1,0 +1,212 @@
+"""Step 2 of the pipeline: longer bars out of the stored minutes of many symbols.
+
+They are kept beside the series of vendors, in lanes that say what they are made of
+(``ohlcv/<SYMBOL>/1h@from-1m/``). Minutes of extended hours make bars of 04:00 to 20:00 New York time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError, QueryError
+from ..jobs.fill_report import SeriesResult
+from ..jobs.progress import Listener, Progress
+from ..jobs.signals import job_signals
+from ..jobs.workers import described, run_on, services_of, workers
+from ..model.stored import Calculated
+from ..model.timeframe import Timeframe
+from ..wiring import Services, build
+from .pipeline_report import names, run_in_order, statistics
+
+__all__ = ["TimeframeCalculator", "main"]
+
+_MINUTE = Timeframe(1, "m")
+
+
+class TimeframeCalculator:
+    """Calculates longer bars out of stored minutes; no vendor is asked.
+
+    Args:
+        cache_dir, config_path: as for the data manager.
+
+    Attributes:
+        TIMEFRAMES: the usual ones, and the minutes of extended hours that each is made of.
+        TRADING_START_HOUR, TRADING_END_HOUR: the extended hours of New York.
+        stats: the statistics of the last run.
+    """
+
+    TIMEFRAMES = {"5m": 5, "15m": 15, "1h": 60, "4h": 240, "1d": 960}  # noqa: RUF012 - a constant
+    TRADING_START_HOUR, TRADING_END_HOUR = 4, 20
+
+    def __init__(
+        self, cache_dir: str | Path | None = None, config_path: str | Path | None = None
+    ) -> None:
+        self._services = build(cache_dir, config_path)
+        self.stats: dict[str, Any] = {}
+
+    def discover_tickers_with_1m_data(self) -> set[str]:
+        """Return the symbols of which minutes are stored."""
+        return {key.symbol for key in self._services.client.series("* 1m")}
+
+    def calculate_all_timeframes(
+        self,
+        tickers: Iterable[str] | str | None = None,
+        timeframes: Iterable[str] | str | None = None,
+        force_refresh: bool = False,
+        *,
+        executor: str | None = None,
+        progress: Listener | None = None,
+    ) -> dict[str, Any]:
+        """Make and store the bars of every symbol in every timeframe.
+
+        What is stored and would be the same again is left alone. Bars that lack a minute that the
+        calendar expects, and no vendor says had no trade, are left out. What is stored when Ctrl-C
+        ends it stays.
+
+        Args:
+            tickers: symbols; by default those that have minutes. Lists are also taken as one text.
+            timeframes: intraday ones, and ``1d``; by default :attr:`TIMEFRAMES`.
+            force_refresh: drop what was calculated before first.
+            executor: which workers do it: ``processes``, ``processes:4`` or ``dask://host:port``; None:
+                this process.
+            progress: called with each symbol that is done.
+
+        Returns:
+            ``results``: symbol to ``ticker``, ``success``, ``action``, ``timeframes_processed`` and
+            ``timeframes_skipped`` (nothing was new), ``lanes`` (timeframe to folder), ``bars``
+            (timeframe to bars stored just now), ``rows``, ``rows_new``, ``error``, ``note``.
+            ``statistics``: numbers and lists of symbols.
+
+        Raises:
+            QueryError: such bars are never made of minutes, or there are no such workers.
+            ConfigError: the configuration is wrong.
+        """
+        began, interrupted = time.monotonic(), False
+        steps = [Timeframe.parse(text) for text in names(timeframes) or self.TIMEFRAMES]
+        wanted = names(tickers)
+        symbols = sorted(self.discover_tickers_with_1m_data()) if wanted is None else wanted
+        results = {ticker: _failed(ticker, "not calculated: interrupted") for ticker in symbols}
+        with job_signals() as signals:
+            try:
+                made = self._made(symbols, steps, executor, anew=force_refresh)
+                for place, one in enumerate(made, 1):
+                    ticker = one["ticker"]
+                    results[ticker] = one
+                    if progress is not None:
+                        result = SeriesResult(ticker, ",".join(map(str, steps)), one["rows"])
+                        total, share = len(results), place / len(results)
+                        progress(Progress(result, place, total, share, is_over=True))
+                signals.hold()
+            except KeyboardInterrupt:
+                interrupted = True
+                signals.hold()
+            self._services.cache.look_after()
+            bars = Counter[str]()
+            for one in results.values():
+                bars.update(one["bars"])
+            interrupted = interrupted or signals.is_noted
+            self.stats = statistics(results, began, interrupted=interrupted) | {
+                "timeframes_processed": {step.label: bars[step.label] for step in steps},
+                "total_bars_calculated": bars.total(),
+            }
+            return {"results": results, "statistics": self.stats}
+
+    def _made(
+        self,
+        tickers: Iterable[str],
+        steps: Sequence[Timeframe],
+        executor: str | None,
+        *,
+        anew: bool,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield what came of each symbol, in their order."""
+        tickers = dict.fromkeys(tickers)
+        if executor is None:
+            yield from (_calculated(self._services, ticker, steps, anew=anew) for ticker in tickers)
+            return
+        settings = self._services.settings
+        places = settings.cache_dir, settings.rules_path
+        tasks = ((*places, ticker, tuple(steps), anew) for ticker in tickers)
+        with workers(executor) as make:
+            for task, result in run_on(make, _of_task, tasks):
+                if isinstance(result, QueryError):
+                    raise result
+                yield (
+                    _failed(task[2], described(result)) if isinstance(result, Exception) else result
+                )
+
+
+def _calculated(
+    services: Services, ticker: str, steps: Sequence[Timeframe], *, anew: bool
+) -> dict[str, Any]:
+    """Return what came of one symbol; of several failures the first is told."""
+    client, made, problems = services.client, list[Calculated](), list[str]()
+    for step in steps:
+        try:
+            query = client.query(ticker, step)
+        except QueryError as error:
+            return _failed(ticker, str(error))
+        try:
+            made.append(client.calculate(query, _MINUTE, anew=anew))
+        except QueryError:
+            raise
+        except DataError as error:
+            problems.append(f"{step}: {error}")
+    if not made:
+        return _failed(ticker, problems[0] if problems else "no timeframe is named")
+    new = [one for one in made if one.written]
+    problems += [f"{one.key.timeframe}: {one.lacking}" for one in made if one.gaps]
+    return {
+        "ticker": ticker,
+        "success": True,
+        "action": "updated" if new else "up_to_date",
+        "timeframes_processed": [one.key.timeframe.label for one in new],
+        "timeframes_skipped": [one.key.timeframe.label for one in made if not one.written],
+        "lanes": {one.key.timeframe.label: one.key.folder for one in made},
+        "bars": {one.key.timeframe.label: one.written for one in new},
+        "rows": sum(one.rows for one in made),
+        "rows_new": sum(one.written for one in made),
+        "error": "",
+        "note": problems[0] if problems else "",
+    }
+
+
+def _of_task(
+    task: tuple[Path, Path | None, str, tuple[Timeframe, ...], bool],
+) -> dict[str, Any]:
+    """Do one symbol; runs in any process that sees the folder."""
+    folder, rules, ticker, steps, anew = task
+    return _calculated(services_of(folder, rules), ticker, steps, anew=anew)
+
+
+def _failed(ticker: str, why: str) -> dict[str, Any]:
+    nothing: dict[str, Any] = {"timeframes_processed": [], "timeframes_skipped": [], "lanes": {}}
+    counts = {"bars": {}, "rows": 0, "rows_new": 0}
+    outcome = {"ticker": ticker, "success": False, "action": "failed", "error": why, "note": ""}
+    return outcome | nothing | counts
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the step: 0 where all or a part of it could be done, else 1."""
+    from ..cli.arguments import add_executor
+    from .pipeline_command import add_timeframes, progress_of, run_command
+
+    def run(args: argparse.Namespace) -> dict[str, Any]:
+        step = TimeframeCalculator(args.cache_dir, args.config)
+        wanted = args.tickers, args.timeframes, args.force_refresh
+        with progress_of(args) as progress:
+            calculate = partial(
+                step.calculate_all_timeframes, *wanted, executor=args.executor, progress=progress
+            )
+            return run_in_order({2: calculate})
+
+    about = "Make longer bars of stored minutes."
+    return run_command(
+        "step02_calculate_timeframes", about, (add_timeframes, add_executor), run, argv
+    )

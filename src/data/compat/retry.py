@@ -1,0 +1,141 @@
+"""Retries of the caller's own functions, under their documented names."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+from ..clock import Clock, SystemClock
+from ..errors import RateLimitedError, TransientError
+from ..net.retry import RetryPolicy
+
+__all__ = (
+    "TRANSIENT_EXCEPTIONS",
+    "exponential_backoff",
+    "request_with_backoff",
+    "retry_on_exception",
+    "retry_on_rate_limit",
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+# `OSError`: refused and broken connections, timeouts, and the errors of the HTTP library.
+TRANSIENT_EXCEPTIONS: tuple[type[Exception], ...] = (TransientError, OSError)
+_NEVER = (ValueError, TypeError)
+OnRetry = Callable[[int, Exception, float], object]
+
+
+def exponential_backoff(
+    base_delay: float = 1.0, max_delay: float = 60.0, factor: float = 2.0, jitter: bool = True
+) -> Iterator[float]:
+    """Yield growing waits in seconds, without end.
+
+    Args:
+        base_delay, max_delay: first and longest wait.
+        factor: ratio of a wait to the one before.
+        jitter: whether each wait is prolonged by a random part, up to a quarter.
+    """
+    clock, delay = SystemClock(), base_delay
+    while True:
+        yield min(delay, max_delay) * (1 + 0.25 * clock.jitter() * jitter)
+        delay = min(delay * factor, max_delay)
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Attempts and waits of :func:`request_with_backoff`.
+
+    Attributes:
+        max_attempts: calls at most, the first included.
+        base_delay, max_delay: first and longest wait in seconds.
+        exceptions: errors that are retried; ``ValueError`` and ``TypeError`` never are.
+        on_retry: called with the attempt made, its error, and the seconds until the next.
+    """
+
+    max_attempts: int = 3
+    base_delay: float = 1.0
+    max_delay: float = 60.0
+    exceptions: tuple[type[Exception], ...] = TRANSIENT_EXCEPTIONS
+    on_retry: OnRetry | None = None
+
+
+def request_with_backoff(
+    func: Callable[[], T],
+    max_attempts: int = 3,
+    base_delay: float = 1.0,
+    max_delay: float = 60.0,
+    exceptions: tuple[type[Exception], ...] = TRANSIENT_EXCEPTIONS,
+    on_retry: OnRetry | None = None,
+    *,
+    clock: Clock | None = None,
+) -> T:
+    """Return ``func()``, retried after errors that may pass; the last error is raised.
+
+    An error's ``retry_after`` seconds are waited for where they exceed the usual wait, up to
+    ``max_delay``.
+
+    Args:
+        func: called without arguments.
+        max_attempts: calls at most, the first included.
+        base_delay, max_delay: first and longest wait in seconds; waits double, with jitter.
+        exceptions: errors that are retried; ``ValueError`` and ``TypeError`` never are.
+        on_retry: called with the attempt made, its error, and the seconds until the next.
+        clock: waits; tests pass another.
+    """
+    policy = Backoff(max_attempts, base_delay, max_delay, exceptions, on_retry)
+    return _run(func, policy, clock or SystemClock())
+
+
+def retry_on_exception(
+    max_attempts: int = 3,
+    base_delay: float = 1.0,
+    max_delay: float = 60.0,
+    exceptions: tuple[type[Exception], ...] = TRANSIENT_EXCEPTIONS,
+    *,
+    clock: Clock | None = None,
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Decorate a function so that errors that may pass are retried.
+
+    Arguments as of :func:`request_with_backoff`.
+    """
+    policy = Backoff(max_attempts, base_delay, max_delay, exceptions)
+
+    def decorate(func: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(func)
+        def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+            return _run(lambda: func(*args, **kwargs), policy, clock or SystemClock())
+
+        return wrapped
+
+    return decorate
+
+
+def retry_on_rate_limit(
+    max_attempts: int = 5, max_delay: float = 300.0, *, clock: Clock | None = None
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Decorate a function so that a ``RateLimitedError`` is retried.
+
+    Arguments as of :func:`request_with_backoff`.
+    """
+    return retry_on_exception(
+        max_attempts, max_delay=max_delay, exceptions=(RateLimitedError,), clock=clock
+    )
+
+
+def _run(func: Callable[[], T], backoff: Backoff, clock: Clock) -> T:
+    waits = RetryPolicy(first_s=backoff.base_delay, cap_s=backoff.max_delay)
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return func()
+        except backoff.exceptions as exc:
+            if attempt >= backoff.max_attempts or isinstance(exc, _NEVER):
+                raise
+            pause_s = getattr(exc, "retry_after", None) or 0.0
+            wait = min(backoff.max_delay, max(waits.backoff(attempt, clock.jitter() / 4), pause_s))
+            if backoff.on_retry is not None:
+                backoff.on_retry(attempt, exc, wait)
+        clock.sleep(wait)

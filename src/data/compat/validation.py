@@ -1,0 +1,380 @@
+"""Checks of a frame of bars, reported as lists of sentences.
+
+Rows are judged by :func:`~src.data.prices.bar_rule.are_bars`, like every answer before it is
+stored: a row that the store would not take makes a frame invalid and lowers its score. Gaps are
+judged without a market calendar here: weekends are left out of account for series that have no
+Saturday bars, holidays and nights are not. What the calendar says is in ``df.attrs["onetape"]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Number
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..clock import SystemClock
+from ..errors import BadTimeframeError
+from ..model.bars import NAN, PRICES, BarTable, Stamps
+from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS
+from ..model.timeframe import Timeframe
+from ..prices.bar_rule import are_bars, latest_stamp, ordered
+
+REQUIRED_COLUMNS = ("timestamp", *PRICES, "volume")
+# The longest that markets close, weekends left out: the Chinese New Year, September 2001.
+_LONGEST_CLOSURE_HOURS = 168
+_ROUND_THE_CLOCK_HOURS = 24
+_LARGEST_VOLUME = 1e15
+_SATURDAY = 5
+_DAY = np.timedelta64(1, "D")
+
+Hours = NDArray[np.float64]
+
+
+@dataclass
+class ValidationResult:
+    """The findings about a frame of bars.
+
+    Attributes:
+        is_valid, errors: as of :func:`validate_ohlcv_data`.
+        quality_score: as of :func:`get_data_quality_score`.
+        gaps: steps longer than the interval, or than the usual step where none was given.
+        duplicates: rows beyond the first of their stamp.
+        missing_columns: columns that ought to be there.
+        data_types_valid: whether the stamps are times and the values numbers.
+        logical_consistency: whether every row can be a bar: prices positive and in order, volume
+            not negative, stamp not in the future.
+    """
+
+    is_valid: bool
+    errors: list[str]
+    quality_score: float
+    gaps: int
+    duplicates: int
+    missing_columns: list[str]
+    data_types_valid: bool
+    logical_consistency: bool
+
+    @classmethod
+    def of(
+        cls, df: pd.DataFrame, *, interval: str | None = None, min_data_points: int = 1
+    ) -> ValidationResult:
+        """Check ``df``.
+
+        Args:
+            df: the bars; stamps are a ``timestamp`` column or a ``DatetimeIndex``, naive UTC.
+            interval: length of its bars, such as ``"1h"``; taken from the stamps when None.
+            min_data_points: fewest rows of a valid frame.
+        """
+        is_valid, errors = validate_ohlcv_data(df, None, min_data_points, interval=interval)
+        score = float(get_data_quality_score(df)["quality_score"])
+        stamps, missing = _stamps_of(df), _missing_columns(df, REQUIRED_COLUMNS)
+        duplicates = 0 if stamps is None else int(stamps.duplicated().sum())
+        texts = [_not_numbers(df, name) for name in REQUIRED_COLUMNS[1:] if name in df]
+        typed = stamps is not None and not any(texts)
+        gaps, sound = 0, bool(_sound_rows(df, interval).all())
+        if stamps is not None:
+            gaps = int((_steps(stamps) > 1.01 * _usual_step(stamps, interval)).sum())
+        return cls(is_valid, errors, score, gaps, duplicates, missing, typed, sound)
+
+
+def validate_ohlcv_data(
+    df: pd.DataFrame | None,
+    required_columns: Sequence[str] | None = None,
+    min_data_points: int = 10,
+    allow_duplicate_timestamps: bool = False,
+    require_volume_data: bool = True,
+    price_sanity_check: bool = True,
+    max_price_change_pct: float = 50.0,
+    symbol: str | None = None,
+    interval: str | None = None,
+) -> tuple[bool, list[str]]:
+    """Return whether a frame of bars is fit for use, and what is wrong with it.
+
+    The stamps are a ``timestamp`` column or a ``DatetimeIndex``, naive UTC. A gap is one of more
+    than a day where bars stand on Saturdays, else of more than a week without its weekend, and in
+    any case of more than two bars.
+
+    Args:
+        df: the bars; None counts as empty.
+        required_columns: the timestamp and all OHLCV columns when None.
+        min_data_points: fewest rows.
+        allow_duplicate_timestamps: whether stamps may repeat.
+        require_volume_data: whether the volume must be there and make sense.
+        price_sanity_check, max_price_change_pct: as of :func:`validate_price_consistency`, without
+            its bounds of prices.
+        symbol: accepted for older callers, and not used.
+        interval: length of the bars, such as ``"5m"``; taken from the stamps when None.
+    """
+    if df is None or df.empty:
+        return False, ["DataFrame is empty"]
+    required = list(REQUIRED_COLUMNS if required_columns is None else required_columns)
+    if not require_volume_data and "volume" in required:
+        required.remove("volume")
+    errors = []
+    if missing := _missing_columns(df, required):
+        errors.append(f"Missing required columns: {missing}")
+    if len(df) < min_data_points:
+        errors.append(f"Insufficient data points: {len(df)} < {min_data_points}")
+    absent = {name: int(df[name].isna().sum()) for name in required if name in df}
+    errors += [f"Column '{name}' has {n} missing values" for name, n in absent.items() if n]
+    texts = {name: _not_numbers(df, name) for name in required if name in df}
+    errors += [f"Column '{n}' has {k} values that are not numbers" for n, k in texts.items() if k]
+    errors += _stamp_errors(df, allow_duplicate_timestamps, interval)
+    if price_sanity_check:
+        # Small coins and prices in rupiah are bars too: no price is too low or too high by itself.
+        errors += validate_price_consistency(df, max_price_change_pct, 0.0, np.inf)
+    if require_volume_data and "volume" in df:
+        errors += validate_volume_data(df["volume"])
+    return not errors, errors
+
+
+def validate_timestamps(
+    timestamps: pd.Series[Any] | pd.DatetimeIndex,
+    check_order: bool = True,
+    check_gaps: bool = True,
+    max_gap_hours: float = 24,
+    timezone_aware: bool = False,
+) -> list[str]:
+    """Return what is wrong with stamps: no times, missing, of the wrong zone, unordered, gaps.
+
+    Args:
+        timestamps: ``datetime64`` values.
+        check_order: whether they must ascend.
+        check_gaps, max_gap_hours: whether a longer step is a gap, and the longest in hours; weekends are
+            left out where no stamp is a Saturday.
+        timezone_aware: whether they must have a time zone.
+    """
+    if not pd.api.types.is_datetime64_any_dtype(timestamps.dtype):
+        return ["Timestamps must be datetime objects"]
+    stamps = pd.DatetimeIndex(timestamps)
+    errors = []
+    if stamps.hasnans:
+        errors.append("Timestamps contain None/NaT values")
+    if (stamps.tz is not None) != timezone_aware:
+        errors.append(f"Timestamps must be timezone-{'aware' if timezone_aware else 'naive'}")
+    if check_order and not stamps.dropna().is_monotonic_increasing:
+        errors.append("Timestamps are not in ascending order")
+    if check_gaps and (wide := int((_steps(stamps) > max_gap_hours).sum())):
+        errors.append(f"Found {wide} gaps larger than {max_gap_hours:g} hours")
+    return errors
+
+
+def validate_price_consistency(
+    df: pd.DataFrame,
+    max_price_change_pct: float = 50.0,
+    min_price: float = 0.0001,
+    max_price: float = 1e6,
+) -> list[str]:
+    """Return what is wrong with prices: their range, their order in a row, jumps of the close.
+
+    Args:
+        df: the bars; of missing columns nothing is checked.
+        max_price_change_pct: largest change from one close to the next, in percent.
+        min_price, max_price: bounds, both inclusive.
+    """
+    errors = []
+    columns = {name: _numbers(df, name) for name in PRICES if name in df}
+    for name, values in columns.items():
+        if negative := int((values < 0).sum()):
+            errors.append(f"Column '{name}' has {negative} negative prices")
+        if low := int((values < min_price).sum()):
+            errors.append(f"Column '{name}' has {low} prices below {min_price:g}")
+        if high := int((values > max_price).sum()):
+            errors.append(f"Column '{name}' has {high} prices above {max_price:g}")
+    if len(columns) == len(PRICES):
+        complete = ~np.isnan(np.stack(list(columns.values()))).any(axis=0)
+        if odd := int((complete & ~ordered(_table(df))).sum()):
+            errors.append(f"Found {odd} rows that break 0 < low <= open, close <= high")
+    if "close" in columns:
+        close = columns["close"][columns["close"] > 0]
+        jumps = int((np.abs(np.diff(close) / close[:-1]) * 100 > max_price_change_pct).sum())
+        if jumps:
+            errors.append(f"Found {jumps} price changes > {max_price_change_pct:g}%")
+    return errors
+
+
+def validate_volume_data(volumes: pd.Series[Any]) -> list[str]:
+    """Return what is wrong with volumes: negative, absurdly large, or all zero."""
+    values = pd.to_numeric(volumes, errors="coerce").to_numpy(np.float64)
+    errors = []
+    if negative := int((values < 0).sum()):
+        errors.append(f"Volume data has {negative} negative values")
+    if large := int((values > _LARGEST_VOLUME).sum()):
+        errors.append(f"Volume data has {large} values above {_LARGEST_VOLUME:g}")
+    if len(values) and (values == 0).all():
+        errors.append("All volume values are zero")
+    return errors
+
+
+def validate_data_gaps(
+    timestamps: pd.Series[Any] | pd.DatetimeIndex,
+    expected_interval: str,
+    tolerance_minutes: float = 5,
+) -> list[str]:
+    """Return a sentence where stamps do not follow each other by ``expected_interval``.
+
+    Args:
+        timestamps: ``datetime64`` values, ascending; weekends are left out where no stamp is a
+            Saturday.
+        expected_interval: such as ``"5m"``.
+        tolerance_minutes: how far a step may differ.
+    """
+    if parse_interval_to_minutes(expected_interval) is None:
+        return [f"Invalid interval format: {expected_interval}"]
+    least, most = _step_hours(Timeframe.parse(expected_interval))
+    slack = tolerance_minutes / 60
+    steps = _steps(pd.DatetimeIndex(timestamps), whole=most > _ROUND_THE_CLOCK_HOURS)
+    odd = int(((steps < least - slack) | (steps > most + slack)).sum())
+    return [f"Found {odd} gaps that do not match the interval {expected_interval}"] if odd else []
+
+
+def parse_interval_to_minutes(interval: str) -> int | None:
+    """Return the length of ``"5m"``, ``"1h"``, ``"1d"``, ``"1w"`` or ``"1M"`` (30 days) in minutes.
+
+    ``m`` are minutes and ``M`` months. None for anything else.
+    """
+    try:
+        timeframe = Timeframe.parse(interval)
+    except BadTimeframeError:
+        return None
+    return (timeframe.step_ms or timeframe.count * 30 * DAY_MS) // MINUTE_MS
+
+
+def get_data_quality_score(
+    df: pd.DataFrame, required_columns: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Return a score of 0 to 1 and what it is made of.
+
+    ``completeness`` is the share of cells that have a value, of columns that are not there none;
+    ``consistency_score`` the share of rows that can be bars (prices positive and in order, volume
+    not negative, stamp not in the future) and have a stamp of their own; ``quality_score`` the mean
+    of the two.
+    """
+    required = list(REQUIRED_COLUMNS if required_columns is None else required_columns)
+    is_valid, errors = validate_ohlcv_data(df, required)
+    cells, missing = len(df) * len(required), len(df) * len(_missing_columns(df, required))
+    missing += sum(int(_valueless(df, name).sum()) for name in required if name in df)
+    completeness = 1 - missing / cells if cells else 0.0
+    stamps, sound = _stamps_of(df), _sound_rows(df)
+    if stamps is not None:
+        sound &= ~stamps.duplicated()
+    consistency = float(sound.mean()) if len(df) else 0.0
+    return {
+        "is_valid": is_valid,
+        "quality_score": (completeness + consistency) / 2,
+        "completeness": completeness,
+        "consistency_score": consistency,
+        "total_rows": len(df),
+        "missing_cells": missing,
+        "errors": errors,
+        "error_count": len(errors),
+    }
+
+
+def _stamp_errors(df: pd.DataFrame, twins: bool, interval: str | None) -> list[str]:
+    stamps = _stamps_of(df)
+    if stamps is None:
+        return validate_timestamps(df["timestamp"]) if "timestamp" in df else []
+    repeated = 0 if twins else int(stamps.duplicated().sum())
+    errors = [f"Found {repeated} duplicate timestamps"] if repeated else []
+    if interval is not None and parse_interval_to_minutes(interval) is None:
+        errors.append(f"Invalid interval format: {interval}")
+    if late := int((_milliseconds(stamps) > _latest_ms(stamps, interval)).sum()):
+        errors.append(f"Found {late} timestamps in the future")
+    always = bool((stamps.day_of_week == _SATURDAY).any())
+    closure = _ROUND_THE_CLOCK_HOURS if always else _LONGEST_CLOSURE_HOURS
+    widest = max(closure, 2 * _usual_step(stamps, interval))
+    return errors + validate_timestamps(stamps, max_gap_hours=widest)
+
+
+def _missing_columns(df: pd.DataFrame, required: Sequence[str]) -> list[str]:
+    indexed = isinstance(df.index, pd.DatetimeIndex)
+    return [n for n in required if n not in df and not (n == "timestamp" and indexed)]
+
+
+def _stamps_of(df: pd.DataFrame) -> pd.DatetimeIndex | None:
+    """Return the stamps of a frame; None where there are none that are times."""
+    times = df.get("timestamp", df.index)
+    return pd.DatetimeIndex(times) if pd.api.types.is_datetime64_any_dtype(times.dtype) else None
+
+
+def _numbers(df: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    return np.asarray(pd.to_numeric(df[name], errors="coerce"), dtype=np.float64)
+
+
+def _not_numbers(df: pd.DataFrame, name: str) -> int:
+    """Count the cells of a column of numbers that hold something else, such as text."""
+    column = df[name]
+    if name not in REQUIRED_COLUMNS[1:] or pd.api.types.is_numeric_dtype(column):
+        return 0
+    return int(sum(not isinstance(value, Number) for value in column[column.notna()]))
+
+
+def _valueless(df: pd.DataFrame, name: str) -> NDArray[np.bool_]:
+    """Tell row by row whether a column has no value, or a text that is no number."""
+    if name in REQUIRED_COLUMNS[1:]:
+        return np.isnan(_numbers(df, name))
+    return np.asarray(df[name].isna())
+
+
+def _sound_rows(df: pd.DataFrame, interval: str | None = None) -> NDArray[np.bool_]:
+    """Tell row by row whether it can be a bar."""
+    if any(name not in df for name in PRICES):
+        return np.zeros(len(df), dtype=bool)
+    stamps = _stamps_of(df)
+    return are_bars(_table(df), np.inf if stamps is None else _latest_ms(stamps, interval))
+
+
+def _table(df: pd.DataFrame) -> BarTable:
+    """Return the rows of a frame that has all prices; those without a time are stamped 0."""
+    times, none = _stamps_of(df), np.full(len(df), NAN)
+    stamps = np.zeros(len(df), np.int64) if times is None else _milliseconds(times)
+    opened, high, low, close = (_numbers(df, name) for name in PRICES)
+    volume = _numbers(df, "volume") if "volume" in df else none
+    return BarTable(stamps, opened, high, low, close, volume)
+
+
+def _milliseconds(stamps: pd.DatetimeIndex) -> Stamps:
+    return np.asarray(stamps.as_unit("ms").asi8, dtype=np.int64)
+
+
+def _latest_ms(stamps: pd.DatetimeIndex, interval: str | None) -> float:
+    """Return the last plausible stamp; without an interval the usual step gives the timeframe."""
+    minutes = round(abs(_usual_step(stamps, None)) * 60)
+    if interval is not None and parse_interval_to_minutes(interval) is not None:
+        timeframe = Timeframe.parse(interval)
+    elif not minutes:  # a bar alone may be of any length
+        timeframe = Timeframe(1, "M")
+    else:
+        days = minutes // (DAY_MS // MINUTE_MS)
+        timeframe = Timeframe(days, "d") if days else Timeframe(minutes, "m")
+    return latest_stamp(timeframe, SystemClock().now_ms())
+
+
+def _steps(stamps: pd.DatetimeIndex, *, whole: bool = False) -> Hours:
+    """Return the hours from stamp to stamp, ``whole`` or less weekends (if these have no bars)."""
+    stamps = stamps.dropna()
+    times = (stamps if stamps.tz is None else stamps.tz_convert("UTC").tz_localize(None)).to_numpy()
+    hours: Hours = np.diff(times) / np.timedelta64(1, "h")
+    if whole or len(times) < 2 or (stamps.day_of_week == _SATURDAY).any():
+        return hours
+    days = times.astype("M8[D]")
+    return hours - 24 * (np.diff(days) / _DAY - np.busday_count(days[:-1], days[1:]))
+
+
+def _step_hours(timeframe: Timeframe) -> tuple[float, float]:
+    """Return the least and the most hours from one bar of that length to the next."""
+    hours = (timeframe.step_ms or 0) / HOUR_MS
+    return (hours, hours) if hours else (timeframe.count * 28 * 24, timeframe.count * 31 * 24)
+
+
+def _usual_step(stamps: pd.DatetimeIndex, interval: str | None) -> float:
+    if interval is not None and parse_interval_to_minutes(interval) is not None:
+        return _step_hours(Timeframe.parse(interval))[1]
+    steps = _steps(stamps)
+    return float(np.median(steps)) if len(steps) else 0.0
