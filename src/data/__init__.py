@@ -19,6 +19,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .cache.unified_cache import UnifiedCache
+    from .compat.data_feed_factory import DataFeedFactory
     from .compat.limiters import RateLimiter
     from .compat.validation import get_data_quality_score, validate_ohlcv_data
     from .data_manager import DataManager, get_data_manager, reset_data_manager
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
         IncompleteDataWarning,
         QueryError,
     )
-    from .feed.data_feed_factory import DataFeedFactory
     from .model.frame import coerce_ohlcv_timestamp_column
     from .model.interchange import to_arrow, to_polars
     from .model.listing import Listing
@@ -51,7 +51,7 @@ _HOMES = {
     "coerce_ohlcv_timestamp_column": "model.frame",
     "to_polars": "model.interchange",
     "to_arrow": "model.interchange",
-    "DataFeedFactory": "feed.data_feed_factory",
+    "DataFeedFactory": "compat.data_feed_factory",
     "configure_logging": "observability.logs",
     "describe": "model.proof",
     "fingerprint": "model.proof",

@@ -15,7 +15,8 @@ RULES = ROOT / "config" / "data" / "provider_rules.yaml"
 FUNDAMENTALS = ROOT / "config" / "data" / "fundamentals.json"
 # Where several vendors are named beside each other for another reason than what they are.
 LISTED_ELSEWHERE = {
-    "feed.data_feed_factory": "the classes of feeds that older programs import",
+    "compat.data_feed_factory": "what older programs are told of its sources",
+    "feed.vendor_feeds": "the classes of feeds that older programs import",
     "symbols.classify": "rules of spelling, which symbols are read by",
     "cache.actions": "vendors whose entries of version 0.1.0 are not believed",
 }

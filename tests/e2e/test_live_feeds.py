@@ -106,7 +106,7 @@ def test_an_adjustment_that_there_is_not_is_refused(
 def test_any_other_stream_says_whose_it_is(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.data.feed.selection.VENDOR_FEEDS", {})
+    monkeypatch.setattr("src.data.feed.vendor_feeds.VENDOR_FEEDS", {})
     feed = manager.get_live_feed("BTCUSDT", "1h", 5)
     assert isinstance(feed, StreamedLiveDataFeed)
     assert feed.get_status()["data_source"] == "binance"

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from src.data.compat.data_feed_factory import SOURCES as FACTORY_SOURCES
 from src.data.config.feed_presets import load_preset, preset_names
 from src.data.feed.backtrader.feed import BacktraderFeed
 from src.data.feed.backtrader.live import CoinGeckoLiveDataFeed, IBKRLiveDataFeed, YahooLiveDataFeed
-from src.data.feed.data_feed_factory import SOURCES as FACTORY_SOURCES
 from src.data.feed.data_feed_factory import DataFeedFactory
 from src.data.feed.file_data_feed import CsvColumns, FileDataFeed
 from tests.feed.test_base_live_data_feed import Stub, hours

@@ -15,13 +15,13 @@ from ..model.stream import LiveBar
 from ..net.deadline import seconds_of
 from ..observability.logs import running, subject_of
 from ..provider_selector import ProviderSelector
-from .data_feed_factory import VENDOR_FEEDS, feed_class, with_market
 from .live_feed import LiveFeed
 from .live_feeds import refuse
 from .services import clock_of, feeds_of, services_of
 from .sources.base import log
 from .sources.history import Manager, check_lookback
 from .sources.poll import polled
+from .vendor_feeds import POLLED, STREAMED, VENDOR_FEEDS, own_feed, with_market
 
 if TYPE_CHECKING:
     from ..model.kind import AskedAdjustment
@@ -118,19 +118,16 @@ def _for_backtrader(
 ) -> BaseLiveDataFeed:
     symbol, timeframe, lookback = wanted
     selector: ProviderSelector = manager.provider_selector  # type: ignore[attr-defined]
-    if streamer is not None:
-        name, usual = streamer, "backtrader.live:StreamedLiveDataFeed"
-    else:
+    name, usual = streamer, STREAMED
+    if name is None:
         vendor = options.get("provider") or selector.get_best_provider(symbol, timeframe)
-        name, usual = selector.canonical(vendor) or "", "backtrader.live:PolledLiveDataFeed"
-    source = VENDOR_FEEDS.get(name)
-    path = usual
-    if source is not None and source.is_stream == (streamer is not None):
-        path = source.path
-        options.pop("provider", None)  # such a class has its vendor in itself
-    if streamer is not None:
+        name, usual = selector.canonical(vendor), POLLED
+    else:
         options.pop("polling_interval", None)
-    feed: BaseLiveDataFeed = feed_class(path)(
+    own = own_feed(name or "", is_stream=usual.is_stream)
+    if own is not None:
+        options.pop("provider", None)  # such a class has its vendor in itself
+    feed: BaseLiveDataFeed = (own or usual).load()(
         symbol, timeframe, lookback_bars=lookback, data_manager=manager, **options
     )
     return feed

@@ -1,0 +1,204 @@
+"""Live feeds by a plain mapping, as older programs keep it in their own configuration."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError, DataError
+from ..feed.sources.base import log
+from ..feed.vendor_feeds import STREAMED, VENDOR_FEEDS, VendorFeed, with_market
+
+if TYPE_CHECKING:
+    from ..feed.backtrader.feed import BacktraderFeed
+
+__all__ = ["DataFeedFactory"]
+
+SourceInfo = dict[str, Any]
+
+
+_MINUTES = ["1m", "5m", "15m", "30m", "1h", "4h", "1d"]
+_BINANCE = [
+    "1m",
+    "3m",
+    "5m",
+    "15m",
+    "30m",
+    "1h",
+    "2h",
+    "4h",
+    "6h",
+    "8h",
+    "12h",
+    "1d",
+    "3d",
+    "1w",
+    "1M",
+]
+_YAHOO = ["1m", "2m", "5m", "15m", "30m", "1h", "90m", "1d", "5d", "1w", "1M", "3M"]
+_FILE = (
+    "interval",
+    "datetime_col",
+    "open_col",
+    "high_col",
+    "low_col",
+    "close_col",
+    "volume_col",
+    "openinterest_col",
+    "separator",
+    "datetime_format",
+    "timezone",
+    "reverse",
+    "fromdate",
+    "todate",
+    "simulate_realtime",
+    "realtime_interval",
+    "on_new_bar",
+)
+SOURCES = {
+    **VENDOR_FEEDS,
+    "file": VendorFeed("file_data_feed:FileDataFeed", False, ("file_path", *_FILE)),
+}
+_INFO: dict[str, SourceInfo] = {
+    "binance": {
+        "name": "Binance",
+        "description": "bars by a stream, as they close",
+        "symbols": "crypto pairs, such as BTCUSDT",
+        "intervals": _BINANCE,
+        "real_time": True,
+        "requires_auth": False,
+        "rate_limits": "one connection for all feeds of a process",
+        "cost": "free",
+    },
+    "yahoo": {
+        "name": "Yahoo Finance",
+        "description": "bars polled as they close",
+        "symbols": "stocks, funds, indices, currencies, futures, crypto",
+        "intervals": _YAHOO,
+        "real_time": False,
+        "requires_auth": False,
+        "rate_limits": "60 requests a minute",
+        "cost": "free",
+    },
+    "ibkr": {
+        "name": "Interactive Brokers",
+        "description": "bars polled from your own gateway as they close",
+        "symbols": "what your account may see",
+        "intervals": _MINUTES,
+        "real_time": True,
+        "requires_auth": True,
+        "rate_limits": "60 requests in ten minutes",
+        "cost": "by account and subscription",
+    },
+    "coingecko": {
+        "name": "CoinGecko",
+        "description": "bars polled as they close; averages of many venues, without volume",
+        "symbols": "crypto pairs against dollars, such as BTCUSD",
+        "intervals": ["30m", "4h"],
+        "real_time": False,
+        "requires_auth": False,
+        "rate_limits": "50 requests a minute",
+        "cost": "free; hours and days with a key of a paid plan",
+    },
+    "file": {
+        "name": "CSV File",
+        "description": "bars of your own file, all at once or one by one as if live",
+        "symbols": "any",
+        "intervals": ["any"],
+        "real_time": False,
+        "requires_auth": False,
+        "rate_limits": "none",
+        "cost": "free",
+    },
+}
+
+_SHARED = ("lookback_bars", "retry_interval", "on_new_bar", "data_manager", "timeout")
+# Keys that another source reads are no mistake: presets carry all.
+_KEYS = {"data_source", "symbol", "interval", *_SHARED}.union(
+    *(s.options for s in SOURCES.values())
+)
+
+
+class DataFeedFactory:
+    """Makes feeds for Backtrader out of mappings. All methods are static."""
+
+    @staticmethod
+    def create_data_feed(config: Mapping[str, Any]) -> BacktraderFeed | None:
+        """Return the feed that ``config`` describes, or None; why is in the log. Never raises.
+
+        Keys: ``data_source`` (see :meth:`get_supported_sources`), ``symbol``, ``interval``,
+        ``lookback_bars``, ``retry_interval``, ``on_new_bar``, ``data_manager``, ``timeout``; then
+        those of the source: Binance ``api_key api_secret testnet market`` (``"futures"``: the
+        perpetual ones margined in dollars, without a testnet); Yahoo and CoinGecko ``polling_interval``; IBKR
+        ``host port client_id``; file ``file_path`` and the parameters of ``FileDataFeed``.
+        """
+        try:
+            return _create(config)
+        except (DataError, ValueError, TypeError, OSError) as error:
+            log.error("no feed could be made: %s", error)
+            return None
+
+    @staticmethod
+    def get_supported_sources() -> list[str]:
+        """Return what ``data_source`` may be."""
+        return list(SOURCES)
+
+    @staticmethod
+    def get_source_info() -> dict[str, SourceInfo]:
+        """Return for each source its name, symbols, intervals, limits and cost."""
+        return copy.deepcopy(_INFO)
+
+
+def _create(config: Mapping[str, Any]) -> BacktraderFeed:
+    source = str(config.get("data_source", "")).lower()
+    if source not in SOURCES:
+        near = difflib.get_close_matches(source, SOURCES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SOURCES)}"
+        raise ValueError(f"data_source {source!r} is none: {hint}")
+    for key in sorted(set(config) - _KEYS):
+        near = difflib.get_close_matches(key, _KEYS, n=1)
+        log.warning(
+            "the feed's key %r is not read%s", key, f": did you mean {near[0]}?" if near else ""
+        )
+    if source == "file":
+        return _file_feed(config)
+    lacking = [key for key in ("symbol", "interval") if not config.get(key)]
+    if lacking:
+        raise ValueError(f"a feed of {source} needs {' and '.join(lacking)}")
+    wanted = {key: config[key] for key in (*_SHARED, *SOURCES[source].options) if key in config}
+    market = wanted.pop("market", "spot")
+    if market != "spot":
+        return _feed_of_market(source, market, config)
+    made: BacktraderFeed = SOURCES[source].load()(config["symbol"], config["interval"], **wanted)
+    return made
+
+
+def _feed_of_market(source: str, market: str, config: Mapping[str, Any]) -> BacktraderFeed:
+    """Return the feed of another market than the usual one of a source.
+
+    Raises:
+        ConfigError: there is none, or it has no test network.
+    """
+    options = with_market({"provider": source, "market": market})
+    if config.get("testnet"):
+        raise ConfigError(
+            f"{source}'s {market} have no testnet here",
+            hint="leave testnet out, or point base_url and ws_url elsewhere",
+        )
+    shared = {key: config[key] for key in _SHARED if key in config}
+    made: BacktraderFeed = STREAMED.load()(
+        config["symbol"], config["interval"], **options, **shared
+    )
+    return made
+
+
+def _file_feed(config: Mapping[str, Any]) -> BacktraderFeed:
+    if not config.get("file_path"):
+        raise ValueError("a feed of a file needs file_path")
+    names = ("symbol", *SOURCES["file"].options[1:])
+    wanted = {key: config[key] for key in names if config.get(key) is not None}
+    # Its arguments are Backtrader's parameters.
+    made: BacktraderFeed = SOURCES["file"].load()(dataname=config["file_path"], **wanted)
+    return made
