@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from .model.frame import coerce_ohlcv_timestamp_column
     from .model.interchange import to_arrow, to_polars
-    from .model.listing import Listing
+    from .model.listings import Listing
     from .model.proof import describe, fingerprint
     from .model.quote import Quote, Quotes
     from .observability.logs import configure_logging
@@ -55,7 +55,7 @@ _HOMES = {
     "configure_logging": "observability.logs",
     "describe": "model.proof",
     "fingerprint": "model.proof",
-    "Listing": "model.listing",
+    "Listing": "model.listings",
     "Quote": "model.quote",
     "Quotes": "model.quote",
     "RateLimiter": "compat.limiters",

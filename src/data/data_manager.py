@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .model.explanation import Explanation
     from .model.instrument import Instrument
     from .model.kind import AskedAdjustment, AskedSession
-    from .model.listing import Listing
+    from .model.listings import Listing
     from .model.plan import Plan
     from .model.query import ExtraColumn
     from .model.quote import LivePrice, Quote, Quotes

@@ -18,7 +18,7 @@ from src.data.errors import (
     QueryError,
     UnknownSymbolError,
 )
-from src.data.model.listing import Listing
+from src.data.model.listings import Listing
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.keyed import KEY
 from tests.vendor_server.listings import Listing as Traded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from src.data.model.listing import Listing, plain_text
+from src.data.model.listings import Listing, plain_text
 from src.data.symbols.name_search import merged, nearest, normalized, rank_of, ranked
 
 APPLE = Listing("AAPL", "Apple Inc.", "NASDAQ", "stock", "USD")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from src.data.model.listing import Listing
+from src.data.model.listings import Listing
 from src.data.vendors.registry import VENDORS
 from src.data.vendors.search_table import search_of
 

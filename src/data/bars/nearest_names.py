@@ -6,7 +6,7 @@ from ..cache.names import NameCache
 from ..cache.store import BarStore
 from ..config.common_names import common_listings
 from ..errors import CacheError, DataError, UnknownSymbolError
-from ..model.listing import Listing
+from ..model.listings import Listing
 from ..symbols.name_search import merged, nearest, propose
 
 

@@ -26,7 +26,7 @@ from ..errors import (
 from ..model.caller import warn_user
 from ..model.instant import DAY_MS
 from ..model.instrument import AssetClass, Instrument
-from ..model.listing import Listing, ListingType
+from ..model.listings import Listing, ListingType
 from ..model.span import Span
 from ..net.deadline import run_call, run_part, seconds_of
 from ..net.locks import SeriesLocks

@@ -15,7 +15,7 @@ from typing import Any
 from ..disk.atomic import write_atomically
 from ..disk.files import Disk, FileState
 from ..errors import CacheError
-from ..model.listing import LISTING_TYPES, Listing
+from ..model.listings import LISTING_TYPES, Listing
 from .format import json_document
 
 log = logging.getLogger("onetape.cache")

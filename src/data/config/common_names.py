@@ -9,7 +9,7 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
-from ..model.listing import Listing
+from ..model.listings import Listing
 
 # Beside this module: it is no configuration, and nothing to be copied and changed.
 _FILE = Path(__file__).with_name("common_names.json")

@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 from itertools import chain
 
 from ..errors import DataError
-from ..model.listing import Listing
+from ..model.listings import Listing
 
 _WORD = re.compile(r"\w+")
 # Below this likeness two symbols are no misspelling of each other.

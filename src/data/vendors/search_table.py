@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..model.http import HttpRequest
-from ..model.listing import Listing, ListingType, plain_text
+from ..model.listings import Listing, ListingType, plain_text
 from .base import BaseDataDownloader
 from .fundamentals_table import Ask, Key, secrets_of
 from .paging import format_errors

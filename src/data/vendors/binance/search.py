@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ...model.listing import Listing, plain_text
+from ...model.listings import Listing, plain_text
 from ..dates import list_of
 from ..fundamentals_table import Ask
 from ..search_table import SearchTable

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ...model.listing import Listing
+from ...model.listings import Listing
 from ..dates import list_of
 from ..fundamentals_table import Ask, Key
 from ..search_table import TEXT, SearchTable, listing_of
