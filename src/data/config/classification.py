@@ -13,6 +13,7 @@ from .schema import (
     Problem,
     anything,
     first_of,
+    form,
     items,
     nearest,
     pattern,
@@ -27,21 +28,19 @@ from .schema import (
 _CLASSES = ("crypto", "stock", "forex", "index", "future")
 
 
-def _check_symbol(value: Any, path: Path) -> Iterator[Problem]:
+@form(str.upper)
+def _symbol(value: Any, path: Path) -> Iterator[Problem]:
     """Accept what a symbol may look like."""
     refusal = malformed(value)
     if refusal is not None:
         yield Problem(path, refusal.message)
 
 
-def _check_suffix(value: Any, path: Path) -> Iterator[Problem]:
+@form()
+def _suffix(value: Any, path: Path) -> Iterator[Problem]:
     """Accept the suffix of an exchange."""
     if not str(value).startswith("."):
         yield Problem(path, "a suffix begins with a dot", f".{value}")
-
-
-def _upper(name: str) -> str:
-    return name.upper()
 
 
 def _exchanges(plain: Mapping[str, Any] | None) -> dict[str, Exchange]:
@@ -64,7 +63,7 @@ def _by_symbol(listings: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     return {symbol: venue for venue, symbols in listings.items() for symbol in symbols}
 
 
-_names = items(text().to(_upper))
+_names = items(text().to(str.upper))
 _name_set = _names.to(frozenset)
 _meaning = record(
     {
@@ -93,10 +92,10 @@ _venue = record(
         "bare": switch.named("bare"),
     }
 ).into(dict)
-_suffixes = table(text_or(_venue), Form(_check_suffix))
+_suffixes = table(text_or(_venue), _suffix)
 CLASSIFICATION = record(
     {
-        "symbols": table(text_or(_meaning), Form(_check_symbol, _upper)).named("symbols"),
+        "symbols": table(text_or(_meaning), _symbol).named("symbols"),
         "crypto": record(
             {
                 "patterns": items(pattern).named("crypto_patterns"),
@@ -115,7 +114,7 @@ CLASSIFICATION = record(
             }
         ),
         "forex": record({"currencies": _name_set.named("currencies")}),
-        "index": record({"venues": table(text(), Form(anything.check, _upper)).named("venues")}),
+        "index": record({"venues": table(text(), anything.to(str.upper)).named("venues")}),
     }
 ).into(Classification)
 

@@ -21,6 +21,7 @@ from .schema import (
     as_switch,
     attributes,
     first_of,
+    form,
     items,
     nearest,
     number,
@@ -108,17 +109,18 @@ class FundamentalsRules:
         return tuple(dict.fromkeys((*own, *usual)))
 
 
-def _check_length(value: Any, path: Path) -> Iterator[Problem]:
+def _length_ms(text: str) -> int:
+    count, unit = split_length(text) or (0, "")
+    return count * UNIT_MS[unit]
+
+
+@form(_length_ms)
+def _length(value: Any, path: Path) -> Iterator[Problem]:
     """Accept days, hours or minutes such as ``14d``, ``6h``, ``30m``."""
     count, unit = split_length(value) or (0, "")
     if unit not in _UNITS or not 0 < count <= _MOST:
         near = f'"{value}d"' if isinstance(value, int) and not isinstance(value, bool) else ""
         yield Problem(path, f"{value!r:.40} is not a length of time such as 14d, 6h or 30m", near)
-
-
-def _length_ms(text: str) -> int:
-    count, unit = split_length(text) or (0, "")
-    return count * UNIT_MS[unit]
 
 
 def _fixed(wanted: bool, why: str) -> Form:
@@ -153,7 +155,6 @@ def _days(low: float) -> Form:
 
 
 _data_type = _one_of(DATA_TYPES, "data type")
-_length = Form(_check_length, _length_ms)
 _described = {"description": text(), "enabled": switch}
 _percent = number(0, 100).to(lambda percent: percent / 100)
 _vendors = items(vendor).to(lambda names: tuple(dict.fromkeys(names)))

@@ -26,6 +26,7 @@ from .schema import (
     as_switch,
     attributes,
     first_of,
+    form,
     items,
     number,
     record,
@@ -48,7 +49,8 @@ RULES = ("crypto", *STOCK_RULES, "forex", "index", "future")
 FACTS = ("type", "cost", "data_quality", "reliability", "coverage", "description")
 
 
-def _check_candidate(value: Any, path: Path) -> Iterator[Problem]:
+@form(vendor_name)
+def _candidate(value: Any, path: Path) -> Iterator[Problem]:
     """Accept a vendor that can be asked: not a family, but a member of one."""
     yield from vendor.check(value, path)
     if isinstance(value, str) and canonical_vendor(value) in FAMILIES:
@@ -57,7 +59,8 @@ def _check_candidate(value: Any, path: Path) -> Iterator[Problem]:
         yield Problem(path, f"{value} is only for calls that name it: provider={value!r}")
 
 
-def _check_age(value: Any, path: Path) -> Iterator[Problem]:
+@form()
+def _age(value: Any, path: Path) -> Iterator[Problem]:
     """Accept an age such as 5y, or nothing."""
     try:
         _ = value is None or Age.parse(value)
@@ -65,14 +68,14 @@ def _check_age(value: Any, path: Path) -> Iterator[Problem]:
         yield Problem(path, f"{exc.args[0]}: {exc.hint}")
 
 
-def _check_delimiter(value: Any, path: Path) -> Iterator[Problem]:
+@form()
+def _delimiter(value: Any, path: Path) -> Iterator[Problem]:
     """Accept a character that parts the fields of CSV, or nothing."""
     if value is not None and value not in (",", ";", "|", "\t"):
         shown = repr(value) if isinstance(value, str) else type(value).__name__
         yield Problem(path, f'it is {shown}, one of "," ";" "|" "\\t" is needed')
 
 
-_candidate = Form(_check_candidate, vendor_name)
 _rate = number(0, nullable=True).to(lambda value: None if value is None else float(value))
 _count = whole(0, nullable=True).to(_rate.parse)
 _grade = number(1, 5)
@@ -188,7 +191,7 @@ class CacheRules:
     keep_versions_days: float | None = setting(number(0, nullable=True), None)
     min_free_mb: float | None = setting(number(0, nullable=True), None)
     private: bool = setting(switch, False)
-    retention: str | None = setting(Form(_check_age), None)
+    retention: str | None = setting(_age, None)
 
     @property
     def versions(self) -> Retention:
@@ -218,7 +221,7 @@ _options: dict[str | None, dict[str, Form]] = {
         "folder": _maybe,
         "pattern": _maybe,
         "columns": record(_bars | {"volume": _maybe}),
-        "delimiter": Form(_check_delimiter),
+        "delimiter": _delimiter,
         "time_column": _maybe,
         "timezone": _maybe,
         "label": text("start", "end", nullable=True),

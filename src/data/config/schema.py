@@ -86,6 +86,11 @@ class Form:
         return replace(self, parse=lambda plain: cls(**attributes(self.keys, plain)))
 
 
+def form(parse: Callable[[Any], Any] = _as_it_is) -> Callable[[Check], Form]:
+    """Make a form of the check that this decorates."""
+    return lambda check: Form(check, parse)
+
+
 def setting(form: Form, default: Any = MISSING, *, factory: Any = MISSING, key: str = "") -> Any:
     """Declare a field of a section.
 
@@ -188,42 +193,42 @@ def whole(low: float, *, nullable: bool = False) -> Form:
     return Form(check)
 
 
-def _check_switch(value: Any, path: Path) -> Iterator[Problem]:
+# Whatever stands there.
+anything = Form(lambda value, path: iter(()))
+
+
+@form(as_switch)
+def switch(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept true and false (and yes, no, on, off)."""
     if as_switch(value) is None:
         yield Problem(path, f"{_shown(value)}, true or false is needed")
 
 
-def _check_pattern(value: Any, path: Path) -> Iterator[Problem]:
+@form(re.compile)
+def pattern(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept a regular expression."""
     try:
         re.compile(value)
     except (re.error, TypeError, RecursionError, OverflowError) as exc:
         yield Problem(path, f"{_shown(value)}, which is not a regular expression ({exc})")
 
 
-def _check_timeframe(value: Any, path: Path) -> Iterator[Problem]:
+@form(lambda value: Timeframe.parse(value).label)
+def timeframe(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept a timeframe; parsed it is its label."""
     try:
         Timeframe.parse(value)
     except BadTimeframeError as exc:
         yield Problem(path, str(exc))
 
 
-def _check_vendor(value: Any, path: Path) -> Iterator[Problem]:
+@form(vendor_name)
+def vendor(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept a vendor that exists, also of another package, or one that other versions serve."""
     if not isinstance(value, str) or known_vendor(value) is None:
         near = nearest(str(value).lower(), known_names())
         why = "which is not a vendor" if near else f"which is not a vendor; {install_hint(value)}"
         yield Problem(path, f"{_shown(value)}, {why}", near)
-
-
-# Whatever stands there.
-anything = Form(lambda value, path: iter(()))
-# True and false (and yes, no, on, off).
-switch = Form(_check_switch, as_switch)
-# A regular expression.
-pattern = Form(_check_pattern, re.compile)
-# A timeframe; parsed it is its label.
-timeframe = Form(_check_timeframe, lambda value: Timeframe.parse(value).label)
-# A vendor that exists, also of another package, or one that other versions serve.
-vendor = Form(_check_vendor, vendor_name)
 
 
 def url(scheme: str) -> Form:
