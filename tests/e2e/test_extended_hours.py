@@ -298,7 +298,7 @@ def test_populate_and_sync_bring_them_up_to_date(
 ) -> None:
     """Reports name the series as their folders are named: regular bars of that name lie beside."""
     manager = by("yahoo")
-    monkeypatch.setattr("src.data.jobs.populate._services", lambda *_: manager._services)
+    monkeypatch.setattr("src.data.jobs.populate.job_services", lambda *_: manager._services)
     days, names = ("2024-06-04", "2024-06-05"), ["AAPL", "BTC-USD"]
     report = populate_cache(names, ["30m"], *days, session="extended")
     assert (report["success"], report["failed"]) == (

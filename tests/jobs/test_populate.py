@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from src.data.cache.retention.inventory import Inventory
+from src.data.compat.populator import CachePopulator
 from src.data.errors import BadRangeError, BadTimeframeError
-from src.data.jobs.populate import CachePopulator, populate_cache
+from src.data.jobs.populate import populate_cache
 from src.data.net.guarded_call import JobCalls
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.face import Reply

@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 
 from src.data.clock import ManualClock
+from src.data.compat import populator as older
+from src.data.compat.populator import CachePopulator
 from src.data.data_manager import DataManager
 from src.data.errors import DataError, QueryError
 from src.data.fundamentals.fetch import FundamentalsSupply
 from src.data.fundamentals.request import Wish
 from src.data.fundamentals.service import FundamentalsService
-from src.data.jobs import key_probe, populate
+from src.data.jobs import key_probe
 from src.data.jobs import verify as verification
 from src.data.jobs.key_probe import probe
-from src.data.jobs.populate import BackfillReport, CachePopulator, Job
+from src.data.jobs.populate import BackfillReport, Job
 from src.data.jobs.refresh_fundamentals import (
     Refresh,
     periodic_refresh,
@@ -122,7 +124,7 @@ def test_a_populator_gives_it_to_its_job(tmp_path: Path, monkeypatch: pytest.Mon
         jobs.append(job)
         return BackfillReport()
 
-    monkeypatch.setattr(populate, "fill", fill)
+    monkeypatch.setattr(older, "fill", fill)
     populator = CachePopulator(tmp_path / "cache")
     populator.populate_cache(["BTCUSDT"], ["1h"], timeout=7)
     populator.populate_ticker("BTCUSDT", ["1h"], timeout=8)

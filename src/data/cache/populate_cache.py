@@ -1,6 +1,7 @@
 """The documented path of the populate job; it lives in ``src.data.jobs.populate``."""
 
-from ..jobs.populate import CachePopulator, populate_cache
+from ..compat.populator import CachePopulator
+from ..jobs.populate import populate_cache
 
 __all__ = ["CachePopulator", "populate_cache"]
 

@@ -1,4 +1,4 @@
-"""Fill the cache for many symbols and timeframes: the function, and the older class.
+"""Fill the cache for many symbols and timeframes.
 
 Every series is committed as it arrives: the cache is all the state that a job has. One that was
 interrupted or killed goes on where it was, for the next run asks only for what is still missing.
@@ -7,7 +7,6 @@ interrupted or killed goes on where it was, for the next run asks only for what 
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -17,11 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..bars.client import Lookup, Wishes
 from ..errors import CacheError, DataError
-from ..model.instant import date_of, iso, year_of, year_start
+from ..model.instant import date_of, iso
 from ..model.kind import SESSIONS, AskedSession
-from ..model.printable import printable
 from ..model.query import check_session
-from ..model.span import Span, gaps
 from ..model.timeframe import Timeframe
 from ..net.deadline import run_job, seconds_of
 from ..observability.events import Event, HistoryPerishes
@@ -43,7 +40,7 @@ if TYPE_CHECKING:
     from ..bars.client import BarsClient
     from ..model.query import BarsQuery
 
-__all__ = ["DEFAULT_START", "DEFAULT_TIMEFRAMES", "CachePopulator", "populate_cache", "sync_cache"]
+__all__ = ["DEFAULT_START", "DEFAULT_TIMEFRAMES", "populate_cache", "sync_cache"]
 
 log = logging.getLogger("onetape.populate")
 
@@ -51,8 +48,6 @@ DEFAULT_TIMEFRAMES = ("5m", "15m", "30m", "1h", "4h", "1d")
 DEFAULT_START = date(2020, 1, 1)
 # What a job may keep in memory of series that it has looked at.
 _MOST_BYTES = 16 << 20
-# Names under which test doubles stored bars; these are no prices.
-_SAMPLE_VENDORS = ("mock",)
 
 
 def populate_cache(
@@ -111,12 +106,12 @@ def populate_cache(
             symbol or a row that is wrong only fails its own series.
         ConfigError: the configuration is wrong.
     """
-    services = _services(cache_dir, config_path)
+    services = job_services(cache_dir, config_path)
     listed: list[str | WorkItem] | None = None if symbols is None else list(symbols)
     if symbols_file is not None:
         listed = [*(listed or ()), *read_work_list(symbols_file)]
     bounds = (start_date or start, end_date or end)
-    job = _job(services, listed, intervals, *bounds, timeout, session)
+    job = checked_job(services, listed, intervals, *bounds, timeout, session)
     job = replace(job, refresh=force_refresh)
     if on_event is not None:
         services.observer.on_event(on_event)
@@ -148,7 +143,7 @@ def sync_cache(
         QueryError: ``timeout`` is wrong.
         ConfigError: the configuration is wrong.
     """
-    services = _services(cache_dir, config_path)
+    services = job_services(cache_dir, config_path)
     is_whole = " " in pattern
     firsts = {
         key: entry.first
@@ -166,13 +161,13 @@ def sync_cache(
         for session in SESSIONS
         for key in services.client.answering(firsts, session)
     ]
-    job = _job(services, rows, ("1d",), None, None, timeout)
+    job = checked_job(services, rows, ("1d",), None, None, timeout)
     if on_event is not None:
         services.observer.on_event(on_event)
     return _done(services, job, progress, dry_run=dry_run)
 
 
-def _services(
+def job_services(
     cache_dir: str | Path | None = None, config_path: str | Path | None = None
 ) -> Services:
     """Return an installation of its own for a job, which comes by each series once."""
@@ -222,7 +217,7 @@ def _tell_of(services: Services, one: Perishable) -> None:
         )
 
 
-def _job(
+def checked_job(
     services: Services,
     symbols: Iterable[str | WorkItem] | None,
     timeframes: Iterable[str] | None,
@@ -250,133 +245,6 @@ def _job(
     job = Job.of(names, steps, bounds, now_ms, session)
     usual = services.selector.parsed_rules.jobs.timeout_s
     return replace(job, timeout_s=usual if seconds is None else seconds)
-
-
-class CachePopulator:
-    """The older, object-shaped face of the same job.
-
-    Args:
-        cache_dir: folder of the cache, as for the data manager.
-
-    Attributes:
-        cache: the cache on that folder.
-    """
-
-    def __init__(self, cache_dir: str | Path | None = None) -> None:
-        self._services = _services(cache_dir)
-        self.cache = self._services.cache
-        self._last: dict[str, dict[str, bool]] = {}
-
-    def discover_existing_tickers(self) -> list[str]:
-        """Return the symbols that are cached already."""
-        return list(self.cache.list_symbols())
-
-    def is_valid_cached_data(self, ticker: str, interval: str, year: int) -> bool:
-        """Tell whether a year holds bars of a vendor; those of a test double are none."""
-        info = self.cache.get_data_info(ticker, interval, year) or {}
-        rows = (info.get("file_info") or {}).get("rows")
-        return bool(rows) and info.get("data_source") not in _SAMPLE_VENDORS
-
-    def analyze_missing_data(
-        self,
-        ticker: str,
-        intervals: Sequence[str] | None = None,
-        start_date: Any = None,
-        end_date: Any = None,
-    ) -> dict[str, list[int]]:
-        """Return timeframe to the years of which something is missing; no vendor is asked."""
-        job = _job(self._services, [ticker], intervals, start_date, end_date)
-        return {
-            one.timeframe: self._lacking_years(one.symbol, one.timeframe, job.start, job.end)
-            for one in job.series
-        }
-
-    def _lacking_years(self, symbol: str, timeframe: str, start: Any, end: Any) -> list[int]:
-        client = self._services.client
-        query = client.query(symbol, timeframe, start, end)
-        parts, now = client.coverage(client.series_of(query)), query.now_ms
-        standing = [part.span for part in parts if part.expires is None or now < part.expires]
-        wanted = Span(query.span.start, min(query.span.end, now))
-        lacking = gaps(wanted, standing)
-        years = {y for s in lacking for y in range(year_of(s.start), year_of(s.end - 1) + 1)}
-        return sorted(years)
-
-    def populate_missing_data(
-        self,
-        ticker: str,
-        missing: Mapping[str, Sequence[int]],
-        start_date: Any = None,
-        end_date: Any = None,
-        *,
-        timeout: float | None = None,
-    ) -> dict[str, bool]:
-        """Fetch what :meth:`analyze_missing_data` found; return timeframe to success.
-
-        Without dates the years are meant whole, up to now. ``timeout``: see :func:`populate_cache`.
-        """
-        done: dict[str, bool] = {}
-        for step, years in missing.items():
-            first, last = start_date, end_date
-            if years:
-                first = first or date_of(year_start(min(years)))
-                last = last or date_of(year_start(max(years) + 1) - 1)
-            done[step] = True
-            if years:
-                done |= self.populate_ticker(ticker, [step], first, last, timeout=timeout)
-        return done
-
-    def populate_ticker(
-        self,
-        ticker: str,
-        intervals: Sequence[str] | None = None,
-        start_date: Any = None,
-        end_date: Any = None,
-        *,
-        timeout: float | None = None,
-    ) -> dict[str, bool]:
-        """Fetch what is missing of one symbol; return timeframe to success.
-
-        ``timeout``: see :func:`populate_cache`.
-        """
-        done = self.populate_cache([ticker], intervals, start_date, end_date, timeout=timeout)
-        return done.get(ticker, {})
-
-    def populate_cache(
-        self,
-        tickers: Sequence[str] | None = None,
-        intervals: Sequence[str] | None = None,
-        start_date: Any = None,
-        end_date: Any = None,
-        *,
-        timeout: float | None = None,
-    ) -> dict[str, dict[str, bool]]:
-        """Fetch what is missing of many symbols; return symbol to timeframe to success.
-
-        ``timeout``: see the function :func:`populate_cache`.
-
-        Raises:
-            QueryError: a timeframe, the range or ``timeout`` is wrong; nothing was asked.
-            KeyboardInterrupt: the user ended it; what had arrived is stored.
-        """
-        job = _job(self._services, tickers, intervals, start_date, end_date, timeout)
-        report = fill(self._services.client, job)
-        done: dict[str, dict[str, bool]] = {}
-        for result in report.results:
-            done.setdefault(result.symbol, {})[result.timeframe] = result.ok
-        self._last = done
-        if report.interrupted:
-            raise KeyboardInterrupt
-        return done
-
-    def print_summary(self, results: Mapping[str, Mapping[str, bool]] | None = None) -> None:
-        """Print symbol by symbol what succeeded, of ``results`` or of the last run."""
-        results_by_symbol = self._last if results is None else results
-        outcomes = [ok for steps in results_by_symbol.values() for ok in steps.values()]
-        lines = [f"{sum(outcomes)} of {len(outcomes)} series succeeded"]
-        for symbol, steps in results_by_symbol.items():
-            states = ", ".join(f"{step} {'ok' if ok else 'FAILED'}" for step, ok in steps.items())
-            lines.append(f"  {symbol}: {states}")
-        sys.stdout.write(printable("\n".join(lines)) + "\n")
 
 
 # --- the job: a few series of each vendor at once, each part by part ------------------------------

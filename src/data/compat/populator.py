@@ -1,0 +1,145 @@
+"""The older class that fills the cache for many symbols and timeframes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..jobs.populate import checked_job, fill, job_services
+from ..model.instant import date_of, year_of, year_start
+from ..model.printable import printable
+from ..model.span import Span, gaps
+
+__all__ = ["CachePopulator"]
+
+# Names under which test doubles stored bars; these are no prices.
+_SAMPLE_VENDORS = ("mock",)
+
+
+class CachePopulator:
+    """Fills the cache for many symbols and timeframes, by the job of ``onetape populate``.
+
+    Args:
+        cache_dir: folder of the cache, as for the data manager.
+
+    Attributes:
+        cache: the cache on that folder.
+    """
+
+    def __init__(self, cache_dir: str | Path | None = None) -> None:
+        self._services = job_services(cache_dir)
+        self.cache = self._services.cache
+        self._last: dict[str, dict[str, bool]] = {}
+
+    def discover_existing_tickers(self) -> list[str]:
+        """Return the symbols that are cached already."""
+        return list(self.cache.list_symbols())
+
+    def is_valid_cached_data(self, ticker: str, interval: str, year: int) -> bool:
+        """Tell whether a year holds bars of a vendor; those of a test double are none."""
+        info = self.cache.get_data_info(ticker, interval, year) or {}
+        rows = (info.get("file_info") or {}).get("rows")
+        return bool(rows) and info.get("data_source") not in _SAMPLE_VENDORS
+
+    def analyze_missing_data(
+        self,
+        ticker: str,
+        intervals: Sequence[str] | None = None,
+        start_date: Any = None,
+        end_date: Any = None,
+    ) -> dict[str, list[int]]:
+        """Return timeframe to the years of which something is missing; no vendor is asked."""
+        job = checked_job(self._services, [ticker], intervals, start_date, end_date)
+        return {
+            one.timeframe: self._lacking_years(one.symbol, one.timeframe, job.start, job.end)
+            for one in job.series
+        }
+
+    def _lacking_years(self, symbol: str, timeframe: str, start: Any, end: Any) -> list[int]:
+        client = self._services.client
+        query = client.query(symbol, timeframe, start, end)
+        parts, now = client.coverage(client.series_of(query)), query.now_ms
+        standing = [part.span for part in parts if part.expires is None or now < part.expires]
+        wanted = Span(query.span.start, min(query.span.end, now))
+        lacking = gaps(wanted, standing)
+        years = {y for s in lacking for y in range(year_of(s.start), year_of(s.end - 1) + 1)}
+        return sorted(years)
+
+    def populate_missing_data(
+        self,
+        ticker: str,
+        missing: Mapping[str, Sequence[int]],
+        start_date: Any = None,
+        end_date: Any = None,
+        *,
+        timeout: float | None = None,
+    ) -> dict[str, bool]:
+        """Fetch what :meth:`analyze_missing_data` found; return timeframe to success.
+
+        Without dates the years are meant whole, up to now. ``timeout``: see :func:`populate_cache`.
+        """
+        done: dict[str, bool] = {}
+        for step, years in missing.items():
+            first, last = start_date, end_date
+            if years:
+                first = first or date_of(year_start(min(years)))
+                last = last or date_of(year_start(max(years) + 1) - 1)
+            done[step] = True
+            if years:
+                done |= self.populate_ticker(ticker, [step], first, last, timeout=timeout)
+        return done
+
+    def populate_ticker(
+        self,
+        ticker: str,
+        intervals: Sequence[str] | None = None,
+        start_date: Any = None,
+        end_date: Any = None,
+        *,
+        timeout: float | None = None,
+    ) -> dict[str, bool]:
+        """Fetch what is missing of one symbol; return timeframe to success.
+
+        ``timeout``: see :func:`populate_cache`.
+        """
+        done = self.populate_cache([ticker], intervals, start_date, end_date, timeout=timeout)
+        return done.get(ticker, {})
+
+    def populate_cache(
+        self,
+        tickers: Sequence[str] | None = None,
+        intervals: Sequence[str] | None = None,
+        start_date: Any = None,
+        end_date: Any = None,
+        *,
+        timeout: float | None = None,
+    ) -> dict[str, dict[str, bool]]:
+        """Fetch what is missing of many symbols; return symbol to timeframe to success.
+
+        ``timeout``: see the function :func:`populate_cache`.
+
+        Raises:
+            QueryError: a timeframe, the range or ``timeout`` is wrong; nothing was asked.
+            KeyboardInterrupt: the user ended it; what had arrived is stored.
+        """
+        job = checked_job(self._services, tickers, intervals, start_date, end_date, timeout)
+        report = fill(self._services.client, job)
+        done: dict[str, dict[str, bool]] = {}
+        for result in report.results:
+            done.setdefault(result.symbol, {})[result.timeframe] = result.ok
+        self._last = done
+        if report.interrupted:
+            raise KeyboardInterrupt
+        return done
+
+    def print_summary(self, results: Mapping[str, Mapping[str, bool]] | None = None) -> None:
+        """Print symbol by symbol what succeeded, of ``results`` or of the last run."""
+        results_by_symbol = self._last if results is None else results
+        outcomes = [ok for steps in results_by_symbol.values() for ok in steps.values()]
+        lines = [f"{sum(outcomes)} of {len(outcomes)} series succeeded"]
+        for symbol, steps in results_by_symbol.items():
+            states = ", ".join(f"{step} {'ok' if ok else 'FAILED'}" for step, ok in steps.items())
+            lines.append(f"  {symbol}: {states}")
+        sys.stdout.write(printable("\n".join(lines)) + "\n")
