@@ -13,10 +13,10 @@ import pytest
 
 from src.data.cache import fill_gaps as documented_fill
 from src.data.cache import validate_gaps as documented_validate
-from src.data.cli.gaps import main_fill, main_validate
 from src.data.clock import ManualClock
+from src.data.compat.gap_commands import main_fill, main_validate
+from src.data.compat.gap_files import FILE
 from src.data.errors import QueryError
-from src.data.jobs.gap_files import FILE
 from tests.cli.conftest import Run
 from tests.vendor_server import Fault, VendorServer
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cli.gaps import main_fill, main_validate
 from src.data.clock import ManualClock
-from src.data.jobs.gap_files import FILE
+from src.data.compat.gap_commands import main_fill, main_validate
+from src.data.compat.gap_files import FILE
 from src.data.jobs.populate import sync_cache
 from tests.cli.conftest import Ran, Run
 from tests.e2e.oracle import ms

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from src.data.jobs.gap_files import fill_gaps, validate_gaps
+from src.data.compat.gap_files import fill_gaps, validate_gaps
 from src.data.jobs.populate import populate_cache
 from src.data.jobs.signals import hold_signals, job_signals
 from src.data.pipeline import run_pipeline

@@ -1,10 +1,10 @@
-"""The documented path of an older tool; it lives in ``src.data.jobs.gap_files``."""
+"""The documented path of an older tool, a command too."""
 
-from ..jobs.gap_files import fill_gaps
+from ..compat.gap_files import fill_gaps
 
 __all__ = ["fill_gaps"]
 
 if __name__ == "__main__":
-    from ..cli.gaps import main_fill
+    from ..compat.gap_commands import main_fill
 
     raise SystemExit(main_fill())

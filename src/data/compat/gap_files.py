@@ -22,6 +22,11 @@ import numpy as np
 from ..bars.client import BarsClient, Wishes
 from ..disk.atomic import put
 from ..errors import DataError, QueryError
+from ..jobs.fill_report import SeriesResult
+from ..jobs.gaps import gaps_of_all
+from ..jobs.progress import JobProgress
+from ..jobs.runner import Runner, VendorTask
+from ..jobs.signals import job_signals
 from ..model.bars import among
 from ..model.instant import HOUR_MS, date_of, from_ms, iso, parse_iso, year_of
 from ..model.series import SeriesKey
@@ -31,11 +36,6 @@ from ..observability.logs import level_of
 from ..provider_selector import ProviderSelector
 from ..quality.gaps import FINAL_CLASSES, ClassifiedGap
 from ..wiring import Services, build
-from .fill_report import SeriesResult
-from .gaps import gaps_of_all
-from .progress import JobProgress
-from .runner import Runner, VendorTask
-from .signals import job_signals
 
 __all__ = ["FILE", "fill_gaps", "validate_gaps"]
 

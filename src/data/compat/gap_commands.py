@@ -1,0 +1,82 @@
+"""The older tools ``validate_gaps`` and ``fill_gaps`` as commands."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..cli import guarded
+from ..cli.arguments import command, listed
+from ..cli.cached import check_folder
+from ..cli.parser import Parser
+from ..cli.report import Line, Report, Shown, present
+from ..cli.tables import counted
+from ..errors import QueryError
+from ..jobs.signals import job_signals
+from .gap_files import FILE, fill_gaps, validate_gaps
+
+
+def main_validate(argv: Sequence[str] | None = None) -> int:
+    """Run ``validate_gaps``: 0 when it was written, whatever was found; 1 failed, 2 wrong options."""
+    what = "Write the gaps of the cache to validate-metadata.json."
+    parser = _older("validate_gaps", what, _validate)
+    parser.add_argument("--validate-all", action="store_true", help="all series; the default")
+    return guarded(parser.parse_args(argv))
+
+
+def main_fill(argv: Sequence[str] | None = None) -> int:
+    """Run ``fill_gaps``: 0 when vendors answered, 1 when they failed, 2 without the file."""
+    parser = _older("fill_gaps", "Ask vendors for the gaps in validate-metadata.json.", _fill)
+    parser.add_argument(
+        "--max-gap-hours", type=float, default=24.0, help="leave longer gaps alone; default: 24"
+    )
+    return guarded(parser.parse_args(argv))
+
+
+def _older(name: str, what: str, run: Callable[[argparse.Namespace], Report | int]) -> Parser:
+    parser = Parser(prog=name, description=what)
+    parser.add_argument("--symbols", type=listed, metavar="A,B", help="default: all")
+    parser.add_argument("--intervals", type=listed, metavar="1h,1d", help="default: all")
+    command(parser, run)
+    return parser
+
+
+def _validate(args: argparse.Namespace) -> Report:
+    check_folder(args)
+    symbols, intervals = (None, None) if args.validate_all else (args.symbols, args.intervals)
+    document = validate_gaps(symbols, intervals, args.cache_dir, config_path=args.config)
+    return Report(document, _validated_shown(document))
+
+
+def _validated_shown(document: dict[str, Any]) -> Shown:
+    for name, one in document["detailed_results"].items():
+        gaps = counted(one["gap_summary"]["total_gaps"], "gap")
+        yield Line(f"{name}: {one['overall_status']}, {gaps}")
+    summary = document["validation_summary"]
+    counts = ", ".join(f"{name} {summary[name]}" for name in ("valid", "invalid", "missing"))
+    yield Line(f"{counts}; written to {FILE} in the cache folder")
+
+
+def _fill(args: argparse.Namespace) -> int:
+    check_folder(args)
+    if args.max_gap_hours < 0:
+        raise QueryError("--max-gap-hours is negative", hint="a number of hours from 0 on")
+    with job_signals():
+        report = fill_gaps(
+            args.symbols,
+            args.intervals,
+            args.cache_dir,
+            args.max_gap_hours,
+            config_path=args.config,
+        )
+        return present(Report(report, _filled_shown(report), ok=not report["failed"]), args)
+
+
+def _filled_shown(report: dict[str, Any]) -> Shown:
+    for name, bars in report["filled"].items():
+        yield f"{name}: {counted(bars, 'new bar')}"
+    for name, why in report["failed"].items():
+        yield Line(f"{name}: {why}", "red")
+    left = counted(report["too_long"], "gap")
+    yield f"{counted(len(report['unchanged']), 'series')} as before; {left} too long"
