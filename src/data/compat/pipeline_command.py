@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..cli import guarded
 from ..cli.arguments import command, listed
@@ -14,9 +14,6 @@ from ..cli.parser import Parser
 from ..cli.report import FAILED, OK, Report, Shown, present
 from ..cli.tables import TextTable, counted, shortened, styled
 from ..jobs.signals import job_signals
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["add_dates", "add_steps", "add_timeframes", "progress_of", "run_command"]
 
