@@ -258,7 +258,9 @@ class Fetcher:
         """Ask a candidate for the next chunk of its first request; return what is left to ask."""
         request, rows, group = self._request, self._journal.rows, segment.groups[0]
         chunk, chunk_ms = _next_chunk(candidate, request, segment, rows)
-        outcome, lacking, between = self._try(candidate, group.within(chunk), segment.outcomes)
+        outcome, lacking, between = self._ask_vendor(
+            candidate, group.within(chunk), segment.outcomes
+        )
         # The calendar expects nothing, and one vendor says the same: no other is asked.
         is_none = isinstance(outcome, NoDataError)
         closed = [span for span in lacking if is_none and not len(request.grid.opens(span))]
@@ -276,7 +278,7 @@ class Fetcher:
             segment.behind(chunk, chunk_ms, rows),
         ]
 
-    def _try(
+    def _ask_vendor(
         self, candidate: Candidate, parts: _Parts, before: Sequence[DataError]
     ) -> tuple[DataError, list[Span], list[Span]]:
         """Ask one candidate for one chunk, of which ``parts`` are lacking.
@@ -315,8 +317,9 @@ class Fetcher:
                 candidate.name,
                 others,
             )
-        nothing = NoDataError(NO_BAR, provider=candidate.name)
-        nothing.server_now_ms = fetched.server_now_ms if fetched.dated else None
+        # Why it lacks what it lacks, where it lacks anything.
+        outcome = NoDataError(NO_BAR, provider=candidate.name)
+        outcome.server_now_ms = fetched.server_now_ms if fetched.dated else None
         between = [
             hole
             for hole in answer.holes
@@ -327,7 +330,7 @@ class Fetcher:
             # Of these another vendor has said that it lacks bars: no answer is none, also of a vendor
             # whose bars come where there is a trade.
             lacking = coalesce([*lacking, *_without_rows(answer)])
-        return nothing, subtract(lacking, between), between
+        return outcome, subtract(lacking, between), between
 
     def _taken(self, candidate: Candidate, parts: _Parts) -> tuple[Fetched, ClassifiedAnswer]:
         """Ask one candidate for one chunk, and store what is good of its answer.

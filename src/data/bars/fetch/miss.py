@@ -102,9 +102,9 @@ class MissHandler:
 
     1. :meth:`answer`: out of days where these are better, else from vendors.
     2. :meth:`route`: the lanes and their vendors, in the order of the rules.
-    3. :meth:`_through`: each lane in turn (:meth:`_try`, a :class:`~.lane.LaneRun`), until one answers with
-       rows, or with the vendors' word that there are none. Where an outage leaves a part, a substitute
-       that has the whole takes its place.
+    3. :meth:`_through`: each lane in turn (:meth:`_by_lane`, a :class:`~.lane.LaneRun`), until one answers
+       with rows, or with the vendors' word that there are none. Where an outage leaves a part, a
+       substitute that has the whole takes its place.
     4. :meth:`_by_proof`: where none does, vendors whose bars agree with those that are stored.
     5. Else what stands in: bars made of shorter ones, or those stored, or the error with every reason.
 
@@ -245,7 +245,7 @@ class MissHandler:
         for place, lane in enumerate(lanes):
             if part is not None and query.strict and _is_substitute(query, way, lane):
                 continue  # it would be refused, and the part not be told
-            one = self._try(query, lane, way, tried)
+            one = self._by_lane(query, lane, way, tried)
             tried.lanes.append(one)
             # No rows and no gaps: nothing trades then, and no substitute can change that.
             if one.answer is not None and (one.has_rows or not one.answer.gaps):
@@ -271,7 +271,7 @@ class MissHandler:
         """Return what the lanes of substitutes hold: the answer of the time when it was learned."""
         stored = replace(query, offline=True)
         for lane in lanes:
-            answer = self._try(stored, lane, way, _Outcomes()).answer
+            answer = self._by_lane(stored, lane, way, _Outcomes()).answer
             if answer is not None and len(answer.table):
                 return replace(answer, query=query)
         return None
@@ -371,7 +371,9 @@ class MissHandler:
             proved=proved,
         )
 
-    def _try(self, query: BarsQuery, lane: LaneRoute, way: Route, tried: _Outcomes) -> _LaneOutcome:
+    def _by_lane(
+        self, query: BarsQuery, lane: LaneRoute, way: Route, tried: _Outcomes
+    ) -> _LaneOutcome:
         """Answer from one lane."""
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane.parts)
         anchor = lane.kind.anchor or "session"
