@@ -447,7 +447,7 @@ def test_the_rules_say_how_long_jobs_go_on(
 ) -> None:
     rules.write_text(rules.read_text() + "jobs: {timeout_s: 7}\n")
     services = build(tmp_path / "cache", rules)
-    assert populate._job(services, ["BTCUSDT"], ["1h"], *RANGE).timeout_s == 7
+    assert populate.checked_job(services, ["BTCUSDT"], ["1h"], *RANGE).timeout_s == 7
     assert JobRules().timeout_s == 600
     for bad in (0, True, "x"):
         with pytest.raises(QueryError, match="not a number of seconds above 0"):
