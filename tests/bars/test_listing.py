@@ -36,10 +36,11 @@ class Vendor:
     def __init__(self, name: str, error: Exception | None = None, *, can_tell: bool = True) -> None:
         self.name, self.error, self.can_tell = name, error, can_tell
         self.capabilities: object | None = object()
+        self.refuses = ""
         self.asked: list[FetchQuery] = []
 
     def refusal(self, instrument: object, timeframe: object) -> str:
-        return "" if self.can_tell else "serves no days"
+        return "" if self.can_tell and str(timeframe) != self.refuses else f"serves no {timeframe}"
 
     def fetch(self, asked: FetchQuery) -> object:
         self.asked.append(asked)
@@ -153,7 +154,7 @@ def test_a_vendor_that_has_bars_or_fails_proves_nothing(
     assert case.sought() is None
 
 
-@pytest.mark.parametrize("why", ["out", "no days", "not ours"])
+@pytest.mark.parametrize("why", ["out", "neither", "no days", "no hours", "not ours"])
 def test_who_cannot_tell_is_not_asked(why: str) -> None:
     none = NoDataError("none")
     first, second, third = Vendor("acme", none), Vendor("zenith", none), Vendor("other", none)
@@ -161,8 +162,10 @@ def test_who_cannot_tell_is_not_asked(why: str) -> None:
     case = Case(known, final(hours(0, 9)), vendors=(first, second, third))
     if why == "out":
         case.journal.excluded["acme"] = UnavailableError("down")
-    elif why == "no days":
+    elif why == "neither":
         first.can_tell = False
+    elif why in ("no days", "no hours"):
+        first.refuses = "1d" if why == "no days" else "1h"
     else:
         first.capabilities = None
     assert case.sought() is not None

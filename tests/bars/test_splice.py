@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from src.data.bars.answer.answer import left_out, own_volume, splice_entry
 from src.data.bars.answer.reader import at_borders, splice_problems
 from src.data.bars.fetch.question import neighbours
 from src.data.bars.ingest.receive import (
+    CommonBasis,
     FittedAnswer,
     ReceivedAnswer,
     Sessions,
@@ -21,13 +23,18 @@ from src.data.bars.ingest.receive import (
 )
 from src.data.bars.selection.candidates import Candidate, LaneRoute
 from src.data.bars.series import LaneRequest, Question, SeriesStore, Side
+from src.data.cache.actions import ActionBook
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.errors import NoDataError, SpliceConflictError
-from src.data.model.coverage import Coverage, Splice
-from src.data.model.kind import Kind
+from src.data.model.actions import Action
+from src.data.model.bars import Bar, BarTable
+from src.data.model.coverage import Coverage, Covered, Splice
+from src.data.model.instant import DAY_MS, day_ms, parse_iso
+from src.data.model.kind import Basis, Kind
 from src.data.model.query import BarsQuery
 from src.data.model.series import SeriesKey
+from src.data.model.span import Span
 
 from .answers import (
     COIN,
@@ -280,3 +287,26 @@ def test_the_sides_are_disjoint_and_touch_the_stretch(shop: Shop) -> None:
     for first, end in itertools.combinations(range(1, 23, 4), 2):
         before, after = shop.beside(first, end)
         assert (before.span.end, after.span.start) == tuple(hours(first, end))
+
+
+# --- the basis in which they are compared ----------------------------------------------------
+
+
+def test_where_vendors_are_divided_about_a_split_the_word_of_the_bars_own_vendor_counts() -> None:
+    day, before = date(2024, 6, 3), parse_iso("2024-05-31")
+    told = [
+        Action(day, "split", day_ms(day), ratio, 1, source=vendor, fetched_at=LATER)
+        for vendor, ratio in (("a", 4), ("b", 2))
+    ]
+    book = ActionBook(tuple(sorted(told)))
+    assert book.disputed
+    rows = BarTable.from_bars([Bar(before, 100.0, 100.0, 100.0, 100.0, 8.0)])
+    basis = CommonBasis("split", day_ms(day), book, intraday=False)
+    closes = {
+        vendor: basis.of(
+            rows,
+            Coverage([Covered(Span(before, before + DAY_MS), "final", vendor, basis=Basis("raw"))]),
+        ).close.tolist()
+        for vendor in ("a", "b")
+    }
+    assert closes == {"a": [25.0], "b": [50.0]}

@@ -69,6 +69,16 @@ def test_a_range_wholly_in_the_running_bar_is_empty_and_costs_nothing_twice(
     assert told(frame)["from_cache"] == 0.0
 
 
+def test_a_running_bar_right_behind_the_end_is_not_asked_for(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    question = ("BTCUSDT", "1h", "2024-06-12T10:00:00", "2024-06-12T14:59:59.999")
+    plain = manager.get_ohlcv(*question)
+    vendors.clear_log()
+    assert len(manager.get_ohlcv(*question, include_forming=True)) == len(plain) == 5
+    assert vendors.count() == 0
+
+
 def test_a_running_bar_that_cannot_be_one_says_nothing_about_the_closed_one(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
