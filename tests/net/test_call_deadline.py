@@ -186,3 +186,13 @@ class TestSending:
         assert [wait.text(began_s) for wait in waits] == [f"waits 60 seconds {why}"]
         assert waits[0].text(began_s + 45) == f"waits 15 seconds {why}"
         assert waits[0].text(began_s + 60) == "", "it is over"
+
+
+def test_who_listens_hears_of_every_page_while_the_block_runs() -> None:
+    deadline, heard = Deadline(ManualClock(0)), list[str]()
+    with deadline.telling(lambda: heard.append("outer")):
+        with deadline.telling(lambda: heard.append("inner")):
+            deadline.progress()
+        deadline.progress()
+    deadline.progress()
+    assert heard == ["outer", "inner", "outer"]
