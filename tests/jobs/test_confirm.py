@@ -238,6 +238,24 @@ def test_a_split_that_becomes_known_ends_what_was_confirmed_before_it(
     assert run(dry_run=True)["confirmed"] == right
 
 
+@pytest.mark.parametrize("source", ["yahoo", "tiingo"])
+def test_an_answer_after_which_the_same_splits_count_ends_no_confirmation(
+    manager: DataManager, run: Run, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    known = split("2024-03-04", 2)
+    manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28", adjustment="raw")
+    _claim(manager, FEBRUARY, known, MAY)
+    told = [replace(one, source="fmp") for one in (FEBRUARY, known, MAY)]
+    monkeypatch.setattr(FMPDataDownloader, "fetch_actions", lambda *_: told)
+    assert run()["confirmed"] == 61
+    now = parse_iso("2024-06-13T23:00:00")
+    day = Span(day_ms(known.ex_date), day_ms(known.ex_date) + DAY_MS)
+    answer = [] if source == "yahoo" else [replace(known, source=source, fetched_at=now)]
+    manager.cache.store.add_actions("AAPL", answer, day, source, now)
+    assert [one.ratio for one in manager.cache.store.actions("AAPL").splits] == [2]
+    assert run(dry_run=True)["confirmed"] == 61
+
+
 def test_a_vendor_that_tells_no_splits_and_dividends_confirms_no_share(
     manager: DataManager, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

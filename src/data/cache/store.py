@@ -24,13 +24,12 @@ from ..model.actions import Action
 from ..model.bars import FIRST_FRAME, FRAME, PRICES, BarTable, fingerprint_of
 from ..model.coverage import Coverage
 from ..model.frozen import filled
-from ..model.instant import day_ms, year_of
+from ..model.instant import year_of
 from ..model.retention import Retention
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.stored import CommitNotice
 from ..model.timeframe import Timeframe
-from ..vendors.registry import is_sample
 from .actions import ActionBook, ActionStore, Asked
 from .confirmations import Confirmation, head_of
 from .confirmations import drop as drop_confirmations
@@ -422,21 +421,22 @@ class BarStore:
         """
         with self._guard.writing(self._layout.symbol(symbol)):
             answered = Asked(dates, source, fetched_at, until)
-            if not is_sample(source):
-                self._drop_confirmations(symbol, actions, dates)
+            self._drop_confirmations(symbol, actions, answered)
             return self._actions.add(symbol, actions, answered, wait_s)
 
-    def _drop_confirmations(self, symbol: str, told: Sequence[Action], dates: Span) -> None:
-        """End what was confirmed of bars before a split that an answer tells otherwise than is known.
+    def _drop_confirmations(self, symbol: str, told: Sequence[Action], answer: Asked) -> None:
+        """End what was confirmed of bars before a split that counts otherwise after an answer.
 
         Before the answer is written: no bar may count as confirmed by way of a split that is not.
         """
         try:
-            known = self.actions(symbol).splits
+            book = self.actions(symbol)
         except CorruptEntryError:
-            known = ()
-        before = {(a.ex_at, a.ratio) for a in known if day_ms(a.ex_date) in dates}
-        after = {(a.ex_at, a.ratio) for a in told if a.type == "split" and a.is_sound}
+            book = ActionBook()
+        before, after = (
+            {(one.ex_at, one.ratio) for one in splits if one.is_sound}
+            for splits in (book.splits, book.with_answer(told, answer).splits)
+        )
         if changed := before ^ after:
             until = max(ex_at for ex_at, _ in changed)
             for name in self._disk.list(self._layout.symbol(symbol)):
