@@ -26,8 +26,9 @@ FLOORS = {
     "quality": 10,
     "feed": 11, "jobs": 11,
     "data_manager": 12,
-    "cli": 13,
-    "compat": 14, "__main__": 14,
+    "charts": 13,
+    "cli": 14,
+    "compat": 15, "__main__": 15,
 }  # fmt: skip
 
 # Older import paths: nothing but imports and a list of names, and nobody inside uses them.

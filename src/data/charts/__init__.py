@@ -1,0 +1,1 @@
+"""Pictures and pages of what is already known of bars: charts, reports."""

@@ -1,0 +1,76 @@
+"""HTML out of values: elements whose texts and attributes are always escaped. Pure."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+from .printable import printable
+
+# Elements that have no end tag.
+_VOID = frozenset({"br", "col", "hr", "img", "input", "link", "meta"})
+
+
+class Html(str):
+    """Text that is HTML already and stands in a page as it is. All other texts are escaped."""
+
+    __slots__ = ()
+
+
+def escaped(value: object) -> Html:
+    """Return a value as HTML: an :class:`Html` as it is, any other one as escaped text.
+
+    Control characters are written out, as :func:`~src.data.model.printable.printable` does.
+    """
+    if isinstance(value, Html):
+        return value
+    return Html(html.escape(printable(str(value)), quote=True))
+
+
+def joined(children: Iterable[object], separator: str = "") -> Html:
+    """Return values one behind the other, each as :func:`escaped` makes it."""
+    return Html(separator.join(escaped(child) for child in children))
+
+
+def element(tag: str, *children: object, **attributes: object) -> Html:
+    """Return an element.
+
+    Args:
+        tag: its name, by the caller; never a value from outside.
+        children: what stands in it; what is not :class:`Html` is escaped.
+        attributes: by name; ``class_`` is ``class``, ``data_x`` is ``data-x``. One that is None or
+            False is left out, one that is True has no value.
+    """
+    written = "".join(_attribute(name, value) for name, value in attributes.items())
+    if tag in _VOID:
+        return Html(f"<{tag}{written}>")
+    return Html(f"<{tag}{written}>{joined(children)}</{tag}>")
+
+
+def _attribute(name: str, value: object) -> str:
+    if value is None or value is False:
+        return ""
+    name = name.rstrip("_").replace("_", "-")
+    return f" {name}" if value is True else f' {name}="{escaped(value)}"'
+
+
+def table(
+    rows: Iterable[Sequence[object]], columns: Sequence[object] = (), caption: object = ""
+) -> Html:
+    """Return a table.
+
+    Args:
+        rows: cells, left to right. Without ``columns`` the first cell of a row is its heading.
+        columns: headings; () for none.
+        caption: stands above; "" for none.
+    """
+    head = [element("caption", caption)] if caption else []
+    if columns:
+        head.append(element("thead", element("tr", *(element("th", name) for name in columns))))
+    lines = []
+    for row in rows:
+        cells = [element("td", cell) for cell in row]
+        if not columns and cells:
+            cells[0] = element("th", row[0])
+        lines.append(element("tr", *cells))
+    return element("table", *head, element("tbody", *lines))

@@ -1,0 +1,78 @@
+"""Pages that open from disk: nothing that is shown can become HTML or script."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.data.charts.page import DATA_ID, as_data, page
+from src.data.model.html import Html, element, escaped, table
+
+HOSTILE = st.one_of(
+    st.text(min_size=1, max_size=40),
+    st.sampled_from([
+        "<script>alert(1)</script>", "</script><script>alert(1)</script>", "<!--<script>",
+        '"><img src=x onerror=alert(1)>', "' onload='alert(1)", "]]>", "&lt;b&gt;", "</title><b>",
+        "\u2028\u2029", "\x00\x1b[31m", "javascript:alert(1)",
+    ]),
+)  # fmt: skip
+
+
+class _Elements(HTMLParser):
+    """The elements of a page, and its texts by the element that they stand in."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def _shape(text: str) -> list[tuple[str, list[str]]]:
+    return [(tag, sorted(attributes)) for tag, attributes in _Elements(text).tags]
+
+
+@given(HOSTILE)
+def test_a_hostile_text_adds_no_element_and_no_attribute_to_a_page(text: str) -> None:
+    def made(value: str) -> str:
+        body = element("p", value, title=value), table([[value, value]], caption=value), value
+        return page(value, *body, script="0", data={value: [value]})
+
+    assert _shape(made(text)) == _shape(made("harmless"))
+
+
+@given(HOSTILE)
+def test_data_are_read_back_as_they_were(text: str) -> None:
+    written = as_data({"name": text})
+    assert json.loads(written) == {"name": text}
+    assert not set(written) & set("<>&\u2028\u2029")
+
+
+def test_data_without_a_number_in_json_are_refused() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        as_data({"close": float("nan")})
+
+
+def test_a_page_runs_its_own_script_alone_and_loads_nothing() -> None:
+    with_script, without = page("t", script="run()", data=[1]), page("t")
+    assert "script-src &#x27;sha256-" in with_script
+    assert "script-src &#x27;none&#x27;" in without
+    assert "default-src &#x27;none&#x27;" in without
+    for text in (with_script, without):
+        assert "http" not in text.replace("http-equiv", "")
+    assert f'id="{DATA_ID}" type="application/json">[1]<' in with_script
+
+
+def test_html_stands_as_it_is_and_false_attributes_are_left_out() -> None:
+    assert escaped(Html("<b>")) == "<b>"
+    bold = element("input", checked=True, disabled=False, class_="a", data_x=None, aria_label="é")
+    assert bold == '<input checked class="a" aria-label="é">'
+    assert table([["a", 1]]) == "<table><tbody><tr><th>a</th><td>1</td></tr></tbody></table>"
+    assert "<thead><tr><th>k</th></tr></thead>" in table([["a"]], columns=["k"])
