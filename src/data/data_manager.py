@@ -63,6 +63,8 @@ class DataManager:
         cache: the :class:`~.cache.unified_cache.UnifiedCache` on the same folder.
         provider_selector: symbol to vendors; its ``downloaders`` may be replaced in tests.
         rate_limiters: vendor name to its limiter, as a read-only mapping.
+        client: the :class:`~.bars.client.BarsClient` that answers: series, coverage, commits and stored
+            columns, for what is built above the manager.
 
     Thread-safe.
 
@@ -82,6 +84,7 @@ class DataManager:
         self.cache = self._services.cache
         self.provider_selector = self._services.selector
         self.rate_limiters = self._services.rate_limiters
+        self.client = self._services.client
 
     def __repr__(self) -> str:
         return f"<DataManager: cache {self._services.settings.cache_dir}, {self.provider_selector.about}>"
