@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -76,6 +77,7 @@ class Case:
     def sought(self, *segments: Span, expiry: Expiry = EXPIRY) -> Lifetime | None:
         """Look for proof after these were asked; return what was learned."""
         request: Any = SimpleNamespace(
+            log=logging.getLogger("onetape.routing"),
             query=SimpleNamespace(instrument=COIN),
             grid=HOURLY,
             settle_ms=self.settle_ms,

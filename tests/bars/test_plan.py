@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,25 @@ def test_a_draft_is_seen_as_if_it_were_stored_and_the_store_stays(tmp_path: Path
     draft.commit(KEY, Commit(marks=(mark,)))
     assert [c.state for c in draft.view(KEY).coverage.within(day)] == ["final", "empty"]
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == held
+
+
+def test_the_store_of_a_dry_run_has_methods_of_the_real_one_and_none_that_writes() -> None:
+    ours = {name for name in vars(DraftStore) if not name.startswith("_")}
+    for name in ours:
+        drafted = list(signature(getattr(DraftStore, name)).parameters)
+        assert drafted == list(signature(getattr(BarStore, name)).parameters), name
+    drafts = {"commit", "add_actions", "forget_actions"}
+    assert ours - drafts == {
+        "actions",
+        "check",
+        "lanes_beside",
+        "log",
+        "read",
+        "read_version",
+        "stretch",
+        "symbols",
+        "view",
+    }
 
 
 def test_a_draft_made_before_damage_is_found_goes_by_what_a_repair_would_leave(

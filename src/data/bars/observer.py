@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Call", "Listener", "Observer"]
 
 log = logging.getLogger("onetape.events")
+_ROUTING = logging.getLogger("onetape.routing")
 
 Listener = Callable[["Event"], object]
 Books = Callable[[str], ActionBook]
@@ -47,12 +48,17 @@ class Observer:
     Args:
         clock: stamps events and measures calls.
         gauge: measures the cache folder; nothing is told of it without.
+        routing_log: where requests log what happens on their way to vendors.
 
     Attributes:
         metrics: the counters.
+        routing_log: as passed.
     """
 
-    def __init__(self, clock: Clock, gauge: Gauge | None = None) -> None:
+    def __init__(
+        self, clock: Clock, gauge: Gauge | None = None, routing_log: logging.Logger = _ROUTING
+    ) -> None:
+        self.routing_log = routing_log
         self._clock = clock
         self._gauge = gauge
         self._cpu = CpuUse(clock.monotonic)

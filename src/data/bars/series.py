@@ -48,7 +48,7 @@ from .answer.answer import Unfilled
 from .selection.candidates import Candidate, LaneRoute
 from .validity import Expiry
 
-log = logging.getLogger("onetape.routing")
+_LOG = logging.getLogger("onetape.routing")
 
 # What says something about a stretch, and nothing about the vendor.
 _OF_A_STRETCH = (NoDataError, QualityError, CapabilityError, SpliceConflictError)
@@ -68,6 +68,7 @@ class LaneRequest:
         is_last_lane: whether no other lane is tried after this one.
         expiry: how long what vendors do not have stands.
         checks: the rules that answers are checked by.
+        log: where what happens is logged.
     """
 
     query: BarsQuery
@@ -77,6 +78,7 @@ class LaneRequest:
     is_last_lane: bool = False
     expiry: Expiry = Expiry()
     checks: ValidationRules = ValidationRules()
+    log: logging.Logger = _LOG
 
     @property
     def settle_ms(self) -> int:
@@ -259,6 +261,7 @@ class SeriesStore:
         clock: the time.
         key: the series.
         query: the question that the request answers.
+        log: where what happens is logged.
 
     Attributes:
         snapshot: of the phase in which the request is.
@@ -268,9 +271,16 @@ class SeriesStore:
         source: the files of the lane's folder, as they were before any was read.
     """
 
-    def __init__(self, store: BarStore, clock: Clock, key: SeriesKey, query: BarsQuery) -> None:
+    def __init__(
+        self,
+        store: BarStore,
+        clock: Clock,
+        key: SeriesKey,
+        query: BarsQuery,
+        log: logging.Logger = _LOG,
+    ) -> None:
         self._store, self._clock = store, clock
-        self._key, self._query = key, query
+        self._key, self._query, self._log = key, query, log
         self.snapshot = SeriesSnapshot()
         self.stored: list[Span] = []
         self.unstored: list[Commit] = []
@@ -280,7 +290,7 @@ class SeriesStore:
 
     def beside(self, key: SeriesKey) -> SeriesStore:
         """Return another series, for the same request."""
-        return SeriesStore(self._store, self._clock, key, self._query)
+        return SeriesStore(self._store, self._clock, key, self._query, self._log)
 
     def end_phase(self) -> None:
         """Let the next decision look anew: something may have changed what was looked at."""
@@ -392,7 +402,7 @@ class SeriesStore:
         try:
             pieces.append(self.read(missing)[0].stamps)
         except CorruptEntryError as error:
-            log.debug("%s: %s", self._key.symbol, error)
+            self._log.debug("%s: %s", self._key.symbol, error)
         is_cut = any(inside(stamps, [missing]).any() for stamps in pieces)
         return Span(min(first_row_ms, days.end), days.end) if is_cut else days
 
@@ -414,7 +424,7 @@ class SeriesStore:
             # These two are warned about once, and not with every request.
             is_told = isinstance(error, ReadOnlyError | NoRoomError)
             level = logging.DEBUG if is_told else logging.WARNING
-            log.log(level, "%s could not be stored: %s", self._query, error)
+            self._log.log(level, "%s could not be stored: %s", self._query, error)
             self.problems.append(problem)
 
 

@@ -228,6 +228,7 @@ class BarsService:
                 self._checks,
                 self._turns,
                 self.lanes.sources,
+                self._observer.routing_log,
             )
             # Two threads may make one each: what there must be one of are the locks and turns.
             self._miss_handler = MissHandler(

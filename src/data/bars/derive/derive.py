@@ -38,8 +38,6 @@ from ..validity import DOUBTFUL
 from .result import DerivedAnswer
 from .sources import ShorterBars, SourceTimeframes
 
-log = logging.getLogger("onetape.routing")
-
 Out = Mapping[str, DataError]
 Ask = Callable[[BarsQuery], Answer]
 
@@ -53,11 +51,16 @@ class Deriver:
     Args:
         parts: says of which.
         ask: answers by bars of the very length asked for; not by vendors that are out.
+        log: where what happens is logged.
     """
 
-    def __init__(self, parts: SourceTimeframes, ask: Callable[[BarsQuery, Out], Answer]) -> None:
-        self._parts = parts
-        self._ask = ask
+    def __init__(
+        self,
+        parts: SourceTimeframes,
+        ask: Callable[[BarsQuery, Out], Answer],
+        log: logging.Logger,
+    ) -> None:
+        self._parts, self._ask, self._log = parts, ask, log
 
     def of_days(self, query: BarsQuery, days: Timeframe) -> Answer:
         """Answer out of days; by a vendor's own bars only where those cannot be had at all.
@@ -97,7 +100,7 @@ class Deriver:
             try:
                 answer = self._derived(query, source, _down(error))
             except (*NO_ANSWER, KindMismatchError) as failure:
-                log.info("%s could not be made of %s bars: %s", query, source, failure)
+                self._log.info("%s could not be made of %s bars: %s", query, source, failure)
                 # Where no vendor serves the bars themselves, this is what went wrong.
                 if isinstance(error, NoProviderError) and isinstance(failure, NO_ANSWER):
                     error = failure
@@ -125,7 +128,7 @@ class Deriver:
         try:
             return self._derived(query, source, _down_in(attempts))
         except (*NO_ANSWER, KindMismatchError) as failure:
-            log.info("%s could not be made of %s bars: %s", query, source, failure)
+            self._log.info("%s could not be made of %s bars: %s", query, source, failure)
             return None
 
     def _derived(self, query: BarsQuery, source: ShorterBars, out: Out) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ...cache.actions import Asked
 from ...cache.store import ActionBook, BarStore, Commit, SeriesView, StoreListener, Stretch
@@ -21,6 +22,7 @@ from ...model.plan import PlanStep
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
+from ...model.timeframe import Timeframe
 from ..answer.adjust import with_answers
 from ..answer.answer import Answer
 from ..fetch.plan import FetchPlan
@@ -37,23 +39,30 @@ class _Draft:
     tables: list[BarTable] = field(default_factory=list)
 
 
-class DraftStore(BarStore):
-    """A preview of a store that keeps commits in memory. Not thread-safe: it belongs to one dry run.
+class DraftStore:
+    """The store of one dry run: commits stay in memory. Not thread-safe.
+
+    It has those methods of :class:`.BarStore` that a request calls, and none that writes to the disk.
+    What is not drafted it answers with the preview.
 
     Args:
         preview: as :meth:`.BarStore.preview` returns it.
+
+    Attributes:
+        root, memory: of the preview.
+        listener: one that does nothing: a plan counts as no use of a series.
     """
 
     def __init__(self, preview: BarStore) -> None:
-        vars(self).update(vars(preview))
-        self.listener = StoreListener()  # a plan counts as no use of a series
+        self.root, self.memory, self.listener = preview.root, preview.memory, StoreListener()
+        self._preview = preview
         self._drafts: dict[SeriesKey, _Draft] = {}
         self._answers: dict[str, list[tuple[Sequence[Action], Asked]]] = {}
         self._forgotten: dict[str, list[str]] = {}
 
     def view(self, key: SeriesKey) -> SeriesView:
         """Return the view of a series after its drafts."""
-        base = super().view(key)
+        base = self._preview.view(key)
         draft = self._drafts.get(key)
         if draft is not None and draft.base != base:  # damage was noticed since
             del self._drafts[key]
@@ -69,7 +78,7 @@ class DraftStore(BarStore):
 
     def stretch(self, key: SeriesKey, span: Span, since: SeriesView | None = None) -> Stretch:
         """Return view, bars, coverage and bad rows of ``span``, drafts included."""
-        stored = super().stretch(key, span)
+        stored = self._preview.stretch(key, span)
         if key not in self._drafts:
             return stored
         table, view = self._with_drafts(key, span, stored.table), self.view(key)
@@ -80,10 +89,10 @@ class DraftStore(BarStore):
 
         def has_bars(span: Span) -> bool:
             """Tell whether bars are stored or drafted in ``span``."""
-            return bool(len(self._with_drafts(key, span, BarStore.read(self, key, span)[0])))
+            return bool(len(self._with_drafts(key, span, self._preview.read(key, span)[0])))
 
         if key not in self._drafts:
-            base = super().view(key)
+            base = self._preview.view(key)
             self._drafts[key] = _Draft(base, base)
         draft = self._drafts[key]
         draft.commits.append(commit)
@@ -110,7 +119,7 @@ class DraftStore(BarStore):
         """Return splits and dividends, drafts included."""
         answers = self._answers.get(symbol, ())
         try:
-            book = super().actions(symbol)
+            book = self._preview.actions(symbol)
         except CorruptEntryError:
             if not answers:
                 raise
@@ -137,6 +146,30 @@ class DraftStore(BarStore):
         answer = actions, Asked(dates, source, fetched_at, until)
         self._answers.setdefault(symbol, []).append(answer)
         return self.actions(symbol)
+
+    # --- what no draft changes ---------------------------------------------------------------
+
+    def check(self, view: SeriesView, span: Span) -> None:
+        """Refuse a stretch of which a year cannot be read; raises as the preview."""
+        self._preview.check(view, span)
+
+    def lanes_beside(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
+        """Return the lanes that have a folder beside the default one."""
+        return self._preview.lanes_beside(symbol, timeframe)
+
+    def symbols(self) -> list[str]:
+        """Return the symbols that have a folder; raises as the preview."""
+        return self._preview.symbols()
+
+    def log(self, key: SeriesKey) -> list[dict[str, Any]]:
+        """Return the commits to a series that were made."""
+        return self._preview.log(key)
+
+    def read_version(
+        self, key: SeriesKey, span: Span, generation: int
+    ) -> tuple[BarTable, Coverage]:
+        """Return bars and coverage right after a commit that was made; raises as the preview."""
+        return self._preview.read_version(key, span, generation)
 
 
 @dataclass

@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from ...cache.store import BarStore
 from ...calendars.calendar import calendar_for
@@ -40,15 +40,9 @@ from .draft import DraftStore, DryRun
 # Errors name the vendor that they are of.
 _NAMED_TWICE = re.compile(r"\b(\w+): \1 ")
 
-_is_dry_run: ContextVar[bool] = ContextVar("is_dry_run", default=False)
-
-
-def _is_real(record: logging.LogRecord) -> bool:
-    """Let pass what has happened; what is in a dry run has not."""
-    return not _is_dry_run.get()
-
-
-logging.getLogger("onetape.routing").addFilter(_is_real)
+# What is in a dry run has not happened. Not of the tree of loggers: nothing there switches it on.
+_NO_LOG = logging.Logger("onetape.dry_run")
+_NO_LOG.disabled = True
 
 
 @dataclass(frozen=True)
@@ -89,12 +83,15 @@ class RequestPlanner:
         return copy_context().run(self._answered, DryRun(query, DraftStore(self.store)))
 
     def _answered(self, run: DryRun) -> DryRun:
-        _is_dry_run.set(True)
         query, selector = run.query, _FakeSelector(self.selector, run)
-        service = BarsService(run.store, selector, self.clock, self.expiry, self.checks)
+        store = cast(BarStore, run.store)  # it has the methods of one that a request calls
+        observer = Observer(self.clock, routing_log=_NO_LOG)
+        service = BarsService(
+            store, selector, self.clock, self.expiry, self.checks, watcher=observer
+        )
         service.misses().runner.on_plan = lambda request, plan: run.plans.append((request, plan))
         try:
-            run.answer = service.answer(query, Call(Observer(self.clock), self.clock, query))
+            run.answer = service.answer(query, Call(observer, self.clock, query))
         except (NoProviderError, AllProvidersFailedError, UnknownProviderError) as error:
             run.error = error
         return run

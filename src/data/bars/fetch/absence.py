@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 
@@ -36,8 +35,6 @@ from ..validity import (
     PROVING,
     UNVOUCHED_MS,
 )
-
-log = logging.getLogger("onetape.routing")
 
 # Nothing halts for longer than this and comes back; and this far back a vendor is asked for days.
 _LONGEST_HALT_MS = 45 * DAY_MS
@@ -262,7 +259,7 @@ def _without_bars_before(
             if not all(_is_empty(candidate, page) for page in pages):
                 return set()
         except FAILOVER_ERRORS as error:
-            log.info(
+            request.log.info(
                 "%s did not say whether %s was listed: %s", candidate.name, request.query, error
             )
         else:

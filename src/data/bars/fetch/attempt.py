@@ -13,7 +13,7 @@ from ...model.span import Span
 from ...net.deadline import current_call
 from ...observability.logs import level_of
 
-log = logging.getLogger("onetape.routing")
+_LOG = logging.getLogger("onetape.routing")
 
 R = TypeVar("R")
 
@@ -58,7 +58,7 @@ class VendorReply(Generic[R]):
             error,
         )
 
-    def log_failure(self, query: object) -> None:
+    def log_failure(self, query: object, log: logging.Logger = _LOG) -> None:
         """Log why there is no answer: what the vendor could never serve, or has not, is no news."""
         assert self.error is not None
         is_impossible = isinstance(self.error, CapabilityError) and not self.requests

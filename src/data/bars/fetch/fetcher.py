@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -34,8 +33,6 @@ from .actions import ActionFetcher
 from .attempt import VendorReply, ask
 from .plan import in_few_requests
 from .question import neighbours, question_for
-
-log = logging.getLogger("onetape.routing")
 
 # What came since the last commit is lost where a process is killed or a call's time ends; a commit
 # costs as much as the work on a page.
@@ -308,7 +305,7 @@ class Fetcher:
         failed = [e for e in before if not isinstance(e, CapabilityError)]
         if failed and rows:
             others = ", ".join(dict.fromkeys(e.provider or "another vendor" for e in failed))
-            log.log(
+            self._request.log.log(
                 max(map(level_of, failed)),
                 "fallback: %s bars of %s from %s come from %s, %s could not supply them",
                 rows,
@@ -363,7 +360,7 @@ class Fetcher:
     def _note(self, reply: VendorReply[Any]) -> None:
         """Note a failed attempt."""
         self._journal.note(reply.attempt())
-        reply.log_failure(self._request.query)
+        reply.log_failure(self._request.query, self._request.log)
 
     def _too_deep(self, candidate: Candidate, span: Span) -> CapabilityError:
         """Note once that a vendor does not go back so far; it was not asked."""

@@ -30,8 +30,6 @@ from .actions import TOLD_LATE_MS, ActionFetcher
 from .fetcher import Fetcher
 from .plan import FetchPlan, cap_of, doubt_near_splits, plan_fetch, plan_lacking, wanted_span
 
-log = logging.getLogger("onetape.routing")
-
 # So often is asked again for what was deleted between its fetch and its reading.
 _MOST_LOSSES = 3
 
@@ -47,9 +45,10 @@ class LaneRunner:
         checks: the rules that answers are checked by.
         turns: let one process at a time fetch a series.
         sources: tells whether files have changed that bars were read from.
+        log: where what happens is logged.
 
     Attributes:
-        store, clock, reader, turns, sources: as passed.
+        store, clock, reader, turns, sources, log: as passed.
         on_plan: called with every plan before anything of it is done.
     """
 
@@ -62,15 +61,16 @@ class LaneRunner:
         checks: ValidationRules,
         turns: Turns,
         sources: SourceCheck,
+        log: logging.Logger,
     ) -> None:
         self.store, self.clock, self.reader = store, clock, reader
-        self.turns, self.sources = turns, sources
+        self.turns, self.sources, self.log = turns, sources, log
         self._expiry, self._checks = expiry, checks
         self.on_plan: Callable[[LaneRequest, FetchPlan], None] = lambda request, plan: None
 
     def run(self, request: LaneRequest, excluded: Mapping[str, DataError]) -> LaneRun:
         """Return the run of a request by the rules in force; ``excluded`` vendors are not asked."""
-        request = replace(request, expiry=self._expiry, checks=self._checks)
+        request = replace(request, expiry=self._expiry, checks=self._checks, log=self.log)
         return LaneRun(self, request, Journal(excluded=dict(excluded)))
 
 
@@ -86,7 +86,9 @@ class LaneRun:
     def __init__(self, runner: LaneRunner, request: LaneRequest, journal: Journal) -> None:
         self._runner = runner
         self.request, self.journal = request, journal
-        self.series = SeriesStore(runner.store, runner.clock, request.key, request.query)
+        self.series = SeriesStore(
+            runner.store, runner.clock, request.key, request.query, request.log
+        )
         self._action_fetcher = ActionFetcher(runner.clock, request, self.series, journal)
         self._fetcher = Fetcher(request, self.series, journal, self._action_fetcher)
 
@@ -214,7 +216,7 @@ class LaneRun:
             elif spans:
                 names = ", ".join(candidate.name for candidate in lane.candidates)
                 text = "%s from %s is asked of %s in this order, for a vendor lacks the session"
-                log.warning(text, self.request.query, iso(spans[0].start), names)
+                self.request.log.warning(text, self.request.query, iso(spans[0].start), names)
                 self._fetcher.by(lane).fill(spans)
 
     def _fill_overdue(self, wanted: Span) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Container, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -40,11 +39,9 @@ from ..lookup import CacheLookup, Derived, Hit, LookupResult, Miss, PartialHit
 from ..selection.candidates import LaneRoute, Route, Selector, candidates_of, route, unknown_symbol
 from ..selection.exclusions import left_out, with_reasons
 from ..selection.lanes import AnsweringLane, LaneFinder
-from ..selection.namesakes import Namesakes, derivative
+from ..selection.namesakes import Namesakes
 from ..series import LaneRequest, is_down
 from .lane import LaneRunner, real_gaps
-
-log = logging.getLogger("onetape.routing")
 
 
 @dataclass(frozen=True)
@@ -135,8 +132,8 @@ class MissHandler:
         self._lookup, self._locks, self.runner = lookup, locks, runner
         self._reader = runner.reader
         self.parts = SourceTimeframes(selector, lanes)
-        self._namesakes = Namesakes(store, runner.clock)
-        self._deriver = Deriver(self.parts, self._ask)
+        self._namesakes = Namesakes(store, runner.clock, runner.log)
+        self._deriver = Deriver(self.parts, self._ask, runner.log)
 
     def answer(self, query: BarsQuery, result: LookupResult) -> Answer:
         """Answer out of days where these are better, else from vendors, else with what is stored.
@@ -213,7 +210,7 @@ class MissHandler:
         )
         if self._is_unknown(way, tried) or are_unknown:
             others = _others(query, way, attempts)
-            hint, beside = derivative(query, way, self._clock)
+            hint, beside = self._namesakes.derivative(query, way)
             raise unknown_symbol(query, [*attempts, *beside], others, hint)
         attempts += [a for one in tried.lanes for a in one.side_attempts]
         raise _failure(query, attempts, tried.unfilled, way.namesakes)
@@ -441,7 +438,7 @@ class MissHandler:
         try:
             answer, _ = self._from_vendors(daily, {})
         except DataError as error:
-            log.warning("no daily closes for %s: %s", query, error)
+            self.runner.log.warning("no daily closes for %s: %s", query, error)
             failed: Sequence[Attempt] = getattr(error, "attempts", ())
             return failed
         return [attempt_of(entry) for entry in answer.facts.get("attempts", ())]

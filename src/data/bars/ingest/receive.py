@@ -6,7 +6,6 @@ compared and not stored: what is stored stays as it is.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -42,8 +41,6 @@ from ..selection.candidates import Candidate
 from ..series import LaneRequest, Question, SeriesStore, Side
 from ..validity import BEHIND, CHANGED, RELAID, SKEW_MS, Suspicion, first_session, latest_known
 from .commit import are_many
-
-log = logging.getLogger("onetape.routing")
 
 _NEAR = timedelta(days=14)
 
@@ -148,7 +145,7 @@ def _sent_again(
     lost = int(np.count_nonzero(~among(stored, distinct(fetched.table.stamps))))
     if not are_many(lost, len(stored)):
         return question
-    log.warning(
+    request.log.warning(
         "%s does not send %d of the last %d bars of %s again that it has supplied; they are kept",
         fetched.vendor,
         lost,

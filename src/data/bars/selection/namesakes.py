@@ -19,23 +19,21 @@ from ...prices.quality import check
 from ...symbols.assets import agree
 from .candidates import Candidate, Route
 
-log = logging.getLogger("onetape.routing")
-
 # Twenty bars are the least; some may be missing on either side.
 _COMPARED = 60
 
 
 class Namesakes:
-    """Compares bars of vendors with stored ones of the first. Thread-safe: it keeps no state.
+    """Asks vendors what else a name may stand for. Thread-safe: it keeps no state.
 
     Args:
         store: the stored bars.
         clock: the time.
+        log: where what happens is logged.
     """
 
-    def __init__(self, store: BarStore, clock: Clock) -> None:
-        self._store = store
-        self._clock = clock
+    def __init__(self, store: BarStore, clock: Clock, log: logging.Logger) -> None:
+        self._store, self._clock, self._log = store, clock, log
 
     def proved(
         self, query: BarsQuery, way: Route, candidates: Iterable[Candidate]
@@ -57,7 +55,7 @@ class Namesakes:
                 rows, requests = self._fetch(query, candidate, span)
             except FAILOVER_ERRORS as error:
                 attempt = replace(attempt, requests=current_call().requests - sent)
-                attempts.append(_failed(attempt, error, self._clock.monotonic() - started))
+                attempts.append(self._failed(attempt, error, self._clock.monotonic() - started))
                 continue
             is_same = agree(stored, rows)
             verb = "is" if is_same else "is not"
@@ -102,30 +100,31 @@ class Namesakes:
         checked = check(fetched.table, reach, timeframe=query.timeframe, now_ms=now)
         return checked.good, fetched.requests
 
+    def derivative(self, query: BarsQuery, way: Route) -> tuple[str, list[Attempt]]:
+        """Return how to ask for the owner's derivative of this name, and the attempts at it.
 
-def _failed(attempt: Attempt, error: DataError, seconds: float) -> Attempt:
-    error.provider = error.provider or attempt.provider
-    log.warning("%s could not be compared: %s", attempt.provider, error)
-    return replace(
-        attempt, outcome=type(error).__name__, message=str(error), seconds=seconds, error=error
-    )
+        The text is empty where there is none.
+        """
+        listed = [c for lane in way.lanes for c in lane.candidates if c.name == way.owner]
+        fetch = getattr(listed[0].downloader, "derivative", None) if listed else None
+        if fetch is None or listed[0].capabilities is None or query.offline:
+            return "", []
+        started = self._clock.monotonic()
+        attempt = Attempt(way.owner, "ok", "asked for a perpetual future")
+        sent = current_call().requests
+        try:
+            listing: Derivative = fetch(query.instrument, query.now_ms)
+        except FAILOVER_ERRORS as error:
+            attempt = replace(attempt, requests=current_call().requests - sent)
+            return "", [self._failed(attempt, error, self._clock.monotonic() - started)]
+        attempt = replace(
+            attempt, seconds=self._clock.monotonic() - started, requests=listing.requests
+        )
+        return listing.hint, [attempt] if listing.requests else []
 
-
-def derivative(query: BarsQuery, way: Route, clock: Clock) -> tuple[str, list[Attempt]]:
-    """Return how to ask for the owner's derivative of this name, and the attempts at it.
-
-    The text is empty where there is none.
-    """
-    listed = [c for lane in way.lanes for c in lane.candidates if c.name == way.owner]
-    fetch = getattr(listed[0].downloader, "derivative", None) if listed else None
-    if fetch is None or listed[0].capabilities is None or query.offline:
-        return "", []
-    started, attempt = clock.monotonic(), Attempt(way.owner, "ok", "asked for a perpetual future")
-    sent = current_call().requests
-    try:
-        listing: Derivative = fetch(query.instrument, query.now_ms)
-    except FAILOVER_ERRORS as error:
-        attempt = replace(attempt, requests=current_call().requests - sent)
-        return "", [_failed(attempt, error, clock.monotonic() - started)]
-    attempt = replace(attempt, seconds=clock.monotonic() - started, requests=listing.requests)
-    return listing.hint, [attempt] if listing.requests else []
+    def _failed(self, attempt: Attempt, error: DataError, seconds: float) -> Attempt:
+        error.provider = error.provider or attempt.provider
+        self._log.warning("%s could not be compared: %s", attempt.provider, error)
+        return replace(
+            attempt, outcome=type(error).__name__, message=str(error), seconds=seconds, error=error
+        )
