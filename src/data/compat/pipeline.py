@@ -60,17 +60,17 @@ class DataPipelineRunner:
         """
         symbols = names(tickers)
 
-        def fetch() -> dict[str, Any]:
+        def _fetch() -> dict[str, Any]:
             step = AlpacaPipelineDownloader(cache_dir, config_path)
             bounds = start_date, end_date
             return step.download_all_tickers(symbols, *bounds, force_refresh, progress=progress)
 
-        def calculate() -> dict[str, Any]:
+        def _calculate() -> dict[str, Any]:
             step = TimeframeCalculator(cache_dir, config_path)
             wanted = symbols, timeframes, force_refresh
             return step.calculate_all_timeframes(*wanted, progress=progress)
 
-        every: dict[int, Step] = {1: fetch, 2: calculate}
+        every: dict[int, Step] = {1: _fetch, 2: _calculate}
         chosen = _chosen(steps, every)
         self.stats = run_in_order({n: step for n, step in every.items() if n in chosen})
         return self.stats
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the pipeline: 0 where all or a part of it could be done, else 1."""
     from .pipeline_command import add_dates, add_steps, add_timeframes, progress_of, run_command
 
-    def run(args: argparse.Namespace) -> dict[str, Any]:
+    def _run(args: argparse.Namespace) -> dict[str, Any]:
         with progress_of(args) as progress:
             return DataPipelineRunner().run_pipeline(
                 args.steps,
@@ -105,4 +105,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     about = "Fetch minutes (step 1), and make longer bars of them (step 2)."
     options = add_steps, add_timeframes, add_dates
-    return run_command("run_pipeline", about, options, run, argv)
+    return run_command("run_pipeline", about, options, _run, argv)

@@ -112,11 +112,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the step: 0 where all or a part of it could be done, else 1."""
     from .pipeline_command import add_dates, progress_of, run_command
 
-    def run(args: argparse.Namespace) -> dict[str, Any]:
+    def _run(args: argparse.Namespace) -> dict[str, Any]:
         step = AlpacaPipelineDownloader(args.cache_dir, args.config)
         with progress_of(args) as progress:
             bounds = args.start_date, args.end_date
             fetch = partial(step.download_all_tickers, args.tickers, *bounds, args.force_refresh)
             return run_in_order({1: partial(fetch, progress=progress)})
 
-    return run_command("step01_download_alpaca_1m", "Fetch minutes.", (add_dates,), run, argv)
+    return run_command("step01_download_alpaca_1m", "Fetch minutes.", (add_dates,), _run, argv)

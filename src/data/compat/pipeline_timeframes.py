@@ -197,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..cli.arguments import add_executor
     from .pipeline_command import add_timeframes, progress_of, run_command
 
-    def run(args: argparse.Namespace) -> dict[str, Any]:
+    def _run(args: argparse.Namespace) -> dict[str, Any]:
         step = TimeframeCalculator(args.cache_dir, args.config)
         wanted = args.tickers, args.timeframes, args.force_refresh
         with progress_of(args) as progress:
@@ -208,5 +208,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     about = "Make longer bars of stored minutes."
     return run_command(
-        "step02_calculate_timeframes", about, (add_timeframes, add_executor), run, argv
+        "step02_calculate_timeframes", about, (add_timeframes, add_executor), _run, argv
     )

@@ -102,14 +102,14 @@ def retry_on_exception(
     """
     policy = Backoff(max_attempts, base_delay, max_delay, exceptions)
 
-    def decorate(func: Callable[P, T]) -> Callable[P, T]:
+    def _decorate(func: Callable[P, T]) -> Callable[P, T]:
         @functools.wraps(func)
-        def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        def _wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
             return _run(lambda: func(*args, **kwargs), policy, clock or SystemClock())
 
-        return wrapped
+        return _wrapped
 
-    return decorate
+    return _decorate
 
 
 def retry_on_rate_limit(

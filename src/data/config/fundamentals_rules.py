@@ -126,22 +126,22 @@ def _length(value: Any, path: Path) -> Iterator[Problem]:
 def _fixed(wanted: bool, why: str) -> Form:
     """Accept a switch that is ``wanted``; ``why`` the other value is a mistake is its message."""
 
-    def check(value: Any, path: Path) -> Iterator[Problem]:
+    def _check(value: Any, path: Path) -> Iterator[Problem]:
         yield from switch.check(value, path)
         if as_switch(value) is (not wanted):
             yield Problem(path, why)
 
-    return Form(check)
+    return Form(_check)
 
 
 def _one_of(names: tuple[str, ...], what: str) -> Form:
     """Accept one of ``names``; ``what`` they are is for the message."""
 
-    def check(value: Any, path: Path) -> Iterator[Problem]:
+    def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value not in names:
             yield Problem(path, f"{value!r:.40} is no {what}", nearest(str(value), names))
 
-    return Form(check)
+    return Form(_check)
 
 
 def _by_field(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def vendor_name(name: str) -> str:
 def text(*choices: str, nullable: bool = False) -> Form:
     """Accept a text that is not empty, or one of ``choices``."""
 
-    def check(value: Any, path: Path) -> Iterator[Problem]:
+    def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None and nullable:
             return
         if not isinstance(value, str) or not value:
@@ -162,14 +162,14 @@ def text(*choices: str, nullable: bool = False) -> Form:
             what = f"{_shown(value)}, one of {', '.join(choices)} is needed"
             yield Problem(path, what, nearest(value, choices))
 
-    return Form(check)
+    return Form(_check)
 
 
 def number(low: float, high: float = math.inf, *, nullable: bool = False) -> Form:
     """Accept a finite number from ``low`` to ``high``, both included."""
     bounds = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
 
-    def check(value: Any, path: Path) -> Iterator[Problem]:
+    def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None and nullable:
             return
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -177,20 +177,20 @@ def number(low: float, high: float = math.inf, *, nullable: bool = False) -> For
         if not is_number or not low <= value <= min(high, sys.float_info.max):
             yield Problem(path, f"{_shown(value)}, a number {bounds} is needed")
 
-    return Form(check)
+    return Form(_check)
 
 
 def whole(low: float, *, nullable: bool = False) -> Form:
     """Accept a finite whole number of at least ``low``."""
     limits = number(low, nullable=nullable)
 
-    def check(value: Any, path: Path) -> Iterator[Problem]:
+    def _check(value: Any, path: Path) -> Iterator[Problem]:
         problems = list(limits.check(value, path))
         yield from problems
         if not problems and value is not None and value != int(value):
             yield Problem(path, f"{_shown(value)}, a whole number is needed")
 
-    return Form(check)
+    return Form(_check)
 
 
 # Whatever stands there.
@@ -234,7 +234,7 @@ def vendor(value: Any, path: Path) -> Iterator[Problem]:
 def url(scheme: str) -> Form:
     """Accept an address with ``scheme`` over TLS; without TLS only on this machine."""
 
-    def check(value: Any, path: Path) -> Iterator[Problem]:
+    def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None:
             return
         # The value is never shown: people put keys into addresses.
@@ -250,26 +250,26 @@ def url(scheme: str) -> Form:
         elif parts.scheme == scheme and host not in LOOPBACK:
             yield Problem(path, f"{scheme}:// is for this machine only", f"{scheme}s://{host}")
 
-    return Form(check)
+    return Form(_check)
 
 
 def items(item: Form) -> Form:
     """Accept a list of such items; parsed it is a tuple."""
 
-    def check(value: Any, path: Path) -> Iterator[Problem]:
+    def _check(value: Any, path: Path) -> Iterator[Problem]:
         if not isinstance(value, list):
             yield Problem(path, f"{_shown(value)}, a list is needed", _as_list(value))
             return
         for index, item_value in enumerate(value):
             yield from item.check(item_value, (*path, index))
 
-    return Form(check, lambda value: tuple(map(item.parse, value)))
+    return Form(_check, lambda value: tuple(map(item.parse, value)))
 
 
 def record(keys: Mapping[str, Form], *required: str) -> Form:
     """Accept a mapping that has no other keys than ``keys``; parsed it is without empty ones."""
 
-    def check(value: Any, path: Path) -> Iterator[Problem]:
+    def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None:
             return
         if not isinstance(value, Mapping):
@@ -286,16 +286,16 @@ def record(keys: Mapping[str, Form], *required: str) -> Form:
             if key not in value:
                 yield Problem(path, f"{key} is missing")
 
-    def parse(value: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _parse(value: Mapping[str, Any] | None) -> dict[str, Any]:
         return {k: keys[k].parse(v) for k, v in (value or {}).items() if v is not None}
 
-    return Form(check, parse, keys)
+    return Form(_check, _parse, keys)
 
 
 def table(value_form: Form, key_form: Form | None = None) -> Form:
     """Accept a mapping with any keys (or those of ``key_form``) to such values."""
 
-    def check(value: Any, path: Path) -> Iterator[Problem]:
+    def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None:
             return
         if not isinstance(value, Mapping):
@@ -306,20 +306,20 @@ def table(value_form: Form, key_form: Form | None = None) -> Form:
                 yield from key_form.check(key, (*path, key))
             yield from value_form.check(entry, (*path, key))
 
-    def parse(value: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _parse(value: Mapping[str, Any] | None) -> dict[str, Any]:
         key_parse = key_form.parse if key_form is not None else _as_it_is
         return {key_parse(k): value_form.parse(v) for k, v in (value or {}).items()}
 
-    return Form(check, parse)
+    return Form(_check, _parse)
 
 
 def text_or(other: Form) -> Form:
     """Accept a text, or what ``other`` accepts."""
 
-    def check(value: Any, path: Path) -> Iterator[Problem]:
+    def _check(value: Any, path: Path) -> Iterator[Problem]:
         yield from (text() if isinstance(value, str) else other).check(value, path)
 
-    return Form(check, lambda value: value if isinstance(value, str) else other.parse(value))
+    return Form(_check, lambda value: value if isinstance(value, str) else other.parse(value))
 
 
 def _as_list(value: Any) -> str:

@@ -225,29 +225,29 @@ class LiveFeed:
         What it raises is logged, and the next bar is given all the same. Does not start the feed.
         """
 
-        def take(item: Item) -> None:
+        def _take(item: Item) -> None:
             if isinstance(item, LiveBar):
                 callback(item)
 
-        self._register(Caller(take, str(self)), {"forming": forming})
+        self._register(Caller(_take, str(self)), {"forming": forming})
 
     def on_status(self, callback: OnStatus) -> None:
         """Have ``callback`` called with every status, as :meth:`on_bar` does with bars."""
 
-        def take(item: Item) -> None:
+        def _take(item: Item) -> None:
             if isinstance(item, StreamStatus):
                 callback(item)
 
-        self._register(Caller(take, str(self)), {"consumes": False})
+        self._register(Caller(_take, str(self)), {"consumes": False})
 
     def on_revision(self, callback: OnBar) -> None:
         """Have ``callback`` called with bars given before that are corrected now, likewise."""
 
-        def take(item: Item) -> None:
+        def _take(item: Item) -> None:
             if isinstance(item, Revision):
                 callback(item.bar)
 
-        self._register(Caller(take, str(self)), {"revisions": True, "consumes": False})
+        self._register(Caller(_take, str(self)), {"revisions": True, "consumes": False})
 
     def __iter__(self) -> Iterator[LiveBar]:
         """Start it if need be, and give closed bars until it ends.

@@ -212,14 +212,14 @@ def open_columns(
             # At once; what is kept of it are copies, without the room between columns.
             whole = disk.read_at(handle, 0, size) if size <= _SMALL else None
 
-            def read(at: int, count: int) -> bytes:
+            def _read(at: int, count: int) -> bytes:
                 return disk.read_at(handle, at, count) if whole is None else whole[at : at + count]
 
-            start = read(0, START)
+            start = _read(0, START)
             head = read_head(start, identity) if len(start) == START else None
             if head is None or size < head.size:
                 return None
-            return ColumnarFile(disk, handle, read, head, inode, may_map=may_map)
+            return ColumnarFile(disk, handle, _read, head, inode, may_map=may_map)
         finally:
             disk.close(handle)
     except (StorageError, ValueError):  # ValueError: shorter than a map of it

@@ -151,11 +151,11 @@ class QualityReport:
 def ranked(findings: Iterable[QualityFinding]) -> tuple[QualityFinding, ...]:
     """Return findings, the gravest first, then by time."""
 
-    def key(finding: QualityFinding) -> tuple[int, int]:
+    def _key(finding: QualityFinding) -> tuple[int, int]:
         at = int(finding.stamps[0]) if len(finding.stamps) else 0
         return -SEVERITIES.index(finding.severity), at
 
-    return tuple(sorted(findings, key=key))
+    return tuple(sorted(findings, key=_key))
 
 
 def score_of(findings: Iterable[QualityFinding], rows: int) -> float:

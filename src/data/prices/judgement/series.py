@@ -148,12 +148,12 @@ def by_stretch(
     """
 
     @wraps(find)
-    def found(series: CheckedSeries) -> list[Found] | str:
+    def _found(series: CheckedSeries) -> list[Found] | str:
         results = [find(one) for one in stretches(series)]
         lists = [one for one in results if not isinstance(one, str)]
         return [defect for one in lists for defect in one] if lists else results[0]
 
-    return found
+    return _found
 
 
 def _part(values: Floats) -> Floats:
