@@ -169,7 +169,8 @@ class HttpTransport:
                 # Read to its end in any case, so that the connection can be used again.
                 body = self._body(answer)
                 if answer.status_code not in REDIRECTS or "location" not in answer.headers:
-                    return _value(answer, body, request)
+                    headers = {name.lower(): value for name, value in answer.headers.items()}
+                    return HttpResponse(answer.status_code, headers, body, request.url)
                 prepared = _redirected(prepared, answer.headers["location"])
             finally:
                 answer.close()
@@ -312,8 +313,3 @@ def _redirected(prepared: requests.PreparedRequest, location: str) -> requests.P
     following = prepared.copy()
     following.url = address_on(str(prepared.url), location)
     return following
-
-
-def _value(answer: requests.Response, body: bytes, request: HttpRequest) -> HttpResponse:
-    headers = {name.lower(): value for name, value in answer.headers.items()}
-    return HttpResponse(answer.status_code, headers, body, request.url)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tenacity import RetryCallState, Retrying
+from tenacity import Retrying
 
 from ..clock import Clock
 from ..errors import (
@@ -176,7 +176,9 @@ class Sender:
             )
         call = _Call(request, vendor, classify, current_deadline(self._clock))
         loop = Retrying(
-            retry=lambda state: self._again(call, state),
+            retry=lambda state: (
+                state.outcome is not None and state.outcome.failed and call.wait_s is not None
+            ),
             wait=lambda _: call.wait_s or 0.0,
             sleep=partial(self._wait, call),
             reraise=True,
@@ -290,9 +292,6 @@ class Sender:
     def _wait(self, call: _Call, seconds: float) -> None:
         note_wait(self._clock, call.vendor, seconds, "it did not answer")
         self._clock.sleep(seconds)
-
-    def _again(self, call: _Call, state: RetryCallState) -> bool:
-        return state.outcome is not None and state.outcome.failed and call.wait_s is not None
 
     def _count(self, call: _Call, requests: int) -> None:
         call.requests += requests
