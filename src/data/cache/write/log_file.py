@@ -60,15 +60,17 @@ def append_entry(disk: Disk, path: Path, clock: Clock, entry: Mapping[str, Any])
 
 def entries_of_log(disk: Disk, path: Path) -> list[dict[str, Any]]:
     """Return the entries of such a log, oldest first; lines that cannot be read are left out."""
-    entries = []
-    for line in (disk.read_if_exists(path) or b"").splitlines():
+    return list(_entries((disk.read_if_exists(path) or b"").splitlines()))
+
+
+def _entries(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
         try:
             entry = json.loads(line)
         except ValueError:
             continue
         if isinstance(entry, dict):
-            entries.append(entry)
-    return entries
+            yield entry
 
 
 def logged_years(names: Iterable[str]) -> list[int]:
@@ -106,13 +108,7 @@ def trim_log(disk: Disk, path: Path, lines: Sequence[bytes], versions: Sequence[
 
 def entries_of(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     """Yield the commits that lines of a log tell; lines that cannot be read are left out."""
-    for line in lines:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and isinstance(entry.get("generation"), int):
-            yield entry
+    return (entry for entry in _entries(lines) if isinstance(entry.get("generation"), int))
 
 
 def folded(entries: Iterable[Entry], versions: Sequence[int]) -> list[dict[str, Any]]:
