@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .model.coverage import VendorDay
     from .net.http import Transport
     from .net.sender import Sender
-    from .net.vendor_status import Standing
+    from .net.vendor_status import VendorPause
 
 __all__ = ["Network"]
 
@@ -57,11 +57,11 @@ class Network:
         """Leases that hold for all processes, or None where there is no folder for them."""
         return self._senders.leases
 
-    def standing(self) -> list[Standing]:
+    def pauses(self) -> list[VendorPause]:
         """Return which vendors are paused now, and why."""
-        from .net.vendor_status import standing
+        from .net.vendor_status import vendor_pauses
 
-        return standing(self._senders.state) if self._senders.state else []
+        return vendor_pauses(self._senders.state) if self._senders.state else []
 
     def latest(self, given_ms: int) -> int:
         """Return the latest of all times that were given here by any process, this one included.

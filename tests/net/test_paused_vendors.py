@@ -9,14 +9,14 @@ from src.data.errors import CircuitOpenError, EntitlementError
 from src.data.model.capabilities import Limits
 from src.data.net.limiter import Limiter
 from src.data.net.state import State
-from src.data.net.vendor_status import Standing, standing
+from src.data.net.vendor_status import VendorPause, vendor_pauses
 from tests.net.scripted import NOW_MS
 
 
 def test_who_is_left_alone_and_for_how_long(tmp_path: Path) -> None:
     clock = ManualClock(NOW_MS)
     state = State(tmp_path / "state", clock)
-    assert standing(state) == []
+    assert vendor_pauses(state) == []
     assert not (tmp_path / "state").exists(), "asking makes nothing"
     Limiter("zeta", Limits(), state).acting_for(["key"]).pause(60)
     acme = Limiter("acme", Limits(), state)
@@ -24,18 +24,18 @@ def test_who_is_left_alone_and_for_how_long(tmp_path: Path) -> None:
         pass
     with pytest.raises(EntitlementError), acme.guard("bars/1d"):
         raise EntitlementError("not in your plan")
-    assert standing(state) == [
-        Standing("zeta", "", NOW_MS + 60_000, "it asked us to pause"),
-        Standing("acme", "bars/1d", NOW_MS + 900_000, "EntitlementError: not in your plan"),
+    assert vendor_pauses(state) == [
+        VendorPause("zeta", "", NOW_MS + 60_000, "it asked us to pause"),
+        VendorPause("acme", "bars/1d", NOW_MS + 900_000, "EntitlementError: not in your plan"),
     ]
     clock.advance(900)
-    assert standing(state) == []
+    assert vendor_pauses(state) == []
 
 
 def test_a_member_of_a_family_is_told_by_its_whole_name(tmp_path: Path) -> None:
     state = State(tmp_path / "state", ManualClock(NOW_MS))
     Limiter("ccxt:okx", Limits(), state).pause(60)
-    assert [one.vendor for one in standing(state)] == ["ccxt:okx"]
+    assert [one.vendor for one in vendor_pauses(state)] == ["ccxt:okx"]
 
 
 def test_a_shut_door_that_is_reopened_is_tried_once(tmp_path: Path) -> None:

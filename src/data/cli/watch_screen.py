@@ -90,7 +90,7 @@ def whole(snapshot: StatusSnapshot) -> Group:
 
 def _incidents(snapshot: StatusSnapshot) -> list[str]:
     """Return the newest incidents of vendors, a line each."""
-    newest = incidents_of(snapshot.lacking)[::-1]
+    newest = incidents_of(snapshot.vendor_days)[::-1]
     more = len(newest) - _MOST_INCIDENTS
     lines = [f"incident: {one}" for one in newest[:_MOST_INCIDENTS]]
     return lines + ([f"and {counted(more, 'older incident')}"] if more > 0 else [])
@@ -99,8 +99,8 @@ def _incidents(snapshot: StatusSnapshot) -> list[str]:
 def _state(vendor: VendorState) -> Any:
     if vendor.lack:
         return styled(vendor.lack, "dim")
-    if vendor.alone:
-        return styled(f"paused until {moment(iso(vendor.alone[0].until_ms))}", "bold red")
+    if vendor.pauses:
+        return styled(f"paused until {moment(iso(vendor.pauses[0].until_ms))}", "bold red")
     if vendor.reached is None:
         return styled("ready", "green")
     if not vendor.reached.ok:
@@ -165,11 +165,11 @@ def _memory(used: int | None, free: int | None) -> list[str]:
 def _print_lines(screen: Console, snapshot: StatusSnapshot) -> None:
     """Print one line a round, and one below it for each thing that is amiss."""
     ready = sum(vendor.is_well for vendor in snapshot.vendors)
-    alone = sum(bool(vendor.alone) for vendor in snapshot.vendors)
+    paused = sum(bool(vendor.pauses) for vendor in snapshot.vendors)
     free, used = snapshot.places.free, snapshot.memory.used
     parts = [
         iso(snapshot.at_ms),
-        f"{counted(ready, 'vendor')} ready, {alone} paused",
+        f"{counted(ready, 'vendor')} ready, {paused} paused",
         summary(snapshot.series),
         f"cache {size(snapshot.places.fill.bytes)}",
         f"{size(free)} free" if free is not None else "",

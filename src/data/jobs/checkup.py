@@ -35,11 +35,11 @@ from ..disk.mounts import network_file_system
 from ..disk.scratch import free_bytes, readable_by_others, refusal_to_write
 from ..errors import ConfigError, RulesError
 from ..model.incident import incidents_of
-from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, date_of
+from ..model.instant import DAY_MS, MINUTE_MS, date_of
 from ..model.series import SeriesKey
 from ..model.settings import Settings
 from ..model.span import Span
-from ..model.texts import counted, duration, proof_in_words, time_until
+from ..model.texts import counted, duration, proof_in_words
 from ..net.reach import Reached, reach_all
 from ..net.redact import place
 from ..network import Network
@@ -47,7 +47,15 @@ from ..provider_selector import ProviderSelector
 from ..resources import Memory, memory
 from .extras import EXTRAS, extra_state, without_effect
 from .perishable import perishable
-from .status import LITTLE_MEMORY, LITTLE_SPACE, SeriesHealth, Watch, catalogue_of
+from .status import (
+    SeriesHealth,
+    Watch,
+    catalogue_of,
+    is_above_limit,
+    is_little_memory,
+    is_little_space,
+    next_request,
+)
 from .upgrade import upgrade
 from .vendors import describe_vendors, lack
 
@@ -154,7 +162,7 @@ def _places(survey: Survey, selector: ProviderSelector, size: int) -> Iterator[C
     yield _folder("cache", settings.cache_dir, came_from, "DATA_CACHE_DIR")
     yield from _odd_name(settings.cache_dir)
     yield from _network_disk(settings.cache_dir)
-    yield from _size(settings, selector, size / BYTES_IN_GB)
+    yield from _size(settings, selector, size)
     yield from _privacy(settings, is_wanted=selector.parsed_rules.cache.private)
     state = "ONETAPE_STATE_DIR"
     yield _folder("state", settings.state_dir, f"{state} sets it", state)
@@ -167,7 +175,7 @@ def _folder(topic: str, folder: Path, source: str, variable: str) -> Check:
         return Check("places", topic, False, f"{text} cannot be written: {refusal}", advice)
     free = free_bytes(folder)
     room = "" if free is None else f", {free / 1e9:,.0f} GB free"
-    if free is not None and free < LITTLE_SPACE:
+    if free is not None and is_little_space(free):
         text, advice = f"{text}, only {free / 1e6:,.0f} MB free", "free space on that disk"
         return Check("places", topic, False, text, advice)
     later = "" if folder.exists() else ", made when it is first needed"
@@ -212,15 +220,17 @@ def _network_disk(folder: Path) -> Iterator[Check]:
         yield Check("places", "cache disk", None, text, advice)
 
 
-def _size(settings: Settings, selector: ProviderSelector, size_gb: float) -> Iterator[Check]:
+def _size(settings: Settings, selector: ProviderSelector, size: int) -> Iterator[Check]:
     folder, limit_gb = settings.cache_dir, settings.max_size_gb
     if not folder.is_dir():
         return
     limit = f" of {limit_gb:g} GB allowed" if limit_gb else ", no limit"
-    is_over = bool(limit_gb) and size_gb > limit_gb
+    is_over = is_above_limit(size, limit_gb)
     why = f": {_freeable_in_words(_freeable(folder, selector, SystemClock()))}" if is_over else ""
     advice = "`onetape cache clean`, or raise CACHE_MAX_SIZE_GB" if is_over else ""
-    yield Check("places", "cache size", not is_over, f"{size_gb:,.3f} GB{limit}{why}", advice)
+    yield Check(
+        "places", "cache size", not is_over, f"{size / BYTES_IN_GB:,.3f} GB{limit}{why}", advice
+    )
 
 
 # --- health ------------------------------------------------------------------------------------
@@ -361,7 +371,7 @@ def _upgrade(
 def _memory(state: Memory) -> Check:
     used = "" if state.used is None else f"{state.used / 1e6:,.0f} MB used by this process"
     left = "" if state.free is None else f"{state.free / 1e9:,.1f} GB left on this machine"
-    is_little = state.free is not None and state.free < LITTLE_MEMORY
+    is_little = is_little_memory(state)
     text = ", ".join(filter(None, (used, left))) or "this system does not report it"
     return Check("health", "memory", not is_little, text, "end other programs" if is_little else "")
 
@@ -528,16 +538,14 @@ def _paused(network: Network, clock: Clock) -> Iterator[Check]:
             f"{symbols} skipped: unknown to this vendor",
             "each is retried within 6 h; a forced refresh retries at once",
         )
-    for one in network.standing():
-        now_ms = clock.now_ms()
-        until = time_until(max(0.0, (one.until_ms - now_ms) / SECOND_MS), now_ms)
+    for one in network.pauses():
         what = f"{one.door} " if one.door else ""
         yield Check(
             "vendors",
             one.vendor,
             False,
             f"{what}paused: {one.reason}",
-            f"next request possible in {until}",
+            next_request(one, clock.now_ms()),
         )
 
 

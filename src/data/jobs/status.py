@@ -28,7 +28,7 @@ from ..model.texts import time_until
 from ..model.timeframe import Timeframe
 from ..net.reach import Reached, reach_all
 from ..net.state import FILE
-from ..net.vendor_status import Standing
+from ..net.vendor_status import VendorPause
 from ..provider_selector import ProviderSelector
 from ..resources import Memory, memory
 from ..vendors.base import is_ours, status_for
@@ -39,8 +39,8 @@ from .vendors import describe_vendors
 Reach = Callable[[Mapping[str, str]], dict[str, Reached]]
 
 # Below these, in bytes, free space and memory are little.
-LITTLE_SPACE = 1e9
-LITTLE_MEMORY = 200e6
+_LITTLE_SPACE = 1e9
+_LITTLE_MEMORY = 200e6
 # Vendors are not tried more often than that, in seconds.
 _REACH_EVERY_S = 300.0
 _ANY_DAYS = Timeframe.parse("1d")
@@ -53,21 +53,21 @@ class VendorState:
     Attributes:
         name: canonical name.
         lack: why it cannot be asked here at all; empty when it can be.
-        alone: what it is not asked for just now, and until when.
+        pauses: what it is not asked for just now, and until when.
         quotas: what is left of its limits.
         reached: how the last try to reach it ended; None where it was not tried.
     """
 
     name: str
     lack: str = ""
-    alone: tuple[Standing, ...] = ()
+    pauses: tuple[VendorPause, ...] = ()
     quotas: tuple[Quota, ...] = ()
     reached: Reached | None = None
 
     @property
     def is_well(self) -> bool:
         """Whether it may be asked now and, where it was tried, can be reached."""
-        return not self.lack and not self.alone and (self.reached is None or self.reached.ok)
+        return not self.lack and not self.pauses and (self.reached is None or self.reached.ok)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping."""
@@ -76,7 +76,7 @@ class VendorState:
             "ready": not self.lack,
             "lack": self.lack,
             "alone": [
-                {"door": a.door, "until": iso(a.until_ms), "reason": a.reason} for a in self.alone
+                {"door": a.door, "until": iso(a.until_ms), "reason": a.reason} for a in self.pauses
             ],
             "quotas": [quota.to_json() for quota in self.quotas],
             "reached": self.reached.ok if self.reached else None,
@@ -121,7 +121,7 @@ class StatusSnapshot:
     """Everything at one moment.
 
     Attributes:
-        lacking: sessions that vendors lack for most of their symbols.
+        vendor_days: sessions that vendors lack for most of their symbols.
     """
 
     at_ms: int
@@ -129,25 +129,23 @@ class StatusSnapshot:
     series: SeriesHealth
     places: Places
     memory: Memory
-    lacking: tuple[VendorDay, ...] = ()
+    vendor_days: tuple[VendorDay, ...] = ()
 
     def worries(self) -> Iterator[str]:
         """Yield what is wrong, one sentence each."""
         for vendor in self.vendors:
-            for one in vendor.alone:
+            for one in vendor.pauses:
                 what = f" for {one.door}" if one.door else ""
-                until = time_until(max(0.0, (one.until_ms - self.at_ms) / SECOND_MS), self.at_ms)
-                yield (
-                    f"{vendor.name} is paused{what}: {one.reason}; next request possible in {until}"
-                )
+                until = next_request(one, self.at_ms)
+                yield f"{vendor.name} is paused{what}: {one.reason}; {until}"
             if vendor.reached is not None and not vendor.reached.ok:
                 yield f"{vendor.name}: {vendor.reached.refusal}"
         places, fill = self.places, self.places.fill
-        if places.free is not None and places.free < LITTLE_SPACE:
+        if places.free is not None and is_little_space(places.free):
             yield f"only {places.free / 1e6:,.0f} MB are free on the disk of the cache"
-        if places.limit_gb and fill.bytes > places.limit_gb * BYTES_IN_GB:
+        if is_above_limit(fill.bytes, places.limit_gb):
             yield f"the cache is above its limit of {places.limit_gb:g} GB"
-        if self.memory.free is not None and self.memory.free < LITTLE_MEMORY:
+        if self.memory.free is not None and is_little_memory(self.memory):
             yield f"this machine has only {self.memory.free / 1e6:,.0f} MB of memory left"
 
     def to_json(self) -> dict[str, Any]:
@@ -159,8 +157,32 @@ class StatusSnapshot:
             **self.places.to_json(),
             "process": self.memory.to_json(),
             "worries": list(self.worries()),
-            "incidents": [day.to_json() for day in self.lacking],
+            "incidents": [day.to_json() for day in self.vendor_days],
         }
+
+
+# --- what is wrong, for `doctor` and for its watch, which each have their own words
+
+
+def is_little_space(free: int) -> bool:
+    """Tell whether the bytes left on a disk are too few."""
+    return free < _LITTLE_SPACE
+
+
+def is_little_memory(state: Memory) -> bool:
+    """Tell whether the bytes left of this machine's memory are too few; not where none reports them."""
+    return state.free is not None and state.free < _LITTLE_MEMORY
+
+
+def is_above_limit(size: int, limit_gb: float) -> bool:
+    """Tell whether a cache of ``size`` bytes is larger than it may be; a limit of 0 is none."""
+    return bool(limit_gb) and size > limit_gb * BYTES_IN_GB
+
+
+def next_request(pause: VendorPause, now_ms: int) -> str:
+    """Return in words when a paused vendor may be asked again."""
+    left_s = max(0.0, (pause.until_ms - now_ms) / SECOND_MS)
+    return f"next request possible in {time_until(left_s, now_ms)}"
 
 
 class Watch:
@@ -229,7 +251,7 @@ class Watch:
         return self._reached
 
     def _vendors(self) -> Iterator[VendorState]:
-        described, paused = describe_vendors(self.selector), self.network.standing()
+        described, paused = describe_vendors(self.selector), self.network.pauses()
         urls = {v["name"]: str(v["base_url"]) for v in described if v["ready"]}
         reached = self.reached({name: url for name, url in urls.items() if url.startswith("http")})
         for vendor in described:
@@ -247,10 +269,10 @@ class Watch:
         if made is None or not is_ours(made):
             return ()
         try:
-            standing = status_for(made, min(made.capabilities.asset_classes), _ANY_DAYS)
+            status = status_for(made, min(made.capabilities.asset_classes), _ANY_DAYS)
         except DataError:
             return ()  # its key was taken away meanwhile: the next look reports that as a lack
-        return standing.health(self.clock.now_ms()).quotas if standing else ()
+        return status.health(self.clock.now_ms()).quotas if status else ()
 
     def _places(self) -> Places:
         settings = self.survey.settings

@@ -95,7 +95,7 @@ class VendorStatus:
 
 
 @dataclass(frozen=True)
-class Standing:
+class VendorPause:
     """Something that is not asked for a while.
 
     Attributes:
@@ -111,14 +111,14 @@ class Standing:
     reason: str
 
 
-def standing(state: State) -> list[Standing]:
+def vendor_pauses(state: State) -> list[VendorPause]:
     """Return all pauses and shut doors; nothing is made or changed."""
     if not state.exists:
         return []
     paused = state.run(_paused_now, write=False)
     now_ms = state.clock.now_ms()
     return [
-        Standing(account.rpartition(":")[0], door, now_ms + round(left_s * 1000), reason)
+        VendorPause(account.rpartition(":")[0], door, now_ms + round(left_s * 1000), reason)
         for account, door, left_s, reason in paused
     ]
 
