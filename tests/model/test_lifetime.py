@@ -39,10 +39,10 @@ def test_newer_knowledge_replaces_one_end_alone() -> None:
 
 
 def test_bars_disprove_it() -> None:
-    assert BOTH.beside(LISTED.at, ENDED.at - 1) == BOTH
-    assert BOTH.beside(LISTED.at - 1, LISTED.at) == Lifetime(delisted=ENDED)
-    assert BOTH.beside(LISTED.at, ENDED.at) == Lifetime(listed=LISTED)
-    assert BOTH.beside(None, None) == BOTH
+    assert BOTH.without_disproved(LISTED.at, ENDED.at - 1) == BOTH
+    assert BOTH.without_disproved(LISTED.at - 1, LISTED.at) == Lifetime(delisted=ENDED)
+    assert BOTH.without_disproved(LISTED.at, ENDED.at) == Lifetime(listed=LISTED)
+    assert BOTH.without_disproved(None, None) == BOTH
 
 
 def test_it_is_told_in_words() -> None:

@@ -550,11 +550,11 @@ class BarsClient:
         from .quotes import QuoteService
 
         # Of two that are made at once one is kept, for all: it is what lets one thread ask at a time.
-        made: QuoteService = self.__dict__.setdefault(
+        service: QuoteService = self.__dict__.setdefault(
             "_quote_service",
             QuoteService(self._service, self._parser, self._selector, self._clock, self._observer),
         )
-        return made
+        return service
 
     # --- versions and changes --------------------------------------------------------------
 
@@ -671,11 +671,11 @@ class BarsClient:
         )
         settled = [settles_at(stamp, grid, 2 * MINUTE_MS) for stamp in stamps]
         unknown = calendar.unrecorded(Span(stamps[0], stamps[-1] + DAY_MS)) if near else ()
-        known = [not any(day_ms(s.day) in part for part in unknown) for s in near]
+        recorded = [not any(day_ms(s.day) in part for part in unknown) for s in near]
         early = (closes_early(instrument, s) for s in near)
         return tuple(
             SessionHours(s.day, s.open_ms, s.close_ms, s.breaks, is_early, due, is_known)
-            for s, is_early, due, is_known in zip(near, early, settled, known, strict=True)
+            for s, is_early, due, is_known in zip(near, early, settled, recorded, strict=True)
         )
 
 

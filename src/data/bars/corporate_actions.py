@@ -108,7 +108,7 @@ class ActionService:
         """
         if instrument.asset_class != "stock":
             return ()
-        book = self._store.actions(instrument.symbol).beside(vendor)
+        book = self._store.actions(instrument.symbol).for_bars_of(vendor)
         return known_actions(book, self._days.current(instrument).day, instrument.quote or "")
 
     def of_rows(self, query: BarsQuery, dates: Span, as_of: date | None) -> KnownActions:

@@ -261,8 +261,8 @@ def _not_sent_again(
     for lost in table.quarantined(key, span):
         stamps, stored = sent, table.read(key, lost.span)
         if stored is not None:
-            known = stored.index.to_numpy("M8[ms]").astype(np.int64)
-            stamps = np.unique(np.concatenate([sent, known]))
+            kept = stored.index.to_numpy("M8[ms]").astype(np.int64)
+            stamps = np.unique(np.concatenate([sent, kept]))
         inside = (stamps >= lost.span.start) & (stamps < lost.span.end)
         if lost.rows is None or inside.sum() < lost.rows:
             lacking += _rowless(lost.span.clip(span), stamps, key.timeframe.longest_ms)

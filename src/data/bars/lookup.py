@@ -28,7 +28,7 @@ from ..model.series import SeriesKey
 from ..model.span import Span, gaps, subtract
 from .answer.answer import Answer, as_known, is_at
 from .answer.counts import LOOKBACKS, closed_rows, counted
-from .answer.reader import Outcome, Reader
+from .answer.reader import FetchOutcome, Reader
 from .answer.slots import back, may_open
 from .selection.lanes import AnsweringLane, LaneFinder
 from .validity import (
@@ -171,11 +171,11 @@ class CacheLookup:
         is_unsettled = any(c.state == "provisional" and c.expires is None for c in parts)
         if (is_unsettled and due is None) or fetched_ahead(view, now):
             return MISS
-        known = parts.standing(now)
+        answered = parts.standing(now)
         closed = [part.span for part in parts if is_unasked(part)]
         if closed and (more := [s for s in closed if may_hold_more(view.coverage, s)]):
-            known = subtract(known, more)
-        missing = gaps(Span(wanted.start, min(wanted.end, now + 1)), known)
+            answered = subtract(answered, more)
+        missing = gaps(Span(wanted.start, min(wanted.end, now + 1)), answered)
         if missing:
             missing = subtract(missing, lifetime_of(view).beyond(now))
         if missing and (due is None or missing[0].start < _end(view)):
@@ -193,7 +193,7 @@ class CacheLookup:
             # A split close to a fetch is for a calendar to look at.
             if book is not None and may_concern(book.splits, view.coverage):
                 return MISS
-            outcome = Outcome(book=book, view=view, until=until)
+            outcome = FetchOutcome(book=book, view=view, until=until)
             answer = self._reader.answer(query, view.key, wanted, outcome)
         except (KindMismatchError, CorruptEntryError):
             return MISS

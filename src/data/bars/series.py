@@ -206,9 +206,9 @@ def is_down(error: DataError) -> bool:
     return not isinstance(error, (*_OF_THE_QUESTION, NoDataError))
 
 
-def is_outage(outcomes: Sequence[DataError]) -> bool:
+def is_outage(errors: Sequence[DataError]) -> bool:
     """Tell whether all vendors that serve such bars were down, by what each of them came to."""
-    serving = [error for error in outcomes if not isinstance(error, UnsupportedError)]
+    serving = [error for error in errors if not isinstance(error, UnsupportedError)]
     return bool(serving) and all(map(is_down, serving))
 
 
@@ -288,7 +288,7 @@ class SeriesStore:
         self.problems: list[str] = []
         self.source: SourceState | None = None
 
-    def beside(self, key: SeriesKey) -> SeriesStore:
+    def other_series(self, key: SeriesKey) -> SeriesStore:
         """Return another series, for the same request."""
         return SeriesStore(self._store, self._clock, key, self._query, self._log)
 
@@ -416,7 +416,7 @@ class SeriesStore:
             except CorruptEntryError:
                 self.snapshot.book = ActionBook()
         book = with_answers(self.snapshot.book, self.unstored_actions)
-        return book.beside(self._query.teller)
+        return book.for_bars_of(self._query.teller)
 
     def _note(self, error: Exception) -> None:
         problem = f"not stored: {error}"

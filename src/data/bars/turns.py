@@ -26,11 +26,11 @@ class Turn(NamedTuple):
 
     Attributes:
         has_waited: whether another call had it first.
-        lacking: the sessions that vendors lack for most of their symbols.
+        vendor_days: the sessions that vendors lack for most of their symbols.
     """
 
     has_waited: bool = False
-    lacking: Sequence[VendorDay] = ()
+    vendor_days: Sequence[VendorDay] = ()
 
 
 class Turns:
@@ -66,7 +66,7 @@ class Turns:
             leases.hold(f"bars {name}", deadline=deadline) as lease,
             deadline.telling(_Teller(leases, lease, deadline, self._clock)),
         ):
-            yield Turn(lease.has_waited, lease.lacking)
+            yield Turn(lease.has_waited, lease.vendor_days)
 
 
 class _Teller:

@@ -134,7 +134,7 @@ class ActionBook:
         )
         return ActionBook(reports, answers, awaited)
 
-    def beside(self, vendor: str | None) -> ActionBook:
+    def for_bars_of(self, vendor: str | None) -> ActionBook:
         """Return what counts for bars of ``vendor``: of a sample its own word alone; None: of all."""
         return self.only(vendor) if vendor is not None and is_sample(vendor) else self
 

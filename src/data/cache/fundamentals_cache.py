@@ -233,12 +233,12 @@ def get_fundamentals_cache(
     """Return the one cache of this process on a folder; a combiner that is given counts from now."""
     folder = Path(os.path.abspath(cache_dir or load_settings().cache_dir))
     with _lock:
-        made = _caches.get(folder)
-        if made is None:
-            made = _caches[folder] = FundamentalsCache(folder, combiner)
+        cache = _caches.get(folder)
+        if cache is None:
+            cache = _caches[folder] = FundamentalsCache(folder, combiner)
         if combiner is not None:
-            made.combiner = combiner
-        return made
+            cache.combiner = combiner
+        return cache
 
 
 def _after_fork() -> None:

@@ -193,9 +193,9 @@ class Layout:
 
     def actions(self, symbol: str) -> str:
         """Return the file of the symbol's splits and dividends, as text; raises as :meth:`symbol`."""
-        made = self._actions.get(symbol)
-        if made is not None:
-            return made
+        cached = self._actions.get(symbol)
+        if cached is not None:
+            return cached
         folder, is_there = self._checked(encode_symbol(symbol))
         file = f"{folder}{os.sep}actions.json"
         if is_there:
@@ -204,9 +204,9 @@ class Layout:
 
     def lane(self, key: SeriesKey) -> LanePaths:
         """Return the paths of a series, whether they exist or not; raises as :meth:`symbol`."""
-        made = self._lane_paths.get(key)
-        if made is not None:
-            return made
+        cached = self._lane_paths.get(key)
+        if cached is not None:
+            return cached
         text, is_there = self._checked(encode_symbol(key.symbol), encode_lane(key))
         paths = LanePaths(text, is_there=is_there)
         if is_there:

@@ -136,9 +136,9 @@ class BarStore:
         files and count as no use. It is for one caller and a moment: what it has found damaged it
         does not look at again. Not thread-safe.
         """
-        made = copy(self)
-        made._lanes, made._is_preview = {}, True
-        return made
+        shown = copy(self)
+        shown._lanes, shown._is_preview = {}, True
+        return shown
 
     # --- bars ------------------------------------------------------------------------------
 
@@ -569,11 +569,11 @@ class BarStore:
         return self.listener.has_room(need)
 
     def _lane(self, key: SeriesKey) -> SeriesFiles:
-        made = self._lanes.get(key)
-        if made is not None:
-            return made
+        lane = self._lanes.get(key)
+        if lane is not None:
+            return lane
         paths = self._layout.lane(key)
-        made = filled(
+        lane = filled(
             SeriesFiles,
             key=key,
             paths=paths,
@@ -587,8 +587,8 @@ class BarStore:
             previews={} if self._is_preview else None,
         )
         if paths.is_there:
-            self._lanes[key] = made
-        return made
+            self._lanes[key] = lane
+        return lane
 
 
 # --- parts for the maintenance -----------------------------------------------------------
@@ -690,5 +690,5 @@ _feeds: WeakValueDictionary[str, CommitFeed] = WeakValueDictionary()
 def feed_of(root: Path) -> CommitFeed:
     """Return the feed of a folder: one for all stores of this process, while any of them lives."""
     name = os.path.realpath(root)
-    made = _feeds.get(name)
-    return _feeds.setdefault(name, CommitFeed()) if made is None else made
+    feed = _feeds.get(name)
+    return _feeds.setdefault(name, CommitFeed()) if feed is None else feed

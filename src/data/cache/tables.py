@@ -218,11 +218,11 @@ class TableStore:
         lost = []
         for file in kept:
             entry = noted.get(file.path.name, {})
-            told = entry.get("span") if entry.get("reason") else None
-            whole = Span(*told) if told else year_span(int(file.path.name[:4]))
+            logged = entry.get("span") if entry.get("reason") else None
+            whole = Span(*logged) if logged else year_span(int(file.path.name[:4]))
             if whole.overlaps(span):
                 place = file.path.relative_to(self._folder.parent).as_posix()
-                rows = entry.get("removed") if told else None
+                rows = entry.get("removed") if logged else None
                 lost.append(LostYear(whole, rows, f"{place} ({file.reason})"))
         return lost
 

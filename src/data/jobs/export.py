@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..bars.answer.answer import Answer, provenance
-from ..bars.answer.reader import Outcome, Reader
+from ..bars.answer.reader import FetchOutcome, Reader
 from ..cache.layout import encode_lane, encode_symbol
 from ..cache.store import BarStore
 from ..calendars.ranges import resolve_range
@@ -194,7 +194,7 @@ class Exporter:
         if wanted.adjustment is None:
             return self._as_stored(key, query, span)
         try:
-            return self._reader.answer(query, key, span, Outcome(), lenient=True)
+            return self._reader.answer(query, key, span, FetchOutcome(), lenient=True)
         except KindMismatchError as error:
             error.hint = error.hint or (
                 "fetch the range in that adjustment, or export the numbers as stored with --raw"

@@ -151,7 +151,7 @@ class _Adjuster:
         self._is_share = services.selector.instrument(key.symbol).asset_class == "stock"
         dated = [part.basis for part in self._store.view(key).coverage if part.state != "empty"]
         self._newest = max(dated, key=lambda basis: basis.as_of or date.min, default=Basis())
-        self._book = self._store.actions(key.symbol).beside(key.teller)
+        self._book = self._store.actions(key.symbol).for_bars_of(key.teller)
 
     @cached_property
     def _past(self) -> list[tuple[BarTable, Coverage]]:

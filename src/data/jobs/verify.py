@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from ..bars.answer.reader import Outcome, Reader
+from ..bars.answer.reader import FetchOutcome, Reader
 from ..bars.client import Wishes
 from ..bars.ingest.commit import basis_of
 from ..bars.selection.candidates import Candidate, Selector, candidates_of
@@ -599,10 +599,10 @@ class StoredBars:
         view = self._store.view(key)
         parts = view.coverage.within(span).opened()
         query = replace(self._query, span=span, adjustment=_common(key, parts), provider=None)
-        stored = self._reader.answer(query, key, span, Outcome(), lenient=True)
+        stored = self._reader.answer(query, key, span, FetchOutcome(), lenient=True)
         goal = Basis(stored.facts.get("adjustment", query.adjustment), stored.as_of)
         book, grid = self._book(), self.grid_of(view)
-        actions = book.beside(key.teller).actions
+        actions = book.for_bars_of(key.teller).actions
         refetcher = Refetcher(self._services.selector, self._services.clock, query, grid)
         today = refetcher.today()
         # An action of the first day concerns none of these bars; what is of today may be told later.
@@ -730,7 +730,7 @@ class StoredBars:
         vendor, span = whose
         adjustment = _common(key, mine)
         query = replace(self._query, span=span, adjustment=adjustment, provider=None)
-        stored = self._reader.answer(query, key, span, Outcome(), lenient=True)
+        stored = self._reader.answer(query, key, span, FetchOutcome(), lenient=True)
         goal = Basis(stored.facts.get("adjustment", adjustment), stored.as_of)
         actions = self._book().actions
         refetcher = Refetcher(self._services.selector, self._services.clock, query, grid)

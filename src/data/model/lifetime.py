@@ -75,7 +75,7 @@ class Lifetime:
             return self
         return Lifetime(learned.listed or self.listed, learned.delisted or self.delisted)
 
-    def beside(self, first: int | None, last: int | None) -> Lifetime:
+    def without_disproved(self, first: int | None, last: int | None) -> Lifetime:
         """Return the lifetime without bounds that bars at the stamps ``first`` and ``last`` disprove."""
         kept = self
         if first is not None and self.listed is not None and first < self.listed.at:

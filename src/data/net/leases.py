@@ -33,14 +33,14 @@ class Lease:
         is_held: whether it is ours; False when the call's time was over before the holder's was.
         has_waited: whether another call had it first: what was missing may be there now.
         holder: our name in the state.
-        lacking: the sessions that vendors lack for most of their symbols, as of then.
+        vendor_days: the sessions that vendors lack for most of their symbols, as of then.
     """
 
     name: str
     is_held: bool
     has_waited: bool
     holder: str
-    lacking: Sequence[VendorDay] = ()
+    vendor_days: Sequence[VendorDay] = ()
 
 
 class Leases:

@@ -389,13 +389,13 @@ def provenance(answer: Answer) -> dict[str, Any]:
 
 def _flagged(answer: Answer) -> list[tuple[int, str]]:
     """Return stamp and reason of rows that cannot be bars, and of bars outside the calendar."""
-    beside = [
+    unexpected = [
         (stamp, part.reason)
         for part in answer.coverage
         if part.reason == UNEXPECTED
         for stamp in answer.table.within(part.span).stamps.tolist()
     ]
-    return sorted([*answer.flagged, *beside])[:_MOST_GAPS]
+    return sorted([*answer.flagged, *unexpected])[:_MOST_GAPS]
 
 
 def _from_cache(answer: Answer) -> float:

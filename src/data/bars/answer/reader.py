@@ -35,7 +35,7 @@ _MOST_PROBLEMS, _MOST_ATTEMPTS, _MOST_DISPUTED, _MOST_DOUBTS = 20, 50, 16, 3
 
 
 @dataclass
-class Outcome:
+class FetchOutcome:
     """What fetching added to an answer beside what the store holds; nearly empty on a hit.
 
     ``book`` is the symbol's splits and dividends, and ``view`` that of the series, where comparing
@@ -66,7 +66,9 @@ class Outcome:
         return None if self.view is None else Dependency(self.view, self.book, span, self.until)
 
     @classmethod
-    def of(cls, request: LaneRequest, series: SeriesStore, journal: Journal, cap: int) -> Outcome:
+    def of(
+        cls, request: LaneRequest, series: SeriesStore, journal: Journal, cap: int
+    ) -> FetchOutcome:
         """Take what a walk through a lane left behind; no bar stamped ``cap`` or later has closed."""
         return cls(
             journal.unfilled,
@@ -101,7 +103,7 @@ class Reader:
         query: BarsQuery,
         key: SeriesKey,
         wanted: Span,
-        outcome: Outcome,
+        outcome: FetchOutcome,
         *,
         lenient: bool = False,
     ) -> Answer:
@@ -188,7 +190,7 @@ class Reader:
 def _facts(
     key: SeriesKey,
     view: SeriesView,
-    outcome: Outcome,
+    outcome: FetchOutcome,
     coverage: Coverage,
     now_ms: int,
     problems: Sequence[str],
@@ -295,7 +297,12 @@ def _with_unstored(
 
 
 def _with_forming(
-    table: BarTable, coverage: Coverage, outcome: Outcome, query: BarsQuery, wanted: Span, now: int
+    table: BarTable,
+    coverage: Coverage,
+    outcome: FetchOutcome,
+    query: BarsQuery,
+    wanted: Span,
+    now: int,
 ) -> tuple[BarTable, Coverage]:
     """Add the running bar, marked as such, when it was asked for."""
     if not query.include_forming or outcome.forming is None:

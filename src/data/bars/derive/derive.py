@@ -280,7 +280,7 @@ class _Derivation:
         unknown = [*_holes(below), *self._doubted(below, span), *self._beyond_calendar(below, span)]
         holes = sorted(unknown, key=lambda gap: gap.span)
         rows = self._rows(below)
-        made = resample(
+        resampled = resample(
             rows,
             self.source,
             self.query.timeframe,
@@ -293,7 +293,7 @@ class _Derivation:
             dense=False,
             unanswered=[hole.span for hole in holes],
         )
-        fold = DerivedAnswer(self.query, self.source, below, made, holes)
+        fold = DerivedAnswer(self.query, self.source, below, resampled, holes)
         table, coverage = fold.with_running()
         return replace(
             below,

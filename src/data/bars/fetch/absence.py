@@ -45,7 +45,7 @@ def record_absence(
     series: SeriesStore,
     vendor_days: Sequence[VendorDay],
     lacking: Sequence[Span],
-    outcomes: tuple[DataError, ...],
+    errors: tuple[DataError, ...],
 ) -> list[Unfilled]:
     """Store what all vendors say is empty, and return what a vendor failed at.
 
@@ -54,28 +54,28 @@ def record_absence(
         series: where it is stored.
         vendor_days: sessions that vendors lack for most of their symbols.
         lacking: stretches that no vendor of the lane supplied, ascending.
-        outcomes: what came of each vendor, in order.
+        errors: what came of each vendor, in order.
     """
     if not lacking:
         return []
-    failures = [e for e in outcomes if not isinstance(e, NoDataError)]
+    failures = [e for e in errors if not isinstance(e, NoDataError)]
     if failures:
         reasons = dict.fromkeys(by_vendor(e.provider or "vendor", str(e)) for e in failures)
         is_failure = not all(isinstance(e, UnsupportedError) for e in failures)
-        reason, is_out = "; ".join(reasons), is_outage(outcomes)
+        reason, is_out = "; ".join(reasons), is_outage(errors)
         _note_refused(series, lacking, failures)
         return [Unfilled(span, reason, is_failure, is_out) for span in lacking]
-    times = [e.server_now_ms for e in outcomes if isinstance(e, NoDataError)]
+    times = [e.server_now_ms for e in errors if isinstance(e, NoDataError)]
     dates = [at for at in times if at is not None]
     now = min([series.now_ms(), *dates])
-    names = {e.provider or "" for e in outcomes} - {""}
+    names = {e.provider or "" for e in errors} - {""}
     coverage = series.coverage().opened(Span(lacking[0].start, lacking[-1].end))
     context = CommitContext(
         request.grid,
         Basis(),
         now,
         request.expiry,
-        lacking=vendor_days,
+        vendor_days=vendor_days,
         last_ms=series.view().last,
     )
     marks = [

@@ -73,7 +73,7 @@ def ask(
     span: Span,
     function: Callable[..., R],
     *arguments: object,
-    beside: Sequence[Attempt] = (),
+    side_attempts: Sequence[Attempt] = (),
 ) -> VendorReply[R]:
     """Return what ``function(*arguments)`` answers, which asks one vendor.
 
@@ -82,13 +82,13 @@ def ask(
         vendor: its name, for errors that name none.
         span: the stretch asked for.
         function, arguments: what is called.
-        beside: attempts of the running call that have requests of their own; their number may grow
+        side_attempts: attempts of the running call that have requests of their own; their number may grow
             meanwhile.
 
     Returns:
         The value, or an error of ``FAILOVER_ERRORS``; all others are raised.
     """
-    sent, started = _requests(beside), clock.monotonic()
+    sent, started = _requests(side_attempts), clock.monotonic()
     value: R | None = None
     error: DataError | None = None
     try:
@@ -97,8 +97,8 @@ def ask(
         failure.provider = failure.provider or vendor
         error = failure
     seconds = clock.monotonic() - started
-    return VendorReply(vendor, span, value, error, seconds, _requests(beside) - sent)
+    return VendorReply(vendor, span, value, error, seconds, _requests(side_attempts) - sent)
 
 
-def _requests(beside: Sequence[Attempt]) -> int:
-    return current_call().requests - sum(attempt.requests for attempt in beside)
+def _requests(side_attempts: Sequence[Attempt]) -> int:
+    return current_call().requests - sum(attempt.requests for attempt in side_attempts)

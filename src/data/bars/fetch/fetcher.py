@@ -66,20 +66,20 @@ class _Segment:
     Attributes:
         spans: ascending stretches that are lacking.
         position: of the candidate among those of the lane; behind the last one nobody is left.
-        outcomes: what the candidates before it came to.
+        reasons: why the candidates before it lack these.
     """
 
     spans: tuple[Span, ...]
     position: int = 0
-    outcomes: tuple[DataError, ...] = ()
+    reasons: tuple[DataError, ...] = ()
 
-    def passed_on(self, spans: Iterable[Span], outcome: DataError) -> _Segment:
+    def passed_on(self, spans: Iterable[Span], reason: DataError) -> _Segment:
         """Return the entry of ``spans`` for the next candidate."""
-        return _Segment(tuple(spans), self.position + 1, (*self.outcomes, outcome))
+        return _Segment(tuple(spans), self.position + 1, (*self.reasons, reason))
 
     def asked_alone(self, span: Span) -> _Segment:
         """Return the entry of ``span`` for the same candidate, as if not asked yet."""
-        return _Segment((span,), self.position, self.outcomes)
+        return _Segment((span,), self.position, self.reasons)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class _Requests(_Segment):
         cls, segment: _Segment, groups: Sequence[_Parts], chunk_ms: int = 0, rows: int = 0
     ) -> _Requests:
         spans = tuple(span for group in groups for span in group.spans)
-        return cls(spans, segment.position, segment.outcomes, tuple(groups), chunk_ms, rows)
+        return cls(spans, segment.position, segment.reasons, tuple(groups), chunk_ms, rows)
 
     def behind(self, chunk: Span, chunk_ms: int, rows: int) -> _Requests:
         """Return what is left once ``chunk`` of the first group was asked for."""
@@ -159,7 +159,7 @@ class Fetcher:
                 self._forming,
                 candidate,
                 question,
-                beside=journal.side_attempts,
+                side_attempts=journal.side_attempts,
             )
             if reply.value is None:
                 self._note(reply)
@@ -223,7 +223,7 @@ class Fetcher:
                 continue
             if segment.position == len(request.lane.candidates):
                 journal.unfilled += record_absence(
-                    request, self._series, journal.vendor_days, segment.spans, segment.outcomes
+                    request, self._series, journal.vendor_days, segment.spans, segment.reasons
                 )
                 continue
             candidate = request.lane.candidates[segment.position]
@@ -248,29 +248,27 @@ class Fetcher:
         ]
         servable = [span for span in servable if not span.is_empty]
         groups = in_few_requests(servable, candidate.capabilities, timeframe)
-        nothing = NoDataError(NO_BAR, provider=candidate.name)
-        return [segment.passed_on(none, nothing), *deep, _Requests.of(segment, groups)]
+        no_bar = NoDataError(NO_BAR, provider=candidate.name)
+        return [segment.passed_on(none, no_bar), *deep, _Requests.of(segment, groups)]
 
     def _ask_next(self, candidate: Candidate, segment: _Requests) -> list[_Segment]:
         """Ask a candidate for the next chunk of its first request; return what is left to ask."""
         request, rows, group = self._request, self._journal.rows, segment.groups[0]
         chunk, chunk_ms = _next_chunk(candidate, request, segment, rows)
-        outcome, lacking, between = self._ask_vendor(
-            candidate, group.within(chunk), segment.outcomes
-        )
+        reason, lacking, between = self._ask_vendor(candidate, group.within(chunk), segment.reasons)
         # The calendar expects nothing, and one vendor says the same: no other is asked.
-        is_none = isinstance(outcome, NoDataError)
+        is_none = isinstance(reason, NoDataError)
         closed = [span for span in lacking if is_none and not len(request.grid.opens(span))]
         left = [span for span in lacking if span not in closed]
-        following = segment.passed_on(left, outcome)
-        if error := self._journal.excluded.get(candidate.name):
+        following = segment.passed_on(left, reason)
+        if excluded_by := self._journal.excluded.get(candidate.name):
             # The rest of this request goes on with it, as one stretch; later ones follow alone.
             rest = group.within(Span(chunk.end, group.whole.end)).spans
-            following = segment.passed_on(coalesce([*left, *rest]), error)
+            following = segment.passed_on(coalesce([*left, *rest]), excluded_by)
             chunk = group.whole
         return [
             *map(segment.asked_alone, between),
-            _Segment(tuple(closed), len(request.lane.candidates), (outcome,)),
+            _Segment(tuple(closed), len(request.lane.candidates), (reason,)),
             following,
             segment.behind(chunk, chunk_ms, rows),
         ]
@@ -292,7 +290,7 @@ class Fetcher:
             self._taken,
             candidate,
             parts,
-            beside=journal.side_attempts,
+            side_attempts=journal.side_attempts,
         )
         if reply.value is None:
             self._note(reply)
@@ -315,8 +313,8 @@ class Fetcher:
                 others,
             )
         # Why it lacks what it lacks, where it lacks anything.
-        outcome = NoDataError(NO_BAR, provider=candidate.name)
-        outcome.server_now_ms = fetched.server_now_ms if fetched.dated else None
+        reason = NoDataError(NO_BAR, provider=candidate.name)
+        reason.server_now_ms = fetched.server_now_ms if fetched.dated else None
         between = [
             hole
             for hole in answer.holes
@@ -327,7 +325,7 @@ class Fetcher:
             # Of these another vendor has said that it lacks bars: no answer is none, also of a vendor
             # whose bars come where there is a trade.
             lacking = coalesce([*lacking, *_without_rows(answer)])
-        return outcome, subtract(lacking, between), between
+        return reason, subtract(lacking, between), between
 
     def _taken(self, candidate: Candidate, parts: _Parts) -> tuple[Fetched, ClassifiedAnswer]:
         """Ask one candidate for one chunk, and store what is good of its answer.

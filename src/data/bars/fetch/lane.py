@@ -19,7 +19,7 @@ from ...model.span import Span, coalesce, intersect, subtract
 from ..answer.adjust import ActionsMissingError
 from ..answer.answer import Answer, Gap, Unfilled, as_known, joined, not_asked
 from ..answer.counts import LOOKBACKS, closed_rows, counted
-from ..answer.reader import Outcome, Reader
+from ..answer.reader import FetchOutcome, Reader
 from ..answer.slots import may_open
 from ..selection.source_check import SourceCheck
 from ..series import Journal, LaneRequest, SeriesStore
@@ -142,9 +142,12 @@ class LaneRun:
         if journal.outdated:
             doubts.append(journal.outdated)
         # What was not asked, or no answer spoke of, is told whether that is written down or not.
-        known = [*answer.coverage.standing(query.now_ms), *(part.span for part in journal.unfilled)]
+        answered = [
+            *answer.coverage.standing(query.now_ms),
+            *(part.span for part in journal.unfilled),
+        ]
         begun = Span(wanted.start, min(wanted.end, plan.cap, query.now_ms + 1))
-        unasked = missing(begun, known, (), grid).closed
+        unasked = missing(begun, answered, (), grid).closed
         if len(answer.table) or not self._is_ahead(wanted):
             # What a hit by comparison does not see is not told once, either.
             unasked = [span for span in unasked if not self._is_ahead(span)]
@@ -188,7 +191,7 @@ class LaneRun:
                 series.end_phase()
                 bars = request.grid.calendar.name, request.grid.timeframe.label
                 journal.vendor_days = [
-                    day for day in turn.lacking if (day.calendar, day.timeframe) == bars
+                    day for day in turn.vendor_days if (day.calendar, day.timeframe) == bars
                 ]
                 is_as_planned = series.view().generation == plan.generation
                 if (turn.has_waited or not is_as_planned) and not request.query.refresh:
@@ -289,7 +292,7 @@ class LaneRun:
 
     def _answer(self, wanted: Span, cap: int, *, lenient: bool = False) -> Answer:
         request = self.request
-        outcome = Outcome.of(request, self.series, self.journal, cap)
+        outcome = FetchOutcome.of(request, self.series, self.journal, cap)
         return self._runner.reader.answer(
             request.query, request.key, wanted, outcome, lenient=lenient
         )

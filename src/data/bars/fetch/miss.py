@@ -32,7 +32,7 @@ from ...net.locks import SeriesLocks
 from ...symbols.assets import Listed, is_proved
 from ..answer.adjust import ClosesMissingError
 from ..answer.answer import Answer, Unfilled
-from ..answer.reader import Outcome, attempt_entries, attempt_of
+from ..answer.reader import FetchOutcome, attempt_entries, attempt_of
 from ..derive.derive import NO_ANSWER, Deriver
 from ..derive.sources import SourceTimeframes
 from ..lookup import CacheLookup, Derived, Hit, LookupResult, Miss, PartialHit
@@ -45,7 +45,7 @@ from .lane import LaneRunner, real_gaps
 
 
 @dataclass(frozen=True)
-class _LaneOutcome:
+class _TriedLane:
     """What came of one lane; no answer where its bars cannot be brought to the asked basis."""
 
     answer: Answer | None
@@ -66,7 +66,7 @@ class _LaneOutcome:
 
 
 @dataclass
-class _Outcomes:
+class _TriedLanes:
     """What came of the lanes tried so far, in order.
 
     Attributes:
@@ -75,7 +75,7 @@ class _Outcomes:
     """
 
     of_caller: Mapping[str, DataError] = field(default_factory=dict)
-    lanes: list[_LaneOutcome] = field(default_factory=list)
+    lanes: list[_TriedLane] = field(default_factory=list)
 
     def attempts(self, start: int = 0, *, aside: bool = False) -> list[Attempt]:
         """Return the attempts from a lane on; with those at actions and closes where ``aside``."""
@@ -158,10 +158,10 @@ class MissHandler:
             is_alone = sum(one.has_rows for one in tried.lanes) == 1
             if not (is_alone and _is_cut_off(answer)):
                 return answer
-            made = self._deriver.made(query, tried.attempts())
-            if made is None or not _is_whole(made, answer):
+            derived = self._deriver.made(query, tried.attempts())
+            if derived is None or not _is_whole(derived, answer):
                 return answer
-            return replace(made, depends_on=None)
+            return replace(derived, depends_on=None)
 
     def _ask(self, query: BarsQuery, excluded: Mapping[str, DataError]) -> Answer:
         """Answer by bars of that very length; vendors that are ``excluded`` are not asked for any."""
@@ -178,9 +178,9 @@ class MissHandler:
         query: BarsQuery,
         excluded: Mapping[str, DataError],
         lane: AnsweringLane | None = None,
-    ) -> tuple[Answer, _Outcomes]:
+    ) -> tuple[Answer, _TriedLanes]:
         """Answer from the asked kind's lane, or wholly from one substitute; with what was tried."""
-        way, tried = self.route(query, lane), _Outcomes(excluded)
+        way, tried = self.route(query, lane), _TriedLanes(excluded)
         answer = self._by(query, way, tried)
         vendors = {attempt.provider for attempt in tried.attempts()}
         if not query.offline:  # a vendor that supplied stored bars need not be asked
@@ -192,7 +192,7 @@ class MissHandler:
             facts["unanswered"] = next(failed, None)
         return replace(answer, facts=answer.facts | facts), tried
 
-    def _by(self, query: BarsQuery, way: Route, tried: _Outcomes) -> Answer:
+    def _by(self, query: BarsQuery, way: Route, tried: _TriedLanes) -> Answer:
         """Answer by a route, or by one widened by proof; note what was tried."""
         answer = self._through(query, way, way.lanes, tried)
         if answer is not None:
@@ -210,18 +210,18 @@ class MissHandler:
         )
         if self._is_unknown(way, tried) or are_unknown:
             others = _others(query, way, attempts)
-            hint, beside = self._namesakes.derivative(query, way)
-            raise unknown_symbol(query, [*attempts, *beside], others, hint)
+            hint, side_attempts = self._namesakes.derivative(query, way)
+            raise unknown_symbol(query, [*attempts, *side_attempts], others, hint)
         attempts += [a for one in tried.lanes for a in one.side_attempts]
         raise _failure(query, attempts, tried.unfilled, way.namesakes)
 
-    def _by_proof(self, query: BarsQuery, way: Route, tried: _Outcomes) -> Answer | None:
+    def _by_proof(self, query: BarsQuery, way: Route, tried: _TriedLanes) -> Answer | None:
         """Answer from vendors whose bars agree with those that are stored; None: there are none."""
         if not way.namesakes:
             return None
         candidates = candidates_of(self._selector, query)
         proved, attempts = self._namesakes.proved(query, way, candidates)
-        tried.lanes.append(_LaneOutcome(None, attempts))
+        tried.lanes.append(_TriedLane(None, attempts))
         if not proved:
             return None
         wider = self.route(query, kind=way.kind, proved=proved)
@@ -229,7 +229,7 @@ class MissHandler:
         return self._through(query, wider, lanes, tried)
 
     def _through(
-        self, query: BarsQuery, way: Route, lanes: Sequence[LaneRoute], tried: _Outcomes
+        self, query: BarsQuery, way: Route, lanes: Sequence[LaneRoute], tried: _TriedLanes
     ) -> Answer | None:
         """Return the first answer with rows, or to which no rows belong; note what was tried.
 
@@ -268,13 +268,13 @@ class MissHandler:
         """Return what the lanes of substitutes hold: the answer of the time when it was learned."""
         stored = replace(query, offline=True)
         for lane in lanes:
-            answer = self._by_lane(stored, lane, way, _Outcomes()).answer
+            answer = self._by_lane(stored, lane, way, _TriedLanes()).answer
             if answer is not None and len(answer.table):
                 return replace(answer, query=query)
         return None
 
     @staticmethod
-    def _is_unknown(way: Route, tried: _Outcomes) -> bool:
+    def _is_unknown(way: Route, tried: _TriedLanes) -> bool:
         """Tell whether the exchange whose pair it is does not know the symbol: it is no pair."""
         errors = (one.excluded.get(way.owner) for one in tried.lanes)
         return way.is_final and any(isinstance(error, SymbolNotFoundError) for error in errors)
@@ -291,7 +291,7 @@ class MissHandler:
         is_failure = not isinstance(error, UnsupportedError)
         attempts: Sequence[Attempt] = getattr(error, "attempts", ())
         unfilled = [Unfilled(query.span, str(error), is_failure)]
-        missing = Outcome(unfilled=unfilled, attempts=attempts)
+        missing = FetchOutcome(unfilled=unfilled, attempts=attempts)
         answer = self._stored(query, lane.key, missing, error)
         if not len(answer.table) and lane.is_beside and self._is_same_thing(query, way, lane):
             default = query.home_key
@@ -311,7 +311,7 @@ class MissHandler:
         )
 
     def _stored(
-        self, query: BarsQuery, key: SeriesKey, missing: Outcome, error: DataError
+        self, query: BarsQuery, key: SeriesKey, missing: FetchOutcome, error: DataError
     ) -> Answer:
         """Return what is stored of a series; raise ``error`` where it cannot be the answer."""
         try:
@@ -369,8 +369,8 @@ class MissHandler:
         )
 
     def _by_lane(
-        self, query: BarsQuery, lane: LaneRoute, way: Route, tried: _Outcomes
-    ) -> _LaneOutcome:
+        self, query: BarsQuery, lane: LaneRoute, way: Route, tried: _TriedLanes
+    ) -> _TriedLane:
         """Answer from one lane."""
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane.parts)
         anchor = lane.kind.anchor or "session"
@@ -392,7 +392,7 @@ class MissHandler:
                     answer = run.answer()
         except KindMismatchError as error:
             failed = Attempt(name, type(error).__name__, str(error), error=error)
-            return _LaneOutcome(
+            return _TriedLane(
                 None,
                 [*journal.attempts, failed],
                 journal.unfilled,
@@ -404,7 +404,7 @@ class MissHandler:
         answer = replace(answer, facts=answer.facts | {"attempts": attempts})
         if _is_substitute(query, way, lane):
             answer = replace(answer, substitute=f"{', '.join(_vendors(answer)) or name} ({key})")
-        return _LaneOutcome(
+        return _TriedLane(
             answer, journal.attempts, journal.unfilled, journal.excluded, journal.side_attempts
         )
 

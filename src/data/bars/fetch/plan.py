@@ -205,10 +205,10 @@ def plan_lacking(
         for s in lacking.closed
         if is_first or _is_worth_asking(s, stored, request, journal, is_refresh=is_refresh)
     ]
-    asked = intersect(worth_asking, [past])
-    closed = tuple(subtract(lacking.closed, asked))
-    if asked:
-        segments = coalesce([*segments, *asked])
+    to_ask = intersect(worth_asking, [past])
+    closed = tuple(subtract(lacking.closed, to_ask))
+    if to_ask:
+        segments = coalesce([*segments, *to_ask])
     # A number of bars reaches back in steps: what the steps before had asked is not news.
     segments = subtract(segments, (Span(a.start_ms, a.end_ms) for a in journal.attempts))
     if query.include_forming and segments and segments[-1].end == past.end:
@@ -320,7 +320,7 @@ def adopt(request: LaneRequest, series: SeriesStore, wanted: Span) -> None:
     lacking = gaps(wanted, [c.span for c in series.coverage().within(wanted) if not is_unasked(c)])
     if not lacking or default == request.key:
         return
-    shared = series.beside(default)
+    shared = series.other_series(default)
     theirs = _theirs(shared.view().coverage, wanted, request)
     commits = []
     for span in intersect(lacking, [part.span for part in theirs]):

@@ -645,7 +645,7 @@ class CommitContext:
         expiry: how long nothings stand.
         doubt: what makes all that was fetched just now doubtful, such as a split nearby.
         is_refresh: whether what is stored was to be fetched again.
-        lacking: sessions that a vendor lacks for most of its symbols: a hole there is never believed.
+        vendor_days: sessions that a vendor lacks for most of its symbols: a hole there is never believed.
         last_ms: stamp of the last bar of the series, with those of this answer; None where none is
             known. A nothing behind it is no hole between bars, whoever saw it how often.
     """
@@ -656,7 +656,7 @@ class CommitContext:
     expiry: Expiry
     doubt: Suspicion | None = None
     is_refresh: bool = False
-    lacking: Sequence[VendorDay] = ()
+    vendor_days: Sequence[VendorDay] = ()
     last_ms: int | None = None
 
     def expires(
@@ -684,7 +684,7 @@ class CommitContext:
         seen = coalesce(expired)
         for part in sorted([*subtract([hole], seen), *seen]):
             again = part in seen or not len(self.grid.opens(part))
-            again &= not any(part.overlaps(day.span) for day in self.lacking)
+            again &= not any(part.overlaps(day.span) for day in self.vendor_days)
             expires = self.expiry.of_hole(part, self.now_ms, again=again)
             if self.last_ms is not None and part.start > self.last_ms:
                 recent = self.now_ms + self.expiry.recent_ms

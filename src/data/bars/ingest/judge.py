@@ -43,7 +43,7 @@ class JudgementContext:
         vendor, kind, basis: of the answer.
         grid: where bars are expected.
         now_ms: the time of the commit.
-        beside: what is stored there, with a few bars on either side; none where they are not comparable.
+        surroundings: what is stored there, with a few bars on either side; none where not comparable.
         coverage: what is known of the whole series.
         series_of: makes of bars in the answer's basis what is judged.
     """
@@ -53,7 +53,7 @@ class JudgementContext:
     basis: Basis
     grid: BarGrid
     now_ms: int
-    beside: StoredRange
+    surroundings: StoredRange
     coverage: Coverage
     series_of: Callable[[BarTable], CheckedSeries]
 
@@ -85,9 +85,9 @@ class _Judging:
 
     def judged(self) -> ClassifiedAnswer:
         """Return the answer with its verdicts."""
-        ours, beside = self.stored, self.context.beside
-        known = beside.coverage
-        grave = [part for part in known if part.reason.startswith(GRAVE)]
+        ours, surroundings = self.stored, self.context.surroundings
+        stored = surroundings.coverage
+        grave = [part for part in stored if part.reason.startswith(GRAVE)]
         table = self._beside_each_other([part.span for part in grave])
         found = graves(self.context.series_of(table)) if len(self.answer.closed) else []
         if not found and not grave:
@@ -97,14 +97,14 @@ class _Judging:
         )
         marks = [mark for one in repeats for mark in self._after(one)]
         done = [mark.span for mark in marks]
-        done += [part.span for part in known if part.reason.startswith(SETTLED)]
+        done += [part.span for part in stored if part.reason.startswith(SETTLED)]
         for one in found:
             marks += self._fresh(table, one, done)
         again = [mark.span for mark in marks if mark.fetched_at == self.context.now_ms]
         rows = self._with_stored([one for one in repeats if one.part.vendor != self._vendor])
         suspect = [mark.span for mark in marks if mark.state == "suspect"]
-        asked = tuple(span for span in again if span in suspect)
-        return replace(self.answer, closed=rows, verdicts=tuple(marks), grave=asked)
+        to_ask = tuple(span for span in again if span in suspect)
+        return replace(self.answer, closed=rows, verdicts=tuple(marks), grave=to_ask)
 
     @property
     def _vendor(self) -> str:
@@ -112,11 +112,11 @@ class _Judging:
 
     def _beside_each_other(self, grave: Sequence[Span]) -> BarTable:
         """Return the new bars between the stored ones that are not grave."""
-        beside = self.context.beside.rebased
-        if not len(beside):
+        stored = self.context.surroundings.rebased
+        if not len(stored):
             return self.answer.closed
-        is_good = ~inside(beside.stamps, grave) if grave else np.ones(len(beside), dtype=bool)
-        return merge(beside.take(is_good), self.answer.closed)
+        is_good = ~inside(stored.stamps, grave) if grave else np.ones(len(stored), dtype=bool)
+        return merge(stored.take(is_good), self.answer.closed)
 
     # --- what is stored as grave ------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class _Judging:
         )  # fmt: skip
         spans = self._spans(found.stamps, table.stamps)
         yield from (replace(mark, span=left) for left in subtract(spans, done))
-        if found.from_start and len(self.context.beside.rebased):
+        if found.from_start and len(self.context.surroundings.rebased):
             for part in self._before(int(table.stamps[0])):
                 yield replace(mark, span=part.span)
 

@@ -106,10 +106,10 @@ def receive(
     behind = _clock_is_behind(request, series, fetched)
     if behind is not None:
         fetched = replace(fetched, basis=Basis("unknown"))
-    asked = _sent_again(request, series, question, fetched)
+    narrowed = _sent_again(request, series, question, fetched)
     sessions = sessions_around(request, fetched)
-    actions = _ex_dates(request, candidate, fetched, asked.stored, sessions)
-    return ReceivedAnswer(candidate, fetched, asked, sessions, actions, behind)
+    actions = _ex_dates(request, candidate, fetched, narrowed.stored, sessions)
+    return ReceivedAnswer(candidate, fetched, narrowed, sessions, actions, behind)
 
 
 def _clock_is_behind(
@@ -260,29 +260,29 @@ def fit(request: LaneRequest, series: SeriesStore, received: ReceivedAnswer) -> 
     fetched, question = received.fetched, received.question
     splices: tuple[Splice, ...] = ()
     if question.sides:
-        fetched, splices = _beside(request, series, received)
+        fetched, splices = _fit_sides(request, series, received)
     if question.parts:
         wanted = fetched.table.take(inside(fetched.table.stamps, question.parts))
         fetched = replace(fetched, table=wanted)
     return FittedAnswer(received, fetched, splices)
 
 
-def _beside(
+def _fit_sides(
     request: LaneRequest, series: SeriesStore, received: ReceivedAnswer
 ) -> tuple[Fetched, tuple[Splice, ...]]:
     """Compare an answer with what other vendors supplied beside it."""
     fetched, span, sides = received.fetched, received.span, received.question.sides
     rows = fetched.table
-    beside = inside(rows.stamps, [side.span for side in sides])
-    own = rows.take(~beside)
-    if beside.any() and not len(own):
+    is_neighbour = inside(rows.stamps, [side.span for side in sides])
+    own = rows.take(~is_neighbour)
+    if is_neighbour.any() and not len(own):
         raise NoDataError(
             f"{fetched.vendor} has nothing for {request.query} from {iso(span.start)} to "
             f"{iso(span.end)}",
             provider=fetched.vendor,
             symbol=request.query.instrument.symbol,
         )
-    verdicts, fix = _verdicts(request, series, received, _usable(rows.take(beside)))
+    verdicts, fix = _verdicts(request, series, received, _usable(rows.take(is_neighbour)))
     judged = list(zip(sides, verdicts, strict=True))
     _refuse_conflicts(request, received, judged)
     if fix is not None:

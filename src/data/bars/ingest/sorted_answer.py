@@ -209,8 +209,8 @@ def _by_close(
     Every expected bar in it has closed; a bar that the calendar does not expect may still run.
     """
     rows = checked.good.within(span)
-    beside = checked.unexpected[among(checked.unexpected, rows.stamps)]
-    runs = beside[grid.closes(beside) > now_ms] if len(beside) else beside
+    unexpected = checked.unexpected[among(checked.unexpected, rows.stamps)]
+    runs = unexpected[grid.closes(unexpected) > now_ms] if len(unexpected) else unexpected
     is_running = among(rows.stamps, runs)
     return (rows.take(~is_running) if len(runs) else rows), rows.take(is_running)
 

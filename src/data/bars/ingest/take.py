@@ -80,14 +80,14 @@ class ComparedAnswer:
         before: as it was checked.
         answer: without rows that came multiplied, and without those that others' doubted bars stand for.
         stored: what is stored of the stretch, as it is and in the answer's basis.
-        beside: the same with a few bars on either side, beside which what is new is judged.
+        surroundings: the same with a few bars on either side, by which what is new is judged.
         view: of the series, from the read of these.
     """
 
     before: CheckedAnswer
     answer: ClassifiedAnswer
     stored: StoredRange
-    beside: StoredRange
+    surroundings: StoredRange
     view: SeriesView
 
 
@@ -262,7 +262,7 @@ def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) 
         QualityError: many final bars came multiplied.
     """
     fetched = checked.fitted.fetched
-    stored, beside = _stored(request, series, checked)
+    stored, surroundings = _stored(request, series, checked)
     # The answer is stored beside what stands there now: another writer may have come meanwhile.
     view = series.view()
     check_kind(view.kind, request, fetched)
@@ -270,7 +270,7 @@ def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) 
     plain = without_rescaled(checked.answer, stored, fetched.vendor, splits=not is_share)
     _refuse_rescaled(request, fetched, plain)
     answer = beside_doubted(plain, stored, fetched.vendor)
-    return ComparedAnswer(checked, answer, stored, beside, view)
+    return ComparedAnswer(checked, answer, stored, surroundings, view)
 
 
 def _forming(request: LaneRequest, received: ReceivedAnswer, rows: BarTable) -> Forming | None:
@@ -314,8 +314,8 @@ def _stored(
 
     own = rebased(rows) if len(rows) else rows
     tolerance = _AS_SENT if own is rows else _REBASED
-    beside = StoredRange(all_rows, rebased(all_rows, surely=True), all_coverage)
-    return StoredRange(rows, own, coverage, tolerance), beside
+    surroundings = StoredRange(all_rows, rebased(all_rows, surely=True), all_coverage)
+    return StoredRange(rows, own, coverage, tolerance), surroundings
 
 
 def _refuse_rescaled(request: LaneRequest, fetched: Fetched, answer: ClassifiedAnswer) -> None:
@@ -378,7 +378,7 @@ def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) 
         Basis(adjustment),
         request.grid,
         series.now_ms(),
-        compared.beside,
+        compared.surroundings,
         series.coverage(),
         series_of,
     )

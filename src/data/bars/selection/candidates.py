@@ -77,8 +77,8 @@ class Candidate:
         """The part of a lane that names the folder it answers from; empty where it reads no files."""
         if not is_of_files(self.name):
             return ""
-        made = getattr(self.downloader, "folder_lane", "") if self.capabilities else ""
-        return made or folder_lane(family_of(self.name), "")
+        own = getattr(self.downloader, "folder_lane", "") if self.capabilities else ""
+        return own or folder_lane(family_of(self.name), "")
 
     def refusal(self, instrument: Instrument, timeframe: Timeframe) -> str:
         """Return why it cannot serve this series at all, or an empty text."""
@@ -169,8 +169,8 @@ class Candidate:
         conversion = conversion_for(query, self.capabilities, wanted)
         if conversion is None:
             return None
-        made = conversion.capabilities(self.capabilities)
-        return replace(self, capabilities=made, conversion=conversion)
+        converted = conversion.capabilities(self.capabilities)
+        return replace(self, capabilities=converted, conversion=conversion)
 
     @property
     def adjustment(self) -> Adjustment:
@@ -464,8 +464,8 @@ class _Placement(NamedTuple):
         reader, usual = self._reader(), self._usual()
         for candidate in self.usable:
             is_as_it_is = self.query.provider is not None or candidate.folder_lane
-            made = None if is_as_it_is else candidate.converted(self.query, self.wanted)
-            for one in (candidate,) if made is None else (made, candidate):
+            converted = None if is_as_it_is else candidate.converted(self.query, self.wanted)
+            for one in (candidate,) if converted is None else (converted, candidate):
                 if reader is not None and not one.folder_lane and self._completes(one, reader):
                     yield self.home, one
                     continue

@@ -104,8 +104,8 @@ class LaneFinder:
                 return usual
         elif not names or _has_supplied(view, names[0], query):
             return usual
-        if stored is not None and (beside := self._beside(key, stored, names[0], query)):
-            return beside
+        if stored is not None and (supplied := self._supplied(key, stored, names[0], query)):
+            return supplied
 
         def lane(offer: Offer) -> SeriesKey:
             """Return the series of a vendor's bars."""
@@ -118,13 +118,13 @@ class LaneFinder:
         first = first_of(query, self._declared(query, order), has_bars)
         if first is None:
             return usual
-        if (found := lane(first)) == key:
+        if (other := lane(first)) == key:
             # Beside bars of a user's own, which tell no kind, the first vendor's kind is wanted.
             return usual._replace(kind=stored and stored.filled_from(first.kind))
-        view = self._store.view(found)
-        return AnsweringLane(found, view, first.kind, stored, first.name, query.home)
+        view = self._store.view(other)
+        return AnsweringLane(other, view, first.kind, stored, first.name, query.home)
 
-    def _beside(
+    def _supplied(
         self, key: SeriesKey, stored: Kind, name: str, query: BarsQuery
     ) -> AnsweringLane | None:
         """Return the lane beside the default one that a vendor has supplied bars of the range to.
@@ -160,8 +160,8 @@ class LaneFinder:
         groups: dict[tuple[str, Timeframe], list[SeriesKey]] = {}
         for key in keys:
             groups.setdefault((key.symbol, key.timeframe), []).append(key)
-        found = (self._answering(group, ask) for group in groups.values())
-        return [key for key in found if key is not None]
+        answering = (self._answering(group, ask) for group in groups.values())
+        return [key for key in answering if key is not None]
 
     def _answering(
         self, lanes: Sequence[SeriesKey], ask: Callable[[str, Timeframe], BarsQuery]

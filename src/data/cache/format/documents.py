@@ -564,7 +564,7 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
     about = about_series(key)
     recorded = {
         # A document of an early version does not say.
-        name: value if (said := getattr(document, name)) is None else said
+        name: value if (own := getattr(document, name)) is None else own
         for name, value in about.items()
     }
     json_document.check_about(recorded, about, "series")

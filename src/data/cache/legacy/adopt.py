@@ -120,7 +120,7 @@ class OldYears:
         if key.timeframe.folder == key.timeframe.label and not _are_others(root, key, encoded):
             return {}
         files: dict[int, Path] = {}
-        for year, path in legacy_files(root, key, encoded, beside=lane.paths.text):
+        for year, path in legacy_files(root, key, encoded, left_out=lane.paths.text):
             files.setdefault(year, path)
         return files
 

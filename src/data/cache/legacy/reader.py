@@ -95,18 +95,18 @@ def legacy_years(root: Path, key: SeriesKey, encoded: str) -> dict[int, Path]:
 
 
 def legacy_files(
-    root: Path, key: SeriesKey, encoded: str, *, beside: str = ""
+    root: Path, key: SeriesKey, encoded: str, *, left_out: str = ""
 ) -> list[tuple[int, Path]]:
     """Return all of them, best first: of one year those too that another one hides.
 
-    ``beside`` is a folder to leave out.
+    ``left_out`` is a folder to leave out.
     """
     if key.lane:
         return []
     years = {
         Path(folder, name): int(match[1])
         for folder in _folders(root, key, encoded)
-        if folder != beside
+        if folder != left_out
         for name in _names(folder)
         if (match := YEAR_FILE.fullmatch(name))
     }

@@ -220,12 +220,12 @@ class SeriesIndex:
         if lane.previews:  # the documents on the disk are not those that a repair would leave
             return self._read(lane)
         place = "tail" if tail else "series", lane.key
-        made: _Look | None = self._memory.get(place)
-        if made is not None and made[1].view is since:
-            return made[1]
+        look: _Look | None = self._memory.get(place)
+        if look is not None and look[1].view is since:
+            return look[1]
         before = lane.memory.settled_state(lane.paths.text)
-        if made is not None and made[0] is not None and made[0] == before:
-            return made[1]
+        if look is not None and look[0] is not None and look[0] == before:
+            return look[1]
         entry = (self._read_tail(lane) if tail else None) or self._read(lane)
         if not lane.previews:
             # Without a state it serves nothing but to go on from this very view.
@@ -234,10 +234,10 @@ class SeriesIndex:
 
     def seal(self, lane: SeriesFiles, view: SeriesView) -> dict[str, FileState | None] | None:
         """Return the state of the folder that tells while it is so that ``view`` is current."""
-        made: _Look | None = self._memory.get(("series", lane.key))
-        if made is None or made[0] is None or made[1].view is not view:
+        look: _Look | None = self._memory.get(("series", lane.key))
+        if look is None or look[0] is None or look[1].view is not view:
             return None
-        return {lane.paths.text: made[0]}
+        return {lane.paths.text: look[0]}
 
     def _read_tail(self, lane: SeriesFiles) -> IndexEntry | None:
         """Return what the documents of the newest years say; None where that does not do."""
@@ -259,12 +259,12 @@ class SeriesIndex:
         newest = own[-most_years:] if most_years else own
         (states, series, is_ours), barred = self._documents(lane, newest, SERIES in names)
         parts = [*_empties(series, own), *(part for s in states.values() for part in s.coverage)]
-        coverage, known = Coverage.joined(sorted(parts, key=_SPAN)), list(states.values())
+        coverage, years = Coverage.joined(sorted(parts, key=_SPAN)), list(states.values())
         outdated = outdated_spans(lane.key, coverage)
         if outdated:
             coverage = coverage.without(outdated)
-            known = [state for state in known if _is_read(state, outdated)]
-        view = _view(lane.key, series, known, coverage, barred)
+            years = [state for state in years if _is_read(state, outdated)]
+        view = _view(lane.key, series, years, coverage, barred)
         if outdated:
             generations = (state.generation for state in states.values())
             view = replace(view, generation=max([view.generation, *generations]), next_due=None)
@@ -338,7 +338,7 @@ def _view(
     coverage: Coverage,
     barred: tuple[int, ...] = (),
 ) -> SeriesView:
-    known = series or SeriesMeta()
+    meta = series or SeriesMeta()
     newest, rows = 0, 0
     stamps: list[int] = []
     for year in years:
@@ -346,17 +346,17 @@ def _view(
         if year.first is not None and year.last is not None:
             stamps += year.first, year.last
     first, last = (min(stamps), max(stamps)) if stamps else (None, None)
-    facts = known.facts() | {
+    facts = meta.facts() | {
         "kind": kind_of(series, coverage),
         # It holds while the years are as they were when it was written.
-        "next_due": known.next_due if known.years_generation == newest else None,
-        "lifetime": known.lifetime.beside(first, last),
+        "next_due": meta.next_due if meta.years_generation == newest else None,
+        "lifetime": meta.lifetime.without_disproved(first, last),
     }
     return filled(
         SeriesView,
         key=key,
         coverage=coverage,
-        generation=max(newest, known.generation),
+        generation=max(newest, meta.generation),
         rows=rows,
         first=first,
         last=last,

@@ -266,8 +266,8 @@ class Damage(NamedTuple):
 
 def barred(paths: Iterable[Path]) -> list[Damage]:
     """Return those of some files in whose place something else is."""
-    found = [(path, what_bars(os.fspath(path))) for path in paths]
-    return [Damage(path, b"", barring(what), what) for path, what in found if what]
+    kinds = [(path, what_bars(os.fspath(path))) for path in paths]
+    return [Damage(path, b"", barring(what), what) for path, what in kinds if what]
 
 
 def barring(what: str) -> str:

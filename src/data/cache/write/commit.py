@@ -232,7 +232,9 @@ class CommitRun:
         """Return a lifetime without the bounds that a bar of this commit disproves."""
         for piece in self.commit.pieces:
             if len(piece.table):
-                lifetime = lifetime.beside(int(piece.table.stamps[0]), int(piece.table.stamps[-1]))
+                lifetime = lifetime.without_disproved(
+                    int(piece.table.stamps[0]), int(piece.table.stamps[-1])
+                )
         return lifetime
 
 

@@ -85,8 +85,8 @@ class SeriesFiles:
         """
         listed = self.memory.list(self.paths.text) if names is None else names
         files = (name for name in listed if name.endswith(_ENDINGS))
-        found = {name: what_bars(f"{self.paths.text}{os.sep}{name}") for name in files}
-        return {name: what for name, what in found.items() if what}
+        kinds = {name: what_bars(f"{self.paths.text}{os.sep}{name}") for name in files}
+        return {name: what for name, what in kinds.items() if what}
 
     def barred_years(self) -> list[int]:
         """Return the years that cannot be read for that, ascending."""
