@@ -424,7 +424,7 @@ class BarStore:
             self._drop_confirmations(symbol, actions, answered)
             return self._actions.add(symbol, actions, answered, wait_s)
 
-    def _drop_confirmations(self, symbol: str, told: Sequence[Action], answer: Asked) -> None:
+    def _drop_confirmations(self, symbol: str, actions: Sequence[Action], answer: Asked) -> None:
         """End what was confirmed of bars before a split that counts otherwise after an answer.
 
         Before the answer is written: no bar may count as confirmed by way of a split that is not.
@@ -435,7 +435,7 @@ class BarStore:
             book = ActionBook()
         before, after = (
             {(one.ex_at, one.ratio) for one in splits if one.is_sound}
-            for splits in (book.splits, book.with_answer(told, answer).splits)
+            for splits in (book.splits, book.with_answer(actions, answer).splits)
         )
         if changed := before ^ after:
             until = max(ex_at for ex_at, _ in changed)

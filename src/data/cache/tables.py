@@ -369,12 +369,12 @@ class TableStore:
         key: SeriesKey,
         year: int,
         rows: pd.DataFrame,
-        asked: tuple[Span | None, Sequence[Span]],
+        requested: tuple[Span | None, Sequence[Span]],
         vendor: str,
     ) -> None:
         import pandas as pd
 
-        span, lacking = asked
+        span, lacking = requested
         files, stored = self._files(key, year), self._settled(key, year)
         both = rows if stored.rows is None else pd.concat([stored.rows, rows])
         both = both[~both.index.duplicated(keep="last")].sort_index()

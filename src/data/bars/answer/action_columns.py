@@ -41,7 +41,9 @@ def ex_dates(query: BarsQuery, stamps: Stamps) -> Span:
     return Span(days[0], max(days[0], min(days[1] + reach, query.now_ms)) + DAY_MS)
 
 
-def action_columns(query: BarsQuery, stamps: Stamps, known: KnownActions) -> dict[str, Floats]:
+def action_columns(
+    query: BarsQuery, stamps: Stamps, row_actions: KnownActions
+) -> dict[str, Floats]:
     """Return the columns ``dividend`` and ``split`` of rows with these open stamps.
 
     Each action stands on the row that its ex-date lies in, of shorter bars on the first one of its
@@ -51,7 +53,7 @@ def action_columns(query: BarsQuery, stamps: Stamps, known: KnownActions) -> dic
     """
     dividends, splits = np.zeros(len(stamps)), np.zeros(len(stamps))
     length = query.timeframe.longest_ms
-    for one in known.actions:
+    for one in row_actions.actions:
         if not (one.counts and one.action.is_sound):
             continue
         is_intraday = query.timeframe.is_intraday
@@ -67,7 +69,7 @@ def action_columns(query: BarsQuery, stamps: Stamps, known: KnownActions) -> dic
             splits[row] = (splits[row] or 1.0) * float(one.action.ratio)
         else:
             dividends[row] += one.paid if query.adjustment == "raw" else one.amount
-    is_unknown = _lies_in(query, stamps, known.unknown)
+    is_unknown = _lies_in(query, stamps, row_actions.unknown)
     for column in (dividends, splits):
         column[is_unknown] = np.nan
     return {"dividend": dividends, "split": splits}

@@ -2,7 +2,7 @@
 
 A grave bar stays stored, its stretch ``suspect`` with a reason that begins with ``grave:``. The next vendor
 is asked in the same call; its row stands if it differs and is not grave itself. A doubt ends when a
-second vendor has the same row, when an action explains it (then nothing is found any more), or when its
+second vendor has the same row, when an action explains it (then nothing is grave any more), or when its
 vendor repeats it after each of three waits: then the bar is final, its reason begins with ``settled:``, and
 it is not judged again. Which wait is on is told by the length of the one that is stored.
 """
@@ -89,16 +89,16 @@ class _Judging:
         stored = surroundings.coverage
         grave = [part for part in stored if part.reason.startswith(GRAVE)]
         table = self._beside_each_other([part.span for part in grave])
-        found = graves(self.context.series_of(table)) if len(self.answer.closed) else []
-        if not found and not grave:
+        new_graves = graves(self.context.series_of(table)) if len(self.answer.closed) else []
+        if not new_graves and not grave:
             return self.answer
         repeats = list(
-            self._repeats([p for p in ours.coverage if p.reason.startswith(GRAVE)], found)
+            self._repeats([p for p in ours.coverage if p.reason.startswith(GRAVE)], new_graves)
         )
         marks = [mark for one in repeats for mark in self._after(one)]
         done = [mark.span for mark in marks]
         done += [part.span for part in stored if part.reason.startswith(SETTLED)]
-        for one in found:
+        for one in new_graves:
             marks += self._fresh(table, one, done)
         again = [mark.span for mark in marks if mark.fetched_at == self.context.now_ms]
         rows = self._with_stored([one for one in repeats if one.part.vendor != self._vendor])
@@ -120,11 +120,11 @@ class _Judging:
 
     # --- what is stored as grave ------------------------------------------------------------
 
-    def _repeats(self, parts: Sequence[Covered], found: Sequence[Grave]) -> Iterator[_Repeat]:
+    def _repeats(self, parts: Sequence[Covered], new_graves: Sequence[Grave]) -> Iterator[_Repeat]:
         """Yield the rows in each stored stretch that are no better than those stored there."""
         new, old = self.answer.closed, self.stored.rebased
         is_grave = np.zeros(len(new), dtype=bool)
-        for one in found:
+        for one in new_graves:
             is_grave |= among(new.stamps, one.stamps)
         for part in parts:
             within = inside(new.stamps, [part.span]) & among(new.stamps, old.stamps)
@@ -144,21 +144,21 @@ class _Judging:
         """Yield what stored bars are when the same came again, or others as wrong."""
         part, now = repeat.part, self.context.now_ms
         for span in self._spans(self.answer.closed.stamps[repeat.rows], self.answer.closed.stamps):
-            held = span.clip(part.span)
+            overlap = span.clip(part.span)
             cause = part.reason.removeprefix(GRAVE)
             if part.vendor != self._vendor and repeat.is_same:
-                yield _settled(part, held, f"{self._vendor} has the same: {cause}", now)
+                yield _settled(part, overlap, f"{self._vendor} has the same: {cause}", now)
             elif part.stands(now):
-                yield replace(part, span=held, splices=(), parts=())
+                yield replace(part, span=overlap, splices=(), parts=())
             elif part.vendor != self._vendor:
-                yield _waiting(part, held, now, _waited(part))
+                yield _waiting(part, overlap, now, _waited(part))
             elif (wait := _next_wait(part)) is not None:
-                yield _waiting(part, held, now, wait)
-            elif held.end > self.answer.finality.settled_before:
-                yield _waiting(part, held, now, WAITS_MS[-1])
+                yield _waiting(part, overlap, now, wait)
+            elif overlap.end > self.answer.finality.settled_before:
+                yield _waiting(part, overlap, now, WAITS_MS[-1])
             else:
                 times = f"{self._vendor} sent the same {len(WAITS_MS)} times again: {cause}"
-                yield _settled(part, held, times, now)
+                yield _settled(part, overlap, times, now)
 
     def _with_stored(self, repeats: Sequence[_Repeat]) -> BarTable:
         """Return the rows with those of another vendor that stay in place of these."""
@@ -170,17 +170,17 @@ class _Judging:
 
     # --- what is grave now ------------------------------------------------------------------
 
-    def _fresh(self, table: BarTable, found: Grave, done: Sequence[Span]) -> Iterator[Covered]:
-        """Yield marks for the rows found that nothing was decided on, stored ones beside them included."""
-        now, reason = self.context.now_ms, f"{GRAVE}{found.cause}"
+    def _fresh(self, table: BarTable, grave: Grave, done: Sequence[Span]) -> Iterator[Covered]:
+        """Yield marks for the grave rows that nothing was decided on, stored ones beside them included."""
+        now, reason = self.context.now_ms, f"{GRAVE}{grave.cause}"
         until = now + WAITS_MS[0]
         mark = Covered(
             Span(0, 0), "suspect", self._vendor, self.context.kind, self.context.basis, now,
             reason, until,
         )  # fmt: skip
-        spans = self._spans(found.stamps, table.stamps)
+        spans = self._spans(grave.stamps, table.stamps)
         yield from (replace(mark, span=left) for left in subtract(spans, done))
-        if found.from_start and len(self.context.surroundings.rebased):
+        if grave.from_start and len(self.context.surroundings.rebased):
             for part in self._before(int(table.stamps[0])):
                 yield replace(mark, span=part.span)
 

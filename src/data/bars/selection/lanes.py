@@ -175,15 +175,15 @@ class LaneFinder:
             return usual
         return own if own in lanes else usual
 
-    def first(self, query: BarsQuery, held: Collection[str]) -> Offer | None:
+    def first(self, query: BarsQuery, vendors: Collection[str]) -> Offer | None:
         """Return what the first vendor declares that serves a query; nothing that is stored is looked at.
 
         Args:
             query: the question.
-            held: the vendors of which bars are stored of the range.
+            vendors: those of which bars are stored of the range.
         """
         offers = self._declared(query, self.order(query))
-        return first_of(query, offers, lambda offer: offer.name in held)
+        return first_of(query, offers, lambda offer: offer.name in vendors)
 
     def order(self, query: BarsQuery, source: Timeframe | None = None) -> Any:
         """Return the vendors of the rules in order, as far as that is known without loading any.

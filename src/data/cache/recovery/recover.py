@@ -249,10 +249,10 @@ def _facts(lane: SeriesFiles, meta: YearMeta | None, members: Sequence[Member]) 
     if meta is not None:
         return meta.replaced(updated_ms=now).of(shares)
     fetched = [m.header.fetched_at for m in members if m.header.fetched_at]
-    made = YearMeta(
+    anew = YearMeta(
         vendor=members[-1].header.vendor, created_ms=min(fetched, default=now), updated_ms=now
     )
-    return made.of(shares)
+    return anew.of(shares)
 
 
 def _saved(lane: SeriesFiles, year: int, meta: YearMeta) -> YearMeta:
