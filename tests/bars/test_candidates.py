@@ -42,7 +42,7 @@ def vendor(name: str, kind: Kind = VENUE, **fields: Any) -> Candidate:
 
 def lanes(*candidates: Candidate, stored: Kind | None = None, of: BarsQuery | None = None) -> list:  # type: ignore[type-arg]
     found = route(of or query(), candidates, stored)
-    return [(lane.parts, [c.name for c in lane.candidates]) for lane in found.lanes]
+    return [(lane.lane_name, [c.name for c in lane.candidates]) for lane in found.lanes]
 
 
 def test_vendors_of_one_kind_share_a_lane_in_rule_order() -> None:
@@ -141,15 +141,15 @@ def test_a_vendor_may_tell_the_actions_although_it_lacks_the_timeframe() -> None
 
 def test_actions_that_are_known_do_for_a_teller() -> None:
     every, of = vendor("every", TAPE, adjustment="all"), query(SHARE, "1d")
-    assert [lane.parts for lane in route(of, [every], None, has_actions=True).lanes] == [
+    assert [lane.lane_name for lane in route(of, [every], None, has_actions=True).lanes] == [
         (),
         ("all",),
     ]
-    assert [lane.parts for lane in route(of, [every], None).lanes] == [("all",)]
+    assert [lane.lane_name for lane in route(of, [every], None).lanes] == [("all",)]
     coin = query()
-    assert [lane.parts for lane in route(coin, [vendor("one")], None, has_actions=True).lanes] == [
-        ()
-    ]
+    assert [
+        lane.lane_name for lane in route(coin, [vendor("one")], None, has_actions=True).lanes
+    ] == [()]
 
 
 def test_who_is_passed_over_is_told_with_the_reason() -> None:

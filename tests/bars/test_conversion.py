@@ -273,7 +273,7 @@ def _lanes(
     candidates = [Candidate(v.name, v, v.capabilities) for v in vendors]
     query = BarsQuery(NEW_YORK, Timeframe.parse(label), Span(now - 9 * DAY_MS, now), now)
     found = route(query, candidates, stored).lanes
-    return [(lane.parts, [c.name for c in lane.candidates]) for lane in found]
+    return [(lane.lane_name, [c.name for c in lane.candidates]) for lane in found]
 
 
 # --- what cannot be made whole -----------------------------------------------------------------

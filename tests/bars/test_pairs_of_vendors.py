@@ -115,7 +115,7 @@ def verdict(selector: ProviderSelector, row: Row) -> str:
         next((c for c in lane.candidates if c.name == name), None)
         for name in (row.first, row.second)
     )
-    assert lane.parts == () and first is not None
+    assert lane.lane_name == () and first is not None
     if second is None:
         return "substitute"
     if second.conversion is not None and first.conversion is None:

@@ -98,14 +98,14 @@ class Side(NamedTuple):
     Attributes:
         vendor: whose bars are next to it.
         span: what to ask for beside the stretch; empty where nothing is final.
-        rows, parts: the bars to compare with, as stored, and where they come from.
+        rows, coverage: the bars to compare with, as stored, and where they come from.
         is_later: whether they lie behind the stretch.
     """
 
     vendor: str
     span: Span
     rows: BarTable
-    parts: Coverage
+    coverage: Coverage
     is_later: bool
 
 
@@ -115,23 +115,23 @@ class Question(NamedTuple):
     Attributes:
         span: what is lacking.
         sides: what other vendors supplied beside it, compared and not stored.
-        whole: ``span`` with the vendor's own final bars before it that are compared again; what
+        with_own_before: ``span`` with the vendor's own final bars before it that are compared again; what
             came differently is stored.
-        parts: where several stretches are asked for at once, these: nothing else of ``span`` is
+        stretches: where several are asked for at once, these: nothing else of ``span`` is
             stored. Empty where all of it is lacking.
         until: behind ``span``, up to where nothing else is lacking.
     """
 
     span: Span
     sides: Sequence[Side] = ()
-    whole: Span = Span(0, 0)
-    parts: tuple[Span, ...] = ()
+    with_own_before: Span = Span(0, 0)
+    stretches: tuple[Span, ...] = ()
     until: int = 0
 
     @property
     def stored(self) -> Span:
         """The stretch that the answer is stored for."""
-        return self.span if self.whole.is_empty else self.whole
+        return self.span if self.with_own_before.is_empty else self.with_own_before
 
     @property
     def reach(self) -> Span:

@@ -37,7 +37,7 @@ class BarsService:
     1. ``AnswerCache.find``: the answer given last, while nothing of it has changed or is due (`Hit`).
     2. ``CacheLookup.find``: a hit, by comparing what the documents say. Weeks and months of shares
        are `Derived` of days where ``SourceTimeframes.preferred`` says so.
-    3. ``MissHandler.answer``, for every other result: ``LaneRunner.answer`` plans what is missing
+    3. ``MissHandler.answer``, for every other result: ``LaneRun.answer`` plans what is missing
        against the calendar, ``Fetcher.fill`` asks the vendors in order for each segment,
        ``take`` checks their answers, ``SeriesStore.commit`` stores them. Bars that no
        vendor serves are made by ``Deriver`` of shorter ones that went steps 2 and 3.
@@ -155,7 +155,7 @@ class BarsService:
             from .versions import Versions
 
             return Hit(Versions(self._store, self.lanes, self._clock).answer(query))
-        days = self.misses().parts.preferred(query) if query.is_of_whole_weeks else None
+        days = self.misses().shorter.preferred(query) if query.is_of_whole_weeks else None
         return self._lookup.find(query) if days is None else Derived(days)
 
     def _frame(self, query: BarsQuery, call: Call, hit: Hit) -> pd.DataFrame:

@@ -645,7 +645,7 @@ def _candidates(way: Route, turn: _Turn, query: BarsQuery, kind: Kind) -> list[C
     """Return the vendors that may be second ones of a series: of its lane, or of its kind if it is pinned."""
     key = turn.key
     if [*key.lane[:1]] != turn.own:
-        return [c for lane in way.lanes if lane.parts == key.lane for c in lane.candidates]
+        return [c for lane in way.lanes if lane.lane_name == key.lane for c in lane.candidates]
     every = (c for lane in way.lanes for c in lane.candidates)
     about = query.instrument, query.timeframe
     return [c for c in every if not kind.differences(c.kind(*about))]

@@ -188,8 +188,9 @@ def lacking_spans(
 ) -> list[Gap]:
     """Return the stretches of ``wanted`` that the answer has no bars for, with reasons.
 
-    Bars that are to be asked again are there all the same. What lies outside of ``traded`` is
-    known not to exist. Where no bar is expected a vendor that was not asked may have one.
+    Bars that are to be asked again are there all the same. A standing mark of ``coverage`` comes before
+    an ``unfilled`` stretch: the reason is what a vendor answered, where one did. What lies outside of
+    ``traded`` is known not to exist. Where no bar is expected a vendor that was not asked may have one.
     """
     reasons = list(unfilled)
     answered = [c.span for c in coverage if c.state != "empty" or c.stands(now_ms)]

@@ -49,18 +49,18 @@ class Deriver:
     """Answers by bars made of shorter ones. Thread-safe: it keeps no state of its own.
 
     Args:
-        parts: says of which.
+        shorter: says of which shorter bars.
         ask: answers by bars of the very length asked for; not by vendors that are out.
         log: where what happens is logged.
     """
 
     def __init__(
         self,
-        parts: SourceTimeframes,
+        shorter: SourceTimeframes,
         ask: Callable[[BarsQuery, Out], Answer],
         log: logging.Logger,
     ) -> None:
-        self._parts, self._ask, self._log = parts, ask, log
+        self._shorter, self._ask, self._log = shorter, ask, log
 
     def of_days(self, query: BarsQuery, days: Timeframe) -> Answer:
         """Answer out of days; by a vendor's own bars only where those cannot be had at all.
@@ -71,7 +71,7 @@ class Deriver:
             AllProvidersFailedError: no vendor supplied either, nothing is stored.
         """
         try:
-            answer = self._derived(query, self._parts.of(query, days), {})
+            answer = self._derived(query, self._shorter.of(query, days), {})
         except NO_ANSWER as error:
             try:
                 return self._ask(query, _down(error))
@@ -95,7 +95,7 @@ class Deriver:
         Raises:
             NoProviderError, AllProvidersFailedError: nothing of it can be had.
         """
-        source, answer = None if _says_nothing(error) else self._parts.best(query), None
+        source, answer = None if _says_nothing(error) else self._shorter.best(query), None
         if source is not None:
             try:
                 answer = self._derived(query, source, _down(error))
@@ -122,7 +122,7 @@ class Deriver:
             query: what is wanted.
             attempts: at bars of the very length; a vendor that failed is not asked for shorter ones.
         """
-        source = self._parts.best(query)
+        source = self._shorter.best(query)
         if source is None:
             return None
         try:

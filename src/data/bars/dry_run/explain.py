@@ -91,7 +91,7 @@ def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> Way:
 def _stored(planner: RequestPlanner, query: BarsQuery, way: Route | None) -> Iterator[StoredSeries]:
     """Yield all stored lanes, that which answers first."""
     keys = planner.store.lanes(query.instrument.symbol, query.timeframe)
-    own = way.parts if way else ()
+    own = way.lane_name if way else ()
     for key in sorted(keys, key=lambda key: key.lane != own):
         view = planner.store.view(key)
         parts = view.coverage.opened()

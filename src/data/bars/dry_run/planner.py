@@ -76,7 +76,7 @@ class RequestPlanner:
         Raises:
             NoProviderError, UnknownProviderError: from no vendor.
         """
-        return BarsService(self.store, self.selector, self.clock).misses().route(query)
+        return BarsService(self.store, self.selector, self.clock).misses().route_of(query)
 
     def _dry_run(self, query: BarsQuery) -> DryRun:
         # In a context of its own: what Ctrl-C leaves set in it ends with it.

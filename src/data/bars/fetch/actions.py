@@ -136,7 +136,7 @@ class ActionFetcher:
             self._request.lane,
             self._journal.without_actions,
         )
-        if not candidate.leans_on_actions(query) or candidate.adjustment in lane.parts:
+        if not candidate.leans_on_actions(query) or candidate.adjustment in lane.lane_name:
             return
         if query.adjustment == candidate.adjustment == "raw" and lane.tellers:
             return  # used as they come; what asks for other prices asks for the actions then

@@ -41,7 +41,7 @@ _PAGES_A_COMMIT = 4
 _GROWTH = 8
 
 
-class _Parts(NamedTuple):
+class _Stretches(NamedTuple):
     """Ascending stretches that are asked for at once; nothing else is lacking before ``until``."""
 
     spans: Sequence[Span]
@@ -52,11 +52,11 @@ class _Parts(NamedTuple):
         """The span from the first stretch to the end of the last one, what lies between included."""
         return Span(self.spans[0].start, self.spans[-1].end)
 
-    def within(self, chunk: Span) -> _Parts:
+    def within(self, chunk: Span) -> _Stretches:
         """Return the parts of the stretches in ``chunk``, up to the first stretch behind it."""
         spans = [part for span in self.spans if not (part := span.clip(chunk)).is_empty]
         later = [span.start for span in self.spans if span.start >= chunk.end]
-        return _Parts(spans, later[0] if later else self.until)
+        return _Stretches(spans, later[0] if later else self.until)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class _Requests(_Segment):
         rows: how many rows had come before that one.
     """
 
-    groups: tuple[_Parts, ...] = ()
+    groups: tuple[_Stretches, ...] = ()
     chunk_ms: int = 0
     rows: int = 0
 
@@ -100,12 +100,14 @@ class _Requests(_Segment):
     def of(cls, segment: _Segment, groups: Sequence[Sequence[Span]]) -> _Requests:
         """Return the requests for a segment's candidate, each of a group of stretches."""
         begins = [group[0].start for group in groups[1:]]
-        parts = [_Parts(group, until) for group, until in zip(groups, [*begins, 0], strict=False)]
-        return cls._with(segment, parts)
+        requests = [
+            _Stretches(group, until) for group, until in zip(groups, [*begins, 0], strict=False)
+        ]
+        return cls._with(segment, requests)
 
     @classmethod
     def _with(
-        cls, segment: _Segment, groups: Sequence[_Parts], chunk_ms: int = 0, rows: int = 0
+        cls, segment: _Segment, groups: Sequence[_Stretches], chunk_ms: int = 0, rows: int = 0
     ) -> _Requests:
         spans = tuple(span for group in groups for span in group.spans)
         return cls(spans, segment.position, segment.reasons, tuple(groups), chunk_ms, rows)
@@ -252,9 +254,14 @@ class Fetcher:
         return [segment.passed_on(none, no_bar), *deep, _Requests.of(segment, groups)]
 
     def _ask_next(self, candidate: Candidate, segment: _Requests) -> list[_Segment]:
-        """Ask a candidate for the next chunk of its first request; return what is left to ask."""
-        request, rows, group = self._request, self._journal.rows, segment.groups[0]
-        chunk, chunk_ms = _next_chunk(candidate, request, segment, rows)
+        """Ask a candidate for the next chunk of its first request.
+
+        Returns:
+            What is left to ask, in the order of asking.
+        """
+        request, group = self._request, segment.groups[0]
+        rows_before = self._journal.rows  # this chunk's own come on top
+        chunk, chunk_ms = _next_chunk(candidate, request, segment, rows_before)
         reason, lacking, between = self._ask_vendor(candidate, group.within(chunk), segment.reasons)
         # The calendar expects nothing, and one vendor says the same: no other is asked.
         is_none = isinstance(reason, NoDataError)
@@ -265,37 +272,40 @@ class Fetcher:
             # The rest of this request goes on with it, as one stretch; later ones follow alone.
             rest = group.within(Span(chunk.end, group.whole.end)).spans
             following = segment.passed_on(coalesce([*left, *rest]), excluded_by)
-            chunk = group.whole
+        done = group.whole if excluded_by else chunk
         return [
             *map(segment.asked_alone, between),
             _Segment(tuple(closed), len(request.lane.candidates), (reason,)),
             following,
-            segment.behind(chunk, chunk_ms, rows),
+            segment.behind(done, chunk_ms, rows_before),
         ]
 
     def _ask_vendor(
-        self, candidate: Candidate, parts: _Parts, before: Sequence[DataError]
+        self, candidate: Candidate, stretches: _Stretches, before: Sequence[DataError]
     ) -> tuple[DataError, list[Span], list[Span]]:
-        """Ask one candidate for one chunk, of which ``parts`` are lacking.
+        """Ask one candidate for one chunk, of which ``stretches`` are lacking.
+
+        Holes of an answer with rows :func:`take` has marked in the store by then; an answer without
+        any is marked by :func:`record_absence` alone, once all vendors say so.
 
         Returns:
             Why it lacks anything; what is lacking; and what lay between two pages of its answer, for
             which it is asked again alone.
         """
-        span, journal = parts.whole, self._journal
+        span, journal = stretches.whole, self._journal
         reply = ask(
             self._clock,
             candidate.name,
             span,
             self._taken,
             candidate,
-            parts,
+            stretches,
             side_attempts=journal.side_attempts,
         )
         if reply.value is None:
             self._note(reply)
             assert reply.error is not None
-            return reply.error, list(parts.spans), []
+            return reply.error, list(stretches.spans), []
         fetched, answer = reply.value
         rows = len(answer.closed)
         journal.attempts.append(reply.attempt(fetched.way, rows, fetched.requests))
@@ -321,20 +331,22 @@ class Fetcher:
             if hole != span and any(hole.overlaps(seam) for seam in fetched.seams)
         ]
         lacking = answer.lacking
-        if answer.parts:
+        if answer.stretches:
             # Of these another vendor has said that it lacks bars: no answer is none, also of a vendor
             # whose bars come where there is a trade.
             lacking = coalesce([*lacking, *_without_rows(answer)])
         return reason, subtract(lacking, between), between
 
-    def _taken(self, candidate: Candidate, parts: _Parts) -> tuple[Fetched, ClassifiedAnswer]:
+    def _taken(
+        self, candidate: Candidate, stretches: _Stretches
+    ) -> tuple[Fetched, ClassifiedAnswer]:
         """Ask one candidate for one chunk, and store what is good of its answer.
 
         Raises:
             ProviderError, ConfigError: it did not answer, or its answer is not believed.
         """
         request, series, journal = self._request, self._series, self._journal
-        question = question_for(request, series, candidate, parts.spans, parts.until)
+        question = question_for(request, series, candidate, stretches.spans, stretches.until)
         query, kind = self._query(candidate, question), series.view().kind
         with reporting(candidate.account_name) as answers:
             fetched = self._fetch(candidate, query)

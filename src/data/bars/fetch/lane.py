@@ -117,16 +117,11 @@ class LaneRun:
         return counted(answer, query.bars, wanted.start)
 
     def _filled(self, wanted: Span) -> Answer:
-        request, series, journal, store = (
-            self.request,
-            self.series,
-            self.journal,
-            self._runner.store,
-        )
-        query, grid = request.query, request.grid
-        store.listener.used(request.key, wanted)
+        """Answer for the stretch ``wanted``."""
+        request, series, journal = self.request, self.series, self.journal
+        self._runner.store.listener.used(request.key, wanted)
         series.end_phase()  # other callers may have been waited for
-        store.check(series.view(), wanted)
+        self._runner.store.check(series.view(), wanted)
         plan = plan_fetch(request, series, journal, wanted, self._runner.sources)
         self._runner.on_plan(request, plan)
         before = plan.stored
@@ -141,11 +136,17 @@ class LaneRun:
         doubts = [*answer.doubts, *self._unrefreshed()]
         if journal.outdated:
             doubts.append(journal.outdated)
+        return replace(answer, gaps=self._gaps(answer, plan, before), doubts=doubts)
+
+    def _gaps(self, answer: Answer, plan: FetchPlan, before: Coverage) -> list[Gap]:
+        """Return what an answer lacks: the store's gaps, what was lost since, what no answer spoke of.
+
+        ``before`` is the coverage that was planned on.
+        """
+        query, grid, wanted = self.request.query, self.request.grid, plan.wanted
+        unfilled = self.journal.unfilled
         # What was not asked, or no answer spoke of, is told whether that is written down or not.
-        answered = [
-            *answer.coverage.standing(query.now_ms),
-            *(part.span for part in journal.unfilled),
-        ]
+        answered = [*answer.coverage.standing(query.now_ms), *(part.span for part in unfilled)]
         begun = Span(wanted.start, min(wanted.end, plan.cap, query.now_ms + 1))
         unasked = missing(begun, answered, (), grid).closed
         if len(answer.table) or not self._is_ahead(wanted):
@@ -153,11 +154,11 @@ class LaneRun:
             unasked = [span for span in unasked if not self._is_ahead(span)]
         gaps = _deleted(answer.gaps, self._lost(before, plan))
         lacking = sorted([*gaps, *map(not_asked, unasked)], key=lambda gap: gap.span)
-        gaps = real_gaps(joined(lacking), plan.cap, grid, request.lane.kind)
+        gaps = real_gaps(joined(lacking), plan.cap, grid, self.request.lane.kind)
         if not (gaps or len(answer.table) or query.offline):
             # No bar is expected, but the one question whether there is any was not answered.
-            gaps = [Gap(part.span, part.reason, failed=part.failed) for part in journal.unfilled]
-        return replace(answer, gaps=gaps, doubts=doubts)
+            return [Gap(part.span, part.reason, failed=part.failed) for part in unfilled]
+        return gaps
 
     def _lost(self, before: Coverage, plan: FetchPlan) -> list[Span]:
         """Return what was stored when it was planned, or by this request, and was not when it was read.

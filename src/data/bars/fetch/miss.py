@@ -115,7 +115,7 @@ class MissHandler:
 
     Attributes:
         runner: as passed.
-        parts: says which shorter bars an answer may be made of.
+        shorter: says which shorter bars an answer may be made of.
     """
 
     def __init__(
@@ -131,9 +131,9 @@ class MissHandler:
         self._lanes = lanes
         self._lookup, self._locks, self.runner = lookup, locks, runner
         self._reader = runner.reader
-        self.parts = SourceTimeframes(selector, lanes)
+        self.shorter = SourceTimeframes(selector, lanes)
         self._namesakes = Namesakes(store, runner.clock, runner.log)
-        self._deriver = Deriver(self.parts, self._ask, runner.log)
+        self._deriver = Deriver(self.shorter, self._ask, runner.log)
 
     def answer(self, query: BarsQuery, result: LookupResult) -> Answer:
         """Answer out of days where these are better, else from vendors, else with what is stored.
@@ -180,7 +180,7 @@ class MissHandler:
         lane: AnsweringLane | None = None,
     ) -> tuple[Answer, _TriedLanes]:
         """Answer from the asked kind's lane, or wholly from one substitute; with what was tried."""
-        way, tried = self.route(query, lane), _TriedLanes(excluded)
+        way, tried = self.route_of(query, lane), _TriedLanes(excluded)
         answer = self._by(query, way, tried)
         vendors = {attempt.provider for attempt in tried.attempts()}
         if not query.offline:  # a vendor that supplied stored bars need not be asked
@@ -224,7 +224,7 @@ class MissHandler:
         tried.lanes.append(_TriedLane(None, attempts))
         if not proved:
             return None
-        wider = self.route(query, kind=way.kind, proved=proved)
+        wider = self.route_of(query, kind=way.kind, proved=proved)
         lanes = [ln for ln in wider.lanes if any(c.name in proved for c in ln.candidates)]
         return self._through(query, wider, lanes, tried)
 
@@ -336,11 +336,11 @@ class MissHandler:
     def _way(self, query: BarsQuery) -> Route | DataError:
         """Return where bars may come from; the error where that is nowhere."""
         try:
-            return self.route(query)
+            return self.route_of(query)
         except DataError as error:
             return error
 
-    def route(
+    def route_of(
         self,
         query: BarsQuery,
         lane: AnsweringLane | None = None,
@@ -372,7 +372,7 @@ class MissHandler:
         self, query: BarsQuery, lane: LaneRoute, way: Route, tried: _TriedLanes
     ) -> _TriedLane:
         """Answer from one lane."""
-        key = SeriesKey(query.instrument.symbol, query.timeframe, lane.parts)
+        key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
         anchor = lane.kind.anchor or "session"
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
         request = LaneRequest(query, key, lane, grid, is_last_lane=lane is way.lanes[-1])
@@ -451,7 +451,7 @@ def _lane_of(result: LookupResult) -> AnsweringLane | None:
 
 def _is_substitute(query: BarsQuery, way: Route, lane: LaneRoute) -> bool:
     """Tell whether the bars of a lane are of another kind than requested."""
-    return lane is not way.lanes[0] and lane.parts != (*way.parts, query.adjustment)
+    return lane is not way.lanes[0] and lane.lane_name != (*way.lane_name, query.adjustment)
 
 
 def _vendors(answer: Answer) -> list[str]:

@@ -47,12 +47,13 @@ def question_for(
         spans: ascending stretches that are lacking, asked for at once.
         until: behind them, up to where nothing else is lacking.
     """
-    whole = Span(spans[0].start, spans[-1].end)
-    sides = neighbours(request, series, candidate, whole)
+    span = Span(spans[0].start, spans[-1].end)
+    sides = neighbours(request, series, candidate, span)
     if len(spans) > 1:
-        return Question(whole, sides, parts=tuple(spans), until=until)
-    start = whole.start if sides else _compared_from(request, series, candidate, whole)
-    return Question(whole, sides, Span(start, whole.end) if start < whole.start else Span(0, 0))
+        return Question(span, sides, stretches=tuple(spans), until=until)
+    start = span.start if sides else _compared_from(request, series, candidate, span)
+    compared = Span(start, span.end) if start < span.start else Span(0, 0)
+    return Question(span, sides, with_own_before=compared)
 
 
 # --- bars of other vendors beside a stretch
@@ -64,8 +65,8 @@ def neighbours(
     """Return what other vendors supplied beside ``span``; a pinned vendor stands alone."""
     if request.query.provider is not None:
         return ()
-    parts = series.coverage()
-    if not any(c.parts or (c.state != "empty" and _is_foreign(c, candidate)) for c in parts):
+    coverage = series.coverage()
+    if not any(c.parts or (c.state != "empty" and _is_foreign(c, candidate)) for c in coverage):
         return ()
     sides = (
         _side(request.grid, series, candidate, span, is_later=later) for later in (False, True)

@@ -96,7 +96,10 @@ def receive(
     Raises:
         NoDataError: it holds nothing but bars which were asked for again.
     """
-    if not question.whole.is_empty and not (fetched.table.stamps >= question.span.start).any():
+    if (
+        not question.with_own_before.is_empty
+        and not (fetched.table.stamps >= question.span.start).any()
+    ):
         raise NoDataError(
             f"{fetched.vendor} has nothing for {request.query} from {iso(question.span.start)} to "
             f"{iso(question.span.end)}",
@@ -261,8 +264,8 @@ def fit(request: LaneRequest, series: SeriesStore, received: ReceivedAnswer) -> 
     splices: tuple[Splice, ...] = ()
     if question.sides:
         fetched, splices = _fit_sides(request, series, received)
-    if question.parts:
-        wanted = fetched.table.take(inside(fetched.table.stamps, question.parts))
+    if question.stretches:
+        wanted = fetched.table.take(inside(fetched.table.stamps, question.stretches))
         fetched = replace(fetched, table=wanted)
     return FittedAnswer(received, fetched, splices)
 
@@ -301,13 +304,13 @@ def _verdicts(
     basis = common_basis(request, received, book)
     try:
         overlaps = [
-            Overlap(basis.of(side.rows, side.parts), rows.within(side.span), side.is_later)
+            Overlap(basis.of(side.rows, side.coverage), rows.within(side.span), side.is_later)
             for side in sides
         ]
     except KindMismatchError as error:
         why = f"not comparable: {error.args[0]}"
         return [Verdict("unchecked", 1.0, 0.0, 0, why) for _ in sides], None
-    kinds = [fetched.kind, *(c.kind for side in sides for c in side.parts)]
+    kinds = [fetched.kind, *(c.kind for side in sides for c in side.coverage)]
     tolerance = AGGREGATES if any(k.venue == "aggregate" for k in kinds) else ONE_MARKET
     first = [judge(m.stored, m.fetched, None, tolerance) for m in overlaps]
     if all(verdict.kind != "conflict" for verdict in first):
@@ -336,7 +339,7 @@ def _fixes(series: SeriesStore, sides: Sequence[Side], basis: CommonBasis) -> li
     closes = BarTable.empty()
     try:
         for side in sides:
-            basis.of(side.rows, side.parts, surely=True)
+            basis.of(side.rows, side.coverage, surely=True)
         if any(a.type == "dividend" for a in actions):
             rows, parts = series.read_with_unstored(Span(first, basis.opened + DAY_MS))
             closes = basis.of(rows, parts)

@@ -66,7 +66,7 @@ class ClassifiedAnswer:
         unpublished: closed bars at the end that the vendor does not have yet, or None.
         doubt: why the answer as a whole is not to be trusted, or an empty text.
         is_believed: whether another vendor need not be asked for all of it.
-        parts: the stretches of it that were lacking, where it was asked for these alone; else empty.
+        stretches: those of it that were lacking, where it was asked for these alone; else empty.
         verdicts: what was judged of single bars, as marks that stand behind all others.
         grave: the stretches of bars that were judged grave just now, stored ones beside it included.
     """
@@ -85,14 +85,14 @@ class ClassifiedAnswer:
     unpublished: Span | None = None
     doubt: str = ""
     is_believed: bool = True
-    parts: tuple[Span, ...] = ()
+    stretches: tuple[Span, ...] = ()
     verdicts: tuple[Covered, ...] = ()
     grave: tuple[Span, ...] = ()
 
     @property
     def spans(self) -> list[Span]:
-        """What is taken of it: all that it speaks for, or as much of the parts."""
-        return intersect([self.answered], self.parts) if self.parts else [self.answered]
+        """What is taken of it: all that it speaks for, or as much of the stretches."""
+        return intersect([self.answered], self.stretches) if self.stretches else [self.answered]
 
     @property
     def refusal(self) -> str:
@@ -121,7 +121,7 @@ class ClassifiedAnswer:
             spans = [self.answered, *late]
         else:
             spans = [*self.holes, *self.bad_spans, *self.off_slots, *self.contradicted, *late]
-        return intersect(spans, self.parts) if self.parts else coalesce(spans)
+        return intersect(spans, self.stretches) if self.stretches else coalesce(spans)
 
 
 def sorted_answer(
@@ -132,7 +132,7 @@ def sorted_answer(
     now_ms: int,
     density: Density | None = None,
     least_share: float = 0.0,
-    parts: Sequence[Span] = (),
+    stretches: Sequence[Span] = (),
 ) -> ClassifiedAnswer:
     """Sort a checked answer by finality and find what it lacks.
 
@@ -151,7 +151,7 @@ def sorted_answer(
             the answer declares.
         least_share: of the expected bars so many must have come, holes apart; and of the bars so
             many without another row that contradicts them. 0 believes anything.
-        parts: ascending; where the answer is wanted for these stretches alone. It holds no other
+        stretches: ascending; where the answer is wanted for these alone. It holds no other
             rows then, and lacks no other bars.
     """
     density = density or ("dense" if fetched.dense else "sparse")
@@ -166,8 +166,8 @@ def sorted_answer(
     off_grid = tuple(row for row in checked.off_grid if row.bar.stamp_ms < end)
     slots = _slots(Span(segment.start, end), off_grid, present, grid)
     present = union(present, slots)
-    if parts:
-        present = union(present, _outside(grid.opens(Span(segment.start, end)), parts))
+    if stretches:
+        present = union(present, _outside(grid.opens(Span(segment.start, end)), stretches))
     unpublished = _unpublished(Span(segment.start, end), present, grid, fetched.settle_ms, now)
     answered = Span(segment.start, unpublished.start if unpublished else end)
     lacking, doubt = _lacking(answered, present, grid, density, least_share)
@@ -197,7 +197,7 @@ def sorted_answer(
         unpublished=unpublished,
         doubt=disbelief or doubt,
         is_believed=not disbelief,
-        parts=tuple(parts),
+        stretches=tuple(stretches),
     )
 
 

@@ -214,8 +214,8 @@ def _check(request: LaneRequest, series: SeriesStore, fitted: FittedAnswer) -> C
     density: Density = "dense" if fetched.dense else "sparse"
     if not request.checks.check_gaps or received.candidate.capabilities is None:
         density = "unknown"
-    least, parts = request.checks.min_quality_score, received.question.parts
-    answer = sorted_answer(fetched, checked, received.span, grid, now, density, least, parts)
+    least, stretches = request.checks.min_quality_score, received.question.stretches
+    answer = sorted_answer(fetched, checked, received.span, grid, now, density, least, stretches)
     return CheckedAnswer(fitted, checked, grid, answer)
 
 
@@ -294,8 +294,8 @@ def _stored(
     answered = answer.answered
     all_rows, all_coverage = series.read(_with_sides(request.grid, answered))
     rows, coverage = all_rows.within(answered), all_coverage.within(answered)
-    if answer.parts:
-        rows = rows.take(inside(rows.stamps, answer.parts))
+    if answer.stretches:
+        rows = rows.take(inside(rows.stamps, answer.stretches))
         coverage = Coverage(c for span in answer.spans for c in coverage.within(span))
     if received.sessions.opened is None:
         return StoredRange(rows, rows, coverage), StoredRange(all_rows, all_rows, all_coverage)
@@ -423,7 +423,7 @@ def _commit(
     ]
     marked = replace(commit, marks=(*outside, *commit.marks))
     spoken = Span(answer.answered.start, max(answer.answered.end, question.until))
-    is_compared = not view.rows or not question.whole.is_empty
+    is_compared = not view.rows or not question.with_own_before.is_empty
     whole = replace(
         with_splices(marked, checked.fitted.splices, received.span),
         next_due=_due(request, series, fetched, answer, marked),
@@ -537,7 +537,7 @@ def _older_faults(view: SeriesView, question: Question, judged: Span) -> list[Fa
 
     What had been lacking it tells anew.
     """
-    if not question.parts:
+    if not question.stretches:
         return []
     faults = (fault.clip(judged) for fault in view.faults)
     return [f for f in faults if f is not None and f.is_of_bars]

@@ -198,13 +198,13 @@ class LaneRoute:
     """The candidates whose bars may be stored in one series.
 
     Attributes:
-        parts: the lane's name; empty for the default one.
+        lane_name: empty for the default one.
         candidates: in the order to be asked.
         kind: the kind of its bars as far as the first candidate declares it.
         tellers: the vendors of all lanes that can be asked for splits and dividends, in order.
     """
 
-    parts: tuple[str, ...]
+    lane_name: tuple[str, ...]
     candidates: tuple[Candidate, ...]
     kind: Kind
     tellers: tuple[Candidate, ...] = ()
@@ -238,7 +238,7 @@ class Route:
 
     Attributes:
         lanes: the first has bars of the wanted kind; the others are substitutes.
-        parts: the lane of the wanted kind; those of single adjustments of it begin with it.
+        lane_name: that of the wanted kind; those of single adjustments of it begin with it.
         kind: the wanted kind.
         rejected: vendor to the reason it is not asked.
         owner: the vendor whose listing the symbol names: those of others must be proved to be the same.
@@ -247,7 +247,7 @@ class Route:
     """
 
     lanes: tuple[LaneRoute, ...]
-    parts: tuple[str, ...] = ()
+    lane_name: tuple[str, ...] = ()
     kind: Kind = Kind()
     rejected: Mapping[str, str] = field(default_factory=dict)
     owner: str = ""
@@ -358,7 +358,7 @@ def _offers_of_parts(query: BarsQuery, candidates: Sequence[Candidate]) -> Itera
         usable = _sorted(replace(query, timeframe=longest), candidates).usable
         if any(one is candidate for one in usable):
             folder = (candidate.folder_lane,) if candidate.folder_lane else None
-            yield Offer(candidate.name, candidate.kind(query.instrument, wanted), parts=folder)
+            yield Offer(candidate.name, candidate.kind(query.instrument, wanted), lane_name=folder)
 
 
 def _offers(query: BarsQuery, candidates: Sequence[Candidate], done: _Sorted) -> Iterator[Offer]:
@@ -369,7 +369,7 @@ def _offers(query: BarsQuery, candidates: Sequence[Candidate], done: _Sorted) ->
         yield Offer(candidate.name, kind, depth, folder)
     for candidate in done.made_up:
         kind = candidate.kind(query.instrument, query.timeframe)
-        yield Offer(candidate.name, kind, parts=SAMPLE_LANE)
+        yield Offer(candidate.name, kind, lane_name=SAMPLE_LANE)
 
 
 def route(
@@ -409,7 +409,7 @@ def route(
     tellers = tuple(c for c in candidates if c.tells_actions)
     done = _sorted(query, candidates, proved)
     if kind is None and (first := first_of(query, _offers(query, candidates, done))):
-        kind, folder = first.kind, SeriesKey("", query.timeframe, first.parts or ()).of_folder
+        kind, folder = first.kind, SeriesKey("", query.timeframe, first.lane_name or ()).of_folder
     wanted = kind or Kind()
     home = query.pinned or (*query.home, *((folder,) if folder else lane_beside(wanted, stored)))
     if stored is not None and home == query.home:

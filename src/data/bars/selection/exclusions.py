@@ -95,7 +95,7 @@ def differences(first: LaneRoute, other: LaneRoute) -> str:
     """Return as text why the bars of two lanes do not mix."""
     pairs = first.kind.differences(other.kind).values()
     kind = ", ".join(f"{theirs} instead of {ours}" for ours, theirs in pairs)
-    return kind or f"{'@'.join(other.parts)} prices"
+    return kind or f"{'@'.join(other.lane_name)} prices"
 
 
 def named_for(selector: ProviderSelector, query: BarsQuery) -> tuple[str, ...]:

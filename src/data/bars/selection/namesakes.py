@@ -76,7 +76,7 @@ class Namesakes:
         """Return the newest stored final bars of the owner; empty where there are none."""
         listed = (one for one in way.lanes if any(c.name == way.owner for c in one.candidates))
         lane = next(listed, way.lanes[0])
-        key = SeriesKey(query.instrument.symbol, query.timeframe, lane.parts)
+        key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
         coverage = self._store.view(key).coverage.opened()
         own = [p.span for p in coverage if p.state == "final" and p.vendor == way.owner]
         if not own:

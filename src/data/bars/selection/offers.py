@@ -20,13 +20,13 @@ class Offer(NamedTuple):
         name: of the vendor, as the rules spell it.
         kind: of the answers where this vendor is the first of those that serve the range.
         depth_days: how far back it reaches; None: as far as there are bars.
-        parts: the lane that its bars stand in whatever else there is; None: that of their kind.
+        lane_name: of the lane that its bars stand in whatever else there is; None: that of their kind.
     """
 
     name: str
     kind: Kind
     depth_days: int | None = None
-    parts: tuple[str, ...] | None = None
+    lane_name: tuple[str, ...] | None = None
 
     def reaches(self, query: BarsQuery) -> bool:
         """Tell whether it serves a part of the range."""
@@ -35,7 +35,7 @@ class Offer(NamedTuple):
 
     def lane(self, stored: Kind | None) -> tuple[str, ...]:
         """Return its lane where the default lane holds bars of the kind ``stored``."""
-        return lane_beside(self.kind, stored) if self.parts is None else self.parts
+        return lane_beside(self.kind, stored) if self.lane_name is None else self.lane_name
 
 
 def as_declared(stored: Kind, instrument: Instrument) -> Kind:

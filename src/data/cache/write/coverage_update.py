@@ -149,7 +149,8 @@ def after_marks(
     ``final`` and ``provisional`` renew stretches with bars and change nothing elsewhere: they say
     that stored bars were found equal, and up to which day's knowledge. ``suspect`` keeps what is
     known of the source of stored bars; where only bad rows are kept, the later ones count, and so
-    does their vendor. ``empty`` never covers a stored bar.
+    does their vendor. ``empty`` never covers a stored bar. Of a mark, the state, fetch time, reason,
+    expiry and basis count for stored bars; vendor, kind and all else stay as they were.
 
     Args:
         coverage: before.
