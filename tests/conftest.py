@@ -80,11 +80,11 @@ def state_dir(_states: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     if senders := sys.modules.get(
         "src.data.net.sender_pool"
     ):  # else nothing of older tests is in it
-        monkeypatch.setattr(senders, "_process", senders.ProcessSenders())
+        monkeypatch.setattr(senders, "process_senders", senders.ProcessSenders())
     if credentials := sys.modules.get("src.data.config.credentials"):
         # Keys of other tests would be masked in the texts of this one.
-        monkeypatch.setattr(credentials, "_handed_out", {})
-        monkeypatch.setattr(credentials, "_variables", {})
+        monkeypatch.setattr(credentials, "handed_out", {})
+        monkeypatch.setattr(credentials, "noted_variables", {})
     return folder
 
 

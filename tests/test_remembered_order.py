@@ -45,8 +45,8 @@ def _keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def forget_private() -> None:
     """Have the private file read again, as a new process does."""
-    donotshare._path.cache_clear()
-    donotshare._content.cache_clear()
+    donotshare.private_path.cache_clear()
+    donotshare.content_of.cache_clear()
 
 
 def write_private(text: str) -> None:

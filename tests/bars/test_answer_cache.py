@@ -17,9 +17,9 @@ import pytest
 from src.data.bars.answer.answer import Answer, Gap
 from src.data.bars.answer.reader import Reader
 from src.data.bars.lookup import (
-    _EACH,
-    _MOST_ROWS,
+    EACH_BYTES,
     MISS,
+    MOST_ROWS,
     AnswerCache,
     CacheLookup,
     Hit,
@@ -350,7 +350,7 @@ def test_no_two_frames_share_their_values(manager: DataManager) -> None:
 
 
 def test_there_is_a_bound(tmp_path: Path, manager: DataManager) -> None:
-    memory = small(manager, 10 * _EACH)
+    memory = small(manager, 10 * EACH_BYTES)
     for minute in (*range(10, 99, 3), *range(10, 99, 3)):
         question = (*ASKED[:3], f"2024-01-01T01:{minute % 60:02d}:00")
         for _ in range(2):
@@ -455,9 +455,9 @@ def test_where_rows_were_not_believed_nothing_is_held(manager: DataManager, tmp_
 
 
 def test_long_answers_are_not_held(manager: DataManager, tmp_path: Path) -> None:
-    store_at(tmp_path).commit(MINUTES, Commit((minutes(BARS, _MOST_ROWS + 1),)))
-    longest = str(pd.Timestamp(at(_MOST_ROWS - 1, 60_000), unit="ms"))
-    longer = str(pd.Timestamp(at(_MOST_ROWS, 60_000), unit="ms"))
+    store_at(tmp_path).commit(MINUTES, Commit((minutes(BARS, MOST_ROWS + 1),)))
+    longest = str(pd.Timestamp(at(MOST_ROWS - 1, 60_000), unit="ms"))
+    longer = str(pd.Timestamp(at(MOST_ROWS, 60_000), unit="ms"))
     assert held_after(manager, tmp_path, *ASKED[:3], longest) == 1
     assert held_after(manager, tmp_path, *ASKED[:3], longer) == 0
 

@@ -16,6 +16,7 @@ import pytest
 
 from src.data.bars.client import BarsClient, Wishes
 from src.data.bars.lookup import Derived, Hit, LookupResult, Miss, PartialHit
+from src.data.bars.service import BarsService
 from src.data.cache.retention.clear import evict_year
 from src.data.cache.retention.eviction import PINNED
 from src.data.cache.retention.inventory import Inventory
@@ -126,10 +127,12 @@ def test_a_lookup_says_what_is_missing_and_asks_no_vendor(
 
 
 def test_a_lookup_of_the_service_has_one_of_four_results(
-    client: BarsClient, store: BarStore
+    client: BarsClient, services: Services
 ) -> None:
+    service = BarsService(services.cache.store, services.selector, services.clock)
+
     def result(*asked: Any) -> LookupResult:
-        return client._service.lookup(client.query(*asked))
+        return service.lookup(client.query(*asked))
 
     hit = result("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
     assert isinstance(hit, Hit) and hit.frame is not None

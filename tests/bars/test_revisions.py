@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from src.data.bars.fetch.plan import requests_for
-from src.data.bars.fetch.question import FEW, _reach
+from src.data.bars.fetch.question import FEW, request_start
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.grid import BarGrid
 from src.data.model.instant import HOUR_MS, parse_iso
@@ -27,7 +27,7 @@ def reached(held: int, lacking: int, since: int | None, **caps: object) -> int:
     """Return over how many hours a request reaches back, held so many, compared so long ago."""
     own, span = Span(NOON - held * HOUR_MS, NOON), Span(NOON, NOON + lacking * HOUR_MS)
     compared = None if since is None else NOON - since * HOUR_MS
-    start = _reach(own, span, compared, replace(PAGES, **caps), HOURS)  # type: ignore[arg-type]
+    start = request_start(own, span, compared, replace(PAGES, **caps), HOURS)  # type: ignore[arg-type]
     return (NOON - start) // HOUR_MS
 
 

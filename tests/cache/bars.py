@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from src.data.cache.format.documents import coverage_of
+from src.data.cache.read.series_reader import RangeReader, SeriesIndex
 from src.data.cache.store import BarStore, CommitPiece
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
@@ -81,6 +82,19 @@ def mark(first: int, end: int, state: Any, size: int = DAY_MS, **other: Any) -> 
 def store_in(root: Path, disk: Disk | None = None, **other: Any) -> BarStore:
     """Return a store with a clock that stands still."""
     return BarStore(root, disk, ManualClock(NOW), **other)
+
+
+def index_of(store: BarStore) -> SeriesIndex:
+    """Return an index of the series of a store, which shares its memory."""
+    return SeriesIndex(store.parts.old, store.memory, store.parts.lock_timeout_s)
+
+
+def reader_of(store: BarStore) -> RangeReader:
+    """Return a reader of the bars of a store, which shares its memory and its columns."""
+    parts = store.parts
+    return RangeReader(
+        parts.disk, parts.old, index_of(store), parts.sidecars, store.memory, parts.lock_timeout_s
+    )
 
 
 def lane_folder(root: Path, key: SeriesKey = DAILY) -> Path:

@@ -40,7 +40,7 @@ def test_what_was_known_to_be_empty_goes_with_an_evicted_year(tmp_path: Path, wh
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 2),), (NOTHING,)))
     store.commit(DAILY, AFTER[what])
-    assert evict_year(store._lane(DAILY), 2023, 2)
+    assert evict_year(store.parts.lane(DAILY), 2023, 2)
     assert states(store) == states(store_in(tmp_path)) == [(0, 2, "final")]
 
 
@@ -93,7 +93,7 @@ def test_a_series_that_is_removed_leaves_its_log(
     with caplog.at_level(logging.INFO):
         store.clear("AAPL", by="a tool")
     assert f"{key}: 7 bars were deleted by a tool" in caplog.messages
-    logs = [store_in(tmp_path)._lane(key).log_entries(year) for year in (2023, 2024)]
+    logs = [store_in(tmp_path).parts.lane(key).log_entries(year) for year in (2023, 2024)]
     gone = [(log[-1]["deleted"], log[-1]["bars"], log[-1]["removed"]) for log in logs]
     assert gone == [("a tool", 5, 5), ("a tool", 2, 2)]
     store.commit(key, Commit((piece(0, 2),)))

@@ -15,13 +15,25 @@ from src.data.cache.format.documents import YearState
 from src.data.cache.read import columnar_cache as module
 from src.data.cache.read.columnar_cache import Sidecars, WholeYear
 from src.data.cache.read.lru_cache import LruCache
-from src.data.cache.store import BarStore, Commit
+from src.data.cache.store import BarStore, Commit, StoreListener
 from src.data.cache.write.series import SeriesFiles
 from src.data.disk.files import FileState
 from src.data.errors import LockTimeoutError, StorageError
 from src.data.model.bars import BarTable
 from src.data.model.series import SeriesKey
-from tests.cache.bars import DAILY, EVER, days, lane_folder, numbers, piece, same, store_in, table
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    days,
+    index_of,
+    lane_folder,
+    numbers,
+    piece,
+    reader_of,
+    same,
+    store_in,
+    table,
+)
 from tests.cache.crash import Quick
 from tests.cache.disks import CountingDisk
 
@@ -38,7 +50,7 @@ class House(NamedTuple):
     @property
     def states(self) -> dict[int, YearState]:
         """What the metadata say."""
-        return self.store._index.entry(self.lane).years(EVER)
+        return index_of(self.store).entry(self.lane).years(EVER)
 
     def bars(self) -> list[int] | None:
         """Return which bars are read from the columns alone."""
@@ -145,10 +157,9 @@ def test_sources_are_told_of_a_file_that_is_not_held_too(house: House, tmp_path:
 
 def test_a_year_without_bars_does_not_spoil_the_file(house: House, tmp_path: Path) -> None:
     house.sidecars.drop(DAILY)
-    whole = {y: house.store._range_reader._whole(house.lane, y, s) for y, s in house.states.items()}
-    assert whole[2023] is not None
-    assert whole[2024] is not None
-    house.sidecars.keep(house.lane, {2022: NOTHING, 2023: whole[2023], 2024: whole[2024]})
+    whole = reader_of(house.store).read_whole(house.lane, house.states)
+    assert sorted(whole) == [2023, 2024]
+    house.sidecars.keep(house.lane, {2022: NOTHING, **whole})
     assert house_in(tmp_path).bars() == [*range(-9, 9)]
 
 
@@ -206,15 +217,15 @@ def held(sidecars: Sidecars, *files: tuple[str, int]) -> str:
     """Hold files of so many bytes, 0 stands for a map; return whose files are held then."""
     for symbol, size in files:
         key = SeriesKey(symbol, DAILY.timeframe)
-        sidecars._hold(key, SimpleNamespace(bytes=size))  # type: ignore[arg-type]
+        sidecars.hold(key, SimpleNamespace(bytes=size))  # type: ignore[arg-type]
     keys = [SeriesKey(symbol, DAILY.timeframe) for symbol in "ABCD"]
-    return "".join(key.symbol for key in keys if sidecars._opened(key))
+    return "".join(key.symbol for key in keys if sidecars.opened(key))
 
 
 def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, most_open: int = 1000) -> Sidecars:
     """Return sidecars with room for ten bytes, where a file takes one more, or for two maps."""
-    monkeypatch.setattr(module, "_MOST_MAPS", 2)
-    monkeypatch.setattr(module, "_EACH", 1)
+    monkeypatch.setattr(module, "MOST_MAPS", 2)
+    monkeypatch.setattr(module, "EACH_BYTES", 1)
     monkeypatch.setattr(Quick, "most_open", lambda self: most_open)
     disk = Quick()
     return Sidecars(tmp_path, disk, LruCache(10))
@@ -246,26 +257,34 @@ def test_where_few_files_may_be_open_fewer_are_mapped(
     assert held(few(monkeypatch, tmp_path, most_open), ("A", 0), ("B", 0)) == left
 
 
+class Full(StoreListener):
+    """Has no room for anything derived, and notes how much was wanted."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def has_room(self, need: int) -> bool:
+        self.asked.append(need)
+        return False
+
+
 # --- writing --------------------------------------------------------------------------------
 
 
 def test_where_there_is_no_room_nothing_is_written(house: House, tmp_path: Path) -> None:
-    asked: list[int] = []
     house.sidecars.drop(DAILY)
-
-    def none(need: int) -> bool:
-        asked.append(need)
-        return False
-
-    house.sidecars._has_room = none
+    house.store.listener = full = Full()
     assert same(house.store.read(DAILY, EVER)[0], table(range(-9, 9)))
     assert not house.sidecars.path(DAILY).exists()
-    assert asked[0] == 16_384 + 18 * 56
+    assert full.asked[0] == 16_384 + 18 * 56
 
 
 def test_what_is_there_counts_where_all_is_written_anew(house: House) -> None:
     path = house.sidecars.path(DAILY)
-    assert house.sidecars._need(path, {}) == 16_384 + path.stat().st_size
+    house.store.commit(DAILY, Commit((piece(4, 5, shift=1.0),)))
+    house.store.listener = full = Full()
+    house.store.read(DAILY, EVER)
+    assert full.asked[0] == 16_384 + 9 * 56 + path.stat().st_size
 
 
 def test_nobody_waits_for_another_writer(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +297,7 @@ def test_nobody_waits_for_another_writer(house: House, monkeypatch: pytest.Monke
     house.sidecars.drop(DAILY)
     states = house.states
     monkeypatch.setattr(house.lane.disk, "lock", taken)
-    whole = house.store._range_reader._read_whole(house.lane, states)
+    whole = reader_of(house.store).read_whole(house.lane, states)
     house.sidecars.keep(house.lane, whole)
     assert asked == [0.0]
     assert not house.sidecars.path(DAILY).exists()
@@ -286,7 +305,7 @@ def test_nobody_waits_for_another_writer(house: House, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "gone", "another file", "another head"])
 def test_rows_go_behind_the_very_file_they_were_read_for(house: House, meanwhile: str) -> None:
-    path, behind = house.sidecars.path(DAILY), house.sidecars._open(DAILY)
+    path, behind = house.sidecars.path(DAILY), house.sidecars.on_disk(DAILY)
     assert behind is not None
     content = path.read_bytes()
     if meanwhile == "another head":
@@ -298,7 +317,7 @@ def test_rows_go_behind_the_very_file_they_were_read_for(house: House, meanwhile
         path.write_bytes(content)
     before = path.read_bytes() if path.exists() else None
     source = behind.head.years[2024]._replace(rows=12, size=1, head="00")
-    house.sidecars._write(DAILY, {2024: Part(source, table(range(9, 12)))}, behind)
+    house.sidecars.write(DAILY, {2024: Part(source, table(range(9, 12)))}, behind)
     after = path.read_bytes() if path.exists() else None
     assert (after == before) is (meanwhile != "nothing")
 
@@ -320,7 +339,7 @@ def test_what_a_dead_writer_left_is_swept(house: House) -> None:
 
 
 def test_files_verified_again_cost_one_header(house: House) -> None:
-    path, whole = house.sidecars.path(DAILY), house.store._range_reader._read_whole
+    path, whole = house.sidecars.path(DAILY), reader_of(house.store).read_whole
     before, states = path.stat(), house.states
     house.sidecars.keep(house.lane, whole(house.lane, states))
     assert path.stat().st_ino == before.st_ino
@@ -359,10 +378,10 @@ def test_a_file_that_was_dropped_is_held_no_longer(
 ) -> None:
     for held in (0, 9):  # a map, and what is read into memory
         file = SimpleNamespace(bytes=held)
-        house.sidecars._hold(DAILY, file)  # type: ignore[arg-type]
-        assert house.sidecars._opened(DAILY) is file
+        house.sidecars.hold(DAILY, file)  # type: ignore[arg-type]
+        assert house.sidecars.opened(DAILY) is file
         house.sidecars.drop(DAILY)
-        assert house.sidecars._opened(DAILY) is None
+        assert house.sidecars.opened(DAILY) is None
 
 
 def test_a_file_that_cannot_be_removed_costs_no_answer(

@@ -21,12 +21,12 @@ def share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     table, folder = tmp_path / "mountinfo", tmp_path.resolve() / "share"
     table.write_text(f"40 22 0:50 / {folder} rw - nfs4 server:/bars rw\n")
     monkeypatch.setattr(mounts, "MOUNTS", table)
-    monkeypatch.setattr(columnar_cache, "_warned", threading.Event())
+    monkeypatch.setattr(columnar_cache, "warned", threading.Event())
     return folder
 
 
 def modes(manager: DataManager) -> str:
-    return manager.cache.store._sidecars.mode
+    return manager.cache.store.parts.sidecars.mode
 
 
 def test_maps_become_reads_and_one_warning_names_the_rule(

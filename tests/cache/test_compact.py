@@ -11,7 +11,7 @@ import pytest
 from src.data.cache.compact import Compacted, compact_series
 from src.data.cache.format.gzip_member import file_id, walk
 from src.data.cache.read.columnar_reader import open_columns
-from src.data.cache.store import Commit
+from src.data.cache.store import BarStore, Commit
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
 from src.data.errors import LockTimeoutError
@@ -242,8 +242,7 @@ def test_as_many_versions_stay_as_the_rules_say(tmp_path: Path) -> None:
 
 def test_versions_go_by_their_age_too(tmp_path: Path) -> None:
     clock = ManualClock(NOW)
-    store = store_in(tmp_path, retention=Retention(8, days=2))
-    store._clock = clock
+    store = BarStore(tmp_path, Quick(), clock, retention=Retention(8, days=2))
     for n in range(4):
         store.commit(DAILY, Commit((piece(0, 3, shift=float(n)),)))
         clock.advance(DAY_MS / 1000)

@@ -87,9 +87,9 @@ def test_stamps_before_1970_and_at_both_ends() -> None:
 def test_long_tables(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if way == "pyarrow":
         pytest.importorskip("pyarrow")
-        monkeypatch.setattr(csv_rows, "_ROWS_WORTH_AN_IMPORT", 100)
+        monkeypatch.setattr(csv_rows, "ROWS_WORTH_AN_IMPORT", 100)
     if way == "by hand in blocks":
-        monkeypatch.setattr(csv_rows, "_BLOCK_ROWS", 100)
+        monkeypatch.setattr(csv_rows, "BLOCK_ROWS", 100)
     chance = np.random.default_rng(7)
     bits = chance.integers(0, 2**63, size=2000, dtype=np.int64).view(np.float64)
     values = [*np.where(np.isfinite(bits), bits, 0.1).tolist(), *HARD]
@@ -138,13 +138,13 @@ def test_text_that_is_not_ours(
 ) -> None:
     if way == "pyarrow":
         pytest.importorskip("pyarrow")
-        monkeypatch.setattr(csv_rows, "_ROWS_WORTH_AN_IMPORT", 0)
+        monkeypatch.setattr(csv_rows, "ROWS_WORTH_AN_IMPORT", 0)
     with pytest.raises(ValueError):
         csv_rows.decode_rows(memoryview(text), csv_rows.BASE_COLUMNS, rows)
 
 
 def test_without_pyarrow_long_tables_are_read_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_rows, "_ROWS_WORTH_AN_IMPORT", 0)
+    monkeypatch.setattr(csv_rows, "ROWS_WORTH_AN_IMPORT", 0)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert same(round_trip(table_of(HARD, adj=True)), table_of(HARD, adj=True))
 
@@ -153,7 +153,7 @@ def test_without_pyarrow_long_tables_are_read_by_hand(monkeypatch: pytest.Monkey
 def test_who_gets_bars_may_write_to_them(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if way == "pyarrow":
         pytest.importorskip("pyarrow")
-        monkeypatch.setattr(csv_rows, "_ROWS_WORTH_AN_IMPORT", 0)
+        monkeypatch.setattr(csv_rows, "ROWS_WORTH_AN_IMPORT", 0)
     bars = round_trip(table_of([1.0] * 6, adj=True))
     assert all(column.flags.writeable for column in (bars.stamps, *bars.values()))
 

@@ -16,7 +16,7 @@ from src.data.cache.format import gzip_member
 
 def test_a_library_that_is_loaded_sums_up_little_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "isal.isal_zlib", raising=False)
-    monkeypatch.setattr(gzip_member, "_summed", 0)
+    monkeypatch.setattr(gzip_member, "summed_bytes", 0)
     assert gzip_member.summing(8) is zlib.crc32
     loaded = ModuleType("isal.isal_zlib")
     loaded.crc32 = lambda data, value=0: zlib.crc32(data, value)  # type: ignore[attr-defined]
@@ -29,7 +29,7 @@ def test_much_that_is_summed_little_by_little_loads_the_library(
 ) -> None:
     pytest.importorskip("isal")
     monkeypatch.delitem(sys.modules, "isal.isal_zlib", raising=False)
-    monkeypatch.setattr(gzip_member, "_summed", 0)
+    monkeypatch.setattr(gzip_member, "summed_bytes", 0)
     sums = [gzip_member.summing(1 << 18) for _ in range(4)]
     assert sums == [zlib.crc32] * 3 + [sys.modules["isal.isal_zlib"].crc32]
 
@@ -39,7 +39,7 @@ def test_a_library_that_is_not_installed_is_looked_for_once_in_a_mebibyte(
 ) -> None:
     looked: list[str] = []
     monkeypatch.delitem(sys.modules, "isal.isal_zlib", raising=False)
-    monkeypatch.setattr(gzip_member, "_summed", 0)
+    monkeypatch.setattr(gzip_member, "summed_bytes", 0)
     monkeypatch.setattr(gzip_member, "find_spec", looked.append)
     assert {gzip_member.summing(1 << 18) for _ in range(8)} == {zlib.crc32}
     assert looked == ["isal", "isal"]
@@ -57,7 +57,7 @@ def test_a_day_of_minutes_is_written_by_the_faster_library(
         double.compressobj = partial(_noted, made, name, library)  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, f"doubled.{name}", double)
     monkeypatch.setattr(gzip_member, "zlib", sys.modules["doubled.zlib"])
-    monkeypatch.setattr(gzip_member, "_NAME", "doubled.isal")
+    monkeypatch.setattr(gzip_member, "FAST_LIBRARY", "doubled.isal")
     text = b"2024-01-01 00:00:00,42000.01,42001.02,41999.03,42000.04,12.345\n" * bars
     assert zlib.decompress(gzip_member.deflated(text), -zlib.MAX_WBITS) == text
     assert made == [used]
@@ -77,7 +77,9 @@ def stream(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> m
     """Return a text deflated by either library, to be inflated by it too."""
     if request.param == "isal":
         pytest.importorskip("isal")
-    monkeypatch.setattr(gzip_member, "_is_worth_it", lambda *_: request.param == "isal")
+        monkeypatch.setattr(gzip_member, "LONG", 0)
+    else:
+        monkeypatch.setattr(gzip_member, "find_spec", lambda _: None)
     return memoryview(gzip_member.deflated(TEXT))
 
 

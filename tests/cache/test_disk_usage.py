@@ -69,10 +69,10 @@ def test_appended_bars_are_measured_from_where_it_stopped(
     assert gauge.read().packed_bytes == first, "a look is good for a minute"
     clock.advance(60)
     starts = []
-    real = module._hop
+    real = module.hop
     monkeypatch.setattr(
         module,
-        "_hop",
+        "hop",
         lambda file, size, measured: (starts.append(measured.packed), real(file, size, measured)),
     )
     found = gauge.read()
@@ -160,7 +160,7 @@ def test_what_the_index_tells_is_not_looked_at_again(
     store: BarStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.commit(DAILY, Commit(pieces=(piece(0, 50),)))
-    monkeypatch.setattr(walk, "_SETTLED_NS", -1)
+    monkeypatch.setattr(walk, "SETTLED_NS", -1)
     Inventory(store.parts).look()
     lane, listed, opened = store.parts.lane(DAILY).paths.text, [], []
     whole, real, opens = texts(store.root), walk.listed, module.open_file
@@ -184,10 +184,11 @@ def test_the_last_figures_stand_where_the_folder_cannot_be_listed(
     store: BarStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.commit(DAILY, Commit(pieces=(piece(0, 50),)))
-    gauge = gauge_of(store.root, clock, every_s=0)
+    looks = [Inventory(store.parts).look, raised]
+    gauge = Gauge(lambda: looks.pop(0)(), clock, every_s=0)
     first = gauge.read()
-    monkeypatch.setattr(gauge, "_holdings", raised)
     assert gauge.read() == first != Fill()
+    assert not looks
 
 
 def raised() -> Holdings:

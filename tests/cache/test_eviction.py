@@ -107,7 +107,7 @@ def cache(tmp_path: Path) -> Cache:
 
 @pytest.fixture(autouse=True)
 def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manager, "_warned", set())
+    monkeypatch.setattr(manager, "warned", set())
 
 
 # --- the order -----------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def test_the_reasons_to_stay(cache: Cache) -> None:
     (lane,) = cache.commit(days_of(THIS_YEAR)).manager.inventory.look().lanes
 
     def why(told: str, newest: int) -> str:
-        judge = eviction._Judge(lambda *_: told, {"acme": newest}, NOW + DAY_MS, NOW)
+        judge = eviction.Judge(lambda *_: told, {"acme": newest}, NOW + DAY_MS, NOW)
         return next(judge.holdings(lane, values.Use())).kept
 
     just = NOW - eviction.ALIVE_MS

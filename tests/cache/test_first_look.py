@@ -29,6 +29,7 @@ from tests.cache.bars import (
     NOW,
     aged,
     at,
+    index_of,
     lane_folder,
     mark,
     numbers,
@@ -85,8 +86,8 @@ def test_what_its_writer_knows_is_seen_by_everybody_else(tmp_path: Path, what: s
     writer = filled(tmp_path, what)
     other = store_in(tmp_path, Quick())
     assert other.view(DAILY) == writer.view(DAILY) != SeriesView(DAILY)
-    states = writer._index.entry(writer._lane(DAILY)).years(EVER)
-    assert other._index.entry(other._lane(DAILY)).years(EVER) == states
+    states = index_of(writer).entry(writer.parts.lane(DAILY)).years(EVER)
+    assert index_of(other).entry(other.parts.lane(DAILY)).years(EVER) == states
     assert other.stretch(DAILY, EVER).coverage == writer.stretch(DAILY, EVER).coverage
 
 
@@ -99,7 +100,7 @@ def test_a_view_is_of_all_years(tmp_path: Path) -> None:
 
 def test_no_year_is_of_a_stretch_of_nothing(tmp_path: Path) -> None:
     store = filled(tmp_path, "three years of one vendor")
-    known = store._index.entry(store._lane(DAILY))
+    known = index_of(store).entry(store.parts.lane(DAILY))
     assert [*known.years(Span(at(3), at(3) + 1))] == [2024]
     assert known.years(Span(at(3), at(3))) == known.years(Span(at(9), at(3))) == {}
 

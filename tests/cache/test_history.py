@@ -196,7 +196,7 @@ def test_an_answer_without_bars_and_a_file_that_is_gone(tmp_path: Path) -> None:
 
 
 def test_numbers_in_words() -> None:
-    assert history._ranges([1, 2, 3, 7, 9, 10]) == "1 to 3, 7, 9 to 10"
+    assert history.ranges([1, 2, 3, 7, 9, 10]) == "1 to 3, 7, 9 to 10"
 
 
 def test_commits_to_two_years_are_one(tmp_path: Path) -> None:

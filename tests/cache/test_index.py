@@ -70,13 +70,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     made.commit(Commit((piece(0, 400),)))
     made.commit(Commit((piece(0, 10),)), OTHER)
     made.commit(Commit((piece(0, 5),)), RAW)
-    read = Inventory._read
+    read = Inventory.read_lane
 
     def watched(self: Inventory, key: SeriesKey, *rest: Any) -> Any:
         made.reads.append(str(key))
         return read(self, key, *rest)
 
-    monkeypatch.setattr(Inventory, "_read", watched)
+    monkeypatch.setattr(Inventory, "read_lane", watched)
     return made
 
 
@@ -117,14 +117,14 @@ def test_a_lane_that_changes_before_its_logs_are_read_is_read_whole(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.look()
-    quiet = Inventory._quiet
+    quiet = Inventory.without_writers
 
     def late(self: Inventory, folder: Path) -> Any:
         monkeypatch.undo()
         place.commit(Commit((piece(400, 401),)))
         return quiet(self, folder)
 
-    monkeypatch.setattr(Inventory, "_quiet", late)
+    monkeypatch.setattr(Inventory, "without_writers", late)
     lane = place.look("growth").lanes[0]
     assert lane.growth is not None
     assert (lane.entry.rows, sum(day.bars for day in lane.growth)) == (401, 401)
@@ -379,7 +379,7 @@ def test_while_another_process_writes_it_is_read_as_it_was(
 ) -> None:
     place.look()
     place.commit(Commit((piece(10, 12),)), OTHER)
-    monkeypatch.setattr(module, "_BUSY_S", 0.0)
+    monkeypatch.setattr(module, "BUSY_S", 0.0)
     writer = sqlite3.connect(place.file, isolation_level=None)
     writer.execute("BEGIN EXCLUSIVE")
     try:

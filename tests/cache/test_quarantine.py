@@ -92,7 +92,7 @@ def test_rows_come_back_as_they_came(lane: SeriesFiles) -> None:
 def test_new_rubbish_at_each_call_does_not_grow_for_ever(
     lane: SeriesFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quarantine, "_MOST_ROWS", 50)
+    monkeypatch.setattr(quarantine, "MOST_ROWS", 50)
     (bar,) = quarantine.withdrawn(piece(2, 3).table, "acme")
     quarantine.keep_rows(lane, 2024, [bar])
     for call in range(40):

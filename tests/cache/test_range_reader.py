@@ -11,7 +11,7 @@ import pytest
 from src.data.cache.format.documents import YearState
 from src.data.cache.read import series_reader
 from src.data.cache.read.series_reader import IndexEntry
-from src.data.cache.store import ActionBook, BarStore, Commit, Seal
+from src.data.cache.store import ActionBook, BarStore, Commit, Seal, StoreListener
 from src.data.cache.write.series import SeriesFiles
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
@@ -21,10 +21,12 @@ from tests.cache.bars import (
     NOW,
     aged,
     days,
+    index_of,
     lane_folder,
     mark,
     numbers,
     piece,
+    reader_of,
     same,
     states,
     store_in,
@@ -45,16 +47,16 @@ def test_what_is_known_already_is_not_looked_at_again(
     store.commit(DAILY, Commit((piece(-9, 9),)))
     truth = store.read(DAILY, EVER)
     lane = store.parts.lane(DAILY)
-    known = store._index.entry(lane)
+    known = index_of(store).entry(lane)
 
     def never(self: SeriesFiles) -> list[int]:
         raise AssertionError("the folder was looked at")
 
     monkeypatch.setattr(SeriesFiles, "years", never)
-    rows, coverage = store._range_reader.read(lane, EVER, known)
+    rows, coverage = reader_of(store).read(lane, EVER, known)
     assert numbers(rows) == numbers(truth[0])
     assert coverage == truth[1]
-    rows, coverage = store._range_reader.read(lane, days(2, 4), known)
+    rows, coverage = reader_of(store).read(lane, days(2, 4), known)
     assert numbers(rows) == [2, 3]
     assert coverage[0].span == days(2, 4)
 
@@ -64,8 +66,8 @@ def test_what_is_known_is_looked_up_for_the_years_asked_for_alone(
 ) -> None:
     store = store_in(tmp_path, Quick(), columnar="map")
     store.commit(DAILY, Commit((piece(-9, 9),)))
-    lane, assembler = store.parts.lane(DAILY), store._range_reader
-    known = store._index.entry(lane)
+    lane, assembler = store.parts.lane(DAILY), reader_of(store)
+    known = index_of(store).entry(lane)
     assert assembler.seal(lane, days(2, 4), known) is None  # no columns yet
     store.read(DAILY, days(2, 4))
     assert assembler.seal(lane, days(2, 4), known) is not None
@@ -84,7 +86,7 @@ def test_where_columns_are_off_none_are_looked_at(tmp_path: Path) -> None:
     disk = CountingDisk()
     store = store_in(tmp_path, disk, columnar="off")
     lane = store.parts.lane(DAILY)
-    assert len(store._range_reader.read(lane, EVER, store._index.entry(lane))[0]) == 9
+    assert len(reader_of(store).read(lane, EVER, index_of(store).entry(lane))[0]) == 9
     assert not [step for step in disk.steps if "_columnar" in step.path.parts]
 
 
@@ -97,7 +99,7 @@ def test_an_older_tools_year_is_left_alone_where_another_is_asked_for(
     disk = CountingDisk()
     store = store_in(tmp_path, disk, columnar=mode)
     lane = store.parts.lane(DAILY)
-    assert numbers(store._range_reader.read(lane, days(399, 500))[0]) == [400, 401]
+    assert numbers(reader_of(store).read(lane, days(399, 500))[0]) == [400, 401]
     assert opened(disk) == ["2025.csv.gz"]
 
 
@@ -147,9 +149,9 @@ def test_a_year_that_vanishes_while_it_is_read(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick(), columnar="map")
     store.commit(DAILY, Commit((piece(-9, 9),)))
     lane = store.parts.lane(DAILY)
-    found = store._index.entry(lane).years(EVER)
-    assert store._range_reader._whole(lane, 2020, YearState()) is None
-    whole = store._range_reader._read_whole(lane, {**found, 2020: YearState()})
+    found = index_of(store).entry(lane).years(EVER)
+    assert reader_of(store).read_whole(lane, {2020: YearState()}) == {}
+    whole = reader_of(store).read_whole(lane, {**found, 2020: YearState()})
     assert list(whole) == [2023, 2024]
 
 
@@ -159,7 +161,7 @@ def test_a_year_that_vanishes_before_it_is_looked_at(
     store = store_in(tmp_path, Quick(), columnar="map")
     store.commit(DAILY, Commit((piece(0, 9),)))
     monkeypatch.setattr(SeriesFiles, "years", lambda self: [2023, 2024])
-    assert numbers(store._range_reader.read(store.parts.lane(DAILY), EVER)[0]) == [*range(9)]
+    assert numbers(reader_of(store).read(store.parts.lane(DAILY), EVER)[0]) == [*range(9)]
 
 
 def sealed(root: Path) -> tuple[BarStore, Seal]:
@@ -213,6 +215,13 @@ def test_what_is_there_is_not_sealed_as_absent(tmp_path: Path) -> None:
     assert store.seal(store.view(DAILY), days(0, 9), None, DAILY) is None
 
 
+class Full(StoreListener):
+    """Has no room for anything derived."""
+
+    def has_room(self, need: int) -> bool:
+        return False
+
+
 def halves(root: Path) -> BarStore:
     """Return a store whose columns hold the first of two years as it is, and can hold no more."""
     writer = store_in(root, Quick(), columnar="map")
@@ -220,7 +229,7 @@ def halves(root: Path) -> BarStore:
     writer.read(DAILY, EVER)
     writer.commit(DAILY, Commit((piece(4, 5, shift=1.0),)))
     store = store_in(root, Quick(), columnar="map")
-    store.parts.sidecars._has_room = lambda need: False
+    store.listener = Full()
     return store
 
 

@@ -279,7 +279,7 @@ class TestReading:
             read_legacy(Disk(), path, HOURS)
 
     def test_a_bomb_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("src.data.cache.format.gzip_member._MOST_TEXT", 10_000)
+        monkeypatch.setattr("src.data.cache.format.gzip_member.MOST_TEXT", 10_000)
         path = tmp_path / "2025.csv.gz"
         path.write_bytes(gzip.compress(b"0" * 1_000_000))
         with pytest.raises(CorruptEntryError, match="larger"):
@@ -289,7 +289,7 @@ class TestReading:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         most = 24 << 20
-        monkeypatch.setattr("src.data.cache.format.gzip_member._MOST_TEXT", most)
+        monkeypatch.setattr("src.data.cache.format.gzip_member.MOST_TEXT", most)
         path = tmp_path / "2025.csv.gz"
         path.write_bytes(gzip.compress(b"0" * 50_000_000))
         tracemalloc.start()
@@ -303,7 +303,7 @@ class TestReading:
     def test_a_bomb_behind_all_that_is_allowed_is_refused(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("src.data.cache.format.gzip_member._MOST_TEXT", 10_000)
+        monkeypatch.setattr("src.data.cache.format.gzip_member.MOST_TEXT", 10_000)
         path = tmp_path / "2025.csv.gz"
         path.write_bytes(gzip.compress(b"0" * 10_000) + gzip.compress(b"0" * 1_000_000))
         with pytest.raises(CorruptEntryError, match="larger"):
@@ -312,7 +312,7 @@ class TestReading:
     def test_a_bomb_in_many_pieces_is_refused(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("src.data.cache.format.gzip_member._MOST_TEXT", 10_000)
+        monkeypatch.setattr("src.data.cache.format.gzip_member.MOST_TEXT", 10_000)
         path = tmp_path / "2025.csv.gz"
         path.write_bytes(b"".join(gzip.compress(b"0" * size) for size in (100, 6_000, 6_000)))
         with pytest.raises(CorruptEntryError, match="larger"):

@@ -57,7 +57,7 @@ def test_corrected_years_are_the_same_as_written_number_by_number(
     commits += [Commit((piece(a, b, shift=1.0, adj=wide),)) for a, b in changes]
     at_once = Commit(tuple(piece(a, b, shift=2.0, adj=wide) for a, b in changes))
     text, rows = written(tmp_path / "anew", [*commits, at_once])
-    monkeypatch.setattr(segments, "_WORTH_FINDING", 1)
+    monkeypatch.setattr(segments, "ROWS_WORTH_FINDING", 1)
     found, held = written(tmp_path / "kept", [*commits, at_once])
     assert found == text
     assert same(held, rows)
@@ -72,7 +72,7 @@ def test_only_what_is_new_is_written_number_by_number(
         anew.append(len(table))
         return encode_rows(table, columns)
 
-    monkeypatch.setattr(segments, "_WORTH_FINDING", 1)
+    monkeypatch.setattr(segments, "ROWS_WORTH_FINDING", 1)
     monkeypatch.setattr(year_writer, "encode_rows", counted)
     store = store_in(tmp_path)
     store.commit(MINUTES, Commit((minutes(0, 4000),)))
@@ -82,7 +82,7 @@ def test_only_what_is_new_is_written_number_by_number(
 
 
 def test_a_column_more_is_written_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, "_WORTH_FINDING", 1)
+    monkeypatch.setattr(segments, "ROWS_WORTH_FINDING", 1)
     store = store_in(tmp_path)
     for part in (minutes(0, 4000), minutes(2000, 2001, adj=True)):
         store.commit(MINUTES, Commit((part,)))
@@ -96,8 +96,8 @@ def test_text_that_is_not_what_it_should_be_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Should a line not be found, the numbers are written."""
-    monkeypatch.setattr(segments, "_WORTH_FINDING", 1)
-    monkeypatch.setattr(segments, "_line_of", lambda text, whole, row: len(text) // 2)
+    monkeypatch.setattr(segments, "ROWS_WORTH_FINDING", 1)
+    monkeypatch.setattr(segments, "line_of", lambda text, whole, row: len(text) // 2)
     store = store_in(tmp_path)
     for part in (minutes(0, 4000), minutes(2000, 2001, shift=1.0)):
         store.commit(MINUTES, Commit((part,)))

@@ -20,6 +20,7 @@ from tests.cache.bars import (
     NOW,
     aged,
     at,
+    index_of,
     lane_folder,
     mark,
     numbers,
@@ -32,7 +33,7 @@ from tests.cache.test_adopt import leave
 
 
 def known(store: BarStore) -> IndexEntry:
-    return store._index.entry(store._lane(DAILY))
+    return index_of(store).entry(store.parts.lane(DAILY))
 
 
 @pytest.fixture
@@ -229,7 +230,7 @@ def test_a_tail_says_how_far_a_series_reaches_as_a_view_does(tmp_path: Path, see
 def test_a_tail_reads_two_documents_of_many(tmp_path: Path) -> None:
     store_in(tmp_path).commit(DAILY, Commit((piece(-1500, 400),)))
     store = store_in(tmp_path)
-    lane = store._lane(DAILY)
+    lane = store.parts.lane(DAILY)
     own, asked, documents = lane.years(), list[int](), type(lane).documents
     with patch.object(
         type(lane),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from src.data.cache.read.series_reader import RangeReader
 from src.data.cache.store import BarStore, Commit
 from src.data.cache.values import Suspect
 from src.data.disk.files import Disk, DiskStep
@@ -59,7 +60,7 @@ def test_a_commit_meanwhile_is_read_with_the_view_that_knows_it(
     store = BarStore(tmp_path, columnar=columnar)  # type: ignore[arg-type]
     store.commit(DAILY, Commit((piece(0, 5),)))
     before = store.view(DAILY)
-    read, others = store._range_reader.read, [lambda: store_in(tmp_path).commit(
+    read, others = RangeReader.read, [lambda: store_in(tmp_path).commit(
         DAILY, Commit((piece(5, 9),)))]  # fmt: skip
 
     def read_slowly(*args: Any) -> Any:
@@ -68,7 +69,7 @@ def test_a_commit_meanwhile_is_read_with_the_view_that_knows_it(
             others.pop()()
         return found
 
-    monkeypatch.setattr(store._range_reader, "read", read_slowly)
+    monkeypatch.setattr(RangeReader, "read", read_slowly)
     found = store.stretch(DAILY, EVER, before)
     assert found.view.generation > before.generation
     assert found.view.rows == len(found.table) == 9

@@ -117,7 +117,7 @@ def test_a_cache_that_may_only_be_read_has_statistics(
 
 
 def test_writers_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(derived, "_LOCK_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(derived, "LOCK_TIMEOUT_S", 0.02)
     disk, folder = Disk(), tmp_path / derived.FOLDER
     folder.mkdir()
     with disk.lock(folder / ".lock", 1.0):

@@ -566,7 +566,7 @@ class TestFaultsOfOld:
         cache = UnifiedCache(tmp_path, 1.0, clock=clock)
         looks: list[int] = []
         monkeypatch.setattr(UnifiedCache, "enforce_limit", lambda _: looks.append(1) or 0)
-        monkeypatch.setattr(module, "_PUTS_BETWEEN_LOOKS", 3)
+        monkeypatch.setattr(module, "PUTS_BETWEEN_LOOKS", 3)
         for day in range(1, 8):
             cache.put(bars(f"2025-03-0{day}", 1), "BTCUSDT", "1h", None, None)
         assert len(looks) == 2

@@ -90,4 +90,4 @@ def test_a_child_waits_for_no_thread_of_its_parent() -> None:
 
 
 def test_sessions_of_an_exchange_are_built_once() -> None:
-    assert isinstance(exchange._era, once), "four threads took four times as long"
+    assert isinstance(exchange.era_sessions, once), "four threads took four times as long"

@@ -24,7 +24,7 @@ _SAME_CLOSE = 5e-7
 def test_the_adjusted_close_is_the_published_one(
     symbol: str, theirs: str, days: int, tolerance: float
 ) -> None:
-    plain, full, published = Sources()._pair(symbol, theirs)
+    plain, full, published = Sources().pair(symbol, theirs)
     assert published.adj_close is not None
     same = np.abs(plain.close / published.close - 1) < _SAME_CLOSE
     assert np.count_nonzero(same) > days

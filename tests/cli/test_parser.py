@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from src.data.cli import COMMANDS, _parser
+from src.data.cli import COMMANDS, whole_parser
 from src.data.cli.parser import EXAMPLES, Parser
 from tests.cli.conftest import Run
 from tests.programs import ROOT
@@ -55,7 +55,7 @@ def test_a_mistyped_word_is_shown_as_a_terminal_can(bare: Run) -> None:
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_every_help_has_two_examples_that_can_be_typed(command: str) -> None:
-    whole = _parser([command])
+    whole = whole_parser()
     shown = [p for p in parsers(whole) if p is not whole] if command else [whole]
     for parser in shown:
         name = parser.prog.partition(" ")[2]
@@ -67,7 +67,7 @@ def test_every_help_has_two_examples_that_can_be_typed(command: str) -> None:
         for example in examples:
             assert f"\n  onetape {example}\n" in text
             assert example.startswith(name)
-            _parser(shlex.split(example)).parse_args(shlex.split(example))
+            whole.parse_args(shlex.split(example))
 
 
 def test_quiet_says_nothing_but_results_and_errors(run: Run, vendors: VendorServer) -> None:
@@ -106,4 +106,4 @@ def _typed() -> Iterator[str]:
 @pytest.mark.parametrize("line", list(_typed()))
 def test_what_the_pages_print_can_be_typed(line: str) -> None:
     words = shlex.split(line.partition(" > ")[0], comments=True)[1:]
-    _parser(words).parse_args(words)
+    whole_parser().parse_args(words)

@@ -135,7 +135,7 @@ def test_the_older_name_fills_what_is_cached_by_default(
 def test_ctrl_c_keeps_what_came_and_the_next_run_asks_for_the_rest(
     run: Run, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetcher, "_PAGES_A_COMMIT", 1)
+    monkeypatch.setattr(fetcher, "PAGES_A_COMMIT", 1)
     send, april = HttpTransport.send, parse_iso("2024-04-01")
 
     def interrupted_in_april(self: HttpTransport, request: HttpRequest) -> HttpResponse:

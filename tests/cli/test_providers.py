@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.vendors.ccxt.bars import _member
+from src.data.vendors.ccxt.bars import member_class
 from src.data.vendors.ccxt.carrier import facts_of
 from src.data.vendors.registry import SERVED, VENDORS
 from tests.cli.conftest import Run
@@ -146,7 +146,7 @@ def test_a_family_whose_package_is_missing_names_the_extra(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ccxt", None)
-    _member.cache_clear()
+    member_class.cache_clear()
     facts_of.cache_clear()
     for name in ("ccxt", "ccxt:kraken"):
         ran = run("providers", name)

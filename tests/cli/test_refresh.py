@@ -85,9 +85,9 @@ def test_a_wrong_question_is_refused(run: Run, words: list[str], said: str) -> N
 def test_what_is_left_out_is_as_the_job_has_it() -> None:
     usual, periodic = argparse.ArgumentParser(), argparse.ArgumentParser()
     refresh.configure(usual)
-    refresh._configure_periodic(periodic)
-    assert refresh._wanted(usual.parse_args([])) == Refresh(data_types=[*Refresh().data_types])
-    fewer = refresh._wanted(periodic.parse_args([]))
+    refresh.configure_periodic(periodic)
+    assert refresh.wanted(usual.parse_args([])) == Refresh(data_types=[*Refresh().data_types])
+    fewer = refresh.wanted(periodic.parse_args([]))
     assert fewer == Refresh(data_types=["ratios", "profile"], choice=Choice(max_symbols=50))
 
 

@@ -130,7 +130,7 @@ def test_what_a_hint_advises_a_stream_can_do(
         if isinstance(item, LiveBar) or "adjustment='raw' needs none" in item.reason:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("src.data.cli.live_table._print_item", show)
+    monkeypatch.setattr("src.data.cli.live_table.print_item", show)
     words = ("stream", "AAPL", "1d", "--rows", "3", "--provider", "local", "--config", str(held))
     bare(*words)
     assert "adjustment='raw' needs none" in shown[-1].reason
@@ -242,7 +242,7 @@ def test_ctrl_c_is_how_it_ends(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("src.data.cli.live_table._print_item", interrupted)
+    monkeypatch.setattr("src.data.cli.live_table.print_item", interrupted)
     ran = run("replay", "BTCUSDT", "1h", *RANGE)
     assert (ran.code, ran.err) == (0, "")
     assert not [t.name for t in threading.enumerate() if t.name.startswith("onetape feed BTC")]

@@ -149,7 +149,7 @@ def test_every_command_knows_what_others_call_its_options(
             continue
         own = next((option for option in meant if option in options), None)
         said = f"{typed} is called {own} here" if own else f"this command has nothing like {typed}"
-        assert parser._meant([typed, "5"]) == f" ({said})", name  # type: ignore[attr-defined]
+        assert parser.meant([typed, "5"]) == f" ({said})", name  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("words, said", [

@@ -21,7 +21,7 @@ def test_every_packaged_symbol_is_understood_as_what_it_is() -> None:
 
 
 def test_the_file_is_small_and_says_where_it_is_from() -> None:
-    text = common_names._FILE.read_text(encoding="utf-8")
+    text = common_names.FILE.read_text(encoding="utf-8")
     assert len(text) < 20_000
     assert '"sources"' in text and "2026-08-08" in text
 

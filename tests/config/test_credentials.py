@@ -175,6 +175,6 @@ def test_a_key_that_comes_while_the_others_are_looked_up_is_not_forgotten(
                 self["late"] = None
 
     known_keys()  # what the environment holds is handed out now
-    monkeypatch.setattr(credentials, "_handed_out", Busy(dict.fromkeys(["early"])))
+    monkeypatch.setattr(credentials, "handed_out", Busy(dict.fromkeys(["early"])))
     assert "early" in known_keys().values()
     assert {"early", "late"} <= set(known_keys().values())

@@ -28,8 +28,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-u
 
 
 def _forget() -> None:
-    for remembered in (donotshare._path, donotshare._content, donotshare._warn_once):
-        remembered.cache_clear()
+    donotshare.private_path.cache_clear()
 
 
 def test_it_comes_behind_the_environment(write, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]

@@ -9,6 +9,8 @@ import pytest
 from src.data.config.rules_file import load_rules
 from src.data.errors import RulesError
 from src.data.model.retention import Age, Retention
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
 from src.data.wiring import build
 
 
@@ -25,7 +27,8 @@ def test_it_reaches_the_store(tmp_path: Path, said: str, meant: Retention) -> No
     path = tmp_path / "rules.yaml"
     path.write_text(f"cache: {said}\n")
     assert load_rules(path).cache.versions == meant
-    assert build(tmp_path / "cache", path).cache.store._retention == meant
+    store = build(tmp_path / "cache", path).cache.store
+    assert store.parts.lane(SeriesKey("AAPL", Timeframe(1, "d"))).retention == meant
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ class TestRulesFile:
     def test_the_packaged_file_is_not_laid_over_itself(
         self, home: dict[str, str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(packaged, "_TREE", ROOT / "config" / "data")
+        monkeypatch.setattr(packaged, "TREE", ROOT / "config" / "data")
         assert load_settings(environ=home, cwd=ROOT).rules_path is None
 
 

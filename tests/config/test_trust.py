@@ -152,7 +152,7 @@ def test_a_private_file_leads_no_further_than_what_it_names(
     (tmp_path / "mine.yaml").write_text(rules("fmp", "base_url", FOREIGN))
     private = tmp_path / "config" / "donotshare" / "donotshare.py"
     private.parent.mkdir()
-    monkeypatch.setattr(donotshare, "_path", lambda: private)
+    monkeypatch.setattr(donotshare, "private_path", lambda: private)
     private.write_text("ONETAPE_RULES = 'mine.yaml'\nIBKR_HOST = '203.0.113.9'\n")
     with pytest.raises(RulesError, match="base_url"):
         load_settings()

@@ -82,7 +82,7 @@ class Bench:
         if self.sheet.paging == "rows" and cls.capabilities.page_bars:
             smaller = replace(cls.capabilities, page_bars=size)
             self.patch.setattr(cls, "capabilities", smaller)
-            self.patch.setattr(sys.modules[cls.__module__], "_PAGE", size, raising=False)
+            self.patch.setattr(sys.modules[cls.__module__], "PAGE_BARS", size, raising=False)
         if self.sheet.paging == "days":
             label = self.paged.timeframe
             days = {label: min(size, cls.capabilities.page_days[label])}

@@ -38,7 +38,7 @@ MIB = 1 << 20
 
 @pytest.fixture(autouse=True)
 def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "_warned", set())
+    monkeypatch.setattr(retention, "warned", set())
     monkeypatch.setattr(write_guard, "_warned_full", set())
 
 

@@ -645,7 +645,8 @@ class TestPublished:
     by more than 6e-5 (the sources round amounts and closes differently).
     """
 
-    def _pair(self, symbol: str, theirs: str) -> tuple[BarTable, BarTable, BarTable]:
+    def pair(self, symbol: str, theirs: str) -> tuple[BarTable, BarTable, BarTable]:
+        """Return bars adjusted for splits, those for all actions, and the published ones."""
         raw, published = _series(f"{symbol}-1d-1998-2021-raw.csv.gz"), _series(theirs)
         as_of = date_of(int(published.stamps[-1]))
         sessions = [date_of(int(s)) for s in raw.stamps]
@@ -670,7 +671,7 @@ class TestPublished:
     def test_raw_and_actions_give_what_was_published(
         self, symbol: str, theirs: str, dividends: int, usual: float, worst: float, tolerance: float
     ) -> None:
-        plain, full, published = self._pair(symbol, theirs)
+        plain, full, published = self.pair(symbol, theirs)
         assert plain.stamps.tolist() == published.stamps.tolist()
         off = np.abs(plain.close / published.close - 1)
         assert np.median(off) < usual

@@ -88,7 +88,7 @@ class TestNames:
             raise ImportError(name)
 
         ccxt_carrier.facts_of.cache_clear()
-        ccxt_bars._member.cache_clear()
+        ccxt_bars.member_class.cache_clear()
         monkeypatch.setattr(ccxt_carrier, "import_module", missing)
         with pytest.raises(MissingExtraError, match=re.escape(install_line("ccxt"))):
             downloader_class("ccxt:bitfinex")

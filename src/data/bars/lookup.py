@@ -47,10 +47,10 @@ if TYPE_CHECKING:
 
     from ..model.timeframe import Timeframe
 
-# What one answer takes beside its values, however few: the frame itself and the provenance.
-_EACH = 8 << 10
+# What one answer takes beside its values, in bytes: the frame itself and the provenance.
+EACH_BYTES = 8 << 10
 # Of more rows than this the frame is mapped, which is faster than a copy.
-_MOST_ROWS = 10_000
+MOST_ROWS = 10_000
 _NEVER = 1 << 62
 # What it takes to know that a query was answered before.
 _SEEN = 512
@@ -250,7 +250,7 @@ class _Entry:
     def size(self) -> int:
         """Bytes, about: the rows, with the index of their frame, and the objects around them."""
         table = self.answer.table  # of eight bytes each, and the stamps, and the index
-        return _EACH + 8 * len(table) * (len(table.columns) + 2)
+        return EACH_BYTES + 8 * len(table) * (len(table.columns) + 2)
 
 
 class AnswerCache:
@@ -393,7 +393,7 @@ def _is_final(query: BarsQuery, answer: Answer) -> bool:
     """Tell whether an answer is whole, and will be the same for as long as the store is."""
     if answer.flagged or answer.doubts or answer.substitute:
         return False
-    if any(gap.reason != UNASKED for gap in answer.gaps) or len(answer.table) > _MOST_ROWS:
+    if any(gap.reason != UNASKED for gap in answer.gaps) or len(answer.table) > MOST_ROWS:
         return False
     bars = [part for part in answer.coverage if part.state != "empty"]
     # Prices that were converted may rest on the closes of days, which are another series.

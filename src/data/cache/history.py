@@ -132,13 +132,13 @@ def _not_kept(past: Past, year: int, generation: int) -> QueryError:
     return QueryError(
         f"the bars of {key} {year} as of version {generation} are not kept any more",
         symbol=key.symbol,
-        hint=f"versions of {key} that are: {_ranges(kept)}"
+        hint=f"versions of {key} that are: {ranges(kept)}"
         if kept
         else "bars that were revised since are kept for as long as cache.keep_versions says",
     )
 
 
-def _ranges(numbers: Sequence[int]) -> str:
+def ranges(numbers: Sequence[int]) -> str:
     """Return ascending numbers in words: ``3, 8 to 17``."""
     runs: list[list[int]] = []
     for number in numbers:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_PUTS_BETWEEN_LOOKS = 64
+# The limit is looked at once in so many calls of put.
+PUTS_BETWEEN_LOOKS = 64
 _SAID_BY_CALLERS = ("adjustment", "as_of")
 
 
@@ -226,7 +227,7 @@ class UnifiedCache(CacheFolder):
 
     def _after_put(self) -> None:
         """Look at the limit now and then: measuring a folder takes longer than a put."""
-        if next(self._puts) % _PUTS_BETWEEN_LOOKS == 0:
+        if next(self._puts) % PUTS_BETWEEN_LOOKS == 0:
             self.enforce_limit()
 
 

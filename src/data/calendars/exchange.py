@@ -138,7 +138,7 @@ def _in_force(times: _Times, day: int) -> int | None:
 def _load(name: str, first_ms: int, last_ms: int) -> SessionTable:
     """Return the sessions of an exchange dated ``[first, last]``."""
     eras = range(_era_of(first_ms), _era_of(last_ms) + 1)
-    return SessionTable.joined(_era(name, era) for era in eras).dated(first_ms, last_ms)
+    return SessionTable.joined(era_sessions(name, era) for era in eras).dated(first_ms, last_ms)
 
 
 def _era_of(ms: int) -> int:
@@ -146,7 +146,7 @@ def _era_of(ms: int) -> int:
 
 
 @once
-def _era(name: str, era: int) -> SessionTable:
+def era_sessions(name: str, era: int) -> SessionTable:
     """Return all sessions of one era: the recorded ones, and usual ones where none are."""
     whole, (dates, recorded) = _dates_of(era), _recorded(name, era)
     usual = _usual(name)

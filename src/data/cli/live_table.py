@@ -47,12 +47,12 @@ def follow(feed: LiveFeed, args: argparse.Namespace) -> int:
         items = _items(feed, args.count, forming=args.forming)
         if args.json:
             for item in items:
-                _print_item(json.dumps(_plain(item), allow_nan=False), item)
+                print_item(json.dumps(_plain(item), allow_nan=False), item)
         elif (screen := console()).is_terminal:
             _show(feed, items, screen, args)
         else:
             for item in items:
-                _print_item(_line(item), item)
+                print_item(_line(item), item)
     except KeyboardInterrupt:
         pass  # the usual end
     finally:
@@ -72,7 +72,7 @@ def _items(feed: LiveFeed, count: int | None, *, forming: bool) -> Iterator[Item
             yield item
 
 
-def _print_item(text: str, item: Item) -> None:
+def print_item(text: str, item: Item) -> None:
     """Print one line: of a bar on standard output, of a state on standard error."""
     if isinstance(item, StreamStatus):
         print_state(text)

@@ -109,10 +109,10 @@ class Parser(argparse.ArgumentParser):
         """Parse, and refuse what is not known where it stands: a command knows its own options."""
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unknown: {' '.join(unknown)}{self._meant(unknown)}")
+            self.error(f"unknown: {' '.join(unknown)}{self.meant(unknown)}")
         return parsed, unknown
 
-    def _meant(self, unknown: Iterable[str]) -> str:
+    def meant(self, unknown: Iterable[str]) -> str:
         """Return the question whether known options were meant; empty where none is near."""
         words = [word.partition("=")[0] for word in unknown if word.startswith("-")]
         meant = dict.fromkeys(text for word in words if (text := self._meant_by(word)))

@@ -81,7 +81,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_trial(parser)
 
 
-def _configure_periodic(parser: argparse.ArgumentParser) -> None:
+def configure_periodic(parser: argparse.ArgumentParser) -> None:
     """Add the few options of the periodic job; the others are as the command leaves them."""
     from ..jobs import refresh_plan
 
@@ -144,7 +144,7 @@ def _refreshed(args: argparse.Namespace) -> int:
     with job_signals():
         with progress_of(args) as listener:
             report = refresh_fundamentals(
-                _wanted(args),
+                wanted(args),
                 args.cache_dir,
                 config_path=args.config,
                 progress=listener,
@@ -157,7 +157,8 @@ def _refreshed(args: argparse.Namespace) -> int:
         return present_job(report, shown, args, ok=ok, interrupted=kept)
 
 
-def _wanted(args: argparse.Namespace) -> Refresh:
+def wanted(args: argparse.Namespace) -> Refresh:
+    """Return what the options ask of the job; raises ``QueryError`` where a file cannot be read."""
     from ..jobs.refresh_fundamentals import Refresh
     from ..jobs.refresh_plan import Choice
     from ..jobs.work_list import read_work_list
@@ -220,7 +221,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def main_periodic(argv: Sequence[str] | None = None) -> int:
     """Run the periodic job under an older module name: 50 symbols, ratios and profiles."""
-    return _older("periodic_fundamentals_refresh", _configure_periodic, argv)
+    return _older("periodic_fundamentals_refresh", configure_periodic, argv)
 
 
 def _older(name: str, add_options: Any, argv: Sequence[str] | None) -> int:

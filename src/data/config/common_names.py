@@ -12,14 +12,14 @@ from pathlib import Path
 from ..model.listings import Listing
 
 # Beside this module: it is no configuration, and nothing to be copied and changed.
-_FILE = Path(__file__).with_name("common_names.json")
+FILE = Path(__file__).with_name("common_names.json")
 _VENDOR = "packaged"
 
 
 @lru_cache(maxsize=1)
 def common_listings() -> tuple[Listing, ...]:
     """Return the shares of the S&P 500, and each coin as its pairs with dollar coin and dollar."""
-    document = json.loads(_FILE.read_text(encoding="utf-8"))
+    document = json.loads(FILE.read_text(encoding="utf-8"))
     shares = [
         Listing(symbol, name, "", "stock", "USD", _VENDOR)
         for symbol, name in document["shares"].items()

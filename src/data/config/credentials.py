@@ -35,9 +35,9 @@ _PLACEHOLDERS = frozenset(
 )
 
 
-# Keys that were handed out, and other variables that rules name for keys: none of them is shown.
-_handed_out: dict[str, None] = {}
-_variables: dict[str, None] = {}
+# Keys that this process handed out, and other variables that rules name for keys: none is shown.
+handed_out: dict[str, None] = {}
+noted_variables: dict[str, None] = {}
 _MOST_KEPT = 256
 # What `known_keys` found last: for which variables and keys of these, while which state stands.
 _known: tuple[object, KeyState | None, Mapping[str, str]] = (None, None, {})
@@ -48,15 +48,15 @@ def note_key(key: str) -> None:
 
     A key that was replaced counts as well; of very many the newest are kept.
     """
-    if key not in _handed_out:
-        _handed_out[key] = None
-        for oldest in list(_handed_out)[:-_MOST_KEPT]:
-            _handed_out.pop(oldest, None)
+    if key not in handed_out:
+        handed_out[key] = None
+        for oldest in list(handed_out)[:-_MOST_KEPT]:
+            handed_out.pop(oldest, None)
 
 
 def note_variables(*names: str | None) -> None:
     """Take notice of variables that hold keys under names of the user's own."""
-    _variables.update(dict.fromkeys(name for name in names if name))
+    noted_variables.update(dict.fromkeys(name for name in names if name))
 
 
 def known_keys() -> Mapping[str, str]:
@@ -67,16 +67,16 @@ def known_keys() -> Mapping[str, str]:
     """
     global _known
     noted, state, keys = _known
-    if noted != (tuple(_variables), tuple(_handed_out)) or state is None or not state.stands():
+    if noted != (tuple(noted_variables), tuple(handed_out)) or state is None or not state.stands():
         # Each is read before what is made of it: what comes meanwhile is a change for the next call.
-        variables = tuple(_variables)
+        variables = tuple(noted_variables)
         state = KeyState(all_credentials().variables | set(variables))
         named = credentials_for([*_ALL, *variables])
         set_now = {name: named[name] for name in named}
-        handed_out, values = tuple(_handed_out), set(set_now.values())
-        others = [key for key in handed_out if key not in values]
+        in_use, values = tuple(handed_out), set(set_now.values())
+        others = [key for key in in_use if key not in values]
         keys = set_now | {f"key {place}": key for place, key in enumerate(others)}
-        _known = ((variables, handed_out), state, keys)
+        _known = ((variables, in_use), state, keys)
     return keys
 
 

@@ -40,10 +40,10 @@ class _Value:
 
 def private_setting(name: str) -> str:
     """Return what the file holds under ``name`` as text; empty where there is nothing."""
-    path = _path()
+    path = private_path()
     if path is None:
         return ""
-    values, unreadable = _content(path)
+    values, unreadable = content_of(path)
     if name in unreadable:
         _warn_once(path, name, unreadable[name])
     value = values.get(name)
@@ -52,14 +52,14 @@ def private_setting(name: str) -> str:
 
 def private_values() -> object | None:
     """Return what stands for the file as it was read: the same object while nothing has changed."""
-    path = _path()
-    return None if path is None else _content(path)[0]
+    path = private_path()
+    return None if path is None else content_of(path)[0]
 
 
 def variable_behind(name: str) -> str:
     """Return the variable that the file reads ``name`` from; empty where it reads none."""
-    path = _path()
-    value = None if path is None else _content(path)[0].get(name)
+    path = private_path()
+    value = None if path is None else content_of(path)[0].get(name)
     return value.variable if value is not None else ""
 
 
@@ -69,7 +69,7 @@ def is_set(name: str, environ: Mapping[str, str] | None) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _path() -> Path | None:
+def private_path() -> Path | None:
     """Return the file below the first entry of the import path that has one, else None.
 
     Looked for once in a process: keys are looked up at every question.
@@ -85,7 +85,7 @@ def _path() -> Path | None:
 
 
 @lru_cache(maxsize=4)
-def _content(path: Path) -> tuple[Mapping[str, _Value], Mapping[str, int]]:
+def content_of(path: Path) -> tuple[Mapping[str, _Value], Mapping[str, int]]:
     """Return the values of a file by name, and the lines of names whose value is not readable."""
     values: dict[str, _Value] = {}
     unreadable: dict[str, int] = {}

@@ -9,7 +9,8 @@ from pathlib import Path
 RELATIVE = Path("config") / "data"
 
 _PACKAGE = f"{__name__.rsplit('.', 2)[0]}.default_config"
-_TREE = Path(__file__).resolve().parents[3] / RELATIVE
+# The folder of these files in the source tree.
+TREE = Path(__file__).resolve().parents[3] / RELATIVE
 
 
 def packaged_path(name: str) -> Path:
@@ -22,12 +23,12 @@ def packaged_path(name: str) -> Path:
             return path
     except ModuleNotFoundError:
         pass
-    return _TREE / name
+    return TREE / name
 
 
 def is_packaged(path: Path, name: str) -> bool:
     """Tell whether ``path`` is the packaged file of that name itself, as in the source tree."""
-    return path.resolve() == _TREE / name
+    return path.resolve() == TREE / name
 
 
 def rules_of_testnets() -> Path:

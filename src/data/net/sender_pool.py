@@ -279,16 +279,17 @@ class ProcessSenders:
         self._lock = threading.Lock()
 
 
-_process = ProcessSenders()
+# Of this process; made with the first downloader that is built by hand.
+process_senders = ProcessSenders()
 
 
 def process_limiter(
     vendor: str, declared: type[Declared] | None, own_limits: Limits | None = None
 ) -> Limiter:
     """Return the process's limiter of ``vendor``; see :meth:`Senders.limiter`."""
-    return _process.get().limiter(vendor, declared, own_limits)
+    return process_senders.get().limiter(vendor, declared, own_limits)
 
 
 def process_sender(vendor: str, declared: type[Declared]) -> Sender:
     """Return a sender of the process's own to ``vendor``; see :meth:`Senders.sender`."""
-    return _process.get().sender(vendor, declared)
+    return process_senders.get().sender(vendor, declared)

@@ -36,7 +36,7 @@ from .question import neighbours, question_for
 
 # What came since the last commit is lost where a process is killed or a call's time ends; a commit
 # costs as much as the work on a page.
-_PAGES_A_COMMIT = 4
+PAGES_A_COMMIT = 4
 # So much longer is each chunk while nothing comes.
 _GROWTH = 8
 
@@ -431,7 +431,7 @@ def _next_chunk(
     """
     caps, step = candidate.capabilities, request.grid.timeframe.step_ms
     span = requests.groups[0].whole
-    usual = caps.page_bars * _PAGES_A_COMMIT * step if caps and caps.page_bars and step else 0
+    usual = caps.page_bars * PAGES_A_COMMIT * step if caps and caps.page_bars and step else 0
     is_growing = requests.chunk_ms and rows == requests.rows
     size = requests.chunk_ms * _GROWTH if is_growing else usual
     end = min(span.start + size, span.end) if size else span.end

@@ -138,7 +138,7 @@ def _compared_from(
     now = series.now_ms()
     own = _own_before(parts, candidate, span.start)
     own = candidate.servable(own, request.grid.timeframe, now)
-    return _reach(own, span, compared_at, caps, request.grid, now)
+    return request_start(own, span, compared_at, caps, request.grid, now)
 
 
 def _is_due(request: LaneRequest, series: SeriesStore, compared_at: int | None) -> bool:
@@ -170,7 +170,7 @@ def _is_own(part: Covered, candidate: Candidate) -> bool:
     return is_own and not part.is_rescaled and not is_older(part)
 
 
-def _reach(
+def request_start(
     own: Span,
     span: Span,
     compared: int | None,

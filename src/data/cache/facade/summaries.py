@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 
 FOLDER = "_metadata"
 FILES = ("symbols.json", "providers.json", "quality_scores.json", "cache_stats.json")
-_LOCK_TIMEOUT_S = 5.0
+# How long to wait for another process that writes them.
+LOCK_TIMEOUT_S = 5.0
 
 
 class YearInfo(NamedTuple):
@@ -89,7 +90,7 @@ def write_summaries(disk: Disk, ohlcv: Path, contents: Mapping[str, Any]) -> boo
     folder = ohlcv / FOLDER
     try:
         disk.make_folders(folder)
-        with disk.lock(folder / ".lock", _LOCK_TIMEOUT_S):
+        with disk.lock(folder / ".lock", LOCK_TIMEOUT_S):
             sweep(disk, folder)
             for name, content in contents.items():
                 write_atomically(disk, folder / name, dump_readable(content), durable=False)

@@ -26,8 +26,9 @@ BASE_COLUMNS = ("open", "high", "low", "close", "volume")
 ALL_COLUMNS = (*BASE_COLUMNS, "adj_close")
 _STAMP_BYTES = 19
 # Importing pyarrow costs as much as parsing this many rows by hand.
-_ROWS_WORTH_AN_IMPORT = 200_000
-_BLOCK_ROWS = 50_000
+ROWS_WORTH_AN_IMPORT = 200_000
+# So many are then parsed at once.
+BLOCK_ROWS = 50_000
 # Bytes that a thread of pyarrow's parses at once.
 _PARSED = 1 << 21
 # Written so many at a time, the numbers of a block stay in the processor's cache.
@@ -105,7 +106,7 @@ def decode_rows(text: memoryview, columns: Sequence[str], rows: int) -> BarTable
         return BarTable.empty()
     if bytes(text[-1:]) != b"\n":
         raise ValueError(f"the text does not hold {rows} lines")
-    if rows >= _ROWS_WORTH_AN_IMPORT and find_spec("pyarrow"):
+    if rows >= ROWS_WORTH_AN_IMPORT and find_spec("pyarrow"):
         table = _by_arrow(text, columns)
         if len(table) != rows:
             raise ValueError(f"the text does not hold {rows} lines")
@@ -118,9 +119,9 @@ def decode_rows(text: memoryview, columns: Sequence[str], rows: int) -> BarTable
 
 def _blocks(text: bytes, rows: int) -> list[bytes]:
     """Cut the text at line ends: cells of a whole year at once would take ten times its size."""
-    if rows <= _BLOCK_ROWS:
+    if rows <= BLOCK_ROWS:
         return [text]
-    size = len(text) // (rows // _BLOCK_ROWS + 1)
+    size = len(text) // (rows // BLOCK_ROWS + 1)
     parts, start = [], 0
     while start < len(text):
         end = text.find(b"\n", min(start + size, len(text) - 1)) + 1

@@ -345,21 +345,23 @@ def shares_of(headers: Iterable[Header]) -> dict[str, int]:
 
 # Higher ones take several times as long for files that are hardly smaller.
 LEVEL = 6
-_LONG, _LONG_TO_WRITE = 1 << 20, 1 << 15
+# From so many bytes of text on the faster library is worth it: to read and to sum, and to write.
+LONG, LONG_TO_WRITE = 1 << 20, 1 << 15
 _FAST_LEVEL = 1
-# A year of minutes is 31 MiB of text; nothing honest inflates to ten times that.
-_MOST_TEXT = 320 * 1024 * 1024
+# A year of minutes is 31 MiB of text; nothing honest inflates to ten times that. In bytes.
+MOST_TEXT = 320 * 1024 * 1024
 # So much of it is inflated at once: of what is too large no more is made than shows that it is.
 _STEP = 1 << 22
-_NAME = "isal.isal_zlib"
+# The module of ISA-L.
+FAST_LIBRARY = "isal.isal_zlib"
 # Bytes summed by the standard library. Of what two threads add at once one may be lost: it is no matter.
-_summed = 0
+summed_bytes = 0
 
 
 def deflated(text: bytes) -> bytes:
     """Return the text as one raw deflate stream."""
     library, level = (
-        (_fast(), _FAST_LEVEL) if _is_worth_it(len(text), _LONG_TO_WRITE) else (zlib, LEVEL)
+        (_fast(), _FAST_LEVEL) if _is_worth_it(len(text), LONG_TO_WRITE) else (zlib, LEVEL)
     )
     deflater = library.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
     stream: bytes = deflater.compress(text) + deflater.flush()
@@ -374,7 +376,7 @@ def inflated(packed: bytes) -> bytes:
         zlib.error: it is no gzip.
     """
     parts: list[bytes] = []
-    left = _MOST_TEXT
+    left = MOST_TEXT
     while packed:
         member = zlib.decompressobj(wbits=31)
         while not member.eof:
@@ -399,7 +401,7 @@ def inflated_stream(stream: memoryview, size: int) -> bytes:
     Raises:
         ValueError: the stream is damaged, or its text not as long as it is meant to be.
     """
-    library = _fast() if _is_worth_it(4 * len(stream)) else zlib
+    library = _fast() if _is_worth_it(4 * len(stream), LONG) else zlib
     inflater = library.decompressobj(-zlib.MAX_WBITS)
     try:
         text: bytes = inflater.decompress(stream, size + 1)
@@ -421,20 +423,22 @@ def summing(size: int) -> Callable[..., int]:
     Args:
         size: bytes to be summed by it, in however many calls.
     """
-    global _summed
+    global summed_bytes
     # Once it is loaded it is faster for little, too; much that comes little by little is worth it.
-    if _NAME not in sys.modules:
-        _summed += size
-        if not _is_worth_it(_summed):
-            _summed %= _LONG  # where it is not installed, it is looked for once in so many bytes
+    if FAST_LIBRARY not in sys.modules:
+        summed_bytes += size
+        if not _is_worth_it(summed_bytes, LONG):
+            summed_bytes %= (
+                LONG  # where it is not installed, it is looked for once in so many bytes
+            )
             return zlib.crc32
     summed: Callable[..., int] = _fast().crc32
     return summed
 
 
-def _is_worth_it(size: int, least: int = _LONG) -> bool:
+def _is_worth_it(size: int, least: int) -> bool:
     return size >= least and find_spec("isal") is not None
 
 
 def _fast() -> ModuleType:
-    return import_module(_NAME)
+    return import_module(FAST_LIBRARY)

@@ -34,10 +34,10 @@ from .year_file import rows_behind
 log = logging.getLogger(__name__)
 
 Columnar = Literal["map", "read", "off"]
-# Files kept open. A small one costs its own memory and the objects around it; a map costs a file
-# descriptor, of which there are so many at most: it counts as if so many filled the memory.
-_MOST_MAPS = 64
-_EACH = 8 << 10
+# Files kept open. A small one costs its own memory and the bytes of the objects around it; a map costs
+# a file descriptor, of which there are so many at most: it counts as if so many filled the memory.
+MOST_MAPS = 64
+EACH_BYTES = 8 << 10
 # Of the file descriptors that a process may have, one in so many goes to maps held ready.
 _SHARE = 8
 # What a row takes, and the head with its table of years at most.
@@ -96,7 +96,7 @@ class Sidecars:
         self.are_kept = mode != "off"
         self._has_room = has_room
         self._memory = memory
-        most_maps = max(1, min(_MOST_MAPS, disk.most_open() // _SHARE))
+        most_maps = max(1, min(MOST_MAPS, disk.most_open() // _SHARE))
         self._map_size = memory.most_bytes // most_maps
 
     # --- reading ---------------------------------------------------------------------------
@@ -123,7 +123,7 @@ class Sidecars:
 
     def lacking(self, lane: SeriesFiles, states: States) -> list[int]:
         """Return the years that a file does not hold as they are, and those touched since."""
-        file = self._opened(lane.key)
+        file = self.opened(lane.key)
         return [
             year
             for year, state in states.items()
@@ -138,14 +138,14 @@ class Sidecars:
     def _serving(self, lane: SeriesFiles, wanted: States) -> ColumnarFile | None:
         """Return a file that holds the years as they are: the one held, or the one on the disk."""
         identities = _identities(wanted)
-        file = self._opened(lane.key)
+        file = self.opened(lane.key)
         if file is None or file.serves(identities):
             return file
-        file = self._open(lane.key)  # it may be another one by now
+        file = self.on_disk(lane.key)  # it may be another one by now
         if file is not None and not file.serves(identities):
             file = self._extended(lane, file, wanted) or file
         if file is not None:
-            self._hold(lane.key, file)
+            self.hold(lane.key, file)
         return file if file is not None and file.serves(identities) else None
 
     def _are_untouched(self, lane: SeriesFiles, file: ColumnarFile, years: States) -> bool:
@@ -161,26 +161,28 @@ class Sidecars:
     def sources(self, lane: SeriesFiles, states: States) -> list[tuple[str, ColumnSource]] | None:
         """Return the data files of years and how they were verified; None where none are held."""
         wanted = {year: state for year, state in states.items() if state.rows}
-        file = self._opened(lane.key)
+        file = self.opened(lane.key)
         if file is None or not file.serves(_identities(wanted)):
             return None
         return [(lane.paths.data_text(year), file.head.years[year]) for year in wanted]
 
-    def _opened(self, key: SeriesKey) -> ColumnarFile | None:
+    def opened(self, key: SeriesKey) -> ColumnarFile | None:
         """Return the file held, or the one on the disk, which is held from then on."""
         file: ColumnarFile | None = self._memory.get(("columns", key))
         if file is None:
-            file = self._open(key)
+            file = self.on_disk(key)
             if file is not None:
-                self._hold(key, file)
+                self.hold(key, file)
         return file
 
-    def _open(self, key: SeriesKey) -> ColumnarFile | None:
+    def on_disk(self, key: SeriesKey) -> ColumnarFile | None:
+        """Return the file on the disk as it is now; None where there is none that can be read."""
         may_map = self.mode == "map"
         return open_columns(self._disk, path_of(self._root, key), file_id(key, 0), may_map=may_map)
 
-    def _hold(self, key: SeriesKey, file: ColumnarFile) -> None:
-        size = _EACH + file.bytes if file.bytes else self._map_size
+    def hold(self, key: SeriesKey, file: ColumnarFile) -> None:
+        """Keep a file in memory, where others go to make room."""
+        size = EACH_BYTES + file.bytes if file.bytes else self._map_size
         self._memory.put(("columns", key), file, size)
 
     # --- writing ---------------------------------------------------------------------------
@@ -198,7 +200,7 @@ class Sidecars:
             if whole.state.rows and whole.state.rows == len(whole.table)
         }
         if parts:
-            self._write(lane.key, parts)
+            self.write(lane.key, parts)
 
     def _extended(
         self, lane: SeriesFiles, file: ColumnarFile, wanted: States
@@ -213,10 +215,10 @@ class Sidecars:
         rows = rows_behind(lane, last, state, size=source.size, head=source.head)
         if before is None or rows is None:
             return None
-        self._write(lane.key, {last: Part(_source(state, before), rows)}, file)
-        return self._open(lane.key)
+        self.write(lane.key, {last: Part(_source(state, before), rows)}, file)
+        return self.on_disk(lane.key)
 
-    def _write(
+    def write(
         self, key: SeriesKey, parts: Mapping[int, Part], behind: ColumnarFile | None = None
     ) -> None:
         """Write under the lock: whole years, or rows ``behind`` a file if it is still that one."""
@@ -225,7 +227,7 @@ class Sidecars:
             return
         try:
             with writing(self._disk, path.parent):
-                now = self._open(key)
+                now = self.on_disk(key)
                 if behind is None:
                     self._put(key, now, parts)
                 elif now is not None and (now.inode, now.head) == (behind.inode, behind.head):
@@ -304,8 +306,8 @@ def _source(state: YearState, file: FileState) -> ColumnSource:
 # --- network file systems ----------------------------------------------------------------
 
 
-# Whether it was said; once a process is enough.
-_warned = threading.Event()
+# Whether the warning was given; once a process is enough.
+warned = threading.Event()
 
 
 def fitting(mode: Columnar, folder: Path) -> Columnar:
@@ -316,8 +318,8 @@ def fitting(mode: Columnar, folder: Path) -> Columnar:
     """
     if mode != "map" or not (kind := network_file_system(folder)):
         return mode
-    if not _warned.is_set():
-        _warned.set()
+    if not warned.is_set():
+        warned.set()
         log.warning(
             "%s lies on a network file system (%s): columns are read and not mapped into "
             "memory; cache.columnar: read in the rules says the same without this warning",

@@ -28,14 +28,15 @@ from ..format.columnar import (
 from ..format.gzip_member import summing
 from ..write.coverage_update import year_span
 
-# A file up to this size is read as a whole, at once: a map of it would cost more.
-_SMALL = 1 << 20
-# Frames copy a slice up to this size; beyond, copying costs more than a map of its own.
-_COPIED = 1 << 19
+# A file of up to so many bytes is read as a whole, at once: a map of it would cost more.
+MOST_READ = 1 << 20
+# Frames copy a slice of up to so many bytes; beyond, copying costs more than a map of its own.
+MOST_COPIED = 1 << 19
 # A map costs a file descriptor for as long as a frame needs it: of those that a process may have,
 # at most a quarter goes that way. Beyond, frames are copied.
 _SHARE = 4
-_lent: WeakSet[mmap] = WeakSet()
+# The maps that frames of this process need.
+lent: WeakSet[mmap] = WeakSet()
 Column = NDArray[Any]
 # Of the columns that hold no prices.
 _TYPES: dict[str, type[np.generic]] = {STAMPS: np.int64, INDEX: np.int64}
@@ -66,7 +67,7 @@ class ColumnarFile:
         self._disk = disk
         self.path, self.head, self.inode = handle.path, head, inode
         self._map: mmap | None = None
-        if may_map and head.size > _SMALL:
+        if may_map and head.size > MOST_READ:
             self._map = disk.map(handle, head.size, private=False)
         # For a copy the index is made anew: of a small file it is not even read.
         names = head.columns if not may_map else tuple(n for n in head.columns if n != INDEX)
@@ -130,7 +131,7 @@ class ColumnarFile:
 
     def _table(self, first: int, last: int, *, has_adj_close: bool) -> BarTable:
         size = (last - first) * 8 * len(self._columns)
-        is_own = self._map is not None and size > _COPIED
+        is_own = self._map is not None and size > MOST_COPIED
         own = self._private() if is_own else None
         columns = self._columns if own is None else own
         parts = {name: values[first:last] for name, values in columns.items()}
@@ -149,7 +150,7 @@ class ColumnarFile:
 
     def _private(self) -> dict[str, Column] | None:
         """Map the file once more, for one caller alone; None where that cannot be had."""
-        if len(_lent) >= self._disk.most_open() // _SHARE:
+        if len(lent) >= self._disk.most_open() // _SHARE:
             return None
         try:
             handle = self._disk.open_read(self.path)
@@ -159,7 +160,7 @@ class ColumnarFile:
                 if self._disk.fstat(handle).inode != self.inode:
                     return None
                 own = self._disk.map(handle, self.head.size, private=True)
-                _lent.add(own)
+                lent.add(own)
                 return _columns(own, self.head)
             finally:
                 self._disk.close(handle)
@@ -210,7 +211,7 @@ def open_columns(
         try:
             inode, size, _ = disk.fstat(handle)
             # At once; what is kept of it are copies, without the room between columns.
-            whole = disk.read_at(handle, 0, size) if size <= _SMALL else None
+            whole = disk.read_at(handle, 0, size) if size <= MOST_READ else None
 
             def _read(at: int, count: int) -> bytes:
                 return disk.read_at(handle, at, count) if whole is None else whole[at : at + count]

@@ -108,8 +108,8 @@ T = TypeVar("T")
 
 # File times move in steps of up to 10 ms: two changes within one step look like none.
 _YOUNG_NS = 20_000_000
-# What a document takes in memory: each, and so many times its bytes.
-_EACH, _TIMES = 1 << 10, 6
+# What a document takes in memory: so many bytes each, and so many times its own.
+EACH_BYTES, TIMES_ITS_BYTES = 1 << 10, 6
 _NAME_BYTES = 80
 
 
@@ -142,7 +142,9 @@ class DocumentCache:
         """Return one of the same files and memory for another user."""
         return DocumentCache(self._disk, self._memory, name)
 
-    def load(self, path: Path | str, parse: Callable[[bytes], T], times: int = _TIMES) -> T | None:
+    def load(
+        self, path: Path | str, parse: Callable[[bytes], T], times: int = TIMES_ITS_BYTES
+    ) -> T | None:
         """Return what ``parse`` makes of the file, or None where it does not exist.
 
         Whatever ``parse`` raises is raised, and nothing is kept then. ``times``: how many times
@@ -156,7 +158,7 @@ class DocumentCache:
         folder: str,
         names: Sequence[str],
         parse: Callable[[str, bytes], T],
-        times: int = _TIMES,
+        times: int = TIMES_ITS_BYTES,
     ) -> list[T | None]:
         """Return the same of several files in one folder; ``parse`` also takes the name."""
         start, values = folder + os.sep, dict[str, T | None]()
@@ -188,13 +190,15 @@ class DocumentCache:
                     self._memory.drop(key)
                     continue
                 kept = _Parsed(state if is_settled else None, content if is_known else None, value)
-                self._memory.put(key, kept, _EACH + times * len(content))
+                self._memory.put(key, kept, EACH_BYTES + times * len(content))
         return [values[name] for name in names]
 
     def wrote(self, path: Path, content: bytes, value: Any) -> None:
         """Keep what a file says that has just been written: what parsing these bytes would give."""
         entry = _Parsed(None, content, value)
-        self._memory.put((self._name, os.fspath(path)), entry, _EACH + _TIMES * len(content))
+        self._memory.put(
+            (self._name, os.fspath(path)), entry, EACH_BYTES + TIMES_ITS_BYTES * len(content)
+        )
 
     def list(self, folder: Path | str) -> tuple[str, ...]:
         """Return the names in ``folder``, for as long as the folder has not changed."""
@@ -206,7 +210,7 @@ class DocumentCache:
             return kept
         names = tuple(self._disk.list(folder))
         if state is not None:
-            size = _EACH + _NAME_BYTES * len(names)
+            size = EACH_BYTES + _NAME_BYTES * len(names)
             self._memory.put(key, _Parsed(state, None, names), size)
         return names
 

@@ -499,21 +499,22 @@ class RangeReader:
         ``coverage`` is what is known of other years.
         """
         lacking = self._sidecars.lacking(lane, states)
-        whole = self._read_whole(lane, {year: states[year] for year in lacking})
+        whole = self.read_whole(lane, {year: states[year] for year in lacking})
         self._sidecars.keep(lane, whole)
         states |= {year: content.state for year, content in whole.items()}
         table = self._sidecars.read(lane, span, states)
         if table is None:  # it cannot be kept on the disk
-            whole |= self._read_whole(lane, {y: s for y, s in states.items() if y not in whole})
+            whole |= self.read_whole(lane, {y: s for y, s in states.items() if y not in whole})
             for year, content in whole.items():
                 self._keep(lane.key, year, content)
             states = {year: whole[year].state for year in states if year in whole}
             table = concat(whole[year].table.within(span) for year in states)
         return table, _overlaid(coverage, (s.coverage for s in states.values())).within(span)
 
-    def _read_whole(
+    def read_whole(
         self, lane: SeriesFiles, states: Mapping[int, YearState]
     ) -> dict[int, WholeYear]:
+        """Return the years of ``states`` as they are now, repaired where need be; those gone are missing."""
         contents = ((year, self._whole(lane, year, state)) for year, state in states.items())
         return {year: whole for year, whole in contents if whole is not None}
 

@@ -37,8 +37,9 @@ from ..write.series import SeriesFiles
 
 log = logging.getLogger(__name__)
 
-# Of one stamp the last row counts; a few more tell how its vendor errs.
-_MOST_OF_A_STAMP, _MOST_ROWS = 3, 10_000
+# Of one stamp the last row counts; a few more tell how its vendor errs. Rows that are no bars are kept
+# up to so many a year.
+_MOST_OF_A_STAMP, MOST_ROWS = 3, 10_000
 _HEADER = ("timestamp", *ALL_COLUMNS, "reason")
 T = TypeVar("T")
 
@@ -112,7 +113,7 @@ def _newest(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     for row in reversed(cells):
         is_bar = row[-1].startswith(WITHDRAWN)
         counts[row[0]] += not is_bar
-        if is_bar or (counts[row[0]] <= _MOST_OF_A_STAMP and rubbish < _MOST_ROWS):
+        if is_bar or (counts[row[0]] <= _MOST_OF_A_STAMP and rubbish < MOST_ROWS):
             kept.append(row)
             rubbish += not is_bar
     return kept[::-1]

@@ -67,7 +67,7 @@ class Fill:
 
 
 @dataclass
-class _Measured:
+class Measured:
     """A year file up to a byte at which a member ended, and its entry in the index then."""
 
     entry: YearEntry
@@ -100,7 +100,7 @@ class Gauge:
         self._most_new = most_new
         # Guards the measured files against threads that look at the same time.
         self._lock = threading.Lock()
-        self._measured: dict[str, _Measured] = {}
+        self._measured: dict[str, Measured] = {}
         self._fill, self._looked_s = Fill(), -math.inf
 
     def read(self) -> Fill:
@@ -157,7 +157,7 @@ def totals(entries: Iterable[LaneEntry]) -> tuple[int, int, int]:
     return bars, confirmed, contradicted
 
 
-def _measured(path: str, entry: YearEntry, before: _Measured | None) -> _Measured | None:
+def _measured(path: str, entry: YearEntry, before: Measured | None) -> Measured | None:
     """Return the sizes of a file on disk and inflated, going on from where it was measured before.
 
     None where it is gone.
@@ -170,11 +170,11 @@ def _measured(path: str, entry: YearEntry, before: _Measured | None) -> _Measure
             state = os.fstat(file.fileno())
             is_same = before is not None and before.inode == state.st_ino
             if before is None or not is_same or state.st_size < before.packed:
-                measured = _Measured(entry, state.st_ino)
+                measured = Measured(entry, state.st_ino)
             else:
                 measured = replace(before, entry=entry)
             try:
-                _hop(file, state.st_size, measured)
+                hop(file, state.st_size, measured)
             except struct.error:
                 pass  # its end is torn
             return measured
@@ -182,7 +182,7 @@ def _measured(path: str, entry: YearEntry, before: _Measured | None) -> _Measure
         return None
 
 
-def _hop(file: IO[bytes], size: int, measured: _Measured) -> None:
+def hop(file: IO[bytes], size: int, measured: Measured) -> None:
     """Hop from member to member; each one's last four bytes tell what it inflates to."""
     while measured.packed < size:
         file.seek(measured.packed)

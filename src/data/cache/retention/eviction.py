@@ -141,7 +141,7 @@ def holdings_of(
     latest_ms = max(now_ms, latest(max(commits, default=0)))
     holdings: list[Holding] = []
     for group in by_symbol.values():
-        judge = _Judge(must_keep, _newest(group), now_ms, latest_ms)
+        judge = Judge(must_keep, _newest(group), now_ms, latest_ms)
         for lane in group:
             holdings += judge.holdings(lane, last_use(lane.key))
     return holdings
@@ -156,7 +156,7 @@ def _newest(lanes: Iterable[StoredLane]) -> dict[str, int]:
     return newest
 
 
-class _Judge:
+class Judge:
     """Tells why the years of one symbol must stay."""
 
     def __init__(

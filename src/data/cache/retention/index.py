@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 FILE, LOCK = "index.sqlite", ".index.lock"
 # What a process waits for another one that writes; then it does without.
-_BUSY_S = 2.0
+BUSY_S = 2.0
 _TABLES = (
     "CREATE TABLE entries (lane TEXT PRIMARY KEY, entry BLOB, outer_keys BLOB, growth BLOB)",
     "CREATE TABLE uses (lane TEXT PRIMARY KEY, last BLOB)",
@@ -121,7 +121,7 @@ class LaneIndex:
             if self._disk.stat(self._path) is None:
                 return
             check_places(self._path)
-            with closing(connect_read_only(self._path, _BUSY_S)) as db:
+            with closing(connect_read_only(self._path, BUSY_S)) as db:
                 db.text_factory = lambda data: data.decode("utf-8", "replace")
                 if is_of_version(db, VERSION, FILE):
                     yield from db.execute(query)
@@ -179,7 +179,7 @@ class LaneIndex:
         try:
             self._disk.make_folders(self._path.parent, durable=False)
             check_places(self._path)
-            with self._disk.lock(self._path.with_name(LOCK), _BUSY_S):
+            with self._disk.lock(self._path.with_name(LOCK), BUSY_S):
                 try:
                     if self._is_damaged:
                         self._remove()
@@ -210,7 +210,7 @@ class LaneIndex:
         """
         make_empty(self._disk, self._path)
         # What a power loss takes or tears is made anew.
-        with closing(connect(self._path, _BUSY_S, "OFF")) as db:
+        with closing(connect(self._path, BUSY_S, "OFF")) as db:
             if not is_of_version(db, VERSION, FILE):
                 _set_up(db)
             yield db

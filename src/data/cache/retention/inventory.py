@@ -47,7 +47,7 @@ from .index import LaneIndex, Learned
 
 DATA = ".csv.gz"
 # An entry is kept of a folder that has not changed for so long: file times may be that coarse.
-_SETTLED_NS = 3_000_000_000
+SETTLED_NS = 3_000_000_000
 
 Part = Literal["", "outer_keys", "growth"]
 
@@ -302,24 +302,25 @@ class Inventory:
         is lacking.
         """
         try:
-            with self._quiet(Path(path)):
-                learned = self._read(key, path, part, known)
+            with self.without_writers(Path(path)):
+                learned = self.read_lane(key, path, part, known)
         except (LockTimeoutError, StorageError):  # a writer is there, or nothing can be written
-            return self._read(key, path, part), False
+            return self.read_lane(key, path, part), False
         now = self._disk.now_ns()
         times = [state[2] for state in learned.entry.folders.values()]
-        return learned, learned.entry.is_sound and now - max(times, default=now) > _SETTLED_NS
+        return learned, learned.entry.is_sound and now - max(times, default=now) > SETTLED_NS
 
-    def _quiet(self, folder: Path) -> AbstractContextManager[None]:
+    def without_writers(self, folder: Path) -> AbstractContextManager[None]:
         """Keep writers away from a lane, where anything would come of it."""
         lock = folder / ".lock"
         if not self._keeps or self._disk.stat(lock) is None:  # no writer was ever there
             return nullcontext()
         return self._disk.lock(lock, 0.0)
 
-    def _read(
+    def read_lane(
         self, key: SeriesKey, path: str, part: Part, known: LaneEntry | None = None
     ) -> Learned:
+        """Read the documents of a lane, or its logs alone where ``known`` still stands."""
         entry, documents = known, dict[str, bytes]()
         # A log is no document: of a lane that did not change since it is read alone.
         if entry is None or part != "growth" or not self._stands(entry, path):

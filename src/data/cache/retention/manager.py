@@ -43,7 +43,8 @@ _EVERY_S = 15 * 60.0
 _GROWN_SHARE, _GROWN_MOST = 0.01, 256 << 20
 # How often a process looks for what is too old.
 _RETAINED_EVERY_S = 24 * 3600.0
-_warned: set[Path] = set()
+# The folders that are full of what must stay; each is warned of once a process.
+warned: set[Path] = set()
 
 
 def _keep_any_age() -> None:
@@ -282,8 +283,8 @@ class RetentionManager(StoreListener):
             return False
 
     def _say(self, left: int) -> None:
-        if self._root not in _warned:
-            _warned.add(self._root)
+        if self._root not in warned:
+            warned.add(self._root)
             log.warning(
                 "the cache is %.2f GB above its limit, and its bars cannot be fetched again: "
                 "`onetape cache clean --dry-run` says why",

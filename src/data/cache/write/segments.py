@@ -30,8 +30,8 @@ from .series import SeriesFiles
 # Bars of several days stand together up to so many: a header costs next to nothing beside them, and
 # they are written anew in no time.
 FEW_ROWS = 1_024
-# Of fewer bars the text is written anew before it is inflated.
-_WORTH_FINDING = 10_000
+# Of fewer bars the text is written anew: that takes less time than inflating it.
+ROWS_WORTH_FINDING = 10_000
 _END = attrgetter("end")
 
 
@@ -76,7 +76,7 @@ class YearSegment:
 
     def _lines(self, whole: BarTable, table: BarTable) -> bytes | None:
         """Return the text of ``table``, some of the bars, where finding it beats writing it anew."""
-        if len(table) < _WORTH_FINDING:
+        if len(table) < ROWS_WORTH_FINDING:
             return None
         if self.lines is not None:
             text, at = self.lines, 0
@@ -85,12 +85,12 @@ class YearSegment:
         else:
             return None
         first = int(np.searchsorted(whole.stamps, table.stamps[0]))
-        start = _line_of(text, whole, first) if first else at
-        lines = text[start : _line_of(text, whole, first + len(table))]
+        start = line_of(text, whole, first) if first else at
+        lines = text[start : line_of(text, whole, first + len(table))]
         return lines if lines.count(b"\n") == len(table) else None
 
 
-def _line_of(text: bytes, whole: BarTable, row: int) -> int:
+def line_of(text: bytes, whole: BarTable, row: int) -> int:
     """Return where the line of a row begins, which is not the first; of none: the end."""
     if row == len(whole):
         return len(text)

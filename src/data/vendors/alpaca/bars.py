@@ -42,7 +42,8 @@ from ..us_equities import (
 # The free plan serves the consolidated tape of what is older than a quarter of an hour; a request
 # for a newer minute is refused as a whole (2025-12).
 _BEHIND_MS = 16 * MINUTE_MS
-_PAGE = 10_000
+# The most bars of one answer.
+PAGE_BARS = 10_000
 _TYPES = "cash_dividend,forward_split,reverse_split,stock_dividend,unit_split,spin_off,rights_distribution"
 # Actions are filed under the day they are processed: dividends under the day they are paid.
 _PAID_LATER_MS = 180 * DAY_MS
@@ -109,7 +110,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
             "1h": "1Hour",
             "1d": "1Day",
         },
-        page_bars=_PAGE,
+        page_bars=PAGE_BARS,
         kinds={"stock": _TAPE, "crypto": Kind("24h", "clock", "alpaca", volume="base")},
         intraday_kinds={"stock": replace(_TAPE, session="extended", anchor="clock")},
         adjustment="raw",
@@ -142,7 +143,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
             "timeframe": self.capabilities.timeframes[query.timeframe.label],
             "start": iso(span.start),
             "end": iso(span.end - 1),
-            "limit": _PAGE,
+            "limit": PAGE_BARS,
             "sort": "asc",
         }
         path = "v1beta3/crypto/us/bars"

@@ -34,7 +34,8 @@ from ..paging import format_errors
 from ..registry import VENDORS
 from ..session import Wired
 
-_PAGE = 1000
+# The most bars of one answer.
+PAGE_BARS = 1000
 _COLUMNS = 12
 _SAME = "1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M"
 # 2025: "way too much" weight is answered with 429, then 418; -1003 stands in the body of both.
@@ -102,7 +103,7 @@ class BinanceDataDownloader(FiguresDownloader):
     capabilities = Capabilities(
         asset_classes=frozenset({"crypto"}),
         timeframes={label: label for label in _SAME.split()},
-        page_bars=_PAGE,
+        page_bars=PAGE_BARS,
         kinds={"crypto": Kind(session="24h", anchor="clock", venue="binance", volume="base")},
         adjustment="raw",
         settle_ms=2 * MINUTE_MS,
@@ -139,7 +140,7 @@ class BinanceDataDownloader(FiguresDownloader):
                 # It refuses times before 1970, where it has nothing anyway.
                 "startTime": max(0, query.span.start),
                 "endTime": max(0, query.span.end - 1),
-                "limit": _PAGE,
+                "limit": PAGE_BARS,
             },
             cost=2,
         )
@@ -159,7 +160,7 @@ class BinanceDataDownloader(FiguresDownloader):
             raise ResponseFormatError(f"klines have {len(odd)} columns, not {_COLUMNS}")
         bars = [Bar(milliseconds(label(r[0])), *map(number, r[1:6])) for r in rows]
         following = bars[-1].stamp_ms + (query.timeframe.step_ms or 1) if bars else 0
-        return BarPage(bars, next_ms=following if len(bars) >= _PAGE else None)
+        return BarPage(bars, next_ms=following if len(bars) >= PAGE_BARS else None)
 
     def classify(self, response: HttpResponse) -> DataError | None:
         """Read ``{"code", "msg"}``; a ban says until when, in the header or in the text."""

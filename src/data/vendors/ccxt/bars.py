@@ -107,7 +107,7 @@ class CCXTDataDownloader(BaseDataDownloader):
             MissingExtraError: ccxt is not installed.
             UnknownProviderError: it has no such exchange, or no bars of it.
         """
-        return _member(name)
+        return member_class(name)
 
     @classmethod
     def members(cls) -> list[type[CCXTDataDownloader]]:
@@ -116,7 +116,7 @@ class CCXTDataDownloader(BaseDataDownloader):
         Raises:
             MissingExtraError: ccxt is not installed.
         """
-        classes = [_member(f"ccxt:{name}") for name in sorted(exchanges_with_bars())]
+        classes = [member_class(f"ccxt:{name}") for name in sorted(exchanges_with_bars())]
         return [made for made in classes if made.capabilities.timeframes]
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
@@ -225,7 +225,8 @@ def _step_ms(label: str) -> int | None:
 
 
 @lru_cache(256)
-def _member(name: str) -> type[CCXTDataDownloader]:
+def member_class(name: str) -> type[CCXTDataDownloader]:
+    """Return the class of an exchange, always the same; see :meth:`CCXTDataDownloader.member`."""
     exchange = name.partition(":")[2]
     facts = facts_of(exchange)
     declared: dict[str, Any] = {

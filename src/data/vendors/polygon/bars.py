@@ -34,7 +34,8 @@ from ..registry import VENDORS
 from ..session import Wired
 from ..us_equities import ask_actions, days_of, dividend, session_ms, share, split
 
-_PAGE = 50_000
+# The most bars of one answer.
+PAGE_BARS = 50_000
 _TAPE = Kind("regular", "session", "consolidated", volume="shares", feed="sip")
 # What a plan lacks for some days only: those too long ago, and today before its end.
 _OF_THE_RANGE = re.compile("timeframe|before end of day", re.IGNORECASE)
@@ -89,7 +90,7 @@ class PolygonDataDownloader(BaseDataDownloader):
             "1d": "1/day",
         },
         # Of the minutes or days that longer bars are made of.
-        page_bars=_PAGE,
+        page_bars=PAGE_BARS,
         kinds={
             "stock": _TAPE,
             "crypto": Kind("24h", "clock", "aggregate", volume="base"),
@@ -118,7 +119,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         ticker = quote(self.spelled(query.instrument), safe=":")
         step, span = self.capabilities.timeframes[query.timeframe.label], requested_labels(query)
         adjusted = "true" if adjusted_of(query) else "false"
-        params: dict[str, str | int] = {"adjusted": adjusted, "sort": "asc", "limit": _PAGE}
+        params: dict[str, str | int] = {"adjusted": adjusted, "sort": "asc", "limit": PAGE_BARS}
         return self._request(f"/v2/aggs/ticker/{ticker}/range/{step}/{span}", params)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:

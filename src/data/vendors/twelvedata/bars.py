@@ -55,7 +55,7 @@ VENUES = {
 _KEY = "TWELVE_DATA_API_KEY"
 # The most rows of one answer. Which end is cut where there are more is not documented, so windows
 # are short enough that there never are.
-_PAGE = 5000
+PAGE_BARS = 5000
 _INTRADAY = {
     "1m": "1min",
     "5m": "5min",
@@ -123,7 +123,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "forex", "crypto"}),
         timeframes={**_INTRADAY, "1d": "1day", "1w": "1week", "1M": "1month"},
-        page_bars=_PAGE,
+        page_bars=PAGE_BARS,
         page_days=_WINDOW_DAYS,
         kinds={
             "stock": Kind("regular", "session", "", volume="shares"),
@@ -155,7 +155,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
             **listing(query.instrument),
             "interval": self.capabilities.timeframes[query.timeframe.label],
             "order": "ASC",
-            "outputsize": _PAGE,
+            "outputsize": PAGE_BARS,
             # Told to: its own pages differ on what it does with minutes where nothing is said.
             "adjust": "none" if query.timeframe.is_intraday else "splits",
         }
@@ -186,7 +186,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
             if name in ("symbol", "mic_code"):
                 # A spelling of the user's may name the exchange behind a colon.
                 check_symbol(self.name, value.partition(":")[0], meta.get(name))
-        if len(values) >= _PAGE:
+        if len(values) >= PAGE_BARS:
             raise ResponseFormatError(f"{len(values)} rows: some may have been cut off")
         bars = [
             bar for row in values if (bar := bar_of(row, query.timeframe)).stamp_ms in query.span
