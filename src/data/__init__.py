@@ -112,4 +112,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """List the public names together with what is already loaded."""
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_HOMES})

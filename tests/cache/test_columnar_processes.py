@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from src.data.cache.store import BarStore, Commit
 from src.data.model.instant import MINUTE_MS
 from tests.cache.bars import EVER, MINUTES, START, minutes, no_temps, same, store_in, table
+from tests.cache.busy import busy
 from tests.cache.counts import FULL
 from tests.cache.crash import Quick
 
@@ -178,24 +178,11 @@ def test_a_child_has_frames_of_its_own(tmp_path: Path, store: BarStore) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="no fork there")
 def test_a_fork_while_another_thread_is_at_the_files(store: BarStore) -> None:
-    held, done = threading.Event(), threading.Event()
     sidecars = store.parts.sidecars
-
-    def hold() -> None:
-        with store.memory._own_lock():
-            held.set()
-            done.wait(20)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    assert held.wait(20)
 
     def child() -> None:
         sidecars.drop(MINUTES)
         assert len(store.read(MINUTES, EVER)[0]) == LONG
 
-    try:
+    with busy(store.memory):
         assert in_a_child(child) == 0
-    finally:
-        done.set()
-        thread.join()

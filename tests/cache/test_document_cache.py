@@ -142,10 +142,11 @@ class TestWhatWasWritten:
         assert memory.load(path, unparsed) is value
 
     def test_there_is_an_end_to_it(self, tmp_path: Path) -> None:
-        memory = documents(Disk(), 3 * (module.EACH_BYTES + 5 * module.TIMES_ITS_BYTES))
+        room = LruCache(3 * (module.EACH_BYTES + 5 * module.TIMES_ITS_BYTES))
+        memory = DocumentCache(Disk(), room)
         for n in range(9):
             memory.wrote(tmp_path / str(n), b"12345", [b"12345"])
-        assert len(memory._memory) == 3
+        assert len(room) == 3
 
 
 class TestSeveral:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from src.data.cache.retention.age import Aged, AgeRetention
 from src.data.cache.store import Commit
 from src.data.cache.unified_cache import UnifiedCache
 from src.data.clock import ManualClock
@@ -75,12 +76,13 @@ def test_a_bar_is_as_old_as_its_close(cache: UnifiedCache, clock: ManualClock) -
     assert 2021 in {one.year for one in cache.delete_older_than("1826d", dry_run=True).years}
 
 
-def test_months_may_last_31_days(cache: UnifiedCache, clock: ManualClock) -> None:
-    cache.put(days("2015-12-01", "2015-12-01"), "BTCUSDT", "1M", provider="binance")
+def test_months_may_last_31_days(make: Callable[..., UnifiedCache], clock: ManualClock) -> None:
     clock.set(to_ms(datetime(2016, 12, 31)))
-    cache = UnifiedCache(cache.cache_dir, 1, clock=clock, private=False)
-    found = cache._retention().find(Age.parse("1y").before(clock.now_ms()))
-    assert not any(one.key == MONTHS for one in found.years)
+    cache = make()
+    cache.put(days("2015-12-01", "2015-12-01"), "BTCUSDT", "1M", provider="binance")
+    cache.put(days("2014-12-01", "2014-12-01"), "BTCUSDT", "1M", provider="binance")
+    found = cache.delete_older_than("1y", dry_run=True)
+    assert [(one.key, one.year) for one in found.years] == [(MONTHS, 2014)]
 
 
 def test_each_lane_is_looked_at_alone(cache: UnifiedCache) -> None:
@@ -129,19 +131,27 @@ def test_a_dry_run_says_the_same_and_writes_nothing(cache: UnifiedCache, tmp_pat
 
 
 def test_bars_that_came_meanwhile_stay(
-    cache: UnifiedCache, make: Callable[..., UnifiedCache]
-) -> None:
+    cache: UnifiedCache, clock: ManualClock, make: Callable[..., UnifiedCache],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     def rates(first: str) -> None:
         rows = pd.DataFrame({"funding_rate": 0.1}, pd.date_range(first, periods=3, freq="8h"))
         make().put(rows, "BTCUSDT", "8h", data_type="funding_rate", provider="binance")
 
     rates("2021-10-01")
-    retention = cache._retention()
-    aged = retention.find(to_ms(datetime(2021, 12, 5)))
+    clock.set(to_ms(datetime(2021, 12, 5)) + 1826 * DAY_MS)
+    aged = cache.delete_older_than("1826d", dry_run=True)
     assert [one.year for one in aged.years] == [2015, 2021, 2021]
-    make().put(days("2021-12-01", "2021-12-31"), "BTCUSDT", "1d", provider="binance")
-    rates("2021-12-10")
-    assert [one.year for one in retention.delete(aged).years] == [2015]
+    find = AgeRetention.find
+
+    def slowly(self: AgeRetention, before: int) -> Aged:
+        found = find(self, before)
+        make().put(days("2021-12-01", "2021-12-31"), "BTCUSDT", "1d", provider="binance")
+        rates("2021-12-10")
+        return found
+
+    monkeypatch.setattr(AgeRetention, "find", slowly)
+    assert [one.year for one in cache.delete_older_than("1826d").years] == [2015]
     assert cache.list_years("BTCUSDT", "1d") == [2021, 2026]
     assert cache.tables("funding_rate").years(SeriesKey("BTCUSDT", Timeframe(8, "h"))) == [2021]
 

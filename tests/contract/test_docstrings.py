@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from src.data import _HOMES
+import src.data
 from tests.contract.source import Module, expect_none, modules
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -42,7 +42,9 @@ def public(source: Module) -> Iterator[tuple[str, Definition]]:
 
 def _listed(source: Module) -> set[str]:
     """Return the names that users import from ``source``."""
-    names = {name for name, home in _HOMES.items() if home == source.name}
+    exported = (getattr(src.data, name) for name in src.data.__all__ if name != "__version__")
+    home = f"src.data.{source.name}"
+    names = {each.__name__ for each in exported if each.__module__ == home}
     for node in source.tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             names |= set(ast.literal_eval(node.value))

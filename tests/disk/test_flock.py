@@ -10,12 +10,13 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock as OfLibrary
 
 from src.data.disk import lock
+from src.data.disk.calls import open_file
 from src.data.disk.lock import FileLock, Locks, take
 from src.data.errors import LockTimeoutError, StorageError
 
@@ -31,6 +32,9 @@ if os.fork() == 0:
     os._exit(0)
 os.waitpid(-1, 0)
 """
+
+# What the module asks of `fcntl`, which Windows has not.
+_TO_LOCK = SimpleNamespace(LOCK_EX=2, LOCK_NB=4, LOCK_UN=8)
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
@@ -144,12 +148,12 @@ def test_the_threads_of_a_child_have_locks_of_their_own(path: str) -> None:
 
 @forks
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.parametrize("when", ["_opened", "_unlock"])
+@pytest.mark.parametrize("when", ["opened", "unlocked"])
 def test_a_child_keeps_no_file_that_another_thread_was_busy_with(
     path: str, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    children: list[threading.Thread] = []
-    kept: list[bool] = []
+    fcntl = pytest.importorskip("fcntl")
+    flock, children, kept = fcntl.flock, list[threading.Thread](), list[bool]()
 
     def is_kept(fd: int) -> bool:
         try:  # the number alone may be another file's by then
@@ -157,37 +161,56 @@ def test_a_child_keeps_no_file_that_another_thread_was_busy_with(
         except OSError:
             return False
 
-    def forking(what: Any, *mode: int) -> Any:
-        fd = done(what, *mode)
-        mine = what if fd is None else fd
-        thread = threading.Thread(target=lambda: kept.append(in_child(lambda: is_kept(mine))))
+    def fork_at(fd: int) -> None:
+        thread = threading.Thread(target=lambda: kept.append(in_child(lambda: is_kept(fd))))
         children.append(thread)
         thread.start()
         thread.join(0.05)  # it may not fork before we are done
+
+    def opening(name: str, flags: int, mode: int = 0o666) -> int:
+        fd = open_file(name, flags, mode)
+        fork_at(fd)
         return fd
 
-    done = getattr(lock, when)
+    def unlocking(fd: int, how: int) -> None:
+        flock(fd, how)
+        if how == fcntl.LOCK_UN:
+            fork_at(fd)
+
     with monkeypatch.context() as patch:
-        patch.setattr(lock, when, forking)
+        if when == "opened":
+            patch.setattr(lock, "open_file", opening)
+        else:
+            patch.setattr(fcntl, "flock", unlocking)
         held = take(path)
         assert held is not None
-        if when == "_opened":
+        if when == "opened":
             children[0].join()
         held.release()
     children[0].join()
     assert kept == [False]
 
 
-def test_who_lets_go_does_so_for_a_child_on_its_way_to_another_program(path: str) -> None:
-    held = take(path)
+def test_who_lets_go_does_so_for_a_child_on_its_way_to_another_program(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inherited: list[int] = []
+
+    def opening(name: str, flags: int, mode: int = 0o666) -> int:
+        fd = open_file(name, flags, mode)
+        inherited.append(os.dup(fd))  # as a child has it until its own program runs
+        return fd
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lock, "open_file", opening)
+        held = take(path)
     assert held is not None
-    assert held._fd is not None
-    inherited = os.dup(held._fd)  # as a child has it until its own program runs
     held.release()
     again = take(path)
     assert again is not None
     again.release()
-    os.close(inherited)
+    (fd,) = inherited
+    os.close(fd)
 
 
 def test_a_file_that_lost_its_name_guards_nothing(path: str) -> None:
@@ -226,14 +249,14 @@ def test_an_interruption_that_is_remembered_keeps_nothing_locked(
 def test_what_is_cleared_away_while_another_is_taken_is_let_go_of(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left, opened = [take(path + "1")], lock._opened
+    left = [take(path + "1")]
 
-    def clearing(name: str, mode: int) -> int:
+    def clearing(name: str, flags: int, mode: int = 0o666) -> int:
         left.clear()
-        return opened(name, mode)
+        return open_file(name, flags, mode)
 
     taken: list[bool] = []
-    monkeypatch.setattr(lock, "_opened", clearing)
+    monkeypatch.setattr(lock, "open_file", clearing)
     thread = threading.Thread(target=lambda: taken.append(take(path) is not None), daemon=True)
     thread.start()
     thread.join(5)
@@ -320,14 +343,15 @@ def test_where_there_is_none_the_library_takes_over(
 ) -> None:
     path = tmp_path / ".lock"
 
-    def none(_: int) -> bool:
-        raise OSError(number, "made to fail")
+    def none(fd: int, how: int) -> None:
+        if how & _TO_LOCK.LOCK_NB:
+            raise OSError(number, "made to fail")
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError("made to fail")
 
     with monkeypatch.context() as patch:
-        patch.setattr(lock, "_lock", none)
+        patch.setattr(lock, "fcntl", SimpleNamespace(**vars(_TO_LOCK), flock=none), raising=False)
         with Locks().hold(path, 1):
             with pytest.raises(TimeoutError):
                 OfLibrary(path).acquire(timeout=0)

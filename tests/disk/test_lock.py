@@ -282,13 +282,13 @@ def test_it_is_let_go_of_when_the_block_ends_whoever_still_knows_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[Any] = []
-    take = module._acquire
+    take = module.take
 
     def taking(*args: Any) -> Any:
         taken.append(take(*args))
         return taken[-1]
 
-    monkeypatch.setattr(module, "_acquire", taking)
+    monkeypatch.setattr(module, "take", taking)
     with Locks().hold(tmp_path / ".lock", 1):
         assert taken[0].is_locked
     assert not taken[0].is_locked
