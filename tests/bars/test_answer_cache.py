@@ -23,8 +23,9 @@ from src.data.bars.lookup import (
     AnswerCache,
     CacheLookup,
     Hit,
-    _place,
+    place_of,
 )
+from src.data.bars.selection.lanes import LaneFinder
 from src.data.cache.read.lru_cache import LruCache
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
@@ -39,6 +40,7 @@ from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from tests.cache import bars as plain
 from tests.cache.bars import DAILY, MINUTES, NOW, at, lane_folder, mark, piece, store_in
+from tests.cache.busy import busy
 from tests.cache.crash import Quick
 from tests.cache.test_columnar_processes import in_a_child
 from tests.vendor_server import VendorServer
@@ -49,6 +51,8 @@ BARS = 200
 KNOWN = Basis("split", date(2024, 6, 3))
 PAIR = Kind("24h", "clock", "binance", "USDT", "base")
 Reads = list[str]
+# The keys under which a test put answers and questions into a memory.
+_PUT = list[tuple[Any, ...]]()
 
 
 def minutes(first: int, end: int, **other: Any) -> CommitPiece:
@@ -67,6 +71,20 @@ def settle(root: Path) -> None:
         os.utime(path, ns=(0, path.stat().st_mtime_ns - 10**10 - number))
 
 
+@pytest.fixture(autouse=True)
+def puts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Note the keys of what is kept of answers."""
+    _PUT.clear()
+    put = LruCache.put
+
+    def noted(self: LruCache, key: Any, value: Any, size: int) -> None:
+        if key[0] in ("answer", "seen") and key not in _PUT:
+            _PUT.append(key)
+        put(self, key, value, size)
+
+    monkeypatch.setattr(LruCache, "put", noted)
+
+
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
     """Return the symbols of all answers that were read from the store."""
@@ -82,13 +100,19 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
 
 
 @pytest.fixture
-def manager(tmp_path: Path, reads: Reads) -> DataManager:
+def ticking() -> ManualClock:
+    """Return the clock of the manager."""
+    return ManualClock(NOW)
+
+
+@pytest.fixture
+def manager(tmp_path: Path, reads: Reads, ticking: ManualClock) -> DataManager:
     """Return a manager that has answered both questions before."""
     store = store_at(tmp_path)
     store.commit(MINUTES, Commit((minutes(0, BARS),)))
     store.commit(DAILY, Commit((piece(0, 60, basis=KNOWN),)))
     store.add_actions("AAPL", [], Span(at(-400), at(400)), "acme", at(60))
-    made = DataManager(tmp_path / "cache", clock=ManualClock(NOW))
+    made = DataManager(tmp_path / "cache", clock=ticking)
     settle(tmp_path)
     for _ in range(3):
         asked(made)
@@ -140,8 +164,10 @@ def test_what_is_asked_for_once_is_not_held(manager: DataManager, reads: Reads) 
     assert len(reads) == 2
 
 
-def test_the_time_of_asking_is_told(tmp_path: Path, manager: DataManager) -> None:
-    manager._services.clock.advance(60.0)  # type: ignore[attr-defined]
+def test_the_time_of_asking_is_told(
+    tmp_path: Path, manager: DataManager, ticking: ManualClock
+) -> None:
+    ticking.advance(60.0)
     assert asked(manager).attrs["onetape"]["asked_at"] == "2025-01-01T00:01:00Z"
 
 
@@ -243,12 +269,18 @@ def test_another_question_gets_its_own_answer(
     assert mine.attrs["onetape"] == other.attrs["onetape"]
 
 
+def lanes_of(manager: DataManager) -> LaneFinder:
+    return LaneFinder(manager.provider_selector, manager.cache.store)
+
+
 def recent_of(manager: DataManager) -> AnswerCache:
-    return manager._services.client._service._answers
+    """Return what finds the answers that the manager keeps: in the memory of its store."""
+    store, clock = manager.cache.store, ManualClock(NOW)
+    return AnswerCache(store, lanes_of(manager), Reader(store, clock).days)
 
 
 def memory_of(manager: DataManager) -> LruCache:
-    return manager._services.client._service._store.memory
+    return manager.cache.store.memory
 
 
 def small(manager: DataManager, most_bytes: int) -> LruCache:
@@ -260,15 +292,15 @@ def small(manager: DataManager, most_bytes: int) -> LruCache:
 
 def givens(manager: DataManager) -> dict[Any, Any]:
     """Return the answers that are kept."""
-    entries = memory_of(manager)._entries.items()
-    return {key: value for key, value in entries if key[0] == "answer"}  # type: ignore[index]
+    memory = memory_of(manager)
+    values = {key: memory.get(key) for key in _PUT if key[0] == "answer"}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def forget(manager: DataManager) -> None:
     """Keep no answer, and know of no question."""
-    memory = memory_of(manager)
-    for key in [k for k in memory._entries if k[0] in ("answer", "seen")]:  # type: ignore[index]
-        memory.drop(key)
+    for key in _PUT:
+        memory_of(manager).drop(key)
 
 
 def held_after(manager: DataManager, root: Path, *question: str, **more: object) -> int:
@@ -281,13 +313,13 @@ def held_after(manager: DataManager, root: Path, *question: str, **more: object)
 
 
 def question_of(manager: DataManager) -> BarsQuery:
-    return manager._services.client.query(*ASKED)
+    return manager.client.query(*ASKED)
 
 
 def wanted_again(manager: DataManager, query: BarsQuery) -> AnswerCache:
     """Return what holds nothing, and was asked this often enough to hold the answer."""
     forget(manager)
-    memory_of(manager).put(("seen", *_place(query)), True, 1)
+    memory_of(manager).put(("seen", *place_of(query)), True, 1)
     assert recent_of(manager).find(query) is MISS
     return recent_of(manager)
 
@@ -322,7 +354,7 @@ def test_an_end_that_is_due_later_is_held_until_then(
 
 
 def test_what_expires_is_held_until_then(
-    manager: DataManager, tmp_path: Path, reads: Reads
+    manager: DataManager, tmp_path: Path, reads: Reads, ticking: ManualClock
 ) -> None:
     closed = mark(40, 50, "empty", 60_000, reason="market closed", expires=NOW + 60_000)
     key, question = SeriesKey("ETHUSDT", MINUTES.timeframe), ("ETHUSDT", *ASKED[1:])
@@ -333,7 +365,7 @@ def test_what_expires_is_held_until_then(
     reads.clear()
     asked(manager, question)
     assert reads == []
-    manager._services.clock.advance(60.0)  # type: ignore[attr-defined]
+    ticking.advance(60.0)
     asked(manager, question)
     assert reads != []
 
@@ -390,7 +422,7 @@ def test_threads_and_a_fork_have_frames_of_their_own(manager: DataManager, reads
         assert wrong == []
         asked(manager, SHARE)
 
-    with memory_of(manager)._lock:  # as if another thread had it when the process forked
+    with busy(memory_of(manager)):  # as if another thread had it when the process forked
         assert in_a_child(child) == 0
     work()
     assert wrong == []
@@ -482,8 +514,8 @@ def test_a_commit_while_it_was_read(
 def answered(manager: DataManager) -> tuple[BarsQuery, Answer, pd.DataFrame]:
     """Return a question, its answer of the store, and the frame made of it."""
     query = question_of(manager)
-    bars = manager._services.client._service
-    result = CacheLookup(bars._store, bars.lanes, bars._reader, bars._clock).find(query)
+    store, clock = manager.cache.store, ManualClock(NOW)
+    result = CacheLookup(store, lanes_of(manager), Reader(store, clock), clock).find(query)
     assert isinstance(result, Hit)
     return query, result.answer, asked(manager)
 
@@ -497,7 +529,7 @@ def test_an_answer_that_does_not_rest_on_its_series_alone(
     recent.keep(query, answer, frame)
     assert len(givens(manager)) == 1
     assert answer.depends_on is not None
-    store, view = manager._services.client._service._store, answer.depends_on.view
+    store, view = manager.cache.store, answer.depends_on.view
     if what == "another lane":
         query = replace(query, provider="binance")
     elif what == "not the store alone":
@@ -581,11 +613,10 @@ def latest(tmp_path: Path, manager: DataManager, reads: Reads) -> DataManager:
 
 @pytest.mark.parametrize("what", LATEST)
 def test_what_reaches_up_to_now_is_not_read_again_until_a_bar_is_due(
-    latest: DataManager, tmp_path: Path, reads: Reads, what: str
+    latest: DataManager, tmp_path: Path, reads: Reads, what: str, ticking: ManualClock
 ) -> None:
     question, more = LATEST[what]
-    clock = latest._services.clock
-    clock.advance(30.0)  # type: ignore[attr-defined]
+    ticking.advance(30.0)
     held = asked(latest, question, **more)
     assert reads == []
     fresh = asked(
@@ -595,18 +626,18 @@ def test_what_reaches_up_to_now_is_not_read_again_until_a_bar_is_due(
     assert held.attrs["onetape"] == fresh.attrs["onetape"]
     assert len(held) >= 3
     reads.clear()
-    clock.advance(30.0)  # type: ignore[attr-defined]
+    ticking.advance(30.0)
     asked(latest, question, **more)
     assert reads != []
 
 
 @pytest.mark.parametrize("what", LATEST)
 def test_what_reaches_up_to_now_shows_the_next_bar_at_once(
-    latest: DataManager, tmp_path: Path, what: str
+    latest: DataManager, tmp_path: Path, what: str, ticking: ManualClock
 ) -> None:
     question, more = LATEST[what]
     before = asked(latest, question, **more)
-    latest._services.clock.advance(60 * 45.0)  # type: ignore[attr-defined]
+    ticking.advance(60 * 45.0)
     now = NOW + 45 * 60_000
     newer = Commit((minutes(LAST, LAST + 45),), next_due=now + 60_000)
     store_at(tmp_path).commit(COIN, newer)
@@ -618,10 +649,10 @@ def test_what_reaches_up_to_now_shows_the_next_bar_at_once(
 
 @pytest.mark.parametrize("what", LATEST)
 def test_under_a_clock_that_was_set_back_it_is_read_again(
-    latest: DataManager, reads: Reads, what: str
+    latest: DataManager, reads: Reads, what: str, ticking: ManualClock
 ) -> None:
     question, more = LATEST[what]
-    latest._services.clock.set(NOW - 1)  # type: ignore[attr-defined]
+    ticking.set(NOW - 1)
     asked(latest, question, **more)
     assert reads != []
 
@@ -714,7 +745,7 @@ def test_who_names_a_place_lives_as_long_as_it_does(manager: DataManager) -> Non
 
 
 def test_an_answer_without_bars_is_held_until_it_is_asked_again(
-    manager: DataManager, tmp_path: Path, reads: Reads
+    manager: DataManager, tmp_path: Path, reads: Reads, ticking: ManualClock
 ) -> None:
     closed = mark(40, 50, "empty", 60_000, reason="market closed", expires=NOW + 60_000)
     key = SeriesKey("ETHUSDT", MINUTES.timeframe)
@@ -725,7 +756,7 @@ def test_an_answer_without_bars_is_held_until_it_is_asked_again(
     reads.clear()
     pd.testing.assert_frame_equal(asked(manager, question), fresh)
     assert reads == []
-    manager._services.clock.advance(60.0)  # type: ignore[attr-defined]
+    ticking.advance(60.0)
     with pytest.raises(RuntimeError, match="nothing is cached"):
         asked(manager, question)
 
@@ -734,7 +765,7 @@ def test_a_file_that_cannot_be_looked_at_is_read_as_ever(
     manager: DataManager, reads: Reads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     truth, failed = asked(manager), []
-    disk = manager._services.client._service._store._disk
+    disk = manager.cache.store.parts.disk
     stat = disk.stat
 
     def refused(path: Path) -> object:
@@ -753,10 +784,10 @@ def test_a_file_that_cannot_be_looked_at_is_read_as_ever(
 def test_documents_that_cannot_be_looked_at_make_no_answer_stand(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    query = manager._services.client.query(*SHARE)
+    query = manager.client.query(*SHARE)
     recent = recent_of(manager)
     assert isinstance(recent.find(query), Hit)
-    disk = manager._services.client._service._store._disk
+    disk = manager.cache.store.parts.disk
     stat = disk.stat
 
     def refused(path: Path) -> object:
@@ -772,7 +803,7 @@ def test_nobody_waits_for_the_lock(manager: DataManager) -> None:
     other = (*ASKED[:3], "2024-01-01T00:30:00")
     asked(manager, other)
     waiting = threading.Thread(target=lambda: asked(manager, other), daemon=True)
-    with memory_of(manager)._lock:
+    with busy(memory_of(manager)):
         waiting.start()
         waiting.join(30.0)
         assert not waiting.is_alive()

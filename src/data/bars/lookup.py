@@ -274,7 +274,7 @@ class AnswerCache:
 
     def find(self, query: BarsQuery) -> Hit | Miss:
         """Look for the answer to the same query; it is a hit while it stands."""
-        place = _place(query)
+        place = place_of(query)
         entry: _Entry | None = None if place is None else self._memory.get(place)
         if entry is None:
             return MISS
@@ -287,7 +287,7 @@ class AnswerCache:
 
     def keep(self, query: BarsQuery, answer: Answer, frame: pd.DataFrame) -> None:
         """Keep an answer, where it is one of those that may be given again."""
-        depends_on, place = answer.depends_on, _place(query)
+        depends_on, place = answer.depends_on, place_of(query)
         if depends_on is None or place is None or not _is_final(query, answer):
             return
         seen = ("seen", *place)
@@ -367,7 +367,7 @@ class AnswerCache:
         return key.timeframe != query.timeframe or not query.is_of_whole_weeks
 
 
-def _place(query: BarsQuery) -> tuple[Hashable, ...] | None:
+def place_of(query: BarsQuery) -> tuple[Hashable, ...] | None:
     """Return what makes two queries the same; None where more than that decides on an answer.
 
     One that reaches up to now is the same a moment later.
