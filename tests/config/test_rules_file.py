@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from src.data.calendars.library import library_class
 from src.data.config import rules_file as module
 from src.data.config.rules import Rules
 from src.data.config.rules_file import (
@@ -417,12 +418,11 @@ class TestPackaged:
 
     def test_every_exchange_has_a_calendar_and_its_own_timezone(self) -> None:
         import exchange_calendars
-        from exchange_calendars.calendar_utils import global_calendar_dispatcher as known
 
         names = set(exchange_calendars.get_calendar_names(include_aliases=False))
         for venue in load_rules().classification.exchanges.values():
             assert venue.calendar in names, venue
-            zone = str(getattr(known._calendar_factories[venue.calendar], "tz", ""))
+            zone = str(getattr(library_class(venue.calendar), "tz", ""))
             same_time = {"Europe/Brussels": "Europe/Berlin"}
             assert same_time.get(zone, zone) == same_time.get(venue.timezone, venue.timezone), venue
 
