@@ -23,6 +23,7 @@ from src.data.model.timeframe import Timeframe
 from src.data.vendors.base import BaseDataDownloader
 from src.data.vendors.factory import downloader_class, names
 from src.data.vendors.registry import SAMPLES
+from src.data.wiring import Services, build
 
 from .twin import route_to
 
@@ -120,6 +121,10 @@ class Market:
         manager = DataManager(self.folder / folder, clock=self.clock)
         route_to(self.patch, manager, **{vendor.name: vendor for vendor in vendors})
         return manager
+
+    def services(self, *, folder: str = "cache") -> Services:
+        """Return what a job on the same folder works with; vendors are those of the rules."""
+        return build(self.folder / folder, clock=self.clock)
 
 
 def at(text: str) -> int:

@@ -18,9 +18,10 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import DataError, IncompleteDataError, IncompleteDataWarning
 from src.data.jobs.key_probe import probe
-from src.data.jobs.verify import VerifyQuestion, verify_with
+from src.data.jobs.verify import Verification, VerifyQuestion, verify_with
 from src.data.model.instant import DAY_MS, day_ms
 from src.data.vendors.tiingo.bars import TiingoDataDownloader
+from src.data.wiring import build
 from tests.cache.counts import crossed
 from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer
@@ -63,6 +64,12 @@ def alone(
 
     clock.set(ms("2024-06-13T22:30:00"))
     return make
+
+
+def verified(asking: DataManager, question: VerifyQuestion, clock: ManualClock) -> Verification:
+    """Return a verification on a manager's cache and by its rules."""
+    selector = asking.provider_selector
+    return verify_with(build(selector.cache_dir, selector.config_path, clock=clock), question)
 
 
 def asked(manager: DataManager, symbol: str = "NVDA", **more: Any) -> pd.DataFrame:
@@ -272,14 +279,14 @@ def assert_adjusted(frame: pd.DataFrame, vendors: VendorServer, clock: ManualClo
 
 
 def test_verifying_compares_dividends_and_adjusted_closes(
-    alone: Make, vendors: VendorServer
+    alone: Make, vendors: VendorServer, clock: ManualClock
 ) -> None:
     manager, question = alone("yahoo"), VerifyQuestion("AAPL", "1d", "2024-04-22", "2024-05-24")
     manager.get_ohlcv("AAPL", "1d", "2024-04-22", "2024-05-24")
-    assert verify_with(manager._services, question).ok
+    assert verified(manager, question, clock).ok
     kept = [a for a in vendors.truth.listing("AAPL").actions if a.ex_date != date(2024, 5, 10)]
     vendors.truth.change("AAPL", actions=(*kept, dividend("2024-05-10", 0.5)))
-    (one,) = verify_with(alone("yahoo")._services, question).comparisons
+    (one,) = verified(alone("yahoo"), question, clock).comparisons
     assert [d.cause for d in one.differences] == ["actions", "adjusted close"]
     said = "cache: dividend of 0.25 on 2024-05-10, yahoo: dividend of 0.5 on 2024-05-10"
     assert one.differences[0].said == said
@@ -287,23 +294,25 @@ def test_verifying_compares_dividends_and_adjusted_closes(
     assert one.differences[1].rows == 14
 
 
-def test_verifying_tells_a_dividend_that_is_not_known(alone: Make, vendors: VendorServer) -> None:
+def test_verifying_tells_a_dividend_that_is_not_known(
+    alone: Make, vendors: VendorServer, clock: ManualClock
+) -> None:
     manager, question = alone("yahoo"), VerifyQuestion("AAPL", "1d", "2024-04-22", "2024-05-07")
     manager.get_ohlcv("AAPL", "1d", "2024-04-22", "2024-05-07")
     vendors.truth.act("AAPL", dividend("2024-05-01", 0.1))
-    (one,) = verify_with(alone("yahoo")._services, question).comparisons
+    (one,) = verified(alone("yahoo"), question, clock).comparisons
     assert one.differences[0].said == "cache: no dividend, yahoo: dividend of 0.1 on 2024-05-01"
     assert one.differences[1].cause == "adjusted close"
 
 
 def test_verifying_two_vendors_that_tell_another_dividend(
-    alone: Make, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+    alone: Make, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pair = VerifyQuestion(
         "AAPL", "1d", "2024-04-22", "2024-05-24", provider="yahoo", against="tiingo"
     )
     manager = alone("yahoo", "tiingo")
-    (one,) = verify_with(manager._services, pair).comparisons
+    (one,) = verified(manager, pair, clock).comparisons
     assert not one.differences
     paid = TiingoDataDownloader.actions_of
     monkeypatch.setattr(TiingoDataDownloader, "parse_bars", _without_actions(TiingoDataDownloader))
@@ -311,7 +320,7 @@ def test_verifying_two_vendors_that_tell_another_dividend(
         TiingoDataDownloader, "actions_of",
         lambda self, *asked: [replace(a, amount=2 * a.amount) for a in paid(self, *asked)],
     )  # fmt: skip
-    (one,) = verify_with(manager._services, pair).comparisons
+    (one,) = verified(manager, pair, clock).comparisons
     assert one.differences[0].cause == "actions"
     assert "tiingo: dividend of 0.5 on 2024-05-10" in one.differences[0].said
 

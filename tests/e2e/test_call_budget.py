@@ -433,13 +433,13 @@ def test_a_job_waits_longer_than_a_call_and_says_for_whom(
     monkeypatch.setenv("PROVIDER_RATE_LIMITS", '{"binance": {"requests_per_minute": 2}}')
     symbols, day = ["BTCUSDT", "ETHUSDT", "SOLUSDT"], ("2024-05-01", "2024-05-01")
     job = Job.of(symbols[:2], ["1h"], day, clock.now_ms())
-    report = fill(make()._services.client, job)
+    report = fill(make().client, job)
     assert [result.rows for result in report.results] == [24, 24]
     assert "1h waits 60 seconds for binance: its limit of 2 a minute is used up" in caplog.text
     with pytest.raises(AllProvidersFailedError, match="next request possible in 60 seconds"):
         make().get_ohlcv("SOLUSDT", "1h", *day, provider="binance")
     impatient = replace(Job.of(symbols[2:], ["1h"], day, clock.now_ms()), timeout_s=10)
-    assert "next request possible in" in fill(make()._services.client, impatient).results[0].error
+    assert "next request possible in" in fill(make().client, impatient).results[0].error
 
 
 def test_the_rules_say_how_long_jobs_go_on(

@@ -47,7 +47,7 @@ def test_no_bar_is_stored_before_its_close_and_none_is_lost(
         if now.is_over:
             clock.advance(270)
 
-    report = fill(make()._services.client, job, pass_time, at_work=1)
+    report = fill(make().client, job, pass_time, at_work=1)
     assert [result.error for result in report.results] == [""] * 6
     manager = make()
     for symbol, label in product(_SYMBOLS, _LABELS):

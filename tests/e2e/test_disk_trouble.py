@@ -107,7 +107,7 @@ def test_a_job_ends_where_nothing_more_can_be_stored_and_the_next_one_continues(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, full: dict[str, bool],
     monkeypatch: pytest.MonkeyPatch, has_reserve: bool,
 ) -> None:  # fmt: skip
-    client, names = manager._services.client, ["BTCUSDT", "ETHUSDT", "SOLUSDT", "THINUSDT"]
+    client, names = manager.client, ["BTCUSDT", "ETHUSDT", "SOLUSDT", "THINUSDT"]
     job = Job.of(names, ["1d"], ("2024-05-01", "2024-05-31"), clock.now_ms())
 
     def fill_up(now: Progress) -> None:
@@ -142,5 +142,5 @@ def test_a_job_fails_for_a_series_that_another_writer_holds(
     monkeypatch.setattr(store, "commit", busy)
     names = ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
     job = Job.of(names, ["1d"], ("2024-05-01", "2024-05-31"), clock.now_ms())
-    results = fill(manager._services.client, job, at_work=1).results
+    results = fill(manager.client, job, at_work=1).results
     assert [result.error for result in results] == ["", "another process writes", ""]

@@ -146,7 +146,7 @@ def test_batches_awaited_calls_and_lookups_say_the_same(
     frame = manager.get_ohlcv(*question, adjustment="raw")
     batch = manager.get_ohlcv_batch(["AAPL"], *question[1:], adjustment="raw")["AAPL"]
     awaited = asyncio.run(AsyncDataManager(manager).aget_ohlcv(*question, adjustment="raw"))
-    client = manager._services.client
+    client = manager.client
     found = client.lookup(client.query(*question, wishes=Wishes(adjustment="raw"))).provenance
     assert found is not None
     for facts in (*map(told, (frame, batch, awaited)), found):

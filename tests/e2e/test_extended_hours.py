@@ -22,11 +22,11 @@ from src.data.errors import (
     NoProviderError,
     QueryError,
 )
-from src.data.jobs.gaps import gap_report
 from src.data.jobs.populate import populate_cache, sync_cache
 from src.data.jobs.verify import VerifyQuestion, verify_with
 from src.data.model.instant import parse_iso
 from src.data.quality.gaps import ClassifiedGap
+from src.data.wiring import Services, build
 from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer
 
@@ -76,6 +76,12 @@ def by(
         return DataManager(tmp_path / "cache", path, clock=clock)
 
     return make
+
+
+def services_beside(manager: DataManager, clock: ManualClock) -> Services:
+    """Return what a job works with, on a manager's cache and by its rules."""
+    selector = manager.provider_selector
+    return build(selector.cache_dir, selector.config_path, clock=clock)
 
 
 def oracle(vendors: VendorServer, label: str, *, extended: bool = True) -> pd.DataFrame:
@@ -247,7 +253,7 @@ def test_the_command_that_a_gap_names_fills_it(by: Make, vendors: VendorServer) 
 
 
 def _never_asked(manager: DataManager) -> list[ClassifiedGap]:
-    (lane,) = gap_report(manager._services, "AAPL", "15m").series
+    (lane,) = manager.gaps("AAPL", "15m").series
     return [one for one in lane.listed if one.gap_class == "never_asked"]
 
 
@@ -298,7 +304,8 @@ def test_populate_and_sync_bring_them_up_to_date(
 ) -> None:
     """Reports name the series as their folders are named: regular bars of that name lie beside."""
     manager = by("yahoo")
-    monkeypatch.setattr("src.data.jobs.populate.job_services", lambda *_: manager._services)
+    services = services_beside(manager, clock)
+    monkeypatch.setattr("src.data.jobs.populate.job_services", lambda *_: services)
     days, names = ("2024-06-04", "2024-06-05"), ["AAPL", "BTC-USD"]
     report = populate_cache(names, ["30m"], *days, session="extended")
     assert (report["success"], report["failed"]) == (
@@ -328,7 +335,7 @@ def test_populate_and_sync_bring_them_up_to_date(
 
 
 def test_coverage_gaps_and_validation_go_by_their_own_hours(
-    by: Make, vendors: VendorServer
+    by: Make, vendors: VendorServer, clock: ManualClock
 ) -> None:
     manager = by("yahoo")
     for session in ("regular", "extended"):
@@ -337,7 +344,7 @@ def test_coverage_gaps_and_validation_go_by_their_own_hours(
     assert (report.rows, report.score) == (64, 1.0), report
     lanes = set(manager.coverage("AAPL", "15m")["lane"])
     assert lanes == {"", "extended"}
-    verified = verify_with(manager._services, VerifyQuestion("AAPL", "15m", *DAY))
+    verified = verify_with(services_beside(manager, clock), VerifyQuestion("AAPL", "15m", *DAY))
     counts = {
         one.lane: (one.compared and one.compared.equal, len(one.differences), one.error)
         for one in verified.comparisons
@@ -345,7 +352,7 @@ def test_coverage_gaps_and_validation_go_by_their_own_hours(
     assert counts == {"15m": (26, 0, ""), "15m@extended": (64, 0, "")}
     beside = manager.validate("AAPL", "15m", level="corroborated", lane="extended").not_checked
     assert any("extended hours" in why for why in beside.values()), beside
-    missing = gap_report(manager._services, "AAPL", "15m", DAY[0], DAY[1]).series
+    missing = manager.gaps("AAPL", "15m", *DAY).series
     assert {one.series.lane_label for one in missing} == lanes
 
 

@@ -188,7 +188,7 @@ def test_a_damaged_year_is_told_and_the_others_are_looked_at(
 ) -> None:
     for symbol in ("AAPL", "MSFT"):
         manager.get_ohlcv(symbol, *SPRING)
-    client = manager._services.client
+    client = manager.client
     outline = type(client).outline
 
     def failing(self: Any, key: Any) -> Any:
@@ -343,8 +343,7 @@ def test_the_other_vendors_are_asked_first_for_that_day(
         "OTHER", "1d", "2024-06-03", "2024-06-07", strict=True, columns=("source",)
     )
     assert frame["source"].tolist() == ["yahoo", "yahoo", "tiingo", "yahoo", "yahoo"]
-    hours = market.manager(one, two)._services.network.vendor_days()
-    assert [day.timeframe for day in hours] == ["1d"]
+    assert [day.timeframe for day in market.services().network.vendor_days()] == ["1d"]
 
 
 def test_no_weekend_is_asked_for_beside_a_friday_that_a_vendor_lacks(
@@ -422,7 +421,8 @@ def test_a_session_that_comes_back_is_no_incident_any_more(
     for name in NAMES[:4]:
         manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11", strict=True)
     assert manager.gaps().incidents == ()
-    assert manager._services.network.vendor_days() == []
+    assert manager.metrics()["vendor_days"] == {}
+    assert market.services().network.vendor_days() == []
 
 
 def test_few_symbols_do_not_take_back_what_many_showed(market: Market, clock: ManualClock) -> None:
@@ -434,7 +434,7 @@ def test_few_symbols_do_not_take_back_what_many_showed(market: Market, clock: Ma
     step = Timeframe.parse("1d")
     there = [SeriesKey(name, step) for name in NAMES[8:11]]
     lacking = [SeriesKey(name, step) for name in NAMES[:3]]
-    services = manager._services
+    services = market.services()
     assert find_vendor_days(services, there) == [known]
     assert find_vendor_days(services, lacking) == [known]
     assert str(known) == "yahoo 2024-06-05 1d: missing for 8 of 11 symbols"
@@ -443,7 +443,7 @@ def test_few_symbols_do_not_take_back_what_many_showed(market: Market, clock: Ma
 def test_an_incident_that_is_not_found_again_is_forgotten_after_a_week(
     market: Market, clock: ManualClock, known: tuple[Shelf, Shelf]
 ) -> None:
-    network = market.manager(known[0])._services.network
+    network = market.services().network
     clock.advance(6.9 * 86_400)
     assert len(network.vendor_days()) == 1
     clock.advance(0.2 * 86_400)

@@ -351,7 +351,7 @@ def test_a_streamed_bar_is_judged_when_it_is_asked_for_again(
     clock.set(at("2024-05-02T12:00:30Z"))
     manager.get_ohlcv(*case.series[:2], "2024-05-01", "2024-05-02T11:00:00")
     (held,) = manager.cache.store.keys()
-    query = manager._services.client.query(*case.series)
+    query = manager.client.query(*case.series)
     grid = BarGrid(calendar_for(query.instrument), query.timeframe)
     kind = manager.cache.store.view(held).kind
     assert kind is not None
@@ -459,7 +459,7 @@ def test_an_answer_of_a_job_below_the_minimum_of_the_rules_is_an_event(
         manager = DataManager(tmp_path / "cache", rules, clock=clock)
     events: list[Event] = []
     manager.on_event(events.append)
-    client = manager._services.client
+    client = manager.client
     getattr(client, way)(client.query(*case.series))
     low = [event for event in events if isinstance(event, QualityLow)]
     assert [(event.score, event.minimum) for event in low] == [(0.9, least)] * is_told

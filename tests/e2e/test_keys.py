@@ -23,6 +23,7 @@ from src.data.net.sender import Sender
 from src.data.vendors.base import BaseDataDownloader
 from src.data.vendors.binance.bars import BinanceDataDownloader
 from src.data.vendors.factory import DataDownloaderFactory
+from src.data.wiring import build
 from tests.net.scripted import answer
 from tests.programs import PYTHONPATH
 from tests.vendor_server import VendorServer
@@ -72,9 +73,7 @@ def rules(tmp_path: Path, vendors: VendorServer) -> Path:
 
 
 @pytest.fixture
-def desk(
-    make: Callable[[], DataManager], clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> Desk:
+def desk(tmp_path: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """Let the factory make the vendor with a key, and return who looks at its keys."""
     from src.data.net.http import HttpTransport
 
@@ -86,7 +85,7 @@ def desk(
         def create_downloader(provider_code: str, **kwargs: Any) -> BaseDataDownloader | None:
             if provider_code != "newsapi":
                 return create(provider_code, **kwargs)
-            limiter = make()._services.network.limiter("newsapi")
+            limiter = build(tmp_path / "cache", rules, clock=clock).network.limiter("newsapi")
             try:
                 return NewsApiLike(**kwargs, sender=Sender(desk, limiter, clock))
             except ValueError as exc:
@@ -162,9 +161,9 @@ def test_a_double_of_a_users_test_needs_no_key(
 
 
 def test_one_that_a_user_has_put_there_stays_whatever_the_environment_says(
-    manager: DataManager, desk: Desk, clock: ManualClock
+    manager: DataManager, desk: Desk, clock: ManualClock, tmp_path: Path, rules: Path
 ) -> None:
-    limiter = manager._services.network.limiter("newsapi")
+    limiter = build(tmp_path / "cache", rules, clock=clock).network.limiter("newsapi")
     own = NewsApiLike(
         credentials={"NEWSAPI_API_KEY": "good"}, sender=Sender(desk, limiter, clock),
         base_url="http://127.0.0.1:9",

@@ -53,7 +53,7 @@ CALLS: dict[str, tuple[Call, set[str], set[str]]] = {
         {"BTCUSDT"}, {"1h"},
     ),
     "a job": (
-        lambda m: fill(m._services.client, Job.of(["AAPL", "?!"], ["1d"], DAY, NOW)),
+        lambda m: fill(m.client, Job.of(["AAPL", "?!"], ["1d"], DAY, NOW)),
         {"AAPL", "?!"}, {"1d"},
     ),
 }  # fmt: skip

@@ -18,6 +18,7 @@ from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning
 from src.data.feed.backtrader.feed import run_live
 from src.data.feed.live_feeds import FeedTimings
+from src.data.feed.services import feeds_of
 from src.data.model.capabilities import Limits
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.ohlcv_contract import validate_normalized_ohlcv
@@ -64,7 +65,7 @@ def stage(
     monkeypatch.setenv("ONETAPE_RULES", str(rules))
     others = set(ours())
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
-    manager._feeds._tempo = FeedTimings(PULSE, PATIENCE)
+    feeds_of(manager).tempo = FeedTimings(PULSE, PATIENCE)
     yield Stage(clock, vendors, streams, manager)
     wait_until(lambda: not set(ours()) - others, "the end of all threads")
 

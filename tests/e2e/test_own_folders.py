@@ -302,7 +302,7 @@ def test_what_is_told_of_a_series_tells_that_its_file_has_changed(
     week(tmp_path / "own", 1.0)
     reader = manager(cache, tmp_path / "own")
     by_range(reader)
-    client = reader._services.client
+    client = reader.client
     (key,) = client.series("MSFT")
     assert "suspect" not in {part.state for part in client.coverage(key)}
     assert not a_plan(reader).steps
@@ -450,7 +450,7 @@ def test_what_a_job_calculates_of_own_files_stands_in_the_lane_of_their_folder(
     cache: Path, tmp_path: Path
 ) -> None:
     write_minutes(tmp_path / "own", 1.0)
-    client = hours_of_own_minutes(cache, tmp_path / "own")._services.client
+    client = hours_of_own_minutes(cache, tmp_path / "own").client
     client.get(client.query("BTCUSDT", "1m", start=HOURS[2], end=HOURS[3]))
     done = client.calculate(client.query(*HOURS[:2], bars=1), Timeframe.parse("1m"))
     assert (done.rows, done.key.lane) == (2, (done.key.of_folder, "from-1m"))

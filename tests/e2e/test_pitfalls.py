@@ -47,7 +47,9 @@ class Noting(BinanceDataDownloader):
 @pytest.fixture
 def noting(manager: DataManager, vendors: VendorServer) -> Noting:
     """Return that vendor at the vendor server, at the pace and on the circuits of the manager."""
-    sender = manager._services.network.sender("binance")
+    make_sender = manager.provider_selector.make_sender
+    assert make_sender is not None
+    sender = make_sender("binance")
     return Noting(base_url=vendors.base_url("binance"), sender=sender)
 
 

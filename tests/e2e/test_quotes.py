@@ -22,6 +22,7 @@ from src.data.errors import (
     QueryError,
     UnknownSymbolError,
 )
+from src.data.feed.services import feeds_of
 from src.data.model.instant import MINUTE_MS, from_ms, parse_iso
 from src.data.model.quote import Quote
 from src.data.model.stream import LiveBar, StreamState, StreamStatus
@@ -306,7 +307,7 @@ def test_many_at_once_name_what_could_not_be_had(manager: DataManager) -> None:
 def test_a_running_stream_answers_without_a_request(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    feed = manager._feeds.find("BTCUSDT", "1m", 1)
+    feed = feeds_of(manager).find("BTCUSDT", "1m", 1)
     assert feed is not None
     manager.get_ohlcv("BTCUSDT", "1d", bars=2)
     asked = vendors.count()
@@ -333,7 +334,7 @@ def test_a_running_stream_answers_without_a_request(
 def test_history_of_a_feed_is_no_live_price(
     manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    feed = manager._feeds.find("BTCUSDT", "1m", 1)
+    feed = feeds_of(manager).find("BTCUSDT", "1m", 1)
     assert feed is not None
     opens = clock.now_ms() // MINUTE_MS * MINUTE_MS - MINUTE_MS
     bar = LiveBar(opens, 1.0, 1.0, 1.0, 1.0, 1.0, origin="history")

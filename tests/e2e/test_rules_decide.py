@@ -110,7 +110,7 @@ def test_so_it_is_for_questions_of_other_forms(
             assert whose(feed.df) == (["yahoo"], None)
         found = []
     elif many == "provenance":
-        client = manager._services.client
+        client = manager.client
         assert client.get_provenance(client.query(*HELD))["vendors"] == ["yahoo"]
         found = []
     else:

@@ -19,7 +19,7 @@ import socket
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -34,11 +34,10 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, DataError
 from src.data.model.bars import Bar
-from src.data.model.capabilities import BarPage, Capabilities, FetchQuery
+from src.data.model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.kind import Kind
 from src.data.net.http import HttpTransport
-from src.data.net.sender import Sender
 from src.data.net.status import error_of
 from src.data.observability.events import Event
 from src.data.observability.logs import ContextFilter, JsonFormatter
@@ -78,6 +77,7 @@ class Keyed(BaseDataDownloader):
     name = "keyed"
     secrets = ("KEYED_API_KEY",)
     requires_api_key = True
+    limits = Limits(per_minute=60_000, burst=1000)
     capabilities = Capabilities(
         frozenset({"crypto"}), {"1h": "1h"}, page_bars=1000, adjustment="raw", dense=True,
         kinds={"crypto": Kind(session="24h", anchor="clock", venue="keyed", volume="base")},
@@ -263,14 +263,11 @@ def ask(
 ) -> Callable[..., Keyed]:
     """Return what makes the manager ask the keyed vendor, and it alone, at an address."""
 
-    def at(base: str, key: str = KEY) -> Keyed:
-        transport = HttpTransport(timeout=TIMEOUT)
-        services = manager._services
-        sender = Sender(
-            transport, services.network.limiter("keyed"), clock,
-            on_attempt=services.observer.attempted,
-        )  # fmt: skip
-        vendor = Keyed(credentials={"KEYED_API_KEY": key}, base_url=base, sender=sender)
+    def at(base: str, key: str = KEY, keys: Mapping[str, str] | None = None) -> Keyed:
+        own_sender, keys = manager.provider_selector.own_sender, keys or {"KEYED_API_KEY": key}
+        assert own_sender is not None
+        sender = own_sender("keyed", Keyed(credentials=keys), HttpTransport(timeout=TIMEOUT))
+        vendor = Keyed(credentials=keys, base_url=base, sender=sender)
         route_to(monkeypatch, manager, keyed=vendor)
         return vendor
 
@@ -428,17 +425,17 @@ def test_a_key_that_was_replaced_is_told_as_little_as_the_new_one(
 ) -> None:
     environ = {"KEYED_API_KEY": KEY}
     with serving(refuses_the_key) as server, listening() as heard:
-        vendor = ask(server.base)
-        vendor._accounts._credentials = environ
+        vendor = ask(server.base, keys=environ)
         told = failing(manager, vendor)
         environ["KEYED_API_KEY"] = NEXT_KEY
         told += failing(manager, vendor)
+        session = vendor.session
         environ.clear()
         with pytest.raises(AllProvidersFailedError, match="set KEYED_API_KEY") as caught:
             manager.get_ohlcv(*DAY)
         told += told_by(caught.value)
     assert len(server.requests) == 4
-    assert_silent(heard, told, f"{vars(vendor._accounts)['_newest']!r}")
+    assert_silent(heard, told, repr(session))
 
 
 def test_no_event_and_no_counter_holds_the_key(
@@ -470,7 +467,7 @@ def test_an_answer_does_not_hold_the_key(
     assert len(frames[0]) == 24
     texts = [f"{f.attrs!r}{json.dumps(f.attrs, default=str)}{f.to_csv()}" for f in frames]
     pickled = [pickle.dumps(f.attrs).decode("latin-1") for f in frames]
-    assert_silent(heard, *texts, *pickled, repr(vars(manager)), repr(manager._services))
+    assert_silent(heard, *texts, *pickled, repr(vars(manager)))
 
 
 # --- vendors that need no key, where keys stand in the environment

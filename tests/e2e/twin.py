@@ -12,6 +12,7 @@ from src.data.model.bars import Bar, BarTable
 from src.data.model.capabilities import Fetched, FetchQuery
 from src.data.model.kind import Basis
 from src.data.model.span import Span
+from src.data.provider_selector import ProviderSelector
 from src.data.vendors.base import BaseDataDownloader
 from src.data.vendors.binance.bars import BinanceDataDownloader
 from tests.vendor_server import VendorServer
@@ -61,9 +62,9 @@ class Twin(BaseDataDownloader):
         return Fetched(BarTable.from_bars(bars), self.name, kind, Basis(how), now, ())
 
 
-def route_to(monkeypatch: Any, manager: Any, **downloaders: Any) -> None:
-    """Let a manager ask these downloaders in this order, in place of the rules."""
-    selector = manager.provider_selector
+def route_to(monkeypatch: Any, asking: Any, **downloaders: Any) -> None:
+    """Let a manager, or a selector, ask these downloaders in this order, in place of the rules."""
+    selector = asking if isinstance(asking, ProviderSelector) else asking.provider_selector
     monkeypatch.setattr(selector, "get_provider_with_failover", lambda *_: list(downloaders))
     for name, downloader in downloaders.items():
         monkeypatch.setitem(selector.downloaders, name, downloader)

@@ -15,6 +15,7 @@ from src.data.feed.live_feed import LiveFeed
 from src.data.feed.live_feeds import FeedTimings
 from src.data.feed.queue import Mailbox
 from src.data.feed.selection import plain_feed
+from src.data.feed.services import feeds_of
 from src.data.feed.sources.stream import StreamTimings
 from src.data.feed.streams.connection import ConnectionTimings
 from src.data.model.capabilities import Limits
@@ -73,7 +74,7 @@ class Stage:
 
     def feed(self, lookback: int = 20, tempo: FeedTimings | None = None) -> LiveFeed:
         """Return a feed that is not started."""
-        self.manager._feeds._tempo = tempo or FeedTimings(PULSE, PATIENCE)
+        feeds_of(self.manager).tempo = tempo or FeedTimings(PULSE, PATIENCE)
         return plain_feed(self.manager, ("BTCUSDT", "1m", lookback))
 
     def live(self, feed: LiveFeed) -> None:

@@ -16,6 +16,7 @@ from src.data.feed.backtrader.live import StreamedLiveDataFeed
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.live_feeds import FeedTimings
 from src.data.feed.selection import live_feed, plain_feed
+from src.data.feed.services import feeds_of
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.stream import LiveBar, Revision, StreamState, Topic
 from tests.vendor_server import VendorServer
@@ -52,7 +53,7 @@ class Exchange:
         path = folder / "rules.yaml"
         path.write_text(json.dumps(rules))
         self.manager = DataManager(folder / "cache", path, clock=clock)
-        self.manager._feeds._tempo = FeedTimings(PULSE, PATIENCE)
+        feeds_of(self.manager).tempo = FeedTimings(PULSE, PATIENCE)
 
     def feed(self, timeframe: str = "5m", lookback: int = 3) -> LiveFeed:
         return plain_feed(self.manager, ("AAPL", timeframe, lookback))
@@ -278,7 +279,7 @@ def test_bars_that_would_be_others_than_the_caches_are_asked_for(
     vendor, tape, timeframe, pinned = wanted
     exchange = Exchange(tmp_path, clock, vendors, streams, vendor, tape)
     with caplog.at_level(logging.WARNING):
-        assert exchange.manager._feeds.find("AAPL", timeframe, provider=pinned) is None
+        assert feeds_of(exchange.manager).find("AAPL", timeframe, provider=pinned) is None
     assert f"{vendor} streams no such bars: " in caplog.text and why in caplog.text
 
 
@@ -286,8 +287,8 @@ def test_a_series_of_other_hours_goes_on_by_questions(
     tmp_path: Path, clock: ManualClock, vendors: VendorServer, streams: StreamServer, others: None
 ) -> None:
     alone = Exchange(tmp_path, clock, vendors, streams, backup=())
-    assert alone.manager._feeds.streamer("AAPL", "1h") is None
-    assert alone.manager._feeds.streamer("AAPL", "1m") == "polygon"
+    assert feeds_of(alone.manager).streamer("AAPL", "1h") is None
+    assert feeds_of(alone.manager).streamer("AAPL", "1m") == "polygon"
 
 
 def test_backtraders_feeds_are_streamed_too(exchange: Exchange) -> None:

@@ -16,6 +16,7 @@ from src.data.errors import FeedLagError
 from src.data.feed import live_feeds
 from src.data.feed.live_feed import LiveFeed, _wake
 from src.data.feed.queue import Mailbox
+from src.data.feed.services import feeds_of
 from src.data.feed.sources.stream import GapFreeSource
 from src.data.model.stream import LiveBar, StreamState
 from tests.cache.test_write_guard import RefusingDisk
@@ -35,7 +36,7 @@ def test_a_feed_dropped_in_a_loop_that_was_left_ends(
         break
     gc.collect()
     wait_until(lambda: not set(ours()) - before, "the end of its threads")
-    assert stage.manager._feeds.hub.connections == 0
+    assert feeds_of(stage.manager).hub.connections == 0
     assert "was deleted without stop()" in caplog.text
 
 
@@ -121,7 +122,7 @@ def test_a_callback_may_stop_its_feed(stage: Stage, told: str) -> None:
     getattr(feed, told)(call)
     feed.start()
     wait_until(lambda: calls and not feed.is_running)
-    assert stage.manager._feeds.hub.connections == 0
+    assert feeds_of(stage.manager).hub.connections == 0
 
 
 def test_a_callback_may_ask_for_history(stage: Stage) -> None:

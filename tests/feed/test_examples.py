@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from src.data.feed.live_feeds import FeedTimings
+from src.data.feed.services import feeds_of
 from src.data.model.instant import MINUTE_MS, from_ms
 from tests.feed.conftest import BITCOIN, PATIENCE, PULSE, Stage, wait_until
 
@@ -39,7 +40,7 @@ def test_history_replay_and_live_trade_alike(
     strategy = example.load("crossover").Crossover  # type: ignore[attr-defined]
     acts = strategy.next
     monkeypatch.setattr(strategy, "next", lambda self: (lengths.append(len(self)), acts(self)))
-    stage.manager._feeds._tempo = FeedTimings(PULSE, PATIENCE)
+    feeds_of(stage.manager).tempo = FeedTimings(PULSE, PATIENCE)
     first = stage.closed_ms - (PAST - 1) * MINUTE_MS
     lived: list[object] = []
     runner = threading.Thread(

@@ -15,6 +15,7 @@ from src.data.feed.backtrader.live import StreamedLiveDataFeed
 from src.data.feed.data_feed_factory import DataFeedFactory
 from src.data.feed.live_feeds import FeedTimings
 from src.data.feed.selection import live_feed, live_feed_or_none
+from src.data.feed.services import feeds_of
 from src.data.feed.vendor_feeds import FUTURES
 from src.data.model.instant import MINUTE_MS
 from src.data.model.stream import StreamState
@@ -39,7 +40,7 @@ def manager(
     rules = {"crypto": {"backup": []}, "providers": {"binance": spot, FUTURES: futures}}
     path.write_text(json.dumps(rules))
     made = DataManager(tmp_path / "cache", path, clock=clock)
-    made._feeds._tempo = FeedTimings(PULSE, PATIENCE)
+    feeds_of(made).tempo = FeedTimings(PULSE, PATIENCE)
     return made
 
 

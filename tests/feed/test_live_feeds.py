@@ -12,6 +12,7 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.feed import live_feeds
 from src.data.feed.live_feeds import FeedTimings
+from src.data.feed.services import feeds_of
 from src.data.feed.sources.history import Filled
 from src.data.feed.sources.stream import GapFreeSource
 from src.data.model.instant import MINUTE_MS, parse_iso
@@ -34,7 +35,7 @@ def manager(tmp_path: Path, clock: ManualClock) -> DataManager:
 
 
 def test_a_feed_is_made_and_nobody_is_asked_before_it_starts(stage: Stage) -> None:
-    feed = stage.manager._feeds.find("BTC/USDT", "1m")
+    feed = feeds_of(stage.manager).find("BTC/USDT", "1m")
     assert feed is not None
     assert isinstance(feed.source, GapFreeSource)
     assert (feed.symbol, feed.timeframe, feed.is_running) == ("BTC/USDT", "1m", False)
@@ -51,7 +52,7 @@ def test_a_feed_is_made_and_nobody_is_asked_before_it_starts(stage: Stage) -> No
 def test_where_there_is_none_the_reason_is_logged(
     manager: DataManager, caplog: pytest.LogCaptureFixture, symbol: str, timeframe: str, said: str
 ) -> None:
-    assert manager._feeds.find(symbol, timeframe, 10, provider="alpaca" if symbol == "AAPL"
+    assert feeds_of(manager).find(symbol, timeframe, 10, provider="alpaca" if symbol == "AAPL"
                                  else None) is None  # fmt: skip
     assert f"there is no live feed of {symbol} {timeframe}" in caplog.text
 
@@ -64,14 +65,14 @@ def test_a_stream_of_another_thing_is_not_listened_to(
     monkeypatch.setattr(live_feeds, "stream_of", {"polygon": PolygonStream}.get)
     selector = manager.provider_selector
     monkeypatch.setattr(selector, "get_provider_with_failover", lambda *_: ["binance", "polygon"])
-    assert manager._feeds.find("METAUSDT", "1m") is None
+    assert feeds_of(manager).find("METAUSDT", "1m") is None
     assert "polygon is not used: nothing proves that its METAUSDT" in caplog.text
 
 
 def test_an_option_nobody_reads_is_refused(
     manager: DataManager, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert manager._feeds.find("BTCUSDT", "1m", on_bars=print) is None
+    assert feeds_of(manager).find("BTCUSDT", "1m", on_bars=print) is None
     assert "no option on_bars" in caplog.text
 
 
@@ -79,23 +80,23 @@ def test_without_the_extra_there_is_none(
     manager: DataManager, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "websocket", None)
-    assert manager._feeds.find("BTCUSDT", "1m") is None
+    assert feeds_of(manager).find("BTCUSDT", "1m") is None
     assert "[live]" in caplog.text
 
 
 def test_a_callback_is_called(stage: Stage) -> None:
     seen: list[object] = []
-    stage.manager._feeds._tempo = FeedTimings(PULSE, PATIENCE)
-    feed = stage.manager._feeds.find("BTCUSDT", "1m", 5, on_new_bar=seen.append)
+    feeds_of(stage.manager).tempo = FeedTimings(PULSE, PATIENCE)
+    feed = feeds_of(stage.manager).find("BTCUSDT", "1m", 5, on_new_bar=seen.append)
     assert feed is not None
     with feed:
         wait_until(lambda: len(seen) == 5)
 
 
 def test_a_feed_goes_on_after_a_bar_that_is_known(stage: Stage) -> None:
-    stage.manager._feeds._tempo = FeedTimings(PULSE, PATIENCE)
+    feeds_of(stage.manager).tempo = FeedTimings(PULSE, PATIENCE)
     known = stage.closed_ms - 4 * MINUTE_MS
-    feed = stage.manager._feeds.find("BTCUSDT", "1m", after_ms=known)
+    feed = feeds_of(stage.manager).find("BTCUSDT", "1m", after_ms=known)
     assert feed is not None
     box = feed.subscribe()
     with feed:
@@ -134,8 +135,8 @@ def test_other_vendors_streams_speak_over_real_sockets(
         path = tmp_path / "rules.yaml"
         path.write_text(json.dumps({"providers": {vendor: {"ws_url": streams.url(vendor)}}}))
         manager = DataManager(tmp_path / "cache", path, clock=clock)
-        manager._feeds._tempo = FeedTimings(PULSE, PATIENCE)
-        feed = manager._feeds.find("AAPL", "1m", 0, provider=vendor)
+        feeds_of(manager).tempo = FeedTimings(PULSE, PATIENCE)
+        feed = feeds_of(manager).find("AAPL", "1m", 0, provider=vendor)
         assert feed is not None
         box = feed.subscribe()
         began = clock.now_ms() // MINUTE_MS * MINUTE_MS

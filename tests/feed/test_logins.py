@@ -14,6 +14,7 @@ from src.data.data_manager import DataManager
 from src.data.feed import live_feeds
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.live_feeds import FeedTimings
+from src.data.feed.services import feeds_of
 from src.data.model.http import HttpRequest
 from src.data.model.instant import parse_iso
 from src.data.model.stream import StreamRefusal, StreamState
@@ -53,8 +54,8 @@ def make(
         path = tmp_path / "rules.yaml"
         path.write_text(json.dumps({"providers": {vendor: {"ws_url": streams.url(vendor)}}}))
         manager = DataManager(tmp_path / "cache", path, clock=vendors.clock)
-        manager._feeds._tempo = FeedTimings(PULSE, PATIENCE)
-        feed = manager._feeds.find("AAPL", "1m", 0, provider=vendor)
+        feeds_of(manager).tempo = FeedTimings(PULSE, PATIENCE)
+        feed = feeds_of(manager).find("AAPL", "1m", 0, provider=vendor)
         assert feed is not None
         return manager, feed
 
@@ -75,7 +76,7 @@ def records(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[str], list[l
 @pytest.mark.parametrize("vendor", OWN)
 def test_a_login_is_in_the_audit_log_without_the_key(
     make: Make, vendor: str, records: Callable[[str], list[logging.LogRecord]],
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, clock: ManualClock,
 ) -> None:  # fmt: skip
     manager, feed = make(vendor)
     with feed:
@@ -89,9 +90,9 @@ def test_a_login_is_in_the_audit_log_without_the_key(
     for name in OWN[vendor]:
         assert KEYS[name] not in caplog.text + repr(told)
     # A request over HTTP with the same keys is that of the same account.
-    http = Sender(
-        ScriptedTransport(answer([1])), manager.rate_limiters[vendor], manager._services.clock
-    ).over(None, {name: KEYS[name] for name in OWN[vendor]})
+    http = Sender(ScriptedTransport(answer([1])), manager.rate_limiters[vendor], clock).over(
+        None, {name: KEYS[name] for name in OWN[vendor]}
+    )
     http.send(HttpRequest("https://x.example/y", secret_params={"k": "some key"}), vendor=vendor)
     assert vars(records("onetape.audit")[-1])["account"] == told["account"] != "-"
 

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from src.data.clock import ManualClock
+from src.data.feed.services import feeds_of
 from src.data.model.instant import MINUTE_MS, SECOND_MS
 from src.data.model.series import SeriesKey
 from src.data.model.stream import StreamState
@@ -148,7 +149,7 @@ def test_one_connection_serves_all_feeds_and_goes_with_the_last(stage: Stage) ->
     for feed in feeds:
         stage.live(feed)
     assert stage.streams.attempts == 1
-    hub = stage.manager._feeds.hub
+    hub = feeds_of(stage.manager).hub
     for feed, left in zip(feeds, (1, 1, 0), strict=True):
         began = time.monotonic()
         feed.stop()
@@ -301,7 +302,7 @@ def test_a_forked_child_leaves_its_parents_connection_alone(stage: Stage) -> Non
         child = os.fork()
         if child == 0:  # pragma: no cover - another process
             feed.source.stream.stop()  # type: ignore[attr-defined]
-            os._exit(stage.manager._feeds.hub.connections)
+            os._exit(feeds_of(stage.manager).hub.connections)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         stage.minute()
         stage.live(feed)

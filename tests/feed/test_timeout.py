@@ -13,6 +13,7 @@ from src.data.data_manager import DataManager
 from src.data.errors import QueryError
 from src.data.feed.data_feed_factory import DataFeedFactory
 from src.data.feed.live_feed import LiveFeed
+from src.data.feed.services import feeds_of
 from src.data.feed.sources.poll import polled
 from src.data.model.query import BarsQuery
 from src.data.model.stream import StreamState
@@ -27,7 +28,7 @@ KINDS = pytest.mark.parametrize("kind", ["plain", "for Backtrader"])
 
 def times_of(manager: DataManager, monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
     """Return the time of every question for bars from now on, as a list that grows."""
-    client, times = manager._services.client, list[float | None]()
+    client, times = manager.client, list[float | None]()
     get = client.get
 
     def noted(query: BarsQuery) -> Any:
@@ -52,7 +53,7 @@ def test_history_and_holes_of_a_stream_are_asked_for_within_it(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     times = times_of(stage.manager, monkeypatch)
-    stage.manager._feeds._tempo = FeedTimings(PULSE, PATIENCE)
+    feeds_of(stage.manager).tempo = FeedTimings(PULSE, PATIENCE)
     feed = feed_of(stage.manager, "BTCUSDT", kind, monkeypatch)
     with feed:
         stage.live(feed)

@@ -539,12 +539,16 @@ def test_today_everything_told_was_public(manager: DataManager) -> None:
 
 
 def report_of(
-    vendors: Vendors, manager: DataManager, day: str, data_type: str = "ratios"
+    vendors: Vendors,
+    manager: DataManager,
+    clock: ManualClock,
+    day: str,
+    data_type: str = "ratios",
 ) -> Callable[[], int]:
     """Keep what a vendor told of the next report; return a counter of requests since."""
     vendors.bodies["/stable/ratios-ttm"] = [{"symbol": "AAPL", "priceToBookRatioTTM": 40.0}]
     manager.get_fundamentals("AAPL", data_type=data_type)
-    folder = FundamentalsCache(manager.cache.cache_dir, clock=manager._services.clock)
+    folder = FundamentalsCache(manager.cache.cache_dir, clock=clock)
     folder.write_json("AAPL", "somebody", {"next_earnings": day}, data_type="calendar")
     before = len(vendors.asked)
     return lambda: len(vendors.asked) - before
@@ -554,7 +558,7 @@ def test_what_was_said_before_a_report_is_old_after_it(
     manager: DataManager, vendors: Vendors, clock: ManualClock, say: Say
 ) -> None:
     say({"refresh_intervals": {"ratios": "90d"}})
-    asked = report_of(vendors, manager, "2024-06-14")
+    asked = report_of(vendors, manager, clock, "2024-06-14")
     clock.advance(2 * DAY_S)  # it is the day of the report
     manager.get_fundamentals("AAPL", data_type="ratios")
     assert asked() == 0
@@ -577,7 +581,7 @@ def test_after_a_report_an_old_answer_stands_in_marked(
     manager: DataManager, vendors: Vendors, clock: ManualClock, say: Say
 ) -> None:
     say({"refresh_intervals": {"ratios": "90d"}})
-    asked = report_of(vendors, manager, "2024-06-14")
+    asked = report_of(vendors, manager, clock, "2024-06-14")
     clock.advance(3 * DAY_S)
     manager.get_fundamentals("AAPL", data_type="ratios", max_age_days=30)
     assert asked() == 0  # the age that was named counts alone
@@ -588,9 +592,9 @@ def test_after_a_report_an_old_answer_stands_in_marked(
 
 
 def test_when_it_was_to_report_is_no_knowledge_of_the_past(
-    manager: DataManager, vendors: Vendors
+    manager: DataManager, vendors: Vendors, clock: ManualClock
 ) -> None:
-    report_of(vendors, manager, "2024-06-14", "calendar")
+    report_of(vendors, manager, clock, "2024-06-14", "calendar")
     fresh = manager.get_fundamentals("AAPL", data_type="calendar")
     assert fresh["next_earnings"] == "2024-06-14"
     then = manager.get_fundamentals("AAPL", data_type="calendar", as_of="2024-01-01")

@@ -21,6 +21,7 @@ from src.data.model.kind import Basis, Kind
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
+from src.data.wiring import Services, build
 from tests.cli.conftest import Run, bare, machine
 
 __all__ = ["bare", "machine"]
@@ -53,8 +54,14 @@ def filled(tmp_path: Path, clock: ManualClock) -> DataManager:
     return manager
 
 
+@pytest.fixture
+def services(tmp_path: Path, clock: ManualClock) -> Services:
+    """Return what a command would put bars back with, on the same folder."""
+    return build(tmp_path / "cache", clock=clock)
+
+
 def test_it_is_told_by_reason(filled: DataManager) -> None:
-    kept = quarantine_report(filled._services.client, KEY)
+    kept = quarantine_report(filled.client, KEY)
     assert kept.reasons == {"high below low": 1, "withdrawn by binance": 1}
     assert kept.to_json()["rows"] == 2
     assert [row["timestamp"] for row in kept.to_json(details=True)["rows_kept"]] == [
@@ -82,19 +89,21 @@ def test_the_statistics_count_it(filled: DataManager, bare: Run, tmp_path: Path)
     assert f"{one['rows']} rows, 2 files (see `onetape cache quarantine list`)" in shown
 
 
-def test_a_withdrawn_bar_comes_back_and_what_is_no_bar_stays(filled: DataManager) -> None:
-    done, left = restore(filled._services, KEY)
+def test_a_withdrawn_bar_comes_back_and_what_is_no_bar_stays(
+    filled: DataManager, services: Services
+) -> None:
+    done, left = restore(services, KEY)
     assert [bar.stamp_ms for bar in done] == [START + 7 * HOUR_MS]
     assert [reason for _, reason in left] == ["high below low"]
     table, coverage = filled.cache.store.read(KEY, Span(START, START + 10 * HOUR_MS))
     assert table.close[table.stamps == START + 7 * HOUR_MS].tolist() == [107.0]
     assert len(table) == 9
     assert all(part.state in ("final", "provisional", "suspect") for part in coverage)
-    again, stay = restore(filled._services, KEY)
+    again, stay = restore(services, KEY)
     assert again == []
     assert sorted(reason for _, reason in stay) == ["a bar is stored there", "high below low"]
     # Nothing leaves the quarantine by it.
-    assert len(quarantine_report(filled._services.client, KEY).rows) == 2
+    assert len(quarantine_report(filled.client, KEY).rows) == 2
 
 
 MARCH = Span(parse_iso("2024-03-04"), parse_iso("2024-03-09"))
@@ -105,7 +114,7 @@ SPLIT = Action(date(2024, 5, 1), "split", parse_iso("2024-05-01T13:30:00"), 2.0,
 @pytest.mark.parametrize("place", ["amid others", "where nothing is known"])
 @pytest.mark.parametrize("is_told", [True, False])
 def test_a_bar_from_before_a_split_comes_back_converted_or_not_at_all(
-    is_told: bool, place: str, tmp_path: Path, clock: ManualClock
+    is_told: bool, place: str, tmp_path: Path, clock: ManualClock, services: Services
 ) -> None:
     """Five days at 100; after a split 2:1 they come at 50, and the third does not come any more."""
     manager = DataManager(tmp_path / "cache", clock=clock)
@@ -127,7 +136,7 @@ def test_a_bar_from_before_a_split_comes_back_converted_or_not_at_all(
     if place == "where nothing is known":
         (part,) = store.read(APPLE, Span(third, third + DAY_MS))[1]
         store.commit(APPLE, Commit((removal(part, clock.now_ms()),)))
-    done, left = restore(manager._services, APPLE)
+    done, left = restore(services, APPLE)
     if not is_told:
         assert (done, len(left)) == ([], 1) and "100" not in str(store.read(APPLE, MARCH)[0].close)
         return
@@ -139,10 +148,10 @@ def test_a_bar_from_before_a_split_comes_back_converted_or_not_at_all(
 def test_nothing_is_deleted_but_by_a_purge(filled: DataManager) -> None:
     upkeep = filled.cache.maintenance
     (would,), _ = upkeep.purge_quarantine([KEY], dry_run=True)
-    assert (would.files, len(quarantine_report(filled._services.client, KEY).rows)) == (1, 2)
+    assert (would.files, len(quarantine_report(filled.client, KEY).rows)) == (1, 2)
     (gone,), problems = upkeep.purge_quarantine([KEY])
     assert (gone, problems) == (would, [])
-    assert quarantine_report(filled._services.client, KEY).rows == ()
+    assert quarantine_report(filled.client, KEY).rows == ()
     assert len(filled.cache.store.read(KEY, Span(START, START + 10 * HOUR_MS))[0]) == 8
     assert upkeep.purge_quarantine([KEY])[0][0].files == 0
 

@@ -22,6 +22,7 @@ from src.data.jobs.verify import (
 )
 from src.data.model.bars import Bar
 from src.data.model.instant import iso, parse_iso
+from src.data.wiring import Services, build
 from tests.e2e.twin import Twin, route_to
 from tests.vendor_server import Fault, VendorServer, dividend, split
 
@@ -35,6 +36,12 @@ def ms(text: str) -> int:
 @pytest.fixture
 def manager(tmp_path: Path, rules: Path, clock: ManualClock) -> DataManager:
     return DataManager(tmp_path / "cache", rules, clock=clock)
+
+
+@pytest.fixture
+def services(tmp_path: Path, rules: Path, clock: ManualClock) -> Services:
+    """Return what a job would compare with, on the manager's folder; vendors are routed to in both."""
+    return build(tmp_path / "cache", rules, clock=clock)
 
 
 @pytest.fixture
@@ -214,11 +221,15 @@ def test_a_stretch_of_the_past_is_not_behind(
 
 
 def test_each_stretch_is_held_against_its_own_vendor(
-    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+    manager: DataManager,
+    services: Services,
+    vendors: VendorServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first, second = Twin(vendors), Twin(vendors)
     second.name = "other"
-    route_to(monkeypatch, manager, twin=first, other=second)
+    for asking in (manager.provider_selector, services.selector):
+        route_to(monkeypatch, asking, twin=first, other=second)
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10T00:00", "2024-06-10T03:00")
     first.errors = [UnavailableError("down", provider="twin")]
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10T04:00", "2024-06-10T09:00")
@@ -226,12 +237,12 @@ def test_each_stretch_is_held_against_its_own_vendor(
     first.spoil = spoilt_at("2024-06-10T08:00", 9.0)  # which it did not supply
     for twin in (first, second):
         twin.asked.clear()
-    found = verify_with(manager._services, VerifyQuestion("BTCUSDT", "1h"))
+    found = verify_with(services, VerifyQuestion("BTCUSDT", "1h"))
     one, other = found.comparisons
     assert (one.theirs, one.ok, one.compared.rows) == ("twin", True, 4)  # type: ignore[union-attr]
     assert (other.theirs, named(other)) == ("other", [("conflict", 1, "2024-06-10T08:00")])
     assert (len(first.asked), len(second.asked)) == (1, 1)
-    pinned = verify_with(manager._services, VerifyQuestion("BTCUSDT", "1h", provider="twin"))
+    pinned = verify_with(services, VerifyQuestion("BTCUSDT", "1h", provider="twin"))
     assert pinned.ok and [c.theirs for c in pinned.comparisons] == ["twin"]
 
 
@@ -248,30 +259,38 @@ def spoilt_at(stamp: str, factor: float) -> Callable[[list[Bar]], list[Bar]]:
 
 
 def test_what_several_vendors_said_is_not_there_is_asked_of_each(
-    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+    manager: DataManager,
+    services: Services,
+    vendors: VendorServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first, second = Twin(vendors), Twin(vendors)
     second.name = "other"
-    route_to(monkeypatch, manager, twin=first, other=second)
+    for asking in (manager.provider_selector, services.selector):
+        route_to(monkeypatch, asking, twin=first, other=second)
     for start, end in [("00:00", "01:00"), ("04:00", "08:00")]:
         manager.get_ohlcv("BTCUSDT", "1h", f"2024-06-10T{start}", f"2024-06-10T{end}")
     first.spoil = second.spoil = lambda _: []
     with pytest.warns(UserWarning, match="gap, first"):
         manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10T02:00", "2024-06-10T03:00")
     first.spoil = lambda rows: rows
-    found = verify_with(manager._services, VerifyQuestion("BTCUSDT", "1h", "2024-06-10"))
+    found = verify_with(services, VerifyQuestion("BTCUSDT", "1h", "2024-06-10"))
     assert named(only(found)) == [("missing here", 2, "2024-06-10T02:00")]
 
 
 def test_a_lane_of_its_own_is_looked_at_too(
-    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+    manager: DataManager,
+    services: Services,
+    vendors: VendorServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     twin = Twin(vendors)
-    route_to(monkeypatch, manager, twin=twin)
-    monkeypatch.setattr(manager.provider_selector, "canonical", lambda name: name)
+    for asking in (manager.provider_selector, services.selector):
+        route_to(monkeypatch, asking, twin=twin)
+        monkeypatch.setattr(asking, "canonical", lambda name: name)
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10T00:00", "2024-06-10T03:00", provider="twin")
     twin.spoil = spoilt_at("2024-06-10T02:00", 1.004)
-    found = verify_with(manager._services, VerifyQuestion("BTCUSDT", "1h"))
+    found = verify_with(services, VerifyQuestion("BTCUSDT", "1h"))
     one = only(found)
     assert one.lane == "1h@twin"
     assert "BTCUSDT 1h --provider twin --start" in found.advice(one, one.differences[0])
@@ -333,17 +352,20 @@ def test_nothing_cached_is_a_wrong_question(
 
 @pytest.fixture
 def rivals(
-    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+    manager: DataManager,
+    services: Services,
+    vendors: VendorServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> tuple[Twin, Twin, Callable[..., Comparison]]:
     """Return two vendors of one truth, and what compares them without touching the cache."""
     one, other = Twin(vendors), Twin(vendors)
     other.name = "other"
-    route_to(monkeypatch, manager, twin=one, other=other)
-    monkeypatch.setattr(manager.provider_selector, "canonical", lambda name: name)
+    route_to(monkeypatch, services.selector, twin=one, other=other)
+    monkeypatch.setattr(services.selector, "canonical", lambda name: name)
 
     def run(*question: Any, **more: Any) -> Comparison:
         asked = VerifyQuestion("BTCUSDT", "1h", *question, provider="twin", against="other", **more)
-        found = only(verify_with(manager._services, asked))
+        found = only(verify_with(services, asked))
         assert manager.cache.list_symbols() == []
         return found
 

@@ -163,7 +163,7 @@ class Vendors(VendorServer):
     @property
     def is_well(self) -> bool:
         """Whether every vendor answers everything, and the truth."""
-        return not self._rules and not self.first_ms and self._skew_ms == 0
+        return not self._rules and not self.first_ms and self.skew_ms == 0
 
     def carry(self, request: HttpRequest) -> HttpResponse:
         """Return the answer to one request, as :meth:`.HttpTransport.send` does."""
@@ -209,9 +209,9 @@ class Vendors(VendorServer):
                 return sent
             listing, frame, adjustment = asked[0]
             quotes = quotes_of(frame, page, sent, now_ms, adjustment)
-            lead = max(0, min(self.wrong_ms, self._skew_ms or 0))
-            late = self.wrong_ms < 0 and self._skew_ms is None
-            skew = self._skew_ms or 0
+            lead = max(0, min(self.wrong_ms, self.skew_ms or 0))
+            late = self.wrong_ms < 0 and self.skew_ms is None
+            skew = self.skew_ms or 0
             if lead or late or skew:
                 quotes = {
                     stamp: [

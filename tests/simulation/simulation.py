@@ -22,6 +22,7 @@ from typing import Any
 import pandas as pd
 
 from src.data.bars import batch
+from src.data.bars.stream_store import StreamKeeper
 from src.data.clock import ManualClock
 from src.data.config import offered
 from src.data.data_manager import DataManager
@@ -308,7 +309,8 @@ class Simulation:
         instrument = manager.provider_selector.instrument(symbol)
         times = self.true.now_ms(), self.clock.now_ms()
         with self._acting():
-            self.stream.send(manager._feeds._keeper, instrument, timeframe, *times, defects)
+            keeper = StreamKeeper(manager.provider_selector, manager.cache.store, self.clock)
+            self.stream.send(keeper, instrument, timeframe, *times, defects)
 
     # --- time and processes ----------------------------------------------------------------
 
@@ -477,7 +479,7 @@ class Simulation:
 
     def _slack_ms(self) -> int:
         late = max(_LATE_MS[vendor] for vendor in self.profile.vendors)
-        skew = self.vendors._skew_ms or 0
+        skew = self.vendors.skew_ms or 0
         return late + max(-skew, 0)
 
     def _plan(self, question: Question) -> int:

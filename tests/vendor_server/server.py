@@ -88,7 +88,7 @@ class VendorServer:
         self._revisions: list[_Revision] = []
         self._log: list[LogEntry] = []
         self._meters = {name: Meter() for name in self._faces}
-        self._skew_ms: int | None = 0
+        self.skew_ms: int | None = 0
         self._arrived = threading.Condition()
 
     # --- life
@@ -190,7 +190,7 @@ class VendorServer:
 
     def skew_date(self, seconds: float | None) -> None:
         """Let the ``Date`` header be wrong by so much, or absent with None."""
-        self._skew_ms = None if seconds is None else round(seconds * 1000)
+        self.skew_ms = None if seconds is None else round(seconds * 1000)
 
     # --- log
 
@@ -221,7 +221,7 @@ class VendorServer:
 
     def date_header(self) -> str | None:
         """Return the ``Date`` header of now."""
-        return None if self._skew_ms is None else http_date(self.clock.now_ms() + self._skew_ms)
+        return None if self.skew_ms is None else http_date(self.clock.now_ms() + self.skew_ms)
 
     def reply(self, vendor: str, request: Request, connection: int) -> Reply:
         """Answer one request, with everything that is scripted to go wrong."""

@@ -15,6 +15,7 @@ from src.data.config.offered import FUNDAMENTALS, STREAMS, offers
 from src.data.config.settings import load_settings
 from src.data.data_manager import DataManager
 from src.data.errors import ForeignError, NoProviderError, UnknownProviderError
+from src.data.feed.services import feeds_of
 from src.data.jobs.checkup import checkup
 from src.data.jobs.vendors import describe_vendors, selector_of, vendor_profile
 from src.data.vendors.fundamentals_table import table_of
@@ -148,7 +149,7 @@ def test_a_stream_at_fault_is_told_where_it_is_asked_for(
     assert len([r for r in caplog.records if "cannot be used" in r.message]) == 1, "said once"
     assert "CANARY" not in caplog.text
     manager = make("crypto: {primary: relay, backup: [binance]}")
-    assert manager._feeds.streamer("BTCUSDT", "1m") == "binance"
+    assert feeds_of(manager).streamer("BTCUSDT", "1m") == "binance"
     with pytest.raises(UnknownProviderError, match="the stream 'relay'"):
         manager.live_feed("BTCUSDT", "1m", provider="relay")
     with pytest.warns(UserWarning, match="the stream 'relay'"):
@@ -158,7 +159,7 @@ def test_a_stream_at_fault_is_told_where_it_is_asked_for(
 def test_a_stream_that_raises_hurts_no_other(site: Shelf, make: Callable[..., DataManager]) -> None:
     put_relay(site, RELAY.replace("symbol = spelled(", f"symbol = 1 / 0 or '{KEY}' or spelled("))
     manager = make("crypto: {primary: relay, backup: [binance]}")
-    assert manager._feeds.streamer("BTCUSDT", "1m") == "binance"
+    assert feeds_of(manager).streamer("BTCUSDT", "1m") == "binance"
     with pytest.raises(ForeignError, match="ZeroDivisionError"):
         manager.live_feed("BTCUSDT", "1m", provider="relay")
 
@@ -181,7 +182,7 @@ def test_a_stream_alone_goes_on_from_bars_of_its_kind_and_thing(
     caplog.set_level(logging.INFO, "onetape.feed")
     put_relay(site, RELAY.replace('"acme", instrument', f'"{venue}", instrument'))
     manager = make("crypto: {primary: relay, backup: [binance]}")
-    assert manager._feeds.streamer(symbol, "1m") == ("binance" if said else "relay")
+    assert feeds_of(manager).streamer(symbol, "1m") == ("binance" if said else "relay")
     lines = [f"binance streams {symbol} 1m: relay streams no such bars: {said}"] if said else []
     assert [record.message for record in caplog.records] == lines
     manager = make("crypto: {primary: relay, backup: []}")

@@ -90,6 +90,10 @@ class LiveFeeds:
         manager: history and holes are asked of it.
         services: routing, limits and the store behind it.
         tempo: times.
+
+    Attributes:
+        hub: the connections that are open.
+        tempo: times of feeds and connections that are made from now on.
     """
 
     def __init__(
@@ -98,7 +102,7 @@ class LiveFeeds:
         self.hub = Hub()
         self._manager = manager
         self._services = services
-        self._tempo = tempo or FeedTimings()
+        self.tempo = tempo or FeedTimings()
         self._keeper = StreamKeeper(services.selector, services.cache.store, services.clock)
         # Feeds that a vendor of the rules streams to, for last prices; they go when they are dropped.
         self._routed: WeakSet[_RoutedFeed] = WeakSet()
@@ -242,9 +246,7 @@ class LiveFeeds:
 
     def _patience(self, way: _Way) -> StreamTimings:
         traits = way.protocol.traits
-        return replace(
-            self._tempo.patience, dense=traits.dense, quiet=traits.quiet_s, sent=way.sent
-        )
+        return replace(self.tempo.patience, dense=traits.dense, quiet=traits.quiet_s, sent=way.sent)
 
     def _settle_ms(self, name: str) -> int:
         downloader = self._services.selector.downloaders.get(name)
@@ -350,7 +352,7 @@ class LiveFeeds:
                 dial,
                 limiter,
                 clock,
-                self._tempo.pulse,
+                self.tempo.pulse,
                 account=way.account,
                 on_refused=tell,
             )
