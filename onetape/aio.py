@@ -41,19 +41,22 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # Reading is work for the processor: more threads would only hold up the loop.
-_LOOKUPS = 2
+MOST_LOOKUPS = 2
 # Calls that ask vendors wait nearly all of their time.
-_CALLS = 64
+MOST_CALLS = 64
 # As many symbols of a batch are asked for at once.
 _OF_A_BATCH = 4
 
 
-class _Threads:
+class Threads:
     """A bounded pool of threads that do not keep the program from ending. Thread-safe, fork-aware.
 
     Args:
         name: of the threads.
         most: so many at once; each is started when all others are at work.
+
+    Attributes:
+        jobs: what no thread has taken up yet.
     """
 
     def __init__(self, name: str, most: int) -> None:
@@ -64,7 +67,7 @@ class _Threads:
     def after_fork(self) -> None:
         """Start with none: threads are not inherited."""
         self._guard = threading.Lock()
-        self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        self.jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         # `_queued` is not the length of the queue: it changes together with `_idle`.
         self._count = self._idle = self._queued = 0
 
@@ -72,7 +75,7 @@ class _Threads:
         """Return the future of ``work``, which can be cancelled until a thread takes it up."""
         future: Future[R] = Future()
         with self._guard:
-            self._jobs.put((future, work))
+            self.jobs.put((future, work))
             self._queued += 1
             if self._idle < self._queued and self._count < self._most:
                 self._count += 1
@@ -83,7 +86,7 @@ class _Threads:
         while True:
             with self._guard:
                 self._idle += 1
-            future, work = self._jobs.get()
+            future, work = self.jobs.get()
             with self._guard:
                 self._idle -= 1
                 self._queued -= 1
@@ -97,8 +100,9 @@ class _Threads:
             sleep(0)
 
 
-_lookups = _Threads("onetape-lookup", _LOOKUPS)
-_calls = _Threads("onetape-call", _CALLS)
+# The threads of this process: of those that look into the store, and of those that ask vendors.
+lookups = Threads("onetape-lookup", MOST_LOOKUPS)
+calls = Threads("onetape-call", MOST_CALLS)
 
 
 class _Twin(Generic[P, R]):
@@ -210,12 +214,12 @@ async def _answer(work: Callable[[], R], deadline: Deadline, *, looks: bool) -> 
     """
     context = copy_context()
     if looks:
-        answer_of_store = await _threaded(_lookups, partial(context.run, _look, work, deadline))
+        answer_of_store = await _threaded(lookups, partial(context.run, _look, work, deadline))
         if answer_of_store is not None:
             return answer_of_store[0]
     # Without a time of its own a call begins to wait with its thread.
     waits = partial(run_within, deadline, work) if deadline.is_fixed else work
-    future = _calls.submit(partial(context.run, waits))
+    future = calls.submit(partial(context.run, waits))
     answer = asyncio.wrap_future(future)
     try:
         left_s = deadline.left_s() if deadline.is_fixed else QUIET_S
@@ -225,8 +229,8 @@ async def _answer(work: Callable[[], R], deadline: Deadline, *, looks: bool) -> 
         raise
     if not future.cancel():
         return await answer
-    deadline.end(f"{_CALLS} other calls wait for vendors")
-    return await _threaded(_lookups, partial(context.run, run_within, deadline, work))
+    deadline.end(f"{MOST_CALLS} other calls wait for vendors")
+    return await _threaded(lookups, partial(context.run, run_within, deadline, work))
 
 
 def _look(work: Callable[[], R], deadline: Deadline) -> tuple[R] | None:
@@ -237,7 +241,7 @@ def _look(work: Callable[[], R], deadline: Deadline) -> tuple[R] | None:
         return None
 
 
-async def _threaded(threads: _Threads, work: Callable[[], R]) -> R:
+async def _threaded(threads: Threads, work: Callable[[], R]) -> R:
     return await asyncio.wrap_future(threads.submit(work))
 
 

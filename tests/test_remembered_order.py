@@ -190,7 +190,7 @@ def test_while_nothing_changes_it_is_chosen_once(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_orders_used_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provider_selector, "_REMEMBERED_ORDERS", 2)
+    monkeypatch.setattr(provider_selector, "MOST_ORDERS", 2)
     selector = ProviderSelector()
     chosen = mock.Mock(wraps=selector.rule_for)
     monkeypatch.setattr(selector, "rule_for", chosen)

@@ -50,8 +50,9 @@ __all__ = [
 
 _NO_PROVIDER = "No suitable provider found"
 _HERE = sys.modules[__name__]  # where the factory is found, or what tests put in its place
-_REMEMBERED = 16_384
-_REMEMBERED_ORDERS = 4_096
+# So many symbols, and orders of vendors for a symbol and a timeframe, are remembered.
+_MOST_SYMBOLS = 16_384
+MOST_ORDERS = 4_096
 
 
 class VendorOrder:
@@ -200,9 +201,9 @@ class ProviderSelector:
                 self._workshop.remove_made(self.downloaders)
             self._workshop = None
         tables = rules.classification
-        self._classified = lru_cache(_REMEMBERED)(lambda symbol: classify(symbol, tables))
+        self._classified = lru_cache(_MOST_SYMBOLS)(lambda symbol: classify(symbol, tables))
         # Set last: what is found in there was chosen by these rules.
-        self._slots = lru_cache(_REMEMBERED_ORDERS)(lambda symbol, timeframe: _Slot())
+        self._slots = lru_cache(MOST_ORDERS)(lambda symbol, timeframe: _Slot())
         # Symbols of one rule share an order.
         self._orders: dict[tuple[str, ...], VendorOrder] = {}
 

@@ -31,8 +31,8 @@ NEXT = ("BTCUSDT", "1h", "2024-06-02", "2024-06-02")
 @pytest.fixture(autouse=True)
 def _threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test threads of its own; those of the process keep what other tests left."""
-    monkeypatch.setattr(aio, "_lookups", aio._Threads("onetape-lookup", aio._LOOKUPS))
-    monkeypatch.setattr(aio, "_calls", aio._Threads("onetape-call", aio._CALLS))
+    monkeypatch.setattr(aio, "lookups", aio.Threads("onetape-lookup", aio.MOST_LOOKUPS))
+    monkeypatch.setattr(aio, "calls", aio.Threads("onetape-call", aio.MOST_CALLS))
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_a_timeout_that_is_none_is_refused(twin: AsyncDataManager, timeout: Any)
 def test_what_is_cached_is_answered_while_every_other_thread_hangs(
     twin: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aio, "_calls", aio._Threads("onetape-call", 2))
+    monkeypatch.setattr(aio, "calls", aio.Threads("onetape-call", 2))
 
     async def main() -> None:
         for question in (DAY, ("ETHUSDT", *DAY[1:])):
@@ -154,7 +154,7 @@ def test_what_is_cached_is_answered_while_every_other_thread_hangs(
 def test_fundamentals_and_figures_that_are_cached_do_not_wait_either(
     twin: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aio, "_calls", aio._Threads("onetape-call", 1))
+    monkeypatch.setattr(aio, "calls", aio.Threads("onetape-call", 1))
     rate = ("BTCUSDT", "2024-06-01", "2024-06-02")
 
     async def main() -> None:
@@ -204,14 +204,14 @@ def test_a_cancelled_call_ends_at_once_and_its_bars_are_stored(
 def test_a_call_that_is_cancelled_before_it_begins_asks_nothing(
     twin: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aio, "_calls", aio._Threads("onetape-call", 1))
+    monkeypatch.setattr(aio, "calls", aio.Threads("onetape-call", 1))
     vendors.fault("binance", Fault.hold())
 
     async def main() -> None:
         hanging = asyncio.ensure_future(twin.aget_ohlcv(*DAY))
         await asked(vendors)
         queued = asyncio.ensure_future(twin.aget_ohlcv("ETHUSDT", *DAY[1:]))
-        while not aio._calls._jobs.qsize():
+        while not aio.calls.jobs.qsize():
             await asyncio.sleep(0)
         queued.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -227,7 +227,7 @@ def test_a_call_without_a_free_thread_ends_in_its_time(
     twin: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With what is cached, or with the error that says what it waited for."""
-    monkeypatch.setattr(aio, "_calls", aio._Threads("onetape-call", 1))
+    monkeypatch.setattr(aio, "calls", aio.Threads("onetape-call", 1))
 
     async def main() -> None:
         await twin.aget_ohlcv(*DAY)
@@ -333,7 +333,7 @@ def test_a_program_ends_though_a_call_hangs() -> None:
 import asyncio
 from onetape import aio
 async def main():
-    gone = asyncio.wrap_future(aio._calls.submit(lambda: __import__("threading").Event().wait()))
+    gone = asyncio.wrap_future(aio.calls.submit(lambda: __import__("threading").Event().wait()))
     try:
         await asyncio.wait_for(gone, 0.01)
     except asyncio.TimeoutError:
@@ -348,7 +348,7 @@ asyncio.run(main())
 
 def test_a_thread_that_has_just_taken_a_job_is_not_waited_for() -> None:
     """It counts as idle until it has noted that it is not; its job may last for ever."""
-    threads = aio._Threads("onetape-call", 2)
+    threads = aio.Threads("onetape-call", 2)
     taken, go_on, end = threading.Event(), threading.Event(), threading.Event()
 
     class Slow(queue.SimpleQueue[Any]):
@@ -358,7 +358,7 @@ def test_a_thread_that_has_just_taken_a_job_is_not_waited_for() -> None:
             go_on.wait(10)
             return job
 
-    threads._jobs = Slow()
+    threads.jobs = Slow()
     threads.submit(end.wait)
     assert taken.wait(10)
     second = threads.submit(lambda: "done")
@@ -371,5 +371,5 @@ def test_what_a_thread_meets_is_the_caller_s() -> None:
     def leave() -> None:
         raise SystemExit(3)
 
-    assert isinstance(aio._calls.submit(leave).exception(10), SystemExit)
-    assert aio._calls.submit(lambda: 1).result(10) == 1
+    assert isinstance(aio.calls.submit(leave).exception(10), SystemExit)
+    assert aio.calls.submit(lambda: 1).result(10) == 1

@@ -14,6 +14,7 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning, UnavailableError
 from src.data.model.bars import Bar
+from src.data.vendors.factory import downloader_for
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true, ms
@@ -66,7 +67,7 @@ def test_an_answer_that_is_none_is_never_taken_for_nothing_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     twin = Twin(vendors)
-    binance = manager.provider_selector._initialize_downloader("binance")
+    binance = downloader_for(manager.provider_selector, "binance")
     route_to(monkeypatch, manager, binance=binance, twin=twin)
     vendors.fault("binance", fault)
     frame = manager.get_ohlcv(*DAY, strict=True)

@@ -76,7 +76,7 @@ def test_misses_go_to_a_few_threads_and_the_order_is_that_of_the_symbols(
     asked = [held[0], "ETHUSDT", held[1], "AAPL", "no such", "MSFT", held[2], "SOLUSDT"]
     frames = manager.get_ohlcv_batch(asked, *DAYS)
     assert list(frames) == asked
-    assert 0 < len(threads) <= batch._WORKERS
+    assert 0 < len(threads) <= batch.WORKERS
     assert frames["no such"].empty
     assert len(frames["ETHUSDT"]) == len(frames["AAPL"]) == 5
     pd.testing.assert_frame_equal(frames["AAPL"], manager.get_ohlcv("AAPL", *DAYS))
@@ -87,7 +87,7 @@ def test_stored_series_without_columns_start_no_thread(
 ) -> None:
     names = copied(manager, 3)
     for name in names[:2]:
-        manager.cache.store._sidecars.drop(_key(name))
+        manager.cache.store.parts.sidecars.drop(_key(name))
     frames = manager.get_ohlcv_batch(names, *DAYS)
     assert [len(frame) for frame in frames.values()] == [5, 5, 5]
     assert not threads

@@ -113,7 +113,7 @@ TICK_S = 0.005
 @pytest.fixture(autouse=True)
 def _nothing_left_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Each test counts for itself what it leaves behind, and keeps no cookies of this user."""
-    monkeypatch.setattr(background, "_left_behind", background._LeftBehind())
+    monkeypatch.setattr(background, "left_behind", background.LeftBehind())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 

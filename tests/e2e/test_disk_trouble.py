@@ -27,7 +27,7 @@ CHANGING = {"create", "write", "truncate", "replace", "link", "mkdir", "open_app
 @pytest.fixture
 def full(manager: DataManager, monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
     """Let every change on the manager's disk fail while the switch in the dict is on."""
-    disk, switch = manager.cache.store._disk, {"on": False}
+    disk, switch = manager.cache.store.parts.disk, {"on": False}
     perform = disk.perform
 
     def failing(step: DiskStep, call: Any) -> Any:

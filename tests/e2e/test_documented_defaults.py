@@ -14,7 +14,7 @@ from src.data import DataManager, get_data_manager, reset_data_manager
 from src.data.clock import ManualClock, SystemClock
 from src.data.errors import UnavailableError
 from src.data.feed.coingecko_live_feed import CoinGeckoLiveDataFeed
-from src.data.jobs.checkup import _vendor
+from src.data.jobs.checkup import check_of_vendor
 from src.data.model.http import HttpRequest
 from src.data.net.limiter import Limiter
 from src.data.net.retry import RetryPolicy
@@ -147,7 +147,7 @@ def test_the_machines_clock_spreads_them_at_random() -> None:
 def test_a_check_of_vendors_tells_how_long_the_answer_took(seconds: float) -> None:
     vendor = {"name": "binance", "ready": True, "gateway": "", "base_url": "https://x.test"}
     reached = SimpleNamespace(ok=True, seconds=seconds, refusal="")
-    check = _vendor(vendor, reached, is_routed=True)  # type: ignore[arg-type]
+    check = check_of_vendor(vendor, reached, is_routed=True)  # type: ignore[arg-type]
     assert check.said == f"reached in {seconds * 1000:.0f} ms"
 
 

@@ -25,7 +25,7 @@ from src.data.errors import (
 )
 from src.data.model.bars import Bar
 from src.data.model.instant import DAY_MS, HOUR_MS
-from src.data.vendors.factory import downloader_class
+from src.data.vendors.factory import downloader_class, downloader_for
 from src.data.vendors.registry import SAMPLES, SERVED
 from tests.vendor_server import Fault, VendorServer
 
@@ -54,7 +54,7 @@ class Stage:
         self.manager, self.vendors, self.folder = manager, vendors, folder
         selector = manager.provider_selector
         self.by_name: dict[str, Any] = {
-            name: selector._initialize_downloader(name)
+            name: downloader_for(selector, name)
             if name in FACES
             else Twin(vendors, downloader_class(name))
             for name in VENDORS

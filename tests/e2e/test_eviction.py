@@ -297,14 +297,14 @@ def test_a_symbol_that_nobody_has_asked_for_in_a_month_stays(
 @pytest.fixture
 def disk(manager: DataManager, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Let the manager's disk have so many bytes free of a terabyte."""
-    switch, perform = {"free": 1 << 39}, manager.cache.store._disk.perform
+    switch, perform = {"free": 1 << 39}, manager.cache.store.parts.disk.perform
 
     def told_otherwise(step: DiskStep, call: Any) -> Any:
         if step.name == "space":
             return Space(switch["free"], 1 << 40)
         return perform(step, call)
 
-    monkeypatch.setattr(manager.cache.store._disk, "perform", told_otherwise)
+    monkeypatch.setattr(manager.cache.store.parts.disk, "perform", told_otherwise)
     return switch
 
 
@@ -390,13 +390,13 @@ def test_the_reserve_is_as_the_rules_say(
 def test_a_disk_that_does_not_tell_is_used(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    perform = manager.cache.store._disk.perform
+    perform = manager.cache.store.parts.disk.perform
 
     def refusing(step: DiskStep, call: Any) -> Any:
         if step.name == "space":
             raise OSError(errno.ENOSYS, "not told")
         return perform(step, call)
 
-    monkeypatch.setattr(manager.cache.store._disk, "perform", refusing)
+    monkeypatch.setattr(manager.cache.store.parts.disk, "perform", refusing)
     manager.get_ohlcv(*BTC)
     assert manager.cache.list_symbols() == ["BTCUSDT"]

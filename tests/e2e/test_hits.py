@@ -108,7 +108,7 @@ def test_a_hit_changes_nothing_on_the_disk(
     clock.set(ms("2024-06-12T15:10:00"))
     make().get_ohlcv(*request_)
     manager = make()
-    disk = manager.cache.store._disk
+    disk = manager.cache.store.parts.disk
     perform, steps = disk.perform, []
 
     def watched(step, call):  # type: ignore[no-untyped-def]

@@ -79,7 +79,7 @@ def test_what_the_book_was_not_told_is_over_all_the_same(
         def fail(*_: object) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr(Leases, "_give_back", fail)
+        patch.setattr(State, "finish", fail)
         with pytest.raises(KeyboardInterrupt), Leases(mine).hold(NAME):
             pass
     assert mine.run(lambda b: b.lease(NAME)) is not None

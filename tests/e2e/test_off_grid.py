@@ -22,6 +22,7 @@ from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning
 from src.data.model.bars import Bar
 from src.data.model.instant import HOUR_MS, MINUTE_MS
+from src.data.vendors.factory import downloader_for
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.face import Page
 
@@ -108,7 +109,7 @@ class TestOffTheGrid:
         self, manager: DataManager, vendors: VendorServer, clock: ManualClock,
         monkeypatch: pytest.MonkeyPatch, first: int, end: int,
     ) -> None:  # fmt: skip
-        binance = manager.provider_selector._initialize_downloader("binance")
+        binance = downloader_for(manager.provider_selector, "binance")
         route_to(monkeypatch, manager, binance=binance, twin=Twin(vendors))
         vendors.fault("binance", late(first, end))
         frame = manager.get_ohlcv(*DAY, strict=True)
@@ -118,7 +119,7 @@ class TestOffTheGrid:
     def test_a_next_vendor_without_the_bar_leaves_the_reason(
         self, manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        binance, twin = manager.provider_selector._initialize_downloader("binance"), Twin(vendors)
+        binance, twin = downloader_for(manager.provider_selector, "binance"), Twin(vendors)
         twin.spoil = lambda rows: [r for r in rows if r.stamp_ms // HOUR_MS % 24 != 10]
         route_to(monkeypatch, manager, binance=binance, twin=twin)
         vendors.fault("binance", late(9, 12))

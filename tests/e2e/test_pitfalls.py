@@ -24,6 +24,7 @@ from src.data.errors import (
 )
 from src.data.model.http import HttpResponse
 from src.data.vendors.binance.bars import BinanceDataDownloader
+from src.data.vendors.factory import downloader_for
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true, ms
@@ -78,7 +79,7 @@ def test_a_page_cut_short_by_the_vendor_is_completed_or_told_and_never_silent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     twin = Twin(vendors)
-    binance = manager.provider_selector._initialize_downloader("binance")
+    binance = downloader_for(manager.provider_selector, "binance")
     route_to(monkeypatch, manager, binance=binance)
     vendors.fault("binance", fault)
     with pytest.raises(IncompleteDataError) as caught:
@@ -107,7 +108,7 @@ def test_a_vendor_that_refuses_the_plan_is_asked_once_and_the_next_one_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     twin = Twin(vendors)
-    binance = manager.provider_selector._initialize_downloader("binance")
+    binance = downloader_for(manager.provider_selector, "binance")
     route_to(monkeypatch, manager, binance=binance, twin=twin)
     vendors.fault("binance", Fault.status(451))
     for day in ("2024-06-01", "2024-06-02"):

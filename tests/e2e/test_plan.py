@@ -20,6 +20,7 @@ from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, BadSymbolError, QueryError, UnavailableError
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from src.data.model.plan import Plan
+from src.data.vendors.factory import downloader_for
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.listings import Listing
 
@@ -266,7 +267,7 @@ def test_an_open_circuit_is_told_and_the_next_vendor_is_counted(
     clock: ManualClock,
 ) -> None:
     twin = Twin(vendors)
-    binance = manager.provider_selector._initialize_downloader("binance")
+    binance = downloader_for(manager.provider_selector, "binance")
     route_to(monkeypatch, manager, binance=binance, twin=twin)
     vendors.fault("binance", Fault.status(401))
     manager.get_ohlcv(*COIN)

@@ -27,7 +27,7 @@ from .twin import told
 @pytest.fixture
 def read_only(manager: DataManager, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Let the manager's disk refuse every change while the count in the dict is not negative."""
-    disk, tries = manager.cache.store._disk, {"refused": -1}
+    disk, tries = manager.cache.store.parts.disk, {"refused": -1}
     perform = disk.perform
 
     def refusing(step: DiskStep, call: Any) -> Any:

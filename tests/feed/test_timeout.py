@@ -82,8 +82,8 @@ def test_without_a_stream_each_new_bar_is_asked_for_within_it(
     with feed:
         wait_until(lambda: feed.status.state is StreamState.LIVE, "LIVE")
     source = polled(manager, "AAPL", "1m", provider="fmp", forming=True, timeout_s=7)
-    assert source._running is not None
-    source._running()
+    assert source.running is not None
+    source.running()
     assert len(times) > 1
     assert set(times) == {7.0}
 

@@ -18,6 +18,7 @@ from src.data.cache.fundamentals_cache import FundamentalsCache
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning, UnavailableError
+from src.data.vendors.factory import downloader_for
 from tests.fundamentals.conftest import KEY, Vendors, asking, av_overview, fmp_income, fmp_profile
 
 # Each empty record is warned of; what these tests are about is why it is empty.
@@ -615,7 +616,7 @@ def test_how_symbols_are_written(manager: DataManager, said: Any, written: str) 
 def test_a_downloader_tells_by_itself_what_its_vendor_does(
     manager: DataManager, vendors: Vendors
 ) -> None:
-    fmp = manager.provider_selector._initialize_downloader("fmp")
+    fmp = downloader_for(manager.provider_selector, "fmp")
     assert fmp is not None
     said = fmp.get_fundamentals("AAPL")
     assert (said["symbol"], said["market_cap"]) == ("AAPL", 3.0e12)
@@ -626,7 +627,7 @@ def test_a_downloader_tells_by_itself_what_its_vendor_does(
     vendors.status["/stable/profile"] = 500
     with pytest.raises(UnavailableError):
         fmp.get_fundamentals("MSFT")
-    bars_alone = manager.provider_selector._initialize_downloader("binance")
+    bars_alone = downloader_for(manager.provider_selector, "binance")
     assert bars_alone is not None
     assert bars_alone.get_fundamentals("BTCUSDT") is None
 

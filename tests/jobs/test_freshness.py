@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,8 +86,13 @@ def test_a_folder_that_nobody_wrote_to_for_long_is_not_even_read(
     os.utime(folder, (long_ago, long_ago))
     looking = watch(store, selector, clock)
     read: list[str] = []
-    real = looking._store.tail
-    monkeypatch.setattr(looking._store, "tail", lambda key: (read.append(key.symbol), real(key))[1])
+    real = BarStore.tail
+
+    def tail(own: BarStore, key: SeriesKey) -> Any:
+        read.append(key.symbol)
+        return real(own, key)
+
+    monkeypatch.setattr(BarStore, "tail", tail)
     found = looking.look()
     assert (found.fresh, found.at_rest) == (1, 1)
     assert read == ["AAPL"]

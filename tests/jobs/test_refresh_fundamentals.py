@@ -219,7 +219,7 @@ def test_an_interrupted_run_tells_what_it_has_and_of_the_rest_that_it_was_not_as
 
     vendors.slow = {"OVERVIEW"}
     monkeypatch.setattr("src.data.jobs.runner.QUIET_S", 0.1)
-    monkeypatch.setattr("src.data.jobs.runner._GRACE_S", 0.0)
+    monkeypatch.setattr("src.data.jobs.runner.GRACE_S", 0.0)
     wanted = Refresh([WorkItem("AAPL", priority=1), *MANY], ("profile",), force=True)
     told = run(wanted, progress=stop)
     assert (told["interrupted"], told["successful"], len(told["failed"])) == (True, ["AAPL"], 50)

@@ -187,7 +187,7 @@ def test_ctrl_c_is_a_stop_and_what_is_at_work_comes_to_its_end(where: str) -> No
 
 def test_what_hangs_is_left_behind_after_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUIET_S", 0.01)
-    monkeypatch.setattr(module, "_GRACE_S", 0.01)
+    monkeypatch.setattr(module, "GRACE_S", 0.01)
     end = threading.Event()
 
     def interrupt() -> None:
@@ -201,7 +201,7 @@ def test_what_hangs_is_left_behind_after_ctrl_c(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_second_ctrl_c_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUIET_S", 0.01)
-    monkeypatch.setattr(module, "_GRACE_S", 600.0)
+    monkeypatch.setattr(module, "GRACE_S", 600.0)
     end = threading.Event()
 
     def work(item: str, tell: Callable[[Any], None]) -> bool:

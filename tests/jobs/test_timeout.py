@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
+from src.data.bars.client import BarsClient
 from src.data.clock import ManualClock
 from src.data.compat import populator as older
 from src.data.compat.populator import CachePopulator
 from src.data.data_manager import DataManager
-from src.data.errors import DataError, QueryError
+from src.data.errors import DataError, NoDataError, QueryError
 from src.data.fundamentals.fetch import FundamentalsSupply
 from src.data.fundamentals.request import Wish
 from src.data.fundamentals.service import FundamentalsService
-from src.data.jobs import key_probe
 from src.data.jobs import verify as verification
 from src.data.jobs.key_probe import probe
 from src.data.jobs.populate import BackfillReport, Job
@@ -29,7 +29,9 @@ from src.data.jobs.refresh_fundamentals import (
 )
 from src.data.jobs.showcase import SAMPLE_QUESTION, Showcase
 from src.data.jobs.verify import VerifyQuestion
+from src.data.model.query import BarsQuery
 from src.data.net.deadline import Deadline, current_deadline
+from src.data.vendors.binance.bars import BinanceDataDownloader
 from src.data.wiring import Services
 from tests.vendor_server import VendorServer
 
@@ -106,11 +108,12 @@ def test_each_question_about_a_key_has_it(
 ) -> None:
     left: list[float] = []
 
-    def ask(*_: object) -> None:
+    def fetch(*_: object) -> None:
         left.append(current_deadline(clock).left_s())
         clock.advance(5)
+        raise NoDataError("nothing of that time")
 
-    monkeypatch.setattr(key_probe, "_ask", ask)
+    monkeypatch.setattr(BinanceDataDownloader, "fetch", fetch)
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
     found = list(probe(manager.provider_selector, "binance", clock, timeout=7))
     assert left == [7.0] * len(found)
@@ -133,5 +136,14 @@ def test_a_populator_gives_it_to_its_job(tmp_path: Path, monkeypatch: pytest.Mon
     assert [job.timeout_s for job in jobs] == [7, 8, 9, 600]
 
 
-def test_each_call_of_a_demonstration_has_it(tmp_path: Path) -> None:
-    assert Showcase(tmp_path, timeout=7)._query(SAMPLE_QUESTION).timeout_s == 7
+def test_each_call_of_a_demonstration_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times: list[float | None] = []
+
+    def get(_: BarsClient, query: BarsQuery) -> None:
+        times.append(query.timeout_s)
+
+    monkeypatch.setattr(BarsClient, "get", get)
+    assert Showcase(tmp_path, timeout=7).ask(SAMPLE_QUESTION).error is None
+    assert times == [7, 7]

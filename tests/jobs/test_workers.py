@@ -153,7 +153,7 @@ def test_a_cluster_reports_the_same_though_a_worker_is_killed(
 def test_no_scheduler_there(says: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing listens; what listens says nothing; or it is something else."""
     pytest.importorskip("distributed", reason="the extra dask is not installed")
-    monkeypatch.setattr("src.data.jobs.workers._CONNECT_S", 0.2)
+    monkeypatch.setattr("src.data.jobs.workers.CONNECT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = 1 if says is None else server.getsockname()[1]
         threading.Thread(target=_greet_all, args=(server, says or b""), daemon=True).start()

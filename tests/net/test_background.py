@@ -59,7 +59,7 @@ def test_four_of_a_vendor_may_go_on_and_then_it_is_not_called() -> None:
     for one in stuck:
         one.over.set()
     for call in calls:
-        assert call._ended.wait(10)
+        assert call.result(10) == "late"
     assert BackgroundCall("stuck", str).result(10) == ""
 
 
@@ -70,7 +70,7 @@ def test_a_forked_child_has_left_nothing_behind() -> None:
         one.leave("forked")
     child = os.fork()
     if child == 0:
-        os._exit(background._left_behind.counts["forked"])
+        os._exit(background.left_behind.counts["forked"])
     assert os.waitpid(child, 0)[1] == 0
     for one in stuck:
         one.over.set()

@@ -34,7 +34,7 @@ def test_the_thread_that_holds_it_goes_on_at_once() -> None:
     with table.hold("a", clock):
         with table.hold("a", clock), table.hold("b", clock):
             pass
-        free = table._locks["a"]
+        free = table.locks["a"]
         assert free.token is not None, "the inner block does not free what the outer one holds"
     assert free.token is None
 
@@ -48,7 +48,7 @@ def test_an_error_frees_it() -> None:
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert table._locks["a"].token is None
+    assert table.locks["a"].token is None
 
 
 class TestWaiting:
@@ -56,13 +56,13 @@ class TestWaiting:
     def clock(self, monkeypatch: pytest.MonkeyPatch) -> ManualClock:
         """A clock that only the thread that waits moves, by 10 s each time it looks."""
         clock = ManualClock(0)
-        monkeypatch.setattr(locks, "_POLL_S", 0.001)
+        monkeypatch.setattr(locks, "POLL_S", 0.001)
         return clock
 
     def waited(self, clock: ManualClock, pages: int, timeout: float | None) -> tuple[float, str]:
         """Return how long a call waits for a thread that takes so many pages, one every 20 s."""
         table, holds, over = SeriesLocks(), threading.Event(), threading.Event()
-        lock, error = locks._SeriesLock(), ""
+        lock, error = locks.SeriesLock(), ""
 
         def hold() -> None:
             with table.hold("a", clock):
@@ -72,7 +72,7 @@ class TestWaiting:
         holder = threading.Thread(target=hold)
         holder.start()
         holds.wait(20)
-        lock = table._locks["a"]
+        lock = table.locks["a"]
         wait = lock.freed.wait
         steps = iter(range(1, 1000))
 

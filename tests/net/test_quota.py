@@ -73,7 +73,7 @@ def test_thousands_of_spendings_are_kept_as_few_entries() -> None:
     for i in range(20_000):
         window.spend(1, i * 0.002)
     assert window.used(40) == 20_000
-    assert len(window._entries) <= 101
+    assert len(window.entries) <= 101
 
 
 def test_a_month_is_as_long_as_the_longest() -> None:

@@ -263,7 +263,7 @@ def test_a_key_inside_gzip_is_taken_out_too(monkeypatch: pytest.MonkeyPatch) -> 
     assert b"abcdef1" not in gzip.decompress(redacted(HttpResponse(200, {}, torn), request).body)
     for other in (gzip.compress(b"0" * 5000), b"\x1f\x8bno gzip at all"):
         assert redacted(HttpResponse(200, {}, other), request).body == other
-    monkeypatch.setattr("src.data.net.redact._MOST_UNPACKED", 4999)
+    monkeypatch.setattr("src.data.net.redact.MOST_UNPACKED", 4999)
     long = redacted(HttpResponse(200, {}, gzip.compress(b"0" * 5000)), request).body
     assert gzip.decompress(long) == b"***", "what is not looked into is not shown"
 

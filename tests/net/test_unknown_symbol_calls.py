@@ -150,7 +150,7 @@ def test_a_call_that_changes_nothing_takes_no_turn_to_write(
 def test_the_table_does_not_grow_without_end(
     symbols: Symbols, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state_tables, "_MOST_UNKNOWN", 5)
+    monkeypatch.setattr(state_tables, "MOST_UNKNOWN", 5)
     for number in range(12):
         clock.advance(1)
         ask(symbols, UNKNOWN, f"S{number}")
@@ -187,7 +187,6 @@ def test_a_state_file_of_before_gets_the_table_and_keeps_the_rest(
 ) -> None:
     old = State(tmp_path, clock)
     old.run(lambda b: b.take_off("ticket", "acme:-", 7, b.now_s + 100))
-    old._close()
     with sqlite3.connect(tmp_path / "state.sqlite") as db:
         db.execute("DROP TABLE unknown")
     new = make()

@@ -25,7 +25,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture(autouse=True)
 def _own_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limiters, "_by_provider", {})
+    monkeypatch.setattr(limiters, "by_provider", {})
 
 
 def test_turns_are_taken_and_refused(clock: ManualClock) -> None:

@@ -215,9 +215,9 @@ class StreamServer:
                 raw, _ = self._door.accept()
             except OSError:
                 return
-            threading.Thread(target=self._greet, args=(raw,), daemon=True).start()
+            threading.Thread(target=self.greet, args=(raw,), daemon=True).start()
 
-    def _greet(self, raw: socket.socket) -> None:
+    def greet(self, raw: socket.socket) -> None:
         self.attempts += 1
         self._held.append(raw)
         try:

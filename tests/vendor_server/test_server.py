@@ -136,5 +136,5 @@ def test_a_socket_that_closes_while_it_is_greeted_is_no_peer(clock: ManualClock)
     ours, theirs = socket.socketpair()
     with StreamServer(clock) as streams, ours, theirs:
         theirs.sendall(b"GET /binance HTTP/1.1\r\nSec-WebSocket-Key: x\r\n\r\n")
-        streams._greet(ours)
+        streams.greet(ours)
         assert (streams.attempts, streams.peers) == (1, [])

@@ -48,7 +48,7 @@ class Shelf:
 def forget() -> None:
     """Let what is installed be looked up again."""
     offered.forget_offers()
-    foreign._loaded.cache_clear()
+    foreign.import_offer.cache_clear()
     fundamentals_table.table_of.cache_clear()
 
 

@@ -95,7 +95,7 @@ def test_where_there_is_no_checksum_no_file_is_asked_for() -> None:
 
 
 def test_a_file_that_says_it_is_huge_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.data.vendors.archives._LARGEST", 100)
+    monkeypatch.setattr("src.data.vendors.archives.LARGEST", 100)
     packed = zipped(rows())
     vendor, _ = binance(answer(checksum(packed)), answer(packed))
     with pytest.raises(ResponseFormatError, match="usual size"):

@@ -351,13 +351,13 @@ def test_a_file_is_read_once_until_it_changes(
     (tmp_path / "AAPL_1d.csv").write_text("\n".join(lines) + "\n")
     vendor = LocalDataDownloader({"folder": str(tmp_path)})
     read: list[str] = []
-    bar = LocalDataDownloader._bar
+    within = type(vendor.files).wall_time
 
-    def counted(*args: Any) -> Any:
-        read.append(args[1][0])
-        return bar(*args)
+    def counted(files: Any, text: str) -> Any:
+        read.append(text)
+        return within(files, text)
 
-    monkeypatch.setattr(LocalDataDownloader, "_bar", counted)
+    monkeypatch.setattr(type(vendor.files), "wall_time", counted)
     instrument = Instrument("AAPL", "stock", "XNYS", "America/New_York")
     for first in (1, 3, 5):
         span = Span(parse_iso(f"2024-01-{first:02d}"), parse_iso("2024-01-08"))

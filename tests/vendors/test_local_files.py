@@ -5,6 +5,7 @@ import os
 import sys
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,20 +41,25 @@ def test_parquet_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         FileCarrier(tmp_path).send(HttpRequest("file:///a"))
 
 
-def test_a_file_that_has_not_changed_is_not_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return the list of files that are read, as it grows."""
+    found: list[Path] = []
+    within = Path.open
+
+    def counted(self: Path, mode: str = "r", *more: Any, **options: Any) -> Any:
+        if mode == "rb":
+            found.append(self)
+        return within(self, mode, *more, **options)
+
+    monkeypatch.setattr(Path, "open", counted)
+    return found
+
+
+def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path, read: list[Path]) -> None:
     path, clock = tmp_path / "a.csv", ManualClock(4 * 10**12)
     path.write_text("one")
     carrier = FileCarrier(tmp_path, clock=clock)
-    read: list[Path] = []
-    within = FileCarrier._read
-
-    def counted(self: FileCarrier, path: Path) -> bytes:
-        read.append(path)
-        return within(self, path)
-
-    monkeypatch.setattr(FileCarrier, "_read", counted)
 
     def text() -> str:
         return carrier.send(HttpRequest("file:///a")).text
@@ -73,20 +79,23 @@ def test_a_file_that_has_not_changed_is_not_read_again(
     for number in range(20):
         (tmp_path / f"b{number}.csv").write_text("x")
         carrier.send(HttpRequest(f"file:///b{number}"))
-    assert len(carrier._tables) == 8
+    read.clear()
+    for number in reversed(range(11, 20)):
+        carrier.send(HttpRequest(f"file:///b{number}"))
+    assert [path.name for path in read] == ["b11.csv"], "eight are kept"
 
 
-def test_a_file_that_has_just_changed_is_read_again(tmp_path: Path) -> None:
+def test_a_file_that_has_just_changed_is_read_again(tmp_path: Path, read: list[Path]) -> None:
     # Two changes within the grain of the file system's times leave the same time behind.
     path = tmp_path / "a.csv"
     path.write_text("one")
     clock = ManualClock(path.stat().st_ctime_ns // 10**6 + 1)
     carrier = FileCarrier(tmp_path, clock=clock)
     assert carrier.send(HttpRequest("file:///a")).text == "one"
-    assert carrier._tables == {}
     clock.advance(3)
-    assert carrier.send(HttpRequest("file:///a")).text == "one"
-    assert len(carrier._tables) == 1
+    for _ in range(3):
+        assert carrier.send(HttpRequest("file:///a")).text == "one"
+    assert len(read) == 2, "once it has rested it is kept"
 
 
 def test_a_missing_folder_is_no_file(tmp_path: Path) -> None:

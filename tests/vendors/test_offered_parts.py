@@ -18,6 +18,7 @@ from src.data.errors import ForeignError, NoProviderError, UnknownProviderError
 from src.data.feed.services import feeds_of
 from src.data.jobs.checkup import checkup
 from src.data.jobs.vendors import describe_vendors, selector_of, vendor_profile
+from src.data.vendors.factory import downloader_for
 from src.data.vendors.fundamentals_table import table_of
 from src.data.vendors.stream_protocol import stream_of
 from tests.net.scripted import reply, serving
@@ -278,7 +279,7 @@ def test_a_vendor_that_the_file_does_not_name_is_not_asked(
     monkeypatch.setenv("LEDGER_API_KEY", KEY)
     monkeypatch.setenv("TIINGO_API_KEY", KEY)
     manager = make("{}", '{"provider_sequences": {"ratios": ["fmp"]}}')
-    assert manager.provider_selector._initialize_downloader(vendor) is not None
+    assert downloader_for(manager.provider_selector, vendor) is not None
     with pytest.warns(UserWarning, match="none could be asked"):
         assert asks(manager) == {}
 

@@ -19,6 +19,7 @@ from src.data.vendors.factory import (
     DataDownloaderFactory,
     canonical_name,
     downloader_class,
+    downloader_for,
     names,
     usable_class,
 )
@@ -97,8 +98,8 @@ def test_a_broken_one_is_told_and_breaks_no_other(
     told = {v["name"]: v for v in describe_vendors(selector)}
     assert said in told["acme"]["why_not"]
     assert told["beta"]["ready"]
-    assert selector._initialize_downloader("acme") is None
-    assert selector._initialize_downloader("beta") is not None
+    assert downloader_for(selector, "acme") is None
+    assert downloader_for(selector, "beta") is not None
 
 
 @pytest.mark.parametrize("name", ["binance", "bnc", "ibkr", "Acme", "a-b", "../x", "9lives"])

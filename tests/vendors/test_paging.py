@@ -135,7 +135,7 @@ def test_a_few_pages_may_be_empty_in_between() -> None:
 @pytest.mark.parametrize("turns", ["cursor", "next"])
 def test_far_more_rows_than_places_end(turns: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each page has news, a few milliseconds later than the last."""
-    monkeypatch.setattr(paging, "_ROWS_BEYOND", 20)
+    monkeypatch.setattr(paging, "ROWS_BEYOND", 20)
 
     def page(number: int) -> HttpResponse:
         first = day(0) + 5 * number

@@ -29,7 +29,7 @@ from .service import BarsService
 log = logging.getLogger("onetape.routing")
 
 # Limits hold across threads: a vendor with small ones answers fewer of them at once.
-_WORKERS = MOST_AT_ONCE
+WORKERS = MOST_AT_ONCE
 _Get = Callable[[BarsQuery], pd.DataFrame | None]
 A = TypeVar("A")
 R = TypeVar("R")
@@ -64,7 +64,7 @@ def get_batch(
         listener.begin(len(queries), others)
         hear = listener.ended
     get = partial(_by, bars, bars.get)
-    fetched = iter(run_call(bars.clock, longest, in_threads, get, others, _WORKERS, hear))
+    fetched = iter(run_call(bars.clock, longest, in_threads, get, others, WORKERS, hear))
     return [next(fetched) if frame is None else frame for frame in stored]
 
 

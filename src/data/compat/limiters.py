@@ -160,7 +160,8 @@ class ProviderRateLimiter(RateLimiter):
         return self._own.acting_for(keys) if keys else self._own
 
 
-_by_provider: dict[str, RateLimiter] = {}
+# Every limiter that was handed out, by its vendor.
+by_provider: dict[str, RateLimiter] = {}
 # Guards the table above against threads that name a vendor for the first time.
 _table_lock = threading.Lock()
 
@@ -169,9 +170,9 @@ def get_provider_limiter(provider: str) -> RateLimiter:
     """Return the process's limiter for a vendor; see :class:`ProviderRateLimiter`."""
     name = canonical_name(provider) or provider
     with _table_lock:
-        if name not in _by_provider:
-            _by_provider[name] = ProviderRateLimiter(name)
-        return _by_provider[name]
+        if name not in by_provider:
+            by_provider[name] = ProviderRateLimiter(name)
+        return by_provider[name]
 
 
 def configure_provider_limits(
@@ -186,7 +187,7 @@ def configure_provider_limits(
     """
     with _table_lock:
         name = canonical_name(provider) or provider
-        _by_provider[name] = ProviderRateLimiter(
+        by_provider[name] = ProviderRateLimiter(
             name, requests_per_second, requests_per_minute, **options
         )
 
@@ -194,5 +195,5 @@ def configure_provider_limits(
 def get_all_provider_stats() -> dict[str, dict[str, Any]]:
     """Return the counts of every limiter handed out so far, by vendor."""
     with _table_lock:
-        limiters = dict(_by_provider)
+        limiters = dict(by_provider)
     return {name: limiter.get_stats() for name, limiter in limiters.items()}

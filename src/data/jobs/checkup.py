@@ -478,7 +478,7 @@ def _vendors(
     for vendor in vendors:
         name = vendor["name"]
         if not _is_under_keys(vendor):
-            yield _vendor(vendor, reached.get(name), is_routed=name in routed)
+            yield check_of_vendor(vendor, reached.get(name), is_routed=name in routed)
         for fault in vendor["faults"]:
             advice = "repair, update or uninstall that package"
             yield Check("vendors", name, False, fault, advice)
@@ -500,7 +500,16 @@ def _clock(reached: Mapping[str, Reached]) -> Check:
     return Check("vendors", "clock", False, text, "set it, by NTP for instance")
 
 
-def _vendor(vendor: Mapping[str, Any], reached: Reached | None, *, is_routed: bool) -> Check:
+def check_of_vendor(
+    vendor: Mapping[str, Any], reached: Reached | None, *, is_routed: bool
+) -> Check:
+    """Return what a check says of one vendor.
+
+    Args:
+        vendor: as :func:`~.vendors.describe_vendors` describes it.
+        reached: how its address answered; None where the network was not tried.
+        is_routed: whether a series is asked of it by the rules.
+    """
     name = vendor["name"]
     if not vendor["ready"]:
         return Check("vendors", name, None, f"not usable: {vendor['why_not']}", vendor["advice"])

@@ -37,8 +37,8 @@ INTERRUPTED = "interrupted"
 AT_WORK = MOST_AT_ONCE + 2
 # So long without an event, and what is waited for is told.
 QUIET_S = 5.0
-# After Ctrl-C work has so long to come to an end of its own; what is committed is kept anyway.
-_GRACE_S = 2.0
+# After Ctrl-C work has so many seconds to come to an end of its own; what is committed is kept anyway.
+GRACE_S = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +179,7 @@ class Runner(Generic[K, R]):
                     hold_signals()
                     return
                 self.stop(INTERRUPTED)
-                waiting, until = iter(()), time.monotonic() + _GRACE_S
+                waiting, until = iter(()), time.monotonic() + GRACE_S
             except BaseException:
                 self.stop("failed")
                 raise

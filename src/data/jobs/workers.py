@@ -26,7 +26,8 @@ R = TypeVar("R")
 
 # So many tasks are handed over ahead: workers do not wait, and a list of any length stays here.
 _AHEAD = 4
-_CONNECT_S = 10.0
+# Seconds that a scheduler has to answer.
+CONNECT_S = 10.0
 # What comes of reading the words of a port that is no scheduler's as if they were those of one.
 _NO_SCHEDULER = (
     AssertionError,
@@ -104,7 +105,7 @@ def _client(address: str) -> Any:
         with ThreadPoolExecutor(1) as own_loop:  # a notebook has a loop at work in its thread
             own_loop.submit(asyncio.run, _greet(address)).result()
         connect: Any = Client
-        return connect(address, timeout=_CONNECT_S, set_as_default=False)
+        return connect(address, timeout=CONNECT_S, set_as_default=False)
     except _NO_SCHEDULER as exc:
         is_silent = isinstance(exc, OSError)
         why = (str(exc) or "nothing comes") if is_silent else "what answers is none"
@@ -118,7 +119,7 @@ async def _greet(address: str) -> None:
     from distributed.comm import connect
 
     greeting: Any = connect
-    comm = await asyncio.wait_for(greeting(address, timeout=_CONNECT_S), _CONNECT_S)
+    comm = await asyncio.wait_for(greeting(address, timeout=CONNECT_S), CONNECT_S)
     await comm.close()
 
 

@@ -27,7 +27,7 @@ MOST_LEFT = 4
 _LONGEST_WAIT_S = 0.25 if sys.platform == "win32" else threading.TIMEOUT_MAX
 
 
-class _LeftBehind:
+class LeftBehind:
     """How many calls were left behind and go on, by vendor. Thread-safe and fork-aware."""
 
     def __init__(self) -> None:
@@ -41,7 +41,8 @@ class _LeftBehind:
         self.counts = Counter()
 
 
-_left_behind = _LeftBehind()
+# Of this process.
+left_behind = LeftBehind()
 
 
 class BackgroundCall(Generic[T]):
@@ -57,7 +58,7 @@ class BackgroundCall(Generic[T]):
     """
 
     def __init__(self, vendor: str, function: Callable[[], T], name: str = "onetape") -> None:
-        self._left_behind = _left_behind
+        self._left_behind = left_behind
         with self._left_behind.lock:
             count = self._left_behind.counts[vendor]
         if count >= MOST_LEFT:

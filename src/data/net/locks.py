@@ -10,11 +10,11 @@ from ..clock import Clock
 from .deadline import Deadline, MustWait, current_deadline
 from .forks import renew_after_fork
 
-# So often a thread that waits looks whether the holder has taken a page.
-_POLL_S = 0.5
+# Once in so many seconds a thread that waits looks whether the holder has taken a page.
+POLL_S = 0.5
 
 
-class _SeriesLock:
+class SeriesLock:
     """Which call of this process fetches a series."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class _SeriesLock:
                 if deadline.is_over:
                     deadline.waited_for = "another thread is fetching the series"
                     return
-                self.freed.wait(min(_POLL_S, deadline.left_s()))
+                self.freed.wait(min(POLL_S, deadline.left_s()))
                 if self.deadline is holder is not deadline and self._pages > pages:
                     deadline.progress()
             self.token, self.thread, self.deadline = token, threading.get_ident(), deadline
@@ -52,12 +52,16 @@ class _SeriesLock:
 
 
 class SeriesLocks:
-    """One call at a time for each series, among the threads of a process. Thread- and fork-safe."""
+    """One call at a time for each series, among the threads of a process. Thread- and fork-safe.
+
+    Attributes:
+        locks: the lock of each series that was asked for; none goes, for a call may wait for it.
+    """
 
     def __init__(self) -> None:
         # Guards the table: two threads must not make two locks for one series.
         self._guard = threading.Lock()
-        self._locks: dict[Hashable, _SeriesLock] = {}
+        self.locks: dict[Hashable, SeriesLock] = {}
         renew_after_fork(self)
 
     @contextmanager
@@ -74,7 +78,7 @@ class SeriesLocks:
         if not deadline.may_wait:
             raise MustWait
         with self._guard:
-            lock = self._locks.setdefault(key, _SeriesLock())
+            lock = self.locks.setdefault(key, SeriesLock())
         if lock.thread == threading.get_ident():
             yield
             return
@@ -92,4 +96,4 @@ class SeriesLocks:
     def after_fork(self) -> None:
         """Forget the parent's locks: threads that the child does not have may hold them."""
         self._guard = threading.Lock()
-        self._locks = {}
+        self.locks = {}

@@ -55,27 +55,28 @@ class Window:
     Attributes:
         length_s: length of the window in seconds.
         capacity: units allowed in it.
+        entries: what was spent, oldest first; those that follow each other closely are one.
     """
 
     length_s: float
     capacity: float
-    _entries: deque[Spent] = field(default_factory=deque, repr=False)
+    entries: deque[Spent] = field(default_factory=deque, repr=False)
     _used: float = field(default=0.0, repr=False)
 
     def load(self, entries: Iterable[Spent]) -> None:
         """Take over what was spent, oldest first, in place of what is known so far."""
-        self._entries = deque(entries)
-        self._used = sum(entry.units for entry in self._entries)
+        self.entries = deque(entries)
+        self._used = sum(entry.units for entry in self.entries)
 
     @property
     def newest(self) -> Spent | None:
         """The entry that :meth:`spend` has touched last."""
-        return self._entries[-1] if self._entries else None
+        return self.entries[-1] if self.entries else None
 
     def used(self, now_s: float) -> float:
         """Return the units that count at ``now_s``."""
-        while self._entries and self._entries[0].last_s + self.length_s <= now_s:
-            self._used -= self._entries.popleft().units
+        while self.entries and self.entries[0].last_s + self.length_s <= now_s:
+            self._used -= self.entries.popleft().units
         return self._used
 
     def wait(self, cost: float, now_s: float, flying: float = 0.0) -> float:
@@ -92,7 +93,7 @@ class Window:
         if excess <= 0:
             return 0.0
         freed = 0.0
-        for entry in self._entries:
+        for entry in self.entries:
             freed += entry.units
             if freed >= excess:
                 return entry.last_s + self.length_s - now_s
@@ -106,7 +107,7 @@ class Window:
             newest.last_s = max(newest.last_s, now_s)
             newest.units += cost
         else:
-            self._entries.append(Spent(now_s, now_s, cost))
+            self.entries.append(Spent(now_s, now_s, cost))
 
     def unknown(self, lost_s: float | None, now_s: float) -> float:
         """Return the units to hold back because what was spent until ``lost_s`` is lost."""

@@ -25,8 +25,8 @@ _BASE64 = (base64.b64encode, base64.urlsafe_b64encode)
 _BEGINNINGS = (b"", b"%", b"\\", b"&")
 _LONGEST_ESCAPE = 8
 _GZIP = b"\x1f\x8b"
-# As much as a transport takes of an answer; what is longer is not looked into and not shown.
-_MOST_UNPACKED = 64 << 20
+# As many bytes as a transport takes of an answer; what is longer is not looked into and not shown.
+MOST_UNPACKED = 64 << 20
 
 sending: ContextVar[bool] = ContextVar("sending", default=False)
 
@@ -113,7 +113,7 @@ def _masked_text(text: bytes, words: Sequence[str]) -> bytes:
 
 def _unpacked(body: bytes) -> bytes | None:
     """Return what can be read of a gzip file; None where that is more than any answer may hold."""
-    parts, left, decode = list[bytes](), _MOST_UNPACKED, decoder_of("gzip")
+    parts, left, decode = list[bytes](), MOST_UNPACKED, decoder_of("gzip")
     assert decode is not None
     try:
         for part in decode(body):

@@ -45,8 +45,9 @@ LATER = (
 )
 # A day that a vendor lacks is known for so long after it was last found lacking.
 _DAY_STANDS_S = 7 * 86_400.0
-# What is believed for the shortest time is forgotten where there are more.
-_MOST_UNKNOWN = 10_000
+# So many symbols of all vendors are remembered as unknown; what is believed for the shortest time is
+# forgotten where there are more.
+MOST_UNKNOWN = 10_000
 
 
 # No time that is remembered lies behind the year 5138, nor is any count as large.
@@ -312,7 +313,7 @@ class StateTables:
         self._rows.execute(
             "DELETE FROM unknown WHERE (who, place, symbol) IN (SELECT who, place, symbol"
             " FROM unknown ORDER BY until_s DESC LIMIT -1 OFFSET ?)",
-            (_MOST_UNKNOWN,),
+            (MOST_UNKNOWN,),
         )
 
     def forget_unknown(self, account: str, place: str, symbol: str) -> None:

@@ -101,8 +101,8 @@ def _following(first: date) -> date:
 
 # --- bars of whole months from a vendor's archive of files, each checked against its checksum
 
-# A month of minutes takes five MiB; a file that says it is larger is not opened.
-_LARGEST = 64 * 1024 * 1024
+# A month of minutes takes five MiB; a file that says it has more bytes is not opened.
+LARGEST = 64 * 1024 * 1024
 
 
 class Archive(Protocol):
@@ -150,7 +150,7 @@ def _lines(packed: bytes, url: str) -> list[str]:
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as opened:
             inside = opened.infolist()
-            if len(inside) != 1 or inside[0].file_size > _LARGEST:
+            if len(inside) != 1 or inside[0].file_size > LARGEST:
                 raise ResponseFormatError(f"{_leaf(url)} does not hold one file of usual size")
             if (named := inside[0].filename.rpartition(".")[0]) not in _leaf(url):
                 raise ResponseFormatError(f"{_leaf(url)} holds a file of {named[:40]!r}")

@@ -242,7 +242,7 @@ def load_offer(group: str, vendor: str, faults: Callable[[str, Any], str]) -> An
         UnknownProviderError: it cannot be imported, or is of no use; that is logged once.
     """
     try:
-        loaded = _loaded(offers(group)[vendor], faults)
+        loaded = import_offer(offers(group)[vendor], faults)
     except DataError as exc:  # it did not come back in time: nothing is known of it yet
         loaded = _unusable(offers(group)[vendor], exc)
     if isinstance(loaded, UnknownProviderError):
@@ -254,7 +254,7 @@ def load_offer(group: str, vendor: str, faults: Callable[[str, Any], str]) -> An
 
 
 @lru_cache(256)
-def _loaded(offer: Offer, faults: Callable[[str, Any], str]) -> Any:
+def import_offer(offer: Offer, faults: Callable[[str, Any], str]) -> Any:
     """Import an offer once; the error of one that cannot be used is logged once and remembered.
 
     Raises:

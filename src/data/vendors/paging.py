@@ -34,7 +34,7 @@ PAGE_CAP = 10_000
 # Pages in a row that may bring no bar that is new; some vendors filter what stands on a page.
 IDLE_PAGES = 3
 # Rows that an answer may have beyond two for each place in the range: some send all they have.
-_ROWS_BEYOND = 100_000
+ROWS_BEYOND = 100_000
 _FIRST_PAGE: str | None = None
 # What reading an answer of another shape than expected can raise.
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
@@ -215,7 +215,7 @@ class _Progress:
         self._vendor = vendor
         self._span = query.span
         step_ms = query.timeframe.step_ms or DAY_MS
-        self._rows_left = 2 * (query.span.end - query.span.start) // step_ms + _ROWS_BEYOND
+        self._rows_left = 2 * (query.span.end - query.span.start) // step_ms + ROWS_BEYOND
         self._seen = np.empty(0, dtype=np.int64)
         self._idle = 0
 

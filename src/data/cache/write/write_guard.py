@@ -131,7 +131,8 @@ _LEAST, _MOST, _SHARE = 64 * MIB, 1024 * MIB, 0.01
 # What a bar takes at most, as text before it is packed, and metadata beside it.
 _A_BAR, _A_COMMIT = 80, 16_384
 _BARE_FOR_S = 60.0
-_warned_full: set[Path] = set()
+# The folders on a full disk; each is warned of once a process.
+warned_full: set[Path] = set()
 
 Makes = Callable[[int], int]  # frees so many bytes, or fewer, and returns how many
 
@@ -212,8 +213,8 @@ class FreeSpaceGuard:
         space = self._space()
         free = space.free / MIB if space else 0.0
         text = f"only {free:,.0f} MiB are free on the disk of the cache"
-        if self._root not in _warned_full:
-            _warned_full.add(self._root)
+        if self._root not in warned_full:
+            warned_full.add(self._root)
             log.warning("%s %s: bars are returned but not cached", text, self._root)
         return NoRoomError(
             f"{text}, and cache.min_free_mb keeps a reserve",

@@ -81,7 +81,7 @@ class PollSource(ThreadedSource):
         self.asked_ms: int | None = None
         self.has_answered = self._is_up = False
         self.history, self._grid, self._lookback = history, grid, lookback
-        self._interval_s, self._running, self._on_ask = interval_s, running, on_ask
+        self._interval_s, self.running, self._on_ask = interval_s, running, on_ask
 
     def run(self, sink: Sink, halt: Halt) -> None:
         """Ask, push and wait until it is stopped.
@@ -159,8 +159,8 @@ class PollSource(ThreadedSource):
         stamp = self._grid.next_open(poll.line.frontier)
         close = int(self._grid.closes(np.array([stamp]))[0])
         while not halt.is_set and (left := self._left_s(close)) > 0:
-            if self._running is not None and stamp <= self.clock.now_ms():
-                self._look(self._running, sink)
+            if self.running is not None and stamp <= self.clock.now_ms():
+                self._look(self.running, sink)
                 left = min(left, self._interval_s)
             halt.wait(min(left, _LONGEST_S))
 
