@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from src.data.bars.fetch.lane import LaneRun
+from src.data.bars.answer.reader import FetchOutcome
 from src.data.cache.tables import TableStore
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
@@ -27,15 +27,16 @@ def clear(monkeypatch: pytest.MonkeyPatch) -> Callable[[DataManager, int], None]
     """Return what lets a manager's cache be cleared before each of its next reads."""
 
     def before_reads(manager: DataManager, times: int) -> None:
-        left, read = [times], LaneRun._read
+        left, of = [times], FetchOutcome.of
 
-        def cleared(runner: LaneRun, *args: Any) -> Any:
+        def cleared(*args: Any) -> FetchOutcome:
+            # What became of the fetch is put together just before the answer is read.
             left[0] -= 1
             if left[0] >= 0:
                 manager.clear_cache()
-            return read(runner, *args)
+            return of(*args)
 
-        monkeypatch.setattr(LaneRun, "_read", cleared)
+        monkeypatch.setattr(FetchOutcome, "of", cleared)
 
     return before_reads
 

@@ -53,7 +53,8 @@ T = TypeVar("T")
 FILE: Final = "state.sqlite"
 SALT: Final = "salt"
 _SALT_BYTES = 32
-_BUSY_S = 5.0  # a process that was stopped in the middle of writing holds up no other for longer
+# Seconds: a process that was stopped in the middle of writing holds up no other for longer.
+BUSY_S = 5.0
 _LEAST_WAIT_S = 0.05  # what ends a call is written after its time, too
 _RETRY_S = 60.0
 _log = logging.getLogger(__name__)
@@ -90,9 +91,9 @@ class State:
         self._inode: int | None = None
         # The longest that the transaction under way waits for other processes, and since when all
         # have waited in vain.
-        self._wait_s = _BUSY_S
+        self._wait_s = BUSY_S
         self._busy_since: float | None = None
-        self._timeout_s = _BUSY_S  # as the connection has it
+        self._timeout_s = BUSY_S  # as the connection has it
         # When the file is tried again after it could not be used; None while it can be.
         self._alone_until = self._never
         close_before_fork(self)
@@ -122,10 +123,10 @@ class State:
         lock, taken = self._lock, list[bool]()
         try:
             # In one step: an interrupt finds in the list whether the lock was taken.
-            taken.extend(map(lock.acquire, (True,), (wait_s if wait_s < _BUSY_S else -1,)))
+            taken.extend(map(lock.acquire, (True,), (wait_s if wait_s < BUSY_S else -1,)))
             if not taken[0]:
                 raise _busy()
-            self._wait_s = min(wait_s, _BUSY_S)
+            self._wait_s = min(wait_s, BUSY_S)
             return self._run(work, write)
         finally:
             if True in taken:
@@ -147,7 +148,7 @@ class State:
 
     def before_fork(self) -> bool:
         """Close the file: a child that inherits it could damage it for all."""
-        if not self._lock.acquire(timeout=_BUSY_S):
+        if not self._lock.acquire(timeout=BUSY_S):
             return False
         self._is_forking = True
         if self._alone_until is None:
@@ -180,7 +181,7 @@ class State:
             except (sqlite3.Error, DataError) as exc:
                 if self._alone_until is not None:
                     raise  # not the file's fault
-                if is_busy(exc) and self._wait_s < _BUSY_S and not self._is_stuck():
+                if is_busy(exc) and self._wait_s < BUSY_S and not self._is_stuck():
                     self._close_quietly()  # it may be half set up
                     raise _busy() from exc
                 mend(exc)
@@ -190,7 +191,7 @@ class State:
         """Tell whether the file has been busy for as long as a call with time enough waits."""
         now = self.clock.monotonic()
         self._busy_since = now if self._busy_since is None else self._busy_since
-        return now - self._busy_since >= _BUSY_S
+        return now - self._busy_since >= BUSY_S
 
     def _transact(self, db: sqlite3.Connection, work: Callable[[StateTables], T], write: bool) -> T:
         try:
@@ -311,8 +312,8 @@ class State:
         return None if self._has_file else math.inf
 
     def _open_in_memory(self) -> sqlite3.Connection:
-        self._db = connect(":memory:", _BUSY_S)
-        self._timeout_s = _BUSY_S
+        self._db = connect(":memory:", BUSY_S)
+        self._timeout_s = BUSY_S
         self._salt = self._salt or os.urandom(_SALT_BYTES)
         make_tables(self._db, (*TABLES, *LATER), VERSION)
         return self._db
