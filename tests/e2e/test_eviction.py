@@ -39,7 +39,7 @@ MIB = 1 << 20
 @pytest.fixture(autouse=True)
 def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "warned", set())
-    monkeypatch.setattr(write_guard, "_warned_full", set())
+    monkeypatch.setattr(write_guard, "warned_full", set())
 
 
 def limit(manager: DataManager, size: float) -> None:
