@@ -1,0 +1,622 @@
+"""What a chart shows of bars: a frozen value made of a frame and of its provenance. Pure.
+
+Nothing is worked out here that the answer does not say already: gaps, states, vendors and doubts are
+those of ``attrs["onetape"]`` and of the columns ``source``, ``state``, ``dividend`` and ``split``.
+Instants are UTC milliseconds. A *slot* is a place on the time axis: one for each bar that the market's
+calendar expects and for each that is there, so nights, weekends and holidays take no room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..calendars.calendar import calendar_for
+from ..calendars.grid import BarGrid
+from ..calendars.localtime import offset_ms
+from ..errors import ConfigError, QueryError, ResponseFormatError
+from ..model.bars import BarTable, Stamps
+from ..model.coverage import BEFORE_FIRST, GRAVE
+from ..model.frame import table_of
+from ..model.instant import DAY_MS, from_ms, parse_iso
+from ..model.printable import printable
+from ..model.provenance import ATTRS_KEY
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..model.instrument import Instrument
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+# Why a row is not drawn.
+NO_NUMBER, DOUBLED = "price that is no number", "stamp that stands there already"
+# Prices beyond this cannot be placed on an axis.
+_LARGEST = 1e300
+# Without a calendar a gap takes this many slots at most.
+_WIDEST_GAP = 1000
+_UNSETTLED = ("provisional", "forming", "suspect")
+# What the columns beside the bars are named in a frame.
+_ACTIONS = (("split", "split"), ("dividend", "dividend"))
+
+
+class Counts(NamedTuple):
+    """What became of the rows of a frame.
+
+    Attributes:
+        given: rows of the frame.
+        drawn: candles, or points of lines, in the picture.
+        merged: rows that stand in a candle or point with others; its extremes are theirs, too.
+        refused: rows that cannot be drawn. ``drawn + merged + refused`` is ``given``.
+    """
+
+    given: int
+    drawn: int
+    merged: int
+    refused: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.given:,} bar{'s' * (self.given != 1)} given: {self.drawn:,} drawn, {self.merged:,} merged, "
+            f"{self.refused:,} refused"
+        )
+
+    def __add__(self, other: object) -> Counts:
+        if not isinstance(other, Counts):
+            return NotImplemented
+        return Counts(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+class Stretch(NamedTuple):
+    """Slots ``[first, end)`` of the axis and what is to be said of them; it may hold no slot."""
+
+    first: int
+    end: int
+    text: str
+
+
+class Mark(NamedTuple):
+    """Something at one slot: ``kind`` is ``split``, ``dividend`` or ``doubt``."""
+
+    slot: int
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The time axis.
+
+    Attributes:
+        stamps: int64 of shape (slots,), ascending: the open stamp of each slot.
+        zone: IANA name of the time zone that labels are in.
+        is_daily: whether stamps are session dates at 00:00, which no time zone moves.
+    """
+
+    stamps: Stamps
+    zone: str = "UTC"
+    is_daily: bool = True
+
+    def __len__(self) -> int:
+        return len(self.stamps)
+
+    def local(self, slot: int) -> int:
+        """Return the wall time of a slot, counted as if it were UTC; a session date is itself."""
+        ms = int(self.stamps[slot])
+        return ms if self.is_daily else ms + offset_ms(ZoneInfo(self.zone), ms)
+
+    def text(self, slot: int) -> str:
+        """Return the date of a slot, or date and time in the axis' zone."""
+        time = from_ms(self.local(slot))
+        return f"{time:%Y-%m-%d}" if self.is_daily else f"{time:%Y-%m-%d %H:%M}"
+
+
+@dataclass(frozen=True)
+class Series:
+    """Bars of one symbol as columns, ascending, one a slot; arrays of shape (bars,).
+
+    Attributes:
+        symbol: as text for people.
+        slots: where each stands on the axis.
+        values: open, high, low, close, volume; shape (5, bars).
+        pale: which may still change: provisional, forming, suspect.
+        vendors: the vendor of each, as an index into ``vendor_names``; -1: it is not known.
+        vendor_names: as texts for people.
+        segments: number of breaks before each; bars of two segments are not joined by a line.
+        given: rows of the frame.
+        refused: reason to number of rows that are not drawn.
+        unordered: rows that stood behind a later one and were put in order.
+        factor: of the closes to the index of several series; 1.0 of one alone.
+    """
+
+    symbol: str
+    slots: Ints
+    values: Floats
+    pale: Flags
+    vendors: Ints
+    vendor_names: tuple[str, ...]
+    segments: Ints
+    given: int
+    refused: Mapping[str, int]
+    unordered: int = 0
+    factor: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    @property
+    def closes(self) -> Floats:
+        """The closes, times ``factor``."""
+        return self.values[3] * self.factor
+
+
+@dataclass(frozen=True)
+class Chart:
+    """All that a picture of bars shows.
+
+    Attributes:
+        title: symbol and timeframe.
+        about: adjustment, currency, venue, range.
+        axis: of time.
+        series: one is drawn as candles with volume; several as lines of closes, 100 at their first
+            common bar.
+        gaps: where bars are missing, with the reason.
+        marks: splits, dividends, grave doubts.
+        ribbon: which vendor supplied which stretch; of one series alone.
+        notes: sentences that stand below the picture.
+        timeframe: its label; empty where it is not known.
+    """
+
+    title: str
+    about: str
+    axis: Axis
+    series: tuple[Series, ...]
+    gaps: tuple[Stretch, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    ribbon: tuple[Stretch, ...] = ()
+    notes: tuple[str, ...] = ()
+    timeframe: str = ""
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether several series are drawn as lines."""
+        return len(self.series) > 1
+
+    @property
+    def given(self) -> int:
+        """Rows of all frames."""
+        return sum(one.given for one in self.series)
+
+
+def chart_of(
+    frames: pd.DataFrame | Mapping[str, pd.DataFrame],
+    instruments: Mapping[str, Instrument] | None = None,
+    *,
+    doubts: Iterable[tuple[Span, str]] = (),
+) -> Chart:
+    """Return what is to be drawn of bars.
+
+    Args:
+        frames: of ``get_ohlcv``, or any frame of bars (columns ``open high low close``, a time index or
+            time column); several by symbol are lines of their closes, 100 at the first common bar.
+        instruments: symbol to what it stands for: calendar and time zone. Of a symbol that is not
+            among them bars stand side by side and labels are UTC.
+        doubts: stretches of bars that are wrong nearly for certain, with the reason, beside those
+            that the frame tells of itself.
+
+    Raises:
+        QueryError: that is no frame of bars; several have different timeframes, adjustments or
+            sessions, or no bar in common.
+    """
+    if not isinstance(frames, Mapping):
+        frames = {_facts(frames).get("symbol", ""): frames}
+    parts = [
+        _Part.of(str(name), frame, (instruments or {}).get(str(name)))
+        for name, frame in frames.items()
+    ]
+    if not parts:
+        raise QueryError("there is no frame to draw", hint="hand over one at least")
+    _check_alike(parts)
+    axis = _axis(parts)
+    series = tuple(part.series(axis) for part in parts)
+    notes = [note for part in parts for note in part.notes(alone=len(parts) == 1)]
+    first = parts[0]
+    if len(parts) > 1:
+        series = _indexed(series, axis)
+        kept = [one for one in series if len(one)]
+        base = _common(kept)
+        at = "" if base is None else f", 100 at {axis.text(base)}"
+        return Chart(
+            printable(" · ".join([*(part.name for part in parts), first.timeframe])),
+            _joined(first.adjustment, f"closes{at}", _range(axis)),
+            axis,
+            series,
+            tuple(s for part in parts if len(part.table) for s in part.gaps(axis)),
+            notes=tuple(notes),
+            timeframe=first.timeframe,
+        )
+    kind = first.facts.get("kind", {})
+    return Chart(
+        printable(f"{first.name} {first.timeframe}".strip() or "bars"),
+        _joined(
+            first.adjustment,
+            kind.get("unit"),
+            "extended hours" if kind.get("session") == "extended" else "",
+            _range(axis),
+        ),
+        axis,
+        series,
+        first.gaps(axis),
+        (*first.actions(axis), *first.doubts(axis, doubts)),
+        first.ribbon(axis, series[0]),
+        tuple(notes),
+        first.timeframe,
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One frame: its rows as arrays, in the order given, and what it tells of itself."""
+
+    name: str
+    frame: pd.DataFrame
+    facts: Mapping[str, Any]
+    table: BarTable
+    instrument: Instrument | None
+
+    @classmethod
+    def of(cls, name: str, frame: pd.DataFrame, instrument: Instrument | None) -> _Part:
+        """Read a frame.
+
+        Raises:
+            QueryError: it is no frame of bars.
+        """
+        facts = _facts(frame)
+        if "symbols" in facts or frame.columns.nlevels > 1:
+            raise QueryError(
+                "a chart is drawn of a frame of one symbol, or of several by symbol",
+                hint='ask with layout="dict", or hand over one frame',
+            )
+        if not frame.columns.is_unique:
+            raise QueryError("two columns of the frame have one name", hint="drop one of them")
+        try:
+            table = table_of(frame)
+        except ResponseFormatError as exc:
+            raise QueryError(f"these are no bars: {exc}", symbol=name or None) from exc
+        return cls(facts.get("symbol") or name, frame, facts, table, instrument)
+
+    @property
+    def timeframe(self) -> str:
+        return str(self.facts.get("timeframe", ""))
+
+    @property
+    def adjustment(self) -> str:
+        """The adjustment of the prices for people; of what has no actions none."""
+        told = self.facts.get("adjustment")
+        day = self.facts.get("as_of")
+        return f"{told} prices as of {day}" if told and day else ""
+
+    @property
+    def is_daily(self) -> bool:
+        if self.timeframe:
+            return not Timeframe.parse(self.timeframe).is_intraday
+        return not (self.table.stamps % DAY_MS).any()
+
+    @property
+    def told_gaps(self) -> list[tuple[Span, str]]:
+        """The gaps within its life: before its first bar of all time nothing is missing."""
+        told = [
+            (Span(parse_iso(g["start"]), parse_iso(g["end"])), str(g["reason"]))
+            for g in self.facts.get("gaps", ())
+        ]
+        return [(span, reason) for span, reason in told if reason != BEFORE_FIRST]
+
+    @property
+    def usable(self) -> Flags:
+        """Which rows have prices that can be drawn."""
+        prices = np.array([self.table.open, self.table.high, self.table.low, self.table.close])
+        flags: Flags = (np.abs(prices) < _LARGEST).all(axis=0)  # of NaN it is false
+        return flags
+
+    def slots(self) -> Stamps:
+        """Return the stamps of its slots, ascending."""
+        own = np.unique(self.table.stamps)
+        ends = [span for span, _ in self.told_gaps]
+        starts = [*(s.start for s in ends), *own[:1].tolist()]
+        last = [*(s.end for s in ends), *(own[-1:] + 1).tolist()]
+        if not starts:
+            return own
+        span = Span(min(starts), max(last))
+        return np.union1d(own, self._expected(span)).astype(np.int64)
+
+    def _expected(self, span: Span) -> Stamps:
+        """Return the stamps of bars that are expected; without a calendar those of the gaps alone."""
+        if self.timeframe and self.instrument is not None:
+            anchor = self.facts.get("kind", {}).get("anchor") or "session"
+            grid = BarGrid(calendar_for(self.instrument), Timeframe.parse(self.timeframe), anchor)
+            try:
+                return grid.opens(span)
+            except ConfigError:  # of an exchange that has no calendar
+                pass
+        return np.concatenate(
+            [np.empty(0, np.int64), *(self._within(gap) for gap, _ in self.told_gaps)]
+        )
+
+    def _within(self, gap: Span) -> Stamps:
+        step = Timeframe.parse(self.timeframe).longest_ms if self.timeframe else DAY_MS
+        step = max(step, (gap.end - gap.start) // _WIDEST_GAP)
+        return np.arange(gap.start, gap.end, step, dtype=np.int64)
+
+    def series(self, axis: Axis) -> Series:
+        """Return its bars in order, without those that cannot be drawn."""
+        stamps, usable = self.table.stamps, self.usable
+        later = np.maximum.accumulate(stamps) if len(stamps) else stamps
+        order = np.argsort(stamps, kind="stable")
+        order = order[usable[order]]
+        ascending = stamps[order]
+        is_first = np.ones(len(order), bool)
+        is_first[1:] = ascending[1:] != ascending[:-1]
+        kept = order[is_first]
+        refused = {NO_NUMBER: int((~usable).sum()), DOUBLED: int((~is_first).sum())}
+        codes, names = self._vendors(kept)
+        rows = self.table.take(kept)
+        volume = np.where(np.abs(rows.volume) < _LARGEST, rows.volume, np.nan)
+        slots = axis.stamps.searchsorted(rows.stamps).astype(np.int64)
+        return Series(
+            printable(self.name),
+            slots,
+            np.array([rows.open, rows.high, rows.low, rows.close, volume]),
+            self._pale(kept),
+            codes,
+            names,
+            self._segments(rows.stamps, slots),
+            len(self.table),
+            {reason: count for reason, count in refused.items() if count},
+            int((stamps < later).sum()),
+        )
+
+    def _segments(self, stamps: Stamps, slots: Ints) -> Ints:
+        breaks = [span.start for span, _ in self.told_gaps]
+        breaks += self.table.stamps[~self.usable].tolist()
+        segments = np.array(sorted(breaks), np.int64).searchsorted(stamps, side="right")
+        if self.facts.get("gaps_total", 0) > len(self.facts.get("gaps", ())):
+            # Which of the empty slots are gaps is not told: none of them is bridged.
+            segments = segments + np.concatenate([[0], np.cumsum(np.diff(slots) > 1)])[: len(slots)]
+        return segments.astype(np.int64)
+
+    @property
+    def _spans(self) -> Sequence[Mapping[str, Any]]:
+        """The stretches of the provenance; none where they were put together by vendor and state."""
+        spans = self.facts.get("spans", ())
+        return () if any(span.get("merged") for span in spans) else spans
+
+    def _vendors(self, kept: Ints) -> tuple[Ints, tuple[str, ...]]:
+        codes, texts = self._told("source", "vendor", kept)
+        names = sorted(set(texts) - {""})
+        places = {name: place for place, name in enumerate(names)} | {"": -1}
+        # The last place is that of a row of which nothing is told: its code is -1.
+        by_code = np.array([*(places[text] for text in texts), -1], np.int64)
+        return by_code[codes], tuple(printable(name) for name in names)
+
+    def _pale(self, kept: Ints) -> Flags:
+        codes, texts = self._told("state", "state", kept)
+        return np.array([*(text in _UNSETTLED for text in texts), False])[codes]
+
+    def _told(self, column: str, entry: str, kept: Ints) -> tuple[Ints, list[str]]:
+        """Return a text for each row as a place among the texts, -1 for none.
+
+        It is that of a column beside the bars, else that of the stretch of the provenance.
+        """
+        if column in self.frame:
+            codes, texts = self.frame[column].factorize()
+            return codes[kept].astype(np.int64), [str(text) for text in texts]
+        stamps, spans = self.table.stamps[kept], self._spans
+        places = np.full(len(kept), -1, np.int64)
+        for place, span in enumerate(spans):
+            ends = stamps.searchsorted([parse_iso(span["start"]), parse_iso(span["end"])])
+            places[slice(*ends)] = place
+        return places, [str(span[entry]) for span in spans]
+
+    def gaps(self, axis: Axis) -> tuple[Stretch, ...]:
+        """Return where its bars are missing; not where no bar can stand."""
+        stretches = (_stretch(axis, span, reason) for span, reason in self.told_gaps)
+        return tuple(one for one in stretches if one.end > one.first)
+
+    def actions(self, axis: Axis) -> Sequence[Mark]:
+        """Return the splits and dividends of the columns of these names."""
+        marks = []
+        for name, neutral in (("split", (0.0, 1.0)), ("dividend", (0.0,))):
+            if name not in self.frame:
+                continue
+            values = self.frame[name].to_numpy(np.float64)
+            for row in np.flatnonzero(np.isfinite(values) & ~np.isin(values, neutral)):
+                slot = int(axis.stamps.searchsorted(self.table.stamps[row]))
+                value = float(values[row])
+                text = f"split {ratio(value)}" if name == "split" else f"dividend {value:g}"
+                marks.append(Mark(slot, name, text))
+        return marks
+
+    def doubts(self, axis: Axis, others: Iterable[tuple[Span, str]]) -> Sequence[Mark]:
+        """Return the rows that the answer flags, and the bars that are wrong nearly for certain."""
+        flagged = [(parse_iso(f["stamp"]), str(f["reason"])) for f in self.facts.get("flagged", ())]
+        spans = [
+            (Span(parse_iso(s["start"]), parse_iso(s["end"])), str(s.get("reason", "")))
+            for s in self._spans
+        ]
+        grave = {(s, reason) for s, reason in (*spans, *others) if reason.startswith(GRAVE)}
+        stamps = np.unique(self.table.stamps)
+        flagged += [
+            (stamp, reason)
+            for span, reason in sorted(grave)
+            for stamp in stamps[slice(*stamps.searchsorted(span))].tolist()
+        ]
+        inside = [(stamp, reason) for stamp, reason in flagged if _is_within(axis, stamp)]
+        return [
+            Mark(int(axis.stamps.searchsorted(stamp)), "doubt", printable(reason))
+            for stamp, reason in inside
+        ]
+
+    def ribbon(self, axis: Axis, series: Series) -> tuple[Stretch, ...]:
+        """Return the runs of bars of one vendor, each up to where the next one begins."""
+        codes = series.vendors
+        if not len(codes) or (codes < 0).all():
+            return ()
+        starts = np.concatenate([[0], np.flatnonzero(np.diff(codes)) + 1])
+        ends = [*series.slots[starts[1:]].tolist(), int(series.slots[-1]) + 1]
+        named = (series.vendor_names[c] if c >= 0 else "" for c in codes[starts].tolist())
+        runs = zip(series.slots[starts].tolist(), ends, named, strict=True)
+        return tuple(Stretch(*run) for run in runs if run[2])
+
+    def notes(self, *, alone: bool) -> list[str]:
+        """Return what must be said of this answer, one sentence each."""
+        facts, found = self.facts, []
+        if facts.get("made_up"):
+            found.append("MADE UP: invented bars, not from a market")
+        if facts.get("sample"):
+            found.append("SAMPLE: real bars of the past, not fetched from a vendor")
+        if facts.get("substitute"):
+            found.append(f"SUBSTITUTE: {facts['substitute']}")
+        if facts.get("error"):
+            found.append(f"{facts['error']['type']}: {facts['error']['message']}")
+        if not len(self.table) and not facts.get("error"):
+            found.append(f"no bar in this range: {facts.get('empty', 'the frame has no rows')}")
+        more = facts.get("gaps_total", 0) - len(facts.get("gaps", ()))
+        if more > 0:
+            found.append(f"{more:,} more gaps than are shaded")
+        for name, _ in _ACTIONS if alone else ():
+            if name in self.frame and self.frame[name].isna().any():
+                found.append(f"not known for all of it: {name}s")
+        return [printable(note if alone else f"{self.name}: {note}") for note in found]
+
+
+def _facts(frame: Any) -> Mapping[str, Any]:
+    """Return the provenance of a frame; empty where it has none.
+
+    Raises:
+        QueryError: it is no frame.
+    """
+    if not hasattr(frame, "attrs") or not hasattr(frame, "columns"):
+        raise QueryError(
+            f"a chart is drawn of a frame of bars, not of {type(frame).__name__}",
+            hint="hand over what get_ohlcv or get_ohlcv_batch gives",
+        )
+    facts: Mapping[str, Any] = frame.attrs.get(ATTRS_KEY) or {}
+    return facts
+
+
+def _check_alike(parts: Sequence[_Part]) -> None:
+    """Refuse series that cannot stand on one axis.
+
+    Raises:
+        QueryError: they differ.
+    """
+    with_bars = [part for part in parts if len(part.table)]
+    what = {
+        "timeframes": [p.timeframe for p in with_bars],
+        "adjustments": [p.facts.get("adjustment", "") for p in with_bars],
+        "sessions": [p.facts.get("kind", {}).get("session", "") for p in with_bars],
+        "origins": ["made up" if p.facts.get("made_up") else "real" for p in with_bars],
+    }
+    for name, values in what.items():
+        if len(set(values)) > 1:
+            each = ", ".join(f"{p.name} {v}" for p, v in zip(with_bars, values, strict=True))
+            raise QueryError(
+                f"one chart cannot show bars of several {name}: {each}",
+                hint="ask for all of them alike, or draw them one by one",
+            )
+
+
+def _axis(parts: Sequence[_Part]) -> Axis:
+    """Return the one axis of some series, in the time zone that they share, or in UTC."""
+    stamps = np.unique(np.concatenate([part.slots() for part in parts])).astype(np.int64)
+    zones = {_zone(part.instrument) for part in parts}
+    zone = zones.pop() if len(zones) == 1 else "UTC"
+    return Axis(stamps, zone, all(part.is_daily for part in parts))
+
+
+def _zone(instrument: Instrument | None) -> str:
+    if instrument is None:
+        return "UTC"
+    try:
+        return calendar_for(instrument).timezone
+    except ConfigError:
+        return instrument.timezone
+
+
+def _indexed(series: Sequence[Series], axis: Axis) -> tuple[Series, ...]:
+    """Return series with closes as an index of 100 at their first common bar.
+
+    Raises:
+        QueryError: they have no bar in common, or a close there that is not above 0.
+    """
+    base = _common([one for one in series if len(one)])
+    if base is None:
+        return tuple(series)
+    return tuple(_rebased(one, base, axis) if len(one) else one for one in series)
+
+
+def _common(series: Sequence[Series]) -> int | None:
+    """Return the first slot in which all series have a bar; None where there is no series.
+
+    Raises:
+        QueryError: there is none.
+    """
+    if not series:
+        return None
+    shared = series[0].slots
+    for one in series[1:]:
+        shared = np.intersect1d(shared, one.slots, assume_unique=True)
+    if not len(shared):
+        names = ", ".join(one.symbol for one in series)
+        raise QueryError(
+            f"{names} have no bar in common, at which an index could begin",
+            hint="ask for a range in which all of them trade, such as days in place of hours",
+        )
+    return int(shared[0])
+
+
+def _rebased(one: Series, base: int, axis: Axis) -> Series:
+    close = float(one.values[3][one.slots.searchsorted(base)])
+    if close <= 0:
+        raise QueryError(
+            f"{one.symbol} closes at {close:g} at {axis.text(base)}: no index can begin there",
+            symbol=one.symbol,
+            hint="draw it alone, or from another start",
+        )
+    return replace(one, factor=100 / close)
+
+
+def _stretch(axis: Axis, span: Span, text: str) -> Stretch:
+    first, end = (int(at) for at in axis.stamps.searchsorted(span))
+    return Stretch(first, end, printable(text))
+
+
+def _is_within(axis: Axis, stamp: int) -> bool:
+    return bool(len(axis)) and int(axis.stamps[0]) <= stamp <= int(axis.stamps[-1])
+
+
+def _range(axis: Axis) -> str:
+    if not len(axis):
+        return ""
+    first, last = axis.text(0), axis.text(-1)
+    return first if first == last else f"{first} to {last}"
+
+
+def _joined(*texts: str | None) -> str:
+    return printable(" · ".join(filter(None, texts)))
+
+
+def ratio(value: float) -> str:
+    """Return a split as new shares for old ones: ``7:1``, ``1:10``."""
+    if value >= 1:
+        return f"{value:g}:1"
+    return f"1:{1 / value:g}" if value > 0 else f"{value:g}"

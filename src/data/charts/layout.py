@@ -1,0 +1,654 @@
+"""Where everything of a chart stands: shapes and texts in pixels, for whatever draws them. Pure.
+
+Every picture of a chart, whatever its format, is made of the same :class:`Layout`.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import QueryError
+from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, from_ms
+from .chart import Axis, Chart, Counts, Flags, Floats, Ints, Mark, Series
+
+# What is drawn with which colour: on light paper, on dark paper.
+PAINTS = {
+    "paper": ("#ffffff", "#14181f"),
+    "ink": ("#1c2430", "#e4e8ee"),
+    "faint": ("#5d6878", "#9aa5b5"),
+    "line": ("#e3e7ec", "#2a323e"),
+    "gap": ("#f3e3c3", "#4a3d22"),
+    "up": ("#0b7a5c", "#35c391"),
+    "down": ("#c2362b", "#ff7b6b"),
+    "up-pale": ("#a5d3c5", "#1f5a48"),
+    "down-pale": ("#efb9b4", "#6e3a35"),
+    "volume": ("#b4bdc9", "#4b5668"),
+    "split": ("#7a3fc4", "#c39bff"),
+    "dividend": ("#1f5fbf", "#7fb0ff"),
+    "doubt": ("#c2362b", "#ff7b6b"),
+    "hue-0": ("#1f5fbf", "#7fb0ff"),
+    "hue-1": ("#c25a00", "#ffab5e"),
+    "hue-2": ("#0b7a5c", "#35c391"),
+    "hue-3": ("#a32f7a", "#f08ccb"),
+    "hue-4": ("#5d6878", "#aab4c3"),
+    "hue-5": ("#8a6d00", "#d9bd45"),
+}
+_HUES = 6
+# A candle is this wide at least, its gap to the next one included.
+_NARROWEST = 2
+# Its body at most.
+_WIDEST = 24.0
+# Of pictures, in pixels.
+SMALLEST, LARGEST = 200, 8000
+_CHAR = 0.6  # width of a letter over the size of its font, at most of usual ones
+_TITLE, _TEXT, _NOTE = 19.0, 14.0, 12.5
+_LEFT, _GUTTER = 12.0, 8.0
+_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+# Notes take this many lines at most.
+_MOST_NOTES = 3
+_TICK_ROOM = 86.0
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels, from the upper left corner."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def width(self) -> float:
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        return self.bottom - self.top
+
+
+class Rects(NamedTuple):
+    """Filled rectangles of one paint: ``corners`` has the shape (n, 4): left, top, right, bottom."""
+
+    paint: str
+    corners: Floats
+
+
+class Lines(NamedTuple):
+    """Lines of one paint: each has the shape (points, 2); no two are joined."""
+
+    paint: str
+    width: float
+    points: tuple[Floats, ...]
+    name: str = ""
+
+
+class Label(NamedTuple):
+    """A text with the middle of its height at ``y``; ``anchor`` is ``start``, ``middle`` or ``end``."""
+
+    x: float
+    y: float
+    text: str
+    size: float
+    paint: str = "ink"
+    anchor: str = "start"
+    is_bold: bool = False
+
+
+Shape = Rects | Lines | Label
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Candles of a picture: bars that share a column of pixels are one; arrays of shape (columns,).
+
+    Attributes:
+        first, last: positions of the first and the last bar of each among the bars of the series.
+        places: which column of the picture each is.
+        values: first open, highest high, lowest low, last close, sum of the volumes; shape (5, columns).
+        pale: whether a bar of it may still change.
+    """
+
+    first: Ints
+    last: Ints
+    places: Ints
+    values: Floats
+    pale: Flags
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A picture.
+
+    Attributes:
+        width, height: in pixels.
+        shapes: in the order in which they are painted.
+        counts: what became of the rows.
+        plot: where prices stand.
+        pitch: width of a column.
+        columns: the candles; None of lines.
+        labels: the time of each candle, as the axis would label it; empty of lines.
+    """
+
+    width: int
+    height: int
+    shapes: tuple[Shape, ...]
+    counts: Counts
+    plot: Box
+    pitch: float
+    columns: Columns | None = None
+    labels: tuple[str, ...] = ()
+
+
+def layout_of(chart: Chart, width: int, height: int) -> Layout:
+    """Return where everything of ``chart`` stands in a picture of so many pixels.
+
+    Raises:
+        QueryError: the size is no whole number of pixels from 200 to 8,000.
+    """
+    for name, size in (("width", width), ("height", height)):
+        if isinstance(size, bool) or not isinstance(size, int) or not SMALLEST <= size <= LARGEST:
+            raise QueryError(
+                f"{name} {size!r} is no size of a picture",
+                hint=f"a whole number of pixels from {SMALLEST} to {LARGEST:,}",
+            )
+    return _Drawing(chart, width, height).layout()
+
+
+def thinned(series: Series, slots: int, most: int) -> Columns:
+    """Return the candles of a series on ``slots`` slots, in as many columns or in ``most`` at most.
+
+    No extreme is lost: a column's high and low are the highest and lowest of its bars.
+    """
+    places = _places(series.slots, slots, most)
+    starts = _starts(places)
+    if not len(places):
+        return Columns(places, places, places, np.empty((5, 0)), np.empty(0, bool))
+    last = np.append(starts[1:], len(places)) - 1
+    opens, highs, lows, closes, volumes = series.values
+    present = ~np.isnan(volumes)
+    summed = np.add.reduceat(np.where(present, volumes, 0.0), starts)
+    values = np.array([
+        opens[starts],
+        np.maximum.reduceat(highs, starts),
+        np.minimum.reduceat(lows, starts),
+        closes[last],
+        np.where(np.logical_or.reduceat(present, starts), summed, np.nan),
+    ])  # fmt: skip
+    pale = np.logical_or.reduceat(series.pale, starts)
+    return Columns(starts, last, places[starts], values, pale)
+
+
+def thinned_line(series: Series, slots: int, most: int) -> list[Ints]:
+    """Return the positions of the points of a line, one array for each of its unbroken parts.
+
+    Of the bars that share a column the first, the lowest, the highest and the last close are kept.
+    """
+    if not len(series):
+        return []
+    places, closes = _places(series.slots, slots, most), series.closes
+    keys = np.stack([series.segments, places])
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(keys, axis=1).any(axis=0)) + 1])
+    ends = np.append(starts[1:], len(closes))
+    # Of equal closes in one column the first stands for all.
+    order = np.lexsort((closes, np.repeat(np.arange(len(starts)), ends - starts)))
+    kept = np.unique(np.concatenate([starts, ends - 1, order[starts], order[ends - 1]]))
+    parts = np.flatnonzero(np.diff(series.segments[kept])) + 1
+    return [part.astype(np.int64) for part in np.split(kept, parts)]
+
+
+def _places(slots: Ints, count: int, most: int) -> Ints:
+    """Return the column of each slot."""
+    return slots if count <= most else slots * most // count
+
+
+def _starts(places: Ints) -> Ints:
+    if not len(places):
+        return places
+    return np.concatenate([[0], np.flatnonzero(np.diff(places)) + 1]).astype(np.int64)
+
+
+class _Drawing:
+    """One picture in the making."""
+
+    def __init__(self, chart: Chart, width: int, height: int) -> None:
+        self.chart, self.width, self.height = chart, width, height
+        self.shapes: list[Shape] = [
+            Rects("paper", np.array([[0.0, 0.0, float(width), float(height)]]))
+        ]
+        self.slots = max(len(chart.axis), 1)
+
+    def layout(self) -> Layout:
+        chart = self.chart
+        has_volume = not chart.is_indexed and bool(np.isfinite(chart.series[0].values[4]).any())
+        low, high = self._extent()
+        ticks, labels = price_ticks(low, high, max(int(self.height // 90), 2))
+        right = self.width - _GUTTER - max(len(label) for label in labels) * _TEXT * _CHAR
+        notes_at = self.height - _GUTTER
+        lines = self._notes(has_volume=has_volume)
+        bottom = notes_at - len(lines) * (_NOTE + 5) - (22 if self._has_ribbon else 0) - 26
+        top = 62.0
+        price_bottom = bottom - ((bottom - top) * 0.2 if has_volume else 0)
+        self.plot = Box(_LEFT, top, max(right - _GUTTER, _LEFT + 40), max(price_bottom, top + 20))
+        self.floor = max(bottom, self.plot.bottom)
+        self.low, self.high = low, high
+        self.most = max(int(self.plot.width // _NARROWEST), 1)
+        self.count = min(self.slots, self.most)
+        self.pitch = self.plot.width / self.count
+        self._gaps()
+        self._prices(ticks, labels)
+        self._times()
+        counts, columns = self._lines() if chart.is_indexed else self._candles(has_volume)
+        self._marks()
+        self._ribbon()
+        self._texts(counts, lines)
+        return Layout(
+            self.width,
+            self.height,
+            tuple(self.shapes),
+            counts,
+            self.plot,
+            self.pitch,
+            columns,
+            () if columns is None else tuple(self._labels(columns)),
+        )
+
+    # --- places
+
+    def _extent(self) -> tuple[float, float]:
+        """Return the lowest and the highest price, with room around them."""
+        values = [
+            edge
+            for one in self.chart.series
+            if len(one)
+            for edge in (
+                (one.closes.min(), one.closes.max())
+                if self.chart.is_indexed
+                else (one.values[2].min(), one.values[1].max(), one.values[:4].min(), one.values[:4].max())
+            )
+        ]  # fmt: skip
+        low, high = (float(min(values)), float(max(values))) if values else (0.0, 1.0)
+        room = (high / 2 - low / 2) * 0.12 or abs(high) * 0.01 or 1.0
+        return low - room, high + room
+
+    def _y(self, prices: Floats) -> Floats:
+        # Halved, for the difference of the largest numbers is no number.
+        share = (prices / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
+        return np.asarray(self.plot.bottom - share * self.plot.height, dtype=np.float64)
+
+    def _x(self, slot: float) -> float:
+        """Return the left edge of a slot."""
+        return self.plot.left + self.plot.width * slot / self.slots
+
+    def _centre(self, slot: int) -> float:
+        place = int(_places(np.array([slot], np.int64), self.slots, self.most)[0])
+        return self.plot.left + (place + 0.5) * self.pitch
+
+    # --- below the bars
+
+    def _gaps(self) -> None:
+        if self.chart.gaps:
+            corners = [
+                (left, self.plot.top, max(right, left + 1.5), self.floor)
+                for left, right in ((self._x(g.first), self._x(g.end)) for g in self.chart.gaps)
+            ]
+            self.shapes.append(Rects("gap", np.array(corners)))
+
+    def _prices(self, ticks: Sequence[float], labels: Sequence[str]) -> None:
+        heights = self._y(np.array(ticks))
+        ends = (self.plot.left, self.plot.right)
+        lines = tuple(np.array([[ends[0], y], [ends[1], y]]) for y in heights)
+        self.shapes.append(Lines("line", 1, lines))
+        for y, text in zip(heights, labels, strict=True):
+            right = self.width - _GUTTER
+            self.shapes.append(Label(right, float(y), text, _TEXT, "faint", "end"))
+
+    def _times(self) -> None:
+        axis = self.chart.axis
+        if not len(axis):
+            return
+        slots = np.arange(self.count) * self.slots // self.count
+        ticks = time_ticks(axis, slots, max(int(self.plot.width // _TICK_ROOM), 2))
+        y, lines, free = self.floor + 14, [], 0.0
+        for slot, text in ticks:
+            x = self._x(slot)
+            half = len(text) * _TEXT * _CHAR / 2
+            at = min(max(x, half + 2), self.width - half - 2)
+            if at - half < free:
+                continue
+            free = at + half + 10
+            lines.append(np.array([[x, self.plot.top], [x, self.floor + 4]]))
+            self.shapes.append(Label(at, y, text, _TEXT, "faint", "middle"))
+        self.shapes.append(Lines("line", 1, tuple(lines)))
+
+    # --- the bars
+
+    def _candles(self, has_volume: bool) -> tuple[Counts, Columns]:
+        series = self.chart.series[0]
+        columns = thinned(series, self.slots, self.most)
+        opens, highs, lows, closes, volumes = columns.values
+        left = self.plot.left + columns.places * self.pitch
+        centre = left + self.pitch / 2
+        body, wick = min(max(self.pitch * 0.7, 1.2), _WIDEST), min(max(self.pitch * 0.12, 1.0), 2.0)
+        if has_volume:
+            self._volumes(centre, body, volumes)
+        top, bottom = self._y(np.maximum(opens, closes)), self._y(np.minimum(opens, closes))
+        flat = bottom - top < 1
+        top, bottom = np.where(flat, top - 0.5, top), np.where(flat, bottom + 0.5, bottom)
+        wicks = np.stack([centre - wick / 2, self._y(highs), centre + wick / 2, self._y(lows)], 1)
+        bodies = np.stack([centre - body / 2, top, centre + body / 2, bottom], 1)
+        rises = closes >= opens
+        for paint, chosen in (
+            ("up-pale", rises & columns.pale),
+            ("down-pale", ~rises & columns.pale),
+            ("up", rises & ~columns.pale),
+            ("down", ~rises & ~columns.pale),
+        ):
+            if chosen.any():
+                self.shapes.append(Rects(paint, np.concatenate([wicks[chosen], bodies[chosen]])))
+        return _counts(series, len(columns.first)), columns
+
+    def _volumes(self, centre: Floats, body: float, volumes: Floats) -> None:
+        there = np.isfinite(volumes) & (volumes > 0)
+        if not there.any():
+            return
+        most, room = volumes[there].max(), (self.floor - self.plot.bottom) * 0.9
+        heights = volumes[there] / most * room
+        middle, floor = centre[there], np.full(int(there.sum()), self.floor)
+        corners = np.stack([middle - body / 2, floor - heights, middle + body / 2, floor], 1)
+        self.shapes.append(Rects("volume", corners))
+
+    def _lines(self) -> tuple[Counts, None]:
+        counts = Counts(0, 0, 0, 0)
+        for place, one in enumerate(self.chart.series):
+            parts = thinned_line(one, self.slots, self.most)
+            counts += _counts(one, sum(map(len, parts)))
+            points = []
+            for part in parts:
+                places = _places(one.slots[part], self.slots, self.most)
+                x = self.plot.left + (places + 0.5) * self.pitch
+                y = self._y(one.closes[part])
+                if len(part) == 1:  # a bar between two gaps is a dot
+                    x, y = np.array([x[0] - 1, x[0] + 1]), np.array([y[0], y[0]])
+                points.append(np.stack([x, y], 1))
+            if points:
+                self.shapes.append(Lines(f"hue-{place % _HUES}", 2, tuple(points), one.symbol))
+        return counts, None
+
+    # --- above the bars
+
+    def _marks(self) -> None:
+        """Draw splits as lines with their ratio, dividends as diamonds, doubts as signs at the top."""
+        for kind in ("dividend", "split", "doubt"):
+            taken = -1e9
+            for mark in (m for m in self.chart.marks if m.kind == kind):
+                x = self._centre(mark.slot)
+                if kind == "split":
+                    ends = np.array([[x, self.plot.top], [x, self.floor]])
+                    self.shapes.append(Lines("split", 1.5, (ends,), mark.text))
+                if x - taken < 4 and kind != "split":
+                    continue
+                taken = x
+                self._mark(mark, x)
+
+    def _mark(self, mark: Mark, x: float) -> None:
+        if mark.kind == "split":
+            width = len(mark.text) * _TEXT * _CHAR
+            is_left = x + width + 6 > self.plot.right
+            at, anchor = (x - 5, "end") if is_left else (x + 5, "start")
+            self.shapes.append(
+                Label(at, self.plot.top + 9, mark.text, _TEXT, "split", anchor, True)
+            )
+        elif mark.kind == "dividend":
+            y = self.plot.bottom - 8
+            diamond = np.array([[x, y - 5], [x + 4, y], [x, y + 5], [x - 4, y], [x, y - 5]])
+            self.shapes.append(Lines("dividend", 1.5, (diamond,), mark.text))
+        else:
+            ends = np.array([[x, self.plot.top + 18], [x, self.plot.bottom]])
+            self.shapes.append(Lines("doubt", 1, (ends,), mark.text))
+            self.shapes.append(Label(x, self.plot.top + 9, "!", _TITLE, "doubt", "middle", True))
+
+    @property
+    def _has_ribbon(self) -> bool:
+        return bool(self.chart.ribbon)
+
+    def _ribbon(self) -> None:
+        """Draw which vendor supplied which stretch, and the names of the vendors beside their hues."""
+        chart = self.chart
+        if not chart.ribbon:
+            return
+        names, top = chart.series[0].vendor_names, self.floor + 26
+        for place, name in enumerate(names):
+            paint = f"hue-{place % _HUES}"
+            corners = [
+                (left, top, max(right, left + 1.5), top + 6)
+                for left, right in (
+                    (self._x(run.first), self._x(run.end))
+                    for run in chart.ribbon
+                    if run.text == name
+                )
+            ]
+            if corners:
+                self.shapes.append(Rects(paint, np.array(corners)))
+
+    # --- texts
+
+    def _texts(self, counts: Counts, lines: Sequence[Sequence[tuple[str, str]]]) -> None:
+        chart, room = self.chart, self.width - 2 * _LEFT
+        if chart.is_indexed:
+            self._names(room)
+        else:
+            title = fitting(chart.title, room, _TITLE * 1.1)
+            self.shapes.append(Label(_LEFT, 18, title, _TITLE, is_bold=True))
+            beside = _LEFT + len(title) * _TITLE * _CHAR * 1.15 + 12
+            last = self._last()
+            if last and beside + len(last) * _TEXT * _CHAR < self.width - _LEFT:
+                right = self.width - _GUTTER
+                self.shapes.append(Label(right, 18, last, _TEXT, "ink", "end", True))
+        about = fitting(chart.about, room, _TEXT)
+        self.shapes.append(Label(_LEFT, 42, about, _TEXT, "faint"))
+        y = self.height - _GUTTER - (len(lines) - 0.5) * (_NOTE + 5)
+        for line in lines:
+            x = _LEFT
+            for text, paint in line:
+                text = fitting(text.replace("{counts}", str(counts)), self.width - x - 4, _NOTE)
+                self.shapes.append(Label(x, y, text, _NOTE, paint))
+                x += (len(text) + 2) * _NOTE * _CHAR
+            y += _NOTE + 5
+        if not counts.drawn:
+            middle = (self.plot.left + self.plot.right) / 2, (self.plot.top + self.plot.bottom) / 2
+            text = fitting("no bar to draw", room, _TITLE)
+            self.shapes.append(Label(*middle, text, _TITLE, "faint", "middle"))
+
+    def _names(self, room: float) -> None:
+        """Write the symbols of lines in their hues, with the index at their last bar."""
+        x = _LEFT
+        for place, one in enumerate(self.chart.series):
+            last = f" {one.closes[-1]:.1f}" if len(one) else " -"
+            text = fitting(f"{one.symbol}{last}", room - x, _TITLE * 0.9)
+            if not text:
+                break
+            paint = f"hue-{place % _HUES}"
+            self.shapes.append(Label(x, 18, text, _TITLE * 0.9, paint, is_bold=True))
+            x += (len(text) + 1.5) * _TITLE * 0.9 * _CHAR * 1.1
+
+    def _last(self) -> str:
+        series = self.chart.series[0]
+        if not len(series):
+            return ""
+        return f"last {short_number(float(series.values[3][-1]))}"
+
+    def _notes(self, *, has_volume: bool) -> list[list[tuple[str, str]]]:
+        """Return the lines below the picture: texts with their paints, the key of signs first."""
+        chart, key = self.chart, []
+        zone = "dates of sessions" if chart.axis.is_daily else f"time in {chart.axis.zone}"
+        counts = [(f"{{counts}} · {zone}", "faint")]
+        if chart.series[0].pale.any() and not chart.is_indexed:
+            key.append(("pale: may still change", "faint"))
+        if chart.gaps:
+            count = len(chart.gaps)
+            key.append((f"▮ {count} gap{'s' * (count > 1)}", "hue-1"))
+        kinds = [mark.kind for mark in chart.marks]
+        for kind, sign in (("dividend", "◇"), ("doubt", "!")):
+            if count := kinds.count(kind):
+                key.append((f"{sign} {count} {kind}{'s' * (count > 1)}", kind))
+        if not chart.is_indexed:
+            series = chart.series[0]
+            used = {run.text for run in chart.ribbon}
+            key += [
+                (f"■ {name}", f"hue-{place % _HUES}")
+                for place, name in enumerate(series.vendor_names)
+                if name in used
+            ]
+            if len(series) and has_volume and (nans := int(np.isnan(series.values[4]).sum())):
+                key.append((f"{nans:,} without volume", "faint"))
+        said = [
+            (f"{name}{count:,} with a {reason}", "doubt")
+            for one in chart.series
+            for name in ([f"{one.symbol}: "] if chart.is_indexed else [""])
+            for reason, count in one.refused.items()
+        ]
+        said += [
+            (f"{one.unordered:,} rows of {one.symbol or 'the frame'} put in order", "doubt")
+            for one in chart.series
+            if one.unordered
+        ]
+        said += [(note, "ink") for note in chart.notes]
+        if len(said) > _MOST_NOTES:
+            said = [
+                *said[: _MOST_NOTES - 1],
+                (f"and {len(said) - _MOST_NOTES + 1} notes more", "ink"),
+            ]
+        return [*([key] if key else []), *([one] for one in said), counts]
+
+    def _labels(self, columns: Columns) -> Iterator[str]:
+        axis, slots = self.chart.axis, self.chart.series[0].slots
+        for first, last in zip(columns.first, columns.last, strict=True):
+            texts = [axis.text(int(slots[at])) for at in dict.fromkeys((first, last))]
+            yield " to ".join(texts)
+
+
+def _counts(series: Series, drawn: int) -> Counts:
+    refused = sum(series.refused.values())
+    return Counts(series.given, drawn, series.given - refused - drawn, refused)
+
+
+# --- numbers on the axes
+
+
+def price_ticks(low: float, high: float, most: int) -> tuple[list[float], list[str]]:
+    """Return round prices between two, at most so many and one more, with their texts."""
+    rough = (high / most - low / most) or 1.0
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(s * power for s in _STEPS if s * power >= rough * 0.999)
+    first, last = math.ceil(low / step), math.floor(high / step)
+    ticks = [n * step for n in range(first, last + 1)] if last - first <= 2 * most + 2 else []
+    ticks = ticks or [low / 2 + high / 2]
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9)) + (step / power == 2.5 and power < 10)
+    if decimals > 12 or max(map(abs, (low, high))) >= 1e12:
+        return ticks, [f"{tick:.4g}" for tick in ticks]
+    return ticks, [f"{tick + 0.0:,.{decimals}f}" for tick in ticks]
+
+
+def short_number(value: float) -> str:
+    """Return a price with as many digits as are of use: at most eight significant ones."""
+    if value and not 1e-4 <= abs(value) < 1e12:
+        return f"{value:.6g}"
+    return f"{value:,.{max(2, min(8, 5 - int(math.log10(abs(value) or 1))))}f}".rstrip("0").rstrip(
+        "."
+    )
+
+
+_NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+# 1970-01-01 was a Thursday, and weeks begin on Monday.
+_TO_MONDAY = 3 * DAY_MS
+
+
+class _Unit(NamedTuple):
+    """A unit of the time axis: so many months, or so many milliseconds from Monday, 00:00."""
+
+    months: int = 0
+    length: int = 0
+
+    def of(self, local: Ints) -> Ints:
+        """Return the number of the unit that each wall time lies in."""
+        if self.length:
+            return (local + _TO_MONDAY) // self.length
+        months = local.astype("M8[ms]").astype("M8[M]").astype(np.int64)
+        return np.asarray(months // self.months, dtype=np.int64)
+
+    def text(self, ms: int, before: int | None) -> str:
+        """Return the label of a wall time behind that of ``before``: what changes, and what is above."""
+        time, last = from_ms(ms), None if before is None else from_ms(before)
+        month, is_new = _NAMES[time.month - 1], last is None or last.year != time.year
+        if self.months >= 12:
+            return str(time.year)
+        if self.months:
+            return f"{month} {time.year}" if is_new else month
+        if self.length >= DAY_MS:
+            return f"{time.day} {month} {time.year}" if is_new else f"{time.day} {month}"
+        if last is None or last.date() != time.date():
+            return f"{time.day} {month}"
+        return f"{time.hour:02}:{time.minute:02}"
+
+
+_DAYS = (
+    *(_Unit(months=n) for n in (240, 120, 60, 24, 12, 6, 3, 1)),
+    *(_Unit(length=n * DAY_MS) for n in (7, 1)),
+)
+_HOURS = tuple(_Unit(length=n * HOUR_MS) for n in (12, 6, 3, 1))
+_MINUTES = tuple(_Unit(length=n * MINUTE_MS) for n in (30, 15, 5, 1))
+
+
+def time_ticks(axis: Axis, slots: Ints, most: int) -> list[tuple[int, str]]:
+    """Return the slots at which a unit of time begins, with labels in the axis' zone.
+
+    The smallest unit that gives at most ``most`` of them is taken; of a few bars each has its label.
+
+    Args:
+        axis: of time.
+        slots: where the columns of the picture begin, ascending.
+        most: labels that have room.
+    """
+    if len(slots) <= 2:
+        return [(int(slot), axis.text(int(slot))) for slot in slots]
+    local = np.array([axis.local(int(slot)) for slot in slots], np.int64)
+    unit, begins = _DAYS[0], np.empty(0, np.int64)
+    for one in _DAYS if axis.is_daily else (*_DAYS, *_HOURS, *_MINUTES):
+        places = np.flatnonzero(np.diff(one.of(local))) + 1
+        if len(places) > most:
+            break
+        if len(places) > len(begins):
+            unit, begins = one, places
+    if len(begins) < 2:
+        return [(int(slots[at]), axis.text(int(slots[at]))) for at in (0, -1)]
+    found: list[tuple[int, str]] = []
+    before = None
+    for place in begins.tolist():
+        slot = _begin(axis, unit, int(slots[place - 1]), int(slots[place]))
+        at = axis.local(slot)
+        found.append((slot, unit.text(at, before)))
+        before = at
+    return found
+
+
+def _begin(axis: Axis, unit: _Unit, before: int, inside: int) -> int:
+    """Return the first slot behind ``before`` that lies in the unit of the slot ``inside``."""
+
+    def number(slot: int) -> int:
+        """Return the number of the unit that a slot lies in."""
+        return int(unit.of(np.array([axis.local(slot)], np.int64))[0])
+
+    return before + 1 + bisect_left(range(before + 1, inside), number(inside), key=number)
+
+
+def fitting(text: str, room: float, size: float) -> str:
+    """Return as much of a text, on one line, as stands in so many pixels in a font of this size."""
+    text = " ".join(text.split())
+    most = int(room / (size * _CHAR))
+    return text if len(text) <= most else f"{text[: most - 1]}…" if most > 1 else ""

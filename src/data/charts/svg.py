@@ -1,0 +1,123 @@
+"""A chart as an inline SVG: one element for all shapes of a colour, no script, light and dark. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from ..model.html import Html, element, joined
+from .chart import Chart, Floats
+from .layout import PAINTS, Label, Layout, Lines, Rects, Shape, layout_of
+
+# Colours of a page that a chart takes where it stands in one.
+_OF_PAGE = ("paper", "ink", "faint")
+_CLASS = "bars-chart"
+_DESCRIBED = 20
+
+
+def svg_of(chart: Chart, width: int = 800, height: int = 500) -> Html:
+    """Return a chart as an SVG element, which can stand in a page or be a file.
+
+    It has its own colours, light and dark, shrinks with its page, loads nothing and runs nothing.
+
+    Args:
+        chart: what is drawn.
+        width, height: in pixels, from 200 to 8,000.
+
+    Raises:
+        QueryError: the size is none.
+    """
+    return svg_drawn(chart, layout_of(chart, width, height))
+
+
+def svg_drawn(chart: Chart, layout: Layout) -> Html:
+    """Return a picture that was laid out already."""
+    texts = (mark.text for mark in chart.marks[:_DESCRIBED])
+    gaps = (f"no bars: {gap.text}" for gap in chart.gaps[:_DESCRIBED])
+    about = (chart.about, str(layout.counts), *texts, *gaps, *chart.notes)
+    return element(
+        "svg",
+        element("title", chart.title),
+        element("desc", ". ".join(filter(None, about))),
+        element("style", Html(_style())),
+        *map(_shape, layout.shapes),
+        xmlns=_NAMESPACE,
+        viewBox=f"0 0 {layout.width} {layout.height}",
+        width=layout.width,
+        height=layout.height,
+        role="img",
+        class_=_CLASS,
+    )
+
+
+# The name of a language, which nothing loads.
+_NAMESPACE = "http://www.w3.org/2000/svg"
+
+
+def _style() -> str:
+    """Return the colours as rules, those of a dark screen behind the others."""
+
+    def colours(place: int) -> str:
+        return ";".join(
+            f"--c-{name}:" + (f"var(--{name},{pair[place]})" if name in _OF_PAGE else pair[place])
+            for name, pair in PAINTS.items()
+        )
+
+    paints = "".join(
+        f".{_CLASS} .f-{name}{{fill:var(--c-{name})}}.{_CLASS} .s-{name}{{stroke:var(--c-{name})}}"
+        for name in PAINTS
+    )
+    return (
+        f".{_CLASS}{{{colours(0)};max-width:100%;height:auto;font-family:system-ui,sans-serif}}"
+        f"@media (prefers-color-scheme:dark){{.{_CLASS}{{{colours(1)}}}}}"
+        f".{_CLASS} path{{fill:none}}{paints}"
+        f".{_CLASS} text{{dominant-baseline:central;font-variant-numeric:tabular-nums}}"
+    )
+
+
+def _shape(shape: Shape) -> Html:
+    if isinstance(shape, Rects):
+        return element("path", class_=f"f-{shape.paint}", d=_rectangles(shape.corners))
+    if isinstance(shape, Lines):
+        return element(
+            "path",
+            *([element("title", shape.name)] if shape.name else []),
+            class_=f"s-{shape.paint}",
+            stroke_width=shape.width,
+            stroke_linejoin="round",
+            d=joined(Html(_polyline(points)) for points in shape.points),
+        )
+    return _text(shape)
+
+
+def _text(label: Label) -> Html:
+    return element(
+        "text",
+        label.text,
+        x=_number(label.x),
+        y=_number(label.y),
+        font_size=_number(label.size),
+        font_weight="600" if label.is_bold else None,
+        text_anchor=None if label.anchor == "start" else label.anchor,
+        class_=f"f-{label.paint}",
+    )
+
+
+def _rectangles(corners: Floats) -> Html:
+    left, top, right, bottom = np.round(corners, 1).T.tolist()
+    return Html(
+        "".join(
+            f"M{_number(a)} {_number(b)}H{_number(c)}V{_number(d)}H{_number(a)}Z"
+            for a, b, c, d in zip(left, top, right, bottom, strict=True)
+        )
+    )
+
+
+def _polyline(points: Floats) -> str:
+    pairs: Iterable[tuple[float, float]] = np.round(points, 1).tolist()
+    return "M" + "L".join(f"{_number(x)} {_number(y)}" for x, y in pairs)
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
