@@ -275,6 +275,7 @@ class AsyncDataManager:
     aget_quote = _Twin(DataManager.get_quote)
     aget_quotes = _Twin(DataManager.get_quotes)
     asearch = _Twin(DataManager.search)
+    aplot = _Twin(DataManager.plot)
     aplan = _Twin(DataManager.plan)
     aexplain = _Twin(DataManager.explain)
     aget_actions = _Twin(DataManager.get_actions)

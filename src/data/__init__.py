@@ -19,6 +19,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .cache.unified_cache import UnifiedCache
+    from .charts.picture import plot
     from .compat.data_feed_factory import DataFeedFactory
     from .compat.limiters import RateLimiter
     from .compat.validation import get_data_quality_score, validate_ohlcv_data
@@ -55,6 +56,7 @@ _HOMES = {
     "configure_logging": "observability.logs",
     "describe": "model.proof",
     "fingerprint": "model.proof",
+    "plot": "charts.picture",
     "Listing": "model.listings",
     "Quote": "model.quote",
     "Quotes": "model.quote",
@@ -83,6 +85,7 @@ __all__ = (
     "configure_logging",
     "describe",
     "fingerprint",
+    "plot",
     "Listing",
     "Quote",
     "Quotes",

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .model.instrument import Instrument
     from .model.kind import AskedAdjustment, AskedSession
     from .model.listings import Listing
+    from .model.picture import Picture
     from .model.plan import Plan
     from .model.query import ExtraColumn
     from .model.quote import LivePrice, Quote, Quotes
@@ -196,6 +198,68 @@ class DataManager:
         )
         client, start = self._services.client, _start(symbol, start_date, period)
         return client.get(client.query(symbol, timeframe, start, end_date, bars, wishes))
+
+    def plot(
+        self,
+        symbol: str | Sequence[str],
+        timeframe: str,
+        start_date: When = None,
+        end_date: When = None,
+        force_refresh: bool = False,
+        *,
+        bars: int | None = None,
+        period: str | timedelta | None = None,
+        provider: str | None = None,
+        adjustment: AskedAdjustment = "split",
+        closed_by: When = None,
+        include_forming: bool = False,
+        offline: bool = False,
+        strict: bool = False,
+        version: int | None = None,
+        timeout: float | None = None,
+        session: AskedSession = "regular",
+    ) -> Picture:
+        """Return a chart of what :meth:`get_ohlcv` answers; all arguments but ``symbol`` are its own.
+
+        One symbol is drawn as candles with volume: gaps shaded, splits and dividends marked, what may
+        still change pale, doubts named, the vendor of each stretch below, times in the venue's time
+        zone without the hours in which it is closed. Several are lines of their closes, 100 at their
+        first common bar. The chart says how many bars it was given, drew, merged and refused. A frame
+        that is at hand is drawn by ``onetape.plot``.
+
+        Args:
+            symbol: as for :meth:`get_ohlcv`, or several.
+
+        Returns:
+            The chart: ``.png()``, ``.svg()``, ``.html()``, ``.save(path)``; a notebook shows it. It is
+            drawn when one of these is called. Thread-safe.
+
+        Raises:
+            QueryError: an argument cannot be understood, or several symbols cannot stand on one chart.
+            NoProviderError, AllProvidersFailedError, IncompleteDataError: as :meth:`get_ohlcv`. Of
+                several symbols one that failed is named on the chart.
+
+        Warns:
+            IncompleteDataWarning: as :meth:`get_ohlcv`.
+        """
+        wishes = Wishes(
+            provider,
+            adjustment,
+            include_forming,
+            offline,
+            strict,
+            force_refresh,
+            closed_by,
+            (),
+            version,
+            timeout,
+            session=session,
+        )
+        bounds = (_start(str(symbol), start_date, period), end_date, bars)
+        picture: Picture = _above("charts.picture").picture_asked(
+            self._services.client, symbol, timeframe, bounds, wishes
+        )
+        return picture
 
     @overload
     def get_ohlcv_batch(
@@ -809,6 +873,11 @@ class DataManager:
         """Delete cached bars: of a series, of a symbol, of a timeframe, or all of them."""
         with running(subject_of(symbol, timeframe)):
             self.cache.clear(symbol, timeframe)
+
+
+def _above(module: str) -> Any:
+    """Return a module of a package that is built above the facade; it is loaded when it is needed."""
+    return import_module(f".{module}", __package__)
 
 
 def _start(symbol: str, start: When, period: str | timedelta | None) -> Any:

@@ -36,6 +36,7 @@ OWNERS = {
     "rich": ("cli", "jobs.progress_bar"),
     "shtab": ("cli.completion",),
     "distributed": ("jobs.workers",),
+    "matplotlib": ("charts.png",),
     "prometheus_client": ("observability.prometheus",),
 }
 # Never imported where time, randomness, files and sockets arrive as arguments.

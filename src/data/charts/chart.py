@@ -66,8 +66,8 @@ class Counts(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.given:,} bar{'s' * (self.given != 1)} given: {self.drawn:,} drawn, {self.merged:,} merged, "
-            f"{self.refused:,} refused"
+            f"{self.given:,} bar{'s' * (self.given != 1)} given: {self.drawn:,} drawn, "
+            f"{self.merged:,} merged, {self.refused:,} refused"
         )
 
     def __add__(self, other: object) -> Counts:
@@ -156,7 +156,8 @@ class Series:
     @property
     def closes(self) -> Floats:
         """The closes, times ``factor``."""
-        return self.values[3] * self.factor
+        closes: Floats = self.values[3] * self.factor
+        return closes
 
 
 @dataclass(frozen=True)

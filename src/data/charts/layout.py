@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -132,7 +132,6 @@ class Layout:
         plot: where prices stand.
         pitch: width of a column.
         columns: the candles; None of lines.
-        labels: the time of each candle, as the axis would label it; empty of lines.
     """
 
     width: int
@@ -142,7 +141,6 @@ class Layout:
     plot: Box
     pitch: float
     columns: Columns | None = None
-    labels: tuple[str, ...] = ()
 
 
 def layout_of(chart: Chart, width: int, height: int) -> Layout:
@@ -255,7 +253,6 @@ class _Drawing:
             self.plot,
             self.pitch,
             columns,
-            () if columns is None else tuple(self._labels(columns)),
         )
 
     # --- places
@@ -353,7 +350,7 @@ class _Drawing:
                 self.shapes.append(Rects(paint, np.concatenate([wicks[chosen], bodies[chosen]])))
         return _counts(series, len(columns.first)), columns
 
-    def _volumes(self, centre: Floats, body: float, volumes: Floats) -> None:
+    def _volumes(self, centre: Any, body: float, volumes: Floats) -> None:
         there = np.isfinite(volumes) & (volumes > 0)
         if not there.any():
             return
@@ -526,12 +523,6 @@ class _Drawing:
             ]
         return [*([key] if key else []), *([one] for one in said), counts]
 
-    def _labels(self, columns: Columns) -> Iterator[str]:
-        axis, slots = self.chart.axis, self.chart.series[0].slots
-        for first, last in zip(columns.first, columns.last, strict=True):
-            texts = [axis.text(int(slots[at])) for at in dict.fromkeys((first, last))]
-            yield " to ".join(texts)
-
 
 def _counts(series: Series, drawn: int) -> Counts:
     refused = sum(series.refused.values())
@@ -645,6 +636,17 @@ def _begin(axis: Axis, unit: _Unit, before: int, inside: int) -> int:
         return int(unit.of(np.array([axis.local(slot)], np.int64))[0])
 
     return before + 1 + bisect_left(range(before + 1, inside), number(inside), key=number)
+
+
+def column_texts(axis: Axis, count: int) -> list[str]:
+    """Return the time of each of ``count`` columns of a picture, from its first slot to its last."""
+    edges = -(-np.arange(count + 1) * len(axis) // count)
+    ends = (
+        np.stack([edges[:-1], np.maximum(edges[1:] - 1, edges[:-1])], 1).tolist()
+        if len(axis)
+        else []
+    )
+    return [" to ".join(axis.text(at) for at in dict.fromkeys(both)) for both in ends]
 
 
 def fitting(text: str, room: float, size: float) -> str:

@@ -105,11 +105,14 @@ def _text(label: Label) -> Html:
 
 
 def _rectangles(corners: Floats) -> Html:
-    left, top, right, bottom = np.round(corners, 1).T.tolist()
+    left, top, right, bottom = np.round(corners, 1).T
+    boxes = zip(
+        left.tolist(), top.tolist(), (right - left).tolist(), (bottom - top).tolist(), strict=True
+    )
     return Html(
         "".join(
-            f"M{_number(a)} {_number(b)}H{_number(c)}V{_number(d)}H{_number(a)}Z"
-            for a, b, c, d in zip(left, top, right, bottom, strict=True)
+            f"M{_number(x)} {_number(y)}h{_number(width)}v{_number(height)}h{_number(-width)}z"
+            for x, y, width, height in boxes
         )
     )
 

@@ -58,6 +58,7 @@ EXTRAS = {
     "fast": Extra("isal", "isal", "compresses and inflates long files in a tenth of the time"),
     "completion": Extra("shtab", "shtab", "writes the completion of bash, zsh and fish"),
     "dask": Extra("distributed", "distributed", "has a cluster do what asks no vendor"),
+    "plot": Extra("matplotlib", "matplotlib", "draws charts as PNG"),
     "metrics": Extra(
         "prometheus_client", "prometheus-client", "serves the counters of a program to Prometheus"
     ),

@@ -1,0 +1,174 @@
+"""Charts for users: of frames that they have, and of what the client answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DataError, QueryError
+from ..model.picture import Picture
+from ..model.provenance import ATTRS_KEY
+from .chart import Chart, chart_of
+from .html import html_of
+from .svg import svg_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..bars.client import BarsClient, Wishes
+    from ..model.instrument import Instrument
+    from ..model.query import BarsQuery, ExtraColumn
+
+_ENDINGS = (".png", ".svg", ".html", ".htm")
+# What tells vendor and state of each bar, and of a share its splits and dividends.
+_TOLD: tuple[ExtraColumn, ...] = ("source", "state")
+_TOLD_OF_SHARES: tuple[ExtraColumn, ...] = (*_TOLD, "dividend", "split")
+
+
+class ChartPicture(Picture):
+    """A chart that can be drawn, as :class:`~src.data.model.picture.Picture` says.
+
+    Args:
+        chart: what is drawn.
+    """
+
+    def __init__(self, chart: Chart) -> None:
+        self.chart = chart
+
+    def __repr__(self) -> str:
+        gaps, marks = len(self.chart.gaps), len(self.chart.marks)
+        return (
+            f"<chart of {self.chart.title}: {self.chart.given:,} bars, {gaps} gaps, {marks} marks>"
+        )
+
+    def png(self, width: int = 800, height: int = 500) -> bytes:
+        from .png import png_of
+
+        return png_of(self.chart, width, height)
+
+    def svg(self, width: int = 800, height: int = 500) -> str:
+        return str(svg_of(self.chart, width, height))
+
+    def html(self) -> str:
+        return html_of(self.chart)
+
+    def save(self, path: str | Path) -> Path:
+        from ..disk.atomic import check_target, put
+
+        path = Path(path)
+        ending = picture_ending(path)
+        check_target(path)  # before it is drawn
+        if ending == ".png":
+            return put(path, self.png())
+        return put(path, (self.svg() if ending == ".svg" else self.html()).encode())
+
+    def _repr_html_(self) -> str:
+        return self.svg()
+
+
+def picture_ending(path: str | Path) -> str:
+    """Return the ending of a picture's file, in small letters.
+
+    Raises:
+        QueryError: it is none of a picture.
+    """
+    ending = Path(path).suffix.lower()
+    if ending not in _ENDINGS:
+        raise QueryError(
+            f"{str(path)!r} does not say what it shall be: its name ends in {ending or 'nothing'}",
+            hint="let it end in .png, .svg or .html",
+        )
+    return ending
+
+
+def plot(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> ChartPicture:
+    """Return a chart of bars that are at hand.
+
+    One frame is drawn as candles with volume, several by symbol as lines of their closes, 100 at the
+    first common bar. Gaps, vendors and what may still change are those of ``attrs["onetape"]``; with
+    the columns ``source``, ``state``, ``dividend`` and ``split`` of ``get_ohlcv`` those of each bar,
+    and splits and dividends are marked. Of a frame without provenance bars stand side by side and times
+    are UTC. Symbols mean what they do by the rules of this process. Thread-safe.
+
+    Args:
+        frames: of ``get_ohlcv``; any frame with columns ``open high low close`` and a time index or time
+            column; or the dict of ``get_ohlcv_batch``. It is not changed.
+
+    Returns:
+        The chart: ``.png()``, ``.svg()``, ``.html()``, ``.save(path)``; a notebook shows it.
+
+    Raises:
+        QueryError: that is no frame of bars; several have different timeframes, adjustments or sessions,
+            or no bar in common.
+    """
+    several = frames if isinstance(frames, Mapping) else {"": frames}
+    instruments = {}
+    for name, frame in several.items():
+        facts = getattr(frame, "attrs", {}).get(ATTRS_KEY) or {}
+        if instrument := _instrument(facts):
+            instruments[str(name) or facts["symbol"]] = instrument
+    return ChartPicture(chart_of(frames, instruments))
+
+
+def _instrument(facts: Mapping[str, Any]) -> Instrument | None:
+    """Return what the symbol of a provenance stands for; None where it means nothing by the rules."""
+    from ..provider_selector import get_provider_selector
+
+    if not facts.get("symbol"):
+        return None
+    try:
+        instrument = get_provider_selector().instrument(facts["symbol"])
+    except QueryError:
+        return None
+    return instrument.in_session(facts.get("kind", {}).get("session", "regular"))
+
+
+def picture_asked(
+    client: BarsClient,
+    symbols: str | Sequence[str],
+    timeframe: str,
+    bounds: tuple[Any, Any, int | None],
+    wishes: Wishes,
+) -> ChartPicture:
+    """Return a chart of what ``client`` answers to one symbol or to several.
+
+    Args:
+        client: is asked.
+        symbols: one, or several that are drawn as lines.
+        timeframe: as for ``get_ohlcv``.
+        bounds: start, end and number of bars.
+        wishes: how the bars are wanted; columns are chosen here.
+
+    Raises:
+        QueryError, NoProviderError, AllProvidersFailedError, IncompleteDataError: as ``get_ohlcv``; of
+            several symbols as ``get_ohlcv_batch``, or they cannot stand on one chart.
+    """
+    if not isinstance(symbols, str) and len(symbols) == 1:
+        symbols = symbols[0]
+    if isinstance(symbols, str):
+        return _of_one(client, client.query(symbols, timeframe, *bounds, wishes), wishes)
+    if wishes.version is not None:
+        raise QueryError("a version is of one series", hint="name one symbol")
+    frames = client.get_by_symbol(symbols, timeframe, bounds, wishes)
+    instruments = {}
+    for name in frames:
+        try:
+            instruments[name] = client.query(name, timeframe, wishes=wishes).instrument
+        except DataError:  # its frame is empty, and says why
+            continue
+    return ChartPicture(chart_of(frames, instruments))
+
+
+def _of_one(client: BarsClient, query: BarsQuery, wishes: Wishes) -> ChartPicture:
+    instrument = query.instrument
+    told = _TOLD_OF_SHARES if instrument.asset_class == "stock" else _TOLD
+    frame = client.get(replace(query, columns=told))
+    facts = frame.attrs[ATTRS_KEY]
+    doubts = []
+    if any(span.get("merged") for span in facts["spans"]):
+        # The provenance has put its stretches together: the series tells of each.
+        stored = client.coverage(client.series_of(query))
+        doubts = [(part.span, part.reason) for part in stored if part.reason]
+    return ChartPicture(chart_of(frame, {facts["symbol"]: instrument}, doubts=doubts))

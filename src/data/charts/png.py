@@ -1,0 +1,139 @@
+"""A chart as a PNG, drawn by matplotlib's Agg canvas: no window, no pyplot, no settings of its user."""
+
+from __future__ import annotations
+
+import io
+import threading
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import MissingExtraError, install_line
+from ..net.forks import renew_after_fork
+from .chart import Chart
+from .layout import PAINTS, Label, Rects, Shape, layout_of
+
+_DPI = 72  # a point is a pixel
+_FONTS = {False: "DejaVuSans.ttf", True: "DejaVuSans-Bold.ttf"}
+_NO_GLYPH = "□"
+
+
+class _Turn:
+    """One picture at a time: matplotlib shares its fonts among threads and promises nothing for them."""
+
+    def __init__(self) -> None:
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin with a lock that no thread holds."""
+        self.lock = threading.Lock()
+
+
+_turn = _Turn()
+
+
+def png_of(chart: Chart, width: int = 800, height: int = 500) -> bytes:
+    """Return a chart as a PNG on light paper; its description has title and counts. Thread-safe.
+
+    Args:
+        chart: what is drawn.
+        width, height: in pixels, from 200 to 8,000.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed (extra ``plot``).
+        QueryError: the size is none.
+    """
+    layout = layout_of(chart, width, height)
+    with _turn.lock:
+        canvas, figure = _canvas(width, height)
+        for order, shape in enumerate(layout.shapes):
+            artist = _artist(shape, height)
+            artist.set(zorder=order, clip_on=False, sketch_params=None, path_effects=[])
+            figure.add_artist(artist)
+        target = io.BytesIO()
+        # Without the first entry the file names the library's address.
+        told = {"Software": None, "Title": chart.title, "Description": str(layout.counts)}
+        canvas.print_png(target, metadata=told)
+    return target.getvalue()
+
+
+def _canvas(width: int, height: int) -> tuple[Any, Any]:
+    """Return a canvas of so many pixels, and its figure.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as missing:
+        raise MissingExtraError(
+            "a PNG of a chart needs matplotlib", hint=install_line("plot")
+        ) from missing
+    # The canvas cuts fractions off, and a quotient may lie just below a whole number.
+    size = ((width + 0.001) / _DPI, (height + 0.001) / _DPI)
+    figure = Figure(figsize=size, dpi=_DPI, layout="none", facecolor=PAINTS["paper"][0])
+    return FigureCanvasAgg(figure), figure
+
+
+def _artist(shape: Shape, height: int) -> Any:
+    if isinstance(shape, Label):
+        return _text(shape, height)
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path as Outline
+    from matplotlib.transforms import IdentityTransform
+
+    colour = PAINTS[shape.paint][0]
+    if isinstance(shape, Rects):
+        left, top, right, bottom = shape.corners.T
+        x = np.stack([left, right, right, left, left], 1).ravel()
+        y = np.stack([top, top, bottom, bottom, top], 1).ravel()
+        code = [Outline.MOVETO, *[Outline.LINETO] * 3, Outline.CLOSEPOLY]
+        codes = np.tile(code, len(shape.corners))
+        paint: dict[str, Any] = {"facecolor": colour, "edgecolor": "none", "linewidth": 0}
+    else:
+        points = np.concatenate(shape.points) if shape.points else np.empty((0, 2))
+        x, y = points.T
+        codes = np.full(len(points), Outline.LINETO)
+        codes[np.cumsum([0, *(len(line) for line in shape.points[:-1])])[: len(points)]] = (
+            Outline.MOVETO
+        )
+        paint = {"facecolor": "none", "edgecolor": colour, "linewidth": shape.width}
+    outline = Outline(np.stack([x, height - y], 1), codes)
+    outline.should_simplify = False
+    return PathPatch(outline, transform=IdentityTransform(), antialiased=True, snap=False, **paint)
+
+
+def _text(label: Label, height: int) -> Any:
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.text import Text
+    from matplotlib.transforms import IdentityTransform
+
+    file, letters = _font(label.is_bold)
+    return Text(
+        label.x,
+        height - label.y,
+        "".join(letter if ord(letter) in letters else _NO_GLYPH for letter in label.text),
+        color=PAINTS[label.paint][0],
+        fontproperties=FontProperties(fname=file, size=label.size),
+        horizontalalignment={"start": "left", "middle": "center", "end": "right"}[label.anchor],
+        verticalalignment="center_baseline",
+        transform=IdentityTransform(),
+        transform_rotates_text=False,
+        # A dollar sign in a symbol begins no formula.
+        parse_math=False,
+        usetex=False,
+    )
+
+
+@cache
+def _font(is_bold: bool) -> tuple[str, frozenset[int]]:
+    """Return the file of the font that comes with matplotlib, and the letters that it has."""
+    from matplotlib import get_data_path
+    from matplotlib.font_manager import get_font
+
+    file = str(Path(get_data_path(), "fonts", "ttf", _FONTS[is_bold]))
+    return file, frozenset(get_font(file).get_charmap())
