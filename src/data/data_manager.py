@@ -183,19 +183,8 @@ class DataManager:
         Warns:
             IncompleteDataWarning: the same, without ``strict``; once a call.
         """
-        wishes = Wishes(
-            provider,
-            adjustment,
-            include_forming,
-            offline,
-            strict,
-            force_refresh,
-            closed_by,
-            columns,
-            version,
-            timeout,
-            session=session,
-        )
+        options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
+        wishes = Wishes(*options, columns, version, timeout, session=session)
         client, start = self._services.client, _start(symbol, start_date, period)
         return client.get(client.query(symbol, timeframe, start, end_date, bars, wishes))
 
@@ -221,7 +210,7 @@ class DataManager:
     ) -> Picture:
         """Return a chart of what :meth:`get_ohlcv` answers; all arguments but ``symbol`` are its own.
 
-        One symbol is drawn as candles with volume: gaps shaded, splits and dividends marked, what may
+        One symbol is drawn as bars with volume: gaps shaded, splits and dividends marked, what may
         still change pale, doubts named, the vendor of each stretch below, times in the venue's time
         zone without the hours in which it is closed. Several are lines of their closes, 100 at their
         first common bar. The chart says how many bars it was given, drew, merged and refused. A frame
@@ -242,23 +231,11 @@ class DataManager:
         Warns:
             IncompleteDataWarning: as :meth:`get_ohlcv`.
         """
-        wishes = Wishes(
-            provider,
-            adjustment,
-            include_forming,
-            offline,
-            strict,
-            force_refresh,
-            closed_by,
-            (),
-            version,
-            timeout,
-            session=session,
-        )
+        options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
+        wishes = Wishes(*options, (), version, timeout, session=session)
         bounds = (_start(str(symbol), start_date, period), end_date, bars)
-        picture: Picture = _above("charts.picture").picture_asked(
-            self._services.client, symbol, timeframe, bounds, wishes
-        )
+        charts, client = _above("charts.picture"), self._services.client
+        picture: Picture = charts.picture_asked(client, symbol, timeframe, bounds, wishes)
         return picture
 
     @overload
@@ -474,16 +451,8 @@ class DataManager:
             QueryError: an argument cannot be understood (a ``ValueError``).
             CacheError: the cache cannot be read.
         """
-        wishes = Wishes(
-            provider,
-            adjustment,
-            include_forming,
-            offline,
-            False,
-            force_refresh,
-            closed_by,
-            session=session,
-        )
+        options = (provider, adjustment, include_forming, offline, False, force_refresh, closed_by)
+        wishes = Wishes(*options, session=session)
         client, start = self._services.client, _start(symbol, start_date, period)
         with running(subject_of(symbol, timeframe)):
             return client.plan(client.query(symbol, timeframe, start, end_date, bars, wishes))

@@ -52,11 +52,13 @@ WAYS: dict[str, Figures] = {
 # The lane by the rules came with 300 in two files. The figures are noted anew: what came before, of answers
 # in which the calendar expects no bar and of years that cannot be read, had used up the margin.
 WEIGHT: Figures = {
-    "code lines": 60450,
+    # Of them the charts are 1,200.
+    "code lines": 64000,
     "files of more than ten code lines": 422,
     "lazy imports of own modules": 253,
     "modules named by a gerund": 9,
-    "protocols": 31,
+    # One is what a chart can do, for the facade, which does not name the package above it.
+    "protocols": 33,
     "public class names in two modules": 0,
 }
 _RULES = """\

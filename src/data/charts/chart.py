@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -44,6 +45,11 @@ NO_NUMBER, DOUBLED = "price that is no number", "stamp that stands there already
 _LARGEST = 1e300
 # Without a calendar a gap takes this many slots at most.
 _WIDEST_GAP = 1000
+_ADJUSTED = {
+    "raw": "prices as traded",
+    "split": "adjusted for splits",
+    "all": "adjusted for splits and dividends",
+}
 _UNSETTLED = ("provisional", "forming", "suspect")
 # What the columns beside the bars are named in a frame.
 _ACTIONS = (("split", "split"), ("dividend", "dividend"))
@@ -54,8 +60,8 @@ class Counts(NamedTuple):
 
     Attributes:
         given: rows of the frame.
-        drawn: candles, or points of lines, in the picture.
-        merged: rows that stand in a candle or point with others; its extremes are theirs, too.
+        drawn: columns of bars, or points of lines, in the picture.
+        merged: rows that share a column or point with others; its extremes are theirs, too.
         refused: rows that cannot be drawn. ``drawn + merged + refused`` is ``given``.
     """
 
@@ -76,7 +82,7 @@ class Counts(NamedTuple):
         return Counts(*(a + b for a, b in zip(self, other, strict=True)))
 
 
-class Stretch(NamedTuple):
+class AxisSpan(NamedTuple):
     """Slots ``[first, end)`` of the axis and what is to be said of them; it may hold no slot."""
 
     first: int
@@ -168,7 +174,7 @@ class Chart:
         title: symbol and timeframe.
         about: adjustment, currency, venue, range.
         axis: of time.
-        series: one is drawn as candles with volume; several as lines of closes, 100 at their first
+        series: one is drawn as bars with volume; several as lines of closes, 100 at their first
             common bar.
         gaps: where bars are missing, with the reason.
         marks: splits, dividends, grave doubts.
@@ -181,9 +187,9 @@ class Chart:
     about: str
     axis: Axis
     series: tuple[Series, ...]
-    gaps: tuple[Stretch, ...] = ()
+    gaps: tuple[AxisSpan, ...] = ()
     marks: tuple[Mark, ...] = ()
-    ribbon: tuple[Stretch, ...] = ()
+    ribbon: tuple[AxisSpan, ...] = ()
     notes: tuple[str, ...] = ()
     timeframe: str = ""
 
@@ -229,7 +235,7 @@ def chart_of(
     _check_alike(parts)
     axis = _axis(parts)
     series = tuple(part.series(axis) for part in parts)
-    notes = [note for part in parts for note in part.notes(alone=len(parts) == 1)]
+    notes = _notes(parts)
     first = parts[0]
     if len(parts) > 1:
         series = _indexed(series, axis)
@@ -302,9 +308,9 @@ class _Part:
     @property
     def adjustment(self) -> str:
         """The adjustment of the prices for people; of what has no actions none."""
-        told = self.facts.get("adjustment")
-        day = self.facts.get("as_of")
-        return f"{told} prices as of {day}" if told and day else ""
+        told, day = self.facts.get("adjustment"), self.facts.get("as_of")
+        words = _ADJUSTED.get(told or "", "")
+        return f"{words} as of {day}" if words and day and told != "raw" else words if day else ""
 
     @property
     def is_daily(self) -> bool:
@@ -321,23 +327,29 @@ class _Part:
         ]
         return [(span, reason) for span, reason in told if reason != BEFORE_FIRST]
 
-    @property
+    @cached_property
     def usable(self) -> Flags:
         """Which rows have prices that can be drawn."""
-        prices = np.array([self.table.open, self.table.high, self.table.low, self.table.close])
-        flags: Flags = (np.abs(prices) < _LARGEST).all(axis=0)  # of NaN it is false
+        flags = np.ones(len(self.table), bool)
+        for prices in (self.table.open, self.table.high, self.table.low, self.table.close):
+            flags &= np.abs(prices) < _LARGEST  # of NaN it is false
         return flags
+
+    @cached_property
+    def stamps(self) -> Stamps:
+        """The stamps of its rows, ascending, each once."""
+        return _distinct(self.table.stamps)
 
     def slots(self) -> Stamps:
         """Return the stamps of its slots, ascending."""
-        own = np.unique(self.table.stamps)
+        own = self.stamps
         ends = [span for span, _ in self.told_gaps]
         starts = [*(s.start for s in ends), *own[:1].tolist()]
         last = [*(s.end for s in ends), *(own[-1:] + 1).tolist()]
         if not starts:
             return own
         span = Span(min(starts), max(last))
-        return np.union1d(own, self._expected(span)).astype(np.int64)
+        return _distinct(np.concatenate([own, self._expected(span)]))
 
     def _expected(self, span: Span) -> Stamps:
         """Return the stamps of bars that are expected; without a calendar those of the gaps alone."""
@@ -360,7 +372,7 @@ class _Part:
     def series(self, axis: Axis) -> Series:
         """Return its bars in order, without those that cannot be drawn."""
         stamps, usable = self.table.stamps, self.usable
-        later = np.maximum.accumulate(stamps) if len(stamps) else stamps
+        later = np.maximum.accumulate(stamps)
         order = np.argsort(stamps, kind="stable")
         order = order[usable[order]]
         ascending = stamps[order]
@@ -427,7 +439,7 @@ class _Part:
             places[slice(*ends)] = place
         return places, [str(span[entry]) for span in spans]
 
-    def gaps(self, axis: Axis) -> tuple[Stretch, ...]:
+    def gaps(self, axis: Axis) -> tuple[AxisSpan, ...]:
         """Return where its bars are missing; not where no bar can stand."""
         stretches = (_stretch(axis, span, reason) for span, reason in self.told_gaps)
         return tuple(one for one in stretches if one.end > one.first)
@@ -454,7 +466,7 @@ class _Part:
             for s in self._spans
         ]
         grave = {(s, reason) for s, reason in (*spans, *others) if reason.startswith(GRAVE)}
-        stamps = np.unique(self.table.stamps)
+        stamps = self.stamps
         flagged += [
             (stamp, reason)
             for span, reason in sorted(grave)
@@ -466,7 +478,7 @@ class _Part:
             for stamp, reason in inside
         ]
 
-    def ribbon(self, axis: Axis, series: Series) -> tuple[Stretch, ...]:
+    def ribbon(self, axis: Axis, series: Series) -> tuple[AxisSpan, ...]:
         """Return the runs of bars of one vendor, each up to where the next one begins."""
         codes = series.vendors
         if not len(codes) or (codes < 0).all():
@@ -475,11 +487,12 @@ class _Part:
         ends = [*series.slots[starts[1:]].tolist(), int(series.slots[-1]) + 1]
         named = (series.vendor_names[c] if c >= 0 else "" for c in codes[starts].tolist())
         runs = zip(series.slots[starts].tolist(), ends, named, strict=True)
-        return tuple(Stretch(*run) for run in runs if run[2])
+        return tuple(AxisSpan(*run) for run in runs if run[2])
 
     def notes(self, *, alone: bool) -> list[str]:
         """Return what must be said of this answer, one sentence each."""
-        facts, found = self.facts, []
+        facts: Mapping[str, Any] = self.facts
+        found = []
         if facts.get("made_up"):
             found.append("MADE UP: invented bars, not from a market")
         if facts.get("sample"):
@@ -496,7 +509,18 @@ class _Part:
         for name, _ in _ACTIONS if alone else ():
             if name in self.frame and self.frame[name].isna().any():
                 found.append(f"not known for all of it: {name}s")
-        return [printable(note if alone else f"{self.name}: {note}") for note in found]
+        return [printable(note) for note in found]
+
+
+def _notes(parts: Sequence[_Part]) -> list[str]:
+    """Return what must be said of some answers; of several with the symbols that each is about."""
+    if len(parts) == 1:
+        return parts[0].notes(alone=True)
+    about: dict[str, list[str]] = {}
+    for part in parts:
+        for note in part.notes(alone=False):
+            about.setdefault(note, []).append(printable(part.name))
+    return [f"{', '.join(names)}: {note}" for note, names in about.items()]
 
 
 def _facts(frame: Any) -> Mapping[str, Any]:
@@ -538,10 +562,22 @@ def _check_alike(parts: Sequence[_Part]) -> None:
 
 def _axis(parts: Sequence[_Part]) -> Axis:
     """Return the one axis of some series, in the time zone that they share, or in UTC."""
-    stamps = np.unique(np.concatenate([part.slots() for part in parts])).astype(np.int64)
+    slots = [part.slots() for part in parts]
+    stamps = slots[0] if len(slots) == 1 else _distinct(np.concatenate(slots))
     zones = {_zone(part.instrument) for part in parts}
     zone = zones.pop() if len(zones) == 1 else "UTC"
     return Axis(stamps, zone, all(part.is_daily for part in parts))
+
+
+def _distinct(stamps: Stamps) -> Stamps:
+    """Return stamps in order, each once; those that are so already as they are.
+
+    Runs that are in order are merged in a time that grows with their length, unlike by ``np.unique``.
+    """
+    if (np.diff(stamps) > 0).all():
+        return stamps
+    ascending = np.sort(stamps, kind="stable")
+    return ascending[np.append(True, np.diff(ascending) > 0)]
 
 
 def _zone(instrument: Instrument | None) -> str:
@@ -596,9 +632,9 @@ def _rebased(one: Series, base: int, axis: Axis) -> Series:
     return replace(one, factor=100 / close)
 
 
-def _stretch(axis: Axis, span: Span, text: str) -> Stretch:
+def _stretch(axis: Axis, span: Span, text: str) -> AxisSpan:
     first, end = (int(at) for at in axis.stamps.searchsorted(span))
-    return Stretch(first, end, printable(text))
+    return AxisSpan(first, end, printable(text))
 
 
 def _is_within(axis: Axis, stamp: int) -> bool:

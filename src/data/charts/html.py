@@ -9,7 +9,7 @@ import numpy as np
 
 from ..model.html import element, table
 from .chart import Chart, Counts, Floats, Series
-from .layout import Layout, column_texts, layout_of, thinned
+from .layout import ChartLayout, column_texts, layout_of, thinned
 from .page import DATA_ID, page
 from .svg import svg_drawn
 
@@ -84,7 +84,7 @@ def html_of(chart: Chart) -> str:
     return page(chart.title, body, style=_STYLE, script=_SCRIPT, data=chart_data(chart, layout))
 
 
-def chart_data(chart: Chart, layout: Layout) -> dict[str, Any]:
+def chart_data(chart: Chart, layout: ChartLayout) -> dict[str, Any]:
     """Return what is drawn as plain values, a list for each column of numbers; null where there is none.
 
     ``times`` has the text of each column of pixels; ``place`` of a series says which of them a value

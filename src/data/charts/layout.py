@@ -1,6 +1,6 @@
 """Where everything of a chart stands: shapes and texts in pixels, for whatever draws them. Pure.
 
-Every picture of a chart, whatever its format, is made of the same :class:`Layout`.
+Every picture of a chart, whatever its format, is made of the same :class:`ChartLayout`.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ PAINTS = {
     "hue-5": ("#8a6d00", "#d9bd45"),
 }
 _HUES = 6
-# A candle is this wide at least, its gap to the next one included.
+# A bar is this wide at least, its gap to the next one included.
 _NARROWEST = 2
 # Its body at most.
 _WIDEST = 24.0
 # Of pictures, in pixels.
 SMALLEST, LARGEST = 200, 8000
 _CHAR = 0.6  # width of a letter over the size of its font, at most of usual ones
-_TITLE, _TEXT, _NOTE = 19.0, 14.0, 12.5
+_TITLE, _TEXT, _NOTE = 21.0, 16.0, 14.0
 _LEFT, _GUTTER = 12.0, 8.0
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 # Notes take this many lines at most.
 _MOST_NOTES = 3
-_TICK_ROOM = 86.0
+_TICK_ROOM = 96.0
 
 
 class Box(NamedTuple):
@@ -105,7 +105,7 @@ Shape = Rects | Lines | Label
 
 @dataclass(frozen=True)
 class Columns:
-    """Candles of a picture: bars that share a column of pixels are one; arrays of shape (columns,).
+    """Bars as they are drawn: those that share a column of pixels are one; arrays of shape (columns,).
 
     Attributes:
         first, last: positions of the first and the last bar of each among the bars of the series.
@@ -122,7 +122,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Layout:
+class ChartLayout:
     """A picture.
 
     Attributes:
@@ -131,7 +131,7 @@ class Layout:
         counts: what became of the rows.
         plot: where prices stand.
         pitch: width of a column.
-        columns: the candles; None of lines.
+        columns: the bars; None of lines.
     """
 
     width: int
@@ -143,7 +143,7 @@ class Layout:
     columns: Columns | None = None
 
 
-def layout_of(chart: Chart, width: int, height: int) -> Layout:
+def layout_of(chart: Chart, width: int, height: int) -> ChartLayout:
     """Return where everything of ``chart`` stands in a picture of so many pixels.
 
     Raises:
@@ -159,7 +159,7 @@ def layout_of(chart: Chart, width: int, height: int) -> Layout:
 
 
 def thinned(series: Series, slots: int, most: int) -> Columns:
-    """Return the candles of a series on ``slots`` slots, in as many columns or in ``most`` at most.
+    """Return the bars of a series as they are drawn, in a column for each slot or in ``most`` at most.
 
     No extreme is lost: a column's high and low are the highest and lowest of its bars.
     """
@@ -221,7 +221,7 @@ class _Drawing:
         ]
         self.slots = max(len(chart.axis), 1)
 
-    def layout(self) -> Layout:
+    def layout(self) -> ChartLayout:
         chart = self.chart
         has_volume = not chart.is_indexed and bool(np.isfinite(chart.series[0].values[4]).any())
         low, high = self._extent()
@@ -241,11 +241,11 @@ class _Drawing:
         self._gaps()
         self._prices(ticks, labels)
         self._times()
-        counts, columns = self._lines() if chart.is_indexed else self._candles(has_volume)
+        counts, columns = self._lines() if chart.is_indexed else self._bars(has_volume)
         self._marks()
         self._ribbon()
         self._texts(counts, lines)
-        return Layout(
+        return ChartLayout(
             self.width,
             self.height,
             tuple(self.shapes),
@@ -325,7 +325,7 @@ class _Drawing:
 
     # --- the bars
 
-    def _candles(self, has_volume: bool) -> tuple[Counts, Columns]:
+    def _bars(self, has_volume: bool) -> tuple[Counts, Columns]:
         series = self.chart.series[0]
         columns = thinned(series, self.slots, self.most)
         opens, highs, lows, closes, volumes = columns.values

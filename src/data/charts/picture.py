@@ -86,7 +86,7 @@ def picture_ending(path: str | Path) -> str:
 def plot(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> ChartPicture:
     """Return a chart of bars that are at hand.
 
-    One frame is drawn as candles with volume, several by symbol as lines of their closes, 100 at the
+    One frame is drawn as bars with volume, several by symbol as lines of their closes, 100 at the
     first common bar. Gaps, vendors and what may still change are those of ``attrs["onetape"]``; with
     the columns ``source``, ``state``, ``dividend`` and ``split`` of ``get_ohlcv`` those of each bar,
     and splits and dividends are marked. Of a frame without provenance bars stand side by side and times

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..model.html import Html, element, joined
 from .chart import Chart, Floats
-from .layout import PAINTS, Label, Layout, Lines, Rects, Shape, layout_of
+from .layout import PAINTS, ChartLayout, Label, Lines, Rects, Shape, layout_of
 
 # Colours of a page that a chart takes where it stands in one.
 _OF_PAGE = ("paper", "ink", "faint")
@@ -31,7 +31,7 @@ def svg_of(chart: Chart, width: int = 800, height: int = 500) -> Html:
     return svg_drawn(chart, layout_of(chart, width, height))
 
 
-def svg_drawn(chart: Chart, layout: Layout) -> Html:
+def svg_drawn(chart: Chart, layout: ChartLayout) -> Html:
     """Return a picture that was laid out already."""
     texts = (mark.text for mark in chart.marks[:_DESCRIBED])
     gaps = (f"no bars: {gap.text}" for gap in chart.gaps[:_DESCRIBED])
