@@ -83,11 +83,12 @@ class Counts(NamedTuple):
 
 
 class AxisSpan(NamedTuple):
-    """Slots ``[first, end)`` of the axis and what is to be said of them; it may hold no slot."""
+    """Slots ``[first, end)`` of the axis and what is to be said of them; ``symbol`` is whose they are."""
 
     first: int
     end: int
     text: str
+    symbol: str = ""
 
 
 class Mark(NamedTuple):
@@ -181,6 +182,7 @@ class Chart:
         ribbon: which vendor supplied which stretch; of one series alone.
         notes: sentences that stand below the picture.
         timeframe: its label; empty where it is not known.
+        complete: whether no answer says that it lacks something.
     """
 
     title: str
@@ -192,6 +194,7 @@ class Chart:
     ribbon: tuple[AxisSpan, ...] = ()
     notes: tuple[str, ...] = ()
     timeframe: str = ""
+    complete: bool = True
 
     @property
     def is_indexed(self) -> bool:
@@ -236,6 +239,7 @@ def chart_of(
     axis = _axis(parts)
     series = tuple(part.series(axis) for part in parts)
     notes = _notes(parts)
+    complete = all(part.facts.get("complete", True) for part in parts)
     first = parts[0]
     if len(parts) > 1:
         series = _indexed(series, axis)
@@ -250,6 +254,7 @@ def chart_of(
             tuple(s for part in parts if len(part.table) for s in part.gaps(axis)),
             notes=tuple(notes),
             timeframe=first.timeframe,
+            complete=complete,
         )
     kind = first.facts.get("kind", {})
     return Chart(
@@ -267,6 +272,7 @@ def chart_of(
         first.ribbon(axis, series[0]),
         tuple(notes),
         first.timeframe,
+        complete,
     )
 
 
@@ -441,8 +447,12 @@ class _Part:
 
     def gaps(self, axis: Axis) -> tuple[AxisSpan, ...]:
         """Return where its bars are missing; not where no bar can stand."""
-        stretches = (_stretch(axis, span, reason) for span, reason in self.told_gaps)
-        return tuple(one for one in stretches if one.end > one.first)
+        places = ((*map(int, axis.stamps.searchsorted(s)), reason) for s, reason in self.told_gaps)
+        return tuple(
+            AxisSpan(first, end, printable(reason), printable(self.name))
+            for first, end, reason in places
+            if end > first
+        )
 
     def actions(self, axis: Axis) -> Sequence[Mark]:
         """Return the splits and dividends of the columns of these names."""
@@ -576,7 +586,7 @@ def _distinct(stamps: Stamps) -> Stamps:
     """
     if (np.diff(stamps) > 0).all():
         return stamps
-    ascending = np.sort(stamps, kind="stable")
+    ascending: Stamps = np.sort(stamps, kind="stable")
     return ascending[np.append(True, np.diff(ascending) > 0)]
 
 
@@ -630,11 +640,6 @@ def _rebased(one: Series, base: int, axis: Axis) -> Series:
             hint="draw it alone, or from another start",
         )
     return replace(one, factor=100 / close)
-
-
-def _stretch(axis: Axis, span: Span, text: str) -> AxisSpan:
-    first, end = (int(at) for at in axis.stamps.searchsorted(span))
-    return AxisSpan(first, end, printable(text))
 
 
 def _is_within(axis: Axis, stamp: int) -> bool:

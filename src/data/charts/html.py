@@ -106,7 +106,7 @@ def chart_data(chart: Chart, layout: ChartLayout) -> dict[str, Any]:
         "series": [_series(one, chart, count) for one in chart.series],
         "gaps": [
             {"start": chart.axis.text(gap.first), "end": chart.axis.text(gap.end - 1)}
-            | {"reason": gap.text}
+            | {"reason": gap.text, "symbol": gap.symbol}
             for gap in chart.gaps
         ],
         "marks": [
@@ -159,7 +159,8 @@ def _short(value: float) -> float:
 def _tables(chart: Chart, counts: Counts) -> list[Any]:
     axis = chart.axis
     gaps = [
-        (axis.text(gap.first), axis.text(gap.end - 1), gap.text) for gap in chart.gaps[:_MOST_ROWS]
+        (gap.symbol, axis.text(gap.first), axis.text(gap.end - 1), gap.text)
+        for gap in chart.gaps[:_MOST_ROWS]
     ]
     marks = [(axis.text(m.slot), m.kind, m.text) for m in chart.marks[:_MOST_ROWS]]
     spans = [
@@ -167,7 +168,7 @@ def _tables(chart: Chart, counts: Counts) -> list[Any]:
         for run in chart.ribbon[:_MOST_ROWS]
     ]
     tables = [
-        ("Gaps", gaps, ("from", "to", "why no bar is there"), len(chart.gaps)),
+        ("Gaps", gaps, ("symbol", "from", "to", "why no bar is there"), len(chart.gaps)),
         ("Splits, dividends, doubts", marks, ("time", "what", "which"), len(chart.marks)),
         ("Vendors", spans, ("from", "to", "vendor"), len(chart.ribbon)),
     ]

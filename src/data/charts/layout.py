@@ -454,7 +454,8 @@ class _Drawing:
             x = _LEFT
             for text, paint in line:
                 text = fitting(text.replace("{counts}", str(counts)), self.width - x - 4, _NOTE)
-                self.shapes.append(Label(x, y, text, _NOTE, paint))
+                if text:
+                    self.shapes.append(Label(x, y, text, _NOTE, paint))
                 x += (len(text) + 2) * _NOTE * _CHAR
             y += _NOTE + 5
         if not counts.drawn:

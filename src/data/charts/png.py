@@ -75,7 +75,9 @@ def _canvas(width: int, height: int) -> tuple[Any, Any]:
         ) from missing
     # The canvas cuts fractions off, and a quotient may lie just below a whole number.
     size = ((width + 0.001) / _DPI, (height + 0.001) / _DPI)
-    figure = Figure(figsize=size, dpi=_DPI, layout="none", facecolor=PAINTS["paper"][0])
+    # Whatever the user's settings say: no layout of the library's own.
+    options: Any = {"layout": "none", "facecolor": PAINTS["paper"][0]}
+    figure = Figure(figsize=size, dpi=_DPI, **options)
     return FigureCanvasAgg(figure), figure
 
 
@@ -113,13 +115,14 @@ def _text(label: Label, height: int) -> Any:
     from matplotlib.transforms import IdentityTransform
 
     file, letters = _font(label.is_bold)
+    across: Any = {"start": "left", "middle": "center", "end": "right"}[label.anchor]
     return Text(
         label.x,
         height - label.y,
         "".join(letter if ord(letter) in letters else _NO_GLYPH for letter in label.text),
         color=PAINTS[label.paint][0],
         fontproperties=FontProperties(fname=file, size=label.size),
-        horizontalalignment={"start": "left", "middle": "center", "end": "right"}[label.anchor],
+        horizontalalignment=across,
         verticalalignment="center_baseline",
         transform=IdentityTransform(),
         transform_rotates_text=False,

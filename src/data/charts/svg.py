@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -14,6 +15,7 @@ from .layout import PAINTS, ChartLayout, Label, Lines, Rects, Shape, layout_of
 _OF_PAGE = ("paper", "ink", "faint")
 _CLASS = "bars-chart"
 _DESCRIBED = 20
+_NO_LETTERS = re.compile("[\ufffe\uffff]")
 
 
 def svg_of(chart: Chart, width: int = 800, height: int = 500) -> Html:
@@ -36,7 +38,7 @@ def svg_drawn(chart: Chart, layout: ChartLayout) -> Html:
     texts = (mark.text for mark in chart.marks[:_DESCRIBED])
     gaps = (f"no bars: {gap.text}" for gap in chart.gaps[:_DESCRIBED])
     about = (chart.about, str(layout.counts), *texts, *gaps, *chart.notes)
-    return element(
+    svg = element(
         "svg",
         element("title", chart.title),
         element("desc", ". ".join(filter(None, about))),
@@ -49,6 +51,8 @@ def svg_drawn(chart: Chart, layout: ChartLayout) -> Html:
         role="img",
         class_=_CLASS,
     )
+    # No XML has these, and a browser reads a file of SVG as such.
+    return Html(_NO_LETTERS.sub("\ufffd", svg))
 
 
 # The name of a language, which nothing loads.

@@ -21,6 +21,7 @@ from .report import FAILED, OK, USAGE, Report, present
 # Command to its line in `onetape --help`; the modules are loaded on use.
 COMMANDS = {
     "fetch": "show or export bars of one or more symbols",
+    "plot": "a chart of one or more symbols: here, or as PNG, SVG, HTML",
     "quote": "the last price of symbols, its time, and the change since the last close",
     "search": "symbols by name: venue, type, currency",
     "futures": "funding, open interest, long/short ratios of a perpetual future",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import by_vendor
 from ..model.query import ACTION_COLUMNS, EXTRA_COLUMNS
@@ -17,9 +17,14 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.text import Text
 
+    from ..charts.chart import Chart
+
+_T = TypeVar("_T")
 _WIDEST_CHART = 100
 _FEWEST_CHARTED = 8
 _GAPS_SHOWN = 5
+# Above a chart of blocks, by the kind of a mark.
+_SIGNS = {"split": "S", "dividend": "D", "doubt": "!"}
 Provenance = Mapping[str, Any]
 
 
@@ -62,13 +67,50 @@ class _Chart:
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
         lines = chart(list(self._frame["close"]), width=min(options.max_width, _WIDEST_CHART))
-        for line in lines:
-            yield styled(line, "cyan")
-        if lines:
-            beside, _sign, cells = lines[0].partition("┤")
-            first, last = (str(self._frame.index[i].date()) for i in (0, -1))
-            room = max(len(cells) - len(first), len(last) + 2)
-            yield styled(f"{'':{len(beside)}} {first}{last:>{room}}", "dim")
+        ends = (str(self._frame.index[i].date()) for i in (0, -1)) if lines else ()
+        yield from _drawn(lines, *ends)
+
+
+def _drawn(lines: Sequence[str], first: str = "", last: str = "") -> Iterator[Text]:
+    """Yield the lines of a chart, and below them the texts of its first and its last bar."""
+    for line in lines:
+        yield styled(line, "cyan")
+    if lines:
+        beside, _sign, cells = lines[0].partition("┤")
+        room = max(len(cells) - len(first), len(last) + 2)
+        yield styled(f"{'':{len(beside)}} {first}{last:>{room}}", "dim")
+
+
+class Blocks:
+    """One series of a chart in blocks, on the chart's own axis: gaps are shaded, marks stand above.
+
+    Args:
+        picture: the chart.
+        place: of the series in it.
+    """
+
+    def __init__(self, picture: Chart, place: int = 0) -> None:
+        self._chart, self._series = picture, picture.series[place]
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        axis, series = self._chart.axis, self._series
+        if not len(series):
+            return
+        values = [math.nan] * len(axis)
+        for slot, close in zip(series.slots.tolist(), series.closes.tolist(), strict=True):
+            values[slot] = close
+        shaded = [False] * len(axis)
+        for gap in (gap for gap in self._chart.gaps if gap.symbol == series.symbol):
+            shaded[gap.first : gap.end] = [True] * (gap.end - gap.first)
+        width = min(options.max_width, _WIDEST_CHART)
+        lines = chart(values, width=width, shaded=shaded)
+        beside, _sign, cells = lines[0].partition("┤")
+        signs = [" "] * len(cells)
+        for mark in self._chart.marks:
+            signs[mark.slot * len(cells) // max(len(axis), len(cells))] = _SIGNS[mark.kind]
+        if "".join(signs).strip():
+            yield styled(f"{'':{len(beside)}} {''.join(signs)}", "magenta")
+        yield from _drawn(lines, axis.text(0), axis.text(-1))
 
 
 def bars_table(frame: pd.DataFrame, most: int) -> TextTable:
@@ -159,43 +201,69 @@ def dated(frame: pd.DataFrame) -> pd.DataFrame:
 # --- a small picture of a series in text
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
+_GAP = "░"
 _SMALLEST = 8
 
 
-def chart(values: Sequence[float], *, width: int, height: int = 6) -> list[str]:
+def chart(
+    values: Sequence[float], *, width: int, height: int = 6, shaded: Sequence[bool] = ()
+) -> list[str]:
     """Return an area of blocks, newest on the right, with its highest and lowest value beside it.
 
     Args:
         values: missing ones (NaN) are passed over.
         width: characters of a line at most, the labels included.
         height: lines.
+        shaded: for each value whether a gap is there. Then what is missing keeps its place: it is
+            shaded in a gap, and blank elsewhere.
     """
     finite = [float(v) for v in values if math.isfinite(v)]
     if not finite:
         return []
     labels = aligned([max(finite), min(finite)])
     beside = max(map(len, labels))
-    columns = _columns(finite, max(width - beside - 2, _SMALLEST))
-    low, high = min(columns), max(columns)
+    room = max(width - beside - 2, _SMALLEST)
+    columns = _placed(values, room) if shaded else _columns(finite, room)
+    gaps = [any(group) for group in _grouped(shaded, room)] if shaded else [False] * len(columns)
+    there = [v for v in columns if v is not None]
+    low, high = min(there), max(there)
     scale = (height * 8 - 1) / (high - low) if high > low else 0.0
-    filled = [int((v - low) * scale) + 1 for v in columns]
+    filled = [None if v is None else int((v - low) * scale) + 1 for v in columns]
     lines = []
     for row in range(height - 1, -1, -1):
         label = labels[0] if row == height - 1 else labels[1] if row == 0 else ""
-        cells = "".join(_BLOCKS[min(max(f - row * 8, 0), 8)] for f in filled)
+        cells = "".join(
+            (_GAP if is_gap else " ") if f is None else _BLOCKS[min(max(f - row * 8, 0), 8)]
+            for f, is_gap in zip(filled, gaps, strict=True)
+        )
         lines.append(f"{label:>{beside}} ┤{cells}")
     return lines
 
 
-def _columns(values: Sequence[float], most: int) -> list[float]:
+def _columns(values: Sequence[float], most: int) -> Sequence[float | None]:
     """Return one value a column: of those that share one the farthest from the mean of all.
 
     So that a crash of one bar among thousands is seen. First and last stay what they are.
     """
     if len(values) <= most:
         return list(values)
-    mean = sum(values) / len(values)
-    edges = [i * len(values) // most for i in range(most + 1)]
-    groups = [values[a:b] for a, b in itertools.pairwise(edges)]
-    chosen = [max(group, key=lambda v: abs(v - mean)) for group in groups]
+    chosen = _farthest(_grouped(values, most), sum(values) / len(values))
     return [values[0], *chosen[1:-1], values[-1]]
+
+
+def _placed(values: Sequence[float], most: int) -> Sequence[float | None]:
+    """Return what :func:`_columns` does, each value in its place; None where there is none."""
+    groups = [[v for v in group if math.isfinite(v)] for group in _grouped(values, most)]
+    finite = [v for group in groups for v in group]
+    return _farthest(groups, sum(finite) / len(finite))
+
+
+def _farthest(groups: Iterable[Sequence[float]], mean: float) -> list[float | None]:
+    return [max(group, key=lambda v: abs(v - mean), default=None) for group in groups]
+
+
+def _grouped(values: Sequence[_T], most: int) -> list[Sequence[_T]]:
+    """Cut values into as many parts as there are columns, none longer than another by more than one."""
+    count = min(len(values), most)
+    edges = [i * len(values) // count for i in range(count + 1)]
+    return [values[a:b] for a, b in itertools.pairwise(edges)]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Wide enough that nothing is broken where `grep` and files read, not people.
 _UNBOUND_WIDTH = 200
 # One ASCII sign for each sign of ours, so that columns stay where they are.
-_PLAIN = dict(zip("▁▂▃▄▅▆▇█┤─━│·→…✓✗●○", "_..:-=+#|--|->~+x*o", strict=True))
+_PLAIN = dict(zip("▁▂▃▄▅▆▇█░┤─━│·→…✓✗●○", "_..:-=+#?|--|->~+x*o", strict=True))
 _PLAIN_ERRORS = "onetape-plain"
 
 

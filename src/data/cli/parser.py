@@ -16,6 +16,7 @@ _PROGRAM = "onetape"
 EXAMPLES = {
     "": ("demo", "fetch AAPL 1d --period 1y"),
     "fetch": ("fetch AAPL 1d --period 1y", "fetch AAPL MSFT BTCUSDT 1h --bars 100 --json"),
+    "plot": ("plot AAPL 1d --period 1y -o aapl.png", "plot AAPL MSFT 1d --period 5y -o both.html"),
     "quote": ("quote AAPL BTCUSDT", "quote EURUSD=X --json"),
     "search": ("search apple", "search bitcoin --json"),
     "futures": ("futures BTCUSDT", "futures BTCUSDT 1h --what open-interest --start -7d"),

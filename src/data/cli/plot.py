@@ -1,0 +1,133 @@
+"""``onetape plot``: a chart of one symbol or several, in the terminal or as a file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from .answers import Blocks
+from .arguments import add_question, add_timeout, command, positive, question
+from .cached import manager_of
+from .output import asking
+from .report import Line, Report, Shown
+from .tables import counted, styled, titled
+
+if TYPE_CHECKING:
+    from ..charts.chart import Chart
+    from ..charts.layout import ChartLayout
+
+_MOST_LINES = 5
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_question(parser)
+    add_timeout(parser)
+    parser.add_argument("--strict", action="store_true", help="fail if anything is missing")
+    parser.add_argument(
+        "--version",
+        type=positive,
+        metavar="N",
+        help="the series as it was after this commit (`onetape cache log`)",
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        metavar="FILE",
+        help="write it to a file, by its ending .png (extra plot), .svg or .html; else it is shown here",
+    )
+    command(
+        parser,
+        run,
+        "Several symbols are lines of their closes, 100 at their first common bar. In blocks a gap is "
+        "shaded; S, D and ! above them mark a split, a dividend, a doubt.",
+    )
+
+
+def run(args: argparse.Namespace) -> Report:
+    """Draw; 1 where the bars lack something.
+
+    Raises:
+        QueryError: the name of the file does not say what it shall be, or the question is wrong.
+        StorageError: the file cannot be written.
+    """
+    if args.out is not None:
+        from pathlib import Path
+
+        from ..charts.picture import picture_ending
+        from ..disk.atomic import check_target
+
+        picture_ending(args.out)
+        check_target(Path(args.out))
+    from ..charts.layout import layout_of
+    from ..charts.picture import ChartPicture
+
+    manager = manager_of(args, makes_folder=True)
+    with asking(args) as notes:
+        picture = manager.plot(
+            args.symbols,
+            **question(args),
+            strict=args.strict,
+            version=args.version,
+            timeout=args.timeout,
+        )
+    assert isinstance(picture, ChartPicture)
+    chart = picture.chart
+    written = [str(picture.save(args.out))] if args.out is not None else []
+    layout = layout_of(chart, 800, 500)
+    return Report(
+        lambda: _plain(chart, layout, written),
+        lambda: _shown(chart, layout, written),
+        notes,
+        ok=chart.complete,
+    )
+
+
+def _plain(chart: Chart, layout: ChartLayout, written: list[str]) -> dict[str, Any]:
+    """Return what machines get: what is drawn, in a picture of 800 by 500 pixels."""
+    from ..charts.html import chart_data
+
+    return chart_data(chart, layout) | {"complete": chart.complete, "written": written}
+
+
+def _shown(chart: Chart, layout: ChartLayout, written: list[str]) -> Iterator[Any]:
+    yield titled(chart.title, chart.about)
+    if not written:
+        yield from _blocks(chart)
+    yield styled(str(layout.counts), "dim")
+    for one in chart.series:
+        for reason, count in one.refused.items():
+            yield styled(f"{one.symbol}: {count:,} with a {reason}", "yellow")
+        if one.unordered:
+            yield styled(f"{one.symbol}: {counted(one.unordered, 'row')} put in order", "yellow")
+    for path in written:
+        yield Line(f"written: {path}")
+
+
+def _blocks(chart: Chart) -> Shown:
+    """Yield each series in blocks, and what gaps and marks are."""
+    for place, one in enumerate(chart.series):
+        yield ""
+        if chart.is_indexed:
+            last = f"{one.closes[-1]:.1f}" if len(one) else "no bar"
+            yield titled(one.symbol, last)
+        yield Blocks(chart, place)
+    yield ""
+    axis = chart.axis
+    for mark in chart.marks[:_MOST_LINES]:
+        yield styled(f"{axis.text(mark.slot)} {mark.text}", "magenta")
+    for gap in chart.gaps[:_MOST_LINES]:
+        span = f"{axis.text(gap.first)} → {axis.text(gap.end - 1)}"
+        whose = f"{gap.symbol}: " if chart.is_indexed else ""
+        yield styled(f"{whose}no bars {span}: {gap.text}", "yellow")
+    more = [
+        (len(chart.marks) - _MOST_LINES, "mark"),
+        (len(chart.gaps) - _MOST_LINES, "gap"),
+    ]
+    for count, noun in more:
+        if count > 0:
+            yield styled(f"and {count:,} more {noun}{'s' * (count > 1)}", "dim")
+    if vendors := ", ".join(dict.fromkeys(run.text for run in chart.ribbon)):
+        yield f"from {vendors}"
+    yield from chart.notes

@@ -1,0 +1,287 @@
+"""What a chart is made of: rows, slots, gaps, marks, vendors, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.charts.chart import Chart, chart_of
+from src.data.charts.layout import layout_of, thinned, thinned_line
+from src.data.errors import QueryError
+from src.data.model.frame import with_filled
+from tests.charts.frames import COIN, SHARE, frame_of, gap
+
+_SHARES = {"ACME": SHARE}
+_PRICES = st.one_of(
+    st.floats(1e-8, 5e5), st.sampled_from([float("nan"), float("inf"), -1.0, 0.0, 1e301])
+)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3000), _PRICES, _PRICES), max_size=80),
+    st.integers(200, 1200),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_row_is_drawn_merged_or_refused(
+    rows: list[tuple[int, float, float]], width: int
+) -> None:
+    """In any order, doubled, and with prices that are no numbers."""
+    times = pd.Timestamp("2024-01-01") + pd.to_timedelta([row[0] for row in rows], unit="min")
+    frame = frame_of([row[1] for row in rows], times=times, step="1m", symbol="BTCUSDT")
+    frame["high"] = [row[2] for row in rows]
+    chart = chart_of(frame, {"BTCUSDT": COIN})
+    counts = layout_of(chart, width, 300).counts
+    assert counts.given == len(rows)
+    assert counts.drawn + counts.merged + counts.refused == counts.given
+    assert counts.refused == sum(chart.series[0].refused.values())
+
+
+@given(
+    st.lists(st.floats(1, 1000), min_size=1, max_size=3000),
+    st.integers(1, 400),
+    st.integers(1, 5),
+)
+@settings(max_examples=60, deadline=None)
+def test_thinning_keeps_the_extremes_of_each_column(
+    closes: list[float], most: int, every: int
+) -> None:
+    """Checked against the rows themselves, column by column; slots without a bar are among them."""
+    times = pd.date_range("2024-01-01", periods=len(closes), freq="min")
+    frame = frame_of(closes, times=times, step="1m", symbol="BTCUSDT").iloc[::every]
+    chart = chart_of(frame, {"BTCUSDT": COIN})
+    series, slots = chart.series[0], len(chart.axis)
+    columns = thinned(series, slots, most)
+    assert len(columns.first) <= min(most, slots)
+    place = np.arange(slots) if slots <= most else np.arange(slots) * most // slots
+    for at, first, last, values in zip(
+        columns.places, columns.first, columns.last, columns.values.T, strict=True
+    ):
+        rows = frame[place[series.slots] == at]
+        assert len(rows) == last - first + 1
+        assert values[0] == rows["open"].iloc[0] and values[3] == rows["close"].iloc[-1]
+        assert values[1] == rows["high"].max() and values[2] == rows["low"].min()
+        assert values[4] == pytest.approx(rows["volume"].sum())
+    line = np.concatenate(thinned_line(series, slots, most))
+    for at in set(place[series.slots].tolist()):
+        rows = frame["close"].to_numpy()[place[series.slots] == at]
+        kept = series.closes[[i for i in line if place[series.slots[i]] == at]]
+        assert (kept.min(), kept.max()) == (rows.min(), rows.max())
+        assert (kept[0], kept[-1]) == (rows[0], rows[-1])
+
+
+def test_the_high_of_a_day_is_seen_among_a_year_of_minutes() -> None:
+    closes = np.full(100_000, 100.0)
+    closes[77_777] = 250.0
+    frame = frame_of(closes, step="1m", symbol="BTCUSDT")
+    layout = layout_of(chart_of(frame, {"BTCUSDT": COIN}), 800, 500)
+    assert layout.columns is not None
+    assert layout.columns.values[1].max() == 252.5
+    assert layout.counts.drawn <= 400
+
+
+def test_nights_weekends_and_holidays_take_no_room() -> None:
+    """Over New Year's Day and a weekend: 2024-01-01 was a holiday, a Monday."""
+    times = pd.DatetimeIndex(["2023-12-29", "2024-01-02", "2024-01-03"])
+    chart = chart_of(frame_of([1, 2, 3], times=times), _SHARES)
+    assert chart.series[0].slots.tolist() == [0, 1, 2] and len(chart.axis) == 3
+    hours = pd.DatetimeIndex(["2024-01-02 20:30", "2024-01-03 14:30"])
+    intraday = chart_of(frame_of([1, 2], times=hours, step="1h"), _SHARES)
+    assert len(intraday.axis) == 2
+    assert [intraday.axis.text(i) for i in range(2)] == ["2024-01-02 15:30", "2024-01-03 09:30"]
+    assert intraday.axis.zone == "America/New_York"
+
+
+def test_a_gap_takes_its_room_and_parts_a_line() -> None:
+    times = pd.DatetimeIndex(["2024-01-02", "2024-01-03", "2024-01-08", "2024-01-09"])
+    gaps = [gap("2024-01-04T00:00:00", "2024-01-08T00:00:00")]
+    chart = chart_of(frame_of([1, 2, 3, 4], times=times, gaps=gaps), _SHARES)
+    assert [(g.first, g.end, g.text) for g in chart.gaps] == [(2, 4, "the vendor has no bar")]
+    assert chart.series[0].slots.tolist() == [0, 1, 4, 5]
+    parts = thinned_line(chart.series[0], len(chart.axis), 400)
+    assert [part.tolist() for part in parts] == [[0, 1], [2, 3]]
+
+
+def test_without_a_calendar_a_gap_takes_its_room_all_the_same() -> None:
+    times = pd.DatetimeIndex(["2024-01-02", "2024-01-05"])
+    gaps = [gap("2024-01-03T00:00:00", "2024-01-05T00:00:00")]
+    chart = chart_of(frame_of([1, 2], times=times, gaps=gaps))
+    assert [(g.first, g.end) for g in chart.gaps] == [(1, 3)]
+
+
+def test_more_gaps_than_are_told_part_the_line_at_every_empty_slot() -> None:
+    times = pd.DatetimeIndex(["2024-01-02", "2024-01-04", "2024-01-05"])
+    frame = frame_of([1, 2, 3], times=times, gaps_total=90)
+    chart = chart_of(frame, _SHARES)
+    assert len(thinned_line(chart.series[0], len(chart.axis), 400)) == 2
+    assert "90 more gaps than are shaded" in chart.notes
+
+
+def test_before_its_first_bar_of_all_time_nothing_is_missing() -> None:
+    gaps = [gap("1990-01-02T00:00:00", "2024-01-02T00:00:00", "before the first bar")]
+    chart = chart_of(frame_of([1, 2], gaps=gaps), _SHARES)
+    assert not chart.gaps and len(chart.axis) == 2
+
+
+def test_what_is_refused_or_put_in_order_is_said() -> None:
+    times = pd.DatetimeIndex(["2024-01-03", "2024-01-02", "2024-01-03", "2024-01-04", "2024-01-05"])
+    frame = frame_of([1, 2, 3, 4, float("nan")], times=times)
+    series = chart_of(frame, _SHARES).series[0]
+    assert series.refused == {
+        "price that is no number": 1,
+        "stamp that stands there already": 1,
+    }
+    assert series.unordered == 1
+    assert series.values[3].tolist() == [2.0, 1.0, 4.0], "of two the first is drawn"
+
+
+def test_splits_dividends_and_doubts_are_marked() -> None:
+    frame = frame_of(
+        [7, 7, 1, 1],
+        flagged=[{"stamp": "2024-01-03T00:00:00Z", "reason": "outside the sessions"}],
+        spans=[
+            {"start": "2024-01-05T00:00:00Z", "end": "2024-01-06T00:00:00Z", "rows": 1}
+            | {"vendor": "acme", "state": "suspect", "reason": "grave: day x100"}
+        ],
+    )
+    frame["split"] = [0.0, 0.0, 7.0, 0.0]
+    frame["dividend"] = [0.0, 0.5, 0.0, 0.0]
+    marks = chart_of(frame, _SHARES).marks
+    assert [(m.slot, m.kind, m.text) for m in marks] == [
+        (2, "split", "split 7:1"),
+        (1, "dividend", "dividend 0.5"),
+        (1, "doubt", "outside the sessions"),
+        (3, "doubt", "grave: day x100"),
+    ]
+
+
+def test_what_is_not_known_of_splits_is_said() -> None:
+    frame = frame_of([1, 2])
+    frame["split"] = [float("nan"), 0.0]
+    chart = chart_of(frame, _SHARES)
+    assert "not known for all of it: splits" in chart.notes and not chart.marks
+
+
+@pytest.mark.parametrize("as_columns", [True, False])
+def test_vendors_and_states_are_those_of_the_answer(as_columns: bool) -> None:
+    """By the columns of each bar, or by the stretches of the provenance."""
+    spans: list[dict[str, Any]] = [
+        {"start": "2024-01-02T00:00:00Z", "end": "2024-01-04T00:00:00Z", "rows": 2}
+        | {"vendor": "one", "state": "final"},
+        {"start": "2024-01-04T00:00:00Z", "end": "2024-01-06T00:00:00Z", "rows": 2}
+        | {"vendor": "two", "state": "provisional"},
+    ]
+    frame = frame_of([1, 2, 3, 4], spans=[] if as_columns else spans)
+    if as_columns:
+        frame["source"] = ["one", "one", "two", "two"]
+        frame["state"] = ["final", "final", "provisional", "forming"]
+    chart = chart_of(frame, _SHARES)
+    assert [tuple(run)[:3] for run in chart.ribbon] == [(0, 2, "one"), (2, 4, "two")]
+    assert chart.series[0].pale.tolist() == [False, False, True, True]
+
+
+def test_a_merged_provenance_tells_no_vendor_of_a_bar() -> None:
+    """Its stretches overlap: what they say of one bar is not known."""
+    span = {"start": "2024-01-02T00:00:00Z", "end": "2024-01-06T00:00:00Z", "rows": 4}
+    frame = frame_of([1, 2], spans=[span | {"vendor": "one", "state": "final", "merged": True}])
+    assert chart_of(frame, _SHARES).ribbon == ()
+
+
+def test_several_series_are_100_at_their_first_common_bar() -> None:
+    chart = chart_of(
+        {
+            "ACME": frame_of([50, 100, 110], "2024-01-02"),
+            "OTHER": frame_of([7, 14], "2024-01-03", symbol="OTHER"),
+        }
+    )
+    assert chart.is_indexed and chart.given == 5
+    first, second = chart.series
+    assert first.closes.tolist() == pytest.approx([50, 100, 110])
+    assert second.closes.tolist() == pytest.approx([100, 200])
+    assert "100 at 2024-01-03" in chart.about
+
+
+def test_one_that_failed_is_named_beside_the_others() -> None:
+    failed = frame_of([], error={"type": "NoDataError", "message": "nothing"}, complete=False)
+    chart = chart_of({"ACME": frame_of([1, 2]), "GONE": failed.copy()})
+    assert any("NoDataError: nothing" in note for note in chart.notes)
+    assert not chart.complete and layout_of(chart, 800, 500).counts.drawn == 2
+
+
+@pytest.mark.parametrize(
+    "other, word",
+    [
+        (frame_of([1, 2], symbol="B", adjustment="raw"), "adjustments"),
+        (frame_of([1, 2], symbol="B", step="1h"), "timeframes"),
+        (frame_of([1, 2], symbol="B", kind={"session": "extended"}), "sessions"),
+        (frame_of([1, 2], symbol="B", made_up=True), "origins"),
+        (frame_of([1, 2], "2030-01-02", symbol="B"), "no bar in common"),
+        (frame_of([0, 2], symbol="B"), "no index can begin there"),
+    ],
+)
+def test_what_cannot_stand_on_one_chart_is_refused(other: pd.DataFrame, word: str) -> None:
+    with pytest.raises(QueryError, match=word):
+        chart_of({"A": frame_of([1, 2]), "B": other})
+
+
+_NOT_FRAMES = [
+    (dict, "no frame"),
+    (lambda: [1, 2], "not of list"),
+    (lambda: pd.DataFrame({"close": [1.0]}), "no bars"),
+    (lambda: frame_of([1, 2]).reset_index(drop=True), "no bars"),
+    (lambda: pd.concat([frame_of([1]), frame_of([1])], axis=1), "one name"),
+    (lambda: pd.concat({"A": frame_of([1])}, axis=1), "several by symbol"),
+    (lambda: with_filled(frame_of([1, 2]), pd.DatetimeIndex(["2024-01-02"])), "filled"),
+]
+
+
+@pytest.mark.parametrize("frames, word", _NOT_FRAMES)
+def test_what_is_no_frame_of_bars_is_refused(frames: Any, word: str) -> None:
+    with pytest.raises(QueryError, match=word):
+        chart_of(frames())
+
+
+def test_a_frame_of_another_program_is_drawn() -> None:
+    """Aware stamps in a column, capital names, no provenance."""
+    frame = frame_of([1, 2, 3]).rename(columns=str.capitalize).reset_index(names="Date")
+    frame["Date"] = frame["Date"].dt.tz_localize("America/New_York")
+    frame.attrs = {}
+    chart = chart_of(frame)
+    assert chart.title == "bars" and layout_of(chart, 800, 500).counts.drawn == 3
+
+
+@pytest.mark.parametrize(
+    "closes",
+    [[1.5], [1e-8, 2e-8, 1.5e-8], [5e5, 4e5], [3.0] * 9, [0.0, 0.0], [1e299, 1e-300], [-5.0, 5.0]],
+)
+def test_strange_prices_stand_inside_the_picture(closes: list[float]) -> None:
+    chart = chart_of(frame_of(closes), _SHARES)
+    layout = layout_of(chart, 800, 500)
+    assert layout.counts.drawn == len(closes)
+    assert np.isfinite(_corners(layout)).all()
+    assert (_corners(layout) >= 0).all() and (_corners(layout) <= 800).all()
+
+
+def _corners(layout: Any) -> Any:
+    return np.concatenate(
+        [shape.corners.ravel() for shape in layout.shapes if hasattr(shape, "corners")]
+    )
+
+
+def test_only_gaps_are_no_empty_picture() -> None:
+    gaps = [gap("2024-01-02T00:00:00", "2024-01-06T00:00:00", "the vendor is down")]
+    chart: Chart = chart_of(frame_of([], gaps=gaps, empty="the vendor is down"), _SHARES)
+    layout = layout_of(chart, 800, 500)
+    texts = [shape.text for shape in layout.shapes if hasattr(shape, "text")]
+    assert "no bar to draw" in texts and "no bar in this range: the vendor is down" in texts
+    assert [(g.first, g.end) for g in chart.gaps] == [(0, 4)]
+
+
+@pytest.mark.parametrize("size", [(199, 500), (800, 9000), (True, 500), (800.0, 500), ("8", 500)])
+def test_a_size_that_is_none_is_refused(size: Any) -> None:
+    with pytest.raises(QueryError, match="no size of a picture"):
+        layout_of(chart_of(frame_of([1, 2])), *size)

@@ -1,0 +1,319 @@
+"""A chart as SVG, HTML and PNG: what is in them by structure, files, hostile texts, threads."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data import plot
+from src.data.charts.chart import Chart, chart_of
+from src.data.charts.html import html_of
+from src.data.charts.layout import PAINTS
+from src.data.charts.picture import ChartPicture
+from src.data.charts.png import png_of
+from src.data.charts.svg import svg_of
+from src.data.errors import MissingExtraError, QueryError, StorageError
+from tests.charts.frames import COIN, SHARE, frame_of, gap
+from tests.programs import ROOT
+
+_SHARES = {"ACME": SHARE}
+_GAPS = [gap("2024-01-04T00:00:00", "2024-01-08T00:00:00")]
+_AROUND = pd.DatetimeIndex(["2024-01-02", "2024-01-03", "2024-01-08", "2024-01-09"])
+_SVG = "{http://www.w3.org/2000/svg}"
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "\"><img src=x onerror='alert(1)'>",
+    "]]></style><svg onload=alert(1)>",
+    "$x^2$ \\frac{1}{2} $",
+    "javascript:alert(1) & \x1b[31m \u202e \x00 \ufffe",
+    "日本 " * 40,
+]
+
+
+def _with(text: str) -> pd.DataFrame:
+    """Return bars whose every text is this one."""
+    gaps = [gap("2024-01-04T00:00:00", "2024-01-08T00:00:00", text)]
+    flagged = [{"stamp": "2024-01-03T00:00:00Z", "reason": text}]
+    kind = {"session": "regular", "unit": text, "anchor": "session"}
+    told: dict[str, Any] = {"gaps": gaps, "flagged": flagged, "kind": kind, "substitute": text}
+    frame = frame_of([1, 2, 3, 4], times=_AROUND, **told)
+    frame.attrs["onetape"] = {**frame.attrs["onetape"], "symbol": text}
+    frame["source"] = [text, "one", "one", text]
+    return frame
+
+
+def _elements(svg: str) -> list[ElementTree.Element]:
+    return list(ElementTree.fromstring(svg).iter())
+
+
+def _paths(svg: str, name: str) -> list[str]:
+    """Return the path data of the shapes of one class."""
+    return [e.attrib["d"] for e in _elements(svg) if e.get("class") == name]
+
+
+def _columns(path: str) -> list[float]:
+    """Return the left edges of the rectangles of a path."""
+    return [float(x) for x in re.findall(r"M([\d.]+) ", path)]
+
+
+def test_a_gap_is_shaded_and_no_line_leads_across() -> None:
+    frames = {
+        "ACME": frame_of([1, 2, 3, 4], times=_AROUND, gaps=_GAPS),
+        "OTHER": frame_of([1, 2, 3, 4, 5, 6], symbol="OTHER"),
+    }
+    svg = svg_of(chart_of(frames, _SHARES | {"OTHER": SHARE}))
+    (broken,), (whole,) = _paths(svg, "s-hue-0"), _paths(svg, "s-hue-1")
+    assert broken.count("M") == 2 and broken.count("L") == 2
+    assert whole.count("M") == 1 and whole.count("L") == 5
+    (shaded,) = _paths(svg, "f-gap")
+    left, width = re.findall(r"M([\d.]+) [\d.]+h([\d.]+)", shaded)[0]
+    for part in broken.split("M")[1:]:
+        xs = [float(x) for x in re.findall(r"(?:^|L)([\d.]+) ", part)]
+        assert max(xs) <= float(left) or min(xs) >= float(left) + float(width)
+
+
+def test_no_bar_stands_in_a_gap() -> None:
+    svg = svg_of(chart_of(frame_of([1, 2, 3, 4], times=_AROUND, gaps=_GAPS), _SHARES))
+    (shaded,) = _paths(svg, "f-gap")
+    left, width = map(float, re.findall(r"M([\d.]+) [\d.]+h([\d.]+)", shaded)[0])
+    for name in ("f-up", "f-volume"):
+        (bars,) = _paths(svg, name)
+        assert not any(left <= x < left + width for x in _columns(bars))
+        assert len(set(_columns(bars))) >= 4
+
+
+def test_a_split_a_dividend_and_a_doubt_are_in_the_picture() -> None:
+    flagged = [{"stamp": "2024-01-05T00:00:00Z", "reason": "grave: spike"}]
+    frame = frame_of([7, 7, 1, 1], flagged=flagged)
+    plain = svg_of(chart_of(frame, _SHARES))
+    frame["split"], frame["dividend"] = [0, 0, 7.0, 0], [0, 0.5, 0, 0]
+    svg = svg_of(chart_of(frame, _SHARES))
+    assert len(_paths(svg, "s-split")) == 1 and not _paths(plain, "s-split")
+    assert len(_paths(svg, "s-dividend")) == 1 and len(_paths(svg, "s-doubt")) == 1
+    assert "split 7:1" in svg and "split 7:1" not in plain
+    titles = [e.text for e in _elements(svg) if e.tag == f"{_SVG}title"]
+    assert {"dividend 0.5", "grave: spike"} <= set(titles)
+
+
+def test_bars_that_may_change_are_pale() -> None:
+    frame = frame_of([1, 2, 3, 2])
+    frame["state"] = ["final", "final", "provisional", "forming"]
+    svg = svg_of(chart_of(frame, _SHARES))
+    assert len(_columns(_paths(svg, "f-up")[0])) == 4, "a wick and a body for each of two"
+    assert len(_columns(_paths(svg, "f-up-pale")[0])) == 2
+    assert len(_columns(_paths(svg, "f-down-pale")[0])) == 2
+    assert "may still change" in svg
+
+
+def test_250_bars_are_a_few_elements() -> None:
+    rng = np.random.default_rng(3)
+    frame = frame_of(100 + np.cumsum(rng.normal(size=250)), "2023-01-03")
+    svg = svg_of(chart_of(frame, _SHARES))
+    assert len(_elements(svg)) < 60
+    assert len(svg) < 25_000
+    assert "250 bars given: 250 drawn, 0 merged, 0 refused" in svg
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_texts_are_texts_in_every_picture(text: str) -> None:
+    picture = plot(_with(text))
+    plain = plot(_with("usual"))
+
+    def shapes(svg: str) -> Counter[str]:
+        """Return how many elements there are of each name, but for texts, which may lack room."""
+        return Counter(e.tag for e in _elements(svg) if e.tag != f"{_SVG}text")
+
+    assert shapes(picture.svg()) == shapes(plain.svg())
+    tags = Counter(re.findall(r"<(?!text|/text)[a-z/]+", plain.html()))
+    assert Counter(re.findall(r"<(?!text|/text)[a-z/]+", picture.html())) == tags
+    assert picture.png().startswith(b"\x89PNG")
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
+@settings(max_examples=40, deadline=None)
+def test_no_text_becomes_an_element(text: str) -> None:
+    chart = chart_of(_with(text), {text: SHARE})
+    tags = [e.tag for e in _elements(svg_of(chart)) if e.tag not in (f"{_SVG}path", f"{_SVG}text")]
+    assert set(tags) <= {f"{_SVG}{name}" for name in ("svg", "title", "desc", "style")}
+    assert html_of(chart).count("<script") == 2, "its data, its own script"
+
+
+def test_no_picture_names_another_host() -> None:
+    """But for the name of the language SVG, which nothing loads."""
+    picture = plot(_with("https://example.org/x.js"))
+    page = picture.html()
+    assert "src=" not in page and "@import" not in page and "url(" not in page
+    own = plot(_with("usual"))
+    for text in (own.html(), own.svg()):
+        assert set(re.findall(r"https?://[^\"' ]+", text)) == {"http://www.w3.org/2000/svg"}
+    assert b"http" not in own.png()
+
+
+def test_the_numbers_of_a_page_are_those_of_the_frame() -> None:
+    frame = frame_of([1, 2, 3, 4], times=_AROUND, gaps=_GAPS)
+    frame["source"] = ["one", "one", "two", "two"]
+    frame.loc["2024-01-09", "volume"] = float("nan")
+    page = html_of(chart_of(frame, _SHARES))
+    data = json.loads(re.findall(r'<script id="data"[^>]*>(.*?)</script>', page)[0])
+    (series,) = data["series"]
+    for name in ("open", "high", "low", "close"):
+        assert series[name] == pytest.approx(frame[name].tolist())
+    assert series["volume"] == [1, 2, 3, None]
+    assert series["vendor"] == ["one", "one", "two", "two"]
+    assert [data["times"][place] for place in series["place"]] == [
+        "2024-01-02",
+        "2024-01-03",
+        "2024-01-08",
+        "2024-01-09",
+    ]
+    assert data["counts"] == {"given": 4, "drawn": 4, "merged": 0, "refused": 0}
+    assert data["gaps"][0]["reason"] in page and "4 bars given" in page
+
+
+def test_a_page_of_merged_bars_names_all_their_vendors() -> None:
+    frame = frame_of(np.arange(1.0, 5001), step="1m", symbol="BTCUSDT")
+    frame["source"] = ["one", "two"] * 2500
+    page = html_of(chart_of(frame, {"BTCUSDT": COIN}))
+    data = json.loads(re.findall(r'<script id="data"[^>]*>(.*?)</script>', page)[0])
+    assert set(data["series"][0]["vendor"]) == {"one, two"}
+    assert sum(data["series"][0]["volume"]) == pytest.approx(frame["volume"].sum())
+
+
+# --- PNG
+
+
+def _pixels(png: bytes) -> Any:
+    """Return the pixels of a PNG as an array of (height, width, 4)."""
+    from PIL import Image  # comes with matplotlib
+
+    return np.asarray(Image.open(io.BytesIO(png)))
+
+
+def _colours(png: bytes) -> set[int]:
+    """Return the colours of a picture, each as one number."""
+    red, green, blue = _pixels(png)[..., :3].astype(int).reshape(-1, 3).T
+    return set((red << 16 | green << 8 | blue).tolist())
+
+
+def _rgb(name: str) -> int:
+    return int(PAINTS[name][0][1:], 16)
+
+
+@pytest.mark.parametrize("size", [(800, 500), (333, 217), (1999, 201)])
+def test_a_png_has_its_size_and_the_colours_of_what_it_shows(size: tuple[int, int]) -> None:
+    frame = frame_of([5, 7, 6, 8], times=_AROUND, gaps=_GAPS)
+    frame["state"] = ["final", "final", "final", "provisional"]
+    png = png_of(chart_of(frame, _SHARES), *size)
+    assert _pixels(png).shape[:2] == (size[1], size[0])
+    assert {_rgb(n) for n in ("up", "down", "up-pale", "gap", "volume", "paper")} <= _colours(png)
+    assert _rgb("down-pale") not in _colours(png)
+    assert b"4 bars given: 4 drawn, 0 merged, 0 refused" in png
+
+
+def test_two_threads_draw_what_one_draws() -> None:
+    charts = [chart_of(frame_of([1.0, 2, n]), _SHARES) for n in range(1, 5)]
+    alone = [png_of(chart, 300, 200) for chart in charts]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda chart: png_of(chart, 300, 200), charts * 2))
+    assert together == alone * 2
+
+
+def test_settings_of_the_library_change_no_picture() -> None:
+    import matplotlib as mpl
+
+    chart = chart_of(frame_of([1.0, 2]), _SHARES)
+    usual = png_of(chart, 300, 200)
+    with mpl.rc_context(
+        {"text.usetex": True, "figure.facecolor": "red", "path.sketch": (3, 9, 9)}
+        | {"figure.autolayout": True, "savefig.dpi": 30, "font.size": 40}
+    ):
+        assert png_of(chart, 300, 200) == usual
+
+
+def test_without_the_extra_one_sentence_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingExtraError, match=r"a PNG of a chart needs matplotlib .*plot\]"):
+        plot(frame_of([1, 2])).png()
+    assert "<svg" in plot(frame_of([1, 2])).svg()
+
+
+def test_nothing_but_a_png_loads_the_library_that_draws() -> None:
+    script = (
+        "import sys, pandas as pd, onetape\n"
+        "stamps = pd.date_range('2024-01-01', periods=3)\n"
+        "frame = pd.DataFrame({n: [1.0, 2, 3] for n in ('open', 'high', 'low', 'close')}, stamps)\n"
+        "assert not any(n.startswith('src.data.charts') for n in sys.modules)\n"
+        "onetape.DataManager\n"
+        "assert not any(n.startswith('src.data.charts') for n in sys.modules)\n"
+        "chart = onetape.plot(frame)\n"
+        "chart.svg(), chart.html()\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "chart.png()\n"
+        "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+
+
+# --- files and notebooks
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.svg", "a.html", "a.HTM"])
+def test_a_file_is_what_its_ending_says_and_replaces_an_older_one(
+    tmp_path: Path, name: str
+) -> None:
+    picture, path = plot(frame_of([1, 2])), tmp_path / name
+    path.write_text("older")
+    assert picture.save(path) == path
+    begin = {"png": b"\x89PNG", "svg": b"<svg", "html": b"<!doctype html>", "htm": b"<!doctype"}
+    assert path.read_bytes().startswith(begin[name.lower().partition(".")[2]])
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    assert picture.save(str(path)) == path
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a", "png", ".png"])
+def test_another_ending_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(QueryError, match=r"end in \.png, \.svg or \.html"):
+        plot(frame_of([1, 2])).save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_written_is_a_typed_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = plot(frame_of([1, 2]))
+    with pytest.raises(StorageError, match="does not exist"):
+        picture.save(tmp_path / "none" / "a.svg")
+    (tmp_path / "folder.svg").mkdir()
+    with pytest.raises(StorageError, match="it is a folder"):
+        picture.save(tmp_path / "folder.svg")
+
+    def full(*_: object) -> None:
+        raise StorageError("no space") from OSError(28, "No space left on device")
+
+    monkeypatch.setattr("src.data.disk.atomic.Disk.write", full)
+    (tmp_path / "a.svg").write_text("older")
+    with pytest.raises(StorageError, match="No space left on device"):
+        picture.save(tmp_path / "a.svg")
+    assert (tmp_path / "a.svg").read_text() == "older"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.svg", "folder.svg"]
+
+
+def test_a_notebook_shows_it() -> None:
+    picture = plot(frame_of([1, 2]))
+    assert picture._repr_html_() == picture.svg()
+    assert repr(picture) == "<chart of ACME 1d: 2 bars, 0 gaps, 0 marks>"
+    assert isinstance(picture, ChartPicture) and isinstance(picture.chart, Chart)
