@@ -226,3 +226,27 @@ def test_a_shim_with_code_is_refused() -> None:
 
 def test_an_absolute_import_of_ourselves_is_refused() -> None:
     assert absolute_self_imports(Module("x", "from src.data.errors import DataError")) == ["x:1"]
+
+
+# What the facade loads of packages built above it, at one place, when it is first used.
+ABOVE_THE_FACADE = {"charts"}
+
+
+def above_the_facade(source: Module) -> set[str]:
+    """Return the packages that a module looks up by name above itself."""
+    calls = [node for node in source.nodes if isinstance(node, ast.Call)]
+    named = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "_above"]
+    return {ast.literal_eval(call.args[0]).split(".")[0] for call in named}
+
+
+def test_the_facade_names_what_is_above_it_by_one_look_up() -> None:
+    facade = module("data_manager")
+    assert above_the_facade(facade) == ABOVE_THE_FACADE
+    assert all(FLOORS[name] > FLOORS["data_manager"] for name in ABOVE_THE_FACADE)
+    assert [m.name for m in modules() if m.name != "data_manager" and above_the_facade(m)] == []
+    looked_up = [
+        node
+        for node in facade.nodes
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "import_module"
+    ]
+    assert len(looked_up) == 1

@@ -25,7 +25,8 @@ from src.data import DataManager
 from src.data.clock import ManualClock
 manager = DataManager({cache!r}, {rules!r}, clock=ManualClock({now}))
 rows = [len(manager.get_ohlcv(*request)) for request in {requests!r}]
-heavy = ("requests", "urllib3", "exchange_calendars", "tenacity", "sqlite3", "yfinance", "binance")
+heavy = ("requests", "urllib3", "exchange_calendars", "tenacity", "sqlite3", "yfinance", "binance",
+         "matplotlib", "src.data.charts")
 of_a_miss = ("src.data.vendors.", "src.data.bars.fetch.", "src.data.bars.ingest.")
 vendors = [name for name in sys.modules if name.startswith(of_a_miss)]
 vendors.remove("src.data.vendors.registry")  # names and paths, which load nothing

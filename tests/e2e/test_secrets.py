@@ -463,11 +463,13 @@ def test_an_answer_does_not_hold_the_key(
         ask(server.base)
         frames = [manager.get_ohlcv(*DAY, strict=True) for _ in range(2)]
         manager.get_cache_stats()
+        picture = manager.plot(*DAY)
     assert len(server.requests) == 1
     assert len(frames[0]) == 24
     texts = [f"{f.attrs!r}{json.dumps(f.attrs, default=str)}{f.to_csv()}" for f in frames]
     pickled = [pickle.dumps(f.attrs).decode("latin-1") for f in frames]
-    assert_silent(heard, *texts, *pickled, repr(vars(manager)))
+    drawn = [picture.svg(), picture.html(), picture.png().decode("latin-1"), repr(picture)]
+    assert_silent(heard, *texts, *pickled, *drawn, repr(vars(manager)))
 
 
 # --- vendors that need no key, where keys stand in the environment

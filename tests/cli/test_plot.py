@@ -1,0 +1,94 @@
+"""``onetape plot``: blocks in the terminal, files, JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from src.data.cli.answers import chart
+from tests.cli.conftest import Run
+from tests.vendor_server import Fault, VendorServer
+
+DAYS = ("--start", "2024-06-01", "--end", "2024-06-02")
+NAN = float("nan")
+
+
+def test_it_is_drawn_in_blocks(run: Run, vendors: VendorServer) -> None:
+    ran = run("plot", "BTCUSDT", "1h", *DAYS)
+    assert (ran.code, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    assert lines[0].startswith("BTCUSDT 1h  USDT · 2024-06-01 00:00 to 2024-06-02 23:00")
+    assert lines[-1] == "48 bars given: 48 drawn, 0 merged, 0 refused"
+    assert "from binance" in lines and "█" in ran.out and "░" not in ran.out
+    assert all(len(line) <= 80 for line in lines)
+    assert vendors.count() == 1
+
+
+def test_a_gap_is_shaded_and_named(run: Run, vendors: VendorServer) -> None:
+    run("fetch", "BTCUSDT", "1h", *DAYS)
+    for name in ("binance", "yahoo"):
+        vendors.fault(name, Fault.status(503))
+    ran = run("plot", "BTCUSDT", "1h", "--start", "2024-06-01", "--end", "2024-06-04")
+    assert ran.code == 1
+    bars, shaded = max(
+        (line.count("█"), line.count("░")) for line in ran.out.splitlines() if "┤" in line
+    )
+    assert bars and shaded == pytest.approx(bars, abs=8), "half of the days are a gap"
+    assert "no bars 2024-06-03 00:00 → 2024-06-04 23:00: " in ran.out
+
+
+@pytest.mark.parametrize("name", ["chart.png", "chart.svg", "chart.html"])
+def test_a_file_is_written(run: Run, tmp_path: Path, name: str) -> None:
+    ran = run("plot", "BTCUSDT", "1h", *DAYS, "-o", name)
+    assert ran.code == 0
+    assert ran.out.splitlines()[-1] == f"written: {name}" and "█" not in ran.out
+    assert (tmp_path / name).stat().st_size > 3000
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (("-o", "chart.gif"), "let it end in .png, .svg or .html"),
+        (("-o", "-"), "let it end in .png, .svg or .html"),
+        (("-o", "nowhere/chart.png"), "does not exist"),
+    ],
+)
+def test_a_file_that_cannot_be_is_refused_before_a_vendor_is_asked(
+    run: Run, vendors: VendorServer, words: tuple[str, ...], told: str
+) -> None:
+    ran = run("plot", "BTCUSDT", "1h", *DAYS, *words)
+    assert ran.code != 0 and told in ran.err
+    assert vendors.count() == 0
+
+
+def test_machines_get_what_is_drawn(run: Run) -> None:
+    ran = run("plot", "BTCUSDT", "1h", *DAYS, "--json", "--out", "a.svg")
+    assert ran.json["counts"] == {"given": 48, "drawn": 48, "merged": 0, "refused": 0}
+    assert ran.json["written"] == ["a.svg"] and ran.json["complete"] is True
+    assert len(ran.json["series"][0]["close"]) == 48
+    assert set(ran.json["series"][0]["vendor"]) == {"binance"}
+
+
+def test_several_symbols_are_drawn_one_below_the_other(run: Run) -> None:
+    ran = run("plot", "BTCUSDT", "ETHUSDT", "1h", *DAYS)
+    assert ran.code == 0
+    assert ran.out.startswith("BTCUSDT · ETHUSDT · 1h  closes, 100 at 2024-06-01 00:00")
+    assert ran.out.count("2024-06-01 00:00  ") == 2
+    assert ran.out.rstrip().endswith("96 bars given: 96 drawn, 0 merged, 0 refused")
+
+
+def test_what_is_missing_keeps_its_place_where_gaps_are_told() -> None:
+    lines = chart([1, NAN, NAN, 8.0], width=40, height=2, shaded=[False, True, False, False])
+    assert lines == ["8 ┤ ░ █", "1 ┤▁░ █"]
+
+
+def test_a_long_series_keeps_its_crash_and_its_gap() -> None:
+    values = [100.0] * 5000
+    values[2500] = 1.0
+    values[1000:2000] = [NAN] * 1000
+    shaded = [value != value for value in values]
+    lines = chart(values, width=60, shaded=shaded)
+    cells = lines[0].partition("┤")[2]
+    assert 11 <= cells.count("░") <= 13 and cells.count(" ") == 1
+    assert {line.partition("┤")[2].count("░") for line in lines} == {cells.count("░")}
