@@ -14,6 +14,7 @@ import pandas as pd
 from . import (
     awaited,
     batch,
+    chart,
     company,
     covered,
     feed,
@@ -43,6 +44,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
     for module in (
         hit, route, start, covered, read, batch, fresh, write, size, memory, library, nights, workload,
         company, feed, quote, awaited, resample, populate, thousands, validate,
+        chart,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -39,6 +39,7 @@ PAGES = pages()
 PROGRAMS = ("README.md", "asyncio.md")
 # Page to the fixture that gives the names among which it runs.
 PLACES = {
+    "charts.md": "empty_folder",
     "errors.md": "outage",
     "format.md": "year_file",
     "handing-on.md": "own_process",
