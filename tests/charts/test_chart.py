@@ -152,9 +152,9 @@ def test_splits_dividends_and_doubts_are_marked() -> None:
     frame["dividend"] = [0.0, 0.5, 0.0, 0.0]
     marks = chart_of(frame, _SHARES).marks
     assert [(m.slot, m.kind, m.text) for m in marks] == [
-        (2, "split", "split 7:1"),
         (1, "dividend", "dividend 0.5"),
         (1, "doubt", "outside the sessions"),
+        (2, "split", "split 7:1"),
         (3, "doubt", "grave: day x100"),
     ]
 

@@ -18,7 +18,7 @@ def test_it_is_drawn_in_blocks(run: Run, vendors: VendorServer) -> None:
     ran = run("plot", "BTCUSDT", "1h", *DAYS)
     assert (ran.code, ran.err) == (0, "")
     lines = ran.out.splitlines()
-    assert lines[0].startswith("BTCUSDT 1h  USDT · 2024-06-01 00:00 to 2024-06-02 23:00")
+    assert lines[0].startswith("BTCUSDT 1h  2024-06-01 00:00 to 2024-06-02 23:00 · USDT")
     assert lines[-1] == "48 bars given: 48 drawn, 0 merged, 0 refused"
     assert "from binance" in lines and "█" in ran.out and "░" not in ran.out
     assert all(len(line) <= 80 for line in lines)
@@ -73,8 +73,10 @@ def test_machines_get_what_is_drawn(run: Run) -> None:
 def test_several_symbols_are_drawn_one_below_the_other(run: Run) -> None:
     ran = run("plot", "BTCUSDT", "ETHUSDT", "1h", *DAYS)
     assert ran.code == 0
-    assert ran.out.startswith("BTCUSDT · ETHUSDT · 1h  closes, 100 at 2024-06-01 00:00")
-    assert ran.out.count("2024-06-01 00:00  ") == 2
+    assert ran.out.startswith(
+        "BTCUSDT · ETHUSDT · 1h  2024-06-01 00:00 to 2024-06-02 23:00 · closes, 100 at"
+    )
+    assert ran.out.count(" 2024-06-01 00:00   ") == 2
     assert ran.out.rstrip().endswith("96 bars given: 96 drawn, 0 merged, 0 refused")
 
 

@@ -173,7 +173,7 @@ class Chart:
 
     Attributes:
         title: symbol and timeframe.
-        about: adjustment, currency, venue, range.
+        about: range, currency, hours, adjustment.
         axis: of time.
         series: one is drawn as bars with volume; several as lines of closes, 100 at their first
             common bar.
@@ -248,7 +248,7 @@ def chart_of(
         at = "" if base is None else f", 100 at {axis.text(base)}"
         return Chart(
             printable(" · ".join([*(part.name for part in parts), first.timeframe])),
-            _joined(first.adjustment, f"closes{at}", _range(axis)),
+            _joined(_range(axis), f"closes{at}", first.adjustment),
             axis,
             series,
             tuple(s for part in parts if len(part.table) for s in part.gaps(axis)),
@@ -260,15 +260,15 @@ def chart_of(
     return Chart(
         printable(f"{first.name} {first.timeframe}".strip() or "bars"),
         _joined(
-            first.adjustment,
+            _range(axis),
             kind.get("unit"),
             "extended hours" if kind.get("session") == "extended" else "",
-            _range(axis),
+            first.adjustment,
         ),
         axis,
         series,
         first.gaps(axis),
-        (*first.actions(axis), *first.doubts(axis, doubts)),
+        tuple(sorted((*first.actions(axis), *first.doubts(axis, doubts)))),
         first.ribbon(axis, series[0]),
         tuple(notes),
         first.timeframe,

@@ -19,7 +19,7 @@ _READOUT = "readout"
 _STYLE = """
 main { max-width: 1100px; } #readout { min-height: 1.5em; font-variant-numeric: tabular-nums; }
 .cross { stroke: var(--ink); stroke-width: 1; stroke-dasharray: 3 3; }
-svg:focus { outline: 2px solid var(--accent); }
+.wide svg { min-width: 640px; } svg:focus { outline: 2px solid var(--accent); }
 """
 _SCRIPT = f"""
 (() => {{
@@ -40,7 +40,7 @@ _SCRIPT = f"""
     for (const s of data.series) {{
       const i = s.place.indexOf(place);
       if (i < 0) continue;
-      if (data.series.length > 1) parts.push(`${{s.symbol}} ${{s.close[i]}}`);
+      if (data.series.length > 1) parts.push(`${{s.symbol}} ${{s.close[i].toFixed(2)}}`);
       else for (const name of names)
         if (s[name] && s[name][i] !== null && s[name][i] !== "") parts.push(`${{name}} ${{s[name][i]}}`);
     }}

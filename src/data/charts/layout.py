@@ -24,6 +24,7 @@ PAINTS = {
     "faint": ("#5d6878", "#9aa5b5"),
     "line": ("#e3e7ec", "#2a323e"),
     "gap": ("#f3e3c3", "#4a3d22"),
+    "gap-name": ("#8a5c00", "#e0ae4a"),
     "up": ("#0b7a5c", "#35c391"),
     "down": ("#c2362b", "#ff7b6b"),
     "up-pale": ("#a5d3c5", "#1f5a48"),
@@ -47,7 +48,7 @@ _WIDEST = 24.0
 # Of pictures, in pixels.
 SMALLEST, LARGEST = 200, 8000
 _CHAR = 0.6  # width of a letter over the size of its font, at most of usual ones
-_TITLE, _TEXT, _NOTE = 21.0, 16.0, 14.0
+_TITLE, _TEXT, _ABOUT, _NOTE = 21.0, 16.0, 15.0, 14.0
 _LEFT, _GUTTER = 12.0, 8.0
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 # Notes take this many lines at most.
@@ -447,8 +448,8 @@ class _Drawing:
             if last and beside + len(last) * _TEXT * _CHAR < self.width - _LEFT:
                 right = self.width - _GUTTER
                 self.shapes.append(Label(right, 18, last, _TEXT, "ink", "end", True))
-        about = fitting(chart.about, room, _TEXT)
-        self.shapes.append(Label(_LEFT, 42, about, _TEXT, "faint"))
+        about = fitting(chart.about, room, _ABOUT)
+        self.shapes.append(Label(_LEFT, 43, about, _ABOUT, "faint"))
         y = self.height - _GUTTER - (len(lines) - 0.5) * (_NOTE + 5)
         for line in lines:
             x = _LEFT
@@ -490,7 +491,7 @@ class _Drawing:
             key.append(("pale: may still change", "faint"))
         if chart.gaps:
             count = len(chart.gaps)
-            key.append((f"▮ {count} gap{'s' * (count > 1)}", "hue-1"))
+            key.append((f"▮ {count} gap{'s' * (count > 1)}", "gap-name"))
         kinds = [mark.kind for mark in chart.marks]
         for kind, sign in (("dividend", "◇"), ("doubt", "!")):
             if count := kinds.count(kind):
