@@ -38,7 +38,7 @@ HOSTILE = [
     "<script>alert(1)</script>",
     "\"><img src=x onerror='alert(1)'>",
     "]]></style><svg onload=alert(1)>",
-    "$x^2$ \\frac{1}{2} $",
+    "$\\nope$ $x^2$",
     "javascript:alert(1) & \x1b[31m \u202e \x00 \ufffe",
     "日本 " * 40,
 ]
