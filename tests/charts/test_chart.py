@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.charts.chart import Chart, chart_of
-from src.data.charts.layout import layout_of, thinned, thinned_line
+from src.data.charts.layout import layout_of, price_ticks, thinned, thinned_line, time_ticks
 from src.data.errors import QueryError
 from src.data.model.frame import with_filled
 from tests.charts.frames import COIN, SHARE, frame_of, gap
@@ -125,6 +125,34 @@ def test_before_its_first_bar_of_all_time_nothing_is_missing() -> None:
     gaps = [gap("1990-01-02T00:00:00", "2024-01-02T00:00:00", "before the first bar")]
     chart = chart_of(frame_of([1, 2], gaps=gaps), _SHARES)
     assert not chart.gaps and len(chart.axis) == 2
+
+
+def test_a_part_of_an_answer_has_the_gaps_between_its_own_bars_alone() -> None:
+    times = pd.DatetimeIndex(["2024-01-02", "2024-01-05", "2024-01-09", "2024-01-10"])
+    gaps = [
+        gap("2024-01-03T00:00:00", "2024-01-05T00:00:00"),
+        gap("2024-01-08T00:00:00", "2024-01-09T00:00:00"),
+    ]
+    frame = frame_of([1, 2, 3, 4], times=times, gaps=gaps)
+    assert len(chart_of(frame, _SHARES).gaps) == 2
+    part = chart_of(frame.iloc[1:], _SHARES)
+    assert [(g.first, g.end) for g in part.gaps] == [(1, 2)] and len(part.axis) == 4
+    assert not chart_of(frame.iloc[:0], _SHARES).gaps
+
+
+def test_a_gap_of_a_century_of_minutes_takes_its_room_without_a_slot_for_each() -> None:
+    gaps = [gap("1900-01-01T00:00:00", "2024-01-02T00:00:00")]
+    frame = frame_of([1, 2, 3], step="1m", symbol="BTCUSDT", gaps=gaps)
+    chart = chart_of(frame, {"BTCUSDT": COIN})
+    assert len(chart.axis) < 2000 and [(g.first, g.text) for g in chart.gaps] == [
+        (0, "the vendor has no bar")
+    ]
+
+
+def test_a_provenance_that_is_none_is_left_aside() -> None:
+    frame = frame_of([1, 2])
+    frame.attrs["onetape"] = "mine"
+    assert chart_of(frame).title == "bars"
 
 
 def test_what_is_refused_or_put_in_order_is_said() -> None:
@@ -285,3 +313,46 @@ def test_only_gaps_are_no_empty_picture() -> None:
 def test_a_size_that_is_none_is_refused(size: Any) -> None:
     with pytest.raises(QueryError, match="no size of a picture"):
         layout_of(chart_of(frame_of([1, 2])), *size)
+
+
+@pytest.mark.parametrize(
+    "low, high, most, texts",
+    [
+        (0.0, 10.0, 5, ["0", "2", "4", "6", "8", "10"]),
+        (99.0, 108.0, 4, ["100.0", "102.5", "105.0", "107.5"]),
+        (1e-8, 2e-8, 2, ["0.000000010", "0.000000015", "0.000000020"]),
+        (480_000.0, 520_000.0, 2, ["480,000", "500,000", "520,000"]),
+        (-1e13, 1e13, 2, ["-1e+13", "0", "1e+13"]),
+    ],
+)
+def test_prices_on_the_axis_are_round(low: float, high: float, most: int, texts: list[str]) -> None:
+    values, labels = price_ticks(low, high, most)
+    assert labels == texts
+    assert all(low <= value <= high for value in values)
+
+
+def test_times_on_the_axis_are_where_a_unit_begins() -> None:
+    """In New York's time, whose clocks changed on 2024-03-10; a month of minutes, thinned."""
+    sessions = pd.DatetimeIndex(
+        [
+            day + pd.Timedelta(hours=14 if day < pd.Timestamp("2024-03-10") else 13, minutes=30 + n)
+            for day in pd.bdate_range("2024-03-07", "2024-03-13")
+            for n in range(390)
+        ]
+    )
+    axis = chart_of(frame_of(np.ones(len(sessions)), times=sessions, step="1m"), _SHARES).axis
+    columns = np.arange(300) * len(axis) // 300
+    ticks = time_ticks(axis, columns, 6)
+    assert [text for _, text in ticks] == ["8 Mar 2024", "11 Mar", "12 Mar", "13 Mar"]
+    assert [axis.text(slot)[-5:] for slot, _ in ticks] == ["09:30"] * 4
+    assert time_ticks(axis, np.array([5]), 6) == [(5, "2024-03-07 09:35")]
+    months = chart_of(frame_of(np.ones(500), "2023-01-03"), _SHARES).axis
+    assert [t for _, t in time_ticks(months, np.arange(len(months)), 8)] == [
+        "Apr 2023",
+        "Jul",
+        "Oct",
+        "Jan 2024",
+        "Apr",
+        "Jul",
+        "Oct",
+    ]

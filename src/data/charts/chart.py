@@ -45,6 +45,8 @@ NO_NUMBER, DOUBLED = "price that is no number", "stamp that stands there already
 _LARGEST = 1e300
 # Without a calendar a gap takes this many slots at most.
 _WIDEST_GAP = 1000
+# A range of more bars than this has no slots for those that are missing outside of gaps.
+_MOST_SLOTS = 10_000_000
 _ADJUSTED = {
     "raw": "prices as traded",
     "split": "adjusted for splits",
@@ -324,14 +326,22 @@ class _Part:
             return not Timeframe.parse(self.timeframe).is_intraday
         return not (self.table.stamps % DAY_MS).any()
 
-    @property
+    @cached_property
     def told_gaps(self) -> list[tuple[Span, str]]:
-        """The gaps within its life: before its first bar of all time nothing is missing."""
+        """The gaps within its life: before its first bar of all time nothing is missing.
+
+        A frame that was cut out of an answer carries the gaps of all of it: those beside it are none.
+        """
         told = [
             (Span(parse_iso(g["start"]), parse_iso(g["end"])), str(g["reason"]))
             for g in self.facts.get("gaps", ())
+            if g["reason"] != BEFORE_FIRST
         ]
-        return [(span, reason) for span, reason in told if reason != BEFORE_FIRST]
+        if self.facts.get("rows") == len(self.table):
+            return told
+        own = Span(*self.stamps[[0, -1]].tolist()) if len(self.stamps) else Span(0, 0)
+        clipped = [(span.clip(own), reason) for span, reason in told]
+        return [(span, reason) for span, reason in clipped if not span.is_empty]
 
     @cached_property
     def usable(self) -> Flags:
@@ -359,7 +369,9 @@ class _Part:
 
     def _expected(self, span: Span) -> Stamps:
         """Return the stamps of bars that are expected; without a calendar those of the gaps alone."""
-        if self.timeframe and self.instrument is not None:
+        step = Timeframe.parse(self.timeframe).longest_ms if self.timeframe else DAY_MS
+        is_short = (span.end - span.start) // step <= _MOST_SLOTS
+        if self.timeframe and self.instrument is not None and is_short:
             anchor = self.facts.get("kind", {}).get("anchor") or "session"
             grid = BarGrid(calendar_for(self.instrument), Timeframe.parse(self.timeframe), anchor)
             try:
@@ -367,11 +379,10 @@ class _Part:
             except ConfigError:  # of an exchange that has no calendar
                 pass
         return np.concatenate(
-            [np.empty(0, np.int64), *(self._within(gap) for gap, _ in self.told_gaps)]
+            [np.empty(0, np.int64), *(self._within(gap, step) for gap, _ in self.told_gaps)]
         )
 
-    def _within(self, gap: Span) -> Stamps:
-        step = Timeframe.parse(self.timeframe).longest_ms if self.timeframe else DAY_MS
+    def _within(self, gap: Span, step: int) -> Stamps:
         step = max(step, (gap.end - gap.start) // _WIDEST_GAP)
         return np.arange(gap.start, gap.end, step, dtype=np.int64)
 
@@ -447,12 +458,12 @@ class _Part:
 
     def gaps(self, axis: Axis) -> tuple[AxisSpan, ...]:
         """Return where its bars are missing; not where no bar can stand."""
-        places = ((*map(int, axis.stamps.searchsorted(s)), reason) for s, reason in self.told_gaps)
-        return tuple(
-            AxisSpan(first, end, printable(reason), printable(self.name))
-            for first, end, reason in places
-            if end > first
-        )
+        spans = []
+        for span, reason in self.told_gaps:
+            first, end = axis.stamps.searchsorted(span).tolist()
+            if end > first:
+                spans.append(AxisSpan(first, end, printable(reason), printable(self.name)))
+        return tuple(spans)
 
     def actions(self, axis: Axis) -> Sequence[Mark]:
         """Return the splits and dividends of the columns of these names."""
@@ -544,8 +555,8 @@ def _facts(frame: Any) -> Mapping[str, Any]:
             f"a chart is drawn of a frame of bars, not of {type(frame).__name__}",
             hint="hand over what get_ohlcv or get_ohlcv_batch gives",
         )
-    facts: Mapping[str, Any] = frame.attrs.get(ATTRS_KEY) or {}
-    return facts
+    facts = frame.attrs.get(ATTRS_KEY)
+    return facts if isinstance(facts, Mapping) else {}
 
 
 def _check_alike(parts: Sequence[_Part]) -> None:
@@ -586,8 +597,9 @@ def _distinct(stamps: Stamps) -> Stamps:
     """
     if (np.diff(stamps) > 0).all():
         return stamps
-    ascending: Stamps = np.sort(stamps, kind="stable")
-    return ascending[np.append(True, np.diff(ascending) > 0)]
+    ascending = np.sort(stamps, kind="stable")
+    once: Stamps = ascending[np.append(True, np.diff(ascending) > 0)]
+    return once
 
 
 def _zone(instrument: Instrument | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -167,7 +168,7 @@ def _tables(chart: Chart, counts: Counts) -> list[Any]:
         (axis.text(run.first), axis.text(run.end - 1), run.text)
         for run in chart.ribbon[:_MOST_ROWS]
     ]
-    tables = [
+    tables: list[tuple[str, Sequence[Sequence[str]], Sequence[str], int]] = [
         ("Gaps", gaps, ("symbol", "from", "to", "why no bar is there"), len(chart.gaps)),
         ("Splits, dividends, doubts", marks, ("time", "what", "which"), len(chart.marks)),
         ("Vendors", spans, ("from", "to", "vendor"), len(chart.ribbon)),

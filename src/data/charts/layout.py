@@ -226,7 +226,7 @@ class _Drawing:
         chart = self.chart
         has_volume = not chart.is_indexed and bool(np.isfinite(chart.series[0].values[4]).any())
         low, high = self._extent()
-        ticks, labels = price_ticks(low, high, max(int(self.height // 90), 2))
+        ticks, labels = price_ticks(low, high, max(int(self.height // 75), 2))
         right = self.width - _GUTTER - max(len(label) for label in labels) * _TEXT * _CHAR
         notes_at = self.height - _GUTTER
         lines = self._notes(has_volume=has_volume)
@@ -585,9 +585,10 @@ class _Unit(NamedTuple):
             return f"{month} {time.year}" if is_new else month
         if self.length >= DAY_MS:
             return f"{time.day} {month} {time.year}" if is_new else f"{time.day} {month}"
-        if last is None or last.date() != time.date():
-            return f"{time.day} {month}"
-        return f"{time.hour:02}:{time.minute:02}"
+        hour = f"{time.hour:02}:{time.minute:02}"
+        if last is None:
+            return f"{time.day} {month} {hour}"
+        return hour if last.date() == time.date() else f"{time.day} {month}"
 
 
 _DAYS = (

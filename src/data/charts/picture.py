@@ -90,7 +90,7 @@ def plot(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> ChartPicture:
     first common bar. Gaps, vendors and what may still change are those of ``attrs["onetape"]``; with
     the columns ``source``, ``state``, ``dividend`` and ``split`` of ``get_ohlcv`` those of each bar,
     and splits and dividends are marked. Of a frame without provenance bars stand side by side and times
-    are UTC. Symbols mean what they do by the rules of this process. Thread-safe.
+    are UTC. Symbols mean what they do to the manager of this process. Thread-safe.
 
     Args:
         frames: of ``get_ohlcv``; any frame with columns ``open high low close`` and a time index or time
@@ -104,25 +104,31 @@ def plot(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> ChartPicture:
             or no bar in common.
     """
     several = frames if isinstance(frames, Mapping) else {"": frames}
-    instruments = {}
-    for name, frame in several.items():
-        facts = getattr(frame, "attrs", {}).get(ATTRS_KEY) or {}
-        if instrument := _instrument(facts):
-            instruments[str(name) or facts["symbol"]] = instrument
-    return ChartPicture(chart_of(frames, instruments))
+    told = {
+        str(name): facts
+        for name, frame in several.items()
+        if isinstance(facts := getattr(frame, "attrs", {}).get(ATTRS_KEY), Mapping)
+        and facts.get("symbol")
+    }
+    return ChartPicture(chart_of(frames, _instruments(told) if told else {}))
 
 
-def _instrument(facts: Mapping[str, Any]) -> Instrument | None:
-    """Return what the symbol of a provenance stands for; None where it means nothing by the rules."""
-    from ..provider_selector import get_provider_selector
+def _instruments(told: Mapping[str, Mapping[str, Any]]) -> dict[str, Instrument]:
+    """Return what the symbols of some provenances stand for, but for those that mean nothing."""
+    from ..provider_selector import ProviderSelector
+    from ..wiring import MANAGER
 
-    if not facts.get("symbol"):
-        return None
-    try:
-        instrument = get_provider_selector().instrument(facts["symbol"])
-    except QueryError:
-        return None
-    return instrument.in_session(facts.get("kind", {}).get("session", "regular"))
+    manager = MANAGER.look()
+    selector = manager.provider_selector if manager else ProviderSelector()
+    found = {}
+    for name, facts in told.items():
+        try:
+            instrument = selector.instrument(facts["symbol"])
+        except QueryError:
+            continue
+        session = facts.get("kind", {}).get("session", "regular")
+        found[name or facts["symbol"]] = instrument.in_session(session)
+    return found
 
 
 def picture_asked(
