@@ -316,9 +316,15 @@ class _Part:
     @property
     def adjustment(self) -> str:
         """The adjustment of the prices for people; of what has no actions none."""
-        told, day = self.facts.get("adjustment"), self.facts.get("as_of")
-        words = _ADJUSTED.get(told or "", "")
-        return f"{words} as of {day}" if words and day and told != "raw" else words if day else ""
+        adjustment, day = self.facts.get("adjustment"), self.facts.get("as_of")
+        words = _ADJUSTED.get(adjustment or "", "")
+        return (
+            f"{words} as of {day}"
+            if words and day and adjustment != "raw"
+            else words
+            if day
+            else ""
+        )
 
     @property
     def is_daily(self) -> bool:
@@ -327,20 +333,20 @@ class _Part:
         return not (self.table.stamps % DAY_MS).any()
 
     @cached_property
-    def told_gaps(self) -> list[tuple[Span, str]]:
+    def gap_spans(self) -> list[tuple[Span, str]]:
         """The gaps within its life: before its first bar of all time nothing is missing.
 
         A frame that was cut out of an answer carries the gaps of all of it: those beside it are none.
         """
-        told = [
+        spans = [
             (Span(parse_iso(g["start"]), parse_iso(g["end"])), str(g["reason"]))
             for g in self.facts.get("gaps", ())
             if g["reason"] != BEFORE_FIRST
         ]
         if self.facts.get("rows") == len(self.table):
-            return told
+            return spans
         own = Span(*self.stamps[[0, -1]].tolist()) if len(self.stamps) else Span(0, 0)
-        clipped = [(span.clip(own), reason) for span, reason in told]
+        clipped = [(span.clip(own), reason) for span, reason in spans]
         return [(span, reason) for span, reason in clipped if not span.is_empty]
 
     @cached_property
@@ -359,7 +365,7 @@ class _Part:
     def slots(self) -> Stamps:
         """Return the stamps of its slots, ascending."""
         own = self.stamps
-        ends = [span for span, _ in self.told_gaps]
+        ends = [span for span, _ in self.gap_spans]
         starts = [*(s.start for s in ends), *own[:1].tolist()]
         last = [*(s.end for s in ends), *(own[-1:] + 1).tolist()]
         if not starts:
@@ -379,7 +385,7 @@ class _Part:
             except ConfigError:  # of an exchange that has no calendar
                 pass
         return np.concatenate(
-            [np.empty(0, np.int64), *(self._within(gap, step) for gap, _ in self.told_gaps)]
+            [np.empty(0, np.int64), *(self._within(gap, step) for gap, _ in self.gap_spans)]
         )
 
     def _within(self, gap: Span, step: int) -> Stamps:
@@ -415,11 +421,11 @@ class _Part:
         )
 
     def _segments(self, stamps: Stamps, slots: Ints) -> Ints:
-        breaks = [span.start for span, _ in self.told_gaps]
+        breaks = [span.start for span, _ in self.gap_spans]
         breaks += self.table.stamps[~self.usable].tolist()
         segments = np.array(sorted(breaks), np.int64).searchsorted(stamps, side="right")
         if self.facts.get("gaps_total", 0) > len(self.facts.get("gaps", ())):
-            # Which of the empty slots are gaps is not told: none of them is bridged.
+            # Which of the empty slots are gaps is not on record: none of them is bridged.
             segments = segments + np.concatenate([[0], np.cumsum(np.diff(slots) > 1)])[: len(slots)]
         return segments.astype(np.int64)
 
@@ -430,18 +436,18 @@ class _Part:
         return () if any(span.get("merged") for span in spans) else spans
 
     def _vendors(self, kept: Ints) -> tuple[Ints, tuple[str, ...]]:
-        codes, texts = self._told("source", "vendor", kept)
+        codes, texts = self._texts("source", "vendor", kept)
         names = sorted(set(texts) - {""})
         places = {name: place for place, name in enumerate(names)} | {"": -1}
-        # The last place is that of a row of which nothing is told: its code is -1.
+        # The last place is that of a row without a text: its code is -1.
         by_code = np.array([*(places[text] for text in texts), -1], np.int64)
         return by_code[codes], tuple(printable(name) for name in names)
 
     def _pale(self, kept: Ints) -> Flags:
-        codes, texts = self._told("state", "state", kept)
+        codes, texts = self._texts("state", "state", kept)
         return np.array([*(text in _UNSETTLED for text in texts), False])[codes]
 
-    def _told(self, column: str, entry: str, kept: Ints) -> tuple[Ints, list[str]]:
+    def _texts(self, column: str, entry: str, kept: Ints) -> tuple[Ints, list[str]]:
         """Return a text for each row as a place among the texts, -1 for none.
 
         It is that of a column beside the bars, else that of the stretch of the provenance.
@@ -459,7 +465,7 @@ class _Part:
     def gaps(self, axis: Axis) -> tuple[AxisSpan, ...]:
         """Return where its bars are missing; not where no bar can stand."""
         spans = []
-        for span, reason in self.told_gaps:
+        for span, reason in self.gap_spans:
             first, end = axis.stamps.searchsorted(span).tolist()
             if end > first:
                 spans.append(AxisSpan(first, end, printable(reason), printable(self.name)))
@@ -513,24 +519,24 @@ class _Part:
     def notes(self, *, alone: bool) -> list[str]:
         """Return what must be said of this answer, one sentence each."""
         facts: Mapping[str, Any] = self.facts
-        found = []
+        sentences = []
         if facts.get("made_up"):
-            found.append("MADE UP: invented bars, not from a market")
+            sentences.append("MADE UP: invented bars, not from a market")
         if facts.get("sample"):
-            found.append("SAMPLE: real bars of the past, not fetched from a vendor")
+            sentences.append("SAMPLE: real bars of the past, not fetched from a vendor")
         if facts.get("substitute"):
-            found.append(f"SUBSTITUTE: {facts['substitute']}")
+            sentences.append(f"SUBSTITUTE: {facts['substitute']}")
         if facts.get("error"):
-            found.append(f"{facts['error']['type']}: {facts['error']['message']}")
+            sentences.append(f"{facts['error']['type']}: {facts['error']['message']}")
         if not len(self.table) and not facts.get("error"):
-            found.append(f"no bar in this range: {facts.get('empty', 'the frame has no rows')}")
+            sentences.append(f"no bar in this range: {facts.get('empty', 'the frame has no rows')}")
         more = facts.get("gaps_total", 0) - len(facts.get("gaps", ()))
         if more > 0:
-            found.append(f"{more:,} more gaps than are shaded")
+            sentences.append(f"{more:,} more gaps than are shaded")
         for name, _ in _ACTIONS if alone else ():
             if name in self.frame and self.frame[name].isna().any():
-                found.append(f"not known for all of it: {name}s")
-        return [printable(note) for note in found]
+                sentences.append(f"not known for all of it: {name}s")
+        return [printable(note) for note in sentences]
 
 
 def _notes(parts: Sequence[_Part]) -> list[str]:

@@ -506,24 +506,24 @@ class _Drawing:
             ]
             if len(series) and has_volume and (nans := int(np.isnan(series.values[4]).sum())):
                 key.append((f"{nans:,} without volume", "faint"))
-        said = [
+        remarks = [
             (f"{name}{count:,} with a {reason}", "doubt")
             for one in chart.series
             for name in ([f"{one.symbol}: "] if chart.is_indexed else [""])
             for reason, count in one.refused.items()
         ]
-        said += [
+        remarks += [
             (f"{one.unordered:,} rows of {one.symbol or 'the frame'} put in order", "doubt")
             for one in chart.series
             if one.unordered
         ]
-        said += [(note, "ink") for note in chart.notes]
-        if len(said) > _MOST_NOTES:
-            said = [
-                *said[: _MOST_NOTES - 1],
-                (f"and {len(said) - _MOST_NOTES + 1} notes more", "ink"),
+        remarks += [(note, "ink") for note in chart.notes]
+        if len(remarks) > _MOST_NOTES:
+            remarks = [
+                *remarks[: _MOST_NOTES - 1],
+                (f"and {len(remarks) - _MOST_NOTES + 1} notes more", "ink"),
             ]
-        return [*([key] if key else []), *([one] for one in said), counts]
+        return [*([key] if key else []), *([one] for one in remarks), counts]
 
 
 def _counts(series: Series, drawn: int) -> Counts:
@@ -621,14 +621,14 @@ def time_ticks(axis: Axis, slots: Ints, most: int) -> list[tuple[int, str]]:
             unit, begins = one, places
     if len(begins) < 2:
         return [(int(slots[at]), axis.text(int(slots[at]))) for at in (0, -1)]
-    found: list[tuple[int, str]] = []
+    ticks: list[tuple[int, str]] = []
     before = None
     for place in begins.tolist():
         slot = _begin(axis, unit, int(slots[place - 1]), int(slots[place]))
         at = axis.local(slot)
-        found.append((slot, unit.text(at, before)))
+        ticks.append((slot, unit.text(at, before)))
         before = at
-    return found
+    return ticks
 
 
 def _begin(axis: Axis, unit: _Unit, before: int, inside: int) -> int:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _ENDINGS = (".png", ".svg", ".html", ".htm")
 # What tells vendor and state of each bar, and of a share its splits and dividends.
-_TOLD: tuple[ExtraColumn, ...] = ("source", "state")
-_TOLD_OF_SHARES: tuple[ExtraColumn, ...] = (*_TOLD, "dividend", "split")
+_COLUMNS: tuple[ExtraColumn, ...] = ("source", "state")
+_COLUMNS_OF_SHARES: tuple[ExtraColumn, ...] = (*_COLUMNS, "dividend", "split")
 
 
 class ChartPicture(Picture):
@@ -104,31 +104,31 @@ def plot(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> ChartPicture:
             or no bar in common.
     """
     several = frames if isinstance(frames, Mapping) else {"": frames}
-    told = {
+    provenances = {
         str(name): facts
         for name, frame in several.items()
         if isinstance(facts := getattr(frame, "attrs", {}).get(ATTRS_KEY), Mapping)
         and facts.get("symbol")
     }
-    return ChartPicture(chart_of(frames, _instruments(told) if told else {}))
+    return ChartPicture(chart_of(frames, _instruments(provenances) if provenances else {}))
 
 
-def _instruments(told: Mapping[str, Mapping[str, Any]]) -> dict[str, Instrument]:
+def _instruments(provenances: Mapping[str, Mapping[str, Any]]) -> dict[str, Instrument]:
     """Return what the symbols of some provenances stand for, but for those that mean nothing."""
     from ..provider_selector import ProviderSelector
     from ..wiring import MANAGER
 
     manager = MANAGER.look()
     selector = manager.provider_selector if manager else ProviderSelector()
-    found = {}
-    for name, facts in told.items():
+    instruments = {}
+    for name, facts in provenances.items():
         try:
             instrument = selector.instrument(facts["symbol"])
         except QueryError:
             continue
         session = facts.get("kind", {}).get("session", "regular")
-        found[name or facts["symbol"]] = instrument.in_session(session)
-    return found
+        instruments[name or facts["symbol"]] = instrument.in_session(session)
+    return instruments
 
 
 def picture_asked(
@@ -169,8 +169,8 @@ def picture_asked(
 
 def _of_one(client: BarsClient, query: BarsQuery, wishes: Wishes) -> ChartPicture:
     instrument = query.instrument
-    told = _TOLD_OF_SHARES if instrument.asset_class == "stock" else _TOLD
-    frame = client.get(replace(query, columns=told))
+    columns = _COLUMNS_OF_SHARES if instrument.asset_class == "stock" else _COLUMNS
+    frame = client.get(replace(query, columns=columns))
     facts = frame.attrs[ATTRS_KEY]
     doubts = []
     if any(span.get("merged") for span in facts["spans"]):

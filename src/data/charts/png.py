@@ -55,8 +55,8 @@ def png_of(chart: Chart, width: int = 800, height: int = 500) -> bytes:
             figure.add_artist(artist)
         target = io.BytesIO()
         # Without the first entry the file names the library's address.
-        told = {"Software": None, "Title": chart.title, "Description": str(layout.counts)}
-        canvas.print_png(target, metadata=told)
+        metadata = {"Software": None, "Title": chart.title, "Description": str(layout.counts)}
+        canvas.print_png(target, metadata=metadata)
     return target.getvalue()
 
 
