@@ -91,6 +91,12 @@ class DataManager:
     def __repr__(self) -> str:
         return f"<DataManager: cache {self._services.settings.cache_dir}, {self.provider_selector.about}>"
 
+    def _repr_html_(self) -> str:
+        from .model.texts import as_html
+
+        places = [("cache", str(self._services.settings.cache_dir))]
+        return as_html("DataManager", [*places, ("rules", self.provider_selector.about)])
+
     def get_ohlcv(
         self,
         symbol: str,

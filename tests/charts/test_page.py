@@ -3,40 +3,13 @@
 from __future__ import annotations
 
 import json
-from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from src.data.charts.page import DATA_ID, as_data, page
 from src.data.model.html import Html, element, escaped, table
-
-HOSTILE = st.one_of(
-    st.text(min_size=1, max_size=40),
-    st.sampled_from([
-        "<script>alert(1)</script>", "</script><script>alert(1)</script>", "<!--<script>",
-        '"><img src=x onerror=alert(1)>', "' onload='alert(1)", "]]>", "&lt;b&gt;", "</title><b>",
-        "\u2028\u2029", "\x00\x1b[31m", "javascript:alert(1)",
-    ]),
-)  # fmt: skip
-
-
-class _Elements(HTMLParser):
-    """The elements of a page, and its texts by the element that they stand in."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-
-def _shape(text: str) -> list[tuple[str, list[str]]]:
-    return [(tag, sorted(attributes)) for tag, attributes in _Elements(text).tags]
+from tests.charts.hostile import HOSTILE, shape
 
 
 @given(HOSTILE)
@@ -45,7 +18,7 @@ def test_a_hostile_text_adds_no_element_and_no_attribute_to_a_page(text: str) ->
         body = element("p", value, title=value), table([[value, value]], caption=value), value
         return page(value, *body, script="0", data={value: [value]})
 
-    assert _shape(made(text)) == _shape(made("harmless"))
+    assert shape(made(text)) == shape(made("harmless"))
 
 
 @given(HOSTILE)

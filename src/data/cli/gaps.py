@@ -10,7 +10,7 @@ from ..model.incident import incidents_of
 from .arguments import command
 from .cached import manager_of, name_of
 from .report import Line, Report, Shown
-from .tables import counted, moment
+from .tables import counted
 
 if TYPE_CHECKING:
     from ..jobs.gaps import GapReport
@@ -50,34 +50,19 @@ def _shown(report: GapReport) -> Shown:
     for incident in incidents_of(report.incidents):
         yield Line(f"incident: {incident}", "bold yellow")
     for gap in report.gaps:
-        if gap.gap_class not in ("closed", "vendor_outage"):
+        if gap.is_notable:
             yield from _gap_shown(gap)
     for one in report.series:
         if one.problem:
             yield Line(f"{name_of(one.series)}: {one.problem}", "red")
-    hidden = sum(sum(one.counts.values()) - len(one.listed) for one in report.series)
-    if hidden:
-        yield Line(f"{counted(hidden, 'gap')} more are not listed: --json counts them", "dim")
-    yield Line(_summary(report), "dim")
+    if report.unlisted:
+        text = f"{counted(report.unlisted, 'gap')} more are not listed: --json counts them"
+        yield Line(text, "dim")
+    yield Line(report.title, "dim")
 
 
 def _gap_shown(gap: ClassifiedGap) -> Shown:
-    plain = gap.as_dict()
-    span = f"{moment(plain['start'])} to {moment(plain['end'])}"
-    what = gap.gap_class.replace("_", " ")
-    yield Line(f"{name_of(gap.series)}  {span}  {counted(gap.bars, 'bar')}  {what}")
+    yield Line(f"{name_of(gap.series)}  {gap.text}")
     yield Line(f"    {gap.evidence}", "dim")
     if gap.next_step:  # may be a command
         yield Line(f"    → {gap.next_step}", "yellow")
-
-
-def _summary(report: GapReport) -> str:
-    counts: dict[str, int] = {}
-    for one in report.series:
-        for name, count in one.counts.items():
-            counts[name] = counts.get(name, 0) + count
-    series = counted(len(report.series), "series")
-    if not counts:
-        return f"{series}, no gap"
-    parts = ", ".join(f"{n.replace('_', ' ')} {count:,}" for n, count in sorted(counts.items()))
-    return f"{series}; {parts}"

@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..model.texts import counted as counted
+from ..model.texts import moment as moment
+
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.segment import Segment
@@ -195,22 +198,6 @@ def shortened(text: str) -> str:
     # The ends say of what it is, and what to do about it.
     head, tail = text[: _LONGEST * 3 // 5], text[-_LONGEST * 2 // 5 :]
     return f"{head.rpartition(' ')[0]} … {tail.partition(' ')[2]}"
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun: ``1 bar``, ``2,000 bars``."""
-    plural = noun if noun == "series" else f"{noun}s"
-    if noun.endswith("y") and noun[-2:-1] not in "aeou":
-        plural = f"{noun[:-1]}ies"
-    return f"{count:,} {noun if count == 1 else plural}"
-
-
-def moment(stamp: str | None) -> str:
-    """Return an ISO stamp as people write it; midnight is the day alone."""
-    if not stamp:
-        return "-"
-    day, _, time = stamp.removesuffix("Z").partition("T")
-    return day if time in ("", "00:00:00") else f"{day} {time.removesuffix(':00')}"
 
 
 # --- facts of a plan or an explanation: a name, and texts beside it

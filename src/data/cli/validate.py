@@ -153,14 +153,9 @@ def _shown(args: argparse.Namespace, report: QualityReport | Exception) -> Shown
     findings = report.at_least(args.severity)
     if args.all and not findings:
         return
-    lane = f" {report.lane}" if report.lane else ""
-    facts = f"{counted(report.rows, 'bar')} · quality {report.score:.2f}"
-    requests = f" · {counted(report.requests, 'request')}" if report.requests else ""
-    yield styled(f"{report.symbol} {report.timeframe}{lane} · {facts}{requests}", "bold")
+    yield styled(report.title, "bold")
     for finding in findings:
-        cause = " (cause certain)" if finding.certain else ""
-        text = f"  {finding.severity}  {finding.check}{cause}: {finding.evidence}"
-        yield Line(text, _COLOURS[finding.severity])
+        yield Line(f"  {finding.severity}  {finding.text}", _COLOURS[finding.severity])
         yield Line(f"    → {finding.next_step}", "dim")
     for check, why in () if args.all else report.not_checked.items():
         yield Line(f"  not checked  {check}: {why}", "dim")

@@ -15,6 +15,7 @@ from ..model.coverage import VendorDay
 from ..model.incident import incidents_of
 from ..model.series import SeriesKey
 from ..model.span import Span
+from ..model.texts import InLines, Line, counted
 from ..observability.events import VendorDayLacking
 from ..quality.gaps import FINAL_CLASSES, ClassifiedGap, classify_gaps
 from ..quality.vendor_days import VendorDays
@@ -68,7 +69,7 @@ class SeriesGaps:
 
 
 @dataclass(frozen=True)
-class GapReport:
+class GapReport(InLines):
     """The gaps of some series, and the sessions that vendors lack across theirs.
 
     Attributes:
@@ -83,6 +84,38 @@ class GapReport:
     def gaps(self) -> list[ClassifiedGap]:
         """The listed gaps of all series."""
         return [gap for one in self.series for gap in one.listed]
+
+    @property
+    def title(self) -> str:
+        """How many series there are, and how many gaps of each class they have."""
+        counts = Counter[str]()
+        for one in self.series:
+            counts.update(one.counts)
+        series = counted(len(self.series), "series")
+        if not counts:
+            return f"{series}, no gap"
+        classes = (f"{name.replace('_', ' ')} {n:,}" for name, n in sorted(counts.items()))
+        return f"{series}; {', '.join(classes)}"
+
+    @property
+    def unlisted(self) -> int:
+        """How many gaps are counted and not listed."""
+        return sum(sum(one.counts.values()) - len(one.listed) for one in self.series)
+
+    def lines(self) -> Iterator[Line]:
+        """Yield the incidents, the gaps that are worth a look, and the series that cannot be read."""
+        for incident in incidents_of(self.incidents):
+            yield "incident", str(incident)
+        for gap in self.gaps:
+            if gap.is_notable:
+                yield str(gap.series), f"{gap.text}: {gap.evidence}"
+                if gap.next_step:
+                    yield "", f"→ {gap.next_step}"
+        for one in self.series:
+            if one.problem:
+                yield str(one.series), one.problem
+        if self.unlisted:
+            yield "", f"{counted(self.unlisted, 'gap')} more are not listed"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plain mapping, as ``onetape gaps --json`` prints it."""

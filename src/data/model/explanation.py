@@ -13,9 +13,8 @@ from .instant import iso
 from .instrument import Instrument
 from .lifetime import Lifetime
 from .texts import (
+    InLines,
     Line,
-    as_html,
-    as_text,
     by_reason,
     counted,
     duration,
@@ -128,7 +127,7 @@ class StoredSeries:
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(InLines):
     """Vendors asked for a series and why, those that are not, their state, and what is stored.
 
     Attributes:
@@ -208,12 +207,6 @@ class Explanation:
         where = f" on {what.exchange}" if what.exchange else ""
         unit = f", prices in {what.quote}" if what.quote else ""
         return f"{what.asset_class}{where}, calendar {what.calendar} ({what.timezone}){unit}"
-
-    def __str__(self) -> str:
-        return as_text(self.title, self.lines())
-
-    def _repr_html_(self) -> str:
-        return as_html(self.title, self.lines())
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; times are ISO 8601 in UTC."""

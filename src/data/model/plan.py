@@ -9,7 +9,7 @@ from typing import Any
 from .health import REQUEST_S, Health, waiting
 from .instant import iso
 from .span import Span
-from .texts import Line, as_html, as_text, by_reason, counted, duration, listed, stamp, telling
+from .texts import InLines, Line, by_reason, counted, duration, listed, stamp, telling
 from .timeframe import Timeframe
 
 
@@ -171,7 +171,7 @@ _LONG_S = 60.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(InLines):
     """What a request would do: what is stored, which vendors get the rest, what that takes.
 
     It holds for healthy vendors that have every bar and no news. Bars that they turn out not to
@@ -305,12 +305,6 @@ class Plan:
         is_same = step.timeframe == (self.source or self.timeframe)
         is_running = is_same and step.span.start >= self.span.end
         return "the running bar" if is_running else f"{step.timeframe} bars"
-
-    def __str__(self) -> str:
-        return as_text(self.title, self.lines())
-
-    def _repr_html_(self) -> str:
-        return as_html(self.title, self.lines())
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; times are ISO 8601 in UTC, ends are exclusive."""

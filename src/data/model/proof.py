@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from .bars import fingerprint_of
 from .printable import printable
 from .provenance import ATTRS_KEY, thaw
 from .query import EXTRA_COLUMNS
+from .texts import InLines, Line, bounded
 
 _NOT_BARS = {*EXTRA_COLUMNS, "adj_close"}
 
@@ -46,7 +47,7 @@ def _field(column: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Description:
+class Description(InLines):
     """Origin of a frame, for people and for machines.
 
     Attributes:
@@ -66,17 +67,20 @@ class Description:
             indent=indent,
         )
 
+    @property
+    def title(self) -> str:
+        """Nothing: the first line names the series."""
+        return ""
+
     def __str__(self) -> str:
-        return printable("\n".join(f"{name:12} {value}" for name, value in self._lines()))
+        # Not broken at any width: a fingerprint is copied whole.
+        return printable("\n".join(f"{name:12} {value}" for name, value in bounded(self.lines())))
 
-    def _repr_html_(self) -> str:
-        rows = (
-            f"<tr><th>{html.escape(name)}</th><td>{html.escape(printable(value))}</td></tr>"
-            for name, value in self._lines()
-        )
-        return f"<table>{''.join(rows)}</table>"
+    def lines(self) -> Iterator[Line]:
+        """Yield a name and a text for each fact."""
+        yield from self._lines()
 
-    def _lines(self) -> list[tuple[str, str]]:
+    def _lines(self) -> list[Line]:
         if not self.told:
             return [("provenance", "none: this frame carries none"), ("bars", self.fingerprint)]
         facts = self.told

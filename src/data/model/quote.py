@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, get_args
 
 from ..errors import DataError
 from .instant import from_ms, iso, to_ms
+from .texts import InLines, Line, counted
 
 __all__ = ["QUOTE_STATES", "Quote", "QuoteState", "Quotes"]
 
@@ -17,7 +18,7 @@ QUOTE_STATES: tuple[QuoteState, ...] = get_args(QuoteState)
 
 
 @dataclass(frozen=True)
-class Quote:
+class Quote(InLines):
     """The last price of a symbol.
 
     Attributes:
@@ -57,6 +58,17 @@ class Quote:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return values | {name: iso(to_ms(values[name])) for name in ("time", "asked_at")}
 
+    @property
+    def title(self) -> str:
+        """The quote in one line."""
+        return str(self)
+
+    def lines(self) -> Iterator[Line]:
+        """Yield each attribute that is known, with its name."""
+        for name, value in self.as_dict().items():
+            if value not in (None, ""):
+                yield name, str(value)
+
     def __str__(self) -> str:
         money = f"{self.price:.12g} {self.currency}" if self.currency else f"{self.price:.12g}"
         change = "" if self.change_percent is None else f" ({self.change_percent:+.2f} %)"
@@ -65,7 +77,7 @@ class Quote:
         )
 
 
-class Quotes(dict[str, Quote]):
+class Quotes(InLines, dict[str, Quote]):
     """Quotes by symbol, as it was typed; reading one that could not be had raises its error.
 
     Attributes:
@@ -79,6 +91,19 @@ class Quotes(dict[str, Quote]):
     ) -> None:
         super().__init__(quotes or {})
         self.errors: dict[str, DataError] = dict(errors or {})
+
+    @property
+    def title(self) -> str:
+        """How many there are, and how many could not be had."""
+        failed = f", {len(self.errors):,} could not be had" if self.errors else ""
+        return f"{counted(len(self), 'quote')}{failed}"
+
+    def lines(self) -> Iterator[Line]:
+        """Yield a line for each symbol: its quote, or the error."""
+        for symbol, quote in self.items():
+            yield symbol, str(quote)
+        for symbol, error in self.errors.items():
+            yield symbol, f"{type(error).__name__}: {error}"
 
     def __missing__(self, symbol: str) -> Quote:
         if symbol in self.errors:

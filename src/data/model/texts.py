@@ -1,11 +1,12 @@
-"""Values as text for people: durations, stamps, aligned lines, HTML tables."""
+"""Values as text for people: durations, stamps, aligned lines, and the same as HTML tables."""
 
 from __future__ import annotations
 
-import html
 import textwrap
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from .html import element, escaped
 from .instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
 from .printable import printable
 from .timeframe import Timeframe
@@ -15,6 +16,10 @@ WIDTH = 100
 _APART = 2
 # How the reason begins of a vendor that is left out for want of a key alone.
 NO_KEY = "no key: "
+# A notebook keeps what is shown in its file: in bytes of HTML, and of one text in characters.
+_MOST_SHOWN, _LONGEST, _LONGEST_NAME = 16_000, 600, 60
+# What the elements of a row take.
+_ROW = 80
 # Shorter waits need no clock.
 _NEAR_S = 120.0
 _UNITS = ((86_400.0, "day"), (3600.0, "hour"), (60.0, "minute"), (1.0, "second"))
@@ -57,9 +62,20 @@ def stamp(ms: int, timeframe: Timeframe | None = None) -> str:
     return f"{day} {time.removesuffix(':00')}"
 
 
+def moment(iso_stamp: str | None) -> str:
+    """Return an ISO stamp as people write it; midnight is the day alone."""
+    if not iso_stamp:
+        return "-"
+    day, _, time = iso_stamp.removesuffix("Z").partition("T")
+    return day if time in ("", "00:00:00") else f"{day} {time.removesuffix(':00')}"
+
+
 def counted(count: float, noun: str) -> str:
-    """Return a count with its noun: ``1 bar``, ``2,000 bars``."""
-    return f"{count:,.0f} {noun}{'' if count == 1 else 's'}"
+    """Return a count with its noun: ``1 bar``, ``2,000 bars``, ``2 series``."""
+    plural = noun if noun == "series" else f"{noun}s"
+    if noun.endswith("y") and noun[-2:-1] not in "aeou":
+        plural = f"{noun[:-1]}ies"
+    return f"{count:,.0f} {noun if count == 1 else plural}"
 
 
 def telling(reasons: Mapping[str, str], *, is_lacking: bool) -> dict[str, str]:
@@ -107,13 +123,53 @@ def _wrapped(text: str, name: str) -> list[str]:
 
 
 def as_html(title: str, lines: Iterable[Line]) -> str:
-    """Return the same as a table for notebooks; everything in it is escaped."""
-    rows = "".join(
-        f'<tr><th style="text-align:left">{html.escape(name)}</th>'
-        f'<td style="text-align:left">{html.escape(printable(text))}</td></tr>'
+    """Return the same as a table for notebooks; everything in it is escaped.
+
+    It has no colours of its own, so that it reads in light and dark.
+    """
+    rows = [
+        element("tr", element("th", name), element("td", text, style="text-align:left"))
         for name, text in lines
-    )
-    return f"<table><caption>{html.escape(title)}</caption>{rows}</table>"
+    ]
+    return element("table", *([element("caption", title)] if title else ()), *rows)
+
+
+class InLines(ABC):
+    """What prints as a title and lines, and is the same as a table in a notebook, within 20 kB."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What it is, in one line."""
+
+    @abstractmethod
+    def lines(self) -> Iterable[Line]:
+        """Yield a name and a text for each fact."""
+
+    def __str__(self) -> str:
+        return as_text(_within(self.title), bounded(self.lines()))
+
+    def _repr_html_(self) -> str:
+        return as_html(_within(self.title), bounded(self.lines()))
+
+
+def bounded(lines: Iterable[Line]) -> Iterator[Line]:
+    """Yield lines as far as a notebook takes them, long texts cut, and how many there are besides."""
+    left, more = _MOST_SHOWN, 0
+    for name, text in lines:
+        name, text = _within(name, _LONGEST_NAME), _within(text)
+        left -= len((escaped(name) + escaped(text)).encode()) + _ROW
+        if left < 0:
+            more += 1
+        else:
+            yield name, text
+    if more:
+        yield "", f"and {counted(more, 'more line')}"
+
+
+def _within(text: str, most: int = _LONGEST) -> str:
+    text = printable(text[: most + 1])
+    return text if len(text) <= most else f"{text[:most]} …"
 
 
 def listed(parts: Sequence[str], last: str = "and") -> str:

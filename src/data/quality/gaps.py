@@ -16,7 +16,7 @@ from ..calendars.gaps import holes
 from ..model.coverage import BEFORE_FIRST, CLOSED, DOUBTFUL, PLAINLY_NONE, Covered, VendorDay
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from ..model.span import Span, gaps, intersect, subtract
-from ..model.texts import listed, stamp
+from ..model.texts import counted, listed, moment, stamp
 
 if TYPE_CHECKING:
     from ..bars.client import SeriesOutline
@@ -61,6 +61,17 @@ class ClassifiedGap:
     vendors: tuple[str, ...] = ()
     evidence: str = ""
     next_step: str = ""
+
+    @property
+    def is_notable(self) -> bool:
+        """Whether it is listed for people: no closed market, and no gap that an incident explains."""
+        return self.gap_class not in ("closed", "vendor_outage")
+
+    @property
+    def text(self) -> str:
+        """Its span, bars and class, in one line."""
+        span = f"{moment(iso(self.span.start))} to {moment(iso(self.span.end))}"
+        return f"{span}  {counted(self.bars, 'bar')}  {self.gap_class.replace('_', ' ')}"
 
     @property
     def may_be_filled(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from ...model.bars import Stamps
 from ...model.instant import iso
+from ...model.texts import InLines, Line, counted
 
 Level = Literal["intrinsic", "corroborated", "authoritative"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -79,6 +80,12 @@ class QualityFinding:
         """Whether cause and repair are certain."""
         return bool(self.repairs)
 
+    @property
+    def text(self) -> str:
+        """The check and what was measured, in one line."""
+        cause = " (cause certain)" if self.certain else ""
+        return f"{self.check}{cause}: {self.evidence}"
+
     def as_dict(self) -> dict[str, Any]:
         """Return the plain mapping."""
         ends = [iso(int(s)) for s in (self.stamps[:1].tolist() + self.stamps[-1:].tolist())]
@@ -98,7 +105,7 @@ class QualityFinding:
 
 
 @dataclass(frozen=True)
-class QualityReport:
+class QualityReport(InLines):
     """Everything that was checked of one series.
 
     Attributes:
@@ -128,6 +135,21 @@ class QualityReport:
         """Return the findings of that severity and graver ones."""
         least = SEVERITIES.index(severity)
         return tuple(f for f in self.findings if SEVERITIES.index(f.severity) >= least)
+
+    @property
+    def title(self) -> str:
+        """The series with its bars and its score, in one line."""
+        name = " ".join(filter(None, (self.symbol, self.timeframe, self.lane)))
+        requests = f" · {counted(self.requests, 'request')}" if self.requests else ""
+        return f"{name} · {counted(self.rows, 'bar')} · quality {self.score:.2f}{requests}"
+
+    def lines(self) -> Iterator[Line]:
+        """Yield each finding with what to do about it, and the checks that did not run."""
+        for finding in self.findings:
+            yield finding.severity, finding.text
+            yield "", f"→ {finding.next_step}"
+        for check, why in self.not_checked.items():
+            yield "not checked", f"{check}: {why}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, as ``onetape validate --json`` prints them."""

@@ -1,0 +1,135 @@
+"""What a notebook shows of the library's objects: escaped, small, without script, as the text has it."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from src.data.data_manager import DataManager
+from src.data.errors import UnknownSymbolError
+from src.data.jobs.gaps import GapReport, SeriesGaps
+from src.data.model.explanation import Explanation
+from src.data.model.instrument import Instrument
+from src.data.model.plan import Plan
+from src.data.model.proof import Description
+from src.data.model.quote import Quote, Quotes
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.texts import InLines
+from src.data.model.timeframe import Timeframe
+from src.data.prices.judgement.report import QualityFinding, QualityReport
+from src.data.quality.gaps import ClassifiedGap
+from tests.charts.hostile import HOSTILE, shape
+
+DAY = Timeframe.parse("1d")
+NOON = datetime(2024, 6, 12, 12, tzinfo=UTC)
+
+
+def _quote(text: str) -> Quote:
+    return Quote(text, 1.5, NOON, "closed", text, text, 0.5, 50.0, 1.0, NOON, text)
+
+
+def _gaps(text: str, count: int = 1) -> GapReport:
+    key = SeriesKey(text, DAY, ("raw",))
+    gap = ClassifiedGap(key, Span(0, 86_400_000), "vendor_hole", 1, (text,), text, text)
+    one = SeriesGaps(key, (gap,) * count, {"vendor_hole": count}, {"vendor_hole": count}, text)
+    return GapReport((), (one,))
+
+
+def _quality(text: str, count: int = 1) -> QualityReport:
+    stamps = np.array([0], dtype=np.int64)
+    finding = QualityFinding(text, "intrinsic", "error", stamps, text, text)
+    return QualityReport(text, "1d", "", 0, 0, 1, (finding,) * count, 0.5, (), {text: text})
+
+
+def _plan(text: str, count: int = 1) -> Plan:
+    rejected = {f"{i}": f"{i} {text}" for i in range(count)}
+    return Plan(text, DAY, "split", Span(0, 1), 0, error=text, rejected=rejected)
+
+
+def _explanation(text: str, count: int = 1) -> Explanation:
+    what = Instrument(text, "stock", "XNYS", "America/New_York", text)
+    unasked = {f"{i}": f"{i} {text}" for i in range(count)}
+    return Explanation(what, DAY, 0, text, text, (text,), unasked=unasked)
+
+
+def _description(text: str, count: int = 1) -> Description:
+    gap = {"start": text, "end": text, "reason": text}
+    told = {"symbol": text, "timeframe": "1d", "adjustment": "split", "rows": 0, "empty": text,
+            "complete": False, "spans": [], "gaps": [gap] * count}  # fmt: skip
+    return Description(told, text, text)
+
+
+def _quotes(text: str, count: int = 1) -> Quotes:
+    errors = {f"{i}": UnknownSymbolError(text or "none") for i in range(count)}
+    return Quotes({text: _quote(text)}, errors)
+
+
+MANY: dict[str, Callable[[str, int], InLines]] = {
+    "gaps": _gaps, "quality": _quality, "plan": _plan, "explanation": _explanation,
+    "description": _description, "quotes": _quotes, "quote": lambda text, _: _quote(text),
+}  # fmt: skip
+
+
+@settings(max_examples=40)
+@given(HOSTILE)
+def test_what_is_hostile_stands_there_as_text(text: str) -> None:
+    for name, made in MANY.items():
+        shown = made(text, 1)._repr_html_()
+        assert shape(shown) == shape(made("harmless", 1)._repr_html_()), name
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_a_notebook_shows_what_the_text_has(name: str) -> None:
+    one = MANY[name]("BTCUSDT", 3)
+    rows = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", one._repr_html_())
+    text = repr(one) if name == "quote" else " ".join(str(one).split())
+    facts = [cell for row in rows for cell in html.unescape(row).split() if name != "quote"]
+    assert facts or name == "quote"
+    assert [fact for fact in facts if fact not in text] == []
+    assert "BTCUSDT" in one._repr_html_() and "BTCUSDT" in text
+    for word in ("script", "http", "color", "background"):
+        assert word not in one._repr_html_()
+
+
+@pytest.mark.parametrize("name", MANY)
+@pytest.mark.parametrize("text", ["'" * 5000, "é‮" * 300, "x"])
+def test_a_notebook_stays_small(name: str, text: str) -> None:
+    one = MANY[name](text, 300)
+    shown = one._repr_html_()
+    assert len(shown.encode()) <= 20_000
+    if name != "quote":
+        (more,) = re.findall(r"and [\d,]+ more lines?", shown)
+        assert more in " ".join(str(one).split())
+
+
+def test_the_manager_shows_its_places_and_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "<b>cache"
+    monkeypatch.setenv("TIINGO_API_KEY", "zqCANARY")
+    manager = DataManager(folder)
+    shown = manager._repr_html_()
+    assert html.escape(str(folder)) in shown and str(folder) in repr(manager)
+    assert manager.provider_selector.about in shown and manager.provider_selector.about in repr(
+        manager
+    )
+    assert "CANARY" not in shown + repr(manager)
+
+
+def test_a_plan_is_shown_within_5_ms() -> None:
+    plan = _plan("BTCUSDT", 40)
+    times = []
+    for _ in range(5):
+        began = perf_counter()
+        plan._repr_html_()
+        times.append(perf_counter() - began)
+    assert min(times) <= 0.005
