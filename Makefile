@@ -17,7 +17,7 @@ RUN := $(VENV)/bin
 # What one test process has compiled, the next one and every program that a test starts reads.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-full test-live docs bench soak lint types dist clean
+.PHONY: help demo test test-full test-live test-browser docs bench soak lint types dist clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -53,6 +53,10 @@ test-full: lint types  ## all tests, at least 90 % covered with branches, then t
 # Never part of the others: it asks real vendors, and says first whom for what.
 test-live: $(VENV)/.installed-dev  ## one small question to each real vendor: those without a key, others by their keys
 	ONETAPE_LIVE=1 $(RUN)/python -m pytest -rs tests/live
+
+# Its own extra, for what drives the browser is large. The browser itself is the system's, or CHROMIUM=...
+test-browser: $(VENV)/.installed-browser  ## reports and charts opened from disk in Chromium; fails without it
+	ONETAPE_BROWSER=1 $(RUN)/python -m pytest tests/browser
 
 docs: $(VENV)/.installed-dev  ## write what is made of the code and of the packaged rules
 	$(RUN)/python -m src.data.jobs.matrix > docs/providers.md

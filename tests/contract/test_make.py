@@ -35,6 +35,20 @@ def test_without_the_request_no_test_of_theirs_is_collected() -> None:
     assert done.stdout.strip() == "['test_*.py']"
 
 
+def test_a_browser_is_started_by_one_target_alone() -> None:
+    assert "ONETAPE_BROWSER=1" in recipe("test-browser") and ".installed-browser" in recipe(
+        "test-browser"
+    )
+    assert MAKEFILE.count("ONETAPE_BROWSER") == MAKEFILE.count("tests/browser") == 1
+    assert "test-browser" not in recipe("test") + recipe("test-full")
+    code = "import os; os.environ.pop('ONETAPE_BROWSER', None); import tests.browser.conftest as c"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; print(c.collect_ignore_glob)"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "['test_*.py']"
+
+
 # Stands for every program of the environment; in place of the tests it leaves a file where theirs lie.
 PROGRAM = """#!/bin/sh
 case "$*" in *"-m pytest -n"*) ;; *) exit 0 ;; esac
