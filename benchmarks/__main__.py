@@ -26,6 +26,7 @@ from . import (
     populate,
     quote,
     read,
+    report,
     resample,
     route,
     size,
@@ -44,7 +45,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
     for module in (
         hit, route, start, covered, read, batch, fresh, write, size, memory, library, nights, workload,
         company, feed, quote, awaited, resample, populate, thousands, validate,
-        chart,
+        chart, report,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

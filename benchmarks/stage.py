@@ -32,6 +32,7 @@ FETCHED = parse_iso("2024-06-03T12:00:00")
 COIN = Kind("24h", "clock", "binance", "USDT", "base")
 _SHARE = Kind("regular", "session", "consolidated", "USD", "shares")
 FIVE_YEARS = Span(year_start(2019), YEAR.end)
+TEN_YEARS = Span(year_start(2014), YEAR.end)
 # Timeframe, first year, milliseconds.
 _LONG = (("1m", 2019, MINUTE_MS), ("1h", 2014, HOUR_MS), ("1d", 2014, DAY_MS))
 MINUTES = (("1m", 2023, MINUTE_MS),)
@@ -60,21 +61,24 @@ def long_stage(series: Sequence[tuple[str, int, int]] = _LONG) -> Iterator[DataM
 
 
 @contextmanager
-def crowd_stage(count: int, every: int = 1) -> Iterator[tuple[DataManager, list[str]]]:
+def crowd_stage(
+    count: int, every: int = 1, span: Span = FIVE_YEARS
+) -> Iterator[tuple[DataManager, list[str]]]:
     """Yield a manager on a cache of many shares, five years of 1d each, and their symbols.
 
-    ``every`` leaves bars out where it is the metadata that count.
+    ``span`` is another time than these five years; ``every`` leaves bars out where it is the metadata that
+    count.
     """
     symbols = ["".join(letters) for letters in islice(product("QWZXVJK", repeat=4), count)]
     with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
         manager = DataManager(Path(folder) / "cache", clock=ManualClock(FETCHED))
         store = BarStore(manager.cache.store.root, _Unsynced())
         calendar = calendar_for(manager.provider_selector.instrument(symbols[0]))
-        sessions = calendar.opens(Timeframe.parse("1d"), FIVE_YEARS)[::every]
+        sessions = calendar.opens(Timeframe.parse("1d"), span)[::every]
         for symbol in symbols:
             known = Basis("split", date(2024, 5, 31))
-            commit(store, symbol, "1d", sessions, _SHARE, known, FIVE_YEARS)
-            store.add_actions(symbol, [], Span(FIVE_YEARS.start, FETCHED), "yahoo", FETCHED)
+            commit(store, symbol, "1d", sessions, _SHARE, known, span)
+            store.add_actions(symbol, [], Span(span.start, FETCHED), "yahoo", FETCHED)
         yield manager, symbols
 
 

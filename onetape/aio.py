@@ -281,6 +281,7 @@ class AsyncDataManager:
     aget_actions = _Twin(DataManager.get_actions)
     acoverage = _Twin(DataManager.coverage)
     agaps = _Twin(DataManager.gaps, looks=False)
+    areport = _Twin(DataManager.report, looks=False)
     asessions = _Twin(DataManager.sessions)
     avalidate = _Twin(DataManager.validate, looks=False)
     aget_funding_rate = _Twin(DataManager.get_funding_rate)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .model.plan import Plan
     from .model.query import ExtraColumn
     from .model.quote import LivePrice, Quote, Quotes
+    from .model.stored_report import BarsReport
     from .model.wide import BatchWishes, Layout
     from .observability.events import Event
     from .prices.judgement.report import Level, QualityReport
@@ -627,6 +628,30 @@ class DataManager:
         from .jobs.gaps import gap_report
 
         return gap_report(self._services, symbol, timeframe, start, end)
+
+    def report(self, symbol: str | None = None, timeframe: str | None = None) -> BarsReport:
+        """Return all that is known of a stored series, or of everything that is stored.
+
+        Of a series: chart, coverage by month, gaps with class and evidence, findings, what second vendors
+        confirmed, the log of commits, the vendors of the rules, and the fingerprint of its bars, in each
+        of its lanes. Of everything: coverage of all series by month, their counts, gaps and incidents.
+        No vendor is asked. A part that cannot be read, such as a damaged file, is named in its place.
+
+        Args:
+            symbol, timeframe: as for :meth:`get_ohlcv`; both, or neither for everything that is stored.
+
+        Returns:
+            The report: ``.html()``, ``.to_json()``, ``.save(path)``; it prints well, in notebooks too.
+
+        Raises:
+            QueryError: an argument cannot be understood, or stands alone (a ``ValueError``).
+            CacheError: nothing is stored of it, or the cache cannot be read.
+
+        Warns:
+            IncompleteDataWarning: the bars of the series, which are drawn, lack something.
+        """
+        report: BarsReport = _above("charts.report").report_of(self, symbol, timeframe)
+        return report
 
     def sessions(self, symbol: str, start: When, end: When) -> pd.DataFrame:
         """Return the sessions of a symbol's market by its calendar; no vendor is asked.

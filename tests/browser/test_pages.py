@@ -62,10 +62,10 @@ def filled(run: Run) -> Run:
 def test_a_report(filled: Run, open_page: Open, tmp_path: Path, scheme: str) -> None:
     for words, name in ((("AAPL", "1d"), "one.html"), (("--all",), "all.html")):
         assert filled("report", *words, "-o", str(tmp_path / name)).code == 0
-        told = filled("report", *words, "--json").json
+        answer = filled("report", *words, "--json").json
         for width in (1200, 390):
             one = open_page(tmp_path / name, scheme=scheme, width=width)
-            assert check_values(one) == told
+            assert check_values(one) == answer
             assert one.page.evaluate("document.documentElement.scrollWidth") <= width, (
                 "tables scroll"
             )

@@ -21,7 +21,8 @@ from tests.programs import PYTHONPATH
 from tests.vendor_server import VendorServer
 
 # Kind of way to its worst figures over all questions. The longest file from disk
-# is that of the documents of a series, of an answer given again the facade: `validate` came with 20 lines.
+# is that of the documents of a series, of an answer given again the facade: `validate`, `plot` and `report`
+# came with 20 lines each.
 # Every way finds its lane by the rules at hand, and an answer stands only while these do; a miss looks at
 # stretches in which the calendar expects no bar, and at what was lost between reading and writing.
 # New bars are judged as they come; over a told split that enters the checks: 40 functions, 380 lines.
@@ -31,7 +32,7 @@ from tests.vendor_server import VendorServer
 # The rules stand beside their checks in `config`, and no more in `model`, which counts as one file.
 WAYS: dict[str, Figures] = {
     "disk": {"files": 53, "functions": 378, "code lines": 3320, "longest file": 384, "frames": 0},
-    "again": {"files": 24, "functions": 68, "code lines": 575, "longest file": 377, "frames": 0},
+    "again": {"files": 24, "functions": 68, "code lines": 575, "longest file": 397, "frames": 0},
     "refresh": {"files": 90, "functions": 672, "code lines": 5430, "longest file": 475, "frames": 41},
     "miss": {"files": 117, "functions": 1170, "code lines": 9330, "longest file": 475, "frames": 49},
 }  # fmt: skip
@@ -54,7 +55,8 @@ WAYS: dict[str, Figures] = {
 WEIGHT: Figures = {
     # Of them the charts are 1,200.
     "code lines": 64000,
-    "files of more than ten code lines": 422,
+    # Charts came with eight, reports and their maps with eight.
+    "files of more than ten code lines": 447,
     "lazy imports of own modules": 253,
     "modules named by a gerund": 9,
     # One is what a chart can do, for the facade, which does not name the package above it.

@@ -48,6 +48,7 @@ PLACES = {
     "observability.md": "observed",
     "pipeline.md": "empty_folder",
     "recording.md": "recorded",
+    "reports.md": "empty_folder",
     "validation.md": "two_vendors",
 }
 # Page to the blocks that a test of another file runs.

@@ -23,6 +23,7 @@ from ..model.span import Span
 from ..model.stored import (
     Calculated,
     CommitNotice,
+    ComparedBars,
     CoverageSpan,
     KnownAction,
     LoggedCommit,
@@ -492,6 +493,30 @@ class BarsClient:
             )
             for entry in self._store.commits(series)
         ]
+
+    def confirmations(self, series: SeriesKey) -> tuple[ComparedBars, ...]:
+        """Return what of a series was compared with a second vendor, as far as it stands.
+
+        What was compared before its bars or splits changed stands no longer.
+
+        Raises:
+            FormatVersionError: a newer version of this library keeps them.
+            CacheError: the store cannot be read.
+        """
+        return tuple(
+            ComparedBars(
+                one.span,
+                one.vendor,
+                one.at,
+                one.rows,
+                one.confirmed,
+                one.contradicted,
+                one.first,
+                one.said,
+            )
+            for one, stands in self._store.confirmations(series)
+            if stands
+        )
 
     def quarantined(self, series: SeriesKey) -> Quarantined:
         """Return what of a series is kept aside, and why; nothing is repaired for it.

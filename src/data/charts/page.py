@@ -70,6 +70,12 @@ def page(title: str, *body: object, style: str = "", script: str = "", data: Any
     return f'<!doctype html>\n<html lang="en">{element("head", *head)}{content}</html>\n'
 
 
+def plain_values(data: Any) -> Any:
+    """Return values as a page's data have them: what JSON cannot write as text, None for NaN."""
+    text = json.dumps(data, default=str)
+    return json.loads(text, parse_constant=lambda _: None)
+
+
 def as_data(data: Any) -> Html:
     """Return JSON that stands in a script element: nothing in it can end the element.
 

@@ -154,7 +154,8 @@ def picture_asked(
     if not isinstance(symbols, str) and len(symbols) == 1:
         symbols = symbols[0]
     if isinstance(symbols, str):
-        return _of_one(client, client.query(symbols, timeframe, *bounds, wishes), wishes)
+        query = client.query(symbols, timeframe, *bounds, wishes)
+        return ChartPicture(answered(client, query)[1])
     if wishes.version is not None:
         raise QueryError("a version is of one series", hint="name one symbol")
     frames = client.get_by_symbol(symbols, timeframe, bounds, wishes)
@@ -167,7 +168,12 @@ def picture_asked(
     return ChartPicture(chart_of(frames, instruments))
 
 
-def _of_one(client: BarsClient, query: BarsQuery, wishes: Wishes) -> ChartPicture:
+def answered(client: BarsClient, query: BarsQuery) -> tuple[pd.DataFrame, Chart]:
+    """Return what ``client`` answers to a question for one symbol, and what a chart shows of it.
+
+    Raises:
+        DataError: as ``get_ohlcv``.
+    """
     instrument = query.instrument
     columns = _COLUMNS_OF_SHARES if instrument.asset_class == "stock" else _COLUMNS
     frame = client.get(replace(query, columns=columns))
@@ -177,4 +183,4 @@ def _of_one(client: BarsClient, query: BarsQuery, wishes: Wishes) -> ChartPictur
         # The provenance has put its stretches together: the series tells of each.
         stored = client.coverage(client.series_of(query))
         doubts = [(part.span, part.reason) for part in stored if part.reason]
-    return ChartPicture(chart_of(frame, {facts["symbol"]: instrument}, doubts=doubts))
+    return frame, chart_of(frame, {facts["symbol"]: instrument}, doubts=doubts)

@@ -30,6 +30,7 @@ COMMANDS = {
     "actions": "splits and dividends of a share",
     "coverage": "the cached bars of a series by span; sends no request",
     "gaps": "why cached series lack bars: class, evidence, next step; sends no request",
+    "report": "chart, coverage, gaps and findings of cached series as one page; sends no request",
     "sessions": "when the market of a symbol trades; sends no request",
     "fundamentals": "a company or coin, field by field, with the vendor of each",
     "refresh": "fetch stale fundamentals again",
@@ -45,6 +46,8 @@ COMMANDS = {
     "demo": "a first look on this machine, without a key",
     "completion": "completion script for bash, zsh or fish",
 }
+# Commands whose module has another name: that of theirs is taken.
+_MODULES = {"report": "report_command"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -192,7 +195,7 @@ def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.Argume
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
         if name in (COMMANDS if every else used):
-            import_module(f".{name}", __name__).configure(command)
+            import_module(f".{_MODULES.get(name, name)}", __name__).configure(command)
     return parser
 
 

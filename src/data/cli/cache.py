@@ -16,7 +16,6 @@ from .report import Line, Report, Shown
 from .tables import TextTable, counted, moment, size, styled
 
 if TYPE_CHECKING:
-    from ..cache.confirmations import Confirmation
     from ..model.coverage import Covered
 
 _BYTES_IN_GB = 1024**3
@@ -141,7 +140,7 @@ def _info(args: argparse.Namespace) -> Report:
         {
             **entry,
             "spans": [_span(part) for part in manager.cache.store.view(key).coverage.opened()],
-            "proof": [_proof_entry(one) for one in confirmations(manager, key)],
+            "proof": [one.to_json() for one in confirmations(manager, key)],
         }
         for key, entry in zip(keys, entries(manager, keys), strict=True)
     ]
@@ -163,20 +162,6 @@ def _span(part: Covered) -> dict[str, Any]:
         "basis": part.basis.to_json(),
         "fetched_at": iso(part.fetched_at // 1000 * 1000) if part.fetched_at else None,
         "expires": iso(part.expires) if part.expires else None,
-    }
-
-
-def _proof_entry(one: Confirmation) -> dict[str, Any]:
-    return {
-        "start": iso(one.start),
-        "end": iso(one.end),
-        "vendor": one.vendor,
-        "at": iso(one.at // 1000 * 1000),
-        "bars": one.rows,
-        "confirmed": one.confirmed,
-        "contradicted": one.contradicted,
-        "first": None if one.first is None else iso(one.first),
-        "said": one.said,
     }
 
 

@@ -12,11 +12,11 @@ from ..model.timeframe import Timeframe
 from .report import Line, Shown
 
 if TYPE_CHECKING:
-    from ..cache.confirmations import Confirmation
     from ..cache.format.lane_entry import LaneEntry
     from ..cache.other_data import OtherPart
     from ..data_manager import DataManager
     from ..model.series import SeriesKey
+    from ..model.stored import ComparedBars
     from ..wiring import Services
 
     # What has a cache, as ``.cache``.
@@ -169,12 +169,12 @@ def _entry(
         return entry | {"problem": str(error)}
 
 
-def confirmations(manager: Installation, key: SeriesKey) -> list[Confirmation]:
+def confirmations(manager: Installation, key: SeriesKey) -> tuple[ComparedBars, ...]:
     """Return what was compared with a second vendor and stands; nothing where a newer version keeps it."""
     try:
-        return [one for one, stands in manager.cache.store.confirmations(key) if stands]
+        return manager.client.confirmations(key)
     except FormatVersionError:
-        return []
+        return ()
 
 
 def _extent(

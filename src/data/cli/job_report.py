@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..model.instant import SECOND_MS, iso
 from .output import console
 from .report import Report, Shown, present
 from .tables import TextTable, counted, shortened, styled
@@ -17,6 +18,7 @@ from .tables import TextTable, counted, shortened, styled
 if TYPE_CHECKING:
     from ..jobs.progress import Listener, Progress
 
+REPORT_HELP = "write the full report to this file: a page where its name ends in .html, else JSON"
 # Of more series those alone are shown that are not complete, and progress once in a while.
 MOST_SHOWN, MOST_REASONS = 40, 20
 _REPORT_S = 30.0
@@ -27,9 +29,7 @@ def add_trial(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="show the requests and their cost; send none"
     )
-    parser.add_argument(
-        "--report", metavar="FILE", help="write the full report to this file, as JSON"
-    )
+    parser.add_argument("--report", metavar="FILE", help=REPORT_HELP)
 
 
 def check_report(args: argparse.Namespace) -> None:
@@ -44,12 +44,23 @@ def check_report(args: argparse.Namespace) -> None:
 
 
 def write_report(report: dict[str, Any], args: argparse.Namespace) -> None:
-    """Write a report as JSON where ``--report`` wants it; raises ``StorageError``."""
+    """Write a report where ``--report`` wants it, as a page or as JSON; raises ``StorageError``."""
     from ..disk.atomic import put
 
-    if args.report is not None:
+    if args.report is None:
+        return
+    path = Path(args.report)
+    if path.suffix.lower() in (".html", ".htm"):
+        from ..charts.night import night_page
+        from ..clock import SystemClock
+
+        now = SystemClock().now_ms()
+        data = night_page(
+            report, getattr(args, "command", None) or "job", iso(now // SECOND_MS * SECOND_MS)
+        )
+    else:
         data = json.dumps(report, indent=2, default=str) + "\n"
-        put(Path(args.report), data.encode())
+    put(path, data.encode())
 
 
 def present_job(

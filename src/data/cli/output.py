@@ -99,9 +99,9 @@ def busy(args: argparse.Namespace, doing: str) -> AbstractContextManager[Any]:
     screen = console(stderr=True)
     if not screen.is_terminal:
         return nullcontext()
-    symbols = ", ".join(getattr(args, "symbols", None) or [args.symbol])
+    symbols = ", ".join(getattr(args, "symbols", None) or filter(None, [args.symbol]))
     name = " ".join(filter(None, (symbols, getattr(args, "timeframe", ""))))
-    return screen.status(f"{name}: {doing}")
+    return screen.status(": ".join(filter(None, (name, doing))))
 
 
 @contextmanager

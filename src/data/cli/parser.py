@@ -17,6 +17,7 @@ EXAMPLES = {
     "": ("demo", "fetch AAPL 1d --period 1y"),
     "fetch": ("fetch AAPL 1d --period 1y", "fetch AAPL MSFT BTCUSDT 1h --bars 100 --json"),
     "plot": ("plot AAPL 1d --period 1y -o aapl.png", "plot AAPL MSFT 1d --period 5y -o both.html"),
+    "report": ("report AAPL 1d -o aapl.html", "report --all -o everything.html"),
     "quote": ("quote AAPL BTCUSDT", "quote EURUSD=X --json"),
     "search": ("search apple", "search bitcoin --json"),
     "futures": ("futures BTCUSDT", "futures BTCUSDT 1h --what open-interest --start -7d"),

@@ -9,7 +9,7 @@ from ..errors import QueryError
 from ..jobs.signals import job_signals
 from ..prices.differences import GRAVE
 from .arguments import add_timeout, command, positive
-from .job_report import check_report, present_job, progress_of, reasons_shown
+from .job_report import REPORT_HELP, check_report, present_job, progress_of, reasons_shown
 from .output import busy
 from .report import Line, Report, Shown
 from .tables import TextTable, aligned, counted, moment, styled, titled
@@ -41,9 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="with --sample: show what would be compared"
     )
-    parser.add_argument(
-        "--report", metavar="FILE", help="with --sample: write the whole report there, as JSON"
-    )
+    parser.add_argument("--report", metavar="FILE", help=f"with --sample: {REPORT_HELP}")
     parser.add_argument(
         "--start", help="date (whole session) or UTC time, inclusive; default: the last 500 bars"
     )

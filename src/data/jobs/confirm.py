@@ -52,6 +52,7 @@ from ..prices.differences import GRAVE, Difference
 from ..vendors.base import is_ours, status_for
 from ..wiring import Services, build
 from .fill_report import SeriesResult, reason_groups
+from .job_report import with_quotas
 from .progress import JobProgress, Listener
 from .progress_bar import listening
 from .runner import INTERRUPTED, Runner, TaskState, VendorTask
@@ -103,7 +104,8 @@ def confirm_sample(
         ``bars`` (stored), ``confirmed``, ``contradicted`` and ``proof`` (the same in words) of the whole
         cache afterwards; ``compared``, ``found`` and ``unproven`` (bars of this run; those contradicted, and
         those that are equal while the splits and dividends since are not confirmed);
-        ``results`` by stretch, ``vendors`` (to requests, bars, and why one was asked no more),
+        ``results`` by stretch, ``vendors`` (to requests, bars, and why one was asked no more), ``quotas``
+        (what is left of their limits),
         ``reasons`` (why series were passed over), ``interrupted``, ``dry_run``.
 
     Raises:
@@ -120,7 +122,8 @@ def confirm_sample(
     with job_signals() as signals, listening(progress) as heard:
         listener = None if dry_run else heard
         report = _Run(services, share, requests, is_dry=dry_run, listener=listener).report()
-        return report | {"interrupted": report["interrupted"] or signals.is_noted}
+        report |= {"interrupted": report["interrupted"] or signals.is_noted}
+        return with_quotas(services, report)
 
 
 def _share(text: str) -> float:

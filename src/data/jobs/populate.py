@@ -29,6 +29,7 @@ from .fill_cost import cost_of, takes_s
 from .fill_job import Job, SeriesToFill, When
 from .fill_report import BackfillReport, SeriesResult, requests_between
 from .gaps import find_vendor_days
+from .job_report import JobReport, with_quotas
 from .perishable import Perishable, perishable
 from .progress import JobProgress, Listener
 from .progress_bar import listening
@@ -92,13 +93,13 @@ def populate_cache(
             name the series as their folders are named (``AAPL_1m@extended``).
 
     Returns:
-        ``success`` and ``failed`` (lists of ``SYMBOL_timeframe``), ``cache_stats``,
-        ``data_quality`` (series to score, gaps, rows and whether it is complete), ``errors``
-        (series to reason), ``interrupted``, ``results`` with all of it by series, ``reasons``
-        (failures that are alike, together), ``requests`` by vendor and ``perishable`` (stored series
-        whose next bars or figures vendors drop soon). Of a dry run ``series``,
-        ``held`` (how many of them need no vendor), ``requests``, ``vendors`` (to requests, units of
-        their limits, days), ``reasons`` (what would be lacking) and ``incidents`` (sessions in what is
+        ``success`` and ``failed`` (lists of ``SYMBOL_timeframe``), ``cache_stats``, ``data_quality``
+        (series to score, gaps, rows and whether it is complete), ``errors`` (series to reason),
+        ``interrupted``, ``results`` with all of it by series, ``reasons`` (failures that are alike,
+        together), ``requests`` by vendor, ``quotas`` (what is left of their limits) and ``perishable``
+        (stored series whose next bars or figures vendors drop soon). Of a dry run ``series``, ``held``
+        (how many of them need no vendor), ``requests``, ``vendors`` (to requests, units of their
+        limits, days), ``reasons`` (what would be lacking) and ``incidents`` (sessions in what is
         missing that a vendor lacks for most of its symbols: others are asked first for these).
 
     Raises:
@@ -182,12 +183,10 @@ def _date_text(timeframe: Timeframe, stamp: int) -> str:
     return iso(stamp) if timeframe.is_intraday else str(date_of(stamp))
 
 
-def _done(
-    services: Services, job: Job, progress: Listener | None, *, dry_run: bool
-) -> dict[str, Any]:
+def _done(services: Services, job: Job, progress: Listener | None, *, dry_run: bool) -> JobReport:
     """Return what comes of a job, or what it would take."""
     if dry_run:
-        return cost_of(services.client, job, services.network.vendor_days()).to_json()
+        return JobReport(cost_of(services.client, job, services.network.vendor_days()).to_json())
     with job_signals() as signals:
         with listening(progress) as listener:
             report = fill(services.client, job, listener)
@@ -199,11 +198,12 @@ def _done(
         for one in soon:
             _tell_of(services, one)
         fresh = [key for key, _ in listing if key.symbol in report.symbols]
-        return statistics | {
+        beside = {
             "perishable": [one.to_json() for one in soon],
             "incidents": [day.to_json() for day in find_vendor_days(services, fresh)],
             "interrupted": report.interrupted or signals.is_noted,
         }
+        return with_quotas(services, statistics | beside)
 
 
 def _tell_of(services: Services, one: Perishable) -> None:

@@ -34,6 +34,7 @@ from ..observability.logs import Subject, level_of, running
 from ..wiring import Services, build
 from .fill_cost import VendorCost
 from .fill_report import SeriesResult, reason_groups, requests_between
+from .job_report import with_quotas
 from .progress import JobProgress, Listener
 from .progress_bar import listening
 from .refresh_plan import PERIODIC_SYMBOLS, PERIODIC_TYPES, REFRESHED_TYPES, Choice
@@ -108,7 +109,8 @@ def refresh_fundamentals(
         ``selected`` (symbols in the order of the work), ``results`` (of each ``symbol``,
         ``age_days`` before, ``success``, ``data_types``, ``errors``), ``successful``, ``failed``
         (symbols of which no type is fresh), ``reasons`` (failures that are alike, together; also of
-        vendors whose place others took), ``requests`` by vendor, ``dry_run`` and ``interrupted``.
+        vendors whose place others took), ``requests`` by vendor, ``quotas`` (what is left of their
+        limits), ``dry_run`` and ``interrupted``.
         Of a dry run no results, but ``requests`` in all and ``vendors`` (to requests, units of their
         limits, days).
 
@@ -120,7 +122,8 @@ def refresh_fundamentals(
     services = build(cache_dir, config_path)
     with job_signals() as signals, listening(progress) as listener:
         report = _Run(services, wanted or Refresh(), listener, seconds).report()
-        return report | {"interrupted": report["interrupted"] or signals.is_noted}
+        report |= {"interrupted": report["interrupted"] or signals.is_noted}
+        return with_quotas(services, report)
 
 
 def periodic_refresh(

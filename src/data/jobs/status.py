@@ -25,16 +25,14 @@ from ..model.health import Quota
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
 from ..model.series import SeriesKey
 from ..model.texts import time_until
-from ..model.timeframe import Timeframe
 from ..net.reach import Reached, reach_all
 from ..net.state import FILE
 from ..net.vendor_status import VendorPause
 from ..provider_selector import ProviderSelector
 from ..resources import Memory, memory
-from ..vendors.base import is_ours, status_for
 from ..vendors.factory import usable_class
 from ..wiring import network_of
-from .vendors import describe_vendors
+from .vendors import describe_vendors, quotas_of
 
 Reach = Callable[[Mapping[str, str]], dict[str, Reached]]
 
@@ -43,7 +41,6 @@ _LITTLE_SPACE = 1e9
 _LITTLE_MEMORY = 200e6
 # Vendors are not tried more often than that, in seconds.
 _REACH_EVERY_S = 300.0
-_ANY_DAYS = Timeframe.parse("1d")
 
 
 @dataclass(frozen=True)
@@ -260,19 +257,9 @@ class Watch:
                 name,
                 "" if vendor["ready"] else vendor["why_not"],
                 tuple(one for one in paused if one.vendor == name),
-                self._quotas(name),
+                quotas_of(self.selector, name, self.clock.now_ms()),
                 reached.get(name),
             )
-
-    def _quotas(self, name: str) -> tuple[Quota, ...]:
-        made = self.selector.downloaders.get(name)
-        if made is None or not is_ours(made):
-            return ()
-        try:
-            status = status_for(made, min(made.capabilities.asset_classes), _ANY_DAYS)
-        except DataError:
-            return ()  # its key was taken away meanwhile: the next look reports that as a lack
-        return status.health(self.clock.now_ms()).quotas if status else ()
 
     def _places(self) -> Places:
         settings = self.survey.settings

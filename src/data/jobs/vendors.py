@@ -15,6 +15,7 @@ from ..config.offered import PROVIDERS, known_hint, offer_of
 from ..config.rules import Rule
 from ..config.rules_file import load_rules
 from ..errors import DataError, MissingCredentialsError, QueryError, UnknownProviderError
+from ..model.health import Quota
 from ..model.query import BarsQuery
 from ..model.settings import Settings
 from ..model.texts import NO_KEY
@@ -39,6 +40,7 @@ from .extras import EXTRAS, extra_state
 from .matrix import served
 
 T = TypeVar("T")
+_ANY_DAYS = Timeframe.parse("1d")
 # What a package may bring beside a vendor's bars.
 _PARTS: tuple[Callable[[str], object], ...] = (table_of, stream_of)
 
@@ -261,6 +263,18 @@ def _health(downloader: BaseDataDownloader | None, now_ms: int) -> str:
     timeframe = Timeframe.parse(next(iter(capabilities.timeframes)))
     status = status_for(downloader, min(capabilities.asset_classes), timeframe)
     return str(status.health(now_ms)) if status else ""
+
+
+def quotas_of(selector: ProviderSelector, name: str, now_ms: int) -> tuple[Quota, ...]:
+    """Return what is left of a vendor's limits for the first bars that it serves; no request is sent."""
+    made = selector.downloaders.get(name)
+    if made is None or not is_ours(made):
+        return ()
+    try:
+        status = status_for(made, min(made.capabilities.asset_classes), _ANY_DAYS)
+    except DataError:
+        return ()  # its key was taken away meanwhile: the next look reports that as a lack
+    return status.health(now_ms).quotas if status else ()
 
 
 def _unknown(vendor: str, selector: ProviderSelector) -> UnknownProviderError:

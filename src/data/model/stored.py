@@ -15,7 +15,7 @@ import numpy as np
 
 from .actions import Action, told_date
 from .bars import Bar, BarTable
-from .instant import day_ms
+from .instant import SECOND_MS, day_ms, iso
 from .kind import Basis
 from .series import SeriesKey
 from .span import Span
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Calculated",
     "CommitNotice",
+    "ComparedBars",
     "CoverageSpan",
     "KnownAction",
     "LoggedCommit",
@@ -144,6 +145,17 @@ class CoverageSpan:
     expires: int | None = None
     next_due: int | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping."""
+        return {
+            "start": iso(self.span.start),
+            "end": iso(self.span.end),
+            "state": self.state,
+            "vendor": self.vendor,
+            "reason": self.reason,
+            "next_due": None if self.next_due is None else iso(self.next_due),
+        }
+
 
 @dataclass(frozen=True)
 class SessionHours:
@@ -215,6 +227,62 @@ class LoggedCommit:
     is_recovered: bool = False
     is_kept: bool = True
     is_pinned: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping."""
+        return {
+            "generation": self.generation,
+            "at": None if self.at_ms is None else iso(self.at_ms),
+            "vendor": self.vendor,
+            "start": iso(self.span.start) if self.span else None,
+            "end": iso(self.span.end) if self.span else None,
+            "added": self.added,
+            "changed": self.changed,
+            "removed": self.removed,
+            "deleted": self.deleted,
+            "recovered": self.is_recovered,
+            "kept": self.is_kept,
+            "pinned": self.is_pinned,
+        }
+
+
+@dataclass(frozen=True)
+class ComparedBars:
+    """A stretch of stored bars, and how it compared with what another vendor had.
+
+    Attributes:
+        span: stamps, half-open.
+        vendor: which was asked.
+        at_ms: when, UTC milliseconds.
+        bars: how many there are.
+        confirmed, contradicted: how many of them it has alike, and otherwise. It lacks the rest, or has
+            them otherwise for a known or a slight reason.
+        first: stamp of the first contradicted one.
+        said: the differences, or why nothing was compared.
+    """
+
+    span: Span
+    vendor: str
+    at_ms: int
+    bars: int
+    confirmed: int = 0
+    contradicted: int = 0
+    first: int | None = None
+    said: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping."""
+        return {
+            "start": iso(self.span.start),
+            "end": iso(self.span.end),
+            "vendor": self.vendor,
+            "at": iso(self.at_ms // SECOND_MS * SECOND_MS),
+            "bars": self.bars,
+            "confirmed": self.confirmed,
+            "contradicted": self.contradicted,
+            "first": None if self.first is None else iso(self.first),
+            "said": self.said,
+        }
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,60 @@
+"""Reports: ten years of days as a page, everything of 500 series, and their coverage by month alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+
+from src.data.charts.heat import cells_of, heat_map, months_of
+from src.data.charts.page import page
+from src.data.charts.report_page import SCRIPT, STYLE, Values, heat_shown
+from src.data.data_manager import DataManager
+
+from .harness import Figure, Report, Row
+from .stage import TEN_YEARS, crowd_stage
+
+_NOTE = (
+    "Seconds from the question to the finished page, and its size in kB. The report of a series has its "
+    "bars validated, drawn and their gaps classified; so has that of everything, but for the drawing. "
+    "*Map alone*: the coverage of all series, read from their metadata."
+)
+_ROUNDS, _FEW = 9, 3
+_SERIES, _MONTHS = 500, 120
+
+
+def measure() -> Report:
+    """Make the pages many times."""
+    with crowd_stage(1, span=TEN_YEARS) as (manager, (symbol,)):
+        manager.report(symbol, "1d")  # calendars are loaded
+        goal = "s <= 1, kB <= 500"
+        one = _row("10 years of 1d", lambda: manager.report(symbol, "1d").html(), _ROUNDS, goal)
+    with crowd_stage(_SERIES) as (manager, _):
+        manager.report()
+        several = _row("500 series", lambda: manager.report().html(), _FEW, "")
+        alone = _row(
+            f"500 series x {_MONTHS} months, map alone", lambda: _map(manager), _FEW,
+            "s <= 2, kB <= 300",
+        )  # fmt: skip
+    return Report("Reports", _NOTE, [one, several, alone], less=("kB",))
+
+
+def _map(manager: DataManager) -> str:
+    """Return a page with the coverage of everything and nothing else."""
+    client = manager.client
+    parts = {key: client.coverage(key) for key in client.series()}
+    months = months_of(parts.values(), client.clock.now_ms())
+    months = months._replace(first=months.first + months.number - _MONTHS, number=_MONTHS)
+    end = client.clock.now_ms()
+    heat = heat_map(((str(key), cells_of(own, months, end)) for key, own in parts.items()), months)
+    shown = heat_shown(Values({"heat": heat}).of("heat"))
+    return page("map", *shown, style=STYLE, script=SCRIPT, data={"heat": heat})
+
+
+def _row(name: str, made: Callable[[], str], rounds: int, goal: str) -> Row:
+    size = len(made().encode()) / 1e3
+    times = []
+    for _ in range(rounds):
+        started = perf_counter()
+        made()
+        times.append(perf_counter() - started)
+    return Row(name, {"s": Figure.of(times), "kB": Figure(size, size, size)}, goal)

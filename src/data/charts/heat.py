@@ -1,0 +1,196 @@
+"""Coverage as a heat map, month by month: each state has a colour and a sign of its own. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..model.instant import from_ms
+from ..model.span import Span
+from ..model.stored import CoverageSpan
+
+_Floats = NDArray[np.float64]
+
+
+class CellState(NamedTuple):
+    """What a month may be: its sign, in the data and on the picture, and what it stands for."""
+
+    sign: str
+    name: str
+    text: str
+
+
+# The gravest first: it is the one that a month shows.
+STATES = (
+    CellState("!", "suspect", "bars are stored and doubted"),
+    CellState("~", "provisional", "bars have closed and may still change"),
+    CellState("/", "partial", "for a part of the month no vendor was ever asked"),
+    CellState("+", "holes", "bars are stored, and for some a vendor had none"),
+    CellState("o", "empty", "vendors were asked and had no bar"),
+    CellState("=", "final", "all that was asked for is stored and final"),
+    CellState(" ", "never", "no vendor was ever asked"),
+)
+_SIGN = {state.name: state.sign for state in STATES}
+_KINDS = ("suspect", "provisional", "empty", "final")
+MONTHS_OF_YEAR = (
+    "Jan",
+    "Feb",
+    "Mar",
+    "Apr",
+    "May",
+    "Jun",
+    "Jul",
+    "Aug",
+    "Sep",
+    "Oct",
+    "Nov",
+    "Dec",
+)
+
+
+class Months(NamedTuple):
+    """Months on end.
+
+    Attributes:
+        first: the first one, counted from January of the year 0.
+        number: how many there are.
+    """
+
+    first: int
+    number: int
+
+    @property
+    def names(self) -> list[str]:
+        """Them as ``YYYY-MM``."""
+        return [_name(month) for month in range(self.first, self.first + self.number)]
+
+    @property
+    def bounds(self) -> _Floats:
+        """Their first instants, UTC milliseconds, and the end of the last; shape (number + 1,)."""
+        months = np.arange(self.first, self.first + self.number + 1) - 12 * 1970
+        return months.astype("M8[M]").astype("M8[ms]").astype(np.int64).astype(np.float64)
+
+
+def months_of(series: Iterable[Sequence[CoverageSpan]], now_ms: int) -> Months:
+    """Return the months from the first stored bar of some series up to now.
+
+    Where no bar is stored they begin with what was asked for first.
+    """
+    parts = [part for own in series for part in own]
+    with_bars = [part for part in parts if part.state != "empty"] or parts
+    last = _month(now_ms)
+    first = min((_month(part.span.start) for part in with_bars), default=last)
+    return Months(min(first, last), max(1, last - first + 1))
+
+
+def cells_of(
+    parts: Sequence[CoverageSpan],
+    months: Months,
+    end_ms: int,
+    is_expected: Callable[[Span], bool] = lambda _: True,
+) -> str:
+    """Return one sign for each month, of :data:`STATES`.
+
+    Args:
+        parts: the coverage of one series, ascending and disjoint.
+        months: which.
+        end_ms: behind the last bar that can be there by now, UTC milliseconds.
+        is_expected: tells whether a bar is expected in a stretch that was never asked for; one
+            without, such as a weekend, leaves no month partial.
+    """
+    bounds = months.bounds
+    covered = {
+        kind: _covered([part.span for part in parts if part.state == kind], bounds)
+        for kind in _KINDS
+    }
+    covered_ms = sum(covered.values(), np.zeros(months.number))
+    ends = np.minimum(bounds[1:], max(float(end_ms), bounds[0]))
+    lacks = (covered_ms > 0.5) & (covered_ms < ends - bounds[:-1] - 0.5)
+    for place in np.flatnonzero(lacks).tolist():
+        month = Span(int(bounds[place]), int(ends[place]))
+        lacks[place] = any(is_expected(part) for part in _between(parts, month))
+    flags = {
+        "suspect": covered["suspect"] > 0.5,
+        "provisional": covered["provisional"] > 0.5,
+        "partial": lacks,
+        "holes": (covered["final"] > 0.5) & (covered["empty"] > 0.5),
+        "empty": covered["empty"] > 0.5,
+        "final": covered["final"] > 0.5,
+    }
+    signs = np.full(months.number, _SIGN["never"])
+    for name in reversed(flags):
+        signs[flags[name]] = _SIGN[name]
+    return "".join(signs.tolist())
+
+
+def heat_map(rows: Iterable[tuple[str, str]], months: Months) -> dict[str, Any]:
+    """Return the map as plain values: ``first`` and ``last`` month, ``signs``, and ``rows``.
+
+    Each row has ``name``, ``cells`` (a sign for each month) and ``counts`` (state to months, of those
+    that it has).
+    """
+    names = months.names
+    return {
+        "first": names[0],
+        "last": names[-1],
+        "signs": {state.sign: state.name for state in STATES},
+        "rows": [
+            {
+                "name": name,
+                "cells": cells,
+                "counts": {
+                    state.name: number for state in STATES if (number := cells.count(state.sign))
+                },
+            }
+            for name, cells in rows
+        ],
+    }
+
+
+def by_year(first: str, cells: str) -> list[tuple[str, str]]:
+    """Return a row of months as years, each with the signs of its twelve months."""
+    year, month = (int(part) for part in first.split("-"))
+    never = _SIGN["never"]
+    padded = never * (month - 1) + cells
+    padded += never * (-len(padded) % 12)
+    return [
+        (f"{year + place // 12:04d}", padded[place : place + 12])
+        for place in range(0, len(padded), 12)
+    ]
+
+
+def _covered(spans: Sequence[Span], bounds: _Floats) -> _Floats:
+    """Return the milliseconds of each month that lie in some spans."""
+    if not spans:
+        return np.zeros(len(bounds) - 1)
+    ends = np.array(spans, dtype=np.float64)
+    lengths = np.cumsum(ends[:, 1] - ends[:, 0])
+    before = np.column_stack([np.concatenate([[0.0], lengths[:-1]]), lengths])
+    return np.diff(np.interp(bounds, ends.ravel(), before.ravel()))
+
+
+def _between(parts: Sequence[CoverageSpan], month: Span) -> Iterable[Span]:
+    """Yield the stretches of a month that no part covers."""
+    start = month.start
+    for part in parts:
+        if part.span.end <= start:
+            continue
+        if part.span.start >= month.end:
+            break
+        if part.span.start > start:
+            yield Span(start, part.span.start)
+        start = part.span.end
+    if start < month.end:
+        yield Span(start, month.end)
+
+
+def _month(ms: int) -> int:
+    time = from_ms(ms)
+    return 12 * time.year + time.month - 1
+
+
+def _name(month: int) -> str:
+    return f"{month // 12:04d}-{month % 12 + 1:02d}"

@@ -1,0 +1,443 @@
+"""What is known of stored series, put together as plain values: the data of a report's page.
+
+Nothing is worked out here: coverage, gaps, findings, comparisons, commits and vendors are those that the
+manager and its client tell. No vendor is asked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from .. import __version__
+from ..calendars.calendar import first_unclosed
+from ..disk.atomic import check_target, put
+from ..errors import DataError, QueryError
+from ..model.html import Html
+from ..model.instant import SECOND_MS, date_of, iso
+from ..model.proof import fingerprint
+from ..model.span import Span
+from ..model.texts import InLines, Line, counted, moment, proof_in_words
+from ..prices.judgement.report import SEVERITIES
+from .heat import Months, cells_of, heat_map, months_of
+from .layout import layout_of
+from .page import plain_values
+from .picture import answered
+from .svg import svg_drawn
+
+if TYPE_CHECKING:
+    from ..bars.client import BarsClient
+    from ..data_manager import DataManager
+    from ..jobs.gaps import GapReport
+    from ..model.explanation import Explanation
+    from ..model.series import SeriesKey
+    from ..model.stored import ComparedBars, CoverageSpan, LoggedCommit
+
+T = TypeVar("T")
+
+# So many entries of one list are in a report; each list says how many there are.
+MOST_SPANS, MOST_COMMITS, MOST_OF_ALL = 400, 200, 200
+_WIDTH, _HEIGHT = 1000, 480
+_PAGES, _DATA = (".html", ".htm"), (".json",)
+
+
+@dataclass(frozen=True)
+class StoredReport(InLines):
+    """What is known of one series in all its lanes, or of everything that is stored.
+
+    Attributes:
+        data: plain values, as ``onetape report --json`` prints them; without NaN.
+        pictures: for each entry of ``data["series"]`` its chart, None where there is none; nothing where
+            the report is of everything.
+    """
+
+    data: dict[str, Any]
+    pictures: tuple[Html | None, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain values."""
+        return self.data
+
+    def html(self) -> str:
+        """Return the report as a page that opens from disk and loads nothing."""
+        from .report_page import page_of
+
+        return page_of(self.data, self.pictures)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the page (``.html``), or the plain values as JSON (``.json``); return the path.
+
+        A file of that name is replaced at one stroke.
+
+        Raises:
+            QueryError: the name ends otherwise.
+            StorageError: the file cannot be written; nothing half-written is left.
+        """
+        path = Path(path)
+        check_report_path(path)
+        is_page = path.suffix.lower() in _PAGES
+        text = self.html() if is_page else json.dumps(self.data, indent=2, allow_nan=False) + "\n"
+        return put(path, text.encode())
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it could be read."""
+        return not any(one["problems"] for one in self.data["series"])
+
+    @property
+    def title(self) -> str:
+        """What it is about, in one line."""
+        series, subject = self.data["series"], self.data["subject"]
+        of = subject or f"all that is stored, {counted(len(series), 'series')}"
+        return f"report of {of}, {moment(self.data['made'])} UTC"
+
+    def lines(self) -> Iterator[Line]:
+        """Yield a name and a text for each fact."""
+        is_one = bool(self.data["subject"])
+        for one in self.data["series"]:
+            name = series_name(one)
+            yield name, extent_text(one)
+            if is_one:
+                for text in findings_texts(one):
+                    yield "finding", text
+                yield "proof", one["proof"]
+                if one["fingerprint"]:
+                    yield "bars", one["fingerprint"]
+            for part, why in one["problems"].items():
+                yield name, f"{part}: {why}"
+        for text in self.data["incidents"]:
+            yield "incident", text
+        for gap in self.data["gaps"]:
+            yield "gap", gap_text(gap)
+        if more := self.data["gaps_more"]:
+            yield "gap", f"and {more:,} more"
+
+
+def report_of(
+    manager: DataManager, symbol: str | None = None, timeframe: str | None = None
+) -> StoredReport:
+    """Return what is known of a series, or of everything that is stored; no vendor is asked.
+
+    Args:
+        manager: of the installation.
+        symbol, timeframe: as for ``get_ohlcv``; both, or neither for everything but samples.
+
+    Raises:
+        QueryError: one of them cannot be understood, or stands alone.
+        CacheError: nothing is stored of it, or the cache cannot be read.
+    """
+    if (symbol is None) != (timeframe is None):
+        raise QueryError(
+            "name a symbol and a timeframe, or neither for everything that is stored",
+            hint="such as AAPL 1d",
+        )
+    client = manager.client
+    if symbol is None or timeframe is None:
+        keys = [key for key in client.series() if not key.is_sample]
+        return _of_all(client, _looked_at(manager, keys), manager.gaps())
+    query = client.query(symbol, timeframe)
+    entries = _looked_at(manager, client.lanes(query.instrument.symbol, query.timeframe))
+    gaps = manager.gaps(symbol, timeframe)
+    return _of_series(client, entries, gaps, manager.explain(symbol, timeframe))
+
+
+def _looked_at(manager: DataManager, keys: Iterable[SeriesKey]) -> dict[SeriesKey, _Entry]:
+    """Return an entry for each series, validated.
+
+    First of all: reading the bars may repair what is damaged, and all the rest is as of then.
+    """
+    entries = {key: _Entry(manager, key) for key in keys}
+    for entry in entries.values():
+        _ = entry.quality
+    return entries
+
+
+def check_report_path(path: Path) -> None:
+    """Refuse a file that a report cannot be written to, before the work.
+
+    Raises:
+        QueryError: its name says neither page nor JSON.
+        StorageError: it is a folder or a device, or its folder does not exist.
+    """
+    if path.suffix.lower() not in (*_PAGES, *_DATA):
+        raise QueryError(
+            f"{str(path)!r} does not say what it shall be: its name ends in {path.suffix or 'nothing'}",
+            hint="let it end in .html (a page) or .json",
+        )
+    check_target(path)
+
+
+# --- one series, in all its lanes ------------------------------------------------------------
+
+
+def _of_series(
+    client: BarsClient,
+    entries: dict[SeriesKey, _Entry],
+    gaps: GapReport,
+    explanation: Explanation,
+) -> StoredReport:
+    stored = {one.lane: one.to_json() for one in explanation.stored}
+    keys = [one.series for one in gaps.series]
+    first = next(iter(client.answering(keys)), None)
+    sections, pictures = [], []
+    for one in gaps.series:
+        entry = entries.get(one.series)
+        if entry is None:  # it was stored just now
+            continue
+        section = entry.plain() | {"answers": one.series == first, "gaps": one.as_dict()}
+        section["stored"] = stored.get(one.series.folder)
+        picture = _drawn(client, entry)
+        section["fingerprint"] = picture.fingerprint if picture else None
+        section["drawn"] = picture.drawn if picture else None
+        if one.problem:
+            entry.problems["gaps"] = one.problem
+        months = months_of([entry.coverage], client.clock.now_ms())
+        section["heat"] = heat_map([(series_name(section), entry.cells(months))], months)
+        section["problems"] = entry.problems
+        sections.append(section)
+        pictures.append(picture.svg if picture else None)
+    name = f"{explanation.instrument.symbol} {explanation.timeframe}"
+    data = _frame(client, name, sections, gaps) | {"sources": explanation.to_json()}
+    return StoredReport(plain_values(data), tuple(pictures))
+
+
+class _Drawn(NamedTuple):
+    """The bars that are answered out of a series: their fingerprint, what became of them, a chart."""
+
+    fingerprint: str
+    drawn: dict[str, int]
+    svg: Html
+
+
+def _drawn(client: BarsClient, entry: _Entry) -> _Drawn | None:
+    """Return the chart of a series; None where no question is answered out of it."""
+
+    def draw() -> _Drawn | None:
+        ends = entry.ends
+        if ends is None:
+            return None
+        is_intraday = entry.key.timeframe.is_intraday
+        texts = [iso(ms)[:-1] if is_intraday else str(date_of(ms)) for ms in ends]
+        query = client.question_for(entry.key, *texts)
+        if query is None:
+            return None
+        frame, chart = answered(client, replace(query, offline=True))
+        layout = layout_of(chart, _WIDTH, _HEIGHT)
+        return _Drawn(fingerprint(frame), layout.counts._asdict(), svg_drawn(chart, layout))
+
+    return entry.part("chart", draw, None)
+
+
+# --- everything ------------------------------------------------------------------------------
+
+
+def _of_all(client: BarsClient, entries: dict[SeriesKey, _Entry], gaps: GapReport) -> StoredReport:
+    sections = []
+    for one in gaps.series:
+        entry = entries.get(one.series)
+        if entry is None:  # it was stored just now
+            continue
+        quality = entry.quality
+        findings = Counter(f["severity"] for f in quality["findings"]) if quality else Counter()
+        section = {
+            **entry.named(),
+            "rows": quality["rows"] if quality else None,
+            "first": quality["first"] if quality else None,
+            "last": quality["last"] if quality else None,
+            "vendors": entry.vendors,
+            "score": quality["score"] if quality else None,
+            "findings": {name: findings[name] for name in reversed(SEVERITIES)},
+            "gaps": one.counts,
+            "gap_bars": one.bars,
+            "confirmed": entry.compared["confirmed"],
+            "contradicted": entry.compared["contradicted"],
+        }
+        if one.problem:
+            entry.problems["gaps"] = one.problem
+        sections.append(section)
+    own = [entries[one.series] for one in gaps.series if one.series in entries]
+    months = months_of((entry.coverage for entry in own), client.clock.now_ms())
+    expected: dict[tuple[Any, ...], bool] = {}
+    rows = []
+    for section, entry in zip(sections, own, strict=True):
+        rows.append((series_name(section), entry.cells(months, expected)))
+        section["problems"] = entry.problems
+    data = _frame(client, "", sections, gaps) | {"heat": heat_map(rows, months)}
+    return StoredReport(plain_values(data))
+
+
+def _frame(
+    client: BarsClient, subject: str, sections: list[dict[str, Any]], gaps: GapReport
+) -> dict[str, Any]:
+    """Return what every report has."""
+    from ..model.incident import incidents_of
+
+    notable = [gap.as_dict() for gap in gaps.gaps if gap.is_notable]
+    return {
+        "onetape": __version__,
+        "made": iso(client.clock.now_ms() // SECOND_MS * SECOND_MS),
+        "subject": subject,
+        "series": sections,
+        "incidents": [one.text for one in incidents_of(gaps.incidents)],
+        "gaps": notable[:MOST_OF_ALL],
+        "gaps_more": max(0, len(notable) - MOST_OF_ALL) + gaps.unlisted,
+    }
+
+
+class _Entry:
+    """What is known of one stored series, part by part; a part that cannot be read has its reason.
+
+    Attributes:
+        key: which series.
+        problems: part to why it could not be read.
+    """
+
+    def __init__(self, manager: DataManager, key: SeriesKey) -> None:
+        self._manager, self._client, self.key = manager, manager.client, key
+        self.problems: dict[str, str] = {}
+
+    def part(self, name: str, read: Callable[[], T], otherwise: T) -> T:
+        """Return what ``read`` does, or ``otherwise`` where it fails, which is noted."""
+        try:
+            return read()
+        except DataError as error:
+            self.problems[name] = str(error)
+            return otherwise
+
+    def named(self) -> dict[str, Any]:
+        """Return what names the series."""
+        key = self.key
+        return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
+
+    @cached_property
+    def coverage(self) -> Sequence[CoverageSpan]:
+        """Its stretches; none where they cannot be read."""
+        return self.part("coverage", lambda: self._client.coverage(self.key), ())
+
+    @cached_property
+    def vendors(self) -> list[str]:
+        """Those that supplied its bars."""
+        return sorted(
+            {part.vendor for part in self.coverage if part.state != "empty" and part.vendor}
+        )
+
+    @cached_property
+    def quality(self) -> dict[str, Any] | None:
+        """The report of its validation; None where it cannot be validated."""
+        key, validate = self.key, self._manager.validate
+
+        def read() -> dict[str, Any]:
+            return validate(key.symbol, key.timeframe.label, lane=key.lane_label).as_dict()
+
+        return self.part("validation", read, None)
+
+    @property
+    def ends(self) -> tuple[int, int] | None:
+        """The stamps of its first and last bar; None without bars."""
+        from ..model.instant import parse_iso
+
+        quality = self.quality
+        if quality is None or quality["first"] is None:
+            return None
+        return parse_iso(quality["first"]), parse_iso(quality["last"])
+
+    @cached_property
+    def compared(self) -> dict[str, Any]:
+        """How many of its bars were confirmed by a second vendor, and how many contradicted."""
+        nothing: tuple[ComparedBars, ...] = ()
+        compared = self.part("proof", lambda: self._client.confirmations(self.key), nothing)
+        confirmed = sum(one.confirmed for one in compared)
+        contradicted = sum(one.contradicted for one in compared)
+        rows = self.quality["rows"] if self.quality else 0
+        return {
+            "confirmed": confirmed,
+            "contradicted": contradicted,
+            "proof": proof_in_words(rows, confirmed, contradicted),
+            "comparisons": [one.to_json() for one in compared[-MOST_SPANS:]],
+            "comparisons_more": max(0, len(compared) - MOST_SPANS),
+        }
+
+    def plain(self) -> dict[str, Any]:
+        """Return all of it as plain values, but for gaps and pictures."""
+        nothing: list[LoggedCommit] = []
+        commits = self.part("commits", lambda: self._client.commits(self.key), nothing)
+        kept = self.part("quarantine", lambda: self._client.quarantined(self.key), None)
+        return {
+            **self.named(),
+            "vendors": self.vendors,
+            "coverage": [part.to_json() for part in self.coverage[-MOST_SPANS:]],
+            "coverage_more": max(0, len(self.coverage) - MOST_SPANS),
+            "quality": self.quality,
+            **self.compared,
+            "quarantined": None
+            if kept is None
+            else {
+                "rows": len(kept.rows),
+                "files": [{"name": name, "reason": why} for name, why in kept.files],
+            },
+            "commits": [one.to_json() for one in reversed(commits[-MOST_COMMITS:])],
+            "commits_more": max(0, len(commits) - MOST_COMMITS),
+        }
+
+    def cells(self, months: Months, expected: dict[tuple[Any, ...], bool] | None = None) -> str:
+        """Return its row of a heat map.
+
+        Args:
+            months: which.
+            expected: what is known of stretches of markets already; shared by series.
+        """
+        memory = {} if expected is None else expected
+
+        def read() -> str:
+            grid = self._client.outline(self.key).grid
+            end = first_unclosed(
+                grid.calendar, grid.timeframe, self._client.clock.now_ms(), grid.anchor
+            )
+
+            def is_expected(span: Span) -> bool:
+                about = (grid.calendar.name, grid.timeframe, grid.anchor, span)
+                if about not in memory:
+                    memory[about] = len(grid.owed(span)) > 0
+                return memory[about]
+
+            return cells_of(self.coverage, months, end, is_expected)
+
+        return self.part("heat map", read, cells_of((), months, 0))
+
+
+# --- in words --------------------------------------------------------------------------------
+
+
+def series_name(entry: dict[str, Any]) -> str:
+    """Return how a series is named: ``AAPL 1d@raw``."""
+    lane = "@".join(filter(None, (entry["timeframe"], entry["lane"])))
+    return f"{entry['symbol']} {lane}"
+
+
+def extent_text(entry: dict[str, Any]) -> str:
+    """Return bars, vendors and score of a series in one line."""
+    facts = entry.get("quality") or entry
+    if not facts.get("rows"):
+        return "no bars"
+    ends = f"{moment(facts['first'])} .. {moment(facts['last'])}"
+    vendors = ", ".join(entry["vendors"]) or "no vendor"
+    return f"{counted(facts['rows'], 'bar')}, {ends}, from {vendors}; quality {facts['score']}"
+
+
+def findings_texts(entry: dict[str, Any]) -> Iterable[str]:
+    """Yield the findings of a series."""
+    for one in (entry["quality"] or {}).get("findings", ()):
+        yield f"{one['severity']}  {one['check']}: {one['evidence']} → {one['next_step']}"
+
+
+def gap_text(gap: dict[str, Any]) -> str:
+    """Return a gap in one line."""
+    span = f"{moment(gap['start'])} to {moment(gap['end'])}"
+    what = gap["class"].replace("_", " ")
+    step = f" → {gap['next_step']}" if gap["next_step"] else ""
+    return f"{series_name(gap)}  {span}  {counted(gap['bars'], 'bar')}  {what}: {gap['evidence']}{step}"

@@ -1,0 +1,65 @@
+"""``onetape report``: what is known of cached series, as one page; sends no request."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..errors import QueryError
+from .arguments import command
+from .cached import manager_of
+from .output import busy
+from .report import Line, Report, Shown
+from .tables import facts, titled
+
+_STYLES = {"finding": "yellow", "incident": "bold yellow"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("symbol", nargs="?", help="such as BTCUSDT, AAPL, VOD.L")
+    parser.add_argument("timeframe", nargs="?", help="such as 1m, 1h, 1d, 1w, 1M")
+    parser.add_argument("--all", action="store_true", help="of everything that is stored")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="write a page that opens without network (.html), or JSON (.json)",
+    )
+    command(
+        parser,
+        run,
+        "Exit code 0: it is made, whatever it says. 1: a part of it could not be read, and is named. "
+        "2: the question is wrong.",
+    )
+
+
+def run(args: argparse.Namespace) -> Report:
+    """Make it and write it; 1 where a part of it could not be read.
+
+    Raises:
+        QueryError: neither a series nor ``--all``, or both; or the file is neither page nor JSON.
+    """
+    from ..charts.report import check_report_path
+
+    if args.all == bool(args.symbol) or bool(args.symbol) != bool(args.timeframe):
+        raise QueryError(
+            "name a symbol and a timeframe, or --all for everything that is stored",
+            hint="`onetape report AAPL 1d -o report.html`",
+        )
+    manager = manager_of(args)
+    if args.output is not None:
+        check_report_path(Path(args.output))  # before the work
+    with busy(args, "looking at what is stored; sends no request"):
+        report = manager.report(args.symbol, args.timeframe)
+        written = "" if args.output is None else str(report.save(args.output))
+
+    def shown() -> Shown:
+        """Yield where it is written, or what it says."""
+        if written:
+            yield Line(f"written to {written}")
+            return
+        yield titled(report.title, "")
+        yield facts(report.lines(), _STYLES)
+
+    return Report(report.to_json, shown, ok=report.is_whole)

@@ -1,0 +1,97 @@
+"""What a job hands back: plain values by name that a notebook shows as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ..model.coverage import VendorDay
+from ..model.health import Quota
+from ..model.incident import incidents_of
+from ..model.texts import InLines, Line, counted, moment
+from ..wiring import Services
+from .fill_report import ReasonGroup
+from .vendors import quotas_of
+
+
+class JobReport(InLines, dict[str, Any]):
+    """The report of a job: a dict, as each job describes it. As text it is that dict."""
+
+    @property
+    def title(self) -> str:
+        """How it ended, in one line."""
+        ended = "interrupted: " if self.get("interrupted") else ""
+        return f"{ended}{self._verdict()}"
+
+    def _verdict(self) -> str:
+        if self.get("dry_run") and isinstance(self.get("requests"), int):
+            return f"a dry run: {counted(self['requests'], 'request')} in all"
+        if "compared" in self:
+            return f"{counted(self['compared'], 'bar')} compared; {self['proof']}"
+        good = self.get("success", self.get("successful", ()))
+        total = len(good) + len(self.get("failed", ()))
+        noun = "series" if "success" in self else "symbol"
+        new = sum(one.get("fetched", 0) for one in self.get("results", ()))
+        text = f"{len(good):,} of {counted(total, noun)} succeeded"
+        return f"{text}, {counted(new, 'new bar')}" if "success" in self else text
+
+    def lines(self) -> Iterator[Line]:
+        """Yield failures by cause, requests by vendor, incidents, and what perishes."""
+        for reason in self.get("reasons", ()):
+            group = ReasonGroup(reason["why"], reason["series"], reason["next_step"])
+            step = f" → {group.next_step}" if group.next_step else ""
+            yield "failed" if reason["failed"] else "lacking", f"{group}{step}"
+        for vendor, counts in requests_by_vendor(self).items():
+            left = quota_text(self.get("quotas", {}).get(vendor, ()))
+            facts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+            yield "requests", f"{vendor}: {facts}{f'; {left} left' if left else ''}"
+        for text in incident_texts(self):
+            yield "incident", text
+        for one in self.get("perishable", ()):
+            yield "perishes", perishable_text(one)
+
+    __str__ = dict.__repr__
+
+
+def with_quotas(services: Services, report: Mapping[str, Any]) -> JobReport:
+    """Return the report of a job with ``quotas``: what is left of the limits of the vendors it asked.
+
+    Each vendor has a list of limits: ``seconds`` (length of the window), ``limit``, ``left``.
+    """
+    selector, now_ms = services.selector, services.clock.now_ms()
+    quotas = {
+        vendor: [quota.to_json() for quota in quotas_of(selector, vendor, now_ms)]
+        for vendor in requests_by_vendor(report)
+    }
+    return JobReport({**report, "quotas": quotas})
+
+
+def requests_by_vendor(report: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Return vendor to what was sent to it, or would be, by the names of the report."""
+    requests = report.get("requests")
+    by_vendor = requests if isinstance(requests, Mapping) else report.get("vendors", {})
+    return {
+        vendor: {name: count for name, count in counts.items() if isinstance(count, int)}
+        for vendor, counts in by_vendor.items()
+    }
+
+
+def quota_text(quotas: Iterable[Mapping[str, float]]) -> str:
+    """Return what is left of a vendor's limits in one line; empty where it has none."""
+    each = [Quota(q["seconds"], q["limit"], q["limit"] - q["left"]) for q in quotas]
+    return ", ".join(str(quota) for quota in each if quota.length_s > 1)
+
+
+def incident_texts(report: Mapping[str, Any]) -> list[str]:
+    """Return the sessions that vendors lack, one text for each run of them."""
+    return [one.text for one in incidents_of(map(VendorDay.from_json, report.get("incidents", ())))]
+
+
+def perishable_text(one: Mapping[str, Any]) -> str:
+    """Return what a vendor soon drops in one line."""
+    name, last, lost = (
+        f"{one['symbol']} {one['timeframe']}",
+        moment(one["last"]),
+        moment(one["lost"]),
+    )
+    return f"{name} has no {one['what']} after {last}; {one['vendor']} drops the next at {lost}"

@@ -1,0 +1,344 @@
+"""``onetape report``, ``manager.report`` and the page of a night: what they show is what is known."""
+
+from __future__ import annotations
+
+import errno
+import html
+import json
+import shutil
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from src.data.charts.night import night_page
+from src.data.charts.report_page import page_of
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.disk.files import Disk
+from src.data.errors import CacheError, IncompleteDataWarning, QueryError, StorageError
+from src.data.jobs.job_report import JobReport
+from src.data.jobs.populate import populate_cache
+from src.data.model.html import Html
+from tests.charts.hostile import HOSTILE, shape
+from tests.charts.pages import Shown, differing, read_page
+from tests.cli.conftest import Run, bare, cache, fill, machine, rules, run
+from tests.vendor_server import Fault, VendorServer
+
+__all__ = ["bare", "cache", "fill", "machine", "rules", "run"]
+
+HALT = ("fetch", "HALTUSDT", "1h", "--start", "2024-03-04", "--end", "2024-03-06")
+SHARE = ("fetch", "AAPL", "1d", "--start", "2014-06-01")
+CANARY = "zqCANARYzq"
+
+
+def check_page(text: str) -> Shown:
+    """Return a page that shows what its data have, loads nothing and runs nothing of others."""
+    seen = read_page(text)
+    assert seen.values and differing(seen.data, seen.values) == []
+    assert seen.urls == [] and seen.handlers == []
+    assert "NaN" not in text
+    return seen
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where a filled cache lies; it is filled once."""
+    return tmp_path_factory.mktemp("stored")
+
+
+@pytest.fixture
+def filled(run: Run, cache: Path, stored: Path) -> Run:
+    """Return the runner on a cache with a share and with a coin that has a hole."""
+    if any(stored.iterdir()):
+        shutil.copytree(stored, cache, dirs_exist_ok=True)
+        return run
+    assert (run(*SHARE).code, run(*HALT).code) == (0, 1)
+    shutil.copytree(cache, stored, dirs_exist_ok=True)
+    return run
+
+
+def test_a_page_shows_the_values_of_its_json(
+    filled: Run, vendors: VendorServer, tmp_path: Path
+) -> None:
+    requests = vendors.count()
+    page = tmp_path / "halt.html"
+    ran = filled("report", "HALTUSDT", "1h", "-o", str(page))
+    assert (ran.code, ran.out) == (0, f"written to {page}\n")
+    seen = check_page(page.read_text())
+    answer = filled("report", "HALTUSDT", "1h", "--json").json
+    assert seen.data == answer
+    assert vendors.count() == requests, "no vendor is asked"
+    assert page.stat().st_size <= 500_000
+    (series,) = answer["series"]
+    assert answer["subject"] == "HALTUSDT 1h" and series["answers"] and series["problems"] == {}
+    assert series["quality"] == filled("validate", "HALTUSDT", "1h", "--json").json[0]
+    gaps = filled("gaps", "HALTUSDT", "1h", "--json").json["series"][0]
+    assert series["gaps"] == gaps
+    coverage = filled("coverage", "HALTUSDT", "1h", "--json").json
+    assert [span["start"] for span in series["coverage"]] == [span["start"] for span in coverage]
+    assert answer["sources"] == filled("explain", "HALTUSDT", "1h", "--json").json
+    assert series["drawn"] == {"given": 69, "drawn": 69, "merged": 0, "refused": 0}
+    assert "69 bars given: 69 drawn" in seen.text
+    assert series["heat"]["rows"][0]["cells"] == "/   "
+    assert series["commits"][0]["vendor"] == "binance" and series["commits"][0]["added"] == 69
+    for text in ("vendor hole", "binance: the vendor has no bar", series["fingerprint"]):
+        assert text in seen.text
+
+
+def test_of_everything_there_is_one_map(filled: Run, tmp_path: Path) -> None:
+    page = tmp_path / "all.html"
+    assert filled("report", "--all", "-o", str(page)).code == 0
+    seen = check_page(page.read_text())
+    assert [row["name"] for row in seen.data["heat"]["rows"]] == ["AAPL 1d", "HALTUSDT 1h"]
+    share, coin = seen.data["heat"]["rows"]
+    assert share["cells"] == "=" * 121 and len(coin["cells"]) == 121
+    assert coin["counts"] == {"partial": 1, "never": 120}
+    assert "vendor hole 1" in seen.text
+    plain = tmp_path / "all.json"
+    assert filled("report", "--all", "-o", str(plain)).code == 0
+    assert json.loads(plain.read_text()) == seen.data
+
+
+def test_people_read_the_same_in_lines(
+    filled: Run, cache: Path, rules: Path, clock: ManualClock
+) -> None:
+    shown = filled("report", "HALTUSDT", "1h")
+    assert shown.code == 0 and "69 bars, 2024-03-04 .. 2024-03-06 23:00, from binance" in shown.out
+    with pytest.warns(IncompleteDataWarning, match="1 gap"):
+        report = DataManager(cache, rules, clock=clock).report("HALTUSDT", "1h")
+    assert "vendor hole" in str(report)
+    notebook = report._repr_html_()  # type: ignore[attr-defined]
+    assert "vendor hole" in notebook and len(notebook.encode()) <= 20_000
+
+
+def test_wrong_questions_leave_no_file(filled: Run, tmp_path: Path) -> None:
+    page = tmp_path / "none.html"
+    never = filled("report", "MSFT", "1d", "-o", str(page))
+    assert never.code == 1 and "nothing is cached of MSFT 1d" in never.err
+    for words in ((), ("AAPL",), ("AAPL", "1d", "--all")):
+        assert filled("report", *words, "-o", str(page)).code == 2
+    other = filled("report", "AAPL", "1d", "-o", str(tmp_path / "x.pdf"))
+    assert other.code == 2 and "ends in .pdf" in other.err
+    missing = filled("report", "AAPL", "1d", "-o", str(tmp_path / "no" / "x.html"))
+    assert missing.code == 1 and "does not exist" in missing.err
+    assert not list(tmp_path.glob("*.html"))
+
+
+def test_an_empty_cache_has_a_page_that_says_so(run: Run, tmp_path: Path) -> None:
+    page = tmp_path / "empty.html"
+    assert run("report", "--all", "-o", str(page)).code == 0
+    seen = check_page(page.read_text())
+    assert seen.data["series"] == [] and "Nothing is stored in this cache." in seen.text
+
+
+def test_a_damaged_file_is_named_and_the_rest_is_shown(
+    filled: Run, cache: Path, tmp_path: Path
+) -> None:
+    page, year = tmp_path / "damaged.html", cache / "ohlcv" / "HALTUSDT" / "1h" / "2024.csv.gz"
+    data = year.read_bytes()
+    shutil.rmtree(cache / "_columnar")  # which still has the bars
+    year.unlink()
+    year.mkdir()
+    for words in (("HALTUSDT", "1h"), ("--all",)):
+        assert filled("report", *words, "-o", str(page)).code == 1
+        seen = check_page(page.read_text())
+        (problems,) = (s["problems"] for s in seen.data["series"] if s["symbol"] == "HALTUSDT")
+        assert "2024.csv.gz" in problems["validation"] and problems["validation"] in seen.text
+    year.rmdir()
+    year.write_bytes(data[:100] + bytes(50) + data[150:])
+    assert filled("report", "HALTUSDT", "1h", "-o", str(page)).code == 0, "it is kept aside"
+    seen = check_page(page.read_text())
+    (series,) = seen.data["series"]
+    assert series["quarantined"]["files"][0]["reason"] in seen.text
+    assert series["quality"]["rows"] == 0 and series["gaps"]["counts"]
+
+
+def test_a_file_that_exists_is_replaced_at_one_stroke(
+    filled: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("old")
+
+    def full(*_: object) -> None:
+        raise StorageError("no space left") from OSError(errno.ENOSPC, "no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Disk, "sync", full)
+        failed = filled("report", "HALTUSDT", "1h", "-o", str(page))
+    assert failed.code == 1 and "cannot be written: No space left" in failed.err
+    assert page.read_text() == "old" and list(tmp_path.glob(".page*")) == []
+    assert filled("report", "HALTUSDT", "1h", "-o", str(page)).code == 0
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_ten_years_of_days_are_a_small_page_within_a_second(
+    filled: Run, cache: Path, rules: Path, clock: ManualClock
+) -> None:
+    manager = DataManager(cache, rules, clock=clock)
+    manager.report().html()  # calendars are loaded
+    times = []
+    for _ in range(2):
+        began = perf_counter()
+        text = manager.report("AAPL", "1d").html()
+        times.append(perf_counter() - began)
+    assert min(times) <= 1.0
+    assert len(text.encode()) <= 500_000
+
+
+def test_in_python_errors_are_typed(
+    cache: Path, rules: Path, clock: ManualClock, tmp_path: Path
+) -> None:
+    manager = DataManager(cache, rules, clock=clock)
+    with pytest.raises(CacheError, match="nothing is cached of AAPL 1d"):
+        manager.report("AAPL", "1d")
+    with pytest.raises(QueryError, match="or neither"):
+        manager.report("AAPL")
+    with pytest.raises(StorageError):
+        manager.report().save(tmp_path / "no" / "page.html")
+
+
+# --- what others write -----------------------------------------------------------------------
+
+# Values that the page takes for words of its own.
+_OWN = {
+    "severity",
+    "class",
+    "cells",
+    "first",
+    "last",
+    "signs",
+    "start",
+    "end",
+    "at",
+    "made",
+    "next_due",
+    "lost",
+}
+
+
+def _spoilt(value: Any, text: str, name: str = "") -> Any:
+    """Return plain values with a text in place of every text that comes from outside."""
+    if isinstance(value, dict):
+        return {key: _spoilt(one, text, key) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_spoilt(one, text, name) for one in value]
+    return text if isinstance(value, str) and value and name not in _OWN else value
+
+
+@pytest.fixture(scope="module")
+def examples() -> dict[str, Any]:
+    """Keep the data of real reports."""
+    return {}
+
+
+def test_what_is_hostile_is_shown_as_text(filled: Run, examples: dict[str, Any]) -> None:
+    reports = [
+        filled("report", *words, "--json").json for words in (("HALTUSDT", "1h"), ("--all",))
+    ]
+
+    @settings(max_examples=25, deadline=None)
+    @given(HOSTILE)
+    def check(text: str) -> None:
+        for data in reports:
+            pictures = [Html("<svg></svg>")] * len(data["series"])
+            spoilt, plain = (page_of(_spoilt(data, one), pictures) for one in (text, "harmless"))
+            assert shape(spoilt) == shape(plain)
+
+    check()
+
+
+NIGHT: dict[str, Any] = {
+    "success": ["AAPL_1d"], "failed": ["X_1d"], "errors": {"X_1d": "no"}, "interrupted": False,
+    "results": [
+        {"symbol": "AAPL", "timeframe": "1d", "rows": 5, "fetched": 5, "complete": True, "vendors": ["yahoo"],
+         "gaps": 0, "lacking": "", "score": float("nan"), "error": ""},
+        {"symbol": "X", "timeframe": "1d", "rows": 0, "fetched": 0, "complete": False, "vendors": [],
+         "gaps": 1, "lacking": "none", "score": None, "error": "no such symbol"},
+    ],
+    "reasons": [
+        {"why": "no such symbol", "count": 1, "series": ["X 1d"], "next_step": "look", "failed": True}
+    ],
+    "requests": {"yahoo": {"sent": 1200, "answered": 3}},
+    "quotas": {"yahoo": [{"seconds": 60.0, "limit": 60.0, "left": 58.0}]},
+    "perishable": [{"symbol": "AAPL", "timeframe": "1m", "what": "bar", "vendor": "yahoo", "depth_days": 29,
+                    "last": "2024-06-01T00:00:00Z", "lost": "2024-06-20T00:00:00Z"}],
+    "incidents": [],
+}  # fmt: skip
+
+
+@settings(max_examples=25, deadline=None)
+@given(HOSTILE)
+def test_a_night_with_hostile_words_is_shown_as_text(text: str) -> None:
+    spoilt = _spoilt(NIGHT, text) | {"requests": {text: NIGHT["requests"]["yahoo"]}}
+    plain = _spoilt(NIGHT, "harmless") | {"requests": {"harmless": NIGHT["requests"]["yahoo"]}}
+    ended = "2024-06-12T00:00:00Z"
+    assert shape(night_page(spoilt, text, ended)) == shape(night_page(plain, "harmless", ended))
+    assert shape(JobReport(spoilt)._repr_html_()) == shape(JobReport(plain)._repr_html_())
+
+
+def test_a_night_has_requests_failures_and_what_perishes() -> None:
+    seen = check_page(night_page(NIGHT, "populate", "2024-06-12T22:30:00Z"))
+    assert seen.data["report"]["results"][0]["score"] is None, "JSON has no NaN"
+    assert dict(seen.values)["report/requests/yahoo/sent"] == "1,200"
+    for text in (
+        "no such symbol",
+        "look",
+        "58 of 60 a minute",
+        "2024-06-20",
+        "1 of 2 series succeeded",
+    ):
+        assert text in seen.text
+    lines = " ".join(text for _, text in JobReport(NIGHT).lines())
+    assert "58 of 60 a minute left" in lines and "drops the next at 2024-06-20" in lines
+
+
+def test_a_job_writes_the_page_of_its_night(
+    run: Run, vendors: VendorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BINANCE_API_KEY", CANARY)
+    vendors.fault("yahoo", Fault.status(403, f"<script>alert('{CANARY}')</script>"))
+    page, plain = tmp_path / "night.html", tmp_path / "night.json"
+    words = ("populate", "--symbols", "BTCUSDT,AAPL,NOPE", "--timeframes", "1d",
+             "--start", "2024-05-01", "--end", "2024-05-31")  # fmt: skip
+    ran = run(*words, "--report", str(page), "--json")
+    assert ran.code == 1
+    seen = check_page(page.read_text())
+    assert seen.data["report"] == ran.json and seen.data["command"] == "populate"
+    assert seen.scripts == 1, "the data alone"
+    assert html.unescape(seen.text).count("BTCUSDT") >= 1 and "yahoo" in seen.text
+    run(*words, "--report", str(plain))
+    assert set(json.loads(plain.read_text())) == set(ran.json)
+    for words in (
+        ("verify", "--sample", "1%"),
+        ("sync", "--dry-run"),
+        ("populate", "--symbols", "BTCUSDT", "--dry-run"),
+    ):
+        again = run(*words, "--report", str(page), "--json")
+        assert read_page(page.read_text()).data["report"] == again.json
+        check_page(page.read_text())
+
+
+def test_no_key_is_on_a_page(
+    run: Run, vendors: VendorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BINANCE_API_KEY", CANARY)
+    for vendor in ("binance", "yahoo"):
+        vendors.fault(vendor, Fault.status(401, json.dumps({"msg": f"bad key {CANARY}"})))
+    night, page = tmp_path / "night.html", tmp_path / "page.html"
+    run("populate", "--symbols", "BTCUSDT,AAPL", "--timeframes", "1d", "--start", "2024-05-01",
+        "--report", str(night))  # fmt: skip
+    answer = run("report", "--all", "-o", str(page), "--json")
+    for text in (night.read_text(), page.read_text(), answer.out, answer.err):
+        assert CANARY not in text
+
+
+def test_a_job_is_a_table_in_a_notebook(run: Run, cache: Path, rules: Path) -> None:
+    run("fetch", "BTCUSDT", "1d", "--start", "2024-05-01", "--end", "2024-05-31")
+    report = populate_cache(
+        ["BTCUSDT"], ["1d"], "2024-05-01", "2024-05-31", cache, config_path=rules
+    )
+    assert isinstance(report, JobReport) and str(report) == repr(dict(report))
+    assert "1 of 1 series succeeded" in report._repr_html_()
