@@ -17,7 +17,7 @@ RUN := $(VENV)/bin
 # What one test process has compiled, the next one and every program that a test starts reads.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-full test-live test-browser docs bench soak lint types dist clean
+.PHONY: help demo test test-full test-live test-browser docs site pictures bench soak lint types dist clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -61,6 +61,13 @@ test-browser: $(VENV)/.installed-browser  ## reports and charts opened from disk
 docs: $(VENV)/.installed-dev  ## write what is made of the code and of the packaged rules
 	$(RUN)/python -m src.data.jobs.matrix > docs/providers.md
 	$(RUN)/python -m src.data.jobs.package_rules > src/data/config/packaged_rules.json
+	$(RUN)/python .ci/pages.py
+
+site: $(VENV)/.installed-dev  ## the documentation as pages that open from disk, in build/site
+	$(RUN)/python .ci/site.py
+
+pictures: $(VENV)/.installed-dev  ## draw the pictures of README and docs anew
+	$(RUN)/python docs/img/picture.py
 
 bench: $(VENV)/.installed-dev  ## measure what is claimed of speed, into docs/benchmarks.md
 	$(RUN)/python -m benchmarks

@@ -40,6 +40,7 @@ PROGRAMS = ("README.md", "asyncio.md")
 # Page to the fixture that gives the names among which it runs.
 PLACES = {
     "charts.md": "empty_folder",
+    "coming-from-freqtrade.md": "empty_folder",
     "errors.md": "outage",
     "format.md": "year_file",
     "handing-on.md": "own_process",

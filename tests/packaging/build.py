@@ -17,7 +17,7 @@ from tests.contract.source import ROOT
 
 PACKED = (
     ".ci", ".gitignore", "benchmarks", "CHANGELOG.md", "config", "CONTRIBUTING.md", "data-cache", "docs",
-    "examples", "LICENSE", "Makefile", "MANIFEST.in", "onetape", "pyproject.toml", "README.md",
+    "examples", "LICENSE", "Makefile", "MANIFEST.in", "mkdocs.yml", "onetape", "pyproject.toml", "README.md",
     "ruff.toml", "SECURITY.md", "setup.cfg", "src", "tests",
 )  # fmt: skip
 

@@ -9,6 +9,9 @@ from src.data import __version__
 from tests.contract.source import PACKAGE, ROOT, modules
 
 MAPPED = "src.data.default_config"
+PAGES = "src.data.documentation"
+# For the tree, not for programs that use the library.
+OF_THE_TREE = {"all", "browser", "dev", "docs"}
 
 
 def setup() -> configparser.ConfigParser:
@@ -26,9 +29,10 @@ def test_the_packages_are_the_folders() -> None:
     listed = setup()["options"]["packages"].split()
     assert len(listed) == len(set(listed))
     found = {".".join(p.parent.relative_to(ROOT).parts) for p in PACKAGE.rglob("__init__.py")}
-    assert set(listed) - {MAPPED, "onetape"} == found
+    assert set(listed) - {MAPPED, PAGES, "onetape"} == found
     assert "onetape" in listed
     assert MAPPED in listed, "the packaged rules would stay at home"
+    assert PAGES in listed, "`onetape docs` would have nothing to show"
 
 
 def test_every_folder_with_code_is_a_package() -> None:
@@ -40,7 +44,7 @@ def test_the_mapped_folder_holds_the_rules() -> None:
     mapping = dict(
         line.split(" = ") for line in setup()["options"]["package_dir"].strip().splitlines()
     )
-    assert mapping == {MAPPED: "config/data"}
+    assert mapping == {MAPPED: "config/data", PAGES: "docs"}
     assert (ROOT / "config" / "data" / "provider_rules.yaml").is_file()
     assert "default_config" not in {m.name for m in modules()}
 
@@ -59,7 +63,7 @@ def test_all_extras_are_in_all() -> None:
     extras = setup()["options.extras_require"]
     inside = re.search(r"onetape\[([\w,]+)\]", extras["all"])
     assert inside is not None
-    assert set(inside[1].split(",")) == set(extras) - {"all", "dev", "browser"}
+    assert set(inside[1].split(",")) == set(extras) - OF_THE_TREE
 
 
 def test_no_dependency_has_an_upper_bound() -> None:

@@ -1,14 +1,17 @@
-"""What each vendor serves, timeframe by timeframe: for commands, and for ``docs/providers.md``.
+"""What each vendor serves, timeframe by timeframe: for commands, ``docs/providers.md``, ``docs/vendors``.
 
-``python -m src.data.jobs.matrix > docs/providers.md`` writes that page anew.
+``python -m src.data.jobs.matrix > docs/providers.md`` writes that page anew; ``make docs`` writes all.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from typing import Any
 
 from ..config.rules_file import packaged_rules
@@ -20,7 +23,8 @@ from ..model.timeframe import Timeframe
 from ..provider_selector import ProviderSelector
 from ..vendors.base import is_ours
 from ..vendors.factory import downloader_class, names, usable_class
-from ..vendors.registry import SERVED
+from ..vendors.fundamentals_table import table_of
+from ..vendors.registry import FAMILIES, SERVED, is_sample, row_of
 
 _HEAD = """# What each vendor serves
 
@@ -143,9 +147,10 @@ def markdown() -> str:
     classes = [downloader_class(name) for name in SERVED]
     entries = [entry for cls in classes for entry in served(cls.name, cls.capabilities)]
     vendors = [
-        [cls.name, cls.display_name, ", ".join(cls.aliases) or "-", _keys(cls), _limits(cls.limits)]
+        [f"[{cls.name}](vendors/{cls.name}.md)", cls.display_name, ", ".join(cls.aliases) or "-",
+         _keys(cls), _limits(cls.limits)]
         for cls in classes
-    ]
+    ]  # fmt: skip
     parts = [
         _HEAD,
         _table(BOUNDS, bounds_table(entries)),
@@ -156,6 +161,84 @@ def markdown() -> str:
         _table(("vendor", "title", "other names", "keys", "limits"), vendors),
     ]
     return "\n".join(parts)
+
+
+def vendor_page(name: str) -> str:
+    """Return the page on one vendor of this package, as it declares itself.
+
+    Args:
+        name: one of :data:`~src.data.vendors.registry.SERVED`.
+    """
+    cls = downloader_class(name)
+    entries = served(name, cls.capabilities)
+    intro = _paragraphs(import_module(cls.__module__).__doc__) + _paragraphs(cls.__doc__)
+    parts = [f"# {cls.display_name}\n", *(f"{text}\n" for text in intro), _calls(name, entries)]
+    parts.append(_table(("", ""), _facts(name, cls)))
+    if entries:
+        parts += [
+            "## Bars\n\nThe columns: [what each vendor serves](../providers.md). Words: "
+            "[glossary](../glossary.md).\n",
+            _table(BOUNDS[1:], [row[1:] for row in bounds_table(entries)]),
+            _table(KINDS[1:], [row[1:] for row in kinds_table(entries)]),
+        ]
+    row, more = row_of(name), ""
+    if row.of_files:
+        more = "More: [your own files](../own-files.md). "
+    elif row.is_family:
+        more = "More: [decision 12](../adr/0012-exchanges-by-ccxt.md). "
+    parts.append(
+        f"{more}`make docs` generates this page from what the vendor's files declare. All vendors: "
+        "[vendors and their order](../vendors.md).\n"
+    )
+    return "\n".join(parts)
+
+
+# Asset class to a symbol that such vendors serve.
+_SYMBOLS = {"stock": "AAPL", "crypto": "BTCUSDT", "forex": "EURUSD=X", "index": "^VIX"}
+
+
+def _calls(name: str, entries: Sequence[ServedRow]) -> str:
+    vendor = f"{name}:kraken" if name in FAMILIES else name
+    classes = {asset_class for entry in entries for asset_class in entry.kinds}
+    symbol = next((text for known, text in _SYMBOLS.items() if known in classes), "BTCUSDT")
+    labels = [entry.timeframe for entry in entries]
+    timeframe = "1d" if "1d" in labels or not labels else labels[-1]
+    span = "--start 2012-01-03 --end 2012-01-31" if is_sample(name) else "--bars 20"
+    return f"""```sh
+onetape fetch {symbol} {timeframe} {span} --provider {vendor}
+onetape providers {vendor}      # its keys, limits and state on your machine
+```
+"""
+
+
+def _facts(name: str, cls: Any) -> list[list[str]]:
+    row, table = row_of(name), table_of(name)
+    orders = {rule: one.vendors for rule, one in packaged_rules().rules.items()}
+    places = [
+        f"{rule} ({vendors.index(name) + 1} of {len(vendors)})"
+        for rule, vendors in orders.items()
+        if name in vendors
+    ]
+    fields = ", ".join(sorted(table.types)) if table else row.no_fundamentals or "none"
+    live = "streams bars" if row.stream else "polled as bars close"
+    return [
+        ["`provider=`", ", ".join(f"`{text}`" for text in (name, *cls.aliases))],
+        ["keys", _keys(cls)],
+        ["extra", f"`{name}`: {row.distribution} {row.package_use}" if row.package else "none"],
+        ["limits", _limits(cls.limits)],
+        ["in the packaged rules", ", ".join(places) or "none: only for calls that name it"],
+        ["[fundamentals](../fundamentals.md)", fields],
+        ["[live](../live-feeds.md)", "none" if is_sample(name) else live],
+        ["[symbols by name](../search.md)", "searched" if row.search else "not searched"],
+    ]
+
+
+def _paragraphs(docstring: str | None) -> list[str]:
+    """Return the paragraphs of a docstring above its sections, as Markdown."""
+    text = re.split(r"^(?:Args|Attributes|Raises|Returns):$", inspect.cleandoc(docstring or ""),
+                    maxsplit=1, flags=re.MULTILINE)[0]  # fmt: skip
+    text = re.sub(r":\w+:`~?([\w.]+)`", lambda role: f"`{role[1].rpartition('.')[2]}`", text)
+    return [part.replace("``", "`") for part in text.strip().split("\n\n") if part]
 
 
 BOUNDS = ("vendor", "timeframes", "page", "depth", "settles after", "prices", "running bar",

@@ -1,0 +1,212 @@
+"""Write the pages that are made of the code and of other pages: run by ``make docs``.
+
+``docs/vendors`` (one page a vendor), ``docs/reference.md`` (what is public), ``docs/decisions.md``,
+``docs/llms.txt`` (every page in one line) and ``.ci/description.md`` (README as package indexes show it).
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import onetape  # noqa: E402 - of this tree, not of an installed one
+import onetape.aio  # noqa: E402 - as above
+from src.data import _HOMES  # noqa: E402 - as above
+from src.data.jobs.matrix import vendor_page  # noqa: E402 - as above
+from src.data.vendors.factory import downloader_class  # noqa: E402 - as above
+from src.data.vendors.registry import SERVED  # noqa: E402 - as above
+
+DOCS = ROOT / "docs"
+# A link of Markdown that is no picture: its text and its target.
+LINK = re.compile(r"(?<!!)\[((?:[^\]\[]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
+
+
+def main() -> None:
+    """Write every page, and remove those of vendors that are gone."""
+    pages = generated()
+    (DOCS / "vendors").mkdir(exist_ok=True)
+    for path in set((DOCS / "vendors").glob("*.md")) - set(pages):
+        path.unlink()
+    for path, text in pages.items():
+        path.write_text(text, "utf-8")
+
+
+def generated() -> dict[Path, str]:
+    """Return each generated file with its text."""
+    return {
+        **{DOCS / "vendors" / f"{name}.md": vendor_page(name) for name in SERVED},
+        DOCS / "reference.md": reference(),
+        DOCS / "decisions.md": decisions(),
+        DOCS / "llms.txt": llms(),
+        ROOT / ".ci" / "description.md": description((ROOT / "README.md").read_text("utf-8")),
+    }
+
+
+# --- what is public --------------------------------------------------------------------------
+
+_PARTS = {
+    "The manager": ("DataManager", "get_data_manager", "reset_data_manager"),
+    "Frames": ("describe", "fingerprint", "plot", "to_polars", "to_arrow"),
+    "Values": ("Quote", "Quotes", "Listing"),
+    "Vendors": ("ProviderSelector", "get_provider_selector", "register"),
+    "Errors and logs": (
+        "DataError", "QueryError", "AllProvidersFailedError", "IncompleteDataError",
+        "IncompleteDataWarning", "configure_logging",
+    ),
+    "Names of older programs": (
+        "UnifiedCache", "DataFeedFactory", "RateLimiter", "coerce_ohlcv_timestamp_column",
+        "validate_ohlcv_data", "get_data_quality_score",
+    ),
+}  # fmt: skip
+# Neither class nor function, or raised before anything can be looked up.
+_WITHOUT = {"__version__", "HiddenPackageError"}
+
+
+def reference() -> str:
+    """Return the page on what is public: a table of each part, and the place of its docstrings.
+
+    Raises:
+        SystemExit: a public name stands in no part.
+    """
+    listed = {name for names in _PARTS.values() for name in names}
+    if missing := sorted(listed ^ (set(onetape.__all__) - _WITHOUT)):
+        raise SystemExit(f".ci/pages.py: not listed, or not public: {', '.join(missing)}")
+    parts = [_REFERENCE]
+    for title, names in _PARTS.items():
+        parts.append(f"## {title}\n")
+        parts.append(_table(("name", "what it is"), ((n, getattr(onetape, n)) for n in names)))
+        if "DataManager" in names:
+            methods = inspect.getmembers(onetape.DataManager, inspect.isfunction)
+            rows = [(name, one) for name, one in methods if not name.startswith("_")]
+            parts.append(_table(("method of `DataManager`", "what it does"), rows))
+        parts += [f"::: src.data.{_HOMES[name]}.{name}\n" for name in names]
+    parts.append("## Awaited\n")
+    parts.append(
+        _table(("name", "what it is"), [("AsyncDataManager", onetape.aio.AsyncDataManager)])
+    )
+    parts.append("::: onetape.aio.AsyncDataManager\n")
+    return "\n".join(parts)
+
+
+_REFERENCE = """# Reference
+
+What `from onetape import ...` gives. On the built site each docstring stands below its table; in Python,
+`help(DataManager.get_ohlcv)` prints it. `make docs` writes this page.
+"""
+
+
+def _table(head: tuple[str, str], rows: Iterable[tuple[str, object]]) -> str:
+    lines = [f"| {head[0]} | {head[1]} |\n| --- | --- |\n"]
+    lines += [f"| `{name}` | {_first_line(one)} |\n" for name, one in rows]
+    return "".join(lines)
+
+
+def _first_line(value: object) -> str:
+    paragraph = (inspect.getdoc(value) or "").partition("\n\n")[0].replace("\n", " ")
+    return plain(paragraph).replace("|", "\\|")
+
+
+def plain(docstring: str) -> str:
+    """Return text of a docstring as Markdown: roles become code."""
+    text = re.sub(
+        r":\w+:`~?\.*([\w.]+)`", lambda role: f"`{role[1].rpartition('.')[2]}`", docstring
+    )
+    return text.replace("``", "`")
+
+
+# --- lists of pages --------------------------------------------------------------------------
+
+
+class Entry(NamedTuple):
+    """A page in ``docs/contents.md``.
+
+    Attributes:
+        group: the heading above it.
+        title: text of its link.
+        target: its file, relative to ``docs``.
+        line: what stands behind it.
+    """
+
+    group: str
+    title: str
+    target: str
+    line: str
+
+
+def contents() -> Iterator[Entry]:
+    """Yield the pages of ``docs/contents.md`` in order."""
+    group = ""
+    for line in (DOCS / "contents.md").read_text("utf-8").splitlines():
+        if line.startswith("## "):
+            group = line[3:]
+        elif row := re.fullmatch(r"- \[(.+?)\]\((\S+?)\): (.+)", line):
+            yield Entry(group, *row.groups())
+
+
+def llms() -> str:
+    """Return the list of all pages for programs that read: https://llmstxt.org describes the form."""
+    lines = [
+        "# onetape\n",
+        "> Market data behind one call: complete, final bars of one kind, from many vendors and one "
+        "cache, with their provenance. A Python library and a command.\n",
+        "Every page is Markdown; on the built site it lies beside its HTML page. "
+        "`onetape docs PAGE` prints one.",
+    ]
+    group = ""
+    for entry in contents():
+        if entry.group != group:
+            lines.append(f"\n## {entry.group}\n")
+        group = entry.group
+        lines.append(f"- [{entry.title}]({entry.target}): {entry.line}")
+    lines.append("\n## One vendor\n")
+    for name in SERVED:
+        title = downloader_class(name).display_name
+        lines.append(f"- [{title}](vendors/{name}.md): what `{name}` serves, its keys and limits")
+    lines.append("\n## Optional\n")
+    lines += [f"- [{title}](adr/{path.name}): decision {number}" for number, title, path in _adrs()]
+    return "\n".join(lines) + "\n"
+
+
+def decisions() -> str:
+    """Return the list of the decisions."""
+    rows = [f"{number}. [{title}](adr/{path.name})\n" for number, title, path in _adrs()]
+    head = "What was expensive to decide: context, decision and cost of each. `make docs` writes this page."
+    return f"# Decisions\n\n{head}\n\n{''.join(rows)}"
+
+
+def _adrs() -> Iterator[tuple[int, str, Path]]:
+    for path in sorted((DOCS / "adr").glob("0*.md")):
+        number, _, title = path.read_text("utf-8").partition("\n")[0][2:].partition(". ")
+        yield int(number), title, path
+
+
+# --- README where there are no files beside it -----------------------------------------------
+
+
+def description(readme: str) -> str:
+    """Return README without pictures and without links to files: pages are named by their command.
+
+    A package index shows it where there are no files beside it, and the project has no address
+    that links could lead to.
+    """
+    text = re.sub(r"^!\[[^\]]*\]\([^)]+\)\n\n?", "", readme, flags=re.MULTILINE)
+    return LINK.sub(_without_file, text)
+
+
+def _without_file(link: re.Match[str]) -> str:
+    text, target = link.groups()
+    if re.match(r"https?:|#", target):
+        return link[0]
+    page = re.fullmatch(r"docs/(?:vendors/)?([\w-]+)\.md(?:#.*)?", target)
+    return f"{text} (`onetape docs {page[1]}`)" if page else text
+
+
+if __name__ == "__main__":
+    main()
