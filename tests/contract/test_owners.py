@@ -33,6 +33,7 @@ OWNERS = {
     "filelock": ("disk.",),
     "msgspec": ("cache.format.",),
     "exchange_calendars": ("calendars.library",),
+    "markdown_it": ("charts.documentation",),
     "rich": ("cli", "jobs.progress_bar"),
     "shtab": ("cli.completion",),
     "distributed": ("jobs.workers",),

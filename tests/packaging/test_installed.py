@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.packaging.build import as_user, build, build_editable, copy_tree, dis
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
+DOCUMENTATION = "src/data/documentation/"
 WHERE = "import src.data; print(src.data.__file__)"
 RULES = "from src.data import ProviderSelector as P; print(P().rules['crypto']['primary'])"
 
@@ -118,6 +120,29 @@ def test_the_wheel_works_in_an_empty_folder(site: Path, tmp_path: Path) -> None:
 def test_the_command_is_declared(site: Path) -> None:
     (entry_points,) = site.glob("*.dist-info/entry_points.txt")
     assert "onetape = onetape.__main__:main" in entry_points.read_text("utf-8")
+
+
+def test_the_documentation_is_in_the_wheel(wheel: Path, site: Path, tmp_path: Path) -> None:
+    docs = ROOT / "docs"
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    pages = {p.relative_to(docs).as_posix() for p in docs.rglob("*.md")} | {"llms.txt"}
+    pictures = {f"img/{p.name}" for p in (docs / "img").glob("*.svg")}
+    packed = {n.removeprefix(DOCUMENTATION) for n in names if n.startswith(DOCUMENTATION)}
+    assert packed == pages | pictures
+    shown = as_user(["-m", "onetape", "docs", "gaps"], cwd=tmp_path, installed=site).stdout
+    assert shown == (docs / "gaps.md").read_text("utf-8")
+
+
+def test_the_metadata_lead_to_no_file_and_to_no_made_up_address(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
+        head, _, description = archive.read(name).decode().partition("\n\n")
+        assert [n for n in archive.namelist() if n.endswith("/licenses/LICENSE")]
+    assert "License-Expression: MIT" in head and "License-File: LICENSE" in head
+    assert "URL" not in head and "Home-page" not in head
+    assert "`onetape docs`" in description
+    assert not re.findall(r"\]\((?!https?:|#)", description) and "![" not in description
 
 
 def test_the_packaged_rules_are_read_from_the_wheel(site: Path, tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ COMMANDS = {
     "providers": "the vendors, what they serve and what they lack here",
     "doctor": "check keys, extras, network, cache and state",
     "demo": "a first look on this machine, without a key",
+    "docs": "the documentation, in the terminal or the browser",
     "completion": "completion script for bash, zsh or fish",
 }
 # Commands whose module has another name: that of theirs is taken.

@@ -67,6 +67,7 @@ EXAMPLES = {
     "providers": ("providers", "providers yahoo"),
     "doctor": ("doctor", "doctor --watch --every 5"),
     "demo": ("demo", "demo --offline"),
+    "docs": ("docs bars", "docs errors --open"),
     "completion": ("completion bash", "completion fish"),
 }
 

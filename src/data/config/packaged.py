@@ -8,22 +8,38 @@ from pathlib import Path
 
 RELATIVE = Path("config") / "data"
 
-_PACKAGE = f"{__name__.rsplit('.', 2)[0]}.default_config"
-# The folder of these files in the source tree.
-TREE = Path(__file__).resolve().parents[3] / RELATIVE
+_ROOT = __name__.rsplit(".", 2)[0]
+_CHECKOUT = Path(__file__).resolve().parents[3]
+# The folders of these files in the source tree.
+TREE = _CHECKOUT / RELATIVE
+PAGES = _CHECKOUT / "docs"
 
 
 def packaged_path(name: str) -> Path:
     """Return the path of a packaged file of ``config/data``."""
+    return _path("default_config", TREE, name)
+
+
+def page_path(name: str) -> Path:
+    """Return the path of a packaged file of ``docs``.
+
+    Args:
+        name: relative to that folder, as this package itself lists it; never a name from outside.
+    """
+    return _path("documentation", PAGES, name)
+
+
+def _path(package: str, folder: Path, name: str) -> Path:
+    """Return the path of a file: in ``package`` of a wheel, else in ``folder`` of the tree."""
     try:
-        # The package exists in a wheel only: there the folder `config/data` is mapped onto it.
-        importlib.import_module(_PACKAGE)
-        path = Path(str(resources.files(_PACKAGE).joinpath(name)))
+        # The package exists in a wheel only: there the folder is mapped onto it.
+        importlib.import_module(f"{_ROOT}.{package}")
+        path = Path(str(resources.files(f"{_ROOT}.{package}").joinpath(name)))
         if path.is_file():
             return path
     except ModuleNotFoundError:
         pass
-    return TREE / name
+    return folder / name
 
 
 def is_packaged(path: Path, name: str) -> bool:

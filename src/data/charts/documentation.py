@@ -1,0 +1,116 @@
+"""The packaged documentation as one HTML file: every page a section, links between pages inside it."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Container, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..model.html import Html, element
+from .page import page
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
+
+_STYLE = """
+section { border-top: 1px solid var(--line); padding-top: 1rem; margin-top: 3rem; }
+code { background: var(--panel); padding: .1em .25em; } pre code { padding: 0; }
+pre { background: var(--panel); padding: .75rem 1rem; overflow-x: auto; line-height: 1.4; }
+section table { display: block; overflow-x: auto; } img { max-width: 100%; }
+"""
+_PAGE_LINK = re.compile(r"(?:\.\./)?(?:[\w-]+/)?([\w-]+)\.md(?:#(.*))?")
+_ELSEWHERE = re.compile(r"[a-z]+:|//", re.IGNORECASE)
+
+
+class PageSource(NamedTuple):
+    """A page in Markdown.
+
+    Attributes:
+        name: of the page; no other one has it.
+        text: its Markdown. HTML in it is shown as text.
+        folder: of its file below that of all pages, with a slash behind it; empty for that folder.
+    """
+
+    name: str
+    text: str
+    folder: str = ""
+
+
+def documentation(
+    title: str, sources: Sequence[PageSource], picture: Callable[[str], bytes | None]
+) -> str:
+    """Return pages as one HTML file that opens from disk and loads nothing.
+
+    A link to a page that is not among them becomes text.
+
+    Args:
+        title: of the window.
+        sources: the pages in their order; the section of each has its name as ``id``.
+        picture: returns an SVG picture by its file, relative to the folder of all pages; None where
+            there is none, which leaves its description.
+    """
+    from markdown_it import MarkdownIt
+
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table")
+    names = {source.name for source in sources}
+    sections = []
+    for source in sources:
+        tokens = reader.parse(source.text)
+        _name_headings(tokens, source.name)
+        for token in tokens:
+            _lead_inside(token.children or [], source, names, picture)
+        body = Html(reader.renderer.render(tokens, reader.options, {}))
+        sections.append(element("section", body, id=source.name))
+    return page(title, *sections, style=_STYLE)
+
+
+def _name_headings(tokens: Sequence[Token], name: str) -> None:
+    """Give each heading below the first the ``id`` by which links of other pages lead to it."""
+    for token, content in pairwise(tokens):
+        if token.type == "heading_open" and token.tag != "h1":
+            token.attrSet("id", f"{name}--{_slug(content.content)}")
+
+
+def _slug(heading: str) -> str:
+    """Return the anchor of a heading, as GitHub and the site write it."""
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading.lower()).strip())
+
+
+def _lead_inside(
+    tokens: Sequence[Token],
+    source: PageSource,
+    names: Container[str],
+    picture: Callable[[str], bytes | None],
+) -> None:
+    """Lead links to sections of the file, and put pictures into it."""
+    for token in tokens:
+        if token.type == "link_open":
+            href = _href(str(token.attrGet("href")), source.name, names)
+            token.attrs = {"href": href} if href else {}
+        elif token.type == "image":
+            file = _below(source.folder + str(token.attrGet("src")))
+            data = picture(file)
+            if data is None:
+                token.type = "text"  # its description
+            else:
+                coded = base64.b64encode(data).decode()
+                token.attrSet("src", f"data:image/svg+xml;base64,{coded}")
+
+
+def _href(target: str, name: str, names: Container[str]) -> str:
+    """Return where a link leads to in the file; empty where its page is not in it."""
+    if _ELSEWHERE.match(target):
+        return target
+    if target.startswith("#"):
+        return f"#{name}--{target[1:]}"
+    link = _PAGE_LINK.fullmatch(target)
+    if link is None or link[1] not in names:
+        return ""
+    return f"#{link[1]}--{link[2]}" if link[2] else f"#{link[1]}"
+
+
+def _below(file: str) -> str:
+    """Return a path without its steps upwards."""
+    return re.sub(r"[^/]+/\.\./", "", file)

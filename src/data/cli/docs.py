@@ -1,0 +1,134 @@
+"""``onetape docs``: the documentation that comes with the package, in the terminal or the browser."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._version import __version__
+from ..errors import ConfigError, QueryError
+from .arguments import add_output
+from .output import console
+from .report import Line, Report, Shown
+from .tables import TextTable, styled
+
+if TYPE_CHECKING:
+    from ..jobs.documentation import Page
+
+# Longer lines are hard to read, however wide the terminal is.
+_WIDEST = 100
+# What Markdown writes around words.
+_MARKS = str.maketrans("", "", "`*")
+# Groups of many pages, each in one line: of the vendors by their names.
+_VENDORS, _DECISIONS = "One vendor", "Optional"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("page", nargs="?", metavar="PAGE", help="such as bars; without: the list")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--open", action="store_true", help="show all pages in the browser, at PAGE if it is named"
+    )
+    where.add_argument("--html", metavar="FILE", help="write all pages into one HTML file")
+    add_output(parser)
+    parser.epilog = "In a pipe a page is printed as Markdown."
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> Report:
+    """Return the list, or a page; or write all pages as one HTML file, and open it.
+
+    Raises:
+        QueryError: there is no such page.
+        ConfigError: there is no browser to open.
+        StorageError: the HTML file cannot be written, or the installation lacks the pages.
+    """
+    from ..jobs.documentation import all_pages, find_page, text_of
+
+    page = None if args.page is None else find_page(args.page)
+    if args.open or args.html is not None:
+        return _as_html(page, args)
+    if page is None:
+        return Report([_plain(one) for one in all_pages()], lambda: _list(all_pages()))
+    text = text_of(page)
+    return Report(_plain(page) | {"text": text}, lambda: _rendered(text))
+
+
+def _plain(page: Page) -> dict[str, Any]:
+    return {"page": page.name, "title": page.title, "line": page.line, "group": page.group}
+
+
+def _list(pages: Sequence[Page]) -> Shown:
+    by_group: dict[str, list[Page]] = {}
+    for page in pages:
+        by_group.setdefault(page.group, []).append(page)
+    vendors, decisions = by_group.pop(_VENDORS, []), by_group.pop(_DECISIONS, [])
+    del by_group[""]  # this list itself
+    for group, listed in by_group.items():
+        rows = [[page.name, page.line.translate(_MARKS)] for page in listed]
+        yield TextTable([group.lower(), ""], rows)
+        yield ""
+    yield styled(f"one vendor: {', '.join(page.name for page in vendors)}", "dim")
+    yield styled(f"{len(decisions)} decisions: `onetape docs decisions` lists them", "dim")
+
+
+def _rendered(text: str) -> Shown:
+    screen = console()
+    if not screen.is_terminal:
+        yield Line(text.rstrip("\n"))
+        return
+    from rich.constrain import Constrain
+    from rich.markdown import Markdown
+
+    yield Constrain(Markdown(text, code_theme="ansi_dark", hyperlinks=False), _WIDEST)
+
+
+def _as_html(page: Page | None, args: argparse.Namespace) -> Report:
+    """Write the file and, if that is wanted, open it."""
+    from ..charts.documentation import PageSource, documentation
+    from ..disk.atomic import check_target, put
+    from ..jobs.documentation import all_pages, bytes_of, text_of
+
+    if args.html is not None and page is not None:
+        raise QueryError(
+            "--html writes all pages",
+            hint=f"leave out {args.page}; the file is opened at #{page.name}",
+        )
+    path = _opened_file() if args.html is None else Path(args.html)
+    check_target(path)
+    sources = [
+        PageSource(
+            one.name, text_of(one), one.file.rpartition("/")[0] + "/" if "/" in one.file else ""
+        )
+        for one in all_pages()
+    ]
+    title = f"onetape {__version__}"
+    put(path, documentation(title, sources, bytes_of).encode())
+    if args.open:
+        _open(path, page)
+    return Report({"file": str(path), "pages": len(sources)}, [Line(str(path))])
+
+
+def _opened_file() -> Path:
+    """Return the file that is opened in the browser: one for each version, in the folder of the state."""
+    from ..config.settings import load_settings
+    from ..disk.files import Disk
+
+    folder = load_settings(None, None).state_dir
+    Disk().make_folders(folder)
+    return folder / f"documentation-{__version__}.html"
+
+
+def _open(path: Path, page: Page | None) -> None:
+    import webbrowser
+
+    address = path.resolve().as_uri() + (f"#{page.name}" if page else "")
+    try:
+        is_open = webbrowser.open_new_tab(address)
+    except webbrowser.Error:
+        is_open = False
+    if not is_open:
+        raise ConfigError("no browser can be opened", hint=f"open {path} in one")

@@ -1,0 +1,124 @@
+"""``onetape docs``: the packaged pages in a terminal, as JSON, as one HTML file, in the browser."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+
+import pytest
+
+from src.data.config import packaged
+from src.data.jobs.documentation import all_pages
+from tests.cli.conftest import Run
+from tests.contract.source import ROOT
+
+DOCS = ROOT / "docs"
+
+
+@pytest.fixture
+def run(bare: Run) -> Run:
+    """Return a runner without rules and cache: the command reads neither."""
+    return bare
+
+
+def test_the_list_names_every_page(run: Run) -> None:
+    shown = run("docs")
+    assert shown.code == 0 and "glossary" in shown.out and "yahoo" in shown.out
+    names = [row["page"] for row in run("docs", "--json").json]
+    assert sorted(names) == sorted(path.stem for path in DOCS.rglob("*.md"))
+    assert len(set(names)) == len(names), "a name is one page"
+    listed = {row["page"]: row for row in run("docs", "--json").json}
+    assert listed["bars"]["group"] == "Use" and "total return" in listed["bars"]["line"]
+
+
+def test_a_page_is_markdown_in_a_pipe_and_in_json(run: Run) -> None:
+    text = (DOCS / "gaps.md").read_text("utf-8")
+    assert run("docs", "gaps").out == text
+    assert run("docs", "GAPS.md").out == text
+    assert run("docs", "gaps", "--json").json["text"] == text
+    reference = run("docs", "reference").out
+    assert "`get_ohlcv`" in reference and ":::" not in reference
+
+
+def test_a_page_is_formatted_on_a_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    shown = run("docs", "glossary")
+    assert (
+        "\x1b[" in shown.out and "### Provisional" not in shown.out and "Provisional" in shown.out
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["bar", "../README", "adr/../bars", "/etc/passwd", "vendors/yahoo", "a\x1b[31m"]
+)
+def test_a_name_that_is_no_page_is_refused(name: str, run: Run) -> None:
+    refused = run("docs", name)
+    assert refused.code == 2 and refused.out == ""
+    assert "there is no page" in refused.err and "`onetape docs` lists" in refused.err
+    assert "\x1b" not in refused.err
+    assert run("docs", name, "--json").json["error"]["type"] == "QueryError"
+
+
+def test_the_nearest_name_is_offered(run: Run) -> None:
+    assert "did you mean 'bars'?" in run("docs", "bar").err
+    assert "did you mean 'yahoo'?" in run("docs", "vendors/yahoo").err
+
+
+def test_all_pages_are_one_file(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "onetape.html"
+    assert run("docs", "--html", str(file), "--json").json == {
+        "file": str(file),
+        "pages": len(all_pages()),
+    }
+    text = file.read_text("utf-8")
+    assert all(f'<section id="{page.name}">' in text for page in all_pages())
+    assert 'href="#bars--adjusted-prices-and-total-return"' in text
+    assert 'id="bars--adjusted-prices-and-total-return"' in text
+    before = file.read_bytes()
+    assert run("docs", "--html", str(file)).code == 0 and file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "code"),
+    [
+        (("--html", "no/such/folder.html"), "does not exist", 1),
+        (("--html", "."), "it is a folder", 1),
+        (("bars", "--html", "a.html"), "--html writes all pages", 2),
+        (("nope", "--open"), "there is no page", 2),
+    ],
+)
+def test_a_place_that_cannot_be_written(
+    arguments: tuple[str, ...], text: str, code: int, run: Run
+) -> None:
+    refused = run("docs", *arguments)
+    assert (refused.code, text in refused.err) == (code, True), refused.err
+    assert not list(Path.cwd().glob("*.html"))
+
+
+def test_the_browser_opens_at_the_page(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open_new_tab", lambda address: opened.append(address) or True)
+    assert run("docs", "errors", "--open").code == 0
+    assert run("docs", "--open").code == 0
+    first, second = opened
+    assert first == second + "#errors" and first.startswith("file://")
+    assert '<section id="errors">' in Path(second.removeprefix("file://")).read_text("utf-8")
+
+
+def test_without_a_browser_the_file_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webbrowser, "open_new_tab", lambda address: False)
+    refused = run("docs", "--open")
+    assert refused.code == 2 and "no browser can be opened" in refused.err
+    assert "documentation-" in refused.err
+
+
+def test_an_installation_without_pages_says_so(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    all_pages.cache_clear()
+    monkeypatch.setattr(packaged, "PAGES", tmp_path)
+    try:
+        refused = run("docs")
+    finally:
+        all_pages.cache_clear()
+    assert refused.code == 1 and "install the package again" in refused.err
