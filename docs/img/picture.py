@@ -1,6 +1,7 @@
-"""Make the README's picture: what ``onetape demo`` prints, as an SVG without fonts of elsewhere.
+"""Draw the pictures of README and the pages, each as an SVG without fonts of elsewhere.
 
-Run ``python docs/img/picture.py > docs/img/demo.svg``.
+Run by ``make pictures``. All are drawn from the sample bars of the extra ``demo``, so a picture changes
+only where the code does; what ``onetape demo`` prints has measured times in it besides.
 """
 
 from __future__ import annotations
@@ -10,27 +11,53 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
+FOLDER = Path(__file__).resolve().parent
+sys.path.insert(0, str(FOLDER.parents[1]))
 WIDTH = 100
 COMMAND = [sys.executable, "-m", "src.data", "demo", "--offline"]
 
 
 def main() -> None:
-    """Print the picture."""
+    """Write every picture."""
+    for name, draw in PICTURES.items():
+        (FOLDER / name).write_text(draw(), "utf-8")
+
+
+def terminal() -> str:
+    """Return what ``onetape demo`` prints, as a terminal shows it."""
     environment = os.environ | {"FORCE_COLOR": "1", "COLUMNS": str(WIDTH), "LINES": "60"}
-    shown = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        COMMAND, cwd=FOLDER.parents[1], env=environment, capture_output=True, text=True, check=True
+    )
     text = re.sub(r"\S*/onetape-demo-\w+", "a temporary folder", shown.stdout)
     screen = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     screen.print(Text.from_ansi("$ onetape demo\n" + text.rstrip()))
-    picture = screen.export_svg(title="onetape")
+    picture = screen.export_svg(title="onetape", unique_id="demo")
     # The fonts that rich would load from the web: any monospaced one of the reader's will do.
     picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
     picture = picture.replace("Fira Code", "DejaVu Sans Mono, Menlo, Consolas")
     # Not every viewer keeps runs of no-break spaces; all keep runs that are declared to be kept.
-    print(picture.replace("&#160;", " ").replace("<text ", '<text xml:space="preserve" '))
+    return picture.replace("&#160;", " ").replace("<text ", '<text xml:space="preserve" ') + "\n"
+
+
+def chart() -> str:
+    """Return the chart of a year of sample bars."""
+    from src.data.data_manager import DataManager
+
+    with tempfile.TemporaryDirectory(prefix="onetape-pictures-") as folder:
+        manager = DataManager(Path(folder))
+        picture = manager.plot("AAPL", "1d", "2012-01-03", "2012-12-31", provider="demo")
+        return picture.svg() + "\n"
+
+
+PICTURES: dict[str, Callable[[], str]] = {"demo.svg": terminal, "chart.svg": chart}
 
 
 if __name__ == "__main__":
