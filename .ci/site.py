@@ -23,8 +23,8 @@ from src.data.charts.page import STYLE  # noqa: E402 - of this tree, not of an i
 from src.data.errors import MissingExtraError, StorageError, install_line  # noqa: E402 - as above
 
 # What the pages link to, beside the pages themselves.
-_FILES = ("LICENSE", "setup.cfg", "config/data/provider_rules.yaml")
-_FOLDERS = {
+FILES = ("LICENSE", "setup.cfg", "config/data/provider_rules.yaml")
+FOLDERS = {
     "docs": "*.md",
     "docs/img": "*.[sp][vn]g",
     "examples": "*.py",
@@ -90,8 +90,8 @@ def build(root: Path, pages: Path, site: Path) -> int:
 def copy_pages(root: Path, pages: Path) -> None:
     """Copy the pages of a tree, and what they link to, to the same places below ``pages``."""
     shutil.rmtree(pages, ignore_errors=True)
-    files = [root / name for name in _FILES]
-    files += [path for folder, form in _FOLDERS.items() for path in (root / folder).rglob(form)]
+    files = [root / name for name in FILES]
+    files += [path for folder, form in FOLDERS.items() for path in (root / folder).rglob(form)]
     for path in (*root.glob("*.md"), *files):
         target = pages / path.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)

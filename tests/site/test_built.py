@@ -164,7 +164,7 @@ def test_a_dead_link_fails_the_build(tmp_path: Path) -> None:
         "theme: {name: null, custom_dir: docs/theme, search_index_only: true}\n"
         "plugins: [search, mkdocstrings]\nnav: [{A: README.md}]\n"
     )
-    for name in SITE._FILES:
+    for name in SITE.FILES:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("x")
     (root / "docs" / "llms.txt").write_text("# a\n")

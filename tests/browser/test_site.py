@@ -1,0 +1,115 @@
+"""The built site and the documentation as one file, opened from disk: no error, no request to a host."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.browser.conftest import Open
+from tests.cli.conftest import Run
+from tests.contract.source import ROOT
+from tests.site.test_pages_made import script
+
+QUESTIONS = {
+    "adjusted prices": "after splits and dividends",
+    "the last price": "manager.get_quote",
+    "many symbols": "manager.get_ohlcv_batch",
+    "what provisional means": "may still correct it",
+    "why a bar is missing": "lists the gaps of an answer",
+}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("built")
+    script("site").build(ROOT, folder / "pages", folder / "site")
+    return folder / "site"
+
+
+def test_every_page_opens_from_disk(site: Path, open_page: Open) -> None:
+    paths = sorted(site.rglob("*.html"))
+    assert len(paths) > 80
+    opened = open_page(paths[0])
+    for path in paths:
+        opened.page.goto(path.as_uri())
+        source = site / path.relative_to(site).with_suffix(".md")
+        name = "README.md" if path.name == "index.html" else source.name
+        heading = re.match(r"# (.*)", (path.parent / name).read_text("utf-8"))
+        assert heading is not None
+        shown = opened.page.locator("main h1").first.inner_text()
+        assert _letters(shown) == _letters(heading[1]), path.name
+        # A style sheet that was not read would leave the page without its columns.
+        assert opened.page.locator("body").evaluate("b => getComputedStyle(b).display") == "grid"
+    opened.check()
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+def test_the_pictures_of_the_first_page_are_drawn(site: Path, open_page: Open) -> None:
+    opened = open_page(site / "index.html")
+    widths = opened.page.locator("main img").evaluate_all(
+        "all => all.map(i => i.complete && i.naturalWidth && i.clientWidth)"
+    )
+    assert len(widths) == 2 and all(width > 500 for width in widths), (
+        "an SVG is as wide as its place"
+    )
+    opened.check()
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_reader_of_yfinance_finds_it_within_two_clicks(
+    question: str, site: Path, open_page: Open
+) -> None:
+    opened = open_page(site / "index.html")
+    opened.page.locator("main").get_by_role("link", name="yfinance", exact=True).click()
+    opened.page.locator("main table").first.get_by_role("link", name=question, exact=True).click()
+    anchor = opened.page.url.partition("#")[2]
+    heading = opened.page.locator(f"#{anchor}")
+    top = heading.evaluate("h => h.getBoundingClientRect().top")
+    assert -1 < top < 900, "the section is in view"
+    section = heading.evaluate(
+        "h => { let t = ''; for (let e = h.nextElementSibling; e && e.tagName != 'H2';"
+        " e = e.nextElementSibling) t += e.innerText; return t; }"
+    )
+    assert QUESTIONS[question] in section
+    opened.check()
+
+
+def test_the_search_leads_to_a_section(site: Path, open_page: Open) -> None:
+    opened = open_page(site / "docs" / "vendors" / "yahoo.html")
+    opened.page.fill("#search", "provisional")
+    first = opened.page.locator("#results li a").first
+    assert first.inner_text() == "Glossary · Provisional"
+    first.click()
+    assert opened.page.url.endswith("docs/glossary.html#provisional")
+    opened.page.fill("#search", "<b>no such word</b>")
+    opened.page.get_by_text("nothing fits").wait_for()
+    assert opened.page.locator("#results b").count() == 0
+    opened.check()
+
+
+def test_a_phone_reads_it_in_the_dark(site: Path, open_page: Open) -> None:
+    opened = open_page(site / "docs" / "bars.html", scheme="dark", width=400, height=800)
+    wide = opened.page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= 400, "tables and code scroll by themselves"
+    colour = opened.page.locator("body").evaluate("b => getComputedStyle(b).backgroundColor")
+    assert max(map(int, re.findall(r"\d+", colour))) < 64
+    opened.check()
+
+
+def test_the_one_file_of_the_command_opens_at_a_page(
+    bare: Run, tmp_path: Path, open_page: Open
+) -> None:
+    file = tmp_path / "onetape.html"
+    assert bare("docs", "--html", str(file)).code == 0
+    opened = open_page(file)
+    opened.page.goto(file.as_uri() + "#errors")
+    assert -1 < opened.page.locator("#errors").evaluate("e => e.getBoundingClientRect().top") < 900
+    assert opened.page.locator("section").count() > 80
+    link = opened.page.locator('a[href="#bars--adjusted-prices-and-total-return"]').first
+    link.click()
+    opened.check()
