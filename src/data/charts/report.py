@@ -110,6 +110,11 @@ class StoredReport(InLines):
                     yield "bars", one["fingerprint"]
             for part, why in one["problems"].items():
                 yield name, f"{part}: {why}"
+        if samples := self.data.get("samples"):
+            yield (
+                "left out",
+                f"{counted(samples, 'series')} of samples; each has a report of its own",
+            )
         for text in self.data["incidents"]:
             yield "incident", text
         for gap in self.data["gaps"]:
@@ -138,8 +143,10 @@ def report_of(
         )
     client = manager.client
     if symbol is None or timeframe is None:
-        keys = [key for key in client.series() if not key.is_sample]
-        return _of_all(client, _looked_at(manager, keys), manager.gaps())
+        every = client.series()
+        keys = [key for key in every if not key.is_sample]
+        samples = len(every) - len(keys)
+        return _of_all(client, _looked_at(manager, keys), manager.gaps(), samples)
     query = client.query(symbol, timeframe)
     entries = _looked_at(manager, client.lanes(query.instrument.symbol, query.timeframe))
     gaps = manager.gaps(symbol, timeframe)
@@ -236,7 +243,9 @@ def _drawn(client: BarsClient, entry: _Entry) -> _Drawn | None:
 # --- everything ------------------------------------------------------------------------------
 
 
-def _of_all(client: BarsClient, entries: dict[SeriesKey, _Entry], gaps: GapReport) -> StoredReport:
+def _of_all(
+    client: BarsClient, entries: dict[SeriesKey, _Entry], gaps: GapReport, samples: int
+) -> StoredReport:
     sections = []
     for one in gaps.series:
         entry = entries.get(one.series)
@@ -267,7 +276,8 @@ def _of_all(client: BarsClient, entries: dict[SeriesKey, _Entry], gaps: GapRepor
     for section, entry in zip(sections, own, strict=True):
         rows.append((series_name(section), entry.cells(months, expected)))
         section["problems"] = entry.problems
-    data = _frame(client, "", sections, gaps) | {"heat": heat_map(rows, months)}
+    data = _frame(client, "", sections, gaps)
+    data |= {"heat": heat_map(rows, months), "samples": samples}
     return StoredReport(plain_values(data))
 
 

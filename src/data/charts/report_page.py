@@ -350,7 +350,10 @@ def _sources(sources: Values) -> Iterator[Html]:
 def _summary(values: Values) -> Iterator[Html]:
     data = values.data
     yield element("p", counted(len(data["series"]), "series"), data_count="series")
-    if not data["series"]:
+    if data["samples"]:
+        words = f"left out: {counted(data['samples'], 'series')} of samples; each has a report of its own"
+        yield element("p", words, class_="faint")
+    elif not data["series"]:
         yield element("p", "Nothing is stored in this cache.", class_="poor")
 
 
