@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._version import __version__
+from ..charts.documentation import PageSource, documentation
+from ..config.settings import load_settings
+from ..disk.atomic import check_target, put
+from ..disk.files import Disk
 from ..errors import ConfigError, QueryError
+from ..jobs.documentation import Page, all_pages, bytes_of, find_page, text_of
 from .arguments import add_output
 from .output import console
 from .report import Line, Report, Shown
 from .tables import TextTable, styled
-
-if TYPE_CHECKING:
-    from ..jobs.documentation import Page
 
 # Longer lines are hard to read, however wide the terminal is.
 _WIDEST = 100
@@ -46,8 +48,6 @@ def run(args: argparse.Namespace) -> Report:
         ConfigError: there is no browser to open.
         StorageError: the HTML file cannot be written, or the installation lacks the pages.
     """
-    from ..jobs.documentation import all_pages, find_page, text_of
-
     page = None if args.page is None else find_page(args.page)
     if args.open or args.html is not None:
         return _as_html(page, args)
@@ -88,10 +88,6 @@ def _rendered(text: str) -> Shown:
 
 def _as_html(page: Page | None, args: argparse.Namespace) -> Report:
     """Write the file and, if that is wanted, open it."""
-    from ..charts.documentation import PageSource, documentation
-    from ..disk.atomic import check_target, put
-    from ..jobs.documentation import all_pages, bytes_of, text_of
-
     if args.html is not None and page is not None:
         raise QueryError(
             "--html writes all pages",
@@ -114,9 +110,6 @@ def _as_html(page: Page | None, args: argparse.Namespace) -> Report:
 
 def _opened_file() -> Path:
     """Return the file that is opened in the browser: one for each version, in the folder of the state."""
-    from ..config.settings import load_settings
-    from ..disk.files import Disk
-
     folder = load_settings(None, None).state_dir
     Disk().make_folders(folder)
     return folder / f"documentation-{__version__}.html"
