@@ -256,6 +256,15 @@ def test_what_cannot_stand_on_one_chart_is_refused(other: pd.DataFrame, word: st
         chart_of({"A": frame_of([1, 2]), "B": other})
 
 
+def test_a_coin_of_every_day_stands_beside_a_share_of_its_sessions() -> None:
+    share = frame_of([50, 51, 52, 53], "2024-01-04", kind={"session": "regular"})
+    coin = frame_of([1, 2, 3, 4, 5, 6], "2024-01-04", symbol="B", kind={"session": "24h"})
+    chart = chart_of({"ACME": share, "B": coin})
+    drawn = layout_of(chart, 800, 500)
+    assert drawn.counts.drawn == 10 and not chart.gaps
+    assert len(chart.axis.stamps) == 6, "the share has no bars of the weekend, the coin has"
+
+
 _NOT_FRAMES = [
     (dict, "no frame"),
     (lambda: [1, 2], "not of list"),

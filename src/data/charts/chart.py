@@ -575,7 +575,8 @@ def _check_alike(parts: Sequence[_Part]) -> None:
     what = {
         "timeframes": [p.timeframe for p in with_bars],
         "adjustments": [p.facts.get("adjustment", "") for p in with_bars],
-        "sessions": [p.facts.get("kind", {}).get("session", "") for p in with_bars],
+        # A coin's day of 24 hours stands beside a share's session; extended hours are another series.
+        "sessions": [_session(p) for p in with_bars],
         "origins": ["made up" if p.facts.get("made_up") else "real" for p in with_bars],
     }
     for name, values in what.items():
@@ -585,6 +586,10 @@ def _check_alike(parts: Sequence[_Part]) -> None:
                 f"one chart cannot show bars of several {name}: {each}",
                 hint="ask for all of them alike, or draw them one by one",
             )
+
+
+def _session(part: _Part) -> str:
+    return "extended" if part.facts.get("kind", {}).get("session") == "extended" else "regular"
 
 
 def _axis(parts: Sequence[_Part]) -> Axis:
