@@ -27,13 +27,13 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 from src.data.clock import SystemClock
 from src.data.data_manager import DataManager, get_data_manager
 from src.data.errors import QueryError
+from src.data.forks import renew_after_fork
 from src.data.jobs.progress import SymbolsProgress
 from src.data.jobs.progress_bar import listening
 from src.data.model.caller import called_from, working_for
 from src.data.model.query import distinct_symbols
 from src.data.model.wide import LAYOUTS, wide_frame
 from src.data.net.deadline import QUIET_S, Deadline, MustWait, run_within, seconds_of
-from src.data.net.forks import renew_after_fork
 
 __all__ = ["AsyncDataManager"]
 

@@ -907,6 +907,12 @@ def get_data_manager(
     return manager
 
 
+def existing_data_manager() -> DataManager | None:
+    """Return the one manager of this process; None before the first :func:`get_data_manager`."""
+    manager: DataManager | None = MANAGER.look()
+    return manager
+
+
 def reset_data_manager() -> None:
     """Forget the manager of this process; the next call makes a new one. For tests."""
     MANAGER.forget()

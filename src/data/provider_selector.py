@@ -25,12 +25,12 @@ from .config.rules import Rule, Rules
 from .config.rules_file import RELATIVE, load_rules, rules_of
 from .config.settings import load_settings
 from .errors import BadSymbolError, DataError, NoProviderError, QueryError
+from .forks import renew_after_fork
 from .model.capabilities import Capabilities, Supply
 from .model.instrument import Instrument
 from .model.series import SeriesKey, folder_lane
 from .model.settings import Settings
 from .model.timeframe import Timeframe
-from .net.forks import renew_after_fork
 from .singleton import Singleton
 from .symbols import tickers
 from .symbols.classify import SymbolRefusal, classify

@@ -14,9 +14,9 @@ from .config.rules import Rules
 from .config.rules_file import load_rules
 from .config.settings import load_settings
 from .disk.scratch import process_folder
+from .forks import renew_after_fork
 from .model.instant import HOUR_MS
 from .model.settings import Settings
-from .net.forks import renew_after_fork
 from .observability.logs import write_as_environment_says
 from .singleton import Singleton
 

@@ -13,7 +13,7 @@ from tests.contract.source import Module, expect_none, imports, module, modules,
 
 FLOORS = {
     "_version": 0, "vendors.registry": 0,
-    "errors": 0, "clock": 0, "resources": 0, "once": 0, "removed": 0,
+    "errors": 0, "clock": 0, "forks": 0, "resources": 0, "once": 0, "removed": 0,
     "disk": 1, "model": 1,
     "calendars": 2, "singleton": 2, "symbols": 2,
     "config": 3, "prices": 3,
@@ -230,6 +230,21 @@ def test_an_absolute_import_of_ourselves_is_refused() -> None:
 
 # What the facade loads of packages built above it, at one place, when it is first used.
 ABOVE_THE_FACADE = {"charts"}
+# What those may use, so that they see bars as a user does: nothing of the store, of vendors, of the network.
+OPEN_TO_THEM = {
+    "", "_version", "bars.client", "calendars", "clock", "config", "data_manager", "disk", "errors", "forks",
+    "jobs", "model", "observability", "prices", "symbols",
+}  # fmt: skip
+
+
+def test_what_is_above_the_facade_sees_bars_as_a_user_does() -> None:
+    expect_none([
+        f"{source.name}:{item.line} imports {target}"
+        for source in modules()
+        if source.top in ABOVE_THE_FACADE
+        for target, item in targets(source)
+        if not {target, target.split(".")[0]} & {*OPEN_TO_THEM, source.top}
+    ])  # fmt: skip
 
 
 def above_the_facade(source: Module) -> set[str]:

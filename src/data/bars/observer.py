@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from ..cache.actions import ActionBook
 from ..clock import Clock
 from ..errors import CacheError, DataError, IncompleteDataError
+from ..forks import renew_after_fork
 from ..model.actions import Action
 from ..model.instant import DAY_MS
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..net.deadline import MustWait
-from ..net.forks import renew_after_fork
 from ..observability.logs import context, current, next_number, running, subject_of
 from ..observability.metrics import Metrics
 from ..resources import CpuUse, memory

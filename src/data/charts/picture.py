@@ -115,10 +115,9 @@ def plot(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> ChartPicture:
 
 def _instruments(provenances: Mapping[str, Mapping[str, Any]]) -> dict[str, Instrument]:
     """Return what the symbols of some provenances stand for, but for those that mean nothing."""
-    from ..provider_selector import ProviderSelector
-    from ..wiring import MANAGER
+    from ..data_manager import ProviderSelector, existing_data_manager
 
-    manager = MANAGER.look()
+    manager = existing_data_manager()
     selector = manager.provider_selector if manager else ProviderSelector()
     instruments = {}
     for name, facts in provenances.items():

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import MissingExtraError, install_line
-from ..net.forks import renew_after_fork
+from ..forks import renew_after_fork
 from .chart import Chart
 from .layout import PAINTS, Label, Rects, Shape, layout_of
 

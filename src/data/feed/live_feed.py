@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..clock import Clock, SystemClock
 from ..errors import DataError, FeedLagError
+from ..forks import renew_after_fork
 from ..model.span import Span
 from ..model.stream import LiveBar, Revision, StreamState, StreamStatus
-from ..net.forks import renew_after_fork
 from ..observability.logs import Subject, following, running
 from ..vendors.foreign import masked
 from .board import Board, FeedSnapshot, Run

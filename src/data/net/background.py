@@ -15,9 +15,9 @@ from contextvars import copy_context
 from typing import Generic, TypeVar
 
 from ..errors import CircuitOpenError, DataError, ProviderTimeoutError
+from ..forks import renew_after_fork
 from ..model.texts import duration
 from .deadline import Deadline
-from .forks import renew_after_fork
 
 T = TypeVar("T")
 

@@ -22,11 +22,11 @@ from requests.adapters import HTTPAdapter
 from ..clock import SystemClock
 from ..config.certificates import certificate_bundle
 from ..errors import DataError, ProviderTimeoutError, ResponseFormatError, UnavailableError
+from ..forks import renew_after_fork
 from ..model.http import HttpRequest, HttpResponse, address_on
 from .deadline import allowed_s, left_s, within
 from .decoder import ACCEPTED, decoder_of
 from .faults import LIBRARY_ERRORS, check_address, is_loopback, worded
-from .forks import renew_after_fork
 from .redact import guard_library_logs, sending, where
 
 MEBIBYTE = 1024 * 1024

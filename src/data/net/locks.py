@@ -7,8 +7,8 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 from ..clock import Clock
+from ..forks import renew_after_fork
 from .deadline import Deadline, MustWait, current_deadline
-from .forks import renew_after_fork
 
 # Once in so many seconds a thread that waits looks whether the holder has taken a page.
 POLL_S = 0.5

@@ -20,6 +20,7 @@ from ..errors import (
     RateLimitedError,
     SymbolNotFoundError,
 )
+from ..forks import renew_after_fork
 from ..model.capabilities import Limits
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import SECOND_MS
@@ -28,7 +29,6 @@ from ..observability.logs import asking
 from .audit import note_use
 from .background import BackgroundCall
 from .deadline import Deadline, current_call, current_deadline, note_wait, within
-from .forks import renew_after_fork
 from .guarded_call import GuardedCall
 from .http import Transport
 from .limiter import Limiter

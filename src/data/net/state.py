@@ -31,8 +31,8 @@ from ..disk.database import (
 )
 from ..disk.files import Disk
 from ..errors import CorruptEntryError, DataError, ProviderTimeoutError
+from ..forks import close_before_fork
 from .deadline import call_left_s
-from .forks import close_before_fork
 from .state_tables import (
     LATER,
     TABLES,

@@ -19,6 +19,7 @@ from ...errors import (
     RateLimitedError,
     UnavailableError,
 )
+from ...forks import renew_after_fork
 from ...model.instant import MINUTE_MS, SECOND_MS
 from ...model.span import Span
 from ...model.stream import (
@@ -39,7 +40,6 @@ from ...model.stream import (
 from ...model.texts import duration
 from ...model.timeframe import Timeframe
 from ...net.audit import note_login
-from ...net.forks import renew_after_fork
 from ...net.limiter import Limiter
 from ...net.retry import RetryPolicy
 from ...net.websocket import Wire

@@ -22,10 +22,10 @@ from ...errors import (
     UnknownProviderError,
     install_line,
 )
+from ...forks import renew_after_fork
 from ...model.http import HttpRequest, HttpResponse
 from ...model.suggestion import nearest
 from ...net.deadline import within
-from ...net.forks import renew_after_fork
 from ...net.http import TOTAL_S, HttpTransport, Transport
 from ...net.package_session import CarrierSession
 

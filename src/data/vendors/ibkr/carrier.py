@@ -25,10 +25,10 @@ from ...errors import (
     UnavailableError,
     install_line,
 )
+from ...forks import renew_after_fork
 from ...model.http import HttpRequest, HttpResponse
 from ...model.instant import to_ms
 from ...model.texts import duration
-from ...net.forks import renew_after_fork
 
 # The header under which an answer tells the gateway's number for what went wrong.
 CODE_HEADER = "x-ibkr-code"

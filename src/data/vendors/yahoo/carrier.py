@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
 from ...errors import DataError, ResponseFormatError, UnavailableError
+from ...forks import renew_after_fork
 from ...model.http import HttpRequest, HttpResponse, address_on
 from ...net.deadline import left_s, within
 from ...net.faults import check_address, worded_by_name
-from ...net.forks import renew_after_fork
 from ...net.http import MAX_REDIRECTS, MEBIBYTE, REDIRECTS, Transport, certificates, too_large
 from ...net.package_session import not_importable
 from ...net.redact import where
