@@ -524,8 +524,10 @@ class Model:
             for one in seen.facts["attempts"]
             if one["outcome"] == "QualityError"
         ]
+        # Bars before the last N were sent to be compared: their vendor may lack them when they are wanted.
+        first = min(seen.rows, default=span.end) if question.bars is not None else span.start
         for symbol, label, stamp, quote in self.memory.fresh:
-            good = quote.was_closed and not quote.spoilt
+            good = quote.was_closed and not quote.spoilt and stamp >= first
             good &= not any(stamp in part for part in refused)
             if good and label == question.timeframe and symbol in names[:1] and stamp in span:
                 self.heard[self._asked(question)].add(stamp)

@@ -196,7 +196,8 @@ class Simulation:
         }
         for folder in self.folders.values():
             self._write(folder)
-        self.versions: dict[tuple[str, str], list[tuple[int, Question, Seen]]] = {}
+        # Commit, question, answer, and the machine's time then.
+        self.versions: dict[tuple[str, str], list[tuple[int, Question, Seen, int]]] = {}
         self._restores: list[Callable[[], None]] = []
         self._patch(offered, "_registered", REGISTERED)
         self.project = -1
@@ -571,14 +572,17 @@ class Simulation:
 
     def ask_version(self, symbol: str, timeframe: str) -> None:
         """Ask for a series as it stood when it was answered before."""
-        for generation, question, seen in self.versions.get((symbol, timeframe), [])[-2:]:
+        for generation, question, seen, answered in self.versions.get((symbol, timeframe), [])[-2:]:
             try:
                 frame = self.manager.get_ohlcv(
                     symbol, timeframe, question.start, question.end, version=generation
                 )
             except (QueryError, Killed, CacheError, KindMismatchError):
                 continue
-            then, now = Seen.of(frame).rows, self.clock.now_ms()
+            # A clock that was behind hid bars which had come before: the version has them all the same.
+            step, now = STEPS[timeframe], self.clock.now_ms()
+            rows = Seen.of(frame).rows.items()
+            then = {s: row for s, row in rows if s in seen.rows or s + step <= answered}
             first = {stamp: row for stamp, row in seen.rows.items() if stamp <= now}
             # A split since then changes the prices of a version, too.
             same = list(then) == list(first) if self.was_split else then == first
@@ -592,7 +596,7 @@ class Simulation:
             assert self.disks.struck, f"{question}: a version is not told"
             return
         kept = self.versions.setdefault((question.symbol, question.timeframe), [])
-        kept.append((seen.facts["generation"], question, seen))
+        kept.append((seen.facts["generation"], question, seen, self.clock.now_ms()))
 
     # --- the cache -------------------------------------------------------------------------
 

@@ -386,3 +386,29 @@ def test_a_weekend_of_which_a_time_to_come_spoke_is_told_alike_each_time() -> No
         sim.set_clock(-40 * 86_400)
         seen = sim.ask(Question("AAPL", "1d", None, None, 1))
     assert seen is not None and len(seen.rows) == 1
+
+
+def test_a_bar_that_is_missing_behind_equal_ones_is_told_alike_each_time() -> None:
+    with simulated(OWN_COINS) as sim:
+        sim.ask(Question("BTCUSDT", "1h", "2024-06-05T08:00", "2024-06-05T12:00"))
+        sim.advance(3700)
+        sim.fault(OWN, Fault.drop(-1))
+        seen = sim.ask(Question("BTCUSDT", "1h", "2024-06-05T08:00", "2024-06-05T14:00"))
+    assert seen is not None and not seen.is_complete and len(seen.gaps) == 1
+
+
+def test_a_bar_that_was_sent_beside_the_last_one_may_be_lacking_when_it_is_wanted() -> None:
+    with simulated(OWN_COINS) as sim:
+        sim.put("BTCUSDT", "1h", "2024-06-03T19:00", "2024-06-04T07:00", None)
+        sim.ask(Question("BTCUSDT", "1h", None, None, 1))
+        sim.fault(OWN, FAULTS["drops bars"](), 1)
+        sim.ask(Question("BTCUSDT", "1h", "2024-06-03T11:00", "2024-06-05T13:00"))
+
+
+def test_a_version_has_bars_that_a_clock_behind_hid() -> None:
+    question = Question("BTCUSDT", "1h", "2024-06-05T11:00", "2024-06-05T12:00")
+    with simulated(OWN_COINS) as sim:
+        sim.ask(Question("BTCUSDT", "1h", "2024-06-05T08:00", "2024-06-05T13:00"))
+        sim.set_clock(-7200)
+        sim.remember(question, sim.ask(question))
+        sim.ask_version("BTCUSDT", "1h")

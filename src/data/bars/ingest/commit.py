@@ -160,7 +160,10 @@ class _CommitBuilder:
         runs = [run for span in free for run in self._runs(span)]
         pieces = [p for span, equal in runs if not equal for p in self._pieces(span)]
         equals = [mark for span, equal in runs if equal for mark in self._settled(span)]
-        spoken = [*(span for span, _ in runs), *(span for span, _ in self._kept)]
+        spoken = [span for span, equal in runs if not equal]
+        # Equal bars are not written anew: beside them it answers for what was covered, and no more.
+        spoken += [part for span, equal in runs if equal for part in self._covered(span)]
+        spoken += [span for span, _ in self._kept]
         return Commit(
             pieces=tuple(pieces),
             marks=(
@@ -389,6 +392,11 @@ class _CommitBuilder:
                 yield self._still_unvouched(old)
             for old in self._bars_held(part, Span(settled, span.end)):
                 yield replace(self._renewed(old, "", None), state="provisional")
+
+    def _covered(self, span: Span) -> list[Span]:
+        """Return the parts of a stretch that were answered before and are not due again."""
+        parts = self.stored.coverage.within(span)
+        return [c.span for c in parts if c.state != "empty" or c.stands(self.terms.now_ms)]
 
     def _bars_held(self, part: Span, within: Span) -> list[Covered]:
         parts = self.stored.coverage.within(part.clip(within))
