@@ -392,9 +392,14 @@ def test_a_bar_that_is_missing_behind_equal_ones_is_told_alike_each_time() -> No
     with simulated(OWN_COINS) as sim:
         sim.ask(Question("BTCUSDT", "1h", "2024-06-05T08:00", "2024-06-05T12:00"))
         sim.advance(3700)
-        sim.fault(OWN, Fault.drop(-1))
+        sim.fault(OWN, Fault.drop_stamps(parse_iso("2024-06-05T13:00")))
         seen = sim.ask(Question("BTCUSDT", "1h", "2024-06-05T08:00", "2024-06-05T14:00"))
+        sim.advance(3600)
+        later = sim.ask(Question("BTCUSDT", "1h", "2024-06-05T08:00", "2024-06-05T15:00"))
     assert seen is not None and not seen.is_complete and len(seen.gaps) == 1
+    assert later is not None and later.is_complete, (
+        "behind it a bar has come: it was without a trade"
+    )
 
 
 def test_a_bar_that_was_sent_beside_the_last_one_may_be_lacking_when_it_is_wanted() -> None:

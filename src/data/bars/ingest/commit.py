@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -160,14 +160,12 @@ class _CommitBuilder:
         runs = [run for span in free for run in self._runs(span)]
         pieces = [p for span, equal in runs if not equal for p in self._pieces(span)]
         equals = [mark for span, equal in runs if equal for mark in self._settled(span)]
-        spoken = [span for span, equal in runs if not equal]
-        # Equal bars are not written anew: beside them it answers for what was covered, and no more.
-        spoken += [part for span, equal in runs if equal for part in self._covered(span)]
-        spoken += [span for span, _ in self._kept]
+        spoken = [*(span for span, _ in runs), *(span for span, _ in self._kept)]
         return Commit(
             pieces=tuple(pieces),
             marks=(
                 *self._nothings(free, spoken),
+                *self._nothings_beside(span for span, equal in runs if equal),
                 *self._bad_marks(),
                 *equals,
                 *self._unvouched(pieces),
@@ -289,10 +287,13 @@ class _CommitBuilder:
         before, stamp = int(rows.stamps[cut - 1]), int(rows.stamps[cut])
         if not equal[cut - 1]:
             return stamp
-        ends = [
-            c.span.end for c in self.stored.coverage.within(Span(before, stamp)) if not _is_bare(c)
-        ]
+        parts = self.stored.coverage.within(Span(before, stamp))
+        ends = [c.span.end for c in parts if not _is_bare(c) and self._is_answered(c)]
         return max(ends, default=stamp)
+
+    def _is_answered(self, part: Covered) -> bool:
+        """Tell whether a stretch needs no answer: it has bars, or "no bar" still stands."""
+        return part.state != "empty" or part.stands(self.terms.now_ms)
 
     def _equal(self, rows: BarTable) -> NDArray[np.bool_]:
         """Tell row by row whether it is what is stored, in a basis that is known if its own is."""
@@ -392,11 +393,6 @@ class _CommitBuilder:
                 yield self._still_unvouched(old)
             for old in self._bars_held(part, Span(settled, span.end)):
                 yield replace(self._renewed(old, "", None), state="provisional")
-
-    def _covered(self, span: Span) -> list[Span]:
-        """Return the parts of a stretch that were answered before and are not due again."""
-        parts = self.stored.coverage.within(span)
-        return [c.span for c in parts if c.state != "empty" or c.stands(self.terms.now_ms)]
 
     def _bars_held(self, part: Span, within: Span) -> list[Covered]:
         parts = self.stored.coverage.within(part.clip(within))
@@ -522,6 +518,24 @@ class _CommitBuilder:
                 yield self._empty(span, CLOSED, self.terms.now_ms + self.terms.expiry.old_ms)
         for span in slots:
             yield from self._holes(span, OFF_GRID)
+
+    def _nothings_beside(self, equal: Iterable[Span]) -> Iterator[Covered]:
+        """Yield marks for what came without a bar beside bars that came equal.
+
+        Those are not written anew, so nothing else says that it was asked for. It is asked for again
+        with the next bar: once one has come behind it, there was no trade.
+        """
+        answer, grid, now = self.answer, self.terms.grid, self.terms.now_ms
+        spoken = [*self._absent, *answer.off_slots, *(span for span, _ in self._kept)]
+        for run in equal:
+            covered = [c.span for c in self.stored.coverage.within(run) if self._is_answered(c)]
+            for part in subtract([run], [*covered, *spoken]):
+                if not len(grid.owed(part)):
+                    continue
+                closes = int(grid.closes(np.array([grid.next_open(part.end)]))[0])
+                for mark in self._holes(part, grid.no_bar(part)):
+                    is_last = mark.expires is not None and now < closes < mark.expires
+                    yield replace(mark, expires=closes) if is_last else mark
 
     def _holes(self, hole: Span, reason: str) -> Iterator[Covered]:
         coverage, settle_ms = self.stored.coverage, self.fetched.settle_ms
