@@ -33,9 +33,10 @@ from tests.vendor_server import VendorServer
 WAYS: dict[str, Figures] = {
     "disk": {"files": 53, "functions": 378, "code lines": 3320, "longest file": 384, "frames": 0},
     "again": {"files": 24, "functions": 68, "code lines": 575, "longest file": 397, "frames": 0},
-    "refresh": {"files": 90, "functions": 672, "code lines": 5430, "longest file": 475, "frames": 41},
-    "miss": {"files": 117, "functions": 1170, "code lines": 9330, "longest file": 475, "frames": 49},
+    "refresh": {"files": 90, "functions": 672, "code lines": 5430, "longest file": 500, "frames": 41},
+    "miss": {"files": 117, "functions": 1170, "code lines": 9330, "longest file": 500, "frames": 49},
 }  # fmt: skip
+# Longest file: `ingest.commit` says what came without a bar beside bars that came equal.
 # Files: quotes and names of symbols came with sixteen, one of them for each vendor that is searched.
 # Lines: quotes, names, recordings, completion and the tables of other libraries came with 2,400.
 # Code lines: quotes, names of symbols, sample bars, handing on, the front package, and what the command
