@@ -9,6 +9,7 @@ next one: :data:`FAILOVER_ERRORS`).
     ├── ConfigError (ValueError)          RulesError · MissingCredentialsError · UnknownProviderError
     │                                     · MissingExtraError
     ├── QueryError (ValueError)           BadSymbolError · BadTimeframeError · BadRangeError
+    │   │                                 · UniverseError
     │   └── NoProviderError (RuntimeError)
     ├── ProviderError
     │   ├── TransientError                ProviderTimeoutError · UnavailableError · RateLimitedError
@@ -30,7 +31,8 @@ next one: :data:`FAILOVER_ERRORS`).
                                           · StorageError
 
 Each also says its ``reason`` in one word of :data:`REASONS`, and its ``brief`` in a sentence for end users.
-``IncompleteDataWarning`` warns of a partial answer, ``ReadOnlyCacheWarning`` of a cache that cannot keep it.
+``IncompleteDataWarning`` warns of a partial answer, ``ReadOnlyCacheWarning`` of a cache that cannot keep it,
+``SurvivorshipWarning`` of members of a universe that are not those of that day.
 Messages say what happened, to which series, which bound, and what to do; never a key, a query string
 or a whole body.
 """
@@ -242,6 +244,20 @@ class BadRangeError(QueryError):
     """The range is empty, reversed, not a time, or lies in the future."""
 
     _brief = "The period of this request is not valid."
+
+
+class UniverseError(QueryError):
+    """A universe, its definition or a file about it cannot be used, or is not point-in-time on that day.
+
+    Attributes:
+        line: the line of the file that is at fault, counted from 1; None where there is none.
+    """
+
+    _brief = "This list of symbols cannot be used as requested."
+
+    def __init__(self, message: str, *, line: int | None = None, **context: str | None) -> None:
+        super().__init__(message, **context)
+        self.line = line
 
 
 class NoProviderError(QueryError, RuntimeError):
@@ -504,6 +520,10 @@ class FeedLagError(DataError, RuntimeError):
 
 class IncompleteDataWarning(UserWarning):
     """The answer has holes, flagged rows or another kind than asked (see ``df.attrs``), or is empty."""
+
+
+class SurvivorshipWarning(UserWarning):
+    """The members of a universe are not point-in-time: survivors may stand for those of that day."""
 
 
 class ReadOnlyCacheWarning(UserWarning):

@@ -60,8 +60,9 @@ WEIGHT: Figures = {
     "files of more than ten code lines": 447,
     "lazy imports of own modules": 253,
     "modules named by a gerund": 9,
-    # One is what a chart can do, for the facade, which does not name the package above it.
-    "protocols": 33,
+    # Two are what a chart can do and which members a universe has, for the facade, which does not name the
+    # packages above it.
+    "protocols": 35,
     "public class names in two modules": 0,
 }
 _RULES = """\

@@ -1,0 +1,132 @@
+"""Members of a universe on a day, and how that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any, Protocol, overload
+
+from .texts import counted
+
+__all__ = ["Members", "Universes", "Unresolved"]
+
+
+@dataclass(frozen=True)
+class Unresolved:
+    """A membership about which the sources are impossible or contradict each other.
+
+    Attributes:
+        symbol: whose membership.
+        day: the session date that it concerns.
+        reason: what is impossible, or what contradicts.
+        evidence: where each statement stands: source, digest and line, or a filing's number.
+    """
+
+    symbol: str
+    day: date
+    reason: str
+    evidence: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        where = f" ({'; '.join(self.evidence)})" if self.evidence else ""
+        return f"{self.symbol} on {self.day}: {self.reason}{where}"
+
+
+@dataclass(frozen=True, repr=False)
+class Members(Sequence[str]):
+    """The symbols of a universe on one session date: a sequence of texts.
+
+    Attributes:
+        name: of the universe.
+        symbols: canonical, sorted, each once, delisted ones included; without those about whose
+            membership on that day the sources disagree (``unresolved``).
+        as_of: the session date.
+        known_at: aware UTC; records made later are not used. With this value the same question has
+            the same symbols at any time.
+        is_pit: whether the answer is point-in-time: each membership was dated by its source or recorded
+            by us no later than ``as_of``, and nothing is unresolved.
+        known_from: the first session date with point-in-time answers; None if there is none.
+        unresolved: why it is not point-in-time, as far as sources are impossible or contradict each other.
+        reason: in one sentence what is to be known of the answer: why it is not point-in-time, a
+            correction that came later, a list that is older than usual; empty for nothing.
+    """
+
+    name: str
+    symbols: tuple[str, ...]
+    as_of: date
+    known_at: datetime
+    is_pit: bool
+    known_from: date | None
+    unresolved: tuple[Unresolved, ...] = ()
+    reason: str = ""
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
+        return self.symbols[index]
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.symbols)
+
+    def __contains__(self, symbol: object) -> bool:
+        return symbol in self.symbols
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values under the names of the attributes; days and times as ISO texts."""
+        return asdict(self) | {
+            "symbols": list(self.symbols),
+            "as_of": self.as_of.isoformat(),
+            "known_at": self.known_at.isoformat().replace("+00:00", "Z"),
+            "known_from": self.known_from.isoformat() if self.known_from else None,
+            "unresolved": [
+                asdict(each) | {"day": each.day.isoformat(), "evidence": list(each.evidence)}
+                for each in self.unresolved
+            ],
+        }
+
+    def __str__(self) -> str:
+        kind = "point-in-time" if self.is_pit else "not point-in-time"
+        why = f": {self.reason}" if self.reason else ""
+        return f"{self.name} on {self.as_of}: {counted(len(self), 'member')}, {kind}{why}"
+
+    def __repr__(self) -> str:
+        return f"<Members {self}>"
+
+
+class Universes(Protocol):
+    """What answers who was a member of a universe on a day. Thread-safe."""
+
+    def members(
+        self,
+        name: str,
+        as_of: date | str | None = None,
+        known_at: datetime | date | str | None = None,
+        strict: bool = False,
+    ) -> Members:
+        """Return the members of a universe on a session date.
+
+        Args:
+            name: of the universe.
+            as_of: the session date, as a date or ``YYYY-MM-DD``; None is the UTC date of ``known_at``, or
+                of now.
+            known_at: only what was recorded until this instant counts: an aware or naive (UTC) datetime,
+                a date (its end, UTC) or an ISO text; None is all that is recorded.
+            strict: raise where the answer is not point-in-time.
+
+        Warns:
+            SurvivorshipWarning: the answer is not point-in-time, and ``strict`` is not set.
+
+        Raises:
+            UniverseError: there is no such universe, an argument is none of these, nothing was recorded
+                until ``known_at``, or ``strict`` and the answer is not point-in-time.
+            DatabaseError: the database cannot be used.
+        """
+        ...
