@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Sequence
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -50,3 +50,9 @@ def test_members_are_plain_json_and_one_line() -> None:
     assert str(MEMBERS.unresolved[0]) == (
         "CCC on 2015-12-31: is removed, and no member (a.csv line 7)"
     )
+
+
+def test_members_of_a_range_say_its_first_day() -> None:
+    several = replace(MEMBERS, since=date(2014, 1, 2), reason="")
+    assert str(several) == "index from 2014-01-02 to 2015-06-01: 2 members, not point-in-time"
+    assert (several.as_dict()["since"], MEMBERS.as_dict()["since"]) == ("2014-01-02", None)

@@ -35,7 +35,7 @@ class Unresolved:
 
 @dataclass(frozen=True, repr=False)
 class Members(Sequence[str]):
-    """The symbols of a universe on one session date: a sequence of texts.
+    """The symbols of a universe on one session date, or on any of several: a sequence of texts.
 
     Attributes:
         name: of the universe.
@@ -50,6 +50,8 @@ class Members(Sequence[str]):
         unresolved: why it is not point-in-time, as far as sources are impossible or contradict each other.
         reason: in one sentence what is to be known of the answer: why it is not point-in-time, a
             correction that came later, a list that is older than usual; empty for nothing.
+        since: None; of symbols that were members on any day of a range its first session date, and
+            ``as_of`` is its last one.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Members(Sequence[str]):
     known_from: date | None
     unresolved: tuple[Unresolved, ...] = ()
     reason: str = ""
+    since: date | None = None
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -86,6 +89,7 @@ class Members(Sequence[str]):
             "as_of": self.as_of.isoformat(),
             "known_at": self.known_at.isoformat().replace("+00:00", "Z"),
             "known_from": self.known_from.isoformat() if self.known_from else None,
+            "since": self.since.isoformat() if self.since else None,
             "unresolved": [
                 asdict(each) | {"day": each.day.isoformat(), "evidence": list(each.evidence)}
                 for each in self.unresolved
@@ -95,7 +99,8 @@ class Members(Sequence[str]):
     def __str__(self) -> str:
         kind = "point-in-time" if self.is_pit else "not point-in-time"
         why = f": {self.reason}" if self.reason else ""
-        return f"{self.name} on {self.as_of}: {counted(len(self), 'member')}, {kind}{why}"
+        days = f"from {self.since} to {self.as_of}" if self.since else f"on {self.as_of}"
+        return f"{self.name} {days}: {counted(len(self), 'member')}, {kind}{why}"
 
     def __repr__(self) -> str:
         return f"<Members {self}>"
@@ -110,8 +115,9 @@ class Universes(Protocol):
         as_of: date | str | None = None,
         known_at: datetime | date | str | None = None,
         strict: bool = False,
+        since: date | str | None = None,
     ) -> Members:
-        """Return the members of a universe on a session date.
+        """Return the members of a universe on a session date, or on any day of a range.
 
         Args:
             name: of the universe.
@@ -120,13 +126,16 @@ class Universes(Protocol):
             known_at: only what was recorded until this instant counts: an aware or naive (UTC) datetime,
                 a date (its end, UTC) or an ISO text; None is all that is recorded.
             strict: raise where the answer is not point-in-time.
+            since: with it each symbol is meant that was a member on any session date from this one to
+                ``as_of``, both inclusive; the answer is point-in-time where that of each such day is.
 
         Warns:
             SurvivorshipWarning: the answer is not point-in-time, and ``strict`` is not set.
 
         Raises:
-            UniverseError: there is no such universe, an argument is none of these, nothing was recorded
-                until ``known_at``, or ``strict`` and the answer is not point-in-time.
+            UniverseError: there is no such universe, an argument is none of these, ``since`` lies behind
+                ``as_of``, nothing was recorded until ``known_at``, or ``strict`` and the answer is not
+                point-in-time.
             DatabaseError: the database cannot be used.
         """
         ...
