@@ -58,7 +58,8 @@ WEIGHT: Figures = {
     "code lines": 64000,
     # Charts came with eight, reports and their maps with eight.
     "files of more than ten code lines": 447,
-    "lazy imports of own modules": 253,
+    # What symbols were renamed to is loaded where one was.
+    "lazy imports of own modules": 266,
     "modules named by a gerund": 9,
     # Two are what a chart can do and which members a universe has, for the facade, which does not name the
     # packages above it.

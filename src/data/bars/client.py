@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from ..model.plan import Plan
     from ..model.query import BarsQuery
     from ..model.quote import Quote, Quotes
+    from ..model.symbol_changes import SymbolChange
     from ..provider_selector import ProviderSelector
     from .batch import BatchListener
     from .corporate_actions import ActionService, FoundActions
@@ -673,6 +674,41 @@ class BarsClient:
             why = "; ".join(dict.fromkeys(result.problems)) or "no vendor in the rules serves them"
             warn_user(f"splits and dividends of {instrument.symbol}: {why}", IncompleteDataWarning)
         return result
+
+    def symbol_changes(self, symbol: str) -> tuple[SymbolChange, ...]:
+        """Return the recorded changes of what a symbol names, by date; no vendor is asked.
+
+        Raises:
+            QueryError: the symbol cannot be understood.
+            CorruptEntryError: they are damaged; recording them again mends that.
+        """
+        return self._store.actions(self._selector.instrument(symbol).symbol).changes
+
+    def record_symbol_changes(
+        self, changes: Mapping[str, Sequence[SymbolChange]]
+    ) -> tuple[str, ...]:
+        """Record when symbols changed what they name, durably; bars stay as they are.
+
+        Errors and gaps of a former name tell its successor from then on, to all programs that use the
+        folder. A name that was never fetched gets its folder by this alone. Recorded again, nothing is
+        written. Killed half-way, some of the symbols have them and the others do not.
+
+        Args:
+            changes: symbol to all changes that concern it, in any order; they take the place of those
+                recorded before, none of them forgets these.
+
+        Returns:
+            The symbols whose changes were others before.
+
+        Raises:
+            QueryError: a symbol cannot be understood, or a change is impossible; nothing is recorded.
+            LockTimeoutError, StorageError, FormatVersionError: that of one symbol is not recorded.
+        """
+        from .symbol_changes import checked
+
+        sound = checked(changes, self._selector.instrument, self._clock.now_ms())
+        store = self._store
+        return tuple(name for name, mine in sound.items() if store.record_changes(name, mine))
 
     @property
     def _action_service(self) -> ActionService:

@@ -198,7 +198,7 @@ class CacheLookup:
         except (KindMismatchError, CorruptEntryError):
             return MISS
         if not answer.gaps:
-            return Hit(answer)
+            return _hit(answer, book)
         if answer.facts["generation"] != view.generation:
             return MISS  # a year may just have been dropped to keep the cache within its limit
         end = _end(view)
@@ -216,7 +216,16 @@ class CacheLookup:
             lacking = [
                 g for g in lacking if g.reason != UNASKED or may_open(grid, g.span, view.kind)
             ]
-        return Hit(replace(answer, gaps=lacking))
+        return _hit(replace(answer, gaps=lacking), book)
+
+
+def _hit(answer: Answer, book: ActionBook | None) -> Hit:
+    """Return the hit, which names what its symbol was renamed to, or named before."""
+    if book is None or not book.changes:
+        return Hit(answer)
+    from .symbol_changes import with_changes  # few symbols ever change
+
+    return Hit(with_changes(answer, book.changes))
 
 
 def _end(view: SeriesView) -> int:

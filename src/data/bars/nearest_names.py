@@ -1,4 +1,4 @@
-"""What an unknown symbol may have been meant for, out of what is held; no vendor is asked."""
+"""What an unknown symbol was renamed to, or may have been meant for; no vendor is asked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,30 @@ from ..cache.store import BarStore
 from ..config.common_names import common_listings
 from ..errors import CacheError, DataError, UnknownSymbolError
 from ..model.listings import Listing
+from ..model.query import BarsQuery
+from ..model.symbol_changes import concerning
 from ..symbols.name_search import merged, nearest, propose
+
+
+def explain(error: DataError, query: BarsQuery, store: BarStore) -> None:
+    """Let the error of a question without an answer tell what its symbol was renamed to.
+
+    Where that is not recorded, it names the nearest symbols: see :func:`suggest`.
+    """
+    symbol = query.instrument.symbol
+    try:
+        changes = store.actions(symbol).changes
+    except CacheError:
+        changes = ()
+    mine = concerning(changes, symbol, query.span, intraday=query.timeframe.is_intraday)
+    if mine:
+        sentences = "; ".join(one.sentence(symbol) for one in mine)
+        error.args = (f"{sentences}. {error.args[0]}", *error.args[1:])
+    successors = [one.successor for one in mine if one.ends(symbol) and one.successor]
+    if successors:
+        error.candidates = tuple(dict.fromkeys(reversed(successors)))
+        error.hint = f"ask for {error.candidates[0]}"
+    suggest(error, store)
 
 
 def suggest(error: DataError, store: BarStore) -> None:

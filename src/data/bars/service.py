@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from ..cache.store import BarStore
 from ..clock import Clock
 from ..config.rules import ValidationRules
-from ..errors import AllProvidersFailedError
+from ..errors import AllProvidersFailedError, CacheError
 from ..model.query import BarsQuery
 from ..net.deadline import run_call
 from ..net.locks import SeriesLocks
@@ -142,12 +142,28 @@ class BarsService:
             return result.answer
         call.missed(self._store.actions)
         try:
-            return run_call(self._clock, query.timeout_s, self.misses().answer, query, result)
+            answer = run_call(self._clock, query.timeout_s, self.misses().answer, query, result)
         except AllProvidersFailedError as error:
-            from .nearest_names import suggest  # most symbols are known
+            from .nearest_names import explain  # most symbols are known
 
-            suggest(error, self._store)
+            explain(error, query, self._store)
             raise
+        # Of what is no share nothing is read unless bars are lacking.
+        if query.instrument.asset_class == "stock" or not all(g.harmless for g in answer.gaps):
+            return self._with_changes(answer)
+        return answer
+
+    def _with_changes(self, answer: Answer) -> Answer:
+        """Return an answer that tells what its symbol was renamed to, or named before."""
+        try:
+            changes = self._store.actions(answer.query.instrument.symbol).changes
+        except CacheError:
+            return answer  # it is told where the splits and dividends are needed
+        if not changes:
+            return answer
+        from .symbol_changes import with_changes  # few symbols ever change
+
+        return with_changes(answer, changes)
 
     def _look_up(self, query: BarsQuery) -> LookupResult:
         """Return what the store gives by itself."""

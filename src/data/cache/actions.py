@@ -1,4 +1,4 @@
-"""Splits and dividends of one symbol, kept in ``actions.json``.
+"""Splits and dividends of one symbol, and what it named when, kept in ``actions.json``.
 
 They are applied when bars are read, so a wrong or a lost one changes prices: the document is
 durable before it counts, a damaged one is an error and never an empty one, and what every vendor
@@ -21,6 +21,7 @@ from ..errors import CorruptEntryError, FormatVersionError
 from ..model.actions import Action, current
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.span import Span, coalesce, gaps
+from ..model.symbol_changes import SymbolChange
 from ..prices.disputes import (
     ActionEvent,
     events_of,
@@ -72,7 +73,8 @@ class ActionBook:
         answers: what was asked and answered.
         awaited: what was asked and will be published with the bars of those days, by vendor the latest.
         samples: reports of vendors of sample bars; they count for their own bars alone (:meth:`only`).
-        extra: keys of other versions (renames, delisting), kept as they are.
+        changes: what the symbol named when, by date.
+        extra: keys of other versions, kept as they are.
         has_unbelieved: whether the document has answers that nobody was asked for: see above.
     """
 
@@ -80,6 +82,7 @@ class ActionBook:
     answers: tuple[Asked, ...] = ()
     awaited: tuple[Asked, ...] = ()
     samples: ActionBook | None = None
+    changes: tuple[SymbolChange, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     has_unbelieved: bool = field(default=False, compare=False)
 
@@ -361,6 +364,30 @@ class ActionStore:
         """
         return self._changed(symbol, lambda old: old.without(source), wait_s)
 
+    def record(self, symbol: str, changes: Sequence[SymbolChange]) -> bool:
+        """Keep these changes of a symbol's name in place of those recorded, durably.
+
+        One that is recorded alike keeps its time.
+
+        Returns:
+            Whether they were others.
+
+        Raises:
+            LockTimeoutError, StorageError, FormatVersionError: nothing was changed.
+        """
+        differed = False
+
+        def changed(old: ActionBook) -> ActionBook:
+            """Return the book with the changes."""
+            nonlocal differed
+            recorded = {replace(one, fetched_at=0): one for one in old.changes}
+            new = tuple(sorted(recorded.get(replace(c, fetched_at=0), c) for c in changes))
+            differed = new != old.changes
+            return replace(old, changes=new)
+
+        self._changed(symbol, changed, math.inf)
+        return differed
+
     def _changed(
         self, symbol: str, change: Callable[[ActionBook], ActionBook], wait_s: float
     ) -> ActionBook:
@@ -409,6 +436,7 @@ def dump_book(symbol: str, book: ActionBook) -> bytes:
         dict(book.extra)
         | {"format": json_document.FORMAT, "symbol": symbol}
         | _entries(book)
+        | ({"changes": [one.to_json() for one in book.changes]} if book.changes else {})
         | ({"samples": _entries(book.samples)} if book.samples is not None else {})
     )
 
@@ -442,7 +470,8 @@ def load_book(data: bytes, symbol: str) -> ActionBook:
     if document.symbol != symbol:
         raise json_document.DamagedError(f"they belong to {document.symbol!r}")
     samples = None if document.samples is None else _book_of(document.samples)
-    return replace(_book_of(document), samples=samples, extra=extra)
+    changes = tuple(sorted(document.changes))
+    return replace(_book_of(document), samples=samples, changes=changes, extra=extra)
 
 
 def _book_of(entries: BookEntries) -> ActionBook:

@@ -29,6 +29,7 @@ from ..model.retention import Retention
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.stored import CommitNotice
+from ..model.symbol_changes import SymbolChange
 from ..model.timeframe import Timeframe
 from .actions import ActionBook, ActionStore, Asked
 from .confirmations import Confirmation, head_of
@@ -447,6 +448,17 @@ class BarStore:
         """Forget what a vendor of samples told, and was asked for; raises as :meth:`add_actions`."""
         with self._guard.writing(self._layout.symbol(symbol)):
             self._actions.forget(symbol, source, wait_s)
+
+    def record_changes(self, symbol: str, changes: Sequence[SymbolChange]) -> bool:
+        """Keep these changes of a symbol's name in place of those recorded, durably.
+
+        The folder of a symbol that was never fetched is made for it. Returns whether they were others.
+
+        Raises:
+            LockTimeoutError, StorageError, FormatVersionError: nothing was changed.
+        """
+        with self._guard.writing(self._layout.symbol(symbol)):
+            return self._actions.record(symbol, changes)
 
     # --- the whole -------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from ...model.lifetime import Bound, Lifetime
 from ...model.series import SeriesKey
 from ...model.source import SourceState
 from ...model.span import Span
+from ...model.symbol_changes import SymbolChange
 from ..values import FACTS, Fault, SeriesFacts
 from . import json_document
 from .csv_rows import BASE_COLUMNS
@@ -612,6 +613,7 @@ class BookDocument(BookEntries, kw_only=True, forbid_unknown_fields=True):
     format: Literal[1]
     symbol: str
     samples: BookEntries | None = None
+    changes: list[SymbolChange] = []
 
 
 _decode_book = msgspec.json.Decoder(BookDocument).decode

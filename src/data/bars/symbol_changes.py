@@ -1,0 +1,88 @@
+"""What a symbol was renamed to, or named before, in answers; and what is recorded of that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from ..calendars.calendar import day_span
+from ..errors import QueryError
+from ..model.instrument import Instrument
+from ..model.symbol_changes import CHANGE_TYPES, SymbolChange, concerning
+from .answer.answer import Answer, Gap
+from .validity import BEFORE_FIRST
+
+FACT = "symbol_changes"
+
+
+def with_changes(answer: Answer, changes: Sequence[SymbolChange]) -> Answer:
+    """Return an answer that tells the changes which concern it: of shares in its facts, of all in gaps.
+
+    Bars and gaps stay; a gap's reason says first which symbol has the bars.
+    """
+    if not changes:
+        return answer
+    query, facts = answer.query, answer.facts
+    symbol, intraday = query.instrument.symbol, query.timeframe.is_intraday
+    gaps = [_told(gap, changes, symbol, intraday) for gap in answer.gaps]
+    mine = concerning(changes, symbol, query.span, intraday=intraday)
+    if mine and query.instrument.asset_class == "stock":
+        facts = facts | {FACT: [one.sentence(symbol) for one in mine]}
+    return replace(answer, gaps=gaps, facts=facts)
+
+
+def _told(gap: Gap, changes: Sequence[SymbolChange], symbol: str, intraday: bool) -> Gap:
+    if gap.harmless and gap.reason != BEFORE_FIRST:
+        return gap  # no bar is missed
+    mine = concerning(changes, symbol, gap.span, intraday=intraday)
+    sentences = [one.sentence(symbol) for one in mine]
+    return replace(gap, reason="; ".join([*sentences, gap.reason])) if sentences else gap
+
+
+def checked(
+    changes: Mapping[str, Sequence[SymbolChange]],
+    instrument_of: Callable[[str], Instrument],
+    now_ms: int,
+) -> dict[str, list[SymbolChange]]:
+    """Return what is to be recorded: names in their canonical spelling, sessions as instants.
+
+    Raises:
+        QueryError: a symbol cannot be understood, a change does not concern its symbol, has no source,
+            is of no known type, or contradicts another one of the same date.
+    """
+    sound: dict[str, list[SymbolChange]] = {}
+    for typed, its_changes in changes.items():
+        instrument = instrument_of(typed)
+        mine = []
+        for one in its_changes:
+            symbol = instrument_of(one.symbol).symbol
+            successor = instrument_of(one.successor).symbol if one.successor else ""
+            ex_at = day_span(instrument, one.ex_date).start
+            named = replace(one, symbol=symbol, successor=successor)
+            mine.append(replace(named, ex_at=ex_at, fetched_at=now_ms))
+            _check(mine[-1], instrument.symbol)
+        sound[instrument.symbol] = mine = list(dict.fromkeys(mine))
+        dates = [(one.ex_date, one.ends(instrument.symbol)) for one in mine]
+        for one, date in zip(mine, dates, strict=True):
+            if dates.count(date) > 1:
+                text = f"there are two changes of {instrument.symbol} on {one.ex_date}"
+                raise QueryError(text, symbol=instrument.symbol, hint="record one of them")
+    return sound
+
+
+def _check(change: SymbolChange, symbol: str) -> None:
+    """Raise QueryError where a change is impossible, or none of ``symbol``."""
+    problem = ""
+    if change.type not in CHANGE_TYPES:
+        problem = f"is of the type {change.type!r:.40}; there is {', '.join(CHANGE_TYPES)}"
+    elif change.successor == change.symbol:
+        problem = "has the same name before and after"
+    elif bool(change.successor) == (change.type == "delisting"):
+        problem = "names no successor" if change.type != "delisting" else "names a successor"
+    elif not change.source.strip():
+        problem = "names no source"
+    elif not change.concerns(symbol):
+        problem = f"does not concern {symbol}"
+    if problem:
+        text = f"the change of {change.symbol} on {change.ex_date} {problem}"
+        raise QueryError(text, symbol=symbol, hint="nothing was recorded")

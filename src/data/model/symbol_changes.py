@@ -1,0 +1,116 @@
+"""Dated changes of what a symbol names: renames, mergers, spin-offs and delistings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Literal, get_args
+
+from .instant import day_ms
+from .span import Span
+
+ChangeType = Literal["rename", "merger", "spinoff", "delisting"]
+CHANGE_TYPES: tuple[ChangeType, ...] = get_args(ChangeType)
+
+
+@dataclass(frozen=True, order=True)
+class SymbolChange:
+    """From a session date on a symbol names another instrument, or none.
+
+    Attributes:
+        ex_date: first session date on which it holds.
+        type: one of :data:`CHANGE_TYPES`; one that is not known is stored and says nothing.
+        symbol: the former name; of a spin-off the parent.
+        successor: the new name; of a merger the company that remains, of a spin-off the new one;
+            empty of a delisting.
+        source: where it stands.
+        before: of a rename, what the successor named until then, in words; empty where that is not
+            recorded.
+        ex_at: UTC start of that session in milliseconds; intraday bars compare with it.
+        fetched_at: UTC milliseconds of its recording. It makes no difference.
+    """
+
+    ex_date: date
+    type: str
+    symbol: str
+    successor: str = ""
+    source: str = ""
+    before: str = ""
+    ex_at: int = 0
+    fetched_at: int = 0
+
+    def ends(self, symbol: str) -> bool:
+        """Tell whether ``symbol`` no longer names its instrument from then on."""
+        return self.symbol == symbol and self.type in ("rename", "merger", "delisting")
+
+    def begins(self, symbol: str) -> bool:
+        """Tell whether ``symbol`` names its instrument only from then on."""
+        return self.successor == symbol and self.type in ("rename", "spinoff")
+
+    def concerns(self, symbol: str) -> bool:
+        """Tell whether it changes what ``symbol`` names."""
+        return self.ends(symbol) or self.begins(symbol)
+
+    def at_ms(self, *, intraday: bool) -> int:
+        """Return the open stamp of the first bar behind it."""
+        return self.ex_at if intraday else day_ms(self.ex_date)
+
+    def sentence(self, symbol: str) -> str:
+        """Return what it means for bars of ``symbol``, and which symbol has them."""
+        day, source = self.ex_date, f" ({self.source})" if self.source else ""
+        if self.begins(symbol):
+            if self.type == "spinoff":
+                return f"{symbol} was spun off from {self.symbol} on {day}{source}"
+            before = f"; {self.before}" if self.before else ""
+            return f"until {day} this instrument was {self.symbol}, not {symbol}{source}{before}"
+        if self.type == "delisting":
+            return f"{symbol} was delisted on {day}{source}"
+        if self.type == "merger":
+            merged = f"{symbol} was merged into {self.successor} on {day}{source}"
+            return f"{merged}: ask for {self.successor} from then on"
+        return f"{symbol} was renamed {self.successor} on {day}{source}: ask for {self.successor}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping that is stored."""
+        plain: dict[str, Any] = {
+            "type": self.type,
+            "ex_date": self.ex_date.isoformat(),
+            "ex_at": self.ex_at,
+            "symbol": self.symbol,
+            "source": self.source,
+            "fetched_at": self.fetched_at,
+        }
+        optional = {"successor": self.successor, "before": self.before}
+        return plain | {name: value for name, value in optional.items() if value}
+
+
+def concerning(
+    changes: Iterable[SymbolChange], symbol: str, span: Span, *, intraday: bool
+) -> list[SymbolChange]:
+    """Return the changes that a question for bars of ``symbol`` in ``span`` must know of, by date.
+
+    The end of a name concerns each question, earlier ones too: vendors keep an instrument's bars under
+    its newest name. It does not where the name has begun anew before ``span``. The begin of a name
+    concerns what lies before it.
+
+    Args:
+        changes: all that are recorded, in any order.
+        symbol, span: of the question; open stamps, UTC milliseconds.
+        intraday: whether stamps are instants, to be compared with ``ex_at``.
+    """
+    mine = sorted(one for one in changes if one.concerns(symbol))
+    begun = [
+        one.ex_date
+        for one in mine
+        if one.begins(symbol) and one.at_ms(intraday=intraday) <= span.start
+    ]
+    return [
+        one
+        for one in mine
+        if (
+            span.start < one.at_ms(intraday=intraday)
+            if one.begins(symbol)
+            else not any(one.ex_date <= day for day in begun)
+        )
+    ]
