@@ -27,8 +27,9 @@ next one: :data:`FAILOVER_ERRORS`).
     │   └── UnknownSymbolError            (a SymbolNotFoundError, too)
     ├── IncompleteDataError (RuntimeError)
     ├── FeedLagError (RuntimeError)
-    └── CacheError                        CorruptEntryError · FormatVersionError · LockTimeoutError
-                                          · StorageError
+    ├── CacheError                        CorruptEntryError · FormatVersionError · LockTimeoutError
+    │                                     · StorageError
+    └── DatabaseError                     SchemaError · DatabaseUrlError (a ConfigError, too)
 
 Each also says its ``reason`` in one word of :data:`REASONS`, and its ``brief`` in a sentence for end users.
 ``IncompleteDataWarning`` warns of a partial answer, ``ReadOnlyCacheWarning`` of a cache that cannot keep it,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 Reason = Literal[
     "question", "unknown_symbol", "no_vendor", "configuration", "no_key", "plan", "region", "quota",
     "timeout", "outage", "unsupported", "no_data", "bad_answer", "other_kind", "incomplete", "lag",
-    "cache", "other",
+    "cache", "database", "other",
 ]  # fmt: skip
 REASONS: tuple[Reason, ...] = get_args(Reason)
 # One sentence for people who use a program and run none: no vendor's host, no class, no option.
@@ -74,6 +75,7 @@ _BRIEFS: dict[Reason, str] = {
     "incomplete": "Some of the data of {symbol} is missing.",
     "lag": "The live data of {symbol} arrived faster than it was read.",
     "cache": "The data stored on this machine cannot be used at the moment.",
+    "database": "The records stored for this program cannot be used at the moment.",
     "other": "The data of {symbol} is not available.",
 }
 # Of these the symbol is the cause: what else it may be is all there is to say.
@@ -557,3 +559,25 @@ class LockTimeoutError(CacheError):
 
 class StorageError(CacheError):
     """The operating system refused to read or write (full disk, permissions, I/O error)."""
+
+
+# --- the database --------------------------------------------------------------------------
+
+
+class DatabaseError(DataError):
+    """The database could not be used: unreachable, locked, full, damaged, or it refused a value.
+
+    The unit of work that raises it has changed nothing.
+    """
+
+    because: ClassVar[Reason] = "database"
+
+
+class DatabaseUrlError(DatabaseError, ConfigError):
+    """The URL of the database cannot be used; the message never holds it, for it may hold a password."""
+
+    because: ClassVar[Reason] = "configuration"
+
+
+class SchemaError(DatabaseError):
+    """The tables are not those of this version: foreign, older on a server, newer, or changed."""

@@ -38,6 +38,9 @@ OWNERS = {
     "shtab": ("cli.completion",),
     "distributed": ("jobs.workers",),
     "matplotlib": ("charts.png",),
+    "sqlalchemy": ("db.",),
+    "alembic": ("db.",),
+    "psycopg": ("db.",),
     "prometheus_client": ("observability.prometheus",),
 }
 # Never imported where time, randomness, files and sockets arrive as arguments.

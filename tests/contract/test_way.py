@@ -59,7 +59,8 @@ WEIGHT: Figures = {
     # Charts came with eight, reports and their maps with eight.
     "files of more than ten code lines": 447,
     # What symbols were renamed to is loaded where one was.
-    "lazy imports of own modules": 266,
+    # The database is loaded with its extra alone, Alembic when tables are made.
+    "lazy imports of own modules": 270,
     "modules named by a gerund": 9,
     # Two are what a chart can do and which members a universe has, for the facade, which does not name the
     # packages above it.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def test_every_extra_there_is_has_its_line_and_its_package() -> None:
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
     extras_of_setup = dict(setup["options.extras_require"])
-    packages = {name: text.partition(">=")[0] for name, text in extras_of_setup.items()}
+    packages = {name: re.split(r">=|\[", text.strip())[0] for name, text in extras_of_setup.items()}
     assert {name: extra.distribution for name, extra in EXTRAS.items()} == {
         name: packages[name] for name in set(packages) - {"all", "browser", "dev", "docs"}
     }

@@ -26,6 +26,8 @@ from .rules_file import FILE_NAME, RELATIVE, check_found_rules, load_rules
 from .schema import nearest
 
 _APP = "onetape"
+# What the XDG rules call the folders below ``~/.local``.
+_LOCAL = {"state": "state", "data": "share"}
 _log = logging.getLogger(__name__)
 
 
@@ -175,7 +177,7 @@ def working_dir() -> Path:
 
 
 def _user_folder(purpose: str, environ: Mapping[str, str] | None) -> Path:
-    """Return the platform's folder for a user's ``cache`` or ``state``.
+    """Return the platform's folder for a user's ``cache``, ``state`` or ``data``.
 
     Raises:
         ConfigError: the user has no home folder.
@@ -184,9 +186,12 @@ def _user_folder(purpose: str, environ: Mapping[str, str] | None) -> Path:
     home = variables.get("HOME") or variables.get("USERPROFILE") or os.path.expanduser("~")
     if sys.platform == "win32":
         local = variables.get("LOCALAPPDATA") or str(Path(home, "AppData", "Local"))
-        return Path(local, "Cache" if purpose == "cache" else "State")
+        return Path(local, purpose.capitalize())
     if not Path(home).is_absolute():
-        hint = "set HOME, or DATA_CACHE_DIR and ONETAPE_STATE_DIR"
+        variables_instead = (
+            "DB_URL" if purpose == "data" else "DATA_CACHE_DIR and ONETAPE_STATE_DIR"
+        )
+        hint = f"set HOME, or {variables_instead}"
         raise ConfigError(f"there is no home folder for the {purpose}", hint=hint)
     if sys.platform == "darwin":
         return Path(home, "Library", "Caches" if purpose == "cache" else "Application Support")
@@ -194,7 +199,7 @@ def _user_folder(purpose: str, environ: Mapping[str, str] | None) -> Path:
     named = Path(variables.get(f"XDG_{purpose.upper()}_HOME") or "")
     if named.is_absolute():
         return named
-    return Path(home, ".cache") if purpose == "cache" else Path(home, ".local", "state")
+    return Path(home, ".cache") if purpose == "cache" else Path(home, ".local", _LOCAL[purpose])
 
 
 def _max_size(environ: Mapping[str, str] | None, rules_path: Path | None) -> float:

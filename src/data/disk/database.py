@@ -9,12 +9,13 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from ..errors import FormatVersionError, StorageError
-from .atomic import NO_LINKS, discard, stage
+from .atomic import NO_LINKS, discard, or_discarded, stage
 from .calls import mode_of
 from .files import Disk, errno_of
 
@@ -88,8 +89,41 @@ def connect_read_only(path: Path, wait_s: float) -> sqlite3.Connection:
     """Open a file to read it alone: it is not made, and not changed; raises as :func:`connect`."""
     import sqlite3
 
-    uri = f"file:{quote(os.path.abspath(path).replace(os.sep, '/'))}?mode=ro"
-    return sqlite3.connect(uri, timeout=wait_s, uri=True)
+    return sqlite3.connect(_uri(path, "ro"), timeout=wait_s, uri=True)
+
+
+def connect_existing(path: Path, wait_s: float) -> sqlite3.Connection:
+    """Open a file as :func:`connect` does, but make none where it is gone; raises as that does."""
+    import sqlite3
+
+    return sqlite3.connect(
+        _uri(path, "rw"), timeout=wait_s, uri=True, isolation_level=None, check_same_thread=False
+    )
+
+
+def _uri(path: Path, mode: str) -> str:
+    return f"file:{quote(os.path.abspath(path).replace(os.sep, '/'))}?mode={mode}"
+
+
+def copy_whole(db: sqlite3.Connection, disk: Disk, target: Path) -> None:
+    """Write what a database holds at this moment to a new file, which appears whole or not at all.
+
+    Raises:
+        StorageError: there is a file of that name already, or it cannot be written.
+        sqlite3.Error: the database cannot be read, or the copy not be written.
+    """
+    temp = stage(disk, target, b"", durable=False)
+    with or_discarded(disk, temp):
+        with closing(connect(temp, 0, "OFF")) as copy:
+            db.backup(copy)
+        handle = disk.open_write(temp)
+        try:
+            disk.sync(handle)
+        finally:
+            disk.close(handle)
+        disk.link(temp, target)
+    discard(disk, temp)
+    disk.sync_folder(target.parent)
 
 
 def is_of_version(db: sqlite3.Connection, version: int, name: str) -> bool:

@@ -59,6 +59,8 @@ EXTRAS = {
     "completion": Extra("shtab", "shtab", "writes the completion of bash, zsh and fish"),
     "dask": Extra("distributed", "distributed", "has a cluster do what asks no vendor"),
     "plot": Extra("matplotlib", "matplotlib", "draws charts as PNG"),
+    "db": Extra("sqlalchemy", "sqlalchemy", "keeps symbols and universes in a database"),
+    "postgres": Extra("psycopg", "psycopg", "keeps them on a PostgreSQL server"),
     "metrics": Extra(
         "prometheus_client", "prometheus-client", "serves the counters of a program to Prometheus"
     ),

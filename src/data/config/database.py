@@ -1,0 +1,44 @@
+"""What the environment says about the database: its URL, and the user's folder of data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from .settings import _APP, _user_folder, _variable
+
+# In this order; of the parts of a server all are needed.
+DB_URL, DATABASE_URL = "DB_URL", "DATABASE_URL"
+SERVER_PARTS = {
+    "user": "POSTGRES_USER",
+    "password": "POSTGRES_PASSWORD",
+    "host": "POSTGRES_HOST",
+    "port": "POSTGRES_PORT",
+    "database": "POSTGRES_DATABASE",
+}
+_FILE = "onetape.db"
+
+
+def database_url_text(name: str, environ: Mapping[str, str] | None = None) -> str:
+    """Return the URL that a variable holds, or the optional private module; empty: it is not set."""
+    return _variable(name, environ)
+
+
+def server_parts(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the parts of a server's address that are set in ``POSTGRES_*``."""
+    values = {part: _variable(name, environ) for part, name in SERVER_PARTS.items()}
+    return {part: value for part, value in values.items() if value}
+
+
+def database_file(environ: Mapping[str, str] | None = None) -> Path:
+    """Return the path of the database file in the user's folder of data; nothing is made.
+
+    Raises:
+        ConfigError: the user has no home folder.
+    """
+    return _user_folder("data", environ) / _APP / _FILE
+
+
+def may_drop_tables(environ: Mapping[str, str] | None = None) -> bool:
+    """Return whether ``ALLOW_DROP_TABLES`` is 1."""
+    return _variable("ALLOW_DROP_TABLES", environ) == "1"

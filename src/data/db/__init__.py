@@ -1,0 +1,34 @@
+"""The optional database: symbols with their history, corporate actions, universes.
+
+It needs the extra ``db``, for PostgreSQL also ``postgres``. Bars and the store of bars never read it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MissingExtraError, install_line
+
+if TYPE_CHECKING:
+    from .core.database import Database, get_database
+
+# Where each name lives; the packages of the extra are imported with the first of them.
+_HOMES = {
+    "Database": "core.database",
+    "get_database": "core.database",
+}
+
+__all__ = ("Database", "get_database")
+
+# Every module of the database is imported through here.
+if not (find_spec("sqlalchemy") and find_spec("alembic")):
+    raise MissingExtraError("the database needs an extra", hint=install_line("db"))
+
+
+def __getattr__(name: str) -> Any:
+    """Resolve a name at its home."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

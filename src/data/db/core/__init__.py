@@ -1,0 +1,1 @@
+"""One database, on SQLite or PostgreSQL: its URL, units of work, column types, schema."""

@@ -1,0 +1,173 @@
+"""A database as programs use it: units of work, each in one transaction."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, Select
+from sqlalchemy.engine import ScalarResult
+from sqlalchemy.orm import Session
+
+from ...disk.files import Disk
+from ...forks import close_before_fork, renew_after_fork
+from .base import SCHEMA
+from .engine import Work, for_work, make_engine, typed_errors
+from .schema import Schema
+from .url import DatabaseUrl, database_url
+
+__all__ = ["Database", "adapted", "get_database", "locked"]
+
+T = TypeVar("T")
+
+
+class Database:
+    """One database. Thread-safe; a forked child connects anew.
+
+    The tables are made or checked at the first unit, see :class:`~src.data.db.core.schema.Schema`.
+    All methods raise :class:`~src.data.errors.DatabaseError` where it cannot be used.
+
+    Args:
+        url: as :func:`~src.data.db.core.url.database_url` takes it.
+
+    Attributes:
+        url: which database it is, without the password.
+        schema: the state of its tables, and their upgrade.
+    """
+
+    def __init__(self, url: str | DatabaseUrl | None = None) -> None:
+        self.url = database_url(url)
+        self._engine = make_engine(self.url)
+        self.schema = Schema(self.url, self._engine)
+        self._start()
+        close_before_fork(self)
+
+    def __repr__(self) -> str:
+        return f"Database({str(self.url)!r})"
+
+    def _start(self) -> None:
+        # Guards the two fields: of threads that come first together one makes the tables.
+        self._lock = threading.Lock()
+        self._is_ready = False
+        self._inode: int | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """SQLAlchemy's engine: its transactions are writing ones; the tables may not be there yet."""
+        return self._engine
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+        return self.url.dialect
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Give a session that sees one state of the database, and takes no lock; it cannot write."""
+        with self._unit("reading") as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Give a session whose changes are kept together, at the end, or not at all.
+
+        On SQLite no other unit writes meanwhile; on PostgreSQL read what will be changed by
+        :func:`locked`. An error inside takes all back. Ask no vendor inside: others wait.
+        """
+        with self._unit("writing") as session:
+            yield session
+
+    @contextmanager
+    def _unit(self, work: Work) -> Iterator[Session]:
+        self._prepare()
+        engine = for_work(self._engine, work)
+        session = Session(engine, expire_on_commit=False)
+        with typed_errors(self.url), session, session.begin():
+            session.connection()  # the transaction begins here, not with the first statement
+            yield session
+
+    def _prepare(self) -> None:
+        with self._lock:
+            path = self.url.path
+            if self._is_ready and (path is None or self._inode == _inode_of(path)):
+                return
+            # Another file may have its name now, such as a backup: it is looked at like the first.
+            self._engine.dispose()
+            self._is_ready = False
+            self.schema.prepare()
+            self._inode = None if path is None else _inode_of(path)
+            self._is_ready = True
+
+    def close(self) -> None:
+        """Close the connections; the next unit opens new ones."""
+        self._engine.dispose()
+
+    # --- forks -------------------------------------------------------------------------------
+
+    def before_fork(self) -> bool:
+        """Close connections that are not in use: on one that is inherited both would speak."""
+        self._engine.dispose()
+        return False
+
+    def after_fork_in_parent(self) -> None:
+        """Do nothing: the next unit connects."""
+
+    def after_fork(self) -> None:
+        """Drop what is the parent's, without a word on its connections."""
+        self._engine.dispose(close=False)
+        self._start()
+
+
+def _inode_of(path: Any) -> int | None:
+    state = Disk().stat(path)
+    return None if state is None else state.inode
+
+
+def adapted(session: Session) -> Session:
+    """Let a session of the caller's own reach the tables: SQLite has them in no schema."""
+    if session.get_bind().dialect.name == "sqlite":
+        session.connection().execution_options(schema_translate_map={SCHEMA: None})
+    return session
+
+
+def locked(session: Session, statement: Select[tuple[T]]) -> ScalarResult[T]:
+    """Return the rows of a statement as they are now, locked until the unit ends.
+
+    On PostgreSQL by FOR UPDATE; on SQLite a writing unit has the lock already. Rows that do not exist
+    cannot be locked: let a unique constraint decide who inserts one.
+    """
+    fresh = statement.with_for_update().execution_options(populate_existing=True)
+    return session.scalars(fresh)
+
+
+# --- one for each URL ----------------------------------------------------------------------------
+
+
+class _Databases:
+    """The databases of this process. Thread-safe; renewed in a forked child."""
+
+    def __init__(self) -> None:
+        self._made: dict[DatabaseUrl, Database] = {}
+        # Guards the mapping: of threads that ask for one database at a time all get the same.
+        self._lock = threading.Lock()
+        renew_after_fork(self)
+
+    def get(self, url: DatabaseUrl) -> Database:
+        with self._lock:
+            if url not in self._made:
+                self._made[url] = Database(url)
+            return self._made[url]
+
+    def after_fork(self) -> None:
+        """Have a lock that is free."""
+        self._lock = threading.Lock()
+
+
+_databases = _Databases()
+
+
+def get_database(url: str | None = None) -> Database:
+    """Return the database of this process for a URL, which is read as :class:`Database` reads it."""
+    return _databases.get(database_url(url))

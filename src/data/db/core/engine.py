@@ -1,0 +1,151 @@
+"""Engines: how each begins a unit of work, what a connection is set to, and what its errors mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import (
+    DBAPIError,
+    IntegrityError,
+    SQLAlchemyError,
+    StatementError,
+    TimeoutError,
+)
+
+from ...disk.database import connect_existing, is_busy, is_damage
+from ...errors import (
+    DatabaseError,
+    DataError,
+    MissingExtraError,
+    StorageError,
+    install_line,
+)
+from .base import SCHEMA
+from .url import DatabaseUrl
+
+Work = Literal["reading", "writing", "migrating"]
+# So long a unit waits for others that hold what it needs, and a connection for the server.
+WAIT_S = 10.0
+_WORK = "onetape_work"
+_HINTS = {
+    "55P03": "end the program that holds it, or try again",
+    "53100": "make room on the disk of the server",
+    "42501": "give this user the rights on the schema, or name another user",
+}
+
+
+def make_engine(url: DatabaseUrl) -> Engine:
+    """Return the engine of a database; nothing is opened yet.
+
+    Every transaction is one of :data:`Work`, and a writing one where nothing says so. Values of a
+    statement stand in no error or record.
+
+    Raises:
+        MissingExtraError: it is PostgreSQL, and its driver is not installed.
+    """
+    if url.path is not None:
+        engine = create_engine(
+            url.url,
+            creator=partial(connect_existing, url.path, WAIT_S),
+            hide_parameters=True,
+            execution_options={"schema_translate_map": {SCHEMA: None}},
+        )
+        event.listen(engine, "connect", _set_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    if find_spec("psycopg") is None:
+        raise MissingExtraError("PostgreSQL needs an extra", hint=install_line("postgres"))
+    defaults = {"connect_timeout": int(WAIT_S), "application_name": "onetape"}
+    given = {name: value for name, value in defaults.items() if name not in url.url.query}
+    engine = create_engine(
+        url.url, connect_args=given, hide_parameters=True, pool_pre_ping=True, pool_recycle=1800
+    )
+    event.listen(engine, "connect", _set_postgresql)
+    return engine
+
+
+def for_work(engine: Engine, work: Work) -> Engine:
+    """Return an engine over the same connections whose transactions are of this work."""
+    if engine.dialect.name == "postgresql" and work == "reading":
+        # One state of the database for all statements of the unit, as on SQLite.
+        return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return engine.execution_options(**{_WORK: work})
+
+
+def _set_sqlite(connection: Any, _: Any) -> None:
+    """Have readers and one writer at a time not wait for each other, where the file may be changed."""
+    mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+    if mode != "wal":
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except connection.OperationalError:
+            pass  # read-only, or another process is about to do the same: both modes are safe
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Begin a transaction; the driver's own would begin none with a SELECT, and lose updates.
+
+    A writing one holds the lock for writers from its begin: no wait covers the step from reading to
+    writing. Inside a transaction the pragmas would do nothing.
+    """
+    work = connection.get_execution_options().get(_WORK, "writing")
+    cursor = connection.connection.cursor()
+    cursor.execute(f"PRAGMA query_only = {work == 'reading':d}")
+    cursor.execute(f"PRAGMA foreign_keys = {work != 'migrating':d}")
+    cursor.execute("BEGIN" if work == "reading" else "BEGIN IMMEDIATE")
+    cursor.close()
+
+
+def _set_postgresql(connection: Any, _: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET TIME ZONE 'UTC'; SET lock_timeout = {int(WAIT_S * 1000)}")
+    connection.commit()
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def typed_errors(url: DatabaseUrl) -> Iterator[None]:
+    """Raise what the database or its file refuses as a typed error."""
+    try:
+        yield
+    except (SQLAlchemyError, StorageError) as exc:
+        error = _typed(exc, url)
+        error.__cause__ = exc
+        raise error from exc
+
+
+def _typed(exc: Exception, url: DatabaseUrl) -> DataError:
+    where = f"the database {url}"
+    origin = getattr(exc, "orig", None) or exc
+    if isinstance(exc, StatementError) and isinstance(origin, DataError):
+        return type(origin)(str(origin.args[0]), hint=origin.hint)
+    text = str(origin).strip().partition("\n")[0] or type(origin).__name__
+    if isinstance(exc, IntegrityError):
+        return DatabaseError(f"{where} refuses a row: {text}")
+    if isinstance(exc, TimeoutError):
+        hint = "end units sooner, or have fewer threads"
+        return DatabaseError(f"{where}: all connections are in use", hint=hint)
+    if is_busy(origin):
+        return DatabaseError(
+            f"{where} is locked by another program for more than {WAIT_S:g} s",
+            hint="end the program that holds it, or try again",
+        )
+    if is_damage(origin):
+        return DatabaseError(
+            f"{where} is damaged, or no database: {text}",
+            hint="it is left as it is; put a backup in its place, or name another file",
+        )
+    advice = _HINTS.get(getattr(origin, "sqlstate", None) or "")
+    if isinstance(exc, DBAPIError) and exc.connection_invalidated and advice is None:
+        advice = (
+            "look whether the server runs; nothing of the unit was kept, the next connects anew"
+        )
+    return DatabaseError(f"{where} cannot be used: {text}", hint=advice)

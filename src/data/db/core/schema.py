@@ -1,0 +1,390 @@
+"""The tables of a database: which state they are in, and how they come into this version's.
+
+=========  ==========================================================================================
+state      what happens at the first use
+=========  ==========================================================================================
+empty      the tables are made
+own        nothing: they are those of this version
+older      SQLite: a backup beside the file, then the upgrade; PostgreSQL: an error names the command
+newer      an error: a newer version of this library made them
+foreign    an error: the database has tables of others; ``onetape db init`` adds ours to them
+=========  ==========================================================================================
+
+All revisions of an upgrade are one transaction. Of several processes one makes the change, under a lock;
+the others wait, and then have nothing left to do.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, select, text
+
+from ...config.database import may_drop_tables
+from ...disk.database import check_places, copy_whole, make_empty
+from ...disk.files import Disk
+from ...errors import DatabaseError, SchemaError
+from ...forks import renew_after_fork
+from .base import SCHEMA
+from .engine import for_work, typed_errors
+from .url import DatabaseUrl
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+StateName = Literal["empty", "own", "older", "newer", "foreign"]
+VERSION_TABLE = "onetape_version"
+_VERSION = Table(VERSION_TABLE, MetaData(), Column("version_num", String), schema=SCHEMA)
+# Where the revisions lie; their files begin with their names.
+VERSIONS = Path(__file__).resolve().parents[1] / "migrations" / "versions"
+_LOCK = 0x6F6E6574  # of PostgreSQL, for changes of the tables: any number that others do not use
+_DISK = Disk(private=True)
+_log = logging.getLogger(__name__)
+
+_TABLES = {
+    "sqlite": text(
+        "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND substr(name, 1, 7) <> 'sqlite_'"
+    ),
+    # Tables of extensions are the engine's.
+    "postgresql": text(
+        """
+        SELECT CASE WHEN nspname = :schema THEN '' ELSE nspname || '.' END || relname
+        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace
+        WHERE relkind IN ('r', 'p', 'v', 'm', 'f')
+        AND nspname !~ '^pg_' AND nspname <> 'information_schema'
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')"""
+    ).bindparams(schema=SCHEMA),
+}
+
+
+class _AlembicLock:
+    """Alembic keeps what it works on in its modules: one thread at a time. Renewed in a forked child."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Have a lock that is free."""
+        self.lock = threading.Lock()
+
+
+_alembic = _AlembicLock()
+
+
+class SchemaState(NamedTuple):
+    """The tables of a database.
+
+    Attributes:
+        name: what happens at the first use, see above.
+        revision: of ours; empty where there are none.
+        others: tables that are not ours, where we have none there.
+    """
+
+    name: StateName
+    revision: str = ""
+    others: tuple[str, ...] = ()
+
+
+def revisions() -> list[str]:
+    """Return the names of all revisions, the oldest first."""
+    return sorted(path.name.partition("_")[0] for path in VERSIONS.glob("[0-9]*.py"))
+
+
+class Schema:
+    """The tables of one database. Thread-safe.
+
+    All methods raise :class:`~src.data.errors.DatabaseError` where the database cannot be used.
+
+    Args:
+        url: the database.
+        engine: connects to it.
+    """
+
+    def __init__(self, url: DatabaseUrl, engine: Engine) -> None:
+        self._url = url
+        self._engine = engine
+
+    # --- the state ---------------------------------------------------------------------------
+
+    def state(self) -> SchemaState:
+        """Return the state of the tables; nothing is made, not even a file."""
+        with typed_errors(self._url):
+            if self._url.path is not None and not self._is_there():
+                return SchemaState("empty")
+            with for_work(self._engine, "reading").begin() as connection:
+                return self._look(connection)
+
+    def _is_there(self) -> bool:
+        """Tell whether the file of SQLite is there.
+
+        Raises:
+            DatabaseError: it is gone or empty, and what was written last lies beside it.
+            StorageError: something else lies in its place.
+        """
+        path = self._url.path
+        assert path is not None
+        check_places(path)
+        file, log = _DISK.stat(path), _DISK.stat(f"{path}-wal")
+        if (file is None or not file.size) and log is not None and log.size:
+            raise DatabaseError(
+                f"the database {self._url} is {'gone' if file is None else 'empty'}, "
+                f"and {path.name}-wal with its last changes lies beside it",
+                hint="put the file or a backup back, or move the other away",
+            )
+        return file is not None
+
+    def _look(self, connection: Connection) -> SchemaState:
+        tables = sorted(connection.scalars(_TABLES[self._url.dialect]))
+        if VERSION_TABLE not in tables:
+            return SchemaState("foreign", "", tuple(tables)) if tables else SchemaState("empty")
+        recorded = list(connection.scalars(select(_VERSION.c.version_num)))
+        if len(recorded) > 1:
+            raise SchemaError(
+                f"the database {self._url} names {len(recorded)} revisions in {VERSION_TABLE}",
+                hint="put a backup in its place",
+            )
+        revision, known = "".join(recorded), revisions()
+        if revision == known[-1]:
+            return SchemaState("own", revision)
+        return SchemaState("older" if revision in ("", *known) else "newer", revision)
+
+    # --- changes -----------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Have the tables of this version; the first use of a database calls it.
+
+        Raises:
+            SchemaError: the tables are foreign, newer, or older on PostgreSQL.
+        """
+        with typed_errors(self._url):
+            self._make_file()
+            with for_work(self._engine, "reading").begin() as connection:
+                state = self._look(connection)
+        if state.name != "own":
+            self._check(state, by_itself=True)
+            self._migrate(by_itself=True)
+
+    def init(self) -> bool:
+        """Make the tables, also beside those of others; return whether there was anything to do.
+
+        Raises:
+            SchemaError: ours are there, and not of this version; or others have a name of ours.
+        """
+        with typed_errors(self._url):
+            self._make_file()
+        state = self.state()
+        if state.name == "own":
+            return False
+        if state.name in ("older", "newer"):
+            self._check(state, by_itself=False)
+            raise SchemaError(
+                f"the database {self._url} has tables of an earlier version ({state.revision or 'none'})",
+                hint="onetape db upgrade",
+            )
+        return self._migrate(by_itself=False)
+
+    def upgrade(self) -> bool:
+        """Bring the tables to this version; return whether there was anything to do.
+
+        Of a file a backup is made beside it.
+
+        Raises:
+            SchemaError: they are newer or foreign, or there are none.
+        """
+        state = self.state()
+        if state.name in ("empty", "foreign"):
+            raise SchemaError(
+                f"the database {self._url} has no tables of this library", hint="onetape db init"
+            )
+        self._check(state, by_itself=False)
+        return state.name == "older" and self._migrate(by_itself=False)
+
+    def _check(self, state: SchemaState, *, by_itself: bool) -> None:
+        """Refuse a state that may not be changed, or not without being asked to."""
+        if state.name == "newer":
+            raise SchemaError(
+                f"the database {self._url} was made by a newer version of this library "
+                f"(revision {state.revision}; this one has up to {revisions()[-1]})",
+                hint="install the newer version, or use a backup",
+            )
+        if state.name == "foreign" and by_itself:
+            names = ", ".join(state.others[:3]) + (", …" if len(state.others) > 3 else "")
+            raise SchemaError(
+                f"the database {self._url} has tables of others: {names}",
+                hint="name another database, or add the tables to it by onetape db init",
+            )
+        if state.name == "older" and by_itself and self._url.dialect == "postgresql":
+            raise SchemaError(
+                f"the database {self._url} has the tables of revision {state.revision or 'none'}, "
+                f"this version needs {revisions()[-1]}",
+                hint="make a backup, then run onetape db upgrade",
+            )
+
+    def _make_file(self) -> None:
+        """Make the file of SQLite, its owner's alone, where there is none."""
+        path = self._url.path
+        if path is not None and not self._is_there():
+            if self._url.source == "user data folder":
+                _DISK.make_folders(path.parent)
+            make_empty(_DISK, path)
+
+    def _migrate(self, *, by_itself: bool) -> bool:
+        """Change the tables in one transaction; return whether no other process was faster."""
+        with (
+            typed_errors(self._url),
+            _alembic.lock,
+            for_work(self._engine, "migrating").begin() as connection,
+        ):
+            if self._url.dialect == "postgresql":
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+            state = self._look(connection)
+            if state.name == "own":
+                return False
+            self._check(state, by_itself=by_itself)
+            if state.name == "older" and self._url.path is not None:
+                _log.info("%s: upgrading from revision %s", self._url, state.revision)
+                self._back_up(self._backup_path(state.revision))
+            if self._url.dialect == "postgresql":
+                connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+            self._run(connection, lambda config: _upgrade(config, "head"))
+            return True
+
+    def _run(self, connection: Connection, command: Callable[[Config], None]) -> None:
+        """Run a command of Alembic in the transaction of ``connection``, and check what it leaves."""
+        from alembic.config import Config
+
+        from ..models import METADATA
+
+        config = Config()
+        # As a package, and the connection itself: a path or URL with a percent sign would be mistaken
+        # for a reference inside the file that this configuration usually is.
+        config.set_main_option("script_location", f"{__name__.rsplit('.', 2)[0]}:migrations")
+        config.attributes.update(
+            connection=connection,
+            metadata=METADATA,
+            version_table=VERSION_TABLE,
+            schema=SCHEMA if self._url.dialect == "postgresql" else None,
+        )
+        command(config)
+        if self._url.dialect == "sqlite":
+            orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+            if orphans:
+                raise SchemaError(
+                    f"the change of the tables of {self._url} would leave {len(orphans):,} rows without "
+                    f"what they refer to, the first in {orphans[0][0]}; nothing was changed"
+                )
+
+    def drop_all_tables(self) -> None:
+        """Remove our tables and all that is in them, and no others; only with ``ALLOW_DROP_TABLES=1``.
+
+        Raises:
+            SchemaError: the variable is not 1, or a newer version made the tables.
+        """
+        if not may_drop_tables():
+            raise SchemaError(
+                f"the tables of {self._url} are not removed",
+                hint="set ALLOW_DROP_TABLES=1 to do so",
+            )
+        state = self.state()
+        self._check(state, by_itself=False)
+        if state.name in ("empty", "foreign"):
+            return
+        with (
+            typed_errors(self._url),
+            _alembic.lock,
+            for_work(self._engine, "migrating").begin() as connection,
+        ):
+            self._run(connection, lambda config: _downgrade(config, "base"))
+            _VERSION.drop(connection)
+
+    # --- copies and checks -------------------------------------------------------------------
+
+    def backup(self, target: Path | None = None) -> Path:
+        """Copy the file as it is at this moment, beside itself or to a new file; return its path.
+
+        Raises:
+            DatabaseError: there is no file, ``target`` exists, it cannot be written; or it is PostgreSQL.
+        """
+        if self._url.path is None:
+            raise DatabaseError(
+                f"{self._url} is a server, which has its own backups",
+                hint=f"pg_dump --schema={SCHEMA}",
+            )
+        state = self.state()
+        if not state.revision:
+            raise DatabaseError(f"the database {self._url} has no tables of this library")
+        path = target or self._backup_path(state.revision)
+        with typed_errors(self._url):
+            self._back_up(path)
+        return path
+
+    def _backup_path(self, revision: str) -> Path:
+        path = self._url.path
+        assert path is not None
+        return path.with_name(f"{path.name}.{revision}-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}.bak")
+
+    def _back_up(self, target: Path) -> None:
+        with for_work(self._engine, "reading").connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            copy_whole(driver, _DISK, target)
+        _log.info("%s: backup in %s", self._url, target)
+
+    def differences(self) -> list[str]:
+        """Return what is wrong with the tables of this version: damage, lost rows, changed columns."""
+        from alembic.autogenerate import compare_metadata
+        from alembic.migration import MigrationContext
+
+        from ..models import METADATA
+
+        with typed_errors(self._url), for_work(self._engine, "reading").begin() as connection:
+            wrong: list[str] = []
+            options: dict[str, Any] = {"version_table": VERSION_TABLE, "compare_type": True}
+            metadata = METADATA
+            if self._url.dialect == "sqlite":
+                wrong += _faults(connection)
+                metadata = MetaData()
+                for table in METADATA.tables.values():
+                    # Without a schema; of the types of its arguments the library names two of three.
+                    table.to_metadata(metadata, schema=None)  # type: ignore[arg-type]
+            else:
+                options |= {"version_table_schema": SCHEMA, "include_schemas": True}
+                options["include_name"] = lambda name, kind, _: kind != "schema" or name == SCHEMA
+            context = MigrationContext.configure(connection, opts=options)
+            with _alembic.lock:
+                return wrong + [_in_words(one) for one in compare_metadata(context, metadata)]
+
+
+def _upgrade(config: Config, revision: str) -> None:
+    from alembic import command
+
+    command.upgrade(config, revision)
+
+
+def _downgrade(config: Config, revision: str) -> None:
+    from alembic import command
+
+    command.downgrade(config, revision)
+
+
+def _faults(connection: Connection) -> list[str]:
+    """Return what SQLite finds wrong with its file, and rows that refer to none."""
+    damage = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check(10)")]
+    orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+    return [line for line in damage if line != "ok"] + [
+        f"{table}: row {row} refers to no row of {parent}" for table, row, parent, _ in orphans[:10]
+    ]
+
+
+def _in_words(difference: Any) -> str:
+    """Return a difference between models and tables in a line."""
+    if isinstance(difference, list):
+        return "; ".join(_in_words(one) for one in difference)
+    kind, *parts = difference
+    names = [str(getattr(part, "name", part)) for part in parts if part is not None]
+    return f"{kind.replace('_', ' ')}: {' '.join(names)}"

@@ -1,0 +1,215 @@
+"""Column types by which both engines keep the same value: exact decimals, UTC instants, JSON documents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, Numeric, String
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.mutable import Mutable
+from sqlalchemy.sql import operators
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from ...errors import DatabaseError
+
+_MOST_DIGITS = 1000
+# What text on SQLite and numbers on PostgreSQL decide alike.
+_ALIKE = frozenset({operators.eq, operators.ne, operators.is_, operators.is_not, operators.in_op,
+                    operators.not_in_op})  # fmt: skip
+
+
+class ExactDecimal(TypeDecorator[Decimal]):
+    """A decimal number with all its digits, of at most 1,000; text on SQLite, numeric on PostgreSQL.
+
+    It is kept without zeros at its end, so that equal numbers are equal texts. Floats, NaN and infinities
+    are refused. In SQL it may be compared for equality alone: SQLite would order and sum it as text.
+    """
+
+    impl = Numeric
+    cache_ok = True
+
+    class comparator_factory(TypeDecorator.Comparator[Any]):  # noqa: N801 - the name is SQLAlchemy's
+        """Which comparisons there are."""
+
+        def operate(self, op: Any, *other: Any, **options: Any) -> Any:
+            """Refuse what the engines decide differently."""
+            if op not in _ALIKE:
+                raise TypeError(
+                    "an exact decimal is ordered and calculated with in Python, not in SQL"
+                )
+            return super().operate(op, *other, **options)
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the type of the engine's own."""
+        return dialect.type_descriptor(String() if dialect.name == "sqlite" else Numeric())
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Return what the engine gets."""
+        if value is None:
+            return None
+        exact = exact_decimal(value)
+        return str(exact) if dialect.name == "sqlite" else exact
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
+        """Return what the engine holds, without zeros at its end."""
+        return None if value is None else exact_decimal(Decimal(value))
+
+
+def exact_decimal(value: Any) -> Decimal:
+    """Return a decimal or whole number as it is kept: without an exponent or zeros at its end.
+
+    Raises:
+        DatabaseError: it is a float, no number, not finite, or has more than 1,000 digits.
+    """
+    if isinstance(value, bool) or not isinstance(value, Decimal | int):
+        raise DatabaseError(
+            f"{value!r} is no exact decimal",
+            hint="give a Decimal made of text: a float has lost digits already",
+        )
+    number = Decimal(value)
+    _, digits, exponent = number.as_tuple()
+    if not isinstance(exponent, int) or len(digits) + abs(exponent) > _MOST_DIGITS:
+        raise DatabaseError(f"{number:.6g} is no number of at most {_MOST_DIGITS:,} digits")
+    text = format(number, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return Decimal("0" if text == "-0" else text)
+
+
+class UtcInstant(TypeDecorator[datetime]):
+    """An instant: aware in UTC when it is read; when it is written, naive means UTC."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the type of the engine's own."""
+        return dialect.type_descriptor(DateTime(timezone=True))
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Return what the engine gets; SQLite drops the zone, which is always UTC."""
+        if value is None:
+            return None
+        if not isinstance(value, datetime):
+            raise DatabaseError(f"{value!r} is no instant", hint="give a datetime")
+        try:
+            # Made anew: of a Timestamp the nanoseconds would be another engine's to drop.
+            plain = datetime.fromisoformat(value.isoformat(timespec="microseconds"))
+            return plain.replace(tzinfo=UTC) if plain.tzinfo is None else plain.astimezone(UTC)
+        except (OverflowError, ValueError) as exc:
+            raise DatabaseError(f"{value!r} is no instant of the years 1 to 9999 in UTC") from exc
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Return it aware, in UTC."""
+        if not isinstance(value, datetime):
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+# --- documents ---------------------------------------------------------------------------------
+
+
+class JsonDocument(TypeDecorator[Any]):
+    """A mapping or list as JSON; changes in place are seen, also deep inside.
+
+    NaN, infinities and what JSON has no form for are refused.
+    """
+
+    impl = JSON
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the type of the engine's own: None is NULL, not the JSON text null."""
+        return dialect.type_descriptor(JSON(none_as_null=True))
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Return what the engine gets, checked: PostgreSQL refuses NaN, SQLite would not."""
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as exc:
+            raise DatabaseError(f"a document is no JSON: {exc}") from exc
+        return value
+
+
+class _Part:
+    """A mapping or list of a document, or the document itself; it reports its changes to that."""
+
+    _document: _Document
+
+    def _changed(self) -> None:
+        """Make parts of the plain values that have just come, and report the change."""
+        own: Any = self
+        pairs = list(own.items() if isinstance(own, dict) else enumerate(own))
+        put: Any = dict.__setitem__ if isinstance(own, dict) else list.__setitem__
+        for key, value in pairs:
+            if (
+                isinstance(value, dict | list)
+                and getattr(value, "_document", 0) is not self._document
+            ):
+                put(
+                    own,
+                    key,
+                    _owned(_MappingPart if isinstance(value, dict) else _ListPart, value, self),
+                )
+        self._document.changed()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        own: Any = self
+        plain = dict(own) if isinstance(own, dict) else list(own)
+        return (_Document.coerce, ("", plain)) if own._document is own else (type(plain), (plain,))
+
+
+def _owned(cls: type[Any], plain: Any, owner: _Part | None = None) -> Any:
+    """Return a copy of a plain container as a part of its owner's document, or as a document."""
+    part = cls(plain)
+    part._document = part if owner is None else owner._document
+    part._changed()
+    return part
+
+
+def _reporting(plain: type[Any], names: str) -> type[Any]:
+    """Return a part whose methods of these names report that they have changed it."""
+
+    def reported(method: Callable[..., Any]) -> Callable[..., Any]:
+        def change(self: Any, *arguments: Any, **named: Any) -> Any:
+            result = method(self, *arguments, **named)
+            self._changed()
+            return result
+
+        return change
+
+    methods = {name: reported(getattr(plain, name)) for name in names.split()}
+    return type(f"_{plain.__name__}_part", (_Part, plain), methods)
+
+
+_MappingPart = _reporting(
+    dict, "__setitem__ __delitem__ __ior__ clear pop popitem setdefault update"
+)
+_ListPart = _reporting(
+    list,
+    "__setitem__ __delitem__ __iadd__ __imul__ append clear extend insert pop remove reverse sort",
+)
+
+
+class _Document(Mutable):
+    """The whole value of a column."""
+
+    @classmethod
+    def coerce(cls, key: str, value: Any) -> Any:
+        """Return a mapping or list as a document of its own."""
+        if value is None or isinstance(value, _Document):
+            return value
+        if isinstance(value, dict):
+            return _owned(_MappingDocument, value)
+        if isinstance(value, list):
+            return _owned(_ListDocument, value)
+        raise DatabaseError(f"{key} takes a mapping or a list, not a {type(value).__name__}")
+
+
+_MappingDocument = type("_MappingDocument", (_Document, _MappingPart), {})
+_ListDocument = type("_ListDocument", (_Document, _ListPart), {})
+_Document.associate_with(JsonDocument)

@@ -1,0 +1,184 @@
+"""Which database is meant: the argument, then the environment, then a file of the user's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from ...config.credentials import note_key
+from ...config.database import (
+    DATABASE_URL,
+    DB_URL,
+    SERVER_PARTS,
+    database_file,
+    database_url_text,
+    server_parts,
+)
+from ...errors import DatabaseUrlError
+
+_log = logging.getLogger(__name__)
+_FORMS = "such as sqlite:////data/onetape.db or postgresql://user:password@host:5432/name"
+# Names in use for the same engine; each is served by one driver, which the extras bring.
+_SQLITE = frozenset({"sqlite", "sqlite+pysqlite", "sqlite+aiosqlite"})
+_POSTGRESQL = frozenset(
+    f"{name}{driver}"
+    for name in ("postgres", "postgresql")
+    for driver in ("", "+psycopg", "+psycopg2", "+asyncpg")
+)
+
+
+@dataclass(frozen=True)
+class DatabaseUrl:
+    """Which database; neither ``repr`` nor ``str`` shows a password or the options of the URL.
+
+    Attributes:
+        dialect: the engine.
+        source: what named it: ``argument``, a variable, ``POSTGRES_*`` or ``user data folder``.
+        path: the absolute path of the file, links followed; None for PostgreSQL.
+        url: what SQLAlchemy connects to, with the password.
+    """
+
+    dialect: Literal["sqlite", "postgresql"]
+    source: str = field(compare=False)
+    path: Path | None
+    url: URL = field(repr=False)
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"sqlite:///{self.path}"
+        user = f"{self.url.username}@" if self.url.username else ""
+        port = f":{self.url.port}" if self.url.port else ""
+        return f"postgresql://{user}{self.url.host or ''}{port}/{self.url.database or ''}"
+
+    def __repr__(self) -> str:
+        return f"DatabaseUrl({str(self)!r}, source={self.source!r})"
+
+
+def database_url(
+    url: str | DatabaseUrl | None = None, environ: Mapping[str, str] | None = None
+) -> DatabaseUrl:
+    """Return the database that is meant; nothing is opened or made.
+
+    Args:
+        url: ``sqlite:///`` and a path, or ``postgresql://`` (also ``postgres://``) with user, password,
+            host and name; None: ``DB_URL``, then all of ``POSTGRES_USER``, ``POSTGRES_PASSWORD``,
+            ``POSTGRES_HOST``, ``POSTGRES_PORT`` and ``POSTGRES_DATABASE``, then ``DATABASE_URL``, then the
+            file ``onetape.db`` in the user's folder of data. A variable that is blank is not set.
+        environ: the environment to read; None is the process' own.
+
+    Raises:
+        DatabaseUrlError: it is no such URL.
+        ConfigError: the user has no home folder.
+    """
+    if isinstance(url, DatabaseUrl):
+        return url
+    if url is not None:
+        return _parsed(url, "argument")
+    if text := database_url_text(DB_URL, environ):
+        return _parsed(text, DB_URL)
+    parts = server_parts(environ)
+    if len(parts) == len(SERVER_PARTS):
+        return _of_parts(parts)
+    if text := database_url_text(DATABASE_URL, environ):
+        return _parsed(text, DATABASE_URL)
+    if parts:
+        lacking = ", ".join(name for part, name in SERVER_PARTS.items() if part not in parts)
+        _log.warning("POSTGRES_* is ignored, for not all of it is set: %s", lacking)
+    return _of_file(database_file(environ), "user data folder")
+
+
+def _of_parts(parts: Mapping[str, str]) -> DatabaseUrl:
+    """Return the server that variables name; they hold plain texts, without escapes."""
+    source = "POSTGRES_*"
+    if not parts["port"].isascii() or not parts["port"].isdigit():
+        raise DatabaseUrlError("POSTGRES_PORT is no number of a port", hint="such as 5432")
+    _check_texts(source, *parts.values())
+    url = URL.create(
+        "postgresql",
+        parts["user"],
+        parts["password"],
+        parts["host"],
+        int(parts["port"]),
+        parts["database"],
+    )
+    return _of_server(url, source)
+
+
+def _parsed(text: str, source: str) -> DatabaseUrl:
+    """Read a URL; no error holds any of it, not even as its cause."""
+    if not isinstance(text, str):
+        raise DatabaseUrlError(f"the URL of the database ({source}) is no text", hint=_FORMS)
+    text = text.strip()
+    _check_texts(source, text)
+    url = _read(text)
+    engine = text.partition("://")[0].lower() if "://" in text else ""
+    if engine not in _SQLITE | _POSTGRESQL:
+        raise DatabaseUrlError(
+            f"the URL of the database ({source}) does not begin with sqlite:/// or postgresql://",
+            hint=_FORMS,
+        )
+    if url is None or text.partition("?")[0].count("@") > 1:
+        raise DatabaseUrlError(
+            f"the URL of the database ({source}) cannot be read",
+            hint=f"{_FORMS}; in a password write @ as %40, : as %3A, / as %2F, ? as %3F, % as %25",
+        )
+    if engine in _POSTGRESQL:
+        return _of_server(url, source)
+    if url.host or url.username or url.query:
+        raise DatabaseUrlError(
+            f"the URL of the database ({source}) is a path with three slashes before it, and no more",
+            hint="such as sqlite:///onetape.db here, or sqlite:////data/onetape.db",
+        )
+    if not url.database or url.database == ":memory:":
+        raise DatabaseUrlError(
+            f"the URL of the database ({source}) names no file",
+            hint="a database in memory would be another one for each process; name a file",
+        )
+    return _of_file(Path(url.database), source)
+
+
+def _read(text: str) -> URL | None:
+    try:
+        return make_url(text)
+    except (ArgumentError, ValueError):  # they may quote what they could not read
+        return None
+
+
+def _check_texts(source: str, *texts: str) -> None:
+    """Refuse what no address holds: control characters, and halves of characters."""
+    for text in texts:
+        if not text.isprintable():
+            raise DatabaseUrlError(
+                f"the URL of the database ({source}) holds characters that cannot be printed",
+                hint=_FORMS,
+            )
+
+
+def _of_server(url: URL, source: str) -> DatabaseUrl:
+    if url.port is not None and not 0 < url.port < 65_536:
+        raise DatabaseUrlError(
+            f"the URL of the database ({source}) has a port that is none", hint="such as 5432"
+        )
+    passwords = [url.password, url.query.get("password")]
+    for password in passwords:
+        if isinstance(password, str):
+            note_key(password)
+    return DatabaseUrl("postgresql", source, None, url.set(drivername="postgresql+psycopg"))
+
+
+def _of_file(path: Path, source: str) -> DatabaseUrl:
+    try:
+        place = path.expanduser().resolve()
+        bytes(place)
+    except (OSError, RuntimeError, ValueError) as exc:
+        raise DatabaseUrlError(
+            f"the path of the database ({source}) cannot be used: {exc}",
+            hint="name a file in UTF-8 text",
+        ) from exc
+    return DatabaseUrl("sqlite", source, place, URL.create("sqlite", database=str(place)))

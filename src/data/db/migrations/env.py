@@ -1,0 +1,13 @@
+"""What Alembic runs: the revisions on the connection of its caller, in the transaction of its caller."""
+
+from alembic import context
+
+if hasattr(context, "config"):  # Alembic runs it; else it is only imported
+    attributes = context.config.attributes
+    context.configure(
+        connection=attributes["connection"],
+        target_metadata=attributes["metadata"],
+        version_table=attributes["version_table"],
+        version_table_schema=attributes["schema"],
+    )
+    context.run_migrations()

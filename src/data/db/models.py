@@ -1,0 +1,10 @@
+"""Every model, and so the whole metadata: imported before tables are made or compared."""
+
+from __future__ import annotations
+
+from .core.base import Base
+from .symbols import models as symbols
+
+__all__ = ["METADATA", "symbols"]
+
+METADATA = Base.metadata

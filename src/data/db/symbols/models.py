@@ -1,0 +1,97 @@
+"""Tables of symbols: what is known of each, corporate actions, dated identity, boundaries.
+
+``symbols_v2`` and ``corporate_actions`` are copies of what the store and the fundamentals hold. Bars are
+never read by them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, Text, UniqueConstraint, Uuid
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ..core.base import Base
+
+
+class Symbol(Base):
+    """What is known of a symbol; ``sources`` has the source and the time of each value, by column."""
+
+    __tablename__ = "symbols_v2"
+
+    symbol: Mapped[str] = mapped_column(Text, primary_key=True)
+    company_name: Mapped[str | None] = mapped_column(Text)
+    sector: Mapped[str | None] = mapped_column(Text)
+    industry: Mapped[str | None] = mapped_column(Text)
+    market_cap: Mapped[int | None] = mapped_column(BigInteger)
+    exchange: Mapped[str | None] = mapped_column(Text)
+    currency: Mapped[str | None] = mapped_column(Text)
+    is_active: Mapped[bool | None]
+    ipo_date: Mapped[date | None]
+    delisting_date: Mapped[date | None]
+    first_price_date: Mapped[date | None]
+    last_price_date: Mapped[date | None]
+    available_timeframes: Mapped[list[str] | None]
+    data_quality_score: Mapped[Decimal | None]
+    avg_daily_volume: Mapped[int | None] = mapped_column(BigInteger)
+    avg_daily_dollar_volume: Mapped[Decimal | None]
+    volatility_30d: Mapped[Decimal | None]
+    sources: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    updated_at: Mapped[datetime]
+
+
+class CorporateAction(Base):
+    """A split, dividend or spin-off; ratio and amount have all their digits."""
+
+    __tablename__ = "corporate_actions"
+    __table_args__ = (UniqueConstraint("symbol", "ex_date", "action_type"),)
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
+    symbol: Mapped[str] = mapped_column(Text)
+    ex_date: Mapped[date]
+    action_type: Mapped[str] = mapped_column(Text)
+    ratio: Mapped[Decimal | None]
+    amount: Mapped[Decimal | None]
+    description: Mapped[str | None] = mapped_column(Text)
+    source: Mapped[str] = mapped_column(Text)
+    source_at: Mapped[datetime]
+    created_at: Mapped[datetime]
+
+
+class SymbolAlias(Base):
+    """The instrument that a symbol means from ``valid_from`` up to, but not on, ``valid_to``."""
+
+    __tablename__ = "symbol_aliases"
+    __table_args__ = (
+        UniqueConstraint("symbol", "instrument", "valid_from"),
+        CheckConstraint("valid_from < valid_to", name="dates"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    symbol: Mapped[str] = mapped_column(Text)
+    instrument: Mapped[str] = mapped_column(Text)
+    valid_from: Mapped[date | None]
+    valid_to: Mapped[date | None]
+    source: Mapped[str] = mapped_column(Text)
+    recorded_at: Mapped[datetime]
+
+
+class Boundary(Base):
+    """A day on which what a symbol means begins or ends: rename, merger, spin-off, delisting."""
+
+    __tablename__ = "symbol_boundaries"
+    __table_args__ = (
+        UniqueConstraint("symbol", "effective_date", "kind"),
+        CheckConstraint("kind IN ('rename', 'merger', 'spinoff', 'delisting')", name="kind"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    symbol: Mapped[str] = mapped_column(Text)
+    effective_date: Mapped[date]
+    kind: Mapped[str] = mapped_column(Text)
+    successor: Mapped[str | None] = mapped_column(Text)
+    source: Mapped[str] = mapped_column(Text)
+    recorded_at: Mapped[datetime]

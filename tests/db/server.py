@@ -1,0 +1,81 @@
+"""A PostgreSQL server for the tests: the one of ``TEST_DB_URL``, else one of this test process.
+
+It listens on a socket in its own folder alone, and syncs nothing. The programs are the installed ones, or
+those of the package ``pgserver``, which is not imported: both are started the same way.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+_QUICK = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=16MB"
+# No root may run it: any user without rights of its own.
+_UNPRIVILEGED = 65534
+
+
+@cache
+def _programs() -> Path | None:
+    """Return the folder of ``initdb`` and ``pg_ctl``, or None where there is none."""
+    package, installed = find_spec("pgserver"), shutil.which("initdb")
+    inside = package.submodule_search_locations if package is not None else None
+    folders = [
+        *([Path(installed).resolve().parent] if installed else ()),
+        *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True),
+        *(Path(place, "pginstall", "bin") for place in inside or ()),
+    ]
+    return next((folder for folder in folders if (folder / "initdb").is_file()), None)
+
+
+def _run(folder: Path, *command: str) -> None:
+    user = {"user": _UNPRIVILEGED, "group": _UNPRIVILEGED} if os.geteuid() == 0 else {}
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+        **user,  # type: ignore[call-overload]
+    )
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} failed: {done.stdout}{done.stderr}")
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """Yield the URL of a server's database ``postgres``; skip, or fail with ``CI``, without a server."""
+    if url := os.environ.get("TEST_DB_URL"):
+        yield url
+        return
+    programs = _programs()
+    if programs is None:
+        line = "no PostgreSQL: set TEST_DB_URL, install postgresql, or pgserver (Python below 3.13)"
+        if os.environ.get("CI"):
+            pytest.fail(line)
+        pytest.skip(line)
+    root = os.environ.get("PYTEST_DEBUG_TEMPROOT") or tempfile.gettempdir()
+    # Short: the path of a socket has at most 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="pg", dir=root))
+    try:
+        if os.geteuid() == 0:
+            os.chown(folder, _UNPRIVILEGED, _UNPRIVILEGED)
+        data, log = str(folder / "data"), str(folder / "log")
+        initdb, pg_ctl = str(programs / "initdb"), str(programs / "pg_ctl")
+        _run(folder, initdb, "-D", data, "-U", "onetape", "-A", "trust", "-E", "UTF8", "-N")
+        options = f"-k {folder} -c listen_addresses='' {_QUICK}"
+        _run(folder, pg_ctl, "start", "-w", "-D", data, "-l", log, "-o", options)
+        try:
+            yield f"postgresql://onetape@/postgres?host={folder}"
+        finally:
+            _run(folder, pg_ctl, "stop", "-D", data, "-m", "immediate")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
