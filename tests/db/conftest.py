@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
+from src.data.db.core import schema
 from src.data.db.core.base import SCHEMA
 from src.data.db.core.database import Database
 from src.data.db.models import METADATA
@@ -100,3 +101,67 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
             session.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
     yield made
     made.close()
+
+
+PARENTS = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "9001", {head!r}
+
+
+def upgrade():
+    schema = op.get_context().version_table_schema
+    place = f"{{schema}}." if schema else ""
+    op.create_table("parents", sa.Column("id", sa.Integer(), nullable=False), sa.Column("name", sa.Text()),
+                    sa.PrimaryKeyConstraint("id", name="pk_parents"),
+                    sa.UniqueConstraint("name", name="uq_parents_name"), schema=schema)
+    op.create_table("children", sa.Column("id", sa.Integer(), nullable=False),
+                    sa.Column("parent", sa.Integer()), sa.PrimaryKeyConstraint("id", name="pk_children"),
+                    sa.ForeignKeyConstraint(["parent"], [f"{{place}}parents.id"], name="fk_children_parent",
+                                            ondelete="CASCADE"), schema=schema)
+    for n in range(3):
+        op.execute(f"INSERT INTO {{place}}parents VALUES ({{n}}, 'p{{n}}')")
+        op.execute(f"INSERT INTO {{place}}children VALUES ({{n}}, {{n}})")
+
+
+def downgrade():
+    schema = op.get_context().version_table_schema
+    op.drop_table("children", schema=schema)
+    op.drop_table("parents", schema=schema)
+"""
+RECREATED = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "9002", "9001"
+
+
+def upgrade():
+    with op.batch_alter_table("parents", schema=op.get_context().version_table_schema) as table:
+        table.drop_constraint("uq_parents_name", type_="unique")
+        table.add_column(sa.Column("born", sa.Text()))
+        table.alter_column("name", nullable=False)
+
+
+def downgrade():
+    with op.batch_alter_table("parents", schema=op.get_context().version_table_schema) as table:
+        table.alter_column("name", nullable=True)
+        table.drop_column("born")
+        table.create_unique_constraint("uq_parents_name", ["name"])
+"""
+
+
+@pytest.fixture
+def more_revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return all revisions and two more: tables with rows and children, then the parents made anew.
+
+    They lie in a folder with percent signs.
+    """
+    folder = tmp_path / "100% of %(it)s" / "migrations"
+    shutil.copytree(schema.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    head = schema.revisions()[-1]
+    (folder / "versions" / "9001_parents.py").write_text(PARENTS.format(head=head))
+    (folder / "versions" / "9002_recreated.py").write_text(RECREATED)
+    monkeypatch.setattr(schema, "MIGRATIONS", folder)
+    return schema.revisions()

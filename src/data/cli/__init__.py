@@ -42,6 +42,7 @@ COMMANDS = {
     "validate": "find faults in cached bars; sends no request",
     "verify": "compare the cache with its vendors, or two vendors",
     "providers": "the vendors, what they serve and what they lack here",
+    "db": "make, upgrade, check or back up the optional database",
     "doctor": "check keys, extras, network, cache and state",
     "demo": "a first look on this machine, without a key",
     "docs": "the documentation, in the terminal or the browser",

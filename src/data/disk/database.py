@@ -39,11 +39,16 @@ def check_places(path: Path) -> None:
             )
 
 
-def make_empty(disk: Disk, path: Path) -> None:
+def make_empty(disk: Disk, path: Path, *, with_log: bool = False) -> None:
     """Make the file, empty, where there is none: SQLite would leave its mode to the umask.
 
     It gets its name when it is closed, for by then nothing can hold a lock on it. SQLite's own
     files beside it take their modes from it.
+
+    Args:
+        disk, path: where.
+        with_log: whether its changes are logged beside it, so that readers and a writer do not wait for
+            each other; later several processes would have to agree on that.
 
     Raises:
         StorageError: it cannot be made.
@@ -52,6 +57,9 @@ def make_empty(disk: Disk, path: Path) -> None:
         return
     empty = stage(disk, path, b"", durable=False)
     try:
+        if with_log:
+            with closing(connect(empty, 0, "OFF")) as db:
+                db.execute("PRAGMA journal_mode = WAL")
         disk.link(empty, path)
     except StorageError as exc:
         # Another process was faster, or there are no links: such file systems have no modes either.

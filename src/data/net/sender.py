@@ -25,6 +25,7 @@ from ..model.capabilities import Limits
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import SECOND_MS
 from ..model.texts import duration, time_until
+from ..model.unit_of_work import refuse_inside_unit
 from ..observability.logs import asking
 from .audit import note_use
 from .background import BackgroundCall
@@ -166,8 +167,10 @@ class Sender:
 
         Raises:
             CircuitOpenError: the vendor did not answer in time before, in this call of the user.
+            DatabaseError: the call runs in a unit of work of a database.
             DataError: the last attempt's error, its ``provider`` set.
         """
+        refuse_inside_unit(f"{vendor} would be sent a request")
         whole, host = current_call(), (vendor, place(request.url))
         if host in whole.late:
             raise CircuitOpenError(

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from ...disk.files import Disk
 from ...forks import close_before_fork, renew_after_fork
+from ...model.unit_of_work import inside_unit
 from .base import SCHEMA
 from .engine import Work, for_work, make_engine, typed_errors
 from .schema import Schema
@@ -84,7 +85,8 @@ class Database:
         self._prepare()
         engine = for_work(self._engine, work)
         session = Session(engine, expire_on_commit=False)
-        with typed_errors(self.url), session, session.begin():
+        inside = inside_unit(str(self.url), writes=work == "writing")
+        with inside, typed_errors(self.url), session, session.begin():
             session.connection()  # the transaction begins here, not with the first statement
             yield session
 

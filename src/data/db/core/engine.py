@@ -61,9 +61,15 @@ def make_engine(url: DatabaseUrl) -> Engine:
     if find_spec("psycopg") is None:
         raise MissingExtraError("PostgreSQL needs an extra", hint=install_line("postgres"))
     defaults = {"connect_timeout": int(WAIT_S), "application_name": "onetape"}
-    given = {name: value for name, value in defaults.items() if name not in url.url.query}
+    # What the engine shows of itself has neither the password nor the options, which may hold one.
+    shown = url.url.set(password="", query={})
+    _, options = shown.get_dialect()().create_connect_args(url.url)
     engine = create_engine(
-        url.url, connect_args=given, hide_parameters=True, pool_pre_ping=True, pool_recycle=1800
+        shown,
+        connect_args={**defaults, **options},
+        hide_parameters=True,
+        pool_pre_ping=True,
+        pool_recycle=1800,
     )
     event.listen(engine, "connect", _set_postgresql)
     return engine
@@ -78,13 +84,6 @@ def for_work(engine: Engine, work: Work) -> Engine:
 
 
 def _set_sqlite(connection: Any, _: Any) -> None:
-    """Have readers and one writer at a time not wait for each other, where the file may be changed."""
-    mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
-    if mode != "wal":
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except connection.OperationalError:
-            pass  # read-only, or another process is about to do the same: both modes are safe
     connection.execute("PRAGMA synchronous = NORMAL")
 
 

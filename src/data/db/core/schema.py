@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 StateName = Literal["empty", "own", "older", "newer", "foreign"]
 VERSION_TABLE = "onetape_version"
 _VERSION = Table(VERSION_TABLE, MetaData(), Column("version_num", String), schema=SCHEMA)
-# Where the revisions lie; their files begin with their names.
-VERSIONS = Path(__file__).resolve().parents[1] / "migrations" / "versions"
+# What Alembic runs; in `versions` lie the revisions, whose files begin with their names.
+MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 _LOCK = 0x6F6E6574  # of PostgreSQL, for changes of the tables: any number that others do not use
 _DISK = Disk(private=True)
 _log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class SchemaState(NamedTuple):
 
 def revisions() -> list[str]:
     """Return the names of all revisions, the oldest first."""
-    return sorted(path.name.partition("_")[0] for path in VERSIONS.glob("[0-9]*.py"))
+    return sorted(path.name.partition("_")[0] for path in MIGRATIONS.glob("versions/[0-9]*.py"))
 
 
 class Schema:
@@ -207,24 +207,33 @@ class Schema:
 
     def _check(self, state: SchemaState, *, by_itself: bool) -> None:
         """Refuse a state that may not be changed, or not without being asked to."""
+        if error := self._refusal(state, by_itself=by_itself):
+            raise error
+
+    def refusal(self, state: SchemaState) -> SchemaError | None:
+        """Return the error of a unit in that state; None where it has the tables, or gets them."""
+        return self._refusal(state, by_itself=True)
+
+    def _refusal(self, state: SchemaState, *, by_itself: bool) -> SchemaError | None:
         if state.name == "newer":
-            raise SchemaError(
+            return SchemaError(
                 f"the database {self._url} was made by a newer version of this library "
                 f"(revision {state.revision}; this one has up to {revisions()[-1]})",
                 hint="install the newer version, or use a backup",
             )
         if state.name == "foreign" and by_itself:
             names = ", ".join(state.others[:3]) + (", …" if len(state.others) > 3 else "")
-            raise SchemaError(
+            return SchemaError(
                 f"the database {self._url} has tables of others: {names}",
                 hint="name another database, or add the tables to it by onetape db init",
             )
         if state.name == "older" and by_itself and self._url.dialect == "postgresql":
-            raise SchemaError(
+            return SchemaError(
                 f"the database {self._url} has the tables of revision {state.revision or 'none'}, "
                 f"this version needs {revisions()[-1]}",
                 hint="make a backup, then run onetape db upgrade",
             )
+        return None
 
     def _make_file(self) -> None:
         """Make the file of SQLite, its owner's alone, where there is none."""
@@ -232,7 +241,7 @@ class Schema:
         if path is not None and not self._is_there():
             if self._url.source == "user data folder":
                 _DISK.make_folders(path.parent)
-            make_empty(_DISK, path)
+            make_empty(_DISK, path, with_log=True)
 
     def _migrate(self, *, by_itself: bool) -> bool:
         """Change the tables in one transaction; return whether no other process was faster."""
@@ -247,6 +256,7 @@ class Schema:
             if state.name == "own":
                 return False
             self._check(state, by_itself=by_itself)
+            self._refuse_taken(state)
             if state.name == "older" and self._url.path is not None:
                 _log.info("%s: upgrading from revision %s", self._url, state.revision)
                 self._back_up(self._backup_path(state.revision))
@@ -255,6 +265,16 @@ class Schema:
             self._run(connection, lambda config: _upgrade(config, "head"))
             return True
 
+    def _refuse_taken(self, state: SchemaState) -> None:
+        from ..models import METADATA
+
+        taken = sorted({table.name for table in METADATA.tables.values()} & set(state.others))
+        if taken:
+            raise SchemaError(
+                f"the database {self._url} has tables of others by our names: {', '.join(taken)}",
+                hint="rename them, or name another database",
+            )
+
     def _run(self, connection: Connection, command: Callable[[Config], None]) -> None:
         """Run a command of Alembic in the transaction of ``connection``, and check what it leaves."""
         from alembic.config import Config
@@ -262,9 +282,9 @@ class Schema:
         from ..models import METADATA
 
         config = Config()
-        # As a package, and the connection itself: a path or URL with a percent sign would be mistaken
-        # for a reference inside the file that this configuration usually is.
-        config.set_main_option("script_location", f"{__name__.rsplit('.', 2)[0]}:migrations")
+        # A percent sign is a reference inside the file that this configuration usually is: it is doubled,
+        # and the connection itself takes the place of its URL.
+        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
         config.attributes.update(
             connection=connection,
             metadata=METADATA,
@@ -319,6 +339,8 @@ class Schema:
         state = self.state()
         if not state.revision:
             raise DatabaseError(f"the database {self._url} has no tables of this library")
+        if target is not None and target.exists():
+            raise DatabaseError(f"{target} exists already", hint="name a new file")
         path = target or self._backup_path(state.revision)
         with typed_errors(self._url):
             self._back_up(path)

@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import JSON, DateTime, Numeric, String
 from sqlalchemy.engine import Dialect
@@ -52,7 +54,7 @@ class ExactDecimal(TypeDecorator[Decimal]):
         if value is None:
             return None
         exact = exact_decimal(value)
-        return str(exact) if dialect.name == "sqlite" else exact
+        return format(exact, "f") if dialect.name == "sqlite" else exact
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
         """Return what the engine holds, without zeros at its end."""
@@ -146,15 +148,11 @@ class _Part:
         pairs = list(own.items() if isinstance(own, dict) else enumerate(own))
         put: Any = dict.__setitem__ if isinstance(own, dict) else list.__setitem__
         for key, value in pairs:
-            if (
-                isinstance(value, dict | list)
-                and getattr(value, "_document", 0) is not self._document
-            ):
-                put(
-                    own,
-                    key,
-                    _owned(_MappingPart if isinstance(value, dict) else _ListPart, value, self),
-                )
+            if getattr(value, "_document", None) is self._document:
+                continue
+            if isinstance(value, dict | list):
+                kind = _MappingPart if isinstance(value, dict) else _ListPart
+                put(own, key, _owned(kind, value, self))
         self._document.changed()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -178,7 +176,7 @@ def _reporting(plain: type[Any], names: str) -> type[Any]:
         def change(self: Any, *arguments: Any, **named: Any) -> Any:
             result = method(self, *arguments, **named)
             self._changed()
-            return result
+            return self[arguments[0]] if method is dict.setdefault else result
 
         return change
 
@@ -195,8 +193,23 @@ _ListPart = _reporting(
 )
 
 
+class _Rows(WeakKeyDictionary[Any, Any]):
+    """The rows of a document, kept alive by it: a session keeps only those that have changed already.
+
+    Else the change of ``session.get_one(Row, key).document["name"] = 1`` would be lost with the row.
+    """
+
+    def __setitem__(self, state: Any, name: Any) -> None:
+        super().__setitem__(state, name)
+        self._alive = state.obj()
+
+
 class _Document(Mutable):
     """The whole value of a column."""
+
+    @cached_property
+    def _parents(self) -> WeakKeyDictionary[Any, Any]:
+        return _Rows()
 
     @classmethod
     def coerce(cls, key: str, value: Any) -> Any:

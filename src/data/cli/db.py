@@ -1,0 +1,103 @@
+"""``onetape db``: make, upgrade, check or back up the tables of the optional database."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .arguments import add_output
+from .report import Line, Report
+from .tables import styled
+
+if TYPE_CHECKING:
+    from ..db.core.database import Database
+
+_EPILOG = (
+    "Which database: DB_URL, else all of POSTGRES_*, else DATABASE_URL, else onetape.db in the user's "
+    "folder of data."
+)
+
+_WORDS = {
+    "empty": "there are no tables yet; the first use makes them",
+    "own": "the tables are those of this version (revision {})",
+    "older": "the tables are older (revision {}); the next use makes a backup and upgrades them",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-commands."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    init = actions.add_parser("init", help="make the tables, also beside tables of others")
+    upgrade = actions.add_parser(
+        "upgrade", help="bring older tables to this version; a file is backed up first"
+    )
+    check = actions.add_parser("check", help="compare the tables with this version; find damage")
+    backup = actions.add_parser("backup", help="copy the file as it is at this moment")
+    backup.add_argument(
+        "file", nargs="?", metavar="FILE", help="a new file; default: beside the database"
+    )
+    for action, work in ((init, _init), (upgrade, _upgrade), (check, _check), (backup, _backup)):
+        add_output(action)
+        action.epilog = _EPILOG
+        action.set_defaults(run=work)
+
+
+def _database() -> Database:
+    """Return the database that the environment names.
+
+    Raises:
+        DatabaseUrlError: it names none.
+        MissingExtraError: the extra is not installed.
+    """
+    from ..db import Database
+
+    return Database()
+
+
+def _init(args: argparse.Namespace) -> Report:
+    database = _database()
+    return _changed(database, database.schema.init(), "the tables are made")
+
+
+def _upgrade(args: argparse.Namespace) -> Report:
+    database = _database()
+    return _changed(database, database.schema.upgrade(), "the tables are upgraded")
+
+
+def _changed(database: Database, has_changed: bool, text: str) -> Report:
+    revision = database.schema.state().revision
+    done = text if has_changed else "nothing to do: the tables are those of this version"
+    document = _plain(database) | {"changed": has_changed, "revision": revision}
+    return Report(
+        document, [Line(f"{database.url}"), styled(f"{done} (revision {revision})", "bold")]
+    )
+
+
+def _check(args: argparse.Namespace) -> Report:
+    database = _database()
+    state = database.schema.state()
+    error = database.schema.refusal(state)
+    problems = database.schema.differences() if state.name == "own" else []
+    ok = error is None and not problems
+    document = _plain(database) | {
+        "state": state.name,
+        "revision": state.revision,
+        "ok": ok,
+        "problems": problems + ([str(error)] if error else []),
+    }
+    lines = [Line(f"{database.url} ({database.url.source})")]
+    if error is None:
+        lines += [Line(_WORDS[state.name].format(state.revision), "bold")]
+    lines += [Line(f"  {problem}", "red") for problem in problems]
+    return Report(document, lines, errors=[error] if error else (), ok=ok)
+
+
+def _backup(args: argparse.Namespace) -> Report:
+    database = _database()
+    path = database.schema.backup(None if args.file is None else Path(args.file).expanduser())
+    return Report(_plain(database) | {"written": str(path)}, [Line(f"written: {path}")])
+
+
+def _plain(database: Database) -> dict[str, Any]:
+    return {"database": str(database.url), "from": database.url.source, "engine": database.dialect}

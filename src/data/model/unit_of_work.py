@@ -1,0 +1,45 @@
+"""The unit of work of a database that a call runs in: nothing in it may wait for another machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from ..errors import DatabaseError
+
+# Of each unit around this call: its database, and whether it writes.
+_units: ContextVar[tuple[tuple[str, bool], ...]] = ContextVar("onetape_units", default=())
+
+
+@contextmanager
+def inside_unit(database: str, *, writes: bool) -> Iterator[None]:
+    """Let the block, and threads that work for it, run in a unit of ``database``.
+
+    Raises:
+        DatabaseError: on entering, where both this unit and one around it write: it would wait for itself.
+    """
+    around = _units.get()
+    if writes and (database, True) in around:
+        raise DatabaseError(
+            f"a unit that writes to {database} is begun inside another one",
+            hint="pass the session of the outer unit on",
+        )
+    token = _units.set((*around, (database, writes)))
+    try:
+        yield
+    finally:
+        _units.reset(token)
+
+
+def refuse_inside_unit(what: str) -> None:
+    """Refuse what waits for another machine: a unit that waits makes all other writers wait.
+
+    Raises:
+        DatabaseError: this call runs in a unit.
+    """
+    if units := _units.get():
+        raise DatabaseError(
+            f"{what} inside a unit of {units[-1][0]}: others would wait for it",
+            hint="fetch first, then begin the unit",
+        )
