@@ -70,6 +70,7 @@ PURE = {
     "net.circuit_breaker", "net.quota", "net.retry", "net.steady", "net.unknown_symbols",
     "fundamentals.point_in_time", "fundamentals.merge", "bars.freshness", "feed.continuation",
     "bars.answer.empty", "bars.answer.slots", "bars.ingest.judge",
+    "db.universe.definition", "db.universe.files", "db.universe.filters", "db.universe.membership",
     "quality.gaps", "quality.repair", "quality.vendor_days",
 }  # fmt: skip
 

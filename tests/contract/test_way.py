@@ -54,10 +54,11 @@ WAYS: dict[str, Figures] = {
 # The lane by the rules came with 300 in two files. The figures are noted anew: what came before, of answers
 # in which the calendar expects no bar and of years that cannot be read, had used up the margin.
 WEIGHT: Figures = {
-    # Of them the charts are 1,200, reports and the site 1,500, the core of the database 900.
-    "code lines": 67300,
-    # Charts came with eight, reports and their maps with eight, the core of the database with twelve.
-    "files of more than ten code lines": 465,
+    # Of them the charts are 1,200, reports and the site 1,500, the core of the database 900, universes 1,250.
+    "code lines": 68700,
+    # Charts came with eight, reports and their maps with eight, the core of the database with twelve,
+    # universes with nine.
+    "files of more than ten code lines": 474,
     # What symbols were renamed to is loaded where one was.
     # The database is loaded with its extra alone, Alembic when tables are made.
     "lazy imports of own modules": 272,

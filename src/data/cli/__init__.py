@@ -45,6 +45,7 @@ COMMANDS = {
     "db": "make, upgrade, check or back up the optional database",
     "doctor": "check keys, extras, network, cache and state",
     "demo": "a first look on this machine, without a key",
+    "universe": "named lists of symbols with dated members, and how they are known",
     "docs": "the documentation, in the terminal or the browser",
     "completion": "completion script for bash, zsh or fish",
 }

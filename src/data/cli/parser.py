@@ -72,6 +72,28 @@ EXAMPLES = {
     "db": ("db check", "db backup"),
     "doctor": ("doctor", "doctor --watch --every 5"),
     "demo": ("demo", "demo --offline"),
+    "universe": (
+        "universe import my-index members.csv",
+        "universe show my-index --as-of 2015-06-01",
+    ),
+    "universe create": (
+        "universe create watch AAPL MSFT BRK.B",
+        "universe create large --min-market-cap 10e9 --sectors Technology Energy",
+    ),
+    "universe import": (
+        "universe import my-index members.csv",
+        "universe import my-index changes.json --today today.csv",
+    ),
+    "universe refresh": ("universe refresh", "universe refresh watch --json"),
+    "universe show": (
+        "universe show my-index --as-of 2015-06-01",
+        "universe show my-index --as-of 2015-06-01 --known-at 2026-01-31 --json",
+    ),
+    "universe diff": (
+        "universe diff my-index --start 2015-01-02 --end 2015-12-31",
+        "universe diff watch --start 2026-01-02 --json",
+    ),
+    "universe list": ("universe list", "universe list --json"),
     "docs": ("docs bars", "docs errors --open"),
     "completion": ("completion bash", "completion fish"),
 }

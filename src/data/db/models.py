@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from .core.base import Base
 from .symbols import models as symbols
+from .universe import models as universe
 
-__all__ = ["METADATA", "symbols"]
+__all__ = ["METADATA", "symbols", "universe"]
 
 METADATA = Base.metadata

@@ -1,4 +1,10 @@
-"""The names of the second data layer."""
+"""The names of the second data layer.
+
+Those that need the extra ``db`` are loaded when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from ..compat.data_validator import (
     CheckResult,
@@ -11,6 +17,16 @@ from ..compat.missing_data import MissingDataHandler
 from ..compat.universe_sync import DataSyncManager, SyncReport
 from ..compat.validation import ValidationResult
 
+if TYPE_CHECKING:
+    from ..db.universe.definition import UniverseDefinition
+    from ..db.universe.manager import UniverseManager
+
+# Where each name of the database lives.
+_HOMES = {
+    "UniverseDefinition": "db.universe.definition",
+    "UniverseManager": "db.universe.manager",
+}
+
 __all__ = [
     "CheckResult",
     "DataAwareStrategySelector",
@@ -20,5 +36,14 @@ __all__ = [
     "DataValidator",
     "MissingDataHandler",
     "SyncReport",
+    "UniverseDefinition",
+    "UniverseManager",
     "ValidationResult",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Resolve a name of the database at its home."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"..{_HOMES[name]}", __name__), name)

@@ -134,7 +134,7 @@ def adapted(session: Session) -> Session:
     return session
 
 
-def locked(session: Session, statement: Select[tuple[T]]) -> ScalarResult[T]:
+def locked(session: Session, statement: Select[T]) -> ScalarResult[T]:
     """Return the rows of a statement as they are now, locked until the unit ends.
 
     On PostgreSQL by FOR UPDATE; on SQLite a writing unit has the lock already. Rows that do not exist

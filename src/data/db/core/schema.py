@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, select, text
+from sqlalchemy.sql.schema import BLANK_SCHEMA
 
 from ...config.database import may_drop_tables
 from ...disk.database import check_places, copy_whole, make_empty
@@ -372,14 +373,18 @@ class Schema:
                 wrong += _faults(connection)
                 metadata = MetaData()
                 for table in METADATA.tables.values():
-                    # Without a schema; of the types of its arguments the library names two of three.
-                    table.to_metadata(metadata, schema=None)  # type: ignore[arg-type]
+                    # Without a schema, in foreign keys too: None alone would keep it there.
+                    table.to_metadata(metadata, schema=None, referred_schema_fn=_no_schema)  # type: ignore[arg-type]
             else:
                 options |= {"version_table_schema": SCHEMA, "include_schemas": True}
                 options["include_name"] = lambda name, kind, _: kind != "schema" or name == SCHEMA
             context = MigrationContext.configure(connection, opts=options)
             with _alembic.lock:
                 return wrong + [_in_words(one) for one in compare_metadata(context, metadata)]
+
+
+def _no_schema(*_: Any) -> Any:
+    return BLANK_SCHEMA
 
 
 def _upgrade(config: Config, revision: str) -> None:

@@ -1,0 +1,288 @@
+"""``onetape universe``: named lists of symbols whose members are dated."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import QueryError, SurvivorshipWarning
+from .arguments import command
+from .cached import manager_of
+from .report import Line, Report, Shown
+from .tables import TextTable, counted, styled, titled
+
+if TYPE_CHECKING:
+    from ..db.universe.definition import UniverseDefinition
+    from ..db.universe.manager import StoredUniverses
+    from ..db.universe.storage import Refreshed, SourceSummary, Summary
+    from ..model.universe import Members
+
+_MOST_LINES = 12
+_WIDTH = 8
+_FILTERS = {
+    "min_market_cap": "least market capitalisation in USD",
+    "max_market_cap": "largest market capitalisation in USD",
+    "min_avg_volume": "least average volume in shares a day",
+    "min_price": "least last close of seven days in USD, out of the cache",
+    "sectors": "only these sectors",
+    "exclude_sectors": "not these sectors",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-commands."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _configure_create(actions.add_parser("create", help="a list of symbols, a filter, or a file"))
+    imported = actions.add_parser("import", help="dated members of an index out of a file")
+    imported.add_argument("name")
+    imported.add_argument(
+        "file", metavar="FILE", help="CSV: symbol,from,to or date,added,removed or symbol; or JSON"
+    )
+    imported.add_argument(
+        "--today",
+        metavar="FILE",
+        help="today's list: a change log is walked back from it, intervals are compared with it",
+    )
+    imported.add_argument(
+        "--source",
+        help="its name; a file of the same source replaces the one before (default: the file's)",
+    )
+    refresh = actions.add_parser(
+        "refresh", help="record what has changed in lists, filters and files"
+    )
+    refresh.add_argument("names", nargs="*", metavar="name", help="default: all")
+    shown = actions.add_parser("show", help="the members of a day, and how they are known")
+    shown.add_argument("name")
+    shown.add_argument("--as-of", metavar="DAY", help="the session date; default: today")
+    shown.add_argument(
+        "--known-at", metavar="TIME", help="by what was recorded until this UTC time or date"
+    )
+    shown.add_argument("--strict", action="store_true", help="fail if they are not point-in-time")
+    diff = actions.add_parser("diff", help="which members came and left between two days")
+    diff.add_argument("name")
+    diff.add_argument(
+        "--start", metavar="DAY", required=True, help="the first of the two session dates"
+    )
+    diff.add_argument("--end", metavar="DAY", help="the other one; default: today")
+    diff.add_argument(
+        "--known-at", metavar="TIME", help="by what was recorded until this UTC time or date"
+    )
+    listed = actions.add_parser("list", help="every universe with its sources")
+    works = (
+        (imported, _import),
+        (refresh, _refresh),
+        (shown, _show),
+        (diff, _diff),
+        (listed, _list),
+    )
+    for action, work in works:
+        command(action, work)
+
+
+def _configure_create(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name")
+    parser.add_argument("symbols", nargs="*", metavar="symbol", help="of a static universe")
+    parser.add_argument(
+        "--file", help="a file about an index, as `onetape universe import` takes it"
+    )
+    parser.add_argument("--description", help="for people")
+    for name, text in _FILTERS.items():
+        option = f"--{name.replace('_', '-')}"
+        if name in ("sectors", "exclude_sectors"):
+            parser.add_argument(option, nargs="+", metavar="NAME", help=text)
+        else:
+            parser.add_argument(option, type=_number, metavar="NUMBER", help=text)
+    command(
+        parser,
+        _create,
+        "Filters apply to the active symbols of the database (`onetape symbols refresh`). "
+        "A universe of this name gets the new definition; what was recorded stays.",
+    )
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    return int(value) if value.is_integer() else value
+
+
+def _universes(args: argparse.Namespace) -> StoredUniverses:
+    """Return the universes of the database that the environment names.
+
+    Raises:
+        DatabaseUrlError: it names none.
+        MissingExtraError: the extra is not installed.
+    """
+    from ..db.universe import StoredUniverses
+
+    return StoredUniverses(data_manager=manager_of(args, makes_folder=True))
+
+
+# --- create, import, refresh -----------------------------------------------------------------
+
+
+def _create(args: argparse.Namespace) -> Report:
+    return _recorded([_universes(args).create(args.name, _definition(args))])
+
+
+def _definition(args: argparse.Namespace) -> UniverseDefinition:
+    from ..db.universe.definition import UniverseDefinition
+
+    filters = {name: getattr(args, name) for name in _FILTERS if getattr(args, name) is not None}
+    if sum(map(bool, (args.symbols, args.file, filters))) != 1:
+        raise QueryError(
+            "a universe is made of symbols, of filters or of a file",
+            hint="give one of the three; `onetape universe create --help` shows them",
+        )
+    if args.symbols:
+        return UniverseDefinition("static", args.description or "", symbols=args.symbols)
+    if filters:
+        return UniverseDefinition("filter", args.description or "", filters=filters)
+    return UniverseDefinition("index", args.description or "", index_name=args.file)
+
+
+def _import(args: argparse.Namespace) -> Report:
+    refreshed = _universes(args).import_file(args.name, args.file, args.today, args.source)
+    return _recorded([refreshed])
+
+
+def _refresh(args: argparse.Namespace) -> Report:
+    universes = _universes(args)
+    names = args.names or [one.name for one in universes.summaries()]
+    return _recorded([one for name in names for one in universes.refresh(name)])
+
+
+def _recorded(refreshed: Sequence[Refreshed]) -> Report:
+    return Report([_plain(one) for one in refreshed], _recorded_shown(refreshed))
+
+
+def _plain(one: Refreshed) -> dict[str, Any]:
+    return {
+        "universe": one.universe,
+        "source": one.source,
+        "changed": one.is_changed,
+        "recorded_at": one.recorded_at.isoformat() if one.recorded_at else None,
+        "members": one.members,
+        "opened": one.opened,
+        "replaced": one.replaced,
+        "unresolved": [str(step) for step in one.unresolved],
+        "notes": list(one.notes),
+        "excluded": dict(one.excluded),
+    }
+
+
+def _recorded_shown(refreshed: Sequence[Refreshed]) -> Shown:
+    if not refreshed:
+        yield styled("there is no universe", "dim")
+    for one in refreshed:
+        text = f"{counted(one.members, 'member')} by {one.source}"
+        change = f"{counted(one.opened, 'interval')} opened, {one.replaced:,} closed or replaced"
+        yield titled(one.universe, f"{text}; {change if one.is_changed else 'nothing has changed'}")
+        yield from _some([str(step) for step in one.unresolved], "yellow")
+        yield from (styled(text, "yellow") for text in one.notes)
+        yield from _some([f"{symbol}: {why}" for symbol, why in one.excluded.items()], "dim")
+
+
+def _some(texts: Sequence[str], style: str) -> Iterable[Any]:
+    for text in texts[:_MOST_LINES]:
+        yield styled(f"  {text}", style)
+    if len(texts) > _MOST_LINES:
+        yield styled(f"  and {len(texts) - _MOST_LINES:,} more (--json has all)", style)
+
+
+# --- show, diff, list ------------------------------------------------------------------------
+
+
+def _members(args: argparse.Namespace, day: str | None, *, strict: bool = False) -> Members:
+    """Return the members of a day; what a warning says of them is shown beside them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SurvivorshipWarning)
+        return _universes(args).members(args.name, day, args.known_at, strict)
+
+
+def _show(args: argparse.Namespace) -> Report:
+    members = _members(args, args.as_of, strict=args.strict)
+    return Report(members.as_dict(), _members_shown(members))
+
+
+def _members_shown(members: Members) -> Shown:
+    yield from _header(members)
+    for place in range(0, len(members), _WIDTH):
+        yield Line("  ".join(f"{symbol:<7}" for symbol in members[place : place + _WIDTH]).rstrip())
+
+
+def _header(members: Members) -> Iterator[Any]:
+    kind = (
+        styled("point-in-time", "green") if members.is_pit else styled("not point-in-time", "red")
+    )
+    yield titled(f"{members.name} on {members.as_of}", counted(len(members), "member"))
+    yield kind
+    if members.reason:
+        yield styled(members.reason, "yellow")
+    yield from _some([str(one) for one in members.unresolved], "yellow")
+
+
+def _diff(args: argparse.Namespace) -> Report:
+    before, after = _members(args, args.start), _members(args, args.end)
+    came = [symbol for symbol in after if symbol not in set(before)]
+    left = [symbol for symbol in before if symbol not in set(after)]
+    document = {
+        "name": args.name,
+        "start": before.as_of.isoformat(),
+        "end": after.as_of.isoformat(),
+        "added": came,
+        "removed": left,
+        "is_pit": before.is_pit and after.is_pit,
+        "reasons": list(dict.fromkeys(filter(None, (before.reason, after.reason)))),
+    }
+    return Report(document, _diff_shown(before, after, came, left))
+
+
+def _diff_shown(before: Members, after: Members, came: list[str], left: list[str]) -> Shown:
+    yield from _header(before)
+    yield from _header(after)
+    yield ""
+    yield TextTable(["", "members#", "symbols"], [
+        ["added", str(len(came)), ", ".join(came) or "-"],
+        ["removed", str(len(left)), ", ".join(left) or "-"],
+    ])  # fmt: skip
+
+
+def _list(args: argparse.Namespace) -> Report:
+    summaries = _universes(args).summaries()
+    if not summaries:
+        hint = "no universe yet: `onetape universe create`"
+        return Report([], [Line(hint)])
+    rows = [
+        [one.name if first else "", one.type if first else "", source.source, str(source.record.known_from),
+         source.record.recorded_at.strftime("%Y-%m-%d %H:%M"), str(len(source.record.steps) or "-")]
+        for one in summaries
+        for first, source in zip([True] + [False] * len(one.sources), one.sources, strict=False)
+    ]  # fmt: skip
+    columns = ["name", "type", "source", "point-in-time from", "recorded (UTC)?", "impossible#?"]
+    return Report([_summary(one) for one in summaries], [TextTable(columns, rows)])
+
+
+def _summary(one: Summary) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "type": one.type,
+        "description": one.description,
+        "definition": dict(one.definition),
+        "created_at": one.created_at.isoformat(),
+        "checked_at": one.checked_at.isoformat(),
+        "sources": [_source(source) for source in one.sources],
+    }
+
+
+def _source(one: SourceSummary) -> dict[str, Any]:
+    return {
+        "source": one.source,
+        "evidence": one.record.evidence,
+        "recorded_at": one.record.recorded_at.isoformat(),
+        "dated": one.record.is_dated,
+        "known_from": one.record.known_from.isoformat(),
+        "unresolved": [str(step) for step in one.record.steps],
+        "files": dict(one.files),
+    }

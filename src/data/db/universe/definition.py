@@ -1,0 +1,110 @@
+"""What a universe is made of, as it is stored. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ...errors import UniverseError
+from ...model.printable import printable
+
+__all__ = ["UniverseDefinition"]
+
+TYPES = ("static", "filter", "index")
+_NUMBERS = ("min_market_cap", "max_market_cap", "min_avg_volume", "min_price")
+_LISTS = ("sectors", "exclude_sectors")
+FILTERS = (*_NUMBERS, *_LISTS)
+_FIELD = {"static": "symbols", "filter": "filters", "index": "index_name"}
+_LONGEST_NAME = 100
+
+
+@dataclass
+class UniverseDefinition:
+    """What a universe is made of.
+
+    Attributes:
+        type: ``static`` (a list), ``filter`` (what a filter leaves of the symbols table) or ``index``
+            (files about an index).
+        description: for people.
+        symbols: of a static one.
+        filters: ``min_market_cap``, ``max_market_cap`` and ``min_price`` in USD, ``min_avg_volume``
+            in shares a day, all inclusive; ``sectors``, ``exclude_sectors``: lists of names.
+        index_name: the file of an index, or a name for files that are imported later.
+    """
+
+    type: str
+    description: str = ""
+    symbols: Sequence[str] | None = None
+    filters: Mapping[str, Any] | None = None
+    index_name: str | None = None
+
+    def model_dump(self) -> dict[str, Any]:
+        """Return the attributes as plain JSON values."""
+        return asdict(self) | {
+            "symbols": list(self.symbols) if self.symbols is not None else None,
+            "filters": dict(self.filters) if self.filters is not None else None,
+        }
+
+    def check(self) -> None:
+        """Check that the definition is whole and says one thing.
+
+        Raises:
+            UniverseError: it does not; the message names the attribute.
+        """
+        if self.type not in TYPES:
+            raise UniverseError(
+                f"{self.type!r:.80} is no type of universe", hint=f"they are {', '.join(TYPES)}"
+            )
+        if not isinstance(self.description, str):
+            raise UniverseError("the description of a universe is a text")
+        for type_, field in _FIELD.items():
+            value = getattr(self, field)
+            if type_ == self.type and not value:
+                raise UniverseError(f"a universe of type {type_} needs {field}")
+            if type_ != self.type and value is not None:
+                raise UniverseError(f"a universe of type {self.type} has no {field}")
+        if self.filters is not None:
+            check_filters(self.filters)
+        if isinstance(self.symbols, str | bytes):
+            raise UniverseError("symbols is a list of texts, not one text")
+
+
+def check_filters(filters: Mapping[str, Any]) -> None:
+    """Check names and values of filters.
+
+    Raises:
+        UniverseError: a name is none of :data:`FILTERS`, or its value is of another kind.
+    """
+    for name, value in filters.items():
+        if name not in FILTERS:
+            raise UniverseError(
+                f"{name!r:.80} is no filter of universes", hint=f"they are {', '.join(FILTERS)}"
+            )
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if name in _NUMBERS and not (is_number and math.isfinite(value) and value >= 0):
+            raise UniverseError(
+                f"the filter {name} is {value!r:.80}, and must be a number from 0 on"
+            )
+        is_list = isinstance(value, list | tuple | set | frozenset) and value
+        if name in _LISTS and not (is_list and all(isinstance(one, str) and one for one in value)):
+            raise UniverseError(f"the filter {name} is {value!r:.80}, and must be a list of names")
+    low, high = filters.get("min_market_cap", 0), filters.get("max_market_cap", math.inf)
+    if low > high:
+        raise UniverseError(f"min_market_cap is {low:,}, above max_market_cap of {high:,}")
+
+
+def check_name(name: object) -> str:
+    """Return the name of a universe or a source if it can be one.
+
+    Raises:
+        UniverseError: it is empty, longer than 100 characters, or has what cannot be printed on one line.
+    """
+    if not isinstance(name, str) or not name or name != name.strip() or len(name) > _LONGEST_NAME:
+        raise UniverseError(
+            f"{name!r:.120} is no name: 1 to {_LONGEST_NAME} characters, no blanks around"
+        )
+    if printable(name) != name or not name.isprintable():
+        raise UniverseError(f"{name!r:.120} is no name: it has characters that cannot be printed")
+    return name

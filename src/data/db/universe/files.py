@@ -1,0 +1,252 @@
+"""What files say of memberships: intervals, change logs, rosters; CSV, or JSON as vendors answer it. Pure.
+
+What a file is, its columns say, in any order and case; further columns are passed over:
+
+- ``symbol,from,to`` (and ``filing``): intervals. ``to`` is the first day without; empty for now.
+- ``date,added,removed``: a change log. From ``date`` on; a cell may have several symbols.
+- ``date,dateAdded,symbol,addedSecurity,removedTicker``: a vendor's change log. ``dateAdded`` is the first
+  member day, where it differs from ``date``.
+- ``symbol``: a roster.
+
+Days are written ``2025-07-08``, ``2025-7-8`` or ``July 9, 2025``; what can be read in two ways is refused.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from ...errors import QueryError, UniverseError
+from .membership import Interval, MembershipChange
+
+_ISO = re.compile(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})")
+_WORDS = re.compile(r"([A-Za-z]{3,9})\.? ([0-9]{1,2}), ?([0-9]{4})")
+_MONTHS = (
+    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
+    "november", "december",
+)  # fmt: skip
+_SEPARATORS = re.compile(r"[,;\s]+")
+_SHAPES = "`symbol,from,to`, `date,added,removed` or `symbol`"
+# Other names of columns, as files in use have them.
+_ALIASES = {
+    "ticker": "symbol", "start": "from", "start_date": "from", "end": "to", "end_date": "to",
+    "add": "added", "remove": "removed",
+}  # fmt: skip
+
+Row = tuple[int, Mapping[str, str]]
+Canonical = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class IndexFile:
+    """What a file says; one of the three is not None.
+
+    Attributes:
+        intervals: disjoint for each symbol, in the order of the file.
+        changes: entries of a change log.
+        symbols: of a roster.
+    """
+
+    intervals: tuple[Interval, ...] | None = None
+    changes: tuple[MembershipChange, ...] | None = None
+    symbols: tuple[str, ...] | None = None
+
+
+def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
+    """Read a file, all of it or nothing.
+
+    Args:
+        data: its bytes, UTF-8.
+        title: names it in errors.
+        canonical: returns the canonical spelling of a symbol, or raises ``QueryError``.
+
+    Raises:
+        UniverseError: a line cannot be read, or contradicts another; ``line`` is its number.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = data.count(b"\n", 0, exc.start) + 1
+        raise _error(title, line, "is no UTF-8 text") from exc
+    rows = list(
+        _json_rows(text, title)
+        if text.lstrip()[:1] in "[{" and text.strip()
+        else _csv_rows(text, title)
+    )
+    if not rows:
+        raise UniverseError(f"{title} has no entries", hint=f"its columns are {_SHAPES}")
+    reader = _Reader(title, canonical)
+    columns = set(rows[0][1])
+    if "symbol" in columns and "from" in columns:
+        return IndexFile(intervals=reader.intervals(rows))
+    if "dateadded" in columns or {"date", "removedticker"} <= columns:
+        return IndexFile(changes=reader.vendor_changes(rows))
+    if "date" in columns and columns & {"added", "removed"}:
+        return IndexFile(changes=reader.changes(rows))
+    if "symbol" in columns and "date" not in columns:
+        return IndexFile(symbols=reader.symbols(rows))
+    names = ", ".join(sorted(columns))
+    raise UniverseError(f"{title} has the columns {names:.200}", line=1, hint=f"they are {_SHAPES}")
+
+
+def read_day(text: str) -> date | None:
+    """Return the day that a text names, or None: ``2025-07-08``, ``2025-7-8``, ``July 9, 2025``."""
+    if match := _ISO.fullmatch(text):
+        year, month, day = map(int, match.groups())
+    elif match := _WORDS.fullmatch(text):
+        word = match[1].lower()
+        months = [
+            place for place, name in enumerate(_MONTHS, 1) if word in (name, name[:3], name[:4])
+        ]
+        year, month, day = int(match[3]), months[0] if months else 0, int(match[2])
+    else:
+        return None
+    try:
+        return date(year, month, day)
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the rows of one file."""
+
+    title: str
+    canonical: Canonical
+
+    def intervals(self, rows: list[Row]) -> tuple[Interval, ...]:
+        seen: dict[str, list[tuple[int, Interval]]] = {}
+        found = []
+        for line, row in rows:
+            symbol = self._symbol(line, row.get("symbol", ""))
+            start, end = self._day(line, row.get("from", "")), None
+            if row.get("to"):
+                end = self._day(line, row["to"])
+                if end <= start:
+                    what = f"ends on {end}, and begins on {start}"
+                    raise _error(
+                        self.title, line, f"{symbol} {what}", "`to` is the first day without it"
+                    )
+            filing = f", filing {row['filing']}" if row.get("filing") else ""
+            interval = Interval(symbol, start, end, f"line {line}{filing}")
+            for other_line, other in seen.setdefault(symbol, []):
+                if _overlap(interval, other):
+                    raise _error(
+                        self.title, line, f"{symbol} overlaps its interval of line {other_line}"
+                    )
+            seen[symbol].append((line, interval))
+            found.append(interval)
+        return tuple(found)
+
+    def changes(self, rows: list[Row]) -> tuple[MembershipChange, ...]:
+        return tuple(
+            MembershipChange(day, self._symbol(line, text), column == "added", f"line {line}")
+            for line, row in rows
+            for day in [self._day(line, row.get("date", ""))]
+            for column in ("added", "removed")
+            for text in filter(None, _SEPARATORS.split(row.get(column, "")))
+        )
+
+    def vendor_changes(self, rows: list[Row]) -> tuple[MembershipChange, ...]:
+        found = []
+        for line, row in rows:
+            day = self._day(line, row.get("dateadded") or row.get("date", ""))
+            removed, symbol = row.get("removedticker", ""), row.get("symbol", "")
+            # A row of a removal alone has the removed symbol in both places, and no security that came.
+            is_added = bool(row["addedsecurity"]) if "addedsecurity" in row else symbol != removed
+            if is_added:
+                found.append(
+                    MembershipChange(day, self._symbol(line, symbol), True, f"line {line}")
+                )
+            if removed:
+                found.append(
+                    MembershipChange(day, self._symbol(line, removed), False, f"line {line}")
+                )
+        return tuple(found)
+
+    def symbols(self, rows: list[Row]) -> tuple[str, ...]:
+        texts = [(line, self._symbol(line, row.get("symbol", ""))) for line, row in rows]
+        lines: dict[str, int] = {}
+        for line, symbol in texts:
+            if symbol in lines:
+                raise _error(self.title, line, f"{symbol} stands on line {lines[symbol]} already")
+            lines[symbol] = line
+        return tuple(lines)
+
+    def _symbol(self, line: int, text: str) -> str:
+        try:
+            return self.canonical(text)
+        except QueryError as exc:
+            raise _error(self.title, line, str(exc.args[0])) from exc
+
+    def _day(self, line: int, text: str) -> date:
+        day = read_day(text)
+        if day is None:
+            hint = "days are written 2025-07-08 or July 9, 2025"
+            raise _error(
+                self.title, line, f"{text!r:.80} is no day" if text else "the day is missing", hint
+            )
+        return day
+
+
+def _overlap(one: Interval, other: Interval) -> bool:
+    first, second = sorted((one, other), key=lambda row: row.start or date.min)
+    return first.end is None or (second.start or date.min) < first.end
+
+
+def _csv_rows(text: str, title: str) -> Iterator[Row]:
+    """Yield each line with its number, by the names of its columns."""
+    lines = text.removesuffix("\n").split("\n")
+    reader = csv.reader((f"{line}\n" for line in lines), strict=True)
+    header: list[str] = []
+    try:
+        for cells in reader:
+            values = [cell.strip() for cell in cells]
+            if not any(values):
+                continue
+            if not header:
+                names = [value.lower() for value in values]
+                header = [_ALIASES.get(name, name) for name in names]
+                if len(set(header)) < len(header):
+                    raise _error(title, reader.line_num, "two columns have one name")
+                continue
+            if len(values) > len(header):
+                what = f"has {len(values)} cells, and {len(header)} columns have a name"
+                raise _error(title, reader.line_num, what)
+            yield reader.line_num, dict(zip(header, values, strict=False))
+    except csv.Error as exc:
+        raise _error(title, reader.line_num, f"is no CSV: {exc}") from exc
+
+
+def _json_rows(text: str, title: str) -> Iterator[Row]:
+    """Yield each entry with its number, counted from 1; a text is a symbol."""
+    try:
+        entries: Any = json.loads(text)
+    except json.JSONDecodeError as exc:
+        raise _error(title, exc.lineno, f"is no JSON: {exc.msg}") from exc
+    except RecursionError as exc:
+        raise UniverseError(f"{title} is nested too deeply") from exc
+    if not isinstance(entries, list):
+        raise UniverseError(f"{title} is no list", hint="a list of objects, or of symbols")
+    for place, entry in enumerate(entries, 1):
+        if isinstance(entry, str):
+            entry = {"symbol": entry}
+        if not isinstance(entry, dict):
+            raise _error(title, place, "is neither an object nor a text")
+        names = ((str(key).lower(), value) for key, value in entry.items())
+        yield (
+            place,
+            {
+                _ALIASES.get(name, name): str(value).strip() if value is not None else ""
+                for name, value in names
+            },
+        )
+
+
+def _error(title: str, line: int, what: str, hint: str = "nothing was imported") -> UniverseError:
+    return UniverseError(f"{title}, line {line}: {what}", line=line, hint=hint)

@@ -1,0 +1,111 @@
+"""Which symbols pass the filters of a universe, and why the others do not. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+# Bounds on amounts of money are in this currency, and compared with no other.
+CURRENCY = "USD"
+
+Closes = Callable[[Sequence[str]], Mapping[str, float]]
+
+
+class SymbolFigures(NamedTuple):
+    """What the symbols table says of an active symbol; None is unknown.
+
+    Attributes:
+        symbol: canonical.
+        market_cap: in ``currency``.
+        currency: of its amounts of money.
+        sector: its name.
+        avg_daily_volume: in shares.
+    """
+
+    symbol: str
+    market_cap: Decimal | int | None
+    currency: str | None
+    sector: str | None
+    avg_daily_volume: Decimal | int | None
+
+
+class Selection(NamedTuple):
+    """What filters leave.
+
+    Attributes:
+        symbols: that pass all filters.
+        excluded: each other symbol with the first filter that it does not pass, and why.
+    """
+
+    symbols: tuple[str, ...]
+    excluded: dict[str, str]
+
+
+def select(
+    candidates: Iterable[SymbolFigures], filters: Mapping[str, Any], closes: Closes
+) -> Selection:
+    """Return the symbols that pass.
+
+    Args:
+        candidates: the active symbols.
+        filters: as ``check_filters`` accepts them.
+        closes: returns last closes by symbol, without those that have none; called once, and with the
+            symbols that pass all else.
+    """
+    excluded: dict[str, str] = {}
+    passed = []
+    for one in candidates:
+        reason = _reason(one, filters)
+        if reason:
+            excluded[one.symbol] = reason
+        else:
+            passed.append(one.symbol)
+    if (least := filters.get("min_price")) is not None:
+        last = closes(passed)
+        for symbol in passed:
+            close = last.get(symbol)
+            if close is None:
+                excluded[symbol] = "min_price: no close of the last 7 days is cached"
+            elif close < least:
+                excluded[symbol] = f"min_price: {close:g} is below {least:,}"
+    return Selection(tuple(s for s in passed if s not in excluded), excluded)
+
+
+def _reason(one: SymbolFigures, filters: Mapping[str, Any]) -> str:
+    """Return why a symbol does not pass, prices aside; empty where it does."""
+    for name, bound in filters.items():
+        if name in ("sectors", "exclude_sectors"):
+            what = _of_sector(one.sector, bound, is_wanted=name == "sectors")
+        elif name == "min_avg_volume":
+            what = _of_amount("its average volume", one.avg_daily_volume, least=bound)
+        elif one.currency != CURRENCY:
+            written = f"in {one.currency}" if one.currency else "in an unknown currency"
+            what = f"its amounts are {written}, and not compared with {CURRENCY}"
+        elif name == "min_market_cap":
+            what = _of_amount("its market capitalisation", one.market_cap, least=bound)
+        elif name == "max_market_cap":
+            what = _of_amount("its market capitalisation", one.market_cap, most=bound)
+        else:
+            what = ""
+        if what:
+            return f"{name}: {what}"
+    return ""
+
+
+def _of_sector(sector: str | None, names: Iterable[str], *, is_wanted: bool) -> str:
+    if sector is None:
+        return "its sector is unknown"
+    is_listed = sector.casefold() in {name.casefold() for name in names}
+    return "" if is_listed == is_wanted else f"its sector is {sector}"
+
+
+def _of_amount(
+    what: str, value: Decimal | int | None, *, least: float = 0, most: float = math.inf
+) -> str:
+    if value is None:
+        return f"{what} is unknown"
+    if value < least:
+        return f"{what} of {value:,} is below {least:,}"
+    return f"{what} of {value:,} is above {most:,}" if value > most else ""

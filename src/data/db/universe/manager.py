@@ -1,0 +1,401 @@
+"""Universes for programs: one class over the default database, one over a session of the caller's own."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import warnings
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from sqlalchemy.orm import Session
+
+from ...clock import Clock, SystemClock
+from ...errors import SurvivorshipWarning, UniverseError
+from ...model.instant import from_ms
+from ...model.texts import counted
+from ...model.universe import Members
+from ..core.database import adapted, get_database
+from . import storage
+from .definition import UniverseDefinition, check_name
+from .files import read_day
+from .filters import Selection, SymbolFigures, select
+from .sources import cached_closes, canonical_of, state_of_file, state_of_list
+from .storage import Refreshed, Summary, UniverseSource
+
+if TYPE_CHECKING:
+    from ...data_manager import DataManager
+    from ..core.database import Database
+
+__all__ = ["StoredUniverses", "UniverseManager", "open_universes"]
+
+T = TypeVar("T")
+
+
+class _Work:
+    """One unit of work: what is done with a session, and whether it writes."""
+
+    def __init__(self, unit: Callable[[Session], Any], *, writes: bool = False) -> None:
+        self.unit, self.writes = unit, writes
+
+
+# What a call does: it yields units, gets their results, and returns its own. In between it reads files
+# and the cache, while no unit is open.
+Plan = Generator[_Work, Any, T]
+
+
+class _Plans:
+    """What each call does, whatever runs its units.
+
+    Args:
+        data_manager: spells symbols and has the cached closes; by default that of the process.
+        clock: tells the time.
+    """
+
+    def __init__(self, data_manager: DataManager | None, clock: Clock) -> None:
+        self._manager, self._clock = data_manager, clock
+
+    def now(self) -> datetime:
+        """Return the time in UTC, aware."""
+        return from_ms(self._clock.now_ms()).replace(tzinfo=UTC)
+
+    def create(self, name: str, definition: UniverseDefinition) -> Plan[Refreshed]:
+        check_name(name)
+        definition.check()
+        state, selection = yield from self._state(definition)
+
+        def unit(session: Session, now: datetime) -> list[Refreshed]:
+            return [
+                storage.record(session, storage.define(session, name, definition, now), state, now)
+            ]
+
+        return (yield from self._written(unit, selection))[0]
+
+    def import_file(
+        self, name: str, file: str | Path, today: str | Path | None, source: str | None
+    ) -> Plan[Refreshed]:
+        check_name(name)
+        state = state_of_file(file, canonical_of(self._data_manager()), today, source)
+        definition = UniverseDefinition("index", index_name=state.files["file"])
+
+        def unit(session: Session, now: datetime) -> list[Refreshed]:
+            row = storage.define(session, name, definition, now, is_update=False)
+            return [storage.record(session, row, state, now)]
+
+        return (yield from self._written(unit))[0]
+
+    def refresh(self, name: str) -> Plan[list[Refreshed]]:
+        universe: Summary = yield _Work(lambda session: storage.existing(session, name))
+        definition = UniverseDefinition(**universe.definition)
+        selection = None
+        if definition.type != "index":
+            state, selection = yield from self._state(definition)
+            states = [state]
+        else:
+            canonical = canonical_of(self._data_manager())
+            states = [
+                state_of_file(one.files["file"], canonical, one.files.get("roster"), one.source)
+                for one in universe.sources
+            ]
+
+        def unit(session: Session, now: datetime) -> list[Refreshed] | None:
+            row = storage.checked(session, name)
+            if row.definition != universe.definition:
+                return None
+            return [storage.record(session, row, state, now) for state in states]
+
+        refreshed = yield from self._written(unit, selection)
+        # Where it got another definition meanwhile, that one counts.
+        return refreshed or (yield from self.refresh(name))
+
+    def _state(
+        self, definition: UniverseDefinition
+    ) -> Plan[tuple[UniverseSource, Selection | None]]:
+        """Return what a definition leads to now."""
+        manager = self._data_manager()
+        if definition.index_name is not None:
+            return state_of_file(definition.index_name, canonical_of(manager)), None
+        if definition.filters is None:
+            symbols = definition.symbols or ()
+            return state_of_list(symbols, canonical_of(manager), "its definition"), None
+        rows: list[SymbolFigures] = yield _Work(storage.candidates)
+        if not rows:
+            raise UniverseError(
+                "the table of symbols has none that is active, so there is nothing to filter",
+                hint="fill it: onetape symbols refresh",
+            )
+        selection = select(rows, definition.filters, cached_closes(manager, self.now().date()))
+        evidence = f"a filter of {counted(len(rows), 'symbol')}"
+        return state_of_list(selection.symbols, str, evidence), selection
+
+    def _written(
+        self,
+        unit: Callable[[Session, datetime], list[Refreshed] | None],
+        selection: Selection | None = None,
+    ) -> Plan[list[Refreshed]]:
+        """Return what a unit recorded, with what a filter left out."""
+        now = self.now()
+        refreshed = yield _Work(lambda session: unit(session, now), writes=True)
+        excluded = {} if selection is None else selection.excluded
+        return [replace(one, excluded=excluded) for one in refreshed or ()]
+
+    def members(
+        self,
+        name: str,
+        as_of: date | str | None,
+        known_at: datetime | date | str | None,
+        since: date | str | None,
+    ) -> Plan[Members]:
+        now = self.now()
+        known = None if known_at is None else _instant(known_at, now)
+        day = (known or now).date() if as_of is None else _day(as_of, "as_of")
+        first = None if since is None else _day(since, "since")
+        if first is not None and first > day:
+            raise UniverseError(f"since is {first}, behind as_of, which is {day}")
+        members: Members = yield _Work(
+            lambda session: storage.read_members(session, name, day, known, first)
+        )
+        return members
+
+    def _data_manager(self) -> DataManager:
+        if self._manager is None:
+            from ...data_manager import get_data_manager
+
+            self._manager = get_data_manager()
+        return self._manager
+
+
+def _checked(members: Members, strict: bool) -> Members:
+    """Warn of an answer that is not point-in-time, or raise."""
+    if members.is_pit:
+        return members
+    if strict:
+        raise UniverseError(str(members), hint=f"point-in-time from {members.known_from} on")
+    warnings.warn(str(members), SurvivorshipWarning, stacklevel=3)
+    return members
+
+
+def _day(value: date | str, name: str) -> date:
+    if isinstance(value, datetime):
+        if value.time() == time(0):
+            return value.date()
+    elif isinstance(value, date):
+        return value
+    elif isinstance(value, str) and (day := read_day(value)) is not None:
+        return day
+    raise UniverseError(f"{name} is {value!r:.80}, and must be a day", hint="such as 2024-03-01")
+
+
+def _instant(value: datetime | date | str, now: datetime) -> datetime:
+    """Return the aware UTC instant of ``known_at``; the end of a day, of today until now."""
+    given: datetime | date | None = None
+    if isinstance(value, str):
+        given = read_day(value)
+        if given is None:
+            try:
+                given = datetime.fromisoformat(value)
+            except ValueError:
+                pass
+    elif isinstance(value, date):
+        given = value
+    if given is None:
+        raise UniverseError(
+            f"known_at is {value!r:.80}, and must be a time", hint="such as 2024-03-01T12:00Z"
+        )
+    if not isinstance(given, datetime):
+        end = datetime.combine(given, time.max, UTC)
+        instant = now if given == now.date() else end
+    else:
+        instant = given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
+    if instant > now:
+        raise UniverseError(f"known_at is {instant:%Y-%m-%d %H:%M:%S} UTC, and lies in the future")
+    return instant
+
+
+class StoredUniverses:
+    """The universes of a database. Thread-safe; satisfies :class:`~src.data.model.universe.Universes`.
+
+    Its methods raise :class:`~src.data.errors.DatabaseError` where the database cannot be used.
+
+    Args:
+        database: by default that of the process.
+        data_manager: spells symbols and has the cached closes; by default that of the process.
+        clock: tells the time.
+    """
+
+    def __init__(
+        self,
+        database: Database | None = None,
+        data_manager: DataManager | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._database = database or get_database()
+        self._plans = _Plans(data_manager, clock or SystemClock())
+
+    def create(self, name: str, definition: UniverseDefinition) -> Refreshed:
+        """Make a universe, or give one a new definition, and record its members; nothing for the same.
+
+        Raises:
+            UniverseError: name, definition or a symbol is wrong, or its file cannot be used.
+        """
+        return self._run(self._plans.create(name, definition))
+
+    def import_file(
+        self,
+        name: str,
+        file: str | Path,
+        today: str | Path | None = None,
+        source: str | None = None,
+    ) -> Refreshed:
+        """Record what a file says of an index; the universe is made where there is none.
+
+        Args:
+            name: of the universe.
+            file: intervals, a change log or a list, as docs/universes.md describes them.
+            today: the file of today's list: a change log is walked back from it, intervals are
+                compared with it.
+            source: the name of the source, by default that of the file. A file of the same source takes
+                the place of what it stated before.
+
+        Raises:
+            UniverseError: a line is wrong, or the files do not fit; nothing was recorded.
+        """
+        return self._run(self._plans.import_file(name, file, today, source))
+
+    def refresh(self, name: str) -> list[Refreshed]:
+        """Record what the sources of a universe state now, all in one transaction; nothing for the same.
+
+        Raises:
+            UniverseError: there is no such universe, or a source cannot be used.
+        """
+        return self._run(self._plans.refresh(name))
+
+    def members(
+        self,
+        name: str,
+        as_of: date | str | None = None,
+        known_at: datetime | date | str | None = None,
+        strict: bool = False,
+        since: date | str | None = None,
+    ) -> Members:
+        """Return the members on a day; see :meth:`src.data.model.universe.Universes.members`."""
+        return _checked(self._run(self._plans.members(name, as_of, known_at, since)), strict)
+
+    def summaries(self) -> list[Summary]:
+        """Return what there is of each universe, by name."""
+        with self._database.reading() as session:
+            return storage.summaries(session)
+
+    def summary(self, name: str) -> Summary:
+        """Return what there is of a universe.
+
+        Raises:
+            UniverseError: there is no such universe.
+        """
+        with self._database.reading() as session:
+            return storage.existing(session, name)
+
+    def _run(self, plan: Plan[T]) -> T:
+        result: Any = None
+        while True:
+            try:
+                work = plan.send(result)
+            except StopIteration as stop:
+                return cast("T", stop.value)
+            with self._database.writing() if work.writes else self._database.reading() as session:
+                result = work.unit(session)
+
+
+def open_universes() -> StoredUniverses:
+    """Return the universes of the default database."""
+    return StoredUniverses()
+
+
+class UniverseManager:
+    """Universes over a session of the caller's own, async or not; its methods are awaited.
+
+    A method that writes commits the session's transaction, and rolls it back where it fails. Not
+    thread-safe, as sessions are not. Without an event loop :class:`StoredUniverses` has the same methods.
+
+    Args:
+        db_session: a SQLAlchemy ``Session`` or ``AsyncSession`` on a database with the tables.
+        data_manager: spells symbols and has the cached closes; by default that of the process.
+        clock: tells the time.
+    """
+
+    def __init__(
+        self,
+        db_session: Any,
+        data_manager: DataManager | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.db = db_session
+        self._plans = _Plans(data_manager, clock or SystemClock())
+
+    async def create_universe(self, name: str, definition: UniverseDefinition) -> Refreshed:
+        """Make or update a universe; see :meth:`StoredUniverses.create`."""
+        return await self._run(self._plans.create(name, definition))
+
+    async def import_file(
+        self,
+        name: str,
+        file: str | Path,
+        today: str | Path | None = None,
+        source: str | None = None,
+    ) -> Refreshed:
+        """Record what a file says of an index; see :meth:`StoredUniverses.import_file`."""
+        return await self._run(self._plans.import_file(name, file, today, source))
+
+    async def refresh(self, name: str) -> list[Refreshed]:
+        """Record what the sources of a universe state now; see :meth:`StoredUniverses.refresh`."""
+        return await self._run(self._plans.refresh(name))
+
+    async def members(
+        self,
+        name: str,
+        as_of: date | str | None = None,
+        known_at: datetime | date | str | None = None,
+        strict: bool = False,
+        since: date | str | None = None,
+    ) -> Members:
+        """Return the members on a day; see :meth:`src.data.model.universe.Universes.members`."""
+        return _checked(await self._run(self._plans.members(name, as_of, known_at, since)), strict)
+
+    async def _run(self, plan: Plan[T]) -> T:
+        result: Any = None
+        while True:
+            # Files and the cache are read in a thread: the event loop goes on.
+            work, value = await asyncio.to_thread(_advanced, plan, result)
+            if work is None:
+                return cast("T", value)
+            result = await self._work(work)
+
+    async def _work(self, work: _Work) -> Any:
+        def unit(session: Session) -> Any:
+            return work.unit(adapted(session))
+
+        try:
+            is_async = hasattr(self.db, "run_sync")
+            result = await self.db.run_sync(unit) if is_async else unit(self.db)
+            if work.writes:
+                await _awaited(self.db.commit())
+        except BaseException:
+            await _awaited(self.db.rollback())
+            raise
+        return result
+
+
+async def _awaited(value: Any) -> None:
+    if inspect.isawaitable(value):
+        await value
+
+
+def _advanced(plan: Plan[Any], result: Any) -> tuple[_Work | None, Any]:
+    """Return the next unit of a plan, or None and its result."""
+    try:
+        return plan.send(result), None
+    except StopIteration as stop:
+        return None, stop.value

@@ -1,0 +1,161 @@
+"""Where members come from: files on disk, lists, filters over what is cached of symbols. Sends no request."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import (
+    BadSymbolError,
+    IncompleteDataWarning,
+    NoProviderError,
+    QueryError,
+    UniverseError,
+)
+from .definition import check_name
+from .files import IndexFile, read_listed
+from .membership import Memberships, check_likeness, dated, roster, walk_back
+from .storage import OWN_LIST, UniverseSource
+
+if TYPE_CHECKING:
+    from ...data_manager import DataManager
+
+# An index of decades takes some hundred kilobytes; of a device there is no end.
+_MOST_BYTES = 20_000_000
+_PRICE_DAYS = 7
+
+
+def canonical_of(manager: DataManager) -> Callable[[str], str]:
+    """Return what spells symbols as the rules of a manager do.
+
+    What the rules do not understand, such as a symbol that nobody lists any more, stays as it is written,
+    in upper case; what can be no symbol raises ``BadSymbolError``.
+    """
+
+    def canonical(text: str) -> str:
+        try:
+            return manager.provider_selector.instrument(text).symbol
+        except NoProviderError:
+            return text.strip().upper()
+        except BadSymbolError as exc:
+            if not exc.candidates:
+                raise
+            return text.strip().upper()
+
+    return canonical
+
+
+def state_of_list(
+    symbols: Iterable[Any], canonical: Callable[[str], str], evidence: str
+) -> UniverseSource:
+    """Return the state of a list of symbols; one that stands twice counts once.
+
+    Raises:
+        UniverseError: one is no symbol.
+    """
+    names = []
+    for place, symbol in enumerate(symbols, 1):
+        try:
+            names.append(canonical(symbol))
+        except QueryError as exc:
+            raise UniverseError(f"symbol {place} of the list: {exc.args[0]}") from exc
+    return UniverseSource(OWN_LIST, lambda day: roster(names, day), evidence)
+
+
+def state_of_file(
+    file: str | Path,
+    canonical: Callable[[str], str],
+    today: str | Path | None = None,
+    source: str | None = None,
+) -> UniverseSource:
+    """Read a file about an index, all of it or nothing.
+
+    Args:
+        file: intervals, a change log or a list, see :mod:`src.data.db.universe.files`.
+        canonical: returns the canonical spelling of a symbol.
+        today: the file of today's list: a change log is walked back from it, intervals are compared with it.
+        source: the name of the source; by default the file's.
+
+    Raises:
+        UniverseError: a file cannot be read, a line is wrong, or they do not fit.
+    """
+    path = Path(file).expanduser().absolute()
+    listed, digest = _read(path, canonical)
+    name = check_name(path.name if source is None else source)
+    files, evidence = {"file": str(path)}, f"{path.name} (sha256 {digest})"
+    members: Sequence[str] | None = None
+    if today is not None:
+        today_path = Path(today).expanduser().absolute()
+        today_listed, today_digest = _read(today_path, canonical)
+        members = today_listed.symbols
+        if members is None:
+            raise UniverseError(f"{today_path.name} is no list of today: it has days")
+        files["roster"] = str(today_path)
+        evidence += f" and {today_path.name} (sha256 {today_digest})"
+    _check_shape(path, listed, members)
+    return UniverseSource(name, lambda day: _statement(listed, members, day), evidence, files)
+
+
+def _check_shape(path: Path, listed: IndexFile, members: Sequence[str] | None) -> None:
+    if listed.changes is not None and members is None:
+        raise UniverseError(
+            f"{path.name} is a change log, which is walked back from today's list",
+            hint="name that list, too: --today FILE",
+        )
+    if listed.symbols is not None and members is not None:
+        raise UniverseError(
+            f"{path.name} is a list without days, and so is today's", hint="name one of them"
+        )
+
+
+def _statement(listed: IndexFile, members: Sequence[str] | None, day: date) -> Memberships:
+    if listed.changes is not None:
+        return walk_back(members or (), listed.changes, day)
+    if listed.symbols is not None:
+        return roster(listed.symbols, day)
+    intervals = listed.intervals or ()
+    if members is not None:
+        now = [one.symbol for one in intervals if one.end is None or one.end > day]
+        check_likeness(now, members)
+    return dated(intervals)
+
+
+def _read(path: Path, canonical: Callable[[str], str]) -> tuple[IndexFile, str]:
+    """Return what a file says, and the SHA-256 of its bytes."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+    except (OSError, ValueError) as exc:  # a name with a null byte is a ValueError
+        reason = getattr(exc, "strerror", None) or exc
+        raise UniverseError(f"the file {path} cannot be read: {reason}") from exc
+    if len(data) > _MOST_BYTES:
+        raise UniverseError(f"the file {path} is longer than {_MOST_BYTES:,} bytes")
+    return read_listed(data, path.name, canonical), hashlib.sha256(data).hexdigest()
+
+
+def cached_closes(
+    manager: DataManager, today: date
+) -> Callable[[Sequence[str]], Mapping[str, float]]:
+    """Return what gives the last close of the last seven days out of the cache; sends no request."""
+
+    def closes(symbols: Sequence[str]) -> Mapping[str, float]:
+        if not symbols:
+            return {}
+        with warnings.catch_warnings():
+            # What is not cached is named as the reason of an exclusion.
+            warnings.simplefilter("ignore", IncompleteDataWarning)
+            frames = manager.get_ohlcv_batch(
+                symbols,
+                "1d",
+                today - timedelta(days=_PRICE_DAYS),
+                offline=True,
+                progress=lambda _: None,
+            )
+        found = {symbol: frame["close"].dropna() for symbol, frame in frames.items()}
+        return {symbol: float(column.iloc[-1]) for symbol, column in found.items() if len(column)}
+
+    return closes

@@ -1,0 +1,446 @@
+"""Universes in the database: what is recorded, and what is read. Plain functions over a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from ...errors import UniverseError
+from ...model.universe import Members
+from ..core.database import locked
+from ..symbols.models import Symbol
+from .definition import UniverseDefinition
+from .filters import SymbolFigures
+from .membership import (
+    Interval,
+    MembershipRecord,
+    Memberships,
+    Step,
+    StoredInterval,
+    answer,
+    any_day,
+    difference,
+    habit,
+    view,
+)
+from .models import Universe, UniverseMember, UniverseRecord
+
+# The source of universes that have one list: static ones and filters.
+OWN_LIST = "list"
+_TICK = timedelta(milliseconds=1)
+_MOST_NAMES = 10
+
+_RECORD = (
+    UniverseRecord.id,
+    UniverseRecord.source,
+    UniverseRecord.recorded_at,
+    UniverseRecord.evidence,
+    UniverseRecord.is_dated,
+    UniverseRecord.first_day,
+    UniverseRecord.last_change,
+    UniverseRecord.habit_days,
+    UniverseRecord.details,
+)
+_READ_RECORDS = (
+    select(Universe.type, Universe.checked_at, *_RECORD)
+    .outerjoin(UniverseRecord, UniverseRecord.universe == Universe.name)
+    .where(Universe.name == bindparam("name"))
+    .order_by(UniverseRecord.id)
+)
+_INTERVAL = (
+    UniverseMember.symbol,
+    UniverseMember.valid_from,
+    UniverseMember.valid_to,
+    UniverseMember.evidence,
+    UniverseMember.record,
+    UniverseMember.replaced_by,
+)
+_READ_ALL = select(*_INTERVAL).where(UniverseMember.universe == bindparam("name"))
+_ON_DAY = (
+    UniverseMember.valid_to.is_(None) | (UniverseMember.valid_to > bindparam("day")),
+    UniverseMember.valid_from.is_(None) | (UniverseMember.valid_from <= bindparam("day")),
+)
+_READ_DAY = _READ_ALL.where(*_ON_DAY)
+_READ_HELD = _READ_DAY.with_only_columns(
+    UniverseMember.symbol, UniverseMember.record, UniverseMember.replaced_by
+)
+_READ_CURRENT = (
+    select(UniverseMember.id, *_INTERVAL)
+    .join(UniverseRecord, UniverseRecord.id == UniverseMember.record)
+    .where(
+        UniverseMember.universe == bindparam("name"),
+        UniverseRecord.source == bindparam("source"),
+        UniverseMember.replaced_by.is_(None),
+    )
+)
+
+
+@dataclass(frozen=True)
+class UniverseSource:
+    """What a source states now, ready to be recorded.
+
+    Attributes:
+        source: its name.
+        make: returns the statement, given the UTC date on which it is recorded.
+        evidence: name and digest of the file, or how a list came to be.
+        files: what it was read from: ``file`` and ``roster`` to paths.
+    """
+
+    source: str
+    make: Callable[[date], Memberships]
+    evidence: str
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What recording a source changed.
+
+    Attributes:
+        universe, source: their names.
+        recorded_at: aware UTC; None where nothing changed.
+        opened, replaced: intervals that came, and that no longer hold as they were.
+        members: symbols that are members by this source after the last change.
+        unresolved: the impossible entries of its change log.
+        notes: what else is to be known, each a sentence.
+        excluded: of a filter: each symbol that did not pass, and why.
+    """
+
+    universe: str
+    source: str
+    recorded_at: datetime | None
+    opened: int
+    replaced: int
+    members: int
+    unresolved: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
+    excluded: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether anything was recorded."""
+        return self.recorded_at is not None
+
+
+class SourceSummary(NamedTuple):
+    """The newest record of a source.
+
+    Attributes:
+        record: its header.
+        files: what it was read from: ``file`` and ``roster`` to paths.
+    """
+
+    record: MembershipRecord
+    files: Mapping[str, str]
+
+    @property
+    def source(self) -> str:
+        """Its name."""
+        return self.record.source
+
+
+class Summary(NamedTuple):
+    """What there is of a universe, its members aside.
+
+    Attributes:
+        name, type, description, definition: as it was defined.
+        created_at, checked_at: aware UTC: when it was made, and last compared with its sources.
+        sources: the newest record of each.
+    """
+
+    name: str
+    type: str
+    description: str
+    definition: Mapping[str, Any]
+    created_at: datetime
+    checked_at: datetime
+    sources: tuple[SourceSummary, ...]
+
+
+# --- writing -------------------------------------------------------------------------------
+
+
+def define(
+    session: Session,
+    name: str,
+    definition: UniverseDefinition,
+    now: datetime,
+    *,
+    is_update: bool = True,
+) -> Universe:
+    """Return the row of a universe, made where there is none, locked until the unit ends.
+
+    One that is there gets the definition if ``is_update``.
+
+    Raises:
+        UniverseError: it is there, and one of the two types is ``index``, whose sources are files.
+    """
+    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    values = {
+        "name": name,
+        "type": definition.type,
+        "description": definition.description,
+        "definition": definition.model_dump(),
+        "created_at": now,
+        "checked_at": now,
+    }
+    session.execute(dialect.insert(Universe).values(values).on_conflict_do_nothing())
+    row = checked(session, name)
+    if row.type != definition.type and "index" in (row.type, definition.type):
+        raise UniverseError(
+            f"the universe {name!r} is of type {row.type}, and cannot become one of type {definition.type}",
+            hint="choose another name",
+        )
+    if is_update:
+        row.type, row.description = definition.type, definition.description
+        row.definition = definition.model_dump()
+    return row
+
+
+def record(session: Session, universe: Universe, state: UniverseSource, now: datetime) -> Refreshed:
+    """Record what a source states, if it is not what it stated last. The row of the universe is locked.
+
+    Raises:
+        UniverseError: its statement cannot be used.
+    """
+    name = universe.name
+    records = read_records(session, name)
+    at = max(now, records[-1].recorded_at + _TICK) if records else now
+    universe.checked_at = max(now, universe.checked_at)
+    last = next((one for one in reversed(records) if one.source == state.source), None)
+    # The same files state the same: with the day of today a log would lead to other days.
+    is_same = last is not None and bool(state.files) and last.evidence == state.evidence
+    statement = state.make(last.recorded_at.date() if last is not None and is_same else at.date())
+    if last is not None and last.is_dated != statement.is_dated:
+        kind = "has days, and had none" if statement.is_dated else "has no days, and had some"
+        raise UniverseError(
+            f"the source {state.source!r} of the universe {name!r} {kind} before",
+            hint="name another source",
+        )
+    rows = {
+        StoredInterval(*row[1:]): row[0]
+        for row in session.execute(_READ_CURRENT, {"name": name, "source": state.source})
+    }
+    replaced, opened = difference(rows, statement)
+    is_new = replaced or opened or last is None or _stated(statement) != _stated(last)
+    if is_new:
+        number = _write_record(session, name, state, statement, last, at)
+        _write_intervals(session, name, number, [rows[row] for row in replaced], opened)
+    gone = {*replaced}
+    ends = [row.end for row in rows if row not in gone] + [row.end for row in opened]
+    return Refreshed(
+        universe=name,
+        source=state.source,
+        recorded_at=at if is_new else None,
+        opened=len(opened),
+        replaced=len(replaced),
+        members=ends.count(None),
+        unresolved=statement.steps,
+        notes=statement.notes,
+    )
+
+
+def _stated(one: Memberships | MembershipRecord) -> tuple[Any, ...]:
+    """Return what of a statement stands in no interval."""
+    return one.steps, one.first if one.is_dated else None
+
+
+def _write_record(
+    session: Session,
+    name: str,
+    state: UniverseSource,
+    statement: Memberships,
+    last: MembershipRecord | None,
+    at: datetime,
+) -> int:
+    row = UniverseRecord(
+        universe=name,
+        source=state.source,
+        evidence=state.evidence,
+        is_dated=statement.is_dated,
+        first_day=statement.first if last is None or statement.is_dated else last.first,
+        last_change=statement.last_change,
+        habit_days=statement.habit_days,
+        details={"files": dict(state.files), "steps": [_plain(step) for step in statement.steps]},
+        recorded_at=at,
+    )
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def _write_intervals(
+    session: Session, name: str, number: int, replaced: list[int], opened: Sequence[Interval]
+) -> None:
+    if replaced:
+        rows = [{"id": row, "replaced_by": number} for row in replaced]
+        session.execute(update(UniverseMember), rows)
+    if opened:
+        new = [
+            {
+                "universe": name,
+                "symbol": one.symbol,
+                "valid_from": one.start,
+                "valid_to": one.end,
+                "evidence": one.evidence,
+                "record": number,
+            }
+            for one in opened
+        ]
+        session.execute(insert(UniverseMember), new)
+
+
+def _plain(step: Step) -> dict[str, str]:
+    return {**step._asdict(), "day": step.day.isoformat(), "until": step.until.isoformat()}
+
+
+def checked(session: Session, name: str) -> Universe:
+    """Return the row of a universe, locked until the unit ends.
+
+    Raises:
+        UniverseError: there is none.
+    """
+    row = locked(session, select(Universe).where(Universe.name == name)).one_or_none()
+    if row is None:
+        raise unknown(session, name)
+    return row
+
+
+# --- reading -------------------------------------------------------------------------------
+
+
+def read_records(session: Session, name: str) -> list[MembershipRecord]:
+    """Return the records of a universe, oldest first; none where there is no such universe."""
+    rows = session.connection().execute(_READ_RECORDS, {"name": name})
+    return [_record(row) for row in rows if row.id is not None]
+
+
+def _record(row: Any) -> MembershipRecord:
+    steps = tuple(
+        Step(
+            **step
+            | {"day": date.fromisoformat(step["day"]), "until": date.fromisoformat(step["until"])}
+        )
+        for step in row.details["steps"]
+    )
+    return MembershipRecord(
+        number=row.id,
+        source=row.source,
+        recorded_at=row.recorded_at,
+        evidence=row.evidence,
+        is_dated=row.is_dated,
+        first=row.first_day,
+        steps=steps,
+        last_change=row.last_change,
+        habit_days=row.habit_days,
+    )
+
+
+def read_members(
+    session: Session,
+    name: str,
+    day: date,
+    known_at: datetime | None,
+    since: date | None,
+) -> Members:
+    """Return the members of a universe on a day, or from ``since`` to it.
+
+    Raises:
+        UniverseError: there is no such universe, or nothing was recorded until ``known_at``.
+    """
+    # Not by the session: what is mapped for nothing would take most of the time.
+    connection = session.connection()
+    headers = connection.execute(_READ_RECORDS, {"name": name}).all()
+    if not headers:
+        raise unknown(session, name)
+    records = [_record(row) for row in headers if row.id is not None]
+    records = _with_habits(records, headers[0].type)
+    last_check = headers[0].checked_at.date()
+    if since is not None:
+        rows = [StoredInterval(*row) for row in connection.execute(_READ_ALL, {"name": name})]
+        return any_day(name, since, day, rows, records, known_at, last_check)
+    seen = view(name, records, day, known_at)
+    question = {"name": name, "day": seen.used}
+    held = connection.execute(_READ_HELD, question).all()
+
+    def intervals() -> list[StoredInterval]:
+        return [StoredInterval(*row) for row in connection.execute(_READ_DAY, question)]
+
+    return answer(name, seen, held, records, known_at, last_check, intervals)
+
+
+def _with_habits(records: list[MembershipRecord], type_: str) -> list[MembershipRecord]:
+    """Give rosters that are refreshed the habit of their records; a static list has none."""
+    if type_ == "static":
+        return records
+    days: dict[str, list[date]] = {}
+    found = []
+    for one in records:
+        if not one.is_dated:
+            days.setdefault(one.source, []).append(one.recorded_at.date())
+            one = replace(one, habit_days=habit(days[one.source]))
+        found.append(one)
+    return found
+
+
+def candidates(session: Session) -> list[SymbolFigures]:
+    """Return what the table of symbols says of each symbol that is active, by symbol."""
+    statement = select(
+        Symbol.symbol, Symbol.market_cap, Symbol.currency, Symbol.sector, Symbol.avg_daily_volume
+    )
+    return [
+        SymbolFigures(*row)
+        for row in session.execute(
+            statement.where(Symbol.is_active.is_(True)).order_by(Symbol.symbol)
+        )
+    ]
+
+
+def summaries(session: Session) -> list[Summary]:
+    """Return what there is of each universe, by name."""
+    rows = session.scalars(select(Universe).order_by(Universe.name))
+    return [_summary(session, row) for row in rows]
+
+
+def existing(session: Session, name: str) -> Summary:
+    """Return what there is of a universe.
+
+    Raises:
+        UniverseError: there is no such universe.
+    """
+    row = session.get(Universe, name)
+    if row is None:
+        raise unknown(session, name)
+    return _summary(session, row)
+
+
+def _summary(session: Session, row: Universe) -> Summary:
+    rows = session.connection().execute(_READ_RECORDS, {"name": row.name})
+    newest = {one.source: one for one in rows if one.id is not None}
+    sources = tuple(
+        SourceSummary(_record(one), dict(one.details["files"])) for one in newest.values()
+    )
+    return Summary(
+        row.name,
+        row.type,
+        row.description,
+        dict(row.definition),
+        row.created_at,
+        row.checked_at,
+        sources,
+    )
+
+
+def unknown(session: Session, name: str) -> UniverseError:
+    """Return the error that there is no universe of this name."""
+    names = list(session.scalars(select(Universe.name).order_by(Universe.name).limit(_MOST_NAMES)))
+    listed = (
+        f"there are: {', '.join(names)}" if names else "there is none yet: onetape universe create"
+    )
+    return UniverseError(f"there is no universe {name!r:.120}", hint=listed)

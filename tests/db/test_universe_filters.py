@@ -1,0 +1,127 @@
+"""Filters of universes: bounds are inclusive, unknown values do not pass, each exclusion has its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from src.data.db.universe.definition import UniverseDefinition, check_name
+from src.data.db.universe.filters import SymbolFigures, select
+from src.data.errors import UniverseError
+
+ROWS = [
+    SymbolFigures("AAPL", Decimal(3_000), "USD", "Technology", 100),
+    SymbolFigures("XOM", Decimal(400), "USD", "Energy", 50),
+    SymbolFigures("VOD.L", Decimal(9_000), "GBP", "Technology", 900),
+    SymbolFigures("NEW", None, "USD", None, None),
+    SymbolFigures("ODD", Decimal(3_000), None, "Energy", 10),
+]
+
+
+def closes(symbols: Sequence[str]) -> Mapping[str, float]:
+    return {"AAPL": 200.0, "XOM": 4.5}
+
+
+@pytest.mark.parametrize(
+    "filters, passed",
+    [
+        ({"min_market_cap": 400}, ["AAPL", "XOM"]),
+        ({"min_market_cap": 400.5}, ["AAPL"]),
+        ({"max_market_cap": 400}, ["XOM"]),
+        ({"max_market_cap": 399}, []),
+        ({"sectors": ["technology"]}, ["AAPL", "VOD.L"]),
+        ({"exclude_sectors": ["Technology"]}, ["XOM", "ODD"]),
+        ({"min_avg_volume": 50}, ["AAPL", "XOM", "VOD.L"]),
+        ({"min_avg_volume": 51}, ["AAPL", "VOD.L"]),
+        ({"min_price": 4.5}, ["AAPL", "XOM"]),
+        ({"min_price": 4.51}, ["AAPL"]),
+        ({"min_market_cap": 1, "sectors": ["Energy"], "min_price": 1}, ["XOM"]),
+    ],
+)
+def test_what_passes(filters: dict[str, Any], passed: list[str]) -> None:
+    UniverseDefinition("filter", "", filters=filters).check()
+    selection = select(ROWS, filters, closes)
+    assert list(selection.symbols) == passed
+    assert selection.excluded.keys() == {row.symbol for row in ROWS} - set(passed)
+
+
+def test_what_does_not_pass_has_its_reason() -> None:
+    excluded = select(ROWS, {"min_market_cap": 1_000, "sectors": ["Technology"]}, closes).excluded
+    assert excluded == {
+        "XOM": "min_market_cap: its market capitalisation of 400 is below 1,000",
+        "VOD.L": "min_market_cap: its amounts are in GBP, and not compared with USD",
+        "NEW": "min_market_cap: its market capitalisation is unknown",
+        "ODD": "min_market_cap: its amounts are in an unknown currency, and not compared with USD",
+    }
+    assert select(ROWS, {"exclude_sectors": ["Energy"]}, closes).excluded["NEW"] == (
+        "exclude_sectors: its sector is unknown"
+    )
+    assert select(ROWS, {"min_price": 5}, closes).excluded == {
+        "XOM": "min_price: 4.5 is below 5",
+        "VOD.L": "min_price: its amounts are in GBP, and not compared with USD",
+        "NEW": "min_price: no close of the last 7 days is cached",
+        "ODD": "min_price: its amounts are in an unknown currency, and not compared with USD",
+    }
+
+
+def test_closes_are_read_of_what_passes_all_else() -> None:
+    asked: list[list[str]] = []
+    select(ROWS, {"min_price": 1, "sectors": ["Energy"]}, lambda s: asked.append(list(s)) or {})  # type: ignore[func-returns-value]
+    select(ROWS, {"sectors": ["Energy"]}, lambda s: asked.append(list(s)) or {})  # type: ignore[func-returns-value]
+    assert asked == [["XOM"]]
+
+
+@pytest.mark.parametrize(
+    "definition, message",
+    [
+        (UniverseDefinition("list", "", symbols=["A"]), "'list' is no type of universe"),
+        (UniverseDefinition("static", ""), "type static needs symbols"),
+        (UniverseDefinition("static", "", symbols=[]), "type static needs symbols"),
+        (UniverseDefinition("static", "", symbols="AAPL"), "not one text"),
+        (UniverseDefinition("static", "", symbols=["A"], filters={"min_price": 1}), "has no filters"),
+        (UniverseDefinition("filter", "", filters={}), "type filter needs filters"),
+        (UniverseDefinition("index", ""), "type index needs index_name"),
+        (UniverseDefinition("filter", "", filters={"min_pe": 1}), "'min_pe' is no filter"),
+        (UniverseDefinition("filter", "", filters={"min_price": "5"}), "must be a number from 0 on"),
+        (UniverseDefinition("filter", "", filters={"min_price": True}), "must be a number"),
+        (UniverseDefinition("filter", "", filters={"min_price": float("nan")}), "must be a number"),
+        (UniverseDefinition("filter", "", filters={"min_price": -1}), "must be a number"),
+        (UniverseDefinition("filter", "", filters={"sectors": "Energy"}), "must be a list of names"),
+        (UniverseDefinition("filter", "", filters={"min_market_cap": 5, "max_market_cap": 4}), "above max"),
+        (UniverseDefinition("static", None, symbols=["A"]), "is a text"),  # type: ignore[arg-type]
+    ],
+)  # fmt: skip
+def test_a_definition_says_one_thing(definition: UniverseDefinition, message: str) -> None:
+    with pytest.raises(UniverseError, match=message):
+        definition.check()
+
+
+def test_a_definition_has_plain_values() -> None:
+    definition = UniverseDefinition(
+        "filter", "large", filters={"sectors": ["Energy"], "min_price": 5}
+    )
+    assert definition.model_dump() == {
+        "type": "filter",
+        "description": "large",
+        "symbols": None,
+        "filters": {"sectors": ["Energy"], "min_price": 5},
+        "index_name": None,
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["", " a", "a ", "a\nb", "a\x1b[0m", "x" * 101, None, "\ud800", "a\u202eb"]
+)
+def test_names_that_cannot_be(name: object) -> None:
+    with pytest.raises(UniverseError, match="is no name"):
+        check_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["S&P 500", "'; DROP TABLE universes;--", "指数", "../../etc/passwd", "%s"]
+)
+def test_names_that_can_be(name: str) -> None:
+    assert check_name(name) == name

@@ -1,0 +1,424 @@
+"""Universes in a database: made, imported, refreshed and read, on both engines."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from src.data.clock import ManualClock
+from src.data.db import Database, UniverseDefinition, UniverseManager
+from src.data.db.symbols.models import Symbol
+from src.data.db.universe import StoredUniverses
+from src.data.db.universe.models import Universe, UniverseMember, UniverseRecord
+from src.data.errors import SurvivorshipWarning, UniverseError
+from src.data.model.instant import to_ms
+from src.data.model.universe import Members, Universes
+from src.data.provider_selector import ProviderSelector
+from tests.db.made_index import MadeIndex, made_index
+
+MONDAY = datetime(2026, 1, 5, 12, 0)
+
+
+@pytest.fixture(scope="module")
+def spelling() -> Any:
+    """Return what spells symbols as the packaged rules do, and has no bars."""
+    return SimpleNamespace(provider_selector=ProviderSelector())
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(to_ms(MONDAY))
+
+
+@pytest.fixture
+def universes(database: Database, clock: ManualClock, spelling: Any) -> StoredUniverses:
+    return StoredUniverses(database, spelling, clock)
+
+
+def written(path: Path, text: str | bytes) -> Path:
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def static(*symbols: str, description: str = "") -> UniverseDefinition:
+    return UniverseDefinition("static", description, symbols=list(symbols))
+
+
+def days_later(clock: ManualClock, days: float) -> None:
+    clock.sleep(days * 86_400)
+
+
+def rows(database: Database, model: type[Any]) -> int:
+    with database.reading() as session:
+        return session.scalar(select(func.count()).select_from(model)) or 0
+
+
+# --- lists -----------------------------------------------------------------------------------
+
+
+def test_a_static_universe(universes: StoredUniverses) -> None:
+    made = universes.create("tech", static("aapl", "BRK.B", "AAPL", description="mine"))
+    assert (made.is_changed, made.opened, made.members) == (True, 2, 2)
+    members = universes.members("tech")
+    assert list(members) == ["AAPL", "BRK-B"]
+    assert members.as_of == members.known_from == date(2026, 1, 5)
+    assert members.is_pit
+    assert members.known_at == MONDAY.replace(tzinfo=UTC)
+    protocol: Universes = universes
+    assert protocol.members("tech", strict=True) == members
+
+
+def test_todays_list_for_a_past_day_warns_and_strict_raises(universes: StoredUniverses) -> None:
+    universes.create("tech", static("AAPL"))
+    with pytest.warns(
+        SurvivorshipWarning,
+        match=r"tech on 2015-03-02: 1 member, not point-in-time: nothing is known",
+    ):
+        past = universes.members("tech", "2015-03-02")
+    assert (list(past), past.is_pit) == (["AAPL"], False)
+    with pytest.raises(
+        UniverseError, match=r"not point-in-time: .* \(point-in-time from 2026-01-05 on\)"
+    ):
+        universes.members("tech", date(2015, 3, 2), strict=True)
+
+
+def test_a_new_definition_is_a_difference(
+    universes: StoredUniverses, database: Database, clock: ManualClock
+) -> None:
+    universes.create("tech", static("AAPL", "MSFT"))
+    days_later(clock, 30)
+    made = universes.create("tech", static("MSFT", "NVDA", description="new"))
+    assert (made.opened, made.replaced, made.members) == (2, 1, 2)  # one is the closed interval
+    assert list(universes.members("tech")) == ["MSFT", "NVDA"]
+    assert list(universes.members("tech", "2026-01-20")) == ["AAPL", "MSFT"]
+    assert list(universes.members("tech", known_at="2026-01-20")) == ["AAPL", "MSFT"]
+    assert universes.summary("tech").description == "new"
+
+
+def test_the_same_again_changes_nothing(
+    universes: StoredUniverses, database: Database, clock: ManualClock
+) -> None:
+    universes.create("tech", static("AAPL", "MSFT"))
+    before = rows(database, UniverseRecord), rows(database, UniverseMember)
+    days_later(clock, 1)
+    assert not universes.create("tech", static("MSFT", "AAPL")).is_changed
+    assert [one.is_changed for one in universes.refresh("tech")] == [False]
+    assert (rows(database, UniverseRecord), rows(database, UniverseMember)) == before
+    assert universes.summary("tech").checked_at == (MONDAY + timedelta(days=1)).replace(tzinfo=UTC)
+
+
+def test_records_are_in_order_when_the_clock_goes_back(
+    universes: StoredUniverses, clock: ManualClock
+) -> None:
+    universes.create("tech", static("AAPL"))
+    first = universes.members("tech")
+    clock.sleep(-3600)
+    made = universes.create("tech", static("MSFT"))
+    assert made.recorded_at == first.known_at + timedelta(milliseconds=1)
+    clock.sleep(7200)
+    assert list(universes.members("tech", known_at=first.known_at)) == ["AAPL"]
+    assert list(universes.members("tech")) == ["MSFT"]
+
+
+@pytest.mark.parametrize(
+    "name", ["S&P 500", "'; DROP TABLE universes;--", "指数", "../../etc", "%(x)s"]
+)
+def test_hostile_names_come_back(universes: StoredUniverses, name: str) -> None:
+    universes.create(name, static("AAPL"))
+    assert list(universes.members(name)) == ["AAPL"]
+    assert [one.name for one in universes.summaries()] == [name]
+
+
+def test_ten_thousand_members(universes: StoredUniverses) -> None:
+    symbols = [
+        f"{chr(65 + n // 1000)}{chr(65 + n // 100 % 10)}{n % 100:02d}.L" for n in range(10_000)
+    ]
+    assert universes.create("all", static(*symbols)).members == 10_000
+    assert list(universes.members("all")) == sorted(symbols)
+
+
+def test_what_is_wrong_makes_nothing(universes: StoredUniverses, database: Database) -> None:
+    for name, definition, message in [
+        ("u", static("AAPL", "A;B"), "symbol 2 of the list: the symbol 'A;B' contains ';'"),
+        ("", static("AAPL"), "is no name"),
+        (
+            "u",
+            UniverseDefinition("index", index_name="SP500"),
+            "SP500 cannot be read: No such file",
+        ),
+        ("u", UniverseDefinition("filter", filters={"min_price": 5}), "has none that is active"),
+        ("u", UniverseDefinition("filter", filters={"pe": 5}), "'pe' is no filter"),
+    ]:
+        with pytest.raises(UniverseError, match=message):
+            universes.create(name, definition)
+    assert rows(database, Universe) == 0
+    with pytest.raises(UniverseError, match=r"there is no universe 'u'.*there is none yet"):
+        universes.members("u")
+    universes.create("real", static("AAPL"))
+    for call in (universes.members, universes.refresh, universes.summary):
+        with pytest.raises(UniverseError, match=r"there is no universe 'u' \(there are: real\)"):
+            call("u")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"as_of": "2026/01/05"}, "as_of is '2026/01/05', and must be a day"),
+        ({"as_of": datetime(2026, 1, 5, 12)}, "must be a day"),
+        ({"as_of": 5}, "must be a day"),
+        ({"since": "x"}, "since is 'x'"),
+        ({"as_of": "2026-01-05", "since": "2026-01-06"}, "since is 2026-01-06, behind as_of"),
+        ({"known_at": "yesterday"}, "known_at is 'yesterday', and must be a time"),
+        ({"known_at": "2026-01-05T12:00:01"}, "lies in the future"),
+        ({"known_at": "2026-01-06"}, "lies in the future"),
+        ({"known_at": "2026-01-04"}, "nothing is recorded of the universe 'u' until 2026-01-04 23:59:59"),
+    ],
+)  # fmt: skip
+def test_days_and_times_that_are_none(
+    universes: StoredUniverses, arguments: Any, message: str
+) -> None:
+    universes.create("u", static("AAPL"))
+    with pytest.raises(UniverseError, match=message):
+        universes.members("u", **arguments)
+    assert universes.members("u", as_of=datetime(2026, 1, 5), known_at="2026-01-05").is_pit
+    assert universes.members("u", known_at="2026-01-05T13:00+01:00").is_pit
+
+
+# --- files about an index --------------------------------------------------------------------
+
+
+def test_a_walked_log_is_the_replay(universes: StoredUniverses, tmp_path: Path) -> None:
+    index = made_index(members=100, years=20, changes_a_year=10)
+    log, today = (
+        written(tmp_path / "log.csv", index.log()),
+        written(tmp_path / "today.csv", index.list_()),
+    )
+    imported = universes.import_file("index", log, today)
+    assert (imported.members, imported.unresolved) == (100, ())
+    # Every change and the day before, and with them every day: nothing changes in between.
+    turns = {day - timedelta(days=back) for day, _, _ in index.changes for back in (0, 1)}
+    compared = 0
+    for day, expected in index.replayed():
+        if day in turns and day >= index.changes[0][0]:
+            members = universes.members("index", day, strict=True)
+            assert set(members) == expected, day
+            compared += 1
+    assert compared > 300
+    with pytest.warns(SurvivorshipWarning, match="nothing is known before"):
+        universes.members("index", index.changes[0][0] - timedelta(days=1))
+
+
+def test_an_imported_file_is_refreshed_from_where_it_lies(
+    universes: StoredUniverses, tmp_path: Path, clock: ManualClock, database: Database
+) -> None:
+    file = written(
+        tmp_path / "index.csv", "symbol,from,to\nAAPL,2015-01-02,\nGONE,2015-01-02,2020-01-02\n"
+    )
+    assert universes.import_file("index", file).opened == 2
+    assert [one.is_changed for one in universes.refresh("index")] == [False]
+    written(file, "symbol,from,to\nAAPL,2015-01-02,\nGONE,2015-01-02,2019-06-03\nNEW,2026-02-02,\n")
+    days_later(clock, 30)
+    (refreshed,) = universes.refresh("index")
+    assert (refreshed.opened, refreshed.replaced, refreshed.members) == (2, 1, 2)
+    members = universes.members("index", "2019-12-02")
+    assert (list(members), members.is_pit) == (["AAPL"], True)
+    assert members.reason == "corrected at 2026-02-04 12:00 UTC by index.csv: -GONE"
+    assert list(universes.members("index", "2019-12-02", "2026-01-05T12:00")) == ["AAPL", "GONE"]
+    file.unlink()
+    before = rows(database, UniverseRecord)
+    with pytest.raises(UniverseError, match="cannot be read: No such file"):
+        universes.refresh("index")
+    assert rows(database, UniverseRecord) == before
+
+
+def test_a_log_whose_files_are_the_same_states_the_same_later(
+    universes: StoredUniverses, tmp_path: Path, clock: ManualClock
+) -> None:
+    names = [f"S{chr(65 + n)}" for n in range(26)]
+    today = written(tmp_path / "today.csv", "\n".join(["symbol", *names]))
+    log = written(tmp_path / "log.csv", "date,added,removed\n2015-01-02,GONE,\n2016-01-04,SA,\n")
+    imported = universes.import_file("index", log, today)
+    assert [step.symbol for step in imported.unresolved] == ["GONE"]
+    days_later(clock, 3)
+    assert [one.is_changed for one in universes.refresh("index")] == [False]
+    assert universes.members("index").known_from == date(2026, 1, 5)
+
+
+def test_two_logs_that_disagree(universes: StoredUniverses, tmp_path: Path) -> None:
+    one = written(tmp_path / "one.csv", "symbol,from,to\nA,2015-01-02,\nB,2015-01-02,2020-01-02\n")
+    other = written(
+        tmp_path / "other.csv", "symbol,from,to\nA,2015-01-02,\nB,2015-01-02,2018-01-02\n"
+    )
+    universes.import_file("index", one)
+    universes.import_file("index", other)
+    with pytest.warns(SurvivorshipWarning, match="1 membership unresolved"):
+        members = universes.members("index", "2019-01-02")
+    assert list(members) == ["A"]
+    (disputed,) = members.unresolved
+    assert (disputed.symbol, disputed.reason) == (
+        "B",
+        "is a member by one.csv, and none by other.csv",
+    )
+    assert "2015-01-02 to 2020-01-02, line 3" in disputed.evidence[0]
+    assert "other.csv (sha256 " in disputed.evidence[1]
+    assert list(universes.members("index", "2017-01-02", strict=True)) == ["A", "B"]
+    # Named as one source the second takes the place of the first.
+    universes.import_file("index", one, source="other.csv")
+    assert list(universes.members("index", "2019-01-02", strict=True)) == ["A", "B"]
+
+
+def test_a_file_with_a_mistake_imports_nothing(
+    universes: StoredUniverses, tmp_path: Path, database: Database
+) -> None:
+    universes.import_file("index", written(tmp_path / "a.csv", "symbol,from,to\nA,2015-01-02,\n"))
+    before = [rows(database, model) for model in (Universe, UniverseRecord, UniverseMember)]
+    for text, line in [
+        ("symbol,from,to\nB,2015-01-02,\nA,2014-01-02,02.01.2015\n", 3),
+        ("symbol,from,to\nB,2015-01-02,\nB,2016-01-04,\n", 3),
+        ("symbol,from,to\nB,2015-01-02,2015-01-01\n", 2),
+    ]:
+        for name in ("index", "new"):
+            with pytest.raises(UniverseError) as caught:
+                universes.import_file(name, written(tmp_path / "b.csv", text))
+            assert caught.value.line == line
+    log = written(tmp_path / "log.csv", "date,added,removed\n2015-01-02,B,\n")
+    with pytest.raises(UniverseError, match="walked back from today's list"):
+        universes.import_file("index", log)
+    with pytest.raises(UniverseError, match="more than 5%"):
+        universes.import_file("index", log, written(tmp_path / "today.csv", "symbol\nA\n"))
+    with pytest.raises(UniverseError, match="has no days, and had some before"):
+        universes.import_file("index", tmp_path / "today.csv", source="a.csv")
+    assert [rows(database, model) for model in (Universe, UniverseRecord, UniverseMember)] == before
+
+
+def test_a_universe_stays_a_list_or_an_index(universes: StoredUniverses, tmp_path: Path) -> None:
+    file = written(tmp_path / "a.csv", "symbol,from,to\nA,2015-01-02,\n")
+    universes.create("list", static("A"))
+    universes.create("index", UniverseDefinition("index", index_name=str(file)))
+    assert universes.members("index", "2016-01-04").is_pit
+    with pytest.raises(
+        UniverseError, match="'list' is of type static, and cannot become one of type index"
+    ):
+        universes.import_file("list", file)
+    with pytest.raises(UniverseError, match="'index' is of type index"):
+        universes.create("index", static("A"))
+    assert universes.summary("list").type == "static"
+
+
+def test_members_of_any_day_of_a_range(universes: StoredUniverses, tmp_path: Path) -> None:
+    text = "symbol,from,to\nA,2015-01-02,2016-01-04\nB,2016-01-04,2017-01-03\nC,2017-01-03,\n"
+    universes.import_file("index", written(tmp_path / "a.csv", text))
+    assert list(universes.members("index", "2016-06-01", since="2015-06-01")) == ["A", "B"]
+    assert list(universes.members("index", "2020-06-01", since="2016-06-01", strict=True)) == [
+        "B",
+        "C",
+    ]
+    with pytest.warns(SurvivorshipWarning):
+        universes.members("index", "2016-06-01", since="2014-06-01")
+
+
+# --- filters ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listed(database: Database) -> None:
+    technology, energy = "Technology", "Energy"
+    known = [
+        ("AAPL", 3_000, "USD", technology, True),
+        ("XOM", 400, "USD", energy, True),
+        ("VOD.L", 9_000, "GBP", technology, True),
+        ("GONE", 9_000, "USD", technology, False),
+    ]
+    with database.writing() as session:
+        session.add_all(
+            Symbol(symbol=name, market_cap=cap, currency=currency, sector=sector, is_active=active,
+                   avg_daily_volume=100, sources={}, updated_at=MONDAY)
+            for name, cap, currency, sector, active in known
+        )  # fmt: skip
+
+
+@pytest.mark.usefixtures("listed")
+def test_a_filter_names_what_it_left_out(
+    universes: StoredUniverses, database: Database, clock: ManualClock
+) -> None:
+    made = universes.create(
+        "large", UniverseDefinition("filter", "", filters={"min_market_cap": 1_000})
+    )
+    assert list(universes.members("large")) == ["AAPL"]
+    assert made.excluded == {
+        "XOM": "min_market_cap: its market capitalisation of 400 is below 1,000",
+        "VOD.L": "min_market_cap: its amounts are in GBP, and not compared with USD",
+    }
+    with database.writing() as session:
+        session.get_one(Symbol, "XOM").market_cap = 2_000
+    days_later(clock, 1)
+    (refreshed,) = universes.refresh("large")
+    assert (refreshed.opened, list(universes.members("large"))) == (1, ["AAPL", "XOM"])
+    assert list(universes.members("large", "2026-01-05", strict=True)) == ["AAPL"]
+    # The same universe may become a static one: its list goes on.
+    universes.create("large", static("AAPL"))
+    assert list(universes.members("large")) == ["AAPL"]
+
+
+# --- sessions of the caller's own ------------------------------------------------------------
+
+
+def test_over_a_session(
+    database: Database, clock: ManualClock, spelling: Any, tmp_path: Path
+) -> None:
+    async def use(manager: UniverseManager) -> Members:
+        definition = UniverseDefinition(type="static", description="two", symbols=["AAPL", "MSFT"])
+        await manager.create_universe("two", definition)
+        await manager.refresh("two")
+        with pytest.raises(UniverseError):
+            await manager.create_universe("two", static("A;B"))
+        log = written(tmp_path / "log.csv", "date,added,removed\n2015-01-02,B,\n")
+        today = written(tmp_path / "today.csv", "symbol\nA\n")
+        with pytest.raises(UniverseError, match="more than 5%"):
+            await manager.import_file("new", log, today)
+        return await manager.members("two")
+
+    with Session(database.engine) as session:
+        members = asyncio.run(use(UniverseManager(session, spelling, clock)))
+    assert list(members) == ["AAPL", "MSFT"]
+    universes = StoredUniverses(database, spelling, clock)
+    assert universes.members("two") == members  # it was committed
+    assert [one.name for one in universes.summaries()] == ["two"]
+
+
+def test_over_an_async_session(database: Database, clock: ManualClock, spelling: Any) -> None:
+    from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+    driver = "sqlite+aiosqlite" if database.dialect == "sqlite" else "postgresql+psycopg"
+
+    async def use() -> Members:
+        engine = create_async_engine(database.url.url.set(drivername=driver))
+        async with AsyncSession(engine) as session:
+            manager = UniverseManager(session, spelling, clock)
+            await manager.create_universe("two", static("AAPL", "MSFT"))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SurvivorshipWarning)
+                past = await manager.members("two", "2015-01-02")
+            assert not past.is_pit
+            with pytest.raises(UniverseError):
+                await manager.members("two", "2015-01-02", strict=True)
+        async with AsyncSession(engine) as session:
+            members = await UniverseManager(session, spelling, clock).members("two")
+        await engine.dispose()
+        return members
+
+    assert list(asyncio.run(use())) == ["AAPL", "MSFT"]
+
+
+def test_the_made_index_is_what_it_says(tmp_path: Path) -> None:
+    index: MadeIndex = made_index(members=20, years=2)
+    sizes = {len(members) for _, members in index.replayed()}
+    assert sizes == {20}
