@@ -32,6 +32,7 @@ from . import (
     size,
     start,
     thousands,
+    universe,
     validate,
     workload,
     write,
@@ -45,7 +46,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
     for module in (
         hit, route, start, covered, read, batch, fresh, write, size, memory, library, nights, workload,
         company, feed, quote, awaited, resample, populate, thousands, validate,
-        chart, report,
+        chart, report, universe,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -123,6 +123,7 @@ def test_records_are_in_order_when_the_clock_goes_back(
     clock.sleep(-3600)
     made = universes.create("tech", static("MSFT"))
     assert made.recorded_at == first.known_at + timedelta(milliseconds=1)
+    assert universes.members("tech", "2026-01-05", known_at=made.recorded_at).symbols == ("MSFT",)
     clock.sleep(7200)
     assert list(universes.members("tech", known_at=first.known_at)) == ["AAPL"]
     assert list(universes.members("tech")) == ["MSFT"]
@@ -250,6 +251,20 @@ def test_a_log_whose_files_are_the_same_states_the_same_later(
     days_later(clock, 3)
     assert [one.is_changed for one in universes.refresh("index")] == [False]
     assert universes.members("index").known_from == date(2026, 1, 5)
+
+
+def test_a_file_older_than_its_habit_says_so(universes: StoredUniverses, tmp_path: Path) -> None:
+    days = [f"2024-0{month}-01" for month in range(1, 8)]
+    lines = [f"S{chr(65 + place)},{day}," for place, day in enumerate(days)]
+    imported = universes.import_file(
+        "index", written(tmp_path / "a.csv", "\n".join(["symbol,from,to", *lines]))
+    )
+    assert imported.notes == (
+        "a.csv is older than usual: its last change is of 2024-07-01, 553 days before, and lately they "
+        "came at most 31 days apart",
+    )
+    assert universes.members("index").reason == imported.notes[0]
+    assert universes.members("index", "2024-07-15").reason == ""
 
 
 def test_two_logs_that_disagree(universes: StoredUniverses, tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ class _Plans:
         if first is not None and first > day:
             raise UniverseError(f"since is {first}, behind as_of, which is {day}")
         members: Members = yield _Work(
-            lambda session: storage.read_members(session, name, day, known, first)
+            lambda session: storage.read_members(session, name, day, known, first, now)
         )
         return members
 
@@ -173,7 +173,9 @@ def _checked(members: Members, strict: bool) -> Members:
     if members.is_pit:
         return members
     if strict:
-        raise UniverseError(str(members), hint=f"point-in-time from {members.known_from} on")
+        first = members.known_from
+        hint = f"point-in-time from {first} on" if first and first > members.as_of else None
+        raise UniverseError(str(members), hint=hint)
     warnings.warn(str(members), SurvivorshipWarning, stacklevel=3)
     return members
 
@@ -210,8 +212,6 @@ def _instant(value: datetime | date | str, now: datetime) -> datetime:
         instant = now if given == now.date() else end
     else:
         instant = given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
-    if instant > now:
-        raise UniverseError(f"known_at is {instant:%Y-%m-%d %H:%M:%S} UTC, and lies in the future")
     return instant
 
 
@@ -317,8 +317,9 @@ def open_universes() -> StoredUniverses:
 class UniverseManager:
     """Universes over a session of the caller's own, async or not; its methods are awaited.
 
-    A method that writes commits the session's transaction, and rolls it back where it fails. Not
-    thread-safe, as sessions are not. Without an event loop :class:`StoredUniverses` has the same methods.
+    A method that writes commits the session's transaction, and rolls it back where it fails. What the
+    session itself raises is SQLAlchemy's. Not thread-safe, as sessions are not. Without an event loop
+    :class:`StoredUniverses` has the same methods.
 
     Args:
         db_session: a SQLAlchemy ``Session`` or ``AsyncSession`` on a database with the tables.
@@ -383,7 +384,8 @@ class UniverseManager:
             if work.writes:
                 await _awaited(self.db.commit())
         except BaseException:
-            await _awaited(self.db.rollback())
+            if work.writes:
+                await _awaited(self.db.rollback())
             raise
         return result
 

@@ -518,14 +518,16 @@ def _ages(seen: View, last_check: date | None) -> Iterable[str]:
         last = record.last_change
         if last is not None and not record.is_dated and last_check is not None:
             last = max(last, last_check)
-        if record.habit_days is None or last is None:
-            continue
-        if seen.used - last > timedelta(days=record.habit_days):
-            yield (
-                f"{record.source} is older than usual: its last change is of {last}, "
-                f"{(seen.used - last).days} days before, and lately they came at most "
-                f"{record.habit_days} days apart"
-            )
+        yield from age(record.source, last, record.habit_days, seen.used)
+
+
+def age(source: str, last: date | None, habit_days: int | None, day: date) -> Iterable[str]:
+    """Yield a sentence if on a day the last change of a source is longer ago than its habit."""
+    if last is not None and habit_days is not None and day - last > timedelta(days=habit_days):
+        yield (
+            f"{source} is older than usual: its last change is of {last}, {(day - last).days} days before, "
+            f"and lately they came at most {habit_days} days apart"
+        )
 
 
 def _named(texts: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from .membership import (
     Memberships,
     Step,
     StoredInterval,
+    age,
     answer,
     any_day,
     difference,
@@ -242,7 +243,10 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
         replaced=len(replaced),
         members=ends.count(None),
         unresolved=statement.steps,
-        notes=statement.notes,
+        notes=(
+            *statement.notes,
+            *age(state.source, statement.last_change, statement.habit_days, at.date()),
+        ),
     )
 
 
@@ -348,11 +352,13 @@ def read_members(
     day: date,
     known_at: datetime | None,
     since: date | None,
+    now: datetime,
 ) -> Members:
     """Return the members of a universe on a day, or from ``since`` to it.
 
     Raises:
-        UniverseError: there is no such universe, or nothing was recorded until ``known_at``.
+        UniverseError: there is no such universe, nothing was recorded until ``known_at``, or that lies in
+            the future: what is recorded until then would change the answer.
     """
     # Not by the session: what is mapped for nothing would take most of the time.
     connection = session.connection()
@@ -361,6 +367,10 @@ def read_members(
         raise unknown(session, name)
     records = [_record(row) for row in headers if row.id is not None]
     records = _with_habits(records, headers[0].type)
+    # A record may be ahead of a clock that went back.
+    latest = max([now, *(one.recorded_at for one in records)])
+    if known_at is not None and known_at > latest:
+        raise UniverseError(f"known_at is {known_at:%Y-%m-%d %H:%M:%S} UTC, and lies in the future")
     last_check = headers[0].checked_at.date()
     if since is not None:
         rows = [StoredInterval(*row) for row in connection.execute(_READ_ALL, {"name": name})]

@@ -1,0 +1,55 @@
+"""What the members of a day cost, and the import of twenty years of an index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+from src.data.data_manager import DataManager
+from src.data.db import Database
+from src.data.db.universe import StoredUniverses
+from tests.db.made_index import made_index
+
+from .harness import Figure, Report, Row
+
+_QUESTIONS = 300
+_IMPORTS = 5
+_NOTE = (
+    "A made-up index of 500 members with 20 years of changes, 25 a year, in a SQLite file. *ms*: "
+    "`members(name, as_of)` on a day of a change, each in its own unit of work; the import of its change "
+    "log, walked back from today's list, and of the same as intervals."
+)
+
+
+def measure() -> Report:
+    """Time questions and imports."""
+    index = made_index()
+    with TemporaryDirectory() as folder:
+        place = Path(folder)
+        files = {"log": index.log(), "today": index.list_(), "intervals": index.intervals()}
+        for name, data in files.items():
+            (place / name).write_bytes(data)
+        manager = DataManager(place / "cache")
+        walked, read = [], []
+        for turn in range(_IMPORTS):
+            universes = StoredUniverses(Database(f"sqlite:///{place / f'{turn}.db'}"), manager)
+            universes.summaries()  # makes the tables
+            importing = universes.import_file
+            walked.append(_timed(importing, "walked", place / "log", place / "today"))
+            read.append(_timed(importing, "read", place / "intervals"))
+        days = [day for day, _, _ in index.changes][:_QUESTIONS]
+        asked = [_timed(universes.members, "walked", day) for day in days]
+    rows = [
+        Row("members of a day", {"ms": Figure.of(asked)}, "2 ms"),
+        Row("import of a change log", {"ms": Figure.of(walked)}, "2,000 ms"),
+        Row("import of intervals", {"ms": Figure.of(read)}, "2,000 ms"),
+    ]
+    return Report("Universes", _NOTE, rows)
+
+
+def _timed(call: Callable[..., object], *arguments: object) -> float:
+    begin = perf_counter()
+    call(*arguments)
+    return (perf_counter() - begin) * 1000

@@ -1,0 +1,271 @@
+"""Universes under kills, several processes at once, and records that come later."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import warnings
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import event, select
+
+from src.data.clock import ManualClock, SystemClock
+from src.data.db import Database, UniverseDefinition
+from src.data.db.core.database import get_database
+from src.data.db.universe import StoredUniverses, open_universes
+from src.data.db.universe.membership import (
+    Interval,
+    MembershipChange,
+    Memberships,
+    dated,
+    roster,
+    walk_back,
+)
+from src.data.db.universe.models import Universe, UniverseMember, UniverseRecord
+from src.data.errors import SurvivorshipWarning
+from src.data.model.instant import to_ms
+from src.data.provider_selector import ProviderSelector
+from tests.db.test_membership import kept, members
+
+FULL = bool(os.environ.get("ONETAPE_FULL"))
+SPELLING: Any = SimpleNamespace(provider_selector=ProviderSelector())
+MODELS = (Universe, UniverseRecord, UniverseMember)
+
+
+def universes_of(database: Database, clock: Any = None) -> StoredUniverses:
+    return StoredUniverses(database, SPELLING, clock or SystemClock())
+
+
+def static(*symbols: str) -> UniverseDefinition:
+    return UniverseDefinition("static", symbols=list(symbols))
+
+
+def forked(work: Callable[[], object]) -> int:
+    """Run work in a child; return the signal that ended it, 0 for none."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+
+
+def content(database: Database) -> list[list[tuple[Any, ...]]]:
+    with database.reading() as session:
+        return [
+            sorted(map(tuple, session.connection().execute(select(model)).all()), key=repr)
+            for model in MODELS
+        ]
+
+
+# --- kills -----------------------------------------------------------------------------------
+
+
+def killing(database: Database, step: int) -> None:
+    """Let the process end at a statement of its writing unit, or at the commit behind the last."""
+    count = 0
+
+    def kill(*_: Any) -> None:
+        nonlocal count
+        count += 1
+        if count == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    event.listen(database.engine, "after_cursor_execute", kill)
+    event.listen(database.engine, "commit", kill)
+
+
+def test_a_kill_in_any_step_leaves_before_or_after(database: Database, tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("symbol,from,to\nA,2015-01-02,\nB,2015-01-02,2020-01-02\nC,2016-01-04,\n")
+    universes = universes_of(database)
+    universes.import_file("index", file)
+    before = content(database)
+    file.write_text("symbol,from,to\nA,2015-01-02,\nB,2015-01-02,2019-01-02\nD,2017-01-03,\n")
+    killed = 0
+    for step in range(1, 40):
+
+        def work(step: int = step) -> None:
+            killing(database, step)
+            universes.refresh("index")
+
+        if not forked(work):
+            break
+        killed += 1
+        # The child that ended at its last commit may have been a moment before it.
+        assert content(database) == before
+    assert (
+        killed >= 8
+    )  # the row, its lock, the records, the intervals, what is written of each, the commit
+    after = content(database)
+    assert after != before
+    assert list(universes.members("index", "2018-06-01", strict=True)) == ["A", "B", "D"]
+    assert [one.is_changed for one in universes.refresh("index")] == [False]
+
+
+def test_a_kill_while_a_universe_is_made_leaves_none(database: Database) -> None:
+    universes = universes_of(database)
+    empty = content(database)
+    for step in (1, 3, 6):
+
+        def work(step: int = step) -> None:
+            killing(database, step)
+            universes.create("u", static("A", "B"))
+
+        assert forked(work) == signal.SIGKILL
+        assert content(database) == empty
+    assert universes.create("u", static("A", "B")).members == 2
+
+
+# --- several processes -----------------------------------------------------------------------
+
+
+def test_refreshes_of_two_processes_come_one_after_the_other(database: Database) -> None:
+    lists = (("A", "B", "C"), ("B", "C", "D", "E"))
+    times = 50 if FULL else 8
+    children = []
+    for symbols in lists:
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                own = universes_of(database)
+                for turn in range(times):
+                    own.create("u", static(*symbols[: 2 + turn % 2]))
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
+    universes = universes_of(database)
+    with database.reading() as session:
+        times_ = session.scalars(
+            select(UniverseRecord.recorded_at).order_by(UniverseRecord.id)
+        ).all()
+    assert len(times_) > 2 and times_ == sorted(set(times_))
+    allowed = {symbols[:size] for symbols in lists for size in (2, 3)}
+    for at in times_:
+        assert universes.members("u", at.date(), known_at=at).symbols in allowed
+    with database.reading() as session:
+        rows = session.scalars(
+            select(UniverseMember).where(UniverseMember.replaced_by.is_(None))
+        ).all()
+    held = [row.symbol for row in rows if row.valid_to is None]
+    assert tuple(sorted(held)) == universes.members("u").symbols and len(held) == len(set(held))
+
+
+# --- what comes later changes no answer ------------------------------------------------------
+
+SYMBOLS = [f"S{n}" for n in range(8)]
+FIRST = date(2024, 1, 1)
+DAYS = [FIRST + timedelta(days=40 * n) for n in range(12)]
+
+
+@st.composite
+def statements(draw: st.DrawFn) -> tuple[str, Any]:
+    """Return a source and what makes its statement on a day."""
+    source = draw(st.sampled_from(["list", "log", "file"]))
+    some = st.lists(st.sampled_from(SYMBOLS), unique=True, min_size=1)
+    if source == "list":
+        symbols = draw(some)
+        return source, lambda day: roster(symbols, day)
+    spans = draw(
+        st.dictionaries(
+            st.sampled_from(SYMBOLS),
+            st.tuples(st.integers(0, 5), st.none() | st.integers(6, 11)),
+            min_size=1,
+        )
+    )
+    if source == "file":
+        rows = [Interval(s, DAYS[a], None if b is None else DAYS[b]) for s, (a, b) in spans.items()]
+        return source, lambda day: dated(rows)
+    log = [MembershipChange(DAYS[a], s, True) for s, (a, _) in spans.items()]
+    log += [MembershipChange(DAYS[b], s, False) for s, (_, b) in spans.items() if b is not None]
+    today = [s for s, (_, b) in spans.items() if b is None]
+    filler = [f"X{n}" for n in range(40)]
+    odd = draw(st.booleans())
+    if odd:  # an impossible entry
+        log.append(MembershipChange(DAYS[3], "X0", False))
+
+    def make(day: date) -> Memberships:
+        return walk_back(today + filler, log, max(day, DAYS[-1]))
+
+    return source, make
+
+
+@settings(max_examples=300 if FULL else 25, deadline=None)
+@given(st.lists(statements(), min_size=2, max_size=7))
+def test_no_later_record_changes_an_answer_that_was_point_in_time(
+    made: list[tuple[str, Any]],
+) -> None:
+    stated: list[tuple[str, Memberships, str]] = []
+    answers: dict[tuple[str, str], Any] = {}
+    for number, (source, make) in enumerate(made):
+        at = datetime(2025, 6, 1) + timedelta(days=number)
+        stated.append((source, make(at.date()), at.isoformat()))
+        stored = kept(*stated)
+        for day in [*DAYS, at.date()]:
+            for known in {at.isoformat(), *(when for _, _, when in stated)}:
+                found = members(stored, day.isoformat(), known)
+                before = answers.setdefault((day.isoformat(), known), found)
+                assert (before.symbols, before.is_pit, before.unresolved, before.known_from) == (
+                    found.symbols, found.is_pit, found.unresolved, found.known_from
+                )  # fmt: skip
+
+
+def test_no_later_import_changes_an_answer_of_the_database(
+    database: Database, tmp_path: Path
+) -> None:
+    chance = random.Random(11)
+    clock = ManualClock(to_ms(datetime(2025, 6, 1, 12)))
+    universes = universes_of(database, clock)
+    answers: dict[tuple[date, datetime], Any] = {}
+    for _ in range(60 if FULL else 10):
+        if chance.random() < 0.5:
+            chosen = sorted(chance.sample("ABCDEFGH", 4))
+            file = tmp_path / "today.csv"
+            file.write_text("\n".join(["symbol", *chosen]))
+        else:
+            file = tmp_path / chance.choice(["one.csv", "two.csv"])
+            lines = [
+                f"{s},{chance.choice(DAYS[:4])},{chance.choice(['', DAYS[8]])}" for s in "ABCDEF"
+            ]
+            file.write_text("\n".join(["symbol,from,to", *lines]))
+        universes.import_file("u", file)
+        clock.advance(86_400)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SurvivorshipWarning)
+            for day in (DAYS[1], DAYS[6], DAYS[9], date(2025, 6, 1)):
+                now = universes.members("u", day)
+                answers[day, now.known_at] = now
+            for (day, known), before in list(answers.items()):
+                again = universes.members("u", day, known_at=known)
+                assert (again.symbols, again.is_pit) == (before.symbols, before.is_pit)
+    assert any(one.is_pit for one in answers.values())
+    assert not all(one.is_pit for one in answers.values())
+
+
+# --- the default database --------------------------------------------------------------------
+
+
+def test_the_default_database_is_the_one_of_the_environment(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    universes_of(database).create("u", static("A"))
+    url = database.url.url.render_as_string(hide_password=False)
+    monkeypatch.setenv("DB_URL", url)
+    assert list(open_universes().members("u", strict=True)) == ["A"]
+    get_database().close()
