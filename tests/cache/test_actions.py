@@ -141,6 +141,17 @@ def test_several_dividends_of_one_day_are_one(tmp_path: Path) -> None:
     assert store.add_actions("AAPL", [dividend(1.5), dividend(0.8)], YEAR, "acme", 6) == book
 
 
+def test_a_sum_names_its_dividends_and_keeps_them(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.add_actions("AAPL", [dividend(0.2)], YEAR, "acme", 4)
+    store.add_actions("AAPL", [dividend(0.1), dividend(0.2)], YEAR, "acme", 5)
+    for kept in (store, store_in(tmp_path)):
+        (action,) = kept.actions("AAPL").actions
+        assert (action.parts, action.amount) == ((0.1, 0.2), 0.1 + 0.2)
+    later = store.add_actions("AAPL", [dividend(0.2), dividend(0.1)], YEAR, "acme", 9)
+    assert later.actions[0].parts in ((0.1, 0.2), (0.2, 0.1))
+
+
 def test_a_vendor_asked_a_week_later_or_more_is_silent_about_what_it_does_not_tell(
     tmp_path: Path,
 ) -> None:

@@ -54,14 +54,15 @@ WAYS: dict[str, Figures] = {
 # The lane by the rules came with 300 in two files. The figures are noted anew: what came before, of answers
 # in which the calendar expects no bar and of years that cannot be read, had used up the margin.
 WEIGHT: Figures = {
-    # Of them the charts are 1,200, reports and the site 1,500, the core of the database 900, universes 1,250.
-    "code lines": 68700,
+    # Of them the charts are 1,200, reports and the site 1,500, the core of the database 900, universes 1,250,
+    # symbols with a history 1,100.
+    "code lines": 69900,
     # Charts came with eight, reports and their maps with eight, the core of the database with twelve,
-    # universes with nine.
-    "files of more than ten code lines": 474,
+    # universes with nine, symbols with ten.
+    "files of more than ten code lines": 484,
     # What symbols were renamed to is loaded where one was.
     # The database is loaded with its extra alone, Alembic when tables are made.
-    "lazy imports of own modules": 272,
+    "lazy imports of own modules": 280,
     "modules named by a gerund": 9,
     # Two are what a chart can do and which members a universe has, for the facade, which does not name the
     # packages above it.

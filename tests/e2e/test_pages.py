@@ -50,6 +50,7 @@ PLACES = {
     "pipeline.md": "empty_folder",
     "recording.md": "recorded",
     "reports.md": "empty_folder",
+    "symbols.md": "empty_folder",
     "validation.md": "two_vendors",
 }
 # Page to the blocks that a test of another file runs.

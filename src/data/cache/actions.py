@@ -243,7 +243,8 @@ class ActionBook:
                 # A pay date is told later than the dividend itself.
                 pay_date = action.pay_date or older[0].pay_date
                 currency = action.currency or older[0].currency
-                action = replace(older[0], pay_date=pay_date, currency=currency)
+                parts = action.parts or older[0].parts
+                action = replace(older[0], pay_date=pay_date, currency=currency, parts=parts)
             reports = [*(entry for entry in reports if entry not in older), action]
         awaited = [
             a for a in self.awaited if a.source != answer.source or not a.span.overlaps(answer.span)
@@ -424,10 +425,10 @@ class ActionStore:
         write_atomically(self._disk, folder / name, content)
 
 
-def _words(book: ActionBook) -> list[tuple[str, str]]:
+def _words(book: ActionBook) -> list[tuple[str, str, tuple[float, ...]]]:
     """Return what makes no difference to prices, and is kept all the same."""
     reports = (*book.reports, *(book.samples.reports if book.samples else ()))
-    return [(action.pay_date, action.currency) for action in reports]
+    return [(action.pay_date, action.currency, action.parts) for action in reports]
 
 
 def dump_book(symbol: str, book: ActionBook) -> bytes:

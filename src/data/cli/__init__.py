@@ -42,6 +42,7 @@ COMMANDS = {
     "validate": "find faults in cached bars; sends no request",
     "verify": "compare the cache with its vendors, or two vendors",
     "providers": "the vendors, what they serve and what they lack here",
+    "symbols": "what is known of symbols in the optional database; renames, dated",
     "db": "make, upgrade, check or back up the optional database",
     "doctor": "check keys, extras, network, cache and state",
     "demo": "a first look on this machine, without a key",

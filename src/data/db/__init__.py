@@ -13,18 +13,26 @@ from ..errors import MissingExtraError, install_line
 
 if TYPE_CHECKING:
     from .core.database import Database, get_database
+    from .symbols.processor import CorporateActionsProcessor
     from .universe.definition import UniverseDefinition
     from .universe.manager import UniverseManager
 
 # Where each name lives; the packages of the extra are imported with the first of them.
 _HOMES = {
+    "CorporateActionsProcessor": "symbols.processor",
     "Database": "core.database",
     "get_database": "core.database",
     "UniverseDefinition": "universe.definition",
     "UniverseManager": "universe.manager",
 }
 
-__all__ = ("Database", "UniverseDefinition", "UniverseManager", "get_database")
+__all__ = (
+    "CorporateActionsProcessor",
+    "Database",
+    "UniverseDefinition",
+    "UniverseManager",
+    "get_database",
+)
 
 # Every module of the database is imported through here.
 if not (find_spec("sqlalchemy") and find_spec("alembic")):

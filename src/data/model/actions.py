@@ -46,8 +46,10 @@ class Action:
         as_paid: whether ``amount`` is per share as of its own ex-date; else it is per share as of
             ``fetched_at``, the splits since then applied.
         pay_date: of a dividend the ISO date on which it is paid; empty where the source tells none.
-        currency: of ``amount``, as the source tells it; empty where it tells none. Neither makes a
-            difference: two reports that differ in them alone are one dividend.
+        currency: of ``amount``, as the source tells it; empty where it tells none.
+        parts: the amounts of several dividends of one day that ``amount`` is the sum of; empty of one.
+            None of these three makes a difference: two reports that differ in them alone are one
+            dividend.
     """
 
     ex_date: date
@@ -61,6 +63,7 @@ class Action:
     as_paid: bool = False
     pay_date: str = field(default="", compare=False)
     currency: str = field(default="", compare=False)
+    parts: tuple[float, ...] = field(default=(), compare=False)
 
     @property
     def ratio(self) -> Fraction:
@@ -97,7 +100,12 @@ class Action:
         if self.type == "split":
             return plain | {"numerator": self.numerator, "denominator": self.denominator}
         plain["amount"] = self.amount
-        optional = {"as_paid": self.as_paid, "pay_date": self.pay_date, "currency": self.currency}
+        optional = {
+            "as_paid": self.as_paid,
+            "pay_date": self.pay_date,
+            "currency": self.currency,
+            "parts": list(self.parts),
+        }
         return plain | {name: value for name, value in optional.items() if value}
 
 
@@ -128,10 +136,13 @@ def current(actions: Iterable[Action]) -> list[Action]:
             same.clear()
         same.append(action)
     ascending = (group for _, group in sorted(events.items()))
-    return [
-        group[0] if len(group) == 1 else replace(group[-1], amount=sum(a.amount for a in group))
-        for group in ascending
-    ]
+    return [group[0] if len(group) == 1 else _summed(group) for group in ascending]
+
+
+def _summed(group: list[Action]) -> Action:
+    """Return several dividends of one day as one that names them."""
+    parts = tuple(part for action in group for part in action.parts or (action.amount,))
+    return replace(group[-1], amount=sum(action.amount for action in group), parts=parts)
 
 
 def amount_on(dividend: Action, splits: Iterable[Action], day: date | None) -> Fraction:

@@ -18,17 +18,20 @@ from ..compat.universe_sync import DataSyncManager, SyncReport
 from ..compat.validation import ValidationResult
 
 if TYPE_CHECKING:
+    from ..db.symbols.processor import CorporateActionsProcessor
     from ..db.universe.definition import UniverseDefinition
     from ..db.universe.manager import UniverseManager
 
 # Where each name of the database lives.
 _HOMES = {
+    "CorporateActionsProcessor": "db.symbols.processor",
     "UniverseDefinition": "db.universe.definition",
     "UniverseManager": "db.universe.manager",
 }
 
 __all__ = [
     "CheckResult",
+    "CorporateActionsProcessor",
     "DataAwareStrategySelector",
     "DataQualityReport",
     "DataQualityScorer",

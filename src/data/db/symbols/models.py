@@ -18,7 +18,11 @@ from ..core.base import Base
 
 
 class Symbol(Base):
-    """What is known of a symbol; ``sources`` has the source and the time of each value, by column."""
+    """What is known of a symbol.
+
+    ``sources`` has by column the ``source`` and the time ``at`` of each value, of money its ``currency``,
+    of what was calculated the ``window`` and the ``formula``.
+    """
 
     __tablename__ = "symbols_v2"
 
@@ -44,7 +48,11 @@ class Symbol(Base):
 
 
 class CorporateAction(Base):
-    """A split, dividend or spin-off; ratio and amount have all their digits."""
+    """A split or dividend; ratio and amount have all their digits.
+
+    ``ratio`` is ``numerator`` by ``denominator``, new shares for old ones; of 1 by 15 the two are exact.
+    ``amount`` is per share as shares were on the ex-date. Several dividends of one day are one row.
+    """
 
     __tablename__ = "corporate_actions"
     __table_args__ = (UniqueConstraint("symbol", "ex_date", "action_type"),)
@@ -54,7 +62,10 @@ class CorporateAction(Base):
     ex_date: Mapped[date]
     action_type: Mapped[str] = mapped_column(Text)
     ratio: Mapped[Decimal | None]
+    numerator: Mapped[Decimal | None]
+    denominator: Mapped[Decimal | None]
     amount: Mapped[Decimal | None]
+    currency: Mapped[str | None] = mapped_column(Text)
     description: Mapped[str | None] = mapped_column(Text)
     source: Mapped[str] = mapped_column(Text)
     source_at: Mapped[datetime]
@@ -62,7 +73,11 @@ class CorporateAction(Base):
 
 
 class SymbolAlias(Base):
-    """The instrument that a symbol means from ``valid_from`` up to, but not on, ``valid_to``."""
+    """The instrument that a symbol means from ``valid_from`` up to, but not on, ``valid_to``.
+
+    ``origin`` is the file that was imported, empty where the row follows from a boundary;
+    ``is_closed`` tells that its end does, and that the file has none.
+    """
 
     __tablename__ = "symbol_aliases"
     __table_args__ = (
@@ -76,15 +91,28 @@ class SymbolAlias(Base):
     valid_from: Mapped[date | None]
     valid_to: Mapped[date | None]
     source: Mapped[str] = mapped_column(Text)
+    origin: Mapped[str] = mapped_column(Text)
+    is_closed: Mapped[bool]
     recorded_at: Mapped[datetime]
 
 
 class Boundary(Base):
-    """A day on which what a symbol means begins or ends: rename, merger, spin-off, delisting."""
+    """A day on which what a symbol means begins or ends: rename, merger, spin-off, delisting.
+
+    ``instrument`` is whose it is, empty where the file does not say; ``origin`` is the file that was
+    imported, empty where the row follows from two aliases.
+    """
 
     __tablename__ = "symbol_boundaries"
     __table_args__ = (
-        UniqueConstraint("symbol", "effective_date", "kind"),
+        UniqueConstraint(
+            "symbol",
+            "effective_date",
+            "kind",
+            "successor",
+            "origin",
+            name="uq_symbol_boundaries_change",
+        ),
         CheckConstraint("kind IN ('rename', 'merger', 'spinoff', 'delisting')", name="kind"),
     )
 
@@ -92,6 +120,8 @@ class Boundary(Base):
     symbol: Mapped[str] = mapped_column(Text)
     effective_date: Mapped[date]
     kind: Mapped[str] = mapped_column(Text)
-    successor: Mapped[str | None] = mapped_column(Text)
+    successor: Mapped[str] = mapped_column(Text)
+    instrument: Mapped[str] = mapped_column(Text)
     source: Mapped[str] = mapped_column(Text)
+    origin: Mapped[str] = mapped_column(Text)
     recorded_at: Mapped[datetime]

@@ -1,0 +1,158 @@
+"""``onetape symbols``: what is known of symbols in the optional database, and what they named when."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import QueryError
+from .arguments import command
+from .cached import manager_of
+from .report import Report, Shown
+from .tables import TextTable, counted, styled
+
+if TYPE_CHECKING:
+    from ..data_manager import DataManager
+    from ..db.core.database import Database
+    from ..db.symbols.refresh import RefreshedSymbol
+
+_STYLES = {"unknown": "yellow", "failed": "red"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-commands."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    refresh = actions.add_parser(
+        "refresh",
+        help="copy what is known of symbols into the database, and renames into the cache",
+    )
+    refresh.add_argument("symbols", nargs="*", metavar="SYMBOL", help="such as AAPL, BRK.B")
+    refresh.add_argument("--all", action="store_true", help="all that are stored or have a row")
+    importer = actions.add_parser("import", help="take over a CSV file of dated changes")
+    importer.add_argument("file", metavar="FILE", help="CSV with a header")
+    show = actions.add_parser("show", help="what is known of a symbol; sends no request")
+    show.add_argument("symbol", metavar="SYMBOL", help="such as META")
+    show.add_argument("--on", metavar="DAY", help="what it names on this session date")
+    command(
+        refresh,
+        _refresh,
+        "Fundamentals that are due are requested; all else is read from the cache.",
+    )
+    command(
+        importer,
+        _import,
+        "Columns: date,type,symbol,successor (type: rename, merger, spinoff, delisting) or "
+        "symbol,instrument,from,to (half-open), both with source if you like. A file imported again "
+        "under the same name takes the place of what it brought.",
+    )
+    command(show, _show, "Which database: see `onetape db check`.")
+
+
+def _opened(args: argparse.Namespace) -> tuple[Database, DataManager]:
+    """Return database and manager.
+
+    Raises:
+        DatabaseUrlError: the environment names no database that can be.
+        MissingExtraError: the extra is not installed.
+    """
+    from ..db import get_database
+
+    return get_database(), manager_of(args, makes_folder=True)
+
+
+def _refresh(args: argparse.Namespace) -> Report:
+    """Refresh; 1 where a symbol is unknown or something of it could not be had."""
+    if bool(args.symbols) == args.all:
+        raise QueryError("name symbols, or --all of them")
+    database, manager = _opened(args)
+    from ..db.symbols.refresh import refresh_symbols
+
+    results = list(refresh_symbols(database, manager, None if args.all else args.symbols))
+    is_whole = all(one.outcome in ("written", "same") and not one.problems for one in results)
+    document = [asdict(one) for one in results]
+    return Report(document, lambda: _refreshed(results), ok=is_whole)
+
+
+def _refreshed(results: list[RefreshedSymbol]) -> Shown:
+    cells = [
+        [
+            styled(one.outcome, _STYLES.get(one.outcome, "")),
+            one.symbol,
+            str(one.actions),
+            ", ".join(one.recorded),
+            "; ".join(one.problems),
+        ]
+        for one in results
+    ]
+    names = ["outcome", "symbol", "actions#", "recorded in the cache", "problems"]
+    yield TextTable(names, cells, counted(len(results), "symbol"))
+
+
+def _import(args: argparse.Namespace) -> Report:
+    database, manager = _opened(args)
+    from ..db.symbols.tables import import_changes
+    from ..model.instant import from_ms
+
+    client = manager.client
+    now = from_ms(client.clock.now_ms()).replace(tzinfo=UTC)
+
+    def canonical(symbol: str) -> str:
+        return client.query(symbol, "1d").instrument.symbol
+
+    report = import_changes(database, Path(args.file).expanduser(), canonical, now)
+    text = f"{report.origin}: {counted(report.rows, 'row')}; {report.added} added, {report.removed} removed"
+    shown = [styled(text, "bold")]
+    if report.symbols:
+        some = " ".join(report.symbols[:8]) if len(report.symbols) <= 8 else "--all"
+        shown.append(styled(f"bars tell it after `onetape symbols refresh {some}`", "dim"))
+    return Report(asdict(report), shown)
+
+
+def _show(args: argparse.Namespace) -> Report:
+    database, manager = _opened(args)
+    symbol = manager.client.query(args.symbol, "1d").instrument.symbol
+    on = None if args.on is None else _day(args.on)
+    from ..db.symbols.tables import described
+
+    with database.reading() as session:
+        known = described(session, symbol, on)
+    return Report(known, lambda: _shown(known))
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as exc:
+        raise QueryError(f"{text!r:.40} is no date such as 2022-06-09") from exc
+
+
+def _shown(known: dict[str, Any]) -> Iterator[Any]:
+    if identity := known["identity"]:
+        names = f"{known['symbol']} names {identity['instrument']} on {identity['on']}"
+        now = (
+            f", which is {identity['current']} now"
+            if identity["current"] != known["symbol"]
+            else ""
+        )
+        source = identity["source"] or "no change is recorded"
+        yield styled(f"{names}{now} ({source})", "bold")
+    rows = [
+        [name, str(one["value"]), one.get("source", ""), one.get("at", ""), one.get("window", "")]
+        for name, one in known["values"].items()
+    ]
+    if rows:
+        yield TextTable(["field", "value", "from", "at", "window?"], rows, known["symbol"])
+    rows = [
+        [one["symbol"], one["instrument"], one["from"] or "", one["to"] or "", one["source"]]
+        for one in known["names"]
+    ]
+    if rows:
+        yield TextTable(["symbol", "instrument", "from", "to", "source"], rows, "names")
+    rows = [[one["date"], one["text"]] for one in known["boundaries"]]
+    if rows:
+        yield TextTable(["date", "boundary"], rows, "boundaries")
+    yield styled(f"splits and dividends: {known['actions']:,}", "dim")

@@ -1,0 +1,148 @@
+"""A CSV file of dated changes, read whole or refused with the line. Pure.
+
+Two kinds, told apart by the header: intervals, ``symbol,instrument,from,to`` (half-open, empty: unknown or
+open), and boundaries, ``date,type,symbol,successor`` (``instrument`` may follow). Both may have ``source``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from datetime import date
+
+from ...errors import DataError, QueryError
+from ...model.symbol_changes import CHANGE_TYPES
+from .identity import NameInterval, SymbolBoundary
+
+_INTERVALS = ("symbol", "instrument", "from", "to")
+_BOUNDARIES = ("date", "type", "symbol", "successor")
+_MORE = {"source", "instrument"}
+_MOST_PROBLEMS = 5
+_LONGEST = 200
+
+
+def read_changes(
+    text: str, name: str, canonical: Callable[[str], str]
+) -> tuple[list[NameInterval], list[SymbolBoundary]]:
+    """Return the intervals and the boundaries of a file.
+
+    Args:
+        text: of the file.
+        name: of the file; it is the source of a row that names none, with its line.
+        canonical: gives the canonical spelling of a symbol; raises :class:`DataError`.
+
+    Raises:
+        QueryError: a column is missing or unknown, or rows are wrong: the message has the first lines.
+    """
+    rows = csv.reader(io.StringIO(text), strict=True)
+    intervals: list[NameInterval] = []
+    events: list[SymbolBoundary] = []
+    problems: list[str] = []
+    lines: dict[tuple[object, ...], int] = {}
+    try:
+        header = _header(next(rows, []), name)
+        is_of_intervals = "from" in header
+        for cells in rows:
+            if not any(cell.strip() for cell in cells):
+                continue
+            row = _Row(cells, header, f"{name}:{rows.line_num}", canonical)
+            try:
+                if is_of_intervals:
+                    intervals.append(_interval(row, name))
+                else:
+                    events.append(event := _event(row, name))
+                    change = (event.day, event.kind, event.symbol, event.successor)
+                    if (line := lines.setdefault(change, rows.line_num)) != rows.line_num:
+                        raise QueryError(f"it repeats line {line}")
+            except DataError as error:
+                problems.append(f"line {rows.line_num}: {error.args[0]}")
+    except csv.Error as error:
+        problems.append(f"line {rows.line_num}: {error}")
+    if problems:
+        more = len(problems) - _MOST_PROBLEMS
+        shown = "; ".join(problems[:_MOST_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
+        raise QueryError(f"{name} cannot be imported: {shown}", hint="nothing was imported")
+    if not intervals and not events:
+        raise QueryError(f"{name} has no row", hint="nothing was imported")
+    return intervals, events
+
+
+def _header(cells: list[str], name: str) -> list[str]:
+    header = [cell.strip().lower() for cell in cells]
+    for needed in (_INTERVALS, _BOUNDARIES):
+        if {*needed} <= {*header} <= {*needed} | _MORE and len(set(header)) == len(header):
+            return header
+    raise QueryError(
+        f"{name} has the columns {', '.join(header)!r:.200}",
+        hint=f"the columns are {','.join(_INTERVALS)} or {','.join(_BOUNDARIES)}, and source",
+    )
+
+
+class _Row:
+    """The cells of one line by column; each look says what is wrong with one."""
+
+    def __init__(
+        self, cells: list[str], header: list[str], place: str, canonical: Callable[[str], str]
+    ) -> None:
+        if len(cells) != len(header):
+            self._problem = f"{len(cells)} cells, and the header has {len(header)}"
+        else:
+            self._problem = ""
+        self._cells = dict(zip(header, (cell.strip() for cell in cells), strict=False))
+        self._place, self._canonical = place, canonical
+
+    def text(self, column: str, *, needed: bool = True) -> str:
+        """Return a text; raises QueryError where it is needed and empty, too long, or no text."""
+        if self._problem:
+            raise QueryError(self._problem)
+        value = self._cells.get(column, "")
+        if needed and not value:
+            raise QueryError(f"{column} is empty")
+        if len(value) > _LONGEST or not value.isprintable():
+            raise QueryError(f"{column} {value!r:.40} is no text of {_LONGEST} characters")
+        return value
+
+    def symbol(self, column: str) -> str:
+        """Return a symbol in its canonical spelling."""
+        return self._canonical(self.text(column))
+
+    def day(self, column: str, *, needed: bool = True) -> date | None:
+        """Return a date, which has one spelling alone."""
+        value = self.text(column, needed=needed)
+        if not value:
+            return None
+        try:
+            day = date.fromisoformat(value)
+        except ValueError:
+            day = None
+        if day is None or day.isoformat() != value:
+            raise QueryError(f"{column} {value!r:.40} is no date such as 2022-06-09")
+        return day
+
+    def source(self) -> str:
+        """Return the source of the row."""
+        return self.text("source", needed=False) or self._place
+
+
+def _interval(row: _Row, name: str) -> NameInterval:
+    start, end = row.day("from", needed=False), row.day("to", needed=False)
+    if start is not None and end is not None and start >= end:
+        raise QueryError(f"to {end} is not after from {start}")
+    symbol, instrument = row.symbol("symbol"), row.text("instrument")
+    return NameInterval(symbol, instrument, start, end, row.source(), name)
+
+
+def _event(row: _Row, name: str) -> SymbolBoundary:
+    day, kind, symbol = row.day("date"), row.text("type").lower(), row.symbol("symbol")
+    assert day is not None  # it is needed
+    if kind not in CHANGE_TYPES:
+        raise QueryError(f"type {kind!r:.40} is none of {', '.join(CHANGE_TYPES)}")
+    if (kind == "delisting") == bool(row.text("successor", needed=False)):
+        word = "has a" if kind == "delisting" else "needs a"
+        raise QueryError(f"a {kind} {word} successor")
+    successor = "" if kind == "delisting" else row.symbol("successor")
+    if successor == symbol:
+        raise QueryError(f"{symbol} is its own successor")
+    instrument = row.text("instrument", needed=False)
+    return SymbolBoundary(day, kind, symbol, successor, row.source(), instrument, name)

@@ -1,0 +1,305 @@
+"""What is known of a symbol, gathered through the facade before anything is written.
+
+The volume, turnover and volatility are of the last 30 stored daily bars, split-adjusted. Volatility is the
+sample standard deviation of the last 30 daily log returns times the root of the sessions of a year (252; 365
+of a market that never closes): J. C. Hull, *Options, Futures, and Other Derivatives*, "Estimating volatility
+from historical data". Dividends are not added back.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Context, Decimal
+from fractions import Fraction
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from ...bars.client import BarsClient
+from ...errors import CacheError, DataError
+from ...model.actions import Action, amount_on
+from ...model.bars import BarTable
+from ...model.instant import DAY_MS, from_ms, iso
+from ...model.series import SeriesKey
+from ...model.span import Span
+from ...model.stored import CoverageSpan, KnownAction
+from ...model.symbol_changes import SymbolChange
+from ...model.timeframe import Timeframe
+from ...prices.adjustment import BasisPart, rebase
+
+if TYPE_CHECKING:
+    from ...data_manager import DataManager
+
+BARS = 30
+_DAY = Timeframe.parse("1d")
+_SESSIONS, _ALWAYS_OPEN = 252, 365
+_FORMULA = "sample deviation of {n} daily log returns, times the root of {year} (Hull)"
+# Numbers without an end, such as 1/15, have so many digits.
+_CONTEXT = Context(prec=50)
+_TEXTS = ("company_name", "sector", "industry", "exchange", "currency")
+_OF_BARS = ("first_price_date", "last_price_date", "available_timeframes", "data_quality_score",
+            "avg_daily_volume", "avg_daily_dollar_volume", "volatility_30d", "ipo_date",
+            "delisting_date", "is_active")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ActionFacts:
+    """A split or dividend as the table keeps it: by ex-date and type, exact."""
+
+    ex_date: date
+    action_type: str
+    ratio: Decimal | None
+    numerator: Decimal | None
+    denominator: Decimal | None
+    amount: Decimal | None
+    currency: str
+    description: str
+    source: str
+    source_at: datetime
+
+
+@dataclass
+class SymbolFacts:
+    """What was gathered of a symbol.
+
+    Attributes:
+        symbol: canonical.
+        values: column to value, None where it is known that there is none. A column that is missing
+            could not be asked for: what is kept of it stays.
+        sources: column to ``source`` and ``at`` (ISO 8601, UTC), and what else explains the value.
+        actions: splits and dividends; None where they could not be read.
+        problems: why something is missing.
+    """
+
+    symbol: str
+    values: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    actions: tuple[ActionFacts, ...] | None = None
+    problems: list[str] = field(default_factory=list)
+
+    def note(self, column: str, value: Any, source: str, at: str, **more: Any) -> None:
+        """Take a value with its source and time; without a value the source is dropped."""
+        self.values[column] = value
+        if value is not None:
+            self.sources[column] = {"source": source, "at": at, **more}
+
+
+def gather(
+    manager: DataManager, symbol: str, keys: Sequence[SeriesKey], *, ask: bool
+) -> SymbolFacts:
+    """Return what is known of a symbol: vendors are asked for fundamentals that are due, for nothing else.
+
+    Args:
+        manager: whose cache and vendors.
+        symbol: canonical.
+        keys: its stored series.
+        ask: whether vendors may know the symbol; they are not asked for a former name.
+    """
+    facts = SymbolFacts(symbol)
+    instrument = manager.client.query(symbol, _DAY).instrument
+    for column, value in (("exchange", instrument.exchange), ("currency", instrument.quote)):
+        if value is not None:
+            facts.note(column, value, "rules", "")
+    if ask:
+        _fundamentals(manager, facts)
+    try:
+        _of_bars(manager, facts, keys)
+    except DataError as error:
+        facts.problems.append(f"bars: {error.args[0]}")
+    try:
+        facts.actions = action_facts(manager.client.actions(symbol))
+    except CacheError as error:
+        facts.problems.append(f"splits and dividends: {error.args[0]}")
+    return facts
+
+
+def _fundamentals(manager: DataManager, facts: SymbolFacts) -> None:
+    import warnings
+
+    with warnings.catch_warnings():  # what is missing is told in `problems`
+        warnings.simplefilter("ignore")
+        record = manager.get_fundamentals(facts.symbol)
+    if not record:
+        facts.problems.append("no vendor has fundamentals")
+        return
+    about: Mapping[str, Mapping[str, Any]] = record["_metadata"]["fields"]
+    for column in (*_TEXTS, "market_cap"):
+        value, told = record.get(column), about.get(column, {})
+        if value is None:
+            continue
+        more = {"currency": told["currency"]} if told.get("currency") else {}
+        exact = round(value) if column == "market_cap" else value
+        facts.note(column, exact, told.get("source", ""), told.get("fetched_at", ""), **more)
+
+
+def _of_bars(manager: DataManager, facts: SymbolFacts, keys: Sequence[SeriesKey]) -> None:
+    """Note what the stored series say; without any, that there is nothing."""
+    client = manager.client
+    facts.values |= dict.fromkeys(_OF_BARS)
+    coverage = {key: [p for p in client.coverage(key) if p.state != "empty"] for key in keys}
+    held = {key: parts for key, parts in coverage.items() if parts}
+    if not held:
+        return
+    timeframes = sorted({key.timeframe for key in held}, key=lambda one: one.longest_ms)
+    newest = max(part.fetched_at for parts in held.values() for part in parts)
+    labels = [one.label for one in timeframes]
+    facts.note("available_timeframes", labels, "coverage", _at(newest))
+    answering = [key for key in client.answering(held) if key in held]
+    days = next((key for key in answering if key.timeframe == _DAY), None)
+    key = days or max(answering or held, key=lambda one: one.timeframe.longest_ms)
+    parts = held[key]
+    source, at = _vendors(parts), _at(max(part.fetched_at for part in parts))
+    ends = [client.columns(key, parts[place].span).table.stamps for place in (0, -1)]
+    for column, stamps, place in zip(_OF_BARS[:2], ends, (0, -1), strict=True):
+        if len(stamps):
+            day = _day(int(stamps[place]), client, key)
+            facts.note(column, day, source, at, timeframe=key.timeframe.label)
+    score = manager.validate(facts.symbol, key.timeframe.label, lane=key.lane_label or None).score
+    if score is not None:
+        exact = Decimal(repr(round(score, 4)))
+        facts.note("data_quality_score", exact, "validation", at, timeframe=key.timeframe.label)
+    life = client.outline(key).lifetime
+    for column, bound in (("ipo_date", life.listed), ("delisting_date", life.delisted)):
+        if bound is not None:
+            day = _day(bound.at, client, key)
+            facts.note(column, day, bound.source, _at(bound.learned_at))
+            if column == "delisting_date":
+                facts.note("is_active", False, bound.source, _at(bound.learned_at))
+    if days is not None:
+        _of_days(client, facts, days, parts)
+
+
+def _of_days(
+    client: BarsClient, facts: SymbolFacts, key: SeriesKey, parts: Sequence[CoverageSpan]
+) -> None:
+    """Note volume, turnover and volatility of the last daily bars."""
+    # Twice as many days as sessions, and the longest pause of a market.
+    end = parts[-1].span.end
+    span = Span(end - (2 * BARS + 30) * DAY_MS, end)
+    stored = client.columns(key, span)
+    bases = [BasisPart(p.span, p.basis, p.vendor) for p in stored.coverage if p.state != "empty"]
+    actions = [one.action for one in client.actions(facts.symbol) if one.counts]
+    table = rebase(stored.table, bases, actions, "split", as_of=None, intraday=False)
+    last = table.take(slice(max(0, len(table) - BARS - 1), None))
+    window = last.take(slice(max(0, len(last) - BARS), None))
+    source, at = _vendors(parts), _at(max(part.fetched_at for part in parts))
+    pairs = [
+        (close, volume)
+        for close, volume in zip(window.close.tolist(), window.volume.tolist(), strict=True)
+        if math.isfinite(close) and math.isfinite(volume)
+    ]
+    about = {"window": _window(window)}
+    if pairs:
+        volume = round(statistics.fmean(volume for _, volume in pairs))
+        turnover = statistics.fmean(close * volume for close, volume in pairs)
+        facts.note("avg_daily_volume", volume, source, at, **about)
+        currency = client.instrument(key).quote
+        exact = Decimal(repr(round(turnover, 2)))
+        facts.note("avg_daily_dollar_volume", exact, source, at, currency=currency, **about)
+    is_always_open = client.instrument(key).calendar == "24/7"
+    year = _ALWAYS_OPEN if is_always_open else _SESSIONS
+    deviation = volatility(last.close.tolist(), year)
+    if deviation is not None:
+        formula = _FORMULA.format(n=BARS, year=year)
+        exact = Decimal(repr(round(deviation, 6)))
+        facts.note("volatility_30d", exact, source, at, formula=formula, **about)
+
+
+def volatility(closes: Sequence[float], sessions_a_year: int) -> float | None:
+    """Return the yearly volatility of the last 30 daily log returns; None where there are fewer.
+
+    Args:
+        closes: of daily bars, ascending, on one share basis.
+        sessions_a_year: by which a day's deviation is brought to a year's.
+    """
+    last = closes[-BARS - 1 :]
+    if len(last) <= BARS or not all(math.isfinite(close) and close > 0 for close in last):
+        return None
+    returns = [math.log(b / a) for a, b in pairwise(last)]
+    return statistics.stdev(returns) * math.sqrt(sessions_a_year)
+
+
+def _window(table: BarTable) -> str:
+    first, last = (from_ms(int(table.stamps[place])).date() for place in (0, -1))
+    return f"{len(table)} daily bars, {first} to {last}"
+
+
+def _vendors(parts: Iterable[CoverageSpan]) -> str:
+    return ",".join(
+        dict.fromkeys(name for part in parts for name in part.vendor.split(",") if name)
+    )
+
+
+def _at(ms: int) -> str:
+    return iso(ms) if ms else ""
+
+
+def _day(stamp_ms: int, client: BarsClient, key: SeriesKey) -> date:
+    """Return the session date of a bar."""
+    if not key.timeframe.is_intraday:
+        return from_ms(stamp_ms).date()
+    zone = ZoneInfo(client.instrument(key).timezone)
+    return (
+        (datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=stamp_ms)).astimezone(zone).date()
+    )
+
+
+# --- splits and dividends ------------------------------------------------------------------------
+
+
+def action_facts(actions: Sequence[KnownAction]) -> tuple[ActionFacts, ...]:
+    """Return what counts as rows, one for each ex-date and type.
+
+    The amount is per share as shares were on the ex-date. Several dividends of one day are one row with
+    their sum, and the description names each.
+    """
+    counted = [one for one in actions if one.counts and one.action.is_sound]
+    splits = [one.action for one in counted if one.action.type == "split"]
+    return tuple(_facts_of(one, splits) for one in counted)
+
+
+def _facts_of(known: KnownAction, splits: Sequence[Action]) -> ActionFacts:
+    action = known.action
+    ratio = numerator = denominator = amount = None
+    if action.type == "split":
+        numerator, denominator = Decimal(str(action.numerator)), Decimal(str(action.denominator))
+        ratio = exact(action.ratio)
+        text = f"{action.numerator:g}:{action.denominator:g}"
+    else:
+        parts = action.parts or (action.amount,)
+        one = Action(action.ex_date, "dividend", action.ex_at, amount=1.0, fetched_at=action.fetched_at,
+                     as_paid=action.as_paid)  # fmt: skip
+        share = amount_on(one, splits, None)
+        paid = [Fraction(str(part)) * share for part in parts]
+        amount = exact(sum(paid, Fraction(0)))
+        text = " + ".join(f"{exact(part)}" for part in paid)
+    dispute = f"; {known.dispute}" if known.dispute else ""
+    return ActionFacts(
+        action.ex_date,
+        action.type,
+        ratio,
+        numerator,
+        denominator,
+        amount,
+        known.currency,
+        f"{action.type} of {text} ({action.source}){dispute}",
+        action.source,
+        from_ms(action.fetched_at).replace(tzinfo=UTC),
+    )
+
+
+def exact(number: Fraction) -> Decimal:
+    """Return a rational number as a decimal; one without an end has 50 digits."""
+    return _CONTEXT.divide(Decimal(number.numerator), Decimal(number.denominator)).normalize(
+        _CONTEXT
+    )
+
+
+def ended(changes: Iterable[SymbolChange], symbol: str, today: date) -> SymbolChange | None:
+    """Return the boundary by which a symbol names nothing any more today; None where it does."""
+    past = sorted(one for one in changes if one.concerns(symbol) and one.ex_date <= today)
+    return past[-1] if past and past[-1].ends(symbol) else None

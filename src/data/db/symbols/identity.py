@@ -1,0 +1,304 @@
+"""Which instrument a symbol names on which day, worked out of what was imported. Pure.
+
+Dates are session dates; an interval holds from ``start`` up to, but not on, ``end``. None is the unknown
+past, and the open future.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from itertools import groupby
+
+from ...errors import QueryError
+from ...model.symbol_changes import SymbolChange
+
+# Begins what stands for an instrument that no file names; no symbol has a line break.
+_MARK = "\n"
+
+
+@dataclass(frozen=True)
+class NameInterval:
+    """A stretch of dates in which a symbol names one instrument.
+
+    Attributes:
+        symbol, instrument: the name, and what it names.
+        start, end: from when on, and the first day on which it no longer does.
+        source: where that stands.
+        origin: the file that was imported; empty where it follows from a boundary.
+        is_closed: whether a boundary ends it, and the file does not.
+    """
+
+    symbol: str
+    instrument: str
+    start: date | None
+    end: date | None
+    source: str
+    origin: str = ""
+    is_closed: bool = False
+
+    def as_imported(self) -> NameInterval:
+        """Return it as its file has it."""
+        return replace(self, end=None, is_closed=False) if self.is_closed else self
+
+    def holds(self, day: date) -> bool:
+        """Tell whether the symbol names the instrument on ``day``."""
+        return (self.start is None or self.start <= day) and (self.end is None or day < self.end)
+
+    def overlaps(self, other: NameInterval) -> bool:
+        """Tell whether the two share a day."""
+        return (self.end is None or other.start is None or other.start < self.end) and (
+            other.end is None or self.start is None or self.start < other.end
+        )
+
+    def __str__(self) -> str:
+        what = "" if self.instrument.startswith(_MARK) else f" as {self.instrument}"
+        days = f"from {self.start or 'an unknown day'} to {self.end or 'now'}"
+        return f"{self.symbol}{what} {days} ({self.source})"
+
+
+@dataclass(frozen=True)
+class SymbolBoundary:
+    """A dated boundary of an instrument; its fields are those of :class:`SymbolChange`.
+
+    Attributes:
+        instrument: whose boundary it is, where the file names it.
+        origin: the file that was imported; empty where it follows from two intervals.
+    """
+
+    day: date
+    kind: str
+    symbol: str
+    successor: str
+    source: str
+    instrument: str = ""
+    origin: str = ""
+
+    def __str__(self) -> str:
+        to = f" {self.successor}" if self.successor else ""
+        return f"{self.kind} of {self.symbol}{to} on {self.day} ({self.source})"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a symbol names on a day.
+
+    Attributes:
+        symbol, on: the question.
+        instrument: what it names; the symbol itself where nothing is recorded.
+        start, end: the interval around the day, half-open; None is the unknown past, the open future.
+        source: where that stands; empty where nothing is recorded.
+        current: the symbol that names the instrument at its end, under which vendors have its bars.
+        names: all recorded intervals of the instrument, by date.
+    """
+
+    symbol: str
+    on: date
+    instrument: str
+    start: date | None = None
+    end: date | None = None
+    source: str = ""
+    current: str = ""
+    names: tuple[NameInterval, ...] = ()
+
+
+def by_date(intervals: Iterable[NameInterval]) -> list[NameInterval]:
+    """Return intervals ascending, those of an unknown begin first."""
+    return sorted(intervals, key=lambda one: (one.start or date.min, one.symbol))
+
+
+def derive(
+    intervals: Sequence[NameInterval], events: Sequence[SymbolBoundary]
+) -> tuple[list[NameInterval], list[SymbolBoundary]]:
+    """Return all intervals and boundaries: those that were imported, and what follows from them.
+
+    A rename ends the old name's interval and begins one of the new name, of the same instrument; a merger
+    or a delisting ends one, a spin-off begins one. Two intervals of one instrument, of which one begins
+    where the other ends, are a rename. An instrument without a name of its own gets that of its last
+    symbol. The order of the arguments does not matter.
+
+    Raises:
+        QueryError: an interval is reversed, two of one symbol overlap, or a boundary contradicts an
+            interval; the message names both, with their sources.
+    """
+    names = _Names(intervals)
+    for _, day in groupby(sorted(events, key=_order), key=lambda one: one.day):
+        names.apply(list(day))
+    given = {(one.day, one.kind, one.symbol, one.successor) for one in events}
+    found = [
+        one
+        for one in _renames(intervals)
+        if (one.day, one.kind, one.symbol, one.successor) not in given
+    ]
+    return names.labelled(), [*events, *found]
+
+
+def _order(event: SymbolBoundary) -> tuple[date, str, str, str]:
+    return event.day, event.symbol, event.kind, event.successor
+
+
+def _renames(intervals: Sequence[NameInterval]) -> list[SymbolBoundary]:
+    begun = defaultdict(list)
+    for one in intervals:
+        begun[one.instrument, one.start].append(one)
+    return [
+        SymbolBoundary(old.end, "rename", old.symbol, new.symbol, new.source, old.instrument)
+        for old in intervals
+        if old.end is not None
+        for new in begun[old.instrument, old.end]
+        if new.symbol != old.symbol
+    ]
+
+
+class _Names:
+    """The intervals by symbol, while boundaries are applied by date."""
+
+    def __init__(self, intervals: Sequence[NameInterval]) -> None:
+        self._of: dict[str, list[NameInterval]] = defaultdict(list)
+        self._unnamed: set[str] = set()
+        self._marks = 0
+        for one in by_date(intervals):
+            if one.start is not None and one.end is not None and one.start >= one.end:
+                raise _conflict(f"{one} ends before it begins")
+            self._add(one)
+
+    def _add(self, new: NameInterval) -> None:
+        for old in self._of[new.symbol]:
+            if old.overlaps(new):
+                raise _conflict(f"{new} overlaps {old}")
+        self._of[new.symbol].append(new)
+
+    def apply(self, events: Sequence[SymbolBoundary]) -> None:
+        """Add what the boundaries of one day mean; a name may pass on to another instrument on it."""
+        ends: dict[str, SymbolBoundary] = {}
+        for event in (one for one in events if one.kind != "spinoff"):
+            other = ends.setdefault(event.symbol, event)
+            if (other.kind, other.successor) != (event.kind, event.successor):
+                raise _conflict(f"the {event} contradicts the {other}")
+        ended = {event: self._end(event) for event in events if event.kind != "spinoff"}
+        for event in events:
+            if event.kind in ("rename", "spinoff"):
+                self._begin(event, ended.get(event) or event.instrument)
+
+    def _end(self, event: SymbolBoundary) -> str:
+        """End the interval of the symbol with a boundary, and return its instrument."""
+        own, last_day = self._of[event.symbol], event.day - timedelta(days=1)
+        old = next((one for one in own if one.holds(last_day)), None)
+        if old is None:
+            if earlier := [one for one in own if one.end is None or one.end <= event.day]:
+                # It is not guessed from when on the name was another instrument's.
+                raise _conflict(
+                    f"the {event} ends a name that has ended or begins then: {earlier[-1]}"
+                )
+            instrument = event.instrument or self._new()
+            self._add(NameInterval(event.symbol, instrument, None, event.day, event.source))
+            return instrument
+        if event.instrument and old.instrument != event.instrument:
+            if old.instrument not in self._unnamed:
+                raise _conflict(f"the {event} is one of {event.instrument}, and there is {old}")
+            self._name(old.instrument, event.instrument)
+            old = replace(old, instrument=event.instrument)
+        if old.end is None:
+            own[own.index(old)] = replace(old, end=event.day, is_closed=bool(old.origin))
+        elif old.end != event.day:
+            raise _conflict(f"the {event} contradicts {old}")
+        return old.instrument
+
+    def _begin(self, event: SymbolBoundary, instrument: str) -> None:
+        """Begin an interval of the successor with a boundary."""
+        there = next((one for one in self._of[event.successor] if one.holds(event.day)), None)
+        if there is None:
+            new = NameInterval(
+                event.successor, instrument or self._new(), event.day, None, event.source
+            )
+            self._add(new)
+        elif there.start != event.day or (instrument and there.instrument != instrument):
+            raise _conflict(f"the {event} contradicts {there}")
+
+    def _new(self) -> str:
+        """Return a mark for an instrument that no file names."""
+        self._marks += 1
+        mark = f"{_MARK}{self._marks}"
+        self._unnamed.add(mark)
+        return mark
+
+    def _name(self, mark: str, instrument: str) -> None:
+        self._unnamed.discard(mark)
+        for own in self._of.values():
+            own[:] = [replace(o, instrument=instrument) if o.instrument == mark else o for o in own]
+
+    def labelled(self) -> list[NameInterval]:
+        """Return all intervals by date; an instrument that no file names is called by its last symbol."""
+        every = by_date(one for own in self._of.values() for one in own)
+        taken = {one.instrument for one in every} - self._unnamed
+        last = {one.instrument: one for one in every if one.instrument in self._unnamed}
+        labels = {}
+        # Those that still have a name come first: it is theirs.
+        for mark, one in sorted(
+            last.items(), key=lambda item: (item[1].end is not None, item[1].end or date.max)
+        ):
+            label = (
+                one.symbol
+                if one.symbol not in taken
+                else f"{one.symbol} until {one.end or one.start}"
+            )
+            taken.add(label)
+            labels[mark] = label
+        return [
+            replace(one, instrument=labels.get(one.instrument, one.instrument)) for one in every
+        ]
+
+
+def _conflict(text: str) -> QueryError:
+    return QueryError(text, hint="correct the file and import it again; nothing was imported")
+
+
+# --- what follows for a question, and for the store of bars ---------------------------------------
+
+
+def identity_of(symbol: str, on: date, intervals: Sequence[NameInterval]) -> Identity:
+    """Return what a symbol names on a day.
+
+    Args:
+        symbol, on: the question.
+        intervals: all of the symbol, and all of the instruments among them.
+
+    Raises:
+        QueryError: there are intervals of the symbol, and it names nothing on that day.
+    """
+    own = by_date(one for one in intervals if one.symbol == symbol)
+    if not own:
+        return Identity(symbol, on, symbol, current=symbol)
+    held = next((one for one in own if one.holds(on)), None)
+    if held is None:
+        known = "; ".join(map(str, own))
+        raise QueryError(
+            f"{symbol} names nothing on {on}, as far as is recorded: {known}", symbol=symbol
+        )
+    names = tuple(by_date(one for one in intervals if one.instrument == held.instrument))
+    last = max(names, key=lambda one: (one.end or date.max, one.start or date.min))
+    return Identity(
+        symbol, on, held.instrument, held.start, held.end, held.source, last.symbol, names
+    )
+
+
+def changes_of(
+    symbol: str, events: Iterable[SymbolBoundary], intervals: Iterable[NameInterval]
+) -> list[SymbolChange]:
+    """Return the boundaries that concern a symbol, as the store of bars keeps them.
+
+    Of a rename to the symbol it is said what the symbol named before, where that is recorded.
+    """
+    own = by_date(one for one in intervals if one.symbol == symbol)
+    found = []
+    for event in events:
+        change = SymbolChange(event.day, event.kind, event.symbol, event.successor, event.source)
+        former = [o for o in own if o.end is not None and o.end <= event.day]
+        if former and event.kind == "rename" and event.successor == symbol:
+            before = f"{symbol} named {former[-1].instrument} until {former[-1].end}"
+            change = replace(change, before=before)
+        if change.concerns(symbol):
+            found.append(change)
+    return sorted(found)

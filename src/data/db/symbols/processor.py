@@ -1,0 +1,158 @@
+"""Prices of a frame adjusted for the splits and dividends of the table, as of the frame's end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ...errors import QueryError
+from ...model.actions import Action
+from ...model.bars import BarTable, Stamps
+from ...model.instant import date_of, day_ms
+from ...model.kind import Basis
+from ...model.span import Span
+from ...prices.adjustment import BasisPart, ClosesBefore, LastSession, rebase
+from ..core.sessions import run
+from .models import CorporateAction
+
+__all__ = ["CorporateActionsProcessor"]
+
+_TIMES = ("date", "timestamp", "datetime", "time")
+_COLUMNS = ("open", "high", "low", "close", "volume")
+
+
+class CorporateActionsProcessor:
+    """Adjusts frames of raw daily bars for what the table ``corporate_actions`` has of a symbol.
+
+    Only actions with an ex-date inside the frame are applied, the newest first: prices are as of the
+    frame's end. Today's basis is what ``DataManager.get_ohlcv`` gives.
+
+    Args:
+        db_session: a session of SQLAlchemy, asynchronous or not; it is the caller's, and only read.
+    """
+
+    def __init__(self, db_session: Any) -> None:
+        self.db = db_session
+
+    async def adjust_prices(self, df: Any, symbol: str) -> Any:
+        """Return the frame with prices before each ex-date adjusted, by date; the input stays as it is.
+
+        A split divides prices before its ex-date by its ratio and multiplies their volume by it. A
+        dividend multiplies prices before it by ``1 - amount / close before the ex-date``. Each
+        price is rounded once. Without an action inside the frame it is returned itself.
+
+        Args:
+            df: of Polars or pandas: a column ``date`` (or ``timestamp``) or a time index, and any of
+                ``open high low close volume``. Times count by the date that they show.
+            symbol: as the table has it, such as ``AAPL``.
+
+        Raises:
+            QueryError: the frame has no times, or some that are none.
+            KindMismatchError: a dividend cannot be applied for want of the close before it.
+            DatabaseError: the table cannot be read.
+        """
+        frame = _Frame(df)
+        if not len(frame.stamps):
+            return df
+        first, last = (date_of(int(edge)) for edge in (frame.stamps.min(), frame.stamps.max()))
+        actions = await run(self.db, load_actions, symbol, first, last)
+        return frame.adjusted(actions) if actions else df
+
+
+def load_actions(session: Session, symbol: str, first: date, last: date) -> list[Action]:
+    """Return the splits and dividends of a symbol with an ex-date from ``first`` to ``last``, by date."""
+    statement = (
+        select(CorporateAction)
+        .where(CorporateAction.symbol == symbol)
+        .where(CorporateAction.ex_date >= first)
+        .where(CorporateAction.ex_date <= last)
+        .where(CorporateAction.action_type.in_(["split", "dividend"]))
+        .order_by(CorporateAction.ex_date)
+    )
+    return [_action(row) for row in session.scalars(statement)]
+
+
+def _action(row: CorporateAction) -> Action:
+    at = day_ms(row.ex_date)
+    if row.action_type == "dividend":
+        return Action(row.ex_date, "dividend", at, amount=float(row.amount or 0), as_paid=True)
+    top, bottom = row.numerator, row.denominator
+    if top is None or bottom is None:
+        top, bottom = row.ratio, None
+    return Action(row.ex_date, "split", at, float(top or 0), float(bottom or 1))
+
+
+class _Frame:
+    """The times and prices of a frame of either library, ascending; neither is imported for it."""
+
+    def __init__(self, df: Any) -> None:
+        self._df = df
+        self._is_polars = hasattr(df, "get_column")
+        times = self._times()
+        self._order = np.argsort(times, kind="stable")
+        self.stamps: Stamps = times[self._order]
+
+    def _times(self) -> Stamps:
+        """Return the times as milliseconds of the date and hour that they show."""
+        df, name = self._df, next((one for one in _TIMES if one in self._df.columns), None)
+        column = df[name] if name is not None else getattr(df, "index", ())
+        shown = [
+            one.replace(tzinfo=None) if isinstance(one, datetime) and one == one else one
+            for one in list(column)
+        ]
+        # What is no time differs from itself.
+        wrong = [one for one in shown if not isinstance(one, date) or one != one]
+        if wrong or (name is None and self._is_polars):
+            raise QueryError(
+                f"{len(wrong)} of {len(df)} rows have no time, such as {wrong[:1]!r:.60}",
+                hint=f"a column {' or '.join(_TIMES[:2])} of dates or datetimes is needed",
+            )
+        stamps: Stamps = np.array(shown, dtype="M8[ms]").astype(np.int64)
+        return stamps
+
+    def adjusted(self, actions: Sequence[Action]) -> Any:
+        """Return a new frame by date, as of its end."""
+        columns = {name: self._column(name) for name in _COLUMNS if name in self._df.columns}
+        nothing = np.full(len(self.stamps), np.nan)
+        values = [columns.get(name, nothing) for name in _COLUMNS]
+        table = BarTable(self.stamps, *values)
+        whole = Span(int(self.stamps[0]), int(self.stamps[-1]) + 1)
+        parts, last = [BasisPart(whole, Basis("raw"))], date_of(int(self.stamps[-1]))
+
+        def before(ex_date: date) -> LastSession | None:
+            rows = table.take((table.stamps < day_ms(ex_date)) & np.isfinite(table.close))
+            return LastSession(rows, parts) if len(rows) else None
+
+        closes = ClosesBefore(actions, last, before)
+        done = rebase(table, parts, actions, "all", as_of=last, intraday=False, close_before=closes)
+        new = dict(zip(_COLUMNS, done.values(), strict=False))
+        return self._with({name: new[name] for name in columns})
+
+    def _column(self, name: str) -> NDArray[np.float64]:
+        values = [np.nan if one is None else float(one) for one in list(self._df[name])]
+        ordered: NDArray[np.float64] = np.array(values, dtype=np.float64)[self._order]
+        return ordered
+
+    def _with(self, columns: dict[str, NDArray[np.float64]]) -> Any:
+        """Return the frame by date with new columns; whole numbers stay such where they are whole."""
+        if not self._is_polars:
+            frame = self._df.iloc[self._order].copy()
+            for name, values in columns.items():
+                whole = frame[name].dtype.kind in "iu" and not (values % 1).any()
+                frame[name] = values.astype(frame[name].dtype) if whole else values
+            return frame
+        frame = self._df[self._order]
+        for name, values in columns.items():
+            old = frame.get_column(name)
+            new = type(frame)({name: values}).get_column(name)
+            if old.null_count():
+                new = new.set(old.is_null(), None)
+            whole = old.dtype.is_integer() and not np.nan_to_num(values % 1).any()
+            frame = frame.with_columns(new.cast(old.dtype) if whole else new)
+        return frame

@@ -1,0 +1,170 @@
+"""Fill the tables of symbols from what the facade tells, one unit a symbol; nothing is asked inside one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ...errors import DataError
+from ...model.instant import from_ms
+from ...model.series import SeriesKey
+from ...model.symbol_changes import SymbolChange
+from ..core.database import Database
+from .gather import SymbolFacts, ended, gather
+from .models import CorporateAction, Symbol
+from .tables import changes_by_name, lock
+
+if TYPE_CHECKING:
+    from ...data_manager import DataManager
+
+
+Outcome = Literal["written", "same", "unknown", "failed"]
+
+
+@dataclass(frozen=True)
+class RefreshedSymbol:
+    """What a refresh did for one symbol.
+
+    Attributes:
+        symbol: canonical.
+        outcome: ``written``; ``same``: nothing differed; ``unknown``: nothing is known of it, no row
+            was written; ``failed``.
+        actions: splits and dividends in the table.
+        recorded: names whose dated changes were recorded in the cache now.
+        problems: what could not be had, and is as it was.
+    """
+
+    symbol: str
+    outcome: Outcome
+    actions: int = 0
+    recorded: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def refresh_symbols(
+    database: Database, manager: DataManager, symbols: Sequence[str] | None = None
+) -> Iterator[RefreshedSymbol]:
+    """Copy what is known of symbols into the tables, and their dated changes into the cache.
+
+    Vendors are asked for fundamentals that are due, of names that still name something; the rest is read
+    from the cache. RefreshedSymbol again without news, nothing is written. A symbol whose facts cannot be
+    had keeps its row. Killed in between, each symbol is before or after.
+
+    Args:
+        database: whose tables are filled.
+        manager: whose cache and vendors are read.
+        symbols: as users type them; None: all that are stored, have a row, or a dated change.
+
+    Yields:
+        One result for each symbol, in order.
+
+    Raises:
+        QueryError: a symbol cannot be understood; nothing was written.
+        DatabaseError: the database cannot be used; what was yielded before is written.
+    """
+    client = manager.client
+    stored: dict[str, list[SeriesKey]] = {}
+    for key in client.series():
+        stored.setdefault(key.symbol, []).append(key)
+    if symbols is None:
+        with database.reading() as session:
+            rows = session.scalars(select(Symbol.symbol)).all()
+            names = sorted({*stored, *rows, *changes_by_name(session)})
+    else:
+        names = list(dict.fromkeys(client.query(one, "1d").instrument.symbol for one in symbols))
+    for name in names:
+        yield _refreshed(database, manager, name, stored.get(name, []))
+
+
+def _refreshed(
+    database: Database, manager: DataManager, symbol: str, keys: Sequence[SeriesKey]
+) -> RefreshedSymbol:
+    client, now_ms = manager.client, manager.client.clock.now_ms()
+    now = from_ms(now_ms).replace(tzinfo=UTC)
+    with database.reading() as session:
+        changes = changes_by_name(session, symbol)
+        has_row = session.get(Symbol, symbol) is not None
+    own = changes.get(symbol, [])
+    try:
+        facts = gather(manager, symbol, keys, ask=ended(own, symbol, now.date()) is None)
+    except DataError as error:
+        return RefreshedSymbol(symbol, "failed", problems=(str(error),))
+    is_known = has_row or keys or facts.actions or own or "company_name" in facts.sources
+    if not is_known:
+        facts.problems.append("nothing is stored of it")
+        return RefreshedSymbol(symbol, "unknown", problems=tuple(facts.problems))
+    with database.writing() as session:
+        lock(session)
+        is_written = write(session, facts, own, now)
+    recorded: tuple[str, ...] = ()
+    try:
+        recorded = client.record_symbol_changes(changes)
+    except DataError as error:
+        facts.problems.append(f"its dated changes are not recorded in the cache: {error}")
+    outcome: Outcome = "written" if is_written or recorded else "same"
+    problems = tuple(facts.problems)
+    return RefreshedSymbol(symbol, outcome, len(facts.actions or ()), recorded, problems)
+
+
+def write(
+    session: Session, facts: SymbolFacts, changes: Iterable[SymbolChange], now: datetime
+) -> bool:
+    """Make the rows of a symbol those of the facts; return whether anything differed.
+
+    Args:
+        session: of a writing unit.
+        facts: what was gathered.
+        changes: the boundaries of the symbol; they say whether it is active.
+        now: time of the writing.
+    """
+    _add_activity(facts, changes, now.date())
+    row = session.get(Symbol, facts.symbol)
+    is_new = row is None
+    if row is None:
+        row = Symbol(symbol=facts.symbol, sources={}, updated_at=now)
+        session.add(row)
+    sources = {name: told for name, told in row.sources.items() if name not in facts.values}
+    sources |= facts.sources
+    wanted = {**facts.values, "sources": sources}
+    differing = {name: value for name, value in wanted.items() if getattr(row, name) != value}
+    for name, value in differing.items():
+        setattr(row, name, value)
+    if differing:
+        row.updated_at = now
+    changed = facts.actions is not None and _write_actions(session, facts, now)
+    return is_new or bool(differing) or changed
+
+
+def _add_activity(facts: SymbolFacts, changes: Iterable[SymbolChange], today: date) -> None:
+    """Say whether the symbol is active: a recorded boundary comes before what vendors' silence tells."""
+    end = ended(changes, facts.symbol, today)
+    if end is not None:
+        facts.note("is_active", False, end.source, "", boundary=end.type, date=str(end.ex_date))
+        if end.type != "rename":
+            facts.note("delisting_date", end.ex_date, end.source, "", boundary=end.type)
+    elif facts.values.get("is_active") is None:
+        facts.note("is_active", True, "no end is recorded", "")
+
+
+def _write_actions(session: Session, facts: SymbolFacts, now: datetime) -> bool:
+    wanted = {(one.ex_date, one.action_type): asdict(one) for one in facts.actions or ()}
+    changed = False
+    statement = select(CorporateAction).where(CorporateAction.symbol == facts.symbol)
+    for row in session.scalars(statement).all():
+        values = wanted.pop((row.ex_date, row.action_type), None)
+        if values is None:
+            session.delete(row)
+            changed = True
+            continue
+        for name, value in values.items():
+            if getattr(row, name) != value:
+                setattr(row, name, value)
+                changed = True
+    for values in wanted.values():
+        session.add(CorporateAction(symbol=facts.symbol, created_at=now, **values))
+    return changed or bool(wanted)

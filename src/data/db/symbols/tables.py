@@ -1,0 +1,313 @@
+"""Dated identity in its tables: imported whole or not at all, and read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, insert, or_, select, text
+from sqlalchemy.orm import Session
+
+from ...errors import QueryError
+from ...model.symbol_changes import SymbolChange
+from ..core.base import SCHEMA
+from ..core.database import Database
+from .changes_file import read_changes
+from .identity import (
+    Identity,
+    NameInterval,
+    SymbolBoundary,
+    by_date,
+    changes_of,
+    derive,
+    identity_of,
+)
+from .models import Boundary, CorporateAction, Symbol, SymbolAlias
+
+# Fifty thousand changes take four megabytes; of a device there is no end.
+_MOST_BYTES = 50_000_000
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import changed.
+
+    Attributes:
+        origin: the name of the file, under which a later import takes the place of this one.
+        rows: intervals and boundaries in it.
+        added, removed: rows of the two tables, those that follow from others included.
+        symbols: the names concerned by what changed.
+    """
+
+    origin: str
+    rows: int
+    added: int
+    removed: int
+    symbols: tuple[str, ...] = ()
+
+
+def import_changes(
+    database: Database, path: Path, canonical: Callable[[str], str], now: datetime
+) -> ImportReport:
+    """Take over a CSV file of dated changes, in one unit; :mod:`.changes_file` has its columns.
+
+    A file imported again under the same name takes the place of what it brought before. Rows that are the
+    same keep their ``recorded_at``.
+
+    Args:
+        database: into which.
+        path: of the file.
+        canonical: gives the canonical spelling of a symbol.
+        now: time of the import.
+
+    Raises:
+        QueryError: the file cannot be read, a row is wrong, or rows contradict each other or what other
+            files brought; nothing was imported.
+        DatabaseError: the database cannot be written.
+    """
+    intervals, events = read_changes(_text(path), path.name, canonical)
+    with database.writing() as session:
+        lock(session)
+        old_intervals, old_events = load(session)
+        kept = [one.as_imported() for one in old_intervals if one.origin not in ("", path.name)]
+        kept_events = [one for one in old_events if one.origin not in ("", path.name)]
+        both = derive([*kept, *intervals], [*kept_events, *events])
+        changed = [
+            *_replaced(session, SymbolAlias, _interval, _alias, both[0], now),
+            *_replaced(session, Boundary, _event, _boundary, both[1], now),
+        ]
+    names = {name for one, _ in changed for name in (one.symbol, getattr(one, "successor", ""))}
+    added = sum(is_new for _, is_new in changed)
+    rows, symbols = len(intervals) + len(events), tuple(sorted(names - {""}))
+    return ImportReport(path.name, rows, added, len(changed) - added, symbols)
+
+
+def _replaced(
+    session: Session,
+    model: type[Any],
+    value_of: Callable[[Any], Any],
+    row_of: Callable[[Any], dict[str, Any]],
+    values: Iterable[Any],
+    now: datetime,
+) -> list[tuple[Any, bool]]:
+    """Make the rows of a table those of ``values``; return each that came (True) or went (False)."""
+    new = dict.fromkeys(values)
+    gone = []
+    for row in session.scalars(select(model)):
+        value = value_of(row)
+        if value in new:
+            del new[value]
+        else:
+            gone.append((value, False))
+            session.delete(row)
+    session.flush()  # what goes may have the key of what comes
+    if new:
+        session.execute(insert(model), [row_of(value) | {"recorded_at": now} for value in new])
+    return [*gone, *((value, True) for value in new)]
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise QueryError(f"{path} is longer than {_MOST_BYTES:,} bytes")
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise QueryError(f"{path} is no text", hint="CSV in UTF-8 is needed") from exc
+    except (OSError, ValueError) as exc:  # a name with a null byte is a ValueError
+        raise QueryError(f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+
+
+def lock(session: Session) -> None:
+    """Keep other writers of these tables out until the unit ends; readers go on.
+
+    On SQLite a writing unit does so already. Rows that do not exist yet cannot be locked one by one.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        names = (Symbol, SymbolAlias, Boundary)
+        tables = ", ".join(f"{SCHEMA}.{one.__tablename__}" for one in names)
+        session.execute(text(f"LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def load(session: Session) -> tuple[list[NameInterval], list[SymbolBoundary]]:
+    """Return all intervals and boundaries."""
+    return (
+        [_interval(row) for row in session.scalars(select(SymbolAlias))],
+        [_event(row) for row in session.scalars(select(Boundary))],
+    )
+
+
+def _interval(row: SymbolAlias) -> NameInterval:
+    return NameInterval(
+        row.symbol,
+        row.instrument,
+        row.valid_from,
+        row.valid_to,
+        row.source,
+        row.origin,
+        row.is_closed,
+    )
+
+
+def _event(row: Boundary) -> SymbolBoundary:
+    return SymbolBoundary(
+        row.effective_date,
+        row.kind,
+        row.symbol,
+        row.successor,
+        row.source,
+        row.instrument,
+        row.origin,
+    )
+
+
+def _alias(one: NameInterval) -> dict[str, Any]:
+    return {
+        "symbol": one.symbol,
+        "instrument": one.instrument,
+        "valid_from": one.start,
+        "valid_to": one.end,
+        "source": one.source,
+        "origin": one.origin,
+        "is_closed": one.is_closed,
+    }
+
+
+def _boundary(one: SymbolBoundary) -> dict[str, Any]:
+    return {
+        "symbol": one.symbol,
+        "effective_date": one.day,
+        "kind": one.kind,
+        "successor": one.successor,
+        "instrument": one.instrument,
+        "source": one.source,
+        "origin": one.origin,
+    }
+
+
+# --- questions -----------------------------------------------------------------------------------
+
+
+def resolve(session: Session, symbol: str, on: date) -> Identity:
+    """Return which instrument a symbol names on a session date, by what was imported.
+
+    Args:
+        session: of a reading unit.
+        symbol: canonical, such as ``FB``.
+        on: the date.
+
+    Raises:
+        QueryError: nothing is recorded of the symbol, or it names nothing on that day.
+    """
+    intervals = _near(session, symbol)
+    if not intervals and session.get(Symbol, symbol) is None:
+        raise _unknown(symbol)
+    return identity_of(symbol, on, intervals)
+
+
+def _near(session: Session, symbol: str) -> list[NameInterval]:
+    """Return the intervals of a symbol, and those of its instruments."""
+    own = select(SymbolAlias.instrument).where(SymbolAlias.symbol == symbol)
+    near = or_(SymbolAlias.symbol == symbol, SymbolAlias.instrument.in_(own))
+    return [_interval(row) for row in session.scalars(select(SymbolAlias).where(near))]
+
+
+def _unknown(symbol: str) -> QueryError:
+    hint = f"`onetape symbols refresh {symbol}`"
+    return QueryError(f"nothing is recorded of {symbol}", symbol=symbol, hint=hint)
+
+
+def changes_by_name(session: Session, symbol: str | None = None) -> dict[str, list[SymbolChange]]:
+    """Return name to its boundaries, as the store of bars keeps them.
+
+    Args:
+        session: of a reading unit.
+        symbol: of this name and of the others in its boundaries; None: of all names.
+    """
+    intervals, events = load(session)
+    near = [one for one in events if symbol in (None, one.symbol, one.successor)]
+    names = {name for one in near for name in (one.symbol, one.successor) if name}
+    once = _once(events)
+    found = {name: changes_of(name, once, intervals) for name in sorted(names)}
+    return {name: changes for name, changes in found.items() if changes}
+
+
+def _once(events: Iterable[SymbolBoundary]) -> list[SymbolBoundary]:
+    """Return boundaries that several files have once: with the source that sorts first."""
+    first: dict[tuple[date, str, str, str], SymbolBoundary] = {}
+    for one in sorted(events, key=lambda event: event.source):
+        first.setdefault((one.day, one.kind, one.symbol, one.successor), one)
+    return list(first.values())
+
+
+def described(session: Session, symbol: str, on: date | None = None) -> dict[str, Any]:
+    """Return what is recorded of a symbol as plain values.
+
+    Args:
+        session: of a reading unit.
+        symbol: canonical.
+        on: a date to resolve it on.
+
+    Returns:
+        ``symbol``; ``values``, column to ``value`` with what ``sources`` has of it; ``identity`` on
+        ``on``, else None; ``names``, the intervals of the symbol and of its instruments;
+        ``boundaries``; ``actions``, how many splits and dividends there are.
+
+    Raises:
+        QueryError: nothing is recorded of it, or it names nothing on that day.
+    """
+    row = session.get(Symbol, symbol)
+    intervals = _near(session, symbol)
+    events = [one for one in load(session)[1] if symbol in (one.symbol, one.successor)]
+    if row is None and not intervals and not events:
+        raise _unknown(symbol)
+    identity = resolve(session, symbol, on) if on is not None else None
+    columns = [c.key for c in Symbol.__mapper__.column_attrs]
+    values = (
+        {name: getattr(row, name, None) for name in columns[1:] if name in row.sources}
+        if row
+        else {}
+    )
+    statement = select(func.count()).where(CorporateAction.symbol == symbol)
+    return {
+        "symbol": symbol,
+        "values": {
+            name: {"value": _plain(value), **(row.sources[name] if row else {})}
+            for name, value in values.items()
+        },
+        "identity": None
+        if identity is None
+        else {
+            "instrument": identity.instrument,
+            "on": str(identity.on),
+            "current": identity.current,
+            "from": _plain(identity.start),
+            "to": _plain(identity.end),
+            "source": identity.source,
+        },
+        "names": [
+            {
+                "symbol": one.symbol,
+                "instrument": one.instrument,
+                "from": _plain(one.start),
+                "to": _plain(one.end),
+                "source": one.source,
+            }
+            for one in by_date(intervals)
+        ],
+        "boundaries": [{"date": str(one.day), "text": str(one)} for one in _once(events)],
+        "actions": session.scalars(statement).one(),
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, list):
+        return list(value)
+    return value.isoformat() if isinstance(value, date) else value
